@@ -1,0 +1,23 @@
+"""From a source folder to a running release on Kubernetes.
+
+>>> from kubernaut import Kubernaut
+>>> Kubernaut().ship("examples/hello-world", namespace="demo").release.id    # doctest: +SKIP
+'demo.hello-world.v1'
+"""
+
+from kubernaut.errors import KubernautError
+from kubernaut.kubernaut import Built, Deployed, Kubernaut, Published
+from kubernaut.model import Action, Plan
+from kubernaut.settings import Settings, load_settings
+
+__all__ = [
+    "Action",
+    "Built",
+    "Deployed",
+    "Kubernaut",
+    "KubernautError",
+    "Plan",
+    "Published",
+    "Settings",
+    "load_settings",
+]

@@ -1,0 +1,216 @@
+"""The settings: one table, one precedence, a known origin for each value.
+
+Defaults < ``kubernaut.toml`` < environment < arguments. Settings are read once, at a door, and passed down; no other room looks at
+the environment. Secrets are no settings: credentials stay where Docker, Helm and kubectl keep them.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from kubernaut.errors import SettingInvalid
+
+FILE_NAME = "kubernaut.toml"
+
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_REGISTRY = re.compile(r"[a-z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*")
+
+
+def seconds(text: str) -> float:
+    """Read a duration such as ``90``, ``90s``, ``5m`` or ``1h30m``, in seconds."""
+    if text.isascii() and text.isdigit():
+        return float(text)
+    match = _DURATION.fullmatch(text)
+    if not text or not match:
+        raise ValueError("a duration such as 90s, 5m or 1h30m")
+    hours, minutes, rest = (int(part or 0) for part in match.groups())
+    return float(hours * 3600 + minutes * 60 + rest)
+
+
+def _registry(text: str) -> str:
+    stripped = text.removeprefix("oci://").rstrip("/")
+    if not _REGISTRY.fullmatch(stripped):
+        raise ValueError("a registry such as registry.example.com/team, without a scheme")
+    return stripped
+
+
+def _revisions(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= 10_000:
+        raise ValueError("a number from 1 to 10000")
+    return int(text)
+
+
+def _text(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("a line of printable characters")
+    return text
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A row of the table.
+
+    Attributes:
+        name: The attribute of :class:`Settings`, and the key in ``kubernaut.toml``.
+        read: Turns text into the value; raises ``ValueError`` that says what was expected.
+        default: The value when nobody says otherwise, as text; ``None`` for "not set".
+        variables: The environment variables that set it, the first that is set wins.
+        help: A line for ``kubernaut config`` and the documentation.
+    """
+
+    name: str
+    read: Callable[[str], Any]
+    default: str | None
+    variables: tuple[str, ...]
+    help: str
+
+    @property
+    def option(self) -> str:
+        """The command-line option, whether or not a verb offers it."""
+        return "--" + self.name.replace("_", "-")
+
+
+def _setting(name: str, help: str, *, read: Callable[[str], Any] = _text, default: str | None = None, standard: str = "") -> Setting:
+    own = "KUBERNAUT_" + name.upper()
+    return Setting(name, read, default, (own, standard) if standard else (own,), help)
+
+
+TABLE = (
+    _setting("registry", "where images go: HOST[:PORT][/PREFIX]", read=_registry),
+    _setting("chart_registry", "where charts go; REGISTRY/charts when not set", read=_registry),
+    _setting("pull_registry", "the registry's name as the cluster's nodes know it, when it differs", read=_registry),
+    _setting("plain_http", "registries beside localhost that speak HTTP, comma-separated HOST[:PORT]"),
+    _setting("context", "the kube context; the kubeconfig's current one when not set"),
+    _setting("kubeconfig", "the kubeconfig file", standard="KUBECONFIG"),
+    _setting("docker_host", "the Docker engine's address", standard="DOCKER_HOST"),
+    _setting("docker_config", "the folder with Docker's config.json, for registry credentials", standard="DOCKER_CONFIG"),
+    _setting("helm", "the Helm program, 3.17 or newer", default="helm"),
+    _setting("timeout", "how long a deploy may take until its pods are ready", read=seconds, default="5m"),
+    _setting("history_max", "how many releases of a name Helm keeps", read=_revisions, default="50"),
+    _setting("actor", "who deploys, as the history shows it; user@host when not set"),
+    _setting("build_url", "the CI build that runs kubernaut", standard="BUILD_URL"),
+)
+
+_ROWS = {row.name: row for row in TABLE}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The values in force, and where each came from."""
+
+    registry: str | None
+    chart_registry: str | None
+    pull_registry: str | None
+    plain_http: str | None
+    context: str | None
+    kubeconfig: str | None
+    docker_host: str | None
+    docker_config: str | None
+    helm: str
+    timeout: float
+    history_max: int
+    actor: str
+    build_url: str | None
+    origins: Mapping[str, str]
+    environment: Mapping[str, str]
+
+    def require_registry(self) -> str:
+        """Return the registry, or say how to set one."""
+        if self.registry is None:
+            raise SettingInvalid(
+                "No registry is set, and images must go somewhere.",
+                hint='Set KUBERNAUT_REGISTRY=HOST/PREFIX or --registry; `eval "$(kubernaut local env)"` uses the local platform\'s.',
+            )
+        return self.registry
+
+    def require_chart_registry(self) -> str:
+        """Return the registry of charts."""
+        return self.chart_registry or f"{self.require_registry()}/charts"
+
+    def speaks_plain_http(self, registry: str) -> bool:
+        """Say whether a registry is spoken to without TLS: localhost, and those that ``plain_http`` names."""
+        host = registry.split("/", 1)[0]
+        name = host.rsplit(":", 1)[0]
+        return name == "localhost" or name.startswith("127.") or host in (self.plain_http or "").split(",")
+
+
+def load_settings(
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> Settings:
+    """Read the settings.
+
+    Args:
+        arguments: Values given by hand, by setting name; ``None`` means "not given".
+        environment: The environment; the process's own by default.
+        directory: Where to look for ``kubernaut.toml``, upwards; the current folder by default.
+
+    Raises:
+        SettingInvalid: A value cannot be read or a key is unknown; the message names its origin.
+    """
+    environment = dict(os.environ if environment is None else environment)
+    path, from_file = _read_file(directory or Path.cwd())
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for row in TABLE:
+        text, origin = _find(row, arguments or {}, environment, from_file, path)
+        values[row.name] = None if text is None else _read(row, text, origin)
+        origins[row.name] = origin
+    values["actor"] = values["actor"] or _actor(environment)
+    return Settings(**values, origins=origins, environment=environment)
+
+
+def _find(
+    row: Setting, arguments: Mapping[str, Any], environment: Mapping[str, str], from_file: Mapping[str, Any], path: Path | None
+) -> tuple[str | None, str]:
+    if arguments.get(row.name) is not None:
+        return str(arguments[row.name]), f"argument {row.option}"
+    for variable in row.variables:
+        if environment.get(variable):
+            return environment[variable], f"environment {variable}"
+    if row.name in from_file:
+        return str(from_file[row.name]), str(path)
+    return row.default, "default" if row.default is not None else "not set"
+
+
+def _read(row: Setting, text: str, origin: str) -> Any:
+    try:
+        return row.read(text)
+    except ValueError as error:
+        raise SettingInvalid(f"The setting {row.name} is {text!r} ({origin}); expected {error}.") from error
+
+
+def _read_file(directory: Path) -> tuple[Path | None, dict[str, Any]]:
+    for folder in (directory, *directory.parents):
+        path = folder / FILE_NAME
+        if path.is_file():
+            return path, _checked(path)
+    return None, {}
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingInvalid(f"{path} is not TOML: {error}.") from error
+    for key in content:
+        if key not in _ROWS:
+            near = get_close_matches(key, _ROWS, n=1)
+            raise SettingInvalid(f"{path}: unknown setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else "."))
+    return content
+
+
+def _actor(environment: Mapping[str, str]) -> str:
+    user = environment.get("BUILD_USER_ID") or environment.get("USER") or getpass.getuser()
+    return f"{user}@{socket.gethostname()}"
