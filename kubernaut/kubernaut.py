@@ -63,7 +63,9 @@ class Kubernaut:
         """Build the image alone."""
         raise NotImplementedError
 
-    def publish(self, app_dir: str | Path, *, version: str | None = None, image: str | None = None, dry_run: bool = False) -> Published:
+    def publish(
+        self, app_dir: str | Path, *, version: str | None = None, image: str | None = None, dry_run: bool = False
+    ) -> Published:
         """Build, push, package and publish a version."""
         raise NotImplementedError
 
@@ -132,13 +134,25 @@ class Kubernaut:
         raise NotImplementedError
 
     def delete(
-        self, release: str, *, namespace: str | None = None, note: str | None = None, timeout: float | None = None, dry_run: bool = False
+        self,
+        release: str,
+        *,
+        namespace: str | None = None,
+        note: str | None = None,
+        timeout: float | None = None,
+        dry_run: bool = False,
     ) -> Deployed:
         """Soft delete: the workload goes, the history stays."""
         raise NotImplementedError
 
     def restore(
-        self, release: str, *, namespace: str | None = None, note: str | None = None, timeout: float | None = None, dry_run: bool = False
+        self,
+        release: str,
+        *,
+        namespace: str | None = None,
+        note: str | None = None,
+        timeout: float | None = None,
+        dry_run: bool = False,
     ) -> Deployed:
         """Bring a soft-deleted release back, as it was."""
         raise NotImplementedError

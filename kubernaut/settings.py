@@ -79,7 +79,9 @@ class Setting:
         return "--" + self.name.replace("_", "-")
 
 
-def _setting(name: str, help: str, *, read: Callable[[str], Any] = _text, default: str | None = None, standard: str = "") -> Setting:
+def _setting(
+    name: str, help: str, *, read: Callable[[str], Any] = _text, default: str | None = None, standard: str = ""
+) -> Setting:
     own = "KUBERNAUT_" + name.upper()
     return Setting(name, read, default, (own, standard) if standard else (own,), help)
 

@@ -1,0 +1,64 @@
+# kubernaut: `make help` lists what there is.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CLUSTER ?= local
+REGISTRY ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo check lint test bench up down purge requirements clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/installed ## Make the virtual environment with everything, from pinned requirements
+
+$(VENV)/installed: requirements-dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kubernaut needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: install ## Bring up a real Kubernetes, ship hello-world to it, call it (or: CLUSTER=current REGISTRY=host/prefix)
+	@$(BIN)/python examples/demo.py --cluster $(CLUSTER) $(if $(REGISTRY),--registry $(REGISTRY))
+
+check: install ## The fast inner loop: lint, types and the tests that need no root and no cluster
+	@$(MAKE) --no-print-directory lint
+	$(BIN)/pytest -q -m "not platform"
+
+lint: install ## Style, types, and which room may import which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: install ## Everything: lint, then all tests, on a real cluster that the tests bring up themselves
+	@$(MAKE) --no-print-directory lint
+	$(BIN)/pytest
+
+bench: install ## Time kubernaut beside the shell pipeline, on the local platform
+	$(BIN)/python benchmarks/ship.py
+
+up: install ## Bring up the local platform
+	@$(BIN)/kubernaut local up
+
+down: install ## Stop the local platform; its data stays
+	@$(BIN)/kubernaut local down
+
+purge: install ## Stop the local platform and remove its data
+	@$(BIN)/kubernaut local down --purge
+
+requirements: ## Pin the requirements anew
+	$(PYTHON) -m venv $(VENV)-pin && $(VENV)-pin/bin/pip install --quiet uv
+	$(VENV)-pin/bin/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
+		--all-extras --output-file requirements-dev.txt pyproject.toml
+	$(VENV)-pin/bin/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--constraint requirements-dev.txt --extra local --output-file requirements.txt pyproject.toml
+	rm -rf $(VENV)-pin
+
+clean: ## Remove what the tools left in the checkout
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,51 @@
+"""What all tests share: the platform that the real ones run on.
+
+One local platform for the whole run, with a name, ports and state of its own, so that the tests meet nothing of the user's. It is
+brought up when the first test asks for it and taken down, with its state, at the end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+if TYPE_CHECKING:
+    from kubernaut_local import Platform
+
+
+def missing(part: str) -> NoReturn:
+    """Skip for want of a real part; with CI=true its absence is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{part} is missing, and with CI=true every real part must be there")
+    pytest.skip(f"needs {part}")
+
+
+@pytest.fixture(scope="session")
+def local_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The running platform of this test run."""
+    if os.geteuid() != 0:
+        missing("root, for the local platform")
+    from kubernaut_local import Platform
+
+    platform = Platform(f"test-{os.getpid()}", state_home=tmp_path_factory.mktemp("state"))
+    try:
+        platform.up()
+        yield platform
+    finally:
+        platform.down(purge=True)
+
+
+@pytest.fixture(scope="session")
+def platform(local_platform: Platform) -> dict[str, str]:
+    """The environment of a process that uses the platform: KUBECONFIG, DOCKER_HOST, KUBERNAUT_REGISTRY, PATH with Helm 3."""
+    return local_platform.environment()
+
+
+@pytest.fixture(scope="session")
+def helm4(local_platform: Platform) -> Path:
+    """The path of Helm 4."""
+    return local_platform.helm(4)
