@@ -1,0 +1,100 @@
+"""What leaves the command line: data on stdout, talk on stderr, and no secret on either.
+
+Nothing else in this room writes to a stream. Rich is imported only when something is shown on a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from typing import Any
+
+from kubernaut.cli.options import is_verbose
+from kubernaut.events import Listener
+from kubernaut.redact import environment_secrets, redact, redact_data
+
+_CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class StdoutClosed(Exception):
+    """Whoever read our stdout has gone (``kubernaut list | head``): there is nobody left to tell."""
+
+
+@cache
+def _secrets() -> tuple[str, ...]:
+    return environment_secrets(os.environ)
+
+
+def clean(text: str) -> str:
+    """Return the text as it may be shown: without secrets, and without codes that would steer the terminal."""
+    return redact(_CONTROLS.sub("", text), _secrets())
+
+
+def put(text: str) -> None:
+    """Write data to stdout, as whole lines."""
+    try:
+        sys.stdout.write(clean(text) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise StdoutClosed from None
+
+
+def say(text: str) -> None:
+    """Write talk to stderr; when nobody listens, the work goes on."""
+    with suppress(BrokenPipeError):
+        sys.stderr.write(clean(text) + "\n")
+        sys.stderr.flush()
+
+
+def print_json(obj: Any, *, lines: bool = False) -> None:
+    """Write a value to stdout as JSON.
+
+    Args:
+        obj: One of our models (written by alias, camelCase), a dictionary, a list, or a plain value.
+        lines: Write it on one line, for outputs of one value a line.
+    """
+    data = redact_data(_plain(obj), _secrets())
+    text = json.dumps(data, ensure_ascii=False) if lines else json.dumps(data, ensure_ascii=False, indent=2)
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise StdoutClosed from None
+
+
+def _plain(obj: Any) -> Any:
+    if hasattr(obj, "model_dump"):
+        return obj.model_dump(mode="json", by_alias=True)
+    if isinstance(obj, dict):
+        return {key: _plain(value) for key, value in obj.items()}
+    if isinstance(obj, list | tuple):
+        return [_plain(item) for item in obj]
+    return obj
+
+
+def on_terminal(stream: Any) -> bool:
+    """Say whether a person reads the stream on a terminal that can do more than print lines."""
+    return bool(stream.isatty()) and os.environ.get("TERM", "dumb") != "dumb"
+
+
+@contextmanager
+def progress(verbose: bool | None = None) -> Iterator[Listener]:
+    """Show a verb's steps on stderr while the block runs: live on a terminal, as plain lines elsewhere.
+
+    Args:
+        verbose: Show every line that the tools say; by default what ``--verbose`` says.
+
+    Yields:
+        The listener to give to :class:`kubernaut.Kubernaut`.
+    """
+    from kubernaut.cli.steps import Live, Plain
+
+    shown = is_verbose() if verbose is None else verbose
+    display = Live(shown) if on_terminal(sys.stderr) else Plain(shown)
+    with display:
+        yield display

@@ -1,0 +1,111 @@
+"""Takes secrets out of text, before anybody sees it.
+
+Every door sends what it shows through here, on the failure path too. Pure: the values that are known to be secret are passed in.
+It masks what looks like a secret by its shape or by its neighbourhood; a password that stands alone in a sentence cannot be known.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+MASK = "***"
+SHORTEST_SECRET = 6
+"""Shorter values of secret-looking variables are left alone: masking every ``1`` or ``true`` would ruin the text."""
+
+_WORDS = (
+    r"pass(?:word|wd|phrase)|pwd|secret|token|credentials?|bearer"
+    r"|(?:api|access|secret|private|account|encryption|signing)[_.-]?key|client[_.-]?key[_.-]?data|tls\.key|identitytoken"
+)
+# Each secret-looking key must *end* with such a word: secretName, tokenPath and imagePullSecrets are names, not secrets.
+_KEY = rf"(?<![\w.-])(?:[\w.-]*(?:{_WORDS})|_?auth)"
+_QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
+
+_SECRET_KEY = re.compile(rf"(?:[\w.-]*(?:{_WORDS})|_?auth)", re.IGNORECASE)
+_SECRET_VARIABLE = re.compile(r"PASS(?:WORD|WD|PHRASE)|SECRET|TOKEN|CREDENTIAL|(?:API|ACCESS|PRIVATE)_?KEY", re.IGNORECASE)
+_NO_SECRET_VARIABLE = re.compile(r"_(?:FILE|PATH|DIR|URL|NAME|ID|TYPE|USER|USERNAME|TTL)$", re.IGNORECASE)
+
+Replacement = str | Callable[[re.Match[str]], str]
+
+
+def _basic(match: re.Match[str]) -> str:
+    """Mask what decodes to ``user:password``, and leave the words "basic authentication" alone."""
+    try:
+        decoded = base64.b64decode(match[2], validate=True)
+    except (binascii.Error, ValueError):
+        return match[0]
+    return match[1] + MASK if b":" in decoded else match[0]
+
+
+_RULES: tuple[tuple[re.Pattern[str], Replacement], ...] = tuple(
+    (re.compile(pattern, flags), replacement)
+    for pattern, flags, replacement in (
+        (r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL, MASK),
+        (r"://[^\s/\"'<>]+@", 0, f"://{MASK}@"),
+        # HTTP headers that carry credentials, as text, JSON or a Python dictionary.
+        (
+            rf"((?:authorization|x-registry-auth|x-registry-config|set-cookie|cookie|private-token)[\"']?\s*[:=]\s*)({_QUOTED}|[^\r\n\"',}}]+)",
+            re.IGNORECASE,
+            rf"\1{MASK}",
+        ),
+        (r"(\bbearer\s+)(?!realm=)(?![a-z]{1,19}(?![\w.~+/=-]))[\w.~+/=-]{8,}", re.IGNORECASE, rf"\1{MASK}"),
+        (r"(\bbasic\s+)([A-Za-z0-9+/]{4,}={0,2})", re.IGNORECASE, _basic),
+        (
+            r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|\b(?:gh[pousr]|github_pat|glpat|npm|xox[abp])[_-][\w-]{16,}|\bAKIA[A-Z0-9]{16}\b",
+            0,
+            MASK,
+        ),
+        # A line of YAML: all of it is the value. Then key=value, "key": "value" and --key value anywhere else.
+        (rf"(?m)(^[ \t]*(?:- )?[\"']?{_KEY}[\"']?:[ \t]+)(?![|>*{{\[])(?!{_QUOTED}[ \t]*[,}}])\S.*$", re.IGNORECASE, rf"\1{MASK}"),
+        (rf"({_KEY}[\"']?\s*[:=]\s*)(?:{_QUOTED}|[^\s,;&\"'{{}}\[\]]+)", re.IGNORECASE, rf"\1{MASK}"),
+        (rf"(--?[\w-]*(?:{_WORDS})[ \t]+)(?:{_QUOTED}|[^\s\"']+)", re.IGNORECASE, rf"\1{MASK}"),
+    )
+)
+
+
+def environment_secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the values of the variables whose names look secret, such as ``GITHUB_TOKEN``; the longest first."""
+    values = {
+        value
+        for name, value in environment.items()
+        if len(value) >= SHORTEST_SECRET and _SECRET_VARIABLE.search(name) and not _NO_SECRET_VARIABLE.search(name)
+    }
+    return tuple(sorted(values, key=lambda value: (-len(value), value)))
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return the text with everything secret replaced by ``***``.
+
+    Args:
+        text: What is going to be shown; one line or many.
+        secrets: Values known to be secret (:func:`environment_secrets`); masked wherever they stand, URL-quoted too.
+    """
+    for secret in secrets:
+        text = text.replace(secret, MASK)
+        quoted = quote(secret, safe="")
+        if quoted != secret:
+            text = text.replace(quoted, MASK)
+    for pattern, replacement in _RULES:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def redact_data(data: Any, secrets: tuple[str, ...] = ()) -> Any:
+    """Return JSON data with secrets masked: in every text, and whole where the key says ``password`` or the like."""
+    if isinstance(data, str):
+        return redact(data, secrets)
+    if isinstance(data, Mapping):
+        return {key: _value(key, value, secrets) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [redact_data(item, secrets) for item in data]
+    return data
+
+
+def _value(key: Any, value: Any, secrets: tuple[str, ...]) -> Any:
+    if isinstance(key, str) and isinstance(value, str) and value and _SECRET_KEY.fullmatch(key):
+        return MASK
+    return redact_data(value, secrets)
