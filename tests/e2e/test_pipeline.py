@@ -1,0 +1,205 @@
+"""Hello-world through the whole pipeline, on the real cluster."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from support.world import PROGRAM, World
+
+from kubernaut.events import Event, LogLine, StepFinished, StepStarted
+
+pytestmark = pytest.mark.platform
+
+
+def ship(world: World, *more: str, status: int = 0) -> dict[str, object]:
+    """Ship the example into the world's namespace."""
+    return world.json("ship", str(world.app), "-n", world.namespace, "--create-namespace", *more, status=status)  # type: ignore[no-any-return]
+
+
+def test_from_a_folder_to_an_answer_over_http(world: World, platform: dict[str, str]) -> None:
+    port = platform["KUBERNAUT_NODE_PORT"]
+    release = ship(world, "--set", f"service.type=NodePort,service.nodePort={port}", "--note", "the first one")
+    assert release["id"] == f"{world.namespace}.hello-world.v1"
+    assert release["status"] == "deployed"
+    assert release["active"] is True
+    assert release["managedBy"] == "kubernaut"
+    with urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+        said = json.load(answer)
+    commit = world.git("rev-parse", "HEAD").strip()
+    assert said["version"] == "1.0.0"
+    assert commit.startswith(said["commit"])
+    assert release["source"]["commit"] == commit  # type: ignore[index]
+    assert release["images"][0]["digest"].startswith("sha256:")  # type: ignore[index]
+
+    history = json.loads(world.helm("history", "hello-world", "-n", world.namespace, "-o", "json"))
+    assert history[0]["description"].startswith(f"1.0.0 ({commit[:7]}) by ")
+    assert '"the first one"' in history[0]["description"]
+    assert world.git("status", "--porcelain") == ""
+    world.run("delete", "hello-world", "-n", world.namespace, "--yes")
+
+
+def test_the_same_again_is_unchanged_and_a_change_is_a_new_release(world: World) -> None:
+    first = ship(world)
+    again = ship(world)
+    assert again["id"] == first["id"]
+    assert "unchanged" in world.run("ship", str(world.app), "-n", world.namespace).stderr
+
+    world.greet("good morning")
+    world.commit()
+    second = ship(world)
+    assert second["revision"] == 2
+    assert second["images"] != first["images"]
+    listed = world.json("list", "-n", world.namespace)
+    assert [item["id"] for item in listed["items"]] == [second["id"]]
+    assert [item["status"] for item in world.json("history", "hello-world", "-n", world.namespace)["items"]] == [
+        "deployed",
+        "superseded",
+    ]
+    versions = world.json("versions", "hello-world")
+    assert [item["version"] for item in versions["items"]][-1] == "1.0.0"
+    assert versions["count"] == 2
+
+    back = world.json("rollback", "hello-world", "-n", world.namespace)
+    assert back["revision"] == 3
+    assert back["images"] == first["images"]
+    assert world.git("status", "--porcelain") == ""
+
+
+def test_ten_deploys_a_delete_and_a_deploy_keep_the_history_whole(world: World) -> None:
+    ship(world)
+    for number in range(2, 11):
+        release = world.json("deploy", "hello-world", "-n", world.namespace, "--set", f"greeting=number {number}")
+        assert release["revision"] == number
+    gone = world.json("delete", "hello-world", "-n", world.namespace, "--yes")
+    assert gone["status"] == "uninstalled"
+    assert gone["active"] is False
+    assert gone["deletedAt"]
+    assert world.json("delete", "hello-world", "-n", world.namespace, "--yes")["deletedAt"] == gone["deletedAt"]
+    assert world.json("list", "-n", world.namespace)["items"] == []
+
+    new = world.json("deploy", "hello-world@1.0.0", "-n", world.namespace)
+    assert new["revision"] == 11
+    items = world.json("history", "hello-world", "-n", world.namespace)["items"]
+    assert [item["revision"] for item in items] == list(range(11, 0, -1))
+    assert items[1]["deletedAt"] == gone["deletedAt"]
+
+    world.run("delete", "hello-world", "-n", world.namespace, "--yes")
+    restored = world.json("restore", "hello-world", "-n", world.namespace)
+    assert (restored["revision"], restored["status"], restored["active"]) == (12, "deployed", True)
+
+
+def test_a_release_of_plain_helm_is_listed_without_made_up_facts(world: World) -> None:
+    ship(world)
+    plain = world.tree.parent / "plain"
+    (plain / "templates").mkdir(parents=True)
+    (plain / "Chart.yaml").write_text("apiVersion: v2\nname: plain\nversion: 0.3.0\n")
+    (plain / "templates" / "settings.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: plain}\n")
+    world.helm("install", "plain.settings", str(plain), "-n", world.namespace)
+    release = {item["name"]: item for item in world.json("list", "-n", world.namespace)["items"]}["plain.settings"]
+    assert release["managedBy"] == "helm"
+    assert release["createdBy"] is None
+    assert release["chart"]["version"] == "0.3.0"
+    assert release["operation"] is None
+    assert world.json("show", release["id"])["id"] == release["id"]
+
+
+def test_an_environment_of_the_version_is_chosen_by_name(world: World) -> None:
+    production = ship(world, "--environment", "production", "--timeout", "3m")
+    pods = world.library().logs("hello-world", namespace=world.namespace)
+    assert len({line.split(" ", 1)[0] for line in pods}) >= 2
+    assert production["status"] == "deployed"
+    problem = ship(world, "--environment", "staging", status=4)
+    assert problem["code"] == "environment_not_found"
+
+
+def test_the_logs_are_the_pods_own(world: World) -> None:
+    ship(world)
+    assert "listening" in world.run("logs", "hello-world", "-n", world.namespace).stdout
+
+
+def test_a_failed_deploy_says_why_and_the_release_before_it_runs_again(world: World) -> None:
+    first = ship(world)
+    source = world.app / "index.js"
+    source.write_text('console.error("cannot open the greeting file");\nprocess.exit(3);\n')
+    world.commit()
+    problem = ship(world, "--timeout", "25s", status=6)
+    assert problem["code"] == "deploy_rolled_back"
+    assert "cannot open the greeting file" in json.dumps(problem)
+    items = world.json("history", "hello-world", "-n", world.namespace)["items"]
+    assert [(item["revision"], item["status"]) for item in items] == [(3, "deployed"), (2, "failed"), (1, "superseded")]
+    assert items[0]["images"] == first["images"]
+
+    kept = ship(world, "--timeout", "15s", "--on-failure", "keep", status=7)
+    assert kept["code"] == "deploy_failed"
+    assert world.json("show", "hello-world", "-n", world.namespace)["status"] == "failed"
+
+
+def test_a_dry_run_changes_nothing(world: World) -> None:
+    plan = ship(world, "--dry-run")
+    kinds = [action["kind"] for action in plan["actions"]]  # type: ignore[attr-defined]
+    assert kinds[:4] == ["build-image", "push-image", "package-chart", "push-chart"]
+    assert kinds[-1].startswith("helm-")
+    assert world.json("list", "-n", world.namespace)["items"] == []
+    assert world.json("versions", "hello-world")["items"] == []
+
+
+def test_the_library_tells_each_step(world: World) -> None:
+    events: list[Event] = []
+    outcome = world.library(events.append).ship(world.app, namespace=world.namespace, create_namespace=True)
+    assert outcome.changed
+    assert outcome.release is not None
+    started = [event.step for event in events if isinstance(event, StepStarted)]
+    assert started == [event.step for event in events if isinstance(event, StepFinished)]
+    assert any(isinstance(event, LogLine) and "FROM node" in event.text for event in events)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_rollout_stops_helm_and_the_next_run_works(world: World, signum: signal.Signals) -> None:
+    ship(world)
+    (world.app / "index.js").write_text("setInterval(() => {}, 1000);\n")  # runs, and is never ready
+    world.commit()
+    running = subprocess.Popen(
+        [PROGRAM, "ship", world.app, "-n", world.namespace],
+        cwd=world.tree,
+        env=dict(world.environment),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for(lambda: "pending-upgrade" in world.helm("history", "hello-world", "-n", world.namespace))
+        running.send_signal(signum)
+        _, said = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    assert running.returncode == 128 + signum, said
+    assert not processes_of(world)
+    world.git("reset", "--quiet", "--hard", "v1.0.0")
+    assert ship(world)["status"] == "deployed"
+    statuses = [item["status"] for item in world.json("history", "hello-world", "-n", world.namespace)["items"]]
+    assert statuses.count("deployed") == 1
+    assert not any(status.startswith("pending") for status in statuses)
+
+
+def wait_for(condition: object, seconds: float = 60.0) -> None:
+    """Wait until a condition holds."""
+    until = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < until, "waited in vain"
+
+
+def processes_of(world: World) -> list[str]:
+    """The command lines of the processes that were started for the world and still run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if world.environment["KUBERNAUT_REGISTRY"] in path.read_text(errors="replace"):
+                found.append(path.with_name("cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
