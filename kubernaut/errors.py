@@ -191,6 +191,13 @@ class SettingInvalid(BadInput):
     hint = "`kubernaut config` shows each setting, its value and where it came from."
 
 
+class DriverUnsupported(BadInput):
+    """Helm is told to keep its history elsewhere than in Secrets."""
+
+    code = "driver_unsupported"
+    hint = "Unset HELM_DRIVER: kubernaut reads Helm's release history from Secrets, Helm's default."
+
+
 # --- not found -------------------------------------------------------------------------------------------------------
 
 
@@ -269,6 +276,13 @@ class DeployKept(DeployFailed):
 
     code = "deploy_failed"
     exit_status = 7
+
+
+class HelmFailed(DeployFailed):
+    """Helm refused or broke off, for a reason of its own."""
+
+    code = "helm_failed"
+    hint = "Helm's own words stand above; `kubernaut history NAME` shows what it left."
 
 
 # --- unreachable -----------------------------------------------------------------------------------------------------
