@@ -198,7 +198,13 @@ def test_the_schema_refuses(helm: Callable[..., subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize(
-    "value", ["global.team=web", "podDisruptionBudget.maxUnavailable=25%", "service.type=NodePort,service.nodePort=null", "replicaCount=0"]
+    "value",
+    [
+        "global.team=web",
+        "podDisruptionBudget.maxUnavailable=25%",
+        "service.type=NodePort,service.nodePort=null",
+        "replicaCount=0",
+    ],
 )
 def test_the_schema_allows(render: Render, value: str) -> None:
     assert render("--set", value)
@@ -209,7 +215,7 @@ def service() -> Iterator[int]:
     """A Service with hello-world 1.4.2 behind it; its port."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 the standard library's name
+        def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
             self.wfile.write(json.dumps({"greeting": "Hello, world!", "version": "1.4.2"}).encode())

@@ -1,0 +1,128 @@
+"""hello-world travels the whole way: from its folder to a running release that answers. This is what `make demo` runs.
+
+With `--cluster local` on the local platform, which is brought up first; with `--cluster current` on a cluster, registry and
+Docker engine of your own: the current kube context and DOCKER_HOST are used, and nothing is started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from kubernaut import Deployed, Kubernaut, Settings, load_settings
+from kubernaut.cli.guard import guarded
+from kubernaut.cli.output import progress
+from kubernaut.cli.signals import terminable
+from kubernaut.errors import Unreachable
+from kubernaut.events import Listener, Progress
+
+APPLICATION = Path(__file__).parent / "hello-world"
+NAME = "hello-world"
+NAMESPACE = "demo"
+ANSWERS_WITHIN = 60.0  # seconds; for pods that start again because the platform did
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; return the exit status, which is the `kubernaut` command's."""
+    options = _options(arguments)
+    with terminable():
+        return guarded(lambda: _demo(options), json=False, verbose=options.verbose)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--cluster", choices=["local", "current"], default="local", help="where to; %(default)s by default")
+    parser.add_argument("--registry", metavar="HOST/PREFIX", help="the OCI registry; the local platform's, or KUBERNAUT_REGISTRY")
+    parser.add_argument("--name", default="default", help="the local platform's name; %(default)s by default")
+    parser.add_argument("--verbose", action="store_true", help="show every line that the tools say")
+    return parser.parse_args(arguments)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    with progress(options.verbose) as listener:
+        environment = _local_platform(options.name, listener) if options.cluster == "local" else dict(os.environ)
+        settings = load_settings({"registry": options.registry}, environment=environment)
+        port = environment["KUBERNAUT_NODE_PORT"] if options.cluster == "local" else None
+        deployed = _ship(settings, port, listener)
+        answer = _call(f"http://127.0.0.1:{port}/", listener) if port else None
+    _show(deployed, _helm_history(settings), port, answer)
+
+
+def _local_platform(name: str, listener: Listener) -> dict[str, str]:
+    """Bring the local platform up; return an environment in which it is the current cluster."""
+    from kubernaut_local import Platform
+
+    platform = Platform(name)
+    platform.up(listener=listener)
+    return {**os.environ, **platform.environment()}
+
+
+def _ship(settings: Settings, port: str | None, listener: Listener) -> Deployed:
+    """Publish the application and deploy that version: everything that kubernaut is for."""
+    values = ["service.type=NodePort", f"service.nodePort={port}"] if port else []
+    return Kubernaut(settings, listener=listener).ship(APPLICATION, namespace=NAMESPACE, create_namespace=True, set=values)
+
+
+def _call(url: str, listener: Listener) -> str:
+    """Ask the application, past any proxy, until it answers."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + ANSWERS_WITHIN
+    with Progress(listener).step("call", url) as step:
+        while True:
+            try:
+                with opener.open(url, timeout=5) as response:
+                    answer = json.dumps(json.load(response))
+            except (OSError, ValueError) as error:
+                if time.monotonic() > deadline:
+                    raise Unreachable(f"{url} does not answer: {error}.") from error
+                time.sleep(0.2)
+            else:
+                step.done(answer)
+                return answer
+
+
+def _helm_history(settings: Settings) -> str:
+    """Ask plain Helm: a release that kubernaut made is a Helm release like any other."""
+    context = ["--kube-context", settings.context] if settings.context else []
+    kubeconfig = {"KUBECONFIG": settings.kubeconfig} if settings.kubeconfig else {}
+    result = subprocess.run(
+        [settings.helm, "history", NAME, "-n", NAMESPACE, "--max", "5", *context],
+        env={**settings.environment, **kubeconfig},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return (result.stdout or result.stderr).rstrip()
+
+
+def _show(deployed: Deployed, history: str, port: str | None, answer: str | None) -> None:
+    if not deployed.changed:
+        print(f"\nUnchanged: {deployed.plan.reason}")
+    print(f"\n$ helm history {NAME} -n {NAMESPACE}\n{history}\n")
+    if port:
+        print(f"$ curl http://127.0.0.1:{port}/\n{answer}\n")
+        first = 'eval "$(kubernaut local env)"    # from then on, this shell uses the local platform'
+    else:
+        print("The application answered through its Service: before that, no deploy is done.\n")
+        first = f"kubectl -n {NAMESPACE} port-forward service/{NAME} 8080:80    # then: curl http://127.0.0.1:8080/"
+    print("Try next:")
+    for command in (
+        first,
+        "kubernaut list",
+        f"kubernaut history {NAME} -n {NAMESPACE}",
+        f"kubernaut logs {NAME} -n {NAMESPACE}",
+        f"kubernaut ship examples/{NAME} -n {NAMESPACE} --reuse-values --set greeting=Ahoj",
+        f"kubernaut delete {NAME} -n {NAMESPACE}    # the history stays; kubernaut restore brings it back",
+    ):
+        print(f"  {command}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
