@@ -1,63 +1,313 @@
 """The Kubernetes API, through lightkube; the only file that imports ``lightkube``.
 
 Speaks in plain dictionaries, as the API's JSON has them. It knows Kubernetes' objects, not what kubernaut keeps in them.
+
+lightkube finds and keeps the credentials; requests go over its HTTP client as they are: its models would only be undone again.
+What may be repeated is: a read that met a busy server (429, 502, 503, 504) or a connection that broke. A write never is.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import ssl
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+
+import httpx2
+import msgspec
+from lightkube import ConfigError, KubeConfig, SingleConfig
+from lightkube.config.client_adapter import Client, ConnectionParams
+from lightkube.config.models import User
+
+from kubernaut.clients.kubeconfig import read_kubeconfig
+from kubernaut.errors import BadInput, ClusterDenied, ClusterUnreachable, Conflict, KubernautError, NamespaceNotFound, NotFound
+
+_DEFAULT = "~/.kube/config"
+_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_MERGE_PATCH = "application/merge-patch+json"
+_BUSY = frozenset({429, 502, 503, 504})
+_PAUSES = (0.1, 0.4, 1.5)
+_LONGEST_PAUSE = 5.0
+_LARGEST_BODY = 65_536
+
+Labels = Mapping[str, str | Sequence[str]]
 
 
 class Cluster:
-    """A cluster, by kubeconfig and context; the first call connects."""
+    """A cluster, by kubeconfig and context; the first call connects.
 
-    def __init__(self, kubeconfig: str | None = None, context: str | None = None, *, timeout: float = 30.0) -> None: ...
+    Args:
+        kubeconfig: The kubeconfig file, or several joined as in KUBECONFIG; else KUBECONFIG, ~/.kube/config, the pod's account.
+        context: The kube context; the current one by default.
+        timeout: Seconds that one answer may take.
+    """
+
+    def __init__(self, kubeconfig: str | None = None, context: str | None = None, *, timeout: float = 30.0) -> None:
+        self._kubeconfig = kubeconfig
+        self._context = context
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._config: SingleConfig | None = None
+        self._client: httpx2.Client | None = None
 
     def server(self) -> str:
         """Return the API server's address. Raises: ClusterUnreachable (no or broken kubeconfig, unknown context)."""
-        raise NotImplementedError
+        return str(self._configured().cluster.server)
 
-    def list_secrets(self, namespace: str | None, labels: Mapping[str, str], *, metadata_only: bool = False) -> Sequence[dict[str, Any]]:
-        """Return the Secrets with these labels; ``None`` for all namespaces; metadata only saves the transfer of their data."""
-        raise NotImplementedError
+    def list_secrets(self, namespace: str | None, labels: Labels, *, metadata_only: bool = False) -> Sequence[dict[str, Any]]:
+        """Return the Secrets with these labels; ``None`` for all namespaces; metadata only saves the transfer of their data.
+
+        A label's value may be a sequence: one of these.
+        """
+        return self._list("secrets", namespace, labels, {"Accept": _METADATA} if metadata_only else None)
 
     def get_secret(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Return a Secret, or ``None``."""
-        raise NotImplementedError
+        try:
+            return self._json("GET", _path(namespace, "secrets", name))
+        except NotFound:
+            return None
 
     def create_secret(self, namespace: str, secret: Mapping[str, Any]) -> dict[str, Any]:
         """Create a Secret. Raises: Conflict when it exists, NamespaceNotFound."""
-        raise NotImplementedError
+        return self._json("POST", _path(namespace, "secrets"), body={"apiVersion": "v1", "kind": "Secret", **secret})
 
     def patch_secret(self, namespace: str, name: str, patch: Mapping[str, Any]) -> dict[str, Any]:
-        """Merge-patch a Secret."""
-        raise NotImplementedError
+        """Merge-patch a Secret; with ``metadata.resourceVersion`` in it, only the one that was read. Raises: Conflict, NotFound."""
+        return self._json("PATCH", _path(namespace, "secrets", name), body=patch, headers={"Content-Type": _MERGE_PATCH})
 
     def delete_secret(self, namespace: str, name: str) -> None:
         """Delete a Secret; one that is gone is no failure."""
-        raise NotImplementedError
+        try:
+            self._json("DELETE", _path(namespace, "secrets", name))
+        except NotFound:
+            return
 
     def namespace_exists(self, namespace: str) -> bool:
-        """Say whether the namespace exists."""
-        raise NotImplementedError
+        """Say whether the namespace exists; to a user who may not know, it does."""
+        response = self._response("GET", f"/api/v1/namespaces/{quote(namespace, safe='')}")
+        if response.is_error and response.status_code not in (403, 404):
+            raise self._refused(response)
+        return response.status_code != 404
 
     def create_namespace(self, namespace: str) -> None:
         """Create a namespace; one that exists is no failure."""
-        raise NotImplementedError
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+        try:
+            self._json("POST", "/api/v1/namespaces", body=body)
+        except Conflict:
+            return
 
-    def list_pods(self, namespace: str, labels: Mapping[str, str]) -> Sequence[dict[str, Any]]:
+    def list_pods(self, namespace: str, labels: Labels) -> Sequence[dict[str, Any]]:
         """Return the pods with these labels."""
-        raise NotImplementedError
+        return self._list("pods", namespace, labels)
 
     def list_events(self, namespace: str) -> Sequence[dict[str, Any]]:
         """Return the namespace's events."""
-        raise NotImplementedError
+        return self._list("events", namespace, {})
 
-    def pod_log(self, namespace: str, pod: str, *, container: str | None, tail: int | None, follow: bool, previous: bool) -> Iterator[str]:
+    def pod_log(
+        self, namespace: str, pod: str, *, container: str | None, tail: int | None, follow: bool, previous: bool
+    ) -> Iterator[str]:
         """Yield a container's log, line by line."""
-        raise NotImplementedError
+        parameters: dict[str, Any] = {"follow": str(follow).lower(), "previous": str(previous).lower()}
+        if container is not None:
+            parameters["container"] = container
+        if tail is not None:
+            parameters["tailLines"] = tail
+        timeout = httpx2.Timeout(self._timeout, read=None if follow else self._timeout)
+        client = self._connected()
+        with (
+            self._mapped(),
+            client.stream("GET", _path(namespace, "pods", pod, "log"), params=parameters, timeout=timeout) as response,
+        ):
+            if response.is_error:
+                response.read()
+                raise self._refused(response)
+            yield from response.iter_lines()
 
     def get_through_service(self, namespace: str, service: str, port: int | str, path: str, *, timeout: float) -> tuple[int, str]:
         """GET ``path`` through the API server's services/proxy; return the HTTP status and the body's first 64 KiB."""
-        raise NotImplementedError
+        address = _path(namespace, "services", f"{service}:{port}", "proxy") + quote(
+            "/" + path.lstrip("/"), safe="/?=&%~+,;:@!$'()*"
+        )
+        with self._mapped(), self._connected().stream("GET", address, timeout=timeout) as response:
+            body = b""
+            for chunk in response.iter_bytes():
+                body += chunk
+                if len(body) >= _LARGEST_BODY:
+                    break
+            return response.status_code, body[:_LARGEST_BODY].decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Close the connections; the next call connects again."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    # the connection
+
+    def _configured(self) -> SingleConfig:
+        with self._lock:
+            if self._config is None:
+                self._config = self._read_config()
+            return self._config
+
+    def _read_config(self) -> SingleConfig:
+        named = self._kubeconfig or os.environ.get("KUBECONFIG")
+        hint = "Check the `kubeconfig` and `context` settings (`kubernaut config`)."
+        try:
+            if not named and not Path(_DEFAULT).expanduser().is_file() and "KUBERNETES_SERVICE_HOST" in os.environ:
+                return _single(KubeConfig.from_service_account().get())
+            return _single(KubeConfig.from_dict(read_kubeconfig(named or _DEFAULT)).get(self._context))
+        except ConfigError as error:
+            raise ClusterUnreachable(f"The kubeconfig cannot be used: {error}.", hint=hint) from error
+        except (KeyError, TypeError, AttributeError, msgspec.MsgspecError) as error:
+            context = f" for the context {self._context!r}" if self._context else ""
+            raise ClusterUnreachable(f"The kubeconfig is broken{context}: {type(error).__name__} {error}.", hint=hint) from error
+
+    def _connected(self) -> httpx2.Client:
+        config = self._configured()
+        with self._lock:
+            if self._client is None:
+                timeout = httpx2.Timeout(self._timeout, connect=min(self._timeout, 10.0))
+                config = config._replace(user=config.user or User())
+                try:
+                    self._client = Client(config, ConnectionParams(timeout=timeout, trust_env=True))
+                except (OSError, ssl.SSLError, ValueError, ConfigError) as error:
+                    raise ClusterUnreachable(f"{self._name()} has unusable certificates or credentials: {error}.") from error
+            return self._client
+
+    def _name(self) -> str:
+        config = self._configured()
+        return f"The cluster of the context {config.context_name!r} ({config.cluster.server})"
+
+    # requests
+
+    def _list(
+        self, kind: str, namespace: str | None, labels: Labels, headers: Mapping[str, str] | None = None
+    ) -> Sequence[dict[str, Any]]:
+        address = _path(namespace, kind) if namespace else f"/api/v1/{kind}"
+        parameters = {"labelSelector": _selector(labels)} if labels else {}
+        items: list[dict[str, Any]] = self._json("GET", address, parameters=parameters, headers=headers).get("items") or []
+        return items
+
+    def _json(
+        self,
+        method: str,
+        address: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        response = self._response(method, address, body=body, parameters=parameters, headers=headers)
+        if response.is_error:
+            raise self._refused(response)
+        try:
+            answer: dict[str, Any] = response.json()
+        except ValueError as error:
+            raise ClusterUnreachable(f"{self._name()} answers with something other than Kubernetes' JSON.") from error
+        return answer
+
+    def _response(
+        self,
+        method: str,
+        address: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx2.Response:
+        sent = {
+            "Accept": "application/json",
+            **({"Content-Type": "application/json"} if body is not None else {}),
+            **(headers or {}),
+        }
+        content = None if body is None else json.dumps(body).encode()
+        client = self._connected()
+        with self._mapped():
+            request = client.build_request(method, address, params=parameters or None, headers=sent, content=content)
+            return _send(client, request, repeat=method == "GET")
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx2.TimeoutException as error:
+            raise ClusterUnreachable(f"{self._name()} did not answer within {self._timeout:.0f} s.") from error
+        except httpx2.HTTPError as error:
+            raise ClusterUnreachable(f"{self._name()} does not answer: {error}.") from error
+        except ConfigError as error:
+            raise ClusterDenied(
+                f"{self._name()}: the kubeconfig's credential plugin failed.", details=str(error).splitlines()[-5:]
+            ) from error
+        except FileNotFoundError as error:
+            raise ClusterDenied(f"{self._name()}: the kubeconfig's credential plugin {error.filename} is not installed.") from error
+        except (KeyError, json.JSONDecodeError) as error:
+            raise ClusterDenied(f"{self._name()}: the kubeconfig's credential plugin gave no token.") from error
+
+    def _refused(self, response: httpx2.Response) -> KubernautError:
+        try:
+            message = str(response.json().get("message") or response.text)
+        except (ValueError, AttributeError):
+            message = response.text[:500]
+        status = response.status_code
+        if status == 401:
+            return ClusterDenied(
+                f"{self._name()} does not accept the credentials; they may have expired.", hint="Log in to the cluster again."
+            )
+        if status == 403 and "being terminated" in message:
+            return Conflict(f"{message}.", hint="The namespace is being deleted: wait until it is gone.")
+        if status == 403:
+            return ClusterDenied(f"{self._name()} refuses: {message}.")
+        if status == 404:
+            return (
+                NamespaceNotFound(f"{message}.")
+                if message.startswith("namespaces ")
+                else NotFound(f"{self._name()} says: {message}.")
+            )
+        if status == 409:
+            return Conflict(f"{message}.")
+        if status in (400, 413, 422):
+            return BadInput(f"{self._name()} refuses: {message}.")
+        return ClusterUnreachable(f"{self._name()} answers {status}: {message}.")
+
+
+def _send(client: httpx2.Client, request: httpx2.Request, *, repeat: bool) -> httpx2.Response:
+    for pause in (*_PAUSES, None) if repeat else (None,):
+        try:
+            response = client.send(request)
+        except (httpx2.RemoteProtocolError, httpx2.ReadError):
+            if pause is None:
+                raise
+        else:
+            if pause is None or response.status_code not in _BUSY:
+                return response
+            after = response.headers.get("Retry-After", "")
+            pause = min(float(after) if after.isdigit() else pause, _LONGEST_PAUSE)
+        time.sleep(pause)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _path(namespace: str, *parts: str) -> str:
+    return "/".join(["/api/v1/namespaces", *(quote(part, safe=":") for part in (namespace, *parts))])
+
+
+def _selector(labels: Labels) -> str:
+    return ",".join(
+        f"{key}={value}" if isinstance(value, str) else f"{key} in ({','.join(value)})" for key, value in labels.items()
+    )
+
+
+def _single(config: SingleConfig | None) -> SingleConfig:
+    if config is None:
+        raise ConfigError("it names no context")
+    return config
