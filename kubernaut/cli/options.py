@@ -20,6 +20,13 @@ def _remember_verbose(context: click.Context, _parameter: click.Parameter, value
         context.meta[VERBOSE] = True
 
 
+def _check_pairs(_context: click.Context, _parameter: click.Parameter, pairs: tuple[str, ...]) -> tuple[str, ...]:
+    for pair in pairs:
+        if not pair.partition("=")[0] or "=" not in pair:
+            raise click.BadParameter(f"{pair!r} is not KEY=VALUE.")
+    return pairs
+
+
 def is_verbose() -> bool:
     """Say whether ``--verbose`` was given, before or after the verb."""
     context = click.get_current_context(silent=True)
@@ -87,7 +94,13 @@ deploy_options = both(
         type=click.Path(dir_okay=False, path_type=Path),
         help="A file with values for the chart; may be given again, the last one wins.",
     ),
-    click.option("--set", metavar="KEY=VALUE", multiple=True, help="One value for the chart, as Helm's --set; wins over --values."),
+    click.option(
+        "--set",
+        metavar="KEY=VALUE",
+        multiple=True,
+        callback=_check_pairs,
+        help="One value for the chart, as Helm's --set; wins over --values.",
+    ),
     click.option(
         "--environment", metavar="NAME", help="The version's values for this environment; the namespace's name by default."
     ),

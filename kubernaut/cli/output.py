@@ -14,15 +14,13 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
+import click
+
 from kubernaut.cli.options import is_verbose
 from kubernaut.events import Listener
 from kubernaut.redact import environment_secrets, redact, redact_data
 
 _CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-class StdoutClosed(Exception):
-    """Whoever read our stdout has gone (``kubernaut list | head``): there is nobody left to tell."""
 
 
 @cache
@@ -37,34 +35,29 @@ def clean(text: str) -> str:
 
 def put(text: str) -> None:
     """Write data to stdout, as whole lines."""
-    try:
-        sys.stdout.write(clean(text) + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise StdoutClosed from None
+    sys.stdout.write(clean(text) + "\n")
+    sys.stdout.flush()
 
 
-def say(text: str) -> None:
+def say(text: str, *, label: str = "", colour: str = "") -> None:
     """Write talk to stderr; when nobody listens, the work goes on."""
+    if label:
+        label = click.style(f"{label}: ", fg=colour, bold=True) if in_colour(sys.stderr) else f"{label}: "
     with suppress(BrokenPipeError):
-        sys.stderr.write(clean(text) + "\n")
+        sys.stderr.write(f"{label}{clean(text)}\n")
         sys.stderr.flush()
 
 
-def print_json(obj: Any, *, lines: bool = False) -> None:
+def print_json(obj: Any, *, one_line: bool = False) -> None:
     """Write a value to stdout as JSON.
 
     Args:
         obj: One of our models (written by alias, camelCase), a dictionary, a list, or a plain value.
-        lines: Write it on one line, for outputs of one value a line.
+        one_line: Write it on one line, for output that is one value a line.
     """
     data = redact_data(_plain(obj), _secrets())
-    text = json.dumps(data, ensure_ascii=False) if lines else json.dumps(data, ensure_ascii=False, indent=2)
-    try:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise StdoutClosed from None
+    sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=None if one_line else 2) + "\n")
+    sys.stdout.flush()
 
 
 def _plain(obj: Any) -> Any:
@@ -80,6 +73,11 @@ def _plain(obj: Any) -> Any:
 def on_terminal(stream: Any) -> bool:
     """Say whether a person reads the stream on a terminal that can do more than print lines."""
     return bool(stream.isatty()) and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def in_colour(stream: Any) -> bool:
+    """Say whether colours are wanted there; see no-color.org."""
+    return on_terminal(stream) and not os.environ.get("NO_COLOR")
 
 
 @contextmanager

@@ -1,0 +1,6 @@
+"""``python -m kubernaut.cli`` is the command ``kubernaut``."""
+
+from kubernaut.cli.main import main
+
+if __name__ == "__main__":
+    main()

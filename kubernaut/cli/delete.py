@@ -1,0 +1,62 @@
+"""``kubernaut delete``: a soft delete; asks first."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from kubernaut.cli import render, session
+from kubernaut.cli.options import (
+    cluster_options,
+    dry_run_option,
+    namespace_option,
+    note_option,
+    output_option,
+    release_argument,
+    timeout_option,
+    verbose_option,
+)
+from kubernaut.cli.output import say
+from kubernaut.cli.verb import WRITES, Verb
+from kubernaut.errors import Interrupted
+
+
+@click.command(
+    cls=Verb,
+    examples=[
+        ("kubernaut delete hello-world -n demo", "shows what goes, and asks"),
+        ("kubernaut delete hello-world -n demo --yes", "without asking, for scripts"),
+        ("kubernaut restore hello-world -n demo", "brings it back"),
+    ],
+    statuses=tuple(status for status in WRITES if status not in (6, 7)),
+)
+@release_argument
+@namespace_option
+@click.option("-y", "--yes", is_flag=True, help="Do not ask. Needed where there is no terminal to ask on.")
+@note_option
+@timeout_option
+@dry_run_option
+@cluster_options
+@output_option
+@verbose_option
+def delete(release: str, output: str, yes: bool, **options: Any) -> None:
+    """Delete a release softly; restore brings it back.
+
+    Its workload goes, its history stays. Only the current release of a name can be deleted. Deleting it again changes nothing.
+    """
+    asking = not yes and not options["dry_run"]
+    if asking and not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise click.UsageError("There is no terminal to ask on: say --yes to delete.", click.get_current_context())
+    with session.writing(options) as kubernaut:
+        outcome = kubernaut.delete(release, **{**options, "dry_run": asking or options["dry_run"]})
+    if asking and outcome.plan.changes:
+        for action in outcome.plan.actions:
+            say(f"{action.kind} {action.subject}: {action.reason}")
+        if not click.confirm("Delete it? The history stays, and `kubernaut restore` brings it back.", err=True):
+            raise Interrupted("Nothing was deleted.", hint="Answer y to delete, or say --yes.")
+    if asking:
+        with session.writing(options) as kubernaut:
+            outcome = kubernaut.delete(release, **options)
+    render.show_deployed(outcome, output, dry_run=options["dry_run"], done="is deleted")

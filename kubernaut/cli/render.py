@@ -1,0 +1,229 @@
+"""Releases, versions and plans, as text or as the API's JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from kubernaut.cli.output import print_json, put, say
+from kubernaut.cli.table import exactly, put_pairs, put_table, when
+
+if TYPE_CHECKING:
+    from kubernaut.build.registry import PublishedVersion
+    from kubernaut.history.release import Release, ReleaseList
+    from kubernaut.kubernaut import Built, Deployed, Published
+    from kubernaut.model import Plan
+
+NONE = "-"
+SHORT_COMMIT = 7
+
+
+def show_plan(plan: Plan, output: str) -> None:
+    """Show what would be done: numbered lines, or why there is nothing to do."""
+    if output == "json":
+        print_json(plan)
+        return
+    for number, action in enumerate(plan.actions, start=1):
+        put(f"{number}. {action.kind} {action.subject}: {action.reason}")
+    if not plan.actions:
+        put(f"nothing to do: {plan.reason}" if plan.reason else "nothing to do")
+    elif plan.reason:
+        say(plan.reason)
+
+
+def show_built(outcome: Built, output: str) -> None:
+    """Show what ``build`` did."""
+    image = outcome.image
+    if image is None:
+        show_plan(outcome.plan, output)
+    elif output == "json":
+        print_json(image)
+    else:
+        put(f"{image.ref} {image.id}")
+        say("next: kubernaut publish APP_DIR")
+
+
+def show_published(outcome: Published, output: str, *, dry_run: bool) -> None:
+    """Show what ``publish`` did."""
+    version = outcome.version
+    if dry_run or version is None:
+        show_plan(outcome.plan, output)
+    elif output == "json":
+        print_json(version)
+    else:
+        put(f"{version.name} {version.version} {'published' if outcome.changed else 'is published already'}")
+        put_pairs(
+            [
+                ("image", _pinned(version.image.ref, version.image.digest)),
+                ("chart", _pinned(version.chart.ref, version.chart.digest)),
+            ]
+        )
+        say(f"next: kubernaut deploy {version.name}@{version.version} -n NAMESPACE")
+
+
+def show_deployed(outcome: Deployed, output: str, *, dry_run: bool, done: str = "runs") -> None:
+    """Show what a verb did to a release, and what may be done next.
+
+    Args:
+        outcome: What the verb returned.
+        output: ``text`` or ``json``.
+        dry_run: Whether only the plan was wanted.
+        done: What the release does now: it ``runs``, or ``is deleted``.
+    """
+    release = outcome.release
+    if dry_run or release is None:
+        show_plan(outcome.plan, output)
+        return
+    if output == "json":
+        print_json(release)
+        return
+    put(f"{_title(release)} {done if outcome.changed else _unchanged(done)} in {release.namespace} as {release.id}")
+    for line in _next(release):
+        say(line)
+
+
+def _unchanged(done: str) -> str:
+    verb, _, rest = done.partition(" ")
+    return f"{verb} {rest} already" if rest else f"{verb} already"
+
+
+def _title(release: Release) -> str:
+    commit = _commit(release)
+    return f"{release.name} {_version(release)}" + (f" ({commit})" if commit != NONE else "")
+
+
+def _next(release: Release) -> Sequence[str]:
+    where = f"{release.name} -n {release.namespace}"
+    if release.deleted_at is not None:
+        return (f"next: kubernaut restore {where}", f"      kubernaut history {where}")
+    return (f"next: kubernaut history {where}", f"      kubernaut logs {where}", f"      kubernaut rollback {where}")
+
+
+def show_releases(releases: ReleaseList, output: str, *, nothing: str) -> None:
+    """Show releases as a table; ``nothing`` is what to say when there are none."""
+    if output == "json":
+        print_json(releases)
+        return
+    if not releases.items:
+        say(nothing)
+        return
+    header = ("NAME", "NAMESPACE", "REV", "STATUS", "VERSION", "COMMIT", "BY", "UPDATED")
+    put_table(
+        header,
+        [
+            (
+                release.name,
+                release.namespace,
+                str(release.revision),
+                _text(release.status),
+                _version(release),
+                _commit(release),
+                release.created_by or _text(release.managed_by),
+                when(release.updated_at),
+            )
+            for release in releases.items
+        ],
+    )
+    _say_rest(releases)
+
+
+def show_history(releases: ReleaseList, output: str) -> None:
+    """Show all releases of a name, newest first: what ``helm history`` shows, and who and which commit."""
+    if output == "json":
+        print_json(releases)
+        return
+    header = ("REV", "UPDATED", "STATUS", "CHART", "APP VERSION", "COMMIT", "BY", "DESCRIPTION")
+    put_table(
+        header,
+        [
+            (
+                str(release.revision),
+                when(release.updated_at),
+                _text(release.status),
+                f"{release.chart.name}-{release.chart.version}",
+                release.app_version or NONE,
+                _commit(release),
+                release.created_by or _text(release.managed_by),
+                release.description or "",
+            )
+            for release in releases.items
+        ],
+    )
+    _say_rest(releases)
+
+
+def _say_rest(releases: ReleaseList) -> None:
+    if releases.count > len(releases.items):
+        say(f"{len(releases.items)} of {releases.count} are shown.")
+
+
+def show_release(release: Release, output: str) -> None:
+    """Show everything that is known of one release."""
+    if output == "json":
+        print_json(release)
+        return
+    source, outcome = release.source, release.outcome
+    flags = [word for word, true in (("active", release.active), ("serving", release.serving == release.revision)) if true]
+    put_pairs(
+        [
+            ("id", release.id),
+            ("status", _text(release.status) + (f" ({', '.join(flags)})" if flags else "")),
+            ("serving", f"revision {release.serving}" if release.serving and release.serving != release.revision else ""),
+            ("version", _version(release)),
+            ("chart", _pinned(release.chart.ref or f"{release.chart.name}-{release.chart.version}", release.chart.digest)),
+            *(("image", _pinned(image.ref, image.digest)) for image in release.images),
+            ("commit", source.commit or "" if source else ""),
+            ("repository", source.repository or "" if source else ""),
+            ("build", release.build.url or "" if release.build else ""),
+            ("by", release.created_by or ""),
+            ("managed by", _text(release.managed_by)),
+            ("created", exactly(release.created_at) if release.created_at else ""),
+            ("updated", exactly(release.updated_at) if release.updated_at else ""),
+            ("deleted", exactly(release.deleted_at) if release.deleted_at else ""),
+            ("description", release.description or ""),
+            ("outcome", ": ".join(part for part in (outcome.reason, outcome.message) if part) if outcome else ""),
+            ("operation", release.operation or ""),
+        ]
+    )
+
+
+def show_versions(name: str, versions: Sequence[PublishedVersion], output: str) -> None:
+    """Show what was published under a name, newest first."""
+    if output == "json":
+        print_json({"items": versions, "count": len(versions)})
+        return
+    if not versions:
+        say(f"nothing is published as {name}; kubernaut publish APP_DIR does it")
+        return
+    put_table(
+        ("VERSION", "CREATED", "COMMIT", "IMAGE", "ENVIRONMENTS"),
+        [
+            (
+                version.version,
+                when(version.created_at),
+                (version.source.commit or NONE)[:SHORT_COMMIT] if version.source else NONE,
+                version.image.digest,
+                ", ".join(version.environments) or NONE,
+            )
+            for version in versions
+        ],
+    )
+
+
+def _text(value: object) -> str:
+    """Return the word of an enumeration, or the text itself."""
+    return str(getattr(value, "value", value))
+
+
+def _version(release: Release) -> str:
+    return release.chart.version or release.app_version or NONE
+
+
+def _commit(release: Release) -> str:
+    return ((release.source.commit if release.source else None) or NONE)[:SHORT_COMMIT]
+
+
+def _pinned(ref: str | None, digest: str | None) -> str:
+    if not digest or (ref and digest in ref):
+        return ref or ""
+    return f"{ref}@{digest}" if ref else digest
