@@ -41,7 +41,8 @@ from kubernaut.cli.verb import WRITES, Verb
 def deploy(application: str, output: str, **options: Any) -> None:
     """Put a published version into a namespace.
 
-    Waits until its pods are ready. Deploying what runs already does nothing. A release that does not become ready is explained, then the one before it is brought
+    Waits until its pods are ready. Deploying what runs already does nothing. A release that does not become ready is explained,
+    then the one before it is brought
     back (exit status 6), or it is kept to look at (7).
     """
     name, at, version = application.partition("@")

@@ -32,6 +32,12 @@ SECTIONS = {
     "Change": ("rollback", "delete", "restore"),
     "Set up": ("local", "config", "completion"),
 }
+FIRST_LOOK = (
+    "kubernaut ship APP_DIR -n demo --create-namespace",
+    "kubernaut list",
+    "kubernaut history NAME -n demo",
+    "kubernaut ship --help        # each command explains itself",
+)
 VERBS = tuple(name for names in SECTIONS.values() for name in names if name != "local")
 
 
@@ -73,6 +79,12 @@ class Commands(click.Group):
             return LOCAL  # importing it would import the platform's own libraries
         command = self.get_command(ctx, name)
         return command.get_short_help_str(limit=100) if command else ""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        """Write the first commands to try."""
+        with formatter.section("A first look"):
+            for line in FIRST_LOOK:
+                formatter.write(f"  {line}\n")
 
     def main(self, args: Sequence[str] | None = None, *_args: Any, **_kwargs: Any) -> NoReturn:
         """Run a command line and exit; called for by ``kubernaut`` itself and by click's test runner."""
@@ -141,7 +153,6 @@ def _show_version(context: click.Context, _parameter: click.Parameter, value: bo
     name=PROGRAM,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     invoke_without_command=True,
-    epilog="Each command explains itself: kubernaut ship --help",
 )
 @verbose_option
 @click.option(
@@ -149,13 +160,6 @@ def _show_version(context: click.Context, _parameter: click.Parameter, value: bo
 )
 @click.pass_context
 def main(context: click.Context) -> None:
-    r"""From a source folder to a running release on Kubernetes; and what runs, since when, by whom.
-
-    \b
-    A first look:
-      kubernaut ship APP_DIR -n demo --create-namespace
-      kubernaut list
-      kubernaut history NAME -n demo
-    """
+    """From a source folder to a running release on Kubernetes; and what runs, since when, by whom."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

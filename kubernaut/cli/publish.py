@@ -31,7 +31,8 @@ from kubernaut.cli.verb import Verb
 def publish(app_dir: Path, output: str, **options: Any) -> None:
     """Make a version: build, push, package, publish.
 
-    Builds the image, pushes it, packages the chart with the image's digest in its values, and pushes that. A version is immutable: publishing the same content again does nothing, publishing other content under the same number fails
+    Builds the image, pushes it, packages the chart with the image's digest in its values, and pushes that. A version is
+    immutable: publishing the same content again does nothing, publishing other content under the same number fails
     (exit status 5). Nothing is deployed.
     """
     with session.writing(options) as kubernaut:

@@ -44,7 +44,8 @@ from kubernaut.cli.verb import WRITES, Verb
 def ship(app_dir: Path, output: str, **options: Any) -> None:
     """Publish an application's folder, then deploy that version.
 
-    It is publish and deploy in one, and says what each of their steps did. Shipping what runs already builds nothing, pushes nothing and starts no Helm.
+    It is publish and deploy in one, and says what each of their steps did. Shipping what runs already builds nothing, pushes
+    nothing and starts no Helm.
     """
     with session.writing(options) as kubernaut:
         outcome = kubernaut.ship(app_dir, **options)

@@ -35,6 +35,7 @@ from kubernaut.cli.verb import Verb
 def show(release: str, output: str, **options: Any) -> None:
     """Show everything that is known of one release.
 
-    That is its status, chart, images by digest, commit, who and when, and how it ended. A release is named by its id, NAMESPACE.NAME.vREVISION, or by its name and -n NAMESPACE.
+    That is its status, chart, images by digest, commit, who and when, and how it ended. A release is named by its id,
+    NAMESPACE.NAME.vREVISION, or by its name and -n NAMESPACE.
     """
     render.show_release(session.reading(options).show(release, **options), output)
