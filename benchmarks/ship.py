@@ -1,0 +1,246 @@
+"""How long `kubernaut ship` takes beside the pipeline that one writes by hand (pipeline.sh). This is what `make bench` runs.
+
+On the local platform, in copies of examples/ and charts/ in a temporary folder: rounds of the shell pipeline after an edit of
+index.js, `ship` after such an edit, and `ship` with nothing changed; in turns, so that whatever else the machine does meets them
+all. Each is timed as a whole process. Exits with 1 if a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+NAME = "hello-world"
+SHELL, CHANGED, UNCHANGED = "shell pipeline", "ship, changed", "ship, unchanged"
+MORE_THAN_SHELL = 1.0
+"""Seconds that a changed ship may take more than the shell pipeline."""
+PART_OF_SHELL = 0.25
+"""What an unchanged ship may take of the shell pipeline's time."""
+
+Run = Callable[[Sequence[str], Path, Mapping[str, str]], float]
+"""Runs a program in a folder with an environment, and returns the seconds it took."""
+
+
+class Failed(Exception):
+    """A measured program failed: there is nothing to compare."""
+
+
+def run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> float:
+    """Run a program and time it.
+
+    Raises:
+        Failed: It could not be started or exited with another status than 0; with what it said.
+    """
+    started = time.perf_counter()
+    try:
+        result = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    except OSError as error:
+        raise Failed(f"{command[0]}: {error.strerror}") from error
+    seconds = time.perf_counter() - started
+    if result.returncode:
+        raise Failed(f"{' '.join(command)}: exit status {result.returncode}\n{result.stdout}")
+    return seconds
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Some runs of the same thing, in seconds."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> Summary:
+        """Sum up at least one run."""
+        return cls(statistics.median(seconds), min(seconds), max(seconds))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One target, and whether it was met."""
+
+    text: str
+    met: bool
+
+
+def verdicts(summaries: Mapping[str, Summary]) -> list[Verdict]:
+    """Compare the medians with the targets."""
+    shell, changed, unchanged = (summaries[side].median for side in (SHELL, CHANGED, UNCHANGED))
+    return [
+        Verdict(
+            f"{CHANGED}: {changed / shell:.2f} of the shell pipeline, {changed - shell:+.2f} s; target: at most +{MORE_THAN_SHELL} s",
+            changed <= shell + MORE_THAN_SHELL,
+        ),
+        Verdict(
+            f"{UNCHANGED}: {unchanged / shell:.2f} of the shell pipeline; target: at most {PART_OF_SHELL}",
+            unchanged <= PART_OF_SHELL * shell,
+        ),
+    ]
+
+
+def report(times: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    """Yield the table's lines."""
+    yield f"{'seconds':<18}{'median':>8}{'min':>8}{'max':>8}{'runs':>6}"
+    for side, seconds in times.items():
+        summary = Summary.of(seconds)
+        yield f"{side:<18}{summary.median:>8.2f}{summary.low:>8.2f}{summary.high:>8.2f}{len(seconds):>6}"
+
+
+@dataclass
+class Bench:
+    """The two sides, each with a copy of its own, a namespace of its own and a part of the registry of its own.
+
+    Args:
+        folder: Where the copies go; somebody else removes it.
+        environment: In which `docker`, `helm` and `kubernaut` find the platform.
+        run: Runs and times a program.
+        label: Makes every edit differ from those of earlier benches, whose layers the engine may still keep.
+    """
+
+    folder: Path
+    environment: Mapping[str, str]
+    run: Run = run
+    label: str = field(default_factory=lambda: str(int(time.time())))
+    _edits: int = 0
+
+    def prepare(self) -> None:
+        """Make the copies, each a git repository, as the version comes from git; and take away what an earlier bench left."""
+        self.remove()
+        for side in ("shell", "kubernaut"):
+            copy = self.folder / side
+            for part in ("examples", "charts"):
+                shutil.copytree(ROOT / part / NAME, copy / part / NAME)
+            identity = ["-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "commit.gpgsign=false"]
+            for arguments in (["init", "--quiet"], ["add", "--all"], [*identity, "commit", "--quiet", "--message", "hello-world"]):
+                self.run(["git", *arguments], copy, self.environment)
+
+    def measure(self, pairs: int, say: Callable[[str], None]) -> dict[str, list[float]]:
+        """Time the rounds, after one that is not counted: it makes the namespaces and fills every cache."""
+        times: dict[str, list[float]] = {SHELL: [], CHANGED: [], UNCHANGED: []}
+        for number in range(pairs + 1):
+            # The sides take turns in being first.
+            sides = [self._ship, self._shell] if number % 2 else [self._shell, self._ship]
+            seconds = {name: taken for side in sides for name, taken in side().items()}
+            say(f"{f'round {number}' if number else 'warm-up':<10}" + "  ".join(f"{name} {seconds[name]:.2f}" for name in times))
+            if number:
+                for name, taken in seconds.items():
+                    times[name].append(taken)
+        return times
+
+    def remove(self) -> None:
+        """Take both releases away; what cannot be taken away is the next bench's first task."""
+        for side in ("shell", "kubernaut"):
+            command = ["helm", "uninstall", NAME, "--namespace", f"bench-{side}", "--ignore-not-found"]
+            with suppress(Failed):
+                self.run(command, self.folder, self.environment)
+
+    def _shell(self) -> dict[str, float]:
+        number = self._edit("shell")
+        variables = {
+            "REGISTRY": f"{self.environment['KUBERNAUT_REGISTRY']}/bench-shell",
+            "NAMESPACE": "bench-shell",
+            "VERSION": f"0.1.{number}-bench.{self.label}",
+            "PLAIN_HTTP": "1",
+        }
+        command = [str(ROOT / "benchmarks" / "pipeline.sh")]
+        return {SHELL: self.run(command, self.folder / "shell", {**self.environment, **variables})}
+
+    def _ship(self) -> dict[str, float]:
+        self._edit("kubernaut")
+        command = [kubernaut(), "ship", f"examples/{NAME}", "--namespace", "bench-kubernaut", "--create-namespace"]
+        environment = {**self.environment, "KUBERNAUT_REGISTRY": f"{self.environment['KUBERNAUT_REGISTRY']}/bench-kubernaut"}
+        return {name: self.run(command, self.folder / "kubernaut", environment) for name in (CHANGED, UNCHANGED)}
+
+    def _edit(self, side: str) -> int:
+        self._edits += 1
+        with (self.folder / side / "examples" / NAME / "index.js").open("a", encoding="utf-8") as file:
+            file.write(f"// {side} {self.label} {self._edits}\n")
+        return self._edits
+
+
+def kubernaut() -> str:
+    """Return the command beside this Python."""
+    return str(Path(sys.executable).with_name("kubernaut"))
+
+
+def starts(environment: Mapping[str, str], run: Run = run, runs: int = 5) -> dict[str, list[float]]:
+    """Time how long the programs take to start; for information."""
+    commands = {"kubernaut --help": [kubernaut(), "--help"], "helm version": ["helm", "version", "--short"]}
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(runs):
+        for name, command in commands.items():
+            times[name].append(run(command, ROOT, environment))
+    return times
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the bench; return the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--pairs", type=int, default=7, help="rounds that count; %(default)s by default")
+    parser.add_argument("--name", default="default", help="the local platform's name; %(default)s by default")
+    options = parser.parse_args(arguments)
+    if options.pairs < 1:
+        parser.error("--pairs must be at least 1")
+    environment = _platform(options.name)
+    missing = [program for program in ("docker", "helm", "git") if shutil.which(program, path=environment["PATH"]) is None]
+    if missing:
+        print(f"The shell pipeline needs {' and '.join(missing)} on PATH.", file=sys.stderr)
+        return 8
+    try:
+        times = _measure(environment, options.pairs)
+        times_to_start = starts(environment)
+    except Failed as failure:
+        print(f"Failed: {failure}", file=sys.stderr)
+        return 7
+    print()
+    for line in [*report(times), *list(report(times_to_start))[1:]]:
+        print(line)
+    print()
+    results = verdicts({name: Summary.of(seconds) for name, seconds in times.items()})
+    for result in results:
+        print(f"{'met' if result.met else 'MISSED':<8}{result.text}")
+    return 0 if all(result.met for result in results) else 1
+
+
+def _measure(environment: Mapping[str, str], pairs: int) -> dict[str, list[float]]:
+    with tempfile.TemporaryDirectory(prefix="kubernaut-bench-") as folder:
+        bench = Bench(Path(folder), environment)
+        bench.prepare()
+        try:
+            return bench.measure(pairs, lambda line: print(line, flush=True))
+        finally:
+            bench.remove()
+
+
+def _platform(name: str) -> dict[str, str]:
+    from kubernaut.cli.output import progress
+    from kubernaut_local import Platform
+
+    platform = Platform(name)
+    with progress() as listener:
+        platform.up(listener=listener)
+    return {**os.environ, **platform.environment()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
