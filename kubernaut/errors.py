@@ -135,6 +135,13 @@ class DockerfileInvalid(BadInput):
     hint = "`image.dockerfile` in kubernaut.yaml is relative to `image.context` and must lie inside it."
 
 
+class SourceUnreadable(BadInput):
+    """A file that counts for the version cannot be read, or changed while it was read."""
+
+    code = "source_unreadable"
+    hint = "Make the file readable and let nothing write to it meanwhile, or name it in .dockerignore."
+
+
 class BuildFailed(BadInput):
     """The engine ran the Dockerfile and a step of it failed."""
 
@@ -206,6 +213,13 @@ class VersionNotFound(NotFound):
 
     code = "version_not_found"
     hint = "`kubernaut versions NAME` lists what was published."
+
+
+class ImageNotFound(NotFound):
+    """The engine or the registry has no such image."""
+
+    code = "image_not_found"
+    hint = "Build it with `kubernaut build APP_DIR`, or check the digest."
 
 
 class ReleaseNotFound(NotFound):
@@ -314,6 +328,13 @@ class ToolMissing(Unreachable):
 
     code = "tool_missing"
     hint = "Install the program, or set where it is (`kubernaut config`)."
+
+
+class GitFailed(Unreachable):
+    """git answers with a failure, or takes too long."""
+
+    code = "git_failed"
+    hint = "Run the git command that the message names by hand, in the same folder and as the same user."
 
 
 class DeadlineExceeded(Unreachable):
