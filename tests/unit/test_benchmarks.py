@@ -105,7 +105,7 @@ def test_the_report_shows_both_ratios_and_their_targets(ship: ModuleType) -> Non
     changed, unchanged = ship.verdicts(
         {side: ship.Summary.of([each]) for side, each in zip(_sides(ship), (4.0, 3.0, 0.8), strict=True)}
     )
-    assert changed.text == "ship, changed: 0.75 of the shell pipeline, -1.00 s; target: at most +1.0 s"
+    assert changed.text == "ship, changed: 0.75 of the shell pipeline (-1.00 s); target: at most +1.0 s"
     assert unchanged.text == "ship, unchanged: 0.20 of the shell pipeline; target: at most 0.25"
     assert list(ship.report({ship.SHELL: [4.0, 5.0, 4.5]}))[1].split() == ["shell", "pipeline", "4.50", "4.00", "5.00", "3"]
 

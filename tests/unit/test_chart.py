@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.programs import program
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "hello-world"
@@ -23,22 +23,13 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 Render = Callable[..., dict[str, dict[str, Any]]]
 
 
-def _program(name: str, override: str = "") -> str:
-    found = override or shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-    if not found and os.environ.get("CI"):
-        pytest.fail(f"{name} is not on PATH, and under CI nothing may be left out")
-    if not found:
-        pytest.skip(f"{name} is not on PATH")
-    return found
-
-
 @pytest.fixture(scope="session")
 def helm(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
-    program = _program("helm", os.environ.get("KUBERNAUT_HELM", ""))
+    path = os.environ.get("KUBERNAUT_HELM") or program("helm")
     environment = {"HOME": str(tmp_path_factory.mktemp("home")), "KUBECONFIG": os.devnull}
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([program, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=60)
+        return subprocess.run([path, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=60)
 
     return run
 
@@ -237,9 +228,9 @@ def test_helm_test_finds_the_service_without_cluster_dns(render: Render, service
     assert pod["enableServiceLinks"] is True
     (container,) = pod["containers"]
     variables = {"MINE_HELLO_WORLD_SERVICE_HOST": "127.0.0.1", "MINE_HELLO_WORLD_SERVICE_PORT": str(service)}
-    program, *arguments = container["command"]
+    name, *arguments = container["command"]
     result = subprocess.run(
-        [_program(program), *arguments], env={**variables, **_environment(container)}, capture_output=True, text=True, timeout=60
+        [program(name), *arguments], env={**variables, **_environment(container)}, capture_output=True, text=True, timeout=60
     )
     assert result.returncode == status, result.stderr
     assert result.stdout == f"http://127.0.0.1:{service}/ answers 200: Hello, world! (1.4.2)\n"

@@ -85,7 +85,7 @@ def node_port() -> Iterator[str]:
 
 
 @pytest.fixture
-def platform(monkeypatch: pytest.MonkeyPatch, node_port: str) -> list[str]:
+def brought_up(monkeypatch: pytest.MonkeyPatch, node_port: str) -> list[str]:
     """A local platform that is up at once; the names of those that were brought up."""
     up: list[str] = []
 
@@ -118,10 +118,10 @@ def test_a_cluster_of_ones_own_is_used_as_it_is(
 
 
 def test_the_local_platform_is_brought_up_and_the_application_called(
-    demo: ModuleType, library: type[FakeKubernaut], platform: list[str], node_port: str, capsys: pytest.CaptureFixture[str]
+    demo: ModuleType, library: type[FakeKubernaut], brought_up: list[str], node_port: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert demo.main(["--name", "mine"]) == 0
-    assert platform == ["mine"]
+    assert brought_up == ["mine"]
     assert library.asked["set"] == ["service.type=NodePort", f"service.nodePort={node_port}"]
     assert library.asked["settings"].registry == "127.0.0.1:5000"
     output, talk = capsys.readouterr()
@@ -132,7 +132,7 @@ def test_the_local_platform_is_brought_up_and_the_application_called(
 
 
 def test_again_it_says_what_is_unchanged(
-    demo: ModuleType, library: type[FakeKubernaut], platform: list[str], capsys: pytest.CaptureFixture[str]
+    demo: ModuleType, library: type[FakeKubernaut], brought_up: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     library.answer = Deployed(plan=Plan(reason="the same chart and values run already"), changed=False, release=None)
     assert demo.main([]) == 0
@@ -140,7 +140,7 @@ def test_again_it_says_what_is_unchanged(
 
 
 def test_a_failure_has_the_commands_exit_status_and_a_hint(
-    demo: ModuleType, library: type[FakeKubernaut], platform: list[str], capsys: pytest.CaptureFixture[str]
+    demo: ModuleType, library: type[FakeKubernaut], brought_up: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     library.answer = DeployRolledBack("hello-world did not become ready.", hint="Look at it.")
     assert demo.main([]) == 6
@@ -153,7 +153,7 @@ def test_a_failure_has_the_commands_exit_status_and_a_hint(
 def test_an_application_that_never_answers_is_a_clear_error(
     demo: ModuleType,
     library: type[FakeKubernaut],
-    platform: list[str],
+    brought_up: list[str],
     node_port: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
+from support.programs import program
+
+from kubernaut.build.application import check_dockerfile, load_application
+from kubernaut.build.source import read_source
 
 APPLICATION = Path(__file__).parents[2] / "examples" / "hello-world"
 DEADLINE = 20.0
@@ -48,12 +50,7 @@ class Server:
 
 @pytest.fixture(scope="session")
 def node() -> str:
-    found = shutil.which("node")
-    if found is None and os.environ.get("CI"):
-        pytest.fail("node is not on PATH, and under CI nothing may be left out")
-    if found is None:
-        pytest.skip("node is not on PATH")
-    return found
+    return program("node")
 
 
 @pytest.fixture
@@ -181,9 +178,15 @@ def test_the_image_is_not_root_and_node_gets_the_signals() -> None:
     assert all((APPLICATION / name).is_file() for name in copied)
 
 
-def test_kubernaut_yaml_names_files_that_exist() -> None:
-    content = yaml.safe_load((APPLICATION / "kubernaut.yaml").read_text())
-    assert set(content) == {"name", "image", "chart", "pin", "environments", "probe"}
-    assert content["name"] == json.loads((APPLICATION / "package.json").read_text())["name"]
-    assert (APPLICATION / content["chart"] / "Chart.yaml").is_file()
-    assert all((APPLICATION / path).is_file() for path in content["environments"].values())
+def test_kubernaut_yaml_is_valid_and_says_nothing_but_what_is_meant() -> None:
+    application = load_application(APPLICATION)
+    check_dockerfile(application)
+    assert application.name == json.loads((APPLICATION / "package.json").read_text())["name"]
+    assert application.chart_path == APPLICATION.parents[1] / "charts" / "hello-world"
+    assert set(application.environment_paths) == {"production"}
+    assert application.probe is not None
+
+
+def test_the_engine_gets_only_what_the_image_needs() -> None:
+    context = {entry.name for entry in read_source(load_application(APPLICATION)).section("context")}
+    assert context - {"Dockerfile", ".dockerignore"} == {"index.js", "package.json"}
