@@ -1,0 +1,189 @@
+"""YAML, read as Helm reads it: ``0644`` is 420, ``yes``, ``on`` and ``y`` are true, dates stay texts, ``1e3`` is a number.
+
+Helm's YAML library (go-yaml 2) resolves plain words by rules of its own, which PyYAML's are close to and not equal to. One thing is
+stricter here: a key that stands twice in a map is an error, where Helm silently takes the last.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kubernaut.errors import ValuesInvalid
+
+_TAG = "tag:yaml.org,2002:"
+_LARGEST_FILE = 1 << 20
+_MOST_NODES = 200_000
+
+_WORDS: dict[str, Any] = {
+    **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
+    **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan),
+    **{
+        sign + word: math.copysign(math.inf, -1 if sign == "-" else 1)
+        for sign in ("", "+", "-")
+        for word in (".inf", ".Inf", ".INF")
+    },
+}
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INT = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))")
+_INT64, _UINT64 = range(-(2**63), 2**63), range(2**64)
+_BASES = (16, 2, 8, 10)
+
+
+def plain(word: str) -> Any:
+    """Return what an unquoted word of YAML means to Helm."""
+    if word in _WORDS:
+        return _WORDS[word]
+    if word[0] == ".":
+        return _float(word)
+    if word[0] not in "+-0123456789":
+        return word
+    digits = word.replace("_", "")
+    number = _int(digits)
+    if number is not None:
+        return number
+    value = _float(digits)
+    return word if value is digits else value
+
+
+def _int(digits: str) -> int | None:
+    match = _INT.fullmatch(digits)
+    if match is None:
+        return None
+    base, text = next((base, group) for base, group in zip(_BASES, match.groups()[1:], strict=True) if group is not None)
+    number = int(text, base) * (-1 if match[1] == "-" else 1)
+    return number if number in _INT64 or (number in _UINT64 and not match[1]) else None
+
+
+def _float(text: str) -> Any:
+    if not _FLOAT.fullmatch(text):
+        return text
+    value = float(text)
+    return text if math.isinf(value) else value
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """PyYAML's parser with Helm's ideas of what a word means."""
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
+        """Return a node's tag: for an unquoted word our own, else what is written or usual."""
+        if kind is yaml.ScalarNode and implicit[0]:
+            return f"{_TAG}merge" if value == "<<" else "!plain"
+        if kind is yaml.ScalarNode:
+            return f"{_TAG}str"
+        return f"{_TAG}seq" if kind is yaml.SequenceNode else f"{_TAG}map"
+
+    def scalar(self, node: yaml.ScalarNode) -> Any:
+        """Build a text or number."""
+        if node.tag == f"{_TAG}binary":
+            try:
+                return base64.b64decode(node.value).decode("utf-8", "replace")
+            except binascii.Error as error:
+                raise yaml.constructor.ConstructorError(None, None, "!!binary is no base64", node.start_mark) from error
+        if node.tag in {"!plain", *(_TAG + name for name in ("int", "float", "bool", "null"))}:
+            return plain(node.value)
+        return node.value
+
+    def mapping(self, node: yaml.Node) -> dict[str, Any]:
+        """Build a map; merge keys are merged, and a key may stand once."""
+        own: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == f"{_TAG}merge":
+                self._merge(merged, value_node)
+                continue
+            key = _key(self.construct_object(key_node, deep=True), key_node)
+            if key in own:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+            own[key] = self.construct_object(value_node, deep=True)
+        return {**merged, **own}
+
+    def _merge(self, merged: dict[str, Any], node: yaml.Node) -> None:
+        for part in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            value = self.construct_object(part, deep=True)
+            if not isinstance(value, dict):
+                raise yaml.constructor.ConstructorError(None, None, "only a map can be merged", part.start_mark)
+            for key, item in value.items():
+                merged.setdefault(key, item)
+
+    def any_node(self, node: yaml.Node) -> Any:
+        """Build whatever it is, by its shape: tags of the user's own change nothing."""
+        if isinstance(node, yaml.ScalarNode):
+            return self.scalar(node)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.construct_object(item, deep=True) for item in node.value]
+        return self.mapping(node)
+
+
+_Loader.yaml_constructors = {None: _Loader.any_node}
+_Loader.yaml_multi_constructors = {}
+
+
+def _key(key: Any, node: yaml.Node) -> str:
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    if isinstance(key, str):
+        return key
+    if isinstance(key, int):
+        return str(key)
+    if isinstance(key, float) and math.isfinite(key):
+        return str(int(key)) if key.is_integer() and abs(key) < 1e15 else repr(key)
+    raise yaml.constructor.ConstructorError(None, None, "a key must be a word", node.start_mark)
+
+
+def parse_yaml(text: str | bytes, source: str) -> dict[str, Any]:
+    """Return the map that a YAML document holds; an empty document is an empty map.
+
+    Args:
+        text: The document.
+        source: Its name, for messages.
+
+    Raises:
+        ValuesInvalid: It cannot be read, or is no map; the message names the line.
+    """
+    if len(text) > _LARGEST_FILE:
+        raise ValuesInvalid(f"{source} is larger than {_LARGEST_FILE >> 20} MiB.")
+    try:
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506
+        _count(content, [0], source)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it is no YAML"
+        raise ValuesInvalid(f"{source}{where}: {problem}.") from error
+    except RecursionError as error:
+        raise ValuesInvalid(f"{source} is nested too deeply.") from error
+    except UnicodeDecodeError as error:
+        raise ValuesInvalid(f"{source} is not UTF-8.") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ValuesInvalid(f"{source} must hold a map of values, and holds a {type(content).__name__}.")
+    return content
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the map that a YAML file holds. Raises: ValuesInvalid."""
+    try:
+        return parse_yaml(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ValuesInvalid(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _count(content: Any, seen: list[int], source: str) -> None:
+    """Refuse what aliases have blown up, and numbers that JSON does not have."""
+    seen[0] += 1
+    if seen[0] > _MOST_NODES:
+        raise ValuesInvalid(f"{source} holds more than {_MOST_NODES} values.")
+    if isinstance(content, float) and not math.isfinite(content):
+        raise ValuesInvalid(f"{source} holds {content}, which is no number to JSON.")
+    for item in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
+        _count(item, seen, source)
