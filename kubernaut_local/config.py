@@ -1,0 +1,145 @@
+"""The programs' configuration files, rendered from the state folder and the ports; pure.
+
+What is YAML for its reader is written as JSON, which is YAML too and needs no quoting rules of ours.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kubernaut_local import network
+from kubernaut_local.layout import Layout
+from kubernaut_local.model import Ports
+from kubernaut_local.programs import KUBERNETES_VERSION
+
+PAUSE_IMAGE = "pause:local"
+
+
+def kubeadm(layout: Layout, ports: Ports) -> str:
+    """Return kubeadm's configuration: it makes certificates and kubeconfigs, and nothing else."""
+    version = "kubeadm.k8s.io/v1beta4"
+    cluster = {
+        "apiVersion": version,
+        "kind": "ClusterConfiguration",
+        "kubernetesVersion": f"v{KUBERNETES_VERSION}",
+        "clusterName": f"kubernaut-{layout.name}",
+        "certificatesDir": str(layout.pki),
+        "caCertificateValidityPeriod": "87600h0m0s",
+        "certificateValidityPeriod": "87600h0m0s",
+        "encryptionAlgorithm": "ECDSA-P256",
+        "controlPlaneEndpoint": f"127.0.0.1:{ports.api}",
+        "networking": {"dnsDomain": network.CLUSTER_DOMAIN, "serviceSubnet": network.SERVICE_CIDR, "podSubnet": network.POD_CIDR},
+        "apiServer": {"certSANs": ["localhost", "127.0.0.1"]},
+        # An external etcd without certificates keeps kubeadm from making those: ours listens on the inside's loopback only.
+        "etcd": {"external": {"endpoints": ["http://127.0.0.1:2379"], "caFile": "", "certFile": "", "keyFile": ""}},
+    }
+    init = {
+        "apiVersion": version,
+        "kind": "InitConfiguration",
+        "localAPIEndpoint": {"advertiseAddress": network.NODE_ADDRESS, "bindPort": ports.api},
+        "nodeRegistration": {"name": network.NODE_NAME, "criSocket": f"unix://{layout.containerd_socket}"},
+    }
+    return f"{_json(cluster)}---\n{_json(init)}"
+
+
+def containerd(layout: Layout, ports: Ports, cni: Path) -> str:
+    """Return the configuration of Kubernetes' containerd."""
+    root, quoted = layout.root / "containerd", json.dumps
+    return f"""version = 2
+root = {quoted(str(root / "root"))}
+state = "/run/containerd"
+[grpc]
+  address = {quoted(str(layout.containerd_socket))}
+[plugins."io.containerd.internal.v1.opt"]
+  path = {quoted(str(root / "opt"))}
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = {quoted(f"localhost:{ports.registry}/{PAUSE_IMAGE}")}
+  # Without CAP_SYS_RESOURCE, as in many containers, runc could not lower a score and would die of it.
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = {quoted(str(cni))}
+    conf_dir = {quoted(str(layout.etc / "cni"))}
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+"""
+
+
+def cni() -> str:
+    """Return the pods' network: one bridge, and ports of the node where a pod asks for them."""
+    ipam = {"type": "host-local", "ranges": [[{"subnet": network.NODE_POD_CIDR}]], "routes": [{"dst": "0.0.0.0/0"}]}
+    bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": True, "hairpinMode": True, "ipam": ipam}
+    portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
+    return _json({"cniVersion": "0.4.0", "name": "kubernaut", "plugins": [bridge, portmap]})
+
+
+def kubelet(layout: Layout) -> str:
+    """Return the kubelet's configuration."""
+    return _json(
+        {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "address": "0.0.0.0",  # noqa: S104 - of the platform's network namespace; the API server asks the node's address
+            "authentication": {"anonymous": {"enabled": False}, "x509": {"clientCAFile": str(layout.pki / "ca.crt")}},
+            "authorization": {"mode": "Webhook"},
+            "cgroupDriver": "cgroupfs",
+            "cgroupRoot": f"/{layout.cgroup}",
+            "failSwapOn": False,
+            "failCgroupV1": False,
+            "containerRuntimeEndpoint": f"unix://{layout.containerd_socket}",
+            "volumePluginDir": str(layout.root / "kubelet" / "volumeplugins"),
+            "podLogsDir": str(layout.logs / "pods"),
+            "clusterDomain": network.CLUSTER_DOMAIN,
+            "clusterDNS": [network.NODE_ADDRESS],
+            "resolvConf": str(layout.etc / "resolv.conf"),
+            # The host's disk is the user's own: a nearly full one must not evict the pods of an afternoon's work.
+            "imageGCHighThresholdPercent": 100,
+            "evictionHard": {
+                "memory.available": "50Mi",
+                "nodefs.available": "0%",
+                "imagefs.available": "0%",
+                "nodefs.inodesFree": "0%",
+            },
+        }
+    )
+
+
+def registry(layout: Layout, ports: Ports) -> str:
+    """Return the registry's configuration; what the host's port leads to arrives on the node's address, not on loopback."""
+    storage = {"filesystem": {"rootdirectory": str(layout.root / "registry")}, "delete": {"enabled": True}}
+    # Its cache of blobs would go on answering for what was removed behind its back.
+    return _json({"version": "0.1", "log": {"level": "warn"}, "storage": storage, "http": {"addr": f"0.0.0.0:{ports.registry}"}})
+
+
+def docker(ports: Ports) -> str:
+    """Return the Docker engine's configuration; the host's own /etc/docker/daemon.json is not read."""
+    return _json({"registry-mirrors": [f"http://127.0.0.1:{ports.registry}"], "userland-proxy": False})
+
+
+def kubeconfig(layout: Layout, ports: Ports, credentials: Mapping[str, str]) -> str:
+    """Return the user's kubeconfig.
+
+    Args:
+        layout: The state folder.
+        ports: The ports.
+        credentials: `certificate-authority-data`, `client-certificate-data` and `client-key-data`, as kubeadm wrote them.
+    """
+    name = f"kubernaut-{layout.name}"
+    cluster = {"server": f"https://127.0.0.1:{ports.api}", "certificate-authority-data": credentials["certificate-authority-data"]}
+    user = {key: credentials[key] for key in ("client-certificate-data", "client-key-data")}
+    return _json(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": name, "cluster": cluster}],
+            "users": [{"name": name, "user": user}],
+            "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": "default"}}],
+            "current-context": name,
+        }
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"

@@ -1,0 +1,166 @@
+"""What a platform changes on the host, and how that is undone: three kernel settings, four folders to mount on, cgroups.
+
+The host's own values are written down in /run/kubernaut before the first platform starts and are put back when the last one
+goes. That folder is gone after a reboot, and so are the changed settings.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from kubernaut.errors import Conflict, PlatformFailed
+from kubernaut_local.layout import Layout
+from kubernaut_local.locks import holder, locked
+
+_REGISTER = Path("/run/kubernaut")
+# What the kubelet sets at its start, whoever runs it; none of it is namespaced.
+SYSCTLS = (
+    *("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops"),
+    *("kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes"),
+)
+# The programs have these paths built in. Each is covered, inside, by a folder of the platform's own; a mount needs a place.
+MOUNT_POINTS = {
+    "/var/lib/cni": "cni",
+    "/var/lib/kubelet": "kubelet/var",
+    "/var/log/pods": "logs/pods",
+    "/var/log/containers": "logs/containers",
+}
+_CGROUPS = Path("/sys/fs/cgroup")
+_CGROUP_SECONDS = 5.0
+_LOCK_SECONDS = 60.0
+
+
+def enter(layout: Layout) -> None:
+    """Register a platform, writing down first what the host was like; called before its processes start.
+
+    Raises:
+        Conflict: Another platform of this name runs, with its state elsewhere; they would share their cgroups.
+    """
+    with _register():
+        mine = _REGISTER / f"{layout.name}.json"
+        other = _folder(mine)
+        if other is not None and other != layout.root and holder(Layout.alive_in(other)) is not None:
+            raise Conflict(
+                f"A platform named {layout.name!r} runs already, with its state in {other}.",
+                hint="Choose another name with --name, or bring that one down with the XDG_STATE_HOME it was brought up with.",
+            )
+        if not (_REGISTER / "host.json").exists():
+            missing = [folder for folder in MOUNT_POINTS if not Path(folder).exists()]
+            _write(_REGISTER / "host.json", {"sysctls": _read_sysctls(), "folders": missing})
+        for folder in MOUNT_POINTS:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        _write(mine, {"folder": str(layout.root)})
+    _make_cgroups(layout.cgroup)
+
+
+def leave(layout: Layout) -> bool:
+    """Undo what a platform, which must have ended, left on the host; return whether there was anything."""
+    removed = remove_cgroups(layout.cgroup)
+    if not _REGISTER.exists():
+        return removed
+    with _register():
+        mine = _REGISTER / f"{layout.name}.json"
+        registered = _folder(mine) == layout.root
+        if registered:
+            mine.unlink()
+        others = [folder for file in _REGISTER.glob("*.json") if (folder := _folder(file)) is not None]
+        if not any(holder(Layout.alive_in(folder)) is not None for folder in others):
+            _restore()
+    return removed or registered
+
+
+def _register() -> AbstractContextManager[None]:
+    return locked(_REGISTER / "lock", timeout=_LOCK_SECONDS, waiting=lambda _pid: None)
+
+
+def _folder(file: Path) -> Path | None:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return Path(content["folder"]) if "folder" in content else None
+
+
+def _write(path: Path, content: object) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(content), encoding="utf-8")
+    fresh.rename(path)
+
+
+def _read_sysctls() -> dict[str, str]:
+    return {name: file.read_text(encoding="ascii").strip() for name in SYSCTLS if (file := Path("/proc/sys", name)).exists()}
+
+
+def _restore() -> None:
+    """Put the host back as it was, and forget it; the lock must be held."""
+    record = json.loads((_REGISTER / "host.json").read_text(encoding="utf-8")) if (_REGISTER / "host.json").exists() else {}
+    for name, value in record.get("sysctls", {}).items():
+        file = Path("/proc/sys", name)
+        if file.read_text(encoding="ascii").strip() != value:
+            file.write_text(value, encoding="ascii")
+    for folder in record.get("folders", []):
+        # Somebody else may have come to use it meanwhile: only what is still empty goes.
+        if Path(folder).is_dir() and not any(Path(folder).iterdir()):
+            Path(folder).rmdir()
+    shutil.rmtree(_REGISTER)
+
+
+def _hierarchies() -> list[Path]:
+    """Return the mounted cgroup v1 hierarchies; none on a host with cgroup v2."""
+    return [path for path in sorted(_CGROUPS.iterdir()) if path.is_dir() and not path.is_symlink() and (path / "tasks").exists()]
+
+
+def _is_v2() -> bool:
+    return (_CGROUPS / "cgroup.controllers").exists()
+
+
+def _make_cgroups(name: str) -> None:
+    """Make the platform's cgroup in every hierarchy: the kubelet wants its root to exist."""
+    if _is_v2():
+        # Written for, and not tried: on these hosts the controllers must be handed down level by level.
+        wanted = "+cpu +cpuset +memory +pids +io"
+        (_CGROUPS / "cgroup.subtree_control").write_text(wanted, encoding="ascii")
+        (_CGROUPS / name).mkdir(exist_ok=True)
+        (_CGROUPS / name / "cgroup.subtree_control").write_text(wanted, encoding="ascii")
+        return
+    for hierarchy in _hierarchies():
+        (hierarchy / name).mkdir(exist_ok=True)
+    cpuset = _CGROUPS / "cpuset"
+    for file in ("cpuset.cpus", "cpuset.mems"):
+        # An empty cpuset, which a new one is, lets no process in.
+        if (cpuset / file).exists():
+            (cpuset / name / file).write_text((cpuset / file).read_text(encoding="ascii"), encoding="ascii")
+
+
+def remove_cgroups(name: str) -> bool:
+    """Remove the platform's cgroups, whose processes must have ended; return whether there were any."""
+    roots = [
+        path for path in ([_CGROUPS / name] if _is_v2() else [hierarchy / name for hierarchy in _hierarchies()]) if path.exists()
+    ]
+    deadline = time.monotonic() + _CGROUP_SECONDS
+    for root in roots:
+        if (root / "cgroup.kill").exists():
+            (root / "cgroup.kill").write_text("1", encoding="ascii")
+        for folder, _, _ in os.walk(root, topdown=False):
+            _remove_cgroup(Path(folder), deadline)
+    return bool(roots)
+
+
+def _remove_cgroup(folder: Path, deadline: float) -> None:
+    while True:
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError as failure:
+            # A process that has just been killed leaves its cgroup a moment later.
+            if time.monotonic() > deadline:
+                raise PlatformFailed(f"The cgroup {folder} cannot be removed: {failure.strerror}.") from failure
+            time.sleep(0.05)
+        else:
+            return

@@ -1,0 +1,259 @@
+"""The platform's verbs: up, down, status and environment.
+
+Each decides what is to be done from what is found, never from what an earlier run believed; so `up` goes on where a killed one
+ended, and `down` after a crash removes what is left.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from kubernaut.errors import NotRoot, PlatformFailed, SettingInvalid, ToolMissing
+from kubernaut.events import Listener, Progress, Step, ignore
+from kubernaut_local import debian, gates, host, namespace, parts, ports, programs, state, supervision
+from kubernaut_local import layout as layouts
+from kubernaut_local.gates import Target, Waiter
+from kubernaut_local.layout import Cache, Layout
+from kubernaut_local.locks import locked
+from kubernaut_local.model import Down, PlatformStatus, Ports, ProcessStatus, Record, State, Up
+from kubernaut_local.seed import Seeder
+
+READY_SECONDS = 180.0
+_LOCK_SECONDS = 4000.0
+_NODE_TAGS = ("22", "22-slim", "22-bookworm", "22-bookworm-slim", "22-alpine", "lts", "lts-slim", "lts-alpine", "slim", "latest")
+_GATES_OF_START = ("link", "registry", "dockerd", "kube-apiserver")
+
+
+class Platform:
+    """A local platform, by its name.
+
+    Args:
+        name: An RFC 1123 label; platforms of different names run side by side.
+        state_home: Where state is kept instead of XDG_STATE_HOME.
+        cache_home: Where programs and images are kept instead of XDG_CACHE_HOME.
+    """
+
+    def __init__(self, name: str = ports.DEFAULT_NAME, *, state_home: Path | None = None, cache_home: Path | None = None) -> None:
+        self.name = layouts.check_name(name)
+        self._layout = Layout(state_home or layouts.state_home(), name)
+        self._cache = Cache(cache_home or layouts.cache_home())
+
+    @property
+    def folder(self) -> Path:
+        """The state folder."""
+        return self._layout.root
+
+    def ports_for(self, api: int | None = None, registry: int | None = None, node_ports: tuple[int, ...] = ()) -> Ports:
+        """Return the platform's ports: those given, else those of its first `up`, else the defaults or free ones."""
+        recorded = state.read(self._layout)
+        try:
+            return ports.choose(
+                self.name,
+                recorded.ports if recorded else None,
+                api=api,
+                registry=registry,
+                node_ports=node_ports,
+                is_free=ports.is_free,
+            )
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            raise SettingInvalid(f"{wrong['input']!r} cannot be a port of the platform: {wrong['msg']}.") from error
+
+    def up(self, listener: Listener = ignore, ports: Ports | None = None, *, timeout: float = READY_SECONDS) -> Up:
+        """Bring the platform up, or finish what an interrupted `up` began; do nothing if it is up and ready.
+
+        Args:
+            listener: Is told of the progress.
+            ports: The ports on the host's 127.0.0.1; by default :meth:`ports_for`.
+            timeout: How many seconds the started processes have to become ready.
+
+        Raises:
+            NotRoot: Only root may make namespaces and mounts.
+            PortTaken: Something else listens on one of the ports.
+            ToolMissing: Go or apt-get is missing or too old.
+            PlatformFailed: A part did not start; the end of its log is in the details.
+            DeadlineExceeded: The platform did not become ready in time.
+        """
+        self._check_host()
+        self._layout.check()
+        progress, started = Progress(listener), time.monotonic()
+        with self._locked(progress):
+            wanted = ports or self.ports_for()
+            changed = self._up(wanted, progress, timeout)
+        return Up(name=self.name, changed=changed, ports=wanted, seconds=round(time.monotonic() - started, 3))
+
+    def down(self, purge: bool = False, listener: Listener = ignore) -> Down:
+        """Take the platform down; its data stays unless it is purged.
+
+        Args:
+            purge: Remove the state folder too: the cluster's objects, the registry's and the engine's images, the certificates.
+            listener: Is told of the progress.
+        """
+        self._check_host()
+        progress, started = Progress(listener), time.monotonic()
+        layout = self._layout
+        if not layout.root.exists():
+            with progress.step("down", self.name) as step:
+                step.unchanged("not up, and nothing is kept")
+            return Down(name=self.name, changed=False, purged=False, seconds=0.0)
+        with self._locked(progress):
+            with progress.step("down", self.name) as step:
+                ended = namespace.end(layout)
+                changed = host.leave(layout) or ended
+                if changed:
+                    step.done("every process has ended, the host is as it was")
+                else:
+                    step.unchanged("it was not up")
+            if purge:
+                with progress.step("purge", str(layout.root)) as step:
+                    state.purge(layout)
+                    step.done("its data is gone")
+        return Down(name=self.name, changed=changed or purge, purged=purge, seconds=round(time.monotonic() - started, 3))
+
+    def status(self) -> PlatformStatus:
+        """Return what is so now: every process and every readiness gate, asked afresh."""
+        layout, recorded = self._layout, state.read(self._layout)
+        one = namespace.pid_one(layout)
+        facts = {
+            "name": self.name,
+            "folder": layout.root,
+            "ports": recorded.ports if recorded else None,
+            "kubeconfig": layout.kubeconfig if layout.kubeconfig.exists() else None,
+            "docker_host": f"unix://{layout.docker_socket}" if recorded else None,
+            "registry": f"localhost:{recorded.ports.registry}" if recorded else None,
+            "versions": self._versions(),
+        }
+        if one is None or recorded is None:
+            return PlatformStatus(state=State.DOWN, **facts)
+        processes = tuple(supervision.ask(layout, namespace.host_pids(one)) or ())
+        found = tuple(gates.check(Target(layout, recorded.ports))) if state.has_certificates(layout) else ()
+        running = bool(processes) and all(process.state == "running" for process in processes)
+        ready = running and bool(found) and all(gate.ready for gate in found)
+        return PlatformStatus(state=State.READY if ready else State.NOT_READY, gates=found, processes=processes, **facts)
+
+    def environment(self, helm: Literal[3, 4] = 3, listener: Listener = ignore) -> dict[str, str]:
+        """Return the variables with which docker, helm, kubectl and kubernaut find the platform.
+
+        Args:
+            helm: Which Helm comes first on PATH; Helm 4 is built when it is first asked for.
+            listener: Is told of the progress of that build.
+        """
+        layout, recorded = self._layout, state.read(self._layout)
+        if recorded is None or namespace.pid_one(layout) is None:
+            raise PlatformFailed(f"The platform {self.name!r} is not up.", hint=f"Bring it up with `{_command('up', self.name)}`.")
+        program = self.helm(helm, listener)
+        folder = layout.bin / f"helm{helm}"
+        state.link(folder / "helm", program)
+        others = [entry for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if Path(entry).parent != layout.bin]
+        return {
+            "KUBECONFIG": str(layout.kubeconfig),
+            "DOCKER_HOST": f"unix://{layout.docker_socket}",
+            "KUBERNAUT_REGISTRY": f"localhost:{recorded.ports.registry}",
+            "KUBERNAUT_NODE_PORT": str(recorded.ports.node_ports[0]),
+            "PATH": os.pathsep.join([str(folder), *others]),
+        }
+
+    def helm(self, version: Literal[3, 4] = 3, listener: Listener = ignore) -> Path:
+        """Return Helm's program: the one of the Python package `helm-binary`, or Helm 4, built when it is first asked for."""
+        if version == 3:
+            return programs.helm3()
+        with Progress(listener).step("helm", f"Helm {programs.HELM_VERSION}, built from its Go module") as step:
+            program, made = parts.run(lambda commands: programs.helm4(self._cache, commands, step.log))
+            (step.done if made else step.unchanged)(f"Helm {programs.HELM_VERSION}" + ("" if made else " was built before"))
+        return program
+
+    def _up(self, wanted: Ports, progress: Progress, timeout: float) -> bool:
+        layout, recorded = self._layout, state.read(self._layout)
+        if namespace.pid_one(layout) is None:
+            state.check_change(self.name, recorded, wanted)
+            ports.check_free(wanted)
+            self._start(wanted, progress)
+            recorded = state.read(layout)
+        elif recorded is None or recorded.ports != wanted:
+            hint = f"Take it down first: `{_command('down', self.name)}`."
+            raise SettingInvalid(f"The platform {self.name!r} is up with other ports.", hint=hint)
+        elif self.status().ready and state.is_finished(layout):
+            with progress.step("up", self.name) as step:
+                step.unchanged("up and ready already")
+            return False
+        try:
+            with progress.step("ready", "waiting for every part to answer") as step:
+                self._finish(wanted, step, timeout)
+        except KeyboardInterrupt:
+            # What `up` started it also stops; only a failure is left as it is, to be looked at.
+            namespace.end(layout)
+            host.leave(layout)
+            raise
+        return True
+
+    def _start(self, wanted: Ports, progress: Progress) -> None:
+        layout = self._layout
+        found = parts.get(self._cache, progress)
+        with progress.step("configure", str(layout.root)) as step:
+            state.prepare(layout)
+            recorded = state.read(layout)
+            created = recorded.created_at if recorded else datetime.now(UTC)
+            state.write(layout, Record(name=self.name, ports=wanted, created_at=created))
+            made = parts.run(lambda commands: state.configure(layout, wanted, found, commands))
+            step.done("certificates and configurations written" if made else "configurations written")
+        with progress.step("start", "namespaces of their own, and every process in them") as step:
+            # What a crash left would be in the way: its cgroups hold dead pods' limits.
+            host.remove_cgroups(layout.cgroup)
+            host.enter(layout)
+            pid = namespace.start(layout, namespace.plan(layout, found.packages.busybox))
+            step.done(f"PID 1 is process {pid}")
+
+    def _finish(self, wanted: Ports, step: Step, timeout: float) -> None:
+        """Wait for the parts, and put in what a new cluster and a new registry lack."""
+        layout, target = self._layout, Target(self._layout, wanted)
+        waiter = Waiter(target, timeout, self._processes, lambda: namespace.pid_one(layout) is not None)
+        waiter.wait(step.log, _GATES_OF_START[:2])
+        found = parts.get(self._cache, Progress())
+        seeder = Seeder(wanted.registry)
+        seeder.push(found.pause, "pause", ("local",))
+        seeder.push(found.node, "library/node", _NODE_TAGS)
+        waiter.wait(step.log, _GATES_OF_START)
+        gates.grant_admin(target)
+        waiter.wait(step.log)
+        state.finish(layout)
+        step.done(f"API 127.0.0.1:{wanted.api}, registry localhost:{wanted.registry}, node port {wanted.node_ports[0]}")
+
+    def _processes(self) -> list[ProcessStatus] | None:
+        return supervision.ask(self._layout, {})
+
+    def _versions(self) -> dict[str, str]:
+        versions = {"kubernetes": programs.KUBERNETES_VERSION}
+        packages = debian.find(self._cache)
+        if packages is not None:
+            known = packages.versions()
+            versions |= {name: known[name] for name in debian.WANTED if name in known}
+        return versions
+
+    def _check_host(self) -> None:
+        if sys.platform != "linux":
+            raise ToolMissing("The local platform runs on Linux only.", hint="Use a cluster of your own: CLUSTER=current.")
+        if os.geteuid() != 0:
+            raise NotRoot("The local platform makes namespaces and mounts, which only root may.")
+        for tool in ("unshare", "nsenter", "setsid", "setpriv", "mount", "umount"):
+            if shutil.which(tool) is None:
+                raise ToolMissing(f"`{tool}` is not installed.", hint="It is part of util-linux.")
+
+    def _locked(self, progress: Progress) -> AbstractContextManager[None]:
+        def waiting(pid: int | None) -> None:
+            with progress.step("wait", f"another `kubernaut local` works on {self.name} (pid {pid or 'unknown'})") as step:
+                step.done("waiting for it to end")
+
+        return locked(self._layout.lock, timeout=_LOCK_SECONDS, waiting=waiting)
+
+
+def _command(verb: str, name: str) -> str:
+    return f"kubernaut local {verb}" + ("" if name == ports.DEFAULT_NAME else f" --name {name}")

@@ -1,0 +1,114 @@
+"""Which ports of the host's 127.0.0.1 a platform takes, and who has one that it cannot take.
+
+The platform `default` has fixed ports; any other gets free ones at its first `up`, which its record then keeps.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from kubernaut.errors import PortTaken
+from kubernaut_local.model import Ports
+
+DEFAULT_NAME = "default"
+DEFAULT_PORTS = Ports()
+# Below the range from which Linux gives out ports for outgoing connections (32768 and up), and above what services commonly take.
+_API_FROM, _REGISTRY_FROM, _NODE_FROM = 16444, 15001, 30081
+_TRIED = 500
+
+
+def choose(
+    name: str,
+    recorded: Ports | None,
+    *,
+    api: int | None = None,
+    registry: int | None = None,
+    node_ports: tuple[int, ...] = (),
+    is_free: Callable[[int], bool],
+) -> Ports:
+    """Return a platform's ports: those asked for, else those recorded, else the defaults or free ones."""
+    base = recorded or (DEFAULT_PORTS if name == DEFAULT_NAME else None)
+    if base is None:
+        asked = {port for port in (api, registry, *node_ports) if port is not None}
+
+        def first(start: int) -> int:
+            return next(port for port in range(start, start + _TRIED) if port not in asked and is_free(port))
+
+        base = Ports(api=first(_API_FROM), registry=first(_REGISTRY_FROM), node_ports=(first(_NODE_FROM),))
+    # Built anew, not copied: a copy would not be validated.
+    return Ports(
+        api=base.api if api is None else api,
+        registry=base.registry if registry is None else registry,
+        node_ports=node_ports or base.node_ports,
+    )
+
+
+def is_free(port: int) -> bool:
+    """Return whether nothing listens on a port of 127.0.0.1."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as candidate:
+        # As slirp4netns does: connections that have just ended are no reason against a port.
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def check_free(ports: Ports) -> None:
+    """Refuse ports that something else listens on; called before anything is started."""
+    for purpose, port in ports.named():
+        if not is_free(port):
+            raise PortTaken(
+                f"Port {port} of 127.0.0.1, for the platform's {purpose}, is taken{_by(port)}.",
+                hint=_HINTS[purpose.partition(" ")[0]],
+            )
+
+
+_HINTS = {
+    "API": "Stop the other process, or choose another port with --port-api.",
+    "registry": "Stop the other process, or choose another port with --port-registry.",
+    "node": "Stop the other process, or choose another port with --node-port.",
+}
+
+
+def _by(port: int) -> str:
+    for pid in _listeners(port):
+        try:
+            name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        return f" by {name} (pid {pid})"
+    return ""
+
+
+def _listeners(port: int) -> Iterable[int]:
+    """Yield the pids of the processes that listen on a port; those of other users are seen by root only."""
+    inodes = {inode for table in ("tcp", "tcp6") for inode in listening_inodes(_read(Path("/proc/net") / table), port)}
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            links = [str(entry.readlink()) for entry in (folder / "fd").iterdir()]
+        except (PermissionError, FileNotFoundError, ProcessLookupError):
+            continue
+        if wanted.intersection(links):
+            yield int(folder.name)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except FileNotFoundError:
+        return ""
+
+
+def listening_inodes(table: str, port: int) -> list[str]:
+    """Return the socket inodes that a /proc/net/tcp table shows as listening on a port."""
+    found = []
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 9 and fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+            found.append(fields[9])
+    return found
