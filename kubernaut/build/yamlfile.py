@@ -1,0 +1,111 @@
+"""YAML that a person wrote, with the line of each key.
+
+Plain PyYAML forgets lines and lets the last of two equal keys win; this keeps the first and refuses the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import yaml
+
+_DEPTH = 32
+
+
+class YamlProblem(Exception):
+    """The text is not YAML.
+
+    Args:
+        line: Where, counted from 1.
+        message: What is wrong there.
+    """
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+        self.message = message
+
+
+class Document:
+    """One YAML document: its content, where each key stands, and what is wrong with it (as line and text)."""
+
+    def __init__(self, content: Any, lines: dict[tuple[Any, ...], int], problems: list[tuple[int, str]]) -> None:
+        self.content = content
+        self.problems = problems
+        self._lines = lines
+
+    def line(self, place: Sequence[Any]) -> int:
+        """Return the line of a key, or of the nearest one above it."""
+        for length in range(len(place), -1, -1):
+            line = self._lines.get(tuple(place[:length]))
+            if line is not None:
+                return line
+        return 1
+
+    @staticmethod
+    def unknown_key(key: str, known: Sequence[str], where: str = "") -> str:
+        """Say that a key is unknown, and which one may have been meant."""
+        inside = f" in {where}" if where else ""
+        near = get_close_matches(key, known, n=1)
+        return f"unknown key {key!r}{inside}" + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}")
+
+
+def read_document(data: bytes) -> Document:
+    """Read one YAML document.
+
+    Raises:
+        YamlProblem: It is not UTF-8, not YAML, or more than one document.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise YamlProblem(data.count(b"\n", 0, error.start) + 1, "the text is not UTF-8") from error
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        lines: dict[tuple[Any, ...], int] = {}
+        problems: list[tuple[int, str]] = []
+        content = None if node is None else _Reader(loader, lines, problems).plain(node, ())
+    except yaml.reader.ReaderError as error:
+        raise YamlProblem(text.count("\n", 0, error.position) + 1, "a character that YAML does not allow") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise YamlProblem(1 if mark is None else mark.line + 1, f"not YAML: {error.problem or error.context}") from error
+    finally:
+        loader.dispose()
+    return Document(content, lines, problems)
+
+
+class _Reader:
+    def __init__(self, loader: yaml.SafeLoader, lines: dict[tuple[Any, ...], int], problems: list[tuple[int, str]]) -> None:
+        self._loader = loader
+        self._lines = lines
+        self._problems = problems
+
+    def plain(self, node: yaml.Node, place: tuple[Any, ...]) -> Any:
+        line = node.start_mark.line + 1
+        self._lines.setdefault(place, line)
+        if len(place) > _DEPTH:
+            raise YamlProblem(line, f"more than {_DEPTH} levels deep")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, place)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.plain(item, (*place, index)) for index, item in enumerate(node.value)]
+        return self._loader.construct_object(node, deep=True)
+
+    def _mapping(self, node: yaml.MappingNode, place: tuple[Any, ...]) -> dict[str, Any]:
+        content: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._problems.append((line, "a key must be text"))
+                continue
+            key = key_node.value
+            if key in content:
+                self._problems.append((line, f"the key {key!r} stands here a second time"))
+                continue
+            self._lines[(*place, key)] = line
+            content[key] = self.plain(value_node, (*place, key))
+        return content
