@@ -1,0 +1,200 @@
+"""Helm's record of a release, decoded. Pure: from a Secret's dictionary, as the Kubernetes API has it, to a :class:`Record`.
+
+Helm keeps one Secret a revision, ``sh.helm.release.v1.NAME.vN``: its labels say name, revision and status, and its data are the
+release as JSON, gzipped, in base64 twice. The content is decoded when first asked for; a record that cannot be decoded says so
+in ``damaged`` and is never an exception, since one broken record must not hide the others.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+SECRET_TYPE = "helm.sh/release.v1"  # noqa: S105 - a type's name
+OWNER = "helm"
+OPERATION_LABEL = "kubernaut/operation"
+REVISION_LABEL = "kubernaut/revision"
+
+_SECRET_NAME = re.compile(r"sh\.helm\.release\.v1\.(?P<name>.+)\.v(?P<revision>[0-9]+)")
+_LARGEST_CONTENT = 64 << 20
+_NO_TIME = "0001-01-01T00:00:00Z"
+
+
+class Status(StrEnum):
+    """Helm's status words."""
+
+    UNKNOWN = "unknown"
+    DEPLOYED = "deployed"
+    UNINSTALLED = "uninstalled"
+    SUPERSEDED = "superseded"
+    FAILED = "failed"
+    UNINSTALLING = "uninstalling"
+    PENDING_INSTALL = "pending-install"
+    PENDING_UPGRADE = "pending-upgrade"
+    PENDING_ROLLBACK = "pending-rollback"
+
+
+PENDING = frozenset({Status.PENDING_INSTALL, Status.PENDING_UPGRADE, Status.PENDING_ROLLBACK})
+GONE = frozenset({Status.UNINSTALLED, Status.UNINSTALLING})
+
+
+@dataclass(frozen=True)
+class Record:
+    """One revision in Helm's release history.
+
+    Attributes:
+        secret: The Secret's name.
+        labelled_status: The status that the label says, by which Helm searches; :attr:`status` is the one that it believes.
+        payload: The encoded content; empty when only the metadata was read.
+    """
+
+    namespace: str
+    name: str
+    revision: int
+    labelled_status: str
+    secret: str
+    uid: str
+    resource_version: str
+    created: str
+    labels: Mapping[str, str] = field(hash=False)
+    payload: str = field(default="", repr=False)
+
+    @property
+    def id(self) -> str:
+        """The release's id."""
+        return f"{self.namespace}.{self.name}.v{self.revision}"
+
+    @cached_property
+    def _decoded(self) -> tuple[dict[str, Any], str | None]:
+        if not self.payload:
+            return {}, "its Secret holds no release"
+        try:
+            return _decode(self.payload), None
+        except (binascii.Error, ValueError, OSError, EOFError, zlib.error, RecursionError) as error:
+            return {}, f"its content cannot be decoded: {error}"
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """The release as Helm keeps it; empty when the record is damaged."""
+        return self._decoded[0]
+
+    @property
+    def damaged(self) -> str | None:
+        """Why the record cannot be read, if it cannot."""
+        return self._decoded[1]
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether the record's two statuses differ: its label's and its content's."""
+        return self.damaged is None and self.labelled_status != self.status
+
+    @property
+    def status(self) -> str:
+        """The status that Helm believes: the content's; the label's when the content is not there."""
+        return str(self.info.get("status") or self.labelled_status or Status.UNKNOWN)
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """Helm's ``info``: first_deployed, last_deployed, deleted, description, status, notes."""
+        return _mapping(self.content.get("info"))
+
+    @property
+    def description(self) -> str:
+        """The line that ``helm history`` shows."""
+        return str(self.info.get("description") or "")
+
+    @property
+    def deployed_at(self) -> str | None:
+        """When this revision was made, as Helm tells; RFC 3339."""
+        return _time(self.info.get("last_deployed"))
+
+    @property
+    def deleted_at(self) -> str | None:
+        """When it was deleted; stays when the release is deployed again later."""
+        return _time(self.info.get("deleted"))
+
+    @property
+    def chart(self) -> Mapping[str, Any]:
+        """The chart's ``Chart.yaml``, its annotations included."""
+        return _mapping(_mapping(self.content.get("chart")).get("metadata"))
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """The chart's annotations."""
+        return {str(key): str(value) for key, value in _mapping(self.chart.get("annotations")).items()}
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """The chart's own values."""
+        return _mapping(_mapping(self.content.get("chart")).get("values"))
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The values that the release was deployed with, over the chart's own."""
+        return _mapping(self.content.get("config"))
+
+    @property
+    def manifest(self) -> str:
+        """What was applied, as YAML documents."""
+        return str(self.content.get("manifest") or "")
+
+
+def decode(secret: Mapping[str, Any]) -> Record | None:
+    """Return the record that a Secret holds, whole or metadata only; ``None`` for a Secret that is no record of Helm's."""
+    metadata = _mapping(secret.get("metadata"))
+    labels = {str(key): str(value) for key, value in _mapping(metadata.get("labels")).items()}
+    match = _SECRET_NAME.fullmatch(str(metadata.get("name", "")))
+    if match is None or labels.get("owner") != OWNER:
+        return None
+    encoded = str(_mapping(secret.get("data")).get("release") or "")
+    return Record(
+        namespace=str(metadata.get("namespace", "")),
+        name=match["name"],
+        revision=int(match["revision"]),
+        labelled_status=labels.get("status", ""),
+        secret=match[0],
+        uid=str(metadata.get("uid", "")),
+        resource_version=str(metadata.get("resourceVersion", "")),
+        created=str(metadata.get("creationTimestamp", "")),
+        labels=labels,
+        payload=encoded,
+    )
+
+
+def encode(content: Mapping[str, Any]) -> str:
+    """Return a release's content as a Secret's ``data.release`` holds it."""
+    packed = gzip.compress(json.dumps(content, separators=(",", ":")).encode(), mtime=0)
+    return base64.b64encode(base64.b64encode(packed)).decode("ascii")
+
+
+def _decode(encoded: str) -> dict[str, Any]:
+    packed = base64.b64decode(base64.b64decode(encoded, validate=True), validate=True)
+    if packed[:2] == b"\x1f\x8b":
+        stream = zlib.decompressobj(wbits=31)
+        packed = stream.decompress(packed, _LARGEST_CONTENT)
+        if stream.unconsumed_tail:
+            raise ValueError(f"it holds more than {_LARGEST_CONTENT >> 20} MiB")
+        if not stream.eof:
+            raise ValueError("it is cut off")
+    content = json.loads(packed)
+    if not isinstance(content, dict):
+        raise ValueError("it is no release")
+    return content
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _time(value: Any) -> str | None:
+    text = str(value or "")
+    return None if text in ("", _NO_TIME) else text

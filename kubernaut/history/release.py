@@ -1,0 +1,237 @@
+"""A release, as kubernaut tells of it, and the ids that name it. Pure: made from Helm's records and the operations beside them.
+
+What a release was made of, by whom and why stands in its operation. It counts only if it is the record's own: plain ``helm
+upgrade`` and ``helm rollback`` copy labels onward, and a record with another's label would name the wrong person.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from kubernaut.errors import NameInvalid
+from kubernaut.history.manifest import images
+from kubernaut.history.operation import Made, Operation
+from kubernaut.history.record import GONE, OPERATION_LABEL, REVISION_LABEL, Record, Status
+from kubernaut.model import Model
+from kubernaut.naming import check_namespace, check_release_name
+
+_REVISION = re.compile(r"v(0|[1-9][0-9]{0,8})")
+_COMMIT = "org.opencontainers.image.revision"
+_REPOSITORY = "org.opencontainers.image.source"
+_BUILD_URL = "kubernaut/build-url"
+
+
+class ReleaseChart(Model):
+    """The chart of a release; ``ref`` and ``digest`` only where kubernaut deployed it."""
+
+    name: str | None = None
+    version: str | None = None
+    ref: str | None = None
+    digest: str | None = None
+
+
+class ReleaseImage(Model):
+    """An image that a release runs; ``digest`` where the manifest pins one."""
+
+    ref: str
+    digest: str | None = None
+
+
+class ReleaseSource(Model):
+    """Where the chart says it comes from."""
+
+    commit: str | None = None
+    repository: str | None = None
+
+
+class ReleaseBuild(Model):
+    """The CI build that deployed the release, else the one that published its version."""
+
+    url: str | None = None
+
+
+class ReleaseOutcome(Model):
+    """What came of the attempt that made the release."""
+
+    reason: str
+    message: str
+
+
+class Release(Model):
+    """One revision in Helm's release history; ``serving`` is the newest deployed revision of its name, if any."""
+
+    id: str
+    uid: str
+    namespace: str
+    name: str
+    revision: int
+    status: str
+    active: bool
+    serving: int | None
+    managed_by: Literal["kubernaut", "helm"]
+    chart: ReleaseChart
+    app_version: str | None
+    images: tuple[ReleaseImage, ...]
+    source: ReleaseSource
+    build: ReleaseBuild
+    created_by: str | None
+    created_at: datetime | None
+    updated_at: datetime | None
+    deleted_at: datetime | None
+    description: str
+    outcome: ReleaseOutcome | None
+    operation: str | None
+
+
+class ReleaseList(Model):
+    """Releases; ``count`` of all that match, ``next`` the cursor of those that are not in ``items``."""
+
+    items: tuple[Release, ...]
+    count: int
+    next: str | None = None
+
+
+@dataclass(frozen=True)
+class ReleaseId:
+    """What names a release; no revision is the current one."""
+
+    namespace: str
+    name: str
+    revision: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.namespace}.{self.name}." + ("current" if self.revision is None else f"v{self.revision}")
+
+    @classmethod
+    def parse(cls, text: str) -> ReleaseId:
+        """Read ``NAMESPACE.NAME.vN``, ``NAMESPACE.NAME.current`` or ``NAMESPACE.NAME``. Raises: NameInvalid."""
+        namespace, dot, rest = text.partition(".")
+        if not dot:
+            raise NameInvalid(f"{text!r} is no release's id.", hint="An id is NAMESPACE.NAME.vN; or give the namespace with -n.")
+        return cls(check_namespace(namespace), *_name_and_revision(rest, text))
+
+    @classmethod
+    def find(cls, text: str, namespace: str | None = None, revision: int | None = None) -> ReleaseId:
+        """Read what a person wrote: an id, or with a namespace a name. Raises: NameInvalid."""
+        first, last = text.partition(".")[0], text.rpartition(".")[2]
+        if namespace is None or (first == namespace and (last == "current" or _REVISION.fullmatch(last))):
+            found = cls.parse(text)
+        else:
+            found = cls(check_namespace(namespace), check_release_name(text))
+        if revision is None:
+            return found
+        if found.revision not in (None, revision):
+            raise NameInvalid(f"{text!r} and --revision {revision} name different releases.")
+        return cls(found.namespace, found.name, revision)
+
+
+def _name_and_revision(rest: str, text: str) -> tuple[str, int | None]:
+    name, dot, last = rest.rpartition(".")
+    if last == "current" and dot:
+        return check_release_name(name), None
+    if re.fullmatch(r"v[0-9]+", last):
+        if not dot or not _REVISION.fullmatch(last):
+            raise NameInvalid(f"{text!r} is no release's id.", hint="An id is NAMESPACE.NAME.vN.")
+        return check_release_name(name), int(last[1:])
+    return check_release_name(rest), None
+
+
+def operation_of(record: Record, operations: Iterable[Operation]) -> tuple[Operation, Made | None] | None:
+    """Return the operation that made a record, and what it noted of it; ``None`` for a record that is not kubernaut's own."""
+    mine = record.labels.get(OPERATION_LABEL) if record.labels.get(REVISION_LABEL) == str(record.revision) else None
+    labelled = None
+    for operation in operations:
+        if (operation.namespace, operation.name) != (record.namespace, record.name) or operation.verb == "delete":
+            continue
+        for made in operation.made:
+            if made.uid == record.uid:
+                return operation, made
+        if operation.id == mine:
+            labelled = operation
+    return (labelled, None) if labelled else None
+
+
+def serving(records: Sequence[Record]) -> int | None:
+    """Return the newest deployed revision of a name's records; none once the current one is deleted, whatever older ones say."""
+    if not records or max(records, key=lambda record: record.revision).status == Status.UNINSTALLED:
+        return None
+    return max((record.revision for record in records if record.status == Status.DEPLOYED), default=None)
+
+
+def describe(record: Record, records: Sequence[Record], operations: Iterable[Operation]) -> Release:
+    """Return what is told of a record.
+
+    Args:
+        record: The record.
+        records: All records of its name, or at least the current one and the deployed ones.
+        operations: The operations of its name; others are ignored.
+    """
+    found = operation_of(record, operations)
+    operation, made = found or (None, None)
+    known = (made.chart if made else None) or (operation.chart if operation else None)
+    current = max(records, key=lambda other: other.revision, default=record)
+    annotations = record.annotations
+    build_url = (operation.build_url if operation else None) or annotations.get(_BUILD_URL)
+    version = record.chart.get("version")
+    app_version = record.chart.get("appVersion")
+    created = _time(record.deployed_at) or _time(record.created)
+    return Release(
+        id=record.id,
+        uid=record.uid,
+        namespace=record.namespace,
+        name=record.name,
+        revision=record.revision,
+        status=record.status,
+        active=record.revision == current.revision and record.status not in GONE,
+        serving=serving(records),
+        managed_by="kubernaut" if operation else "helm",
+        chart=ReleaseChart(
+            name=record.chart.get("name"),
+            version=None if version is None else str(version),
+            ref=known.ref if known else None,
+            digest=known.digest if known else None,
+        ),
+        app_version=None if app_version is None else str(app_version),
+        images=tuple(_image(ref) for ref in images(record.manifest)),
+        source=ReleaseSource(commit=annotations.get(_COMMIT), repository=annotations.get(_REPOSITORY)),
+        build=ReleaseBuild(url=build_url),
+        created_by=operation.actor if operation else None,
+        created_at=created,
+        updated_at=_epoch(record.labels.get("modifiedAt")) or created,
+        deleted_at=_time(record.deleted_at),
+        description=record.description or (f"damaged: {record.damaged}" if record.damaged else ""),
+        outcome=_outcome(record, operation),
+        operation=operation.id if operation else None,
+    )
+
+
+def _outcome(record: Record, operation: Operation | None) -> ReleaseOutcome | None:
+    outcome = operation.outcome if operation else None
+    if operation is None or outcome is None:
+        return None
+    if len(operation.made) > 1 and operation.made[0].uid != record.uid:
+        return ReleaseOutcome(reason="rolled_back", message=f"Made because {operation.made[0].id} failed.")
+    return ReleaseOutcome(reason=outcome.reason, message=outcome.message)
+
+
+def _image(ref: str) -> ReleaseImage:
+    _, _, digest = ref.partition("@")
+    return ReleaseImage(ref=ref, digest=digest or None)
+
+
+def _time(text: str | None) -> datetime | None:
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def _epoch(text: str | None) -> datetime | None:
+    return datetime.fromtimestamp(int(text), UTC) if text and text.isascii() and text.isdigit() and len(text) < 12 else None
