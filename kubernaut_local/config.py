@@ -92,7 +92,8 @@ def kubelet(layout: Layout) -> str:
             "volumePluginDir": str(layout.root / "kubelet" / "volumeplugins"),
             "podLogsDir": str(layout.logs / "pods"),
             "clusterDomain": network.CLUSTER_DOMAIN,
-            "clusterDNS": [network.NODE_ADDRESS],
+            # There is no cluster DNS yet; with the link's resolver pods can at least ask for names outside.
+            "clusterDNS": [network.LINK_RESOLVER],
             "resolvConf": str(layout.etc / "resolv.conf"),
             # The host's disk is the user's own: a nearly full one must not evict the pods of an afternoon's work.
             "imageGCHighThresholdPercent": 100,

@@ -12,6 +12,7 @@ import shutil
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from kubernaut.errors import Conflict, PlatformFailed
 from kubernaut_local.layout import Layout
@@ -49,9 +50,9 @@ def enter(layout: Layout) -> None:
                 f"A platform named {layout.name!r} runs already, with its state in {other}.",
                 hint="Choose another name with --name, or bring that one down with the XDG_STATE_HOME it was brought up with.",
             )
-        if not (_REGISTER / "host.json").exists():
+        if not _recorded():
             missing = [folder for folder in MOUNT_POINTS if not Path(folder).exists()]
-            _write(_REGISTER / "host.json", {"sysctls": _read_sysctls(), "folders": missing})
+            _write(_REGISTER / "host.json", {"boot": _boot(), "sysctls": _read_sysctls(), "folders": missing})
         for folder in MOUNT_POINTS:
             Path(folder).mkdir(parents=True, exist_ok=True)
         _write(mine, {"folder": str(layout.root)})
@@ -78,6 +79,20 @@ def _register() -> AbstractContextManager[None]:
     return locked(_REGISTER / "lock", timeout=_LOCK_SECONDS, waiting=lambda _pid: None)
 
 
+def _recorded() -> dict[str, Any]:
+    """Return what the host was like before the first platform; nothing if none started since the machine did."""
+    try:
+        record: dict[str, Any] = json.loads((_REGISTER / "host.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return record if record["boot"] == _boot() else {}
+
+
+def _boot() -> str:
+    # Usually /run does not outlive the machine's boot; where it does, what stands in it is of no use any more.
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
 def _folder(file: Path) -> Path | None:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -98,7 +113,7 @@ def _read_sysctls() -> dict[str, str]:
 
 def _restore() -> None:
     """Put the host back as it was, and forget it; the lock must be held."""
-    record = json.loads((_REGISTER / "host.json").read_text(encoding="utf-8")) if (_REGISTER / "host.json").exists() else {}
+    record = _recorded()
     for name, value in record.get("sysctls", {}).items():
         file = Path("/proc/sys", name)
         if file.read_text(encoding="ascii").strip() != value:

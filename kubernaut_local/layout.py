@@ -172,6 +172,6 @@ class Layout:
         longest = f"{self.containerd_socket}.ttrpc"
         if len(os.fsencode(longest)) > _SOCKET_PATH:
             raise SettingInvalid(
-                f"The state folder {path!r} is too deep: a socket's path in it would have {len(longest)} characters, of {_SOCKET_PATH}.",
+                f"The state folder {path!r} is too deep: a socket's path in it would have over {_SOCKET_PATH} characters.",
                 hint="Name a shorter one with XDG_STATE_HOME, or a shorter platform name with --name.",
             )

@@ -25,6 +25,7 @@ from kubernaut_local.gates import Target, Waiter
 from kubernaut_local.layout import Cache, Layout
 from kubernaut_local.locks import locked
 from kubernaut_local.model import Down, PlatformStatus, Ports, ProcessStatus, Record, State, Up
+from kubernaut_local.parts import Parts
 from kubernaut_local.seed import Seeder
 
 READY_SECONDS = 180.0
@@ -176,8 +177,7 @@ class Platform:
         if namespace.pid_one(layout) is None:
             state.check_change(self.name, recorded, wanted)
             ports.check_free(wanted)
-            self._start(wanted, progress)
-            recorded = state.read(layout)
+            found = self._start(wanted, progress)
         elif recorded is None or recorded.ports != wanted:
             hint = f"Take it down first: `{_command('down', self.name)}`."
             raise SettingInvalid(f"The platform {self.name!r} is up with other ports.", hint=hint)
@@ -185,9 +185,11 @@ class Platform:
             with progress.step("up", self.name) as step:
                 step.unchanged("up and ready already")
             return False
+        else:
+            found = parts.get(self._cache, progress)
         try:
             with progress.step("ready", "waiting for every part to answer") as step:
-                self._finish(wanted, step, timeout)
+                self._finish(wanted, found, step, timeout)
         except KeyboardInterrupt:
             # What `up` started it also stops; only a failure is left as it is, to be looked at.
             namespace.end(layout)
@@ -195,7 +197,7 @@ class Platform:
             raise
         return True
 
-    def _start(self, wanted: Ports, progress: Progress) -> None:
+    def _start(self, wanted: Ports, progress: Progress) -> Parts:
         layout = self._layout
         found = parts.get(self._cache, progress)
         with progress.step("configure", str(layout.root)) as step:
@@ -211,13 +213,13 @@ class Platform:
             host.enter(layout)
             pid = namespace.start(layout, namespace.plan(layout, found.packages.busybox))
             step.done(f"PID 1 is process {pid}")
+        return found
 
-    def _finish(self, wanted: Ports, step: Step, timeout: float) -> None:
+    def _finish(self, wanted: Ports, found: Parts, step: Step, timeout: float) -> None:
         """Wait for the parts, and put in what a new cluster and a new registry lack."""
         layout, target = self._layout, Target(self._layout, wanted)
         waiter = Waiter(target, timeout, self._processes, lambda: namespace.pid_one(layout) is not None)
         waiter.wait(step.log, _GATES_OF_START[:2])
-        found = parts.get(self._cache, Progress())
         seeder = Seeder(wanted.registry)
         seeder.push(found.pause, "pause", ("local",))
         seeder.push(found.node, "library/node", _NODE_TAGS)

@@ -121,6 +121,7 @@ def _etcd(layout: Layout) -> tuple[str, ...]:
             f"--listen-peer-urls={peer}",
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster=default={peer}",
+            "--logger=zap",
             "--log-level=warn",
         ),
     )
@@ -186,6 +187,9 @@ def _controller_manager(layout: Layout, kubernetes: Path) -> tuple[str, ...]:
         f"--cluster-cidr={network.POD_CIDR}",
         "--leader-elect=false",
         "--bind-address=127.0.0.1",
+        # By default it asks 20 times a second at most, and takes 5 s for the accounts of its controllers before any of them works.
+        "--kube-api-qps=200",
+        "--kube-api-burst=400",
         f"--flex-volume-plugin-dir={layout.root}/kubelet/volumeplugins",
     )
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from kubernaut.errors import PlatformFailed, SettingInvalid
+from kubernaut.errors import NotRoot, PlatformFailed, SettingInvalid
 from kubernaut_local import certificates, config, network, processes
 from kubernaut_local.commands import Commands
 from kubernaut_local.host import MOUNT_POINTS
@@ -25,6 +25,10 @@ def read(layout: Layout) -> Record | None:
         return Record.model_validate_json(layout.record.read_bytes())
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise NotRoot(
+            f"The state folder {layout.root} can be read by root only.", hint="Run the command as root (sudo -E)."
+        ) from error
 
 
 def write(layout: Layout, record: Record) -> None:
