@@ -85,7 +85,7 @@ def _recorded() -> dict[str, Any]:
         record: dict[str, Any] = json.loads((_REGISTER / "host.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    return record if record["boot"] == _boot() else {}
+    return record if record.get("boot") == _boot() else {}
 
 
 def _boot() -> str:
