@@ -15,7 +15,7 @@ import tarfile
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -23,8 +23,10 @@ from kubernaut.build.pins import pin_values
 from kubernaut.build.registry import ENVIRONMENTS, IMAGE, ON_FAILURE, PROBE, SOURCE_DIGEST
 from kubernaut.build.source import NO_TIME, Source, read_entry
 from kubernaut.build.yamlfile import YamlProblem, read_document
-from kubernaut.clients.helm import Helm
 from kubernaut.errors import BadInput, ChartInvalid, ImageNotPinned, ValuesInvalid
+
+if TYPE_CHECKING:  # what is published already needs no Helm, and importing it costs 30 ms
+    from kubernaut.clients.helm import Helm
 
 _IMAGE_KEY = re.compile(r"""(?:^|[\s{,"'])image["']?\s*:\s*["']?([^\s"',}]+)""")
 _SHOWN_IMAGES = 5
@@ -58,11 +60,7 @@ class ChartCopy:
     def pin(self, repository: str, digest: str) -> None:
         """Write the image into the values, and all that is known of the version into Chart.yaml."""
         application = self._application
-        pins = {application.pin.repository: repository, application.pin.digest: digest}
-        if application.pin.tag is not None:
-            pins[application.pin.tag] = self._version
-        values = pin_values(self._values, pins, shown=str(application.chart_path / "values.yaml"))
-        self._write("values.yaml", values)
+        self._write("values.yaml", self._pin_values(repository, digest))
         annotations = {
             **(self._metadata.get("annotations") or {}),
             **self._facts,
@@ -82,6 +80,13 @@ class ChartCopy:
             "annotations": {str(key): str(value) for key, value in annotations.items()},
         }
         self._write("Chart.yaml", yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).encode())
+
+    def _pin_values(self, repository: str, digest: str) -> bytes:
+        pin = self._application.pin
+        pins = {pin.repository: repository, pin.digest: digest}
+        if pin.tag is not None:
+            pins[pin.tag] = self._version
+        return pin_values(self._values, pins, shown=str(self._application.chart_path / "values.yaml"))
 
     def check(self, helm: Helm, image: str) -> None:
         """Render the copy as it is deployed: with its own values, and with each environment's.

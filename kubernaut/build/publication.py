@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from kubernaut.build.application import Application, check_dockerfile, load_application
 from kubernaut.build.chart import ChartCopy
@@ -22,11 +23,13 @@ from kubernaut.build.source import Source, read_source
 from kubernaut.build.version import decide_version, read_git
 from kubernaut.clients.engine import Engine, credentials_for
 from kubernaut.clients.git import open_git, without_credentials
-from kubernaut.clients.helm import Helm
 from kubernaut.errors import RegistryUnreachable, VersionConflict
 from kubernaut.events import Progress
 from kubernaut.model import Action, Model, Plan
 from kubernaut.settings import Settings
+
+if TYPE_CHECKING:
+    from kubernaut.clients.helm import Helm
 
 
 class BuiltImage(Model):

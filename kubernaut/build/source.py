@@ -22,7 +22,7 @@ import os
 import stat
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -109,12 +109,13 @@ def read_source(application: Application) -> Source:
 
 
 @contextmanager
-def context_tar(source: Source, time: datetime | None = None) -> Iterator[IO[bytes]]:
+def context_tar(source: Source, time: datetime | None = None, extra: Mapping[str, bytes] | None = None) -> Iterator[IO[bytes]]:
     """Make the build context: exactly the files that the digest names, the same tar for the same source and commit.
 
     Args:
         source: The source.
         time: Every file's time: the commit's.
+        extra: Files beside them, or in the place of one of them.
 
     Yields:
         The tar, open at its beginning; it is gone when the block ends.
@@ -129,7 +130,10 @@ def context_tar(source: Source, time: datetime | None = None) -> Iterator[IO[byt
             for entry in sorted(source.section("context"), key=lambda entry: os.fsencode(entry.name)):
                 for folder in _new_folders(entry.name, folders):
                     tar.addfile(_info(folder, tarfile.DIRTYPE, 0o755, seconds))
-                _add(tar, entry, seconds)
+                if entry.name not in (extra or {}):
+                    _add(tar, entry, seconds)
+            for name, data in sorted((extra or {}).items()):
+                _add_file(tar, name, data, 0o644, seconds)
         file.seek(0)
         yield file
 
@@ -164,8 +168,11 @@ def _add(tar: tarfile.TarFile, entry: Entry, seconds: int) -> None:
         info.linkname = str(entry.path.readlink())
         tar.addfile(info)
         return
-    data = read_entry(entry)
-    info = _info(entry.name, tarfile.REGTYPE, int(entry.kind, 8), seconds)
+    _add_file(tar, entry.name, read_entry(entry), int(entry.kind, 8), seconds)
+
+
+def _add_file(tar: tarfile.TarFile, name: str, data: bytes, mode: int, seconds: int) -> None:
+    info = _info(name, tarfile.REGTYPE, mode, seconds)
     info.size = len(data)
     tar.addfile(info, io.BytesIO(data))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import shlex
 import tarfile
 from base64 import b64encode
 from collections import deque
@@ -99,8 +100,9 @@ class FakeEngine(Engine):
             say(f"Step {number}/{len(steps)} : {line}")
             if line.upper().startswith("RUN "):
                 _run(line, f"Step {number}/{len(steps)} : {line}", say, lines)
-        config = json.dumps({"labels": dict(labels), "args": dict(args), "target": target, "layer": _sha256(layer)}).encode()
-        image = _Image(_sha256(config), config, layer, dict(labels))
+        labels = {**labels, **_labels(steps)}
+        config = json.dumps({"labels": labels, "args": dict(args), "target": target, "layer": _sha256(layer)}).encode()
+        image = _Image(_sha256(config), config, layer, labels)
         self._images = [other for other in self._images if other.id != image.id] + [image]
         self._tags[tag] = image
         self.builds.append(tag)
@@ -158,6 +160,11 @@ def _dockerfile(context: IO[bytes], dockerfile: str) -> str:
         if file is None:
             raise BuildFailed(f"The build failed: Cannot locate specified Dockerfile: {dockerfile}")
         return file.read().decode()
+
+
+def _labels(steps: list[str]) -> dict[str, str]:
+    words = [word for step in steps if step.upper().startswith("LABEL ") for word in shlex.split(step)[1:]]
+    return dict(word.split("=", 1) for word in words if "=" in word)
 
 
 def _run(line: str, step: str, say: Callable[[str], None], lines: deque[str]) -> None:
