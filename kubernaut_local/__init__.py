@@ -5,7 +5,7 @@ Everything runs in namespaces of its own; the host's network, mounts, packages, 
 It is no way to run anything that others depend on: one node, no certificates' renewal, no backup.
 """
 
-from kubernaut_local.model import Down, Gate, PlatformStatus, Ports, ProcessStatus, State, Up
+from kubernaut_local.model import Down, Gate, PlatformStatus, Ports, ProcessStatus, State, Up, Wishes
 from kubernaut_local.platform import Platform
 
-__all__ = ["Down", "Gate", "Platform", "PlatformStatus", "Ports", "ProcessStatus", "State", "Up"]
+__all__ = ["Down", "Gate", "Platform", "PlatformStatus", "Ports", "ProcessStatus", "State", "Up", "Wishes"]

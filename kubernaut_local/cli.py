@@ -83,9 +83,10 @@ def up(name: str, port_api: int | None, port_registry: int | None, node_port: tu
 
     All ports are on 127.0.0.1 only. They are chosen at the first `up` and kept: give them again only to change them.
     """
-    platform = _platform(name)
+    from kubernaut_local.model import Wishes
+
     with _shown() as listener:
-        result = platform.up(listener, platform.ports_for(port_api, port_registry, node_port))
+        result = _platform(name).up(listener, Wishes(api=port_api, registry=port_registry, node_ports=node_port))
     if output == "json":
         print_json(result)
         return

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,11 @@ from typing import Any
 from kubernaut.errors import Conflict, PlatformFailed
 from kubernaut_local.layout import Layout
 from kubernaut_local.locks import holder, locked
+from kubernaut_local.model import Ports
 
 _REGISTER = Path("/run/kubernaut")
+# No platform's name begins with a dot.
+_HOST = _REGISTER / ".host.json"
 # What the kubelet sets at its start, whoever runs it; none of it is namespaced.
 SYSCTLS = (
     *("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops"),
@@ -36,27 +40,35 @@ _CGROUP_SECONDS = 5.0
 _LOCK_SECONDS = 60.0
 
 
-def enter(layout: Layout) -> None:
-    """Register a platform, writing down first what the host was like; called before its processes start.
+def enter(layout: Layout, decide: Callable[[Callable[[int], bool]], Ports]) -> Ports:
+    """Register a platform and its ports, writing down first what the host was like; called before its processes start.
+
+    Args:
+        layout: The state folder.
+        decide: Decides on the ports, given what says of a port whether no other platform has it; they start one at a time here.
 
     Raises:
         Conflict: Another platform of this name runs, with its state elsewhere; they would share their cgroups.
     """
     with _register():
         mine = _REGISTER / f"{layout.name}.json"
-        other = _folder(mine)
-        if other is not None and other != layout.root and holder(Layout.alive_in(other)) is not None:
+        others = {file: entry for file, entry in _entries().items() if file != mine and _is_live(Path(entry["folder"]))}
+        other = _read(mine).get("folder", str(layout.root))
+        if other != str(layout.root) and _is_live(Path(other)):
             raise Conflict(
                 f"A platform named {layout.name!r} runs already, with its state in {other}.",
                 hint="Choose another name with --name, or bring that one down with the XDG_STATE_HOME it was brought up with.",
             )
+        reserved = {port for entry in others.values() for port in entry.get("ports", [])}
+        ports = decide(lambda port: port not in reserved)
         if not _recorded():
             missing = [folder for folder in MOUNT_POINTS if not Path(folder).exists()]
-            _write(_REGISTER / "host.json", {"boot": _boot(), "sysctls": _read_sysctls(), "folders": missing})
+            _write(_HOST, {"boot": _boot(), "sysctls": _read_sysctls(), "folders": missing})
         for folder in MOUNT_POINTS:
             Path(folder).mkdir(parents=True, exist_ok=True)
-        _write(mine, {"folder": str(layout.root)})
+        _write(mine, {"folder": str(layout.root), "ports": ports.all()})
     _make_cgroups(layout.cgroup)
+    return ports
 
 
 def leave(layout: Layout) -> bool:
@@ -66,13 +78,30 @@ def leave(layout: Layout) -> bool:
         return removed
     with _register():
         mine = _REGISTER / f"{layout.name}.json"
-        registered = _folder(mine) == layout.root
+        registered = _read(mine).get("folder") == str(layout.root)
         if registered:
             mine.unlink()
-        others = [folder for file in _REGISTER.glob("*.json") if (folder := _folder(file)) is not None]
-        if not any(holder(Layout.alive_in(folder)) is not None for folder in others):
+        if not any(_is_live(Path(entry["folder"])) for entry in _entries().values()):
             _restore()
     return removed or registered
+
+
+def _is_live(folder: Path) -> bool:
+    """Return whether a platform runs, or somebody is just bringing it up or down."""
+    return holder(Layout.alive_in(folder)) is not None or holder(Layout.lock_of(folder)) is not None
+
+
+def _entries() -> dict[Path, dict[str, Any]]:
+    """Return the registered platforms."""
+    return {file: entry for file in _REGISTER.glob("*.json") if "folder" in (entry := _read(file))}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return content
 
 
 def _register() -> AbstractContextManager[None]:
@@ -81,24 +110,13 @@ def _register() -> AbstractContextManager[None]:
 
 def _recorded() -> dict[str, Any]:
     """Return what the host was like before the first platform; nothing if none started since the machine did."""
-    try:
-        record: dict[str, Any] = json.loads((_REGISTER / "host.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
+    record = _read(_HOST)
     return record if record.get("boot") == _boot() else {}
 
 
 def _boot() -> str:
     # Usually /run does not outlive the machine's boot; where it does, what stands in it is of no use any more.
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-
-
-def _folder(file: Path) -> Path | None:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return Path(content["folder"]) if "folder" in content else None
 
 
 def _write(path: Path, content: object) -> None:

@@ -80,7 +80,12 @@ class Layout:
     @property
     def lock(self) -> Path:
         """The lock that `up` and `down` hold; beside the folder, since a purge removes that."""
-        return self.root.with_name(f"{self.name}.lock")
+        return self.lock_of(self.root)
+
+    @staticmethod
+    def lock_of(root: Path) -> Path:
+        """Return that lock of a platform's folder, whosever it is."""
+        return root.with_name(f"{root.name}.lock")
 
     @property
     def record(self) -> Path:

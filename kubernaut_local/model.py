@@ -34,6 +34,14 @@ class Ports(Model):
         return (self.api, self.registry, *self.node_ports)
 
 
+class Wishes(Model):
+    """The ports that somebody asked for; what is not given is decided by :mod:`kubernaut_local.ports`."""
+
+    api: Port | None = None
+    registry: Port | None = None
+    node_ports: tuple[NodePort, ...] = ()
+
+
 class Record(Model):
     """What was decided at the first `up`, kept in the state folder."""
 

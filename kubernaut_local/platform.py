@@ -10,12 +10,11 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
-
-from pydantic import ValidationError
 
 from kubernaut.errors import NotRoot, PlatformFailed, SettingInvalid, ToolMissing
 from kubernaut.events import Listener, Progress, Step, ignore
@@ -24,7 +23,7 @@ from kubernaut_local import layout as layouts
 from kubernaut_local.gates import Target, Waiter
 from kubernaut_local.layout import Cache, Layout
 from kubernaut_local.locks import locked
-from kubernaut_local.model import Down, PlatformStatus, Ports, ProcessStatus, Record, State, Up
+from kubernaut_local.model import Down, PlatformStatus, Ports, ProcessStatus, Record, State, Up, Wishes
 from kubernaut_local.parts import Parts
 from kubernaut_local.seed import Seeder
 
@@ -53,28 +52,16 @@ class Platform:
         """The state folder."""
         return self._layout.root
 
-    def ports_for(self, api: int | None = None, registry: int | None = None, node_ports: tuple[int, ...] = ()) -> Ports:
-        """Return the platform's ports: those given, else those of its first `up`, else the defaults or free ones."""
-        recorded = state.read(self._layout)
-        try:
-            return ports.choose(
-                self.name,
-                recorded.ports if recorded else None,
-                api=api,
-                registry=registry,
-                node_ports=node_ports,
-                is_free=ports.is_free,
-            )
-        except ValidationError as error:
-            wrong = error.errors()[0]
-            raise SettingInvalid(f"{wrong['input']!r} cannot be a port of the platform: {wrong['msg']}.") from error
+    def ports_for(self, wishes: Wishes | None = None) -> Ports:
+        """Return the ports that `up` would take: those wished for, else those of the first `up`, else defaults or free ones."""
+        return self._choose(wishes or Wishes(), lambda _port: True)
 
-    def up(self, listener: Listener = ignore, ports: Ports | None = None, *, timeout: float = READY_SECONDS) -> Up:
+    def up(self, listener: Listener = ignore, ports: Ports | Wishes | None = None, *, timeout: float = READY_SECONDS) -> Up:
         """Bring the platform up, or finish what an interrupted `up` began; do nothing if it is up and ready.
 
         Args:
             listener: Is told of the progress.
-            ports: The ports on the host's 127.0.0.1; by default :meth:`ports_for`.
+            ports: The ports on the host's 127.0.0.1, or only some of them; see :meth:`ports_for`.
             timeout: How many seconds the started processes have to become ready.
 
         Raises:
@@ -87,10 +74,10 @@ class Platform:
         self._check_host()
         self._layout.check()
         progress, started = Progress(listener), time.monotonic()
+        wishes = Wishes(api=ports.api, registry=ports.registry, node_ports=ports.node_ports) if ports else Wishes()
         with self._locked(progress):
-            wanted = ports or self.ports_for()
-            changed = self._up(wanted, progress, timeout)
-        return Up(name=self.name, changed=changed, ports=wanted, seconds=round(time.monotonic() - started, 3))
+            changed, taken = self._up(wishes, progress, timeout)
+        return Up(name=self.name, changed=changed, ports=taken, seconds=round(time.monotonic() - started, 3))
 
     def down(self, purge: bool = False, listener: Listener = ignore) -> Down:
         """Take the platform down; its data stays unless it is purged.
@@ -108,8 +95,7 @@ class Platform:
             return Down(name=self.name, changed=False, purged=False, seconds=0.0)
         with self._locked(progress):
             with progress.step("down", self.name) as step:
-                ended = namespace.end(layout)
-                changed = host.leave(layout) or ended
+                changed = self._undo()
                 if changed:
                     step.done("every process has ended, the host is as it was")
                 else:
@@ -172,48 +158,64 @@ class Platform:
             (step.done if made else step.unchanged)(f"Helm {programs.HELM_VERSION}" + ("" if made else " was built before"))
         return program
 
-    def _up(self, wanted: Ports, progress: Progress, timeout: float) -> bool:
+    def _up(self, wishes: Wishes, progress: Progress, timeout: float) -> tuple[bool, Ports]:
         layout, recorded = self._layout, state.read(self._layout)
+        wanted = self.ports_for(wishes)
         if namespace.pid_one(layout) is None:
             state.check_change(self.name, recorded, wanted)
+            # Once more in time, before minutes of building; what counts is what is found at the start.
             ports.check_free(wanted)
-            found = self._start(wanted, progress)
+            found = parts.get(self._cache, progress)
+            try:
+                wanted = self._start(wishes, found, progress)
+            except BaseException:
+                self._undo()
+                raise
         elif recorded is None or recorded.ports != wanted:
             hint = f"Take it down first: `{_command('down', self.name)}`."
             raise SettingInvalid(f"The platform {self.name!r} is up with other ports.", hint=hint)
         elif self.status().ready and state.is_finished(layout):
             with progress.step("up", self.name) as step:
                 step.unchanged("up and ready already")
-            return False
+            return False, wanted
         else:
             found = parts.get(self._cache, progress)
         try:
             with progress.step("ready", "waiting for every part to answer") as step:
                 self._finish(wanted, found, step, timeout)
         except KeyboardInterrupt:
-            # What `up` started it also stops; only a failure is left as it is, to be looked at.
-            namespace.end(layout)
-            host.leave(layout)
+            # What is started is also stopped; only what runs and is not ready is left as it is, to be looked at.
+            self._undo()
             raise
-        return True
+        return True, wanted
 
-    def _start(self, wanted: Ports, progress: Progress) -> Parts:
+    def _undo(self) -> bool:
+        """End what runs and put the host back as it was; return whether there was anything to do."""
+        ended = namespace.end(self._layout)
+        return host.leave(self._layout) or ended
+
+    def _start(self, wishes: Wishes, found: Parts, progress: Progress) -> Ports:
         layout = self._layout
-        found = parts.get(self._cache, progress)
+
+        def decide(is_unreserved: Callable[[int], bool]) -> Ports:
+            decided = self._choose(wishes, is_unreserved)
+            ports.check_free(decided)
+            return decided
+
         with progress.step("configure", str(layout.root)) as step:
             state.prepare(layout)
+            # What a crash left would be in the way: its cgroups hold dead pods' limits.
+            host.remove_cgroups(layout.cgroup)
+            wanted = host.enter(layout, decide)
             recorded = state.read(layout)
             created = recorded.created_at if recorded else datetime.now(UTC)
             state.write(layout, Record(name=self.name, ports=wanted, created_at=created))
             made = parts.run(lambda commands: state.configure(layout, wanted, found, commands))
             step.done("certificates and configurations written" if made else "configurations written")
         with progress.step("start", "namespaces of their own, and every process in them") as step:
-            # What a crash left would be in the way: its cgroups hold dead pods' limits.
-            host.remove_cgroups(layout.cgroup)
-            host.enter(layout)
             pid = namespace.start(layout, namespace.plan(layout, found.packages.busybox))
             step.done(f"PID 1 is process {pid}")
-        return found
+        return wanted
 
     def _finish(self, wanted: Ports, found: Parts, step: Step, timeout: float) -> None:
         """Wait for the parts, and put in what a new cluster and a new registry lack."""
@@ -228,6 +230,12 @@ class Platform:
         waiter.wait(step.log)
         state.finish(layout)
         step.done(f"API 127.0.0.1:{wanted.api}, registry localhost:{wanted.registry}, node port {wanted.node_ports[0]}")
+
+    def _choose(self, wishes: Wishes, is_unreserved: Callable[[int], bool]) -> Ports:
+        recorded = state.read(self._layout)
+        return ports.choose(
+            self.name, recorded.ports if recorded else None, wishes, lambda port: is_unreserved(port) and ports.is_free(port)
+        )
 
     def _processes(self) -> list[ProcessStatus] | None:
         return supervision.ask(self._layout, {})

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from kubernaut.errors import PortTaken
-from kubernaut_local.model import Ports
+from kubernaut_local.model import Ports, Wishes
 
 DEFAULT_NAME = "default"
 DEFAULT_PORTS = Ports()
@@ -19,29 +19,23 @@ _API_FROM, _REGISTRY_FROM, _NODE_FROM = 16444, 15001, 30081
 _TRIED = 500
 
 
-def choose(
-    name: str,
-    recorded: Ports | None,
-    *,
-    api: int | None = None,
-    registry: int | None = None,
-    node_ports: tuple[int, ...] = (),
-    is_free: Callable[[int], bool],
-) -> Ports:
+def choose(name: str, recorded: Ports | None, wishes: Wishes, is_free: Callable[[int], bool]) -> Ports:
     """Return a platform's ports: those asked for, else those recorded, else the defaults or free ones."""
     base = recorded or (DEFAULT_PORTS if name == DEFAULT_NAME else None)
     if base is None:
-        asked = {port for port in (api, registry, *node_ports) if port is not None}
+        asked = {wishes.api, wishes.registry, *wishes.node_ports}
 
         def first(start: int) -> int:
-            return next(port for port in range(start, start + _TRIED) if port not in asked and is_free(port))
+            found = next((port for port in range(start, start + _TRIED) if port not in asked and is_free(port)), None)
+            if found is None:
+                raise PortTaken(
+                    f"No port from {start} to {start + _TRIED - 1} of 127.0.0.1 is free.", hint="Choose the ports yourself."
+                )
+            return found
 
         base = Ports(api=first(_API_FROM), registry=first(_REGISTRY_FROM), node_ports=(first(_NODE_FROM),))
-    # Built anew, not copied: a copy would not be validated.
     return Ports(
-        api=base.api if api is None else api,
-        registry=base.registry if registry is None else registry,
-        node_ports=node_ports or base.node_ports,
+        api=wishes.api or base.api, registry=wishes.registry or base.registry, node_ports=wishes.node_ports or base.node_ports
     )
 
 
