@@ -21,7 +21,15 @@ import pyhelm3
 
 from kubernaut.clients import process
 from kubernaut.clients.helm_errors import explain
-from kubernaut.errors import ChartInvalid, DeadlineExceeded, DriverUnsupported, HelmFailed, Interrupted, RegistryUnreachable
+from kubernaut.errors import (
+    ChartInvalid,
+    DeadlineExceeded,
+    DriverUnsupported,
+    HelmFailed,
+    Interrupted,
+    RegistryUnreachable,
+    ValuesInvalid,
+)
 from kubernaut.naming import check_namespace, check_release_name
 from kubernaut.redact import MASK, environment_secrets, redact, redact_data
 
@@ -44,6 +52,8 @@ _ALLOWED_PREFIXES = ("AWS_", "AZURE_", "AAD_", "CLOUDSDK_", "GOOGLE_", "LC_")
 _DIGEST = re.compile(r"^Digest:\s*(sha256:[0-9a-f]{64})\s*$", re.MULTILINE)
 _PACKAGE = re.compile(r"^Successfully packaged chart and saved it to: (.+)$", re.MULTILINE)
 
+_NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
 CHART_SECONDS = 60.0
 """How long Helm may take where no cluster is involved."""
 REGISTRY_SECONDS = 300.0
@@ -59,17 +69,22 @@ class _Command(pyhelm3.Command):  # type: ignore[misc]
     Args:
         run: Runs Helm with arguments and input; returns its standard output.
         extra: Arguments that pyhelm3 cannot write.
+        values: What goes in on standard input. Not as pyhelm3 writes it: Helm reads it as YAML, which does not know JSON's
+            surrogate pairs, and an emoji in a value would fail.
         history_max: For the verbs that prune the history.
     """
 
-    def __init__(self, run: Callable[[list[str], bytes], bytes], *extra: str, history_max: int = 0) -> None:
+    def __init__(
+        self, run: Callable[[list[str], bytes], bytes], *extra: str, values: Mapping[str, Any] | None = None, history_max: int = 0
+    ) -> None:
         super().__init__(history_max_revisions=history_max)
         self._run = run
         self._extra = extra
+        self._input = b"" if values is None else values_input(values)
 
-    async def run(self, command: list[Any], input: bytes | None = None) -> bytes:
+    async def run(self, command: list[Any], input: bytes | None = None) -> bytes:  # noqa: ARG002 - see ``values``
         """Run Helm. What it prints of the release is not handed on: pyhelm3 would parse it, and the truth is the record."""
-        self._run([*(str(part) for part in command), *self._extra], input or b"")
+        self._run([*(str(part) for part in command), *self._extra], self._input)
         return b"{}"
 
 
@@ -152,7 +167,7 @@ class Helm:
             return b""
 
         check_release_name(name)
-        _finish(_Command(run).template(name, _path(chart), dict(values), namespace=check_namespace(namespace)))
+        _finish(_Command(run, values=values).template(name, _path(chart), namespace=check_namespace(namespace)))
         if rendered[0].cut:
             raise ChartInvalid(f"{what} made more than {_LARGEST_MANIFEST >> 20} MiB.")
         return rendered[0].stdout.decode("utf-8", "replace")
@@ -187,10 +202,9 @@ class Helm:
         run = self._runner(f"Deploying {namespace}.{name}", timeout, log, values)
         extra = ("--wait", f"--labels={_labels(labels)}", *self._transport(chart))
         _finish(
-            _Command(run, *extra, history_max=history_max).install_or_upgrade(
+            _Command(run, *extra, values=values, history_max=history_max).install_or_upgrade(
                 check_release_name(name),
                 _chart(chart),
-                dict(values),
                 namespace=check_namespace(namespace),
                 description=description,
                 create_namespace=create_namespace,
@@ -215,7 +229,7 @@ class Helm:
         run = self._runner(f"Deploying {namespace}.{name}", timeout, log, values)
         argv = ["install", check_release_name(name), _chart(chart), "--replace", "--wait", "--output", "json", "--values", "-"]
         argv += ["--namespace", check_namespace(namespace), "--timeout", _go_seconds(timeout), "--description", description]
-        run([*argv, f"--labels={_labels(labels)}", *self._transport(chart)], json.dumps(dict(values)).encode())
+        run([*argv, f"--labels={_labels(labels)}", *self._transport(chart)], values_input(values))
 
     def rollback(self, name: str, revision: int, *, namespace: str, timeout: float, history_max: int, log: Log) -> None:
         """Run ``helm rollback --wait``."""
@@ -298,6 +312,15 @@ class Helm:
 def allowed(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that Helm may see."""
     return {name: value for name, value in environment.items() if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)}
+
+
+def values_input(values: Mapping[str, Any]) -> bytes:
+    """Return values as Helm reads them: JSON that is YAML too. Raises: ValuesInvalid."""
+    try:
+        text = json.dumps(dict(values), ensure_ascii=False, allow_nan=False)
+        return _NOT_IN_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValuesInvalid(f"The values cannot be written as JSON: {error}.") from error
 
 
 def _chart(chart: str) -> str:
