@@ -84,6 +84,8 @@ class Commands:
             raise
         finally:
             timer.cancel()
+            for pipe in (process.stdout, process.stderr):
+                _pipe(pipe).close()
             with self._lock:
                 self._running.discard(process)
         if self._stopped:

@@ -201,8 +201,9 @@ class Waiter:
 
     def _late(self, closed: list[Gate]) -> DeadlineExceeded:
         details = [f"{gate.name}: {gate.detail}" for gate in closed]
-        for gate in closed[:1]:
-            details.extend(f"{gate.name}.log: {line}" for line in tail(self._target.layout.log(_process(gate.name))))
+        if closed:
+            process = _process(closed[0].name)
+            details.extend(f"{process}.log: {line}" for line in tail(self._target.layout.log(process)))
         names = ", ".join(gate.name for gate in closed)
         return DeadlineExceeded(
             f"The platform is not ready after {self._seconds:.0f} s; still not there: {names}.",

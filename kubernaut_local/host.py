@@ -35,6 +35,7 @@ MOUNT_POINTS = {
     "/var/log/pods": "logs/pods",
     "/var/log/containers": "logs/containers",
 }
+_SYSCTL_FOLDER = Path("/proc/sys")
 _CGROUPS = Path("/sys/fs/cgroup")
 _CGROUP_SECONDS = 5.0
 _LOCK_SECONDS = 60.0
@@ -126,14 +127,14 @@ def _write(path: Path, content: object) -> None:
 
 
 def _read_sysctls() -> dict[str, str]:
-    return {name: file.read_text(encoding="ascii").strip() for name in SYSCTLS if (file := Path("/proc/sys", name)).exists()}
+    return {name: file.read_text(encoding="ascii").strip() for name in SYSCTLS if (file := _SYSCTL_FOLDER / name).exists()}
 
 
 def _restore() -> None:
     """Put the host back as it was, and forget it; the lock must be held."""
     record = _recorded()
     for name, value in record.get("sysctls", {}).items():
-        file = Path("/proc/sys", name)
+        file = _SYSCTL_FOLDER / name
         if file.read_text(encoding="ascii").strip() != value:
             file.write_text(value, encoding="ascii")
     for folder in record.get("folders", []):

@@ -99,13 +99,15 @@ def candidates(locks: str, inode: int) -> list[int]:
 
 def _has_open(pid: int, wanted: os.stat_result) -> bool:
     try:
-        for entry in os.scandir(f"/proc/{pid}/fd"):
-            try:
-                found = entry.stat()
-            except FileNotFoundError:
-                continue
-            if (found.st_ino, found.st_dev) == (wanted.st_ino, wanted.st_dev):
-                return True
+        handles = list(Path(f"/proc/{pid}/fd").iterdir())
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return False
-    return False
+    return any(_is_same(handle, wanted) for handle in handles)
+
+
+def _is_same(handle: Path, wanted: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(handle.stat(), wanted)
+    except OSError:
+        # Closed meanwhile, or a link to something that cannot be reached by its path.
+        return False

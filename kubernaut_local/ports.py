@@ -84,11 +84,18 @@ def _listeners(port: int) -> Iterable[int]:
     wanted = {f"socket:[{inode}]" for inode in inodes}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            links = [str(entry.readlink()) for entry in (folder / "fd").iterdir()]
+            handles = list((folder / "fd").iterdir())
         except (PermissionError, FileNotFoundError, ProcessLookupError):
             continue
-        if wanted.intersection(links):
+        if any(_target(handle) in wanted for handle in handles):
             yield int(folder.name)
+
+
+def _target(handle: Path) -> str:
+    try:
+        return str(handle.readlink())
+    except FileNotFoundError:
+        return ""
 
 
 def _read(path: Path) -> str:

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubernaut.errors import DeadlineExceeded, PlatformFailed
+from kubernaut_local import gates
+from kubernaut_local.gates import GATES, Target, Waiter, component_gates, node_detail
+from kubernaut_local.layout import Layout
+from kubernaut_local.model import Gate, Ports, ProcessStatus
+
+
+def component(name: str, status: str, message: str = "", error: str = "") -> dict[str, Any]:
+    return {"metadata": {"name": name}, "conditions": [{"type": "Healthy", "status": status, "message": message, "error": error}]}
+
+
+def test_components_are_read_from_the_apis_word() -> None:
+    answer = {"items": [component("etcd-0", "True", "ok"), component("scheduler", "False", error="connection refused")]}
+    found = {gate.name: (gate.ready, gate.detail) for gate in component_gates(200, answer)}
+    assert found == {
+        "etcd": (True, ""),
+        "kube-scheduler": (False, "connection refused"),
+        "kube-controller-manager": (False, "the API does not know of it"),
+    }
+    assert not any(gate.ready for gate in component_gates(500, {}))
+
+
+@pytest.mark.parametrize(
+    ("status", "conditions", "detail"),
+    [
+        (200, [{"type": "Ready", "status": "True"}], ""),
+        (200, [{"type": "Ready", "status": "False", "message": "cni plugin not initialized"}], "cni plugin not initialized"),
+        (200, [], "says nothing of itself yet"),
+        (404, [], "not registered"),
+        (403, [], "the API answers 403"),
+    ],
+)
+def test_the_node(status: int, conditions: list[dict[str, str]], detail: str) -> None:
+    assert node_detail(status, {"status": {"conditions": conditions}}) == detail
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Target:
+    layout = Layout(tmp_path, "blue")
+    layout.logs.mkdir(parents=True)
+    return Target(layout, Ports())
+
+
+def test_gates_are_told_once_and_asked_until_they_open(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, told = list[list[str]](), list[str]()
+
+    def check(_target: Target, wanted: list[str]) -> list[Gate]:
+        asked.append(list(wanted))
+        return [Gate(name=name, ready=name != "node" or len(asked) > 2) for name in wanted]
+
+    monkeypatch.setattr(gates, "check", check)
+    waiter = Waiter(target, 10, lambda: None, lambda: True)
+    waiter.wait(told.append, ["link"])
+    waiter.wait(told.append)
+    assert told == [*GATES[:-2], GATES[-1], "node"]
+    assert asked == [["link"], list(GATES[1:]), ["node"]]
+
+
+def test_what_is_late_is_named_with_the_end_of_its_log(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    target.layout.log("kubelet").write_text("no space left\n")
+    monkeypatch.setattr(
+        gates, "check", lambda _target, wanted: [Gate(name=name, ready=name != "node", detail="no CNI") for name in wanted]
+    )
+    with pytest.raises(DeadlineExceeded, match="still not there: node") as caught:
+        Waiter(target, 0.2, lambda: None, lambda: True).wait(lambda name: None)
+    assert caught.value.details == ("node: no CNI", "kubelet.log: no space left")
+
+
+def test_a_process_that_gave_up_fails_at_once(target: Target) -> None:
+    log = target.layout.log("etcd")
+    log.write_text("bad flag\n")
+    fatal = ProcessStatus(name="etcd", state="fatal", pid=None, uptime_seconds=None, log=log, error="Exited too quickly")
+    with pytest.raises(PlatformFailed, match="etcd does not start: Exited too quickly") as caught:
+        Waiter(target, 60, lambda: [fatal], lambda: True).wait(lambda name: None)
+    assert caught.value.details == ("bad flag",)
+
+
+def test_the_end_of_pid_1_fails_at_once(target: Target) -> None:
+    target.layout.log("init").write_text("mount: permission denied\n")
+    with pytest.raises(PlatformFailed, match="PID 1 ended") as caught:
+        Waiter(target, 60, lambda: None, lambda: False).wait(lambda name: None)
+    assert "mount: permission denied" in caught.value.details

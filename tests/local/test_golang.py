@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kubernaut.errors import ToolMissing
+from kubernaut_local import golang
+from kubernaut_local.commands import Commands
+from kubernaut_local.golang import BuildProgress, GoBuild, build, check_version, estimate, find_go
+from kubernaut_local.programs import HELM, HELM_VERSION, KUBERNETES, KUBERNETES_VERSION
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_progress_says_what_is_left_and_not_too_often() -> None:
+    clock, said = Clock(), list[str]()
+    progress = BuildProgress(1930, said.append, clock)
+    for _ in range(812):
+        clock.now += 0.1
+        progress.line("k8s.io/api/core/v1")
+    assert 10 <= len(said) <= 17
+    assert said[-1].startswith("compiling ")
+    assert " of 1,930 packages (" in said[-1]
+    assert said[-1].endswith(" %), about 2 min left")
+
+
+def test_downloads_are_counted() -> None:
+    clock, said = Clock(), list[str]()
+    progress = BuildProgress(0, said.append, clock)
+    progress.line("go: downloading k8s.io/kubernetes v1.35.4")
+    clock.now += 60
+    progress.line("go: downloading k8s.io/api v0.35.4")
+    assert said == ["downloading Go modules, 2 so far"]
+
+
+def test_more_packages_than_expected_are_no_more_than_all() -> None:
+    progress = BuildProgress(1, lambda text: None, Clock())
+    progress.line("a")
+    progress.line("b")
+    assert progress.message(100.0).startswith("compiling 1 of 1 packages (100 %)")
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "seconds", "words"),
+    [
+        (10, 1000, 5.0, ""),
+        (500, 1000, 100.0, ", about 2 min left"),
+        (990, 1000, 200.0, ", about 20 s left"),
+        (1000, 1000, 200.0, ", about 20 s left"),
+        (100, 2000, 30.0, ", about 10 min left"),
+    ],
+)
+def test_estimate(done: int, total: int, seconds: float, words: str) -> None:
+    assert estimate(done, total, seconds) == words
+
+
+@pytest.mark.parametrize("answer", ["go1.26.0", "go1.26.8", "go1.30", "go2.0", "devel go1.27-abc"])
+def test_go_new_enough(answer: str) -> None:
+    check_version(answer)
+
+
+@pytest.mark.parametrize("answer", ["go1.25.9", "go1.4", "", "gccgo 12"])
+def test_go_too_old(answer: str) -> None:
+    with pytest.raises(ToolMissing, match=r"Go 1\.26 or newer"):
+        check_version(answer)
+
+
+def test_go_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(golang, "_GO_FOLDER", str(tmp_path))
+    with pytest.raises(ToolMissing, match="Go is not installed"):
+        find_go()
+
+
+def test_go_too_old_stops_the_build_before_it_begins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    go.write_text('#!/bin/sh\n[ "$1" = env ] && echo go1.19.8 && exit\necho "built with $1" >&2\nexit 1\n')
+    go.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(ToolMissing, match=r"this one is go1\.19\.8"):
+        build(GoBuild(tmp_path, ".", ""), tmp_path / "out", Commands(), lambda text: None)
+
+
+def test_the_key_changes_with_what_is_built(tmp_path: Path) -> None:
+    (tmp_path / "go.sum").write_text("a")
+    first = GoBuild(tmp_path, ".", "-s")
+    keys = {first.key(), GoBuild(tmp_path, ".", "-w").key()}
+    (tmp_path / "README").write_text("does not matter")
+    assert first.key() in keys
+    (tmp_path / "go.sum").write_text("b")
+    assert first.key() not in keys
+
+
+def test_the_package_brings_its_modules_at_the_versions_it_names() -> None:
+    assert f"k8s.io/kubernetes v{KUBERNETES_VERSION}" in (KUBERNETES.folder / "go.mod").read_text()
+    assert f"helm.sh/helm/v4 v{HELM_VERSION}" in (HELM.folder / "go.mod").read_text()
+    assert f"gitVersion=v{KUBERNETES_VERSION}" in KUBERNETES.ldflags

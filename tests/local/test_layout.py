@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kubernaut.errors import NameInvalid, SettingInvalid
+from kubernaut_local.layout import Layout, cache_home, check_name, state_home
+
+
+@pytest.mark.parametrize("name", ["default", "a", "a-1", "1", "x" * 40])
+def test_good_names(name: str) -> None:
+    assert check_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a-", "A", "a.b", "a/b", "..", "a\n", "x" * 41, "--help"])
+def test_bad_names(name: str) -> None:
+    with pytest.raises(NameInvalid):
+        check_name(name)
+
+
+def test_folders_follow_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("XDG_STATE_HOME", "/s")
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/ignored")
+    assert state_home() == Path("/s")
+    assert cache_home() == Path("/home/me/.cache")
+    assert Layout(state_home(), "x").root == Path("/s/kubernaut/local/x")
+
+
+@pytest.mark.parametrize("folder", ["/a b", "/a%b", '/a"b', "/a:b", "/a,b", "/ä"])
+def test_a_path_that_the_programs_could_not_read_is_refused(folder: str) -> None:
+    with pytest.raises(SettingInvalid, match="may hold only"):
+        Layout(Path(folder), "x").check()
+
+
+def test_a_path_too_long_for_a_socket_is_refused() -> None:
+    with pytest.raises(SettingInvalid, match="too deep"):
+        Layout(Path("/" + "a" * 80), "x").check()
+    Layout(Path("/" + "a" * 20), "x").check()

@@ -1,0 +1,177 @@
+"""Commands, the cache, package selection and images: what makes the parts, without making the real ones."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from kubernaut.errors import DeadlineExceeded, Interrupted, PlatformFailed, ToolMissing
+from kubernaut.events import Progress
+from kubernaut_local import parts
+from kubernaut_local.cached import cached
+from kubernaut_local.commands import Commands, tail
+from kubernaut_local.debian import cache_key, select
+from kubernaut_local.image import Image, Layer, libraries, write
+from kubernaut_local.layout import Cache
+
+
+def sh(script: str) -> list[str | Path]:
+    return ["sh", "-c", script]
+
+
+def test_both_outputs_are_told_apart() -> None:
+    said = list[str]()
+    assert Commands().run(sh("echo a; echo b >&2; echo c"), what="x", timeout=10, line=said.append) == ["a", "c"]
+    assert said == ["b"]
+
+
+def test_a_failure_has_its_status_and_last_lines() -> None:
+    with pytest.raises(PlatformFailed, match=r"Baking failed: .* ended with status 3") as caught:
+        Commands().run(sh("seq 100 >&2; exit 3"), what="Baking", timeout=10)
+    assert caught.value.details[-1] == "100"
+    assert len(caught.value.details) == 20
+
+
+def test_a_missing_program() -> None:
+    with pytest.raises(ToolMissing, match="`no-such-program` is not installed"):
+        Commands().run(["no-such-program"], what="x", timeout=10)
+
+
+def test_a_deadline_ends_the_whole_group() -> None:
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match="Sleeping took longer"):
+        Commands().run(sh("sleep 60 & sleep 60"), what="Sleeping", timeout=0.3)
+    assert time.monotonic() - started < 10
+
+
+def test_stop_ends_what_runs_and_starts_no_more() -> None:
+    commands, failures, running = Commands(), list[BaseException](), threading.Event()
+
+    def work() -> None:
+        try:
+            commands.run(sh("echo up >&2; sleep 60"), what="Sleeping", timeout=90, line=lambda line: running.set())
+        except Interrupted as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert running.wait(10)
+    commands.stop()
+    thread.join(10)
+    assert len(failures) == 1
+    with pytest.raises(Interrupted):
+        commands.run(["true"], what="x", timeout=10)
+
+
+def test_the_tail_of_a_log(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("\n".join(map(str, range(50))))
+    assert tail(tmp_path / "log", 2) == ["48", "49"]
+    assert tail(tmp_path / "none") == []
+
+
+def test_what_fails_first_is_raised_and_the_rest_is_stopped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(cache: Cache, commands: Commands, progress: Progress) -> None:
+        commands.run(sh("exit 7"), what="Building", timeout=10)
+
+    def wait(cache: Cache, commands: Commands, progress: Progress) -> None:
+        commands.run(sh("sleep 60"), what="Fetching", timeout=90)
+
+    monkeypatch.setattr(parts, "_kubernetes", wait)
+    monkeypatch.setattr(parts, "_debian", fail)
+    started = time.monotonic()
+    with pytest.raises(PlatformFailed, match="Building failed"):
+        parts.get(Cache(tmp_path), Progress())
+    assert time.monotonic() - started < 20
+
+
+def test_the_cache_makes_a_thing_once_and_never_a_half_one(tmp_path: Path) -> None:
+    cache, made = Cache(tmp_path), list[Path]()
+
+    def fail(folder: Path) -> None:
+        (folder / "half").touch()
+        raise PlatformFailed("no")
+
+    def make(folder: Path) -> None:
+        made.append(folder)
+        (folder / "whole").touch()
+
+    with pytest.raises(PlatformFailed):
+        cached(cache, "things", "k", fail, print)
+    assert list((tmp_path / "kubernaut" / "things").iterdir()) == []
+    (tmp_path / "kubernaut" / "things" / ".new-of-a-killed-one").mkdir()
+    folder, fresh = cached(cache, "things", "k", make, print)
+    assert (fresh, (folder / "whole").exists()) == (True, True)
+    assert cached(cache, "things", "k", make, print) == (folder, False)
+    assert len(made) == 1
+    assert [entry.name for entry in folder.parent.iterdir()] == ["k"]
+
+
+def test_packages_are_chosen_from_what_apt_would_do() -> None:
+    simulation = [
+        "NOTE: This is only a simulation!",
+        "Inst libc6 (2.36-9 Debian:12 [amd64]) [gcc-12-base:amd64 ]",
+        "Inst dpkg (1.21 Debian:12 [amd64])",
+        "Inst libperl5.36 (5.36 Debian:12 [amd64])",
+        "Inst libseccomp2 (2.5.4 Debian:12 [amd64])",
+        "Inst runc (1.1.5 Debian:12 [amd64])",
+        "Inst tini (0.19 Debian:12 [amd64])",
+        "Conf runc (1.1.5 Debian:12 [amd64])",
+    ]
+    sections = {"libc6": "libs", "dpkg": "admin", "libperl5.36": "libs", "libseccomp2": "libs", "runc": "admin", "tini": "utils"}
+    assert select(simulation, sections) == {"libc6": "2.36-9", "libseccomp2": "2.5.4", "runc": "1.1.5", "tini": "0.19"}
+
+
+def test_another_distribution_has_packages_of_its_own() -> None:
+    keys = {
+        cache_key({"ID": "debian", "VERSION_ID": version}, machine) for version in ("12", "13") for machine in ("x86_64", "aarch64")
+    }
+    assert len(keys) == 4
+
+
+def fill(layer: Layer) -> None:
+    layer.file("usr/local/bin/hello", b"#!/bin/sh\n", 0o755)
+    layer.link("bin", "usr/bin")
+    layer.folder("tmp", 0o1777)
+    layer.folder("home/node", 0o755, 1000)
+
+
+def test_an_image_is_the_same_bytes_each_time(tmp_path: Path) -> None:
+    images = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, fill, {"Cmd": ["hello"]})
+        images.append(Image(tmp_path / name))
+    assert images[0].digest == images[1].digest
+
+
+def test_an_image_names_its_layer_packed_and_unpacked(tmp_path: Path) -> None:
+    write(tmp_path, fill, {"Cmd": ["hello"]})
+    image = Image(tmp_path)
+    manifest = json.loads(image.manifest)
+    blobs = dict(image.blobs())
+    layer = blobs[manifest["layers"][0]["digest"]].read_bytes()
+    config = json.loads(blobs[manifest["config"]["digest"]].read_bytes())
+    plain = gzip.decompress(layer)
+    assert f"sha256:{hashlib.sha256(layer).hexdigest()}" == manifest["layers"][0]["digest"]
+    assert config["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(plain).hexdigest()}"]
+    with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
+        found = {info.name: (info.mode, info.uid, info.linkname) for info in tar}
+    assert found["usr/local/bin/hello"] == (0o755, 0, "")
+    assert found["bin"][2] == "usr/bin"
+    assert found["tmp"][0] == 0o1777
+    assert (found["home"][1], found["home/node"][1]) == (0, 1000)
+
+
+def test_libraries_move_below_usr(tmp_path: Path) -> None:
+    for name in ("lib/x86_64-linux-gnu/libc.so.6", "usr/lib/x86_64-linux-gnu/gconv/UTF-7.so", "usr/share/doc/libc6/copyright"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path for path, _ in libraries(tmp_path)] == ["usr/lib/x86_64-linux-gnu/libc.so.6"]

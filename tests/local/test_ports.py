@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+from pydantic import ValidationError
+
+from kubernaut.errors import PortTaken
+from kubernaut_local.model import Ports, Wishes
+from kubernaut_local.ports import DEFAULT_PORTS, check_free, choose, is_free, listening_inodes
+
+
+def test_default_has_fixed_ports() -> None:
+    assert choose("default", None, Wishes(), lambda port: False) == DEFAULT_PORTS
+
+
+def test_another_platform_gets_free_ports() -> None:
+    taken = {16444, 15001, 30081, 30082}
+    assert choose("blue", None, Wishes(), lambda port: port not in taken) == Ports(api=16445, registry=15002, node_ports=(30083,))
+
+
+def test_recorded_ports_are_kept_even_when_something_listens_on_them() -> None:
+    recorded = Ports(api=1, registry=2, node_ports=(30000,))
+    assert choose("blue", recorded, Wishes(), lambda port: False) == recorded
+
+
+def test_wishes_win() -> None:
+    recorded = Ports(api=1, registry=2, node_ports=(30000,))
+    wishes = Wishes(api=5, node_ports=(30001, 30002))
+    assert choose("blue", recorded, wishes, lambda port: False) == Ports(api=5, registry=2, node_ports=(30001, 30002))
+
+
+def test_a_port_that_is_wished_for_is_not_chosen_for_something_else() -> None:
+    assert choose("blue", None, Wishes(api=15001), lambda port: True).registry == 15002
+
+
+def test_no_free_port_is_an_error() -> None:
+    with pytest.raises(PortTaken):
+        choose("blue", None, Wishes(), lambda port: False)
+
+
+@pytest.mark.parametrize("wrong", [{"api": 0}, {"registry": 65536}, {"node_ports": (80,)}])
+def test_ports_out_of_range_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Wishes(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def listener() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_a_taken_port_is_named_with_its_process(listener: int) -> None:
+    assert not is_free(listener)
+    with pytest.raises(PortTaken) as caught:
+        check_free(Ports(api=listener))
+    assert f"Port {listener} " in caught.value.message
+    assert f"(pid {os.getpid()})" in caught.value.message
+    assert "--port-api" in caught.value.hint
+
+
+def test_listening_sockets_are_read_from_the_kernels_table() -> None:
+    table = (
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+        "   0: 0100007F:3A98 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0\n"
+        "   1: 0100007F:3A98 0100007F:D431 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0\n"
+        "   2: 0100007F:3A99 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4713 1 0\n"
+    )
+    assert listening_inodes(table, 15000) == ["4711"]
+    assert listening_inodes("", 15000) == []

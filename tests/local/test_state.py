@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from kubernaut.errors import Conflict, PlatformFailed, SettingInvalid
+from kubernaut_local import host, state
+from kubernaut_local.certificates import credentials, write_private
+from kubernaut_local.layout import Layout
+from kubernaut_local.locks import locked
+from kubernaut_local.model import Ports, Record
+
+MOUNTINFO = (
+    "21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n"
+    "30 21 0:25 / /s/kubernaut/local/blue/docker/overlay2/x rw - overlay overlay rw\n"
+    "31 21 0:26 / /s/kubernaut/local/blue2 rw - tmpfs tmpfs rw\n"
+    "32 21 0:27 / /s/with\\040space rw - tmpfs tmpfs rw\n"
+)
+
+
+def test_mounts_in_a_folder_are_found() -> None:
+    assert state.mounts_under(MOUNTINFO, Path("/s/kubernaut/local/blue")) == ["/s/kubernaut/local/blue/docker/overlay2/x"]
+    assert state.mounts_under(MOUNTINFO, Path("/s/with space")) == ["/s/with space"]
+    assert state.mounts_under(MOUNTINFO, Path("/elsewhere")) == []
+
+
+def test_a_folder_with_a_mount_is_not_purged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout(tmp_path, "blue")
+    layout.root.mkdir(parents=True)
+    monkeypatch.setattr(state, "mounts_under", lambda text, folder: [f"{folder}/x"])
+    with pytest.raises(PlatformFailed, match="is mounted in it"):
+        state.purge(layout)
+    assert layout.root.exists()
+
+
+def test_a_purge_leaves_nothing_of_kubernauts(tmp_path: Path) -> None:
+    layout = Layout(tmp_path, "blue")
+    state.prepare(layout)
+    with locked(layout.lock, timeout=1, waiting=lambda pid: None):
+        state.purge(layout)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_purge_leaves_the_other_platforms(tmp_path: Path) -> None:
+    blue, green = Layout(tmp_path, "blue"), Layout(tmp_path, "green")
+    state.prepare(blue)
+    state.prepare(green)
+    state.purge(blue)
+    assert green.etc.is_dir()
+
+
+def test_the_record_comes_back(tmp_path: Path) -> None:
+    layout = Layout(tmp_path, "blue")
+    state.prepare(layout)
+    assert state.read(layout) is None
+    record = Record(name="blue", ports=Ports(node_ports=(30001, 30002)), created_at=datetime(2026, 1, 2, tzinfo=UTC))
+    state.write(layout, record)
+    assert state.read(layout) == record
+    assert layout.record.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_registrys_port_cannot_change_under_its_releases() -> None:
+    record = Record(name="blue", ports=Ports(), created_at=datetime(2026, 1, 2, tzinfo=UTC))
+    state.check_change("blue", record, Ports(api=1))
+    state.check_change("blue", None, Ports(registry=1))
+    with pytest.raises(SettingInvalid, match="registry on port 15000"):
+        state.check_change("blue", record, Ports(registry=1))
+
+
+def test_a_link_is_made_and_moved(tmp_path: Path) -> None:
+    for target in ("/one", "/two", "/two"):
+        state.link(tmp_path / "bin" / "helm", Path(target))
+        assert (tmp_path / "bin" / "helm").readlink() == Path(target)
+
+
+def test_credentials_are_read_from_kubeadms_kubeconfig() -> None:
+    fields = {"certificate-authority-data": "QQ==", "client-certificate-data": "Qg==", "client-key-data": "Qw=="}
+    text = "clusters:\n- cluster:\n" + "".join(f"    {field}: {value}\n" for field, value in fields.items())
+    assert credentials(text)["client-key-data"] == "Qw=="
+    with pytest.raises(PlatformFailed):
+        credentials("users: []\n")
+
+
+def test_private_files_are_private_from_the_start(tmp_path: Path) -> None:
+    write_private(tmp_path / "key", "x")
+    write_private(tmp_path / "key", "y")
+    assert ((tmp_path / "key").read_text(), (tmp_path / "key").stat().st_mode & 0o777) == ("y", 0o600)
+
+
+@pytest.fixture
+def fake_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host of files: a register, one sysctl, one mount point, two cgroup hierarchies."""
+    monkeypatch.setattr(host, "_REGISTER", tmp_path / "register")
+    monkeypatch.setattr(host, "_HOST", tmp_path / "register" / ".host.json")
+    monkeypatch.setattr(host, "_SYSCTL_FOLDER", tmp_path / "sys")
+    monkeypatch.setattr(host, "SYSCTLS", ("kernel/panic",))
+    monkeypatch.setattr(host, "MOUNT_POINTS", {str(tmp_path / "var" / "cni"): "cni", str(tmp_path / "etc"): "etc"})
+    monkeypatch.setattr(host, "_CGROUPS", tmp_path / "cgroup")
+    for folder in ("sys/kernel", "etc", "cgroup/cpuset", "cgroup/pids", "cgroup/unified"):
+        (tmp_path / folder).mkdir(parents=True)
+    for hierarchy in ("cpuset", "pids"):
+        (tmp_path / "cgroup" / hierarchy / "tasks").touch()
+    (tmp_path / "cgroup/cpuset/cpuset.cpus").write_text("0-1")
+    (tmp_path / "cgroup/cpuset/cpuset.mems").write_text("0")
+    (tmp_path / "sys/kernel/panic").write_text("0\n")
+    return tmp_path
+
+
+def enter(layout: Layout, ports: Ports | None = None) -> Ports:
+    layout.run.mkdir(parents=True, exist_ok=True)
+    return host.enter(layout, lambda free: ports or Ports(api=next(port for port in range(1, 9) if free(port))))
+
+
+def forget_cgroup_files(fake: Path) -> None:
+    """On the real file system of cgroups these go with their folder."""
+    for file in (fake / "cgroup/cpuset").glob("kubernaut-*/cpuset.*"):
+        file.unlink()
+
+
+def test_the_last_platform_to_leave_puts_the_host_back(fake_host: Path) -> None:
+    one, two = Layout(fake_host, "one"), Layout(fake_host, "two")
+    enter(one)
+    assert (fake_host / "cgroup/cpuset/kubernaut-one/cpuset.cpus").read_text() == "0-1"
+    (fake_host / "sys/kernel/panic").write_text("10\n")
+    enter(two)
+    forget_cgroup_files(fake_host)
+    with locked(two.alive, timeout=1, waiting=lambda pid: None):
+        assert host.leave(one)
+        assert (fake_host / "sys/kernel/panic").read_text() == "10\n"
+        assert (fake_host / "var/cni").is_dir()
+    assert host.leave(two)
+    assert (fake_host / "sys/kernel/panic").read_text() == "0"
+    assert not (fake_host / "var/cni").exists()
+    assert (fake_host / "etc").is_dir()
+    assert not (fake_host / "register").exists()
+    assert not host.leave(two)
+
+
+def test_a_platform_that_is_just_starting_counts_as_there(fake_host: Path) -> None:
+    one, two = Layout(fake_host, "one"), Layout(fake_host, "two")
+    enter(one)
+    enter(two)
+    forget_cgroup_files(fake_host)
+    with locked(two.lock, timeout=1, waiting=lambda pid: None):
+        host.leave(one)
+        assert (fake_host / "var/cni").is_dir()
+
+
+def test_ports_of_a_living_platform_are_reserved(fake_host: Path) -> None:
+    one, two = Layout(fake_host, "one"), Layout(fake_host, "two")
+    assert enter(one).api == 1
+    with locked(one.alive, timeout=1, waiting=lambda pid: None):
+        assert enter(two).api == 2
+    assert enter(two).api == 1
+
+
+def test_one_name_in_two_state_folders_is_refused_while_the_other_lives(fake_host: Path) -> None:
+    one, other = Layout(fake_host / "a", "one"), Layout(fake_host / "b", "one")
+    enter(one)
+    with locked(one.alive, timeout=1, waiting=lambda pid: None), pytest.raises(Conflict, match="runs already"):
+        enter(other)
+    enter(other)
+
+
+def test_a_record_of_an_earlier_boot_is_not_believed(fake_host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Layout(fake_host, "one")
+    monkeypatch.setattr(host, "_boot", lambda: "first")
+    enter(one)
+    (fake_host / "sys/kernel/panic").write_text("5\n")
+    monkeypatch.setattr(host, "_boot", lambda: "second")
+    enter(one)
+    (fake_host / "sys/kernel/panic").write_text("10\n")
+    forget_cgroup_files(fake_host)
+    host.leave(one)
+    assert (fake_host / "sys/kernel/panic").read_text() == "5"
+
+
+def test_cgroups_of_version_2_get_their_controllers(fake_host: Path) -> None:
+    (fake_host / "cgroup/cgroup.controllers").write_text("cpu memory")
+    enter(Layout(fake_host, "one"))
+    assert (fake_host / "cgroup/kubernaut-one/cgroup.subtree_control").read_text() == "+cpu +cpuset +memory +pids +io"
