@@ -83,12 +83,24 @@ class Conflict(KubernautError):
 
 
 class DeployFailed(KubernautError):
-    """A release was tried and did not become ready; what it left says the subclass."""
+    """A release was tried and did not become ready; what it left says the subclass.
+
+    Attributes:
+        release: The id of the release that failed, if there is one.
+        operation: The id of the operation that tried.
+    """
 
     code = "deploy_failed"
     exit_status = 7
     http_status = 422
     hint = "`kubernaut show NAME` shows the failed release, `kubernaut logs NAME` what its pods said."
+    release: str | None = None
+    operation: str | None = None
+
+    def problem(self) -> dict[str, Any]:
+        """Return the failure as an RFC 9457 problem, with the release and the operation."""
+        named = {"release": self.release, "operation": self.operation}
+        return {**super().problem(), **{key: value for key, value in named.items() if value is not None}}
 
 
 class Unreachable(KubernautError):

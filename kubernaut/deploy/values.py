@@ -9,40 +9,65 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kubernaut.deploy.strvals import parse_set
 from kubernaut.deploy.yamlvalues import parse_yaml, read_yaml
 
-__all__ = ["canonical", "differing", "merge", "overrides_lost", "parse_set", "parse_yaml", "read_yaml", "wish"]
+__all__ = ["Wish", "canonical", "differing", "merge", "overrides_lost", "parse_set", "parse_yaml", "read_wish", "read_yaml"]
 
 
-def wish(
+@dataclass(frozen=True)
+class Wish:
+    """The values that are wished, layer by layer; the chart's own defaults stay in the chart.
+
+    Attributes:
+        environment: What the version was published with for the environment.
+        layers: ``--values``, already read; the later wins.
+        sets: ``--set``, in Helm's syntax; the later wins, and all win over ``layers``.
+        reuse: ``--reuse-values``: whether the current release's values lie between ``environment`` and ``layers``.
+    """
+
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    layers: Sequence[Mapping[str, Any]] = ()
+    sets: Sequence[str] = ()
+    reuse: bool = False
+
+    def values(self, current: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the values, given those of the current release. Raises: ValuesInvalid."""
+        merged: dict[str, Any] = {}
+        for layer in (self.environment, (current or {}) if self.reuse else {}, *self.layers):
+            merged = merge(merged, layer)
+        merged = copy.deepcopy(merged)
+        for text in self.sets:
+            parse_set(text, merged)
+        return merged
+
+
+def read_wish(
     environment: Mapping[str, Any] | None = None,
     values: Sequence[str | Path | Mapping[str, Any]] = (),
     sets: Sequence[str] = (),
     *,
-    reused: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return a deploy's values.
+    reuse: bool = False,
+) -> Wish:
+    """Return what is wished; files are read and checked here, before any cluster is asked.
 
     Args:
         environment: What the version's environment file holds.
-        values: ``--values``: files of YAML, or values themselves; the later wins.
-        sets: ``--set``, in Helm's syntax; the later wins, and all win over ``values``.
-        reused: ``--reuse-values``: what the current release was deployed with; everything else wins over it.
+        values: ``--values``: files of YAML, or values themselves.
+        sets: ``--set``.
+        reuse: ``--reuse-values``.
 
     Raises:
         ValuesInvalid: A file or a ``--set`` cannot be read.
     """
-    wanted = copy.deepcopy(dict(reused or {}))
-    for layer in (environment or {}, *values):
-        wanted = merge(wanted, read_yaml(Path(layer)) if isinstance(layer, str | Path) else layer)
-    wanted = copy.deepcopy(wanted)
-    for text in sets:
-        parse_set(text, wanted)
-    return wanted
+    layers = tuple(read_yaml(Path(layer)) if isinstance(layer, str | Path) else layer for layer in values)
+    wish = Wish(environment or {}, layers, tuple(sets), reuse)
+    wish.values()
+    return wish
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """YAML, read as Helm reads it: ``0644`` is 420, ``yes``, ``on`` and ``y`` are true, dates stay texts, ``1e3`` is a number.
 
-Helm's YAML library (go-yaml 2) resolves plain words by rules of its own, which PyYAML's are close to and not equal to. One thing is
-stricter here: a key that stands twice in a map is an error, where Helm silently takes the last.
+Helm's YAML library (go-yaml 2) resolves plain words by rules of its own, which PyYAML's are close to and not equal to. One
+thing is stricter here: a key that stands twice in a map is an error, where Helm silently takes the last.
 """
 
 from __future__ import annotations

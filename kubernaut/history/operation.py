@@ -30,11 +30,14 @@ LARGEST = 256 << 10
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _LARGEST_CONTENT = 16 << 20
 
+SUCCEEDED = "succeeded"
+"""The outcome's reason when all went well; else it is the code of an error."""
+
 Verb = Literal["deploy", "rollback", "restore", "delete"]
 
 
 class Outcome(Model):
-    """What came of an operation: ``reason`` is one word (``deployed``, or an error's code), ``message`` a line for a person."""
+    """What came of an operation: ``reason`` is ``succeeded`` or an error's code, ``message`` a line for a person."""
 
     reason: str
     message: str

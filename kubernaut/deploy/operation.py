@@ -1,0 +1,67 @@
+"""The operation, written: a Secret before Helm runs, and once more when it is known what came of it.
+
+Two requests. The first is refused where the namespace is missing or may not be written, before Helm has done anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from kubernaut.history.operation import Made, Operation, encode_operation, now, operation_secret
+from kubernaut.history.record import Record, Status, encode
+
+if TYPE_CHECKING:
+    from kubernaut.clients.cluster import Cluster
+
+KEPT = timedelta(days=7)
+"""How long an operation is kept that left no record; the others go when Helm prunes their records."""
+_MOST_EXPIRED = 10
+_LONGEST_DESCRIPTION = 256
+
+
+def begin(cluster: Cluster, operation: Operation) -> None:
+    """Write an operation down, before anything is done. Raises: NamespaceNotFound, ClusterDenied, ClusterUnreachable."""
+    cluster.create_secret(operation.namespace, operation_secret(operation))
+
+
+def finish(cluster: Cluster, operation: Operation) -> None:
+    """Write down what came of it, and let the cluster collect it together with the records that it made."""
+    owners = [{"apiVersion": "v1", "kind": "Secret", "name": made.secret, "uid": made.uid} for made in operation.made]
+    patch: dict[str, Any] = {"data": {"operation": encode_operation(operation)}}
+    if owners:
+        patch["metadata"] = {"ownerReferences": owners}
+    cluster.patch_secret(operation.namespace, operation.secret, patch)
+
+
+def forget_expired(cluster: Cluster, operations: Sequence[Operation]) -> None:
+    """Delete the operations that left no record and are older than a week; a few at a time."""
+    expired = [operation for operation in operations if not operation.made and now() - operation.started_at > KEPT]
+    for operation in expired[:_MOST_EXPIRED]:
+        cluster.delete_secret(operation.namespace, operation.secret)
+
+
+def made(record: Record, **chart: Any) -> Made:
+    """Return what an operation notes of a record that it made or ended."""
+    return Made(id=record.id, uid=record.uid, revision=record.revision, secret=record.secret, **chart)
+
+
+def mark_failed(cluster: Cluster, record: Record, description: str) -> None:
+    """Mark a record failed that its Helm left pending; only for a Helm that has surely ended.
+
+    Raises:
+        Conflict: Somebody has changed the record meanwhile.
+    """
+    content = {**record.content, "info": {**record.info, "status": Status.FAILED.value, "description": description}}
+    stamp = str(int(now().timestamp()))
+    metadata = {"resourceVersion": record.resource_version, "labels": {"status": Status.FAILED.value, "modifiedAt": stamp}}
+    cluster.patch_secret(record.namespace, record.secret, {"metadata": metadata, "data": {"release": encode(content)}})
+
+
+def describe(what: str, operation: Operation) -> str:
+    """Return the line that plain ``helm history`` shows: ``1.4.2 (31fba06) by jenkins: "new greeting"``."""
+    commit = f" ({operation.commit[:7]})" if operation.commit else ""
+    note = f': "{" ".join(operation.note.split())}"' if operation.note else ""
+    text = f"{what}{commit} by {operation.actor}{note}"
+    return text if len(text) <= _LONGEST_DESCRIPTION else text[: _LONGEST_DESCRIPTION - 1] + "…"
