@@ -127,9 +127,6 @@ def _next(tag: str | None, prefix: str) -> str:
 
 
 def _short(digest: str) -> str:
-    # An identifier of digits alone must not begin with 0, and would sort as a number: go on to the first letter.
-    text = digest.removeprefix("sha256:")
-    length = 8
-    while text[:length].isdigit() and length < len(text):
-        length += 1
-    return text[:length]
+    # An identifier of digits alone would sort as a number, and must not begin with 0.
+    text = digest.removeprefix("sha256:")[:8]
+    return f"s{text}" if text.isdigit() else text

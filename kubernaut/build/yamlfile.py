@@ -62,8 +62,9 @@ def read_document(data: bytes) -> Document:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise YamlProblem(data.count(b"\n", 0, error.start) + 1, "the text is not UTF-8") from error
-    loader = yaml.SafeLoader(text)
+    loader = None
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         lines: dict[tuple[Any, ...], int] = {}
         problems: list[tuple[int, str]] = []
@@ -74,7 +75,8 @@ def read_document(data: bytes) -> Document:
         mark = error.problem_mark or error.context_mark
         raise YamlProblem(1 if mark is None else mark.line + 1, f"not YAML: {error.problem or error.context}") from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     return Document(content, lines, problems)
 
 

@@ -1,0 +1,144 @@
+"""A workshop for tests of `build`: an application and a chart in a git work tree, an engine and a registry in this process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kubernaut.build.publication import Tools
+from kubernaut.build.registry import Registry
+from kubernaut.clients.helm import Helm
+from kubernaut.clients.web import Web
+from kubernaut.events import Event, Progress
+from kubernaut.settings import Settings, load_settings
+from kubernaut.testing.engine import FakeEngine
+
+HELM = shutil.which("helm", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "helm"
+
+APPLICATION = """\
+name: shop
+chart: ../../charts/web
+environments:
+  production: values/production.yaml
+"""
+DOCKERFILE = "FROM node:22-slim\nCOPY index.js ./\nRUN echo hello\nUSER 1000\n"
+CHART = "apiVersion: v2\nname: web\nversion: 0.0.0\n"
+VALUES = """\
+# how many
+replicas: 1
+image:
+  repository: nowhere   # pinned
+  tag: ""
+  digest: ""
+"""
+DEPLOYMENT = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ .Release.Name }}
+spec:
+  replicas: {{ .Values.replicas }}
+  template:
+    spec:
+      containers:
+        - name: web
+          image: "{{ .Values.image.repository }}@{{ .Values.image.digest }}"
+"""
+SCHEMA = '{"type": "object", "properties": {"replicas": {"type": "integer"}}}'
+
+
+@dataclass
+class Workshop:
+    """A team's checkout."""
+
+    tree: Path
+    engine: FakeEngine = field(default_factory=FakeEngine)
+    events: list[Event] = field(default_factory=list)
+    helm_starts: int = 0
+
+    @property
+    def app(self) -> Path:
+        """The application's folder."""
+        return self.tree / "apps" / "shop"
+
+    @property
+    def chart(self) -> Path:
+        """The chart's folder."""
+        return self.tree / "charts" / "web"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process in this checkout finds."""
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.tree.parent),
+            "TMPDIR": str(self.temporary),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_NOSYSTEM": "1",
+        }
+
+    @property
+    def temporary(self) -> Path:
+        """Where temporary files go."""
+        path = self.tree.parent / "temporary"
+        path.mkdir(exist_ok=True)
+        return path
+
+    def git(self, *arguments: str) -> str:
+        """Run git in the work tree."""
+        named = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
+        return subprocess.run(
+            ["git", *named, *arguments], cwd=self.tree, env=self.environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    def commit(self, *paths: str, message: str = "change") -> str:
+        """Commit everything (or change some files first); return the commit."""
+        for path in paths:
+            (self.tree / path).write_text(os.urandom(4).hex())
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", message)
+        return self.git("rev-parse", "HEAD").strip()
+
+    def settings(self, registry: str, **others: str) -> Settings:
+        """The settings with a registry."""
+        arguments = {"registry": registry, "helm": HELM, **others}
+        return load_settings(arguments, environment=self.environment, directory=self.tree)
+
+    def tools(self, registry: str, **others: str) -> Tools:
+        """What building and publishing needs; Helm is the real one."""
+        settings = self.settings(registry, **others)
+
+        def helm() -> Helm:
+            self.helm_starts += 1
+            return Helm(HELM, environment=settings.environment, plain_http=settings.speaks_plain_http)
+
+        web = Web(plain_http=settings.speaks_plain_http)
+        return Tools(lambda: self.engine, helm, Registry(web, settings), settings, Progress(self.events.append))
+
+
+def write(path: Path, text: str) -> Path:
+    """Write a file, and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def make_workshop(tree: Path) -> Workshop:
+    """Make the checkout, all of it committed and tagged v1.0.0."""
+    shop = Workshop(tree)
+    write(shop.app / "kubernaut.yaml", APPLICATION)
+    write(shop.app / "Dockerfile", DOCKERFILE)
+    write(shop.app / "index.js", "// hello\n")
+    write(shop.app / "values" / "production.yaml", "replicas: 3\n")
+    write(shop.chart / "Chart.yaml", CHART)
+    write(shop.chart / "values.yaml", VALUES)
+    write(shop.chart / "values.schema.json", SCHEMA)
+    write(shop.chart / "templates" / "deployment.yaml", DEPLOYMENT)
+    shop.git("init", "--quiet", "--initial-branch=main")
+    shop.commit(message="hello")
+    shop.git("tag", "v1.0.0")
+    return shop
