@@ -41,6 +41,12 @@ def _basic(match: re.Match[str]) -> str:
     return match[1] + MASK if b":" in decoded else match[0]
 
 
+def _value_in_quotes(match: re.Match[str]) -> str:
+    """Mask a value and keep its quotes, so that JSON stays JSON."""
+    quote_mark = match[2][0] if match[2][0] in "\"'" else ""
+    return f"{match[1]}{quote_mark}{MASK}{quote_mark}"
+
+
 _RULES: tuple[tuple[re.Pattern[str], Replacement], ...] = tuple(
     (re.compile(pattern, flags), replacement)
     for pattern, flags, replacement in (
@@ -52,7 +58,7 @@ _RULES: tuple[tuple[re.Pattern[str], Replacement], ...] = tuple(
             re.IGNORECASE,
             rf"\1{MASK}",
         ),
-        (r"(\bbearer\s+)(?!realm=)(?![a-z]{1,19}(?![\w.~+/=-]))[\w.~+/=-]{8,}", re.IGNORECASE, rf"\1{MASK}"),
+        (r"(\bbearer\s+)(?!realm=)(?![a-z]{1,19}(?![\w.~+/=-]))[\w.~+/=-]{6,}", re.IGNORECASE, rf"\1{MASK}"),
         (r"(\bbasic\s+)([A-Za-z0-9+/]{4,}={0,2})", re.IGNORECASE, _basic),
         (
             r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|\b(?:gh[pousr]|github_pat|glpat|npm|xox[abp])[_-][\w-]{16,}|\bAKIA[A-Z0-9]{16}\b",
@@ -61,8 +67,8 @@ _RULES: tuple[tuple[re.Pattern[str], Replacement], ...] = tuple(
         ),
         # A line of YAML: all of it is the value. Then key=value, "key": "value" and --key value anywhere else.
         (rf"(?m)(^[ \t]*(?:- )?[\"']?{_KEY}[\"']?:[ \t]+)(?![|>*{{\[])(?!{_QUOTED}[ \t]*[,}}])\S.*$", re.IGNORECASE, rf"\1{MASK}"),
-        (rf"({_KEY}[\"']?\s*[:=]\s*)(?:{_QUOTED}|[^\s,;&\"'{{}}\[\]]+)", re.IGNORECASE, rf"\1{MASK}"),
-        (rf"(--?[\w-]*(?:{_WORDS})[ \t]+)(?:{_QUOTED}|[^\s\"']+)", re.IGNORECASE, rf"\1{MASK}"),
+        (rf"({_KEY}[\"']?\s*[:=]\s*)({_QUOTED}|[^\s,;&\"'{{}}\[\]]+)", re.IGNORECASE, _value_in_quotes),
+        (rf"((?<![\w-])--?[\w-]*(?:{_WORDS})[ \t]+)(?:{_QUOTED}|[^\s\"']+)", re.IGNORECASE, rf"\1{MASK}"),
     )
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import sys
 import traceback
@@ -12,7 +11,7 @@ from itertools import pairwise
 
 import click
 
-from kubernaut.cli.output import print_json, say
+from kubernaut.cli.output import abandon, print_json, say
 from kubernaut.cli.signals import Terminated
 from kubernaut.cli.steps import already_shown
 from kubernaut.errors import Interrupted, KubernautError
@@ -96,7 +95,7 @@ def _usage(error: click.UsageError) -> Usage:
 
 def _stopped(stop: BaseException, json: bool) -> int:
     if isinstance(stop, Terminated):
-        _show(Interrupted(f"{str(stop).capitalize().replace('sig', 'SIG')}."), json)
+        _show(Interrupted(str(stop)), json)
         return stop.exit_status
     return _show(Interrupted("Stopped by Ctrl-C."), json)
 
@@ -118,5 +117,5 @@ def _stdout_is_gone() -> bool:
     poll.register(descriptor, 0)
     if not any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0)):
         return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    abandon(sys.stdout)
     return True

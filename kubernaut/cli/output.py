@@ -43,9 +43,17 @@ def say(text: str, *, label: str = "", colour: str = "") -> None:
     """Write talk to stderr; when nobody listens, the work goes on."""
     if label:
         label = click.style(f"{label}: ", fg=colour, bold=True) if in_colour(sys.stderr) else f"{label}: "
-    with suppress(BrokenPipeError):
+    try:
         sys.stderr.write(f"{label}{clean(text)}\n")
         sys.stderr.flush()
+    except BrokenPipeError:
+        abandon(sys.stderr)
+
+
+def abandon(stream: Any) -> None:
+    """Let a stream whose reader has gone lead nowhere, so that Python does not stumble over it when it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def print_json(obj: Any, *, one_line: bool = False) -> None:

@@ -88,7 +88,7 @@ def _unchanged(done: str) -> str:
 
 
 def _title(release: Release) -> str:
-    commit = _commit(release)
+    commit = _commit(release.source.commit)
     return f"{release.name} {_version(release)}" + (f" ({commit})" if commit != NONE else "")
 
 
@@ -115,10 +115,10 @@ def show_releases(releases: ReleaseList, output: str, *, nothing: str) -> None:
                 release.name,
                 release.namespace,
                 str(release.revision),
-                _text(release.status),
+                release.status,
                 _version(release),
-                _commit(release),
-                release.created_by or _text(release.managed_by),
+                _commit(release.source.commit),
+                release.created_by or release.managed_by,
                 when(release.updated_at),
             )
             for release in releases.items
@@ -139,11 +139,11 @@ def show_history(releases: ReleaseList, output: str) -> None:
             (
                 str(release.revision),
                 when(release.updated_at),
-                _text(release.status),
-                f"{release.chart.name}-{release.chart.version}",
+                release.status,
+                _chart(release),
                 release.app_version or NONE,
-                _commit(release),
-                release.created_by or _text(release.managed_by),
+                _commit(release.source.commit),
+                release.created_by or release.managed_by,
                 release.description or "",
             )
             for release in releases.items
@@ -162,26 +162,26 @@ def show_release(release: Release, output: str) -> None:
     if output == "json":
         print_json(release)
         return
-    source, outcome = release.source, release.outcome
+    outcome = release.outcome
     flags = [word for word, true in (("active", release.active), ("serving", release.serving == release.revision)) if true]
     put_pairs(
         [
             ("id", release.id),
-            ("status", _text(release.status) + (f" ({', '.join(flags)})" if flags else "")),
+            ("status", release.status + (f" ({', '.join(flags)})" if flags else "")),
             ("serving", f"revision {release.serving}" if release.serving and release.serving != release.revision else ""),
             ("version", _version(release)),
-            ("chart", _pinned(release.chart.ref or f"{release.chart.name}-{release.chart.version}", release.chart.digest)),
+            ("chart", _pinned(release.chart.ref or _chart(release), release.chart.digest)),
             *(("image", _pinned(image.ref, image.digest)) for image in release.images),
-            ("commit", source.commit or "" if source else ""),
-            ("repository", source.repository or "" if source else ""),
-            ("build", release.build.url or "" if release.build else ""),
+            ("commit", release.source.commit or ""),
+            ("repository", release.source.repository or ""),
+            ("build", release.build.url or ""),
             ("by", release.created_by or ""),
-            ("managed by", _text(release.managed_by)),
+            ("managed by", release.managed_by),
             ("created", exactly(release.created_at) if release.created_at else ""),
             ("updated", exactly(release.updated_at) if release.updated_at else ""),
             ("deleted", exactly(release.deleted_at) if release.deleted_at else ""),
             ("description", release.description or ""),
-            ("outcome", ": ".join(part for part in (outcome.reason, outcome.message) if part) if outcome else ""),
+            ("outcome", f"{outcome.reason}: {outcome.message}".removesuffix(": ") if outcome else ""),
             ("operation", release.operation or ""),
         ]
     )
@@ -201,7 +201,7 @@ def show_versions(name: str, versions: Sequence[PublishedVersion], output: str) 
             (
                 version.version,
                 when(version.created_at),
-                (version.source.commit or NONE)[:SHORT_COMMIT] if version.source else NONE,
+                _commit(version.source.commit),
                 version.image.digest,
                 ", ".join(version.environments) or NONE,
             )
@@ -210,17 +210,19 @@ def show_versions(name: str, versions: Sequence[PublishedVersion], output: str) 
     )
 
 
-def _text(value: object) -> str:
-    """Return the word of an enumeration, or the text itself."""
-    return str(getattr(value, "value", value))
-
-
 def _version(release: Release) -> str:
     return release.chart.version or release.app_version or NONE
 
 
-def _commit(release: Release) -> str:
-    return ((release.source.commit if release.source else None) or NONE)[:SHORT_COMMIT]
+def _chart(release: Release) -> str:
+    return "-".join(part for part in (release.chart.name, release.chart.version) if part) or NONE
+
+
+def _commit(commit: str | None) -> str:
+    """Shorten a commit, and keep saying that files differed from it."""
+    if not commit:
+        return NONE
+    return commit[:SHORT_COMMIT] + ("-dirty" if commit.endswith("-dirty") else "")
 
 
 def _pinned(ref: str | None, digest: str | None) -> str:

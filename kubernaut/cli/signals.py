@@ -17,7 +17,7 @@ class Terminated(KeyboardInterrupt):
     """
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
+        super().__init__(f"Stopped by {signal.Signals(number).name}.")
         self.exit_status = 128 + number
 
 

@@ -1,0 +1,45 @@
+"""The command line in this process, on a stub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from unit.cli.stub import StubKubernaut
+
+from kubernaut.cli.main import main
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> StubKubernaut:
+    """The service that the command line talks to."""
+    stub = StubKubernaut()
+    monkeypatch.setattr("kubernaut.cli.session.open_kubernaut", stub.open)
+    return stub
+
+
+@pytest.fixture
+def run(stub: StubKubernaut) -> Run:
+    """Run a command line; stdout and stderr are kept apart."""
+
+    def run(*arguments: str, **kwargs: Any) -> Result:
+        return CliRunner().invoke(main, arguments, **kwargs)
+
+    return run
+
+
+@pytest.fixture
+def problem() -> Callable[[Result], dict[str, Any]]:
+    """Read the problem that `-o json` left on stdout, and check its one shape."""
+
+    def read(result: Result) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(result.stdout)
+        assert set(content) - {"details"} == {"type", "title", "status", "detail", "code", "hint"}
+        return content
+
+    return read

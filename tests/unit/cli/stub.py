@@ -1,0 +1,194 @@
+"""A Kubernaut that does nothing but say what it was asked, for tests of the command line.
+
+Run as a program it is the command `kubernaut` with that stub inside; the variable STUB names how it behaves.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from kubernaut.build.publication import BuiltImage
+from kubernaut.build.registry import Artefact, Build, PublishedVersion, SourceOfVersion
+from kubernaut.events import Listener, Progress
+from kubernaut.history.release import Release, ReleaseBuild, ReleaseChart, ReleaseImage, ReleaseList, ReleaseSource
+from kubernaut.kubernaut import Built, Deployed, Published
+from kubernaut.model import Action, Plan
+from kubernaut.settings import Settings
+
+DIGEST = "sha256:" + "ab" * 32
+COMMIT = "31fba06c0ffee31fba06c0ffee31fba06c0ffee0"
+MOMENT = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
+PLAN = Plan(
+    actions=(
+        Action(kind="push-chart", subject="hello-world:1.4.2", reason="the registry does not have it"),
+        Action(kind="helm-upgrade", subject="demo/hello-world", reason="the chart's digest differs"),
+    )
+)
+
+
+def release(**changes: Any) -> Release:
+    """Return a release of hello-world in demo, with changes."""
+    facts: dict[str, Any] = {
+        "id": "demo.hello-world.v3",
+        "uid": "0f7c1e0c-9d0e-4a53-b3f4-5d3a3a0c6c11",
+        "namespace": "demo",
+        "name": "hello-world",
+        "revision": 3,
+        "status": "deployed",
+        "active": True,
+        "serving": 3,
+        "managed_by": "kubernaut",
+        "chart": ReleaseChart(name="hello-world", version="1.4.2", ref="oci://127.0.0.1:5000/charts/hello-world", digest=DIGEST),
+        "app_version": "1.4.2",
+        "images": (ReleaseImage(ref=f"127.0.0.1:5000/hello-world@{DIGEST}", digest=DIGEST),),
+        "source": ReleaseSource(commit=COMMIT, repository="https://example.com/hello.git"),
+        "build": ReleaseBuild(url="https://ci.example.com/job/7"),
+        "created_by": "ada@workshop",
+        "created_at": MOMENT,
+        "updated_at": MOMENT,
+        "deleted_at": None,
+        "description": '1.4.2 (31fba06) by ada: "new greeting"',
+        "outcome": None,
+        "operation": "op-1",
+    }
+    return Release(**{**facts, **changes})
+
+
+def foreign() -> Release:
+    """Return a release that plain helm made: most facts are unknown."""
+    return release(
+        id="tools.nginx.v1",
+        namespace="tools",
+        name="nginx",
+        revision=1,
+        serving=1,
+        managed_by="helm",
+        chart=ReleaseChart(
+            name="nginx",
+            version="18.1.0",
+        ),
+        app_version=None,
+        images=(),
+        source=ReleaseSource(),
+        build=ReleaseBuild(),
+        created_by=None,
+        created_at=None,
+        description="Install complete",
+        operation=None,
+    )
+
+
+def version(number: str = "1.4.2") -> PublishedVersion:
+    """Return a published version."""
+    return PublishedVersion(
+        name="hello-world",
+        version=number,
+        chart=Artefact(ref=f"127.0.0.1:5000/charts/hello-world:{number}", digest=DIGEST),
+        image=Artefact(ref=f"127.0.0.1:5000/hello-world:{number}", digest=DIGEST),
+        source_digest=DIGEST,
+        source=SourceOfVersion(commit=COMMIT, repository=None),
+        created_at=MOMENT,
+        build=Build(url="https://ci.example.com/job/6"),
+        environments=("production",),
+    )
+
+
+class StubKubernaut:
+    """Answers each verb with what the test put under its name, and remembers the calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self.settings: Settings | None = None
+        self.listener: Listener | None = None
+        self.answers: dict[str, Any] = {
+            "build": Built(
+                PLAN,
+                True,
+                BuiltImage(name="hello-world", version="1.4.2", ref="hello-world:1.4.2", id=DIGEST, source_digest=DIGEST),
+            ),
+            "publish": Published(PLAN, True, version()),
+            **{verb: Deployed(PLAN, True, release()) for verb in ("deploy", "ship", "rollback", "restore")},
+            "delete": Deployed(PLAN, True, release(status="uninstalled", active=False, deleted_at=MOMENT)),
+            "list": ReleaseList(items=(release(), foreign()), count=2),
+            "history": ReleaseList(items=(release(), release(id="demo.hello-world.v2", revision=2, status="superseded")), count=2),
+            "show": release(),
+            "logs": ["hello-0 listening", "hello-0 GET /"],
+            "versions": [version(), version("1.4.1")],
+        }
+
+    def __getattr__(self, verb: str) -> Callable[..., Any]:
+        if verb.startswith("_"):
+            raise AttributeError(verb)
+
+        def answer(*args: Any, **kwargs: Any) -> Any:
+            self.calls.append((verb, args, kwargs))
+            value = self.answers[verb]
+            if isinstance(value, BaseException):
+                raise value
+            return value(self) if callable(value) else value
+
+        return answer
+
+    def open(self, settings: Settings, listener: Listener) -> StubKubernaut:
+        """Stand in for `kubernaut.cli.session.open_kubernaut`."""
+        self.settings, self.listener = settings, listener
+        return self
+
+
+def steps(stub: StubKubernaut) -> Deployed:
+    """Go through three steps, as a ship does."""
+    assert stub.listener is not None
+    progress = Progress(stub.listener)
+    with progress.step("build", "examples/hello-world") as step:
+        step.log("Step 1/2 : FROM node")
+        step.log("GREETING password=hunter22")
+        step.done("hello-world:1.4.2")
+    with progress.step("push", "127.0.0.1:5000/hello-world:1.4.2") as step:
+        step.unchanged("the registry has it")
+    with progress.step("deploy", "demo/hello-world") as step:
+        step.done("revision 3")
+    return Deployed(PLAN, True, release())
+
+
+def wait_in_step(stub: StubKubernaut) -> Deployed:
+    """Open a step and wait in it for a signal; put away what it holds when the signal comes."""
+    assert stub.listener is not None
+    with Progress(stub.listener).step("build", "examples/hello-world") as step:
+        try:
+            step.log("waiting for a signal")
+            while True:
+                signal.pause()
+        finally:
+            sys.stderr.write("tidied up\n")
+
+
+def endless(_stub: StubKubernaut) -> Iterator[str]:
+    """Say lines for as long as somebody reads."""
+    while True:
+        yield "hello-0 listening"
+
+
+def main() -> None:
+    """Run the command with a stub that behaves as the variable STUB says."""
+    from kubernaut.cli import session
+    from kubernaut.cli.main import main as command
+
+    stub = StubKubernaut()
+    behaviours: dict[str, dict[str, Any]] = {
+        "steps": {"ship": steps},
+        "wait": {"ship": wait_in_step},
+        "endless": {"logs": endless},
+        "defect": {"ship": ZeroDivisionError("password=hunter22")},
+    }
+    stub.answers.update(behaviours.get(os.environ.get("STUB", ""), {}))
+    session.open_kubernaut = stub.open  # type: ignore[assignment]
+    command()
+
+
+if __name__ == "__main__":
+    main()

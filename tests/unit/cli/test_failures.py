@@ -1,0 +1,130 @@
+"""How failures look: words on stderr, a problem on stdout when asked for, the exit status of the error's class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from click.testing import Result
+from unit.cli.stub import StubKubernaut
+
+from kubernaut.cli.guard import EXIT_STATUSES, Usage, wants_json
+from kubernaut.errors import BuildFailed, DeployRolledBack, KubernautError, error_classes
+
+Run = Callable[..., Result]
+Problem = Callable[[Result], dict[str, Any]]
+SHIP = ("ship", "app", "-n", "demo")
+
+
+@pytest.mark.parametrize("kind", list(error_classes()), ids=lambda kind: kind.__name__)
+def test_every_error_ends_with_its_status_and_its_hint(
+    run: Run, stub: StubKubernaut, problem: Problem, kind: type[KubernautError]
+) -> None:
+    error = kind("It did not work.", details=["line one", "line two"])
+    stub.answers["ship"] = error
+    result = run(*SHIP)
+    assert result.exit_code == kind.exit_status
+    assert result.stdout == ""
+    assert result.stderr == f"error: It did not work.\n  line one\n  line two\nhint: {error.hint}\n"
+    result = run(*SHIP, "-o", "json")
+    assert result.exit_code == kind.exit_status
+    assert problem(result) == error.problem()
+
+
+def test_every_exit_status_is_explained() -> None:
+    assert {kind.exit_status for kind in error_classes()} <= set(EXIT_STATUSES)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (("ship", "app"), "Missing option '-n'"),
+        (("ship", "-n", "demo"), "Missing argument 'APP_DIR'"),
+        (("ship", "app", "-n", "demo", "--vresion", "1"), "No such option"),
+        (("ship", "app", "-n", "demo", "--on-failure", "cry"), "'cry' is not one of"),
+        (("shipp",), "There is no command 'shipp'. Did you mean 'ship'?"),
+        (("xyzzy",), "There is no command 'xyzzy'."),
+        (("--xyzzy",), "No such option"),
+        (("show", "a", "--revision", "0"), "0 is not in the range"),
+    ],
+)
+def test_a_wrong_command_line_is_status_2(run: Run, problem: Problem, line: tuple[str, ...], words: str) -> None:
+    result = run(*line)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert "--help" in result.stderr
+    assert result.stdout == ""
+    content = problem(run(*line, "-o", "json"))
+    assert content["code"] == Usage.code
+    assert words in content["detail"]
+
+
+def test_a_setting_that_cannot_be_read_is_bad_input(run: Run) -> None:
+    result = run(*SHIP, "--timeout", "soon")
+    assert result.exit_code == 3
+    assert "argument --timeout" in result.stderr
+
+
+def test_a_defect_is_short_and_says_how_to_report_it(run: Run, stub: StubKubernaut, problem: Problem) -> None:
+    stub.answers["ship"] = ZeroDivisionError("division by zero")
+    result = run(*SHIP)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: Unexpected ZeroDivisionError: division by zero\nhint: This is a defect in kubernaut")
+    assert "Traceback" not in result.stderr
+    assert problem(run(*SHIP, "-o", "json"))["code"] == "internal"
+
+
+@pytest.mark.parametrize("line", [("-v", *SHIP), (*SHIP, "--verbose")])
+def test_verbose_adds_the_traceback_of_a_defect(run: Run, stub: StubKubernaut, line: tuple[str, ...]) -> None:
+    stub.answers["ship"] = ZeroDivisionError("division by zero")
+    assert "Traceback" in run(*line).stderr
+
+
+def test_verbose_adds_the_cause_of_a_foreseen_failure(run: Run, stub: StubKubernaut) -> None:
+    def fail(_stub: StubKubernaut) -> None:
+        try:
+            raise OSError("connection refused")
+        except OSError as error:
+            raise BuildFailed("The engine went away.") from error
+
+    stub.answers["ship"] = fail
+    assert "connection refused" not in run(*SHIP).stderr
+    assert "connection refused" in run("-v", *SHIP).stderr
+
+
+def test_no_secret_leaves_on_a_failure(run: Run, stub: StubKubernaut, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubernaut.cli.output._secrets", lambda: ("c4nary-value",))
+    text = "pull https://ada:hunter22@r.example.com failed; Authorization: Bearer hunter22abc; c4nary-value"
+    for error in (DeployRolledBack(text, details=[text], hint=text), ZeroDivisionError(text)):
+        stub.answers["ship"] = error
+        for line in (SHIP, (*SHIP, "-o", "json"), ("-v", *SHIP)):
+            result = run(*line)
+            assert "hunter22" not in result.output
+            assert "c4nary" not in result.output
+            assert "***" in result.output
+
+
+def test_the_users_own_no_is_not_a_defect(run: Run, stub: StubKubernaut) -> None:
+    stub.answers["ship"] = KeyboardInterrupt()
+    result = run(*SHIP)
+    assert result.exit_code == 130
+    assert "error: Stopped by Ctrl-C." in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        (["-o", "json"], True),
+        (["-ojson"], True),
+        (["--output", "json"], True),
+        (["--output=json"], True),
+        (["-o", "text"], False),
+        (["--note", "-o json"], False),
+        (["--", "-o", "json"], False),
+        ([], False),
+    ],
+)
+def test_whether_json_is_wanted_is_known_before_parsing(line: list[str], wanted: bool) -> None:
+    assert wants_json(line) is wanted

@@ -1,0 +1,222 @@
+"""The command as a process of its own: signals, closed pipes, and what a person sees on a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+from fcntl import ioctl
+from pathlib import Path
+from termios import TIOCSWINSZ
+
+import pytest
+
+STUB = Path(__file__).parent / "stub.py"
+ROOT = STUB.parents[3]
+SHIP = ("ship", "app", "-n", "demo")
+ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+
+
+def environment(behaviour: str, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "USER", "LANG")}
+    paths = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
+    return {**kept, "STUB": behaviour, "TERM": "xterm-256color", "PYTHONPATH": paths, "PYTHONIOENCODING": "utf-8", **more}
+
+
+def start(arguments: Sequence[str], behaviour: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(STUB), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(behaviour))
+
+
+class Terminal:
+    """The command on a terminal of 80 columns."""
+
+    def __init__(self, arguments: Sequence[str], behaviour: str = "", **variables: str) -> None:
+        self._master, slave = pty.openpty()
+        ioctl(slave, TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        command = [sys.executable, str(STUB), *arguments]
+        self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment(behaviour, **variables))
+        os.close(slave)
+        self.raw = ""
+
+    def until(self, words: str) -> None:
+        """Read until the words have appeared."""
+        while words not in self.raw:
+            assert self._read(), f"ended without saying {words!r}: {self.raw}"
+
+    def type(self, text: str) -> None:
+        """Type on the keyboard."""
+        os.write(self._master, text.encode())
+
+    def end(self) -> int:
+        """Read to the end and return the exit status."""
+        while self._read():
+            pass
+        os.close(self._master)
+        return self.process.wait()
+
+    @property
+    def text(self) -> str:
+        """What was written, without the codes that steer the terminal."""
+        return ESCAPES.sub("", self.raw).replace("\r", "")
+
+    def _read(self) -> bool:
+        try:
+            data = os.read(self._master, 4096)
+        except OSError:  # Linux says so when the other side is closed
+            return False
+        self.raw += data.decode(errors="replace")
+        return bool(data)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_a_signal_stops_the_work_and_tidies_up(number: signal.Signals, status: int) -> None:
+    process = start((*SHIP, "-v"), "wait")
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("build      started")
+    assert process.stderr.readline().endswith("waiting for a signal\n")
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert process.returncode == status
+    assert out == ""
+    assert "tidied up\n" in err
+    assert "stopped" in err
+    assert "error: Stopped by " in err
+    assert "Traceback" not in err
+
+
+def test_a_signal_is_a_problem_too() -> None:
+    process = start((*SHIP, "-o", "json"), "wait")
+    assert process.stderr is not None
+    process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate()
+    assert '"code": "interrupted"' in out
+    assert '"detail": "Stopped by SIGTERM."' in out
+
+
+@pytest.mark.parametrize("line", [("logs", "demo.hello-world.v3"), ("--help",), ("list",), ("list", "-o", "json")])
+def test_a_closed_pipe_is_quiet(line: Sequence[str]) -> None:
+    process = start(line, "endless")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 141
+    process.stderr.close()
+
+
+def test_a_closed_stderr_does_not_stop_the_work() -> None:
+    process = start(SHIP, "steps")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stderr.close()
+    assert process.stdout.read().endswith("runs in demo as demo.hello-world.v3\n")
+    process.stdout.close()
+    assert process.wait() == 0
+
+
+def test_steps_in_a_log_are_plain_lines() -> None:
+    process = start(SHIP, "steps")
+    out, err = process.communicate()
+    assert out == "hello-world 1.4.2 (31fba06) runs in demo as demo.hello-world.v3\n"
+    lines = [re.sub(r"\d+\.\ds", "N", line) for line in err.splitlines()]
+    assert lines == [
+        "build      started    examples/hello-world",
+        "build      done         N  hello-world:1.4.2",
+        "push       started    127.0.0.1:5000/hello-world:1.4.2",
+        "push       unchanged    N  the registry has it",
+        "deploy     started    demo/hello-world",
+        "deploy     done         N  revision 3",
+        "next: kubernaut history hello-world -n demo",
+        "      kubernaut logs hello-world -n demo",
+        "      kubernaut rollback hello-world -n demo",
+    ]
+
+
+def test_verbose_shows_what_the_tools_say_without_secrets() -> None:
+    _, err = start((*SHIP, "-v"), "steps").communicate()
+    assert "build      | Step 1/2 : FROM node\n" in err
+    assert "build      | GREETING password=***\n" in err
+    assert "hunter22" not in err
+
+
+def test_a_defects_traceback_holds_no_secret() -> None:
+    _, err = start((*SHIP, "-v"), "defect").communicate()
+    assert "Traceback" in err
+    assert "hunter22" not in err
+
+
+def test_steps_on_a_terminal_are_live() -> None:
+    terminal = Terminal(SHIP, "steps")
+    assert terminal.end() == 0
+    assert re.search(r"✓ build +\d\.\ds +hello-world:1\.4\.2", terminal.text)
+    assert re.search(r"= push +\d\.\ds +the registry has it", terminal.text)
+    assert "\x1b[?25l" in terminal.raw
+    assert terminal.raw.rindex("\x1b[?25h") > terminal.raw.rindex("\x1b[?25l"), "the cursor must be back"
+    assert "hunter22" not in terminal.raw
+
+
+def test_ctrl_c_on_a_terminal_gives_the_cursor_back() -> None:
+    terminal = Terminal(SHIP, "wait")
+    terminal.until("waiting for a signal")
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.end() == 130
+    assert "✗ build" in terminal.text
+    assert terminal.raw.rindex("\x1b[?25h") > terminal.raw.rindex("\x1b[?25l")
+
+
+def test_no_color_means_no_colour() -> None:
+    colours = re.compile(r"\x1b\[[0-9;]*m")
+    plain = Terminal(("list",), NO_COLOR="1")
+    assert plain.end() == 0
+    assert not [code for code in colours.findall(plain.raw) if code not in ("\x1b[0m", "\x1b[1m", "\x1b[m")]
+    bright = Terminal(("list",))
+    assert bright.end() == 0
+    assert colours.findall(bright.raw)
+
+
+def test_a_terminal_that_can_do_nothing_gets_plain_lines() -> None:
+    terminal = Terminal(SHIP, "steps", TERM="dumb")
+    assert terminal.end() == 0
+    assert "\x1b" not in terminal.raw
+
+
+@pytest.mark.parametrize(
+    "line", [("list",), ("history", "demo.hello-world.v3"), ("versions", "hello-world"), ("--help",), ("ship", "--help")]
+)
+def test_80_columns_are_enough(line: Sequence[str]) -> None:
+    terminal = Terminal(line)
+    assert terminal.end() == 0
+    assert all(len(text) <= 80 for text in terminal.text.splitlines())
+
+
+def test_delete_asks_and_yes_deletes() -> None:
+    terminal = Terminal(("delete", "hello-world", "-n", "demo"))
+    terminal.until("[y/N]")
+    terminal.type("y\n")
+    assert terminal.end() == 0
+    assert "helm-upgrade demo/hello-world: the chart's digest differs" in terminal.text
+    assert "is deleted in demo" in terminal.text
+
+
+def test_delete_asks_and_no_does_not() -> None:
+    terminal = Terminal(("delete", "hello-world", "-n", "demo"))
+    terminal.until("[y/N]")
+    terminal.type("\n")
+    assert terminal.end() == 130
+    assert "Nothing was deleted." in terminal.text
+    assert "is deleted in demo" not in terminal.text
+
+
+def test_ctrl_c_at_the_question_deletes_nothing() -> None:
+    terminal = Terminal(("delete", "hello-world", "-n", "demo"))
+    terminal.until("[y/N]")
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.end() == 130
+    assert "is deleted in demo" not in terminal.text
