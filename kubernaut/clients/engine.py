@@ -99,27 +99,32 @@ class Engine:
         output = _Output(log)
         with self._reaching():
             # The API answers the whole build on one connection: what `log` raises closes it, and the engine stops building.
-            for message in self._messages(
-                self._client().build(
-                    fileobj=context,
-                    custom_context=True,
-                    dockerfile=dockerfile,
-                    tag=tag,
-                    target=target,
-                    buildargs=dict(args),
-                    labels=dict(labels),
-                    rm=True,
-                    forcerm=True,
-                    decode=True,
-                    use_config_proxy=True,
-                )
-            ):
+            messages = self._build_messages(
+                fileobj=context,
+                custom_context=True,
+                dockerfile=dockerfile,
+                tag=tag,
+                target=target,
+                buildargs=dict(args),
+                labels=dict(labels),
+                rm=True,
+                forcerm=True,
+                decode=True,
+                use_config_proxy=True,
+            )
+            for message in messages:
                 if fault := _fault(message):
                     raise _build_failed(fault, output.step, output.tail)
                 output.add(message)
         if output.id is None:
             raise EngineUnreachable(f"The Docker engine ended the build of {tag} without a result.", details=output.tail)
         return output.id
+
+    def _build_messages(self, **wanted: Any) -> Iterator[dict[str, Any]]:
+        try:
+            yield from self._messages(self._client().build(**wanted))
+        except docker.errors.APIError as error:  # also with status 500: a Dockerfile that is not there, for one
+            raise _build_failed(_said(error)) from error
 
     def push(self, repository: str, tag: str, *, credentials: Credentials | None, log: Callable[[str], None]) -> str:
         """Push a tag; return the manifest digest that the engine reports.
@@ -305,11 +310,14 @@ def _push_failed(image: str, fault: str) -> KubernautError:
     return RegistryUnreachable(f"The push of {image} failed: {fault}")
 
 
-def _refused(where: str, error: docker.errors.APIError) -> BuildFailed | EngineUnreachable:
-    said = str(error.explanation or error).strip()
-    if error.is_client_error():
-        return _build_failed(said)
-    return EngineUnreachable(f"The Docker engine at {where} failed: {said}")
+def _refused(where: str, error: docker.errors.APIError) -> KubernautError:
+    if isinstance(error, docker.errors.NotFound):
+        return ImageNotFound(f"The Docker engine at {where} does not know it: {_said(error)}.")
+    return EngineUnreachable(f"The Docker engine at {where} refuses: {_said(error)}")
+
+
+def _said(error: docker.errors.APIError) -> str:
+    return str(error.explanation or error).strip()
 
 
 def _reason(error: BaseException) -> str:

@@ -76,7 +76,7 @@ def test_versions_that_can_be_published(good: str) -> None:
         "1.2.3-a-",
         "1.0.0-" + "a" * 60,
         "latest",
-    ],  # fmt: skip
+    ],
 )
 def test_versions_that_cannot(bad: str) -> None:
     with pytest.raises(VersionInvalid):
@@ -85,9 +85,8 @@ def test_versions_that_cannot(bad: str) -> None:
 
 digests = st.text(alphabet="0123456789abcdef", min_size=64, max_size=64).map(lambda text: f"sha256:{text}")
 shas = st.text(alphabet="0123456789abcdef", min_size=40, max_size=40)
-tags = st.builds(
-    "v{}.{}.{}{}".format, st.integers(0, 99), st.integers(0, 99), st.integers(0, 99), st.sampled_from(["", "-rc.1", "-a"])
-)
+numbers = st.integers(0, 99)
+tags = st.builds("v{}.{}.{}{}".format, numbers, numbers, numbers, st.sampled_from(["", "-rc.1", "-a"]))
 
 
 @given(st.none() | tags, st.integers(0, 99_999), st.booleans(), digests, shas)

@@ -1,0 +1,167 @@
+"""What `Registry` promises, on a registry in this process and on the platform's real one; charts are pushed by the real Helm."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+from support.workshop import HELM, write
+
+from kubernaut.build.registry import IMAGE, SOURCE_DIGEST, Registry
+from kubernaut.clients.helm import Helm
+from kubernaut.clients.web import Web
+from kubernaut.errors import BadInput, ImageNotFound, RegistryUnreachable, VersionConflict, VersionNotFound
+from kubernaut.settings import load_settings
+from kubernaut.testing.registry import FakeRegistry
+
+DIGEST = "sha256:" + "ab" * 32
+OURS = {SOURCE_DIGEST: DIGEST, IMAGE: f"localhost/shop@{DIGEST}"}
+
+
+class RegistryContract:
+    """Subclasses say where the registry is, and which Helm pushes."""
+
+    @pytest.fixture
+    def address(self) -> str:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def helm(self) -> str:
+        return HELM
+
+    @pytest.fixture
+    def registry(self, address: str, tmp_path: Path) -> Registry:
+        settings = load_settings({"registry": address}, environment={}, directory=tmp_path)
+        return Registry(Web(plain_http=settings.speaks_plain_http), settings)
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        return tmp_path
+
+    def push(self, registry: Registry, helm: str, folder: Path, version: str, annotations: Mapping[str, str] = OURS) -> str:
+        chart = folder / uuid.uuid4().hex / "shop"
+        metadata = {"apiVersion": "v2", "name": "shop", "version": version, "annotations": dict(annotations)}
+        write(chart / "Chart.yaml", yaml.safe_dump(metadata))
+        write(chart / "environments" / "production.yaml", "replicas: 3\n")
+        program = Helm(helm, environment={"HOME": str(folder), "PATH": "/usr/bin:/bin"}, plain_http=lambda _: True)
+        return program.push(program.package(chart, chart.parent), registry.chart_repository("shop").removesuffix("/shop"))
+
+    def test_nothing_is_published(self, registry: Registry) -> None:
+        assert registry.find("shop", "1.0.0") is None
+        assert registry.versions("shop") == []
+        assert registry.tags("shop") == []
+        assert registry.newest("shop") is None
+        assert registry.image_digest(registry.image_repository("shop"), "1.0.0") is None
+        with pytest.raises(VersionNotFound, match=r"shop 1\.0\.0 was not published"):
+            registry.resolve("shop", "1.0.0")
+        with pytest.raises(VersionNotFound, match="Nothing was published of shop"):
+            registry.resolve("shop")
+
+    def test_helm_puts_the_annotations_where_one_request_finds_them(self, registry: Registry, helm: str, folder: Path) -> None:
+        facts = {
+            "org.opencontainers.image.revision": "31fba06",
+            "org.opencontainers.image.source": "https://git.example.com/shop",
+            "org.opencontainers.image.created": "2026-05-04T03:02:01Z",
+            "kubernaut/build-url": "https://ci.example.com/7",
+            "kubernaut/environments": "production,staging",
+        }
+        digest = self.push(registry, helm, folder, "1.4.3-dev.5.gabc1234", OURS | facts)
+        found = registry.find("shop", "1.4.3-dev.5.gabc1234")
+        assert found is not None
+        assert found.chart.digest == digest
+        assert found.chart.ref == f"{registry.chart_repository('shop')}:1.4.3-dev.5.gabc1234"
+        assert found.image.ref == OURS[IMAGE]
+        assert found.image.digest == DIGEST
+        assert found.source_digest == DIGEST
+        assert (found.source.commit, found.source.repository) == ("31fba06", "https://git.example.com/shop")
+        assert found.created_at is not None
+        assert found.created_at.isoformat() == "2026-05-04T03:02:01+00:00"
+        assert found.build is not None
+        assert found.environments == ("production", "staging")
+        assert registry.image_digest(registry.chart_repository("shop"), "1.4.3-dev.5.gabc1234") == digest
+
+    def test_versions_are_in_the_order_of_semver(self, registry: Registry, helm: str, folder: Path) -> None:
+        for version in ("1.9.0", "1.10.0", "1.10.0-rc.1", "1.10.1-dev.2.gabc1234", "0.1.0"):
+            self.push(registry, helm, folder, version)
+        order = ["1.10.1-dev.2.gabc1234", "1.10.0", "1.10.0-rc.1", "1.9.0", "0.1.0"]
+        assert registry.tags("shop") == order
+        assert [version.version for version in registry.versions("shop")] == order
+        assert registry.resolve("shop").version == "1.10.0"
+        assert registry.resolve("shop", pre=True).version == "1.10.1-dev.2.gabc1234"
+        assert registry.resolve("shop", "0.1.0").version == "0.1.0"
+
+    def test_only_prereleases(self, registry: Registry, helm: str, folder: Path) -> None:
+        self.push(registry, helm, folder, "1.0.0-rc.1")
+        with pytest.raises(VersionNotFound, match="no stable version") as caught:
+            registry.resolve("shop")
+        assert "--pre" in caught.value.hint
+
+    def test_charts_of_others_are_left_out_and_in_the_way(self, registry: Registry, helm: str, folder: Path) -> None:
+        self.push(registry, helm, folder, "2.0.0", {})
+        self.push(registry, helm, folder, "1.0.0")
+        assert [version.version for version in registry.versions("shop")] == ["1.0.0"]
+        assert registry.resolve("shop").version == "1.0.0"
+        with pytest.raises(VersionConflict, match=r"shop:2\.0\.0 is something that kubernaut did not publish"):
+            registry.find("shop", "2.0.0")
+
+    def test_the_values_of_an_environment(self, registry: Registry, helm: str, folder: Path) -> None:
+        self.push(registry, helm, folder, "1.0.0", OURS | {"kubernaut/environments": "production"})
+        version = registry.resolve("shop")
+        assert registry.environment_values(version, "production") == {"replicas": 3}
+        assert registry.environment_values(version, "staging") is None
+
+    def test_the_digest_of_a_tag_and_an_image_by_digest(self, registry: Registry, helm: str, folder: Path) -> None:
+        digest = self.push(registry, helm, folder, "1.0.0")
+        repository = registry.chart_repository("shop")
+        assert registry.check_image(f"{repository}@{digest}").digest == digest
+        with pytest.raises(ImageNotFound):
+            registry.check_image(f"{repository}@{DIGEST}")
+        for vague in (repository, f"{repository}:1.0.0", f"{repository}:1.0.0@{digest}", "shop", "--x"):
+            with pytest.raises(BadInput, match="by its digest"):
+                registry.check_image(vague)
+
+    def test_pushed_again_the_chart_is_another_and_the_tag_moves(self, registry: Registry, helm: str, folder: Path) -> None:
+        self.push(registry, helm, folder, "1.0.0")
+        second = self.push(registry, helm, folder, "1.0.0", OURS | {"kubernaut/build-url": "https://ci.example.com/8"})
+        assert registry.resolve("shop", "1.0.0").chart.digest == second
+
+
+class TestFakeRegistry(RegistryContract):
+    @pytest.fixture
+    def running(self) -> Iterator[FakeRegistry]:
+        with FakeRegistry(page=2) as registry:
+            yield registry
+
+    @pytest.fixture
+    def address(self, running: FakeRegistry) -> str:
+        return f"{running.address}/team"
+
+    def test_down_and_up_again(self, running: FakeRegistry, registry: Registry, helm: str, folder: Path) -> None:
+        self.push(registry, helm, folder, "1.0.0")
+        running.stop()
+        with pytest.raises(RegistryUnreachable, match="does not answer"):
+            registry.find("shop", "1.0.0")
+        running.start()
+        assert registry.find("shop", "1.0.0") is not None
+
+
+@pytest.mark.platform
+class TestRealRegistry(RegistryContract):
+    @pytest.fixture
+    def address(self, platform: Mapping[str, str]) -> str:
+        return f"{platform['KUBERNAUT_REGISTRY']}/{uuid.uuid4().hex[:8]}"
+
+
+@pytest.mark.platform
+class TestRealRegistryWithHelm4(TestRealRegistry):
+    @pytest.fixture
+    def helm(self, helm4: Path) -> str:
+        return str(helm4)
+
+
+def test_helm_is_there() -> None:
+    assert shutil.which(HELM)
