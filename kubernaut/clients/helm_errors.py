@@ -75,6 +75,7 @@ TABLE = (
         ReleaseLocked,
         "Somebody else deployed it at the same moment.",
     ),
+    Row(r"is already deleted", Conflict, "It is deleted already: there is nothing to do."),
     Row(r"namespaces? \"[^\"]+\" not found", NamespaceNotFound),
     Row(r"is being terminated|because it is being terminated", Conflict, "The namespace is being deleted: wait until it is gone."),
     Row(

@@ -1,0 +1,133 @@
+"""At the moment of failure: what the pods say, and whether the application answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from kubernaut.deploy.explain import LOG_LINES, Explanation, LogWanted, explain, logs_wanted
+from kubernaut.errors import DeadlineExceeded, DeployFailed, DeployKept, KubernautError
+from kubernaut.history.manifest import documents, selectors, service_ports
+from kubernaut.history.record import Record
+
+if TYPE_CHECKING:
+    from kubernaut.clients.cluster import Cluster
+
+PROBE = "kubernaut/probe"
+"""The chart's annotation that holds the application's probe, as JSON: ``{"path": "/", "port": 80}``."""
+
+_SHORTEST_PROBE = 2.0
+_PROBE_PAUSE = 0.2
+
+
+def diagnose(record: Record, failure: KubernautError, *, cluster: Cluster, since: datetime, what: str) -> DeployFailed:
+    """Return why a release failed, with what its pods, events and logs say.
+
+    Args:
+        record: The release's record.
+        failure: What Helm said.
+        cluster: Is asked for pods, events and logs; where it refuses, Helm's words must do.
+        since: Older events are of no interest.
+        what: What failed, for a person.
+    """
+    explanation = Explanation()
+    with suppress(KubernautError):
+        explanation = _ask(record, cluster, since)
+    why = f"{explanation.problems[0]}." if explanation.problems else failure.message
+    details = [*explanation.details, f"Helm: {failure.message}", *failure.details]
+    return DeployKept(f"{what} failed: {why}", details=list(dict.fromkeys(details)))
+
+
+def pods_of(record: Record, cluster: Cluster) -> list[dict[str, Any]]:
+    """Return the pods of a release, each once."""
+    found: dict[str, dict[str, Any]] = {}
+    for labels in selectors(record.manifest):
+        for pod in cluster.list_pods(record.namespace, labels):
+            found[str(pod["metadata"]["name"])] = pod
+    return [found[name] for name in sorted(found)]
+
+
+def probe(
+    record: Record, *, cluster: Cluster, until: float, clock: Callable[[], float], log: Callable[[str], None]
+) -> KubernautError | None:
+    """Ask the application whether it answers, until it does or the time is over; return why not.
+
+    Args:
+        record: The release; its chart's annotations say whether there is a probe, and its manifest which Service to ask.
+        cluster: The request goes through its API server to the Service.
+        until: The clock's reading at which the time is over.
+        clock: Seconds.
+        log: Is told what is asked.
+    """
+    wanted = _probe(record)
+    if wanted is None:
+        return None
+    path, port = wanted
+    service = _service(record, port)
+    if service is None:
+        return DeployKept(f"{record.id} has no Service with the port {port}, which the application's probe asks.")
+    log(f"GET {path} of the Service {service}, port {port}")
+    # imported here: only an application with a probe pays for it
+    from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+    seconds = max(until - clock(), _SHORTEST_PROBE)
+    try:
+        attempts = Retrying(
+            stop=stop_after_delay(seconds), wait=wait_fixed(_PROBE_PAUSE), retry=retry_if_result(lambda answer: answer is not None)
+        )
+        attempts(_try, cluster, record.namespace, service, port, path, min(seconds, 10.0))
+    except RetryError as error:
+        return DeadlineExceeded(f"The application does not answer GET {path}: {error.last_attempt.result()}.")
+    return None
+
+
+def _try(cluster: Cluster, namespace: str, service: str, port: int | str, path: str, timeout: float) -> str | None:
+    try:
+        status, body = cluster.get_through_service(namespace, service, port, path, timeout=timeout)
+    except KubernautError as error:
+        return str(error)
+    return None if 200 <= status < 400 else f"it answers {status}: {' '.join(body.split())[:200]}"
+
+
+def _probe(record: Record) -> tuple[str, int | str] | None:
+    try:
+        wanted = json.loads(record.annotations.get(PROBE) or "null")
+    except ValueError:
+        return None
+    if not isinstance(wanted, Mapping):
+        return None
+    port = wanted.get("port", 80)
+    return str(wanted.get("path") or "/"), port if isinstance(port, int) else str(port)
+
+
+def _service(record: Record, port: int | str) -> str | None:
+    """Return the release's Service with a port; of several, the one that is called like the release."""
+    names = [found.service for found in service_ports(record.manifest) if port in (found.port, found.name)]
+    return record.name if record.name in names else names[0] if names else None
+
+
+def _ask(record: Record, cluster: Cluster, since: datetime) -> Explanation:
+    pods = pods_of(record, cluster)
+    events = [event for event in cluster.list_events(record.namespace) if _is_since(event, since)]
+    events.sort(key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
+    logs: dict[LogWanted, Sequence[str]] = {}
+    for wanted in logs_wanted(pods):
+        with suppress(KubernautError):
+            logs[wanted] = list(
+                cluster.pod_log(
+                    record.namespace, wanted.pod, container=wanted.container, tail=LOG_LINES, follow=False, previous=wanted.previous
+                )
+            )
+    names = [str((document.get("metadata") or {}).get("name")) for document in documents(record.manifest)]
+    return explain(pods, events, logs, workloads=names)
+
+
+def _is_since(event: Mapping[str, Any], since: datetime) -> bool:
+    text = event.get("lastTimestamp") or event.get("eventTime") or (event.get("metadata") or {}).get("creationTimestamp")
+    try:
+        return text is None or datetime.fromisoformat(str(text)) >= since
+    except ValueError:
+        return True
