@@ -23,6 +23,7 @@ from kubernaut.clients import process
 from kubernaut.clients.helm_errors import explain
 from kubernaut.errors import (
     ChartInvalid,
+    Conflict,
     DeadlineExceeded,
     DriverUnsupported,
     HelmFailed,
@@ -240,17 +241,15 @@ class Helm:
         )
 
     def uninstall(self, name: str, *, namespace: str, description: str, timeout: float, log: Log) -> None:
-        """Run ``helm uninstall --keep-history --wait``: the soft delete."""
+        """Run ``helm uninstall --keep-history --wait``: the soft delete. What is deleted already stays so."""
         run = self._runner(f"Deleting {namespace}.{name}", timeout, log)
-        _finish(
-            _Command(run, "--description", description).uninstall(
-                check_release_name(name),
-                namespace=check_namespace(namespace),
-                keep_history=True,
-                wait=True,
-                timeout=_go_seconds(timeout),
-            )
-        )
+        command, seconds = _Command(run, "--description", description), _go_seconds(timeout)
+        name, namespace = check_release_name(name), check_namespace(namespace)
+        try:
+            _finish(command.uninstall(name, namespace=namespace, keep_history=True, wait=True, timeout=seconds))
+        except Conflict as conflict:
+            if "is already deleted" not in conflict.message:
+                raise
 
     # how Helm runs
 

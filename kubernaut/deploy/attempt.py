@@ -90,9 +90,10 @@ class Attempt:
             return find(self.now)
         except ClusterUnreachable as unreachable:
             said = f" Helm said: {self.failure}" if self.failure else ""
+            at = f"{self.operation.name} -n {self.operation.namespace}"
             raise ClusterUnreachable(
                 f"What came of the {self.operation.verb} is not known: {unreachable}{said}",
-                hint=f"`kubernaut history {self.operation.name} -n {self.operation.namespace}` shows it when the cluster answers again.",
+                hint=f"When the cluster answers again, `kubernaut history {at}` shows it.",
             ) from unreachable
 
     def first_new(self, past: Past) -> Record | None:
