@@ -59,4 +59,4 @@ def delete(release: str, output: str, yes: bool, **options: Any) -> None:
     if asking:
         with session.writing(options) as kubernaut:
             outcome = kubernaut.delete(release, **options)
-    render.show_deployed(outcome, output, dry_run=options["dry_run"], done="is deleted")
+    render.show_deployed(outcome, output, dry_run=options["dry_run"])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kubernaut.cli.output import print_json, put, say
+from kubernaut.cli.output import on_terminal, print_json, put, say
 from kubernaut.cli.table import exactly, put_pairs, put_table, when
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 NONE = "-"
 SHORT_COMMIT = 7
+SHORT_DIGEST = len("sha256:") + 12
 
 
 def show_plan(plan: Plan, output: str) -> None:
@@ -61,15 +63,8 @@ def show_published(outcome: Published, output: str, *, dry_run: bool) -> None:
         say(f"next: kubernaut deploy {version.name}@{version.version} -n NAMESPACE")
 
 
-def show_deployed(outcome: Deployed, output: str, *, dry_run: bool, done: str = "runs") -> None:
-    """Show what a verb did to a release, and what may be done next.
-
-    Args:
-        outcome: What the verb returned.
-        output: ``text`` or ``json``.
-        dry_run: Whether only the plan was wanted.
-        done: What the release does now: it ``runs``, or ``is deleted``.
-    """
+def show_deployed(outcome: Deployed, output: str, *, dry_run: bool) -> None:
+    """Show what a verb did to a release, and what may be done next."""
     release = outcome.release
     if dry_run or release is None:
         show_plan(outcome.plan, output)
@@ -77,19 +72,18 @@ def show_deployed(outcome: Deployed, output: str, *, dry_run: bool, done: str = 
     if output == "json":
         print_json(release)
         return
-    put(f"{_title(release)} {done if outcome.changed else _unchanged(done)} in {release.namespace} as {release.id}")
+    already = "" if outcome.changed else " already"
+    if release.deleted_at is not None:
+        put(f"{_title(release)} is deleted{already}: {release.id} can be restored")
+    else:
+        put(f"{_title(release)} runs{already} in {release.namespace} as {release.id}")
     for line in _next(release):
         say(line)
 
 
-def _unchanged(done: str) -> str:
-    verb, _, rest = done.partition(" ")
-    return f"{verb} {rest} already" if rest else f"{verb} already"
-
-
 def _title(release: Release) -> str:
-    commit = _commit(release.source.commit)
-    return f"{release.name} {_version(release)}" + (f" ({commit})" if commit != NONE else "")
+    commit = f" ({_commit(release.source.commit)})" if release.source.commit else ""
+    return f"{release.name} {_version(release)}{commit}"
 
 
 def _next(release: Release) -> Sequence[str]:
@@ -123,6 +117,7 @@ def show_releases(releases: ReleaseList, output: str, *, nothing: str) -> None:
             )
             for release in releases.items
         ],
+        spare="COMMIT",
     )
     _say_rest(releases)
 
@@ -132,7 +127,8 @@ def show_history(releases: ReleaseList, output: str) -> None:
     if output == "json":
         print_json(releases)
         return
-    header = ("REV", "UPDATED", "STATUS", "CHART", "APP VERSION", "COMMIT", "BY", "DESCRIPTION")
+    compact = on_terminal(sys.stdout)
+    header = ("REV", "UPDATED", "STATUS", *(("VERSION",) if compact else ("CHART", "APP VERSION")), "COMMIT", "BY", "DESCRIPTION")
     put_table(
         header,
         [
@@ -140,14 +136,14 @@ def show_history(releases: ReleaseList, output: str) -> None:
                 str(release.revision),
                 when(release.updated_at),
                 release.status,
-                _chart(release),
-                release.app_version or NONE,
+                *((_version(release),) if compact else (_chart(release), release.app_version or NONE)),
                 _commit(release.source.commit),
                 release.created_by or release.managed_by,
                 release.description or "",
             )
             for release in releases.items
         ],
+        note=True,
     )
     _say_rest(releases)
 
@@ -202,7 +198,7 @@ def show_versions(name: str, versions: Sequence[PublishedVersion], output: str) 
                 version.version,
                 when(version.created_at),
                 _commit(version.source.commit),
-                version.image.digest,
+                version.image.digest[:SHORT_DIGEST] if on_terminal(sys.stdout) else version.image.digest,
                 ", ".join(version.environments) or NONE,
             )
             for version in versions

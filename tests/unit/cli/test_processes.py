@@ -202,7 +202,7 @@ def test_delete_asks_and_yes_deletes() -> None:
     terminal.type("y\n")
     assert terminal.end() == 0
     assert "helm-upgrade demo/hello-world: the chart's digest differs" in terminal.text
-    assert "is deleted in demo" in terminal.text
+    assert "can be restored" in terminal.text
 
 
 def test_delete_asks_and_no_does_not() -> None:
@@ -211,7 +211,7 @@ def test_delete_asks_and_no_does_not() -> None:
     terminal.type("\n")
     assert terminal.end() == 130
     assert "Nothing was deleted." in terminal.text
-    assert "is deleted in demo" not in terminal.text
+    assert "can be restored" not in terminal.text
 
 
 def test_ctrl_c_at_the_question_deletes_nothing() -> None:
@@ -219,4 +219,4 @@ def test_ctrl_c_at_the_question_deletes_nothing() -> None:
     terminal.until("[y/N]")
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.end() == 130
-    assert "is deleted in demo" not in terminal.text
+    assert "can be restored" not in terminal.text

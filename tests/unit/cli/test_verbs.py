@@ -202,7 +202,7 @@ def test_an_unchanged_publish_says_so(run: Run, stub: StubKubernaut) -> None:
 
 def test_delete_says_how_to_restore(run: Run) -> None:
     result = run(*WRITING["delete"])
-    assert "is deleted in demo" in result.stdout
+    assert "is deleted: demo.hello-world.v3 can be restored" in result.stdout
     assert "next: kubernaut restore hello-world -n demo" in result.stderr
 
 
