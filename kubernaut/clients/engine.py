@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -97,21 +98,22 @@ class Engine:
     ) -> str:
         """Build and tag an image, streaming the output to ``log``; return its id. Raises: BuildFailed, EngineUnreachable."""
         output = _Output(log)
-        with self._reaching():
-            # The API answers the whole build on one connection: what `log` raises closes it, and the engine stops building.
-            messages = self._build_messages(
-                fileobj=context,
-                custom_context=True,
-                dockerfile=dockerfile,
-                tag=tag,
-                target=target,
-                buildargs=dict(args),
-                labels=dict(labels),
-                rm=True,
-                forcerm=True,
-                decode=True,
-                use_config_proxy=True,
-            )
+        start = partial(
+            self._start_build,
+            fileobj=context,
+            custom_context=True,
+            dockerfile=dockerfile,
+            tag=tag,
+            target=target,
+            buildargs=dict(args),
+            labels=dict(labels),
+            rm=True,
+            forcerm=True,
+            decode=True,
+            use_config_proxy=True,
+        )
+        # The whole build is one answer on one connection: what `log` raises closes it, and then the engine stops building.
+        with closing(self._messages(start)) as messages:
             for message in messages:
                 if fault := _fault(message):
                     raise _build_failed(fault, output.step, output.tail)
@@ -120,9 +122,9 @@ class Engine:
             raise EngineUnreachable(f"The Docker engine ended the build of {tag} without a result.", details=output.tail)
         return output.id
 
-    def _build_messages(self, **wanted: Any) -> Iterator[dict[str, Any]]:
+    def _start_build(self, **wanted: Any) -> Iterator[Any]:
         try:
-            yield from self._messages(self._client().build(**wanted))
+            yield from self._client().build(**wanted)
         except docker.errors.APIError as error:  # also with status 500: a Dockerfile that is not there, for one
             raise _build_failed(_said(error)) from error
 
@@ -135,11 +137,13 @@ class Engine:
             ImageNotFound: The engine has no such image.
         """
         digest = None
-        with self._reaching():
-            stream = self._client().push(
-                repository, tag=tag, stream=True, decode=True, auth_config=_auth_config(credentials, repository)
-            )
-            for message in self._messages(stream):
+
+        def start() -> Any:
+            auth = _auth_config(credentials, repository)
+            return self._client().push(repository, tag=tag, stream=True, decode=True, auth_config=auth)
+
+        with closing(self._messages(start)) as messages:
+            for message in messages:
                 if fault := _fault(message):
                     raise _push_failed(f"{repository}:{tag}", fault)
                 digest = (message.get("aux") or {}).get("Digest") or digest
@@ -169,13 +173,12 @@ class Engine:
             self._opened = client
         return self._opened
 
-    def _messages(self, stream: Any) -> Iterator[dict[str, Any]]:
-        try:
+    def _messages(self, start: Callable[[], Any]) -> Generator[dict[str, Any], None, None]:
+        # Only the engine's failures are turned into ours here, not those of whoever reads the messages.
+        with self._reaching(), closing(start()) as stream:
             for message in stream:
                 if isinstance(message, dict):
                     yield message
-        finally:
-            stream.close()
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
