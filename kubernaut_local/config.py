@@ -16,6 +16,8 @@ from kubernaut_local.model import Ports
 from kubernaut_local.programs import KUBERNETES_VERSION
 
 PAUSE_IMAGE = "pause:local"
+# In the namespace's own /run. Not where containerd has it by default: the Docker engine would find it there and share it.
+CONTAINERD_SOCKET = "/run/kubernaut/containerd.sock"
 
 
 def kubeadm(layout: Layout, ports: Ports) -> str:
@@ -40,7 +42,7 @@ def kubeadm(layout: Layout, ports: Ports) -> str:
         "apiVersion": version,
         "kind": "InitConfiguration",
         "localAPIEndpoint": {"advertiseAddress": network.NODE_ADDRESS, "bindPort": ports.api},
-        "nodeRegistration": {"name": network.NODE_NAME, "criSocket": f"unix://{layout.containerd_socket}"},
+        "nodeRegistration": {"name": network.NODE_NAME, "criSocket": f"unix://{CONTAINERD_SOCKET}"},
     }
     return f"{_json(cluster)}---\n{_json(init)}"
 
@@ -52,7 +54,7 @@ def containerd(layout: Layout, ports: Ports, cni: Path) -> str:
 root = {quoted(str(root / "root"))}
 state = "/run/containerd"
 [grpc]
-  address = {quoted(str(layout.containerd_socket))}
+  address = {quoted(CONTAINERD_SOCKET)}
 [plugins."io.containerd.internal.v1.opt"]
   path = {quoted(str(root / "opt"))}
 [plugins."io.containerd.grpc.v1.cri"]
@@ -88,7 +90,7 @@ def kubelet(layout: Layout) -> str:
             "cgroupRoot": f"/{layout.cgroup}",
             "failSwapOn": False,
             "failCgroupV1": False,
-            "containerRuntimeEndpoint": f"unix://{layout.containerd_socket}",
+            "containerRuntimeEndpoint": f"unix://{CONTAINERD_SOCKET}",
             "volumePluginDir": str(layout.root / "kubelet" / "volumeplugins"),
             "podLogsDir": str(layout.logs / "pods"),
             "clusterDomain": network.CLUSTER_DOMAIN,

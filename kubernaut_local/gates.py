@@ -21,7 +21,16 @@ from kubernaut_local.model import Gate, Ports, ProcessStatus
 from kubernaut_local.processes import LINK
 
 _POLL_SECONDS = 0.1
-_CLUSTER_GATES = ("kube-apiserver", "etcd", "kube-controller-manager", "kube-scheduler", "kube-proxy", "node", "service account")
+_CLUSTER_GATES = (
+    "kube-apiserver",
+    "etcd",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubelet",
+    "kube-proxy",
+    "node",
+    "service account",
+)
 GATES = (LINK, "registry", "dockerd", *_CLUSTER_GATES)
 # etcd, the controller-manager and the scheduler listen inside only; the API server asks them for us.
 _COMPONENTS = {"etcd-0": "etcd", "controller-manager": "kube-controller-manager", "scheduler": "kube-scheduler"}
@@ -71,6 +80,8 @@ def _check_cluster(target: Target, wanted: Container[str]) -> list[Gate]:
     proxy, node = f"/api/v1/nodes/http:{network.NODE_NAME}:10256/proxy/healthz", f"/api/v1/nodes/{network.NODE_NAME}"
     account = "/api/v1/namespaces/default/serviceaccounts/default"
     for name, question in (
+        # The node stays Ready for 40 s after its kubelet has died.
+        ("kubelet", lambda: _expect(api.ask("GET", f"{node}/proxy/healthz")[0])),
         ("kube-proxy", lambda: _expect(api.ask("GET", proxy)[0])),
         ("node", lambda: node_detail(*api.ask("GET", node))),
         ("service account", lambda: _expect(api.ask("GET", account)[0])),

@@ -20,9 +20,9 @@ from kubernaut_local.layout import Layout
 from kubernaut_local.locks import holder, locked
 from kubernaut_local.model import Ports
 
-_REGISTER = Path("/run/kubernaut")
+REGISTER = Path("/run/kubernaut")
 # No platform's name begins with a dot.
-_HOST = _REGISTER / ".host.json"
+_HOST = REGISTER / ".host.json"
 # What the kubelet sets at its start, whoever runs it; none of it is namespaced.
 SYSCTLS = (
     *("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops"),
@@ -52,7 +52,7 @@ def enter(layout: Layout, decide: Callable[[Callable[[int], bool]], Ports]) -> P
         Conflict: Another platform of this name runs, with its state elsewhere; they would share their cgroups.
     """
     with _register():
-        mine = _REGISTER / f"{layout.name}.json"
+        mine = REGISTER / f"{layout.name}.json"
         others = {file: entry for file, entry in _entries().items() if file != mine and _is_live(Path(entry["folder"]))}
         other = _read(mine).get("folder", str(layout.root))
         if other != str(layout.root) and _is_live(Path(other)):
@@ -75,10 +75,10 @@ def enter(layout: Layout, decide: Callable[[Callable[[int], bool]], Ports]) -> P
 def leave(layout: Layout) -> bool:
     """Undo what a platform, which must have ended, left on the host; return whether there was anything."""
     removed = remove_cgroups(layout.cgroup)
-    if not _REGISTER.exists():
+    if not REGISTER.exists():
         return removed
     with _register():
-        mine = _REGISTER / f"{layout.name}.json"
+        mine = REGISTER / f"{layout.name}.json"
         registered = _read(mine).get("folder") == str(layout.root)
         if registered:
             mine.unlink()
@@ -94,7 +94,7 @@ def _is_live(folder: Path) -> bool:
 
 def _entries() -> dict[Path, dict[str, Any]]:
     """Return the registered platforms."""
-    return {file: entry for file in _REGISTER.glob("*.json") if "folder" in (entry := _read(file))}
+    return {file: entry for file in REGISTER.glob("*.json") if "folder" in (entry := _read(file))}
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _register() -> AbstractContextManager[None]:
-    return locked(_REGISTER / "lock", timeout=_LOCK_SECONDS, waiting=lambda _pid: None)
+    return locked(REGISTER / "lock", timeout=_LOCK_SECONDS, waiting=lambda _pid: None)
 
 
 def _recorded() -> dict[str, Any]:
@@ -141,12 +141,14 @@ def _restore() -> None:
         # Somebody else may have come to use it meanwhile: only what is still empty goes.
         if Path(folder).is_dir() and not any(Path(folder).iterdir()):
             Path(folder).rmdir()
-    shutil.rmtree(_REGISTER)
+    shutil.rmtree(REGISTER)
 
 
 def _hierarchies() -> list[Path]:
-    """Return the mounted cgroup v1 hierarchies; none on a host with cgroup v2."""
-    return [path for path in sorted(_CGROUPS.iterdir()) if path.is_dir() and not path.is_symlink() and (path / "tasks").exists()]
+    """Return the mounted cgroup hierarchies: each of version 1 and, on hybrid hosts, the one of version 2 beside them."""
+    if _is_v2():
+        return [_CGROUPS]
+    return [path for path in sorted(_CGROUPS.iterdir()) if not path.is_symlink() and (path / "cgroup.procs").exists()]
 
 
 def _is_v2() -> bool:
@@ -173,9 +175,7 @@ def _make_cgroups(name: str) -> None:
 
 def remove_cgroups(name: str) -> bool:
     """Remove the platform's cgroups, whose processes must have ended; return whether there were any."""
-    roots = [
-        path for path in ([_CGROUPS / name] if _is_v2() else [hierarchy / name for hierarchy in _hierarchies()]) if path.exists()
-    ]
+    roots = [path for hierarchy in _hierarchies() if (path := hierarchy / name).exists()]
     deadline = time.monotonic() + _CGROUP_SECONDS
     for root in roots:
         if (root / "cgroup.kill").exists():

@@ -17,7 +17,7 @@ NAME_LENGTH = 40
 _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?")
 # The path is written into overlayfs options (`:` and `,` separate), supervisord.conf (`%` and `"`) and TOML.
 _PATH = re.compile(r"[\w./+@=-]+", re.ASCII)
-# sockaddr_un.sun_path holds 108 bytes with its terminator; the longest socket under the state folder is run/containerd.sock.ttrpc
+# sockaddr_un.sun_path holds 108 bytes with its terminator.
 _SOCKET_PATH = 107
 
 
@@ -148,11 +148,6 @@ class Layout:
         return self.run / "docker.sock"
 
     @property
-    def containerd_socket(self) -> Path:
-        """Where Kubernetes' containerd answers."""
-        return self.run / "containerd.sock"
-
-    @property
     def bin(self) -> Path:
         """The folders that `env` puts on PATH, one per Helm."""
         return self.root / "bin"
@@ -174,7 +169,7 @@ class Layout:
                 f"The state folder {path!r} cannot be used: its path may hold only letters, digits and ./+@=_-",
                 hint="Name another one with XDG_STATE_HOME.",
             )
-        longest = f"{self.containerd_socket}.ttrpc"
+        longest = str(self.supervisor_socket)
         if len(os.fsencode(longest)) > _SOCKET_PATH:
             raise SettingInvalid(
                 f"The state folder {path!r} is too deep: a socket's path in it would have over {_SOCKET_PATH} characters.",

@@ -94,7 +94,7 @@ def _listeners(port: int) -> Iterable[int]:
 def _target(handle: Path) -> str:
     try:
         return str(handle.readlink())
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return ""
 
 

@@ -32,7 +32,7 @@ def test_containerd_is_valid_toml() -> None:
     plugin = read["plugins"]["io.containerd.grpc.v1.cri"]
     assert plugin["sandbox_image"] == "localhost:15001/pause:local"
     assert plugin["cni"] == {"bin_dir": "/p/cni", "conf_dir": f"{ROOT}/etc/cni"}
-    assert read["grpc"]["address"] == f"{ROOT}/run/containerd.sock"
+    assert read["grpc"]["address"] == config.CONTAINERD_SOCKET
     assert plugin["restrict_oom_score_adj"] is True
 
 

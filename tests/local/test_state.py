@@ -92,7 +92,7 @@ def test_private_files_are_private_from_the_start(tmp_path: Path) -> None:
 @pytest.fixture
 def fake_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A host of files: a register, one sysctl, one mount point, two cgroup hierarchies."""
-    monkeypatch.setattr(host, "_REGISTER", tmp_path / "register")
+    monkeypatch.setattr(host, "REGISTER", tmp_path / "register")
     monkeypatch.setattr(host, "_HOST", tmp_path / "register" / ".host.json")
     monkeypatch.setattr(host, "_SYSCTL_FOLDER", tmp_path / "sys")
     monkeypatch.setattr(host, "SYSCTLS", ("kernel/panic",))
@@ -100,8 +100,8 @@ def fake_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(host, "_CGROUPS", tmp_path / "cgroup")
     for folder in ("sys/kernel", "etc", "cgroup/cpuset", "cgroup/pids", "cgroup/unified"):
         (tmp_path / folder).mkdir(parents=True)
-    for hierarchy in ("cpuset", "pids"):
-        (tmp_path / "cgroup" / hierarchy / "tasks").touch()
+    for hierarchy in ("cpuset", "pids", "unified"):
+        (tmp_path / "cgroup" / hierarchy / "cgroup.procs").touch()
     (tmp_path / "cgroup/cpuset/cpuset.cpus").write_text("0-1")
     (tmp_path / "cgroup/cpuset/cpuset.mems").write_text("0")
     (tmp_path / "sys/kernel/panic").write_text("0\n")

@@ -1,0 +1,229 @@
+"""Coming and going: what `down` leaves, interrupted `up`s, platforms side by side, and refusals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kubernaut.errors import KubernautError, NotRoot, ToolMissing
+from kubernaut_local import Platform, State, debian, host, layout
+
+pytestmark = pytest.mark.platform
+
+Until = Callable[[Callable[[], object], str, float], None]
+
+UP = """
+import sys
+from pathlib import Path
+from kubernaut.events import LogLine, StepStarted
+from kubernaut_local import Platform
+
+def show(event):
+    if isinstance(event, (StepStarted, LogLine)):
+        print(event.step, getattr(event, "text", "started"), flush=True)
+
+result = Platform(sys.argv[1], state_home=Path(sys.argv[2])).up(show)
+print("done", result.changed, flush=True)
+"""
+
+
+@contextlib.contextmanager
+def upping(platform: Platform) -> Iterator[subprocess.Popen[str]]:
+    """Run `up` in a process of its own, which can be killed."""
+    home = platform.folder.parents[2]
+    with subprocess.Popen([sys.executable, "-c", UP, platform.name, str(home)], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def stop_at(platform: Platform, line: str, number: signal.Signals) -> int:
+    """Begin an `up` and send it a signal when it says a line; return its exit status."""
+    with upping(platform) as process:
+        assert process.stdout is not None
+        for said in process.stdout:
+            if said.rstrip("\n") == line:
+                process.send_signal(number)
+                break
+        else:
+            pytest.fail(f"`up` never said {line!r}")
+        process.stdout.read()
+        return process.wait(60)
+
+
+def run(*argv: str) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
+def iptables() -> str:
+    """The host's rules, by the platform's own iptables, without the counters."""
+    packages = debian.find(layout.Cache(layout.cache_home()))
+    assert packages is not None
+    environment = packages.environment()
+    return "\n".join(
+        subprocess.run(
+            [f"{packages.folder}/links/{name}"], env=environment, capture_output=True, text=True, check=True
+        ).stdout.partition("*")[2]
+        for name in ("iptables-save", "ip6tables-save")
+    )
+
+
+def host_facts(platform: Platform) -> dict[str, object]:
+    """Everything that a platform could leave behind, as far as it is this platform's."""
+    name = platform.name
+    cgroups = [str(path) for path in Path("/sys/fs/cgroup").rglob("*") if f"kubernaut-{name}" in str(path)]
+    processes = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            command = (folder / "cmdline").read_bytes().decode(errors="replace")
+            if str(platform.folder) in command:
+                processes.append(command)
+    sockets = [line for line in Path("/proc/net/unix").read_text().splitlines() if str(platform.folder) in line]
+    return {
+        "mounts": [line.split(" ", 3)[3] for line in Path("/proc/self/mountinfo").read_text().splitlines()],
+        "interfaces": sorted(path.name for path in Path("/sys/class/net").iterdir()),
+        "routes": Path("/proc/net/route").read_text(),
+        "iptables": iptables(),
+        "cgroups": cgroups,
+        "processes": processes,
+        "sockets": sockets,
+        "namespaces": [str(path) for path in Path("/run/netns").glob("*")] if Path("/run/netns").exists() else [],
+        "folders": sorted(
+            str(path)
+            for top in ("/etc", "/opt", "/var/lib", "/run")
+            for path in Path(top).iterdir()
+            if "kubernaut" not in path.name
+        ),
+        "installed": Path("/var/lib/dpkg/status").stat().st_mtime,
+    }
+
+
+def sysctls() -> dict[str, str]:
+    return {name: Path("/proc/sys", name).read_text() for name in host.SYSCTLS}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm(real: None, make_platform: Callable[[str], Platform]) -> None:
+    """Have everything in the cache, so that what is compared is the platform and not its making."""
+    platform = make_platform("warm")
+    platform.up()
+    platform.down(purge=True)
+
+
+def others_live() -> bool:
+    return host.REGISTER.exists()
+
+
+def test_down_leaves_the_host_as_it_was(make_platform: Callable[[str], Platform]) -> None:
+    platform = make_platform("down")
+    alone = not others_live()
+    before, settings = host_facts(platform), sysctls()
+    platform.up()
+    ports = platform.ports_for().all()
+    during = host_facts(platform)
+    assert during["processes"]
+    assert during["cgroups"]
+    # Nothing of the host's network is touched even while it runs.
+    for fact in ("mounts", "interfaces", "routes", "iptables", "namespaces", "installed"):
+        assert during[fact] == before[fact], fact
+    assert platform.down().changed
+    after = host_facts(platform)
+    for fact, value in before.items():
+        if fact != "folders" or alone:
+            assert after[fact] == value, fact
+    if alone and not others_live():
+        assert sysctls() == settings
+    listening = Path("/proc/net/tcp").read_text()
+    assert not [port for port in ports if f"0100007F:{port:04X} 00000000:0000 0A" in listening]
+    assert platform.folder.exists()
+    assert not platform.down().changed
+    assert platform.down(purge=True).purged
+    assert not platform.folder.exists()
+    assert not platform.down(purge=True).changed
+
+
+def test_an_interrupted_up_is_finished_by_the_next(make_platform: Callable[[str], Platform]) -> None:
+    platform = make_platform("kill")
+    for line in ("packages started", "configure started", "start started", "ready link", "ready kube-apiserver"):
+        assert stop_at(platform, line, signal.SIGKILL) == -signal.SIGKILL
+    assert platform.up().changed
+    assert platform.status().ready
+    assert not platform.up().changed
+
+
+def test_up_that_is_stopped_by_a_person_stops_what_it_started(make_platform: Callable[[str], Platform]) -> None:
+    platform = make_platform("stop")
+    before = host_facts(platform)
+    assert stop_at(platform, "ready registry", signal.SIGINT) != 0
+    assert platform.status().state is State.DOWN
+    after = host_facts(platform)
+    for fact in ("mounts", "interfaces", "iptables", "cgroups", "processes"):
+        assert after[fact] == before[fact], fact
+
+
+def test_two_ups_at_once_bring_it_up_once(make_platform: Callable[[str], Platform]) -> None:
+    platform = make_platform("race")
+    with upping(platform) as first, upping(platform) as second:
+        said = [process.communicate(timeout=120)[0] for process in (first, second)]
+    assert sorted(text.splitlines()[-1] for text in said) == ["done False", "done True"]
+    assert len([text for text in said if "wait started" in text]) == 1
+
+
+def test_two_platforms_run_side_by_side(make_platform: Callable[[str], Platform]) -> None:
+    one, two = make_platform("race"), make_platform("other")
+    assert not one.up().changed
+    assert two.up().changed
+    assert not set(one.ports_for().all()) & set(two.ports_for().all())
+    assert one.status().ready
+    assert two.status().ready
+    two.down(purge=True)
+    assert one.status().ready
+
+
+def test_status_and_down_of_what_never_was(make_platform: Callable[[str], Platform]) -> None:
+    platform = make_platform("none")
+    assert platform.status().state is State.DOWN
+    assert platform.status().ports is None
+    assert not platform.down(purge=True).changed
+    with pytest.raises(KubernautError, match="is not up"):
+        platform.environment()
+
+
+def test_without_go_nothing_is_started(
+    make_platform: Callable[[str], Platform], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an empty cache and no Go; Debian packages come from the ordinary one, so that none are fetched again."""
+    (tmp_path / "kubernaut").mkdir()
+    for kind in ("debian", "images"):
+        (tmp_path / "kubernaut" / kind).symlink_to(layout.cache_home() / "kubernaut" / kind)
+    monkeypatch.setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+    monkeypatch.setattr("kubernaut_local.golang._GO_FOLDER", str(tmp_path))
+    platform = Platform(make_platform("go").name, state_home=tmp_path / "s", cache_home=tmp_path)
+    with pytest.raises(ToolMissing, match="Go is not installed"):
+        platform.up()
+    assert not platform.folder.exists()
+
+
+def test_another_user_is_refused(make_platform: Callable[[str], Platform]) -> None:
+    platform = make_platform("user")
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        refused = 0
+        for verb in (platform.up, platform.down):
+            try:
+                verb()
+            except NotRoot:
+                refused += 1
+        os._exit(refused)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2

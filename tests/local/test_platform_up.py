@@ -1,0 +1,254 @@
+"""A real platform: what it offers, and that it heals."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from docker.models.images import Image
+
+from kubernaut.errors import PortTaken, SettingInvalid
+from kubernaut_local import Platform, PlatformStatus, Ports, State, Wishes
+from kubernaut_local.probe import Api
+
+pytestmark = pytest.mark.platform
+
+Until = Callable[[Callable[[], object], str, float], None]
+
+DOCKERFILE = """\
+FROM node:22-slim
+ENV NODE_ENV=production
+WORKDIR /app
+COPY package.json ./
+RUN node --version && npm --version && npm install --omit=dev --offline --no-audit --no-fund
+COPY --chown=node:node . .
+RUN mkdir -p data && chown node:node data && date > data/built
+USER node
+EXPOSE 3000
+CMD ["node", "index.js"]
+"""
+SERVER = """\
+const http = require('http');
+http.createServer((request, response) => {
+  console.log('asked for ' + request.url);
+  response.end('hello from ' + require('os').userInfo().username + ' ' + process.getuid());
+}).listen(3000, () => console.log('listening'));
+process.on('SIGTERM', () => process.exit(0));
+"""
+
+
+@pytest.fixture(scope="module")
+def platform(make_platform: Callable[[str], Platform]) -> Platform:
+    platform = make_platform("up")
+    assert platform.up().changed
+    return platform
+
+
+@pytest.fixture(scope="module")
+def api(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Api:
+    """The cluster as the user's kubeconfig leads to it."""
+    folder = tmp_path_factory.mktemp("kubeconfig")
+    kubeconfig = json.loads(Path(platform.environment()["KUBECONFIG"]).read_text())
+    cluster, user = kubeconfig["clusters"][0]["cluster"], kubeconfig["users"][0]["user"]
+    files = {"ca": cluster["certificate-authority-data"], "cert": user["client-certificate-data"], "key": user["client-key-data"]}
+    for name, data in files.items():
+        (folder / name).write_bytes(base64.b64decode(data))
+    port = int(cluster["server"].rpartition(":")[2])
+    return Api(port, folder / "ca", folder / "cert", folder / "key")
+
+
+def get(api: Api, path: str) -> Any:
+    status, answer = api.ask("GET", path)
+    assert status == 200, answer
+    return answer
+
+
+@pytest.fixture(scope="module")
+def image(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An application's image, built from an ordinary Dockerfile and pushed."""
+    folder = tmp_path_factory.mktemp("app")
+    (folder / "Dockerfile").write_text(DOCKERFILE)
+    (folder / "index.js").write_text(SERVER)
+    (folder / "package.json").write_text('{"name": "app", "version": "1.0.0"}')
+    environment = platform.environment()
+    engine = docker.DockerClient(base_url=environment["DOCKER_HOST"], timeout=120)
+    try:
+        name = f"{environment['KUBERNAUT_REGISTRY']}/app:1"
+        built: Image = engine.images.build(path=str(folder), tag=name, rm=True)[0]
+        assert built.attrs["Config"]["User"] == "node"
+        pushed = [json.loads(line) for line in engine.images.push(name).splitlines()]
+        assert not [line for line in pushed if "error" in line]
+        return name
+    finally:
+        engine.close()
+
+
+@pytest.fixture(scope="module")
+def pod(api: Api, image: str, platform: Platform, until: Until) -> str:
+    """A running pod behind a Service with the forwarded node port."""
+    container = {"name": "app", "image": image, "ports": [{"containerPort": 3000}]}
+    body = {
+        "metadata": {"name": "app", "labels": {"app": "app"}},
+        "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
+    }
+    assert api.ask("POST", "/api/v1/namespaces/default/pods", body)[0] == 201
+    node_port = int(platform.environment()["KUBERNAUT_NODE_PORT"])
+    ports = [{"port": 80, "targetPort": 3000, "nodePort": node_port}]
+    service = {"metadata": {"name": "app"}, "spec": {"type": "NodePort", "selector": {"app": "app"}, "ports": ports}}
+    assert api.ask("POST", "/api/v1/namespaces/default/services", service)[0] == 201
+    until(lambda: get(api, "/api/v1/namespaces/default/pods/app")["status"]["phase"] == "Running", "the pod runs", 60)
+    return "app"
+
+
+def answer_of(port: int) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=3)
+    try:
+        connection.request("GET", "/over-the-node-port")
+        return connection.getresponse().read().decode()
+    except (OSError, http.client.HTTPException):
+        return ""
+    finally:
+        connection.close()
+
+
+def test_everything_is_ready(platform: Platform) -> None:
+    found = platform.status()
+    assert found.state is State.READY
+    assert [gate for gate in found.gates if not gate.ready] == []
+    for process in found.processes:
+        assert process.state == "running"
+        assert process.pid is not None
+        assert Path(f"/proc/{process.pid}").is_dir()
+        assert process.uptime_seconds is not None
+        assert process.uptime_seconds < 300
+        assert process.log.is_file()
+
+
+def test_a_second_up_changes_nothing(platform: Platform) -> None:
+    before = platform.status()
+    again = platform.up()
+    assert not again.changed
+    assert again.seconds < 5
+    assert [process.pid for process in platform.status().processes] == [process.pid for process in before.processes]
+
+
+def test_the_environment_leads_other_programs_to_it(platform: Platform) -> None:
+    environment = platform.environment()
+    ran = subprocess.run(
+        ["helm", "list", "--all-namespaces", "--output", "json"],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(ran.stdout) == []
+    version = subprocess.run(
+        ["helm", "version", "--short"], env={**os.environ, **environment}, capture_output=True, text=True, check=True
+    )
+    assert version.stdout.startswith("v3.")
+
+
+def test_an_application_is_reached_at_its_node_port(platform: Platform, pod: str, until: Until) -> None:
+    port = int(platform.environment()["KUBERNAUT_NODE_PORT"])
+    until(lambda: answer_of(port) == "hello from node 1000", "the application answers", 30)
+
+
+def test_logs_events_and_the_services_proxy(api: Api, pod: str, until: Until) -> None:
+    until(lambda: api.ask("GET", "/api/v1/namespaces/default/services/app/proxy/by-proxy")[0] == 200, "the proxy answers", 30)
+    assert get(api, "/api/v1/namespaces/default/services/app/proxy/by-proxy") == "hello from node 1000"
+    log = get(api, "/api/v1/namespaces/default/pods/app/log")
+    assert "listening" in log
+    assert "asked for /by-proxy" in log
+    events = get(api, "/api/v1/namespaces/default/events?fieldSelector=involvedObject.name=app")
+    assert {"Scheduled", "Pulled", "Created", "Started"} <= {event["reason"] for event in events["items"]}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "link",
+        "etcd",
+        "registry",
+        "containerd",
+        "dockerd",
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-scheduler",
+        "kubelet",
+        "kube-proxy",
+    ],
+)
+def test_a_killed_process_comes_back(platform: Platform, pod: str, name: str, until: Until) -> None:
+    def pid_of(found: PlatformStatus) -> int | None:
+        return next((process.pid for process in found.processes if process.name == name), None)
+
+    before = pid_of(platform.status())
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    until(lambda: pid_of(platform.status()) not in (None, before), f"{name} has a new process", 60)
+    until(lambda: platform.status().ready, f"everything is ready after {name} was killed", 60)
+    port = int(platform.environment()["KUBERNAUT_NODE_PORT"])
+    until(lambda: answer_of(port) == "hello from node 1000", "the application answers", 30)
+
+
+def test_a_stopped_process_is_told(platform: Platform, until: Until) -> None:
+    pid = next(process.pid for process in platform.status().processes if process.name == "registry")
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        found = platform.status()
+        assert found.state is State.NOT_READY
+        assert [gate.name for gate in found.gates if not gate.ready] == ["registry"]
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    until(lambda: platform.status().ready, "everything is ready again", 30)
+
+
+def test_other_ports_are_refused_while_it_is_up(platform: Platform) -> None:
+    with pytest.raises(SettingInvalid, match="is up with other ports"):
+        platform.up(ports=Wishes(node_ports=(31999,)))
+    assert platform.status().ready
+
+
+def test_after_the_end_of_everything_up_brings_it_back_with_its_data(platform: Platform, api: Api, pod: str, until: Until) -> None:
+    environment = platform.environment()
+    body = {"metadata": {"name": "kept"}, "data": {"key": "value"}}
+    assert api.ask("POST", "/api/v1/namespaces/default/configmaps", body)[0] == 201
+    pids = [process.pid for process in platform.status().processes if process.pid]
+    os.kill(pid_one(platform), signal.SIGKILL)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "every process has ended", 20)
+    assert platform.status().state is State.DOWN
+    assert platform.up().changed
+    assert platform.environment() == environment
+    assert get(api, "/api/v1/namespaces/default/configmaps/kept")["data"] == {"key": "value"}
+    until(lambda: answer_of(int(environment["KUBERNAUT_NODE_PORT"])) == "hello from node 1000", "the application answers", 60)
+    engine = docker.DockerClient(base_url=environment["DOCKER_HOST"])
+    try:
+        assert f"{environment['KUBERNAUT_REGISTRY']}/app:1" in [tag for image in engine.images.list() for tag in image.tags]
+    finally:
+        engine.close()
+
+
+def pid_one(platform: Platform) -> int:
+    """Return the host's pid of supervisord: the parent of any supervised process."""
+    pid = next(process.pid for process in platform.status().processes if process.pid)
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("PPid:")))
+
+
+def test_a_port_of_a_running_platform_is_taken(platform: Platform, make_platform: Callable[[str], Platform]) -> None:
+    ports = platform.ports_for()
+    other = make_platform("taken")
+    with pytest.raises(PortTaken, match=f"Port {ports.registry} .* is taken by slirp4netns"):
+        other.up(ports=Wishes(registry=ports.registry))
+    assert not other.folder.exists()
+    assert Ports.model_validate(ports) == platform.status().ports
