@@ -5,6 +5,7 @@ It is asked at the moment of failure, before anything is rolled back: afterwards
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,12 @@ _CRASH = frozenset({"CrashLoopBackOff", "RunContainerError"})
 _NO_NEWS = frozenset({"ContainerCreating", "PodInitializing"})
 _WORKLOADS = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "PersistentVolumeClaim"})
 _LONGEST = 400
-LOG_LINES = 10
+# What a container runtime wraps around what it has to say about an image.
+_RUNTIME = re.compile(
+    r"Failed to pull image \S+: |rpc error: code = \w+ desc = "
+    r"|failed to pull and unpack image \S+: |failed to resolve reference \S+: "
+)
+LOG_LINES = 20
 
 
 @dataclass(frozen=True)
@@ -179,4 +185,5 @@ def _belongs(name: str, workloads: Sequence[str]) -> bool:
 
 def _short(message: Any) -> str:
     text = " ".join(str(message or "no message").split())
+    text = _RUNTIME.sub("", text).rstrip(".")
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -1,0 +1,271 @@
+"""Helm in memory: it keeps its records in a :class:`FakeCluster`, as the real one keeps them in a real cluster.
+
+What it does to the history is Helm's own: revisions, statuses, labels that are merged and copied, pruning, even the way
+``upgrade --install`` fails after a soft delete from revision 10 on. Of templates it knows ``{{ .Values.a.b }}``, ``{{
+.Release.Name }}`` and ``{{ .Release.Namespace }}``, with ``| quote`` and ``| toJson``; nothing is applied anywhere.
+"""
+
+# ruff: noqa: ARG002 - a fake takes all that the real one takes
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kubernaut.errors import ChartInvalid, KubernautError, NamespaceNotFound, ReleaseLocked, ReleaseNotFound, VersionNotFound
+from kubernaut.history.record import OWNER, PENDING, SECRET_TYPE, Record, Status, decode, encode
+from kubernaut.testing.chart import FakeChart, load_chart, pack_chart
+from kubernaut.testing.cluster import FakeCluster
+
+Log = Callable[[str], None]
+_SYSTEM_LABELS = frozenset({"name", "owner", "status", "version", "createdAt", "modifiedAt"})
+
+
+@dataclass
+class _End:
+    """How the next release command ends."""
+
+    status: Status | None
+    error: KubernautError | BaseException | None
+
+
+class FakeHelm:
+    """Helm for tests.
+
+    Args:
+        cluster: Where its records are.
+
+    Attributes:
+        starts: The commands, in order, each with what it was about: ``("upgrade", "demo.hello")``.
+        pushed: The pushed packages, by ``oci://REGISTRY/NAME@DIGEST``.
+    """
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.cluster = cluster
+        self.starts: list[tuple[str, str]] = []
+        self.pushed: dict[str, FakeChart] = {}
+        self._ends: list[_End] = []
+
+    def end_with(self, status: Status | None, error: KubernautError | BaseException | None = None) -> None:
+        """Let the next release command leave its record with this status, and raise this error.
+
+        Args:
+            status: The record's; ``None`` when it shall make none.
+            error: What it raises, if anything: a real Helm may fail and have deployed, or succeed and have not.
+        """
+        self._ends.append(_End(status, error))
+
+    def version(self) -> str:
+        """Return the version that it behaves like."""
+        return "3.17.3"
+
+    # charts
+
+    def package(self, chart: Path, destination: Path) -> Path:
+        """Package a chart folder; return the ``.tgz`` in ``destination``. Raises: ChartInvalid."""
+        self.starts.append(("package", chart.name))
+        return pack_chart(load_chart(chart), destination)
+
+    def template(self, chart: Path, *, name: str, namespace: str, values: Mapping[str, Any]) -> str:
+        """Render a packaged chart; return the manifest. Raises: ChartInvalid, ValuesInvalid."""
+        self.starts.append(("template", chart.name))
+        return load_chart(chart).render(name, namespace, values)
+
+    def push(self, package: Path, registry: str) -> str:
+        """Push a package; return the digest by which it is deployed."""
+        self.starts.append(("push", package.name))
+        chart = load_chart(package)
+        self.pushed[f"oci://{registry.removeprefix('oci://')}/{chart.name}@{chart.digest}"] = chart
+        return chart.digest
+
+    # releases
+
+    def upgrade_install(
+        self,
+        name: str,
+        chart: str,
+        *,
+        namespace: str,
+        values: Mapping[str, Any],
+        labels: Mapping[str, str],
+        description: str,
+        timeout: float,
+        history_max: int,
+        create_namespace: bool = False,
+        log: Log,
+    ) -> None:
+        """Do what ``helm upgrade --install --wait --reset-values`` does."""
+        self.starts.append(("upgrade", f"{namespace}.{name}"))
+        records = self._records(namespace, name)
+        stored_last = max(records, key=lambda record: record.secret, default=None)  # as the API lists them: v9 after v10
+        if stored_last is None or stored_last.status == Status.UNINSTALLED:
+            if create_namespace:
+                self.cluster.create_namespace(namespace)
+            self._install(name, chart, namespace, values, labels, description)
+            return
+        last = records[-1]
+        if last.status in PENDING:
+            raise ReleaseLocked("another operation (install/upgrade/rollback) is in progress")
+        deployed = [record for record in records if record.status == Status.DEPLOYED]
+        if not deployed and last.status not in (Status.FAILED, Status.SUPERSEDED):
+            raise ReleaseNotFound(f'"{name}" has no deployed releases')
+        content = self._content(self._chart(chart), name, namespace, values, last)
+        kept = {key: value for key, value in last.labels.items() if key not in _SYSTEM_LABELS}
+        self._prune(records, history_max)
+        replaced = deployed or [last]
+        self._write(content, last.revision + 1, {**kept, **labels}, Status.PENDING_UPGRADE, description, "Upgrade", replaced)
+
+    def install_replace(
+        self,
+        name: str,
+        chart: str,
+        *,
+        namespace: str,
+        values: Mapping[str, Any],
+        labels: Mapping[str, str],
+        description: str,
+        timeout: float,
+        log: Log,
+    ) -> None:
+        """Do what ``helm install --replace --wait`` does."""
+        self.starts.append(("install", f"{namespace}.{name}"))
+        self._install(name, chart, namespace, values, labels, description)
+
+    def rollback(self, name: str, revision: int, *, namespace: str, timeout: float, history_max: int, log: Log) -> None:
+        """Do what ``helm rollback --wait`` does: a new record with the target's chart, values, manifest and labels."""
+        self.starts.append(("rollback", f"{namespace}.{name}"))
+        records = self._records(namespace, name)
+        target = next((record for record in records if record.revision == revision), None)
+        if target is None:
+            raise ReleaseNotFound("release: not found" if not records else f"release has no {revision} version")
+        content = {key: copy.deepcopy(target.content[key]) for key in ("name", "namespace", "chart", "config", "manifest", "hooks")}
+        labels = {key: value for key, value in target.labels.items() if key not in _SYSTEM_LABELS}
+        self._prune(records, history_max)
+        deployed = [record for record in records if record.status == Status.DEPLOYED]
+        text = f"Rollback to {revision}"
+        content["info"] = {"first_deployed": records[-1].info.get("first_deployed"), "last_deployed": _now()}
+        self._write(content, records[-1].revision + 1, labels, Status.PENDING_ROLLBACK, text, "Rollback", deployed)
+
+    def uninstall(self, name: str, *, namespace: str, description: str, timeout: float, log: Log) -> None:
+        """Do what ``helm uninstall --keep-history --wait`` does."""
+        self.starts.append(("uninstall", f"{namespace}.{name}"))
+        records = self._records(namespace, name)
+        if not records:
+            raise ReleaseNotFound("uninstall: Release not loaded: release: not found")
+        if records[-1].status == Status.UNINSTALLED:
+            return
+        end = self._end(Status.UNINSTALLED)
+        if end.status is not None:
+            self._change(records[-1], end.status, description, deleted=_now())
+        _raise(end)
+
+    # the records
+
+    def _install(
+        self, name: str, chart: str, namespace: str, values: Mapping[str, Any], labels: Mapping[str, str], description: str
+    ) -> None:
+        records = self._records(namespace, name)
+        if records and records[-1].status not in (Status.UNINSTALLED, Status.FAILED):
+            raise ReleaseLocked("cannot reuse a name that is still in use")
+        content = self._content(self._chart(chart), name, namespace, values, None)
+        if not self.cluster.namespace_exists(namespace):
+            raise NamespaceNotFound(f'create: failed to create: namespaces "{namespace}" not found')
+        if records:
+            self._change(records[-1], Status.SUPERSEDED, "superseded by new release")
+        revision = records[-1].revision + 1 if records else 1
+        self._write(content, revision, labels, Status.PENDING_INSTALL, description, "Install", [])
+
+    def _write(
+        self,
+        content: dict[str, Any],
+        revision: int,
+        labels: Mapping[str, str],
+        pending: Status,
+        description: str,
+        verb: str,
+        replaced: list[Record],
+    ) -> None:
+        """Create the record, then end as told or well."""
+        end = self._end(Status.DEPLOYED)
+        if end.status is None:
+            _raise(end)
+            return
+        content = {**content, "version": revision, "info": {**content["info"], "status": pending.value, "description": f"{verb} …"}}
+        stamp = str(int(datetime.now(UTC).timestamp()))
+        system = {"name": content["name"], "owner": OWNER, "status": pending.value, "version": str(revision), "createdAt": stamp}
+        name = f"sh.helm.release.v1.{content['name']}.v{revision}"
+        secret = {
+            "metadata": {"name": name, "labels": {**labels, **system}},
+            "type": SECRET_TYPE,
+            "data": {"release": encode(content)},
+        }
+        record = decode(self.cluster.create_secret(content["namespace"], secret))
+        assert record is not None  # noqa: S101 - it was just written
+        if end.status is Status.DEPLOYED:
+            for old in replaced:
+                self._change(old, Status.SUPERSEDED, old.description)
+        if end.status is not pending:
+            said = description if end.status is Status.DEPLOYED else f'{verb} "{content["name"]}" failed: {end.error}'
+            self._change(record, end.status, said)
+        _raise(end)
+
+    def _change(self, record: Record, status: Status, description: str, *, deleted: str | None = None) -> None:
+        info = {**record.info, "status": status.value, "description": description}
+        if deleted:
+            info["deleted"] = deleted
+        labels = {"status": status.value, "modifiedAt": str(int(datetime.now(UTC).timestamp()))}
+        patch = {"metadata": {"labels": labels}, "data": {"release": encode({**record.content, "info": info})}}
+        self.cluster.patch_secret(record.namespace, record.secret, patch)
+
+    def _prune(self, records: list[Record], history_max: int) -> None:
+        """Delete the oldest records, so that with the next one there are ``history_max``; never the last deployed one."""
+        deployed = next((record for record in reversed(records) if record.status == Status.DEPLOYED), None)
+        surplus = len(records) - (history_max - 1) if history_max > 0 else 0
+        for record in records:
+            if surplus <= 0:
+                return
+            if record is not deployed:
+                self.cluster.delete_secret(record.namespace, record.secret)
+                surplus -= 1
+
+    def _records(self, namespace: str, name: str) -> list[Record]:
+        secrets = self.cluster.list_secrets(namespace, {"owner": OWNER, "name": name})
+        found = [record for secret in secrets if (record := decode(secret)) and not record.damaged]
+        return sorted(found, key=lambda record: record.revision)
+
+    def _chart(self, chart: str) -> FakeChart:
+        if chart.startswith("oci://"):
+            if chart not in self.pushed:
+                raise VersionNotFound(f"{chart}: not found")
+            return self.pushed[chart]
+        if not chart.startswith("/"):
+            raise ChartInvalid(f"{chart!r} is neither oci://… nor an absolute path.")
+        return load_chart(Path(chart))
+
+    def _content(
+        self, chart: FakeChart, name: str, namespace: str, values: Mapping[str, Any], last: Record | None
+    ) -> dict[str, Any]:
+        return {
+            "name": name,
+            "namespace": namespace,
+            "info": {"first_deployed": last.info.get("first_deployed") if last else _now(), "last_deployed": _now()},
+            "chart": {"metadata": chart.metadata, "values": chart.values, "templates": [], "files": []},
+            "config": copy.deepcopy(dict(values)),
+            "manifest": chart.render(name, namespace, values),
+            "hooks": [],
+        }
+
+    def _end(self, well: Status) -> _End:
+        return self._ends.pop(0) if self._ends else _End(well, None)
+
+
+def _raise(end: _End) -> None:
+    if end.error is not None:
+        raise end.error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
