@@ -54,6 +54,7 @@ class ChartCopy:
         self._environments = self._read_environments()
         self._copy()
         self._metadata = self._mapping("Chart.yaml")
+        self._check_schema()
         values = self._chart / "values.yaml"
         self._values = values.read_bytes() if values.exists() else b""
 
@@ -158,6 +159,19 @@ class ChartCopy:
         if not isinstance(content, dict) or not isinstance(content.get("annotations") or {}, dict):
             raise ChartInvalid(f"{shown}:1: a mapping is expected.")
         return content
+
+    def _check_schema(self) -> None:
+        # Helm says of a schema that is no JSON that the *values* are wrong.
+        name = "values.schema.json"
+        path = self._chart / name
+        if not path.exists():
+            return
+        try:
+            json.loads(path.read_bytes())
+        except json.JSONDecodeError as error:
+            raise ChartInvalid(f"{self._application.chart_path / name}:{error.lineno}: not JSON: {error.msg}.") from error
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise ChartInvalid(f"{self._application.chart_path / name}:1: not JSON.") from error
 
     def _read_environments(self) -> dict[str, dict[str, Any]]:
         environments = {}

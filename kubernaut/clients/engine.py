@@ -77,6 +77,12 @@ class Engine:
         with self._reaching():
             return str(self._client().version()["Version"])
 
+    def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
     def find_image(self, labels: Mapping[str, str]) -> str | None:
         """Return the id (``sha256:…``) of the newest local image with these labels."""
         wanted = [f"{name}={value}" for name, value in labels.items()]

@@ -79,6 +79,10 @@ class Web:
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
 
+    def close(self) -> None:
+        """Close the connections; the next request opens new ones."""
+        self._session.close()
+
     def manifest(self, repository: str, reference: str) -> Manifest | None:
         """Return the manifest of a tag or digest; ``None`` where there is none."""
         answer = self._get(repository, f"manifests/{reference}", MANIFEST_LIMIT, accept=", ".join(MANIFEST_TYPES))

@@ -14,6 +14,7 @@ import tarfile
 from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import IO
 
@@ -122,14 +123,13 @@ class FakeEngine(Engine):
             headers["Authorization"] = "Basic " + b64encode(f"{credentials.username}:{credentials.secret}".encode()).decode()
         manifest = _manifest(image)
         try:
-            connection = http.client.HTTPConnection(host, timeout=30)
-            for blob in (image.config, image.layer):
-                location = _send(connection, "POST", f"/v2/{name}/blobs/uploads/", b"", headers, repository)["location"]
-                mark = "&" if "?" in location else "?"
-                _send(connection, "PUT", f"{location}{mark}digest={_sha256(blob)}", blob, headers, repository)
-            typed = {**headers, "Content-Type": "application/vnd.docker.distribution.manifest.v2+json"}
-            _send(connection, "PUT", f"/v2/{name}/manifests/{tag}", manifest, typed, repository)
-            connection.close()
+            with closing(http.client.HTTPConnection(host, timeout=30)) as connection:
+                for blob in (image.config, image.layer):
+                    location = _send(connection, "POST", f"/v2/{name}/blobs/uploads/", b"", headers, repository)["location"]
+                    mark = "&" if "?" in location else "?"
+                    _send(connection, "PUT", f"{location}{mark}digest={_sha256(blob)}", blob, headers, repository)
+                typed = {**headers, "Content-Type": "application/vnd.docker.distribution.manifest.v2+json"}
+                _send(connection, "PUT", f"/v2/{name}/manifests/{tag}", manifest, typed, repository)
         except (OSError, http.client.HTTPException) as error:
             raise RegistryUnreachable(f"The push of {repository}:{tag} failed: {error}") from error
         self.pushes.append(f"{repository}:{tag}")

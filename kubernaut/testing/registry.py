@@ -233,7 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.owner.login is None:
             return True
         given = self.headers.get("Authorization", "")
-        if given == (f"Bearer {self._secret()}" if self.owner.scheme == "bearer" else "") or self._knows_password(given):
+        if self._knows_password(given) or (self.owner.scheme == "bearer" and given == f"Bearer {self._secret()}"):
             return True
         challenge = (
             f'Bearer realm="http://{self.owner.address}/token",service="fake"'

@@ -105,7 +105,7 @@ class Workshop:
 
     def settings(self, registry: str, **others: str) -> Settings:
         """The settings with a registry."""
-        arguments = {"registry": registry, "helm": HELM, **others}
+        arguments = {"registry": registry or None, "helm": HELM, **others}
         return load_settings(arguments, environment=self.environment, directory=self.tree)
 
     def tools(self, registry: str, **others: str) -> Tools:

@@ -1,0 +1,443 @@
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests.adapters
+import yaml
+from support.workshop import Workshop, write
+
+from kubernaut.build.publication import BuiltImage, build_image, publish
+from kubernaut.build.registry import PublishedVersion
+from kubernaut.errors import (
+    BuildFailed,
+    ChartInvalid,
+    DockerfileInvalid,
+    EngineUnreachable,
+    ImageNotFound,
+    ImageNotPinned,
+    KubernautError,
+    RegistryDenied,
+    RegistryUnreachable,
+    SettingInvalid,
+    ShallowClone,
+    ValuesInvalid,
+    VersionConflict,
+)
+from kubernaut.events import StepFinished, StepOutcome, StepStarted
+from kubernaut.testing.registry import CUT, FakeRegistry
+
+
+def go(
+    shop: Workshop, registry: FakeRegistry, *, version: str | None = None, image: str | None = None, **settings: str
+) -> PublishedVersion:
+    _, _, published = publish(shop.app, version=version, image=image, dry_run=False, tools=shop.tools(registry.address, **settings))
+    assert published is not None
+    return published
+
+
+def outcomes(shop: Workshop) -> list[tuple[str, str]]:
+    return [(event.step, event.outcome.value) for event in shop.events if isinstance(event, StepFinished)]
+
+
+def chart_in(registry: FakeRegistry, folder: Path, version: str = "1.0.0", name: str = "charts/shop") -> Path:
+    """Unpack a published chart."""
+    manifest = json.loads(registry.manifest(name, version) or b"")
+    found = registry.find("blobs", name, manifest["layers"][0]["digest"])
+    assert found is not None
+    folder.mkdir()
+    (folder / "chart.tgz").write_bytes(found[1])
+    with tarfile.open(folder / "chart.tgz") as tar:
+        tar.extractall(folder, filter="data")
+    return folder / "shop"
+
+
+def test_a_folder_becomes_a_version(shop: Workshop, registry: FakeRegistry, tmp_path: Path) -> None:
+    plan, changed, published = publish(shop.app, version=None, image=None, dry_run=False, tools=shop.tools(registry.address))
+    assert changed
+    assert [action.kind for action in plan.actions] == ["build-image", "push-image", "push-chart"]
+    assert published is not None
+    assert (published.name, published.version) == ("shop", "1.0.0")
+    assert published.image.ref == f"{registry.address}/shop@{published.image.digest}"
+    assert published.chart.ref == f"{registry.address}/charts/shop:1.0.0"
+    assert published.source.commit == shop.git("rev-parse", "HEAD").strip()
+    assert published.environments == ("production",)
+    assert registry.manifest("shop", published.image.digest) == registry.manifest("shop", "1.0.0")
+    assert outcomes(shop) == [("build", "done"), ("push image", "done"), ("package", "done"), ("push chart", "done")]
+    assert shop.git("status", "--porcelain") == ""
+    chart = chart_in(registry, tmp_path / "unpacked")
+    metadata = yaml.safe_load((chart / "Chart.yaml").read_text())
+    assert (metadata["name"], metadata["version"], metadata["appVersion"]) == ("shop", "1.0.0", "1.0.0")
+    assert metadata["annotations"]["kubernaut/image"] == published.image.ref
+    assert metadata["annotations"]["kubernaut/on-failure"] == "rollback"
+    values = (chart / "values.yaml").read_text()
+    assert values.startswith("# how many\nreplicas: 1\n")
+    assert yaml.safe_load(values)["image"] == {
+        "repository": f"{registry.address}/shop",
+        "tag": "1.0.0",
+        "digest": published.image.digest,
+    }
+    assert (chart / "environments" / "production.yaml").read_text() == "replicas: 3\n"
+
+
+def test_the_same_again_asks_once_and_does_nothing(shop: Workshop, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = go(shop, registry)
+    sent: list[str] = []
+    over = requests.adapters.HTTPAdapter.send
+
+    def send(self: object, request: requests.PreparedRequest, *arguments: object, **named: object) -> requests.Response:
+        sent.append(f"{request.method} {request.url}")
+        return over(self, request, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    shop.engine.running, shop.helm_starts = False, 0
+    shop.events.clear()
+    plan, changed, again = publish(shop.app, version=None, image=None, dry_run=False, tools=shop.tools(registry.address))
+    assert (changed, again) == (False, first)
+    assert not plan.changes
+    assert plan.reason == "shop 1.0.0 is published, from the same source"
+    assert sent == [f"GET http://{registry.address}/v2/charts/shop/manifests/1.0.0"]
+    assert shop.helm_starts == 0
+    assert outcomes(shop) == [("publish", "unchanged")]
+
+
+def test_another_content_under_the_same_version(shop: Workshop, registry: FakeRegistry) -> None:
+    first = go(shop, registry)
+    write(shop.app / "index.js", "// other\n")
+    pushed = list(shop.engine.pushes)
+    with pytest.raises(VersionConflict, match=r"shop 1\.0\.0 is published with other content"):
+        go(shop, registry, version="1.0.0")
+    assert shop.engine.pushes == pushed
+    assert shop.tools(registry.address).registry.find("shop", "1.0.0") == first
+    assert go(shop, registry).version.startswith("1.0.1-dev.0.g")
+
+
+def test_a_dry_run_touches_nothing(shop: Workshop, registry: FakeRegistry) -> None:
+    shop.engine.running = False
+    plan, changed, published = publish(shop.app, version=None, image=None, dry_run=True, tools=shop.tools(registry.address))
+    assert (changed, published) == (False, None)
+    assert [action.kind for action in plan.actions] == ["build-image", "push-image", "push-chart"]
+    assert {method for method, _ in registry.requests} == {"GET"}
+    assert shop.events == []
+    assert shop.helm_starts == 0
+
+
+def test_an_image_of_somebody_else(shop: Workshop, registry: FakeRegistry) -> None:
+    digest = registry.put_manifest("others/image", "x", b"{}")
+    image = f"{registry.address}/others/image@{digest}"
+    (shop.app / "Dockerfile").unlink()
+    shop.engine.running = False
+    published = go(shop, registry, image=image, version="2.0.0")
+    assert published.image.ref == image
+    assert outcomes(shop) == [("package", "done"), ("push chart", "done")]
+    assert go(shop, registry, image=image, version="2.0.0") == published
+    other = registry.put_manifest("others/image", "y", b'{"a": 1}')
+    with pytest.raises(VersionConflict, match="with another image"):
+        go(shop, registry, image=f"{registry.address}/others/image@{other}", version="2.0.0")
+    with pytest.raises(ImageNotFound):
+        go(shop, registry, image=f"{registry.address}/others/image@sha256:{'0' * 64}", version="3.0.0")
+
+
+def test_nodes_may_know_the_registry_by_another_name(shop: Workshop, registry: FakeRegistry, tmp_path: Path) -> None:
+    published = go(shop, registry, pull_registry="registry.internal:5000/mirror")
+    assert published.image.ref.startswith("registry.internal:5000/mirror/shop@sha256:")
+    assert shop.engine.pushes == [f"{registry.address}/shop:1.0.0"]
+
+
+def test_images_and_charts_must_not_meet(shop: Workshop, registry: FakeRegistry) -> None:
+    with pytest.raises(SettingInvalid, match="in the same repository"):
+        go(shop, registry, chart_registry=registry.address)
+    with pytest.raises(SettingInvalid, match="No registry is set"):
+        publish(shop.app, version=None, image=None, dry_run=False, tools=shop.tools(""))
+
+
+def test_facts_go_with_the_version(shop: Workshop, registry: FakeRegistry, tmp_path: Path) -> None:
+    shop.git("remote", "add", "origin", "https://ada:canary@git.example.com/shop.git")
+    write(
+        shop.app / "kubernaut.yaml",
+        (shop.app / "kubernaut.yaml").read_text() + "probe: {path: /healthz, port: http}\nonFailure: keep\n",
+    )
+    shop.commit()
+    published = go(shop, registry, version="2.0.0", build_url="https://ada:canary@ci.example.com/job/7/")
+    assert published.source.repository == "https://git.example.com/shop.git"
+    assert published.build is not None
+    assert published.build.url == "https://ci.example.com/job/7/"
+    annotations = yaml.safe_load((chart_in(registry, tmp_path / "unpacked", "2.0.0") / "Chart.yaml").read_text())["annotations"]
+    assert json.loads(annotations["kubernaut/probe"]) == {"path": "/healthz", "port": "http"}
+    assert annotations["kubernaut/on-failure"] == "keep"
+    labels = shop.engine.find_image({"org.opencontainers.image.source": "https://git.example.com/shop.git"})
+    assert labels is not None
+    assert "canary" not in repr(shop.events) + repr(published)
+
+
+def test_uncommitted_changes_are_told(shop: Workshop, registry: FakeRegistry) -> None:
+    write(shop.app / "index.js", "// other\n")
+    published = go(shop, registry)
+    assert published.source.commit == shop.git("rev-parse", "HEAD").strip() + "-dirty"
+    assert published.created_at is not None  # Helm's own time: the commit's would be a lie
+
+
+def test_an_interrupted_publication_goes_on(shop: Workshop, registry: FakeRegistry) -> None:
+    registry.fail("PUT /v2/charts/shop/manifests", 500)
+    with pytest.raises(RegistryUnreachable):
+        go(shop, registry)
+    assert shop.tools(registry.address).registry.versions("shop") == []
+    registry.heal()
+    shop.events.clear()
+    go(shop, registry)
+    assert outcomes(shop)[0] == ("build", "unchanged")
+    assert len(shop.engine.builds) == 1
+
+
+@pytest.mark.parametrize("name", ["build", "push image", "package", "push chart"])
+def test_stopped_at_any_step_nothing_is_left_and_the_next_run_works(shop: Workshop, registry: FakeRegistry, name: str) -> None:
+    tools = shop.tools(registry.address)
+
+    def stop(event: object) -> None:
+        if isinstance(event, StepStarted) and event.step == name:
+            raise KeyboardInterrupt
+
+    tools.progress._listener = stop
+    with pytest.raises(KeyboardInterrupt):
+        publish(shop.app, version=None, image=None, dry_run=False, tools=tools)
+    assert list(shop.temporary.iterdir()) == []
+    assert tools.registry.versions("shop") == []
+    assert go(shop, registry).version == "1.0.0"
+    assert shop.git("status", "--porcelain") == ""
+
+
+# races
+
+
+def racing(shop: Workshop, registry: FakeRegistry, step: str, act: Callable[[], object]) -> PublishedVersion:
+    tools = shop.tools(registry.address)
+    done: list[bool] = []
+
+    def listen(event: object) -> None:
+        shop.events.append(event)  # type: ignore[arg-type]
+        if isinstance(event, StepStarted) and event.step == step and not done:
+            done.append(True)
+            act()
+
+    tools.progress._listener = listen
+    published = publish(shop.app, version=None, image=None, dry_run=False, tools=tools)[2]
+    assert published is not None
+    return published
+
+
+def test_somebody_else_publishes_the_same_meanwhile(shop: Workshop, registry: FakeRegistry) -> None:
+    others: list[PublishedVersion] = []
+    mine = racing(shop, registry, "push chart", lambda: others.append(go(shop, registry)))
+    assert mine == others[0]
+    assert outcomes(shop)[-1] == ("push chart", "unchanged")
+
+
+def test_somebody_else_publishes_another_meanwhile(shop: Workshop, registry: FakeRegistry) -> None:
+    def other() -> None:
+        text = (shop.app / "index.js").read_text()
+        write(shop.app / "index.js", "// theirs\n")
+        go(shop, registry, version="1.0.0")
+        write(shop.app / "index.js", text)
+
+    with pytest.raises(VersionConflict):
+        racing(shop, registry, "push chart", other)
+
+
+def test_somebody_else_pushes_an_image_between_our_push_and_our_look(shop: Workshop, registry: FakeRegistry) -> None:
+    over = shop.engine.push
+
+    def push(repository: str, tag: str, **named: object) -> str:
+        digest = over(repository, tag, **named)  # type: ignore[arg-type]
+        registry.put_manifest("shop", tag, b'{"theirs": 1}')
+        return digest
+
+    shop.engine.push = push  # type: ignore[method-assign]
+    with pytest.raises(VersionConflict, match="somebody else publishes the same version"):
+        go(shop, registry)
+    assert registry.tags("charts/shop") == []
+
+
+# what may be wrong
+
+
+def refuse(shop: Workshop, registry: FakeRegistry, expected: type[KubernautError], match: str, **named: str) -> KubernautError:
+    with pytest.raises(expected, match=match) as caught:
+        go(shop, registry, **named)
+    assert registry.tags("charts/shop") == []
+    assert str(shop.temporary) not in json.dumps(caught.value.problem())
+    return caught.value
+
+
+def test_a_failing_run(shop: Workshop, registry: FakeRegistry) -> None:
+    write(shop.app / "Dockerfile", "FROM node:22-slim\nRUN echo the library is missing; exit 7\n")
+    error = refuse(shop, registry, BuildFailed, r"Step 2/3 : RUN echo the library is missing")
+    assert "the library is missing" in error.details
+    assert registry.tags("shop") == []
+    assert ("build", "failed") in outcomes(shop)
+
+
+def test_no_dockerfile(shop: Workshop, registry: FakeRegistry) -> None:
+    (shop.app / "Dockerfile").unlink()
+    refuse(shop, registry, DockerfileInvalid, "There is no Dockerfile")
+    assert shop.events == []
+
+
+def test_the_engine_is_missing(shop: Workshop, registry: FakeRegistry) -> None:
+    shop.engine.running = False
+    refuse(shop, registry, EngineUnreachable, "does not answer")
+
+
+def test_the_registry_is_down_before(shop: Workshop, registry: FakeRegistry) -> None:
+    registry.stop()
+    with pytest.raises(RegistryUnreachable, match=r"127\.0\.0\.1:\d+ does not answer .*Connection refused"):
+        go(shop, registry)
+    assert shop.engine.builds == []
+
+
+@pytest.mark.parametrize("status", [CUT, 500, 503])
+@pytest.mark.parametrize(
+    "what", ["POST /v2/shop/blobs", "PUT /v2/shop/manifests", "POST /v2/charts/shop", "PUT /v2/charts/shop/manifests"]
+)
+def test_the_registry_goes_down_during_a_push(shop: Workshop, registry: FakeRegistry, what: str, status: int) -> None:
+    registry.fail(what, status)
+    refuse(shop, registry, RegistryUnreachable, "shop")
+    registry.heal()
+    assert go(shop, registry).version == "1.0.0"
+
+
+@pytest.mark.parametrize("what", ["PUT /v2/shop/manifests", "PUT /v2/charts/shop/manifests", "GET /v2/charts/shop"])
+def test_the_registry_refuses(shop: Workshop, registry: FakeRegistry, what: str) -> None:
+    registry.fail(what, 403)
+    refuse(shop, registry, RegistryDenied, "refuse|denied|403")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected", "match"),
+    [
+        ("templates/bad.yaml", "a: {{ .Values.none.at.all }}\n", ChartInvalid, r"charts/web/templates/bad\.yaml:1: "),
+        ("templates/bad.yaml", "a: b\n  c: d: e\n", ChartInvalid, r"charts/web/templates/bad\.yaml"),
+        ("templates/bad.yaml", "{{ if }}\n", ChartInvalid, r"templates/bad\.yaml:1"),
+        ("Chart.yaml", "apiVersion: v2\nname: [\n", ChartInvalid, r"charts/web/Chart\.yaml:3: not YAML"),
+        ("Chart.yaml", "- a\n", ChartInvalid, r"charts/web/Chart\.yaml:1: a mapping is expected"),
+        ("Chart.yaml", "apiVersion: v2\nname: web\nversion: 0.0.0\ntype: library\n", KubernautError, "library"),
+        ("values.yaml", "replicas: 1\nimage: nginx\n", ChartInvalid, r"charts/web/values\.yaml:2: image is no mapping"),
+        ("values.yaml", "replicas: 1\n a: 2\n", ChartInvalid, r"charts/web/values\.yaml:2: not YAML"),
+        (
+            "values.yaml",
+            "replicas: 1\nreplicas: 2\n",
+            ChartInvalid,
+            r"charts/web/values\.yaml:2: the key 'replicas' stands here a second",
+        ),
+        ("values.yaml", "replicas: many\n", ValuesInvalid, "replicas"),
+        ("values.schema.json", "{\n", ChartInvalid, r"web/values\.schema\.json:2: not JSON"),
+        (
+            "templates/deployment.yaml",
+            "kind: Pod\nimage: nginx:latest\n",
+            ImageNotPinned,
+            r"web, rendered, does not run .*: it runs nginx:latest",
+        ),
+        ("templates/deployment.yaml", "kind: Pod\n", ImageNotPinned, "it runs no image"),
+        (".helmignore", "environments/\n", ChartInvalid, r"\.helmignore keeps environments/production\.yaml out"),
+    ],
+)
+def test_a_chart_that_cannot_be_published(
+    shop: Workshop, registry: FakeRegistry, name: str, text: str, expected: type[KubernautError], match: str
+) -> None:
+    write(shop.chart / name, text)
+    refuse(shop, registry, expected, match)
+    assert registry.tags("shop") == [] or name == ".helmignore"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "match"),
+    [
+        ("replicas: many\n", ValuesInvalid, r"with the values of .*apps/shop/values/production\.yaml failed.*replicas"),
+        ("image: {digest: 'sha256:0'}\n", ImageNotPinned, r"rendered with the values of .*values/production\.yaml"),
+        ("a: 1\na: 2\n", ValuesInvalid, r"values/production\.yaml:2: the key 'a' stands here a second time"),
+        ("a: [\n", ValuesInvalid, r"values/production\.yaml:2: not YAML"),
+        ("- a\n", ValuesInvalid, r"values/production\.yaml:1: values are a mapping"),
+    ],
+)
+def test_values_that_cannot_be_published(
+    shop: Workshop, registry: FakeRegistry, text: str, expected: type[KubernautError], match: str
+) -> None:
+    write(shop.app / "values" / "production.yaml", text)
+    refuse(shop, registry, expected, match)
+    assert registry.tags("shop") == []
+
+
+def test_a_wrong_chart_stops_the_build(shop: Workshop, registry: FakeRegistry) -> None:
+    write(shop.chart / "values.yaml", "- no mapping\n")
+    over = shop.engine.build
+    went_on: list[str] = []
+
+    def slow(*arguments: object, log: Callable[[str], None], **named: object) -> str:
+        for _ in range(500):
+            log("still building")
+            os.sched_yield()
+            if any(isinstance(event, StepFinished) for event in shop.events):
+                break
+            __import__("threading").Event().wait(0.01)
+        went_on.append("x")
+        return over(*arguments, log=log, **named)  # type: ignore[arg-type]
+
+    shop.engine.build = slow  # type: ignore[method-assign]
+    refuse(shop, registry, ChartInvalid, "values are a mapping")
+    assert went_on == []
+    assert outcomes(shop) == [("build", StepOutcome.UNCHANGED.value), ("package", StepOutcome.FAILED.value)]
+
+
+def test_the_chart_has_a_file_in_an_environments_place(shop: Workshop, registry: FakeRegistry) -> None:
+    write(shop.chart / "environments" / "production.yaml", "replicas: 9\n")
+    refuse(shop, registry, ChartInvalid, r"a file environments/production\.yaml of its own")
+
+
+def test_a_chart_that_is_linked_together(shop: Workshop, registry: FakeRegistry, tmp_path: Path) -> None:
+    (shop.chart / "templates" / "linked.yaml").symlink_to("../more.yaml")
+    write(shop.chart / "more.yaml", "kind: ConfigMap\n")
+    go(shop, registry, version="3.0.0")
+    assert (chart_in(registry, tmp_path / "unpacked", "3.0.0") / "templates" / "linked.yaml").read_text() == "kind: ConfigMap\n"
+
+
+def test_a_file_too_large_for_helm(shop: Workshop, registry: FakeRegistry) -> None:
+    (shop.chart / "large").write_bytes(b"x" * (5 * 1024 * 1024 + 1))
+    refuse(shop, registry, ChartInvalid, "large")
+
+
+def test_a_shallow_clone(shop: Workshop, registry: FakeRegistry) -> None:
+    shop.commit("apps/shop/index.js")
+    (shop.tree / ".git" / "shallow").write_text(shop.git("rev-parse", "HEAD"))
+    error = refuse(shop, registry, ShallowClone, "cut off")
+    assert "git fetch --unshallow --tags" in error.hint
+    assert go(shop, registry, version="4.0.0").version == "4.0.0"
+
+
+# build alone
+
+
+def build(shop: Workshop, registry: FakeRegistry, *, dry_run: bool = False) -> tuple[bool, BuiltImage | None]:
+    _, changed, image = build_image(shop.app, version=None, dry_run=dry_run, tools=shop.tools(registry.address))
+    return changed, image
+
+
+def test_the_image_alone(shop: Workshop, registry: FakeRegistry) -> None:
+    assert build(shop, registry, dry_run=True) == (False, None)
+    changed, image = build(shop, registry)
+    assert changed
+    assert image is not None
+    assert image.ref == f"{registry.address}/shop:1.0.0"
+    assert build(shop, registry) == (False, image)
+    assert build(shop, registry, dry_run=True) == (False, image)
+    assert registry.requests == []
+    assert go(shop, registry).version == "1.0.0"
+    assert len(shop.engine.builds) == 1
+
+
+def test_an_image_needs_no_registry(shop: Workshop) -> None:
+    _, _, image = build_image(shop.app, version="7.0.0", dry_run=False, tools=shop.tools(""))
+    assert image is not None
+    assert image.ref == "shop:7.0.0"
