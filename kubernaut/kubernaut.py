@@ -1,7 +1,7 @@
 """class Kubernaut: the verbs.
 
-Ties the rooms together and holds the clients, each made when first needed. It decides nothing itself: ``build`` knows what a
-version is, ``deploy`` what a deploy has to do, ``history`` what was done.
+Ties the rooms together, and decides nothing itself: ``build`` knows what a version is, ``deploy`` what a deploy has to do,
+``history`` what was done. Each room is imported by the verb that needs it.
 """
 
 from __future__ import annotations
@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
-from kubernaut.events import Listener, ignore
+from kubernaut.connections import Connections
+from kubernaut.errors import EnvironmentNotFound
+from kubernaut.events import Listener, Progress, ignore
 from kubernaut.model import Plan
+from kubernaut.naming import check_name, check_namespace
 from kubernaut.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from kubernaut.build.publication import BuiltImage
     from kubernaut.build.registry import PublishedVersion
-    from kubernaut.history.release import Release, ReleaseList
+    from kubernaut.history.release import Release, ReleaseId, ReleaseList
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Built:
 
 @dataclass(frozen=True)
 class Published:
-    """What ``publish`` did: the version (``None`` on a dry run of one that is not published yet), the plan, whether anything changed."""
+    """What ``publish`` did: the version (``None`` on a dry run of a new one), the plan, whether anything changed."""
 
     plan: Plan
     changed: bool
@@ -41,15 +44,44 @@ class Published:
 
 @dataclass(frozen=True)
 class Deployed:
-    """What ``deploy``, ``ship``, ``rollback``, ``delete`` and ``restore`` did: the release afterwards (on a dry run: as it is)."""
+    """What a verb did to a release: the release afterwards (on a dry run: as it is), the plan, whether anything changed."""
 
     plan: Plan
     changed: bool
     release: Release | None
 
 
+class DeployOptions(TypedDict, total=False):
+    """How :meth:`Kubernaut.deploy` and :meth:`Kubernaut.ship` go about it.
+
+    Attributes:
+        values: Files of YAML, or mappings; later ones win.
+        set: ``KEY=VALUE`` in Helm's syntax; wins over ``values``.
+        environment: Whose packaged values are used; the one called like the namespace by default, if there is one.
+        note: A line for the history.
+        timeout: Seconds until the pods must be ready; the setting's by default.
+        create_namespace: Make the namespace when it does not exist.
+        on_failure: ``rollback`` or ``keep``; as ``kubernaut.yaml`` says by default.
+        reuse_values: Keep the current release's values under those given here.
+        dry_run: Only say what would be done.
+    """
+
+    values: Sequence[str | Path | Mapping[str, Any]]
+    set: Sequence[str]
+    environment: str | None
+    note: str | None
+    timeout: float | None
+    create_namespace: bool
+    on_failure: Literal["rollback", "keep"] | None
+    reuse_values: bool
+    dry_run: bool
+
+
 class Kubernaut:
     """The verbs, for build scripts, the command line and the REST server alike.
+
+    A release is named by its id (``NAMESPACE.NAME.vN``, ``NAMESPACE.NAME.current``), or by its name with ``namespace``. Every verb
+    raises :class:`kubernaut.KubernautError` when it cannot do what it says.
 
     Args:
         settings: The settings; read from kubernaut.toml and the environment by default.
@@ -58,67 +90,166 @@ class Kubernaut:
 
     def __init__(self, settings: Settings | None = None, *, listener: Listener = ignore) -> None:
         self.settings = settings or load_settings()
+        self._connections = Connections(self.settings, Progress(listener))
+
+    # a folder becomes a version
 
     def build(self, app_dir: str | Path, *, version: str | None = None, dry_run: bool = False) -> Built:
-        """Build the image alone."""
-        raise NotImplementedError
+        """Build the image alone, and push nothing.
+
+        Args:
+            app_dir: The folder with ``kubernaut.yaml``.
+            version: The version's name; from git by default.
+            dry_run: Only say what would be done.
+        """
+        from kubernaut.build.publication import build_image
+
+        return Built(*build_image(app_dir, version=version, dry_run=dry_run, tools=self._connections.publishing))
 
     def publish(
         self, app_dir: str | Path, *, version: str | None = None, image: str | None = None, dry_run: bool = False
     ) -> Published:
-        """Build, push, package and publish a version."""
-        raise NotImplementedError
+        """Build and push the image, package and push the chart that runs it: a version.
+
+        Args:
+            app_dir: The folder with ``kubernaut.yaml``.
+            version: The version's name; from git by default.
+            image: An image that was built elsewhere, ``REPOSITORY@sha256:…``, instead of building one.
+            dry_run: Only say what would be done.
+        """
+        from kubernaut.build.publication import publish
+
+        return Published(*publish(app_dir, version=version, image=image, dry_run=dry_run, tools=self._connections.publishing))
+
+    def versions(self, name: str) -> Sequence[PublishedVersion]:
+        """Return the published versions of an application, newest first."""
+        return self._connections.registry.versions(check_name(name))
+
+    # a version becomes a release
 
     def deploy(
-        self,
-        name: str,
-        *,
-        namespace: str,
-        version: str | None = None,
-        pre: bool = False,
-        values: Sequence[str | Path | Mapping[str, Any]] = (),
-        set: Sequence[str] = (),
-        environment: str | None = None,
-        note: str | None = None,
-        timeout: float | None = None,
-        create_namespace: bool = False,
-        on_failure: Literal["rollback", "keep"] | None = None,
-        reuse_values: bool = False,
-        dry_run: bool = False,
+        self, name: str, *, namespace: str, version: str | None = None, pre: bool = False, **options: Unpack[DeployOptions]
     ) -> Deployed:
-        """Put a published version into a namespace."""
-        raise NotImplementedError
+        """Put a published version into a namespace, and wait until it runs.
+
+        Args:
+            name: The application's name; the release is called the same.
+            namespace: Where to.
+            version: Which one; the newest stable by default.
+            pre: Without a version: the newest at all.
+            options: How, see :class:`DeployOptions`.
+
+        Raises:
+            DeployRolledBack: The release failed, and the one before it runs again.
+            DeployKept: The release failed, and is left as it is.
+        """
+        check_namespace(namespace)
+        published = self._connections.registry.resolve(check_name(name), version, pre=pre)
+        return self._deploy(published, namespace, options)
 
     def ship(
-        self,
-        app_dir: str | Path,
-        *,
-        namespace: str,
-        version: str | None = None,
-        values: Sequence[str | Path | Mapping[str, Any]] = (),
-        set: Sequence[str] = (),
-        environment: str | None = None,
-        note: str | None = None,
-        timeout: float | None = None,
-        create_namespace: bool = False,
-        on_failure: Literal["rollback", "keep"] | None = None,
-        reuse_values: bool = False,
-        dry_run: bool = False,
+        self, app_dir: str | Path, *, namespace: str, version: str | None = None, **options: Unpack[DeployOptions]
     ) -> Deployed:
-        """Publish the application, then deploy that version."""
-        raise NotImplementedError
+        """Publish an application, then deploy that version: :meth:`publish` and :meth:`deploy` in one.
+
+        Args:
+            app_dir: The folder with ``kubernaut.yaml``.
+            namespace: Where to.
+            version: The version's name; from git by default.
+            options: How it is deployed, see :class:`DeployOptions`.
+
+        Raises:
+            DeployRolledBack: The release failed, and the one before it runs again.
+            DeployKept: The release failed, and is left as it is.
+        """
+        check_namespace(namespace)
+        published = self.publish(app_dir, version=version, dry_run=options.get("dry_run", False))
+        if published.version is not None:
+            deployed = self._deploy(published.version, namespace, options)
+        else:
+            deployed = self._preview(app_dir, version, namespace, options)
+        plan = Plan(actions=(*published.plan.actions, *deployed.plan.actions), reason=deployed.plan.reason)
+        return Deployed(plan, published.changed or deployed.changed, deployed.release)
+
+    def _deploy(self, published: PublishedVersion, namespace: str, options: DeployOptions) -> Deployed:
+        environment = _environment(published, namespace, options)
+        values = environment and self._connections.registry.environment_values(published, environment)
+        return self._put(published, namespace, environment, values or {}, options)
+
+    def _preview(self, app_dir: str | Path, version: str | None, namespace: str, options: DeployOptions) -> Deployed:
+        """Say what deploying a version would do that is not published yet."""
+        from kubernaut.build.publication import preview
+
+        intended, environments = preview(app_dir, version=version, tools=self._connections.publishing)
+        environment = _environment(intended, namespace, options)
+        return self._put(intended, namespace, environment, environments[environment] if environment else {}, options)
+
+    def _put(
+        self,
+        published: PublishedVersion,
+        namespace: str,
+        environment: str | None,
+        values: Mapping[str, Any],
+        options: DeployOptions,
+    ) -> Deployed:
+        from kubernaut.deploy.plan import Wanted
+        from kubernaut.deploy.rollout import deploy
+        from kubernaut.deploy.values import read_wish
+
+        wanted = Wanted(
+            namespace=namespace,
+            name=published.name,
+            version=published.version,
+            chart_ref=f"oci://{published.chart.ref.rpartition(':')[0]}@{published.chart.digest}",
+            chart_digest=published.chart.digest,
+            wish=read_wish(values, options.get("values", ()), options.get("set", ()), reuse=options.get("reuse_values", False)),
+            environment=environment,
+            commit=published.source.commit,
+            note=options.get("note"),
+            timeout=options.get("timeout") or self.settings.timeout,
+            history_max=self.settings.history_max,
+            on_failure=options.get("on_failure"),
+            create_namespace=options.get("create_namespace", False),
+        )
+        return Deployed(*deploy(wanted, tools=self._connections.deploying, dry_run=options.get("dry_run", False)))
+
+    # the history
 
     def list(self, *, namespace: str | None = None, all: bool = False) -> ReleaseList:
-        """Return the active releases, or every release in the history."""
-        raise NotImplementedError
+        """Return the active releases of a namespace or of all; with ``all`` every release in the history."""
+        return self._connections.history.list(namespace and check_namespace(namespace), all=all)
 
     def show(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> Release:
-        """Return one release: an id (``NAMESPACE.NAME.vN``, ``NAMESPACE.NAME.current``), or a name with a namespace."""
-        raise NotImplementedError
+        """Return one release; of a name, the current one."""
+        return self._connections.history.release(_find(release, namespace, revision))
 
     def history(self, release: str, *, namespace: str | None = None) -> ReleaseList:
         """Return all releases of a name in a namespace, newest first."""
-        raise NotImplementedError
+        wanted = _find(release, namespace)
+        return self._connections.history.releases(wanted.namespace, wanted.name)
+
+    def logs(
+        self,
+        release: str,
+        *,
+        namespace: str | None = None,
+        follow: bool = False,
+        tail: int | None = None,
+        previous: bool = False,
+    ) -> Iterator[str]:
+        """Yield what the release's pods say, each line with its pod's name before it.
+
+        Args:
+            release: Which one.
+            namespace: Its namespace, unless ``release`` is an id.
+            follow: Go on with what comes.
+            tail: Only the last lines of each container.
+            previous: Of the containers before their last restart.
+        """
+        from kubernaut.history.pods import logs_of
+
+        record = self._connections.history.record(_find(release, namespace))
+        return logs_of(record, self._connections.cluster, follow=follow, tail=tail, previous=previous)
 
     def rollback(
         self,
@@ -130,8 +261,16 @@ class Kubernaut:
         timeout: float | None = None,
         dry_run: bool = False,
     ) -> Deployed:
-        """Make a new release with an older one's chart and values; the one before the current by default."""
-        raise NotImplementedError
+        """Make a new release with an older one's chart and values; by default the one that ran before the current one."""
+        from kubernaut.deploy.rollout import rollback
+
+        wanted = _find(release, namespace, revision)
+        tools = self._connections.deploying
+        return Deployed(
+            *rollback(
+                wanted.namespace, wanted.name, revision=wanted.revision, note=note, timeout=timeout, tools=tools, dry_run=dry_run
+            )
+        )
 
     def delete(
         self,
@@ -142,8 +281,16 @@ class Kubernaut:
         timeout: float | None = None,
         dry_run: bool = False,
     ) -> Deployed:
-        """Soft delete: the workload goes, the history stays."""
-        raise NotImplementedError
+        """Delete softly: the workload goes, the history stays, and :meth:`restore` brings it back."""
+        from kubernaut.deploy.rollout import delete
+
+        wanted = _find(release, namespace)
+        tools = self._connections.deploying
+        return Deployed(
+            *delete(
+                wanted.namespace, wanted.name, revision=wanted.revision, note=note, timeout=timeout, tools=tools, dry_run=dry_run
+            )
+        )
 
     def restore(
         self,
@@ -155,14 +302,27 @@ class Kubernaut:
         dry_run: bool = False,
     ) -> Deployed:
         """Bring a soft-deleted release back, as it was."""
-        raise NotImplementedError
+        from kubernaut.deploy.rollout import restore
 
-    def logs(
-        self, release: str, *, namespace: str | None = None, follow: bool = False, tail: int | None = None, previous: bool = False
-    ) -> Iterator[str]:
-        """Yield what the release's pods say, each line with its pod's name before it."""
-        raise NotImplementedError
+        wanted = _find(release, namespace)
+        tools = self._connections.deploying
+        return Deployed(*restore(wanted.namespace, wanted.name, note=note, timeout=timeout, tools=tools, dry_run=dry_run))
 
-    def versions(self, name: str) -> Sequence[PublishedVersion]:
-        """Return the published versions, newest first."""
-        raise NotImplementedError
+
+def _environment(published: PublishedVersion, namespace: str, options: DeployOptions) -> str | None:
+    """Return the environment that is asked for; else the one called like the namespace, if there is one."""
+    environment = options.get("environment")
+    if environment is None:
+        return namespace if namespace in published.environments else None
+    if environment not in published.environments:
+        known = ", ".join(published.environments) or "none"
+        raise EnvironmentNotFound(
+            f"{published.name} {published.version} was published without values for {environment!r}; it has: {known}."
+        )
+    return environment
+
+
+def _find(release: str, namespace: str | None, revision: int | None = None) -> ReleaseId:
+    from kubernaut.history.release import ReleaseId
+
+    return ReleaseId.find(release, namespace, revision)

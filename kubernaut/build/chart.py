@@ -24,12 +24,21 @@ from kubernaut.build.registry import ENVIRONMENTS, IMAGE, ON_FAILURE, PROBE, SOU
 from kubernaut.build.source import NO_TIME, Source, read_entry
 from kubernaut.build.yamlfile import YamlProblem, read_document
 from kubernaut.errors import BadInput, ChartInvalid, ImageNotPinned, ValuesInvalid
+from kubernaut.helmyaml import parse_yaml
 
 if TYPE_CHECKING:  # what is published already needs no Helm, and importing it costs 30 ms
     from kubernaut.clients.helm import Helm
 
 _IMAGE_KEY = re.compile(r"""(?:^|[\s{,"'])image["']?\s*:\s*["']?([^\s"',}]+)""")
 _SHOWN_IMAGES = 5
+
+
+def read_environments(source: Source) -> dict[str, dict[str, Any]]:
+    """Return the values of each environment that kubernaut.yaml names. Raises: ValuesInvalid."""
+    return {
+        entry.name: parse_yaml(read_entry(entry), str(entry.path))
+        for entry in sorted(source.section("environment"), key=lambda entry: entry.name)
+    }
 
 
 class ChartCopy:
@@ -51,7 +60,7 @@ class ChartCopy:
         self._time = (time or NO_TIME).timestamp()
         self._folder = folder
         self._chart = folder / "chart" / self._application.name
-        self._environments = self._read_environments()
+        self._environments = read_environments(self._source)
         self._copy()
         self._metadata = self._mapping("Chart.yaml")
         self._check_schema()
@@ -172,20 +181,6 @@ class ChartCopy:
             raise ChartInvalid(f"{self._application.chart_path / name}:{error.lineno}: not JSON: {error.msg}.") from error
         except (UnicodeDecodeError, RecursionError) as error:
             raise ChartInvalid(f"{self._application.chart_path / name}:1: not JSON.") from error
-
-    def _read_environments(self) -> dict[str, dict[str, Any]]:
-        environments = {}
-        for entry in self._source.section("environment"):
-            try:
-                document = read_document(read_entry(entry))
-            except YamlProblem as error:
-                raise ValuesInvalid(f"{entry.path}:{error.line}: {error.message}.") from error
-            for line, text in document.problems:
-                raise ValuesInvalid(f"{entry.path}:{line}: {text}.")
-            if document.content is not None and not isinstance(document.content, dict):
-                raise ValuesInvalid(f"{entry.path}:1: values are a mapping.")
-            environments[entry.name] = document.content or {}
-        return dict(sorted(environments.items()))
 
     def _in_the_users_words(self, error: BadInput, environment: str) -> BadInput:
         def words(text: str) -> str:

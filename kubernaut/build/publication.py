@@ -7,18 +7,18 @@ chart is copied and rendered, so that a chart which cannot be published stops th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kubernaut.build.application import Application, check_dockerfile, load_application
-from kubernaut.build.chart import ChartCopy
+from kubernaut.build.chart import ChartCopy, read_environments
 from kubernaut.build.image import find_image, image_labels, make_image, push_image
-from kubernaut.build.registry import BUILD_URL, CREATED, REVISION, SOURCE, Artefact, PublishedVersion, Registry
+from kubernaut.build.registry import BUILD_URL, CREATED, REVISION, SOURCE, Artefact, PublishedVersion, Registry, SourceOfVersion
 from kubernaut.build.source import Source, read_source
 from kubernaut.build.version import decide_version, read_git
 from kubernaut.clients.engine import Engine, credentials_for
@@ -145,6 +145,25 @@ def publish(
     if dry_run:
         return plan, False, None
     return plan, True, _publish(wanted, repository, given, tools)
+
+
+def preview(app_dir: str | Path, *, version: str | None, tools: Tools) -> tuple[PublishedVersion, Mapping[str, Mapping[str, Any]]]:
+    """Return a version as publishing would make it, with its environments' values; its digests are not known yet, and empty."""
+    wanted = _read(app_dir, version, tools)
+    name, registry = wanted.application.name, tools.registry
+    environments = read_environments(wanted.source)
+    intended = PublishedVersion(
+        name=name,
+        version=wanted.version,
+        chart=Artefact(ref=f"{registry.chart_repository(name)}:{wanted.version}", digest=""),
+        image=Artefact(ref=f"{registry.image_repository(name)}:{wanted.version}", digest=""),
+        source_digest=wanted.source.digest,
+        source=SourceOfVersion(commit=wanted.facts.get(REVISION), repository=wanted.facts.get(SOURCE)),
+        created_at=wanted.time,
+        build=None,
+        environments=tuple(environments),
+    )
+    return intended, environments
 
 
 def _read(app_dir: str | Path, version: str | None, tools: Tools) -> _Wanted:

@@ -15,7 +15,6 @@ from datetime import datetime
 from typing import Any
 
 from kubernaut.build.version import parse
-from kubernaut.build.yamlfile import YamlProblem, read_document
 from kubernaut.clients.web import Manifest, Web
 from kubernaut.errors import (
     BadInput,
@@ -26,6 +25,7 @@ from kubernaut.errors import (
     VersionConflict,
     VersionNotFound,
 )
+from kubernaut.helmyaml import parse_yaml
 from kubernaut.model import Model
 from kubernaut.naming import check_name
 from kubernaut.settings import Settings
@@ -201,7 +201,7 @@ class Registry:
         text = _member(data, path)
         if text is None:
             raise EnvironmentNotFound(f"{version.name} {version.version} should hold values for {environment}, and does not.")
-        return _values(text, f"{version.chart.ref}: {path}")
+        return parse_yaml(text, f"{version.chart.ref}: {path}")
 
     def image_digest(self, repository: str, tag: str) -> str | None:
         """Return the digest that an image's tag has now, or ``None``."""
@@ -286,14 +286,3 @@ def _member(archive: bytes, path: str) -> bytes | None:
     except (tarfile.TarError, EOFError, OSError) as error:
         raise RegistryUnreachable(f"The chart with {path} is not a gzipped tar.") from error
     return None
-
-
-def _values(text: bytes, where: str) -> dict[str, Any]:
-    try:
-        document = read_document(text)
-    except YamlProblem as error:
-        raise BadInput(f"{where}:{error.line}: {error.message}") from error
-    content = document.content
-    if content is not None and not isinstance(content, dict):
-        raise BadInput(f"{where}: values are a mapping.")
-    return content or {}

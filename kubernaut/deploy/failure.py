@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from kubernaut.deploy.explain import LOG_LINES, Explanation, LogWanted, explain, logs_wanted
 from kubernaut.errors import DeadlineExceeded, DeployFailed, DeployKept, KubernautError
-from kubernaut.history.manifest import documents, selectors, service_ports
+from kubernaut.history.manifest import documents, service_ports
+from kubernaut.history.pods import pods_of
 from kubernaut.history.record import Record
 
 if TYPE_CHECKING:
@@ -39,15 +40,6 @@ def diagnose(record: Record, failure: KubernautError, *, cluster: Cluster, since
     why = f"{explanation.problems[0]}." if explanation.problems else failure.message
     details = [*explanation.details, f"Helm: {failure.message}", *failure.details]
     return DeployKept(f"{what} failed: {why}", details=list(dict.fromkeys(details)))
-
-
-def pods_of(record: Record, cluster: Cluster) -> list[dict[str, Any]]:
-    """Return the pods of a release, each once."""
-    found: dict[str, dict[str, Any]] = {}
-    for labels in selectors(record.manifest):
-        for pod in cluster.list_pods(record.namespace, labels):
-            found[str(pod["metadata"]["name"])] = pod
-    return [found[name] for name in sorted(found)]
 
 
 def probe(

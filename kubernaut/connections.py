@@ -1,0 +1,111 @@
+"""The clients as the settings say, each opened when first needed, and handed to the rooms.
+
+The imports stand in the methods on purpose: `kubernaut --help` pays for none of them, and a script that only lists releases pays
+for no Docker and no Helm.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from kubernaut.events import Progress
+from kubernaut.settings import Settings
+
+if TYPE_CHECKING:
+    from kubernaut.build import publication
+    from kubernaut.build.registry import Registry
+    from kubernaut.clients.cluster import Cluster
+    from kubernaut.clients.engine import Credentials, Engine
+    from kubernaut.clients.helm import Helm
+    from kubernaut.deploy import rollout
+    from kubernaut.history.store import History
+
+
+class Connections:
+    """What the verbs work with.
+
+    Args:
+        settings: Where everything is.
+        progress: Who is told of the steps.
+    """
+
+    def __init__(self, settings: Settings, progress: Progress) -> None:
+        self._settings = settings
+        self._progress = progress
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The Docker engine."""
+        from kubernaut.clients.engine import Engine
+
+        settings = self._settings
+        return Engine(settings.docker_host, docker_config=settings.docker_config, environment=settings.environment)
+
+    @cached_property
+    def helm(self) -> Helm:
+        """The Helm program."""
+        from kubernaut.clients.helm import Helm
+
+        settings = self._settings
+        return Helm(
+            settings.helm,
+            kubeconfig=settings.kubeconfig,
+            context=settings.context,
+            docker_config=settings.docker_config,
+            environment=settings.environment,
+            plain_http=settings.speaks_plain_http,
+        )
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """The cluster."""
+        from kubernaut.clients.cluster import Cluster
+
+        return Cluster(self._settings.kubeconfig, self._settings.context)
+
+    @cached_property
+    def history(self) -> History:
+        """The releases in the cluster."""
+        from kubernaut.history.store import History
+
+        return History(lambda: self.cluster)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The registries of images and charts."""
+        from kubernaut.build.registry import Registry
+        from kubernaut.clients.web import Web
+
+        return Registry(Web(plain_http=self._settings.speaks_plain_http, credentials=self._credentials), self._settings)
+
+    @property
+    def publishing(self) -> publication.Tools:
+        """What ``build`` works with."""
+        from kubernaut.build.publication import Tools
+
+        return Tools(
+            engine=lambda: self.engine,
+            helm=lambda: self.helm,
+            registry=self.registry,
+            settings=self._settings,
+            progress=self._progress,
+        )
+
+    @property
+    def deploying(self) -> rollout.Tools:
+        """What ``deploy`` works with."""
+        from kubernaut.deploy.rollout import Tools
+
+        return Tools(
+            helm=lambda: self.helm,
+            cluster=lambda: self.cluster,
+            history=self.history,
+            settings=self._settings,
+            progress=self._progress,
+        )
+
+    def _credentials(self, registry: str) -> Credentials | None:
+        from kubernaut.clients.engine import credentials_for
+
+        return credentials_for(registry, self._settings.docker_config)
