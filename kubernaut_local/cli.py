@@ -167,7 +167,7 @@ def status_lines(found: PlatformStatus) -> list[str]:
         rows = [("PROCESS", "STATE", "PID", "UPTIME", "LOG")]
         for process in found.processes:
             uptime = "-" if process.uptime_seconds is None else duration(process.uptime_seconds)
-            rows.append((process.name, process.state, str(process.pid or "-"), uptime, process.error or str(process.log)))
+            rows.append((process.name, process.state, str(process.pid or "-"), uptime, f"{process.log}  {process.error}".rstrip()))
         lines += ["", *_table(rows)]
     if found.gates:
         lines += [

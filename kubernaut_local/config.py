@@ -85,7 +85,8 @@ def kubelet(layout: Layout) -> str:
             "kind": "KubeletConfiguration",
             "address": "0.0.0.0",  # noqa: S104 - of the platform's network namespace; the API server asks the node's address
             "authentication": {"anonymous": {"enabled": False}, "x509": {"clientCAFile": str(layout.pki / "ca.crt")}},
-            "authorization": {"mode": "Webhook"},
+            # By default a refusal is remembered for 30 s: also one from before the administrator was granted access.
+            "authorization": {"mode": "Webhook", "webhook": {"cacheUnauthorizedTTL": "1s"}},
             "cgroupDriver": "cgroupfs",
             "cgroupRoot": f"/{layout.cgroup}",
             "failSwapOn": False,

@@ -135,7 +135,7 @@ class Layout:
     @property
     def supervisor_socket(self) -> Path:
         """Where supervisord answers."""
-        return self.run / "supervisor.sock"
+        return self.run / "ctl.sock"
 
     @property
     def link_socket(self) -> Path:
@@ -169,7 +169,7 @@ class Layout:
                 f"The state folder {path!r} cannot be used: its path may hold only letters, digits and ./+@=_-",
                 hint="Name another one with XDG_STATE_HOME.",
             )
-        longest = str(self.supervisor_socket)
+        longest = str(self.docker_socket)
         if len(os.fsencode(longest)) > _SOCKET_PATH:
             raise SettingInvalid(
                 f"The state folder {path!r} is too deep: a socket's path in it would have over {_SOCKET_PATH} characters.",

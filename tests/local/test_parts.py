@@ -18,7 +18,7 @@ from kubernaut.events import Progress
 from kubernaut_local import parts
 from kubernaut_local.cached import cached
 from kubernaut_local.commands import Commands, tail
-from kubernaut_local.debian import cache_key, select
+from kubernaut_local.debian import cache_key, packages, select
 from kubernaut_local.image import Image, Layer, libraries, write
 from kubernaut_local.layout import Cache
 
@@ -127,6 +127,12 @@ def test_packages_are_chosen_from_what_apt_would_do() -> None:
     ]
     sections = {"libc6": "libs", "dpkg": "admin", "libperl5.36": "libs", "libseccomp2": "libs", "runc": "admin", "tini": "utils"}
     assert select(simulation, sections) == {"libc6": "2.36-9", "libseccomp2": "2.5.4", "runc": "1.1.5", "tini": "0.19"}
+
+
+def test_without_apt_nothing_can_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolMissing, match="apt-get is not installed"):
+        packages(Cache(tmp_path), Commands(), print)
 
 
 def test_another_distribution_has_packages_of_its_own() -> None:

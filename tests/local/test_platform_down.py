@@ -19,7 +19,7 @@ pytestmark = pytest.mark.platform
 
 Until = Callable[[Callable[[], object], str, float], None]
 
-UP = """
+UP = r"""
 import sys
 from pathlib import Path
 from kubernaut.events import LogLine, StepStarted
@@ -27,27 +27,29 @@ from kubernaut_local import Platform
 
 def show(event):
     if isinstance(event, (StepStarted, LogLine)):
-        print(event.step, getattr(event, "text", "started"), flush=True)
+        sys.stdout.write(f"{event.step} {getattr(event, 'text', 'started')}\n")  # one write: two threads say things
+        sys.stdout.flush()
 
-result = Platform(sys.argv[1], state_home=Path(sys.argv[2])).up(show)
+result = Platform(sys.argv[1], state_home=Path(sys.argv[2]), cache_home=Path(sys.argv[3])).up(show)
 print("done", result.changed, flush=True)
 """
 
 
 @contextlib.contextmanager
-def upping(platform: Platform) -> Iterator[subprocess.Popen[str]]:
+def upping(platform: Platform, cache: Path | None = None) -> Iterator[subprocess.Popen[str]]:
     """Run `up` in a process of its own, which can be killed."""
     home = platform.folder.parents[2]
-    with subprocess.Popen([sys.executable, "-c", UP, platform.name, str(home)], stdout=subprocess.PIPE, text=True) as process:
+    arguments = [platform.name, str(home), str(cache or layout.cache_home())]
+    with subprocess.Popen([sys.executable, "-c", UP, *arguments], stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
         finally:
             process.kill()
 
 
-def stop_at(platform: Platform, line: str, number: signal.Signals) -> int:
+def stop_at(platform: Platform, line: str, number: signal.Signals, cache: Path | None = None) -> int:
     """Begin an `up` and send it a signal when it says a line; return its exit status."""
-    with upping(platform) as process:
+    with upping(platform, cache) as process:
         assert process.stdout is not None
         for said in process.stdout:
             if said.rstrip("\n") == line:
@@ -197,16 +199,47 @@ def test_status_and_down_of_what_never_was(make_platform: Callable[[str], Platfo
         platform.environment()
 
 
-def test_without_go_nothing_is_started(
-    make_platform: Callable[[str], Platform], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With an empty cache and no Go; Debian packages come from the ordinary one, so that none are fetched again."""
-    (tmp_path / "kubernaut").mkdir()
+@pytest.fixture
+def without_kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache without the Go programs; what comes from Debian is the ordinary cache's, so that none of it is fetched again."""
+    cache = tmp_path_factory.mktemp("go")
+    (cache / "kubernaut").mkdir()
     for kind in ("debian", "images"):
-        (tmp_path / "kubernaut" / kind).symlink_to(layout.cache_home() / "kubernaut" / kind)
+        (cache / "kubernaut" / kind).symlink_to(layout.cache_home() / "kubernaut" / kind)
+    return cache
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_build_that_is_stopped_leaves_no_process(
+    make_platform: Callable[[str], Platform], without_kubernetes: Path, number: signal.Signals, until: Until
+) -> None:
+    platform = make_platform("build")
+    # The Go tool's own cache knows every package by now, so only the link is left to be stopped.
+    assert stop_at(platform, "kubernetes linking", number, without_kubernetes) != 0
+
+    def going() -> list[bytes]:
+        found = []
+        for file in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                command = file.read_bytes()
+                if os.fsencode(without_kubernetes) in command:
+                    found.append(command)
+        return found
+
+    until(lambda: not going(), "the Go tool has ended", 10)
+    assert not platform.folder.exists()
+    left = list((without_kubernetes / "kubernaut" / "kubernetes").iterdir())
+    # After a kill -9 nobody can tidy up; the next `up` does, before it builds.
+    assert number is signal.SIGKILL or not left
+
+
+def test_without_go_nothing_is_started(
+    make_platform: Callable[[str], Platform], without_kubernetes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-    monkeypatch.setattr("kubernaut_local.golang._GO_FOLDER", str(tmp_path))
-    platform = Platform(make_platform("go").name, state_home=tmp_path / "s", cache_home=tmp_path)
+    monkeypatch.setattr("kubernaut_local.golang._GO_FOLDER", str(without_kubernetes))
+    home = make_platform("go").folder.parents[2]
+    platform = Platform(f"t-go-{os.getpid()}", state_home=home, cache_home=without_kubernetes)
     with pytest.raises(ToolMissing, match="Go is not installed"):
         platform.up()
     assert not platform.folder.exists()

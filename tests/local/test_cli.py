@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from kubernaut.errors import NameInvalid, PlatformFailed
+from kubernaut_local.cli import local, status_lines
+from kubernaut_local.model import Gate, PlatformStatus, Ports, ProcessStatus, State
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def test_help_teaches() -> None:
+    shown = CliRunner().invoke(local, ["--help"], catch_exceptions=False).output
+    assert 'eval "$(kubernaut local env)"' in shown
+    for verb in ("up", "down", "status", "env"):
+        assert verb in shown
+        explained = CliRunner().invoke(local, [verb, "--help"], catch_exceptions=False).output
+        assert "Examples:" in explained
+        assert "Exit status: " in explained
+
+
+def test_status_of_a_platform_that_never_was() -> None:
+    ended = CliRunner().invoke(local, ["status", "-o", "json"], catch_exceptions=False)
+    assert ended.exit_code == 8
+    found = json.loads(ended.stdout)
+    assert (found["name"], found["state"], found["ports"], found["processes"]) == ("default", "down", None, [])
+    assert CliRunner().invoke(local, ["status"], catch_exceptions=False).stdout.startswith("platform    default: down\n")
+
+
+def test_env_of_a_platform_that_never_was() -> None:
+    with pytest.raises(PlatformFailed, match="is not up") as caught:
+        CliRunner().invoke(local, ["env", "--name", "blue"], catch_exceptions=False)
+    assert caught.value.hint == "Bring it up with `kubernaut local up --name blue`."
+
+
+@pytest.mark.parametrize("verb", ["up", "down", "status", "env"])
+def test_a_bad_name(verb: str) -> None:
+    with pytest.raises(NameInvalid, match="cannot be a platform's name"):
+        CliRunner().invoke(local, [verb, "--name", "-x"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("arguments", [["--node-port", "80"], ["--port-api", "0"], ["--port-registry", "x"], ["extra"]])
+def test_bad_options(arguments: list[str]) -> None:
+    assert CliRunner().invoke(local, ["up", *arguments]).exit_code == 2
+
+
+def test_status_for_a_person() -> None:
+    processes = (
+        ProcessStatus(name="etcd", state="running", pid=4711, uptime_seconds=75.2, log=Path("/s/logs/etcd.log")),
+        ProcessStatus(
+            name="kubelet",
+            state="backoff",
+            pid=None,
+            uptime_seconds=None,
+            log=Path("/s/logs/kubelet.log"),
+            error="Exited too quickly",
+        ),
+    )
+    found = PlatformStatus(
+        name="blue",
+        state=State.NOT_READY,
+        folder=Path("/s"),
+        ports=Ports(),
+        kubeconfig=Path("/s/kubeconfig"),
+        docker_host="unix:///s/run/docker.sock",
+        registry="localhost:15000",
+        versions={"kubernetes": "1.35.4", "socat": "1"},
+        gates=(Gate(name="etcd", ready=True), Gate(name="node", ready=False, detail="not registered")),
+        processes=processes,
+    )
+    assert status_lines(found) == [
+        "platform    blue: up, but not ready",
+        "state       /s",
+        "ports       API 127.0.0.1:16443, registry 127.0.0.1:15000, node port 127.0.0.1:30080",
+        "kubeconfig  /s/kubeconfig",
+        "docker      unix:///s/run/docker.sock",
+        "versions    kubernetes 1.35.4",
+        "",
+        "PROCESS  STATE    PID   UPTIME  LOG",
+        "etcd     running  4711  1m15s   /s/logs/etcd.log",
+        "kubelet  backoff  -     -       /s/logs/kubelet.log  Exited too quickly",
+        "",
+        "GATE  READY",
+        "etcd  yes",
+        "node  no     not registered",
+    ]
