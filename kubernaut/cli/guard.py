@@ -27,7 +27,9 @@ EXIT_STATUSES = {
     7: "failed and kept",
     8: "a part is unreachable",
     9: "forbidden",
+    129: "stopped by SIGHUP: the terminal is gone",
     130: "stopped by Ctrl-C",
+    141: "whoever read stdout is gone",
     143: "stopped by SIGTERM",
 }
 PIPE_CLOSED = 141

@@ -17,6 +17,7 @@ from kubernaut import Deployed, Kubernaut, Plan, Published
 from kubernaut.cli.main import VERBS, main
 from kubernaut.cli.session import SETTINGS
 from kubernaut.history.release import ReleaseList
+from kubernaut.kubernaut import DeployOptions
 
 Run = Callable[..., Result]
 
@@ -45,9 +46,18 @@ def command(name: str) -> click.Command:
     return found
 
 
+def library_parameters(name: str) -> set[str]:
+    """Return a method's parameters; those of ``**options: Unpack[…]`` too."""
+    method = getattr(Kubernaut, name)
+    names = {
+        parameter.name for parameter in inspect.signature(method).parameters.values() if parameter.kind is not parameter.VAR_KEYWORD
+    }
+    return (names | set(DeployOptions.__annotations__ if "options" in method.__annotations__ else ())) - {"self"}
+
+
 @pytest.mark.parametrize("name", sorted(LINES))
 def test_a_verb_offers_what_the_library_offers(name: str) -> None:
-    parameters = set(inspect.signature(getattr(Kubernaut, name)).parameters) - {"self"} - set(SETTINGS)
+    parameters = library_parameters(name) - set(SETTINGS)
     offered = {parameter.name for parameter in command(name).params} - OF_THE_DOOR - set(SETTINGS) - {"verbose"}
     if name == "deploy":  # NAME[@VERSION] is one word on the command line
         offered = offered - {"application"} | {"name", "version"}
@@ -72,6 +82,7 @@ def test_a_verb_calls_the_service_with_arguments_that_it_takes(run: Run, stub: S
     run(*LINES[name])
     _, args, kwargs = stub.calls[0]
     inspect.signature(getattr(Kubernaut, name)).bind(None, *args, **kwargs)
+    assert set(kwargs) <= library_parameters(name)
 
 
 @pytest.mark.parametrize("name", [*WRITING, *LOOKING])
