@@ -13,6 +13,7 @@ import os
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -182,7 +183,9 @@ class Cluster:
                 try:
                     self._client = Client(config, ConnectionParams(timeout=timeout, trust_env=True))
                 except (OSError, ssl.SSLError, ValueError, ConfigError) as error:
-                    raise ClusterUnreachable(f"{self._name()} has unusable certificates or credentials: {error}.") from error
+                    name = f"The context {config.context_name!r}"
+                    raise ClusterUnreachable(f"{name} has unusable certificates or credentials: {error}.") from error
+                weakref.finalize(self, self._client.close)
             return self._client
 
     def _name(self) -> str:

@@ -201,7 +201,7 @@ class Helm:
     ) -> None:
         """Run ``helm upgrade --install --wait --reset-values``."""
         run = self._runner(f"Deploying {namespace}.{name}", timeout, log, values)
-        extra = ("--wait", f"--labels={_labels(labels)}", *self._transport(chart))
+        extra = ("--wait", *_labels(labels), *self._transport(chart))
         _finish(
             _Command(run, *extra, values=values, history_max=history_max).install_or_upgrade(
                 check_release_name(name),
@@ -230,7 +230,7 @@ class Helm:
         run = self._runner(f"Deploying {namespace}.{name}", timeout, log, values)
         argv = ["install", check_release_name(name), _chart(chart), "--replace", "--wait", "--output", "json", "--values", "-"]
         argv += ["--namespace", check_namespace(namespace), "--timeout", _go_seconds(timeout), "--description", description]
-        run([*argv, f"--labels={_labels(labels)}", *self._transport(chart)], values_input(values))
+        run([*argv, *_labels(labels), *self._transport(chart)], values_input(values))
 
     def rollback(self, name: str, revision: int, *, namespace: str, timeout: float, history_max: int, log: Log) -> None:
         """Run ``helm rollback --wait``."""
@@ -336,8 +336,8 @@ def _go_seconds(seconds: float) -> str:
     return f"{max(1, math.ceil(seconds))}s"
 
 
-def _labels(labels: Mapping[str, str]) -> str:
-    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+def _labels(labels: Mapping[str, str]) -> list[str]:
+    return ["--labels=" + ",".join(f"{key}={value}" for key, value in sorted(labels.items()))] if labels else []
 
 
 def _tail(stderr: str, secrets: Sequence[str]) -> list[str]:

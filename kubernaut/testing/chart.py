@@ -65,7 +65,7 @@ class FakeChart:
                     )
                 found = found.get(key)
             for function in functions:
-                found = json.dumps(found) if function == "toJson" else json.dumps(str(found))
+                found = json.dumps(found) if function == "toJson" else _quoted(str(found))
             return "true" if found is True else "false" if found is False else "" if found is None else str(found)
 
         return _EXPRESSION.sub(replace, text)
@@ -85,6 +85,11 @@ class FakeChart:
                 not isinstance(values[key], right) or (right in (int, (int, float)) and isinstance(values[key], bool))
             ):
                 raise ValuesInvalid(f"values don't meet the specifications of the schema(s): {key}: want {wanted['type']}")
+
+
+def _quoted(text: str) -> str:
+    """Return a text in double quotes, as YAML reads it back; YAML has no surrogate pairs."""
+    return json.dumps(text, ensure_ascii=False).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def load_chart(path: Path) -> FakeChart:

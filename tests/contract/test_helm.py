@@ -1,0 +1,328 @@
+"""What `Helm` promises, on the one in memory and on Helm 3 and Helm 4 with the platform's real cluster."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support.charts import CONFIG_MAP, write_chart
+
+from kubernaut.clients.cluster import Cluster
+from kubernaut.clients.helm import Helm
+from kubernaut.errors import ChartInvalid, KubernautError, NamespaceNotFound, ReleaseLocked, ReleaseNotFound, ValuesInvalid
+from kubernaut.history.record import Record, Status
+from kubernaut.history.store import History
+from kubernaut.testing.cluster import FakeCluster
+from kubernaut.testing.helm import FakeHelm
+
+BAD_YAML = CONFIG_MAP + "  : bad\n- x\n"
+BAD_TEMPLATE = CONFIG_MAP + "  x: {{ nonsense .Values.text }}\n"
+
+
+class HelmContract:
+    """Subclasses say which Helm, and which cluster it writes to."""
+
+    @pytest.fixture
+    def cluster(self) -> Cluster:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def helm(self, cluster: Cluster) -> Helm:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def namespace(self, cluster: Cluster) -> str:
+        name = f"h-{uuid.uuid4().hex[:8]}"
+        cluster.create_namespace(name)
+        return name
+
+    def deploy(self, helm: Helm, chart: Path, namespace: str, *, replace: bool = False, **wanted: Any) -> None:
+        arguments: dict[str, Any] = {
+            "values": {},
+            "labels": {"kubernaut/operation": "one"},
+            "description": "first",
+            "history_max": 50,
+        }
+        arguments |= wanted
+        if replace:
+            del arguments["history_max"]
+        start = helm.install_replace if replace else helm.upgrade_install
+        start("r", str(chart), namespace=namespace, timeout=30, log=print, **arguments)
+
+    def records(self, cluster: Cluster, namespace: str) -> tuple[Record, ...]:
+        return History(cluster).records(namespace, "r")
+
+    # charts
+
+    def test_a_chart_is_packaged(self, helm: Helm, tmp_path: Path) -> None:
+        package = helm.package(write_chart(tmp_path), tmp_path / "out")
+        assert package == tmp_path / "out" / "tiny-0.1.0.tgz"
+        assert package.is_file()
+
+    def test_a_package_is_rendered(self, helm: Helm, tmp_path: Path) -> None:
+        package = helm.package(write_chart(tmp_path), tmp_path / "out")
+        manifest = helm.template(package, name="app", namespace="ns", values={"text": 'a "b" 😀\u2028'})
+        document = yaml.safe_load(manifest)
+        assert document["metadata"]["name"] == "app"
+        assert document["data"]["text"] == 'a "b" 😀\u2028'
+
+    @pytest.mark.parametrize("broken", ["Chart.yaml", "values.yaml"])
+    def test_a_broken_chart_is_not_packaged(self, helm: Helm, tmp_path: Path, broken: str) -> None:
+        chart = write_chart(tmp_path)
+        (chart / broken).write_text("a: [\n")
+        with pytest.raises(ChartInvalid):
+            helm.package(chart, tmp_path)
+
+    def test_no_chart_is_no_chart(self, helm: Helm, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(ChartInvalid):
+            helm.package(tmp_path / "empty", tmp_path)
+        with pytest.raises(ChartInvalid):
+            helm.template(tmp_path / "missing", name="r", namespace="ns", values={})
+
+    @pytest.mark.parametrize("template", [BAD_YAML, BAD_TEMPLATE], ids=["yaml", "template"])
+    def test_a_broken_template_is_named_with_its_line(self, helm: Helm, tmp_path: Path, template: str) -> None:
+        with pytest.raises(ChartInvalid, match=r"templates/object\.yaml:[789]"):
+            helm.template(write_chart(tmp_path, template=template), name="r", namespace="ns", values={})
+
+    def test_values_against_the_schema(self, helm: Helm, tmp_path: Path) -> None:
+        chart = write_chart(tmp_path, values_schema_json='{"properties": {"text": {"type": "string"}}}')
+        with pytest.raises(ValuesInvalid, match="text"):
+            helm.template(chart, name="r", namespace="ns", values={"text": 1})
+
+    # releases
+
+    def test_an_install_writes_a_record(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+        values = {"text": "hi", "none": None, "list": [1, {"a": True}], "emoji": "😀"}
+        self.deploy(helm, write_chart(tmp_path), namespace, values=values, description='1.0.0 by ada: "hello"')
+        (record,) = self.records(cluster, namespace)
+        assert (record.revision, record.status, record.labelled_status) == (1, Status.DEPLOYED, Status.DEPLOYED)
+        assert not record.damaged
+        assert not record.disagrees
+        assert record.config == values
+        assert record.defaults == {"text": "hello"}
+        assert record.chart["version"] == "0.1.0"
+        assert record.description == '1.0.0 by ada: "hello"'
+        assert record.labels["kubernaut/operation"] == "one"
+        assert "kind: ConfigMap" in record.manifest
+        assert record.deleted_at is None
+        assert record.deployed_at
+
+    def test_an_upgrade_supersedes(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+        chart = write_chart(tmp_path)
+        self.deploy(helm, chart, namespace, labels={"kubernaut/operation": "one", "kubernaut/revision": "1"})
+        self.deploy(helm, chart, namespace, labels={"kubernaut/operation": "two"}, values={"text": "b"})
+        new, old = self.records(cluster, namespace)
+        assert [new.status, old.status] == [Status.DEPLOYED, Status.SUPERSEDED]
+        assert [new.revision, old.revision] == [2, 1]
+        assert new.labels["kubernaut/operation"] == "two"
+        assert new.labels["kubernaut/revision"] == "1"  # carried over: why it is compared with Helm's own
+
+    def test_no_values_are_no_overrides(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+        chart = write_chart(tmp_path)
+        self.deploy(helm, chart, namespace, values={"text": "seven"})
+        self.deploy(helm, chart, namespace, values={})
+        assert self.records(cluster, namespace)[0].config == {}
+
+    def test_a_rollback_copies_the_targets_values_and_labels(
+        self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path
+    ) -> None:
+        chart = write_chart(tmp_path)
+        self.deploy(helm, chart, namespace, values={"text": "a"})
+        self.deploy(helm, chart, namespace, values={"text": "b"}, labels={"kubernaut/operation": "two"})
+        helm.rollback("r", 1, namespace=namespace, timeout=30, history_max=50, log=print)
+        new, *_ = self.records(cluster, namespace)
+        assert (new.revision, new.status, new.description) == (3, Status.DEPLOYED, "Rollback to 1")
+        assert new.config == {"text": "a"}
+        assert new.labels["kubernaut/operation"] == "one"
+
+    def test_a_rollback_to_nothing(self, helm: Helm, namespace: str, tmp_path: Path) -> None:
+        with pytest.raises(ReleaseNotFound):
+            helm.rollback("r", 1, namespace=namespace, timeout=30, history_max=50, log=print)
+        self.deploy(helm, write_chart(tmp_path), namespace)
+        with pytest.raises(ReleaseNotFound):
+            helm.rollback("r", 7, namespace=namespace, timeout=30, history_max=50, log=print)
+
+    def test_a_soft_delete_keeps_the_history(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+        self.deploy(helm, write_chart(tmp_path), namespace)
+        for _ in range(2):  # a second time is no failure
+            helm.uninstall("r", namespace=namespace, description="Deleted by ada", timeout=30, log=print)
+        (record,) = self.records(cluster, namespace)
+        assert record.status == Status.UNINSTALLED
+        assert record.description == "Deleted by ada"
+        assert record.deleted_at
+        with pytest.raises(ReleaseNotFound):
+            helm.uninstall("none", namespace=namespace, description="", timeout=30, log=print)
+
+    def test_a_rollback_restores(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+        self.deploy(helm, write_chart(tmp_path), namespace, values={"text": "a"})
+        helm.uninstall("r", namespace=namespace, description="", timeout=30, log=print)
+        helm.rollback("r", 1, namespace=namespace, timeout=30, history_max=50, log=print)
+        new, _ = self.records(cluster, namespace)
+        assert (new.revision, new.status, new.config) == (2, Status.DEPLOYED, {"text": "a"})
+
+    def test_after_ten_revisions_a_deleted_release_needs_replace(
+        self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path
+    ) -> None:
+        chart = write_chart(tmp_path)
+        for number in range(10):
+            self.deploy(helm, chart, namespace, values={"text": str(number)})
+        helm.uninstall("r", namespace=namespace, description="", timeout=30, log=print)
+        with pytest.raises(ReleaseNotFound, match="has no deployed releases"):  # Helm's own bug, which is why plan.py looks first
+            self.deploy(helm, chart, namespace)
+        self.deploy(helm, chart, namespace, replace=True, description="again")
+        new, tombstone, *rest = self.records(cluster, namespace)
+        assert (new.revision, new.status, new.description) == (11, Status.DEPLOYED, "again")
+        assert tombstone.status == Status.SUPERSEDED
+        assert tombstone.deleted_at  # stays, though the status does not tell any more
+        assert len(rest) == 9
+
+    def test_the_history_is_pruned(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+        chart = write_chart(tmp_path)
+        for number in range(5):
+            self.deploy(helm, chart, namespace, values={"text": str(number)}, history_max=3)
+        assert [record.revision for record in self.records(cluster, namespace)] == [5, 4, 3]
+
+    def test_a_pending_record_locks(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+        chart = write_chart(tmp_path)
+        self.deploy(helm, chart, namespace)
+        self.deploy(helm, chart, namespace, values={"text": "b"})
+        mark(cluster, self.records(cluster, namespace)[0], Status.PENDING_UPGRADE)
+        mark(cluster, self.records(cluster, namespace)[1], Status.DEPLOYED)
+        with pytest.raises(ReleaseLocked):
+            self.deploy(helm, chart, namespace)
+        helm.rollback("r", 1, namespace=namespace, timeout=30, history_max=50, log=print)  # plain Helm's way out
+        assert [record.status for record in self.records(cluster, namespace)] == [
+            Status.DEPLOYED,
+            Status.PENDING_UPGRADE,
+            Status.SUPERSEDED,
+        ]
+
+    def test_an_unfinished_install_is_deleted_and_replaced(
+        self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path
+    ) -> None:
+        chart = write_chart(tmp_path)
+        self.deploy(helm, chart, namespace)
+        mark(cluster, self.records(cluster, namespace)[0], Status.PENDING_INSTALL)
+        with pytest.raises(ReleaseLocked):
+            self.deploy(helm, chart, namespace)
+        helm.uninstall("r", namespace=namespace, description="", timeout=30, log=print)
+        self.deploy(helm, chart, namespace, replace=True)
+        assert [record.status for record in self.records(cluster, namespace)] == [Status.DEPLOYED, Status.SUPERSEDED]
+
+    def test_an_unfinished_delete_is_finished_by_another(
+        self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path
+    ) -> None:
+        self.deploy(helm, write_chart(tmp_path), namespace)
+        mark(cluster, self.records(cluster, namespace)[0], Status.UNINSTALLING)
+        with pytest.raises(ReleaseNotFound, match="has no deployed releases"):
+            self.deploy(helm, tmp_path / "tiny", namespace)
+        helm.uninstall("r", namespace=namespace, description="", timeout=30, log=print)
+        assert self.records(cluster, namespace)[0].status == Status.UNINSTALLED
+
+    def test_a_failed_install_is_upgraded(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+        chart = write_chart(tmp_path)
+        self.deploy(helm, chart, namespace)
+        mark(cluster, self.records(cluster, namespace)[0], Status.FAILED)
+        self.deploy(helm, chart, namespace)
+        assert [record.status for record in self.records(cluster, namespace)] == [Status.DEPLOYED, Status.SUPERSEDED]
+
+    @pytest.mark.parametrize(("wrong", "error"), [("yaml", ChartInvalid), ("template", ChartInvalid), ("schema", ValuesInvalid)])
+    def test_what_cannot_be_rendered_leaves_nothing(
+        self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path, wrong: str, error: type[KubernautError]
+    ) -> None:
+        schema = '{"properties": {"text": {"type": "integer"}}}' if wrong == "schema" else "{}"
+        template = {"yaml": BAD_YAML, "template": BAD_TEMPLATE}.get(wrong, CONFIG_MAP)
+        with pytest.raises(error):
+            self.deploy(helm, write_chart(tmp_path, template=template, values_schema_json=schema), namespace)
+        assert self.records(cluster, namespace) == ()
+
+    def test_no_release_without_a_namespace(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+        chart = write_chart(tmp_path)
+        with pytest.raises(NamespaceNotFound):
+            self.deploy(helm, chart, f"{namespace}-not")
+        self.deploy(helm, chart, f"{namespace}-new", create_namespace=True)
+        assert self.records(cluster, f"{namespace}-new")[0].status == Status.DEPLOYED
+
+    def test_dots_in_foreign_names(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+        helm.upgrade_install(
+            "my.app.v2",
+            str(write_chart(tmp_path)),
+            namespace=namespace,
+            values={},
+            labels={},
+            description="d",
+            timeout=30,
+            history_max=5,
+            log=print,
+        )
+        (release,) = History(cluster).releases(namespace, "my.app.v2").items
+        assert (release.id, release.managed_by, release.created_by) == (f"{namespace}.my.app.v2.v1", "helm", None)
+
+
+def mark(cluster: Cluster, record: Record, status: Status) -> None:
+    """Write a status into a record, as a Helm that was killed leaves it."""
+    from kubernaut.history.record import encode
+
+    content = {**record.content, "info": {**record.info, "status": status.value}}
+    cluster.patch_secret(
+        record.namespace, record.secret, {"metadata": {"labels": {"status": status.value}}, "data": {"release": encode(content)}}
+    )
+
+
+class TestFakeHelm(HelmContract):
+    @pytest.fixture
+    def cluster(self) -> FakeCluster:
+        return FakeCluster()
+
+    @pytest.fixture
+    def helm(self, cluster: FakeCluster) -> FakeHelm:
+        return FakeHelm(cluster)
+
+
+class _RealHelm(HelmContract):
+    @pytest.fixture
+    def program(self, platform: Mapping[str, str]) -> str:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def cluster(self, platform: Mapping[str, str]) -> Cluster:
+        return Cluster(platform["KUBECONFIG"])
+
+    @pytest.fixture
+    def helm(self, platform: Mapping[str, str], program: str) -> Helm:
+        environment = {**os.environ, **platform}
+        return Helm(program, kubeconfig=platform["KUBECONFIG"], environment=environment, plain_http=lambda _: True)
+
+    def test_a_pushed_chart_is_deployed_by_digest(
+        self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path, platform: Mapping[str, str]
+    ) -> None:
+        registry = f"{platform['KUBERNAUT_REGISTRY']}/{uuid.uuid4().hex[:8]}"
+        digest = helm.push(helm.package(write_chart(tmp_path), tmp_path), registry)
+        self.deploy(helm, f"oci://{registry}/tiny@{digest}", namespace)  # type: ignore[arg-type]
+        assert self.records(cluster, namespace)[0].status == Status.DEPLOYED
+
+
+@pytest.mark.platform
+class TestHelm3(_RealHelm):
+    @pytest.fixture
+    def program(self, platform: Mapping[str, str]) -> str:
+        return "helm"
+
+    def test_it_is_helm_3(self, helm: Helm) -> None:
+        assert helm.version().startswith("3.")
+
+
+@pytest.mark.platform
+class TestHelm4(_RealHelm):
+    @pytest.fixture
+    def program(self, helm4: Path) -> str:
+        return str(helm4)
+
+    def test_it_is_helm_4(self, helm: Helm) -> None:
+        assert helm.version().startswith("4.")
