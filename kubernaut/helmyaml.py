@@ -33,6 +33,7 @@ _WORDS: dict[str, Any] = {
     },
 }
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_DOTTED = re.compile(r"\.[0-9]+(_[0-9]+)*([eE][-+]?[0-9]+(_[0-9]+)*)?")  # Go takes underscores between digits
 _INT = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))")
 _INT64, _UINT64 = range(-(2**63), 2**63), range(2**64)
 _BASES = (16, 2, 8, 10)
@@ -43,7 +44,7 @@ def plain(word: str) -> Any:
     if word in _WORDS:
         return _WORDS[word]
     if word[0] == ".":
-        return _float(word)
+        return _float(word.replace("_", "")) if _DOTTED.fullmatch(word) else word
     if word[0] not in "+-0123456789":
         return word
     digits = word.replace("_", "")
