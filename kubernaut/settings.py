@@ -7,6 +7,7 @@ the environment. Secrets are no settings: credentials stay where Docker, Helm an
 from __future__ import annotations
 
 import getpass
+import ipaddress
 import os
 import re
 import socket
@@ -21,19 +22,21 @@ from kubernaut.errors import SettingInvalid
 
 FILE_NAME = "kubernaut.toml"
 
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
-_REGISTRY = re.compile(r"[a-z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*")
+_DURATION = re.compile(r"(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?")
+_REGISTRY = re.compile(r"[a-z0-9]+((\.|-+)[a-z0-9]+)*(:[0-9]{1,5})?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
+_LONGEST = 7 * 24 * 3600
 
 
 def seconds(text: str) -> float:
     """Read a duration such as ``90``, ``90s``, ``5m`` or ``1h30m``, in seconds."""
-    if text.isascii() and text.isdigit():
-        return float(text)
-    match = _DURATION.fullmatch(text)
-    if not text or not match:
+    match = _DURATION.fullmatch(f"{text}s" if text.isdigit() else text)
+    if not text.isascii() or not text or not match:
         raise ValueError("a duration such as 90s, 5m or 1h30m")
     hours, minutes, rest = (int(part or 0) for part in match.groups())
-    return float(hours * 3600 + minutes * 60 + rest)
+    total = hours * 3600 + minutes * 60 + rest
+    if total > _LONGEST:
+        raise ValueError("a duration of at most 7 days")
+    return float(total)
 
 
 def _registry(text: str) -> str:
@@ -130,7 +133,7 @@ class Settings:
         if self.registry is None:
             raise SettingInvalid(
                 "No registry is set, and images must go somewhere.",
-                hint='Set KUBERNAUT_REGISTRY=HOST/PREFIX or --registry; `eval "$(kubernaut local env)"` uses the local platform\'s.',
+                hint='Set KUBERNAUT_REGISTRY=HOST/PREFIX; `eval "$(kubernaut local env)"` uses the local platform\'s registry.',
             )
         return self.registry
 
@@ -141,8 +144,8 @@ class Settings:
     def speaks_plain_http(self, registry: str) -> bool:
         """Say whether a registry is spoken to without TLS: localhost, and those that ``plain_http`` names."""
         host = registry.split("/", 1)[0]
-        name = host.rsplit(":", 1)[0]
-        return name == "localhost" or name.startswith("127.") or host in (self.plain_http or "").split(",")
+        named = {entry.strip() for entry in (self.plain_http or "").split(",")}
+        return _is_loopback(host.partition(":")[0]) or host in named
 
 
 def load_settings(
@@ -213,6 +216,21 @@ def _checked(path: Path) -> dict[str, Any]:
     return content
 
 
+def _is_loopback(name: str) -> bool:
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
 def _actor(environment: Mapping[str, str]) -> str:
-    user = environment.get("BUILD_USER_ID") or environment.get("USER") or getpass.getuser()
-    return f"{user}@{socket.gethostname()}"
+    user = environment.get("BUILD_USER_ID") or environment.get("USER") or _account()
+    return "".join(char for char in f"{user}@{socket.gethostname()}" if char.isprintable())
+
+
+def _account() -> str:
+    # In a container the process's user may be a bare number that no account has.
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"

@@ -1,19 +1,19 @@
 """The image's place in the chart's values.yaml.
 
-Comments, order and quotes of the user's file stay; that nothing but the pins changed is checked with a second YAML library, and
-where the first one cannot do it the file is written plainly.
+Comments, order and quotes of the user's file stay. That nothing but the pins changed is checked by reading the result as Helm reads
+it; where that cannot be had, the values are written plainly, as JSON.
 """
 
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from kubernaut.build.yamlfile import YamlProblem, read_document
-from kubernaut.errors import ChartInvalid
+from kubernaut.errors import ChartInvalid, ValuesInvalid
+from kubernaut.helmyaml import parse_yaml
 
 
 def pin_values(text: bytes, pins: Mapping[str, str], *, shown: str) -> bytes:
@@ -31,24 +31,22 @@ def pin_values(text: bytes, pins: Mapping[str, str], *, shown: str) -> bytes:
     kept = _keeping_comments(text, pins)
     if kept is not None and _plain(kept) == wanted:
         return kept
-    return yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True).encode()
+    return json.dumps(wanted, indent=2, ensure_ascii=False).encode()
 
 
 def _wanted(text: bytes, pins: Mapping[str, str], shown: str) -> dict[str, Any]:
     try:
         document = read_document(text)
-        content = yaml.safe_load(text) if text.strip() else {}
     except YamlProblem as error:
         raise ChartInvalid(f"{shown}:{error.line}: {error.message}.") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise ChartInvalid(f"{shown}:{1 if mark is None else mark.line + 1}: not YAML.") from error
     for line, fault in document.problems:
         raise ChartInvalid(f"{shown}:{line}: {fault}.")
-    if content is None:
-        content = {}
-    if not isinstance(content, dict):
+    if document.content is not None and not isinstance(document.content, dict):
         raise ChartInvalid(f"{shown}:1: values are a mapping.")
+    try:
+        content = parse_yaml(text, shown)
+    except ValuesInvalid as error:
+        raise ChartInvalid(error.message) from error
     unshared: dict[str, Any] = _unshared(content)
     for path, value in pins.items():
         keys = path.split(".")
@@ -99,6 +97,6 @@ def _keeping_comments(text: bytes, pins: Mapping[str, str]) -> bytes | None:
 
 def _plain(text: bytes) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse_yaml(text, "")
+    except ValuesInvalid:
         return None

@@ -12,6 +12,8 @@ from typing import Any
 import yaml
 
 _DEPTH = 32
+_SIZE = 1 << 20
+_NODES = 100_000
 
 
 class YamlProblem(Exception):
@@ -58,6 +60,8 @@ def read_document(data: bytes) -> Document:
     Raises:
         YamlProblem: It is not UTF-8, not YAML, or more than one document.
     """
+    if len(data) > _SIZE:
+        raise YamlProblem(1, f"larger than {_SIZE >> 20} MiB")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -85,10 +89,14 @@ class _Reader:
         self._loader = loader
         self._lines = lines
         self._problems = problems
+        self._seen = 0
 
     def plain(self, node: yaml.Node, place: tuple[Any, ...]) -> Any:
         line = node.start_mark.line + 1
         self._lines.setdefault(place, line)
+        self._seen += 1
+        if self._seen > _NODES:  # aliases of aliases of aliases
+            raise YamlProblem(line, f"more than {_NODES} values")
         if len(place) > _DEPTH:
             raise YamlProblem(line, f"more than {_DEPTH} levels deep")
         if isinstance(node, yaml.MappingNode):

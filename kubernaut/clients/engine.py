@@ -8,6 +8,9 @@ and raised, and a stream that ends without its result is a failure too.
 from __future__ import annotations
 
 import re
+import socket
+import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -32,6 +35,7 @@ from kubernaut.errors import (
     SettingInvalid,
 )
 
+DEFAULT_HOST = "unix:///var/run/docker.sock"
 TAIL = 20
 TOKEN_USER = "<token>"  # noqa: S105 - what credential helpers put in the place of a name when the secret is an identity token
 _STEP = re.compile(r"Step \d+/\d+ : .*")
@@ -166,6 +170,7 @@ class Engine:
 
     def _client(self) -> docker.APIClient:
         if self._opened is None:
+            _knock(self._host or DEFAULT_HOST)
             settings = docker.utils.kwargs_from_env({**self._environment, "DOCKER_HOST": self._host or ""})
             client = docker.APIClient(
                 base_url=settings.get("base_url"),
@@ -201,6 +206,7 @@ class Engine:
             raise EngineUnreachable(f"The Docker engine at {where} does not answer: {_reason(error)}.") from error
 
 
+_warnings_lock = threading.Lock()
 _FAILURES = (
     docker.errors.DockerException,
     docker.errors.StreamParseError,
@@ -247,6 +253,14 @@ class _Output:
             self._log(line)
 
 
+def _knock(host: str) -> None:
+    # docker-py leaves its socket open when nobody listens, and wraps the reason four times.
+    if host.startswith("unix://"):
+        with closing(socket.socket(socket.AF_UNIX)) as knock:
+            knock.settimeout(5.0)
+            knock.connect(host.removeprefix("unix://"))
+
+
 def context_paths(context: Path, dockerfile: str) -> Sequence[str]:
     """Return the sorted relative paths of a build context after ``.dockerignore``, as the Docker command line sends them.
 
@@ -266,7 +280,9 @@ def credentials_for(registry: str, docker_config: str | None) -> Credentials | N
     host = registry.split("/", 1)[0]
     file = None if docker_config is None else str(Path(docker_config) / "config.json")
     try:
-        found = docker.auth.load_config(config_path=file).resolve_authconfig(host)
+        with _warnings_lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # docker-py warns of a missing helper, and then raises
+            found = docker.auth.load_config(config_path=file).resolve_authconfig(host)
     except (docker.errors.DockerException, OSError, ValueError) as error:
         raise RegistryDenied(f"The credentials for {host} cannot be read from Docker's config.json: {_first(error)}") from error
     entry = {str(name).lower(): value for name, value in (found or {}).items()}

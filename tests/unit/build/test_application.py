@@ -157,6 +157,9 @@ def test_text_that_is_not_utf8(shop: Workshop) -> None:
 def test_deep_and_recursive_yaml_ends(shop: Workshop) -> None:
     assert "levels deep" in refuse(shop, "name: &a [*a]\nchart: x\n").message
     refuse(shop, "name: " + "[" * 400 + "\n")
+    bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 28))
+    assert "more than 100000 values" in refuse(shop, bomb).message
+    assert "larger than 1 MiB" in refuse(shop, "name: shop\n" + "#" * (1 << 20)).message
 
 
 def test_without_git_the_chart_lies_in_the_application(tmp_path: Path) -> None:

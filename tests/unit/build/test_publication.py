@@ -357,9 +357,9 @@ def test_a_chart_that_cannot_be_published(
     [
         ("replicas: many\n", ValuesInvalid, r"with the values of .*apps/shop/values/production\.yaml failed.*replicas"),
         ("image: {digest: 'sha256:0'}\n", ImageNotPinned, r"rendered with the values of .*values/production\.yaml"),
-        ("a: 1\na: 2\n", ValuesInvalid, r"values/production\.yaml:2: the key 'a' stands here a second time"),
-        ("a: [\n", ValuesInvalid, r"values/production\.yaml:2: not YAML"),
-        ("- a\n", ValuesInvalid, r"values/production\.yaml:1: values are a mapping"),
+        ("a: 1\na: 2\n", ValuesInvalid, r"values/production\.yaml.*2: the key 'a' stands"),
+        ("a: [\n", ValuesInvalid, r"values/production\.yaml.*2: "),
+        ("- a\n", ValuesInvalid, r"values/production\.yaml must hold a map of values"),
     ],
 )
 def test_values_that_cannot_be_published(

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+
+import pytest
+
+import kubernaut.errors
+from kubernaut.errors import DeployFailed, DeployKept, KubernautError, error_classes
+
+CLASSES = list(error_classes())
+
+
+@pytest.mark.parametrize("error", CLASSES)
+def test_every_error_has_a_code_an_exit_status_an_http_status_and_a_hint(error: type[KubernautError]) -> None:
+    assert re.fullmatch(r"[a-z]+(_[a-z0-9]+)*", error.code)
+    assert error.exit_status in {1, 3, 4, 5, 6, 7, 8, 9, 130}
+    HTTPStatus(error.http_status) if error.http_status != 499 else None
+    assert error.hint
+    assert error.hint[0].isupper() or error.hint.startswith("`")
+    assert error.hint.endswith(".")
+    assert (error.__doc__ or "").strip()
+
+
+def test_codes_are_unique() -> None:
+    codes = [error.code for error in CLASSES if error is not DeployKept]  # a kept failure *is* the failure of a deploy
+    assert len(codes) == len(set(codes))
+    assert DeployKept.code == DeployFailed.code
+
+
+def test_all_errors_stand_in_one_file() -> None:
+    assert {error.__module__ for error in CLASSES} == {kubernaut.errors.__name__}
+
+
+def test_branches_share_exit_and_http_status() -> None:
+    for branch, exit_status, http_status in [
+        ("BadInput", 3, 422),
+        ("NotFound", 4, 404),
+        ("Conflict", 5, 409),
+        ("Forbidden", 9, 403),
+    ]:
+        for error in error_classes(getattr(kubernaut.errors, branch)):
+            assert (error.exit_status, error.http_status) == (exit_status, http_status)
+
+
+def test_a_problem_is_rfc_9457() -> None:
+    error = kubernaut.errors.VersionConflict("shop 1.0.0 exists.", hint="Do that.", details=["a", "b"])
+    assert error.problem() == {
+        "type": "urn:kubernaut:problem:version_conflict",
+        "title": "version conflict",
+        "status": 409,
+        "detail": "shop 1.0.0 exists.",
+        "code": "version_conflict",
+        "hint": "Do that.",
+        "details": ["a", "b"],
+    }
+    assert str(error) == "shop 1.0.0 exists."
+    assert "details" not in KubernautError("x").problem()
+
+
+def test_a_hint_of_ones_own_stays_ones_own() -> None:
+    kubernaut.errors.VersionConflict("x", hint="Mine.")
+    assert kubernaut.errors.VersionConflict("x").hint != "Mine."

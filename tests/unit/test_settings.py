@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubernaut.errors import SettingInvalid
+from kubernaut.settings import TABLE, Settings, load_settings, seconds
+
+
+def load(tmp_path: Path, text: str | None = None, environment: dict[str, str] | None = None, **arguments: Any) -> Settings:
+    if text is not None:
+        (tmp_path / "kubernaut.toml").write_text(text)
+    return load_settings(arguments, environment=environment or {}, directory=tmp_path)
+
+
+def test_arguments_win_over_the_environment_the_file_and_the_defaults(tmp_path: Path) -> None:
+    text = 'timeout = "1m"\n'
+    environment = {"KUBERNAUT_TIMEOUT": "2m"}
+    for expected, origin, settings in [
+        (300.0, "default", load(tmp_path)),
+        (60.0, str(tmp_path / "kubernaut.toml"), load(tmp_path, text)),
+        (120.0, "environment KUBERNAUT_TIMEOUT", load(tmp_path, text, environment)),
+        (180.0, "argument --timeout", load(tmp_path, text, environment, timeout="3m")),
+    ]:
+        assert settings.timeout == expected
+        assert settings.origins["timeout"] == origin
+
+
+def test_the_file_is_found_upwards(tmp_path: Path) -> None:
+    (tmp_path / "kubernaut.toml").write_text('registry = "a.example.com"\n')
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    assert load_settings(environment={}, directory=tmp_path / "deep" / "er").registry == "a.example.com"
+    (tmp_path / "deep" / "kubernaut.toml").write_text('registry = "b.example.com"\n')
+    assert load_settings(environment={}, directory=tmp_path / "deep" / "er").registry == "b.example.com"
+
+
+def test_standard_variables_are_read_after_our_own(tmp_path: Path) -> None:
+    assert load(tmp_path, environment={"DOCKER_HOST": "tcp://a"}).docker_host == "tcp://a"
+    assert load(tmp_path, environment={"DOCKER_HOST": "tcp://a", "KUBERNAUT_DOCKER_HOST": "tcp://b"}).docker_host == "tcp://b"
+    assert load(tmp_path, environment={"DOCKER_HOST": ""}).origins["docker_host"] == "not set"
+
+
+def test_every_setting_is_an_attribute_with_an_origin(tmp_path: Path) -> None:
+    settings = load(tmp_path)
+    for row in TABLE:
+        assert hasattr(settings, row.name)
+        assert row.name in settings.origins
+        assert row.help
+        assert row.variables[0] == f"KUBERNAUT_{row.name.upper()}"
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("registry = ", "is not TOML"),
+        ('regsitry = "x"\n', r"unknown setting 'regsitry'; did you mean 'registry'\?"),
+        ('zzz = "x"\n', "unknown setting 'zzz'"),
+        ('registry = ""\n', "expected a registry such as"),
+        ("history_max = 0\n", r"history_max is '0' \(.*kubernaut\.toml\); expected a number from 1"),
+        ("timeout = true\n", "expected a duration"),
+    ],
+)
+def test_a_file_that_cannot_be_read(tmp_path: Path, text: str, match: str) -> None:
+    with pytest.raises(SettingInvalid, match=match):
+        load(tmp_path, text)
+
+
+def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "kubernaut.toml").write_bytes(b'registry = "\xff"\n')
+    with pytest.raises(SettingInvalid, match="is not TOML"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "good", ["localhost:5000", "registry.example.com/team/a-b/c__d", "127.0.0.1:15000", "host", "xn--abc.example.com:443/a.b"]
+)
+def test_registries(tmp_path: Path, good: str) -> None:
+    assert load(tmp_path, registry=good).registry == good
+    assert load(tmp_path, registry=f"oci://{good}/").registry == good
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "",
+        "https://host",
+        "--x",
+        "-x.com",
+        "host:port",
+        "HOST",
+        "a//b",
+        "a/../b",
+        "a/b:tag",
+        "user@host",
+        "ho st",
+        "host\n",
+    ],
+)
+def test_what_is_no_registry(tmp_path: Path, bad: str) -> None:
+    with pytest.raises(SettingInvalid, match="expected a registry such as"):
+        load(tmp_path, registry=bad)
+
+
+def test_charts_lie_below_the_registry_unless_told_otherwise(tmp_path: Path) -> None:
+    assert load(tmp_path, registry="host/team").require_chart_registry() == "host/team/charts"
+    assert load(tmp_path, registry="host/team", chart_registry="other").require_chart_registry() == "other"
+    for call in (load(tmp_path).require_registry, load(tmp_path).require_chart_registry):
+        with pytest.raises(SettingInvalid, match="No registry is set"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("registry", "plain"),
+    [
+        ("localhost:5000/x", True),
+        ("localhost", True),
+        ("127.0.0.1:5000", True),
+        ("127.1.2.3/x", True),
+        ("127.evil.example.com", False),
+        ("localhost.example.com", False),
+        ("registry.example.com", False),
+        ("internal:5000/team", True),
+        ("other:80", True),
+        ("internal/team", False),
+    ],
+)
+def test_who_is_spoken_to_without_tls(tmp_path: Path, registry: str, plain: bool) -> None:
+    assert load(tmp_path, plain_http="internal:5000, other:80").speaks_plain_http(registry) is plain
+
+
+@pytest.mark.parametrize(("text", "value"), [("90", 90), ("90s", 90), ("5m", 300), ("1h30m", 5400), ("1h1m1s", 3661), ("0", 0)])
+def test_durations(text: str, value: float) -> None:
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "m", "5 m", "5M", "-5s", "1.5h", "1m1h", "٣s", "٣", "9" * 400, "8d", "169h", "5m\n"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="a duration"):
+        seconds(text)
+
+
+@given(st.integers(0, 99), st.integers(0, 99), st.integers(0, 99))
+def test_durations_add_up(hours: int, minutes: int, rest: int) -> None:
+    assert seconds(f"{hours}h{minutes}m{rest}s") == hours * 3600 + minutes * 60 + rest
+
+
+def test_who_deploys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(tmp_path, environment={"USER": "ada"}).actor.startswith("ada@")
+    assert load(tmp_path, environment={"USER": "ada", "BUILD_USER_ID": "eve"}).actor.startswith("eve@")
+    assert load(tmp_path, environment={"USER": "a\ndmin"}).actor.startswith("admin@")
+    assert load(tmp_path, actor="Jenkins job 7").actor == "Jenkins job 7"
+
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    assert load(tmp_path).actor.startswith("uid-")
+
+
+@pytest.mark.parametrize("name", ["actor", "context", "docker_host", "helm", "build_url"])
+def test_values_are_one_printable_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SettingInvalid, match="a line of printable characters"):
+        load(tmp_path, **{name: "a\nb"})
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "10001", "many", "٣"])
+def test_what_is_no_number_of_releases(tmp_path: Path, value: str) -> None:
+    with pytest.raises(SettingInvalid, match="a number from 1 to 10000"):
+        load(tmp_path, history_max=value)
