@@ -137,7 +137,8 @@ def load_application(directory: Path) -> Application:
         document = read_document(shown.read_bytes())
     except FileNotFoundError as error:
         raise ApplicationInvalid(
-            f"There is no {FILE_NAME} in {directory}.", hint="`kubernaut init APP_DIR` writes one for a folder with a Dockerfile."
+            f"There is no {FILE_NAME} in {directory}.",
+            hint="Copy the one of examples/hello-world; docs/kubernaut-yaml.md explains it.",
         ) from error
     except OSError as error:
         raise ApplicationInvalid(f"{shown} cannot be read: {error.strerror}.") from error
