@@ -16,7 +16,7 @@ from kubernaut_local.model import Ports
 from kubernaut_local.programs import KUBERNETES_VERSION
 
 PAUSE_IMAGE = "pause:local"
-# In the namespace's own /run. Not where containerd has it by default: the Docker engine would find it there and share it.
+# In the namespace's own /run.
 CONTAINERD_SOCKET = "/run/kubernaut/containerd.sock"
 
 
@@ -117,9 +117,16 @@ def registry(layout: Layout, ports: Ports) -> str:
     return _json({"version": "0.1", "log": {"level": "warn"}, "storage": storage, "http": {"addr": f"0.0.0.0:{ports.registry}"}})
 
 
-def docker(ports: Ports) -> str:
+def docker(layout: Layout, ports: Ports) -> str:
     """Return the Docker engine's configuration; the host's own /etc/docker/daemon.json is not read."""
-    return _json({"registry-mirrors": [f"http://127.0.0.1:{ports.registry}"], "userland-proxy": False})
+    return _json(
+        {
+            "registry-mirrors": [f"http://127.0.0.1:{ports.registry}"],
+            "userland-proxy": False,
+            # Else it would make itself a key in the host's /etc/docker.
+            "deprecated-key-path": str(layout.etc / "docker-key.json"),
+        }
+    )
 
 
 def kubeconfig(layout: Layout, ports: Ports, credentials: Mapping[str, str]) -> str:

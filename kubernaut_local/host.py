@@ -1,4 +1,4 @@
-"""What a platform changes on the host, and how that is undone: three kernel settings, four folders to mount on, cgroups.
+"""What a platform changes on the host, and how that is undone: a few kernel settings, four folders to mount on, cgroups.
 
 The host's own values are written down in /run/kubernaut before the first platform starts and are put back when the last one
 goes. That folder is gone after a reboot, and so are the changed settings.
@@ -23,8 +23,11 @@ from kubernaut_local.model import Ports
 REGISTER = Path("/run/kubernaut")
 # No platform's name begins with a dot.
 _HOST = REGISTER / ".host.json"
-# What the kubelet sets at its start, whoever runs it; none of it is namespaced.
+# A platform takes about 20 inotify instances, and where 128 are allowed the seventh one's kubelet would not start.
+_INOTIFY, _INOTIFY_WANTED = "fs/inotify/max_user_instances", 4096
+# What the kubelet sets at its start, whoever runs it, and what is raised here; none of it is namespaced.
 SYSCTLS = (
+    _INOTIFY,
     *("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops"),
     *("kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes"),
 )
@@ -65,6 +68,7 @@ def enter(layout: Layout, decide: Callable[[Callable[[int], bool]], Ports]) -> P
         if not _recorded():
             missing = [folder for folder in MOUNT_POINTS if not Path(folder).exists()]
             _write(_HOST, {"boot": _boot(), "sysctls": _read_sysctls(), "folders": missing})
+        _raise_inotify()
         for folder in MOUNT_POINTS:
             Path(folder).mkdir(parents=True, exist_ok=True)
         _write(mine, {"folder": str(layout.root), "ports": ports.all()})
@@ -128,6 +132,12 @@ def _write(path: Path, content: object) -> None:
 
 def _read_sysctls() -> dict[str, str]:
     return {name: file.read_text(encoding="ascii").strip() for name in SYSCTLS if (file := _SYSCTL_FOLDER / name).exists()}
+
+
+def _raise_inotify() -> None:
+    file = _SYSCTL_FOLDER / _INOTIFY
+    if file.exists() and int(file.read_text(encoding="ascii")) < _INOTIFY_WANTED:
+        file.write_text(str(_INOTIFY_WANTED), encoding="ascii")
 
 
 def _restore() -> None:

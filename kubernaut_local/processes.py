@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kubernaut_local import network
+from kubernaut_local import config, network
 from kubernaut_local.layout import Layout
 from kubernaut_local.model import Ports
 
@@ -135,6 +135,8 @@ def _dockerd(layout: Layout) -> tuple[str, ...]:
             f"--config-file={layout.etc / 'docker.json'}",
             f"--data-root={layout.root / 'docker'}",
             "--exec-root=/run/docker",
+            # Its own one would be a second containerd, which leaves an /opt/containerd on the host.
+            f"--containerd={config.CONTAINERD_SOCKET}",
         ),
         *("--pidfile=/run/docker.pid", f"--host=unix://{layout.docker_socket}", f"--cgroup-parent=/{layout.cgroup}/docker"),
     )

@@ -65,7 +65,7 @@ def configure(layout: Layout, ports: Ports, parts: Parts, commands: Commands) ->
         "cni/10-kubernaut.conflist": config.cni(),
         "kubelet.json": config.kubelet(layout),
         "registry.json": config.registry(layout, ports),
-        "docker.json": config.docker(ports),
+        "docker.json": config.docker(layout, ports),
         "resolv.conf": network.inside_resolv_conf(
             host_resolv_conf.read_text(encoding="utf-8") if host_resolv_conf.exists() else ""
         ),

@@ -38,7 +38,7 @@ def test_containerd_is_valid_toml() -> None:
 
 def test_json_configurations() -> None:
     assert json.loads(config.kubelet(LAYOUT))["cgroupRoot"] == "/kubernaut-blue"
-    assert json.loads(config.docker(PORTS))["registry-mirrors"] == ["http://127.0.0.1:15001"]
+    assert json.loads(config.docker(LAYOUT, PORTS))["registry-mirrors"] == ["http://127.0.0.1:15001"]
     assert json.loads(config.registry(LAYOUT, PORTS))["http"]["addr"] == "0.0.0.0:15001"
     assert [plugin["type"] for plugin in json.loads(config.cni())["plugins"]] == ["bridge", "portmap"]
 

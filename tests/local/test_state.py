@@ -95,16 +95,17 @@ def fake_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(host, "REGISTER", tmp_path / "register")
     monkeypatch.setattr(host, "_HOST", tmp_path / "register" / ".host.json")
     monkeypatch.setattr(host, "_SYSCTL_FOLDER", tmp_path / "sys")
-    monkeypatch.setattr(host, "SYSCTLS", ("kernel/panic",))
+    monkeypatch.setattr(host, "SYSCTLS", ("kernel/panic", "fs/inotify/max_user_instances"))
     monkeypatch.setattr(host, "MOUNT_POINTS", {str(tmp_path / "var" / "cni"): "cni", str(tmp_path / "etc"): "etc"})
     monkeypatch.setattr(host, "_CGROUPS", tmp_path / "cgroup")
-    for folder in ("sys/kernel", "etc", "cgroup/cpuset", "cgroup/pids", "cgroup/unified"):
+    for folder in ("sys/kernel", "sys/fs/inotify", "etc", "cgroup/cpuset", "cgroup/pids", "cgroup/unified"):
         (tmp_path / folder).mkdir(parents=True)
     for hierarchy in ("cpuset", "pids", "unified"):
         (tmp_path / "cgroup" / hierarchy / "cgroup.procs").touch()
     (tmp_path / "cgroup/cpuset/cpuset.cpus").write_text("0-1")
     (tmp_path / "cgroup/cpuset/cpuset.mems").write_text("0")
     (tmp_path / "sys/kernel/panic").write_text("0\n")
+    (tmp_path / "sys/fs/inotify/max_user_instances").write_text("128\n")
     return tmp_path
 
 
@@ -124,6 +125,7 @@ def test_the_last_platform_to_leave_puts_the_host_back(fake_host: Path) -> None:
     enter(one)
     assert (fake_host / "cgroup/cpuset/kubernaut-one/cpuset.cpus").read_text() == "0-1"
     (fake_host / "sys/kernel/panic").write_text("10\n")
+    assert (fake_host / "sys/fs/inotify/max_user_instances").read_text() == "4096"
     enter(two)
     forget_cgroup_files(fake_host)
     with locked(two.alive, timeout=1, waiting=lambda pid: None):
@@ -132,6 +134,7 @@ def test_the_last_platform_to_leave_puts_the_host_back(fake_host: Path) -> None:
         assert (fake_host / "var/cni").is_dir()
     assert host.leave(two)
     assert (fake_host / "sys/kernel/panic").read_text() == "0"
+    assert (fake_host / "sys/fs/inotify/max_user_instances").read_text() == "128"
     assert not (fake_host / "var/cni").exists()
     assert (fake_host / "etc").is_dir()
     assert not (fake_host / "register").exists()
