@@ -18,6 +18,7 @@ from kubernaut.errors import (
     DeadlineExceeded,
     HelmFailed,
     KubernautError,
+    NameInvalid,
     NamespaceNotFound,
     RegistryDenied,
     RegistryUnreachable,
@@ -110,7 +111,12 @@ TABLE = (
         Conflict,
         "The chart makes an object that already exists and belongs to something else: rename one of them, or delete the other.",
     ),
-    Row(r" is invalid: ", BadInput, "Correct the chart or its values: Kubernetes refused the object."),
+    Row(r"release name is invalid", NameInvalid),
+    Row(
+        r" is invalid: |cannot be handled as a |failed to create typed patch object",
+        BadInput,
+        "Correct the chart or its values: Kubernetes refused the object.",
+    ),
     # while it waited
     Row(r"timed out waiting|context deadline exceeded|would exceed context deadline|resource not ready", DeadlineExceeded),
     Row(
@@ -124,6 +130,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _NOISE = re.compile(r"^(?:(?:WARNING|Pulled|Digest|Pushed): |(?:time=\S+ )?level=(?:DEBUG|INFO|WARN)|Use --debug|[WI]\d{4} |\s*$)")
 # Helm 4 quotes the offending value, which may be a secret: "at '/password': 'hunter2' does not match pattern '^a'".
 _QUOTED_VALUE = re.compile(r"(at '[^']*': )'.*'( (?:does not match|is not valid))", re.DOTALL)
+_ONE_ERROR = re.compile(r"^(.*)1 error occurred:\n\t\* ")
 _WHERE = re.compile(r"(?:[\w.-]+/)?((?:charts/[\w.-]+/)*(?:templates/[\w./-]+)):(\d+)(?::\d+)?")
 _YAML_WHERE = re.compile(r"YAML parse error on (?:[\w.-]+/)?(\S+): .*?line (\d+)", re.DOTALL)
 _FILE = re.compile(r"cannot load (\S+\.yaml): .*?line (\d+)", re.DOTALL)
@@ -134,7 +141,8 @@ def said(stderr: str) -> str:
     lines = [_ANSI.sub("", line) for line in stderr.splitlines()]
     text = "\n".join(line for line in lines if not _NOISE.match(line)).strip()
     text = _QUOTED_VALUE.sub(r"\1'***'\2", text.removeprefix("Error: "))
-    return text.removeprefix("UPGRADE FAILED: ").removeprefix("INSTALLATION FAILED: ")
+    text = text.removeprefix("UPGRADE FAILED: ").removeprefix("INSTALLATION FAILED: ")
+    return _ONE_ERROR.sub(r"\1", text)
 
 
 def place(message: str) -> str | None:
@@ -160,7 +168,7 @@ def explain(what: str, stderr: str, status: int) -> KubernautError:
     row = next((row for pattern, row in _ROWS if pattern.search(message)), Row("", HelmFailed))
     where = place(message) if issubclass(row.error, ChartInvalid) else None
     first, *rest = message.splitlines()
-    if (row.error is ValuesInvalid and rest) or (rest and rest[0].startswith("  ")):
+    if (row.error is ValuesInvalid and rest) or (rest and rest[0].startswith(("  ", "\t"))):
         first = " ".join([first, *(line.strip() for line in rest)])
     text = f"{what} failed" + (f" at {where}" if where else "") + f": {first.strip()}"
     return row.error(text, hint=row.hint, details=message.splitlines()[-40:] if rest else ())
