@@ -20,7 +20,8 @@ from kubernaut.errors import DeadlineExceeded, DriverUnsupported, Interrupted, N
 CANARY = "canary-8f3a-secret"
 RECORD = """
 import json, os, sys, time, signal
-seen = {{"argv": sys.argv[1:], "environment": dict(os.environ), "cmdline": open("/proc/self/cmdline").read(), "input": sys.stdin.read()}}
+seen = {{"argv": sys.argv[1:], "environment": dict(os.environ), "cmdline": open("/proc/self/cmdline").read()}}
+seen["input"] = sys.stdin.read()
 json.dump(seen, open({path!r}, "w"))
 """
 
@@ -93,7 +94,18 @@ def test_the_arguments_of_the_others(make: Make, seen: Callable[[], Any]) -> Non
     helm.rollback("app", 3, namespace="demo", timeout=10, history_max=7, log=print)
     assert seen()["argv"] == ["rollback", "app", "3", "--history-max", "7", "--timeout", "10s", "--namespace", "demo", "--wait"]
     helm.uninstall("app", namespace="demo", description="gone", timeout=10, log=print)
-    assert seen()["argv"] == ["uninstall", "app", "--timeout", "10s", "--keep-history", "--namespace", "demo", "--wait", "--description", "gone"]
+    assert seen()["argv"] == [
+        "uninstall",
+        "app",
+        "--timeout",
+        "10s",
+        "--keep-history",
+        "--namespace",
+        "demo",
+        "--wait",
+        "--description",
+        "gone",
+    ]
 
 
 def test_a_registry_with_tls(make: Make, seen: Callable[[], Any]) -> None:

@@ -1,0 +1,99 @@
+"""Records and operations for tests of what is pure."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from kubernaut.history.operation import SUCCEEDED, Made, Operation, OperationChart, Outcome
+from kubernaut.history.record import OPERATION_LABEL, REVISION_LABEL, Record, decode, encode
+from kubernaut.history.store import Past
+
+NAMESPACE, NAME = "demo", "hello"
+DIGEST = "sha256:" + "a" * 64
+STARTED = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+def record_secret(
+    revision: int,
+    status: str,
+    *,
+    name: str = NAME,
+    namespace: str = NAMESPACE,
+    label: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    config: Mapping[str, Any] | None = None,
+    manifest: str = "",
+    payload: str | None = None,
+    annotations: Mapping[str, str] | None = None,
+    **info: str,
+) -> dict[str, Any]:
+    """Return a record's Secret, as the API has it."""
+    content = {
+        "name": name,
+        "namespace": namespace,
+        "version": revision,
+        "info": {
+            "status": status,
+            "description": f"revision {revision}",
+            "last_deployed": "2026-11-22T12:00:00.123456789+01:00",
+            **info,
+        },
+        "chart": {"metadata": {"name": name, "version": "1.0.0", "appVersion": "1.0.0", "annotations": dict(annotations or {})}},
+        "config": dict(config or {}),
+        "manifest": manifest,
+    }
+    system = {"name": name, "owner": "helm", "status": label or status, "version": str(revision)}
+    return {
+        "metadata": {
+            "name": f"sh.helm.release.v1.{name}.v{revision}",
+            "namespace": namespace,
+            "uid": str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{namespace}.{name}.{revision}")),
+            "resourceVersion": "1",
+            "creationTimestamp": "2026-11-22T11:00:00Z",
+            "labels": {**(labels or {}), **system},
+        },
+        "type": "helm.sh/release.v1",
+        "data": {"release": encode(content) if payload is None else payload},
+    }
+
+
+def record(revision: int, status: str, **wanted: Any) -> Record:
+    """Return a record."""
+    decoded = decode(record_secret(revision, status, **wanted))
+    assert decoded is not None
+    return decoded
+
+
+def own(revision: int, status: str, operation: str = "op", **wanted: Any) -> Record:
+    """Return a record with the labels of an operation of ours."""
+    return record(revision, status, labels={OPERATION_LABEL: operation, REVISION_LABEL: str(revision)}, **wanted)
+
+
+def operation(
+    id: str = "op", *, verb: Any = "deploy", digest: str = DIGEST, reason: str | None = SUCCEEDED, **wanted: Any
+) -> Operation:
+    """Return an operation."""
+    return Operation(
+        id=id,
+        verb=verb,
+        namespace=NAMESPACE,
+        name=NAME,
+        actor="ada",
+        chart=OperationChart(version="1.0.0", ref=f"oci://r/hello@{digest}", digest=digest),
+        started_at=STARTED,
+        outcome=Outcome(reason=reason, message="") if reason else None,
+        **wanted,
+    )
+
+
+def made(of: Record, digest: str = DIGEST) -> Made:
+    """Return what an operation notes of a record."""
+    return Made(id=of.id, uid=of.uid, revision=of.revision, secret=of.secret, chart=OperationChart(version="1.0.0", digest=digest))
+
+
+def past(*records: Record, operations: tuple[Operation, ...] = ()) -> Past:
+    """Return records, newest first, and operations."""
+    return Past(tuple(sorted(records, key=lambda record: -record.revision)), operations)

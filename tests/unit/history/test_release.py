@@ -1,0 +1,189 @@
+"""What is told of a release, and how it is named."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from support.past import DIGEST, made, operation, own, record
+
+from kubernaut.errors import NameInvalid
+from kubernaut.history.record import OPERATION_LABEL, REVISION_LABEL
+from kubernaut.history.release import Release, ReleaseId, describe, operation_of, serving
+
+MANIFEST = "kind: Pod\nspec: {containers: [{image: 'r/a:1@sha256:aa'}, {image: r/b}]}\n"
+ANNOTATIONS = {
+    "org.opencontainers.image.revision": "31fba06",
+    "org.opencontainers.image.source": "https://git",
+    "kubernaut/build-url": "http://b/1",
+}
+
+
+def test_the_fields_are_those_of_the_design() -> None:
+    names = [field.alias for field in Release.model_fields.values()]
+    assert names == [
+        "id",
+        "uid",
+        "namespace",
+        "name",
+        "revision",
+        "status",
+        "active",
+        "serving",
+        "managedBy",
+        "chart",
+        "appVersion",
+        "images",
+        "source",
+        "build",
+        "createdBy",
+        "createdAt",
+        "updatedAt",
+        "deletedAt",
+        "description",
+        "outcome",
+        "operation",
+    ]
+
+
+def test_a_release_of_ours() -> None:
+    found = own(2, "deployed", manifest=MANIFEST, annotations=ANNOTATIONS)
+    release = describe(found, [found], [operation(build_url=None)])
+    assert (release.id, release.active, release.serving, release.managed_by) == ("demo.hello.v2", True, 2, "kubernaut")
+    assert (release.created_by, release.operation) == ("ada", "op")
+    assert release.chart.model_dump() == {"name": "hello", "version": "1.0.0", "ref": f"oci://r/hello@{DIGEST}", "digest": DIGEST}
+    assert [(image.ref, image.digest) for image in release.images] == [("r/a:1@sha256:aa", "sha256:aa"), ("r/b", None)]
+    assert (release.source.commit, release.source.repository) == ("31fba06", "https://git")
+    assert release.build.url == "http://b/1"
+    assert release.created_at == datetime(2026, 11, 22, 11, 0, 0, 123456, tzinfo=UTC)
+    assert release.outcome is not None
+    assert release.outcome.reason == "succeeded"
+
+
+def test_who_deploys_is_nearer_than_who_published() -> None:
+    found = own(2, "deployed", annotations=ANNOTATIONS)
+    assert describe(found, [found], [operation(build_url="http://deploy/7")]).build.url == "http://deploy/7"
+
+
+def test_a_foreign_release_has_no_made_up_facts() -> None:
+    found = record(1, "deployed")
+    release = describe(found, [found], [operation()])
+    assert release.managed_by == "helm"
+    assert (release.created_by, release.operation, release.outcome, release.chart.digest, release.chart.ref) == (None,) * 5
+
+
+def test_copied_labels_do_not_count() -> None:
+    """Plain ``helm upgrade`` and ``helm rollback`` copy our labels onward; the record would name the wrong person."""
+    copied = record(3, "deployed", labels={OPERATION_LABEL: "op", REVISION_LABEL: "2"})
+    assert describe(copied, [copied], [operation()]).managed_by == "helm"
+
+
+def test_a_record_that_an_operation_noted_is_its_own_by_uid() -> None:
+    """So a rollback of ours is known, though Helm gave its record the target's labels."""
+    first = own(1, "superseded")
+    back = record(2, "deployed", labels=dict(first.labels))
+    mine = operation("back", verb="rollback", made=(made(back),)).model_copy(update={"actor": "grace"})
+    operations = [mine, operation()]
+    assert describe(back, [back, first], operations).created_by == "grace"
+    assert describe(first, [back, first], operations).created_by == "ada"
+    purged = record(2, "deployed", namespace="other", labels=dict(first.labels))
+    assert operation_of(purged, operations) is None
+
+
+def test_a_delete_does_not_take_over_who_deployed() -> None:
+    found = own(1, "uninstalled")
+    deletion = operation("del", verb="delete", made=(made(found),)).model_copy(update={"actor": "grace"})
+    release = describe(found, [found], [deletion, operation()])
+    assert release.created_by == "ada"
+    assert not release.active
+
+
+def test_the_rollback_of_a_failure_says_so() -> None:
+    failed, back = own(2, "failed"), record(3, "deployed")
+    attempt = operation(reason="deploy_rolled_back", made=(made(failed), made(back, "sha256:b")))
+    described = describe(back, [back, failed], [attempt])
+    assert described.outcome is not None
+    assert described.outcome.reason == "rolled_back"
+    assert "demo.hello.v2 failed" in described.outcome.message
+    assert described.chart.digest == "sha256:b"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "number"),
+    [
+        (["deployed"], 1),
+        (["superseded", "deployed"], 2),
+        (["deployed", "failed"], 1),
+        (["failed"], None),
+        (["deployed", "uninstalled"], None),  # Helm before 3.19.5 leaves the older one deployed
+        (["deployed", "pending-upgrade"], 1),
+        ([], None),
+    ],
+)
+def test_what_serves(statuses: list[str], number: int | None) -> None:
+    assert serving([record(index, status) for index, status in enumerate(statuses, 1)]) == number
+
+
+def test_a_damaged_record_is_shown() -> None:
+    broken = record(1, "deployed", payload="!!!")
+    release = describe(broken, [broken], [])
+    assert release.status == "deployed"
+    assert release.description.startswith("damaged: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("demo.hello.v12", ReleaseId("demo", "hello", 12)),
+        ("demo.hello.current", ReleaseId("demo", "hello")),
+        ("demo.hello", ReleaseId("demo", "hello")),
+        ("demo.my.app.v2.v3", ReleaseId("demo", "my.app.v2", 3)),
+        ("demo.my.app.v2.current", ReleaseId("demo", "my.app.v2")),
+        ("demo.my.app", ReleaseId("demo", "my.app")),
+        ("demo.current", ReleaseId("demo", "current")),
+        ("demo.hello.v0", ReleaseId("demo", "hello", 0)),
+        ("demo.hello.vx", ReleaseId("demo", "hello.vx")),
+    ],
+)
+def test_ids_are_read(text: str, wanted: ReleaseId) -> None:
+    assert ReleaseId.parse(text) == wanted
+
+
+def test_ids_are_written_as_they_are_read() -> None:
+    for text in ("demo.hello.v12", "demo.my.app.current"):
+        assert str(ReleaseId.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "demo",
+        "demo.",
+        ".hello",
+        "demo.v3",
+        "demo.hello.v03",
+        "demo.hello.v1234567890",
+        "Demo.hello.v1",
+        "demo.Hello",
+        "demo.a/b",
+        "demo.a\n",
+        "demo..v1",
+    ],
+)
+def test_what_is_no_id(text: str) -> None:
+    with pytest.raises(NameInvalid):
+        ReleaseId.parse(text)
+
+
+def test_what_a_person_writes() -> None:
+    assert ReleaseId.find("hello", "demo") == ReleaseId("demo", "hello")
+    assert ReleaseId.find("hello", "demo", 3) == ReleaseId("demo", "hello", 3)
+    assert ReleaseId.find("my.app", "demo") == ReleaseId("demo", "my.app")
+    assert ReleaseId.find("demo.hello.v3", "demo") == ReleaseId("demo", "hello", 3)
+    assert ReleaseId.find("demo.hello.v3", "demo", 3) == ReleaseId("demo", "hello", 3)
+    assert ReleaseId.find("demo.hello.v3") == ReleaseId("demo", "hello", 3)
+    with pytest.raises(NameInvalid):
+        ReleaseId.find("demo.hello.v3", revision=4)
+    with pytest.raises(NameInvalid):
+        ReleaseId.find("hello")
