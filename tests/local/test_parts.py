@@ -19,7 +19,7 @@ from kubernaut_local import parts
 from kubernaut_local.cached import cached
 from kubernaut_local.commands import Commands, tail
 from kubernaut_local.debian import cache_key, packages, select
-from kubernaut_local.image import Image, Layer, libraries, write
+from kubernaut_local.image import Image, Layer, libraries, node_tags, write
 from kubernaut_local.layout import Cache
 
 
@@ -174,6 +174,12 @@ def test_an_image_names_its_layer_packed_and_unpacked(tmp_path: Path) -> None:
     assert found["bin"][2] == "usr/bin"
     assert found["tmp"][0] == 0o1777
     assert (found["home"][1], found["home/node"][1]) == (0, 1000)
+
+
+def test_tags_follow_the_version_of_node() -> None:
+    tags = node_tags("22.20.0")
+    assert {"22", "22-slim", "22.20.0-alpine", "lts", "latest"} <= set(tags)
+    assert len(set(tags)) == len(tags)
 
 
 def test_libraries_move_below_usr(tmp_path: Path) -> None:
