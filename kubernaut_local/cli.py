@@ -28,22 +28,24 @@ name_option = click.option(
 )
 
 
-@click.group()
+# click keeps the lines of a paragraph that begins with a backspace.
+_HELP = """A Kubernetes of your own on this machine, with a Docker engine and a registry.
+
+Everything runs in namespaces of its own: the host's network, packages, Docker and Kubernetes are left alone. Linux only, as root.
+The first `up` builds Kubernetes from its Go modules, which takes minutes; later ones take seconds.
+
+\b
+A first look:
+  kubernaut local up
+  eval "$(kubernaut local env)"
+  kubernaut ship APP_DIR -n demo --create-namespace
+  kubernaut local down
+"""
+
+
+@click.group(help=_HELP)
 def local() -> None:
-    r"""A Kubernetes of your own on this machine, with a Docker engine and a registry.
-
-    \b
-    Everything runs in namespaces of its own: the host's network, packages, Docker and
-    Kubernetes are left alone. Linux only, as root. The first `up` builds Kubernetes from
-    its Go modules, which takes minutes; later ones take seconds.
-
-    \b
-    A first look:
-      kubernaut local up
-      eval "$(kubernaut local env)"
-      kubernaut ship APP_DIR -n demo --create-namespace
-      kubernaut local down
-    """
+    """Group the platform's verbs."""
 
 
 def _platform(name: str) -> Platform:
@@ -112,9 +114,9 @@ def up(name: str, port_api: int | None, port_registry: int | None, node_port: tu
 @output_option
 @verbose_option
 def down(name: str, purge: bool, output: str) -> None:
-    """Take the platform down; nothing of it is left running, mounted or set on the host.
+    """Take the platform down; its data is kept.
 
-    What was built and fetched stays in the cache, so the next `up` is quick.
+    Nothing of it is left running, mounted or set on the host. What was built and fetched stays in the cache: the next `up` is quick.
     """
     with progress() as listener:
         result = _platform(name).down(purge, listener)
@@ -199,7 +201,10 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
 @output_option
 @verbose_option
 def env(name: str, helm: str, output: str) -> None:
-    """Print the variables with which other programs find the platform, as `export` lines for a shell."""
+    """Print `export` lines for a shell.
+
+    They are the variables with which docker, helm, kubectl and kubernaut find the platform; as JSON with -o json.
+    """
     with progress() as listener:
         variables = _platform(name).environment(4 if helm == "4" else 3, listener)
     if output == "json":

@@ -90,8 +90,9 @@ class Platform:
         layout = self._layout
         if not layout.root.exists():
             with progress.step("down", self.name) as step:
-                step.unchanged("not up, and nothing is kept")
-            return Down(name=self.name, changed=False, purged=False, seconds=0.0)
+                left = host.leave(layout)
+                (step.done if left else step.unchanged)("the host is as it was" if left else "not up, and nothing is kept")
+            return Down(name=self.name, changed=left, purged=False, seconds=round(time.monotonic() - started, 3))
         with self._locked(progress):
             with progress.step("down", self.name) as step:
                 changed = self._undo()

@@ -20,7 +20,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_help_teaches() -> None:
     shown = CliRunner().invoke(local, ["--help"], catch_exceptions=False).output
-    assert 'eval "$(kubernaut local env)"' in shown
+    assert '\n    eval "$(kubernaut local env)"\n' in shown
     for verb in ("up", "down", "status", "env"):
         assert verb in shown
         explained = CliRunner().invoke(local, [verb, "--help"], catch_exceptions=False).output
