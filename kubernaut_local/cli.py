@@ -116,7 +116,7 @@ def up(name: str, port_api: int | None, port_registry: int | None, node_port: tu
 def down(name: str, purge: bool, output: str) -> None:
     """Take the platform down; its data is kept.
 
-    Nothing of it is left running, mounted or set on the host. What was built and fetched stays in the cache: the next `up` is quick.
+    Nothing of it is left running, mounted or set on the host. What was built or fetched stays in the cache: the next `up` is quick.
     """
     with progress() as listener:
         result = _platform(name).down(purge, listener)
