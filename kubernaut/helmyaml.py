@@ -20,6 +20,8 @@ from kubernaut.errors import ValuesInvalid
 _TAG = "tag:yaml.org,2002:"
 _LARGEST_FILE = 1 << 20
 _MOST_NODES = 200_000
+_DEEPEST = 500
+_OPENING = ("[", "{", "- ", "-\t", "? ", ": ")
 
 _WORDS: dict[str, Any] = {
     **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
@@ -153,6 +155,8 @@ def parse_yaml(text: str | bytes, source: str) -> dict[str, Any]:
     if len(text) > _LARGEST_FILE:
         raise ValuesInvalid(f"{source} is larger than {_LARGEST_FILE >> 20} MiB.")
     try:
+        if is_deep(text):
+            raise ValuesInvalid(f"{source} is nested too deeply.")
         content = yaml.load(text, Loader=_Loader)  # noqa: S506
         _count(content, [0], source)
     except yaml.YAMLError as error:
@@ -169,6 +173,22 @@ def parse_yaml(text: str | bytes, source: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValuesInvalid(f"{source} must hold a map of values, and holds a {type(content).__name__}.")
     return content
+
+
+def is_deep(text: str | bytes) -> bool:
+    """Say whether YAML is nested so deeply that reading it would end this process: libyaml's reader recurses on the C stack."""
+    sample = text if isinstance(text, str) else text.decode("utf-8", "replace")
+    if sum(sample.count(opening) for opening in _OPENING) <= _DEEPEST:
+        return False
+    depth = 0
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _DEEPEST:
+                return True
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+    return False
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from kubernaut.helmyaml import is_deep
+
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CONTAINERS = ("initContainers", "containers")
 
@@ -24,11 +26,13 @@ class ServicePort:
 def documents(manifest: str) -> Iterator[Mapping[str, Any]]:
     """Yield the objects of a manifest, those in a List one by one; what is no YAML ends it quietly, as a record is as it is."""
     try:
+        if is_deep(manifest):
+            return
         for document in yaml.load_all(manifest, Loader=_LOADER):
             if isinstance(document, Mapping):
                 items = document.get("items") if str(document.get("kind", "")).endswith("List") else None
                 yield from (item for item in items if isinstance(item, Mapping)) if isinstance(items, list) else (document,)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         return
 
 

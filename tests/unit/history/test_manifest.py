@@ -51,7 +51,8 @@ def test_ports_of_services() -> None:
 
 
 @pytest.mark.parametrize(
-    "manifest", ["", "a: [", "- 1\n- 2", "text", "a: 1\n---\nb: {", "spec: 1", "spec: {containers: 1}", "kind: Service"]
+    "manifest",
+    ["", "a: [", "- 1\n- 2", "text", "a: 1\n---\nb: {", "spec: 1", "spec: {containers: 1}", "kind: Service", "a: " + "[" * 200_000],
 )
 def test_odd_manifests_do_no_harm(manifest: str) -> None:
     assert images(manifest) == ()

@@ -1,0 +1,111 @@
+"""Merging, comparing and listing values; the contract with the real Helm is in ``tests/contract/test_values.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubernaut.deploy.values import canonical, differing, merge, overrides_lost, parse_set, read_wish
+from kubernaut.errors import ValuesInvalid
+
+VALUES = st.dictionaries(
+    st.text(max_size=3),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=3), inner),
+    ),
+)
+
+
+def test_maps_are_merged_and_everything_else_replaces() -> None:
+    under = {"map": {"a": 1, "b": 2}, "list": [1, 2], "text": "x", "gone": {"a": 1}}
+    over = {"map": {"b": 3}, "list": [9], "text": None, "gone": None}
+    assert merge(under, over) == {"map": {"a": 1, "b": 3}, "list": [9], "text": None, "gone": None}
+    assert under["map"] == {"a": 1, "b": 2}
+
+
+@given(VALUES)
+def test_a_merge_with_itself_or_nothing_changes_nothing(values: dict[str, object]) -> None:
+    assert merge(values, values) == values
+    assert merge({}, values) == values
+    assert merge(values, {}) == values
+    assert differing(values, values) == []
+    assert overrides_lost(values, values) == []
+
+
+@given(VALUES, VALUES)
+def test_equal_texts_are_equal_values(one: dict[str, object], two: dict[str, object]) -> None:
+    assert (canonical(one) == canonical(two)) == (differing(one, two) == [])
+
+
+def test_what_is_equal_to_helm() -> None:
+    assert canonical({"a": 1, "b": 2}) == canonical({"b": 2.0, "a": 1.0})
+    assert canonical(None) == canonical({})
+    assert canonical({"a": 2**63}) == canonical({"a": float(2**63)})
+    for one, two in (({"a": 1}, {"a": True}), ({"a": 1}, {"a": "1"}), ({"a": None}, {}), ({"a": {}}, {}), ({"a": 0}, {"a": False})):
+        assert canonical(one) != canonical(two)
+
+
+def test_what_is_lost() -> None:
+    current = {"a": {"b": 1, "c": {"d": 2}}, "e": [1], "f": "x"}
+    assert overrides_lost(current, {"a": {"b": 9}, "f": None}) == ["a.c", "e"]
+    assert overrides_lost(None, {"a": 1}) == []
+    assert overrides_lost({"a": {"b": 1}}, {"a": "no map any more"}) == []
+
+
+def test_files_are_read_first(tmp_path: Path) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_text("a: 0644\nb: yes\n")
+    assert read_wish({"a": 1, "c": 1}, [file, {"b": 2}, str(file)], ["c=3"]).values() == {"a": 420, "b": True, "c": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("a: 1\na: 2\n", "line 2: the key 'a' stands twice"),
+        ("a: 1\nb:\n  c: 1\n  c: 2\n", "line 4: the key 'c' stands twice"),
+        ("a: [1\n", "line 2"),
+        ("- a\n", "must hold a map"),
+        ("a: 1\n---\nb: 1\n", "line 2"),
+        ("a: .inf\n", "no number to JSON"),
+        ("a: " + "[" * 900 + "]" * 900, "nested too deeply"),
+        ("a: " + "[" * 200_000, "nested too deeply"),
+        ("- " * 200_000, "nested too deeply"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, where: str) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_text(text)
+    with pytest.raises(ValuesInvalid) as caught:
+        read_wish({}, [file])
+    assert str(file) in str(caught.value)
+    assert where in str(caught.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "latin").write_bytes(b"a: \xe9\n")
+    bomb = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
+        f"{chr(98 + number)}: &{chr(98 + number)} [{','.join([f'*{chr(97 + number)}'] * 10)}]\n" for number in range(8)
+    )
+    (tmp_path / "bomb").write_text(bomb)
+    (tmp_path / "large").write_text("a: " + "x" * (1 << 20))
+    for name in ("latin", "bomb", "large", "missing", ""):
+        with pytest.raises(ValuesInvalid):
+            read_wish({}, [tmp_path / name])
+
+
+def test_a_broken_set_does_not_tell_its_value() -> None:
+    with pytest.raises(ValuesInvalid, match=r"--set a\.b…") as caught:
+        read_wish({"a": 1}, sets=["a.b=hunter2"])
+    assert "hunter2" not in str(caught.value)
+
+
+@given(st.text(alphabet="ab.[]{}=,\\0", max_size=10))
+def test_no_text_is_a_defect(text: str) -> None:
+    try:
+        parse_set(text, {})
+    except ValuesInvalid:
+        return
