@@ -157,7 +157,7 @@ class Helm:
         return destination / Path(match[1].strip()).name
 
     def template(self, chart: Path, *, name: str, namespace: str, values: Mapping[str, Any]) -> str:
-        """Render a packaged chart; return the manifest. Raises: ChartInvalid, ValuesInvalid."""
+        """Render a chart; return the manifest, without hooks and tests. Raises: ChartInvalid, ValuesInvalid."""
         what = f"Rendering the chart {chart.name.removesuffix('.tgz')}"
         rendered: list[process.Finished] = []
 
@@ -168,7 +168,7 @@ class Helm:
             return b""
 
         check_release_name(name)
-        _finish(_Command(run, values=values).template(name, _path(chart), namespace=check_namespace(namespace)))
+        _finish(_Command(run, values=values).template(name, _path(chart), namespace=check_namespace(namespace), no_hooks=True))
         if rendered[0].cut:
             raise ChartInvalid(f"{what} made more than {_LARGEST_MANIFEST >> 20} MiB.")
         return rendered[0].stdout.decode("utf-8", "replace")

@@ -110,6 +110,7 @@ def make_world(platform: Mapping[str, str], tree: Path) -> World:
         "GIT_COMMITTER_EMAIL": "ada@example.com",
     }
     made = World(tree, f"e2e-{key}", environment)
+    made.greet(key)  # another source in every world: nothing is built before
     made.git("init", "--quiet", "--initial-branch=main")
     made.commit("hello")
     made.git("tag", "v1.0.0")
