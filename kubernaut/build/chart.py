@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # what is published already needs no Helm, and importing it c
     from kubernaut.clients.helm import Helm
 
 _IMAGE_KEY = re.compile(r"""(?:^|[\s{,"'])image["']?\s*:\s*["']?([^\s"',}]+)""")
+_DOCUMENT = re.compile(r"^---\s", re.MULTILINE)
+_HOOK = re.compile(r"""helm\.sh/hook["']?\s*:""")
 _SHOWN_IMAGES = 5
 
 
@@ -39,6 +41,12 @@ def read_environments(source: Source) -> dict[str, dict[str, Any]]:
         entry.name: parse_yaml(read_entry(entry), str(entry.path))
         for entry in sorted(source.section("environment"), key=lambda entry: entry.name)
     }
+
+
+def images_of(manifest: str) -> list[str]:
+    """Return the images that a rendered chart runs, hooks and tests left aside: they come and go, the release does not run them."""
+    documents = _DOCUMENT.split(manifest)
+    return [image for document in documents if not _HOOK.search(document) for image in _IMAGE_KEY.findall(document)]
 
 
 class ChartCopy:
@@ -111,7 +119,7 @@ class ChartCopy:
                 manifest = helm.template(self._chart, name=self._application.name, namespace=name or "default", values=values)
             except (ChartInvalid, ValuesInvalid) as error:
                 raise self._in_the_users_words(error, name) from error
-            images = _IMAGE_KEY.findall(manifest)
+            images = images_of(manifest)
             if image not in images:
                 raise self._not_pinned(image, images, name)
 

@@ -35,11 +35,6 @@ def image_labels(source: Source, version: str, facts: Mapping[str, str]) -> dict
     return labels | {name: facts[name] for name in (REVISION, SOURCE, CREATED) if name in facts}
 
 
-def find_image(engine: Engine, source: Source, version: str) -> str | None:
-    """Return the id of an image that the engine already built from the same source for the same version."""
-    return engine.find_image({SOURCE_DIGEST: source.digest, TITLE: source.application.name, VERSION: version})
-
-
 def make_image(
     engine: Engine, source: Source, *, tag: str, labels: Mapping[str, str], time: datetime | None, log: Callable[[str], None]
 ) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubernaut.build.application import Application, check_dockerfile, load_application
 from kubernaut.build.chart import ChartCopy, read_environments
-from kubernaut.build.image import find_image, image_labels, make_image, push_image
+from kubernaut.build.image import image_labels, make_image, push_image
 from kubernaut.build.registry import BUILD_URL, CREATED, REVISION, SOURCE, Artefact, PublishedVersion, Registry, SourceOfVersion
 from kubernaut.build.source import Source, read_source
 from kubernaut.build.version import decide_version, read_git
@@ -70,6 +70,10 @@ class _Wanted:
     def title(self) -> str:
         return f"{self.application.name} {self.version}"
 
+    @property
+    def labels(self) -> dict[str, str]:
+        return image_labels(self.source, self.version, self.facts)
+
 
 class _ChartRefused(Exception):
     """Ends a build whose chart cannot be published."""
@@ -93,7 +97,7 @@ def build_image(app_dir: str | Path, *, version: str | None, dry_run: bool, tool
     repository = name if tools.settings.registry is None else tools.registry.image_repository(name)
     ref = f"{repository}:{wanted.version}"
     engine = tools.engine()
-    built = find_image(engine, wanted.source, wanted.version)
+    built = engine.find_image(wanted.labels)
     if built is None and dry_run:
         return _plan(wanted, Action(kind="build-image", subject=ref, reason="no image was built from this source yet")), False, None
     image = built or _build(wanted, repository, engine, tools)
@@ -213,7 +217,7 @@ def _push(wanted: _Wanted, repository: str, chart: Future[ChartCopy], tools: Too
     """Build and push the image, unless the chart turns out to be wrong meanwhile."""
     engine = tools.engine()
     ref = f"{repository}:{wanted.version}"
-    built = find_image(engine, wanted.source, wanted.version)
+    built = engine.find_image(wanted.labels)
     if built is not None:
         with tools.progress.step("build", ref) as step:
             engine.tag(built, repository, wanted.version)
@@ -231,7 +235,6 @@ def _push(wanted: _Wanted, repository: str, chart: Future[ChartCopy], tools: Too
 
 
 def _build(wanted: _Wanted, repository: str, engine: Engine, tools: Tools, chart: Future[ChartCopy] | None = None) -> str:
-    labels = image_labels(wanted.source, wanted.version, wanted.facts)
     tag = f"{repository}:{wanted.version}"
     with tools.progress.step("build", tag) as step:
 
@@ -241,7 +244,7 @@ def _build(wanted: _Wanted, repository: str, engine: Engine, tools: Tools, chart
                 raise _ChartRefused
 
         try:
-            image = make_image(engine, wanted.source, tag=tag, labels=labels, time=wanted.time, log=log)
+            image = make_image(engine, wanted.source, tag=tag, labels=wanted.labels, time=wanted.time, log=log)
         except _ChartRefused:
             step.unchanged("stopped: the chart cannot be published")
             return ""

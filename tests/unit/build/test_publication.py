@@ -32,6 +32,18 @@ from kubernaut.events import StepFinished, StepOutcome, StepStarted
 from kubernaut.testing.registry import CUT, FakeRegistry
 
 
+HOOK = """\
+kind: Pod
+metadata:
+  annotations:
+    "helm.sh/hook": test
+image: {{ .Values.image.repository }}@{{ .Values.image.digest }}
+---
+kind: Pod
+image: nginx:latest
+"""
+
+
 def go(
     shop: Workshop, registry: FakeRegistry, *, version: str | None = None, image: str | None = None, **settings: str
 ) -> PublishedVersion:
@@ -341,6 +353,7 @@ def test_the_registry_refuses(shop: Workshop, registry: FakeRegistry, what: str)
             r"web, rendered, does not run .*: it runs nginx:latest",
         ),
         ("templates/deployment.yaml", "kind: Pod\n", ImageNotPinned, "it runs no image"),
+        ("templates/deployment.yaml", HOOK, ImageNotPinned, "it runs nginx:latest"),
         (".helmignore", "environments/\n", ChartInvalid, r"\.helmignore keeps environments/production\.yaml out"),
     ],
 )
@@ -435,6 +448,15 @@ def test_the_image_alone(shop: Workshop, registry: FakeRegistry) -> None:
     assert registry.requests == []
     assert go(shop, registry).version == "1.0.0"
     assert len(shop.engine.builds) == 1
+
+
+def test_an_image_of_another_commit_is_not_taken(shop: Workshop, registry: FakeRegistry) -> None:
+    build(shop, registry)
+    shop.git("commit", "--quiet", "--amend", "--message=other")
+    shop.git("tag", "--force", "v1.0.0")
+    published = go(shop, registry)
+    assert len(shop.engine.builds) == 2
+    assert published.source.commit == shop.git("rev-parse", "HEAD").strip()
 
 
 def test_an_image_needs_no_registry(shop: Workshop) -> None:
