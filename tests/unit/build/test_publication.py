@@ -31,7 +31,6 @@ from kubernaut.errors import (
 from kubernaut.events import StepFinished, StepOutcome, StepStarted
 from kubernaut.testing.registry import CUT, FakeRegistry
 
-
 HOOK = """\
 kind: Pod
 metadata:
