@@ -51,7 +51,7 @@ def _demo(options: argparse.Namespace) -> None:
         settings = load_settings({"registry": options.registry}, environment=environment)
         port = environment["KUBERNAUT_NODE_PORT"] if options.cluster == "local" else None
         deployed = _ship(settings, port, listener)
-        answer = _call(f"http://127.0.0.1:{port}/", listener) if port else None
+        answer = _call(f"http://127.0.0.1:{port}/", deployed, listener) if port else None
     _show(deployed, _helm_history(settings), port, answer)
 
 
@@ -70,22 +70,25 @@ def _ship(settings: Settings, port: str | None, listener: Listener) -> Deployed:
     return Kubernaut(settings, listener=listener).ship(APPLICATION, namespace=NAMESPACE, create_namespace=True, set=values)
 
 
-def _call(url: str, listener: Listener) -> str:
-    """Ask the application, past any proxy, until it answers."""
+def _call(url: str, deployed: Deployed, listener: Listener) -> str:
+    """Ask the application, past any proxy, until this version answers: the one before it may still finish its last requests."""
+    version = deployed.release.app_version if deployed.release else None
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + ANSWERS_WITHIN
     with Progress(listener).step("call", url) as step:
         while True:
             try:
                 with opener.open(url, timeout=5) as response:
-                    answer = json.dumps(json.load(response))
+                    answer = json.load(response)
+                if answer.get("version") != version:
+                    raise ValueError(f"what answers is still version {answer.get('version')}")
             except (OSError, ValueError) as error:
                 if time.monotonic() > deadline:
-                    raise Unreachable(f"{url} does not answer: {error}.") from error
+                    raise Unreachable(f"{url} does not answer as {NAME} {version}: {error}.") from error
                 time.sleep(0.2)
             else:
-                step.done(answer)
-                return answer
+                step.done(json.dumps(answer))
+                return json.dumps(answer)
 
 
 def _helm_history(settings: Settings) -> str:

@@ -7,6 +7,7 @@ import importlib.util
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -43,7 +44,7 @@ class FakeKubernaut:
     """Ships nothing, and keeps what it was asked."""
 
     asked: dict[str, Any]
-    answer: Deployed | Exception = Deployed(plan=Plan(), changed=True, release=None)
+    answer: Deployed | Exception = Deployed(plan=Plan(), changed=True, release=SimpleNamespace(app_version="1.0.0"))  # type: ignore[arg-type]
 
     def __init__(self, settings: Settings, *, listener: Listener) -> None:
         self.settings, self.listener = settings, listener
@@ -65,13 +66,14 @@ def library(demo: ModuleType, monkeypatch: pytest.MonkeyPatch) -> type[FakeKuber
 
 @pytest.fixture
 def node_port() -> Iterator[str]:
-    """A port at which the application answers."""
+    """A port at which the application answers; the version before it once more, at first."""
+    versions = iter(["0.9.0"])
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(b'{"greeting": "Hello, world!"}\n')
+            self.wfile.write(b'{"greeting": "Hello, world!", "version": "%s"}\n' % next(versions, "1.0.0").encode())
 
         def log_message(self, format: str, *arguments: object) -> None:
             """Say nothing."""
@@ -126,7 +128,7 @@ def test_the_local_platform_is_brought_up_and_the_application_called(
     assert library.asked["settings"].registry == "127.0.0.1:5000"
     output, talk = capsys.readouterr()
     assert "--max 5 of local-config" in output
-    assert f'$ curl http://127.0.0.1:{node_port}/\n{{"greeting": "Hello, world!"}}' in output
+    assert f'$ curl http://127.0.0.1:{node_port}/\n{{"greeting": "Hello, world!", "version": "1.0.0"}}' in output
     assert 'eval "$(kubernaut local env)"' in output
     assert [line.split()[0] for line in talk.splitlines() if " done " in line] == ["deploy", "call"]
 
@@ -134,7 +136,7 @@ def test_the_local_platform_is_brought_up_and_the_application_called(
 def test_again_it_says_what_is_unchanged(
     demo: ModuleType, library: type[FakeKubernaut], brought_up: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    library.answer = Deployed(plan=Plan(reason="the same chart and values run already"), changed=False, release=None)
+    library.answer = replace(FakeKubernaut.answer, plan=Plan(reason="the same chart and values run already"), changed=False)
     assert demo.main([]) == 0
     assert "Unchanged: the same chart and values run already" in capsys.readouterr().out
 
