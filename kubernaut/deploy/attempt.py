@@ -104,6 +104,10 @@ class Attempt:
         """Say whether a record that was read back runs; one that somebody has replaced since did."""
         return record.status == Status.DEPLOYED or (record.status == Status.SUPERSEDED and self.failure is None)
 
+    def _unsettled(self, past: Past) -> Record | None:
+        """Find the record that was not there before and is pending."""
+        return next((record for record in past.records if record.status in PENDING and self._is_ours(record)), None)
+
     def failure_of(self, record: Record) -> KubernautError:
         """Return why Helm failed; where it did not, what its record says instead."""
         return self.failure or HelmFailed(
@@ -112,6 +116,8 @@ class Attempt:
 
     def note(self, record: Record, chart: OperationChart | None) -> None:
         """Note a record that the operation made or ended."""
+        if any(made.uid == record.uid for made in self.operation.made):
+            return
         made = operations.made(record, chart=chart) if chart else operations.made(record)
         self.operation = self.operation.model_copy(update={"made": (*self.operation.made, made)})
 
@@ -152,9 +158,10 @@ class Attempt:
         failure = Interrupted(f"The {self.operation.verb} was stopped: {stopped or type(stopped).__name__}.")
         self.failure = failure
         with suppress(KubernautError):
-            record = self.read_back(self.first_new)
+            record = self.read_back(self._unsettled) or self.first_new(self.now)
             if record is not None:
                 self.note(record, self.operation.chart)
+        with suppress(KubernautError):
             self._finish(_outcome(failure))
 
 

@@ -13,6 +13,7 @@ from kubernaut.errors import DeadlineExceeded, DeployFailed, DeployKept, Kuberna
 from kubernaut.history.manifest import documents, service_ports
 from kubernaut.history.pods import pods_of
 from kubernaut.history.record import Record
+from kubernaut.redact import redact
 
 if TYPE_CHECKING:
     from kubernaut.clients.cluster import Cluster
@@ -39,7 +40,7 @@ def diagnose(record: Record, failure: KubernautError, *, cluster: Cluster, since
         explanation = _ask(record, cluster, since)
     why = f"{explanation.problems[0]}." if explanation.problems else failure.message
     details = [*explanation.details, f"Helm: {failure.message}", *failure.details]
-    return DeployKept(f"{what} failed: {why}", details=list(dict.fromkeys(details)))
+    return DeployKept(redact(f"{what} failed: {why}"), details=[redact(line) for line in dict.fromkeys(details)])
 
 
 def probe(

@@ -117,7 +117,14 @@ def plan_rollback(past: Past, namespace: str, name: str, revision: int | None) -
         raise Conflict(f"The record of {target.id} is damaged: {target.damaged}.", hint="Roll back to another revision.")
     if target.status in PENDING or target.status == Status.UNINSTALLING:
         raise Conflict(f"{target.id} is {target.status}: it never ran.", hint="Roll back to another revision.")
-    same = current.manifest == target.manifest and canonical(current.config) == canonical(target.config)
+    same = all(
+        one == other
+        for one, other in (
+            (current.chart, target.chart),
+            (current.manifest, target.manifest),
+            (canonical(current.config), canonical(target.config)),
+        )
+    )
     if current.status == Status.DEPLOYED and (target is current or same):
         return Plan(reason=f"v{current.revision} already runs what v{target.revision} is"), target
     if current.status in PENDING:

@@ -219,7 +219,7 @@ def _go_back(
         raise attempt.nothing_came_of_it()
     if attempt.worked(record):
         return _done(step, plan, attempt, record, chart)
-    what = f"{target.id} to {target.namespace}"
+    what = f"Going back to {target.id}"
     failed = diagnose(record, attempt.failure_of(record), cluster=tools.cluster(), since=operation.started_at, what=what)
     attempt.note(record, chart)
     raise attempt.end(DeployKept(failed.message, details=failed.details))

@@ -15,7 +15,7 @@ VALUES = st.dictionaries(
     st.text(max_size=3),
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),
-        lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=3), inner),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     ),
 )
 
