@@ -77,10 +77,9 @@ def _show(error: KubernautError, json: bool, *, trace: bool = False) -> int:
     if trace and error.__cause__ is not None:
         say("".join(traceback.format_exception(error)).rstrip())
     say(error.message, label="error", colour="red")
-    for detail in error.details:
-        for line in detail.splitlines() or [""]:
-            if not already_shown(line):
-                say(f"  {line}")
+    lines = [line for detail in error.details for line in detail.splitlines() or [""]]
+    for line in [] if already_shown(lines) else lines:
+        say(f"  {line}")
     say(error.hint, label="hint", colour="cyan")
     if json:
         with suppress(BrokenPipeError):

@@ -85,7 +85,7 @@ def _sections() -> Iterator[str]:
 def _command(command: click.Command, context: click.Context) -> Iterator[str]:
     yield f"### {context.command_path}\n"
     yield f"    {' '.join([context.command_path, *command.collect_usage_pieces(context)])}\n"
-    yield inspect.cleandoc(re.sub(r"(\\b|\x08)\n", "", command.help or "")) + "\n"
+    yield _prose(command.help or "") + "\n"
     if isinstance(command, Verb):
         width = max(len(line) for line, _ in command.examples)
         yield "```bash"
@@ -99,6 +99,12 @@ def _command(command: click.Command, context: click.Context) -> Iterator[str]:
             child = command.get_command(context, name)
             if child is not None:
                 yield from _command(child, click.Context(child, info_name=name, parent=context))
+
+
+def _prose(help: str) -> str:
+    """Turn a help text into Markdown: click's marks for lines that stay as they are go, and indented lines become code."""
+    text = inspect.cleandoc(re.sub(r"^[ \t]*\x08\n", "", help, flags=re.MULTILINE))
+    return re.sub(r"(\n)((?:  .*(?:\n|\Z))+)", lambda found: "\n\n" + re.sub("(?m)^  ", "    ", found[2]), text)
 
 
 def _options(command: click.Command, context: click.Context) -> Iterator[str]:

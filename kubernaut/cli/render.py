@@ -90,7 +90,8 @@ def _next(release: Release) -> Sequence[str]:
     where = f"{release.name} -n {release.namespace}"
     if release.deleted_at is not None:
         return (f"next: kubernaut restore {where}", f"      kubernaut history {where}")
-    return (f"next: kubernaut history {where}", f"      kubernaut logs {where}", f"      kubernaut rollback {where}")
+    back = (f"      kubernaut rollback {where}",) if release.revision > 1 else ()
+    return (f"next: kubernaut history {where}", f"      kubernaut logs {where}", *back)
 
 
 def show_releases(releases: ReleaseList, output: str, *, nothing: str) -> None:
@@ -113,7 +114,7 @@ def show_releases(releases: ReleaseList, output: str, *, nothing: str) -> None:
                 _version(release),
                 _commit(release.source.commit),
                 release.created_by or release.managed_by,
-                when(release.updated_at),
+                when(release.created_at or release.updated_at),
             )
             for release in releases.items
         ],
@@ -134,7 +135,7 @@ def show_history(releases: ReleaseList, output: str) -> None:
         [
             (
                 str(release.revision),
-                when(release.updated_at),
+                when(release.created_at or release.updated_at),
                 release.status,
                 *((_version(release),) if compact else (_chart(release), release.app_version or NONE)),
                 _commit(release.source.commit),
@@ -143,6 +144,7 @@ def show_history(releases: ReleaseList, output: str) -> None:
             )
             for release in releases.items
         ],
+        spare="COMMIT",
         note=True,
     )
     _say_rest(releases)
@@ -203,6 +205,7 @@ def show_versions(name: str, versions: Sequence[PublishedVersion], output: str) 
             )
             for version in versions
         ],
+        spare="COMMIT",
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -26,12 +28,15 @@ _MARKS = {
     StepOutcome.FAILED: ("✗", "red"),
 }
 
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
+"""Shortened where a person reads along; whole in logs, in JSON and in what a verb prints at its end."""
+
 _shown: set[str] = set()
 
 
-def already_shown(line: str) -> bool:
-    """Say whether a failed step's last lines held this one, so that its error need not repeat it."""
-    return line.strip() in _shown
+def already_shown(lines: Iterable[str]) -> bool:
+    """Say whether a failed step's last lines held all of these, so that its error need not repeat them."""
+    return all(clean(line).strip() in _shown for line in lines)
 
 
 def duration(seconds: float) -> str:
@@ -70,9 +75,9 @@ class _Display:
             else:
                 self._finished(event)
 
-    def _tail(self, event: StepFinished) -> tuple[str, ...]:
+    def _tail(self, event: StepFinished) -> Sequence[str]:
         """Return the lines to show under a step that failed; a step that a signal stopped has no message, and no lines."""
-        tail = tuple(self._tails.pop(event.step, ()))
+        tail = [line for line in self._tails.pop(event.step, ()) if line.strip()]
         if event.outcome is not StepOutcome.FAILED or not event.detail:
             return ()
         _shown.update(line.strip() for line in tail)
@@ -160,7 +165,7 @@ class Live(_Display):
             self._print(f"    {line}", "dim")
         mark, style = _MARKS[event.outcome]
         detail = event.detail or ("stopped" if event.outcome is StepOutcome.FAILED else subject)
-        self._step(mark, style, event, clean(detail))
+        self._step(mark, style, event, _DIGEST.sub(r"\1", clean(detail)))
 
     def _step(self, mark: str, style: str, event: StepFinished, detail: str) -> None:
         from rich.table import Table
@@ -169,7 +174,8 @@ class Live(_Display):
         row = Table.grid(padding=(0, 2, 0, 0))
         row.add_column(no_wrap=True)
         row.add_column(no_wrap=True, justify="right")
-        row.add_column(overflow="fold")
+        failed = event.outcome is StepOutcome.FAILED  # the error below says it all; a line is enough here
+        row.add_column(overflow="ellipsis" if failed else "fold", no_wrap=failed)
         head = Text.assemble((mark, style), f" {event.step:<10}")
         row.add_row(head, Text(f"{duration(event.seconds):>6}", style="dim"), Text(detail))
         with suppress(BrokenPipeError):

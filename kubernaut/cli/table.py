@@ -49,16 +49,24 @@ def _put_on_terminal(header: Sequence[str], rows: Sequence[Sequence[str]], spare
     if _too_wide(lines, console.width) and spare in header:
         at = header.index(spare)
         lines = [[*line[:at], *line[at + 1 :]] for line in lines]
-    widths = _widths(lines) if notes else [None] * len(lines[0])
+    widths = _fitting(lines, console.width) if notes else [None] * len(lines[0])
     for part in [[line] for line in lines] if notes else [lines]:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
         for title, width in zip(lines[0], widths, strict=True):
-            table.add_column(overflow="fold", min_width=width, no_wrap=title in _NARROW)
+            table.add_column(overflow="fold", width=width, no_wrap=title in _NARROW)
         for line in part:
             table.add_row(*(Text(cell, style="bold" if line is lines[0] else _COLOURS.get(cell, "")) for cell in line))
         console.print(table)
         if notes and part[0] is not lines[0]:
             console.print(Padding(Text(notes.pop(0), style="dim"), (0, 0, 0, 5)))
+
+
+def _fitting(lines: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Return the columns' widths, the widest made narrower until all fit."""
+    widths = _widths(lines)
+    while sum(widths) + _GAP * (len(widths) - 1) > room and max(widths) > 1:
+        widths[widths.index(max(widths))] -= 1
+    return widths
 
 
 def _too_wide(lines: Sequence[Sequence[str]], room: int) -> bool:

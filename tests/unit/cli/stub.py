@@ -6,7 +6,9 @@ Run as a program it is the command `kubernaut` with that stub inside; the variab
 from __future__ import annotations
 
 import os
+import select
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -158,11 +160,14 @@ def steps(stub: StubKubernaut) -> Deployed:
 def wait_in_step(stub: StubKubernaut) -> Deployed:
     """Open a step and wait in it for a signal; put away what it holds when the signal comes."""
     assert stub.listener is not None
+    woken, waker = socket.socketpair()
+    waker.setblocking(False)
+    signal.set_wakeup_fd(waker.fileno())  # unlike pause(), select() on this misses no signal that comes just before it
     with Progress(stub.listener).step("build", "examples/hello-world") as step:
         try:
             step.log("waiting for a signal")
             while True:
-                signal.pause()
+                select.select([woken], [], [])
         finally:
             sys.stderr.write("tidied up\n")
 

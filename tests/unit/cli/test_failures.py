@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from unit.cli.stub import StubKubernaut
 
 from kubernaut.cli.guard import EXIT_STATUSES, Usage, wants_json
 from kubernaut.errors import BuildFailed, DeployRolledBack, KubernautError, error_classes
+from kubernaut.events import Progress
 
 Run = Callable[..., Result]
 Problem = Callable[[Result], dict[str, Any]]
@@ -128,3 +130,23 @@ def test_the_users_own_no_is_not_a_defect(run: Run, stub: StubKubernaut) -> None
 )
 def test_whether_json_is_wanted_is_known_before_parsing(line: list[str], wanted: bool) -> None:
     assert wants_json(line) is wanted
+
+
+@pytest.mark.parametrize(("details", "repeated"), [(("one", "\x1b[91mtwo\x1b[0m"), False), (("two", "three"), True)])
+def test_an_error_does_not_repeat_what_its_step_has_shown(
+    run: Run, stub: StubKubernaut, details: tuple[str, ...], repeated: bool
+) -> None:
+    def fail(stub: StubKubernaut) -> None:
+        assert stub.listener is not None
+        with Progress(stub.listener).step("build", "app") as step:
+            for line in ("one", "", "\x1b[91mtwo\x1b[0m"):
+                step.log(line)
+            raise BuildFailed("A step failed.", details=details)
+
+    stub.answers["ship"] = fail
+    text = run(*SHIP).stderr
+    assert text.count("two") == (2 if repeated else 1)
+    assert ("three" in text) is repeated
+    assert re.search(
+        r"build +started +app\nbuild +\| one\nbuild +\| two\nbuild +failed +\d\.\ds +A step failed\.\nerror: A step", text
+    )

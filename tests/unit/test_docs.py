@@ -1,0 +1,182 @@
+"""The documentation is true: what the code has stands in it, what it names exists, and its examples can be run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+import kubernaut
+from kubernaut.build.application import Application, Image, Pin, Probe
+from kubernaut.cli import reference
+from kubernaut.cli.guard import EXIT_STATUSES, Usage
+from kubernaut.cli.main import SECTIONS, main
+from kubernaut.errors import error_classes
+from kubernaut.settings import TABLE
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("charts/**/*.md")])
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+UNFENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.*)$", UNFENCED.sub("", text_of(page)), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```$", text_of(page), re.DOTALL | re.MULTILINE)
+
+
+def command_lines(page: Path) -> Iterator[list[str]]:
+    """Find the kubernaut commands that stand in fenced blocks."""
+    for block in blocks(page, "(?:bash)?"):
+        for line in block.splitlines():
+            words = line.split(" #")[0].split(" > ")[0].strip()
+            if words.startswith("kubernaut "):
+                yield shlex.split(words)[1:]
+
+
+@pytest.mark.parametrize("name", ["cli.md", "errors.md", "settings.md"])
+def test_what_is_written_from_the_code_is_up_to_date(name: str) -> None:
+    wanted = reference.pages(DOCS)[DOCS / name]
+    assert text_of(DOCS / name) == wanted, "run: python -m kubernaut.cli.reference docs"
+
+
+def test_every_command_and_option_is_documented() -> None:
+    page = text_of(DOCS / "cli.md")
+    context = click.Context(main)
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None
+        assert f"### kubernaut {name}\n" in page
+        section = page.split(f"### kubernaut {name}\n")[1].split("\n### kubernaut ")[0]
+        for parameter in command.params:
+            for option in parameter.opts:
+                assert not option.startswith("-") or option in section, (name, option)
+
+
+def test_every_error_code_is_documented() -> None:
+    page = text_of(DOCS / "errors.md")
+    for kind in {*error_classes(), Usage}:
+        assert f"| `{kind.code}` | {kind.exit_status} |" in page
+
+
+def test_every_setting_and_variable_is_documented() -> None:
+    page = text_of(DOCS / "settings.md")
+    for row in TABLE:
+        line = next(line for line in page.splitlines() if line.startswith(f"| `{row.name}` |"))
+        assert row.help in line
+        assert all(variable in line for variable in row.variables)
+
+
+def test_every_public_name_is_documented() -> None:
+    page = text_of(DOCS / "library.md")
+    for name in kubernaut.__all__:
+        assert re.search(rf"`{name}\b", page), name
+    verbs = [name for name, member in vars(kubernaut.Kubernaut).items() if callable(member) and not name.startswith("_")]
+    for verb in verbs:
+        assert re.search(rf"`{verb}\(", page), verb
+
+
+def test_every_key_of_kubernaut_yaml_is_documented() -> None:
+    page = text_of(DOCS / "kubernaut-yaml.md")
+    for model, prefix in ((Application, ""), (Image, "image."), (Pin, "pin."), (Probe, "probe.")):
+        for name, field in model.model_fields.items():
+            key = f"{prefix}{field.alias or name}"
+            assert f"`{key}`" in page or key in ("directory", "image", "pin", "probe"), key
+
+
+def test_every_command_that_the_code_names_exists() -> None:
+    for file in [*ROOT.glob("kubernaut/**/*.py"), *ROOT.glob("kubernaut_local/**/*.py"), *ROOT.glob("examples/*.py")]:
+        for name in re.findall(r"`kubernaut ([a-z]+)", text_of(file)):
+            assert main.get_command(click.Context(main), name) is not None, (file, name)
+
+
+def test_the_readme_lists_every_command() -> None:
+    rows = re.findall(r"^\| `kubernaut (\w+)(.*?)` \|", README, re.MULTILINE)
+    assert [name for name, _ in rows] == [name for name, _ in rows if main.get_command(click.Context(main), name)]
+    assert {name for name, _ in rows} == {name for names in SECTIONS.values() for name in names}
+    for name, rest in rows:
+        command = main.get_command(click.Context(main), name)
+        assert command is not None
+        arguments = [
+            parameter.make_metavar(click.Context(command))
+            for parameter in command.params
+            if parameter.param_type_name == "argument"
+        ]
+        shown = rest.replace("\\|", "|").split(" -n")[0].split()
+        assert len(shown) == (1 if name == "local" else len(arguments)), (name, shown)
+
+
+def test_the_readme_lists_every_exit_status() -> None:
+    for status in set(EXIT_STATUSES) - {129, 130, 141, 143}:
+        assert f"\n| {status} | " in README
+    assert "| 130, 143 |" in README
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_links_resolve(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", UNFENCED.sub("", text_of(page))):
+        if target.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path) if path else page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file), target
+
+
+def test_every_page_that_a_hint_names_exists() -> None:
+    for kind in error_classes():
+        for path in re.findall(r"(?:docs|examples)/[\w./-]+", str(kind.hint)):
+            assert (ROOT / path.rstrip(".")).exists(), (kind, path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_make_targets_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", text_of(ROOT / "Makefile"), re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z-]+)", text_of(page))) | set(re.findall(r"^ *make ([a-z-]+)", text_of(page), re.MULTILINE))
+    assert named <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_command_lines_can_be_parsed(page: Path) -> None:
+    for words in command_lines(page):
+        context = click.Context(main)
+        command = main.get_command(context, words[0])
+        assert command is not None, words
+        rest = words[1:]
+        if isinstance(command, click.Group):
+            child = command.get_command(context, rest[0])
+            assert child is not None, words
+            command, rest = child, rest[1:]
+        command.make_context(words[0], rest)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_python_blocks_compile(page: Path) -> None:
+    for number, block in enumerate(blocks(page, "python")):
+        compile(block, f"{page.name}:{number}", "exec")
+
+
+def test_the_readmes_example_stands_between_its_marks() -> None:
+    found = re.findall(r"<!-- example: library -->\n```python\n(.*?)```\n<!-- end of example -->", README, re.DOTALL)
+    assert len(found) == 1
+    assert 'ship("examples/hello-world", namespace="demo", create_namespace=True)' in found[0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_pages_name_no_place_on_somebodys_machine(page: Path) -> None:
+    assert not re.search(r"(?<![\w.])/(?:home|root|Users|tmp|work)/", text_of(page))
