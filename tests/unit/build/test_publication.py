@@ -1,70 +1,25 @@
 from __future__ import annotations
 
 import json
-import os
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import requests.adapters
 import yaml
+from support.publishing import chart_in, go, outcomes
 from support.workshop import Workshop, write
 
 from kubernaut.build.publication import BuiltImage, build_image, publish
 from kubernaut.build.registry import PublishedVersion
 from kubernaut.errors import (
-    BuildFailed,
-    ChartInvalid,
-    DockerfileInvalid,
-    EngineUnreachable,
     ImageNotFound,
-    ImageNotPinned,
-    KubernautError,
-    RegistryDenied,
     RegistryUnreachable,
     SettingInvalid,
-    ShallowClone,
-    ValuesInvalid,
     VersionConflict,
 )
-from kubernaut.events import StepFinished, StepOutcome, StepStarted
-from kubernaut.testing.registry import CUT, FakeRegistry
-
-HOOK = """\
-kind: Pod
-metadata:
-  annotations:
-    "helm.sh/hook": test
-image: {{ .Values.image.repository }}@{{ .Values.image.digest }}
----
-kind: Pod
-image: nginx:latest
-"""
-
-
-def go(
-    shop: Workshop, registry: FakeRegistry, *, version: str | None = None, image: str | None = None, **settings: str
-) -> PublishedVersion:
-    _, _, published = publish(shop.app, version=version, image=image, dry_run=False, tools=shop.tools(registry.address, **settings))
-    assert published is not None
-    return published
-
-
-def outcomes(shop: Workshop) -> list[tuple[str, str]]:
-    return [(event.step, event.outcome.value) for event in shop.events if isinstance(event, StepFinished)]
-
-
-def chart_in(registry: FakeRegistry, folder: Path, version: str = "1.0.0", name: str = "charts/shop") -> Path:
-    """Unpack a published chart."""
-    manifest = json.loads(registry.manifest(name, version) or b"")
-    found = registry.find("blobs", name, manifest["layers"][0]["digest"])
-    assert found is not None
-    folder.mkdir()
-    (folder / "chart.tgz").write_bytes(found[1])
-    with tarfile.open(folder / "chart.tgz") as tar:
-        tar.extractall(folder, filter="data")
-    return folder / "shop"
+from kubernaut.events import StepStarted
+from kubernaut.testing.registry import FakeRegistry
 
 
 def test_a_folder_becomes_a_version(shop: Workshop, registry: FakeRegistry, tmp_path: Path) -> None:
@@ -270,162 +225,6 @@ def test_somebody_else_pushes_an_image_between_our_push_and_our_look(shop: Works
     with pytest.raises(VersionConflict, match="somebody else publishes the same version"):
         go(shop, registry)
     assert registry.tags("charts/shop") == []
-
-
-# what may be wrong
-
-
-def refuse(shop: Workshop, registry: FakeRegistry, expected: type[KubernautError], match: str, **named: str) -> KubernautError:
-    with pytest.raises(expected, match=match) as caught:
-        go(shop, registry, **named)
-    assert registry.tags("charts/shop") == []
-    assert str(shop.temporary) not in json.dumps(caught.value.problem())
-    return caught.value
-
-
-def test_a_failing_run(shop: Workshop, registry: FakeRegistry) -> None:
-    write(shop.app / "Dockerfile", "FROM node:22-slim\nRUN echo the library is missing; exit 7\n")
-    error = refuse(shop, registry, BuildFailed, r"Step 2/3 : RUN echo the library is missing")
-    assert "the library is missing" in error.details
-    assert registry.tags("shop") == []
-    assert ("build", "failed") in outcomes(shop)
-
-
-def test_no_dockerfile(shop: Workshop, registry: FakeRegistry) -> None:
-    (shop.app / "Dockerfile").unlink()
-    refuse(shop, registry, DockerfileInvalid, "There is no Dockerfile")
-    assert shop.events == []
-
-
-def test_the_engine_is_missing(shop: Workshop, registry: FakeRegistry) -> None:
-    shop.engine.running = False
-    refuse(shop, registry, EngineUnreachable, "does not answer")
-
-
-def test_the_registry_is_down_before(shop: Workshop, registry: FakeRegistry) -> None:
-    registry.stop()
-    with pytest.raises(RegistryUnreachable, match=r"127\.0\.0\.1:\d+ does not answer .*Connection refused"):
-        go(shop, registry)
-    assert shop.engine.builds == []
-
-
-@pytest.mark.parametrize("status", [CUT, 500, 503])
-@pytest.mark.parametrize(
-    "what", ["POST /v2/shop/blobs", "PUT /v2/shop/manifests", "POST /v2/charts/shop", "PUT /v2/charts/shop/manifests"]
-)
-def test_the_registry_goes_down_during_a_push(shop: Workshop, registry: FakeRegistry, what: str, status: int) -> None:
-    registry.fail(what, status)
-    refuse(shop, registry, RegistryUnreachable, "shop")
-    registry.heal()
-    assert go(shop, registry).version == "1.0.0"
-
-
-@pytest.mark.parametrize("what", ["PUT /v2/shop/manifests", "PUT /v2/charts/shop/manifests", "GET /v2/charts/shop"])
-def test_the_registry_refuses(shop: Workshop, registry: FakeRegistry, what: str) -> None:
-    registry.fail(what, 403)
-    refuse(shop, registry, RegistryDenied, "refuse|denied|403")
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "expected", "match"),
-    [
-        ("templates/bad.yaml", "a: {{ .Values.none.at.all }}\n", ChartInvalid, r"charts/web/templates/bad\.yaml:1: "),
-        ("templates/bad.yaml", "a: b\n  c: d: e\n", ChartInvalid, r"charts/web/templates/bad\.yaml"),
-        ("templates/bad.yaml", "{{ if }}\n", ChartInvalid, r"templates/bad\.yaml:1"),
-        ("Chart.yaml", "apiVersion: v2\nname: [\n", ChartInvalid, r"charts/web/Chart\.yaml:3: not YAML"),
-        ("Chart.yaml", "- a\n", ChartInvalid, r"charts/web/Chart\.yaml:1: a mapping is expected"),
-        ("Chart.yaml", "apiVersion: v2\nname: web\nversion: 0.0.0\ntype: library\n", KubernautError, "library"),
-        ("values.yaml", "replicas: 1\nimage: nginx\n", ChartInvalid, r"charts/web/values\.yaml:2: image is no mapping"),
-        ("values.yaml", "replicas: 1\n a: 2\n", ChartInvalid, r"charts/web/values\.yaml:2: not YAML"),
-        (
-            "values.yaml",
-            "replicas: 1\nreplicas: 2\n",
-            ChartInvalid,
-            r"charts/web/values\.yaml:2: the key 'replicas' stands here a second",
-        ),
-        ("values.yaml", "replicas: many\n", ValuesInvalid, "replicas"),
-        ("values.schema.json", "{\n", ChartInvalid, r"web/values\.schema\.json:2: not JSON"),
-        (
-            "templates/deployment.yaml",
-            "kind: Pod\nimage: nginx:latest\n",
-            ImageNotPinned,
-            r"web, rendered, does not run .*: it runs nginx:latest",
-        ),
-        ("templates/deployment.yaml", "kind: Pod\n", ImageNotPinned, "it runs no image"),
-        ("templates/deployment.yaml", HOOK, ImageNotPinned, "it runs nginx:latest"),
-        (".helmignore", "environments/\n", ChartInvalid, r"\.helmignore keeps environments/production\.yaml out"),
-    ],
-)
-def test_a_chart_that_cannot_be_published(
-    shop: Workshop, registry: FakeRegistry, name: str, text: str, expected: type[KubernautError], match: str
-) -> None:
-    write(shop.chart / name, text)
-    refuse(shop, registry, expected, match)
-    assert registry.tags("shop") == [] or name == ".helmignore"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected", "match"),
-    [
-        ("replicas: many\n", ValuesInvalid, r"with the values of .*apps/shop/values/production\.yaml failed.*replicas"),
-        ("image: {digest: 'sha256:0'}\n", ImageNotPinned, r"rendered with the values of .*values/production\.yaml"),
-        ("a: 1\na: 2\n", ValuesInvalid, r"values/production\.yaml.*2: the key 'a' stands"),
-        ("a: [\n", ValuesInvalid, r"values/production\.yaml.*2: "),
-        ("- a\n", ValuesInvalid, r"values/production\.yaml must hold a map of values"),
-    ],
-)
-def test_values_that_cannot_be_published(
-    shop: Workshop, registry: FakeRegistry, text: str, expected: type[KubernautError], match: str
-) -> None:
-    write(shop.app / "values" / "production.yaml", text)
-    refuse(shop, registry, expected, match)
-    assert registry.tags("shop") == []
-
-
-def test_a_wrong_chart_stops_the_build(shop: Workshop, registry: FakeRegistry) -> None:
-    write(shop.chart / "values.yaml", "- no mapping\n")
-    over = shop.engine.build
-    went_on: list[str] = []
-
-    def slow(*arguments: object, log: Callable[[str], None], **named: object) -> str:
-        for _ in range(500):
-            log("still building")
-            os.sched_yield()
-            if any(isinstance(event, StepFinished) for event in shop.events):
-                break
-            __import__("threading").Event().wait(0.01)
-        went_on.append("x")
-        return over(*arguments, log=log, **named)  # type: ignore[arg-type]
-
-    shop.engine.build = slow  # type: ignore[method-assign]
-    refuse(shop, registry, ChartInvalid, "values are a mapping")
-    assert went_on == []
-    assert outcomes(shop) == [("build", StepOutcome.UNCHANGED.value), ("package", StepOutcome.FAILED.value)]
-
-
-def test_the_chart_has_a_file_in_an_environments_place(shop: Workshop, registry: FakeRegistry) -> None:
-    write(shop.chart / "environments" / "production.yaml", "replicas: 9\n")
-    refuse(shop, registry, ChartInvalid, r"a file environments/production\.yaml of its own")
-
-
-def test_a_chart_that_is_linked_together(shop: Workshop, registry: FakeRegistry, tmp_path: Path) -> None:
-    (shop.chart / "templates" / "linked.yaml").symlink_to("../more.yaml")
-    write(shop.chart / "more.yaml", "kind: ConfigMap\n")
-    go(shop, registry, version="3.0.0")
-    assert (chart_in(registry, tmp_path / "unpacked", "3.0.0") / "templates" / "linked.yaml").read_text() == "kind: ConfigMap\n"
-
-
-def test_a_file_too_large_for_helm(shop: Workshop, registry: FakeRegistry) -> None:
-    (shop.chart / "large").write_bytes(b"x" * (5 * 1024 * 1024 + 1))
-    refuse(shop, registry, ChartInvalid, "large")
-
-
-def test_a_shallow_clone(shop: Workshop, registry: FakeRegistry) -> None:
-    shop.commit("apps/shop/index.js")
-    (shop.tree / ".git" / "shallow").write_text(shop.git("rev-parse", "HEAD"))
-    error = refuse(shop, registry, ShallowClone, "cut off")
-    assert "git fetch --unshallow --tags" in error.hint
-    assert go(shop, registry, version="4.0.0").version == "4.0.0"
 
 
 # build alone

@@ -1,0 +1,37 @@
+"""Publishing in a workshop, and looking at what came of it."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+
+from kubernaut.build.publication import publish
+from kubernaut.build.registry import PublishedVersion
+from kubernaut.events import StepFinished
+from kubernaut.testing.registry import FakeRegistry
+from support.workshop import Workshop
+
+
+def go(
+    shop: Workshop, registry: FakeRegistry, *, version: str | None = None, image: str | None = None, **settings: str
+) -> PublishedVersion:
+    _, _, published = publish(shop.app, version=version, image=image, dry_run=False, tools=shop.tools(registry.address, **settings))
+    assert published is not None
+    return published
+
+
+def outcomes(shop: Workshop) -> list[tuple[str, str]]:
+    return [(event.step, event.outcome.value) for event in shop.events if isinstance(event, StepFinished)]
+
+
+def chart_in(registry: FakeRegistry, folder: Path, version: str = "1.0.0", name: str = "charts/shop") -> Path:
+    """Unpack a published chart."""
+    manifest = json.loads(registry.manifest(name, version) or b"")
+    found = registry.find("blobs", name, manifest["layers"][0]["digest"])
+    assert found is not None
+    folder.mkdir()
+    (folder / "chart.tgz").write_bytes(found[1])
+    with tarfile.open(folder / "chart.tgz") as tar:
+        tar.extractall(folder, filter="data")
+    return folder / "shop"
