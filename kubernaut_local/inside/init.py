@@ -63,6 +63,8 @@ def network(namespace: str, busybox: str) -> None:
     run("unshare", f"--net={namespace}", "true")
     inside = ("nsenter", f"--net={namespace}", "--")
     run(*inside, busybox, "ip", "link", "set", "lo", "up")
+    # Docker sets the policy of FORWARD to DROP when it is the one that turns forwarding on, and pods would not reach each other.
+    run(*inside, busybox, "sysctl", "-w", "net.ipv4.ip_forward=1")
     # A sysfs shows the network namespace it was mounted in; a new one hides the cgroup mounts that stand inside the old one.
     Path("/run/cgroup").mkdir()
     mount("--rbind", "/sys/fs/cgroup", "/run/cgroup")

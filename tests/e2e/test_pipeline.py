@@ -118,6 +118,13 @@ def test_an_environment_of_the_version_is_chosen_by_name(world: World) -> None:
     assert problem["code"] == "environment_not_found"
 
 
+def test_helm_test_reaches_the_application_through_its_service(world: World, helm4: Path) -> None:
+    ship(world)
+    assert "Succeeded" in world.helm("test", "hello-world", "-n", world.namespace, "--timeout", "1m")
+    again = [helm4, "test", "hello-world", "-n", world.namespace, "--timeout", "1m"]
+    assert subprocess.run(again, env=dict(world.environment), capture_output=True, timeout=120, check=False).returncode == 0
+
+
 def test_the_logs_are_the_pods_own(world: World) -> None:
     ship(world)
     assert "listens on port" in world.run("logs", "hello-world", "-n", world.namespace).stdout
