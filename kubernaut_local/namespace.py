@@ -5,6 +5,7 @@ PID 1 holds a lock as long as it lives, so it is found by asking the kernel who 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
@@ -21,7 +22,7 @@ from kubernaut_local import network
 from kubernaut_local.commands import tail
 from kubernaut_local.host import MOUNT_POINTS
 from kubernaut_local.layout import Layout
-from kubernaut_local.locks import holder
+from kubernaut_local.locks import holder, locked
 
 _INIT = Path(__file__).parent / "inside" / "init.py"
 _START_SECONDS = 20.0
@@ -57,9 +58,12 @@ def start(layout: Layout, what: Mapping[str, Any]) -> int:
     """
     path = layout.etc / "init.json"
     path.write_text(json.dumps(what, indent=2), encoding="utf-8")
-    # Whoever is started below keeps the writing end open, so the reading end reports when all of them are gone.
+    # Whoever is started below keeps the writing end open, so the reading end reports when all of them are gone. So does the lock:
+    # it is shared by inheritance, and `unshare` ends only when the kernel has ended everything inside.
     reading, writing = os.pipe()
+    gone = os.open(_gone(layout), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        fcntl.flock(gone, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with layout.log("init").open("wb") as log:
             # Of their own session, so no Ctrl-C reaches them, and nobody's children, so that no zombie is left to the caller.
             # The kernel kills PID 1, and so all that runs in its namespace, when the waiting `unshare` dies.
@@ -83,7 +87,7 @@ def start(layout: Layout, what: Mapping[str, Any]) -> int:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd="/",
-                pass_fds=(writing,),
+                pass_fds=(writing, gone),
                 check=True,
             )
         os.close(writing)
@@ -91,6 +95,7 @@ def start(layout: Layout, what: Mapping[str, Any]) -> int:
         return _wait_for_start(layout, reading)
     finally:
         os.close(reading)
+        os.close(gone)
         if writing >= 0:
             os.close(writing)
 
@@ -106,10 +111,22 @@ def _wait_for_start(layout: Layout, reading: int) -> int:
     raise DeadlineExceeded(f"The platform's PID 1 did not start within {_START_SECONDS:.0f} s.", details=tail(layout.log("init")))
 
 
+def wait_until_gone(layout: Layout) -> None:
+    """Wait for what is left of a platform whose PID 1 has just been killed: its lock is free a moment before the rest has ended."""
+    if _gone(layout).exists():
+        with locked(_gone(layout), timeout=_END_SECONDS, waiting=lambda _pid: None):
+            return
+
+
+def _gone(layout: Layout) -> Path:
+    return layout.run / "gone"
+
+
 def end(layout: Layout) -> bool:
     """Kill PID 1 and with it everything that runs inside; return whether there was one."""
     pid = pid_one(layout)
     if pid is None:
+        wait_until_gone(layout)
         return False
     parent = _parent(pid)
     try:

@@ -162,6 +162,7 @@ class Platform:
         layout, recorded = self._layout, state.read(self._layout)
         wanted = self.ports_for(wishes)
         if namespace.pid_one(layout) is None:
+            namespace.wait_until_gone(layout)
             state.check_change(self.name, recorded, wanted)
             # Once more in time, before minutes of building; what counts is what is found at the start.
             ports.check_free(wanted)

@@ -6,6 +6,7 @@ The platform `default` has fixed ports; any other gets free ones at its first `u
 from __future__ import annotations
 
 import socket
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ DEFAULT_NAME = "default"
 DEFAULT_PORTS = Ports()
 # Below the range from which Linux gives out ports for outgoing connections (32768 and up), and above what services commonly take.
 _API_FROM, _REGISTRY_FROM, _NODE_FROM = 16444, 15001, 30081
-_TRIED = 500
+_SPAN = 900
 
 
 def choose(name: str, recorded: Ports | None, wishes: Wishes, is_free: Callable[[int], bool]) -> Ports:
@@ -26,10 +27,10 @@ def choose(name: str, recorded: Ports | None, wishes: Wishes, is_free: Callable[
         asked = {wishes.api, wishes.registry, *wishes.node_ports}
 
         def first(start: int) -> int:
-            found = next((port for port in range(start, start + _TRIED) if port not in asked and is_free(port)), None)
+            found = next((port for port in candidates(name, start) if port not in asked and is_free(port)), None)
             if found is None:
                 raise PortTaken(
-                    f"No port from {start} to {start + _TRIED - 1} of 127.0.0.1 is free.", hint="Choose the ports yourself."
+                    f"No port from {start} to {start + _SPAN - 1} of 127.0.0.1 is free.", hint="Choose the ports yourself."
                 )
             return found
 
@@ -37,6 +38,13 @@ def choose(name: str, recorded: Ports | None, wishes: Wishes, is_free: Callable[
     return Ports(
         api=wishes.api or base.api, registry=wishes.registry or base.registry, node_ports=wishes.node_ports or base.node_ports
     )
+
+
+def candidates(name: str, start: int) -> list[int]:
+    """Return the ports to try, beginning at one that depends on the name."""
+    # Else whoever starts while another platform is down would take the very ports that that one wants back.
+    offset = zlib.crc32(name.encode()) % _SPAN
+    return [start + (offset + step) % _SPAN for step in range(_SPAN)]
 
 
 def is_free(port: int) -> bool:

@@ -223,10 +223,9 @@ def test_after_the_end_of_everything_up_brings_it_back_with_its_data(platform: P
     environment = platform.environment()
     body = {"metadata": {"name": "kept"}, "data": {"key": "value"}}
     assert api.ask("POST", "/api/v1/namespaces/default/configmaps", body)[0] == 201
-    pids = [process.pid for process in platform.status().processes if process.pid]
     os.kill(pid_one(platform), signal.SIGKILL)
-    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "every process has ended", 20)
-    assert platform.status().state is State.DOWN
+    until(lambda: platform.status().state is State.DOWN, "it is seen to be down", 20)
+    # At once, while the kernel may still be ending what ran inside.
     assert platform.up().changed
     assert platform.environment() == environment
     assert get(api, "/api/v1/namespaces/default/configmaps/kept")["data"] == {"key": "value"}

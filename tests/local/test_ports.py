@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from kubernaut.errors import PortTaken
 from kubernaut_local.model import Ports, Wishes
-from kubernaut_local.ports import DEFAULT_PORTS, check_free, choose, is_free, listening_inodes
+from kubernaut_local.ports import DEFAULT_PORTS, candidates, check_free, choose, is_free, listening_inodes
 
 
 def test_default_has_fixed_ports() -> None:
@@ -17,8 +17,20 @@ def test_default_has_fixed_ports() -> None:
 
 
 def test_another_platform_gets_free_ports() -> None:
-    taken = {16444, 15001, 30081, 30082}
-    assert choose("blue", None, Wishes(), lambda port: port not in taken) == Ports(api=16445, registry=15002, node_ports=(30083,))
+    first = choose("blue", None, Wishes(), lambda port: True)
+    taken = set(first.all())
+    assert choose("blue", None, Wishes(), lambda port: port not in taken) == Ports(
+        api=first.api + 1, registry=first.registry + 1, node_ports=(first.node_ports[0] + 1,)
+    )
+
+
+def test_platforms_of_different_names_begin_at_different_ports() -> None:
+    assert len({choose(name, None, Wishes(), lambda port: True).api for name in ("blue", "green", "test-1", "test-2")}) == 4
+
+
+def test_every_port_of_the_range_is_tried() -> None:
+    tried = candidates("blue", 1000)
+    assert (len(tried), min(tried), max(tried), len(set(tried))) == (900, 1000, 1899, 900)
 
 
 def test_recorded_ports_are_kept_even_when_something_listens_on_them() -> None:
@@ -33,7 +45,8 @@ def test_wishes_win() -> None:
 
 
 def test_a_port_that_is_wished_for_is_not_chosen_for_something_else() -> None:
-    assert choose("blue", None, Wishes(api=15001), lambda port: True).registry == 15002
+    registry = choose("blue", None, Wishes(), lambda port: True).registry
+    assert choose("blue", None, Wishes(api=registry), lambda port: True).registry == registry + 1
 
 
 def test_no_free_port_is_an_error() -> None:
