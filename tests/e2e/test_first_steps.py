@@ -1,0 +1,63 @@
+"""What a newcomer does first: the demo, twice, and the README's library example."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.world import REPOSITORY, World, make_world
+
+from kubernaut_local import Platform
+
+pytestmark = pytest.mark.platform
+
+EXAMPLE = re.compile(r"<!-- example: library -->\s*```python\n(.*?)```", re.DOTALL)
+
+
+def run(world: World, *argv: str | Path, **more: str) -> str:
+    """Run a program in the work tree; return all that it said."""
+    environment = {**world.environment, **more}
+    done = subprocess.run(
+        argv, cwd=world.tree, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stderr + done.stdout
+
+
+def test_the_readmes_library_example(world: World) -> None:
+    match = EXAMPLE.search((REPOSITORY / "README.md").read_text())
+    assert match
+    code = match[1].replace('"demo"', repr(world.namespace))
+    assert run(world, sys.executable, "-c", code).strip() == f"{world.namespace}.hello-world.v1 deployed"
+    assert world.git("status", "--porcelain") == ""
+
+
+def test_the_demo_on_the_local_platform_and_again(local_platform: Platform, platform: dict[str, str], tmp_path: Path) -> None:
+    world = make_world(platform, tmp_path / "checkout")
+    demo = world.tree / "examples" / "demo.py"
+    demo.write_text((REPOSITORY / "examples" / "demo.py").read_text())
+    world.commit()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("KUBERNAUT_")}
+    world = World(world.tree, "demo", {**environment, "XDG_STATE_HOME": str(Path(platform["KUBECONFIG"]).parents[3])})
+    first = run(world, sys.executable, demo, "--name", local_platform.name)
+    port = platform["KUBERNAUT_NODE_PORT"]
+    assert f"$ curl http://127.0.0.1:{port}/\n" in first
+    assert '"greeting": "Hello, world!"' in first
+    assert re.search(r"^deploy +done +[0-9.]+s", first, re.MULTILINE)
+    assert re.search(r"^1\s.*deployed\s+hello-world-", first, re.MULTILINE)
+    again = run(world, sys.executable, demo, "--name", local_platform.name)
+    assert "Unchanged: v1 already runs" in again
+    assert world.git("status", "--porcelain") == ""
+    run(world, Path(sys.executable).with_name("kubernaut"), "delete", "demo.hello-world.current", "--yes", **platform)
+
+
+def test_the_demo_on_a_cluster_of_ones_own_starts_nothing(world: World) -> None:
+    registry = world.environment["KUBERNAUT_REGISTRY"]
+    said = run(world, sys.executable, REPOSITORY / "examples" / "demo.py", "--cluster", "current", "--registry", registry)
+    assert "port-forward service/hello-world" in said
+    assert "kubernetes" not in said
+    world.run("delete", "demo.hello-world.current", "--yes")
