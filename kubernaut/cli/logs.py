@@ -11,6 +11,8 @@ from kubernaut.cli.options import cluster_options, namespace_option, output_opti
 from kubernaut.cli.output import print_json, put
 from kubernaut.cli.verb import Verb
 
+STOPPED = 130
+
 
 @click.command(
     cls=Verb,
@@ -33,8 +35,13 @@ def logs(release: str, output: str, **options: Any) -> None:
 
     Each line has its pod's name before it. With -o json each line is an object, {"line": "…"}.
     """
-    for line in session.reading(options).logs(release, **options):
-        if output == "json":
-            print_json({"line": line}, one_line=True)
-        else:
-            put(line)
+    try:
+        for line in session.reading(options).logs(release, **options):
+            if output == "json":
+                print_json({"line": line}, one_line=True)
+            else:
+                put(line)
+    except KeyboardInterrupt as stop:
+        if not options["follow"]:
+            raise
+        raise click.exceptions.Exit(getattr(stop, "exit_status", STOPPED)) from stop  # how following ends; nothing to explain

@@ -120,6 +120,16 @@ def test_a_closed_pipe_is_quiet(line: Sequence[str]) -> None:
     process.stderr.close()
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_following_ends_without_a_word(number: signal.Signals, status: int) -> None:
+    process = start(("logs", "demo.hello-world.v3", "--follow"), "endless")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "hello-0 listening\n"
+    process.send_signal(number)
+    _, err = process.communicate()
+    assert (process.returncode, err) == (status, "")
+
+
 def test_a_closed_stderr_does_not_stop_the_work() -> None:
     process = start(SHIP, "steps")
     assert process.stdout is not None
