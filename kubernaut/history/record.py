@@ -55,6 +55,7 @@ class Record:
         secret: The Secret's name.
         labelled_status: The status that the label says, by which Helm searches; :attr:`status` is the one that it believes.
         payload: The encoded content; empty when only the metadata was read.
+        modified: When the Secret was last written, as the API server knows; Helm's own label is copied from revision to revision.
     """
 
     namespace: str
@@ -67,6 +68,7 @@ class Record:
     created: str
     labels: Mapping[str, str] = field(hash=False)
     payload: str = field(default="", repr=False)
+    modified: str = ""
 
     @property
     def id(self) -> str:
@@ -167,6 +169,7 @@ def decode(secret: Mapping[str, Any]) -> Record | None:
         created=str(metadata.get("creationTimestamp", "")),
         labels=labels,
         payload=encoded,
+        modified=max((str(writer.get("time") or "") for writer in metadata.get("managedFields") or ()), default=""),
     )
 
 

@@ -201,7 +201,7 @@ def describe(record: Record, records: Sequence[Record], operations: Iterable[Ope
         build=ReleaseBuild(url=build_url),
         created_by=operation.actor if operation else None,
         created_at=created,
-        updated_at=_epoch(record.labels.get("modifiedAt")) or created,
+        updated_at=max(filter(None, (created, _time(record.modified))), default=None),  # the API server tells whole seconds
         deleted_at=_time(record.deleted_at),
         description=record.description or (f"damaged: {record.damaged}" if record.damaged else ""),
         outcome=_outcome(record, operation),
@@ -231,7 +231,3 @@ def _time(text: str | None) -> datetime | None:
     except ValueError:
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-
-
-def _epoch(text: str | None) -> datetime | None:
-    return datetime.fromtimestamp(int(text), UTC) if text and text.isascii() and text.isdigit() and len(text) < 12 else None
