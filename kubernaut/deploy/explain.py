@@ -118,9 +118,8 @@ def _container_problem(status: Mapping[str, Any], events: Sequence[Mapping[str, 
         return f"the image {status.get('image')} of the container {name} cannot be pulled: {_pull_message(waiting, events)}"
     if reason in _CRASH:
         last = (status.get("lastState") or {}).get("terminated") or {}
-        return f"the container {name} ends again and again{_exit(last)}" + (
-            f": {_short(waiting.get('message'))}" if not last else ""
-        )
+        message = "" if last or not waiting.get("message") else f": {_short(waiting['message'])}"
+        return f"the container {name} ends again and again{_exit(last)}{message}"
     if reason and reason not in _NO_NEWS:
         return f"the container {name} cannot start: {reason}: {_short(waiting.get('message'))}"
     ended = _state(status, "terminated")
