@@ -84,8 +84,15 @@ class _Command(pyhelm3.Command):  # type: ignore[misc]
         self._input = b"" if values is None else values_input(values)
 
     async def run(self, command: list[Any], input: bytes | None = None) -> bytes:  # noqa: ARG002 - see ``values``
-        """Run Helm. What it prints of the release is not handed on: pyhelm3 would parse it, and the truth is the record."""
-        self._run([*(str(part) for part in command), *self._extra], self._input)
+        """Run Helm, and hand nothing of what it prints to pyhelm3: the truth is the record.
+
+        ``--output json`` is left out: it prints the whole release, values and all, which nobody here needs, and which nobody would
+        read if kubernaut were killed meanwhile.
+        """
+        argv = [str(part) for part in command]
+        if "--output" in argv:
+            del argv[argv.index("--output") : argv.index("--output") + 2]
+        self._run([*argv, *self._extra], self._input)
         return b"{}"
 
 
@@ -201,7 +208,7 @@ class Helm:
     ) -> None:
         """Run ``helm upgrade --install --wait --reset-values``."""
         run = self._runner(f"Deploying {namespace}.{name}", timeout, log, values)
-        extra = ("--wait", *_labels(labels), *self._transport(chart))
+        extra = ("--wait", "--hide-notes", *_labels(labels), *self._transport(chart))
         _finish(
             _Command(run, *extra, values=values, history_max=history_max).install_or_upgrade(
                 check_release_name(name),
@@ -228,7 +235,7 @@ class Helm:
     ) -> None:
         """Run ``helm install --replace --wait``: a deploy after a soft delete, which pyhelm3 cannot say."""
         run = self._runner(f"Deploying {namespace}.{name}", timeout, log, values)
-        argv = ["install", check_release_name(name), _chart(chart), "--replace", "--wait", "--output", "json", "--values", "-"]
+        argv = ["install", check_release_name(name), _chart(chart), "--replace", "--wait", "--hide-notes", "--values", "-"]
         argv += ["--namespace", check_namespace(namespace), "--timeout", _go_seconds(timeout), "--description", description]
         run([*argv, *_labels(labels), *self._transport(chart)], values_input(values))
 

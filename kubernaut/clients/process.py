@@ -81,18 +81,8 @@ def run(
     Raises:
         ToolMissing: It cannot be started.
     """
-    try:
-        child = subprocess.Popen(
-            [sys.executable, "-I", "-S", _TETHER, str(os.getpid()), *argv],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=dict(environment),
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise ToolMissing(f"{argv[0]} cannot be started: {error.strerror}.") from error
-    pump = _Pump(child, input, keep, log)
+    child, stdout, stderr = _start(argv, environment)
+    pump = _Pump(child, stdout, stderr, input, keep, log)
     late = False
     try:
         if not pump.until_end(time.monotonic() + deadline):
@@ -107,11 +97,42 @@ def run(
     return Finished(child.returncode, bytes(pump.stdout), "\n".join(pump.lines), late, pump.cut)
 
 
+def _start(argv: Sequence[str], environment: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes]]:
+    """Start a program, tied to us; return it with the ends of its pipes that we read.
+
+    The child holds these ends too: when we are killed its pipes still have a reader. Otherwise Helm, told by the kernel to end,
+    would die of SIGPIPE while it says so, before it has written ``failed`` into its record.
+    """
+    pipes = [os.pipe(), os.pipe()]
+    readers = [os.fdopen(reader, "rb", buffering=0) for reader, _ in pipes]
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-S", _TETHER, str(os.getpid()), *argv],
+            stdin=subprocess.PIPE,
+            stdout=pipes[0][1],
+            stderr=pipes[1][1],
+            pass_fds=[reader.fileno() for reader in readers],
+            env=dict(environment),
+            start_new_session=True,
+        )
+    except OSError as error:
+        for reader in readers:
+            reader.close()
+        raise ToolMissing(f"{argv[0]} cannot be started: {error.strerror}.") from error
+    finally:
+        for _, writer in pipes:
+            os.close(writer)
+    return child, readers[0], readers[1]
+
+
 class _Pump:
     """Moves bytes between us and a child without ever waiting for one pipe alone."""
 
-    def __init__(self, child: subprocess.Popen[bytes], input: bytes, keep: int, log: Log | None) -> None:
+    def __init__(
+        self, child: subprocess.Popen[bytes], stdout: IO[bytes], stderr: IO[bytes], input: bytes, keep: int, log: Log | None
+    ) -> None:
         self._child = child
+        self._stdout = stdout
         self._input = memoryview(input)
         self._keep = keep
         self._log = log
@@ -122,8 +143,8 @@ class _Pump:
         self._selector = selectors.DefaultSelector()
         for pipe, events in (
             (child.stdin, selectors.EVENT_WRITE),
-            (child.stdout, selectors.EVENT_READ),
-            (child.stderr, selectors.EVENT_READ),
+            (stdout, selectors.EVENT_READ),
+            (stderr, selectors.EVENT_READ),
         ):
             if pipe is not None:
                 os.set_blocking(pipe.fileno(), False)
@@ -169,7 +190,7 @@ class _Pump:
             return
         if not chunk:
             self._drop(pipe)
-        elif pipe is self._child.stdout:
+        elif pipe is self._stdout:
             self.stdout += chunk
             if len(self.stdout) > self._keep:
                 del self.stdout[: len(self.stdout) - self._keep]

@@ -38,8 +38,9 @@ def diagnose(record: Record, failure: KubernautError, *, cluster: Cluster, since
     explanation = Explanation()
     with suppress(KubernautError):
         explanation = _ask(record, cluster, since)
-    why = f"{explanation.problems[0]}." if explanation.problems else failure.message
-    details = [*explanation.details, f"Helm: {failure.message}", *failure.details]
+    first = explanation.problems[0] if explanation.problems else ""
+    why = f"{first}." if first else failure.message
+    details = [*(line for line in explanation.details if line != first), f"Helm: {failure.message}", *failure.details]
     return DeployKept(redact(f"{what} failed: {why}"), details=[redact(line) for line in dict.fromkeys(details)])
 
 

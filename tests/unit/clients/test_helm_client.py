@@ -82,6 +82,7 @@ def test_the_arguments_of_an_upgrade(make: Make, seen: Callable[[], Any]) -> Non
     ):
         assert wanted in text
     assert argv[argv.index("--description") + 1] == '1.0 by ada: "hi, $(rm -rf /) `x`"'  # no shell has touched it
+    assert "--output" not in argv  # it would print all values
     assert not {"--atomic", "--rollback-on-failure", "--create-namespace", "--wait-for-jobs", "--force"} & set(argv)
     assert json.loads(seen()["input"]) == {"a": 1}
 

@@ -174,9 +174,14 @@ def test_ctrl_c_stops_it(script: Script) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux'")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_it_ends_with_us_however_we_end(script: Script, tmp_path: Path, number: signal.Signals) -> None:
+    """As Helm does: it says that it was cancelled, and then writes its record. Nobody reads what it says any more."""
     said = tmp_path / "said"
     child = script(f"""
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         def stop(*_):
+            time.sleep(0.2)
+            print("cancelled", flush=True)
+            print("cancelled", file=sys.stderr, flush=True)
             open({str(said)!r}, "w").write("failed\\n")
             sys.exit(1)
         signal.signal(signal.SIGTERM, stop)
