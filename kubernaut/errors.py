@@ -3,7 +3,8 @@
 Every failure that kubernaut foresees is a :class:`KubernautError`; each class carries a stable ``code``, an exit status for the
 command line, an HTTP status for the REST door and a hint that says what to do next. Nothing here knows a client or a door::
 
-    KubernautError
+    KubernautError          1 · 500   a defect
+    ├── Usage               2 · 400   the command line
     ├── BadInput            3 · 422   the user's files, names or arguments
     ├── NotFound            4 · 404
     ├── Conflict            5 · 409   taken, locked, or changed meanwhile
@@ -62,6 +63,15 @@ class BadInput(KubernautError):
     exit_status = 3
     http_status = 422
     hint = "Correct the input and run the same command again; nothing has been changed."
+
+
+class Usage(KubernautError):
+    """The command line cannot be understood."""
+
+    code = "usage"
+    exit_status = 2
+    http_status = 400
+    hint = "`kubernaut --help` lists the commands, `kubernaut COMMAND --help` explains one."
 
 
 class NotFound(KubernautError):
@@ -128,9 +138,6 @@ class Interrupted(KubernautError):
     exit_status = 130
     http_status = 499
     hint = "Run the same command again: it continues where this one was stopped."
-
-
-# --- bad input -------------------------------------------------------------------------------------------------------
 
 
 class ApplicationInvalid(BadInput):
@@ -217,9 +224,6 @@ class DriverUnsupported(BadInput):
     hint = "Unset HELM_DRIVER: kubernaut reads Helm's release history from Secrets, Helm's default."
 
 
-# --- not found -------------------------------------------------------------------------------------------------------
-
-
 class VersionNotFound(NotFound):
     """No such version was published."""
 
@@ -255,9 +259,6 @@ class EnvironmentNotFound(NotFound):
     hint = "`environments:` in kubernaut.yaml names the environments that are packaged with a version."
 
 
-# --- conflict --------------------------------------------------------------------------------------------------------
-
-
 class VersionConflict(Conflict):
     """The version exists with other content; versions are immutable."""
 
@@ -286,9 +287,6 @@ class PortTaken(Conflict):
     hint = "Stop the other process or choose another port."
 
 
-# --- deploy failed ---------------------------------------------------------------------------------------------------
-
-
 class DeployRolledBack(DeployFailed):
     """The new release failed; the one before it runs again."""
 
@@ -309,9 +307,6 @@ class HelmFailed(DeployFailed):
 
     code = "helm_failed"
     hint = "Helm's own words stand above; `kubernaut history NAME` shows what it left."
-
-
-# --- unreachable -----------------------------------------------------------------------------------------------------
 
 
 class EngineUnreachable(Unreachable):
@@ -362,9 +357,6 @@ class PlatformFailed(Unreachable):
 
     code = "platform_failed"
     hint = "`kubernaut local status` shows each process and its log file; `kubernaut local up` tries again."
-
-
-# --- forbidden -------------------------------------------------------------------------------------------------------
 
 
 class RegistryDenied(Forbidden):

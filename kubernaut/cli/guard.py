@@ -14,7 +14,7 @@ import click
 from kubernaut.cli.output import abandon, print_json, say
 from kubernaut.cli.signals import Terminated
 from kubernaut.cli.steps import already_shown
-from kubernaut.errors import Interrupted, KubernautError
+from kubernaut.errors import Interrupted, KubernautError, Usage
 
 EXIT_STATUSES = {
     0: "done, or nothing to do",
@@ -33,15 +33,6 @@ EXIT_STATUSES = {
     143: "stopped by SIGTERM",
 }
 PIPE_CLOSED = 141
-
-
-class Usage(KubernautError):
-    """The command line cannot be understood."""
-
-    code = "usage"
-    exit_status = 2
-    http_status = 400
-    hint = "`kubernaut --help` lists the commands, `kubernaut COMMAND --help` explains one."
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
