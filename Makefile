@@ -6,6 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CLUSTER ?= local
 REGISTRY ?=
+UPGRADE ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo check lint test bench up down purge requirements clean
@@ -27,7 +28,7 @@ demo: install ## Bring up a real Kubernetes, ship hello-world to it, call it (or
 
 check: install ## The fast inner loop: lint, types and the tests that need no root and no cluster
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/pytest -q -m "not platform"
+	$(BIN)/pytest -q -m "not platform" -n 4
 
 lint: install ## Style, types, and which room may import which
 	$(BIN)/ruff check .
@@ -35,9 +36,9 @@ lint: install ## Style, types, and which room may import which
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: install ## Everything: lint, then all tests, on a real cluster that the tests bring up themselves
-	@$(MAKE) --no-print-directory lint
-	$(BIN)/pytest
+test: install ## Everything: check, then the tests on a real cluster, which they bring up themselves
+	@$(MAKE) --no-print-directory check
+	$(BIN)/pytest -m platform
 
 bench: install ## Time kubernaut beside the shell pipeline, on the local platform
 	$(BIN)/python benchmarks/ship.py
@@ -51,9 +52,9 @@ down: install ## Stop the local platform; its data stays
 purge: install ## Stop the local platform and remove its data
 	@$(BIN)/kubernaut local down --purge
 
-requirements: ## Pin the requirements anew
+requirements: ## Pin what pyproject.toml asks for (UPGRADE=--upgrade: the newest of everything)
 	$(PYTHON) -m venv $(VENV)-pin && $(VENV)-pin/bin/pip install --quiet uv
-	$(VENV)-pin/bin/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
+	$(VENV)-pin/bin/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(UPGRADE) \
 		--all-extras --output-file requirements-dev.txt pyproject.toml
 	$(VENV)-pin/bin/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--constraint requirements-dev.txt --extra local --output-file requirements.txt pyproject.toml

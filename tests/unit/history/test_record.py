@@ -84,6 +84,7 @@ def test_metadata_alone_is_enough_for_the_status() -> None:
         packed(b"\x1f\x8b"),
         packed(b"[" * 100_000),
     ],
+    ids=range(9),
 )
 def test_a_broken_record_says_so_and_raises_nothing(payload: str) -> None:
     found = damaged(payload)
