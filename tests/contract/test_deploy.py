@@ -1,0 +1,328 @@
+"""Deploys on the platform's real cluster, with Helm 3 and Helm 4: what pods do, what a crash leaves, who may do what."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support.charts import write_chart
+
+from kubernaut.clients.cluster import Cluster
+from kubernaut.clients.helm import Helm
+from kubernaut.deploy import rollout
+from kubernaut.deploy.plan import Wanted
+from kubernaut.deploy.rollout import Done, Tools
+from kubernaut.deploy.values import read_wish
+from kubernaut.errors import ClusterDenied, DeployKept, DeployRolledBack, KubernautError, ReleaseLocked
+from kubernaut.events import Event, Progress
+from kubernaut.history.store import History, Past
+from kubernaut.settings import Settings, load_settings
+
+pytestmark = pytest.mark.platform
+
+CANARY = "canary-8f3a-secret"
+SERVER = "require('http').createServer((q,r)=>r.end('hi')).listen(8080)"
+WORKLOAD = """apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+        - name: web
+          image: {{ .Values.image }}
+          command: [node, -e, {{ .Values.script | quote }}]
+          resources: {requests: {cpu: {{ .Values.cpu }}}}
+          readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+"""
+# A hook that takes as long as a test wants: Helm is in the middle of it.
+SLOW = """apiVersion: v1
+kind: Pod
+metadata: {name: slow, annotations: {helm.sh/hook: "pre-upgrade,pre-rollback", helm.sh/hook-delete-policy: before-hook-creation}}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 0
+  containers: [{name: slow, image: {{ .Values.image }}, command: [node, -e, "setTimeout(() => {}, 60000)"]}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: {{ .Release.Name }}}
+data: {text: {{ .Values.text | quote }}}
+"""
+
+
+@dataclass
+class World:
+    """A namespace of its own on the real cluster, and a chart that is pushed anew."""
+
+    folder: Path
+    settings: Settings
+    namespace: str = field(default_factory=lambda: f"d-{uuid.uuid4().hex[:8]}")
+    events: list[Event] = field(default_factory=list)
+    pushed: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.cluster = Cluster(self.settings.kubeconfig)
+        self.helm = Helm(
+            self.settings.helm,
+            kubeconfig=self.settings.kubeconfig,
+            environment=self.settings.environment,
+            plain_http=self.settings.speaks_plain_http,
+        )
+        self.tools = Tools(
+            lambda: self.helm, lambda: self.cluster, History(self.cluster), self.settings, Progress(self.events.append)
+        )
+        self.image = f"{self.settings.require_registry()}/library/node:22"
+
+    @property
+    def past(self) -> Past:
+        return History(self.cluster).past(self.namespace, "web")
+
+    @property
+    def statuses(self) -> list[str]:
+        return [record.status for record in reversed(self.past.records)]
+
+    def wanted(self, template: str, *sets: str, annotations: str = "", **more: Any) -> Wanted:
+        values = yaml.safe_dump({"image": self.image, "script": SERVER, "cpu": "10m", "text": "a"})
+        chart = write_chart(self.folder, "web", template=template, values=values)
+        if annotations:
+            (chart / "Chart.yaml").write_text(f"{(chart / 'Chart.yaml').read_text()}annotations: {annotations}\n")
+        registry = f"{self.settings.require_registry()}/{self.namespace}"
+        key = template + annotations
+        if key not in self.pushed:  # a package is another one every time: Helm writes the time into it
+            self.pushed[key] = self.helm.push(self.helm.package(chart, self.folder / "out"), registry)
+        digest = self.pushed[key]
+        arguments: dict[str, Any] = {"wish": read_wish(sets=sets), "create_namespace": True, "timeout": 60.0, **more}
+        return Wanted(self.namespace, "web", "0.1.0", f"oci://{registry}/web@{digest}", digest, **arguments)
+
+    def deploy(self, template: str, *sets: str, **more: Any) -> Done:
+        return rollout.deploy(self.wanted(template, *sets, **more), tools=self.tools)
+
+
+@pytest.fixture(params=["helm3", "helm4"])
+def world(request: pytest.FixtureRequest, platform: Mapping[str, str], tmp_path: Path) -> Iterator[World]:
+    program = str(request.getfixturevalue("helm4")) if request.param == "helm4" else "helm"
+    environment = {**os.environ, **platform, "KUBERNAUT_HELM": program, "KUBERNAUT_ACTOR": "ada"}
+    made = World(tmp_path, load_settings(environment=environment, directory=tmp_path))
+    yield made
+    made.cluster._json("DELETE", f"/api/v1/namespaces/{made.namespace}")
+    made.cluster.close()
+
+
+def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def test_a_workload_that_answers_and_then_does_not(world: World) -> None:
+    probe = '{kubernaut/probe: \'{"path":"/","port":80}\'}'
+    assert world.deploy(WORKLOAD, annotations=probe)[1]
+    assert not world.deploy(WORKLOAD, annotations=probe)[1]
+    broken = "const fs = require('fs'); throw new Error('no database')"
+    with pytest.raises(DeployRolledBack, match=r"the container web ends.*v1 runs again, as v3") as caught:
+        world.deploy(WORKLOAD, f"script={broken}", annotations=probe, timeout=8.0)
+    assert any("no database" in line for line in caught.value.details)
+    with pytest.raises(DeployRolledBack, match=r"the image .*/nope:1 of the container web cannot be pulled: .*not found"):
+        world.deploy(WORKLOAD, f"image={world.settings.require_registry()}/nope:1", annotations=probe, timeout=4.0)
+    with pytest.raises(DeployKept, match=r"no node takes a pod: .*Insufficient cpu"):
+        world.deploy(WORKLOAD, "cpu=99", annotations=probe, timeout=4.0, on_failure="keep")
+    assert world.statuses == ["superseded", "failed", "superseded", "failed", "deployed", "failed"]
+    assert world.deploy(WORKLOAD, annotations=probe)[1]
+    assert world.cluster.get_through_service(world.namespace, "web", 80, "/", timeout=10) == (200, "hi")
+
+
+def test_values_that_are_null_are_no_change(world: World) -> None:
+    sets = ("a=null", "b.c=null", "list[1]=x", "text=null", "big=12345678901")
+    assert world.deploy('{{ .Values | toJson | printf "# %s" }}\n', *sets)[1]
+    assert not world.deploy('{{ .Values | toJson | printf "# %s" }}\n', *sets)[1]
+
+
+def test_ten_deploys_a_delete_and_a_deploy(world: World) -> None:
+    template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {text: {{ .Values.text | quote }}}\n"
+    for number in range(10):
+        world.deploy(template, f"text={number}x")
+    rollout.delete(world.namespace, "web", tools=world.tools)
+    _, _, release = world.deploy(template, "text=again")
+    assert release is not None
+    assert (release.revision, release.status, release.created_by) == (11, "deployed", "ada")
+    assert len(world.past.records) == 11
+    assert len(world.past.operations) == 12
+
+
+def test_operations_are_collected_with_their_records(world: World) -> None:
+    template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {text: {{ .Values.text | quote }}}\n"
+    for number in range(4):
+        world.deploy(template, f"text={number}x", history_max=2)
+    until(lambda: len(world.past.operations) == 2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_helm_that_dies_in_the_middle(world: World, number: signal.Signals) -> None:
+    world.deploy(SLOW)
+    wanted = world.wanted(SLOW, "text=b", on_failure="keep")
+    killer = subprocess.Popen([sys.executable, "-c", KILLER, str(number.value), wanted.chart_digest])
+    with pytest.raises(DeployKept):
+        rollout.deploy(wanted, tools=world.tools)
+    killer.wait(30)
+    assert world.statuses == ["deployed", "failed"]
+    assert not world.past.records[0].disagrees
+
+
+# Waits until a Helm is in the middle of its hook, and kills it.
+KILLER = """
+import os, pathlib, sys, time
+number, digest = int(sys.argv[1]), sys.argv[2]
+def helm():
+    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().decode(errors="replace").split(chr(0))
+        except OSError:
+            continue
+        if any(word.endswith(digest) for word in line[:8]) and "upgrade" in line[:3]:
+            return int(path.parent.name)
+until = time.monotonic() + 20
+while not helm() and time.monotonic() < until:
+    time.sleep(0.02)
+time.sleep(2)
+os.kill(helm(), number)
+"""
+
+
+# A program that deploys, as a CI job would run it.
+PROGRAM = """
+import pathlib, pickle, sys
+from kubernaut.clients.cluster import Cluster
+from kubernaut.clients.helm import Helm
+from kubernaut.deploy.rollout import Tools, deploy
+from kubernaut.events import Progress
+from kubernaut.history.store import History
+from kubernaut.settings import load_settings
+settings = load_settings()
+cluster = Cluster(settings.kubeconfig)
+known = {"kubeconfig": settings.kubeconfig, "environment": settings.environment, "plain_http": settings.speaks_plain_http}
+tools = Tools(lambda: Helm(settings.helm, **known), lambda: cluster, History(cluster), settings, Progress())
+deploy(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()), tools=tools)
+"""
+
+
+def start(world: World, wanted: Wanted) -> subprocess.Popen[bytes]:
+    environment = {**world.settings.environment, "SOME_TOKEN": CANARY}
+    root = Path(__file__).parents[2]
+    file = world.folder / "wanted"
+    file.write_bytes(pickle.dumps(wanted))
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(file)], cwd=root, env=environment, stderr=subprocess.PIPE)
+    until(lambda: any(record.status.startswith("pending") for record in world.past.records))
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_kubernaut_that_dies_takes_helm_with_it(world: World, number: signal.Signals) -> None:
+    """Helm is told by the kernel, and writes ``failed`` itself: nothing is locked."""
+    world.deploy(SLOW)
+    process = start(world, world.wanted(SLOW, "text=b"))
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    until(lambda: world.statuses == ["deployed", "failed"])
+    assert world.past.operations[0].outcome is None
+
+
+def test_ctrl_c_in_a_program(world: World) -> None:
+    world.deploy(SLOW)
+    process = start(world, world.wanted(SLOW, "text=b"))
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert b"KeyboardInterrupt" in stderr
+    assert world.statuses == ["deployed", "failed"]
+    outcome = world.past.operations[0].outcome
+    assert outcome is not None
+    assert outcome.reason == "interrupted"
+
+
+def test_no_secret_in_arguments_or_environments(world: World) -> None:
+    """A canary in the values and the environment, looked for in /proc while Helm runs, and in what is written down."""
+    world.deploy(SLOW)
+    wanted = world.wanted(SLOW, "text=b")
+    wanted = Wanted(**{**vars(wanted), "wish": read_wish({"db": {"password": CANARY}}, sets=["text=b"])})
+    process = start(world, wanted)
+    seen = 0
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+            environment = (path.parent / "environ").read_bytes()
+        except OSError:
+            continue
+        if wanted.chart_digest.encode() in b"".join(words[:8]) and b"upgrade" in words[:3]:
+            seen += 1
+            assert CANARY.encode() not in b"\0".join(words)
+            assert CANARY.encode() not in environment
+    assert seen == 1
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    until(lambda: world.statuses == ["deployed", "failed"])
+    written = list(world.cluster.list_secrets(world.namespace, {"owner": "kubernaut"}))
+    assert CANARY not in json.dumps([operation.model_dump(mode="json") for operation in world.past.operations])
+    assert CANARY not in json.dumps([secret["metadata"] for secret in written])
+
+
+def test_two_at_the_same_time(world: World) -> None:
+    world.deploy(SLOW)
+    process = start(world, world.wanted(SLOW, "text=b"))
+    with pytest.raises(ReleaseLocked, match=r"pending-upgrade \(v2\), by ada \(deploy\) since") as caught:
+        world.deploy(SLOW, "text=c")
+    assert "kubernaut rollback web" in caught.value.hint
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    until(lambda: world.statuses == ["deployed", "failed"])
+
+
+def test_a_user_who_may_not(world: World, tmp_path: Path) -> None:
+    world.cluster.create_namespace(world.namespace)
+    accounts = f"/api/v1/namespaces/{world.namespace}/serviceaccounts"
+    world.cluster._json("POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "weak"}})
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    token = world.cluster._json("POST", f"{accounts}/weak/token", body=request)["status"]["token"]
+    for name, secret, words in (("weak", token, "refuses: secrets is forbidden"), ("wrong", "nonsense-token", "may have expired")):
+        config = yaml.safe_load(Path(world.settings.kubeconfig or "").read_text())
+        config["users"][0]["user"] = {"token": secret}
+        file = tmp_path / name
+        file.write_text(yaml.safe_dump(config))
+        weak = Cluster(str(file))
+        with pytest.raises(ClusterDenied, match=words) as caught:
+            History(weak).past(world.namespace, "web")
+        assert config["current-context"] in str(caught.value)
+        helm = Helm(world.settings.helm, kubeconfig=str(file), environment=world.settings.environment, plain_http=lambda _: True)
+        with pytest.raises(ClusterDenied) as denied:
+            helm.rollback("web", 1, namespace=world.namespace, timeout=10, history_max=5, log=print)
+        assert secret not in str(caught.value) + str(denied.value)
+
+
+def test_what_is_not_the_charts_to_make(world: World) -> None:
+    world.cluster.create_namespace(world.namespace)
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"}}
+    world.cluster._json("POST", f"/api/v1/namespaces/{world.namespace}/configmaps", body=body)
+    with pytest.raises(KubernautError, match="exists and cannot be imported") as caught:
+        world.deploy("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\n")
+    assert caught.value.exit_status == 5
+    assert world.statuses == []

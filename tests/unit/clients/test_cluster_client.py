@@ -1,0 +1,317 @@
+"""How `Cluster` speaks HTTP and reads kubeconfigs: against a small API server in this process, which answers as it is told."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kubernaut.clients.cluster import Cluster
+from kubernaut.clients.kubeconfig import read_kubeconfig
+from kubernaut.errors import BadInput, ClusterDenied, ClusterUnreachable, Conflict, KubernautError, NamespaceNotFound, NotFound
+
+Answer = tuple[int, dict[str, Any] | str, dict[str, str]]
+
+
+class Api:
+    """An API server; ``answers`` are given in turn, the last again and again."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = [(200, {"items": []}, {})]
+        self.asked: list[tuple[str, str, dict[str, str], str]] = []
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+                api.asked.append((self.command, self.path, dict(self.headers), body))
+                status, content, headers = api.answers.pop(0) if len(api.answers) > 1 else api.answers[0]
+                if status == 0:
+                    self.close_connection = True
+                    return
+                data = (content if isinstance(content, str) else json.dumps(content)).encode()
+                self.send_response(status)
+                for key, value in {"Content-Type": "application/json", **headers}.items():
+                    self.send_header(key, value)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def say(self, *answers: int | Answer) -> None:
+        self.asked.clear()
+        self.answers = [
+            (answer, {"message": f"says {answer}", "items": []}, {}) if isinstance(answer, int) else answer for answer in answers
+        ]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    made = Api()
+    yield made
+    made.close()
+
+
+def config(folder: Path, url: str, user: dict[str, Any] | None = None, **cluster: Any) -> str:
+    file = folder / "config"
+    content = {
+        "current-context": "here",
+        "clusters": [{"name": "c", "cluster": {"server": url, **cluster}}],
+        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
+        "users": [{"name": "u", "user": user or {}}],
+    }
+    file.write_text(yaml.safe_dump(content))
+    return str(file)
+
+
+@pytest.fixture
+def cluster(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    monkeypatch.setattr("kubernaut.clients.cluster._PAUSES", (0.0, 0.0, 0.0))
+    made = Cluster(config(tmp_path, api.url), timeout=2.0)
+    yield made
+    made.close()
+
+
+def test_one_list_is_one_request(api: Api, cluster: Cluster) -> None:
+    cluster.list_secrets("demo", {"name": "a", "owner": ("helm", "kubernaut")}, metadata_only=True)
+    ((method, path, headers, _),) = api.asked
+    assert (method, path) == ("GET", "/api/v1/namespaces/demo/secrets?labelSelector=name%3Da%2Cowner+in+%28helm%2Ckubernaut%29")
+    assert "as=PartialObjectMetadataList" in headers["Accept"]
+
+
+def test_names_are_quoted(api: Api, cluster: Cluster) -> None:
+    cluster.get_secret("a/b", "../x?y")
+    assert api.asked[0][1] == "/api/v1/namespaces/a%2Fb/secrets/..%2Fx%3Fy"
+    cluster.get_through_service("n", "s", "http", "/a b/../c?d=e", timeout=1)
+    assert api.asked[1][1].startswith("/api/v1/namespaces/n/services/s:http/proxy/")
+
+
+@pytest.mark.parametrize("busy", [429, 502, 503, 504, 0])
+def test_a_read_is_repeated_when_the_server_is_busy(api: Api, cluster: Cluster, busy: int) -> None:
+    api.say(busy, (busy, {}, {"Retry-After": "0"}), 200)
+    assert cluster.list_pods("demo", {}) == []
+    assert len(api.asked) == 3
+
+
+def test_it_is_not_repeated_for_ever(api: Api, cluster: Cluster) -> None:
+    api.say(503)
+    with pytest.raises(ClusterUnreachable, match="answers 503"):
+        cluster.list_pods("demo", {})
+    assert len(api.asked) == 4
+
+
+@pytest.mark.parametrize("busy", [429, 503, 0])
+def test_a_write_is_never_repeated(api: Api, cluster: Cluster, busy: int) -> None:
+    api.say(busy, 200)
+    with pytest.raises(ClusterUnreachable):
+        cluster.create_secret("demo", {"metadata": {"name": "x"}})
+    assert len(api.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (400, BadInput),
+        (401, ClusterDenied),
+        (403, ClusterDenied),
+        ((403, {"message": 'namespace "x" because it is being terminated'}, {}), Conflict),
+        (404, NotFound),
+        ((404, {"message": 'namespaces "x" not found'}, {}), NamespaceNotFound),
+        (409, Conflict),
+        (422, BadInput),
+        (500, ClusterUnreachable),
+        ((500, "<html>", {"Content-Type": "text/html"}), ClusterUnreachable),
+        ((200, "<html>a proxy's page", {"Content-Type": "text/html"}), ClusterUnreachable),
+    ],
+)
+def test_each_answer_has_its_error(api: Api, cluster: Cluster, answer: int | Answer, error: type[KubernautError]) -> None:
+    api.say(answer)
+    with pytest.raises(error) as caught:
+        cluster.patch_secret("demo", "x", {})
+    assert type(caught.value) is error
+
+
+def test_the_context_is_named(api: Api, cluster: Cluster) -> None:
+    api.say(401)
+    with pytest.raises(ClusterDenied, match=r"context 'here' \(http://127.0.0.1:\d+\) does not accept the credentials"):
+        cluster.list_pods("demo", {})
+
+
+def test_who_may_not_ask_for_namespaces(api: Api, cluster: Cluster) -> None:
+    for status, there in ((200, True), (403, True), (404, False)):
+        api.say(status)
+        assert cluster.namespace_exists("demo") is there
+    api.say(401)
+    with pytest.raises(ClusterDenied):
+        cluster.namespace_exists("demo")
+
+
+def test_a_server_that_does_not_answer(tmp_path: Path) -> None:
+    with pytest.raises(ClusterUnreachable, match="does not answer"):
+        Cluster(config(tmp_path, "http://127.0.0.1:9")).list_pods("demo", {})
+
+
+def test_a_server_that_is_slow(tmp_path: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        slow = Cluster(config(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}"), timeout=0.2)
+        with pytest.raises(ClusterUnreachable, match="did not answer within"):
+            slow.list_pods("demo", {})
+
+
+def test_a_log_line_by_line(api: Api, cluster: Cluster) -> None:
+    api.say((200, "one\ntwo\n", {"Content-Type": "text/plain"}))
+    assert list(cluster.pod_log("demo", "p", container="c", tail=5, follow=True, previous=True)) == ["one", "two"]
+    assert api.asked[0][1] == "/api/v1/namespaces/demo/pods/p/log?follow=true&previous=true&container=c&tailLines=5"
+
+
+def test_an_answer_through_a_service_is_bounded(api: Api, cluster: Cluster) -> None:
+    api.say((500, "x" * 200_000, {"Content-Type": "text/plain"}))
+    status, body = cluster.get_through_service("demo", "s", 80, "/", timeout=2)
+    assert (status, len(body)) == (500, 65_536)
+
+
+# credentials
+
+
+@pytest.mark.parametrize("version", ["client.authentication.k8s.io/v1beta1", "client.authentication.k8s.io/v1"])
+def test_a_credential_plugin(api: Api, tmp_path: Path, version: str) -> None:
+    plugin = tmp_path / "plugin"
+    plugin.write_text(
+        '#!/bin/sh\nprintf "%s" "$KUBERNETES_EXEC_INFO" > ' + str(tmp_path / "info") + '\necho \'{"status": {"token": "t0ken"}}\'\n'
+    )
+    plugin.chmod(0o755)
+    user = {"exec": {"apiVersion": version, "command": "./plugin", "env": [{"name": "A", "value": "b"}]}}
+    with_plugin = Cluster(config(tmp_path, api.url, user))
+    with_plugin.list_pods("demo", {})
+    with_plugin.close()
+    assert api.asked[0][2]["Authorization"] == "Bearer t0ken"
+    assert json.loads((tmp_path / "info").read_text())["apiVersion"] == version
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("#!/bin/sh\necho your session has expired >&2; exit 1\n", "credential plugin failed"),
+        ("#!/bin/sh\necho '{}'\n", "gave no token"),
+        ("#!/bin/sh\necho nonsense\n", "gave no token"),
+        (None, "is not installed"),
+    ],
+)
+def test_a_credential_plugin_that_fails(api: Api, tmp_path: Path, body: str | None, words: str) -> None:
+    plugin = tmp_path / "plugin"
+    if body is not None:
+        plugin.write_text(body)
+        plugin.chmod(0o755)
+    user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": str(plugin)}}
+    failing = Cluster(config(tmp_path, api.url, user))
+    with pytest.raises(ClusterDenied, match=words) as caught:
+        failing.list_pods("demo", {})
+    failing.close()
+    if body and "expired" in body:
+        assert "your session has expired" in "".join(caught.value.details)
+
+
+def test_broken_certificates(tmp_path: Path) -> None:
+    for more in (
+        {"certificate-authority": "nowhere.pem"},
+        {"certificate-authority-data": "bm9uc2Vuc2U="},
+        {"certificate-authority-data": "!"},
+    ):
+        broken = Cluster(config(tmp_path, "https://127.0.0.1:9", **more))
+        with pytest.raises(ClusterUnreachable, match="unusable certificates"):
+            broken.list_pods("demo", {})
+
+
+def test_its_own_account_in_a_pod(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    with pytest.raises(ClusterUnreachable, match="serviceaccount"):
+        Cluster().server()
+
+
+def test_no_kubeconfig_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for variable in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(ClusterUnreachable, match=r"no kubeconfig at .*\.kube/config"):
+        Cluster().server()
+
+
+# kubeconfigs
+
+
+def test_the_first_of_a_name_wins_and_paths_are_of_their_file(tmp_path: Path) -> None:
+    for name, server in (("one", "https://one"), ("two", "https://two")):
+        folder = tmp_path / name
+        folder.mkdir()
+        content = {
+            "current-context": name,
+            "clusters": [
+                {"name": "same", "cluster": {"server": server, "certificate-authority": "ca.pem"}},
+                {"name": name, "cluster": {}},
+            ],
+            "users": [{"name": name, "user": {"client-certificate": "/abs/cert", "tokenFile": "token"}}],
+        }
+        (folder / "config").write_text(yaml.safe_dump(content))
+    joined = read_kubeconfig(f"{tmp_path}/one/config:{tmp_path}/missing:{tmp_path}/two/config")
+    assert joined["current-context"] == "one"
+    assert [entry["name"] for entry in joined["clusters"]] == ["same", "one", "two"]
+    assert joined["clusters"][0]["cluster"] == {"server": "https://one", "certificate-authority": f"{tmp_path}/one/ca.pem"}
+    assert joined["users"][1]["user"] == {"client-certificate": "/abs/cert", "tokenFile": f"{tmp_path}/two/token"}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("a: [", "line 2"),
+        ("- a", "is no kubeconfig"),
+        ("", "is no kubeconfig"),
+        ("clusters: 1", "broken at clusters"),
+        ("clusters: [1]", "broken at clusters"),
+        ("current-context: x", "Context 'x' not found"),
+        ("contexts: []", "No current context"),
+        ("current-context: x\ncontexts: [{name: x, context: {cluster: y}}]", "broken"),
+        ("current-context: x\ncontexts: [{name: x}]", "broken"),
+        ("current-context: x\ncontexts: [{name: x, context: {cluster: y}}]\nclusters: [{name: y, cluster: {server: 1}}]", "broken"),
+    ],
+)
+def test_broken_kubeconfigs(tmp_path: Path, content: str, words: str) -> None:
+    file = tmp_path / "config"
+    file.write_text(content)
+    with pytest.raises(ClusterUnreachable, match=words) as caught:
+        Cluster(str(file)).server()
+    assert "kubernaut config" in caught.value.hint
+
+
+def test_threads_share_a_connection(api: Api, cluster: Cluster) -> None:
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda number: cluster.list_pods(f"n{number}", {}), range(16)))
+    assert answers == [[]] * 16
+    assert len(api.asked) == 16
