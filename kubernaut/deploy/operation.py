@@ -63,5 +63,5 @@ def describe(what: str, operation: Operation) -> str:
     """Return the line that plain ``helm history`` shows: ``1.4.2 (31fba06) by jenkins: "new greeting"``."""
     commit = f" ({operation.commit[:7]})" if operation.commit else ""
     note = f': "{" ".join(operation.note.split())}"' if operation.note else ""
-    text = f"{what}{commit} by {operation.actor}{note}"
+    text = "".join(character if character.isprintable() else "?" for character in f"{what}{commit} by {operation.actor}{note}")
     return text if len(text) <= _LONGEST_DESCRIPTION else text[: _LONGEST_DESCRIPTION - 1] + "…"

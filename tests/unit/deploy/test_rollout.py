@@ -145,6 +145,13 @@ def test_the_first_deploy(world: World) -> None:
     assert release.operation == wrote.id
 
 
+def test_the_line_in_helms_history_is_one_line(world: World) -> None:
+    _, _, release = world.deploy(note="a\x1b[31m\r\n\tb " + "long " * 100)
+    assert release is not None
+    assert release.description.startswith('1.0.0 by ada: "a?[31m b long')
+    assert len(release.description) == 256
+
+
 def test_what_a_deploy_asks_of_the_cluster(world: World) -> None:
     """The operation is written before Helm runs, and once after; Helm starts once."""
     world.deploy()
