@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kubernaut.deploy import operation as operations
-from kubernaut.errors import ClusterUnreachable, DeployFailed, HelmFailed, Interrupted, KubernautError
+from kubernaut.errors import ClusterDenied, ClusterUnreachable, Conflict, DeployFailed, HelmFailed, Interrupted, KubernautError
 from kubernaut.events import Step
 from kubernaut.history.operation import SUCCEEDED, Operation, OperationChart, Outcome, now
 from kubernaut.history.record import PENDING, Record, Status
@@ -83,9 +83,9 @@ class Attempt:
             if record is None or record.status not in PENDING or not self._is_ours(record):
                 return record
             self.step.log(f"Helm has ended and left {record.id} {record.status}; it is marked failed.")
-            operations.mark_failed(
-                self.cluster(), record, f"Helm ended and left it {record.status}: {self.failure or 'it said nothing'}"
-            )
+            said = f"Helm ended and left it {record.status}: {self.failure or 'it said nothing'}"
+            with suppress(Conflict, ClusterDenied):  # somebody was faster, or we may not: it is told as it is
+                operations.mark_failed(self.cluster(), record, said)
             self.now = self._read()
             return find(self.now)
         except ClusterUnreachable as unreachable:
@@ -122,8 +122,11 @@ class Attempt:
         self.operation = self.operation.model_copy(update={"made": (*self.operation.made, made)})
 
     def succeed(self) -> None:
-        """Write down that all went well."""
-        self._finish(Outcome(reason=SUCCEEDED, message=""))
+        """Write down that all went well; what cannot be written is told, and makes nothing of it undone."""
+        try:
+            self._finish(Outcome(reason=SUCCEEDED, message=""))
+        except KubernautError as failure:
+            self.step.log(f"The operation could not be written down: {failure}")
 
     def end(self, failure: KubernautError) -> KubernautError:
         """Write down how it failed, and return that failure, with the operation and the release named."""

@@ -20,6 +20,7 @@ from kubernaut.deploy.values import read_wish
 from kubernaut.errors import (
     ChartInvalid,
     ClusterUnreachable,
+    Conflict,
     DeadlineExceeded,
     DeployKept,
     DeployRolledBack,
@@ -401,6 +402,31 @@ def test_a_cluster_that_goes_away_meanwhile(world: World) -> None:
     with pytest.raises(ClusterUnreachable, match=r"What came of the deploy is not known.*Helm said: connection refused"):
         rollout.deploy(wanted, tools=world.tools)
     assert world.deploy()[1] is False  # the truth was in the record
+
+
+def test_the_end_cannot_be_written_down(world: World) -> None:
+    world.cluster.fail("patch secret demo/kubernaut.", ClusterUnreachable("gone"))
+    _, changed, release = world.deploy()
+    assert changed
+    assert release is not None
+    assert release.created_by == "ada"
+    assert any("could not be written down" in str(event) for event in world.events)
+    assert not world.deploy()[1]  # the record's labels know whose it is
+
+
+def test_somebody_else_settles_it_first(world: World) -> None:
+    world.deploy()
+    world.helm.end_with(Status.PENDING_UPGRADE, DeadlineExceeded("stopped"))
+    original = world.cluster.patch_secret
+
+    def changed_meanwhile(namespace: str, name: str, patch: Any) -> Any:
+        if "resourceVersion" in patch.get("metadata", {}):
+            raise Conflict("the object has been modified")
+        return original(namespace, name, patch)
+
+    world.cluster.patch_secret = changed_meanwhile  # type: ignore[method-assign]
+    with pytest.raises(DeployKept, match="stopped"):
+        world.deploy("1.1.0", on_failure="keep")
 
 
 def test_losing_a_race(world: World) -> None:
