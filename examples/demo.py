@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -46,8 +47,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _demo(options: argparse.Namespace) -> None:
+    environment = dict(os.environ)
+    if options.cluster == "local":
+        # A log that says nothing for the minutes of the first build would look stuck.
+        with progress(options.verbose or not sys.stderr.isatty()) as listener:
+            environment |= _local_platform(options.name, listener)
     with progress(options.verbose) as listener:
-        environment = _local_platform(options.name, listener) if options.cluster == "local" else dict(os.environ)
         settings = load_settings({"registry": options.registry}, environment=environment)
         port = environment["KUBERNAUT_NODE_PORT"] if options.cluster == "local" else None
         deployed = _ship(settings, port, listener)
@@ -56,12 +61,12 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _local_platform(name: str, listener: Listener) -> dict[str, str]:
-    """Bring the local platform up; return an environment in which it is the current cluster."""
+    """Bring the local platform up; return the variables that make it the current cluster."""
     from kubernaut_local import Platform
 
     platform = Platform(name)
     platform.up(listener=listener)
-    return {**os.environ, **platform.environment()}
+    return platform.environment()
 
 
 def _ship(settings: Settings, port: str | None, listener: Listener) -> Deployed:
@@ -117,6 +122,7 @@ def _show(deployed: Deployed, history: str, port: str | None, answer: str | None
         first = f"kubectl -n {NAMESPACE} port-forward service/{NAME} 8080:80    # then: curl http://127.0.0.1:8080/"
     print("Try next:")
     for command in (
+        *_activation(),
         first,
         "kubernaut list",
         f"kubernaut history {NAME} -n {NAMESPACE}",
@@ -125,6 +131,13 @@ def _show(deployed: Deployed, history: str, port: str | None, answer: str | None
         f"kubernaut delete {NAME} -n {NAMESPACE}    # the history stays; kubernaut restore brings it back",
     ):
         print(f"  {command}")
+
+
+def _activation() -> list[str]:
+    """Say how this shell comes to know `kubernaut`, unless it does."""
+    script = Path(sys.prefix, "bin", "activate")
+    known = shutil.which("kubernaut") is not None or not script.exists()
+    return [] if known else [f". {os.path.relpath(script)}    # puts kubernaut on this shell's PATH"]
 
 
 if __name__ == "__main__":

@@ -193,6 +193,34 @@ def test_a_signal_during_the_rollout_stops_helm_and_the_next_run_works(world: Wo
     assert not any(status.startswith("pending") for status in statuses)
 
 
+@pytest.mark.parametrize("step", ["build", "push image", "package", "push chart", "deploy"])
+def test_ctrl_c_at_any_step_leaves_nothing_and_the_next_run_works(world: World, tmp_path: Path, step: str) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    running = subprocess.Popen(
+        [PROGRAM, "ship", world.app, "-n", world.namespace, "--create-namespace"],
+        cwd=world.tree,
+        env={**world.environment, "TMPDIR": str(temporary)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert running.stderr is not None
+        said = next(line for line in running.stderr if line.startswith(step) and " started " in line)
+        running.send_signal(signal.SIGINT)
+        _, rest = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    assert running.returncode == 130, said + rest
+    assert "Traceback" not in rest
+    assert not processes_of(world)
+    assert list(temporary.iterdir()) == []
+    assert world.git("status", "--porcelain") == ""
+    assert ship(world)["status"] == "deployed"
+
+
 def wait_for(condition: object, seconds: float = 60.0) -> None:
     """Wait until a condition holds."""
     until = time.monotonic() + seconds
