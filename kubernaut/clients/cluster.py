@@ -44,7 +44,7 @@ class Cluster:
     """A cluster, by kubeconfig and context; the first call connects.
 
     Args:
-        kubeconfig: The kubeconfig file, or several joined as in KUBECONFIG; else KUBECONFIG, ~/.kube/config, the pod's account.
+        kubeconfig: The kubeconfig file, or several joined as in KUBECONFIG; else ~/.kube/config, or in a pod its own account.
         context: The kube context; the current one by default.
         timeout: Seconds that one answer may take.
     """
@@ -162,7 +162,7 @@ class Cluster:
             return self._config
 
     def _read_config(self) -> SingleConfig:
-        named = self._kubeconfig or os.environ.get("KUBECONFIG")
+        named = self._kubeconfig
         hint = "Check the `kubeconfig` and `context` settings (`kubernaut config`)."
         try:
             if not named and not Path(_DEFAULT).expanduser().is_file() and "KUBERNETES_SERVICE_HOST" in os.environ:

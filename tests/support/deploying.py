@@ -1,0 +1,97 @@
+"""A cluster, a Helm and a chart in memory, for the tests of the verbs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kubernaut.deploy import rollout
+from kubernaut.deploy.plan import Wanted
+from kubernaut.deploy.rollout import Done, Tools
+from kubernaut.errors import (
+    DeadlineExceeded,
+)
+from kubernaut.events import Event, Progress
+from kubernaut.history.operation import Operation
+from kubernaut.history.store import History, Past
+from kubernaut.settings import load_settings
+from kubernaut.testing.cluster import FakeCluster
+from kubernaut.testing.helm import FakeHelm
+from support.charts import CONFIG_MAP, write_chart
+
+CANARY = "canary-8f3a-secret"
+LATE = DeadlineExceeded("timed out waiting for the condition")
+WORKLOAD = """apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image: r/web}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {ports: [{name: http, port: 80}]}
+"""
+CRASHING = {
+    "metadata": {"name": "web-1", "labels": {"app": "web"}},
+    "status": {"containerStatuses": [{"name": "web", "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]},
+}
+
+
+@dataclass
+class World:
+    """A cluster, a Helm, and a chart that is pushed anew for every version."""
+
+    folder: Path
+    cluster: FakeCluster = field(default_factory=lambda: FakeCluster("demo"))
+    events: list[Event] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=lambda: {"KUBERNAUT_ACTOR": "ada", "BUILD_URL": "http://ci/7"})
+    time: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.helm = FakeHelm(self.cluster)
+
+    @property
+    def tools(self) -> Tools:
+        return Tools(
+            helm=lambda: self.helm,  # type: ignore[arg-type, return-value]
+            cluster=lambda: self.cluster,  # type: ignore[arg-type, return-value]
+            history=History(self.cluster),  # type: ignore[arg-type]
+            settings=load_settings(environment=self.environment, directory=self.folder),
+            progress=Progress(self.events.append),
+        )
+
+    @property
+    def past(self) -> Past:
+        return History(self.cluster).past("demo", "hello")  # type: ignore[arg-type]
+
+    @property
+    def statuses(self) -> list[str]:
+        return [record.status for record in reversed(self.past.records)]
+
+    @property
+    def operation(self) -> Operation:
+        """The newest operation."""
+        return self.past.operations[0]
+
+    def wanted(self, version: str = "1.0.0", *, template: str = CONFIG_MAP, annotations: str = "", **more: Any) -> Wanted:
+        chart = write_chart(self.folder, "hello", version=version, template=template)
+        if annotations:
+            (chart / "Chart.yaml").write_text(f"{(chart / 'Chart.yaml').read_text()}annotations: {annotations}\n")
+        digest = self.helm.push(self.helm.package(chart, self.folder / "out"), "r/charts")
+        return Wanted("demo", "hello", version, f"oci://r/charts/hello@{digest}", digest, **more)
+
+    def deploy(self, version: str = "1.0.0", *, dry_run: bool = False, **more: Any) -> Done:
+        wanted = self.wanted(version, **more)
+        self.helm.starts.clear()
+        self.cluster.requests.clear()
+        return rollout.deploy(wanted, tools=self.tools, dry_run=dry_run)
+
+
+def verbs(world: World) -> list[str]:
+    return [verb for verb, _ in world.helm.starts]
+
+
+# deploy
