@@ -83,7 +83,7 @@ def _call(url: str, deployed: Deployed, listener: Listener) -> str:
     with Progress(listener).step("call", url) as step:
         while True:
             try:
-                with opener.open(url, timeout=5) as response:
+                with opener.open(url, timeout=2) as response:
                     answer = json.load(response)
                 if answer.get("version") != version:
                     raise ValueError(f"what answers is still version {answer.get('version')}")

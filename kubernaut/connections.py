@@ -6,7 +6,9 @@ for no Docker and no Helm.
 
 from __future__ import annotations
 
+import threading
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from kubernaut.events import Progress
@@ -63,6 +65,10 @@ class Connections:
         from kubernaut.clients.cluster import Cluster
 
         return Cluster(self._settings.kubeconfig, self._settings.context)
+
+    def expect_cluster(self) -> None:
+        """Import the cluster's client beside other work: it takes a quarter of a second, and a build mostly waits."""
+        threading.Thread(target=import_module, args=("kubernaut.clients.cluster",), name="kubernaut-import").start()
 
     @cached_property
     def history(self) -> History:

@@ -163,6 +163,7 @@ class Kubernaut:
             DeployKept: The release failed, and is left as it is.
         """
         check_namespace(namespace)
+        self._connections.expect_cluster()
         published = self.publish(app_dir, version=version, dry_run=options.get("dry_run", False))
         if published.version is not None:
             deployed = self._deploy(published.version, namespace, options)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ class World:
     tree: Path
     namespace: str
     environment: Mapping[str, str]
-    runs: list[list[str]] = field(default_factory=list)
 
     @property
     def app(self) -> Path:
@@ -41,6 +40,7 @@ class World:
 
     def run(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
         """Run the kubernaut command in the work tree, and hold it to its exit status and to leaving the tree alone."""
+        before = self.git("status", "--porcelain")
         done = subprocess.run(
             [PROGRAM, *arguments],
             cwd=self.tree,
@@ -52,6 +52,7 @@ class World:
             check=False,
         )
         assert done.returncode == status, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert self.git("status", "--porcelain") == before, arguments
         return done
 
     def json(self, *arguments: str, status: int = 0) -> Any:
