@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +22,9 @@ from kubernaut.cli.options import (
 from kubernaut.cli.output import say
 from kubernaut.cli.verb import WRITES, Verb
 from kubernaut.errors import Interrupted
+
+if TYPE_CHECKING:
+    from kubernaut.kubernaut import Deployed
 
 
 @click.command(
@@ -49,14 +53,22 @@ def delete(release: str, output: str, yes: bool, **options: Any) -> None:
     asking = not yes and not options["dry_run"]
     if asking and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise click.UsageError("There is no terminal to ask on: say --yes to delete.", click.get_current_context())
-    with session.writing(options) as kubernaut:
-        outcome = kubernaut.delete(release, **{**options, "dry_run": asking or options["dry_run"]})
+    outcome = _delete(release, {**options, "dry_run": asking or options["dry_run"]})
     if asking and outcome.plan.changes:
-        for action in outcome.plan.actions:
-            say(f"{action.kind} {action.subject}: {action.reason}")
-        if not click.confirm("Delete it? The history stays, and `kubernaut restore` brings it back.", err=True):
-            raise Interrupted("Nothing was deleted.", hint="Answer y to delete, or say --yes.")
-    if asking:
-        with session.writing(options) as kubernaut:
-            outcome = kubernaut.delete(release, **options)
+        _ask(outcome)
+        # What was shown goes, and not what may have taken its place meanwhile.
+        outcome = _delete(outcome.release.id if outcome.release else release, options)
     render.show_deployed(outcome, output, dry_run=options["dry_run"])
+
+
+def _delete(release: str, options: Mapping[str, Any]) -> Deployed:
+    given = dict(options)
+    with session.writing(given) as kubernaut:
+        return kubernaut.delete(release, **given)
+
+
+def _ask(shown: Deployed) -> None:
+    for action in shown.plan.actions:
+        say(f"{action.kind} {action.subject}: {action.reason}")
+    if not click.confirm("Delete it? The history stays, and `kubernaut restore` brings it back.", err=True):
+        raise Interrupted("Nothing was deleted.", hint="Answer y to delete, or say --yes.")

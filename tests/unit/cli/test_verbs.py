@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -16,8 +17,10 @@ from unit.cli.stub import COMMIT, DIGEST, MOMENT, PLAN, StubKubernaut, foreign, 
 from kubernaut import Deployed, Kubernaut, Plan, Published
 from kubernaut.cli.main import VERBS, main
 from kubernaut.cli.session import SETTINGS
+from kubernaut.events import Listener
 from kubernaut.history.release import ReleaseList
 from kubernaut.kubernaut import DeployOptions
+from kubernaut.settings import Settings
 
 Run = Callable[..., Result]
 
@@ -222,6 +225,26 @@ def test_delete_without_a_terminal_needs_yes(run: Run, stub: StubKubernaut) -> N
     assert result.exit_code == 2
     assert "--yes" in result.stderr
     assert stub.calls == []
+
+
+def test_delete_asks_of_the_release_that_it_deletes(run: Run, stub: StubKubernaut, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = SimpleNamespace(isatty=lambda: True)
+    monkeypatch.setattr("kubernaut.cli.delete.sys", SimpleNamespace(stdin=terminal, stderr=terminal))
+    opened: list[Settings] = []
+    over = stub.open
+
+    def watched(settings: Settings, listener: Listener) -> StubKubernaut:
+        opened.append(settings)
+        return over(settings, listener)
+
+    monkeypatch.setattr("kubernaut.cli.session.open_kubernaut", watched)
+    line = ("delete", "hello-world", "-n", "demo", "--context", "staging", "--kubeconfig", "/k", "--timeout", "9s")
+    assert run(*line, input="y\n").exit_code == 0
+    assert [(settings.context, settings.kubeconfig, settings.timeout) for settings in opened] == [("staging", "/k", 9.0)] * 2
+    assert [(args, kwargs["dry_run"]) for _, args, kwargs in stub.calls] == [
+        (("hello-world",), True),
+        (("demo.hello-world.v3",), False),
+    ]
 
 
 def test_list_in_a_pipe_is_whole(run: Run) -> None:
