@@ -190,7 +190,8 @@ def _validated(document: Document, directory: Path, problems: list[tuple[int, st
 
 
 def _problem(document: Document, loc: tuple[int | str, ...], kind: str, message: str, value: object) -> tuple[int, str]:
-    place = tuple(part for part in loc if part not in ("[key]", "int", "str", "function-after[_port()"))
+    # What follows a port is pydantic's word for which of its two types was tried.
+    place = loc[:2] if loc[:2] == ("probe", "port") else tuple(part for part in loc if part != "[key]")
     where = ".".join(str(part) for part in place)
     line = document.line(place)
     if kind == "extra_forbidden":

@@ -78,6 +78,8 @@ def read_document(data: bytes) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise YamlProblem(1 if mark is None else mark.line + 1, f"not YAML: {error.problem or error.context}") from error
+    except RecursionError as error:  # PyYAML reads what is inside by calling itself
+        raise YamlProblem(1, "nested too deeply") from error
     finally:
         if loader is not None:
             loader.dispose()
@@ -103,7 +105,15 @@ class _Reader:
             return self._mapping(node, place)
         if isinstance(node, yaml.SequenceNode):
             return [self.plain(item, (*place, index)) for index, item in enumerate(node.value)]
-        return self._loader.construct_object(node, deep=True)
+        return self._scalar(node, line)
+
+    def _scalar(self, node: yaml.Node, line: int) -> Any:
+        if node.tag == "tag:yaml.org,2002:timestamp":  # a text, as it is to Helm; and 2024-13-45 is no date
+            return node.value
+        try:
+            return self._loader.construct_object(node, deep=True)
+        except (ValueError, KeyError) as error:  # how PyYAML says that `!!int many` and `!!bool perhaps` are none
+            raise YamlProblem(line, f"{node.value[:40]!r} is no {node.tag.rpartition(':')[2]}") from error
 
     def _mapping(self, node: yaml.MappingNode, place: tuple[Any, ...]) -> dict[str, Any]:
         content: dict[str, Any] = {}

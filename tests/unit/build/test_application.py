@@ -199,3 +199,24 @@ def test_the_dockerfile_must_be_there_and_inside_the_context(shop: Workshop, tmp
     (shop.app / "folder").mkdir()
     with pytest.raises(DockerfileInvalid, match="There is no"):
         check_dockerfile(application(shop, dockerfile="folder"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: shop\nchart: ../../charts/web\nint: 5\n", ":3: unknown key 'int'"),
+        ("name: shop\nchart: ../../charts/web\nstr: 5\n", ":3: unknown key 'str'"),
+        ("name: shop\nchart: ../../charts/web\nenvironments:\n  int: 5\n", ":4: environments.int: text is expected, not the int 5"),
+        ("name: shop\nchart: ../../charts/web\nprobe: {port: 0}\n", ":3: probe.port: 0 is not a port"),
+        ("name: shop\nchart: !!int many\n", ":2: 'many' is no int"),
+        ("name: shop\nchart: !!bool perhaps\n", ":2: 'perhaps' is no bool"),
+        ("name: " + "[" * 3000, ":1: nested too deeply"),
+    ],
+)
+def test_values_that_a_parser_stumbles_over(shop: Workshop, text: str, words: str) -> None:
+    assert words in str(refuse(shop, text))
+
+
+def test_a_date_is_a_text(shop: Workshop) -> None:
+    write(shop.app / "kubernaut.yaml", "name: shop\nchart: ../../charts/web\nimage: {args: {SINCE: 2031-13-45}}\n")
+    assert load_application(shop.app).image.args == {"SINCE": "2031-13-45"}
