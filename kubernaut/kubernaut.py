@@ -6,8 +6,8 @@ Ties the rooms together, and decides nothing itself: ``build`` knows what a vers
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
@@ -21,6 +21,7 @@ from kubernaut.settings import Settings, load_settings
 if TYPE_CHECKING:
     from kubernaut.build.publication import BuiltImage
     from kubernaut.build.registry import PublishedVersion
+    from kubernaut.deploy.values import Wish
     from kubernaut.history.release import Release, ReleaseId, ReleaseList
 
 
@@ -144,8 +145,9 @@ class Kubernaut:
             DeployKept: The release failed, and is left as it is.
         """
         check_namespace(namespace)
+        wish = _wish(options)
         published = self._connections.registry.resolve(check_name(name), version, pre=pre)
-        return self._deploy(published, namespace, options)
+        return self._deploy(published, namespace, wish, options)
 
     def ship(
         self, app_dir: str | Path, *, namespace: str, version: str | None = None, **options: Unpack[DeployOptions]
@@ -162,40 +164,40 @@ class Kubernaut:
             DeployRolledBack: The release failed, and the one before it runs again.
             DeployKept: The release failed, and is left as it is.
         """
+        from kubernaut.build.application import load_application
+
+        # What cannot be deployed as it is asked for is not published first.
         check_namespace(namespace)
+        wish = _wish(options)
+        _environment(load_application(Path(app_dir)).environments, f"{app_dir} would be", namespace, options)
         self._connections.expect_cluster()
         published = self.publish(app_dir, version=version, dry_run=options.get("dry_run", False))
         if published.version is not None:
-            deployed = self._deploy(published.version, namespace, options)
+            deployed = self._deploy(published.version, namespace, wish, options)
         else:
-            deployed = self._preview(app_dir, version, namespace, options)
+            deployed = self._preview(app_dir, version, namespace, wish, options)
         plan = Plan(actions=(*published.plan.actions, *deployed.plan.actions), reason=deployed.plan.reason)
         return Deployed(plan, published.changed or deployed.changed, deployed.release)
 
-    def _deploy(self, published: PublishedVersion, namespace: str, options: DeployOptions) -> Deployed:
-        environment = _environment(published, namespace, options)
+    def _deploy(self, published: PublishedVersion, namespace: str, wish: Wish, options: DeployOptions) -> Deployed:
+        environment = _environment(published.environments, f"{published.name} {published.version} was", namespace, options)
         values = environment and self._connections.registry.environment_values(published, environment)
-        return self._put(published, namespace, environment, values or {}, options)
+        return self._put(published, namespace, environment, replace(wish, environment=values or {}), options)
 
-    def _preview(self, app_dir: str | Path, version: str | None, namespace: str, options: DeployOptions) -> Deployed:
+    def _preview(self, app_dir: str | Path, version: str | None, namespace: str, wish: Wish, options: DeployOptions) -> Deployed:
         """Say what deploying a version would do that is not published yet."""
         from kubernaut.build.publication import preview
 
         intended, environments = preview(app_dir, version=version, tools=self._connections.publishing)
-        environment = _environment(intended, namespace, options)
-        return self._put(intended, namespace, environment, environments[environment] if environment else {}, options)
+        environment = _environment(intended.environments, f"{intended.name} {intended.version} would be", namespace, options)
+        wish = replace(wish, environment=environments[environment] if environment else {})
+        return self._put(intended, namespace, environment, wish, options)
 
     def _put(
-        self,
-        published: PublishedVersion,
-        namespace: str,
-        environment: str | None,
-        values: Mapping[str, Any],
-        options: DeployOptions,
+        self, published: PublishedVersion, namespace: str, environment: str | None, wish: Wish, options: DeployOptions
     ) -> Deployed:
         from kubernaut.deploy.plan import Wanted
         from kubernaut.deploy.rollout import deploy
-        from kubernaut.deploy.values import read_wish
 
         wanted = Wanted(
             namespace=namespace,
@@ -203,7 +205,7 @@ class Kubernaut:
             version=published.version,
             chart_ref=f"oci://{published.chart.ref.rpartition(':')[0]}@{published.chart.digest}",
             chart_digest=published.chart.digest,
-            wish=read_wish(values, options.get("values", ()), options.get("set", ()), reuse=options.get("reuse_values", False)),
+            wish=wish,
             environment=environment,
             commit=published.source.commit,
             note=options.get("note"),
@@ -310,16 +312,24 @@ class Kubernaut:
         return Deployed(*restore(wanted.namespace, wanted.name, note=note, timeout=timeout, tools=tools, dry_run=dry_run))
 
 
-def _environment(published: PublishedVersion, namespace: str, options: DeployOptions) -> str | None:
+def _wish(options: DeployOptions) -> Wish:
+    """Return what is wished beside the environment's values. Raises: TypeError, as Python does for arguments that nobody knows."""
+    from kubernaut.deploy.values import read_wish
+
+    for name in options:
+        if name not in DeployOptions.__annotations__:
+            raise TypeError(f"unexpected keyword argument {name!r}; DeployOptions has {', '.join(DeployOptions.__annotations__)}")
+    return read_wish(None, options.get("values", ()), options.get("set", ()), reuse=options.get("reuse_values", False))
+
+
+def _environment(known: Collection[str], version: str, namespace: str, options: DeployOptions) -> str | None:
     """Return the environment that is asked for; else the one called like the namespace, if there is one."""
     environment = options.get("environment")
     if environment is None:
-        return namespace if namespace in published.environments else None
-    if environment not in published.environments:
-        known = ", ".join(published.environments) or "none"
-        raise EnvironmentNotFound(
-            f"{published.name} {published.version} was published without values for {environment!r}; it has: {known}."
-        )
+        return namespace if namespace in known else None
+    if environment not in known:
+        names = ", ".join(known) or "none"
+        raise EnvironmentNotFound(f"{version} published without values for {environment!r}; it has: {names}.")
     return environment
 
 
