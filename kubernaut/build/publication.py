@@ -31,6 +31,8 @@ from kubernaut.settings import Settings
 if TYPE_CHECKING:
     from kubernaut.clients.helm import Helm
 
+_BY_OTHERS = "somebody else published it meanwhile, from the same source"
+
 
 class BuiltImage(Model):
     """An image in the local engine."""
@@ -194,7 +196,11 @@ def _publish(wanted: _Wanted, repository: str, given: Artefact | None, tools: To
     with TemporaryDirectory(prefix="kubernaut-") as folder, ThreadPoolExecutor(1, thread_name_prefix="kubernaut-chart") as pool:
         # The image's digest is known only after its push. Another digest in its place renders the same.
         chart = pool.submit(_checked_chart, wanted, Path(folder), stand_in, tools)
-        pinned = given or _push(wanted, repository, chart, tools)
+        if given is None:
+            _make(wanted, repository, chart, tools)
+            if (found := _published_meanwhile(wanted, tools)) is not None:
+                return found
+        pinned = given or _push(wanted, repository, tools)
         with progress.step("package", wanted.title) as step:
             copy = chart.result()
             copy.pin(*_split(pinned))
@@ -213,8 +219,8 @@ def _checked_chart(wanted: _Wanted, folder: Path, image: Artefact, tools: Tools)
     return copy
 
 
-def _push(wanted: _Wanted, repository: str, chart: Future[ChartCopy], tools: Tools) -> Artefact:
-    """Build and push the image, unless the chart turns out to be wrong meanwhile."""
+def _make(wanted: _Wanted, repository: str, chart: Future[ChartCopy], tools: Tools) -> None:
+    """Build the image, unless the chart turns out to be wrong meanwhile."""
     engine = tools.engine()
     ref = f"{repository}:{wanted.version}"
     built = engine.find_image(wanted.labels)
@@ -227,9 +233,23 @@ def _push(wanted: _Wanted, repository: str, chart: Future[ChartCopy], tools: Too
     if chart.exception() is not None:
         with tools.progress.step("package", wanted.title):
             chart.result()
+
+
+def _published_meanwhile(wanted: _Wanted, tools: Tools) -> PublishedVersion | None:
+    """Return the version if another publisher was faster while the engine built: the image's tag is theirs then, and stays so."""
+    found = tools.registry.find(wanted.application.name, wanted.version)
+    if found is not None:
+        with tools.progress.step("publish", wanted.title) as step:
+            _same_or_conflict(wanted, None, found, tools.registry)
+            step.unchanged(_BY_OTHERS)
+    return found
+
+
+def _push(wanted: _Wanted, repository: str, tools: Tools) -> Artefact:
+    ref = f"{repository}:{wanted.version}"
     with tools.progress.step("push image", ref) as step:
         credentials = credentials_for(repository, tools.settings.docker_config)
-        digest = push_image(engine, tools.registry, repository, wanted.version, credentials=credentials, step=step)
+        digest = push_image(tools.engine(), tools.registry, repository, wanted.version, credentials=credentials, step=step)
         step.done(digest)
     return _artefact(tools.registry.pull_name(repository), digest)
 
@@ -266,7 +286,7 @@ def _push_chart(wanted: _Wanted, given: Artefact | None, package: Path, tools: T
         if found.chart.digest == digest:
             step.done(digest)
         else:
-            step.unchanged("somebody else published it meanwhile, from the same source")
+            step.unchanged(_BY_OTHERS)
         return found
 
 

@@ -202,15 +202,28 @@ def test_somebody_else_publishes_the_same_meanwhile(shop: Workshop, registry: Fa
     assert outcomes(shop)[-1] == ("push chart", "unchanged")
 
 
-def test_somebody_else_publishes_another_meanwhile(shop: Workshop, registry: FakeRegistry) -> None:
+def test_somebody_else_publishes_the_same_while_ours_is_built(shop: Workshop, registry: FakeRegistry) -> None:
+    others: list[PublishedVersion] = []
+    mine = racing(shop, registry, "build", lambda: others.append(go(shop, registry)))
+    assert mine == others[0]
+    assert outcomes(shop)[-1] == ("publish", "unchanged")
+    assert shop.engine.pushes == [f"{registry.address}/shop:1.0.0"]
+
+
+@pytest.mark.parametrize("step", ["build", "push chart"])
+def test_somebody_else_publishes_another_meanwhile(shop: Workshop, registry: FakeRegistry, step: str) -> None:
+    others: list[PublishedVersion] = []
+
     def other() -> None:
         text = (shop.app / "index.js").read_text()
         write(shop.app / "index.js", "// theirs\n")
-        go(shop, registry, version="1.0.0")
+        others.append(go(shop, registry, version="1.0.0"))
         write(shop.app / "index.js", text)
 
     with pytest.raises(VersionConflict):
-        racing(shop, registry, "push chart", other)
+        racing(shop, registry, step, other)
+    if step == "build":  # before ours was pushed: the tag is still theirs
+        assert registry.manifest("shop", "1.0.0") == registry.manifest("shop", others[0].image.digest)
 
 
 def test_somebody_else_pushes_an_image_between_our_push_and_our_look(shop: Workshop, registry: FakeRegistry) -> None:
