@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kubernaut.deploy import operation as operations
-from kubernaut.errors import ClusterDenied, ClusterUnreachable, Conflict, DeployFailed, HelmFailed, Interrupted, KubernautError
+from kubernaut.errors import (
+    ClusterDenied,
+    ClusterUnreachable,
+    Conflict,
+    DeployFailed,
+    HelmFailed,
+    Interrupted,
+    KubernautError,
+    NotFound,
+    ReleaseLocked,
+)
 from kubernaut.events import Step
 from kubernaut.history.operation import SUCCEEDED, Operation, OperationChart, Outcome, now
-from kubernaut.history.record import PENDING, Record, Status
+from kubernaut.history.record import OPERATION_LABEL, PENDING, REVISION_LABEL, Record, Status
 from kubernaut.history.store import History, Past
 from kubernaut.redact import redact
 
@@ -35,6 +45,7 @@ class Attempt:
         step: Is told what Helm says.
         until: The clock's reading at which the time is over.
         failure: Why the last Helm failed, if it did.
+        back_to: The chart of the release that Helm goes back to, once it does.
     """
 
     helm: Callable[[], Helm]
@@ -45,6 +56,7 @@ class Attempt:
     step: Step
     until: float = field(default_factory=time.monotonic)
     failure: KubernautError | None = None
+    back_to: OperationChart | None = None
     now: Past = field(default_factory=lambda: Past((), ()))
 
     @property
@@ -63,10 +75,19 @@ class Attempt:
             BaseException: Ctrl-C or a signal; Helm has ended, and what it left is in order.
         """
         self.failure = None
+        with self.tidied():
+            try:
+                start(self.helm(), self.step.log)
+            except KubernautError as failure:
+                self.failure = failure
+
+    @contextmanager
+    def tidied(self) -> Iterator[None]:
+        """Put in order what Ctrl-C or a signal leaves of what is done here; then it goes on."""
         try:
-            start(self.helm(), self.step.log)
-        except KubernautError as failure:
-            self.failure = failure
+            yield
+        except KubernautError:
+            raise
         except BaseException as stopped:
             self._tidy(stopped)
             raise
@@ -76,37 +97,38 @@ class Attempt:
 
         Raises:
             ClusterUnreachable: Nobody knows what came of it.
+            ClusterDenied: Likewise: credentials that expired meanwhile, for example.
         """
         try:
             self.now = self._read()
             record = find(self.now)
-            if record is None or record.status not in PENDING or not self._is_ours(record):
+            if record is None or record.status not in PENDING or not self.is_ours(record):
                 return record
             self.step.log(f"Helm has ended and left {record.id} {record.status}; it is marked failed.")
             said = f"Helm ended and left it {record.status}: {self.failure or 'it said nothing'}"
-            with suppress(Conflict, ClusterDenied):  # somebody was faster, or we may not: it is told as it is
+            with suppress(Conflict, ClusterDenied, NotFound):  # somebody was faster, or we may not: it is told as it is
                 operations.mark_failed(self.cluster(), record, said)
             self.now = self._read()
             return find(self.now)
-        except ClusterUnreachable as unreachable:
+        except (ClusterUnreachable, ClusterDenied) as unknown:
             said = f" Helm said: {self.failure}" if self.failure else ""
             at = f"{self.operation.name} -n {self.operation.namespace}"
-            raise ClusterUnreachable(
-                f"What came of the {self.operation.verb} is not known: {unreachable}{said}",
+            raise type(unknown)(
+                f"What came of the {self.operation.verb} is not known: {unknown}{said}",
                 hint=f"When the cluster answers again, `kubernaut history {at}` shows it.",
-            ) from unreachable
+            ) from unknown
 
     def first_new(self, past: Past) -> Record | None:
-        """Find the first record that was not there before."""
-        return next((record for record in reversed(past.records) if record.revision >= self.next_revision), None)
+        """Find the first record that the attempt made."""
+        return next((record for record in reversed(past.records) if self.is_ours(record)), None)
 
     def worked(self, record: Record) -> bool:
         """Say whether a record that was read back runs; one that somebody has replaced since did."""
         return record.status == Status.DEPLOYED or (record.status == Status.SUPERSEDED and self.failure is None)
 
     def _unsettled(self, past: Past) -> Record | None:
-        """Find the record that was not there before and is pending."""
-        return next((record for record in past.records if record.status in PENDING and self._is_ours(record)), None)
+        """Find the record that the attempt made and left pending."""
+        return next((record for record in past.records if record.status in PENDING and self.is_ours(record)), None)
 
     def failure_of(self, record: Record) -> KubernautError:
         """Return why Helm failed; where it did not, what its record says instead."""
@@ -120,6 +142,11 @@ class Attempt:
             return
         made = operations.made(record, chart=chart) if chart else operations.made(record)
         self.operation = self.operation.model_copy(update={"made": (*self.operation.made, made)})
+
+    def explained(self, failed: DeployFailed) -> None:
+        """Write down why it failed, before anything is rolled back: we may not live to write the end."""
+        with suppress(KubernautError):  # the end is written too
+            self._write(_outcome(failed))
 
     def succeed(self) -> None:
         """Write down that all went well; what cannot be written is told, and makes nothing of it undone."""
@@ -143,29 +170,47 @@ class Attempt:
         return self.end(failure)
 
     def _finish(self, outcome: Outcome) -> None:
-        self.operation = self.operation.model_copy(update={"outcome": outcome, "finished_at": now()})
+        self.operation = self.operation.model_copy(update={"finished_at": now()})
+        self._write(outcome)
+        with suppress(KubernautError):  # the next one tries again
+            operations.forget_expired(self.cluster(), self.past)
+
+    def _write(self, outcome: Outcome) -> None:
+        self.operation = self.operation.model_copy(update={"outcome": outcome})
         others = tuple(other for other in self.now.operations if other.id != self.operation.id)
         self.now = replace(self.now, operations=(self.operation, *others))
-        operations.finish(self.cluster(), self.operation)
-        operations.forget_expired(self.cluster(), self.past.operations)
+        operations.update(self.cluster(), self.operation)
 
     def _read(self) -> Past:
         return self.history.past(self.operation.namespace, self.operation.name)
 
-    def _is_ours(self, record: Record) -> bool:
-        """Say whether a pending record is this attempt's, whose Helm has ended: then nobody works on it any more."""
-        return record.revision >= self.next_revision and not any(record.revision == old.revision for old in self.past.records)
+    def is_ours(self, record: Record) -> bool:
+        """Say whether a record is this attempt's, whose Helm has ended: then nobody works on it any more.
+
+        What a deploy makes has its operation's label. What a rollback makes has labels copied from where it goes back to, and
+        nothing else tells it from somebody else's, except that Helm says when somebody was faster.
+        """
+        if record.revision < self.next_revision:
+            return False
+        if record.labels.get(REVISION_LABEL) == str(record.revision):
+            return record.labels.get(OPERATION_LABEL) == self.operation.id
+        return self.back_to is not None and not isinstance(self.failure, ReleaseLocked)
 
     def _tidy(self, stopped: BaseException) -> None:
         """Write down that the attempt was stopped, and mark what it left pending as failed."""
-        failure = Interrupted(f"The {self.operation.verb} was stopped: {stopped or type(stopped).__name__}.")
+        failure = Interrupted(f"The {self.operation.verb} was stopped: {str(stopped) or type(stopped).__name__}.")
         self.failure = failure
         with suppress(KubernautError):
-            record = self.read_back(self._unsettled) or self.first_new(self.now)
-            if record is not None:
-                self.note(record, self.operation.chart)
+            self.read_back(self._unsettled)
+            for record in reversed(self.now.records):
+                if self.is_ours(record):
+                    labelled = record.labels.get(OPERATION_LABEL) == self.operation.id
+                    self.note(record, self.operation.chart if labelled else self.back_to)
+        outcome, before = _outcome(failure), self.operation.outcome
+        if before is not None:  # it had failed already, and was being rolled back
+            outcome = before.model_copy(update={"reason": outcome.reason, "message": f"{before.message} {outcome.message}"})
         with suppress(KubernautError):
-            self._finish(_outcome(failure))
+            self._finish(outcome)
 
 
 def _outcome(failure: KubernautError) -> Outcome:

@@ -25,22 +25,22 @@ _SHORTEST_PROBE = 2.0
 _PROBE_PAUSE = 0.2
 
 
-def diagnose(record: Record, failure: KubernautError, *, cluster: Cluster, since: datetime, what: str) -> DeployFailed:
+def diagnose(record: Record, failure: KubernautError, *, cluster: Cluster, what: str, by: str = "Helm") -> DeployFailed:
     """Return why a release failed, with what its pods, events and logs say.
 
     Args:
         record: The release's record.
-        failure: What Helm said.
+        failure: What Helm said, or the probe.
         cluster: Is asked for pods, events and logs; where it refuses, Helm's words must do.
-        since: Older events are of no interest.
         what: What failed, for a person.
+        by: Who said it.
     """
     explanation = Explanation()
     with suppress(KubernautError):
-        explanation = _ask(record, cluster, since)
+        explanation = _ask(record, cluster)
     first = explanation.problems[0] if explanation.problems else ""
     why = f"{first}." if first else failure.message
-    details = [*(line for line in explanation.details if line != first), f"Helm: {failure.message}", *failure.details]
+    details = [*(line for line in explanation.details if line != first), f"{by}: {failure.message}", *failure.details]
     return DeployKept(redact(f"{what} failed: {why}"), details=[redact(line) for line in dict.fromkeys(details)])
 
 
@@ -103,9 +103,10 @@ def _service(record: Record, port: int | str) -> str | None:
     return record.name if record.name in names else names[0] if names else None
 
 
-def _ask(record: Record, cluster: Cluster, since: datetime) -> Explanation:
+def _ask(record: Record, cluster: Cluster) -> Explanation:
     pods = pods_of(record, cluster)
-    events = [event for event in cluster.list_events(record.namespace) if _is_since(event, since)]
+    # since the record was made, by the cluster's clock: this machine's may be minutes off
+    events = [event for event in cluster.list_events(record.namespace) if _is_since(event, record.created)]
     events.sort(key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
     logs: dict[LogWanted, Sequence[str]] = {}
     for wanted in logs_wanted(pods):
@@ -119,9 +120,9 @@ def _ask(record: Record, cluster: Cluster, since: datetime) -> Explanation:
     return explain(pods, events, logs, workloads=names)
 
 
-def _is_since(event: Mapping[str, Any], since: datetime) -> bool:
+def _is_since(event: Mapping[str, Any], since: str) -> bool:
     text = event.get("lastTimestamp") or event.get("eventTime") or (event.get("metadata") or {}).get("creationTimestamp")
     try:
-        return text is None or datetime.fromisoformat(str(text)) >= since
-    except ValueError:
+        return text is None or datetime.fromisoformat(str(text)) >= datetime.fromisoformat(since)
+    except (ValueError, TypeError):
         return True

@@ -1,16 +1,17 @@
 """The operation, written: a Secret before Helm runs, and once more when it is known what came of it.
 
-Two requests. The first is refused where the namespace is missing or may not be written, before Helm has done anything.
+Two requests, and a third where a failure is rolled back. The first is refused where the namespace is missing or may not be written,
+before Helm has done anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.history.operation import Made, Operation, encode_operation, now, operation_secret
-from kubernaut.history.record import Record, Status, encode
+from kubernaut.history.record import OPERATION_LABEL, Record, Status, encode
+from kubernaut.history.store import Past
 
 if TYPE_CHECKING:
     from kubernaut.clients.cluster import Cluster
@@ -26,7 +27,7 @@ def begin(cluster: Cluster, operation: Operation) -> None:
     cluster.create_secret(operation.namespace, operation_secret(operation))
 
 
-def finish(cluster: Cluster, operation: Operation) -> None:
+def update(cluster: Cluster, operation: Operation) -> None:
     """Write down what came of it, and let the cluster collect it together with the records that it made."""
     owners = [{"apiVersion": "v1", "kind": "Secret", "name": made.secret, "uid": made.uid} for made in operation.made]
     patch: dict[str, Any] = {"data": {"operation": encode_operation(operation)}}
@@ -35,9 +36,17 @@ def finish(cluster: Cluster, operation: Operation) -> None:
     cluster.patch_secret(operation.namespace, operation.secret, patch)
 
 
-def forget_expired(cluster: Cluster, operations: Sequence[Operation]) -> None:
-    """Delete the operations that left no record and are older than a week; a few at a time."""
-    expired = [operation for operation in operations if not operation.made and now() - operation.started_at > KEPT]
+def forget_expired(cluster: Cluster, past: Past) -> None:
+    """Delete the operations that left no record and are older than a week; a few at a time.
+
+    One whose end was never written down has made nothing that it knows of, and its record may be there: it says so by its label.
+    """
+    left = {record.labels.get(OPERATION_LABEL) for record in past.records}
+    expired = [
+        operation
+        for operation in past.operations
+        if not operation.made and operation.id not in left and now() - operation.started_at > KEPT
+    ]
     for operation in expired[:_MOST_EXPIRED]:
         cluster.delete_secret(operation.namespace, operation.secret)
 

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from kubernaut.deploy.values import Wish, canonical, differing, overrides_lost
 from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseLocked, ReleaseNotCurrent, ReleaseNotFound
-from kubernaut.history.operation import SUCCEEDED, OperationChart
-from kubernaut.history.record import PENDING, Record, Status
+from kubernaut.history.operation import SUCCEEDED, Operation, OperationChart
+from kubernaut.history.record import GONE, PENDING, Record, Status
 from kubernaut.history.release import operation_of
 from kubernaut.history.store import Past
 from kubernaut.model import Action, Plan
@@ -174,7 +174,12 @@ def plan_delete(past: Past, namespace: str, name: str, revision: int | None = No
 
 
 def previous(past: Past, before: int) -> Record | None:
-    """Return the newest record before a revision that is deployed: what to go back to when that revision fails."""
+    """Return the newest record before a revision that is deployed: what to go back to when that revision fails.
+
+    Nothing ran before a deploy that follows a delete, whatever older records say.
+    """
+    if past.current is not None and past.current.status in GONE:
+        return None
     return next((record for record in past.records if record.revision < before and record.status == Status.DEPLOYED), None)
 
 
@@ -243,11 +248,10 @@ def _check_idle(current: Record, past: Past) -> None:
 
 def _locked(current: Record, past: Past) -> ReleaseLocked:
     """Say who holds a release since when, and how to end it; there is no lock of our own yet, so nobody knows whether they live."""
-    found = operation_of(current, past.operations)
-    deletes = [operation for operation in past.operations if operation.verb == "delete" and operation.outcome is None]
-    operation = deletes[0] if current.status == Status.UNINSTALLING and deletes else found[0] if found else None
+    operation = _holder(current, past)
     who = f"{operation.actor} ({operation.verb})" if operation else "plain Helm"
-    since = operation.started_at.isoformat() if operation else current.deployed_at or current.created
+    began = current.deleted_at if current.status == Status.UNINSTALLING else current.deployed_at
+    since = operation.started_at.isoformat() if operation else began or current.created
     at, named = f"{current.name} -n {current.namespace}", f"{current.namespace}.{current.name}"
     if current.status == Status.UNINSTALLING:
         hint = f"Wait for it; if nothing works on it any more, `kubernaut delete {at}` finishes it."
@@ -256,6 +260,17 @@ def _locked(current: Record, past: Past) -> ReleaseLocked:
     else:
         hint = f"Wait for it; if nothing works on it any more, `kubernaut rollback {at}` ends it by going back to what ran before."
     return ReleaseLocked(f"{named} is {current.status} (v{current.revision}), by {who} since {since}.", hint=hint)
+
+
+def _holder(current: Record, past: Past) -> Operation | None:
+    """Return the operation that left a release as it is: what made it, or for a delete what began to end it."""
+    if current.status == Status.UNINSTALLING:
+        deletes = (operation for operation in past.operations if operation.verb == "delete")
+        return next((one for one in deletes if any(action.subject == current.id for action in one.plan.actions)), None)
+    found = operation_of(current, past.operations)
+    if found is None and current.status == Status.PENDING_ROLLBACK:  # its labels are copied; nobody wrote down that it ended
+        return next((one for one in past.operations if one.verb in ("rollback", "restore") and one.finished_at is None), None)
+    return found[0] if found else None
 
 
 def previous_run(past: Past, current: Record) -> Record | None:

@@ -100,13 +100,16 @@ def _carry_out(wanted: Wanted, values: dict[str, Any], plan: Plan, past: Past, t
     record = attempt.read_back(_labelled(operation.id))
     if record is None:
         raise attempt.nothing_came_of_it()
-    if attempt.worked(record):
-        reason = probe(record, cluster=tools.cluster(), until=attempt.until, clock=tools.clock, log=step.log)
-    else:
-        reason = attempt.failure_of(record)
-    if reason is None:
+    with attempt.tidied():
+        worked = attempt.worked(record)
+        if worked:
+            reason = probe(record, cluster=tools.cluster(), until=attempt.until, clock=tools.clock, log=step.log)
+        else:
+            reason = attempt.failure_of(record)
+        by = "Probe" if worked else "Helm"
+        failed = diagnose(record, reason, cluster=tools.cluster(), what=wanted.subject, by=by) if reason else None
+    if failed is None:
         return _done(step, plan, attempt, record, chart)
-    failed = diagnose(record, reason, cluster=tools.cluster(), since=operation.started_at, what=wanted.subject)
     attempt.note(record, chart)
     raise _NotReady(attempt, record, failed)
 
@@ -186,7 +189,8 @@ def delete(
         attempt.run(lambda helm, log: helm.uninstall(name, namespace=namespace, description=description, timeout=seconds, log=log))
         record = attempt.read_back(lambda past: past.find(current.revision))
         if record is None:
-            raise ReleaseNotFound(f"{current.id} is gone, its history too: somebody else uninstalled it at the same time.")
+            gone = f"{current.id} is gone, its history too: somebody else uninstalled it at the same time."
+            raise attempt.end(ReleaseNotFound(gone))
         if record.status == Status.UNINSTALLED:
             return _done(step, plan, attempt, record, None)
         attempt.note(record, None)
@@ -213,14 +217,15 @@ def _go_back(
     operation = _operation(verb, target.namespace, target.name, plan, tools, note).model_copy(update={"chart": chart})
     attempt = Attempt(tools.helm, tools.cluster, tools.history, past, operation, step, until=tools.clock() + seconds)
     attempt.begin()
-    _run_rollback(attempt, target, tools.settings.history_max, seconds)
+    _run_rollback(attempt, target, chart, tools.settings.history_max, seconds)
     record = attempt.read_back(attempt.first_new)
     if record is None:
         raise attempt.nothing_came_of_it()
     if attempt.worked(record):
         return _done(step, plan, attempt, record, chart)
     what = f"Going back to {target.id}"
-    failed = diagnose(record, attempt.failure_of(record), cluster=tools.cluster(), since=operation.started_at, what=what)
+    with attempt.tidied():
+        failed = diagnose(record, attempt.failure_of(record), cluster=tools.cluster(), what=what)
     attempt.note(record, chart)
     raise attempt.end(DeployKept(failed.message, details=failed.details))
 
@@ -233,22 +238,36 @@ def _after_failure(wanted: Wanted, failure: _NotReady, tools: Tools) -> Kubernau
     if isinstance(attempt.failure, Interrupted) or choice != "rollback" or before is None:
         why = " There is nothing before it to go back to." if choice == "rollback" and before is None else ""
         return attempt.end(DeployKept(failed.message + why, details=failed.details))
+    attempt.explained(failed)
     with tools.progress.step("rollback", before.id) as step:
         attempt.step = step
-        _run_rollback(attempt, before, wanted.history_max, wanted.timeout)
-        back = attempt.read_back(lambda past: next((new for new in reversed(past.records) if new.revision > record.revision), None))
+        chart = chart_of(before, attempt.past)
+        _run_rollback(attempt, before, chart, wanted.history_max, wanted.timeout)
+        try:
+            back = attempt.read_back(lambda past: _after(record, past, attempt))
+        except KubernautError as unknown:
+            message = f"{failed.message} Whether v{before.revision} runs again is not known: {unknown.message}"
+            raise attempt.end(DeployKept(message, hint=unknown.hint, details=failed.details)) from unknown
+        if back is not None:
+            attempt.note(back, chart)
         if back is None or not attempt.worked(back):
             said = f": {attempt.failure}" if attempt.failure else "."
             message = f"{failed.message} Going back to v{before.revision} failed too{said}"
             raise attempt.end(DeployKept(message, details=failed.details))
-        attempt.note(back, chart_of(before, attempt.past))
         step.done(f"{back.id} runs what v{before.revision} was")
     return attempt.end(
         DeployRolledBack(f"{failed.message} v{before.revision} runs again, as v{back.revision}.", details=failed.details)
     )
 
 
-def _run_rollback(attempt: Attempt, target: Record, history_max: int, seconds: float) -> None:
+def _after(failed: Record, past: Past, attempt: Attempt) -> Record | None:
+    """Find the record that going back from a failed one made."""
+    newer = (record for record in reversed(past.records) if record.revision > failed.revision)
+    return next((record for record in newer if attempt.is_ours(record)), None)
+
+
+def _run_rollback(attempt: Attempt, target: Record, chart: OperationChart, history_max: int, seconds: float) -> None:
+    attempt.back_to = chart
     attempt.run(
         lambda helm, log: helm.rollback(
             target.name, target.revision, namespace=target.namespace, timeout=seconds, history_max=history_max, log=log
@@ -300,6 +319,8 @@ def _unchanged(step: Step, plan: Plan, past: Past, record: Record | None) -> Don
 
 def _done(step: Step, plan: Plan, attempt: Attempt, record: Record, chart: OperationChart | None) -> Done:
     attempt.note(record, chart)
+    if attempt.failure is not None:  # the record says that it worked; what Helm complains of is news all the same
+        step.log(f"Helm said: {attempt.failure}")
     attempt.succeed()
     release = attempt.now.describe(record)
     step.done(f"{record.id} is {record.status}")

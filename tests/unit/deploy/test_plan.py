@@ -184,8 +184,9 @@ def test_a_lock_is_told_with_who_since_when_and_what_to_do() -> None:
     with pytest.raises(ReleaseLocked, match="plain Helm") as caught:
         plan("deploy", past(record(1, "pending-install")))
     assert "kubernaut delete hello -n demo" in caught.value.hint
+    begun = operation("del", verb="delete", reason=None, plan=plan_delete(past(own(1, "deployed")), "demo", "hello")[0])
     with pytest.raises(ReleaseLocked, match=r"by ada \(delete\)") as caught:
-        plan("deploy", past(own(1, "uninstalling"), operations=(operation("del", verb="delete", reason=None),)))
+        plan("deploy", past(own(1, "uninstalling"), operations=(begun,)))
     assert "kubernaut delete hello -n demo" in caught.value.hint
 
 

@@ -1,0 +1,273 @@
+"""What is written down and told is true when things cross: races, Ctrl-C at any moment, ends that nobody could write down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.deploying import CRASHING, LATE, WORKLOAD, World
+from support.past import operation, own, past, record
+
+from kubernaut.deploy import rollout
+from kubernaut.deploy.plan import plan_delete, plan_restore
+from kubernaut.errors import (
+    ClusterDenied,
+    ClusterUnreachable,
+    DeployKept,
+    DeployRolledBack,
+    HelmFailed,
+    ReleaseLocked,
+    ReleaseNotFound,
+)
+from kubernaut.history.operation import Operation, operation_secret
+from kubernaut.history.record import Record, Status
+from kubernaut.history.store import History
+
+PROBED = {"template": WORKLOAD, "annotations": '{kubernaut/probe: \'{"path":"/","port":"http"}\'}'}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def crossed(world: World, method: str, other: Callable[[], object]) -> None:
+    """Let somebody else be faster: ``other`` happens just before Helm does anything."""
+    original = getattr(world.helm, method)
+
+    def slower(*arguments: Any, **named: Any) -> None:
+        setattr(world.helm, method, original)
+        other()
+        original(*arguments, **named)
+
+    setattr(world.helm, method, slower)
+
+
+def test_ctrl_c_says_what_it_was(world: World) -> None:
+    world.deploy()
+    world.helm.end_with(Status.PENDING_UPGRADE, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        world.deploy("1.1.0")
+    assert world.operation.outcome is not None
+    assert world.operation.outcome.message == "The deploy was stopped: KeyboardInterrupt."
+
+
+def test_ctrl_c_does_not_touch_what_somebody_else_is_making(world: World) -> None:
+    """Another deployer's Helm has made its record, and works on; ours is stopped before it made one."""
+    world.deploy()
+    late = world.wanted("1.1.0")
+
+    def another() -> None:
+        world.helm.end_with(Status.PENDING_UPGRADE)
+        world.helm.upgrade_install(
+            "hello",
+            late.chart_ref,
+            namespace="demo",
+            values={},
+            labels={"kubernaut/operation": "another", "kubernaut/revision": "2"},
+            description="",
+            timeout=1,
+            history_max=5,
+            log=print,
+        )
+        raise KeyboardInterrupt
+
+    crossed(world, "upgrade_install", another)
+    with pytest.raises(KeyboardInterrupt):
+        rollout.deploy(late, tools=world.tools)
+    assert world.statuses == ["deployed", "pending-upgrade"]
+    assert world.operation.made == ()
+
+
+def test_a_rollback_that_lost_a_race_claims_nothing(world: World) -> None:
+    world.deploy()
+    world.deploy("1.1.0")
+    crossed(world, "rollback", lambda: (world.deploy("1.2.0"), world.helm.end_with(None, ReleaseLocked("release: already exists"))))
+    with pytest.raises(ReleaseLocked):
+        rollout.rollback("demo", "hello", tools=world.tools)
+    mine = next(one for one in world.past.operations if one.verb == "rollback")
+    assert mine.made == ()
+    assert mine.outcome is not None
+    assert mine.outcome.reason == "release_locked"
+
+
+@pytest.mark.parametrize("request_", ["get service", "list pods"])
+def test_ctrl_c_while_it_asks_the_application_or_explains(world: World, request_: str) -> None:
+    world.cluster.answers["demo", "web", "http"] = (200, "ok")
+    world.deploy(**PROBED)
+    if request_ == "list pods":
+        world.helm.end_with(Status.FAILED, LATE)
+    wanted = world.wanted("1.1.0", **PROBED)
+    world.cluster.fail(request_, KeyboardInterrupt())  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        rollout.deploy(wanted, tools=world.tools)
+    assert world.operation.outcome is not None
+    assert world.operation.outcome.reason == "interrupted"
+    assert [made.id for made in world.operation.made] == ["demo.hello.v2"]
+    assert world.deploy("1.1.0", **PROBED)[1]  # nobody knows yet that it answers
+
+
+def test_the_explanation_outlives_a_ctrl_c_in_the_rollback(world: World) -> None:
+    world.deploy(template=WORKLOAD)
+    first = world.operation.chart
+    world.cluster.pods["demo"] = [CRASHING]
+    world.helm.end_with(Status.FAILED, LATE)
+    world.helm.end_with(Status.PENDING_ROLLBACK, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        world.deploy("1.1.0", template=WORKLOAD)
+    outcome = world.operation.outcome
+    assert outcome is not None
+    assert outcome.reason == "interrupted"
+    assert "ends again and again" in outcome.message
+    assert "Helm: timed out waiting for the condition" in outcome.details
+    assert [made.chart for made in world.operation.made] == [world.operation.chart, first]
+
+
+def test_the_explanation_is_written_before_anything_is_rolled_back(world: World) -> None:
+    world.deploy()
+    world.helm.end_with(Status.FAILED, LATE)
+    seen: list[str] = []
+    crossed(world, "rollback", lambda: seen.append(world.operation.outcome.reason if world.operation.outcome else "nothing"))
+    with pytest.raises(DeployRolledBack):
+        world.deploy("1.1.0")
+    assert seen == ["deploy_failed"]
+
+
+def test_a_rollback_of_which_nobody_knows(world: World) -> None:
+    world.deploy()
+    world.helm.end_with(Status.FAILED, LATE)
+    crossed(world, "rollback", lambda: world.cluster.fail("list secrets", ClusterUnreachable("gone"), times=2))
+    with pytest.raises(DeployKept, match=r"timed out.* Whether v1 runs again is not known"):
+        world.deploy("1.1.0")
+
+
+def test_a_rollback_that_failed_too_is_known_by_who_made_it(world: World) -> None:
+    world.deploy()
+    world.helm.end_with(Status.FAILED, LATE)
+    world.helm.end_with(Status.FAILED, LATE)
+    with pytest.raises(DeployKept):
+        world.deploy("1.1.0")
+    newest = History(world.cluster).releases("demo", "hello").items[0]  # type: ignore[arg-type]
+    assert (newest.id, newest.status, newest.created_by) == ("demo.hello.v3", "failed", "ada")
+
+
+def test_a_deploy_that_fails_after_a_delete_does_not_bring_anything_back(world: World) -> None:
+    """Helm before 3.19.5 leaves a revision ``deployed`` below the deleted one."""
+    world.deploy()
+    world.helm.end_with(Status.FAILED, LATE)
+    with pytest.raises(DeployKept):
+        world.deploy("1.1.0", on_failure="keep")
+    rollout.delete("demo", "hello", tools=world.tools)
+    assert world.statuses == ["deployed", "uninstalled"]
+    world.helm.end_with(Status.FAILED, LATE)
+    with pytest.raises(DeployKept, match="nothing before it to go back to"):
+        world.deploy("1.2.0")
+    assert len(world.statuses) == 3
+
+
+def test_credentials_that_expire_while_helm_runs(world: World) -> None:
+    wanted = world.wanted()
+    crossed(world, "upgrade_install", lambda: world.helm.end_with(Status.DEPLOYED, LATE))
+    original = world.helm.upgrade_install
+
+    def expired(*arguments: Any, **named: Any) -> None:
+        try:
+            original(*arguments, **named)
+        finally:
+            world.cluster.fail("list secrets", ClusterDenied("the credentials have expired"))
+
+    world.helm.upgrade_install = expired  # type: ignore[method-assign]
+    with pytest.raises(ClusterDenied, match="What came of the deploy is not known: the credentials have expired"):
+        rollout.deploy(wanted, tools=world.tools)
+
+
+def test_an_operation_whose_end_is_unknown_stays_with_its_record(world: World) -> None:
+    """Killed after Helm had made the record: the operation is who did it, and must not expire."""
+    world.deploy()
+    killed = world.operation.model_copy(
+        update={"made": (), "outcome": None, "finished_at": None, "started_at": datetime.now(UTC) - timedelta(days=9)}
+    )
+    world.cluster.delete_secret("demo", killed.secret)
+    world.cluster.create_secret("demo", operation_secret(killed))
+    world.deploy("1.1.0")
+    assert killed.id in {one.id for one in world.past.operations}
+
+
+def test_who_may_not_delete_still_writes_the_end_down(world: World) -> None:
+    old = operation("old", reason="chart_invalid").model_copy(update={"started_at": datetime.now(UTC) - timedelta(days=9)})
+    world.cluster.create_secret("demo", operation_secret(old))
+    wanted = world.wanted()
+    world.cluster.fail("delete secret", ClusterDenied("secrets is forbidden"))
+    rollout.deploy(wanted, tools=world.tools)
+    assert not any("could not be written down" in str(event) for event in world.events)
+
+
+def test_a_delete_that_leaves_something_says_so(world: World) -> None:
+    world.deploy()
+    world.helm.end_with(Status.UNINSTALLED, HelmFailed("uninstallation completed with 1 error(s): timed out"))
+    assert rollout.delete("demo", "hello", tools=world.tools)[1]
+    assert any("uninstallation completed with 1 error" in str(event) for event in world.events)
+
+
+def test_a_delete_of_what_somebody_purged_is_written_down(world: World) -> None:
+    world.deploy()
+    secret = world.past.records[0].secret
+    crossed(world, "uninstall", lambda: world.cluster.delete_secret("demo", secret))
+    with pytest.raises(ReleaseNotFound, match="is gone"):
+        rollout.delete("demo", "hello", tools=world.tools)
+    assert world.operation.outcome is not None
+    assert world.operation.outcome.reason == "release_not_found"
+
+
+def test_a_probe_is_not_told_as_helms(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubernaut.deploy.failure._SHORTEST_PROBE", 0.05)
+    world.cluster.pods["demo"] = [CRASHING]
+    with pytest.raises(DeployKept) as caught:
+        world.deploy(timeout=0.01, **PROBED)
+    assert [line[:14] for line in caught.value.details if "does not answer" in line] == ["Probe: The app"]
+
+
+def test_events_are_of_this_release_by_the_clusters_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine's clock is an hour ahead: what the cluster says now still counts, and what it said before does not."""
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    monkeypatch.setattr("kubernaut.deploy.rollout.now", lambda: ahead)
+    world.cluster.events["demo"] = [
+        {
+            "type": "Warning",
+            "reason": reason,
+            "message": "exceeded quota",
+            "involvedObject": {"kind": "ReplicaSet", "name": "web-1"},
+            "lastTimestamp": (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(),
+        }
+        for reason, seconds in (("Old", -60), ("FailedCreate", 60))
+    ]
+    world.helm.end_with(Status.FAILED, LATE)
+    with pytest.raises(DeployKept, match="FailedCreate: exceeded quota") as caught:
+        world.deploy(template=WORKLOAD)
+    assert "Old" not in "".join(caught.value.details)
+
+
+# who holds a release
+
+
+def locked(*records: Record, operations: tuple[Operation, ...]) -> str:
+    with pytest.raises(ReleaseLocked) as caught:
+        plan_restore(past(*records, operations=operations), "demo", "hello")
+    return str(caught.value)
+
+
+def test_an_interrupted_delete_is_not_told_as_the_deploys() -> None:
+    deletion = operation("del", verb="delete", reason="interrupted").model_copy(update={"actor": "bob"})
+    begun = deletion.model_copy(update={"plan": plan_delete(past(own(1, "deployed")), "demo", "hello")[0]})
+    assert "by bob (delete) since" in locked(own(1, "uninstalling"), operations=(begun, operation()))
+    plain = locked(own(1, "uninstalling", deleted="2026-11-22T13:00:00Z"), operations=(operation(),))
+    assert plain.endswith("by plain Helm since 2026-11-22T13:00:00Z.")
+
+
+def test_a_rollback_that_was_killed_is_told_by_its_operation() -> None:
+    known = (operation("back", verb="rollback", reason=None), operation())
+    assert "by ada (rollback)" in locked(own(1, "deployed"), record(2, "pending-rollback"), operations=known)
+    assert "by plain Helm" in locked(own(1, "deployed"), record(2, "pending-rollback"), operations=known[1:])
