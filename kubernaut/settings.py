@@ -145,7 +145,7 @@ class Settings:
         """Say whether a registry is spoken to without TLS: localhost, and those that ``plain_http`` names."""
         host = registry.split("/", 1)[0]
         named = {entry.strip() for entry in (self.plain_http or "").split(",")}
-        return _is_loopback(host.partition(":")[0]) or host in named
+        return is_loopback(host.partition(":")[0]) or host in named
 
 
 def load_settings(
@@ -216,7 +216,8 @@ def _checked(path: Path) -> dict[str, Any]:
     return content
 
 
-def _is_loopback(name: str) -> bool:
+def is_loopback(name: str) -> bool:
+    """Say whether a host's name is this machine's own: `localhost`, or an address of its loopback."""
     try:
         return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx2
 import msgspec
@@ -28,6 +28,7 @@ from lightkube.config.models import User
 
 from kubernaut.clients.kubeconfig import read_kubeconfig
 from kubernaut.errors import BadInput, ClusterDenied, ClusterUnreachable, Conflict, KubernautError, NamespaceNotFound, NotFound
+from kubernaut.settings import is_loopback
 
 _DEFAULT = "~/.kube/config"
 _METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -181,7 +182,9 @@ class Cluster:
                 timeout = httpx2.Timeout(self._timeout, connect=min(self._timeout, 10.0))
                 config = config._replace(user=config.user or User())
                 try:
-                    self._client = Client(config, ConnectionParams(timeout=timeout, trust_env=True))
+                    # Loopback is never reached through a proxy, as Go's programs have it (kubectl, Helm).
+                    proxied = not is_loopback(urlsplit(config.cluster.server).hostname or "")
+                    self._client = Client(config, ConnectionParams(timeout=timeout, trust_env=proxied))
                 except (OSError, ssl.SSLError, ValueError, ConfigError) as error:
                     name = f"The context {config.context_name!r}"
                     raise ClusterUnreachable(f"{name} has unusable certificates or credentials: {error}.") from error

@@ -8,7 +8,6 @@ asked for it, or to the token service which that registry names.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 import re
 import threading
@@ -23,6 +22,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from kubernaut.errors import RegistryDenied, RegistryUnreachable
+from kubernaut.settings import is_loopback
 
 if TYPE_CHECKING:
     from kubernaut.clients.engine import Credentials
@@ -229,7 +229,7 @@ class Web:
                 stream=True,
                 timeout=_TIMEOUT,
                 allow_redirects=method != "POST",
-                proxies=_NO_PROXY if _is_loopback(urlsplit(url).hostname or "") else None,
+                proxies=_NO_PROXY if is_loopback(urlsplit(url).hostname or "") else None,
             ) as response:
                 return _Answer(response.status_code, response.headers, _body(response, limit, repository))
         except requests.RequestException as error:
@@ -259,13 +259,6 @@ def _body(response: requests.Response, limit: int, repository: str) -> bytes:
                 break
             raise RegistryUnreachable(f"{_host(repository)} answers with more than {limit} bytes (asked for {repository}).")
     return bytes(body)
-
-
-def _is_loopback(name: str) -> bool:
-    try:
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def _basic(credentials: Credentials) -> str:

@@ -107,6 +107,14 @@ def test_one_list_is_one_request(api: Api, cluster: Cluster) -> None:
     assert "as=PartialObjectMetadataList" in headers["Accept"]
 
 
+def test_a_cluster_on_loopback_is_not_asked_through_a_proxy(api: Api, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert list(cluster.list_secrets("demo", {})) == []
+
+
 def test_names_are_quoted(api: Api, cluster: Cluster) -> None:
     cluster.get_secret("a/b", "../x?y")
     assert api.asked[0][1] == "/api/v1/namespaces/a%2Fb/secrets/..%2Fx%3Fy"
