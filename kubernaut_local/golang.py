@@ -125,12 +125,16 @@ def build(what: GoBuild, into: Path, commands: Commands, say: Callable[[str], No
     """
     go = find_go()
     # The toolchain that is there is used as it is; the module's versions are exactly those of go.sum; a go.work around the
-    # checkout is none of our business.
+    # checkout, and what the user builds for other machines, are none of our business.
     env = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off", "GOOS": "linux"}
+    env["GO111MODULE"] = "on"
+    # Without it, as in a service or a CI job, Go finds no place for its cache.
+    env["HOME"] = str(Path.home())
     env["PATH"] = f"{go.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     flags = ["-trimpath", "-ldflags", what.ldflags]
     version = commands.run([go, "env", "GOVERSION"], what="Asking Go for its version", timeout=60, env=env)
     check_version(version[0] if version else "")
+    env["GOARCH"] = commands.run([go, "env", "GOHOSTARCH"], what="Asking Go for this machine", timeout=60, env=env)[0]
     downloads = BuildProgress(0, say)
     stale = commands.run(
         [go, "list", "-deps", *flags, "-f", "{{if .Stale}}{{.ImportPath}}{{end}}", what.package],

@@ -88,6 +88,21 @@ def test_go_too_old_stops_the_build_before_it_begins(monkeypatch: pytest.MonkeyP
         build(GoBuild(tmp_path, ".", ""), tmp_path / "out", Commands(), lambda text: None)
 
 
+def test_the_build_is_for_this_machine_whatever_the_shell_builds_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    go, seen = tmp_path / "go", tmp_path / "seen"
+    go.write_text(
+        '#!/bin/sh\n[ "$2" = GOVERSION ] && echo go1.26.0 && exit\n[ "$2" = GOHOSTARCH ] && echo amd64 && exit\n'
+        f'[ "$1" = build ] && echo "$GOARCH $GO111MODULE $HOME" > {seen}\nexit 0\n'
+    )
+    go.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("GOARCH", "riscv64")
+    monkeypatch.setenv("GO111MODULE", "off")
+    monkeypatch.delenv("HOME")
+    build(GoBuild(tmp_path, ".", ""), tmp_path / "out", Commands(), lambda text: None)
+    assert seen.read_text() == f"amd64 on {Path.home()}\n"
+
+
 def test_the_key_changes_with_what_is_built(tmp_path: Path) -> None:
     (tmp_path / "go.sum").write_text("a")
     first = GoBuild(tmp_path, ".", "-s")
