@@ -18,6 +18,8 @@ NODE_POD_CIDR = "10.245.0.0/24"
 CLUSTER_DOMAIN = "cluster.local"
 NODE_NAME = "local"
 NODE_PORT_RANGE = "30000-32767"
+# etcd, kubelet, kube-proxy, controller-manager and scheduler: a port leads to the same one inside, so none of them can be led to.
+INSIDE_PORTS = (2379, 2380, 10248, 10249, 10250, 10256, 10257, 10259)
 
 
 def inside_resolv_conf(host: str) -> str:

@@ -10,7 +10,8 @@ import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from kubernaut.errors import PortTaken
+from kubernaut.errors import PortTaken, SettingInvalid
+from kubernaut_local import network
 from kubernaut_local.model import Ports, Wishes
 
 DEFAULT_NAME = "default"
@@ -35,9 +36,23 @@ def choose(name: str, recorded: Ports | None, wishes: Wishes, is_free: Callable[
             return found
 
         base = Ports(api=first(_API_FROM), registry=first(_REGISTRY_FROM), node_ports=(first(_NODE_FROM),))
-    return Ports(
+    chosen = Ports(
         api=wishes.api or base.api, registry=wishes.registry or base.registry, node_ports=wishes.node_ports or base.node_ports
     )
+    _check_apart(chosen)
+    return chosen
+
+
+def _check_apart(chosen: Ports) -> None:
+    """Refuse ports that would meet each other, or inside, where each has the same number, another part's own."""
+    seen: dict[int, str] = dict.fromkeys(network.INSIDE_PORTS, "port of a part inside")
+    for purpose, port in chosen.named():
+        if port in seen:
+            raise SettingInvalid(
+                f"Port {port} cannot be the platform's {purpose}: it is its {seen[port]} already.",
+                hint=f"Choose another one with {_OPTIONS[purpose.partition(' ')[0]]}.",
+            )
+        seen[port] = purpose
 
 
 def candidates(name: str, start: int) -> list[int]:
@@ -65,15 +80,11 @@ def check_free(ports: Ports) -> None:
         if not is_free(port):
             raise PortTaken(
                 f"Port {port} of 127.0.0.1, for the platform's {purpose}, is taken{_by(port)}.",
-                hint=_HINTS[purpose.partition(" ")[0]],
+                hint=f"Stop the other process, or choose another port with {_OPTIONS[purpose.partition(' ')[0]]}.",
             )
 
 
-_HINTS = {
-    "API": "Stop the other process, or choose another port with --port-api.",
-    "registry": "Stop the other process, or choose another port with --port-registry.",
-    "node": "Stop the other process, or choose another port with --node-port.",
-}
+_OPTIONS = {"API": "--port-api", "registry": "--port-registry", "node": "--node-port"}
 
 
 def _by(port: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from pydantic import ValidationError
 
-from kubernaut.errors import PortTaken
+from kubernaut.errors import PortTaken, SettingInvalid
 from kubernaut_local.model import Ports, Wishes
 from kubernaut_local.ports import DEFAULT_PORTS, candidates, check_free, choose, is_free, listening_inodes
 
@@ -47,6 +47,19 @@ def test_wishes_win() -> None:
 def test_a_port_that_is_wished_for_is_not_chosen_for_something_else() -> None:
     registry = choose("blue", None, Wishes(), lambda port: True).registry
     assert choose("blue", None, Wishes(api=registry), lambda port: True).registry == registry + 1
+
+
+@pytest.mark.parametrize(
+    ("wishes", "words"),
+    [
+        (Wishes(api=5000, registry=5000), "Port 5000 cannot be the platform's registry: it is its API already"),
+        (Wishes(node_ports=(30001, 30001)), "Port 30001 cannot be the platform's node port: it is its node port already"),
+        (Wishes(registry=10250), "Port 10250 cannot be the platform's registry: it is its port of a part inside already"),
+    ],
+)
+def test_ports_that_would_meet_are_refused(wishes: Wishes, words: str) -> None:
+    with pytest.raises(SettingInvalid, match=words):
+        choose("default", None, wishes, lambda port: True)
 
 
 def test_no_free_port_is_an_error() -> None:
