@@ -21,6 +21,7 @@ from kubernaut_local.model import Gate, Ports, ProcessStatus
 from kubernaut_local.processes import LINK
 
 _POLL_SECONDS = 0.1
+_GRANT_SECONDS = 30.0
 _CLUSTER_GATES = (
     "kube-apiserver",
     "etcd",
@@ -151,7 +152,16 @@ def grant_admin(target: Target) -> None:
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": name}],
     }
-    status, answer = target.api().ask("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
+    retrying = tenacity.Retrying(
+        stop=tenacity.stop_after_delay(_GRANT_SECONDS),
+        wait=tenacity.wait_fixed(_POLL_SECONDS),
+        retry=tenacity.retry_if_exception_type(probe.NO_ANSWER),
+        reraise=True,
+    )
+    try:
+        status, answer = retrying(target.api().ask, "POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
+    except probe.NO_ANSWER as failure:
+        raise PlatformFailed(f"The administrator could not be granted access: no answer: {failure}.") from failure
     if status not in (201, 409):
         raise PlatformFailed(f"The administrator could not be granted access: the API answers {status}.", details=[str(answer)])
 

@@ -68,6 +68,11 @@ def unix_status(path: Path, target: str) -> int:
     return exchange(_UnixConnection(path, SECONDS), "GET", target)[0]
 
 
+def unix_post(path: Path, target: str, body: bytes, kind: str) -> tuple[int, bytes]:
+    """Return the status and the body of the answer to a POST over a Unix socket."""
+    return exchange(_UnixConnection(path, SECONDS), "POST", target, body, {"Content-Type": kind})[:2]
+
+
 def exchange(
     connection: HTTPConnection, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> tuple[int, bytes, dict[str, str]]:
@@ -91,5 +96,9 @@ def forwarded_ports(path: Path) -> list[int]:
         connection.connect(str(path))
         connection.sendall(b'{"execute": "list_hostfwd"}')
         connection.shutdown(socket.SHUT_WR)
-        answer = json.loads(b"".join(iter(lambda: connection.recv(4096), b"")))
+        said = b"".join(iter(lambda: connection.recv(4096), b""))
+    try:
+        answer = json.loads(said)
+    except ValueError:
+        raise ConnectionError("slirp4netns ended before it answered") from None
     return [entry["host_port"] for entry in answer.get("entries", [])]

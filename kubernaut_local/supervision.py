@@ -6,11 +6,13 @@ import time
 import xmlrpc.client
 from pathlib import Path
 from typing import Any
+from xml.parsers.expat import ExpatError
 
-from supervisor.xmlrpc import SupervisorTransport
-
+from kubernaut_local import probe
 from kubernaut_local.layout import Layout
 from kubernaut_local.model import ProcessStatus
+
+_QUESTION = xmlrpc.client.dumps((), "supervisor.getAllProcessInfo").encode()
 
 
 def ask(layout: Layout, pids: dict[int, int]) -> list[ProcessStatus] | None:
@@ -20,16 +22,13 @@ def ask(layout: Layout, pids: dict[int, int]) -> list[ProcessStatus] | None:
         layout: The state folder.
         pids: The host's pid by the pid inside; supervisord knows the latter.
     """
-    transport = SupervisorTransport(None, None, f"unix://{layout.supervisor_socket}")
-    proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
     try:
-        answer: Any = proxy.supervisor.getAllProcessInfo()
-    except (OSError, xmlrpc.client.Error):
+        status, content = probe.unix_post(layout.supervisor_socket, "/RPC2", _QUESTION, "text/xml")
+        answer: Any = xmlrpc.client.loads(content)[0][0] if status == 200 else None
+    except (*probe.NO_ANSWER, xmlrpc.client.Error, ExpatError):
         # Not started yet, just killed, or shutting down: a dead supervisord leaves its socket file behind.
         return None
-    finally:
-        transport.close()
-    return [_status(info, pids) for info in answer]
+    return None if answer is None else [_status(info, pids) for info in answer]
 
 
 def _status(info: dict[str, Any], pids: dict[int, int]) -> ProcessStatus:

@@ -1,0 +1,71 @@
+"""Asking supervisord: what it says, and that nothing waits for one that does not answer."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from kubernaut_local import probe
+from kubernaut_local.layout import Layout
+from kubernaut_local.supervision import ask
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    layout = Layout(tmp_path, "s")
+    layout.run.mkdir(parents=True)
+    return layout
+
+
+def listen(layout: Layout) -> socket.socket:
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    server.bind(str(layout.supervisor_socket))
+    server.listen(1)
+    return server
+
+
+def test_one_that_is_not_there_says_nothing(layout: Layout) -> None:
+    assert ask(layout, {}) is None
+    listen(layout).close()  # a dead one leaves its socket behind
+    assert ask(layout, {}) is None
+
+
+def test_one_that_is_stopped_is_not_waited_for(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "SECONDS", 0.2)
+    started = time.monotonic()
+    with listen(layout):
+        assert ask(layout, {}) is None
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("body", [b"", b"<methodResponse><para", b"no XML"])
+def test_one_that_is_killed_while_it_answers(layout: Layout, body: bytes) -> None:
+    def answer(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\n\r\n" + body)
+
+    with listen(layout) as server:
+        thread = threading.Thread(target=answer, args=(server,))
+        thread.start()
+        assert ask(layout, {}) is None
+        thread.join(10)
+
+
+def test_a_link_that_is_killed_while_it_answers(layout: Layout) -> None:
+    def answer(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65536)
+
+    with listen(layout) as server:
+        thread = threading.Thread(target=answer, args=(server,))
+        thread.start()
+        with pytest.raises(probe.NO_ANSWER):
+            probe.forwarded_ports(layout.supervisor_socket)
+        thread.join(10)
