@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import docker
 import docker.auth
+import docker.credentials
 import docker.errors
 import docker.utils.build
 import urllib3.exceptions
@@ -202,7 +203,12 @@ class Engine:
             raise SettingInvalid(f"Docker's config.json cannot be read: {error}.") from error
         except docker.errors.TLSParameterError as error:
             raise SettingInvalid(f"The Docker engine's TLS settings cannot be used: {_first(error)}") from error
-        except _FAILURES as error:
+        except (*_FAILURES, docker.credentials.StoreError) as error:
+            if isinstance(error, docker.credentials.StoreError) or isinstance(error.__cause__, docker.credentials.StoreError):
+                raise RegistryDenied(
+                    f"The credentials cannot be read from Docker's config.json: {_first(error)}.",
+                    hint="Install the credential helper that it names, or take `credsStore` and `credHelpers` out of it.",
+                ) from error
             raise EngineUnreachable(f"The Docker engine at {where} does not answer: {_reason(error)}.") from error
 
 

@@ -264,3 +264,15 @@ def test_the_context_after_dockerignore(tmp_path: Path) -> None:
     (tmp_path / ".dockerignore").write_text("\ufeff# comment\n*\n!src\n**/*.log\n!src/keep.log\n", encoding="utf-8")
     files = [path for path in context_paths(tmp_path, "Dockerfile") if (tmp_path / path).is_file()]
     assert files == [".dockerignore", "Dockerfile", "src/a.js", "src/keep.log"]
+
+
+@pytest.mark.filterwarnings("ignore:docker-credential-nowhere")  # docker-py warns, and then raises
+@pytest.mark.parametrize("content", [{"credsStore": "nowhere"}, {"credHelpers": {"host": "nowhere"}}])
+def test_a_build_without_its_credential_helper(tmp_path: Path, content: dict[str, object]) -> None:
+    config(tmp_path, content)
+    with (
+        engine(tmp_path) as (client, _),
+        pytest.raises(RegistryDenied, match=r"config\.json: .*docker-credential-nowhere") as caught,
+    ):
+        build(client)
+    assert "credential helper" in caught.value.hint
