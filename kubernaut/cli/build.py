@@ -18,7 +18,7 @@ from kubernaut.cli.verb import Verb
         ("kubernaut build examples/hello-world", "see whether the Dockerfile builds"),
         ("kubernaut build examples/hello-world --dry-run", "see what would be built, and why"),
     ],
-    statuses=(0, 2, 3, 8),
+    statuses=(0, 2, 3, 8, 9),
 )
 @app_dir_argument
 @version_option

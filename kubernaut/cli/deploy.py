@@ -26,7 +26,7 @@ from kubernaut.cli.verb import WRITES, Verb
             "kubernaut deploy hello-world@1.4.2 -n production --note 'new greeting'",
             "a certain version, with a line for the history",
         ),
-        ("kubernaut deploy hello-world -n demo --set replicas=3 --dry-run", "what would be done"),
+        ("kubernaut deploy hello-world -n demo --set replicaCount=3 --dry-run", "what would be done"),
     ],
     statuses=WRITES,
 )
@@ -42,8 +42,7 @@ def deploy(application: str, output: str, **options: Any) -> None:
     """Put a published version into a namespace.
 
     Waits until its pods are ready. Deploying what runs already does nothing. A release that does not become ready is explained,
-    then the one before it is brought
-    back (exit status 6), or it is kept to look at (7).
+    then the one before it is brought back (exit status 6), or it is kept to look at (7).
     """
     name, at, version = application.partition("@")
     if not name or (at and not version):

@@ -8,7 +8,7 @@ import click
 
 from kubernaut.cli import render, session
 from kubernaut.cli.options import cluster_options, output_option, verbose_option
-from kubernaut.cli.verb import Verb
+from kubernaut.cli.verb import READS, Verb
 
 
 @click.command(
@@ -18,7 +18,7 @@ from kubernaut.cli.verb import Verb
         ("kubernaut list -n demo --all", "every release in a namespace's history, deleted ones too"),
         ("kubernaut list -o json", "the same for a program"),
     ],
-    statuses=(0, 2, 8, 9),
+    statuses=tuple(status for status in READS if status != 4),
 )
 @click.option("-n", "--namespace", metavar="NAMESPACE", help="Only this namespace; all of them by default.")
 @click.option("--all", is_flag=True, help="Every release in the history, not only the active ones.")

@@ -19,7 +19,7 @@ from kubernaut.cli.verb import Verb
         ("kubernaut publish examples/hello-world --version 1.4.2", "the version is named by hand"),
         ("kubernaut publish examples/hello-world --image registry.example.com/hello@sha256:…", "the image was built elsewhere"),
     ],
-    statuses=(0, 2, 3, 5, 8, 9),
+    statuses=(0, 2, 3, 4, 5, 8, 9),
 )
 @app_dir_argument
 @version_option
