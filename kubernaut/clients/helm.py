@@ -352,7 +352,10 @@ def _tail(stderr: str, secrets: Sequence[str]) -> list[str]:
 
 
 def _secrets(content: Any, telling: bool = False) -> tuple[str, ...]:
-    """Return the texts that stand under a telling key of the values, at any depth: Helm must not repeat them to anybody."""
+    """Return the texts that stand under a telling key of the values, at any depth: Helm must not repeat them to anybody.
+
+    Of a text of several lines each line too, since Helm is heard line by line; and each as Helm quotes it.
+    """
     return tuple(sorted(set(_telling_texts(content, telling)), key=len, reverse=True))
 
 
@@ -364,4 +367,7 @@ def _telling_texts(content: Any, telling: bool) -> Iterator[str]:
         for value in content:
             yield from _telling_texts(value, telling)
     elif telling and isinstance(content, str) and len(content) > 3:
-        yield content
+        for text in (content, *(line.strip() for line in content.splitlines())):
+            if len(text) > 3:
+                yield text
+                yield json.dumps(text, ensure_ascii=False)[1:-1]

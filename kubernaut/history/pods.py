@@ -7,14 +7,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kubernaut.errors import BadInput, KubernautError
+from kubernaut.errors import BadInput
 from kubernaut.history.manifest import selectors
 from kubernaut.history.record import Record
 
 if TYPE_CHECKING:
     from kubernaut.clients.cluster import Cluster
 
-_Said = str | KubernautError | None
+_Said = str | Exception | None
 
 
 def pods_of(record: Record, cluster: Cluster) -> list[dict[str, Any]]:
@@ -68,7 +68,7 @@ def _together(streams: Sequence[Iterator[str]]) -> Iterator[str]:
         try:
             for line in stream:
                 said.put(line)
-        except KubernautError as failure:
+        except Exception as failure:  # noqa: BLE001 - whoever reads would wait for ever; it is raised there
             end = failure
         said.put(end)
 

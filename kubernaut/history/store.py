@@ -119,8 +119,10 @@ class History:
             return []
         whole = cluster.list_secrets(namespace, {"owner": OWNER, "status": _LIKELY_CURRENT})
         found = {(record.namespace, record.secret): record for secret in whole if (record := decode(secret))}
+        # What was made between the two answers is current now.
+        known = {(record.namespace, record.secret): record for records in newest.values() for record in records} | found
         chosen: list[Record] = []
-        for records in newest.values():
+        for records in _grouped(list(known.values())).values():
             for index, record in enumerate(records):
                 key = (record.namespace, record.secret)
                 if index == 0 and key not in found:

@@ -167,6 +167,18 @@ def test_no_secret_is_told(make: Make, seen: Callable[[], Any]) -> None:
     assert CANARY not in str(caught.value) + "".join(getattr(caught.value, "details", ()))
 
 
+def test_a_secret_of_several_lines_is_not_told_line_by_line(make: Make) -> None:
+    key = '-----BEGIN KEY-----\nabcdefgh\nij"klmnop\n-----END KEY-----\n'
+    body = r"""sys.stderr.write("Error: x: bad\nabcdefgh\nvalue ij\\\"klmnop\nij\"klmnop\n"); sys.exit(1)"""
+    said: list[str] = []
+    with pytest.raises(Exception, match="bad") as caught:
+        deploy(make(body), values={"tls": {"password": key}}, log=said.append)
+    told = "\n".join([*said, str(caught.value), *getattr(caught.value, "details", ())])
+    assert said == ["***", "value ***", "***"]
+    assert "abcdefgh" not in told
+    assert "klmnop" not in told
+
+
 def test_the_log_has_no_error_line(make: Make) -> None:
     said: list[str] = []
     helm = make('sys.stderr.write("Pulled: x\\nError: bad\\n"); sys.exit(1)')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from support.past import operation, record_secret
 
@@ -55,6 +57,24 @@ def test_a_listing_takes_three_requests(cluster: FakeCluster) -> None:
     History(cluster).list("demo")
     assert len(cluster.requests) == 3
     assert cluster.writes == []
+
+
+def test_a_release_that_is_made_between_two_requests(cluster: FakeCluster) -> None:
+    """The record that was current is superseded when it is read: the new one is current, and the old one not active."""
+    original, listed = cluster.list_secrets, []
+
+    def crossed(*arguments: Any, **named: Any) -> Any:
+        listed.append(original(*arguments, **named))
+        if len(listed) == 1:
+            old = record_secret(2, "superseded", labels=LABELS)
+            patch = {"metadata": {"labels": {"status": "superseded"}}, "data": old["data"]}
+            cluster.patch_secret("demo", old["metadata"]["name"], patch)
+            cluster.create_secret("demo", record_secret(3, "deployed"))
+        return listed[-1]
+
+    cluster.list_secrets = crossed  # type: ignore[method-assign]
+    found = [release for release in History(cluster).list("demo").items if release.name == "hello"]  # type: ignore[arg-type]
+    assert [(release.id, release.status, release.serving) for release in found] == [("demo.hello.v3", "deployed", 3)]
 
 
 def test_every_release_there_is(cluster: FakeCluster) -> None:
