@@ -57,14 +57,16 @@ def enter(layout: Layout, decide: Callable[[Callable[[int], bool]], Ports]) -> P
     with _register():
         mine = REGISTER / f"{layout.name}.json"
         others = {file: entry for file, entry in _entries().items() if file != mine and _is_live(Path(entry["folder"]))}
-        other = _read(mine).get("folder", str(layout.root))
-        if other != str(layout.root) and _is_live(Path(other)):
+        other = _namesake(layout)
+        if other is not None:
             raise Conflict(
                 f"A platform named {layout.name!r} runs already, with its state in {other}.",
                 hint="Choose another name with --name, or bring that one down with the XDG_STATE_HOME it was brought up with.",
             )
         reserved = {port for entry in others.values() for port in entry.get("ports", [])}
         ports = decide(lambda port: port not in reserved)
+        # What a crash left would be in the way: its cgroups hold dead pods' limits.
+        remove_cgroups(layout.cgroup)
         if not _recorded():
             missing = [folder for folder in MOUNT_POINTS if not Path(folder).exists()]
             _write(_HOST, {"boot": _boot(), "sysctls": _read_sysctls(), "folders": missing})
@@ -78,10 +80,11 @@ def enter(layout: Layout, decide: Callable[[Callable[[int], bool]], Ports]) -> P
 
 def leave(layout: Layout) -> bool:
     """Undo what a platform, which must have ended, left on the host; return whether there was anything."""
-    removed = remove_cgroups(layout.cgroup)
     if not REGISTER.exists():
-        return removed
+        return remove_cgroups(layout.cgroup)
     with _register():
+        # The cgroups go by the name alone: those of a living namesake are not ours to remove, or with version 2 to kill.
+        removed = _namesake(layout) is None and remove_cgroups(layout.cgroup)
         mine = REGISTER / f"{layout.name}.json"
         registered = _read(mine).get("folder") == str(layout.root)
         if registered:
@@ -89,6 +92,12 @@ def leave(layout: Layout) -> bool:
         if not any(_is_live(Path(entry["folder"])) for entry in _entries().values()):
             _restore()
     return removed or registered
+
+
+def _namesake(layout: Layout) -> Path | None:
+    """Return the state folder of a living platform of the same name, with its state elsewhere; the lock must be held."""
+    folder = _read(REGISTER / f"{layout.name}.json").get("folder")
+    return Path(folder) if folder and folder != str(layout.root) and _is_live(Path(folder)) else None
 
 
 def _is_live(folder: Path) -> bool:
@@ -151,7 +160,8 @@ def _restore() -> None:
         # Somebody else may have come to use it meanwhile: only what is still empty goes.
         if Path(folder).is_dir() and not any(Path(folder).iterdir()):
             Path(folder).rmdir()
-    shutil.rmtree(REGISTER)
+    # Whoever comes meanwhile makes it anew, and its lock in it.
+    shutil.rmtree(REGISTER, ignore_errors=True)
 
 
 def _hierarchies() -> list[Path]:

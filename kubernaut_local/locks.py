@@ -15,6 +15,7 @@ from pathlib import Path
 from kubernaut.errors import DeadlineExceeded
 
 _POLL_SECONDS = 0.1
+_OPEN_TRIES = 20
 
 
 @contextmanager
@@ -29,7 +30,6 @@ def locked(path: Path, *, timeout: float, waiting: Callable[[int | None], None])
     Raises:
         DeadlineExceeded: Another process held it all that time.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + timeout
     handle = _open(path)
     try:
@@ -37,7 +37,6 @@ def locked(path: Path, *, timeout: float, waiting: Callable[[int | None], None])
         while not _is_at(handle, path):
             # The last holder removed the file while this one waited for it.
             os.close(handle)
-            path.parent.mkdir(parents=True, exist_ok=True)
             handle = _open(path)
             _acquire(handle, path, deadline, waiting)
         yield
@@ -46,7 +45,15 @@ def locked(path: Path, *, timeout: float, waiting: Callable[[int | None], None])
 
 
 def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    for _ in range(_OPEN_TRIES):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            # Somebody who was done with the folder removed it just now.
+            continue
+    return os.open(path, flags, 0o600)
 
 
 def _is_at(handle: int, path: Path) -> bool:

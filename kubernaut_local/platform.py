@@ -88,7 +88,8 @@ class Platform:
         self._check_host()
         progress, started = Progress(listener), time.monotonic()
         layout = self._layout
-        if not layout.root.exists():
+        # The lock without the folder: an `up` that is still building, or was stopped while it did.
+        if not layout.root.exists() and not layout.lock.exists():
             with progress.step("down", self.name) as step:
                 left = host.leave(layout)
                 (step.done if left else step.unchanged)("the host is as it was" if left else "not up, and nothing is kept")
@@ -161,7 +162,8 @@ class Platform:
     def _up(self, wishes: Wishes, progress: Progress, timeout: float) -> tuple[bool, Ports]:
         layout, recorded = self._layout, state.read(self._layout)
         wanted = self.ports_for(wishes)
-        if namespace.pid_one(layout) is None:
+        is_ours = namespace.pid_one(layout) is None
+        if is_ours:
             namespace.wait_until_gone(layout)
             state.check_change(self.name, recorded, wanted)
             # Once more in time, before minutes of building; what counts is what is found at the start.
@@ -185,8 +187,9 @@ class Platform:
             with progress.step("ready", "waiting for every part to answer") as step:
                 self._finish(wanted, found, step, timeout)
         except KeyboardInterrupt:
-            # What is started is also stopped; only what runs and is not ready is left as it is, to be looked at.
-            self._undo()
+            # What this `up` started it also stops; what ran before, or is not ready in time, is left as it is, to be looked at.
+            if is_ours:
+                self._undo()
             raise
         return True, wanted
 
@@ -205,8 +208,6 @@ class Platform:
 
         with progress.step("configure", str(layout.root)) as step:
             state.prepare(layout)
-            # What a crash left would be in the way: its cgroups hold dead pods' limits.
-            host.remove_cgroups(layout.cgroup)
             wanted = host.enter(layout, decide)
             recorded = state.read(layout)
             created = recorded.created_at if recorded else datetime.now(UTC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -108,10 +109,12 @@ def purge(layout: Layout) -> None:
         raise PlatformFailed(
             f"{layout.root} is not removed: {mounted[0]} is mounted in it.", hint="Unmount it and run the command again."
         )
-    shutil.rmtree(layout.root)
+    if layout.root.exists():
+        shutil.rmtree(layout.root)
     layout.lock.unlink(missing_ok=True)
     for parent in (layout.root.parent, layout.root.parent.parent):
-        if not any(parent.iterdir()):
+        # Other platforms may be in them, or come or go just now.
+        with contextlib.suppress(OSError):
             parent.rmdir()
 
 

@@ -43,6 +43,13 @@ def test_a_purge_leaves_nothing_of_kubernauts(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_purge_removes_the_lock_of_an_up_that_never_got_further(tmp_path: Path) -> None:
+    layout = Layout(tmp_path, "blue")
+    with locked(layout.lock, timeout=1, waiting=lambda pid: None):
+        state.purge(layout)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_purge_leaves_the_other_platforms(tmp_path: Path) -> None:
     blue, green = Layout(tmp_path, "blue"), Layout(tmp_path, "green")
     state.prepare(blue)
@@ -111,6 +118,7 @@ def fake_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def enter(layout: Layout, ports: Ports | None = None) -> Ports:
     layout.run.mkdir(parents=True, exist_ok=True)
+    forget_cgroup_files(host._CGROUPS.parent)
     return host.enter(layout, lambda free: ports or Ports(api=next(port for port in range(1, 9) if free(port))))
 
 
@@ -165,6 +173,33 @@ def test_one_name_in_two_state_folders_is_refused_while_the_other_lives(fake_hos
     with locked(one.alive, timeout=1, waiting=lambda pid: None), pytest.raises(Conflict, match="runs already"):
         enter(other)
     enter(other)
+
+
+def test_what_is_a_living_namesakes_is_left_alone(fake_host: Path) -> None:
+    one, other = Layout(fake_host / "a", "one"), Layout(fake_host / "b", "one")
+    enter(one)
+    pod = fake_host / "cgroup/pids/kubernaut-one/kubepods"
+    pod.mkdir()
+    with locked(one.alive, timeout=1, waiting=lambda pid: None):
+        with pytest.raises(Conflict):
+            enter(other)
+        assert not host.leave(other)
+        assert pod.is_dir()
+        assert (fake_host / "register" / "one.json").exists()
+    forget_cgroup_files(fake_host)
+    assert host.leave(one)
+    assert not pod.parent.exists()
+
+
+def test_what_a_crash_left_of_cgroups_goes_before_the_next_start(fake_host: Path) -> None:
+    one = Layout(fake_host, "one")
+    enter(one)
+    pod = fake_host / "cgroup/pids/kubernaut-one/kubepods"
+    pod.mkdir()
+    forget_cgroup_files(fake_host)
+    enter(one)
+    assert pod.parent.is_dir()
+    assert not pod.exists()
 
 
 def test_a_record_of_an_earlier_boot_is_not_believed(fake_host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
