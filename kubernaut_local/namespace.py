@@ -45,7 +45,7 @@ def plan(layout: Layout, busybox: Path) -> dict[str, Any]:
         "network": network.NAMESPACE,
         "busybox": str(busybox),
         "supervisord": [sys.executable, "-I", "-m", "supervisor.supervisord", "-n", "-c", str(layout.etc / "supervisord.conf")],
-        # Nothing of the caller's environment: what is started today must not depend on the shell that started it.
+        # Nothing of the caller's environment, nor its umask: what is started must not depend on the shell that started it.
         "environment": {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root"},
     }
 
@@ -87,6 +87,9 @@ def start(layout: Layout, what: Mapping[str, Any]) -> int:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd="/",
+                # `unshare` lives as long as the platform: a CI server that ends what bears its job's variables must not find them.
+                env=what["environment"],
+                umask=0o022,
                 pass_fds=(writing, gone),
                 check=True,
             )

@@ -49,7 +49,12 @@ process.on('SIGTERM', () => process.exit(0));
 @pytest.fixture(scope="module")
 def platform(make_platform: Callable[[str], Platform]) -> Platform:
     platform = make_platform("up")
-    assert platform.up().changed
+    # From a hostile shell: what is started must not depend on it.
+    before = os.umask(0o077)
+    try:
+        assert platform.up().changed
+    finally:
+        os.umask(before)
     return platform
 
 
@@ -131,6 +136,8 @@ def test_everything_is_ready(platform: Platform) -> None:
         assert process.uptime_seconds is not None
         assert process.uptime_seconds < 300
         assert process.log.is_file()
+        # Else pods that are not root could not read their /etc/hosts and /etc/resolv.conf.
+        assert "Umask:\t0022\n" in Path(f"/proc/{process.pid}/status").read_text()
 
 
 def test_a_second_up_changes_nothing(platform: Platform) -> None:
