@@ -130,7 +130,7 @@ def down(name: str, purge: bool, output: str) -> None:
 
 @local.command(
     cls=Verb,
-    statuses=(0, 2, 3, 8),
+    statuses=(0, 2, 3, 8, 9),
     examples=[
         ("kubernaut local status", "what runs, since when, where it logs"),
         ("kubernaut local status -o json", "the same for a program"),

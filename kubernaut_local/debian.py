@@ -127,7 +127,12 @@ def find(cache: Cache) -> Packages | None:
 
 
 def _entry(cache: Cache) -> Path:
-    return cache.entry("debian", cache_key(platform.freedesktop_os_release(), platform.machine()))
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        # Not Linux, or one that says nothing of itself: nothing is cached for it, and `up` says what it lacks.
+        release = {}
+    return cache.entry("debian", cache_key(release, platform.machine()))
 
 
 def packages(cache: Cache, commands: Commands, say: Callable[[str], None]) -> tuple[Packages, bool]:
@@ -148,6 +153,8 @@ def _make(folder: Path, commands: Commands, say: Callable[[str], None]) -> None:
     except PlatformFailed:
         # No package lists yet, as on a fresh machine, or lists so old that the archive has moved on.
         say("apt-get update")
+        for stale in folder.glob("*.deb"):
+            stale.unlink()
         commands.run(["apt-get", "update", "-q"], what="Updating apt's package lists", timeout=_FETCH_SECONDS, env=_apt_env())
         chosen = _choose(commands)
         _fetch(chosen, folder, commands, say)

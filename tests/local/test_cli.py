@@ -36,6 +36,14 @@ def test_status_of_a_platform_that_never_was() -> None:
     assert CliRunner().invoke(local, ["status"], catch_exceptions=False).stdout.startswith("platform    default: down\n")
 
 
+def test_status_where_there_is_no_linux_to_run_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> dict[str, str]:
+        raise OSError("no os-release")
+
+    monkeypatch.setattr("platform.freedesktop_os_release", unknown)
+    assert CliRunner().invoke(local, ["status"], catch_exceptions=False).exit_code == 8
+
+
 def test_env_of_a_platform_that_never_was() -> None:
     with pytest.raises(PlatformFailed, match="is not up") as caught:
         CliRunner().invoke(local, ["env", "--name", "blue"], catch_exceptions=False)
