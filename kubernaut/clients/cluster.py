@@ -135,17 +135,25 @@ class Cluster:
             yield from response.iter_lines()
 
     def get_through_service(self, namespace: str, service: str, port: int | str, path: str, *, timeout: float) -> tuple[int, str]:
-        """GET ``path`` through the API server's services/proxy; return the HTTP status and the body's first 64 KiB."""
+        """GET ``path`` through the API server's services/proxy; return the HTTP status and the body's first 64 KiB.
+
+        Of a body that does not end, what came within ``timeout`` seconds. Raises: ClusterDenied when this user may not ask so.
+        """
         address = _path(namespace, "services", f"{service}:{port}", "proxy") + quote(
             "/" + path.lstrip("/"), safe="/?=&%~+,;:@!$'()*"
         )
-        with self._mapped(), self._connected().stream("GET", address, timeout=timeout) as response:
+        until = time.monotonic() + timeout
+        what = f"The Service {namespace}/{service}:{port}, asked through the API server,"
+        with self._mapped(what, timeout), self._connected().stream("GET", address, timeout=timeout) as response:
             body = b""
             for chunk in response.iter_bytes():
                 body += chunk
-                if len(body) >= _LARGEST_BODY:
+                if len(body) >= _LARGEST_BODY or time.monotonic() >= until:
                     break
-            return response.status_code, body[:_LARGEST_BODY].decode("utf-8", "replace")
+            text = body[:_LARGEST_BODY].decode("utf-8", "replace")
+        if response.status_code == 403 and '"kind":"Status"' in text and "services/proxy" in text:
+            raise ClusterDenied(f"{self._name()} refuses to ask the Service: {text.strip()[:500]}")
+        return response.status_code, text
 
     def close(self) -> None:
         """Close the connections; the next call connects again."""
@@ -244,11 +252,12 @@ class Cluster:
             return _send(client, request, repeat=method == "GET")
 
     @contextmanager
-    def _mapped(self) -> Iterator[None]:
+    def _mapped(self, what: str | None = None, seconds: float | None = None) -> Iterator[None]:
         try:
             yield
         except httpx2.TimeoutException as error:
-            raise ClusterUnreachable(f"{self._name()} did not answer within {self._timeout:.0f} s.") from error
+            late = f"did not answer within {seconds or self._timeout:.0f} s"
+            raise ClusterUnreachable(f"{what or self._name()} {late}.") from error
         except httpx2.HTTPError as error:
             raise ClusterUnreachable(f"{self._name()} does not answer: {error}.") from error
         except ConfigError as error:
@@ -257,6 +266,9 @@ class Cluster:
             ) from error
         except FileNotFoundError as error:
             raise ClusterDenied(f"{self._name()}: the kubeconfig's credential plugin {error.filename} is not installed.") from error
+        except OSError as error:
+            plugin, why = error.filename or "", error.strerror or str(error)
+            raise ClusterDenied(f"{self._name()}: the kubeconfig's credential plugin {plugin} cannot be run: {why}.") from error
         except (KeyError, json.JSONDecodeError) as error:
             raise ClusterDenied(f"{self._name()}: the kubeconfig's credential plugin gave no token.") from error
 

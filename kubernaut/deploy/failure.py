@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.deploy.explain import LOG_LINES, Explanation, LogWanted, explain, logs_wanted
-from kubernaut.errors import DeadlineExceeded, DeployFailed, DeployKept, KubernautError
+from kubernaut.errors import ClusterDenied, DeadlineExceeded, DeployFailed, DeployKept, KubernautError
 from kubernaut.history.manifest import documents, service_ports
 from kubernaut.history.pods import pods_of
 from kubernaut.history.record import Record
@@ -73,6 +73,8 @@ def probe(
             stop=stop_after_delay(seconds), wait=wait_fixed(_PROBE_PAUSE), retry=retry_if_result(lambda answer: answer is not None)
         )
         attempts(_try, cluster, record.namespace, service, port, path, min(seconds, 10.0))
+    except ClusterDenied as denied:  # asking again would not help
+        return denied
     except RetryError as error:
         return DeadlineExceeded(f"The application does not answer GET {path}: {error.last_attempt.result()}.")
     return None
@@ -81,8 +83,10 @@ def probe(
 def _try(cluster: Cluster, namespace: str, service: str, port: int | str, path: str, timeout: float) -> str | None:
     try:
         status, body = cluster.get_through_service(namespace, service, port, path, timeout=timeout)
+    except ClusterDenied:
+        raise
     except KubernautError as error:
-        return str(error)
+        return str(error).rstrip(".")
     return None if 200 <= status < 400 else f"it answers {status}: {' '.join(body.split())[:200]}"
 
 

@@ -15,7 +15,7 @@ from kubernaut.deploy import operation as operations
 from kubernaut.deploy.attempt import Attempt
 from kubernaut.deploy.failure import diagnose, probe
 from kubernaut.deploy.plan import Wanted, chart_of, plan_delete, plan_deploy, plan_restore, plan_rollback, previous
-from kubernaut.errors import DeployFailed, DeployKept, DeployRolledBack, Interrupted, KubernautError, ReleaseNotFound
+from kubernaut.errors import Conflict, DeployFailed, DeployKept, DeployRolledBack, Interrupted, KubernautError, ReleaseNotFound
 from kubernaut.events import Progress, Step
 from kubernaut.history.operation import Operation, OperationChart, Verb, new_id, now
 from kubernaut.history.record import OPERATION_LABEL, REVISION_LABEL, Record, Status
@@ -193,6 +193,9 @@ def delete(
             raise attempt.end(ReleaseNotFound(gone))
         if record.status == Status.UNINSTALLED:
             return _done(step, plan, attempt, record, None)
+        newest = attempt.now.current
+        if newest is not None and newest.revision > current.revision:  # Helm deletes what is current
+            raise attempt.end(Conflict(f"{newest.id} was made at the same time, and is {newest.status}: look at it."))
         attempt.note(record, None)
         failure = attempt.failure or DeployFailed(f"Helm said that {record.id} is deleted, and its record says {record.status}.")
         raise attempt.end(DeployKept(f"{record.id} is not deleted, it is {record.status}: {failure}", details=failure.details))

@@ -208,6 +208,15 @@ def test_an_answer_through_a_service_is_bounded(api: Api, cluster: Cluster) -> N
     assert (status, len(body)) == (500, 65_536)
 
 
+def test_who_may_not_ask_a_service(api: Api, cluster: Cluster) -> None:
+    """What the API server refuses is not the application's answer."""
+    refused = {"kind": "Status", "message": 'User "ada" cannot get resource "services/proxy" in API group ""', "code": 403}
+    api.say((403, json.dumps(refused, separators=(",", ":")), {}), (403, "no entry", {"Content-Type": "text/plain"}))
+    with pytest.raises(ClusterDenied, match="services/proxy"):
+        cluster.get_through_service("demo", "s", 80, "/", timeout=2)
+    assert cluster.get_through_service("demo", "s", 80, "/", timeout=2) == (403, "no entry")
+
+
 # credentials
 
 
@@ -233,6 +242,8 @@ def test_a_credential_plugin(api: Api, tmp_path: Path, version: str) -> None:
         ("#!/bin/sh\necho '{}'\n", "gave no token"),
         ("#!/bin/sh\necho nonsense\n", "gave no token"),
         (None, "is not installed"),
+        ("#!/no/such/interpreter\n", "plugin .*plugin is not installed"),
+        ("neither a script nor a program\n", "plugin .* cannot be run: Exec format error"),
     ],
 )
 def test_a_credential_plugin_that_fails(api: Api, tmp_path: Path, body: str | None, words: str) -> None:

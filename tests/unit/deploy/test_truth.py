@@ -16,6 +16,7 @@ from kubernaut.deploy.plan import plan_delete, plan_restore
 from kubernaut.errors import (
     ClusterDenied,
     ClusterUnreachable,
+    Conflict,
     DeployKept,
     DeployRolledBack,
     HelmFailed,
@@ -220,6 +221,22 @@ def test_a_delete_of_what_somebody_purged_is_written_down(world: World) -> None:
         rollout.delete("demo", "hello", tools=world.tools)
     assert world.operation.outcome is not None
     assert world.operation.outcome.reason == "release_not_found"
+
+
+def test_a_delete_that_met_a_deploy_says_what_became_of_it(world: World) -> None:
+    world.deploy()
+    crossed(world, "uninstall", lambda: world.deploy("1.1.0"))
+    with pytest.raises(Conflict, match=r"demo.hello.v2 was made at the same time, and is uninstalled"):
+        rollout.delete("demo", "hello", tools=world.tools)
+
+
+def test_a_probe_that_may_not_ask_does_not_ask_again(world: World) -> None:
+    wanted = world.wanted(**PROBED)
+    world.cluster.requests.clear()
+    world.cluster.fail("get service", ClusterDenied('cannot get resource "services/proxy"'), times=99)
+    with pytest.raises(DeployKept, match="services/proxy"):
+        rollout.deploy(wanted, tools=world.tools)
+    assert sum(request.startswith("get service") for request in world.cluster.requests) == 1
 
 
 def test_a_probe_is_not_told_as_helms(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
