@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ MOUNT_POINTS = {
 _SYSCTL_FOLDER = Path("/proc/sys")
 _CGROUPS = Path("/sys/fs/cgroup")
 _CGROUP_SECONDS = 5.0
+_CONTROLLERS = ("cpu", "cpuset", "memory", "pids", "io")
 _LOCK_SECONDS = 60.0
 
 
@@ -69,7 +70,7 @@ def enter(layout: Layout, decide: Callable[[Callable[[int], bool]], Ports]) -> P
         remove_cgroups(layout.cgroup)
         if not _recorded():
             missing = [folder for folder in MOUNT_POINTS if not Path(folder).exists()]
-            _write(_HOST, {"boot": _boot(), "sysctls": _read_sysctls(), "folders": missing})
+            _write(_HOST, {"boot": _boot(), "sysctls": _read_sysctls(), "folders": missing, "controllers": _handed_down()})
         _raise_inotify()
         for folder in MOUNT_POINTS:
             Path(folder).mkdir(parents=True, exist_ok=True)
@@ -156,6 +157,11 @@ def _restore() -> None:
         file = _SYSCTL_FOLDER / name
         if file.read_text(encoding="ascii").strip() != value:
             file.write_text(value, encoding="ascii")
+    added = set(_handed_down()) - set(record.get("controllers", _CONTROLLERS))
+    for controller in added & set(_CONTROLLERS):
+        # Somebody else may have come to use it meanwhile; then the kernel refuses.
+        with suppress(OSError):
+            (_CGROUPS / "cgroup.subtree_control").write_text(f"-{controller}", encoding="ascii")
     for folder in record.get("folders", []):
         # Somebody else may have come to use it meanwhile: only what is still empty goes.
         if Path(folder).is_dir() and not any(Path(folder).iterdir()):
@@ -175,14 +181,26 @@ def _is_v2() -> bool:
     return (_CGROUPS / "cgroup.controllers").exists()
 
 
+def _handed_down() -> list[str]:
+    """Return the controllers that the root of a version 2 hierarchy hands down; none with version 1."""
+    return (_CGROUPS / "cgroup.subtree_control").read_text(encoding="ascii").split() if _is_v2() else []
+
+
 def _make_cgroups(name: str) -> None:
     """Make the platform's cgroup in every hierarchy: the kubelet wants its root to exist."""
     if _is_v2():
         # Written for, and not tried: on these hosts the controllers must be handed down level by level.
-        wanted = "+cpu +cpuset +memory +pids +io"
-        (_CGROUPS / "cgroup.subtree_control").write_text(wanted, encoding="ascii")
-        (_CGROUPS / name).mkdir(exist_ok=True)
-        (_CGROUPS / name / "cgroup.subtree_control").write_text(wanted, encoding="ascii")
+        offered = (_CGROUPS / "cgroup.controllers").read_text(encoding="ascii").split()
+        wanted = " ".join(f"+{controller}" for controller in _CONTROLLERS if controller in offered)
+        try:
+            (_CGROUPS / "cgroup.subtree_control").write_text(wanted, encoding="ascii")
+            (_CGROUPS / name).mkdir(exist_ok=True)
+            (_CGROUPS / name / "cgroup.subtree_control").write_text(wanted, encoding="ascii")
+        except OSError as failure:
+            raise PlatformFailed(
+                f"The cgroup controllers ({wanted}) cannot be handed down: {failure.strerror}.",
+                hint=f"In a container, processes stand in the way: move them from {_CGROUPS} into a cgroup below it.",
+            ) from failure
         return
     for hierarchy in _hierarchies():
         (hierarchy / name).mkdir(exist_ok=True)

@@ -216,6 +216,21 @@ def test_a_record_of_an_earlier_boot_is_not_believed(fake_host: Path, monkeypatc
 
 
 def test_cgroups_of_version_2_get_their_controllers(fake_host: Path) -> None:
-    (fake_host / "cgroup/cgroup.controllers").write_text("cpu memory")
+    root = fake_host / "cgroup"
+    (root / "cgroup.controllers").write_text("cpuset cpu memory pids hugetlb")
+    (root / "cgroup.subtree_control").write_text("memory")
     enter(Layout(fake_host, "one"))
-    assert (fake_host / "cgroup/kubernaut-one/cgroup.subtree_control").read_text() == "+cpu +cpuset +memory +pids +io"
+    own = root / "kubernaut-one/cgroup.subtree_control"
+    assert own.read_text() == (root / "cgroup.subtree_control").read_text() == "+cpu +cpuset +memory +pids"
+    own.unlink()
+    (root / "cgroup.subtree_control").write_text("cpuset memory")  # as the kernel would show it
+    assert host.leave(Layout(fake_host, "one"))
+    assert (root / "cgroup.subtree_control").read_text() == "-cpuset"
+
+
+def test_cgroups_of_version_2_that_cannot_be_had(fake_host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (fake_host / "cgroup/cgroup.controllers").write_text("cpu")
+    (fake_host / "cgroup/cgroup.subtree_control").mkdir()
+    monkeypatch.setattr(host, "_handed_down", list)
+    with pytest.raises(PlatformFailed, match=r"\(\+cpu\) cannot be handed down"):
+        enter(Layout(fake_host, "one"))
