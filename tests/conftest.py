@@ -7,6 +7,7 @@ brought up when the first test asks for it and taken down, with its state, at th
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -22,6 +23,17 @@ def missing(part: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(f"{part} is missing, and with CI=true every real part must be there")
     pytest.skip(f"needs {part}")
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the programs that tests stop by it: a shell's background jobs, as in some CI, begin with it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the platform's own tests first: what `down` puts back on the host can be compared only while no other platform lives."""
+    items.sort(key=lambda item: Path(__file__).parent / "local" not in item.path.parents)
 
 
 @pytest.fixture(scope="session")
