@@ -18,7 +18,7 @@ SHORTEST_SECRET = 6
 """Shorter values of secret-looking variables are left alone: masking every ``1`` or ``true`` would ruin the text."""
 
 _WORDS = (
-    r"pass(?:word|wd|phrase)|pwd|secret|token|credentials?|bearer"
+    r"pass(?:word|wd|phrase)|(?<=[_.-])pass|pwd|secret(?:_key_base)?|token|credentials?|bearer"
     r"|(?:api|access|secret|private|account|encryption|signing)[_.-]?key|client[_.-]?key[_.-]?data|tls\.key|identitytoken"
 )
 # Each secret-looking key must *end* with such a word: secretName, tokenPath and imagePullSecrets are names, not secrets.
@@ -26,7 +26,9 @@ _KEY = rf"(?<![\w.-])(?:[\w.-]*(?:{_WORDS})|_?auth)"
 _QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
 
 _SECRET_KEY = re.compile(rf"(?:[\w.-]*(?:{_WORDS})|_?auth)", re.IGNORECASE)
-_SECRET_VARIABLE = re.compile(r"PASS(?:WORD|WD|PHRASE)|SECRET|TOKEN|CREDENTIAL|(?:API|ACCESS|PRIVATE)_?KEY", re.IGNORECASE)
+_SECRET_VARIABLE = re.compile(
+    r"PASS(?:WORD|WD|PHRASE)|_(?:PASS|PWD)$|SECRET|TOKEN|CREDENTIAL|(?:API|ACCESS|PRIVATE)_?KEY", re.IGNORECASE
+)
 _NO_SECRET_VARIABLE = re.compile(r"_(?:FILE|PATH|DIR|URL|NAME|ID|TYPE|USER|USERNAME|TTL)$", re.IGNORECASE)
 
 Replacement = str | Callable[[re.Match[str]], str]
@@ -112,6 +114,6 @@ def redact_data(data: Any, secrets: tuple[str, ...] = ()) -> Any:
 
 
 def _value(key: Any, value: Any, secrets: tuple[str, ...]) -> Any:
-    if isinstance(key, str) and isinstance(value, str) and value and _SECRET_KEY.fullmatch(key):
+    if isinstance(key, str) and _SECRET_KEY.fullmatch(key) and value and type(value) in (str, int, float):
         return MASK
     return redact_data(value, secrets)

@@ -366,6 +366,8 @@ def _telling_texts(content: Any, telling: bool) -> Iterator[str]:
     elif isinstance(content, list | tuple):
         for value in content:
             yield from _telling_texts(value, telling)
+    elif telling and type(content) is int and len(str(content)) > 5:
+        yield str(content)
     elif telling and isinstance(content, str) and len(content) > 3:
         for text in (content, *(line.strip() for line in content.splitlines())):
             if len(text) > 3:

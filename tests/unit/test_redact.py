@@ -42,6 +42,9 @@ CARRIERS = [
     "--set db.password={},replicas=2",
     "Set-Cookie: session={}; HttpOnly",
     "api-key: {}",
+    "SMTP_PASS={} npm start",
+    "    db_pass: {}",
+    "SECRET_KEY_BASE={}",
 ]
 
 
@@ -92,6 +95,7 @@ def test_a_secret_is_known_by_its_shape(text: str) -> None:
         "git@example.com:team/hello.git",
         "Step 2/8 : RUN npm install --omit=dev",
         "a Secret in the namespace, and its tokens",
+        "all tests pass: 12 of 12",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
@@ -124,18 +128,21 @@ def test_variables_with_secret_names() -> None:
     environment = {
         "GITHUB_TOKEN": "tok-123456",
         "DB_PASSWORD": "longer-secret",
+        "SMTP_PASS": "smtp-99",
+        "OLDPWD": "/home/ada/x",
         "API_KEY": "key-99",
         "PASSWORD": "short",
         "TOKEN_FILE": "/run/token",
         "AWS_ACCESS_KEY_ID": "visible",
         "HOME": "/home/ada",
     }
-    assert environment_secrets(environment) == ("longer-secret", "tok-123456", "key-99")
+    assert environment_secrets(environment) == ("longer-secret", "tok-123456", "smtp-99", "key-99")
 
 
 def test_data_is_masked_by_key_and_by_text() -> None:
     data = {
         "db": {"password": SECRET, "user": "ada", "port": 5432},
+        "pin": {"token": 12345678, "password": True},
         "lines": [f"token={SECRET}", "fine"],
         "secretName": "hello-tls",
         "ok": True,
@@ -143,6 +150,7 @@ def test_data_is_masked_by_key_and_by_text() -> None:
     }
     assert redact_data(data) == {
         "db": {"password": MASK, "user": "ada", "port": 5432},
+        "pin": {"token": MASK, "password": True},
         "lines": [f"token={MASK}", "fine"],
         "secretName": "hello-tls",
         "ok": True,
