@@ -9,12 +9,14 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from kubernaut.clients import tether
 from kubernaut.errors import DeadlineExceeded, Interrupted, PlatformFailed, ToolMissing
 
 TAIL_LINES = 20
@@ -112,7 +114,8 @@ class Commands:
             if self._stopped:
                 raise Interrupted("The work was stopped.")
             process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", program, *command[1:]],
+                # setpriv would not notice that we were killed before it has told the kernel what is to happen then.
+                [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), str(Path(program).absolute()), *command[1:]],
                 env=env,
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,

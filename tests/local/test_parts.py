@@ -6,6 +6,10 @@ import gzip
 import hashlib
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -69,6 +73,28 @@ def test_stop_ends_what_runs_and_starts_no_more() -> None:
     assert len(failures) == 1
     with pytest.raises(Interrupted):
         commands.run(["true"], what="x", timeout=10)
+
+
+def test_a_program_does_not_outlive_a_kill_in_the_moment_it_starts(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, subprocess, sys\n"
+        "from kubernaut_local.commands import Commands\n"
+        "start = subprocess.Popen.__init__\n"
+        "def die(self, *args, **kwargs):\n"
+        "    start(self, *args, **kwargs, pass_fds=[int(sys.argv[2])])\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "subprocess.Popen.__init__ = die\n"
+        "Commands().run(['sh', '-c', 'sleep 1; echo lived > $0', sys.argv[1]], what='x', timeout=60)\n"
+    )
+    mark = tmp_path / "outlived"
+    # What is started holds the pipe open as long as it lives.
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as end:
+        killed = subprocess.run([sys.executable, "-c", script, str(mark), str(writing)], pass_fds=(writing,), check=False)
+        os.close(writing)
+        assert killed.returncode == -signal.SIGKILL
+        end.read()
+    assert not mark.exists()
 
 
 def test_the_tail_of_a_log(tmp_path: Path) -> None:
