@@ -114,11 +114,23 @@ def _wait_for_start(layout: Layout, reading: int) -> int:
     raise DeadlineExceeded(f"The platform's PID 1 did not start within {_START_SECONDS:.0f} s.", details=tail(layout.log("init")))
 
 
-def wait_until_gone(layout: Layout) -> None:
-    """Wait for what is left of a platform whose PID 1 has just been killed: its lock is free a moment before the rest has ended."""
-    if _gone(layout).exists():
-        with locked(_gone(layout), timeout=_END_SECONDS, waiting=lambda _pid: None):
-            return
+def settled(layout: Layout) -> int | None:
+    """Return the host's pid of PID 1, or none, once that is certain.
+
+    One that has just been killed frees its lock a moment before the rest has ended; one that has just been started, by an `up`
+    that was stopped then, takes it a moment later.
+    """
+    deadline = time.monotonic() + _END_SECONDS
+    while True:
+        pid = pid_one(layout)
+        if pid is not None or not _gone(layout).exists():
+            return pid
+        try:
+            with locked(_gone(layout), timeout=0, waiting=lambda _pid: None):
+                return None
+        except DeadlineExceeded:
+            if time.monotonic() > deadline:
+                raise
 
 
 def _gone(layout: Layout) -> Path:
@@ -127,9 +139,8 @@ def _gone(layout: Layout) -> Path:
 
 def end(layout: Layout) -> bool:
     """Kill PID 1 and with it everything that runs inside; return whether there was one."""
-    pid = pid_one(layout)
+    pid = settled(layout)
     if pid is None:
-        wait_until_gone(layout)
         return False
     parent = _parent(pid)
     try:

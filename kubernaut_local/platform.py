@@ -162,9 +162,8 @@ class Platform:
     def _up(self, wishes: Wishes, progress: Progress, timeout: float) -> tuple[bool, Ports]:
         layout, recorded = self._layout, state.read(self._layout)
         wanted = self.ports_for(wishes)
-        is_ours = namespace.pid_one(layout) is None
+        is_ours = namespace.settled(layout) is None
         if is_ours:
-            namespace.wait_until_gone(layout)
             state.check_change(self.name, recorded, wanted)
             # Once more in time, before minutes of building; what counts is what is found at the start.
             ports.check_free(wanted)
