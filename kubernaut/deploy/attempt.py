@@ -194,6 +194,8 @@ class Attempt:
             return False
         if record.labels.get(REVISION_LABEL) == str(record.revision):
             return record.labels.get(OPERATION_LABEL) == self.operation.id
+        if record.status in PENDING and record.status != Status.PENDING_ROLLBACK:
+            return False
         return self.back_to is not None and not isinstance(self.failure, ReleaseLocked)
 
     def _tidy(self, stopped: BaseException) -> None:
@@ -202,10 +204,10 @@ class Attempt:
         self.failure = failure
         with suppress(KubernautError):
             self.read_back(self._unsettled)
-            for record in reversed(self.now.records):
-                if self.is_ours(record):
-                    labelled = record.labels.get(OPERATION_LABEL) == self.operation.id
-                    self.note(record, self.operation.chart if labelled else self.back_to)
+        for record in reversed(self.now.records):
+            if self.is_ours(record):
+                labelled = record.labels.get(OPERATION_LABEL) == self.operation.id
+                self.note(record, self.operation.chart if labelled else self.back_to)
         outcome, before = _outcome(failure), self.operation.outcome
         if before is not None:  # it had failed already, and was being rolled back
             outcome = before.model_copy(update={"reason": outcome.reason, "message": f"{before.message} {outcome.message}"})

@@ -95,6 +95,25 @@ def test_a_rollback_that_lost_a_race_claims_nothing(world: World) -> None:
     assert mine.outcome.reason == "release_locked"
 
 
+def test_ctrl_c_in_a_rollback_does_not_touch_what_plain_helm_is_making(world: World) -> None:
+    world.deploy()
+    world.deploy("1.1.0")
+    chart = world.operation.chart
+    assert chart is not None
+
+    def plain() -> None:
+        known: dict[str, Any] = {"namespace": "demo", "values": {}, "labels": {}, "description": "", "timeout": 1, "log": print}
+        world.helm.end_with(Status.PENDING_UPGRADE)
+        world.helm.upgrade_install("hello", str(chart.ref), history_max=5, **known)
+        raise KeyboardInterrupt
+
+    crossed(world, "rollback", plain)
+    with pytest.raises(KeyboardInterrupt):
+        rollout.rollback("demo", "hello", tools=world.tools)
+    assert world.statuses == ["superseded", "deployed", "pending-upgrade"]
+    assert world.operation.made == ()
+
+
 @pytest.mark.parametrize("request_", ["get service", "list pods"])
 def test_ctrl_c_while_it_asks_the_application_or_explains(world: World, request_: str) -> None:
     world.cluster.answers["demo", "web", "http"] = (200, "ok")
