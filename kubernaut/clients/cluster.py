@@ -151,9 +151,10 @@ class Cluster:
                 if len(body) >= _LARGEST_BODY or time.monotonic() >= until:
                     break
             text = body[:_LARGEST_BODY].decode("utf-8", "replace")
-        if response.status_code == 403 and '"kind":"Status"' in text and "services/proxy" in text:
+        status = response.status_code
+        if '"kind":"Status"' in text and (status == 401 or (status == 403 and "services/proxy" in text)):
             raise ClusterDenied(f"{self._name()} refuses to ask the Service: {text.strip()[:500]}")
-        return response.status_code, text
+        return status, text
 
     def close(self) -> None:
         """Close the connections; the next call connects again."""
