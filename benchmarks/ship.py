@@ -234,7 +234,7 @@ def _measure(environment: Mapping[str, str], pairs: int) -> dict[str, list[float
 
 
 def _platform(name: str) -> dict[str, str]:
-    from kubernaut.cli.output import progress
+    from kubernaut.cli.steps import progress
     from kubernaut_local import Platform
 
     platform = Platform(name)

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from kubernaut import Deployed, Kubernaut, Settings, load_settings
 from kubernaut.cli.guard import guarded
-from kubernaut.cli.output import progress
 from kubernaut.cli.signals import terminable
+from kubernaut.cli.steps import progress
 from kubernaut.errors import Unreachable
 from kubernaut.events import Listener, Progress
 

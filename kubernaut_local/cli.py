@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubernaut.cli.options import is_verbose, output_option, verbose_option
-from kubernaut.cli.output import print_json, progress, put
-from kubernaut.cli.steps import duration
+from kubernaut.cli.output import print_json, put
+from kubernaut.cli.steps import duration, progress
 from kubernaut.cli.verb import Verb
 
 if TYPE_CHECKING:

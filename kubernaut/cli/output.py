@@ -9,15 +9,12 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 import click
 
-from kubernaut.cli.options import is_verbose
-from kubernaut.events import Listener
 from kubernaut.redact import environment_secrets, redact, redact_data
 
 _CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -86,21 +83,3 @@ def on_terminal(stream: Any) -> bool:
 def in_colour(stream: Any) -> bool:
     """Say whether colours are wanted there; see no-color.org."""
     return on_terminal(stream) and not os.environ.get("NO_COLOR")
-
-
-@contextmanager
-def progress(verbose: bool | None = None) -> Iterator[Listener]:
-    """Show a verb's steps on stderr while the block runs: live on a terminal, as plain lines elsewhere.
-
-    Args:
-        verbose: Show every line that the tools say; by default what ``--verbose`` says.
-
-    Yields:
-        The listener to give to :class:`kubernaut.Kubernaut`.
-    """
-    from kubernaut.cli.steps import Live, Plain
-
-    shown = is_verbose() if verbose is None else verbose
-    display = Live(shown) if on_terminal(sys.stderr) else Plain(shown)
-    with display:
-        yield display

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from kubernaut.cli.output import progress
+from kubernaut.cli.steps import progress
 from kubernaut.events import Listener, ignore
 
 if TYPE_CHECKING:

@@ -7,13 +7,14 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from kubernaut.cli.output import clean, say
-from kubernaut.events import Event, LogLine, StepFinished, StepOutcome, StepStarted
+from kubernaut.cli.options import is_verbose
+from kubernaut.cli.output import clean, on_terminal, say
+from kubernaut.events import Event, Listener, LogLine, StepFinished, StepOutcome, StepStarted
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -187,3 +188,19 @@ class Live(_Display):
         text: Text = Text(line, style=style)
         with suppress(BrokenPipeError):
             self._console.print(text, soft_wrap=True)
+
+
+@contextmanager
+def progress(verbose: bool | None = None) -> Iterator[Listener]:
+    """Show a verb's steps on stderr while the block runs: live on a terminal, as plain lines elsewhere.
+
+    Args:
+        verbose: Show every line that the tools say; by default what ``--verbose`` says.
+
+    Yields:
+        The listener to give to :class:`kubernaut.Kubernaut`.
+    """
+    shown = is_verbose() if verbose is None else verbose
+    display = Live(shown) if on_terminal(sys.stderr) else Plain(shown)
+    with display:
+        yield display

@@ -203,7 +203,6 @@ class Helm:
         description: str,
         timeout: float,
         history_max: int,
-        create_namespace: bool = False,
         log: Log,
     ) -> None:
         """Run ``helm upgrade --install --wait --reset-values``."""
@@ -215,7 +214,7 @@ class Helm:
                 _chart(chart),
                 namespace=check_namespace(namespace),
                 description=description,
-                create_namespace=create_namespace,
+                create_namespace=False,
                 reset_values=True,
                 timeout=_go_seconds(timeout),
             )

@@ -94,7 +94,6 @@ class FakeHelm:
         description: str,
         timeout: float,
         history_max: int,
-        create_namespace: bool = False,
         log: Log,
     ) -> None:
         """Do what ``helm upgrade --install --wait --reset-values`` does."""
@@ -102,8 +101,6 @@ class FakeHelm:
         records = self._records(namespace, name)
         stored_last = max(records, key=lambda record: record.secret, default=None)  # as the API lists them: v9 after v10
         if stored_last is None or stored_last.status == Status.UNINSTALLED:
-            if create_namespace:
-                self.cluster.create_namespace(namespace)
             self._install(name, chart, namespace, values, labels, description)
             return
         last = records[-1]
