@@ -5,6 +5,7 @@ What the engine says of the push is not believed alone: the registry must give t
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -12,7 +13,7 @@ from datetime import datetime
 from kubernaut.build.application import check_dockerfile
 from kubernaut.build.registry import CREATED, REVISION, SOURCE, SOURCE_DIGEST, Registry
 from kubernaut.build.source import Source, context_tar, read_entry
-from kubernaut.clients.engine import Credentials, Engine
+from kubernaut.clients.engine import Credentials, Engine, is_ignored
 from kubernaut.errors import RegistryUnreachable, VersionConflict
 from kubernaut.events import Step
 
@@ -50,7 +51,7 @@ def make_image(
     with context_tar(source, time, extra) as context:
         return engine.build(
             context,
-            dockerfile=_DOCKERFILE if extra else application.image.dockerfile,
+            dockerfile=_DOCKERFILE if _DOCKERFILE in extra else application.image.dockerfile,
             tag=tag,
             target=application.image.target,
             args=application.image.args,
@@ -63,7 +64,8 @@ def _labelled(source: Source, labels: Mapping[str, str]) -> dict[str, bytes]:
     """Return a Dockerfile that sets the labels in one instruction, and a .dockerignore that keeps it out of the image.
 
     Labels that are given to the engine's API become one build step each, about 0.1 s. So they are written below the user's last
-    instruction instead, in a second Dockerfile, which the engine drops from the context as it drops the one of `docker build -f -`.
+    instruction instead, in a second Dockerfile, which the engine drops from the context as it drops the one of `docker build -f -`;
+    or in the first one's place, where the user's .dockerignore keeps that one out of the image: the engine drops what it reads.
     Nothing is returned where that would not be safe: the engine then sets them.
     """
     image = source.application.image
@@ -76,7 +78,8 @@ def _labelled(source: Source, labels: Mapping[str, str]) -> dict[str, bytes]:
         return {}
     line = "LABEL " + " ".join(f'"{name}"="{value}"' for name, value in sorted(labels.items()))
     ignore = read_entry(entries[_IGNORE]) if _IGNORE in entries else _IGNORE.encode()
-    return {_DOCKERFILE: text.rstrip() + b"\n" + line.encode() + b"\n", _IGNORE: ignore + b"\n" + _DOCKERFILE.encode() + b"\n"}
+    name = image.dockerfile if is_ignored(source.application.context_path, image.dockerfile) else _DOCKERFILE
+    return {name: text.rstrip() + b"\n" + line.encode() + b"\n", _IGNORE: ignore + b"\n" + os.fsencode(name) + b"\n"}
 
 
 def push_image(

@@ -272,13 +272,22 @@ def context_paths(context: Path, dockerfile: str) -> Sequence[str]:
 
     One thing differs: ``.git`` stays out unless ``.dockerignore`` takes it in with ``!.git``, for it differs from clone to clone.
     """
+    paths: set[str] = docker.utils.build.exclude_paths(str(context), _ignored(context), dockerfile=dockerfile)
+    return sorted(paths)
+
+
+def is_ignored(context: Path, path: str) -> bool:
+    """Say whether ``.dockerignore`` names a file: a Dockerfile is sent all the same, and the engine then leaves it out."""
+    return bool(docker.utils.build.PatternMatcher(_ignored(context)).matches(path))
+
+
+def _ignored(context: Path) -> list[str]:
     patterns = [".git"]
     ignore = context / ".dockerignore"
     if ignore.is_file():
         lines = ignore.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
         patterns += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    paths: set[str] = docker.utils.build.exclude_paths(str(context), patterns, dockerfile=dockerfile)
-    return sorted(paths)
+    return patterns
 
 
 def credentials_for(registry: str, docker_config: str | None) -> Credentials | None:
