@@ -278,7 +278,8 @@ def context_paths(context: Path, dockerfile: str) -> Sequence[str]:
 
 def is_ignored(context: Path, path: str) -> bool:
     """Say whether ``.dockerignore`` names a file: a Dockerfile is sent all the same, and the engine then leaves it out."""
-    return bool(docker.utils.build.PatternMatcher(_ignored(context)).matches(path))
+    matcher = docker.utils.build.PatternMatcher(_ignored(context))
+    return bool(matcher.matches(path))  # type: ignore[arg-type]  # its stub says PathLike, its code wants a text
 
 
 def _ignored(context: Path) -> list[str]:
