@@ -209,7 +209,11 @@ def _checked(path: Path) -> dict[str, Any]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingInvalid(f"{path} is not TOML: {error}.") from error
-    for key in content:
+    except OSError as error:
+        raise SettingInvalid(f"{path} cannot be read: {error.strerror}.") from error
+    for key, value in content.items():
+        if not isinstance(value, str | int):
+            raise SettingInvalid(f"{path}: {key} must be a text or a whole number.")
         if key not in _ROWS:
             near = get_close_matches(key, _ROWS, n=1)
             raise SettingInvalid(f"{path}: unknown setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else "."))

@@ -63,6 +63,8 @@ def test_every_setting_is_an_attribute_with_an_origin(tmp_path: Path) -> None:
         ('registry = ""\n', "expected a registry such as"),
         ("history_max = 0\n", r"history_max is '0' \(.*kubernaut\.toml\); expected a number from 1"),
         ("timeout = true\n", "expected a duration"),
+        ('plain_http = ["internal:5000"]\n', "plain_http must be a text"),
+        ("[registry]\n", "registry must be a text"),
     ],
 )
 def test_a_file_that_cannot_be_read(tmp_path: Path, text: str, match: str) -> None:
