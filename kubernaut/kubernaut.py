@@ -280,14 +280,19 @@ class Kubernaut:
         release: str,
         *,
         namespace: str | None = None,
+        revision: int | None = None,
         note: str | None = None,
         timeout: float | None = None,
         dry_run: bool = False,
     ) -> Deployed:
-        """Delete softly: the workload goes, the history stays, and :meth:`restore` brings it back."""
+        """Delete the current release softly: the workload goes, the history stays, and :meth:`restore` brings it back.
+
+        Raises:
+            ReleaseNotCurrent: ``revision``, or the id's, is not the current one.
+        """
         from kubernaut.deploy.rollout import delete
 
-        wanted = _find(release, namespace)
+        wanted = _find(release, namespace, revision)
         tools = self._connections.deploying
         return Deployed(
             *delete(
@@ -300,16 +305,25 @@ class Kubernaut:
         release: str,
         *,
         namespace: str | None = None,
+        revision: int | None = None,
         note: str | None = None,
         timeout: float | None = None,
         dry_run: bool = False,
     ) -> Deployed:
-        """Bring a soft-deleted release back, as it was."""
+        """Bring the current release back after a soft delete, as it was.
+
+        Raises:
+            ReleaseNotCurrent: ``revision``, or the id's, is not the current one.
+        """
         from kubernaut.deploy.rollout import restore
 
-        wanted = _find(release, namespace)
+        wanted = _find(release, namespace, revision)
         tools = self._connections.deploying
-        return Deployed(*restore(wanted.namespace, wanted.name, note=note, timeout=timeout, tools=tools, dry_run=dry_run))
+        return Deployed(
+            *restore(
+                wanted.namespace, wanted.name, revision=wanted.revision, note=note, timeout=timeout, tools=tools, dry_run=dry_run
+            )
+        )
 
 
 def _wish(options: DeployOptions) -> Wish:

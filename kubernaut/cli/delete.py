@@ -11,6 +11,7 @@ import click
 from kubernaut.cli import render, session
 from kubernaut.cli.options import (
     cluster_options,
+    current_revision_option,
     dry_run_option,
     namespace_option,
     note_option,
@@ -20,7 +21,7 @@ from kubernaut.cli.options import (
     verbose_option,
 )
 from kubernaut.cli.output import say
-from kubernaut.cli.verb import WRITES, Verb
+from kubernaut.cli.verb import GOES_BACK, Verb
 from kubernaut.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -34,10 +35,11 @@ if TYPE_CHECKING:
         ("kubernaut delete hello-world -n demo --yes", "without asking, for scripts"),
         ("kubernaut restore hello-world -n demo", "brings it back"),
     ],
-    statuses=tuple(status for status in WRITES if status not in (6, 7)),
+    statuses=GOES_BACK,
 )
 @release_argument
 @namespace_option
+@current_revision_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask. Needed where there is no terminal to ask on.")
 @note_option
 @timeout_option

@@ -80,6 +80,9 @@ timeout_option = click.option(
 revision_option = click.option(
     "--revision", metavar="N", type=click.IntRange(min=1), help="That release of the name; the current one by default."
 )
+current_revision_option = click.option(
+    "--revision", metavar="N", type=click.IntRange(min=1), help="Only if that is the current release of the name; else a conflict."
+)
 version_option = click.option("--version", metavar="VERSION", help="The version's number (SemVer); counted from git by default.")
 namespace_option = click.option("-n", "--namespace", metavar="NAMESPACE", help="The namespace; not needed with an id.")
 target_namespace_option = click.option(

@@ -9,6 +9,7 @@ import click
 from kubernaut.cli import render, session
 from kubernaut.cli.options import (
     cluster_options,
+    current_revision_option,
     dry_run_option,
     namespace_option,
     note_option,
@@ -17,7 +18,7 @@ from kubernaut.cli.options import (
     timeout_option,
     verbose_option,
 )
-from kubernaut.cli.verb import WRITES, Verb
+from kubernaut.cli.verb import GOES_BACK, Verb
 
 
 @click.command(
@@ -26,10 +27,11 @@ from kubernaut.cli.verb import WRITES, Verb
         ("kubernaut restore hello-world -n demo", "as it was when it was deleted"),
         ("kubernaut list -n demo --all", "what can be restored: STATUS is uninstalled"),
     ],
-    statuses=WRITES,
+    statuses=GOES_BACK,
 )
 @release_argument
 @namespace_option
+@current_revision_option
 @note_option
 @timeout_option
 @dry_run_option

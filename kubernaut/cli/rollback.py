@@ -17,7 +17,7 @@ from kubernaut.cli.options import (
     timeout_option,
     verbose_option,
 )
-from kubernaut.cli.verb import WRITES, Verb
+from kubernaut.cli.verb import GOES_BACK, Verb
 
 
 @click.command(
@@ -27,7 +27,7 @@ from kubernaut.cli.verb import WRITES, Verb
         ("kubernaut rollback hello-world -n demo --revision 3 --note 'greeting was wrong'", "to a certain one, and why"),
         ("kubernaut rollback hello-world -n demo --dry-run", "what would be done"),
     ],
-    statuses=WRITES,
+    statuses=GOES_BACK,
 )
 @release_argument
 @namespace_option

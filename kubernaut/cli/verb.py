@@ -10,6 +10,8 @@ import click
 from kubernaut.cli.guard import EXIT_STATUSES
 
 WRITES = (0, 2, 3, 4, 5, 6, 7, 8, 9)
+GOES_BACK = tuple(status for status in WRITES if status != 6)
+"""A rollback, restore or delete that fails is kept: there is nothing to roll back to but what failed."""
 READS = (0, 2, 3, 4, 8, 9)
 
 

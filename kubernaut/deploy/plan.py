@@ -134,15 +134,16 @@ def plan_rollback(past: Past, namespace: str, name: str, revision: int | None) -
     return Plan(actions=(Action(kind="helm-rollback", subject=target.id, reason=reason),)), target
 
 
-def plan_restore(past: Past, namespace: str, name: str) -> tuple[Plan, Record]:
+def plan_restore(past: Past, namespace: str, name: str, revision: int | None = None) -> tuple[Plan, Record]:
     """Decide what a restore does, and of which record.
 
     Raises:
         ReleaseNotFound: There is no such release.
+        ReleaseNotCurrent: ``revision`` is not the current one.
         ReleaseLocked: It is being deleted, or another operation is under way.
         Conflict: Its record is damaged.
     """
-    current = _current(past, namespace, name)
+    current = _current(past, namespace, name, revision)
     _check_readable(current)
     _check_idle(current, past)
     if current.status != Status.UNINSTALLED:
@@ -163,9 +164,7 @@ def plan_delete(past: Past, namespace: str, name: str, revision: int | None = No
         ReleaseNotCurrent: ``revision`` is not the current one.
         Conflict: The record is damaged.
     """
-    current = _current(past, namespace, name)
-    if revision is not None and revision != current.revision:
-        raise ReleaseNotCurrent(f"{namespace}.{name}.v{revision} is not the current release; {current.id} is.")
+    current = _current(past, namespace, name, revision)
     _check_readable(current)
     if current.status == Status.UNINSTALLED:
         return Plan(reason=f"v{current.revision} is deleted already"), current
@@ -227,9 +226,12 @@ def _target(past: Past, current: Record, revision: int | None) -> Record:
     raise ReleaseNotFound(f"There is nothing before {current.id} to go back to.", hint="Name a revision with --revision.")
 
 
-def _current(past: Past, namespace: str, name: str) -> Record:
+def _current(past: Past, namespace: str, name: str, revision: int | None = None) -> Record:
+    """Return the current record; with a revision, that one must be it."""
     if past.current is None:
         raise ReleaseNotFound(f"There is no release {name} in the namespace {namespace}.")
+    if revision not in (None, past.current.revision):
+        raise ReleaseNotCurrent(f"{namespace}.{name}.v{revision} is not the current release; {past.current.id} is.")
     return past.current
 
 

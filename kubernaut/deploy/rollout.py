@@ -137,9 +137,16 @@ def rollback(
 
 
 def restore(
-    namespace: str, name: str, *, note: str | None = None, timeout: float | None = None, tools: Tools, dry_run: bool = False
+    namespace: str,
+    name: str,
+    *,
+    revision: int | None = None,
+    note: str | None = None,
+    timeout: float | None = None,
+    tools: Tools,
+    dry_run: bool = False,
 ) -> Done:
-    """Bring a soft-deleted release back, as it was.
+    """Bring a soft-deleted release back, as it was; ``revision`` is the one that is meant to be the current one.
 
     Raises:
         DeployKept: The new release failed, and was left as it is.
@@ -147,7 +154,7 @@ def restore(
     """
     with tools.progress.step("restore", f"{namespace}.{name}") as step:
         past = tools.history.past(namespace, name)
-        plan, target = plan_restore(past, namespace, name)
+        plan, target = plan_restore(past, namespace, name, revision)
         return _go_back("restore", plan, target, past, note, timeout, tools, step, dry_run=dry_run)
 
 

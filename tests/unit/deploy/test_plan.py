@@ -30,7 +30,7 @@ def plan(verb: str, known: Past, **more: Any) -> Plan:
     if verb == "rollback":
         return plan_rollback(known, "demo", "hello", more.get("revision"))[0]
     if verb == "restore":
-        return plan_restore(known, "demo", "hello")[0]
+        return plan_restore(known, "demo", "hello", more.get("revision"))[0]
     return plan_delete(known, "demo", "hello", more.get("revision"))[0]
 
 
@@ -238,10 +238,13 @@ def test_a_rollback_to_a_damaged_record() -> None:
 # delete
 
 
-def test_only_the_current_release_is_deleted() -> None:
+def test_only_the_current_release_is_deleted_or_restored() -> None:
     known = past(own(1, "superseded"), own(2, "deployed"))
     assert outcome("delete", known, revision=1) is ReleaseNotCurrent
     assert outcome("delete", known, revision=2) == "helm-uninstall"
+    deleted = past(own(1, "superseded"), own(2, "uninstalled"))
+    assert outcome("restore", deleted, revision=1) is ReleaseNotCurrent
+    assert outcome("restore", deleted, revision=2) == "helm-rollback"
     assert outcome("delete", past(own(1, "superseded"), own(2, "uninstalled")), revision=2) == UNCHANGED
 
 
