@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from kubernaut_local import Platform
 
 
+# A shell's background job ignores SIGINT, and so would every program that the tests start: they send it to see Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def missing(part: str) -> NoReturn:
     """Skip for want of a real part; with CI=true its absence is a failure."""
     if os.environ.get("CI") == "true":

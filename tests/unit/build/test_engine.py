@@ -31,7 +31,8 @@ class Answering:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(str(path))
         self._socket.listen()
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def _serve(self) -> None:
         answers = iter(self._answers)
@@ -51,6 +52,9 @@ class Answering:
                 connection.sendall(answer if answer.startswith(b"HTTP") or not answer else ok(answer))
 
     def close(self) -> None:
+        """End the thread before the descriptor is free: it would accept for whoever gets its number next."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(timeout=10)
         self._socket.close()
 
 
