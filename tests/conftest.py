@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from kubernaut_local import Platform
 
 
-# A shell's background job ignores SIGINT, and so would every program that the tests start: they send it to see Ctrl-C.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell's background job ignores SIGINT, nohup SIGHUP, and so would every program that the tests start and send them to.
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 
 def missing(part: str) -> NoReturn:

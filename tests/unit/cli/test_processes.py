@@ -90,7 +90,7 @@ def test_a_signal_stops_the_work_and_tidies_up(number: signal.Signals, status: i
     assert process.stderr.readline().startswith("build      started")
     assert process.stderr.readline().endswith("waiting for a signal\n")
     process.send_signal(number)
-    out, err = process.communicate()
+    out, err = process.communicate(timeout=60)
     assert process.returncode == status
     assert out == ""
     assert "tidied up\n" in err
