@@ -6,7 +6,7 @@ Ties the rooms together, and decides nothing itself: ``build`` knows what a vers
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
@@ -21,6 +21,7 @@ from kubernaut.settings import Settings, load_settings
 if TYPE_CHECKING:
     from kubernaut.build.publication import BuiltImage
     from kubernaut.build.registry import PublishedVersion
+    from kubernaut.deploy.rollout import Done
     from kubernaut.deploy.values import Wish
     from kubernaut.history.release import Release, ReleaseId, ReleaseList
 
@@ -268,12 +269,7 @@ class Kubernaut:
         from kubernaut.deploy.rollout import rollback
 
         wanted = _find(release, namespace, revision)
-        tools = self._connections.deploying
-        return Deployed(
-            *rollback(
-                wanted.namespace, wanted.name, revision=wanted.revision, note=note, timeout=timeout, tools=tools, dry_run=dry_run
-            )
-        )
+        return self._carry_out(rollback, wanted, note=note, timeout=timeout, dry_run=dry_run)
 
     def delete(
         self,
@@ -293,12 +289,7 @@ class Kubernaut:
         from kubernaut.deploy.rollout import delete
 
         wanted = _find(release, namespace, revision)
-        tools = self._connections.deploying
-        return Deployed(
-            *delete(
-                wanted.namespace, wanted.name, revision=wanted.revision, note=note, timeout=timeout, tools=tools, dry_run=dry_run
-            )
-        )
+        return self._carry_out(delete, wanted, note=note, timeout=timeout, dry_run=dry_run)
 
     def restore(
         self,
@@ -318,12 +309,11 @@ class Kubernaut:
         from kubernaut.deploy.rollout import restore
 
         wanted = _find(release, namespace, revision)
+        return self._carry_out(restore, wanted, note=note, timeout=timeout, dry_run=dry_run)
+
+    def _carry_out(self, verb: Callable[..., Done], wanted: ReleaseId, **how: Any) -> Deployed:
         tools = self._connections.deploying
-        return Deployed(
-            *restore(
-                wanted.namespace, wanted.name, revision=wanted.revision, note=note, timeout=timeout, tools=tools, dry_run=dry_run
-            )
-        )
+        return Deployed(*verb(wanted.namespace, wanted.name, revision=wanted.revision, tools=tools, **how))
 
 
 def _wish(options: DeployOptions) -> Wish:
