@@ -16,6 +16,8 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -26,8 +28,9 @@ from lightkube import ConfigError, KubeConfig, SingleConfig
 from lightkube.config.client_adapter import Client, ConnectionParams
 from lightkube.config.models import User
 
+from kubernaut.clients.cluster_errors import message_of, refusal
 from kubernaut.clients.kubeconfig import read_kubeconfig
-from kubernaut.errors import BadInput, ClusterDenied, ClusterUnreachable, Conflict, KubernautError, NamespaceNotFound, NotFound
+from kubernaut.errors import ClusterDenied, ClusterUnreachable, Conflict, KubernautError, NotFound
 from kubernaut.settings import is_loopback
 
 _DEFAULT = "~/.kube/config"
@@ -36,7 +39,10 @@ _MERGE_PATCH = "application/merge-patch+json"
 _BUSY = frozenset({429, 502, 503, 504})
 _PAUSES = (0.1, 0.4, 1.5)
 _LONGEST_PAUSE = 5.0
+_CONNECT_SECONDS = 10.0
 _LARGEST_BODY = 65_536
+_LEASES = "/apis/coordination.k8s.io/v1"
+_LEASE_SECONDS = 8.0  # a Lease lives for seconds, and one lost answer must not cost them all
 
 Labels = Mapping[str, str | Sequence[str]]
 
@@ -57,6 +63,12 @@ class Cluster:
         self._lock = threading.Lock()
         self._config: SingleConfig | None = None
         self._client: httpx2.Client | None = None
+        self._server_time: datetime | None = None
+
+    @property
+    def server_time(self) -> datetime | None:
+        """The API server's clock, as its last answer told, in whole seconds; ``None`` before the first answer."""
+        return self._server_time
 
     def server(self) -> str:
         """Return the API server's address. Raises: ClusterUnreachable (no or broken kubeconfig, unknown context)."""
@@ -84,12 +96,35 @@ class Cluster:
         """Merge-patch a Secret; with ``metadata.resourceVersion`` in it, only the one that was read. Raises: Conflict, NotFound."""
         return self._json("PATCH", _path(namespace, "secrets", name), body=patch, headers={"Content-Type": _MERGE_PATCH})
 
-    def delete_secret(self, namespace: str, name: str) -> None:
-        """Delete a Secret; one that is gone is no failure."""
+    def delete_secret(self, namespace: str, name: str, *, resource_version: str | None = None) -> None:
+        """Delete a Secret, or only this version of it; one that is gone is no failure. Raises: Conflict for another version."""
+        self._delete(_path(namespace, "secrets", name), resource_version)
+
+    def get_lease(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """Return a Lease, or ``None``."""
         try:
-            self._json("DELETE", _path(namespace, "secrets", name))
+            return self._json("GET", _path(namespace, "leases", name, api=_LEASES), timeout=_LEASE_SECONDS)
         except NotFound:
-            return
+            return None
+
+    def create_lease(self, namespace: str, lease: Mapping[str, Any]) -> dict[str, Any]:
+        """Create a Lease. Raises: Conflict when it exists, NamespaceNotFound."""
+        return self._json("POST", _path(namespace, "leases", api=_LEASES), body=_lease(lease), timeout=_LEASE_SECONDS)
+
+    def replace_lease(self, namespace: str, lease: Mapping[str, Any]) -> dict[str, Any]:
+        """Write a Lease over the one that was read: its ``metadata`` must have that one's name, uid and resourceVersion.
+
+        Without the uid a PUT would make a Lease anew that is gone. Raises: Conflict for another version, NotFound.
+        """
+        metadata = lease["metadata"]
+        if not (metadata.get("uid") and metadata.get("resourceVersion")):
+            raise ValueError("a Lease is replaced by uid and resourceVersion")
+        address = _path(namespace, "leases", str(metadata["name"]), api=_LEASES)
+        return self._json("PUT", address, body=_lease(lease), timeout=_LEASE_SECONDS)
+
+    def delete_lease(self, namespace: str, name: str, *, resource_version: str | None = None) -> None:
+        """Delete a Lease, or only this version of it; one that is gone is no failure. Raises: Conflict for another version."""
+        self._delete(_path(namespace, "leases", name, api=_LEASES), resource_version, timeout=_LEASE_SECONDS)
 
     def namespace_exists(self, namespace: str) -> bool:
         """Say whether the namespace exists; to a user who may not know, it does."""
@@ -188,7 +223,7 @@ class Cluster:
         config = self._configured()
         with self._lock:
             if self._client is None:
-                timeout = httpx2.Timeout(self._timeout, connect=min(self._timeout, 10.0))
+                timeout = httpx2.Timeout(self._timeout, connect=min(self._timeout, _CONNECT_SECONDS))
                 config = config._replace(user=config.user or User())
                 try:
                     # Loopback is never reached through a proxy, as Go's programs have it (kubectl, Helm).
@@ -214,6 +249,13 @@ class Cluster:
         items: list[dict[str, Any]] = self._json("GET", address, parameters=parameters, headers=headers).get("items") or []
         return items
 
+    def _delete(self, address: str, resource_version: str | None, *, timeout: float | None = None) -> None:
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"resourceVersion": resource_version}}
+        try:
+            self._json("DELETE", address, body=None if resource_version is None else options, timeout=timeout)
+        except NotFound:
+            return
+
     def _json(
         self,
         method: str,
@@ -222,8 +264,9 @@ class Cluster:
         body: Mapping[str, Any] | None = None,
         parameters: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
     ) -> dict[str, Any]:
-        response = self._response(method, address, body=body, parameters=parameters, headers=headers)
+        response = self._response(method, address, body=body, parameters=parameters, headers=headers, timeout=timeout)
         if response.is_error:
             raise self._refused(response)
         try:
@@ -240,6 +283,7 @@ class Cluster:
         body: Mapping[str, Any] | None = None,
         parameters: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
     ) -> httpx2.Response:
         sent = {
             "Accept": "application/json",
@@ -248,9 +292,15 @@ class Cluster:
         }
         content = None if body is None else json.dumps(body).encode()
         client = self._connected()
-        with self._mapped():
-            request = client.build_request(method, address, params=parameters or None, headers=sent, content=content)
-            return _send(client, request, repeat=method == "GET")
+        seconds = min(self._timeout, timeout or self._timeout)
+        limits = httpx2.Timeout(seconds, connect=min(seconds, _CONNECT_SECONDS))
+        with self._mapped(seconds=seconds):
+            request = client.build_request(
+                method, address, params=parameters or None, headers=sent, content=content, timeout=limits
+            )
+            response = _send(client, request, repeat=method == "GET")
+        self._server_time = _date(response.headers.get("Date", "")) or self._server_time
+        return response
 
     @contextmanager
     def _mapped(self, what: str | None = None, seconds: float | None = None) -> Iterator[None]:
@@ -274,30 +324,7 @@ class Cluster:
             raise ClusterDenied(f"{self._name()}: the kubeconfig's credential plugin gave no token.") from error
 
     def _refused(self, response: httpx2.Response) -> KubernautError:
-        try:
-            message = str(response.json().get("message") or response.text)
-        except (ValueError, AttributeError):
-            message = response.text[:500]
-        status = response.status_code
-        if status == 401:
-            return ClusterDenied(
-                f"{self._name()} does not accept the credentials; they may have expired.", hint="Log in to the cluster again."
-            )
-        if status == 403 and "being terminated" in message:
-            return Conflict(f"{message}.", hint="The namespace is being deleted: wait until it is gone.")
-        if status == 403:
-            return ClusterDenied(f"{self._name()} refuses: {message}.")
-        if status == 404:
-            return (
-                NamespaceNotFound(f"{message}.")
-                if message.startswith("namespaces ")
-                else NotFound(f"{self._name()} says: {message}.")
-            )
-        if status == 409:
-            return Conflict(f"{message}.")
-        if status in (400, 413, 422):
-            return BadInput(f"{self._name()} refuses: {message}.")
-        return ClusterUnreachable(f"{self._name()} answers {status}: {message}.")
+        return refusal(self._name(), response.status_code, message_of(response.text))
 
 
 def _send(client: httpx2.Client, request: httpx2.Request, *, repeat: bool) -> httpx2.Response:
@@ -316,8 +343,19 @@ def _send(client: httpx2.Client, request: httpx2.Request, *, repeat: bool) -> ht
     raise AssertionError("the last attempt returns or raises")
 
 
-def _path(namespace: str, *parts: str) -> str:
-    return "/".join(["/api/v1/namespaces", *(quote(part, safe=":") for part in (namespace, *parts))])
+def _path(namespace: str, *parts: str, api: str = "/api/v1") -> str:
+    return "/".join([f"{api}/namespaces", *(quote(part, safe=":") for part in (namespace, *parts))])
+
+
+def _lease(lease: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", **lease}
+
+
+def _date(header: str) -> datetime | None:
+    try:
+        return parsedate_to_datetime(header).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _selector(labels: Labels) -> str:
