@@ -273,6 +273,13 @@ class ReleaseLocked(Conflict):
     hint = "Wait for the other operation; if nothing runs any more, `kubernaut rollback NAME` ends it."
 
 
+class LockLost(Conflict):
+    """Another one has taken the lock of the release, so this attempt stopped."""
+
+    code = "lock_lost"
+    hint = "`kubernaut history NAME` shows what the other one did; run the same command again if it is still wanted."
+
+
 class ReleaseNotCurrent(Conflict):
     """The verb works on the current release only, and another one was named."""
 

@@ -21,6 +21,7 @@ import pyhelm3
 
 from kubernaut.clients import process
 from kubernaut.clients.helm_errors import explain
+from kubernaut.clients.process import Check, unchecked
 from kubernaut.errors import (
     ChartInvalid,
     Conflict,
@@ -190,7 +191,8 @@ class Helm:
             raise RegistryUnreachable(f"Pushing {package.name} to {registry} failed: Helm named no digest.")
         return match[1]
 
-    # releases: each raises ClusterUnreachable, ClusterDenied, ReleaseLocked, HelmFailed (see deploy) or DeadlineExceeded
+    # releases: each raises ClusterUnreachable, ClusterDenied, ReleaseLocked, HelmFailed (see deploy), DeadlineExceeded, or what
+    # ``check`` raises, which is asked all the time whether Helm may go on
 
     def upgrade_install(
         self,
@@ -204,9 +206,10 @@ class Helm:
         timeout: float,
         history_max: int,
         log: Log,
+        check: Check = unchecked,
     ) -> None:
         """Run ``helm upgrade --install --wait --reset-values``."""
-        run = self._runner(f"Deploying {namespace}.{name}", timeout, log, values)
+        run = self._runner(f"Deploying {namespace}.{name}", timeout, log, check, values)
         extra = ("--wait", "--hide-notes", *_labels(labels), *self._transport(chart))
         _finish(
             _Command(run, *extra, values=values, history_max=history_max).install_or_upgrade(
@@ -231,24 +234,27 @@ class Helm:
         description: str,
         timeout: float,
         log: Log,
+        check: Check = unchecked,
     ) -> None:
         """Run ``helm install --replace --wait``: a deploy after a soft delete, which pyhelm3 cannot say."""
-        run = self._runner(f"Deploying {namespace}.{name}", timeout, log, values)
+        run = self._runner(f"Deploying {namespace}.{name}", timeout, log, check, values)
         argv = ["install", check_release_name(name), _chart(chart), "--replace", "--wait", "--hide-notes", "--values", "-"]
         argv += ["--namespace", check_namespace(namespace), "--timeout", _go_seconds(timeout), "--description", description]
         run([*argv, *_labels(labels), *self._transport(chart)], values_input(values))
 
-    def rollback(self, name: str, revision: int, *, namespace: str, timeout: float, history_max: int, log: Log) -> None:
+    def rollback(
+        self, name: str, revision: int, *, namespace: str, timeout: float, history_max: int, log: Log, check: Check = unchecked
+    ) -> None:
         """Run ``helm rollback --wait``."""
-        run = self._runner(f"Rolling {namespace}.{name} back to revision {revision}", timeout, log)
+        run = self._runner(f"Rolling {namespace}.{name} back to revision {revision}", timeout, log, check)
         command = _Command(run, "--wait", history_max=history_max)
         _finish(
             command.rollback(check_release_name(name), revision, namespace=check_namespace(namespace), timeout=_go_seconds(timeout))
         )
 
-    def uninstall(self, name: str, *, namespace: str, description: str, timeout: float, log: Log) -> None:
+    def uninstall(self, name: str, *, namespace: str, description: str, timeout: float, log: Log, check: Check = unchecked) -> None:
         """Run ``helm uninstall --keep-history --wait``: the soft delete. What is deleted already stays so."""
-        run = self._runner(f"Deleting {namespace}.{name}", timeout, log)
+        run = self._runner(f"Deleting {namespace}.{name}", timeout, log, check)
         command, seconds = _Command(run, "--description", description), _go_seconds(timeout)
         name, namespace = check_release_name(name), check_namespace(namespace)
         try:
@@ -260,7 +266,7 @@ class Helm:
     # how Helm runs
 
     def _runner(
-        self, what: str, timeout: float, log: Log, values: Mapping[str, Any] | None = None
+        self, what: str, timeout: float, log: Log, check: Check, values: Mapping[str, Any] | None = None
     ) -> Callable[[list[str], bytes], bytes]:
         def run(argv: list[str], input: bytes) -> bytes:
             context = [f"--kube-context={self._context}"] if self._context else []
@@ -271,6 +277,7 @@ class Helm:
                 seconds=timeout + MARGIN_SECONDS,
                 secrets=_secrets(values or {}),
                 log=log,
+                check=check,
             )
             return b""
 
@@ -286,6 +293,7 @@ class Helm:
         secrets: Sequence[str] = (),
         keep: int = 1 << 16,
         log: Log | None = None,
+        check: Check = unchecked,
     ) -> process.Finished:
         program = process.find_program(self._program, self._environment.get("PATH"))
         hidden = (*self._secrets, *secrets)
@@ -297,6 +305,7 @@ class Helm:
             grace=self._grace,
             keep=keep,
             log=(lambda line: None if line.startswith("Error: ") else log(redact(line, hidden))) if log else None,
+            check=check,
         )
         if finished.late:
             raise DeadlineExceeded(

@@ -1,7 +1,8 @@
 """Run a program under control: tied to us, in a process group of its own, with a deadline, and with nothing of it left behind.
 
 The program is stopped (SIGTERM to its group, a grace, SIGKILL) when the deadline passes or when anything is raised here meanwhile,
-Ctrl-C included; then that is raised. All of it happens in the calling thread, which the kernel ties the program to (``tether``).
+by ``check`` or by Ctrl-C; then that is raised. All of it happens in the calling thread, which the kernel ties the program to
+(``tether``).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _POLL = 0.2
 _LONGEST_LINE = 8_192
 
 Log = Callable[[str], None]
+Check = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,10 @@ def find_program(program: str, path: str | None) -> str:
     return str(Path(found).absolute())
 
 
+def unchecked() -> None:
+    """Let the program run on."""
+
+
 def run(
     argv: Sequence[str],
     *,
@@ -66,6 +72,7 @@ def run(
     grace: float = 10.0,
     keep: int = 1 << 20,
     log: Log | None = None,
+    check: Check = unchecked,
 ) -> Finished:
     """Run a program to its end.
 
@@ -77,15 +84,17 @@ def run(
         grace: Seconds between SIGTERM and SIGKILL.
         keep: How much of its standard output is kept, the end of it, in bytes.
         log: Is told each line of its standard error.
+        check: Is asked before the start, and at least every 0.2 s, whether it may go on; what it raises stops the program.
 
     Raises:
         ToolMissing: It cannot be started.
     """
+    check()
     child, stdout, stderr = _start(argv, environment)
     pump = _Pump(child, stdout, stderr, input, keep, log)
     late = False
     try:
-        if not pump.until_end(time.monotonic() + deadline):
+        if not pump.until_end(time.monotonic() + deadline, check):
             late = True
             _stop(child, pump, grace)
     except BaseException:
@@ -150,9 +159,10 @@ class _Pump:
                 os.set_blocking(pipe.fileno(), False)
                 self._selector.register(pipe, events)
 
-    def until_end(self, until: float) -> bool:
+    def until_end(self, until: float, check: Check = unchecked) -> bool:
         """Pump until the child has ended (true) or the clock has reached ``until`` (false)."""
         while self._selector.get_map():
+            check()
             left = until - time.monotonic()
             if left <= 0:
                 return has_ended(self._child)
@@ -164,6 +174,7 @@ class _Pump:
         while not has_ended(self._child):
             if time.monotonic() >= until:
                 return False
+            check()
             time.sleep(0.005)  # its pipes are closed: it is about to end
         return True
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from kubernaut.clients.helm import Helm, values_input
-from kubernaut.errors import DeadlineExceeded, DriverUnsupported, Interrupted, NameInvalid, ToolMissing, ValuesInvalid
+from kubernaut.errors import DeadlineExceeded, DriverUnsupported, Interrupted, LockLost, NameInvalid, ToolMissing, ValuesInvalid
 
 CANARY = "canary-8f3a-secret"
 RECORD = """
@@ -216,6 +216,31 @@ time.sleep(60)
 
     with pytest.raises(KeyboardInterrupt):
         deploy(helm, log=interrupt)
+    assert (tmp_path / "failed").exists()
+
+
+@pytest.mark.parametrize("verb", ["upgrade", "install", "rollback", "uninstall"])
+def test_a_check_stops_helm(make: Make, seen: Callable[[], Any], tmp_path: Path, verb: str) -> None:
+    helm = make(f"""
+signal.signal(signal.SIGTERM, lambda *_: (open({str(tmp_path / "failed")!r}, "w").close(), sys.exit(1)))
+open({str(tmp_path / "up")!r}, "w").close()
+time.sleep(60)
+""")
+
+    def check() -> None:
+        if (tmp_path / "up").exists():
+            raise LockLost("taken")
+
+    known: dict[str, Any] = {"namespace": "demo", "timeout": 50, "log": print, "check": check}
+    start: dict[str, Callable[[], None]] = {
+        "upgrade": lambda: deploy(helm, check=check),
+        "install": lambda: deploy(helm, replace=True, check=check),
+        "rollback": lambda: helm.rollback("app", 3, history_max=7, **known),
+        "uninstall": lambda: helm.uninstall("app", description="gone", **known),
+    }
+    with pytest.raises(LockLost, match="taken"):
+        start[verb]()
+    assert seen()["argv"][0] == verb
     assert (tmp_path / "failed").exists()
 
 

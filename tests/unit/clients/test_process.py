@@ -161,6 +161,66 @@ def test_whatever_is_raised_meanwhile_stops_it(script: Script) -> None:
         go(script("print('one', file=sys.stderr, flush=True); time.sleep(60)"), log=fail)
 
 
+class Stopped(Exception):
+    """What a check raises."""
+
+
+def stops_once(path: Path) -> Callable[[], None]:
+    """A check that raises once the program has made a file, and must not be asked again while the program is being stopped."""
+    raised: list[bool] = []
+
+    def check() -> None:
+        assert not raised, "asked again"
+        if path.exists():
+            raised.append(True)
+            raise Stopped
+
+    return check
+
+
+@pytest.mark.parametrize("busy", ["time.sleep(60)", "os.close(1); os.close(2); time.sleep(60)", "[print(i) for i in range(10**9)]"])
+def test_a_check_stops_it(script: Script, tmp_path: Path, busy: str) -> None:
+    up, said = tmp_path / "up", tmp_path / "said"
+    argv = script(f"""
+        def stop(*_):
+            open({str(said)!r}, "w").write("failed\\n")
+            os._exit(1)
+        signal.signal(signal.SIGTERM, stop)
+        open({str(up)!r}, "w").close()
+        {busy}
+    """)
+    started = time.monotonic()
+    with pytest.raises(Stopped):
+        go(argv, check=stops_once(up))
+    assert time.monotonic() - started < 5
+    assert said.read_text() == "failed\n"  # by SIGTERM, and it had its grace
+
+
+def test_who_ignores_sigterm_is_killed_for_a_check_too(script: Script, tmp_path: Path) -> None:
+    up = tmp_path / "up"
+    argv = script(f"signal.signal(signal.SIGTERM, signal.SIG_IGN); open({str(up)!r}, 'w').close(); time.sleep(60)")
+    started = time.monotonic()
+    with pytest.raises(Stopped):
+        go(argv, check=stops_once(up), grace=0.3)
+    assert time.monotonic() - started < 5  # and the fixture finds it dead
+
+
+def test_a_check_comes_at_least_every_fifth_of_a_second(script: Script) -> None:
+    times = [time.monotonic()]
+    go(script("time.sleep(1.2)"), check=lambda: times.append(time.monotonic()))
+    assert len(times) > 6  # 0.2 s apart, and nobody asks all the time
+    assert len(times) < 100
+
+
+def test_what_a_check_forbids_is_not_started(script: Script, tmp_path: Path) -> None:
+    def check() -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        go(script(f"open({str(tmp_path / 'up')!r}, 'w').close()"), check=check)
+    assert not (tmp_path / "up").exists()
+
+
 def test_ctrl_c_stops_it(script: Script) -> None:
     timer = threading.Timer(0.6, signal.raise_signal, [signal.SIGINT])
     timer.start()
