@@ -6,10 +6,13 @@ command line renders the events, the REST door streams them, an operation keeps 
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import ClassVar
 
@@ -88,6 +91,11 @@ class Progress:
         self._listener = listener
         self._clock = clock
 
+    @property
+    def listener(self) -> Listener:
+        """Who is told of the steps."""
+        return self._listener
+
     @contextmanager
     def step(self, name: str, subject: str) -> Iterator[Step]:
         """Open a step; it ends with the block, as failed if the block raises."""
@@ -100,3 +108,57 @@ class Progress:
             self._listener(StepFinished(name, StepOutcome.FAILED, str(failure).split("\n", 1)[0], self._clock() - started))
             raise
         self._listener(StepFinished(name, step.outcome, step.detail, self._clock() - started))
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An event, and when it was heard."""
+
+    at: datetime
+    event: Event
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Journal:
+    """A listener that keeps what it hears, and passes it on to the next one.
+
+    Of much it keeps the beginning and the end, and counts what was between. Steps may speak from several threads.
+
+    Args:
+        listener: The next one.
+        clock: The time.
+    """
+
+    FIRST = 50
+    LAST = 500
+
+    def __init__(self, listener: Listener = ignore, clock: Callable[[], datetime] = _utc_now) -> None:
+        self._listener = listener
+        self._clock = clock
+        self._first: list[Heard] = []
+        self._last: deque[Heard] = deque(maxlen=self.LAST)
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        """Keep an event and pass it on."""
+        with self._lock:
+            self._count += 1
+            kept = self._first if len(self._first) < self.FIRST else self._last
+            kept.append(Heard(self._clock(), event))
+        self._listener(event)
+
+    @property
+    def heard(self) -> tuple[Heard, ...]:
+        """What was heard, in order; the first and the last of it."""
+        with self._lock:
+            return (*self._first, *self._last)
+
+    @property
+    def left_out(self) -> int:
+        """How many events were heard and not kept; they were between the first and the last."""
+        with self._lock:
+            return self._count - len(self._first) - len(self._last)

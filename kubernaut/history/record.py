@@ -3,6 +3,8 @@
 Helm keeps one Secret a revision, ``sh.helm.release.v1.NAME.vN``: its labels say name, revision and status, and its data are the
 release as JSON, gzipped, in base64 twice. The content is decoded when first asked for; a record that cannot be decoded says so
 in ``damaged`` and is never an exception, since one broken record must not hide the others.
+
+A copy that was set aside while its record is recreated (``mending``) is read as that record.
 """
 
 from __future__ import annotations
@@ -23,8 +25,14 @@ SECRET_TYPE = "helm.sh/release.v1"  # noqa: S105 - a type's name
 OWNER = "helm"
 OPERATION_LABEL = "kubernaut/operation"
 REVISION_LABEL = "kubernaut/revision"
+KUBERNAUT_OWNER = "kubernaut"
+"""The label ``owner`` of what kubernaut keeps beside Helm's records; Helm does not list it."""
+ASIDE_TYPE = "kubernaut/record.v1"
+ASIDE_LABEL = "kubernaut/set-aside"
+"""On a copy that was set aside; the annotation of the same name holds what the record's Secret has in its metadata."""
 
 _SECRET_NAME = re.compile(r"sh\.helm\.release\.v1\.(?P<name>.+)\.v(?P<revision>[0-9]+)")
+_ASIDE_NAME = re.compile(r"kubernaut\.aside\.(?P<name>.+)\.v(?P<revision>[0-9]+)")
 _LARGEST_CONTENT = 64 << 20
 _NO_TIME = "0001-01-01T00:00:00Z"
 
@@ -56,6 +64,8 @@ class Record:
         labelled_status: The status that the label says, by which Helm searches; :attr:`status` is the one that it believes.
         payload: The encoded content; empty when only the metadata was read.
         modified: When the Secret was last written, as the API server knows; Helm's own label is copied from revision to revision.
+        immutable: Whether the API server refuses to change its content.
+        aside: Whether it was read from a copy that was set aside. All but ``resource_version`` is the record's own then.
     """
 
     namespace: str
@@ -69,6 +79,13 @@ class Record:
     labels: Mapping[str, str] = field(hash=False)
     payload: str = field(default="", repr=False)
     modified: str = ""
+    immutable: bool = False
+    aside: bool = False
+
+    @property
+    def aside_secret(self) -> str:
+        """The name of the Secret that a copy of it has, when one is set aside."""
+        return f"kubernaut.aside.{self.name}.v{self.revision}"
 
     @property
     def id(self) -> str:
@@ -132,7 +149,7 @@ class Record:
     @property
     def annotations(self) -> Mapping[str, str]:
         """The chart's annotations."""
-        return {str(key): str(value) for key, value in _mapping(self.chart.get("annotations")).items()}
+        return _texts(self.chart.get("annotations"))
 
     @property
     def defaults(self) -> Mapping[str, Any]:
@@ -151,32 +168,60 @@ class Record:
 
 
 def decode(secret: Mapping[str, Any]) -> Record | None:
-    """Return the record that a Secret holds, whole or metadata only; ``None`` for a Secret that is no record of Helm's."""
+    """Return the record that a Secret holds, whole or metadata only; ``None`` for a Secret that is no record of Helm's.
+
+    A copy that was set aside is the record that it was made of, with ``aside``.
+    """
     metadata = _mapping(secret.get("metadata"))
-    labels = {str(key): str(value) for key, value in _mapping(metadata.get("labels")).items()}
-    match = _SECRET_NAME.fullmatch(str(metadata.get("name", "")))
+    labels = _texts(metadata.get("labels"))
+    aside = labels.get("owner") == KUBERNAUT_OWNER and ASIDE_LABEL in labels
+    own = original_metadata(secret) if aside else metadata
+    labels = _texts(own.get("labels"))
+    match = _SECRET_NAME.fullmatch(str(own.get("name", "")))
     if match is None or labels.get("owner") != OWNER:
         return None
-    encoded = str(_mapping(secret.get("data")).get("release") or "")
     return Record(
         namespace=str(metadata.get("namespace", "")),
         name=match["name"],
         revision=int(match["revision"]),
         labelled_status=labels.get("status", ""),
         secret=match[0],
-        uid=str(metadata.get("uid", "")),
+        uid=str(own.get("uid", "")),
         resource_version=str(metadata.get("resourceVersion", "")),
-        created=str(metadata.get("creationTimestamp", "")),
+        created=str(own.get("creationTimestamp", "")),
         labels=labels,
-        payload=encoded,
-        modified=max((str(writer.get("time") or "") for writer in metadata.get("managedFields") or ()), default=""),
+        payload=str(_mapping(secret.get("data")).get("release") or ""),
+        modified=modified(own),
+        immutable=secret.get("immutable") is True,
+        aside=aside,
     )
 
 
+def original_metadata(copy: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the metadata of the record's Secret that a copy was made of; without the note of it, what the copy's name tells."""
+    metadata = _mapping(copy.get("metadata"))
+    noted = _json(_texts(metadata.get("annotations")).get(ASIDE_LABEL, ""))
+    match = _ASIDE_NAME.fullmatch(str(metadata.get("name", "")))
+    if noted or match is None:
+        return noted
+    labels = {"name": match["name"], "owner": OWNER, "version": match["revision"]}
+    return {"name": f"sh.helm.release.v1.{match['name']}.v{match['revision']}", "labels": labels}
+
+
+def modified(metadata: Mapping[str, Any]) -> str:
+    """Return when an object was last written, as the API server knows; empty when it does not say."""
+    writers = metadata.get("managedFields") or ()
+    return max((str(writer.get("time") or "") for writer in writers), default="")
+
+
 def encode(content: Mapping[str, Any]) -> str:
-    """Return a release's content as a Secret's ``data.release`` holds it."""
-    packed = gzip.compress(json.dumps(content, separators=(",", ":")).encode(), mtime=0)
-    return base64.b64encode(base64.b64encode(packed)).decode("ascii")
+    """Return a release's content as a Secret's ``data.release`` holds it; no larger than Helm would write it."""
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can hold and UTF-8 cannot
+        data = json.dumps(content, separators=(",", ":")).encode()
+    return base64.b64encode(base64.b64encode(gzip.compress(data, mtime=0))).decode("ascii")
 
 
 def _decode(encoded: str) -> dict[str, Any]:
@@ -196,6 +241,17 @@ def _decode(encoded: str) -> dict[str, Any]:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _texts(value: Any) -> dict[str, str]:
+    return {str(key): str(text) for key, text in _mapping(value).items()}
+
+
+def _json(text: str) -> Mapping[str, Any]:
+    try:
+        return _mapping(json.loads(text))
+    except (ValueError, RecursionError):
+        return {}
 
 
 def _time(value: Any) -> str | None:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from pydantic import Field
+
 from kubernaut.errors import NameInvalid
 from kubernaut.history.manifest import images
-from kubernaut.history.operation import Made, Operation
+from kubernaut.history.operation import UNREAD, Made, Operation
 from kubernaut.history.record import GONE, OPERATION_LABEL, REVISION_LABEL, Record, Status
 from kubernaut.model import Model
 from kubernaut.naming import check_namespace, check_release_name
@@ -93,6 +95,12 @@ class ReleaseList(Model):
     items: tuple[Release, ...]
     count: int
     next: str | None = None
+
+
+class ReleaseHistory(ReleaseList):
+    """The releases of one name; beside them, and not in the JSON, the attempts that made none."""
+
+    attempts: tuple[Operation, ...] = Field(default=(), exclude=True)
 
 
 @dataclass(frozen=True)
@@ -178,7 +186,7 @@ def describe(record: Record, records: Sequence[Record], operations: Iterable[Ope
     build_url = (operation.build_url if operation else None) or annotations.get(_BUILD_URL)
     version = record.chart.get("version")
     app_version = record.chart.get("appVersion")
-    created = _time(record.deployed_at) or _time(record.created)
+    created = moment(record.deployed_at) or moment(record.created)
     return Release(
         id=record.id,
         uid=record.uid,
@@ -201,8 +209,8 @@ def describe(record: Record, records: Sequence[Record], operations: Iterable[Ope
         build=ReleaseBuild(url=build_url),
         created_by=operation.actor if operation else None,
         created_at=created,
-        updated_at=max(filter(None, (created, _time(record.modified))), default=None),  # the API server tells whole seconds
-        deleted_at=_time(record.deleted_at),
+        updated_at=max(filter(None, (created, moment(record.modified))), default=None),  # the API server tells whole seconds
+        deleted_at=moment(record.deleted_at),
         description=record.description or (f"damaged: {record.damaged}" if record.damaged else ""),
         outcome=_outcome(record, operation),
         operation=operation.id if operation else None,
@@ -210,6 +218,8 @@ def describe(record: Record, records: Sequence[Record], operations: Iterable[Ope
 
 
 def _outcome(record: Record, operation: Operation | None) -> ReleaseOutcome | None:
+    if operation is not None and operation.unread:
+        return ReleaseOutcome(reason=UNREAD, message=operation.unread)
     outcome = operation.outcome if operation else None
     if operation is None or outcome is None:
         return None
@@ -223,11 +233,12 @@ def _image(ref: str) -> ReleaseImage:
     return ReleaseImage(ref=ref, digest=digest or None)
 
 
-def _time(text: str | None) -> datetime | None:
+def moment(text: str | None) -> datetime | None:
+    """Read a time as Helm and the API server write it; ``None`` for what is none."""
     if not text:
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kubernaut.errors import ReleaseNotFound
-from kubernaut.history.operation import OPERATION_OWNER, Operation, decode_operation
-from kubernaut.history.record import OWNER, Record, Status, decode
-from kubernaut.history.release import Release, ReleaseId, ReleaseList, describe
+from kubernaut.history.operation import Operation, decode_operation
+from kubernaut.history.record import KUBERNAUT_OWNER, OPERATION_LABEL, OWNER, Record, Status, decode
+from kubernaut.history.release import Release, ReleaseHistory, ReleaseId, ReleaseList, describe
 
 if TYPE_CHECKING:
     from kubernaut.clients.cluster import Cluster
@@ -24,17 +25,36 @@ class Past:
     """All that is known of one name in one namespace.
 
     Attributes:
-        records: Helm's records, newest first.
+        records: Helm's records, newest first; a copy set aside is among them where the record itself is missing.
         operations: kubernaut's operations, newest first.
+        aside: The copies set aside, newest first, whether the record itself is there or not.
+        read_at: When it was read, by the API server's clock.
     """
 
     records: tuple[Record, ...]
     operations: tuple[Operation, ...]
+    aside: tuple[Record, ...] = ()
+    read_at: datetime | None = None
 
     @cached_property
     def current(self) -> Record | None:
         """The record with the highest revision."""
         return self.records[0] if self.records else None
+
+    @property
+    def unfinished(self) -> tuple[Operation, ...]:
+        """The operations whose end was never written down, newest first; of those that cannot be read nobody knows."""
+        return tuple(one for one in self.operations if one.finished_at is None and one.unread is None)
+
+    @property
+    def attempts(self) -> tuple[Operation, ...]:
+        """The operations that made no release and ended none, newest first."""
+        labelled = {record.labels.get(OPERATION_LABEL) for record in self.records}
+        return tuple(one for one in self.operations if not one.made and one.id not in labelled)
+
+    def named(self, id: str) -> Record:
+        """Return the record with an id, which is known to be there."""
+        return next(record for record in self.records if record.id == id)
 
     def find(self, revision: int) -> Record | None:
         """Return the record of a revision."""
@@ -57,19 +77,23 @@ class History:
 
     def past(self, namespace: str, name: str) -> Past:
         """Return all that is known of a name in a namespace; one request."""
-        secrets = self._open().list_secrets(namespace, {"name": name, "owner": (OWNER, OPERATION_OWNER)})
-        records = [record for secret in secrets if (record := decode(secret)) and record.name == name]
-        operations = [operation for secret in secrets if (operation := decode_operation(secret))]
+        cluster = self._open()
+        secrets = cluster.list_secrets(namespace, {"name": name, "owner": (OWNER, KUBERNAUT_OWNER)})
+        records = [record for record in _records(secrets) if record.name == name]
         return Past(
-            tuple(sorted(records, key=lambda record: -record.revision)),
-            tuple(sorted(operations, key=lambda operation: operation.id, reverse=True)),
+            tuple(sorted(_whole(records), key=_age)),
+            tuple(sorted(_operations(secrets), key=lambda operation: operation.id, reverse=True)),
+            tuple(sorted((record for record in records if record.aside), key=_age)),
+            cluster.server_time,
         )
 
     def records(self, namespace: str, name: str) -> tuple[Record, ...]:
         """Return the records of a name, newest first; one request."""
-        secrets = self._open().list_secrets(namespace, {"name": name, "owner": OWNER})
-        records = [record for secret in secrets if (record := decode(secret)) and record.name == name]
-        return tuple(sorted(records, key=lambda record: -record.revision))
+        return self.past(namespace, name).records
+
+    def attempts(self, namespace: str, name: str) -> tuple[Operation, ...]:
+        """Return the attempts that made no release of a name, newest first; one request."""
+        return self.past(namespace, name).attempts
 
     def record(self, wanted: ReleaseId) -> Record:
         """Return the record that an id names. Raises: ReleaseNotFound."""
@@ -80,25 +104,23 @@ class History:
         past = self.past(wanted.namespace, wanted.name)
         return describe(_one(past.records, wanted), past.records, past.operations)
 
-    def releases(self, namespace: str, name: str) -> ReleaseList:
-        """Return all releases of a name, newest first. Raises: ReleaseNotFound."""
+    def releases(self, namespace: str, name: str) -> ReleaseHistory:
+        """Return all releases of a name, newest first, and the attempts that made none. Raises: ReleaseNotFound."""
         past = self.past(namespace, name)
         _one(past.records, ReleaseId(namespace, name))
         items = tuple(describe(record, past.records, past.operations) for record in past.records)
-        return ReleaseList(items=items, count=len(items))
+        return ReleaseHistory(items=items, count=len(items), attempts=past.attempts)
 
     def list(self, namespace: str | None = None, *, all: bool = False) -> ReleaseList:
         """Return the active releases of a namespace or of all, or with ``all`` every release there is.
 
-        Ordered by namespace and name, the newest first. Three requests, however many releases there are.
+        Ordered by namespace and name, the newest first. Three requests, however many releases there are; with ``all``, one.
         """
-        by_name = _grouped(self._everything(namespace) if all else self._current(namespace))
+        found, secrets = self._everything(namespace) if all else self._current(namespace)
+        by_name = _grouped(found)
         operations: dict[tuple[str, str], list[Operation]] = {}
-        if by_name:
-            for secret in self._open().list_secrets(namespace, {"owner": OPERATION_OWNER}):
-                operation = decode_operation(secret)
-                if operation:
-                    operations.setdefault((operation.namespace, operation.name), []).append(operation)
+        for operation in _operations(secrets):
+            operations.setdefault((operation.namespace, operation.name), []).append(operation)
         described = (
             describe(record, records, operations.get(key, ()))
             for key, records in sorted(by_name.items())
@@ -107,37 +129,61 @@ class History:
         items = tuple(release for release in described if all or release.active)
         return ReleaseList(items=items, count=len(items))
 
-    def _everything(self, namespace: str | None) -> Sequence[Record]:
-        return [record for secret in self._open().list_secrets(namespace, {"owner": OWNER}) if (record := decode(secret))]
+    def _everything(self, namespace: str | None) -> tuple[Sequence[Record], Sequence[Mapping[str, Any]]]:
+        """Return all records, and what kubernaut keeps beside them."""
+        secrets = self._open().list_secrets(namespace, {"owner": (OWNER, KUBERNAUT_OWNER)})
+        return _whole(_records(secrets)), secrets
 
-    def _current(self, namespace: str | None) -> Sequence[Record]:
-        """Return each name's current record, whole, and its deployed ones."""
+    def _current(self, namespace: str | None) -> tuple[Sequence[Record], Sequence[Mapping[str, Any]]]:
+        """Return each name's current record, whole, and its deployed ones, and what kubernaut keeps beside them."""
         cluster = self._open()
-        listed = cluster.list_secrets(namespace, {"owner": OWNER}, metadata_only=True)
-        newest = _grouped([record for secret in listed if (record := decode(secret))])
-        if not newest:
-            return []
-        whole = cluster.list_secrets(namespace, {"owner": OWNER, "status": _LIKELY_CURRENT})
-        found = {(record.namespace, record.secret): record for secret in whole if (record := decode(secret))}
-        # What was made between the two answers is current now.
-        known = {(record.namespace, record.secret): record for records in newest.values() for record in records} | found
+        listed = _whole(_records(cluster.list_secrets(namespace, {"owner": (OWNER, KUBERNAUT_OWNER)}, metadata_only=True)))
+        if not listed:
+            return [], []
+        likely = cluster.list_secrets(namespace, {"owner": OWNER, "status": _LIKELY_CURRENT})
+        beside = cluster.list_secrets(namespace, {"owner": KUBERNAUT_OWNER})
+        found = {_key(record): record for record in _records(likely)}
+        copies = {_key(record): record for record in _records(beside)}
+        # What was made between the answers is current now.
+        known = {_key(record): record for record in listed} | found
         chosen: list[Record] = []
         for records in _grouped(list(known.values())).values():
             for index, record in enumerate(records):
-                key = (record.namespace, record.secret)
-                if index == 0 and key not in found:
+                key = _key(record)
+                whole = found.get(key) or (copies.get(key) if record.aside else None)
+                if index == 0 and whole is None:
                     secret = cluster.get_secret(*key)
-                    missing = decode(secret) if secret else None
-                    chosen.extend([missing] if missing else [])
-                elif index == 0 or record.labelled_status == Status.DEPLOYED:
-                    chosen.extend([found[key]] if key in found else [])
-        return chosen
+                    whole = decode(secret) if secret else copies.get(key)
+                if whole is not None and (index == 0 or record.labelled_status == Status.DEPLOYED):
+                    chosen.append(whole)
+        return chosen, beside
+
+
+def _records(secrets: Iterable[Mapping[str, Any]]) -> list[Record]:
+    return [record for secret in secrets if (record := decode(secret))]
+
+
+def _operations(secrets: Iterable[Mapping[str, Any]]) -> list[Operation]:
+    return [operation for secret in secrets if (operation := decode_operation(secret))]
+
+
+def _key(record: Record) -> tuple[str, str]:
+    return record.namespace, record.secret
+
+
+def _age(record: Record) -> int:
+    return -record.revision
+
+
+def _whole(records: Iterable[Record]) -> list[Record]:
+    """Return the records, and of the copies set aside those whose record is missing."""
+    return list({_key(record): record for record in sorted(records, key=lambda record: not record.aside)}.values())
 
 
 def _grouped(records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:
     """Return the records by namespace and name, each newest first."""
     grouped: dict[tuple[str, str], list[Record]] = {}
-    for record in sorted(records, key=lambda record: -record.revision):
+    for record in sorted(records, key=_age):
         grouped.setdefault((record.namespace, record.name), []).append(record)
     return grouped
 
