@@ -1,0 +1,31 @@
+"""The fixtures of the fault tests: one published application for all of them, a namespace and proxies of its own for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from support.faults import Published, Scene, helms_of, publish
+
+
+@pytest.fixture(scope="session")
+def published(platform: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """The application in the registry."""
+    return publish(platform, tmp_path_factory.mktemp("published"))
+
+
+@pytest.fixture
+def scene(platform: Mapping[str, str], helm4: Path, published: Published, tmp_path: Path) -> Iterator[Scene]:
+    """A namespace of its own, in which nothing is deployed yet."""
+    made = Scene(tmp_path, platform, published, helms_of(platform, helm4))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(params=["helm3", "helm4"])
+def helm(request: pytest.FixtureRequest) -> str:
+    """Each Helm, by name."""
+    return str(request.param)

@@ -1,0 +1,136 @@
+"""The harness itself: what goes through the proxy works, and each fault is really made. A fault that is not made tests nothing."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from support.faultpoints import Request, secret
+from support.faults import Scene, until
+from support.orphan import write_wrapper
+
+from kubernaut.clients.cluster import Cluster
+from kubernaut.errors import ClusterDenied, ClusterUnreachable
+
+pytestmark = pytest.mark.platform
+
+STEPS = ("before-record", "after-record", "mid-apply", "before-final-write", "after-final-write", "before-end")
+UNFINISHED = {"deploy": "pending-upgrade", "rollback": "pending-rollback", "delete": "uninstalling", "restore": "pending-rollback"}
+FINISHED = {"delete": "uninstalled"}
+
+
+def test_each_verb_passes_its_points_in_order(scene: Scene, helm: str) -> None:
+    """What is in the cluster at each point is what the point's name says."""
+    subject = scene.subject(helm)
+    subject.deploy("a")
+    for verb, unfinished in UNFINISHED.items():
+        for point in ("before-operation", "after-operation", *STEPS):
+            subject.proxy.hold(point)
+        before = scene.look()
+        running = subject.start(*subject.verb(verb))
+        for point, added in (("before-operation", 0), ("after-operation", 1)):
+            subject.proxy.wait_for(point)
+            assert len(scene.look().operations) == len(before.operations) + added
+            subject.proxy.release(point)
+        for point in STEPS:
+            request = subject.proxy.wait_for(point)
+            assert ("Helm/" in request.agent) == (point != "before-end")
+            begun, ended = point not in ("before-record",), point in ("after-final-write", "before-end")
+            expected = FINISHED.get(verb, "deployed") if ended else unfinished if begun else before.current.status
+            assert scene.look().current.status == expected, (verb, point)
+            subject.proxy.release(point)
+        assert running.wait().status == 0
+        scene.check_settled()
+
+
+def test_more_than_a_config_map(scene: Scene) -> None:
+    subject = scene.subject()
+    subject.deploy("a", "--set", f"image={subject.image}")
+    running = subject.start(*subject.verb("deploy", "b"), "--set", "slow=60")
+    until(lambda: scene.statuses() == ["deployed", "pending-upgrade"], "Helm waits for its hook")
+    running.signal(signal.SIGTERM)
+    running.wait()
+    assert scene.statuses() == ["deployed", "failed"]
+
+
+def test_a_request_is_lost_or_only_its_answer(scene: Scene) -> None:
+    subject = scene.subject()
+    subject.deploy("a")
+    for point, statuses in (("before-record", ["deployed"]), ("after-record", ["deployed", "pending-upgrade"])):
+        subject.proxy.hold(point)
+        running = subject.start(*subject.verb("deploy"))
+        subject.proxy.wait_for(point)
+        running.kill()
+        subject.proxy.release(point, forward=False)
+        until(lambda: not subject.processes(), "Helm has ended too")
+        assert scene.statuses() == statuses
+
+
+def test_a_proxy_that_is_cut_off_answers_or_is_slow(scene: Scene) -> None:
+    subject = scene.subject()
+    cluster = Cluster(str(subject.proxy.kubeconfig), timeout=1)
+    assert cluster.namespace_exists("default")
+    with subject.proxy.away(), pytest.raises(ClusterUnreachable, match="refused"):
+        cluster.namespace_exists("default")
+    assert cluster.namespace_exists("default")
+    lists = secret("GET", "")
+    subject.proxy.answer(lists, 403, message="secrets is forbidden")
+    with pytest.raises(ClusterDenied, match="secrets is forbidden"):
+        cluster.list_secrets("default", {})
+    subject.proxy.answer(lists, 503, times=2)
+    assert list(cluster.list_secrets("default", {})) == []
+    assert subject.proxy.count(lists) == 4
+    subject.proxy.delay(lists, 5)
+    with pytest.raises(ClusterUnreachable, match="did not answer within"):
+        cluster.list_secrets("default", {})
+    subject.proxy.undo()
+    assert list(cluster.list_secrets("default", {})) == []
+    cluster.close()
+
+
+def test_a_watch_streams_and_breaks_when_the_proxy_is_cut_off(scene: Scene) -> None:
+    subject = scene.subject()
+    connection = http.client.HTTPConnection("127.0.0.1", subject.proxy.port, timeout=10)
+    connection.request("GET", "/api/v1/namespaces?watch=true")
+    response = connection.getresponse()
+    assert json.loads(response.readline())["type"] == "ADDED"
+    subject.proxy.cut()
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        response.read()
+    connection.close()
+
+
+def test_no_credentials_reach_the_subject(scene: Scene) -> None:
+    subject = scene.subject()
+    assert json.loads(subject.proxy.kubeconfig.read_text())["users"][0]["user"] == {}
+    assert not list(subject.folder.rglob("*.pem"))
+
+
+def test_an_orphan_outlives_kubernaut(scene: Scene, helm: str) -> None:
+    orphanage = write_wrapper(scene.folder, scene.helms[helm])
+    subject = scene.subject(str(orphanage.helm))
+    subject.deploy("a")
+    subject.proxy.hold("before-final-write")
+    running = subject.start(*subject.verb("deploy"))
+    subject.proxy.wait_for("before-final-write")
+    running.kill()
+    pid = orphanage.pids[-1]
+    assert Path(f"/proc/{pid}/comm").read_text().strip() == "helm"
+    os.kill(pid, 0)
+    assert scene.look().current.status == "pending-upgrade"
+    subject.proxy.release("before-final-write")
+    until(lambda: not Path(f"/proc/{pid}").exists(), "the orphan has ended")
+    assert scene.look().current.status == "deployed"
+
+
+def test_requests_are_understood() -> None:
+    create = Request("POST", "/api/v1/namespaces/demo/secrets", body=b'{"metadata":{"name":"kubernaut.1"}}')
+    assert (create.namespace, create.resource, create.name, create.writes) == ("demo", "secrets", "kubernaut.1", True)
+    lease = Request("PUT", "/apis/coordination.k8s.io/v1/namespaces/demo/leases/kubernaut.app")
+    assert (lease.namespace, lease.resource, lease.name) == ("demo", "leases", "kubernaut.app")
+    assert Request("GET", "/version").resource == ""
+    assert not Request("PATCH", "/api/v1/namespaces/demo/configmaps/app", "dryRun=All").writes

@@ -1,0 +1,329 @@
+"""What the fault tests share: a release on the real cluster, and kubernaut processes that reach it through proxies of their own.
+
+The processes are the real command, as users run it. One chart, published once, deploys in a second: a ConfigMap. Values make it
+more: ``slow=N`` adds a hook that takes N seconds, ``image=REF`` a Deployment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from kubernaut.clients.cluster import Cluster
+from kubernaut.clients.helm import Helm
+from kubernaut.errors import NotFound
+from support.charts import write_chart
+from support.faultproxy import FaultProxy
+from support.invariants import Snapshot, Watched, look
+
+NAME = "app"
+PROGRAM = Path(sys.executable).with_name("kubernaut")
+DEADLINE = 60.0
+_DIGEST = "sha256:" + "5" * 64
+_TEMPLATE = """apiVersion: v1
+kind: ConfigMap
+metadata: {name: {{ .Release.Name }}}
+data: {text: {{ .Values.text | quote }}}
+{{- if .Values.slow }}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: slow
+  annotations: {helm.sh/hook: "pre-install,pre-upgrade,pre-rollback,pre-delete", helm.sh/hook-delete-policy: before-hook-creation}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 0
+  containers: [{name: slow, image: {{ .Values.hookImage }}, command: [node, -e, "setTimeout(() => {}, {{ .Values.slow }}000)"]}]
+{{- end }}
+{{- if .Values.image }}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers: [{name: web, image: {{ .Values.image }}, command: [node, -e, "setInterval(() => {}, 1000)"]}]
+{{- end }}
+"""
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"after {seconds:.0f} s still not so: {what}"
+        time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Published:
+    """The application of the fault tests in the registry: where, and its chart's digest."""
+
+    registry: str
+    version: str
+    digest: str
+
+
+def publish(platform: Mapping[str, str], folder: Path) -> Published:
+    """Push the chart as ``kubernaut publish`` would, without an image: nobody asks for it before a pod runs."""
+    registry = f"{platform['KUBERNAUT_REGISTRY']}/f-{uuid.uuid4().hex[:8]}"
+    image = f"{platform['KUBERNAUT_REGISTRY']}/library/node:22"
+    chart = write_chart(folder, NAME, version="1.0.0", template=_TEMPLATE, values=f"text: hello\nhookImage: {image}\n")
+    annotations = {"kubernaut/image": f"{registry}/{NAME}@{_DIGEST}", "kubernaut/source-digest": _DIGEST}
+    (chart / "Chart.yaml").write_text(f"{(chart / 'Chart.yaml').read_text()}annotations: {json.dumps(annotations)}\n")
+    helm = Helm("helm", environment={**os.environ, **platform}, plain_http=lambda _: True)
+    return Published(registry, "1.0.0", helm.push(helm.package(chart, folder), f"{registry}/charts"))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    def problem(self) -> dict[str, Any]:
+        """The RFC 9457 problem of ``-o json``."""
+        problem: dict[str, Any] = json.loads(self.stdout)
+        return problem
+
+
+@dataclass
+class Running:
+    """A kubernaut process."""
+
+    process: subprocess.Popen[bytes]
+    stdout: Path | IO[bytes]
+    stderr: Path | IO[bytes]
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def helms(self) -> list[int]:
+        """The programs that it has started and that live."""
+        return [pid for pid, parent in _parents().items() if parent == self.pid]
+
+    def helm(self) -> int:
+        """The Helm that it runs; waited for."""
+        until(self.helms, "kubernaut has started Helm")
+        return self.helms()[0]
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """``kill -9``, and wait until it is gone."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def hang_up(self) -> None:
+        """Close the ends of its stdout and stderr that somebody read."""
+        for stream in (self.stdout, self.stderr):
+            assert not isinstance(stream, Path), "started without pipes"
+            stream.close()
+
+    def wait(self, seconds: float = DEADLINE) -> Ended:
+        """Wait for its end."""
+        status = self.process.wait(seconds)
+        return Ended(status, *(_text(stream) for stream in (self.stdout, self.stderr)))
+
+
+@dataclass
+class Subject:
+    """Who runs kubernaut: behind a proxy of their own, with a Helm, a home and a folder for temporary files of their own."""
+
+    folder: Path
+    proxy: FaultProxy
+    environment: dict[str, str]
+    namespace: str
+    started: list[Running] = field(default_factory=list)
+
+    def start(self, *arguments: str, pipes: bool = False, **environment: str) -> Running:
+        """Start ``kubernaut ARGUMENTS``, in a session of its own."""
+        number = len(self.started)
+        files = [self.folder / f"{number}.{name}" for name in ("stdout", "stderr")]
+        opened = [file.open("wb") for file in files] if not pipes else []
+        streams: list[Any] = list(opened) or [subprocess.PIPE, subprocess.PIPE]
+        process = subprocess.Popen(
+            [PROGRAM, *arguments],
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=streams[0],
+            stderr=streams[1],
+            start_new_session=True,
+        )
+        for file in opened:
+            file.close()
+        ends: list[Any] = [process.stdout, process.stderr] if pipes else list(files)
+        self.started.append(Running(process, *ends))
+        return self.started[-1]
+
+    @property
+    def image(self) -> str:
+        """An image that the cluster's nodes can run."""
+        return f"{self.environment['KUBERNAUT_REGISTRY'].partition('/')[0]}/library/node:22"
+
+    def run(self, *arguments: str, status: int | None = 0, seconds: float = DEADLINE, **environment: str) -> Ended:
+        """Run ``kubernaut ARGUMENTS`` to its end, and hold it to its exit status."""
+        ended = self.start(*arguments, **environment).wait(seconds)
+        assert status is None or ended.status == status, f"{arguments}: {ended.status}\n{ended.stdout}\n{ended.stderr}"
+        return ended
+
+    def verb(self, verb: str, text: str = "b") -> list[str]:
+        """Return the arguments of a verb on the release: ``deploy`` with a value, or another."""
+        extra = {"deploy": ["--set", f"text={text}", "--create-namespace"], "delete": ["--yes"]}.get(verb, [])
+        return [verb, NAME, "-n", self.namespace, "--timeout", "60s", *extra]
+
+    def deploy(self, text: str = "b", *more: str, **how: Any) -> Ended:
+        """Deploy with a value, to the end."""
+        return self.run(*self.verb("deploy", text), *more, **how)
+
+    def helm(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run plain Helm."""
+        command = [self.environment["KUBERNAUT_HELM"], *arguments]
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=DEADLINE, check=False
+        )
+
+    def processes(self) -> list[int]:
+        """The living processes that were started here, whoever started them."""
+        return _marked(str(self.proxy.kubeconfig))
+
+    def leftovers(self) -> list[str]:
+        """What is left in its folder for temporary files."""
+        return sorted(path.name for path in (self.folder / "tmp").iterdir())
+
+    def close(self) -> None:
+        """End everything that it started."""
+        for one in self.started:
+            with suppress(ProcessLookupError):
+                one.process.kill()
+            one.process.wait(10)
+            for stream in (one.process.stdout, one.process.stderr):
+                if stream is not None:
+                    stream.close()
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.proxy.__exit__()
+
+
+@dataclass
+class Scene:
+    """A namespace of its own on the real cluster, in which one release lives."""
+
+    folder: Path
+    platform: Mapping[str, str]
+    published: Published
+    helms: Mapping[str, str]
+    namespace: str = field(default_factory=lambda: f"f-{uuid.uuid4().hex[:8]}")
+    subjects: list[Subject] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.cluster = Cluster(self.platform["KUBECONFIG"])
+        self.watched = Watched()
+
+    def subject(self, helm: str = "helm3", **environment: str) -> Subject:
+        """Make another user; ``helm`` is one of :attr:`helms` or a program's path."""
+        folder = self.folder / f"subject{len(self.subjects)}"
+        for name in ("tmp", "home"):
+            (folder / name).mkdir(parents=True)
+        proxy = FaultProxy(Path(self.platform["KUBECONFIG"]), folder)
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("KUBERNAUT_", "HELM_", "XDG_"))}
+        known = {
+            **inherited,
+            **self.platform,
+            "KUBECONFIG": str(proxy.kubeconfig),
+            "KUBERNAUT_REGISTRY": self.published.registry,
+            "KUBERNAUT_HELM": self.helms.get(helm, helm),
+            "KUBERNAUT_ACTOR": f"user{len(self.subjects)}",
+            "HOME": str(folder / "home"),
+            "TMPDIR": str(folder / "tmp"),
+            **environment,
+        }
+        self.subjects.append(Subject(folder, proxy, known, self.namespace))
+        return self.subjects[-1]
+
+    def look(self) -> Snapshot:
+        """Read what is in the namespace now."""
+        return look(self.cluster, self.namespace, NAME)
+
+    def check(self, *, recovered: bool = False, history_max: int = 50) -> Snapshot:
+        """Hold what is there to the invariants, and remember it."""
+        now = self.look()
+        broken = self.watched.broken(now, recovered=recovered, history_max=history_max)
+        assert not broken, "\n".join([*broken, str(now)])
+        self.watched.remember(now)
+        return now
+
+    def check_settled(self, *, history_max: int = 50) -> Snapshot:
+        """Hold everything to the invariants after a recovery: nothing pending, no lock, no process and no file left over."""
+        for subject in self.subjects:
+            until(lambda subject=subject: not subject.processes(), f"no process of {subject.folder.name} is left over")  # type: ignore[misc]
+            assert subject.leftovers() == []
+        return self.check(recovered=True, history_max=history_max)
+
+    def statuses(self) -> list[str]:
+        """The records' statuses, oldest first."""
+        return [record.status for record in self.look().records]
+
+    def close(self) -> None:
+        """End what was started, and give the namespace back."""
+        for subject in self.subjects:
+            subject.close()
+        with suppress(NotFound):  # nothing was deployed
+            self.cluster._json("DELETE", f"/api/v1/namespaces/{self.namespace}")
+        self.cluster.close()
+
+
+def helms_of(platform: Mapping[str, str], helm4: Path) -> dict[str, str]:
+    """Return the Helms by name, as absolute paths."""
+    helm3 = shutil.which("helm", path=platform["PATH"])
+    assert helm3 is not None
+    return {"helm3": helm3, "helm4": str(helm4)}
+
+
+def _parents() -> dict[int, int]:
+    """Return each living process's parent; zombies do not live."""
+    found: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                found[int(path.parent.name)] = int(parent)
+    return found
+
+
+def _marked(text: str) -> list[int]:
+    """Return the living processes in whose environment a text is."""
+    found = []
+    for pid in _parents():
+        with suppress(OSError):
+            if text.encode() in Path(f"/proc/{pid}/environ").read_bytes():
+                found.append(pid)
+    return found
+
+
+def _text(stream: Path | IO[bytes]) -> str:
+    if isinstance(stream, Path):
+        return stream.read_text(errors="replace")
+    return "" if stream.closed else stream.read().decode(errors="replace")
