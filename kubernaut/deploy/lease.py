@@ -13,11 +13,13 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from kubernaut.errors import ReleaseLocked
+
 LEASE_SECONDS = 30
 """How long a lease holds that is not renewed."""
 
 _OWNER = "kubernaut"
-_LONGEST_TEXT = 256
+_LONGEST_TEXT = 2_048
 
 
 class LockState(StrEnum):
@@ -75,6 +77,24 @@ class Lock:
 
     state: LockState = LockState.FREE
     holder: Holder | None = None
+
+
+def locked(namespace: str, name: str, holder: Holder | None, *, lasting: str = "", waited: float = 0.0) -> ReleaseLocked:
+    """Return the refusal of a release that somebody holds: who, since when, and what can be done.
+
+    Args:
+        namespace: The release's namespace.
+        name: Its name.
+        holder: Who holds it.
+        lasting: For how long, in words.
+        waited: How many seconds were waited for it.
+    """
+    who = f"{holder.words if holder else 'somebody'}{f', for {lasting}' if lasting else ''}"
+    return ReleaseLocked(
+        f"The release {namespace}.{name} is locked by {who}.{f' Waited {waited:.0f} s for it.' if waited > 0 else ''}",
+        hint=f"`--lock-timeout 5m` waits in line; `kubernaut unlock {name} -n {namespace}` is for a holder that is known to be "
+        "dead.",
+    )
 
 
 def new_holder(

@@ -1,0 +1,373 @@
+"""The lock, held: kept alive by a thread, lost or not, and released. The threads are real and renew a hundred times a second."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+
+from kubernaut.deploy import lock
+from kubernaut.deploy.lease import LockState, holder_of, new_holder
+from kubernaut.deploy.lock import HeldLock, Timing, hold
+from kubernaut.errors import ClusterDenied, ClusterUnreachable, Conflict, KubernautError, LockLost, ReleaseLocked
+from kubernaut.testing.cluster import FakeCluster
+
+NAME = "kubernaut.web"
+QUICK = Timing(lease_seconds=1.0, renew_seconds=0.01, poll_seconds=0.01)
+STILL = Timing(renew_seconds=1000.0)
+ADA = new_holder("01ada", "deploy", "ada", host="ci-7", process="")
+BOB = new_holder("02bob", "unlock", "bob", host="ci-9", process="")
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return FakeCluster("demo")
+
+
+def holding(cluster: FakeCluster, timing: Timing = QUICK, **wanted: Any) -> Any:
+    known = {"timeout": 0, "log": print, "timing": timing, **wanted}
+    return hold(cluster, "demo", "web", known.pop("holder", ADA), **known)  # type: ignore[arg-type]
+
+
+def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it does not come"
+        time.sleep(0.002)
+
+
+def kept(cluster: FakeCluster) -> dict[str, Any]:
+    return cluster._leases["demo", NAME]
+
+
+def asked(cluster: FakeCluster, request: str) -> int:
+    return sum(other.startswith(request) for other in list(cluster.requests))
+
+
+def more(cluster: FakeCluster, request: str, times: int = 3) -> None:
+    """Wait for further requests."""
+    before = asked(cluster, request)
+    until(lambda: asked(cluster, request) >= before + times)
+
+
+def renewed(cluster: FakeCluster, times: int = 2) -> None:
+    """Wait until it is renewed, and well."""
+    for _ in range(times):
+        before = kept(cluster)["metadata"]["resourceVersion"]
+        until(lambda before=before: kept(cluster)["metadata"]["resourceVersion"] != before)  # type: ignore[misc]
+
+
+def lost(held: HeldLock) -> str:
+    """Wait until the lock is lost; return how it says so."""
+    said: list[str] = []
+
+    def checked() -> bool:
+        try:
+            held.check()
+        except LockLost as error:
+            said.append(error.message)
+        return bool(said)
+
+    until(checked)
+    with pytest.raises(LockLost):
+        held.check()  # and it stays so
+    return said[0]
+
+
+def test_it_is_renewed_by_replacing(cluster: FakeCluster) -> None:
+    with holding(cluster) as held:
+        first = kept(cluster)
+        renewed(cluster, 5)
+        held.check()
+        now = kept(cluster)
+    assert now["metadata"]["uid"] == first["metadata"]["uid"]
+    assert now["spec"]["acquireTime"] == first["spec"]["acquireTime"]
+    assert now["spec"]["renewTime"] > first["spec"]["renewTime"]
+    assert now["spec"]["leaseTransitions"] == 0
+    assert not [request for request in cluster.requests if request.startswith("get ")]
+
+
+def test_no_thread_is_left(cluster: FakeCluster) -> None:
+    before = threading.active_count()
+    with holding(cluster):
+        assert threading.active_count() == before + 1
+    assert threading.active_count() == before
+
+
+def test_a_lock_that_is_renewed_is_not_taken(cluster: FakeCluster) -> None:
+    with holding(cluster) as held:
+        with pytest.raises(ReleaseLocked, match="ada on ci-7"), holding(cluster, holder=BOB, timeout=1.5):
+            raise AssertionError  # longer than the lease of 1 s
+        held.check()
+
+
+# lost
+
+
+def test_it_is_deleted_by_hand(cluster: FakeCluster) -> None:
+    with holding(cluster) as held:
+        cluster.delete_lease("demo", NAME)
+        assert lost(held) == "The lock of demo.web is lost: its Lease kubernaut.web was deleted or emptied."
+    assert ("demo", NAME) not in cluster._leases, "nothing has made it anew"
+    assert asked(cluster, "delete lease") == 1, "nobody releases what he does not hold"
+
+
+def test_it_is_taken_by_force(cluster: FakeCluster) -> None:
+    with holding(cluster) as held, holding(cluster, holder=BOB, force=True) as taken:
+        assert taken.found.state is LockState.LIVE
+        message = lost(held)
+        assert message.startswith("The lock of demo.web is lost: bob on ci-9 (unlock since ")
+        assert message.endswith(" has taken it.")
+        held.release()
+        assert (holder_of(kept(cluster)) or ADA).identity == BOB.identity, "who has lost it does not delete it"
+        taken.check()
+
+
+def test_it_is_deleted_and_taken_by_another_one(cluster: FakeCluster) -> None:
+    with holding(cluster) as held:
+        with cluster._lock:
+            cluster.delete_lease("demo", NAME)
+            other = holding(cluster, STILL, holder=BOB)
+            other.__enter__()
+        assert "bob on ci-9" in lost(held)
+        other.__exit__(None, None, None)
+
+
+def test_a_hand_empties_it(cluster: FakeCluster) -> None:
+    with holding(cluster) as held:
+        with cluster._lock:
+            now = kept(cluster)
+            cluster.replace_lease("demo", {**now, "spec": {}})
+        lost(held)
+
+
+def test_a_hand_adds_something_and_it_goes_on(cluster: FakeCluster) -> None:
+    with holding(cluster) as held:
+        with cluster._lock:
+            now = kept(cluster)
+            cluster.replace_lease("demo", {**now, "metadata": {**now["metadata"], "annotations": {"note": "hands off"}}})
+        renewed(cluster, 3)
+        held.check()
+
+
+# not lost
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ClusterUnreachable("it answers 503"), ClusterDenied("the token has expired"), RuntimeError("the client was closed")],
+    ids=repr,
+)
+def test_what_nobody_can_know_is_no_loss(cluster: FakeCluster, error: BaseException) -> None:
+    said: list[str] = []
+    with holding(cluster, log=said.append) as held:
+        cluster.fail("", error, times=None)
+        end = time.monotonic() + 1.2  # longer than the lease holds
+        until(lambda: time.monotonic() > end)
+        more(cluster, "replace lease")
+        held.check()
+        held.check()
+        assert said == [f"The lock of demo.web cannot be renewed; trying again until the work is done: {error}"]
+        cluster.heal()
+        renewed(cluster)
+        held.check()
+        cluster.fail("replace lease", error, times=3)
+        more(cluster, "replace lease", 1)
+        until(lambda: (held.check(), len(said) == 2)[1])  # a second outage is said again
+    assert ("demo", NAME) not in cluster._leases
+
+
+class Divided(FakeCluster):
+    """A cluster that one holder cannot reach for a while."""
+
+    def __init__(self) -> None:
+        super().__init__("demo")
+        self.away: str | None = None
+
+    def replace_lease(self, namespace: str, lease: Any) -> dict[str, Any]:
+        if lease["spec"]["holderIdentity"] == self.away:
+            raise ClusterUnreachable("gone")
+        return super().replace_lease(namespace, lease)
+
+
+def test_another_one_took_it_while_the_api_server_was_away() -> None:
+    cluster = Divided()
+    with holding(cluster) as held:
+        cluster.away = ADA.identity
+        with holding(cluster, STILL, holder=BOB, timeout=10) as taken:  # no renewal for 1 s by its own clock
+            assert taken.found.state is LockState.EXPIRED
+            held.check()
+            cluster.away = None
+            assert "bob on ci-9" in lost(held)
+
+
+@pytest.mark.parametrize("times", [1, 4])
+def test_the_answer_to_a_renewal_is_lost(cluster: FakeCluster, times: int) -> None:
+    """The next one meets a conflict, which is our own."""
+    with holding(cluster) as held:
+        cluster.fail("replace lease", ClusterUnreachable("gone"), times=times, after=True)
+        until(lambda: asked(cluster, "get lease"))
+        renewed(cluster, 3)
+        held.check()
+
+
+# released
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt()], ids=repr)
+def test_it_is_released_whatever_is_raised(cluster: FakeCluster, error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught, holding(cluster):
+        raise error
+    assert caught.value is error
+    assert ("demo", NAME) not in cluster._leases
+
+
+@pytest.mark.parametrize("failure", [ClusterUnreachable("gone"), ClusterDenied("no delete"), Conflict("no")], ids=repr)
+def test_a_release_that_fails_is_said_and_hides_nothing(cluster: FakeCluster, failure: KubernautError) -> None:
+    said: list[str] = []
+    cluster.fail("delete lease", failure, times=None)
+    with pytest.raises(ValueError, match="the work failed"), holding(cluster, log=said.append):
+        raise ValueError("the work failed")
+    assert said == [f"The lock of demo.web could not be released; it expires by itself in 1 s: {failure}"]
+
+
+def test_our_own_renewal_was_faster_than_the_release(cluster: FakeCluster) -> None:
+    with holding(cluster, STILL):
+        now = kept(cluster)
+        cluster.replace_lease("demo", {**now, "spec": {**now["spec"], "renewTime": "2026-03-01T12:00:00.000000Z"}})
+    assert ("demo", NAME) not in cluster._leases
+
+
+def test_a_release_leaves_what_another_one_has_taken(cluster: FakeCluster) -> None:
+    """Taken so lately that no renewal has seen it."""
+    with holding(cluster, STILL):
+        other = holding(cluster, STILL, holder=BOB, force=True)
+        other.__enter__()
+    assert (holder_of(kept(cluster)) or ADA).identity == BOB.identity
+    other.__exit__(None, None, None)
+    assert ("demo", NAME) not in cluster._leases
+
+
+def test_a_release_of_what_is_gone(cluster: FakeCluster) -> None:
+    said: list[str] = []
+    with holding(cluster, STILL, log=said.append):
+        cluster.delete_lease("demo", NAME)
+    assert said == []
+
+
+def test_ctrl_c_while_it_is_taken(cluster: FakeCluster) -> None:
+    """The API server has carried it out, and nobody has heard the answer."""
+    cluster.fail("create lease", KeyboardInterrupt(), after=True)
+    with pytest.raises(KeyboardInterrupt), holding(cluster):
+        raise AssertionError
+    assert ("demo", NAME) not in cluster._leases
+
+
+def test_ctrl_c_before_it_is_taken_leaves_the_others(cluster: FakeCluster) -> None:
+    with holding(cluster, STILL, holder=BOB) as held:
+        cluster.fail("create lease", KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt), holding(cluster):
+            raise AssertionError
+        assert (holder_of(kept(cluster)) or ADA).identity == BOB.identity
+        held.check()
+
+
+class Hanging(FakeCluster):
+    """A cluster whose next renewal hangs."""
+
+    def __init__(self) -> None:
+        super().__init__("demo")
+        self.hangs = threading.Event()
+        self.goes_on = threading.Event()
+
+    def replace_lease(self, namespace: str, lease: Any) -> dict[str, Any]:
+        self.hangs.set()
+        assert self.goes_on.wait(20)
+        return super().replace_lease(namespace, lease)
+
+
+def test_a_renewal_that_hangs_does_not_hold_up_the_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "_LONGEST_JOIN", 0.1)
+    cluster = Hanging()
+    with holding(cluster):
+        assert cluster.hangs.wait(10)
+        started = time.monotonic()
+    assert time.monotonic() - started < 5
+    assert ("demo", NAME) not in cluster._leases
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == "lock demo.web"]
+    cluster.goes_on.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert ("demo", NAME) not in cluster._leases, "a late renewal makes nothing anew"
+
+
+# races
+
+
+class Room:
+    """Where there must never be two."""
+
+    def __init__(self) -> None:
+        self.entered = 0
+        self._door = threading.Lock()
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        assert self._door.acquire(blocking=False), "two are inside"
+        self.entered += 1
+        try:
+            yield
+        finally:
+            self._door.release()
+
+
+@pytest.mark.parametrize("timeout", [0.0, 60.0])
+@pytest.mark.parametrize("found", ["free", "expired", "emptied"])
+def test_many_want_it_at_once(cluster: FakeCluster, timeout: float, found: str) -> None:
+    room, racers = Room(), 12
+    failures: list[BaseException] = []
+    refused: list[str] = []
+    start = threading.Barrier(racers)
+    if found == "emptied":
+        cluster.create_lease("demo", {"metadata": {"name": NAME}, "spec": {}})
+    if found == "expired":
+        left = {"holderIdentity": "gone", "leaseDurationSeconds": 1, "renewTime": "2026-03-01T12:00:00.000000Z"}
+        cluster.create_lease("demo", {"metadata": {"name": NAME}, "spec": left})
+
+    def race(number: int) -> None:
+        me = new_holder(f"op{number}", "deploy", f"racer{number}", host="h", process="")
+        start.wait()
+        try:
+            with holding(cluster, holder=me, timeout=timeout) as held, room.inside():
+                more(cluster, "replace lease", 2)
+                held.check()
+        except ReleaseLocked as error:
+            refused.append(error.message)
+        except BaseException as error:  # noqa: BLE001 - told by the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=race, args=(number,)) for number in range(racers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(100)
+    assert failures == []
+    assert room.entered + len(refused) == racers
+    assert room.entered >= 1
+    if timeout:
+        assert room.entered == racers, "who waits in line gets it in the end"
+    for message in refused:
+        assert "is locked by racer" in message or "is locked by the holder 'gone'" in message
+    assert ("demo", NAME) not in cluster._leases
+
+
+def test_the_room_would_tell() -> None:
+    room = Room()
+    with room.inside(), pytest.raises(AssertionError, match="two are inside"), room.inside():
+        pass
+    with suppress(AssertionError), room.inside():
+        assert room.entered == 2

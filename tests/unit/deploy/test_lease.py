@@ -1,0 +1,221 @@
+"""The Lease that is a lock: written and read again, and read whatever stands in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubernaut.deploy.lease import (
+    Holder,
+    holder_of,
+    in_place_of,
+    is_held_by,
+    lease,
+    new_holder,
+    seconds_of,
+    seems_fresh,
+    seems_stale,
+    transitions_of,
+    version_of,
+)
+
+NOW = datetime(2026, 3, 1, 12, 3, 11, 250_000, tzinfo=UTC)
+ADA = new_holder("01op", "deploy", "ada", host="ci-7", process="boot/4242", build_url="http://ci/7", since=NOW)
+
+
+def written(holder: Holder = ADA, *, seconds: float = 30.0, renewed: datetime = NOW, transitions: int = 0) -> dict[str, Any]:
+    return lease("demo", "web", holder, seconds=seconds, acquired=NOW, renewed=renewed, transitions=transitions)
+
+
+def edited(**spec: Any) -> dict[str, Any]:
+    made = written()
+    return {**made, "spec": {**made["spec"], **spec}}
+
+
+def test_it_is_written_as_the_api_has_it() -> None:
+    assert written(renewed=NOW + timedelta(seconds=5), transitions=3) == {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {
+            "name": "kubernaut.web",
+            "namespace": "demo",
+            "labels": {"owner": "kubernaut", "name": "web"},
+            "annotations": {
+                "kubernaut/actor": "ada",
+                "kubernaut/host": "ci-7",
+                "kubernaut/process": "boot/4242",
+                "kubernaut/build-url": "http://ci/7",
+                "kubernaut/verb": "deploy",
+                "kubernaut/operation": "01op",
+            },
+        },
+        "spec": {
+            "holderIdentity": "ada@ci-7/01op",
+            "leaseDurationSeconds": 30,
+            "acquireTime": "2026-03-01T12:03:11.250000Z",
+            "renewTime": "2026-03-01T12:03:16.250000Z",
+            "leaseTransitions": 3,
+        },
+    }
+
+
+def test_times_are_in_utc_with_six_digits() -> None:
+    elsewhere = NOW.replace(microsecond=0).astimezone(datetime.strptime("+0530", "%z").tzinfo)
+    assert written(renewed=elsewhere)["spec"]["renewTime"] == "2026-03-01T12:03:11.000000Z"
+
+
+@pytest.mark.parametrize(("seconds", "there"), [(30.0, 30), (0.2, 1), (1.5, 2)])
+def test_a_duration_is_whole_seconds(seconds: float, there: int) -> None:
+    assert written(seconds=seconds)["spec"]["leaseDurationSeconds"] == there
+
+
+def test_the_holder_comes_back() -> None:
+    assert holder_of(written()) == ADA
+    plain = replace(ADA, build_url=None)
+    assert holder_of(written(plain)) == plain
+
+
+@given(st.text(), st.text(), st.text())
+def test_whatever_people_and_machines_are_called_the_holder_knows_itself(actor: str, host: str, operation: str) -> None:
+    holder = new_holder(operation, "deploy", actor, host=host, process="p", since=NOW)
+    made = written(holder)
+    assert is_held_by(made, holder)
+    found = holder_of(made)
+    assert found is not None
+    assert (found.words + found.identity).isprintable()
+    assert not is_held_by(made, ADA)
+
+
+def test_two_attempts_of_one_person_are_two_holders() -> None:
+    again = new_holder("02op", "deploy", "ada", host="ci-7", process="boot/4242", build_url="http://ci/7", since=NOW)
+    assert not is_held_by(written(), again)
+
+
+@pytest.mark.parametrize(
+    "lease",
+    [
+        {},
+        {"spec": None},
+        {"spec": {}},
+        {"spec": []},
+        edited(holderIdentity=""),
+        edited(holderIdentity=" "),
+        edited(holderIdentity=None),
+        edited(holderIdentity=7),
+    ],
+)
+def test_nobody_holds_it(lease: dict[str, Any]) -> None:
+    assert holder_of(lease) is None
+    assert not is_held_by(lease, ADA)
+
+
+def test_another_tool_holds_it() -> None:
+    found = holder_of({"spec": {"holderIdentity": "other-tool_1"}})
+    assert found == Holder("other-tool_1")
+    assert found.words == "the holder 'other-tool_1'"
+
+
+@pytest.mark.parametrize(
+    "annotations", [None, [], "x", {"kubernaut/actor": None, "kubernaut/host": 3, "kubernaut/verb": {}}, {"else": "x"}]
+)
+def test_annotations_are_junk(annotations: Any) -> None:
+    found = holder_of({"metadata": {"annotations": annotations}, "spec": {"holderIdentity": "x", "acquireTime": "yesterday"}})
+    assert found == Holder("x")
+
+
+def test_what_a_hand_wrote_cannot_write_over_the_terminal() -> None:
+    found = holder_of({"metadata": {"annotations": {"kubernaut/actor": "ada\x1b[2J\nbob"}}, "spec": {"holderIdentity": "x"}})
+    assert found is not None
+    assert found.words == "ada?[2J?bob"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "holds"),
+    [(30, 30), (1, 1), (29, 29), (31, 30), (0, 30), (-5, 30), (2**31 - 1, 30), (None, 30), ("5", 30), (True, 30), (2.5, 30)],
+)
+def test_an_absurd_duration_is_thirty_seconds(seconds: Any, holds: int) -> None:
+    assert seconds_of(edited(leaseDurationSeconds=seconds)) == holds
+    assert seconds_of({}) == 30
+
+
+@pytest.mark.parametrize(("transitions", "known"), [(4, 4), (0, 0), (None, 0), (-1, 0), ("4", 0), (True, 0), (2**31 - 1, 0)])
+def test_transitions(transitions: Any, known: int) -> None:
+    assert transitions_of(edited(leaseTransitions=transitions)) == known
+
+
+@pytest.mark.parametrize(
+    ("age", "fresh", "stale"),
+    [
+        (0.0, True, False),
+        (30.0, True, False),
+        (30.1, False, True),
+        (3600.0, False, True),
+        (-0.1, False, False),
+        (-3600.0, False, False),
+    ],
+)
+def test_freshness_by_the_wall_clock(age: float, fresh: bool, stale: bool) -> None:
+    now = NOW + timedelta(seconds=age)
+    assert (seems_fresh(written(), now), seems_stale(written(), now)) == (fresh, stale)
+
+
+def test_freshness_by_its_own_duration() -> None:
+    assert not seems_fresh(written(seconds=5), NOW + timedelta(seconds=6))
+    assert seems_stale(written(seconds=5), NOW + timedelta(seconds=6))
+
+
+@pytest.mark.parametrize("time", [None, "", "soon", 7, {}, "0001-01-01T00:00:00+23:00", "2026-13-01T00:00:00Z"])
+def test_a_time_that_is_none_is_not_fresh(time: Any) -> None:
+    assert not seems_fresh(edited(renewTime=time), NOW)
+    assert seems_stale(edited(renewTime=time), NOW)
+
+
+def test_a_time_as_other_tools_write_it() -> None:
+    for text in ("2026-03-01T12:03:11Z", "2026-03-01T13:03:11+01:00", "2026-03-01T12:03:11.123456789Z", "2026-03-01T12:03:11"):
+        assert seems_fresh(edited(renewTime=text), NOW)
+
+
+@pytest.mark.parametrize(
+    ("holder", "words"),
+    [
+        (ADA, "ada on ci-7 (deploy since 12:03:11 UTC, http://ci/7)"),
+        (replace(ADA, build_url=None), "ada on ci-7 (deploy since 12:03:11 UTC)"),
+        (replace(ADA, since=None), "ada on ci-7 (deploy, http://ci/7)"),
+        (replace(ADA, since=None, build_url=None, verb=""), "ada on ci-7"),
+        (Holder("x", since=NOW), "the holder 'x' (since 12:03:11 UTC)"),
+        (Holder("x", actor="ada"), "ada"),
+    ],
+)
+def test_who_it_is_in_words(holder: Holder, words: str) -> None:
+    assert holder.words == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7199, "119 min"),
+        (7200, "2 h"),
+        (172_799, "47 h"),
+        (172_800, "2 days"),
+        (-1, ""),
+    ],
+)
+def test_for_how_long(seconds: int, words: str) -> None:
+    assert ADA.duration(NOW + timedelta(seconds=seconds)) == words
+    assert Holder("x").duration(NOW) == ""
+
+
+def test_a_lease_replaces_the_one_that_was_read() -> None:
+    old = {"metadata": {"name": "kubernaut.web", "uid": "u", "resourceVersion": "7", "labels": {"old": "x"}}}
+    new = in_place_of(old, written())
+    assert version_of(new) == ("u", "7")
+    assert new["metadata"]["labels"] == {"owner": "kubernaut", "name": "web"}
+    assert new["spec"] == written()["spec"]

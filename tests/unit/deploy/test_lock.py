@@ -1,0 +1,508 @@
+"""The lock, taken: who gets it, who waits, and who takes it from whom. Time is a clock that only the one who waits moves on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from kubernaut.clients.host import process_identity
+from kubernaut.deploy.lease import Holder, Lock, LockState, holder_of, in_place_of, lease, new_holder
+from kubernaut.deploy.lock import HeldLock, Timing, hold, look
+from kubernaut.errors import ClusterDenied, ClusterUnreachable, Conflict, NamespaceNotFound, ReleaseLocked
+from kubernaut.testing.cluster import FakeCluster
+
+NAME = "kubernaut.web"
+START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+ADA = new_holder("01ada", "deploy", "ada", host="ci-7", process="", build_url="http://ci/7")
+BOB = new_holder("02bob", "deploy", "bob", host="ci-9", process="")
+EVE = new_holder("03eve", "rollback", "eve", host="ci-3", process="")
+HOUR = 3600.0
+
+
+@dataclass
+class World:
+    """A cluster, and a clock that goes on by sleeping; what is planned happens when its time has come."""
+
+    cluster: FakeCluster = field(default_factory=lambda: FakeCluster("demo"))
+    seconds: float = 500.0
+    planned: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> float:
+        return self.seconds - 500.0
+
+    @property
+    def timing(self) -> Timing:
+        return Timing(renew_seconds=5.0, clock=lambda: self.seconds, wall=self.wall, sleep=self.sleep)
+
+    def wall(self) -> datetime:
+        return START + timedelta(seconds=self.passed)
+
+    def sleep(self, seconds: float) -> None:
+        assert 0 < seconds <= 1, seconds
+        assert self.passed < 1000, "it waits for ever"
+        self.seconds += seconds
+        while self.planned and self.planned[0][0] <= self.passed:
+            self.planned.pop(0)[1]()
+
+    def at(self, passed: float, action: Callable[[], Any]) -> None:
+        self.planned.append((passed, action))
+        self.planned.sort(key=lambda item: item[0])
+
+    def put(self, holder: Holder, *, ago: float = 0.0, transitions: int = 0) -> None:
+        """Let somebody hold the lock, who has renewed it so many seconds ago by what his clock says."""
+        time = self.wall() - timedelta(seconds=ago)
+        made = lease("demo", "web", holder, seconds=30, acquired=time, renewed=time, transitions=transitions)
+        old = self.lease
+        if old is None:
+            self.cluster.create_lease("demo", made)
+        else:
+            self.cluster.replace_lease("demo", in_place_of(old, made))
+
+    def renews(self, holder: Holder, *, ago: float = 0.0, until: float = 900.0) -> None:
+        """Let somebody hold the lock and renew it every five seconds until then."""
+        self.put(holder, ago=ago)
+        for passed in range(5, int(until) + 1, 5):
+            self.at(passed, lambda: self.put(holder, ago=ago))
+
+    def release(self) -> None:
+        self.cluster.delete_lease("demo", NAME)
+
+    @property
+    def lease(self) -> dict[str, Any] | None:
+        return self.cluster._leases.get(("demo", NAME))
+
+    @contextmanager
+    def hold(self, holder: Holder = BOB, *, timeout: float = 0.0, force: bool = False, **timing: Any) -> Iterator[HeldLock]:
+        known = {"timeout": timeout, "log": self.said.append, "timing": replace(self.timing, **timing), "force": force}
+        with hold(self.cluster, "demo", "web", holder, **known) as held:  # type: ignore[arg-type]
+            found = self.lease
+            assert found is not None
+            assert (holder_of(found) or ADA).identity == holder.identity
+            yield held
+
+    def locked(self, *, timeout: float = 0.0) -> ReleaseLocked:
+        """Want the lock, and be refused."""
+        with pytest.raises(ReleaseLocked) as caught, self.hold(timeout=timeout):
+            raise AssertionError("two hold it")
+        assert self.lease is not None, "it is not the refused one's to delete"
+        return caught.value
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_the_normal_way_is_two_requests(world: World) -> None:
+    with world.hold() as held:
+        assert held.found == Lock()
+        held.check()
+        assert world.lease is not None
+        assert world.lease["spec"]["acquireTime"] == world.lease["spec"]["renewTime"] == "2026-03-01T12:00:00.000000Z"
+    assert world.lease is None
+    assert world.cluster.requests == [f"create lease demo/{NAME}", f"delete lease demo/{NAME}"]
+    assert world.said == []
+
+
+def test_it_can_be_taken_again_and_again(world: World) -> None:
+    for _ in range(3):
+        with world.hold() as held:
+            assert held.found == Lock()
+
+
+def test_locks_of_two_releases_are_two(world: World) -> None:
+    world.cluster.create_namespace("other")
+    with ExitStack() as stack:
+        for namespace, name in (("demo", "web"), ("demo", "web.two"), ("other", "web")):
+            stack.enter_context(hold(world.cluster, namespace, name, BOB, timeout=0, log=print, timing=world.timing))
+
+
+# somebody else holds it
+
+
+def test_who_comes_second_is_refused_at_once_and_told_by_whom(world: World) -> None:
+    world.put(ADA)
+    world.seconds += 20
+    error = world.locked()
+    assert error.message == ("The release demo.web is locked by ada on ci-7 (deploy since 12:00:00 UTC, http://ci/7), for 20 s.")
+    assert "`--lock-timeout 5m`" in error.hint
+    assert "`kubernaut unlock web -n demo`" in error.hint
+    assert world.passed == 20, "it has not waited"
+    assert world.cluster.writes[1:] == [f"create lease demo/{NAME}"]
+
+
+def test_who_waits_says_so_once_and_gets_it(world: World) -> None:
+    world.renews(ADA, until=10)
+    world.at(12.5, world.release)
+    with world.hold(timeout=60) as held:
+        assert held.found == Lock()
+    assert 12.5 <= world.passed < 14
+    assert world.said == [
+        "The release demo.web is locked by ada on ci-7 (deploy since 12:00:00 UTC, http://ci/7): waiting at most 60 s."
+    ]
+    assert len([request for request in world.cluster.requests if request.startswith("create")]) == 3  # ada's, in vain, and now
+
+
+def test_waiting_has_an_end(world: World) -> None:
+    world.renews(ADA)
+    error = world.locked(timeout=9.5)
+    assert world.passed == 9.5
+    assert error.message.endswith("Waited 10 s for it.")
+
+
+def test_a_lock_that_changes_hands_is_waited_for_until_the_timeout(world: World) -> None:
+    world.renews(ADA, until=5)
+    world.at(6, world.release)
+    world.at(6, lambda: world.put(EVE))
+    for passed in range(11, 100, 5):
+        world.at(passed, lambda: world.put(EVE))
+    error = world.locked(timeout=40)
+    assert world.passed == 40
+    assert "eve on ci-3 (rollback since" in error.message
+    assert [line.split(" (")[0] for line in world.said] == [
+        f"The release demo.web is locked by {who}" for who in ("ada on ci-7", "eve on ci-3")
+    ]
+
+
+def test_a_holder_who_dies_while_somebody_waits(world: World) -> None:
+    world.renews(ADA, until=10)
+    with world.hold(timeout=120) as held:
+        assert held.found.state is LockState.EXPIRED
+        assert held.found.holder is not None
+        assert held.found.holder.operation == "01ada"
+        assert world.lease is not None
+        assert world.lease["spec"]["leaseTransitions"] == 1
+    assert 40 <= world.passed <= 42
+    assert world.said[1:] == [
+        "The lock of demo.web was taken over from ada on ci-7 (deploy since 12:00:10 UTC, http://ci/7), who is gone."
+    ]
+
+
+def test_a_holder_who_died_just_now_is_not_believed_dead(world: World) -> None:
+    world.put(ADA, ago=29)
+    world.locked()
+    assert world.passed == 0
+
+
+@pytest.mark.parametrize("ago", [31.0, HOUR, 1000 * HOUR, -0.5, -HOUR], ids=str)
+@pytest.mark.parametrize("timeout", [0.0, 10.0, 100.0])
+def test_dead_on_another_machine_whatever_its_clock_said(world: World, ago: float, timeout: float) -> None:
+    world.put(ADA, ago=ago, transitions=6)
+    with world.hold(timeout=timeout) as held:
+        assert (held.found.state, held.found.holder and held.found.holder.actor) == (LockState.EXPIRED, "ada")
+        assert world.lease is not None
+        assert world.lease["spec"]["leaseTransitions"] == 7
+    assert 30 <= world.passed <= 31, "unchanged for the length of the lease, and not a moment longer"
+    assert len(world.said) == 2
+    assert "who seems to be gone: watching it for 30 s" in world.said[0]
+    assert "taken over from ada" in world.said[1]
+
+
+@pytest.mark.parametrize("ago", [31.0, HOUR, -0.5, -HOUR], ids=str)
+def test_alive_on_another_machine_whatever_its_clock_says(world: World, ago: float) -> None:
+    world.renews(ADA, ago=ago)
+    assert "ada on ci-7" in world.locked().message
+    assert 5 <= world.passed <= 6, "one renewal was enough to see"
+
+
+def test_alive_and_slow_is_alive(world: World) -> None:
+    """Its renewals come late, but within the length of the lease."""
+    world.put(ADA, ago=HOUR)
+    world.at(29, lambda: world.put(ADA, ago=HOUR))
+    world.locked()
+    assert world.passed == 29
+
+
+def test_a_clock_ahead_does_not_become_fresh_by_waiting(world: World) -> None:
+    world.put(ADA, ago=-20)  # 20 s from now it would look renewed just now
+    with world.hold() as held:
+        assert held.found.state is LockState.EXPIRED
+
+
+# the same machine
+
+
+@pytest.fixture
+def dead() -> Holder:
+    """A process of this machine that was killed."""
+    code = "from kubernaut.clients.host import process_identity; print(process_identity(), flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        identity = child.stdout.readline().strip()
+        alive = new_holder("04", "deploy", "ada", host="here", process=identity)
+        world = World()
+        world.put(alive)
+        world.locked()  # as long as it runs
+        child.kill()
+    return alive
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux'")
+@pytest.mark.parametrize("ago", [0.0, -HOUR, HOUR], ids=str)
+def test_a_process_that_was_killed_here_holds_nothing(world: World, dead: Holder, ago: float) -> None:
+    world.put(dead, ago=ago)
+    assert look(world.cluster, "demo", "web", timing=world.timing).state is LockState.EXPIRED  # type: ignore[arg-type]
+    with world.hold() as held:
+        assert held.found.state is LockState.EXPIRED
+        assert (held.found.holder or ADA).process == dead.process
+    assert world.passed == 0
+    assert world.said == [f"The lock of demo.web was taken over from {(held.found.holder or ADA).words}, who is gone."]
+
+
+def test_this_process_is_alive(world: World) -> None:
+    world.put(replace(ADA, process=process_identity()))
+    world.locked()
+
+
+# what hands have written
+
+
+@pytest.mark.parametrize("spec", [{}, {"holderIdentity": None}, {"holderIdentity": " ", "leaseTransitions": "x"}])
+def test_a_lease_that_nobody_holds_is_free(world: World, spec: dict[str, Any]) -> None:
+    world.cluster.create_lease("demo", {"metadata": {"name": NAME}, "spec": spec})
+    with world.hold() as held:
+        assert held.found == Lock()
+    assert world.passed == 0
+    assert world.said == []
+    assert world.lease is None
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"holderIdentity": "x"},
+        {"holderIdentity": "x", "leaseDurationSeconds": 2**31 - 1, "renewTime": "2026-03-01T12:30:00.000000Z"},
+        {"holderIdentity": "x", "leaseDurationSeconds": 2**31 - 1, "renewTime": "2026-03-01T11:50:00.000000Z"},
+    ],
+)
+def test_a_lease_of_another_tool_is_watched(world: World, spec: dict[str, Any]) -> None:
+    world.cluster.create_lease("demo", {"metadata": {"name": NAME, "annotations": {"kubernaut/process": "junk/1/2"}}, "spec": spec})
+    with world.hold() as held:
+        assert held.found == Lock(LockState.EXPIRED, Holder("x", process="junk/1/2"))
+    assert 30 <= world.passed <= 31
+
+
+# races
+
+
+class Racing(FakeCluster):
+    """Somebody is always faster: before a request, something happens."""
+
+    def __init__(self) -> None:
+        super().__init__("demo")
+        self.before: dict[str, list[Callable[[], Any]]] = {}
+
+    @contextmanager
+    def _asked(self, request: str) -> Iterator[None]:
+        actions = self.before.get(request.split(" ")[0], [])
+        if actions:
+            actions.pop(0)()
+        with super()._asked(request):
+            yield
+
+
+@pytest.fixture
+def racing(world: World) -> Racing:
+    world.cluster = Racing()
+    return world.cluster
+
+
+def test_it_is_released_between_the_create_and_the_get(world: World, racing: Racing) -> None:
+    world.put(ADA)
+    racing.before["get"] = [world.release]
+    with world.hold() as held:
+        assert held.found == Lock()
+    assert world.passed == 0
+
+
+def test_another_one_takes_over_first(world: World, racing: Racing) -> None:
+    world.put(ADA, ago=HOUR)
+    racing.before["replace"] = [lambda: world.put(EVE)]
+    assert "eve on ci-3" in world.locked().message
+
+
+def test_the_holder_comes_back_at_the_last_moment(world: World, racing: Racing) -> None:
+    world.put(ADA, ago=HOUR)
+    racing.before["replace"] = [lambda: world.put(ADA, ago=HOUR - 100)]
+    assert "ada on ci-7" in world.locked().message
+
+
+def test_an_expired_lease_vanishes_before_it_is_taken_over(world: World, racing: Racing) -> None:
+    world.put(ADA, ago=HOUR)
+    racing.before["replace"] = [world.release]
+    with world.hold() as held:
+        assert held.found == Lock(), "it was free in the end"
+
+
+def test_the_answer_to_a_takeover_is_lost(world: World) -> None:
+    world.put(ADA, ago=HOUR)
+    world.cluster.fail("replace lease", ClusterUnreachable("gone"), after=True)
+    with world.hold(timeout=60) as held:
+        assert held.found.state is LockState.EXPIRED
+        assert (held.found.holder or BOB).actor == "ada"
+
+
+# by force
+
+
+def test_by_force_from_a_holder_who_lives(world: World) -> None:
+    world.put(ADA)
+    with world.hold(EVE, force=True) as held:
+        assert (held.found.state, held.found.holder and held.found.holder.actor) == (LockState.LIVE, "ada")
+    assert world.said == [
+        "The lock of demo.web was taken over from ada on ci-7 (deploy since 12:00:00 UTC, http://ci/7), by force."
+    ]
+    assert world.lease is None
+
+
+def test_by_force_does_not_wait_for_one_who_seems_gone(world: World) -> None:
+    world.put(ADA, ago=HOUR)
+    with world.hold(EVE, force=True) as held:
+        assert held.found.holder is not None
+    assert world.passed == 0
+
+
+def test_by_force_against_one_who_renews_all_the_time(world: World, racing: Racing) -> None:
+    world.put(ADA)
+    again: list[Callable[[], Any]] = [lambda: world.put(ADA, ago=0.25), lambda: None, lambda: world.put(ADA, ago=0.5), lambda: None]
+    racing.before["replace"] = again
+    with world.hold(EVE, force=True) as held:
+        assert held.found.state is LockState.LIVE
+
+
+def test_by_force_of_what_is_free(world: World) -> None:
+    with world.hold(EVE, force=True) as held:
+        assert held.found == Lock()
+
+
+# what the API server refuses
+
+
+def test_a_user_who_may_not(world: World) -> None:
+    words = 'The cluster refuses: leases.coordination.k8s.io is forbidden: User "weak" cannot create resource "leases".'
+    world.cluster.fail("create lease", ClusterDenied(words))
+    with pytest.raises(ClusterDenied) as caught, world.hold():
+        raise AssertionError
+    assert caught.value.message == f"The lock of demo.web (the Lease kubernaut.web in demo) cannot be taken: {words}"
+    assert "get, create, update and delete on leases.coordination.k8s.io in the namespace demo" in caught.value.hint
+    assert world.cluster.requests == [f"create lease demo/{NAME}"]
+
+
+@pytest.mark.parametrize("request_", ["get lease", "replace lease"])
+def test_a_user_who_may_only_do_some_of_it(world: World, request_: str) -> None:
+    world.put(ADA, ago=HOUR)
+    world.cluster.fail(request_, ClusterDenied("leases.coordination.k8s.io is forbidden"))
+    with pytest.raises(ClusterDenied, match=r"The lock of demo\.web .* cannot be taken"), world.hold():
+        raise AssertionError
+
+
+def test_credentials_that_have_expired_are_not_a_matter_of_verbs(world: World) -> None:
+    world.cluster.fail("create lease", ClusterDenied("They have expired.", hint="Log in again."))
+    with pytest.raises(ClusterDenied) as caught, world.hold():
+        raise AssertionError
+    assert caught.value.hint == "Log in again."
+
+
+def test_a_namespace_that_is_being_deleted(world: World) -> None:
+    world.cluster.terminating.add("demo")
+    with pytest.raises(Conflict, match=r"The lock of demo\.web .* cannot be taken: .*being terminated") as caught, world.hold():
+        raise AssertionError
+    assert not isinstance(caught.value, ReleaseLocked)
+
+
+def test_no_namespace(world: World) -> None:
+    with (
+        pytest.raises(NamespaceNotFound),
+        hold(world.cluster, "none", "web", BOB, timeout=9, log=print, timing=world.timing),  # type: ignore[arg-type]
+    ):
+        raise AssertionError
+
+
+def test_no_api_server(world: World) -> None:
+    world.cluster.fail("", ClusterUnreachable("gone"), times=None)
+    with pytest.raises(ClusterUnreachable), world.hold(timeout=60):
+        raise AssertionError
+    assert world.passed == 0, "nobody knows whether there is anything to wait for"
+
+
+# an API server that does not answer meanwhile
+
+
+def outage(world: World, start: float, end: float) -> None:
+    world.at(start, lambda: world.cluster.fail("", ClusterUnreachable("gone"), times=None))
+    world.at(end, world.cluster.heal)
+
+
+def test_who_waits_in_line_outlasts_an_outage(world: World) -> None:
+    world.renews(ADA, until=5)
+    outage(world, 7, 20)
+    world.at(21, world.release)
+    with world.hold(timeout=60):
+        assert 21 <= world.passed < 23
+
+
+def test_but_not_longer_than_his_time(world: World) -> None:
+    world.renews(ADA, until=5)
+    outage(world, 7, 200)
+    with pytest.raises(ClusterUnreachable), world.hold(timeout=60):
+        raise AssertionError
+    assert 60 <= world.passed <= 61
+
+
+def test_an_outage_is_not_held_against_the_holder(world: World) -> None:
+    """He could not renew it either: he is given what is left of his time after it."""
+    world.renews(ADA, until=5)
+    outage(world, 7, 60)
+    for passed in range(63, 400, 5):
+        world.at(passed, lambda: world.put(ADA))
+    assert "ada" in world.locked(timeout=100).message
+    assert world.passed == 100
+
+
+def test_nor_is_the_time_for_which_the_observer_himself_was_stopped(world: World) -> None:
+    world.renews(ADA, until=5)
+
+    def stopped() -> None:
+        world.seconds += 100
+
+    world.at(7, stopped)
+    world.at(110, lambda: world.put(ADA))
+    for passed in range(115, 400, 5):
+        world.at(passed, lambda: world.put(ADA))
+    assert "ada" in world.locked(timeout=200).message
+
+
+# one look
+
+
+@pytest.mark.parametrize(
+    ("ago", "state"),
+    [(0.0, LockState.LIVE), (30.0, LockState.LIVE), (31.0, LockState.EXPIRED), (-HOUR, LockState.LIVE)],
+)
+def test_a_look_is_one_request_and_a_guess(world: World, ago: float, state: LockState) -> None:
+    world.put(ADA, ago=ago)
+    world.cluster.requests.clear()
+    found = look(world.cluster, "demo", "web", timing=world.timing)  # type: ignore[arg-type]
+    assert (found.state, found.holder and found.holder.actor) == (state, "ada")
+    assert world.cluster.requests == [f"get lease demo/{NAME}"]
+
+
+def test_a_look_at_what_is_free(world: World) -> None:
+    assert look(world.cluster, "demo", "web") == Lock()  # type: ignore[arg-type]
+    world.cluster.create_lease("demo", {"metadata": {"name": NAME}, "spec": {}})
+    assert look(world.cluster, "demo", "web") == Lock()  # type: ignore[arg-type]
+
+
+def test_a_look_that_is_refused(world: World) -> None:
+    world.cluster.fail("get lease", ClusterDenied('cannot get resource "leases"'))
+    with pytest.raises(ClusterDenied, match="cannot be looked at"):
+        look(world.cluster, "demo", "web")  # type: ignore[arg-type]
