@@ -1,0 +1,218 @@
+"""The lock of a release, on the cluster in memory and on the platform's real one."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kubernaut.clients.cluster import Cluster
+from kubernaut.deploy.lease import Holder, Lock, LockState, holder_of, lease, new_holder
+from kubernaut.deploy.lock import HeldLock, Timing, hold, look
+from kubernaut.errors import ClusterDenied, Conflict, LockLost, NamespaceNotFound, ReleaseLocked
+from kubernaut.testing.cluster import FakeCluster
+
+QUICK = Timing(lease_seconds=5.0, renew_seconds=0.1, poll_seconds=0.05)
+LONG_AGO = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+ADA = new_holder("01ada", "deploy", "Ada Łovelace\n", host="ci-7", process="p/1", build_url="http://ci/7?a=ü")
+BOB = new_holder("02bob", "deploy", "bob", host="ci-9", process="")
+
+
+def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it does not come"
+        time.sleep(0.01)
+
+
+def is_lost(held: HeldLock) -> bool:
+    try:
+        held.check()
+    except LockLost:
+        return True
+    return False
+
+
+class LockContract:
+    """Subclasses say which cluster."""
+
+    @pytest.fixture
+    def cluster(self) -> Cluster:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def namespace(self, cluster: Cluster) -> str:
+        name = f"l-{uuid.uuid4().hex[:8]}"
+        cluster.create_namespace(name)
+        return name
+
+    def holding(
+        self, cluster: Cluster, namespace: str, holder: Holder, *, timeout: float = 0.0, force: bool = False
+    ) -> AbstractContextManager[HeldLock]:
+        return hold(cluster, namespace, "web.app", holder, timeout=timeout, log=print, timing=QUICK, force=force)
+
+    def test_it_is_taken_renewed_and_released(self, cluster: Cluster, namespace: str) -> None:
+        with self.holding(cluster, namespace, ADA) as held:
+            assert held.found == Lock()
+            first = cluster.get_lease(namespace, "kubernaut.web.app")
+            assert first is not None
+            found = holder_of(first)
+            assert found is not None
+            assert (found.identity, found.actor, found.build_url) == (ADA.identity, "Ada Łovelace?", ADA.build_url)
+            assert look(cluster, namespace, "web.app") == Lock(LockState.LIVE, found)
+
+            def renewed() -> bool:
+                now = cluster.get_lease(namespace, "kubernaut.web.app")
+                return now is not None and now["spec"]["renewTime"] > first["spec"]["renewTime"]
+
+            until(renewed)
+            held.check()
+        assert cluster.get_lease(namespace, "kubernaut.web.app") is None
+        assert look(cluster, namespace, "web.app") == Lock()
+
+    def test_the_second_one_is_refused_or_waits(self, cluster: Cluster, namespace: str) -> None:
+        with self.holding(cluster, namespace, ADA) as held:
+            with (
+                pytest.raises(ReleaseLocked, match=r"Ada Łovelace\? on ci-7 \(deploy since"),
+                self.holding(cluster, namespace, BOB),
+            ):
+                raise AssertionError
+            with pytest.raises(ReleaseLocked, match="Waited"), self.holding(cluster, namespace, BOB, timeout=1):
+                raise AssertionError
+            timer = threading.Timer(0.5, held.release)
+            timer.start()
+            with self.holding(cluster, namespace, BOB, timeout=30) as second:
+                assert second.found == Lock()
+            timer.join()
+
+    def test_it_is_deleted_by_hand(self, cluster: Cluster, namespace: str) -> None:
+        with self.holding(cluster, namespace, ADA) as held:
+            cluster.delete_lease(namespace, "kubernaut.web.app")
+            until(lambda: is_lost(held))
+            with pytest.raises(LockLost, match="was deleted or emptied"):
+                held.check()
+            assert cluster.get_lease(namespace, "kubernaut.web.app") is None, "nothing makes it anew"
+
+    def test_it_is_taken_by_force(self, cluster: Cluster, namespace: str) -> None:
+        with self.holding(cluster, namespace, ADA) as held, self.holding(cluster, namespace, BOB, force=True) as taken:
+            assert taken.found.state is LockState.LIVE
+            until(lambda: is_lost(held))
+            with pytest.raises(LockLost, match=r"bob on ci-9 .* has taken it"):
+                held.check()
+            held.release()
+            assert not is_lost(taken)
+            assert cluster.get_lease(namespace, "kubernaut.web.app") is not None
+        assert cluster.get_lease(namespace, "kubernaut.web.app") is None
+
+    @pytest.mark.parametrize("emptied", [False, True])
+    def test_it_is_taken_over(self, cluster: Cluster, namespace: str, emptied: bool) -> None:
+        left = lease(namespace, "web.app", ADA, seconds=1, acquired=LONG_AGO, renewed=LONG_AGO, transitions=4)
+        cluster.create_lease(namespace, {**left, "spec": {}} if emptied else left)
+        with self.holding(cluster, namespace, BOB) as held:
+            assert held.found.state is (LockState.FREE if emptied else LockState.EXPIRED)
+            now = cluster.get_lease(namespace, "kubernaut.web.app")
+            assert now is not None
+            assert now["spec"]["holderIdentity"] == BOB.identity
+            assert now["spec"]["leaseTransitions"] == (1 if emptied else 5)
+        assert cluster.get_lease(namespace, "kubernaut.web.app") is None
+
+    @pytest.mark.parametrize("timeout", [0.0, 120.0])
+    @pytest.mark.parametrize("expired", [False, True])
+    def test_many_want_it_at_once(self, cluster: Cluster, namespace: str, timeout: float, expired: bool) -> None:
+        racers = 10
+        door, start = threading.Lock(), threading.Barrier(racers)
+        entered: list[int] = []
+        refused: list[str] = []
+        failures: list[BaseException] = []
+        if expired:
+            cluster.create_lease(
+                namespace, lease(namespace, "web.app", ADA, seconds=1, acquired=LONG_AGO, renewed=LONG_AGO, transitions=0)
+            )
+
+        def race(number: int) -> None:
+            me = new_holder(f"op{number}", "deploy", f"racer{number}", host="h", process="")
+            start.wait()
+            try:
+                with self.holding(cluster, namespace, me, timeout=timeout) as held:
+                    assert door.acquire(blocking=False), "two are inside"
+                    try:
+                        entered.append(number)
+                        end = time.monotonic() + 0.3  # some renewals long
+                        until(lambda: time.monotonic() > end)
+                        held.check()
+                    finally:
+                        door.release()
+            except ReleaseLocked as error:
+                refused.append(error.message)
+            except BaseException as error:  # noqa: BLE001 - told by the test
+                failures.append(error)
+
+        threads = [threading.Thread(target=race, args=(number,)) for number in range(racers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(180)
+        assert failures == []
+        assert len(entered) + len(refused) == racers
+        assert entered
+        assert not (timeout and refused), "who waits in line gets it in the end"
+        assert all("is locked by racer" in message for message in refused)
+        assert cluster.get_lease(namespace, "kubernaut.web.app") is None
+
+    def test_no_namespace(self, cluster: Cluster, namespace: str) -> None:
+        assert look(cluster, f"{namespace}-not", "web.app") == Lock()
+        with pytest.raises(NamespaceNotFound), self.holding(cluster, f"{namespace}-not", BOB):
+            raise AssertionError
+
+    def test_a_namespace_that_is_being_deleted(self, cluster: Cluster, namespace: str) -> None:
+        self.terminate(cluster, namespace)
+        with pytest.raises(Conflict, match=r"cannot be taken: .*being terminated") as caught, self.holding(cluster, namespace, BOB):
+            raise AssertionError
+        assert not isinstance(caught.value, ReleaseLocked)
+
+    def terminate(self, cluster: Cluster, namespace: str) -> None:
+        """Begin to delete a namespace, which does not end."""
+        raise NotImplementedError
+
+
+class TestFakeCluster(LockContract):
+    @pytest.fixture
+    def cluster(self) -> FakeCluster:
+        return FakeCluster()
+
+    def terminate(self, cluster: Any, namespace: str) -> None:
+        cluster.terminating.add(namespace)
+
+
+@pytest.mark.platform
+class TestRealCluster(LockContract):
+    @pytest.fixture
+    def cluster(self, platform: Mapping[str, str]) -> Cluster:
+        return Cluster(platform["KUBECONFIG"])
+
+    def terminate(self, cluster: Cluster, namespace: str) -> None:
+        cluster.create_secret(namespace, {"metadata": {"name": "stays", "finalizers": ["kubernaut.test/stays"]}})
+        cluster._json("DELETE", f"/api/v1/namespaces/{namespace}")
+
+    def test_a_user_who_may_not(self, cluster: Cluster, namespace: str, platform: Mapping[str, str], tmp_path: Path) -> None:
+        accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+        cluster._json("POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "weak"}})
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        token = cluster._json("POST", f"{accounts}/weak/token", body=request)["status"]["token"]
+        config = yaml.safe_load(Path(platform["KUBECONFIG"]).read_text())
+        config["users"][0]["user"] = {"token": token}
+        (tmp_path / "weak").write_text(yaml.safe_dump(config))
+        weak = Cluster(str(tmp_path / "weak"))
+        with pytest.raises(ClusterDenied, match=r"The lock of .*web\.app .* cannot be taken: .*leases") as caught:
+            self.holding(weak, namespace, BOB).__enter__()
+        assert "get, create, update and delete on leases.coordination.k8s.io" in caught.value.hint
+        with pytest.raises(ClusterDenied, match="cannot be looked at"):
+            look(weak, namespace, "web.app")
