@@ -26,7 +26,7 @@ from kubernaut.cli.verb import Verb
 def history(release: str, output: str, **options: Any) -> None:
     """Show all releases of a name, newest first.
 
-    Shows what helm history shows, and for each release its commit and who made it. The history outlives a delete. Helm keeps
-    the last 50 (the setting history_max).
+    Shows what helm history shows, and for each release its commit and who made it. Below them stand the attempts that made no
+    release, and why. The history outlives a delete. Helm keeps the last 50 (the setting history_max).
     """
     render.show_history(session.reading(options).history(release, **options), output)

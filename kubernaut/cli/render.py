@@ -11,6 +11,7 @@ from kubernaut.cli.table import exactly, put_pairs, put_table, when
 
 if TYPE_CHECKING:
     from kubernaut.build.registry import PublishedVersion
+    from kubernaut.history.operation import Operation
     from kubernaut.history.release import Release, ReleaseList
     from kubernaut.kubernaut import Built, Deployed, Published
     from kubernaut.model import Plan
@@ -124,7 +125,9 @@ def show_releases(releases: ReleaseList, output: str, *, nothing: str) -> None:
 
 
 def show_history(releases: ReleaseList, output: str) -> None:
-    """Show all releases of a name, newest first: what ``helm history`` shows, and who and which commit."""
+    """Show all releases of a name, newest first: what ``helm history`` shows, and who and which commit; then what made none."""
+    from kubernaut.history.release import ReleaseHistory
+
     if output == "json":
         print_json(releases)
         return
@@ -148,6 +151,25 @@ def show_history(releases: ReleaseList, output: str) -> None:
         note=True,
     )
     _say_rest(releases)
+    if isinstance(releases, ReleaseHistory):
+        _put_attempts(releases.attempts)
+
+
+def _put_attempts(attempts: Sequence[Operation]) -> None:
+    if attempts:
+        put("\nattempts that made no release:")
+    for attempt in attempts:
+        version = f" {attempt.chart.version}" if attempt.chart and attempt.chart.version else ""
+        put(f"  {when(attempt.started_at)} {attempt.verb}{version} by {attempt.actor or 'unknown'}: {_end(attempt)}")
+
+
+def _end(attempt: Operation) -> str:
+    """Say what came of an attempt, on one line."""
+    if attempt.unread:
+        return f"unread: {attempt.unread}"
+    if attempt.outcome is None:
+        return f"unfinished since {exactly(attempt.started_at)}"
+    return " ".join(f"{attempt.outcome.reason}: {attempt.outcome.message}".removesuffix(": ").split())
 
 
 def _say_rest(releases: ReleaseList) -> None:
@@ -160,7 +182,6 @@ def show_release(release: Release, output: str) -> None:
     if output == "json":
         print_json(release)
         return
-    outcome = release.outcome
     flags = [word for word, true in (("active", release.active), ("serving", release.serving == release.revision)) if true]
     put_pairs(
         [
@@ -179,10 +200,19 @@ def show_release(release: Release, output: str) -> None:
             ("updated", exactly(release.updated_at) if release.updated_at else ""),
             ("deleted", exactly(release.deleted_at) if release.deleted_at else ""),
             ("description", release.description or ""),
-            ("outcome", f"{outcome.reason}: {outcome.message}".removesuffix(": ") if outcome else ""),
+            ("outcome", _outcome(release)),
             ("operation", release.operation or ""),
         ]
     )
+
+
+def _outcome(release: Release) -> str:
+    outcome = release.outcome
+    if outcome is not None:
+        return f"{outcome.reason}: {outcome.message}".removesuffix(": ")
+    if release.operation is None:
+        return ""
+    return f"unfinished since {exactly(release.created_at)}" if release.created_at else "unfinished"
 
 
 def show_versions(name: str, versions: Sequence[PublishedVersion], output: str) -> None:

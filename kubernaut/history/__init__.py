@@ -1,5 +1,6 @@
 """Helm's release history, read.
 
-``record`` decodes what Helm stores in the cluster (pure), ``release`` is what kubernaut tells of it, ``store`` reads. Nothing
-is written here but by Helm.
+``record`` decodes what Helm stores in the cluster, ``operation`` what kubernaut keeps beside it, ``release`` is what is told of
+both; ``mending`` and ``settling`` say how what was left unfinished is put right. All that is pure; ``store`` reads, and nothing here
+writes.
 """

@@ -38,6 +38,7 @@ _TYPE = re.compile(r"kubernaut/operation\.v(?P<schema>[0-9]{1,9})")
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _LARGEST_CONTENT = 16 << 20
+_LONGEST_LINE = 4000
 _SHORTEST = 256
 
 SUCCEEDED = "succeeded"
@@ -130,10 +131,12 @@ def new_id(now: float | None = None) -> str:
 
 
 def told(heard: Iterable[Heard], secrets: Iterable[str] = ()) -> tuple[OperationEvent, ...]:
-    """Return what was heard as an operation keeps it: in words, secrets taken out."""
+    """Return what was heard as an operation keeps it: in words, secrets taken out, endless lines cut."""
     known = tuple(secrets)
     return tuple(
-        OperationEvent(at=one.at, step=one.event.step, kind=one.event.kind, text=_storable(redact(_words(one), known)))
+        OperationEvent(
+            at=one.at, step=one.event.step, kind=one.event.kind, text=_cut(_storable(redact(_words(one), known)), _LONGEST_LINE)
+        )
         for one in heard
     )
 

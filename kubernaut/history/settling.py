@@ -19,7 +19,7 @@ INTERRUPTED = "interrupted"
 _UNWRITTEN = "kubernaut ended before it could write down what came of it"
 _REPLACED = "superseded by new release"
 """What Helm's install writes over the description of a deleted or failed record that it replaces."""
-_OTHERS_FAILURES = ('Upgrade "', 'Release "')
+_OF_OTHERS = ('Upgrade "', 'Release "', "Rollback to ")
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,10 @@ def _is_rollback(record: Record, target: str) -> bool | None:
     said = record.description
     if record.damaged:
         return None
-    if said == f"Rollback to {target}" or (record.status == Status.FAILED and said.startswith('Rollback "')):
+    failed = record.status == Status.FAILED  # by Helm, or marked so by kubernaut
+    if said == f"Rollback to {target}" or (failed and said.startswith(('Rollback "', f"Rollback to {target}: "))):
         return True
-    if record.status in PENDING or record.status == Status.DEPLOYED or said.startswith(_OTHERS_FAILURES):
+    if record.status in PENDING or record.status == Status.DEPLOYED or said.startswith(_OF_OTHERS):
         return False
     return False if record.status == Status.SUPERSEDED and said != _REPLACED else None
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from kubernaut.history.mending import aside_secret
 from kubernaut.history.operation import SUCCEEDED, Made, Operation, OperationChart, Outcome
 from kubernaut.history.record import OPERATION_LABEL, REVISION_LABEL, Record, decode, encode
 from kubernaut.history.store import Past
@@ -27,6 +28,7 @@ def record_secret(
     config: Mapping[str, Any] | None = None,
     manifest: str = "",
     payload: str | None = None,
+    immutable: bool = False,
     annotations: Mapping[str, str] | None = None,
     **info: str,
 ) -> dict[str, Any]:
@@ -57,6 +59,7 @@ def record_secret(
         },
         "type": "helm.sh/release.v1",
         "data": {"release": encode(content) if payload is None else payload},
+        **({"immutable": True} if immutable else {}),
     }
 
 
@@ -94,6 +97,18 @@ def made(of: Record, digest: str = DIGEST) -> Made:
     return Made(id=of.id, uid=of.uid, revision=of.revision, secret=of.secret, chart=OperationChart(version="1.0.0", digest=digest))
 
 
-def past(*records: Record, operations: tuple[Operation, ...] = ()) -> Past:
+def past(
+    *records: Record,
+    operations: tuple[Operation, ...] = (),
+    aside: tuple[Record, ...] = (),
+    read_at: datetime | None = None,
+) -> Past:
     """Return records, newest first, and operations."""
-    return Past(tuple(sorted(records, key=lambda record: -record.revision)), operations)
+    return Past(tuple(sorted(records, key=lambda record: -record.revision)), operations, aside, read_at)
+
+
+def set_aside(revision: int, status: str, **wanted: Any) -> Record:
+    """Return a record as it is read from a copy that was set aside."""
+    decoded = decode(aside_secret(record_secret(revision, status, **wanted)))
+    assert decoded is not None
+    return decoded

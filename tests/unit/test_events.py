@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from itertools import count
+from threading import Thread
 
 import pytest
 
-from kubernaut.events import Event, LogLine, Progress, StepFinished, StepOutcome, StepStarted
+from kubernaut.events import Event, Journal, LogLine, Progress, StepFinished, StepOutcome, StepStarted
 
 
 def progress(events: list[Event]) -> Progress:
@@ -54,3 +56,53 @@ def test_nobody_needs_to_listen() -> None:
 
 def test_kinds_are_the_names_of_the_api() -> None:
     assert {event.kind for event in (StepStarted, LogLine, StepFinished)} == {"stepStarted", "logLine", "stepFinished"}
+
+
+def test_a_journal_keeps_what_it_hears_and_passes_it_on() -> None:
+    events: list[Event] = []
+    moments = iter(datetime(2026, 11, 22, 12, 0, second, tzinfo=UTC) for second in range(60))
+    journal = Journal(events.append, clock=lambda: next(moments))
+    with Progress(Journal(journal)).step("build", "shop") as step:
+        step.log("one")
+    assert [one.event for one in journal.heard] == events
+    assert [event.kind for event in events] == ["stepStarted", "logLine", "stepFinished"]
+    assert [one.at.second for one in journal.heard] == [0, 1, 2]
+    assert journal.left_out == 0
+    assert Progress(journal).listener is journal
+
+
+@pytest.mark.parametrize(("count", "left_out"), [(0, 0), (50, 0), (550, 0), (551, 1), (2000, 1450)])
+def test_a_journal_keeps_the_beginning_and_the_end_and_counts_the_rest(count: int, left_out: int) -> None:
+    journal = Journal()
+    for number in range(count):
+        journal(LogLine("build", str(number)))
+    kept = [int(one.event.text) for one in journal.heard if isinstance(one.event, LogLine)]
+    assert journal.left_out == left_out == count - len(kept)
+    assert kept == [*range(min(count, 50)), *range(max(50, count - 500), count)]
+
+
+def test_a_journal_tells_the_time_in_utc() -> None:
+    journal = Journal()
+    journal(LogLine("build", "x"))
+    assert journal.heard[0].at.utcoffset() == timedelta()
+
+
+def test_a_journal_keeps_what_its_listener_could_not_take() -> None:
+    def broken(event: Event) -> None:
+        raise KeyboardInterrupt
+
+    journal = Journal(broken)
+    with pytest.raises(KeyboardInterrupt):
+        journal(LogLine("build", "x"))
+    assert len(journal.heard) == 1
+
+
+def test_a_journal_hears_several_threads() -> None:
+    journal = Journal()
+    threads = [Thread(target=lambda: [journal(LogLine("build", "x")) for _ in range(1000)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(journal.heard) + journal.left_out == 4000
+    assert len(journal.heard) == 550

@@ -3,16 +3,61 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import json
 import os
+import random
+from datetime import UTC, datetime
+from typing import Any
 
-from support.past import operation
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.past import STARTED, made, operation, record, record_secret
 
-from kubernaut.history.operation import LARGEST, Outcome, decode_operation, encode_operation, new_id, operation_secret
+from kubernaut.events import Heard, LogLine, StepFinished, StepOutcome, StepStarted
+from kubernaut.history.mending import aside_secret
+from kubernaut.history.operation import (
+    LARGEST,
+    Operation,
+    OperationEvent,
+    Outcome,
+    decode_operation,
+    encode_operation,
+    new_id,
+    operation_secret,
+    told,
+    with_record,
+)
 from kubernaut.model import Action, Plan
 
 
+def event(text: str) -> OperationEvent:
+    return OperationEvent(at=STARTED, step="deploy", kind="logLine", text=text)
+
+
+def read(encoded: str) -> Operation:
+    found = decode_operation({**operation_secret(operation()), "data": {"operation": encoded}})
+    assert found is not None
+    return found
+
+
+def kept(content: Any, *, type: str = "kubernaut/operation.v1") -> dict[str, Any]:
+    """Return the Secret that keeps this content."""
+    packed = gzip.compress(content if isinstance(content, bytes) else json.dumps(content).encode())
+    secret = operation_secret(operation())
+    secret["metadata"]["creationTimestamp"] = "2026-11-22T11:00:00Z"
+    return {**secret, "type": type, "data": {"operation": base64.b64encode(packed).decode()}}
+
+
+def content_of(wrote: Operation) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(wrote.model_dump_json(by_alias=True, exclude_none=True))
+    return content
+
+
 def test_there_and_back() -> None:
-    wrote = operation(new_id(), note="hi", plan=Plan(actions=(Action(kind="helm-upgrade", subject="a.b", reason="c"),)))
+    plan = Plan(actions=(Action(kind="helm-upgrade", subject="a.b", reason="c"),))
+    wrote = operation(new_id(), note="hé", plan=plan, timeout=30.5, events=(event("é"),), events_left_out=7, finished_at=STARTED)
     secret = operation_secret(wrote)
     assert secret["metadata"]["name"] == f"kubernaut.{wrote.id}"
     assert secret["type"] == "kubernaut/operation.v1"
@@ -33,10 +78,215 @@ def test_what_is_too_large_is_left_out_and_counted() -> None:
     wrote = operation(reason=None).model_copy(update={"outcome": Outcome(reason="deploy_failed", message="why", details=lines)})
     encoded = encode_operation(wrote)
     assert len(base64.b64decode(encoded)) <= LARGEST
-    read = decode_operation({**operation_secret(operation()), "data": {"operation": encoded}})
-    assert read is not None
-    assert read.outcome is not None
-    assert read.outcome.message == "why"
-    assert 0 < len(read.outcome.details) < 200
-    assert read.outcome.left_out == 200 - len(read.outcome.details)
-    assert read.outcome.details[-1] == lines[-1]  # the end tells most
+    found = read(encoded).outcome
+    assert found is not None
+    assert found.message == "why"
+    assert 80 < len(found.details) < 200  # as much as there is room for
+    assert found.left_out == 200 - len(found.details)
+    assert found.details == lines[-len(found.details) :]  # the end tells most
+
+
+def test_events_go_before_details_and_those_after_the_beginning_first() -> None:
+    lines = tuple(base64.b64encode(os.urandom(1500)).decode() for _ in range(50))
+    events = tuple(event(f"{number} {base64.b64encode(os.urandom(900)).decode()}") for number in range(400))
+    wrote = operation(reason=None, events=events, events_left_out=5).model_copy(
+        update={"outcome": Outcome(reason="deploy_failed", message="why", details=lines)}
+    )
+    found = read(encode_operation(wrote))
+    assert found.outcome == wrote.outcome
+    assert found.events[:50] == events[:50]
+    assert 50 < len(found.events) < 400
+    assert found.events[50:] == events[-(len(found.events) - 50) :]
+    assert found.events_left_out == 5 + 400 - len(found.events)
+
+
+def noise(size: int, seed: int) -> str:
+    """Return text that hardly gets smaller when it is packed."""
+    return base64.b64encode(random.Random(seed).randbytes(size * 3 // 4)).decode()  # noqa: S311 - no secret
+
+
+SIZES = st.sampled_from([0, 10, 3_000, 300_000])
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    events=st.lists(SIZES, max_size=12),
+    many=st.sampled_from([0, 550]),
+    details=st.lists(SIZES, max_size=6),
+    note=SIZES,
+    message=SIZES,
+    actions=st.sampled_from([1, 2000]),
+    left_out=st.integers(0, 9),
+    odd=st.sampled_from(["", "\ud800", "\x00", "é\U0001f680"]),
+)
+def test_whatever_the_sizes_it_is_small_enough_and_the_counts_add_up(
+    events: list[int], many: int, details: list[int], note: int, message: int, actions: int, left_out: int, odd: str
+) -> None:
+    texts = [noise(size, number) + odd for number, size in enumerate([*events, *[700] * many])]
+    wrote = operation(
+        reason=None,
+        note=noise(note, 1) + odd,
+        plan=Plan(actions=tuple(Action(kind="k", subject="s", reason=noise(300, number)) for number in range(actions))),
+        events=tuple(event(text) for text in texts),
+        events_left_out=left_out,
+    ).model_copy(
+        update={
+            "outcome": Outcome(
+                reason="deploy_failed",
+                message=noise(message, 2) + odd,
+                details=tuple(noise(size, number) for number, size in enumerate(details)),
+                left_out=left_out,
+            )
+        }
+    )
+    encoded = encode_operation(wrote)
+    assert len(base64.b64decode(encoded)) <= LARGEST
+    found = read(encoded)
+    assert found.unread is None
+    assert (found.id, found.name, found.actor, found.chart) == (wrote.id, wrote.name, wrote.actor, wrote.chart)
+    assert found.outcome is not None
+    assert found.events_left_out == left_out + len(texts) - len(found.events)
+    assert found.outcome.left_out == left_out + len(details) - len(found.outcome.details)
+    if len(found.outcome.details) < len(details):
+        assert found.events == ()
+
+
+def test_what_was_heard_is_kept_in_words_without_secrets() -> None:
+    events = (
+        StepStarted("deploy", "hello 1.0.0 to demo"),
+        LogLine("deploy", "password=hunter22 and s3cr3t-value \ud800"),
+        StepFinished("deploy", StepOutcome.FAILED, "it broke", 1.0),
+        StepFinished("deploy", StepOutcome.DONE, "", 1.0),
+    )
+    kept = told([Heard(STARTED, one) for one in events], secrets=iter(["s3cr3t-value"]))
+    assert [(one.kind, one.text) for one in kept] == [
+        ("stepStarted", "hello 1.0.0 to demo"),
+        ("logLine", "password=*** and *** ?"),
+        ("stepFinished", "failed it broke"),
+        ("stepFinished", "done"),
+    ]
+    assert {(one.at, one.step) for one in kept} == {(STARTED, "deploy")}
+
+
+def test_a_line_without_end_is_cut() -> None:
+    (kept,) = told([Heard(STARTED, LogLine("deploy", "x" * 100_000))])
+    assert kept.text == "x" * 3999 + "…"
+
+
+def test_a_recreated_record_stays_noted() -> None:
+    before, after, other = record(2, "failed"), record(2, "failed", namespace="elsewhere"), record(3, "deployed")
+    wrote = operation(made=(made(before), made(other)))
+    moved = with_record(wrote, before.uid, after)
+    assert [one.uid for one in moved.made] == [after.uid, other.uid]
+    assert moved.made[0].chart == wrote.made[0].chart
+    assert with_record(wrote, "another", after) == wrote
+
+
+def test_other_secrets_are_no_operations() -> None:
+    assert decode_operation({}) is None
+    assert decode_operation(record_secret(1, "deployed")) is None
+    assert decode_operation(aside_secret(record_secret(1, "deployed"))) is None
+    assert decode_operation({**operation_secret(operation()), "type": "Opaque"}) is None
+    secret = operation_secret(operation())
+    secret["metadata"]["labels"]["owner"] = "helm"
+    assert decode_operation(secret) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "",
+        "!!!",
+        base64.b64encode(b"x").decode(),
+        base64.b64encode(b"\x1f\x8b").decode(),
+        base64.b64encode(gzip.compress(b"{}" * 99)[:-4]).decode(),
+        kept(b"no json")["data"]["operation"],
+        kept([])["data"]["operation"],
+        kept(b"[" * 100_000)["data"]["operation"],
+        kept(b'{"a":"\xff"}')["data"]["operation"],
+    ],
+    ids=range(9),
+)
+def test_what_cannot_be_decoded_is_known_by_its_labels(data: str) -> None:
+    found = decode_operation({**kept({}), "data": {"operation": data}})
+    assert found is not None
+    assert str(found.unread).startswith("it cannot be decoded: ")
+    assert (found.id, found.verb, found.name, found.namespace, found.actor) == ("op", "deploy", "hello", "demo", None)
+    assert found.started_at == datetime(2026, 11, 22, 11, tzinfo=UTC)
+
+
+def test_a_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubernaut.history.operation._LARGEST_CONTENT", 1000)
+    found = decode_operation(operation_secret(operation(note="x" * 5000)))
+    assert found is not None
+    assert "more than" in str(found.unread)
+
+
+def test_a_newer_schema_is_read_as_far_as_it_goes() -> None:
+    for content, actor in ((content_of(operation()), "ada"), ({"steps": [1], "actor": {"name": "ada"}}, None), ([], None)):
+        found = decode_operation(kept(content, type="kubernaut/operation.v2"))
+        assert found is not None
+        assert found.unread == "it was written by a newer kubernaut (operation.v2)"
+        assert (found.id, found.verb, found.actor) == ("op", "deploy", actor)
+
+
+@pytest.mark.parametrize(
+    ("changes", "strange"),
+    [
+        ({"approval": {"by": "eve"}}, "approval"),
+        ({"chart": {"digest": "sha256:1", "signature": "x"}}, "chart.signature"),
+        ({"made": [{"id": "i", "uid": "u", "revision": 1, "secret": "s", "more": 1}]}, "made.0.more"),
+        ({"made": [{"id": "i"}]}, "made.0.uid"),
+        ({"outcome": 7}, "outcome"),
+        ({"startedAt": "soon"}, "startedAt"),
+        ({"verb": "migrate"}, "verb migrate"),
+        ({"actor": {"name": "ada"}}, "actor"),
+    ],
+)
+def test_what_this_version_does_not_know_is_said(changes: dict[str, Any], strange: str) -> None:
+    found = decode_operation(kept(content_of(operation()) | changes))
+    assert found is not None
+    assert strange in str(found.unread)
+    assert str(found.unread).startswith("it was written by a newer kubernaut (")
+    assert (found.id, found.commit, found.namespace) == ("op", None, "demo")
+    if "actor" not in changes:
+        assert found.actor == "ada"
+    if "chart" in changes:
+        assert found.chart is not None
+        assert found.chart.digest == "sha256:1"
+    if strange == "made.0.more":
+        assert [one.uid for one in found.made] == ["u"]
+
+
+@pytest.mark.parametrize("field", ["id", "verb", "namespace", "name", "startedAt"])
+def test_what_is_missing_is_said(field: str) -> None:
+    content = content_of(operation())
+    del content[field]
+    found = decode_operation(kept(content) | {"metadata": {**kept({})["metadata"], "namespace": "demo"}})
+    assert found is not None
+    assert field in str(found.unread)
+    assert (found.id, found.verb, found.namespace, found.name) == ("op", "deploy", "demo", "hello")
+
+
+def test_that_it_was_not_read_is_never_written() -> None:
+    wrote = operation().model_copy(update={"unread": "why"})
+    assert read(encode_operation(wrote)).unread is None
+    assert "unread" not in wrote.model_dump_json()
+    claimed = decode_operation(kept(content_of(operation()) | {"unread": "claimed"}))
+    assert claimed is not None
+    assert claimed.unread is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["id", "verb", "actor", "chart", "plan", "made", "outcome", "events", "startedAt", "new"]),
+        st.recursive(st.none() | st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)),
+    )
+)
+def test_whatever_is_in_it_it_does_not_vanish(changes: dict[str, Any]) -> None:
+    found = decode_operation(kept(content_of(operation()) | changes))
+    assert found is not None
+    assert found.name == "hello"
+    if "new" in changes:
+        assert found.unread

@@ -124,6 +124,16 @@ def test_what_serves(statuses: list[str], number: int | None) -> None:
     assert serving([record(index, status) for index, status in enumerate(statuses, 1)]) == number
 
 
+def test_what_an_operation_says_that_cannot_be_read() -> None:
+    found = own(2, "deployed")
+    for known in ("ada", None):
+        unread = operation().model_copy(update={"actor": known, "unread": "it was written by a newer kubernaut (operation.v2)"})
+        release = describe(found, [found], [unread])
+        assert (release.managed_by, release.created_by, release.operation) == ("kubernaut", known, "op")
+        assert release.outcome is not None
+        assert (release.outcome.reason, release.outcome.message) == ("unread", unread.unread)
+
+
 def test_a_damaged_record_is_shown() -> None:
     broken = record(1, "deployed", payload="!!!")
     release = describe(broken, [broken], [])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.past import operation, record_secret
+from support.past import STARTED, made, operation, own, past, record, record_secret
 
 from kubernaut.errors import ReleaseNotFound
+from kubernaut.history.mending import aside_secret
 from kubernaut.history.operation import operation_secret
-from kubernaut.history.release import ReleaseId
+from kubernaut.history.release import Release, ReleaseId
 from kubernaut.history.store import History
 from kubernaut.testing.cluster import FakeCluster
 
@@ -114,3 +116,109 @@ def test_what_is_not_there(cluster: FakeCluster, id: str) -> None:
         History(cluster).release(ReleaseId.parse(id))
     with pytest.raises(ReleaseNotFound):
         History(cluster).releases("demo", "none")
+
+
+def secret_name(name: str, revision: int) -> str:
+    return f"sh.helm.release.v1.{name}.v{revision}"
+
+
+def set_it_aside(cluster: FakeCluster, name: str, revision: int, *, deleted: bool = True) -> None:
+    """Leave things as a crash does between setting a record aside and creating it anew."""
+    secret = cluster.get_secret("demo", secret_name(name, revision))
+    assert secret is not None
+    cluster.create_secret("demo", aside_secret(secret))
+    if deleted:
+        cluster.delete_secret("demo", secret_name(name, revision))
+    cluster.requests.clear()
+
+
+def everything_told(history: History, name: str) -> list[Release]:
+    """Return what every way of asking tells, without the time of the last write."""
+    lists = [history.list("demo"), history.list("demo", all=True), history.releases("demo", name)]
+    found = [release for one in lists for release in one.items] + [history.release(ReleaseId("demo", name))]
+    return [release.model_copy(update={"updated_at": None}) for release in found]
+
+
+@pytest.mark.parametrize(("name", "revision"), [("hello", 2), ("hello", 1), ("gone", 10), ("foreign.app", 1), ("failing", 2)])
+@pytest.mark.parametrize("deleted", [True, False])
+def test_what_is_set_aside_is_not_lost(cluster: FakeCluster, name: str, revision: int, deleted: bool) -> None:
+    """All that is told stays as it was, but when the API server says it was last written."""
+    history = History(cluster)
+    before = everything_told(history, name)
+    set_it_aside(cluster, name, revision, deleted=deleted)
+    assert everything_told(history, name) == before
+    found = history.past("demo", name)
+    assert [(one.revision, one.aside) for one in found.aside] == [(revision, True)]
+    assert [one.revision for one in found.records if one.aside] == ([revision] if deleted else [])
+    cluster.requests.clear()
+    history.list("demo")
+    assert len(cluster.requests) == 3
+    history.list("demo", all=True)
+    assert len(cluster.requests) == 4
+
+
+def test_a_copy_alone_is_a_release() -> None:
+    cluster = FakeCluster("demo")
+    cluster.create_secret("demo", aside_secret(record_secret(1, "failed")))
+    assert [release.id for release in History(cluster).list("demo").items] == ["demo.hello.v1"]
+    assert [one.aside for one in History(cluster).records("demo", "hello")] == [True]
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_record_that_is_recreated_between_two_requests(cluster: FakeCluster, after: int) -> None:
+    """It is listed from whichever of the two is there when it is read."""
+    copy = aside_secret(record_secret(2, "deployed", labels=LABELS))
+    own_secret = secret_name("hello", 2)
+    for goes in (True, False):
+        original, listed = FakeCluster.list_secrets, []
+
+        def crossed(*arguments: Any, original: Any = original, listed: list[int] = listed, goes: bool = goes, **named: Any) -> Any:
+            answer = original(cluster, *arguments, **named)
+            listed.append(1)
+            if len(listed) == after:
+                if goes:
+                    cluster.create_secret("demo", copy)
+                    cluster.delete_secret("demo", own_secret)
+                else:
+                    cluster.create_secret("demo", record_secret(2, "deployed", labels=LABELS))
+                    cluster.delete_secret("demo", copy["metadata"]["name"])
+            return answer
+
+        cluster.list_secrets = crossed  # type: ignore[method-assign]
+        found = [release for release in History(cluster).list("demo").items if release.name == "hello"]  # type: ignore[arg-type]
+        assert [(release.id, release.status) for release in found] == [("demo.hello.v2", "deployed")]
+
+
+def test_when_it_was_read_is_the_servers_time(cluster: FakeCluster) -> None:
+    cluster.server_time = STARTED
+    assert History(cluster).past("demo", "hello").read_at == STARTED
+
+
+def test_what_is_unfinished() -> None:
+    known = operation("a", reason=None)
+    finished = operation("b", finished_at=known.started_at)
+    unread = operation("c", reason=None).model_copy(update={"unread": "newer"})
+    assert past(operations=(unread, finished, known)).unfinished == (known,)
+
+
+def test_attempts_are_what_made_no_release() -> None:
+    mine, gone = own(2, "deployed", "labelled"), record(1, "superseded")
+    operations = (
+        operation("refused", reason="chart_refused"),
+        operation("labelled"),
+        operation("noted", made=(made(gone),)),
+        operation("unread").model_copy(update={"unread": "newer"}),
+    )
+    found = past(mine, operations=operations)
+    assert [one.id for one in found.attempts] == ["refused", "unread"]
+    assert replace(found, records=()).attempts == (operations[0], operations[1], operations[3])
+
+
+def test_a_history_brings_its_attempts_without_another_request(cluster: FakeCluster) -> None:
+    cluster.create_secret("demo", operation_secret(operation("refused", reason="chart_refused")))
+    cluster.requests.clear()
+    found = History(cluster).releases("demo", "hello")
+    assert [one.id for one in found.attempts] == ["refused"]
+    assert len(cluster.requests) == 1
+    assert set(found.model_dump(mode="json", by_alias=True)) == {"items", "count", "next"}
+    assert History(cluster).attempts("demo", "hello") == found.attempts
