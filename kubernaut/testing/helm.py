@@ -15,7 +15,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kubernaut.errors import ChartInvalid, KubernautError, NamespaceNotFound, ReleaseLocked, ReleaseNotFound, VersionNotFound
+from kubernaut.clients.process import Check, unchecked
+from kubernaut.errors import (
+    BadInput,
+    ChartInvalid,
+    KubernautError,
+    NamespaceNotFound,
+    ReleaseLocked,
+    ReleaseNotFound,
+    VersionNotFound,
+)
 from kubernaut.history.record import OWNER, PENDING, SECRET_TYPE, Record, Status, decode, encode
 from kubernaut.testing.chart import FakeChart, load_chart, pack_chart
 from kubernaut.testing.cluster import FakeCluster
@@ -95,13 +104,15 @@ class FakeHelm:
         timeout: float,
         history_max: int,
         log: Log,
+        check: Check = unchecked,
     ) -> None:
         """Do what ``helm upgrade --install --wait --reset-values`` does."""
         self.starts.append(("upgrade", f"{namespace}.{name}"))
+        check()
         records = self._records(namespace, name)
         stored_last = max(records, key=lambda record: record.secret, default=None)  # as the API lists them: v9 after v10
         if stored_last is None or stored_last.status == Status.UNINSTALLED:
-            self._install(name, chart, namespace, values, labels, description)
+            self._install(name, chart, namespace, values, labels, description, check)
             return
         last = records[-1]
         if last.status in PENDING:
@@ -112,8 +123,8 @@ class FakeHelm:
         content = self._content(self._chart(chart), name, namespace, values, last)
         kept = {key: value for key, value in last.labels.items() if key not in _SYSTEM_LABELS}
         self._prune(records, history_max)
-        replaced = deployed or [last]
-        self._write(content, last.revision + 1, {**kept, **labels}, Status.PENDING_UPGRADE, description, "Upgrade", replaced)
+        pending, replaced = Status.PENDING_UPGRADE, deployed[-1:] or [last]
+        self._write(content, last.revision + 1, {**kept, **labels}, pending, description, replaced, check)
 
     def install_replace(
         self,
@@ -126,14 +137,19 @@ class FakeHelm:
         description: str,
         timeout: float,
         log: Log,
+        check: Check = unchecked,
     ) -> None:
         """Do what ``helm install --replace --wait`` does."""
         self.starts.append(("install", f"{namespace}.{name}"))
-        self._install(name, chart, namespace, values, labels, description)
+        check()
+        self._install(name, chart, namespace, values, labels, description, check)
 
-    def rollback(self, name: str, revision: int, *, namespace: str, timeout: float, history_max: int, log: Log) -> None:
+    def rollback(
+        self, name: str, revision: int, *, namespace: str, timeout: float, history_max: int, log: Log, check: Check = unchecked
+    ) -> None:
         """Do what ``helm rollback --wait`` does: a new record with the target's chart, values, manifest and labels."""
         self.starts.append(("rollback", f"{namespace}.{name}"))
+        check()
         records = self._records(namespace, name)
         target = next((record for record in records if record.revision == revision), None)
         if target is None:
@@ -144,11 +160,12 @@ class FakeHelm:
         deployed = [record for record in records if record.status == Status.DEPLOYED]
         text = f"Rollback to {revision}"
         content["info"] = {"first_deployed": records[-1].info.get("first_deployed"), "last_deployed": _now()}
-        self._write(content, records[-1].revision + 1, labels, Status.PENDING_ROLLBACK, text, "Rollback", deployed)
+        self._write(content, records[-1].revision + 1, labels, Status.PENDING_ROLLBACK, text, deployed, check)
 
-    def uninstall(self, name: str, *, namespace: str, description: str, timeout: float, log: Log) -> None:
+    def uninstall(self, name: str, *, namespace: str, description: str, timeout: float, log: Log, check: Check = unchecked) -> None:
         """Do what ``helm uninstall --keep-history --wait`` does."""
         self.starts.append(("uninstall", f"{namespace}.{name}"))
+        check()
         records = self._records(namespace, name)
         if not records:
             raise ReleaseNotFound("uninstall: Release not loaded: release: not found")
@@ -156,13 +173,23 @@ class FakeHelm:
             return
         end = self._end(Status.UNINSTALLED)
         if end.status is not None:
-            self._change(records[-1], end.status, description, deleted=_now())
+            record = self._record(records[-1], Status.UNINSTALLING, "Deletion in progress (or silently failed)", deleted=_now())
+            check()
+            if end.status is not Status.UNINSTALLING:
+                self._record(record, end.status, description)
         _raise(end)
 
     # the records
 
     def _install(
-        self, name: str, chart: str, namespace: str, values: Mapping[str, Any], labels: Mapping[str, str], description: str
+        self,
+        name: str,
+        chart: str,
+        namespace: str,
+        values: Mapping[str, Any],
+        labels: Mapping[str, str],
+        description: str,
+        check: Check,
     ) -> None:
         records = self._records(namespace, name)
         if records and records[-1].status not in (Status.UNINSTALLED, Status.FAILED):
@@ -170,10 +197,10 @@ class FakeHelm:
         content = self._content(self._chart(chart), name, namespace, values, None)
         if not self.cluster.namespace_exists(namespace):
             raise NamespaceNotFound(f'create: failed to create: namespaces "{namespace}" not found')
-        if records:
+        if records and records[-1].status != Status.FAILED:
             self._change(records[-1], Status.SUPERSEDED, "superseded by new release")
         revision = records[-1].revision + 1 if records else 1
-        self._write(content, revision, labels, Status.PENDING_INSTALL, description, "Install", [])
+        self._write(content, revision, labels, Status.PENDING_INSTALL, description, [], check)
 
     def _write(
         self,
@@ -182,15 +209,34 @@ class FakeHelm:
         labels: Mapping[str, str],
         pending: Status,
         description: str,
-        verb: str,
         replaced: list[Record],
+        check: Check,
     ) -> None:
         """Create the record, then end as told or well."""
         end = self._end(Status.DEPLOYED)
         if end.status is None:
             _raise(end)
             return
-        content = {**content, "version": revision, "info": {**content["info"], "status": pending.value, "description": f"{verb} …"}}
+        record = self._create(content, revision, labels, pending)
+        failed = f'{"Upgrade" if pending is Status.PENDING_UPGRADE else "Release"} "{record.name}" failed: '
+        try:
+            check()
+        except BaseException:
+            if pending is not Status.PENDING_ROLLBACK:  # of these Helm handles no signal
+                self._record(record, Status.FAILED, f"{failed}context canceled")
+            raise
+        if end.status is Status.DEPLOYED:
+            for old in replaced:
+                self._record(old, Status.SUPERSEDED, old.description)
+            finish = self._record if pending is Status.PENDING_INSTALL else self._change
+            finish(record, end.status, description)
+        elif end.status is not pending:
+            self._record(record, end.status, f"{failed}{end.error}")
+        _raise(end)
+
+    def _create(self, content: dict[str, Any], revision: int, labels: Mapping[str, str], pending: Status) -> Record:
+        info = {**content["info"], "status": pending.value, "description": "Preparing"}
+        content = {**content, "version": revision, "info": info}
         stamp = str(int(datetime.now(UTC).timestamp()))
         system = {"name": content["name"], "owner": OWNER, "status": pending.value, "version": str(revision), "createdAt": stamp}
         name = f"sh.helm.release.v1.{content['name']}.v{revision}"
@@ -201,21 +247,26 @@ class FakeHelm:
         }
         record = decode(self.cluster.create_secret(content["namespace"], secret))
         assert record is not None  # noqa: S101 - it was just written
-        if end.status is Status.DEPLOYED:
-            for old in replaced:
-                self._change(old, Status.SUPERSEDED, old.description)
-        if end.status is not pending:
-            said = description if end.status is Status.DEPLOYED else f'{verb} "{content["name"]}" failed: {end.error}'
-            self._change(record, end.status, said)
-        _raise(end)
+        return record
 
-    def _change(self, record: Record, status: Status, description: str, *, deleted: str | None = None) -> None:
+    def _record(self, record: Record, status: Status, description: str, *, deleted: str | None = None) -> Record:
+        """Change a record where Helm does not mind when it cannot: it warns, and its exit status does not tell."""
+        try:
+            return self._change(record, status, description, deleted=deleted)
+        except BadInput:  # it is immutable
+            return record
+
+    def _change(self, record: Record, status: Status, description: str, *, deleted: str | None = None) -> Record:
         info = {**record.info, "status": status.value, "description": description}
         if deleted:
             info["deleted"] = deleted
         labels = {"status": status.value, "modifiedAt": str(int(datetime.now(UTC).timestamp()))}
-        patch = {"metadata": {"labels": labels}, "data": {"release": encode({**record.content, "info": info})}}
-        self.cluster.patch_secret(record.namespace, record.secret, patch)
+        data = {"release": encode({**record.content, "info": info})}
+        # An update without a version: the last write wins, and what Helm does not know, such as the flag, it would unset.
+        patch = {"metadata": {"labels": labels}, "data": data, "immutable": None}
+        changed = decode(self.cluster.patch_secret(record.namespace, record.secret, patch))
+        assert changed is not None  # noqa: S101 - it was just written
+        return changed
 
     def _prune(self, records: list[Record], history_max: int) -> None:
         """Delete the oldest records, so that with the next one there are ``history_max``; never the last deployed one."""
