@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from kubernaut.clients.cluster import Cluster
-from kubernaut.errors import ClusterUnreachable, Conflict, NamespaceNotFound, NotFound
+from kubernaut.errors import BadInput, ClusterDenied, ClusterUnreachable, Conflict, NamespaceNotFound, NotFound
 from kubernaut.testing.cluster import FakeCluster
 
 
@@ -20,6 +23,20 @@ def secret(name: str, **labels: str) -> dict[str, object]:
         "type": "kubernaut/test",
         "data": {"key": base64.b64encode(b"value").decode()},
     }
+
+
+def lease(name: str, holder: str = "ada") -> dict[str, Any]:
+    spec = {"holderIdentity": holder, "leaseDurationSeconds": 30, "renewTime": "2026-01-01T00:00:00.000000Z"}
+    return {"metadata": {"name": name, "annotations": {"verb": "deploy"}}, "spec": spec}
+
+
+def held_by(read: Mapping[str, Any], holder: str) -> dict[str, Any]:
+    """Return a Lease that was read, with another holder."""
+    return {**read, "spec": {**read["spec"], "holderIdentity": holder}}
+
+
+def value(text: bytes) -> dict[str, Any]:
+    return {"data": {"key": base64.b64encode(text).decode()}}
 
 
 class ClusterContract:
@@ -95,6 +112,8 @@ class ClusterContract:
         assert set(patched["data"]) == {"key", "more"}
         assert patched["metadata"]["uid"] == made["metadata"]["uid"]
         assert patched["metadata"]["resourceVersion"] != made["metadata"]["resourceVersion"]
+        again = cluster.patch_secret(namespace, "one", {"metadata": {"labels": {"app": "b"}}})
+        assert again["metadata"]["resourceVersion"] == patched["metadata"]["resourceVersion"], "nothing has changed"
 
     def test_a_patch_of_another_version_is_refused(self, cluster: Cluster, namespace: str) -> None:
         made = cluster.create_secret(namespace, secret("one"))
@@ -103,9 +122,153 @@ class ClusterContract:
         with pytest.raises(Conflict, match="modified"):
             cluster.patch_secret(namespace, "one", {"metadata": {"resourceVersion": version, "labels": {"a": "c"}}})
 
-    def test_a_patch_of_nothing_is_an_error(self, cluster: Cluster, namespace: str) -> None:
+    def test_a_patch_of_nothing_or_of_the_type_is_an_error(self, cluster: Cluster, namespace: str) -> None:
         with pytest.raises(NotFound):
             cluster.patch_secret(namespace, "none", {"metadata": {"labels": {"a": "b"}}})
+        cluster.create_secret(namespace, secret("one"))
+        with pytest.raises(BadInput, match="field is immutable"):
+            cluster.patch_secret(namespace, "one", {"type": "kubernaut/other"})
+
+    def test_who_wrote_and_when(self, cluster: Cluster, namespace: str) -> None:
+        made = cluster.create_secret(namespace, secret("one"))
+        (writer,) = made["metadata"]["managedFields"]
+        assert writer["time"] == made["metadata"]["creationTimestamp"]
+        assert writer["manager"]
+        assert writer["operation"] == "Update"
+        (read,) = cluster.list_secrets(namespace, {}, metadata_only=True)
+        assert read["metadata"]["managedFields"][0]["time"] == writer["time"]
+
+    def test_only_the_version_that_was_read_is_deleted(self, cluster: Cluster, namespace: str) -> None:
+        made = cluster.create_secret(namespace, secret("one"))
+        patched = cluster.patch_secret(namespace, "one", {"metadata": {"labels": {"a": "b"}}})
+        with pytest.raises(Conflict):
+            cluster.delete_secret(namespace, "one", resource_version=made["metadata"]["resourceVersion"])
+        assert cluster.get_secret(namespace, "one") is not None
+        for _ in range(2):  # one that is gone is no failure
+            cluster.delete_secret(namespace, "one", resource_version=patched["metadata"]["resourceVersion"])
+        assert cluster.get_secret(namespace, "one") is None
+
+    # what is immutable, and what is too large
+
+    def test_an_immutable_secret_keeps_its_data(self, cluster: Cluster, namespace: str) -> None:
+        made = cluster.create_secret(namespace, secret("one"))
+        fenced = cluster.patch_secret(namespace, "one", {**value(b"last"), "immutable": True})
+        assert (fenced["immutable"], fenced["data"]) == (True, value(b"last")["data"])
+        forbidden: tuple[dict[str, Any], ...] = (
+            value(b"other"),
+            {"data": {"more": ""}},
+            {"data": None},
+            {"immutable": False},
+            {"immutable": None},
+            {**value(b"other"), "immutable": None},
+        )
+        for patch in forbidden:
+            with pytest.raises(BadInput, match="field is immutable when `immutable` is set"):
+                cluster.patch_secret(namespace, "one", patch)
+        version = made["metadata"]["resourceVersion"]
+        with pytest.raises(Conflict):  # another version is told before what is immutable
+            cluster.patch_secret(namespace, "one", {"metadata": {"resourceVersion": version}, **value(b"other")})
+        labelled = cluster.patch_secret(namespace, "one", {"metadata": {"labels": {"a": "b"}}, **value(b"last")})
+        assert (labelled["metadata"]["labels"], labelled["data"]) == ({"a": "b"}, value(b"last")["data"])
+        cluster.delete_secret(namespace, "one", resource_version=labelled["metadata"]["resourceVersion"])
+        assert "immutable" not in cluster.create_secret(namespace, secret("one"))
+
+    def test_a_secret_holds_a_mebibyte(self, cluster: Cluster, namespace: str) -> None:
+        large = b"x" * (1 << 20)
+        cluster.create_secret(namespace, {**secret("full"), **value(large)})
+        with pytest.raises(BadInput, match="may not be more than 1048576 bytes"):
+            cluster.patch_secret(namespace, "full", {"data": {"more": "eA=="}})
+        with pytest.raises(BadInput, match="may not be more than 1048576 bytes"):
+            cluster.create_secret(namespace, {**secret("over"), **value(large + b"x")})
+        assert cluster.get_secret(namespace, "over") is None
+
+    # leases
+
+    def test_a_lease_is_made_read_and_deleted(self, cluster: Cluster, namespace: str) -> None:
+        assert cluster.get_lease(namespace, "one") is None
+        made = cluster.create_lease(namespace, lease("one"))
+        assert made["metadata"]["uid"]
+        assert cluster.get_lease(namespace, "one") == made
+        assert made["spec"] == lease("one")["spec"]
+        assert made["metadata"]["annotations"] == {"verb": "deploy"}
+        for _ in range(2):
+            cluster.delete_lease(namespace, "one")
+        assert cluster.get_lease(namespace, "one") is None
+
+    def test_a_lease_is_made_once_in_a_namespace(self, cluster: Cluster, namespace: str) -> None:
+        cluster.create_lease(namespace, lease("one"))
+        with pytest.raises(Conflict, match="already exists"):
+            cluster.create_lease(namespace, lease("one", "eve"))
+        with pytest.raises(NamespaceNotFound):
+            cluster.create_lease(f"{namespace}-not", lease("one"))
+        assert cluster.get_lease(f"{namespace}-not", "one") is None
+
+    def test_a_lease_is_replaced_by_who_read_it_last(self, cluster: Cluster, namespace: str) -> None:
+        made = cluster.create_lease(namespace, lease("one"))
+        eves = held_by(made, "eve")
+        eves["metadata"] = {**made["metadata"], "annotations": {"actor": "eve"}}
+        taken = cluster.replace_lease(namespace, eves)
+        assert taken["metadata"]["resourceVersion"] != made["metadata"]["resourceVersion"]
+        assert (taken["spec"]["holderIdentity"], taken["metadata"]["annotations"]) == ("eve", {"actor": "eve"})
+        with pytest.raises(Conflict, match="modified"):
+            cluster.replace_lease(namespace, held_by(made, "ada"))
+        assert cluster.get_lease(namespace, "one") == taken
+
+    def test_what_is_written_needs_no_more_than_uid_and_version(self, cluster: Cluster, namespace: str) -> None:
+        made = cluster.create_lease(namespace, lease("one"))
+        metadata = {key: made["metadata"][key] for key in ("name", "uid", "resourceVersion")}
+        taken = cluster.replace_lease(namespace, {**lease("one", "eve"), "metadata": metadata})
+        assert taken["spec"]["holderIdentity"] == "eve"
+        assert "annotations" not in taken["metadata"]
+        assert taken["metadata"]["creationTimestamp"] == made["metadata"]["creationTimestamp"]
+
+    def test_a_lease_that_is_gone_is_not_made_anew(self, cluster: Cluster, namespace: str) -> None:
+        made = cluster.create_lease(namespace, lease("one"))
+        cluster.delete_lease(namespace, "one")
+        with pytest.raises(NotFound):
+            cluster.replace_lease(namespace, held_by(made, "ada"))
+        assert cluster.get_lease(namespace, "one") is None
+        with pytest.raises(NotFound):
+            cluster.replace_lease(f"{namespace}-not", {**made, "metadata": {**made["metadata"], "namespace": f"{namespace}-not"}})
+        for missing in ("uid", "resourceVersion"):
+            partial = {key: text for key, text in made["metadata"].items() if key != missing}
+            with pytest.raises(ValueError, match="uid and resourceVersion"):
+                cluster.replace_lease(namespace, {**made, "metadata": partial})
+
+    def test_another_lease_of_the_same_name_is_left_alone(self, cluster: Cluster, namespace: str) -> None:
+        old = cluster.create_lease(namespace, lease("one"))
+        cluster.delete_lease(namespace, "one")
+        new = cluster.create_lease(namespace, lease("one", "eve"))
+        with pytest.raises(Conflict):
+            cluster.replace_lease(namespace, held_by(old, "ada"))
+        version = {"resourceVersion": new["metadata"]["resourceVersion"]}
+        with pytest.raises(Conflict):
+            cluster.replace_lease(namespace, {**held_by(old, "ada"), "metadata": {**old["metadata"], **version}})
+        with pytest.raises(Conflict):
+            cluster.delete_lease(namespace, "one", resource_version=old["metadata"]["resourceVersion"])
+        assert cluster.get_lease(namespace, "one") == new
+        for _ in range(2):
+            cluster.delete_lease(namespace, "one", resource_version=version["resourceVersion"])
+        assert cluster.get_lease(namespace, "one") is None
+
+    @pytest.mark.parametrize(
+        "broken", [{"leaseDurationSeconds": 0}, {"renewTime": "2026-01-01T00:00:00Z"}, {"acquireTime": "yesterday"}]
+    )
+    def test_a_broken_lease_is_refused(self, cluster: Cluster, namespace: str, broken: dict[str, Any]) -> None:
+        wrong = lease("one")
+        wrong["spec"] |= broken
+        with pytest.raises(BadInput):
+            cluster.create_lease(namespace, wrong)
+
+    # the clock
+
+    def test_the_servers_clock(self, cluster: Cluster, namespace: str) -> None:
+        made = cluster.create_secret(namespace, secret("one"))
+        now = cluster.server_time
+        assert now is not None
+        assert now.tzinfo is UTC
+        created = datetime.fromisoformat(made["metadata"]["creationTimestamp"])
+        assert timedelta(0) <= now - created <= timedelta(seconds=5)
 
     def test_what_is_not_there(self, cluster: Cluster, namespace: str) -> None:
         assert cluster.list_pods(namespace, {"app": "none"}) == []
@@ -143,6 +306,42 @@ class TestFakeCluster(ClusterContract):
         assert cluster.list_secrets(None, {}) == []
         assert cluster.writes == []
 
+    def test_it_fails_until_it_is_healed(self, cluster: FakeCluster, namespace: str) -> None:
+        cluster.fail("", ClusterUnreachable("gone"), times=None)
+        for _ in range(3):
+            with pytest.raises(ClusterUnreachable):
+                cluster.get_lease(namespace, "one")
+            with pytest.raises(ClusterUnreachable):
+                cluster.create_lease(namespace, lease("one"))
+        cluster.heal()
+        assert cluster.get_lease(namespace, "one") is None
+
+    def test_an_answer_is_lost(self, cluster: FakeCluster, namespace: str) -> None:
+        cluster.fail("create lease", ClusterUnreachable("gone"), after=True)
+        with pytest.raises(ClusterUnreachable):
+            cluster.create_lease(namespace, lease("one"))
+        assert cluster.get_lease(namespace, "one") is not None
+
+    def test_its_clock_is_set(self, cluster: FakeCluster, namespace: str) -> None:
+        real = cluster.server_time
+        cluster.server_time = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+        made = cluster.create_secret(namespace, secret("one"))
+        assert made["metadata"]["creationTimestamp"] == made["metadata"]["managedFields"][0]["time"] == "2030-01-02T03:04:05Z"
+        cluster.server_time = datetime(2030, 1, 2, 4, tzinfo=UTC)
+        patched = cluster.patch_secret(namespace, "one", {"metadata": {"labels": {"a": "b"}}})
+        assert patched["metadata"]["managedFields"][0]["time"] == "2030-01-02T04:00:00Z"
+        assert patched["metadata"]["creationTimestamp"] == "2030-01-02T03:04:05Z"
+        cluster.server_time = None
+        assert timedelta(0) <= cluster.server_time - real < timedelta(minutes=1)
+
+    def test_a_namespace_that_is_being_deleted(self, cluster: FakeCluster, namespace: str) -> None:
+        cluster.create_lease(namespace, lease("old"))
+        cluster.terminating.add(namespace)
+        for create in (cluster.create_lease, cluster.create_secret):
+            with pytest.raises(Conflict, match="being terminated"):
+                create(namespace, lease("new"))
+        cluster.delete_lease(namespace, "old")
+
 
 @pytest.mark.platform
 class TestRealCluster(ClusterContract):
@@ -161,3 +360,42 @@ class TestRealCluster(ClusterContract):
         other = tmp_path / "other"
         other.write_text("apiVersion: v1\nkind: Config\nclusters: []\ncontexts: []\nusers: []\n")
         assert Cluster(f"{other}:{tmp_path / 'missing'}:{platform['KUBECONFIG']}").namespace_exists("default")
+
+    def test_no_clock_before_the_first_answer(self, cluster: Cluster) -> None:
+        assert cluster.server_time is None
+        cluster.namespace_exists("default")
+        assert cluster.server_time is not None
+
+    def test_a_namespace_that_is_being_deleted(self, cluster: Cluster, namespace: str) -> None:
+        kept = secret("kept")
+        kept["metadata"] = {"name": "kept", "finalizers": ["kubernaut.test/kept"]}
+        cluster.create_secret(namespace, kept)
+        cluster._json("DELETE", f"/api/v1/namespaces/{namespace}")
+        try:
+            for create in (cluster.create_lease, cluster.create_secret):
+                with pytest.raises(Conflict, match="being terminated"):
+                    create(namespace, lease("new"))
+        finally:
+            cluster.patch_secret(namespace, "kept", {"metadata": {"finalizers": None}})
+
+    def test_who_may_do_nothing(self, cluster: Cluster, namespace: str, platform: Mapping[str, str], tmp_path: Path) -> None:
+        """What RBAC forbids is said in the API server's words."""
+        accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+        cluster._json("POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "nobody"}})
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        token = cluster._json("POST", f"{accounts}/nobody/token", body=request)["status"]["token"]
+        config = yaml.safe_load(Path(platform["KUBECONFIG"]).read_text())
+        config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
+        (tmp_path / "config").write_text(yaml.safe_dump(config))
+        nobody = Cluster(str(tmp_path / "config"))
+        made = cluster.create_lease(namespace, lease("one"))
+        cannot = f'User "system:serviceaccount:{namespace}:nobody" cannot'
+        for verb, ask in (
+            ("get", lambda: nobody.get_lease(namespace, "one")),
+            ("create", lambda: nobody.create_lease(namespace, lease("two"))),
+            ("update", lambda: nobody.replace_lease(namespace, held_by(made, "eve"))),
+            ("delete", lambda: nobody.delete_lease(namespace, "one", resource_version=made["metadata"]["resourceVersion"])),
+        ):
+            with pytest.raises(ClusterDenied, match=f'{cannot} {verb} resource "leases" in API group "coordination.k8s.io"'):
+                ask()
+        nobody.close()

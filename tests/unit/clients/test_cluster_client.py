@@ -1,11 +1,13 @@
-"""How `Cluster` speaks HTTP and reads kubeconfigs: against a small API server in this process, which answers as it is told."""
+"""How `Cluster` speaks HTTP: against a small API server in this process, which answers as it is told."""
 
 from __future__ import annotations
 
 import json
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,6 @@ import pytest
 import yaml
 
 from kubernaut.clients.cluster import Cluster
-from kubernaut.clients.kubeconfig import read_kubeconfig
 from kubernaut.errors import BadInput, ClusterDenied, ClusterUnreachable, Conflict, KubernautError, NamespaceNotFound, NotFound
 
 Answer = tuple[int, dict[str, Any] | str, dict[str, str]]
@@ -39,14 +40,14 @@ class Api:
                     self.close_connection = True
                     return
                 data = (content if isinstance(content, str) else json.dumps(content)).encode()
-                self.send_response(status)
+                self.send_response_only(status)
                 for key, value in {"Content-Type": "application/json", **headers}.items():
                     self.send_header(key, value)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
@@ -136,12 +137,90 @@ def test_it_is_not_repeated_for_ever(api: Api, cluster: Cluster) -> None:
     assert len(api.asked) == 4
 
 
-@pytest.mark.parametrize("busy", [429, 503, 0])
-def test_a_write_is_never_repeated(api: Api, cluster: Cluster, busy: int) -> None:
+LEASE = {"metadata": {"name": "x", "uid": "u", "resourceVersion": "7"}, "spec": {"holderIdentity": "ada"}}
+WRITES: dict[str, Callable[[Cluster], object]] = {
+    "create secret": lambda cluster: cluster.create_secret("demo", {"metadata": {"name": "x"}}),
+    "patch secret": lambda cluster: cluster.patch_secret("demo", "x", {}),
+    "delete secret": lambda cluster: cluster.delete_secret("demo", "x", resource_version="7"),
+    "create lease": lambda cluster: cluster.create_lease("demo", LEASE),
+    "replace lease": lambda cluster: cluster.replace_lease("demo", LEASE),
+    "delete lease": lambda cluster: cluster.delete_lease("demo", "x", resource_version="7"),
+}
+
+
+@pytest.mark.parametrize("busy", [429, 500, 503, 0])
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_write_is_never_repeated(api: Api, cluster: Cluster, write: Callable[[Cluster], object], busy: int) -> None:
     api.say(busy, 200)
     with pytest.raises(ClusterUnreachable):
-        cluster.create_secret("demo", {"metadata": {"name": "x"}})
+        write(cluster)
     assert len(api.asked) == 1
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_write_on_a_kept_connection_that_breaks_is_not_repeated(
+    api: Api, cluster: Cluster, write: Callable[[Cluster], object]
+) -> None:
+    api.say(200, 0, 200)
+    cluster.list_pods("demo", {})
+    with pytest.raises(ClusterUnreachable):
+        write(cluster)
+    assert len(api.asked) == 2
+
+
+def test_leases_are_of_their_own_group(api: Api, cluster: Cluster) -> None:
+    api.say((200, {}, {}))
+    cluster.get_lease("demo", "x")
+    for name in ("create lease", "replace lease", "delete lease"):
+        WRITES[name](cluster)
+    leases = "/apis/coordination.k8s.io/v1/namespaces/demo/leases"
+    assert [asked[:2] for asked in api.asked] == [
+        ("GET", f"{leases}/x"),
+        ("POST", leases),
+        ("PUT", f"{leases}/x"),
+        ("DELETE", f"{leases}/x"),
+    ]
+    whole = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", **LEASE}
+    assert [json.loads(asked[3]) for asked in api.asked[1:3]] == [whole, whole]
+    assert json.loads(api.asked[3][3])["preconditions"] == {"resourceVersion": "7"}
+
+
+def test_without_a_version_whatever_is_there_is_deleted(api: Api, cluster: Cluster) -> None:
+    cluster.delete_secret("demo", "x")
+    cluster.delete_lease("demo", "x")
+    assert [asked[3] for asked in api.asked] == ["", ""]
+
+
+def test_a_lease_is_not_waited_for_longer_than_it_lives(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubernaut.clients.cluster._LEASE_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        slow = Cluster(config(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}"), timeout=60.0)
+        for name in ("create lease", "replace lease", "delete lease"):
+            with pytest.raises(ClusterUnreachable, match="did not answer within"):
+                WRITES[name](slow)
+        with pytest.raises(ClusterUnreachable, match="did not answer within"):
+            slow.get_lease("demo", "x")
+        slow.close()
+
+
+def test_the_servers_clock_is_the_last_answers(api: Api, cluster: Cluster) -> None:
+    assert cluster.server_time is None
+    api.say((200, {}, {"Date": "Sun, 22 Nov 2026 20:26:15 GMT"}))
+    cluster.list_pods("demo", {})
+    assert cluster.server_time == datetime(2026, 11, 22, 20, 26, 15, tzinfo=UTC)
+    api.say((403, {}, {"Date": "Sun, 22 Nov 2026 20:26:17 GMT"}))
+    with pytest.raises(ClusterDenied):
+        cluster.list_pods("demo", {})
+    assert cluster.server_time == datetime(2026, 11, 22, 20, 26, 17, tzinfo=UTC)
+    api.say((200, {}, {"Date": "yesterday"}))
+    cluster.list_pods("demo", {})
+    assert cluster.server_time == datetime(2026, 11, 22, 20, 26, 17, tzinfo=UTC)
+
+
+def test_an_applications_clock_is_not_the_servers(api: Api, cluster: Cluster) -> None:
+    api.say((200, "hello", {"Date": "Sun, 22 Nov 2026 20:26:15 GMT"}))
+    cluster.get_through_service("demo", "s", 80, "/", timeout=2)
+    assert cluster.server_time is None
 
 
 @pytest.mark.parametrize(
@@ -188,8 +267,6 @@ def test_a_server_that_does_not_answer(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_slow(tmp_path: Path) -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as silent:
         slow = Cluster(config(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}"), timeout=0.2)
         with pytest.raises(ClusterUnreachable, match="did not answer within"):
@@ -285,52 +362,6 @@ def test_no_kubeconfig_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         monkeypatch.delenv(variable, raising=False)
     with pytest.raises(ClusterUnreachable, match=r"no kubeconfig at .*\.kube/config"):
         Cluster().server()
-
-
-# kubeconfigs
-
-
-def test_the_first_of_a_name_wins_and_paths_are_of_their_file(tmp_path: Path) -> None:
-    for name, server in (("one", "https://one"), ("two", "https://two")):
-        folder = tmp_path / name
-        folder.mkdir()
-        content = {
-            "current-context": name,
-            "clusters": [
-                {"name": "same", "cluster": {"server": server, "certificate-authority": "ca.pem"}},
-                {"name": name, "cluster": {}},
-            ],
-            "users": [{"name": name, "user": {"client-certificate": "/abs/cert", "tokenFile": "token"}}],
-        }
-        (folder / "config").write_text(yaml.safe_dump(content))
-    joined = read_kubeconfig(f"{tmp_path}/one/config:{tmp_path}/missing:{tmp_path}/two/config")
-    assert joined["current-context"] == "one"
-    assert [entry["name"] for entry in joined["clusters"]] == ["same", "one", "two"]
-    assert joined["clusters"][0]["cluster"] == {"server": "https://one", "certificate-authority": f"{tmp_path}/one/ca.pem"}
-    assert joined["users"][1]["user"] == {"client-certificate": "/abs/cert", "tokenFile": f"{tmp_path}/two/token"}
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("a: [", "line 2"),
-        ("- a", "is no kubeconfig"),
-        ("", "is no kubeconfig"),
-        ("clusters: 1", "broken at clusters"),
-        ("clusters: [1]", "broken at clusters"),
-        ("current-context: x", "Context 'x' not found"),
-        ("contexts: []", "No current context"),
-        ("current-context: x\ncontexts: [{name: x, context: {cluster: y}}]", "broken"),
-        ("current-context: x\ncontexts: [{name: x}]", "broken"),
-        ("current-context: x\ncontexts: [{name: x, context: {cluster: y}}]\nclusters: [{name: y, cluster: {server: 1}}]", "broken"),
-    ],
-)
-def test_broken_kubeconfigs(tmp_path: Path, content: str, words: str) -> None:
-    file = tmp_path / "config"
-    file.write_text(content)
-    with pytest.raises(ClusterUnreachable, match=words) as caught:
-        Cluster(str(file)).server()
-    assert "kubernaut config" in caught.value.hint
 
 
 def test_threads_share_a_connection(api: Api, cluster: Cluster) -> None:
