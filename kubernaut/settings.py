@@ -100,6 +100,10 @@ TABLE = (
     _setting("docker_config", "the folder with Docker's config.json, for registry credentials", standard="DOCKER_CONFIG"),
     _setting("helm", "the Helm program, 3.17 or newer", default="helm"),
     _setting("timeout", "how long a deploy may take until its pods are ready", read=seconds, default="5m"),
+    _setting("lock_timeout", "how long to wait for another's turn; 0 refuses at once", read=seconds, default="0"),
+    _setting(
+        "stale_after", "how old an unfinished release of plain Helm must be to be taken for dead", read=seconds, default="15m"
+    ),
     _setting("history_max", "how many releases of a name Helm keeps", read=_revisions, default="50"),
     _setting("actor", "who deploys, as the history shows it; user@host when not set"),
     _setting("build_url", "the CI build that runs kubernaut", standard="BUILD_URL"),
@@ -122,6 +126,8 @@ class Settings:
     docker_config: str | None
     helm: str
     timeout: float
+    lock_timeout: float
+    stale_after: float
     history_max: int
     actor: str
     build_url: str | None

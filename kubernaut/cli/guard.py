@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from itertools import pairwise
 
 import click
 
-from kubernaut.cli.output import abandon, print_json, say
-from kubernaut.cli.signals import Terminated
+from kubernaut.cli.output import abandon, print_json, say, settle
+from kubernaut.cli.signals import Terminated, over, received
 from kubernaut.cli.steps import already_shown
 from kubernaut.errors import Interrupted, KubernautError, Usage
 
@@ -33,6 +33,8 @@ EXIT_STATUSES = {
     143: "stopped by SIGTERM",
 }
 PIPE_CLOSED = 141
+_GONE = (errno.EPIPE, errno.EIO)
+"""What writing to a pipe that is closed says, and to a terminal that is gone."""
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
@@ -45,8 +47,17 @@ def wants_json(arguments: Sequence[str]) -> bool:
 def guarded(work: Callable[[], object], *, json: bool, verbose: bool) -> int:
     """Do the work, show how it failed if it did, and return the exit status."""
     try:
-        work()
-        sys.stdout.flush()
+        status = _attempt(work, json=json, verbose=verbose)
+    except KeyboardInterrupt as stop:  # it came while a failure was being told
+        status = _stopped(stop, json)
+    settle(sys.stdout)
+    settle(sys.stderr)
+    return status
+
+
+def _attempt(work: Callable[[], object], *, json: bool, verbose: bool) -> int:
+    try:
+        _carry_out(work)
     except click.exceptions.Exit as ending:
         return ending.exit_code
     except click.UsageError as error:
@@ -56,12 +67,24 @@ def guarded(work: Callable[[], object], *, json: bool, verbose: bool) -> int:
     except (KeyboardInterrupt, click.Abort) as stop:
         return _stopped(stop, json)
     except KubernautError as error:
-        return _show(error, json, trace=verbose)
-    except BrokenPipeError as error:
-        return PIPE_CLOSED if _stdout_is_gone() else _unexpected(error, json, verbose)
+        status, signalled = _show(error, json, trace=verbose), received()
+        return signalled.exit_status if signalled else status
+    except OSError as error:
+        if error.errno not in _GONE or not _stdout_is_gone():
+            return _unexpected(error, json, verbose)
+        signalled = received()
+        return _stopped(signalled, json) if signalled else PIPE_CLOSED
     except Exception as error:  # noqa: BLE001 - the outermost guard: whatever nobody foresaw is shown as a defect, once, here
         return _unexpected(error, json, verbose)
     return 0
+
+
+def _carry_out(work: Callable[[], object]) -> None:
+    try:
+        work()
+        sys.stdout.flush()
+    finally:
+        over()  # a signal that stopped it has come as far as here
 
 
 def _show(error: KubernautError, json: bool, *, trace: bool = False) -> int:
@@ -73,8 +96,10 @@ def _show(error: KubernautError, json: bool, *, trace: bool = False) -> int:
         say(f"  {line}")
     say(error.hint, label="hint", colour="cyan")
     if json:
-        with suppress(BrokenPipeError):
+        try:
             print_json(error.problem())
+        except OSError:  # the exit status still says it
+            abandon(sys.stdout)
     return error.exit_status
 
 
@@ -86,9 +111,10 @@ def _usage(error: click.UsageError) -> Usage:
 
 
 def _stopped(stop: BaseException, json: bool) -> int:
-    if isinstance(stop, Terminated):
-        _show(Interrupted(str(stop)), json)
-        return stop.exit_status
+    signalled = stop if isinstance(stop, Terminated) else received()  # click turns what comes at a question into its own Abort
+    if signalled is not None:
+        _show(Interrupted(str(signalled)), json)
+        return signalled.exit_status
     return _show(Interrupted("Stopped by Ctrl-C."), json)
 
 

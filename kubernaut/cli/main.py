@@ -29,7 +29,7 @@ LOCAL = "A Kubernetes of your own on this machine: up, down, status, env."
 SECTIONS = {
     "Ship": ("ship", "build", "publish", "deploy"),
     "Look": ("list", "show", "history", "logs", "versions"),
-    "Change": ("rollback", "delete", "restore"),
+    "Change": ("rollback", "delete", "restore", "unlock"),
     "Set up": ("local", "config", "completion"),
 }
 FIRST_LOOK = (

@@ -77,9 +77,15 @@ note_option = click.option("--note", metavar="TEXT", help="A line for the histor
 timeout_option = click.option(
     "--timeout", metavar="DURATION", help="How long it may take until the pods are ready, such as 90s or 5m; 5m by default."
 )
+lock_timeout_option = click.option(
+    "--lock-timeout",
+    metavar="DURATION",
+    help="How long to wait while somebody else works on the release; not at all by default.",
+)
 revision_option = click.option(
     "--revision", metavar="N", type=click.IntRange(min=1), help="That release of the name; the current one by default."
 )
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask. Needed where there is no terminal to ask on.")
 current_revision_option = click.option(
     "--revision", metavar="N", type=click.IntRange(min=1), help="Only if that is the current release of the name; else a conflict."
 )
@@ -110,6 +116,7 @@ deploy_options = both(
     click.option("--reuse-values", is_flag=True, help="Start from the current release's values instead of the chart's."),
     note_option,
     timeout_option,
+    lock_timeout_option,
     click.option("--create-namespace", is_flag=True, help="Create the namespace when it does not exist."),
     click.option(
         "--on-failure",

@@ -40,17 +40,57 @@ def say(text: str, *, label: str = "", colour: str = "") -> None:
     """Write talk to stderr; when nobody listens, the work goes on."""
     if label:
         label = click.style(f"{label}: ", fg=colour, bold=True) if in_colour(sys.stderr) else f"{label}: "
+    talk = Talk()
+    talk.write(f"{label}{clean(text)}\n")
+    talk.flush()
+
+
+class Talk:
+    """What stderr is at the moment, as a stream that never fails: a closed pipe, a terminal that is gone, a full disk.
+
+    When nobody can listen any more, what is said leads nowhere, and the work goes on.
+    """
+
+    @property
+    def encoding(self) -> str:
+        """The encoding; rich chooses its characters by it."""
+        return str(getattr(sys.stderr, "encoding", None) or "utf-8")
+
+    def isatty(self) -> bool:
+        """Say whether it is a terminal."""
+        return bool(sys.stderr.isatty())
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return int(sys.stderr.fileno())
+
+    def write(self, text: str) -> int:
+        """Write, if anybody is there."""
+        try:
+            return sys.stderr.write(text)
+        except OSError:
+            abandon(sys.stderr)
+            return len(text)
+
+    def flush(self) -> None:
+        """Send what was written, if anybody is there."""
+        settle(sys.stderr)
+
+
+def settle(stream: Any) -> None:
+    """Write what a stream still holds; where that fails, let the stream lead nowhere."""
     try:
-        sys.stderr.write(f"{label}{clean(text)}\n")
-        sys.stderr.flush()
-    except BrokenPipeError:
-        abandon(sys.stderr)
+        stream.flush()
+    except OSError:
+        abandon(stream)
 
 
 def abandon(stream: Any) -> None:
     """Let a stream whose reader has gone lead nowhere, so that Python does not stumble over it when it ends."""
     with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def print_json(obj: Any, *, one_line: bool = False) -> None:

@@ -11,6 +11,7 @@ from kubernaut.cli.options import (
     cluster_options,
     current_revision_option,
     dry_run_option,
+    lock_timeout_option,
     namespace_option,
     note_option,
     output_option,
@@ -34,6 +35,7 @@ from kubernaut.cli.verb import GOES_BACK, Verb
 @current_revision_option
 @note_option
 @timeout_option
+@lock_timeout_option
 @dry_run_option
 @cluster_options
 @output_option

@@ -10,6 +10,7 @@ from kubernaut.cli import render, session
 from kubernaut.cli.options import (
     cluster_options,
     dry_run_option,
+    lock_timeout_option,
     namespace_option,
     note_option,
     output_option,
@@ -36,6 +37,7 @@ from kubernaut.cli.verb import GOES_BACK, Verb
 )
 @note_option
 @timeout_option
+@lock_timeout_option
 @dry_run_option
 @cluster_options
 @output_option

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kubernaut.kubernaut import Kubernaut
     from kubernaut.settings import Settings
 
-SETTINGS = ("registry", "context", "kubeconfig", "timeout")
+SETTINGS = ("registry", "context", "kubeconfig", "timeout", "lock_timeout")
 """The options that are settings; every other option goes to the verb."""
 
 

@@ -8,12 +8,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self, cast
 
 from kubernaut.cli.options import is_verbose
-from kubernaut.cli.output import clean, on_terminal, say
+from kubernaut.cli.output import Talk, clean, on_terminal, say
+from kubernaut.cli.signals import when_stopped
 from kubernaut.events import Event, Listener, LogLine, StepFinished, StepOutcome, StepStarted
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 TAIL = 20
 """How many of a failed step's last lines are shown."""
+
+_WITH_HELM = frozenset(("deploy", "rollback", "restore", "delete"))
+STOPPING = "Stopping: {}. Another signal changes nothing."
+HELM_WRITES = "Helm writes down how far it came"
+TIDYING = "what was begun is put in order"
 
 _MARKS = {
     StepOutcome.DONE: ("✓", "green"),
@@ -76,6 +82,12 @@ class _Display:
             else:
                 self._finished(event)
 
+    def stopping(self) -> None:
+        """Tell the person that it is going to end, and what it waits for; where no step runs it waits for nothing."""
+        with self._lock:
+            if self._tails:
+                self._say(STOPPING.format(TIDYING if _WITH_HELM.isdisjoint(self._tails) else HELM_WRITES))
+
     def _tail(self, event: StepFinished) -> Sequence[str]:
         """Return the lines to show under a step that failed; a step that a signal stopped has no message, and no lines."""
         tail = [line for line in self._tails.pop(event.step, ()) if line.strip()]
@@ -83,6 +95,9 @@ class _Display:
             return ()
         _shown.update(line.strip() for line in tail)
         return () if self._verbose else tail
+
+    def _say(self, text: str) -> None:
+        raise NotImplementedError
 
     def _started(self, event: StepStarted) -> None:
         raise NotImplementedError
@@ -96,6 +111,9 @@ class _Display:
 
 class Plain(_Display):
     """A line when a step starts and a line when it ends; for CI logs and files."""
+
+    def _say(self, text: str) -> None:
+        say(text)
 
     def _started(self, event: StepStarted) -> None:
         say(f"{event.step:<10} started    {event.subject}".rstrip())
@@ -121,7 +139,7 @@ class Live(_Display):
 
         super().__init__(verbose)
         self._running: dict[str, tuple[str, float]] = {}
-        self._console = Console(file=sys.stderr, highlight=False, emoji=False, markup=False)
+        self._console = Console(file=cast(IO[str], Talk()), highlight=False, emoji=False, markup=False)
         self._spinner = Spinner("dots")
         self._live = RichLive(
             self, console=self._console, transient=True, refresh_per_second=10, redirect_stdout=False, redirect_stderr=False
@@ -134,8 +152,7 @@ class Live(_Display):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with self._lock:
             self._running.clear()
-        with suppress(BrokenPipeError):
-            self._live.__exit__(kind, error, trace)
+        self._live.__exit__(kind, error, trace)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the running steps; called by rich ten times a second, from a thread of its own."""
@@ -152,6 +169,9 @@ class Live(_Display):
             yield line
             if tail:
                 yield Text(f"    {tail[-1]}", style="dim", no_wrap=True, overflow="ellipsis")
+
+    def _say(self, text: str) -> None:
+        self._print(text, "yellow")
 
     def _started(self, event: StepStarted) -> None:
         self._running[event.step] = (clean(event.subject), time.monotonic())
@@ -179,15 +199,13 @@ class Live(_Display):
         row.add_column(overflow="ellipsis" if failed else "fold", no_wrap=failed)
         head = Text.assemble((mark, style), f" {event.step:<10}")
         row.add_row(head, Text(f"{duration(event.seconds):>6}", style="dim"), Text(detail))
-        with suppress(BrokenPipeError):
-            self._console.print(row)
+        self._console.print(row)
 
     def _print(self, line: str, style: str) -> None:
         from rich.text import Text
 
         text: Text = Text(line, style=style)
-        with suppress(BrokenPipeError):
-            self._console.print(text, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
 
 @contextmanager
@@ -202,5 +220,5 @@ def progress(verbose: bool | None = None) -> Iterator[Listener]:
     """
     shown = is_verbose() if verbose is None else verbose
     display = Live(shown) if on_terminal(sys.stderr) else Plain(shown)
-    with display:
+    with display, when_stopped(display.stopping):
         yield display

@@ -31,6 +31,16 @@ def test_arguments_win_over_the_environment_the_file_and_the_defaults(tmp_path: 
         assert settings.origins["timeout"] == origin
 
 
+def test_how_long_others_are_waited_for_and_when_they_are_taken_for_dead(tmp_path: Path) -> None:
+    settings = load(tmp_path)
+    assert (settings.lock_timeout, settings.stale_after) == (0.0, 900.0)
+    settings = load(tmp_path, 'stale_after = "1h"\n', {"KUBERNAUT_LOCK_TIMEOUT": "90"}, lock_timeout="2m")
+    assert (settings.lock_timeout, settings.stale_after) == (120.0, 3600.0)
+    assert settings.origins["lock_timeout"] == "argument --lock-timeout"
+    with pytest.raises(SettingInvalid, match="lock_timeout is 'forever'"):
+        load(tmp_path, lock_timeout="forever")
+
+
 def test_the_file_is_found_upwards(tmp_path: Path) -> None:
     (tmp_path / "kubernaut.toml").write_text('registry = "a.example.com"\n')
     (tmp_path / "deep" / "er").mkdir(parents=True)

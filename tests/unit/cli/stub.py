@@ -9,9 +9,12 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from kubernaut.build.publication import BuiltImage
@@ -114,7 +117,7 @@ class StubKubernaut:
                 BuiltImage(name="hello-world", version="1.4.2", ref="hello-world:1.4.2", id=DIGEST, source_digest=DIGEST),
             ),
             "publish": Published(PLAN, True, version()),
-            **{verb: Deployed(PLAN, True, release()) for verb in ("deploy", "ship", "rollback", "restore")},
+            **{verb: Deployed(PLAN, True, release()) for verb in ("deploy", "ship", "rollback", "restore", "unlock")},
             "delete": Deployed(PLAN, True, release(status="uninstalled", active=False, deleted_at=MOMENT)),
             "list": ReleaseList(items=(release(), foreign()), count=2),
             "history": ReleaseList(items=(release(), release(id="demo.hello-world.v2", revision=2, status="superseded")), count=2),
@@ -160,16 +163,64 @@ def steps(stub: StubKubernaut) -> Deployed:
 def wait_in_step(stub: StubKubernaut) -> Deployed:
     """Open a step and wait in it for a signal; put away what it holds when the signal comes."""
     assert stub.listener is not None
-    woken, waker = socket.socketpair()
-    waker.setblocking(False)
-    signal.set_wakeup_fd(waker.fileno())  # unlike pause(), select() on this misses no signal that comes just before it
-    with Progress(stub.listener).step("build", "examples/hello-world") as step:
+    with Progress(stub.listener).step("build", "examples/hello-world") as step, _woken() as woken:
         try:
             step.log("waiting for a signal")
             while True:
                 select.select([woken], [], [])
         finally:
             sys.stderr.write("tidied up\n")
+
+
+@contextmanager
+def _woken() -> Iterator[socket.socket]:
+    """Return what can be read when a signal came; unlike pause(), select() on this misses none that comes just before it."""
+    woken, waker = socket.socketpair()
+    waker.setblocking(False)
+    with woken, waker:
+        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+        try:
+            yield woken
+        finally:
+            signal.set_wakeup_fd(-1)
+
+
+def tidy_slowly(stub: StubKubernaut) -> Deployed:
+    """Deploy until a signal comes; then start a program and wait for a byte on stdin, and write into a file how that went."""
+    assert stub.listener is not None
+    notes = Path(os.environ["STUB_NOTES"])
+    with Progress(stub.listener).step("deploy", "demo/hello-world") as step, _woken() as woken:
+        try:
+            step.log("waiting for a signal")
+            while True:
+                select.select([woken], [], [])
+        except BaseException as stopped:
+            with suppress(OSError):  # a terminal that is gone
+                os.read(0, 1)
+            status = subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True, check=False)
+            step.log("the program has ended")
+            notes.write_text(f"{status.stdout}{type(stopped).__name__} tidied up\n")
+            raise
+
+
+class _Signals:
+    """Something whose finaliser is running when a signal comes."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def finalise(stub: StubKubernaut) -> Deployed:
+    """Get a signal where Python can raise nothing, then wait for one."""
+    _Signals()
+    return wait_in_step(stub)
+
+
+def swallow(stub: StubKubernaut) -> Deployed:
+    """Get a signal in a library that drops every exception, then wait for one."""
+    with suppress(BaseException):
+        signal.raise_signal(signal.SIGTERM)
+    return wait_in_step(stub)
 
 
 def endless(_stub: StubKubernaut) -> Iterator[str]:
@@ -187,6 +238,9 @@ def main() -> None:
     behaviours: dict[str, dict[str, Any]] = {
         "steps": {"ship": steps},
         "wait": {"ship": wait_in_step},
+        "tidy": {"ship": tidy_slowly},
+        "finalise": {"ship": finalise},
+        "swallow": {"ship": swallow},
         "endless": {"logs": endless},
         "defect": {"ship": ZeroDivisionError("password=hunter22")},
     }

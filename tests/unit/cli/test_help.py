@@ -79,7 +79,7 @@ def test_each_example_is_a_command_line_that_parses(name: str) -> None:
 def test_each_verb_has_the_common_options(name: str) -> None:
     options = {option for parameter in verb(name).params for option in parameter.opts}
     assert {"-o", "--output", "-v", "--verbose"} <= options
-    writes = name in ("build", "publish", "deploy", "ship", "rollback", "delete", "restore")
+    writes = name in ("build", "publish", "deploy", "ship", "rollback", "delete", "restore", "unlock")
     assert ("--dry-run" in options) is writes
     meets_cluster = name not in ("build", "publish", "versions", "config", "completion")
     assert ("--context" in options and "--kubeconfig" in options) is meets_cluster

@@ -54,19 +54,23 @@ class Terminal:
         """Type on the keyboard."""
         os.write(self._master, text.encode())
 
-    def interrupt(self) -> None:
+    def interrupt(self, number: signal.Signals = signal.SIGINT) -> None:
         """Press Ctrl-C until it is heard: one that comes just before a read is lost, on any terminal."""
         for _ in range(20):
-            self.process.send_signal(signal.SIGINT)
+            self.process.send_signal(number)
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(timeout=2)
                 return
+
+    def close(self) -> None:
+        """Close the window."""
+        os.close(self._master)
 
     def end(self) -> int:
         """Read to the end and return the exit status."""
         while self._read():
             pass
-        os.close(self._master)
+        self.close()
         return self.process.wait()
 
     @property
@@ -233,9 +237,12 @@ def test_delete_asks_and_no_does_not() -> None:
     assert "can be restored" not in terminal.text
 
 
-def test_ctrl_c_at_the_question_deletes_nothing() -> None:
-    terminal = Terminal(("delete", "hello-world", "-n", "demo"))
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("verb", ["delete", "unlock"])
+def test_a_signal_at_the_question_changes_nothing(verb: str, number: signal.Signals, status: int) -> None:
+    terminal = Terminal((verb, "hello-world", "-n", "demo"))
     terminal.until("[y/N]")
-    terminal.interrupt()
-    assert terminal.end() == 130
+    terminal.interrupt(number)
+    assert terminal.end() == status
+    assert "is unlocked" not in terminal.text
     assert "can be restored" not in terminal.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,11 +16,11 @@ from click.testing import Result
 from unit.cli.stub import COMMIT, DIGEST, MOMENT, PLAN, StubKubernaut, foreign, release, version
 
 from kubernaut import Deployed, Kubernaut, Plan, Published
+from kubernaut import kubernaut as service
 from kubernaut.cli.main import VERBS, main
 from kubernaut.cli.session import SETTINGS
 from kubernaut.events import Listener
 from kubernaut.history.release import ReleaseList
-from kubernaut.kubernaut import DeployOptions
 from kubernaut.settings import Settings
 
 Run = Callable[..., Result]
@@ -32,6 +33,7 @@ WRITING = {
     "rollback": ("rollback", "hello-world", "-n", "demo"),
     "delete": ("delete", "hello-world", "-n", "demo", "--yes"),
     "restore": ("restore", "hello-world", "-n", "demo"),
+    "unlock": ("unlock", "hello-world", "-n", "demo", "--yes"),
 }
 LOOKING = {
     "list": ("list",),
@@ -55,7 +57,8 @@ def library_parameters(name: str) -> set[str]:
     names = {
         parameter.name for parameter in inspect.signature(method).parameters.values() if parameter.kind is not parameter.VAR_KEYWORD
     }
-    return (names | set(DeployOptions.__annotations__ if "options" in method.__annotations__ else ())) - {"self"}
+    options = re.fullmatch(r"Unpack\[(\w+)\]", method.__annotations__.get("options", ""))
+    return (names | set(getattr(service, options[1]).__annotations__ if options else ())) - {"self"}
 
 
 @pytest.mark.parametrize("name", sorted(LINES))
@@ -229,7 +232,7 @@ def test_delete_without_a_terminal_needs_yes(run: Run, stub: StubKubernaut) -> N
 
 def test_delete_asks_of_the_release_that_it_deletes(run: Run, stub: StubKubernaut, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = SimpleNamespace(isatty=lambda: True)
-    monkeypatch.setattr("kubernaut.cli.delete.sys", SimpleNamespace(stdin=terminal, stderr=terminal))
+    monkeypatch.setattr("kubernaut.cli.asking.sys", SimpleNamespace(stdin=terminal, stderr=terminal))
     opened: list[Settings] = []
     over = stub.open
 
