@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kubernaut.clients.cluster import Cluster
     from kubernaut.clients.engine import Credentials, Engine
     from kubernaut.clients.helm import Helm
-    from kubernaut.deploy import rollout
+    from kubernaut.deploy import attempt
     from kubernaut.history.store import History
 
 
@@ -99,9 +99,9 @@ class Connections:
         )
 
     @property
-    def deploying(self) -> rollout.Tools:
+    def deploying(self) -> attempt.Tools:
         """What ``deploy`` works with."""
-        from kubernaut.deploy.rollout import Tools
+        from kubernaut.deploy.attempt import Tools
 
         return Tools(
             helm=lambda: self.helm,

@@ -6,7 +6,7 @@ Ties the rooms together, and decides nothing itself: ``build`` knows what a vers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
@@ -21,8 +21,8 @@ from kubernaut.settings import Settings, load_settings
 if TYPE_CHECKING:
     from kubernaut.build.publication import BuiltImage
     from kubernaut.build.registry import PublishedVersion
-    from kubernaut.deploy.rollout import Done
     from kubernaut.deploy.values import Wish
+    from kubernaut.deploy.wanted import Wanted
     from kubernaut.history.release import Release, ReleaseId, ReleaseList
 
 
@@ -53,30 +53,40 @@ class Deployed:
     release: Release | None
 
 
-class DeployOptions(TypedDict, total=False):
+class Options(TypedDict, total=False):
+    """How the verbs that change a release go about it.
+
+    Attributes:
+        note: A line for the history.
+        timeout: Seconds that it may take; the setting's by default.
+        lock_timeout: Seconds to wait while somebody else is at work on the release; 0 refuses at once; the setting's by default.
+        dry_run: Only say what would be done.
+    """
+
+    note: str | None
+    timeout: float | None
+    lock_timeout: float | None
+    dry_run: bool
+
+
+class DeployOptions(Options, total=False):
     """How :meth:`Kubernaut.deploy` and :meth:`Kubernaut.ship` go about it.
 
     Attributes:
         values: Files of YAML, or mappings; later ones win.
         set: ``KEY=VALUE`` in Helm's syntax; wins over ``values``.
         environment: Whose packaged values are used; the one called like the namespace by default, if there is one.
-        note: A line for the history.
-        timeout: Seconds until the pods must be ready; the setting's by default.
         create_namespace: Make the namespace when it does not exist.
         on_failure: ``rollback`` or ``keep``; as ``kubernaut.yaml`` says by default.
         reuse_values: Keep the current release's values under those given here.
-        dry_run: Only say what would be done.
     """
 
     values: Sequence[str | Path | Mapping[str, Any]]
     set: Sequence[str]
     environment: str | None
-    note: str | None
-    timeout: float | None
     create_namespace: bool
     on_failure: Literal["rollback", "keep"] | None
     reuse_values: bool
-    dry_run: bool
 
 
 class Kubernaut:
@@ -197,10 +207,9 @@ class Kubernaut:
     def _put(
         self, published: PublishedVersion, namespace: str, environment: str | None, wish: Wish, options: DeployOptions
     ) -> Deployed:
-        from kubernaut.deploy.plan import Wanted
-        from kubernaut.deploy.rollout import deploy
+        from kubernaut.deploy.wanted import WantedDeploy
 
-        wanted = Wanted(
+        wanted = WantedDeploy(
             namespace=namespace,
             name=published.name,
             version=published.version,
@@ -209,13 +218,11 @@ class Kubernaut:
             wish=wish,
             environment=environment,
             commit=published.source.commit,
-            note=options.get("note"),
-            timeout=options.get("timeout") or self.settings.timeout,
-            history_max=self.settings.history_max,
             on_failure=options.get("on_failure"),
             create_namespace=options.get("create_namespace", False),
+            **self._how(options),
         )
-        return Deployed(*deploy(wanted, tools=self._connections.deploying, dry_run=options.get("dry_run", False)))
+        return self._carry_out(wanted, options)
 
     # the history
 
@@ -256,74 +263,82 @@ class Kubernaut:
         return logs_of(record, self._connections.cluster, follow=follow, tail=tail, previous=previous)
 
     def rollback(
-        self,
-        release: str,
-        *,
-        namespace: str | None = None,
-        revision: int | None = None,
-        note: str | None = None,
-        timeout: float | None = None,
-        dry_run: bool = False,
+        self, release: str, *, namespace: str | None = None, revision: int | None = None, **options: Unpack[Options]
     ) -> Deployed:
         """Make a new release with an older one's chart and values; by default the one that ran before the current one."""
-        from kubernaut.deploy.rollout import rollback
+        from kubernaut.deploy.wanted import WantedRollback
 
-        wanted = _find(release, namespace, revision)
-        return self._carry_out(rollback, wanted, note=note, timeout=timeout, dry_run=dry_run)
+        found = _find(release, namespace, revision)
+        return self._carry_out(WantedRollback(found.namespace, found.name, revision=found.revision, **self._how(options)), options)
 
     def delete(
-        self,
-        release: str,
-        *,
-        namespace: str | None = None,
-        revision: int | None = None,
-        note: str | None = None,
-        timeout: float | None = None,
-        dry_run: bool = False,
+        self, release: str, *, namespace: str | None = None, revision: int | None = None, **options: Unpack[Options]
     ) -> Deployed:
         """Delete the current release softly: the workload goes, the history stays, and :meth:`restore` brings it back.
 
         Raises:
             ReleaseNotCurrent: ``revision``, or the id's, is not the current one.
         """
-        from kubernaut.deploy.rollout import delete
+        from kubernaut.deploy.wanted import WantedDelete
 
-        wanted = _find(release, namespace, revision)
-        return self._carry_out(delete, wanted, note=note, timeout=timeout, dry_run=dry_run)
+        found = _find(release, namespace, revision)
+        return self._carry_out(WantedDelete(found.namespace, found.name, revision=found.revision, **self._how(options)), options)
 
     def restore(
-        self,
-        release: str,
-        *,
-        namespace: str | None = None,
-        revision: int | None = None,
-        note: str | None = None,
-        timeout: float | None = None,
-        dry_run: bool = False,
+        self, release: str, *, namespace: str | None = None, revision: int | None = None, **options: Unpack[Options]
     ) -> Deployed:
         """Bring the current release back after a soft delete, as it was.
 
         Raises:
             ReleaseNotCurrent: ``revision``, or the id's, is not the current one.
         """
-        from kubernaut.deploy.rollout import restore
+        from kubernaut.deploy.wanted import WantedRestore
 
-        wanted = _find(release, namespace, revision)
-        return self._carry_out(restore, wanted, note=note, timeout=timeout, dry_run=dry_run)
+        found = _find(release, namespace, revision)
+        return self._carry_out(WantedRestore(found.namespace, found.name, revision=found.revision, **self._how(options)), options)
 
-    def _carry_out(self, verb: Callable[..., Done], wanted: ReleaseId, **how: Any) -> Deployed:
-        tools = self._connections.deploying
-        return Deployed(*verb(wanted.namespace, wanted.name, revision=wanted.revision, tools=tools, **how))
+    def unlock(self, release: str, *, namespace: str | None = None, note: str | None = None, dry_run: bool = False) -> Deployed:
+        """Take the lock from whoever holds the release, and end what was left unfinished of it; the history stays.
+
+        Only for a holder that is known to be dead: one that lives is stopped by it, and what it was doing is marked failed. The
+        next verb does the same by itself as soon as the holder is surely gone.
+        """
+        from kubernaut.deploy.wanted import WantedUnlock
+
+        found = _find(release, namespace)
+        options: Options = {"note": note, "dry_run": dry_run}
+        return self._carry_out(WantedUnlock(found.namespace, found.name, **self._how(options)), options)
+
+    def _how(self, options: Options) -> dict[str, Any]:
+        """Return what all verbs want alike."""
+        lock_timeout = options.get("lock_timeout")
+        return {
+            "note": options.get("note"),
+            "timeout": options.get("timeout") or self.settings.timeout,
+            "lock_timeout": self.settings.lock_timeout if lock_timeout is None else lock_timeout,
+            "stale_after": self.settings.stale_after,
+            "history_max": self.settings.history_max,
+        }
+
+    def _carry_out(self, wanted: Wanted, options: Options) -> Deployed:
+        from kubernaut.deploy.rollout import carry_out
+
+        return Deployed(*carry_out(wanted, tools=self._connections.deploying, dry_run=options.get("dry_run", False)))
 
 
 def _wish(options: DeployOptions) -> Wish:
     """Return what is wished beside the environment's values. Raises: TypeError, as Python does for arguments that nobody knows."""
     from kubernaut.deploy.values import read_wish
 
-    for name in options:
-        if name not in DeployOptions.__annotations__:
-            raise TypeError(f"unexpected keyword argument {name!r}; DeployOptions has {', '.join(DeployOptions.__annotations__)}")
+    _check_known(options, DeployOptions)
     return read_wish(None, options.get("values", ()), options.get("set", ()), reuse=options.get("reuse_values", False))
+
+
+def _check_known(options: Mapping[str, Any], known: type) -> None:
+    names = (*Options.__annotations__, *known.__annotations__)
+    for name in options:
+        if name not in names:
+            raise TypeError(f"unexpected keyword argument {name!r}; {known.__name__} has {', '.join(dict.fromkeys(names))}")
 
 
 def _environment(known: Collection[str], version: str, namespace: str, options: DeployOptions) -> str | None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kubernaut.deploy import operation as operations
+from kubernaut.deploy.recovery import mark_failed
 from kubernaut.errors import (
+    BadInput,
     ClusterDenied,
     ClusterUnreachable,
     Conflict,
@@ -17,76 +19,139 @@ from kubernaut.errors import (
     HelmFailed,
     Interrupted,
     KubernautError,
+    LockLost,
     NotFound,
     ReleaseLocked,
 )
-from kubernaut.events import Step
-from kubernaut.history.operation import SUCCEEDED, Operation, OperationChart, Outcome, now
+from kubernaut.events import Journal, Progress, Step
+from kubernaut.history.operation import SUCCEEDED, Operation, OperationChart, Outcome, now, told
 from kubernaut.history.record import OPERATION_LABEL, PENDING, REVISION_LABEL, Record, Status
 from kubernaut.history.store import History, Past
+from kubernaut.model import Plan
 from kubernaut.redact import redact
+from kubernaut.settings import Settings
 
 if TYPE_CHECKING:
     from kubernaut.clients.cluster import Cluster
     from kubernaut.clients.helm import Helm
+    from kubernaut.deploy.lock import HeldLock
 
-Run = Callable[["Helm", Callable[[str], None]], None]
+Run = Callable[["Helm"], None]
 Find = Callable[[Past], Record | None]
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What the verbs need; the cluster and Helm are opened only when there is work for them.
+
+    Attributes:
+        history: The releases in the cluster.
+        clock: Seconds, for deadlines.
+    """
+
+    helm: Callable[[], Helm]
+    cluster: Callable[[], Cluster]
+    history: History
+    settings: Settings
+    progress: Progress
+    clock: Callable[[], float] = time.monotonic
+
+
+class NotReady(Exception):
+    """Ends the step of a deploy whose release failed: what follows is another step."""
+
+    def __init__(self, attempt: Attempt, record: Record, failed: DeployFailed) -> None:
+        super().__init__(failed.message)
+        self.attempt = attempt
+        self.record = record
+        self.failed = failed
 
 
 @dataclass
 class Attempt:
-    """An attempt to write a release.
+    """An attempt to write a release, by whoever holds its lock.
 
     Attributes:
-        past: What was known before it.
+        held: The release's lock.
+        journal: What was said so far; it is kept with the operation.
+        past: What was known before Helm ran.
         now: What is known after it, with this operation as it stands.
         operation: What is written down of it.
         step: Is told what Helm says.
         until: The clock's reading at which the time is over.
         failure: Why the last Helm failed, if it did.
         back_to: The chart of the release that Helm goes back to, once it does.
+        recreated: The records that were fenced, and made anew for Helm to rewrite.
+        patience: Seconds to wait for a plain Helm that is at work.
     """
 
-    helm: Callable[[], Helm]
-    cluster: Callable[[], Cluster]
-    history: History
-    past: Past
+    tools: Tools
+    held: HeldLock
+    journal: Journal
     operation: Operation
     step: Step
-    until: float = field(default_factory=time.monotonic)
+    until: float
+    past: Past = field(default_factory=lambda: Past((), ()))
+    now: Past = field(default_factory=lambda: Past((), ()))
     failure: KubernautError | None = None
     back_to: OperationChart | None = None
-    now: Past = field(default_factory=lambda: Past((), ()))
+    recreated: set[str] = field(default_factory=set)
+    patience: float = 0.0
+    _begun: bool = False
+    _written: bool = False
+    _unknown: bool = False
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster."""
+        return self.tools.cluster()
 
     @property
     def next_revision(self) -> int:
         """The revision that Helm is going to make."""
         return (self.past.current.revision if self.past.current else 0) + 1
 
-    def begin(self) -> None:
-        """Write the operation down. Raises: NamespaceNotFound, ClusterDenied, ClusterUnreachable."""
-        operations.begin(self.cluster(), self.operation)
+    def read(self) -> Past:
+        """Read what is known of the release before Helm runs."""
+        self.past = self._read()
+        return self.past
 
-    def run(self, start: Run) -> None:
-        """Run Helm, and keep its failure for later: what is true, the record says.
+    def begin(self, plan: Plan) -> None:
+        """Write the operation down, once, before anything is done; one that may not be written is told, and the work goes on.
 
         Raises:
-            BaseException: Ctrl-C or a signal; Helm has ended, and what it left is in order.
+            NamespaceNotFound: There is no such namespace.
+            ClusterUnreachable: The cluster does not answer.
         """
+        if self._begun:
+            return
+        after = self.past.current.revision if self.past.current else 0
+        self.operation = self.operation.model_copy(update={"plan": plan, "after": after})
+        self._begun = True
+        try:
+            operations.begin(self.cluster, self.operation)
+            self._written = True
+        except (ClusterDenied, BadInput, Conflict) as failure:
+            self.step.log(f"The operation cannot be written down, so the history will not tell who did this: {failure}")
+
+    def run(self, start: Run) -> None:
+        """Run Helm, and keep its failure for later: what is true, the record says."""
         self.failure = None
-        with self.tidied():
-            try:
-                start(self.helm(), self.step.log)
-            except KubernautError as failure:
-                self.failure = failure
+        try:
+            self.held.check()
+            start(self.tools.helm())
+        except KubernautError as failure:
+            self.failure = failure
 
     @contextmanager
-    def tidied(self) -> Iterator[None]:
-        """Put in order what Ctrl-C or a signal leaves of what is done here; then it goes on."""
+    def ended(self) -> Iterator[None]:
+        """Write down how it ended, if it ends in here by an exception: a failure, Ctrl-C or a signal; then that goes on."""
         try:
             yield
-        except KubernautError:
+        except NotReady:
+            raise
+        except KubernautError as failure:
+            self._end(failure)
             raise
         except BaseException as stopped:
             self._tidy(stopped)
@@ -107,10 +172,11 @@ class Attempt:
             self.step.log(f"Helm has ended and left {record.id} {record.status}; it is marked failed.")
             said = f"Helm ended and left it {record.status}: {self.failure or 'it said nothing'}"
             with suppress(Conflict, ClusterDenied, NotFound):  # somebody was faster, or we may not: it is told as it is
-                operations.mark_failed(self.cluster(), record, said)
+                mark_failed(self.cluster, record, said, fence=False)
             self.now = self._read()
             return find(self.now)
         except (ClusterUnreachable, ClusterDenied) as unknown:
+            self._unknown = True
             said = f" Helm said: {self.failure}" if self.failure else ""
             at = f"{self.operation.name} -n {self.operation.namespace}"
             raise type(unknown)(
@@ -122,16 +188,22 @@ class Attempt:
         """Find the first record that the attempt made."""
         return next((record for record in reversed(past.records) if self.is_ours(record)), None)
 
+    def labelled(self, past: Past) -> Record | None:
+        """Find the oldest record with the operation's label: plain Helm may have copied it onward already."""
+        return next((record for record in reversed(past.records) if record.labels.get(OPERATION_LABEL) == self.operation.id), None)
+
     def worked(self, record: Record) -> bool:
         """Say whether a record that was read back runs; one that somebody has replaced since did."""
         return record.status == Status.DEPLOYED or (record.status == Status.SUPERSEDED and self.failure is None)
 
-    def _unsettled(self, past: Past) -> Record | None:
-        """Find the record that the attempt made and left pending."""
-        return next((record for record in past.records if record.status in PENDING and self.is_ours(record)), None)
-
     def failure_of(self, record: Record) -> KubernautError:
-        """Return why Helm failed; where it did not, what its record says instead."""
+        """Return why Helm failed; where it did not, what its record says instead.
+
+        Raises:
+            LockLost: That is why: the release is somebody else's now.
+        """
+        if isinstance(self.failure, LockLost):
+            raise self.failure
         return self.failure or HelmFailed(
             f"Helm ended as if all were well, and its record says {record.status}: {record.description}"
         )
@@ -150,39 +222,16 @@ class Attempt:
 
     def succeed(self) -> None:
         """Write down that all went well; what cannot be written is told, and makes nothing of it undone."""
+        if not self._begun:
+            return
         try:
             self._finish(Outcome(reason=SUCCEEDED, message=""))
         except KubernautError as failure:
             self.step.log(f"The operation could not be written down: {failure}")
 
-    def end(self, failure: KubernautError) -> KubernautError:
-        """Write down how it failed, and return that failure, with the operation and the release named."""
-        if isinstance(failure, DeployFailed):
-            failure.operation = self.operation.id
-            failure.release = self.operation.made[0].id if self.operation.made else None
-        with suppress(KubernautError):  # the failure itself is what must be told
-            self._finish(_outcome(failure))
-        return failure
-
     def nothing_came_of_it(self) -> KubernautError:
         """Return why Helm made no record."""
-        failure = self.failure or HelmFailed(f"Helm ended as if all were well, and there is no record of {self.operation.name}.")
-        return self.end(failure)
-
-    def _finish(self, outcome: Outcome) -> None:
-        self.operation = self.operation.model_copy(update={"finished_at": now()})
-        self._write(outcome)
-        with suppress(KubernautError):  # the next one tries again
-            operations.forget_expired(self.cluster(), self.past)
-
-    def _write(self, outcome: Outcome) -> None:
-        self.operation = self.operation.model_copy(update={"outcome": outcome})
-        others = tuple(other for other in self.now.operations if other.id != self.operation.id)
-        self.now = replace(self.now, operations=(self.operation, *others))
-        operations.update(self.cluster(), self.operation)
-
-    def _read(self) -> Past:
-        return self.history.past(self.operation.namespace, self.operation.name)
+        return self.failure or HelmFailed(f"Helm ended as if all were well, and there is no record of {self.operation.name}.")
 
     def is_ours(self, record: Record) -> bool:
         """Say whether a record is this attempt's, whose Helm has ended: then nobody works on it any more.
@@ -198,8 +247,40 @@ class Attempt:
             return False
         return self.back_to is not None and not isinstance(self.failure, ReleaseLocked)
 
+    def _end(self, failure: KubernautError) -> None:
+        """Name the release and the operation in a failure, and write down that it failed so.
+
+        Where nobody knows what came of it, nothing is written: whoever comes next reads it off the record.
+        """
+        if not self._begun or self._unknown or self.operation.finished_at is not None:
+            return
+        if isinstance(failure, DeployFailed):
+            failure.operation = self.operation.id
+            failure.release = self.operation.made[0].id if self.operation.made else None
+        with suppress(KubernautError):  # the failure itself is what must be told
+            self._finish(_outcome(failure))
+
+    def _finish(self, outcome: Outcome) -> None:
+        self.operation = self.operation.model_copy(update={"finished_at": now()})
+        self._write(outcome)
+        with suppress(KubernautError):  # the next one tries again
+            operations.forget_expired(self.cluster, self.past)
+
+    def _write(self, outcome: Outcome) -> None:
+        said = {"events": told(self.journal.heard), "events_left_out": self.journal.left_out}
+        self.operation = self.operation.model_copy(update={"outcome": outcome, **said})
+        others = tuple(other for other in self.now.operations if other.id != self.operation.id)
+        self.now = replace(self.now, operations=(self.operation, *others))
+        if self._written:
+            operations.update(self.cluster, self.operation)
+
+    def _read(self) -> Past:
+        return self.tools.history.past(self.operation.namespace, self.operation.name)
+
     def _tidy(self, stopped: BaseException) -> None:
         """Write down that the attempt was stopped, and mark what it left pending as failed."""
+        if not self._begun or self.operation.finished_at is not None:
+            return
         failure = Interrupted(f"The {self.operation.verb} was stopped: {str(stopped) or type(stopped).__name__}.")
         self.failure = failure
         with suppress(KubernautError):
@@ -213,6 +294,10 @@ class Attempt:
             outcome = before.model_copy(update={"reason": outcome.reason, "message": f"{before.message} {outcome.message}"})
         with suppress(KubernautError):
             self._finish(outcome)
+
+    def _unsettled(self, past: Past) -> Record | None:
+        """Find the record that the attempt made and left pending."""
+        return next((record for record in past.records if record.status in PENDING and self.is_ours(record)), None)
 
 
 def _outcome(failure: KubernautError) -> Outcome:

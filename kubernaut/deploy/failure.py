@@ -45,7 +45,13 @@ def diagnose(record: Record, failure: KubernautError, *, cluster: Cluster, what:
 
 
 def probe(
-    record: Record, *, cluster: Cluster, until: float, clock: Callable[[], float], log: Callable[[str], None]
+    record: Record,
+    *,
+    cluster: Cluster,
+    until: float,
+    clock: Callable[[], float],
+    log: Callable[[str], None],
+    check: Callable[[], None],
 ) -> KubernautError | None:
     """Ask the application whether it answers, until it does or the time is over; return why not.
 
@@ -55,6 +61,7 @@ def probe(
         until: The clock's reading at which the time is over.
         clock: Seconds.
         log: Is told what is asked.
+        check: Is called before each time; what it raises ends the asking.
     """
     wanted = _probe(record)
     if wanted is None:
@@ -72,7 +79,7 @@ def probe(
         attempts = Retrying(
             stop=stop_after_delay(seconds), wait=wait_fixed(_PROBE_PAUSE), retry=retry_if_result(lambda answer: answer is not None)
         )
-        attempts(_try, cluster, record.namespace, service, port, path, min(seconds, 10.0))
+        attempts(_try, cluster, record.namespace, service, port, path, min(seconds, 10.0), check)
     except ClusterDenied as denied:  # asking again would not help
         return denied
     except RetryError as error:
@@ -80,7 +87,10 @@ def probe(
     return None
 
 
-def _try(cluster: Cluster, namespace: str, service: str, port: int | str, path: str, timeout: float) -> str | None:
+def _try(
+    cluster: Cluster, namespace: str, service: str, port: int | str, path: str, timeout: float, check: Callable[[], None]
+) -> str | None:
+    check()
     try:
         status, body = cluster.get_through_service(namespace, service, port, path, timeout=timeout)
     except ClusterDenied:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.clients.host import is_gone
-from kubernaut.deploy.lease import Holder, Lock, LockState, holder_of, is_held_by, seconds_of, seems_fresh, version_of
+from kubernaut.deploy.lease import Holder, Lock, LockState, holder_of, is_held_by, locked, seconds_of, seems_fresh, version_of
 from kubernaut.errors import ClusterUnreachable, ReleaseLocked
 
 if TYPE_CHECKING:
@@ -89,14 +89,8 @@ class Line:
         self._timing.sleep(min(self._timing.poll_seconds, left) if self._watch.lives else self._timing.poll_seconds)
 
     def _locked(self, holder: Holder) -> ReleaseLocked:
-        held = self._held
-        lasting = holder.duration(self._timing.wall())
-        waited = f" Waited {self._timeout:.0f} s for it." if self._timeout > 0 else ""
-        return ReleaseLocked(
-            f"The release {held.title} is locked by {holder.words}{f', for {lasting}' if lasting else ''}.{waited}",
-            hint=f"`--lock-timeout 5m` waits in line; `kubernaut unlock {held.name} -n {held.namespace}` is for a holder that is "
-            "known to be dead.",
-        )
+        held, lasting = self._held, holder.duration(self._timing.wall())
+        return locked(held.namespace, held.name, holder, lasting=lasting, waited=self._timeout)
 
     def _say_for(self, holder: Holder, seconds: int) -> None:
         if self._said == (holder.identity, self._watch.lives):

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.history.operation import Made, Operation, encode_operation, now, operation_secret
-from kubernaut.history.record import OPERATION_LABEL, Record, Status, encode
+from kubernaut.history.record import OPERATION_LABEL, Record
 from kubernaut.history.store import Past
 
 if TYPE_CHECKING:
@@ -54,18 +54,6 @@ def forget_expired(cluster: Cluster, past: Past) -> None:
 def made(record: Record, **chart: Any) -> Made:
     """Return what an operation notes of a record that it made or ended."""
     return Made(id=record.id, uid=record.uid, revision=record.revision, secret=record.secret, **chart)
-
-
-def mark_failed(cluster: Cluster, record: Record, description: str) -> None:
-    """Mark a record failed that its Helm left pending; only for a Helm that has surely ended.
-
-    Raises:
-        Conflict: Somebody has changed the record meanwhile.
-    """
-    content = {**record.content, "info": {**record.info, "status": Status.FAILED.value, "description": description}}
-    stamp = str(int(now().timestamp()))
-    metadata = {"resourceVersion": record.resource_version, "labels": {"status": Status.FAILED.value, "modifiedAt": stamp}}
-    cluster.patch_secret(record.namespace, record.secret, {"metadata": metadata, "data": {"release": encode(content)}})
 
 
 def describe(what: str, operation: Operation) -> str:

@@ -1,122 +1,126 @@
-"""What a verb has to do: a pure function of what is known of the release and what is wished.
+"""What a verb has to do: a pure function of what is known of the release, of its lock, and of what is wanted.
 
-The record with the highest revision is the current one and decides, whatever older ones say (Helm before 3.19.5 leaves a
-revision ``deployed`` below one that was deleted). A state that another operation may still be working on is never touched by a
-deploy.
+The record with the highest revision is the current one and decides, whatever older ones say (Helm before 3.19.5 leaves a revision
+``deployed`` below one that was deleted).
+
+===================  ======================  ==================  ===================  ==================
+current record       deploy                  rollback            restore              delete
+===================  ======================  ==================  ===================  ==================
+none                 install                 not found           not found            not found
+deployed, the same   nothing                 roll back           nothing              uninstall
+deployed, another    upgrade                 roll back           nothing              uninstall
+superseded, failed,
+unknown              upgrade                 roll back           nothing [1]_         uninstall
+uninstalled          install-replace         roll back           roll back to it      nothing
+uninstalling         uninstall,              uninstall,          uninstall,           uninstall
+                     install-replace         roll back           roll back to it
+pending-*            mark failed,            mark failed,        mark failed [1]_     mark failed,
+                     upgrade                 roll back                                recreate, uninstall
+damaged              conflict                conflict            conflict             conflict
+===================  ======================  ==================  ===================  ==================
+
+.. [1] After an unfinished or failed restore what was deleted is still what shall come back: mark failed, roll back to it.
+
+The lock decides whether that may be done. *Live*: refused, with who holds it, unless there is nothing to do. *Free* or *expired*:
+no other kubernaut is at work, so what one left unfinished (``pending-*``, ``uninstalling``) is ended; of plain Helm's only what is
+older than ``stale_after``, else it is refused. The first actions are always those that put the history in order: a record whose
+recreation broke off is recreated, revisions that are ``deployed`` beside the one that Helm is going to supersede are marked, and a
+record that was fenced (``immutable``) is recreated without that flag where Helm must rewrite it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from kubernaut.deploy.values import Wish, canonical, differing, overrides_lost
-from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseLocked, ReleaseNotCurrent, ReleaseNotFound
-from kubernaut.history.operation import SUCCEEDED, Operation, OperationChart
-from kubernaut.history.record import GONE, PENDING, Record, Status
-from kubernaut.history.release import operation_of
+from kubernaut.deploy.choice import previous_run, restorable, why_not_the_same
+from kubernaut.deploy.lease import Lock, LockState, locked
+from kubernaut.deploy.unfinished import Unfinished, unfinished
+from kubernaut.deploy.values import canonical
+from kubernaut.deploy.wanted import Wanted, WantedDelete, WantedDeploy, WantedRestore, WantedRollback, WantedUnlock
+from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseNotCurrent, ReleaseNotFound
+from kubernaut.history.record import PENDING, Record, Status
 from kubernaut.history.store import Past
 from kubernaut.model import Action, Plan
 
-MOST_KEYS = 10
+ORDERING = frozenset({"recreate-record", "mark-failed", "mark-superseded"})
+"""The actions that put the history in order, without Helm."""
+
+_REPLACES = frozenset({"helm-install-replace", "helm-uninstall"})
+_SUPERSEDES = frozenset({"helm-upgrade", "helm-install-replace", "helm-rollback"})
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What a deploy is asked for.
-
-    Attributes:
-        version: The version of the chart.
-        chart_ref: The chart, by digest: ``oci://REGISTRY/NAME@sha256:…``.
-        chart_digest: That digest.
-        environment: The environment whose values :attr:`wish` has.
-        commit: The commit that the version was made of.
-        note: A person's words on it.
-        timeout: Seconds that the whole deploy may take.
-        on_failure: ``None`` leaves it to what the version was published with, and that to ``rollback``.
-    """
-
-    namespace: str
-    name: str
-    version: str
-    chart_ref: str
-    chart_digest: str
-    wish: Wish = field(default_factory=Wish)
-    environment: str | None = None
-    commit: str | None = None
-    note: str | None = None
-    timeout: float = 300.0
-    history_max: int = 50
-    on_failure: Literal["rollback", "keep"] | None = None
-    create_namespace: bool = False
-
-    @property
-    def subject(self) -> str:
-        """What is deployed to where, for a person."""
-        return f"{self.name} {self.version} to {self.namespace}"
-
-
-def plan_deploy(past: Past, wanted: Wanted, values: Mapping[str, Any], *, namespace_missing: bool = False) -> Plan:
-    """Decide what a deploy does.
+def plan(past: Past, lock: Lock, wanted: Wanted, *, namespace_missing: bool = False) -> Plan:
+    """Decide what to do; see the table above.
 
     Args:
         past: What is known of the release.
+        lock: What is known of its lock; ``FREE`` for whoever holds it.
         wanted: What is asked for.
-        values: Its values, all layers merged.
         namespace_missing: Whether the namespace does not exist.
 
     Raises:
         NamespaceNotFound: It does not exist and shall not be created.
-        ReleaseLocked: Another operation is under way, or was left unfinished.
-        Conflict: The current record is damaged.
+        ReleaseNotFound: There is no such release, or nothing to go back to.
+        ReleaseNotCurrent: The revision that is meant to be the current one is not.
+        ReleaseLocked: Somebody else is at work on it.
+        Conflict: A record is damaged, or cannot be gone back to.
     """
+    if isinstance(wanted, WantedUnlock):
+        return _unlock(past, lock, wanted)
+    wish = _wish(past, wanted, namespace_missing=namespace_missing)
+    if not wish.changes:
+        return wish
+    if lock.state is LockState.LIVE:
+        raise locked(wanted.namespace, wanted.name, lock.holder)
+    left = unfinished(past, wanted)
+    if left is not None and not left.stale:
+        raise left.refusal()
+    before = tuple(_recovery(past, left, wish, lock))
+    after = tuple(action for action in wish.actions if action not in before)
+    return Plan(actions=(*before, *after), reason=wish.reason)
+
+
+def _wish(past: Past, wanted: Wanted, *, namespace_missing: bool) -> Plan:
+    """Return what would be done if nothing had been left unfinished."""
+    if isinstance(wanted, WantedDeploy):
+        return _deploy(past, wanted, namespace_missing=namespace_missing)
+    if past.current is None:
+        raise ReleaseNotFound(f"There is no release {wanted.name} in the namespace {wanted.namespace}.")
+    if isinstance(wanted, WantedRestore | WantedDelete) and wanted.revision not in (None, past.current.revision):
+        raise ReleaseNotCurrent(f"{wanted.release}.v{wanted.revision} is not the current release; {past.current.id} is.")
+    _check_readable(past.current)
+    verbs: dict[type[Wanted], Callable[[Past, Record, Any], Plan]] = {
+        WantedRollback: _rollback,
+        WantedRestore: _restore,
+        WantedDelete: _delete,
+    }
+    return verbs[type(wanted)](past, past.current, wanted)
+
+
+# the verbs
+
+
+def _deploy(past: Past, wanted: WantedDeploy, *, namespace_missing: bool) -> Plan:
     current = past.current
-    subject = f"{wanted.namespace}.{wanted.name}"
-    if namespace_missing:
-        if not wanted.create_namespace:
-            raise NamespaceNotFound(f"The namespace {wanted.namespace} does not exist.")
-        create = Action(kind="create-namespace", subject=wanted.namespace, reason="it does not exist")
-        return Plan(actions=(create, Action(kind="helm-install", subject=subject, reason=f"{wanted.version} is its first release")))
+    if namespace_missing and not wanted.create_namespace:
+        raise NamespaceNotFound(f"The namespace {wanted.namespace} does not exist.")
     if current is None:
-        return Plan(actions=(Action(kind="helm-install", subject=subject, reason=f"{wanted.version} is its first release"),))
+        create = Action(kind="create-namespace", subject=wanted.namespace, reason="it does not exist")
+        install = Action(kind="helm-install", subject=wanted.release, reason=f"{wanted.version} is its first release")
+        return Plan(actions=(create, install) if namespace_missing else (install,))
     _check_readable(current)
-    _check_idle(current, past)
-    if current.status == Status.UNINSTALLED:
+    if current.status in (Status.UNINSTALLED, Status.UNINSTALLING):
         reason = f"v{current.revision} was deleted, and {wanted.version} follows it"
-        return Plan(actions=(Action(kind="helm-install-replace", subject=subject, reason=reason),))
-    why = _why_not_the_same(current, past, wanted, values)
+        return Plan(actions=(Action(kind="helm-install-replace", subject=wanted.release, reason=reason),))
+    why = why_not_the_same(current, past, wanted)
     if why is None:
         return Plan(reason=f"v{current.revision} already runs {wanted.version} with these values")
-    lost = overrides_lost(current.config, values)
-    if lost:
-        why += f"; no longer set: {_few(lost)}"
-    return Plan(actions=(Action(kind="helm-upgrade", subject=subject, reason=why),))
+    return Plan(actions=(Action(kind="helm-upgrade", subject=wanted.release, reason=why),))
 
 
-def plan_rollback(past: Past, namespace: str, name: str, revision: int | None) -> tuple[Plan, Record]:
-    """Decide what a rollback does, and to which record.
-
-    Args:
-        past: What is known of the release.
-        namespace: Its namespace.
-        name: Its name.
-        revision: Where to; by default the newest that once ran, before the current one.
-
-    Raises:
-        ReleaseNotFound: There is no such release, or none to go back to.
-        ReleaseLocked: It is being deleted, or its first install never ended.
-        Conflict: The record to go back to cannot be used.
-    """
-    current = _current(past, namespace, name)
-    _check_readable(current)
-    if current.status == Status.UNINSTALLING:
-        raise _locked(current, past)
-    target = _target(past, current, revision)
-    if target.damaged:
-        raise Conflict(f"The record of {target.id} is damaged: {target.damaged}.", hint="Roll back to another revision.")
-    if target.status in PENDING or target.status == Status.UNINSTALLING:
-        raise Conflict(f"{target.id} is {target.status}: it never ran.", hint="Roll back to another revision.")
+def _rollback(past: Past, current: Record, wanted: WantedRollback) -> Plan:
+    target = _target(past, current, wanted.revision)
     same = all(
         one == other
         for one, other in (
@@ -126,113 +130,113 @@ def plan_rollback(past: Past, namespace: str, name: str, revision: int | None) -
         )
     )
     if current.status == Status.DEPLOYED and (target is current or same):
-        return Plan(reason=f"v{current.revision} already runs what v{target.revision} is"), target
-    if current.status in PENDING:
-        reason = f"v{current.revision} was left {current.status}, which this ends; v{target.revision} is {target.status}"
-    else:
-        reason = f"v{current.revision} is {current.status}"
-    return Plan(actions=(Action(kind="helm-rollback", subject=target.id, reason=reason),)), target
+        return Plan(reason=f"v{current.revision} already runs what v{target.revision} is")
+    reason = f"v{current.revision} {_was(current)}; v{target.revision} is {target.status}"
+    return Plan(actions=(Action(kind="helm-rollback", subject=target.id, reason=reason),))
 
 
-def plan_restore(past: Past, namespace: str, name: str, revision: int | None = None) -> tuple[Plan, Record]:
-    """Decide what a restore does, and of which record.
-
-    Raises:
-        ReleaseNotFound: There is no such release.
-        ReleaseNotCurrent: ``revision`` is not the current one.
-        ReleaseLocked: It is being deleted, or another operation is under way.
-        Conflict: Its record is damaged.
-    """
-    current = _current(past, namespace, name, revision)
-    _check_readable(current)
-    _check_idle(current, past)
-    if current.status != Status.UNINSTALLED:
-        return Plan(reason=f"v{current.revision} is not deleted: it is {current.status}"), current
-    return Plan(
-        actions=(Action(kind="helm-rollback", subject=current.id, reason="it was deleted, and comes back as it was"),)
-    ), current
+def _restore(past: Past, current: Record, _wanted: WantedRestore) -> Plan:
+    deleted = restorable(past)
+    if deleted is None:
+        return Plan(reason=f"v{current.revision} is not deleted: it is {current.status}")
+    return Plan(actions=(Action(kind="helm-rollback", subject=deleted.id, reason="it was deleted, and comes back as it was"),))
 
 
-def plan_delete(past: Past, namespace: str, name: str, revision: int | None = None) -> tuple[Plan, Record]:
-    """Decide what a soft delete does, and to which record.
-
-    What was left unfinished may be deleted: Helm's uninstall does not ask for a lock, and it is the way out of a first install that
-    never ended.
-
-    Raises:
-        ReleaseNotFound: There is no such release.
-        ReleaseNotCurrent: ``revision`` is not the current one.
-        Conflict: The record is damaged.
-    """
-    current = _current(past, namespace, name, revision)
-    _check_readable(current)
+def _delete(_past: Past, current: Record, _wanted: WantedDelete) -> Plan:
     if current.status == Status.UNINSTALLED:
-        return Plan(reason=f"v{current.revision} is deleted already"), current
-    reason = "an earlier delete was left unfinished" if current.status == Status.UNINSTALLING else f"it is {current.status}"
-    return Plan(actions=(Action(kind="helm-uninstall", subject=current.id, reason=reason),)), current
+        return Plan(reason=f"v{current.revision} is deleted already")
+    unfinished_delete = current.status == Status.UNINSTALLING
+    reason = "an earlier delete was left unfinished" if unfinished_delete else f"it {_was(current)}"
+    return Plan(actions=(Action(kind="helm-uninstall", subject=current.id, reason=reason),))
 
 
-def previous(past: Past, before: int) -> Record | None:
-    """Return the newest record before a revision that is deployed: what to go back to when that revision fails.
-
-    Nothing ran before a deploy that follows a delete, whatever older records say.
-    """
-    if past.current is not None and past.current.status in GONE:
-        return None
-    return next((record for record in past.records if record.revision < before and record.status == Status.DEPLOYED), None)
-
-
-def chart_of(record: Record, past: Past) -> OperationChart:
-    """Return the chart of a record: its version, and its digest where kubernaut deployed it."""
-    found = operation_of(record, past.operations)
-    known = (found[1].chart if found[1] else None) or found[0].chart if found else None
-    version = record.chart.get("version")
-    return known or OperationChart(version=None if version is None else str(version))
+def _unlock(past: Past, lock: Lock, wanted: WantedUnlock) -> Plan:
+    actions = []
+    if lock.state is not LockState.FREE:
+        who = lock.holder.words if lock.holder else "somebody"
+        actions.append(Action(kind="take-lock", subject=wanted.release, reason=f"{who} holds it"))
+    actions.extend(_leftover_copies(past))
+    left = unfinished(past, wanted)
+    if left is not None and not left.record.damaged:
+        actions.append(_mark_failed(left, Lock()))
+    for operation in past.unfinished:
+        reason = f"{operation.verb} by {operation.actor or 'somebody'} since {operation.started_at.isoformat()} has no end"
+        actions.append(Action(kind="settle-operation", subject=operation.id, reason=reason))
+    return Plan(actions=tuple(actions), reason="" if actions else f"nobody holds {wanted.release}, and nothing is unfinished")
 
 
-def _why_not_the_same(current: Record, past: Past, wanted: Wanted, values: Mapping[str, Any]) -> str | None:
-    """Return why the current release is not what is wanted; ``None`` when it is."""
-    if current.status != Status.DEPLOYED:
-        return f"v{current.revision} is {current.status}"
-    found = operation_of(current, past.operations)
-    if found is None:
-        return f"v{current.revision} was made by plain Helm, and what it runs is not known by digest"
-    operation, made = found
-    first = made is None or made.uid == operation.made[0].uid
-    if first and operation.outcome is not None and operation.outcome.reason != SUCCEEDED:
-        return f"v{current.revision} did not succeed: {operation.outcome.reason}"
-    chart = chart_of(current, past)
-    if chart.digest != wanted.chart_digest:
-        return f"{chart.version or 'an unknown version'} becomes {wanted.version}"
-    if canonical(current.config) != canonical(values):
-        return f"values differ: {_few(differing(current.config, values))}"
-    return None
+# what comes first
+
+
+def _recovery(past: Past, left: Unfinished | None, wish: Plan, lock: Lock) -> Iterator[Action]:
+    """Yield what puts the history in order, so that Helm can do the rest."""
+    yield from _leftover_copies(past)
+    main = wish.actions[-1]
+    fenced = {record.revision for record in past.records if record.immutable}
+    if left is not None and left.record.status in PENDING:
+        yield _mark_failed(left, lock)
+        fenced.add(left.record.revision)
+    rewritten = list(_rewritten(past, main))
+    for record in rewritten:
+        if record.revision in fenced:
+            yield Action(kind="recreate-record", subject=record.id, reason="it was fenced, and Helm must rewrite it")
+    if left is not None and left.record.status == Status.UNINSTALLING and main.kind != "helm-uninstall":
+        reason = f"{left.by} began to delete it at {left.since} and did not finish"
+        yield Action(kind="helm-uninstall", subject=left.record.id, reason=reason)
+    for record in _strays(past, main):
+        yield Action(kind="mark-superseded", subject=record.id, reason="it is said to be deployed beside another release")
+
+
+def _leftover_copies(past: Past) -> Iterator[Action]:
+    for record in past.aside:
+        yield Action(kind="recreate-record", subject=record.id, reason="an earlier recreation of it broke off")
+
+
+def _mark_failed(left: Unfinished, lock: Lock) -> Action:
+    gone = ", who is gone" if lock.state is LockState.EXPIRED else ""
+    reason = f"it was left {left.record.status} by {left.by}{gone}, since {left.since}"
+    return Action(kind="mark-failed", subject=left.record.id, reason=reason)
+
+
+def _rewritten(past: Past, main: Action) -> Iterator[Record]:
+    """Yield the records that Helm itself rewrites when it does an action: those it must be able to."""
+    for record in past.records:
+        if record.damaged:
+            continue
+        is_current = record is past.current and (main.kind in _REPLACES or record.status == Status.UNINSTALLING)
+        if is_current or (main.kind in _SUPERSEDES and record.status == Status.DEPLOYED):
+            yield record
+
+
+def _strays(past: Past, main: Action) -> Iterator[Record]:
+    """Yield the deployed records that Helm is not going to supersede itself: it takes one, the newest, and in an install none."""
+    deployed = [record for record in past.records if not record.damaged and record.status == Status.DEPLOYED]
+    if main.kind == "helm-upgrade":
+        yield from deployed[1:]
+    elif main.kind == "helm-install-replace":
+        yield from deployed
 
 
 def _target(past: Past, current: Record, revision: int | None) -> Record:
-    if revision is not None:
-        found = past.find(revision)
+    """Return the record that a rollback goes back to."""
+    if revision is None:
+        found = previous_run(past, current)
         if found is None:
-            raise ReleaseNotFound(f"{current.namespace}.{current.name} has no revision {revision}; it is not kept, or never was.")
+            raise ReleaseNotFound(f"There is nothing before {current.id} to go back to.", hint="Name a revision with --revision.")
         return found
-    found = previous_run(past, current)
-    if found is not None:
-        return found
-    if current.status in PENDING:
-        raise ReleaseLocked(
-            f"{current.id} is {current.status}, and there is nothing before it to go back to.",
-            hint=f"If nothing works on it any more, `kubernaut delete {current.name} -n {current.namespace}` ends it.",
-        )
-    raise ReleaseNotFound(f"There is nothing before {current.id} to go back to.", hint="Name a revision with --revision.")
+    found = past.find(revision)
+    if found is None:
+        raise ReleaseNotFound(f"{current.namespace}.{current.name} has no revision {revision}; it is not kept, or never was.")
+    if found.damaged:
+        raise Conflict(f"The record of {found.id} is damaged: {found.damaged}.", hint="Roll back to another revision.")
+    if found.status in PENDING or found.status == Status.UNINSTALLING:
+        raise Conflict(f"{found.id} is {found.status}: it never ran.", hint="Roll back to another revision.")
+    return found
 
 
-def _current(past: Past, namespace: str, name: str, revision: int | None = None) -> Record:
-    """Return the current record; with a revision, that one must be it."""
-    if past.current is None:
-        raise ReleaseNotFound(f"There is no release {name} in the namespace {namespace}.")
-    if revision not in (None, past.current.revision):
-        raise ReleaseNotCurrent(f"{namespace}.{name}.v{revision} is not the current release; {past.current.id} is.")
-    return past.current
+def _was(current: Record) -> str:
+    left = current.status in PENDING or current.status == Status.UNINSTALLING
+    return f"was left {current.status}" if left else f"is {current.status}"
 
 
 def _check_readable(current: Record) -> None:
@@ -241,46 +245,3 @@ def _check_readable(current: Record) -> None:
             f"The record of {current.id} is damaged: {current.damaged}.",
             hint=f"Helm cannot go on either. Look at the Secret {current.secret}; deleting it forgets this revision.",
         )
-
-
-def _check_idle(current: Record, past: Past) -> None:
-    if current.status in PENDING or current.status == Status.UNINSTALLING:
-        raise _locked(current, past)
-
-
-def _locked(current: Record, past: Past) -> ReleaseLocked:
-    """Say who holds a release since when, and how to end it; there is no lock of our own yet, so nobody knows whether they live."""
-    operation = _holder(current, past)
-    who = f"{operation.actor} ({operation.verb})" if operation else "plain Helm"
-    began = current.deleted_at if current.status == Status.UNINSTALLING else current.deployed_at
-    since = operation.started_at.isoformat() if operation else began or current.created
-    at, named = f"{current.name} -n {current.namespace}", f"{current.namespace}.{current.name}"
-    if current.status == Status.UNINSTALLING:
-        hint = f"Wait for it; if nothing works on it any more, `kubernaut delete {at}` finishes it."
-    elif previous_run(past, current) is None:
-        hint = f"Wait for it; if nothing works on it any more, `kubernaut delete {at}` ends it, and then it can be deployed again."
-    else:
-        hint = f"Wait for it; if nothing works on it any more, `kubernaut rollback {at}` ends it by going back to what ran before."
-    return ReleaseLocked(f"{named} is {current.status} (v{current.revision}), by {who} since {since}.", hint=hint)
-
-
-def _holder(current: Record, past: Past) -> Operation | None:
-    """Return the operation that left a release as it is: what made it, or for a delete what began to end it."""
-    if current.status == Status.UNINSTALLING:
-        deletes = (operation for operation in past.operations if operation.verb == "delete")
-        return next((one for one in deletes if any(action.subject == current.id for action in one.plan.actions)), None)
-    found = operation_of(current, past.operations)
-    if found is None and current.status == Status.PENDING_ROLLBACK:  # its labels are copied; nobody wrote down that it ended
-        return next((one for one in past.operations if one.verb in ("rollback", "restore") and one.finished_at is None), None)
-    return found[0] if found else None
-
-
-def previous_run(past: Past, current: Record) -> Record | None:
-    """Return the newest record before the current one that once ran."""
-    older = (record for record in past.records if record.revision < current.revision and not record.damaged)
-    return next((record for record in older if record.status in (Status.DEPLOYED, Status.SUPERSEDED)), None)
-
-
-def _few(keys: Sequence[str]) -> str:
-    shown = ", ".join(keys[:MOST_KEYS])
-    return shown + (f" and {len(keys) - MOST_KEYS} more" if len(keys) > MOST_KEYS else "")

@@ -1,6 +1,6 @@
 """Helm's release history, read.
 
 ``record`` decodes what Helm stores in the cluster, ``operation`` what kubernaut keeps beside it, ``release`` is what is told of
-both; ``mending`` and ``settling`` say how what was left unfinished is put right. All that is pure; ``store`` reads, and nothing here
-writes.
+both; ``mending`` and ``settling`` say how what was left unfinished is put right. All that is pure; ``store`` reads, and nothing
+here writes.
 """

@@ -21,10 +21,10 @@ from support.charts import write_chart
 
 from kubernaut.clients.cluster import Cluster
 from kubernaut.clients.helm import Helm
-from kubernaut.deploy import rollout
-from kubernaut.deploy.plan import Wanted
-from kubernaut.deploy.rollout import Done, Tools
+from kubernaut.deploy.attempt import Tools
+from kubernaut.deploy.rollout import Done, carry_out
 from kubernaut.deploy.values import read_wish
+from kubernaut.deploy.wanted import WantedDelete, WantedDeploy
 from kubernaut.errors import ClusterDenied, DeployKept, DeployRolledBack, KubernautError, ReleaseLocked
 from kubernaut.events import Event, Progress
 from kubernaut.history.store import History, Past
@@ -102,7 +102,7 @@ class World:
     def statuses(self) -> list[str]:
         return [record.status for record in reversed(self.past.records)]
 
-    def wanted(self, template: str, *sets: str, annotations: str = "", **more: Any) -> Wanted:
+    def wanted(self, template: str, *sets: str, annotations: str = "", **more: Any) -> WantedDeploy:
         values = yaml.safe_dump({"image": self.image, "script": SERVER, "cpu": "10m", "text": "a"})
         chart = write_chart(self.folder, "web", template=template, values=values)
         if annotations:
@@ -113,10 +113,10 @@ class World:
             self.pushed[key] = self.helm.push(self.helm.package(chart, self.folder / "out"), registry)
         digest = self.pushed[key]
         arguments: dict[str, Any] = {"wish": read_wish(sets=sets), "create_namespace": True, "timeout": 60.0, **more}
-        return Wanted(self.namespace, "web", "0.1.0", f"oci://{registry}/web@{digest}", digest, **arguments)
+        return WantedDeploy(self.namespace, "web", "0.1.0", f"oci://{registry}/web@{digest}", digest, **arguments)
 
     def deploy(self, template: str, *sets: str, **more: Any) -> Done:
-        return rollout.deploy(self.wanted(template, *sets, **more), tools=self.tools)
+        return carry_out(self.wanted(template, *sets, **more), tools=self.tools)
 
 
 @pytest.fixture(params=["helm3", "helm4"])
@@ -163,7 +163,7 @@ def test_ten_deploys_a_delete_and_a_deploy(world: World) -> None:
     template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {text: {{ .Values.text | quote }}}\n"
     for number in range(10):
         world.deploy(template, f"text={number}x")
-    rollout.delete(world.namespace, "web", tools=world.tools)
+    carry_out(WantedDelete(world.namespace, "web"), tools=world.tools)
     _, _, release = world.deploy(template, "text=again")
     assert release is not None
     assert (release.revision, release.status, release.created_by) == (11, "deployed", "ada")
@@ -184,7 +184,7 @@ def test_a_helm_that_dies_in_the_middle(world: World, number: signal.Signals) ->
     wanted = world.wanted(SLOW, "text=b", on_failure="keep")
     killer = subprocess.Popen([sys.executable, "-c", KILLER, str(number.value), wanted.chart_digest])
     with pytest.raises(DeployKept):
-        rollout.deploy(wanted, tools=world.tools)
+        carry_out(wanted, tools=world.tools)
     killer.wait(30)
     assert world.statuses == ["deployed", "failed"]
     assert not world.past.records[0].disagrees
@@ -215,7 +215,8 @@ PROGRAM = """
 import pathlib, pickle, sys
 from kubernaut.clients.cluster import Cluster
 from kubernaut.clients.helm import Helm
-from kubernaut.deploy.rollout import Tools, deploy
+from kubernaut.deploy.attempt import Tools
+from kubernaut.deploy.rollout import carry_out
 from kubernaut.events import Progress
 from kubernaut.history.store import History
 from kubernaut.settings import load_settings
@@ -223,11 +224,11 @@ settings = load_settings()
 cluster = Cluster(settings.kubeconfig)
 known = {"kubeconfig": settings.kubeconfig, "environment": settings.environment, "plain_http": settings.speaks_plain_http}
 tools = Tools(lambda: Helm(settings.helm, **known), lambda: cluster, History(cluster), settings, Progress())
-deploy(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()), tools=tools)
+carry_out(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()), tools=tools)
 """
 
 
-def start(world: World, wanted: Wanted) -> subprocess.Popen[bytes]:
+def start(world: World, wanted: WantedDeploy) -> subprocess.Popen[bytes]:
     environment = {**world.settings.environment, "SOME_TOKEN": CANARY}
     root = Path(__file__).parents[2]
     file = world.folder / "wanted"
@@ -264,7 +265,7 @@ def test_no_secret_in_arguments_or_environments(world: World) -> None:
     """A canary in the values and the environment, looked for in /proc while Helm runs, and in what is written down."""
     world.deploy(SLOW)
     wanted = world.wanted(SLOW, "text=b")
-    wanted = Wanted(**{**vars(wanted), "wish": read_wish({"db": {"password": CANARY}}, sets=["text=b"])})
+    wanted = WantedDeploy(**{**vars(wanted), "wish": read_wish({"db": {"password": CANARY}}, sets=["text=b"])})
     process = start(world, wanted)
     seen = 0
     for path in Path("/proc").glob("[0-9]*/cmdline"):

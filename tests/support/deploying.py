@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kubernaut.deploy import rollout
-from kubernaut.deploy.plan import Wanted
-from kubernaut.deploy.rollout import Done, Tools
+from kubernaut.deploy.attempt import Tools
+from kubernaut.deploy.rollout import Done, carry_out
+from kubernaut.deploy.wanted import WantedDeploy
 from kubernaut.errors import (
     DeadlineExceeded,
 )
@@ -76,18 +76,18 @@ class World:
         """The newest operation."""
         return self.past.operations[0]
 
-    def wanted(self, version: str = "1.0.0", *, template: str = CONFIG_MAP, annotations: str = "", **more: Any) -> Wanted:
+    def wanted(self, version: str = "1.0.0", *, template: str = CONFIG_MAP, annotations: str = "", **more: Any) -> WantedDeploy:
         chart = write_chart(self.folder, "hello", version=version, template=template)
         if annotations:
             (chart / "Chart.yaml").write_text(f"{(chart / 'Chart.yaml').read_text()}annotations: {annotations}\n")
         digest = self.helm.push(self.helm.package(chart, self.folder / "out"), "r/charts")
-        return Wanted("demo", "hello", version, f"oci://r/charts/hello@{digest}", digest, **more)
+        return WantedDeploy("demo", "hello", version, f"oci://r/charts/hello@{digest}", digest, **more)
 
     def deploy(self, version: str = "1.0.0", *, dry_run: bool = False, **more: Any) -> Done:
         wanted = self.wanted(version, **more)
         self.helm.starts.clear()
         self.cluster.requests.clear()
-        return rollout.deploy(wanted, tools=self.tools, dry_run=dry_run)
+        return carry_out(wanted, tools=self.tools, dry_run=dry_run)
 
 
 def verbs(world: World) -> list[str]:

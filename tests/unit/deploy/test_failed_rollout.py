@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from support.deploying import CRASHING, LATE, WORKLOAD, World, verbs
 
-from kubernaut.deploy import rollout
+from kubernaut.deploy.rollout import carry_out
+from kubernaut.deploy.wanted import WantedDelete
 from kubernaut.errors import (
     ClusterUnreachable,
     Conflict,
@@ -85,7 +86,7 @@ def test_a_first_deploy_that_fails_is_kept(world: World) -> None:
 
 def test_a_deploy_after_a_delete_that_fails_keeps_the_history(world: World) -> None:
     world.deploy()
-    rollout.delete("demo", "hello", tools=world.tools)
+    carry_out(WantedDelete("demo", "hello"), tools=world.tools)
     world.helm.end_with(Status.FAILED, LATE)
     with pytest.raises(DeployKept):
         world.deploy("1.1.0")
@@ -169,8 +170,13 @@ def test_a_cluster_that_goes_away_meanwhile(world: World) -> None:
 
     world.helm.upgrade_install = lost  # type: ignore[method-assign]
     with pytest.raises(ClusterUnreachable, match=r"What came of the deploy is not known.*Helm said: connection refused"):
-        rollout.deploy(wanted, tools=world.tools)
-    assert world.deploy()[1] is False  # the truth was in the record
+        carry_out(wanted, tools=world.tools)
+    assert world.operation.outcome is None
+    world.helm.upgrade_install = original  # type: ignore[method-assign]
+    assert world.deploy("1.1.0")[1]
+    settled = world.past.operations[1].outcome
+    assert settled is not None
+    assert (settled.reason, settled.message[:16]) == ("succeeded", "v1 was deployed;")  # the truth was in the record
 
 
 def test_the_end_cannot_be_written_down(world: World) -> None:
@@ -180,7 +186,8 @@ def test_the_end_cannot_be_written_down(world: World) -> None:
     assert release is not None
     assert release.created_by == "ada"
     assert any("could not be written down" in str(event) for event in world.events)
-    assert not world.deploy()[1]  # the record's labels know whose it is
+    assert world.deploy()[0].actions[-1].reason == "v1 was not seen through: ada broke off"
+    assert [operation.outcome.reason for operation in world.past.operations if operation.outcome] == ["succeeded", "succeeded"]
 
 
 def test_somebody_else_settles_it_first(world: World) -> None:
@@ -210,7 +217,7 @@ def test_the_operation_cannot_be_written(world: World) -> None:
     wanted = world.wanted()
     world.cluster.fail("create secret", ClusterUnreachable("refused"))
     with pytest.raises(ClusterUnreachable):
-        rollout.deploy(wanted, tools=world.tools)
+        carry_out(wanted, tools=world.tools)
     assert "upgrade" not in verbs(world)
 
 

@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from support.past import DIGEST, made, operation, own, past, record
 
-from kubernaut.deploy.plan import Wanted, plan_delete, plan_deploy, plan_restore, plan_rollback, previous
+from kubernaut.deploy.choice import previous
+from kubernaut.deploy.lease import Holder, Lock, LockState
+from kubernaut.deploy.plan import plan as decide
 from kubernaut.deploy.values import Wish
+from kubernaut.deploy.wanted import Wanted, WantedDelete, WantedDeploy, WantedRestore, WantedRollback, WantedUnlock
 from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseLocked, ReleaseNotCurrent, ReleaseNotFound
-from kubernaut.history.record import Status
+from kubernaut.history.operation import Operation
+from kubernaut.history.record import Record, Status
 from kubernaut.history.store import Past
-from kubernaut.model import Plan
+from kubernaut.model import Action, Plan
 
 VERBS = ("deploy", "rollback", "restore", "delete")
 UNCHANGED = "unchanged"
+LIVE = Lock(LockState.LIVE, Holder("ada@ci-7/op", verb="deploy", actor="ada", host="ci-7"))
+EXPIRED = Lock(LockState.EXPIRED, LIVE.holder)
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+KINDS: dict[str, type[Wanted]] = {
+    "rollback": WantedRollback,
+    "restore": WantedRestore,
+    "delete": WantedDelete,
+    "unlock": WantedUnlock,
+}
 
 
-def wanted(digest: str = DIGEST, **more: Any) -> Wanted:
-    return Wanted("demo", "hello", "1.0.0", f"oci://r/hello@{digest}", digest, **more)
+def wanted(digest: str = DIGEST, *, values: Mapping[str, Any] | None = None, **more: Any) -> WantedDeploy:
+    return WantedDeploy("demo", "hello", "1.0.0", f"oci://r/hello@{digest}", digest, wish=Wish(environment=values or {}), **more)
 
 
-def plan(verb: str, known: Past, **more: Any) -> Plan:
-    if verb == "deploy":
-        values = more.pop("values", {})
-        missing = more.pop("namespace_missing", False)
-        return plan_deploy(known, wanted(**more), values, namespace_missing=missing)
-    if verb == "rollback":
-        return plan_rollback(known, "demo", "hello", more.get("revision"))[0]
-    if verb == "restore":
-        return plan_restore(known, "demo", "hello", more.get("revision"))[0]
-    return plan_delete(known, "demo", "hello", more.get("revision"))[0]
+def plan(verb: str, known: Past, lock: Lock = Lock(), *, namespace_missing: bool = False, **more: Any) -> Plan:  # noqa: B008
+    asked = wanted(**more) if verb == "deploy" else KINDS[verb]("demo", "hello", **more)
+    return decide(known, lock, asked, namespace_missing=namespace_missing)
 
 
-def outcome(verb: str, known: Past, **more: Any) -> object:
+def outcome(verb: str, known: Past, lock: Lock = Lock(), **more: Any) -> object:  # noqa: B008
     """What a plan does, as one word: the kinds of its actions, or the error."""
     try:
-        planned = plan(verb, known, **more)
+        planned = plan(verb, known, lock, **more)
     except (Conflict, ReleaseNotFound, NamespaceNotFound) as error:
         return type(error)
     assert all(action.reason and action.subject for action in planned.actions)
@@ -45,7 +54,11 @@ def outcome(verb: str, known: Past, **more: Any) -> object:
     return ", ".join(action.kind for action in planned.actions) or UNCHANGED
 
 
-# The current record is the second; the first once ran (superseded), except beside pending-install.
+FAIL_FIRST = "mark-failed, helm-upgrade"
+FAIL_THEN_BACK = "mark-failed, helm-rollback"
+FAIL_THEN_DELETE = "mark-failed, recreate-record, helm-uninstall"
+
+# What whoever holds the lock does. The current record is the second, and an operation of ours made it; the first once ran.
 TABLE: dict[str | None, tuple[object, object, object, object]] = {
     #                             deploy                 rollback         restore          delete
     None: ("helm-install", ReleaseNotFound, ReleaseNotFound, ReleaseNotFound),
@@ -54,12 +67,39 @@ TABLE: dict[str | None, tuple[object, object, object, object]] = {
     "failed": ("helm-upgrade", "helm-rollback", UNCHANGED, "helm-uninstall"),
     "unknown": ("helm-upgrade", "helm-rollback", UNCHANGED, "helm-uninstall"),
     "uninstalled": ("helm-install-replace", "helm-rollback", "helm-rollback", UNCHANGED),
-    "uninstalling": (ReleaseLocked, ReleaseLocked, ReleaseLocked, "helm-uninstall"),
-    "pending-install": (ReleaseLocked, "helm-rollback", ReleaseLocked, "helm-uninstall"),
-    "pending-upgrade": (ReleaseLocked, "helm-rollback", ReleaseLocked, "helm-uninstall"),
-    "pending-rollback": (ReleaseLocked, "helm-rollback", ReleaseLocked, "helm-uninstall"),
+    "uninstalling": (
+        "helm-uninstall, helm-install-replace",
+        "helm-uninstall, helm-rollback",
+        "helm-uninstall, helm-rollback",
+        "helm-uninstall",
+    ),
+    "pending-install": (FAIL_FIRST, FAIL_THEN_BACK, UNCHANGED, FAIL_THEN_DELETE),
+    "pending-upgrade": (FAIL_FIRST, FAIL_THEN_BACK, UNCHANGED, FAIL_THEN_DELETE),
+    "pending-rollback": (FAIL_FIRST, FAIL_THEN_BACK, UNCHANGED, FAIL_THEN_DELETE),
     "from-the-future": ("helm-upgrade", "helm-rollback", UNCHANGED, "helm-uninstall"),
 }
+UNFINISHED = ("uninstalling", "pending-install", "pending-upgrade", "pending-rollback")
+REFUSED_ANYWAY = (UNCHANGED, ReleaseNotFound)
+
+
+def uninstall_of(record: Record, **more: Any) -> Operation:
+    """An operation that was about to uninstall a record."""
+    action = Action(kind="helm-uninstall", subject=record.id, reason="because")
+    return operation("del", verb="delete", reason=None, plan=Plan(actions=(action,)), **more)
+
+
+def known_of(status: str | None) -> Past:
+    if status is None:
+        return past()
+    current = own(2, status)
+    return past(own(1, "superseded", "old", config={"was": "other"}), current, operations=(uninstall_of(current), operation()))
+
+
+def plain(status: str, *, age: float | None) -> Past:
+    """A release whose current record plain Helm left unfinished, so many seconds ago by the API server's clock."""
+    written = (NOW - timedelta(seconds=age or 0)).isoformat()
+    current = replace(record(2, status), modified=written, created=written)
+    return replace(past(own(1, "deployed", config={"was": "other"}), current), read_at=None if age is None else NOW)
 
 
 def test_the_table_has_every_status() -> None:
@@ -68,10 +108,39 @@ def test_the_table_has_every_status() -> None:
 
 @pytest.mark.parametrize("status", TABLE)
 @pytest.mark.parametrize(("index", "verb"), list(enumerate(VERBS)))
-def test_every_status_and_every_verb(status: str | None, index: int, verb: str) -> None:
-    old = own(1, "superseded", "old", config={"was": "other"})
-    known = past(old, own(2, status), operations=(operation(),)) if status else past()
-    assert outcome(verb, known) == TABLE[status][index]
+def test_every_status_and_every_verb_by_whoever_holds_the_lock(status: str | None, index: int, verb: str) -> None:
+    assert outcome(verb, known_of(status)) == TABLE[status][index]
+
+
+@pytest.mark.parametrize("status", TABLE)
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_lock_whose_holder_is_gone_is_no_lock(status: str | None, verb: str) -> None:
+    assert outcome(verb, known_of(status), EXPIRED) == outcome(verb, known_of(status))
+
+
+@pytest.mark.parametrize("status", TABLE)
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_live_lock_refuses_whatever_would_change_something(status: str | None, verb: str) -> None:
+    free = outcome(verb, known_of(status))
+    assert outcome(verb, known_of(status), LIVE) == (free if free in REFUSED_ANYWAY else ReleaseLocked)
+
+
+@pytest.mark.parametrize("lock", [Lock(), EXPIRED, LIVE], ids=lambda lock: lock.state)
+@pytest.mark.parametrize("status", UNFINISHED)
+@pytest.mark.parametrize("verb", ["deploy", "rollback", "delete"])
+def test_a_plain_helm_at_work_is_not_trampled(status: str, verb: str, lock: Lock) -> None:
+    for age in (0.0, 899.0, -3600.0, None):  # a clock may be set back, and one that is not known proves nothing
+        assert outcome(verb, plain(status, age=age), lock) is ReleaseLocked
+    assert outcome(verb, plain(status, age=59.0), lock, stale_after=60.0) is ReleaseLocked
+
+
+@pytest.mark.parametrize(("index", "verb"), list(enumerate(VERBS)))
+@pytest.mark.parametrize("status", UNFINISHED)
+def test_its_age_says_that_a_plain_helm_is_dead(status: str, index: int, verb: str) -> None:
+    expected = str(TABLE[status][index]).replace("helm-install-replace", "mark-superseded, helm-install-replace")
+    assert outcome(verb, plain(status, age=900.0)) == expected
+    if expected != UNCHANGED:
+        assert outcome(verb, plain(status, age=900.0), LIVE) is ReleaseLocked
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -81,10 +150,10 @@ def test_the_first_record_alone(verb: str) -> None:
         "deployed": {"deploy": UNCHANGED, "rollback": ReleaseNotFound, "restore": UNCHANGED, "delete": "helm-uninstall"},
         "failed": {"deploy": "helm-upgrade", "rollback": ReleaseNotFound, "restore": UNCHANGED, "delete": "helm-uninstall"},
         "pending-install": {
-            "deploy": ReleaseLocked,
-            "rollback": ReleaseLocked,
-            "restore": ReleaseLocked,
-            "delete": "helm-uninstall",
+            "deploy": FAIL_FIRST,
+            "rollback": ReleaseNotFound,
+            "restore": UNCHANGED,
+            "delete": FAIL_THEN_DELETE,
         },
         "uninstalled": {
             "deploy": "helm-install-replace",
@@ -96,6 +165,81 @@ def test_the_first_record_alone(verb: str) -> None:
         assert outcome(verb, past(own(1, status), operations=(operation(),))) == wanted_outcome[verb]
 
 
+# putting in order
+
+
+def test_what_was_fenced_is_recreated_where_helm_must_rewrite_it() -> None:
+    fenced = replace(own(2, "failed"), immutable=True)
+    known = past(own(1, "deployed", config={"a": 1}), fenced)
+    assert outcome("deploy", known) == "helm-upgrade"
+    assert outcome("rollback", known) == "helm-rollback"
+    assert outcome("delete", known) == "recreate-record, helm-uninstall"
+    deleted = past(own(1, "superseded"), replace(own(2, "uninstalled"), immutable=True))
+    assert outcome("deploy", deleted) == "recreate-record, helm-install-replace"
+    assert outcome("restore", deleted) == "helm-rollback"
+
+
+def test_a_fence_by_hand_on_what_runs() -> None:
+    """Helm could not supersede it, and two would be deployed."""
+    known = past(replace(own(1, "deployed", config={"a": 1}), immutable=True), own(2, "failed"))
+    for verb, kind in (("deploy", "helm-upgrade"), ("rollback", "helm-rollback")):
+        planned = plan(verb, known)
+        assert (planned.actions[0].kind, planned.actions[0].subject) == ("recreate-record", "demo.hello.v1")
+        assert planned.actions[-1].kind == kind
+
+
+def test_what_is_deployed_beside_what_helm_supersedes_is_marked() -> None:
+    known = past(own(1, "deployed"), own(2, "deployed"), own(3, "failed"))
+    assert [(action.kind, action.subject) for action in plan("deploy", known).actions] == [
+        ("mark-superseded", "demo.hello.v1"),
+        ("helm-upgrade", "demo.hello"),
+    ]
+    assert outcome("rollback", known) == "helm-rollback"  # it supersedes them all
+
+
+def test_a_recreation_that_broke_off_is_finished_first() -> None:
+    copy = replace(own(2, "deployed"), aside=True)
+    known = replace(past(own(1, "superseded"), copy), aside=(copy,))
+    assert outcome("delete", known) == "recreate-record, helm-uninstall"
+    assert outcome("unlock", known) == "recreate-record"
+
+
+def test_a_restore_that_broke_off_or_failed_is_done_again() -> None:
+    back = operation("back", verb="restore", reason=None, after=2)
+    for status, expected in (("pending-rollback", FAIL_THEN_BACK), ("failed", "helm-rollback")):
+        known = past(own(1, "superseded"), own(2, "uninstalled"), record(3, status), operations=(back,))
+        planned = plan("restore", known)
+        assert ", ".join(action.kind for action in planned.actions) == expected
+        assert planned.actions[-1].subject == "demo.hello.v2"
+
+
+@pytest.mark.parametrize(
+    ("verb", "after", "ours"), [("rollback", 1, True), ("deploy", 0, True), ("rollback", 0, False), ("delete", 1, False)]
+)
+def test_a_rollback_that_broke_off_is_known_by_its_operation(verb: str, after: int, *, ours: bool) -> None:
+    left = operation("back", verb=verb, reason=None, after=after)
+    known = replace(plain("pending-rollback", age=0.0), operations=(left,))
+    assert outcome("deploy", known) == (FAIL_FIRST if ours else ReleaseLocked)
+
+
+# unlock
+
+
+def test_there_is_nothing_to_unlock() -> None:
+    assert outcome("unlock", past()) == UNCHANGED
+    assert outcome("unlock", past(own(1, "deployed"), operations=(operation(finished_at=NOW),))) == UNCHANGED
+
+
+def test_an_unlock_takes_the_lock_and_ends_what_is_unfinished_whoever_began_it() -> None:
+    ours = past(own(1, "deployed"), own(2, "pending-upgrade", "two"), operations=(operation("two", reason=None),))
+    assert outcome("unlock", ours, LIVE) == "take-lock, mark-failed, settle-operation"
+    assert outcome("unlock", plain("pending-upgrade", age=0.0)) == "mark-failed"
+    assert outcome("unlock", plain("uninstalling", age=None), EXPIRED) == "take-lock, mark-failed"
+    reasons = [action.reason for action in plan("unlock", ours, LIVE).actions]
+    assert "ada on ci-7" in reasons[0]
+    assert "was left pending-upgrade by ada (deploy)" in reasons[1]
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_damaged_current_record_stops_every_verb(verb: str) -> None:
     known = past(own(1, "deployed"), own(2, "deployed", payload="!!!"))
@@ -105,7 +249,12 @@ def test_a_damaged_current_record_stops_every_verb(verb: str) -> None:
 def test_deleted_though_an_older_one_says_deployed() -> None:
     """Helm before 3.19.5 leaves it so after a failed upgrade was deleted."""
     known = past(own(1, "deployed", config={"a": 1}), own(2, "uninstalled"), operations=(operation(),))
-    assert [outcome(verb, known) for verb in VERBS] == ["helm-install-replace", "helm-rollback", "helm-rollback", UNCHANGED]
+    assert [outcome(verb, known) for verb in VERBS] == [
+        "mark-superseded, helm-install-replace",
+        "helm-rollback",
+        "helm-rollback",
+        UNCHANGED,
+    ]
 
 
 @pytest.mark.parametrize("revision", [9, 10, 11, 100])
@@ -142,8 +291,14 @@ def test_what_is_the_same() -> None:
     assert planned.reason == "v2 already runs 1.0.0 with these values"
 
 
-def test_an_operation_that_never_ended_well_known_is_no_reason_to_deploy_again() -> None:
-    assert outcome("deploy", past(own(2, "deployed"), operations=(operation(reason=None),))) == UNCHANGED
+def test_what_nobody_saw_through_is_deployed_again() -> None:
+    known = past(own(2, "deployed"), operations=(operation(reason=None),))
+    assert plan("deploy", known).actions[0].reason == "v2 was not seen through: ada broke off"
+
+
+def test_what_a_newer_kubernaut_wrote_is_no_proof() -> None:
+    newer = operation().model_copy(update={"unread": "it was written by a newer kubernaut (operation.v2)"})
+    assert "newer kubernaut" in plan("deploy", past(own(2, "deployed"), operations=(newer,))).actions[0].reason
 
 
 def test_labels_that_plain_helm_copied_are_no_facts() -> None:
@@ -174,27 +329,27 @@ def test_many_keys_are_counted() -> None:
     assert "and 20 more" in plan("deploy", known).actions[0].reason
 
 
-def test_a_lock_is_told_with_who_since_when_and_what_to_do() -> None:
+def test_a_refusal_tells_who_since_when_and_what_to_do() -> None:
+    with pytest.raises(ReleaseLocked, match=r"demo\.hello is locked by ada on ci-7 \(deploy\)") as caught:
+        plan("deploy", past(), LIVE)
+    assert "--lock-timeout" in caught.value.hint
+    with pytest.raises(ReleaseLocked, match=r"pending-install \(v2\), by plain Helm since 2026-11-22T12:00") as caught:
+        plan("deploy", plain("pending-install", age=300.0))
+    assert "in 10 min it is taken for dead" in caught.value.hint
+    assert "kubernaut unlock hello -n demo" in caught.value.hint
+    deleting = replace(plain("uninstalling", age=0.0), read_at=None)
+    deleting = replace(deleting, records=(record(2, "uninstalling", deleted="2026-11-22T13:00:00Z"),))
+    with pytest.raises(ReleaseLocked, match=r"by plain Helm since 2026-11-22T13:00"):
+        plan("deploy", deleting)
+
+
+def test_who_left_it_is_told() -> None:
     known = past(own(1, "deployed"), own(2, "pending-upgrade", "two"), operations=(operation("two", reason=None),))
-    with pytest.raises(
-        ReleaseLocked, match=r"demo\.hello is pending-upgrade \(v2\), by ada \(deploy\) since 2026-11-22T12:00"
-    ) as caught:
-        plan("deploy", known)
-    assert "kubernaut rollback hello -n demo" in caught.value.hint
-    with pytest.raises(ReleaseLocked, match="plain Helm") as caught:
-        plan("deploy", past(record(1, "pending-install")))
-    assert "kubernaut delete hello -n demo" in caught.value.hint
-    begun = operation("del", verb="delete", reason=None, plan=plan_delete(past(own(1, "deployed")), "demo", "hello")[0])
-    with pytest.raises(ReleaseLocked, match=r"by ada \(delete\)") as caught:
-        plan("deploy", past(own(1, "uninstalling"), operations=(begun,)))
-    assert "kubernaut delete hello -n demo" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("status", "verb"), [("pending-upgrade", "rollback"), ("pending-install", "delete"), ("uninstalling", "delete")]
-)
-def test_what_the_hint_says_works(status: str, verb: str) -> None:
-    assert plan(verb, past(own(1, "superseded", config={"a": 1}), own(2, status))).changes
+    first = plan("deploy", known, EXPIRED).actions[0]
+    assert first.reason == "it was left pending-upgrade by ada (deploy), who is gone, since 2026-11-22T12:00:00+00:00"
+    current = own(1, "uninstalling")
+    deletion = uninstall_of(current).model_copy(update={"actor": "bob"})
+    assert "bob (delete) began to delete it" in plan("deploy", past(current, operations=(deletion, operation()))).actions[0].reason
 
 
 def test_a_missing_namespace() -> None:
@@ -206,7 +361,7 @@ def test_a_missing_namespace() -> None:
 
 
 def target(known: Past, revision: int | None = None) -> int:
-    return plan_rollback(known, "demo", "hello", revision)[1].revision
+    return int(plan("rollback", known, revision=revision).actions[-1].subject.rpartition("v")[2])
 
 
 def test_a_rollback_goes_to_the_newest_that_ran() -> None:

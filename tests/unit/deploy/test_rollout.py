@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,9 +10,9 @@ import pytest
 from support.deploying import CANARY, CRASHING, LATE, WORKLOAD, World, verbs
 from support.past import operation
 
-from kubernaut.deploy import rollout
-from kubernaut.deploy.rollout import Done
+from kubernaut.deploy.rollout import carry_out
 from kubernaut.deploy.values import read_wish
+from kubernaut.deploy.wanted import Wanted, WantedDelete, WantedRestore, WantedRollback
 from kubernaut.errors import (
     ChartInvalid,
     ClusterUnreachable,
@@ -23,7 +22,6 @@ from kubernaut.errors import (
     HelmFailed,
     KubernautError,
     NamespaceNotFound,
-    ReleaseLocked,
 )
 from kubernaut.events import StepFinished, StepOutcome
 from kubernaut.history.operation import decode_operation, new_id, now, operation_secret
@@ -80,10 +78,13 @@ def test_what_a_deploy_asks_of_the_cluster(world: World) -> None:
     ours = [request for request in world.cluster.requests[:-1] if "sh.helm" not in request]
     assert ours == [
         "list secrets demo",
+        "create lease demo/kubernaut.hello",
+        "list secrets demo",
         f"create secret demo/{operation}",
         "list secrets demo",  # Helm's own look
         "list secrets demo",
         f"patch secret demo/{operation}",
+        "delete lease demo/kubernaut.hello",
     ]
     assert verbs(world) == ["upgrade"]
 
@@ -135,7 +136,7 @@ def test_operations_that_left_nothing_expire(world: World) -> None:
 def test_ten_deploys_a_delete_and_a_deploy(world: World) -> None:
     for number in range(10):
         world.deploy(f"1.0.{number}")
-    rollout.delete("demo", "hello", tools=world.tools)
+    carry_out(WantedDelete("demo", "hello"), tools=world.tools)
     plan, _, release = world.deploy("2.0.0")
     assert [action.kind for action in plan.actions] == ["helm-install-replace"]
     assert verbs(world) == ["install"]
@@ -211,7 +212,7 @@ def test_a_rollback_is_known_by_who_made_it(world: World) -> None:
     world.deploy()
     world.deploy("1.1.0")
     world.environment["KUBERNAUT_ACTOR"] = "grace"
-    plan, changed, release = rollout.rollback("demo", "hello", note="bad", tools=world.tools)
+    plan, changed, release = carry_out(WantedRollback("demo", "hello", note="bad"), tools=world.tools)
     assert changed
     assert plan.actions[0].subject == "demo.hello.v1"
     assert release is not None
@@ -226,66 +227,83 @@ def test_a_rollback_that_fails_is_kept(world: World) -> None:
     world.deploy("1.1.0")
     world.helm.end_with(Status.FAILED, LATE)
     with pytest.raises(DeployKept) as caught:
-        rollout.rollback("demo", "hello", tools=world.tools)
+        carry_out(WantedRollback("demo", "hello"), tools=world.tools)
     assert caught.value.release == "demo.hello.v3"
 
 
-def test_a_rollback_ends_what_was_left_pending(world: World) -> None:
+@pytest.mark.parametrize("verb", ["deploy", "rollback", "delete"])
+def test_what_was_left_pending_is_ended_by_whoever_comes_next(world: World, verb: str) -> None:
     world.deploy()
     world.helm.end_with(Status.PENDING_UPGRADE, KeyboardInterrupt())
     world.cluster.fail("patch secret", ClusterUnreachable("gone"), times=2)
     with pytest.raises(KeyboardInterrupt):
         world.deploy("1.1.0")
-    assert world.statuses[-1] == "pending-upgrade"
-    with pytest.raises(ReleaseLocked, match="by ada"):
+    left = world.operation
+    assert (world.statuses[-1], left.outcome) == ("pending-upgrade", None)
+    world.environment["KUBERNAUT_ACTOR"] = "grace"
+    if verb == "deploy":
         world.deploy("1.1.0")
-    rollout.rollback("demo", "hello", tools=world.tools)
-    assert world.statuses == ["superseded", "pending-upgrade", "deployed"]
-    world.deploy("1.1.0")
+        assert world.statuses == ["superseded", "failed", "deployed"]
+    elif verb == "rollback":
+        carry_out(WantedRollback("demo", "hello"), tools=world.tools)
+        assert world.statuses == ["superseded", "failed", "deployed"]
+    else:
+        carry_out(WantedDelete("demo", "hello"), tools=world.tools)
+        assert world.statuses == ["deployed", "uninstalled"]
+    fenced = world.past.find(2)
+    assert fenced is not None
+    assert fenced.immutable
+    assert not fenced.disagrees
+    assert verb == "delete" or fenced.description.startswith("Marked failed by grace: it was left pending-upgrade by ada (deploy)")
+    (settled,) = (one for one in world.past.operations if one.id == left.id)
+    assert settled.outcome is not None
+    assert (settled.outcome.reason, settled.made[0].id, settled.made[0].uid) == ("interrupted", "demo.hello.v2", fenced.uid)
+    assert world.cluster.list_secrets("demo", {"owner": "kubernaut"}) != []
+    assert world.past.aside == ()
 
 
 def test_a_delete_and_a_restore(world: World) -> None:
     world.deploy(wish=read_wish({"a": 1}))
     world.environment["KUBERNAUT_ACTOR"] = "grace"
-    _, changed, release = rollout.delete("demo", "hello", note="bye", tools=world.tools)
+    _, changed, release = carry_out(WantedDelete("demo", "hello", note="bye"), tools=world.tools)
     assert changed
     assert release is not None
     assert (release.status, release.active, release.serving, release.created_by) == ("uninstalled", False, None, "ada")
     assert release.description == 'Deleted by grace: "bye"'
     assert release.deleted_at is not None
-    assert rollout.delete("demo", "hello", tools=world.tools)[1] is False
-    _, changed, release = rollout.restore("demo", "hello", tools=world.tools)
+    assert carry_out(WantedDelete("demo", "hello"), tools=world.tools)[1] is False
+    _, changed, release = carry_out(WantedRestore("demo", "hello"), tools=world.tools)
     assert changed
     assert release is not None
     assert (release.id, release.active, release.created_by) == ("demo.hello.v2", True, "grace")
     assert world.past.records[0].config == {"a": 1}
-    assert rollout.restore("demo", "hello", tools=world.tools)[1] is False
+    assert carry_out(WantedRestore("demo", "hello"), tools=world.tools)[1] is False
 
 
 def test_a_delete_that_does_not_end(world: World) -> None:
     world.deploy()
     world.helm.end_with(Status.UNINSTALLING, DeadlineExceeded("too long"))
     with pytest.raises(DeployKept, match=r"demo\.hello\.v1 is not deleted, it is uninstalling: too long"):
-        rollout.delete("demo", "hello", tools=world.tools)
-    _, changed, release = rollout.delete("demo", "hello", tools=world.tools)
+        carry_out(WantedDelete("demo", "hello"), tools=world.tools)
+    _, changed, release = carry_out(WantedDelete("demo", "hello"), tools=world.tools)
     assert changed
     assert release is not None
     assert release.status == "uninstalled"
 
 
-@pytest.mark.parametrize("verb", [rollout.rollback, rollout.restore, rollout.delete])
-def test_dry_runs_of_the_others(world: World, verb: Callable[..., Done]) -> None:
+@pytest.mark.parametrize("verb", [WantedRollback, WantedRestore, WantedDelete])
+def test_dry_runs_of_the_others(world: World, verb: type[Wanted]) -> None:
     world.deploy()
     world.deploy("1.1.0")
-    if verb is rollout.restore:
-        rollout.delete("demo", "hello", tools=world.tools)
+    if verb is WantedRestore:
+        carry_out(WantedDelete("demo", "hello"), tools=world.tools)
     world.helm.starts.clear()
     world.cluster.requests.clear()
-    plan, changed, release = verb("demo", "hello", tools=world.tools, dry_run=True)
+    plan, changed, release = carry_out(verb("demo", "hello"), tools=world.tools, dry_run=True)
     assert plan.changes
     assert not changed
     assert release is not None
-    assert (world.helm.starts, world.cluster.requests) == ([], ["list secrets demo"])
+    assert (world.helm.starts, world.cluster.requests) == ([], ["list secrets demo", "get lease demo/kubernaut.hello"])
 
 
 # secrets

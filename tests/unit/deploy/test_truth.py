@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from support.deploying import CRASHING, LATE, WORKLOAD, World
-from support.past import operation, own, past, record
+from support.past import operation
 
-from kubernaut.deploy import rollout
-from kubernaut.deploy.plan import plan_delete, plan_restore
+from kubernaut.deploy.rollout import carry_out
+from kubernaut.deploy.wanted import WantedDelete, WantedRollback
 from kubernaut.errors import (
     ClusterDenied,
     ClusterUnreachable,
@@ -23,8 +23,8 @@ from kubernaut.errors import (
     ReleaseLocked,
     ReleaseNotFound,
 )
-from kubernaut.history.operation import Operation, operation_secret
-from kubernaut.history.record import Record, Status
+from kubernaut.history.operation import operation_secret
+from kubernaut.history.record import Status
 from kubernaut.history.store import History
 
 PROBED = {"template": WORKLOAD, "annotations": '{kubernaut/probe: \'{"path":"/","port":"http"}\'}'}
@@ -78,7 +78,7 @@ def test_ctrl_c_does_not_touch_what_somebody_else_is_making(world: World) -> Non
 
     crossed(world, "upgrade_install", another)
     with pytest.raises(KeyboardInterrupt):
-        rollout.deploy(late, tools=world.tools)
+        carry_out(late, tools=world.tools)
     assert world.statuses == ["deployed", "pending-upgrade"]
     assert world.operation.made == ()
 
@@ -88,7 +88,7 @@ def test_a_rollback_that_lost_a_race_claims_nothing(world: World) -> None:
     world.deploy("1.1.0")
     crossed(world, "rollback", lambda: (world.deploy("1.2.0"), world.helm.end_with(None, ReleaseLocked("release: already exists"))))
     with pytest.raises(ReleaseLocked):
-        rollout.rollback("demo", "hello", tools=world.tools)
+        carry_out(WantedRollback("demo", "hello"), tools=world.tools)
     mine = next(one for one in world.past.operations if one.verb == "rollback")
     assert mine.made == ()
     assert mine.outcome is not None
@@ -109,7 +109,7 @@ def test_ctrl_c_in_a_rollback_does_not_touch_what_plain_helm_is_making(world: Wo
 
     crossed(world, "rollback", plain)
     with pytest.raises(KeyboardInterrupt):
-        rollout.rollback("demo", "hello", tools=world.tools)
+        carry_out(WantedRollback("demo", "hello"), tools=world.tools)
     assert world.statuses == ["superseded", "deployed", "pending-upgrade"]
     assert world.operation.made == ()
 
@@ -123,7 +123,7 @@ def test_ctrl_c_while_it_asks_the_application_or_explains(world: World, request_
     wanted = world.wanted("1.1.0", **PROBED)
     world.cluster.fail(request_, KeyboardInterrupt())  # type: ignore[arg-type]
     with pytest.raises(KeyboardInterrupt):
-        rollout.deploy(wanted, tools=world.tools)
+        carry_out(wanted, tools=world.tools)
     assert world.operation.outcome is not None
     assert world.operation.outcome.reason == "interrupted"
     assert [made.id for made in world.operation.made] == ["demo.hello.v2"]
@@ -180,7 +180,7 @@ def test_a_deploy_that_fails_after_a_delete_does_not_bring_anything_back(world: 
     world.helm.end_with(Status.FAILED, LATE)
     with pytest.raises(DeployKept):
         world.deploy("1.1.0", on_failure="keep")
-    rollout.delete("demo", "hello", tools=world.tools)
+    carry_out(WantedDelete("demo", "hello"), tools=world.tools)
     assert world.statuses == ["deployed", "uninstalled"]
     world.helm.end_with(Status.FAILED, LATE)
     with pytest.raises(DeployKept, match="nothing before it to go back to"):
@@ -201,7 +201,7 @@ def test_credentials_that_expire_while_helm_runs(world: World) -> None:
 
     world.helm.upgrade_install = expired  # type: ignore[method-assign]
     with pytest.raises(ClusterDenied, match="What came of the deploy is not known: the credentials have expired"):
-        rollout.deploy(wanted, tools=world.tools)
+        carry_out(wanted, tools=world.tools)
 
 
 def test_an_operation_whose_end_is_unknown_stays_with_its_record(world: World) -> None:
@@ -221,14 +221,14 @@ def test_who_may_not_delete_still_writes_the_end_down(world: World) -> None:
     world.cluster.create_secret("demo", operation_secret(old))
     wanted = world.wanted()
     world.cluster.fail("delete secret", ClusterDenied("secrets is forbidden"))
-    rollout.deploy(wanted, tools=world.tools)
+    carry_out(wanted, tools=world.tools)
     assert not any("could not be written down" in str(event) for event in world.events)
 
 
 def test_a_delete_that_leaves_something_says_so(world: World) -> None:
     world.deploy()
     world.helm.end_with(Status.UNINSTALLED, HelmFailed("uninstallation completed with 1 error(s): timed out"))
-    assert rollout.delete("demo", "hello", tools=world.tools)[1]
+    assert carry_out(WantedDelete("demo", "hello"), tools=world.tools)[1]
     assert any("uninstallation completed with 1 error" in str(event) for event in world.events)
 
 
@@ -237,16 +237,18 @@ def test_a_delete_of_what_somebody_purged_is_written_down(world: World) -> None:
     secret = world.past.records[0].secret
     crossed(world, "uninstall", lambda: world.cluster.delete_secret("demo", secret))
     with pytest.raises(ReleaseNotFound, match="is gone"):
-        rollout.delete("demo", "hello", tools=world.tools)
+        carry_out(WantedDelete("demo", "hello"), tools=world.tools)
     assert world.operation.outcome is not None
     assert world.operation.outcome.reason == "release_not_found"
 
 
 def test_a_delete_that_met_a_deploy_says_what_became_of_it(world: World) -> None:
     world.deploy()
-    crossed(world, "uninstall", lambda: world.deploy("1.1.0"))
+    another = world.wanted("1.1.0")
+    plain: dict[str, Any] = {"namespace": "demo", "values": {}, "labels": {}, "description": "", "timeout": 1.0, "history_max": 9}
+    crossed(world, "uninstall", lambda: world.helm.upgrade_install("hello", another.chart_ref, **plain, log=print))
     with pytest.raises(Conflict, match=r"demo.hello.v2 was made at the same time, and is uninstalled"):
-        rollout.delete("demo", "hello", tools=world.tools)
+        carry_out(WantedDelete("demo", "hello"), tools=world.tools)
 
 
 def test_a_probe_that_may_not_ask_does_not_ask_again(world: World) -> None:
@@ -254,7 +256,7 @@ def test_a_probe_that_may_not_ask_does_not_ask_again(world: World) -> None:
     world.cluster.requests.clear()
     world.cluster.fail("get service", ClusterDenied('cannot get resource "services/proxy"'), times=99)
     with pytest.raises(DeployKept, match="services/proxy"):
-        rollout.deploy(wanted, tools=world.tools)
+        carry_out(wanted, tools=world.tools)
     assert sum(request.startswith("get service") for request in world.cluster.requests) == 1
 
 
@@ -269,7 +271,7 @@ def test_a_probe_is_not_told_as_helms(world: World, monkeypatch: pytest.MonkeyPa
 def test_events_are_of_this_release_by_the_clusters_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """This machine's clock is an hour ahead: what the cluster says now still counts, and what it said before does not."""
     ahead = datetime.now(UTC) + timedelta(hours=1)
-    monkeypatch.setattr("kubernaut.deploy.rollout.now", lambda: ahead)
+    monkeypatch.setattr("kubernaut.deploy.turn.now", lambda: ahead)
     world.cluster.events["demo"] = [
         {
             "type": "Warning",
@@ -284,26 +286,3 @@ def test_events_are_of_this_release_by_the_clusters_clock(world: World, monkeypa
     with pytest.raises(DeployKept, match="FailedCreate: exceeded quota") as caught:
         world.deploy(template=WORKLOAD)
     assert "Old" not in "".join(caught.value.details)
-
-
-# who holds a release
-
-
-def locked(*records: Record, operations: tuple[Operation, ...]) -> str:
-    with pytest.raises(ReleaseLocked) as caught:
-        plan_restore(past(*records, operations=operations), "demo", "hello")
-    return str(caught.value)
-
-
-def test_an_interrupted_delete_is_not_told_as_the_deploys() -> None:
-    deletion = operation("del", verb="delete", reason="interrupted").model_copy(update={"actor": "bob"})
-    begun = deletion.model_copy(update={"plan": plan_delete(past(own(1, "deployed")), "demo", "hello")[0]})
-    assert "by bob (delete) since" in locked(own(1, "uninstalling"), operations=(begun, operation()))
-    plain = locked(own(1, "uninstalling", deleted="2026-11-22T13:00:00Z"), operations=(operation(),))
-    assert plain.endswith("by plain Helm since 2026-11-22T13:00:00Z.")
-
-
-def test_a_rollback_that_was_killed_is_told_by_its_operation() -> None:
-    known = (operation("back", verb="rollback", reason=None), operation())
-    assert "by ada (rollback)" in locked(own(1, "deployed"), record(2, "pending-rollback"), operations=known)
-    assert "by plain Helm" in locked(own(1, "deployed"), record(2, "pending-rollback"), operations=known[1:])

@@ -1,0 +1,125 @@
+"""Putting in order what earlier attempts left; only for whoever holds the release's lock.
+
+Every write is refused by the API server when somebody else has changed the record since it was read; then it is read and decided
+again. Nothing here starts Helm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from kubernaut.deploy import operation as operations
+from kubernaut.errors import Conflict, KubernautError, NotFound
+from kubernaut.history.mending import aside_secret, failed_patch, recreated_secret, superseded_patch
+from kubernaut.history.operation import now, with_record
+from kubernaut.history.record import Record, decode
+from kubernaut.history.settling import settled
+from kubernaut.history.store import Past
+from kubernaut.model import Action
+
+if TYPE_CHECKING:
+    from kubernaut.clients.cluster import Cluster
+
+Log = Callable[[str], None]
+
+
+def put_in_order(cluster: Cluster, action: Action, past: Past, *, by: str, log: Log) -> None:
+    """Carry out one of the plan's ordering actions.
+
+    Args:
+        cluster: Where the records are.
+        action: ``mark-failed``, ``mark-superseded`` or ``recreate-record``, of a record by its id.
+        past: What the action was decided on.
+        by: Who does it.
+        log: Is told what is done.
+
+    Raises:
+        Conflict: Somebody has changed the record meanwhile: read and decide again.
+    """
+    record = next(record for record in (*past.aside, *past.records) if record.id == action.subject)
+    log(f"{action.kind} {action.subject}: {action.reason}")
+    if action.kind == "mark-failed":
+        mark_failed(cluster, record, f"Marked failed by {by}: {action.reason}", fence=True)
+    elif action.kind == "mark-superseded":
+        _patch(cluster, record, superseded_patch(record))
+    else:
+        _recreate(cluster, record, past)
+
+
+def mark_failed(cluster: Cluster, record: Record, description: str, *, fence: bool) -> None:
+    """Mark a record failed that its Helm left unfinished.
+
+    Args:
+        cluster: Where it is.
+        record: As it was read.
+        description: What ``helm history`` says of it.
+        fence: Whether a Helm may still live that could write to it: then it becomes immutable.
+
+    Raises:
+        Conflict: Somebody has changed the record meanwhile.
+    """
+    _patch(cluster, record, failed_patch(record, description, fence=fence))
+
+
+def fence(cluster: Cluster, record: Record) -> None:
+    """Make a record immutable again that was recreated for Helm to rewrite: the Helm that it was fenced against may still live."""
+    metadata = {"resourceVersion": record.resource_version}
+    cluster.patch_secret(record.namespace, record.secret, {"metadata": metadata, "immutable": True})
+
+
+def settle(cluster: Cluster, past: Past, *, apart_from: str = "", log: Log) -> None:
+    """Write down what came of the attempts that nobody finished: who made them was killed. What cannot be written is told.
+
+    Args:
+        cluster: Where the operations are.
+        past: What is known, once the history is in order.
+        apart_from: The operation that is under way.
+        log: Is told what came of each.
+    """
+    for operation in past.unfinished:
+        came = settled(operation, past.records, past.operations) if operation.id != apart_from else None
+        if came is None:
+            continue
+        who = f"The {operation.verb} by {operation.actor or 'somebody'} since {operation.started_at.isoformat()}"
+        log(f"{who}: {came.outcome.message}")
+        try:
+            operations.update(cluster, came.written(operation, now()))
+        except KubernautError as failure:
+            log(f"That could not be written down: {failure}")
+
+
+def _patch(cluster: Cluster, record: Record, patch: dict[str, object]) -> None:
+    try:
+        cluster.patch_secret(record.namespace, record.secret, patch)
+    except NotFound as gone:
+        raise Conflict(f"The record of {record.id} is gone: somebody deleted it at the same time.") from gone
+
+
+def _recreate(cluster: Cluster, record: Record, past: Past) -> None:
+    """Make a record anew, without the flag that lets nobody write to it.
+
+    A copy is set aside first: whatever breaks off, the record is there once at least. Its operations are its dependents in the
+    cluster's eyes and would be collected with it, so they are let go first.
+    """
+    namespace = record.namespace
+    theirs = [one for one in past.operations if not one.unread and any(made.uid == record.uid for made in one.made)]
+    source = cluster.get_secret(namespace, record.secret)
+    copy = cluster.get_secret(namespace, record.aside_secret)
+    if source is not None and source.get("immutable"):
+        for operation in theirs:
+            cluster.patch_secret(namespace, operation.secret, {"metadata": {"ownerReferences": None}})
+        if copy is not None:  # of an earlier try; the record may have changed since
+            cluster.delete_secret(namespace, record.aside_secret)
+        copy = cluster.create_secret(namespace, aside_secret(source))
+        cluster.delete_secret(namespace, record.secret, resource_version=str(source["metadata"]["resourceVersion"]))
+        source = None
+    if source is None and copy is not None:
+        source = cluster.create_secret(namespace, recreated_secret(copy))
+    anew = decode(source) if source else None
+    if anew is None:
+        raise Conflict(f"The record of {record.id} is gone: somebody deleted it at the same time.")
+    for operation in theirs:
+        operations.update(cluster, with_record(operation, record.uid, anew))
+    if copy is not None:
+        cluster.delete_secret(namespace, record.aside_secret)

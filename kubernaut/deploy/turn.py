@@ -1,0 +1,137 @@
+"""Getting one's turn: the release's lock, and then a history that is in order, so that Helm can do its part."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from kubernaut.clients.host import process_identity
+from kubernaut.deploy.attempt import Attempt, Tools
+from kubernaut.deploy.lease import Holder, new_holder
+from kubernaut.deploy.lock import hold
+from kubernaut.deploy.plan import ORDERING, plan
+from kubernaut.deploy.recovery import put_in_order
+from kubernaut.deploy.wanted import Wanted, WantedDeploy, WantedUnlock
+from kubernaut.errors import Conflict, ReleaseLocked
+from kubernaut.events import Journal, Step
+from kubernaut.history.operation import Operation, OperationChart, new_id, now
+from kubernaut.history.record import Record
+from kubernaut.model import Plan
+
+MOST_ROUNDS = 20
+"""How often is decided anew because somebody changed a record meanwhile."""
+_LOOK_AGAIN_SECONDS = 1.0
+
+Finish = Callable[[Wanted, Attempt, Record], object]
+
+
+def take_turn(wanted: Wanted, tools: Tools, journal: Journal, step: Step, lock: ExitStack) -> Attempt:
+    """Take the release's lock, which ``lock`` releases, and open an attempt.
+
+    Raises:
+        ReleaseLocked: Another kubernaut is at work, and ``lock_timeout`` is over.
+        ClusterDenied: Leases are forbidden.
+    """
+    began = tools.clock()
+    operation = _operation(wanted, tools)
+    held = lock.enter_context(
+        hold(
+            tools.cluster(),
+            wanted.namespace,
+            wanted.name,
+            _holder(operation, wanted),
+            timeout=wanted.lock_timeout,
+            log=step.log,
+            force=isinstance(wanted, WantedUnlock),
+        )
+    )
+    waited = tools.clock() - began
+    until = tools.clock() + wanted.timeout
+    return Attempt(tools, held, journal, operation, step, until=until, patience=max(0.0, wanted.lock_timeout - waited))
+
+
+def in_order(wanted: Wanted, attempt: Attempt, *, finish: Finish) -> Plan:
+    """Read, decide and put in order until nothing but the verb's own action is left; return the plan as it is then.
+
+    Args:
+        wanted: What is wanted.
+        attempt: The attempt, whose lock is held.
+        finish: Finishes an uninstall that was left unfinished.
+
+    Raises:
+        ReleaseLocked: Plain Helm is at work, and ``lock_timeout`` is over.
+        LockLost: Somebody took the lock away meanwhile.
+        Conflict: Somebody changes the records again and again.
+    """
+    until = attempt.tools.clock() + attempt.patience
+    first: Plan | None = None
+    for _ in range(MOST_ROUNDS):
+        planned = _when_plain_helm_is_done(wanted, attempt, until)
+        first = first or planned
+        ahead = planned.actions if isinstance(wanted, WantedUnlock) else planned.actions[:-1]
+        action = next((action for action in ahead if action.kind in ORDERING or action.kind == "helm-uninstall"), None)
+        if action is None:
+            return first if isinstance(wanted, WantedUnlock) else planned
+        if not isinstance(wanted, WantedUnlock):
+            attempt.begin(planned)
+        attempt.held.check()
+        if action.kind == "helm-uninstall":
+            finish(wanted, attempt, attempt.past.named(action.subject))
+            continue
+        try:
+            put_in_order(attempt.cluster, action, attempt.past, by=attempt.operation.actor or "kubernaut", log=attempt.step.log)
+        except Conflict as conflict:
+            attempt.step.log(f"{conflict.message} Looking again.")
+        else:
+            attempt.recreated.update({action.subject} if action.kind == "recreate-record" else ())
+    raise Conflict(f"The records of {wanted.release} change again and again while they are put in order.")
+
+
+def _when_plain_helm_is_done(wanted: Wanted, attempt: Attempt, until: float) -> Plan:
+    """Decide; where plain Helm is at work, wait for it as long as one would for a lock."""
+    told = False
+    while True:
+        try:
+            return plan(attempt.read(), attempt.held.found, wanted)
+        except ReleaseLocked as busy:
+            if attempt.tools.clock() >= until:
+                raise
+            if not told:
+                attempt.step.log(f"{busy.message} Waiting for it.")
+                told = True
+        time.sleep(_LOOK_AGAIN_SECONDS)
+        attempt.held.check()
+
+
+def _operation(wanted: Wanted, tools: Tools) -> Operation:
+    chart = None
+    if isinstance(wanted, WantedDeploy):
+        chart = OperationChart(version=wanted.version, ref=wanted.chart_ref, digest=wanted.chart_digest)
+    return Operation(
+        id=new_id(),
+        verb=wanted.verb,
+        namespace=wanted.namespace,
+        name=wanted.name,
+        actor=tools.settings.actor,
+        build_url=tools.settings.build_url,
+        note=wanted.note,
+        environment=getattr(wanted, "environment", None),
+        commit=getattr(wanted, "commit", None),
+        timeout=wanted.timeout,
+        chart=chart,
+        started_at=now(),
+    )
+
+
+def _holder(operation: Operation, wanted: Wanted) -> Holder:
+    return new_holder(
+        operation.id,
+        wanted.verb,
+        operation.actor or "",
+        host=socket.gethostname(),
+        process=process_identity(),
+        build_url=operation.build_url,
+        since=operation.started_at,
+    )
