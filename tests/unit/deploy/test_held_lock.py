@@ -112,6 +112,7 @@ def test_it_is_deleted_by_hand(cluster: FakeCluster) -> None:
     with holding(cluster) as held:
         cluster.delete_lease("demo", NAME)
         assert lost(held) == "The lock of demo.web is lost: its Lease kubernaut.web was deleted or emptied."
+        until(lambda: "lock demo.web" not in [thread.name for thread in threading.enumerate()])  # and nobody asks any more
     assert ("demo", NAME) not in cluster._leases, "nothing has made it anew"
     assert asked(cluster, "delete lease") == 1, "nobody releases what he does not hold"
 

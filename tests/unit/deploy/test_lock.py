@@ -351,6 +351,14 @@ def test_the_answer_to_a_takeover_is_lost(world: World) -> None:
         assert (held.found.holder or BOB).actor == "ada"
 
 
+def test_the_answer_to_a_create_is_lost_after_a_takeover_in_vain(world: World, racing: Racing) -> None:
+    world.put(ADA, ago=HOUR)
+    racing.before["replace"] = [world.release]
+    world.at(30, lambda: racing.fail("create lease", ClusterUnreachable("gone"), after=True))
+    with world.hold(timeout=60) as held:
+        assert held.found == Lock(), "it was free in the end"
+
+
 # by force
 
 
