@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -121,9 +122,38 @@ def test_the_readme_lists_every_command() -> None:
 
 
 def test_the_readme_lists_every_exit_status() -> None:
-    for status in set(EXIT_STATUSES) - {129, 130, 141, 143}:
-        assert f"\n| {status} | " in README
-    assert "| 130, 143 |" in README
+    table = README.split("| exit status | |\n| --- | --- |\n")[1].split("\n\n")[0]
+    assert [int(line.split("|")[1]) for line in table.splitlines()] == list(EXIT_STATUSES)
+
+
+def functions(file: Path) -> set[str]:
+    return {node.name for node in ast.walk(ast.parse(text_of(file))) if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_fault_has_a_test_that_exists() -> None:
+    page = text_of(DOCS / "reliability.md")
+    rows = page.split("| --- | --- | --- | --- | --- |\n")[1].split("\n\n")[0].splitlines()
+    assert rows
+    for row in rows:
+        tests = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", row.split(" | ")[-1])
+        assert len(row.split(" | ")) == 5, row
+        assert tests, row
+    for path, test in re.findall(r"(tests/[\w/]+\.py)::(\w+)", page):
+        assert (ROOT / path).exists(), path
+        assert test in functions(ROOT / path), (path, test)
+
+
+def test_every_file_of_fault_tests_is_in_the_table() -> None:
+    page = text_of(DOCS / "reliability.md")
+    for file in ROOT.glob("tests/faults/test_*.py"):
+        assert f"`{file.relative_to(ROOT)}::test_" in page, file.name
+
+
+def test_the_codes_and_settings_that_the_reliability_page_names_exist() -> None:
+    known = {kind.code for kind in error_classes()} | {row.name for row in TABLE}
+    named = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", text_of(DOCS / "reliability.md")))
+    assert "release_locked" in named
+    assert named <= known, named - known
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
