@@ -2,60 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from support.charts import CONFIG_MAP, write_chart
+from support.helms import AnyHelm, Helm3, Helm4, InMemory, mark
 
 from kubernaut.clients.cluster import Cluster
 from kubernaut.clients.helm import Helm
 from kubernaut.errors import ChartInvalid, KubernautError, NamespaceNotFound, ReleaseLocked, ReleaseNotFound, ValuesInvalid
-from kubernaut.history.record import Record, Status
+from kubernaut.history.record import Status
 from kubernaut.history.store import History
-from kubernaut.testing.cluster import FakeCluster
-from kubernaut.testing.helm import FakeHelm
 
 BAD_YAML = CONFIG_MAP + "  : bad\n- x\n"
 BAD_TEMPLATE = CONFIG_MAP + "  x: {{ nonsense .Values.text }}\n"
 
 
-class HelmContract:
-    """Subclasses say which Helm, and which cluster it writes to."""
-
-    @pytest.fixture
-    def cluster(self) -> Cluster:
-        raise NotImplementedError
-
-    @pytest.fixture
-    def helm(self, cluster: Cluster) -> Helm:
-        raise NotImplementedError
-
-    @pytest.fixture
-    def namespace(self, cluster: Cluster) -> str:
-        name = f"h-{uuid.uuid4().hex[:8]}"
-        cluster.create_namespace(name)
-        return name
-
-    def deploy(self, helm: Helm, chart: Path, namespace: str, *, replace: bool = False, **wanted: Any) -> None:
-        arguments: dict[str, Any] = {
-            "values": {},
-            "labels": {"kubernaut/operation": "one"},
-            "description": "first",
-            "history_max": 50,
-        }
-        arguments |= wanted
-        if replace:
-            del arguments["history_max"]
-        start = helm.install_replace if replace else helm.upgrade_install
-        start("r", str(chart), namespace=namespace, timeout=30, log=print, **arguments)
-
-    def records(self, cluster: Cluster, namespace: str) -> tuple[Record, ...]:
-        return History(cluster).records(namespace, "r")
+class HelmContract(AnyHelm):
+    """What every Helm does."""
 
     # charts
 
@@ -263,40 +230,11 @@ class HelmContract:
         assert (release.id, release.managed_by, release.created_by) == (f"{namespace}.my.app.v2.v1", "helm", None)
 
 
-def mark(cluster: Cluster, record: Record, status: Status) -> None:
-    """Write a status into a record, as a Helm that was killed leaves it."""
-    from kubernaut.history.record import encode
-
-    content = {**record.content, "info": {**record.info, "status": status.value}}
-    cluster.patch_secret(
-        record.namespace, record.secret, {"metadata": {"labels": {"status": status.value}}, "data": {"release": encode(content)}}
-    )
-
-
-class TestFakeHelm(HelmContract):
-    @pytest.fixture
-    def cluster(self) -> FakeCluster:
-        return FakeCluster()
-
-    @pytest.fixture
-    def helm(self, cluster: FakeCluster) -> FakeHelm:
-        return FakeHelm(cluster)
+class TestFakeHelm(InMemory, HelmContract):
+    pass
 
 
 class _RealHelm(HelmContract):
-    @pytest.fixture
-    def program(self, platform: Mapping[str, str]) -> str:
-        raise NotImplementedError
-
-    @pytest.fixture
-    def cluster(self, platform: Mapping[str, str]) -> Cluster:
-        return Cluster(platform["KUBECONFIG"])
-
-    @pytest.fixture
-    def helm(self, platform: Mapping[str, str], program: str) -> Helm:
-        environment = {**os.environ, **platform}
-        return Helm(program, kubeconfig=platform["KUBECONFIG"], environment=environment, plain_http=lambda _: True)
-
     def test_a_pushed_chart_is_deployed_by_digest(
         self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path, platform: Mapping[str, str]
     ) -> None:
@@ -307,20 +245,12 @@ class _RealHelm(HelmContract):
 
 
 @pytest.mark.platform
-class TestHelm3(_RealHelm):
-    @pytest.fixture
-    def program(self, platform: Mapping[str, str]) -> str:
-        return "helm"
-
+class TestHelm3(Helm3, _RealHelm):
     def test_it_is_helm_3(self, helm: Helm) -> None:
         assert helm.version().startswith("3.")
 
 
 @pytest.mark.platform
-class TestHelm4(_RealHelm):
-    @pytest.fixture
-    def program(self, helm4: Path) -> str:
-        return str(helm4)
-
+class TestHelm4(Helm4, _RealHelm):
     def test_it_is_helm_4(self, helm: Helm) -> None:
         assert helm.version().startswith("4.")

@@ -1,0 +1,128 @@
+"""What `Helm` does with records that are immutable, and when it is stopped, in memory and with Helm 3 and Helm 4."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from support.charts import CONFIG_MAP, write_chart
+from support.helms import AnyHelm, Helm3, Helm4, InMemory, mark
+
+from kubernaut.clients.cluster import Cluster
+from kubernaut.clients.helm import Helm
+from kubernaut.errors import KubernautError, ReleaseLocked
+from kubernaut.history.record import PENDING, Status
+from kubernaut.testing.cluster import FakeCluster
+from kubernaut.testing.helm import FakeHelm
+
+NEVER_BOUND = """---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  name: {{ .Release.Name }}
+spec: {accessModes: [ReadWriteOnce], storageClassName: none, resources: {requests: {storage: 1Mi}}}
+"""
+
+
+class RecordsContract(AnyHelm):
+    """What every Helm does."""
+
+    # records that are immutable
+
+    @pytest.mark.parametrize("verb", ["install", "upgrade"])
+    def test_a_record_fenced_meanwhile_is_not_overwritten(
+        self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path, verb: str
+    ) -> None:
+        """A Helm that another has given up, and that then ends well: an install says so, an upgrade that it failed."""
+        if verb == "upgrade":
+            self.deploy(helm, write_chart(tmp_path), namespace)
+        waiting = write_chart(tmp_path, "waiting", template=CONFIG_MAP + NEVER_BOUND)
+
+        def fence() -> None:
+            records = self.records(cluster, namespace)
+            if records and records[0].status in PENDING:
+                mark(cluster, records[0], Status.FAILED, immutable=True)
+                self.let_go_on(cluster, namespace)
+
+        with pytest.raises(KubernautError, match="immutable") if verb == "upgrade" else nullcontext():
+            self.deploy(helm, waiting, namespace, check=fence)
+        fenced, *older = self.records(cluster, namespace)
+        assert fenced.status == fenced.labelled_status == Status.FAILED
+        assert [record.status for record in older] == [Status.SUPERSEDED] * len(older), "and nothing is deployed any more"
+
+    def test_what_supersedes_an_immutable_record_leaves_it(
+        self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path
+    ) -> None:
+        chart = write_chart(tmp_path)
+        self.deploy(helm, chart, namespace)
+        mark(cluster, self.records(cluster, namespace)[0], Status.DEPLOYED, immutable=True)
+        self.deploy(helm, chart, namespace, values={"text": "b"})
+        assert [record.status for record in self.records(cluster, namespace)] == [Status.DEPLOYED] * 2
+        self.deploy(helm, chart, namespace, values={"text": "c"})  # of two deployed records the last is superseded
+        statuses = [record.status for record in self.records(cluster, namespace)]
+        assert statuses == [Status.DEPLOYED, Status.SUPERSEDED, Status.DEPLOYED]
+
+    @pytest.mark.parametrize("status", [Status.DEPLOYED, Status.FAILED, Status.UNINSTALLING])
+    def test_a_delete_of_an_immutable_record_says_that_it_did(
+        self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path, status: Status
+    ) -> None:
+        self.deploy(helm, write_chart(tmp_path), namespace)
+        mark(cluster, self.records(cluster, namespace)[0], status, immutable=True)
+        helm.uninstall("r", namespace=namespace, description="", timeout=30, log=print)
+        assert [record.status for record in self.records(cluster, namespace)] == [status]
+
+    def test_an_immutable_record_is_replaced_only_if_it_failed(
+        self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path
+    ) -> None:
+        chart = write_chart(tmp_path)
+        self.deploy(helm, chart, namespace)
+        mark(cluster, self.records(cluster, namespace)[0], Status.FAILED, immutable=True)
+        self.deploy(helm, chart, namespace, replace=True)
+        assert [record.status for record in self.records(cluster, namespace)] == [Status.DEPLOYED, Status.FAILED]
+        helm.uninstall("r", namespace=namespace, description="", timeout=30, log=print)
+        mark(cluster, self.records(cluster, namespace)[0], Status.UNINSTALLED, immutable=True)
+        with pytest.raises(KubernautError, match="immutable"):
+            self.deploy(helm, chart, namespace, replace=True)
+        assert [record.status for record in self.records(cluster, namespace)] == [Status.UNINSTALLED, Status.FAILED]
+
+    # a check that stops it
+
+    def test_a_check_that_raises_stops_it(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+        waiting = write_chart(tmp_path, "waiting", template=CONFIG_MAP + NEVER_BOUND)
+
+        def check() -> None:
+            if any(record.status in PENDING for record in self.records(cluster, namespace)):
+                raise ReleaseLocked("the lock is lost")
+
+        for verb in ("Release", "Upgrade"):
+            with pytest.raises(ReleaseLocked, match="the lock is lost"):
+                self.deploy(helm, waiting, namespace, values={"text": verb}, check=check)
+            record = self.records(cluster, namespace)[0]
+            assert (record.status, record.description) == (Status.FAILED, f'{verb} "r" failed: context canceled')
+        with pytest.raises(ReleaseLocked):
+            helm.rollback("r", 1, namespace=namespace, timeout=30, history_max=50, log=print, check=check)
+        assert self.records(cluster, namespace)[0].status == Status.PENDING_ROLLBACK
+
+
+class TestFakeHelm(InMemory, RecordsContract):
+    def test_a_delete_that_is_stopped(self, helm: FakeHelm, cluster: FakeCluster, namespace: str, tmp_path: Path) -> None:
+        self.deploy(helm, write_chart(tmp_path), namespace)  # type: ignore[arg-type]
+
+        def check() -> None:
+            if self.records(cluster, namespace)[0].status == Status.UNINSTALLING:  # type: ignore[arg-type]
+                raise ReleaseLocked("the lock is lost")
+
+        with pytest.raises(ReleaseLocked):
+            helm.uninstall("r", namespace=namespace, description="", timeout=30, log=print, check=check)
+        assert self.records(cluster, namespace)[0].status == Status.UNINSTALLING  # type: ignore[arg-type]
+
+
+@pytest.mark.platform
+class TestHelm3(Helm3, RecordsContract):
+    pass
+
+
+@pytest.mark.platform
+class TestHelm4(Helm4, RecordsContract):
+    pass

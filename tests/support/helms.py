@@ -1,0 +1,112 @@
+"""The Helms that the contract is tried on: the one in memory, and Helm 3 and Helm 4 with the platform's real cluster."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubernaut.clients.cluster import Cluster
+from kubernaut.clients.helm import Helm
+from kubernaut.history.record import Record, Status, encode
+from kubernaut.history.store import History
+from kubernaut.testing.cluster import FakeCluster
+from kubernaut.testing.helm import FakeHelm
+
+
+class AnyHelm:
+    """Subclasses say which Helm, and which cluster it writes to."""
+
+    @pytest.fixture
+    def cluster(self) -> Cluster:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def helm(self, cluster: Cluster) -> Helm:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def namespace(self, cluster: Cluster) -> str:
+        name = f"h-{uuid.uuid4().hex[:8]}"
+        cluster.create_namespace(name)
+        return name
+
+    def deploy(self, helm: Helm, chart: Path, namespace: str, *, replace: bool = False, **wanted: Any) -> None:
+        arguments: dict[str, Any] = {
+            "values": {},
+            "labels": {"kubernaut/operation": "one"},
+            "description": "first",
+            "history_max": 50,
+        }
+        arguments |= wanted
+        if replace:
+            del arguments["history_max"]
+        start = helm.install_replace if replace else helm.upgrade_install
+        start("r", str(chart), namespace=namespace, timeout=30, log=print, **arguments)
+
+    def records(self, cluster: Cluster, namespace: str) -> tuple[Record, ...]:
+        return History(cluster).records(namespace, "r")
+
+    def let_go_on(self, cluster: Cluster, namespace: str) -> None:
+        """Let a Helm go on that waits for its objects; the one in memory never waits."""
+
+
+def mark(cluster: Cluster, record: Record, status: Status, *, immutable: bool | None = None) -> None:
+    """Write a status into a record, as a Helm that was killed leaves it, or fence it."""
+    content = {**record.content, "info": {**record.info, "status": status.value}}
+    patch = {"metadata": {"labels": {"status": status.value}}, "data": {"release": encode(content)}, "immutable": immutable}
+    cluster.patch_secret(record.namespace, record.secret, patch)
+
+
+class InMemory(AnyHelm):
+    """The Helm in memory."""
+
+    @pytest.fixture
+    def cluster(self) -> FakeCluster:
+        return FakeCluster()
+
+    @pytest.fixture
+    def helm(self, cluster: FakeCluster) -> FakeHelm:
+        return FakeHelm(cluster)
+
+
+class OnPlatform(AnyHelm):
+    """A real one; subclasses say which program."""
+
+    @pytest.fixture
+    def program(self, platform: Mapping[str, str]) -> str:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def cluster(self, platform: Mapping[str, str]) -> Cluster:
+        return Cluster(platform["KUBECONFIG"])
+
+    @pytest.fixture
+    def helm(self, platform: Mapping[str, str], program: str) -> Helm:
+        environment = {**os.environ, **platform}
+        return Helm(program, kubeconfig=platform["KUBECONFIG"], environment=environment, plain_http=lambda _: True)
+
+    def let_go_on(self, cluster: Cluster, namespace: str) -> None:
+        claim = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/r/status"
+        headers = {"Content-Type": "application/merge-patch+json"}
+        cluster._json("PATCH", claim, body={"status": {"phase": "Bound"}}, headers=headers)
+
+
+class Helm3(OnPlatform):
+    """Helm 3."""
+
+    @pytest.fixture
+    def program(self, platform: Mapping[str, str]) -> str:
+        return "helm"
+
+
+class Helm4(OnPlatform):
+    """Helm 4."""
+
+    @pytest.fixture
+    def program(self, helm4: Path) -> str:
+        return str(helm4)
