@@ -222,3 +222,10 @@ def test_a_history_brings_its_attempts_without_another_request(cluster: FakeClus
     assert len(cluster.requests) == 1
     assert set(found.model_dump(mode="json", by_alias=True)) == {"items", "count", "next"}
     assert History(cluster).attempts("demo", "hello") == found.attempts
+
+
+def test_a_copy_never_stands_before_the_record(cluster: FakeCluster) -> None:
+    """Not even where the record has to be asked for by its name, since its status is not what a current one has."""
+    cluster.create_secret("prod", aside_secret(record_secret(3, "superseded", name="odd", namespace="prod", description="old")))
+    found = next(release for release in History(cluster).list("prod").items if release.name == "odd")
+    assert found.description == "revision 3"
