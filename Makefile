@@ -41,8 +41,8 @@ test: install ## Everything: check, then the tests on a real cluster, which they
 	@$(MAKE) --no-print-directory check
 	$(BIN)/pytest -m platform
 
-bench: install ## Time kubernaut beside the shell pipeline, on the local platform
-	$(BIN)/python benchmarks/ship.py
+bench: install ## Time kubernaut beside the shell pipeline, and what locks, kills and races cost, on the local platform
+	$(BIN)/python benchmarks/ship.py; ship=$$?; $(BIN)/python benchmarks/race.py && exit $$ship
 
 up: install ## Bring up the local platform
 	@$(BIN)/kubernaut local up

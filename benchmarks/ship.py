@@ -10,15 +10,15 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from measure import Failed, Run, Summary, Verdict, judge, kubernaut, platform, report, run
 
 ROOT = Path(__file__).parents[1]
 NAME = "hello-world"
@@ -27,60 +27,6 @@ MORE_THAN_SHELL = 1.0
 """Seconds that a changed ship may take more than the shell pipeline."""
 PART_OF_SHELL = 0.25
 """What an unchanged ship may take of the shell pipeline's time."""
-
-Run = Callable[[Sequence[str], Path, Mapping[str, str]], float]
-"""Runs a program in a folder with an environment, and returns the seconds it took."""
-
-
-class Failed(Exception):
-    """A measured program failed: there is nothing to compare."""
-
-
-def run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> float:
-    """Run a program and time it.
-
-    Raises:
-        Failed: It could not be started or exited with another status than 0; with what it said.
-    """
-    started = time.perf_counter()
-    try:
-        result = subprocess.run(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-    except OSError as error:
-        raise Failed(f"{command[0]}: {error.strerror}") from error
-    seconds = time.perf_counter() - started
-    if result.returncode:
-        raise Failed(f"{' '.join(command)}: exit status {result.returncode}\n{result.stdout}")
-    return seconds
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Some runs of the same thing, in seconds."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, seconds: Sequence[float]) -> Summary:
-        """Sum up at least one run."""
-        return cls(statistics.median(seconds), min(seconds), max(seconds))
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One target, and whether it was met."""
-
-    text: str
-    met: bool
 
 
 def verdicts(summaries: Mapping[str, Summary]) -> list[Verdict]:
@@ -97,14 +43,6 @@ def verdicts(summaries: Mapping[str, Summary]) -> list[Verdict]:
             unchanged <= PART_OF_SHELL * shell,
         ),
     ]
-
-
-def report(times: Mapping[str, Sequence[float]]) -> Iterator[str]:
-    """Yield the table's lines."""
-    yield f"{'seconds':<18}{'median':>8}{'min':>8}{'max':>8}{'runs':>6}"
-    for side, seconds in times.items():
-        summary = Summary.of(seconds)
-        yield f"{side:<18}{summary.median:>8.2f}{summary.low:>8.2f}{summary.high:>8.2f}{len(seconds):>6}"
 
 
 @dataclass
@@ -179,11 +117,6 @@ class Bench:
         return self._edits
 
 
-def kubernaut() -> str:
-    """Return the command beside this Python."""
-    return str(Path(sys.executable).with_name("kubernaut"))
-
-
 def starts(environment: Mapping[str, str], run: Run = run, runs: int = 5) -> dict[str, list[float]]:
     """Time how long the programs take to start; for information."""
     commands = {"kubernaut --help": [kubernaut(), "--help"], "helm version": ["helm", "version", "--short"]}
@@ -217,10 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for line in [*report(times), *list(report(times_to_start))[1:]]:
         print(line)
     print()
-    results = verdicts({name: Summary.of(seconds) for name, seconds in times.items()})
-    for result in results:
-        print(f"{'met' if result.met else 'MISSED':<8}{result.text}")
-    return 0 if all(result.met for result in results) else 1
+    return judge(verdicts({name: Summary.of(seconds) for name, seconds in times.items()}))
 
 
 def _measure(environment: Mapping[str, str], pairs: int) -> dict[str, list[float]]:
@@ -234,13 +164,7 @@ def _measure(environment: Mapping[str, str], pairs: int) -> dict[str, list[float
 
 
 def _platform(name: str) -> dict[str, str]:
-    from kubernaut.cli.steps import progress
-    from kubernaut_local import Platform
-
-    platform = Platform(name)
-    with progress() as listener:
-        platform.up(listener=listener)
-    environment = {**os.environ, **platform.environment()}
+    environment = platform(name)
     if shutil.which("docker", path=environment["PATH"]) is None:
         environment["PATH"] += f"{os.pathsep}{_docker_folder()}"
     return environment

@@ -17,6 +17,7 @@ SECONDS = {"pipeline.sh": 4.0, "kubernaut": 3.0}
 
 @pytest.fixture
 def ship(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(BENCHMARKS)  # as for a script that is started there
     spec = importlib.util.spec_from_file_location("benchmarks_ship", BENCHMARKS / "ship.py")
     assert spec is not None
     assert spec.loader is not None
