@@ -270,7 +270,7 @@ class ReleaseLocked(Conflict):
     """Another operation on the release is under way, or was left unfinished."""
 
     code = "release_locked"
-    hint = "Wait for the other operation; if nothing runs any more, `kubernaut rollback NAME` ends it."
+    hint = "`--lock-timeout 5m` waits for its turn; `kubernaut unlock NAME` is for a holder that is known to be dead."
 
 
 class LockLost(Conflict):

@@ -307,7 +307,7 @@ class Kubernaut:
 
         found = _find(release, namespace)
         options: Options = {"note": note, "dry_run": dry_run}
-        return self._carry_out(WantedUnlock(found.namespace, found.name, **self._how(options)), options)
+        return self._carry_out(WantedUnlock(found.namespace, found.name, revision=found.revision, **self._how(options)), options)
 
     def _how(self, options: Options) -> dict[str, Any]:
         """Return what all verbs want alike."""

@@ -131,6 +131,16 @@ def show_history(releases: ReleaseList, output: str) -> None:
     if output == "json":
         print_json(releases)
         return
+    if releases.items:
+        _put_history(releases)
+    else:
+        say("There is no release.")
+    _say_rest(releases)
+    if isinstance(releases, ReleaseHistory):
+        _put_attempts(releases.attempts)
+
+
+def _put_history(releases: ReleaseList) -> None:
     compact = on_terminal(sys.stdout)
     header = ("REV", "UPDATED", "STATUS", *(("VERSION",) if compact else ("CHART", "APP VERSION")), "COMMIT", "BY", "DESCRIPTION")
     put_table(
@@ -150,9 +160,6 @@ def show_history(releases: ReleaseList, output: str) -> None:
         spare="COMMIT",
         note=True,
     )
-    _say_rest(releases)
-    if isinstance(releases, ReleaseHistory):
-        _put_attempts(releases.attempts)
 
 
 def _put_attempts(attempts: Sequence[Operation]) -> None:

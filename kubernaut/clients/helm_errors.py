@@ -113,6 +113,11 @@ TABLE = (
     ),
     Row(r"release name is invalid", NameInvalid),
     Row(
+        r"sh\.helm\.release\.v1\.\S+.* field is immutable",
+        Conflict,
+        "Its record was fenced: somebody has unlocked the release and works on it now.",
+    ),
+    Row(
         r" is invalid: |cannot be handled as a |failed to create typed patch object",
         BadInput,
         "Correct the chart or its values: Kubernetes refused the object.",

@@ -87,8 +87,8 @@ def _wish(past: Past, wanted: Wanted, *, namespace_missing: bool) -> Plan:
         return _deploy(past, wanted, namespace_missing=namespace_missing)
     if past.current is None:
         raise ReleaseNotFound(f"There is no release {wanted.name} in the namespace {wanted.namespace}.")
-    if isinstance(wanted, WantedRestore | WantedDelete) and wanted.revision not in (None, past.current.revision):
-        raise ReleaseNotCurrent(f"{wanted.release}.v{wanted.revision} is not the current release; {past.current.id} is.")
+    if isinstance(wanted, WantedRestore | WantedDelete):
+        _check_current(past.current, wanted.revision)
     _check_readable(past.current)
     verbs: dict[type[Wanted], Callable[[Past, Record, Any], Plan]] = {
         WantedRollback: _rollback,
@@ -151,6 +151,8 @@ def _delete(_past: Past, current: Record, _wanted: WantedDelete) -> Plan:
 
 
 def _unlock(past: Past, lock: Lock, wanted: WantedUnlock) -> Plan:
+    if past.current is not None:
+        _check_current(past.current, wanted.revision)
     actions = []
     if lock.state is not LockState.FREE:
         who = lock.holder.words if lock.holder else "somebody"
@@ -237,6 +239,12 @@ def _target(past: Past, current: Record, revision: int | None) -> Record:
 def _was(current: Record) -> str:
     left = current.status in PENDING or current.status == Status.UNINSTALLING
     return f"was left {current.status}" if left else f"is {current.status}"
+
+
+def _check_current(current: Record, revision: int | None) -> None:
+    if revision not in (None, current.revision):
+        named = f"{current.namespace}.{current.name}.v{revision}"
+        raise ReleaseNotCurrent(f"{named} is not the current release; {current.id} is.")
 
 
 def _check_readable(current: Record) -> None:

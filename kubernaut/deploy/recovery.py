@@ -77,8 +77,9 @@ def settle(cluster: Cluster, past: Past, *, apart_from: str = "", log: Log) -> N
         apart_from: The operation that is under way.
         log: Is told what came of each.
     """
+    others = [operation for operation in past.operations if operation.id != apart_from]
     for operation in past.unfinished:
-        came = settled(operation, past.records, past.operations) if operation.id != apart_from else None
+        came = settled(operation, past.records, others) if operation.id != apart_from else None
         if came is None:
             continue
         who = f"The {operation.verb} by {operation.actor or 'somebody'} since {operation.started_at.isoformat()}"

@@ -107,6 +107,11 @@ class WantedDelete(Wanted):
 
 @dataclass(frozen=True)
 class WantedUnlock(Wanted):
-    """Whoever holds the release is known to be dead: what was left unfinished shall be ended."""
+    """Whoever holds the release is known to be dead: what was left unfinished shall be ended.
+
+    ``revision`` is the one that is meant to be current.
+    """
 
     verb: ClassVar[str] = "unlock"
+
+    revision: int | None = None

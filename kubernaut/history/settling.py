@@ -112,7 +112,7 @@ def _rolled_back(operation: Operation, records: Sequence[Record], others: Sequen
     possible = [
         (record, sure)
         for record in records
-        if not _labels_are_own(record) and record.uid not in claimed and _may_follow(operation, record)
+        if not _labels_are_own(record) and record.uid not in claimed and _may_be_its_first(operation, record)
         if (sure := _is_rollback(record, target)) is not False
     ]
     if not possible:
@@ -136,8 +136,14 @@ def _is_rollback(record: Record, target: str) -> bool | None:
     return False if record.status == Status.SUPERSEDED and said != _REPLACED else None
 
 
+def _may_be_its_first(operation: Operation, record: Record) -> bool:
+    return record.revision == operation.after + 1 if operation.after is not None else _may_follow(operation, record)
+
+
 def _may_follow(operation: Operation, record: Record) -> bool:
     """Say whether a record may have been made after an operation began; Helm ran on the same machine, with the same clock."""
+    if operation.after is not None:
+        return record.revision > operation.after
     made_at = moment(record.deployed_at)
     return made_at is None or made_at >= operation.started_at
 

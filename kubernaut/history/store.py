@@ -107,7 +107,8 @@ class History:
     def releases(self, namespace: str, name: str) -> ReleaseHistory:
         """Return all releases of a name, newest first, and the attempts that made none. Raises: ReleaseNotFound."""
         past = self.past(namespace, name)
-        _one(past.records, ReleaseId(namespace, name))
+        if not past.attempts:
+            _one(past.records, ReleaseId(namespace, name))
         items = tuple(describe(record, past.records, past.operations) for record in past.records)
         return ReleaseHistory(items=items, count=len(items), attempts=past.attempts)
 

@@ -107,6 +107,11 @@ RECORDED: list[tuple[type[KubernautError], str]] = [
         'Error: Unable to continue with install: ConfigMap "o" in namespace "n" exists and cannot be imported into the current '
         'release: invalid ownership metadata; annotation validation error: key "meta.helm.sh/release-name" must equal "p"',
     ),
+    (
+        Conflict,
+        'Error: UPGRADE FAILED: update: failed to update: Secret "sh.helm.release.v1.web.v2" is invalid: data: Forbidden: field is '
+        "immutable when `immutable` is set",
+    ),
     (BadInput, 'Error: 1 error occurred:\n\t* Service "i" is invalid: [spec.ports[0].port: Invalid value: 99999999]'),
     (BadInput, 'Error: server-side apply failed for object n/i /v1, Kind=Service: Service "i" is invalid: [spec.ports[0].port: …]'),
     (BadInput, 'Error: 1 error occurred:\n\t* ConfigMap in version "v1" cannot be handled as a ConfigMap: json: cannot unmarshal'),

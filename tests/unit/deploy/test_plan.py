@@ -394,13 +394,15 @@ def test_a_rollback_to_a_damaged_record() -> None:
 
 
 def test_only_the_current_release_is_deleted_or_restored() -> None:
-    known = past(own(1, "superseded"), own(2, "deployed"))
+    known = past(own(1, "superseded"), own(2, "deployed"), operations=(operation(),))
     assert outcome("delete", known, revision=1) is ReleaseNotCurrent
     assert outcome("delete", known, revision=2) == "helm-uninstall"
     deleted = past(own(1, "superseded"), own(2, "uninstalled"))
     assert outcome("restore", deleted, revision=1) is ReleaseNotCurrent
     assert outcome("restore", deleted, revision=2) == "helm-rollback"
     assert outcome("delete", past(own(1, "superseded"), own(2, "uninstalled")), revision=2) == UNCHANGED
+    assert outcome("unlock", known, LIVE, revision=1) is ReleaseNotCurrent
+    assert outcome("unlock", known, LIVE, revision=2) == "take-lock, settle-operation"
 
 
 # after a failure

@@ -259,3 +259,11 @@ def test_another_that_may_have_made_it(other: Operation) -> None:
 def test_an_unfinished_delete_makes_no_release() -> None:
     other = killed("delete", "helm-uninstall", "demo.hello.v2", "other")
     assert told(settled(rollback(), [back(3, "deployed"), SECOND, FIRST], [other]))[2] == (3,)
+
+
+def test_the_revision_before_it_says_which_record_is_its_own() -> None:
+    """Whoever came next has marked it failed, in words of his own; and no clock is asked."""
+    marked = back(3, "failed", "Rollback to 1: Marked failed by bob: it was left so by ada", last_deployed=EARLIER)
+    deployed = own(2, "deployed", "first")
+    assert told(settled(rollback(after=2), [marked, deployed, FIRST]))[2] == (3,)
+    assert told(settled(rollback(after=1), [marked, deployed, FIRST]))[2] == ()
