@@ -44,6 +44,15 @@ class LogLine:
 
 
 @dataclass(frozen=True)
+class Notice:
+    """What kubernaut itself has to say while a step runs, and a person should hear: for whom it waits, what it puts in order."""
+
+    kind: ClassVar[str] = "notice"
+    step: str
+    text: str
+
+
+@dataclass(frozen=True)
 class StepFinished:
     """A step ended; ``detail`` is a line for a person, ``seconds`` its wall time."""
 
@@ -54,7 +63,7 @@ class StepFinished:
     seconds: float
 
 
-Event = StepStarted | LogLine | StepFinished
+Event = StepStarted | LogLine | Notice | StepFinished
 Listener = Callable[[Event], None]
 
 
@@ -74,6 +83,10 @@ class Step:
     def log(self, text: str) -> None:
         """Add a line that the step's tool said."""
         self._listener(LogLine(self._name, text.rstrip("\r\n")))
+
+    def say(self, text: str) -> None:
+        """Say something that a person should hear."""
+        self._listener(Notice(self._name, text))
 
     def done(self, detail: str) -> None:
         """Say what the step did."""

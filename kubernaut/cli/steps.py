@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Self, cast
 from kubernaut.cli.options import is_verbose
 from kubernaut.cli.output import Talk, clean, on_terminal, say
 from kubernaut.cli.signals import when_stopped
-from kubernaut.events import Event, Listener, LogLine, StepFinished, StepOutcome, StepStarted
+from kubernaut.events import Event, Listener, LogLine, Notice, StepFinished, StepOutcome, StepStarted
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -79,6 +79,8 @@ class _Display:
                 text = clean(event.text).rstrip()
                 self._tails.setdefault(event.step, deque(maxlen=TAIL)).append(text)
                 self._line(event.step, text)
+            elif isinstance(event, Notice):
+                self._notice(event.step, clean(event.text))
             else:
                 self._finished(event)
 
@@ -105,6 +107,9 @@ class _Display:
     def _line(self, step: str, text: str) -> None:
         raise NotImplementedError
 
+    def _notice(self, step: str, text: str) -> None:
+        raise NotImplementedError
+
     def _finished(self, event: StepFinished) -> None:
         raise NotImplementedError
 
@@ -121,6 +126,9 @@ class Plain(_Display):
     def _line(self, step: str, text: str) -> None:
         if self._verbose:
             say(f"{step:<10} | {text}")
+
+    def _notice(self, step: str, text: str) -> None:
+        say(f"{step:<10} {text}")
 
     def _finished(self, event: StepFinished) -> None:
         for line in self._tail(event):
@@ -179,6 +187,9 @@ class Live(_Display):
     def _line(self, step: str, text: str) -> None:
         if self._verbose:
             self._print(f"    {step} | {text}" if len(self._running) > 1 else f"    {text}", "dim")
+
+    def _notice(self, step: str, text: str) -> None:  # noqa: ARG002 - the steps stand right below
+        self._print(f"  {text}", "yellow")
 
     def _finished(self, event: StepFinished) -> None:
         subject, _ = self._running.pop(event.step, ("", 0.0))

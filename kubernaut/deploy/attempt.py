@@ -132,7 +132,7 @@ class Attempt:
             operations.begin(self.cluster, self.operation)
             self._written = True
         except (ClusterDenied, BadInput, Conflict) as failure:
-            self.step.log(f"The operation cannot be written down, so the history will not tell who did this: {failure}")
+            self.step.say(f"The operation cannot be written down, so the history will not tell who did this: {failure}")
 
     def run(self, start: Run) -> None:
         """Run Helm, and keep its failure for later: what is true, the record says."""
@@ -169,7 +169,7 @@ class Attempt:
             record = find(self.now)
             if record is None or record.status not in PENDING or not self.is_ours(record):
                 return record
-            self.step.log(f"Helm has ended and left {record.id} {record.status}; it is marked failed.")
+            self.step.say(f"Helm has ended and left {record.id} {record.status}; it is marked failed.")
             said = f"Helm ended and left it {record.status}: {self.failure or 'it said nothing'}"
             with suppress(Conflict, ClusterDenied, NotFound):  # somebody was faster, or we may not: it is told as it is
                 mark_failed(self.cluster, record, said, fence=False)
@@ -227,7 +227,7 @@ class Attempt:
         try:
             self._finish(Outcome(reason=SUCCEEDED, message=""))
         except KubernautError as failure:
-            self.step.log(f"The operation could not be written down: {failure}")
+            self.step.say(f"The operation could not be written down: {failure}")
 
     def nothing_came_of_it(self) -> KubernautError:
         """Return why Helm made no record."""

@@ -98,14 +98,14 @@ class Line:
         self._said = (holder.identity, self._watch.lives)
         title = self._held.title
         if self._watch.lives:
-            self._held.log(f"The release {title} is locked by {holder.words}: waiting at most {self._timeout:.0f} s.")
+            self._held.say(f"The release {title} is locked by {holder.words}: waiting at most {self._timeout:.0f} s.")
         else:
-            self._held.log(f"The lock of {title} belongs to {holder.words}, who seems to be gone: watching it for {seconds} s.")
+            self._held.say(f"The lock of {title} belongs to {holder.words}, who seems to be gone: watching it for {seconds} s.")
 
     def _say_from(self, lock: Lock) -> None:
         if lock.holder is not None:
             why = ", by force" if lock.state is LockState.LIVE else ", who is gone"
-            self._held.log(f"The lock of {self._held.title} was taken over from {lock.holder.words}{why}.")
+            self._held.say(f"The lock of {self._held.title} was taken over from {lock.holder.words}{why}.")
 
 
 class Watch:

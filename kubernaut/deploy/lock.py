@@ -37,7 +37,7 @@ from kubernaut.errors import ClusterDenied, Conflict, KubernautError, LockLost, 
 if TYPE_CHECKING:
     from kubernaut.clients.cluster import Cluster
 
-Log = Callable[[str], None]
+Say = Callable[[str], None]
 
 _LONGEST_JOIN = 2.0
 _DELETIONS = 5
@@ -84,7 +84,7 @@ def hold(
     holder: Holder,
     *,
     timeout: float,
-    log: Log,
+    say: Say,
     timing: Timing = _TIMING,
     force: bool = False,
 ) -> Iterator[HeldLock]:
@@ -97,7 +97,7 @@ def hold(
         holder: Who wants the lock.
         timeout: How many seconds to wait in line. A lock whose holder seems to be gone is watched until that is known, even if it
             takes longer.
-        log: Is told for whom it waits, from whom it takes over, and what does not go well; only ever by the calling thread.
+        say: Is told for whom it waits, from whom it takes over, and what does not go well; only ever by the calling thread.
         timing: How long and how often.
         force: Take it whoever holds it.
 
@@ -108,7 +108,7 @@ def hold(
         ClusterDenied: This user may not take it.
         ClusterUnreachable: The API server does not answer.
     """
-    held = HeldLock(cluster, namespace, name, holder, log, timing)
+    held = HeldLock(cluster, namespace, name, holder, say, timing)
     try:
         with _named(namespace, name, "taken"):
             held.found = Line(held, timeout, force=force).take()
@@ -125,12 +125,12 @@ class HeldLock:
         found: What was found: nobody, or the holder that it was taken from.
     """
 
-    def __init__(self, cluster: Cluster, namespace: str, name: str, holder: Holder, log: Log, timing: Timing) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, name: str, holder: Holder, say: Say, timing: Timing) -> None:
         self.cluster = cluster
         self.namespace = namespace
         self.name = name
         self.holder = holder
-        self.log = log
+        self.say = say
         self.timing = timing
         self.found = Lock()
         self._lease: Mapping[str, Any] | None = None
@@ -148,7 +148,7 @@ class HeldLock:
         trouble = self._trouble
         if trouble is not None and not self._trouble_said:
             self._trouble_said = True
-            self.log(f"The lock of {self.title} cannot be renewed; trying again until the work is done: {trouble}")
+            self.say(f"The lock of {self.title} cannot be renewed; trying again until the work is done: {trouble}")
 
     @property
     def title(self) -> str:
@@ -255,7 +255,7 @@ class HeldLock:
             self._delete()
         except KubernautError as error:
             seconds = f"{self.timing.lease_seconds:.0f} s"
-            self.log(f"The lock of {self.title} could not be released; it expires by itself in {seconds}: {error}")
+            self.say(f"The lock of {self.title} could not be released; it expires by itself in {seconds}: {error}")
 
     def _delete(self) -> None:
         """Delete the Lease that is ours; a renewal that was under way may have changed it meanwhile."""

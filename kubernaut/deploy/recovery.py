@@ -21,10 +21,10 @@ from kubernaut.model import Action
 if TYPE_CHECKING:
     from kubernaut.clients.cluster import Cluster
 
-Log = Callable[[str], None]
+Say = Callable[[str], None]
 
 
-def put_in_order(cluster: Cluster, action: Action, past: Past, *, by: str, log: Log) -> None:
+def put_in_order(cluster: Cluster, action: Action, past: Past, *, by: str, say: Say) -> None:
     """Carry out one of the plan's ordering actions.
 
     Args:
@@ -32,13 +32,13 @@ def put_in_order(cluster: Cluster, action: Action, past: Past, *, by: str, log: 
         action: ``mark-failed``, ``mark-superseded`` or ``recreate-record``, of a record by its id.
         past: What the action was decided on.
         by: Who does it.
-        log: Is told what is done.
+        say: Is told what is done.
 
     Raises:
         Conflict: Somebody has changed the record meanwhile: read and decide again.
     """
     record = next(record for record in (*past.aside, *past.records) if record.id == action.subject)
-    log(f"{action.kind} {action.subject}: {action.reason}")
+    say(f"{action.kind} {action.subject}: {action.reason}")
     if action.kind == "mark-failed":
         mark_failed(cluster, record, f"Marked failed by {by}: {action.reason}", fence=True)
     elif action.kind == "mark-superseded":
@@ -68,14 +68,14 @@ def fence(cluster: Cluster, record: Record) -> None:
     cluster.patch_secret(record.namespace, record.secret, {"metadata": metadata, "immutable": True})
 
 
-def settle(cluster: Cluster, past: Past, *, apart_from: str = "", log: Log) -> None:
+def settle(cluster: Cluster, past: Past, *, apart_from: str = "", say: Say) -> None:
     """Write down what came of the attempts that nobody finished: who made them was killed. What cannot be written is told.
 
     Args:
         cluster: Where the operations are.
         past: What is known, once the history is in order.
         apart_from: The operation that is under way.
-        log: Is told what came of each.
+        say: Is told what came of each.
     """
     others = [operation for operation in past.operations if operation.id != apart_from]
     for operation in past.unfinished:
@@ -83,11 +83,11 @@ def settle(cluster: Cluster, past: Past, *, apart_from: str = "", log: Log) -> N
         if came is None:
             continue
         who = f"The {operation.verb} by {operation.actor or 'somebody'} since {operation.started_at.isoformat()}"
-        log(f"{who}: {came.outcome.message}")
+        say(f"{who}: {came.outcome.message}")
         try:
             operations.update(cluster, came.written(operation, now()))
         except KubernautError as failure:
-            log(f"That could not be written down: {failure}")
+            say(f"That could not be written down: {failure}")
 
 
 def _patch(cluster: Cluster, record: Record, patch: dict[str, object]) -> None:

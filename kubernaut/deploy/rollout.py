@@ -100,7 +100,7 @@ def _first_look(past: Past, wanted: Wanted, *, namespace_missing: bool) -> Plan 
 
 def _when_it_is_our_turn(wanted: Wanted, attempt: Attempt) -> Done:
     planned = in_order(wanted, attempt, finish=_uninstall)
-    settle(attempt.cluster, attempt.past, apart_from=attempt.operation.id, log=attempt.step.log)
+    settle(attempt.cluster, attempt.past, apart_from=attempt.operation.id, say=attempt.step.say)
     if isinstance(wanted, WantedUnlock):
         past = attempt.read()
         attempt.step.done(f"nobody holds {wanted.release} any more")
@@ -257,7 +257,7 @@ def _unchanged(step: Step, planned: Plan, past: Past) -> Done:
 def _done(attempt: Attempt, planned: Plan, record: Record, chart: OperationChart | None) -> Done:
     attempt.note(record, chart)
     if attempt.failure is not None:  # the record says that it worked; what Helm complains of is news all the same
-        attempt.step.log(f"Helm said: {attempt.failure}")
+        attempt.step.say(f"Helm said: {attempt.failure}")
     attempt.succeed()
     release = attempt.now.describe(record)
     attempt.step.done(f"{record.id} is {record.status}")

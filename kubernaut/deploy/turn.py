@@ -43,7 +43,7 @@ def take_turn(wanted: Wanted, tools: Tools, journal: Journal, step: Step, lock: 
             wanted.name,
             _holder(operation, wanted),
             timeout=wanted.lock_timeout,
-            log=step.log,
+            say=step.say,
             force=isinstance(wanted, WantedUnlock),
         )
     )
@@ -81,9 +81,9 @@ def in_order(wanted: Wanted, attempt: Attempt, *, finish: Finish) -> Plan:
             finish(wanted, attempt, attempt.past.named(action.subject))
             continue
         try:
-            put_in_order(attempt.cluster, action, attempt.past, by=attempt.operation.actor or "kubernaut", log=attempt.step.log)
+            put_in_order(attempt.cluster, action, attempt.past, by=attempt.operation.actor or "kubernaut", say=attempt.step.say)
         except Conflict as conflict:
-            attempt.step.log(f"{conflict.message} Looking again.")
+            attempt.step.say(f"{conflict.message} Looking again.")
         else:
             attempt.recreated.update({action.subject} if action.kind == "recreate-record" else ())
     raise Conflict(f"The records of {wanted.release} change again and again while they are put in order.")
@@ -99,7 +99,7 @@ def _when_plain_helm_is_done(wanted: Wanted, attempt: Attempt, until: float) -> 
             if attempt.tools.clock() >= until:
                 raise
             if not told:
-                attempt.step.log(f"{busy.message} Waiting for it.")
+                attempt.step.say(f"{busy.message} Waiting for it.")
                 told = True
         time.sleep(_LOOK_AGAIN_SECONDS)
         attempt.held.check()

@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
-from kubernaut.events import Heard, Journal, LogLine, StepStarted
+from kubernaut.events import Heard, Journal, LogLine, Notice, StepStarted
 from kubernaut.history.record import KUBERNAUT_OWNER, OPERATION_LABEL, Record
 from kubernaut.model import Model, Plan
 from kubernaut.redact import redact
@@ -201,7 +201,7 @@ def _words(heard: Heard) -> str:
     event = heard.event
     if isinstance(event, StepStarted):
         return event.subject
-    if isinstance(event, LogLine):
+    if isinstance(event, LogLine | Notice):
         return event.text
     return f"{event.outcome.value} {event.detail}".rstrip()
 

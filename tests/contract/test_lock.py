@@ -57,7 +57,7 @@ class LockContract:
     def holding(
         self, cluster: Cluster, namespace: str, holder: Holder, *, timeout: float = 0.0, force: bool = False
     ) -> AbstractContextManager[HeldLock]:
-        return hold(cluster, namespace, "web.app", holder, timeout=timeout, log=print, timing=QUICK, force=force)
+        return hold(cluster, namespace, "web.app", holder, timeout=timeout, say=print, timing=QUICK, force=force)
 
     def test_it_is_taken_renewed_and_released(self, cluster: Cluster, namespace: str) -> None:
         with self.holding(cluster, namespace, ADA) as held:

@@ -29,7 +29,7 @@ def cluster() -> FakeCluster:
 
 
 def holding(cluster: FakeCluster, timing: Timing = QUICK, **wanted: Any) -> Any:
-    known = {"timeout": 0, "log": print, "timing": timing, **wanted}
+    known = {"timeout": 0, "say": print, "timing": timing, **wanted}
     return hold(cluster, "demo", "web", known.pop("holder", ADA), **known)  # type: ignore[arg-type]
 
 
@@ -165,7 +165,7 @@ def test_a_hand_adds_something_and_it_goes_on(cluster: FakeCluster) -> None:
 )
 def test_what_nobody_can_know_is_no_loss(cluster: FakeCluster, error: BaseException) -> None:
     said: list[str] = []
-    with holding(cluster, log=said.append) as held:
+    with holding(cluster, say=said.append) as held:
         cluster.fail("", error, times=None)
         end = time.monotonic() + 1.2  # longer than the lease holds
         until(lambda: time.monotonic() > end)
@@ -231,7 +231,7 @@ def test_it_is_released_whatever_is_raised(cluster: FakeCluster, error: BaseExce
 def test_a_release_that_fails_is_said_and_hides_nothing(cluster: FakeCluster, failure: KubernautError) -> None:
     said: list[str] = []
     cluster.fail("delete lease", failure, times=None)
-    with pytest.raises(ValueError, match="the work failed"), holding(cluster, log=said.append):
+    with pytest.raises(ValueError, match="the work failed"), holding(cluster, say=said.append):
         raise ValueError("the work failed")
     assert said == [f"The lock of demo.web could not be released; it expires by itself in 1 s: {failure}"]
 
@@ -255,7 +255,7 @@ def test_a_release_leaves_what_another_one_has_taken(cluster: FakeCluster) -> No
 
 def test_a_release_of_what_is_gone(cluster: FakeCluster) -> None:
     said: list[str] = []
-    with holding(cluster, STILL, log=said.append):
+    with holding(cluster, STILL, say=said.append):
         cluster.delete_lease("demo", NAME)
     assert said == []
 

@@ -82,7 +82,7 @@ class World:
 
     @contextmanager
     def hold(self, holder: Holder = BOB, *, timeout: float = 0.0, force: bool = False, **timing: Any) -> Iterator[HeldLock]:
-        known = {"timeout": timeout, "log": self.said.append, "timing": replace(self.timing, **timing), "force": force}
+        known = {"timeout": timeout, "say": self.said.append, "timing": replace(self.timing, **timing), "force": force}
         with hold(self.cluster, "demo", "web", holder, **known) as held:  # type: ignore[arg-type]
             found = self.lease
             assert found is not None
@@ -123,7 +123,7 @@ def test_locks_of_two_releases_are_two(world: World) -> None:
     world.cluster.create_namespace("other")
     with ExitStack() as stack:
         for namespace, name in (("demo", "web"), ("demo", "web.two"), ("other", "web")):
-            stack.enter_context(hold(world.cluster, namespace, name, BOB, timeout=0, log=print, timing=world.timing))
+            stack.enter_context(hold(world.cluster, namespace, name, BOB, timeout=0, say=print, timing=world.timing))
 
 
 # somebody else holds it
@@ -430,7 +430,7 @@ def test_a_namespace_that_is_being_deleted(world: World) -> None:
 def test_no_namespace(world: World) -> None:
     with (
         pytest.raises(NamespaceNotFound),
-        hold(world.cluster, "none", "web", BOB, timeout=9, log=print, timing=world.timing),  # type: ignore[arg-type]
+        hold(world.cluster, "none", "web", BOB, timeout=9, say=print, timing=world.timing),  # type: ignore[arg-type]
     ):
         raise AssertionError
 
