@@ -60,7 +60,8 @@ class Holder:
         who = self.actor or f"the holder {self.identity!r}"
         since = f"since {self.since.astimezone(UTC):%H:%M:%S} UTC" if self.since else ""
         more = ", ".join(part for part in (f"{self.verb} {since}".strip(), self.build_url) if part)
-        return f"{who}{f' on {self.host}' if self.host else ''}{f' ({more})' if more else ''}"
+        where = f" on {self.host}" if self.host and not who.endswith(f"@{self.host}") else ""
+        return f"{who}{where}{f' ({more})' if more else ''}"
 
     def duration(self, wall_now: datetime) -> str:
         """Say how long it has held the lock, such as ``3 min``; nothing where the clocks do not say."""
@@ -101,7 +102,8 @@ def new_holder(
     operation: str, verb: str, actor: str, *, host: str, process: str, build_url: str | None = None, since: datetime | None = None
 ) -> Holder:
     """Return the holder that an operation is."""
-    return Holder(_plain(f"{actor}@{host}/{operation}"), operation, verb, actor, host, process, build_url, since)
+    where = actor if actor.endswith(f"@{host}") else f"{actor}@{host}"
+    return Holder(_plain(f"{where}/{operation}"), operation, verb, actor, host, process, build_url, since)
 
 
 def lease_name(name: str) -> str:

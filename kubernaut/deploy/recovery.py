@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 
-def put_in_order(cluster: Cluster, action: Action, past: Past, *, by: str, say: Say) -> None:
+def put_in_order(cluster: Cluster, action: Action, past: Past, *, by: str, note: str | None = None, say: Say) -> None:
     """Carry out one of the plan's ordering actions.
 
     Args:
@@ -32,6 +32,7 @@ def put_in_order(cluster: Cluster, action: Action, past: Past, *, by: str, say: 
         action: ``mark-failed``, ``mark-superseded`` or ``recreate-record``, of a record by its id.
         past: What the action was decided on.
         by: Who does it.
+        note: And why, in his words.
         say: Is told what is done.
 
     Raises:
@@ -40,7 +41,8 @@ def put_in_order(cluster: Cluster, action: Action, past: Past, *, by: str, say: 
     record = next(record for record in (*past.aside, *past.records) if record.id == action.subject)
     say(f"{action.kind} {action.subject}: {action.reason}")
     if action.kind == "mark-failed":
-        mark_failed(cluster, record, f"Marked failed by {by}: {action.reason}", fence=True)
+        why = f'{action.reason}: "{note}"' if note else action.reason
+        mark_failed(cluster, record, f"Marked failed by {by}: {why}", fence=True)
     elif action.kind == "mark-superseded":
         _patch(cluster, record, superseded_patch(record))
     else:

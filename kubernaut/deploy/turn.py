@@ -18,7 +18,7 @@ from kubernaut.errors import Conflict, ReleaseLocked
 from kubernaut.events import Journal, Step
 from kubernaut.history.operation import Operation, OperationChart, new_id, now
 from kubernaut.history.record import Record
-from kubernaut.model import Plan
+from kubernaut.model import Action, Plan
 
 MOST_ROUNDS = 20
 """How often is decided anew because somebody changed a record meanwhile."""
@@ -81,12 +81,18 @@ def in_order(wanted: Wanted, attempt: Attempt, *, finish: Finish) -> Plan:
             finish(wanted, attempt, attempt.past.named(action.subject))
             continue
         try:
-            put_in_order(attempt.cluster, action, attempt.past, by=attempt.operation.actor or "kubernaut", say=attempt.step.say)
+            _put_in_order(action, wanted, attempt)
         except Conflict as conflict:
             attempt.step.say(f"{conflict.message} Looking again.")
         else:
             attempt.recreated.update({action.subject} if action.kind == "recreate-record" else ())
     raise Conflict(f"The records of {wanted.release} change again and again while they are put in order.")
+
+
+def _put_in_order(action: Action, wanted: Wanted, attempt: Attempt) -> None:
+    by = attempt.operation.actor or "kubernaut"
+    note = wanted.note if isinstance(wanted, WantedUnlock) else None  # of another verb it says why that is done
+    put_in_order(attempt.cluster, action, attempt.past, by=by, note=note, say=attempt.step.say)
 
 
 def _when_plain_helm_is_done(wanted: Wanted, attempt: Attempt, until: float) -> Plan:

@@ -57,12 +57,12 @@ def unfinished(past: Past, wanted: Wanted) -> Unfinished | None:
     operation = left_by(current, past)
     if operation is not None or _is_labelled(current):
         by = f"{operation.actor or 'somebody'} ({operation.verb})" if operation else "a kubernaut that left no other word"
-        return Unfinished(current, by, operation.started_at.isoformat() if operation else current.created, stale=True)
+        return Unfinished(current, by, _moment(operation.started_at.isoformat() if operation else current.created), stale=True)
     began = current.deleted_at if current.status == Status.UNINSTALLING else current.deployed_at
     age = _age(current, past)
     stale = age is not None and age >= wanted.stale_after
     wait = wanted.stale_after - min(age or 0.0, wanted.stale_after)
-    return Unfinished(current, "plain Helm", began or current.created, stale=stale or wanted.verb == "unlock", wait=wait)
+    return Unfinished(current, "plain Helm", _moment(began or current.created), stale=stale or wanted.verb == "unlock", wait=wait)
 
 
 def left_by(current: Record, past: Past) -> Operation | None:
@@ -91,6 +91,14 @@ def _goes_back_to_make(operation: Operation, record: Record) -> bool:
 def _is_labelled(record: Record) -> bool:
     """Say whether a record is an operation's own by its labels: then kubernaut made it, though the operation itself is gone."""
     return OPERATION_LABEL in record.labels and record.labels.get(REVISION_LABEL) == str(record.revision)
+
+
+def _moment(text: str) -> str:
+    """Write a time for a person, to the second; what is no time stays as it is."""
+    try:
+        return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except ValueError:
+        return text
 
 
 def _age(record: Record, past: Past) -> float | None:
