@@ -202,6 +202,7 @@ def show_release(release: Release, output: str) -> None:
             ("repository", release.source.repository or ""),
             ("build", release.build.url or ""),
             ("by", release.created_by or ""),
+            ("note", release.note or ""),
             ("managed by", release.managed_by),
             ("created", exactly(release.created_at) if release.created_at else ""),
             ("updated", exactly(release.updated_at) if release.updated_at else ""),

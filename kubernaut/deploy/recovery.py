@@ -64,10 +64,13 @@ def mark_failed(cluster: Cluster, record: Record, description: str, *, fence: bo
     _patch(cluster, record, failed_patch(record, description, fence=fence))
 
 
-def fence(cluster: Cluster, record: Record) -> None:
+def fence(cluster: Cluster, record: Record, *, say: Say) -> None:
     """Make a record immutable again that was recreated for Helm to rewrite: the Helm that it was fenced against may still live."""
     metadata = {"resourceVersion": record.resource_version}
-    cluster.patch_secret(record.namespace, record.secret, {"metadata": metadata, "immutable": True})
+    try:
+        cluster.patch_secret(record.namespace, record.secret, {"metadata": metadata, "immutable": True})
+    except KubernautError as failure:  # what was to be done is done
+        say(f"{record.id} could not be fenced again: {failure}")
 
 
 def settle(cluster: Cluster, past: Past, *, apart_from: str = "", say: Say) -> None:

@@ -160,7 +160,7 @@ def _delete(wanted: Wanted, attempt: Attempt, planned: Plan, action: Action) -> 
     attempt.operation = attempt.operation.model_copy(update={"chart": chart_of(current, attempt.past)})
     record = _uninstall(wanted, attempt, current)
     if record.id in attempt.recreated:
-        fence(attempt.cluster, record)
+        fence(attempt.cluster, record, say=attempt.step.say)
     return _done(attempt, planned, record, None)
 
 

@@ -81,6 +81,7 @@ class Release(Model):
     source: ReleaseSource
     build: ReleaseBuild
     created_by: str | None
+    note: str | None
     created_at: datetime | None
     updated_at: datetime | None
     deleted_at: datetime | None
@@ -208,6 +209,7 @@ def describe(record: Record, records: Sequence[Record], operations: Iterable[Ope
         source=ReleaseSource(commit=annotations.get(_COMMIT), repository=annotations.get(_REPOSITORY)),
         build=ReleaseBuild(url=build_url),
         created_by=operation.actor if operation else None,
+        note=operation.note if operation else None,
         created_at=created,
         updated_at=max(filter(None, (created, moment(record.modified))), default=None),  # the API server tells whole seconds
         deleted_at=moment(record.deleted_at),

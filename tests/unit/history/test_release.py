@@ -37,6 +37,7 @@ def test_the_fields_are_those_of_the_design() -> None:
         "source",
         "build",
         "createdBy",
+        "note",
         "createdAt",
         "updatedAt",
         "deletedAt",
