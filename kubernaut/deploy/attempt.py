@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kubernaut.deploy import operation as operations
+from kubernaut.deploy.choice import chart_of
 from kubernaut.deploy.recovery import mark_failed
 from kubernaut.errors import (
     BadInput,
@@ -125,8 +126,8 @@ class Attempt:
         """
         if self._begun:
             return
-        after = self.past.current.revision if self.past.current else 0
-        self.operation = self.operation.model_copy(update={"plan": plan, "after": after})
+        known = {"plan": plan, "after": self.next_revision - 1, "chart": self._chart(plan)}
+        self.operation = self.operation.model_copy(update=known)
         self._begun = True
         try:
             operations.begin(self.cluster, self.operation)
@@ -246,6 +247,12 @@ class Attempt:
         if record.status in PENDING and record.status != Status.PENDING_ROLLBACK:
             return False
         return self.back_to is not None and not isinstance(self.failure, ReleaseLocked)
+
+    def _chart(self, plan: Plan) -> OperationChart | None:
+        """Return the chart that the operation is about; a rollback's or a delete's is that of the record which it works on."""
+        main = plan.actions[-1]
+        about = self.operation.chart is None and main.kind in ("helm-rollback", "helm-uninstall")
+        return chart_of(self.past.named(main.subject), self.past) if about else self.operation.chart
 
     def _end(self, failure: KubernautError) -> None:
         """Name the release and the operation in a failure, and write down that it failed so.

@@ -32,7 +32,7 @@ from kubernaut.deploy.lease import (
     version_of,
 )
 from kubernaut.deploy.line import Line, is_dead
-from kubernaut.errors import ClusterDenied, Conflict, KubernautError, LockLost, NotFound, ReleaseLocked
+from kubernaut.errors import ClusterDenied, ClusterUnreachable, Conflict, KubernautError, LockLost, NotFound, ReleaseLocked
 
 if TYPE_CHECKING:
     from kubernaut.clients.cluster import Cluster
@@ -186,6 +186,8 @@ class HeldLock:
         self._unsure = True
         try:
             self._lease = write()
+        except ClusterUnreachable:  # it may have been carried out, and the answer lost
+            raise
         except KubernautError:
             self._unsure = False
             raise

@@ -143,7 +143,6 @@ def _deploy(wanted: WantedDeploy, attempt: Attempt, planned: Plan, action: Actio
 def _go_back(wanted: Wanted, attempt: Attempt, planned: Plan, action: Action) -> Done:
     target = attempt.past.named(action.subject)
     chart = chart_of(target, attempt.past)
-    attempt.operation = attempt.operation.model_copy(update={"chart": chart})
     _run_rollback(attempt, target, chart, wanted)
     record = attempt.read_back(attempt.first_new)
     if record is None:
@@ -156,9 +155,7 @@ def _go_back(wanted: Wanted, attempt: Attempt, planned: Plan, action: Action) ->
 
 
 def _delete(wanted: Wanted, attempt: Attempt, planned: Plan, action: Action) -> Done:
-    current = attempt.past.named(action.subject)
-    attempt.operation = attempt.operation.model_copy(update={"chart": chart_of(current, attempt.past)})
-    record = _uninstall(wanted, attempt, current)
+    record = _uninstall(wanted, attempt, attempt.past.named(action.subject))
     if record.id in attempt.recreated:
         fence(attempt.cluster, record, say=attempt.step.say)
     return _done(attempt, planned, record, None)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from kubernaut.deploy.wanted import Wanted
 from kubernaut.errors import ReleaseLocked
-from kubernaut.history.operation import Operation
+from kubernaut.history.operation import SUCCEEDED, Operation
 from kubernaut.history.record import OPERATION_LABEL, PENDING, REVISION_LABEL, Record, Status
 from kubernaut.history.release import operation_of
 from kubernaut.history.store import Past
@@ -69,14 +69,15 @@ def left_by(current: Record, past: Past) -> Operation | None:
     """Return the operation of kubernaut that left a record unfinished.
 
     What a deploy makes has its operation's label. An uninstall changes a record that another operation made, and a rollback copies
-    the labels of where it goes back to: the operations themselves say what they were about to do.
+    the labels of where it goes back to: the operations themselves say what they were about to do. One that did it left nothing.
     """
+    left = [one for one in past.operations if one.outcome is None or one.outcome.reason != SUCCEEDED]
     if current.status == Status.UNINSTALLING:
-        return next((one for one in past.operations if _uninstalls(one, current)), None)
+        return next((one for one in left if _uninstalls(one, current)), None)
     found = operation_of(current, past.operations)
     if found is not None or current.status != Status.PENDING_ROLLBACK:
         return found[0] if found else None
-    return next((one for one in past.operations if _goes_back_to_make(one, current)), None)
+    return next((one for one in left if _goes_back_to_make(one, current)), None)
 
 
 def _uninstalls(operation: Operation, record: Record) -> bool:

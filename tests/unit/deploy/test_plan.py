@@ -16,7 +16,7 @@ from kubernaut.deploy.plan import plan as decide
 from kubernaut.deploy.values import Wish
 from kubernaut.deploy.wanted import Wanted, WantedDelete, WantedDeploy, WantedRestore, WantedRollback, WantedUnlock
 from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseLocked, ReleaseNotCurrent, ReleaseNotFound
-from kubernaut.history.operation import Operation
+from kubernaut.history.operation import Operation, Outcome
 from kubernaut.history.record import Record, Status
 from kubernaut.history.store import Past
 from kubernaut.model import Action, Plan
@@ -220,6 +220,16 @@ def test_a_rollback_that_broke_off_is_known_by_its_operation(verb: str, after: i
     left = operation("back", verb=verb, reason=None, after=after)
     known = replace(plain("pending-rollback", age=0.0), operations=(left,))
     assert outcome("deploy", known) == (FAIL_FIRST if ours else ReleaseLocked)
+
+
+def test_a_delete_that_was_done_is_not_taken_for_the_one_that_is_under_way() -> None:
+    """Deleted by us, brought back and being uninstalled by plain Helm now: that one is at work."""
+    busy = plain("uninstalling", age=0.0)
+    assert busy.current is not None
+    deletion = uninstall_of(busy.current)
+    assert outcome("delete", replace(busy, operations=(deletion,))) == "helm-uninstall"
+    done = deletion.model_copy(update={"outcome": Outcome(reason="succeeded", message="")})
+    assert outcome("delete", replace(busy, operations=(done,))) is ReleaseLocked
 
 
 # unlock
