@@ -55,7 +55,7 @@ def unfinished(past: Past, wanted: Wanted) -> Unfinished | None:
     if current is None or (current.status not in PENDING and current.status != Status.UNINSTALLING):
         return None
     operation = left_by(current, past)
-    if operation is not None or _is_labelled(current):
+    if operation is not None or (current.status in PENDING and _is_labelled(current)):
         by = f"{operation.actor or 'somebody'} ({operation.verb})" if operation else "a kubernaut that left no other word"
         return Unfinished(current, by, _moment(operation.started_at.isoformat() if operation else current.created), stale=True)
     began = current.deleted_at if current.status == Status.UNINSTALLING else current.deployed_at

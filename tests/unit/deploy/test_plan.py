@@ -230,6 +230,8 @@ def test_a_delete_that_was_done_is_not_taken_for_the_one_that_is_under_way() -> 
     assert outcome("delete", replace(busy, operations=(deletion,))) == "helm-uninstall"
     done = deletion.model_copy(update={"outcome": Outcome(reason="succeeded", message="")})
     assert outcome("delete", replace(busy, operations=(done,))) is ReleaseLocked
+    made_by_us = replace(busy.current, labels=own(2, "uninstalling").labels)
+    assert outcome("delete", replace(busy, records=(made_by_us,))) is ReleaseLocked
 
 
 # unlock
