@@ -259,7 +259,7 @@ def cost(place: Place, pairs: int) -> Cost:
     def helm(text: str) -> None:
         how: dict[str, Any] = {"namespace": place.namespace, "timeout": PATIENCE, "history_max": 50, "log": lambda _: None}
         values = {"text": text, "pause": 0}
-        tools.helm().upgrade_install("helm", place.chart, values=values, labels={}, description="bench", **how)
+        tools.helm().upgrade("helm", place.chart, install=True, values=values, labels={}, description="bench", **how)
 
     sides: list[tuple[Callable[[str], None], list[float]]] = [(safe, []), (bare, []), (helm, [])]
     for number in range(pairs + 1):

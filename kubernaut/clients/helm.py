@@ -194,11 +194,12 @@ class Helm:
     # releases: each raises ClusterUnreachable, ClusterDenied, ReleaseLocked, HelmFailed (see deploy), DeadlineExceeded, or what
     # ``check`` raises, which is asked all the time whether Helm may go on
 
-    def upgrade_install(
+    def upgrade(
         self,
         name: str,
         chart: str,
         *,
+        install: bool,
         namespace: str,
         values: Mapping[str, Any],
         labels: Mapping[str, str],
@@ -208,8 +209,16 @@ class Helm:
         log: Log,
         check: Check = unchecked,
     ) -> None:
-        """Run ``helm upgrade --install --wait --reset-values``."""
-        run = self._runner(f"Deploying {namespace}.{name}", timeout, log, check, values)
+        """Run ``helm upgrade --wait --reset-values``, with ``--install`` only where there is no record yet.
+
+        Of releases that were deleted once, ``--install`` takes the record that is stored last for the newest, v9 after v10, and
+        then installs what is there (Helm 3.17 to 4.2).
+        """
+        helm = self._runner(f"Deploying {namespace}.{name}", timeout, log, check, values)
+
+        def run(argv: list[str], input: bytes) -> bytes:
+            return helm(argv if install else [word for word in argv if word != "--install"], input)
+
         extra = ("--wait", "--hide-notes", *_labels(labels), *self._transport(chart))
         _finish(
             _Command(run, *extra, values=values, history_max=history_max).install_or_upgrade(

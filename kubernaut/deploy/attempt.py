@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kubernaut.deploy import operation as operations
 from kubernaut.deploy.choice import chart_of
-from kubernaut.deploy.recovery import mark_failed
+from kubernaut.deploy.recovery import fence_again, mark_failed
 from kubernaut.errors import (
     BadInput,
     ClusterDenied,
@@ -167,6 +167,7 @@ class Attempt:
         """
         try:
             self.now = self._read()
+            fence_again(self.cluster, self.now, self.recreated, say=self.step.say)
             record = find(self.now)
             if record is None or record.status not in PENDING or not self.is_ours(record):
                 return record

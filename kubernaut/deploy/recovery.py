@@ -6,14 +6,14 @@ again. Nothing here starts Helm.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from kubernaut.deploy import operation as operations
 from kubernaut.errors import Conflict, KubernautError, NotFound
 from kubernaut.history.mending import aside_secret, failed_patch, recreated_secret, superseded_patch
 from kubernaut.history.operation import now, with_record
-from kubernaut.history.record import Record, decode
+from kubernaut.history.record import Record, Status, decode
 from kubernaut.history.settling import settled
 from kubernaut.history.store import Past
 from kubernaut.model import Action
@@ -64,13 +64,21 @@ def mark_failed(cluster: Cluster, record: Record, description: str, *, fence: bo
     _patch(cluster, record, failed_patch(record, description, fence=fence))
 
 
-def fence(cluster: Cluster, record: Record, *, say: Say) -> None:
-    """Make a record immutable again that was recreated for Helm to rewrite: the Helm that it was fenced against may still live."""
-    metadata = {"resourceVersion": record.resource_version}
-    try:
-        cluster.patch_secret(record.namespace, record.secret, {"metadata": metadata, "immutable": True})
-    except KubernautError as failure:  # what was to be done is done
-        say(f"{record.id} could not be fenced again: {failure}")
+def fence_again(cluster: Cluster, past: Past, recreated: Collection[str], *, say: Say) -> None:
+    """Make the records immutable again that were recreated for Helm to rewrite: what they were fenced against may still live.
+
+    It may even have been faster: of two that are deployed the older one is superseded.
+    """
+    newest = next((record for record in past.records if record.status == Status.DEPLOYED), None)
+    for record in past.records:
+        if record.id not in recreated or record.immutable:
+            continue
+        stray = record.status == Status.DEPLOYED and record is not newest
+        patch = superseded_patch(record) if stray else {"metadata": {"resourceVersion": record.resource_version}}
+        try:
+            _patch(cluster, record, {**patch, "immutable": True})
+        except KubernautError as failure:  # what was to be done is done all the same
+            say(f"{record.id} could not be fenced again: {failure}")
 
 
 def settle(cluster: Cluster, past: Past, *, apart_from: str = "", say: Say) -> None:

@@ -18,7 +18,7 @@ from kubernaut.deploy.failure import diagnose, probe
 from kubernaut.deploy.lease import Lock
 from kubernaut.deploy.lock import look
 from kubernaut.deploy.plan import plan
-from kubernaut.deploy.recovery import fence, settle
+from kubernaut.deploy.recovery import settle
 from kubernaut.deploy.turn import in_order, take_turn
 from kubernaut.deploy.wanted import Wanted, WantedDelete, WantedDeploy, WantedUnlock
 from kubernaut.errors import (
@@ -156,8 +156,6 @@ def _go_back(wanted: Wanted, attempt: Attempt, planned: Plan, action: Action) ->
 
 def _delete(wanted: Wanted, attempt: Attempt, planned: Plan, action: Action) -> Done:
     record = _uninstall(wanted, attempt, attempt.past.named(action.subject))
-    if record.id in attempt.recreated:
-        fence(attempt.cluster, record, say=attempt.step.say)
     return _done(attempt, planned, record, None)
 
 
@@ -196,7 +194,8 @@ def _install(wanted: WantedDeploy, attempt: Attempt, action: Action) -> Callable
     }
     if action.kind == "helm-install-replace":
         return lambda helm: helm.install_replace(wanted.name, wanted.chart_ref, **common)
-    return lambda helm: helm.upgrade_install(wanted.name, wanted.chart_ref, history_max=wanted.history_max, **common)
+    common |= {"install": action.kind == "helm-install", "history_max": wanted.history_max}
+    return lambda helm: helm.upgrade(wanted.name, wanted.chart_ref, **common)
 
 
 def _run_rollback(attempt: Attempt, target: Record, chart: OperationChart, wanted: Wanted) -> None:

@@ -69,19 +69,20 @@ def left_by(current: Record, past: Past) -> Operation | None:
     """Return the operation of kubernaut that left a record unfinished.
 
     What a deploy makes has its operation's label. An uninstall changes a record that another operation made, and a rollback copies
-    the labels of where it goes back to: the operations themselves say what they were about to do. One that did it left nothing.
+    the labels of where it goes back to: the operations themselves say what they were about to do. A rollback that has an end left
+    nothing, whatever end; a delete that failed may have left it ``uninstalling``.
     """
-    left = [one for one in past.operations if one.outcome is None or one.outcome.reason != SUCCEEDED]
     if current.status == Status.UNINSTALLING:
-        return next((one for one in left if _uninstalls(one, current)), None)
+        return next((one for one in past.operations if _uninstalls(one, current)), None)
     found = operation_of(current, past.operations)
     if found is not None or current.status != Status.PENDING_ROLLBACK:
         return found[0] if found else None
-    return next((one for one in left if _goes_back_to_make(one, current)), None)
+    return next((one for one in past.unfinished if _goes_back_to_make(one, current)), None)
 
 
 def _uninstalls(operation: Operation, record: Record) -> bool:
-    return any(action.kind == "helm-uninstall" and action.subject == record.id for action in operation.plan.actions)
+    done = operation.outcome is not None and operation.outcome.reason == SUCCEEDED
+    return not done and any(action.kind == "helm-uninstall" and action.subject == record.id for action in operation.plan.actions)
 
 
 def _goes_back_to_make(operation: Operation, record: Record) -> bool:

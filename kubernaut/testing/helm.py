@@ -92,11 +92,12 @@ class FakeHelm:
 
     # releases
 
-    def upgrade_install(
+    def upgrade(
         self,
         name: str,
         chart: str,
         *,
+        install: bool,
         namespace: str,
         values: Mapping[str, Any],
         labels: Mapping[str, str],
@@ -106,14 +107,16 @@ class FakeHelm:
         log: Log,
         check: Check = unchecked,
     ) -> None:
-        """Do what ``helm upgrade --install --wait --reset-values`` does."""
+        """Do what ``helm upgrade --wait --reset-values`` does, with or without ``--install``."""
         self.starts.append(("upgrade", f"{namespace}.{name}"))
         check()
         records = self._records(namespace, name)
         stored_last = max(records, key=lambda record: record.secret, default=None)  # as the API lists them: v9 after v10
-        if stored_last is None or stored_last.status == Status.UNINSTALLED:
+        if install and (stored_last is None or stored_last.status == Status.UNINSTALLED):
             self._install(name, chart, namespace, values, labels, description, check)
             return
+        if not records:
+            raise ReleaseNotFound(f'"{name}" has no deployed releases')
         last = records[-1]
         if last.status in PENDING:
             raise ReleaseLocked("another operation (install/upgrade/rollback) is in progress")

@@ -215,7 +215,7 @@ class HelmContract(AnyHelm):
             self.deploy(helm, chart, f"{namespace}-not")
 
     def test_dots_in_foreign_names(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
-        helm.upgrade_install(
+        helm.upgrade(
             "my.app.v2",
             str(write_chart(tmp_path)),
             namespace=namespace,
@@ -224,6 +224,7 @@ class HelmContract(AnyHelm):
             description="d",
             timeout=30,
             history_max=5,
+            install=True,
             log=print,
         )
         (release,) = History(cluster).releases(namespace, "my.app.v2").items

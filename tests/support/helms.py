@@ -41,11 +41,12 @@ class AnyHelm:
             "labels": {"kubernaut/operation": "one"},
             "description": "first",
             "history_max": 50,
+            "install": True,
         }
         arguments |= wanted
         if replace:
-            del arguments["history_max"]
-        start = helm.install_replace if replace else helm.upgrade_install
+            del arguments["history_max"], arguments["install"]
+        start = helm.install_replace if replace else helm.upgrade
         start("r", str(chart), namespace=namespace, timeout=30, log=print, **arguments)
 
     def records(self, cluster: Cluster, namespace: str) -> tuple[Record, ...]:

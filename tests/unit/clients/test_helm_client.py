@@ -47,7 +47,7 @@ def make(tmp_path: Path) -> Make:
     return write
 
 
-def deploy(helm: Helm, *, replace: bool = False, **wanted: Any) -> None:
+def deploy(helm: Helm, *, replace: bool = False, install: bool = True, **wanted: Any) -> None:
     arguments: dict[str, Any] = {
         "namespace": "demo",
         "values": {"a": 1},
@@ -60,7 +60,7 @@ def deploy(helm: Helm, *, replace: bool = False, **wanted: Any) -> None:
     if replace:
         helm.install_replace("app", "oci://localhost:5000/charts/app@sha256:1", **arguments)
     else:
-        helm.upgrade_install("app", "oci://localhost:5000/charts/app@sha256:1", history_max=7, **arguments)
+        helm.upgrade("app", "oci://localhost:5000/charts/app@sha256:1", install=install, history_max=7, **arguments)
 
 
 def test_the_arguments_of_an_upgrade(make: Make, seen: Callable[[], Any]) -> None:
@@ -85,6 +85,12 @@ def test_the_arguments_of_an_upgrade(make: Make, seen: Callable[[], Any]) -> Non
     assert "--output" not in argv  # it would print all values
     assert not {"--atomic", "--rollback-on-failure", "--create-namespace", "--wait-for-jobs", "--force"} & set(argv)
     assert json.loads(seen()["input"]) == {"a": 1}
+
+
+def test_an_upgrade_of_what_is_there_installs_nothing(make: Make, seen: Callable[[], Any]) -> None:
+    deploy(make(), install=False)
+    assert seen()["argv"][0] == "upgrade"
+    assert "--install" not in seen()["argv"]
 
 
 def test_the_arguments_of_the_others(make: Make, seen: Callable[[], Any]) -> None:

@@ -161,18 +161,18 @@ def test_ctrl_c_while_it_rolls_back(world: World) -> None:
 
 def test_a_cluster_that_goes_away_meanwhile(world: World) -> None:
     wanted = world.wanted()
-    original = world.helm.upgrade_install
+    original = world.helm.upgrade
 
     def lost(*arguments: Any, **named: Any) -> None:
         original(*arguments, **named)
         world.cluster.fail("list secrets", ClusterUnreachable("refused"), times=1)
         raise ClusterUnreachable("connection refused")
 
-    world.helm.upgrade_install = lost  # type: ignore[method-assign]
+    world.helm.upgrade = lost  # type: ignore[method-assign]
     with pytest.raises(ClusterUnreachable, match=r"What came of the deploy is not known.*Helm said: connection refused"):
         carry_out(wanted, tools=world.tools)
     assert world.operation.outcome is None
-    world.helm.upgrade_install = original  # type: ignore[method-assign]
+    world.helm.upgrade = original  # type: ignore[method-assign]
     assert world.deploy("1.1.0")[1]
     settled = world.past.operations[1].outcome
     assert settled is not None

@@ -25,7 +25,7 @@ from kubernaut.errors import (
 )
 from kubernaut.events import StepFinished, StepOutcome
 from kubernaut.history.operation import decode_operation, new_id, now, operation_secret
-from kubernaut.history.record import Status
+from kubernaut.history.record import Status, encode
 from kubernaut.history.store import History
 
 PROBED = {"template": WORKLOAD, "annotations": '{kubernaut/probe: \'{"path":"/healthz","port":"http"}\'}'}
@@ -258,8 +258,36 @@ def test_what_was_left_pending_is_ended_by_whoever_comes_next(world: World, verb
     (settled,) = (one for one in world.past.operations if one.id == left.id)
     assert settled.outcome is not None
     assert (settled.outcome.reason, settled.made[0].id, settled.made[0].uid) == ("interrupted", "demo.hello.v2", fenced.uid)
-    assert world.cluster.list_secrets("demo", {"owner": "kubernaut"}) != []
     assert world.past.aside == ()
+    world.deploy("1.2.0")  # a tombstone is rewritten once more, and stays fenced
+    again = world.past.find(2)
+    assert again is not None
+    assert (again.immutable, world.statuses.count("deployed")) == (True, 1)
+
+
+def test_a_helm_that_outlived_its_kubernaut_and_was_faster_than_the_new_fence(world: World) -> None:
+    world.deploy()
+    world.helm.end_with(Status.PENDING_UPGRADE, KeyboardInterrupt())
+    world.cluster.fail("patch secret", ClusterUnreachable("gone"), times=2)
+    with pytest.raises(KeyboardInterrupt):
+        world.deploy("1.1.0")
+    carry_out(WantedDelete("demo", "hello"), tools=world.tools)
+    original = world.helm.install_replace
+
+    def overtaken(*arguments: Any, **named: Any) -> None:
+        original(*arguments, **named)
+        orphans = world.past.find(2)
+        assert orphans is not None
+        content = {**orphans.content, "info": {**orphans.info, "status": "deployed"}}
+        patch = {"metadata": {"labels": {"status": "deployed"}}, "data": {"release": encode(content)}}
+        world.cluster.patch_secret("demo", orphans.secret, patch)
+
+    world.helm.install_replace = overtaken  # type: ignore[method-assign]
+    world.deploy("1.2.0")
+    assert world.statuses == ["superseded", "superseded", "deployed"]
+    fenced = world.past.find(2)
+    assert fenced is not None
+    assert fenced.immutable
 
 
 def test_a_delete_and_a_restore(world: World) -> None:

@@ -63,7 +63,7 @@ def test_ctrl_c_does_not_touch_what_somebody_else_is_making(world: World) -> Non
 
     def another() -> None:
         world.helm.end_with(Status.PENDING_UPGRADE)
-        world.helm.upgrade_install(
+        world.helm.upgrade(
             "hello",
             late.chart_ref,
             namespace="demo",
@@ -72,11 +72,12 @@ def test_ctrl_c_does_not_touch_what_somebody_else_is_making(world: World) -> Non
             description="",
             timeout=1,
             history_max=5,
+            install=True,
             log=print,
         )
         raise KeyboardInterrupt
 
-    crossed(world, "upgrade_install", another)
+    crossed(world, "upgrade", another)
     with pytest.raises(KeyboardInterrupt):
         carry_out(late, tools=world.tools)
     assert world.statuses == ["deployed", "pending-upgrade"]
@@ -104,7 +105,7 @@ def test_ctrl_c_in_a_rollback_does_not_touch_what_plain_helm_is_making(world: Wo
     def plain() -> None:
         known: dict[str, Any] = {"namespace": "demo", "values": {}, "labels": {}, "description": "", "timeout": 1, "log": print}
         world.helm.end_with(Status.PENDING_UPGRADE)
-        world.helm.upgrade_install("hello", str(chart.ref), history_max=5, **known)
+        world.helm.upgrade("hello", str(chart.ref), history_max=5, install=True, **known)
         raise KeyboardInterrupt
 
     crossed(world, "rollback", plain)
@@ -190,8 +191,8 @@ def test_a_deploy_that_fails_after_a_delete_does_not_bring_anything_back(world: 
 
 def test_credentials_that_expire_while_helm_runs(world: World) -> None:
     wanted = world.wanted()
-    crossed(world, "upgrade_install", lambda: world.helm.end_with(Status.DEPLOYED, LATE))
-    original = world.helm.upgrade_install
+    crossed(world, "upgrade", lambda: world.helm.end_with(Status.DEPLOYED, LATE))
+    original = world.helm.upgrade
 
     def expired(*arguments: Any, **named: Any) -> None:
         try:
@@ -199,7 +200,7 @@ def test_credentials_that_expire_while_helm_runs(world: World) -> None:
         finally:
             world.cluster.fail("list secrets", ClusterDenied("the credentials have expired"))
 
-    world.helm.upgrade_install = expired  # type: ignore[method-assign]
+    world.helm.upgrade = expired  # type: ignore[method-assign]
     with pytest.raises(ClusterDenied, match="What came of the deploy is not known: the credentials have expired"):
         carry_out(wanted, tools=world.tools)
 
@@ -246,7 +247,7 @@ def test_a_delete_that_met_a_deploy_says_what_became_of_it(world: World) -> None
     world.deploy()
     another = world.wanted("1.1.0")
     plain: dict[str, Any] = {"namespace": "demo", "values": {}, "labels": {}, "description": "", "timeout": 1.0, "history_max": 9}
-    crossed(world, "uninstall", lambda: world.helm.upgrade_install("hello", another.chart_ref, **plain, log=print))
+    crossed(world, "uninstall", lambda: world.helm.upgrade("hello", another.chart_ref, install=True, **plain, log=print))
     with pytest.raises(Conflict, match=r"demo.hello.v2 was made at the same time, and is uninstalled"):
         carry_out(WantedDelete("demo", "hello"), tools=world.tools)
 
