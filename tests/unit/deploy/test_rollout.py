@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.deploying import CANARY, CRASHING, LATE, WORKLOAD, World, verbs
