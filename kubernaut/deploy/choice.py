@@ -9,6 +9,7 @@ from kubernaut.deploy.wanted import WantedDeploy
 from kubernaut.history.operation import SUCCEEDED, OperationChart
 from kubernaut.history.record import GONE, PENDING, Record, Status
 from kubernaut.history.release import operation_of
+from kubernaut.history.settling import INTERRUPTED
 from kubernaut.history.store import Past
 
 MOST_KEYS = 10
@@ -68,6 +69,17 @@ def previous_run(past: Past, current: Record) -> Record | None:
     """Return the newest record before the current one that once ran."""
     older = (record for record in past.records if record.revision < current.revision and not record.damaged)
     return next((record for record in older if record.status in (Status.DEPLOYED, Status.SUPERSEDED)), None)
+
+
+def continued(past: Past, current: Record) -> Record | None:
+    """Return where the rollback was going that made the current record and was broken off: the same command again goes on."""
+    for operation in past.operations:
+        broken_off = operation.outcome is None or operation.outcome.reason == INTERRUPTED
+        if operation.verb != "rollback" or not broken_off or operation.after != current.revision - 1:
+            continue
+        named = {action.subject for action in operation.plan.actions if action.kind == "helm-rollback"}
+        return next((record for record in past.records if record.id in named and not record.damaged), None)
+    return None
 
 
 def restorable(past: Past) -> Record | None:

@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kubernaut.deploy.choice import previous_run, restorable, why_not_the_same
+from kubernaut.deploy.choice import continued, previous_run, restorable, why_not_the_same
 from kubernaut.deploy.lease import Lock, LockState, locked
 from kubernaut.deploy.unfinished import Unfinished, unfinished
 from kubernaut.deploy.values import canonical
@@ -222,7 +222,7 @@ def _strays(past: Past, main: Action) -> Iterator[Record]:
 def _target(past: Past, current: Record, revision: int | None) -> Record:
     """Return the record that a rollback goes back to."""
     if revision is None:
-        found = previous_run(past, current)
+        found = continued(past, current) or previous_run(past, current)
         if found is None:
             raise ReleaseNotFound(f"There is nothing before {current.id} to go back to.", hint="Name a revision with --revision.")
         return found

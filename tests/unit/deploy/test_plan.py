@@ -234,6 +234,21 @@ def test_a_delete_that_was_done_is_not_taken_for_the_one_that_is_under_way() -> 
     assert outcome("delete", replace(busy, records=(made_by_us,))) is ReleaseLocked
 
 
+def test_a_rollback_that_was_broken_off_goes_on_to_where_it_was_going() -> None:
+    """Said without a revision, twice: the first one left v3, and v2 is what it went back from."""
+    going = Plan(actions=(Action(kind="helm-rollback", subject="demo.hello.v1", reason="because"),))
+    begun = operation("back", verb="rollback", reason=None, after=2, plan=going)
+    before = (own(1, "superseded"), own(2, "deployed", config={"a": 1}))
+    for status in ("pending-rollback", "failed"):
+        for reason in (None, "interrupted"):
+            ended = begun.model_copy(update={"outcome": Outcome(reason=reason, message="") if reason else None})
+            if status == "failed" or reason is None:
+                assert target(past(*before, record(3, status), operations=(ended,))) == 1
+    failed = begun.model_copy(update={"outcome": Outcome(reason="deploy_failed", message="")})
+    assert target(past(*before, record(3, "failed"), operations=(failed,))) == 2
+    assert target(past(*before, record(3, "failed"), record(4, "failed"), operations=(begun,))) == 2
+
+
 # unlock
 
 
