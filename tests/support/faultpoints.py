@@ -137,6 +137,7 @@ POINTS: Mapping[str, Point] = {
     "before-lease": Point(lease("POST")),
     "after-lease": Point(lease("POST"), answered=True),
     "renewal": Point(lease("PUT")),
+    "after-renewal": Point(lease("PUT"), answered=True),
     "before-unlock": Point(lease("DELETE")),
     "before-operation": Point(_writes_operation),
     "after-operation": Point(_writes_operation, answered=True),

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,12 +158,21 @@ class Subject:
 
     def start(self, *arguments: str, pipes: bool = False, **environment: str) -> Running:
         """Start ``kubernaut ARGUMENTS``, in a session of its own."""
+        return self._start([str(PROGRAM), *arguments], pipes, environment)
+
+    def plain_upgrade(self, text: str) -> Running:
+        """Start ``helm upgrade``, as somebody does who knows nothing of kubernaut."""
+        chart = f"oci://{self.environment['KUBERNAUT_REGISTRY']}/charts/{NAME}"
+        command = [self.environment["KUBERNAUT_HELM"], "upgrade", "--install", NAME, chart, "--plain-http", "--version", "1.0.0"]
+        return self._start([*command, "-n", self.namespace, "--set", f"text={text}"], False, {})
+
+    def _start(self, command: list[str], pipes: bool, environment: Mapping[str, str]) -> Running:
         number = len(self.started)
         files = [self.folder / f"{number}.{name}" for name in ("stdout", "stderr")]
         opened = [file.open("wb") for file in files] if not pipes else []
         streams: list[Any] = list(opened) or [subprocess.PIPE, subprocess.PIPE]
         process = subprocess.Popen(
-            [PROGRAM, *arguments],
+            command,
             cwd=self.folder,
             env={**self.environment, **environment},
             stdin=subprocess.DEVNULL,
@@ -188,21 +197,37 @@ class Subject:
         assert status is None or ended.status == status, f"{arguments}: {ended.status}\n{ended.stdout}\n{ended.stderr}"
         return ended
 
-    def verb(self, verb: str, text: str = "b") -> list[str]:
+    def verb(self, verb: str, text: str = "b", *more: str) -> list[str]:
         """Return the arguments of a verb on the release: ``deploy`` with a value, or another."""
         extra = {"deploy": ["--set", f"text={text}", "--create-namespace"], "delete": ["--yes"]}.get(verb, [])
-        return [verb, NAME, "-n", self.namespace, "--timeout", "60s", *extra]
+        return [verb, NAME, "-n", self.namespace, "--timeout", "60s", *extra, *more]
+
+    def held(self, point: str, *arguments: str, **how: Any) -> Running:
+        """Start kubernaut and wait until it, or its Helm, is held at a point."""
+        self.proxy.hold(point)
+        running = self.start(*arguments, **how)
+        self.proxy.wait_for(point)
+        return running
+
+    def killed(self, point: str, *arguments: str, who: Collection[str] = ("kubernaut",), forward: bool = True) -> Ended:
+        """Start kubernaut, ``kill -9`` it or its Helm or both at a point, and let the held request go on or lose it."""
+        running = self.held(point, *arguments)
+        if {"helm", "kubernaut"} <= set(who):
+            running.signal(signal.SIGSTOP)  # neither shall do anything about the other's end
+        if "helm" in who:
+            os.kill(running.helm(), signal.SIGKILL)
+        if "kubernaut" in who:
+            running.kill()
+        self.proxy.release(point, forward=forward)
+        return running.wait()
+
+    def settled(self, seconds: float = 10.0) -> None:
+        """Wait until nothing that was started here lives."""
+        until(lambda: not self.processes(), f"no process of {self.folder.name} lives", seconds)
 
     def deploy(self, text: str = "b", *more: str, **how: Any) -> Ended:
         """Deploy with a value, to the end."""
         return self.run(*self.verb("deploy", text), *more, **how)
-
-    def helm(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run plain Helm."""
-        command = [self.environment["KUBERNAUT_HELM"], *arguments]
-        return subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=DEADLINE, check=False
-        )
 
     def processes(self) -> list[int]:
         """The living processes that were started here, whoever started them."""
@@ -285,6 +310,20 @@ class Scene:
     def statuses(self) -> list[str]:
         """The records' statuses, oldest first."""
         return [record.status for record in self.look().records]
+
+    def text(self) -> str | None:
+        """What the chart's ConfigMap says, if it is there."""
+        try:
+            found = self.cluster._json("GET", f"/api/v1/namespaces/{self.namespace}/configmaps/{NAME}")
+        except NotFound:
+            return None
+        return str(found["data"]["text"])
+
+    def record(self, revision: int) -> dict[str, Any]:
+        """The Secret of a revision."""
+        found = self.cluster.get_secret(self.namespace, f"sh.helm.release.v1.{NAME}.v{revision}")
+        assert found is not None, f"there is no v{revision}"
+        return found
 
     def close(self) -> None:
         """End what was started, and give the namespace back."""

@@ -1,0 +1,116 @@
+"""Signals to kubernaut, alone or with its Helm, once or twice, with nobody left who listens: all is in order afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+
+import pytest
+from support.faults import Running, Scene
+
+pytestmark = pytest.mark.platform
+
+STATUSES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
+ALL = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+KINDS = [
+    *[("deploy", together, kind) for together in (False, True) for kind in ((ALL[0],), (ALL[1], ALL[1]), (ALL[2],), ALL)],
+    *[(verb, *more) for verb in ("rollback", "delete") for more in ((False, (ALL[0],)), (True, (ALL[0],)), (True, ALL))],
+]
+
+
+def names(part: object) -> str:
+    if isinstance(part, bool):
+        return "with-helm" if part else "alone"
+    return part if isinstance(part, str) else "-".join(number.name for number in part)  # type: ignore[attr-defined]
+
+
+def send(running: Running, numbers: Sequence[signal.Signals], *, helm: bool) -> None:
+    """Send signals to kubernaut, and to Helm's whole group as well, as an aborted CI job does."""
+    group = running.helm() if helm else None
+    for number in numbers:
+        if group is not None:
+            with suppress(ProcessLookupError):  # it has obeyed an earlier one
+                os.killpg(group, number)
+        running.signal(number)
+
+
+@pytest.mark.parametrize(("verb", "together", "numbers"), KINDS, ids=names)
+def test_a_signal_in_the_middle(scene: Scene, verb: str, together: bool, numbers: Sequence[signal.Signals]) -> None:
+    """Its stdout and stderr are closed at the same moment: a terminal that is closed, a CI job that is aborted."""
+    subject = scene.subject()
+    subject.deploy("a")
+    subject.deploy("b")
+    running = subject.held("mid-apply", *subject.verb(verb, "c"), pipes=True)
+    running.hang_up()
+    send(running, numbers, helm=together)
+    status = running.wait(20).status
+    subject.proxy.release("mid-apply", forward=False)
+    assert status in {STATUSES[number] for number in numbers}  # of those that come together any may be the first
+    subject.settled(5)
+    now = scene.check()
+    assert now.lease is None
+    assert now.operations[-1].outcome == "interrupted"
+    assert now.current.status == {"deploy": "failed", "rollback": "failed", "delete": "uninstalling"}[verb]
+    assert subject.leftovers() == []
+    subject.deploy("d")
+    assert scene.text() == "d"
+    assert scene.check_settled().current.status == "deployed"
+
+
+@pytest.mark.parametrize("number", STATUSES)
+def test_helm_4_in_the_middle(scene: Scene, number: signal.Signals) -> None:
+    subject = scene.subject("helm4")
+    subject.deploy("a")
+    running = subject.held("mid-apply", *subject.verb("deploy", "b"))
+    running.signal(number)
+    ended = running.wait(20)
+    subject.proxy.release("mid-apply", forward=False)
+    assert ended.status == STATUSES[number]
+    assert "Traceback" not in ended.stderr
+    now = scene.check_settled()
+    assert [one.status for one in now.records] == ["deployed", "failed"]
+    assert now.operations[-1].outcome == "interrupted"
+
+
+@pytest.mark.parametrize("point", ["before-lease", "after-lease", "before-operation", "after-operation", "before-end"])
+def test_a_signal_between_its_own_writes(scene: Scene, point: str) -> None:
+    """The request that is under way is broken off; what it did meanwhile is put in order, by this one or by the next."""
+    subject = scene.subject()
+    subject.deploy("a")
+    running = subject.held(point, *subject.verb("deploy", "b"))
+    running.signal(signal.SIGTERM)
+    subject.proxy.release(point)
+    assert running.wait(20).status == 143
+    subject.settled()
+    now = scene.check()
+    assert now.lease is None
+    assert now.current.status == "deployed"
+    subject.deploy("c")
+    assert scene.check_settled().current.status == "deployed"
+
+
+def test_a_signal_while_it_waits_in_line(scene: Scene) -> None:
+    subject, other = scene.subject(), scene.subject()
+    subject.deploy("a")
+    holder = subject.held("mid-apply", *subject.verb("deploy", "b"))
+    waiting = other.held("before-lease", *other.verb("deploy", "c", "--lock-timeout", "60s"))
+    other.proxy.release("before-lease")
+    waiting.signal(signal.SIGTERM)
+    assert waiting.wait(10).status == 143
+    assert scene.look().lease is not None
+    subject.proxy.release("mid-apply")
+    assert holder.wait().status == 0
+    assert len(scene.check_settled().records) == 2
+
+
+def test_nobody_listens(scene: Scene) -> None:
+    """Its stdout and stderr are closed in the middle, and no signal says so: the deploy goes on, and its end is known."""
+    subject = scene.subject()
+    running = subject.held("mid-apply", *subject.verb("deploy", "a"), pipes=True)
+    running.hang_up()
+    subject.proxy.release("mid-apply")
+    assert running.wait(20).status in (0, 141)
+    now = scene.check_settled()
+    assert (now.current.status, now.operations[-1].outcome) == ("deployed", "succeeded")
