@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kubernaut.deploy import operation as operations
 from kubernaut.deploy.choice import chart_of
-from kubernaut.deploy.recovery import fence_again, mark_failed
+from kubernaut.deploy.recovery import fence, mark_failed
 from kubernaut.errors import (
     BadInput,
     ClusterDenied,
@@ -82,7 +82,7 @@ class Attempt:
         until: The clock's reading at which the time is over.
         failure: Why the last Helm failed, if it did.
         back_to: The chart of the release that Helm goes back to, once it does.
-        recreated: The records that were fenced, and made anew for Helm to rewrite.
+        recovered: The records that were found unfinished or fenced, and put in order: whose Helm they were may still live.
         patience: Seconds to wait for a plain Helm that is at work.
     """
 
@@ -96,7 +96,7 @@ class Attempt:
     now: Past = field(default_factory=lambda: Past((), ()))
     failure: KubernautError | None = None
     back_to: OperationChart | None = None
-    recreated: set[str] = field(default_factory=set)
+    recovered: set[str] = field(default_factory=set)
     patience: float = 0.0
     _begun: bool = False
     _written: bool = False
@@ -146,17 +146,23 @@ class Attempt:
 
     @contextmanager
     def ended(self) -> Iterator[None]:
-        """Write down how it ended, if it ends in here by an exception: a failure, Ctrl-C or a signal; then that goes on."""
+        """Write down how it ended, if it ends in here by an exception: a failure, Ctrl-C or a signal; then that goes on.
+
+        However it ends, what was put in order is fenced against those who left it.
+        """
         try:
             yield
         except NotReady:
             raise
         except KubernautError as failure:
             self._end(failure)
+            self._fence()
             raise
         except BaseException as stopped:
             self._tidy(stopped)
+            self._fence()
             raise
+        self._fence()
 
     def read_back(self, find: Find) -> Record | None:
         """Return the record that Helm made, as it is now; one that its Helm left pending is marked failed.
@@ -167,7 +173,6 @@ class Attempt:
         """
         try:
             self.now = self._read()
-            fence_again(self.cluster, self.now, self.recreated, say=self.step.say)
             record = find(self.now)
             if record is None or record.status not in PENDING or not self.is_ours(record):
                 return record
@@ -267,6 +272,14 @@ class Attempt:
             failure.release = self.operation.made[0].id if self.operation.made else None
         with suppress(KubernautError):  # the failure itself is what must be told
             self._finish(_outcome(failure))
+
+    def _fence(self) -> None:
+        if not self.recovered:
+            return
+        try:
+            fence(self.cluster, self._read(), self.recovered, say=self.step.say)
+        except KubernautError as failure:
+            self.step.say(f"What was put in order could not be fenced: {failure}")
 
     def _finish(self, outcome: Outcome) -> None:
         self.operation = self.operation.model_copy(update={"finished_at": now()})

@@ -64,21 +64,30 @@ def mark_failed(cluster: Cluster, record: Record, description: str, *, fence: bo
     _patch(cluster, record, failed_patch(record, description, fence=fence))
 
 
-def fence_again(cluster: Cluster, past: Past, recreated: Collection[str], *, say: Say) -> None:
-    """Make the records immutable again that were recreated for Helm to rewrite: what they were fenced against may still live.
+def fence(cluster: Cluster, past: Past, ids: Collection[str], *, say: Say) -> None:
+    """Make immutable what a Helm could still write that outlived its kubernaut.
 
-    It may even have been faster: of two that are deployed the older one is superseded.
+    That is its own record, which Helm had to rewrite for us; and the current one if it is deployed, since a rollback and an
+    uninstall end by marking everything superseded that is deployed then. It may have been faster: of two that are deployed the
+    older one is superseded.
+
+    Args:
+        cluster: Where the records are.
+        past: As they are once the work is done.
+        ids: The records that were found unfinished, or fenced.
+        say: Is told what cannot be fenced.
     """
     newest = next((record for record in past.records if record.status == Status.DEPLOYED), None)
     for record in past.records:
-        if record.id not in recreated or record.immutable:
+        runs = record is past.current and record is newest
+        if record.immutable or record.damaged or not (runs or record.id in ids):
             continue
         stray = record.status == Status.DEPLOYED and record is not newest
         patch = superseded_patch(record) if stray else {"metadata": {"resourceVersion": record.resource_version}}
         try:
             _patch(cluster, record, {**patch, "immutable": True})
         except KubernautError as failure:  # what was to be done is done all the same
-            say(f"{record.id} could not be fenced again: {failure}")
+            say(f"{record.id} could not be fenced: {failure}")
 
 
 def settle(cluster: Cluster, past: Past, *, apart_from: str = "", say: Say) -> None:

@@ -78,6 +78,7 @@ def in_order(wanted: Wanted, attempt: Attempt, *, finish: Finish) -> Plan:
             attempt.begin(planned)
         attempt.held.check()
         if action.kind == "helm-uninstall":
+            attempt.recovered.add(action.subject)
             finish(wanted, attempt, attempt.past.named(action.subject))
             continue
         try:
@@ -85,7 +86,7 @@ def in_order(wanted: Wanted, attempt: Attempt, *, finish: Finish) -> Plan:
         except Conflict as conflict:
             attempt.step.say(f"{conflict.message} Looking again.")
         else:
-            attempt.recreated.update({action.subject} if action.kind == "recreate-record" else ())
+            attempt.recovered.update({action.subject} if action.kind != "mark-superseded" else ())
     raise Conflict(f"The records of {wanted.release} change again and again while they are put in order.")
 
 
