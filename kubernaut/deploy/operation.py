@@ -39,13 +39,14 @@ def update(cluster: Cluster, operation: Operation) -> None:
 def forget_expired(cluster: Cluster, past: Past) -> None:
     """Delete the operations that left no record and are older than a week; a few at a time.
 
-    One whose end was never written down has made nothing that it knows of, and its record may be there: it says so by its label.
+    One whose end was never written down has made nothing that it knows of, and its record may be there: it says so by its label. Of
+    one that cannot be read nobody knows.
     """
     left = {record.labels.get(OPERATION_LABEL) for record in past.records}
     expired = [
         operation
         for operation in past.operations
-        if not operation.made and operation.id not in left and now() - operation.started_at > KEPT
+        if not (operation.made or operation.unread or operation.id in left) and now() - operation.started_at > KEPT
     ]
     for operation in expired[:_MOST_EXPIRED]:
         cluster.delete_secret(operation.namespace, operation.secret)
