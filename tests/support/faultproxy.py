@@ -89,6 +89,10 @@ class FaultProxy:
         """Say whether a request is held at this point, or was."""
         return self._holds[name].reached.is_set()
 
+    def answered(self, name: str) -> bool:
+        """Say whether the API server has answered the request that was held at this point; it may have refused it."""
+        return self._holds[name].answered.is_set()
+
     def release(self, name: str, *, forward: bool = True) -> None:
         """Let the held request go on, or lose it (its answer, where it was answered): the connection is closed."""
         self._holds[name].let_go(forward)
@@ -167,6 +171,11 @@ class FaultProxy:
         hold.released.wait()
         return hold.forward
 
+    def note_answer(self, request: Request) -> None:
+        for hold in list(self._holds.values()):
+            if hold.request is request:
+                hold.answered.set()
+
     def opened(self, one: socket.socket) -> None:
         with self._lock:
             self._sockets.add(one)
@@ -197,6 +206,7 @@ class _Hold:
     forward: bool = True
     reached: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
+    answered: threading.Event = field(default_factory=threading.Event)
 
     def takes(self, request: Request, answered: bool) -> bool:
         free = self.request is None and not self.released.is_set()
@@ -297,6 +307,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._drop()
             return
         response = self._ask(request)
+        self._proxy.note_answer(request)
         if not self._proxy.passes(request, answered=True):
             self._drop()
             return

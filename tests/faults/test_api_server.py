@@ -1,0 +1,223 @@
+"""An API server that is gone, busy or slow: before, during and after a deploy. What is not known is said; the next one works."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from support.faultpoints import POINTS, Request, lease, secret
+from support.faults import Scene, until
+
+from kubernaut_local import Platform
+
+pytestmark = pytest.mark.platform
+
+BUSY = (429, 500, 503)
+
+
+@pytest.mark.parametrize("point", ["before-lease", "before-operation"])
+def test_cut_off_before_anything_is_done(scene: Scene, point: str) -> None:
+    subject = scene.subject()
+    subject.deploy("a")
+    running = subject.held(point, *subject.verb("deploy", "b"))
+    subject.proxy.cut()
+    subject.proxy.release(point, forward=False)
+    ended = running.wait(30)
+    assert ended.status == 8, ended
+    assert "does not answer" in ended.stderr
+    subject.proxy.restore()
+    assert scene.check().current.revision == 1
+    subject.deploy("b")
+    scene.check_settled()
+
+
+def test_cut_off_from_the_start(scene: Scene) -> None:
+    subject = scene.subject()
+    with subject.proxy.away():
+        ended = subject.deploy("a", status=8)
+    assert "does not answer" in ended.stderr
+    subject.deploy("a", status=0)
+    scene.check_settled()
+
+
+@pytest.mark.parametrize(
+    ("helm", "point"),
+    [
+        ("helm3", "before-record"),
+        ("helm3", "after-record"),
+        ("helm4", "mid-apply"),
+        ("helm3", "before-final-write"),
+        ("helm4", "before-final-write"),
+        ("helm4", "after-final-write"),
+    ],
+)
+def test_cut_off_while_helm_works(scene: Scene, helm: str, point: str) -> None:
+    """What came of it nobody knows, and that is said; it is found out by the next one."""
+    subject = scene.subject(helm)
+    subject.deploy("a")
+    running = subject.held(point, *subject.verb("deploy", "b"))
+    subject.proxy.cut()
+    subject.proxy.release(point, forward=False)
+    ended = running.wait(40)
+    assert ended.status == 8, ended
+    assert "What came of the deploy is not known" in ended.stderr
+    assert "kubernaut history app" in ended.stderr
+    subject.settled()
+    subject.proxy.restore()
+    scene.check()
+    subject.deploy("c")
+    assert scene.text() == "c"
+    now = scene.check_settled()
+    assert now.operations[1].outcome == ("succeeded" if point == "after-final-write" else "interrupted")
+
+
+@pytest.mark.parametrize("verb", ["rollback", "delete"])
+def test_another_verb_is_cut_off(scene: Scene, verb: str) -> None:
+    subject = scene.subject()
+    subject.deploy("a")
+    subject.deploy("b")
+    running = subject.held("before-final-write", *subject.verb(verb))
+    subject.proxy.cut()
+    subject.proxy.release("before-final-write", forward=False)
+    ended = running.wait(40)
+    assert ended.status == 8, ended
+    assert f"What came of the {verb} is not known" in ended.stderr
+    subject.settled()
+    subject.proxy.restore()
+    subject.run(*subject.verb(verb, "", *(["--revision", "1"] if verb == "rollback" else [])))
+    scene.check_settled()
+
+
+def test_cut_off_for_a_moment(scene: Scene) -> None:
+    """The last write of a deploy is made, and only then the cluster is away: it comes back in time for what follows."""
+    subject = scene.subject()
+    subject.deploy("a")
+    running = subject.held("mid-apply", *subject.verb("deploy", "b"))
+    subject.proxy.answer(lambda request: request.method == "GET" and "python" in request.agent, 503, times=2)
+    subject.proxy.release("mid-apply")
+    assert running.wait().status == 0
+    scene.check_settled()
+
+
+def test_a_busy_api_server_costs_no_lock(scene: Scene) -> None:
+    """The lock's renewals are refused for a while; it is still ours, and the deploy goes on."""
+    subject = scene.subject()
+    subject.deploy("a")
+    running = subject.held("mid-apply", *subject.verb("deploy", "b"))
+    for status in BUSY:
+        subject.proxy.answer(lease("PUT"), status)
+    until(lambda: subject.proxy.count(lease("PUT")) > len(BUSY), "it was renewed after all", 30)
+    subject.proxy.release("mid-apply")
+    assert running.wait().status == 0
+    scene.check_settled()
+
+
+@pytest.mark.parametrize("status", BUSY)
+def test_a_busy_api_server_while_the_end_is_written(scene: Scene, status: int) -> None:
+    """The deploy is done, whatever can be written of it."""
+    subject = scene.subject()
+    subject.deploy("a")
+    subject.proxy.answer(POINTS["before-end"].matches, status, times=9)
+    ended = subject.deploy("b")
+    assert "could not be written down" in ended.stderr
+    scene.check()
+    subject.proxy.undo()
+    subject.deploy("c")
+    assert [one.outcome for one in scene.check_settled().operations] == ["succeeded"] * 3
+
+
+def test_the_answer_to_the_lock_is_lost(scene: Scene) -> None:
+    """It was taken, and who took it does not know: no lock is left behind for others to wait for."""
+    subject = scene.subject()
+    subject.deploy("a")
+    running = subject.held("after-lease", *subject.verb("deploy", "b"))
+    subject.proxy.release("after-lease", forward=False)
+    assert running.wait(40).status in (0, 8)
+    assert scene.look().lease is None
+    subject.deploy("c")
+    scene.check_settled()
+
+
+def test_the_answer_to_a_renewal_is_lost(scene: Scene) -> None:
+    subject = scene.subject()
+    subject.deploy("a")
+    subject.proxy.delay(lambda request: _applies(request), 12)
+    subject.proxy.hold("after-renewal")
+    running = subject.start(*subject.verb("deploy", "b"))
+    subject.proxy.wait_for("after-renewal")
+    subject.proxy.release("after-renewal", forward=False)
+    assert running.wait().status == 0
+    scene.check_settled()
+
+
+def test_a_slow_api_server(scene: Scene) -> None:
+    subject = scene.subject()
+    subject.proxy.delay(lambda request: request.writes, 0.5)
+    subject.deploy("a")
+    scene.check_settled()
+
+
+@pytest.mark.parametrize("point", ["mid-apply", "before-final-write"])
+def test_the_api_server_stops_and_goes_on(scene: Scene, local_platform: Platform, point: str) -> None:
+    """For as long as many an upgrade of a control plane takes; nobody gives up, nothing is lost."""
+    subject = scene.subject()
+    subject.deploy("a")
+    running = subject.held(point, *subject.verb("deploy", "b"))
+    pid = api_server(local_platform)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        subject.proxy.release(point)
+        time.sleep(6)  # longer than it takes to renew a lock
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert running.wait().status == 0
+    assert scene.text() == "b"
+    scene.check_settled()
+
+
+@pytest.mark.parametrize("point", ["before-operation", "after-record", "before-final-write", "before-end"])
+def test_the_api_server_is_killed(scene: Scene, local_platform: Platform, point: str) -> None:
+    """It comes back by itself. How the deploy ends depends on when; that the next one works does not."""
+    subject = scene.subject()
+    subject.deploy("a")
+    running = subject.held(point, *subject.verb("deploy", "b"))
+    os.kill(api_server(local_platform), signal.SIGKILL)
+    subject.proxy.release(point)
+    ended = running.wait(60)
+    # One that has just started refuses everybody for a moment: then it is 9 that says that nothing is known.
+    assert ended.status in (0, 6, 7, 8) or (ended.status == 9 and "is not known" in ended.stderr), ended
+    assert "Traceback" not in ended.stderr
+    assert "defect" not in ended.stderr
+    until(lambda: local_platform.status().ready, "the platform is ready again", 60)
+    subject.settled()
+    scene.check()
+    subject.deploy("c")
+    assert scene.text() == "c"
+    scene.check_settled()
+
+
+def api_server(platform: Platform) -> int:
+    found = next(process.pid for process in platform.status().processes if process.name == "kube-apiserver")
+    assert found is not None
+    return found
+
+
+def _applies(request: Request) -> bool:
+    return POINTS["mid-apply"].matches(request)
+
+
+def test_requests_are_refused_while_it_is_read(scene: Scene) -> None:
+    """A read that is refused twice is asked for again; one that is refused for ever is told."""
+    subject = scene.subject()
+    subject.deploy("a")
+    reads = secret("GET", "")
+    for status in (429, 503):
+        subject.proxy.answer(reads, status, times=2)
+        subject.deploy(f"b{status}")
+    subject.proxy.answer(reads, 503, times=1000)
+    ended = subject.deploy("c", status=8)
+    assert "503" in ended.stderr
+    subject.proxy.undo()
+    scene.check_settled()
