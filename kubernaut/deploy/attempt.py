@@ -26,7 +26,7 @@ from kubernaut.errors import (
 )
 from kubernaut.events import Journal, Progress, Step
 from kubernaut.history.operation import SUCCEEDED, Operation, OperationChart, Outcome, now, told
-from kubernaut.history.record import OPERATION_LABEL, PENDING, REVISION_LABEL, Record, Status
+from kubernaut.history.record import OPERATION_LABEL, PENDING, Record, Status
 from kubernaut.history.store import History, Past
 from kubernaut.model import Plan
 from kubernaut.redact import redact
@@ -179,7 +179,7 @@ class Attempt:
             self.step.say(f"Helm has ended and left {record.id} {record.status}; it is marked failed.")
             said = f"Helm ended and left it {record.status}: {self.failure or 'it said nothing'}"
             with suppress(Conflict, ClusterDenied, NotFound):  # somebody was faster, or we may not: it is told as it is
-                mark_failed(self.cluster, record, said, fence=False)
+                mark_failed(self.cluster, record, said)
             self.now = self._read()
             return find(self.now)
         except (ClusterUnreachable, ClusterDenied) as unknown:
@@ -248,8 +248,8 @@ class Attempt:
         """
         if record.revision < self.next_revision:
             return False
-        if record.labels.get(REVISION_LABEL) == str(record.revision):
-            return record.labels.get(OPERATION_LABEL) == self.operation.id
+        if record.own_operation is not None:
+            return record.own_operation == self.operation.id
         if record.status in PENDING and record.status != Status.PENDING_ROLLBACK:
             return False
         return self.back_to is not None and not isinstance(self.failure, ReleaseLocked)

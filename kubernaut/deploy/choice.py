@@ -73,6 +73,8 @@ def previous_run(past: Past, current: Record) -> Record | None:
 
 def continued(past: Past, current: Record) -> Record | None:
     """Return where the rollback was going that made the current record and was broken off: the same command again goes on."""
+    if current.status not in (*PENDING, Status.FAILED) or current.own_operation:
+        return None
     for operation in past.operations:
         broken_off = operation.outcome is None or operation.outcome.reason == INTERRUPTED
         if operation.verb != "rollback" or not broken_off or operation.after != current.revision - 1:

@@ -42,34 +42,31 @@ def put_in_order(cluster: Cluster, action: Action, past: Past, *, by: str, note:
     say(f"{action.kind} {action.subject}: {action.reason}")
     if action.kind == "mark-failed":
         why = f'{action.reason}: "{note}"' if note else action.reason
-        mark_failed(cluster, record, f"Marked failed by {by}: {why}", fence=True)
+        mark_failed(cluster, record, f"Marked failed by {by}: {why}")
     elif action.kind == "mark-superseded":
         _patch(cluster, record, superseded_patch(record))
     else:
         _recreate(cluster, record, past)
 
 
-def mark_failed(cluster: Cluster, record: Record, description: str, *, fence: bool) -> None:
-    """Mark a record failed that its Helm left unfinished.
+def mark_failed(cluster: Cluster, record: Record, description: str) -> None:
+    """Mark a record failed that its Helm left unfinished, and fence it: its last write may still be on its way.
 
     Args:
         cluster: Where it is.
         record: As it was read.
         description: What ``helm history`` says of it.
-        fence: Whether a Helm may still live that could write to it: then it becomes immutable.
 
     Raises:
         Conflict: Somebody has changed the record meanwhile.
     """
-    _patch(cluster, record, failed_patch(record, description, fence=fence))
+    _patch(cluster, record, failed_patch(record, description))
 
 
 def fence(cluster: Cluster, past: Past, ids: Collection[str], *, say: Say) -> None:
-    """Make immutable what a Helm could still write that outlived its kubernaut.
+    """Make records immutable again that Helm had to rewrite for us: the Helm that left them may have outlived its kubernaut.
 
-    That is its own record, which Helm had to rewrite for us; and the current one if it is deployed, since a rollback and an
-    uninstall end by marking everything superseded that is deployed then. It may have been faster: of two that are deployed the
-    older one is superseded.
+    It may even have been faster: of two that are deployed the older one is superseded.
 
     Args:
         cluster: Where the records are.
@@ -79,8 +76,7 @@ def fence(cluster: Cluster, past: Past, ids: Collection[str], *, say: Say) -> No
     """
     newest = next((record for record in past.records if record.status == Status.DEPLOYED), None)
     for record in past.records:
-        runs = record is past.current and record is newest
-        if record.immutable or record.damaged or not (runs or record.id in ids):
+        if record.id not in ids or record.immutable or record.damaged:
             continue
         stray = record.status == Status.DEPLOYED and record is not newest
         patch = superseded_patch(record) if stray else {"metadata": {"resourceVersion": record.resource_version}}

@@ -71,11 +71,8 @@ def carry_out(wanted: Wanted, *, tools: Tools, dry_run: bool = False) -> Done:
 def _carry_out(wanted: Wanted, tools: Tools, journal: Journal, step: Step, lock: ExitStack, *, dry_run: bool) -> Done:
     past = tools.history.past(wanted.namespace, wanted.name)
     missing = isinstance(wanted, WantedDeploy) and not past.records and not tools.cluster().namespace_exists(wanted.namespace)
-    if dry_run:
-        found = look(tools.cluster(), wanted.namespace, wanted.name)
-        return _unchanged(step, plan(past, found, wanted, namespace_missing=missing), past)
-    first = _first_look(past, wanted, namespace_missing=missing)
-    if first is not None and not first.changes:
+    first = _first_look(past, wanted, tools, namespace_missing=missing, dry_run=dry_run)
+    if first is not None and (dry_run or not first.changes):
         return _unchanged(step, first, past)
     created = tuple(action for action in first.actions if action.kind == "create-namespace") if first else ()
     for action in created:
@@ -86,14 +83,14 @@ def _carry_out(wanted: Wanted, tools: Tools, journal: Journal, step: Step, lock:
     return planned.model_copy(update={"actions": (*created, *planned.actions)}), changed, release
 
 
-def _first_look(past: Past, wanted: Wanted, *, namespace_missing: bool) -> Plan | None:
+def _first_look(past: Past, wanted: Wanted, tools: Tools, *, namespace_missing: bool, dry_run: bool) -> Plan | None:
     """Decide before anything is locked, so that what cannot be done is refused, and what is done already costs nobody a turn."""
-    if isinstance(wanted, WantedUnlock):
-        return None
+    asked = dry_run or isinstance(wanted, WantedUnlock)  # for the others it shows when they take the lock
+    lock = look(tools.cluster(), wanted.namespace, wanted.name) if asked else Lock()
     try:
-        return plan(past, Lock(), wanted, namespace_missing=namespace_missing)
+        return plan(past, lock, wanted, namespace_missing=namespace_missing)
     except ReleaseLocked:
-        if not wanted.lock_timeout:
+        if dry_run or not wanted.lock_timeout:
             raise
         return None
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from kubernaut.deploy.wanted import Wanted
 from kubernaut.errors import ReleaseLocked
 from kubernaut.history.operation import SUCCEEDED, Operation
-from kubernaut.history.record import OPERATION_LABEL, PENDING, REVISION_LABEL, Record, Status
+from kubernaut.history.record import PENDING, Record, Status
 from kubernaut.history.release import operation_of
 from kubernaut.history.store import Past
 
@@ -55,7 +55,7 @@ def unfinished(past: Past, wanted: Wanted) -> Unfinished | None:
     if current is None or (current.status not in PENDING and current.status != Status.UNINSTALLING):
         return None
     operation = left_by(current, past)
-    if operation is not None or (current.status in PENDING and _is_labelled(current)):
+    if operation is not None or (current.status in PENDING and current.own_operation):
         by = f"{operation.actor or 'somebody'} ({operation.verb})" if operation else "a kubernaut that left no other word"
         return Unfinished(current, by, _moment(operation.started_at.isoformat() if operation else current.created), stale=True)
     began = current.deleted_at if current.status == Status.UNINSTALLING else current.deployed_at
@@ -88,11 +88,6 @@ def _uninstalls(operation: Operation, record: Record) -> bool:
 def _goes_back_to_make(operation: Operation, record: Record) -> bool:
     steps = _GOES_BACK.get(operation.verb)
     return steps is not None and operation.after is not None and record.revision == operation.after + steps
-
-
-def _is_labelled(record: Record) -> bool:
-    """Say whether a record is an operation's own by its labels: then kubernaut made it, though the operation itself is gone."""
-    return OPERATION_LABEL in record.labels and record.labels.get(REVISION_LABEL) == str(record.revision)
 
 
 def _moment(text: str) -> str:

@@ -88,18 +88,17 @@ def recreated_secret(source: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def failed_patch(record: Record, description: str, *, fence: bool) -> dict[str, Any]:
-    """Return the merge patch that marks a record failed.
+def failed_patch(record: Record, description: str) -> dict[str, Any]:
+    """Return the merge patch that marks a record failed, and fences it: nobody can overwrite it any more.
 
     Args:
         record: The record as it was read; the patch is refused when it has changed since.
         description: What Helm's history shall say of it; shortened where the record has no room for it. That it was a rollback, and
             to where, stays before it: nothing else tells.
-        fence: Whether nobody may overwrite it any more.
     """
     if record.status == Status.PENDING_ROLLBACK and record.description:
         description = f"{record.description}: {description}"
-    return {**_patch(record, Status.FAILED, description), **({"immutable": True} if fence else {})}
+    return {**_patch(record, Status.FAILED, description), "immutable": True}
 
 
 def superseded_patch(record: Record) -> dict[str, Any]:

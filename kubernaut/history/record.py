@@ -92,6 +92,11 @@ class Record:
         """The release's id."""
         return f"{self.namespace}.{self.name}.v{self.revision}"
 
+    @property
+    def own_operation(self) -> str | None:
+        """The id of the operation that made it, if its labels are its own: plain Helm, and a rollback, copy them onward."""
+        return self.labels.get(OPERATION_LABEL) if self.labels.get(REVISION_LABEL) == str(self.revision) else None
+
     @cached_property
     def _decoded(self) -> tuple[dict[str, Any], str | None]:
         if not self.payload:

@@ -17,7 +17,7 @@ from pydantic import Field
 from kubernaut.errors import NameInvalid
 from kubernaut.history.manifest import images
 from kubernaut.history.operation import UNREAD, Made, Operation
-from kubernaut.history.record import GONE, OPERATION_LABEL, REVISION_LABEL, Record, Status
+from kubernaut.history.record import GONE, Record, Status
 from kubernaut.model import Model
 from kubernaut.naming import check_namespace, check_release_name
 
@@ -151,7 +151,6 @@ def _name_and_revision(rest: str, text: str) -> tuple[str, int | None]:
 
 def operation_of(record: Record, operations: Iterable[Operation]) -> tuple[Operation, Made | None] | None:
     """Return the operation that made a record, and what it noted of it; ``None`` for a record that is not kubernaut's own."""
-    mine = record.labels.get(OPERATION_LABEL) if record.labels.get(REVISION_LABEL) == str(record.revision) else None
     labelled = None
     for operation in operations:
         if (operation.namespace, operation.name) != (record.namespace, record.name) or operation.verb == "delete":
@@ -159,7 +158,7 @@ def operation_of(record: Record, operations: Iterable[Operation]) -> tuple[Opera
         for made in operation.made:
             if made.uid == record.uid:
                 return operation, made
-        if operation.id == mine:
+        if operation.id == record.own_operation:
             labelled = operation
     return (labelled, None) if labelled else None
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from kubernaut.history.operation import SUCCEEDED, Made, Operation, Outcome
-from kubernaut.history.record import OPERATION_LABEL, PENDING, REVISION_LABEL, Record, Status
+from kubernaut.history.record import OPERATION_LABEL, PENDING, Record, Status
 from kubernaut.history.release import moment
 from kubernaut.redact import redact
 
@@ -98,7 +98,7 @@ def _made_by(operation: Operation, records: Sequence[Record], others: Sequence[O
         return next(noted, None), "What it made is not kept any more"
     labelled = [record for record in records if record.labels.get(OPERATION_LABEL) == operation.id]
     for record in labelled:
-        if _labels_are_own(record):
+        if record.own_operation:
             return record, None
     if labelled:  # copied from a record that is not kept, or Helm made another revision than it was told
         return None, "Which release it made is not known"
@@ -112,7 +112,7 @@ def _rolled_back(operation: Operation, records: Sequence[Record], others: Sequen
     possible = [
         (record, sure)
         for record in records
-        if not _labels_are_own(record) and record.uid not in claimed and _may_be_its_first(operation, record)
+        if record.own_operation is None and record.uid not in claimed and _may_be_its_first(operation, record)
         if (sure := _is_rollback(record, target)) is not False
     ]
     if not possible:
@@ -157,10 +157,6 @@ def _complete(operation: Operation, records: Sequence[Record]) -> bool:
         if record.revision == 1 or not _may_follow(operation, record):
             return True
     return not records
-
-
-def _labels_are_own(record: Record) -> bool:
-    return record.labels.get(REVISION_LABEL) == str(record.revision)
 
 
 def _outcome(operation: Operation, reason: str, message: str) -> Outcome:
