@@ -1,0 +1,105 @@
+"""A Helm that outlives its kubernaut: whatever it still writes, the history is that of the deploy that came after it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from support.faults import Running, Scene, Subject, until
+from support.invariants import Snapshot
+from support.orphan import Orphanage, write_wrapper
+
+pytestmark = pytest.mark.platform
+
+
+def orphaned(scene: Scene, helm: str, point: str, *arguments: str) -> tuple[Subject, Orphanage]:
+    """Leave an orphan: a Helm that is held at a point, and whose kubernaut was killed."""
+    orphanage = write_wrapper(scene.folder, scene.helms[helm])
+    subject = scene.subject(str(orphanage.helm))
+    subject.deploy("a")
+    subject.deploy("b")
+    running: Running = subject.held(point, *subject.verb(*arguments))
+    running.kill()
+    return subject, orphanage
+
+
+def records(snapshot: Snapshot) -> list[object]:
+    return [replace(one, uid="") for one in snapshot.records]
+
+
+def let_go(subject: Subject, point: str) -> None:
+    """Let the orphan do what it wants, to its end."""
+    subject.proxy.release(point)
+    subject.settled(20)
+
+
+@pytest.mark.parametrize("point", ["before-record", "after-record", "mid-apply", "before-final-write"])
+def test_the_orphan_of_a_deploy(scene: Scene, helm: str, point: str) -> None:
+    subject, _ = orphaned(scene, helm, point, "deploy", "orphan")
+    other = scene.subject(helm)
+    other.deploy("c")
+    before = scene.look()
+    assert before.current.status == "deployed"
+    assert subject.processes(), "the orphan lives"
+    let_go(subject, point)
+    assert records(scene.check_settled()) == records(before)
+    other.deploy("d")
+    assert scene.text() == "d"
+    scene.check_settled()
+
+
+@pytest.mark.parametrize("point", ["after-record", "before-final-write"])
+def test_the_orphan_of_a_rollback(scene: Scene, helm: str, point: str) -> None:
+    """Its own record is fenced. Before that it marks superseded what is deployed; then the same deploy is no matter of course."""
+    subject, _ = orphaned(scene, helm, point, "rollback")
+    other = scene.subject(helm)
+    other.deploy("c")
+    before = scene.look()
+    let_go(subject, point)
+    now = scene.check_settled()
+    assert records(now)[:-1] == records(before)[:-1]
+    assert now.current.status == {"after-record": "superseded", "before-final-write": "deployed"}[point]
+    other.deploy("c")
+    assert scene.text() == "c"
+    assert scene.check_settled().current.status == "deployed"
+
+
+@pytest.mark.parametrize("point", ["after-record", "before-final-write"])
+def test_the_orphan_of_a_delete(scene: Scene, helm: str, point: str) -> None:
+    """It is finished by the deploy that follows, and its own record is fenced. Helm 4 ends by superseding what is deployed."""
+    subject, _ = orphaned(scene, helm, point, "delete")
+    other = scene.subject(helm)
+    other.deploy("c")
+    assert scene.look().current.status == "deployed"
+    let_go(subject, point)
+    now = scene.check_settled()
+    assert (now.current.revision, now.current.status) == (3, {"helm3": "deployed", "helm4": "superseded"}[helm])
+    other.deploy("d")
+    assert scene.text() == "d"
+    scene.check_settled()
+
+
+@pytest.mark.parametrize("verb", ["delete", "rollback"])
+def test_what_is_fenced_can_still_be_deleted_and_rolled_back(scene: Scene, verb: str) -> None:
+    """The fence is taken down for the Helm that must rewrite the record, and stands again afterwards: the orphan still lives."""
+    subject, _ = orphaned(scene, "helm3", "before-final-write", "deploy", "orphan")
+    other = scene.subject()
+    other.run(*other.verb(verb, "", *(["--revision", "1"] if verb == "rollback" else [])))
+    before = scene.look()
+    assert before.current.status == {"delete": "uninstalled", "rollback": "deployed"}[verb]
+    let_go(subject, "before-final-write")
+    assert records(scene.check_settled()) == records(before)
+    other.run(*other.verb("restore" if verb == "delete" else "delete"))
+    scene.check_settled()
+
+
+def test_an_orphan_that_was_faster(scene: Scene, helm: str) -> None:
+    """It has finished before anybody comes: that is no failure, and it is told so."""
+    subject, orphanage = orphaned(scene, helm, "before-final-write", "deploy", "orphan")
+    let_go(subject, "before-final-write")
+    until(lambda: scene.statuses() == ["superseded", "superseded", "deployed"], "the orphan has finished")
+    other = scene.subject(helm)
+    other.deploy("c")
+    now = scene.check_settled()
+    assert [one.outcome for one in now.operations] == ["succeeded"] * 4
+    assert len(orphanage.pids) == 3

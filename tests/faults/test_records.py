@@ -1,0 +1,288 @@
+"""Records, operations and locks that hands, other tools and newer versions have been at; and what may not be written."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.faultpoints import lease, secret
+from support.faults import NAME, Scene, until
+
+pytestmark = pytest.mark.platform
+
+LONG_AGO = "2026-01-01T00:00:00.000000Z"
+
+
+def leases(scene: Scene) -> str:
+    return f"/apis/coordination.k8s.io/v1/namespaces/{scene.namespace}/leases"
+
+
+def put_lease(scene: Scene, identity: str, annotations: Mapping[str, str] | None = None, **spec: Any) -> None:
+    """Write a Lease by hand, as it may be left by somebody who is not of this machine."""
+    body = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {
+            "name": f"kubernaut.{NAME}",
+            "labels": {"owner": "kubernaut", "name": NAME},
+            "annotations": dict(annotations or {}),
+        },
+        "spec": {
+            "holderIdentity": identity,
+            "leaseDurationSeconds": 30,
+            "acquireTime": LONG_AGO,
+            "renewTime": LONG_AGO,
+            "leaseTransitions": 0,
+            **spec,
+        },
+    }
+    scene.cluster._json("POST", leases(scene), body=body)
+
+
+def patch_lease(scene: Scene, patch: Mapping[str, Any]) -> None:
+    headers = {"Content-Type": "application/merge-patch+json"}
+    scene.cluster._json("PATCH", f"{leases(scene)}/kubernaut.{NAME}", body=patch, headers=headers)
+
+
+def edit(scene: Scene, revision: int, patch: Mapping[str, Any]) -> None:
+    scene.cluster.patch_secret(scene.namespace, f"sh.helm.release.v1.{NAME}.v{revision}", patch)
+
+
+# records
+
+
+@pytest.mark.parametrize(("helm", "revision"), [("helm3", 1), ("helm4", 2), ("helm3", 3), ("helm4", 3)])
+def test_a_record_that_somebody_deleted(scene: Scene, helm: str, revision: int) -> None:
+    subject = scene.subject(helm)
+    for text in "abc":
+        subject.deploy(text)
+    scene.cluster.delete_secret(scene.namespace, f"sh.helm.release.v1.{NAME}.v{revision}")
+    scene.watched.forget(revision)
+    subject.deploy("d")
+    assert scene.text() == "d"
+    assert scene.check_settled().current.status == "deployed"
+
+
+@pytest.mark.parametrize(
+    ("helm", "label"), [("helm3", "superseded"), ("helm4", "superseded"), ("helm3", "pending-upgrade"), ("helm4", "nonsense")]
+)
+def test_a_label_that_says_something_else(scene: Scene, helm: str, label: str) -> None:
+    """The content is what Helm believes; what is left afterwards agrees with itself."""
+    subject = scene.subject(helm)
+    subject.deploy("a")
+    subject.deploy("b")
+    edit(scene, 2, {"metadata": {"labels": {"status": label}}})
+    subject.deploy("c")
+    assert scene.text() == "c"
+    now = scene.look()
+    assert now.current.status == "deployed"
+    assert [one.revision for one in now.records if "deployed" in (one.label, one.status)] == [3]
+
+
+def test_an_old_label_that_says_deployed(scene: Scene, helm: str) -> None:
+    subject = scene.subject(helm)
+    subject.deploy("a")
+    subject.deploy("b")
+    edit(scene, 1, {"metadata": {"labels": {"status": "deployed"}}})
+    subject.deploy("c")
+    now = scene.look()
+    assert now.current.status == "deployed"
+    assert [one.revision for one in now.records if one.status == "deployed"] == [3]
+
+
+@pytest.mark.parametrize("payload", ["", "bm9uc2Vuc2U=", base64.b64encode(base64.b64encode(gzip.compress(b"[]"))).decode()])
+def test_a_current_record_that_cannot_be_read(scene: Scene, payload: str) -> None:
+    """Helm cannot go on either: it is said which Secret it is, and nothing is touched."""
+    subject = scene.subject()
+    subject.deploy("a")
+    subject.deploy("b")
+    edit(scene, 2, {"data": {"release": payload}})
+    before = scene.record(2)["metadata"]["resourceVersion"]
+    for verb in ("deploy", "rollback", "delete", "restore"):
+        ended = subject.run(*subject.verb(verb, "c"), status=5)
+        assert f"sh.helm.release.v1.{NAME}.v2" in ended.stderr
+    assert scene.record(2)["metadata"]["resourceVersion"] == before
+    assert scene.look().lease is None
+    assert scene.text() == "b"
+
+
+def test_an_older_record_that_cannot_be_read(scene: Scene, helm: str) -> None:
+    subject = scene.subject(helm)
+    subject.deploy("a")
+    subject.deploy("b")
+    edit(scene, 1, {"data": {"release": "bm9uc2Vuc2U="}})
+    subject.deploy("c")
+    assert scene.check_settled().current.status == "deployed"
+    assert subject.run("rollback", NAME, "-n", scene.namespace, "--revision", "1", status=5).stderr.count("damaged") >= 1
+
+
+def test_a_release_that_is_too_large(scene: Scene, helm: str, tmp_path: Path) -> None:
+    """Refused before anything is applied; what ran before is untouched."""
+    subject = scene.subject(helm)
+    subject.deploy("a")
+    files = []
+    for number in range(2):  # each is as large as a file of values may be
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(json.dumps({f"ballast{number}": base64.b64encode(os.urandom(750_000)).decode()}))
+        files += ["--values", str(path)]
+    ended = subject.deploy("b", *files, status=None)
+    assert ended.status in (3, 7), ended
+    assert re.search("[Tt]oo (long|large)|must (be|have) at most", ended.stderr), ended.stderr
+    assert scene.text() == "a"
+    assert scene.statuses() == ["deployed"]
+    scene.check_settled()
+    subject.deploy("c")
+    scene.check_settled()
+
+
+# operations
+
+
+@pytest.mark.parametrize("began", ["2999-01-01T00:00:00Z", LONG_AGO])
+def test_an_operation_of_a_newer_schema(scene: Scene, began: str) -> None:
+    """It is shown as what it is, never rewritten, and in nobody's way; nor thrown away: what it made is not known."""
+    subject = scene.subject()
+    subject.deploy("a")
+    id = "01" + "z" * 24
+    content = {"id": id, "verb": "promote", "namespace": scene.namespace, "name": NAME, "future": [1], "startedAt": began}
+    body = {
+        "metadata": {
+            "name": f"kubernaut.{id}",
+            "labels": {"owner": "kubernaut", "name": NAME, "kubernaut/operation": id, "kubernaut/verb": "promote"},
+        },
+        "type": "kubernaut/operation.v2",
+        "data": {"operation": base64.b64encode(gzip.compress(json.dumps(content).encode())).decode()},
+    }
+    scene.cluster.create_secret(scene.namespace, body)
+    before = scene.cluster.get_secret(scene.namespace, f"kubernaut.{id}")
+    subject.deploy("b")
+    subject.run(*subject.verb("rollback"))
+    assert scene.cluster.get_secret(scene.namespace, f"kubernaut.{id}") == before
+    assert subject.run("history", NAME, "-n", scene.namespace).stdout.count("superseded") == 2
+    assert scene.look().current.status == "deployed"
+
+
+@pytest.mark.parametrize("verb", ["deploy", "rollback", "delete"])
+def test_operations_that_may_not_be_written(scene: Scene, verb: str) -> None:
+    """Nobody will know who it was, and it is said; it is done all the same."""
+    subject = scene.subject()
+    subject.deploy("a")
+    subject.deploy("b")
+    subject.proxy.answer(secret("POST", "kubernaut."), 403, times=9, message='secrets is forbidden: User "x" cannot create')
+    ended = subject.run(*subject.verb(verb, "c"))
+    assert "cannot be written down" in ended.stderr
+    assert scene.text() == {"deploy": "c", "rollback": "a", "delete": None}[verb]
+    assert len(scene.check_settled().operations) == 2
+
+
+# the lock
+
+
+def test_leases_are_forbidden(scene: Scene) -> None:
+    subject = scene.subject()
+    subject.deploy("a")
+    for method in ("POST", "GET", "PUT"):
+        subject.proxy.answer(lease(method), 403, times=99, message='leases.coordination.k8s.io is forbidden: User "x" cannot')
+    ended = subject.deploy("b", status=9)
+    assert "leases.coordination.k8s.io" in ended.stderr
+    assert "create, update" in ended.stderr
+    assert len(scene.check_settled().operations) == 1
+
+
+def test_a_lock_left_by_a_dead_holder_on_another_machine(scene: Scene) -> None:
+    """Nothing is known of its process: it is watched for as long as its lease holds, and then taken over."""
+    subject = scene.subject()
+    subject.deploy("a")
+    process = "00000000-0000-0000-0000-000000000000/4026531836/4026531834/elsewhere/1/1"
+    put_lease(scene, "bob@elsewhere/op", {"kubernaut/actor": "bob", "kubernaut/host": "elsewhere", "kubernaut/process": process})
+    running = subject.start(*subject.verb("deploy", "b"))
+    with pytest.raises(Exception, match="timed out"):
+        running.process.wait(25)
+    ended = running.wait(30)
+    assert ended.status == 0, ended
+    assert "bob on elsewhere" in ended.stderr
+    scene.check_settled()
+
+
+def test_a_lock_that_is_renewed_elsewhere(scene: Scene) -> None:
+    """Its clock is wrong, and it lives: whoever waits for it sees that, and is told who it is."""
+    subject = scene.subject()
+    subject.deploy("a")
+    put_lease(scene, "bob@elsewhere/op", {"kubernaut/actor": "bob", "kubernaut/host": "elsewhere"})
+    running = subject.start(*subject.verb("deploy", "b"))
+    until(lambda: subject.proxy.count(lease("GET")) > 1, "it watches the lock")
+    patch_lease(scene, {"spec": {"renewTime": "2026-01-01T00:00:05.000000Z"}})
+    ended = running.wait(20)
+    assert ended.status == 5
+    assert "bob on elsewhere" in ended.stderr
+    assert scene.statuses() == ["deployed"]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"holderIdentity": ""},
+        {"leaseDurationSeconds": 1, "renewTime": "2999-01-01T00:00:00.000000Z"},
+        {"leaseDurationSeconds": 1, "renewTime": None, "acquireTime": None},
+        {"leaseDurationSeconds": 1, "leaseTransitions": 2147483647},
+    ],
+)
+def test_a_lock_that_somebody_wrote_by_hand(scene: Scene, spec: Mapping[str, Any]) -> None:
+    subject = scene.subject()
+    subject.deploy("a")
+    put_lease(scene, "x", {"kubernaut/process": "a/b/c", "kubernaut/actor": "\u202e", "kubernaut/build-url": "x" * 5000}, **spec)
+    subject.deploy("b")
+    scene.check_settled()
+
+
+@pytest.mark.parametrize("how", ["taken", "deleted"])
+def test_a_lock_that_is_taken_away(scene: Scene, how: str) -> None:
+    """Helm is stopped, the release is left to whoever has it now, and its lock is not touched."""
+    subject = scene.subject()
+    subject.deploy("a")
+    running = subject.held("mid-apply", *subject.verb("deploy", "b"))
+    if how == "taken":
+        patch_lease(scene, {"spec": {"holderIdentity": "eve"}, "metadata": {"annotations": {"kubernaut/actor": "eve"}}})
+    else:
+        scene.cluster._json("DELETE", f"{leases(scene)}/kubernaut.{NAME}")
+    ended = running.wait(30)
+    subject.proxy.release("mid-apply", forward=False)
+    assert ended.status == 5, ended
+    assert "is lost" in ended.stderr
+    assert ("eve" in ended.stderr) == (how == "taken")
+    subject.settled()
+    now = scene.check()
+    assert now.current.status == "failed"
+    if how == "taken":
+        assert now.lease is not None
+        assert now.lease["spec"]["holderIdentity"] == "eve"
+        scene.cluster._json("DELETE", f"{leases(scene)}/kubernaut.{NAME}")
+    subject.deploy("c")
+    scene.check_settled()
+
+
+# the namespace
+
+
+def test_a_namespace_that_is_being_deleted(scene: Scene) -> None:
+    subject = scene.subject()
+    subject.deploy("a")
+    path = f"/api/v1/namespaces/{scene.namespace}/configmaps"
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "stays", "finalizers": ["kubernaut.test/stays"]}}
+    scene.cluster._json("POST", path, body=body)
+    scene.cluster._json("DELETE", f"/api/v1/namespaces/{scene.namespace}")
+    try:
+        until(lambda: scene.statuses() == [], "the records are gone")
+        ended = subject.deploy("b", status=5)
+        assert "being terminated" in ended.stderr
+        assert "wait until it is gone" in ended.stderr
+    finally:
+        headers = {"Content-Type": "application/merge-patch+json"}
+        scene.cluster._json("PATCH", f"{path}/stays", body={"metadata": {"finalizers": None}}, headers=headers)
