@@ -7,9 +7,10 @@ BIN := $(VENV)/bin
 CLUSTER ?= local
 REGISTRY ?=
 UPGRADE ?=
+SOAK ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check lint test bench up down purge requirements clean
+.PHONY: help install demo check lint test soak bench up down purge requirements clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +41,9 @@ lint: install ## Style, types, and which room may import which
 test: install ## Everything: check, then the tests on a real cluster, which they bring up themselves
 	@$(MAKE) --no-print-directory check
 	$(BIN)/pytest -m platform
+
+soak: install ## The state machine by chance and for long, in memory and on a real cluster (SOAK=20: twenty times as much)
+	SOAK=$(SOAK) $(BIN)/pytest --timeout 0 tests/unit/deploy/test_machine.py tests/faults/test_machine.py
 
 bench: install ## Time kubernaut beside the shell pipeline, and what locks, kills and races cost, on the local platform
 	$(BIN)/python benchmarks/ship.py; ship=$$?; $(BIN)/python benchmarks/race.py && exit $$ship

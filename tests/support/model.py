@@ -1,0 +1,333 @@
+"""What a release's history must be after each verb: the rules once more, said without kubernaut's code.
+
+The model knows nothing of Secrets, Leases or plans. It keeps the list of revisions with their statuses, who holds the lock, and
+how many operations have no end, and each verb walks through the states that it may be stopped in: a verb that ends is in the last
+of them, one that is killed in any. What a verb must answer is ``DONE``, ``NOTHING``, or the name of the error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from support.states import DEAD, ELSEWHERE, FREE, OURS, Entry, Seen, State, by_plain_helm, told
+
+DONE, NOTHING = "done", "nothing to do"
+LOCKED, NOT_FOUND, NO_NAMESPACE, CONFLICT, NOT_CURRENT = (
+    "ReleaseLocked",
+    "ReleaseNotFound",
+    "NamespaceNotFound",
+    "Conflict",
+    "ReleaseNotCurrent",
+)
+BROKEN = " broken"
+KEPT, ROLLED_BACK = "DeployKept", "DeployRolledBack"
+
+
+class Model:
+    """A release, as it must be.
+
+    Args:
+        newer: Whether Helm's uninstall marks what is deployed below as superseded: since 3.19.5.
+
+    Attributes:
+        state: As it is now.
+        walked: The states of the last verb, from before it to its end.
+    """
+
+    def __init__(self, *, newer: bool = False, namespace: bool = True) -> None:
+        self.newer = newer
+        self.state = State(namespace=namespace)
+        self.walked = [self.state]
+        self._begun = self._silent = False
+        self._recovered: list[int] = []
+
+    @property
+    def current(self) -> Entry | None:
+        return self.state.entries[-1] if self.state.entries else None
+
+    @property
+    def deployed(self) -> list[Entry]:
+        return [one for one in self.state.entries if one.status == "deployed"]
+
+    def entry(self, revision: int) -> Entry | None:
+        return next((one for one in self.state.entries if one.revision == revision), None)
+
+    # kubernaut's verbs
+
+    def deploy(self, what: str, *, fails: str = "", keep: int = 50, create: bool = False, same: bool = False) -> str:
+        """``fails`` is empty, or what becomes of a release that fails; ``same`` settles what is left open."""
+        self._start()
+        now = self.current
+        if not self.state.namespace and not create:
+            return NO_NAMESPACE
+        self._go(namespace=True)
+        if now and now.status == "deployed" and now.ended and now.what == what and (same if now.known is None else now.known):
+            return NOTHING
+        gone = now is not None and now.status in ("uninstalled", "uninstalling")
+        if not self._turn("install" if gone else "upgrade"):
+            return LOCKED
+        before = None if gone else next(reversed(self.deployed), None)
+        if now is None or gone:
+            worked = self._install(what, fails=bool(fails))
+        else:
+            worked = self._upgrade(what, keep=keep, fails=bool(fails))
+        if not worked and before is not None and fails != "kept":
+            worked = self._back_to(before, keep=keep, fails=fails == "for good")
+            return self._end(ROLLED_BACK if worked else KEPT)
+        return self._end(DONE if worked else KEPT)
+
+    def rollback(self, revision: int | None = None, *, keep: int = 50, fails: bool = False) -> str:
+        """One without a revision goes on to where a killed one was going."""
+        self._start()
+        now = self.current
+        if now is None:
+            return NOT_FOUND
+        if revision is None:
+            toward = self.entry(now.toward) if now.pending or now.status == "failed" else None
+            ran = (one for one in reversed(self.state.entries[:-1]) if one.status in ("deployed", "superseded"))
+            target = toward or next(ran, None)
+        else:
+            target = self.entry(revision)
+        if target is None:
+            return NOT_FOUND
+        if target.unfinished:
+            return CONFLICT
+        if now.status == "deployed" and now.what == target.what:
+            return NOTHING
+        if not self._turn("rollback"):
+            return LOCKED
+        worked = self._back_to(target, keep=keep, fails=fails, toward=target.revision)
+        return self._end(DONE if worked else KEPT)
+
+    def restore(self, *, keep: int = 50, fails: bool = False) -> str:
+        self._start()
+        if self.current is None:
+            return NOT_FOUND
+        entries = list(self.state.entries)
+        while entries and (entries[-1].pending or entries[-1].status == "failed"):
+            entries.pop()
+        if not entries or entries[-1].status not in ("uninstalled", "uninstalling"):
+            return NOTHING
+        if not self._turn("rollback"):
+            return LOCKED
+        return self._end(DONE if self._back_to(entries[-1], keep=keep, fails=fails) else KEPT)
+
+    def delete(self, revision: int | None = None) -> str:
+        self._start()
+        now = self.current
+        if now is None:
+            return NOT_FOUND
+        if revision not in (None, now.revision):
+            return NOT_CURRENT
+        if now.status == "uninstalled":
+            return NOTHING
+        if not self._turn("uninstall"):
+            return LOCKED
+        self._uninstall()
+        return self._end(DONE)
+
+    def unlock(self) -> str:
+        """It is for a holder that is known to be dead, so it asks nobody."""
+        self._start()
+        if not self.state.namespace:
+            return NOTHING
+        free, before = self.state.lock == FREE, self.state.entries
+        self._silent = True
+        self._go(lock=OURS)
+        self._tidy()
+        if self.current and self.current.unfinished:
+            self._put(self.current.revision, status="failed", fenced=True)
+            self._recovered.append(self.current.revision)
+        nothing = free and not self.state.open and self.state.entries == before
+        self._settle()
+        self._fence()
+        self._go(lock=FREE)
+        return NOTHING if nothing else DONE
+
+    # plain Helm, where it has something to do
+
+    def plain(self, verb: str, what: str = "", revision: int = 0, *, ends: bool = True) -> None:
+        """``helm upgrade``, ``rollback``, ``uninstall --keep-history`` or ``install --replace``; or killed before its end."""
+        self._start()
+        number = self._next
+        if verb == "upgrade" and self.current:
+            self._upgrade(what, keep=0)
+        elif verb == "rollback":
+            target = self.entry(revision)
+            assert target is not None
+            self._back_to(target, keep=0)
+        elif verb == "uninstall":
+            number -= 1
+            self._uninstall()
+        else:
+            self._install(what)
+        known = None if verb == "uninstall" else False
+        self.walked = [by_plain_helm(state, number, known) for state in self.walked]
+        unfinished = (state for state in self.walked if any(one.revision == number and one.unfinished for one in state.entries))
+        self.state = self.walked[-1] if ends else next(unfinished)
+
+    def outlived(self, revision: int, replaces: list[int]) -> None:
+        """A Helm that outlived its kubernaut ends; what was put in order meanwhile stays as it is."""
+        self._start()
+        for one in replaces:
+            old = self.entry(one)
+            if old and not old.fenced:
+                self._put(one, status="superseded")
+        record = self.entry(revision)
+        if record and record.pending:
+            self._put(revision, status="deployed")
+
+    def grow_old(self) -> None:
+        """Let more time pass than ``stale_after``."""
+        self._start()
+        if self.current and self.current.unfinished:
+            self._put(self.current.revision, old=True)
+
+    def killed(self, seen: Seen, *, lock: str = DEAD) -> None:
+        """The last verb was killed: it is in one of its states; or Helm, which was told, has written that it failed.
+
+        Raises:
+            AssertionError: What is seen is none of them.
+        """
+        possible = [state for state in self.walked if state.seen == seen]
+        possible = possible or [state for state in map(told, self.walked) if state.seen == seen]
+        assert possible, "\n".join([f"{seen}", "is none of", *(str(state.seen) for state in self.walked)])
+        self.state = replace(possible[-1], lock=lock if seen.locked else FREE)
+
+    # what the verbs are made of
+
+    def _turn(self, main: str) -> bool:
+        """Take the lock and put in order what was left, if nobody is at work."""
+        now = self.current
+        if self.state.lock == ELSEWHERE or (now and now.unfinished and now.plain and not now.old):
+            return False
+        self._go(lock=OURS)
+        self._tidy()
+        if now and now.pending:
+            self._begin()
+            self._put(now.revision, status="failed", fenced=True)
+            self._recovered.append(now.revision)
+        now = self.current
+        if now and now.fenced and (main in ("install", "uninstall") or now.status == "uninstalling"):  # Helm rewrites it
+            self._begin()
+            self._recreate(now.revision)
+        now = self.current
+        if now and now.status == "uninstalling" and main != "uninstall":
+            self._begin()
+            self._uninstall()
+            self._recovered.append(now.revision)
+        for stray in self.deployed if main == "install" else ():
+            self._begin()
+            self._put(stray.revision, status="superseded")
+        self._settle()
+        self._begin()
+        return True
+
+    def _tidy(self) -> None:
+        """Finish what broke off while a record was made anew."""
+        for revision in [one.revision for one in reversed(self.state.entries) if one.aside]:
+            self._begin()
+            self._recreate(revision)
+
+    def _recreate(self, revision: int) -> None:
+        record = self.entry(revision)
+        assert record is not None
+        if record.fenced and record.aside != "alone":
+            self._put(revision, aside="")
+            self._put(revision, aside="copy")
+            self._put(revision, aside="alone")
+        self._put(revision, aside="copy", fenced=False)
+        self._put(revision, aside="")
+        self._recovered.append(revision)
+
+    def _fence(self) -> None:
+        """Whose Helm the recovered ones were may still live."""
+        for revision in self._recovered:
+            if self.entry(revision):
+                self._put(revision, fenced=True)
+
+    def _settle(self) -> None:
+        while self.state.open > self._begun:
+            self._go(open=self.state.open - 1)
+        ended = (
+            one if one.ended else replace(one, ended=True, known=None if one.back else one.known) for one in self.state.entries
+        )
+        self.state = replace(self.state, entries=tuple(ended))
+
+    def _begin(self) -> None:
+        if not self._begun and not self._silent:
+            self._begun = True
+            self._go(open=self.state.open + 1)
+
+    def _end(self, answer: str) -> str:
+        ended = tuple(replace(one, ended=True, toward=one.toward * one.ended) for one in self.state.entries)
+        self._go(open=self.state.open - 1, entries=ended)
+        self._fence()
+        self._go(lock=FREE)
+        return answer
+
+    # what Helm does
+
+    def _install(self, what: str, *, fails: bool = False) -> bool:
+        if self.current:
+            self._put(self.current.revision, status="superseded")
+        return self._finish(self._add("pending-install", what), fails=fails)
+
+    def _upgrade(self, what: str, *, keep: int, fails: bool = False) -> bool:
+        last = self.current
+        assert last is not None
+        replaced = next(reversed(self.deployed), last)
+        self._prune(keep)
+        return self._finish(self._add("pending-upgrade", what), [] if replaced.fenced else [replaced], fails=fails)
+
+    def _back_to(self, target: Entry, *, keep: int, fails: bool = False, toward: int = 0) -> bool:
+        replaced = self.deployed
+        target = self.entry(target.revision) or target
+        self._prune(keep)
+        added = self._add("pending-rollback", target.what, known=target.known, back=True, toward=toward)
+        return self._finish(added, replaced, fails=fails or target.what.endswith(BROKEN))
+
+    def _uninstall(self) -> None:
+        assert self.current is not None
+        revision = self.current.revision
+        self._put(revision, status="uninstalling", plain=False, old=False)
+        if self.newer:
+            for below in self.deployed:
+                self._put(below.revision, status="superseded")
+        self._put(revision, status="uninstalled")
+
+    @property
+    def _next(self) -> int:
+        return self.current.revision + 1 if self.current else 1
+
+    def _add(self, status: str, what: str, **more: Any) -> int:
+        revision = self._next
+        self._go(entries=(*self.state.entries, Entry(revision, status, what, **more)))
+        return revision
+
+    def _finish(self, revision: int, replaced: list[Entry] | None = None, *, fails: bool) -> bool:
+        for old in replaced or () if not fails else ():
+            self._put(old.revision, status="superseded")
+        self._put(revision, status="failed" if fails else "deployed")
+        return not fails
+
+    def _prune(self, keep: int) -> None:
+        """Before a revision is added the oldest go, but never the last that is deployed."""
+        last = next(reversed(self.deployed), None)
+        surplus = len(self.state.entries) - (keep - 1) if keep else 0
+        for old in [one for one in self.state.entries if one != last][: max(surplus, 0)]:
+            self._go(entries=tuple(one for one in self.state.entries if one != old))
+
+    # the walk
+
+    def _start(self) -> None:
+        self.walked, self._begun, self._silent = [self.state], False, False
+        self._recovered = []
+
+    def _put(self, revision: int, **changes: Any) -> None:
+        self._go(entries=tuple(replace(one, **changes) if one.revision == revision else one for one in self.state.entries))
+
+    def _go(self, **changes: Any) -> None:
+        self.state = replace(self.state, **changes)
+        self.walked.append(self.state)

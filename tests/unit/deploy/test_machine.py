@@ -1,0 +1,361 @@
+"""The state machine on the cluster and Helm in memory: kills after any write, orphans, other machines, time that passes."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import gzip
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from support.charts import write_chart
+from support.invariants import Snapshot, snapshot
+from support.machine import KILLED, WHATS, Machine, settings_of
+from support.model import DONE, NOTHING
+from support.states import DEAD, Seen
+
+from kubernaut.clients.host import process_identity
+from kubernaut.deploy.attempt import Tools
+from kubernaut.deploy.rollout import carry_out
+from kubernaut.deploy.values import Wish
+from kubernaut.deploy.wanted import Wanted, WantedDelete, WantedDeploy, WantedRestore, WantedRollback, WantedUnlock
+from kubernaut.errors import BadInput, HelmFailed, KubernautError, NotFound
+from kubernaut.events import Progress
+from kubernaut.history.record import Record, Status, decode
+from kubernaut.history.store import History
+from kubernaut.settings import Settings, load_settings
+from kubernaut.testing.cluster import FakeCluster
+from kubernaut.testing.helm import FakeHelm, _End
+
+NAMESPACE, NAME = "demo", "app"
+_RECORD, _ASIDE = f"sh.helm.release.v1.{NAME}.v", f"kubernaut.aside.{NAME}.v"
+_PLAIN: dict[str, Any] = {"namespace": NAMESPACE, "timeout": 9.0, "log": lambda _: None}
+_VERBS: Mapping[str, type[Wanted]] = {
+    "rollback": WantedRollback,
+    "delete": WantedDelete,
+    "restore": WantedRestore,
+    "unlock": WantedUnlock,
+}
+
+
+class Killed(BaseException):
+    """``kill -9``: nothing is done any more, no exception is handled."""
+
+
+class MortalCluster(FakeCluster):
+    """A cluster whose client dies at one of its writes, before it is carried out or before the answer: then nobody asks anything.
+
+    Attributes:
+        left: After how many more writes; negative for never.
+        answered: Whether the last one is still carried out.
+        dead: Whether it has died.
+        meanwhile: What somebody does before a lock is asked for.
+    """
+
+    left, answered, dead = -1, False, False
+    meanwhile: Callable[[], None] | None = None
+
+    @contextmanager
+    def _asked(self, request: str) -> Iterator[None]:
+        if self.dead:
+            raise Killed
+        if self.meanwhile and request.startswith("create lease "):
+            somebody, self.meanwhile = self.meanwhile, None
+            somebody()
+        dies = not request.startswith(("get ", "list ")) and self.left == 0
+        if not request.startswith(("get ", "list ")):
+            self.left -= 1
+        self.dead = dies
+        if dies and not self.answered:
+            raise Killed
+        with super()._asked(request):
+            yield
+        if dies:
+            raise Killed
+
+
+@dataclass
+class AtWork:
+    """A Helm that has made a record, and what it is going to do when all goes well."""
+
+    record: Record
+    replaced: list[Record]
+    description: str
+
+
+class MortalHelm(FakeHelm):
+    """A Helm that can be left at work, and ends later."""
+
+    at_work: AtWork | None = None
+    _about: tuple[str, list[Record]]
+
+    def _end(self, well: Status) -> _End:
+        return _End(well, None) if well is Status.UNINSTALLED else super()._end(well)  # what shall fail is the other one
+
+    def _write(self, *arguments: Any) -> None:
+        self._about = arguments[4], arguments[5]
+        try:
+            super()._write(*arguments)
+        except Exception:
+            self.at_work = None
+            raise
+        self.at_work = None
+
+    def _create(self, *arguments: Any) -> Record:
+        description, replaced = self._about
+        try:
+            record = super()._create(*arguments)
+        except Killed:
+            made = self.cluster._secrets.get((NAMESPACE, f"{_RECORD}{arguments[1]}"))
+            left = decode(copy.deepcopy(made)) if made else None
+            self.at_work = AtWork(left, replaced, description) if left else None
+            raise
+        self.at_work = AtWork(record, replaced, description)
+        return record
+
+    def end_at_work(self) -> None:
+        """Do what Helm does at its end, by what it read at its beginning."""
+        one, self.at_work = self.at_work, None
+        assert one is not None
+        for old in one.replaced:
+            with suppress(NotFound):
+                self._record(old, Status.SUPERSEDED, old.description)
+        with suppress(NotFound, BadInput):
+            self._change(one.record, Status.DEPLOYED, one.description)
+
+
+@cache
+def published() -> tuple[Mapping[str, str], Mapping[str, Any]]:
+    """Package the chart's versions once; return their digests, and what a registry has."""
+    helm, digests = FakeHelm(FakeCluster()), {}
+    with TemporaryDirectory() as folder:
+        for version in sorted({what.split()[0] for what in WHATS}):
+            package = helm.package(write_chart(Path(folder), NAME, version=version), Path(folder) / "out")
+            digests[version] = helm.push(package, "r/charts")
+    return digests, helm.pushed
+
+
+@cache
+def settings() -> Settings:
+    return load_settings(environment={"KUBERNAUT_ACTOR": "ada"}, directory=Path("/"))
+
+
+class InMemory:
+    """The cluster and Helm in memory."""
+
+    def begin(self, *, namespace: bool, keep: int) -> None:
+        self.keep = keep
+        self.cluster = MortalCluster(*[NAMESPACE] * namespace)
+        self.cluster.server_time = datetime(2026, 11, 22, 12, tzinfo=UTC)
+        self.helm = self.new_helm()
+        self.left: MortalHelm | None = None
+
+    def new_helm(self) -> MortalHelm:
+        helm = MortalHelm(self.cluster)
+        helm.pushed.update(published()[1])
+        return helm
+
+    def verb(self, verb: str, *, kill: Any = None, dry_run: bool = False, lock: str = DEAD, **how: Any) -> str:
+        self.cluster.meanwhile = how.pop("meanwhile", None)
+        wanted, ends = self.wanted(verb, **how)
+        self.helm = helm = self.new_helm()
+        for status in ends:
+            helm.end_with(status, HelmFailed("the chart does not start"))
+        if kill:
+            self.cluster.left, self.cluster.answered = kill
+        try:
+            planned, changed, _ = carry_out(wanted, tools=self.tools, dry_run=dry_run)
+        except KubernautError as refused:
+            return type(refused).__name__
+        except Killed:
+            self.cluster.left, self.cluster.dead = -1, False
+            self.leave(lock)
+            return KILLED
+        finally:
+            self.cluster.left = -1
+        assert not (dry_run and changed)
+        return DONE if changed or (dry_run and planned.changes) else NOTHING
+
+    def wanted(self, verb: str, **how: Any) -> tuple[Wanted, list[Status]]:
+        """Return what is wanted, and how Helm fails."""
+        fails = how.pop("fails", "")
+        ends = [Status.FAILED] * (2 if fails == "for good" else bool(fails))
+        if verb != "deploy":
+            return _VERBS[verb](NAMESPACE, NAME, history_max=self.keep, **how), ends
+        version, text = how["what"].split()
+        digest = published()[0][version]
+        wanted = WantedDeploy(
+            NAMESPACE,
+            NAME,
+            version,
+            f"oci://r/charts/{NAME}@{digest}",
+            digest,
+            wish=Wish(sets=(f"text={text}",)),
+            on_failure="keep" if fails == "kept" else "rollback",
+            create_namespace=how.get("create", False),
+            history_max=self.keep,
+        )
+        return wanted, ends
+
+    @property
+    def tools(self) -> Tools:
+        return Tools(
+            helm=lambda: self.helm,  # type: ignore[arg-type, return-value]
+            cluster=lambda: self.cluster,  # type: ignore[arg-type, return-value]
+            history=History(self.cluster),  # type: ignore[arg-type]
+            settings=settings(),
+            progress=Progress(lambda _: None),
+        )
+
+    def leave(self, lock: str) -> None:
+        """Leave the Lease as one does whose process is gone, or is on a machine of which nothing is known; and Helm at work."""
+        found = self.cluster.get_lease(NAMESPACE, f"kubernaut.{NAME}")
+        if found is not None:
+            gone = process_identity().rpartition("/")[0] + "/1"
+            found["metadata"]["annotations"]["kubernaut/process"] = gone if lock == DEAD else "elsewhere/1"
+            found["spec"]["renewTime"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            self.cluster.replace_lease(NAMESPACE, found)
+        self.leave_at_work(self.helm)
+
+    def leave_at_work(self, helm: MortalHelm) -> None:
+        """Let a Helm live on that has not written its end; one at most."""
+        one = helm.at_work
+        pending = {revision for revision, status, *_ in self.seen().records if status.startswith("pending-")}
+        if self.left is None and one and one.record.revision in pending:
+            self.left = helm
+
+    def plain(self, verb: str, what: str, revision: int, *, ends: bool) -> None:
+        helm = self.new_helm()
+        if not ends:
+            self.cluster.left, self.cluster.answered = self.writes_until_pending(verb), True
+        with suppress(Killed):
+            self.start(helm, verb, what, revision)
+        if not ends:
+            assert self.cluster.dead
+            self.cluster.left, self.cluster.dead = -1, False
+            self.leave_at_work(helm)
+
+    def writes_until_pending(self, verb: str) -> int:
+        return 1 if verb == "install" and self.seen().records else 0
+
+    def start(self, helm: MortalHelm, verb: str, what: str, revision: int) -> None:
+        if verb == "uninstall":
+            helm.uninstall(NAME, description="", **_PLAIN)
+        elif verb == "rollback":
+            helm.rollback(NAME, revision, history_max=0, **_PLAIN)
+        else:
+            version, text = what.split()
+            chart = f"oci://r/charts/{NAME}@{published()[0][version]}"
+            more: dict[str, Any] = {"values": {"text": text}, "labels": {}, "description": "Upgrade complete", **_PLAIN}
+            if verb == "install":
+                helm.install_replace(NAME, chart, **more)
+            else:
+                helm.upgrade(NAME, chart, install=True, history_max=0, **more)
+
+    def outlived(self) -> tuple[int, list[int]] | None:
+        one = self.left.at_work if self.left else None
+        return (one.record.revision, [old.revision for old in one.replaced]) if one else None
+
+    def end_outlived(self) -> None:
+        assert self.left is not None
+        self.left.end_at_work()
+        self.left = None
+
+    def grow_old(self) -> None:
+        self.cluster.server_time += timedelta(minutes=20)
+
+    def seen(self) -> Seen:
+        secrets = {name: secret for (_, name), secret in self.cluster._secrets.items()}
+        records = (_record(secret) for name, secret in secrets.items() if name.startswith(_RECORD))
+        operations = [_decoded(one["data"]["operation"]) for one in secrets.values() if "operation" in one["data"]]
+        return Seen(
+            tuple(sorted(records)),
+            tuple(sorted(int(name.removeprefix(_ASIDE)) for name in secrets if name.startswith(_ASIDE))),
+            bool(self.cluster._leases),
+            sum(operation.get("finishedAt") is None for operation in operations),
+            NAMESPACE in self.cluster._namespaces,
+        )
+
+    def snapshot(self) -> Snapshot:
+        return snapshot(self.cluster._secrets.values(), next(iter(self.cluster._leases.values()), None))
+
+    def everything(self) -> object:
+        return copy.deepcopy((self.cluster._secrets, self.cluster._leases, self.cluster._namespaces))
+
+    def runs(self) -> str | None:
+        return ""  # nothing is applied anywhere
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _record(secret: Mapping[str, Any]) -> tuple[int, str, str, bool]:
+    content = _decoded(base64.b64decode(secret["data"]["release"]))
+    what = f"{content['chart']['metadata']['version']} {content['config']['text']}"
+    return int(content["version"]), content["info"]["status"], what, secret.get("immutable", False)
+
+
+def _decoded(encoded: str | bytes) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(encoded)))
+    return content
+
+
+class InMemoryMachine(Machine):
+    """A verb is killed at any of its writes."""
+
+    bench = InMemory
+    kills = st.tuples(st.integers(0, 16), st.booleans())
+
+
+TestMachine = InMemoryMachine.TestCase
+TestMachine.settings = settings_of(examples=200, steps=20)
+
+
+Step = Callable[[InMemoryMachine], None]
+
+
+def deploys(what: str = WHATS[0], **how: Any) -> Step:
+    return lambda machine: machine.do("deploy", what=what, **how)
+
+
+def does(verb: str, **how: Any) -> Step:
+    return lambda machine: machine.do(verb, **how)
+
+
+def leaves(verb: str, **how: Any) -> Step:
+    return lambda machine: machine.plain_verb(verb, ends=False, **how)
+
+
+BROKEN_OFF = (deploys(WHATS[1], kill=(2, True)), does("delete", kill=(4, True)))
+FOUND: Mapping[str, tuple[int, tuple[Step, ...]]] = {
+    "a deploy after a restore of v9": (9, (does("delete"), does("restore"), deploys(WHATS[1]))),
+    "plain Helm uninstalls what was deployed": (0, (deploys(), leaves("uninstall"), does("delete"))),
+    "plain Helm goes back after a deploy": (1, (deploys(WHATS[1]), leaves("rollback", revision=1), does("restore"), deploys())),
+    "a deploy that was not seen through": (0, (deploys(kill=(3, True)), deploys())),
+    "a record whose recreation broke off": (1, (*BROKEN_OFF, deploys(WHATS[2]), does("delete"))),
+    "an unlock after a recreation broke off": (1, (*BROKEN_OFF, does("unlock"))),
+    "a rollback that was killed goes on": (3, (does("rollback", revision=1, kill=(2, True)), does("rollback"))),
+    "an orphan whose record was replaced": (
+        1,
+        (deploys(WHATS[1], kill=(2, True)), does("delete"), deploys(WHATS[2]), lambda machine: machine.orphan_ends()),
+    ),
+}
+
+
+@pytest.mark.parametrize("found", FOUND)
+def test_what_was_found(found: str) -> None:
+    count, steps = FOUND[found]
+    machine = InMemoryMachine()
+    machine.start(count)
+    for step in steps:
+        step(machine)
+        machine.is_as_the_model_says()
