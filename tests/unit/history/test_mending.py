@@ -34,7 +34,7 @@ def test_failed_in_both_places_and_fenced() -> None:
     secret = record_secret(2, "pending-upgrade", labels=LABELS, config={"a": "ä"})
     found = decode(secret)
     assert found is not None
-    patch = failed_patch(found, "Marked failed by ada", fence=True)
+    patch = failed_patch(found, "Marked failed by ada")
     assert patch["metadata"]["resourceVersion"] == found.resource_version
     assert patch["metadata"]["labels"]["modifiedAt"].isdigit()
     after = patched(secret, patch)
@@ -42,8 +42,7 @@ def test_failed_in_both_places_and_fenced() -> None:
     assert (after.immutable, after.config, after.labels["kubernaut/operation"]) == (True, {"a": "ä"}, "op")
 
 
-def test_without_a_fence_it_can_be_written_again() -> None:
-    assert "immutable" not in failed_patch(record(2, "pending-upgrade"), "x", fence=False)
+def test_what_is_superseded_is_not_fenced() -> None:
     assert "immutable" not in superseded_patch(record(2, "deployed"))
 
 
@@ -57,7 +56,7 @@ def test_superseded_keeps_its_description() -> None:
 
 def test_that_it_was_a_rollback_stays_told() -> None:
     found = record(3, "pending-rollback", description="Rollback to 1")
-    after = patched(record_secret(3, "pending-rollback"), failed_patch(found, "Marked failed by ada", fence=True))
+    after = patched(record_secret(3, "pending-rollback"), failed_patch(found, "Marked failed by ada"))
     assert after.description == "Rollback to 1: Marked failed by ada"
 
 
@@ -65,7 +64,7 @@ def test_what_cannot_be_read_keeps_its_content() -> None:
     secret = record_secret(2, "pending-upgrade", payload="!!!")
     found = decode(secret)
     assert found is not None
-    patch = failed_patch(found, "x", fence=True)
+    patch = failed_patch(found, "x")
     assert "data" not in patch
     assert patched(secret, patch).labelled_status == "failed"
 
@@ -84,7 +83,7 @@ def test_a_full_record_loses_words_and_then_its_notes(monkeypatch: pytest.Monkey
         size = len(base64.b64decode(encode({**found.content, "info": info})))
         for largest in (size, size + 1):
             monkeypatch.setattr("kubernaut.history.mending.LARGEST_SECRET", largest)
-            patch = failed_patch(found, long, fence=True)
+            patch = failed_patch(found, long)
             assert len(base64.b64decode(patch["data"]["release"])) <= largest
             after = patched(record_secret(2, "pending-upgrade"), patch)
             assert (after.status, after.manifest) == ("failed", "kind: Pod")

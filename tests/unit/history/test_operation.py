@@ -108,7 +108,7 @@ def noise(size: int, seed: int) -> str:
 SIZES = st.sampled_from([0, 10, 3_000, 300_000])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     events=st.lists(SIZES, max_size=12),
     many=st.sampled_from([0, 550]),

@@ -124,7 +124,9 @@ def test_other_secrets_are_no_records(name: str, owner: str) -> None:
 @given(
     st.dictionaries(
         st.text(),
-        st.recursive(st.none() | st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)),
+        st.recursive(
+            st.none() | st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=10
+        ),
     )
 )
 def test_what_is_encoded_is_decoded(content: dict[str, object]) -> None:
