@@ -280,6 +280,7 @@ class Machine(RuleBasedStateMachine):
         return expected
 
     def plain_verb(self, verb: str, what: str = "", revision: int = 0, *, ends: bool = True) -> None:
+        ends = ends or self.model.state.open > 0  # else nobody can tell whose it is: the killed one was about to do the same
         self.on.plain(verb, what, revision, ends=ends)
         self.model.plain(verb, what, revision, ends=ends)
 
