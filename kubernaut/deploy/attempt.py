@@ -35,7 +35,7 @@ from kubernaut.settings import Settings
 if TYPE_CHECKING:
     from kubernaut.clients.cluster import Cluster
     from kubernaut.clients.helm import Helm
-    from kubernaut.deploy.lock import HeldLock
+    from kubernaut.deploy.held import HeldLock
 
 Run = Callable[["Helm"], None]
 Find = Callable[[Past], Record | None]

@@ -14,7 +14,7 @@ from kubernaut.deploy.lease import Holder, Lock, LockState, holder_of, is_held_b
 from kubernaut.errors import ClusterUnreachable, ReleaseLocked
 
 if TYPE_CHECKING:
-    from kubernaut.deploy.lock import HeldLock, Timing
+    from kubernaut.deploy.held import HeldLock, Timing
 
 
 class Line:

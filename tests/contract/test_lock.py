@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from kubernaut.clients.cluster import Cluster
+from kubernaut.deploy.held import HeldLock, Timing
 from kubernaut.deploy.lease import Holder, Lock, LockState, holder_of, lease, new_holder
-from kubernaut.deploy.lock import HeldLock, Timing, hold, look
+from kubernaut.deploy.lock import hold, look
 from kubernaut.errors import ClusterDenied, Conflict, LockLost, NamespaceNotFound, ReleaseLocked
 from kubernaut.testing.cluster import FakeCluster
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from kubernaut.deploy import lock
+from kubernaut.deploy.held import HeldLock, Timing
 from kubernaut.deploy.lease import LockState, holder_of, new_holder
-from kubernaut.deploy.lock import HeldLock, Timing, hold
+from kubernaut.deploy.lock import hold
 from kubernaut.errors import ClusterDenied, ClusterUnreachable, Conflict, KubernautError, LockLost, ReleaseLocked
 from kubernaut.testing.cluster import FakeCluster
 
@@ -292,7 +292,7 @@ class Hanging(FakeCluster):
 
 
 def test_a_renewal_that_hangs_does_not_hold_up_the_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "_LONGEST_JOIN", 0.1)
+    monkeypatch.setattr("kubernaut.deploy.held._LONGEST_JOIN", 0.1)
     cluster = Hanging()
     with holding(cluster):
         assert cluster.hangs.wait(10)

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from kubernaut.clients.host import process_identity
+from kubernaut.deploy.held import HeldLock, Timing
 from kubernaut.deploy.lease import Holder, Lock, LockState, holder_of, in_place_of, lease, new_holder
-from kubernaut.deploy.lock import HeldLock, Timing, hold, look
+from kubernaut.deploy.lock import hold, look
 from kubernaut.errors import ClusterDenied, ClusterUnreachable, Conflict, NamespaceNotFound, ReleaseLocked
 from kubernaut.testing.cluster import FakeCluster
 
