@@ -67,8 +67,8 @@ class Connections:
         return Cluster(self._settings.kubeconfig, self._settings.context)
 
     def expect_cluster(self) -> None:
-        """Import the cluster's client beside other work: it takes a quarter of a second, and a build mostly waits."""
-        threading.Thread(target=import_module, args=("kubernaut.clients.cluster",), name="kubernaut-import").start()
+        """Import beside other work what a deploy needs: it takes a quarter of a second, and a build mostly waits."""
+        threading.Thread(target=_import_deploying, name="kubernaut-import").start()
 
     @cached_property
     def history(self) -> History:
@@ -115,3 +115,8 @@ class Connections:
         from kubernaut.clients.engine import credentials_for
 
         return credentials_for(registry, self._settings.docker_config)
+
+
+def _import_deploying() -> None:
+    for module in ("kubernaut.clients.cluster", "kubernaut.deploy.rollout"):
+        import_module(module)
