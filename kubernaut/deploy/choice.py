@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from kubernaut.deploy.values import canonical, differing, overrides_lost
 from kubernaut.deploy.wanted import WantedDeploy
@@ -18,12 +19,12 @@ MOST_KEYS = 10
 def why_not_the_same(current: Record, past: Past, wanted: WantedDeploy) -> str | None:
     """Return why the current release is not what is wanted; ``None`` when it is."""
     values = wanted.values(past)
-    why = _difference(current, past, wanted)
+    why = _difference(current, past, wanted, values)
     lost = overrides_lost(current.config, values) if why else ()
     return f"{why}; no longer set: {_few(lost)}" if lost else why
 
 
-def _difference(current: Record, past: Past, wanted: WantedDeploy) -> str | None:
+def _difference(current: Record, past: Past, wanted: WantedDeploy, values: Mapping[str, Any]) -> str | None:
     if current.status != Status.DEPLOYED:
         left = "was left" if current.status in PENDING else "is"
         return f"v{current.revision} {left} {current.status}"
@@ -41,7 +42,6 @@ def _difference(current: Record, past: Past, wanted: WantedDeploy) -> str | None
     chart = chart_of(current, past)
     if chart.digest != wanted.chart_digest:
         return f"{chart.version or 'an unknown version'} becomes {wanted.version}"
-    values = wanted.values(past)
     if canonical(current.config) != canonical(values):
         return f"values differ: {_few(differing(current.config, values))}"
     return None

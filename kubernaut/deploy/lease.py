@@ -14,11 +14,11 @@ from enum import StrEnum
 from typing import Any
 
 from kubernaut.errors import ReleaseLocked
+from kubernaut.history.record import KUBERNAUT_OWNER
 
 LEASE_SECONDS = 30
 """How long a lease holds that is not renewed."""
 
-_OWNER = "kubernaut"
 _LONGEST_TEXT = 2_048
 
 
@@ -129,7 +129,7 @@ def lease(
         "metadata": {
             "name": lease_name(name),
             "namespace": namespace,
-            "labels": {"owner": _OWNER, "name": name},
+            "labels": {"owner": KUBERNAUT_OWNER, "name": name},
             "annotations": {f"kubernaut/{key}": _plain(text) for key, text in notes.items() if text},
         },
         "spec": {

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.history.operation import Made, Operation, encode_operation, now, operation_secret
-from kubernaut.history.record import OPERATION_LABEL, Record
+from kubernaut.history.record import Record
 from kubernaut.history.store import Past
 
 if TYPE_CHECKING:
@@ -42,12 +42,7 @@ def forget_expired(cluster: Cluster, past: Past) -> None:
     One whose end was never written down has made nothing that it knows of, and its record may be there: it says so by its label. Of
     one that cannot be read nobody knows.
     """
-    left = {record.labels.get(OPERATION_LABEL) for record in past.records}
-    expired = [
-        operation
-        for operation in past.operations
-        if not (operation.made or operation.unread or operation.id in left) and now() - operation.started_at > KEPT
-    ]
+    expired = [one for one in past.attempts if not one.unread and now() - one.started_at > KEPT]
     for operation in expired[:_MOST_EXPIRED]:
         cluster.delete_secret(operation.namespace, operation.secret)
 

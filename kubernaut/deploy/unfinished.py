@@ -8,13 +8,12 @@ knows no lock, and only the age of its record tells.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 from kubernaut.deploy.wanted import Wanted
 from kubernaut.errors import ReleaseLocked
 from kubernaut.history.operation import SUCCEEDED, Operation
 from kubernaut.history.record import PENDING, Record, Status
-from kubernaut.history.release import operation_of
+from kubernaut.history.release import moment, operation_of
 from kubernaut.history.store import Past
 
 _GOES_BACK = {"rollback": 1, "restore": 1, "deploy": 2}
@@ -57,12 +56,12 @@ def unfinished(past: Past, wanted: Wanted) -> Unfinished | None:
     operation = left_by(current, past)
     if operation is not None or (current.status in PENDING and current.own_operation):
         by = f"{operation.actor or 'somebody'} ({operation.verb})" if operation else "a kubernaut that left no other word"
-        return Unfinished(current, by, _moment(operation.started_at.isoformat() if operation else current.created), stale=True)
+        return Unfinished(current, by, _in_words(operation.started_at.isoformat() if operation else current.created), stale=True)
     began = current.deleted_at if current.status == Status.UNINSTALLING else current.deployed_at
     age = _age(current, past)
     stale = age is not None and age >= wanted.stale_after
     wait = wanted.stale_after - min(age or 0.0, wanted.stale_after)
-    return Unfinished(current, "plain Helm", _moment(began or current.created), stale=stale or wanted.verb == "unlock", wait=wait)
+    return Unfinished(current, "plain Helm", _in_words(began or current.created), stale=stale or wanted.verb == "unlock", wait=wait)
 
 
 def left_by(current: Record, past: Past) -> Operation | None:
@@ -90,21 +89,13 @@ def _goes_back_to_make(operation: Operation, record: Record) -> bool:
     return steps is not None and operation.after is not None and record.revision == operation.after + steps
 
 
-def _moment(text: str) -> str:
+def _in_words(text: str) -> str:
     """Write a time for a person, to the second; what is no time stays as it is."""
-    try:
-        return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-    except ValueError:
-        return text
+    time = moment(text)
+    return f"{time:%Y-%m-%d %H:%M:%S} UTC" if time else text
 
 
 def _age(record: Record, past: Past) -> float | None:
     """Return how long ago a record was last written, in seconds; both times are the API server's."""
-    if past.read_at is None:
-        return None
-    try:
-        written = datetime.fromisoformat(record.modified or record.created)
-    except ValueError:
-        return None
-    age: timedelta = past.read_at - (written if written.tzinfo else written.replace(tzinfo=UTC))
-    return age.total_seconds()
+    written = moment(record.modified or record.created)
+    return None if past.read_at is None or written is None else (past.read_at - written).total_seconds()
