@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.racing import Room, race
 
 from kubernaut.clients.cluster import Cluster
 from kubernaut.deploy.held import HeldLock, Timing
@@ -128,42 +129,22 @@ class LockContract:
     @pytest.mark.parametrize("timeout", [0.0, 120.0])
     @pytest.mark.parametrize("expired", [False, True])
     def test_many_want_it_at_once(self, cluster: Cluster, namespace: str, timeout: float, expired: bool) -> None:
-        racers = 10
-        door, start = threading.Lock(), threading.Barrier(racers)
-        entered: list[int] = []
-        refused: list[str] = []
-        failures: list[BaseException] = []
         if expired:
             cluster.create_lease(
                 namespace, lease(namespace, "web.app", ADA, seconds=1, acquired=LONG_AGO, renewed=LONG_AGO, transitions=0)
             )
 
-        def race(number: int) -> None:
+        def attempt(number: int, room: Room) -> None:
             me = new_holder(f"op{number}", "deploy", f"racer{number}", host="h", process="")
-            start.wait()
-            try:
-                with self.holding(cluster, namespace, me, timeout=timeout) as held:
-                    assert door.acquire(blocking=False), "two are inside"
-                    try:
-                        entered.append(number)
-                        end = time.monotonic() + 0.3  # some renewals long
-                        until(lambda: time.monotonic() > end)
-                        held.check()
-                    finally:
-                        door.release()
-            except ReleaseLocked as error:
-                refused.append(error.message)
-            except BaseException as error:  # noqa: BLE001 - told by the test
-                failures.append(error)
+            with self.holding(cluster, namespace, me, timeout=timeout) as held, room.inside():
+                end = time.monotonic() + 0.3  # some renewals long
+                until(lambda: time.monotonic() > end)
+                held.check()
 
-        threads = [threading.Thread(target=race, args=(number,)) for number in range(racers)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(180)
-        assert failures == []
-        assert len(entered) + len(refused) == racers
-        assert entered
+        racers = 10
+        room, refused = race(attempt, racers, seconds=180)
+        assert room.entered + len(refused) == racers
+        assert room.entered >= 1
         assert not (timeout and refused), "who waits in line gets it in the end"
         assert all("is locked by racer" in message for message in refused)
         assert cluster.get_lease(namespace, "kubernaut.web.app") is None

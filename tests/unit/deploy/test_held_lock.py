@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from support.racing import Room, race
 
 from kubernaut.deploy.held import HeldLock, Timing
 from kubernaut.deploy.lease import LockState, holder_of, new_holder
@@ -309,54 +310,23 @@ def test_a_renewal_that_hangs_does_not_hold_up_the_release(monkeypatch: pytest.M
 # races
 
 
-class Room:
-    """Where there must never be two."""
-
-    def __init__(self) -> None:
-        self.entered = 0
-        self._door = threading.Lock()
-
-    @contextmanager
-    def inside(self) -> Iterator[None]:
-        assert self._door.acquire(blocking=False), "two are inside"
-        self.entered += 1
-        try:
-            yield
-        finally:
-            self._door.release()
-
-
 @pytest.mark.parametrize("timeout", [0.0, 60.0])
 @pytest.mark.parametrize("found", ["free", "expired", "emptied"])
 def test_many_want_it_at_once(cluster: FakeCluster, timeout: float, found: str) -> None:
-    room, racers = Room(), 12
-    failures: list[BaseException] = []
-    refused: list[str] = []
-    start = threading.Barrier(racers)
     if found == "emptied":
         cluster.create_lease("demo", {"metadata": {"name": NAME}, "spec": {}})
     if found == "expired":
         left = {"holderIdentity": "gone", "leaseDurationSeconds": 1, "renewTime": "2026-03-01T12:00:00.000000Z"}
         cluster.create_lease("demo", {"metadata": {"name": NAME}, "spec": left})
 
-    def race(number: int) -> None:
+    def attempt(number: int, room: Room) -> None:
         me = new_holder(f"op{number}", "deploy", f"racer{number}", host="h", process="")
-        start.wait()
-        try:
-            with holding(cluster, holder=me, timeout=timeout) as held, room.inside():
-                more(cluster, "replace lease", 2)
-                held.check()
-        except ReleaseLocked as error:
-            refused.append(error.message)
-        except BaseException as error:  # noqa: BLE001 - told by the test
-            failures.append(error)
+        with holding(cluster, holder=me, timeout=timeout) as held, room.inside():
+            more(cluster, "replace lease", 2)
+            held.check()
 
-    threads = [threading.Thread(target=race, args=(number,)) for number in range(racers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(100)
-    assert failures == []
+    racers = 12
+    room, refused = race(attempt, racers, seconds=100)
     assert room.entered + len(refused) == racers
     assert room.entered >= 1
     if timeout:
