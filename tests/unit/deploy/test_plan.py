@@ -2,57 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from support.past import DIGEST, made, operation, own, past, record
+from support.past import made, operation, own, past, record
+from support.planning import EXPIRED, LIVE, NOW, UNCHANGED, VERBS, known_of, outcome, plain, plan, uninstall_of
 
 from kubernaut.deploy.choice import previous
-from kubernaut.deploy.lease import Holder, Lock, LockState
-from kubernaut.deploy.plan import plan as decide
-from kubernaut.deploy.values import Wish
-from kubernaut.deploy.wanted import Wanted, WantedDelete, WantedDeploy, WantedRestore, WantedRollback, WantedUnlock
+from kubernaut.deploy.lease import Lock
 from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseLocked, ReleaseNotCurrent, ReleaseNotFound
-from kubernaut.history.operation import Operation, Outcome
-from kubernaut.history.record import Record, Status
+from kubernaut.history.operation import Outcome
+from kubernaut.history.record import Status
 from kubernaut.history.store import Past
 from kubernaut.model import Action, Plan
-
-VERBS = ("deploy", "rollback", "restore", "delete")
-UNCHANGED = "unchanged"
-LIVE = Lock(LockState.LIVE, Holder("ada@ci-7/op", verb="deploy", actor="ada", host="ci-7"))
-EXPIRED = Lock(LockState.EXPIRED, LIVE.holder)
-NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-KINDS: dict[str, type[Wanted]] = {
-    "rollback": WantedRollback,
-    "restore": WantedRestore,
-    "delete": WantedDelete,
-    "unlock": WantedUnlock,
-}
-
-
-def wanted(digest: str = DIGEST, *, values: Mapping[str, Any] | None = None, **more: Any) -> WantedDeploy:
-    return WantedDeploy("demo", "hello", "1.0.0", f"oci://r/hello@{digest}", digest, wish=Wish(environment=values or {}), **more)
-
-
-def plan(verb: str, known: Past, lock: Lock = Lock(), *, namespace_missing: bool = False, **more: Any) -> Plan:  # noqa: B008
-    asked = wanted(**more) if verb == "deploy" else KINDS[verb]("demo", "hello", **more)
-    return decide(known, lock, asked, namespace_missing=namespace_missing)
-
-
-def outcome(verb: str, known: Past, lock: Lock = Lock(), **more: Any) -> object:  # noqa: B008
-    """What a plan does, as one word: the kinds of its actions, or the error."""
-    try:
-        planned = plan(verb, known, lock, **more)
-    except (Conflict, ReleaseNotFound, NamespaceNotFound) as error:
-        return type(error)
-    assert all(action.reason and action.subject for action in planned.actions)
-    assert planned.actions or planned.reason
-    return ", ".join(action.kind for action in planned.actions) or UNCHANGED
-
 
 FAIL_FIRST = "mark-failed, helm-upgrade"
 FAIL_THEN_BACK = "mark-failed, helm-rollback"
@@ -80,26 +43,6 @@ TABLE: dict[str | None, tuple[object, object, object, object]] = {
 }
 UNFINISHED = ("uninstalling", "pending-install", "pending-upgrade", "pending-rollback")
 REFUSED_ANYWAY = (UNCHANGED, ReleaseNotFound)
-
-
-def uninstall_of(record: Record, **more: Any) -> Operation:
-    """An operation that was about to uninstall a record."""
-    action = Action(kind="helm-uninstall", subject=record.id, reason="because")
-    return operation("del", verb="delete", reason=None, plan=Plan(actions=(action,)), **more)
-
-
-def known_of(status: str | None) -> Past:
-    if status is None:
-        return past()
-    current = own(2, status)
-    return past(own(1, "superseded", "old", config={"was": "other"}), current, operations=(uninstall_of(current), operation()))
-
-
-def plain(status: str, *, age: float | None) -> Past:
-    """A release whose current record plain Helm left unfinished, so many seconds ago by the API server's clock."""
-    written = (NOW - timedelta(seconds=age or 0)).isoformat()
-    current = replace(record(2, status), modified=written, created=written)
-    return replace(past(own(1, "deployed", config={"was": "other"}), current), read_at=None if age is None else NOW)
 
 
 def test_the_table_has_every_status() -> None:
@@ -439,20 +382,3 @@ def test_what_a_failure_goes_back_to() -> None:
     assert previous(past(own(1, "superseded"), own(2, "deployed"), own(3, "failed")), 3) is not None
     assert previous(past(own(1, "superseded"), own(2, "failed"), own(3, "failed")), 3) is None
     assert previous(past(), 1) is None
-
-
-# the wish
-
-
-def test_the_layers_of_a_wish() -> None:
-    wish = Wish({"a": 1, "b": 1, "c": 1, "d": 1}, ({"b": 2, "c": 2}, {"c": 3}), ("d=4", "e.f=5"))
-    assert wish.values({"a": 9, "z": 9}) == {"a": 1, "b": 2, "c": 3, "d": 4, "e": {"f": 5}}
-    reusing = Wish({"a": 1, "n": 1}, ({"b": 2},), ("c=3",), reuse=True)
-    assert reusing.values({"a": 9, "b": 9, "c": 9, "z": 9}) == {"a": 9, "n": 1, "b": 2, "c": 3, "z": 9}
-    assert reusing.values(None) == {"a": 1, "n": 1, "b": 2, "c": 3}
-
-
-def test_a_wish_changes_nobodys_values() -> None:
-    environment = {"a": {"b": [1]}}
-    Wish(environment, (), ("a.b[0]=2", "a.c=3")).values()
-    assert environment == {"a": {"b": [1]}}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubernaut.deploy.values import canonical, differing, merge, overrides_lost, parse_set, read_wish
+from kubernaut.deploy.values import Wish, canonical, differing, merge, overrides_lost, parse_set, read_wish
 from kubernaut.errors import ValuesInvalid
 
 VALUES = st.dictionaries(
@@ -109,3 +109,20 @@ def test_no_text_is_a_defect(text: str) -> None:
         parse_set(text, {})
     except ValuesInvalid:
         return
+
+
+# the wish
+
+
+def test_the_layers_of_a_wish() -> None:
+    wish = Wish({"a": 1, "b": 1, "c": 1, "d": 1}, ({"b": 2, "c": 2}, {"c": 3}), ("d=4", "e.f=5"))
+    assert wish.values({"a": 9, "z": 9}) == {"a": 1, "b": 2, "c": 3, "d": 4, "e": {"f": 5}}
+    reusing = Wish({"a": 1, "n": 1}, ({"b": 2},), ("c=3",), reuse=True)
+    assert reusing.values({"a": 9, "b": 9, "c": 9, "z": 9}) == {"a": 9, "n": 1, "b": 2, "c": 3, "z": 9}
+    assert reusing.values(None) == {"a": 1, "n": 1, "b": 2, "c": 3}
+
+
+def test_a_wish_changes_nobodys_values() -> None:
+    environment = {"a": {"b": [1]}}
+    Wish(environment, (), ("a.b[0]=2", "a.c=3")).values()
+    assert environment == {"a": {"b": [1]}}

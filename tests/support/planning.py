@@ -1,0 +1,71 @@
+"""What the tests of the plan ask, and what they are told, as one word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from kubernaut.deploy.lease import Holder, Lock, LockState
+from kubernaut.deploy.plan import plan as decide
+from kubernaut.deploy.values import Wish
+from kubernaut.deploy.wanted import Wanted, WantedDelete, WantedDeploy, WantedRestore, WantedRollback, WantedUnlock
+from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseNotFound
+from kubernaut.history.operation import Operation
+from kubernaut.history.record import Record
+from kubernaut.history.store import Past
+from kubernaut.model import Action, Plan
+from support.past import DIGEST, operation, own, past, record
+
+VERBS = ("deploy", "rollback", "restore", "delete")
+UNCHANGED = "unchanged"
+LIVE = Lock(LockState.LIVE, Holder("ada@ci-7/op", verb="deploy", actor="ada", host="ci-7"))
+EXPIRED = Lock(LockState.EXPIRED, LIVE.holder)
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+KINDS: dict[str, type[Wanted]] = {
+    "rollback": WantedRollback,
+    "restore": WantedRestore,
+    "delete": WantedDelete,
+    "unlock": WantedUnlock,
+}
+
+
+def wanted(digest: str = DIGEST, *, values: Mapping[str, Any] | None = None, **more: Any) -> WantedDeploy:
+    return WantedDeploy("demo", "hello", "1.0.0", f"oci://r/hello@{digest}", digest, wish=Wish(environment=values or {}), **more)
+
+
+def plan(verb: str, known: Past, lock: Lock = Lock(), *, namespace_missing: bool = False, **more: Any) -> Plan:  # noqa: B008
+    asked = wanted(**more) if verb == "deploy" else KINDS[verb]("demo", "hello", **more)
+    return decide(known, lock, asked, namespace_missing=namespace_missing)
+
+
+def outcome(verb: str, known: Past, lock: Lock = Lock(), **more: Any) -> object:  # noqa: B008
+    """What a plan does, as one word: the kinds of its actions, or the error."""
+    try:
+        planned = plan(verb, known, lock, **more)
+    except (Conflict, ReleaseNotFound, NamespaceNotFound) as error:
+        return type(error)
+    assert all(action.reason and action.subject for action in planned.actions)
+    assert planned.actions or planned.reason
+    return ", ".join(action.kind for action in planned.actions) or UNCHANGED
+
+
+def uninstall_of(record: Record, **more: Any) -> Operation:
+    """An operation that was about to uninstall a record."""
+    action = Action(kind="helm-uninstall", subject=record.id, reason="because")
+    return operation("del", verb="delete", reason=None, plan=Plan(actions=(action,)), **more)
+
+
+def known_of(status: str | None) -> Past:
+    if status is None:
+        return past()
+    current = own(2, status)
+    return past(own(1, "superseded", "old", config={"was": "other"}), current, operations=(uninstall_of(current), operation()))
+
+
+def plain(status: str, *, age: float | None) -> Past:
+    """A release whose current record plain Helm left unfinished, so many seconds ago by the API server's clock."""
+    written = (NOW - timedelta(seconds=age or 0)).isoformat()
+    current = replace(record(2, status), modified=written, created=written)
+    return replace(past(own(1, "deployed", config={"was": "other"}), current), read_at=None if age is None else NOW)
