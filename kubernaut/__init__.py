@@ -6,9 +6,10 @@
 """
 
 from kubernaut.errors import KubernautError
-from kubernaut.kubernaut import Built, Deployed, Kubernaut, Published
+from kubernaut.kubernaut import Kubernaut
 from kubernaut.model import Action, Plan
 from kubernaut.settings import Settings, load_settings
+from kubernaut.verbs import Built, Deployed, Published
 
 __all__ = [
     "Action",

@@ -7,9 +7,9 @@ Ties the rooms together, and decides nothing itself: ``build`` knows what a vers
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from kubernaut.connections import Connections
 from kubernaut.errors import EnvironmentNotFound
@@ -17,76 +17,13 @@ from kubernaut.events import Listener, Progress, ignore
 from kubernaut.model import Plan
 from kubernaut.naming import check_name, check_namespace
 from kubernaut.settings import Settings, load_settings
+from kubernaut.verbs import Built, Deployed, DeployOptions, Options, Published
 
 if TYPE_CHECKING:
-    from kubernaut.build.publication import BuiltImage
     from kubernaut.build.registry import PublishedVersion
     from kubernaut.deploy.values import Wish
     from kubernaut.deploy.wanted import Wanted
     from kubernaut.history.release import Release, ReleaseId, ReleaseList
-
-
-@dataclass(frozen=True)
-class Built:
-    """What ``build`` did: the image (``None`` on a dry run), the plan, whether anything changed."""
-
-    plan: Plan
-    changed: bool
-    image: BuiltImage | None
-
-
-@dataclass(frozen=True)
-class Published:
-    """What ``publish`` did: the version (``None`` on a dry run of a new one), the plan, whether anything changed."""
-
-    plan: Plan
-    changed: bool
-    version: PublishedVersion | None
-
-
-@dataclass(frozen=True)
-class Deployed:
-    """What a verb did to a release: the release afterwards (on a dry run: as it is), the plan, whether anything changed."""
-
-    plan: Plan
-    changed: bool
-    release: Release | None
-
-
-class Options(TypedDict, total=False):
-    """How the verbs that change a release go about it.
-
-    Attributes:
-        note: A line for the history.
-        timeout: Seconds that it may take; the setting's by default.
-        lock_timeout: Seconds to wait while somebody else is at work on the release; 0 refuses at once; the setting's by default.
-        dry_run: Only say what would be done.
-    """
-
-    note: str | None
-    timeout: float | None
-    lock_timeout: float | None
-    dry_run: bool
-
-
-class DeployOptions(Options, total=False):
-    """How :meth:`Kubernaut.deploy` and :meth:`Kubernaut.ship` go about it.
-
-    Attributes:
-        values: Files of YAML, or mappings; later ones win.
-        set: ``KEY=VALUE`` in Helm's syntax; wins over ``values``.
-        environment: Whose packaged values are used; the one called like the namespace by default, if there is one.
-        create_namespace: Make the namespace when it does not exist.
-        on_failure: ``rollback`` or ``keep``; as ``kubernaut.yaml`` says by default.
-        reuse_values: Keep the current release's values under those given here.
-    """
-
-    values: Sequence[str | Path | Mapping[str, Any]]
-    set: Sequence[str]
-    environment: str | None
-    create_namespace: bool
-    on_failure: Literal["rollback", "keep"] | None
-    reuse_values: bool
 
 
 class Kubernaut:

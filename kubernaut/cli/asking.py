@@ -14,7 +14,7 @@ from kubernaut.cli.output import say
 from kubernaut.errors import Interrupted
 
 if TYPE_CHECKING:
-    from kubernaut.kubernaut import Deployed
+    from kubernaut.verbs import Deployed
 
 
 @dataclass(frozen=True)

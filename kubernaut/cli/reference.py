@@ -16,7 +16,7 @@ import click
 from kubernaut.cli.guard import EXIT_STATUSES
 from kubernaut.cli.main import PROGRAM, SECTIONS, main
 from kubernaut.cli.verb import Verb
-from kubernaut.errors import KubernautError, error_classes
+from kubernaut.errors import error_classes
 from kubernaut.settings import TABLE
 
 BEGIN, END = "<!-- table: written by `python -m kubernaut.cli.reference docs` -->", "<!-- end of the table -->"
@@ -59,7 +59,7 @@ def _statuses() -> Iterator[str]:
 
 def _errors() -> Iterator[str]:
     yield "| code | exit | HTTP | what happened | what to do |\n| --- | --- | --- | --- | --- |"
-    for kind in [kind for kind in error_classes() if kind.__module__ == KubernautError.__module__]:
+    for kind in [kind for kind in error_classes() if kind.__module__.startswith("kubernaut.errors.")]:
         what = (kind.__doc__ or "").partition("\n")[0].replace("``", "`")
         yield _row(f"`{kind.code}`", str(kind.exit_status), str(kind.http_status), what, kind.hint)
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from kubernaut.build.registry import PublishedVersion
     from kubernaut.history.operation import Operation
     from kubernaut.history.release import Release, ReleaseList
-    from kubernaut.kubernaut import Built, Deployed, Published
     from kubernaut.model import Plan
+    from kubernaut.verbs import Built, Deployed, Published
 
 NONE = "-"
 SHORT_COMMIT = 7

@@ -22,7 +22,7 @@ from kubernaut.cli.output import print_json, put, say
 from kubernaut.cli.verb import Verb
 
 if TYPE_CHECKING:
-    from kubernaut.kubernaut import Deployed
+    from kubernaut.verbs import Deployed
 
 QUESTION = Question(
     verb="unlock",

@@ -93,6 +93,11 @@ class Record:
         return f"{self.namespace}.{self.name}.v{self.revision}"
 
     @property
+    def etag(self) -> str:
+        """What names this state of the record: its uid and its resource version."""
+        return f"{self.uid}-{self.resource_version}"
+
+    @property
     def own_operation(self) -> str | None:
         """The id of the operation that made it, if its labels are its own: plain Helm, and a rollback, copy them onward."""
         return self.labels.get(OPERATION_LABEL) if self.labels.get(REVISION_LABEL) == str(self.revision) else None

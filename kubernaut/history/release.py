@@ -64,7 +64,11 @@ class ReleaseOutcome(Model):
 
 
 class Release(Model):
-    """One revision in Helm's release history; ``serving`` is the newest deployed revision of its name, if any."""
+    """One revision in Helm's release history; ``serving`` is the newest deployed revision of its name, if any.
+
+    Attributes:
+        resource_version: Which state of its record this tells of; not in the JSON.
+    """
 
     id: str
     uid: str
@@ -88,6 +92,12 @@ class Release(Model):
     description: str
     outcome: ReleaseOutcome | None
     operation: str | None
+    resource_version: str = Field(default="", exclude=True)
+
+    @property
+    def etag(self) -> str:
+        """What names this state of the record, without quotes: its uid and its resource version."""
+        return f"{self.uid}-{self.resource_version}"
 
 
 class ReleaseList(Model):
@@ -215,6 +225,7 @@ def describe(record: Record, records: Sequence[Record], operations: Iterable[Ope
         description=record.description or (f"damaged: {record.damaged}" if record.damaged else ""),
         outcome=_outcome(record, operation),
         operation=operation.id if operation else None,
+        resource_version=record.resource_version,
     )
 
 

