@@ -1,0 +1,98 @@
+"""Fills a cluster with releases for the bench of the server, as Helm keeps them, and takes them away again."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from kubernaut.clients.cluster import Cluster
+from kubernaut.history.record import OWNER, SECRET_TYPE, Status, encode
+
+_WRITERS = 12
+_BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Filling:
+    """How many releases there shall be: ``names`` in all, spread over ``namespaces``, each with ``revisions`` of ``size`` bytes."""
+
+    names: int
+    revisions: int
+    namespaces: int
+    size: int = 20_000
+
+    def spread(self) -> Iterator[tuple[str, str]]:
+        """Yield each release's namespace and name."""
+        for number in range(self.names):
+            yield f"bench-{number % self.namespaces}", f"app-{number:04d}"
+
+
+@contextmanager
+def filled(cluster: Cluster, filling: Filling) -> Iterator[None]:
+    """Make the releases; take their namespaces away at the end."""
+    names = [f"bench-{number}" for number in range(filling.namespaces)]
+    for name in names:
+        cluster.create_namespace(name)
+    try:
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            for made in pool.map(lambda one: _fill(cluster, *one, filling), filling.spread()):
+                assert made == filling.revisions
+        yield
+    finally:
+        _remove(cluster, names)
+
+
+def record(namespace: str, name: str, revision: int, status: Status, size: int) -> dict[str, Any]:
+    """Return the Secret of a release whose record is about ``size`` bytes, as the API server keeps it."""
+    made = (_BEGIN + timedelta(minutes=revision)).isoformat()
+    # What cannot be compressed makes a record as large as it is meant to be; templates are what is large in real ones.
+    filler = base64.b64encode(os.urandom(size * 9 // 16)).decode()
+    content = {
+        "name": name,
+        "namespace": namespace,
+        "version": revision,
+        "info": {"first_deployed": made, "last_deployed": made, "deleted": "", "status": status, "description": "Upgrade complete"},
+        "chart": {
+            "metadata": {"name": name, "version": f"1.0.{revision}", "appVersion": f"1.0.{revision}", "apiVersion": "v2"},
+            "templates": [{"name": "templates/all.yaml", "data": filler}],
+            "values": {"replicaCount": 1},
+        },
+        "config": {"greeting": f"release {revision}"},
+        "manifest": _MANIFEST.format(name=name, revision=revision),
+    }
+    labels = {"name": name, "owner": OWNER, "status": status.value, "version": str(revision)}
+    metadata = {"name": f"sh.helm.release.v1.{name}.v{revision}", "namespace": namespace, "labels": labels}
+    return {"metadata": metadata, "type": SECRET_TYPE, "data": {"release": encode(content)}}
+
+
+def _fill(cluster: Cluster, namespace: str, name: str, filling: Filling) -> int:
+    for revision in range(1, filling.revisions + 1):
+        status = Status.DEPLOYED if revision == filling.revisions else Status.SUPERSEDED
+        cluster.create_secret(namespace, record(namespace, name, revision, status, filling.size))
+    return filling.revisions
+
+
+def _remove(cluster: Cluster, namespaces: Sequence[str]) -> None:
+    for namespace in namespaces:
+        cluster._json("DELETE", f"/api/v1/namespaces/{namespace}")
+
+
+_MANIFEST = """---
+# Source: app/templates/all.yaml
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {name}
+spec:
+  template:
+    spec:
+      containers:
+        - name: app
+          image: registry.example.com/{name}@sha256:{revision:064x}
+"""

@@ -1,0 +1,164 @@
+"""The runs of the server's bench."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from measure import Failed, kubernaut, run
+from serve_fill import record
+from serve_load import Load
+
+from kubernaut.clients.cluster import Cluster
+from kubernaut.history.record import OWNER, Status, decode
+
+HERE = Path(__file__).parent
+LIST = "/api/releases?limit=100"
+ROUNDS = 10
+_TOLD = re.compile(r"curl -H @(?P<file>\S+) (?P<url>http://\S+?)/api/releases")
+_PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    header_file: Path
+
+    def get(self, path: str) -> bytes:
+        """GET, or raise OSError."""
+        name, _, value = self.header_file.read_text(encoding="ascii").strip().partition(": ")
+        with urllib.request.urlopen(urllib.request.Request(self.url + path, headers={name: value}), timeout=30) as answer:  # noqa: S310
+            body: bytes = answer.read()
+            return body
+
+    def load(self, path: str, *, connections: int, requests: int, rate: float | None = None) -> Load:
+        """Ask it from another process."""
+        how = ["--connections", str(connections), "--requests", str(requests), *(["--rate", str(rate)] if rate else [])]
+        command = [sys.executable, str(HERE / "serve_load.py"), self.url + path, "--header-file", str(self.header_file), *how]
+        return Load(**json.loads(subprocess.run(command, capture_output=True, check=True).stdout))
+
+    def megabytes(self) -> float:
+        """Return its resident memory."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) / 1024
+
+
+def bare(environment: Mapping[str, str]) -> float:
+    """Time one bare metadata list plus one decode of the current records."""
+    cluster = Cluster(environment["KUBECONFIG"])
+    cluster.namespace_exists("default")  # connected
+    started = time.perf_counter()
+    cluster.list_secrets(None, {"owner": OWNER}, metadata_only=True)
+    current = cluster.list_secrets(None, {"owner": OWNER, "status": Status.DEPLOYED.value})
+    for secret in current:
+        found = decode(secret)
+        assert found is not None
+        assert not found.damaged
+    seconds = time.perf_counter() - started
+    cluster.close()
+    return seconds
+
+
+def ready(environment: Mapping[str, str], folder: Path) -> float:
+    """Time a server from its start until it is ready."""
+    started = time.perf_counter()
+    with _server([kubernaut(), "serve", "--port", "0"], environment, folder) as server:
+        _until(lambda: _is_ready(server), "the server is ready")
+        return time.perf_counter() - started
+
+
+def helm_list(environment: Mapping[str, str]) -> float:
+    """Time plain Helm."""
+    return run(["helm", "list", "-A", "-m", "100000", "-o", "json"], HERE, environment)
+
+
+@contextmanager
+def serving(environment: Mapping[str, str], folder: Path) -> Iterator[tuple[Server, Server]]:
+    """Run the server, and beside it the same program with a constant body as large as its list."""
+    with _server([kubernaut(), "serve", "--port", "0"], environment, folder) as server:
+        _until(lambda: _is_ready(server), "the server is ready")
+        body = folder / "body.json"
+        body.write_bytes(server.get(LIST))
+        with _server([sys.executable, str(HERE / "serve_constant.py"), str(body)], environment, folder) as constant:
+            yield server, constant
+
+
+def lists(server: Server, constant: Server) -> tuple[Load, Load]:
+    """Ask both in turn, one request after the other."""
+    warm, same = [], []
+    for _ in range(ROUNDS):
+        warm.append(server.load(LIST, connections=1, requests=100))
+        same.append(constant.load("/api/constant", connections=1, requests=100))
+    return _joined(warm), _joined(same)
+
+
+def saturation(server: Server) -> tuple[Load, Load]:
+    """Ask as fast as it can answer, then at half of that."""
+    most = server.load(LIST, connections=8, requests=1500)
+    return most, server.load(LIST, connections=8, requests=1500, rate=most.rate / 2)
+
+
+def churn(server: Server, cluster: Cluster, seconds: float) -> tuple[float, float]:
+    """Let releases come and go for a while, and lists be asked for; return the memory before and after."""
+    before, until = server.megabytes(), time.monotonic() + seconds
+    for number in itertools.count():
+        if time.monotonic() > until:
+            break
+        name = f"churn-{number % 50}"
+        for revision in (1, 2):
+            cluster.create_secret("bench-0", record("bench-0", name, revision, Status.DEPLOYED, 20_000))
+        server.get(LIST)
+        for revision in (1, 2):
+            cluster.delete_secret("bench-0", f"sh.helm.release.v1.{name}.v{revision}")
+    return before, server.megabytes()
+
+
+@contextmanager
+def _server(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> Iterator[Server]:
+    said = folder / "server.log"
+    known = {**environment, "XDG_STATE_HOME": str(folder / "state")}
+    with said.open("wb") as log:
+        process = subprocess.Popen(command, env=known, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        _until(lambda: process.poll() is not None or _TOLD.search(said.read_text()), "the server listens")
+        found = _TOLD.search(said.read_text())
+        if found is None:
+            raise Failed(f"{command[0]}: {said.read_text()}")
+        yield Server(process, found["url"], Path(found["file"]))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def _is_ready(server: Server) -> bool:
+    try:
+        server.get("/readyz")
+    except OSError:
+        return False
+    return True
+
+
+def _until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise Failed(f"after {_PATIENCE:.0f} s still not so: {what}")
+        time.sleep(0.01)
+
+
+def _joined(loads: Sequence[Load]) -> Load:
+    seconds = [second for load in loads for second in load.seconds]
+    return Load(seconds, sum(load.errors for load in loads), sum(load.took for load in loads))

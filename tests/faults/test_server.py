@@ -1,0 +1,141 @@
+"""The server on a real cluster: killed in the middle, two side by side, stopped while it deploys, and plain Helm beside it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from support.faults import NAME, Scene, Subject, until
+from support.server import Serving, listening
+
+pytestmark = pytest.mark.platform
+
+
+def serve(subject: Subject) -> Serving:
+    """Start a server behind the subject's proxy."""
+    return listening(subject.start("serve", "--port", "0"))
+
+
+def wanted(scene: Scene, text: str = "a", **values: object) -> dict[str, Any]:
+    """A request that deploys."""
+    return {
+        "name": NAME,
+        "namespace": scene.namespace,
+        "version": "1.0.0",
+        "values": {"text": text, **values},
+        "createNamespace": True,
+        "timeout": 60,
+    }
+
+
+def slowly(scene: Scene, text: str, seconds: int = 8) -> dict[str, Any]:
+    """A request whose deploy takes its time, in a hook."""
+    return wanted(scene, text, slow=seconds)
+
+
+def state(server: Serving, location: str) -> str:
+    return str(server.get(location)["state"])
+
+
+def ended(server: Serving, location: str) -> Mapping[str, Any]:
+    until(lambda: state(server, location) not in ("accepted", "running"), "the operation has an end", 60)
+    operation: Mapping[str, Any] = server.get(location)
+    return operation
+
+
+def test_a_release_lives_and_dies_over_http_and_its_history_is_helms(scene: Scene) -> None:
+    server = serve(scene.subject())
+    made = server.post("/api/releases", {**wanted(scene), "note": "by hand"}, status=201, Prefer="wait=60")
+    assert (made["id"], made["status"], made["createdBy"], made["note"]) == (
+        f"{scene.namespace}.app.v1",
+        "deployed",
+        "admin",
+        "by hand",
+    )
+    again = server.post("/api/releases", wanted(scene), status=200, Prefer="wait=60")
+    assert again["id"] == made["id"]
+    current = f"/api/releases/{scene.namespace}.app.current"
+    deleted = server.ask("DELETE", current, status=201, headers={"Prefer": "wait=60"}).json()
+    assert deleted["status"] == "uninstalled"
+    assert deleted["deletedAt"]
+    assert server.get(f"/api/releases?namespace={scene.namespace}")["items"] == []
+    assert server.get(f"/api/releases?namespace={scene.namespace}&all=true")["count"] == 1
+    assert server.ask("DELETE", current, headers={"Prefer": "wait=60"}).json()["id"] == made["id"]
+    back = server.post(f"{current}/rollback", {}, status=201, Prefer="wait=60")
+    assert (back["revision"], back["status"]) == (2, "deployed")
+    assert [item["revision"] for item in server.get(f"/api/releases/{back['id']}/history")["items"]] == [2, 1]
+    assert scene.statuses() == ["superseded", "deployed"]
+    assert server.stop().status == 0
+
+
+def test_two_servers_and_one_idempotency_key_make_one_release(scene: Scene) -> None:
+    first, second = serve(scene.subject()), serve(scene.subject())
+    one = first.post("/api/releases", slowly(scene, "a", 3), Idempotency_Key="k-1")
+    other = second.post("/api/releases", slowly(scene, "a", 3), status=None, Idempotency_Key="k-1", Prefer="wait=60")
+    assert other["operation" if "operation" in other else "id"] == one["id"]
+    assert ended(first, f"/api/operations/{one['id']}")["state"] == "succeeded"
+    assert second.get(f"/api/operations/{one['id']}") == first.get(f"/api/operations/{one['id']}")
+    assert first.get("/api/releases?all=true") == second.get("/api/releases?all=true")
+    assert scene.statuses() == ["deployed"]
+    reused = second.post("/api/releases", wanted(scene, "b"), status=422, Idempotency_Key="k-1")
+    assert reused["code"] == "idempotency_key_reused"
+
+
+def test_a_server_that_is_killed_in_the_middle_leaves_what_the_next_one_resolves(scene: Scene) -> None:
+    subject = scene.subject()
+    server = serve(subject)
+    server.post("/api/releases", wanted(scene, "a"), status=201, Prefer="wait=60")
+    begun = server.ask("POST", "/api/releases", status=202, json=slowly(scene, "b"), headers={"Idempotency-Key": "k-2"})
+    until(lambda: "pending-upgrade" in scene.statuses(), "Helm is at work")
+    server.running.kill()
+    restarted = serve(subject)
+    operation = ended(restarted, begun.headers["Location"])
+    assert operation["outcome"]["reason"] == "interrupted"
+    assert scene.statuses() == ["deployed", "failed"]
+    replayed = restarted.ask("POST", "/api/releases", status=None, json=slowly(scene, "b"), headers={"Idempotency-Key": "k-2"})
+    assert replayed.headers["Location"] == begun.headers["Location"]
+    restarted.post("/api/releases", wanted(scene, "b"), status=201, Prefer="wait=60")
+    scene.check(recovered=True)
+    assert scene.text() == "b"
+
+
+def test_sigterm_lets_a_running_deploy_end_and_refuses_new_ones(scene: Scene) -> None:
+    server = serve(scene.subject())
+    begun = server.ask("POST", "/api/releases", status=202, json=slowly(scene, "a", 6))
+    until(lambda: scene.statuses() == ["pending-install"], "Helm is at work")
+    server.running.signal(signal.SIGTERM)
+    refused = server.ask("POST", "/api/releases", status=503, json={**wanted(scene), "name": "other"}).json()
+    assert refused["code"] == "server_stopping"
+    assert state(server, begun.headers["Location"]) == "running"
+    assert server.running.wait(60).status == 0
+    assert scene.statuses() == ["deployed"]
+    scene.check(recovered=True)
+
+
+def test_what_plain_helm_does_shows_within_a_second(scene: Scene) -> None:
+    subject = scene.subject()
+    server = serve(subject)
+    server.post("/api/releases", wanted(scene, "a"), status=201, Prefer="wait=60")
+    assert subject.plain_upgrade("b").wait().status == 0
+    done = time.monotonic()
+    until(lambda: server.get(f"/api/releases/{scene.namespace}.app.current")["revision"] == 2, "the new release shows", 5)
+    assert time.monotonic() - done < 1
+    shown = server.get(f"/api/releases/{scene.namespace}.app.current")
+    assert (shown["managedBy"], shown["createdBy"], shown["operation"]) == ("helm", None, None)
+
+
+def test_a_held_lock_is_told_with_its_holder(scene: Scene) -> None:
+    first, second = serve(scene.subject()), serve(scene.subject())
+    first.post("/api/releases", wanted(scene, "a"), status=201, Prefer="wait=60")
+    begun = first.post("/api/releases", slowly(scene, "b", 5))
+    until(lambda: "pending-upgrade" in scene.statuses(), "Helm is at work")
+    refused = second.post("/api/releases", wanted(scene, "c"), status=409)
+    assert refused["code"] == "release_locked"
+    assert refused["holder"]["operation"] == begun["id"]
+    assert ended(second, f"/api/operations/{begun['id']}")["state"] == "succeeded"
+    events = second.get(f"/api/operations/{begun['id']}/events")
+    assert events["finished"]
+    assert events["items"] == first.get(f"/api/operations/{begun['id']}/events")["items"]

@@ -1,0 +1,101 @@
+"""A real `kubernaut serve`, as a process of its own, and what asks it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from support.faults import Ended, Running, until
+
+PROGRAM = Path(sys.executable).with_name("kubernaut")
+_TOLD = re.compile(r"curl -H @(?P<file>\S+) (?P<url>http://\S+?)/api/releases")
+
+
+@dataclass
+class Serving:
+    """A server that listens.
+
+    Attributes:
+        url: Its address, without a path.
+        header_file: The file with the Authorization header, for curl's ``-H @FILE``.
+    """
+
+    running: Running
+    url: str
+    header_file: Path
+
+    @property
+    def headers(self) -> dict[str, str]:
+        name, _, value = self.header_file.read_text().strip().partition(": ")
+        return {name: value}
+
+    def ask(
+        self, method: str, path: str, *, status: int | None = 200, headers: Mapping[str, str] | None = None, **how: Any
+    ) -> requests.Response:
+        """Ask it, and hold its answer to a status."""
+        response = requests.request(method, self.url + path, headers={**self.headers, **(headers or {})}, timeout=330, **how)
+        assert status in (None, response.status_code), f"{method} {path}: {response.status_code}\n{response.text}"
+        return response
+
+    def get(self, path: str) -> Any:
+        """GET JSON."""
+        return self.ask("GET", path).json()
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None, *, status: int | None = 202, **headers: str) -> Any:
+        """POST JSON; a header's ``_`` is a ``-``."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.ask("POST", path, status=status, headers=sent, json=body).json()
+
+    def ready(self) -> bool:
+        """Say whether it knows what is in the cluster."""
+        return self.ask("GET", "/readyz", status=None).status_code == 200
+
+    def stop(self, seconds: float = 60.0) -> Ended:
+        """SIGTERM, and wait for its end."""
+        self.running.signal(signal.SIGTERM)
+        return self.running.wait(seconds)
+
+
+def listening(running: Running) -> Serving:
+    """Wait until a server that was started with ``--port 0`` is ready."""
+
+    def told() -> re.Match[str] | None:
+        assert running.process.poll() is None, running.wait().stderr
+        assert isinstance(running.stderr, Path)
+        return _TOLD.search(running.stderr.read_text())
+
+    until(told, "the server listens", 30)
+    found = told()
+    assert found is not None
+    served = Serving(running, found["url"], Path(found["file"]))
+    until(served.ready, "the server is ready", 30)
+    return served
+
+
+@contextmanager
+def serving(environment: Mapping[str, str], directory: Path, folder: Path, *arguments: str) -> Iterator[Serving]:
+    """Run a server, and end it; what it says goes into files of ``folder``."""
+    files = [folder / "server.stdout", folder / "server.stderr"]
+    with files[0].open("wb") as stdout, files[1].open("wb") as stderr:
+        process = subprocess.Popen(
+            [PROGRAM, "serve", "--port", "0", *arguments],
+            cwd=directory,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+        )
+    try:
+        yield listening(Running(process, *files))
+    finally:
+        process.terminate()
+        process.wait(60)
