@@ -1,8 +1,8 @@
-"""HTTP to OCI registries, through requests; the only file that imports ``requests``.
+"""OCI registries, over HTTP: manifests, blobs, tags, as the distribution API offers them.
 
-Reads what the distribution API offers: manifests, blobs, tags. It writes nothing: images are pushed by the engine and charts by
-Helm. Every answer has a size limit, what is fetched by digest is checked against it, and a secret goes only to the registry that
-asked for it, or to the token service which that registry names.
+It writes nothing: images are pushed by the engine and charts by Helm. Every answer has a size limit, what is fetched by digest is
+checked against it, and a secret goes only to the registry that asked for it, or to the token service which that registry names.
+What a tag means is for the registry itself to say: it is asked, and nobody whom it redirects to. Blobs it may keep elsewhere.
 """
 
 from __future__ import annotations
@@ -13,16 +13,12 @@ import re
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-import requests
-import urllib3
-from requests.adapters import HTTPAdapter
-
+from kubernaut.clients.http import Answer, Http, NoAnswer, TooLarge, same_server
 from kubernaut.errors import RegistryDenied, RegistryUnreachable
-from kubernaut.settings import is_loopback
 
 if TYPE_CHECKING:
     from kubernaut.clients.engine import Credentials
@@ -36,12 +32,11 @@ MANIFEST_TYPES = (
 MANIFEST_LIMIT = 4 << 20
 BLOB_LIMIT = 128 << 20
 _TOKEN_USER = "<token>"  # noqa: S105 - the name that stands for an identity token
-_TIMEOUT = (5.0, 60.0)
 _PAGES = 1000
+_HOPS = 5
+_REDIRECT_HINT = "Name the registry itself in the `registry` setting; only the content of blobs may lie elsewhere, and over TLS."
 _CHALLENGE = re.compile(r'(\w+)=(?:"([^"]*)"|([^\s,"]+))')
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-# Loopback is never reached through a proxy, as Go's programs have it (Docker, Helm).
-_NO_PROXY: Any = {"http": None, "https": None, "all": None}
 
 
 @dataclass(frozen=True)
@@ -67,22 +62,11 @@ class Web:
         self._credentials = credentials
         self._grants: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
-        self._session = requests.Session()
-        retry = urllib3.Retry(
-            total=2,
-            backoff_factor=0.2,
-            status_forcelist=(500, 502, 503, 504),
-            allowed_methods={"GET", "HEAD"},
-            raise_on_status=False,
-            respect_retry_after_header=False,
-        )
-        adapter = HTTPAdapter(max_retries=retry, pool_maxsize=16)
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
+        self._http = Http(retries=2)
 
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
-        self._session.close()
+        self._http.close()
 
     def manifest(self, repository: str, reference: str) -> Manifest | None:
         """Return the manifest of a tag or digest; ``None`` where there is none."""
@@ -107,7 +91,7 @@ class Web:
 
     def blob(self, repository: str, digest: str, limit: int = BLOB_LIMIT) -> bytes | None:
         """Return a blob, checked against its digest; ``None`` where there is none."""
-        answer = self._get(repository, f"blobs/{digest}", limit)
+        answer = self._get(repository, f"blobs/{digest}", limit, elsewhere=True)
         if answer is None:
             return None
         found = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
@@ -151,22 +135,47 @@ class Web:
             raise RegistryUnreachable(f"{_host(repository)} does not answer like an OCI registry (asked for {repository}).")
         return content
 
-    def _get(self, repository: str, path: str, limit: int, *, accept: str = "*/*", method: str = "GET") -> _Answer | None:
-        url = self._url(repository, path)
+    def _get(
+        self, repository: str, path: str, limit: int, *, accept: str = "*/*", method: str = "GET", elsewhere: bool = False
+    ) -> Answer | None:
         key = (_host(repository), repository)
         with self._lock:
             grant = self._grants.get(key)
-        answer = self._send(method, url, repository, limit, accept=accept, authorization=grant)
+        question = _Question(repository, self._url(repository, path), limit, method, accept, authorization=grant)
+        answer = self._send(question)
         if answer.status == 401:
             grant = self._grant(repository, answer.headers.get("WWW-Authenticate", ""))
             with self._lock:
                 self._grants[key] = grant
-            answer = self._send(method, url, repository, limit, accept=accept, authorization=grant)
+            question = replace(question, authorization=grant)
+            answer = self._send(question)
+        answer = self._follow(question, answer, elsewhere=elsewhere)
         if answer.status == 404:
             return None
         if answer.status != 200:
             raise _refusal(repository, answer)
         return answer
+
+    def _follow(self, question: _Question, answer: Answer, *, elsewhere: bool = False) -> Answer:
+        """Go where we are sent: within the same server or, for a blob, ``elsewhere``; credentials stay with that server."""
+        host = _host(question.repository)
+        for _ in range(_HOPS):
+            target = answer.sent_to
+            if target is None:
+                return answer
+            at_home = same_server(question.url, target)
+            if not at_home and not (elsewhere and self._may_keep_blobs(target)):
+                raise RegistryUnreachable(
+                    f"{host} sends us to {_shown(target)} for {question.repository}; refused.", hint=_REDIRECT_HINT
+                )
+            answer = self._send(
+                replace(question, url=target, query=None, authorization=question.authorization if at_home else None)
+            )
+        raise RegistryUnreachable(f"{host} sends us from one address to the next (asked for {question.repository}).")
+
+    def _may_keep_blobs(self, url: str) -> bool:
+        parts = urlsplit(url)
+        return parts.scheme == "https" or (parts.scheme == "http" and self._plain_http(parts.netloc))
 
     def _grant(self, repository: str, challenge: str) -> str:
         """Turn the registry's challenge into the value of an Authorization header."""
@@ -196,69 +205,41 @@ class Web:
             raise RegistryDenied(f"The token service of {host} gives no token for {repository}.")
         return f"Bearer {token}"
 
-    def _token(self, repository: str, realm: str, query: dict[str, str], credentials: Credentials | None) -> _Answer:
+    def _token(self, repository: str, realm: str, query: dict[str, str], credentials: Credentials | None) -> Answer:
+        question = _Question(repository, realm, MANIFEST_LIMIT)
         if credentials is not None and credentials.username == _TOKEN_USER:
             form = {**query, "grant_type": "refresh_token", "client_id": "kubernaut", "refresh_token": credentials.secret}
-            return self._send("POST", realm, repository, MANIFEST_LIMIT, form=form)
-        authorization = None if credentials is None else _basic(credentials)
-        return self._send("GET", realm, repository, MANIFEST_LIMIT, authorization=authorization, query=query)
+            return self._send(replace(question, method="POST", form=form))
+        question = replace(question, query=query, authorization=None if credentials is None else _basic(credentials))
+        return self._follow(question, self._send(question))
 
-    def _send(
-        self,
-        method: str,
-        url: str,
-        repository: str,
-        limit: int,
-        *,
-        accept: str = "*/*",
-        authorization: str | None = None,
-        query: Mapping[str, str] | None = None,
-        form: Mapping[str, str] | None = None,
-    ) -> _Answer:
-        headers = {"Accept": accept, "User-Agent": "kubernaut", "Accept-Encoding": "identity"}
-        if authorization is not None:
-            headers["Authorization"] = authorization
+    def _send(self, question: _Question) -> Answer:
+        headers = {"Accept": question.accept}
+        if question.authorization is not None:
+            headers["Authorization"] = question.authorization
+        host, asked = _host(question.repository), f"asked for {question.repository}"
         try:
-            with self._session.request(
-                method,
-                url,
-                headers=headers,
-                params=query,
-                data=form,
-                auth=_as_it_is,
-                stream=True,
-                timeout=_TIMEOUT,
-                allow_redirects=method != "POST",
-                proxies=_NO_PROXY if is_loopback(urlsplit(url).hostname or "") else None,
-            ) as response:
-                return _Answer(response.status_code, response.headers, _body(response, limit, repository))
-        except requests.RequestException as error:
-            raise RegistryUnreachable(f"{_host(repository)} does not answer (asked for {repository}): {_reason(error)}.") from error
+            return self._http.send(
+                question.method, question.url, limit=question.limit, headers=headers, query=question.query, body=question.form
+            )
+        except TooLarge as error:
+            raise RegistryUnreachable(f"{host} answers with {error.reason} ({asked}).") from error
+        except NoAnswer as error:
+            raise RegistryUnreachable(f"{host} does not answer ({asked}): {error.reason}.") from error
 
 
 @dataclass(frozen=True)
-class _Answer:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+class _Question:
+    """A request, and for which repository it is sent."""
 
-
-def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Keep requests from adding what it finds in ~/.netrc."""
-    return request
-
-
-def _body(response: requests.Response, limit: int, repository: str) -> bytes:
-    # A refusal's body is read only as far as its message may stand in it.
-    limit = limit if response.status_code == 200 else 1 << 14
-    body = bytearray()
-    for chunk in response.iter_content(1 << 16):
-        body += chunk
-        if len(body) > limit:
-            if response.status_code != 200:
-                break
-            raise RegistryUnreachable(f"{_host(repository)} answers with more than {limit} bytes (asked for {repository}).")
-    return bytes(body)
+    repository: str
+    url: str
+    limit: int
+    method: str = "GET"
+    accept: str = "*/*"
+    authorization: str | None = None
+    query: Mapping[str, str] | None = None
+    form: Mapping[str, str] | None = None
 
 
 def _basic(credentials: Credentials) -> str:
@@ -269,7 +250,13 @@ def _host(repository: str) -> str:
     return repository.partition("/")[0]
 
 
-def _refusal(repository: str, answer: _Answer) -> RegistryDenied | RegistryUnreachable:
+def _shown(url: str) -> str:
+    """Return as much of an address as may be shown: what comes after the host may be signed."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _refusal(repository: str, answer: Answer) -> RegistryDenied | RegistryUnreachable:
     host = _host(repository)
     said = _said(answer.body)
     if answer.status in (401, 403):
@@ -285,17 +272,3 @@ def _said(body: bytes) -> str:
         return ""
     text = "".join(char for char in str(message)[:200] if char.isprintable())
     return f": {text}" if text else ""
-
-
-def _reason(error: requests.RequestException) -> str:
-    """Find what the system said below the layers of libraries; their own texts hold addresses of objects."""
-    if isinstance(error, requests.exceptions.SSLError):
-        return "TLS fails; for a registry without TLS set `plain_http`"
-    if isinstance(error, requests.Timeout):
-        return "no answer in time"
-    seen: Any = error
-    while isinstance(seen, BaseException):
-        if isinstance(seen, OSError) and seen.strerror:
-            return seen.strerror
-        seen = getattr(seen, "reason", None) or seen.__cause__ or seen.__context__ or next(iter(seen.args), None)
-    return "the connection was cut off" if isinstance(error, requests.exceptions.ChunkedEncodingError) else type(error).__name__

@@ -259,3 +259,89 @@ def test_nobody_listens() -> None:
 
 def test_credentials_do_not_show() -> None:
     assert CANARY not in repr(Credentials("ada", CANARY))
+
+
+# redirects
+
+BLOB = b"layer"
+BLOB_DIGEST = f"sha256:{sha256(BLOB).hexdigest()}"
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.manifest(f"{HOST}/team/shop", "1.0.0"),
+        lambda client: client.manifest_digest(f"{HOST}/team/shop", "1.0.0"),
+        lambda client: client.tags(f"{HOST}/team/shop"),
+    ],
+)
+@pytest.mark.parametrize("target", ["https://other.example.net/x?signed=1", f"http://{HOST}/v2/x", f"https://{HOST}:8443/x"])
+def test_what_a_tag_means_is_never_asked_elsewhere(http: responses.RequestsMock, ask: Any, target: str) -> None:
+    for add in (http.get, http.head):
+        add(f"{URL}/manifests/1.0.0", status=307, headers={"Location": target})
+    http.get(f"{URL}/tags/list", status=302, headers={"Location": target})
+    with pytest.raises(RegistryUnreachable, match=rf"{HOST} sends us to .* for {HOST}/team/shop; refused") as caught:
+        ask(anonymous())
+    assert len(http.calls) == 1
+    assert "signed" not in caught.value.message
+
+
+def test_a_redirect_within_the_registry_is_followed_with_credentials(http: responses.RequestsMock) -> None:
+    http.get(f"{URL}/manifests/1.0.0", status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+    http.get(f"{URL}/manifests/1.0.0", status=307, headers={"Location": "/v2/moved/manifests/1.0.0"})
+    http.get(f"https://{HOST}/v2/moved/manifests/1.0.0", MANIFEST)
+    manifest = web().manifest(f"{HOST}/team/shop", "1.0.0")
+    assert manifest is not None
+    assert manifest.digest == DIGEST
+    assert http.calls[2].request.headers["Authorization"].startswith("Basic ")
+
+
+@pytest.mark.parametrize("target", ["http://storage.example.net/x", "file:///etc/passwd", "ftp://storage.example.net/x"])
+def test_a_blob_is_fetched_over_tls_or_not_at_all(http: responses.RequestsMock, target: str) -> None:
+    http.get(f"{URL}/blobs/{BLOB_DIGEST}", status=307, headers={"Location": target})
+    with pytest.raises(RegistryUnreachable, match="refused"):
+        anonymous().blob(f"{HOST}/team/shop", BLOB_DIGEST)
+    assert len(http.calls) == 1
+
+
+def test_a_blob_may_lie_on_a_host_that_plain_http_names(http: responses.RequestsMock) -> None:
+    http.get(f"{URL}/blobs/{BLOB_DIGEST}", status=307, headers={"Location": "http://storage.example.net/x"})
+    http.get("http://storage.example.net/x", BLOB)
+    client = Web(plain_http=lambda registry: registry == "storage.example.net")
+    assert client.blob(f"{HOST}/team/shop", BLOB_DIGEST) == BLOB
+
+
+def test_a_blob_from_elsewhere_is_held_to_its_digest_and_its_size(http: responses.RequestsMock) -> None:
+    for _ in range(2):
+        http.get(f"{URL}/blobs/{BLOB_DIGEST}", status=307, headers={"Location": "https://storage.example.net/x"})
+    http.get("https://storage.example.net/x", b"other")
+    with pytest.raises(RegistryUnreachable, match="with other content"):
+        anonymous().blob(f"{HOST}/team/shop", BLOB_DIGEST)
+    with pytest.raises(RegistryUnreachable, match="more than 3 bytes"):
+        anonymous().blob(f"{HOST}/team/shop", BLOB_DIGEST, 3)
+
+
+def test_a_place_that_keeps_blobs_gets_no_login_however_it_asks(http: responses.RequestsMock) -> None:
+    asked: list[str] = []
+    http.get(f"{URL}/blobs/{BLOB_DIGEST}", status=307, headers={"Location": "https://storage.example.net/x"})
+    challenge = {"WWW-Authenticate": 'Bearer realm="https://evil.example.net/token"'}
+    http.get("https://storage.example.net/x", status=401, headers=challenge)
+    with pytest.raises(RegistryDenied, match="HTTP 401"):
+        web(asked=asked).blob(f"{HOST}/team/shop", BLOB_DIGEST)
+    assert asked == []
+    assert len(http.calls) == 2
+
+
+def test_redirects_that_turn_in_a_circle_end(http: responses.RequestsMock) -> None:
+    http.get(f"{URL}/manifests/1.0.0", status=307, headers={"Location": f"{URL}/manifests/1.0.0"})
+    with pytest.raises(RegistryUnreachable, match="from one address to the next"):
+        anonymous().manifest(f"{HOST}/team/shop", "1.0.0")
+    assert len(http.calls) < 10
+
+
+def test_a_token_service_keeps_the_login_to_itself(http: responses.RequestsMock) -> None:
+    http.get(f"{URL}/manifests/1.0.0", status=401, headers=CHALLENGE)
+    http.get("https://auth.example.com/token", status=302, headers={"Location": "https://evil.example.net/token"})
+    with pytest.raises(RegistryUnreachable, match=r"sends us to https://evil\.example\.net .*refused"):
+        web().manifest(f"{HOST}/team/shop", "1.0.0")
+    assert len(http.calls) == 2
