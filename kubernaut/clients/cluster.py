@@ -16,8 +16,7 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -29,22 +28,21 @@ from lightkube.config.client_adapter import Client, ConnectionParams
 from lightkube.config.models import User
 
 from kubernaut.clients.cluster_errors import message_of, refusal
+from kubernaut.clients.cluster_http import Labels, address_of, date, selector, send
+from kubernaut.clients.cluster_watch import GONE, Expired, HttpWatch, SecretPage, Watch
 from kubernaut.clients.kubeconfig import read_kubeconfig
 from kubernaut.errors import ClusterDenied, ClusterUnreachable, Conflict, KubernautError, NotFound
 from kubernaut.settings import is_loopback
 
 _DEFAULT = "~/.kube/config"
 _METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_ONE_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _MERGE_PATCH = "application/merge-patch+json"
-_BUSY = frozenset({429, 502, 503, 504})
-_PAUSES = (0.1, 0.4, 1.5)
-_LONGEST_PAUSE = 5.0
 _CONNECT_SECONDS = 10.0
+_LATE_SECONDS = 3.0  # how much later than it said the server may end a watch
 _LARGEST_BODY = 65_536
 _LEASES = "/apis/coordination.k8s.io/v1"
 _LEASE_SECONDS = 8.0  # a Lease lives for seconds, and one lost answer must not cost them all
-
-Labels = Mapping[str, str | Sequence[str]]
 
 
 class Cluster:
@@ -81,35 +79,84 @@ class Cluster:
         """
         return self._list("secrets", namespace, labels, {"Accept": _METADATA} if metadata_only else None)
 
+    def page_secrets(
+        self,
+        namespace: str | None,
+        labels: Labels,
+        *,
+        metadata_only: bool = False,
+        limit: int,
+        continues: str = "",
+        timeout: float | None = None,
+    ) -> SecretPage:
+        """Return a part of what :meth:`list_secrets` does: the first, or what ``continues``. Raises: Expired."""
+        parameters = {"labelSelector": selector(labels), "limit": limit, "continue": continues}
+        response = self._response(
+            "GET",
+            address_of(namespace, "secrets"),
+            parameters={key: value for key, value in parameters.items() if value},
+            headers={"Accept": _METADATA} if metadata_only else None,
+            timeout=timeout,
+        )
+        answer = self._read(response)
+        metadata = answer.get("metadata") or {}
+        return SecretPage(answer.get("items") or [], str(metadata.get("resourceVersion", "")), str(metadata.get("continue") or ""))
+
+    def watch_secrets(self, namespace: str | None, labels: Labels, *, resource_version: str, seconds: int) -> Watch:
+        """Watch the metadata of the Secrets with these labels: what changes after a resource version, for so many seconds.
+
+        Raises: Expired, here or while it is read. A connection on which nothing is heard, not even the end, is an error.
+        """
+        parameters: dict[str, str | int] = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "labelSelector": selector(labels),
+            "resourceVersion": resource_version,
+            "timeoutSeconds": seconds,
+        }
+        limits = httpx2.Timeout(_CONNECT_SECONDS, read=seconds + _LATE_SECONDS)
+        client = self._connected()
+        with self._mapped(seconds=seconds + _LATE_SECONDS):
+            request = client.build_request(
+                "GET", address_of(namespace, "secrets"), params=parameters, headers={"Accept": _ONE_METADATA}, timeout=limits
+            )
+            response = client.send(request, stream=True)
+            if response.is_error:
+                response.read()
+                response.close()
+        if response.is_error:
+            self._read(response)
+        return HttpWatch(response, lambda: self._mapped(seconds=seconds + _LATE_SECONDS), self._name())
+
     def get_secret(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Return a Secret, or ``None``."""
         try:
-            return self._json("GET", _path(namespace, "secrets", name))
+            return self._json("GET", address_of(namespace, "secrets", name))
         except NotFound:
             return None
 
     def create_secret(self, namespace: str, secret: Mapping[str, Any]) -> dict[str, Any]:
         """Create a Secret. Raises: Conflict when it exists, NamespaceNotFound."""
-        return self._json("POST", _path(namespace, "secrets"), body={"apiVersion": "v1", "kind": "Secret", **secret})
+        return self._json("POST", address_of(namespace, "secrets"), body={"apiVersion": "v1", "kind": "Secret", **secret})
 
     def patch_secret(self, namespace: str, name: str, patch: Mapping[str, Any]) -> dict[str, Any]:
         """Merge-patch a Secret; with ``metadata.resourceVersion`` in it, only the one that was read. Raises: Conflict, NotFound."""
-        return self._json("PATCH", _path(namespace, "secrets", name), body=patch, headers={"Content-Type": _MERGE_PATCH})
+        return self._json("PATCH", address_of(namespace, "secrets", name), body=patch, headers={"Content-Type": _MERGE_PATCH})
 
     def delete_secret(self, namespace: str, name: str, *, resource_version: str | None = None) -> None:
         """Delete a Secret, or only this version of it; one that is gone is no failure. Raises: Conflict for another version."""
-        self._delete(_path(namespace, "secrets", name), resource_version)
+        self._delete(address_of(namespace, "secrets", name), resource_version)
 
     def get_lease(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Return a Lease, or ``None``."""
         try:
-            return self._json("GET", _path(namespace, "leases", name, api=_LEASES), timeout=_LEASE_SECONDS)
+            return self._json("GET", address_of(namespace, "leases", name, api=_LEASES), timeout=_LEASE_SECONDS)
         except NotFound:
             return None
 
     def create_lease(self, namespace: str, lease: Mapping[str, Any]) -> dict[str, Any]:
         """Create a Lease. Raises: Conflict when it exists, NamespaceNotFound."""
-        return self._json("POST", _path(namespace, "leases", api=_LEASES), body=_lease(lease), timeout=_LEASE_SECONDS)
+        return self._json("POST", address_of(namespace, "leases", api=_LEASES), body=_lease(lease), timeout=_LEASE_SECONDS)
 
     def replace_lease(self, namespace: str, lease: Mapping[str, Any]) -> dict[str, Any]:
         """Write a Lease over the one that was read: its ``metadata`` must have that one's name, uid and resourceVersion.
@@ -119,12 +166,12 @@ class Cluster:
         metadata = lease["metadata"]
         if not (metadata.get("uid") and metadata.get("resourceVersion")):
             raise ValueError("a Lease is replaced by uid and resourceVersion")
-        address = _path(namespace, "leases", str(metadata["name"]), api=_LEASES)
+        address = address_of(namespace, "leases", str(metadata["name"]), api=_LEASES)
         return self._json("PUT", address, body=_lease(lease), timeout=_LEASE_SECONDS)
 
     def delete_lease(self, namespace: str, name: str, *, resource_version: str | None = None) -> None:
         """Delete a Lease, or only this version of it; one that is gone is no failure. Raises: Conflict for another version."""
-        self._delete(_path(namespace, "leases", name, api=_LEASES), resource_version, timeout=_LEASE_SECONDS)
+        self._delete(address_of(namespace, "leases", name, api=_LEASES), resource_version, timeout=_LEASE_SECONDS)
 
     def namespace_exists(self, namespace: str) -> bool:
         """Say whether the namespace exists; to a user who may not know, it does."""
@@ -162,7 +209,7 @@ class Cluster:
         client = self._connected()
         with (
             self._mapped(),
-            client.stream("GET", _path(namespace, "pods", pod, "log"), params=parameters, timeout=timeout) as response,
+            client.stream("GET", address_of(namespace, "pods", pod, "log"), params=parameters, timeout=timeout) as response,
         ):
             if response.is_error:
                 response.read()
@@ -174,7 +221,7 @@ class Cluster:
 
         Of a body that does not end, what came within ``timeout`` seconds. Raises: ClusterDenied when this user may not ask so.
         """
-        address = _path(namespace, "services", f"{service}:{port}", "proxy") + quote(
+        address = address_of(namespace, "services", f"{service}:{port}", "proxy") + quote(
             "/" + path.lstrip("/"), safe="/?=&%~+,;:@!$'()*"
         )
         until = time.monotonic() + timeout
@@ -244,9 +291,9 @@ class Cluster:
     def _list(
         self, kind: str, namespace: str | None, labels: Labels, headers: Mapping[str, str] | None = None
     ) -> Sequence[dict[str, Any]]:
-        address = _path(namespace, kind) if namespace else f"/api/v1/{kind}"
-        parameters = {"labelSelector": _selector(labels)} if labels else {}
-        items: list[dict[str, Any]] = self._json("GET", address, parameters=parameters, headers=headers).get("items") or []
+        parameters = {"labelSelector": selector(labels)} if labels else {}
+        answer = self._json("GET", address_of(namespace, kind), parameters=parameters, headers=headers)
+        items: list[dict[str, Any]] = answer.get("items") or []
         return items
 
     def _delete(self, address: str, resource_version: str | None, *, timeout: float | None = None) -> None:
@@ -266,7 +313,11 @@ class Cluster:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> dict[str, Any]:
-        response = self._response(method, address, body=body, parameters=parameters, headers=headers, timeout=timeout)
+        return self._read(self._response(method, address, body=body, parameters=parameters, headers=headers, timeout=timeout))
+
+    def _read(self, response: httpx2.Response) -> dict[str, Any]:
+        if response.status_code == GONE:
+            raise Expired(message_of(response.text))
         if response.is_error:
             raise self._refused(response)
         try:
@@ -298,8 +349,8 @@ class Cluster:
             request = client.build_request(
                 method, address, params=parameters or None, headers=sent, content=content, timeout=limits
             )
-            response = _send(client, request, repeat=method == "GET")
-        self._server_time = _date(response.headers.get("Date", "")) or self._server_time
+            response = send(client, request, repeat=method == "GET")
+        self._server_time = date(response.headers.get("Date", "")) or self._server_time
         return response
 
     @contextmanager
@@ -327,41 +378,8 @@ class Cluster:
         return refusal(self._name(), response.status_code, message_of(response.text))
 
 
-def _send(client: httpx2.Client, request: httpx2.Request, *, repeat: bool) -> httpx2.Response:
-    for pause in (*_PAUSES, None) if repeat else (None,):
-        try:
-            response = client.send(request)
-        except (httpx2.RemoteProtocolError, httpx2.ReadError):
-            if pause is None:
-                raise
-        else:
-            if pause is None or response.status_code not in _BUSY:
-                return response
-            after = response.headers.get("Retry-After", "")
-            pause = min(float(after) if after.isdigit() else pause, _LONGEST_PAUSE)
-        time.sleep(pause)
-    raise AssertionError("the last attempt returns or raises")
-
-
-def _path(namespace: str, *parts: str, api: str = "/api/v1") -> str:
-    return "/".join([f"{api}/namespaces", *(quote(part, safe=":") for part in (namespace, *parts))])
-
-
 def _lease(lease: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", **lease}
-
-
-def _date(header: str) -> datetime | None:
-    try:
-        return parsedate_to_datetime(header).astimezone(UTC)
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
-def _selector(labels: Labels) -> str:
-    return ",".join(
-        f"{key}={value}" if isinstance(value, str) else f"{key} in ({','.join(value)})" for key, value in labels.items()
-    )
 
 
 def _single(config: SingleConfig | None) -> SingleConfig:

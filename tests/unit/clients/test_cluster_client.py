@@ -95,7 +95,7 @@ def config(folder: Path, url: str, user: dict[str, Any] | None = None, **cluster
 
 @pytest.fixture
 def cluster(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    monkeypatch.setattr("kubernaut.clients.cluster._PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("kubernaut.clients.cluster_http._PAUSES", (0.0, 0.0, 0.0))
     made = Cluster(config(tmp_path, api.url), timeout=2.0)
     yield made
     made.close()
