@@ -19,6 +19,7 @@ from kubernaut.errors import KubernautError, ServerBusy, ServerStopping
 from kubernaut.events import Event, Heard, Journal, Listener
 from kubernaut.history.operation import Operation, OperationEvent, told
 from kubernaut.redact import redact
+from kubernaut.server.waiting import Seats
 from kubernaut.verbs import Deployed
 
 Stopped = Callable[[], bool]
@@ -140,12 +141,24 @@ class Workers:
         most: How many.
         finished: Is told of each that has ended, before it counts as done: for metrics and the audit.
         secrets: Values that nobody may see in what an operation says.
+        waiting: How many requests may wait at once for what the operations say.
+
+    Attributes:
+        waiting: The seats for those.
     """
 
-    def __init__(self, most: int = 8, *, finished: Callable[[Running], None] | None = None, secrets: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        most: int = 8,
+        *,
+        finished: Callable[[Running], None] | None = None,
+        secrets: Iterable[str] = (),
+        waiting: int = 16,
+    ) -> None:
         self._most = most
         self._finished = finished
         self._secrets = tuple(secrets)
+        self.waiting = Seats(waiting)
         self._taken = 0
         self._stopping = False
         self._over = False
