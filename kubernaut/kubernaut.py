@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from kubernaut.build.registry import PublishedVersion
     from kubernaut.deploy.values import Wish
     from kubernaut.deploy.wanted import Wanted
+    from kubernaut.history.detail import Report
+    from kubernaut.history.diff import Difference
+    from kubernaut.history.index import Index
     from kubernaut.history.release import Release, ReleaseId, ReleaseList
 
 
@@ -175,6 +178,61 @@ class Kubernaut:
         """Return all releases of a name in a namespace, newest first."""
         wanted = _find(release, namespace)
         return self._connections.history.releases(wanted.namespace, wanted.name)
+
+    def manifest(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> str:
+        """Return what was applied for a release, as YAML, its hooks last; what is secret is masked.
+
+        Raises:
+            Conflict: The release's record is damaged.
+        """
+        from kubernaut.history.detail import manifest_of
+
+        return manifest_of(self._connections.history, _find(release, namespace, revision))
+
+    def values(
+        self, release: str, *, namespace: str | None = None, revision: int | None = None, all: bool = False
+    ) -> dict[str, Any]:
+        """Return the values that a release was deployed with, with ``all`` over the chart's own; what is secret is masked.
+
+        Raises:
+            Conflict: The release's record is damaged.
+        """
+        from kubernaut.history.detail import values_of
+
+        return values_of(self._connections.history, _find(release, namespace, revision), all=all)
+
+    def diff(self, release: str, to: str | None = None, *, namespace: str | None = None, revision: int | None = None) -> Difference:
+        """Return what a release changed: how it differs from the one before it; or what going from it to another would change.
+
+        Args:
+            release: Which one.
+            to: The other one: an id, or a revision of the same name.
+            namespace: Its namespace, unless ``release`` is an id.
+            revision: Which revision of the name; the current one by default.
+
+        Raises:
+            ReleaseNotFound: There is none before it.
+            Conflict: A record is damaged.
+        """
+        from kubernaut.history.detail import difference_of
+
+        return difference_of(self._connections.history, _find(release, namespace, revision), to)
+
+    def report(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> Report:
+        """Return a release and the operation that made it, with what was said on the way."""
+        from kubernaut.history.detail import report_of
+
+        return report_of(self._connections.history, _find(release, namespace, revision))
+
+    def watch(self, namespaces: Collection[str] = ()) -> Index:
+        """Return an index of the releases that keeps itself current once it is started, for a program that asks often.
+
+        Args:
+            namespaces: Only these; all of them by default.
+        """
+        from kubernaut.history.index import Index
+
+        return Index(lambda: self._connections.cluster, namespaces=tuple(namespaces))
 
     def logs(
         self,

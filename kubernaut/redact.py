@@ -68,7 +68,11 @@ _RULES: tuple[tuple[re.Pattern[str], Replacement], ...] = tuple(
             MASK,
         ),
         # A line of YAML: all of it is the value. Then key=value, "key": "value" and --key value anywhere else.
-        (rf"(?m)(^[ \t]*(?:- )?[\"']?{_KEY}[\"']?:[ \t]+)(?![|>*{{\[])(?!{_QUOTED}[ \t]*[,}}])\S.*$", re.IGNORECASE, rf"\1{MASK}"),
+        (
+            rf"(?m)(^[ \t]*(?:- )?[\"']?{_KEY}[\"']?:[ \t]+)(?![|>*{{\[]|'\*\*\*'[ \t]*$)(?!{_QUOTED}[ \t]*[,}}])\S.*$",
+            re.IGNORECASE,
+            rf"\1{MASK}",
+        ),
         (rf"({_KEY}[\"']?\s*[:=]\s*)({_QUOTED}|[^\s,;&\"'{{}}\[\]]+)", re.IGNORECASE, _value_in_quotes),
         (rf"((?<![\w-])--?[\w-]*(?:{_WORDS})[ \t]+)(?:{_QUOTED}|[^\s\"']+)", re.IGNORECASE, rf"\1{MASK}"),
     )
@@ -77,12 +81,18 @@ _RULES: tuple[tuple[re.Pattern[str], Replacement], ...] = tuple(
 
 def environment_secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
     """Return the values of the variables whose names look secret, such as ``GITHUB_TOKEN``; the longest first."""
-    values = {
-        value
-        for name, value in environment.items()
-        if len(value) >= SHORTEST_SECRET and _SECRET_VARIABLE.search(name) and not _NO_SECRET_VARIABLE.search(name)
-    }
+    values = {value for name, value in environment.items() if len(value) >= SHORTEST_SECRET and is_secret_variable(name)}
     return tuple(sorted(values, key=lambda value: (-len(value), value)))
+
+
+def is_secret_variable(name: str) -> bool:
+    """Say whether an environment variable's name looks secret, such as ``GITHUB_TOKEN``."""
+    return bool(_SECRET_VARIABLE.search(name)) and not _NO_SECRET_VARIABLE.search(name)
+
+
+def is_secret_key(key: Any) -> bool:
+    """Say whether a key's name says that its value is secret, such as ``dbPassword``; ``secretName`` does not."""
+    return isinstance(key, str) and _SECRET_KEY.fullmatch(key) is not None
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
@@ -114,6 +124,6 @@ def redact_data(data: Any, secrets: tuple[str, ...] = ()) -> Any:
 
 
 def _value(key: Any, value: Any, secrets: tuple[str, ...]) -> Any:
-    if isinstance(key, str) and _SECRET_KEY.fullmatch(key) and value and type(value) in (str, int, float):
+    if is_secret_key(key) and value and type(value) in (str, int, float):
         return MASK
     return redact_data(value, secrets)

@@ -60,9 +60,17 @@ class Past:
         """Return the record of a revision."""
         return next((record for record in self.records if record.revision == revision), None)
 
-    def describe(self, record: Record | None) -> Release | None:
+    def pick(self, wanted: ReleaseId) -> Record:
+        """Return the record that an id of this name means. Raises: ReleaseNotFound."""
+        return _one(self.records, wanted)
+
+    def tell(self, record: Record) -> Release:
         """Return what is told of one of the records."""
-        return describe(record, self.records, self.operations) if record else None
+        return describe(record, self.records, self.operations)
+
+    def describe(self, record: Record | None) -> Release | None:
+        """Return what is told of one of the records, if there is one."""
+        return self.tell(record) if record else None
 
 
 class History:
@@ -102,14 +110,14 @@ class History:
     def release(self, wanted: ReleaseId) -> Release:
         """Return the release that an id names. Raises: ReleaseNotFound."""
         past = self.past(wanted.namespace, wanted.name)
-        return describe(_one(past.records, wanted), past.records, past.operations)
+        return past.tell(past.pick(wanted))
 
     def releases(self, namespace: str, name: str) -> ReleaseHistory:
         """Return all releases of a name, newest first, and the attempts that made none. Raises: ReleaseNotFound."""
         past = self.past(namespace, name)
         if not past.attempts:
             _one(past.records, ReleaseId(namespace, name))
-        items = tuple(describe(record, past.records, past.operations) for record in past.records)
+        items = tuple(past.tell(record) for record in past.records)
         return ReleaseHistory(items=items, count=len(items), attempts=past.attempts)
 
     def list(self, namespace: str | None = None, *, all: bool = False) -> ReleaseList:

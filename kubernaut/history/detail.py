@@ -1,0 +1,105 @@
+"""One release at length: its manifest, its values, how it came to be, and what differs between two. What is secret is masked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from kubernaut.errors import Conflict, ReleaseNotFound
+from kubernaut.history.diff import Difference, Side, compare
+from kubernaut.history.masking import mask_record, mask_values
+from kubernaut.history.operation import Operation
+from kubernaut.history.record import Record
+from kubernaut.history.release import Release, ReleaseId
+from kubernaut.history.store import History, Past
+from kubernaut.model import Model
+
+_REVISION = re.compile(r"v?([0-9]{1,9})")
+
+
+class Report(Model):
+    """A release and the operation that made it, with what was said on the way; ``None`` for a release that plain Helm made."""
+
+    release: Release
+    operation: Operation | None = None
+
+
+def manifest_of(history: History, wanted: ReleaseId) -> str:
+    """Return what was applied for a release, its hooks last. Raises: ReleaseNotFound, Conflict when its record is damaged."""
+    return mask_record(_readable(history.record(wanted)))
+
+
+def values_of(history: History, wanted: ReleaseId, *, all: bool) -> dict[str, Any]:
+    """Return a release's values, with ``all`` over the chart's own. Raises: ReleaseNotFound, Conflict for a damaged one."""
+    record = _readable(history.record(wanted))
+    values: dict[str, Any] = mask_values(_coalesced(record.defaults, record.config) if all else record.config)
+    return values
+
+
+def difference_of(history: History, wanted: ReleaseId, to: str | None) -> Difference:
+    """Return what going from a release to another changes; without one, what it changed of the release before it.
+
+    Args:
+        history: The history.
+        wanted: The release.
+        to: The other one's id, or a revision of the same name.
+
+    Raises:
+        ReleaseNotFound: There is no such release, or none before it.
+        Conflict: A record is damaged.
+    """
+    past = history.past(wanted.namespace, wanted.name)
+    record = past.pick(wanted)
+    if to is None:
+        return compare(_side(past, _before(past, record)), _side(past, record))
+    other = other_release(wanted, to)
+    others = past if (other.namespace, other.name) == (wanted.namespace, wanted.name) else history.past(other.namespace, other.name)
+    return compare(_side(past, record), _side(others, others.pick(other)))
+
+
+def other_release(wanted: ReleaseId, to: str) -> ReleaseId:
+    """Return which release is meant beside another: an id, or a revision of the same name. Raises: NameInvalid."""
+    revision = _REVISION.fullmatch(to)
+    return ReleaseId(wanted.namespace, wanted.name, int(revision[1])) if revision else ReleaseId.parse(to)
+
+
+def report_of(history: History, wanted: ReleaseId) -> Report:
+    """Return a release and how it came to be. Raises: ReleaseNotFound."""
+    past = history.past(wanted.namespace, wanted.name)
+    release = past.tell(past.pick(wanted))
+    return Report(release=release, operation=next((one for one in past.operations if one.id == release.operation), None))
+
+
+def _before(past: Past, record: Record) -> Record:
+    before = next((one for one in past.records if one.revision < record.revision), None)
+    if before is None:
+        raise ReleaseNotFound(
+            f"There is no release before {record.id}.", hint="Name the release to compare it with: --to ID, or ?to=ID over HTTP."
+        )
+    return before
+
+
+def _side(past: Past, record: Record) -> Side:
+    return Side(past.tell(_readable(record)), record)
+
+
+def _readable(record: Record) -> Record:
+    if record.damaged:
+        raise Conflict(
+            f"The record of {record.id} is damaged: {record.damaged}.", hint="What it held is lost; the other revisions are whole."
+        )
+    return record
+
+
+def _coalesced(defaults: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both as Helm joins them: maps are joined, ``null`` takes a default away, everything else replaces it."""
+    joined = dict(config)
+    for key, default in defaults.items():
+        if key not in config:
+            joined[key] = default
+        elif config[key] is None:
+            del joined[key]
+        elif isinstance(default, Mapping) and isinstance(config[key], Mapping):
+            joined[key] = _coalesced(default, config[key])
+    return joined

@@ -1,0 +1,270 @@
+"""Takes what is secret out of a release's manifest and values, before anybody is shown them. Pure.
+
+Of a manifest everything is masked that a Secret holds, wherever it stands: in a List, in another object, as a text; the values of
+variables, flags and keys that are called like a password; and in every other text what :mod:`kubernaut.redact` knows. Keys stay,
+in their order. What cannot be read as YAML might be a Secret, and is masked whole. Comments go, but for Helm's ``# Source``.
+
+A hidden value of eight characters or more whose key says that it is secret is masked in all other texts of the manifest too. It
+cannot be known of a password that stands alone under a harmless name.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import yaml
+
+from kubernaut.helmyaml import is_deep
+from kubernaut.history.record import Record
+from kubernaut.redact import MASK, is_secret_key, is_secret_variable, redact
+
+Mark = Callable[[str], str]
+"""Returns what stands in the place of a hidden text; :data:`kubernaut.redact.MASK`, and perhaps something after it."""
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_TEXT = "tag:yaml.org,2002:str"
+_NO_SECRETS = frozenset({"tag:yaml.org,2002:bool", "tag:yaml.org,2002:null"})
+_START = re.compile(r"^---(?=\s|$)", re.MULTILINE)
+_SOURCE = re.compile(r"\s*(# Source: [\w./-]{1,500})[ \t]*$", re.MULTILINE)
+_HOLDS_SECRET = re.compile(r"""\bkind\\?["']?\s*:\s*\\?["']?Secret(?:List)?\b""", re.IGNORECASE)
+_SHORTEST_REPEATED = 8
+_SHORTEST_OWN = 4
+_ONE_LINE = 1 << 20
+
+
+def masked(_hidden: str) -> str:
+    """Return the mask, whatever is hidden."""
+    return MASK
+
+
+def mask_record(record: Record, mark: Mark = masked) -> str:
+    """Return a record's manifest with what is secret masked; its hooks come last, as in ``helm template``."""
+    hooks = record.content.get("hooks")
+    parts = [
+        f"---\n# Source: {hook.get('path')}\n{hook['manifest']}"
+        for hook in (hooks if isinstance(hooks, list) else ())
+        if isinstance(hook, Mapping) and isinstance(hook.get("manifest"), str)
+    ]
+    return mask_manifest("\n".join((record.manifest, *parts)), mark)
+
+
+def mask_manifest(manifest: str, mark: Mark = masked) -> str:
+    """Return a manifest with what is secret masked, as YAML; a document that cannot be read is masked whole, and says so."""
+    documents = [_Document.read(text) for text in _START.split(manifest) if text.strip()]
+    findings = _Findings()
+    for document in documents:
+        for node in document.nodes:
+            findings.look(node, _Kind.ANY)
+    secrets = findings.repeated()
+    for document in documents:
+        for node in document.nodes:
+            findings.hide(node, secrets, mark)
+    return "".join(document.show(mark) for document in documents)
+
+
+def mask_values(values: Any, mark: Mark = masked) -> Any:
+    """Return values with what is secret masked: whatever stands under a key that says so, variables, and in every other text."""
+    return _mask_value(values, mark, hidden=False)
+
+
+def _mask_value(value: Any, mark: Mark, *, hidden: bool) -> Any:
+    if isinstance(value, Mapping):
+        entry = isinstance(value.get("name"), str) and _is_secret_name(value["name"])
+        return {
+            key: _mask_value(item, mark, hidden=hidden or is_secret_key(key) or (entry and key == "value"))
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_mask_value(item, mark, hidden=hidden or after) for item, after in _after_flags(value)]
+    if hidden and value not in (None, "") and not isinstance(value, bool):
+        return mark(str(value))
+    return _redacted(value, (), mark) if isinstance(value, str) else value
+
+
+class _Kind(Enum):
+    """What is known of a part of a manifest before it is looked at."""
+
+    ANY = "any"
+    SECRET = "a Secret, or a list of some, even if it does not say so"  # noqa: S105 - no password
+    HIDDEN = "to be hidden, all of it"
+
+
+@dataclass(frozen=True)
+class _Document:
+    """A document of a manifest: what Helm says where it comes from, and the objects in it; ``unread`` where it is no YAML."""
+
+    source: str
+    text: str
+    nodes: tuple[yaml.Node, ...] = ()
+    unread: bool = False
+
+    @classmethod
+    def read(cls, text: str) -> _Document:
+        found = _SOURCE.match(text)
+        source = f"{found[1]}\n" if found else ""
+        try:
+            if is_deep(text):
+                return cls(source, text, unread=True)
+            nodes = tuple(yaml.compose_all(text, Loader=_LOADER))
+        except (yaml.YAMLError, ValueError, RecursionError):
+            return cls(source, text, unread=True)
+        if all(isinstance(node, yaml.CollectionNode) for node in nodes):
+            return cls(source, text, nodes)
+        return cls(source, text, unread=True)  # a word alone is no object, and might be anything
+
+    def show(self, mark: Mark) -> str:
+        if self.unread:
+            return f"---\n{self.source}# A document that cannot be read as YAML is masked whole: {mark(self.text)}\n"
+        return "".join(
+            f"---\n{self.source}{yaml.serialize(node, Dumper=_DUMPER, width=_ONE_LINE, allow_unicode=True)}" for node in self.nodes
+        )
+
+
+class _Findings:
+    """What is secret in the documents of a manifest."""
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[int, _Kind]] = set()
+        self._hidden: set[int] = set()
+        self._done: set[int] = set()
+        self._telling: set[str] = set()
+
+    def look(self, node: yaml.Node, kind: _Kind) -> None:
+        """Find what is secret; each node once, since aliases may make circles."""
+        if (id(node), kind) in self._seen:
+            return
+        self._seen.add((id(node), kind))
+        if isinstance(node, yaml.MappingNode):
+            self._look_at_mapping(node, kind)
+        elif isinstance(node, yaml.SequenceNode):
+            texts = [item.value if isinstance(item, yaml.ScalarNode) else None for item in node.value]
+            for item, (_, after) in zip(node.value, _after_flags(texts), strict=True):
+                self.look(item, _Kind.HIDDEN if after else kind)
+        elif kind is _Kind.HIDDEN or _HOLDS_SECRET.search(node.value):
+            self._hidden.add(id(node))
+
+    def _look_at_mapping(self, node: yaml.MappingNode, kind: _Kind) -> None:
+        known = _texts(node)
+        said = known.get("kind", "").casefold()
+        secret = kind is _Kind.SECRET or said == "secret"
+        own = set(_values_of(node)) if secret else set()
+        for key, value in node.value:
+            word = key.value if isinstance(key, yaml.ScalarNode) else ""
+            self.look(key, _Kind.HIDDEN if not word else _Kind.ANY)
+            if kind is _Kind.HIDDEN or word == "stringData" or (secret and word == "data"):
+                below = _Kind.HIDDEN
+                self._note(value)
+            elif said == "secretlist" and word == "items":
+                below = _Kind.SECRET
+            elif _is_secret_pair(word, value, known.get("name", "")):
+                below = _Kind.HIDDEN
+                if not word.casefold().endswith("secret"):  # which may as well be a Secret's name
+                    self._telling.add(value.value)
+            else:
+                below = _Kind.ANY
+            self.look(value, below)
+            if secret and word == "metadata":
+                self._look_at_annotations(value, own)
+
+    def _look_at_annotations(self, metadata: yaml.Node, own: set[str]) -> None:
+        """Hide the annotations that repeat what their Secret holds."""
+        annotations = _child(metadata, "annotations")
+        for key, value in annotations.value if isinstance(annotations, yaml.MappingNode) else ():
+            applied = str(key.value).endswith("last-applied-configuration")
+            if applied or any(text in str(value.value) for text in own):
+                self.look(value, _Kind.HIDDEN)
+
+    def _note(self, data: yaml.Node) -> None:
+        for key, text in _texts(data).items():
+            if is_secret_key(key):
+                self._telling.update((text, *_decoded(text), base64.b64encode(text.encode("utf-8", "replace")).decode("ascii")))
+
+    def repeated(self) -> tuple[str, ...]:
+        """Return the texts that are masked wherever they stand, the longest first."""
+        return tuple(sorted((text for text in self._telling if len(text) >= _SHORTEST_REPEATED), key=len, reverse=True))
+
+    def hide(self, node: yaml.Node, secrets: tuple[str, ...], mark: Mark) -> None:
+        """Mask what was found, and what is secret in every other text."""
+        if id(node) in self._done:
+            return
+        self._done.add(id(node))
+        if isinstance(node, yaml.ScalarNode):
+            text = mark(node.value) if id(node) in self._hidden else _redacted(node.value, secrets, mark)
+            if text != node.value:
+                node.value, node.tag = text, _TEXT
+                node.style = None if id(node) in self._hidden else node.style
+        elif isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    self.hide(key, secrets, mark)
+                self.hide(value, secrets, mark)
+        else:
+            for item in node.value:
+                self.hide(item, secrets, mark)
+
+
+def _after_flags(items: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
+    """Yield the items of a list of arguments, each with whether it follows a flag such as ``--password``."""
+    after = False
+    for item in items:
+        yield item, after and not str(item).startswith("-")
+        after = isinstance(item, str) and item.startswith("-") and is_secret_key(item.lstrip("-"))
+
+
+def _is_secret_name(name: str) -> bool:
+    return is_secret_key(name) or is_secret_variable(name)
+
+
+def _is_secret_pair(word: str, value: yaml.Node, name: str) -> bool:
+    """Say whether a key, or in a list of variables the name beside it, says that its value is secret."""
+    if not isinstance(value, yaml.ScalarNode) or not value.value or value.tag in _NO_SECRETS:
+        return False
+    return is_secret_key(word) or (word == "value" and _is_secret_name(name))
+
+
+def _texts(node: yaml.Node) -> dict[str, str]:
+    """Return the texts in a map, by their keys."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+    return {key.value: value.value for key, value in pairs if _is_scalar(key) and _is_scalar(value)}
+
+
+def _is_scalar(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode)
+
+
+def _child(node: yaml.Node, word: str) -> yaml.Node | None:
+    pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+    return next((value for key, value in pairs if _is_scalar(key) and key.value == word), None)
+
+
+def _values_of(secret: yaml.Node) -> Iterator[str]:
+    """Yield what a Secret holds, as it is written and as it is meant."""
+    for word in ("data", "stringData"):
+        data = _child(secret, word)
+        for text in _texts(data).values() if data is not None else ():
+            yield from (known for known in (text, *_decoded(text)) if len(known) >= _SHORTEST_OWN)
+
+
+def _decoded(text: str) -> Iterator[str]:
+    try:
+        yield base64.b64decode(text, validate=True).decode("utf-8")
+    except (binascii.Error, ValueError):
+        return
+
+
+def _redacted(text: str, secrets: tuple[str, ...], mark: Mark) -> str:
+    """Return a text with what is secret in it masked, line by line where that can be told."""
+    shown = redact(text, secrets)
+    if MASK not in shown:
+        return shown
+    before, after = text.split("\n"), shown.split("\n")
+    if len(before) != len(after):
+        return shown.replace(MASK, mark(text))
+    return "\n".join(line.replace(MASK, mark(own)) for own, line in zip(before, after, strict=True))
