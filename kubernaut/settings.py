@@ -24,6 +24,7 @@ FILE_NAME = "kubernaut.toml"
 
 _DURATION = re.compile(r"(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?")
 _REGISTRY = re.compile(r"[a-z0-9]+((\.|-+)[a-z0-9]+)*(:[0-9]{1,5})?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
+_SERVER = re.compile(r"https?://[^\s/@?#\\]+(/[^\s@?#\\]*)?")
 _LONGEST = 7 * 24 * 3600
 
 
@@ -39,7 +40,8 @@ def seconds(text: str) -> float:
     return float(total)
 
 
-def _registry(text: str) -> str:
+def registry(text: str) -> str:
+    """Read the name of a registry or of a part of one: ``HOST[:PORT][/PREFIX]``, as it is used without a scheme."""
     stripped = text.removeprefix("oci://").rstrip("/")
     if not _REGISTRY.fullmatch(stripped):
         raise ValueError("a registry such as registry.example.com/team, without a scheme")
@@ -50,6 +52,18 @@ def _revisions(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= 10_000:
         raise ValueError("a number from 1 to 10000")
     return int(text)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > 5 or int(text) > 65_535:
+        raise ValueError("a port from 1 to 65535, or 0 for any that is free")
+    return int(text)
+
+
+def _server(text: str) -> str:
+    if not text.isascii() or not _SERVER.fullmatch(text):
+        raise ValueError("an address such as https://kubernaut.example.com, without a user, a query or a fragment")
+    return text.rstrip("/")
 
 
 def _text(text: str) -> str:
@@ -68,6 +82,7 @@ class Setting:
         default: The value when nobody says otherwise, as text; ``None`` for "not set".
         variables: The environment variables that set it, the first that is set wins.
         help: A line for ``kubernaut config`` and the documentation.
+        option: The command-line option, whether or not a verb offers it.
     """
 
     name: str
@@ -75,24 +90,27 @@ class Setting:
     default: str | None
     variables: tuple[str, ...]
     help: str
-
-    @property
-    def option(self) -> str:
-        """The command-line option, whether or not a verb offers it."""
-        return "--" + self.name.replace("_", "-")
+    option: str
 
 
 def _setting(
-    name: str, help: str, *, read: Callable[[str], Any] = _text, default: str | None = None, standard: str = ""
+    name: str,
+    help: str,
+    *,
+    read: Callable[[str], Any] = _text,
+    default: str | None = None,
+    standard: str = "",
+    option: str = "",
 ) -> Setting:
     own = "KUBERNAUT_" + name.upper()
-    return Setting(name, read, default, (own, standard) if standard else (own,), help)
+    variables = (own, standard) if standard else (own,)
+    return Setting(name, read, default, variables, help, option or "--" + name.replace("_", "-"))
 
 
 TABLE = (
-    _setting("registry", "where images go: HOST[:PORT][/PREFIX]", read=_registry),
-    _setting("chart_registry", "where charts go; REGISTRY/charts when not set", read=_registry),
-    _setting("pull_registry", "the registry's name as the cluster's nodes know it, when it differs", read=_registry),
+    _setting("registry", "where images go: HOST[:PORT][/PREFIX]", read=registry),
+    _setting("chart_registry", "where charts go; REGISTRY/charts when not set", read=registry),
+    _setting("pull_registry", "the registry's name as the cluster's nodes know it, when it differs", read=registry),
     _setting("plain_http", "registries beside localhost that speak HTTP, comma-separated HOST[:PORT]"),
     _setting("context", "the kube context; the kubeconfig's current one when not set"),
     _setting("kubeconfig", "the kubeconfig file", standard="KUBECONFIG"),
@@ -107,6 +125,10 @@ TABLE = (
     _setting("history_max", "how many releases of a name Helm keeps", read=_revisions, default="50"),
     _setting("actor", "who deploys, as the history shows it; user@host when not set"),
     _setting("build_url", "the CI build that runs kubernaut", standard="BUILD_URL"),
+    _setting("server", "the kubernaut server that carries the commands out, such as https://kubernaut.example.com", read=_server),
+    _setting("token_file", "the file with the server's token, as a curl header; STATE/kubernaut/token when not set"),
+    _setting("serve_host", "the address that `kubernaut serve` listens at", default="127.0.0.1", option="--host"),
+    _setting("serve_port", "the port that `kubernaut serve` listens at; 0 for any", read=_port, default="8080", option="--port"),
 )
 
 _ROWS = {row.name: row for row in TABLE}
@@ -131,6 +153,10 @@ class Settings:
     history_max: int
     actor: str
     build_url: str | None
+    server: str | None
+    token_file: str | None
+    serve_host: str
+    serve_port: int
     origins: Mapping[str, str]
     environment: Mapping[str, str]
 
@@ -146,6 +172,14 @@ class Settings:
     def require_chart_registry(self) -> str:
         """Return the registry of charts."""
         return self.chart_registry or f"{self.require_registry()}/charts"
+
+    def token_path(self) -> Path:
+        """Return the file with the server's token: the one that is set, or ``kubernaut/token`` in the user's folder for state."""
+        home = Path(self.environment.get("HOME") or Path.home())
+        if self.token_file is not None:
+            return home / self.token_file[2:] if self.token_file.startswith("~/") else Path(self.token_file).absolute()
+        state = Path(self.environment.get("XDG_STATE_HOME") or "")  # the XDG specification: a relative path is to be ignored
+        return (state if state.is_absolute() else home / ".local" / "state") / "kubernaut" / "token"
 
     def speaks_plain_http(self, registry: str) -> bool:
         """Say whether a registry is spoken to without TLS: localhost, and those that ``plain_http`` names."""
