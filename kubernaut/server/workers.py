@@ -201,6 +201,12 @@ class Workers:
         with self._change:
             return len(self._running)
 
+    def busy(self, namespace: str, name: str) -> bool:
+        """Say whether an operation on a release runs here."""
+        with self._change:
+            running = [running.operation for running in self._running.values()]
+        return any((operation.namespace, operation.name) == (namespace, name) for operation in running)
+
     def stop(self, grace: float) -> None:
         """Begin nothing new, and let those that run end within the grace; then stop them, and wait until they have tidied up.
 
