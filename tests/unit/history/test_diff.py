@@ -1,0 +1,144 @@
+"""What differs between two releases, told without what is secret."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from support.past import DIGEST, made, operation, own, past, record
+
+from kubernaut.history.diff import Difference, Side, compare, compare_values
+from kubernaut.history.record import Record
+
+IMAGE = "r/hello@sha256:{}"
+
+
+def manifest(*, image: str = "a", secret: str = "one", greeting: str = "hello") -> str:
+    encoded = base64.b64encode(secret.encode()).decode()
+    return (
+        "---\n# Source: hello/templates/secret.yaml\nkind: Secret\ndata:\n  password: " + encoded + "\n"
+        "---\n# Source: hello/templates/config.yaml\nkind: ConfigMap\ndata:\n"
+        f"  greeting: {greeting}\n  app.env: |\n    PORT=80\n    DB_PASSWORD={secret}\n"
+        "---\n# Source: hello/templates/pod.yaml\nkind: Pod\nspec:\n  containers:\n"
+        f"  - image: {IMAGE.format(image * 64)}\n"
+    )
+
+
+def side(found: Record, *operations: Any) -> Side:
+    return Side(past(found, operations=operations).tell(found), found)
+
+
+def differing(old: str, new: str) -> Difference:
+    return compare(side(record(1, "superseded", manifest=old)), side(record(2, "deployed", manifest=new)))
+
+
+def test_releases_that_are_alike_differ_in_nothing() -> None:
+    config = {"greeting": "hello", "password": "hunter22", "list": [1, {"a": None}]}
+    old, new = (side(record(n, "deployed", manifest=manifest(), config=config)) for n in (1, 2))
+    found = compare(old, new)
+    assert found.empty
+    assert found == Difference(from_="demo.hello.v1", to="demo.hello.v2")
+
+
+def test_chart_version_and_images_are_told_where_they_differ() -> None:
+    first, second = own(1, "superseded", "op1", manifest=manifest()), own(2, "deployed", "op2", manifest=manifest(image="b"))
+    other = "sha256:" + "b" * 64
+    found = compare(
+        side(first, operation("op1", made=(made(first),))),
+        side(second, operation("op2", digest=other, made=(made(second, other),))),
+    )
+    assert found.chart is not None
+    assert (found.chart.from_.digest, found.chart.to.digest) == (DIGEST, other)
+    assert found.images is not None
+    assert [image.ref for image in found.images.to] == [IMAGE.format("b" * 64)]
+    assert found.app_version is None
+
+
+def test_the_manifest_is_a_unified_diff() -> None:
+    assert differing(manifest(), manifest(greeting="good day")).manifest == (
+        "--- demo.hello.v1\n+++ demo.hello.v2\n@@ -7,7 +7,7 @@\n"
+        " # Source: hello/templates/config.yaml\n kind: ConfigMap\n data:\n"
+        "-  greeting: hello\n+  greeting: good day\n"
+        "   app.env: |\n     PORT=80\n     DB_PASSWORD=***\n"
+    )
+
+
+def test_a_secret_that_differs_shows_and_is_not_shown() -> None:
+    shown = differing(manifest(secret="one-of-them"), manifest(secret="another-one")).manifest
+    assert "-  password: '***'\n+  password: '***' # changed\n" in shown
+    assert "-    DB_PASSWORD=***\n+    DB_PASSWORD=*** # changed\n" in shown
+    assert "PORT=80 #" not in shown
+    assert "one-of-them" not in shown
+    assert "another-one" not in shown
+
+
+def test_a_secret_that_is_new_or_only_moves_is_not_called_changed() -> None:
+    def text(*pairs: str) -> str:
+        return "---\nkind: Secret\ndata:\n" + "".join(f"  {pair}\n" for pair in pairs)
+
+    assert "changed" not in differing(text("a: b25l"), text("a: b25l", "b: dHdv")).manifest
+    moved = differing(text("a: b25l", "n: dHdv", "m: dHdv"), text("n: dHdv", "m: dHdv", "a: b25l")).manifest
+    assert "-  a: '***'\n" in moved
+    assert "+  a: '***'\n" in moved
+
+
+def test_a_document_that_cannot_be_read_shows_that_it_differs() -> None:
+    shown = differing("---\nkind: [hunter22\n", "---\nkind: [hunter33\n").manifest
+    assert "+# A document that cannot be read as YAML is masked whole: *** # changed\n" in shown
+    assert "hunter" not in shown
+
+
+def test_values_are_told_by_path_added_removed_and_changed() -> None:
+    old = {"image": {"tag": "1", "a.b": 1}, "gone": True, "list": [1, 2], "same": {"x": 1}, "one": 1}
+    new = {"image": {"tag": "2", "a.b": 2}, "new": None, "list": [2], "same": {"x": 1}, "one": True}
+    assert [(change.path, change.change, change.from_, change.to) for change in compare_values(old, new)] == [
+        ("gone", "removed", True, None),
+        ("image.a\\.b", "changed", 1, 2),
+        ("image.tag", "changed", "1", "2"),
+        ("list", "changed", [1, 2], [2]),
+        ("new", "added", None, None),
+        ("one", "changed", 1, True),
+    ]
+
+
+def test_secret_values_that_differ_are_told_as_changed_and_new_ones_are_not() -> None:
+    old = {"password": "one", "url": "https://ada:one@h", "list": [{"token": "one"}], "gone": {"token": "x"}, "map": {"a": 1}}
+    new = {"password": "two", "url": "https://ada:two@h", "list": [{"token": "two"}], "new": {"token": "y"}, "map": {}}
+    changes = {change.path: (change.change, change.from_, change.to) for change in compare_values(old, new)}
+    assert changes == {
+        "password": ("changed", "***", "*** (changed)"),
+        "url": ("changed", "https://***@h", "https://*** (changed)@h"),
+        "list": ("changed", [{"token": "***"}], [{"token": "*** (changed)"}]),
+        "gone.token": ("removed", "***", None),
+        "new.token": ("added", None, "***"),
+        "map.a": ("removed", 1, None),
+        "map": ("added", None, {}),
+    }
+
+
+def test_the_json_has_the_names_that_the_api_tells() -> None:
+    found = differing(manifest(), manifest(image="b")).model_dump(mode="json", by_alias=True)
+    assert list(found) == ["from", "to", "chart", "appVersion", "images", "values", "manifest"]
+    assert list(found["images"]) == ["from", "to"]
+    assert Difference.model_validate(found).to == "demo.hello.v2"
+
+
+CANARIES = st.text(min_size=6, max_size=30).map(lambda text: f"⟦{text}⟧")
+
+
+@given(st.lists(CANARIES, min_size=2, max_size=2))
+def test_no_secret_of_either_side_ever_appears(canaries: list[str]) -> None:
+    sides = [
+        side(
+            record(n, "deployed", config={"password": canary}, manifest=json.dumps({"kind": "Secret", "stringData": {"a": canary}}))
+        )
+        for n, canary in enumerate(canaries, 1)
+    ]
+    found = compare(*sides)
+    shown = found.model_dump_json(by_alias=True)
+    assert not any(canary in shown or json.dumps(canary)[1:-1] in shown for canary in canaries)
+    assert found.empty == (canaries[0] == canaries[1])
+    assert bool(found.manifest) == bool(found.values) == (canaries[0] != canaries[1])

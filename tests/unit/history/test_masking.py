@@ -1,0 +1,236 @@
+"""What is secret never leaves in a manifest or in values."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from support.past import record
+
+from kubernaut.history.masking import mask_manifest, mask_record, mask_values
+from kubernaut.redact import redact
+
+CANARY = "c4nary-7f3e9d21"
+
+SECRET = f"""
+# Source: shop/templates/secret.yaml
+apiVersion: v1
+kind: Secret
+metadata:
+  name: shop
+  annotations:
+    kubectl.kubernetes.io/last-applied-configuration: |
+      {{"kind":"Secret","data":{{"a":"x"}}}}
+    copy: "it is {CANARY}"
+    team: payments
+type: Opaque
+data:
+  zeta: {base64.b64encode(CANARY.encode()).decode()}
+  empty: ""
+stringData:
+  alpha: {CANARY}
+  number: 12345678
+"""
+
+DEPLOYMENT = f"""
+# Source: shop/templates/deployment.yaml
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: shop}}
+spec:
+  replicas: 2
+  template:
+    spec:
+      automountServiceAccountToken: true
+      containers:
+      - name: shop
+        image: "r/shop@sha256:{"a" * 64}"
+        args: ["--verbose", "--db-password", "{CANARY}", --listen, 80]
+        env:
+        - name: DB_PASSWORD
+          value: {CANARY}
+        - value: {CANARY}
+          name: API_TOKEN
+        - {{name: GREETING, value: hello}}
+        - name: KEY
+          valueFrom: {{secretKeyRef: {{name: shop, key: password}}}}
+      volumes:
+      - name: files
+        secret: {{secretName: shop, defaultMode: 0440}}
+"""
+
+
+def masked(text: str) -> Any:
+    return list(yaml.safe_load_all(mask_manifest(text)))
+
+
+def test_a_secrets_values_are_masked_and_its_keys_stay_in_their_order() -> None:
+    shown = mask_manifest(f"---{SECRET}")
+    [secret] = yaml.safe_load_all(shown)
+    assert list(secret["data"].items()) == [("zeta", "***"), ("empty", "***")]
+    assert list(secret["stringData"].items()) == [("alpha", "***"), ("number", "***")]
+    assert secret["metadata"]["name"] == "shop"
+    assert shown.startswith("---\n# Source: shop/templates/secret.yaml\napiVersion: v1\nkind: Secret\n")
+
+
+def test_annotations_that_repeat_their_secret_are_masked() -> None:
+    [secret] = masked(SECRET)
+    assert secret["metadata"]["annotations"] == {
+        "kubectl.kubernetes.io/last-applied-configuration": "***",
+        "copy": "***",
+        "team": "payments",
+    }
+
+
+def test_variables_and_flags_that_are_called_like_a_password_are_masked_and_the_rest_stays_as_it_is() -> None:
+    shown = mask_manifest(f"---{DEPLOYMENT}")
+    assert CANARY not in shown
+    [deployment] = yaml.safe_load_all(shown)
+    expected = yaml.safe_load(DEPLOYMENT.replace(f'"{CANARY}"', CANARY).replace(CANARY, "'***'"))
+    assert deployment == expected
+    assert "defaultMode: 0440" in shown
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        "kind: List\nitems:\n- kind: Secret\n  data: {a: %s}\n",
+        "kind: SecretList\nitems:\n- data: {a: %s}\n",
+        "kind: Job\nspec: {template: {kind: Secret, stringData: {a: %s}}}\n",
+        "kind: Object\nspec: {stringData: {a: [{b: %s}]}}\n",
+        "kind: Secret\ndata: [%s]\n",
+        "kind: Secret\ndata: {a: &x %s}\n---\nkind: ConfigMap\ndata: {b: ok}\n",
+        "kind: Secret\ndata: {a: &x %s}\nother: *x\n",
+        "other: &x %s\nkind: Secret\ndata: {a: *x}\n",
+        "kind: &k Secret\ndata: {a: %s}\ndata: {a: %s}\n",
+        "kind: 'Secret'\ndata: {? [a] : %s}\n",
+        "kind: Secret\ndata: {<<: &b {a: %s}}\n",
+        "kind: Secret\ndata:\n  a: !!binary %s\n",
+        "kind: ConfigMap\ndata: {db-password: %s}\n",
+        "kind: ConfigMap\ndata:\n  app.properties: |\n    name=shop\n    db.password=%s\n",
+        "kind: ConfigMap\ndata:\n  url: postgres://shop:%s@db/shop\n",
+        'kind: ConfigMap\ndata:\n  a.json: \'{"kind": "Secret", "data": {"a": "%s"}}\'\n',
+        'kind: ConfigMap\ndata:\n  a.json: "{\\"kind\\": \\"Secret\\", \\"data\\": {\\"a\\": \\"%s\\"}}"\n',
+        "kind: ConfigMap\ndata:\n  a.yaml: |\n    kind: Secret\n    data:\n      a: %s\n",
+        "kind: Secret\nstringData: {password: %s}\n---\nkind: ConfigMap\ndata: {harmless: the %s again}\n",
+        "kind: Secret\nstringData: {password: %s}\n---\nkind: ConfigMap\nmetadata: {annotations: {copy: %s}}\n",
+        "# password: %s\nkind: ConfigMap\n",
+        "%%YAML 1.1\n# %s\n---\nkind: ConfigMap\n",
+        "kind: Secret\ndata: {a: %s\n",
+        "kind: Secret\ndata:\n\ta: %s\n",
+        "%s",
+        "--- %s",
+        "kind: Secret\ndata: *nothing %s",
+        "kind: Secret\n...\n%s\n",
+        "kind: Secret\nmetadata: {annotations: {objectset.rio.cattle.io/applied: %s}}\ndata: {a: %s}\n",
+    ],
+)
+def test_a_secret_is_found_wherever_it_stands(wrapped: str) -> None:
+    text = wrapped.replace("%s", CANARY).replace("%%", "%")
+    shown = mask_manifest(text)
+    assert CANARY not in shown
+    assert list(yaml.compose_all(shown, Loader=yaml.SafeLoader))
+
+
+def test_what_is_secret_under_an_alias_is_masked_in_circles_too() -> None:
+    shown = mask_manifest(f"kind: Secret\ndata: &d\n  a: {CANARY}\n  b: *d\n")
+    assert CANARY not in shown
+    assert "a: '***'" in shown
+
+
+def test_a_document_that_cannot_be_read_is_masked_whole_and_says_so_and_the_others_stay() -> None:
+    broken = f"\n# Source: shop/templates/broken.yaml\nkind: Secret\ndata: {{a: {CANARY}\n"
+    shown = mask_manifest(f"---{broken}---\nkind: ConfigMap\ndata: {{a: b}}\n")
+    assert shown == (
+        "---\n# Source: shop/templates/broken.yaml\n# A document that cannot be read as YAML is masked whole: ***\n"
+        "---\nkind: ConfigMap\ndata: {a: b}\n"
+    )
+
+
+def test_a_document_that_is_nested_too_deeply_is_masked_whole() -> None:
+    assert "masked whole" in mask_manifest("a: " + "[" * 20_000 + CANARY)
+
+
+def test_words_keep_their_spelling() -> None:
+    text = '---\nkind: ConfigMap\ndata:\n  mode: 0644\n  on: yes\n  port: "5432"\n  day: 2026-11-22\n  text: |\n    one\n    two\n'
+    assert mask_manifest(text) == text
+
+
+def test_a_weak_password_does_not_ruin_the_rest() -> None:
+    shown = mask_manifest(
+        "kind: Secret\nstringData: {password: shop, user: postgres}\n---\nkind: Pod\nspec: {image: postgres, a: shop}\n"
+    )
+    assert "image: postgres, a: shop" in shown
+
+
+def test_hooks_come_last() -> None:
+    found = record(1, "deployed", manifest="---\nkind: ConfigMap\n")
+    hook = {"name": "migrate", "path": "shop/templates/job.yaml", "manifest": f"kind: Secret\ndata: {{a: {CANARY}}}\n"}
+    found.content["hooks"] = [hook, None, {"manifest": 7}]  # type: ignore[index]
+    assert mask_record(found) == ("---\nkind: ConfigMap\n---\n# Source: shop/templates/job.yaml\nkind: Secret\ndata: {a: '***'}\n")
+
+
+def test_values_are_masked_where_a_key_says_so() -> None:
+    values = {
+        "password": CANARY,
+        "credentials": {"github": CANARY, "list": [CANARY, {"deep": 12345}], "enabled": True, "none": None},
+        "extraEnv": [{"name": "DB_PASSWORD", "value": CANARY}, {"name": "GREETING", "value": "hello"}],
+        "args": ["--token", CANARY, "--port", "80"],
+        "url": f"https://ada:{CANARY}@example.com",
+        "secretName": "shop",
+        "replicas": 3,
+    }
+    shown = mask_values(values)
+    assert CANARY not in json.dumps(shown)
+    assert shown == {
+        "password": "***",
+        "credentials": {"github": "***", "list": ["***", {"deep": "***"}], "enabled": True, "none": None},
+        "extraEnv": [{"name": "DB_PASSWORD", "value": "***"}, {"name": "GREETING", "value": "hello"}],
+        "args": ["--token", "***", "--port", "80"],
+        "url": "https://***@example.com",
+        "secretName": "shop",
+        "replicas": 3,
+    }
+
+
+def test_what_is_masked_stays_as_it_is_when_a_door_takes_secrets_out_again() -> None:
+    deployment = DEPLOYMENT.replace("automountServiceAccountToken: true", "restartPolicy: Always")
+    shown = mask_manifest(f"---{SECRET}---{deployment}---\nkind: ConfigMap\ndata:\n  password: x\n  a.env: |\n    TOKEN={CANARY}\n")
+    assert redact(shown) == shown
+
+
+NAMES = st.text("abcdefghijklmnopqrstuvwxyz.-_", min_size=1, max_size=12)
+# What nobody could take for a part of the manifest's own words.
+CANARIES = st.text(min_size=6, max_size=40).map(lambda text: f"⟦{text}⟧")
+
+
+@given(st.dictionaries(NAMES, CANARIES, min_size=1, max_size=4), st.booleans(), st.booleans(), st.booleans())
+def test_no_value_of_a_secret_ever_appears(data: dict[str, str], encoded: bool, listed: bool, json_text: bool) -> None:
+    held = {
+        key: base64.b64encode(text.encode("utf-8", "surrogatepass")).decode() if encoded else text for key, text in data.items()
+    }
+    secret: Any = {"apiVersion": "v1", "kind": "Secret", "data" if encoded else "stringData": held}
+    applied = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(secret)}
+    secret["metadata"] = {"name": "shop", "annotations": {**applied, "copies": " ".join(held.values())}}
+    document = {"kind": "List", "items": [secret]} if listed else secret
+    text = json.dumps(document) if json_text else yaml.safe_dump(document, allow_unicode=True)
+    shown = mask_manifest(text)
+    for value in (*data.values(), *held.values()):
+        assert value not in shown
+        assert json.dumps(value)[1:-1] not in shown
+    assert re.search(r"\*\*\*", shown)
+
+
+@given(st.dictionaries(NAMES.map(lambda name: f"{name}Password"), CANARIES, min_size=1), st.integers(0, 3))
+def test_no_value_under_a_telling_key_ever_appears(values: dict[str, str], depth: int) -> None:
+    wrapped: Any = values
+    for _ in range(depth):
+        wrapped = {"shop": [wrapped]}
+    shown = json.dumps(mask_values(wrapped), ensure_ascii=False)
+    assert not any(value in shown for value in values.values())
