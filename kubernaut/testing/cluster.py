@@ -19,9 +19,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from kubernaut.clients.cluster_http import Labels
+from kubernaut.clients.cluster_watch import Expired, SecretPage, Watch
 from kubernaut.errors import BadInput, Conflict, NamespaceNotFound, NotFound
+from kubernaut.testing.changes import Changes
 
-Labels = Mapping[str, str | Sequence[str]]
+_READS = ("get ", "list ", "watch ")
 _LEASES = "leases.coordination.k8s.io"
 _LARGEST_SECRET = 1_048_576
 _MICRO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)")
@@ -43,7 +46,8 @@ class FakeCluster:
     """A cluster for tests.
 
     Attributes:
-        requests: What was asked: verb and subject, in order; the writes are those that do not begin with ``get`` or ``list``.
+        requests: What was asked: verb and subject, in order; the writes are those that do not begin with get, list or watch.
+        changes: What happened to the Secrets, as watches hear it; the faults of watches are made there.
         pods: By namespace, the pods; dictionaries as the API has them.
         events: By namespace, the events.
         logs: By namespace, pod and container (or ``None``), the lines.
@@ -62,6 +66,8 @@ class FakeCluster:
         self._secrets: _Objects = {}
         self._leases: _Objects = {}
         self._version = 0
+        self.changes = Changes()
+        self._pages: dict[str, SecretPage] = {}
         self._faults: list[_Fault] = []
         self._server_time: datetime | None = None
         self._lock = threading.RLock()
@@ -95,7 +101,7 @@ class FakeCluster:
     @property
     def writes(self) -> list[str]:
         """The requests that wrote."""
-        return [request for request in self.requests if not request.startswith(("get ", "list "))]
+        return [request for request in self.requests if not request.startswith(_READS)]
 
     def server(self) -> str:
         """Return the API server's address."""
@@ -107,12 +113,44 @@ class FakeCluster:
     def list_secrets(self, namespace: str | None, labels: Labels, *, metadata_only: bool = False) -> Sequence[dict[str, Any]]:
         """Return the Secrets with these labels."""
         with self._asked(f"list secrets {namespace or '*'}"):
-            found = [
-                secret
-                for (place, _), secret in sorted(self._secrets.items())
-                if namespace in (None, place) and _matches(secret["metadata"].get("labels") or {}, labels)
-            ]
-            return [copy.deepcopy({"metadata": secret["metadata"]} if metadata_only else secret) for secret in found]
+            return self._selected(namespace, labels, metadata_only)
+
+    def page_secrets(
+        self,
+        namespace: str | None,
+        labels: Labels,
+        *,
+        metadata_only: bool = False,
+        limit: int,
+        continues: str = "",
+        timeout: float | None = None,
+    ) -> SecretPage:
+        """Return a part of the Secrets with these labels: the first, or what ``continues``. Raises: Expired."""
+        with self._asked(f"list secrets {namespace or '*'}"):
+            if continues and continues not in self._pages:
+                raise Expired("The provided continue parameter is too old.")
+            whole = SecretPage(self._selected(namespace, labels, metadata_only), str(self._version))
+            whole = self._pages.pop(continues, whole)
+            rest = SecretPage(whole.items[limit:], whole.resource_version)
+            token = uuid.uuid4().hex if rest.items else ""
+            if token:
+                self._pages[token] = rest
+            return SecretPage(whole.items[:limit], whole.resource_version, token)
+
+    def watch_secrets(self, namespace: str | None, labels: Labels, *, resource_version: str, seconds: int) -> Watch:
+        """Watch the metadata of the Secrets with these labels: what changes after a resource version, for so many seconds."""
+
+        def selected(metadata: Mapping[str, Any]) -> bool:
+            return namespace in (None, metadata["namespace"]) and _matches(metadata.get("labels") or {}, labels)
+
+        with self._asked(f"watch secrets {namespace or '*'}"):
+            return self.changes.watch(selected, int(resource_version), seconds)
+
+    def forget(self) -> None:
+        """Forget what has been: lists and watches that go on from there have expired."""
+        with self._lock:
+            self._pages.clear()
+            self.changes.forget()
 
     def get_secret(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Return a Secret, or ``None``."""
@@ -236,6 +274,7 @@ class FakeCluster:
         server = {"namespace": namespace, "uid": str(uuid.uuid4()), "creationTimestamp": stamp, "resourceVersion": self._next()}
         wanted["metadata"] = {**wanted["metadata"], **server, "managedFields": _written(stamp)}
         objects[namespace, name] = wanted
+        self._noted(objects, None, wanted)
         return copy.deepcopy(wanted)
 
     def _kept(
@@ -255,7 +294,22 @@ class FakeCluster:
             fields = {"resourceVersion": self._next(), "managedFields": _written(_stamp(self.server_time))}
             wanted["metadata"] = {**wanted["metadata"], **fields}
             objects[namespace, str(wanted["metadata"]["name"])] = wanted
+            self._noted(objects, kept, wanted)
         return copy.deepcopy(wanted)
+
+    def _noted(self, objects: _Objects, before: _Object | None, after: _Object | None) -> None:
+        """Tell those who watch of the last change."""
+        if objects is self._secrets:
+            told = [None if thing is None else copy.deepcopy(thing["metadata"]) for thing in (before, after)]
+            self.changes.note(self._version, *told)
+
+    def _selected(self, namespace: str | None, labels: Labels, metadata_only: bool) -> list[_Object]:
+        found = [
+            secret
+            for (place, _), secret in sorted(self._secrets.items())
+            if namespace in (None, place) and _matches(secret["metadata"].get("labels") or {}, labels)
+        ]
+        return [copy.deepcopy({"metadata": secret["metadata"]} if metadata_only else secret) for secret in found]
 
     def _next(self) -> str:
         self._version += 1
@@ -265,6 +319,8 @@ class FakeCluster:
         gone = self._secrets.pop((namespace, name), None)
         if gone is None:
             return
+        self._next()
+        self._noted(self._secrets, gone, None)
         uid = gone["metadata"]["uid"]
         uids = {secret["metadata"]["uid"] for secret in self._secrets.values()}
         for place, other in list(self._secrets):

@@ -1,0 +1,147 @@
+"""What changed in a cluster in memory, and those who watch it; with the faults of a watch: cut off, forgotten, silent."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kubernaut.clients.cluster_watch import Change, Expired
+from kubernaut.errors import ClusterUnreachable
+
+_Object = Mapping[str, Any]
+_LATE_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One change: an object's metadata before and after it, ``None`` where there was none."""
+
+    version: int
+    before: _Object | None
+    after: _Object | None
+
+    def seen(self, selected: Callable[[_Object], bool]) -> Change | None:
+        """Return it as those see it who selected some objects: what leaves the selection is deleted to them."""
+        before = self.before if self.before is not None and selected(self.before) else None
+        after = self.after if self.after is not None and selected(self.after) else None
+        if after is not None:
+            return Change("MODIFIED" if before is not None else "ADDED", after)
+        if before is not None:
+            return Change("DELETED", {**before, "resourceVersion": str(self.version)})
+        return None
+
+
+class Changes:
+    """The log of changes.
+
+    Attributes:
+        silent: Whether the watches hear nothing, not even that they are at their end, as over a connection that is dead.
+    """
+
+    def __init__(self) -> None:
+        self.silent = False
+        self._changed = threading.Condition()
+        self._log: list[_Entry] = []
+        self._version = 0
+        self._oldest = 0
+        self._cuts = 0
+
+    def note(self, version: int, before: _Object | None, after: _Object | None) -> None:
+        """Add a change, and wake who waits for it."""
+        with self._changed:
+            self._log.append(_Entry(version, before, after))
+            self._version = version
+            self._changed.notify_all()
+
+    def cut(self) -> None:
+        """Break the connections of all watches."""
+        with self._changed:
+            self._cuts += 1
+            self._changed.notify_all()
+
+    def forget(self) -> None:
+        """Forget what has been: who continues from there hears that it has expired."""
+        with self._changed:
+            self._log.clear()
+            self._oldest = self._version + 1
+            self._changed.notify_all()
+
+    def watch(self, selected: Callable[[_Object], bool], after: int, seconds: float) -> FakeWatch:
+        """Return what changes after a version."""
+        return FakeWatch(self, selected, after, seconds)
+
+    def next(self, watch: FakeWatch) -> Change | None:
+        """Wait for a watch's next change, and return it; ``None`` at its end. Raises: Expired, ClusterUnreachable."""
+        with self._changed:
+            while not watch.closed:
+                if watch.cuts != self._cuts:
+                    raise ClusterUnreachable("The fake cluster broke the connection.")
+                if not self.silent and watch.position < self._oldest - 1:
+                    raise Expired("too old resource version")
+                found = None if self.silent else self._following(watch)
+                if found is not None:
+                    return found
+                left = watch.until - time.monotonic()
+                if left <= 0 and not self.silent:
+                    return None
+                if left <= -_LATE_SECONDS:
+                    raise ClusterUnreachable("The fake cluster did not answer.")
+                self._changed.wait(max(left, 0.0) + _LATE_SECONDS if self.silent else left)
+        return None
+
+    def close(self, watch: FakeWatch) -> None:
+        """End a watch."""
+        with self._changed:
+            watch.closed = True
+            self._changed.notify_all()
+
+    @property
+    def cuts(self) -> int:
+        """How often the connections were broken."""
+        return self._cuts
+
+    @property
+    def version(self) -> int:
+        """The last change's."""
+        return self._version
+
+    def _following(self, watch: FakeWatch) -> Change | None:
+        for entry in self._log[self._index(watch.position) :]:
+            watch.position = entry.version
+            change = entry.seen(watch.selected)
+            if change is not None:
+                return change
+        return None
+
+    def _index(self, position: int) -> int:
+        """Return where in the log the changes after a version begin."""
+        index = len(self._log)
+        while index and self._log[index - 1].version > position:
+            index -= 1
+        return index
+
+
+class FakeWatch:
+    """A watch; ``position`` is the version up to which it has heard."""
+
+    def __init__(self, changes: Changes, selected: Callable[[_Object], bool], after: int, seconds: float) -> None:
+        self.selected = selected
+        self.position = after
+        self.until = time.monotonic() + seconds
+        self.cuts = changes.cuts
+        self.closed = False
+        self._changes = changes
+
+    def __iter__(self) -> Iterator[Change]:
+        """Yield the changes; before it ends, a bookmark."""
+        while (change := self._changes.next(self)) is not None:
+            yield change
+        if not self.closed:
+            yield Change("BOOKMARK", {"resourceVersion": str(max(self.position, self._changes.version))})
+
+    def close(self) -> None:
+        """End it; from any thread."""
+        self._changes.close(self)
