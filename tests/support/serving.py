@@ -1,0 +1,114 @@
+"""The REST door in this process, over a cluster and a Helm in memory: an app, tokens, and a client that asks it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from wsgiref.types import WSGIApplication
+
+from werkzeug.test import Client, TestResponse
+
+from kubernaut import Kubernaut, load_settings
+from kubernaut.history.index import Index
+from kubernaut.server.app import create_app
+from kubernaut.server.audit import Audit
+from kubernaut.server.auth import Gate
+from kubernaut.server.caller import Caller, Role
+from kubernaut.server.charts import Charts
+from kubernaut.server.hosts import Hosts
+from kubernaut.server.metrics import Metrics
+from kubernaut.server.routing import Route
+from kubernaut.server.service import Service
+from kubernaut.server.tokens import Token, digest
+from kubernaut.server.workers import Workers
+from kubernaut.testing.cluster import FakeCluster
+from kubernaut.testing.helm import FakeHelm
+
+READER, DEPLOYER, TEAM = "reader-" + "r" * 32, "deployer-" + "d" * 32, "team-" + "t" * 32
+"""Tokens: one that reads everywhere, one that deploys everywhere, one that deploys in the namespace ``demo`` only."""
+HOST = "127.0.0.1:8080"
+
+Routes = Callable[[Service], Sequence[Route]]
+
+
+@dataclass
+class Serving:
+    """A server without a socket.
+
+    Args:
+        folder: An empty folder.
+        routes: The calls that it has, made from the service; all of them by default.
+    """
+
+    folder: Path
+    routes: Routes | None = None
+    cluster: FakeCluster = field(default_factory=lambda: FakeCluster("demo", "prod"))
+    environment: dict[str, str] = field(default_factory=lambda: {"KUBERNAUT_ACTOR": "server", "KUBERNAUT_REGISTRY": "r"})
+    tokens: bool = True
+    audited: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.helm = FakeHelm(self.cluster)
+        self.service = self._service()
+        self.app: WSGIApplication = create_app(self.service, self.routes(self.service) if self.routes else None)
+
+    def ask(self, method: str, path: str, *, token: str | None = DEPLOYER, **request: Any) -> TestResponse:
+        """Send a request; ``request`` is what werkzeug's client takes, such as ``json`` or ``headers``."""
+        headers = {"Host": HOST, **({"Authorization": f"Bearer {token}"} if token else {}), **request.pop("headers", {})}
+        return Client(self.app).open(path, method=method, headers=headers, **request)
+
+    def get(self, path: str, **request: Any) -> TestResponse:
+        """Send a GET."""
+        return self.ask("GET", path, **request)
+
+    def post(self, path: str, body: Any = None, **request: Any) -> TestResponse:
+        """Send a POST with a JSON body, if there is one."""
+        return self.ask("POST", path, **({} if body is None else {"json": body}), **request)
+
+    def delete(self, path: str, **request: Any) -> TestResponse:
+        """Send a DELETE."""
+        return self.ask("DELETE", path, **request)
+
+    def close(self) -> None:
+        """End what runs."""
+        self.service.workers.stop(0)
+        self.service.index.stop()
+
+    def _service(self) -> Service:
+        settings = load_settings(environment=self.environment, directory=self.folder)
+        kubernaut = Kubernaut(settings)
+        connect(kubernaut, self.cluster, self.helm)
+        callers = (Caller("reader", Role.READ), Caller("ada", Role.DEPLOY), Caller("team", Role.DEPLOY, frozenset(("demo",))))
+        tokens = [Token(digest(token), caller) for token, caller in zip((READER, DEPLOYER, TEAM), callers, strict=True)]
+        return Service(
+            kubernaut=kubernaut,
+            index=Index(lambda: self.cluster),  # type: ignore[arg-type, return-value]
+            workers=Workers(),
+            charts=Charts(["r/charts"]),
+            gate=Gate(Hosts("127.0.0.1", 8080), tokens if self.tokens else None),
+            audit=Audit(lambda line: self.audited.append(json.loads(line))),
+            metrics=Metrics(),
+        )
+
+
+def connect(kubernaut: Kubernaut, cluster: FakeCluster, helm: FakeHelm) -> None:
+    """Let a library work with what is in memory: a connection that was opened is not opened again."""
+    vars(kubernaut._connections).update(cluster=cluster, helm=helm)
+
+
+def problem(response: TestResponse, status: int, code: str) -> dict[str, Any]:
+    """Return the problem that a response holds, and hold the response to its status, its code and the form of every problem."""
+    assert response.status_code == status, response.text
+    assert response.content_type == "application/problem+json"
+    told: dict[str, Any] = json.loads(response.data)
+    assert told["status"] == status
+    assert told["code"] == code
+    assert told["type"] == f"urn:kubernaut:problem:{code}"
+    assert told["title"]
+    assert told["detail"].endswith((".", "?", "…"))
+    assert told["hint"]
+    assert told["requestId"] == response.headers["X-Request-Id"]
+    return told

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import Field
+
+from kubernaut.errors import DeployKept, IndexStale, ReleaseNotFound, ServerBusy
+from kubernaut.model import Model
+from kubernaut.server import system
+from kubernaut.server.caller import Role
+from kubernaut.server.routing import EVENT_STREAM, Answer, Header, Parameter, Request, Response, Route
+from kubernaut.server.service import Service
+from support.serving import DEPLOYER, HOST, READER, Serving, problem
+
+SECRET = "canary-8f3a-secret"
+
+
+class Thing(Model):
+    name: str
+    size: int = Field(1, ge=0)
+    note: str | None = None
+    tags: tuple[str, ...] = ()
+    values: dict[str, Any] = {}
+
+
+class Filter(Model):
+    limit: int = Field(100, ge=1, le=500)
+    all: bool = False
+    status: str | None = None
+    lock_timeout: float | None = Field(None, ge=0, le=100)
+
+
+class Shelf:
+    """A few calls of every kind, which note what reaches them."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.closed = False
+
+    @property
+    def request(self) -> Request:
+        return self.requests[-1]
+
+    def routes(self, service: Service) -> tuple[Route, ...]:
+        named = (Parameter("id", "The thing's id, such as a.b.", r"[a-z]+(\.[a-z]+)*", "a.b"),)
+        seen = {200: Answer("Seen.")}
+        return (
+            *system.routes(service),
+            Route("GET", "/things", "listThings", "Lists.", self.see, seen, query=Filter),
+            Route("POST", "/things", "makeThing", "Makes.", self.see, seen, role=Role.DEPLOY, body=Thing),
+            Route("GET", "/things/{id}", "getThing", "Gets.", self.see, seen, parameters=named),
+            Route("DELETE", "/things/{id}", "dropThing", "Drops.", self.drop, seen, role=Role.DEPLOY, parameters=named),
+            Route(
+                "POST",
+                "/things/{id}/turn",
+                "turnThing",
+                "Turns.",
+                self.see,
+                seen,
+                role=Role.DEPLOY,
+                parameters=named,
+                body=Thing,
+                body_required=False,
+                headers=(Header("If-Match", "An ETag.", r'"[a-z]+"'),),
+            ),
+            Route("GET", "/stream", "stream", "Streams.", self.stream, {200: Answer("Events.", media_types=(EVENT_STREAM,))}),
+            Route("GET", "/fail/{how}", "fail", "Fails.", self.fail, seen, parameters=(Parameter("how", "How."),)),
+        )
+
+    def see(self, request: Request) -> Response:
+        self.requests.append(request)
+        return Response(body={"seen": True}, headers={"ETag": '"x"'})
+
+    def drop(self, request: Request) -> Response:
+        self.requests.append(request)
+        about = {"release": "demo.hello.v1", "operation": "op-1"}
+        return Response(202, {"dropped": True}, {"Location": "/api/operations/op-1"}, about=about)
+
+    def stream(self, request: Request) -> Response:
+        def events() -> Iterator[bytes]:
+            try:
+                yield b"one\n"
+                yield b"two\n"
+                raise RuntimeError(f"token={SECRET}")
+            finally:
+                self.closed = True
+
+        return Response(body=events(), media_type=EVENT_STREAM)
+
+    def fail(self, request: Request) -> Response:
+        failure: dict[str, Exception] = {
+            "known": ReleaseNotFound("There is no release demo.hello.", details=[f"password: {SECRET}"]),
+            "busy": ServerBusy("There are 8 operations under way."),
+            "deploy": DeployKept("It did not become ready."),
+            "unforeseen": RuntimeError(f"it broke with {SECRET}"),
+            "invalid": ValueError("wrong"),
+            "stale": IndexStale("never listed"),
+        }
+        raise failure[request.parameters["how"]]
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    return Shelf()
+
+
+@pytest.fixture
+def server(shelf: Shelf, tmp_path: Path) -> Iterator[Serving]:
+    serving = Serving(tmp_path, shelf.routes, environment={"KUBERNAUT_ACTOR": "s", "KUBERNAUT_REGISTRY": "r", "MY_TOKEN": SECRET})
+    yield serving
+    serving.service.workers.stop(0)
+
+
+def test_what_stands_in_a_request_reaches_its_handler_read_and_checked(server: Serving, shelf: Shelf) -> None:
+    server.post("/things", {"name": "a", "size": 3, "tags": ["x"]}, headers={"X-Request-Id": "mine-1"})
+    assert shelf.request.body == Thing(name="a", size=3, tags=("x",))
+    assert shelf.request.id == "mine-1"
+    assert shelf.request.caller.name == "ada"
+    assert shelf.request.headers["host"] == HOST
+    server.get("/things?limit=5&all=true&status=a%20b&lockTimeout=1.5")
+    assert shelf.request.query == Filter(limit=5, all=True, status="a b", lock_timeout=1.5)
+    server.get("/things/a.b")
+    assert (shelf.request.parameters, shelf.request.path) == ({"id": "a.b"}, "/things/a.b")
+
+
+def test_every_answer_has_an_id_and_is_not_kept_nor_guessed_at(server: Serving) -> None:
+    for response in (
+        server.get("/things"),
+        server.get("/nothing"),
+        server.get("/fail/unforeseen"),
+        server.get("/healthz", token=None),
+    ):
+        assert len(response.headers["X-Request-Id"]) == 16
+        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert "Set-Cookie" not in response.headers
+        assert not [name for name, _ in response.headers if name.lower().startswith("access-control")]
+
+
+@pytest.mark.parametrize("offered", ["", "a b", "é", "x" * 65, "a/b", "a\tb"])
+def test_an_id_that_cannot_be_one_is_not_taken_over(server: Serving, offered: str) -> None:
+    assert server.get("/things", headers={"X-Request-Id": offered}).headers["X-Request-Id"] != offered
+
+
+def test_a_request_for_another_host_is_refused_before_anything_else(server: Serving) -> None:
+    problem(server.get("/healthz", headers={"Host": "evil.example.com"}), 421, "host_refused")
+    problem(server.get("/nothing", headers={"Host": "evil.example.com"}), 421, "host_refused")
+
+
+def test_without_a_token_nothing_is_done(server: Serving, shelf: Shelf) -> None:
+    response = server.post("/things", {"name": "a"}, token=None)
+    problem(response, 401, "unauthorized")
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    problem(server.get("/things", token="x" * 40), 401, "unauthorized")
+    problem(server.post("/things", {"name": "a"}, token=READER), 403, "not_allowed")
+    assert not shelf.requests
+
+
+def test_who_has_no_right_does_not_learn_what_is_wrong_with_his_request(server: Serving) -> None:
+    problem(server.post("/things", {"nonsense": 1}, token=READER), 403, "not_allowed")
+    problem(server.get("/things?nonsense=1", token=None), 401, "unauthorized")
+
+
+@pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "null"},
+                                     {"Origin": "http://evil.example.com"}, {"Origin": "http://[", "X-Other": "1"}])  # fmt: skip
+def test_a_page_of_another_site_cannot_make_a_browser_write(shelf: Shelf, tmp_path: Path, headers: dict[str, str]) -> None:
+    server = Serving(tmp_path, shelf.routes, tokens=False)
+    problem(server.post("/things/a/turn", token=None, headers=headers), 403, "not_allowed")
+    assert not shelf.requests
+    assert server.get("/things/a", token=None, headers=headers).status_code == 200
+    assert server.post("/things/a/turn", token=None, headers={"Origin": f"http://{HOST}"}).status_code == 200
+
+
+def test_head_works_where_get_does_and_has_no_body(server: Serving, shelf: Shelf) -> None:
+    whole, head = server.get("/things"), server.ask("HEAD", "/things")
+    assert (head.status_code, head.data) == (200, b"")
+    assert head.headers["Content-Length"] == whole.headers["Content-Length"] == str(len(whole.data))
+    assert head.headers["ETag"] == '"x"'
+    refused = server.ask("HEAD", "/things/a/b/c")
+    assert (refused.status_code, refused.data, refused.content_type) == (404, b"", "application/problem+json")
+    server.ask("HEAD", "/stream")
+    assert len(shelf.requests) == 2
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "PUT", "PATCH", "TRACE", "CONNECT", "ANY", "PROXY", "BREW"])
+def test_other_methods_are_refused_and_those_that_work_are_named(server: Serving, method: str) -> None:
+    response = server.ask(method, "/things/a")
+    told = problem(response, 405, "method_not_allowed")
+    assert response.headers["Allow"] == "DELETE, GET, HEAD"
+    assert told["allow"] == ["DELETE", "GET", "HEAD"]
+    assert server.ask(method, "/things/a/turn").headers["Allow"] == "POST"
+
+
+def test_a_failure_is_a_problem_with_its_own_status_and_without_secrets(server: Serving) -> None:
+    response = server.get("/fail/known")
+    told = problem(response, 404, "release_not_found")
+    assert told["instance"] == "/fail/known"
+    assert SECRET not in response.text
+    assert problem(server.get("/fail/deploy"), 422, "deploy_failed")["hint"]
+    assert int(server.get("/fail/busy").headers["Retry-After"]) > 0
+
+
+def test_what_nobody_foresaw_tells_the_client_only_the_id_under_which_the_log_has_it(
+    server: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        response = server.get("/fail/unforeseen", headers={"X-Request-Id": "look-for-me"})
+    told = problem(response, 500, "internal")
+    assert "look-for-me" in told["detail"]
+    assert "broke" not in response.text
+    assert "RuntimeError: it broke with ***" in caplog.text
+    assert "look-for-me" in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_a_stream_is_passed_through_and_closed_and_its_failure_breaks_it_off(
+    server: Serving, shelf: Shelf, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent: list[bytes] = []
+    response = server.get("/stream", buffered=False)
+    assert response.content_type.startswith(EVENT_STREAM)
+    with pytest.raises(ConnectionAbortedError):
+        sent.extend(response.response)
+    assert sent == [b"one\n", b"two\n"]
+    assert shelf.closed
+    assert SECRET not in caplog.text
+    assert "RuntimeError" in caplog.text
+
+
+def test_a_stream_that_nobody_reads_to_its_end_is_closed(server: Serving, shelf: Shelf) -> None:
+    response = server.get("/stream", buffered=False)
+    next(iter(response.response))
+    response.close()
+    assert shelf.closed
+
+
+def test_requests_are_counted_by_route_and_never_by_path(server: Serving) -> None:
+    server.get("/things/a.b")
+    server.get("/things/%2e%2e")
+    server.ask("BREW", "/things/a")
+    page = server.get("/metrics").text
+    assert 'kubernaut_requests_total{method="GET",route="/things/{id}",status="200"} 1.0' in page
+    assert 'kubernaut_requests_total{method="GET",route="other",status="404"} 1.0' in page
+    assert 'kubernaut_requests_total{method="other",route="other",status="405"} 1.0' in page
+    assert "a.b" not in page
+
+
+def test_every_write_is_written_down_the_refused_too(server: Serving) -> None:
+    server.delete("/things/a", headers={"X-Request-Id": "r-1"})
+    server.delete("/things/a", token=READER)
+    server.delete("/things/a", token=None)
+    server.get("/things/a")
+    done, refused, unknown = server.audited
+    said = {"event": "request", "caller": "ada", "method": "DELETE", "route": "/things/{id}", "path": "/things/a", "status": 202}
+    assert {**done, **said, "release": "demo.hello.v1", "operation": "op-1", "request": "r-1"} == done
+    assert (refused["caller"], refused["status"], refused["outcome"]) == ("reader", 403, "not_allowed")
+    assert (unknown.get("caller"), unknown["status"], unknown["outcome"]) == (None, 401, "unauthorized")
+
+
+def test_two_apps_in_one_process_do_not_meet(tmp_path: Path) -> None:
+    first, second = Shelf(), Shelf()
+    one, other = Serving(tmp_path, first.routes), Serving(tmp_path, second.routes)
+    one.get("/things")
+    assert (len(first.requests), len(second.requests)) == (1, 0)
+    assert 'route="/things"' not in other.get("/metrics").text
+
+
+def test_healthz_answers_whatever_happens_and_metrics_needs_a_token(server: Serving) -> None:
+    server.cluster.fail("", ConnectionError("down"), times=None)
+    server.service.workers.stop(0)
+    assert json.loads(server.get("/healthz", token=None).data) == {"status": "ok"}
+    problem(server.get("/metrics", token=None), 401, "unauthorized")
+    assert server.get("/metrics", token=DEPLOYER).content_type.startswith("text/plain")
+
+
+def test_a_server_that_stops_is_not_ready(server: Serving) -> None:
+    server.service.workers.stop(0)
+    problem(server.get("/readyz", token=None), 503, "server_stopping")
