@@ -30,6 +30,7 @@ SECTIONS = {
     "Ship": ("ship", "build", "publish", "deploy"),
     "Look": ("list", "show", "history", "logs", "versions"),
     "Change": ("rollback", "delete", "restore", "unlock"),
+    "Serve": ("serve",),
     "Set up": ("local", "config", "completion"),
 }
 FIRST_LOOK = (

@@ -1,8 +1,9 @@
 """SIGINT, SIGTERM and SIGHUP stop the work by an exception in the main thread, so that everything is put in order; once.
 
 The first of them raises; should that exception be lost on its way, it is raised again. Those that follow do nothing, whichever they
-are: they must not disturb the tidying up. They are caught, not *ignored*: a program that is started meanwhile would inherit
-"ignored", and nobody could stop it.
+are: they must not disturb the tidying up. Only where the first one was answered (:func:`answer`), by a server that ends in its own
+time, does the second one raise too. They are caught, not *ignored*: a program that is started meanwhile would inherit "ignored", and
+nobody could stop it.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ class Terminated(KeyboardInterrupt):
         self.exit_status = 128 + number
         self._lost = lost
 
+    def answered(self) -> None:
+        """Take note that somebody deals with it: nobody misses it any more."""
+        self._lost = None
+
     def __del__(self) -> None:
         if self._lost is not None:
             self._lost(self.number)
@@ -68,6 +73,10 @@ class _Watch:
         if self.told is not None:
             self.told.put(True)  # a SimpleQueue, because its put may interrupt itself
         raise Terminated(number, self.lost)
+
+    def arm(self) -> None:
+        """Let the next signal raise as well."""
+        self._armed = True
 
     def lost(self, number: int) -> None:
         """Send a signal again when its exception was dropped: by a finaliser, a library, or C code such as that of ``input``.
@@ -101,6 +110,14 @@ def over() -> None:
     """Say that the work has ended, in whatever way: there is nothing any more that a signal should stop."""
     if _watch is not None:
         _watch.over = True
+
+
+def answer(stop: BaseException) -> None:
+    """Say that a stop is answered, by ending in one's own time: it is not raised again, and the next signal raises."""
+    if isinstance(stop, Terminated):
+        stop.answered()
+    if _watch is not None:
+        _watch.arm()
 
 
 @contextmanager

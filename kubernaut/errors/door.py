@@ -72,7 +72,7 @@ class Unauthorized(Forbidden):
 
     code = "unauthorized"
     http_status = 401
-    hint = "Send `Authorization: Bearer TOKEN`; `kubernaut serve` prints where the token is."
+    hint = "Send the header Authorization with `Bearer TOKEN`; `kubernaut serve` prints where the token is."
 
 
 class NotAllowed(Forbidden):

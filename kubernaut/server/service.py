@@ -116,19 +116,18 @@ def tell(running: Running, audit: Audit, metrics: Metrics) -> None:
     )
 
 
-def run(service: Service, options: ServeOptions, *, told: Callable[[str], None], until: Callable[[], None]) -> None:
+def run(service: Service, options: ServeOptions, until: Callable[[str], None]) -> None:
     """Serve until somebody wants it to end; then let running operations end, and answer those who look as long as they do.
 
     Args:
         service: What the routes work with.
         options: How it is wished.
-        told: Is given the server's address, once it listens.
-        until: Returns when the server is to end. A ``KeyboardInterrupt`` after that ends the operations too.
+        until: Is given the server's address once it listens, and returns when the server is to end. A ``KeyboardInterrupt`` ends
+            the operations too.
     """
     with _serving(service) as address:
-        told(address)
-        until()
         try:
+            until(address)
             service.workers.stop(options.grace)
         except KeyboardInterrupt:
             service.workers.stop(0)

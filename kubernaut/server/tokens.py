@@ -62,8 +62,7 @@ def generated_token(path: Path) -> Token:
     match = _HEADER.fullmatch(text)
     if match is None:
         raise SettingInvalid(
-            f"The token file {path} does not hold one line `Authorization: Bearer TOKEN` with a token of {SHORTEST} to {LONGEST}"
-            " characters.",
+            f"The token file {path} is not one header Authorization with `Bearer TOKEN`, of {SHORTEST} to {LONGEST} characters.",
             hint="Remove the file, and the server makes a new one.",
         )
     return Token(digest(match[1]), Caller(ADMIN, Role.DEPLOY))

@@ -15,7 +15,19 @@ from kubernaut.cli.main import SECTIONS, VERBS, main
 from kubernaut.cli.verb import Verb
 
 Run = Callable[..., Result]
-HEAVY = {"docker", "pyhelm3", "lightkube", "requests", "bottle", "jenkins", "rich", "supervisor", "kubernaut_local"}
+HEAVY = {
+    "docker",
+    "pyhelm3",
+    "lightkube",
+    "requests",
+    "bottle",
+    "waitress",
+    "prometheus_client",
+    "jenkins",
+    "rich",
+    "supervisor",
+    "kubernaut_local",
+}
 
 
 def verb(name: str) -> Verb:
@@ -83,7 +95,7 @@ def test_each_verb_has_the_common_options(name: str) -> None:
     assert ("--dry-run" in options) is writes
     meets_cluster = name not in ("build", "publish", "versions", "config", "completion")
     assert ("--context" in options and "--kubeconfig" in options) is meets_cluster
-    assert ("--registry" in options) is (name in ("build", "publish", "deploy", "ship", "versions"))
+    assert ("--registry" in options) is (name in ("build", "publish", "deploy", "ship", "versions", "serve"))
 
 
 def test_version(run: Run) -> None:
