@@ -1,0 +1,101 @@
+"""Calls of every kind that do nothing, for tests of what stands before and behind a handler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import Field
+
+from kubernaut.errors import DeployKept, IndexStale, ReleaseNotFound, ServerBusy
+from kubernaut.model import Model
+from kubernaut.server import system
+from kubernaut.server.caller import Role
+from kubernaut.server.routing import EVENT_STREAM, Answer, Header, Parameter, Request, Response, Route
+from kubernaut.server.service import Service
+
+SECRET = "canary-8f3a-secret"
+
+
+class Thing(Model):
+    name: str
+    size: int = Field(1, ge=0)
+    note: str | None = None
+    tags: tuple[str, ...] = ()
+    values: dict[str, Any] = Field(default_factory=dict)
+
+
+class Filter(Model):
+    limit: int = Field(100, ge=1, le=500)
+    all: bool = False
+    status: str | None = None
+    lock_timeout: float | None = Field(None, ge=0, le=100)
+
+
+class Shelf:
+    """A few calls of every kind, which note what reaches them."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.closed = False
+
+    @property
+    def request(self) -> Request:
+        return self.requests[-1]
+
+    def routes(self, service: Service) -> tuple[Route, ...]:
+        named = (Parameter("id", "The thing's id, such as a.b.", r"[a-z]+(\.[a-z]+)*", "a.b"),)
+        seen = {200: Answer("Seen.")}
+        return (
+            *system.routes(service),
+            Route("GET", "/things", "listThings", "Lists.", self.see, seen, query=Filter),
+            Route("POST", "/things", "makeThing", "Makes.", self.see, seen, role=Role.DEPLOY, body=Thing),
+            Route("GET", "/things/{id}", "getThing", "Gets.", self.see, seen, parameters=named),
+            Route("DELETE", "/things/{id}", "dropThing", "Drops.", self.drop, seen, role=Role.DEPLOY, parameters=named),
+            Route(
+                "POST",
+                "/things/{id}/turn",
+                "turnThing",
+                "Turns.",
+                self.see,
+                seen,
+                role=Role.DEPLOY,
+                parameters=named,
+                body=Thing,
+                body_required=False,
+                headers=(Header("If-Match", "An ETag.", r'"[a-z]+"'),),
+            ),
+            Route("GET", "/stream", "stream", "Streams.", self.stream, {200: Answer("Events.", media_types=(EVENT_STREAM,))}),
+            Route("GET", "/fail/{how}", "fail", "Fails.", self.fail, seen, parameters=(Parameter("how", "How."),)),
+        )
+
+    def see(self, request: Request) -> Response:
+        self.requests.append(request)
+        return Response(body={"seen": True}, headers={"ETag": '"x"'})
+
+    def drop(self, request: Request) -> Response:
+        self.requests.append(request)
+        about = {"release": "demo.hello.v1", "operation": "op-1"}
+        return Response(202, {"dropped": True}, {"Location": "/api/operations/op-1"}, about=about)
+
+    def stream(self, request: Request) -> Response:
+        def events() -> Iterator[bytes]:
+            try:
+                yield b"one\n"
+                yield b"two\n"
+                raise RuntimeError(f"token={SECRET}")
+            finally:
+                self.closed = True
+
+        return Response(body=events(), media_type=EVENT_STREAM)
+
+    def fail(self, request: Request) -> Response:
+        failure: dict[str, Exception] = {
+            "known": ReleaseNotFound("There is no release demo.hello.", details=[f"password: {SECRET}"]),
+            "busy": ServerBusy("There are 8 operations under way."),
+            "deploy": DeployKept("It did not become ready."),
+            "unforeseen": RuntimeError(f"it broke with {SECRET}"),
+            "invalid": ValueError("wrong"),
+            "stale": IndexStale("never listed"),
+        }
+        raise failure[request.parameters["how"]]
