@@ -11,7 +11,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from kubernaut.events import Progress
+from kubernaut.events import Progress, Stopped, never
 from kubernaut.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,21 +20,20 @@ if TYPE_CHECKING:
     from kubernaut.clients.cluster import Cluster
     from kubernaut.clients.engine import Credentials, Engine
     from kubernaut.clients.helm import Helm
+    from kubernaut.clients.web import Web
     from kubernaut.deploy import attempt
     from kubernaut.history.store import History
 
 
-class Connections:
-    """What the verbs work with.
+class Clients:
+    """The clients, opened once for all who work with the same settings.
 
     Args:
         settings: Where everything is.
-        progress: Who is told of the steps.
     """
 
-    def __init__(self, settings: Settings, progress: Progress) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._progress = progress
 
     @cached_property
     def engine(self) -> Engine:
@@ -66,10 +65,6 @@ class Connections:
 
         return Cluster(self._settings.kubeconfig, self._settings.context)
 
-    def expect_cluster(self) -> None:
-        """Import beside other work what a deploy needs: it takes a quarter of a second, and a build mostly waits."""
-        threading.Thread(target=_import_deploying, name="kubernaut-import").start()
-
     @cached_property
     def history(self) -> History:
         """The releases in the cluster."""
@@ -78,12 +73,65 @@ class Connections:
         return History(lambda: self.cluster)
 
     @cached_property
+    def web(self) -> Web:
+        """HTTP to the registries."""
+        from kubernaut.clients.web import Web
+
+        return Web(plain_http=self._settings.speaks_plain_http, credentials=self._credentials)
+
+    @cached_property
     def registry(self) -> Registry:
         """The registries of images and charts."""
         from kubernaut.build.registry import Registry
-        from kubernaut.clients.web import Web
 
-        return Registry(Web(plain_http=self._settings.speaks_plain_http, credentials=self._credentials), self._settings)
+        return Registry(self.web, self._settings)
+
+    def close(self) -> None:
+        """Close the connections; the next request opens new ones."""
+        for name in ("cluster", "web"):
+            if name in self.__dict__:
+                getattr(self, name).close()
+
+    def _credentials(self, registry: str) -> Credentials | None:
+        from kubernaut.clients.engine import credentials_for
+
+        return credentials_for(registry, self._settings.docker_config)
+
+
+class Connections:
+    """What the verbs work with.
+
+    Args:
+        settings: Where everything is, and who works.
+        progress: Who is told of the steps.
+        clients: The clients, where others work with them too.
+        stopped: Whether a running Helm shall be stopped.
+    """
+
+    def __init__(self, settings: Settings, progress: Progress, *, clients: Clients | None = None, stopped: Stopped = never) -> None:
+        self.clients = clients or Clients(settings)
+        self._settings = settings
+        self._progress = progress
+        self._stopped = stopped
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster."""
+        return self.clients.cluster
+
+    @property
+    def history(self) -> History:
+        """The releases in the cluster."""
+        return self.clients.history
+
+    @property
+    def registry(self) -> Registry:
+        """The registries of images and charts."""
+        return self.clients.registry
+
+    def expect_cluster(self) -> None:
+        """Import beside other work what a deploy needs: it takes a quarter of a second, and a build mostly waits."""
+        threading.Thread(target=_import_deploying, name="kubernaut-import").start()
 
     @property
     def publishing(self) -> publication.Tools:
@@ -91,8 +139,8 @@ class Connections:
         from kubernaut.build.publication import Tools
 
         return Tools(
-            engine=lambda: self.engine,
-            helm=lambda: self.helm,
+            engine=lambda: self.clients.engine,
+            helm=lambda: self.clients.helm,
             registry=self.registry,
             settings=self._settings,
             progress=self._progress,
@@ -104,17 +152,13 @@ class Connections:
         from kubernaut.deploy.attempt import Tools
 
         return Tools(
-            helm=lambda: self.helm,
+            helm=lambda: self.clients.helm,
             cluster=lambda: self.cluster,
             history=self.history,
             settings=self._settings,
             progress=self._progress,
+            stopped=self._stopped,
         )
-
-    def _credentials(self, registry: str) -> Credentials | None:
-        from kubernaut.clients.engine import credentials_for
-
-        return credentials_for(registry, self._settings.docker_config)
 
 
 def _import_deploying() -> None:

@@ -65,10 +65,17 @@ class StepFinished:
 
 Event = StepStarted | LogLine | Notice | StepFinished
 Listener = Callable[[Event], None]
+Stopped = Callable[[], bool]
+"""Is asked while a step runs whether it shall be stopped."""
 
 
 def ignore(event: Event) -> None:
     """Listen to nothing."""
+
+
+def never() -> bool:
+    """Let what was begun come to its end."""
+    return False
 
 
 class Step:

@@ -6,27 +6,28 @@ Ties the rooms together, and decides nothing itself: ``build`` knows what a vers
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import copy
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from kubernaut.connections import Connections
-from kubernaut.errors import EnvironmentNotFound
-from kubernaut.events import Listener, Progress, ignore
+from kubernaut.events import Listener, Progress, Stopped, ignore, never
 from kubernaut.model import Plan
 from kubernaut.naming import check_name, check_namespace
 from kubernaut.settings import Settings, load_settings
 from kubernaut.verbs import Built, Deployed, DeployOptions, Options, Published
+from kubernaut.wanting import Wanting, choose_environment, find, wish_of
 
 if TYPE_CHECKING:
     from kubernaut.build.registry import PublishedVersion
-    from kubernaut.deploy.values import Wish
     from kubernaut.deploy.wanted import Wanted
     from kubernaut.history.detail import Report
     from kubernaut.history.diff import Difference
     from kubernaut.history.index import Index
-    from kubernaut.history.release import Release, ReleaseId, ReleaseList
+    from kubernaut.history.operation import Operation
+    from kubernaut.history.release import Release, ReleaseList
 
 
 class Kubernaut:
@@ -43,6 +44,29 @@ class Kubernaut:
     def __init__(self, settings: Settings | None = None, *, listener: Listener = ignore) -> None:
         self.settings = settings or load_settings()
         self._connections = Connections(self.settings, Progress(listener))
+        self._wanting = Wanting(self.settings, self._connections)
+
+    def acting(
+        self, actor: str, *, build_url: str | None = None, listener: Listener = ignore, stopped: Stopped = never
+    ) -> Kubernaut:
+        """Return the same for somebody else; it works with the same connections, and costs nothing.
+
+        Args:
+            actor: Who.
+            build_url: The CI build that asks for it.
+            listener: Is told of every step.
+            stopped: Is asked all the time; once it says so, a running Helm is stopped, tidily (``Interrupted``).
+        """
+        other = copy.copy(self)
+        other.settings = replace(self.settings, actor=actor, build_url=build_url)
+        clients = self._connections.clients
+        other._connections = Connections(other.settings, Progress(listener), clients=clients, stopped=stopped)
+        other._wanting = Wanting(other.settings, other._connections)
+        return other
+
+    def close(self) -> None:
+        """Close the connections, also of those that :meth:`acting` returned; the next call opens new ones."""
+        self._connections.clients.close()
 
     # a folder becomes a version
 
@@ -80,7 +104,14 @@ class Kubernaut:
     # a version becomes a release
 
     def deploy(
-        self, name: str, *, namespace: str, version: str | None = None, pre: bool = False, **options: Unpack[DeployOptions]
+        self,
+        name: str,
+        *,
+        namespace: str,
+        version: str | None = None,
+        pre: bool = False,
+        chart: str | None = None,
+        **options: Unpack[DeployOptions],
     ) -> Deployed:
         """Put a published version into a namespace, and wait until it runs.
 
@@ -89,16 +120,14 @@ class Kubernaut:
             namespace: Where to.
             version: Which one; the newest stable by default.
             pre: Without a version: the newest at all.
+            chart: Instead of a version any chart in a registry, ``oci://HOST/REPOSITORY:VERSION`` or ``…@sha256:…``.
             options: How, see :class:`DeployOptions`.
 
         Raises:
             DeployRolledBack: The release failed, and the one before it runs again.
             DeployKept: The release failed, and is left as it is.
         """
-        check_namespace(namespace)
-        wish = _wish(options)
-        published = self._connections.registry.resolve(check_name(name), version, pre=pre)
-        return self._deploy(published, namespace, wish, options)
+        return self._carry_out(lambda: self._wanting.deploy(name, namespace, version, pre, chart, options), options)
 
     def ship(
         self, app_dir: str | Path, *, namespace: str, version: str | None = None, **options: Unpack[DeployOptions]
@@ -119,50 +148,17 @@ class Kubernaut:
 
         # What cannot be deployed as it is asked for is not published first.
         check_namespace(namespace)
-        wish = _wish(options)
-        _environment(load_application(Path(app_dir)).environments, f"{app_dir} would be", namespace, options)
+        wish = wish_of(options)
+        choose_environment(load_application(Path(app_dir)).environments, f"{app_dir} would be", namespace, options)
         self._connections.expect_cluster()
         published = self.publish(app_dir, version=version, dry_run=options.get("dry_run", False))
-        if published.version is not None:
-            deployed = self._deploy(published.version, namespace, wish, options)
+        new = published.version
+        if new is not None:
+            deployed = self._carry_out(lambda: self._wanting.deploy_of(new.name, new, namespace, wish, options), options)
         else:
-            deployed = self._preview(app_dir, version, namespace, wish, options)
+            deployed = self._carry_out(lambda: self._wanting.preview(app_dir, version, namespace, wish, options), options)
         plan = Plan(actions=(*published.plan.actions, *deployed.plan.actions), reason=deployed.plan.reason)
         return Deployed(plan, published.changed or deployed.changed, deployed.release)
-
-    def _deploy(self, published: PublishedVersion, namespace: str, wish: Wish, options: DeployOptions) -> Deployed:
-        environment = _environment(published.environments, f"{published.name} {published.version} was", namespace, options)
-        values = environment and self._connections.registry.environment_values(published, environment)
-        return self._put(published, namespace, environment, replace(wish, environment=values or {}), options)
-
-    def _preview(self, app_dir: str | Path, version: str | None, namespace: str, wish: Wish, options: DeployOptions) -> Deployed:
-        """Say what deploying a version would do that is not published yet."""
-        from kubernaut.build.publication import preview
-
-        intended, environments = preview(app_dir, version=version, tools=self._connections.publishing)
-        environment = _environment(intended.environments, f"{intended.name} {intended.version} would be", namespace, options)
-        wish = replace(wish, environment=environments[environment] if environment else {})
-        return self._put(intended, namespace, environment, wish, options)
-
-    def _put(
-        self, published: PublishedVersion, namespace: str, environment: str | None, wish: Wish, options: DeployOptions
-    ) -> Deployed:
-        from kubernaut.deploy.wanted import WantedDeploy
-
-        wanted = WantedDeploy(
-            namespace=namespace,
-            name=published.name,
-            version=published.version,
-            chart_ref=f"oci://{published.chart.ref.rpartition(':')[0]}@{published.chart.digest}",
-            chart_digest=published.chart.digest,
-            wish=wish,
-            environment=environment,
-            commit=published.source.commit,
-            on_failure=options.get("on_failure"),
-            create_namespace=options.get("create_namespace", False),
-            **self._how(options),
-        )
-        return self._carry_out(wanted, options)
 
     # the history
 
@@ -172,11 +168,11 @@ class Kubernaut:
 
     def show(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> Release:
         """Return one release; of a name, the current one."""
-        return self._connections.history.release(_find(release, namespace, revision))
+        return self._connections.history.release(find(release, namespace, revision))
 
     def history(self, release: str, *, namespace: str | None = None) -> ReleaseList:
         """Return all releases of a name in a namespace, newest first."""
-        wanted = _find(release, namespace)
+        wanted = find(release, namespace)
         return self._connections.history.releases(wanted.namespace, wanted.name)
 
     def manifest(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> str:
@@ -187,7 +183,7 @@ class Kubernaut:
         """
         from kubernaut.history.detail import manifest_of
 
-        return manifest_of(self._connections.history, _find(release, namespace, revision))
+        return manifest_of(self._connections.history, find(release, namespace, revision))
 
     def values(
         self, release: str, *, namespace: str | None = None, revision: int | None = None, all: bool = False
@@ -199,7 +195,7 @@ class Kubernaut:
         """
         from kubernaut.history.detail import values_of
 
-        return values_of(self._connections.history, _find(release, namespace, revision), all=all)
+        return values_of(self._connections.history, find(release, namespace, revision), all=all)
 
     def diff(self, release: str, to: str | None = None, *, namespace: str | None = None, revision: int | None = None) -> Difference:
         """Return what a release changed: how it differs from the one before it; or what going from it to another would change.
@@ -216,13 +212,13 @@ class Kubernaut:
         """
         from kubernaut.history.detail import difference_of
 
-        return difference_of(self._connections.history, _find(release, namespace, revision), to)
+        return difference_of(self._connections.history, find(release, namespace, revision), to)
 
     def report(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> Report:
         """Return a release and the operation that made it, with what was said on the way."""
         from kubernaut.history.detail import report_of
 
-        return report_of(self._connections.history, _find(release, namespace, revision))
+        return report_of(self._connections.history, find(release, namespace, revision))
 
     def watch(self, namespaces: Collection[str] = ()) -> Index:
         """Return an index of the releases that keeps itself current once it is started, for a program that asks often.
@@ -254,7 +250,7 @@ class Kubernaut:
         """
         from kubernaut.history.pods import logs_of
 
-        record = self._connections.history.record(_find(release, namespace))
+        record = self._connections.history.record(find(release, namespace))
         return logs_of(record, self._connections.cluster, follow=follow, tail=tail, previous=previous)
 
     def rollback(
@@ -263,8 +259,7 @@ class Kubernaut:
         """Make a new release with an older one's chart and values; by default the one that ran before the current one."""
         from kubernaut.deploy.wanted import WantedRollback
 
-        found = _find(release, namespace, revision)
-        return self._carry_out(WantedRollback(found.namespace, found.name, revision=found.revision, **self._how(options)), options)
+        return self._carry_out(lambda: self._wanting.about(WantedRollback, release, namespace, revision, options), options)
 
     def delete(
         self, release: str, *, namespace: str | None = None, revision: int | None = None, **options: Unpack[Options]
@@ -276,8 +271,7 @@ class Kubernaut:
         """
         from kubernaut.deploy.wanted import WantedDelete
 
-        found = _find(release, namespace, revision)
-        return self._carry_out(WantedDelete(found.namespace, found.name, revision=found.revision, **self._how(options)), options)
+        return self._carry_out(lambda: self._wanting.about(WantedDelete, release, namespace, revision, options), options)
 
     def restore(
         self, release: str, *, namespace: str | None = None, revision: int | None = None, **options: Unpack[Options]
@@ -289,8 +283,7 @@ class Kubernaut:
         """
         from kubernaut.deploy.wanted import WantedRestore
 
-        found = _find(release, namespace, revision)
-        return self._carry_out(WantedRestore(found.namespace, found.name, revision=found.revision, **self._how(options)), options)
+        return self._carry_out(lambda: self._wanting.about(WantedRestore, release, namespace, revision, options), options)
 
     def unlock(self, release: str, *, namespace: str | None = None, note: str | None = None, dry_run: bool = False) -> Deployed:
         """Take the lock from whoever holds the release, and end what was left unfinished of it; the history stays.
@@ -300,54 +293,73 @@ class Kubernaut:
         """
         from kubernaut.deploy.wanted import WantedUnlock
 
-        found = _find(release, namespace)
         options: Options = {"note": note, "dry_run": dry_run}
-        return self._carry_out(WantedUnlock(found.namespace, found.name, revision=found.revision, **self._how(options)), options)
+        return self._carry_out(lambda: self._wanting.about(WantedUnlock, release, namespace, None, options), options)
 
-    def _how(self, options: Options) -> dict[str, Any]:
-        """Return what all verbs want alike."""
-        lock_timeout = options.get("lock_timeout")
-        return {
-            "note": options.get("note"),
-            "timeout": options.get("timeout") or self.settings.timeout,
-            "lock_timeout": self.settings.lock_timeout if lock_timeout is None else lock_timeout,
-            "stale_after": self.settings.stale_after,
-            "history_max": self.settings.history_max,
-        }
+    def recover(self, name: str, *, namespace: str) -> Deployed:
+        """End what is left unfinished of a release by those who are surely gone; nobody who is at work is disturbed.
 
-    def _carry_out(self, wanted: Wanted, options: Options) -> Deployed:
-        from kubernaut.deploy.rollout import carry_out
+        Raises:
+            ReleaseLocked: Somebody is at work.
+        """
+        from kubernaut.deploy.wanted import WantedRecovery
 
-        return Deployed(*carry_out(wanted, tools=self._connections.deploying, dry_run=options.get("dry_run", False)))
+        options: Options = {"lock_timeout": 0}
+        return self._carry_out(lambda: self._wanting.about(WantedRecovery, name, namespace, None, options), options)
 
+    # answered first, carried out afterwards
 
-def _wish(options: DeployOptions) -> Wish:
-    """Return what is wished beside the environment's values. Raises: TypeError, as Python does for arguments that nobody knows."""
-    from kubernaut.deploy.values import read_wish
+    def accept(
+        self,
+        verb: str,
+        name: str,
+        *,
+        namespace: str,
+        note: str | None = None,
+        timeout: float | None = None,
+        lock_timeout: float | None = None,
+        fingerprint: str | None = None,
+        key: str | None = None,
+        create_namespace: bool = False,
+    ) -> tuple[Operation, bool]:
+        """Write down an operation that is carried out later, by the verb that is given it as ``operation``.
 
-    _check_known(options, DeployOptions)
-    return read_wish(None, options.get("values", ()), options.get("set", ()), reuse=options.get("reuse_values", False))
+        Args:
+            verb: ``deploy``, ``rollback``, ``restore`` or ``delete``.
+            name: The release's name.
+            namespace: Its namespace.
+            note: A line for the history.
+            timeout: As the verb will be given it.
+            lock_timeout: As the verb will be given it.
+            fingerprint: Tells this request from others with the same key.
+            key: The Idempotency-Key: of all who accept with the same one, one writes, and all return what he wrote.
+            create_namespace: Make the namespace when it does not exist.
 
+        Returns:
+            The operation, and whether it is new.
 
-def _check_known(options: Mapping[str, Any], known: type) -> None:
-    names = (*Options.__annotations__, *known.__annotations__)
-    for name in options:
-        if name not in names:
-            raise TypeError(f"unexpected keyword argument {name!r}; {known.__name__} has {', '.join(dict.fromkeys(names))}")
+        Raises:
+            IdempotencyKeyReused: The key belongs to another request.
+            NamespaceNotFound: There is no such namespace.
+        """
+        from kubernaut.deploy.accepted import accept, new_operation
 
+        how = self._wanting.how({"note": note, "timeout": timeout, "lock_timeout": lock_timeout})
+        operation = new_operation(verb, namespace, name, self.settings, fingerprint, key, how)
+        return accept(operation, self._connections.cluster, patience=how["lock_timeout"], create_namespace=create_namespace)
 
-def _environment(known: Collection[str], version: str, namespace: str, options: DeployOptions) -> str | None:
-    """Return the environment that is asked for; else the one called like the namespace, if there is one."""
-    environment = options.get("environment")
-    if environment is None:
-        return namespace if namespace in known else None
-    if environment not in known:
-        names = ", ".join(known) or "none"
-        raise EnvironmentNotFound(f"{version} published without values for {environment!r}; it has: {names}.")
-    return environment
+    def operation(self, id: str, *, namespace: str | None = None) -> Operation:
+        """Return an operation; looked for in all namespaces unless one is named. Raises: OperationNotFound."""
+        return self._connections.history.operation(id, namespace and check_namespace(namespace))
 
+    def _carry_out(self, wanted: Callable[[], Wanted], options: Options) -> Deployed:
+        operation, dry_run, tools = options.get("operation"), options.get("dry_run", False), self._connections.deploying
+        if operation is None:
+            from kubernaut.deploy.rollout import carry_out
 
-def _find(release: str, namespace: str | None, revision: int | None = None) -> ReleaseId:
-    from kubernaut.history.release import ReleaseId
+            return Deployed(*carry_out(wanted(), tools=tools, dry_run=dry_run))
+        if dry_run:
+            raise TypeError("an operation that was accepted is carried out: there is no dry run of it")
+        from kubernaut.deploy.accepted import carry_out_accepted
 
-    return ReleaseId.find(release, namespace, revision)
+        return Deployed(*carry_out_accepted(operation, wanted, tools=tools))

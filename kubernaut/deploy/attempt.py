@@ -24,7 +24,7 @@ from kubernaut.errors import (
     NotFound,
     ReleaseLocked,
 )
-from kubernaut.events import Journal, Progress, Step
+from kubernaut.events import Journal, Progress, Step, Stopped, never
 from kubernaut.history.operation import SUCCEEDED, Operation, OperationChart, Outcome, now, told
 from kubernaut.history.record import OPERATION_LABEL, PENDING, Record, Status
 from kubernaut.history.store import History, Past
@@ -48,6 +48,7 @@ class Tools:
     Attributes:
         history: The releases in the cluster.
         clock: Seconds, for deadlines.
+        stopped: Is asked all the time whether the work shall be stopped.
     """
 
     helm: Callable[[], Helm]
@@ -56,6 +57,7 @@ class Tools:
     settings: Settings
     progress: Progress
     clock: Callable[[], float] = time.monotonic
+    stopped: Stopped = never
 
 
 class NotReady(Exception):

@@ -24,7 +24,8 @@ from kubernaut.deploy.lease import (
     transitions_of,
     version_of,
 )
-from kubernaut.errors import ClusterUnreachable, Conflict, KubernautError, LockLost, NotFound
+from kubernaut.errors import ClusterUnreachable, Conflict, Interrupted, KubernautError, LockLost, NotFound
+from kubernaut.events import Stopped, never
 
 if TYPE_CHECKING:
     from kubernaut.clients.cluster import Cluster
@@ -56,15 +57,26 @@ class HeldLock:
 
     Attributes:
         found: What was found: nobody, or the holder that it was taken from.
+        stopped: Is asked whether the work shall be stopped.
     """
 
-    def __init__(self, cluster: Cluster, namespace: str, name: str, holder: Holder, say: Say, timing: Timing) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        name: str,
+        holder: Holder,
+        say: Say,
+        timing: Timing,
+        stopped: Stopped = never,
+    ) -> None:
         self.cluster = cluster
         self.namespace = namespace
         self.name = name
         self.holder = holder
         self.say = say
         self.timing = timing
+        self.stopped = stopped
         self.found = Lock()
         self._lease: Mapping[str, Any] | None = None
         self._unsure = False
@@ -75,7 +87,14 @@ class HeldLock:
         self._thread = threading.Thread(target=self._renew_until_end, name=f"lock {namespace}.{name}", daemon=True)
 
     def check(self) -> None:
-        """Go on if the lock is still ours, as far as anybody knows; asks nobody. Raises: LockLost."""
+        """Go on if the lock is still ours, as far as anybody knows, and nobody wants an end; asks no cluster.
+
+        Raises:
+            LockLost: It is somebody else's.
+            Interrupted: The work shall be stopped.
+        """
+        if self.stopped():
+            raise Interrupted(f"The work on {self.title} was told to stop.")
         if self._lost is not None:
             raise LockLost(self._lost)
         trouble = self._trouble

@@ -52,6 +52,7 @@ class Line:
 
     def _step(self) -> Lock | None:
         """Take the lock, if it is to be had; else look at it once and wait a little."""
+        self._held.check()
         if not self._there and self._held.create():
             return Lock()
         found = self._held.read()

@@ -17,6 +17,7 @@ from kubernaut.deploy.held import HeldLock, Say, Timing
 from kubernaut.deploy.lease import Holder, Lock, LockState, holder_of, lease_name, seems_stale
 from kubernaut.deploy.line import Line, is_dead
 from kubernaut.errors import ClusterDenied, Conflict, ReleaseLocked
+from kubernaut.events import Stopped, never
 
 if TYPE_CHECKING:
     from kubernaut.clients.cluster import Cluster
@@ -49,6 +50,7 @@ def hold(
     say: Say,
     timing: Timing = _TIMING,
     force: bool = False,
+    stopped: Stopped = never,
 ) -> Iterator[HeldLock]:
     """Hold a release's lock while the block runs.
 
@@ -62,6 +64,7 @@ def hold(
         say: Is told for whom it waits, from whom it takes over, and what does not go well; only ever by the calling thread.
         timing: How long and how often.
         force: Take it whoever holds it.
+        stopped: Is asked all the time whether to go on.
 
     Raises:
         ReleaseLocked: Somebody else holds it, and still does after ``timeout`` seconds.
@@ -69,8 +72,9 @@ def hold(
         Conflict: The namespace is being deleted.
         ClusterDenied: This user may not take it.
         ClusterUnreachable: The API server does not answer.
+        Interrupted: ``stopped`` says so.
     """
-    held = HeldLock(cluster, namespace, name, holder, say, timing)
+    held = HeldLock(cluster, namespace, name, holder, say, timing, stopped)
     try:
         with _named(namespace, name, "taken"):
             held.found = Line(held, timeout, force=force).take()

@@ -44,7 +44,8 @@ def take_turn(wanted: Wanted, tools: Tools, journal: Journal, step: Step, lock: 
             _holder(operation, wanted),
             timeout=wanted.lock_timeout,
             say=step.say,
-            force=isinstance(wanted, WantedUnlock),
+            force=wanted.force,
+            stopped=tools.stopped,
         )
     )
     waited = tools.clock() - began

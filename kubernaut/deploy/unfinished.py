@@ -61,7 +61,7 @@ def unfinished(past: Past, wanted: Wanted) -> Unfinished | None:
     age = _age(current, past)
     stale = age is not None and age >= wanted.stale_after
     wait = wanted.stale_after - min(age or 0.0, wanted.stale_after)
-    return Unfinished(current, "plain Helm", _in_words(began or current.created), stale=stale or wanted.verb == "unlock", wait=wait)
+    return Unfinished(current, "plain Helm", _in_words(began or current.created), stale=stale or wanted.force, wait=wait)
 
 
 def left_by(current: Record, past: Past) -> Operation | None:

@@ -20,9 +20,12 @@ class Wanted:
         lock_timeout: Seconds to wait for its turn; 0 refuses at once.
         stale_after: Seconds after which an unfinished record of plain Helm is taken for one that nobody works on any more.
         history_max: How many records of a name Helm keeps.
+        if_match: The ETag that the record which is named must have; of a deploy, the current one.
     """
 
     verb: ClassVar[str]
+    force: ClassVar[bool] = False
+    """Whether nobody is waited for, and whoever is at work is taken for dead."""
 
     namespace: str
     name: str
@@ -32,6 +35,7 @@ class Wanted:
     lock_timeout: float = 0.0
     stale_after: float = 900.0
     history_max: int = 50
+    if_match: str | None = None
 
     @property
     def release(self) -> str:
@@ -113,5 +117,14 @@ class WantedUnlock(Wanted):
     """
 
     verb: ClassVar[str] = "unlock"
+    force: ClassVar[bool] = True
 
     revision: int | None = None
+
+
+@dataclass(frozen=True)
+class WantedRecovery(WantedUnlock):
+    """What was left unfinished shall be ended where it is known that nobody works on it any more."""
+
+    verb: ClassVar[str] = "recover"
+    force: ClassVar[bool] = False

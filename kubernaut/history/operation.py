@@ -4,6 +4,9 @@ It lives beside Helm's records, as the Secret ``kubernaut.ID`` of the release's 
 who, why, from which build, the chart's digest, and what was said on the way. ``deploy/`` writes it; the history reads it. Values
 and other secrets are never in it.
 
+One that a server accepts is written before it is begun. Where its request had an Idempotency-Key, the Secret is named by the key's
+hash instead: of two servers that accept the same request at once the API server lets one create it.
+
 What a newer kubernaut wrote, or nobody can decode, is not passed over: as much as can be read of it is told, and ``unread`` says
 why that is not all.
 """
@@ -11,19 +14,19 @@ why that is not all.
 from __future__ import annotations
 
 import base64
-import gzip
-import json
+import hashlib
 import os
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
 from kubernaut.events import Heard, Journal, LogLine, Notice, StepStarted
+from kubernaut.history.packing import cut, least, pack, storable, unpack
 from kubernaut.history.record import KUBERNAUT_OWNER, OPERATION_LABEL, Record
 from kubernaut.model import Model, Plan
 from kubernaut.redact import redact
@@ -31,26 +34,34 @@ from kubernaut.redact import redact
 SCHEMA = 1
 OPERATION_TYPE = f"kubernaut/operation.v{SCHEMA}"
 VERB_LABEL = "kubernaut/verb"
+KEY_LABEL = "kubernaut/key"
+"""The hash of the Idempotency-Key, as much of it as a label holds."""
+OUTCOME_LABEL = "kubernaut/outcome"
+"""The outcome's reason, once the operation is finished."""
 LARGEST = 256 << 10
 """How many bytes of an operation are kept, gzipped; more events and details than that are left out, and counted."""
 
 _TYPE = re.compile(r"kubernaut/operation\.v(?P<schema>[0-9]{1,9})")
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_LARGEST_CONTENT = 16 << 20
 _LONGEST_LINE = 4000
 _SHORTEST = 256
+_LONGEST_LABEL = 63
+_ID = re.compile(rf"[{_ALPHABET}]{{26}}")
 
 SUCCEEDED = "succeeded"
 """The outcome's reason when all went well; else it is the code of an error."""
+UNCHANGED = "unchanged"
+"""The outcome's reason of an operation that was accepted and had nothing to do."""
 UNREAD = "unread"
 """What is told as the outcome's reason of an operation that cannot be read, or not all of it; never written."""
 
 Verb = Literal["deploy", "rollback", "restore", "delete"]
+State = Literal["accepted", "running", "succeeded", "unchanged", "failed", "unread"]
 
 
 class Outcome(Model):
-    """What came of an operation: ``reason`` is ``succeeded`` or an error's code, ``message`` a line for a person."""
+    """What came of an operation: ``reason`` is ``succeeded``, ``unchanged`` or an error's code, ``message`` a line for a person."""
 
     reason: str
     message: str
@@ -93,8 +104,12 @@ class Operation(Model):
         actor: Who; ``None`` only where it cannot be read.
         timeout: Seconds that it might take.
         after: The current revision when it began; 0 for none.
+        fingerprint: Tells the request that was accepted from others with the same key.
+        key: The hash of its Idempotency-Key, see :func:`key_hash`.
+        waits_until: Accepted, and not begun yet: until when it may, by the API server's clock.
         events: What was said on the way, in order; ``events_left_out`` of it are missing after the beginning.
         unread: Why it cannot be read, or not all of it; never written.
+        resource_version: Which state of its Secret this is; never written.
     """
 
     id: str
@@ -114,14 +129,55 @@ class Operation(Model):
     finished_at: datetime | None = None
     outcome: Outcome | None = None
     made: tuple[Made, ...] = ()
+    fingerprint: str | None = None
+    key: str | None = None
+    waits_until: datetime | None = None
     events: tuple[OperationEvent, ...] = ()
     events_left_out: int = 0
     unread: str | None = Field(default=None, exclude=True)
+    resource_version: str = Field(default="", exclude=True)
 
     @property
     def secret(self) -> str:
         """The name of the Secret that keeps it."""
-        return f"kubernaut.{self.id}"
+        return f"kubernaut.key-{self.key}" if self.key else f"kubernaut.{self.id}"
+
+    @property
+    def state(self) -> State:
+        """How far it is, and what came of it; the outcome tells more."""
+        if self.unread is not None:
+            return "unread"
+        if self.finished_at is None:
+            return "running" if self.waits_until is None else "accepted"
+        reason = self.outcome.reason if self.outcome else ""
+        return "succeeded" if reason == SUCCEEDED else "unchanged" if reason == UNCHANGED else "failed"
+
+    def may_begin(self, at: datetime | None) -> bool:
+        """Say whether it was accepted and may still begin; ``at`` is the API server's time, ``None`` where nobody knows it."""
+        return self.finished_at is None and self.waits_until is not None and (at is None or at < self.waits_until)
+
+
+def is_id(text: str) -> bool:
+    """Say whether a text can be an operation's id."""
+    return _ID.fullmatch(text) is not None
+
+
+def key_hash(actor: str, key: str) -> str:
+    """Return what is kept of an Idempotency-Key: each actor has keys of his own, and none can be read back."""
+    return hashlib.sha256(f"{actor}\0{key}".encode()).hexdigest()
+
+
+def key_label(key: str) -> str:
+    """Return the label's value for the hash of a key."""
+    return key[:_LONGEST_LABEL]
+
+
+def numbered(operation: Operation) -> tuple[tuple[int, OperationEvent], ...]:
+    """Return the events with their numbers, from 1; those that were left out have theirs too."""
+    first = Journal.FIRST
+    return tuple(
+        (index + 1 + (operation.events_left_out if index >= first else 0), event) for index, event in enumerate(operation.events)
+    )
 
 
 def new_id(now: float | None = None) -> str:
@@ -135,7 +191,7 @@ def told(heard: Iterable[Heard], secrets: Iterable[str] = ()) -> tuple[Operation
     known = tuple(secrets)
     return tuple(
         OperationEvent(
-            at=one.at, step=one.event.step, kind=one.event.kind, text=_cut(_storable(redact(_words(one), known)), _LONGEST_LINE)
+            at=one.at, step=one.event.step, kind=one.event.kind, text=cut(storable(redact(_words(one), known)), _LONGEST_LINE)
         )
         for one in heard
     )
@@ -164,11 +220,18 @@ def encode_operation(operation: Operation) -> str:
 def operation_secret(operation: Operation) -> dict[str, Any]:
     """Return the Secret that keeps an operation, as it is created."""
     labels = {"owner": KUBERNAUT_OWNER, "name": operation.name, OPERATION_LABEL: operation.id, VERB_LABEL: operation.verb}
+    if operation.key:
+        labels[KEY_LABEL] = key_label(operation.key)
     return {
-        "metadata": {"name": operation.secret, "namespace": operation.namespace, "labels": labels},
+        "metadata": {"name": operation.secret, "namespace": operation.namespace, "labels": {**labels, **outcome_labels(operation)}},
         "type": OPERATION_TYPE,
         "data": {"operation": encode_operation(operation)},
     }
+
+
+def outcome_labels(operation: Operation) -> dict[str, str]:
+    """Return the labels by which a finished operation is told from one that is not, without reading it."""
+    return {OUTCOME_LABEL: operation.outcome.reason} if operation.finished_at and operation.outcome else {}
 
 
 def decode_operation(secret: Mapping[str, Any]) -> Operation | None:
@@ -184,12 +247,13 @@ def decode_operation(secret: Mapping[str, Any]) -> Operation | None:
     known = _from_labels(secret)
     newer = f"it was written by a newer kubernaut (operation.v{match['schema']})" if int(match["schema"]) > SCHEMA else None
     try:
-        content = _unpack(str((secret.get("data") or {}).get("operation") or ""))
-        content.pop("unread", None)
+        content = unpack(str((secret.get("data") or {}).get("operation") or ""))
+        for told_by_others in ("unread", "resourceVersion"):
+            content.pop(told_by_others, None)
     except (ValueError, zlib.error, RecursionError) as error:
         return known.model_copy(update={"unread": newer or f"it cannot be decoded: {error}"})
     operation, why = _as_much_as_possible(content, known)
-    return operation.model_copy(update={"unread": newer or why})
+    return operation.model_copy(update={"unread": newer or why, "resource_version": known.resource_version})
 
 
 def now() -> datetime:
@@ -206,35 +270,8 @@ def _words(heard: Heard) -> str:
     return f"{event.outcome.value} {event.detail}".rstrip()
 
 
-def _storable(text: str) -> str:
-    """Return the text without halves of surrogate pairs, which come from bytes that are no UTF-8."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
 def _pack(operation: Operation) -> bytes:
-    content = operation.model_dump(mode="json", by_alias=True, exclude_none=True)
-    text = json.dumps(_clean(content), separators=(",", ":"), ensure_ascii=False)
-    return gzip.compress(text.encode(), mtime=0)
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, str):
-        return _storable(value)
-    if isinstance(value, Mapping):
-        return {key: _clean(item) for key, item in value.items()}
-    return [_clean(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _least(enough: Callable[[int], bool], most: int) -> int:
-    """Return about the least number up to ``most`` that is enough; ``most`` when none is."""
-    low, high = 0, most
-    while low < high:
-        middle = (low + high) // 2
-        if enough(middle):
-            high = middle
-        else:
-            low = middle + 1
-    return high
+    return pack(operation.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
 def _fewer_events(operation: Operation) -> Operation:
@@ -243,7 +280,7 @@ def _fewer_events(operation: Operation) -> Operation:
         kept = events[:first] + events[first + count :] if count <= len(events) - first else events[: len(events) - count]
         return operation.model_copy(update={"events": kept, "events_left_out": operation.events_left_out + count})
 
-    return without(_least(lambda count: len(_pack(without(count))) <= LARGEST, len(operation.events)))
+    return without(least(lambda count: len(_pack(without(count))) <= LARGEST, len(operation.events)))
 
 
 def _fewer_details(operation: Operation) -> Operation:
@@ -255,7 +292,7 @@ def _fewer_details(operation: Operation) -> Operation:
         fewer = outcome.model_copy(update={"details": outcome.details[count:], "left_out": outcome.left_out + count})
         return operation.model_copy(update={"outcome": fewer})
 
-    return without(_least(lambda count: len(_pack(without(count))) <= LARGEST, len(outcome.details)))
+    return without(least(lambda count: len(_pack(without(count))) <= LARGEST, len(outcome.details)))
 
 
 def _shorter(operation: Operation) -> Operation:
@@ -264,27 +301,8 @@ def _shorter(operation: Operation) -> Operation:
     shorter, longest = operation, LARGEST
     while len(_pack(shorter)) > LARGEST and longest > _SHORTEST:
         longest //= 4
-        shorter = Operation.model_validate(_cut(content, longest))
+        shorter = Operation.model_validate(cut(content, longest))
     return shorter
-
-
-def _cut(value: Any, longest: int) -> Any:
-    if isinstance(value, str):
-        return value if len(value) <= longest else value[: longest - 1] + "…"
-    if isinstance(value, Mapping):
-        return {key: _cut(item, longest) for key, item in value.items()}
-    return tuple(_cut(item, longest) for item in value[: longest // 16]) if isinstance(value, list | tuple) else value
-
-
-def _unpack(encoded: str) -> dict[str, Any]:
-    stream = zlib.decompressobj(wbits=31)
-    packed = stream.decompress(base64.b64decode(encoded, validate=True), _LARGEST_CONTENT)
-    if not stream.eof:
-        raise ValueError("it is cut off" if not stream.unconsumed_tail else f"it holds more than {_LARGEST_CONTENT >> 20} MiB")
-    content = json.loads(packed)
-    if not isinstance(content, dict):
-        raise ValueError("it is no operation")
-    return content
 
 
 def _from_labels(secret: Mapping[str, Any]) -> Operation:
@@ -301,6 +319,7 @@ def _from_labels(secret: Mapping[str, Any]) -> Operation:
         namespace=str(metadata.get("namespace", "")),
         name=str(labels.get("name", "")),
         started_at=created,
+        resource_version=str(metadata.get("resourceVersion") or ""),
     )
 
 

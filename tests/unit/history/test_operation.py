@@ -216,7 +216,7 @@ def test_what_cannot_be_decoded_is_known_by_its_labels(data: str) -> None:
 
 
 def test_a_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubernaut.history.operation._LARGEST_CONTENT", 1000)
+    monkeypatch.setattr("kubernaut.history.packing._LARGEST_CONTENT", 1000)
     found = decode_operation(operation_secret(operation(note="x" * 5000)))
     assert found is not None
     assert "more than" in str(found.unread)
