@@ -28,7 +28,7 @@ LOCAL = "A Kubernetes of your own on this machine: up, down, status, env."
 
 SECTIONS = {
     "Ship": ("ship", "build", "publish", "deploy"),
-    "Look": ("list", "show", "history", "logs", "versions"),
+    "Look": ("list", "show", "history", "diff", "logs", "versions"),
     "Change": ("rollback", "delete", "restore", "unlock"),
     "Serve": ("serve",),
     "Set up": ("local", "config", "completion"),

@@ -30,9 +30,10 @@ def clean(text: str) -> str:
     return redact(_CONTROLS.sub("", text), _secrets())
 
 
-def put(text: str) -> None:
-    """Write data to stdout, as whole lines."""
-    sys.stdout.write(clean(text) + "\n")
+def put(text: str, *, colour: str = "") -> None:
+    """Write data to stdout, as whole lines; in a colour where colours are wanted."""
+    shown = clean(text)
+    sys.stdout.write((click.style(shown, fg=colour) if colour and in_colour(sys.stdout) else shown) + "\n")
     sys.stdout.flush()
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from kubernaut.build.publication import BuiltImage
 from kubernaut.build.registry import Artefact, Build, PublishedVersion, SourceOfVersion
 from kubernaut.events import Listener, Progress
+from kubernaut.history.diff import AppVersionChange, ChartChange, Difference, ImagesChange, ValueChange
 from kubernaut.history.release import Release, ReleaseBuild, ReleaseChart, ReleaseImage, ReleaseList, ReleaseSource
 from kubernaut.model import Action, Plan
 from kubernaut.settings import Settings
@@ -105,6 +106,28 @@ def version(number: str = "1.4.2") -> PublishedVersion:
     )
 
 
+def difference() -> Difference:
+    """Return what differs between two releases, a secret too."""
+    old, new = (ReleaseChart(name="hello-world", version=number, digest=DIGEST) for number in ("1.4.1", "1.4.2"))
+    return Difference(
+        from_="demo.hello-world.v2",
+        to="demo.hello-world.v3",
+        chart=ChartChange(from_=old, to=new),
+        app_version=AppVersionChange(from_=None, to="1.4.2"),
+        images=ImagesChange(from_=(), to=(ReleaseImage(ref=f"r/hello-world@{DIGEST}", digest=DIGEST),)),
+        values=(
+            ValueChange(path="greeting", change="changed", from_="hi", to="hello"),
+            ValueChange(path="db.password", change="changed", from_="***", to="*** (changed)"),
+            ValueChange(path="replicas", change="added", to=2),
+            ValueChange(path="old", change="removed", from_=[1, {"a": None}]),
+        ),
+        manifest=(
+            "--- demo.hello-world.v2\n+++ demo.hello-world.v3\n@@ -1,3 +1,3 @@\n kind: Secret\n data:\n"
+            "-  password: '***'\n+  password: '***' # changed\n"
+        ),
+    )
+
+
 class StubKubernaut:
     """Answers each verb with what the test put under its name, and remembers the calls."""
 
@@ -124,6 +147,7 @@ class StubKubernaut:
             "list": ReleaseList(items=(release(), foreign()), count=2),
             "history": ReleaseList(items=(release(), release(id="demo.hello-world.v2", revision=2, status="superseded")), count=2),
             "show": release(),
+            "diff": difference(),
             "logs": ["hello-0 listening", "hello-0 GET /"],
             "versions": [version(), version("1.4.1")],
         }
