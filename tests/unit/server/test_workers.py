@@ -1,0 +1,342 @@
+"""The server's workers: what runs, what it says, and how it all ends."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from kubernaut.errors import DeployKept, Interrupted, KubernautError, ServerBusy, ServerStopping
+from kubernaut.events import Journal, Listener, LogLine, StepStarted
+from kubernaut.history.operation import Operation, new_id, now
+from kubernaut.model import Plan
+from kubernaut.server.workers import Running, Workers
+from kubernaut.verbs import Deployed
+
+SOON = 10.0
+DONE = Deployed(Plan(), False, None)
+
+
+class Job:
+    """Work that waits until it may end."""
+
+    def __init__(self, result: Deployed | BaseException = DONE) -> None:
+        self.begun, self.may_end = threading.Event(), threading.Event()
+        self.thread: threading.Thread | None = None
+        self._result = result
+
+    def __call__(self, listener: Listener, stopped: Callable[[], bool]) -> Deployed:
+        self.thread = threading.current_thread()
+        self.begun.set()
+        while not self.may_end.wait(0.01):
+            if stopped():
+                raise Interrupted("stopped")
+        if isinstance(self._result, BaseException):
+            raise self._result
+        return self._result
+
+
+def operation(name: str = "hello") -> Operation:
+    return Operation(id=new_id(), verb="deploy", namespace="demo", name=name, started_at=now())
+
+
+@pytest.fixture
+def workers() -> Iterator[Workers]:
+    made = Workers(2)
+    yield made
+    made.stop(0)
+    assert made.running() == 0
+
+
+def test_what_is_asked_for_is_done_and_its_result_kept(workers: Workers) -> None:
+    asked = operation()
+    running = workers.start(asked, ended())
+    assert running.wait_done(SOON)
+    assert running.done
+    assert running.result is DONE
+    assert workers.find(asked.id) is running
+    assert workers.find("another") is None
+
+
+def ended(result: Deployed | BaseException = DONE) -> Job:
+    job = Job(result)
+    job.may_end.set()
+    return job
+
+
+def test_more_than_so_many_at_once_are_refused_until_one_ends(workers: Workers) -> None:
+    jobs = [Job(), Job()]
+    running = [workers.start(operation(), job) for job in jobs]
+    assert workers.running() == 2
+    with pytest.raises(ServerBusy, match="2 operations at once"):
+        workers.slot()
+    jobs[0].may_end.set()
+    assert running[0].wait_done(SOON)
+    wait_until(lambda: workers.running() == 1)
+    assert workers.start(operation(), ended()).wait_done(SOON)
+    jobs[1].may_end.set()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    waiting = threading.Event()
+    for _ in range(1000):
+        if condition():
+            return
+        waiting.wait(0.01)
+    raise AssertionError("it never came")
+
+
+def test_a_worker_that_is_kept_free_and_not_used_is_given_back(workers: Workers) -> None:
+    for _ in range(5):
+        with workers.slot(), workers.slot(), pytest.raises(ServerBusy):
+            workers.slot()
+    with workers.slot() as first, workers.slot() as second:
+        assert first.start(operation(), ended()).wait_done(SOON)
+        assert second.start(operation(), ended()).wait_done(SOON)
+    wait_until(lambda: workers.running() == 0)
+    with workers.slot(), workers.slot():
+        pass
+
+
+def test_all_of_an_operation_is_done_in_one_thread_of_its_own(workers: Workers) -> None:
+    jobs = [ended(), ended()]
+    for job in jobs:
+        assert workers.start(operation(), job).wait_done(SOON)
+    assert len({job.thread for job in jobs} | {threading.current_thread()}) == 3
+
+
+def test_it_is_known_which_releases_are_worked_on(workers: Workers) -> None:
+    job = Job()
+    running = workers.start(operation("hello"), job)
+    assert workers.busy("demo", "hello")
+    assert not workers.busy("demo", "other")
+    assert not workers.busy("other", "hello")
+    job.may_end.set()
+    assert running.wait_done(SOON)
+    assert not workers.busy("demo", "hello")
+
+
+def test_what_fails_fails_with_its_own_error(workers: Workers) -> None:
+    failure = DeployKept("web-1 crashes", details=["CrashLoopBackOff"])
+    running = workers.start(operation(), ended(failure))
+    assert running.wait_done(SOON)
+    assert running.result is failure
+
+
+@pytest.mark.parametrize("defect", [ValueError("password=canary-1234"), SystemExit(3)])
+def test_a_defect_becomes_a_failure_and_is_logged_without_secrets(
+    workers: Workers, caplog: pytest.LogCaptureFixture, defect: BaseException
+) -> None:
+    asked = operation()
+    with caplog.at_level(logging.ERROR):
+        running = workers.start(asked, ended(defect))
+        assert running.wait_done(SOON)
+    assert isinstance(running.result, KubernautError)
+    assert running.result.code == "internal"
+    assert "canary" not in running.result.message
+    assert asked.id in caplog.text
+    assert type(defect).__name__ in caplog.text
+    assert "canary" not in caplog.text
+    assert workers.start(operation(), ended()).wait_done(SOON), "its worker is free again"
+
+
+def test_a_failure_that_is_kept_keeps_nothing_that_the_work_had_in_hand(workers: Workers) -> None:
+    class Values(dict[str, str]):
+        """Can be referred to weakly."""
+
+    kept: list[weakref.ref[Values]] = []
+
+    def work(listener: Listener, stopped: Callable[[], bool]) -> Deployed:
+        values = Values(password="canary")
+        kept.append(weakref.ref(values))
+        try:
+            raise KeyError(values)
+        except KeyError as error:
+            raise DeployKept("it failed") from error
+
+    running = workers.start(operation(), work)
+    assert running.wait_done(SOON)
+    wait_until(lambda: workers.running() == 0)
+    gc.collect()
+    assert kept[0]() is None
+
+
+def test_who_counts_what_has_ended_is_told_before_anybody_else(workers: Workers) -> None:
+    told: list[tuple[bool, object, float]] = []
+    counting = Workers(1, finished=lambda running: told.append((running.done, running.result, running.seconds)))
+    assert counting.start(operation(), ended()).wait_done(SOON)
+    [(done, result, seconds)] = told
+    assert (done, result) == (False, DONE)
+    assert 0 <= seconds < SOON
+
+
+def test_a_defect_in_the_counting_ends_the_operation_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(running: Running) -> None:
+        raise ValueError("token=canary-1234")
+
+    counting = Workers(1, finished=broken)
+    with caplog.at_level(logging.ERROR):
+        running = counting.start(operation(), ended())
+        assert running.wait_done(SOON)
+        wait_until(lambda: counting.running() == 0)
+    assert running.result is DONE
+    assert "ValueError" in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_the_last_ones_that_ended_are_remembered_and_no_more() -> None:
+    many = Workers(1)
+    asked = [operation() for _ in range(110)]
+    for one in asked:
+        wait_until(lambda: many.running() == 0)
+        wait_until(lambda one=one: started(many, one))  # type: ignore[misc]
+    wait_until(lambda: many.running() == 0)
+    remembered = [one for one in asked if many.find(one.id)]
+    assert remembered == asked[-100:]
+
+
+def started(workers: Workers, asked: Operation) -> bool:
+    try:
+        return workers.start(asked, ended()).wait_done(SOON)
+    except ServerBusy:
+        return False
+
+
+# what it says
+
+
+def say(running: Running, *texts: str) -> None:
+    for text in texts:
+        running.hear(LogLine("deploy", text))
+
+
+def test_what_is_said_is_numbered_from_one() -> None:
+    running = Running(operation())
+    running.hear(StepStarted("deploy", "hello to demo"))
+    say(running, "a", "b")
+    assert [(seq, event.kind, event.text) for seq, event in running.events()] == [
+        (1, "stepStarted", "hello to demo"),
+        (2, "logLine", "a"),
+        (3, "logLine", "b"),
+    ]
+    assert [seq for seq, _ in running.events(2)] == [3]
+    assert running.events(3) == ()
+
+
+def test_of_much_the_beginning_and_the_end_are_kept_and_numbers_tell_what_is_missing() -> None:
+    running, count = Running(operation()), 2000
+    for number in range(1, count + 1):
+        say(running, f"line {number}")
+    events = running.events()
+    assert [seq for seq, _ in events] == [*range(1, Journal.FIRST + 1), *range(count - Journal.LAST + 1, count + 1)]
+    assert all(event.text == f"line {seq}" for seq, event in events)
+
+
+def test_secrets_are_taken_out_of_what_is_said() -> None:
+    running = Running(operation(), secrets=["canary-7f3a"])
+    say(running, "it is canary-7f3a", "password: canary2")
+    assert "canary" not in str(running.events())
+
+
+def test_whoever_waits_is_woken_by_what_is_said(workers: Workers) -> None:
+    go, end = threading.Event(), threading.Event()
+
+    def work(listener: Listener, stopped: Callable[[], bool]) -> Deployed:
+        assert go.wait(SOON)
+        listener(LogLine("deploy", "news"))
+        assert end.wait(SOON)
+        return DONE
+
+    running = workers.start(operation(), work)
+    assert running.wait_for(0, 0.0) == ((), False)
+    assert running.wait_for(0, 0.01) == ((), False)
+    go.set()
+    said, finished = running.wait_for(0, SOON)
+    assert ([event.text for _, event in said], finished) == (["news"], False)
+    end.set()
+    assert running.wait_for(1, SOON) == ((), True)
+
+
+def test_readers_that_go_on_where_they_were_never_miss_or_repeat_anything(workers: Workers) -> None:
+    count = 400
+
+    def work(listener: Listener, stopped: Callable[[], bool]) -> Deployed:
+        for number in range(count):
+            listener(LogLine("deploy", str(number)))
+        return DONE
+
+    heard: list[list[str]] = [[] for _ in range(4)]
+    may_begin = threading.Event()
+
+    def begin(listener: Listener, stopped: Callable[[], bool]) -> Deployed:
+        assert may_begin.wait(SOON)
+        return work(listener, stopped)
+
+    running = workers.start(operation(), begin)
+
+    def read(mine: list[str]) -> None:
+        after, finished = 0, False
+        while not finished:
+            said, finished = running.wait_for(after, SOON)
+            mine += [event.text for _, event in said]
+            after = said[-1][0] if said else after
+
+    readers = [threading.Thread(target=read, args=(mine,)) for mine in heard]
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for reader in readers:
+            reader.start()
+        may_begin.set()
+        for reader in readers:
+            reader.join(SOON)
+    finally:
+        sys.setswitchinterval(switching)
+    assert heard == [[str(number) for number in range(count)]] * 4
+
+
+# the end
+
+
+def test_what_runs_may_end_and_nothing_new_is_begun() -> None:
+    workers, job = Workers(2), Job()
+    running = workers.start(operation(), job)
+    stopping = threading.Thread(target=workers.stop, args=(SOON,))
+    stopping.start()
+    wait_until(lambda: workers.stopping)
+    with pytest.raises(ServerStopping):
+        workers.slot()
+    assert not running.done
+    job.may_end.set()
+    stopping.join(SOON)
+    assert not stopping.is_alive()
+    assert running.wait_done(SOON)
+    assert running.result is DONE
+
+
+def test_what_does_not_end_within_the_grace_is_stopped_tidily() -> None:
+    workers = Workers(2)
+    running = [workers.start(operation(), Job()) for _ in range(2)]
+    workers.stop(0.05)
+    assert workers.running() == 0
+    for one in running:
+        assert one.wait_done(SOON)
+        assert isinstance(one.result, Interrupted)
+
+
+def test_who_was_promised_a_worker_before_the_end_gets_it_and_is_stopped_with_the_others() -> None:
+    workers = Workers(1)
+    slot = workers.slot()
+    stopping = threading.Thread(target=workers.stop, args=(0.05,))
+    stopping.start()
+    wait_until(lambda: workers.stopping)
+    running = slot.start(operation(), Job())
+    stopping.join(SOON)
+    assert not stopping.is_alive()
+    assert running.wait_done(SOON)
+    assert isinstance(running.result, Interrupted)
