@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from kubernaut.errors import KubernautError, ServerBusy, ServerStopping
-from kubernaut.events import Event, Heard, Journal, Listener
+from kubernaut.events import Event, Heard, Journal, Listener, Stopped
 from kubernaut.history.operation import Operation, OperationEvent, told
 from kubernaut.redact import redact
 from kubernaut.server.waiting import Seats
 from kubernaut.verbs import Deployed
 
-Stopped = Callable[[], bool]
 Work = Callable[[Listener, Stopped], Deployed]
 Numbered = tuple[int, OperationEvent]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kubernaut.errors import KubernautError, NotAllowed, ReleaseChanged, ReleaseLocked, ReleaseNotFound, RequestInvalid, ServerBusy
-from kubernaut.events import Listener
+from kubernaut.events import Listener, Stopped
 from kubernaut.history.release import ReleaseId
 from kubernaut.server.caller import Role
 from kubernaut.server.ending import answer, ending_of
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kubernaut.kubernaut import Kubernaut
     from kubernaut.server.prefer import Preferences
     from kubernaut.server.service import Service
-    from kubernaut.server.workers import Slot, Stopped
+    from kubernaut.server.workers import Slot
 
 _log = logging.getLogger(__name__)
 
