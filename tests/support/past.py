@@ -26,6 +26,8 @@ def record_secret(
     label: str | None = None,
     labels: Mapping[str, str] | None = None,
     config: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    version: str = "1.0.0",
     manifest: str = "",
     payload: str | None = None,
     immutable: bool = False,
@@ -43,7 +45,10 @@ def record_secret(
             "last_deployed": "2026-11-22T12:00:00.123456789+01:00",
             **info,
         },
-        "chart": {"metadata": {"name": name, "version": "1.0.0", "appVersion": "1.0.0", "annotations": dict(annotations or {})}},
+        "chart": {
+            "metadata": {"name": name, "version": version, "appVersion": version, "annotations": dict(annotations or {})},
+            "values": dict(defaults or {}),
+        },
         "config": dict(config or {}),
         "manifest": manifest,
     }

@@ -1,0 +1,136 @@
+"""One release at length, read from a cluster in memory."""
+
+from __future__ import annotations
+
+import pytest
+from support.past import made, operation, own, record_secret
+
+from kubernaut.errors import Conflict, NameInvalid, ReleaseNotFound
+from kubernaut.history.detail import difference_of, manifest_of, other_release, report_of, values_of
+from kubernaut.history.operation import operation_secret
+from kubernaut.history.release import ReleaseId
+from kubernaut.history.store import History
+from kubernaut.testing.cluster import FakeCluster
+
+LABELS = {"kubernaut/operation": "op", "kubernaut/revision": "2"}
+CURRENT = ReleaseId("demo", "hello")
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    cluster = FakeCluster("demo", "prod")
+    for secret in (
+        record_secret(1, "superseded", config={"a": 1}, manifest="---\nkind: ConfigMap\ndata: {a: one}\n"),
+        record_secret(2, "superseded", labels=LABELS, config={"a": 2}, manifest="---\nkind: ConfigMap\ndata: {a: two}\n"),
+        record_secret(4, "deployed", config={"a": 4, "password": "hunter22"}),
+        record_secret(1, "deployed", namespace="prod", config={"a": 9}),
+        record_secret(1, "deployed", name="foreign.app", namespace="prod"),
+        record_secret(1, "superseded", name="broken", namespace="prod"),
+        record_secret(2, "deployed", name="broken", namespace="prod", payload="!!!"),
+    ):
+        cluster.create_secret(secret["metadata"]["namespace"], secret)
+    cluster.create_secret("demo", operation_secret(operation()))
+    cluster.requests.clear()
+    return cluster
+
+
+@pytest.fixture
+def history(cluster: FakeCluster) -> History:
+    return History(cluster)
+
+
+def test_manifest_and_values_are_those_of_the_revision_that_is_named(history: History, cluster: FakeCluster) -> None:
+    assert manifest_of(history, ReleaseId("demo", "hello", 1)) == "---\nkind: ConfigMap\ndata: {a: one}\n"
+    assert values_of(history, ReleaseId("demo", "hello", 1), all=False) == {"a": 1}
+    assert values_of(history, CURRENT, all=False) == {"a": 4, "password": "***"}
+    assert len(cluster.requests) == 3
+
+
+def test_all_values_are_the_charts_own_with_the_releases_over_them_as_helm_joins_them(cluster: FakeCluster) -> None:
+    defaults = {"keep": 1, "gone": 2, "map": {"x": 1, "y": {"z": 1}, "off": 1}, "list": [1, 2], "flat": {"a": 1}, "dbPassword": "x"}
+    config = {"gone": None, "map": {"y": {"w": 2}, "off": None}, "list": [3], "flat": 7, "own": None}
+    secret = record_secret(1, "deployed", name="joined", config=config, defaults=defaults)
+    cluster.create_secret("demo", secret)
+    assert values_of(History(cluster), ReleaseId("demo", "joined"), all=True) == {
+        "keep": 1,
+        "map": {"x": 1, "y": {"z": 1, "w": 2}},
+        "list": [3],
+        "flat": 7,
+        "dbPassword": "***",
+        "own": None,
+    }
+
+
+def changes(history: History, wanted: ReleaseId, to: str | None = None) -> tuple[str, str, object, object]:
+    found = difference_of(history, wanted, to)
+    value = next(value for value in found.values if value.path == "a")
+    return found.from_, found.to, value.from_, value.to
+
+
+def test_a_release_is_compared_with_the_one_before_it(history: History, cluster: FakeCluster) -> None:
+    assert changes(history, CURRENT) == ("demo.hello.v2", "demo.hello.v4", 2, 4)
+    assert changes(history, ReleaseId("demo", "hello", 2)) == ("demo.hello.v1", "demo.hello.v2", 1, 2)
+    assert len(cluster.requests) == 2
+
+
+@pytest.mark.parametrize("to", ["1", "v1", "demo.hello.v1"])
+def test_another_release_is_where_one_would_go(history: History, cluster: FakeCluster, to: str) -> None:
+    assert changes(history, CURRENT, to) == ("demo.hello.v4", "demo.hello.v1", 4, 1)
+    assert len(cluster.requests) == 1
+
+
+def test_releases_of_two_places_are_compared(history: History) -> None:
+    assert changes(history, CURRENT, "prod.hello") == ("demo.hello.v4", "prod.hello.v1", 4, 9)
+    assert changes(history, CURRENT, "prod.hello.current") == ("demo.hello.v4", "prod.hello.v1", 4, 9)
+
+
+def test_a_release_and_itself_do_not_differ(history: History) -> None:
+    assert difference_of(history, CURRENT, "demo.hello.v4").empty
+
+
+def test_the_first_release_has_none_before_it(history: History) -> None:
+    with pytest.raises(ReleaseNotFound, match=r"no release before demo\.hello\.v1"):
+        difference_of(history, ReleaseId("demo", "hello", 1), None)
+
+
+def test_what_is_not_there_is_said(history: History) -> None:
+    for to in ("3", "0", "prod.gone"):
+        with pytest.raises(ReleaseNotFound):
+            difference_of(history, CURRENT, to)
+    with pytest.raises(NameInvalid):
+        difference_of(history, CURRENT, "Prod")
+
+
+def test_an_id_is_no_revision_of_the_same_name() -> None:
+    assert other_release(CURRENT, "prod.v1.v2") == ReleaseId("prod", "v1", 2)
+    assert other_release(CURRENT, "12") == ReleaseId("demo", "hello", 12)
+
+
+def test_a_damaged_record_is_a_conflict_that_says_why(history: History) -> None:
+    broken = ReleaseId("prod", "broken")
+    for read in (
+        lambda: manifest_of(history, broken),
+        lambda: values_of(history, broken, all=True),
+        lambda: difference_of(history, broken, None),
+        lambda: difference_of(history, ReleaseId("prod", "broken", 1), "2"),
+    ):
+        with pytest.raises(Conflict, match=r"The record of prod\.broken\.v2 is damaged: its content cannot be decoded"):
+            read()
+    assert report_of(history, broken).release.status == "deployed"
+
+
+def test_a_report_has_the_operation_with_its_events(cluster: FakeCluster) -> None:
+    event = {"at": "2026-11-22T12:00:00Z", "step": "deploy", "kind": "step-started", "text": "demo/hello"}
+    found = own(5, "deployed", "op5")
+    secret = record_secret(5, "deployed", labels={"kubernaut/operation": "op5", "kubernaut/revision": "5"})
+    cluster.create_secret("demo", secret)
+    cluster.create_secret("demo", operation_secret(operation("op5", made=(made(found),), events=(event,))))
+    report = report_of(History(cluster), CURRENT)
+    assert report.release.id == "demo.hello.v5"
+    assert report.operation is not None
+    assert [one.text for one in report.operation.events] == ["demo/hello"]
+
+
+def test_a_foreign_release_has_a_report_without_an_operation(history: History) -> None:
+    report = report_of(history, ReleaseId("prod", "foreign.app", 1))
+    assert (report.release.name, report.operation) == ("foreign.app", None)
