@@ -1,102 +1,194 @@
-"""What is in the cluster, known without asking: every release's facts in memory, kept current by list and watch."""
+"""What is in the cluster, known without asking: the releases' facts in memory, kept current by list and watch.
+
+It answers what :class:`kubernaut.history.store.History` answers, without a request for what is current, and with one for what is
+not and was not asked for lately. It knows how old it is, and says so; it never writes.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kubernaut.errors import IndexStale, OperationNotFound, ReleaseNotFound
+from kubernaut.history.facts import Name, Sight
+from kubernaut.history.keeper import Held, Keeper
+from kubernaut.history.known import Entry, Row
 from kubernaut.history.operation import Operation
+from kubernaut.history.query import Page, Query, choose
+from kubernaut.history.reading import Reader
 from kubernaut.history.release import Release, ReleaseHistory, ReleaseId
+from kubernaut.history.watching import Timings, Watching
 
 if TYPE_CHECKING:
     from kubernaut.clients.cluster import Cluster
 
+__all__ = ["Index", "Page", "Query", "Timings"]
 
-@dataclass(frozen=True)
-class Query:
-    """What a list asks for.
-
-    Attributes:
-        all: Every revision there is, not only the active releases.
-        after: Namespace, name and revision of the last one that was shown.
-        visible: Only these namespaces; ``None`` for all.
-    """
-
-    namespace: str | None = None
-    name: str | None = None
-    status: str | None = None
-    version: str | None = None
-    all: bool = False
-    limit: int = 100
-    after: tuple[str, str, int] | None = None
-    visible: frozenset[str] | None = None
-
-
-@dataclass(frozen=True)
-class Page:
-    """A part of a list: namespace and name in order, the newest revision first.
-
-    Attributes:
-        items: Each one a release's JSON.
-        count: How many match, on this page or not.
-        next: What ``after`` of the next page is; ``None`` on the last.
-    """
-
-    items: tuple[bytes, ...]
-    count: int
-    next: tuple[str, str, int] | None
+_ROUNDS = 10
+_AT_ONCE = 200
+_OPERATION_ID = re.compile(r"[0-9a-z]{26}")
 
 
 class Index:
-    """Every release's facts, in memory."""
+    """The index.
 
-    def __init__(self, cluster: Cluster | Callable[[], Cluster], *, namespaces: Sequence[str] = ()) -> None: ...
+    Args:
+        cluster: The cluster, or what opens it when it is first needed.
+        namespaces: Only what is in these is listed and watched, each by itself; none for all, by one.
+        timings: How often and how long.
+    """
+
+    def __init__(
+        self, cluster: Cluster | Callable[[], Cluster], *, namespaces: Sequence[str] = (), timings: Timings | None = None
+    ) -> None:
+        self._namespaces: tuple[str | None, ...] = tuple(namespaces) or (None,)
+        self._reader = Reader(cluster if callable(cluster) else lambda: cluster)
+        self._keeper = Keeper(self._reader)
+        self._known = self._keeper.known
+        self._changed = self._keeper.changed
+        self._watching = Watching(self._reader, self._keeper, self._namespaces, timings or Timings())
+
+    # keeping current
 
     def start(self) -> None:
         """List and watch from now on, in threads of its own; returns at once."""
-        raise NotImplementedError
+        self._watching.start()
 
     def stop(self) -> None:
         """End the threads."""
-        raise NotImplementedError
+        self._watching.stop()
 
     def load(self) -> None:
-        """List once, in the calling thread, without a watch."""
-        raise NotImplementedError
+        """List once, in the calling thread, without a watch. Raises: ClusterUnreachable, ClusterDenied."""
+        self._watching.load()
 
     def check(self) -> None:
         """Return if it is current. Raises: IndexStale, with the reason."""
-        raise NotImplementedError
+        self._watching.check()
 
     def age(self) -> float:
         """Return how many seconds ago it was last known to be current."""
-        raise NotImplementedError
+        return self._watching.age()
+
+    def refresh(self, namespace: str, name: str) -> None:
+        """Read a name now: what is asked afterwards is no older. Raises: ClusterUnreachable, ClusterDenied."""
+        if namespace in self._namespaces or None in self._namespaces:
+            self._keeper.refresh(Name(namespace, name))
+
+    # what is asked
 
     def page(self, query: Query) -> Page:
-        """Return a part of the list of releases."""
-        raise NotImplementedError
+        """Return a part of the list of releases. Raises: IndexStale when it was never listed."""
+        held = Held({}, {})
+        for _ in range(_ROUNDS):
+            self._watching.check_listed()
+            with self._changed:
+                choice = choose(self._known, query)
+                texts = [(row, self._text(entry, row, held)) for _, entry, row in choice.rows]
+                missing = [row.sight for row in choice.unread] + [row.sight for row, text in texts if text is None]
+                if not missing:
+                    return Page(tuple(text for _, text in texts if text is not None), choice.count, choice.next)
+            held = self._bring(missing, held)
+        raise IndexStale("The releases change faster than they can be read.")
 
     def release(self, wanted: ReleaseId) -> Release:
-        """Return one release, whole. Raises: ReleaseNotFound."""
-        raise NotImplementedError
+        """Return one release, whole. Raises: ReleaseNotFound, IndexStale when it was never listed."""
+        held = Held({}, {})
+        for _ in range(_ROUNDS):
+            self._watching.check_listed()
+            with self._changed:
+                entry = self._known.entry(Name(wanted.namespace, wanted.name))
+                row = _one(entry, wanted)
+                told = self._keeper.told(row, entry, held)
+                if told is not None:
+                    return told.release(row.sight.version)
+            held = self._bring([row.sight], held)
+        raise IndexStale(f"{wanted} changes faster than it can be read.")
 
     def history(self, namespace: str, name: str) -> ReleaseHistory:
-        """Return all releases of a name, newest first, and the attempts that made none. Raises: ReleaseNotFound."""
-        raise NotImplementedError
+        """Return all releases of a name, newest first, and the attempts that made none. Raises: ReleaseNotFound, IndexStale."""
+        held = Held({}, {})
+        for _ in range(_ROUNDS):
+            self._watching.check_listed()
+            with self._changed:
+                entry = self._known.entry(Name(namespace, name))
+                rows = entry.shown.rows if entry.shown else ()
+                attempts = entry.attempts()
+                if not attempts:
+                    _one(entry, ReleaseId(namespace, name))
+                told = [(row, self._keeper.told(row, entry, held)) for row in rows]
+                tried = [(seen, self._keeper.operation(seen, held)) for seen in attempts]
+                missing = [row.sight for row, one in told if one is None] + [seen for seen, one in tried if one is None]
+                if not missing:
+                    items = tuple(one.release(row.sight.version) for row, one in told if one)
+                    return ReleaseHistory(items=items, count=len(items), attempts=tuple(one for _, one in tried if one))
+            held = self._bring(missing, held)
+        raise IndexStale(f"The history of {name} in {namespace} changes faster than it can be read.")
 
     def active(self, name: str | None = None) -> tuple[Release, ...]:
-        """Return the active releases of a name, or all."""
-        raise NotImplementedError
+        """Return the active releases, or those of a name; of long ones, no more than lists show. Raises: IndexStale."""
+        self._watching.check_listed()
+        with self._changed:
+            shown = [entry.shown for known, entry in self._known.entries() if name in (None, known.name)]
+            current = [one.rows[0] for one in shown if one is not None and one.active]
+            return tuple(row.told.release(row.sight.version) for row in current if row.told)
 
     def operation(self, id: str) -> Operation:
-        """Return an operation. Raises: OperationNotFound."""
-        raise NotImplementedError
+        """Return an operation; one that was not heard of yet is asked for. Raises: OperationNotFound, IndexStale."""
+        self._watching.check_listed()
+        held = Held({}, {})
+        for _ in range(_ROUNDS):
+            with self._changed:
+                seen = self._known.operations.get(id)
+                operation = self._keeper.operation(seen, held) if seen else None
+            if operation is not None:
+                return operation
+            held = self._keeper.bring([seen]) if seen else self._ask_for(id)
+        raise IndexStale(f"The operation {id} changes faster than it can be read.")
 
     def unfinished(self) -> frozenset[tuple[str, str]]:
         """Return the namespaces and names with operations that have no end."""
-        raise NotImplementedError
+        with self._changed:
+            return frozenset(
+                (name.namespace, name.name)
+                for name, entry in self._known.entries()
+                if any(not row.finished for row in entry.operations.values())
+            )
 
-    def refresh(self, namespace: str, name: str) -> None:
-        """Read a name now: what is asked afterwards is no older."""
-        raise NotImplementedError
+    def _text(self, entry: Entry, row: Row, held: Held) -> bytes | None:
+        if entry.shown is not None and row is entry.shown.rows[0]:
+            return entry.shown.text
+        told = self._keeper.told(row, entry, held)
+        return told.text if told else None
+
+    def _bring(self, sights: Sequence[Sight], held: Held) -> Held:
+        """Read some Secrets, and what else their names need; return what was held and, unless it is much, what was read."""
+        for start in range(0, len(sights), _AT_ONCE):
+            found = self._keeper.bring(sights[start : start + _AT_ONCE])
+            held = Held({**held.told, **found.told}, {**held.operations, **found.operations}) if len(sights) <= _AT_ONCE else held
+        for name in {seen.name for seen in sights}:
+            self._keeper.read_name(name)
+        return held
+
+    def _ask_for(self, id: str) -> Held:
+        """Read an operation that was not heard of. Raises: OperationNotFound."""
+        places = self._namespaces if _OPERATION_ID.fullmatch(id) else ()
+        found = [one for namespace in places for one in self._reader.operation(namespace, id)]
+        held = self._keeper.hold(found)
+        if not held.operations:
+            raise OperationNotFound(f"There is no operation {id}.")
+        return held
+
+
+def _one(entry: Entry, wanted: ReleaseId) -> Row:
+    rows = entry.shown.rows if entry.shown else ()
+    if not rows:
+        raise ReleaseNotFound(f"There is no release {wanted.name} in the namespace {wanted.namespace}.")
+    found = rows[0] if wanted.revision is None else next((row for row in rows if row.sight.revision == wanted.revision), None)
+    if found is None:
+        raise ReleaseNotFound(
+            f"There is no release {wanted}; {wanted.name} has the revisions {rows[-1].sight.revision} to {rows[0].sight.revision}.",
+            hint=f"`kubernaut history {wanted.name} -n {wanted.namespace}` lists them.",
+        )
+    return found

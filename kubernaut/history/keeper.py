@@ -1,0 +1,216 @@
+"""What the index knows, kept: takes in what is heard and read, reads what is missing, and remembers what may be asked for again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from kubernaut.clients.cluster_watch import Change
+from kubernaut.history.facts import Name, Sight, Told, brief, sight, tell
+from kubernaut.history.known import Entry, Known, Row
+from kubernaut.history.operation import Operation, decode_operation
+from kubernaut.history.reading import Reader, Secret
+from kubernaut.history.record import decode
+from kubernaut.history.shelf import Shelf
+
+_MANY = 20
+_NAMES_AT_ONCE = 50
+_RELEASES_BYTES = 16 << 20
+_OPERATIONS_BYTES = 16 << 20
+
+
+class Version(NamedTuple):
+    """One state of one Secret."""
+
+    uid: str
+    version: str
+
+    @classmethod
+    def of(cls, seen: Sight) -> Version:
+        """Return the state that was seen."""
+        return cls(seen.uid, seen.version)
+
+
+class Held(NamedTuple):
+    """What was just read; it is there even where the shelves are too small for it."""
+
+    told: dict[Version, Told]
+    operations: dict[Version, Secret]
+
+
+class Keeper:
+    """Keeps what is known.
+
+    Attributes:
+        known: What is known; whoever looks at it holds ``changed``.
+        changed: The lock, and what is notified when there is something to read.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self.known = Known()
+        self.changed = threading.Condition(threading.RLock())
+        self._reader = reader
+        self._pending: OrderedDict[Name, float] = OrderedDict()
+        self._releases: Shelf[Version, Told] = Shelf(_RELEASES_BYTES)
+        self._operations: Shelf[Version, Secret] = Shelf(_OPERATIONS_BYTES)
+
+    # what is asked
+
+    def pending_since(self) -> float | None:
+        """Return when the first change was heard of that is not shown yet, by the monotonic clock."""
+        with self.changed:
+            return next(iter(self._pending.values()), None)
+
+    def told(self, row: Row, entry: Entry, held: Held) -> Told | None:
+        """Return what is told of a record, if it is still known."""
+        version = Version.of(row.sight)
+        shown = entry.shown
+        current = shown is not None and row is shown.rows[0]
+        told = row.told if row.told and row.told.whole else held.told.get(version) or self._releases.get(version)
+        if told is None or shown is None or told.by != entry.makers().get(row.sight.secret):
+            return None
+        told = told.standing(active=current and shown.active, serving=shown.serving)
+        self._releases.put(version, told, len(told.text))
+        return told
+
+    def operation(self, seen: Sight, held: Held) -> Operation | None:
+        """Return an operation, if it is still known."""
+        secret = held.operations.get(Version.of(seen)) or self._operations.get(Version.of(seen))
+        return decode_operation(secret) if secret else None
+
+    # what is heard and read
+
+    def read_all(self, namespace: str | None) -> str:
+        """Read what there is in a namespace, or in all, and show it; return the state that this is of."""
+        sights, version = self._reader.sights(namespace)
+        with self.changed:
+            changed = self.known.replace(namespace, sights, version)
+            self._advance(changed)
+            wanted = {
+                (name.namespace, seen.secret) for name, entry in self.known.entries(namespace=namespace) for seen in entry.wanted()
+            }
+        if len(wanted) > _MANY:
+            for secrets in self._reader.likely(namespace):
+                self.hold(one for one in secrets if (one["metadata"]["namespace"], one["metadata"]["name"]) in wanted)
+        while self.read_pending(namespace):
+            continue
+        return version
+
+    def heard(self, change: Change) -> None:
+        """Take in what a watch says."""
+        seen = sight({"metadata": change.metadata})
+        if seen is None or change.kind == "BOOKMARK":
+            return
+        with self.changed:
+            if self.known.remove(seen, seen.version) if change.kind == "DELETED" else self.known.see(seen):
+                self._advance({seen.name})
+
+    def refresh(self, name: Name) -> None:
+        """Read all that there is of a name, and show it."""
+        secrets, version = self._reader.name(name)
+        sights = [seen for secret in secrets if (seen := sight(secret)) and seen.name == name]
+        with self.changed:
+            self.known.settle(name, sights, version)
+            wanted = {seen.secret for seen in self.known.entry(name).wanted()}
+            self._advance({name})
+        self.hold(secret for secret in secrets if secret["metadata"]["name"] in wanted)
+        self.read_name(name)
+
+    def bring(self, sights: Iterable[Sight]) -> Held:
+        """Read what was seen, and return it."""
+        found, gone = [], []
+        for seen, secret in self._reader.these(sights):
+            now = sight(secret) if secret is not None else None
+            if secret is None or now is None or (now.name, now.uid) != (seen.name, seen.uid):
+                gone.append(seen)
+            if secret is not None:
+                found.append(secret)
+        with self.changed:
+            self._advance({seen.name for seen in gone if self.known.remove(seen, seen.version)})
+        return self.hold(found)
+
+    def hold(self, secrets: Iterable[Secret]) -> Held:
+        """Take in what was read, operations first, since they tell of the records."""
+        held = Held({}, {})
+        seen = [(found, secret) for secret in secrets if (found := sight(secret))]
+        for one, secret in sorted(seen, key=lambda pair: not pair[0].is_operation):
+            if one.is_operation:
+                self._hold_operation(one, secret, held)
+            else:
+                self._hold_record(one, secret, held)
+        with self.changed:
+            self._advance({one.name for one, _ in seen})
+        return held
+
+    def read_name(self, name: Name) -> None:
+        """Read what a name needs to be shown."""
+        for _ in range(3):
+            with self.changed:
+                wanted = self.known.entry(name).wanted()
+            if not wanted:
+                return
+            self.bring(wanted)
+
+    def read_pending(self, namespace: str | None = None) -> bool:
+        """Read what some of the names need to be shown that are not; return whether any of them is shown now."""
+        with self.changed:
+            names = [name for name in self._pending if namespace in (None, name.namespace)][:_NAMES_AT_ONCE]
+            wanted = [seen for name in names for seen in self.known.entry(name).wanted()]
+            self._advance(names)
+        if wanted:
+            self.bring(wanted)
+        with self.changed:
+            return any(name not in self._pending for name in names)
+
+    def _hold_operation(self, seen: Sight, secret: Secret, held: Held) -> None:
+        operation = decode_operation(secret)
+        kept = brief(operation) if operation else None
+        version = Version.of(seen)
+        if operation:
+            held.operations[version] = _less(secret)
+        with self.changed:
+            self.known.see(seen)
+            row = self.known.entry(seen.name).operations.get(seen.secret)
+            if row is not None and Version.of(row.sight) == version:
+                row.brief, row.read = kept, True
+            if operation:
+                payload = len(str((secret.get("data") or {}).get("operation") or ""))
+                self._operations.put(version, held.operations[version], payload + 1000)
+
+    def _hold_record(self, seen: Sight, secret: Secret, held: Held) -> None:
+        record = decode(secret)
+        if record is None:
+            return
+        with self.changed:
+            self.known.see(seen)
+            briefs = self.known.entry(seen.name).briefs()
+        told = tell(record, briefs)
+        held.told[Version.of(seen)] = told
+        with self.changed:
+            entry = self.known.entry(seen.name)
+            row = entry.rows.get(seen.secret)
+            if row is not None and Version.of(row.sight) == Version.of(seen):
+                row.status, row.chart = told.status, told.version
+                if entry.whole()[0] is row:
+                    row.told = told.shortened()
+            self._releases.put(Version.of(seen), told, len(told.text))
+
+    def _advance(self, names: Iterable[Name]) -> None:
+        """Show the names of which all is known that they need, and note those that wait for it."""
+        for name in names:
+            entry = self.known.entry(name)
+            if entry.wanted():
+                self._pending.setdefault(name, time.monotonic())
+                self.changed.notify_all()
+            else:
+                entry.show()
+                self._pending.pop(name, None)
+
+
+def _less(secret: Secret) -> Mapping[str, object]:
+    """Return an operation's Secret without what decoding it does not need."""
+    metadata = {key: secret["metadata"].get(key) for key in ("name", "namespace", "labels", "creationTimestamp")}
+    return {"metadata": metadata, "type": secret.get("type"), "data": secret.get("data")}
