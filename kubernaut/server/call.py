@@ -137,5 +137,8 @@ class Call:
 
     def _check_parameters(self, path: str, parameters: Mapping[str, str]) -> None:
         for parameter in self.route.parameters:
-            if not self._patterns[parameter.name].fullmatch(parameters[parameter.name]):
+            text = parameters[parameter.name]
+            if not self._patterns[parameter.name].fullmatch(text):
+                if parameter.check is not None:
+                    parameter.check(text)
                 raise nothing_at(path, f"{{{parameter.name}}} is {parameter.description[:1].lower()}{parameter.description[1:]}")

@@ -86,12 +86,18 @@ class Header:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A part of a path; ``pattern`` is a regular expression for the whole of it."""
+    """A part of a path.
+
+    Attributes:
+        pattern: A regular expression for the whole of it.
+        check: Raises what is wrong with one that does not fit the pattern; by default there is nothing at such an address.
+    """
 
     name: str
     description: str
     pattern: str | None = None
     example: str = ""
+    check: Callable[[str], object] | None = None
 
 
 @dataclass(frozen=True)

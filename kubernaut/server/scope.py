@@ -21,6 +21,7 @@ ID = Parameter(
     description="A release's id: NAMESPACE.NAME.vREVISION, or NAMESPACE.NAME.current for the current one.",
     pattern=ID_PATTERN,
     example="demo.hello-world.v3",
+    check=ReleaseId.parse,
 )
 
 

@@ -20,6 +20,7 @@ NAME = Parameter(
     description="An application's name.",
     pattern="[a-z0-9](?:[-a-z0-9]{0,51}[a-z0-9])?",
     example="hello-world",
+    check=check_name,
 )
 
 
