@@ -17,6 +17,7 @@ from kubernaut.server.following import Events, Followed, OperationStatus
 from kubernaut.server.metrics import Measured
 from kubernaut.server.prefer import prefers_stream
 from kubernaut.server.routing import EVENT_STREAM, JSON, Answer, Header, Parameter, Request, Response, Route
+from kubernaut.server.scope import require
 from kubernaut.server.waiting import Seat, Seats
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ _ID = Parameter("id", "The operation's id.", pattern=r"[0-9a-z]{26}", example="0
 
 def _followed(request: Request, service: Service, timing: Timing) -> Followed:
     operation = _find(request.parameters["id"], service)
-    request.caller.require(Role.READ, operation.namespace)
+    require(operation.namespace, request.caller, service.namespaces)
     return Followed(service, operation, look_again=timing.look_again)
 
 

@@ -15,7 +15,8 @@ from kubernaut.model import Model, Plan
 from kubernaut.naming import NAME_LENGTH, NAMESPACE_LENGTH
 from kubernaut.server.caller import Role
 from kubernaut.server.following import OperationStatus
-from kubernaut.server.routing import Answer, Header, Parameter, Request, Response, Route
+from kubernaut.server.routing import Answer, Header, Request, Response, Route
+from kubernaut.server.scope import ID
 from kubernaut.server.writing import Act, Write, carry_out
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def routes(service: Service) -> tuple[Route, ...]:
             name="deleteRelease",
             summary="Deletes the current release softly: the workload goes, the record stays and can be restored.",
             handler=delete,
-            parameters=(_ID,),
+            parameters=(ID,),
             query=Deletion,
             **_ALIKE,
         ),
@@ -139,7 +140,7 @@ def routes(service: Service) -> tuple[Route, ...]:
             name="rollBackRelease",
             summary="Makes a new release with that one's chart and values; one that was deleted softly comes back.",
             handler=rollback,
-            parameters=(_ID,),
+            parameters=(ID,),
             query=Dry,
             body=How,
             body_required=False,
@@ -200,7 +201,6 @@ def _how(model: NewRelease | How) -> dict[str, Any]:
     return {"note": model.note, "timeout": model.timeout, "lock_timeout": model.lock_timeout}
 
 
-_ID = Parameter("id", "The release's id: `NAMESPACE.NAME.vN` or `NAMESPACE.NAME.current`.", example="demo.hello-world.current")
 _LOCATION = {"Location": "The operation."}
 _DONE = {
     **_LOCATION,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kubernaut.errors import KubernautError, NotAllowed, ReleaseChanged, ReleaseLocked, ReleaseNotFound, RequestInvalid, ServerBusy
+from kubernaut.errors import KubernautError, ReleaseChanged, ReleaseLocked, ReleaseNotFound, RequestInvalid, ServerBusy
 from kubernaut.events import Listener, Stopped
 from kubernaut.history.release import ReleaseId
 from kubernaut.server.caller import Role
@@ -22,6 +22,7 @@ from kubernaut.server.ending import answer, ending_of
 from kubernaut.server.following import Followed
 from kubernaut.server.prefer import preferences
 from kubernaut.server.routing import Request, Response
+from kubernaut.server.scope import require
 from kubernaut.verbs import Deployed, Options
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def carry_out(write: Write, request: Request, service: Service) -> Response:
         ServerBusy: Nobody is free to carry it out.
         KubernautError: It cannot be begun; nothing was accepted.
     """
-    _check_allowed(write, request, service)
+    require(write.about.namespace, request.caller, service.namespaces, Role.DEPLOY)
     kubernaut = service.kubernaut.acting(request.caller.name)
     key, fingerprint = idempotency_key(request.headers.get("idempotency-key")), fingerprint_of(request)
     if write.dry_run:
@@ -115,13 +116,6 @@ def _canonical(model: Any) -> Mapping[str, Any]:
 
 
 # what is checked
-
-
-def _check_allowed(write: Write, request: Request, service: Service) -> None:
-    namespace = write.about.namespace
-    request.caller.require(Role.DEPLOY, namespace)
-    if service.namespaces and namespace not in service.namespaces:
-        raise NotAllowed(f"This server serves the namespaces {', '.join(service.namespaces)}, and not {namespace}.")
 
 
 @dataclass(frozen=True)
