@@ -2,7 +2,7 @@
 
 The first of them raises; should that exception be lost on its way, it is raised again. Those that follow do nothing, whichever they
 are: they must not disturb the tidying up. Only where the first one was answered (:func:`answer`), by a server that ends in its own
-time, does the second one raise too. They are caught, not *ignored*: a program that is started meanwhile would inherit "ignored", and
+time, does the second one raise. They are caught, not *ignored*: a program that is started meanwhile would inherit "ignored", and
 nobody could stop it.
 """
 

@@ -16,13 +16,14 @@ from kubernaut.settings import is_loopback
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::(?P<port>[0-9]{1,5}))?")
-_HTTP = 80
+_USUAL_PORTS = (80, 443)
+"""Those that a URL, and so the header, leaves out."""
 _OWN_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
 class Address:
-    """What a header ``Host`` names. Without a port it is the protocol's own, or in a list of names any."""
+    """What a header ``Host`` names. Without a port it is the protocol's own; among the names that are known, any."""
 
     name: str
     port: int | None = None
@@ -43,7 +44,7 @@ class Hosts:
 
     Args:
         host: The address that it listens at.
-        port: The port that it listens at.
+        port: The port that it listens at; 0 where nobody knows it yet, and any passes.
         others: Further names, ``NAME[:PORT]``; without a port, with any.
 
     Raises:
@@ -52,16 +53,15 @@ class Hosts:
 
     def __init__(self, host: str, port: int, others: Iterable[str] = ()) -> None:
         names = {host.strip("[]").lower(), *(_OWN_NAMES if is_loopback(host) else ())}
-        self._here = frozenset(Address(name, port) for name in names)
-        self._others = frozenset(_other(text) for text in others)
+        self._known = frozenset((*(Address(name, port or None) for name in names), *(_other(text) for text in others)))
 
     def check(self, host: str) -> None:
         """Check a header ``Host``. Raises: HostRefused."""
         asked = Address.read(host)
         if asked is None:
             raise HostRefused("The request needs one header Host, and it must be NAME[:PORT].")
-        here = asked if asked.port is not None else Address(asked.name, _HTTP)
-        if here not in self._here and not self._others & {asked, Address(asked.name)}:
+        ports = (None, asked.port) if asked.port is not None else (None, *_USUAL_PORTS)
+        if self._known.isdisjoint(Address(asked.name, port) for port in ports):
             raise HostRefused(f"This server does not answer to {host}.")
 
 

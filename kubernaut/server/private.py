@@ -37,18 +37,20 @@ def read(path: Path, what: str, *, most: int, links: bool = False) -> str | None
         return None
     except OSError as error:
         raise _unreadable(path, what, error) from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         check(descriptor, path, what)
-        try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             data = file.read(most + 1)
-            text = data.decode("ascii")
-        except OSError as error:
-            raise _unreadable(path, what, error) from error
-        except UnicodeDecodeError as error:
-            raise SettingInvalid(f"{_called(what)} {path} holds more than plain ASCII.") from error
+    except OSError as error:
+        raise _unreadable(path, what, error) from error
+    finally:
+        os.close(descriptor)
     if len(data) > most:
         raise SettingInvalid(f"{_called(what)} {path} is larger than {most} bytes.")
-    return text
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise SettingInvalid(f"{_called(what)} {path} is not UTF-8.") from None  # its cause would quote the file
 
 
 def check(descriptor: int, path: Path, what: str) -> None:
@@ -92,8 +94,8 @@ def create(path: Path, content: str, what: str) -> bool:
 
 
 def _mounted(found: os.stat_result) -> bool:
-    """Say whether only root may change a file, and only root and our group may read it: a Secret as Kubernetes mounts it."""
-    ours = found.st_gid in (os.getegid(), *os.getgroups())
+    """Say whether a file of root's is readable for our group and nobody else: a Secret as Kubernetes mounts it."""
+    ours = os.geteuid() != 0 and found.st_gid in (os.getegid(), *os.getgroups())
     return found.st_uid == 0 and ours and not found.st_mode & _ALL_BUT_GROUP_READS
 
 

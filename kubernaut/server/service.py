@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from kubernaut.history.index import Index
     from kubernaut.kubernaut import Kubernaut
 
+_ANSWERS_SECONDS = 10.0
+"""How long the last answers may take when the operations have ended."""
+
 
 @dataclass(frozen=True)
 class ServeOptions:
@@ -125,9 +128,10 @@ def run(service: Service, options: ServeOptions, until: Callable[[str], None]) -
         until: Is given the server's address once it listens, and returns when the server is to end. A ``KeyboardInterrupt`` ends
             the operations too.
     """
-    with _serving(service) as address:
+    with _serving(service, options) as address:
         try:
-            until(address)
+            with _recovering(service):
+                until(address)
             service.workers.stop(options.grace)
         except KeyboardInterrupt:
             service.workers.stop(0)
@@ -135,11 +139,24 @@ def run(service: Service, options: ServeOptions, until: Callable[[str], None]) -
 
 
 @contextmanager
-def _serving(service: Service) -> Iterator[str]:
+def _serving(service: Service, options: ServeOptions) -> Iterator[str]:
     from kubernaut.server.app import create_app
     from kubernaut.server.listen import listen
 
     settings = service.kubernaut.settings
+    with ExitStack() as stack:
+        stack.callback(service.kubernaut.close)
+        app = create_app(service)
+        listening = listen(app, settings.serve_host, settings.serve_port, behind_tls_proxy=options.behind_tls_proxy)
+        # Whoever is in a hurry does not wait for answers that are under way.
+        stack.push(lambda hurry, *_: listening.stop(0.0 if hurry else _ANSWERS_SECONDS))
+        service.index.start()
+        stack.callback(service.index.stop)
+        yield listening.address
+
+
+@contextmanager
+def _recovering(service: Service) -> Iterator[None]:
     recovery = Recovery(
         service.kubernaut,
         service.index,
@@ -147,15 +164,11 @@ def _serving(service: Service) -> Iterator[str]:
         actor=f"kubernaut-server@{socket.gethostname()}",
         busy=service.workers.busy,
     )
-    with ExitStack() as stack:
-        stack.callback(service.kubernaut.close)
-        service.index.start()
-        stack.callback(service.index.stop)
-        listening = listen(create_app(service), settings.serve_host, settings.serve_port)
-        stack.callback(listening.stop)
-        recovery.start()
-        stack.callback(recovery.stop)
-        yield listening.address
+    recovery.start()
+    try:
+        yield
+    finally:
+        recovery.stop()
 
 
 def _check_place(host: str, options: ServeOptions) -> None:

@@ -1,0 +1,131 @@
+"""The charts that may be deployed by reference."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubernaut.errors import ChartRefused, KubernautError, RequestInvalid, SettingInvalid
+from kubernaut.server.charts import Charts
+
+DIGEST = "sha256:" + "0a" * 32
+CHARTS = Charts(["registry.example.com/charts", "127.0.0.1:5000", "ghcr.example.com/team/one-chart"])
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "oci://registry.example.com/charts/hello-world:1.4.2",
+        f"oci://registry.example.com/charts/hello-world@{DIGEST}",
+        "oci://registry.example.com/charts/deep/er/hello_world:1.4.2-dev.3.g31fba06_build",
+        "oci://127.0.0.1:5000/anything/below:1.0.0",
+        "oci://ghcr.example.com/team/one-chart:latest",
+    ],
+)
+def test_charts_of_the_registries_that_are_allowed_pass_as_they_are(ref: str) -> None:
+    assert CHARTS.check(ref) == ref
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "oci://registry.example.com/charts-evil/hello-world:1.4.2",
+        "oci://registry.example.com/chartsevil:1.4.2",
+        "oci://registry.example.com/other/charts/hello-world:1.4.2",
+        "oci://registry.example.com:5000/charts/hello-world:1.4.2",
+        "oci://evil.registry.example.com/charts/hello-world:1.4.2",
+        "oci://registry.example.com.evil.example/charts/hello-world:1.4.2",
+        "oci://127.0.0.1/charts/hello-world:1.4.2",
+        "oci://127.0.0.1:50001/hello-world:1.4.2",
+        "oci://127.0.0.1:5001/hello-world:1.4.2",
+        "oci://ghcr.example.com/team/one-chart-more:1.0.0",
+        "oci://ghcr.example.com/team/one:1.0.0",
+        "oci://169.254.169.254/latest/meta-data:1.0.0",
+        "oci://2130706433/charts/hello-world:1.0.0",
+        "oci://localhost/charts/hello-world:1.0.0",
+    ],
+)
+def test_charts_from_elsewhere_are_refused(ref: str) -> None:
+    with pytest.raises(ChartRefused) as refused:
+        CHARTS.check(ref)
+    assert "--allow-charts" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "",
+        "hello-world",
+        "./charts/hello-world",
+        "/etc/passwd",
+        "../charts",
+        "--post-renderer=evil",
+        "file:///etc/passwd",
+        "http://registry.example.com/charts/hello-world:1.4.2",
+        "https://registry.example.com/charts/hello-world-1.4.2.tgz",
+        "OCI://registry.example.com/charts/hello-world:1.4.2",
+        "oci:registry.example.com/charts/hello-world:1.4.2",
+        "oci:///charts/hello-world:1.4.2",
+        "oci://registry.example.com/charts/hello-world",
+        "oci://registry.example.com:1.4.2",
+        f"oci://registry.example.com/charts/hello-world:1.4.2@{DIGEST}",
+        "oci://registry.example.com/charts/hello-world@sha256:abc",
+        "oci://registry.example.com/charts/hello-world@sha512:" + "0a" * 32,
+        "oci://registry.example.com/charts/hello-world@" + DIGEST.upper(),
+        "oci://user@registry.example.com/charts/hello-world:1.4.2",
+        "oci://user:password@registry.example.com/charts/hello-world:1.4.2",
+        "oci://registry.example.com@evil.example/charts/hello-world:1.4.2",
+        "oci://Registry.example.com/charts/hello-world:1.4.2",
+        "oci://registry.example.com/Charts/hello-world:1.4.2",
+        "oci://registry.example.com/charts/../secrets/hello-world:1.4.2",
+        "oci://registry.example.com/charts/./hello-world:1.4.2",
+        "oci://registry.example.com/charts/%2e%2e/hello-world:1.4.2",
+        "oci://registry.example.com/charts//hello-world:1.4.2",
+        "oci://registry.example.com/charts/hello-world:1.4.2?x=y",
+        "oci://registry.example.com/charts/hello-world:1.4.2#x",
+        "oci://registry.example.com/charts/hello-world:1.4.2 --devel",
+        "oci://registry.example.com/charts/hello-world:1.4.2\n",
+        "oci://registry.example.com\\charts\\hello-world:1.4.2",
+        "oci://registry。example.com/charts/hello-world:1.4.2",
+        "oci://régistry.example.com/charts/hello-world:1.4.2",
+        "oci://registry%2eexample.com/charts/hello-world:1.4.2",
+        "oci://[::1]:5000/charts/hello-world:1.4.2",
+        "oci://127.0.0.1:05000/charts/hello-world:1.4.2",
+        "oci://registry.example.com:/charts/hello-world:1.4.2",
+        "oci://registry.example.com./charts/hello-world:1.4.2",
+        "oci://registry.example.com/charts/hello-world:-1",
+        "oci://registry.example.com/charts/" + "a" * 600 + ":1.4.2",
+        "oci://registry.example.com/charts/hello-world:" + "1" * 200,
+    ],
+)
+def test_what_is_no_reference_is_refused_and_not_repeated(ref: str) -> None:
+    with pytest.raises(RequestInvalid) as refused:
+        CHARTS.check(ref)
+    assert "password" not in refused.value.message
+
+
+def test_without_a_registry_no_chart_passes() -> None:
+    with pytest.raises(ChartRefused):
+        Charts([]).check("oci://registry.example.com/charts/hello-world:1.4.2")
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", "registry.example.com/Charts", "user@registry.example.com", "registry.example.com/../x", "*"]
+)
+def test_a_registry_that_is_none_is_refused_when_it_is_given(prefix: str) -> None:
+    with pytest.raises(SettingInvalid, match="--allow-charts"):
+        Charts([prefix])
+
+
+@given(st.text(alphabet="oci:/.@-_ar%\\0 ", max_size=60).map(lambda text: f"oci://registry.example.com/charts{text}"))
+def test_whatever_passes_lies_below_an_allowed_registry(ref: str) -> None:
+    try:
+        passed = CHARTS.check(ref)
+    except KubernautError:
+        return
+    repository = (
+        passed.removeprefix("oci://").partition("@")[0].rpartition(":")[0] or passed.removeprefix("oci://").partition("@")[0]
+    )
+    assert f"{repository}/".startswith("registry.example.com/charts/")
+    assert ".." not in repository
