@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kubernaut.deploy import operation as operations
 from kubernaut.deploy.choice import chart_of
+from kubernaut.deploy.ledger import Ledger
 from kubernaut.deploy.recovery import fence, mark_failed
 from kubernaut.errors import (
     BadInput,
@@ -24,8 +25,8 @@ from kubernaut.errors import (
     NotFound,
     ReleaseLocked,
 )
-from kubernaut.events import Journal, Progress, Step, Stopped, never
-from kubernaut.history.operation import SUCCEEDED, Operation, OperationChart, Outcome, now, told
+from kubernaut.events import Progress, Step, Stopped, never
+from kubernaut.history.operation import SUCCEEDED, Operation, OperationChart, Outcome, now
 from kubernaut.history.record import OPERATION_LABEL, PENDING, Record, Status
 from kubernaut.history.store import History, Past
 from kubernaut.model import Plan
@@ -76,7 +77,7 @@ class Attempt:
 
     Attributes:
         held: The release's lock.
-        journal: What was said so far; it is kept with the operation.
+        ledger: Where the operation is written down, with what was said.
         past: What was known before Helm ran.
         now: What is known after it, with this operation as it stands.
         operation: What is written down of it.
@@ -90,7 +91,7 @@ class Attempt:
 
     tools: Tools
     held: HeldLock
-    journal: Journal
+    ledger: Ledger
     operation: Operation
     step: Step
     until: float
@@ -101,7 +102,6 @@ class Attempt:
     recovered: set[str] = field(default_factory=set)
     patience: float = 0.0
     _begun: bool = False
-    _written: bool = False
     _unknown: bool = False
 
     @property
@@ -124,6 +124,7 @@ class Attempt:
 
         Raises:
             NamespaceNotFound: There is no such namespace.
+            Conflict: It was accepted, and somebody has given it up since.
             ClusterUnreachable: The cluster does not answer.
         """
         if self._begun:
@@ -132,9 +133,10 @@ class Attempt:
         self.operation = self.operation.model_copy(update=known)
         self._begun = True
         try:
-            operations.begin(self.cluster, self.operation)
-            self._written = True
+            self.ledger.begin(self.operation)
         except (ClusterDenied, BadInput, Conflict) as failure:
+            if self.ledger.accepted is not None:
+                raise
             self.step.say(f"The operation cannot be written down, so the history will not tell who did this: {failure}")
 
     def run(self, start: Run) -> None:
@@ -210,12 +212,17 @@ class Attempt:
 
         Raises:
             LockLost: That is why: the release is somebody else's now.
+            Interrupted: That is why: the work was to be stopped.
         """
-        if isinstance(self.failure, LockLost):
-            raise self.failure
+        self.check_whose_end()
         return self.failure or HelmFailed(
             f"Helm ended as if all were well, and its record says {record.status}: {record.description}"
         )
+
+    def check_whose_end(self) -> None:
+        """Go on if it was not us who ended Helm. Raises: LockLost, Interrupted."""
+        if isinstance(self.failure, LockLost) or (isinstance(self.failure, Interrupted) and self.held.stopped()):
+            raise self.failure
 
     def note(self, record: Record, chart: OperationChart | None) -> None:
         """Note a record that the operation made or ended."""
@@ -227,7 +234,7 @@ class Attempt:
     def explained(self, failed: DeployFailed) -> None:
         """Write down why it failed, before anything is rolled back: we may not live to write the end."""
         with suppress(KubernautError):  # the end is written too
-            self._write(_outcome(failed))
+            self._write(outcome_of(failed))
 
     def succeed(self) -> None:
         """Write down that all went well; what cannot be written is told, and makes nothing of it undone."""
@@ -273,7 +280,7 @@ class Attempt:
             failure.operation = self.operation.id
             failure.release = self.operation.made[0].id if self.operation.made else None
         with suppress(KubernautError):  # the failure itself is what must be told
-            self._finish(_outcome(failure))
+            self._finish(outcome_of(failure))
 
     def _fence(self) -> None:
         if not self.recovered:
@@ -290,12 +297,10 @@ class Attempt:
             operations.forget_expired(self.cluster, self.past)
 
     def _write(self, outcome: Outcome) -> None:
-        said = {"events": told(self.journal.heard), "events_left_out": self.journal.left_out}
-        self.operation = self.operation.model_copy(update={"outcome": outcome, **said})
+        self.operation = self.ledger.with_said(self.operation.model_copy(update={"outcome": outcome}))
         others = tuple(other for other in self.now.operations if other.id != self.operation.id)
         self.now = replace(self.now, operations=(self.operation, *others))
-        if self._written:
-            operations.update(self.cluster, self.operation)
+        self.ledger.write(self.operation)
 
     def _read(self) -> Past:
         return self.tools.history.past(self.operation.namespace, self.operation.name)
@@ -312,7 +317,7 @@ class Attempt:
             if self.is_ours(record):
                 labelled = record.labels.get(OPERATION_LABEL) == self.operation.id
                 self.note(record, self.operation.chart if labelled else self.back_to)
-        outcome, before = _outcome(failure), self.operation.outcome
+        outcome, before = outcome_of(failure), self.operation.outcome
         if before is not None:  # it had failed already, and was being rolled back
             outcome = before.model_copy(update={"reason": outcome.reason, "message": f"{before.message} {outcome.message}"})
         with suppress(KubernautError):
@@ -323,5 +328,6 @@ class Attempt:
         return next((record for record in past.records if record.status in PENDING and self.is_ours(record)), None)
 
 
-def _outcome(failure: KubernautError) -> Outcome:
+def outcome_of(failure: KubernautError) -> Outcome:
+    """Return a failure as the outcome of an operation."""
     return Outcome(reason=failure.code, message=redact(failure.message), details=tuple(redact(line) for line in failure.details))

@@ -63,6 +63,19 @@ class Holder:
         where = f" on {self.host}" if self.host and not who.endswith(f"@{self.host}") else ""
         return f"{who}{where}{f' ({more})' if more else ''}"
 
+    @property
+    def members(self) -> dict[str, Any]:
+        """What is known of it, as JSON."""
+        known = {
+            "verb": self.verb,
+            "actor": self.actor,
+            "host": self.host,
+            "since": self.since and f"{self.since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "operation": self.operation,
+            "buildUrl": self.build_url,
+        }
+        return {key: value for key, value in known.items() if value}
+
     def duration(self, wall_now: datetime) -> str:
         """Say how long it has held the lock, such as ``3 min``; nothing where the clocks do not say."""
         seconds = (wall_now - self.since).total_seconds() if self.since else -1.0
@@ -95,6 +108,7 @@ def locked(namespace: str, name: str, holder: Holder | None, *, lasting: str = "
         f"The release {namespace}.{name} is locked by {who}.{f' Waited {waited:.0f} s for it.' if waited > 0 else ''}",
         hint=f"`--lock-timeout 5m` waits in line; `kubernaut unlock {name} -n {namespace}` is for a holder that is known to be "
         "dead.",
+        members={"holder": holder.members} if holder else None,
     )
 
 

@@ -1,7 +1,7 @@
 """The operation, written: a Secret before Helm runs, and once more when it is known what came of it.
 
 Two requests, and a third where a failure is rolled back. The first is refused where the namespace is missing or may not be written,
-before Helm has done anything.
+before Helm has done anything. When one is written, and how often, is ``ledger``'s to say.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from kubernaut.history.operation import Made, Operation, encode_operation, now, operation_secret
+from kubernaut.history.operation import Made, Operation, encode_operation, now, operation_secret, outcome_labels
 from kubernaut.history.record import Record
 from kubernaut.history.store import Past
 
@@ -27,13 +27,33 @@ def begin(cluster: Cluster, operation: Operation) -> None:
     cluster.create_secret(operation.namespace, operation_secret(operation))
 
 
-def update(cluster: Cluster, operation: Operation) -> None:
-    """Write down what came of it, and let the cluster collect it together with the records that it made."""
-    owners = [{"apiVersion": "v1", "kind": "Secret", "name": made.secret, "uid": made.uid} for made in operation.made]
-    patch: dict[str, Any] = {"data": {"operation": encode_operation(operation)}}
-    if owners:
-        patch["metadata"] = {"ownerReferences": owners}
-    cluster.patch_secret(operation.namespace, operation.secret, patch)
+def update(cluster: Cluster, operation: Operation, *, version: str | None = None) -> str:
+    """Write down what came of it, and let the cluster collect it together with the records that it made.
+
+    Args:
+        cluster: Where it is.
+        operation: As it is to be written.
+        version: Only over this version of its Secret.
+
+    Returns:
+        The Secret's version afterwards.
+
+    Raises:
+        Conflict: It has another version.
+        NotFound: It is gone.
+    """
+    metadata: dict[str, Any] = {}
+    if operation.made:
+        metadata["ownerReferences"] = [
+            {"apiVersion": "v1", "kind": "Secret", "name": made.secret, "uid": made.uid} for made in operation.made
+        ]
+    if labels := outcome_labels(operation):
+        metadata["labels"] = labels
+    if version is not None:
+        metadata["resourceVersion"] = version
+    patch = {"data": {"operation": encode_operation(operation)}, **({"metadata": metadata} if metadata else {})}
+    written = cluster.patch_secret(operation.namespace, operation.secret, patch)
+    return str(written["metadata"]["resourceVersion"])
 
 
 def forget_expired(cluster: Cluster, past: Past) -> None:
@@ -42,7 +62,7 @@ def forget_expired(cluster: Cluster, past: Past) -> None:
     One whose end was never written down has made nothing that it knows of, and its record may be there: it says so by its label. Of
     one that cannot be read nobody knows.
     """
-    expired = [one for one in past.attempts if not one.unread and now() - one.started_at > KEPT]
+    expired = [one for one in past.without_release if not one.unread and now() - one.started_at > KEPT]
     for operation in expired[:_MOST_EXPIRED]:
         cluster.delete_secret(operation.namespace, operation.secret)
 

@@ -38,7 +38,7 @@ from kubernaut.deploy.lease import Lock, LockState, locked
 from kubernaut.deploy.unfinished import Unfinished, unfinished
 from kubernaut.deploy.values import canonical
 from kubernaut.deploy.wanted import Wanted, WantedDelete, WantedDeploy, WantedRestore, WantedRollback, WantedUnlock
-from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseNotCurrent, ReleaseNotFound
+from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseChanged, ReleaseNotCurrent, ReleaseNotFound
 from kubernaut.history.record import PENDING, Record, Status
 from kubernaut.history.store import Past
 from kubernaut.model import Action, Plan
@@ -63,6 +63,7 @@ def plan(past: Past, lock: Lock, wanted: Wanted, *, namespace_missing: bool = Fa
         NamespaceNotFound: It does not exist and shall not be created.
         ReleaseNotFound: There is no such release, or nothing to go back to.
         ReleaseNotCurrent: The revision that is meant to be the current one is not.
+        ReleaseChanged: The record is not in the state any more that is meant.
         ReleaseLocked: Somebody else is at work on it.
         Conflict: A record is damaged, or cannot be gone back to.
     """
@@ -84,11 +85,15 @@ def plan(past: Past, lock: Lock, wanted: Wanted, *, namespace_missing: bool = Fa
 def _wish(past: Past, wanted: Wanted, *, namespace_missing: bool) -> Plan:
     """Return what would be done if nothing had been left unfinished."""
     if isinstance(wanted, WantedDeploy):
+        _check_match(past.current, past.current, wanted)
         return _deploy(past, wanted, namespace_missing=namespace_missing)
     if past.current is None:
         raise ReleaseNotFound(f"There is no release {wanted.name} in the namespace {wanted.namespace}.")
     if isinstance(wanted, WantedRestore | WantedDelete):
         _check_current(past.current, wanted.revision)
+    named = past.find(wanted.revision) if isinstance(wanted, WantedRollback) and wanted.revision is not None else past.current
+    if named is not None:  # a rollback to what is not kept is refused below
+        _check_match(named, past.current, wanted)
     _check_readable(past.current)
     verbs: dict[type[Wanted], Callable[[Past, Record, Any], Plan]] = {
         WantedRollback: _rollback,
@@ -153,13 +158,15 @@ def _delete(_past: Past, current: Record, _wanted: WantedDelete) -> Plan:
 def _unlock(past: Past, lock: Lock, wanted: WantedUnlock) -> Plan:
     if past.current is not None:
         _check_current(past.current, wanted.revision)
+    if lock.state is LockState.LIVE and not wanted.force:
+        raise locked(wanted.namespace, wanted.name, lock.holder)
     actions = []
     if lock.state is not LockState.FREE:
         who = lock.holder.words if lock.holder else "somebody"
         actions.append(Action(kind="take-lock", subject=wanted.release, reason=f"{who} holds it"))
     actions.extend(_leftover_copies(past))
     left = unfinished(past, wanted)
-    if left is not None and not left.record.damaged:
+    if left is not None and left.stale and not left.record.damaged:
         actions.append(_mark_failed(left, Lock()))
     for operation in past.unfinished:
         reason = f"{operation.verb} by {operation.actor or 'somebody'} since {operation.started_at.isoformat()} has no end"
@@ -244,7 +251,17 @@ def _was(current: Record) -> str:
 def _check_current(current: Record, revision: int | None) -> None:
     if revision not in (None, current.revision):
         named = f"{current.namespace}.{current.name}.v{revision}"
-        raise ReleaseNotCurrent(f"{named} is not the current release; {current.id} is.")
+        raise ReleaseNotCurrent(f"{named} is not the current release; {current.id} is.", members={"current": current.id})
+
+
+def _check_match(named: Record | None, current: Record | None, wanted: Wanted) -> None:
+    """Check that the record is in the state that is meant."""
+    if wanted.if_match is None or (named is not None and named.etag == wanted.if_match):
+        return
+    members = {"current": current.id, "etag": current.etag} if current else {}
+    what = f"{named.id} has changed since its ETag was read" if named else f"There is no release {wanted.release} to match"
+    now = f"; the current release is {current.id}, with the ETag {current.etag}" if current else ""
+    raise ReleaseChanged(f"{what}{now}.", members=members)
 
 
 def _check_readable(current: Record) -> None:

@@ -103,7 +103,7 @@ def settle(cluster: Cluster, past: Past, *, apart_from: str = "", say: Say) -> N
         who = f"The {operation.verb} by {operation.actor or 'somebody'} since {operation.started_at.isoformat()}"
         say(f"{who}: {came.outcome.message}")
         try:
-            operations.update(cluster, came.written(operation, now()))
+            operations.update(cluster, came.written(operation, now()), version=operation.resource_version or None)
         except KubernautError as failure:
             say(f"That could not be written down: {failure}")
 

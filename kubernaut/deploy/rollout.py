@@ -16,6 +16,7 @@ from kubernaut.deploy.attempt import Attempt, NotReady, Tools
 from kubernaut.deploy.choice import chart_of, previous
 from kubernaut.deploy.failure import diagnose, probe
 from kubernaut.deploy.lease import Lock
+from kubernaut.deploy.ledger import Ledger
 from kubernaut.deploy.lock import look
 from kubernaut.deploy.plan import plan
 from kubernaut.deploy.recovery import settle
@@ -28,7 +29,6 @@ from kubernaut.errors import (
     DeployRolledBack,
     Interrupted,
     KubernautError,
-    LockLost,
     ReleaseLocked,
     ReleaseNotFound,
 )
@@ -45,8 +45,14 @@ ON_FAILURE = "kubernaut/on-failure"
 Done = tuple[Plan, bool, Release | None]
 
 
-def carry_out(wanted: Wanted, *, tools: Tools, dry_run: bool = False) -> Done:
+def carry_out(wanted: Wanted, *, tools: Tools, dry_run: bool = False, ledger: Ledger | None = None) -> Done:
     """Do what is wanted.
+
+    Args:
+        wanted: What.
+        tools: What the verbs need.
+        dry_run: Only say what would be done.
+        ledger: Where the operation is written down that was accepted for it.
 
     Returns:
         The plan, whether anything was changed, and the release afterwards; on a dry run the current one, if any.
@@ -57,18 +63,18 @@ def carry_out(wanted: Wanted, *, tools: Tools, dry_run: bool = False) -> Done:
         LockLost: Somebody took the release's lock away meanwhile.
         KubernautError: Nothing was changed: what :func:`plan` and Helm refuse.
     """
-    journal = Journal(tools.progress.listener)
-    tools = replace(tools, progress=Progress(journal))
+    ledger = ledger or Ledger(tools.cluster, Journal(tools.progress.listener))
+    tools = replace(tools, progress=Progress(ledger.journal))
     with ExitStack() as lock:  # it outlives the step: what failed is rolled back under the same lock
         try:
             with tools.progress.step(wanted.verb, wanted.subject) as step:
-                return _carry_out(wanted, tools, journal, step, lock, dry_run=dry_run)
+                return _carry_out(wanted, tools, ledger, step, lock, dry_run=dry_run)
         except NotReady as failure:
             with failure.attempt.ended():
                 raise _after_failure(wanted, failure, tools) from None
 
 
-def _carry_out(wanted: Wanted, tools: Tools, journal: Journal, step: Step, lock: ExitStack, *, dry_run: bool) -> Done:
+def _carry_out(wanted: Wanted, tools: Tools, ledger: Ledger, step: Step, lock: ExitStack, *, dry_run: bool) -> Done:
     past = tools.history.past(wanted.namespace, wanted.name)
     missing = isinstance(wanted, WantedDeploy) and not past.records and not tools.cluster().namespace_exists(wanted.namespace)
     first = _first_look(past, wanted, tools, namespace_missing=missing, dry_run=dry_run)
@@ -77,7 +83,7 @@ def _carry_out(wanted: Wanted, tools: Tools, journal: Journal, step: Step, lock:
     created = tuple(action for action in first.actions if action.kind == "create-namespace") if first else ()
     for action in created:
         tools.cluster().create_namespace(action.subject)
-    attempt = take_turn(wanted, tools, journal, step, lock)
+    attempt = take_turn(wanted, tools, ledger, step, lock)
     with attempt.ended():
         planned, changed, release = _when_it_is_our_turn(wanted, attempt)
     return planned.model_copy(update={"actions": (*created, *planned.actions)}), changed, release
@@ -172,8 +178,7 @@ def _uninstall(wanted: Wanted, attempt: Attempt, current: Record) -> Record:
         raise Conflict(f"{newest.id} was made at the same time, and is {newest.status}: look at it.")
     if attempt.operation.verb == "delete":
         attempt.note(record, None)
-    if isinstance(attempt.failure, LockLost):
-        raise attempt.failure
+    attempt.check_whose_end()
     failure = attempt.failure or DeployFailed(f"Helm said that {record.id} is deleted, and its record says {record.status}.")
     raise DeployKept(f"{record.id} is not deleted, it is {record.status}: {failure}", details=failure.details)
 
@@ -226,6 +231,8 @@ def _after_failure(wanted: Wanted, failure: NotReady, tools: Tools) -> Kubernaut
         if back is not None:
             attempt.note(back, chart)
         if back is None or not attempt.worked(back):
+            if isinstance(attempt.failure, Interrupted) and attempt.held.stopped():
+                return Interrupted(f"{failed.message} {attempt.failure.message}", details=failed.details)
             said = f": {attempt.failure}" if attempt.failure else "."
             message = f"{failed.message} Going back to v{before.revision} failed too{said}"
             raise DeployKept(message, details=failed.details)

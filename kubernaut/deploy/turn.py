@@ -6,16 +6,19 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
 
 from kubernaut.clients.host import process_identity
 from kubernaut.deploy.attempt import Attempt, Tools
 from kubernaut.deploy.lease import Holder, new_holder
+from kubernaut.deploy.ledger import Ledger
 from kubernaut.deploy.lock import hold
 from kubernaut.deploy.plan import ORDERING, plan
 from kubernaut.deploy.recovery import put_in_order
 from kubernaut.deploy.wanted import Wanted, WantedDeploy, WantedUnlock
 from kubernaut.errors import Conflict, ReleaseLocked
-from kubernaut.events import Journal, Step
+from kubernaut.events import Step
 from kubernaut.history.operation import Operation, OperationChart, new_id, now
 from kubernaut.history.record import Record
 from kubernaut.model import Action, Plan
@@ -27,7 +30,7 @@ _LOOK_AGAIN_SECONDS = 1.0
 Finish = Callable[[Wanted, Attempt, Record], object]
 
 
-def take_turn(wanted: Wanted, tools: Tools, journal: Journal, step: Step, lock: ExitStack) -> Attempt:
+def take_turn(wanted: Wanted, tools: Tools, ledger: Ledger, step: Step, lock: ExitStack) -> Attempt:
     """Take the release's lock, which ``lock`` releases, and open an attempt.
 
     Raises:
@@ -35,7 +38,7 @@ def take_turn(wanted: Wanted, tools: Tools, journal: Journal, step: Step, lock: 
         ClusterDenied: Leases are forbidden.
     """
     began = tools.clock()
-    operation = _operation(wanted, tools)
+    operation = _operation(wanted, tools, ledger.accepted)
     held = lock.enter_context(
         hold(
             tools.cluster(),
@@ -48,9 +51,10 @@ def take_turn(wanted: Wanted, tools: Tools, journal: Journal, step: Step, lock: 
             stopped=tools.stopped,
         )
     )
+    lock.callback(ledger.close)  # before the lock is released
     waited = tools.clock() - began
     until = tools.clock() + wanted.timeout
-    return Attempt(tools, held, journal, operation, step, until=until, patience=max(0.0, wanted.lock_timeout - waited))
+    return Attempt(tools, held, ledger, operation, step, until=until, patience=max(0.0, wanted.lock_timeout - waited))
 
 
 def in_order(wanted: Wanted, attempt: Attempt, *, finish: Finish) -> Plan:
@@ -68,8 +72,9 @@ def in_order(wanted: Wanted, attempt: Attempt, *, finish: Finish) -> Plan:
     """
     until = attempt.tools.clock() + attempt.patience
     first: Plan | None = None
+    asked = wanted
     for _ in range(MOST_ROUNDS):
-        planned = _when_plain_helm_is_done(wanted, attempt, until)
+        planned = _when_plain_helm_is_done(asked, attempt, until)
         first = first or planned
         ahead = planned.actions if isinstance(wanted, WantedUnlock) else planned.actions[:-1]
         action = next((action for action in ahead if action.kind in ORDERING or action.kind == "helm-uninstall"), None)
@@ -81,12 +86,14 @@ def in_order(wanted: Wanted, attempt: Attempt, *, finish: Finish) -> Plan:
         if action.kind == "helm-uninstall":
             attempt.recovered.add(action.subject)
             finish(wanted, attempt, attempt.past.named(action.subject))
+            asked = replace(asked, if_match=None)  # it matched, and what changed it since was this
             continue
         try:
             _put_in_order(action, wanted, attempt)
         except Conflict as conflict:
             attempt.step.say(f"{conflict.message} Looking again.")
         else:
+            asked = replace(asked, if_match=None)
             attempt.recovered.update({action.subject} if action.kind != "mark-superseded" else ())
     raise Conflict(f"The records of {wanted.release} change again and again while they are put in order.")
 
@@ -113,10 +120,14 @@ def _when_plain_helm_is_done(wanted: Wanted, attempt: Attempt, until: float) -> 
         attempt.held.check()
 
 
-def _operation(wanted: Wanted, tools: Tools) -> Operation:
-    chart = None
+def _operation(wanted: Wanted, tools: Tools, accepted: Operation | None) -> Operation:
+    """Return the operation that it is; of one that was accepted, with what is known now."""
+    known: dict[str, Any] = {"note": wanted.note, "timeout": wanted.timeout}
     if isinstance(wanted, WantedDeploy):
         chart = OperationChart(version=wanted.version, ref=wanted.chart_ref, digest=wanted.chart_digest)
+        known |= {"chart": chart, "environment": wanted.environment, "commit": wanted.commit}
+    if accepted is not None:
+        return accepted.model_copy(update={**known, "waits_until": None})
     return Operation(
         id=new_id(),
         verb=wanted.verb,
@@ -124,12 +135,8 @@ def _operation(wanted: Wanted, tools: Tools) -> Operation:
         name=wanted.name,
         actor=tools.settings.actor,
         build_url=tools.settings.build_url,
-        note=wanted.note,
-        environment=getattr(wanted, "environment", None),
-        commit=getattr(wanted, "commit", None),
-        timeout=wanted.timeout,
-        chart=chart,
         started_at=now(),
+        **known,
     )
 
 

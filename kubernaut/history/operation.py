@@ -244,7 +244,7 @@ def decode_operation(secret: Mapping[str, Any]) -> Operation | None:
     match = _TYPE.fullmatch(str(secret.get("type") or ""))
     if labels.get("owner") != KUBERNAUT_OWNER or match is None:
         return None
-    known = _from_labels(secret)
+    known = labelled_operation(secret)
     newer = f"it was written by a newer kubernaut (operation.v{match['schema']})" if int(match["schema"]) > SCHEMA else None
     try:
         content = unpack(str((secret.get("data") or {}).get("operation") or ""))
@@ -305,8 +305,8 @@ def _shorter(operation: Operation) -> Operation:
     return shorter
 
 
-def _from_labels(secret: Mapping[str, Any]) -> Operation:
-    """Return what a Secret's labels and metadata tell of the operation that it keeps."""
+def labelled_operation(secret: Mapping[str, Any]) -> Operation:
+    """Return what the labels and metadata of a Secret that keeps an operation tell of it."""
     metadata = secret.get("metadata") or {}
     labels = metadata.get("labels") or {}
     try:

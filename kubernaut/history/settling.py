@@ -36,7 +36,8 @@ class Settled:
 
     def written(self, operation: Operation, finished_at: datetime) -> Operation:
         """Return the operation as it is to be written."""
-        return operation.model_copy(update={"outcome": self.outcome, "made": self.made, "finished_at": finished_at})
+        ended = {"outcome": self.outcome, "made": self.made, "finished_at": finished_at, "waits_until": None}
+        return operation.model_copy(update=ended)
 
 
 def settled(operation: Operation, records: Sequence[Record], others: Iterable[Operation] = ()) -> Settled | None:
@@ -49,6 +50,8 @@ def settled(operation: Operation, records: Sequence[Record], others: Iterable[Op
     """
     if operation.finished_at is not None or operation.unread is not None:
         return None
+    if operation.waits_until is not None:
+        return Settled(Outcome(reason=INTERRUPTED, message="Nobody began it in time; nothing was changed."))
     if operation.verb == "delete":
         return _deleted(operation, records)
     record, doubt = _made_by(operation, records, [other for other in others if other.id != operation.id])
@@ -117,7 +120,7 @@ def _rolled_back(operation: Operation, records: Sequence[Record], others: Sequen
     ]
     if not possible:
         return None, None
-    at_work = any(other.verb != "delete" and (other.finished_at is None or other.unread) for other in others)
+    at_work = any(other.verb != "delete" and other.state in ("running", "unread") for other in others)
     if len(possible) == 1 and possible[0][1] and not at_work:
         return possible[0][0], None
     return None, "Which release it made, if any, is not known"

@@ -8,8 +8,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from kubernaut.errors import ReleaseNotFound
-from kubernaut.history.operation import Operation, decode_operation
+from kubernaut.errors import OperationNotFound, ReleaseNotFound
+from kubernaut.history.operation import Operation, decode_operation, is_id
 from kubernaut.history.record import KUBERNAUT_OWNER, OPERATION_LABEL, OWNER, Record, Status, decode
 from kubernaut.history.release import Release, ReleaseHistory, ReleaseId, ReleaseList, describe
 
@@ -43,14 +43,23 @@ class Past:
 
     @property
     def unfinished(self) -> tuple[Operation, ...]:
-        """The operations whose end was never written down, newest first; of those that cannot be read nobody knows."""
-        return tuple(one for one in self.operations if one.finished_at is None and one.unread is None)
+        """The operations whose end was never written down, newest first; of those that cannot be read nobody knows.
+
+        One that was accepted is not among them as long as it may still begin.
+        """
+        open = (one for one in self.operations if one.finished_at is None and one.unread is None)
+        return tuple(one for one in open if not one.may_begin(self.read_at))
 
     @property
-    def attempts(self) -> tuple[Operation, ...]:
+    def without_release(self) -> tuple[Operation, ...]:
         """The operations that made no release and ended none, newest first."""
         labelled = {record.labels.get(OPERATION_LABEL) for record in self.records}
         return tuple(one for one in self.operations if not one.made and one.id not in labelled)
+
+    @property
+    def attempts(self) -> tuple[Operation, ...]:
+        """The operations that tried to make a release or to end one, and did not, newest first."""
+        return tuple(one for one in self.without_release if one.state != "unchanged")
 
     def named(self, id: str) -> Record:
         """Return the record with an id, which is known to be there."""
@@ -111,6 +120,14 @@ class History:
         """Return the release that an id names. Raises: ReleaseNotFound."""
         past = self.past(wanted.namespace, wanted.name)
         return past.tell(past.pick(wanted))
+
+    def operation(self, id: str, namespace: str | None = None) -> Operation:
+        """Return an operation, of all namespaces unless one is named; one request. Raises: OperationNotFound."""
+        labels = {"owner": KUBERNAUT_OWNER, OPERATION_LABEL: id}
+        found = _operations(self._open().list_secrets(namespace, labels)) if is_id(id) else []
+        if not found:
+            raise OperationNotFound(f"There is no operation {id!r}{f' in the namespace {namespace}' if namespace else ''}.")
+        return found[0]
 
     def releases(self, namespace: str, name: str) -> ReleaseHistory:
         """Return all releases of a name, newest first, and the attempts that made none. Raises: ReleaseNotFound."""
