@@ -1,0 +1,76 @@
+"""The cursor of a list: read back as it was written, and nothing else is read."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubernaut.errors import RequestInvalid
+from kubernaut.server.cursor import PATTERN, Place, decode, encode
+
+NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789-.", min_size=1, max_size=63)
+PLACES = st.tuples(NAMES, NAMES, st.integers(0, 10**9))
+
+
+def raw(value: Any, **how: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value, **how).encode()).rstrip(b"=").decode()
+
+
+@given(PLACES | st.tuples(st.text(min_size=1, max_size=63), st.text(min_size=1, max_size=63), st.integers(0, 10**9)))
+def test_a_cursor_is_read_as_it_was_written(place: Place) -> None:
+    assert decode(encode(place)) == place
+
+
+@given(PLACES)
+def test_a_cursor_of_a_releases_place_has_the_documented_form(place: Place) -> None:
+    assert re.fullmatch(PATTERN, encode(place))
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "x",
+        "====",
+        "Ünicode",
+        "a" * 10_000,
+        encode(("demo", "shop", 3)) + "=",
+        encode(("demo", "shop", 3)) + " ",
+        encode(("demo", "shop", 3))[:-1],
+        raw(["demo", "shop", 3], indent=1),
+        raw(["demo", "shop", True]),
+        raw(["demo", "shop", 3.0]),
+        raw(["demo", "shop", "3"]),
+        raw(["demo", "shop", -1]),
+        raw(["demo", "shop", 2**63]),
+        raw(["demo", "", 3]),
+        raw(["", "shop", 3]),
+        raw(["d" * 300, "shop", 3]),
+        raw(["demo", "shop"]),
+        raw(["demo", "shop", 3, 4]),
+        raw([["demo"], "shop", 3]),
+        raw({"namespace": "demo"}),
+        raw(None),
+        base64.urlsafe_b64encode(b"[" * 5000).decode(),
+        base64.urlsafe_b64encode(b"\xff\xfe").decode().rstrip("="),
+        base64.urlsafe_b64encode(f'["a","b",{"9" * 5000}]'.encode()).decode().rstrip("="),
+        base64.urlsafe_b64encode(b'["a","\\ud800x","b"]').decode().rstrip("="),
+    ],
+)
+def test_what_is_no_cursor_is_refused(cursor: str) -> None:
+    with pytest.raises(RequestInvalid, match="cursor"):
+        decode(cursor)
+
+
+@given(st.text(max_size=60) | st.binary(max_size=60).map(lambda data: base64.urlsafe_b64encode(data).decode().rstrip("=")))
+def test_whatever_is_sent_is_a_place_or_refused(text: str) -> None:
+    try:
+        assert encode(decode(text)) == text
+    except RequestInvalid:
+        return

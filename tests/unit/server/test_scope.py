@@ -1,0 +1,75 @@
+"""Which releases a request may be about."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubernaut.errors import KubernautError, NameInvalid, NotAllowed
+from kubernaut.history.release import ReleaseId
+from kubernaut.naming import NAME_LENGTH
+from kubernaut.server.caller import Caller, Role
+from kubernaut.server.scope import ID_PATTERN, require, visible, wanted
+
+EVERYWHERE, TEAM = Caller("ada", Role.DEPLOY), Caller("team", Role.READ, frozenset({"demo", "test"}))
+PATTERN = re.compile(ID_PATTERN)
+WORDS = st.sampled_from(
+    ["demo", "a", "v3", "v", "v0", "v01", "current", "Demo", "-x", "x-", "", "a.b", "v1234567890", "é", "v1.v2"]
+)
+
+
+@given(st.lists(WORDS, min_size=1, max_size=4).map(".".join) | st.from_regex(ID_PATTERN, fullmatch=True) | st.text())
+def test_the_documented_pattern_is_what_is_read(text: str) -> None:
+    try:
+        found = ReleaseId.parse(text)
+    except NameInvalid:
+        name = text.partition(".")[2].removesuffix(".current")
+        assert not PATTERN.fullmatch(text) or len(re.sub(r"\.v[0-9]+$", "", name)) > NAME_LENGTH
+    else:
+        assert PATTERN.fullmatch(text)
+        assert PATTERN.fullmatch(str(found))
+
+
+def refused(text: str, caller: Caller, namespaces: tuple[str, ...], role: Role = Role.READ) -> type[KubernautError] | None:
+    try:
+        wanted(text, caller, namespaces, role)
+    except KubernautError as error:
+        return type(error)
+    return None
+
+
+@pytest.mark.parametrize(
+    ("text", "caller", "namespaces", "role", "expected"),
+    [
+        ("demo.shop.v3", EVERYWHERE, (), Role.READ, None),
+        ("prod.shop", EVERYWHERE, ("prod",), Role.DEPLOY, None),
+        ("demo.shop", EVERYWHERE, ("prod",), Role.READ, NotAllowed),
+        ("demo.shop.current", TEAM, (), Role.READ, None),
+        ("demo.shop.current", TEAM, (), Role.DEPLOY, NotAllowed),
+        ("prod.shop.current", TEAM, (), Role.READ, NotAllowed),
+        ("test.shop", TEAM, ("demo", "prod"), Role.READ, NotAllowed),
+        ("prod.shop", TEAM, ("demo", "prod"), Role.READ, NotAllowed),
+        ("Prod.shop", TEAM, (), Role.READ, NameInvalid),
+    ],
+)
+def test_a_release_is_for_those_who_may_see_its_namespace(
+    text: str, caller: Caller, namespaces: tuple[str, ...], role: Role, expected: type[KubernautError] | None
+) -> None:
+    assert refused(text, caller, namespaces, role) is expected
+
+
+def test_what_is_visible_is_what_is_not_refused() -> None:
+    for caller in (EVERYWHERE, TEAM, Caller("nobody", Role.READ, frozenset())):
+        for namespaces in ((), ("demo",), ("demo", "prod")):
+            seen = visible(caller, namespaces)
+            for namespace in ("demo", "test", "prod"):
+                try:
+                    require(namespace, caller, namespaces)
+                except NotAllowed:
+                    assert seen is not None
+                    assert namespace not in seen
+                else:
+                    assert seen is None or namespace in seen
