@@ -65,9 +65,9 @@ def other_release(wanted: ReleaseId, to: str) -> ReleaseId:
 
 
 def report_of(history: History, wanted: ReleaseId) -> Report:
-    """Return a release and how it came to be. Raises: ReleaseNotFound."""
+    """Return a release and how it came to be. Raises: ReleaseNotFound, Conflict when its record is no release's."""
     past = history.past(wanted.namespace, wanted.name)
-    release = past.tell(past.pick(wanted))
+    release = _told(past, past.pick(wanted))
     return Report(release=release, operation=next((one for one in past.operations if one.id == release.operation), None))
 
 
@@ -81,15 +81,25 @@ def _before(past: Past, record: Record) -> Record:
 
 
 def _side(past: Past, record: Record) -> Side:
-    return Side(past.tell(_readable(record)), record)
+    return Side(_told(past, _readable(record)), record)
+
+
+def _told(past: Past, record: Record) -> Release:
+    """Return what is told of a record; of one that can be decoded and still is no release's, that."""
+    try:
+        return past.tell(record)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise _damaged(record, "its content is no release's") from error
 
 
 def _readable(record: Record) -> Record:
     if record.damaged:
-        raise Conflict(
-            f"The record of {record.id} is damaged: {record.damaged}.", hint="What it held is lost; the other revisions are whole."
-        )
+        raise _damaged(record, record.damaged)
     return record
+
+
+def _damaged(record: Record, why: str) -> Conflict:
+    return Conflict(f"The record of {record.id} is damaged: {why}.", hint="What it held is lost; the other revisions are whole.")
 
 
 def _coalesced(defaults: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

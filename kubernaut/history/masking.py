@@ -115,9 +115,12 @@ class _Document:
             nodes = tuple(yaml.compose_all(text, Loader=_LOADER))
         except (yaml.YAMLError, ValueError, RecursionError):
             return cls(source, text, unread=True)
-        if all(isinstance(node, yaml.CollectionNode) for node in nodes):
-            return cls(source, text, nodes)
-        return cls(source, text, unread=True)  # a word alone is no object, and might be anything
+        # What is no map is no object, and might be anything.
+        return (
+            cls(source, text, nodes)
+            if all(isinstance(node, yaml.MappingNode) for node in nodes)
+            else cls(source, text, unread=True)
+        )
 
     def show(self, mark: Mark) -> str:
         if self.unread:

@@ -8,6 +8,7 @@ from support.past import made, operation, own, record_secret
 from kubernaut.errors import Conflict, NameInvalid, ReleaseNotFound
 from kubernaut.history.detail import difference_of, manifest_of, other_release, report_of, values_of
 from kubernaut.history.operation import operation_secret
+from kubernaut.history.record import encode
 from kubernaut.history.release import ReleaseId
 from kubernaut.history.store import History
 from kubernaut.testing.cluster import FakeCluster
@@ -117,6 +118,17 @@ def test_a_damaged_record_is_a_conflict_that_says_why(history: History) -> None:
         with pytest.raises(Conflict, match=r"The record of prod\.broken\.v2 is damaged: its content cannot be decoded"):
             read()
     assert report_of(history, broken).release.status == "deployed"
+
+
+def test_a_record_that_is_no_releases_is_damaged_too(cluster: FakeCluster) -> None:
+    payload = encode({"info": {"status": "deployed"}, "chart": {"metadata": {"name": ["shop"]}}, "manifest": ["no text"]})
+    cluster.create_secret("demo", record_secret(1, "superseded", name="odd"))
+    cluster.create_secret("demo", record_secret(2, "deployed", name="odd", payload=payload))
+    history, wanted = History(cluster), ReleaseId("demo", "odd")
+    for read in (lambda: report_of(history, wanted), lambda: difference_of(history, wanted, None)):
+        with pytest.raises(Conflict, match=r"The record of demo\.odd\.v2 is damaged: its content is no release's\."):
+            read()
+    assert "masked whole" in manifest_of(history, wanted)
 
 
 def test_a_report_has_the_operation_with_its_events(cluster: FakeCluster) -> None:
