@@ -25,6 +25,8 @@ Name = tuple[str, str]
 
 _log = logging.getLogger(__name__)
 
+_SOON = 0.5
+"""Seconds between two looks as long as the index is not there yet."""
 _PATIENCE = 5.0
 """How many seconds a release that is being put in order is waited for at the end; the next server goes on with it."""
 
@@ -77,26 +79,29 @@ class Recovery:
         self._stopping.set()
         self._thread.join(_PATIENCE)
 
-    def look(self) -> None:
-        """Look once, and put in order what can be."""
+    def look(self) -> bool:
+        """Look once, and put in order what can be; say whether anything could be seen."""
         try:
-            unfinished = self._index.unfinished()
+            self._index.check()
         except IndexStale:
-            return  # `/readyz` says so
+            return False  # `/readyz` says so
+        unfinished = self._index.unfinished()
         self._failed = {name: failed for name, failed in self._failed.items() if name in unfinished}
         for name in sorted(unfinished):
             if self._stopping.is_set():
-                return
+                break
             if self._due(name) and not self._busy(*name) and not self._settle(name):
-                return
+                break
+        return True
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        seen = False
+        while not self._stopping.wait(self._interval if seen else min(_SOON, self._interval)):
             try:
-                self.look()
+                seen = self.look()
             except Exception:  # noqa: BLE001 - a defect must not end the looking; it is logged
                 _log.error("Looking for unfinished operations failed: %s", redact(traceback.format_exc()))
-            self._stopping.wait(self._interval)
+                seen = True
 
     def _due(self, name: Name) -> bool:
         failed = self._failed.get(name)
