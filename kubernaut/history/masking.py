@@ -115,12 +115,8 @@ class _Document:
             nodes = tuple(yaml.compose_all(text, Loader=_LOADER))
         except (yaml.YAMLError, ValueError, RecursionError):
             return cls(source, text, unread=True)
-        # What is no map is no object, and might be anything.
-        return (
-            cls(source, text, nodes)
-            if all(isinstance(node, yaml.MappingNode) for node in nodes)
-            else cls(source, text, unread=True)
-        )
+        unread = not all(isinstance(node, yaml.MappingNode) for node in nodes)  # no map is no object, and might be anything
+        return cls(source, text, () if unread else nodes, unread)
 
     def show(self, mark: Mark) -> str:
         if self.unread:
