@@ -101,7 +101,7 @@ class Wanting:
             namespace=namespace,
             name=name,
             version=found.version,
-            chart_ref=f"oci://{found.chart.ref.rpartition(':')[0]}@{found.chart.digest}",
+            chart_ref=f"oci://{found.repository}@{found.chart.digest}",
             chart_digest=found.chart.digest,
             wish=wish,
             environment=environment,

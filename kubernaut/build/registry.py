@@ -11,9 +11,11 @@ import re
 import tarfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from kubernaut.build.reference import ChartReference
 from kubernaut.build.version import parse
 from kubernaut.clients.web import Manifest, Web
 from kubernaut.errors import (
@@ -39,6 +41,8 @@ ON_FAILURE = "kubernaut/on-failure"
 REVISION = "org.opencontainers.image.revision"
 SOURCE = "org.opencontainers.image.source"
 CREATED = "org.opencontainers.image.created"
+TITLE = "org.opencontainers.image.title"
+VERSION = "org.opencontainers.image.version"
 
 CHART_LAYER = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 CHART_LIMIT = 32 << 20
@@ -80,6 +84,23 @@ class PublishedVersion(Model):
     source: SourceOfVersion
     created_at: datetime | None
     build: Build | None
+    environments: tuple[str, ...] = ()
+
+    @property
+    def repository(self) -> str:
+        """Where the chart lies, without ``oci://``."""
+        return self.chart.ref.rpartition(":")[0]
+
+
+@dataclass(frozen=True)
+class ChartVersion:
+    """A chart that somebody named himself, and perhaps somebody else pushed: as much of a version as its annotations tell."""
+
+    repository: str
+    name: str
+    version: str
+    chart: Artefact
+    source: SourceOfVersion
     environments: tuple[str, ...] = ()
 
 
@@ -185,7 +206,35 @@ class Registry:
             )
         raise VersionNotFound(f"Nothing was published of {name} to {self.chart_repository(name)}.")
 
-    def environment_values(self, version: PublishedVersion, environment: str) -> dict[str, Any] | None:
+    def chart(self, reference: str) -> ChartVersion:
+        """Return a chart of any registry, whoever pushed it: one request.
+
+        Args:
+            reference: ``oci://HOST[:PORT]/PATH:VERSION`` or ``…@sha256:…``.
+
+        Raises:
+            BadInput: It is written otherwise, or names no Helm chart.
+            VersionNotFound: There is none.
+        """
+        wanted = ChartReference.parse(reference)
+        manifest = self._web.manifest(wanted.repository, wanted.which)
+        if manifest is None:
+            raise VersionNotFound(f"There is no chart {wanted}.", hint="Check the reference, and that the chart was pushed.")
+        layer = _chart_layer(manifest)
+        if layer is None:
+            raise BadInput(f"{wanted} is no Helm chart.", hint="Name one that `helm push` has put there.")
+        self._layers[manifest.digest] = layer
+        annotations = _annotations(manifest)
+        return ChartVersion(
+            repository=wanted.repository,
+            name=annotations.get(TITLE) or wanted.name,
+            version=annotations.get(VERSION) or wanted.which,
+            chart=Artefact(ref=str(wanted), digest=manifest.digest),
+            source=_source(annotations),
+            environments=_environments(annotations),
+        )
+
+    def environment_values(self, version: PublishedVersion | ChartVersion, environment: str) -> dict[str, Any] | None:
         """Return the values that a version was published with for an environment; ``None`` where it has none for it.
 
         Raises:
@@ -193,7 +242,7 @@ class Registry:
         """
         if environment not in version.environments:
             return None
-        repository = self.chart_repository(version.name)
+        repository = version.repository
         data = self._web.blob(repository, self._layer(repository, version.chart.digest), CHART_LIMIT)
         if data is None:
             raise RegistryUnreachable(f"{repository}@{version.chart.digest} is there, and its content is not.")
@@ -248,16 +297,24 @@ class Registry:
             chart=Artefact(ref=f"{self.chart_repository(name)}:{version}", digest=manifest.digest),
             image=Artefact(ref=image[0], digest=image[2]),
             source_digest=digest,
-            source=SourceOfVersion(commit=annotations.get(REVISION), repository=annotations.get(SOURCE)),
+            source=_source(annotations),
             created_at=_time(annotations.get(CREATED)),
             build=Build(url=annotations[BUILD_URL]) if annotations.get(BUILD_URL) else None,
-            environments=tuple(filter(None, annotations.get(ENVIRONMENTS, "").split(","))),
+            environments=_environments(annotations),
         )
 
 
 def _annotations(manifest: Manifest) -> Mapping[str, str]:
     annotations = manifest.content.get("annotations")
     return {str(key): str(value) for key, value in annotations.items()} if isinstance(annotations, dict) else {}
+
+
+def _source(annotations: Mapping[str, str]) -> SourceOfVersion:
+    return SourceOfVersion(commit=annotations.get(REVISION), repository=annotations.get(SOURCE))
+
+
+def _environments(annotations: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(filter(None, annotations.get(ENVIRONMENTS, "").split(",")))
 
 
 def _chart_layer(manifest: Manifest) -> str | None:

@@ -114,6 +114,25 @@ class RegistryContract:
         assert registry.environment_values(version, "production") == {"replicas": 3}
         assert registry.environment_values(version, "staging") is None
 
+    def test_a_chart_by_tag_or_by_digest_whoever_pushed_it(self, registry: Registry, helm: str, folder: Path) -> None:
+        ours = {"kubernaut/environments": "production", "org.opencontainers.image.revision": "31fba06"}
+        digest = self.push(registry, helm, folder, "1.0.0", OURS | ours)
+        repository = registry.chart_repository("shop")
+        for reference in (f"{repository}:1.0.0", f"{repository}@{digest}"):
+            found = registry.chart(f"oci://{reference}")
+            assert (found.repository, found.name, found.version) == (repository, "shop", "1.0.0")
+            assert (found.chart.ref, found.chart.digest, found.source.commit) == (reference, digest, "31fba06")
+            assert registry.environment_values(found, "production") == {"replicas": 3}
+        foreign = self.push(registry, helm, folder, "2.0.0", {})
+        found = registry.chart(f"oci://{repository}:2.0.0")
+        assert (found.version, found.chart.digest, found.source.commit, found.environments) == ("2.0.0", foreign, None, ())
+
+    def test_what_is_no_chart_is_said_so(self, registry: Registry) -> None:
+        with pytest.raises(VersionNotFound, match="There is no chart"):
+            registry.chart(f"oci://{registry.chart_repository('shop')}:7.0.0")
+        with pytest.raises(BadInput, match="cannot be used"):
+            registry.chart("file:///etc")
+
     def test_the_digest_of_a_tag_and_an_image_by_digest(self, registry: Registry, helm: str, folder: Path) -> None:
         digest = self.push(registry, helm, folder, "1.0.0")
         repository = registry.chart_repository("shop")
