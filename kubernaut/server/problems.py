@@ -37,25 +37,32 @@ class Problem(Model):
     detail: str
     code: str
     hint: str
-    instance: str
     request_id: str
+    instance: str = ""
     details: tuple[str, ...] = ()
     errors: tuple[Fault, ...] = ()
 
 
 def problem(
-    failure: KubernautError, *, instance: str, request_id: str, secrets: tuple[str, ...], status: int | None = None
+    failure: KubernautError,
+    *,
+    request_id: str,
+    instance: str | None = None,
+    secrets: tuple[str, ...] = (),
+    status: int | None = None,
 ) -> bytes:
     """Return a failure's problem as JSON.
 
     Args:
         failure: What went wrong.
-        instance: The path that was asked for, percent-encoded.
         request_id: The request's id, which the log has too.
+        instance: The path that was asked for, percent-encoded, where it could be read.
         secrets: Values known to be secret.
         status: The HTTP status where it is another than the failure's own.
     """
-    told = {**failure.problem(), "instance": instance, "requestId": request_id}
+    told = {**failure.problem(), "requestId": request_id}
+    if instance is not None:
+        told["instance"] = instance
     if status is not None:
         told["status"] = status
     return json.dumps(redact_data(told, secrets), ensure_ascii=False).encode("utf-8", "replace")

@@ -25,7 +25,7 @@ def shelf() -> Shelf:
 
 @pytest.fixture
 def server(shelf: Shelf, tmp_path: Path) -> Iterator[Serving]:
-    yield (serving := Serving(tmp_path, shelf.routes))
+    yield Serving(tmp_path, shelf.routes)
     assert not shelf.requests, "the handler was called"
 
 
