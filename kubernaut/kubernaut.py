@@ -348,6 +348,17 @@ class Kubernaut:
         operation = new_operation(verb, namespace, name, self.settings, fingerprint, key, how)
         return accept(operation, self._connections.cluster, patience=how["lock_timeout"], create_namespace=create_namespace)
 
+    def accepted(self, key: str, *, namespace: str, fingerprint: str | None = None) -> Operation | None:
+        """Return the operation that was accepted with an Idempotency-Key in a namespace, if one was.
+
+        Raises:
+            IdempotencyKeyReused: The key belongs to another request.
+        """
+        from kubernaut.deploy.accepted import accepted_before
+
+        actor, cluster = self.settings.actor, self._connections.cluster
+        return accepted_before(check_namespace(namespace), actor, key, fingerprint, cluster)
+
     def operation(self, id: str, *, namespace: str | None = None) -> Operation:
         """Return an operation; looked for in all namespaces unless one is named. Raises: OperationNotFound."""
         return self._connections.history.operation(id, namespace and check_namespace(namespace))

@@ -27,6 +27,7 @@ from kubernaut.history.operation import (
     decode_operation,
     key_hash,
     key_label,
+    key_secret,
     labelled_operation,
     new_id,
     now,
@@ -95,6 +96,19 @@ def accept(operation: Operation, cluster: Cluster, *, patience: float, create_na
             raise
         return _same(before, operation), False
     return operation.model_copy(update={"resource_version": str(written["metadata"]["resourceVersion"])}), True
+
+
+def accepted_before(namespace: str, actor: str, key: str, fingerprint: str | None, cluster: Cluster) -> Operation | None:
+    """Return the operation that was accepted with a key, if one was; a namespace that is not there has none.
+
+    Raises:
+        IdempotencyKeyReused: The key belongs to another request.
+    """
+    found = cluster.get_secret(namespace, key_secret(key_hash(actor, key)))
+    before = decode_operation(found) if found else None
+    if before is not None and before.fingerprint != fingerprint:
+        raise _reused(before)
+    return before
 
 
 def carry_out_accepted(operation: Operation, wanted: Callable[[], Wanted], *, tools: Tools) -> Done:

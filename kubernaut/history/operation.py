@@ -140,7 +140,7 @@ class Operation(Model):
     @property
     def secret(self) -> str:
         """The name of the Secret that keeps it."""
-        return f"kubernaut.key-{self.key}" if self.key else f"kubernaut.{self.id}"
+        return key_secret(self.key) if self.key else f"kubernaut.{self.id}"
 
     @property
     def state(self) -> State:
@@ -165,6 +165,11 @@ def is_id(text: str) -> bool:
 def key_hash(actor: str, key: str) -> str:
     """Return what is kept of an Idempotency-Key: each actor has keys of his own, and none can be read back."""
     return hashlib.sha256(f"{actor}\0{key}".encode()).hexdigest()
+
+
+def key_secret(key: str) -> str:
+    """Return the name of the Secret that keeps the operation which was accepted with a key, by the key's hash."""
+    return f"kubernaut.key-{key}"
 
 
 def key_label(key: str) -> str:

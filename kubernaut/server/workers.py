@@ -152,7 +152,7 @@ class Workers:
         *,
         finished: Callable[[Running], None] | None = None,
         secrets: Iterable[str] = (),
-        waiting: int = 16,
+        waiting: int = 8,
     ) -> None:
         self._most = most
         self._finished = finished

@@ -87,8 +87,8 @@ def carry_out(write: Write, request: Request, service: Service) -> Response:
     if write.dry_run:
         decided = _decided(write, request, kubernaut)
         return Response(body=decided.act(kubernaut, {**write.options, "dry_run": True}).plan, about={"release": str(write.about)})
-    known = _known(write, key, fingerprint, kubernaut)
-    if known is None:
+    known = key and kubernaut.accepted(key, namespace=write.about.namespace, fingerprint=fingerprint)
+    if not known:
         with service.workers.slot() as slot:
             known = _accepted(write, request, service, kubernaut, slot, key, fingerprint)
     return _answered(known, request, service)
@@ -155,10 +155,6 @@ def _matched(write: Write, header: str | None, kubernaut: Kubernaut) -> str | No
     if ("", etag) not in _ETAG.findall(header):
         raise ReleaseChanged(f"{write.about} is not any more what If-Match names.", members={"etag": f'"{etag}"'})
     return etag
-
-
-def _known(write: Write, key: str | None, fingerprint: str, kubernaut: Kubernaut) -> Operation | None:
-    return None
 
 
 # what is accepted
