@@ -1,0 +1,205 @@
+"""What `Cluster` promises of lists in parts and of watches, on the one in memory and on the platform's real one."""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import pytest
+
+from kubernaut.clients.cluster import Cluster
+from kubernaut.clients.cluster_watch import Change, Expired, Watch
+from kubernaut.errors import ClusterDenied, ClusterUnreachable
+from kubernaut.testing.cluster import FakeCluster
+
+LABELS = {"owner": ("a", "b")}
+
+
+def secret(name: str, **labels: str) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "labels": {"owner": "a", **labels}},
+        "type": "kubernaut/test",
+        "data": {"key": base64.b64encode(b"value").decode()},
+    }
+
+
+def listed(cluster: Cluster, namespace: str | None, **options: Any) -> tuple[list[dict[str, Any]], str]:
+    """Return a whole list, read in parts, and the state that it is of."""
+    page = cluster.page_secrets(namespace, LABELS, limit=2, **options)
+    items, version = list(page.items), page.resource_version
+    while page.continues:
+        page = cluster.page_secrets(namespace, LABELS, limit=2, continues=page.continues, **options)
+        assert page.resource_version == version, "all parts are of one state"
+        items += page.items
+    return items, version
+
+
+def told(changes: Iterator[Change]) -> Iterator[tuple[str, str]]:
+    """Return what the changes are and of what, without bookmarks."""
+    return ((change.kind, str(change.metadata["name"])) for change in changes if change.kind != "BOOKMARK")
+
+
+class ClusterWatchContract:
+    """Subclasses say which cluster."""
+
+    @pytest.fixture
+    def cluster(self) -> Cluster:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def namespace(self, cluster: Cluster) -> str:
+        name = f"w-{uuid.uuid4().hex[:8]}"
+        cluster.create_namespace(name)
+        return name
+
+    def watched(self, cluster: Cluster, namespace: str | None, version: str, seconds: int = 20) -> Watch:
+        return cluster.watch_secrets(namespace, LABELS, resource_version=version, seconds=seconds)
+
+    @pytest.mark.parametrize("metadata_only", [True, False])
+    def test_a_list_comes_in_parts(self, cluster: Cluster, namespace: str, metadata_only: bool) -> None:
+        names = ["five", "four", "one", "three", "two"]
+        for name in names:
+            cluster.create_secret(namespace, secret(name))
+        cluster.create_secret(namespace, secret("other", owner="c"))
+        items, version = listed(cluster, namespace, metadata_only=metadata_only)
+        assert [item["metadata"]["name"] for item in items] == names
+        assert all(("data" in item) != metadata_only for item in items)
+        assert version.isdigit()
+
+    def test_what_is_made_meanwhile_is_in_no_later_part(self, cluster: Cluster, namespace: str) -> None:
+        for name in ("a", "b", "c"):
+            cluster.create_secret(namespace, secret(name))
+        first = cluster.page_secrets(namespace, LABELS, limit=2)
+        cluster.create_secret(namespace, secret("d"))
+        rest = cluster.page_secrets(namespace, LABELS, limit=2, continues=first.continues)
+        assert ([item["metadata"]["name"] for item in rest.items], rest.continues) == (["c"], "")
+        heard = told(iter(self.watched(cluster, namespace, first.resource_version)))
+        assert next(heard) == ("ADDED", "d")
+
+    def test_a_watch_tells_what_changed_since_the_list(self, cluster: Cluster, namespace: str) -> None:
+        cluster.create_secret(namespace, secret("old"))
+        _, version = listed(cluster, namespace)
+        made = cluster.create_secret(namespace, secret("one"))
+        patched = cluster.patch_secret(namespace, "one", {"metadata": {"labels": {"status": "new"}}})
+        cluster.delete_secret(namespace, "one")
+        heard = list(islice(self.watched(cluster, namespace, version), 3))
+        assert [(change.kind, change.metadata["name"]) for change in heard] == [
+            ("ADDED", "one"),
+            ("MODIFIED", "one"),
+            ("DELETED", "one"),
+        ]
+        assert [change.resource_version for change in heard[:2]] == [
+            made["metadata"]["resourceVersion"],
+            patched["metadata"]["resourceVersion"],
+        ]
+        assert int(heard[2].resource_version) > int(heard[1].resource_version)
+        assert heard[1].metadata["labels"]["status"] == "new"
+        assert {change.metadata["uid"] for change in heard} == {made["metadata"]["uid"]}
+
+    def test_a_watch_hears_while_it_waits(self, cluster: Cluster, namespace: str) -> None:
+        _, version = listed(cluster, namespace)
+        heard = told(iter(self.watched(cluster, namespace, version)))
+        timer = threading.Timer(0.2, cluster.create_secret, (namespace, secret("one")))
+        timer.start()
+        assert next(heard) == ("ADDED", "one")
+        timer.join()
+
+    def test_what_leaves_the_selection_is_deleted_to_it(self, cluster: Cluster, namespace: str) -> None:
+        cluster.create_secret(namespace, secret("one", owner="c"))
+        _, version = listed(cluster, namespace)
+        for owner in ("a", "b", "c"):
+            cluster.patch_secret(namespace, "one", {"metadata": {"labels": {"owner": owner}}})
+        heard = told(iter(self.watched(cluster, namespace, version)))
+        assert [next(heard)[0] for _ in range(3)] == ["ADDED", "MODIFIED", "DELETED"]
+
+    def test_only_a_namespace_is_watched(self, cluster: Cluster, namespace: str) -> None:
+        cluster.create_namespace(f"{namespace}-other")
+        _, version = listed(cluster, namespace)
+        cluster.create_secret(f"{namespace}-other", secret("other"))
+        cluster.create_secret(namespace, secret("one"))
+        assert next(told(iter(self.watched(cluster, namespace, version)))) == ("ADDED", "one")
+        everywhere = told(iter(self.watched(cluster, None, version)))
+        assert next(name for _, name in everywhere if name in ("one", "other")) == "other"
+
+    def test_the_server_ends_a_watch(self, cluster: Cluster, namespace: str) -> None:
+        _, version = listed(cluster, namespace)
+        began = time.monotonic()
+        heard = list(self.watched(cluster, namespace, version, seconds=1))
+        assert 0.5 < time.monotonic() - began < 3.5
+        assert [change.kind for change in heard] in ([], ["BOOKMARK"])
+        assert all(int(change.resource_version) >= int(version) for change in heard)
+
+    def test_another_thread_ends_a_watch(self, cluster: Cluster, namespace: str) -> None:
+        _, version = listed(cluster, namespace)
+        watch = self.watched(cluster, namespace, version)
+        ended: list[Sequence[Change]] = []
+        reader = threading.Thread(target=lambda: ended.append(list(watch)))
+        reader.start()
+        began = time.monotonic()
+        watch.close()
+        reader.join(5)
+        assert not reader.is_alive()
+        assert time.monotonic() - began < 2
+        assert ended == [[]]
+
+
+class TestFakeCluster(ClusterWatchContract):
+    @pytest.fixture
+    def cluster(self) -> FakeCluster:
+        return FakeCluster()
+
+    def test_what_can_not_be_continued(self, cluster: FakeCluster, namespace: str) -> None:
+        _, version = listed(cluster, namespace)  # type: ignore[arg-type]
+        cluster.create_secret(namespace, secret("one"))
+        cluster.forget()
+        with pytest.raises(Expired):
+            next(iter(cluster.watch_secrets(namespace, LABELS, resource_version=version, seconds=20)))
+
+    def test_a_list_that_is_forgotten(self, cluster: FakeCluster, namespace: str) -> None:
+        for name in ("a", "b", "c"):
+            cluster.create_secret(namespace, secret(name))
+        page = cluster.page_secrets(namespace, LABELS, limit=2)
+        cluster.forget()
+        with pytest.raises(Expired):
+            cluster.page_secrets(namespace, LABELS, limit=2, continues=page.continues)
+
+    def test_a_watch_that_is_forgotten_while_it_waits(self, cluster: FakeCluster, namespace: str) -> None:
+        watch = cluster.watch_secrets(namespace, LABELS, resource_version="0", seconds=20)
+        cluster.create_secret(namespace, secret("one"))
+        cluster.forget()
+        with pytest.raises(Expired):
+            next(iter(watch))
+
+    def test_a_watch_that_is_cut(self, cluster: FakeCluster, namespace: str) -> None:
+        watch = cluster.watch_secrets(namespace, LABELS, resource_version="0", seconds=20)
+        cluster.create_secret(namespace, secret("one"))
+        assert next(told(iter(watch))) == ("ADDED", "one")
+        cluster.changes.cut()
+        with pytest.raises(ClusterUnreachable):
+            next(iter(watch))
+        assert next(told(iter(cluster.watch_secrets(namespace, LABELS, resource_version="0", seconds=20)))) == ("ADDED", "one")
+
+    def test_a_watch_that_falls_silent(self, cluster: FakeCluster, namespace: str) -> None:
+        cluster.changes.silent = True
+        watch = cluster.watch_secrets(namespace, LABELS, resource_version="0", seconds=0)
+        cluster.create_secret(namespace, secret("one"))
+        with pytest.raises(ClusterUnreachable):
+            next(iter(watch))
+
+    def test_a_watch_that_cannot_be_opened(self, cluster: FakeCluster, namespace: str) -> None:
+        cluster.fail("watch secrets", ClusterDenied("no"))
+        with pytest.raises(ClusterDenied):
+            cluster.watch_secrets(namespace, LABELS, resource_version="0", seconds=0)
+        assert cluster.writes == [f"create namespace {namespace}"]
+
+
+@pytest.mark.platform
+class TestRealCluster(ClusterWatchContract):
+    @pytest.fixture
+    def cluster(self, platform: Mapping[str, str]) -> Cluster:
+        return Cluster(platform["KUBECONFIG"])
