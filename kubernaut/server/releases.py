@@ -22,7 +22,7 @@ from kubernaut.history.release import Release, ReleaseId, ReleaseList
 from kubernaut.model import Model
 from kubernaut.server import cursor
 from kubernaut.server.routing import Answer, Handler, Request, Response, Route
-from kubernaut.server.scope import ID, ID_PATTERN, require, visible, wanted
+from kubernaut.server.scope import ID, ID_PATTERN, NAME_PATTERN, NAMESPACE_PATTERN, require, visible, wanted
 
 if TYPE_CHECKING:
     from kubernaut.server.service import Service
@@ -36,11 +36,9 @@ AGES = {AGE: "How many seconds ago the server last knew that what it tells was s
 class ReleasesQuery(Model):
     """Which releases a list is to hold."""
 
-    namespace: str | None = Field(None, description="Only this namespace.", min_length=1, max_length=63)
-    name: str | None = Field(None, description="Only releases of this name.", min_length=1, max_length=53)
-    status: str | None = Field(
-        None, description="Only releases with this status, in Helm's words.", pattern=f"^({'|'.join(Status)})$"
-    )
+    namespace: str | None = Field(None, description="Only this namespace.", pattern=f"^{NAMESPACE_PATTERN}$")
+    name: str | None = Field(None, description="Only releases of this name.", pattern=f"^{NAME_PATTERN}$", max_length=53)
+    status: str | None = Field(None, description="Only releases with this status, Helm's word.", pattern=f"^({'|'.join(Status)})$")
     version: str | None = Field(None, description="Only releases of this version of their chart.", min_length=1, max_length=256)
     all: bool = Field(False, description="Every release in the history, not only the active ones.")
     limit: int = Field(LIMIT, description="At most so many on a page.", ge=1, le=MOST)

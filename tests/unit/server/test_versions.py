@@ -1,0 +1,89 @@
+"""The call that tells what was published, over a registry and a cluster in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.past import STARTED, made, operation, own, record_secret
+from support.published import Shop
+from support.serving import READER, TEAM, Serving, problem
+
+from kubernaut.history.operation import operation_secret
+from kubernaut.server import versions
+from kubernaut.server.app import create_app
+from kubernaut.testing.cluster import FakeCluster
+from kubernaut.testing.registry import FakeRegistry
+
+
+@pytest.fixture(scope="module")
+def registry() -> Iterator[FakeRegistry]:
+    with FakeRegistry() as made:
+        yield made
+
+
+@pytest.fixture
+def server(tmp_path: Path, registry: FakeRegistry) -> Serving:
+    """Two versions: the older one runs in demo and, as a failed release, in prod; the newer one was superseded by it in demo."""
+    shop = Shop(tmp_path, registry)
+    old, new = shop.publish("1.9.0"), shop.publish("1.10.0")
+    cluster = FakeCluster("demo", "prod")
+    for namespace, revision, status, digest in (
+        ("demo", 2, "superseded", new),
+        ("demo", 3, "deployed", old),
+        ("prod", 1, "failed", old),
+    ):
+        id = f"op-{namespace}-{revision}"
+        labels = {"kubernaut/operation": id, "kubernaut/revision": str(revision)}
+        release = own(revision, status, id, namespace=namespace)
+        attempt = operation(id, digest=digest, made=(made(release, digest),), finished_at=STARTED)
+        cluster.create_secret(namespace, record_secret(revision, status, namespace=namespace, labels=labels))
+        cluster.create_secret(namespace, operation_secret(attempt.model_copy(update={"namespace": namespace})))
+    served = Serving(
+        tmp_path, versions.routes, cluster, environment={"KUBERNAUT_ACTOR": "server", "KUBERNAUT_REGISTRY": shop.prefix}
+    )
+    served.service.index.load()
+    return served
+
+
+def active(server: Serving, **request: str) -> list[tuple[str, list[str]]]:
+    response = server.get("/api/versions/hello", **request)
+    assert response.status_code == 200, response.text
+    assert response.json["count"] == len(response.json["items"])
+    return [(item["version"], item["active"]) for item in response.json["items"]]
+
+
+def test_versions_come_newest_first_each_with_where_its_chart_is_active(server: Serving) -> None:
+    assert active(server, token=READER) == [("1.10.0", []), ("1.9.0", ["demo.hello.v3", "prod.hello.v1"])]
+
+
+def test_a_version_is_told_as_the_library_tells_it(server: Serving) -> None:
+    told = server.get("/api/versions/hello").json["items"]
+    assert [{key: value for key, value in item.items() if key != "active"} for item in told] == [
+        version.model_dump(mode="json", by_alias=True) for version in server.service.kubernaut.versions("hello")
+    ]
+
+
+def test_releases_that_the_caller_or_the_server_is_not_for_are_left_out(server: Serving) -> None:
+    assert active(server, token=TEAM)[1] == ("1.9.0", ["demo.hello.v3"])
+    service = replace(server.service, namespaces=("prod",))
+    server.app = create_app(service, versions.routes(service))
+    assert active(server)[1] == ("1.9.0", ["prod.hello.v1"])
+    assert active(server, token=TEAM)[1] == ("1.9.0", [])
+
+
+def test_a_name_under_which_nothing_was_published_has_no_versions(server: Serving) -> None:
+    assert server.get("/api/versions/nothing").json == {"items": [], "count": 0}
+
+
+@pytest.mark.parametrize("name", ["Hello", "--help", "a.b", "a" * 54, "%E2%98%83"])
+def test_what_is_no_name_is_refused(server: Serving, name: str) -> None:
+    problem(server.get(f"/api/versions/{name}"), 422, "name_invalid")
+
+
+def test_a_registry_that_is_gone_is_a_problem(tmp_path: Path) -> None:
+    server = Serving(tmp_path, versions.routes, environment={"KUBERNAUT_ACTOR": "server", "KUBERNAUT_REGISTRY": "127.0.0.1:1/x"})
+    server.service.index.load()
+    problem(server.get("/api/versions/hello"), 503, "registry_unreachable")
