@@ -1,0 +1,44 @@
+"""The server's program with one call that answers a constant body: what the server's bench holds its lists beside.
+
+The same app, gate, token and listener, and no index: run by `serve_runs.py` as a program of its own.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from kubernaut import Kubernaut, load_settings
+from kubernaut.server.app import create_app
+from kubernaut.server.listen import listen
+from kubernaut.server.routing import Answer, Response, Route
+from kubernaut.server.service import ServeOptions, open_service
+
+
+def main() -> int:
+    """Serve the file that is named, until SIGTERM."""
+    body = Path(sys.argv[1]).read_bytes()
+    settings = load_settings({"serve_port": 0})
+    service = open_service(Kubernaut(settings), ServeOptions())
+    route = Route(
+        method="GET",
+        path="/api/constant",
+        name="getConstant",
+        summary="The body.",
+        handler=lambda _: Response(body=body),
+        answers={200: Answer("The body.")},
+    )
+    listening = listen(create_app(service, [route]), settings.serve_host, settings.serve_port)
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    print(f"curl -H @{settings.token_path()} {listening.address}/api/releases", file=sys.stderr, flush=True)
+    ended.wait()
+    listening.stop()
+    service.kubernaut.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
