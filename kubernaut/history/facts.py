@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 from sys import intern
 from typing import Any, NamedTuple
 
-from kubernaut.history.operation import Operation
+from kubernaut.history.operation import OUTCOME_LABEL, Operation
 from kubernaut.history.record import ASIDE_LABEL, KUBERNAUT_OWNER, OPERATION_LABEL, REVISION_LABEL, Record, decode
 from kubernaut.history.release import Release, describe, operation_of
 from kubernaut.model import Plan
 
-OUTCOME_LABEL = "kubernaut/outcome"
 LARGEST = 2048
 """How many bytes of a release's JSON are kept for lists; of a longer one texts are cut and images left out, marked by "…"."""
 

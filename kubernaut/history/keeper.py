@@ -212,5 +212,5 @@ class Keeper:
 
 def _less(secret: Secret) -> Mapping[str, object]:
     """Return an operation's Secret without what decoding it does not need."""
-    metadata = {key: secret["metadata"].get(key) for key in ("name", "namespace", "labels", "creationTimestamp")}
+    metadata = {key: value for key, value in secret["metadata"].items() if key != "managedFields"}
     return {"metadata": metadata, "type": secret.get("type"), "data": secret.get("data")}
