@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kubernaut.deploy.accepted import accept, carry_out_accepted, new_operation
 from kubernaut.deploy.attempt import Tools
 from kubernaut.deploy.rollout import Done, carry_out
-from kubernaut.deploy.wanted import WantedDeploy
+from kubernaut.deploy.wanted import Wanted, WantedDeploy
 from kubernaut.errors import (
     DeadlineExceeded,
 )
@@ -49,6 +51,7 @@ class World:
     events: list[Event] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=lambda: {"KUBERNAUT_ACTOR": "ada", "BUILD_URL": "http://ci/7"})
     time: float = 0.0
+    stopped: bool = False
 
     def __post_init__(self) -> None:
         self.helm = FakeHelm(self.cluster)
@@ -61,6 +64,7 @@ class World:
             history=History(self.cluster),  # type: ignore[arg-type]
             settings=load_settings(environment=self.environment, directory=self.folder),
             progress=Progress(self.events.append),
+            stopped=lambda: self.stopped,
         )
 
     @property
@@ -88,6 +92,31 @@ class World:
         self.helm.starts.clear()
         self.cluster.requests.clear()
         return carry_out(wanted, tools=self.tools, dry_run=dry_run)
+
+    def accept(
+        self,
+        verb: str = "deploy",
+        *,
+        namespace: str = "demo",
+        name: str = "hello",
+        key: str | None = None,
+        fingerprint: str | None = None,
+        patience: float = 0.0,
+        create_namespace: bool = False,
+    ) -> tuple[Operation, bool]:
+        """Accept an operation; return it, and whether it is new."""
+        how = {"note": "please", "timeout": 9.0}
+        operation = new_operation(verb, namespace, name, self.tools.settings, fingerprint, key, how)
+        return accept(operation, self.cluster, patience=patience, create_namespace=create_namespace)  # type: ignore[arg-type]
+
+    def serve(self, operation: Operation, wanted: Wanted | Callable[[], Wanted] | None = None) -> Done:
+        """Carry out what was accepted; a deploy by default."""
+        prepared = wanted or self.wanted()
+        return carry_out_accepted(operation, prepared if callable(prepared) else lambda: prepared, tools=self.tools)
+
+    def find(self, operation: Operation) -> Operation:
+        """Return an operation as it is kept now."""
+        return History(self.cluster).operation(operation.id)  # type: ignore[arg-type]
 
 
 def verbs(world: World) -> list[str]:
