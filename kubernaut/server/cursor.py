@@ -14,7 +14,7 @@ from kubernaut.errors import RequestInvalid
 Place = tuple[str, str, int]
 """Namespace, name and revision."""
 
-PATTERN = "[A-Za-z0-9_-]{1,800}"
+LONGEST = 800
 _LONGEST_NAME = 253
 _LARGEST_REVISION = 2**63
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlencode
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from kubernaut.history.detail import Report, other_release
 from kubernaut.history.diff import Difference
@@ -20,12 +20,21 @@ from kubernaut.history.index import Query
 from kubernaut.history.record import Status
 from kubernaut.history.release import Release, ReleaseId, ReleaseList
 from kubernaut.model import Model
+from kubernaut.naming import NAME_LENGTH, check_namespace, check_release_name
 from kubernaut.server import cursor
 from kubernaut.server.routing import Answer, Handler, Request, Response, Route
 from kubernaut.server.scope import ID, ID_PATTERN, NAME_PATTERN, NAMESPACE_PATTERN, require, visible, wanted
 
 if TYPE_CHECKING:
     from kubernaut.server.service import Service
+
+# These say themselves what is wrong with them; the pattern is for who reads the API's description.
+Namespace = Annotated[str, AfterValidator(check_namespace), Field(json_schema_extra={"pattern": f"^{NAMESPACE_PATTERN}$"})]
+Name = Annotated[
+    str, AfterValidator(check_release_name), Field(json_schema_extra={"pattern": f"^{NAME_PATTERN}$", "maxLength": NAME_LENGTH})
+]
+Cursor = Annotated[str, Field(json_schema_extra={"format": "cursor", "maxLength": cursor.LONGEST})]
+Other = Annotated[str, Field(json_schema_extra={"pattern": f"^(?:{ID_PATTERN}|v?[0-9]{{1,9}})$"})]
 
 LIMIT = 100
 MOST = 500
@@ -36,13 +45,13 @@ AGES = {AGE: "How many seconds ago the server last knew that what it tells was s
 class ReleasesQuery(Model):
     """Which releases a list is to hold."""
 
-    namespace: str | None = Field(None, description="Only this namespace.", pattern=f"^{NAMESPACE_PATTERN}$")
-    name: str | None = Field(None, description="Only releases of this name.", pattern=f"^{NAME_PATTERN}$", max_length=53)
+    namespace: Namespace | None = Field(None, description="Only this namespace.")
+    name: Name | None = Field(None, description="Only releases of this name.")
     status: str | None = Field(None, description="Only releases with this status, Helm's word.", pattern=f"^({'|'.join(Status)})$")
     version: str | None = Field(None, description="Only releases of this version of their chart.", min_length=1, max_length=256)
     all: bool = Field(False, description="Every release in the history, not only the active ones.")
     limit: int = Field(LIMIT, description="At most so many on a page.", ge=1, le=MOST)
-    cursor: str | None = Field(None, description="The page that `next` of another names.", pattern=f"^{cursor.PATTERN}$")
+    cursor: Cursor | None = Field(None, description="The page that `next` of another names.")
 
 
 class ValuesQuery(Model):
@@ -54,12 +63,8 @@ class ValuesQuery(Model):
 class DiffQuery(Model):
     """What a release is compared with."""
 
-    model_config = ConfigDict(regex_engine="python-re")
-
-    to: str | None = Field(
-        None,
-        description="Another release's id, or a revision of the same name; the one before it by default.",
-        pattern=f"^(?:{ID_PATTERN}|v?[0-9]{{1,9}})$",
+    to: Other | None = Field(
+        None, description="Another release's id, or a revision of the same name; the one before it by default."
     )
 
 
@@ -95,7 +100,7 @@ class _Reading:
                 version=asked.version,
                 all=asked.all,
                 limit=asked.limit,
-                after=cursor.decode(asked.cursor) if asked.cursor else None,
+                after=None if asked.cursor is None else cursor.decode(asked.cursor),
                 visible=visible(request.caller, self._service.namespaces),
             )
         )

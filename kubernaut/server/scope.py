@@ -11,10 +11,10 @@ from kubernaut.server.routing import Parameter
 
 NAMESPACE_PATTERN = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 NAME_PATTERN = rf"{NAMESPACE_PATTERN}(?:\.{NAMESPACE_PATTERN})*"
-REVISION_PATTERN = "v(?:0|[1-9][0-9]{0,8})"
-# As ReleaseId.parse reads it: what ends in .v and digits always names a revision.
-_BARE = rf"(?!v[0-9]+$)(?!.*\.v[0-9]+$){NAME_PATTERN}"
-ID_PATTERN = rf"{NAMESPACE_PATTERN}\.(?:{_BARE}|{NAME_PATTERN}\.{REVISION_PATTERN})"
+# As ReleaseId.parse reads it: what ends in .v and digits always names a revision; a name has 53 characters at most.
+_NUMBERED = rf"(?!.{{54,}}\.v[0-9]+$){NAME_PATTERN}\.v(?:0|[1-9][0-9]{{0,8}})"
+_BARE = rf"(?!v[0-9]+$)(?!.*\.v[0-9]+$)(?!.{{54,}}\.current$)(?!(?!.*\.current$).{{54,}}){NAME_PATTERN}"
+ID_PATTERN = rf"{NAMESPACE_PATTERN}\.(?:{_BARE}|{_NUMBERED})"
 
 ID = Parameter(
     name="id",

@@ -128,9 +128,7 @@ def test_filters_leave_what_fits(server: Serving, query: str, expected: list[str
         "limit=1&limit=2",
         "all=maybe",
         "status=gone",
-        "namespace=Demo",
-        "namespace=",
-        "name=--help",
+        "version=",
         "cursor=",
         "cursor=x",
         "cursor=WyJkZW1vIiwiaGVsbG8iLDJd%20",
@@ -139,6 +137,11 @@ def test_filters_leave_what_fits(server: Serving, query: str, expected: list[str
 )
 def test_a_query_that_does_not_fit_is_refused(server: Serving, query: str) -> None:
     problem(server.get(f"/api/releases?{query}"), 422, "request_invalid")
+
+
+@pytest.mark.parametrize("query", ["namespace=Demo", "namespace=", "name=--help", f"name={'a' * 54}", "namespace=demo.x"])
+def test_a_name_that_is_none_is_refused(server: Serving, query: str) -> None:
+    problem(server.get(f"/api/releases?{query}"), 422, "name_invalid")
 
 
 def test_a_warm_list_and_a_warm_release_ask_the_cluster_for_nothing(server: Serving) -> None:
@@ -312,8 +315,8 @@ def test_a_release_is_compared_with_another(server: Serving, to: str, expected: 
 @pytest.mark.parametrize(
     ("query", "status", "code"),
     [
-        ("to=Demo.hello", 422, "request_invalid"),
-        ("to=", 422, "request_invalid"),
+        ("to=Demo.hello", 422, "name_invalid"),
+        ("to=", 422, "name_invalid"),
         ("to=0", 404, "release_not_found"),
         ("to=demo.hello.v7", 404, "release_not_found"),
         ("to=nowhere.hello", 404, "release_not_found"),
