@@ -6,20 +6,19 @@ that neither a lost answer nor a lost server loses it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from kubernaut.errors import KubernautError, ReleaseChanged, ReleaseLocked, ReleaseNotFound, RequestInvalid, ServerBusy
+from kubernaut.errors import KubernautError, ReleaseChanged, ReleaseLocked, ReleaseNotFound, ServerBusy, Unreachable
 from kubernaut.events import Listener, Stopped
 from kubernaut.history.release import ReleaseId
 from kubernaut.server.caller import Role
 from kubernaut.server.ending import answer, ending_of
 from kubernaut.server.following import Followed
+from kubernaut.server.idempotency import fingerprint_of, idempotency_key
 from kubernaut.server.prefer import preferences
 from kubernaut.server.routing import Request, Response
 from kubernaut.server.scope import require
@@ -28,13 +27,11 @@ from kubernaut.verbs import Deployed, Options
 if TYPE_CHECKING:
     from kubernaut.history.operation import Operation
     from kubernaut.kubernaut import Kubernaut
-    from kubernaut.server.prefer import Preferences
     from kubernaut.server.service import Service
-    from kubernaut.server.workers import Slot
+    from kubernaut.server.workers import Slot, Work
 
 _log = logging.getLogger(__name__)
 
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _ETAG = re.compile(r'(W/)?"([^"]*)"')
 
 
@@ -78,44 +75,90 @@ def carry_out(write: Write, request: Request, service: Service) -> Response:
 
     Raises:
         NotAllowed: The caller may not, or the server does not serve the namespace.
+        IdempotencyKeyReused: The request's key belongs to another request.
         ServerBusy: Nobody is free to carry it out.
         KubernautError: It cannot be begun; nothing was accepted.
     """
     require(write.about.namespace, request.caller, service.namespaces, Role.DEPLOY)
-    kubernaut = service.kubernaut.acting(request.caller.name)
-    key, fingerprint = idempotency_key(request.headers.get("idempotency-key")), fingerprint_of(request)
+    asked = _Asked(write, request, service)
     if write.dry_run:
-        decided = _decided(write, request, kubernaut)
-        return Response(body=decided.act(kubernaut, {**write.options, "dry_run": True}).plan, about={"release": str(write.about)})
-    known = key and kubernaut.accepted(key, namespace=write.about.namespace, fingerprint=fingerprint)
-    if not known:
+        plan = asked.decided().dry_run(asked).plan
+        return Response(body=plan, about={"release": str(write.about)})
+    before = asked.before()
+    if before is not None:
+        return _answered(before, asked, replayed=True)
+    try:
         with service.workers.slot() as slot:
-            known = _accepted(write, request, service, kubernaut, slot, key, fingerprint)
-    return _answered(known, request, service)
+            operation, new = asked.begun(slot)
+    except Unreachable:
+        raise
+    except KubernautError:  # perhaps because the same request came twice at once, and the other one was faster
+        before = asked.before()
+        if before is None:
+            raise
+        operation, new = before, False
+    return _answered(operation, asked, replayed=not new)
 
 
-def idempotency_key(header: str | None) -> str | None:
-    """Return the key that ``Idempotency-Key`` holds, in quotes or not. Raises: RequestInvalid."""
-    if header is None:
-        return None
-    quoted = len(header) > 1 and header[0] == header[-1] == '"'
-    key = header[1:-1] if quoted else header
-    if not _KEY.fullmatch(key):
-        raise RequestInvalid("An Idempotency-Key has 1 to 255 visible ASCII characters.")
-    return key
+class _Asked:
+    """A write that somebody asks for, and what is needed to carry it out in his name."""
 
+    def __init__(self, write: Write, request: Request, service: Service) -> None:
+        self.write, self.request, self.service = write, request, service
+        self.kubernaut = service.kubernaut.acting(request.caller.name)
+        self._key = idempotency_key(request.headers.get("idempotency-key"))
+        self._fingerprint = fingerprint_of(request)
 
-def fingerprint_of(request: Request) -> str:
-    """Return what tells a request from others: a digest over what is asked for, not over how it is spelt."""
-    asked = [request.method, request.path, _canonical(request.body), {**_canonical(request.query), "dryRun": None}]
-    return hashlib.sha256(json.dumps(asked, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")).hexdigest()
+    def before(self) -> Operation | None:
+        """Return the operation that was accepted with the same key. Raises: IdempotencyKeyReused."""
+        if self._key is None:
+            return None
+        return self.kubernaut.accepted(self._key, namespace=self.write.about.namespace, fingerprint=self._fingerprint)
 
+    def decided(self) -> _Decided:
+        """Decide what is to be done, by what is there now. Raises: ReleaseChanged."""
+        etag = _matched(self.write, self.request.headers.get("if-match"), self.kubernaut)
+        return _Decided(*self.write.decide(self.kubernaut), etag)
 
-def _canonical(model: Any) -> Mapping[str, Any]:
-    return model.model_dump(mode="json", by_alias=True, exclude_defaults=True) if model is not None else {}
+    def begun(self, slot: Slot) -> tuple[Operation, bool]:
+        """Accept the operation and give it to the worker.
 
+        Returns:
+            The operation, and whether it is new: where the same key was accepted meanwhile, it is what that began.
+        """
+        decided = self.decided()
+        decided.check(self)
+        operation, new = self._accept(decided.verb)
+        if new:
+            refresh(self.service, operation)
+            slot.start(operation, self._work(decided, operation))
+        return operation, new
 
-# what is checked
+    def _accept(self, verb: str) -> tuple[Operation, bool]:
+        write = self.write
+        return self.kubernaut.accept(
+            verb,
+            write.about.name,
+            namespace=write.about.namespace,
+            note=write.note,
+            timeout=write.timeout,
+            lock_timeout=write.lock_timeout,
+            fingerprint=self._fingerprint,
+            key=self._key,
+            create_namespace=write.create_namespace,
+        )
+
+    def _work(self, decided: _Decided, operation: Operation) -> Work:
+        service, actor = self.service, self.request.caller.name
+        options: Options = {**self.write.options, "operation": operation, "if_match": decided.etag}
+
+        def work(listener: Listener, stopped: Stopped) -> Deployed:
+            try:
+                return decided.act(service.kubernaut.acting(actor, listener=listener, stopped=stopped), options)
+            finally:
+                refresh(service, operation)  # before it counts as done: whoever hears of it then finds it in every list
+
+        return work
 
 
 @dataclass(frozen=True)
@@ -126,20 +169,18 @@ class _Decided:
     act: Act
     etag: str | None
 
+    def dry_run(self, asked: _Asked) -> Deployed:
+        """Say what would be done."""
+        return self.act(asked.kubernaut, {**asked.write.options, "dry_run": True})
 
-def _decided(write: Write, request: Request, kubernaut: Kubernaut) -> _Decided:
-    etag = _matched(write, request.headers.get("if-match"), kubernaut)
-    return _Decided(*write.decide(kubernaut), etag)
-
-
-def _check(write: Write, decided: _Decided, kubernaut: Kubernaut) -> None:
-    """Raise what a dry run is refused for; who waits for his turn is not refused because it is somebody else's."""
-    waits = kubernaut.settings.lock_timeout if write.lock_timeout is None else write.lock_timeout
-    try:
-        decided.act(kubernaut, {**write.options, "dry_run": True})
-    except ReleaseLocked:
-        if not waits:
-            raise
+    def check(self, asked: _Asked) -> None:
+        """Raise what a dry run is refused for; who waits for his turn is not refused because it is somebody else's."""
+        patience = asked.write.lock_timeout
+        try:
+            self.dry_run(asked)
+        except ReleaseLocked:
+            if not (asked.kubernaut.settings.lock_timeout if patience is None else patience):
+                raise
 
 
 def _matched(write: Write, header: str | None, kubernaut: Kubernaut) -> str | None:
@@ -157,66 +198,37 @@ def _matched(write: Write, header: str | None, kubernaut: Kubernaut) -> str | No
     return etag
 
 
-# what is accepted
-
-
-def _accepted(
-    write: Write, request: Request, service: Service, kubernaut: Kubernaut, slot: Slot, key: str | None, fingerprint: str
-) -> Operation:
-    """Accept a write and give it to the worker; where the same key was accepted meanwhile, return what that began."""
-    decided = _decided(write, request, kubernaut)
-    _check(write, decided, kubernaut)
-    how: dict[str, Any] = {**write.options, "create_namespace": write.create_namespace}
-    operation, new = kubernaut.accept(
-        decided.verb, write.about.name, namespace=write.about.namespace, fingerprint=fingerprint, key=key, **how
-    )
-    if new:
-        _refresh(service, operation)
-        options: Options = {**write.options, "operation": operation, "if_match": decided.etag}
-        slot.start(operation, _work(decided.act, options, operation, request.caller.name, service))
-    return operation
-
-
-def _work(
-    act: Act, options: Options, operation: Operation, actor: str, service: Service
-) -> Callable[[Listener, Stopped], Deployed]:
-    def work(listener: Listener, stopped: Stopped) -> Deployed:
-        try:
-            return act(service.kubernaut.acting(actor, listener=listener, stopped=stopped), options)
-        finally:
-            _refresh(service, operation)  # before it counts as done: whoever hears of it then finds it in every list
-
-    return work
-
-
-def _refresh(service: Service, operation: Operation) -> None:
+def refresh(service: Service, operation: Operation) -> None:
+    """Let the index read an operation's release now."""
     try:
         service.index.refresh(operation.namespace, operation.name)
     except KubernautError as failure:  # the index says itself how old it is, and goes on trying
         _log.warning("The index could not read %s.%s: %s", operation.namespace, operation.name, failure.message)
 
 
-# what is answered
+def _answered(operation: Operation, asked: _Asked, *, replayed: bool) -> Response:
+    followed = Followed(asked.service, operation)
+    done, applied = _waited(followed, asked, replayed=replayed)
+    headers = {"Location": f"/api/operations/{operation.id}", **applied}
+    if not done:
+        release = f"{operation.namespace}.{operation.name}"
+        return Response(202, followed.status, headers, about={"operation": operation.id, "release": release})
+    if followed.running is None:  # what another server did, this one's index may not know yet
+        refresh(asked.service, operation)
+    return answer(ending_of(followed, asked.service), asked.request, asked.service, headers)
 
 
-def _answered(operation: Operation, request: Request, service: Service) -> Response:
-    followed = Followed(service, operation)
-    headers = {"Location": f"/api/operations/{operation.id}"}
-    preferred = preferences(request.headers.get("prefer"))
-    done, applied = _waited(followed, preferred, service)
-    headers |= applied
-    if done:
-        return answer(ending_of(followed, service), request, service, headers)
-    release = f"{operation.namespace}.{operation.name}"
-    return Response(202, followed.status, headers, about={"operation": operation.id, "release": release})
+def _waited(followed: Followed, asked: _Asked, *, replayed: bool) -> tuple[bool, dict[str, str]]:
+    """Wait as long as is preferred; where no seat is free, not at all: a preference is no demand.
 
-
-def _waited(followed: Followed, preferred: Preferences, service: Service) -> tuple[bool, dict[str, str]]:
-    """Wait as long as is preferred; where no seat is free, not at all: a preference is no demand."""
+    Returns:
+        Whether the operation has ended and its end is the answer, and the header that says what was preferred.
+    """
+    preferred = preferences(asked.request.headers.get("prefer"))
     if preferred.wait is None:
-        return False, {}
+        return replayed and followed.wait_done(0), {}
     try:
-        with service.workers.waiting.take():
+        with asked.service.workers.waiting.take():
             return followed.wait_done(preferred.wait), preferred.applied
     except ServerBusy:
         return followed.wait_done(0), {}

@@ -1,0 +1,168 @@
+"""The REST door with all that a deploy needs, in this process: servers side by side over one cluster, one Helm, one registry."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from werkzeug.test import TestResponse
+
+from kubernaut.errors import IndexStale
+from kubernaut.server import operations, releases, writes
+from kubernaut.server.app import create_app
+from kubernaut.server.charts import Charts
+from kubernaut.server.operations import Timing
+from kubernaut.server.routing import Route
+from kubernaut.server.service import Service
+from kubernaut.server.workers import Workers
+from kubernaut.testing.cluster import FakeCluster
+from kubernaut.testing.helm import FakeHelm
+from kubernaut.testing.registry import FakeRegistry
+from support.published import Shop
+from support.serving import Serving
+
+SOON = 20.0
+"""Seconds after which something that has not come never comes."""
+
+
+HELLO = {"name": "hello", "namespace": "demo", "version": "1.0.0"}
+WAIT = {"Prefer": "wait=20"}
+QUICK = Timing(heartbeat=0.05, longest=SOON, look_again=0.01)
+
+
+class PatientHelm(FakeHelm):
+    """A Helm that can be told to wait in the midst of its work, and to say something before."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        super().__init__(cluster)
+        self.begun, self.may_end = threading.Event(), threading.Event()
+        self.may_end.set()
+        self.says: list[str] = []
+
+    def upgrade(self, name: str, chart: str, **how: Any) -> None:
+        """Say what is to be said, wait, and do what Helm does."""
+        self._wait(**how)
+        super().upgrade(name, chart, **how)
+
+    def _wait(self, *, log: Callable[[str], None], check: Callable[[], None], **_: Any) -> None:
+        for line in self.says:
+            log(line)
+        self.begun.set()
+        while not self.may_end.wait(0.01):
+            check()
+
+
+@dataclass
+class Town:
+    """One cluster, and the servers on it."""
+
+    folder: Path
+    shop: Shop
+    cluster: FakeCluster = field(default_factory=lambda: FakeCluster("demo", "prod"))
+    servers: list[Serving] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.helm = PatientHelm(self.cluster)
+        self.shop.helms.append(self.helm)
+
+    def server(
+        self,
+        *,
+        workers: int = 4,
+        waiting: int = 8,
+        timing: Timing = QUICK,
+        watching: bool = True,
+        namespaces: tuple[str, ...] = (),
+        **environment: str,
+    ) -> Serving:
+        """Start another server; what it begins, :meth:`close` ends."""
+        settings = {"KUBERNAUT_ACTOR": "server", "KUBERNAUT_REGISTRY": self.shop.prefix, **environment}
+        made = Serving(self.folder, routes=lambda _: (), cluster=self.cluster, environment=settings)
+        vars(made.service.kubernaut._connections.clients).update(cluster=self.cluster, helm=self.helm)
+        made.service = replace(
+            made.service,
+            index=made.service.kubernaut.watch(namespaces),
+            workers=Workers(workers, waiting=waiting),
+            charts=Charts([f"{self.shop.prefix}/charts"]),
+            namespaces=namespaces,
+        )
+        made.app = create_app(made.service, self._routes(made.service, timing))
+        if watching:
+            made.service.index.start()
+            until(lambda: current(made), "the index is current")
+        else:
+            made.service.index.load()
+        self.servers.append(made)
+        return made
+
+    def close(self) -> None:
+        """End all that runs."""
+        self.helm.may_end.set()
+        for server in self.servers:
+            server.close()
+
+    @staticmethod
+    def _routes(service: Service, timing: Timing) -> tuple[Route, ...]:
+        return (*releases.routes(service), *writes.routes(service), *operations.routes(service, timing))
+
+
+@contextmanager
+def a_town(folder: Path) -> Iterator[Town]:
+    """Make a town with a registry of its own, and end all that runs in it."""
+    with FakeRegistry() as registry:
+        made = Town(folder, Shop(folder, registry))
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Wait until something is so."""
+    pause = threading.Event()
+    for _ in range(int(SOON / 0.01)):
+        if condition():
+            return
+        pause.wait(0.01)
+    raise AssertionError(f"it never came: {what}")
+
+
+def current(server: Serving) -> bool:
+    """Say whether a server's index is current."""
+    try:
+        server.service.index.check()
+    except IndexStale:
+        return False
+    return True
+
+
+def operation_of(response: TestResponse) -> str:
+    """Return the id of the operation that a write's answer names."""
+    location = response.headers["Location"]
+    assert location.startswith("/api/operations/"), location
+    return location.removeprefix("/api/operations/")
+
+
+def ended(server: Serving, id: str) -> dict[str, Any]:
+    """Wait until an operation has ended, and return it."""
+    path = f"/api/operations/{id}"
+    until(lambda: server.get(path).json["state"] not in ("accepted", "running"), f"the end of {id}")
+    told: dict[str, Any] = server.get(path).json
+    return told
+
+
+def deployed(server: Serving, **more: Any) -> dict[str, Any]:
+    """Deploy :data:`HELLO`, wait, and return the release."""
+    response = server.post("/api/releases", {**HELLO, **more}, headers=WAIT)
+    assert response.status_code == 201, response.text
+    told: dict[str, Any] = response.json
+    return told
+
+
+def nothing_was_written(town: Town) -> bool:
+    """Say whether nobody has written into the cluster since its requests were counted."""
+    return not town.cluster.writes

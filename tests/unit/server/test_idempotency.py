@@ -1,0 +1,346 @@
+"""The same request again: at once, later, after a restart, at another server; and two requests that want the same release."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.deployed import HELLO, SOON, Town, a_town, ended, operation_of, until
+from support.serving import TEAM, Serving, problem
+from werkzeug.test import TestResponse
+
+from kubernaut.errors import ClusterUnreachable, DeadlineExceeded, RequestInvalid
+from kubernaut.history.record import Status
+from kubernaut.server.caller import Caller, Role
+from kubernaut.server.idempotency import fingerprint_of, idempotency_key
+from kubernaut.server.routing import Request
+from kubernaut.server.writes import Deletion, Dry, How, NewRelease
+
+KEYED = {"Idempotency-Key": "k-1", "Prefer": "wait=20"}
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Town]:
+    with a_town(tmp_path) as made:
+        made.shop.publish("1.0.0")
+        yield made
+
+
+@pytest.fixture
+def server(town: Town) -> Serving:
+    return town.server(watching=False)
+
+
+def deploys(town: Town) -> int:
+    return len([start for start in town.helm.starts if start[0] in ("upgrade", "install")])
+
+
+def at_once(*calls: Callable[[], TestResponse]) -> list[TestResponse]:
+    """Send requests at the same time."""
+    answers: list[TestResponse | None] = [None] * len(calls)
+    start = threading.Barrier(len(calls))
+
+    def send(index: int) -> None:
+        start.wait()
+        answers[index] = calls[index]()
+
+    threads = [threading.Thread(target=send, args=(index,)) for index in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SOON)
+    assert None not in answers
+    return [answer for answer in answers if answer is not None]
+
+
+# the key and what is asked for
+
+
+@pytest.mark.parametrize(
+    ("header", "key"),
+    [(None, None), ("abc", "abc"), ('"abc"', "abc"), ('"', '"'), ("x" * 255, "x" * 255)],
+)
+def test_a_key_may_stand_in_quotes_or_not(header: str | None, key: str | None) -> None:
+    assert idempotency_key(header) == key
+
+
+@pytest.mark.parametrize("header", ["", "x" * 256, "ä", "a\tb", '"a b"', '""'])
+def test_what_is_no_key_is_refused(header: str) -> None:
+    with pytest.raises(RequestInvalid, match="visible ASCII"):
+        idempotency_key(header)
+
+
+def request(method: str = "POST", path: str = "/api/releases", body: Any = None, query: Any = None) -> Request:
+    return Request("r", method, path, {}, query or Dry(), body, {}, Caller("ada", Role.DEPLOY))
+
+
+def test_requests_that_ask_for_the_same_have_one_fingerprint_however_they_are_spelt() -> None:
+    spelt = [
+        NewRelease.model_validate_json(text)
+        for text in (
+            '{"name":"hello","namespace":"demo","values":{"a":1,"b":[1,{"c":null}]}}',
+            '{"namespace":"demo", "values":{"b":[1,{"c":null}],"a":1}, "name":"hello", "pre":false, "note":null, "set":[]}',
+        )
+    ]
+    prints = {fingerprint_of(request(body=body)) for body in spelt}
+    assert len(prints) == 1
+    assert len(prints.pop()) == 64
+    assert fingerprint_of(request(body=None)) == fingerprint_of(request(body=How()))
+
+
+def test_whatever_is_asked_for_differently_has_another_fingerprint() -> None:
+    one = NewRelease(name="hello", namespace="demo", values={"a": 1})
+    different = [
+        request(body=one),
+        request(body=one.model_copy(update={"values": {"a": "1"}})),
+        request(body=one.model_copy(update={"values": {"a": True}})),
+        request(body=one.model_copy(update={"note": "x"})),
+        request(body=one.model_copy(update={"timeout": 5.0})),
+        request(method="DELETE", path="/api/releases/demo.hello.v1", query=Deletion()),
+        request(method="DELETE", path="/api/releases/demo.hello.v1", query=Deletion(note="x")),
+        request(method="DELETE", path="/api/releases/demo.hello.v2", query=Deletion()),
+        request(path="/api/releases/demo.hello.v1/rollback"),
+    ]
+    assert len({fingerprint_of(each) for each in different}) == len(different)
+    assert fingerprint_of(request(query=Dry(dry_run=True))) == fingerprint_of(request(query=Dry()))
+
+
+# the same request again
+
+
+def test_the_same_request_again_is_the_same_operation(town: Town, server: Serving) -> None:
+    first = server.post("/api/releases", HELLO, headers=KEYED)
+    assert first.status_code == 201, first.text
+    for headers in (KEYED, {"Idempotency-Key": '"k-1"'}):
+        again = server.post("/api/releases", HELLO, headers=headers)
+        assert again.status_code == 201, again.text
+        assert again.json == first.json
+        assert operation_of(again) == operation_of(first)
+    assert deploys(town) == 1
+    assert len(server.get("/api/releases?all=true").json["items"]) == 1
+
+
+def test_a_failure_is_answered_again_as_it_was(town: Town, server: Serving) -> None:
+    town.helm.end_with(Status.FAILED, DeadlineExceeded("timed out waiting for the condition"))
+    first = problem(server.post("/api/releases", HELLO, headers=KEYED), 422, "deploy_failed")
+    other = town.server(watching=False)
+    for one in (server, other):
+        again = problem(one.post("/api/releases", HELLO, headers=KEYED), 422, "deploy_failed")
+        for name in ("detail", "operation", "release", "details"):
+            assert again.get(name) == first.get(name), name
+    assert deploys(town) == 1
+
+
+def test_what_changed_nothing_is_answered_again_with_the_release(town: Town, server: Serving) -> None:
+    assert server.post("/api/releases", HELLO, headers={"Prefer": "wait=20"}).status_code == 201
+    answers = [one.post("/api/releases", HELLO, headers=KEYED) for one in (server, town.server(watching=False), server)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200], [answer.text for answer in answers]
+    assert {answer.json["id"] for answer in answers} == {"demo.hello.v1"}
+    assert len({operation_of(answer) for answer in answers}) == 1
+
+
+def test_another_request_with_the_same_key_is_refused(town: Town, server: Serving) -> None:
+    assert server.post("/api/releases", HELLO, headers=KEYED).status_code == 201
+    operation = operation_of(server.post("/api/releases", HELLO, headers=KEYED))
+    for response in (
+        server.post("/api/releases", {**HELLO, "note": "another"}, headers=KEYED),
+        server.post("/api/releases", {**HELLO, "namespace": "prod"}, headers=KEYED),
+        server.delete("/api/releases/demo.hello.v1", headers=KEYED),
+        server.post("/api/releases/demo.hello.v1/rollback", headers=KEYED),
+    ):
+        assert problem(response, 422, "idempotency_key_reused")["operation"] == operation
+    assert server.get("/api/releases/demo.hello.current").json["status"] == "deployed"
+
+
+def test_each_token_has_keys_of_its_own(server: Serving) -> None:
+    first = server.post("/api/releases", HELLO, headers=KEYED)
+    second = server.post("/api/releases", {**HELLO, "values": {"text": "x"}}, headers=KEYED, token=TEAM)
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert operation_of(first) != operation_of(second)
+
+
+def test_after_a_restart_the_key_is_still_known(town: Town, server: Serving) -> None:
+    first = server.post("/api/releases", HELLO, headers=KEYED)
+    server.close()
+    again = town.server(watching=False).post("/api/releases", HELLO, headers=KEYED)
+    assert (again.status_code, again.json) == (first.status_code, first.json)
+    assert operation_of(again) == operation_of(first)
+    assert deploys(town) == 1
+
+
+def test_a_repeated_request_is_not_checked_against_what_it_has_done_itself(town: Town, server: Serving) -> None:
+    deployed = server.post("/api/releases", HELLO, headers={"Prefer": "wait=20"})
+    headers = {**KEYED, "If-Match": deployed.headers["ETag"]}
+    body = {**HELLO, "values": {"text": "new"}}
+    first = server.post("/api/releases", body, headers=headers)
+    again = server.post("/api/releases", body, headers=headers)
+    assert (first.status_code, again.status_code) == (201, 201), again.text
+    gone = server.delete("/api/releases/demo.hello.v2", headers={**KEYED, "Idempotency-Key": "k-2"})
+    back = server.post("/api/releases/demo.hello.v2/rollback", headers={**KEYED, "Idempotency-Key": "k-3"})
+    assert (gone.status_code, back.status_code) == (201, 201)
+    for response, code in (
+        (server.delete("/api/releases/demo.hello.v2", headers={**KEYED, "Idempotency-Key": "k-2"}), 201),
+        (server.post("/api/releases/demo.hello.v2/rollback", headers={**KEYED, "Idempotency-Key": "k-3"}), 201),
+    ):
+        assert response.status_code == code, response.text
+    assert server.get("/api/releases/demo.hello.current").json["id"] == "demo.hello.v3"
+
+
+def test_a_request_that_was_refused_leaves_its_key_free(town: Town, server: Serving) -> None:
+    problem(server.post("/api/releases", {**HELLO, "version": "9.9.9"}, headers=KEYED), 404, "version_not_found")
+    town.shop.publish("9.9.9")
+    assert server.post("/api/releases", {**HELLO, "version": "9.9.9"}, headers=KEYED).status_code == 201
+
+
+def test_a_dry_run_takes_no_key(server: Serving) -> None:
+    assert server.post("/api/releases?dryRun=true", {**HELLO, "note": "other"}, headers=KEYED).status_code == 200
+    assert server.post("/api/releases", HELLO, headers=KEYED).status_code == 201
+
+
+def test_while_it_runs_the_same_request_is_answered_by_how_far_it_is(town: Town, server: Serving) -> None:
+    town.helm.may_end.clear()
+    first = server.post("/api/releases", HELLO, headers={"Idempotency-Key": "k-1"})
+    assert town.helm.begun.wait(SOON)
+    again = server.post("/api/releases", HELLO, headers={"Idempotency-Key": "k-1"})
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.json["id"] == first.json["id"]
+    assert again.json["state"] == "running"
+    town.helm.may_end.set()
+    ended(server, first.json["id"])
+    assert deploys(town) == 1
+
+
+def test_an_answer_that_was_lost_on_the_way_from_the_cluster_can_be_asked_for_again(town: Town, server: Serving) -> None:
+    town.cluster.fail("create secret demo/kubernaut.key-", ClusterUnreachable("the connection broke off."), after=True)
+    problem(server.post("/api/releases", HELLO, headers=KEYED), 503, "cluster_unreachable")
+    again = server.post("/api/releases", HELLO, headers={"Idempotency-Key": "k-1"})
+    assert again.status_code == 202
+    assert again.json["state"] == "accepted"
+    assert server.service.workers.running() == 0
+
+
+# at once
+
+
+@pytest.mark.parametrize("round", range(3))
+def test_one_key_at_two_servers_at_once_is_one_deploy(town: Town, round: int) -> None:
+    servers = [town.server(), town.server()]
+    calls = [lambda server=server: server.post("/api/releases", HELLO, headers=KEYED) for server in servers * 3]
+    answers = at_once(*calls)
+    assert [answer.status_code for answer in answers] == [201] * 6, [answer.text for answer in answers]
+    assert len({operation_of(answer) for answer in answers}) == 1
+    assert all(answer.json == answers[0].json for answer in answers)
+    assert deploys(town) == 1
+
+
+def test_who_waits_at_another_server_gets_the_release_when_it_is_there(town: Town) -> None:
+    one, other = town.server(), town.server()
+    town.helm.may_end.clear()
+    first = one.post("/api/releases", HELLO, headers={"Idempotency-Key": "k-1"})
+    assert town.helm.begun.wait(SOON)
+    assert other.post("/api/releases", HELLO, headers={"Idempotency-Key": "k-1", "Prefer": "wait=0"}).status_code == 202
+    waiting: list[TestResponse] = []
+    thread = threading.Thread(target=lambda: waiting.append(other.post("/api/releases", HELLO, headers=KEYED)))
+    thread.start()
+    until(lambda: other.service.workers.waiting.taken() == 1, "it waits")
+    town.helm.may_end.set()
+    thread.join(SOON)
+    [answer] = waiting
+    assert answer.status_code == 201, answer.text
+    assert operation_of(answer) == operation_of(first)
+    assert answer.json == one.get("/api/releases/demo.hello.v1").json
+
+
+def test_of_two_requests_for_one_release_at_once_one_is_done_and_the_other_told_who_is_at_it(town: Town) -> None:
+    town.helm.may_end.clear()
+    server = town.server(workers=4)
+    bodies = [{**HELLO, "values": {"text": str(number)}} for number in range(2)]
+    answers = at_once(*(lambda body=body: server.post("/api/releases", body) for body in bodies))  # type: ignore[misc]
+    assert town.helm.begun.wait(SOON)
+    accepted = [answer for answer in answers if answer.status_code == 202]
+    until(lambda: server.service.workers.running() == 1, "one of them is done")
+    town.helm.may_end.set()
+    ends = [ended(server, operation_of(answer)) for answer in accepted]
+    refused = [answer.json["code"] for answer in answers if answer.status_code == 409]
+    refused += [end["outcome"]["reason"] for end in ends if end["state"] == "failed"]
+    assert refused == ["release_locked"]
+    assert [end["state"] for end in ends if end["state"] != "failed"] == ["succeeded"]
+    assert deploys(town) == 1
+
+
+def test_a_release_that_somebody_works_on_is_refused_with_who_that_is_unless_one_waits_for_it(town: Town) -> None:
+    server = town.server()
+    town.helm.may_end.clear()
+    first = server.post("/api/releases", HELLO)
+    assert town.helm.begun.wait(SOON)
+    other = {**HELLO, "values": {"text": "other"}}
+    told = problem(server.post("/api/releases", other), 409, "release_locked")
+    assert "ada" in told["detail"]
+    assert town.cluster.writes[-1] != "create secret"
+    patient = server.post("/api/releases", {**other, "lockTimeout": 20})
+    assert patient.status_code == 202, patient.text
+    town.helm.may_end.set()
+    assert ended(server, operation_of(first))["state"] == "succeeded"
+    assert ended(server, operation_of(patient))["state"] == "succeeded"
+    assert server.get("/api/releases/demo.hello.current").json["revision"] == 2
+
+
+# a server that is busy, or about to end
+
+
+def operations(town: Town) -> list[str]:
+    return [name for (_, name) in town.cluster._secrets if name.startswith("kubernaut.")]
+
+
+def test_a_busy_server_says_when_to_come_again_and_accepts_nothing(town: Town) -> None:
+    town.shop.publish("1.0.0", "other")
+    server = town.server(workers=1, watching=False)
+    town.helm.may_end.clear()
+    first = server.post("/api/releases", HELLO, headers={"Idempotency-Key": "k-1"})
+    assert town.helm.begun.wait(SOON)
+    before = operations(town)
+    response = server.post("/api/releases", {**HELLO, "name": "other"}, headers={"Idempotency-Key": "k-2"})
+    problem(response, 503, "server_busy")
+    assert int(response.headers["Retry-After"]) > 0
+    assert operations(town) == before
+    again = server.post("/api/releases", HELLO, headers={"Idempotency-Key": "k-1"})
+    assert again.status_code == 202, "what is known already needs no worker"
+    town.helm.may_end.set()
+    ended(server, operation_of(first))
+    until(lambda: server.service.workers.running() == 0, "the worker is free")
+    assert server.post("/api/releases", {**HELLO, "name": "other"}, headers={**KEYED, "Idempotency-Key": "k-2"}).status_code == 201
+
+
+def test_a_server_that_is_about_to_end_begins_nothing_and_lets_what_runs_end(town: Town) -> None:
+    server = town.server(watching=False)
+    town.helm.may_end.clear()
+    first = server.post("/api/releases", HELLO)
+    assert town.helm.begun.wait(SOON)
+    stopping = threading.Thread(target=server.service.workers.stop, args=(SOON,))
+    stopping.start()
+    until(lambda: server.service.workers.stopping, "it stops")
+    problem(server.post("/api/releases", {**HELLO, "namespace": "prod"}), 503, "server_stopping")
+    town.helm.may_end.set()
+    stopping.join(SOON)
+    assert ended(server, operation_of(first))["state"] == "succeeded"
+
+
+def test_an_operation_that_does_not_end_within_the_grace_says_that_it_was_stopped(town: Town) -> None:
+    server = town.server(watching=False)
+    town.helm.may_end.clear()
+    first = server.post("/api/releases", HELLO)
+    assert town.helm.begun.wait(SOON)
+    server.service.workers.stop(0.05)
+    end = ended(town.server(watching=False), operation_of(first))
+    assert (end["state"], end["outcome"]["reason"]) == ("failed", "interrupted")
+
+
+def test_where_nobody_may_wait_any_more_the_preference_is_not_honoured(town: Town) -> None:
+    server = town.server(waiting=0, watching=False)
+    response = server.post("/api/releases", HELLO, headers={"Prefer": "wait=20"})
+    assert response.status_code in (201, 202)
+    assert "Preference-Applied" not in response.headers
+    ended(server, operation_of(response))

@@ -1,0 +1,236 @@
+"""The calls that write, over HTTP: who may, what is refused before anything is accepted, and what is answered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.deployed import HELLO, WAIT, Town, a_town, deployed, ended, nothing_was_written, operation_of
+from support.serving import Serving, problem
+from werkzeug.test import TestResponse
+
+from kubernaut.errors import DeadlineExceeded
+from kubernaut.history.record import Status
+
+CANARY = "canary-8f3a-secret"
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Town]:
+    with a_town(tmp_path) as made:
+        made.shop.publish("1.0.0")
+        yield made
+
+
+@pytest.fixture
+def server(town: Town) -> Serving:
+    return town.server(watching=False)
+
+
+# what is answered
+
+
+def test_a_release_is_accepted_and_made(town: Town, server: Serving) -> None:
+    response = server.post("/api/releases", {**HELLO, "note": "first", "values": {"text": "hi"}})
+    assert response.status_code == 202, response.text
+    told = response.json
+    assert told["id"] == operation_of(response)
+    assert (told["verb"], told["namespace"], told["name"], told["actor"]) == ("deploy", "demo", "hello", "ada")
+    assert told["state"] in ("accepted", "running", "succeeded")
+    assert "fingerprint" not in told
+    assert "Preference-Applied" not in response.headers
+    end = ended(server, told["id"])
+    assert (end["state"], end["note"]) == ("succeeded", "first")
+    release = server.get("/api/releases/demo.hello.current").json
+    assert release["id"] == "demo.hello.v1"
+    assert (release["createdBy"], release["note"], release["operation"]) == ("ada", "first", told["id"])
+    assert release["source"]["commit"] or release["chart"]["digest"]
+
+
+def test_who_waits_gets_the_release(server: Serving) -> None:
+    response = server.post("/api/releases", HELLO, headers=WAIT)
+    assert response.status_code == 201
+    assert response.json["id"] == "demo.hello.v1"
+    assert response.json["status"] == "deployed"
+    assert response.headers["Content-Location"] == "/api/releases/demo.hello.v1"
+    assert response.headers["Preference-Applied"] == "wait=20"
+    assert response.headers["ETag"] == server.get("/api/releases/demo.hello.v1").headers["ETag"]
+    assert operation_of(response) == response.json["operation"]
+
+
+def test_what_runs_already_is_answered_with_200_and_the_release(town: Town, server: Serving) -> None:
+    first = deployed(server)
+    response = server.post("/api/releases", HELLO, headers=WAIT)
+    assert response.status_code == 200
+    assert response.json == first
+    assert response.headers["Content-Location"] == "/api/releases/demo.hello.v1"
+    assert ended(server, operation_of(response))["state"] == "unchanged"
+    assert len([start for start in town.helm.starts if start[0] == "upgrade"]) == 1
+
+
+def test_what_takes_longer_than_the_client_waits_is_answered_with_202(town: Town, server: Serving) -> None:
+    town.helm.may_end.clear()
+    response = server.post("/api/releases", HELLO, headers={"Prefer": "wait=0"})
+    assert response.status_code == 202
+    assert response.headers["Preference-Applied"] == "wait=0"
+    assert response.json["state"] in ("accepted", "running")
+    town.helm.may_end.set()
+    assert ended(server, operation_of(response))["state"] == "succeeded"
+
+
+def test_a_failure_is_its_own_problem_with_the_release_and_the_operation(town: Town, server: Serving) -> None:
+    town.helm.end_with(Status.FAILED, DeadlineExceeded("timed out waiting for the condition"))
+    response = server.post("/api/releases", HELLO, headers=WAIT)
+    told = problem(response, 422, "deploy_failed")
+    assert told["operation"] == operation_of(response)
+    assert told["release"] == "demo.hello.v1"
+    assert told["instance"] == "/api/releases"
+    assert response.headers["Preference-Applied"] == "wait=20"
+    assert ended(server, told["operation"])["outcome"]["reason"] == "deploy_failed"
+    assert server.get("/api/releases/demo.hello.v1").json["status"] == "failed"
+
+
+def test_a_failure_that_was_rolled_back_says_so(town: Town, server: Serving) -> None:
+    deployed(server)
+    town.shop.publish("1.1.0")
+    town.helm.end_with(Status.FAILED, DeadlineExceeded("timed out waiting for the condition"))
+    response = server.post("/api/releases", {**HELLO, "version": "1.1.0"}, headers=WAIT)
+    told = problem(response, 422, "deploy_rolled_back")
+    assert told["release"] == "demo.hello.v2"
+    assert server.get("/api/releases/demo.hello.current").json["id"] == "demo.hello.v3"
+
+
+def test_after_a_write_no_list_is_older_than_it(server: Serving) -> None:
+    for round in range(1, 6):
+        release = deployed(server, values={"text": str(round)})
+        assert release["revision"] == round
+        [listed] = server.get("/api/releases").json["items"]
+        assert listed == release
+        assert server.get("/api/releases/demo.hello.current").json == release
+
+
+def test_values_of_all_kinds_come_together(town: Town, server: Serving) -> None:
+    town.shop.publish("2.0.0", environment="text: production\nkept: 1\n")
+    body = {**HELLO, "version": "2.0.0", "environment": "production", "values": {"text": "mine", "n": None}, "set": ["a.b=1"]}
+    deployed(server, **body)
+    config = town.cluster  # read as plain Helm would
+    record = server.service.kubernaut.values("demo.hello.v1")
+    assert record == {"text": "mine", "kept": 1, "n": None, "a": {"b": 1}}
+    assert config.requests
+
+
+def test_the_newest_stable_version_is_taken_where_none_is_named_and_with_pre_the_newest(town: Town, server: Serving) -> None:
+    town.shop.publish("1.2.0")
+    town.shop.publish("2.0.0-rc.1")
+    unnamed = {"name": "hello", "namespace": "demo"}
+    first = server.post("/api/releases", unnamed, headers=WAIT).json
+    second = server.post("/api/releases", {**unnamed, "pre": True}, headers=WAIT).json
+    assert (first["chart"]["version"], second["chart"]["version"]) == ("1.2.0", "2.0.0-rc.1")
+
+
+# a dry run
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(town: Town, server: Serving) -> None:
+    response = server.post("/api/releases?dryRun=true", HELLO)
+    assert response.status_code == 200
+    assert [action["kind"] for action in response.json["actions"]] == ["helm-install"]
+    assert nothing_was_written(town)
+    assert "Location" not in response.headers
+    deployed(server)
+    town.cluster.requests.clear()
+    town.shop.publish("1.1.0")
+    for method, path, body in (
+        ("POST", "/api/releases", {**HELLO, "version": "1.1.0"}),
+        ("DELETE", "/api/releases/demo.hello.v1", None),
+        ("POST", "/api/releases/demo.hello.v1/rollback", {}),
+    ):
+        response = server.ask(method, f"{path}?dryRun=true", **({} if body is None else {"json": body}))
+        assert response.status_code == 200, response.text
+        assert set(response.json) == {"actions", "reason"}
+    assert nothing_was_written(town)
+
+
+# delete, rollback, restore
+
+
+def test_a_soft_delete_and_the_same_again(town: Town, server: Serving) -> None:
+    deployed(server)
+    for status in (201, 200, 200):
+        response = server.delete("/api/releases/demo.hello.v1", headers=WAIT)
+        assert response.status_code == status, response.text
+        assert response.json["id"] == "demo.hello.v1"
+        assert response.json["status"] == "uninstalled"
+        assert response.json["deletedAt"]
+        assert response.json["active"] is False
+    assert server.delete("/api/releases/demo.hello.v1").status_code == 202
+    assert server.get("/api/releases").json["items"] == []
+
+
+def test_only_the_current_release_is_deleted_and_another_id_is_told_which_that_is(server: Serving) -> None:
+    deployed(server)
+    deployed(server, values={"text": "more"})
+    told = problem(server.delete("/api/releases/demo.hello.v1"), 409, "release_not_current")
+    assert told["current"] == "demo.hello.v2"
+    assert server.get("/api/releases/demo.hello.current").json["status"] == "deployed"
+
+
+def test_a_release_that_never_was_cannot_be_deleted(server: Serving) -> None:
+    problem(server.delete("/api/releases/demo.hello.v1"), 404, "release_not_found")
+    deployed(server)
+    assert server.delete("/api/releases/demo.hello.v7").status_code == 409
+
+
+@pytest.mark.parametrize("id", ["demo.hello.v1", "demo.hello.current", "demo.hello"])
+def test_a_deleted_release_is_restored_by_rolling_back_to_it(server: Serving, id: str) -> None:
+    deployed(server, values={"text": "kept"})
+    assert server.delete("/api/releases/demo.hello.current", headers=WAIT).status_code == 201
+    response = server.post(f"/api/releases/{id}/rollback", headers=WAIT)
+    assert response.status_code == 201, response.text
+    assert (response.json["id"], response.json["status"]) == ("demo.hello.v2", "deployed")
+    assert ended(server, operation_of(response))["verb"] == "restore"
+    assert server.service.kubernaut.values("demo.hello.v2") == {"text": "kept"}
+
+
+def test_an_older_release_comes_back_as_a_new_one(server: Serving) -> None:
+    deployed(server, values={"text": "one"})
+    deployed(server, values={"text": "two"})
+    response = server.post("/api/releases/demo.hello.v1/rollback", {"note": "two was bad"}, headers=WAIT)
+    assert response.status_code == 201, response.text
+    assert response.json["id"] == "demo.hello.v3"
+    assert response.json["note"] == "two was bad"
+    assert server.service.kubernaut.values("demo.hello.v3") == {"text": "one"}
+    assert ended(server, operation_of(response))["verb"] == "rollback"
+
+
+def test_going_back_to_what_runs_changes_nothing(server: Serving) -> None:
+    deployed(server)
+    response = server.post("/api/releases/demo.hello.current/rollback", headers=WAIT)
+    assert response.status_code == 200
+    assert response.json["id"] == "demo.hello.v1"
+
+
+# secrets
+
+
+def test_no_secret_of_the_values_stands_in_anything_that_is_told(town: Town, server: Serving) -> None:
+    town.helm.says = [f"password: {CANARY}"]
+    town.helm.end_with(Status.FAILED, DeadlineExceeded(f"it said token={CANARY}"))
+    answers: list[TestResponse] = []
+    body = {**HELLO, "values": {"password": CANARY}, "set": [f"db.password={CANARY}"]}
+    answers.append(server.post("/api/releases", body, headers={**WAIT, "Idempotency-Key": "k1"}))
+    id = operation_of(answers[0])
+    answers.append(server.get(f"/api/operations/{id}"))
+    answers.append(server.get(f"/api/operations/{id}/events"))
+    answers.append(server.get(f"/api/operations/{id}/events", headers={"Accept": "text/event-stream"}))
+    answers.append(server.post("/api/releases", body, headers={**WAIT, "Idempotency-Key": "k1"}))
+    answers.append(server.post("/api/releases", {**body, "set": [f"a[{CANARY}]=1"], "version": None}))
+    assert [answer.status_code for answer in answers] == [422, 200, 200, 200, 422, 422]
+    assert len(answers[2].json["items"]) > 1
+    for answer in answers[:5]:
+        assert CANARY not in answer.text
+    told = server.service.kubernaut.operation(id).model_dump_json()
+    assert CANARY not in told
+    assert all(CANARY not in json.dumps(line) for line in server.audited)

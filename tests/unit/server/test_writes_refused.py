@@ -1,0 +1,184 @@
+"""The calls that write: who may not, what is refused before anything is accepted, and what is refused for another state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.deployed import HELLO, WAIT, Town, a_town, deployed, ended, nothing_was_written, operation_of
+from support.serving import READER, TEAM, Serving, problem
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Town]:
+    with a_town(tmp_path) as made:
+        made.shop.publish("1.0.0")
+        yield made
+
+
+@pytest.fixture
+def server(town: Town) -> Serving:
+    return town.server(watching=False)
+
+
+# who may
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/api/releases", HELLO),
+        ("DELETE", "/api/releases/demo.hello.v1", None),
+        ("POST", "/api/releases/demo.hello.v1/rollback", None),
+    ],
+)
+def test_who_may_only_read_changes_nothing(town: Town, server: Serving, method: str, path: str, body: Any) -> None:
+    request = {} if body is None else {"json": body}
+    problem(server.ask(method, path, token=READER, **request), 403, "not_allowed")
+    problem(server.ask(method, path, token=None, **request), 401, "unauthorized")
+    assert nothing_was_written(town)
+
+
+def test_a_token_is_good_for_its_own_namespaces(town: Town, server: Serving) -> None:
+    problem(server.post("/api/releases", {**HELLO, "namespace": "prod"}, token=TEAM), 403, "not_allowed")
+    problem(server.delete("/api/releases/prod.hello.v1", token=TEAM), 403, "not_allowed")
+    problem(server.post("/api/releases/prod.hello.v1/rollback", token=TEAM), 403, "not_allowed")
+    assert nothing_was_written(town)
+    assert server.post("/api/releases", HELLO, token=TEAM, headers=WAIT).json["createdBy"] == "team"
+
+
+def test_a_server_of_some_namespaces_changes_nothing_in_others(town: Town) -> None:
+    server = town.server(watching=False, namespaces=("demo",))
+    problem(server.post("/api/releases", {**HELLO, "namespace": "prod"}), 403, "not_allowed")
+    assert nothing_was_written(town)
+    deployed(server)
+
+
+# what is refused before anything is accepted
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "code"),
+    [
+        ({"version": "9.9.9"}, 404, "version_not_found"),
+        ({"version": "one"}, 404, "version_not_found"),
+        ({"name": "other"}, 404, "version_not_found"),
+        ({"namespace": "nowhere"}, 404, "namespace_not_found"),
+        ({"environment": "staging"}, 404, "environment_not_found"),
+        ({"set": ["a[x]=1"]}, 422, "values_invalid"),
+        ({"name": "-n"}, 422, "request_invalid"),
+        ({"name": "Hello"}, 422, "request_invalid"),
+        ({"namespace": "a/b"}, 422, "request_invalid"),
+        ({"version": 1}, 422, "request_invalid"),
+        ({"timeout": 0}, 422, "request_invalid"),
+        ({"timeout": "5m"}, 422, "request_invalid"),
+        ({"onFailure": "ignore"}, 422, "request_invalid"),
+        ({"values": ["a"]}, 422, "request_invalid"),
+        ({"dryRun": True}, 422, "request_invalid"),
+        ({"lock_timeout": 1}, 422, "request_invalid"),
+        ({"chart": "oci://r/charts/hello:1.0.0"}, 422, "request_invalid"),
+    ],
+)
+def test_what_cannot_be_begun_is_refused_and_nothing_is_written(
+    town: Town, server: Serving, more: dict[str, Any], status: int, code: str
+) -> None:
+    problem(server.post("/api/releases", {**HELLO, **more}), status, code)
+    assert nothing_was_written(town)
+    assert server.service.workers.running() == 0
+
+
+@pytest.mark.parametrize(
+    ("chart", "status", "code"),
+    [
+        ("oci://169.254.169.254/hello:1.0.0", 403, "chart_refused"),
+        ("oci://r.example/charts/hello:1.0.0", 403, "chart_refused"),
+        ("file:///etc/passwd", 422, "request_invalid"),
+        ("oci://user:pass@r.example/hello:1.0.0", 422, "request_invalid"),
+        ("/etc", 422, "request_invalid"),
+        ("--post-renderer=sh", 422, "request_invalid"),
+    ],
+)
+def test_charts_come_from_the_servers_registries_only(town: Town, server: Serving, chart: str, status: int, code: str) -> None:
+    asked = len(town.shop.registry.requests)
+    told = problem(server.post("/api/releases", {"name": "hello", "namespace": "demo", "chart": chart}), status, code)
+    assert "pass" not in json.dumps(told).replace("passwd", "")
+    assert nothing_was_written(town)
+    assert len(town.shop.registry.requests) == asked
+
+
+@pytest.mark.parametrize("by", ["tag", "digest"])
+def test_a_chart_is_deployed_by_its_reference(town: Town, server: Serving, by: str) -> None:
+    digest = town.shop.publish("1.5.0")
+    ref = f"oci://{town.shop.prefix}/charts/hello" + (":1.5.0" if by == "tag" else f"@{digest}")
+    response = server.post("/api/releases", {"name": "hello", "namespace": "demo", "chart": ref}, headers=WAIT)
+    assert response.status_code == 201, response.text
+    assert response.json["chart"]["digest"] == digest
+
+
+def test_values_that_break_the_charts_schema_are_told(town: Town, server: Serving) -> None:
+    schema = json.dumps({"type": "object", "properties": {"replicas": {"type": "integer"}}})
+    town.shop.publish("3.0.0", values_schema_json=schema)
+    body = {**HELLO, "version": "3.0.0", "values": {"replicas": "many"}}
+    response = server.post("/api/releases", body, headers=WAIT)
+    assert response.status_code == 422
+    assert response.json["code"] == "values_invalid"
+    assert "replicas" in response.json["detail"]
+    assert response.json["operation"] == operation_of(response)
+    assert ended(server, operation_of(response))["outcome"]["reason"] == "values_invalid"
+    problem(server.get("/api/releases/demo.hello.current"), 404, "release_not_found")
+
+
+@pytest.mark.parametrize("id", ["hello", "demo.hello.v01", "Demo.hello.v1", "demo..v1"])
+def test_what_is_no_id_names_nothing(town: Town, server: Serving, id: str) -> None:
+    for response in (server.delete(f"/api/releases/{id}"), server.post(f"/api/releases/{id}/rollback")):
+        assert response.status_code in (404, 422), response.text
+        problem(response, response.status_code, response.json["code"])
+    assert nothing_was_written(town)
+
+
+def test_a_namespace_is_made_where_that_is_asked_for(server: Serving) -> None:
+    assert deployed(server, namespace="fresh", createNamespace=True)["id"] == "fresh.hello.v1"
+
+
+# If-Match
+
+
+def etag(server: Serving) -> str:
+    return str(server.get("/api/releases/demo.hello.current").headers["ETag"])
+
+
+def test_a_write_for_another_state_of_the_release_is_refused(town: Town, server: Serving) -> None:
+    deployed(server)
+    stale = etag(server)
+    deployed(server, values={"text": "newer"})
+    town.cluster.requests.clear()
+    for response in (
+        server.post("/api/releases", {**HELLO, "values": {"text": "mine"}}, headers={"If-Match": stale}),
+        server.delete("/api/releases/demo.hello.current", headers={"If-Match": stale}),
+        server.delete("/api/releases/demo.hello.v2?dryRun=true", headers={"If-Match": f'"other", W/{etag(server)}'}),
+        server.post("/api/releases/demo.hello.v2/rollback", headers={"If-Match": stale}),
+    ):
+        problem(response, 412, "release_changed")
+    assert nothing_was_written(town)
+
+
+def test_a_write_for_the_present_state_of_the_release_is_carried_out(server: Serving) -> None:
+    deployed(server)
+    response = server.post(
+        "/api/releases", {**HELLO, "values": {"text": "mine"}}, headers={**WAIT, "If-Match": f'"other", {etag(server)}'}
+    )
+    assert response.status_code == 201, response.text
+    response = server.delete("/api/releases/demo.hello.v2", headers={**WAIT, "If-Match": "*"})
+    assert response.status_code == 201, response.text
+    response = server.post("/api/releases/demo.hello.v2/rollback", headers={**WAIT, "If-Match": etag(server)})
+    assert response.status_code == 201, response.text
+
+
+def test_a_release_that_is_not_there_is_in_no_state(town: Town, server: Serving) -> None:
+    for header in ("*", '"x"'):
+        problem(server.post("/api/releases", HELLO, headers={"If-Match": header}), 412, "release_changed")
+    problem(server.post("/api/releases", HELLO, headers={"If-Match": "unquoted"}), 422, "request_invalid")
+    assert nothing_was_written(town)
