@@ -1,0 +1,289 @@
+"""The service: what it refuses to be, what it is made of, and how it runs to its end."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from support.faults import until
+from support.serving import connect
+
+from kubernaut import Kubernaut, load_settings
+from kubernaut.errors import (
+    ChartRefused,
+    DeployKept,
+    HostRefused,
+    Interrupted,
+    KubernautError,
+    NameInvalid,
+    PortTaken,
+    ServerStopping,
+    SettingInvalid,
+    Unauthorized,
+)
+from kubernaut.history.operation import Operation, new_id, now
+from kubernaut.model import Plan
+from kubernaut.server.audit import Audit
+from kubernaut.server.metrics import Metrics
+from kubernaut.server.service import ServeOptions, Service, open_service, run, tell
+from kubernaut.server.workers import Running
+from kubernaut.testing.cluster import FakeCluster
+from kubernaut.testing.helm import FakeHelm
+from kubernaut.verbs import Deployed
+
+CHART = "oci://registry.example.com/charts/hello-world:1.0.0"
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - what is tested is that it is refused
+Make = Callable[..., Kubernaut]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Make a library over a cluster in memory, with settings."""
+
+    def make(**settings: Any) -> Kubernaut:
+        environment = {"XDG_STATE_HOME": str(tmp_path / "state"), "HOME": str(tmp_path), "CI_TOKEN": "kanarie-in-the-environment"}
+        kubernaut = Kubernaut(load_settings(settings, environment=environment, directory=tmp_path))
+        cluster = FakeCluster("demo")
+        connect(kubernaut, cluster, FakeHelm(cluster))
+        return kubernaut
+
+    return make
+
+
+def operation(verb: str = "deploy") -> Operation:
+    return Operation(id=new_id(), verb=verb, namespace="demo", name="hello", actor="ci", started_at=now())
+
+
+class TestWhatItRefusesToBe:
+    @pytest.mark.parametrize("host", [EVERYWHERE, "10.1.2.3", "::", "kubernaut.example.com"])
+    def test_beyond_this_machine_without_tls_before_it(self, make: Make, host: str) -> None:
+        with pytest.raises(SettingInvalid) as refused:
+            open_service(make(serve_host=host), ServeOptions())
+        assert "--behind-tls-proxy" in refused.value.hint
+        assert host in refused.value.message
+
+    def test_beyond_this_machine_without_a_name(self, make: Make) -> None:
+        with pytest.raises(SettingInvalid, match="names") as refused:
+            open_service(make(serve_host=EVERYWHERE), ServeOptions(behind_tls_proxy=True))
+        assert "--allow-host" in refused.value.hint
+
+    def test_beyond_this_machine_without_a_token(self, make: Make) -> None:
+        wish = ServeOptions(auth="none", behind_tls_proxy=True, allow_hosts=("kubernaut.example.com",))
+        with pytest.raises(SettingInvalid, match="this machine alone"):
+            open_service(make(serve_host=EVERYWHERE), wish)
+
+    def test_a_server_of_what_cannot_be_a_namespace(self, make: Make) -> None:
+        with pytest.raises(NameInvalid):
+            open_service(make(), ServeOptions(namespaces=("--all",)))
+
+    def test_nothing_is_made_before_it_is_refused(self, make: Make, tmp_path: Path) -> None:
+        for wish in (ServeOptions(allow_hosts=("a b",)), ServeOptions(allow_charts=("a b",)), ServeOptions(namespaces=("A",))):
+            with pytest.raises((SettingInvalid, NameInvalid)):
+                open_service(make(registry="registry.example.com"), wish)
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestWhatItIsMadeOf:
+    def test_one_token_is_generated_in_the_folder_for_state(self, make: Make, tmp_path: Path) -> None:
+        service = open_service(make(), ServeOptions())
+        header = (tmp_path / "state" / "kubernaut" / "token").read_text().strip()
+        assert service.gate.caller({"authorization": header.removeprefix("Authorization: ")}).name == "admin"
+        with pytest.raises(Unauthorized):
+            service.gate.caller({})
+
+    def test_named_tokens_are_the_only_ones(self, make: Make, tmp_path: Path) -> None:
+        path = tmp_path / "tokens.toml"
+        path.write_text(f'[tokens.ci]\ntoken = "{"c" * 40}"\nrole = "read"\n')
+        path.chmod(0o600)
+        service = open_service(make(), ServeOptions(tokens=path))
+        assert service.gate.caller({"authorization": f"Bearer {'c' * 40}"}).name == "ci"
+        assert not (tmp_path / "state").exists()
+
+    def test_without_tokens_everybody_on_this_machine_may(self, make: Make, tmp_path: Path) -> None:
+        assert open_service(make(), ServeOptions(auth="none")).gate.caller({}).name == "anonymous"
+        assert not (tmp_path / "state").exists()
+
+    def test_charts_come_from_the_chart_registry_and_from_where_else_is_allowed(self, make: Make) -> None:
+        kubernaut = make(registry="registry.example.com")
+        service = open_service(kubernaut, ServeOptions(auth="none", allow_charts=("other.example.com/team",)))
+        for ref in (CHART, "oci://other.example.com/team/hello-world:1.0.0"):
+            assert service.charts.check(ref) == ref
+        with pytest.raises(ChartRefused):
+            service.charts.check("oci://registry.example.com/hello-world:1.0.0")
+
+    def test_without_a_registry_no_charts(self, make: Make) -> None:
+        with pytest.raises(ChartRefused):
+            open_service(make(), ServeOptions(auth="none")).charts.check(CHART)
+
+    def test_it_answers_to_its_own_names_and_those_that_are_allowed(self, make: Make) -> None:
+        gate = open_service(make(serve_port=9000), ServeOptions(auth="none", allow_hosts=("ci.example.com",))).gate
+        for host in ("127.0.0.1:9000", "localhost:9000", "ci.example.com"):
+            gate.check_host(host)
+        with pytest.raises(HostRefused):
+            gate.check_host("evil.example.com:9000")
+
+    def test_audit_lines_go_into_the_file_without_secrets(self, make: Make, tmp_path: Path) -> None:
+        path = tmp_path / "audit.log"
+        open_service(make(), ServeOptions(auth="none", audit_log=path)).audit.write(
+            event="request", path="/kanarie-in-the-environment"
+        )
+        assert json.loads(path.read_text())["path"] == "/***"
+
+    def test_its_gauges_are_fed(self, make: Make) -> None:
+        page = open_service(make(), ServeOptions(auth="none")).metrics.page()
+        assert b"kubernaut_operations_running 0.0" in page
+        assert b"kubernaut_index_age_seconds NaN" not in page
+
+    def test_only_its_namespaces(self, make: Make) -> None:
+        assert open_service(make(), ServeOptions(auth="none", namespaces=("demo",))).namespaces == ("demo",)
+
+
+class TestWhatIsToldOfAnOperation:
+    @pytest.mark.parametrize(
+        ("result", "outcome"),
+        [
+            (Deployed(Plan(), True, None), "succeeded"),
+            (Deployed(Plan(), False, None), "unchanged"),
+            (DeployKept("it crashed, password=hunter22"), "deploy_failed"),
+            (Interrupted("stopped"), "interrupted"),
+        ],
+    )
+    def test_its_outcome_is_counted_and_written_down(self, result: Deployed | KubernautError, outcome: str) -> None:
+        lines: list[bytes] = []
+        metrics = Metrics()
+        running = Running(operation())
+        running.end(result)
+        tell(running, Audit(lines.append), metrics)
+        line = json.loads(lines[0])
+        assert (line["event"], line["caller"], line["verb"], line["release"], line["operation"], line["outcome"]) == (
+            "operation",
+            "ci",
+            "deploy",
+            "demo.hello",
+            running.operation.id,
+            outcome,
+        )
+        assert f'kubernaut_operations_total{{outcome="{outcome}",verb="deploy"}} 1.0'.encode() in metrics.page()
+        assert b"hunter22" not in lines[0]
+
+    def test_a_failed_release_is_named(self) -> None:
+        lines: list[bytes] = []
+        running, failure = Running(operation()), DeployKept("it crashed")
+        failure.release = "demo.hello.v3"
+        running.end(failure)
+        tell(running, Audit(lines.append), Metrics())
+        assert json.loads(lines[0])["release"] == "demo.hello.v3"
+
+
+class Job:
+    """An operation that goes on until it may end, or is stopped."""
+
+    def __init__(self) -> None:
+        self.may_end = threading.Event()
+
+    def __call__(self, _listener: object, stopped: Callable[[], bool]) -> Deployed:
+        while not self.may_end.wait(0.01):
+            if stopped():
+                raise Interrupted("stopped")
+        return Deployed(Plan(), True, None)
+
+
+class Server:
+    """A server that runs in a thread of this process."""
+
+    def __init__(self, kubernaut: Kubernaut, **wish: Any) -> None:
+        self.wish = ServeOptions(**{"auth": "none", **wish})
+        self.service: Service = open_service(kubernaut, self.wish)
+        self.address = ""
+        self.stop = threading.Event()
+        self.hurry = False
+        self.failed: BaseException | None = None
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        try:
+            run(self.service, self.wish, self._until)
+        except BaseException as error:  # noqa: BLE001 - told to the test
+            self.failed = error
+
+    def _until(self, address: str) -> None:
+        self.address = address
+        self.stop.wait()
+        if self.hurry:
+            raise KeyboardInterrupt
+
+    def status(self, path: str) -> int:
+        return requests.get(self.address + path, timeout=10).status_code
+
+
+@contextmanager
+def served(kubernaut: Kubernaut, **wish: Any) -> Iterator[Server]:
+    server = Server(kubernaut, **wish)
+    server.thread.start()
+    try:
+        until(lambda: server.address or server.failed, "it listens")
+        yield server
+    finally:
+        server.stop.set()
+        server.thread.join(20)
+    assert not server.thread.is_alive()
+
+
+class TestHowItRuns:
+    def test_it_answers_and_ends_without_a_trace(self, make: Make) -> None:
+        before = set(threading.enumerate())
+        with served(make(serve_port=0)) as server:
+            assert server.status("/healthz") == 200
+            until(lambda: server.status("/readyz") == 200, "it is ready")
+            assert server.status("/api/releases") == 200
+            assert requests.get(f"{server.address}/healthz", headers={"Host": "evil.example.com"}, timeout=10).status_code == 421
+        assert server.failed is None
+        assert set(threading.enumerate()) <= before | {threading.current_thread()}
+        with pytest.raises(requests.ConnectionError):
+            server.status("/healthz")
+
+    def test_running_operations_may_end_and_reads_are_answered_meanwhile(self, make: Make) -> None:
+        with served(make(serve_port=0), grace=30.0) as server:
+            job = Job()
+            running = server.service.workers.start(operation(), job)
+            until(lambda: server.status("/readyz") == 200, "it is ready")
+            server.stop.set()
+            until(lambda: server.service.workers.stopping, "it begins to stop")
+            with pytest.raises(ServerStopping):
+                server.service.workers.start(operation(), Job())
+            assert server.status("/api/releases") == 200
+            assert server.status("/readyz") == 503
+            job.may_end.set()
+            server.thread.join(20)
+            assert running.result == Deployed(Plan(), True, None)
+        assert server.failed is None
+
+    def test_what_takes_longer_than_the_grace_is_stopped(self, make: Make) -> None:
+        with served(make(serve_port=0), grace=0.1) as server:
+            running = server.service.workers.start(operation(), Job())
+        assert isinstance(running.result, Interrupted)
+        assert server.failed is None
+
+    def test_who_is_in_a_hurry_stops_what_runs(self, make: Make) -> None:
+        with served(make(serve_port=0), grace=600.0) as server:
+            running = server.service.workers.start(operation(), Job())
+            server.hurry = True
+        assert isinstance(running.result, Interrupted)
+        assert isinstance(server.failed, KeyboardInterrupt)
+
+    def test_a_port_that_is_taken_is_told_and_nothing_is_left_running(self, make: Make) -> None:
+        before = set(threading.enumerate())
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            with served(make(serve_port=port)) as server:
+                pass
+        assert isinstance(server.failed, PortTaken)
+        assert str(port) in server.failed.message
+        assert set(threading.enumerate()) <= before | {threading.current_thread()}
