@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_when_event_set, wait_exponential_jitter
+from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_when_event_set, wait_exponential, wait_random
 
 from kubernaut.clients.cluster_watch import Expired, Watch
 from kubernaut.errors import ClusterUnreachable, IndexStale, KubernautError
@@ -68,17 +68,21 @@ class _Repeated:
         raise NotImplementedError
 
     def _run(self) -> None:
-        pause = wait_exponential_jitter(self._timings.first_pause, self._timings.longest_pause, jitter=self._timings.first_pause)
-        while not self.stopping.is_set():
-            attempts = Retrying(
-                retry=retry_if_exception_type(_FAILURES),
-                wait=pause,
-                sleep=sleep_using_event(self.stopping),
-                stop=stop_when_event_set(self.stopping),
-                reraise=True,
-            )
-            with suppress(*_FAILURES):  # it is stopping, and what is wrong has been noted
-                attempts(self.once)
+        pause = wait_exponential(self._timings.first_pause, self._timings.longest_pause) + wait_random(0, self._timings.first_pause)
+        attempts = Retrying(
+            retry=retry_if_exception_type(_FAILURES),
+            wait=pause,
+            sleep=sleep_using_event(self.stopping),
+            stop=stop_when_event_set(self.stopping),
+            reraise=True,
+        )
+        try:
+            while not self.stopping.is_set():
+                with suppress(*_FAILURES):  # it is stopping, and what is wrong has been noted
+                    attempts(self.once)
+        except BaseException as defect:
+            self.why = f"the thread that keeps it current has ended: {type(defect).__name__} {defect}"
+            raise
 
 
 class Watcher(_Repeated):

@@ -1,0 +1,180 @@
+"""Random histories: what may be written to a cluster, step by step, and whether an index tells of it what the history does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from hypothesis import strategies as st
+
+from kubernaut.clients.cluster import Cluster
+from kubernaut.errors import ReleaseNotFound
+from kubernaut.history.index import Index, Query
+from kubernaut.history.mending import aside_secret
+from kubernaut.history.operation import OUTCOME_LABEL, SUCCEEDED, Operation, Outcome, operation_secret
+from kubernaut.history.record import OPERATION_LABEL, REVISION_LABEL, Status, encode
+from kubernaut.history.release import Release, ReleaseHistory, ReleaseId
+from kubernaut.history.store import History
+
+from .past import STARTED, made, operation, record_secret
+
+NAMESPACES = ("demo", "prod")
+NAMES = ("a", "a-b", "b")
+OPERATIONS = ("one", "two", "three")
+MANIFEST = "kind: Pod\nspec: {containers: [{image: 'r/a@sha256:00'}, {image: b}]}\n"
+
+
+class Step(Protocol):
+    """Something that is written."""
+
+    def take(self, cluster: Cluster) -> None:
+        """Write it; what cannot be written is passed over."""
+        ...
+
+
+@dataclass(frozen=True)
+class Write:
+    """A record that is made, or changed."""
+
+    namespace: str
+    name: str
+    revision: int
+    status: str
+    operation: str | None
+    payload: str | None
+
+    def take(self, cluster: Cluster) -> None:
+        labels = {OPERATION_LABEL: self.operation, REVISION_LABEL: "2"} if self.operation else {}
+        wanted = record_secret(
+            self.revision,
+            self.status,
+            name=self.name,
+            namespace=self.namespace,
+            labels=labels,
+            payload=self.payload,
+            manifest=MANIFEST,
+        )
+        secret = wanted["metadata"]["name"]
+        if cluster.get_secret(self.namespace, secret) is None:
+            cluster.create_secret(self.namespace, wanted)
+        else:
+            cluster.patch_secret(
+                self.namespace, secret, {"metadata": {"labels": wanted["metadata"]["labels"]}, "data": wanted["data"]}
+            )
+
+
+@dataclass(frozen=True)
+class Remove:
+    """A record that is deleted; with ``aside``, after it was set aside; with ``kept``, it is only set aside."""
+
+    namespace: str
+    name: str
+    revision: int
+    aside: bool
+    kept: bool
+
+    def take(self, cluster: Cluster) -> None:
+        name = f"sh.helm.release.v1.{self.name}.v{self.revision}"
+        secret = cluster.get_secret(self.namespace, name)
+        if secret is None:
+            return
+        copy = aside_secret(secret)
+        if self.aside and cluster.get_secret(self.namespace, copy["metadata"]["name"]) is None:
+            cluster.create_secret(self.namespace, copy)
+        if not self.kept:
+            cluster.delete_secret(self.namespace, name)
+
+
+@dataclass(frozen=True)
+class Act:
+    """An operation that is written, or written over, or that is gone."""
+
+    namespace: str
+    name: str
+    id: str
+    verb: str
+    ended: bool
+    made: int
+    broken: bool
+    gone: bool
+
+    def take(self, cluster: Cluster) -> None:
+        known = cluster.get_secret(self.namespace, f"kubernaut.{self.id}")
+        if known is not None and (self.gone or known["metadata"]["labels"]["name"] != self.name):
+            cluster.delete_secret(self.namespace, f"kubernaut.{self.id}")
+            return
+        secret = operation_secret(self._operation(cluster))
+        if self.broken:
+            secret["data"] = {"operation": "!!!"}
+        if known is None:
+            cluster.create_secret(self.namespace, secret)
+        else:
+            labels = {OUTCOME_LABEL: None, **secret["metadata"]["labels"]}
+            cluster.patch_secret(self.namespace, f"kubernaut.{self.id}", {"metadata": {"labels": labels}, "data": secret["data"]})
+
+    def _operation(self, cluster: Cluster) -> Operation:
+        records = History(cluster).records(self.namespace, self.name)
+        outcome = Outcome(reason=SUCCEEDED, message="well") if self.ended else None
+        noted = tuple(made(record) for record in records if record.revision == self.made)
+        of = {"namespace": self.namespace, "name": self.name, "outcome": outcome, "finished_at": STARTED if self.ended else None}
+        return operation(self.id, verb=self.verb, made=noted, note=f"by {self.id}").model_copy(update=of)
+
+
+_names = {"namespace": st.sampled_from(NAMESPACES), "name": st.sampled_from(NAMES)}
+_revisions = st.integers(1, 4)
+_payloads = st.sampled_from([None, None, None, "!!!", encode({"info": "none", "chart": 7})])
+STEPS = st.one_of(
+    st.builds(
+        Write,
+        **_names,
+        revision=_revisions,
+        status=st.sampled_from([status.value for status in Status]),
+        operation=st.sampled_from([None, *OPERATIONS]),
+        payload=_payloads,
+    ),
+    st.builds(Remove, **_names, revision=_revisions, aside=st.booleans(), kept=st.booleans()),
+    st.builds(
+        Act,
+        **_names,
+        id=st.sampled_from(OPERATIONS),
+        verb=st.sampled_from(["deploy", "rollback", "delete"]),
+        ended=st.booleans(),
+        made=_revisions,
+        broken=st.booleans(),
+        gone=st.booleans(),
+    ),
+)
+
+
+def told(releases: Sequence[Release]) -> list[bytes]:
+    """Return the releases' JSON."""
+    return [release.model_dump_json(by_alias=True).encode() for release in releases]
+
+
+def compare(index: Index, history: History) -> None:
+    """Fail unless an index tells what the history tells: in lists, of each name, and of each release."""
+    for namespace in (None, *NAMESPACES):
+        for all in (False, True):
+            expected = history.list(namespace, all=all)
+            page = index.page(Query(namespace=namespace, all=all, limit=500))
+            assert [*page.items] == told(expected.items)
+            assert (page.count, page.next) == (expected.count, None)
+    for namespace in NAMESPACES:
+        for name in NAMES:
+            found = _history(history.releases, namespace, name)
+            assert _history(index.history, namespace, name) == found
+            for release in found.items if found else ():
+                assert index.release(ReleaseId.parse(release.id)) == release
+            if found and found.items:
+                assert index.release(ReleaseId(namespace, name)) == found.items[0]
+    unfinished = {(namespace, name) for namespace in NAMESPACES for name in NAMES if history.past(namespace, name).unfinished}
+    assert index.unfinished() == unfinished
+
+
+def _history(ask: Any, namespace: str, name: str) -> ReleaseHistory | None:
+    try:
+        found: ReleaseHistory = ask(namespace, name)
+    except ReleaseNotFound:
+        return None
+    return found
