@@ -15,7 +15,8 @@ from kubernaut.errors import (
     DeadlineExceeded,
 )
 from kubernaut.events import Event, Progress
-from kubernaut.history.operation import Operation
+from kubernaut.history.operation import Operation, operation_secret
+from kubernaut.history.record import OPERATION_LABEL, REVISION_LABEL, Status
 from kubernaut.history.store import History, Past
 from kubernaut.settings import load_settings
 from kubernaut.testing.cluster import FakeCluster
@@ -113,6 +114,18 @@ class World:
         """Carry out what was accepted; a deploy by default."""
         prepared = wanted or self.wanted()
         return carry_out_accepted(operation, prepared if callable(prepared) else lambda: prepared, tools=self.tools)
+
+    def leave_a_deploy(self, version: str = "1.1.0") -> str:
+        """Leave things after the first deploy as the second does that is killed while Helm runs; return its operation's id."""
+        accepted, _ = self.accept()
+        running = accepted.model_copy(update={"waits_until": None, "after": 1})
+        self.cluster.delete_secret("demo", accepted.secret)
+        self.cluster.create_secret("demo", operation_secret(running))
+        self.helm.end_with(Status.PENDING_UPGRADE)
+        labels = {OPERATION_LABEL: running.id, REVISION_LABEL: "2"}
+        how: dict[str, Any] = {"values": {}, "labels": labels, "description": "", "timeout": 9.0, "history_max": 50}
+        self.helm.upgrade("hello", self.wanted(version).chart_ref, namespace="demo", install=False, log=print, **how)
+        return running.id
 
     def find(self, operation: Operation) -> Operation:
         """Return an operation as it is kept now."""

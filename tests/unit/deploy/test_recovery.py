@@ -1,0 +1,118 @@
+"""Recovery: what dead holders left is ended, nobody who lives is disturbed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from support.deploying import World
+from support.locking import lease
+from support.past import operation, own, past
+from support.planning import EXPIRED, LIVE, NOW, UNCHANGED, known_of, plain, uninstall_of
+
+from kubernaut.clients.host import process_identity
+from kubernaut.deploy.lease import Lock, new_holder
+from kubernaut.deploy.plan import plan
+from kubernaut.deploy.rollout import Done, carry_out
+from kubernaut.deploy.wanted import WantedRecovery
+from kubernaut.errors import ReleaseLocked
+from kubernaut.history.store import Past
+
+GONE = process_identity().rpartition("/")[0] + "/1"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def kinds(known: Past, lock: Lock = Lock()) -> str:  # noqa: B008
+    planned = plan(known, lock, WantedRecovery("demo", "hello"))
+    return ", ".join(action.kind for action in planned.actions) or UNCHANGED
+
+
+# what there is to do
+
+
+def test_nothing_unfinished_is_nothing_to_do() -> None:
+    assert kinds(past()) == UNCHANGED
+    assert kinds(past(own(1, "deployed"), operations=(operation(finished_at=NOW),))) == UNCHANGED
+
+
+def test_a_living_holder_is_left_alone() -> None:
+    for known in (past(), known_of("pending-upgrade"), known_of("deployed")):
+        with pytest.raises(ReleaseLocked) as caught:
+            plan(known, LIVE, WantedRecovery("demo", "hello"))
+        assert caught.value.problem()["holder"]["actor"] == "ada"
+
+
+def test_what_a_dead_holder_left_is_ended() -> None:
+    left = past(own(1, "deployed"), own(2, "pending-upgrade"), operations=(operation(reason=None),))
+    assert kinds(left, EXPIRED) == "take-lock, mark-failed, settle-operation"
+    assert kinds(left) == "mark-failed, settle-operation"
+    current = own(2, "uninstalling")
+    assert kinds(past(current, operations=(uninstall_of(current),))) == "mark-failed, settle-operation"
+
+
+@pytest.mark.parametrize("status", ["pending-install", "pending-upgrade", "pending-rollback", "uninstalling"])
+def test_plain_helm_is_left_alone_until_it_is_surely_dead(status: str) -> None:
+    assert kinds(plain(status, age=60)) == UNCHANGED
+    assert kinds(plain(status, age=None)) == UNCHANGED
+    assert kinds(plain(status, age=901)) == "mark-failed"
+
+
+def test_what_was_accepted_is_left_alone_until_its_time_is_over() -> None:
+    waiting = operation(reason=None, waits_until=NOW)
+    assert kinds(replace(past(operations=(waiting,)), read_at=NOW - timedelta(seconds=1))) == UNCHANGED
+    assert kinds(past(operations=(waiting,))) == UNCHANGED  # nobody knows the time
+    assert kinds(replace(past(operations=(waiting,)), read_at=NOW)) == "settle-operation"
+
+
+# how it is done
+
+
+def recover(world: World) -> Done:
+    return carry_out(WantedRecovery("demo", "hello"), tools=world.tools)
+
+
+def leave_lease(world: World, process: str) -> None:
+    host = process.partition("/")[0]
+    holder = new_holder("01old", "deploy", "ada", host=host, process=process)
+    time = datetime.now(UTC)
+    world.cluster.create_lease("demo", lease("demo", "hello", holder, seconds=30, acquired=time, renewed=time, transitions=0))
+
+
+def test_after_a_kill_the_record_is_failed_and_the_operation_has_an_end(world: World) -> None:
+    world.deploy()
+    left = world.leave_a_deploy()
+    leave_lease(world, GONE)
+    planned, changed, release = recover(world)
+    assert changed
+    assert [action.kind for action in planned.actions] == ["take-lock", "mark-failed", "settle-operation"]
+    assert world.statuses == ["deployed", "failed"]
+    assert release is not None
+    assert (release.id, release.status, release.operation) == ("demo.hello.v2", "failed", left)
+    ended = next(one for one in world.past.operations if one.id == left)
+    assert ended.outcome is not None
+    assert (ended.state, ended.outcome.reason) == ("failed", "interrupted")
+    assert world.cluster._leases == {}
+    assert recover(world)[1] is False
+
+
+def test_a_living_holder_keeps_the_lock(world: World) -> None:
+    world.deploy()
+    left = world.leave_a_deploy()
+    leave_lease(world, process_identity())
+    before = len(world.cluster.writes)
+    with pytest.raises(ReleaseLocked):
+        recover(world)
+    assert len(world.cluster.writes) == before
+    assert next(one for one in world.past.operations if one.id == left).state == "running"
+
+
+def test_recovery_is_no_operation_itself(world: World) -> None:
+    world.deploy()
+    recover(world)
+    assert len(world.past.operations) == 1

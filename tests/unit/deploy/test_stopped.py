@@ -1,0 +1,121 @@
+"""Work that shall be stopped: Helm is told to end, nothing is begun any more, and the operation says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.deploying import LATE, WORKLOAD, World
+from support.locking import ADA, BOB
+from support.locking import World as Locking
+
+from kubernaut.deploy.lock import hold
+from kubernaut.deploy.rollout import carry_out
+from kubernaut.deploy.wanted import Wanted, WantedDelete, WantedRollback
+from kubernaut.errors import Interrupted
+from kubernaut.history.record import Status
+
+PROBED = {"template": WORKLOAD, "annotations": '{kubernaut/probe: \'{"path":"/healthz","port":"http"}\'}'}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def stop_when(world: World, request: str) -> None:
+    """Let the work be stopped right after a request."""
+    asked = world.cluster._asked
+
+    def watched(asking: str) -> Any:
+        world.stopped = world.stopped or asking.startswith(request)
+        return asked(asking)
+
+    world.cluster._asked = watched  # type: ignore[method-assign]
+
+
+def carry_out_and_be_stopped(world: World, wanted: Wanted) -> None:
+    with pytest.raises(Interrupted, match="told to stop"):
+        carry_out(wanted, tools=world.tools)
+
+
+@pytest.mark.parametrize("verb", ["deploy", "rollback"])
+def test_a_helm_at_work_is_ended_and_nothing_is_rolled_back(world: World, verb: str) -> None:
+    world.deploy()
+    world.deploy("1.1.0")
+    wanted = world.wanted("1.2.0") if verb == "deploy" else WantedRollback("demo", "hello", revision=1)
+    stop_when(world, "create secret demo/sh.helm")
+    carry_out_and_be_stopped(world, wanted)
+    assert world.statuses == ["superseded", "deployed", "failed"]
+    operation = world.operation
+    assert operation.outcome is not None
+    assert (operation.state, operation.outcome.reason) == ("failed", "interrupted")
+    assert [made.id for made in operation.made] == ["demo.hello.v3"]
+    assert world.cluster._leases == {}
+
+
+def test_the_next_deploy_goes_on(world: World) -> None:
+    world.deploy()
+    stop_when(world, "create secret demo/sh.helm.release.v1.hello.v2")
+    carry_out_and_be_stopped(world, world.wanted("1.1.0"))
+    world.stopped = False
+    _, _, release = world.deploy("1.2.0")
+    assert release is not None
+    assert release.serving == release.revision == 3
+
+
+def test_a_delete_at_work_is_ended(world: World) -> None:
+    world.deploy()
+    stop_when(world, "patch secret demo/sh.helm")
+    with pytest.raises(Interrupted):
+        carry_out(WantedDelete("demo", "hello"), tools=world.tools)
+    assert world.statuses == ["uninstalling"]
+    assert world.operation.outcome is not None
+    assert world.operation.outcome.reason == "interrupted"
+
+
+def test_what_had_failed_and_is_being_rolled_back_says_both(world: World) -> None:
+    world.deploy()
+    world.helm.end_with(Status.FAILED, LATE)
+    stop_when(world, "create secret demo/sh.helm.release.v1.hello.v3")
+    with pytest.raises(Interrupted, match=r"1\.1\.0 to demo failed: timed out .* told to stop"):
+        carry_out(world.wanted("1.1.0"), tools=world.tools)
+    assert world.statuses == ["deployed", "failed", "failed"]
+    assert world.operation.outcome is not None
+    assert world.operation.outcome.reason == "interrupted"
+
+
+def test_the_probe_is_ended(world: World) -> None:
+    stop_when(world, "get service")
+    with pytest.raises(Interrupted):
+        carry_out(world.wanted(timeout=60.0, **PROBED), tools=world.tools)
+    assert world.operation.outcome is not None
+    assert world.operation.outcome.reason == "interrupted"
+
+
+def test_what_is_stopped_before_it_begins_begins_not(world: World) -> None:
+    operation, _ = world.accept()
+    stop_when(world, "create lease")
+    with pytest.raises(Interrupted):
+        world.serve(operation)
+    assert world.past.records == ()
+    assert world.find(operation).state == "failed"
+
+
+def test_waiting_in_line_is_ended() -> None:
+    line = Locking()
+    line.renews(BOB)
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+
+    line.at(30, stop)
+    with (
+        pytest.raises(Interrupted),
+        hold(line.cluster, "demo", "web", ADA, timeout=600, say=line.said.append, timing=line.timing, stopped=lambda: stopped),  # type: ignore[arg-type]
+    ):
+        raise AssertionError
+    assert 30 <= line.passed < 35
