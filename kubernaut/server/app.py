@@ -24,7 +24,7 @@ from kubernaut.server.call import Call, Exchange
 from kubernaut.server.incoming import checked_path, nothing_at
 from kubernaut.server.openapi import with_document
 from kubernaut.server.problems import MEDIA_TYPE, headers_of, problem
-from kubernaut.server.routing import Response, Route
+from kubernaut.server.routing import JSON, Response, Route
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from kubernaut.server.service import Service
 
 _EXCHANGE = "kubernaut.exchange"
+_LINE_END = b"\n"  # who reads it on a terminal wants the prompt on a line of its own
 _ALWAYS = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 
 _log = logging.getLogger(__name__)
@@ -167,11 +168,11 @@ def _bytes(response: Response) -> bytes | Iterator[bytes]:
         case None:
             return b""
         case bytes() as body:
-            return body
+            return body + _LINE_END if response.media_type == JSON else body
         case Model() as model:
-            return model.model_dump_json(by_alias=True).encode()
+            return model.model_dump_json(by_alias=True).encode() + _LINE_END
         case Mapping() as data:
-            return json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
+            return json.dumps(data, ensure_ascii=False, allow_nan=False).encode() + _LINE_END
         case stream:
             return stream
 

@@ -65,7 +65,7 @@ def problem(
         told["instance"] = instance
     if status is not None:
         told["status"] = status
-    return json.dumps(redact_data(told, secrets), ensure_ascii=False).encode("utf-8", "replace")
+    return json.dumps(redact_data(told, secrets), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 def headers_of(failure: KubernautError) -> Mapping[str, str]:

@@ -40,6 +40,10 @@ def state(server: Serving, location: str) -> str:
     return str(server.get(location)["state"])
 
 
+def told(events: Mapping[str, Any]) -> list[tuple[int, str, str]]:
+    return [(event["seq"], event["kind"], event["text"]) for event in events["items"]]
+
+
 def ended(server: Serving, location: str) -> Mapping[str, Any]:
     until(lambda: state(server, location) not in ("accepted", "running"), "the operation has an end", 60)
     operation: Mapping[str, Any] = server.get(location)
@@ -67,7 +71,7 @@ def test_a_release_lives_and_dies_over_http_and_its_history_is_helms(scene: Scen
     back = server.post(f"{current}/rollback", {}, status=201, Prefer="wait=60")
     assert (back["revision"], back["status"]) == (2, "deployed")
     assert [item["revision"] for item in server.get(f"/api/releases/{back['id']}/history")["items"]] == [2, 1]
-    assert scene.statuses() == ["superseded", "deployed"]
+    assert scene.statuses() == ["uninstalled", "deployed"]
     assert server.stop().status == 0
 
 
@@ -138,4 +142,4 @@ def test_a_held_lock_is_told_with_its_holder(scene: Scene) -> None:
     assert ended(second, f"/api/operations/{begun['id']}")["state"] == "succeeded"
     events = second.get(f"/api/operations/{begun['id']}/events")
     assert events["finished"]
-    assert events["items"] == first.get(f"/api/operations/{begun['id']}/events")["items"]
+    assert told(events) == told(first.get(f"/api/operations/{begun['id']}/events"))
