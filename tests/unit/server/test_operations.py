@@ -1,0 +1,373 @@
+"""The calls that tell of operations: how far one is, what it says, and at which server one asks makes no difference."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.deployed import HELLO, SOON, Town, a_town, deployed, ended, operation_of, until
+from support.serving import READER, TEAM, Serving, problem
+from werkzeug.test import TestResponse
+
+from kubernaut.events import Journal
+from kubernaut.history.operation import new_id
+from kubernaut.server.operations import Timing
+
+STREAM = {"Accept": "text/event-stream"}
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Town]:
+    with a_town(tmp_path) as made:
+        made.shop.publish("1.0.0")
+        yield made
+
+
+@pytest.fixture
+def server(town: Town) -> Serving:
+    return town.server(watching=False)
+
+
+def begun(town: Town, server: Serving, *says: str) -> str:
+    """Begin a deploy that says something and waits then; return the operation's id."""
+    town.helm.may_end.clear()
+    town.helm.says = list(says)
+    response = server.post("/api/releases", HELLO)
+    assert response.status_code == 202, response.text
+    assert town.helm.begun.wait(SOON)
+    return operation_of(response)
+
+
+# one operation
+
+
+def test_an_operation_tells_all_but_what_was_said_and_asked(town: Town, server: Serving) -> None:
+    release = deployed(server, note="first")
+    response = server.get(f"/api/operations/{release['operation']}", token=READER)
+    assert response.status_code == 200, response.text
+    told = response.json
+    assert (told["state"], told["verb"], told["actor"], told["note"]) == ("succeeded", "deploy", "ada", "first")
+    assert told["outcome"]["reason"] == "succeeded"
+    assert [made["id"] for made in told["made"]] == ["demo.hello.v1"]
+    assert [action["kind"] for action in told["plan"]["actions"]] == ["helm-install"]
+    assert told["chart"]["digest"] == release["chart"]["digest"]
+    assert told["finishedAt"]
+    assert not {"events", "fingerprint", "key", "resourceVersion"} & set(told)
+
+
+def test_an_operation_that_runs_says_so_here_and_at_another_server(town: Town) -> None:
+    server, other = town.server(), town.server()
+    id = begun(town, server)
+    assert server.get(f"/api/operations/{id}").json["state"] == "running"
+    until(lambda: other.get(f"/api/operations/{id}").json["state"] == "running", "the other server hears of it")
+    town.helm.may_end.set()
+    for one in (server, other):
+        assert ended(one, id)["state"] == "succeeded"
+
+
+def test_what_is_accepted_is_there_for_whoever_follows_the_location_at_once(town: Town, server: Serving) -> None:
+    other = town.server(watching=False)  # it knows nothing of what comes after its start
+    id = begun(town, server)
+    for one in (server, other):
+        assert one.get(f"/api/operations/{id}").status_code == 200
+
+
+@pytest.mark.parametrize("rest", ["", "/events"])
+def test_an_operation_that_never_was_is_not_found(server: Serving, rest: str) -> None:
+    problem(server.get(f"/api/operations/{new_id()}{rest}"), 404, "operation_not_found")
+    assert server.get(f"/api/operations/nothing{rest}").status_code == 404
+
+
+@pytest.mark.parametrize("rest", ["", "/events"])
+def test_an_operation_is_for_those_who_may_see_its_namespace(town: Town, server: Serving, rest: str) -> None:
+    release = deployed(server, namespace="prod")
+    problem(server.get(f"/api/operations/{release['operation']}{rest}", token=TEAM), 403, "not_allowed")
+    problem(server.get(f"/api/operations/{release['operation']}{rest}", token=None), 401, "unauthorized")
+    assert server.get(f"/api/operations/{release['operation']}{rest}", token=READER).status_code == 200
+
+
+def test_a_server_of_some_namespaces_does_not_know_the_operations_of_others(town: Town, server: Serving) -> None:
+    release = deployed(server, namespace="prod")
+    small = town.server(watching=False, namespaces=("demo",))
+    assert small.get(f"/api/operations/{release['operation']}").status_code == 404
+
+
+# its events, as JSON
+
+
+def texts(items: list[dict[str, Any]]) -> list[str]:
+    return [item["text"] for item in items if item["kind"] == "logLine"]
+
+
+def test_events_are_numbered_and_those_after_a_number_are_the_rest(town: Town, server: Serving) -> None:
+    id = begun(town, server, "one", "two")
+    town.helm.may_end.set()
+    ended(server, id)
+    all_of_it = server.get(f"/api/operations/{id}/events").json
+    assert [item["seq"] for item in all_of_it["items"]] == list(range(1, len(all_of_it["items"]) + 1))
+    assert texts(all_of_it["items"]) == ["one", "two"]
+    assert all_of_it["finished"] is True
+    assert all_of_it["next"] == all_of_it["items"][-1]["seq"]
+    for after in range(all_of_it["next"] + 2):
+        rest = server.get(f"/api/operations/{id}/events?after={after}").json
+        assert rest["items"] == all_of_it["items"][after:]
+        assert rest["next"] == max(after, all_of_it["next"])
+
+
+def test_a_long_poll_waits_for_news_and_no_longer(town: Town, server: Serving) -> None:
+    id = begun(town, server, "one")
+    known = server.get(f"/api/operations/{id}/events").json
+    assert known["finished"] is False
+    assert server.get(f"/api/operations/{id}/events?after={known['next']}").json == {**known, "items": []}
+    answers: list[TestResponse] = []
+    path = f"/api/operations/{id}/events?after={known['next']}&wait=20"
+    waiting = threading.Thread(target=lambda: answers.append(server.get(path)))
+    waiting.start()
+    until(lambda: server.service.workers.waiting.taken() == 1, "it waits")
+    town.helm.may_end.set()
+    waiting.join(SOON)
+    [answer] = answers
+    assert answer.json["items"]
+    assert answer.json["items"][0]["seq"] == known["next"] + 1
+    assert server.service.workers.waiting.taken() == 0
+
+
+def followed(server: Serving, id: str) -> list[dict[str, Any]]:
+    """Poll an operation from its beginning to its end."""
+    items: list[dict[str, Any]] = []
+    after, finished = 0, False
+    while not finished:
+        page = server.get(f"/api/operations/{id}/events?after={after}&wait=1").json
+        items += page["items"]
+        after, finished = page["next"], page["finished"]
+    return items
+
+
+def test_who_polls_to_the_end_misses_and_repeats_nothing(town: Town, server: Serving) -> None:
+    lines = [f"line {number}" for number in range(300)]
+    id = begun(town, server, *lines)
+    seen: list[list[dict[str, Any]]] = []
+    readers = [threading.Thread(target=lambda: seen.append(followed(server, id))) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    town.helm.may_end.set()
+    for reader in readers:
+        reader.join(SOON)
+    assert len(seen) == 3
+    for items in seen:
+        assert texts(items) == lines
+        assert [item["seq"] for item in items] == list(range(1, len(items) + 1))
+
+
+def test_at_another_server_the_events_are_the_same_once_they_are_written_down(town: Town) -> None:
+    server, other = town.server(), town.server()
+    lines = [f"line {number}" for number in range(Journal.FIRST + Journal.LAST + 100)]
+    id = begun(town, server, *lines)
+    town.helm.may_end.set()
+    ended(server, id)
+    until(lambda: other.get(f"/api/operations/{id}/events").json["finished"], "the other server hears of the end")
+    here, there = (followed(one, id) for one in (server, other))
+    assert len(there) >= Journal.FIRST
+    numbered = {item["seq"]: (item["kind"], item["text"]) for item in here}
+    for item in there:
+        if item["seq"] in numbered:
+            assert numbered[item["seq"]] == (item["kind"], item["text"])
+    missing = set(range(1, there[-1]["seq"] + 1)) - {item["seq"] for item in there}
+    assert min(missing) == Journal.FIRST + 1, "what is left out of much is told by the numbers"
+
+
+def test_waiting_at_another_server_asks_the_cluster_nothing(town: Town) -> None:
+    server, other = town.server(), town.server()
+    id = begun(town, server, "one")
+    until(lambda: other.get(f"/api/operations/{id}").json["state"] == "running", "the other server hears of it")
+    after = other.get(f"/api/operations/{id}/events").json["next"]
+    town.cluster.requests.clear()
+    assert other.get(f"/api/operations/{id}/events?after={after + 1000}&wait=1").json["items"] == []
+    asked = [request for request in town.cluster.requests if request.startswith(("get secret", "list secrets"))]
+    assert asked == []
+
+
+# its events, as they come
+
+
+@dataclass
+class Frame:
+    id: int | None
+    event: str
+    data: Any
+
+
+def frames(text: str) -> list[Frame]:
+    """Read server-sent events, as the standard has them; comments are passed over."""
+    found = []
+    for block in text.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        if "data" in fields:
+            found.append(Frame(int(fields["id"]) if "id" in fields else None, fields["event"], json.loads(fields["data"])))
+    return found
+
+
+def stream(server: Serving, id: str, *, after: int | None = None, **headers: str) -> TestResponse:
+    query = "" if after is None else f"?after={after}"
+    return server.get(f"/api/operations/{id}/events{query}", headers={**STREAM, **headers}, buffered=False)
+
+
+def test_a_stream_sends_what_is_said_and_then_the_end(town: Town, server: Serving) -> None:
+    id = begun(town, server, "one", "two")
+    response = stream(server, id)
+    assert response.status_code == 200
+    assert response.content_type.startswith("text/event-stream")
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["X-Accel-Buffering"] == "no"
+    chunks = response.iter_encoded()
+    assert next(chunks).startswith(b"retry: ")
+    text = ""
+    while "two" not in text:
+        text += next(chunks).decode()
+    assert town.helm.begun.is_set()
+    assert "event: finished" not in text
+    town.helm.may_end.set()
+    text += "".join(chunk.decode() for chunk in chunks)
+    sent = frames(text)
+    assert [frame.id for frame in sent[:-1]] == list(range(1, len(sent)))
+    assert [frame.data["text"] for frame in sent if frame.event == "logLine"] == ["one", "two"]
+    assert all(frame.event == frame.data["kind"] for frame in sent[:-1])
+    assert (sent[-1].event, sent[-1].data["id"], sent[-1].data["state"]) == ("finished", id, "succeeded")
+    assert server.service.workers.waiting.taken() == 0
+
+
+def test_a_stream_that_broke_goes_on_where_it_was(town: Town, server: Serving) -> None:
+    id = begun(town, server, "one", "two", "three")
+    response = stream(server, id)
+    chunks, sent = response.iter_encoded(), []
+    while len(sent) < 2:
+        sent += frames(next(chunks).decode())
+    response.close()
+    until(lambda: server.service.workers.waiting.taken() == 0, "the seat is free")
+    town.helm.may_end.set()
+    last = sent[-1].id
+    rest = frames(stream(server, id, after=0, **{"Last-Event-ID": str(last)}).text)
+    numbers = [frame.id for frame in (*sent, *rest[:-1])]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert rest[-1].event == "finished"
+    assert frames(stream(server, id, after=last).text) == rest
+
+
+def test_a_stream_that_is_silent_shows_that_it_lives(town: Town, server: Serving) -> None:
+    id = begun(town, server)
+    response = stream(server, id)
+    chunks = response.iter_encoded()
+    heard = [next(chunks) for _ in range(8)]
+    assert heard[-1] == b": still running\n\n"
+    town.helm.may_end.set()
+    response.close()
+
+
+def test_a_stream_ends_after_a_while_and_the_client_comes_again(town: Town) -> None:
+    server = town.server(watching=False, timing=Timing(heartbeat=0.02, longest=0.1, look_again=0.01))
+    id = begun(town, server, "one")
+    first = frames(stream(server, id).text)
+    assert first
+    assert first[-1].event != "finished"
+    town.helm.may_end.set()
+    ended(server, id)
+    rest = frames(stream(server, id, **{"Last-Event-ID": str(first[-1].id)}).text)
+    assert rest[0].id == (first[-1].id or 0) + 1
+    assert rest[-1].event == "finished"
+
+
+def test_a_stream_of_what_has_ended_long_ago_is_short(town: Town, server: Serving) -> None:
+    release = deployed(server)
+    sent = frames(stream(town.server(watching=False), release["operation"]).text)
+    assert sent[0].id == 1
+    assert sent[-1].event == "finished"
+
+
+def test_a_stream_at_another_server_sends_the_same(town: Town) -> None:
+    server, other = town.server(), town.server()
+    id = begun(town, server, "one", "two")
+    texts: list[str] = []
+    reading = threading.Thread(target=lambda: texts.append(stream(other, id).text))
+    reading.start()
+    until(lambda: other.service.workers.waiting.taken() == 1, "it reads")
+    town.helm.may_end.set()
+    reading.join(SOON)
+    there = frames(texts[0])
+    here = frames(stream(server, id).text)
+    assert there[-1].event == here[-1].event == "finished"
+    numbered = {frame.id: (frame.event, frame.data["step"], frame.data["text"]) for frame in here[:-1]}
+    for frame in there[:-1]:
+        assert (frame.event, frame.data["step"], frame.data["text"]) == numbered[frame.id]
+    assert [frame.data["text"] for frame in there if frame.event == "logLine"] == ["one", "two"]
+
+
+# how many
+
+
+def test_only_so_many_wait_at_once_and_the_others_come_again(town: Town) -> None:
+    server = town.server(waiting=2, watching=False)
+    id = begun(town, server, "one")
+    streams = [stream(server, id) for _ in range(2)]
+    chunks = [one.iter_encoded() for one in streams]
+    for one in chunks:
+        assert next(one)
+    refused = stream(server, id)
+    problem(refused, 503, "server_busy")
+    assert refused.headers["Retry-After"]
+    problem(server.get(f"/api/operations/{id}/events?after=1000&wait=20"), 503, "server_busy")
+    assert server.get(f"/api/operations/{id}/events").status_code == 200, "who does not wait needs no seat"
+    streams[0].close()
+    again = stream(server, id)
+    assert again.status_code == 200
+    town.helm.may_end.set()
+    assert frames(again.text)[-1].event == "finished"
+
+
+def test_a_stream_that_is_never_read_gives_its_seat_back(town: Town, server: Serving) -> None:
+    id = begun(town, server)
+    for _ in range(20):
+        response = stream(server, id)
+        assert response.status_code == 200
+        response.close()
+    assert server.service.workers.waiting.taken() == 0
+
+
+def test_how_many_wait_is_measured(town: Town, server: Serving) -> None:
+    id = begun(town, server)
+    response = stream(server, id)
+    assert b"kubernaut_event_streams 1.0" in server.service.metrics.page()
+    response.close()
+    assert b"kubernaut_event_streams 0.0" in server.service.metrics.page()
+
+
+def test_when_the_server_ends_streams_of_what_runs_elsewhere_end_and_its_own_go_on(town: Town) -> None:
+    server, other = town.server(), town.server()
+    id = begun(town, server, "one")
+    read: list[str] = []
+    reading = [threading.Thread(target=lambda one=one: read.append(stream(one, id).text)) for one in (server, other)]
+    for thread in reading:
+        thread.start()
+    for one in (server, other):
+        until(lambda one=one: one.service.workers.waiting.taken() == 1, "it reads")  # type: ignore[misc]
+    other.service.workers.stop(0)
+    reading[1].join(SOON)
+    assert not reading[1].is_alive()
+    assert reading[0].is_alive()
+    assert "event: finished" not in read[0]
+    town.helm.may_end.set()
+    reading[0].join(SOON)
+    assert frames(read[1])[-1].event == "finished"
+
+
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [("after=-1", {}), ("after=x", {}), ("wait=61", {}), ("wait=0.5", {}), ("since=1", {}), ("", {"Last-Event-ID": "x"})],
+)
+def test_what_cannot_be_waited_for_is_refused(server: Serving, query: str, headers: dict[str, str]) -> None:
+    id = deployed(server)["operation"]
+    problem(server.get(f"/api/operations/{id}/events?{query}", headers=headers), 422, "request_invalid")
