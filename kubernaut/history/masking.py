@@ -31,6 +31,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _TEXT = "tag:yaml.org,2002:str"
 _NO_SECRETS = frozenset({"tag:yaml.org,2002:bool", "tag:yaml.org,2002:null"})
+_MERGE = "<<"
 _START = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _SOURCE = re.compile(r"\s*(# Source: [\w./-]{1,500})[ \t]*$", re.MULTILINE)
 _HOLDS_SECRET = re.compile(r"""\bkind\\?["']?\s*:\s*\\?["']?Secret(?:List)?\b""", re.IGNORECASE)
@@ -76,9 +77,9 @@ def mask_values(values: Any, mark: Mark = masked) -> Any:
 
 def _mask_value(value: Any, mark: Mark, *, hidden: bool) -> Any:
     if isinstance(value, Mapping):
-        entry = isinstance(value.get("name"), str) and _is_secret_name(value["name"])
+        entry = _is_secret_name(value.get("name"))
         return {
-            key: _mask_value(item, mark, hidden=hidden or is_secret_key(key) or (entry and key == "value"))
+            key: _mask_value(item, mark, hidden=hidden or _is_secret_name(key) or (entry and key == "value"))
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
@@ -150,9 +151,8 @@ class _Findings:
             self._hidden.add(id(node))
 
     def _look_at_mapping(self, node: yaml.MappingNode, kind: _Kind) -> None:
-        known = _texts(node)
-        said = known.get("kind", "").casefold()
-        secret = kind is _Kind.SECRET or said == "secret"
+        said, name = _kinds(node), _texts(node).get("name", "")
+        secret = kind is _Kind.SECRET or "secret" in said
         own = set(_values_of(node)) if secret else set()
         for key, value in node.value:
             word = key.value if isinstance(key, yaml.ScalarNode) else ""
@@ -160,9 +160,9 @@ class _Findings:
             if kind is _Kind.HIDDEN or word == "stringData" or (secret and word == "data"):
                 below = _Kind.HIDDEN
                 self._note(value)
-            elif said == "secretlist" and word == "items":
+            elif ("secretlist" in said and word == "items") or (secret and word == _MERGE):
                 below = _Kind.SECRET
-            elif _is_secret_pair(word, value, known.get("name", "")):
+            elif _is_secret_pair(word, value, name):
                 below = _Kind.HIDDEN
                 if not word.casefold().endswith("secret"):  # which may as well be a Secret's name
                     self._telling.add(value.value)
@@ -217,15 +217,32 @@ def _after_flags(items: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
         after = isinstance(item, str) and item.startswith("-") and is_secret_key(item.lstrip("-"))
 
 
-def _is_secret_name(name: str) -> bool:
-    return is_secret_key(name) or is_secret_variable(name)
+def _is_secret_name(name: Any) -> bool:
+    return is_secret_key(name) or (isinstance(name, str) and name.isupper() and is_secret_variable(name))
 
 
 def _is_secret_pair(word: str, value: yaml.Node, name: str) -> bool:
     """Say whether a key, or in a list of variables the name beside it, says that its value is secret."""
     if not isinstance(value, yaml.ScalarNode) or not value.value or value.tag in _NO_SECRETS:
         return False
-    return is_secret_key(word) or (word == "value" and _is_secret_name(name))
+    return _is_secret_name(word) or (word == "value" and _is_secret_name(name))
+
+
+def _kinds(node: yaml.MappingNode) -> set[str]:
+    """Return the kinds that a map says it is, itself or by what is merged into it."""
+    found: set[str] = set()
+    left, seen = [node], set[int]()
+    while left:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, yaml.SequenceNode):
+            left += one.value
+        elif isinstance(one, yaml.MappingNode):
+            found |= {value.value.casefold() for key, value in one.value if key.value == "kind" and _is_scalar(value)}
+            left += [value for key, value in one.value if key.value == _MERGE]
+    return found
 
 
 def _texts(node: yaml.Node) -> dict[str, str]:
