@@ -184,3 +184,51 @@ def test_values_are_one_printable_line(tmp_path: Path, name: str) -> None:
 def test_what_is_no_number_of_releases(tmp_path: Path, value: str) -> None:
     with pytest.raises(SettingInvalid, match="a number from 1 to 10000"):
         load(tmp_path, history_max=value)
+
+
+def test_where_a_server_listens_and_where_its_options_are(tmp_path: Path) -> None:
+    settings = load(tmp_path)
+    assert (settings.serve_host, settings.serve_port) == ("127.0.0.1", 8080)
+    settings = load(tmp_path, "serve_port = 9090\n", serve_host="::1")
+    assert (settings.serve_host, settings.serve_port) == ("::1", 9090)
+    assert settings.origins["serve_host"] == "argument --host"
+    assert load(tmp_path, "serve_port = 0\n").serve_port == 0
+    for port in ("-1", "65536", "http", "١٢", "999999999999"):
+        with pytest.raises(SettingInvalid, match="serve_port"):
+            load(tmp_path, environment={"KUBERNAUT_SERVE_PORT": port})
+
+
+@pytest.mark.parametrize("url", ["https://kubernaut.example.com", "http://127.0.0.1:8080", "https://[::1]:8443/team/"])
+def test_a_servers_address(tmp_path: Path, url: str) -> None:
+    assert load(tmp_path, server=url).server == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "kubernaut.example.com",
+        "ftp://a",
+        "https://",
+        "https://ada:secret@a",
+        "https://a?token=b",
+        "https://a#b",
+        "https://a b",
+        "https://ä",
+    ],
+)
+def test_what_is_no_servers_address(tmp_path: Path, url: str) -> None:
+    with pytest.raises(SettingInvalid, match="server"):
+        load(tmp_path, server=url)
+
+
+def test_the_token_is_in_the_folder_for_state_unless_another_file_is_named(tmp_path: Path) -> None:
+    home = {"HOME": "/home/ada"}
+    for environment, expected in (
+        (home, "/home/ada/.local/state/kubernaut/token"),
+        ({**home, "XDG_STATE_HOME": "/state"}, "/state/kubernaut/token"),
+        ({**home, "XDG_STATE_HOME": "relative"}, "/home/ada/.local/state/kubernaut/token"),
+        ({**home, "KUBERNAUT_TOKEN_FILE": "/run/token"}, "/run/token"),
+        ({**home, "KUBERNAUT_TOKEN_FILE": "~/token"}, "/home/ada/token"),
+        ({**home, "KUBERNAUT_TOKEN_FILE": "token"}, str(Path.cwd() / "token")),
+    ):
+        assert load(tmp_path, environment=environment).token_path() == Path(expected)
