@@ -46,7 +46,7 @@ LINES = {**WRITING, **LOOKING, "logs": ("logs", "demo.hello-world.v3")}
 OF_THE_DOOR = {"output", "yes", "help"}
 OF_THE_LIBRARY = {"if_match", "operation", "chart"}
 """What only the library and the REST server have: what was read before, what was accepted before, charts of others."""
-NO_VERBS = {"accept", "acting", "close", "manifest", "operation", "recover", "report", "values", "watch"}
+NO_VERBS = {"accept", "accepted", "acting", "close", "manifest", "operation", "recover", "report", "values", "watch"}
 """What the REST server asks of the library besides the verbs."""
 
 
