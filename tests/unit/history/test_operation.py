@@ -7,7 +7,7 @@ import gzip
 import json
 import os
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.past import STARTED, made, operation, record, record_secret
 
-from kubernaut.events import Heard, LogLine, StepFinished, StepOutcome, StepStarted
+from kubernaut.events import Heard, Journal, LogLine, StepFinished, StepOutcome, StepStarted
 from kubernaut.history.mending import aside_secret
 from kubernaut.history.operation import (
     LARGEST,
@@ -24,7 +24,10 @@ from kubernaut.history.operation import (
     Outcome,
     decode_operation,
     encode_operation,
+    is_id,
+    key_hash,
     new_id,
+    numbered,
     operation_secret,
     told,
     with_record,
@@ -290,3 +293,94 @@ def test_whatever_is_in_it_it_does_not_vanish(changes: dict[str, Any]) -> None:
     assert found.name == "hello"
     if "new" in changes:
         assert found.unread
+
+
+# what was accepted, and what came of it
+
+
+@pytest.mark.parametrize(
+    ("more", "state"),
+    [
+        ({"waits_until": STARTED}, "accepted"),
+        ({}, "running"),
+        ({"reason": "deploy_failed"}, "running"),  # and is being rolled back
+        ({"reason": "succeeded", "finished_at": STARTED}, "succeeded"),
+        ({"reason": "unchanged", "finished_at": STARTED}, "unchanged"),
+        ({"reason": "deploy_failed", "finished_at": STARTED}, "failed"),
+        ({"finished_at": STARTED}, "failed"),
+        ({"reason": "succeeded", "finished_at": STARTED, "unread": "why"}, "unread"),
+    ],
+)
+def test_how_far_it_is(more: dict[str, Any], state: str) -> None:
+    assert operation(**{"reason": None, **more}).state == state
+
+
+def test_it_may_begin_until_its_time_is_over() -> None:
+    second = timedelta(seconds=1)
+    waiting = operation(reason=None, waits_until=STARTED)
+    assert [waiting.may_begin(at) for at in (None, STARTED - second, STARTED, STARTED + second)] == [True, True, False, False]
+    assert not operation(reason=None).may_begin(None)
+    assert not operation(waits_until=STARTED, finished_at=STARTED).may_begin(None)
+
+
+def test_what_was_accepted_is_kept_and_one_key_has_one_place() -> None:
+    key = key_hash("ada", "order-7")
+    wrote = operation(new_id(), reason=None, fingerprint="f", key=key, waits_until=STARTED)
+    secret = operation_secret(wrote)
+    assert decode_operation(secret) == wrote
+    assert secret["metadata"]["name"] == f"kubernaut.key-{key}"
+    assert len(secret["metadata"]["name"]) <= 253
+    labels = secret["metadata"]["labels"]
+    assert labels["kubernaut/operation"] == wrote.id
+    assert key.startswith(labels["kubernaut/key"])
+    assert all(len(label) <= 63 for label in labels.values())
+    assert "kubernaut/outcome" not in labels
+    assert "order-7" not in str(secret)
+    assert key not in {key_hash("bob", "order-7"), key_hash("ada", "order-8"), key_hash("adao", "rder-7")}
+
+
+def test_a_finished_one_is_known_by_its_label() -> None:
+    assert "kubernaut/outcome" not in operation_secret(operation())["metadata"]["labels"]
+    finished = operation(reason="helm_failed", finished_at=STARTED)
+    assert operation_secret(finished)["metadata"]["labels"]["kubernaut/outcome"] == "helm_failed"
+
+
+def test_nothing_new_is_written_of_what_nobody_accepted() -> None:
+    content = content_of(operation())
+    assert {"fingerprint", "key", "waitsUntil", "resourceVersion", "unread"}.isdisjoint(content)
+
+
+def test_the_version_is_the_secrets_and_never_the_contents() -> None:
+    content = {**content_of(operation()), "resourceVersion": "7", "unread": "x"}
+    secret = kept(content)
+    secret["metadata"]["resourceVersion"] = "12"
+    found = decode_operation(secret)
+    assert found is not None
+    assert (found.resource_version, found.unread) == ("12", None)
+
+
+def test_events_keep_their_numbers_whatever_is_left_out() -> None:
+    """What was number 700 when it was said is number 700 in what is kept, and in what is kept of that."""
+    journal = Journal()
+    numbers: dict[str, int] = {}
+    for number in range(1, 801):
+        journal(LogLine("deploy", f"line {number}"))
+        numbers[f"line {number}"] = number
+        if number in (1, 49, 50, 51, 549, 550, 551, 700, 800):
+            said = operation(events=told(journal.heard), events_left_out=journal.left_out)
+            assert {event.text: seq for seq, event in numbered(said)}.items() <= numbers.items()
+            assert numbered(said)[-1][0] == number
+    many = tuple(event(noise(2000, number)) for number in range(550))
+    smaller = read(encode_operation(operation(events=many, events_left_out=250)))
+    assert len(smaller.events) < 550
+    assert numbered(smaller)[0][0] == 1
+    assert numbered(smaller)[-1][0] == 800
+
+
+@pytest.mark.parametrize("text", ["", "x", "0" * 25, "0" * 27, "0" * 25 + "i", "0" * 25 + "A", "0" * 26 + "\n"])
+def test_what_is_no_id(text: str) -> None:
+    assert not is_id(text)
+
+
+def test_a_new_id_is_one() -> None:
+    assert is_id(new_id())
