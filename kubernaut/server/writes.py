@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, GetJsonSchemaHandler, TypeAdapter, model_validator
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, TypeAdapter, model_validator
+from pydantic.config import JsonDict
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
     from kubernaut.verbs import Deployed, DeployOptions, Options
 
 _LABEL = r"^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$"
+_CHART = r"^oci://[a-z0-9][a-z0-9.:_/-]*(?:@sha256:[0-9a-f]{64}|:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})$"
 _LONGEST_NOTE = 1000
 _MOST_SECONDS = 24 * 3600
 
 Note = Annotated[str | None, Field(max_length=_LONGEST_NOTE, description="A line for the history.")]
 Timeout = Annotated[
-    float | None, Field(gt=0, le=_MOST_SECONDS, allow_inf_nan=False, description="Seconds that it may take, once it is its turn.")
+    float | None, Field(ge=1, le=_MOST_SECONDS, allow_inf_nan=False, description="Seconds that it may take, once it is its turn.")
 ]
 LockTimeout = Annotated[
     float | None,
@@ -41,15 +43,27 @@ LockTimeout = Annotated[
 DryRun = Annotated[bool, Field(description="Only say what would be done.")]
 
 
+def _both(name: str, schema: JsonDict) -> JsonDict:
+    """Return the schema of a body that names a chart and what cannot stand beside one."""
+    return {"properties": {"chart": {"type": "string"}, name: schema}, "required": ["chart", name]}
+
+
 class NewRelease(Model):
     """A release that is to be made: a published version by its name, or a chart by its reference."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"not": {"anyOf": [_both("version", {"type": "string"}), _both("pre", {"const": True})]}}
+    )
 
     name: str = Field(pattern=_LABEL, max_length=NAME_LENGTH, description="The application's name; the release is called the same.")
     namespace: str = Field(pattern=_LABEL, max_length=NAMESPACE_LENGTH, description="Where to.")
     version: str | None = Field(default=None, max_length=200, description="Which one; the newest stable by default.")
     pre: bool = Field(default=False, description="Without a version: the newest at all.")
     chart: str | None = Field(
-        default=None, max_length=512, description="Instead of a version: `oci://HOST/PATH:TAG` or `oci://HOST/PATH@sha256:DIGEST`."
+        default=None,
+        pattern=_CHART,
+        max_length=512,
+        description="Instead of a version: `oci://HOST/PATH:TAG` or `oci://HOST/PATH@sha256:DIGEST`.",
     )
     values: dict[str, Any] = Field(default={}, description="Values over those of the environment.")
     set: tuple[str, ...] = Field(default=(), description="`KEY=VALUE` in Helm's syntax; wins over `values`.")
@@ -138,7 +152,7 @@ def routes(service: Service) -> tuple[Route, ...]:
             method="POST",
             path="/api/releases/{id}/rollback",
             name="rollBackRelease",
-            summary="Makes a new release with that one's chart and values; one that was deleted softly comes back.",
+            summary="Makes a new release with that one's chart and values; `current` is the one before it, unless it is deleted.",
             handler=rollback,
             parameters=(ID,),
             query=Dry,
@@ -185,10 +199,10 @@ def _deletion(named: ReleaseId, query: Deletion) -> Write:
 
 def _going_back(named: ReleaseId, how: How, query: Dry) -> Write:
     def decide(kubernaut: Kubernaut) -> tuple[str, Act]:
-        release = kubernaut.show(str(named))  # "current" is what is current now, and not what will be when it is its turn
+        release = kubernaut.show(str(named))
         if release.status in GONE and _is_current(release, kubernaut):
             return "restore", lambda kubernaut, options: kubernaut.restore(release.id, **options)
-        return "rollback", lambda kubernaut, options: kubernaut.rollback(release.id, **options)
+        return "rollback", lambda kubernaut, options: kubernaut.rollback(str(named), **options)
 
     return Write(named, decide, dry_run=query.dry_run, **_how(how))
 

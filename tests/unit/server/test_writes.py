@@ -207,9 +207,28 @@ def test_an_older_release_comes_back_as_a_new_one(server: Serving) -> None:
 
 def test_going_back_to_what_runs_changes_nothing(server: Serving) -> None:
     deployed(server)
-    response = server.post("/api/releases/demo.hello.current/rollback", headers=WAIT)
+    response = server.post("/api/releases/demo.hello.v1/rollback", headers=WAIT)
     assert response.status_code == 200
     assert response.json["id"] == "demo.hello.v1"
+
+
+def test_going_back_from_the_current_release_leads_to_the_one_before_it(server: Serving) -> None:
+    deployed(server, values={"text": "one"})
+    problem(server.post("/api/releases/demo.hello.current/rollback"), 404, "release_not_found")
+    deployed(server, values={"text": "two"})
+    response = server.post("/api/releases/demo.hello.current/rollback", headers=WAIT)
+    assert response.status_code == 201, response.text
+    assert server.service.kubernaut.values("demo.hello.v3") == {"text": "one"}
+
+
+def test_a_restore_that_failed_is_tried_again_by_going_back_to_what_was_deleted(town: Town, server: Serving) -> None:
+    deployed(server, values={"text": "kept"})
+    assert server.delete("/api/releases/demo.hello.v1", headers=WAIT).status_code == 201
+    town.helm.end_with(Status.FAILED, DeadlineExceeded("timed out waiting for the condition."))
+    problem(server.post("/api/releases/demo.hello.v1/rollback", headers=WAIT), 422, "deploy_failed")
+    response = server.post("/api/releases/demo.hello.v1/rollback", headers=WAIT)
+    assert response.status_code == 201, response.text
+    assert server.service.kubernaut.values(response.json["id"]) == {"text": "kept"}
 
 
 # secrets
