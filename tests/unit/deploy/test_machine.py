@@ -24,8 +24,9 @@ from support.model import DONE, NOTHING
 from support.states import DEAD, Seen
 
 from kubernaut.clients.host import process_identity
+from kubernaut.deploy.accepted import accept, carry_out_accepted, new_operation
 from kubernaut.deploy.attempt import Tools
-from kubernaut.deploy.rollout import carry_out
+from kubernaut.deploy.rollout import Done, carry_out
 from kubernaut.deploy.values import Wish
 from kubernaut.deploy.wanted import Wanted, WantedDelete, WantedDeploy, WantedRestore, WantedRollback, WantedUnlock
 from kubernaut.errors import BadInput, HelmFailed, KubernautError, NotFound
@@ -156,6 +157,7 @@ class InMemory:
         self.keep = keep
         self.cluster = MortalCluster(*[NAMESPACE] * namespace)
         self.cluster.server_time = datetime(2026, 11, 22, 12, tzinfo=UTC)
+        self.turns = 0
         self.helm = self.new_helm()
         self.left: MortalHelm | None = None
 
@@ -172,8 +174,13 @@ class InMemory:
             helm.end_with(status, HelmFailed("the chart does not start"))
         if kill:
             self.cluster.left, self.cluster.answered = kill
+        self.turns += 1
+        served = self.turns % 2 == 0 and verb != "unlock" and not (kill or dry_run) and NAMESPACE in self.cluster._namespaces
         try:
-            planned, changed, _ = carry_out(wanted, tools=self.tools, dry_run=dry_run)
+            if served:
+                planned, changed, _ = self.serve(verb, wanted)
+            else:
+                planned, changed, _ = carry_out(wanted, tools=self.tools, dry_run=dry_run)
         except KubernautError as refused:
             return type(refused).__name__
         except Killed:
@@ -184,6 +191,16 @@ class InMemory:
             self.cluster.left = -1
         assert not (dry_run and changed)
         return DONE if changed or (dry_run and planned.changes) else NOTHING
+
+    def serve(self, verb: str, wanted: Wanted) -> Done:
+        """Carry a verb out as a server does, which accepts it first; whatever comes of it, that is written down."""
+        operation = new_operation(verb, NAMESPACE, NAME, settings(), None, None, {"note": None, "timeout": wanted.timeout})
+        accepted, _ = accept(operation, self.cluster, patience=0, create_namespace=False)  # type: ignore[arg-type]
+        try:
+            return carry_out_accepted(accepted, lambda: wanted, tools=self.tools)
+        finally:
+            kept = [one for one in History(self.cluster).past(NAMESPACE, NAME).operations if one.id == accepted.id]  # type: ignore[arg-type]
+            assert all(one.finished_at is not None and one.outcome is not None for one in kept), "it has no end"
 
     def wanted(self, verb: str, **how: Any) -> tuple[Wanted, list[Status]]:
         """Return what is wanted, and how Helm fails."""
