@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from kubernaut.cli import guard, signals
-from kubernaut.cli.options import verbose_option
+from kubernaut.cli.options import server_option, verbose_option
 from kubernaut.cli.verb import Verb
 from kubernaut.errors import ToolMissing
 
@@ -156,6 +156,7 @@ def _show_version(context: click.Context, _parameter: click.Parameter, value: bo
     invoke_without_command=True,
 )
 @verbose_option
+@server_option
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show kubernaut's version."
 )

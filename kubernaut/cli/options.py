@@ -13,6 +13,8 @@ Decorator = Callable[[Function], Function]
 
 VERBOSE = "kubernaut.verbose"
 """Where ``--verbose`` is kept in click's ``Context.meta``, which all contexts of a command line share."""
+SERVER = "kubernaut.server"
+"""Where ``--server`` is kept there."""
 
 
 def _remember_verbose(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
@@ -25,6 +27,17 @@ def _check_pairs(_context: click.Context, _parameter: click.Parameter, pairs: tu
         if not pair.partition("=")[0] or "=" not in pair:
             raise click.BadParameter(f"{pair!r} is not KEY=VALUE.")
     return pairs
+
+
+def _remember_server(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.meta[SERVER] = value
+
+
+def chosen_server() -> str | None:
+    """Return what ``--server`` says, before or after the verb."""
+    context = click.get_current_context(silent=True)
+    return context.meta.get(SERVER) if context else None
 
 
 def is_verbose() -> bool:
@@ -68,7 +81,15 @@ kubeconfig_option = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="The kubeconfig file; KUBECONFIG by default.",
 )
-cluster_options = both(context_option, kubeconfig_option)
+server_option = click.option(
+    "--server",
+    metavar="URL",
+    expose_value=False,
+    callback=_remember_server,
+    help="The kubernaut server that does it, instead of this machine; KUBERNAUT_SERVER by default.",
+)
+kubeconfig_options = both(context_option, kubeconfig_option)
+cluster_options = both(server_option, kubeconfig_options)
 registry_option = click.option(
     "--registry", metavar="HOST/PREFIX", help="Where images and charts are; KUBERNAUT_REGISTRY by default."
 )

@@ -73,7 +73,7 @@ def _settings() -> Iterator[str]:
 
 def _sections() -> Iterator[str]:
     context = click.Context(main, info_name=PROGRAM)
-    yield "Before any command: `-v` as everywhere, `--version` shows kubernaut's own.\n"
+    yield "Before any command: `-v` and `--server URL` as after it, `--version` shows kubernaut's own.\n"
     for section, names in SECTIONS.items():
         yield f"## {section}\n"
         for name in names:

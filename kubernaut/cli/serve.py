@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubernaut.cli import session, signals
-from kubernaut.cli.options import cluster_options, is_verbose, output_option, registry_option, verbose_option
+from kubernaut.cli.options import is_verbose, kubeconfig_options, output_option, registry_option, verbose_option
 from kubernaut.cli.output import print_json, say
 from kubernaut.cli.verb import Verb
 from kubernaut.events import ignore
@@ -94,7 +94,7 @@ def _duration(_context: click.Context, _parameter: click.Parameter, text: str) -
     help="Where audit lines are added, as JSON; stderr by default.",
 )
 @registry_option
-@cluster_options
+@kubeconfig_options
 @output_option
 @verbose_option
 def serve(output: str, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""From options to an open :class:`kubernaut.Kubernaut`."""
+"""From options to whoever carries the verbs out: :class:`kubernaut.Kubernaut` here, or a server for it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from kubernaut.cli.options import chosen_server
 from kubernaut.cli.steps import progress
 from kubernaut.events import Listener, ignore
 
 if TYPE_CHECKING:
+    from kubernaut.cli.service import Service
     from kubernaut.kubernaut import Kubernaut
     from kubernaut.settings import Settings
 
-SETTINGS = ("registry", "context", "kubeconfig", "timeout", "lock_timeout")
+DURATIONS = ("timeout", "lock_timeout")
+SETTINGS = ("registry", "context", "kubeconfig", "server", *DURATIONS)
 """The options that are settings; every other option goes to the verb."""
 
 
@@ -24,20 +27,33 @@ def open_kubernaut(settings: Settings, listener: Listener) -> Kubernaut:
     return Kubernaut(settings, listener=listener)
 
 
-def reading(options: dict[str, Any]) -> Kubernaut:
+def reading(options: dict[str, Any]) -> Service:
     """Open the service for a verb that only looks; takes the settings out of its options."""
-    return open_kubernaut(_settings(options), ignore)
+    return _open(_settings(options), ignore)
 
 
 @contextmanager
-def writing(options: dict[str, Any]) -> Iterator[Kubernaut]:
+def writing(options: dict[str, Any]) -> Iterator[Service]:
     """Open the service for a verb that works, and show its steps while the block runs; takes the settings out of its options."""
     settings = _settings(options)
     with progress() as listener:
-        yield open_kubernaut(settings, listener)
+        yield _open(settings, listener)
+
+
+def _open(settings: Settings, listener: Listener) -> Service:
+    if settings.server is None:
+        return open_kubernaut(settings, listener)
+    from kubernaut.cli.remote import Remote
+
+    return Remote(settings, listener)
 
 
 def _settings(options: dict[str, Any]) -> Settings:
     from kubernaut.settings import load_settings
 
-    return load_settings({name: options.pop(name) for name in SETTINGS if name in options})
+    given = {name: options.pop(name) for name in SETTINGS if name in options}
+    settings = load_settings({**given, "server": chosen_server()})
+    if settings.server is not None:  # it has settings of its own; what is said here, and not what is the default, goes there
+        said = (name for name in DURATIONS if name in given and settings.origins[name] != "default")
+        options.update({name: getattr(settings, name) for name in said})
+    return settings

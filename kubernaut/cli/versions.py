@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.options import output_option, registry_option, verbose_option
+from kubernaut.cli.options import output_option, registry_option, server_option, verbose_option
 from kubernaut.cli.verb import Verb
 
 
@@ -20,6 +20,7 @@ from kubernaut.cli.verb import Verb
 )
 @click.argument("name", metavar="NAME")
 @registry_option
+@server_option
 @output_option
 @verbose_option
 def versions(name: str, output: str, **options: Any) -> None:

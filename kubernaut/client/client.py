@@ -91,7 +91,7 @@ class Client:
             version: Only of this version.
         """
         wanted = {"namespace": namespace and check_namespace(namespace), "name": name, "status": status, "version": version}
-        items = self._pages("/api/releases", {**wanted, "all": all or None})
+        items = tuple(self._all({**wanted, "all": all or None}))
         return ReleaseList(items=items, count=len(items))
 
     def show(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> Release:
@@ -100,8 +100,8 @@ class Client:
 
     def history(self, release: str, *, namespace: str | None = None) -> ReleaseHistory:
         """Return all releases of a name in a namespace, newest first; the attempts that made none are not told."""
-        items = self._pages(f"{_path(ReleaseId.find(release, namespace))}/history", {})
-        return ReleaseHistory(items=items, count=len(items))
+        found = ReleaseId.find(release, namespace)
+        return read(ReleaseHistory, self._exchange.get(f"{_path(found)}/history").content)
 
     def versions(self, name: str) -> Sequence[PublishedVersion]:
         """Return the published versions of an application, newest first."""
@@ -254,16 +254,16 @@ class Client:
         state = reply.headers.get("ETag", "").strip('"').removeprefix(f"{release.uid}-")
         return release.model_copy(update={"resource_version": state})
 
-    def _pages(self, path: str, query: Mapping[str, Any]) -> tuple[Release, ...]:
-        items: list[Release] = []
+    def _all(self, query: Mapping[str, Any]) -> Iterator[Release]:
+        """Yield the releases of all pages."""
         cursor: str | None = None
         for _ in range(_MOST_PAGES):
-            page = read(ReleaseList, self._exchange.get(path, {**query, "limit": PAGE, "cursor": cursor}).content)
-            items += page.items
-            if page.next is None:
-                return tuple(items)
+            page = read(ReleaseList, self._exchange.get("/api/releases", {**query, "limit": PAGE, "cursor": cursor}).content)
+            yield from page.items
             cursor = page.next
-        raise Unreachable(f"{self._exchange.url} has more than {len(items)} releases to tell of; that is not believed.")
+            if cursor is None:
+                return
+        raise Unreachable(f"{self._exchange.url} has more than {_MOST_PAGES} pages of releases; that is not believed.")
 
 
 class _Manifest(Model):
