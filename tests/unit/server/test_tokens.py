@@ -264,3 +264,11 @@ def test_what_is_made_replaces_nothing(tmp_path: Path) -> None:
     assert not private.create(path, "second", "file")
     assert path.read_text() == "first"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_example_in_the_documentation_is_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "server.md").read_text(encoding="utf-8")
+    example = page.split("```toml\n")[1].split("```")[0]
+    jenkins, dashboard = named_tokens(tokens_file(tmp_path, example))
+    assert jenkins.caller == Caller("jenkins", Role.DEPLOY, frozenset(("demo", "staging")))
+    assert dashboard.caller == Caller("dashboard", Role.READ)
