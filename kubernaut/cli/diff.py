@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kubernaut.history.diff import Difference
     from kubernaut.history.release import ReleaseChart
 
+_NAMES = ("--- ", "+++ ")
 _COLOURS = {"@": "cyan", "-": "red", "+": "green"}
 
 
@@ -58,7 +59,7 @@ def diff(release: str, output: str, **options: Any) -> None:
         put(f"--- {difference.from_}")
         put(f"+++ {difference.to}")
         for line in _lines(difference):
-            put(line, colour=_COLOURS.get(line[:1], ""))
+            put(line, colour="" if line.startswith(_NAMES) else _COLOURS.get(line[:1], ""))
 
 
 def _lines(difference: Difference) -> Iterator[str]:
@@ -77,7 +78,7 @@ def _lines(difference: Difference) -> Iterator[str]:
             yield f"-{value.path}: {json.dumps(value.from_, ensure_ascii=False)}"
         if value.change != "removed":
             yield f"+{value.path}: {_marked(json.dumps(value.to, ensure_ascii=False))}"
-    yield from difference.manifest.splitlines()[2:]
+    yield from difference.manifest.splitlines()
 
 
 def _part(title: str, before: Iterable[str], after: Iterable[str]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from kubernaut.errors import Conflict, ReleaseNotFound
 from kubernaut.history.diff import Difference, Side, compare
-from kubernaut.history.masking import mask_record, mask_values
+from kubernaut.history.masking import joined, mask_record, mask_values
 from kubernaut.history.operation import Operation
 from kubernaut.history.record import Record
 from kubernaut.history.release import Release, ReleaseId
@@ -27,7 +27,7 @@ class Report(Model):
 
 def manifest_of(history: History, wanted: ReleaseId) -> str:
     """Return what was applied for a release, its hooks last. Raises: ReleaseNotFound, Conflict when its record is damaged."""
-    return mask_record(_readable(history.record(wanted)))
+    return joined(mask_record(_readable(history.record(wanted))))
 
 
 def values_of(history: History, wanted: ReleaseId, *, all: bool) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import Field
 
-from kubernaut.history.masking import mask_record, mask_values
+from kubernaut.history.masking import Masked, mask_record, mask_values
 from kubernaut.history.record import Record
 from kubernaut.history.release import Release, ReleaseChart, ReleaseImage
 from kubernaut.model import Model
@@ -24,6 +25,8 @@ from kubernaut.redact import MASK
 CHANGED = f"{MASK} (changed)"
 CHANGED_LINE = " # changed"
 
+_NOTHING = "/dev/null"
+_MOST_LINES = 3000
 _NUMBERED = re.compile(rf"{re.escape(MASK)}\ue000[0-9]+\ue001")
 
 
@@ -64,7 +67,7 @@ class Difference(Model):
         from_: The id of the one.
         to: The id of the other.
         values: The values that they were deployed with, over the chart's own.
-        manifest: The difference between the manifests, as a unified diff.
+        manifest: The difference between the manifests, as a unified diff with an object for a file.
     """
 
     from_: str = Field(alias="from")
@@ -157,8 +160,34 @@ class _Numbers:
 
 def _compare_manifests(old: Record, new: Record) -> str:
     numbers = _Numbers()
-    before, after = mask_record(old, numbers).splitlines(), mask_record(new, numbers).splitlines()
-    return "".join(f"{line}\n" for line in _shown(difflib.unified_diff(before, after, old.id, new.id, lineterm="")))
+    before, after = _by_title(mask_record(old, numbers)), _by_title(mask_record(new, numbers))
+    lines = (
+        line
+        for title in dict.fromkeys((*before, *after))
+        for line in _compare_objects(f"{old.id}/{title}", before.get(title), f"{new.id}/{title}", after.get(title))
+    )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _by_title(objects: Iterable[Masked]) -> dict[str, list[str]]:
+    """Return each object's lines; of those that are called the same, the later ones are numbered."""
+    found: dict[str, list[str]] = {}
+    times: Counter[str] = Counter()
+    for one in objects:
+        times[one.title] += 1
+        found[one.title if times[one.title] == 1 else f"{one.title} ({times[one.title]})"] = one.text.splitlines()
+    return found
+
+
+def _compare_objects(old: str, before: list[str] | None, new: str, after: list[str] | None) -> Iterator[str]:
+    """Yield the difference between two objects, as between two files."""
+    if before == after:
+        return
+    names, (left, right) = (old if before else _NOTHING, new if after else _NOTHING), (before or [], after or [])
+    if max(len(left), len(right)) > _MOST_LINES:
+        yield from (f"--- {names[0]}", f"+++ {names[1]}", f"@@ -1,{len(left)} +1,{len(right)} @@ too long to be told line by line")
+        return
+    yield from _shown(difflib.unified_diff(left, right, *names, lineterm=""))
 
 
 def _shown(lines: Iterator[str]) -> Iterator[str]:

@@ -122,7 +122,7 @@ def difference() -> Difference:
             ValueChange(path="old", change="removed", from_=[1, {"a": None}]),
         ),
         manifest=(
-            "--- demo.hello-world.v2\n+++ demo.hello-world.v3\n@@ -1,3 +1,3 @@\n kind: Secret\n data:\n"
+            "--- demo.hello-world.v2/Secret/db\n+++ demo.hello-world.v3/Secret/db\n@@ -1,3 +1,3 @@\n kind: Secret\n data:\n"
             "-  password: '***'\n+  password: '***' # changed\n"
         ),
     )

@@ -31,6 +31,8 @@ SHOWN = f"""\
 +db.password: "***" # changed
 +replicas: 2
 -old: [1, {{"a": null}}]
+--- demo.hello-world.v2/Secret/db
++++ demo.hello-world.v3/Secret/db
 @@ -1,3 +1,3 @@
  kind: Secret
  data:
@@ -49,6 +51,7 @@ def test_on_a_terminal_it_is_coloured(run: Run, monkeypatch: pytest.MonkeyPatch)
     assert click.unstyle(shown) == SHOWN
     assert click.style('+greeting: "hello"', fg="green") in shown
     assert click.style('-greeting: "hi"', fg="red") in shown
+    assert "\n--- demo.hello-world.v2/Secret/db\n" in shown
     assert shown.startswith("--- demo.hello-world.v2\n+++ demo.hello-world.v3\n" + click.style("@@ chart @@", fg="cyan"))
 
 

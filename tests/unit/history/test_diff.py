@@ -16,12 +16,12 @@ from kubernaut.history.record import Record
 IMAGE = "r/hello@sha256:{}"
 
 
-def manifest(*, image: str = "a", secret: str = "one", greeting: str = "hello") -> str:
-    encoded = base64.b64encode(secret.encode()).decode()
+def manifest(*, image: str = "a", held: str = "one", greeting: str = "hello") -> str:
+    encoded = base64.b64encode(held.encode()).decode()
     return (
         "---\n# Source: hello/templates/secret.yaml\nkind: Secret\ndata:\n  password: " + encoded + "\n"
         "---\n# Source: hello/templates/config.yaml\nkind: ConfigMap\ndata:\n"
-        f"  greeting: {greeting}\n  app.env: |\n    PORT=80\n    DB_PASSWORD={secret}\n"
+        f"  greeting: {greeting}\n  app.env: |\n    PORT=80\n    DB_PASSWORD={held}\n"
         "---\n# Source: hello/templates/pod.yaml\nkind: Pod\nspec:\n  containers:\n"
         f"  - image: {IMAGE.format(image * 64)}\n"
     )
@@ -57,17 +57,38 @@ def test_chart_version_and_images_are_told_where_they_differ() -> None:
     assert found.app_version is None
 
 
-def test_the_manifest_is_a_unified_diff() -> None:
-    assert differing(manifest(), manifest(greeting="good day")).manifest == (
-        "--- demo.hello.v1\n+++ demo.hello.v2\n@@ -7,7 +7,7 @@\n"
+def test_the_manifest_is_a_unified_diff_with_an_object_for_a_file() -> None:
+    added = "---\nkind: Job\nmetadata: {name: migrate, namespace: other}\n"
+    assert differing(manifest() + added, manifest(greeting="good day") + added.replace("Job", "Pod")).manifest == (
+        "--- demo.hello.v1/ConfigMap\n+++ demo.hello.v2/ConfigMap\n@@ -1,7 +1,7 @@\n"
         " # Source: hello/templates/config.yaml\n kind: ConfigMap\n data:\n"
         "-  greeting: hello\n+  greeting: good day\n"
         "   app.env: |\n     PORT=80\n     DB_PASSWORD=***\n"
+        "--- demo.hello.v1/Job/other/migrate\n+++ /dev/null\n@@ -1,2 +0,0 @@\n"
+        "-kind: Job\n-metadata: {name: migrate, namespace: other}\n"
+        "--- /dev/null\n+++ demo.hello.v2/Pod/other/migrate\n@@ -0,0 +1,2 @@\n"
+        "+kind: Pod\n+metadata: {name: migrate, namespace: other}\n"
     )
 
 
+def test_objects_in_another_order_do_not_differ_and_those_called_the_same_are_kept_apart() -> None:
+    one, two = "---\nkind: A\nmetadata: {name: x}\n", "---\nkind: B\nmetadata: {name: x}\n"
+    assert differing(one + two, two + one).empty
+    assert "--- demo.hello.v1/A/x (2)\n+++ /dev/null\n" in differing(one + one + two, one + two).manifest
+
+
+def test_an_object_of_very_many_lines_is_said_to_differ() -> None:
+    def text(end: str) -> str:
+        return "---\nkind: A\ndata:\n" + "".join(f"  a{n}: {n}\n" for n in range(4000)) + f"  end: {end}\n"
+
+    assert differing(text("x"), text("y")).manifest == (
+        "--- demo.hello.v1/A\n+++ demo.hello.v2/A\n@@ -1,4003 +1,4003 @@ too long to be told line by line\n"
+    )
+    assert differing(text("x"), text("x")).empty
+
+
 def test_a_secret_that_differs_shows_and_is_not_shown() -> None:
-    shown = differing(manifest(secret="one-of-them"), manifest(secret="another-one")).manifest
+    shown = differing(manifest(held="one-of-them"), manifest(held="another-one")).manifest
     assert "-  password: '***'\n+  password: '***' # changed\n" in shown
     assert "-    DB_PASSWORD=***\n+    DB_PASSWORD=*** # changed\n" in shown
     assert "PORT=80 #" not in shown

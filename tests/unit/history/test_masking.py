@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.past import record
 
-from kubernaut.history.masking import mask_manifest, mask_record, mask_values
+from kubernaut.history.masking import joined, mask_manifest, mask_record, mask_values
 from kubernaut.redact import redact
 
 CANARY = "c4nary-7f3e9d21"
@@ -164,6 +164,29 @@ def test_a_document_that_is_nested_too_deeply_is_masked_whole() -> None:
     assert "masked whole" in mask_manifest("a: " + "[" * 20_000 + CANARY)
 
 
+def test_a_document_that_only_its_aliases_nest_too_deeply_is_masked_whole() -> None:
+    chain = "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 3000))
+    shown = mask_manifest(f"kind: Secret\na0: &a0 {CANARY}\n{chain}stringData: *a2999\n---\nkind: ConfigMap\n")
+    assert CANARY not in shown
+    assert shown.endswith("masked whole: ***\n---\nkind: ConfigMap\n")
+
+
+def test_a_document_that_is_nested_deeply_is_masked_or_shown() -> None:
+    for depth in range(300, 500, 20):
+        text = "kind: Secret\nstringData: " + "{a: " * depth + CANARY + "}" * depth
+        assert CANARY not in mask_manifest(text)
+
+
+def test_documents_of_comments_only_are_left_out() -> None:
+    assert mask_manifest("---\n# Source: a/b.yaml\n---\n# nothing\n---\nkind: ConfigMap\n") == "---\nkind: ConfigMap\n"
+
+
+def test_what_is_masked_whole_hides_nothing_from_the_documents_after_it() -> None:
+    broken = "[" + ", ".join(f"a{n}" for n in range(50)) + "]\n"
+    secrets = "".join(f"---\nkind: Secret\ndata: {{a{n}: {CANARY}}}\n" for n in range(50))
+    assert CANARY not in mask_manifest("".join(f"---\n{broken}{secrets}" for _ in range(20)))
+
+
 def test_words_keep_their_spelling() -> None:
     text = '---\nkind: ConfigMap\ndata:\n  mode: 0644\n  on: yes\n  port: "5432"\n  day: 2026-11-22\n  text: |\n    one\n    two\n'
     assert mask_manifest(text) == text
@@ -180,7 +203,8 @@ def test_hooks_come_last() -> None:
     found = record(1, "deployed", manifest="---\nkind: ConfigMap\n")
     hook = {"name": "migrate", "path": "shop/templates/job.yaml", "manifest": f"kind: Secret\ndata: {{a: {CANARY}}}\n"}
     found.content["hooks"] = [hook, None, {"manifest": 7}]  # type: ignore[index]
-    assert mask_record(found) == ("---\nkind: ConfigMap\n---\n# Source: shop/templates/job.yaml\nkind: Secret\ndata: {a: '***'}\n")
+    source = "# Source: shop/templates/job.yaml\n"
+    assert joined(mask_record(found)) == f"---\nkind: ConfigMap\n---\n{source}kind: Secret\ndata: {{a: '***'}}\n"
 
 
 def test_values_are_masked_where_a_key_says_so() -> None:
