@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from kubernaut.errors import OperationNotFound
+from kubernaut.errors import KubernautError
 from kubernaut.history.operation import Made, Operation, OperationChart, OperationEvent, Outcome, State, numbered
 from kubernaut.model import Model, Plan
 from kubernaut.server.workers import Numbered, Running
@@ -92,10 +93,8 @@ class Followed:
     def operation(self) -> Operation:
         """The operation, as the cluster tells of it."""
         if self._known.state in _UNFINISHED:
-            try:
+            with suppress(KubernautError):  # it is gone, or the cluster does not answer: nobody knows more than is known already
                 self._known = self._service.index.operation(self._known.id)
-            except OperationNotFound:  # it is so new, or gone so soon, that the index does not have it
-                return self._known
         return self._known
 
     @property

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from kubernaut.errors import OperationNotFound
+from kubernaut.errors import OperationNotFound, Unreachable
 from kubernaut.model import Model
 from kubernaut.server.caller import Role
 from kubernaut.server.following import Events, Followed, OperationStatus
@@ -106,18 +105,14 @@ def _followed(request: Request, service: Service, timing: Timing) -> Followed:
 
 
 def _find(id: str, service: Service) -> Operation:
-    """Return an operation; one that is too new for the index runs here, or the cluster is asked for it."""
-    with suppress(OperationNotFound):
-        return service.index.operation(id)
+    """Return an operation; one that runs here is known even where the index knows nothing."""
     running = service.workers.find(id)
-    if running is not None:
+    try:
+        return service.index.operation(id)
+    except (OperationNotFound, Unreachable):
+        if running is None:
+            raise
         return running.operation
-    for namespace in service.namespaces:
-        with suppress(OperationNotFound):
-            return service.kubernaut.operation(id, namespace=namespace)
-    if service.namespaces:
-        raise OperationNotFound(f"There is no operation {id} in {', '.join(service.namespaces)}.")
-    return service.kubernaut.operation(id)
 
 
 # as JSON
