@@ -96,7 +96,7 @@ def test_the_app_is_served_over_one_connection_after_another_and_over_one_kept_o
             assert (response.status, response.read()) == (200, b'{"seen": true}\n')
             assert response.getheader("Server") is None
         client.request("POST", "/things", iter([b'{"name"', b': "a"}']), headers, encode_chunked=True)
-        assert client.getresponse().read() == b'{"seen": true}'
+        assert client.getresponse().read() == b'{"seen": true}\n'
 
 
 @pytest.mark.parametrize(
