@@ -18,6 +18,7 @@ from kubernaut.history.shelf import Shelf
 
 _MANY = 20
 _NAMES_AT_ONCE = 50
+_ROUNDS = 10
 _RELEASES_BYTES = 16 << 20
 _OPERATIONS_BYTES = 16 << 20
 
@@ -70,7 +71,7 @@ class Keeper:
         shown = entry.shown
         current = shown is not None and row is shown.rows[0]
         told = row.told if row.told and row.told.whole else held.told.get(version) or self._releases.get(version)
-        if told is None or shown is None or told.by != entry.makers().get(row.sight.secret):
+        if told is None or shown is None or told.by != shown.makers.get(row.sight.secret):
             return None
         told = told.standing(active=current and shown.active, serving=shown.serving)
         self._releases.put(version, told, len(told.text))
@@ -87,14 +88,13 @@ class Keeper:
         """Read what there is in a namespace, or in all, and show it; return the state that this is of."""
         sights, version = self._reader.sights(namespace)
         with self.changed:
-            changed = self.known.replace(namespace, sights, version)
-            self._advance(changed)
-            wanted = {
-                (name.namespace, seen.secret) for name, entry in self.known.entries(namespace=namespace) for seen in entry.wanted()
-            }
-        if len(wanted) > _MANY:
+            names = self.known.replace(namespace, sights, version)
+            wanted = {(name.namespace, seen.secret) for name in names for seen in self.known.entry(name).wanted()}
+        if len(wanted) > max(_MANY, len(sights) // 20):  # nearly all, as at first; else it is less to read them by their names
             for secrets in self._reader.likely(namespace):
-                self.hold(one for one in secrets if (one["metadata"]["namespace"], one["metadata"]["name"]) in wanted)
+                self._hold(one for one in secrets if (one["metadata"]["namespace"], one["metadata"]["name"]) in wanted)
+        with self.changed:
+            self._advance(names)
         while self.read_pending(namespace):
             continue
         return version
@@ -133,21 +133,15 @@ class Keeper:
         return self.hold(found)
 
     def hold(self, secrets: Iterable[Secret]) -> Held:
-        """Take in what was read, operations first, since they tell of the records."""
-        held = Held({}, {})
-        seen = [(found, secret) for secret in secrets if (found := sight(secret))]
-        for one, secret in sorted(seen, key=lambda pair: not pair[0].is_operation):
-            if one.is_operation:
-                self._hold_operation(one, secret, held)
-            else:
-                self._hold_record(one, secret, held)
+        """Take in what was read, and show what can be shown now."""
+        held, names = self._hold(secrets)
         with self.changed:
-            self._advance({one.name for one, _ in seen})
+            self._advance(names)
         return held
 
     def read_name(self, name: Name) -> None:
         """Read what a name needs to be shown."""
-        for _ in range(3):
+        for _ in range(_ROUNDS):
             with self.changed:
                 wanted = self.known.entry(name).wanted()
             if not wanted:
@@ -164,6 +158,17 @@ class Keeper:
             self.bring(wanted)
         with self.changed:
             return any(name not in self._pending for name in names)
+
+    def _hold(self, secrets: Iterable[Secret]) -> tuple[Held, set[Name]]:
+        """Take in what was read, operations first, since they tell of the records; return it, and the names."""
+        held = Held({}, {})
+        seen = [(found, secret) for secret in secrets if (found := sight(secret))]
+        for one, secret in sorted(seen, key=lambda pair: not pair[0].is_operation):
+            if one.is_operation:
+                self._hold_operation(one, secret, held)
+            else:
+                self._hold_record(one, secret, held)
+        return held, {one.name for one, _ in seen}
 
     def _hold_operation(self, seen: Sight, secret: Secret, held: Held) -> None:
         operation = decode_operation(secret)

@@ -61,12 +61,14 @@ class Shown:
         serving: The newest deployed revision.
         active: Whether the newest is an active release.
         text: The newest one's JSON, for lists.
+        makers: By the records' Secrets, what is known of the operations that made them.
     """
 
     rows: tuple[Row, ...]
     serving: int | None
     active: bool
     text: bytes
+    makers: Mapping[str, Brief | None]
 
 
 @dataclass(slots=True)
@@ -89,8 +91,9 @@ class Entry:
         return {secret: row.sight for rows in (self.rows, self.operations) for secret, row in rows.items()}
 
     def briefs(self) -> tuple[Brief, ...]:
-        """Return what is kept of its operations."""
-        return tuple(row.brief for row in self.operations.values() if row.brief is not None)
+        """Return what is kept of its operations, newest first."""
+        newest = sorted(self.operations.values(), key=lambda row: str(row.sight.operation), reverse=True)
+        return tuple(row.brief for row in newest if row.brief is not None)
 
     def wanted(self) -> list[Sight]:
         """Return what must be read before it can be shown: the current record, those that may serve, and all operations."""
@@ -124,7 +127,7 @@ class Entry:
         current.told = current.told.standing(active=active, serving=serves)
         for row in rows[1:]:
             row.told = None
-        self.shown = Shown(rows, serves, active, current.told.text)
+        self.shown = Shown(rows, serves, active, current.told.text, self.makers())
 
 
 class Known:

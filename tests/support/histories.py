@@ -114,9 +114,10 @@ class Act:
             cluster.patch_secret(self.namespace, f"kubernaut.{self.id}", {"metadata": {"labels": labels}, "data": secret["data"]})
 
     def _operation(self, cluster: Cluster) -> Operation:
-        records = History(cluster).records(self.namespace, self.name)
+        past = History(cluster).past(self.namespace, self.name)
+        elsewhere = {one.uid for operation in past.operations if operation.id != self.id for one in operation.made}
         outcome = Outcome(reason=SUCCEEDED, message="well") if self.ended else None
-        noted = tuple(made(record) for record in records if record.revision == self.made)
+        noted = tuple(made(record) for record in past.records if record.revision == self.made and record.uid not in elsewhere)
         of = {"namespace": self.namespace, "name": self.name, "outcome": outcome, "finished_at": STARTED if self.ended else None}
         return operation(self.id, verb=self.verb, made=noted, note=f"by {self.id}").model_copy(update=of)
 
