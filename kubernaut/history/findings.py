@@ -87,7 +87,7 @@ class Findings:
         """Hide the annotations that repeat what their Secret holds."""
         annotations = _child(metadata, "annotations")
         for key, value in annotations.value if isinstance(annotations, yaml.MappingNode) else ():
-            applied = str(key.value).endswith("last-applied-configuration")
+            applied = "applied" in str(key.value)  # what tools keep there is all of it, some packed
             if applied or any(text in str(value.value) for text in own):
                 self.look(value, Kind.HIDDEN)
 

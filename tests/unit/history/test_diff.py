@@ -106,6 +106,16 @@ def test_a_secret_that_is_new_or_only_moves_is_not_called_changed() -> None:
     assert "+  a: '***'\n" in moved
 
 
+def test_a_secret_that_goes_in_one_place_and_comes_in_another_is_not_called_changed() -> None:
+    def text(*lines: str) -> str:
+        return "---\nkind: ConfigMap\ndata:\n  env: |\n" + "".join(f"    {line}\n" for line in lines)
+
+    others = [f"A{n}={n}" for n in range(20)]
+    shown = differing(text("TOKEN=one-of-them", *others), text(*others, "TOKEN=another-one")).manifest
+    assert "\n-    TOKEN=***\n" in shown
+    assert "\n+    TOKEN=***\n" in shown
+
+
 def test_a_document_that_cannot_be_read_shows_that_it_differs() -> None:
     shown = differing("---\nkind: [hunter22\n", "---\nkind: [hunter33\n").manifest
     assert "+# A document that cannot be read as YAML is masked whole: *** # changed\n" in shown

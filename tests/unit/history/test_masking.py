@@ -135,7 +135,7 @@ def test_variables_and_flags_that_are_called_like_a_password_are_masked_and_the_
         "--- %s",
         "kind: Secret\ndata: *nothing %s",
         "kind: Secret\n...\n%s\n",
-        "kind: Secret\nmetadata: {annotations: {objectset.rio.cattle.io/applied: %s}}\ndata: {a: %s}\n",
+        "kind: Secret\nmetadata: {annotations: {objectset.rio.cattle.io/applied: packed %s}}\ndata: {a: b}\n",
     ],
 )
 def test_a_secret_is_found_wherever_it_stands(wrapped: str) -> None:
