@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,7 +16,8 @@ from kubernaut.model import Model
 from kubernaut.server.problems import Fault, faulty, invalid
 
 _MOST_PARAMETERS = 100
-_SCALAR = re.compile(r"true|false|-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?([eE][+-]?[0-9]{1,2})?")
+_SCALAR = re.compile(r"true|false|-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?([eE][+-]?[0-9]{1,3})?")
+_ENDLESS = (math.inf, -math.inf)
 _NO_TEXT = {"integer", "number", "boolean"}
 
 
@@ -62,7 +64,8 @@ def _parameters(text: str, known: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _value(text: str) -> Any:
-    return json.loads(text) if _SCALAR.fullmatch(text) else text
+    value = json.loads(text) if _SCALAR.fullmatch(text) else text
+    return text if value in _ENDLESS else value
 
 
 def _kinds(schema: Mapping[str, Any]) -> set[str]:

@@ -88,7 +88,7 @@ class Serving:
             index=Index(lambda: self.cluster),  # type: ignore[arg-type, return-value]
             workers=Workers(),
             charts=Charts(["r/charts"]),
-            gate=Gate(Hosts("127.0.0.1", 8080), tokens if self.tokens else None),
+            gate=Gate(Hosts("127.0.0.1", 8080, ["127.0.0.1"]), tokens if self.tokens else None),
             audit=Audit(lambda line: self.audited.append(json.loads(line))),
             metrics=Metrics(),
         )

@@ -1,0 +1,33 @@
+"""The whole API on a socket in this process, tried with schemathesis over a cluster, a Helm and a registry in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.deployed import a_town
+from support.fuzzing import failures, plan, schema_of
+from support.serving import DEPLOYER
+
+from kubernaut.server.app import create_app
+from kubernaut.server.listen import listen
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    with a_town(tmp_path) as town:
+        town.shop.publish("1.0.0")
+        town.shop.publish("1.1.0")
+        server = town.server(watching=False)
+        for version, namespace in (("1.0.0", "demo"), ("1.1.0", "demo"), ("1.0.0", "prod")):
+            body = {"name": "hello", "namespace": namespace, "version": version}
+            assert server.post("/api/releases", body, headers={"Prefer": "wait=20"}).status_code == 201
+        listening = listen(create_app(server.service), "127.0.0.1", 0)
+        yield listening.address
+        listening.stop()
+
+
+def test_whatever_is_asked_is_answered_as_the_document_says(address: str) -> None:
+    found = failures(schema_of(plan(address, DEPLOYER, examples=3)))
+    assert not found, "\n\n".join(f"{name}\n{told}" for name, told in found.items())

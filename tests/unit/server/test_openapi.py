@@ -1,0 +1,117 @@
+"""The OpenAPI document: no call is missing, none is made up, and all that it says holds."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from support.serving import Serving, problem
+
+from kubernaut.server.openapi import openapi
+from kubernaut.server.routes import all_routes
+from kubernaut.server.routing import Route
+
+JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Serving:
+    return Serving(tmp_path)
+
+
+@pytest.fixture
+def document(server: Serving) -> dict[str, Any]:
+    found: dict[str, Any] = server.get("/openapi.json", token=None).json
+    return found
+
+
+def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(method.upper(), path): told for path, calls in document["paths"].items() for method, told in calls.items()}
+
+
+def test_every_route_of_the_app_is_in_the_document_and_the_other_way_round(server: Serving, document: dict[str, Any]) -> None:
+    registered = {(route.method, route.rule.replace("<", "{").replace(">", "}")) for route in server.app._router.routes}  # type: ignore[attr-defined]
+    assert registered == set(operations(document))
+    assert len(registered) == len(all_routes(server.service)) + 1
+
+
+def test_the_table_of_the_api_is_all_there(document: dict[str, Any]) -> None:
+    assert set(operations(document)) == {
+        ("GET", "/api/releases"),
+        ("GET", "/api/releases/{id}"),
+        ("POST", "/api/releases"),
+        ("DELETE", "/api/releases/{id}"),
+        ("POST", "/api/releases/{id}/rollback"),
+        *(("GET", f"/api/releases/{{id}}/{part}") for part in ("history", "manifest", "values", "diff", "report")),
+        ("GET", "/api/operations/{id}"),
+        ("GET", "/api/operations/{id}/events"),
+        ("GET", "/api/versions/{name}"),
+        *(("GET", path) for path in ("/healthz", "/readyz", "/metrics", "/openapi.json")),
+    }
+
+
+def test_each_call_has_a_name_of_its_own_that_a_program_can_have(document: dict[str, Any]) -> None:
+    names = [told["operationId"] for told in operations(document).values()]
+    assert len(names) == len(set(names))
+    assert all(re.fullmatch(r"[a-z]+([A-Z][a-z]+)*", name) for name in names), names
+
+
+def test_every_schema_in_the_document_is_one_and_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    jsonschema_rs.meta.validate({"$schema": JSON_SCHEMA, "$defs": document["components"]["schemas"]})
+    for reference in references(document):
+        found: Any = document
+        for step in reference.removeprefix("#/").split("/"):
+            found = found[step]
+        assert found
+    text = json.dumps(document)
+    assert "#/$defs/" not in text
+
+
+def test_parts_of_paths_are_declared_and_their_examples_fit(document: dict[str, Any]) -> None:
+    for (_, path), told in operations(document).items():
+        declared = {parameter["name"]: parameter for parameter in told["parameters"] if parameter["in"] == "path"}
+        assert set(declared) == set(re.findall(r"{(\w+)}", path))
+        for parameter in declared.values():
+            assert re.fullmatch(parameter["schema"]["pattern"], parameter["example"]), parameter
+
+
+def test_open_calls_are_those_that_need_no_token_and_no_other(server: Serving, document: dict[str, Any]) -> None:
+    for (method, path), told in operations(document).items():
+        asked = server.ask(method, re.sub(r"{\w+}", "demo.hello.v1", path), token=None)
+        if told["security"]:
+            problem(asked, 401, "unauthorized")
+        else:
+            assert asked.status_code in (200, 503), path
+    free = {path for (_, path), told in operations(document).items() if not told["security"]}
+    assert free == {"/healthz", "/readyz", "/openapi.json"}
+
+
+def test_every_call_says_how_it_may_fail(document: dict[str, Any]) -> None:
+    for told in operations(document).values():
+        problems = {
+            status for status, answer in told["responses"].items() if "application/problem+json" in answer.get("content", {})
+        }
+        assert problems >= ({"401", "403"} if told["security"] else set()) | {"400", "421", "422", "500"}
+        assert any(status.startswith("2") for status in told["responses"])
+
+
+def test_two_documents_of_the_same_routes_are_the_same(server: Serving) -> None:
+    routes: tuple[Route, ...] = all_routes(server.service)
+    assert json.dumps(openapi(routes)) == json.dumps(openapi(routes))
+
+
+def references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "$ref":
+                yield inner
+            else:
+                yield from references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from references(inner)
