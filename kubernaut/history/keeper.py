@@ -211,7 +211,7 @@ class Keeper:
                 self._pending.setdefault(name, time.monotonic())
                 self.changed.notify_all()
             else:
-                entry.show()
+                self.known.show(name)
                 self._pending.pop(name, None)
 
 

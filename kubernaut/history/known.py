@@ -109,6 +109,11 @@ class Entry:
         known = [(brief, brief.operation()) for brief in self.briefs()]
         return {row.sight.secret: maker(row.sight.record(), known) for row in self.rows.values()} if known else {}
 
+    @property
+    def active(self) -> bool:
+        """Whether an active release of it is shown."""
+        return self.shown is not None and self.shown.active
+
     def attempts(self) -> list[Sight]:
         """Return the operations that made no release and ended none, newest first."""
         labelled = {row.sight.operation for row in self.whole()}
@@ -134,13 +139,16 @@ class Known:
     """All names, in order.
 
     Attributes:
+        names: All of them, in order.
+        active: Those with an active release, in order.
         operations: The operations, by their ids.
     """
 
     def __init__(self) -> None:
+        self.names: list[Name] = []
+        self.active: list[Name] = []
         self.operations: dict[str, Sight] = {}
         self._entries: dict[Name, Entry] = {}
-        self._names: list[Name] = []
         self._settled: OrderedDict[Name, str] = OrderedDict()
         self._deleted: OrderedDict[str, str] = OrderedDict()
 
@@ -148,14 +156,21 @@ class Known:
         """Return what is known of a name."""
         return self._entries.get(name) or Entry()
 
-    def entries(self, first: Name | None = None, namespace: str | None = None) -> Iterator[tuple[Name, Entry]]:
-        """Yield the names in order, from one on, in one namespace or in all."""
-        least = max(first or Name("", ""), Name(namespace or "", ""))
-        for index in range(bisect_left(self._names, least), len(self._names)):
-            name = self._names[index]
-            if namespace not in (None, name.namespace):
-                return
-            yield name, self._entries[name]
+    def entries(self, namespace: str | None = None) -> Iterator[tuple[Name, Entry]]:
+        """Yield all names in order, in one namespace or in all."""
+        for index in span(self.names, namespace):
+            yield self.names[index], self._entries[self.names[index]]
+
+    def show(self, name: Name) -> None:
+        """Show a name as it is known."""
+        entry = self.entry(name)
+        entry.show()
+        index = bisect_left(self.active, name)
+        listed = self.active[index : index + 1] == [name]
+        if listed and not entry.active:
+            del self.active[index]
+        elif entry.active and not listed:
+            self.active.insert(index, name)
 
     def see(self, sight: Sight) -> bool:
         """Take in what was seen of a Secret, unless it is older than what is known; return whether it is new."""
@@ -164,7 +179,7 @@ class Known:
         entry = self._entries.get(sight.name)
         if entry is None:
             entry = self._entries[sight.name] = Entry()
-            insort(self._names, sight.name)
+            insort(self.names, sight.name)
         known = entry.seen().get(sight.secret)
         if known is not None and not is_newer(sight.version, known.version):
             return False
@@ -191,7 +206,7 @@ class Known:
             del entry.rows[sight.secret]
         if not entry.rows and not entry.operations:
             del self._entries[sight.name]
-            del self._names[bisect_left(self._names, sight.name)]
+            del self.names[bisect_left(self.names, sight.name)]
         return True
 
     def replace(self, namespace: str | None, sights: Sequence[Sight], version: str) -> set[Name]:
@@ -224,6 +239,13 @@ class Known:
         if deleted is not None and not _is_surely_newer(sight.version, deleted):
             return True
         return settled is not None and not is_newer(sight.version, settled)
+
+
+def span(names: Sequence[Name], namespace: str | None) -> range:
+    """Return where in the order the names of a namespace are, or all."""
+    if namespace is None:
+        return range(len(names))
+    return range(bisect_left(names, Name(namespace, "")), bisect_left(names, Name(namespace + "\0", "")))
 
 
 def is_newer(version: str, than: str) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from kubernaut.history.facts import Name
-from kubernaut.history.known import Entry, Known, Row
+from kubernaut.history.known import Entry, Known, Row, span
 
 Cursor = tuple[str, str, int]
 
@@ -65,36 +67,44 @@ class Choice:
 
 def choose(known: Known, query: Query) -> Choice:
     """Return what a list asks for. What is after the cursor is so by its place in the order, whatever came and went meanwhile."""
+    names = known.names if query.all else known.active
+    spans = [span(names, namespace) for namespace in _namespaces(query)]
+    if query.all or (query.name, query.status, query.version) != (None, None, None):
+        return _scan(((names[index], known.entry(names[index])) for indices in spans for index in indices), query)
+    first = 0 if query.after is None else bisect_left(names, Name(*query.after[:2]))
+    indices = list(islice((index for indices in spans for index in indices[max(first - indices.start, 0) :]), query.limit + 2))
+    choice = _scan(((names[index], known.entry(names[index])) for index in indices), query)
+    return replace(choice, count=sum(map(len, spans)))
+
+
+def _scan(entries: Iterable[tuple[Name, Entry]], query: Query) -> Choice:
     rows: list[tuple[Name, Entry, Row]] = []
     unread: list[Row] = []
     count, more = 0, False
     after = None if query.after is None else (query.after[0], query.after[1], -query.after[2])
-    for name, entry in _named(known, query):
+    for name, entry in entries:
+        if query.name not in (None, name.name):
+            continue
         for row in _among(entry, query):
             if query.version is not None and row.status is None and query.status in (None, row.believed):
                 unread.append(row)
-            if not _matches(row, query):
+            if query.status not in (None, row.believed) or query.version not in (None, row.chart):
                 continue
             count += 1
             if more or (after is not None and (*name, -row.sight.revision) <= after):
                 continue
-            if len(rows) < query.limit:
+            more = len(rows) == query.limit
+            if not more:
                 rows.append((name, entry, row))
-            else:
-                more = True
     last = rows[-1] if more and rows else None
     return Choice(rows, count, (*last[0], last[2].sight.revision) if last else None, unread)
 
 
-def _named(known: Known, query: Query) -> Iterator[tuple[Name, Entry]]:
-    first = Name(query.namespace, query.name) if query.namespace and query.name else None
-    for name, entry in known.entries(first, query.namespace):
-        if query.visible is not None and name.namespace not in query.visible:
-            continue
-        if query.name in (None, name.name):
-            yield name, entry
-        elif first is not None:
-            return
+def _namespaces(query: Query) -> Sequence[str | None]:
+    """Return the namespaces that are looked at, in order."""
+    if query.visible is None:
+        return (query.namespace,)
+    return sorted(query.visible) if query.namespace is None else [query.namespace] if query.namespace in query.visible else []
 
 
 def _among(entry: Entry, query: Query) -> Sequence[Row]:
@@ -102,7 +112,3 @@ def _among(entry: Entry, query: Query) -> Sequence[Row]:
     if shown is None:
         return ()
     return shown.rows if query.all else shown.rows[:1] if shown.active else ()
-
-
-def _matches(row: Row, query: Query) -> bool:
-    return query.status in (None, row.believed) and query.version in (None, row.chart)
