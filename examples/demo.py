@@ -57,7 +57,7 @@ def _demo(options: argparse.Namespace) -> None:
         port = environment["KUBERNAUT_NODE_PORT"] if options.cluster == "local" else None
         deployed = _ship(settings, port, listener)
         answer = _call(f"http://127.0.0.1:{port}/", deployed, listener) if port else None
-    _show(deployed, _helm_history(settings), port, answer)
+    _show(deployed, _helm_history(settings), port, answer, settings)
 
 
 def _local_platform(name: str, listener: Listener) -> dict[str, str]:
@@ -110,7 +110,7 @@ def _helm_history(settings: Settings) -> str:
     return (result.stdout or result.stderr).rstrip()
 
 
-def _show(deployed: Deployed, history: str, port: str | None, answer: str | None) -> None:
+def _show(deployed: Deployed, history: str, port: str | None, answer: str | None, settings: Settings) -> None:
     if not deployed.changed:
         print(f"\nUnchanged: {deployed.plan.reason}")
     print(f"\n$ helm history {NAME} -n {NAMESPACE}\n{history}\n")
@@ -131,6 +131,10 @@ def _show(deployed: Deployed, history: str, port: str | None, answer: str | None
         f"kubernaut delete {NAME} -n {NAMESPACE}    # the history stays; kubernaut restore brings it back",
     ):
         print(f"  {command}")
+    server = f"http://{settings.serve_host}:{settings.serve_port}"
+    print("The same over HTTP: `kubernaut serve`, and in another shell:")
+    for path in ("", f"/{NAMESPACE}.{NAME}.current", f"/{NAMESPACE}.{NAME}.current/history"):
+        print(f"  curl -H @{settings.token_path()} {server}/api/releases{path}")
 
 
 def _activation() -> list[str]:

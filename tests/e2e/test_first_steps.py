@@ -49,6 +49,9 @@ def test_the_demo_on_the_local_platform_and_again(local_platform: Platform, plat
     assert '"greeting": "Hello, world!"' in first
     assert re.search(r"^deploy +done +[0-9.]+s", first, re.MULTILINE)
     assert re.search(r"^1\s.*deployed\s+hello-world-", first, re.MULTILINE)
+    assert re.fullmatch(
+        r"  curl -H @/\S+/token http://127\.0\.0\.1:8080/api/releases/demo\.hello-world\.current/history", first.splitlines()[-1]
+    )
     again = run(world, sys.executable, demo, "--name", local_platform.name)
     assert "Unchanged: v1 already runs" in again
     assert world.git("status", "--porcelain") == ""
