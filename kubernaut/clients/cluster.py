@@ -72,12 +72,16 @@ class Cluster:
         """Return the API server's address. Raises: ClusterUnreachable (no or broken kubeconfig, unknown context)."""
         return str(self._configured().cluster.server)
 
-    def list_secrets(self, namespace: str | None, labels: Labels, *, metadata_only: bool = False) -> Sequence[dict[str, Any]]:
+    def list_secrets(
+        self, namespace: str | None, labels: Labels, *, metadata_only: bool = False, at_hand: bool = False
+    ) -> Sequence[dict[str, Any]]:
         """Return the Secrets with these labels; ``None`` for all namespaces; metadata only saves the transfer of their data.
 
-        A label's value may be a sequence: one of these.
+        A label's value may be a sequence: one of these. ``at_hand`` takes what the API server has in its memory: of many thousands
+        it finds one a hundred times faster, and what was written just now may be missing.
         """
-        return self._list("secrets", namespace, labels, {"Accept": _METADATA} if metadata_only else None)
+        parameters = {"resourceVersion": "0"} if at_hand else {}
+        return self._list("secrets", namespace, labels, {"Accept": _METADATA} if metadata_only else None, parameters)
 
     def page_secrets(
         self,
@@ -289,9 +293,14 @@ class Cluster:
     # requests
 
     def _list(
-        self, kind: str, namespace: str | None, labels: Labels, headers: Mapping[str, str] | None = None
+        self,
+        kind: str,
+        namespace: str | None,
+        labels: Labels,
+        headers: Mapping[str, str] | None = None,
+        parameters: Mapping[str, str] | None = None,
     ) -> Sequence[dict[str, Any]]:
-        parameters = {"labelSelector": selector(labels)} if labels else {}
+        parameters = {**(parameters or {}), **({"labelSelector": selector(labels)} if labels else {})}
         answer = self._json("GET", address_of(namespace, kind), parameters=parameters, headers=headers)
         items: list[dict[str, Any]] = answer.get("items") or []
         return items

@@ -122,12 +122,22 @@ class History:
         return past.tell(past.pick(wanted))
 
     def operation(self, id: str, namespace: str | None = None) -> Operation:
-        """Return an operation, of all namespaces unless one is named; one request. Raises: OperationNotFound."""
-        labels = {"owner": KUBERNAUT_OWNER, OPERATION_LABEL: id}
-        found = _operations(self._open().list_secrets(namespace, labels)) if is_id(id) else []
-        if not found:
+        """Return an operation, of all namespaces unless one is named; two requests. Raises: OperationNotFound."""
+        found = self._operation(id, namespace, at_hand=True) or self._operation(id, namespace) if is_id(id) else None
+        if found is None:
             raise OperationNotFound(f"There is no operation {id!r}{f' in the namespace {namespace}' if namespace else ''}.")
-        return found[0]
+        return found
+
+    def _operation(self, id: str, namespace: str | None, *, at_hand: bool = False) -> Operation | None:
+        """Look an operation up, and read it as it is now."""
+        cluster, labels = self._open(), {"owner": KUBERNAUT_OWNER, OPERATION_LABEL: id}
+        for listed in cluster.list_secrets(namespace, labels, metadata_only=True, at_hand=at_hand):
+            metadata = listed["metadata"]
+            secret = cluster.get_secret(str(metadata["namespace"]), str(metadata["name"]))
+            found = decode_operation(secret) if secret else None
+            if found is not None:
+                return found
+        return None
 
     def releases(self, namespace: str, name: str) -> ReleaseHistory:
         """Return all releases of a name, newest first, and the attempts that made none. Raises: ReleaseNotFound."""

@@ -110,8 +110,10 @@ class FakeCluster:
     def close(self) -> None:
         """Do nothing: there is no connection."""
 
-    def list_secrets(self, namespace: str | None, labels: Labels, *, metadata_only: bool = False) -> Sequence[dict[str, Any]]:
-        """Return the Secrets with these labels."""
+    def list_secrets(
+        self, namespace: str | None, labels: Labels, *, metadata_only: bool = False, at_hand: bool = False
+    ) -> Sequence[dict[str, Any]]:
+        """Return the Secrets with these labels; what is at hand is always current."""
         with self._asked(f"list secrets {namespace or '*'}"):
             return self._selected(namespace, labels, metadata_only)
 
