@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kubernaut.errors import DeployFailed, KubernautError, OperationNotFound, from_problem
+from kubernaut.errors import DeployFailed, KubernautError, from_problem
 from kubernaut.history.release import ReleaseId
 from kubernaut.redact import environment_secrets
 from kubernaut.server import problems
@@ -25,15 +25,22 @@ class Ending:
 
     Attributes:
         operation: As it is kept.
-        release: What is there afterwards; where it failed, what failed, if it came to that.
+        release: What is there afterwards; ``None`` where it failed.
         changed: Whether it changed anything.
         failure: Why it failed; ``None`` where all went well.
     """
 
     operation: Operation
-    release: str | Release | None
+    release: Release | None = None
     changed: bool = True
     failure: KubernautError | None = None
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The ids of the operation and of its release, or of the one that failed, if it came to that."""
+        made = next((made.id for made in self.operation.made), getattr(self.failure, "release", None))
+        release = self.release.id if self.release else made
+        return {"operation": self.operation.id, **({"release": release} if release else {})}
 
 
 def ending_of(followed: Followed, service: Service) -> Ending:
@@ -45,40 +52,37 @@ def ending_of(followed: Followed, service: Service) -> Ending:
     operation = followed.operation
     result = followed.running.result if followed.running else None
     if isinstance(result, KubernautError):
-        return Ending(operation, _failed_release(operation), failure=result)
+        return Ending(operation, failure=result)
     if result is not None:
         return Ending(operation, result.release, changed=result.changed)
     if operation.state in ("succeeded", "unchanged"):
         return Ending(operation, _release(operation, service), changed=operation.state == "succeeded")
-    return Ending(operation, _failed_release(operation), failure=failure_of(operation))
+    return Ending(operation, failure=failure_of(operation))
 
 
 def failure_of(operation: Operation) -> KubernautError:
     """Return the failure that was written down of an operation."""
     outcome = operation.outcome
-    if outcome is None:
+    if outcome is None or operation.unread:
         return KubernautError(f"What came of the {operation.verb} is not known: {operation.unread or 'nobody wrote it down'}.")
     return from_problem({"code": outcome.reason, "detail": outcome.message, "details": list(outcome.details)})
 
 
 def answer(ending: Ending, request: Request, service: Service, headers: dict[str, str]) -> Response:
     """Return the response: 201 with the release, 200 where there was nothing to do, or the failure's own problem."""
-    operation, release = ending.operation, ending.release
-    about = {"operation": operation.id, "release": release if isinstance(release, str) else release.id if release else ""}
-    about = {name: text for name, text in about.items() if text}
-    if ending.failure is not None:
-        failure = _about(ending.failure, about)
-        secrets = environment_secrets(service.kubernaut.settings.environment)
-        body = problems.problem(failure, instance=request.path, request_id=request.id, secrets=secrets)
-        own = {**headers, **problems.headers_of(failure)}
-        return Response(failure.http_status, body, own, problems.MEDIA_TYPE, about)
-    if release is None or isinstance(release, str):
-        raise OperationNotFound(f"What the operation {operation.id} made is not kept any more.")
-    own = {**headers, "Content-Location": f"/api/releases/{release.id}", "ETag": f'"{release.etag}"'}
-    return Response(201 if ending.changed else 200, release, own, about=about)
+    release = ending.release
+    if release is not None:
+        own = {**headers, "Content-Location": f"/api/releases/{release.id}", "ETag": f'"{release.etag}"'}
+        return Response(201 if ending.changed else 200, release, own, about=ending.named)
+    failure = ending.failure or KubernautError(f"The {ending.operation.verb} ended well, and there is no release.")
+    failure = _naming(failure, ending.named)
+    secrets = environment_secrets(service.kubernaut.settings.environment)
+    body = problems.problem(failure, instance=request.path, request_id=request.id, secrets=secrets)
+    own = {**headers, **problems.headers_of(failure)}
+    return Response(failure.http_status, body, own, problems.MEDIA_TYPE, ending.named)
 
 
-def _about(failure: KubernautError, named: dict[str, str]) -> KubernautError:
+def _naming(failure: KubernautError, named: dict[str, str]) -> KubernautError:
     """Return a copy of a failure, for several may wait for it, that names the operation and the release."""
     told = copy.copy(failure)
     told.members = {**failure.members, **named}
@@ -87,10 +91,8 @@ def _about(failure: KubernautError, named: dict[str, str]) -> KubernautError:
     return told
 
 
-def _failed_release(operation: Operation) -> str | None:
-    return operation.made[0].id if operation.made else None
-
-
 def _release(operation: Operation, service: Service) -> Release:
-    made = operation.made[-1].id if operation.made else None
-    return service.index.release(ReleaseId.parse(made) if made else ReleaseId(operation.namespace, operation.name))
+    """Return the release that an operation made; of one that changed nothing, the one that was current."""
+    if operation.made:
+        return service.index.release(ReleaseId.parse(operation.made[-1].id))
+    return service.index.release(ReleaseId(operation.namespace, operation.name, operation.after))

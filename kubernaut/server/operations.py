@@ -87,10 +87,7 @@ def routes(service: Service, timing: Timing = Timing()) -> tuple[Route, ...]:
             role=Role.READ,
             parameters=(_ID,),
             query=EventsQuery,
-            headers=(
-                Header("Accept", "`text/event-stream` for server-sent events."),
-                Header("Last-Event-ID", "The number of the last event that a broken stream sent.", pattern=r"[0-9]{1,15}"),
-            ),
+            headers=(Header("Last-Event-ID", "The number of the last event that a broken stream sent.", pattern=r"[0-9]{1,15}"),),
         ),
     )
 

@@ -181,7 +181,7 @@ def test_at_another_server_the_events_are_the_same_once_they_are_written_down(to
     assert min(missing) == Journal.FIRST + 1, "what is left out of much is told by the numbers"
 
 
-def test_waiting_at_another_server_asks_the_cluster_nothing(town: Town) -> None:
+def test_waiting_at_another_server_asks_the_cluster_for_what_was_written_and_nothing_else(town: Town) -> None:
     server, other = town.server(), town.server()
     id = begun(town, server, "one")
     until(lambda: other.get(f"/api/operations/{id}").json["state"] == "running", "the other server hears of it")
@@ -189,7 +189,8 @@ def test_waiting_at_another_server_asks_the_cluster_nothing(town: Town) -> None:
     town.cluster.requests.clear()
     assert other.get(f"/api/operations/{id}/events?after={after + 1000}&wait=1").json["items"] == []
     asked = [request for request in town.cluster.requests if request.startswith(("get secret", "list secrets"))]
-    assert asked == []
+    written = [request for request in town.cluster.writes if request.endswith(id)]
+    assert len(asked) <= len(written) <= 1, "a hundred looks"
 
 
 # its events, as they come
