@@ -189,8 +189,7 @@ def test_waiting_at_another_server_asks_the_cluster_for_what_was_written_and_not
     town.cluster.requests.clear()
     assert other.get(f"/api/operations/{id}/events?after={after + 1000}&wait=1").json["items"] == []
     asked = [request for request in town.cluster.requests if request.startswith(("get secret", "list secrets"))]
-    written = [request for request in town.cluster.writes if request.endswith(id)]
-    assert len(asked) <= len(written) <= 1, "a hundred looks"
+    assert len(asked) <= 2, "it looks a hundred times, and the other server writes every few seconds"
 
 
 # its events, as they come
