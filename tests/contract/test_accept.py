@@ -1,0 +1,238 @@
+"""What servers do together on one cluster, in memory and on the platform's real one: accepted once, begun once, seen by all."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.charts import write_chart
+
+from kubernaut import Kubernaut
+from kubernaut.clients.cluster import Cluster
+from kubernaut.clients.helm import Helm
+from kubernaut.deploy.ledger import Ledger
+from kubernaut.errors import Conflict, IdempotencyKeyReused, Interrupted, NamespaceNotFound
+from kubernaut.events import Journal, Notice
+from kubernaut.history.operation import Operation, Outcome, now
+from kubernaut.settings import Settings, load_settings
+from kubernaut.testing.cluster import FakeCluster
+
+ROUNDS = 10
+CONFIG_MAP = """apiVersion: v1
+kind: ConfigMap
+metadata: {name: {{ .Release.Name }}}
+data: {text: {{ .Values.text | quote }}}
+"""
+# A hook that takes as long as a test wants: Helm is in the middle of it.
+SLOW = """apiVersion: v1
+kind: Pod
+metadata: {name: slow, annotations: {helm.sh/hook: "pre-upgrade,pre-install", helm.sh/hook-delete-policy: before-hook-creation}}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 0
+  containers: [{name: slow, image: {{ .Values.image }}, command: [node, -e, "setTimeout(() => {}, 60000)"]}]
+"""
+
+
+def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it does not come"
+        time.sleep(0.02)
+
+
+def at_once(calls: list[Callable[[], Any]]) -> list[Any]:
+    """Let threads do these at once; return what each returned or raised."""
+    start, answers = threading.Barrier(len(calls)), [None] * len(calls)
+
+    def run(number: int) -> None:
+        start.wait()
+        try:
+            answers[number] = calls[number]()
+        except Exception as error:  # noqa: BLE001 - told by the test
+            answers[number] = error  # type: ignore[call-overload]
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return answers
+
+
+class AcceptContract:
+    """Subclasses say how one more server gets to the cluster."""
+
+    @pytest.fixture
+    def server(self, tmp_path: Path) -> Callable[[], Kubernaut]:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def namespace(self, server: Callable[[], Kubernaut]) -> str:
+        name = f"a-{uuid.uuid4().hex[:8]}"
+        server()._connections.cluster.create_namespace(name)
+        return name
+
+    def test_of_two_servers_with_one_key_one_accepts(self, server: Callable[[], Kubernaut], namespace: str) -> None:
+        servers = [server(), server()]
+        for number in range(ROUNDS):
+            asked = {"namespace": namespace, "key": f"key {number}", "fingerprint": "f"}
+            answers = at_once([lambda one=one, asked=asked: one.accept("deploy", "web", **asked) for one in servers])
+            assert sorted(new for _, new in answers) == [False, True]
+            (first, _), (second, _) = answers
+            assert first == second
+            assert servers[number % 2].operation(first.id) == first
+        with pytest.raises(IdempotencyKeyReused):
+            servers[0].accept("deploy", "web", namespace=namespace, key="key 0", fingerprint="another")
+
+    def test_a_key_is_known_in_other_namespaces(self, server: Callable[[], Kubernaut], namespace: str) -> None:
+        one, other = server(), f"{namespace}-2"
+        one._connections.cluster.create_namespace(other)
+        known, _ = one.accept("deploy", "web", namespace=namespace, key=namespace)
+        with pytest.raises(IdempotencyKeyReused, match=f"a deploy of {namespace}") as caught:
+            server().accept("deploy", "web", namespace=other, key=namespace)
+        assert caught.value.problem()["operation"] == known.id
+
+    def test_the_namespace_is_made_only_when_that_is_asked_for(self, server: Callable[[], Kubernaut], namespace: str) -> None:
+        fresh = f"{namespace}-3"
+        with pytest.raises(NamespaceNotFound):
+            server().accept("deploy", "web", namespace=fresh)
+        assert server().accept("deploy", "web", namespace=fresh, create_namespace=True)[1]
+
+    def begun(self, one: Kubernaut, namespace: str) -> tuple[Ledger, Operation, Journal]:
+        accepted, _ = one.accept("deploy", "web", namespace=namespace)
+        journal = Journal()
+        ledger = Ledger(lambda: one._connections.cluster, journal, accepted, every=0.05)
+        running = accepted.model_copy(update={"waits_until": None})
+        ledger.begin(running)
+        return ledger, running, journal
+
+    def test_what_is_begun_by_one_is_not_begun_by_another(self, server: Callable[[], Kubernaut], namespace: str) -> None:
+        one, other = server(), server()
+        accepted, _ = one.accept("deploy", "web", namespace=namespace)
+        running = accepted.model_copy(update={"waits_until": None})
+        ledgers = [Ledger(lambda by=by: by._connections.cluster, Journal(), accepted) for by in (one, other)]
+        answers = at_once([lambda ledger=ledger: ledger.begin(running) for ledger in ledgers])
+        assert sorted(map(type, answers), key=str) == [type(None), Conflict]
+        for ledger in ledgers:
+            ledger.end_unbegun(Outcome(reason="conflict", message=""))
+        assert one.operation(accepted.id).state == "running"
+
+    def test_another_server_sees_what_is_said_and_how_it_ends(self, server: Callable[[], Kubernaut], namespace: str) -> None:
+        one, other = server(), server()
+        ledger, running, journal = self.begun(one, namespace)
+        for line in ("one", "two"):
+            journal(Notice("deploy", line))
+            until(lambda line=line: line in [event.text for event in other.operation(running.id).events])
+        ledger.write(running.model_copy(update={"finished_at": now(), "outcome": Outcome(reason="succeeded", message="")}))
+        assert other.operation(running.id).state == "succeeded"
+        labels = {"owner": "kubernaut", "kubernaut/outcome": "succeeded"}
+        listed = other._connections.cluster.list_secrets(namespace, labels, metadata_only=True)
+        assert [secret["metadata"]["name"] for secret in listed] == [running.secret]
+
+
+class TestFakeCluster(AcceptContract):
+    @pytest.fixture
+    def server(self, tmp_path: Path) -> Callable[[], Kubernaut]:
+        cluster = FakeCluster()
+        settings = load_settings(environment={"KUBERNAUT_ACTOR": "ada"}, directory=tmp_path)
+
+        def start() -> Kubernaut:
+            made = Kubernaut(settings)
+            made._connections.clients.__dict__["cluster"] = cluster
+            return made
+
+        return start
+
+
+@pytest.mark.platform
+class TestRealCluster(AcceptContract):
+    @pytest.fixture
+    def settings(self, platform: Mapping[str, str], tmp_path: Path) -> Settings:
+        return load_settings(environment={**os.environ, **platform, "KUBERNAUT_ACTOR": "ada"}, directory=tmp_path)
+
+    @pytest.fixture
+    def server(self, settings: Settings) -> Iterator[Callable[[], Kubernaut]]:
+        made: list[Kubernaut] = []
+
+        def start() -> Kubernaut:
+            made.append(Kubernaut(settings))
+            return made[-1]
+
+        yield start
+        for one in made:
+            one.close()
+
+    @pytest.fixture
+    def namespace(self, server: Callable[[], Kubernaut]) -> Iterator[str]:
+        cluster, name = server()._connections.cluster, f"a-{uuid.uuid4().hex[:8]}"
+        assert isinstance(cluster, Cluster)
+        cluster.create_namespace(name)
+        yield name
+        for made in (name, f"{name}-2", f"{name}-3"):
+            if cluster.namespace_exists(made):
+                cluster._json("DELETE", f"/api/v1/namespaces/{made}")
+
+    def push(self, settings: Settings, folder: Path, namespace: str, template: str) -> str:
+        """Push a chart; return its reference."""
+        registry = f"{settings.require_registry()}/{namespace}"
+        values = f"text: a\nimage: {settings.require_registry()}/library/node:22\n"
+        chart = write_chart(folder, "cm", version="1.2.3", template=template, values=values)
+        helm = Helm(settings.helm, environment=settings.environment, plain_http=settings.speaks_plain_http)
+        helm.push(helm.package(chart, folder / "out"), registry)
+        return f"oci://{registry}/cm:1.2.3"
+
+    def test_a_chart_by_its_reference_for_two_servers(
+        self, server: Callable[[], Kubernaut], settings: Settings, namespace: str, tmp_path: Path
+    ) -> None:
+        one, other = server(), server()
+        chart = self.push(settings, tmp_path, namespace, CONFIG_MAP)
+        bob = one.acting("bob")
+        accepted, _ = bob.accept("deploy", "web", namespace=namespace, key="k")
+        release = bob.deploy("web", namespace=namespace, chart=chart, operation=accepted).release
+        assert release is not None
+        assert (release.operation, release.created_by, release.chart.name, release.chart.version) == (
+            accepted.id,
+            "bob",
+            "cm",
+            "1.2.3",
+        )
+        assert release.chart.digest is not None
+        assert other.operation(accepted.id).state == "succeeded"
+        again, _ = other.accept("deploy", "web", namespace=namespace)
+        assert not other.deploy("web", namespace=namespace, chart=chart, operation=again).changed
+        assert one.operation(again.id).state == "unchanged"
+        deleted, _ = one.accept("delete", "web", namespace=namespace)
+        assert one.delete(release.id, operation=deleted, if_match=release.etag).changed
+        assert other.operation(deleted.id).state == "succeeded"
+
+    def test_a_helm_in_the_middle_of_its_work_is_shown_and_stopped(
+        self, server: Callable[[], Kubernaut], settings: Settings, namespace: str, tmp_path: Path
+    ) -> None:
+        chart, other, stop = self.push(settings, tmp_path, namespace, SLOW), server(), threading.Event()
+        one = server().acting("ada", stopped=stop.is_set)
+        accepted, _ = one.accept("deploy", "web", namespace=namespace)
+        states: list[str] = []
+
+        def stop_in_the_hook() -> None:
+            until(lambda: other._connections.cluster.list_pods(namespace, {}), 50)
+            states.append(other.operation(accepted.id).state)
+            stop.set()
+
+        stopper = threading.Thread(target=stop_in_the_hook)
+        stopper.start()
+        with pytest.raises(Interrupted):
+            one.deploy("web", namespace=namespace, chart=chart, operation=accepted, timeout=60)
+        stopper.join()
+        assert states == ["running"]
+        ended = other.operation(accepted.id)
+        assert ended.outcome is not None
+        assert ended.outcome.reason == "interrupted"
+        release = other.show("web", namespace=namespace)
+        assert (release.status, release.operation) == ("failed", accepted.id)
