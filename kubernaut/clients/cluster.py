@@ -99,7 +99,7 @@ class Cluster:
             "GET",
             address_of(namespace, "secrets"),
             parameters={key: value for key, value in parameters.items() if value},
-            headers={"Accept": _METADATA} if metadata_only else None,
+            headers={"Accept": _METADATA} if metadata_only else {"Accept-Encoding": "identity"},  # records are packed already
             timeout=timeout,
         )
         answer = self._read(response)

@@ -25,7 +25,8 @@ _LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _FEW = 2
 _NAMES = 25
 _METADATA_LIMIT = 1000
-_CONTENT_LIMIT = 50
+_CONTENT_LIMIT = 50  # at first; then as many as are about _BYTES_AT_ONCE
+_BYTES_AT_ONCE = 6 << 20
 _TRIES = 5
 _PING_SECONDS = 5.0
 
@@ -123,3 +124,10 @@ class Reader:
             continues = page.continues
             if not continues:
                 return
+            limit = limit if metadata_only or self._limit else _fitting(page)
+
+
+def _fitting(page: SecretPage) -> int:
+    """Return how many Secrets like those of a page make a page that is large enough and not too large."""
+    size = sum(len(text) for secret in page.items for text in (secret.get("data") or {}).values())
+    return max(1, min(_METADATA_LIMIT, _BYTES_AT_ONCE * len(page.items) // (size + 1)))
