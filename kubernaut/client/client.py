@@ -12,12 +12,13 @@ from kubernaut.client.exchange import ONCE, Exchange
 from kubernaut.client.following import follow, operation_of, said
 from kubernaut.client.reading import SaidEvent, read
 from kubernaut.client.token import from_file, given
-from kubernaut.client.wish import deploy_body, how, last_deleted
+from kubernaut.client.wish import deploy_body, how, last_deleted, last_run
 from kubernaut.errors import ReleaseNotCurrent, ReleaseNotFound, SettingInvalid, Unreachable
 from kubernaut.events import Listener, ignore
 from kubernaut.history.detail import Report
 from kubernaut.history.diff import Difference
 from kubernaut.history.operation import Operation
+from kubernaut.history.record import GONE
 from kubernaut.history.release import Release, ReleaseHistory, ReleaseId, ReleaseList
 from kubernaut.model import Model, Plan
 from kubernaut.naming import check_name, check_namespace
@@ -185,7 +186,8 @@ class Client:
     ) -> Deployed:
         """Make a new release with an older one's chart and values; by default the one that ran before the current one."""
         found = ReleaseId.find(release, namespace, revision)
-        return self._write("POST", f"{_path(found)}/rollback", found, options, body=how(options))
+        target = found if found.revision is not None else self._before(found)
+        return self._write("POST", f"{_path(target)}/rollback", found, options, body=how(options))
 
     def delete(
         self, release: str, *, namespace: str | None = None, revision: int | None = None, **options: Unpack[Options]
@@ -240,6 +242,12 @@ class Client:
         ended = follow(self._exchange, _operation(reply.headers), self._listener)
         made = ReleaseId.parse(ended.made[0].id) if ended.made else current
         return Deployed(ended.plan, ended.state == "succeeded", self._release(made))
+
+    def _before(self, current: ReleaseId) -> ReleaseId:
+        """Return what goes back to before the current release; of one that is deleted the server would understand: restore it."""
+        records = self.history(str(current)).items
+        target = last_run(records) if records and records[0].status in GONE else None
+        return ReleaseId.parse(target.id) if target else current
 
     def _current(self, wanted: ReleaseId) -> Release | None:
         try:

@@ -1,4 +1,4 @@
-"""What is asked of the server, as its JSON; and what a restore goes by. Pure but for reading the files of values that are named."""
+"""What is asked of the server, as its JSON; and which release is meant. Pure but for reading the files of values that are named."""
 
 from __future__ import annotations
 
@@ -57,6 +57,15 @@ def last_deleted(releases: Sequence[Release]) -> Release | None:
         if release.status not in (*PENDING, Status.FAILED):
             return None
     return None
+
+
+def last_run(releases: Sequence[Release]) -> Release | None:
+    """Return the newest release before the current one that once ran.
+
+    Args:
+        releases: All of a name, newest first.
+    """
+    return next((release for release in releases[1:] if release.status in (Status.DEPLOYED, Status.SUPERSEDED)), None)
 
 
 def _fields(options: Mapping[str, Any], names: Sequence[str], beside: Sequence[str] = ()) -> dict[str, Any]:

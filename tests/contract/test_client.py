@@ -1,0 +1,299 @@
+"""What the verbs promise, carried out by the library and by a server for its client: the same answers, the same errors."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support.clients import client, library, listening
+from support.deployed import Town, a_town
+from support.deploying import LATE, WORKLOAD
+
+from kubernaut import Kubernaut
+from kubernaut.cli.remote import Remote
+from kubernaut.cli.service import Service, Verbs
+from kubernaut.client import Client
+from kubernaut.errors import (
+    DeployKept,
+    DeployRolledBack,
+    KubernautError,
+    NameInvalid,
+    NamespaceNotFound,
+    ReleaseChanged,
+    ReleaseNotCurrent,
+    ReleaseNotFound,
+    ValuesInvalid,
+    VersionNotFound,
+)
+from kubernaut.events import Event, LogLine, StepFinished, StepOutcome, StepStarted
+from kubernaut.history.record import Status
+from kubernaut.model import Model
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Town]:
+    with a_town(tmp_path) as made:
+        made.shop.publish("1.0.0")
+        made.shop.publish("1.1.0")
+        yield made
+
+
+@pytest.fixture
+def told() -> list[Event]:
+    return []
+
+
+@pytest.fixture(params=["library", "client"])
+def verbs(request: pytest.FixtureRequest, town: Town, told: list[Event]) -> Iterator[Verbs]:
+    if request.param == "library":
+        yield library(town, told.append)
+        return
+    with listening(town.server(watching=False)) as url, closing(client(url, told.append)) as made:
+        yield made
+
+
+def refused(verb: object, *args: object, **options: object) -> KubernautError:
+    with pytest.raises(KubernautError) as caught:
+        verb(*args, **options)  # type: ignore[operator]
+    return caught.value
+
+
+# what is made
+
+
+def test_a_deploy_returns_the_release_and_tells_its_steps(verbs: Verbs, town: Town, told: list[Event]) -> None:
+    town.helm.says = ["creating 1 resource(s)"]
+    done = verbs.deploy("hello", namespace="demo", version="1.0.0", note="first", values=[{"text": "hi"}], set=["a.b=c"])
+    assert done.changed
+    assert [action.kind for action in done.plan.actions] == ["helm-install"]
+    assert done.release is not None
+    assert (done.release.id, done.release.status, done.release.active) == ("demo.hello.v1", "deployed", True)
+    assert (done.release.created_by, done.release.note) == ("ada", "first")
+    assert verbs.values("demo.hello.v1") == {"text": "hi", "a": {"b": "c"}}
+    assert told[0] == StepStarted("deploy", "hello 1.0.0 to demo")
+    assert LogLine("deploy", "creating 1 resource(s)") in told
+    assert isinstance(told[-1], StepFinished)
+    assert (told[-1].step, told[-1].outcome, told[-1].detail) == ("deploy", StepOutcome.DONE, "demo.hello.v1 is deployed")
+
+
+def test_the_newest_version_is_deployed_where_none_is_named(verbs: Verbs) -> None:
+    done = verbs.deploy("hello", namespace="demo")
+    assert done.release is not None
+    assert done.release.chart.version == "1.1.0"
+
+
+def test_what_runs_already_is_left_as_it_is(verbs: Verbs, told: list[Event]) -> None:
+    verbs.deploy("hello", namespace="demo", version="1.0.0")
+    again = verbs.deploy("hello", namespace="demo", version="1.0.0")
+    assert not again.changed
+    assert not again.plan.changes
+    assert again.plan.reason == "v1 already runs 1.0.0 with these values"
+    assert again.release is not None
+    assert again.release.id == "demo.hello.v1"
+    assert isinstance(told[-1], StepFinished)
+    assert told[-1].outcome is StepOutcome.UNCHANGED
+
+
+def test_a_dry_run_says_what_would_be_done_and_shows_what_is_there(verbs: Verbs, town: Town) -> None:
+    first = verbs.deploy("hello", namespace="demo", version="1.0.0", dry_run=True)
+    assert ([action.kind for action in first.plan.actions], first.changed, first.release) == (["helm-install"], False, None)
+    verbs.deploy("hello", namespace="demo", version="1.0.0")
+    for outcome, kind in (
+        (verbs.deploy("hello", namespace="demo", version="1.1.0", dry_run=True), "helm-upgrade"),
+        (verbs.delete("hello", namespace="demo", dry_run=True), "helm-uninstall"),
+    ):
+        assert ([action.kind for action in outcome.plan.actions], outcome.changed) == ([kind], False)
+        assert outcome.release is not None
+        assert outcome.release.id == "demo.hello.v1"
+    assert len(verbs.history("hello", namespace="demo").items) == 1
+
+
+def test_the_namespace_is_made_where_that_is_wished(verbs: Verbs) -> None:
+    assert isinstance(refused(verbs.deploy, "hello", namespace="new"), NamespaceNotFound)
+    done = verbs.deploy("hello", namespace="new", create_namespace=True)
+    assert done.release is not None
+    assert done.release.id == "new.hello.v1"
+
+
+# back and forth
+
+
+def test_a_rollback_makes_a_release_of_the_one_before(verbs: Verbs) -> None:
+    verbs.deploy("hello", namespace="demo", version="1.0.0")
+    verbs.deploy("hello", namespace="demo", version="1.1.0")
+    back = verbs.rollback("hello", namespace="demo", note="greeting was wrong")
+    assert back.changed
+    assert back.release is not None
+    assert (back.release.id, back.release.chart.version, back.release.note) == ("demo.hello.v3", "1.0.0", "greeting was wrong")
+    forth = verbs.rollback("hello", namespace="demo", revision=2)
+    assert forth.release is not None
+    assert (forth.release.revision, forth.release.chart.version) == (4, "1.1.0")
+
+
+def test_a_delete_is_soft_and_a_restore_undoes_it(verbs: Verbs) -> None:
+    verbs.deploy("hello", namespace="demo", version="1.0.0")
+    running = verbs.restore("hello", namespace="demo")
+    assert (running.changed, running.plan.reason) == (False, "v1 is not deleted: it is deployed")
+    gone = verbs.delete("hello", namespace="demo")
+    assert gone.changed
+    assert gone.release is not None
+    assert (gone.release.id, gone.release.status) == ("demo.hello.v1", "uninstalled")
+    assert gone.release.deleted_at is not None
+    assert not verbs.delete("hello", namespace="demo").changed
+    assert verbs.list().items == ()
+    assert [release.id for release in verbs.list(all=True).items] == ["demo.hello.v1"]
+    planned = verbs.restore("demo.hello.current", dry_run=True)
+    assert [action.reason for action in planned.plan.actions][-1] == "it was deleted, and comes back as it was"
+    back = verbs.restore("hello", namespace="demo")
+    assert back.changed
+    assert back.release is not None
+    assert (back.release.id, back.release.status) == ("demo.hello.v2", "deployed")
+
+
+def test_a_rollback_of_what_is_deleted_goes_to_what_ran_before(verbs: Verbs) -> None:
+    verbs.deploy("hello", namespace="demo", version="1.0.0")
+    verbs.deploy("hello", namespace="demo", version="1.1.0")
+    verbs.delete("hello", namespace="demo")
+    back = verbs.rollback("hello", namespace="demo")
+    assert back.release is not None
+    assert back.release.chart.version == "1.0.0"
+
+
+# failures
+
+
+def test_a_deploy_that_fails_and_goes_back_says_why(verbs: Verbs, town: Town, told: list[Event]) -> None:
+    verbs.deploy("hello", namespace="demo", version="1.0.0")
+    town.shop.publish("2.0.0", template=WORKLOAD)
+    town.helm.end_with(Status.FAILED, LATE)
+    failure = refused(verbs.deploy, "hello", namespace="demo", version="2.0.0")
+    assert isinstance(failure, DeployRolledBack)
+    assert "timed out waiting for the condition" in "\n".join((failure.message, *failure.details))
+    assert failure.release == "demo.hello.v2"
+    assert failure.hint == DeployRolledBack.hint
+    ends = [event for event in told if isinstance(event, StepFinished)]
+    assert StepOutcome.FAILED in {end.outcome for end in ends}
+    assert verbs.show("hello", namespace="demo").chart.version == "1.0.0"
+
+
+def test_a_deploy_that_fails_and_is_kept_says_why(verbs: Verbs, town: Town) -> None:
+    town.shop.publish("2.0.0", template=WORKLOAD)
+    town.helm.end_with(Status.FAILED, LATE)
+    failure = refused(verbs.deploy, "hello", namespace="demo", version="2.0.0", on_failure="keep")
+    assert isinstance(failure, DeployKept)
+    assert failure.release == "demo.hello.v1"
+    assert verbs.show("demo.hello.v1").status == "failed"
+
+
+def test_what_is_refused_is_refused_alike(verbs: Verbs, town: Town, tmp_path: Path) -> None:
+    verbs.deploy("hello", namespace="demo", version="1.0.0")
+    verbs.deploy("hello", namespace="demo", version="1.1.0")
+    shown = verbs.show("hello", namespace="demo")
+    writes = len(town.helm.starts)
+    for expected, words, failure in (
+        (NameInvalid, "'Demo'", refused(verbs.deploy, "hello", namespace="Demo")),
+        (NameInvalid, "'-x'", refused(verbs.show, "-x", namespace="demo")),
+        (NameInvalid, "no release's id", refused(verbs.show, "hello")),
+        (VersionNotFound, "9.9.9", refused(verbs.deploy, "hello", namespace="demo", version="9.9.9")),
+        (VersionNotFound, "other", refused(verbs.deploy, "other", namespace="demo")),
+        (ReleaseNotFound, "nothing", refused(verbs.show, "nothing", namespace="demo")),
+        (ReleaseNotFound, "nothing", refused(verbs.delete, "nothing", namespace="demo")),
+        (ReleaseNotFound, "nothing", refused(verbs.restore, "nothing", namespace="demo")),
+        (ReleaseNotFound, "nothing", refused(verbs.rollback, "nothing", namespace="demo")),
+        (ReleaseNotFound, "7", refused(verbs.rollback, "hello", namespace="demo", revision=7)),
+        (ReleaseNotCurrent, "demo.hello.v2 is", refused(verbs.delete, "demo.hello.v1")),
+        (ReleaseNotCurrent, "demo.hello.v2 is", refused(verbs.restore, "demo.hello.v1")),
+        (ValuesInvalid, "--set a[x]", refused(verbs.deploy, "hello", namespace="demo", set=["a[x]=1"])),
+        (ValuesInvalid, "nowhere.yaml", refused(verbs.deploy, "hello", namespace="demo", values=[tmp_path / "nowhere.yaml"])),
+        (ReleaseChanged, "demo.hello", refused(verbs.delete, "hello", namespace="demo", if_match="other-1")),
+    ):
+        assert type(failure) is expected, failure.message
+        assert words in failure.message
+    assert len(town.helm.starts) == writes
+    assert verbs.delete("hello", namespace="demo", if_match=shown.etag).changed
+
+
+def test_an_option_that_nobody_knows_is_a_defect_of_the_program(verbs: Verbs) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'dryrun'"):
+        verbs.deploy("hello", namespace="demo", dryrun=True)  # type: ignore[call-arg]
+
+
+# the same to the letter
+
+
+def text(model: Model) -> str:
+    return model.model_dump_json(by_alias=True, indent=1)
+
+
+def test_what_is_read_is_the_same(town: Town) -> None:
+    here = library(town)
+    here.deploy("hello", namespace="demo", version="1.0.0", values=[{"text": "a", "password": "hunter22hunter22"}])
+    here.deploy("hello", namespace="demo", version="1.1.0", note="new greeting")
+    here.deploy("hello", namespace="prod", version="1.0.0")
+    here.delete("hello", namespace="prod")
+    with listening(town.server(watching=False)) as url, closing(client(url)) as there:
+        there.ready()
+        assert text(there.list()) == text(here.list())
+        assert text(there.list(all=True)) == text(here.list(all=True))
+        assert text(there.list(namespace="demo")) == text(here.list(namespace="demo"))
+        assert [one.id for one in there.list(all=True, status="uninstalled", name="hello").items] == ["prod.hello.v1"]
+        assert [one.id for one in there.list(version="1.1.0").items] == ["demo.hello.v2"]
+        assert there.show("hello", namespace="demo") == here.show("hello", namespace="demo")
+        assert there.show("demo.hello.v1").etag == here.show("demo.hello.v1").etag
+        assert text(there.history("hello", namespace="demo")) == text(here.history("hello", namespace="demo"))
+        assert list(there.versions("hello")) == list(here.versions("hello"))
+        assert there.manifest("demo.hello.v1") == here.manifest("demo.hello.v1")
+        assert there.values("demo.hello.v1") == here.values("demo.hello.v1")
+        assert there.values("demo.hello.v1", all=True) == here.values("demo.hello.v1", all=True)
+        assert there.diff("hello", namespace="demo") == here.diff("hello", namespace="demo")
+        assert there.diff("demo.hello.v2", "1") == here.diff("demo.hello.v2", "1")
+        assert text(there.report("demo.hello.v2")) == text(here.report("demo.hello.v2"))
+        operation = there.report("demo.hello.v2").operation
+        assert operation is not None
+        shown = there.operation(operation.id)
+        assert (shown.state, shown.plan, shown.made, shown.outcome) == (
+            "succeeded",
+            operation.plan,
+            operation.made,
+            operation.outcome,
+        )
+        assert [event.text for event in there.events(operation.id)] == [event.text for event in operation.events]
+
+
+def test_a_list_of_many_pages_is_whole(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubernaut.client.client.PAGE", 2)
+    here = library(town)
+    for _ in range(2):
+        for version in ("1.0.0", "1.1.0"):
+            here.deploy("hello", namespace="demo", version=version)
+    here.deploy("hello", namespace="prod")
+    with listening(town.server(watching=False)) as url, closing(client(url)) as there:
+        assert text(there.list(all=True)) == text(here.list(all=True))
+
+
+# that they stay the same
+
+
+def members(kind: type) -> dict[str, inspect.Signature]:
+    found = inspect.getmembers(kind, inspect.isfunction)
+    return {name: inspect.signature(member) for name, member in found if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("name", sorted(members(Verbs)))
+def test_both_take_the_same(name: str) -> None:
+    asked = members(Verbs)[name]
+    for kind in (Kubernaut, Client):
+        offered = members(kind)[name]
+        more = {one: parameter for one, parameter in offered.parameters.items() if one not in asked.parameters}
+        assert [str(offered.parameters[one]) for one in asked.parameters] == [str(one) for one in asked.parameters.values()], kind
+        assert all(parameter.default is not parameter.empty for parameter in more.values()), kind
+
+
+@pytest.mark.parametrize("name", sorted(members(Service)))
+def test_the_commands_find_the_same_with_a_server(name: str) -> None:
+    assert list(members(Remote)[name].parameters.values())[: len(members(Kubernaut)[name].parameters)] == list(
+        members(Kubernaut)[name].parameters.values()
+    )

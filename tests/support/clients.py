@@ -1,0 +1,47 @@
+"""A client of the REST door, over a socket: the server of a town, listening; and the library on the same town, to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kubernaut import Kubernaut, load_settings
+from kubernaut.client import Client
+from kubernaut.events import Listener, ignore
+from kubernaut.server.app import create_app
+from kubernaut.server.listen import listen
+from support.deployed import Town
+from support.serving import DEPLOYER, Serving, connect
+
+
+@contextmanager
+def listening(server: Serving) -> Iterator[str]:
+    """Let a server listen while the block runs; return its address."""
+    place = listen(create_app(server.service), "127.0.0.1", 0)
+    try:
+        yield place.address
+    finally:
+        place.stop(1)
+
+
+def client(url: str, listener: Listener = ignore, **how: Any) -> Client:
+    """Return a client that may deploy."""
+    return Client(url, **{"token": DEPLOYER, "listener": listener, **how})
+
+
+def library(town: Town, listener: Listener = ignore, *, actor: str = "ada") -> Kubernaut:
+    """Return the library, at work on a town in the name of whom the client's token stands for."""
+    environment = {"KUBERNAUT_ACTOR": actor, "KUBERNAUT_REGISTRY": town.shop.prefix}
+    made = Kubernaut(load_settings(environment=environment, directory=town.folder), listener=listener)
+    connect(made, town.cluster, town.helm)
+    return made
+
+
+def token_file(folder: Path, token: str = DEPLOYER) -> Path:
+    """Write a token down as a server does; return the file."""
+    path = folder / "token"
+    path.touch(0o600)
+    path.write_text(f"Authorization: Bearer {token}\n")
+    return path
