@@ -16,6 +16,8 @@ from kubernaut.history.store import History, Past
 from kubernaut.model import Model
 
 _REVISION = re.compile(r"v?([0-9]{1,9})")
+# Of a request, which may hold passwords: whoever reads a report has no use for them, but to guess.
+_HASHES = {"fingerprint": None, "key": None}
 
 
 class Report(Model):
@@ -68,7 +70,8 @@ def report_of(history: History, wanted: ReleaseId) -> Report:
     """Return a release and how it came to be. Raises: ReleaseNotFound, Conflict when its record is no release's."""
     past = history.past(wanted.namespace, wanted.name)
     release = _told(past, past.pick(wanted))
-    return Report(release=release, operation=next((one for one in past.operations if one.id == release.operation), None))
+    operation = next((one for one in past.operations if one.id == release.operation), None)
+    return Report(release=release, operation=operation and operation.model_copy(update=_HASHES))
 
 
 def _before(past: Past, record: Record) -> Record:

@@ -47,7 +47,7 @@ class ReleasesQuery(Model):
 
     namespace: Namespace | None = Field(None, description="Only this namespace.")
     name: Name | None = Field(None, description="Only releases of this name.")
-    status: str | None = Field(None, description="Only releases with this status, Helm's word.", pattern=f"^({'|'.join(Status)})$")
+    status: str | None = Field(None, description="Only those with this status, in Helm's words.", pattern=f"^({'|'.join(Status)})$")
     version: str | None = Field(None, description="Only releases of this version of their chart.", min_length=1, max_length=256)
     all: bool = Field(False, description="Every release in the history, not only the active ones.")
     limit: int = Field(LIMIT, description="At most so many on a page.", ge=1, le=MOST)

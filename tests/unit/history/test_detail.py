@@ -136,11 +136,13 @@ def test_a_report_has_the_operation_with_its_events(cluster: FakeCluster) -> Non
     found = own(5, "deployed", "op5")
     secret = record_secret(5, "deployed", labels={"kubernaut/operation": "op5", "kubernaut/revision": "5"})
     cluster.create_secret("demo", secret)
-    cluster.create_secret("demo", operation_secret(operation("op5", made=(made(found),), events=(event,))))
+    attempt = operation("op5", made=(made(found),), events=(event,), fingerprint="f" * 64, key="k" * 64)
+    cluster.create_secret("demo", operation_secret(attempt))
     report = report_of(History(cluster), CURRENT)
     assert report.release.id == "demo.hello.v5"
     assert report.operation is not None
     assert [one.text for one in report.operation.events] == ["demo/hello"]
+    assert report.operation.fingerprint is report.operation.key is None
 
 
 def test_a_foreign_release_has_a_report_without_an_operation(history: History) -> None:
