@@ -9,10 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from sys import intern
 from typing import Any, NamedTuple
 
+from pydantic_core import PydanticSerializationError
+
 from kubernaut.history.operation import OUTCOME_LABEL, Operation
+from kubernaut.history.packing import storable
 from kubernaut.history.record import ASIDE_LABEL, KUBERNAUT_OWNER, OPERATION_LABEL, REVISION_LABEL, Record, decode
 from kubernaut.history.release import Release, describe, operation_of
 from kubernaut.model import Plan
@@ -174,7 +178,7 @@ def tell(record: Record, briefs: Iterable[Brief]) -> Told:
     except (ValueError, TypeError, OverflowError) as error:
         empty = describe(replace(record, payload=""), (), operations)
         why = type(error).__name__ if isinstance(error, TypeError) else str(error).splitlines()[0]
-        release = empty.model_copy(update={"description": f"damaged: its content is no release's: {_storable(why)}"})
+        release = empty.model_copy(update={"description": f"damaged: its content is no release's: {storable(why)}"})
     return Told(_json(release), release.status, release.chart.version, made_by, release.active, release.serving)
 
 
@@ -194,7 +198,11 @@ def brief(operation: Operation) -> Brief:
 
 
 def _json(release: Release) -> bytes:
-    return release.model_dump_json(by_alias=True).encode()
+    try:
+        return release.model_dump_json(by_alias=True).encode()
+    except PydanticSerializationError:  # half a surrogate pair, which Helm's JSON can hold and UTF-8 cannot
+        text = json.dumps(release.model_dump(by_alias=True), default=datetime.isoformat, ensure_ascii=False)
+        return _json(Release.model_validate_json(storable(text)))
 
 
 def _name(namespace: str, name: str) -> Name:
@@ -225,7 +233,3 @@ def _shorter_text(text: str, longest: int) -> str:
         if size > longest:
             return text[:index] + "…"
     return text
-
-
-def _storable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()

@@ -86,9 +86,14 @@ class Entry:
             by_revision[row.sight.revision] = row
         return tuple(by_revision[revision] for revision in sorted(by_revision, reverse=True))
 
-    def seen(self) -> dict[str, Sight]:
-        """Return what is seen of its Secrets, by their names."""
-        return {secret: row.sight for rows in (self.rows, self.operations) for secret, row in rows.items()}
+    def seen(self) -> list[Sight]:
+        """Return what is seen of its Secrets."""
+        return [row.sight for rows in (self.rows, self.operations) for row in rows.values()]
+
+    def find(self, secret: str) -> Sight | None:
+        """Return what is seen of one of its Secrets."""
+        row = self.rows.get(secret) or self.operations.get(secret)
+        return row.sight if row else None
 
     def briefs(self) -> tuple[Brief, ...]:
         """Return what is kept of its operations, newest first."""
@@ -180,7 +185,7 @@ class Known:
         if entry is None:
             entry = self._entries[sight.name] = Entry()
             insort(self.names, sight.name)
-        known = entry.seen().get(sight.secret)
+        known = entry.find(sight.secret)
         if known is not None and not is_newer(sight.version, known.version):
             return False
         if sight.is_operation:
@@ -196,7 +201,7 @@ class Known:
         self._deleted[sight.uid] = version
         _bound(self._deleted)
         entry = self.entry(sight.name)
-        known = entry.seen().get(sight.secret)
+        known = entry.find(sight.secret)
         if known is None or known.uid != sight.uid:
             return False
         if sight.is_operation:
@@ -214,12 +219,12 @@ class Known:
         for name in [name for name, settled in self._settled.items() if not is_newer(settled, version)]:
             if namespace in (None, name.namespace):
                 del self._settled[name]
-        known = [sight for _, entry in self.entries(namespace=namespace) for sight in entry.seen().values()]
+        known = [sight for _, entry in self.entries(namespace=namespace) for sight in entry.seen()]
         return self._compare(known, sights, version)
 
     def settle(self, name: Name, sights: Sequence[Sight], version: str) -> bool:
         """Take in all that there is of a name, as of a version: from now on nothing older counts. Return whether it has changed."""
-        changed = self._compare(list(self.entry(name).seen().values()), sights, version)
+        changed = self._compare(self.entry(name).seen(), sights, version)
         self._settled[name] = version
         _bound(self._settled)
         return bool(changed)
