@@ -33,7 +33,7 @@ from kubernaut.errors import (
     ValuesInvalid,
 )
 from kubernaut.naming import check_namespace, check_release_name
-from kubernaut.redact import MASK, environment_secrets, redact, redact_data
+from kubernaut.redact import environment_secrets, is_secret_key, redact
 
 Log = Callable[[str], None]
 T = TypeVar("T")
@@ -379,7 +379,7 @@ def _secrets(content: Any, telling: bool = False) -> tuple[str, ...]:
 def _telling_texts(content: Any, telling: bool) -> Iterator[str]:
     if isinstance(content, Mapping):
         for key, value in content.items():
-            yield from _telling_texts(value, telling or redact_data({str(key): "value"})[str(key)] == MASK)
+            yield from _telling_texts(value, telling or is_secret_key(str(key)))
     elif isinstance(content, list | tuple):
         for value in content:
             yield from _telling_texts(value, telling)
