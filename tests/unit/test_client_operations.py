@@ -1,0 +1,133 @@
+"""An operation at a server, as its client tells of it while it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+import responses
+from support.answers import ENDED, ID, OPERATION, RUNNING, URL, accepted, client, problem, said
+
+from kubernaut.errors import (
+    DeployRolledBack,
+    Interrupted,
+    KubernautError,
+    OperationNotFound,
+    ReleaseNotFound,
+    Unreachable,
+)
+from kubernaut.events import Event, LogLine, Notice, StepFinished, StepOutcome, StepStarted
+
+
+@pytest.fixture
+def http() -> Iterator[responses.RequestsMock]:
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        yield mock
+
+
+def test_events_are_told_as_they_were_heard(http: responses.RequestsMock) -> None:
+    accepted(
+        http,
+        said(1, "stepStarted", "hello to demo"),
+        said(2, "logLine", "creating 1 resource(s)"),
+        said(3, "notice", "waits for eve"),
+        said(4, "stepStarted", "probe", 3, "probe"),
+        said(5, "stepFinished", "unchanged it answers", 5, "probe"),
+        said(6, "rumour", "of a newer server"),
+    )
+    told: list[Event] = []
+    client(listener=told.append).deploy("hello", namespace="demo")
+    assert told == [
+        StepStarted("deploy", "hello to demo"),
+        LogLine("deploy", "creating 1 resource(s)"),
+        Notice("deploy", "waits for eve"),
+        StepStarted("probe", "probe"),
+        StepFinished("probe", StepOutcome.UNCHANGED, "it answers", 2.0),
+        Notice("deploy", "of a newer server"),
+        StepFinished("deploy", StepOutcome.DONE, "", 7.0),
+    ]
+
+
+def test_events_come_page_by_page_and_each_once(http: responses.RequestsMock) -> None:
+    http.get(OPERATION, json=RUNNING)
+    pages = [([said(1, "logLine", "a")], 1, False), ([], 1, False), ([said(2, "logLine", "b")], 2, True)]
+    for items, following, finished in pages:
+        http.get(f"{OPERATION}/events", json={"items": items, "next": following, "finished": finished})
+    assert [(event.seq, event.text) for event in client().events(ID)] == [(1, "a"), (2, "b")]
+    asked = [str(call.request.url).partition("?")[2] for call in http.calls][1:]
+    assert asked == ["after=0&wait=20", "after=1&wait=20", "after=1&wait=20"]
+
+
+def test_a_failure_is_raised_with_its_operation_and_its_release(http: responses.RequestsMock) -> None:
+    outcome = {"reason": "deploy_rolled_back", "message": "hello failed: no port.", "details": ["pod web-1: CrashLoopBackOff"]}
+    accepted(http, ended={**ENDED, "state": "failed", "outcome": outcome})
+    with pytest.raises(DeployRolledBack, match="hello failed: no port") as caught:
+        client().deploy("hello", namespace="demo")
+    assert caught.value.details == ("pod web-1: CrashLoopBackOff",)
+    assert (caught.value.operation, caught.value.release) == (ID, "demo.hello.v1")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        ({"reason": "interrupted", "message": "The server was killed."}, Interrupted),
+        ({"reason": "of_a_newer_kubernaut", "message": "Odd."}, KubernautError),
+        (None, KubernautError),
+    ],
+)
+def test_however_it_ended_it_is_a_failure(http: responses.RequestsMock, outcome: Any, expected: type[KubernautError]) -> None:
+    accepted(http, ended={**ENDED, "state": "failed", "outcome": outcome, "made": []})
+    with pytest.raises(expected) as caught:
+        client().deploy("hello", namespace="demo")
+    assert caught.value.problem()["operation"] == ID
+    assert caught.value.exit_status != 1
+
+
+def test_who_stops_waiting_is_told_that_the_server_goes_on(http: responses.RequestsMock) -> None:
+    accepted(http, said(1, "stepStarted", "hello to demo"))
+    told: list[Event] = []
+
+    def listen(event: Event) -> None:
+        told.append(event)
+        if isinstance(event, StepStarted):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        client(listener=listen).deploy("hello", namespace="demo")
+    assert told[-1] == Notice("server", f"{URL} goes on with it: the operation {ID}")
+
+
+def test_a_server_that_goes_away_meanwhile_is_told_with_the_operation(
+    http: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tenacity import stop_after_attempt
+
+    monkeypatch.setattr("kubernaut.client.following.PATIENT", stop_after_attempt(2))
+    http.post(f"{URL}/api/releases", json=RUNNING, status=202, headers={"Location": f"/api/operations/{ID}"})
+    http.get(OPERATION, json=RUNNING)
+    http.get(f"{OPERATION}/events", body=requests.ConnectionError("x"))
+    with pytest.raises(Unreachable) as caught:
+        client().deploy("hello", namespace="demo")
+    assert caught.value.members["operation"] == ID
+    assert ID in caught.value.hint
+
+
+def test_a_write_without_an_operation_is_no_write(http: responses.RequestsMock) -> None:
+    http.post(f"{URL}/api/releases", json=RUNNING, status=202)
+    with pytest.raises(Unreachable, match="does not say which operation"):
+        client().deploy("hello", namespace="demo")
+
+
+@pytest.mark.parametrize("id", ["..", "a/b", "", "01KAG"])
+def test_an_operation_that_cannot_be_one_is_not_asked_for(id: str) -> None:
+    with pytest.raises(OperationNotFound):
+        client().operation(id)
+
+
+def test_what_is_not_there_on_a_dry_run_is_nothing(http: responses.RequestsMock) -> None:
+    http.delete(f"{URL}/api/releases/demo.hello.current", json={"actions": [], "reason": "x"})
+    problem(http, "GET", f"{URL}/api/releases/demo.hello.current", 404, ReleaseNotFound.code)
+    assert client().delete("hello", namespace="demo", note="a & b", dry_run=True).release is None
+    assert str(http.calls[0].request.url).endswith("?note=a+%26+b&dryRun=true")
