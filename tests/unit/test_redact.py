@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubernaut.redact import MASK, environment_secrets, redact, redact_data
+from kubernaut.redact import MASK, environment_secrets, is_secret_key, is_secret_variable, redact, redact_data
 
 SECRET = "hunter22-Sw0rdf1sh"
 BASIC = base64.b64encode(b"ada:" + SECRET.encode()).decode()
@@ -156,3 +156,24 @@ def test_data_is_masked_by_key_and_by_text() -> None:
         "ok": True,
         "none": None,
     }
+
+
+@pytest.mark.parametrize("key", ["password", "dbPassword", "tls.key", "API_KEY", "_auth", "clientSecret"])
+def test_a_key_says_that_its_value_is_secret(key: str) -> None:
+    assert is_secret_key(key)
+
+
+@pytest.mark.parametrize("key", ["secretName", "tokenPath", "imagePullSecrets", "key", "", None, 7])
+def test_a_key_that_only_sounds_like_it_does_not(key: object) -> None:
+    assert not is_secret_key(key)
+
+
+def test_a_variable_is_secret_by_any_part_of_its_name_but_for_where_something_is() -> None:
+    assert is_secret_variable("STRIPE_SECRET_LIVE")
+    assert not is_secret_variable("TOKEN_URL")
+
+
+def test_masked_yaml_stays_yaml() -> None:
+    text = "data:\n  password: '***'\n"
+    assert redact(text) == text
+    assert "hunter22" not in redact("password: '***' hunter22\n")
