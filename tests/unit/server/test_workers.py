@@ -6,6 +6,7 @@ import gc
 import logging
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 
@@ -259,7 +260,9 @@ def test_whoever_waits_is_woken_by_what_is_said(workers: Workers) -> None:
     said, finished = running.wait_for(0, SOON)
     assert ([event.text for _, event in said], finished) == (["news"], False)
     end.set()
+    began = time.monotonic()
     assert running.wait_for(1, SOON) == ((), True)
+    assert time.monotonic() - began < SOON / 2, "the end wakes it"
 
 
 def test_readers_that_go_on_where_they_were_never_miss_or_repeat_anything(workers: Workers) -> None:
