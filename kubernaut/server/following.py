@@ -106,9 +106,8 @@ class Followed:
     def status(self) -> OperationStatus:
         """The operation as the door tells of it; what runs here is not behind what the cluster knows."""
         operation = self.operation
-        here = self.running is not None and not self.running.done and operation.state == "accepted"
         told = {name: getattr(operation, name) for name in OperationStatus.model_fields if name != "state"}
-        return OperationStatus(**told, state="running" if here else operation.state)
+        return OperationStatus(**told, state=self._state(operation))
 
     def wait_done(self, seconds: float) -> bool:
         """Wait until the operation has ended, or the time is over; say whether it has."""
@@ -121,6 +120,14 @@ class Followed:
         said, finished = self._wait_for(after, seconds)
         items = tuple(NumberedEvent(seq=seq, **dict(event)) for seq, event in said)
         return Events(items=items, next=items[-1].seq if items else after, finished=finished)
+
+    def _state(self, operation: Operation) -> State:
+        if self.running is None or operation.state not in _UNFINISHED:
+            return operation.state
+        result = self.running.result if self.running.done else None
+        if result is None:
+            return "running"
+        return "failed" if isinstance(result, KubernautError) else "succeeded" if result.changed else "unchanged"
 
     def _wait_for(self, after: int, seconds: float) -> tuple[tuple[Numbered, ...], bool]:
         if self.running is not None:

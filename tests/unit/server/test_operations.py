@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.deployed import HELLO, SOON, Town, a_town, deployed, ended, operation_of, until
+from support.deployed import HELLO, SOON, WAIT, Town, a_town, deployed, ended, operation_of, until
 from support.serving import READER, TEAM, Serving, problem
 from werkzeug.test import TestResponse
 
+from kubernaut.errors import ClusterUnreachable
 from kubernaut.events import Journal
 from kubernaut.history.operation import new_id
 from kubernaut.server.operations import Timing
@@ -75,6 +76,23 @@ def test_what_is_accepted_is_there_for_whoever_follows_the_location_at_once(town
     id = begun(town, server)
     for one in (server, other):
         assert one.get(f"/api/operations/{id}").status_code == 200
+
+
+def test_the_end_of_an_operation_is_told_even_where_it_could_not_be_written_down(town: Town, server: Serving) -> None:
+    answers: list[TestResponse] = []
+    town.helm.may_end.clear()
+    waiting = threading.Thread(target=lambda: answers.append(server.post("/api/releases", HELLO, headers=WAIT)))
+    waiting.start()
+    assert town.helm.begun.wait(SOON)
+    town.cluster.fail("", ClusterUnreachable("The cluster does not answer."), times=None)
+    town.helm.may_end.set()
+    waiting.join(SOON)
+    [answer] = answers
+    assert problem(answer, 503, "cluster_unreachable")["operation"] == operation_of(answer)
+    assert server.get(f"/api/operations/{operation_of(answer)}").json["state"] == "failed"
+    sent = frames(stream(server, operation_of(answer)).text)
+    assert (sent[-1].event, sent[-1].data["state"]) == ("finished", "failed")
+    town.cluster.heal()
 
 
 @pytest.mark.parametrize("rest", ["", "/events"])
