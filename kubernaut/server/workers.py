@@ -127,7 +127,7 @@ class Slot:
             self._workers = None
 
     def start(self, operation: Operation, work: Work) -> Running:
-        """Let the worker carry an operation out; once only. Raises: ServerStopping."""
+        """Let the worker carry an operation out; once only. Raises: ServerBusy, where there is no thread for it."""
         workers, self._workers = self._workers, None
         assert workers is not None, "the worker is not kept any more"  # noqa: S101 - a defect of the caller
         return workers._begin(operation, work)
@@ -230,7 +230,13 @@ class Workers:
             self._running[operation.id] = running
             if self._over:  # its worker was promised before
                 running.stop()
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # the machine has no more of them
+            with self._change:
+                del self._running[operation.id]
+            self._give_back()
+            raise ServerBusy(f"The server cannot carry out the operation {operation.id}: {error}.") from error
         return running
 
     def _carry_out(self, running: Running, work: Work) -> None:

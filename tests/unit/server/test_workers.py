@@ -104,6 +104,19 @@ def test_a_worker_that_is_kept_free_and_not_used_is_given_back(workers: Workers)
         pass
 
 
+def test_where_there_are_no_more_threads_the_worker_is_given_back(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_more)
+        for _ in range(3):
+            with pytest.raises(ServerBusy, match="can't start new thread"):
+                workers.start(operation(), ended())
+    assert workers.running() == 0
+    assert workers.start(operation(), ended()).wait_done(SOON)
+
+
 def test_all_of_an_operation_is_done_in_one_thread_of_its_own(workers: Workers) -> None:
     jobs = [ended(), ended()]
     for job in jobs:
