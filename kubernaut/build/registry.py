@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic import Field
+
 from kubernaut.build.reference import ChartReference
 from kubernaut.build.version import parse
 from kubernaut.clients.web import Manifest, Web
@@ -74,7 +76,11 @@ class Build(Model):
 
 
 class PublishedVersion(Model):
-    """A published version: one image and one chart under one name, for good."""
+    """A published version: one image and one chart under one name, for good.
+
+    Attributes:
+        layer: The digest of the chart's content, where it is known; not in the JSON.
+    """
 
     name: str
     version: str
@@ -85,6 +91,7 @@ class PublishedVersion(Model):
     created_at: datetime | None
     build: Build | None
     environments: tuple[str, ...] = ()
+    layer: str = Field(default="", exclude=True)
 
     @property
     def repository(self) -> str:
@@ -102,6 +109,7 @@ class ChartVersion:
     chart: Artefact
     source: SourceOfVersion
     environments: tuple[str, ...] = ()
+    layer: str = ""
 
 
 class Registry:
@@ -115,7 +123,6 @@ class Registry:
     def __init__(self, web: Web, settings: Settings) -> None:
         self._web = web
         self._settings = settings
-        self._layers: dict[str, str] = {}
 
     def image_repository(self, name: str) -> str:
         """Return where an application's images are pushed."""
@@ -223,7 +230,6 @@ class Registry:
         layer = _chart_layer(manifest)
         if layer is None:
             raise BadInput(f"{wanted} is no Helm chart.", hint="Name one that `helm push` has put there.")
-        self._layers[manifest.digest] = layer
         annotations = _annotations(manifest)
         return ChartVersion(
             repository=wanted.repository,
@@ -232,6 +238,7 @@ class Registry:
             chart=Artefact(ref=str(wanted), digest=manifest.digest),
             source=_source(annotations),
             environments=_environments(annotations),
+            layer=layer,
         )
 
     def environment_values(self, version: PublishedVersion | ChartVersion, environment: str) -> dict[str, Any] | None:
@@ -243,7 +250,7 @@ class Registry:
         if environment not in version.environments:
             return None
         repository = version.repository
-        data = self._web.blob(repository, self._layer(repository, version.chart.digest), CHART_LIMIT)
+        data = self._web.blob(repository, version.layer or self._layer(repository, version.chart.digest), CHART_LIMIT)
         if data is None:
             raise RegistryUnreachable(f"{repository}@{version.chart.digest} is there, and its content is not.")
         path = f"{version.name}/environments/{environment}.yaml"
@@ -275,13 +282,11 @@ class Registry:
         return Artefact(ref=image, digest=match[2])
 
     def _layer(self, repository: str, digest: str) -> str:
-        if digest not in self._layers:
-            manifest = self._web.manifest(repository, digest)
-            layer = None if manifest is None else _chart_layer(manifest)
-            if layer is None:
-                raise VersionNotFound(f"{repository}@{digest} is not a chart any more.")
-            self._layers[digest] = layer
-        return self._layers[digest]
+        manifest = self._web.manifest(repository, digest)
+        layer = None if manifest is None else _chart_layer(manifest)
+        if layer is None:
+            raise VersionNotFound(f"{repository}@{digest} is not a chart any more.")
+        return layer
 
     def _published(self, name: str, version: str, manifest: Manifest) -> PublishedVersion | None:
         annotations = _annotations(manifest)
@@ -290,7 +295,6 @@ class Registry:
         layer = _chart_layer(manifest)
         if image is None or layer is None or not _DIGEST.fullmatch(digest):
             return None
-        self._layers[manifest.digest] = layer
         return PublishedVersion(
             name=name,
             version=version,
@@ -301,6 +305,7 @@ class Registry:
             created_at=_time(annotations.get(CREATED)),
             build=Build(url=annotations[BUILD_URL]) if annotations.get(BUILD_URL) else None,
             environments=_environments(annotations),
+            layer=layer,
         )
 
 
