@@ -215,7 +215,12 @@ def original_metadata(copy: Mapping[str, Any]) -> Mapping[str, Any]:
     if noted or match is None:
         return noted
     labels = {"name": match["name"], "owner": OWNER, "version": match["revision"]}
-    return {"name": f"sh.helm.release.v1.{match['name']}.v{match['revision']}", "labels": labels}
+    return {"name": secret_name(match["name"], match["revision"]), "labels": labels}
+
+
+def secret_name(name: str, revision: int | str) -> str:
+    """Return the name of the Secret in which Helm keeps a revision."""
+    return f"sh.helm.release.v1.{name}.v{revision}"
 
 
 def modified(metadata: Mapping[str, Any]) -> str:

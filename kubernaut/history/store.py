@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubernaut.errors import OperationNotFound, ReleaseNotFound
 from kubernaut.history.operation import Operation, decode_operation, is_id
-from kubernaut.history.record import KUBERNAUT_OWNER, OPERATION_LABEL, OWNER, Record, Status, decode
+from kubernaut.history.record import KUBERNAUT_OWNER, OPERATION_LABEL, OWNER, Record, Status, decode, secret_name
 from kubernaut.history.release import Release, ReleaseHistory, ReleaseId, ReleaseList, describe
 
 if TYPE_CHECKING:
@@ -113,7 +113,12 @@ class History:
         return self.past(namespace, name).attempts
 
     def record(self, wanted: ReleaseId) -> Record:
-        """Return the record that an id names. Raises: ReleaseNotFound."""
+        """Return the record that an id names; with a revision, only that is read if it is there. Raises: ReleaseNotFound."""
+        if wanted.revision is not None:
+            secret = self._open().get_secret(wanted.namespace, secret_name(wanted.name, wanted.revision))
+            found = decode(secret) if secret else None
+            if found is not None:
+                return found
         return _one(self.records(wanted.namespace, wanted.name), wanted)
 
     def release(self, wanted: ReleaseId) -> Release:

@@ -44,7 +44,7 @@ def test_manifest_and_values_are_those_of_the_revision_that_is_named(history: Hi
     assert manifest_of(history, ReleaseId("demo", "hello", 1)) == "---\nkind: ConfigMap\ndata: {a: one}\n"
     assert values_of(history, ReleaseId("demo", "hello", 1), all=False) == {"a": 1}
     assert values_of(history, CURRENT, all=False) == {"a": 4, "password": "***"}
-    assert len(cluster.requests) == 3
+    assert cluster.requests == ["get secret demo/sh.helm.release.v1.hello.v1"] * 2 + ["list secrets demo"]
 
 
 def test_all_values_are_the_charts_own_with_the_releases_over_them_as_helm_joins_them(cluster: FakeCluster) -> None:
