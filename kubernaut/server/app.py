@@ -104,6 +104,7 @@ class _App:
                 outcome=exchange.outcome,
                 status=exchange.status,
                 request=exchange.id,
+                client=exchange.client or None,
                 **exchange.about,
             )
 

@@ -32,6 +32,7 @@ class Exchange:
         id: The request's id.
         path: As it was sent, percent-encoded.
         headers: By their names in lower case.
+        client: The address that it comes from.
         route: The route that it is for, once it is known.
         caller: Who sends it, once it is known.
         about: What the handler wants the audit line to say.
@@ -43,6 +44,7 @@ class Exchange:
     method: str
     path: str
     headers: Mapping[str, str]
+    client: str
     began: float = field(default_factory=time.monotonic)
     route: Route | None = None
     caller: Caller | None = None
@@ -54,7 +56,8 @@ class Exchange:
     def of(cls, environ: Mapping[str, Any]) -> Exchange:
         """Begin an exchange with a WSGI request."""
         headers = headers_of(environ)
-        return cls(request_id(headers.get("x-request-id")), environ["REQUEST_METHOD"], raw_path(environ), headers)
+        client = environ.get("REMOTE_ADDR", "")
+        return cls(request_id(headers.get("x-request-id")), environ["REQUEST_METHOD"], raw_path(environ), headers, client)
 
 
 class Call:

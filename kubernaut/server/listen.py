@@ -259,14 +259,18 @@ class _Server(TcpWSGIServer):
         while not self.ending:
             self._turn()
         wasyncore.dispatcher.close(self)
-        while self.active_channels and time.monotonic() < self._until:
-            self.maintenance(time.time())
-            for channel in [*self.active_channels.values()]:
-                if channel.at_rest():
-                    channel.handle_close()
+        while self._under_way() and time.monotonic() < self._until:
             self._turn()
         wasyncore.close_all(self._map)
         self.task_dispatcher.shutdown(timeout=1)
+
+    def _under_way(self) -> bool:
+        """Close the connections on which no answer is under way; say whether others are left."""
+        self.maintenance(time.time())
+        for channel in [*self.active_channels.values()]:
+            if channel.at_rest():
+                channel.handle_close()
+        return bool(self.active_channels)
 
     def end(self, grace: float) -> None:
         """Let :meth:`serve` end within so many seconds; from any thread."""

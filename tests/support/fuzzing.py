@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import schemathesis
-from schemathesis import Response
+from schemathesis import Case, GenerationMode, HookContext, Response
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 from schemathesis.engine.recorder import ScenarioRecorder
@@ -57,6 +57,13 @@ def schema_of(config: SchemathesisConfig) -> BaseSchema:
     return schemathesis.openapi.from_url(f"{config.projects.get_default().base_url}/openapi.json", config=config)
 
 
+@schemathesis.hook
+def before_call(_: HookContext, case: Case, __: dict[str, Any]) -> None:
+    """Take away a header that breaks its pattern, in a request that is meant to be valid: nothing behind it would be tried."""
+    if case.meta is not None and case.meta.generation.mode is GenerationMode.POSITIVE and case.headers.get("If-Match") == "0":
+        del case.headers["If-Match"]
+
+
 def _failed(recorder: ScenarioRecorder) -> Iterator[tuple[str, str]]:
     for case_id, checks in recorder.checks.items():
         answered = recorder.find_response(case_id=case_id)
@@ -70,11 +77,9 @@ def _failed(recorder: ScenarioRecorder) -> Iterator[tuple[str, str]]:
 def _could_not_be_known(check: str, answered: Response | None) -> bool:
     """Whether a request was rightly refused though the document allows it.
 
-    No schema says which cursor was given, what a chart's own schema wants, or that a number must fit into 64 bits. What a schema can
-    say, ours must: of such faults an answer has a list. Headers are left out of that, since the requests that the check takes for
-    valid break their patterns.
+    No schema says which cursor was given, what a chart's own schema wants, or that a number must fit into 64 bits. What a schema
+    can say, ours must: of such faults an answer has a list.
     """
     if check != "positive_data_acceptance" or answered is None:
         return False
-    told = answered.json()
-    return "errors" not in told or told["detail"].startswith("The request's headers")
+    return "errors" not in answered.json()
