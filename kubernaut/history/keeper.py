@@ -115,8 +115,9 @@ class Keeper:
         with self.changed:
             self.known.settle(name, sights, version)
             wanted = {seen.secret for seen in self.known.entry(name).wanted()}
+        self._hold(secret for secret in secrets if secret["metadata"]["name"] in wanted)
+        with self.changed:
             self._advance({name})
-        self.hold(secret for secret in secrets if secret["metadata"]["name"] in wanted)
         self.read_name(name)
 
     def bring(self, sights: Iterable[Sight]) -> Held:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hypothesis import strategies as st
 
 from kubernaut.clients.cluster import Cluster
-from kubernaut.errors import ReleaseNotFound
+from kubernaut.errors import IndexStale, ReleaseNotFound
 from kubernaut.history.index import Index, Query
 from kubernaut.history.mending import aside_secret
 from kubernaut.history.operation import OUTCOME_LABEL, SUCCEEDED, Operation, Outcome, operation_secret
@@ -146,6 +147,18 @@ STEPS = st.one_of(
         gone=st.booleans(),
     ),
 )
+
+
+def eventually(check: Callable[[], None], seconds: float = 10) -> None:
+    """Check again and again until it holds; what fails at the end is raised."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return check()
+        except (AssertionError, IndexStale):
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.002)
 
 
 def told(releases: Sequence[Release]) -> list[bytes]:

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.histories import NAMESPACES, STEPS, Step, compare
+from support.histories import NAMESPACES, STEPS, Step, compare, eventually
 
-from kubernaut.errors import IndexStale
 from kubernaut.history.index import Index
 from kubernaut.history.store import History
 from kubernaut.testing.cluster import FakeCluster
-
-
-def eventually(check: Callable[[], None], seconds: float = 10) -> None:
-    """Check again and again until it holds; what fails at the end is raised."""
-    until = time.monotonic() + seconds
-    while True:
-        try:
-            return check()
-        except (AssertionError, IndexStale):
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.002)
 
 
 @settings(max_examples=100, deadline=None)
@@ -36,7 +20,6 @@ def test_what_is_there_is_told_as_the_history_tells_it(steps: list[Step]) -> Non
     index = Index(cluster)  # type: ignore[arg-type]
     index.load()
     compare(index, History(cluster))  # type: ignore[arg-type]
-    cluster.requests.clear()
 
 
 @settings(max_examples=50, deadline=None)

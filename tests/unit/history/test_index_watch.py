@@ -1,0 +1,347 @@
+"""The index's watch, over a cluster in memory that fails as told: what is written shows, and what is not current says so."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from support.histories import eventually
+from support.past import STARTED, operation, record_secret
+
+from kubernaut.errors import ClusterDenied, ClusterUnreachable, IndexStale
+from kubernaut.history.index import Index, Query, Timings
+from kubernaut.history.operation import operation_secret
+from kubernaut.history.release import Release, ReleaseId
+from kubernaut.history.store import History
+from kubernaut.testing.cluster import FakeCluster
+
+QUICK = Timings(watch=1, ping=0.05, stale=0.3, first_pause=0.01, longest_pause=0.05)
+SLOW = Timings(watch=60, ping=60, stale=30, first_pause=0.01, longest_pause=0.05)
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    cluster = FakeCluster("demo", "prod")
+    write(cluster, record_secret(1, "deployed"))
+    return cluster
+
+
+@pytest.fixture
+def begin(cluster: FakeCluster) -> Iterator[Callable[..., Index]]:
+    """Starts indexes, and stops them at the end."""
+    begun: list[Index] = []
+
+    def start(timings: Timings = SLOW, *, ready: bool = True, **wanted: Any) -> Index:
+        index = Index(cluster, timings=timings, **wanted)  # type: ignore[arg-type]
+        begun.append(index)
+        index.start()
+        if ready:
+            eventually(index.check)
+        return index
+
+    yield start
+    for index in begun:
+        index.stop()
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("kubernaut-index")] == []
+
+
+def write(cluster: FakeCluster, secret: dict[str, Any]) -> None:
+    """Write a record, over the one that is there."""
+    namespace, name = secret["metadata"]["namespace"], secret["metadata"]["name"]
+    if cluster.get_secret(namespace, name) is None:
+        cluster.create_secret(namespace, secret)
+    else:
+        patch(cluster, secret)
+
+
+def patch(cluster: FakeCluster, secret: dict[str, Any]) -> None:
+    wanted = {"metadata": {"labels": secret["metadata"]["labels"]}, "data": secret["data"]}
+    cluster.patch_secret(secret["metadata"]["namespace"], secret["metadata"]["name"], wanted)
+
+
+def listed(index: Index, **query: Any) -> list[tuple[str, str]]:
+    releases = [Release.model_validate_json(item) for item in index.page(Query(**query)).items]
+    return [(release.id, release.status) for release in releases]
+
+
+def shows(index: Index, *expected: tuple[str, str]) -> None:
+    def check() -> None:
+        assert listed(index) == [*expected]
+
+    eventually(check)
+
+
+def becomes_stale(index: Index, pattern: str) -> None:
+    def check() -> None:
+        try:
+            index.check()
+        except IndexStale as stale:
+            said = stale.message
+        else:
+            said = "it is current"
+        assert re.search(pattern, said)
+
+    eventually(check)
+
+
+def held(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, request: str) -> threading.Event:
+    """Let the requests of a method wait until an event is set."""
+    go_on, original = threading.Event(), getattr(cluster, request)
+
+    def waits(*arguments: Any, **named: Any) -> Any:
+        go_on.wait(10)
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(cluster, request, waits)
+    return go_on
+
+
+def test_what_is_written_shows(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+    index = begin()
+    write(cluster, record_secret(2, "pending-upgrade"))
+    shows(index, ("demo.hello.v2", "pending-upgrade"))
+    write(cluster, record_secret(1, "superseded"))
+    write(cluster, record_secret(2, "deployed"))
+    shows(index, ("demo.hello.v2", "deployed"))
+    write(cluster, record_secret(1, "failed", name="other", namespace="prod"))
+    shows(index, ("demo.hello.v2", "deployed"), ("prod.other.v1", "failed"))
+    cluster.delete_secret("demo", "sh.helm.release.v1.hello.v2")
+    shows(index, ("demo.hello.v1", "superseded"), ("prod.other.v1", "failed"))
+    write(cluster, record_secret(1, "uninstalled"))
+    shows(index, ("prod.other.v1", "failed"))
+    assert index.age() < 1
+
+
+def test_a_change_costs_one_request_of_its_record(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+    for name in ("a", "b", "c"):
+        write(cluster, record_secret(1, "deployed", name=name))
+    index = begin()
+    eventually(lambda: cluster.requests.index("watch secrets *"))
+    cluster.requests.clear()
+    cluster.create_secret("demo", record_secret(2, "failed"))
+    shows(
+        index,
+        ("demo.a.v1", "deployed"),
+        ("demo.b.v1", "deployed"),
+        ("demo.c.v1", "deployed"),
+        ("demo.hello.v2", "failed"),
+    )
+    reads = [request for request in cluster.requests if not request.startswith("create")]
+    assert reads == ["get secret demo/sh.helm.release.v1.hello.v2"]
+
+
+def test_what_an_operation_says_on_the_way_costs_one_request(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+    running = operation("01jd0000000000000000000000")
+    cluster.create_secret("demo", operation_secret(running))
+    index = begin()
+    eventually(lambda: cluster.requests.index("watch secrets *"))
+    cluster.requests.clear()
+    event = {"at": STARTED, "step": "deploy", "kind": "line", "text": "still waiting"}
+    said = type(running).model_validate({**running.model_dump(), "events": [event]})
+    cluster.patch_secret("demo", running.secret, {"data": operation_secret(said)["data"]})
+
+    def heard() -> None:
+        assert [one.text for one in index.operation(running.id).events] == ["still waiting"]
+
+    eventually(heard)
+    assert [request for request in cluster.requests if not request.startswith("patch")] == [f"get secret demo/{running.secret}"]
+    assert index.unfinished() == {("demo", "hello")}
+
+
+def test_each_namespace_is_watched_by_itself(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+    index = begin(namespaces=("demo", "prod"))
+    write(cluster, record_secret(1, "deployed", namespace="prod"))
+    write(cluster, record_secret(1, "deployed", namespace="default"))
+    shows(index, ("demo.hello.v1", "deployed"), ("prod.hello.v1", "deployed"))
+    assert {request for request in cluster.requests if request.startswith("watch")} == {"watch secrets demo", "watch secrets prod"}
+    assert not any(request.endswith("*") for request in cluster.requests)
+    names = sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("kubernaut-index"))
+    assert names == ["kubernaut-index-demo", "kubernaut-index-prod", "kubernaut-index-reader"]
+
+
+def test_it_stops_at_once(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+    index = begin(namespaces=("demo", "prod"))
+    began = time.monotonic()
+    index.stop()
+    assert time.monotonic() - began < 1
+    index.stop()
+
+
+def test_a_watch_that_is_cut_goes_on_where_it_was(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+    index = begin()
+    cluster.requests.clear()
+    cluster.fail("watch secrets", ClusterUnreachable("gone"), times=3)
+    cluster.changes.cut()
+    write(cluster, record_secret(2, "deployed"))
+    shows(index, ("demo.hello.v2", "deployed"))
+    assert cluster.requests.count("watch secrets *") == 4
+    assert "list secrets *" not in cluster.requests
+    eventually(index.check)
+
+
+def test_what_is_forgotten_is_listed_anew(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+    write(cluster, record_secret(1, "deployed", name="goes"))
+    index = begin()
+    cluster.fail("watch secrets", ClusterUnreachable("gone"), times=2)
+    cluster.changes.cut()
+    write(cluster, record_secret(2, "deployed"))
+    cluster.delete_secret("demo", "sh.helm.release.v1.goes.v1")
+    cluster.forget()
+    shows(index, ("demo.hello.v2", "deployed"))
+    write(cluster, record_secret(3, "failed"))
+    shows(index, ("demo.hello.v3", "failed"))
+
+
+def test_a_watch_that_falls_silent_is_noticed(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+    index = begin(Timings(watch=1, ping=60, stale=30, first_pause=0.01, longest_pause=0.05))
+    cluster.changes.silent = True
+    write(cluster, record_secret(2, "deployed"))
+
+    def noticed() -> None:
+        assert cluster.requests.count("watch secrets *") > 1
+
+    eventually(noticed)
+    assert listed(index) == [("demo.hello.v1", "deployed")]
+    cluster.changes.silent = False
+    shows(index, ("demo.hello.v2", "deployed"))
+
+
+def test_a_server_that_does_not_answer_makes_it_old(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+    index = begin(QUICK)
+    assert index.age() < 0.3
+    cluster.fail("", ClusterUnreachable("The cluster does not answer."), times=None)
+
+    becomes_stale(index, r"was last known \d+ s ago: The cluster does not answer\.")
+    age = index.age()
+    assert age >= 0.3
+    assert listed(index) == [("demo.hello.v1", "deployed")], "what was known is still told"
+    cluster.heal()
+    eventually(index.check)
+    assert index.age() < age
+
+
+def test_what_waits_to_be_read_makes_it_old(
+    cluster: FakeCluster, begin: Callable[..., Index], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile what was shown is shown, the whole name at a time."""
+    index = begin(Timings(watch=60, ping=60, stale=0.1))
+    go_on = held(cluster, monkeypatch, "get_secret")
+    cluster.create_secret("demo", record_secret(2, "deployed"))
+
+    becomes_stale(index, "last known")
+    assert listed(index, all=True) == [("demo.hello.v1", "deployed")]
+    go_on.set()
+    shows(index, ("demo.hello.v2", "deployed"))
+    eventually(index.check)
+
+
+def test_who_may_not_list_hears_why(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+    cluster.fail("list secrets", ClusterDenied('User "eve" cannot list resource "secrets"'), times=None)
+    index = begin(QUICK, ready=False)
+
+    becomes_stale(index, 'not been listed yet: User "eve" cannot list')
+    with pytest.raises(IndexStale):
+        index.page(Query())
+    cluster.heal()
+    eventually(index.check)
+    assert listed(index) == [("demo.hello.v1", "deployed")]
+
+
+def test_a_watch_that_may_not_be_opened_makes_it_old(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+    cluster.fail("watch secrets", ClusterDenied('User "eve" cannot watch resource "secrets"'), times=None)
+    index = begin(QUICK, ready=False)
+
+    becomes_stale(index, r'last known .* ago: User "eve" cannot watch')
+
+
+# read-your-writes
+
+
+def test_what_was_written_is_read_at_once(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+    index = begin()
+    cluster.changes.silent = True
+    write(cluster, record_secret(1, "superseded"))
+    write(cluster, record_secret(2, "deployed"))
+    cluster.requests.clear()
+    index.refresh("demo", "hello")
+    assert cluster.requests == ["list secrets demo"]
+    assert listed(index, all=True) == [("demo.hello.v2", "deployed"), ("demo.hello.v1", "superseded")]
+    assert index.release(ReleaseId("demo", "hello")).serving == 2
+
+
+def test_what_is_heard_later_does_not_undo_what_was_read(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+    """Not what was made and is gone, not what was changed, and not what was deleted."""
+    write(cluster, record_secret(1, "deployed", name="goes"))
+    index = begin()
+    cluster.changes.silent = True
+    write(cluster, record_secret(1, "failed"))
+    write(cluster, record_secret(1, "deployed"))
+    write(cluster, record_secret(1, "deployed", name="brief"))
+    for name in ("goes", "brief"):
+        cluster.delete_secret("demo", f"sh.helm.release.v1.{name}.v1")
+    for name in ("hello", "goes", "brief"):
+        index.refresh("demo", name)
+    seen: list[list[tuple[str, str]]] = [listed(index)]
+    known = index._keeper.heard
+
+    def heard(change: Any) -> None:
+        known(change)
+        seen.append(listed(index))
+
+    index._keeper.heard = heard  # type: ignore[method-assign]
+    cluster.changes.silent = False
+    write(cluster, record_secret(1, "deployed", name="last"))
+    shows(index, ("demo.hello.v1", "deployed"), ("demo.last.v1", "deployed"))
+    assert len(seen) > 6
+    assert all(one[0] == ("demo.hello.v1", "deployed") and len(one) <= 2 for one in seen)
+    assert {id for one in seen for id, _ in one} <= {"demo.hello.v1", "demo.last.v1"}
+
+
+def test_a_read_that_came_late_does_not_undo_what_was_read(
+    cluster: FakeCluster, begin: Callable[..., Index], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = begin()
+    answered, original = threading.Event(), cluster.get_secret
+    go_on = threading.Event()
+
+    def late(*arguments: Any) -> Any:
+        answer = original(*arguments)
+        answered.set()
+        go_on.wait(10)
+        return answer
+
+    monkeypatch.setattr(cluster, "get_secret", late)
+    patch(cluster, record_secret(1, "failed"))
+    assert answered.wait(10)
+    patch(cluster, record_secret(1, "deployed", description="done"))
+    index.refresh("demo", "hello")
+    assert index.release(ReleaseId("demo", "hello")).description == "done"
+    go_on.set()
+    write(cluster, record_secret(1, "deployed", name="last"))
+    shows(index, ("demo.hello.v1", "deployed"), ("demo.last.v1", "deployed"))
+    assert index.release(ReleaseId("demo", "hello")) == History(cluster).release(ReleaseId("demo", "hello"))  # type: ignore[arg-type]
+
+
+def test_many_changes_at_once_are_all_shown(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+    index = begin()
+
+    def writes(writer: int) -> None:
+        for number in range(30):
+            write(cluster, record_secret(1 + number % 3, "deployed", name=f"app-{writer}-{number % 5}"))
+            index.refresh("demo", f"app-{writer}-{number % 5}")
+
+    writers = [threading.Thread(target=writes, args=(writer,)) for writer in range(4)]
+    for thread in writers:
+        thread.start()
+    for thread in writers:
+        thread.join()
+
+    def same() -> None:
+        expected = [item.model_dump_json(by_alias=True).encode() for item in History(cluster).list().items]  # type: ignore[arg-type]
+        assert [*index.page(Query()).items] == expected
+
+    eventually(same)
