@@ -15,6 +15,7 @@ from kubernaut.history.release import Release, ReleaseId
 from kubernaut.history.store import History, Past
 from kubernaut.model import Model
 
+_DEEPEST = 100
 _REVISION = re.compile(r"v?([0-9]{1,9})")
 # Of a request, which may hold passwords: whoever reads a report has no use for them, but to guess.
 _HASHES = {"fingerprint": None, "key": None}
@@ -34,7 +35,7 @@ def manifest_of(history: History, wanted: ReleaseId) -> str:
 
 def values_of(history: History, wanted: ReleaseId, *, all: bool) -> dict[str, Any]:
     """Return a release's values, with ``all`` over the chart's own. Raises: ReleaseNotFound, Conflict for a damaged one."""
-    record = _readable(history.record(wanted))
+    record = _with_values(_readable(history.record(wanted)))
     values: dict[str, Any] = mask_values(_coalesced(record.defaults, record.config) if all else record.config)
     return values
 
@@ -84,7 +85,7 @@ def _before(past: Past, record: Record) -> Record:
 
 
 def _side(past: Past, record: Record) -> Side:
-    return Side(_told(past, _readable(record)), record)
+    return Side(_told(past, _with_values(_readable(record))), record)
 
 
 def _told(past: Past, record: Record) -> Release:
@@ -99,6 +100,21 @@ def _readable(record: Record) -> Record:
     if record.damaged:
         raise _damaged(record, record.damaged)
     return record
+
+
+def _with_values(record: Record) -> Record:
+    if _is_deep(record.config) or _is_deep(record.defaults):
+        raise _damaged(record, "its values are nested too deeply")
+    return record
+
+
+def _is_deep(values: Any) -> bool:
+    """Say whether values are nested so deeply that reading them might end in the midst."""
+    level = [values]
+    for _ in range(_DEEPEST):
+        level = [below for one in level for below in (one.values() if isinstance(one, Mapping) else one)]
+        level = [below for below in level if isinstance(below, Mapping | list)]
+    return bool(level)
 
 
 def _damaged(record: Record, why: str) -> Conflict:

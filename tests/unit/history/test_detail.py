@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 from support.past import made, operation, own, record_secret
 
@@ -129,6 +132,27 @@ def test_a_record_that_is_no_releases_is_damaged_too(cluster: FakeCluster) -> No
         with pytest.raises(Conflict, match=r"The record of demo\.odd\.v2 is damaged: its content is no release's\."):
             read()
     assert "masked whole" in manifest_of(history, wanted)
+
+
+def nested(depth: int) -> dict[str, Any]:
+    values: dict[str, Any] = {"a": "end"}
+    for _ in range(depth):
+        values = {"a": [values]}
+    return values
+
+
+def test_values_that_are_nested_too_deeply_are_damaged(cluster: FakeCluster) -> None:
+    cluster.create_secret("demo", record_secret(1, "superseded", name="deep", config=nested(45)))
+    cluster.create_secret("demo", record_secret(2, "deployed", name="deep", config=nested(400)))
+    history = History(cluster)
+    assert json.dumps(values_of(history, ReleaseId("demo", "deep", 1), all=True)) == json.dumps(nested(45))
+    assert manifest_of(history, ReleaseId("demo", "deep")) == ""
+    for read in (
+        lambda: values_of(history, ReleaseId("demo", "deep"), all=False),
+        lambda: difference_of(history, ReleaseId("demo", "deep"), None),
+    ):
+        with pytest.raises(Conflict, match=r"The record of demo\.deep\.v2 is damaged: its values are nested too deeply\."):
+            read()
 
 
 def test_a_report_has_the_operation_with_its_events(cluster: FakeCluster) -> None:
