@@ -111,7 +111,7 @@ TABLE = (
     _setting("registry", "where images go: HOST[:PORT][/PREFIX]", read=registry),
     _setting("chart_registry", "where charts go; REGISTRY/charts when not set", read=registry),
     _setting("pull_registry", "the registry's name as the cluster's nodes know it, when it differs", read=registry),
-    _setting("plain_http", "registries beside localhost that speak HTTP, comma-separated HOST[:PORT]"),
+    _setting("plain_http", "registries and servers beside localhost that speak HTTP, comma-separated HOST[:PORT]"),
     _setting("context", "the kube context; the kubeconfig's current one when not set"),
     _setting("kubeconfig", "the kubeconfig file", standard="KUBECONFIG"),
     _setting("docker_host", "the Docker engine's address", standard="DOCKER_HOST"),
@@ -182,7 +182,7 @@ class Settings:
         return (state if state.is_absolute() else home / ".local" / "state") / "kubernaut" / "token"
 
     def speaks_plain_http(self, registry: str) -> bool:
-        """Say whether a registry is spoken to without TLS: localhost, and those that ``plain_http`` names."""
+        """Say whether a registry or a server is spoken to without TLS: localhost, and those that ``plain_http`` names."""
         host = registry.split("/", 1)[0]
         named = {entry.strip() for entry in (self.plain_http or "").split(",")}
         return is_loopback(host.partition(":")[0]) or host in named

@@ -72,7 +72,7 @@ def _settings() -> Iterator[str]:
 
 
 def _sections() -> Iterator[str]:
-    context = click.Context(main, info_name=PROGRAM)
+    context = click.Context(main, info_name=PROGRAM, **main.context_settings)  # click keeps the help option that it makes first
     yield "Before any command: `-v` and `--server URL` as after it, `--version` shows kubernaut's own.\n"
     for section, names in SECTIONS.items():
         yield f"## {section}\n"

@@ -1,0 +1,270 @@
+"""``--server``: the same commands, the same output, the same exit statuses, carried out by a server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from support.clients import library, listening, token_file
+from support.deployed import Town, a_town
+from support.deploying import LATE
+from support.serving import READER
+from support.workshop import make_workshop
+
+from kubernaut import Kubernaut, Published
+from kubernaut.cli.main import VERBS, main
+from kubernaut.history.record import Status
+from kubernaut.model import Action, Plan
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Town]:
+    with a_town(tmp_path) as made:
+        made.shop.publish("1.0.0")
+        made.shop.publish("1.1.0")
+        yield made
+
+
+@pytest.fixture
+def url(town: Town) -> Iterator[str]:
+    with listening(town.server(watching=False)) as address:
+        yield address
+
+
+@pytest.fixture
+def there(url: str, town: Town, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command line with a server."""
+    monkeypatch.chdir(town.folder)
+    environment = {"KUBERNAUT_SERVER": url, "KUBERNAUT_TOKEN_FILE": str(token_file(town.folder)), "HOME": str(town.folder)}
+
+    def run(*arguments: str, **more: Any) -> Result:
+        return CliRunner().invoke(main, arguments, env={**environment, **more.pop("env", {})}, **more)
+
+    return run
+
+
+@pytest.fixture
+def here(town: Town, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command line without one, on the same cluster."""
+    monkeypatch.setattr("kubernaut.cli.session.open_kubernaut", lambda _settings, listener: library(town, listener))
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(main, arguments, env={"KUBERNAUT_SERVER": ""})
+
+    return run
+
+
+def problem(result: Result) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(result.stdout)
+    return content
+
+
+READS = (
+    ("list",),
+    ("list", "-n", "demo", "--all"),
+    ("show", "hello", "-n", "demo"),
+    ("show", "demo.hello.v1"),
+    ("history", "hello", "-n", "demo"),
+    ("diff", "hello", "-n", "demo"),
+    ("diff", "hello", "-n", "demo", "--to", "1"),
+    ("versions", "hello"),
+    ("show", "nothing", "-n", "demo"),
+    ("show", "nothing"),
+)
+
+
+@pytest.mark.parametrize("output", [(), ("-o", "json")])
+def test_what_is_shown_is_the_same_to_the_letter(there: Run, here: Run, output: tuple[str, ...]) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        assert there("deploy", f"hello@{version}", "-n", "demo", "--note", f"greeting of {version}").exit_code == 0
+    asked = [there(*line, *output) for line in READS]
+    for line, from_server in zip(READS, asked, strict=True):
+        from_here = here(*line, *output)
+        assert from_server.exit_code == from_here.exit_code, line
+        if from_here.exit_code == 0:
+            assert from_server.stdout == from_here.stdout, line
+        elif output:
+            told, expected = problem(from_server), problem(from_here)
+            assert {key: told[key] for key in expected} == expected
+        else:
+            assert from_server.stderr == from_here.stderr
+
+
+def test_a_release_lives_and_dies_at_a_server(there: Run, here: Run) -> None:
+    made = there("deploy", "hello@1.0.0", "-n", "demo", "--note", "first")
+    assert made.exit_code == 0, made.output
+    assert made.stdout == "hello 1.0.0 runs in demo as demo.hello.v1\n"
+    assert "deploy     started    hello 1.0.0 to demo" in made.stderr
+    assert "deploy     done" in made.stderr
+    assert there("deploy", "hello@1.0.0", "-n", "demo").stdout == "hello 1.0.0 runs already in demo as demo.hello.v1\n"
+    assert there("deploy", "hello", "-n", "demo").exit_code == 0
+    assert "as demo.hello.v3" in there("rollback", "hello", "-n", "demo").stdout
+    assert "is deleted: demo.hello.v3 can be restored" in there("delete", "hello", "-n", "demo", "--yes").stdout
+    assert there("list").stderr == "no active releases; --all lists the deleted ones too\n"
+    assert "as demo.hello.v4" in there("restore", "hello", "-n", "demo").stdout
+    assert json.loads(here("show", "hello", "-n", "demo", "-o", "json").stdout)["id"] == "demo.hello.v4"
+
+
+def test_a_deploy_that_fails_at_a_server_fails_here(there: Run, town: Town) -> None:
+    there("deploy", "hello@1.0.0", "-n", "demo")
+    town.helm.end_with(Status.FAILED, LATE)
+    failed = there("deploy", "hello@1.1.0", "-n", "demo", "-o", "json")
+    assert failed.exit_code == 6
+    told = problem(failed)
+    assert (told["code"], told["release"]) == ("deploy_rolled_back", "demo.hello.v2")
+    assert told["operation"]
+    town.helm.end_with(Status.FAILED, LATE)
+    assert there("deploy", "hello@1.1.0", "-n", "demo", "--on-failure", "keep").exit_code == 7
+
+
+@pytest.mark.parametrize(
+    "line",
+    [("--server", "{url}", "list"), ("list", "--server", "{url}"), ("--server", "http://127.0.0.1:9", "list", "--server", "{url}")],
+)
+def test_the_option_stands_before_the_verb_or_after_it(there: Run, url: str, line: tuple[str, ...]) -> None:
+    done = there(*(word.format(url=url) for word in line), env={"KUBERNAUT_SERVER": ""})
+    assert done.exit_code == 0, done.output
+    assert done.stderr.startswith("no active releases")
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_who_meets_a_cluster_meets_a_server(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert ("--server" in options) is (("--context" in options and name != "serve") or name == "versions")
+
+
+def test_a_server_that_is_not_there(there: Run) -> None:
+    failed = there("--server", "http://127.0.0.1:9", "list")
+    assert failed.exit_code == 8
+    assert "http://127.0.0.1:9 does not answer: Connection refused." in failed.stderr
+
+
+def test_a_token_that_is_not_enough(there: Run, town: Town) -> None:
+    (town.folder / "reader").mkdir()
+    reader = str(token_file(town.folder / "reader", READER))
+    assert there("list", env={"KUBERNAUT_TOKEN_FILE": reader}).exit_code == 0
+    failed = there("deploy", "hello", "-n", "demo", env={"KUBERNAUT_TOKEN_FILE": reader})
+    assert failed.exit_code == 9
+    assert "may read, and not deploy" in failed.stderr
+    failed = there("list", env={"KUBERNAUT_TOKEN_FILE": ""})
+    assert failed.exit_code == 9
+    assert "KUBERNAUT_TOKEN_FILE" in failed.stderr
+
+
+def test_this_machines_own_token_is_used_for_its_own_server_alone(there: Run, town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = town.folder / ".local" / "state" / "kubernaut"
+    state.mkdir(parents=True)
+    token_file(state)
+    own = {"KUBERNAUT_TOKEN_FILE": "", "XDG_STATE_HOME": ""}
+    assert there("list", env=own).exit_code == 0
+    sent: list[Any] = []
+    monkeypatch.setattr("kubernaut.cli.remote.Client.__init__", lambda _self, _url, **how: sent.append(how["token_file"]))
+    monkeypatch.setattr("kubernaut.cli.remote.Client.list", lambda _self, **_: (_ for _ in ()).throw(KeyboardInterrupt))
+    there("list", env={**own, "KUBERNAUT_SERVER": "https://kubernaut.example.com"})
+    assert sent == [None]
+
+
+def test_durations_that_are_said_go_to_the_server_and_defaults_do_not(there: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def deploy(_self: object, _name: str, **how: Any) -> None:
+        asked.append(how)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kubernaut.cli.remote.Remote.deploy", deploy)
+    there("deploy", "hello", "-n", "demo")
+    there("deploy", "hello", "-n", "demo", "--timeout", "90s", env={"KUBERNAUT_LOCK_TIMEOUT": "1m"})
+    assert "timeout" not in asked[0]
+    assert "lock_timeout" not in asked[0]
+    assert (asked[1]["timeout"], asked[1]["lock_timeout"]) == (90.0, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (("logs", "hello", "-n", "demo"), "`kubectl logs` shows them"),
+        (("unlock", "hello", "-n", "demo", "--yes"), "by itself"),
+        (("list", "--context", "kind"), "--context names a cluster"),
+        (("show", "demo.hello.v1", "--kubeconfig", "k"), "--kubeconfig names a cluster"),
+        (("versions", "hello", "--registry", "r.example.com"), "--registry names a registry"),
+        (("deploy", "hello", "-n", "demo", "--registry", "r.example.com"), "--registry names a registry"),
+    ],
+)
+def test_what_a_server_cannot_do_is_a_wrong_command_line(there: Run, line: tuple[str, ...], words: str) -> None:
+    refused = there(*line)
+    assert refused.exit_code == 2
+    assert words in refused.stderr
+    assert "KUBERNAUT_SERVER" in refused.stderr
+
+
+def test_serve_takes_no_server(there: Run) -> None:
+    assert "No such option" in there("serve", "--server", "http://127.0.0.1:9").stderr
+
+
+# ship: published here, deployed there
+
+
+@pytest.fixture
+def published(town: Town, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Stand in for the engine: `publish` says that 1.1.0 is what the folder is."""
+    calls: list[dict[str, Any]] = []
+
+    def publish(_self: Kubernaut, _app: Any, **how: Any) -> Published:
+        calls.append(how)
+        plan = Plan(actions=(Action(kind="push-chart", subject="hello:1.1.0", reason="the registry does not have it"),))
+        if how["dry_run"]:
+            return Published(plan, False, None)
+        return Published(plan, True, library(town).versions("hello")[0])
+
+    monkeypatch.setattr("kubernaut.Kubernaut.publish", publish)
+    return calls
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> str:
+    shop = make_workshop(tmp_path / "tree")
+    definition = shop.app / "kubernaut.yaml"
+    definition.write_text(definition.read_text().replace(f"name: {shop.app.name}", "name: hello"))
+    return str(shop.app)
+
+
+def test_ship_publishes_here_and_deploys_there(there: Run, here: Run, published: list[Any], app: str) -> None:
+    done = there("ship", app, "-n", "demo", "--note", "new greeting", "-o", "json")
+    assert done.exit_code == 0, done.output
+    assert len(published) == 1
+    told = json.loads(done.stdout)
+    assert (told["id"], told["chart"]["version"], told["note"], told["createdBy"]) == (
+        "demo.hello.v1",
+        "1.1.0",
+        "new greeting",
+        "ada",
+    )
+
+
+def test_a_dry_run_of_a_ship_publishes_nothing_and_says_who_decides(there: Run, published: list[Any], app: str, url: str) -> None:
+    done = there("ship", app, "-n", "demo", "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines() == [
+        "1. push-chart hello:1.1.0: the registry does not have it",
+        f"2. deploy demo.hello: {url} decides how once the version is published",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("option", "code"), [(("--set", "a[x]=1"), "values_invalid"), (("--environment", "nowhere"), "environment_not_found")]
+)
+def test_what_cannot_be_deployed_is_not_published(
+    there: Run, published: list[Any], app: str, option: tuple[str, str], code: str
+) -> None:
+    refused = there("ship", app, "-n", "demo", *option, "-o", "json")
+    assert problem(refused)["code"] == code
+    assert published == []
