@@ -18,7 +18,7 @@ _REF = "#/components/schemas/{model}"
 _REQUEST_ID = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
 _HEADERS_OF_STATUS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": "`Bearer`."},
-    405: {"Allow": "The methods that the address is for."},
+    503: {"Retry-After": "Where the server is busy: seconds after which to send the request again."},
 }
 _ALWAYS = (400, 408, 421, 422, 431, 500)
 

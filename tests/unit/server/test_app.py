@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.deployed import until
 from support.serving import DEPLOYER, HOST, READER, Serving, problem
 from support.shelf import SECRET, Filter, Shelf, Thing
 
@@ -184,6 +185,17 @@ def test_healthz_answers_whatever_happens_and_metrics_needs_a_token(server: Serv
     assert json.loads(server.get("/healthz", token=None).data) == {"status": "ok"}
     problem(server.get("/metrics", token=None), 401, "unauthorized")
     assert server.get("/metrics", token=DEPLOYER).content_type.startswith("text/plain")
+
+
+def test_a_server_that_does_not_know_the_cluster_is_not_ready_and_says_why(server: Serving) -> None:
+    refused = server.get("/readyz", token=None)
+    assert (refused.status_code, refused.json["code"]) == (503, "index_stale")
+    assert "not been listed yet" in refused.json["detail"]
+    server.service.index.start()
+    try:
+        until(lambda: server.get("/readyz", token=None).status_code == 200, "the server is ready")
+    finally:
+        server.service.index.stop()
 
 
 def test_a_server_that_stops_is_not_ready(server: Serving) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+import schemathesis
 from support.serving import Serving, problem
 
 from kubernaut.server.openapi import openapi
@@ -59,6 +60,11 @@ def test_each_call_has_a_name_of_its_own_that_a_program_can_have(document: dict[
     names = [told["operationId"] for told in operations(document).values()]
     assert len(names) == len(set(names))
     assert all(re.fullmatch(r"[a-z]+([A-Z][a-z]+)*", name) for name in names), names
+
+
+def test_the_document_is_openapi_as_its_own_schema_has_it(document: dict[str, Any]) -> None:
+    assert document["openapi"] == "3.1.0"
+    schemathesis.openapi.from_dict(document).validate()
 
 
 def test_every_schema_in_the_document_is_one_and_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
