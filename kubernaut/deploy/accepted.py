@@ -16,7 +16,16 @@ from kubernaut.deploy.attempt import Tools, outcome_of
 from kubernaut.deploy.ledger import Ledger
 from kubernaut.deploy.rollout import Done, carry_out
 from kubernaut.deploy.wanted import Wanted
-from kubernaut.errors import BadInput, ClusterDenied, Conflict, IdempotencyKeyReused, Interrupted, KubernautError, NamespaceNotFound
+from kubernaut.errors import (
+    BadInput,
+    ClusterDenied,
+    ClusterUnreachable,
+    Conflict,
+    IdempotencyKeyReused,
+    Interrupted,
+    KubernautError,
+    NamespaceNotFound,
+)
 from kubernaut.events import Journal
 from kubernaut.history.operation import (
     KEY_LABEL,
@@ -89,11 +98,13 @@ def accept(operation: Operation, cluster: Cluster, *, patience: float, create_na
     operation = operation.model_copy(update={"waits_until": until})
     try:
         written = cluster.create_secret(namespace, operation_secret(operation))
-    except Conflict:
-        found = cluster.get_secret(namespace, operation.secret) if operation.key else None
+    except (Conflict, ClusterUnreachable):
+        found = cluster.get_secret(namespace, operation.secret)
         before = decode_operation(found) if found else None
         if before is None:
             raise
+        if before.id == operation.id:  # it was written, and the answer was lost
+            return before, True
         return _same(before, operation), False
     return operation.model_copy(update={"resource_version": str(written["metadata"]["resourceVersion"])}), True
 
@@ -133,6 +144,8 @@ def carry_out_accepted(operation: Operation, wanted: Callable[[], Wanted], *, to
         said = str(stopped) or type(stopped).__name__
         ledger.end_unbegun(outcome_of(Interrupted(f"The {operation.verb} was stopped before it began: {said}.")))
         raise
+    finally:
+        ledger.last_words()
     after = release.revision if release else 0
     ledger.end_unbegun(Outcome(reason=UNCHANGED, message=planned.reason), plan=planned, after=after)
     return planned, changed, release

@@ -102,6 +102,15 @@ class Ledger:
         with suppress(KubernautError):  # then it is overdue some time, and is settled
             operations.update(self._open(), operation, version=self.accepted.resource_version)
 
+    def last_words(self) -> None:
+        """Write down what was said after the end of an accepted operation was written: how its last step ended."""
+        if self.accepted is None or self._kept is None or self._kept.finished_at is None:
+            return
+        operation = self.with_said(self._kept)
+        if operation.events != self._kept.events:
+            with suppress(KubernautError):  # its end is written, and says the same
+                self._version = operations.update(self._open(), operation, version=self._version)
+
     def close(self) -> None:
         """Write no more of what is said."""
         self._ended.set()

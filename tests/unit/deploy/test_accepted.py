@@ -1,54 +1,32 @@
-"""Operations that are accepted before they are begun: one for one key, and an end for each, whatever happens."""
+"""Operations that are accepted before they are begun: one for one key, wherever it is asked."""
 
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.deploying import LATE, World, verbs
-from support.locking import BOB, lease
+from support.deploying import World
 
 from kubernaut.deploy.accepted import BEGINS_WITHIN
-from kubernaut.deploy.recovery import settle
-from kubernaut.deploy.rollout import carry_out
-from kubernaut.deploy.values import read_wish
-from kubernaut.deploy.wanted import WantedDelete, WantedRecovery, WantedRollback
 from kubernaut.errors import (
     BadInput,
     ClusterDenied,
     ClusterUnreachable,
     Conflict,
-    DeployRolledBack,
     IdempotencyKeyReused,
     KubernautError,
     NameInvalid,
     NamespaceNotFound,
-    ReleaseLocked,
-    ReleaseNotFound,
-    ValuesInvalid,
 )
-from kubernaut.history.operation import Operation, operation_secret
-from kubernaut.history.record import Status
+from kubernaut.history.operation import Operation
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
-
-
-def somebody_holds(world: World) -> None:
-    time = datetime.now(UTC)
-    world.cluster.create_lease("demo", lease("demo", "hello", BOB, seconds=30, acquired=time, renewed=time, transitions=0))
-
-
-def helm_ran(world: World) -> bool:
-    return bool({"upgrade", "install", "rollback", "uninstall"}.intersection(verbs(world)))
-
-
-# accepting
 
 
 def test_what_is_accepted_stands_in_the_cluster_and_may_begin(world: World) -> None:
@@ -119,6 +97,22 @@ def test_of_many_who_accept_at_once_with_one_key_one_writes(world: World) -> Non
     assert len({operation.id for operation, _ in answers}) == 1
 
 
+@pytest.mark.parametrize("key", [None, "k"])
+def test_an_answer_that_is_lost_loses_no_operation(world: World, key: str | None) -> None:
+    """Else a repetition with the same key would find an operation that nobody begins."""
+    world.cluster.fail("create secret", ClusterUnreachable("lost"), after=True)
+    operation, new = world.accept(key=key)
+    assert new
+    assert world.serve(operation)[1]
+
+
+def test_what_was_not_written_was_not_accepted(world: World) -> None:
+    world.cluster.fail("create secret", ClusterUnreachable("away"))
+    with pytest.raises(ClusterUnreachable):
+        world.accept(key="k")
+    assert world.accept(key="k")[1]
+
+
 def test_the_namespace_is_made_only_when_that_is_asked_for(world: World) -> None:
     with pytest.raises(NamespaceNotFound):
         world.accept(namespace="fresh")
@@ -147,248 +141,3 @@ def test_what_cannot_be_is_not_accepted(world: World, bad: dict[str, str], expec
     with pytest.raises(expected):
         world.accept(**bad)  # type: ignore[arg-type]
     assert world.cluster.requests == []
-
-
-# carrying out
-
-
-@pytest.mark.parametrize("key", [None, "k"])
-def test_what_was_accepted_is_carried_out_as_that_operation(world: World, key: str | None) -> None:
-    operation, _ = world.accept(key=key, fingerprint="f")
-    _, changed, release = world.serve(operation)
-    assert changed
-    assert release is not None
-    assert (release.operation, release.created_by, release.note) == (operation.id, "ada", "please")
-    done = world.find(operation)
-    assert (done.state, done.waits_until, done.fingerprint, done.key) == ("succeeded", None, "f", operation.key)
-    assert done.chart is not None
-    assert [made.id for made in done.made] == ["demo.hello.v1"]
-    assert [event.kind for event in done.events] == ["stepStarted"]
-    secret = world.cluster.get_secret("demo", operation.secret)
-    assert secret is not None
-    assert secret["metadata"]["labels"]["kubernaut/outcome"] == "succeeded"
-    assert secret["metadata"]["ownerReferences"][0]["uid"] == release.uid
-    assert len(world.past.operations) == 1
-
-
-def test_it_costs_the_requests_of_a_plain_deploy(world: World) -> None:
-    world.deploy()
-    operation, _ = world.accept()
-    wanted = world.wanted("1.1.0")
-    world.cluster.requests.clear()
-    world.serve(operation, wanted)
-    ours = [request for request in world.cluster.requests if "sh.helm" not in request]
-    assert ours == [
-        "list secrets demo",
-        "create lease demo/kubernaut.hello",
-        "list secrets demo",
-        f"patch secret demo/{operation.secret}",
-        "list secrets demo",  # Helm's own look
-        "list secrets demo",
-        f"patch secret demo/{operation.secret}",
-        "delete lease demo/kubernaut.hello",
-    ]
-
-
-def test_nothing_to_do_is_an_end_and_no_attempt(world: World) -> None:
-    world.deploy()
-    operation, _ = world.accept()
-    plan, changed, _ = world.serve(operation)
-    done = world.find(operation)
-    assert (changed, done.state, done.plan, done.after) == (False, "unchanged", plan, 1)
-    assert done.outcome is not None
-    assert done.outcome.message == "v1 already runs 1.0.0 with these values"
-    assert [event.kind for event in done.events] == ["stepStarted", "stepFinished"]
-    assert world.past.attempts == ()
-    assert [one.id for one in world.past.without_release] == [operation.id]
-
-
-def test_nothing_to_do_any_more_under_the_lock_is_the_same_end(world: World) -> None:
-    """Somebody deploys the same between the first look and the lock."""
-    wanted = world.wanted()
-    operation, _ = world.accept()
-    taken = world.cluster.create_lease
-
-    def create_lease(namespace: str, made: Any) -> Any:
-        world.cluster.create_lease = taken  # type: ignore[method-assign]
-        world.deploy()
-        return taken(namespace, made)
-
-    world.cluster.create_lease = create_lease  # type: ignore[method-assign]
-    _, changed, release = world.serve(operation, wanted)
-    assert not changed
-    assert release is not None
-    assert release.operation != operation.id
-    assert world.find(operation).state == "unchanged"
-
-
-def test_a_refused_plan_is_an_end(world: World) -> None:
-    operation, _ = world.accept("rollback")
-    with pytest.raises(ReleaseNotFound):
-        world.serve(operation, WantedRollback("demo", "hello"))
-    done = world.find(operation)
-    assert done.state == "failed"
-    assert done.outcome is not None
-    assert done.outcome.reason == "release_not_found"
-    assert [event.kind for event in done.events] == ["stepStarted", "stepFinished"]
-    assert [one.id for one in world.past.attempts] == [operation.id]
-
-
-def test_a_lock_that_is_not_to_be_had_is_an_end(world: World) -> None:
-    somebody_holds(world)
-    operation, _ = world.accept()
-    with pytest.raises(ReleaseLocked) as caught:
-        world.serve(operation)
-    holder = caught.value.problem()["holder"]
-    assert (holder["actor"], holder["verb"], holder["operation"], holder["host"]) == ("bob", "deploy", "02bob", "ci-9")
-    done = world.find(operation)
-    assert done.outcome is not None
-    assert (done.state, done.outcome.reason) == ("failed", "release_locked")
-
-
-def test_what_cannot_even_be_prepared_is_an_end(world: World) -> None:
-    operation, _ = world.accept()
-    with pytest.raises(ValuesInvalid):
-        world.serve(operation, lambda: world.wanted(wish=read_wish(sets=["a[x]=1"])))
-    done = world.find(operation)
-    assert done.outcome is not None
-    assert done.outcome.reason == "values_invalid"
-
-
-@pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit("told to end"), RuntimeError("a defect")])
-def test_whatever_stops_it_before_it_begins_is_an_end(world: World, stop: BaseException) -> None:
-    operation, _ = world.accept()
-    world.cluster.fail("create lease", stop)
-    with pytest.raises(type(stop)):
-        world.serve(operation)
-    done = world.find(operation)
-    assert done.outcome is not None
-    assert (done.state, done.outcome.reason) == ("failed", "interrupted")
-    assert "before it began" in done.outcome.message
-
-
-def test_a_failed_deploy_is_told_as_ever(world: World) -> None:
-    world.deploy()
-    operation, _ = world.accept()
-    world.helm.end_with(Status.FAILED, LATE)
-    with pytest.raises(DeployRolledBack) as caught:
-        world.serve(operation, world.wanted("1.1.0"))
-    assert caught.value.problem()["operation"] == operation.id
-    assert [made.id for made in world.find(operation).made] == ["demo.hello.v2", "demo.hello.v3"]
-
-
-def test_what_was_accepted_is_carried_out_and_nothing_else(world: World) -> None:
-    operation, _ = world.accept("rollback")
-    with pytest.raises(ValueError, match="accepted was the rollback"):
-        world.serve(operation, WantedDelete("demo", "hello"))
-    assert world.find(operation).state == "failed"
-
-
-# given up meanwhile
-
-
-def test_what_was_given_up_meanwhile_is_not_begun(world: World) -> None:
-    operation, _ = world.accept()
-    world.cluster.server_time += timedelta(hours=1)
-    world.deploy()  # whoever comes next ends it
-    before = world.find(operation)
-    world.helm.starts.clear()
-    with pytest.raises(Conflict, match=r"has ended already \(interrupted\); nothing was changed by this one"):
-        world.serve(operation, world.wanted("1.1.0"))
-    assert world.find(operation) == before
-    assert world.statuses == ["deployed"]
-    assert not helm_ran(world)
-
-
-def test_what_is_gone_meanwhile_is_not_made_anew(world: World) -> None:
-    operation, _ = world.accept()
-    world.cluster.delete_secret("demo", operation.secret)
-    with pytest.raises(Conflict, match="was deleted before it began"):
-        world.serve(operation)
-    assert world.past.operations == ()
-
-
-def test_what_cannot_be_begun_runs_no_helm(world: World) -> None:
-    """A plain deploy goes on where its operation may not be written; one that was accepted would be told wrongly for ever."""
-    operation, _ = world.accept()
-    world.cluster.fail(f"patch secret demo/{operation.secret}", ClusterDenied("expired"))
-    with pytest.raises(ClusterDenied):
-        world.serve(operation)
-    assert not helm_ran(world)
-    done = world.find(operation)
-    assert done.outcome is not None
-    assert done.outcome.reason == "cluster_denied"
-
-
-def test_a_begin_whose_answer_is_lost_is_settled_by_the_next(world: World) -> None:
-    operation, _ = world.accept()
-    world.cluster.fail(f"patch secret demo/{operation.secret}", ClusterUnreachable("lost"), after=True)
-    with pytest.raises(ClusterUnreachable):
-        world.serve(operation)
-    assert world.find(operation).state == "running"
-    world.deploy()
-    done = world.find(operation)
-    assert done.outcome is not None
-    assert (done.outcome.reason, "Nothing was deployed" in done.outcome.message) == ("interrupted", True)
-
-
-# others
-
-
-def test_others_leave_alone_what_may_still_begin(world: World) -> None:
-    operation, _ = world.accept()
-    before = world.find(operation)
-    world.deploy()
-    assert world.find(operation) == before
-    _, changed, _ = world.serve(operation, world.wanted("1.1.0"))
-    assert changed
-
-
-def test_what_nobody_began_in_time_is_ended_by_whoever_comes_next(world: World) -> None:
-    operation, _ = world.accept()
-    world.cluster.server_time += BEGINS_WITHIN + timedelta(seconds=1)
-    assert [one.id for one in world.past.unfinished] == [operation.id]
-    world.deploy()
-    done = world.find(operation)
-    assert done.outcome is not None
-    assert (done.state, done.outcome.reason, done.outcome.message) == (
-        "failed",
-        "interrupted",
-        "Nobody began it in time; nothing was changed.",
-    )
-    secret = world.cluster.get_secret("demo", operation.secret)
-    assert secret is not None
-    assert secret["metadata"]["labels"]["kubernaut/outcome"] == "interrupted"
-
-
-def test_what_begins_just_now_is_not_ended_by_others(world: World) -> None:
-    """Whoever settles it has read it before it was begun."""
-    operation, _ = world.accept()
-    world.cluster.server_time += timedelta(hours=1)
-    read = world.past
-    world.serve(operation)
-    said: list[str] = []
-    settle(world.cluster, read, say=said.append)  # type: ignore[arg-type]
-    assert world.find(operation).state == "succeeded"
-    assert "could not be written down" in said[-1]
-
-
-def test_what_left_nothing_expires_unchanged_or_not(world: World) -> None:
-    world.deploy()
-    unchanged, _ = world.accept()
-    world.serve(unchanged)
-    old = world.find(unchanged)
-    old = old.model_copy(update={"started_at": old.started_at - timedelta(days=8)})
-    world.cluster.delete_secret("demo", old.secret)
-    world.cluster.create_secret("demo", operation_secret(old))
-    world.deploy("1.1.0")
-    assert old.id not in [one.id for one in world.past.operations]
-
-
-def test_recovery_ends_what_nobody_began_and_nothing_that_waits(world: World) -> None:
-    waiting, _ = world.accept(patience=900)
-    overdue, _ = world.accept()
-    world.cluster.server_time += timedelta(minutes=10)
-    _, changed, _ = carry_out(WantedRecovery("demo", "hello"), tools=world.tools)
-    assert changed
-    assert (world.find(waiting).state, world.find(overdue).state) == ("accepted", "failed")
