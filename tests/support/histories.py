@@ -149,13 +149,13 @@ STEPS = st.one_of(
 )
 
 
-def eventually(check: Callable[[], None], seconds: float = 10) -> None:
-    """Check again and again until it holds; what fails at the end is raised."""
+def eventually(check: Callable[[], object], seconds: float = 10) -> object:
+    """Ask again and again until nothing is raised; what is raised at the end is raised."""
     until = time.monotonic() + seconds
     while True:
         try:
             return check()
-        except (AssertionError, IndexStale):
+        except (AssertionError, IndexStale, ReleaseNotFound):
             if time.monotonic() > until:
                 raise
             time.sleep(0.002)

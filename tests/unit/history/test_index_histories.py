@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.histories import NAMESPACES, STEPS, Step, compare, eventually
 
-from kubernaut.history.index import Index
+from kubernaut.history.index import Index, Timings
 from kubernaut.history.store import History
 from kubernaut.testing.cluster import FakeCluster
 
@@ -22,13 +22,13 @@ def test_what_is_there_is_told_as_the_history_tells_it(steps: list[Step]) -> Non
     compare(index, History(cluster))  # type: ignore[arg-type]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(STEPS, max_size=15), st.lists(STEPS, min_size=1, max_size=15), st.integers(0, 15))
 def test_what_changes_is_told_as_the_history_tells_it(before: list[Step], after: list[Step], forgotten: int) -> None:
     cluster = FakeCluster(*NAMESPACES)
     for step in before:
         step.take(cluster)  # type: ignore[arg-type]
-    index = Index(cluster)  # type: ignore[arg-type]
+    index = Index(cluster, timings=Timings(first_pause=0.005))  # type: ignore[arg-type]
     index.start()
     try:
         for number, step in enumerate(after):

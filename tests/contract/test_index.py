@@ -1,0 +1,217 @@
+"""What the index tells is what Helm and the history tell, on a real cluster; and how soon, and with how few rights."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support.charts import write_chart
+from support.histories import eventually
+from support.past import record_secret
+
+from kubernaut.clients.cluster import Cluster
+from kubernaut.errors import IndexStale
+from kubernaut.history.index import Index, Query, Timings
+from kubernaut.history.record import Status
+from kubernaut.history.release import Release, ReleaseId
+from kubernaut.history.store import History
+
+pytestmark = pytest.mark.platform
+
+_RECORDS = 60
+
+
+@pytest.fixture(scope="module")
+def cluster(platform: Mapping[str, str]) -> Iterator[Cluster]:
+    made = Cluster(platform["KUBECONFIG"])
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    name = f"i-{uuid.uuid4().hex[:8]}"
+    cluster.create_namespace(name)
+    yield name
+    cluster._json("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def index(cluster: Cluster) -> Iterator[Index]:
+    made = Index(cluster)
+    made.start()
+    eventually(made.check, 60)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def helm(platform: Mapping[str, str]) -> Callable[..., Any]:
+    """Runs Helm 3, and returns what it prints as JSON."""
+
+    def run(*arguments: str) -> Any:
+        asked = subprocess.run(["helm", *arguments], env={**os.environ, **platform}, capture_output=True, text=True, check=True)
+        return json.loads(asked.stdout) if "json" in arguments else None
+
+    return run
+
+
+def write(cluster: Cluster, namespace: str, revision: int, status: str, name: str = "r") -> None:
+    """Write a record, as Helm would have written it."""
+    secret = record_secret(revision, status, name=name, namespace=namespace)
+    secret["metadata"] = {key: secret["metadata"][key] for key in ("name", "labels")}
+    cluster.create_secret(namespace, secret)
+
+
+def write_histories(cluster: Cluster, namespace: str) -> None:
+    """Write records of releases with random pasts."""
+    chance = random.Random(7)  # noqa: S311
+    left, number = _RECORDS, 0
+    while left:
+        number += 1
+        first = chance.randint(1, 5)
+        for revision in range(first, first + min(left, chance.randint(1, 9))):
+            left -= 1
+            status = chance.choice([status for status in Status if status is not Status.UNKNOWN])  # which Helm never lists
+            write(cluster, namespace, revision, status, f"app-{number}")
+
+
+def everything(index: Index, **query: Any) -> list[Release]:
+    return [Release.model_validate_json(item) for item in index.page(Query(limit=500, **query)).items]
+
+
+def row(release: Release) -> dict[str, str]:
+    """Return what Helm too tells of a release."""
+    return {
+        "revision": str(release.revision),
+        "status": release.status,
+        "chart": f"{release.chart.name}-{release.chart.version}",
+        "app_version": str(release.app_version),
+    }
+
+
+def rows(told: list[dict[str, Any]]) -> list[dict[str, str]]:
+    return [{key: str(one[key]) for key in ("revision", "status", "chart", "app_version")} for one in told]
+
+
+def test_it_tells_what_helm_and_the_history_tell(cluster: Cluster, namespace: str, index: Index, helm: Callable[..., Any]) -> None:
+    write_histories(cluster, namespace)
+    history = History(cluster)
+
+    def same() -> None:
+        for all in (False, True):
+            expected = [release.model_dump_json(by_alias=True).encode() for release in history.list(namespace, all=all).items]
+            assert [*index.page(Query(namespace=namespace, all=all, limit=500)).items] == expected
+
+    eventually(same)
+    releases = everything(index, namespace=namespace, all=True)
+    assert len(releases) == _RECORDS
+    newest = {release.name: release for release in reversed(releases)}
+    listed = helm("list", "-n", namespace, "-a", "-m", "0", "-o", "json")
+    assert sorted(one["name"] for one in listed) == sorted(newest)
+    assert rows(listed) == [row(newest[one["name"]]) for one in listed]
+    for name in newest:
+        told = helm("history", name, "-n", namespace, "-o", "json")
+        known = index.history(namespace, name)
+        assert known == history.releases(namespace, name)
+        assert rows(told) == [row(release) for release in reversed(known.items)]
+        assert [one["description"] for one in told] == [release.description for release in reversed(known.items)]
+
+
+def test_what_plain_helm_does_shows_within_a_second(namespace: str, index: Index, helm: Callable[..., Any], tmp_path: Path) -> None:
+    chart = str(write_chart(tmp_path))
+
+    def shows(*expected: tuple[int, str]) -> None:
+        def check() -> None:
+            assert [(one.revision, one.status) for one in everything(index, namespace=namespace, all=True)] == [*expected]
+
+        began = time.monotonic()
+        eventually(check, 5)
+        assert time.monotonic() - began <= 1
+        assert index.age() < 1
+
+    helm("install", "r", chart, "-n", namespace)
+    shows((1, "deployed"))
+    helm("upgrade", "r", chart, "-n", namespace, "--set", "text=b")
+    shows((2, "deployed"), (1, "superseded"))
+    helm("uninstall", "r", "-n", namespace, "--keep-history")
+    shows((2, "uninstalled"), (1, "superseded"))
+    assert everything(index, namespace=namespace) == []
+    helm("uninstall", "r", "-n", namespace)
+    shows()
+
+
+def test_what_was_written_is_read_at_once(cluster: Cluster, namespace: str, index: Index) -> None:
+    for revision in range(1, 6):
+        write(cluster, namespace, revision, "deployed")
+        index.refresh(namespace, "r")
+        assert index.release(ReleaseId(namespace, "r")).revision == revision
+    for revision in range(5, 0, -1):
+        cluster.delete_secret(namespace, f"sh.helm.release.v1.r.v{revision}")
+        index.refresh(namespace, "r")
+        assert index.page(Query(namespace=namespace, all=True)).count == revision - 1
+
+
+def test_it_goes_on_when_the_server_ends_its_watch(cluster: Cluster, namespace: str) -> None:
+    index = Index(cluster, namespaces=[namespace], timings=Timings(watch=1))
+    index.start()
+    try:
+        eventually(index.check)
+        until = time.monotonic() + 3.5
+        revision = 0
+        while time.monotonic() < until:
+            revision += 1
+            write(cluster, namespace, revision, "deployed")
+            eventually(lambda: index.release(ReleaseId(namespace, "r", revision)), 2)  # noqa: B023 - it is called here
+            assert index.age() < 1
+        index.check()
+    finally:
+        index.stop()
+
+
+def test_it_needs_no_more_rights_than_in_its_namespaces(
+    cluster: Cluster, namespace: str, platform: Mapping[str, str], tmp_path: Path
+) -> None:
+    address = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+    cluster._json("POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "reader"}})
+    rbac = "rbac.authorization.k8s.io"
+    role = {"metadata": {"name": "reader"}, "apiVersion": f"{rbac}/v1"}
+    rules = [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]}]
+    cluster._json("POST", f"{address}/roles", body={**role, "kind": "Role", "rules": rules})
+    subjects = [{"kind": "ServiceAccount", "name": "reader", "namespace": namespace}]
+    reference = {"apiGroup": rbac, "kind": "Role", "name": "reader"}
+    binding = {**role, "kind": "RoleBinding", "subjects": subjects, "roleRef": reference}
+    cluster._json("POST", f"{address}/rolebindings", body=binding)
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    token = cluster._json("POST", f"{accounts}/reader/token", body=request)["status"]["token"]
+    config = yaml.safe_load(Path(platform["KUBECONFIG"]).read_text())
+    config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
+    (tmp_path / "config").write_text(yaml.safe_dump(config))
+    restricted = Cluster(str(tmp_path / "config"))
+    everywhere, here = Index(restricted, timings=Timings(first_pause=0.05)), Index(restricted, namespaces=[namespace])
+    try:
+        for index in (everywhere, here):
+            index.start()
+        eventually(here.check)
+        write(cluster, namespace, 1, "deployed")
+
+        def shown() -> None:
+            assert [release.name for release in everything(here)] == ["r"]
+
+        eventually(shown)
+        with pytest.raises(IndexStale, match='reader" cannot list resource "secrets"'):
+            eventually(everywhere.check, 1)
+    finally:
+        for index in (everywhere, here):
+            index.stop()
+        restricted.close()
