@@ -20,7 +20,7 @@ _HEADERS_OF_STATUS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": "`Bearer`."},
     503: {"Retry-After": "Where the server is busy: seconds after which to send the request again."},
 }
-_ALWAYS = (400, 408, 421, 422, 431, 500)
+_ALWAYS = (400, 408, 413, 421, 422, 431, 500)
 
 Schemas = Mapping[tuple[Any, JsonSchemaMode], Mapping[str, Any]]
 
@@ -82,8 +82,8 @@ def problems_of(route: Route) -> tuple[int, ...]:
         found |= {401, 403}
     if route.parameters:
         found |= {404}
-    if route.body is not None:
-        found |= {413, 415}
+    if route.method != "GET":
+        found |= {415}
     return tuple(sorted(found))
 
 

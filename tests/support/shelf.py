@@ -90,6 +90,14 @@ class Shelf:
         return Response(body=events(), media_type=EVENT_STREAM)
 
     def fail(self, request: Request) -> Response:
+        unsound: dict[str, dict[str, Any]] = {
+            "header": {"headers": {"X-Split": "a\r\nSet-Cookie: b"}},
+            "status": {"status": 9999},
+            "body": {"body": {"size": float("nan")}},
+            "stream": {"body": iter([object()])},
+        }
+        if request.parameters["how"] in unsound:
+            return Response(**unsound[request.parameters["how"]])
         failure: dict[str, Exception] = {
             "known": ReleaseNotFound("There is no release demo.hello.", details=[f"password: {SECRET}"]),
             "busy": ServerBusy("There are 8 operations under way."),

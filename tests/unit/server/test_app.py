@@ -127,6 +127,14 @@ def test_what_nobody_foresaw_tells_the_client_only_the_id_under_which_the_log_ha
     assert SECRET not in caplog.text
 
 
+@pytest.mark.parametrize("how", ["header", "status", "body", "stream"])
+def test_an_answer_that_cannot_be_sent_is_a_problem_too(server: Serving, caplog: pytest.LogCaptureFixture, how: str) -> None:
+    response = server.get(f"/fail/{how}")
+    problem(response, 500, "internal")
+    assert "Set-Cookie" not in response.headers
+    assert "Traceback" in caplog.text
+
+
 def test_a_stream_is_passed_through_and_closed_and_its_failure_breaks_it_off(
     server: Serving, shelf: Shelf, caplog: pytest.LogCaptureFixture
 ) -> None:
