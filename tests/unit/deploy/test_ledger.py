@@ -92,6 +92,18 @@ def test_after_the_end_nothing_is_written(world: World) -> None:
     assert texts(world, running) == ["one"]
 
 
+def test_how_the_last_step_ended_is_kept_unless_somebody_has_written_since(world: World) -> None:
+    for others in (False, True):
+        ledger, running, journal = begun(world)
+        ledger.write(ledger.with_said(ended(running)))
+        if others:
+            world.cluster.patch_secret("demo", running.secret, {"metadata": {"annotations": {"by": "somebody"}}})
+        journal(Notice("deploy", "that was it"))
+        ledger.last_words()
+        assert texts(world, running) == ([] if others else ["that was it"])
+        assert world.find(running).state == "succeeded"
+
+
 def test_what_was_explained_stays_while_more_is_said(world: World) -> None:
     ledger, running, journal = begun(world)
     ledger.write(running.model_copy(update={"outcome": Outcome(reason="deploy_failed", message="a pod crashes")}))
