@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from kubernaut.clients import private
 from kubernaut.errors import SettingInvalid
 
 _LARGEST = 16 << 10
-_OTHERS = 0o077
 _LINE = re.compile(r"(?:authorization:[ \t]*)?(?:bearer[ \t]+)?([!-~]+)", re.IGNORECASE)
+_HINT = "It needs one line: `Authorization: Bearer TOKEN`, as `kubernaut serve` writes it."
 
 Token = Callable[[], str | None]
 
@@ -33,21 +32,12 @@ def read_token(path: Path) -> str:
     """Read a file that holds the line ``Authorization: Bearer TOKEN``, as ``curl -H @FILE`` takes it, or the token alone.
 
     Raises:
-        SettingInvalid: It cannot be read, holds no token, or others may read it.
+        SettingInvalid: It is not there, others may read it, or it holds no token.
     """
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            content = file.read(_LARGEST)
-    except OSError as error:
-        raise SettingInvalid(f"The token file {path} cannot be read: {error.strerror}.") from error
-    if os.name == "posix" and mode & _OTHERS:
-        raise SettingInvalid(
-            f"The token file {path} has the mode {stat.S_IMODE(mode):04o}: others may read it.", hint=f"chmod 600 {path}"
-        )
-    match = _LINE.fullmatch(content.decode("ascii", "replace").strip())
+    text = private.read(path, "token file", most=_LARGEST, links=True)
+    if text is None:
+        raise SettingInvalid(f"There is no token file {path}.", hint=_HINT)
+    match = _LINE.fullmatch(text.strip())
     if match is None:
-        raise SettingInvalid(
-            f"{path} holds no token.", hint="It needs one line: `Authorization: Bearer TOKEN`, as `kubernaut serve` writes it."
-        )
+        raise SettingInvalid(f"The token file {path} holds no token.", hint=_HINT)
     return match[1]

@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from kubernaut.clients import private
 from kubernaut.errors import SettingInvalid
 from kubernaut.redact import redact_data
-from kubernaut.server import private
 
 FIELDS = ("time", "event", "caller", "method", "route", "release", "operation", "outcome", "status", "request")
 """The fields that come first, in this order; those that a line does not have are left out."""

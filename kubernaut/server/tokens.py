@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kubernaut.clients import private
 from kubernaut.errors import NameInvalid, SettingInvalid
 from kubernaut.naming import check_namespace
-from kubernaut.server import private
 from kubernaut.server.caller import Caller, Role
 
 ADMIN = "admin"

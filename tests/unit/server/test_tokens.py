@@ -15,8 +15,8 @@ from threading import Thread
 import pytest
 from support.programs import program
 
+from kubernaut.clients import private
 from kubernaut.errors import SettingInvalid
-from kubernaut.server import private
 from kubernaut.server.caller import Caller, Role
 from kubernaut.server.tokens import ADMIN, digest, generated_token, named_tokens
 

@@ -17,6 +17,9 @@ _FOLDER_MODE = 0o700
 _OTHERS = 0o077
 _ALL_BUT_GROUP_READS = 0o037
 _OTHERS_WRITE = 0o022
+# Windows has none of these, and modes that say nothing.
+_NO_WAITING = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+_NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 
 
 def read(path: Path, what: str, *, most: int, links: bool = False) -> str | None:
@@ -32,7 +35,7 @@ def read(path: Path, what: str, *, most: int, links: bool = False) -> str | None
         SettingInvalid: It is not safe, too large, or cannot be read.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if links else os.O_NOFOLLOW))
+        descriptor = os.open(path, os.O_RDONLY | _NO_WAITING | (0 if links else _NO_LINKS))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -58,7 +61,7 @@ def check(descriptor: int, path: Path, what: str) -> None:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         raise SettingInvalid(f"{_called(what)} {path} is no regular file.")
-    if _mounted(found):
+    if os.name != "posix" or _mounted(found):
         return
     if found.st_uid != os.geteuid():
         raise SettingInvalid(f"{_called(what)} {path} belongs to another user.", hint="Use a file of your own, of mode 0600.")
