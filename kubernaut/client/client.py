@@ -5,9 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
-from kubernaut.build.registry import PublishedVersion
 from kubernaut.client.exchange import ONCE, Exchange
 from kubernaut.client.following import follow, operation_of, said
 from kubernaut.client.reading import SaidEvent, read
@@ -23,6 +22,9 @@ from kubernaut.history.release import Release, ReleaseHistory, ReleaseId, Releas
 from kubernaut.model import Model, Plan
 from kubernaut.naming import check_name, check_namespace
 from kubernaut.verbs import Deployed, DeployOptions, Options
+
+if TYPE_CHECKING:
+    from kubernaut.build.registry import PublishedVersion
 
 PAGE = 500
 _MOST_PAGES = 10_000
@@ -106,6 +108,8 @@ class Client:
 
     def versions(self, name: str) -> Sequence[PublishedVersion]:
         """Return the published versions of an application, newest first."""
+        from kubernaut.build.registry import PublishedVersion  # it comes with the engine's library
+
         reply = self._exchange.get(f"/api/versions/{check_name(name)}")
         return tuple(read(PublishedVersion, item) for item in _items(reply.content))
 

@@ -36,3 +36,9 @@ def test_importing_the_package_imports_no_client() -> None:
     script = "import sys, kubernaut; kubernaut.Kubernaut; print(*{name.split('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not {"docker", "pyhelm3", "lightkube", "requests", "bottle", "click", "rich"} & set(done.stdout.split())
+
+
+def test_the_client_of_a_server_needs_no_other_client() -> None:
+    script = "import sys, kubernaut.client; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not {"docker", "pyhelm3", "lightkube", "bottle", "click", "rich"} & set(done.stdout.split())
