@@ -318,6 +318,8 @@ def test_a_stream_at_another_server_sends_the_same(town: Town) -> None:
     there = frames(texts[0])
     here = frames(stream(server, id).text)
     assert there[-1].event == here[-1].event == "finished"
+    numbers = [frame.id for frame in here]
+    until(lambda: [frame.id for frame in frames(stream(other, id).text)] == numbers, "the last words are there, too")
     numbered = {frame.id: (frame.event, frame.data["step"], frame.data["text"]) for frame in here[:-1]}
     for frame in there[:-1]:
         assert (frame.event, frame.data["step"], frame.data["text"]) == numbered[frame.id]
