@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import NamedTuple, TypeVar
 
 from kubernaut.clients.cluster_watch import Change
 from kubernaut.history.facts import Name, Sight, Told, brief, sight, tell
@@ -16,11 +17,13 @@ from kubernaut.history.reading import Reader, Secret
 from kubernaut.history.record import decode
 from kubernaut.history.shelf import Shelf
 
-_MANY = 20
 _NAMES_AT_ONCE = 50
 _ROUNDS = 10
 _RELEASES_BYTES = 16 << 20
 _OPERATIONS_BYTES = 16 << 20
+
+
+Result = TypeVar("Result")
 
 
 class Version(NamedTuple):
@@ -85,16 +88,19 @@ class Keeper:
     # what is heard and read
 
     def read_all(self, namespace: str | None) -> str:
-        """Read what there is in a namespace, or in all, and show it; return the state that this is of."""
-        sights, version = self._reader.sights(namespace)
+        """Read what there is in a namespace, or in all, and show it; return the state that this is of.
+
+        The first time nearly all that is current is read too, while the list comes; later only what has changed.
+        """
         with self.changed:
-            names = self.known.replace(namespace, sights, version)
-            wanted = {(name.namespace, seen.secret) for name in names for seen in self.known.entry(name).wanted()}
-        if len(wanted) > max(_MANY, len(sights) // 20):  # nearly all, as at first; else it is less to read them by their names
-            for secrets in self._reader.likely(namespace):
-                self._hold(one for one in secrets if (one["metadata"]["namespace"], one["metadata"]["name"]) in wanted)
+            is_first = all(entry.shown is None for _, entry in self.known.entries(namespace))
+        listed = _meanwhile(lambda: self._reader.sights(namespace))
+        for secrets in self._reader.likely(namespace) if is_first else ():
+            self._hold(secrets)
+        sights, version = listed.result()
         with self.changed:
-            self._advance(names)
+            changed = self.known.replace(namespace, sights, version)
+            self._advance(changed | {name for name, entry in self.known.entries(namespace) if entry.shown is None})
         while self.read_pending(namespace):
             continue
         return version
@@ -214,6 +220,20 @@ class Keeper:
             else:
                 self.known.show(name)
                 self._pending.pop(name, None)
+
+
+def _meanwhile(call: Callable[[], Result]) -> Future[Result]:
+    """Call in a thread of its own, which does not keep the process from ending."""
+    called: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            called.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - it is raised to whoever asks for the result
+            called.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name="kubernaut-index-list").start()
+    return called
 
 
 def _less(secret: Secret) -> Mapping[str, object]:

@@ -206,7 +206,8 @@ class Known:
             return False
         if sight.is_operation:
             del entry.operations[sight.secret]
-            self.operations.pop(str(sight.operation), None)
+            if self.operations.get(str(sight.operation)) == known:
+                del self.operations[str(sight.operation)]
         else:
             del entry.rows[sight.secret]
         if not entry.rows and not entry.operations:
@@ -230,10 +231,10 @@ class Known:
         return bool(changed)
 
     def _compare(self, known: Sequence[Sight], sights: Sequence[Sight], version: str) -> set[Name]:
-        there = {(sight.name.namespace, sight.secret) for sight in sights}
+        there = {(sight.name, sight.secret) for sight in sights}
         changed = {sight.name for sight in sights if self.see(sight)}
         for sight in known:
-            missing = (sight.name.namespace, sight.secret) not in there and not _is_surely_newer(sight.version, version)
+            missing = (sight.name, sight.secret) not in there and not _is_surely_newer(sight.version, version)
             if missing and self.remove(sight, version):
                 changed.add(sight.name)
         return changed
