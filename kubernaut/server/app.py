@@ -81,7 +81,7 @@ class _App:
             return self._refused(KubernautError(_defect(exchange)), exchange, start_response)
 
     def _refused(self, failure: KubernautError, exchange: Exchange, start_response: StartResponse) -> Iterable[bytes]:
-        exchange.outcome = failure.code
+        exchange.outcome, exchange.about = failure.code, _about(failure)
         body = problem(failure, instance=exchange.path, request_id=exchange.id, secrets=self._secrets)
         headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), **headers_of(failure)}
         _start(exchange, start_response, _status_line(failure.http_status), [*headers.items()])
@@ -156,6 +156,12 @@ class _Stream:
         close = getattr(self._body, "close", None)
         if close is not None:
             close()
+
+
+def _about(failure: KubernautError) -> Mapping[str, str]:
+    """Return what a failure says it is about: an operation that failed has an id, and perhaps made a release."""
+    told = failure.problem()
+    return {name: told[name] for name in ("release", "operation") if isinstance(told.get(name), str)}
 
 
 def _answer(call: Call, **parameters: str) -> bottle.HTTPResponse:

@@ -35,7 +35,7 @@ class Exchange:
         client: The address that it comes from.
         route: The route that it is for, once it is known.
         caller: Who sends it, once it is known.
-        about: What the handler wants the audit line to say.
+        about: What the audit line says besides: the release, the operation.
         outcome: The code of the failure, if it failed.
         status: The status of the response, once it is known.
     """

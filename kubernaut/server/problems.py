@@ -51,7 +51,7 @@ def problem(
     secrets: tuple[str, ...] = (),
     status: int | None = None,
 ) -> bytes:
-    """Return a failure's problem as JSON.
+    """Return a failure's problem as a line of JSON.
 
     Args:
         failure: What went wrong.

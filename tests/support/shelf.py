@@ -75,6 +75,8 @@ class Shelf:
 
     def drop(self, request: Request) -> Response:
         self.requests.append(request)
+        if request.parameters["id"] == "stuck":
+            raise DeployKept("It did not end.", members={"release": "demo.stuck.v2", "operation": "op-2"})
         about = {"release": "demo.hello.v1", "operation": "op-1"}
         return Response(202, {"dropped": True}, {"Location": "/api/operations/op-1"}, about=about)
 

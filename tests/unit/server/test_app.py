@@ -171,11 +171,13 @@ def test_every_write_is_written_down_the_refused_too(server: Serving) -> None:
     server.delete("/things/a", headers={"X-Request-Id": "r-1"}, environ_overrides={"REMOTE_ADDR": "192.0.2.1"})
     server.delete("/things/a", token=READER)
     server.delete("/things/a", token=None)
+    server.delete("/things/stuck")
     server.get("/things/a")
-    done, refused, unknown = server.audited
+    done, refused, unknown, failed = server.audited
     said = {"event": "request", "caller": "ada", "method": "DELETE", "route": "/things/{id}", "path": "/things/a", "status": 202}
     assert {**done, **said, "release": "demo.hello.v1", "operation": "op-1", "request": "r-1", "client": "192.0.2.1"} == done
     assert (refused["caller"], refused["status"], refused["outcome"]) == ("reader", 403, "not_allowed")
+    assert (failed["outcome"], failed["release"], failed["operation"]) == ("deploy_failed", "demo.stuck.v2", "op-2")
     assert (unknown.get("caller"), unknown["status"], unknown["outcome"]) == (None, 401, "unauthorized")
 
 
