@@ -2,5 +2,6 @@
 
 ``record`` decodes what Helm stores in the cluster, ``operation`` what kubernaut keeps beside it, ``release`` is what is told of
 both; ``mending`` and ``settling`` say how what was left unfinished is put right. All that is pure; ``store`` reads, and nothing
-here writes.
+here writes. ``index`` is for who asks often: it keeps the facts of all releases (``facts``, ``known``) current by a watch
+(``reading``, ``keeper``, ``watching``).
 """

@@ -24,6 +24,7 @@ from kubernaut.model import Plan
 LARGEST = 2048
 """How many bytes of a release's JSON are kept for lists; of a longer one texts are cut and images left out, marked by "…"."""
 
+_MARGIN = 32  # for a revision that serves later
 _CUTS = ((400, 8), (200, 6), (100, 4), (60, 2), (30, 1))
 _IDENTITY = ("id", "uid", "namespace", "name", "operation")
 
@@ -130,12 +131,12 @@ class Told:
 
     def shortened(self) -> Told:
         """Return it in at most :data:`LARGEST` bytes."""
-        if len(self.text) <= LARGEST:
+        if len(self.text) <= LARGEST - _MARGIN:
             return self
         text = self.text
         for longest, images in _CUTS:
             text = _json(Release.model_validate(_cut(json.loads(self.text), longest, images)))
-            if len(text) <= LARGEST:
+            if len(text) <= LARGEST - _MARGIN:
                 break
         return replace(self, text=text, whole=False)
 

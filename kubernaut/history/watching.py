@@ -210,8 +210,9 @@ class Watching:
         threads = (*self._watchers, self._follower)
         for thread in threads:
             thread.stop()
+        until = time.monotonic() + _LONGEST_STOP
         for thread in threads:
-            thread.join(_LONGEST_STOP)
+            thread.join(max(until - time.monotonic(), 0.0))
 
     def load(self) -> None:
         """List once, in the calling thread."""

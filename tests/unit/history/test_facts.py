@@ -113,6 +113,7 @@ def test_every_release_is_cut_to_two_kilobytes(description: str, note: str, imag
     short = told.shortened()
     assert len(short.text) <= LARGEST
     Release.model_validate_json(short.text)
+    assert len(short.standing(active=False, serving=999_999_999).text) <= LARGEST
 
 
 @pytest.mark.parametrize(

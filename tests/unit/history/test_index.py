@@ -115,7 +115,7 @@ def test_pages_follow_one_another(cluster: FakeCluster, all: bool, limit: int) -
 _CHANGES = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.booleans()), max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(_CHANGES, min_size=1, max_size=8), st.booleans(), st.integers(1, 3))
 def test_a_list_never_skips_or_repeats_while_others_write(changes: list[list[tuple[str, bool]]], all: bool, limit: int) -> None:
     """Whatever comes and goes, what stays is shown once."""

@@ -11,7 +11,7 @@ from kubernaut.history.store import History
 from kubernaut.testing.cluster import FakeCluster
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(STEPS, max_size=30))
 def test_what_is_there_is_told_as_the_history_tells_it(steps: list[Step]) -> None:
     cluster = FakeCluster(*NAMESPACES)
@@ -22,7 +22,7 @@ def test_what_is_there_is_told_as_the_history_tells_it(steps: list[Step]) -> Non
     compare(index, History(cluster))  # type: ignore[arg-type]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(STEPS, max_size=15), st.lists(STEPS, min_size=1, max_size=15), st.integers(0, 15))
 def test_what_changes_is_told_as_the_history_tells_it(before: list[Step], after: list[Step], forgotten: int) -> None:
     cluster = FakeCluster(*NAMESPACES)
