@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shlex
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,7 +124,7 @@ def _serve(address: str, settings: Settings, wish: ServeOptions, output: str) ->
     """Say where the server is, and wait for a signal."""
     try:
         _tell(address, settings, wish, output)
-        threading.Event().wait()
+        signals.wait()
     except KeyboardInterrupt as stop:
         signals.answer(stop)
         say(f"stopping: running deploys may take {wish.grace:g} s to end; a second signal stops them")

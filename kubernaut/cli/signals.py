@@ -11,6 +11,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
@@ -19,6 +20,7 @@ from types import FrameType
 _HANGUP = getattr(signal, "SIGHUP", signal.SIGTERM)
 _STOPPING = (signal.SIGINT, signal.SIGTERM, _HANGUP)
 _AGAIN = 0.05
+_LOOK = 0.5
 
 
 class Terminated(KeyboardInterrupt):
@@ -118,6 +120,16 @@ def answer(stop: BaseException) -> None:
         stop.answered()
     if _watch is not None:
         _watch.arm()
+
+
+def wait() -> None:
+    """Wait for a signal, and for nothing else.
+
+    The system hands a signal to any thread, and Python deals with it in the main thread, as soon as that one runs: so it runs now
+    and then, and does not only sleep.
+    """
+    while True:
+        time.sleep(_LOOK)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Nothing here is global: two services live side by side in one process.
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from kubernaut.history.index import Index
     from kubernaut.kubernaut import Kubernaut
 
+_LOOK_SECONDS = 0.5
 _ANSWERS_SECONDS = 10.0
 """How long the last answers may take when the operations have ended."""
 
@@ -132,10 +134,18 @@ def run(service: Service, options: ServeOptions, until: Callable[[str], None]) -
         try:
             with _recovering(service):
                 until(address)
-            service.workers.stop(options.grace)
+            _stop(service.workers, options.grace)
         except KeyboardInterrupt:
             service.workers.stop(0)
             raise
+
+
+def _stop(workers: Workers, grace: float) -> None:
+    # In a thread of its own: a signal that another thread was handed is dealt with when this one, the main thread, runs.
+    stopping = threading.Thread(target=workers.stop, args=(grace,), name="kubernaut-stop", daemon=True)
+    stopping.start()
+    while stopping.is_alive():
+        stopping.join(_LOOK_SECONDS)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -157,6 +158,20 @@ def test_a_second_signal_stops_it(serve: Callable[..., Server], tmp_path: Path, 
     assert job.with_suffix(".stopped").exists()
     assert "error: Stopped by " in server.err
     assert "Traceback" not in server.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_signal_that_another_thread_is_handed_counts_too(serve: Callable[..., Server], tmp_path: Path) -> None:
+    """The system may hand it to any thread, and does when deploys begin; the main thread sleeps meanwhile."""
+    job = tmp_path / "job"
+    server = serve("--grace", "1h", JOB=str(job)).listening()
+    pid = server.process.pid
+    other = min(int(entry.name) for entry in Path(f"/proc/{pid}/task").iterdir() if int(entry.name) != pid)
+    assert ctypes.CDLL(None).tgkill(pid, other, signal.SIGTERM) == 0
+    until(lambda: "stopping: " in server.err, "it begins to stop")
+    assert ctypes.CDLL(None).tgkill(pid, other, signal.SIGTERM) == 0
+    assert server.ended() == 143
+    assert job.with_suffix(".stopped").exists()
 
 
 def test_what_takes_longer_than_the_grace_is_stopped(serve: Callable[..., Server], tmp_path: Path) -> None:
