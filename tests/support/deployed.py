@@ -12,6 +12,7 @@ from typing import Any
 from werkzeug.test import TestResponse
 
 from kubernaut.errors import IndexStale
+from kubernaut.history.index import Index, Timings
 from kubernaut.server import operations, releases, writes
 from kubernaut.server.app import create_app
 from kubernaut.server.charts import Charts
@@ -31,6 +32,8 @@ SOON = 20.0
 
 HELLO = {"name": "hello", "namespace": "demo", "version": "1.0.0"}
 WAIT = {"Prefer": "wait=20"}
+PATIENT = Timings(stale=3600.0)
+"""An index that is not watched does not grow old while a test takes its time."""
 QUICK = Timing(heartbeat=0.05, longest=SOON, look_again=0.01)
 
 
@@ -85,7 +88,7 @@ class Town:
         vars(made.service.kubernaut._connections.clients).update(cluster=self.cluster, helm=self.helm)
         made.service = replace(
             made.service,
-            index=made.service.kubernaut.watch(namespaces),
+            index=Index(lambda: self.cluster, namespaces=namespaces, timings=PATIENT),  # type: ignore[arg-type, return-value]
             workers=Workers(workers, waiting=waiting),
             charts=Charts([f"{self.shop.prefix}/charts"]),
             namespaces=namespaces,
