@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 from support.charts import write_chart
+from support.faultpoints import Request
+from support.faultproxy import FaultProxy
 from support.histories import eventually
 from support.past import record_secret
 
@@ -83,6 +85,24 @@ def write_histories(cluster: Cluster, namespace: str) -> None:
             left -= 1
             status = chance.choice([status for status in Status if status is not Status.UNKNOWN])  # which Helm never lists
             write(cluster, namespace, revision, status, f"app-{number}")
+
+
+def is_watch(request: Request) -> bool:
+    return request.resource == "secrets" and "watch=true" in request.query
+
+
+def is_list(request: Request) -> bool:
+    """Whether it asks for all; whether the server still answers is asked for with a smaller limit."""
+    return request.resource == "secrets" and "limit=1000" in request.query
+
+
+def assert_stale(index: Index) -> None:
+    said = ""
+    try:
+        index.check()
+    except IndexStale as stale:
+        said = stale.message
+    assert "was last known" in said
 
 
 def everything(index: Index, **query: Any) -> list[Release]:
@@ -215,3 +235,30 @@ def test_it_needs_no_more_rights_than_in_its_namespaces(
         for index in (everywhere, here):
             index.stop()
         restricted.close()
+
+
+def test_what_happened_while_the_server_was_away_shows(
+    cluster: Cluster, namespace: str, platform: Mapping[str, str], tmp_path: Path
+) -> None:
+    """It says that it is old, goes on where it was, and lists anew where the server has forgotten that."""
+    timings = Timings(ping=0.1, stale=0.5, first_pause=0.05, longest_pause=0.2)
+    write(cluster, namespace, 1, "deployed")
+    with FaultProxy(Path(platform["KUBECONFIG"]), tmp_path) as proxy:
+        subject = Cluster(str(proxy.kubeconfig))
+        index = Index(subject, namespaces=[namespace], timings=timings)
+        index.start()
+        try:
+            eventually(index.check)
+            for revision, forgotten in ((2, False), (3, True)):
+                with proxy.away():
+                    write(cluster, namespace, revision, "deployed")
+                    eventually(lambda: assert_stale(index))
+                    proxy.seen.clear()
+                    if forgotten:
+                        proxy.answer(is_watch, 410, reason="Expired", message="too old resource version")
+                eventually(lambda: index.release(ReleaseId(namespace, "r", revision)))  # noqa: B023 - it is called here
+                eventually(index.check)
+                assert any(is_list(request) for request in proxy.seen) == forgotten
+        finally:
+            index.stop()
+            subject.close()
