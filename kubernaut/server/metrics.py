@@ -30,7 +30,7 @@ class Measured(StrEnum):
 _GAUGES = {
     Measured.INDEX_AGE: "Seconds since the index was last known to be current.",
     Measured.OPERATIONS_RUNNING: "Operations that this server carries out at present.",
-    Measured.EVENT_STREAMS: "Requests that wait for what operations say: event streams, long polls, writes that wait for their end.",
+    Measured.EVENT_STREAMS: "Requests that wait for what operations say: event streams, long polls, writes that wait.",
 }
 
 

@@ -28,6 +28,7 @@ SHORTEST = 32
 _TOKEN = re.compile(rf"[A-Za-z0-9._~+/=-]{{{SHORTEST},{LONGEST}}}")
 _HEADER = re.compile(rf"authorization:[ \t]*bearer[ \t]+({_TOKEN.pattern})[ \t]*\r?\n?", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._@-]{0,61}[A-Za-z0-9])?")
+_WORD = re.compile(r"[a-z]{1,20}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LINE = re.compile(r"\(at (line [0-9]+), ")
 _LARGEST_HEADER = 4 << 10
@@ -106,8 +107,10 @@ def _token(name: str, table: Any, path: Path) -> Token:
     where = f"{path}: tokens.{name}"
     if not isinstance(table, dict):
         raise SettingInvalid(f"{where} is no table.", hint=_EXAMPLE)
-    if not set(table) <= set(_KEYS):
-        raise SettingInvalid(f"{where} has a key beside {', '.join(_KEYS)}.", hint=_EXAMPLE)
+    for key in sorted(set(table) - set(_KEYS)):
+        # A token that stands there by mistake is no word, and is not shown.
+        wrong = f"{where}.{key} is not known" if _WORD.fullmatch(key) else f"{where} has a key that is not known"
+        raise SettingInvalid(f"{wrong}; it may have {', '.join(_KEYS)}.", hint=_EXAMPLE)
     return Token(_digest_of(table, where), Caller(name, _role(table, where), _namespaces(table, where)))
 
 

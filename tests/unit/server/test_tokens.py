@@ -213,7 +213,11 @@ class TestNamedOnes:
             (f'[tokens.ci]\ntoken = "{CANARY} "\nrole = "read"\n', "tokens.ci.token is not"),
             ('[tokens.ci]\ntoken = 123456\nrole = "read"\n', "tokens.ci.token is not"),
             (f'[tokens.ci]\nsha256 = "{CANARY}"\nrole = "read"\n', "tokens.ci.sha256 is not 64"),
-            (f'[tokens.ci]\ntoken = "{CANARY}"\nrole = "read"\n"{CANARY}" = 1\n', "tokens.ci has a key beside sha256, token"),
+            (
+                f'[tokens.ci]\ntoken = "{CANARY}"\nrole = "read"\n"{CANARY}" = 1\n',
+                "tokens.ci has a key that is not known; it may have sha256",
+            ),
+            (f'[tokens.ci]\ntoken = "{CANARY}"\nrolle = "read"\n', "tokens.ci.rolle is not known"),
             (f'[tokens.ci]\ntoken = "{CANARY}"\nrole = "read"\nnamespaces = "demo"\n', "tokens.ci.namespaces is no list"),
             (f'[tokens.ci]\ntoken = "{CANARY}"\nrole = "read"\nnamespaces = []\n', "tokens.ci.namespaces is no list"),
             (f'[tokens.ci]\ntoken = "{CANARY}"\nrole = "read"\nnamespaces = ["demo", "{CANARY}!"]\n', "tokens.ci.namespaces[1]"),
