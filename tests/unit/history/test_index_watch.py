@@ -258,6 +258,14 @@ def test_a_watch_that_may_not_be_opened_makes_it_old(cluster: FakeCluster, begin
     becomes_stale(index, r'last known .* ago: User "eve" cannot watch')
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_defect_is_not_kept_quiet(cluster: FakeCluster, begin: Callable[..., Index], monkeypatch: pytest.MonkeyPatch) -> None:
+    index = begin(QUICK)
+    monkeypatch.setattr(index._keeper, "heard", lambda change: 1 // 0)
+    write(cluster, record_secret(2, "deployed"))
+    becomes_stale(index, "the thread that keeps it current has ended: ZeroDivisionError")
+
+
 # read-your-writes
 
 
