@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.faults import until
 from support.server import Serving, serving
 from support.world import REPOSITORY, World
 
@@ -59,7 +60,9 @@ def test_a_release_that_plain_helm_made_is_there_too(world: World, server: Servi
     world.helm(
         "install", "by-hand", chart, "--version", "1.0.0", "--plain-http", "-n", world.namespace, "--create-namespace", "--wait"
     )
-    shown = server.get(f"/api/releases/{world.namespace}.by-hand.current")
+    current = f"/api/releases/{world.namespace}.by-hand.current"
+    until(lambda: server.get(current)["status"] == "deployed", "it shows", 5)  # a second at most, on a machine of its own
+    shown = server.get(current)
     assert (shown["managedBy"], shown["status"], shown["createdBy"], shown["operation"]) == ("helm", "deployed", None, None)
     assert shown["images"][0]["digest"]
     listed = server.get(f"/api/releases?namespace={world.namespace}")
