@@ -14,6 +14,13 @@ _BUSY = frozenset({429, 502, 503, 504})
 _PAUSES = (0.1, 0.4, 1.5)
 _LONGEST_PAUSE = 5.0
 
+
+class Not(str):
+    """Of a label: any other value, or none."""
+
+    __slots__ = ()
+
+
 Labels = Mapping[str, str | Sequence[str]]
 
 
@@ -24,10 +31,14 @@ def address_of(namespace: str | None, *parts: str, api: str = "/api/v1") -> str:
 
 
 def selector(labels: Labels) -> str:
-    """Return a label selector; a label's value may be a sequence: one of these."""
-    return ",".join(
-        f"{key}={value}" if isinstance(value, str) else f"{key} in ({','.join(value)})" for key, value in labels.items()
-    )
+    """Return a label selector; a label's value may be a sequence, one of these, or :class:`Not` a value."""
+
+    def wanted(key: str, value: str | Sequence[str]) -> str:
+        if isinstance(value, str):
+            return f"{key}{'!=' if isinstance(value, Not) else '='}{value}"
+        return f"{key} in ({','.join(value)})"
+
+    return ",".join(wanted(key, value) for key, value in labels.items())
 
 
 def date(header: str) -> datetime | None:

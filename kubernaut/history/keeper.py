@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from kubernaut.clients.cluster_watch import Change
+from kubernaut.history.ahead import ahead, meanwhile
 from kubernaut.history.facts import Name, Sight, Told, brief, sight, tell
 from kubernaut.history.known import Entry, Known, Row
 from kubernaut.history.operation import Operation, decode_operation
@@ -21,9 +21,6 @@ _NAMES_AT_ONCE = 50
 _ROUNDS = 10
 _RELEASES_BYTES = 16 << 20
 _OPERATIONS_BYTES = 16 << 20
-
-
-Result = TypeVar("Result")
 
 
 class Version(NamedTuple):
@@ -94,9 +91,10 @@ class Keeper:
         """
         with self.changed:
             is_first = all(entry.shown is None for _, entry in self.known.entries(namespace))
-        listed = _meanwhile(lambda: self._reader.sights(namespace))
-        for secrets in self._reader.likely(namespace) if is_first else ():
-            self._hold(secrets)
+        listed = meanwhile(lambda: self._reader.sights(namespace))
+        if is_first:
+            for secrets in ahead(self._reader.likely(namespace)):
+                self._hold(secrets)
         sights, version = listed.result()
         with self.changed:
             changed = self.known.replace(namespace, sights, version)
@@ -220,20 +218,6 @@ class Keeper:
             else:
                 self.known.show(name)
                 self._pending.pop(name, None)
-
-
-def _meanwhile(call: Callable[[], Result]) -> Future[Result]:
-    """Call in a thread of its own, which does not keep the process from ending."""
-    called: Future[Result] = Future()
-
-    def run() -> None:
-        try:
-            called.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - it is raised to whoever asks for the result
-            called.set_exception(error)
-
-    threading.Thread(target=run, daemon=True, name="kubernaut-index-list").start()
-    return called
 
 
 def _less(secret: Secret) -> Mapping[str, object]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from kubernaut.clients.cluster_http import Not
 from kubernaut.clients.cluster_watch import Expired, SecretPage, Watch
 from kubernaut.errors import ClusterUnreachable
 from kubernaut.history.facts import Name, Sight, sight
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 Secret = Mapping[str, Any]
 OWNERS = (OWNER, KUBERNAUT_OWNER)
 
-# Nearly every current record; a superseded one is current only where somebody removed the records after it.
-_LIKELY_CURRENT = tuple(status.value for status in Status if status is not Status.SUPERSEDED)
+# Every operation, and nearly every current record; a superseded one is current only where somebody removed those after it.
+_NOT_SUPERSEDED = Not(Status.SUPERSEDED.value)
 _LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _FEW = 2
 _NAMES = 25
 _METADATA_LIMIT = 1000
-_CONTENT_LIMIT = 50  # at first; then as many as are about _BYTES_AT_ONCE
-_BYTES_AT_ONCE = 6 << 20
+_CONTENT_LIMIT = 100  # at first; then as many as are about _BYTES_AT_ONCE
+_BYTES_AT_ONCE = 8 << 20
 _TRIES = 5
 _PING_SECONDS = 5.0
 
@@ -58,13 +59,15 @@ class Reader:
         raise ClusterUnreachable("The cluster forgets the list of its releases before it has been read to its end.")
 
     def likely(self, namespace: str | None) -> Iterator[Sequence[Secret]]:
-        """Yield in parts what kubernaut keeps and then the records that may be current, whole; what it misses is missing."""
-        for labels in ({"owner": KUBERNAUT_OWNER}, {"owner": OWNER, "status": _LIKELY_CURRENT}):
-            try:
-                for page in self._pages(namespace, labels):
-                    yield page.items
-            except Expired:
-                continue
+        """Yield in parts what kubernaut keeps and the records that may be current, whole; what it misses is missing.
+
+        The operations of a name come before its records: a list is in the order of namespaces and of the Secrets' names.
+        """
+        try:
+            for page in self._pages(namespace, {"owner": OWNERS, "status": _NOT_SUPERSEDED}):
+                yield page.items
+        except Expired:
+            return
 
     def name(self, name: Name) -> tuple[list[Secret], str]:
         """Return all that there is of a name, whole, and the state that this is of."""

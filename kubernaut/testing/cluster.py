@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from kubernaut.clients.cluster_http import Labels
+from kubernaut.clients.cluster_http import Labels, Not
 from kubernaut.clients.cluster_watch import Expired, SecretPage, Watch
 from kubernaut.errors import BadInput, Conflict, NamespaceNotFound, NotFound
 from kubernaut.testing.changes import Changes
@@ -333,7 +333,12 @@ class FakeCluster:
 
 
 def _matches(labels: Mapping[str, str], wanted: Labels) -> bool:
-    return all(labels.get(key) in ((value,) if isinstance(value, str) else value) for key, value in wanted.items())
+    def one(key: str, value: str | Sequence[str]) -> bool:
+        if isinstance(value, Not):
+            return labels.get(key) != value
+        return labels.get(key) in ((value,) if isinstance(value, str) else value)
+
+    return all(one(key, value) for key, value in wanted.items())
 
 
 def _check_secret(wanted: _Object, kept: _Object | None = None) -> None:

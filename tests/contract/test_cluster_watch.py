@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from kubernaut.clients.cluster import Cluster
+from kubernaut.clients.cluster_http import Not
 from kubernaut.clients.cluster_watch import Change, Expired, Watch
 from kubernaut.errors import ClusterDenied, ClusterUnreachable
 from kubernaut.testing.cluster import FakeCluster
@@ -70,6 +71,12 @@ class ClusterWatchContract:
         assert [item["metadata"]["name"] for item in items] == names
         assert all(("data" in item) != metadata_only for item in items)
         assert version.isdigit()
+
+    def test_what_a_label_is_not(self, cluster: Cluster, namespace: str) -> None:
+        for name, labels in (("none", {}), ("new", {"status": "new"}), ("old", {"status": "old"})):
+            cluster.create_secret(namespace, secret(name, **labels))
+        found = cluster.page_secrets(namespace, {**LABELS, "status": Not("old")}, limit=9).items
+        assert [item["metadata"]["name"] for item in found] == ["new", "none"]
 
     def test_what_is_made_meanwhile_is_in_no_later_part(self, cluster: Cluster, namespace: str) -> None:
         for name in ("a", "b", "c"):

@@ -145,10 +145,10 @@ def test_a_list_never_skips_or_repeats_while_others_write(changes: list[list[tup
         assert len([one for one in shown if one.endswith("-stays.v1")]) == len(stay)
 
 
-def test_loading_takes_three_lists_and_what_they_miss(cluster: FakeCluster) -> None:
+def test_loading_takes_two_lists_and_what_they_miss(cluster: FakeCluster) -> None:
     index = Index(cluster)  # type: ignore[arg-type]
     index.load()
-    assert cluster.requests == ["list secrets *"] * 3 + ["get secret test/sh.helm.release.v1.c.v1"]
+    assert cluster.requests == ["list secrets *"] * 2 + ["get secret test/sh.helm.release.v1.c.v1"]
     cluster.requests.clear()
     index.load()
     assert cluster.requests == ["list secrets *"], "what is known is not read again"
