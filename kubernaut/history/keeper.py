@@ -186,9 +186,11 @@ class Keeper:
             row = self.known.entry(seen.name).operations.get(seen.secret)
             if row is not None and Version.of(row.sight) == version:
                 row.brief, row.read = kept, True
-            if operation:
-                payload = len(str((secret.get("data") or {}).get("operation") or ""))
-                self._operations.put(version, held.operations[version], payload + 1000)
+            if operation is None:
+                self.known.operations.pop(str(seen.operation), None)
+                return
+            payload = len(str((secret.get("data") or {}).get("operation") or ""))
+            self._operations.put(version, held.operations[version], payload + 1000)
 
     def _hold_record(self, seen: Sight, secret: Secret, held: Held) -> None:
         record = decode(secret)

@@ -277,6 +277,15 @@ def test_an_operation_that_was_not_heard_of_is_asked_for(cluster: FakeCluster) -
     assert cluster.requests == []
 
 
+def test_what_has_an_operations_labels_and_is_none(cluster: FakeCluster) -> None:
+    cluster.create_secret("demo", {**operation_secret(operation(ID)), "type": "Opaque"})
+    index = loaded(cluster)
+    with pytest.raises(OperationNotFound):
+        index.operation(ID)
+    assert index.unfinished() == set()
+    assert index.release(ReleaseId("demo", "a")).operation is None
+
+
 def test_operations_without_an_end_are_unfinished(cluster: FakeCluster) -> None:
     """Those that were written before ends were labelled are looked at."""
     old = operation_secret(operation("old", finished_at=STARTED))
