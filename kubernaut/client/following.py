@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from kubernaut.client.exchange import PATIENT, Exchange
-from kubernaut.client.reading import Retelling, SaidEvent, failure_of, read
+from kubernaut.client.reading import Retelling, SaidEvent, read
 from kubernaut.errors import DeadlineExceeded, OperationNotFound, Unreachable
 from kubernaut.events import Listener, Notice
 from kubernaut.history.operation import Operation, is_id
@@ -87,7 +87,7 @@ def follow(exchange: Exchange, operation: str, listener: Listener) -> Operation:
     for end in retelling.rest(ended):
         listener(end)
     if ended.state not in ("succeeded", "unchanged"):
-        raise failure_of(ended)
+        raise ended.failure
     return ended
 
 

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from kubernaut.errors import DeployKept, KubernautError, Unreachable, error_classes, from_problem
+from kubernaut.errors import Unreachable
 from kubernaut.events import Event, LogLine, Notice, StepFinished, StepOutcome, StepStarted
-from kubernaut.history.operation import UNREAD, Operation, OperationEvent, Outcome
+from kubernaut.history.operation import Operation, OperationEvent
 from kubernaut.model import Model
 
 M = TypeVar("M", bound=Model)
@@ -57,19 +57,6 @@ def _drop(content: Any, where: tuple[int | str, ...]) -> None:
     for step in where[:-1]:
         content = content[step]
     del content[where[-1]]
-
-
-def failure_of(operation: Operation) -> KubernautError:
-    """Return the failure that an operation ended with."""
-    outcome = operation.outcome or Outcome(reason=UNREAD, message=f"What came of the {operation.verb} cannot be read.")
-    known = outcome.reason in {kind.code for kind in error_classes()}
-    problem = {
-        "code": outcome.reason if known else DeployKept.code,
-        "detail": outcome.message,
-        "details": list(outcome.details),
-        "operation": operation.id,
-    }
-    return from_problem({**problem, "release": operation.made[0].id} if operation.made else problem)
 
 
 class Retelling:

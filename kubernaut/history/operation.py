@@ -25,6 +25,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
+from kubernaut.errors import DeployFailed, KubernautError, error_classes, from_problem
 from kubernaut.events import Heard, Journal, LogLine, Notice, StepStarted
 from kubernaut.history.packing import cut, least, pack, storable, unpack
 from kubernaut.history.record import KUBERNAUT_OWNER, OPERATION_LABEL, Record
@@ -151,6 +152,16 @@ class Operation(Model):
             return "running" if self.waits_until is None else "accepted"
         reason = self.outcome.reason if self.outcome else ""
         return "succeeded" if reason == SUCCEEDED else "unchanged" if reason == UNCHANGED else "failed"
+
+    @property
+    def failure(self) -> KubernautError:
+        """The failure that it ended with, as far as it is written down and known here."""
+        said = self.unread or "nobody wrote it down"
+        outcome = self.outcome or Outcome(reason=UNREAD, message=f"What came of the {self.verb} is not known: {said}.")
+        known = outcome.reason in {kind.code for kind in error_classes()}
+        named = {"operation": self.id, **({"release": self.made[0].id} if self.made else {})}
+        code = outcome.reason if known else DeployFailed.code
+        return from_problem({"code": code, "detail": outcome.message, "details": list(outcome.details), **named})
 
     def may_begin(self, at: datetime | None) -> bool:
         """Say whether it was accepted and may still begin; ``at`` is the API server's time, ``None`` where nobody knows it."""

@@ -5,18 +5,11 @@ Helm would take a path, a URL or a name for a chart as well, and fetch it from w
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
-from kubernaut.errors import ChartRefused, RequestInvalid, SettingInvalid
+from kubernaut.build.reference import ChartReference
+from kubernaut.errors import BadInput, ChartRefused, RequestInvalid, SettingInvalid
 from kubernaut.settings import registry
-
-_LONGEST = 512
-_REPOSITORY = (
-    r"[a-z0-9]+(?:(?:\.|-+)[a-z0-9]+)*(?::[1-9][0-9]{0,4})?"  # the host
-    r"(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)+"
-)
-_REF = re.compile(rf"oci://(?P<repository>{_REPOSITORY})(?::[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}}|@sha256:[0-9a-f]{{64}})")
 
 
 class Charts:
@@ -39,12 +32,13 @@ class Charts:
             RequestInvalid: It is not ``oci://HOST/PATH:TAG`` or ``oci://HOST/PATH@sha256:DIGEST``.
             ChartRefused: It lies elsewhere.
         """
-        match = _REF.fullmatch(ref) if len(ref) <= _LONGEST else None
-        if match is None:
-            raise RequestInvalid("A chart is named as oci://HOST/PATH:TAG or oci://HOST/PATH@sha256:DIGEST, in lower case.")
-        segments = _segments(match["repository"])
+        try:
+            repository = ChartReference.parse(ref).repository
+        except BadInput as wrong:
+            raise RequestInvalid(wrong.message, hint=wrong.hint) from wrong
+        segments = _segments(repository)
         if not any(segments[: len(prefix)] == prefix for prefix in self._prefixes):
-            raise ChartRefused(f"This server deploys no charts from {match['repository']}.")
+            raise ChartRefused(f"This server deploys no charts from {repository}.")
         return ref
 
 

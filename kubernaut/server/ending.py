@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kubernaut.errors import DeployFailed, KubernautError, from_problem
+from kubernaut.errors import DeployFailed, KubernautError
 from kubernaut.history.release import ReleaseId
 from kubernaut.redact import environment_secrets
 from kubernaut.server import problems
@@ -57,15 +57,7 @@ def ending_of(followed: Followed, service: Service) -> Ending:
         return Ending(operation, result.release, changed=result.changed)
     if operation.state in ("succeeded", "unchanged"):
         return Ending(operation, _release(operation, service), changed=operation.state == "succeeded")
-    return Ending(operation, failure=failure_of(operation))
-
-
-def failure_of(operation: Operation) -> KubernautError:
-    """Return the failure that was written down of an operation."""
-    outcome = operation.outcome
-    if outcome is None or operation.unread:
-        return KubernautError(f"What came of the {operation.verb} is not known: {operation.unread or 'nobody wrote it down'}.")
-    return from_problem({"code": outcome.reason, "detail": outcome.message, "details": list(outcome.details)})
+    return Ending(operation, failure=operation.failure)
 
 
 def answer(ending: Ending, request: Request, service: Service, headers: dict[str, str]) -> Response:
