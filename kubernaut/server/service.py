@@ -19,6 +19,7 @@ from kubernaut.redact import environment_secrets
 from kubernaut.server.audit import Audit, AuditFile, to_stderr
 from kubernaut.server.auth import Gate
 from kubernaut.server.charts import Charts
+from kubernaut.server.heap import Heap
 from kubernaut.server.hosts import Hosts
 from kubernaut.server.metrics import Measured, Metrics
 from kubernaut.server.recovery import Recovery
@@ -162,6 +163,9 @@ def _serving(service: Service, options: ServeOptions) -> Iterator[str]:
         stack.push(lambda hurry, *_: listening.stop(0.0 if hurry else _ANSWERS_SECONDS))
         service.index.start()
         stack.callback(service.index.stop)
+        heap = Heap(service.index)
+        heap.start()
+        stack.callback(heap.stop)
         yield listening.address
 
 
