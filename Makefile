@@ -30,7 +30,7 @@ demo: install ## Bring up a real Kubernetes, ship hello-world to it, call it (or
 
 check: install ## The fast inner loop: lint, types and the tests that need no root and no cluster
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/pytest -q -m "not platform" -n 4
+	$(BIN)/pytest -q -m "not platform and not slow" -n 4
 
 lint: install ## Style, types, and which room may import which
 	$(BIN)/ruff check .
@@ -38,8 +38,9 @@ lint: install ## Style, types, and which room may import which
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: install ## Everything: check, then the tests on a real cluster, which they bring up themselves
+test: install ## Everything: check, what takes longer, then the tests on a real cluster, which they bring up themselves
 	@$(MAKE) --no-print-directory check
+	$(BIN)/pytest -q -m "slow and not platform" -n 4
 	$(BIN)/pytest -m platform
 
 soak: install ## The state machine by chance and for long, in memory and on a real cluster (SOAK=20: twenty times as much)

@@ -23,6 +23,8 @@ from kubernaut.deploy.values import canonical, merge, parse_set, parse_yaml
 from kubernaut.errors import ValuesInvalid
 from kubernaut.helmyaml import plain
 
+pytestmark = pytest.mark.slow
+
 SLOW = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 TEMPLATE = (
     "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}\ndata:\n  values: {{ .Values | toJson | quote }}\n"

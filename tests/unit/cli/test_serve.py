@@ -26,6 +26,8 @@ from unit.cli.test_processes import environment
 
 from kubernaut.errors import ClusterUnreachable
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = Path(__file__).parent / "serving.py"
 CANARY = "kanarie-0123456789-abcdefghijklmnopqrstuvwxyz"
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - what is tested is that it is refused

@@ -13,6 +13,8 @@ from support.serving import DEPLOYER
 from kubernaut.server.app import create_app
 from kubernaut.server.listen import listen
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
