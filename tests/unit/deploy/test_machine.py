@@ -333,7 +333,7 @@ class InMemoryMachine(Machine):
     kills = st.tuples(st.integers(0, 16), st.booleans())
 
 
-TestMachine = InMemoryMachine.TestCase
+TestMachine = pytest.mark.slow(InMemoryMachine.TestCase)
 TestMachine.settings = settings_of(examples=200, steps=20)
 
 
