@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from support.serving import Serving
 
 import kubernaut
 from kubernaut.build.application import Application, Image, Pin, Probe
@@ -17,6 +18,9 @@ from kubernaut.cli import reference
 from kubernaut.cli.guard import EXIT_STATUSES, Usage
 from kubernaut.cli.main import SECTIONS, main
 from kubernaut.errors import error_classes
+from kubernaut.server.openapi import with_document
+from kubernaut.server.routes import all_routes
+from kubernaut.server.writes import NewRelease
 from kubernaut.settings import TABLE
 
 ROOT = Path(__file__).parents[2]
@@ -210,3 +214,15 @@ def test_the_readmes_example_stands_between_its_marks() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_pages_name_no_place_on_somebodys_machine(page: Path) -> None:
     assert not re.search(r"(?<![\w.])/(?:home/(?!node)|root/|Users/|work/)", text_of(page))
+
+
+def test_every_call_of_the_api_is_documented(tmp_path: Path) -> None:
+    routes = with_document(all_routes(Serving(tmp_path).service))
+    rows = re.findall(r"^\| `([A-Z]+) (/\S*)` \|", text_of(DOCS / "api.md"), re.MULTILINE)
+    assert sorted(rows) == sorted((route.method, route.path) for route in routes)
+
+
+def test_every_field_of_a_new_release_is_documented() -> None:
+    table = text_of(DOCS / "api.md").split("`POST /api/releases` takes:")[1].split("\n\n")[1]
+    fields = {field.alias for field in NewRelease.model_fields.values()}
+    assert {name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])} == fields
