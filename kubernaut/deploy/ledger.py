@@ -143,7 +143,7 @@ class Ledger:
                 self._write_said()
             except (Conflict, NotFound):
                 return
-            except Exception:  # noqa: BLE001, S112 - nobody stands above a thread, and the next look tries again
+            except KubernautError:  # the next look tries again
                 continue
             said = count
 
