@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kubernaut.server import operations, releases, system, versions, writes
-from kubernaut.server.routing import Route
+from kubernaut.server.calls import operations, releases, system, versions, writes
+from kubernaut.server.http.routing import Route
 
 if TYPE_CHECKING:
     from kubernaut.server.service import Service

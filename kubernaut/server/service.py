@@ -17,14 +17,14 @@ from kubernaut.errors import KubernautError, SettingInvalid
 from kubernaut.naming import check_namespace
 from kubernaut.redact import environment_secrets
 from kubernaut.server.audit import Audit, AuditFile, to_stderr
-from kubernaut.server.auth import Gate
-from kubernaut.server.charts import Charts
+from kubernaut.server.gate.auth import Gate
+from kubernaut.server.gate.charts import Charts
+from kubernaut.server.gate.hosts import Hosts
+from kubernaut.server.gate.tokens import Token, generated_token, named_tokens
 from kubernaut.server.heap import Heap
-from kubernaut.server.hosts import Hosts
 from kubernaut.server.metrics import Measured, Metrics
-from kubernaut.server.recovery import Recovery
-from kubernaut.server.tokens import Token, generated_token, named_tokens
-from kubernaut.server.workers import Running, Workers
+from kubernaut.server.work.recovery import Recovery
+from kubernaut.server.work.workers import Running, Workers
 from kubernaut.settings import Settings, is_loopback
 
 if TYPE_CHECKING:
@@ -151,8 +151,8 @@ def _stop(workers: Workers, grace: float) -> None:
 
 @contextmanager
 def _serving(service: Service, options: ServeOptions) -> Iterator[str]:
-    from kubernaut.server.app import create_app
-    from kubernaut.server.listen import listen
+    from kubernaut.server.http.app import create_app
+    from kubernaut.server.http.listen import listen
 
     settings = service.kubernaut.settings
     with ExitStack() as stack:

@@ -13,17 +13,17 @@ from werkzeug.test import Client, TestResponse
 
 from kubernaut import Kubernaut, load_settings
 from kubernaut.history.index import Index
-from kubernaut.server.app import create_app
 from kubernaut.server.audit import Audit
-from kubernaut.server.auth import Gate
-from kubernaut.server.caller import Caller, Role
-from kubernaut.server.charts import Charts
-from kubernaut.server.hosts import Hosts
+from kubernaut.server.gate.auth import Gate
+from kubernaut.server.gate.caller import Caller, Role
+from kubernaut.server.gate.charts import Charts
+from kubernaut.server.gate.hosts import Hosts
+from kubernaut.server.gate.tokens import Token, digest
+from kubernaut.server.http.app import create_app
+from kubernaut.server.http.routing import Route
 from kubernaut.server.metrics import Metrics
-from kubernaut.server.routing import Route
 from kubernaut.server.service import Service
-from kubernaut.server.tokens import Token, digest
-from kubernaut.server.workers import Workers
+from kubernaut.server.work.workers import Workers
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
 

@@ -9,9 +9,9 @@ from pydantic import Field
 
 from kubernaut.errors import DeployKept, IndexStale, ReleaseNotFound, ServerBusy
 from kubernaut.model import Model
-from kubernaut.server import system
-from kubernaut.server.caller import Role
-from kubernaut.server.routing import EVENT_STREAM, Answer, Header, Parameter, Request, Response, Route
+from kubernaut.server.calls import system
+from kubernaut.server.gate.caller import Role
+from kubernaut.server.http.routing import EVENT_STREAM, Answer, Header, Parameter, Request, Response, Route
 from kubernaut.server.service import Service
 
 SECRET = "canary-8f3a-secret"

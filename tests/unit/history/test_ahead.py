@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kubernaut.history.ahead import ahead, meanwhile
+from kubernaut.history.index.ahead import ahead, meanwhile
 
 
 def test_what_is_called_meanwhile_is_told_when_it_is_asked_for() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.past import DIGEST, STARTED, made, operation, own, record, record_secret
 
-from kubernaut.history.facts import LARGEST, Name, brief, sight, tell
+from kubernaut.history.index.facts import LARGEST, Name, brief, sight, tell
 from kubernaut.history.mending import aside_secret
 from kubernaut.history.operation import operation_secret
 from kubernaut.history.record import encode

@@ -167,7 +167,7 @@ def test_only_some_namespaces_are_asked_for(cluster: FakeCluster) -> None:
 
 
 def test_a_list_in_parts_that_is_forgotten_begins_anew(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubernaut.history.reading._METADATA_LIMIT", 2)
+    monkeypatch.setattr("kubernaut.history.index.reading._METADATA_LIMIT", 2)
     page, left = cluster.page_secrets, [2]
 
     def forgetful(*arguments: Any, **named: Any) -> Any:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from kubernaut.history.facts import Name, Sight
-from kubernaut.history.known import Known, is_newer, span
-from kubernaut.history.shelf import Shelf
+from kubernaut.history.index.facts import Name, Sight
+from kubernaut.history.index.known import Known, is_newer, span
+from kubernaut.history.index.shelf import Shelf
 
 NAME = Name("demo", "a")
 

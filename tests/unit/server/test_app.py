@@ -10,7 +10,7 @@ from support.deployed import until
 from support.serving import DEPLOYER, HOST, READER, Serving, problem
 from support.shelf import SECRET, Filter, Shelf, Thing
 
-from kubernaut.server.routing import EVENT_STREAM
+from kubernaut.server.http.routing import EVENT_STREAM
 
 
 @pytest.fixture

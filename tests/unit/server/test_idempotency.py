@@ -14,10 +14,10 @@ from werkzeug.test import TestResponse
 
 from kubernaut.errors import ClusterUnreachable, DeadlineExceeded, RequestInvalid
 from kubernaut.history.record import Status
-from kubernaut.server.caller import Caller, Role
-from kubernaut.server.idempotency import fingerprint_of, idempotency_key
-from kubernaut.server.routing import Request
-from kubernaut.server.writes import Deletion, Dry, How, NewRelease
+from kubernaut.server.calls.writes import Deletion, Dry, How, NewRelease
+from kubernaut.server.gate.caller import Caller, Role
+from kubernaut.server.http.routing import Request
+from kubernaut.server.work.idempotency import fingerprint_of, idempotency_key
 
 KEYED = {"Idempotency-Key": "k-1", "Prefer": "wait=20"}
 

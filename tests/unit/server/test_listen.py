@@ -17,7 +17,7 @@ from support.serving import DEPLOYER, HOST, Serving
 from support.shelf import Shelf
 
 from kubernaut.errors import PortTaken, SettingInvalid
-from kubernaut.server.listen import Limits, Listening, listen
+from kubernaut.server.http.listen import Limits, Listening, listen
 
 QUICK = Limits(header_seconds=0.4, request_seconds=0.8, idle_seconds=0.6, look_seconds=0.05)
 PATIENT = Limits(look_seconds=0.05)

@@ -16,8 +16,8 @@ from support.serving import READER, TEAM, Serving, problem
 
 from kubernaut.history.operation import operation_secret
 from kubernaut.history.store import History
-from kubernaut.server import releases
-from kubernaut.server.app import create_app
+from kubernaut.server.calls import releases
+from kubernaut.server.http.app import create_app
 from kubernaut.testing.cluster import FakeCluster
 
 CANARY = "canary-8f3a-secret"

@@ -13,7 +13,7 @@ import pytest
 from support.serving import Serving, problem
 from support.shelf import Shelf
 
-from kubernaut.server.body import DEEPEST, LARGEST
+from kubernaut.server.http.body import DEEPEST, LARGEST
 
 JSON = {"Content-Type": "application/json"}
 

@@ -33,7 +33,7 @@ from kubernaut.model import Plan
 from kubernaut.server.audit import Audit
 from kubernaut.server.metrics import Metrics
 from kubernaut.server.service import ServeOptions, Service, open_service, run, tell
-from kubernaut.server.workers import Running
+from kubernaut.server.work.workers import Running
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
 from kubernaut.verbs import Deployed

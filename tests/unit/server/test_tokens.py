@@ -17,8 +17,8 @@ from support.programs import program
 
 from kubernaut.clients import private
 from kubernaut.errors import SettingInvalid
-from kubernaut.server.caller import Caller, Role
-from kubernaut.server.tokens import ADMIN, digest, generated_token, named_tokens
+from kubernaut.server.gate.caller import Caller, Role
+from kubernaut.server.gate.tokens import ADMIN, digest, generated_token, named_tokens
 
 CANARY = "kanarie-0123456789-abcdefghijklmnopqrstuvwxyz"
 

@@ -16,7 +16,7 @@ from kubernaut.errors import DeployKept, Interrupted, KubernautError, ServerBusy
 from kubernaut.events import Journal, Listener, LogLine, StepStarted
 from kubernaut.history.operation import Operation, new_id, now
 from kubernaut.model import Plan
-from kubernaut.server.workers import Running, Workers
+from kubernaut.server.work.workers import Running, Workers
 from kubernaut.verbs import Deployed
 
 SOON = 10.0

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kubernaut.server.routing import EVENT_STREAM, JSON
+from kubernaut.server.http.routing import EVENT_STREAM, JSON
 
 LONGEST_WAIT = 300
 """Seconds; who prefers to wait longer waits as long, and is told so by ``Preference-Applied``."""

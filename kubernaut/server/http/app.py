@@ -20,11 +20,11 @@ import bottle
 from kubernaut.errors import KubernautError, MethodNotAllowed
 from kubernaut.model import Model
 from kubernaut.redact import environment_secrets, redact
-from kubernaut.server.call import Call, Exchange
-from kubernaut.server.incoming import checked_path, nothing_at
-from kubernaut.server.openapi import with_document
-from kubernaut.server.problems import MEDIA_TYPE, headers_of, problem
-from kubernaut.server.routing import JSON, Response, Route
+from kubernaut.server.http.call import Call, Exchange
+from kubernaut.server.http.incoming import checked_path, nothing_at
+from kubernaut.server.http.openapi import with_document
+from kubernaut.server.http.problems import MEDIA_TYPE, headers_of, problem
+from kubernaut.server.http.routing import JSON, Response, Route
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -21,9 +21,9 @@ from kubernaut.history.record import Status
 from kubernaut.history.release import Release, ReleaseId, ReleaseList
 from kubernaut.model import Model
 from kubernaut.naming import NAME_LENGTH, check_namespace, check_release_name
-from kubernaut.server import cursor
-from kubernaut.server.routing import Answer, Handler, Request, Response, Route
-from kubernaut.server.scope import ID, ID_PATTERN, NAME_PATTERN, NAMESPACE_PATTERN, require, visible, wanted
+from kubernaut.server.calls import cursor
+from kubernaut.server.gate.scope import ID, ID_PATTERN, NAME_PATTERN, NAMESPACE_PATTERN, require, visible, wanted
+from kubernaut.server.http.routing import Answer, Handler, Request, Response, Route
 
 if TYPE_CHECKING:
     from kubernaut.server.service import Service

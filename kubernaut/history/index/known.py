@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubernaut.history.facts import Brief, Name, Sight, Told, maker
+from kubernaut.history.index.facts import Brief, Name, Sight, Told, maker
 from kubernaut.history.record import GONE, Status
 from kubernaut.history.release import serving
 

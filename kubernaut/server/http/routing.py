@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kubernaut.model import Model
-from kubernaut.server.caller import Caller, Role
+from kubernaut.server.gate.caller import Caller, Role
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"

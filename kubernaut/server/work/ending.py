@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from kubernaut.errors import DeployFailed, KubernautError
 from kubernaut.history.release import ReleaseId
 from kubernaut.redact import environment_secrets
-from kubernaut.server import problems
-from kubernaut.server.routing import Request, Response
+from kubernaut.server.http import problems
+from kubernaut.server.http.routing import Request, Response
 
 if TYPE_CHECKING:
     from kubernaut.history.operation import Operation
     from kubernaut.history.release import Release
-    from kubernaut.server.following import Followed
     from kubernaut.server.service import Service
+    from kubernaut.server.work.following import Followed
 
 
 @dataclass(frozen=True)

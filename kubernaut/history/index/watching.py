@@ -17,8 +17,8 @@ from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_
 
 from kubernaut.clients.cluster_watch import Expired, Watch
 from kubernaut.errors import ClusterUnreachable, IndexStale, KubernautError
-from kubernaut.history.keeper import Keeper
-from kubernaut.history.reading import Reader
+from kubernaut.history.index.keeper import Keeper
+from kubernaut.history.index.reading import Reader
 
 _FAILURES = (KubernautError, Expired)
 _SHORTEST_WATCH = 0.5

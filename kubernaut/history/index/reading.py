@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kubernaut.clients.cluster_http import Not
 from kubernaut.clients.cluster_watch import Expired, SecretPage, Watch
 from kubernaut.errors import ClusterUnreachable
-from kubernaut.history.facts import Name, Sight, sight
+from kubernaut.history.index.facts import Name, Sight, sight
 from kubernaut.history.record import KUBERNAUT_OWNER, OPERATION_LABEL, OWNER, Status
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from kubernaut.errors import KubernautError, ServerBusy, ServerStopping
 from kubernaut.events import Event, Heard, Journal, Listener, Stopped
 from kubernaut.history.operation import Operation, OperationEvent, told
 from kubernaut.redact import redact
-from kubernaut.server.waiting import Seats
+from kubernaut.server.work.waiting import Seats
 from kubernaut.verbs import Deployed
 
 Work = Callable[[Listener, Stopped], Deployed]

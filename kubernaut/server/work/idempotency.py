@@ -13,7 +13,7 @@ from typing import Any
 
 from kubernaut.errors import RequestInvalid
 from kubernaut.model import Model
-from kubernaut.server.routing import Request
+from kubernaut.server.http.routing import Request
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 

@@ -11,13 +11,13 @@ from pydantic import Field
 
 from kubernaut.errors import OperationNotFound, Unreachable
 from kubernaut.model import Model
-from kubernaut.server.caller import Role
-from kubernaut.server.following import Events, Followed, OperationStatus
+from kubernaut.server.gate.caller import Role
+from kubernaut.server.gate.scope import require
+from kubernaut.server.http.routing import EVENT_STREAM, JSON, Answer, Header, Parameter, Request, Response, Route
 from kubernaut.server.metrics import Measured
-from kubernaut.server.prefer import prefers_stream
-from kubernaut.server.routing import EVENT_STREAM, JSON, Answer, Header, Parameter, Request, Response, Route
-from kubernaut.server.scope import require
-from kubernaut.server.waiting import Seat, Seats
+from kubernaut.server.work.following import Events, Followed, OperationStatus
+from kubernaut.server.work.prefer import prefers_stream
+from kubernaut.server.work.waiting import Seat, Seats
 
 if TYPE_CHECKING:
     from kubernaut.history.operation import Operation

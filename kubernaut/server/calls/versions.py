@@ -9,8 +9,8 @@ from pydantic import Field
 from kubernaut.build.registry import PublishedVersion
 from kubernaut.model import Model
 from kubernaut.naming import check_name
-from kubernaut.server.routing import Answer, Parameter, Request, Response, Route
-from kubernaut.server.scope import visible
+from kubernaut.server.gate.scope import visible
+from kubernaut.server.http.routing import Answer, Parameter, Request, Response, Route
 
 if TYPE_CHECKING:
     from kubernaut.server.service import Service

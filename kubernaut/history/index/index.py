@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from kubernaut.errors import IndexStale, OperationNotFound, ReleaseNotFound
-from kubernaut.history.facts import Name, Sight
-from kubernaut.history.keeper import Held, Keeper
-from kubernaut.history.known import Entry, Row
+from kubernaut.history.index.facts import Name, Sight
+from kubernaut.history.index.keeper import Held, Keeper
+from kubernaut.history.index.known import Entry, Row
+from kubernaut.history.index.query import Page, Query, choose
+from kubernaut.history.index.reading import Reader
+from kubernaut.history.index.watching import Timings, Watching
 from kubernaut.history.operation import Operation
-from kubernaut.history.query import Page, Query, choose
-from kubernaut.history.reading import Reader
 from kubernaut.history.release import Release, ReleaseHistory, ReleaseId
-from kubernaut.history.watching import Timings, Watching
 
 if TYPE_CHECKING:
     from kubernaut.clients.cluster import Cluster

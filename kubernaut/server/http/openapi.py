@@ -11,8 +11,8 @@ from typing import Any
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from kubernaut.model import Model
-from kubernaut.server.problems import MEDIA_TYPE, Problem
-from kubernaut.server.routing import JSON, Answer, Request, Response, Route
+from kubernaut.server.http.problems import MEDIA_TYPE, Problem
+from kubernaut.server.http.routing import JSON, Answer, Request, Response, Route
 
 _REF = "#/components/schemas/{model}"
 _REQUEST_ID = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}

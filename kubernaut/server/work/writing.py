@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Protocol
 from kubernaut.errors import KubernautError, ReleaseChanged, ReleaseLocked, ReleaseNotFound, ServerBusy, Unreachable
 from kubernaut.events import Listener, Stopped
 from kubernaut.history.release import ReleaseId
-from kubernaut.server.caller import Role
-from kubernaut.server.ending import answer, ending_of
-from kubernaut.server.following import Followed
-from kubernaut.server.idempotency import fingerprint_of, idempotency_key
-from kubernaut.server.prefer import preferences
-from kubernaut.server.routing import Request, Response
-from kubernaut.server.scope import require
+from kubernaut.server.gate.caller import Role
+from kubernaut.server.gate.scope import require
+from kubernaut.server.http.routing import Request, Response
+from kubernaut.server.work.ending import answer, ending_of
+from kubernaut.server.work.following import Followed
+from kubernaut.server.work.idempotency import fingerprint_of, idempotency_key
+from kubernaut.server.work.prefer import preferences
 from kubernaut.verbs import Deployed, Options
 
 if TYPE_CHECKING:
     from kubernaut.history.operation import Operation
     from kubernaut.kubernaut import Kubernaut
     from kubernaut.server.service import Service
-    from kubernaut.server.workers import Slot, Work
+    from kubernaut.server.work.workers import Slot, Work
 
 _log = logging.getLogger(__name__)
 

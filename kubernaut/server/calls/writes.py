@@ -14,11 +14,11 @@ from kubernaut.history.record import GONE
 from kubernaut.history.release import Release, ReleaseId
 from kubernaut.model import Model, Plan
 from kubernaut.naming import NAME_LENGTH, NAMESPACE_LENGTH
-from kubernaut.server.caller import Role
-from kubernaut.server.following import OperationStatus
-from kubernaut.server.routing import Answer, Header, Request, Response, Route
-from kubernaut.server.scope import ID
-from kubernaut.server.writing import Act, Write, carry_out
+from kubernaut.server.gate.caller import Role
+from kubernaut.server.gate.scope import ID
+from kubernaut.server.http.routing import Answer, Header, Request, Response, Route
+from kubernaut.server.work.following import OperationStatus
+from kubernaut.server.work.writing import Act, Write, carry_out
 
 if TYPE_CHECKING:
     from kubernaut.kubernaut import Kubernaut

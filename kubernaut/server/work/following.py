@@ -17,7 +17,7 @@ from pydantic import Field
 from kubernaut.errors import KubernautError
 from kubernaut.history.operation import Made, Operation, OperationChart, OperationEvent, Outcome, State, numbered
 from kubernaut.model import Model, Plan
-from kubernaut.server.workers import Numbered, Running
+from kubernaut.server.work.workers import Numbered, Running
 
 if TYPE_CHECKING:
     from kubernaut.server.service import Service

@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 from kubernaut.errors import Unauthorized
-from kubernaut.server.caller import Caller, Role
-from kubernaut.server.hosts import Hosts
-from kubernaut.server.tokens import LONGEST, Token, digest
+from kubernaut.server.gate.caller import Caller, Role
+from kubernaut.server.gate.hosts import Hosts
+from kubernaut.server.gate.tokens import LONGEST, Token, digest
 
 ANONYMOUS = Caller("anonymous", Role.DEPLOY)
 """Whoever sends a request to a server that asks for no token."""

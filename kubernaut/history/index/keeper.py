@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from kubernaut.clients.cluster_watch import Change
-from kubernaut.history.ahead import ahead, meanwhile
-from kubernaut.history.facts import Name, Sight, Told, brief, sight, tell
-from kubernaut.history.known import Entry, Known, Row
+from kubernaut.history.index.ahead import ahead, meanwhile
+from kubernaut.history.index.facts import Name, Sight, Told, brief, sight, tell
+from kubernaut.history.index.known import Entry, Known, Row
+from kubernaut.history.index.reading import Reader, Secret
+from kubernaut.history.index.shelf import Shelf
 from kubernaut.history.operation import Operation, decode_operation
-from kubernaut.history.reading import Reader, Secret
 from kubernaut.history.record import decode
-from kubernaut.history.shelf import Shelf
 
 _NAMES_AT_ONCE = 50
 _ROUNDS = 10

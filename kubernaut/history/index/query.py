@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from kubernaut.history.facts import Name
-from kubernaut.history.known import Entry, Known, Row, span
+from kubernaut.history.index.facts import Name
+from kubernaut.history.index.known import Entry, Known, Row, span
 
 Cursor = tuple[str, str, int]
 

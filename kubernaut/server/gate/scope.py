@@ -6,8 +6,8 @@ from collections.abc import Collection
 
 from kubernaut.errors import NotAllowed
 from kubernaut.history.release import ReleaseId
-from kubernaut.server.caller import Caller, Role
-from kubernaut.server.routing import Parameter
+from kubernaut.server.gate.caller import Caller, Role
+from kubernaut.server.http.routing import Parameter
 
 NAMESPACE_PATTERN = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 NAME_PATTERN = rf"{NAMESPACE_PATTERN}(?:\.{NAMESPACE_PATTERN})*"

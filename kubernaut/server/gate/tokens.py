@@ -18,7 +18,7 @@ from typing import Any
 from kubernaut.clients import private
 from kubernaut.errors import NameInvalid, SettingInvalid
 from kubernaut.naming import check_namespace
-from kubernaut.server.caller import Caller, Role
+from kubernaut.server.gate.caller import Caller, Role
 
 ADMIN = "admin"
 """Whom the generated token stands for."""

@@ -30,8 +30,8 @@ from kubernaut.errors import (
     RequestTooLarge,
     SettingInvalid,
 )
-from kubernaut.server import body, incoming
-from kubernaut.server.problems import MEDIA_TYPE, problem
+from kubernaut.server.http import body, incoming
+from kubernaut.server.http.problems import MEDIA_TYPE, problem
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

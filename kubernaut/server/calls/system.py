@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 from kubernaut.errors import ServerStopping
 from kubernaut.model import Model
-from kubernaut.server.caller import Role
+from kubernaut.server.gate.caller import Role
+from kubernaut.server.http.routing import Answer, Request, Response, Route
 from kubernaut.server.metrics import CONTENT_TYPE
-from kubernaut.server.routing import Answer, Request, Response, Route
 
 if TYPE_CHECKING:
     from kubernaut.server.service import Service
