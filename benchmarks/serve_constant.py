@@ -14,7 +14,7 @@ from kubernaut import Kubernaut, load_settings
 from kubernaut.server.http.app import create_app
 from kubernaut.server.http.listen import listen
 from kubernaut.server.http.routing import Answer, Response, Route
-from kubernaut.server.service import ServeOptions, open_service
+from kubernaut.server.serving import ServeOptions, open_service
 
 
 def main() -> int:

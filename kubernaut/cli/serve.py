@@ -18,7 +18,7 @@ from kubernaut.cli.verb import Verb
 from kubernaut.events import ignore
 
 if TYPE_CHECKING:
-    from kubernaut.server.service import ServeOptions
+    from kubernaut.server.serving import ServeOptions
     from kubernaut.settings import Settings
 
 SETTINGS = ("registry", "context", "kubeconfig", "serve_host", "serve_port", "token_file")
@@ -102,7 +102,7 @@ def serve(output: str, **options: Any) -> None:
     It keeps no database: the cluster's history is the store. SIGTERM or Ctrl-C ends it: nothing new is begun, running deploys
     may end within --grace, and a second signal stops them. docs/server.md says how to run it, docs/api.md what it answers.
     """
-    from kubernaut.server.service import ServeOptions, open_service, run
+    from kubernaut.server.serving import ServeOptions, open_service, run
     from kubernaut.settings import load_settings
 
     _check_together(options)

@@ -18,8 +18,9 @@ from kubernaut.cli.main import main as command
 from kubernaut.errors import Interrupted
 from kubernaut.events import Listener
 from kubernaut.history.operation import Operation, new_id, now
-from kubernaut.server import service as room
-from kubernaut.server.service import ServeOptions, Service
+from kubernaut.server import serving as room
+from kubernaut.server.service import Service
+from kubernaut.server.serving import ServeOptions
 from kubernaut.settings import Settings
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
