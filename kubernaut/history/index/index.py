@@ -135,14 +135,23 @@ class Index:
             return tuple(row.told.release(row.sight.version) for row in current if row.told)
 
     def operation(self, id: str) -> Operation:
-        """Return an operation; one that was not heard of yet is asked for. Raises: OperationNotFound, IndexStale."""
+        """Return an operation; one that was not heard of yet is asked for.
+
+        Whoever hears of its end finds what came of it in every list.
+
+        Raises:
+            OperationNotFound: It is not kept.
+            IndexStale: Nothing was ever listed, or it changes all the time.
+        """
         self._watching.check_listed()
         held = Held({}, {})
         for _ in range(_ROUNDS):
             with self._changed:
                 seen = self._known.operations.get(id)
                 operation = self._keeper.operation(seen, held) if seen else None
-            if operation is not None:
+            if seen is not None and operation is not None:
+                if operation.finished_at is not None and self._keeper.is_behind(seen.name):
+                    self._keeper.read_name(seen.name)
                 return operation
             held = self._keeper.bring([seen]) if seen else self._ask_for(id)
         raise IndexStale(f"The operation {id} changes faster than it can be read.")

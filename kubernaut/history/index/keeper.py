@@ -144,13 +144,19 @@ class Keeper:
             self._advance(names)
         return held
 
+    def is_behind(self, name: Name) -> bool:
+        """Say whether more is known of a name than is shown."""
+        with self.changed:
+            return name in self._pending
+
     def read_name(self, name: Name) -> None:
-        """Read what a name needs to be shown."""
+        """Read what a name needs to be shown, and show it."""
         for _ in range(_ROUNDS):
             with self.changed:
                 wanted = self.known.entry(name).wanted()
-            if not wanted:
-                return
+                if not wanted:
+                    self._advance({name} & self._pending.keys())  # another thread has read it, and was not yet so far
+                    return
             self.bring(wanted)
 
     def read_pending(self, namespace: str | None = None) -> bool:

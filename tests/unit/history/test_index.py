@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.past import STARTED, operation, record_secret
 
+from kubernaut.clients.cluster_watch import Change
 from kubernaut.errors import ClusterUnreachable, IndexStale, OperationNotFound, ReleaseNotFound
 from kubernaut.history.index import Index, Query
 from kubernaut.history.operation import operation_secret
@@ -341,3 +342,21 @@ def test_a_page_of_a_thousand_releases_takes_less_than_a_millisecond() -> None:
 
     assert fastest(Query(limit=100)) < 0.001
     assert fastest(Query(limit=100, after=page.next, visible=frozenset({"demo", "prod"}))) < 0.001
+
+
+def test_whoever_hears_of_an_operations_end_finds_what_came_of_it(cluster: FakeCluster) -> None:
+    begun = operation(ID, reason=None).model_copy(update={"name": "a"})
+    write(cluster, operation_secret(begun))
+    index = loaded(cluster)
+    assert index.operation(ID).finished_at is None
+    release(cluster, "demo", "d", "deployed")  # what another name has to tell stays where it is
+    write(cluster, record_secret(3, "deployed", name="a", namespace="demo"))
+    ended = operation_secret(operation(ID, finished_at=STARTED).model_copy(update={"name": "a"}))
+    cluster.patch_secret("demo", begun.secret, {"data": ended["data"], "metadata": {"labels": ended["metadata"]["labels"]}})
+    for name in ("sh.helm.release.v1.a.v3", begun.secret):  # heard of, and not read yet
+        secret = cluster.get_secret("demo", name)
+        assert secret is not None
+        index._keeper.heard(Change("MODIFIED", secret["metadata"]))
+    assert ids(index, name="a", namespace="demo") == ["demo.a.v2"]
+    assert index.operation(ID).finished_at is not None
+    assert ids(index, name="a", namespace="demo") == ["demo.a.v3"]
