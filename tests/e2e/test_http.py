@@ -44,6 +44,7 @@ def run_session(world: World, server: Serving) -> list[Any]:
 
 def test_the_readmes_session(world: World, server: Serving) -> None:
     first = world.json("ship", "examples/hello-world", "-n", world.namespace, "--create-namespace")
+    until(lambda: server.get(f"/api/releases/{first['id']}") == first, "it shows", 5)
     listed, shown, made, deleted, again, restored = run_session(world, server)
     assert [item for item in listed["items"] if item["namespace"] == world.namespace] == [first]
     assert shown == first
