@@ -112,6 +112,7 @@ def test_sigterm_lets_a_running_deploy_end_and_refuses_new_ones(scene: Scene) ->
     begun = server.ask("POST", "/api/releases", status=202, json=slowly(scene, "a", 6))
     until(lambda: scene.statuses() == ["pending-install"], "Helm is at work")
     server.running.signal(signal.SIGTERM)
+    until(lambda: server.ask("GET", "/readyz", status=None).status_code == 503, "it says that it is about to end", 5)
     refused = server.ask("POST", "/api/releases", status=503, json={**wanted(scene), "name": "other"}).json()
     assert refused["code"] == "server_stopping"
     assert state(server, begun.headers["Location"]) == "running"
