@@ -85,16 +85,17 @@ class Followed:
 
     def __init__(self, service: Service, known: Operation, *, look_again: float = LOOK_AGAIN_SECONDS) -> None:
         self._service = service
-        self._known = known
         self._look_again = look_again
         self.running: Running | None = service.workers.find(known.id)
+        self._known = self.running.operation if self.running and self._is_early(known) else known
 
     @property
     def operation(self) -> Operation:
         """The operation, as the cluster tells of it."""
         if self._known.state in _UNFINISHED:
             with suppress(KubernautError):  # it is gone, or the cluster does not answer: nobody knows more than is known already
-                self._known = self._service.index.operation(self._known.id)
+                found = self._service.index.operation(self._known.id)
+                self._known = self._known if self._is_early(found) else found
         return self._known
 
     @property
@@ -120,6 +121,10 @@ class Followed:
         said, finished = self._wait_for(after, seconds)
         items = tuple(NumberedEvent(seq=seq, **dict(event)) for seq, event in said)
         return Events(items=items, next=items[-1].seq if items else after, finished=finished)
+
+    def _is_early(self, found: Operation) -> bool:
+        """Say whether it ends in the cluster before it ends here: only with the latter is all told, and found in every list."""
+        return self.running is not None and not self.running.done and found.state not in _UNFINISHED
 
     def _state(self, operation: Operation) -> State:
         if self.running is None or operation.state not in _UNFINISHED:
