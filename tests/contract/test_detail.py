@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import uuid
 from collections.abc import Mapping
@@ -78,7 +79,7 @@ def namespace(platform: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def kubernaut(platform: dict[str, str], tmp_path: Path) -> Kubernaut:
-    return Kubernaut(load_settings(environment=platform, directory=tmp_path))
+    return Kubernaut(load_settings(environment={**os.environ, **platform}, directory=tmp_path))
 
 
 def helm(platform: Mapping[str, str], *arguments: str, given: Any = None) -> str:
