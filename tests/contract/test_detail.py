@@ -84,7 +84,13 @@ def kubernaut(platform: dict[str, str], tmp_path: Path) -> Kubernaut:
 
 def helm(platform: Mapping[str, str], *arguments: str, given: Any = None) -> str:
     done = subprocess.run(
-        ["helm", *arguments], input=json.dumps(given), env=dict(platform), capture_output=True, text=True, timeout=120, check=True
+        ["helm", *arguments],
+        input=json.dumps(given),
+        env={**os.environ, **platform},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     return done.stdout
 
