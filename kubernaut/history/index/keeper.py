@@ -109,7 +109,7 @@ class Keeper:
         if seen is None or change.kind == "BOOKMARK":
             return
         with self.changed:
-            if self.known.remove(seen, seen.version) if change.kind == "DELETED" else self.known.see(seen):
+            if self._forget(seen) if change.kind == "DELETED" else self.known.see(seen):
                 self._advance({seen.name})
 
     def refresh(self, name: Name) -> None:
@@ -169,6 +169,15 @@ class Keeper:
             self.bring(wanted)
         with self.changed:
             return any(name not in self._pending for name in names)
+
+    def _forget(self, gone: Sight) -> bool:
+        """Take in that a Secret is gone, and remember nothing of it; return whether it was known."""
+        entry = self.known.entry(gone.name)
+        row = entry.rows.get(gone.secret) or entry.operations.get(gone.secret)
+        if row is not None:
+            self._releases.drop(Version.of(row.sight))
+            self._operations.drop(Version.of(row.sight))
+        return self.known.remove(gone, gone.version)
 
     def _hold(self, secrets: Iterable[Secret]) -> tuple[Held, set[Name]]:
         """Take in what was read, operations first, since they tell of the records; return it, and the names."""

@@ -44,3 +44,8 @@ class Shelf(Generic[Key, Thing]):
         while self._size > self._most:
             _, (_, freed) = self._things.popitem(last=False)
             self._size -= freed
+
+    def drop(self, key: Key) -> None:
+        """Forget a thing."""
+        if key in self._things:
+            self._size -= self._things.pop(key)[1]

@@ -360,3 +360,17 @@ def test_whoever_hears_of_an_operations_end_finds_what_came_of_it(cluster: FakeC
     assert ids(index, name="a", namespace="demo") == ["demo.a.v2"]
     assert index.operation(ID).finished_at is not None
     assert ids(index, name="a", namespace="demo") == ["demo.a.v3"]
+
+
+def test_of_what_was_deleted_nothing_is_remembered(cluster: FakeCluster) -> None:
+    index = loaded(cluster)
+    before = index._keeper._releases.size
+    release(cluster, "demo", "z", "deployed")
+    index.refresh("demo", "z")
+    assert index._keeper._releases.size > before
+    secret = cluster.get_secret("demo", "sh.helm.release.v1.z.v1")
+    assert secret is not None
+    cluster.delete_secret("demo", "sh.helm.release.v1.z.v1")
+    index._keeper.heard(Change("DELETED", secret["metadata"]))
+    assert index._keeper._releases.size == before
+    assert ids(index, name="z", all=True) == []
