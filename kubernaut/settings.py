@@ -25,6 +25,8 @@ FILE_NAME = "kubernaut.toml"
 _DURATION = re.compile(r"(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?")
 _REGISTRY = re.compile(r"[a-z0-9]+((\.|-+)[a-z0-9]+)*(:[0-9]{1,5})?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
 _SERVER = re.compile(r"https?://[^\s/@?#\\]+(/[^\s@?#\\]*)?")
+_REPOSITORY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?/(?!\.\.?$)[A-Za-z0-9._-]+")
+_GITHUB = "https://api.github.com"
 _LONGEST = 7 * 24 * 3600
 
 
@@ -66,6 +68,12 @@ def _server(text: str) -> str:
     return text.rstrip("/")
 
 
+def _repository(text: str) -> str:
+    if not _REPOSITORY.fullmatch(text):
+        raise ValueError("a repository such as team/hello-world")
+    return text
+
+
 def _text(text: str) -> str:
     if not text.isprintable():
         raise ValueError("a line of printable characters")
@@ -99,12 +107,11 @@ def _setting(
     *,
     read: Callable[[str], Any] = _text,
     default: str | None = None,
-    standard: str = "",
+    standard: tuple[str, ...] = (),
     option: str = "",
 ) -> Setting:
     own = "KUBERNAUT_" + name.upper()
-    variables = (own, standard) if standard else (own,)
-    return Setting(name, read, default, variables, help, option or "--" + name.replace("_", "-"))
+    return Setting(name, read, default, (own, *standard), help, option or "--" + name.replace("_", "-"))
 
 
 TABLE = (
@@ -113,9 +120,9 @@ TABLE = (
     _setting("pull_registry", "the registry's name as the cluster's nodes know it, when it differs", read=registry),
     _setting("plain_http", "registries and servers beside localhost that speak HTTP, comma-separated HOST[:PORT]"),
     _setting("context", "the kube context; the kubeconfig's current one when not set"),
-    _setting("kubeconfig", "the kubeconfig file", standard="KUBECONFIG"),
-    _setting("docker_host", "the Docker engine's address", standard="DOCKER_HOST"),
-    _setting("docker_config", "the folder with Docker's config.json, for registry credentials", standard="DOCKER_CONFIG"),
+    _setting("kubeconfig", "the kubeconfig file", standard=("KUBECONFIG",)),
+    _setting("docker_host", "the Docker engine's address", standard=("DOCKER_HOST",)),
+    _setting("docker_config", "the folder with Docker's config.json, for registry credentials", standard=("DOCKER_CONFIG",)),
     _setting("helm", "the Helm program, 3.17 or newer", default="helm"),
     _setting("timeout", "how long a deploy may take until its pods are ready", read=seconds, default="5m"),
     _setting("lock_timeout", "how long to wait for another's turn; 0 refuses at once", read=seconds, default="0"),
@@ -124,9 +131,27 @@ TABLE = (
     ),
     _setting("history_max", "how many releases of a name Helm keeps", read=_revisions, default="50"),
     _setting("actor", "who deploys, as the history shows it; user@host when not set"),
-    _setting("build_url", "the CI build that runs kubernaut", standard="BUILD_URL"),
+    _setting("build_url", "the CI build that runs kubernaut", standard=("BUILD_URL",)),
     _setting("server", "the kubernaut server that carries the commands out, such as https://kubernaut.example.com", read=_server),
     _setting("token_file", "the file with the server's token, as a curl header; STATE/kubernaut/token when not set"),
+    _setting(
+        "jenkins_url",
+        "the Jenkins with the jobs, such as https://ci.example.com",
+        read=_server,
+        standard=("JENKINS_URL", "HUDSON_URL"),
+        option="--url",
+    ),
+    _setting("jenkins_user", "who runs and sets up jobs there", standard=("JENKINS_USER",), option="--user"),
+    _setting("jenkins_token_file", "the file with that user's API token; KUBERNAUT_JENKINS_TOKEN may hold the token itself"),
+    _setting(
+        "github_url",
+        "GitHub's API, where commits are told what became of them",
+        read=_server,
+        default=_GITHUB,
+        standard=("GITHUB_API_URL",),
+    ),
+    _setting("github_repository", "the repository there, OWNER/NAME; from git when not set", read=_repository),
+    _setting("github_token_file", "the file with a token for it; KUBERNAUT_GITHUB_TOKEN may hold the token itself"),
     _setting("serve_host", "the address that `kubernaut serve` listens at", default="127.0.0.1", option="--host"),
     _setting("serve_port", "the port that `kubernaut serve` listens at; 0 for any", read=_port, default="8080", option="--port"),
 )
@@ -155,6 +180,12 @@ class Settings:
     build_url: str | None
     server: str | None
     token_file: str | None
+    jenkins_url: str | None
+    jenkins_user: str | None
+    jenkins_token_file: str | None
+    github_url: str
+    github_repository: str | None
+    github_token_file: str | None
     serve_host: str
     serve_port: int
     origins: Mapping[str, str]

@@ -27,6 +27,7 @@ EXIT_STATUSES = {
     7: "failed and kept",
     8: "a part is unreachable",
     9: "forbidden",
+    10: "a CI build ended without success",
     129: "stopped by SIGHUP: the terminal is gone",
     130: "stopped by Ctrl-C",
     141: "whoever read stdout is gone",

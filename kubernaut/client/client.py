@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 from kubernaut.client.exchange import ONCE, Exchange
 from kubernaut.client.following import follow, operation_of, said
 from kubernaut.client.reading import SaidEvent, read
-from kubernaut.client.token import from_file, given
 from kubernaut.client.wish import deploy_body, how, last_deleted, last_run
+from kubernaut.clients.token import from_file, given
 from kubernaut.errors import ReleaseNotCurrent, ReleaseNotFound, SettingInvalid, Unreachable
 from kubernaut.events import Listener, ignore
 from kubernaut.history.detail import Report

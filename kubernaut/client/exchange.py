@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay
 from tenacity.stop import stop_base
 
-from kubernaut.client.token import Token
 from kubernaut.clients.http import Answer, Http, NoAnswer, TooLarge
+from kubernaut.clients.token import Token
 from kubernaut.errors import KubernautError, SettingInvalid, Unauthorized, Unreachable, ValuesInvalid, from_problem
 from kubernaut.settings import is_loopback
 

@@ -9,6 +9,7 @@ command line, an HTTP status for the REST door and a hint that says what to do n
     ├── NotFound            4 · 404
     ├── Conflict            5 · 409   taken, locked, or changed meanwhile
     ├── DeployFailed        6/7 · 422 the cluster did not accept or did not run it
+    ├── BuildUnsuccessful   10 · 422  a build of a CI server ended without success
     ├── Unreachable         8 · 503   a part that kubernaut talks to does not answer
     ├── Forbidden           9 · 403   a part answers, and refuses
     └── Interrupted         130 · 499 a signal stopped the work
@@ -40,7 +41,9 @@ from kubernaut.errors.door import (
 )
 from kubernaut.errors.kinds import (
     ApplicationInvalid,
+    BuildAborted,
     BuildFailed,
+    BuildUnsuccessful,
     ChartInvalid,
     ClusterDenied,
     ClusterUnreachable,
@@ -55,6 +58,11 @@ from kubernaut.errors.kinds import (
     HelmFailed,
     ImageNotFound,
     ImageNotPinned,
+    JenkinsDenied,
+    JenkinsUnreachable,
+    JobConflict,
+    JobInvalid,
+    JobNotFound,
     LockLost,
     NameInvalid,
     NamespaceNotFound,
@@ -91,7 +99,9 @@ from kubernaut.errors.tree import (
 __all__ = [
     "ApplicationInvalid",
     "BadInput",
+    "BuildAborted",
     "BuildFailed",
+    "BuildUnsuccessful",
     "ChartInvalid",
     "ChartRefused",
     "ClusterDenied",
@@ -114,6 +124,11 @@ __all__ = [
     "ImageNotPinned",
     "IndexStale",
     "Interrupted",
+    "JenkinsDenied",
+    "JenkinsUnreachable",
+    "JobConflict",
+    "JobInvalid",
+    "JobNotFound",
     "KubernautError",
     "LockLost",
     "MediaTypeUnsupported",

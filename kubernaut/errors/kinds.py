@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kubernaut.errors.tree import BadInput, Conflict, DeployFailed, Forbidden, NotFound, Unreachable
+from kubernaut.errors.tree import BadInput, Conflict, DeployFailed, Forbidden, KubernautError, NotFound, Unreachable
 
 
 class ApplicationInvalid(BadInput):
@@ -89,6 +89,13 @@ class DriverUnsupported(BadInput):
     hint = "Unset HELM_DRIVER: kubernaut reads Helm's release history from Secrets, Helm's default."
 
 
+class JobInvalid(BadInput):
+    """A Jenkins job, or what it is given, cannot be as it is asked for: its name, its parameters, its configuration."""
+
+    code = "job_invalid"
+    hint = "`kubernaut jenkins setup --dry-run` shows the jobs; docs/jenkins.md says what they need."
+
+
 class VersionNotFound(NotFound):
     """No such version was published."""
 
@@ -122,6 +129,13 @@ class EnvironmentNotFound(NotFound):
 
     code = "environment_not_found"
     hint = "`environments:` in kubernaut.yaml names the environments that are packaged with a version."
+
+
+class JobNotFound(NotFound):
+    """Jenkins has no such job or build, or this user may not see it."""
+
+    code = "job_not_found"
+    hint = "Check the job's name and folder, `FOLDER/NAME`; `kubernaut jenkins setup APP_DIR` makes an application's jobs."
 
 
 class VersionConflict(Conflict):
@@ -159,6 +173,20 @@ class PortTaken(Conflict):
     hint = "Stop the other process or choose another port."
 
 
+class JobConflict(Conflict):
+    """Jenkins has a job of that name that somebody else made, or changed meanwhile."""
+
+    code = "job_conflict"
+    hint = "`kubernaut jenkins setup --dry-run` shows what differs; --force takes the job over, --folder puts it elsewhere."
+
+
+class BuildAborted(Conflict):
+    """Somebody stopped the Jenkins build, or took it out of the queue."""
+
+    code = "build_aborted"
+    hint = "The build's page says who; run the job again if it is still wanted."
+
+
 class DeployRolledBack(DeployFailed):
     """The new release failed; the one before it runs again."""
 
@@ -181,6 +209,15 @@ class HelmFailed(DeployFailed):
     hint = "Helm's own words stand above; `kubernaut history NAME` shows what it left."
 
 
+class BuildUnsuccessful(KubernautError):
+    """The Jenkins build came to its end without success."""
+
+    code = "build_unsuccessful"
+    exit_status = 10
+    http_status = 422
+    hint = "The end of the build's console says why; `kubernaut history NAME` shows what it did to a release."
+
+
 class EngineUnreachable(Unreachable):
     """The Docker engine does not answer."""
 
@@ -200,6 +237,13 @@ class ClusterUnreachable(Unreachable):
 
     code = "cluster_unreachable"
     hint = 'Check the kube context (`kubernaut config`); `eval "$(kubernaut local env)"` uses the local platform\'s.'
+
+
+class JenkinsUnreachable(Unreachable):
+    """Jenkins does not answer, or what answers is no Jenkins."""
+
+    code = "jenkins_unreachable"
+    hint = "Check the `jenkins_url` setting (`kubernaut config`): the address that a browser shows before `/job/…`."
 
 
 class ToolMissing(Unreachable):
@@ -243,6 +287,13 @@ class ClusterDenied(Forbidden):
 
     code = "cluster_denied"
     hint = "`kubectl auth can-i --list -n NAMESPACE` shows what this user may do."
+
+
+class JenkinsDenied(Forbidden):
+    """Jenkins does not know this user, or does not let him do this."""
+
+    code = "jenkins_denied"
+    hint = "Check the `jenkins_user` setting and the token; the user needs Job/Read, Build and Cancel, for `setup` Create and Configure too."
 
 
 class NotRoot(Forbidden):

@@ -14,7 +14,7 @@ CLASSES = list(error_classes())
 @pytest.mark.parametrize("error", CLASSES)
 def test_every_error_has_a_code_an_exit_status_an_http_status_and_a_hint(error: type[KubernautError]) -> None:
     assert re.fullmatch(r"[a-z]+(_[a-z0-9]+)*", error.code)
-    assert error.exit_status in {1, 2, 3, 4, 5, 6, 7, 8, 9, 130}
+    assert error.exit_status in {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 130}
     HTTPStatus(error.http_status) if error.http_status != 499 else None
     assert error.hint
     assert error.hint[0].isupper() or error.hint.startswith("`")

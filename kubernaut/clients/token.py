@@ -1,9 +1,9 @@
-"""Where the token comes from: a file that only its owner may read, so that it stands in no argument, no URL and no message."""
+"""Where a token comes from: the environment, or a file that only its owner may read; so it stands in no argument and no message."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kubernaut.clients import private
@@ -26,6 +26,22 @@ def given(token: str | None) -> Token:
 def from_file(path: Path) -> Token:
     """Return a token that is read from its file each time, so that a new one counts at once."""
     return lambda: read_token(path)
+
+
+def find_token(environment: Mapping[str, str], variable: str, file: str | None) -> Token:
+    """Return a token that is known by name: the variable that holds it, else the file that is set; else there is none.
+
+    Args:
+        environment: The process's.
+        variable: Such as ``KUBERNAUT_JENKINS_TOKEN``.
+        file: The file with the token; a leading ``~/`` is the user's home.
+
+    Raises:
+        SettingInvalid: The variable's value has characters that no token has.
+    """
+    if value := environment.get(variable):
+        return given(value)
+    return given(None) if file is None else from_file(Path(file).expanduser())
 
 
 def read_token(path: Path) -> str:
