@@ -219,10 +219,16 @@ class Attempt:
             f"Helm ended as if all were well, and its record says {record.status}: {record.description}"
         )
 
+    @property
+    def stop(self) -> Interrupted | None:
+        """What Helm ended with because the work was to be stopped; ``None`` when that is not why."""
+        return self.failure if isinstance(self.failure, Interrupted) and self.held.stopped() else None
+
     def check_whose_end(self) -> None:
         """Go on if it was not us who ended Helm. Raises: LockLost, Interrupted."""
-        if isinstance(self.failure, LockLost) or (isinstance(self.failure, Interrupted) and self.held.stopped()):
-            raise self.failure
+        ours = self.failure if isinstance(self.failure, LockLost) else self.stop
+        if ours is not None:
+            raise ours
 
     def note(self, record: Record, chart: OperationChart | None) -> None:
         """Note a record that the operation made or ended."""

@@ -231,8 +231,8 @@ def _after_failure(wanted: Wanted, failure: NotReady, tools: Tools) -> Kubernaut
         if back is not None:
             attempt.note(back, chart)
         if back is None or not attempt.worked(back):
-            if isinstance(attempt.failure, Interrupted) and attempt.held.stopped():
-                return Interrupted(f"{failed.message} {attempt.failure.message}", details=failed.details)
+            if attempt.stop is not None:
+                return Interrupted(f"{failed.message} {attempt.stop.message}", details=failed.details)
             said = f": {attempt.failure}" if attempt.failure else "."
             message = f"{failed.message} Going back to v{before.revision} failed too{said}"
             raise DeployKept(message, details=failed.details)

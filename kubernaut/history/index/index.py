@@ -6,7 +6,6 @@ not and was not asked for lately. It knows how old it is, and says so; it never 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from kubernaut.history.index.known import Entry, Row
 from kubernaut.history.index.query import Page, Query, choose
 from kubernaut.history.index.reading import Reader
 from kubernaut.history.index.watching import Timings, Watching
-from kubernaut.history.operation import Operation
+from kubernaut.history.operation import Operation, is_id
 from kubernaut.history.release import Release, ReleaseHistory, ReleaseId
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ __all__ = ["Index", "Page", "Query", "Timings"]
 
 _ROUNDS = 10
 _AT_ONCE = 200
-_OPERATION_ID = re.compile(r"[0-9a-z]{26}")
 
 
 class Index:
@@ -182,7 +180,7 @@ class Index:
 
     def _ask_for(self, id: str) -> Held:
         """Read an operation that was not heard of. Raises: OperationNotFound."""
-        places = self._namespaces if _OPERATION_ID.fullmatch(id) else ()
+        places = self._namespaces if is_id(id) else ()
         found = [one for namespace in places for one in self._reader.operation(namespace, id)]
         held = self._keeper.hold(found)
         if not held.operations:

@@ -80,14 +80,8 @@ def ids(server: Serving, path: str, **request: Any) -> list[str]:
 
 def test_the_list_is_of_the_active_releases_in_order(server: Serving) -> None:
     response = server.get("/api/releases")
-    assert [item["id"] for item in response.json["items"]] == [
-        "demo.hello.v2",
-        "demo.v3.v1",
-        "demo.web.example.com.v1",
-        "prod.broken.v2",
-        "prod.failing.v1",
-        "prod.hello.v1",
-    ]
+    active = ["demo.hello.v2", "demo.v3.v1", "demo.web.example.com.v1", "prod.broken.v2", "prod.failing.v1", "prod.hello.v1"]
+    assert [item["id"] for item in response.json["items"]] == active
     assert (response.json["count"], response.json["next"]) == (6, None)
     assert "Link" not in response.headers
     assert re.fullmatch(r"[0-9]+\.[0-9]{3}", response.headers["X-Index-Age"])
@@ -308,8 +302,8 @@ def test_manifest_values_and_diff_are_told_without_what_is_secret(server: Servin
 
 @pytest.mark.parametrize(("to", "expected"), [("1", "demo.hello.v1"), ("v1", "demo.hello.v1"), ("prod.hello", "prod.hello.v1")])
 def test_a_release_is_compared_with_another(server: Serving, to: str, expected: str) -> None:
-    difference = server.get(f"/api/releases/demo.hello/diff?to={to}").json
-    assert (difference["from"], difference["to"]) == ("demo.hello.v2", expected)
+    told = server.get(f"/api/releases/demo.hello/diff?to={to}").json
+    assert (told["from"], told["to"]) == ("demo.hello.v2", expected)
 
 
 @pytest.mark.parametrize(
