@@ -31,6 +31,7 @@ SECTIONS = {
     "Look": ("list", "show", "history", "diff", "logs", "versions"),
     "Change": ("rollback", "delete", "restore", "unlock"),
     "Serve": ("serve",),
+    "CI": ("jenkins",),
     "Set up": ("local", "config", "completion"),
 }
 FIRST_LOOK = (
