@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+from support.ci_server import ci_server as ci_server
 
 if TYPE_CHECKING:
     from kubernaut_local import Platform
