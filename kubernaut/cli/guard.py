@@ -113,10 +113,11 @@ def _usage(error: click.UsageError) -> Usage:
 
 def _stopped(stop: BaseException, json: bool) -> int:
     signalled = stop if isinstance(stop, Terminated) else received()  # click turns what comes at a question into its own Abort
+    hint = " ".join(getattr(stop, "__notes__", ())) or None  # what the verb that was stopped says of it
     if signalled is not None:
-        _show(Interrupted(str(signalled)), json)
+        _show(Interrupted(str(signalled), hint=hint), json)
         return signalled.exit_status
-    return _show(Interrupted("Stopped by Ctrl-C."), json)
+    return _show(Interrupted("Stopped by Ctrl-C.", hint=hint), json)
 
 
 def _unexpected(error: BaseException, json: bool, verbose: bool) -> int:
