@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay
 from tenacity.stop import stop_base
 
+from kubernaut.clients.address import checked_address
 from kubernaut.clients.http import Answer, Http, NoAnswer, TooLarge
 from kubernaut.clients.token import Token
-from kubernaut.errors import KubernautError, SettingInvalid, Unauthorized, Unreachable, ValuesInvalid, from_problem
-from kubernaut.settings import is_loopback
+from kubernaut.errors import KubernautError, Unauthorized, Unreachable, ValuesInvalid, from_problem
 
 USUAL = stop_after_attempt(4) | stop_after_delay(30)
 """How long a request is repeated."""
@@ -57,7 +57,7 @@ class Exchange:
     """
 
     def __init__(self, url: str, *, token: Token, timeout: float, plain_http: Callable[[str], bool]) -> None:
-        self.url = _checked(url, plain_http)
+        self.url = checked_address(url, plain_http, example="https://kubernaut.example.com or http://127.0.0.1:8080")
         self._token = token
         self._timeout = timeout
         self._http = Http(timeout=timeout, refusal=_PROBLEM_LIMIT)
@@ -189,23 +189,3 @@ def _query(query: Mapping[str, Any] | None) -> dict[str, str]:
     texts = {True: "true", False: "false"}
     given = {key: value for key, value in (query or {}).items() if value is not None}
     return {key: texts[value] if isinstance(value, bool) else str(value) for key, value in given.items()}
-
-
-def _checked(url: str, plain_http: Callable[[str], bool]) -> str:
-    """Return a server's address without the slash at its end. The message shows nothing of it: it may hold a password."""
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 - raises when it is no number
-    except ValueError as error:
-        raise SettingInvalid("The server's address is no URL.", hint=_EXAMPLE) from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
-        raise SettingInvalid("The server's address needs http:// or https:// and a host, and nothing but a path.", hint=_EXAMPLE)
-    if parts.scheme == "http" and not is_loopback(parts.hostname) and not plain_http(parts.netloc):
-        raise SettingInvalid(
-            f"http://{parts.netloc} would send the token and the values without TLS.",
-            hint=f"Use https://, or name the host in `plain_http` (KUBERNAUT_PLAIN_HTTP={parts.netloc}) if the way to it is safe.",
-        )
-    return url.rstrip("/")
-
-
-_EXAMPLE = "An address is such as https://kubernaut.example.com or http://127.0.0.1:8080."

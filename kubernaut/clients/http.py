@@ -6,7 +6,8 @@ what may be sent where is for its callers to decide, and it tells them in words 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ssl
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -16,6 +17,9 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from kubernaut.settings import is_loopback
+
+Request = requests.Request
+"""What is to be sent, for a library that hands on requests' own."""
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONNECTIONS = 16
@@ -29,6 +33,17 @@ _LASTING = (
     requests.exceptions.InvalidHeader,
     requests.exceptions.MissingSchema,
 )
+# No connection came about that a request could have gone over.
+_UNSENT = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidHeader,
+    requests.exceptions.MissingSchema,
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ConnectTimeoutError,
+    ssl.SSLCertVerificationError,
+    ConnectionRefusedError,
+)
 # Loopback is never reached through a proxy, as Go's programs have it (Docker, Helm).
 _NO_PROXY: Any = {"http": None, "https": None, "all": None}
 
@@ -39,12 +54,14 @@ class NoAnswer(Exception):
     Args:
         reason: Why, in words that follow a colon.
         passing: Whether the same request may have another end soon.
+        unsent: Whether it is sure that nobody got the request.
     """
 
-    def __init__(self, reason: str, *, passing: bool = True) -> None:
+    def __init__(self, reason: str, *, passing: bool = True, unsent: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.passing = passing
+        self.unsent = unsent
 
 
 class TooLarge(NoAnswer):
@@ -146,7 +163,7 @@ class Http:
             ) as response:
                 return Answer(url, response.status_code, response.headers, self._body(response, limit))
         except requests.RequestException as error:
-            raise NoAnswer(_reason(error), passing=not isinstance(error, _LASTING)) from error
+            raise NoAnswer(_reason(error), passing=not isinstance(error, _LASTING), unsent=_unsent(error)) from error
 
     def _body(self, response: requests.Response, limit: int) -> bytes:
         taken = 200 <= response.status_code < 300
@@ -184,9 +201,18 @@ def _reason(error: requests.RequestException) -> str:
         return "TLS fails; for a server without TLS set `plain_http`"
     if isinstance(error, requests.Timeout):
         return "no answer in time"
+    said = next((below.strerror for below in _layers(error) if isinstance(below, OSError) and below.strerror), None)
+    if said is not None:
+        return said
+    return "the connection was cut off" if isinstance(error, requests.exceptions.ChunkedEncodingError) else type(error).__name__
+
+
+def _unsent(error: requests.RequestException) -> bool:
+    return any(isinstance(below, _UNSENT) for below in _layers(error))
+
+
+def _layers(error: BaseException) -> Iterator[BaseException]:
     seen: Any = error
     while isinstance(seen, BaseException):
-        if isinstance(seen, OSError) and seen.strerror:
-            return seen.strerror
+        yield seen
         seen = getattr(seen, "reason", None) or seen.__cause__ or seen.__context__ or next(iter(seen.args), None)
-    return "the connection was cut off" if isinstance(error, requests.exceptions.ChunkedEncodingError) else type(error).__name__
