@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from kubernaut.ci import CiBuild, cleaned
 from kubernaut.connections import Connections
 from kubernaut.events import Listener, Progress, Stopped, ignore, never
 from kubernaut.model import Plan
@@ -47,18 +48,18 @@ class Kubernaut:
         self._wanting = Wanting(self.settings, self._connections)
 
     def acting(
-        self, actor: str, *, build_url: str | None = None, listener: Listener = ignore, stopped: Stopped = never
+        self, actor: str, *, build: CiBuild | None = None, listener: Listener = ignore, stopped: Stopped = never
     ) -> Kubernaut:
         """Return the same for somebody else; it works with the same connections, and costs nothing.
 
         Args:
             actor: Who.
-            build_url: The CI build that asks for it.
+            build: The CI build that asks for it; not the one that runs this process.
             listener: Is told of every step.
             stopped: Is asked all the time; once it says so, a running Helm is stopped, tidily (``Interrupted``).
         """
         other = copy.copy(self)
-        other.settings = replace(self.settings, actor=actor, build_url=build_url)
+        other.settings = replace(self.settings, actor=actor, build_url=build.url if build else None, build=cleaned(build))
         clients = self._connections.clients
         other._connections = Connections(other.settings, Progress(listener), clients=clients, stopped=stopped)
         other._wanting = Wanting(other.settings, other._connections)
@@ -93,9 +94,8 @@ class Kubernaut:
             image: An image that was built elsewhere, ``REPOSITORY@sha256:…``, instead of building one.
             dry_run: Only say what would be done.
         """
-        from kubernaut.build.publication import publish
-
-        return Published(*publish(app_dir, version=version, image=image, dry_run=dry_run, tools=self._connections.publishing))
+        with self._connections.telling(silent=dry_run) as telling:
+            return self._publish(app_dir, version, image, telling, dry_run=dry_run)
 
     def versions(self, name: str) -> Sequence[PublishedVersion]:
         """Return the published versions of an application, newest first."""
@@ -111,6 +111,7 @@ class Kubernaut:
         version: str | None = None,
         pre: bool = False,
         chart: str | None = None,
+        digest: str | None = None,
         **options: Unpack[DeployOptions],
     ) -> Deployed:
         """Put a published version into a namespace, and wait until it runs.
@@ -121,13 +122,17 @@ class Kubernaut:
             version: Which one; the newest stable by default.
             pre: Without a version: the newest at all.
             chart: Instead of a version any chart in a registry, ``oci://HOST/REPOSITORY:VERSION`` or ``…@sha256:…``.
+            digest: The digest that the chart must have; refused when it is another (``VersionConflict``).
             options: How, see :class:`DeployOptions`.
 
         Raises:
             DeployRolledBack: The release failed, and the one before it runs again.
             DeployKept: The release failed, and is left as it is.
         """
-        return self._carry_out(lambda: self._wanting.deploy(name, namespace, version, pre, chart, options), options)
+        # Only what kubernaut published says for certain which commit it was made of.
+        with self._connections.telling(silent=chart is not None or options.get("dry_run", False)) as telling:
+            wanted = lambda: self._wanting.deploy(name, namespace, version, pre, chart, digest, options)  # noqa: E731
+            return self._deploy(wanted, namespace, options, telling)
 
     def ship(
         self, app_dir: str | Path, *, namespace: str, version: str | None = None, **options: Unpack[DeployOptions]
@@ -151,12 +156,15 @@ class Kubernaut:
         wish = wish_of(options)
         choose_environment(load_application(Path(app_dir)).environments, f"{app_dir} would be", namespace, options)
         self._connections.expect_cluster()
-        published = self.publish(app_dir, version=version, dry_run=options.get("dry_run", False))
-        new = published.version
-        if new is not None:
-            deployed = self._carry_out(lambda: self._wanting.deploy_of(new.name, new, namespace, wish, options), options)
-        else:
-            deployed = self._carry_out(lambda: self._wanting.preview(app_dir, version, namespace, wish, options), options)
+        dry_run = options.get("dry_run", False)
+        with self._connections.telling(silent=dry_run) as telling:
+            published = self._publish(app_dir, version, None, telling, dry_run=dry_run)
+            new = published.version
+            if new is not None:
+                wanted = lambda: self._wanting.deploy_of(new.name, new, namespace, wish, options)
+            else:
+                wanted = lambda: self._wanting.preview(app_dir, version, namespace, wish, options)
+            deployed = self._deploy(wanted, namespace, options, telling)
         plan = Plan(actions=(*published.plan.actions, *deployed.plan.actions), reason=deployed.plan.reason)
         return Deployed(plan, published.changed or deployed.changed, deployed.release)
 
@@ -362,6 +370,23 @@ class Kubernaut:
     def operation(self, id: str, *, namespace: str | None = None) -> Operation:
         """Return an operation; looked for in all namespaces unless one is named. Raises: OperationNotFound."""
         return self._connections.history.operation(id, namespace and check_namespace(namespace))
+
+    def _publish(
+        self, app_dir: str | Path, version: str | None, image: str | None, telling: Telling, *, dry_run: bool
+    ) -> Published:
+        from kubernaut.build.publication import publish
+
+        with telling.publishing() as report:
+            tools = replace(self._connections.publishing, known=report.begin)
+            published = Published(*publish(app_dir, version=version, image=image, dry_run=dry_run, tools=tools))
+            report.published()
+        return published
+
+    def _deploy(self, wanted: Callable[[], WantedDeploy], namespace: str, options: Options, telling: Telling) -> Deployed:
+        with telling.deploying(namespace) as report:
+            deployed = self._carry_out(lambda: report.about(wanted()), options)
+            report.deployed(deployed)
+        return deployed
 
     def _carry_out(self, wanted: Callable[[], Wanted], options: Options) -> Deployed:
         operation, dry_run, tools = options.get("operation"), options.get("dry_run", False), self._connections.deploying

@@ -18,6 +18,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from kubernaut.ci import CiBuild, build_of, ci_build, ci_user
 from kubernaut.errors import SettingInvalid
 
 FILE_NAME = "kubernaut.toml"
@@ -68,10 +69,18 @@ def _server(text: str) -> str:
     return text.rstrip("/")
 
 
-def _repository(text: str) -> str:
+def repository(text: str) -> str:
+    """Read the name of a repository on GitHub: ``OWNER/NAME``."""
     if not _REPOSITORY.fullmatch(text):
         raise ValueError("a repository such as team/hello-world")
     return text
+
+
+def _page(text: str) -> str:
+    build = build_of(url=text)
+    if build is None or build.url is None:
+        raise ValueError("an address such as https://ci.example.com/job/shop-deploy/7/")
+    return build.url
 
 
 def _text(text: str) -> str:
@@ -130,8 +139,8 @@ TABLE = (
         "stale_after", "how old an unfinished release of plain Helm must be to be taken for dead", read=seconds, default="15m"
     ),
     _setting("history_max", "how many releases of a name Helm keeps", read=_revisions, default="50"),
-    _setting("actor", "who deploys, as the history shows it; user@host when not set"),
-    _setting("build_url", "the CI build that runs kubernaut", standard=("BUILD_URL",)),
+    _setting("actor", "who deploys, as the history shows it; user@host when not set, in a CI build who started it, or `jenkins`"),
+    _setting("build_url", "the page of the CI build that runs kubernaut; the CI server's BUILD_URL when not set", read=_page),
     _setting("server", "the kubernaut server that carries the commands out, such as https://kubernaut.example.com", read=_server),
     _setting("token_file", "the file with the server's token, as a curl header; STATE/kubernaut/token when not set"),
     _setting(
@@ -150,7 +159,7 @@ TABLE = (
         default=_GITHUB,
         standard=("GITHUB_API_URL",),
     ),
-    _setting("github_repository", "the repository there, OWNER/NAME; from git when not set", read=_repository),
+    _setting("github_repository", "the repository there, OWNER/NAME; from git when not set", read=repository),
     _setting("github_token_file", "the file with a token for it; KUBERNAUT_GITHUB_TOKEN may hold the token itself"),
     _setting("serve_host", "the address that `kubernaut serve` listens at", default="127.0.0.1", option="--host"),
     _setting("serve_port", "the port that `kubernaut serve` listens at; 0 for any", read=_port, default="8080", option="--port"),
@@ -161,7 +170,7 @@ _ROWS = {row.name: row for row in TABLE}
 
 @dataclass(frozen=True)
 class Settings:
-    """The values in force, and where each came from."""
+    """The values in force, and where each came from; ``build`` is the CI build that runs kubernaut, if one does."""
 
     registry: str | None
     chart_registry: str | None
@@ -178,6 +187,7 @@ class Settings:
     history_max: int
     actor: str
     build_url: str | None
+    build: CiBuild | None
     server: str | None
     token_file: str | None
     jenkins_url: str | None
@@ -243,7 +253,8 @@ def load_settings(
         text, origin = _find(row, arguments or {}, environment, from_file, path)
         values[row.name] = None if text is None else _read(row, text, origin)
         origins[row.name] = origin
-    values["actor"] = values["actor"] or _actor(environment)
+    values["actor"] = values["actor"] or ci_user(environment) or _actor(environment)
+    values["build"] = ci_build(environment, values["build_url"])
     return Settings(**values, origins=origins, environment=environment)
 
 
@@ -300,7 +311,7 @@ def is_loopback(name: str) -> bool:
 
 
 def _actor(environment: Mapping[str, str]) -> str:
-    user = environment.get("BUILD_USER_ID") or environment.get("USER") or _account()
+    user = environment.get("USER") or _account()
     return "".join(char for char in f"{user}@{socket.gethostname()}" if char.isprintable())
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kubernaut.errors import BadInput, EnvironmentNotFound
+from kubernaut.errors import BadInput, EnvironmentNotFound, VersionConflict
 from kubernaut.naming import check_name, check_namespace
 from kubernaut.verbs import DeployOptions, Options
 
@@ -36,12 +36,25 @@ class Wanting:
         self._connections = connections
 
     def deploy(
-        self, name: str, namespace: str, version: str | None, pre: bool, chart: str | None, options: DeployOptions
+        self,
+        name: str,
+        namespace: str,
+        version: str | None,
+        pre: bool,
+        chart: str | None,
+        digest: str | None,
+        options: DeployOptions,
     ) -> WantedDeploy:
-        """Return the deploy of a version, or of a chart."""
+        """Return the deploy of a version, or of a chart; of the very one that has a digest, where one is given."""
         check_namespace(namespace)
         wish = wish_of(options)
-        return self.deploy_of(check_name(name), self._find(name, version, pre, chart), namespace, wish, options)
+        found = self._find(check_name(name), version, pre, chart)
+        if digest is not None and found.chart.digest != digest:
+            raise VersionConflict(
+                f"{found.name} {found.version} is another one now: its chart is {found.chart.digest}, and {digest} was meant.",
+                hint="A version is immutable: find out who published it anew, and publish yours under another number.",
+            )
+        return self.deploy_of(name, found, namespace, wish, options)
 
     def deploy_of(
         self, name: str, found: PublishedVersion | ChartVersion, namespace: str, wish: Wish, options: DeployOptions

@@ -103,6 +103,12 @@ lock_timeout_option = click.option(
     metavar="DURATION",
     help="How long to wait while somebody else works on the release; not at all by default.",
 )
+to_option = click.option(
+    "--to",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the JSON of `-o json` into this file when all went well; an older one is removed first.",
+)
 revision_option = click.option(
     "--revision", metavar="N", type=click.IntRange(min=1), help="That release of the name; the current one by default."
 )

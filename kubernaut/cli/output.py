@@ -101,9 +101,14 @@ def print_json(obj: Any, *, one_line: bool = False) -> None:
         obj: One of our models (written by alias, camelCase), a dictionary, a list, or a plain value.
         one_line: Write it on one line, for output that is one value a line.
     """
-    data = redact_data(_plain(obj), _secrets())
-    sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=None if one_line else 2) + "\n")
+    sys.stdout.write(json_text(obj, one_line=one_line))
     sys.stdout.flush()
+
+
+def json_text(obj: Any, *, one_line: bool = False) -> str:
+    """Return a value as :func:`print_json` writes it."""
+    data = redact_data(_plain(obj), _secrets())
+    return json.dumps(data, ensure_ascii=False, indent=None if one_line else 2) + "\n"
 
 
 def _plain(obj: Any) -> Any:

@@ -68,11 +68,12 @@ class Remote(Client):
         version: str | None = None,
         pre: bool = False,
         chart: str | None = None,
+        digest: str | None = None,
         **options: Unpack[DeployOptions],
     ) -> Deployed:
         """Have a version deployed that the server finds."""
         self._refuse_option("registry", "a registry")
-        return super().deploy(name, namespace=namespace, version=version, pre=pre, chart=chart, **options)
+        return super().deploy(name, namespace=namespace, version=version, pre=pre, chart=chart, digest=digest, **options)
 
     def ship(
         self, app_dir: str | Path, *, namespace: str, version: str | None = None, **options: Unpack[DeployOptions]

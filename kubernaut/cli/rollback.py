@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,8 +17,10 @@ from kubernaut.cli.options import (
     output_option,
     release_argument,
     timeout_option,
+    to_option,
     verbose_option,
 )
+from kubernaut.cli.outlet import Outlet
 from kubernaut.cli.verb import GOES_BACK, Verb
 
 
@@ -40,14 +43,17 @@ from kubernaut.cli.verb import GOES_BACK, Verb
 @lock_timeout_option
 @dry_run_option
 @cluster_options
+@to_option
 @output_option
 @verbose_option
-def rollback(release: str, output: str, **options: Any) -> None:
+def rollback(release: str, output: str, to: Path | None, **options: Any) -> None:
     """Make a new release with an older one's chart and values.
 
     The history only grows: going back from revision 4 to 3 makes revision 5. A release that an ended process left half done is put
     in order first.
     """
+    outlet = Outlet(to, dry_run=options["dry_run"])
     with session.writing(options) as kubernaut:
         outcome = kubernaut.rollback(release, **options)
+    outlet.write(outcome.release)
     render.show_deployed(outcome, output, dry_run=options["dry_run"])

@@ -52,6 +52,7 @@ class Verbs(Protocol):
         version: str | None = None,
         pre: bool = False,
         chart: str | None = None,
+        digest: str | None = None,
         **options: Unpack[DeployOptions],
     ) -> Deployed:
         """Put a version into a namespace."""

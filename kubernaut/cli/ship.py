@@ -15,9 +15,11 @@ from kubernaut.cli.options import (
     output_option,
     registry_option,
     target_namespace_option,
+    to_option,
     verbose_option,
     version_option,
 )
+from kubernaut.cli.outlet import Outlet
 from kubernaut.cli.verb import WRITES, Verb
 
 
@@ -39,14 +41,17 @@ from kubernaut.cli.verb import WRITES, Verb
 @deploy_options
 @registry_option
 @cluster_options
+@to_option
 @output_option
 @verbose_option
-def ship(app_dir: Path, output: str, **options: Any) -> None:
+def ship(app_dir: Path, output: str, to: Path | None, **options: Any) -> None:
     """Publish an application's folder, then deploy that version.
 
     It is publish and deploy in one, and says what each of their steps did. Shipping what runs already builds nothing, pushes
     nothing and starts no Helm.
     """
+    outlet = Outlet(to, dry_run=options["dry_run"])
     with session.writing(options) as kubernaut:
         outcome = kubernaut.ship(app_dir, **options)
+    outlet.write(outcome.release)
     render.show_deployed(outcome, output, dry_run=options["dry_run"])

@@ -165,6 +165,7 @@ class Client:
         version: str | None = None,
         pre: bool = False,
         chart: str | None = None,
+        digest: str | None = None,
         **options: Unpack[DeployOptions],
     ) -> Deployed:
         """Put a published version into a namespace, and wait until it runs.
@@ -175,6 +176,7 @@ class Client:
             version: Which one; the newest stable by default.
             pre: Without a version: the newest at all.
             chart: Instead of a version: ``oci://HOST/REPOSITORY:TAG`` or ``…@sha256:…``, of a registry that the server allows.
+            digest: The digest that the chart must have; refused when it is another (``VersionConflict``).
             options: How, see :class:`DeployOptions`; files of values are read here.
 
         Raises:
@@ -182,7 +184,7 @@ class Client:
             DeployKept: The release failed, and is left as it is.
         """
         wanted = ReleaseId(check_namespace(namespace), check_name(name))
-        body = deploy_body(wanted, version=version, pre=pre, chart=chart, options=options)
+        body = deploy_body(wanted, version=version, pre=pre, chart=chart, digest=digest, options=options)
         return self._write("POST", "/api/releases", wanted, options, body=body)
 
     def rollback(

@@ -22,7 +22,9 @@ def how(options: Options) -> dict[str, Any]:
     return _fields(options, _HOW)
 
 
-def deploy_body(wanted: ReleaseId, *, version: str | None, pre: bool, chart: str | None, options: DeployOptions) -> dict[str, Any]:
+def deploy_body(
+    wanted: ReleaseId, *, version: str | None, pre: bool, chart: str | None, digest: str | None = None, options: DeployOptions
+) -> dict[str, Any]:
     """Return the request for a deploy; files of values are read, and their layers merged.
 
     Raises:
@@ -37,6 +39,7 @@ def deploy_body(wanted: ReleaseId, *, version: str | None, pre: bool, chart: str
         "namespace": wanted.namespace,
         "version": version,
         "chart": chart,
+        "digest": digest,
         "pre": pre or None,
         "values": values or None,
         "set": list(wish.sets) or None,

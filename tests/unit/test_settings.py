@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubernaut.ci import CiBuild
 from kubernaut.errors import SettingInvalid
 from kubernaut.settings import TABLE, Settings, load_settings, seconds
 
@@ -163,7 +164,10 @@ def test_durations_add_up(hours: int, minutes: int, rest: int) -> None:
 
 def test_who_deploys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(tmp_path, environment={"USER": "ada"}).actor.startswith("ada@")
-    assert load(tmp_path, environment={"USER": "ada", "BUILD_USER_ID": "eve"}).actor.startswith("eve@")
+    build = {"USER": "ada", "JOB_NAME": "shop-deploy", "BUILD_NUMBER": "7", "BUILD_TAG": "hudson-shop-deploy-7"}
+    assert load(tmp_path, environment=build).actor == "hudson"
+    assert load(tmp_path, environment={**build, "BUILD_USER_ID": "eve"}).actor == "eve"
+    assert load(tmp_path, environment={**build, "KUBERNAUT_ACTOR": "robot"}).actor == "robot"
     assert load(tmp_path, environment={"USER": "a\ndmin"}).actor.startswith("admin@")
     assert load(tmp_path, actor="Jenkins job 7").actor == "Jenkins job 7"
 
@@ -174,10 +178,23 @@ def test_who_deploys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(tmp_path).actor.startswith("uid-")
 
 
-@pytest.mark.parametrize("name", ["actor", "context", "docker_host", "helm", "build_url"])
+@pytest.mark.parametrize("name", ["actor", "context", "docker_host", "helm"])
 def test_values_are_one_printable_line(tmp_path: Path, name: str) -> None:
     with pytest.raises(SettingInvalid, match="a line of printable characters"):
         load(tmp_path, **{name: "a\nb"})
+
+
+def test_the_build_that_runs_it_is_known_by_hand_or_from_the_ci_server(tmp_path: Path) -> None:
+    assert load(tmp_path).build is None
+    settings = load(tmp_path, environment={"BUILD_URL": "http://ada:canary@ci/7", "KUBERNAUT_ACTOR": "ada"})
+    assert (settings.build_url, settings.build) == (None, CiBuild(url="http://ci/7"))
+    settings = load(tmp_path, environment={"BUILD_URL": "http://ci/7", "KUBERNAUT_BUILD_URL": "https://ada:canary@ci/8?buildId=8"})
+    assert (settings.build_url, settings.build) == ("https://ci/8?buildId=8", CiBuild(url="https://ci/8?buildId=8"))
+    assert settings.origins["build_url"] == "environment KUBERNAUT_BUILD_URL"
+    for strange in ("javascript:alert(1)", "a\nb", "7", "http://[::1"):
+        with pytest.raises(SettingInvalid, match="an address such as"):
+            load(tmp_path, build_url=strange)
+        assert load(tmp_path, environment={"BUILD_URL": strange}).build is None  # the CI server's words stop nothing
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "10001", "many", "٣"])

@@ -65,6 +65,12 @@ class NewRelease(Model):
         max_length=512,
         description="Instead of a version: `oci://HOST/PATH:TAG` or `oci://HOST/PATH@sha256:DIGEST`.",
     )
+    digest: str | None = Field(
+        default=None,
+        pattern=r"^sha256:[0-9a-f]{64}$",
+        max_length=71,
+        description="The digest that the chart must have; refused when the version is another by now.",
+    )
     values: dict[str, Any] = Field(default={}, description="Values over those of the environment.")
     set: tuple[str, ...] = Field(default=(), description="`KEY=VALUE` in Helm's syntax; wins over `values`.")
     environment: str | None = Field(
@@ -177,7 +183,8 @@ def _creation(body: NewRelease, query: Dry, service: Service) -> Write:
                 "reuse_values": body.reuse_values,
                 **options,
             }
-            return kubernaut.deploy(body.name, namespace=body.namespace, version=body.version, pre=body.pre, chart=chart, **more)
+            which = {"version": body.version, "chart": chart, "digest": body.digest}
+            return kubernaut.deploy(body.name, namespace=body.namespace, pre=body.pre, **which, **more)
 
         return "deploy", deploy
 

@@ -44,7 +44,9 @@ LOOKING = {
 }
 LINES = {**WRITING, **LOOKING, "logs": ("logs", "demo.hello-world.v3")}
 OF_THE_DOOR = {"output", "yes", "help"}
-OF_THE_LIBRARY = {"if_match", "operation", "chart"}
+FILES = {"to", "handover"}
+"""The files that the command line reads a version from, or writes what it made to; `diff --to` is the library's."""
+OF_THE_LIBRARY = {"if_match", "operation", "chart", "digest"}
 """What only the library and the REST server have: what was read before, what was accepted before, charts of others."""
 NO_VERBS = {"accept", "accepted", "acting", "close", "manifest", "operation", "recover", "report", "values", "watch"}
 """What the REST server asks of the library besides the verbs."""
@@ -70,6 +72,7 @@ def library_parameters(name: str) -> set[str]:
 def test_a_verb_offers_what_the_library_offers(name: str) -> None:
     parameters = library_parameters(name) - set(SETTINGS) - OF_THE_LIBRARY
     offered = {parameter.name for parameter in command(name).params} - OF_THE_DOOR - set(SETTINGS) - {"verbose"}
+    offered = offered if name == "diff" else offered - FILES
     if name == "deploy":  # NAME[@VERSION] is one word on the command line
         offered = offered - {"application"} | {"name", "version"}
     assert offered == parameters

@@ -1,0 +1,154 @@
+"""`--to FILE` and `--from FILE`: what one build hands to the next, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from unit.cli.stub import DIGEST, PLAN, StubKubernaut, release, version
+
+from kubernaut import Deployed, Published
+from kubernaut.errors import DeployRolledBack
+
+Run = Callable[..., Result]
+LINES = {
+    "publish": ("publish", "app"),
+    "deploy": ("deploy", "hello-world", "-n", "demo"),
+    "ship": ("ship", "app", "-n", "demo"),
+    "rollback": ("rollback", "hello-world", "-n", "demo"),
+}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "release.json"
+
+
+@pytest.mark.parametrize("verb", LINES)
+def test_the_file_holds_what_json_output_prints(run: Run, file: Path, verb: str) -> None:
+    printed = run(*LINES[verb], "-o", "json", "--to", str(file))
+    assert (printed.exit_code, file.read_text(encoding="utf-8")) == (0, printed.stdout)
+    assert json.loads(printed.stdout)["name"] == "hello-world"
+    assert names(file.parent) == [file.name]
+    assert file.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_text_is_shown_as_ever(run: Run, file: Path) -> None:
+    assert run(*LINES["publish"], "--to", str(file)).stdout == run(*LINES["publish"]).stdout
+    assert json.loads(file.read_text())["version"] == "1.4.2"
+
+
+def test_what_was_done_already_is_written_too(run: Run, stub: StubKubernaut, file: Path) -> None:
+    stub.answers["deploy"] = Deployed(PLAN, False, release())
+    assert run(*LINES["deploy"], "--to", str(file)).exit_code == 0
+    assert json.loads(file.read_text())["id"] == "demo.hello-world.v3"
+
+
+@pytest.mark.parametrize("verb", LINES)
+def test_after_a_failure_there_is_no_file_not_even_an_older_one(run: Run, stub: StubKubernaut, file: Path, verb: str) -> None:
+    file.write_text("of the last build")
+
+    def fail(*_: object, **__: object) -> None:
+        assert not file.exists(), "it is gone before the work begins"
+        raise DeployRolledBack("It does not get ready.")
+
+    stub.answers[verb] = fail
+    assert run(*LINES[verb], "--to", str(file)).exit_code == DeployRolledBack.exit_status
+    assert names(file.parent) == []
+
+
+def test_a_dry_run_writes_nothing_and_removes_nothing(run: Run, stub: StubKubernaut, file: Path) -> None:
+    stub.answers["publish"] = Published(PLAN, False, None)
+    for line in (LINES["publish"], LINES["deploy"]):
+        assert run(*line, "--to", str(file), "--dry-run").exit_code == 0
+        assert not file.exists()
+    file.write_text("of the last build")
+    assert run(*LINES["deploy"], "--to", str(file), "--dry-run").exit_code == 0
+    assert file.read_text() == "of the last build"
+
+
+@pytest.mark.parametrize("where", ["missing/release.json", ".", "", "pipe", "file/release.json", "x" * 300])
+def test_where_nothing_can_be_written_nothing_is_begun(run: Run, stub: StubKubernaut, tmp_path: Path, where: str) -> None:
+    (tmp_path / "file").write_text("")
+    os.mkfifo(tmp_path / "pipe")
+    result = run(*LINES["publish"], "--to", f"{tmp_path}/{where}")
+    assert result.exit_code == 3, result.stderr
+    assert "cannot be written" in result.stderr or "no file" in result.stderr
+    assert stub.calls == []
+    assert names(tmp_path) == ["file", "pipe"]
+
+
+def test_stdout_is_no_file(run: Run, stub: StubKubernaut) -> None:
+    result = run(*LINES["publish"], "--to", "-")
+    assert (result.exit_code, stub.calls) == (2, [])
+    assert "`-o json` writes to stdout" in result.stderr
+
+
+def test_a_file_that_cannot_be_written_any_more_is_said_and_all_else_was_done(
+    run: Run, stub: StubKubernaut, tmp_path: Path
+) -> None:
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+
+    def wipe(*_: object, **__: object) -> Published:
+        folder.rmdir()
+        return Published(PLAN, True, version())
+
+    stub.answers["publish"] = wipe
+    result = run(*LINES["publish"], "--to", str(folder / "release.json"))
+    assert result.exit_code == 3
+    assert "All was done" in result.stderr
+    assert "nothing has been changed" not in result.stderr
+
+
+def test_a_link_is_replaced_and_its_target_left_alone(run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "precious"
+    target.write_text("precious")
+    (tmp_path / "release.json").symlink_to(target)
+    assert run(*LINES["publish"], "--to", str(tmp_path / "release.json")).exit_code == 0
+    assert target.read_text() == "precious"
+    assert not (tmp_path / "release.json").is_symlink()
+
+
+def test_what_was_published_is_deployed_and_nothing_else(run: Run, stub: StubKubernaut, file: Path) -> None:
+    run(*LINES["publish"], "--to", str(file))
+    result = run("deploy", "--from", str(file), "-n", "demo")
+    assert result.exit_code == 0, result.stderr
+    verb, arguments, options = stub.calls[-1]
+    assert (verb, arguments) == ("deploy", ("hello-world",))
+    assert (options["version"], options["digest"], options["namespace"]) == ("1.4.2", DIGEST, "demo")
+
+
+@pytest.mark.parametrize("more", [("hello-world",), ("hello-world@1.4.2",), ("--pre",)])
+def test_a_version_is_named_once(run: Run, stub: StubKubernaut, file: Path, more: tuple[str, ...]) -> None:
+    result = run("deploy", *more, "--from", str(file), "-n", "demo")
+    assert (result.exit_code, stub.calls) == (2, [])
+    assert f"leave out {more[0]}" in result.stderr
+
+
+def test_a_version_is_named_at_all(run: Run, stub: StubKubernaut) -> None:
+    result = run("deploy", "-n", "demo")
+    assert (result.exit_code, stub.calls) == (2, [])
+    assert "--from FILE" in result.stderr
+
+
+def test_what_is_no_version_is_not_deployed(run: Run, stub: StubKubernaut, file: Path) -> None:
+    run(*LINES["deploy"], "--to", str(file))
+    stub.calls.clear()
+    result = run("deploy", "--from", str(file), "-n", "demo")
+    assert (result.exit_code, stub.calls) == (3, [])
+    assert "holds the release 'demo.hello-world.v3', and no version" in result.stderr
