@@ -130,6 +130,8 @@ def _security() -> ElementTree.Element:
     for permission in _PERMISSIONS:
         ElementTree.SubElement(strategy, "permission").text = permission
     ElementTree.SubElement(root, "useSecurity").text = "true"
+    # No port for agents: it would be open to the whole network.
+    ElementTree.SubElement(root, "slaveAgentPort").text = "-1"
     return root
 
 

@@ -1,0 +1,219 @@
+"""The CI server of the tests: that it is a real one in what the tests of the jobs rely on, and that its patch knows its war."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import requests
+from support.ci_jobs import Jobs
+from support.ci_server import leaks
+from support.faults import until
+
+from kubernaut.errors import PlatformFailed, SettingInvalid, ToolMissing
+from kubernaut_local.hudson import Hudson, HudsonHome, parts
+from kubernaut_local.hudson.patch import CLASS, WEB_XML, patch, with_crumbs
+
+SHIPPED = """<web-app>
+  <!-- filter>
+    <filter-name>csrf-filter</filter-name>
+    <filter-class>hudson.security.csrf.CrumbFilter</filter-class>
+  </filter -->
+  <!-- filter-mapping>
+    <filter-name>csrf-filter</filter-name>
+    <url-pattern>/*</url-pattern>
+  </filter-mapping -->
+</web-app>
+"""
+START = """
+import sys
+from pathlib import Path
+from kubernaut_local.hudson import Hudson, HudsonHome
+server = Hudson(HudsonHome(Path(sys.argv[1])))
+server.start()
+print(server.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def jobs(ci_server: Hudson) -> Jobs:
+    return Jobs(ci_server.url, ci_server.user, ci_server.token_file)
+
+
+@pytest.mark.platform
+def test_every_change_needs_a_crumb_and_a_user_who_may(ci_server: Hudson, jobs: Jobs) -> None:
+    refused = jobs.ask("POST", "/createItem", params={"name": "local-crumb"}, data=b"<project/>", crumb=False, status=403)
+    assert "No valid crumb was included in the request" in refused.text
+    stale = jobs.ask("POST", "/createItem", params={"name": "local-crumb"}, headers={".crumb": "0" * 32}, crumb=False, status=403)
+    assert "No valid crumb" in stale.text
+    reader = Jobs(ci_server.url, ci_server.reader.name, ci_server.reader.token_file)
+    reader.create("local-crumb", "true", status=403)
+    assert reader.session.get(f"{ci_server.url}/api/json", timeout=30).status_code == 200
+    jobs.ask("GET", "/job/local-crumb/api/json", status=404)
+    nobody = requests.get(f"{ci_server.url}/api/json", timeout=30)
+    assert (nobody.status_code, "/login?from=" in nobody.text) == (403, True)
+
+
+@pytest.mark.platform
+def test_a_build_finds_the_servers_environment_and_its_own_page(ci_server: Hudson, jobs: Jobs) -> None:
+    jobs.create("local-environment", 'env; echo "said $WORD"', "WORD")
+    jobs.run("local-environment", WORD="é 😀 $(id)")
+    build = jobs.ended("local-environment", 1)
+    said = jobs.console("local-environment", 1)
+    assert build["result"] == "SUCCESS", said
+    assert f"BUILD_URL={ci_server.url}/job/local-environment/1/\n" in said
+    assert "said é 😀 $(id)\n" in said
+    # Whoever started the server has variables of its own, such as pytest's, and nothing of them is here.
+    assert "PYTEST_CURRENT_TEST" in os.environ
+    assert "PYTEST" not in said
+
+
+@pytest.mark.platform
+def test_an_aborted_build_is_aborted_and_its_processes_hear_of_it(ci_server: Hudson, jobs: Jobs) -> None:
+    jobs.create("local-abort", "trap 'touch heard; exit 1' TERM\ntouch begun\nwhile true; do read -t 0.1 < <(:); done")
+    jobs.run("local-abort")
+    workspace = ci_server.home.job("local-abort") / "workspace"
+    until((workspace / "begun").exists, "the build runs")
+    assert ci_server.build_processes()
+    jobs.stop("local-abort", 1)
+    assert jobs.ended("local-abort", 1)["result"] == "ABORTED"
+    until((workspace / "heard").exists, "the step got SIGTERM")
+    until(lambda: not ci_server.build_processes(), "none of its processes is left")
+
+
+@pytest.mark.platform
+def test_a_restart_keeps_the_jobs_and_one_that_cannot_be_read_is_named(ci_server: Hudson, jobs: Jobs) -> None:
+    jobs.create("local-restart", "echo hello")
+    jobs.run("local-restart")
+    jobs.ended("local-restart", 1)
+    url, password = ci_server.url, ci_server.home.admin.password()
+    ci_server.stop()
+    poison = ci_server.home.job("local-poison")
+    poison.mkdir()
+    (poison / "config.xml").write_text("<?xml version='1.0' encoding='UTF-8'?><flow-definition/>")
+    try:
+        with pytest.raises(PlatformFailed, match="Hudson cannot start with what is in its home folder") as caught:
+            ci_server.start()
+        assert "flow-definition" in "\n".join(caught.value.details)
+        assert ci_server.pid is None
+    finally:
+        ci_server.home.remove_job("local-poison")
+        ci_server.start()
+    assert (ci_server.url, ci_server.home.admin.password()) == (url, password)
+    assert [build["number"] for build in jobs.builds("local-restart")] == [1]
+    ci_server.kill()
+    ci_server.start()
+    assert jobs.console("local-restart", 1).count("hello") == 1
+
+
+@pytest.mark.platform
+def test_it_ends_with_whoever_started_it(ci_server: Hudson, tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", START, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as starter:
+        assert starter.stdout is not None
+        pid = int(starter.stdout.readline())
+        starter.kill()
+    until(lambda: not _lives(pid), f"the server, process {pid}, has ended")
+
+
+@pytest.mark.platform
+def test_a_planted_secret_is_found_wherever_a_build_leaves_it(ci_server: Hudson, jobs: Jobs) -> None:
+    secret = f"canary-{os.urandom(8).hex()}"
+    assert leaks(ci_server.home, [secret]) == []
+    jobs.create("local-leak", f"echo {secret}")
+    jobs.run("local-leak")
+    jobs.ended("local-leak", 1)
+    jobs.ask("GET", "/api/json", params={"x": secret})
+    found = [str(Path(file).name) for file in leaks(ci_server.home, [secret])]
+    assert {"server.log", "config.xml", "log"} <= set(found), found
+
+
+def _lives(pid: int) -> bool:
+    with suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def a_war(folder: Path, web_xml: str = SHIPPED, **more: str) -> Path:
+    with zipfile.ZipFile(folder / "shipped.war", "w") as war:
+        war.writestr(WEB_XML, web_xml)
+        war.writestr("index.html", "hello")
+        for name, text in more.items():
+            war.writestr(name, text)
+    return folder / "shipped.war"
+
+
+@pytest.fixture
+def compiled(tmp_path: Path) -> Path:
+    (tmp_path / "a.class").write_bytes(b"\xca\xfe\xba\xbe")
+    return tmp_path / "a.class"
+
+
+def test_the_patch_changes_two_files_and_no_other(tmp_path: Path, compiled: Path) -> None:
+    patch(a_war(tmp_path), compiled, tmp_path / "patched.war")
+    with zipfile.ZipFile(tmp_path / "patched.war") as war:
+        assert sorted(war.namelist()) == sorted([WEB_XML, "index.html", CLASS])
+        assert war.read(CLASS) == compiled.read_bytes()
+        assert war.read("index.html") == b"hello"
+        assert "<!--" not in war.read(WEB_XML).decode()
+
+
+@pytest.mark.parametrize("web_xml", ["", "<web-app/>", SHIPPED * 2, with_crumbs(SHIPPED), SHIPPED.replace("CrumbFilter", "Crumbs")])
+def test_the_patch_refuses_an_unknown_war(tmp_path: Path, compiled: Path, web_xml: str) -> None:
+    with pytest.raises(PlatformFailed, match=r"web\.xml is another one than expected"):
+        patch(a_war(tmp_path, web_xml), compiled, tmp_path / "patched.war")
+    assert not (tmp_path / "patched.war").exists()
+
+
+def test_the_patch_refuses_what_is_no_war(tmp_path: Path, compiled: Path) -> None:
+    (tmp_path / "page.html").write_text("<html>not found</html>")
+    with pytest.raises(PlatformFailed, match="is not a war that can be patched"):
+        patch(tmp_path / "page.html", compiled, tmp_path / "patched.war")
+    with zipfile.ZipFile(tmp_path / "empty.war", "w"):
+        pass
+    with pytest.raises(PlatformFailed, match="is not a war that can be patched"):
+        patch(tmp_path / "empty.war", compiled, tmp_path / "patched.war")
+    with pytest.raises(PlatformFailed, match="is patched already"):
+        patch(a_war(tmp_path, **{CLASS: "x"}), compiled, tmp_path / "patched.war")
+
+
+def test_what_was_fetched_is_held_to_its_hash(tmp_path: Path) -> None:
+    (tmp_path / "a.jar").write_bytes(b"a")
+    parts.check(tmp_path, {"a.jar": "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"})
+    with pytest.raises(PlatformFailed, match=r"fetched as a\.jar has the SHA-256 ca978112"):
+        parts.check(tmp_path, {"a.jar": "0" * 64})
+
+
+def test_without_java_it_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolMissing, match="`java` is not installed") as caught:
+        Hudson(HudsonHome(tmp_path / "home"), cache_home=tmp_path / "cache").start()
+    assert "Maven" in str(caught.value.hint)
+    with pytest.raises(ToolMissing, match="`mvn` and `javac` are not installed"):
+        parts.tools("mvn", "javac")
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc"])
+def test_no_other_folder_is_taken_for_a_jobs(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SettingInvalid):
+        HudsonHome(tmp_path).remove_job(name)
+
+
+def test_passwords_are_new_each_time_and_for_their_owner_only(tmp_path: Path) -> None:
+    homes = [HudsonHome(tmp_path / name) for name in ("a", "b")]
+    for home in homes:
+        home.prepare("http://127.0.0.1:1/")
+    files = [user.token_file for home in homes for user in (home.admin, home.reader)]
+    assert len({file.read_text() for file in files}) == 4
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    homes[0].prepare("http://127.0.0.1:1/")
+    assert {file: file.read_bytes() for file in before} == before
