@@ -1,0 +1,199 @@
+"""The Jenkinsfiles: run by an evaluator of declarative pipelines (tests/jenkinsfiles), then their shell scripts for real.
+
+The evaluator's own tests say what each pipeline does and in which order; these look at what they leave: parameters that must be those
+of `kubernaut jenkins setup`, and commands, which a stub called kubernaut writes down word by word.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import subprocess
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.programs import program
+
+from kubernaut.jenkins.jobs import Parameter, Wish, deploy_parameters, release_parameters, wanted_jobs
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[3]
+PROJECT = ROOT / "tests" / "jenkinsfiles"
+HOSTILE = "it's \"new\"\n$(touch pwned) `touch pwned` ${HOME} ; touch pwned ]]> \N{GRINNING FACE} \\ *"
+STUB = """#!/bin/bash
+for word in "$@"; do printf '%s\\0' "$word"; done >> "$SAID"
+printf 'DOCKER_CONFIG=%s\\0\\0' "$DOCKER_CONFIG" >> "$SAID"
+exit "${STATUS:-0}"
+"""
+
+
+def evaluated(out: Path) -> Path:
+    """Run the evaluator's tests; without the network when it has been run here before."""
+    command = [program("mvn"), "--batch-mode", "--quiet", f"-Dout={out}", f"-Droot={ROOT}", "test"]
+    environment = os.environ | {"MAVEN_OPTS": "-Xmx512m -XX:TieredStopAtLevel=1"}
+    done = subprocess.run([*command, "--offline"], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode and re.search(r"offline mode|could not be resolved", done.stdout):
+        done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    return out
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the evaluator's tests left, made once for all processes of this test run."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    out = shared / "jenkinsfiles"
+    with (shared / "jenkinsfiles.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (out / "done").exists():
+            evaluated(out)
+            (out / "done").touch()
+    return out
+
+
+def pipeline(left: Path, name: str) -> Any:
+    return json.loads((left / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def script_of(left: Path, name: str, number: int = 0) -> str:
+    return str(pipeline(left, name)["sh"][number]["script"])
+
+
+def run(script: str, folder: Path, *, status: int = 0, **environment: str) -> list[list[str]]:
+    """Run a script with a stub of kubernaut; return what that was told, call by call."""
+    (folder / "bin").mkdir(exist_ok=True)
+    stub = folder / "bin" / "kubernaut"
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    work = folder / "work"
+    work.mkdir(exist_ok=True)
+    file = folder / "script.sh"
+    file.write_text(script, encoding="utf-8")
+    file.chmod(0o755)
+    subprocess.run(["bash", "-n", file], check=True)
+    said = folder / "said"
+    said.unlink(missing_ok=True)
+    given = {
+        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+        "SAID": str(said),
+        "WORKSPACE": str(work),
+        "DOCKER_CONFIG_JSON": "/secret files/1/config.json",
+        **environment,
+    }
+    done = subprocess.run([file], cwd=work, env=given, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == status, done.stderr
+    assert not (work / "pwned").exists()
+    assert "secret" not in done.stdout + done.stderr, "the shell echoes what it runs"
+    return [call.split("\0") for call in said.read_text(encoding="utf-8").split("\0\0")[:-1]]
+
+
+def test_every_test_of_the_evaluator_was_run(left: Path) -> None:
+    suites = [ET.parse(file).getroot() for file in sorted(left.glob("surefire-reports/TEST-*.xml"))]
+    assert {suite.get("name") for suite in suites} == {"DeployTest", "EvaluatorTest", "ExamplesTest", "JobsTest", "ReleaseTest"}
+    assert sum(int(suite.get("tests", "0")) for suite in suites) >= 35
+    assert all(suite.get(of) == "0" for suite in suites for of in ("errors", "failures", "skipped"))
+
+
+def declared(left: Path, name: str) -> list[Parameter]:
+    parameters = pipeline(left, name)["parameters"]
+    assert {parameter["type"] for parameter in parameters} == {"string"}
+    return [Parameter(parameter["name"], parameter["description"], parameter["defaultValue"]) for parameter in parameters]
+
+
+def test_the_parameters_are_those_of_the_jobs(left: Path) -> None:
+    assert declared(left, "deploy") == list(deploy_parameters())
+    # Release's others have each application's own defaults, which a Jenkinsfile would take away.
+    assert declared(left, "release") == [release_parameters("pipeline")[-1]]
+
+
+def found(entries: list[dict[str, Any]], *path: str) -> list[list[str]]:
+    """Return the arguments of every call at a path of a recorded Job DSL script."""
+    if len(path) == 1:
+        return [entry["args"] for entry in entries if entry["name"] == path[0]]
+    return [args for entry in entries if entry["name"] == path[0] for args in found(entry["said"], *path[1:])]
+
+
+def test_job_dsl_makes_the_same_jobs_as_setup(left: Path) -> None:
+    jobs = json.loads((left / "jobs.json").read_text(encoding="utf-8"))
+    repository = "https://github.com/example/hello-world.git"
+    wish = Wish("hello-world", repository, "main", ".", "pipeline", namespace="staging")
+    for job, wanted in zip(jobs, wanted_jobs(wish), strict=True):
+        assert job["args"] == [str(wanted.path)]
+        assert [Parameter(name, text, default) for name, default, text in found(job["said"], "parameters", "stringParam")] == list(
+            wanted.parameters
+        )
+        scm = ("definition", "cpsScm")
+        assert found(job["said"], *scm, "scm", "git", "remote", "url") == [[repository]]
+        assert found(job["said"], *scm, "scm", "git", "branch") == [["main"]]
+        assert found(job["said"], *scm, "scriptPath") == [[wanted.work.script_path]]  # type: ignore[union-attr]
+        assert found(job["said"], "properties", "disableConcurrentBuilds") == [[]]
+
+
+def test_deploy_hands_on_exactly_what_it_was_given(left: Path, tmp_path: Path) -> None:
+    given = {"NAME": "shop", "VERSION": "1.4.2", "NAMESPACE": "staging", "ENVIRONMENT": "", "NOTE": ""}
+    script = script_of(left, "deploy")
+    docker = "DOCKER_CONFIG=/secret files/1"
+    rest = ["--lock-timeout", "10m", "--to", "deployed.json", docker]
+    assert run(script, tmp_path, **given) == [["deploy", "shop@1.4.2", "-n", "staging", *rest]]
+    assert run(script, tmp_path, **given | {"ENVIRONMENT": "production", "NOTE": HOSTILE}) == [
+        ["deploy", "shop@1.4.2", "-n", "staging", "--environment", "production", "--note", HOSTILE, *rest]
+    ]
+    assert run(script, tmp_path, **given | {"VERSION": HOSTILE}) == [["deploy", f"shop@{HOSTILE}", "-n", "staging", *rest]]
+
+
+def test_deploys_exit_status_is_kubernauts_and_no_old_file_is_left(left: Path, tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "deployed.json").write_text("{}")
+    given = {"NAME": "shop", "VERSION": "1.4.2", "NAMESPACE": "staging", "STATUS": "6"}
+    run(script_of(left, "deploy"), tmp_path, status=6, **given)
+    assert not (tmp_path / "work" / "deployed.json").exists()
+
+
+def test_what_a_failed_deploy_shows_never_fails(left: Path, tmp_path: Path) -> None:
+    script = script_of(left, "deploy-failed", 1)
+    said = run(script, tmp_path, NAME="shop", NAMESPACE="staging", STATUS="8")
+    assert [call[:-1] for call in said] == [["show", "shop", "-n", "staging"], ["history", "shop", "-n", "staging"]]
+
+
+def test_release_publishes_the_folder_it_is_told(left: Path, tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "release.json").write_text("{}")
+    script = script_of(left, "release")
+    for folder in ("apps/shop", HOSTILE):
+        [said] = run(script, tmp_path, APP_DIR=folder)
+        assert said == ["publish", folder, "--to", f"{tmp_path}/work/release.json", "DOCKER_CONFIG=/secret files/1"]
+    assert not (tmp_path / "work" / "release.json").exists()
+    run(script, tmp_path, status=3, APP_DIR=".", STATUS="3")
+
+
+def test_the_example_of_the_command_line(left: Path, tmp_path: Path) -> None:
+    [said] = run(script_of(left, "example-cli"), tmp_path, BUILD_NUMBER="7")
+    assert said[:-1] == ["ship", "examples/hello-world", "-n", "staging", "--note", "build 7", "--lock-timeout", "10m"]
+
+
+@pytest.mark.parametrize("name", ["deploy", "release", "example-cli"])
+def test_the_real_command_line_takes_what_it_is_told(name: str, left: Path, tmp_path: Path) -> None:
+    from kubernaut.cli.main import main
+
+    given = {"NAME": "shop", "VERSION": "1.4.2", "NAMESPACE": "staging", "ENVIRONMENT": "production", "NOTE": HOSTILE}
+    [said] = run(script_of(left, name), tmp_path, **given, APP_DIR=".", BUILD_NUMBER="7")
+    import click
+
+    command = main.get_command(click.Context(main), said[0])
+    assert command is not None
+    assert command.make_context(said[0], said[1:-1]).params
+
+
+def test_no_script_has_anything_of_groovys_put_into_it(left: Path) -> None:
+    for name in ("deploy", "deploy-failed", "release", "example-cli", "example-library", "example-rest"):
+        for step in pipeline(left, name)["sh"]:
+            assert step["script"].startswith("#!/bin/bash\n")
+            assert "S3CRET" not in step["script"]
+            assert not re.search(r"\bset\b.*-\w*x", step["script"])
