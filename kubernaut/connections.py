@@ -11,6 +11,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from kubernaut.commit_status import Patience, Telling
 from kubernaut.events import Progress, Stopped, never
 from kubernaut.settings import Settings
 
@@ -19,10 +20,13 @@ if TYPE_CHECKING:
     from kubernaut.build.registry import Registry
     from kubernaut.clients.cluster import Cluster
     from kubernaut.clients.engine import Credentials, Engine
+    from kubernaut.clients.github import GitHub
     from kubernaut.clients.helm import Helm
     from kubernaut.clients.web import Web
     from kubernaut.deploy import attempt
     from kubernaut.history.store import History
+
+GITHUB_TOKEN = "KUBERNAUT_GITHUB_TOKEN"  # noqa: S105 - the variable's name
 
 
 class Clients:
@@ -30,10 +34,14 @@ class Clients:
 
     Args:
         settings: Where everything is.
+
+    Attributes:
+        patience: How long a verb waits at its end until GitHub is told.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.patience = Patience()
 
     @cached_property
     def engine(self) -> Engine:
@@ -86,10 +94,24 @@ class Clients:
 
         return Registry(self.web, self._settings)
 
+    @cached_property
+    def github(self) -> GitHub | None:
+        """GitHub, which is told what became of commits; ``None`` where no token is set for it."""
+        settings = self._settings
+        if not settings.environment.get(GITHUB_TOKEN) and settings.github_token_file is None:
+            return None
+        from kubernaut.clients.github import GitHub
+        from kubernaut.clients.token import find_token
+
+        def token() -> str | None:  # what is wrong with it is found out when it is needed, where it stops nothing
+            return find_token(settings.environment, GITHUB_TOKEN, settings.github_token_file)()
+
+        return GitHub(settings.github_url, token=token, plain_http=settings.speaks_plain_http)
+
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
-        for name in ("cluster", "web"):
-            if name in self.__dict__:
+        for name in ("cluster", "web", "github"):
+            if self.__dict__.get(name) is not None:
                 getattr(self, name).close()
 
     def _credentials(self, registry: str) -> Credentials | None:
@@ -128,6 +150,11 @@ class Connections:
     def registry(self) -> Registry:
         """The registries of images and charts."""
         return self.clients.registry
+
+    def telling(self, *, silent: bool) -> Telling:
+        """Return what a verb tells GitHub with; ``silent`` tells it nothing."""
+        github = None if silent else self.clients.github
+        return Telling(github, self._settings, self._progress.listener, self.clients.patience)
 
     def expect_cluster(self) -> None:
         """Import beside other work what a deploy needs: it takes a quarter of a second, and a build mostly waits."""

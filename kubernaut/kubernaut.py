@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -23,7 +24,8 @@ from kubernaut.wanting import Wanting, choose_environment, find, wish_of
 
 if TYPE_CHECKING:
     from kubernaut.build.registry import PublishedVersion
-    from kubernaut.deploy.wanted import Wanted
+    from kubernaut.commit_status import Telling
+    from kubernaut.deploy.wanted import Wanted, WantedDeploy
     from kubernaut.history.detail import Report
     from kubernaut.history.diff import Difference
     from kubernaut.history.index import Index
@@ -59,7 +61,7 @@ class Kubernaut:
             stopped: Is asked all the time; once it says so, a running Helm is stopped, tidily (``Interrupted``).
         """
         other = copy.copy(self)
-        other.settings = replace(self.settings, actor=actor, build_url=build.url if build else None, build=cleaned(build))
+        other.settings = replace(self.settings, actor=actor, build_url=None, build=cleaned(build))
         clients = self._connections.clients
         other._connections = Connections(other.settings, Progress(listener), clients=clients, stopped=stopped)
         other._wanting = Wanting(other.settings, other._connections)
@@ -95,7 +97,7 @@ class Kubernaut:
             dry_run: Only say what would be done.
         """
         with self._connections.telling(silent=dry_run) as telling:
-            return self._publish(app_dir, version, image, telling, dry_run=dry_run)
+            return self._publish(telling, app_dir, version=version, image=image, dry_run=dry_run)
 
     def versions(self, name: str) -> Sequence[PublishedVersion]:
         """Return the published versions of an application, newest first."""
@@ -129,10 +131,10 @@ class Kubernaut:
             DeployRolledBack: The release failed, and the one before it runs again.
             DeployKept: The release failed, and is left as it is.
         """
-        # Only what kubernaut published says for certain which commit it was made of.
-        with self._connections.telling(silent=chart is not None or options.get("dry_run", False)) as telling:
-            wanted = lambda: self._wanting.deploy(name, namespace, version, pre, chart, digest, options)  # noqa: E731
-            return self._deploy(wanted, namespace, options, telling)
+        silent = chart is not None or options.get("dry_run", False)  # what others published may name any commit
+        with self._connections.telling(silent=silent) as telling:
+            wanted = partial(self._wanting.deploy, name, namespace, version, pre, chart, digest, options)
+            return self._deploy(telling, wanted, namespace, options)
 
     def ship(
         self, app_dir: str | Path, *, namespace: str, version: str | None = None, **options: Unpack[DeployOptions]
@@ -158,13 +160,12 @@ class Kubernaut:
         self._connections.expect_cluster()
         dry_run = options.get("dry_run", False)
         with self._connections.telling(silent=dry_run) as telling:
-            published = self._publish(app_dir, version, None, telling, dry_run=dry_run)
-            new = published.version
-            if new is not None:
-                wanted = lambda: self._wanting.deploy_of(new.name, new, namespace, wish, options)
+            published = self._publish(telling, app_dir, version=version, image=None, dry_run=dry_run)
+            if (new := published.version) is not None:
+                wanted = partial(self._wanting.deploy_of, new.name, new, namespace, wish, options)
             else:
-                wanted = lambda: self._wanting.preview(app_dir, version, namespace, wish, options)
-            deployed = self._deploy(wanted, namespace, options, telling)
+                wanted = partial(self._wanting.preview, app_dir, version, namespace, wish, options)
+            deployed = self._deploy(telling, wanted, namespace, options)
         plan = Plan(actions=(*published.plan.actions, *deployed.plan.actions), reason=deployed.plan.reason)
         return Deployed(plan, published.changed or deployed.changed, deployed.release)
 
@@ -371,22 +372,17 @@ class Kubernaut:
         """Return an operation; looked for in all namespaces unless one is named. Raises: OperationNotFound."""
         return self._connections.history.operation(id, namespace and check_namespace(namespace))
 
-    def _publish(
-        self, app_dir: str | Path, version: str | None, image: str | None, telling: Telling, *, dry_run: bool
-    ) -> Published:
+    def _publish(self, telling: Telling, app_dir: str | Path, **how: Any) -> Published:
         from kubernaut.build.publication import publish
 
         with telling.publishing() as report:
-            tools = replace(self._connections.publishing, known=report.begin)
-            published = Published(*publish(app_dir, version=version, image=image, dry_run=dry_run, tools=tools))
-            report.published()
-        return published
+            return Published(*publish(app_dir, **how, tools=replace(self._connections.publishing, known=report.begin)))
 
-    def _deploy(self, wanted: Callable[[], WantedDeploy], namespace: str, options: Options, telling: Telling) -> Deployed:
+    def _deploy(self, telling: Telling, wanted: Callable[[], WantedDeploy], namespace: str, options: Options) -> Deployed:
         with telling.deploying(namespace) as report:
             deployed = self._carry_out(lambda: report.about(wanted()), options)
-            report.deployed(deployed)
-        return deployed
+            report.made(deployed.release, changed=deployed.changed)
+            return deployed
 
     def _carry_out(self, wanted: Callable[[], Wanted], options: Options) -> Deployed:
         operation, dry_run, tools = options.get("operation"), options.get("dry_run", False), self._connections.deploying

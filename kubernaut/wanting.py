@@ -119,6 +119,7 @@ class Wanting:
             wish=wish,
             environment=environment,
             commit=found.source.commit,
+            repository=found.source.repository,
             on_failure=options.get("on_failure"),
             create_namespace=options.get("create_namespace", False),
             **self.how(options),

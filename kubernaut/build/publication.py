@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 from kubernaut.build.application import Application, check_dockerfile, load_application
 from kubernaut.build.chart import ChartCopy, read_environments
 from kubernaut.build.image import image_labels, make_image, push_image
-from kubernaut.build.registry import BUILD_URL, CREATED, REVISION, SOURCE, Artefact, PublishedVersion, Registry, SourceOfVersion
+from kubernaut.build.registry import CREATED, REVISION, SOURCE, Artefact, PublishedVersion, Registry, SourceOfVersion
 from kubernaut.build.source import Source, read_source
 from kubernaut.build.version import decide_version, read_git
+from kubernaut.ci import build_annotations, ci_source
 from kubernaut.clients.engine import Engine, credentials_for
-from kubernaut.clients.git import open_git, without_credentials
+from kubernaut.clients.git import find_work_tree, open_git
 from kubernaut.errors import RegistryUnreachable, VersionConflict
 from kubernaut.events import Progress
 from kubernaut.model import Action, Model, Plan
@@ -30,6 +31,9 @@ from kubernaut.settings import Settings
 
 if TYPE_CHECKING:
     from kubernaut.clients.helm import Helm
+
+Known = Callable[[str, str | None, str | None], None]
+"""Is told the version that is made, and the commit and the repository that it is made of, as far as git knows them."""
 
 _BY_OTHERS = "somebody else published it meanwhile, from the same source"
 
@@ -53,6 +57,7 @@ class Tools:
     registry: Registry
     settings: Settings
     progress: Progress
+    known: Known = lambda _version, _commit, _repository: None
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,7 @@ def publish(
         VersionConflict: The version exists with other content.
     """
     wanted = _read(app_dir, version, tools)
+    tools.known(wanted.version, wanted.facts.get(REVISION), wanted.facts.get(SOURCE))
     registry, name = tools.registry, wanted.application.name
     repository = registry.image_repository(name)
     published = registry.find(name, wanted.version)
@@ -180,6 +186,8 @@ def _read(app_dir: str | Path, version: str | None, tools: Tools) -> _Wanted:
     name = decide_version(state, application.tag_prefix, source.digest, version)
     facts: dict[str, str] = {}
     time = None
+    if state is None and find_work_tree(application.directory) is None:
+        facts.update(_exported_from(tools.settings.environment))
     if state is not None:
         facts[REVISION] = state.commit + ("-dirty" if state.changed else "")
         if state.repository is not None:
@@ -188,6 +196,12 @@ def _read(app_dir: str | Path, version: str | None, tools: Tools) -> _Wanted:
             time = state.time
             facts[CREATED] = time.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return _Wanted(source, name, facts, time)
+
+
+def _exported_from(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what a CI build knows of a source that it has exported: git is not asked where there is no work tree."""
+    commit, repository = ci_source(environment)
+    return {key: text for key, text in ((REVISION, commit), (SOURCE, repository)) if text}
 
 
 def _publish(wanted: _Wanted, repository: str, given: Artefact | None, tools: Tools) -> PublishedVersion:
@@ -210,9 +224,7 @@ def _publish(wanted: _Wanted, repository: str, given: Artefact | None, tools: To
 
 
 def _checked_chart(wanted: _Wanted, folder: Path, image: Artefact, tools: Tools) -> ChartCopy:
-    facts = dict(wanted.facts)
-    if tools.settings.build_url:
-        facts[BUILD_URL] = without_credentials(tools.settings.build_url)
+    facts = {**wanted.facts, **build_annotations(tools.settings.build)}
     copy = ChartCopy(wanted.source, folder, version=wanted.version, facts=facts, time=wanted.time)
     copy.pin(*_split(image))
     copy.check(tools.helm(), image.ref)

@@ -58,6 +58,7 @@ class WantedDeploy(Wanted):
         chart_digest: That digest.
         environment: The environment whose values :attr:`wish` has.
         commit: The commit that the version was made of.
+        repository: The repository that it was made of.
         on_failure: ``None`` leaves it to what the version was published with, and that to ``rollback``.
     """
 
@@ -69,6 +70,7 @@ class WantedDeploy(Wanted):
     wish: Wish = field(default_factory=Wish)
     environment: str | None = None
     commit: str | None = None
+    repository: str | None = None
     on_failure: Literal["rollback", "keep"] | None = None
     create_namespace: bool = False
 

@@ -28,7 +28,7 @@ from kubernaut.events import Event
 class Idle(Kubernaut):
     """Publishes nothing, and fails the test that lets it try."""
 
-    def publish(self, *_: Any, **__: Any) -> Any:
+    def _publish(self, *_: Any, **__: Any) -> Any:
         raise AssertionError("published")
 
 
@@ -123,7 +123,7 @@ def test_a_chart_is_named_alone_and_rightly(
 def test_somebody_else_works_with_the_same_connections(kubernaut: Kubernaut, world: World) -> None:
     heard: list[Event] = []
     before = len(world.events)
-    bob = kubernaut.acting("bob", build_url="http://ci/9", listener=heard.append)
+    bob = kubernaut.acting("bob", build=CiBuild(url="http://ci/9"), listener=heard.append)
     release = bob.deploy("shop", namespace="demo", chart=CHART_REF).release
     assert release is not None
     assert (release.created_by, release.build.url) == ("bob", "http://ci/9")
