@@ -81,6 +81,16 @@ class Git:
         url = self._run("config", "--default", "", "--get", "remote.origin.url").strip()
         return without_credentials(url) if url else None
 
+    def clone_url(self) -> str | None:
+        """Return the origin's URL as another machine clones from it: without credentials, but with the user of an SSH address."""
+        url = self._run("config", "--default", "", "--get", "remote.origin.url").strip()
+        if not url:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme != "ssh" or not parts.username:
+            return without_credentials(url)
+        return without_credentials(url).replace("://", f"://{parts.username}@", 1)
+
     def _specs(self, paths: Iterable[Path]) -> list[str]:
         inside = [path.relative_to(self.root).as_posix() for path in paths if path.is_relative_to(self.root)]
         return [":(top,literal)" + ("" if path == "." else path) for path in inside]
