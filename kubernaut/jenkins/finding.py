@@ -7,7 +7,7 @@ its own, the parameter ``OP_ID``, by which its build is known again.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TypeVar
@@ -81,13 +81,13 @@ def check_id(op_id: str) -> None:
         )
 
 
-def name_request(job: Job, op_id: str | None, *, tells_items: bool) -> str | None:
+def name_request(job: Job, op_id: str | None, tells_items: Callable[[], bool]) -> str | None:
     """Return what the request is called; ``None`` where the job takes no names and can do without.
 
     Args:
         job: The job.
         op_id: What it shall be called, if somebody said so.
-        tells_items: Whether the server tells which queue item a request became.
+        tells_items: Says whether the server tells which queue item a request became.
 
     Raises:
         JobInvalid: Its build could not be known again.
@@ -96,7 +96,7 @@ def name_request(job: Job, op_id: str | None, *, tells_items: bool) -> str | Non
         check_id(op_id)
     if OP_ID in job.parameters:
         return op_id or new_id()
-    if op_id is None and tells_items:
+    if op_id is None and tells_items():
         return None
     raise JobInvalid(
         f"{job.path} has no parameter {OP_ID}, and nothing else tells its builds apart.",

@@ -6,6 +6,7 @@ whoever repeats it under that name takes up what is there.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from contextlib import suppress
@@ -97,7 +98,7 @@ def run_job(
         check_id(op_id)
     job = server.job(path)
     check_job(job, parameters)
-    name = name_request(job, op_id, tells_items=server.kind() == "jenkins")
+    name = name_request(job, op_id, lambda: server.kind() == "jenkins")
     with (progress or Progress()).step("build", str(path)) as step:
         running = _Running(server, job, Sought(name), step, timing, clock)
         try:
@@ -112,6 +113,11 @@ def run_job(
             raise
 
 
+def _kind(why: str | None) -> str:
+    """Return what a build waits for without how long: the server counts the seconds down, and nobody wants to read each."""
+    return re.sub(r"[\W\d]+", " ", why or "").strip()
+
+
 class _Running:
     """One request, and what is known of it by now."""
 
@@ -124,6 +130,7 @@ class _Running:
         self._timing = timing
         self._clock = clock
         self._asked = False
+        self._heard = False
         self._forgotten = False
         self._build: Build | None = None
         self._item: QueueItem | None = None
@@ -138,7 +145,7 @@ class _Running:
             return
         with alone(f"{self._server.url} {self._path} {self._sought.op_id}"):
             if self._look(self._at_once()):
-                self._asked = True
+                self._asked = self._heard = True
                 self._step.say(f"{self._sought.op_id} is there already: {self._where()}")
                 return
             self._trigger(parameters)
@@ -158,6 +165,7 @@ class _Running:
             raise
         else:
             self._sought = Sought(self._sought.op_id, queue_id)
+        self._heard = True
 
     def _search(self, unsure: TriggerUnsure) -> None:
         """Look for a request that may or may not have been heard; it is never sent again."""
@@ -217,9 +225,9 @@ class _Running:
         return item is not None
 
     def _waits(self, item: QueueItem) -> None:
-        told = self._item.why if self._item is not None else None
+        told = _kind(self._item.why) if self._item is not None else ""
         self._item = item
-        if item.why and item.why != told and item.number is None and not item.cancelled:
+        if _kind(item.why) not in ("", told) and item.number is None and not item.cancelled:
             self._step.say(f"waits: {item.why}")
 
     # what is waited for
@@ -290,10 +298,13 @@ class _Running:
         if not self._asked:
             return None
         if not abort:
-            self._step.say(f"the build goes on: {self._where()}")
+            known = f"the build goes on: {self._where()}"
+            self._step.say(known if self._heard else "it is not known whether Jenkins heard the request")
             return f"{self._up_again()} Its page stops it: {self._url()}"
         try:
             said = self._stop()
+        except BuildAborted as aborted:
+            said = aborted.message
         except KubernautError as failure:
             self._step.say(f"the build could not be stopped, and may go on: {self._where()}. {failure.message}")
             return f"Stop it on its page: {self._url()}"
@@ -311,7 +322,7 @@ class _Running:
             if not self._look_at_builds(ask):
                 return "taken out of the queue"
         if self._build is None:
-            return "neither in the queue nor among the builds: there is nothing to stop"
+            return "neither in the queue nor among the builds: there is nothing to stop, unless the request is still on its way"
         number = self._build.number
         ask(lambda: self._server.stop(self._path, number))
         while self._clock.now() + self._timing.pace < until:
@@ -325,13 +336,15 @@ class _Running:
 
     def told(self) -> BuildRun:
         """Return what is known."""
+        item = self._item.id if self._item else None
+        built = self._build.queue_id if self._build else None
         return BuildRun(
             job=str(self._path),
             number=self._build.number if self._build else None,
             url=self._url(),
             result=self._build.result if self._build else None,
             op_id=self._sought.op_id,
-            queue_id=self._sought.queue_id or (self._item.id if self._item else None),
+            queue_id=next((id for id in (self._sought.queue_id, item, built) if id is not None), None),
             why=self._item.why if self._item and self._build is None else None,
             triggered=self._triggered,
         )

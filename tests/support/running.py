@@ -1,0 +1,57 @@
+"""Runs the job of a stand-in for a Jenkins, on a clock that is held, and keeps what is said."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from kubernaut.events import Event, LogLine, Notice, Progress
+from kubernaut.jenkins.asking import Clock
+from kubernaut.jenkins.path import JobPath
+from kubernaut.jenkins.run import BuildRun, run_job
+from kubernaut.jenkins.server import Server
+from support.stand_in import JOB, URL, Item, StandIn, Time
+
+CANARY = "canary-5f3a-" + "x" * 32
+STARTING = (503, {"X-Jenkins": "2.500"}, b"Please wait while Jenkins is getting ready to work")
+
+
+class Runs:
+    """Runs the job of a stand-in, and keeps what is said."""
+
+    def __init__(self, time: Time, stand_in: StandIn) -> None:
+        self.time = time
+        self.stand_in = stand_in
+        self.heard: list[tuple[float, Event]] = []
+        self.server = Server(URL, user="ci", token=lambda: CANARY)
+
+    def __call__(self, parameters: dict[str, str] | None = None, **how: Any) -> BuildRun:
+        progress = Progress(lambda event: self.heard.append((self.time.now(), event)), clock=self.time.now)
+        clock = Clock(self.time.now, self.time.wait)
+        return run_job(self.server, JobPath((JOB,)), parameters or {}, clock=clock, progress=progress, **how)
+
+    @property
+    def lines(self) -> list[str]:
+        return [event.text for _, event in self.heard if isinstance(event, LogLine)]
+
+    @property
+    def notices(self) -> list[str]:
+        return [event.text for _, event in self.heard if isinstance(event, Notice)]
+
+    def gaps(self) -> list[float]:
+        """The seconds between two requests, from the one that asked for the build on."""
+        asked = self.stand_in.asked
+        since = asked[asked.index(self.stand_in.triggers[0]) + 1 :]
+        return [later.at - earlier.at for earlier, later in pairwise(since)]
+
+
+def after(run: Runs, *, start: float = 0.5, end: float = 3.5, result: str | None = "SUCCESS") -> None:
+    """Let each item become a build after a while, say two lines, and end."""
+
+    def begin(item: Item) -> None:
+        made = run.stand_in.start(item)
+        made.say("Started by user ci\nrelea")
+        run.time.at(run.time.now() + 1, lambda: made.say("se 1.4.2\n"))
+        run.time.at(run.time.now() + end, lambda: (made.say(f"Finished: {result}"), made.end(result)))
+
+    run.stand_in.on_item = lambda item: run.time.at(run.time.now() + start, lambda: begin(item))
