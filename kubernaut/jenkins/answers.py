@@ -144,7 +144,7 @@ def read_item(content: Mapping[str, Any], root: str) -> QueueItem:
     return QueueItem(
         number,
         _job(task, root) if isinstance(task, dict) else "",
-        why if isinstance(why, str) else None,
+        why if isinstance(why, str) and why.strip("?") else None,  # Hudson does not know at first, and says "???"
         content.get("cancelled") is True,
         _number(executable.get("number")) if isinstance(executable, dict) else None,
         _given(content),

@@ -64,13 +64,11 @@ def refusal(answer: Answer, question: Question) -> KubernautError:
         return JenkinsDenied(f"{url} refuses the crumb that it gave just before (asked to {question.to}).", hint=_CRUMB)
     if status == 403:
         return _lacking(question, answer)
-    if status == 404:
-        return JobNotFound(f"{url} has nothing there (asked to {question.to}).")
     if is_starting(answer):
         return JenkinsUnreachable(f"{url} is starting and not ready yet (asked to {question.to}).", hint="Run the same again soon.")
     if answer.sent_to is not None:
         return _sent_on(answer, question)
-    if status < 400:
+    if status < 400 or status == 404:
         return no_jenkins(answer, question)
     return JenkinsUnreachable(f"{url} answers HTTP {status} (asked to {question.to}).", hint=_HINTS.get(status))
 
@@ -104,8 +102,8 @@ def creation(answer: Answer, question: Question, path: JobPath, there: str | Non
     """
     if there is not None:
         return JobConflict(f"{question.url} has a job {there} already, so {path} cannot be made.")
-    if answer.status == 404:
-        folder = "/".join(path.segments[:-1])
+    folder = "/".join(path.segments[:-1])
+    if answer.status == 404 and folder:
         return JobNotFound(
             f"{question.url} has no folder {folder}, or does not show it to {_who(question)}.",
             hint="Make the folder first, or name another with --folder.",
@@ -155,7 +153,7 @@ def _unknown(question: Question, status: int) -> JenkinsDenied:
         return JenkinsDenied(f"{question.url} wants a login (HTTP {status}; asked to {question.to}).", hint=_BY_HAND)
     return JenkinsDenied(
         f"{question.url} does not know the user {question.user} with this token (HTTP {status}; asked to {question.to}).",
-        hint=f"A token may have been revoked: make a new one on {question.url}/me/security. {_BY_HAND}",
+        hint=f"A token may have been revoked: a new one is made on the user's page in Jenkins, under Security. {_BY_HAND}",
     )
 
 

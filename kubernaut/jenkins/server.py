@@ -102,7 +102,7 @@ class Server:
         """Return a job's config.xml as the server has it; ``None`` where there is no such job."""
         to = f"read the configuration of the job {path}"
         answer = self._get(f"{path.url_path}/config.xml", to)
-        return None if answer.status == 404 else self._read(answer, to, lambda answer: read_config(answer.body))
+        return None if self._absent(answer) else self._read(answer, to, lambda answer: read_config(answer.body))
 
     def create(self, path: JobPath, config: str) -> None:
         """Make a job.
@@ -116,9 +116,9 @@ class Server:
         to = f"make the job {path}"
         answer = self._configure(f"{folder}createItem?name={quote(path.name, safe='')}", to, path, config)
         if answer.status != 200:
+            self._absent(answer)
             there = self._taken(folder, path) if answer.status in (400, 409) else None
-            hudson = answer.status >= 500 and self.kind() == "hudson"
-            raise refusals.creation(answer, self._question(to), path, there, hudson=hudson)
+            raise refusals.creation(answer, self._question(to), path, there, hudson=self._connection.kind == "hudson")
 
     def reconfigure(self, path: JobPath, config: str) -> None:
         """Replace a job's config.xml.
@@ -129,14 +129,14 @@ class Server:
         """
         to = f"change the job {path}"
         answer = self._configure(f"{path.url_path}/config.xml", to, path, config)
-        if answer.status != 200:
+        if self._absent(answer) or answer.status != 200:
             raise refusals.configuration(answer, self._question(to), path)
 
     def job(self, path: JobPath) -> Job:
         """Return a job. Raises: JobNotFound."""
         to = f"read the job {path}"
         answer = self._get(f"{path.url_path}/api/json", to, tree=JOB_TREE)
-        if answer.status == 404:
+        if self._absent(answer):
             raise refusals.no_job(path, self._question(to))
         return self._read(answer, to, lambda answer: read_job(read_object(answer.body), path, self._page(path)))
 
@@ -164,10 +164,10 @@ class Server:
         if answer.status >= 500 and not refusals.is_starting(answer):
             raise TriggerUnsure(f"{self.url} was asked to {to}, and answers HTTP {answer.status}.")
         target = urlsplit(answer.headers.get("Location") or "").path
-        item = _ITEM.search(target)
+        item = _ITEM.search(target) if answer.status < 400 else None
         # Hudson, and Jenkins for a while, show the job's page in place of the queue item.
         shown = answer.status in (302, 303) and unquote(target).rstrip("/").endswith(f"/{unquote(path.url_path)}")
-        if not (answer.status in (200, 201, 202) or item or shown):
+        if self._absent(answer) or not (answer.status in (200, 201, 202) or item or shown):
             raise refusals.running(answer, self._question(to), path)
         return int(item[1]) if item else None
 
@@ -182,9 +182,9 @@ class Server:
         """Return a queue item; ``None`` where the server has forgotten it, or keeps none."""
         to = f"read the item {id} of its queue"
         answer = self._get(f"queue/item/{id}/api/json", to, tree=ITEM_TREE)
-        return (
-            None if answer.status == 404 else self._read(answer, to, lambda answer: read_item(read_object(answer.body), self.url))
-        )
+        if self._absent(answer):
+            return None
+        return self._read(answer, to, lambda answer: read_item(read_object(answer.body), self.url))
 
     def builds(self, path: JobPath) -> tuple[Build, ...]:
         """Return a job's last builds, newest first. Raises: JobNotFound."""
@@ -192,7 +192,7 @@ class Server:
         # Hudson knows no ranges; it keeps as many builds as the job says.
         some = f"{{0,{_LAST}}}" if self._connection.kind == "jenkins" else ""
         answer = self._get(f"{path.url_path}/api/json", to, tree=f"builds[{BUILD_TREE}]{some}")
-        if answer.status == 404:
+        if self._absent(answer):
             raise refusals.no_job(path, self._question(to))
         return self._read(answer, to, lambda answer: read_builds(read_object(answer.body), self._page(path)))[:_LAST]
 
@@ -200,7 +200,7 @@ class Server:
         """Return a build; ``None`` where there is none."""
         to = f"read the build {number} of the job {path}"
         answer = self._get(f"{path.url_path}/{number}/api/json", to, tree=BUILD_TREE)
-        if answer.status == 404:
+        if self._absent(answer):
             return None
         return self._read(answer, to, lambda answer: read_build(read_object(answer.body), self._page(path)))
 
@@ -208,7 +208,7 @@ class Server:
         """Return what a build says from a byte on; ``None`` where there is no such build."""
         to = f"read the console of the build {number} of the job {path}"
         answer = self._get(f"{path.url_path}/{number}/logText/progressiveText", to, start=str(start))
-        return None if answer.status == 404 else self._read(answer, to, lambda it: read_console(it.body, it.headers, start))
+        return None if self._absent(answer) else self._read(answer, to, lambda it: read_console(it.body, it.headers, start))
 
     def stop(self, path: JobPath, number: int) -> None:
         """Ask for a build to be stopped; one that has ended, or is not there, stays as it is."""
@@ -252,11 +252,17 @@ class Server:
         except NotUnderstood as error:
             raise refusals.no_jenkins(answer, self._question(to)) from error
 
+    def _absent(self, answer: Answer) -> bool:
+        """Say whether there is nothing; what is no Jenkins has nothing anywhere. Raises: JenkinsUnreachable."""
+        if answer.status == 404:
+            self.kind()
+        return answer.status == 404
+
     def _do(self, where: str, to: str) -> None:
         answer = self._post(where, to)
         # What is done is answered with the way to some page; a way to a login, or to the same request elsewhere, is no answer.
         elsewhere = urlsplit(answer.sent_to or "").path != urlsplit(answer.url).path and not refusals.wants_login(answer)
-        if not (answer.status in (200, 201, 204, 404) or (answer.status in (302, 303) and elsewhere)):
+        if not (self._absent(answer) or answer.status in (200, 201, 204) or (answer.status in (302, 303) and elsewhere)):
             raise refusals.refusal(answer, self._question(to))
 
     def _configure(self, where: str, to: str, path: JobPath, config: str) -> Answer:
