@@ -1,0 +1,245 @@
+"""``kubernaut jenkins run``: what is shown where, how it ends, and what a signal does to the build."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from support.deployed import until
+from support.stand_in import JOB, Item, StandIn, listening
+from support.world import PROGRAM
+from unit.cli.stub import version
+
+from kubernaut.cli.main import main
+
+CANARY = "canary-5f3a-" + "x" * 32
+ENDLESS = "Started by user ci\nrelease 1.4.2 is being deployed\n"
+
+
+class Place:
+    """A stand-in that listens, and the command in front of it."""
+
+    def __init__(self, url: str, stand_in: StandIn, folder: Path) -> None:
+        self.url = url
+        self.stand_in = stand_in
+        self.folder = folder
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "HOME": str(self.folder),
+            "JENKINS_URL": self.url,
+            "JENKINS_USER": "ci",
+            "KUBERNAUT_JENKINS_TOKEN": CANARY,
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start the command as a process of its own."""
+        return subprocess.Popen(
+            [PROGRAM, "jenkins", "run", *arguments],
+            cwd=self.folder,
+            env={"PATH": "/usr/bin:/bin", "TMPDIR": str(self.folder), "PYTHONIOENCODING": "utf-8", **self.environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def end(self, process: subprocess.Popen[str], status: int) -> tuple[str, str]:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == status, f"{out}\n{err}"
+        assert CANARY not in out + err
+        assert "Traceback" not in err
+        return out, err
+
+    def run(self, *arguments: str, status: int = 0) -> tuple[str, str]:
+        """Run the command in this process."""
+        done = CliRunner().invoke(main, ["jenkins", "run", *arguments], env=self.environment)
+        assert done.exit_code == status, done.output
+        assert CANARY not in done.output
+        return done.stdout, done.stderr
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith(("KUBERNAUT_", "JENKINS_", "HUDSON_"))]:
+        monkeypatch.delenv(name)
+    stand_in = StandIn(time.monotonic)
+    with listening(stand_in) as url:
+        yield Place(url, stand_in, tmp_path)
+
+
+def says(place: Place, text: str, result: str | None) -> None:
+    """Let each request become a build at once that says a text; without a result it runs on."""
+
+    def begin(item: Item) -> None:
+        made = place.stand_in.start(item)
+        made.say(text)
+        if result is not None:
+            made.end(result)
+
+    place.stand_in.on_item = begin
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--param", "VERSION"), "a parameter is KEY=VALUE"),
+        (("--param", "=1"), "a parameter is KEY=VALUE"),
+        (("--param", "A=1", "--param", "A=2"), "A is given twice"),
+        (("--timeout", "soon"), "'soon' is not a duration such as 90s"),
+        (("--from", "release.json", "--param", "VERSION=1"), "--from says the VERSION already"),
+    ],
+)
+def test_a_command_line_that_says_nothing_clear_is_refused(place: Place, arguments: tuple[str, ...], said: str) -> None:
+    _, err = place.run(JOB, *arguments, status=2)
+    assert said in err
+    assert place.stand_in.asked == []
+
+
+@pytest.mark.parametrize("job", ["..", "a//b", "a/../b", "", "a?b"])
+def test_a_name_that_is_none_is_refused_before_anything_is_asked(place: Place, job: str) -> None:
+    place.run(job, status=3)
+    assert place.stand_in.asked == []
+
+
+def test_without_following_it_says_where_the_build_is(place: Place) -> None:
+    out, _ = place.run(JOB, "--param", "VERSION=1.4.2", "--param", "NAMESPACE=")
+    assert out == f"{JOB} waits in the queue: {place.url}/job/{JOB}/\n"
+    (asked,) = place.stand_in.triggers
+    assert {**asked.form, "OP_ID": ""} == {"VERSION": "1.4.2", "NAMESPACE": "", "OP_ID": ""}
+    says(place, "", "SUCCESS")
+    out, _ = place.run(JOB, "--op-id", "push-1", "-o", "json")
+    content = json.loads(out)
+    assert (content["number"], content["url"], content["opId"]) == (1, f"{place.url}/job/{JOB}/1/", "push-1")
+
+
+def test_the_version_comes_from_what_publish_wrote(place: Place) -> None:
+    published = version("2.0.0").model_dump(mode="json", by_alias=True)
+    (place.folder / "release.json").write_text(json.dumps(published))
+    place.run(JOB, "--from", "release.json")
+    assert place.stand_in.triggers[0].form["VERSION"] == "2.0.0"
+    (place.folder / "release.json").write_text("{}")
+    place.run(JOB, "--from", "release.json", status=3)
+    place.run(JOB, "--from", "nowhere.json", status=3)
+    assert len(place.stand_in.triggers) == 1
+
+
+def test_the_console_is_data_and_what_is_said_of_it_is_not(place: Place) -> None:
+    says(place, f"Started\n\n  it is {CANARY} \x1b[31mred\x1b[0m password=hunter22\nFinished: SUCCESS\n", "SUCCESS")
+    out, err = place.end(place.start(JOB, "--follow"), 0)
+    assert out == "Started\n\n  it is *** red password=***\nFinished: SUCCESS\n"
+    assert "hunter22" not in err
+    assert f"#1 runs: {place.url}/job/{JOB}/1/" in err
+
+
+def test_a_failed_build_ends_it_as_failed_and_its_lines_stand_there_once(place: Place) -> None:
+    says(place, "Started\nno such image\nFinished: FAILURE\n", "FAILURE")
+    out, err = place.run(JOB, "--follow", status=10)
+    assert out.splitlines()[-1] == "Finished: FAILURE"
+    assert "no such image" not in err
+    assert f"error: {JOB} #1 ended as FAILURE" in err
+
+
+def test_as_json_the_console_is_talk(place: Place) -> None:
+    says(place, "Started\nFinished: FAILURE\n", "FAILURE")
+    out, err = place.run(JOB, "--follow", "-o", "json", status=10)
+    problem: dict[str, Any] = json.loads(out)
+    assert (problem["code"], problem["result"], problem["number"]) == ("build_unsuccessful", "FAILURE", 1)
+    assert problem["details"] == ["Started", "Finished: FAILURE"]
+    assert err.count("Finished: FAILURE") == 1
+
+
+def test_without_a_server_it_says_how_to_name_one(place: Place) -> None:
+    _, err = place.run(JOB, "--url", "ftp://x", status=3)
+    assert "jenkins_url" in err
+
+
+def test_nobody_there_is_unreachable_at_once(place: Place) -> None:
+    begun = time.monotonic()
+    place.run(JOB, "--url", "http://127.0.0.1:1", status=8)
+    assert time.monotonic() - begun < 20
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_the_build_running(place: Place, number: signal.Signals, status: int) -> None:
+    says(place, ENDLESS, None)
+    process = place.start(JOB, "--follow", "--op-id", "push-1")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "Started by user ci\n"
+    process.send_signal(number)
+    _, err = place.end(process, status)
+    assert place.stand_in.runs[1].building
+    assert f"the build goes on: #1 runs: {place.url}/job/{JOB}/1/" in err
+    assert f"hint: `kubernaut jenkins run {JOB} --op-id push-1 --follow` takes it up again." in err
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_the_build_where_that_is_wanted(place: Place, number: signal.Signals, status: int) -> None:
+    says(place, ENDLESS, None)
+    process = place.start(JOB, "--follow", "--abort-on-interrupt")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(number)
+    _, err = place.end(process, status)
+    assert place.stand_in.runs[1].result == "ABORTED"
+    assert "#1 is stopped" in err
+
+
+def test_further_signals_neither_hurry_nor_hang_it(place: Place) -> None:
+    says(place, ENDLESS, None)
+    stopped: list[float] = []
+    place.stand_in.on_stop = lambda run: stopped.append(time.monotonic())
+    process = place.start(JOB, "--follow", "--abort-on-interrupt")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    until(lambda: stopped, "the build is asked to stop")
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    place.stand_in.runs[1].end("ABORTED")
+    _, err = place.end(process, 143)
+    assert "#1 is stopped" in err
+    assert len(stopped) == 1
+
+
+def test_one_that_waits_is_taken_out_of_the_queue(place: Place) -> None:
+    process = place.start(JOB, "--follow", "--abort-on-interrupt")
+    assert process.stderr is not None
+    while "waits: " not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, err = place.end(process, 143)
+    assert "taken out of the queue" in err
+    assert place.stand_in.items[100].cancelled
+
+
+def test_a_reader_that_goes_leaves_the_build_running(place: Place) -> None:
+    says(place, ENDLESS, None)
+    process = place.start(JOB, "--follow")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    place.stand_in.runs[1].say("more\n")
+    assert process.stderr is not None
+    process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 141
+    assert place.stand_in.runs[1].building
+
+
+def test_two_at_once_under_one_name_run_it_once(place: Place) -> None:
+    says(place, "Finished: SUCCESS\n", "SUCCESS")
+    processes = [place.start(JOB, "--op-id", "push-1", "-o", "json") for _ in range(3)]
+    told = [json.loads(place.end(process, 0)[0]) for process in processes]
+    assert len(place.stand_in.triggers) == 1
+    assert [one["number"] for one in told] == [1, 1, 1]
+    assert [one["triggered"] for one in told].count(True) == 1
