@@ -10,7 +10,7 @@ UPGRADE ?=
 SOAK ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check lint test soak bench up down purge requirements clean
+.PHONY: help install demo demo-jenkins check lint test soak bench up down purge requirements clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ $(VENV)/installed: requirements-dev.txt pyproject.toml
 
 demo: install ## Bring up a real Kubernetes, ship hello-world to it, call it (or: CLUSTER=current REGISTRY=host/prefix)
 	@$(BIN)/python examples/demo.py --cluster $(CLUSTER) $(if $(REGISTRY),--registry $(REGISTRY))
+
+demo-jenkins: install ## Bring up a CI server too: a push to a repository becomes a running release (or: KEEP=1, to look around there)
+	@$(BIN)/python examples/demo_jenkins.py $(if $(KEEP),--keep)
 
 check: install ## The fast inner loop: lint, types and the tests that need no root and no cluster
 	@$(MAKE) --no-print-directory lint

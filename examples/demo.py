@@ -16,6 +16,7 @@ import time
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from kubernaut import Deployed, Kubernaut, Settings, load_settings
 from kubernaut.cli.guard import guarded
@@ -51,7 +52,7 @@ def _demo(options: argparse.Namespace) -> None:
     if options.cluster == "local":
         # A log that says nothing for the minutes of the first build would look stuck.
         with progress(options.verbose or not sys.stderr.isatty()) as listener:
-            environment |= _local_platform(options.name, listener)
+            environment |= local_platform(options.name, listener)
     with progress(options.verbose) as listener:
         settings = load_settings({"registry": options.registry}, environment=environment)
         port = environment["KUBERNAUT_NODE_PORT"] if options.cluster == "local" else None
@@ -60,7 +61,7 @@ def _demo(options: argparse.Namespace) -> None:
     _show(deployed, _helm_history(settings), port, answer, settings)
 
 
-def _local_platform(name: str, listener: Listener) -> dict[str, str]:
+def local_platform(name: str, listener: Listener) -> dict[str, str]:
     """Bring the local platform up; return the variables that make it the current cluster."""
     from kubernaut_local import Platform
 
@@ -76,15 +77,13 @@ def _ship(settings: Settings, port: str | None, listener: Listener) -> Deployed:
 
 
 def _call(url: str, deployed: Deployed, listener: Listener) -> str:
-    """Ask the application, past any proxy, until this version answers: the one before it may still finish its last requests."""
+    """Ask the application until this version answers: the one before it may still finish its last requests."""
     version = deployed.release.app_version if deployed.release else None
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + ANSWERS_WITHIN
     with Progress(listener).step("call", url) as step:
         while True:
             try:
-                with opener.open(url, timeout=2) as response:
-                    answer = json.load(response)
+                answer = asked(url)
                 if answer.get("version") != version:
                     raise ValueError(f"what answers is still version {answer.get('version')}")
             except (OSError, ValueError) as error:
@@ -94,6 +93,13 @@ def _call(url: str, deployed: Deployed, listener: Listener) -> str:
             else:
                 step.done(json.dumps(answer))
                 return json.dumps(answer)
+
+
+def asked(url: str) -> Any:
+    """Ask the application, past any proxy. Raises: OSError, ValueError: It does not answer, or not in JSON."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=2) as response:
+        return json.load(response)
 
 
 def _helm_history(settings: Settings) -> str:

@@ -1,0 +1,151 @@
+"""A push becomes a running release: CI server, jobs, repository and cluster are real. This is what `make demo-jenkins` runs.
+
+It brings up the local platform and a CI server of the Jenkins family, sets up the jobs of hello-world there, pushes a commit with a
+new greeting to a repository that runs the release job, follows both builds, and asks the application what it says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from demo import ANSWERS_WITHIN, NAME, NAMESPACE, asked, local_platform
+
+from kubernaut.cli.guard import guarded
+from kubernaut.cli.signals import terminable, wait
+from kubernaut.cli.steps import progress
+from kubernaut.errors import BuildUnsuccessful, Unreachable
+from kubernaut.events import Listener
+from kubernaut_local.hudson import Hudson, HudsonHome, Origin
+
+ROOT = Path(__file__).parents[1]
+APPLICATION = Path("examples", NAME)
+RELEASE, DEPLOY = f"{NAME}-release", f"{NAME}-deploy"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; return the exit status, which is the `kubernaut` command's."""
+    options = _options(arguments)
+    with terminable():
+        return guarded(lambda: _demo(options), json=False, verbose=options.verbose)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--name", default="default", help="the local platform's name; %(default)s by default")
+    parser.add_argument("--greeting", default="Ahoj", help="what the pushed commit makes it say; %(default)s by default")
+    parser.add_argument("--keep", action="store_true", help="leave the CI server running, until Ctrl-C")
+    parser.add_argument("--verbose", action="store_true", help="show every line that the tools say")
+    return parser.parse_args(arguments)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory(prefix="kubernaut-demo-") as folder:
+        with progress(options.verbose or not sys.stderr.isatty()) as listener:
+            home = HudsonHome(Path(folder, "ci"))
+            environment = _environment(options.name, home, listener)
+            server = Hudson(home, environment, listener=listener)
+            server.start()
+        with server:
+            _push_and_follow(server, Path(folder), environment, options.greeting)
+            if options.keep:
+                print(f"\n{server.url}/ as {server.user}, with the password in {server.token_file}; Ctrl-C ends it.", flush=True)
+                wait()
+
+
+def _environment(name: str, home: HudsonHome, listener: Listener) -> dict[str, str]:
+    """Bring the platform up; return what a build of the CI server finds in its environment: a release job runs the deploy job."""
+    platform = local_platform(name, listener)
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{platform['PATH']}"
+    kept = ("KUBECONFIG", "DOCKER_HOST", "KUBERNAUT_REGISTRY", "KUBERNAUT_NODE_PORT")
+    access = {"KUBERNAUT_JENKINS_USER": home.admin.name, "KUBERNAUT_JENKINS_TOKEN_FILE": str(home.admin.token_file)}
+    return {"PATH": programs, **access, **{variable: platform[variable] for variable in kept}}
+
+
+def _push_and_follow(server: Hudson, folder: Path, environment: Mapping[str, str], greeting: str) -> None:
+    here = {**environment, "KUBERNAUT_JENKINS_URL": server.url}  # a build knows it by itself
+    shell = {**os.environ, **here}
+    origin = Origin(folder, RELEASE, here)
+    _copy(origin.tree, environment["KUBERNAUT_NODE_PORT"])
+    origin.commit("hello-world")
+
+    # The jobs may deploy into a namespace, and make none.
+    _run(["kubernaut", "ship", str(APPLICATION), "--namespace", NAMESPACE, "--create-namespace"], origin.tree, shell)
+    where = ["--repository", str(origin.repository), "--namespace", NAMESPACE]
+    _run(["kubernaut", "jenkins", "setup", str(APPLICATION), *where], origin.tree, shell)
+
+    values = origin.tree / APPLICATION / "values" / f"{NAMESPACE}.yaml"
+    values.write_text(f"{values.read_text(encoding='utf-8')}greeting: {json.dumps(greeting)}\n", encoding="utf-8")
+    commit = origin.commit(f"say {greeting}")
+    print(f"\n$ git push    # {commit[:7]}: say {greeting}", flush=True)
+    pushed = time.monotonic()
+    print(origin.push().rstrip(), flush=True)
+    release = _follow(RELEASE, f"push-{commit}", origin.tree, shell)
+    deploy = _follow(DEPLOY, f"hudson-{RELEASE}-{release['number']}", origin.tree, shell)
+    url = f"http://127.0.0.1:{environment['KUBERNAUT_NODE_PORT']}/"
+    answer = _answer(url, greeting)
+    seconds = time.monotonic() - pushed
+
+    _run(["kubernaut", "show", f"{NAMESPACE}.{NAME}.current"], origin.tree, shell)
+    print(f"\n$ curl {url}\n{answer}\n")
+    print(f"From the push to the new greeting: {seconds:.1f} s.")
+    for job, build in ((RELEASE, release), (DEPLOY, deploy)):
+        print(f"  {job} #{build['number']}  {build['result']}  {build['url']}")
+
+
+def _copy(tree: Path, port: str) -> None:
+    """Put the example into the work tree, with values of its own for the namespace of the demo."""
+    for part in (APPLICATION, Path("charts", NAME)):
+        shutil.copytree(ROOT / part, tree / part)
+    service = f"service:\n  type: NodePort\n  nodePort: {port}\n"
+    (tree / APPLICATION / "values" / f"{NAMESPACE}.yaml").write_text(service, encoding="utf-8")
+    described = tree / APPLICATION / "kubernaut.yaml"
+    text = described.read_text(encoding="utf-8")
+    described.write_text(
+        text.replace("environments:\n", f"environments:\n  {NAMESPACE}: values/{NAMESPACE}.yaml\n"), encoding="utf-8"
+    )
+
+
+def _follow(job: str, request: str, tree: Path, shell: Mapping[str, str]) -> dict[str, str]:
+    """Follow the build of a request; return what it came to."""
+    done = _run(["kubernaut", "jenkins", "run", job, "--op-id", request, "--follow", "-o", "json"], tree, shell, keep=True)
+    build: dict[str, str] = json.loads(done)
+    return build
+
+
+def _run(command: list[str], tree: Path, shell: Mapping[str, str], *, keep: bool = False) -> str:
+    print(f"\n$ {shlex.join(command)}", flush=True)
+    done = subprocess.run(
+        command, cwd=tree, env=dict(shell), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if keep else None, text=True
+    )
+    if done.returncode:
+        raise BuildUnsuccessful(f"`{shlex.join(command)}` ended with status {done.returncode}.", hint="It said why, above.")
+    return done.stdout or ""
+
+
+def _answer(url: str, greeting: str) -> str:
+    deadline = time.monotonic() + ANSWERS_WITHIN
+    while True:
+        try:
+            answer = asked(url)
+            if greeting in answer["greeting"]:
+                return json.dumps(answer)
+            said = f"it says {answer['greeting']!r}"
+        except (OSError, ValueError) as error:
+            said = str(error)
+        if time.monotonic() > deadline:
+            raise Unreachable(f"{url} does not say {greeting}: {said}.")
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
