@@ -15,7 +15,7 @@ from kubernaut.cli.verb import Verb
 from kubernaut.errors import JobInvalid
 
 if TYPE_CHECKING:
-    from kubernaut.jenkins.jobs import Flavour, Wish
+    from kubernaut.jenkins.jobs import ServerKind, Wish
     from kubernaut.jenkins.server import Server
     from kubernaut.jenkins.setup import Change, JobSet
     from kubernaut.settings import Settings
@@ -73,8 +73,8 @@ def setup(
     settings = load_settings({"jenkins_url": url, "jenkins_user": user})
     wishes = [_wish(app_dir, settings, options) for app_dir in app_dirs]
     with _server(settings) as server:
-        flavour = room.choose_flavour(server, options["flavour"])
-        wishes = [_in_flavour(wish, flavour, app_dir) for wish, app_dir in zip(wishes, app_dirs, strict=True)]
+        for wish, app_dir in zip(wishes, app_dirs, strict=True):
+            _check_jenkinsfiles(wish, app_dir, server.kind())
         changes = room.prepare(server, wishes, force=force)
         if dry_run:
             _show_plan(server, changes, output)
@@ -96,7 +96,7 @@ def _server(settings: Settings) -> Iterator[Server]:
 
 
 def _wish(app_dir: Path, settings: Settings, options: dict[str, Any]) -> Wish:
-    """Say what is wanted for an application; a freestyle job, until it is known what the server takes."""
+    """Say what is wanted for an application."""
     from kubernaut.build.application import load_application
     from kubernaut.clients.git import find_work_tree
     from kubernaut.jenkins.jobs import Wish
@@ -113,7 +113,7 @@ def _wish(app_dir: Path, settings: Settings, options: dict[str, Any]) -> Wish:
         repository=options["repository"] or _origin(app_dir, settings),
         branch=options["branch"],
         directory=application.directory.relative_to(tree).as_posix(),
-        flavour=options["flavour"] or "pipeline",
+        flavour=options["flavour"],
         namespace=options["namespace"],
         folder=options["folder"],
         credentials_id=options["credentials_id"],
@@ -134,15 +134,13 @@ def _origin(app_dir: Path, settings: Settings) -> str:
     return url
 
 
-def _in_flavour(wish: Wish, flavour: Flavour, app_dir: Path) -> Wish:
-    from dataclasses import replace
-
+def _check_jenkinsfiles(wish: Wish, app_dir: Path, server: ServerKind) -> None:
+    """Look for what a Pipeline is going to run; without it every build would fail."""
     from kubernaut.clients.git import find_work_tree
     from kubernaut.jenkins.jobs import FromScm, wanted_jobs
 
-    wish = replace(wish, flavour=flavour)
-    paths = [job.work.script_path for job in wanted_jobs(wish) if isinstance(job.work, FromScm)]
     tree = find_work_tree(app_dir)
+    paths = [job.work.script_path for job in wanted_jobs(wish, server) if isinstance(job.work, FromScm)]
     absent = [path for path in paths if tree is not None and not (tree / path).is_file()]
     if absent:
         raise JobInvalid(
@@ -150,7 +148,6 @@ def _in_flavour(wish: Wish, flavour: Flavour, app_dir: Path) -> Wish:
             hint="Put kubernaut's Jenkinsfiles there and commit them, or name their folder with --jenkinsfiles; "
             "docs/jenkins.md says where they are.",
         )
-    return wish
 
 
 def _show_plan(server: Server, changes: Sequence[Change], output: str) -> None:

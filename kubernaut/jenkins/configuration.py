@@ -17,6 +17,7 @@ from kubernaut.errors import JobInvalid
 from kubernaut.redact import MASK
 
 PARAMETERS = "hudson.model.ParametersDefinitionProperty"
+_FOLDED = "project-properties"
 _DECLARATION = re.compile(r"\A\ufeff?\s*<\?xml[^>]*\?>")
 _PAIR = re.compile(r"&#(5[5-6][0-9]{3});&#(5[6-7][0-9]{3});")
 _STEP = re.compile(r"([\w.$-]+)(?:\[([0-9]+)\])?")
@@ -40,15 +41,23 @@ def read(text: str) -> ET.Element:
     except (ET.ParseError, ValueError) as error:
         raise JobInvalid(f"The server's config.xml cannot be read: {error}.") from error
     _resolve(root)
-    properties = root.find("project-properties")
+    properties = root.find(_FOLDED)
     if properties is not None:
         _unfold(root, properties)
     return root
 
 
-def write(root: ET.Element) -> str:
-    """Return a config.xml as it is sent; XML 1.0, which both servers take."""
+def write(root: ET.Element, *, hudson: bool = False) -> str:
+    """Return a config.xml as it is sent; XML 1.0, which both servers take.
+
+    Args:
+        root: In the classic layout.
+        hudson: It is for a Hudson, which keeps the entries that it has in memory for whatever a text without any does not name: the
+            steps and parameters would be the old ones until it starts again, and come back with its next save.
+    """
     copy = deepcopy(root)
+    if hudson and copy.find(_FOLDED) is None:
+        copy.insert(0, ET.Element(_FOLDED, {"class": "concurrent-hash-map"}))
     ET.indent(copy)
     text = ET.tostring(copy, encoding="unicode").replace("\r", "&#13;")  # ElementTree leaves it bare, and parsers drop it
     return f"<?xml version='1.0' encoding='UTF-8'?>\n{text}\n"

@@ -19,6 +19,7 @@ from kubernaut.naming import check_name, check_namespace
 
 Flavour = Literal["pipeline", "freestyle"]
 Kind = Literal["release", "deploy"]
+ServerKind = Literal["jenkins", "hudson"]
 
 RELEASE_NAMESPACE = "where the version is deployed first; empty: nowhere"
 APP_DIR = "the application's folder in the repository"
@@ -58,7 +59,7 @@ class Wish:
         repository: The git repository, without credentials.
         branch: Of which a push makes a version.
         directory: The application's folder in the repository, ``.`` for its top.
-        flavour: What kind of jobs the server gets.
+        flavour: What kind of jobs the server gets; by default what suits it.
         namespace: Where each new version goes first; nowhere by default.
         folder: The folder on the server that the jobs are in, ``team`` or ``team/shop``; none by default.
         credentials_id: How the server's credential for the repository is called; for a Pipeline, whose checkout Jenkins does.
@@ -69,7 +70,7 @@ class Wish:
     repository: str
     branch: str
     directory: str
-    flavour: Flavour
+    flavour: Flavour | None = None
     namespace: str = ""
     folder: str = ""
     credentials_id: str | None = None
@@ -103,6 +104,7 @@ class WantedJob:
         mark: The line of its description that says so.
         parameters: By name; a job may have others beside them.
         artifact: What a freestyle build archives; a Jenkinsfile does that itself.
+        server: What kind of server it is for.
     """
 
     path: JobPath
@@ -111,6 +113,7 @@ class WantedJob:
     parameters: tuple[Parameter, ...]
     work: Shell | FromScm
     artifact: str
+    server: ServerKind = "jenkins"
 
     @property
     def flavour(self) -> Flavour:
@@ -140,15 +143,30 @@ def job_path(application: str, kind: Kind, folder: str = "") -> JobPath:
     return JobPath.parse(f"{folder}/{application}-{kind}" if folder else f"{application}-{kind}")
 
 
-def wanted_jobs(wish: Wish) -> tuple[WantedJob, WantedJob]:
-    """Return the Release and the Deploy job of a wish.
+def wanted_jobs(wish: Wish, server: ServerKind) -> tuple[WantedJob, WantedJob]:
+    """Return the Release and the Deploy job of a wish, as they are on a server of that kind.
 
     Raises:
         NameInvalid: The application's name or the namespace's is none.
-        JobInvalid: Something else of the wish cannot stand in a job.
+        JobInvalid: Something else of the wish cannot stand in a job, or the server has no such jobs.
     """
-    _check(wish)
-    return _wanted(wish, "release"), _wanted(wish, "deploy")
+    flavour = choose_flavour(server, wish.flavour)
+    _check(wish, flavour)
+    return _wanted(wish, "release", flavour, server), _wanted(wish, "deploy", flavour, server)
+
+
+def choose_flavour(server: ServerKind, asked: Flavour | None) -> Flavour:
+    """Return which kind of jobs a server gets: Pipelines, and freestyle jobs where it has no Pipelines.
+
+    Raises:
+        JobInvalid: Pipelines are asked for, and the server is one that they would wreck.
+    """
+    if server == "hudson" and asked == "pipeline":
+        raise JobInvalid(
+            "The server is a Hudson, which has no Pipelines; one that is sent there keeps it from starting again.",
+            hint="Leave --flavour out, or say --flavour freestyle.",
+        )
+    return asked or ("freestyle" if server == "hudson" else "pipeline")
 
 
 def mark_of(application: str, does: str = "") -> str:
@@ -177,18 +195,19 @@ def check_credential_free(repository: str) -> None:
         )
 
 
-def _wanted(wish: Wish, kind: Kind) -> WantedJob:
+def _wanted(wish: Wish, kind: Kind, flavour: Flavour, server: ServerKind) -> WantedJob:
     path = job_path(wish.application, kind, wish.folder)
     parameters = deploy_parameters()
     if kind == "release":
-        parameters = release_parameters(wish.flavour, namespace=wish.namespace, directory=wish.directory)
+        parameters = release_parameters(flavour, namespace=wish.namespace, directory=wish.directory)
     return WantedJob(
         path=path,
         application=wish.application,
         mark=mark_of(wish.application, _DOES[kind]),
         parameters=parameters,
-        work=_shell(wish, kind) if wish.flavour == "freestyle" else _from_scm(wish, kind),
+        work=_shell(wish, kind) if flavour == "freestyle" else _from_scm(wish, kind),
         artifact=ARTIFACTS[kind],
+        server=server,
     )
 
 
@@ -206,7 +225,7 @@ def _from_scm(wish: Wish, kind: Kind) -> FromScm:
     return FromScm(wish.repository, wish.branch, f"{folder}{kind}/Jenkinsfile", wish.credentials_id)
 
 
-def _check(wish: Wish) -> None:
+def _check(wish: Wish, flavour: Flavour) -> None:
     for what, text in vars(wish).items():
         if text and _NOT_XML.search(text):
             raise JobInvalid(f"The {what.replace('_', ' ')} {text!r} has characters that no job's configuration can have.")
@@ -223,7 +242,7 @@ def _check(wish: Wish) -> None:
             raise JobInvalid(f"The {what}, {path!r}, is no path inside the repository.")
     if wish.credentials_id is not None and not _CREDENTIALS.fullmatch(wish.credentials_id):
         raise JobInvalid(f"{wish.credentials_id!r} cannot be a credential's id.")
-    if wish.credentials_id is not None and wish.flavour == "freestyle":
+    if wish.credentials_id is not None and flavour == "freestyle":
         raise JobInvalid(
             "A freestyle job's shell step runs git itself: it can use no credential of the server's.",
             hint="Leave --credentials-id out, and let git on the agent find its own: an SSH key, or a credential helper.",

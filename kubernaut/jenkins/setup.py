@@ -5,7 +5,7 @@ from kubernaut.jenkins.server import open_server
 from kubernaut.jenkins.setup import carry_out, prepare
 from kubernaut.settings import load_settings
 
-wish = Wish(application="shop", repository="https://git.example.com/shop.git", branch="main", directory=".", flavour="pipeline")
+wish = Wish(application="shop", repository="https://git.example.com/shop.git", branch="main", directory=".")
 server = open_server(load_settings())
 changes = prepare(server, [wish])           # nothing has been sent
 for change in changes:
@@ -21,7 +21,7 @@ from typing import Literal, Protocol
 
 from kubernaut.errors import JobConflict, JobInvalid, JobNotFound, KubernautError
 from kubernaut.jenkins.configuration import difference, read, write
-from kubernaut.jenkins.jobs import Flavour, WantedJob, Wish, wanted_jobs
+from kubernaut.jenkins.jobs import ServerKind, WantedJob, Wish, wanted_jobs
 from kubernaut.jenkins.path import JobPath
 from kubernaut.jenkins.rendering import merge, owner, render
 from kubernaut.jenkins.server import Job
@@ -36,7 +36,7 @@ class JobServer(Protocol):
 
     url: str
 
-    def kind(self) -> Literal["jenkins", "hudson"]:
+    def kind(self) -> ServerKind:
         """Return what the server is."""
 
     def config(self, path: JobPath) -> str | None:
@@ -83,21 +83,6 @@ class JobSet(Model):
     change: str
 
 
-def choose_flavour(server: JobServer, asked: Flavour | None) -> Flavour:
-    """Return which kind of jobs the server gets: Pipelines, and freestyle jobs where it has no Pipelines.
-
-    Raises:
-        JobInvalid: Pipelines are asked for, and the server is one that they would wreck.
-    """
-    hudson = server.kind() == "hudson"
-    if hudson and asked == "pipeline":
-        raise JobInvalid(
-            f"{server.url} is a Hudson, which has no Pipelines; one that is sent there keeps it from starting again.",
-            hint="Leave --flavour out, or say --flavour freestyle.",
-        )
-    return asked or ("freestyle" if hudson else "pipeline")
-
-
 def prepare(server: JobServer, wishes: Sequence[Wish], *, force: bool = False) -> tuple[Change, ...]:
     """Decide what is to be done on a server for all wishes; nothing is sent.
 
@@ -111,7 +96,8 @@ def prepare(server: JobServer, wishes: Sequence[Wish], *, force: bool = False) -
         JobConflict: Jobs of these names are somebody else's, or another application's.
         JobNotFound: There is no such folder.
     """
-    jobs = [job for wish in wishes for job in wanted_jobs(wish)]
+    kind = server.kind()
+    jobs = [job for wish in wishes for job in wanted_jobs(wish, kind)]
     twice = sorted({str(job.path) for job in jobs if sum(other.path == job.path for other in jobs) > 1})
     if twice:
         raise JobInvalid(f"Two applications want the same job: {', '.join(twice)}.")
@@ -146,8 +132,9 @@ def plan_job(job: WantedJob, existing: str | None, *, force: bool = False) -> Ch
     Raises:
         JobConflict: It is somebody else's, or of another kind.
     """
+    hudson = job.server == "hudson"
     if existing is None:
-        return Change(job, "create", None, write(render(job)), "the server has none of that name")
+        return Change(job, "create", None, write(render(job), hudson=hudson), "the server has none of that name")
     root = read(existing)
     merged = merge(root, job)
     shown = difference(root, merged.root)
@@ -157,7 +144,9 @@ def plan_job(job: WantedJob, existing: str | None, *, force: bool = False) -> Ch
         raise JobConflict(f"There is a job {job.path} already. {made}.", details=shown.splitlines())
     if not merged.changed:
         return Change(job, "unchanged", existing, None, "it is as it should be")
-    return Change(job, "update", existing, write(merged.root), f"other than it should be: {', '.join(merged.changed)}", shown)
+    return Change(
+        job, "update", existing, write(merged.root, hudson=hudson), f"other than it should be: {', '.join(merged.changed)}", shown
+    )
 
 
 def as_plan(changes: Sequence[Change]) -> Plan:
