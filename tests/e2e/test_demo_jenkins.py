@@ -1,0 +1,44 @@
+"""`make demo-jenkins`: from a push to the new greeting, as a newcomer sees it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.world import PROGRAM, REPOSITORY
+
+from kubernaut_local import Platform
+
+pytestmark = pytest.mark.platform
+
+
+def test_a_push_becomes_a_running_release(local_platform: Platform, platform: dict[str, str], tmp_path: Path) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("KUBERNAUT_", "JENKINS_", "BUILD_"))}
+    environment = {**kept, "XDG_STATE_HOME": str(Path(platform["KUBECONFIG"]).parents[3])}
+    command = [sys.executable, REPOSITORY / "examples" / "demo_jenkins.py", "--name", local_platform.name, "--greeting", 'Say "hi"']
+    try:
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+        )
+    finally:
+        subprocess.run([PROGRAM, "delete", "demo.hello-world.current", "--yes"], env={**kept, **platform}, check=False, timeout=120)
+    said = done.stdout
+    assert done.returncode == 0, said
+    page = r"http://127\.0\.0\.1:\d+/job/hello-world-"
+    assert re.search(rf"^hello-world-release created: {page}release/$", said, re.MULTILINE)
+    assert re.search(rf"^remote: hello-world-release #1 runs: {page}release/1/", said, re.MULTILINE)
+    assert re.search(r"\| hello-world \S+ \([0-9a-f]{7}\) runs in demo as demo\.hello-world\.v\d+$", said, re.MULTILINE)
+    assert re.search(rf"^build +{page}deploy/1/$", said, re.MULTILINE)
+    assert '"greeting": "Say \\"hi\\", world!"' in said
+    assert re.findall(rf"^  hello-world-(release|deploy) #1  SUCCESS  {page}", said, re.MULTILINE) == ["release", "deploy"]
