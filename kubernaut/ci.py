@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from urllib.parse import quote, urlsplit, urlunsplit
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from kubernaut.model import Model
 from kubernaut.redact import redact
@@ -20,6 +21,11 @@ LARGEST_NUMBER = 10**9 - 1
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _SERVERS = ("JENKINS_URL", "HUDSON_URL")
+_ANNOTATION = "kubernaut/build-"
+
+HEADER = "Kubernaut-Build"
+"""The header by which a server is told of its caller's build."""
+HEADER_PATTERN = r"[\x20-\x7e]{0,4000}"
 
 
 class CiBuild(Model):
@@ -85,6 +91,32 @@ def build_of(
 def cleaned(build: CiBuild | None) -> CiBuild | None:
     """Return a build as :func:`build_of` does."""
     return None if build is None else build_of(**build.model_dump())
+
+
+def build_annotations(build: CiBuild | None) -> dict[str, str]:
+    """Return a build as a chart and a lock are told of it: ``kubernaut/build-url``, ``kubernaut/build-job`` and so on."""
+    told = build.model_dump(exclude_none=True) if build else {}
+    return {f"{_ANNOTATION}{name}": str(value) for name, value in told.items()}
+
+
+def annotated_build(annotations: Mapping[str, Any]) -> CiBuild | None:
+    """Return the build that annotations tell of, whoever wrote them."""
+    told = {name: annotations.get(f"{_ANNOTATION}{name}") for name in CiBuild.model_fields}
+    return build_of(**{name: text for name, text in told.items() if isinstance(text, str)})
+
+
+def build_header(build: CiBuild | None) -> dict[str, str]:
+    """Return the header that tells a server of a build, such as ``url=https%3A%2F%2Fci%2F7&number=7``."""
+    told = build.model_dump(exclude_none=True) if build else {}
+    while told and not re.fullmatch(HEADER_PATTERN, urlencode(told)):
+        told.popitem()  # the page comes first, and says most
+    return {HEADER: urlencode(told)} if told else {}
+
+
+def told_build(header: str | None) -> CiBuild | None:
+    """Return the build that the header tells of; what makes no sense in it is left out."""
+    told = dict(parse_qsl(header or "", max_num_fields=None, errors="replace"))
+    return build_of(**{name: told[name] for name in CiBuild.model_fields if name in told})
 
 
 def ci_user(environment: Mapping[str, str]) -> str | None:

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from kubernaut.build.reference import ChartReference
 from kubernaut.build.version import parse
+from kubernaut.ci import CiBuild, annotated_build
 from kubernaut.clients.web import Manifest, Web
 from kubernaut.errors import (
     BadInput,
@@ -36,7 +37,6 @@ from kubernaut.settings import Settings
 
 SOURCE_DIGEST = "kubernaut/source-digest"
 IMAGE = "kubernaut/image"
-BUILD_URL = "kubernaut/build-url"
 ENVIRONMENTS = "kubernaut/environments"
 PROBE = "kubernaut/probe"
 ON_FAILURE = "kubernaut/on-failure"
@@ -69,16 +69,11 @@ class SourceOfVersion(Model):
     repository: str | None = None
 
 
-class Build(Model):
-    """The CI build that published a version."""
-
-    url: str
-
-
 class PublishedVersion(Model):
     """A published version: one image and one chart under one name, for good.
 
     Attributes:
+        build: The CI build that published it, if one did.
         layer: The digest of the chart's content, where it is known; not in the JSON.
     """
 
@@ -89,7 +84,7 @@ class PublishedVersion(Model):
     source_digest: str
     source: SourceOfVersion
     created_at: datetime | None
-    build: Build | None
+    build: CiBuild | None
     environments: tuple[str, ...] = ()
     layer: str = Field(default="", exclude=True)
 
@@ -303,7 +298,7 @@ class Registry:
             source_digest=digest,
             source=_source(annotations),
             created_at=_time(annotations.get(CREATED)),
-            build=Build(url=annotations[BUILD_URL]) if annotations.get(BUILD_URL) else None,
+            build=annotated_build(annotations),
             environments=_environments(annotations),
             layer=layer,
         )

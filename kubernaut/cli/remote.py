@@ -36,7 +36,13 @@ class Remote(Client):
         self._url = settings.server or ""
         for name in ("context", "kubeconfig"):
             self._refuse_option(name, "a cluster")
-        super().__init__(self._url, token_file=_token_file(settings), listener=listener, plain_http=settings.speaks_plain_http)
+        super().__init__(
+            self._url,
+            token_file=_token_file(settings),
+            listener=listener,
+            build=settings.build,
+            plain_http=settings.speaks_plain_http,
+        )
         self._told = listener
 
     @cached_property

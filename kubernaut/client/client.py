@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from kubernaut.ci import CiBuild, build_header, cleaned
 from kubernaut.client.exchange import ONCE, Exchange
 from kubernaut.client.following import follow, operation_of, said
 from kubernaut.client.reading import SaidEvent, read
@@ -43,6 +44,7 @@ class Client:
         token: Instead of a file, the token itself.
         timeout: Seconds to wait for each answer.
         listener: Is told of every step (:mod:`kubernaut.events`).
+        build: The CI build that asks; the server records it.
         plain_http: Says of a host, ``HOST[:PORT]``, that it may be spoken to without TLS.
 
     Raises:
@@ -57,6 +59,7 @@ class Client:
         token: str | None = None,
         timeout: float = 30.0,
         listener: Listener = ignore,
+        build: CiBuild | None = None,
         plain_http: Callable[[str], bool] = lambda _: False,
     ) -> None:
         if token is not None and token_file is not None:
@@ -64,6 +67,7 @@ class Client:
         source = given(token) if token_file is None else from_file(Path(token_file))
         self._exchange = Exchange(url, token=source, timeout=timeout, plain_http=plain_http)
         self._listener = listener
+        self._about = build_header(cleaned(build))
 
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""
@@ -238,7 +242,7 @@ class Client:
         body: Mapping[str, Any] | None = None,
     ) -> Deployed:
         if_match = options.get("if_match")
-        headers = {"If-Match": f'"{if_match}"'} if if_match is not None else {}
+        headers = {**self._about, **({"If-Match": f'"{if_match}"'} if if_match is not None else {})}
         current = ReleaseId(wanted.namespace, wanted.name)
         if options.get("dry_run"):
             reply = self._exchange.write(method, path, query={**(query or {}), "dryRun": True}, body=body, headers=headers)

@@ -65,7 +65,7 @@ def new_operation(
         namespace=check_namespace(namespace),
         name=check_name(name) if verb == "deploy" else check_release_name(name),
         actor=settings.actor,
-        build_url=settings.build_url,
+        build=settings.build,
         note=how["note"],
         timeout=how["timeout"],
         started_at=now(),

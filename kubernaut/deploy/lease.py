@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from kubernaut.ci import CiBuild, annotated_build, build_annotations
 from kubernaut.errors import ReleaseLocked
 from kubernaut.history.record import KUBERNAUT_OWNER
 
@@ -41,7 +42,7 @@ class Holder:
         actor: Who does it.
         host: On which machine.
         process: Which process there, as :func:`kubernaut.clients.host.process_identity` has it.
-        build_url: The CI build that does it.
+        build: The CI build that does it.
         since: When the lock was taken, by the holder's clock.
     """
 
@@ -51,7 +52,7 @@ class Holder:
     actor: str = ""
     host: str = ""
     process: str = ""
-    build_url: str | None = None
+    build: CiBuild | None = None
     since: datetime | None = None
 
     @property
@@ -59,7 +60,7 @@ class Holder:
         """Say who it is: ``ada on ci-7 (deploy since 12:03:11 UTC, http://ci/7)``."""
         who = self.actor or f"the holder {self.identity!r}"
         since = f"since {self.since.astimezone(UTC):%H:%M:%S} UTC" if self.since else ""
-        more = ", ".join(part for part in (f"{self.verb} {since}".strip(), self.build_url) if part)
+        more = ", ".join(part for part in (f"{self.verb} {since}".strip(), self.build and self.build.words) if part)
         where = f" on {self.host}" if self.host and not who.endswith(f"@{self.host}") else ""
         return f"{who}{where}{f' ({more})' if more else ''}"
 
@@ -72,7 +73,7 @@ class Holder:
             "host": self.host,
             "since": self.since and f"{self.since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
             "operation": self.operation,
-            "buildUrl": self.build_url,
+            "build": self.build and self.build.model_dump(mode="json", by_alias=True, exclude_none=True),
         }
         return {key: value for key, value in known.items() if value}
 
@@ -113,11 +114,11 @@ def locked(namespace: str, name: str, holder: Holder | None, *, lasting: str = "
 
 
 def new_holder(
-    operation: str, verb: str, actor: str, *, host: str, process: str, build_url: str | None = None, since: datetime | None = None
+    operation: str, verb: str, actor: str, *, host: str, process: str, build: CiBuild | None = None, since: datetime | None = None
 ) -> Holder:
     """Return the holder that an operation is."""
     where = actor if actor.endswith(f"@{host}") else f"{actor}@{host}"
-    return Holder(_plain(f"{where}/{operation}"), operation, verb, actor, host, process, build_url, since)
+    return Holder(_plain(f"{where}/{operation}"), operation, verb, actor, host, process, build, since)
 
 
 def lease_name(name: str) -> str:
@@ -133,7 +134,6 @@ def lease(
         "actor": holder.actor,
         "host": holder.host,
         "process": holder.process,
-        "build-url": holder.build_url,
         "verb": holder.verb,
         "operation": holder.operation,
     }
@@ -144,7 +144,10 @@ def lease(
             "name": lease_name(name),
             "namespace": namespace,
             "labels": {"owner": KUBERNAUT_OWNER, "name": name},
-            "annotations": {f"kubernaut/{key}": _plain(text) for key, text in notes.items() if text},
+            "annotations": {
+                **{f"kubernaut/{key}": _plain(text) for key, text in notes.items() if text},
+                **{key: _plain(text) for key, text in build_annotations(holder.build).items()},
+            },
         },
         "spec": {
             "holderIdentity": _plain(holder.identity),
@@ -191,7 +194,7 @@ def holder_of(lease: Mapping[str, Any]) -> Holder | None:
         actor=note("actor"),
         host=note("host"),
         process=note("process"),
-        build_url=note("build-url") or None,
+        build=annotated_build(annotations),
         since=_time(spec.get("acquireTime")),
     )
 

@@ -134,7 +134,7 @@ def _operation(wanted: Wanted, tools: Tools, accepted: Operation | None) -> Oper
         namespace=wanted.namespace,
         name=wanted.name,
         actor=tools.settings.actor,
-        build_url=tools.settings.build_url,
+        build=tools.settings.build,
         started_at=now(),
         **known,
     )
@@ -147,6 +147,6 @@ def _holder(operation: Operation, wanted: Wanted) -> Holder:
         operation.actor or "",
         host=socket.gethostname(),
         process=process_identity(),
-        build_url=operation.build_url,
+        build=operation.build,
         since=operation.started_at,
     )

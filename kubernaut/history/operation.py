@@ -23,10 +23,12 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
+from kubernaut.ci import CiBuild
 from kubernaut.errors import DeployFailed, KubernautError, error_classes, from_problem
 from kubernaut.events import Heard, Journal, LogLine, Notice, StepStarted
+from kubernaut.history.asker import build_data, page_of, told_build, with_page_alone
 from kubernaut.history.packing import cut, least, pack, storable, unpack
 from kubernaut.history.record import KUBERNAUT_OWNER, OPERATION_LABEL, Record
 from kubernaut.model import Model, Plan
@@ -103,6 +105,7 @@ class Operation(Model):
     Attributes:
         verb: One of :data:`Verb`; of what a newer kubernaut wrote, perhaps another word.
         actor: Who; ``None`` only where it cannot be read.
+        build: The CI build that asked for it.
         timeout: Seconds that it might take.
         after: The current revision when it began; 0 for none.
         fingerprint: Tells the request that was accepted from others with the same key.
@@ -118,7 +121,7 @@ class Operation(Model):
     namespace: str
     name: str
     actor: str | None = None
-    build_url: str | None = None
+    build: CiBuild | None = None
     note: str | None = None
     environment: str | None = None
     commit: str | None = None
@@ -137,6 +140,11 @@ class Operation(Model):
     events_left_out: int = 0
     unread: str | None = Field(default=None, exclude=True)
     resource_version: str = Field(default="", exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_a_page_alone(cls, content: Any) -> Any:
+        return with_page_alone(content)
 
     @property
     def secret(self) -> str:
@@ -241,7 +249,7 @@ def operation_secret(operation: Operation) -> dict[str, Any]:
     return {
         "metadata": {"name": operation.secret, "namespace": operation.namespace, "labels": {**labels, **outcome_labels(operation)}},
         "type": OPERATION_TYPE,
-        "data": {"operation": encode_operation(operation)},
+        "data": {"operation": encode_operation(operation), **build_data(operation.build)},
     }
 
 
@@ -269,7 +277,8 @@ def decode_operation(secret: Mapping[str, Any]) -> Operation | None:
     except (ValueError, zlib.error, RecursionError) as error:
         return known.model_copy(update={"unread": newer or f"it cannot be decoded: {error}"})
     operation, why = _as_much_as_possible(content, known)
-    return operation.model_copy(update={"unread": newer or why, "resource_version": known.resource_version})
+    build = told_build(secret) or operation.build
+    return operation.model_copy(update={"unread": newer or why, "resource_version": known.resource_version, "build": build})
 
 
 def now() -> datetime:
@@ -287,7 +296,8 @@ def _words(heard: Heard) -> str:
 
 
 def _pack(operation: Operation) -> bytes:
-    return pack(operation.model_dump(mode="json", by_alias=True, exclude_none=True))
+    content = operation.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"build"})
+    return pack({**content, **page_of(operation.build)})
 
 
 def _fewer_events(operation: Operation) -> Operation:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from kubernaut.ci import CiBuild, annotated_build
 from kubernaut.errors import NameInvalid
 from kubernaut.history.manifest import images
 from kubernaut.history.operation import UNREAD, Made, Operation
@@ -24,7 +25,6 @@ from kubernaut.naming import check_namespace, check_release_name
 _REVISION = re.compile(r"v(0|[1-9][0-9]{0,8})")
 _COMMIT = "org.opencontainers.image.revision"
 _REPOSITORY = "org.opencontainers.image.source"
-_BUILD_URL = "kubernaut/build-url"
 
 
 class ReleaseChart(Model):
@@ -50,12 +50,6 @@ class ReleaseSource(Model):
     repository: str | None = None
 
 
-class ReleaseBuild(Model):
-    """The CI build that deployed the release, else the one that published its version."""
-
-    url: str | None = None
-
-
 class ReleaseOutcome(Model):
     """What came of the attempt that made the release."""
 
@@ -67,6 +61,7 @@ class Release(Model):
     """One revision in Helm's release history; ``serving`` is the newest deployed revision of its name, if any.
 
     Attributes:
+        build: The CI build that deployed it, else the one that published its version; empty where none did.
         resource_version: Which state of its record this tells of; not in the JSON.
     """
 
@@ -83,7 +78,7 @@ class Release(Model):
     app_version: str | None
     images: tuple[ReleaseImage, ...]
     source: ReleaseSource
-    build: ReleaseBuild
+    build: CiBuild
     created_by: str | None
     note: str | None
     created_at: datetime | None
@@ -193,7 +188,6 @@ def describe(record: Record, records: Sequence[Record], operations: Iterable[Ope
     known = (made.chart if made else None) or (operation.chart if operation else None)
     current = max(records, key=lambda other: other.revision, default=record)
     annotations = record.annotations
-    build_url = (operation.build_url if operation else None) or annotations.get(_BUILD_URL)
     version = record.chart.get("version")
     app_version = record.chart.get("appVersion")
     created = moment(record.deployed_at) or moment(record.created)
@@ -216,7 +210,7 @@ def describe(record: Record, records: Sequence[Record], operations: Iterable[Ope
         app_version=None if app_version is None else str(app_version),
         images=tuple(_image(ref) for ref in images(record.manifest)),
         source=ReleaseSource(commit=annotations.get(_COMMIT), repository=annotations.get(_REPOSITORY)),
-        build=ReleaseBuild(url=build_url),
+        build=(operation and operation.build) or annotated_build(annotations) or CiBuild(),
         created_by=operation.actor if operation else None,
         note=operation.note if operation else None,
         created_at=created,

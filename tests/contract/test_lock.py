@@ -15,6 +15,7 @@ import pytest
 import yaml
 from support.racing import Room, race
 
+from kubernaut.ci import CiBuild
 from kubernaut.clients.cluster import Cluster
 from kubernaut.deploy.held import HeldLock, Timing
 from kubernaut.deploy.lease import Holder, Lock, LockState, holder_of, lease, new_holder
@@ -24,7 +25,7 @@ from kubernaut.testing.cluster import FakeCluster
 
 QUICK = Timing(lease_seconds=5.0, renew_seconds=0.1, poll_seconds=0.05)
 LONG_AGO = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-ADA = new_holder("01ada", "deploy", "Ada Łovelace\n", host="ci-7", process="p/1", build_url="http://ci/7?a=ü")
+ADA = new_holder("01ada", "deploy", "Ada Łovelace\n", host="ci-7", process="p/1", build=CiBuild(url="http://ci/7?a=ü"))
 BOB = new_holder("02bob", "deploy", "bob", host="ci-9", process="")
 
 
@@ -68,7 +69,7 @@ class LockContract:
             assert first is not None
             found = holder_of(first)
             assert found is not None
-            assert (found.identity, found.actor, found.build_url) == (ADA.identity, "Ada Łovelace?", ADA.build_url)
+            assert (found.identity, found.actor, found.build) == (ADA.identity, "Ada Łovelace?", ADA.build)
             assert look(cluster, namespace, "web.app") == Lock(LockState.LIVE, found)
 
             def renewed() -> bool:

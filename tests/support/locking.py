@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from kubernaut.ci import CiBuild
 from kubernaut.deploy.held import HeldLock, Timing
 from kubernaut.deploy.lease import Holder, holder_of, in_place_of, lease, new_holder
 from kubernaut.deploy.lock import hold
@@ -18,7 +19,7 @@ from kubernaut.testing.cluster import FakeCluster
 
 NAME = "kubernaut.web"
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-ADA = new_holder("01ada", "deploy", "ada", host="ci-7", process="", build_url="http://ci/7")
+ADA = new_holder("01ada", "deploy", "ada", host="ci-7", process="", build=CiBuild(url="http://ci/7"))
 BOB = new_holder("02bob", "deploy", "bob", host="ci-9", process="")
 EVE = new_holder("03eve", "rollback", "eve", host="ci-3", process="")
 HOUR = 3600.0

@@ -12,6 +12,7 @@ from support.workshop import make_workshop
 from kubernaut import Kubernaut, KubernautError, load_settings
 from kubernaut.build.reference import ChartReference
 from kubernaut.build.registry import Artefact, ChartVersion, SourceOfVersion
+from kubernaut.ci import CiBuild
 from kubernaut.connections import Clients
 from kubernaut.errors import (
     BadInput,

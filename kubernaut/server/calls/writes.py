@@ -9,6 +9,7 @@ from pydantic.config import JsonDict
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from kubernaut.ci import HEADER, HEADER_PATTERN
 from kubernaut.errors import ReleaseNotCurrent
 from kubernaut.history.record import GONE
 from kubernaut.history.release import Release, ReleaseId
@@ -245,6 +246,12 @@ _ALIKE: dict[str, Any] = {
             "Idempotency-Key",
             "The same request with the same key is carried out once.",
             pattern=r'[\x21-\x7e]{1,255}|"[\x21-\x7e]{1,255}"',
+        ),
+        Header(
+            HEADER,
+            "The CI build that asks, as a query string of `url`, `job`, `number`, `tag` and `change`. It is recorded, and decides "
+            "nothing: the same request of another build is the same.",
+            pattern=HEADER_PATTERN,
         ),
         Header(
             "If-Match",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from kubernaut.ci import CiBuild
 from kubernaut.errors import KubernautError
 from kubernaut.history.operation import Made, Operation, OperationChart, OperationEvent, Outcome, State, numbered
 from kubernaut.model import Model, Plan
@@ -41,7 +42,7 @@ class OperationStatus(Model):
     namespace: str
     name: str
     actor: str | None = None
-    build_url: str | None = None
+    build: CiBuild | None = None
     note: str | None = None
     environment: str | None = None
     commit: str | None = None

@@ -12,7 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from kubernaut.errors import KubernautError, ReleaseChanged, ReleaseLocked, ReleaseNotFound, ServerBusy, Unreachable
+from kubernaut.ci import HEADER, HEADER_PATTERN, CiBuild, told_build
+from kubernaut.errors import (
+    KubernautError,
+    ReleaseChanged,
+    ReleaseLocked,
+    ReleaseNotFound,
+    RequestInvalid,
+    ServerBusy,
+    Unreachable,
+)
 from kubernaut.events import Listener, Stopped
 from kubernaut.history.release import ReleaseId
 from kubernaut.server.gate.caller import Role
@@ -105,7 +114,8 @@ class _Asked:
 
     def __init__(self, write: Write, request: Request, service: Service) -> None:
         self.write, self.request, self.service = write, request, service
-        self.kubernaut = service.kubernaut.acting(request.caller.name)
+        self.build = _told_build(request.headers.get(HEADER.lower()))
+        self.kubernaut = service.kubernaut.acting(request.caller.name, build=self.build)
         self._key = idempotency_key(request.headers.get("idempotency-key"))
         self._fingerprint = fingerprint_of(request)
 
@@ -149,12 +159,12 @@ class _Asked:
         )
 
     def _work(self, decided: _Decided, operation: Operation) -> Work:
-        service, actor = self.service, self.request.caller.name
+        service, actor, build = self.service, self.request.caller.name, self.build
         options: Options = {**self.write.options, "operation": operation, "if_match": decided.etag}
 
         def work(listener: Listener, stopped: Stopped) -> Deployed:
             try:
-                return decided.act(service.kubernaut.acting(actor, listener=listener, stopped=stopped), options)
+                return decided.act(service.kubernaut.acting(actor, build=build, listener=listener, stopped=stopped), options)
             finally:
                 refresh(service, operation)  # before it counts as done: whoever hears of it then finds it in every list
 
@@ -181,6 +191,13 @@ class _Decided:
         except ReleaseLocked:
             if not (asked.kubernaut.settings.lock_timeout if patience is None else patience):
                 raise
+
+
+def _told_build(header: str | None) -> CiBuild | None:
+    """Return the caller's CI build. Raises: RequestInvalid."""
+    if header is not None and not re.fullmatch(HEADER_PATTERN, header):
+        raise RequestInvalid(f"The header {HEADER} has at most 4000 visible ASCII characters and spaces.")
+    return told_build(header)
 
 
 def _matched(write: Write, header: str | None, kubernaut: Kubernaut) -> str | None:

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from kubernaut.build.publication import BuiltImage
-from kubernaut.build.registry import Artefact, Build, PublishedVersion, SourceOfVersion
+from kubernaut.build.registry import Artefact, PublishedVersion, SourceOfVersion
+from kubernaut.ci import CiBuild
 from kubernaut.events import Listener, Progress
 from kubernaut.history.diff import AppVersionChange, ChartChange, Difference, ImagesChange, ValueChange
-from kubernaut.history.release import Release, ReleaseBuild, ReleaseChart, ReleaseImage, ReleaseList, ReleaseSource
+from kubernaut.history.release import Release, ReleaseChart, ReleaseImage, ReleaseList, ReleaseSource
 from kubernaut.model import Action, Plan
 from kubernaut.settings import Settings
 from kubernaut.verbs import Built, Deployed, Published
@@ -53,7 +54,7 @@ def release(**changes: Any) -> Release:
         "app_version": "1.4.2",
         "images": (ReleaseImage(ref=f"127.0.0.1:5000/hello-world@{DIGEST}", digest=DIGEST),),
         "source": ReleaseSource(commit=COMMIT, repository="https://example.com/hello.git"),
-        "build": ReleaseBuild(url="https://ci.example.com/job/7"),
+        "build": CiBuild(url="https://ci.example.com/job/7"),
         "created_by": "ada@workshop",
         "note": "new greeting",
         "created_at": MOMENT,
@@ -82,7 +83,7 @@ def foreign() -> Release:
         app_version=None,
         images=(),
         source=ReleaseSource(),
-        build=ReleaseBuild(),
+        build=CiBuild(),
         created_by=None,
         note=None,
         created_at=None,
@@ -101,7 +102,7 @@ def version(number: str = "1.4.2") -> PublishedVersion:
         source_digest=DIGEST,
         source=SourceOfVersion(commit=COMMIT, repository=None),
         created_at=MOMENT,
-        build=Build(url="https://ci.example.com/job/6"),
+        build=CiBuild(url="https://ci.example.com/job/6"),
         environments=("production",),
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support.deploying import World
 
+from kubernaut.ci import CiBuild
 from kubernaut.deploy.accepted import BEGINS_WITHIN
 from kubernaut.errors import (
     BadInput,
@@ -33,10 +34,10 @@ def test_what_is_accepted_stands_in_the_cluster_and_may_begin(world: World) -> N
     operation, new = world.accept(patience=60)
     assert new
     assert operation == world.find(operation)
-    assert (operation.state, operation.actor, operation.build_url, operation.note, operation.timeout) == (
+    assert (operation.state, operation.actor, operation.build, operation.note, operation.timeout) == (
         "accepted",
         "ada",
-        "http://ci/7",
+        CiBuild(url="http://ci/7"),
         "please",
         9.0,
     )

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubernaut.ci import CiBuild
 from kubernaut.deploy.lease import (
     Holder,
     holder_of,
@@ -25,7 +26,7 @@ from kubernaut.deploy.lease import (
 )
 
 NOW = datetime(2026, 3, 1, 12, 3, 11, 250_000, tzinfo=UTC)
-ADA = new_holder("01op", "deploy", "ada", host="ci-7", process="boot/4242", build_url="http://ci/7", since=NOW)
+ADA = new_holder("01op", "deploy", "ada", host="ci-7", process="boot/4242", build=CiBuild(url="http://ci/7"), since=NOW)
 
 
 def written(holder: Holder = ADA, *, seconds: float = 30.0, renewed: datetime = NOW, transitions: int = 0) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def test_a_duration_is_whole_seconds(seconds: float, there: int) -> None:
 
 def test_the_holder_comes_back() -> None:
     assert holder_of(written()) == ADA
-    plain = replace(ADA, build_url=None)
+    plain = replace(ADA, build=None)
     assert holder_of(written(plain)) == plain
 
 
@@ -92,7 +93,7 @@ def test_whatever_people_and_machines_are_called_the_holder_knows_itself(actor: 
 
 
 def test_two_attempts_of_one_person_are_two_holders() -> None:
-    again = new_holder("02op", "deploy", "ada", host="ci-7", process="boot/4242", build_url="http://ci/7", since=NOW)
+    again = new_holder("02op", "deploy", "ada", host="ci-7", process="boot/4242", build=CiBuild(url="http://ci/7"), since=NOW)
     assert not is_held_by(written(), again)
 
 
@@ -184,9 +185,9 @@ def test_a_time_as_other_tools_write_it() -> None:
     ("holder", "words"),
     [
         (ADA, "ada on ci-7 (deploy since 12:03:11 UTC, http://ci/7)"),
-        (replace(ADA, build_url=None), "ada on ci-7 (deploy since 12:03:11 UTC)"),
+        (replace(ADA, build=None), "ada on ci-7 (deploy since 12:03:11 UTC)"),
         (replace(ADA, since=None), "ada on ci-7 (deploy, http://ci/7)"),
-        (replace(ADA, since=None, build_url=None, verb=""), "ada on ci-7"),
+        (replace(ADA, since=None, build=None, verb=""), "ada on ci-7"),
         (Holder("x", since=NOW), "the holder 'x' (since 12:03:11 UTC)"),
         (Holder("x", actor="ada"), "ada"),
     ],

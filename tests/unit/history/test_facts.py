@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.past import DIGEST, STARTED, made, operation, own, record, record_secret
 
+from kubernaut.ci import CiBuild
 from kubernaut.history.index.facts import LARGEST, Name, brief, sight, tell
 from kubernaut.history.mending import aside_secret
 from kubernaut.history.operation import operation_secret
@@ -84,7 +85,7 @@ def test_a_short_release_is_kept_whole() -> None:
 
 def test_a_nasty_release_is_cut_to_two_kilobytes() -> None:
     nasty = record(1, "failed", manifest=MANIFEST, description="ä\x01" * 50_000)
-    by = operation(made=(made(nasty),), note="n" * 50_000, build_url="https://" + "b" * 5000)
+    by = operation(made=(made(nasty),), note="n" * 50_000, build=CiBuild(url="https://" + "b" * 5000))
     whole = tell(nasty, [brief(by)])
     short = whole.shortened()
     assert len(whole.text) > 50_000

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from support.past import DIGEST, made, operation, own, record
 
+from kubernaut.ci import CiBuild
 from kubernaut.errors import NameInvalid
 from kubernaut.history.record import OPERATION_LABEL, REVISION_LABEL
 from kubernaut.history.release import Release, ReleaseId, describe, operation_of, serving
@@ -49,7 +50,7 @@ def test_the_fields_are_those_of_the_design() -> None:
 
 def test_a_release_of_ours() -> None:
     found = own(2, "deployed", manifest=MANIFEST, annotations=ANNOTATIONS)
-    release = describe(found, [found], [operation(build_url=None)])
+    release = describe(found, [found], [operation(build=None)])
     assert (release.id, release.active, release.serving, release.managed_by) == ("demo.hello.v2", True, 2, "kubernaut")
     assert (release.created_by, release.operation) == ("ada", "op")
     assert release.chart.model_dump() == {"name": "hello", "version": "1.0.0", "ref": f"oci://r/hello@{DIGEST}", "digest": DIGEST}
@@ -63,7 +64,7 @@ def test_a_release_of_ours() -> None:
 
 def test_who_deploys_is_nearer_than_who_published() -> None:
     found = own(2, "deployed", annotations=ANNOTATIONS)
-    assert describe(found, [found], [operation(build_url="http://deploy/7")]).build.url == "http://deploy/7"
+    assert describe(found, [found], [operation(build=CiBuild(url="http://deploy/7"))]).build.url == "http://deploy/7"
 
 
 def test_a_foreign_release_has_no_made_up_facts() -> None:
