@@ -58,7 +58,7 @@ def read_config(body: bytes) -> str:
     declared = _ENCODING.match(body[:200].lstrip())
     try:
         text = body.decode(declared[1].decode() if declared else "utf-8")
-    except (LookupError, UnicodeDecodeError) as error:
+    except (LookupError, UnicodeError) as error:
         raise NotUnderstood from error
     start = text.lstrip()[:20].lower()
     if not start.startswith("<") or start.startswith(("<!doctype", "<html")):

@@ -1,0 +1,325 @@
+"""What ``kubernaut.jenkins.server`` promises, kept by a real server: Hudson, with its security and its crumbs."""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+from xml.etree import ElementTree
+
+import pytest
+from support.ci_server import leaks
+from support.faults import until
+
+from kubernaut.clients.token import given
+from kubernaut.errors import JenkinsDenied, JenkinsUnreachable, JobConflict, JobInvalid, JobNotFound, KubernautError
+from kubernaut.jenkins.path import JobPath
+from kubernaut.jenkins.server import Console, QueueItem, Server
+from kubernaut_local.hudson import Hudson
+
+pytestmark = pytest.mark.platform
+
+HOSTILE = "a\"b'c $(id) `x` ]]> <b> é 😀\nnew line\ttab &amp; %41+ =&OP_ID=1 "
+WAIT = '#!/bin/bash\nprintf "\\xc3"; until [ -e go ]; do sleep 0.05; done; printf "\\xa9\\nthe end\\n"\n'
+Error = TypeVar("Error", bound=KubernautError)
+
+
+@pytest.fixture
+def there(ci_server: Hudson) -> Iterator[Server]:
+    server = Server(ci_server.url, user=ci_server.user, token=ci_server.home.admin.password)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def reader(ci_server: Hudson) -> Iterator[Server]:
+    server = Server(ci_server.url, user=ci_server.reader.name, token=ci_server.reader.password)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def path() -> JobPath:
+    return JobPath.parse(f"contract-{uuid.uuid4().hex[:8]}")
+
+
+def config(script: str, *parameters: str, description: str = "") -> str:
+    """Return a freestyle job."""
+    project = ElementTree.Element("project")
+    ElementTree.SubElement(project, "description").text = description
+    if parameters:
+        declared = ElementTree.SubElement(
+            ElementTree.SubElement(project, "properties"), "hudson.model.ParametersDefinitionProperty"
+        )
+        definitions = ElementTree.SubElement(declared, "parameterDefinitions")
+        for name in parameters:
+            ElementTree.SubElement(
+                ElementTree.SubElement(definitions, "hudson.model.StringParameterDefinition"), "name"
+            ).text = name
+    ElementTree.SubElement(project, "scm", {"class": "hudson.scm.NullSCM"})
+    builders = ElementTree.SubElement(project, "builders")
+    ElementTree.SubElement(ElementTree.SubElement(builders, "hudson.tasks.Shell"), "command").text = script
+    for name in ("publishers", "buildWrappers"):
+        ElementTree.SubElement(project, name)
+    return ElementTree.tostring(project, encoding="unicode")
+
+
+def ended(there: Server, path: JobPath, number: int) -> str | None:
+    """Wait for a build to end, and return its result."""
+
+    def over() -> bool:
+        build = there.build(path, number)
+        return build is not None and not build.building
+
+    until(over, f"the build {number} of {path} has ended")
+    build = there.build(path, number)
+    assert build is not None
+    return build.result
+
+
+def told(there: Server, path: JobPath, number: int) -> str:
+    """Wait for a build to end, and return its console."""
+    ended(there, path, number)
+    console = there.console(path, number, 0)
+    assert console is not None
+    assert not console.more
+    return console.text
+
+
+def refused(ci_server: Hudson, call: Callable[[], object], kind: type[Error], words: str) -> Error:
+    with pytest.raises(kind, match=words) as caught:
+        call()
+    text = json.dumps(caught.value.problem()) + repr(caught.value.__cause__) + repr(caught.value.__context__)
+    for user in (ci_server.home.admin, ci_server.reader):
+        assert user.password() not in text
+    assert "<" not in caught.value.message
+    return caught.value
+
+
+def test_it_is_a_hudson(there: Server, reader: Server) -> None:
+    assert there.kind() == reader.kind() == "hudson"
+
+
+# jobs
+
+
+def test_a_job_is_made_read_changed_and_read(there: Server, path: JobPath) -> None:
+    assert there.config(path) is None
+    made = config("echo é 😀", "VERSION", "OP_ID", description="née ]]> <b> & 😀")
+    there.create(path, made)
+    first = there.config(path)
+    assert first is not None
+    assert first.endswith(made)
+    job = there.job(path)
+    assert (job.path, job.url, job.parameters, job.buildable) == (path, f"{there.url}/job/{path}/", ("VERSION", "OP_ID"), True)
+    changed = config("true", "VERSION", description="another")
+    there.reconfigure(path, changed)
+    second = there.config(path)
+    assert second is not None
+    assert ElementTree.canonicalize(second) == ElementTree.canonicalize(changed)
+    assert there.job(path).parameters == ("VERSION",)
+    there.reconfigure(path, second)  # what it sends is what it takes
+    assert there.config(path) == second
+
+
+@pytest.mark.parametrize("same", [str, str.upper])
+def test_a_name_is_taken_once(ci_server: Hudson, there: Server, path: JobPath, same: Callable[[str], str]) -> None:
+    there.create(path, config("true"))
+    again = JobPath.parse(same(str(path)))
+    refused(
+        ci_server, lambda: there.create(again, config("false")), JobConflict, f"has a job {path} already, so {again} cannot be made"
+    )
+    assert there.config(path) is not None
+
+
+def test_no_such_job(ci_server: Hudson, there: Server, path: JobPath) -> None:
+    assert there.build(path, 1) is there.console(path, 1, 0) is there.queue_item(123_456) is None
+    assert there.queue(path) == ()
+    there.stop(path, 1)
+    there.cancel(QueueItem(123_456, str(path), None, False, None, {}))
+    for call in (
+        lambda: there.job(path),
+        lambda: there.builds(path),
+        lambda: there.trigger(path, {}),
+        lambda: there.trigger(path, {"A": "1"}),
+        lambda: there.reconfigure(path, config("true")),
+    ):
+        refused(ci_server, call, JobNotFound, f"has no job {path}, or does not show it to the user {ci_server.user}")
+    inside = JobPath.parse(f"{path}/inside")
+    refused(ci_server, lambda: there.create(inside, config("true")), JobNotFound, f"has no folder {path}, or")
+
+
+@pytest.mark.parametrize("name", ["été {}", ".{}", "~{}", "{} (1) 'x' +=,", "a.b {}"])
+def test_names_that_a_url_has_quoted(there: Server, path: JobPath, name: str) -> None:
+    odd = JobPath.parse(name.format(path))
+    there.create(odd, config("echo ran", "OP_ID"))
+    assert there.job(odd).buildable
+    there.trigger(odd, {"OP_ID": "1"})
+    until(lambda: there.builds(odd), "it was run")
+    assert "ran" in told(there, odd, 1)
+
+
+@pytest.mark.parametrize(
+    "text", ["<project>", "", "<html>", "<project>&nope;</project>", "<flow-definition/>", "<maven2-moduleset/>"]
+)
+def test_what_would_harm_the_server_is_not_sent(ci_server: Hudson, there: Server, path: JobPath, text: str) -> None:
+    refused(ci_server, lambda: there.create(path, text), JobInvalid, f"the job {path}")
+    assert not ci_server.home.job(str(path)).exists()
+    there.create(path, config("true"))
+    before = there.config(path)
+    refused(ci_server, lambda: there.reconfigure(path, text), JobInvalid, f"the job {path}")
+    assert there.config(path) == before
+
+
+def test_a_configuration_that_it_refuses(ci_server: Hudson, there: Server, path: JobPath) -> None:
+    there.kind()
+    there.create(path, config("true"))
+    before = there.config(path)
+    wrong = config("true").replace("<publishers />", '<publishers reference="../nowhere" />')
+    refused(ci_server, lambda: there.reconfigure(path, wrong), JobInvalid, f"refuses the configuration of the job {path} .HTTP 500")
+    assert there.config(path) == before
+    other = JobPath.parse(f"{path}-other")
+    try:
+        error = refused(ci_server, lambda: there.create(other, wrong), JobInvalid, f"refuses the configuration of the job {other}")
+        assert f"Remove the folder jobs/{other}" in error.hint
+        assert there.config(other) is None
+    finally:
+        ci_server.home.remove_job(str(other))  # else it does not start again
+
+
+# builds
+
+
+def test_hostile_values_arrive_as_they_are(there: Server, path: JobPath) -> None:
+    there.create(path, config('#!/bin/bash\nprintf %s "$VERSION" | base64 -w0; echo; echo "${#LONG}"', "VERSION", "LONG", "OP_ID"))
+    assert there.trigger(path, {"VERSION": HOSTILE, "LONG": "x" * 20_000, "OP_ID": "one"}) is None  # Hudson tells of no queue item
+    until(lambda: there.builds(path), "it was run")
+    (build,) = there.builds(path)
+    assert build.parameters == {"VERSION": HOSTILE, "LONG": "x" * 20_000, "OP_ID": "one"}
+    assert (build.number, build.url, build.queue_id) == (1, f"{there.url}/job/{path}/1/", None)
+    shown = told(there, path, 1)
+    assert base64.b64encode(HOSTILE.encode()).decode() in shown
+    assert "\n20000\n" in shown
+    assert ended(there, path, 1) == "SUCCESS"
+
+
+@pytest.mark.parametrize("declared", [(), ("VERSION",)])
+def test_a_job_runs_without_parameters(there: Server, path: JobPath, declared: tuple[str, ...]) -> None:
+    there.create(path, config("#!/bin/bash\nexit 3", *declared))
+    there.trigger(path, {})
+    until(lambda: there.builds(path), "it was run")
+    assert ended(there, path, 1) == "FAILURE"
+
+
+def test_what_waits_is_told_and_taken_out(ci_server: Hudson, there: Server, path: JobPath) -> None:
+    there.create(path, config(WAIT, "OP_ID"))
+    there.trigger(path, {"OP_ID": "one"})
+    until(lambda: there.builds(path), "it was run")
+    for id in ("two", "three"):
+        there.trigger(path, {"OP_ID": id})
+    until(lambda: all(item.why for item in there.queue(path)), "the server knows why they wait")
+    two, three = sorted(there.queue(path), key=lambda item: item.id)
+    assert [(item.job, item.parameters, item.number) for item in (two, three)] == [
+        (str(path), {"OP_ID": "two"}, None),
+        (str(path), {"OP_ID": "three"}, None),
+    ]
+    assert "#1 is already in progress" in str(two.why)
+    there.cancel(two)
+    there.cancel(two)
+    assert [item.id for item in there.queue(path)] == [three.id]
+    there.cancel(three)
+    there.stop(path, 1)
+    assert ended(there, path, 1) == "ABORTED"
+    assert [build.number for build in there.builds(path)] == [1]
+    there.stop(path, 1)
+    assert ended(there, path, 1) == "ABORTED"
+
+
+def test_a_console_is_told_in_pieces(ci_server: Hudson, there: Server, path: JobPath) -> None:
+    there.create(path, config(WAIT, "OP_ID"))
+    there.trigger(path, {"OP_ID": "one"})
+    pieces: list[Console] = []
+
+    def piece() -> Console:
+        console = there.console(path, 1, pieces[-1].next if pieces else 0)
+        assert console is not None
+        pieces.append(console)
+        return console
+
+    until(lambda: there.console(path, 1, 0) is not None, "it was run")
+    until(lambda: piece().text == "" and "workspace" in "".join(it.text for it in pieces), "it has begun, and waits")
+    assert pieces[-1].more
+    (ci_server.home.job(str(path)) / "workspace" / "go").touch()
+    until(lambda: not piece().more, "it has ended")
+    text = "".join(it.text for it in pieces)
+    assert "\né\nthe end\n" in text
+    assert "\r" not in text
+    assert not any(it.reset for it in pieces)
+    whole = there.console(path, 1, 0)
+    assert whole == Console(text, pieces[-1].next, more=False, reset=False)
+    assert there.console(path, 1, pieces[-1].next) == Console("", pieces[-1].next, more=False, reset=False)
+    assert there.console(path, 1, pieces[-1].next + 1000) == Console(text, pieces[-1].next, more=False, reset=True)
+
+
+# who may
+
+
+def test_who_may_only_look(ci_server: Hudson, there: Server, reader: Server, path: JobPath) -> None:
+    there.create(path, config(WAIT, "OP_ID"))
+    there.trigger(path, {"OP_ID": "one"})
+    until(lambda: reader.builds(path), "it was run")
+    assert reader.job(path).parameters == ("OP_ID",)
+    before = there.config(path)
+    other = JobPath.parse(f"{path}-other")
+    for call, what in (
+        (lambda: reader.config(path), f"read the configuration of the job {path}"),
+        (lambda: reader.create(other, config("true")), f"make the job {other}"),
+        (lambda: reader.reconfigure(path, config("true")), f"change the job {path}"),
+        (lambda: reader.trigger(path, {"OP_ID": "two"}), f"run the job {path}"),
+        (lambda: reader.stop(path, 1), f"stop the build 1 of the job {path}"),
+    ):
+        refused(ci_server, call, JenkinsDenied, f"does not let the user {ci_server.reader.name} {what}")
+    assert [build.building for build in there.builds(path)] == [True]
+    assert there.config(path) == before
+    assert there.config(other) is None
+    there.stop(path, 1)
+
+
+def test_who_is_not_known(ci_server: Hudson, path: JobPath) -> None:
+    canary = f"canary-{uuid.uuid4().hex}"
+    strangers = {
+        f"does not know the user {ci_server.user} with this token": Server(ci_server.url, user=ci_server.user, token=given(canary)),
+        "does not know the user nobody with this token": Server(ci_server.url, user="nobody", token=given(canary)),
+        "wants a login": Server(ci_server.url),
+    }
+    for words, stranger in strangers.items():
+        for call in (
+            stranger.kind,
+            lambda stranger=stranger: stranger.config(path),
+            lambda stranger=stranger: stranger.create(path, config("true")),
+            lambda stranger=stranger: stranger.trigger(path, {"A": "1"}),
+            lambda stranger=stranger: stranger.stop(path, 1),
+        ):
+            error = refused(ci_server, call, JenkinsDenied, words)
+            assert canary not in json.dumps(error.problem()) + repr(stranger)
+        stranger.close()
+    assert not leaks(ci_server.home, [canary, ci_server.home.admin.password(), ci_server.reader.password()])
+
+
+def test_a_crumb_of_another_is_renewed(there: Server, reader: Server, path: JobPath) -> None:
+    with pytest.raises(JenkinsDenied):
+        reader.stop(path, 1) or reader.create(path, config("true"))
+    there._connection.crumb = dict(reader._connection.crumb)
+    there.create(path, config("true"))
+    assert there.config(path) is not None
+
+
+def test_an_address_beside_it(ci_server: Hudson, path: JobPath) -> None:
+    beside = Server(f"{ci_server.url}/static", user=ci_server.user, token=ci_server.home.admin.password)
+    nobody = Server("http://127.0.0.1:9", user=ci_server.user, token=ci_server.home.admin.password)
+    for server, words in ((beside, "like no Jenkins"), (nobody, "does not answer: Connection refused")):
+        for call in (server.kind, lambda server=server: server.job(path), lambda server=server: server.trigger(path, {"A": "1"})):
+            refused(ci_server, call, JenkinsUnreachable, words)
+        server.close()
