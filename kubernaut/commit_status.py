@@ -30,7 +30,7 @@ LONGEST = 140
 """Characters that GitHub takes of a description."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_SHORT = re.compile(r"(?:[^@/\s]+@)?(?P<host>[^:/\s]+):(?P<path>[^/\s].*)")
+_SHORT = re.compile(r"(?:[^@/\s]+@)?(?P<host>[^:/\s]+):(?P<path>\S+)")
 """How ssh may be written: ``git@github.com:team/shop.git``."""
 _SCHEMES = ("https", "http", "ssh", "git", "git+ssh")
 _PORTS = {"http": 80, "https": 443}
@@ -63,8 +63,8 @@ def deploy_context(namespace: str) -> str:
 
 def line(text: str) -> str:
     """Return a text as GitHub takes it for a description: one line, not too long, without characters that it refuses."""
-    printable = (char for char in " ".join(text.split()) if char.isprintable())
-    plain = "".join(char if ord(char) <= 0xFFFF else "\ufffd" for char in printable)
+    words = "".join(char if char.isprintable() else " " for char in text).split()
+    plain = "".join(char if ord(char) <= 0xFFFF else "\ufffd" for char in " ".join(words))
     return plain if len(plain) <= LONGEST else plain[: LONGEST - 1].rstrip() + "…"
 
 

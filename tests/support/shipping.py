@@ -1,0 +1,91 @@
+"""All verbs in this process: a checkout, an engine, a registry, a cluster; Helm packages really and deploys in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kubernaut import Kubernaut
+from kubernaut.clients.helm import Helm
+from kubernaut.commit_status import Patience
+from kubernaut.events import Event, Notice
+from kubernaut.settings import Settings, load_settings
+from kubernaut.testing.chart import load_chart
+from kubernaut.testing.cluster import FakeCluster
+from kubernaut.testing.helm import FakeHelm
+from kubernaut.testing.registry import FakeRegistry
+from support.workshop import HELM, make_workshop
+
+
+class ShippingHelm(FakeHelm):
+    """Packages, renders and pushes as the real one does, and deploys in memory."""
+
+    def __init__(self, cluster: FakeCluster, settings: Settings) -> None:
+        super().__init__(cluster)
+        self._real = Helm(HELM, environment=settings.environment, plain_http=settings.speaks_plain_http)
+
+    def package(self, chart: Path, destination: Path) -> Path:
+        return self._real.package(chart, destination)
+
+    def template(self, chart: Path, **how: Any) -> str:
+        return self._real.template(chart, **how)
+
+    def push(self, package: Path, registry: str) -> str:
+        digest = self._real.push(package, registry)
+        chart = load_chart(package)
+        self.pushed[f"oci://{registry}/{chart.name}@{digest}"] = chart
+        return digest
+
+
+@dataclass
+class Yard:
+    """A checkout of ``shop``, and all that it takes to ship it.
+
+    Args:
+        folder: An empty folder.
+        registry: Where it is published.
+        variables: Of the environment, beside those of the checkout.
+        patience: How long a verb waits for GitHub.
+    """
+
+    folder: Path
+    registry: FakeRegistry
+    variables: dict[str, str] = field(default_factory=dict)
+    patience: Patience = field(default_factory=lambda: Patience(5.0, 2.0))
+    events: list[Event] = field(default_factory=list)
+    cluster: FakeCluster = field(default_factory=lambda: FakeCluster("demo", "production"))
+
+    def __post_init__(self) -> None:
+        self.shop = make_workshop(self.folder / "tree")
+        self.helm = ShippingHelm(self.cluster, self.settings)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings, as the variables are now."""
+        given = {"registry": self.registry.address, "helm": HELM, "actor": "ada"}
+        return load_settings(given, environment={**self.shop.environment, **self.variables}, directory=self.shop.tree)
+
+    @property
+    def commit(self) -> str:
+        """The checkout's commit."""
+        return self.shop.git("rev-parse", "HEAD").strip()
+
+    @property
+    def notices(self) -> list[str]:
+        """What was said about GitHub."""
+        return [event.text for event in self.events if isinstance(event, Notice) and event.step == "github"]
+
+    def open(self) -> Kubernaut:
+        """Return the verbs."""
+        service = Kubernaut(self.settings, listener=self.events.append)
+        clients = service._connections.clients
+        clients.patience = self.patience
+        clients.__dict__.update(engine=self.shop.engine, helm=self.helm, cluster=self.cluster)
+        return service
+
+    def release(self, version: str) -> str:
+        """Commit a change and give it a version's tag; return the commit."""
+        commit = self.shop.commit("apps/shop/index.js")
+        self.shop.git("tag", f"v{version}")
+        return commit
