@@ -1,0 +1,164 @@
+"""The two places where the jobs' scenario runs: a Hudson that is started for it, and a genuine Jenkins that somebody names."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kubernaut.clients.cluster import Cluster
+from kubernaut.errors import Conflict
+from kubernaut_local.hudson import HudsonHome
+from support.ci_jobs import Jobs
+from support.ci_server import running
+from support.github import FakeGitHub
+from support.jenkins_world import REPOSITORY, Ci, make_repository, path_with_kubernaut
+from support.world import REPOSITORY as CHECKOUT
+from support.world import World, make_world
+
+DEPLOY_SECONDS = 25
+"""What a deploy may take; one that never becomes ready takes as long."""
+GENUINE = ("JENKINS_URL", "JENKINS_USER", "JENKINS_TOKEN", "KUBECONFIG", "KUBERNAUT_REGISTRY")
+_OTHERS = ("JENKINS_", "HUDSON_", "BUILD_", "GITHUB_", "JOB_", "CHANGE_")
+_GIT = ("GIT_COMMIT", "GIT_URL", "GIT_BRANCH")
+
+
+@contextmanager
+def on_hudson(platform: Mapping[str, str], folder: Path) -> Iterator[Ci]:
+    """Start a Hudson whose builds deploy to the local platform; what they may know lies in files, and is looked for at the end."""
+    with FakeGitHub() as github:
+        made = _in_a_world_of_its_own(make_world(platform, folder / "checkout"))
+        secrets = _Secrets(folder / "secrets", platform, github.token)
+        home = HudsonHome(folder / "ci", executors=3)
+        jenkins = {"KUBERNAUT_JENKINS_USER": home.admin.name, "KUBERNAUT_JENKINS_TOKEN_FILE": str(home.admin.token_file)}
+        for name in ("tmp", "home"):
+            (folder / name).mkdir()
+        builds = {
+            "PATH": f"{path_with_kubernaut()}{os.pathsep}{platform['PATH']}",
+            "HOME": str(folder / "home"),
+            "TMPDIR": str(folder / "tmp"),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "DOCKER_HOST": platform["DOCKER_HOST"],
+            "KUBERNAUT_REGISTRY": made.environment["KUBERNAUT_REGISTRY"],
+            "KUBERNAUT_TIMEOUT": f"{DEPLOY_SECONDS}s",
+            "KUBERNAUT_GITHUB_URL": github.url,
+            "KUBERNAUT_GITHUB_REPOSITORY": REPOSITORY,
+            **jenkins,
+            **secrets.environment(),
+        }
+        with running(home, builds) as server:
+            jenkins["KUBERNAUT_JENKINS_URL"] = server.url
+            made.environment = {**made.environment, **jenkins}
+            ci = Ci(
+                jobs=Jobs(server.url, server.user, server.token_file),
+                world=made,
+                repository=make_repository(folder / "hub.git", made, jenkins),
+                cluster=Cluster(platform["KUBECONFIG"]),
+                flavour="freestyle",
+                hudson=server,
+                github=github,
+                secrets=(*secrets.values, home.admin.password(), home.reader.password()),
+                places=[home.log, home.root, folder / "tmp", folder / "home", folder / "hub.git"],
+            )
+            yield from _with_namespace(ci)
+
+
+@contextmanager
+def on_jenkins(folder: Path) -> Iterator[Ci]:
+    """Use a Jenkins that is there, and the cluster and registry of KUBECONFIG and KUBERNAUT_REGISTRY, which its agents must reach.
+
+    What it must have stands in the README for administrators. Those who wrote this have not run it: no Jenkins was to be had.
+    """
+    environment = dict(os.environ)
+    missing = [name for name in GENUINE if not environment.get(name)]
+    assert not missing, f"set {', '.join(missing)}: the scenario needs a Jenkins, a cluster and a registry that both reach"
+    token_file = folder / "token"
+    token_file.touch(mode=0o600)
+    token_file.write_text(environment.pop("JENKINS_TOKEN"))
+    made = _in_a_world_of_its_own(make_world(environment, folder / "checkout"))
+    # Credentials on the server are called after the namespace, and its agents know the registry by name.
+    made.namespace = environment.get("JENKINS_NAMESPACE") or "kubernaut-test"
+    made.environment = {
+        **{name: value for name, value in made.environment.items() if name != "JENKINS_TOKEN"},
+        "KUBERNAUT_REGISTRY": environment["KUBERNAUT_REGISTRY"],
+        "KUBERNAUT_JENKINS_URL": environment["JENKINS_URL"].rstrip("/"),
+        "KUBERNAUT_JENKINS_USER": environment["JENKINS_USER"],
+        "KUBERNAUT_JENKINS_TOKEN_FILE": str(token_file),
+    }
+    shutil.copytree(CHECKOUT / "jenkins", made.tree / "jenkins")
+    made.commit("the jobs")
+    made.git("tag", "--force", "v1.0.0")
+    repository = environment.get("JENKINS_GIT_URL", "")
+    if repository:
+        made.git("remote", "add", "origin", repository)
+    else:
+        jenkins = {name: value for name, value in made.environment.items() if name.startswith("KUBERNAUT_JENKINS_")}
+        repository = make_repository(folder / "hub.git", made, jenkins, parameter=False)
+    url, user = environment["JENKINS_URL"].rstrip("/"), environment["JENKINS_USER"]
+    ci = Ci(
+        jobs=Jobs(url, user, token_file, folder=environment.get("JENKINS_FOLDER", "")),
+        world=made,
+        repository=repository,
+        cluster=Cluster(environment["KUBECONFIG"]),
+        flavour="pipeline",
+        secrets=(token_file.read_text(),),
+    )
+    yield from _with_namespace(ci)
+
+
+def _with_namespace(ci: Ci) -> Iterator[Ci]:
+    """Make the namespace, which Deploy does not, and give it back."""
+    try:
+        ci.cluster.create_namespace(ci.namespace)
+    except Conflict:
+        pytest.fail(f"The namespace {ci.namespace} exists already, and this would delete it at its end.")
+    try:
+        yield ci
+    finally:
+        ci.close()
+
+
+def _in_a_world_of_its_own(made: World) -> World:
+    """Let nothing of a CI build that runs the tests be taken for the build that they are about."""
+    known = made.environment.items()
+    made.environment = {name: value for name, value in known if name not in _GIT and not name.startswith(_OTHERS)}
+    return made
+
+
+class _Secrets:
+    """What builds need and nobody may see, in files of mode 0600."""
+
+    def __init__(self, folder: Path, platform: Mapping[str, str], github: str) -> None:
+        folder.mkdir(mode=0o700)
+        self._folder = folder
+        kubeconfig = Path(platform["KUBECONFIG"]).read_text()
+        key = yaml.safe_load(kubeconfig)["users"][0]["user"]["client-key-data"]
+        password = f"registry-{uuid.uuid4().hex}"
+        basic = base64.b64encode(f"ci:{password}".encode()).decode()
+        host = platform["KUBERNAUT_REGISTRY"].partition("/")[0]
+        self._write("kubeconfig", kubeconfig)
+        self._write("config.json", json.dumps({"auths": {host: {"auth": basic}}}))
+        self._write("github", github)
+        # A key's beginning is every key's; a piece from its midst, as it stands in the file and as it is used.
+        self.values = (github, password, basic, key[100:150], base64.b64decode(key).decode().splitlines()[2])
+
+    def environment(self) -> dict[str, str]:
+        """Where builds find them."""
+        return {
+            "KUBECONFIG": str(self._folder / "kubeconfig"),
+            "DOCKER_CONFIG": str(self._folder),
+            "KUBERNAUT_GITHUB_TOKEN_FILE": str(self._folder / "github"),
+        }
+
+    def _write(self, name: str, text: str) -> None:
+        file = self._folder / name
+        file.touch(mode=0o600)
+        file.write_text(text)

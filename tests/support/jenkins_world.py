@@ -1,0 +1,255 @@
+"""A CI server with an application's jobs, the repository whose pushes reach it, and the cluster that its builds deploy to.
+
+The same scenario runs on two servers: on the Hudson that tests start themselves, with freestyle jobs, and on a genuine Jenkins that
+somebody names (`make test-jenkins`), with Pipelines. What can only be done to a server of one's own asks for :attr:`Ci.hudson`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from kubernaut.clients.cluster import Cluster
+from kubernaut.errors import KubernautError, NotFound
+from kubernaut_local.hudson import Hudson
+from support.ci_jobs import ENDS, Jobs
+from support.ci_server import files_with
+from support.faults import until
+from support.github import FakeGitHub
+from support.world import PROGRAM, World
+
+NAME = "hello-world"
+RELEASE, DEPLOY = f"{NAME}-release", f"{NAME}-deploy"
+REPOSITORY = "team/hello-world"
+_INDEX = "world!"
+
+Build = dict[str, Any]
+
+
+@dataclass
+class Ci:
+    """The jobs' world.
+
+    Attributes:
+        jobs: The server, looked at by plain HTTP.
+        world: The team's checkout, and the environment of whoever sets jobs up and runs them by hand.
+        repository: Where the team pushes to and the jobs fetch from; a folder here, or the URL of a real one.
+        cluster: Where the builds deploy to.
+        flavour: What kind of jobs the server has.
+        hudson: The server's process, where the tests started it.
+        github: What GitHub is told; none where a real one is told.
+        secrets: What must be found nowhere but in the files that hold it.
+        places: Files and folders in which builds and the server leave something.
+    """
+
+    jobs: Jobs
+    world: World
+    repository: str
+    cluster: Cluster
+    flavour: Literal["freestyle", "pipeline"]
+    hudson: Hudson | None = None
+    github: FakeGitHub | None = None
+    secrets: tuple[str, ...] = ()
+    places: list[Path] = field(default_factory=list)
+
+    @property
+    def namespace(self) -> str:
+        return self.world.namespace
+
+    def setup(self, *more: str, status: int = 0) -> Any:
+        """Bring the jobs to the server; a new version goes to the world's namespace first."""
+        folder = ["--folder", self.jobs.folder] if self.jobs.folder else []
+        where = ["--repository", self.repository, "--branch", "main", "--namespace", self.namespace, *folder]
+        return self.world.json("jenkins", "setup", str(self.world.app), *where, *more, status=status)
+
+    def run(self, job: str, *more: str, status: int = 0, **parameters: str) -> Any:
+        """Run a job as a person does."""
+        given = [part for name, value in parameters.items() for part in ("--param", f"{name}={value}")]
+        return self.world.json("jenkins", "run", self._full(job), *given, *more, status=status)
+
+    def index(self, content: str) -> None:
+        """Replace the application's program."""
+        (self.world.app / "index.js").write_text(content)
+
+    def greet(self, whom: str) -> None:
+        """Change the application so that it greets somebody else."""
+        source = self.world.app / "index.js"
+        old, new = f"${{GREETING}}, {_INDEX}", f"${{GREETING}}, {whom}"
+        original = self.world.git("show", f"v1.0.0:examples/{NAME}/index.js")
+        assert original.count(old) == 1, "the example greets otherwise"
+        source.write_text(original.replace(old, new))
+
+    def push(self, message: str) -> str:
+        """Commit and push; what is pushed runs Release. Return the commit."""
+        self.world.commit(message)
+        commit = self.world.git("rev-parse", "HEAD").strip()
+        self.world.git("push", "--quiet", "origin", "main", "--tags")
+        if not Path(self.repository).is_dir():  # no hook of ours there
+            self.run(RELEASE, "--op-id", f"push-{commit}")
+        return commit
+
+    def released(self, commit: str) -> Build:
+        """Wait for the end of the Release build of a pushed commit."""
+        return self._ended(RELEASE, f"push-{commit}")
+
+    def deploying(self, release: Build) -> Build:
+        """Wait until the Deploy build has begun that a Release build handed its version to."""
+        return self._begun(DEPLOY, self._tag(release))
+
+    def deployed(self, release: Build) -> Build:
+        """Wait for that Deploy build's end."""
+        return self._ended(DEPLOY, self._tag(release))
+
+    def ended(self, job: str, op_id: str) -> Build:
+        """Wait for the end of the build of a request."""
+        return self._ended(job, op_id)
+
+    def console(self, job: str, build: Build) -> str:
+        """All that a build has said."""
+        return self.jobs.console(job, build["number"])
+
+    def artifact(self, job: str, build: Build, name: str) -> Any:
+        """What a build has archived."""
+        return self.jobs.ask("GET", f"{self.jobs.path(job)}/{build['number']}/artifact/{name}").json()
+
+    def ship(self, whom: str) -> tuple[str, Build, Build]:
+        """Push a greeting, and see it through both jobs to the cluster; return the commit and the builds."""
+        self.greet(whom)
+        commit = self.push(f"greet {whom}")
+        release = self.released(commit)
+        assert release["result"] == "SUCCESS", self.console(RELEASE, release)
+        deploy = self.deployed(release)
+        assert deploy["result"] == "SUCCESS", self.console(DEPLOY, deploy)
+        self.answers(whom)
+        return commit, release, deploy
+
+    def answer(self) -> dict[str, Any]:
+        """What the application on the cluster answers; nothing while it does not."""
+        try:
+            status, text = self.cluster.get_through_service(self.namespace, NAME, 80, "/", timeout=5)
+            said: dict[str, Any] = json.loads(text) if status == 200 else {}
+        except (KubernautError, ValueError):
+            return {}
+        return said
+
+    def answers(self, whom: str) -> None:
+        """Wait until the application greets somebody: the pod before may still finish its last requests."""
+        until(lambda: self.answer().get("greeting") == f"Hello, {whom}", f"hello-world greets {whom}: {self.answer()}")
+
+    def history(self) -> list[tuple[int, str]]:
+        """Helm's history, oldest first, as plain Helm shows it."""
+        listed = json.loads(self.world.helm("history", NAME, "-n", self.namespace, "-o", "json"))
+        return [(entry["revision"], entry["status"]) for entry in listed]
+
+    def current(self) -> dict[str, Any]:
+        """The current release, as kubernaut shows it."""
+        shown: dict[str, Any] = self.world.json("show", NAME, "-n", self.namespace)
+        return shown
+
+    def idle(self) -> None:
+        """Wait until nobody holds the release's lock, and no process of an ended build is left."""
+        until(lambda: self.cluster.get_lease(self.namespace, f"kubernaut.{NAME}") is None, "nobody holds the lock", 60)
+        if self.hudson is not None:
+            until(lambda: not self.hudson or not self.hudson.build_processes(), "the builds' processes have ended", 60)
+
+    def leaks(self) -> list[str]:
+        """Return where one of the secrets is that must not be there."""
+        found = files_with(self.places, self.secrets)
+        for job in (RELEASE, DEPLOY):
+            try:
+                said = {f"{job}'s config.xml": self.jobs.config(job)}
+            except AssertionError:  # no such job, or none yet
+                continue
+            said |= {f"{job} #{build['number']}": self.console(job, build) for build in self.jobs.builds(job)}
+            found += [where for where, text in said.items() if any(secret in text for secret in self.secrets)]
+        return found
+
+    def close(self) -> None:
+        """Give the namespace back."""
+        with suppress(NotFound):
+            self.cluster._json("DELETE", f"/api/v1/namespaces/{self.namespace}")
+        self.cluster.close()
+
+    def _full(self, job: str) -> str:
+        return f"{self.jobs.folder}/{job}" if self.jobs.folder else job
+
+    def _tag(self, build: Build) -> str:
+        """BUILD_TAG of a Release build."""
+        full = self._full(RELEASE).replace("/", "-")
+        return f"{'hudson' if self.hudson else 'jenkins'}-{full}-{build['number']}"
+
+    def _of(self, job: str, op_id: str) -> Build | None:
+        same = [build for build in self.jobs.builds(job) if build["parameters"].get("OP_ID") == op_id]
+        assert len(same) < 2, f"{job} ran {len(same)} times for {op_id}"
+        return same[0] if same else None
+
+    def _begun(self, job: str, op_id: str) -> Build:
+        until(lambda: self._of(job, op_id), f"{job} has a build for {op_id}", ENDS)
+        build = self._of(job, op_id)
+        assert build is not None
+        return build
+
+    def _ended(self, job: str, op_id: str) -> Build:
+        build = self._begun(job, op_id)
+        ended = self.jobs.ended(job, build["number"])
+        return {**ended, "parameters": ended["parameters"] or build["parameters"]}
+
+
+def make_repository(folder: Path, world: World, jenkins: dict[str, str], *, parameter: bool = True) -> str:
+    """Make the bare repository that a team pushes to; its hook stands for GitHub's webhook: a push to main runs Release.
+
+    Args:
+        folder: Where.
+        world: Whose checkout gets it as ``origin``.
+        jenkins: What the hook's kubernaut finds in its environment, and nothing else.
+        parameter: Whether Release takes the commit as a parameter; a Pipeline fetches its branch's newest.
+    """
+    world.git("init", "--quiet", "--bare", "--initial-branch=main", str(folder))
+    world.git("remote", "add", "origin", str(folder))
+    environment = {"PATH": os.environ["PATH"], "HOME": world.environment["HOME"], **jenkins}
+    given = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
+    hook = folder / "hooks" / "post-receive"
+    commit = '--param GIT_COMMIT="$new" ' if parameter else ""
+    run = f'env -i {given} {shlex.quote(str(PROGRAM))} jenkins run {RELEASE} {commit}--op-id "push-$new"'
+    hook.write_text(f'#!/bin/sh\nwhile read -r old new ref; do\n  [ "$ref" = refs/heads/main ] || continue\n  {run}\ndone\n')
+    hook.chmod(0o755)
+    return str(folder)
+
+
+@contextmanager
+def no_secret_in_arguments(secrets: tuple[str, ...]) -> Iterator[None]:
+    """Look at every process's arguments again and again while the block runs: anybody on the machine could."""
+    over, found = threading.Event(), set[str]()
+    wanted = [secret.encode() for secret in secrets]
+
+    def look() -> None:
+        while not over.wait(0.05):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    arguments = path.read_bytes()
+                except OSError:
+                    continue
+                if any(secret in arguments for secret in wanted):
+                    found.add(arguments.split(b"\0", 1)[0].decode(errors="replace"))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        looking.join()
+    assert not found, f"a secret stood in the arguments of {', '.join(sorted(found))}"
+
+
+def path_with_kubernaut() -> str:
+    """PATH with the programs of this Python's environment in front."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
