@@ -66,7 +66,7 @@ def _read_duration(_context: click.Context, _parameter: click.Parameter, text: s
     examples=[
         ("kubernaut jenkins run hello-world-release --follow", "the newest commit becomes a version; its console"),
         (
-            "kubernaut jenkins run hello-world-deploy --param VERSION=1.4.2 --param NAMESPACE=production --follow",
+            "kubernaut jenkins run hello-world-deploy --param VERSION=1.4.2 --param NAMESPACE=live --follow",
             "a person promotes a version",
         ),
         (

@@ -25,7 +25,15 @@ from kubernaut.settings import TABLE
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("charts/**/*.md")])
+PAGES = sorted(
+    [
+        *DOCS.glob("*.md"),
+        *ROOT.glob("*.md"),
+        *ROOT.glob("examples/**/*.md"),
+        *ROOT.glob("charts/**/*.md"),
+        *ROOT.glob("jenkins/*.md"),
+    ]
+)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 UNFENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
@@ -59,12 +67,20 @@ def test_what_is_written_from_the_code_is_up_to_date(name: str) -> None:
     assert text_of(DOCS / name) == wanted, "run: python -m kubernaut.cli.reference docs"
 
 
+def all_commands(group: click.Group = main, above: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield the commands by their names, those of a group after it: `jenkins`, `jenkins setup`, ...."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield above + name, command
+        if isinstance(command, click.Group):
+            yield from all_commands(command, f"{above}{name} ")
+
+
 def test_every_command_and_option_is_documented() -> None:
     page = text_of(DOCS / "cli.md")
-    context = click.Context(main)
-    for name in main.list_commands(context):
-        command = main.get_command(context, name)
-        assert command is not None
+    for name, command in all_commands():
         assert f"### kubernaut {name}\n" in page
         section = page.split(f"### kubernaut {name}\n")[1].split("\n### kubernaut ")[0]
         for parameter in command.params:
@@ -104,18 +120,24 @@ def test_every_key_of_kubernaut_yaml_is_documented() -> None:
 
 
 def test_every_command_that_the_code_names_exists() -> None:
+    commands = dict(all_commands())
     for file in [*ROOT.glob("kubernaut/**/*.py"), *ROOT.glob("kubernaut_local/**/*.py"), *ROOT.glob("examples/*.py")]:
-        for name in re.findall(r"`kubernaut ([a-z]+)", text_of(file)):
-            assert main.get_command(click.Context(main), name) is not None, (file, name)
+        for name, child in re.findall(r"`kubernaut ([a-z]+)(?: ([a-z]+)\b)?", text_of(file)):
+            assert name in commands, (file, name)
+            if child and isinstance(commands[name], click.Group):
+                assert f"{name} {child}" in commands, (file, name, child)
 
 
 def test_the_readme_lists_every_command() -> None:
     rows = re.findall(r"^\| `kubernaut (\w+)(.*?)` \|", README, re.MULTILINE)
-    assert [name for name, _ in rows] == [name for name, _ in rows if main.get_command(click.Context(main), name)]
+    commands = dict(all_commands())
     assert {name for name, _ in rows} == {name for names in SECTIONS.values() for name in names}
+    shown_verbs = {f"{name} {rest.split()[0]}" for name, rest in rows if rest and f"{name} {rest.split()[0]}" in commands}
+    assert shown_verbs >= {name for name in commands if name.startswith("jenkins ")}
     for name, rest in rows:
-        command = main.get_command(click.Context(main), name)
-        assert command is not None
+        verb, _, others = rest.strip().partition(" ")
+        command = commands.get(f"{name} {verb}")
+        rest, command = (others, command) if command is not None and name != "local" else (rest, commands[name])
         arguments = [
             parameter.make_metavar(click.Context(command))
             for parameter in command.params

@@ -10,6 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from kubernaut.cli import jenkins
 from kubernaut.cli import main as door
 from kubernaut.cli.main import SECTIONS, VERBS, main
 from kubernaut.cli.verb import Verb
@@ -30,13 +31,21 @@ HEAVY = {
 }
 
 
+LEAVES = [*(name for name in VERBS if name != "jenkins"), *(f"jenkins {name}" for name in jenkins.VERBS)]
+
+
 def verb(name: str) -> Verb:
-    command = main.get_command(click.Context(main), name)
+    command: click.Command | None = main
+    for word in name.split():
+        assert isinstance(command, click.Group)
+        command = command.get_command(click.Context(command), word)
     assert isinstance(command, Verb)
     return command
 
 
-@pytest.mark.parametrize("line", [["--help"], ["ship", "--help"], ["--version"], ["completion", "bash"], []])
+@pytest.mark.parametrize(
+    "line", [["--help"], ["ship", "--help"], ["--version"], ["completion", "bash"], [], ["jenkins", "setup", "--help"]]
+)
 def test_help_imports_no_client(line: list[str]) -> None:
     script = "\n".join(
         (
@@ -65,16 +74,16 @@ def test_kubernaut_alone_is_its_help(run: Run) -> None:
     assert run().stdout == run("--help").stdout == run("-h").stdout
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", LEAVES)
 def test_each_help_teaches(run: Run, name: str) -> None:
-    text = run(name, "--help").stdout
+    text = run(*name.split(), "--help").stdout
     assert len(verb(name).get_short_help_str(limit=1000)) <= 60, "the list of commands needs it on one line"
     assert 2 <= len(verb(name).examples) <= 3
     assert "Exit status: 0 done, or nothing to do; " in text
     assert all(len(line) <= 100 for line in text.splitlines())
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", LEAVES)
 def test_each_example_is_a_command_line_that_parses(name: str) -> None:
     import shlex
 
@@ -82,18 +91,21 @@ def test_each_example_is_a_command_line_that_parses(name: str) -> None:
         words = shlex.split(line.split(" > ")[0].removeprefix('eval "$(').removesuffix(')"'))
         words = [word for word in words if "=" not in word or word.startswith("-") or not word.startswith("KUBERNAUT_")]
         assert words[0] == "kubernaut"
-        command = main.get_command(click.Context(main), words[1])
+        command: click.Command | None = main
+        while isinstance(command, click.Group):
+            command = command.get_command(click.Context(command), words[1])
+            words = words[1:]
         assert command is not None
-        command.make_context(words[1], words[2:])
+        command.make_context(words[0], words[1:])
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", LEAVES)
 def test_each_verb_has_the_common_options(name: str) -> None:
     options = {option for parameter in verb(name).params for option in parameter.opts}
     assert {"-o", "--output", "-v", "--verbose"} <= options
-    writes = name in ("build", "publish", "deploy", "ship", "rollback", "delete", "restore", "unlock")
+    writes = name in ("build", "publish", "deploy", "ship", "rollback", "delete", "restore", "unlock", "jenkins setup")
     assert ("--dry-run" in options) is writes
-    meets_cluster = name not in ("build", "publish", "versions", "config", "completion")
+    meets_cluster = not name.startswith("jenkins ") and name not in ("build", "publish", "versions", "config", "completion")
     assert ("--context" in options and "--kubeconfig" in options) is meets_cluster
     assert ("--registry" in options) is (name in ("build", "publish", "deploy", "ship", "versions", "serve"))
 
