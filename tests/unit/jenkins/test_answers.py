@@ -23,10 +23,9 @@ from kubernaut.jenkins.path import JobPath
 from kubernaut.jenkins.sending import read_config
 
 URL = "https://ci.example.com"
-NAMES = st.sampled_from(
-    ["id", "number", "building", "result", "queueId", "actions", "parameters", "name", "value", "builds", "items"]
-    + ["task", "url", "why", "cancelled", "executable", "property", "parameterDefinitions", "buildable"]
-)
+_TOLD = ("id", "number", "building", "result", "queueId", "builds", "items", "task", "url", "why", "cancelled", "executable")
+_GIVEN = ("actions", "parameters", "name", "value", "property", "parameterDefinitions", "buildable")
+NAMES = st.sampled_from(_TOLD + _GIVEN)
 JSON = st.recursive(
     st.none()
     | st.booleans()
