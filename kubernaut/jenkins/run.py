@@ -29,7 +29,7 @@ from kubernaut.model import Model
 
 LONGEST = 3600.0
 """Seconds for which a build is followed by default."""
-_MISSES = 5
+_MISSES = 4
 _LOOKS = 2
 _QUEUE_EVERY = 10
 
@@ -260,9 +260,9 @@ class _Running:
         """Wait until it is a build."""
         turn = misses = 0
         while True:
-            if self._look_at_item(ask) or self._look_at_builds(ask):
-                misses = 0
-            elif misses or turn % _QUEUE_EVERY == 2:
+            # Among the builds it stands as soon as it has begun; only the queue tells that it was taken out, by its absence.
+            there = not misses and (self._look_at_item(ask) or self._look_at_builds(ask))
+            if not there and (misses or turn % _QUEUE_EVERY == 2):
                 misses = 0 if self._look_at_queue(ask) or self._look_at_builds(ask) else misses + 1
             if self._build is not None:
                 return self._build

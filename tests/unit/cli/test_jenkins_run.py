@@ -169,7 +169,7 @@ def test_nobody_there_is_unreachable_at_once(place: Place) -> None:
     assert time.monotonic() - begun < 20
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)])
 def test_a_signal_leaves_the_build_running(place: Place, number: signal.Signals, status: int) -> None:
     says(place, ENDLESS, None)
     process = place.start(JOB, "--follow", "--op-id", "push-1")
@@ -182,7 +182,7 @@ def test_a_signal_leaves_the_build_running(place: Place, number: signal.Signals,
     assert f"hint: `kubernaut jenkins run {JOB} --op-id push-1 --follow` takes it up again." in err
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)])
 def test_a_signal_stops_the_build_where_that_is_wanted(place: Place, number: signal.Signals, status: int) -> None:
     says(place, ENDLESS, None)
     process = place.start(JOB, "--follow", "--abort-on-interrupt")
@@ -194,6 +194,7 @@ def test_a_signal_stops_the_build_where_that_is_wanted(place: Place, number: sig
     assert "#1 is stopped" in err
 
 
+@pytest.mark.slow
 def test_further_signals_neither_hurry_nor_hang_it(place: Place) -> None:
     says(place, ENDLESS, None)
     stopped: list[float] = []
@@ -211,6 +212,7 @@ def test_further_signals_neither_hurry_nor_hang_it(place: Place) -> None:
     assert len(stopped) == 1
 
 
+@pytest.mark.slow
 def test_one_that_waits_is_taken_out_of_the_queue(place: Place) -> None:
     process = place.start(JOB, "--follow", "--abort-on-interrupt")
     assert process.stderr is not None
@@ -222,6 +224,7 @@ def test_one_that_waits_is_taken_out_of_the_queue(place: Place) -> None:
     assert place.stand_in.items[100].cancelled
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_leaves_the_build_running(place: Place) -> None:
     says(place, ENDLESS, None)
     process = place.start(JOB, "--follow")
@@ -236,6 +239,7 @@ def test_a_reader_that_goes_leaves_the_build_running(place: Place) -> None:
     assert place.stand_in.runs[1].building
 
 
+@pytest.mark.slow
 def test_two_at_once_under_one_name_run_it_once(place: Place) -> None:
     says(place, "Finished: SUCCESS\n", "SUCCESS")
     processes = [place.start(JOB, "--op-id", "push-1", "-o", "json") for _ in range(3)]

@@ -1,0 +1,263 @@
+"""Jobs are run, followed and stopped on a real CI server."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+import pytest
+from support.deployed import until
+from support.world import PROGRAM
+
+from kubernaut.clients.token import from_file
+from kubernaut.errors import BuildAborted, BuildUnsuccessful, JobInvalid, JobNotFound
+from kubernaut.events import Event, LogLine, Notice, Progress, ignore
+from kubernaut.jenkins.path import JobPath
+from kubernaut.jenkins.run import BuildRun, run_job
+from kubernaut.jenkins.server import Server
+
+if TYPE_CHECKING:
+    from kubernaut_local.hudson import Hudson
+
+pytestmark = pytest.mark.platform
+
+HOSTILE = "a\"b'c $(touch /tmp/pwned) `x` ]]> <b> é 😀\n\ttab &amp; %41 a=b&c=d \\ " + "x" * 20_000
+FOR_EVER = "echo running; sleep 600"
+
+
+@dataclass
+class Place:
+    """A job on the server, and the command in front of it."""
+
+    ci: Hudson
+    server: Server
+    path: JobPath
+    folder: Path
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def run(self, listener: Callable[[Event], None] = ignore, **how: object) -> BuildRun:
+        """Run the job in this process."""
+        parameters = {"NOTE": str(how.pop("note"))} if "note" in how else {}
+        return run_job(self.server, self.path, parameters, progress=Progress(listener), **how)  # type: ignore[arg-type]
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Run it by a process."""
+        process = subprocess.Popen(
+            [PROGRAM, "jenkins", "run", str(self.path), "--url", self.ci.url, "--user", self.ci.user, *arguments],
+            cwd=self.folder,
+            env={"HOME": str(self.folder), "PATH": "/usr/bin:/bin", "KUBERNAUT_JENKINS_TOKEN_FILE": str(self.ci.token_file)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def says(self, number: int, text: str) -> None:
+        """Wait until a build has said something."""
+        until(lambda: (told := self.server.console(self.path, number, 0)) is not None and text in told.text, text)
+
+    def result(self, number: int) -> str | None:
+        build = self.server.build(self.path, number)
+        return build.result if build is not None else "DELETED"
+
+
+@pytest.fixture
+def make(ci_server: Hudson, tmp_path: Path) -> Iterator[Callable[[str], Place]]:
+    """Make a job that runs a script of bash; what it has left running is ended afterwards."""
+    made: list[Place] = []
+
+    def make(script: str) -> Place:
+        server = Server(ci_server.url, user=ci_server.user, token=from_file(ci_server.token_file))
+        place = Place(ci_server, server, JobPath((f"run-{uuid.uuid4().hex[:8]}",)), tmp_path)
+        server.create(place.path, job("#!/bin/bash\n" + script))
+        made.append(place)
+        return place
+
+    yield make
+    for place in made:
+        for process in place.processes:
+            process.kill()
+            process.communicate()
+        place.server._do(f"{place.path.url_path}/doDelete", "delete the job")
+        place.server.close()
+    ci_server.end_builds()
+
+
+def job(script: str) -> str:
+    root = ElementTree.Element("project")
+    properties = ElementTree.SubElement(ElementTree.SubElement(root, "properties"), "hudson.model.ParametersDefinitionProperty")
+    definitions = ElementTree.SubElement(properties, "parameterDefinitions")
+    for name in ("NOTE", "OP_ID"):
+        definition = ElementTree.SubElement(definitions, "hudson.model.StringParameterDefinition")
+        ElementTree.SubElement(definition, "name").text = name
+        ElementTree.SubElement(definition, "defaultValue").text = ""
+    ElementTree.SubElement(root, "scm", {"class": "hudson.scm.NullSCM"})
+    ElementTree.SubElement(root, "concurrentBuild").text = "false"
+    shell = ElementTree.SubElement(ElementTree.SubElement(root, "builders"), "hudson.tasks.Shell")
+    ElementTree.SubElement(shell, "command").text = script
+    return "<?xml version='1.0' encoding='UTF-8'?>\n" + ElementTree.tostring(root, encoding="unicode")
+
+
+def test_it_runs_with_what_it_is_given_and_is_followed_to_its_end(make: Callable[[str], Place]) -> None:
+    place = make('printf %s "$NOTE" | sha256sum; echo "for $OP_ID"')
+    heard: list[str] = []
+    told = place.run(lambda event: heard.append(event.text) if isinstance(event, LogLine) else None, follow=True, note=HOSTILE)
+    assert (told.number, told.result, told.url) == (1, "SUCCESS", f"{place.ci.url}/job/{place.path}/1/")
+    assert f"{hashlib.sha256(HOSTILE.encode()).hexdigest()}  -" in heard
+    assert f"for {told.op_id}" in heard
+    assert heard[-1] == "Finished: SUCCESS"
+    assert place.server.builds(place.path)[0].parameters["NOTE"] == HOSTILE
+
+
+def test_a_failure_is_one_with_its_last_lines(make: Callable[[str], Place]) -> None:
+    place = make("echo no such image; exit 7")
+    with pytest.raises(BuildUnsuccessful, match="#1 ended as FAILURE") as failed:
+        place.run(follow=True)
+    assert "no such image" in failed.value.details
+    assert failed.value.details[-1] == "Finished: FAILURE"
+
+
+def test_what_it_does_not_declare_and_what_is_not_there_is_refused(make: Callable[[str], Place]) -> None:
+    place = make("exit 0")
+    with pytest.raises(JobInvalid, match="did you mean 'NOTE'"):
+        run_job(place.server, place.path, {"NOTES": "x"})
+    place.server._do(f"{place.path.url_path}/disable", "disable the job")
+    with pytest.raises(JobInvalid, match="disabled"):
+        place.run()
+    with pytest.raises(JobNotFound):
+        run_job(place.server, JobPath.parse("nobody's"), {})
+    assert place.server.builds(place.path) == ()
+
+
+def test_who_aborts_it_elsewhere_ends_it_here(make: Callable[[str], Place]) -> None:
+    place = make(FOR_EVER)
+    process = place.start("--follow")
+    until(lambda: place.server.builds(place.path), "a build")
+    place.says(1, "running")
+    place.server.stop(place.path, 1)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == BuildAborted.exit_status, err
+    assert "#1 was aborted" in err
+
+
+@pytest.mark.parametrize(("option", "result"), [((), None), (("--abort-on-interrupt",), "ABORTED")])
+def test_a_signal_leaves_it_or_stops_it(make: Callable[[str], Place], option: tuple[str, ...], result: str | None) -> None:
+    place = make(FOR_EVER)
+    process = place.start("--follow", *option)
+    assert process.stdout is not None
+    while process.stdout.readline() != "running\n":
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert ("#1 is stopped" if option else "the build goes on: #1 runs: ") in err
+    assert place.result(1) == result
+    place.server.stop(place.path, 1)
+
+
+def test_one_that_waits_is_taken_out_of_the_queue_here_or_elsewhere(make: Callable[[str], Place]) -> None:
+    place = make(FOR_EVER)
+    place.run()
+    until(lambda: place.server.builds(place.path), "a build")
+    process = place.start("--follow", "--abort-on-interrupt")
+    assert process.stderr is not None
+    while "waits: " not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert "taken out of the queue" in err
+    assert place.server.queue(place.path) == ()
+
+    def cancel(event: Event) -> None:
+        if isinstance(event, Notice) and event.text.startswith("waits: "):
+            place.server.cancel(place.server.queue(place.path)[0])
+
+    with pytest.raises(BuildAborted, match="taken out of the queue"):
+        place.run(cancel, follow=True)
+    place.server.stop(place.path, 1)
+
+
+def test_several_at_once_under_one_name_are_one_build(make: Callable[[str], Place]) -> None:
+    place = make("exit 0")
+    processes = [place.start("--op-id", "push-1", "--follow") for _ in range(3)]
+    for process in processes:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        assert "Finished: SUCCESS" in out
+    assert [build.number for build in place.server.builds(place.path)] == [1]
+    assert not place.run(op_id="push-1").triggered
+
+
+def test_without_a_name_each_is_a_build_of_its_own(make: Callable[[str], Place]) -> None:
+    place = make("sleep 1")
+    names = {place.run().op_id for _ in range(3)}
+    until(lambda: len(place.server.builds(place.path)) == 3, "three builds")
+    assert {build.parameters["OP_ID"] for build in place.server.builds(place.path)} == names
+    until(lambda: not any(build.building for build in place.server.builds(place.path)), "their end")
+
+
+def test_a_server_that_starts_again_is_waited_for(make: Callable[[str], Place]) -> None:
+    place = make('[ "$NOTE" = short ] || { echo running; sleep 600; }')
+    runs = place.start("--follow")
+    until(lambda: place.server.builds(place.path), "a build")
+    place.says(1, "running")
+    waits = place.start("--follow", "--param", "NOTE=short", "--op-id", "second")
+    until(lambda: place.server.queue(place.path), "an item in the queue")
+    place.ci.restart()
+    _, err = runs.communicate(timeout=120)
+    assert runs.returncode == BuildUnsuccessful.exit_status, err
+    assert err.count("Asked again") == err.count("Jenkins answers again") >= 1
+    out, err = waits.communicate(timeout=120)
+    assert waits.returncode == 0, err
+    assert "Finished: SUCCESS" in out
+    assert [build.parameters.get("OP_ID") for build in place.server.builds(place.path)] == ["second", None]
+
+
+def test_a_job_that_is_deleted_while_it_is_followed_is_told_so(make: Callable[[str], Place]) -> None:
+    place = make(FOR_EVER)
+
+    def delete(event: Event) -> None:
+        if isinstance(event, LogLine) and event.text == "running":
+            other = Server(place.ci.url, user=place.ci.user, token=from_file(place.ci.token_file))
+            other.stop(place.path, 1)
+            until(lambda: place.result(1) == "ABORTED", "the build's end")
+            other._do(f"{place.path.url_path}/doDelete", "delete the job")
+            other.close()
+
+    with pytest.raises(JobNotFound, match="deleted meanwhile"):
+        place.run(delete, follow=True)
+
+
+def test_a_line_is_shown_within_two_seconds_and_it_asks_once_a_second(
+    make: Callable[[str], Place], record_property: Callable[[str, object], None]
+) -> None:
+    place = make('for i in {1..25}; do date "+at %s.%N"; sleep 0.23; done')
+    late: list[float] = []
+
+    def hear(event: Event) -> None:
+        if isinstance(event, LogLine) and event.text.startswith("at "):
+            late.append(time.time() - float(event.text[3:]))
+
+    before, begun = asked(place), time.monotonic()
+    place.run(hear, follow=True)
+    seconds, requests = time.monotonic() - begun, asked(place) - before
+    record_property("latest", max(late))
+    record_property("requests", requests)
+    assert len(late) == 25
+    assert max(late) <= 2
+    assert requests <= seconds + 5, f"{requests} in {seconds:.1f} s"  # a job to read, a crumb to get, a build to ask for
+
+
+def asked(place: Place) -> int:
+    """Return how many requests about the job the server has logged."""
+    text = place.ci.home.log.read_text(errors="replace")
+    return sum(f"/job/{place.path}" in line or "/queue/" in line for line in text.splitlines())
