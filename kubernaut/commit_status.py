@@ -121,7 +121,7 @@ def where(commit: str | None, source: str | None, settings: Settings) -> tuple[s
         raise NotTellable("its repository is not known; name it by `github_repository`")
     found = repository_at(settings.github_url, source)
     if found is None:
-        raise NotTellable(f"its repository is not one of {urlsplit(settings.github_url).hostname}; name it by `github_repository`")
+        raise NotTellable(f"its repository is not one of {settings.github_url}; name it by `github_repository`")
     return found, commit
 
 

@@ -59,7 +59,7 @@ class Teller:
     @property
     def began(self) -> bool:
         """Whether there was anything to tell."""
-        return self._thread is not None
+        return self._thread is not None or bool(self._untold)
 
     def tell(self, status: CommitStatus) -> None:
         """Let a status be sent; one of the same context that has not been is not sent any more."""
@@ -67,9 +67,7 @@ class Teller:
             self._waiting.pop(status.context, None)
             self._waiting[status.context] = status
             if self._thread is None:
-                # A daemon: a GitHub that never answers must not keep the process from ending.
-                self._thread = threading.Thread(target=self._work, name="kubernaut-github", daemon=True)
-                self._thread.start()
+                self._start()
             self._news.notify_all()
 
     def finish(self, seconds: float) -> tuple[Untold, ...]:
@@ -85,6 +83,17 @@ class Teller:
             why = {untold.status.context: untold.reason for untold in self._untold.values()}
             late = {status.context: Untold(status, why.get(status.context, _NO_ANSWER)) for status in left[::-1]}
             return tuple({**self._untold, **late}.values())
+
+    def _start(self) -> None:
+        # A daemon: a GitHub that never answers must not keep the process from ending.
+        thread = threading.Thread(target=self._work, name="kubernaut-github", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the machine has no more of them
+            self._untold |= {context: Untold(status, str(error)) for context, status in self._waiting.items()}
+            self._waiting.clear()
+        else:
+            self._thread = thread
 
     def _work(self) -> None:
         while (status := self._next()) is not None:

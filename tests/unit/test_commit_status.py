@@ -92,12 +92,18 @@ def test_the_setting_names_the_repository(tmp_path: Path) -> None:
         (f"{SHA}\n", "https://github.com/team/shop", "no commit in full"),
         (SHA.upper(), "https://github.com/team/shop", "no commit in full"),
         (SHA, None, "name it by `github_repository`"),
-        (SHA, "https://gitlab.com/team/shop", "not one of api.github.com; name it by `github_repository`"),
+        (SHA, "https://gitlab.com/team/shop", "not one of https://api.github.com; name it by `github_repository`"),
     ],
 )
 def test_why_there_is_nothing_to_tell_of(commit: str | None, source: str | None, why: str, tmp_path: Path) -> None:
     with pytest.raises(NotTellable, match=why):
         where(commit, source, settings(tmp_path))
+
+
+@pytest.mark.parametrize("url", ["https://[", "https://github.example.com:99999/api/v3"])
+def test_an_address_that_is_none_is_no_defect(url: str, tmp_path: Path) -> None:
+    with pytest.raises(NotTellable, match="name it by"):
+        where(SHA, "https://github.com/team/shop", settings(tmp_path, github_url=url))
 
 
 def test_a_dirty_commit_is_not_told_whatever_the_settings_say(tmp_path: Path) -> None:

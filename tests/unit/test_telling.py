@@ -164,7 +164,9 @@ def test_a_token_without_a_repository_is_said_once(yard: Yard, github: FakeGitHu
     yard.shop.git("remote", "set-url", "origin", "https://gitlab.com/team/shop.git")
     yard.open().ship(yard.shop.app, namespace="demo")
     assert github.requests == []
-    assert yard.notices == ["GitHub is not told of 1.0.0: its repository is not one of 127.0.0.1; name it by `github_repository`."]
+    assert yard.notices == [
+        f"GitHub is not told of 1.0.0: its repository is not one of {github.url}; name it by `github_repository`."
+    ]
 
 
 def test_a_token_without_a_commit_is_said_once(yard: Yard, github: FakeGitHub) -> None:

@@ -174,6 +174,32 @@ def test_a_defect_is_a_reason_too() -> None:
     assert reasons(teller) == [("c success", "a defect in kubernaut (RuntimeError)")]
 
 
+def test_a_machine_without_a_thread_for_it_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    line = Line()
+    teller = Teller(line)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        teller.tell(status("pending"))
+        teller.tell(status("failure"))
+        assert teller.began
+        assert reasons(teller) == [("c failure", "can't start new thread")]
+    assert line.asked == []
+
+
+def test_a_thread_that_comes_late_makes_good_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = Line()
+    teller = Teller(line)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", lambda _: (_ for _ in ()).throw(RuntimeError("no thread")))
+        teller.tell(status("pending"))
+    teller.tell(status("success"))
+    assert reasons(teller) == []
+    assert line.taken == ["c success"]
+
+
 @pytest.mark.parametrize("count", [200])
 def test_many_at_once(count: int) -> None:
     line = Line()
