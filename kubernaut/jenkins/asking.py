@@ -21,12 +21,14 @@ class Timing:
 
     Attributes:
         pace: Between two requests, whatever they ask.
+        first: Before a build is looked for that was asked for just now: one that begins at once is there then.
         unsure: For which a request is looked for that may or may not have been heard.
         away: For which the server may give no answer, because it starts again.
         stopping: For which a build is given to stop.
     """
 
     pace: float = 1.0
+    first: float = 0.5
     unsure: float = 30.0
     away: float = 300.0
     stopping: float = 20.0
@@ -47,6 +49,7 @@ class Asking:
         timing: How fast, and for how long again.
         clock: The time.
         say: Tells a person that the server is away, and that it is back.
+        after: Seconds before the first question.
         until: When there is no more time for questions.
         late: Makes the failure that is raised then.
     """
@@ -57,6 +60,7 @@ class Asking:
         clock: Clock,
         say: Callable[[str], None],
         *,
+        after: float = 0.0,
         until: float = float("inf"),
         late: Callable[[], KubernautError] = lambda: KubernautError("There is no time left."),
     ) -> None:
@@ -65,7 +69,7 @@ class Asking:
         self._say = say
         self._until = until
         self._late = late
-        self._next = 0.0
+        self._next = clock.now() + after
         self._away = False
 
     def __call__(self, question: Callable[[], Answer]) -> Answer:

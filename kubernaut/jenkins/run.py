@@ -77,7 +77,8 @@ def run_job(
         server: Where it is.
         path: Which.
         parameters: Those that are not to have the job's defaults.
-        op_id: What the request is called. Where a build of that name is known, or waits, it is taken up and nothing is asked for.
+        op_id: What the request is called. Where one of the last builds has that name, or one that waits, it is taken up and nothing
+            is asked for.
         follow: Tell the console's lines, and wait until the build has ended.
         abort_on_interrupt: Stop the build when a signal stops this; else it goes on.
         longest: Seconds for which it is followed.
@@ -242,7 +243,7 @@ class _Running:
 
     def follow(self, longest: float) -> BuildRun:
         """Tell the console until the build has ended."""
-        ask = self._asking(longest)
+        ask = self._asking(longest, after=0.0 if self._build else self._timing.first)
         try:
             build = self._build = self._build or self._started(ask)
             self._step.say(self._where())
@@ -370,10 +371,9 @@ class _Running:
         again = self._again()
         return f"`{again} --follow` takes it up again." if again else f"Look at {self._url()}."
 
-    def _asking(self, longest: float = float("inf")) -> Asking:
-        return Asking(
-            self._timing, self._clock, self._step.say, until=self._clock.now() + longest, late=lambda: self._late(longest)
-        )
+    def _asking(self, longest: float = float("inf"), after: float = 0.0) -> Asking:
+        until = self._clock.now() + longest
+        return Asking(self._timing, self._clock, self._step.say, after=after, until=until, late=lambda: self._late(longest))
 
     def _late(self, longest: float) -> DeadlineExceeded:
         return DeadlineExceeded(

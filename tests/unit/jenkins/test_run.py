@@ -91,7 +91,7 @@ def test_an_item_that_the_server_forgot_is_found_among_the_builds(run: Runs) -> 
         run.stand_in.start(item).end()
         run.stand_in.forget(item)
 
-    run.stand_in.on_item = lambda item: run.time.at(0.5, lambda: begin_and_forget(item))
+    run.stand_in.on_item = lambda item: run.time.at(1.0, lambda: begin_and_forget(item))
     assert run(follow=True).number == 1
     assert [one.path for one in run.stand_in.asked].count("/queue/item/100/api/json") == 2
 
