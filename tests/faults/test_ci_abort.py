@@ -1,0 +1,126 @@
+"""A build that is aborted: the shell, kubernaut and its Helm all get the signal, more than once, the console is gone, and the next
+build starts at once.
+
+So it was seen on a real CI server, which waits for nobody. Nothing may be left for a person to do.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from support.ci_step import Step
+from support.faults import PROGRAM, Scene, Subject, until
+from support.world import World, make_world
+
+pytestmark = pytest.mark.platform
+
+GRACE = 10.0
+"""Seconds that Helm has to write down how far it came; beside that an abort and the next deploy take little."""
+BUILD = {"JOB_NAME": "app-deploy", "BUILD_TAG": "hudson-app-deploy-7", "BUILD_NUMBER": "7"}
+SLOW = 12
+POINTS = ["before-lease", "after-lease", "after-operation", "before-record", "after-record", "before-final-write", "before-end"]
+
+
+def deploying(subject: Subject, text: str, *more: str, number: int = 7) -> Step:
+    """Start a Deploy build: as its job does, with what the release's JSON goes to."""
+    line = [str(PROGRAM), *subject.verb("deploy", text, "--lock-timeout", "10m", "--to", "deployed.json", *more)]
+    return Step(shlex.join(line), {**subject.environment, **BUILD, "BUILD_NUMBER": str(number)}, subject.folder)
+
+
+def in_order_after(scene: Scene, subject: Subject, aborted: Step, other: Subject, number: int) -> float:
+    """Abort a build, start the next one at once, and hold everything to be in order; return how many seconds that took."""
+    began = time.monotonic()
+    aborted.abort()
+    with deploying(other, f"after {number}", number=number) as following:
+        following.end()
+        took = time.monotonic() - began
+    aborted.gone()
+    assert scene.text() == f"after {number}"
+    made = json.loads((other.folder / "deployed.json").read_text())
+    assert (made["status"], made["build"]["number"]) == ("deployed", number)
+    assert not (subject.folder / "deployed.json").exists(), "an aborted build has nothing to hand over"
+    now = scene.check_settled()
+    assert now.current.status == "deployed"
+    assert not [one for one in scene.statuses() if one.startswith("pending")]
+    assert now.operations[-1].outcome == "succeeded"
+    assert {one.outcome for one in now.operations} <= {"succeeded", "interrupted"}
+    return took
+
+
+@pytest.mark.parametrize("what", ["slow=40", "image=registry.invalid/missing:1"], ids=["in-a-hook", "in-a-rollout"])
+def test_an_abort_in_the_middle_of_helm(scene: Scene, helm: str, what: str) -> None:
+    subject, other = scene.subject(helm), scene.subject(helm)
+    subject.deploy("a")
+    with deploying(subject, "b", "--set", what) as aborted:
+        until(lambda: scene.statuses()[-1] == "pending-upgrade", "Helm is at work", 60)
+        assert len(aborted.programs()) == 3, "the shell, kubernaut and Helm"
+        took = in_order_after(scene, subject, aborted, other, 8)
+    outcomes = [one.outcome for one in scene.look().operations]
+    assert outcomes == ["succeeded", "interrupted", "succeeded"]
+    assert took < GRACE + 20, f"{took:.1f} s"
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_an_abort_between_its_own_writes(scene: Scene, point: str) -> None:
+    subject, other = scene.subject(), scene.subject()
+    subject.deploy("a")
+    subject.proxy.hold(point)
+    with deploying(subject, "b") as aborted:
+        subject.proxy.wait_for(point)
+        aborted.abort()
+        subject.proxy.release(point)
+        in_order_after(scene, subject, aborted, other, 8)
+
+
+def test_an_abort_while_it_waits_in_line(scene: Scene) -> None:
+    subject, other, third = scene.subject(), scene.subject(), scene.subject()
+    subject.deploy("a")
+    holder = subject.held("mid-apply", *subject.verb("deploy", "b"))
+    third.proxy.hold("before-lease")
+    with deploying(third, "c") as aborted:
+        third.proxy.wait_for("before-lease")
+        third.proxy.release("before-lease")
+        aborted.abort()
+        aborted.gone()
+    assert scene.look().lease is not None, "the lock is whose it was"
+    subject.proxy.release("mid-apply")
+    assert holder.wait().status == 0
+    other.deploy("d")
+    assert scene.check_settled().current.status == "deployed"
+
+
+@pytest.fixture
+def world(platform: Mapping[str, str], tmp_path: Path) -> World:
+    """A checkout whose image takes a while to build."""
+    made = make_world(platform, tmp_path / "checkout")
+    slow = f'node -e "setTimeout(() => {{}}, {SLOW}000)"'
+    (made.app / "Dockerfile").write_text(f'FROM node:22-slim\nRUN {slow}\nCOPY index.js ./\nUSER 1000\nCMD ["node", "index.js"]\n')
+    made.commit()
+    return made
+
+
+def test_an_abort_in_the_middle_of_a_build(world: World, tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    (workspace / "tmp").mkdir(parents=True)
+    line = shlex.join([str(PROGRAM), "publish", str(world.app), "--version", "2.0.0", "--to", "release.json", "-v"])
+    environment = {**world.environment, **BUILD, "TMPDIR": str(workspace / "tmp")}
+    (workspace / "release.json").write_text("of the last build")
+    with Step(line, environment, workspace) as aborted:
+        aborted.wait_for("RUN node")
+        aborted.abort()
+        with Step(line, environment, workspace) as following:
+            aborted.gone()
+            assert not (workspace / "release.json").exists()
+            assert world.json("versions", "hello-world")["items"] == [], "there is no half version"
+            following.end()
+            following.gone()
+    made = json.loads((workspace / "release.json").read_text())
+    published = world.json("versions", "hello-world")
+    assert [item["version"] for item in published["items"]] == ["2.0.0"]
+    assert (made["version"], made["build"]["tag"]) == ("2.0.0", BUILD["BUILD_TAG"])
+    assert sorted(path.name for path in (workspace / "tmp").iterdir()) == []

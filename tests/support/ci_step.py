@@ -1,0 +1,102 @@
+"""A build's shell step as a CI server runs it, and aborts it: a shell of its own, its output a pipe, every process told singly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from support.faults import _marked, _parents, until
+
+ROUNDS = 3
+"""How often each process gets the signal: once by its parent's pid, once by its cookie, and once more."""
+
+
+class Step:
+    """A running shell step; with it left, nothing of it lives.
+
+    Args:
+        script: What the shell is to do.
+        environment: The build's.
+        folder: Its workspace.
+    """
+
+    def __init__(self, script: str, environment: Mapping[str, str], folder: Path) -> None:
+        self._cookie = f"HUDSON_COOKIE={uuid.uuid4()}"
+        name, _, cookie = self._cookie.partition("=")
+        file = folder / f"step-{cookie[:8]}.sh"
+        file.write_text(f"#!/bin/bash\nset -e\n{script}\necho the step is done\n")
+        self._process = subprocess.Popen(
+            ["/bin/bash", file],
+            cwd=folder,
+            env={**environment, name: cookie},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pid in (*self.processes(), self._process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(10)
+        self._hang_up()
+
+    def processes(self) -> list[int]:
+        """The living processes of the step: what the shell has started, and what has the build's cookie, and what that started."""
+        parents = _parents()
+        found = list(dict.fromkeys((self._process.pid, *_marked(self._cookie))))
+        for pid in found:
+            found += [child for child, parent in parents.items() if parent == pid and child not in found]
+        return [pid for pid in found if pid in parents]
+
+    def programs(self) -> set[str]:
+        """The names of those processes."""
+        found = set()
+        for pid in self.processes():
+            with suppress(OSError):
+                found.add(Path(f"/proc/{pid}/comm").read_text().strip())
+        return found
+
+    def wait_for(self, text: str) -> None:
+        """Read its console until a line holds a text."""
+        assert self._process.stdout is not None
+        said = []
+        for line in self._process.stdout:
+            said.append(line.decode(errors="replace"))
+            if text in said[-1]:
+                return
+        raise AssertionError(f"nothing said {text!r}: {''.join(said)}")
+
+    def abort(self) -> None:
+        """Tell every process to end, one by one and more than once, and listen no more."""
+        tree = self.processes()
+        self._hang_up()
+        for _ in range(ROUNDS):
+            for pid in tree:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+
+    def end(self, seconds: float = 120.0) -> str:
+        """Wait until it has ended, and hold it to its success; return its console."""
+        said, _ = self._process.communicate(timeout=seconds)
+        console = said.decode(errors="replace")
+        assert self._process.returncode == 0, console
+        return console
+
+    def gone(self, seconds: float = 30.0) -> None:
+        """Wait until nothing of it lives."""
+        until(lambda: not self.processes(), "no process of the step lives", seconds)
+
+    def _hang_up(self) -> None:
+        if self._process.stdout is not None:
+            self._process.stdout.close()
