@@ -5,6 +5,7 @@
 'demo.hello-world.v1'
 """
 
+from kubernaut.ci import CiBuild
 from kubernaut.errors import KubernautError
 from kubernaut.kubernaut import Kubernaut
 from kubernaut.model import Action, Plan
@@ -14,6 +15,7 @@ from kubernaut.verbs import Built, Deployed, Published
 __all__ = [
     "Action",
     "Built",
+    "CiBuild",
     "Deployed",
     "Kubernaut",
     "KubernautError",
