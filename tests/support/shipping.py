@@ -9,7 +9,7 @@ from typing import Any
 from kubernaut import Kubernaut
 from kubernaut.clients.helm import Helm
 from kubernaut.commit_status import Patience
-from kubernaut.events import Event, Notice
+from kubernaut.events import Event, Listener, Notice
 from kubernaut.settings import Settings, load_settings
 from kubernaut.testing.chart import load_chart
 from kubernaut.testing.cluster import FakeCluster
@@ -76,9 +76,9 @@ class Yard:
         """What was said about GitHub."""
         return [event.text for event in self.events if isinstance(event, Notice) and event.step == "github"]
 
-    def open(self) -> Kubernaut:
+    def open(self, listener: Listener | None = None) -> Kubernaut:
         """Return the verbs."""
-        service = Kubernaut(self.settings, listener=self.events.append)
+        service = Kubernaut(self.settings, listener=listener or self.events.append)
         clients = service._connections.clients
         clients.patience = self.patience
         clients.__dict__.update(engine=self.shop.engine, helm=self.helm, cluster=self.cluster)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 import time
@@ -9,11 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from support.deploying import LATE
 from support.github import CANARY, FakeGitHub
 from support.shipping import Yard
 from support.workshop import write
 
+from kubernaut.cli.main import main
 from kubernaut.cli.signals import Terminated
 from kubernaut.commit_status import Patience
 from kubernaut.errors import BuildFailed, DeployRolledBack, Interrupted, KubernautError, VersionNotFound
@@ -205,6 +208,24 @@ def test_what_github_was_not_told_is_said_once_and_changes_nothing(
         kubernaut.ship(yard.shop.app, namespace="demo")
     assert caught.value.exit_status == 6
     assert yard.notices[-1].startswith(f"GitHub was not told that 1.1.0 is published, and that {DEMO} failed: {reason}")
+
+
+def test_a_command_line_shows_it_and_ends_as_it_would(yard: Yard, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubernaut.cli.session.open_kubernaut", lambda _settings, listener: yard.open(listener))
+    github.fail(401, message="Bad credentials")
+    done = CliRunner().invoke(main, ["ship", str(yard.shop.app), "-n", "demo", "-o", "json"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["id"] == "demo.shop.v1"
+    line = "github     GitHub was not told that 1.0.0 is published, and that 1.0.0 runs in demo as demo.shop.v1: it does not know"
+    assert [shown for shown in done.stderr.splitlines() if shown.startswith("github")] == [
+        f"{line} the token (HTTP 401): Bad credentials."
+    ]
+    yard.release("1.1.0")
+    yard.helm.end_with(Status.FAILED, LATE)
+    failed = CliRunner().invoke(main, ["ship", str(yard.shop.app), "-n", "demo"])
+    assert failed.exit_code == 6
+    assert failed.stderr.count("GitHub was not told") == 1
+    assert CANARY not in done.output + failed.output
 
 
 def test_a_rate_limit_and_a_stumble_are_survived(yard: Yard, github: FakeGitHub) -> None:
