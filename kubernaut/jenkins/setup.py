@@ -191,9 +191,15 @@ def _apply(server: JobServer, change: Change) -> None:
         if server.config(path) != change.existing:
             raise JobConflict(f"The job {path} changed while its change was being decided.", hint="Run the same command again.")
         server.reconfigure(path, change.config)
-    now = server.config(path)
-    if now is None or plan_job(change.job, now).kind != "unchanged":
+    if not _is_as_wanted(change.job, server.config(path)):
         raise JobConflict(f"The job {path} is not what it was made to be: somebody else changes it, or the server did.")
+
+
+def _is_as_wanted(job: WantedJob, config: str | None) -> bool:
+    try:
+        return config is not None and plan_job(job, config).kind == "unchanged"
+    except (JobConflict, JobInvalid):
+        return False
 
 
 def _check_folders(server: JobServer, jobs: Sequence[WantedJob]) -> None:

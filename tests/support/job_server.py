@@ -1,0 +1,72 @@
+"""A Jenkins in memory, as `kubernaut.jenkins.setup` sees it: jobs' configurations and nothing else; and a wish for jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kubernaut.errors import JobConflict, JobNotFound
+from kubernaut.jenkins.jobs import ServerKind, Wish
+from kubernaut.jenkins.path import JobPath
+from kubernaut.jenkins.server import Job
+
+URL = "https://ci.example.com"
+
+
+class FakeJobServer:
+    """Keeps what it is sent, and remembers what was sent.
+
+    Attributes:
+        keeps: What the server makes of a config.xml that it is sent.
+        failing: Raises what a write is to fail with.
+    """
+
+    def __init__(self, kind: ServerKind = "hudson", *, folders: tuple[str, ...] = ()) -> None:
+        self.url = URL
+        self.configs: dict[str, str] = {}
+        self.sent: list[tuple[str, str]] = []
+        self.keeps: Callable[[str], str] = str
+        self.failing: Callable[[JobPath], None] = lambda _: None
+        self._kind = kind
+        self._folders = folders
+
+    def kind(self) -> ServerKind:
+        return self._kind
+
+    def config(self, path: JobPath) -> str | None:
+        return self.configs.get(str(path))
+
+    def create(self, path: JobPath, config: str) -> None:
+        if str(path) in self.configs:
+            raise JobConflict(f"There is a job {path}.")
+        self._take("create", path, config)
+
+    def reconfigure(self, path: JobPath, config: str) -> None:
+        if str(path) not in self.configs:
+            raise JobNotFound(f"There is no job {path}.")
+        self._take("reconfigure", path, config)
+
+    def job(self, path: JobPath) -> Job:
+        if str(path) not in self._folders:
+            raise JobNotFound(f"There is no job {path}.")
+        return Job(path, f"{URL}/{path.url_path}/", (), False)
+
+    def close(self) -> None:
+        pass
+
+    def _take(self, how: str, path: JobPath, config: str) -> None:
+        self.failing(path)
+        self.sent.append((how, str(path)))
+        self.configs[str(path)] = self.keeps(config)
+
+
+def wish(**facts: Any) -> Wish:
+    """Return a wish for hello-world, with changes."""
+    usual = {
+        "application": "hello-world",
+        "repository": "https://git.example.com/hello-world.git",
+        "branch": "main",
+        "directory": "examples/hello-world",
+        "namespace": "demo",
+    }
+    return Wish(**{**usual, **facts})

@@ -1,0 +1,137 @@
+"""What the jobs are, and what cannot be one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support.job_server import wish
+
+from kubernaut.errors import JobInvalid, NameInvalid
+from kubernaut.jenkins.jobs import FromScm, Shell, check_credential_free, choose_flavour, wanted_jobs
+
+
+def test_the_jobs_of_a_server_without_pipelines() -> None:
+    release, deploy = wanted_jobs(wish(), "hudson")
+    assert (str(release.path), str(deploy.path)) == ("hello-world-release", "hello-world-deploy")
+    assert [parameter.name for parameter in release.parameters] == ["NAMESPACE", "GIT_COMMIT", "OP_ID"]
+    assert [parameter.name for parameter in deploy.parameters] == ["VERSION", "NAMESPACE", "ENVIRONMENT", "NOTE", "OP_ID"]
+    assert [parameter.default for parameter in release.parameters] == ["demo", "", ""]
+    assert not any(parameter.default for parameter in deploy.parameters)
+    assert (release.artifact, deploy.artifact) == ("release.json", "deployed.json")
+    assert isinstance(release.work, Shell)
+    assert release.work.mark in release.work.script
+
+
+def test_the_jobs_of_a_server_with_pipelines() -> None:
+    release, deploy = wanted_jobs(wish(folder="team/shops", credentials_id="team-git", jenkinsfiles="ci"), "jenkins")
+    assert (str(release.path), str(deploy.path)) == ("team/shops/hello-world-release", "team/shops/hello-world-deploy")
+    assert [parameter.name for parameter in release.parameters] == ["NAMESPACE", "APP_DIR", "OP_ID"]
+    assert release.parameters[1].default == "examples/hello-world"
+    assert release.work == FromScm("https://git.example.com/hello-world.git", "main", "ci/release/Jenkinsfile", "team-git")
+    assert isinstance(deploy.work, FromScm)
+    assert deploy.work.script_path == "ci/deploy/Jenkinsfile"
+
+
+def test_jenkinsfiles_at_the_top_of_the_repository() -> None:
+    release, _ = wanted_jobs(wish(jenkinsfiles="."), "jenkins")
+    assert isinstance(release.work, FromScm)
+    assert release.work.script_path == "release/Jenkinsfile"
+
+
+def test_the_hand_over_names_the_folder() -> None:
+    release, _ = wanted_jobs(wish(folder="team", flavour="freestyle"), "jenkins")
+    assert isinstance(release.work, Shell)
+    assert "\ndeploy_job=team/hello-world-deploy\n" in release.work.script
+
+
+@pytest.mark.parametrize("kind", ["jenkins", "hudson"])
+def test_freestyle_can_be_asked_for_anywhere(kind: Any) -> None:
+    assert choose_flavour(kind, "freestyle") == "freestyle"
+
+
+def test_a_pipeline_is_never_sent_where_it_would_wreck_the_server() -> None:
+    with pytest.raises(JobInvalid, match="no Pipelines"):
+        wanted_jobs(wish(flavour="pipeline"), "hudson")
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"application": "Hello"},
+        {"application": "a/../b"},
+        {"application": "-x"},
+        {"namespace": "de mo"},
+        {"namespace": "$(id)"},
+    ],
+)
+def test_names_are_checked(facts: dict[str, str]) -> None:
+    with pytest.raises(NameInvalid):
+        wanted_jobs(wish(**facts), "hudson")
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"folder": ".."},
+        {"folder": "team/../.."},
+        {"folder": "/team"},
+        {"folder": "a//b"},
+        {"branch": ""},
+        {"branch": "-upload-pack=x"},
+        {"branch": "a..b"},
+        {"branch": "a b"},
+        {"branch": "a^{commit}"},
+        {"branch": "a.lock"},
+        {"branch": "a/"},
+        {"branch": "x\ny"},
+        {"repository": ""},
+        {"repository": "--upload-pack=touch /tmp/x"},
+        {"repository": "../hello"},
+        {"repository": "https://git.example.com/a b.git"},
+        {"repository": "https://[git.example.com/x.git"},
+        {"directory": "/srv/app"},
+        {"directory": "a/../../b"},
+        {"directory": ""},
+        {"directory": "a\x1bb"},
+        {"directory": "a\nb"},
+        {"directory": "a\ud800b"},
+        {"jenkinsfiles": "../jenkins"},
+        {"flavour": "freestyle", "credentials_id": "team-git"},
+    ],
+)
+def test_what_cannot_stand_in_a_job_is_refused(facts: dict[str, str]) -> None:
+    with pytest.raises(JobInvalid) as refused:
+        wanted_jobs(wish(**{"flavour": "freestyle", **facts}), "jenkins")
+    assert refused.value.hint
+
+
+def test_a_credentials_id_is_one() -> None:
+    with pytest.raises(JobInvalid, match="id"):
+        wanted_jobs(wish(credentials_id="a b"), "jenkins")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://ada:canary@git.example.com/shop.git",
+        "https://canary@git.example.com/shop.git",
+        "https://git.example.com/shop.git?private_token=canary",
+        "ssh://git:canary@git.example.com/shop.git",
+    ],
+)
+def test_a_repository_with_credentials_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(JobInvalid) as refused:
+        wanted_jobs(wish(repository=url), "jenkins")
+    assert "canary" not in str(refused.value.problem())
+
+
+@pytest.mark.parametrize("url", ["ssh://git@git.example.com/shop.git", "git@git.example.com:shop.git", "/srv/git/shop.git"])
+def test_a_user_of_ssh_is_no_secret(url: str) -> None:
+    check_credential_free(url)
+    assert wanted_jobs(wish(repository=url), "jenkins")
+
+
+@pytest.mark.parametrize("branch", ["main", "release/1.4", "feature/é😀", "a'b", "x;y", "$(id)"])
+def test_branches_that_git_allows(branch: str) -> None:
+    assert wanted_jobs(wish(branch=branch), "hudson")
