@@ -1,5 +1,5 @@
-// An example for the plugin Job DSL, and was not run by a Jenkins: the two jobs that `kubernaut jenkins setup` makes, for servers whose jobs
-// are written down. Compiled and compared with those by tests/unit/jenkins/test_jenkinsfiles.py.
+// An example for the plugin Job DSL, and was not run by a Jenkins: the two jobs that `kubernaut jenkins setup` makes, for servers
+// whose jobs are written down. Compiled and compared with those by tests/unit/jenkins/test_jenkinsfiles.py.
 def application = 'hello-world'
 def repository = 'https://github.com/example/hello-world.git'
 

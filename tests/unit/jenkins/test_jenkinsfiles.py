@@ -1,7 +1,7 @@
 """The Jenkinsfiles: run by an evaluator of declarative pipelines (tests/jenkinsfiles), then their shell scripts for real.
 
-The evaluator's own tests say what each pipeline does and in which order; these look at what they leave: parameters that must be those
-of `kubernaut jenkins setup`, and commands, which a stub called kubernaut writes down word by word.
+The evaluator's own tests say what each pipeline does and in which order; these look at what they leave: parameters that must be
+those of `kubernaut jenkins setup`, and commands, which a stub called kubernaut writes down word by word.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 PROJECT = ROOT / "tests" / "jenkinsfiles"
-HOSTILE = "it's \"new\"\n$(touch pwned) `touch pwned` ${HOME} ; touch pwned ]]> \N{GRINNING FACE} \\ *"
+HOSTILE = 'it\'s "new"\n$(touch pwned) `touch pwned` ${HOME} ; touch pwned ]]> \N{GRINNING FACE} \\ *'
 STUB = """#!/bin/bash
 for word in "$@"; do printf '%s\\0' "$word"; done >> "$SAID"
 printf 'DOCKER_CONFIG=%s\\0\\0' "$DOCKER_CONFIG" >> "$SAID"
@@ -36,7 +36,9 @@ def evaluated(out: Path) -> Path:
     """Run the evaluator's tests; without the network when it has been run here before."""
     command = [program("mvn"), "--batch-mode", "--quiet", f"-Dout={out}", f"-Droot={ROOT}", "test"]
     environment = os.environ | {"MAVEN_OPTS": "-Xmx512m -XX:TieredStopAtLevel=1"}
-    done = subprocess.run([*command, "--offline"], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        [*command, "--offline"], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
     if done.returncode and re.search(r"offline mode|could not be resolved", done.stdout):
         done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
@@ -95,7 +97,10 @@ def run(script: str, folder: Path, *, status: int = 0, **environment: str) -> li
 
 
 def test_every_test_of_the_evaluator_was_run(left: Path) -> None:
-    suites = [ET.parse(file).getroot() for file in sorted(left.glob("surefire-reports/TEST-*.xml"))]
+    suites = [
+        ET.parse(file).getroot()  # noqa: S314 - surefire wrote it
+        for file in sorted(left.glob("surefire-reports/TEST-*.xml"))
+    ]
     assert {suite.get("name") for suite in suites} == {"DeployTest", "EvaluatorTest", "ExamplesTest", "JobsTest", "ReleaseTest"}
     assert sum(int(suite.get("tests", "0")) for suite in suites) >= 35
     assert all(suite.get(of) == "0" for suite in suites for of in ("errors", "failures", "skipped"))
@@ -124,7 +129,7 @@ def test_job_dsl_makes_the_same_jobs_as_setup(left: Path) -> None:
     jobs = json.loads((left / "jobs.json").read_text(encoding="utf-8"))
     repository = "https://github.com/example/hello-world.git"
     wish = Wish("hello-world", repository, "main", ".", "pipeline", namespace="staging")
-    for job, wanted in zip(jobs, wanted_jobs(wish), strict=True):
+    for job, wanted in zip(jobs, wanted_jobs(wish, "jenkins"), strict=True):
         assert job["args"] == [str(wanted.path)]
         assert [Parameter(name, text, default) for name, default, text in found(job["said"], "parameters", "stringParam")] == list(
             wanted.parameters
@@ -143,7 +148,7 @@ def test_deploy_hands_on_exactly_what_it_was_given(left: Path, tmp_path: Path) -
     rest = ["--lock-timeout", "10m", "--to", "deployed.json", docker]
     assert run(script, tmp_path, **given) == [["deploy", "shop@1.4.2", "-n", "staging", *rest]]
     assert run(script, tmp_path, **given | {"ENVIRONMENT": "production", "NOTE": HOSTILE}) == [
-        ["deploy", "shop@1.4.2", "-n", "staging", "--environment", "production", "--note", HOSTILE, *rest]
+        ["deploy", "shop@1.4.2", "-n", "staging", "--environment=production", f"--note={HOSTILE}", *rest]
     ]
     assert run(script, tmp_path, **given | {"VERSION": HOSTILE}) == [["deploy", f"shop@{HOSTILE}", "-n", "staging", *rest]]
 

@@ -1,6 +1,5 @@
 import com.lesfurets.jenkins.unit.BasePipelineTest
 import groovy.json.JsonOutput
-import groovy.json.JsonSlurper
 import org.junit.Before
 
 /** Jenkins said ABORTED (a refused input, a timeout, a stopped build), as opposed to a failed step. */
@@ -43,10 +42,10 @@ class Env {
     def getProperty(String k) { k == 'env' ? vars : k == 'params' ? given : vars[k] }
 }
 
-/** A strict evaluator of the declarative subset that our Jenkinsfiles use, on top of a library that knows scripted pipelines only. */
+/** A strict evaluator of the declarative pipelines that our Jenkinsfiles are, on top of a library that knows scripted ones only. */
 class Declarative extends BasePipelineTest {
-    static final POST = ['always', 'success', 'failure', 'aborted', 'unstable', 'unsuccessful', 'cleanup', 'changed', 'fixed', 'regression']
-    static final OPTIONS = ['disableConcurrentBuilds', 'timeout', 'skipDefaultCheckout', 'buildDiscarder', 'logRotator', 'timestamps']
+    static final POST = ['always', 'success', 'failure', 'aborted', 'unstable', 'unsuccessful', 'cleanup']
+    static final OPTIONS = ['disableConcurrentBuilds', 'timeout', 'skipDefaultCheckout', 'buildDiscarder', 'logRotator']
     static final ROOT = new File(System.getProperty('root')), OUT = new File(System.getProperty('out'))
     static final SECRET = 'S3CRET-'
     Script script
@@ -156,7 +155,12 @@ class Declarative extends BasePipelineTest {
     void conclude(Map post) {
         def by = [SUCCESS: ['success'], ABORTED: ['aborted', 'unsuccessful'], FAILURE: ['failure', 'unsuccessful']][result]
         (['always'] + by + ['cleanup']).each {
-            try { if (post && post[it]) body(post[it]) } catch (NotDeclarative e) { throw e } catch (Exception e) { postErrors << e.message; result = 'FAILURE' }
+            try {
+                if (post && post[it]) body(post[it])
+            } catch (Exception e) {
+                settle(e)
+                postErrors << e.message
+            }
         }
     }
 

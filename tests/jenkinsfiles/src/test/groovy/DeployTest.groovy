@@ -12,7 +12,9 @@ class DeployTest extends Declarative {
         run(FILE, [VERSION: '1.4.2', NAMESPACE: 'staging'] + given)
     }
     List<String> shell() { did('sh')*.arg }
-    void failing(String command) { onStep = { n, a -> if (n == 'sh' && a.contains(command)) throw new RuntimeException('exit status 6') } }
+    void failing(String command) {
+        onStep = { n, a -> if (n == 'sh' && a.contains(command)) throw new RuntimeException('exit status 6') }
+    }
 
     @Test void aVersionGoesWhereItIsTold() {
         deploy()
@@ -98,8 +100,8 @@ class DeployTest extends Declarative {
         assertEquals(shell(), plain)
     }
     @Test void withoutAVersionOrANamespaceNothingIsTouched() {
-        for (bad in [[VERSION: ''], [NAMESPACE: ''], [NAMESPACE: 'Bad Name'], [NAMESPACE: '--help'], [NAMESPACE: 'a\n'], [NAMESPACE: '../x'],
-                     [ENVIRONMENT: '../production'], [ENVIRONMENT: ' production']]) {
+        for (bad in [[VERSION: ''], [NAMESPACE: ''], [NAMESPACE: 'Bad Name'], [NAMESPACE: '--help'], [NAMESPACE: 'a\n'],
+                     [NAMESPACE: '../x'], [ENVIRONMENT: '../production'], [ENVIRONMENT: ' production']]) {
             setUp()
             deploy(bad)
             assertEquals(bad.toString(), 'FAILURE', result)

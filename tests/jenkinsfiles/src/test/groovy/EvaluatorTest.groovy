@@ -14,6 +14,7 @@ class EvaluatorTest extends Declarative {
             assertTrue("$text: $e.message", e.message.contains(reason))
         } finally { file.delete() }
     }
+    static String stages(String inner, String agent = 'any') { "pipeline { agent $agent; stages { $inner } }" }
     static String of(String steps, String agent = 'any', String more = '') {
         "pipeline {\n agent $agent\n $more\n stages { stage('x') { steps {\n $steps\n } } } }"
     }
@@ -30,7 +31,7 @@ class EvaluatorTest extends Declarative {
         refused("unknown 'disableConcurentBuilds'", of("echo 'y'", 'any', 'options { disableConcurentBuilds() }'))
         refused("unknown 'allways'", of("echo 'y'", 'any', "post { allways { echo 'x' } }"))
         refused("unknown 'gitHubPush'", of("echo 'y'", 'any', 'triggers { gitHubPush() }'))
-        refused("unknown 'expresion'", "pipeline { agent any; stages { stage('x') { when { expresion { true } }; steps { echo 'y' } } } }")
+        refused("unknown 'expresion'", stages("stage('x') { when { expresion { true } }; steps { echo 'y' } }"))
     }
     @Test void whatStandsTwice() {
         refused('agent twice', "pipeline { agent any; agent any; stages { stage('x') { steps { echo 'y' } } } }")
@@ -43,7 +44,7 @@ class EvaluatorTest extends Declarative {
         refused('no step', of("if (true) { echo 'y' }"))
         refused('no step', of("dir('z') { env.A = 'b' }"))
         refused('no environment', of("echo 'y'", 'any', 'environment { A = params.B }'))
-        refused('neither true nor false', "pipeline { agent any; stages { stage('x') { when { expression { 'no' } }; steps { echo 'y' } } } }")
+        refused('neither true nor false', stages("stage('x') { when { expression { 'no' } }; steps { echo 'y' } }"))
     }
     @Test void whatNeedsAnAgent() {
         refused('sh needs an agent', of("sh 'y'", 'none'))
@@ -55,7 +56,7 @@ class EvaluatorTest extends Declarative {
         refused('no command as it stands', of("sh 'echo ' + params.A"))
     }
     @Test void anAgentOfAStageIsGoneAfterIt() {
-        refused('sh needs an agent', "pipeline { agent none; stages { stage('x') { agent any; steps { sh 'y' } }; stage('z') { steps { sh 'y' } } } }")
+        refused('sh needs an agent', stages("stage('x') { agent any; steps { sh 'y' } }; stage('z') { steps { sh 'y' } }", 'none'))
     }
     @Test void whatIsRightIsAccepted() {
         def file = File.createTempFile('Jenkinsfile', '')

@@ -32,23 +32,28 @@ class Grammar extends CodeVisitorSupport {
     }
 
     static BlockStatement blockOf(MethodCallExpression call) {
-        def last = call.arguments instanceof ArgumentListExpression && call.arguments.expressions ? call.arguments.expressions.last() : null
+        def given = call.arguments instanceof ArgumentListExpression ? call.arguments.expressions : []
+        def last = given ? given.last() : null
         last instanceof ClosureExpression ? last.code : null
     }
     static void steps(BlockStatement block) {
         block.statements.each {
-            if (!(it instanceof ExpressionStatement && it.expression instanceof MethodCallExpression && it.expression.implicitThis)) refuse('no step', it)
-            def inner = blockOf(it.expression)
-            if (inner && it.expression.methodAsString != 'script') steps(inner)
+            def call = it instanceof ExpressionStatement ? it.expression : null
+            if (!(call instanceof MethodCallExpression && call.implicitThis)) refuse('no step', it)
+            def inner = blockOf(call)
+            if (inner && call.methodAsString != 'script') steps(inner)
         }
     }
     static void assigned(ASTNode it) {
-        def right = it instanceof ExpressionStatement && it.expression instanceof BinaryExpression ? it.expression.rightExpression : null
-        if (!(right instanceof ConstantExpression || right instanceof GStringExpression || right instanceof MethodCallExpression)) refuse('no environment', it)
+        def said = it instanceof ExpressionStatement ? it.expression : null
+        def right = said instanceof BinaryExpression ? said.rightExpression : null
+        def allowed = [ConstantExpression, GStringExpression, MethodCallExpression]
+        if (!allowed.any { it.isInstance(right) }) refuse('no environment', it)
     }
     /** A rule of ours: a command is text as it stands, so that nothing that somebody typed, and no secret, becomes a part of it. */
     static void shell(MethodCallExpression call) {
-        if (!(call.arguments.expressions.size() == 1 && call.arguments.expressions[0] instanceof ConstantExpression)) refuse('no command as it stands', call)
+        def given = call.arguments.expressions
+        if (!(given.size() == 1 && given[0] instanceof ConstantExpression)) refuse('no command as it stands', call)
     }
     static void refuse(String what, ASTNode node) { throw new NotDeclarative("line ${node.lineNumber}: $what") }
 }

@@ -55,5 +55,7 @@ class JobsTest {
         Declarative.OUT.mkdirs()
         new File(Declarative.OUT, 'jobs.json').text = JsonOutput.toJson(jobs)
     }
-    @Test(expected = NotDeclarative) void whatItDoesNotKnow() { jobs("pipelineJob('x') { definition { cpsScm { scriptpath('y') } } }") }
+    @Test(expected = NotDeclarative) void whatItDoesNotKnow() {
+        jobs("pipelineJob('x') { definition { cpsScm { scriptpath('y') } } }")
+    }
 }

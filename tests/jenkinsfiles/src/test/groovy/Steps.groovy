@@ -1,7 +1,10 @@
 import groovy.json.JsonOutput
 import groovy.json.JsonSlurper
 
-/** The steps that our Jenkinsfiles call; any other is an error of the library beneath. In closures given to it the script is the delegate: say `me`. */
+/**
+ * The steps that our Jenkinsfiles call; any other is an error of the library beneath. In the closures that it is given the script is
+ * the delegate: say `me`.
+ */
 class Steps {
     static final ON_A_NODE = ['archiveArtifacts']
 
@@ -18,7 +21,12 @@ class Steps {
         helper.registerAllowedMethod('checkout', [Object]) { me.step('checkout', it, true) }
         helper.registerAllowedMethod('dir', [String, Closure]) { String d, Closure c -> me.step('dir', d, true); c.call() }
         helper.registerAllowedMethod('catchError', [Map, Closure]) { Map m, Closure c ->
-            try { c.call() } catch (NotDeclarative e) { throw e } catch (Exception e) { if (m.buildResult != 'SUCCESS') me.result = m.buildResult }
+            try {
+                c.call()
+            } catch (Exception e) {
+                if (e instanceof NotDeclarative) throw e
+                if (m.buildResult != 'SUCCESS') me.result = m.buildResult
+            }
         }
         json(helper, me)
         credentials(helper, me)
@@ -30,7 +38,10 @@ class Steps {
             if (!me.files.containsKey(m.file)) throw new RuntimeException("no file $m.file")
             new JsonSlurper().parseText(me.files[m.file])
         }
-        helper.registerAllowedMethod('writeJSON', [Map]) { Map m -> me.step('writeJSON', m, true); me.files[m.file] = JsonOutput.toJson(m.json) }
+        helper.registerAllowedMethod('writeJSON', [Map]) { Map m ->
+            me.step('writeJSON', m, true)
+            me.files[m.file] = JsonOutput.toJson(m.json)
+        }
     }
 
     private static void credentials(helper, Declarative me) {
@@ -42,9 +53,14 @@ class Steps {
             me.step('withCredentials', l.collect { [id: it.credentialsId.toString(), kind: it.kind, variable: it.variable] })
             if (l.any { it.kind == 'file' } && !me.node) throw new NotDeclarative('a credential that is a file needs an agent')
             l.each { if (it.credentialsId.toString() in me.missing) throw new RuntimeException("no credentials $it.credentialsId") }
-            def before = [me.env.clone(), me.given.clone()]
+            def (env, given) = [me.env.clone(), me.given.clone()]
             l.each { me.env[it.variable] = Declarative.SECRET + it.variable; me.given << it.credentialsId.toString() }
-            try { c.call() } finally { l.each { before[0].containsKey(it.variable) ? (me.env[it.variable] = before[0][it.variable]) : me.env.remove(it.variable) }; me.given = before[1] }
+            try {
+                c.call()
+            } finally {
+                l.each { me.env.remove(it.variable); if (env.containsKey(it.variable)) me.env[it.variable] = env[it.variable] }
+                me.given = given
+            }
         }
     }
 }

@@ -1,0 +1,170 @@
+"""A deployer with the rights of jenkins/agent/rbac.yaml alone, on the real cluster; and what Jenkins' stages run, with them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support.faults import until
+from support.jenkinsfile import scripts
+from support.server import serving
+from support.world import PROGRAM, REPOSITORY, World
+
+from kubernaut.clients.cluster import Cluster
+
+pytestmark = pytest.mark.platform
+
+RIGHTS = REPOSITORY / "jenkins" / "agent" / "rbac.yaml"
+NOTE = 'it\'s "new" $(touch pwned) `touch pwned` ${HOME} ; ]]> \N{GRINNING FACE} \\ *'
+PLURAL = {
+    "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
+    "Secret": "/api/v1/namespaces/{}/secrets",
+    "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
+    "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
+}
+
+
+def grant(cluster: Cluster, namespace: str) -> str:
+    """Make the deployer of a namespace, as the file says it; return its token."""
+    cluster._json("POST", "/api/v1/namespaces", body={"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    documents = list(yaml.safe_load_all(RIGHTS.read_text().replace("staging", namespace)))
+    assert [document["kind"] for document in documents] == ["ServiceAccount", "Role", "RoleBinding", "Secret"]
+    for document in documents:
+        cluster._json("POST", PLURAL[document["kind"]].format(namespace), body=document)
+    secret = f"{PLURAL['Secret'].format(namespace)}/kubernaut-deployer"
+    until(lambda: "token" in cluster._json("GET", secret).get("data", {}), "the cluster has made the token", 30)
+    return base64.b64decode(cluster._json("GET", secret)["data"]["token"]).decode()
+
+
+@pytest.fixture
+def deployer(world: World, tmp_path: Path) -> World:
+    """The world, with the kubeconfig of a deployer of its namespace; version 1.0.0 is published."""
+    admin = Path(world.environment["KUBECONFIG"])
+    config = yaml.safe_load(admin.read_text())
+    config["users"][0]["user"] = {"token": grant(Cluster(str(admin)), world.namespace)}
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(config))
+    kubeconfig.chmod(0o600)
+    world.run("publish", str(world.app))
+    return replace(world, environment={**world.environment, "KUBECONFIG": str(kubeconfig)})
+
+
+def test_all_verbs_of_a_release_need_no_more(deployer: World) -> None:
+    namespace = ("-n", deployer.namespace)
+    first = deployer.json("deploy", "hello-world", *namespace)
+    assert (first["revision"], first["status"]) == (1, "deployed")
+    assert deployer.json("deploy", "hello-world", *namespace, "--set", "replicaCount=2")["revision"] == 2
+    failed = deployer.json(
+        "deploy", "hello-world", *namespace, "--set", "image.digest=", "--set", "image.tag=none", "--timeout", "20s", status=6
+    )
+    assert "cannot be pulled" in json.dumps(failed)
+    assert deployer.json("show", "hello-world", *namespace)["status"] == "deployed"
+    assert deployer.run("logs", "hello-world", *namespace).stdout
+    assert deployer.json("list", *namespace)["count"] == 1
+    deployer.json("rollback", "hello-world", *namespace, "--revision", "1")
+    assert deployer.json("delete", "hello-world", *namespace, "--yes")["status"] == "uninstalled"
+    assert deployer.json("restore", "hello-world", *namespace)["status"] == "deployed"
+
+
+def test_helm_4_needs_no_more_either(deployer: World, helm4: Path) -> None:
+    world = replace(deployer, environment={**deployer.environment, "KUBERNAUT_HELM": str(helm4)})
+    assert world.json("deploy", "hello-world", "-n", world.namespace)["status"] == "deployed"
+    assert world.json("deploy", "hello-world", "-n", world.namespace, "--set", "replicaCount=2")["revision"] == 2
+
+
+def test_elsewhere_it_may_nothing(deployer: World) -> None:
+    problem = deployer.json("deploy", "hello-world", "-n", "default", status=9)
+    assert problem["code"] == "cluster_denied"
+    assert deployer.json("list", "-n", "kube-system", status=9)["code"] == "cluster_denied"
+
+
+Stage = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def stage(deployer: World, tmp_path: Path) -> Iterator[Stage]:
+    """Runs a Jenkinsfile's script as an agent does: in a workspace, with credentials in files, and kubernaut on PATH."""
+    secrets = tmp_path / "secret files"
+    secrets.mkdir()
+    (secrets / "config.json").write_text("{}")
+    given = {
+        **deployer.environment,
+        "PATH": f"{PROGRAM.parent}:{deployer.environment['PATH']}",
+        "DOCKER_CONFIG_JSON": str(secrets / "config.json"),
+        "BUILD_TAG": f"jenkins-{deployer.namespace}-7",
+        "BUILD_NUMBER": "7",
+        "JOB_NAME": "team/hello-world-deploy",
+        "WORKSPACE": str(deployer.tree),
+    }
+
+    def run(path: str, number: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        file = tmp_path / "script.sh"
+        file.write_text(scripts(path)[number].replace("staging", deployer.namespace), encoding="utf-8")
+        file.chmod(0o755)
+        return subprocess.run(
+            [file], cwd=deployer.tree, env={**given, **environment}, capture_output=True, text=True, timeout=400, check=False
+        )
+
+    yield run
+    assert not (deployer.tree / "pwned").exists()
+
+
+def test_release_then_deploy_as_their_jenkinsfiles_say(deployer: World, stage: Stage) -> None:
+    done = stage("release/Jenkinsfile", APP_DIR="examples/hello-world")
+    assert done.returncode == 0, done.stderr
+    version = json.loads((deployer.tree / "release.json").read_text())["version"]
+    wanted = {"NAME": "hello-world", "VERSION": version, "NAMESPACE": deployer.namespace, "ENVIRONMENT": "", "NOTE": NOTE}
+    done = stage("deploy/Jenkinsfile", **wanted)
+    assert done.returncode == 0, done.stderr
+    made = json.loads((deployer.tree / "deployed.json").read_text())
+    assert (made["id"], made["chart"]["version"]) == (f"{deployer.namespace}.hello-world.v1", version)
+    assert made["note"] == NOTE
+    assert made["build"]["tag"] == f"jenkins-{deployer.namespace}-7"
+    shown = stage("deploy/Jenkinsfile", 1, **wanted)
+    assert shown.returncode == 0
+    assert made["id"] in shown.stdout
+    refused = stage("deploy/Jenkinsfile", **wanted | {"VERSION": "9.9.9"})
+    assert refused.returncode == 4
+    assert not (deployer.tree / "deployed.json").exists()
+
+
+def test_the_examples_of_the_command_line_and_the_library(deployer: World, stage: Stage) -> None:
+    folder = deployer.tree / "jenkins" / "examples"
+    folder.mkdir(parents=True)
+    (folder / "library.py").write_bytes((REPOSITORY / "jenkins" / "examples" / "library.py").read_bytes())
+    done = stage("examples/library.Jenkinsfile", VERSION="1.0.0")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["before: nothing", f"now: {deployer.namespace}.hello-world.v1 1.0.0 changed"]
+    assert stage("examples/library.Jenkinsfile", VERSION="9.9.9").returncode == 4
+    done = stage("examples/cli.Jenkinsfile")
+    assert done.returncode == 0, done.stderr
+    assert deployer.json("show", "hello-world", "-n", deployer.namespace)["chart"]["version"] == "1.0.0"
+
+
+def test_the_example_of_the_server(deployer: World, stage: Stage, tmp_path: Path) -> None:
+    wish: dict[str, Any] = {"name": "hello-world", "namespace": deployer.namespace, "version": "1.0.0", "note": NOTE + "\nnext"}
+    request = deployer.tree / "request.json"
+    request.write_text(json.dumps(wish))
+    environment = {**deployer.environment, "XDG_STATE_HOME": str(tmp_path / "state")}
+    with serving(environment, deployer.tree, tmp_path, "--namespace", deployer.namespace) as served:
+        at = {"KUBERNAUT_SERVER": served.url, "TOKEN_HEADER": str(served.header_file)}
+        done = stage("examples/rest.Jenkinsfile", **at)
+        assert done.returncode == 0, done.stderr
+        made = json.loads(done.stdout)
+        assert (made["id"], made["note"]) == (f"{deployer.namespace}.hello-world.v1", wish["note"])
+        again = stage("examples/rest.Jenkinsfile", **at)
+        assert json.loads(again.stdout)["id"] == made["id"]
+        request.write_text(json.dumps(wish | {"version": "9.9.9"}))
+        refused = stage("examples/rest.Jenkinsfile", **at, BUILD_TAG="jenkins-other-8")
+        assert refused.returncode == 1
+        assert json.loads(refused.stderr[refused.stderr.index("{") :])["status"] == 404
+        until(lambda: served.get(f"/api/releases/{made['id']}")["status"] == "deployed", "it shows", 5)
+    token = served.header_file.read_text().split()[-1]
+    assert token not in done.stdout + done.stderr + refused.stdout + refused.stderr
