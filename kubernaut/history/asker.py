@@ -36,7 +36,10 @@ def told_build(secret: Mapping[str, Any]) -> CiBuild | None:
         content = unpack(str((secret.get("data") or {}).get(_KEY) or ""))
     except (ValueError, zlib.error, RecursionError):
         return None
-    return build_of(**{name: content[name] for name in CiBuild.model_fields if isinstance(content.get(name), str | int)})
+    known = {
+        name: content[name] for name in CiBuild.model_fields if isinstance(content.get(name), int if name == "number" else str)
+    }
+    return build_of(**known)
 
 
 def with_page_alone(content: Any) -> Any:

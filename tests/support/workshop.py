@@ -59,6 +59,7 @@ class Workshop:
     engine: FakeEngine = field(default_factory=FakeEngine)
     events: list[Event] = field(default_factory=list)
     helm_starts: int = 0
+    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def app(self) -> Path:
@@ -79,6 +80,7 @@ class Workshop:
             "TMPDIR": str(self.temporary),
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_CONFIG_NOSYSTEM": "1",
+            **self.variables,
         }
 
     @property

@@ -22,6 +22,7 @@ from kubernaut.errors import (
     NameInvalid,
     OperationNotFound,
     ValuesInvalid,
+    VersionConflict,
 )
 from kubernaut.events import Event
 
@@ -135,6 +136,23 @@ def test_somebody_else_works_with_the_same_connections(kubernaut: Kubernaut, wor
     assert mine is not None
     assert mine.created_by == "bob", "nothing was to do"
     assert kubernaut.settings.actor == "ada"
+
+
+def test_nobody_else_is_said_to_work_for_this_build(kubernaut: Kubernaut) -> None:
+    release = kubernaut.deploy("shop", namespace="demo", chart=CHART_REF).release
+    assert release is not None
+    assert release.build == CiBuild(url="http://ci/7")
+    bob = kubernaut.acting("bob")
+    assert (bob.settings.build, bob.settings.build_url) == (None, None)
+    assert kubernaut.acting("bob", build=CiBuild(url="http://ada:canary@ci/9")).settings.build == CiBuild(url="http://ci/9")
+    assert bob.deploy("shop", namespace="demo", chart=CHART_REF, set=["a=1"]).release.build == CiBuild()  # type: ignore[union-attr]
+
+
+def test_a_chart_that_has_another_digest_is_not_deployed(kubernaut: Kubernaut, world: World) -> None:
+    with pytest.raises(VersionConflict, match=f"its chart is {world.wanted().chart_digest}, and sha256:0 was meant"):
+        kubernaut.deploy("shop", namespace="demo", chart=CHART_REF, digest="sha256:0")
+    assert world.cluster.writes == []
+    assert kubernaut.deploy("shop", namespace="demo", chart=CHART_REF, digest=world.wanted().chart_digest).changed
 
 
 def test_what_is_opened_by_one_is_open_for_all_and_closed_for_all(kubernaut: Kubernaut) -> None:

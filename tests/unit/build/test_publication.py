@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from support.publishing import chart_in, go, outcomes
 from support.workshop import Workshop, write
 
 from kubernaut.build.publication import BuiltImage, build_image, publish
-from kubernaut.build.registry import PublishedVersion
+from kubernaut.build.registry import PublishedVersion, SourceOfVersion
+from kubernaut.ci import CiBuild
 from kubernaut.errors import (
     ImageNotFound,
     RegistryUnreachable,
@@ -20,6 +22,8 @@ from kubernaut.errors import (
 )
 from kubernaut.events import StepStarted
 from kubernaut.testing.registry import FakeRegistry
+
+BUILD = {"JOB_NAME": "team/shop-release", "BUILD_NUMBER": "7", "BUILD_TAG": "jenkins-shop-release-7"}
 
 
 def test_a_folder_becomes_a_version(shop: Workshop, registry: FakeRegistry, tmp_path: Path) -> None:
@@ -121,6 +125,19 @@ def test_images_and_charts_must_not_meet(shop: Workshop, registry: FakeRegistry)
         publish(shop.app, version=None, image=None, dry_run=False, tools=shop.tools(""))
 
 
+def test_of_an_exported_source_the_ci_server_knows_the_commit(shop: Workshop, registry: FakeRegistry) -> None:
+    shutil.rmtree(shop.tree / ".git")
+    shop.chart.rename(shop.app / "chart")
+    file = shop.app / "kubernaut.yaml"
+    write(file, file.read_text().replace("../../charts/web", "chart"))
+    shop.variables = {**BUILD, "GIT_COMMIT": "f" * 40, "GIT_URL": "https://ada:canary@git.example.com/shop.git"}
+    published = go(shop, registry)
+    assert (published.source.commit, published.source.repository) == ("f" * 40, "https://git.example.com/shop.git")
+    assert published.version.startswith("0.0.0-dev.src.")
+    shop.variables = {"GIT_COMMIT": "$(id)", "GIT_URL": "a b"}
+    assert go(shop, registry, version="2.0.0").source == SourceOfVersion()
+
+
 def test_facts_go_with_the_version(shop: Workshop, registry: FakeRegistry, tmp_path: Path) -> None:
     shop.git("remote", "add", "origin", "https://ada:canary@git.example.com/shop.git")
     write(
@@ -128,10 +145,12 @@ def test_facts_go_with_the_version(shop: Workshop, registry: FakeRegistry, tmp_p
         (shop.app / "kubernaut.yaml").read_text() + "probe: {path: /healthz, port: http}\nonFailure: keep\n",
     )
     shop.commit()
-    published = go(shop, registry, version="2.0.0", build_url="https://ada:canary@ci.example.com/job/7/")
+    shop.variables = {**BUILD, "BUILD_URL": "https://ada:canary@ci.example.com/job/7/", "GIT_COMMIT": "f" * 40, "GIT_URL": "x"}
+    published = go(shop, registry, version="2.0.0")
     assert published.source.repository == "https://git.example.com/shop.git"
-    assert published.build is not None
-    assert published.build.url == "https://ci.example.com/job/7/"
+    assert published.source.commit == shop.git("rev-parse", "HEAD").strip(), "in a work tree git decides"
+    known = CiBuild(url="https://ci.example.com/job/7/", job="team/shop-release", number=7, tag="jenkins-shop-release-7")
+    assert published.build == known
     annotations = yaml.safe_load((chart_in(registry, tmp_path / "unpacked", "2.0.0") / "Chart.yaml").read_text())["annotations"]
     assert json.loads(annotations["kubernaut/probe"]) == {"path": "/healthz", "port": "http"}
     assert annotations["kubernaut/on-failure"] == "keep"

@@ -112,6 +112,31 @@ def test_a_release_lives_and_dies_at_a_server(there: Run, here: Run) -> None:
     assert json.loads(here("show", "hello", "-n", "demo", "-o", "json").stdout)["id"] == "demo.hello.v4"
 
 
+def test_a_build_tells_the_server_of_itself_and_deploys_what_another_has_published(there: Run, town: Town) -> None:
+    build = {
+        "JOB_NAME": "team/hello-deploy",
+        "BUILD_NUMBER": "7",
+        "BUILD_TAG": "jenkins-team-hello-deploy-7",
+        "JENKINS_URL": "https://ci/",
+    }
+    versions = json.loads(there("versions", "hello", "-o", "json").stdout)["items"]
+    file, made = town.folder / "release.json", town.folder / "deployed.json"
+    file.write_text(json.dumps(next(one for one in versions if one["version"] == "1.0.0")))
+    line = ("deploy", "--from", str(file), "-n", "demo", "--to", str(made))
+    done = there(*line, env=build)
+    assert done.exit_code == 0, done.output
+    told = json.loads(made.read_text())
+    assert (told["chart"]["version"], told["createdBy"]) == ("1.0.0", "ada")
+    page = "https://ci/job/team/job/hello-deploy/7/"
+    assert told["build"] == {"url": page, "job": "team/hello-deploy", "number": 7, "tag": build["BUILD_TAG"], "change": None}
+    assert f"build        {page}" in there("show", "hello", "-n", "demo").stdout
+
+    town.shop.publish("1.0.0", template="kind: ConfigMap\napiVersion: v1\nmetadata: {name: other}\n")
+    other = there(*line, "-o", "json", env=build)
+    assert (other.exit_code, problem(other)["code"]) == (5, "version_conflict")
+    assert not made.exists()
+
+
 def test_a_deploy_that_fails_at_a_server_fails_here(there: Run, town: Town) -> None:
     there("deploy", "hello@1.0.0", "-n", "demo")
     town.helm.end_with(Status.FAILED, LATE)

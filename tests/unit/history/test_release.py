@@ -64,7 +64,18 @@ def test_a_release_of_ours() -> None:
 
 def test_who_deploys_is_nearer_than_who_published() -> None:
     found = own(2, "deployed", annotations=ANNOTATIONS)
-    assert describe(found, [found], [operation(build=CiBuild(url="http://deploy/7"))]).build.url == "http://deploy/7"
+    deployer = CiBuild(url="http://deploy/7", job="shop-deploy", number=7)
+    assert describe(found, [found], [operation(build=deployer)]).build == deployer
+    assert describe(found, [found], [operation(build=None)]).build == CiBuild(url="http://b/1")
+
+
+def test_all_that_is_known_of_the_build_that_published_it_is_told() -> None:
+    known = {"url": "https://ci/7", "job": "team/shop-release", "number": "7", "tag": "jenkins-7", "change": "31"}
+    found = own(2, "deployed", annotations={f"kubernaut/build-{name}": text for name, text in known.items()})
+    told = describe(found, [found], [operation()]).build
+    assert told == CiBuild(url="https://ci/7", job="team/shop-release", number=7, tag="jenkins-7", change="31")
+    strange = own(2, "deployed", annotations={"kubernaut/build-url": "javascript:alert(1)", "kubernaut/build-number": "seven"})
+    assert describe(strange, [strange], [operation()]).build == CiBuild()
 
 
 def test_a_foreign_release_has_no_made_up_facts() -> None:

@@ -1,0 +1,85 @@
+"""The CI build of an operation: kept so that older kubernauts read what newer ones wrote, and the other way round."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from typing import Any
+
+import pytest
+from support.past import operation
+
+from kubernaut.ci import CiBuild
+from kubernaut.history.operation import LARGEST, Operation, decode_operation, encode_operation, operation_secret
+from kubernaut.history.packing import unpack
+
+BUILD = CiBuild(url="https://ci/job/shop-deploy/7/", job="shop-deploy", number=7, tag="jenkins-shop-deploy-7", change="31")
+KNOWN_TO_OLDER_ONES = {
+    *("id", "verb", "namespace", "name", "actor", "buildUrl", "note", "environment", "commit", "chart", "plan", "timeout", "after"),
+    *("startedAt", "finishedAt", "outcome", "made", "fingerprint", "key", "waitsUntil", "events", "eventsLeftOut"),
+}
+
+
+def packed(content: Any) -> str:
+    return base64.b64encode(gzip.compress(json.dumps(content).encode())).decode()
+
+
+def read(secret: dict[str, Any]) -> Operation:
+    found = decode_operation(secret)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    "build", [None, BUILD, CiBuild(url="https://ci/7"), CiBuild(job="shop-deploy", number=7), CiBuild(tag="t", change="ü")]
+)
+def test_there_and_back(build: CiBuild | None) -> None:
+    wrote = operation(build=build)
+    found = read(operation_secret(wrote))
+    assert (found.build, found.unread) == (build, None)
+
+
+def test_an_older_kubernaut_reads_all_that_it_knows_and_finds_nothing_strange() -> None:
+    content = unpack(encode_operation(operation(build=BUILD)))
+    assert content.keys() <= KNOWN_TO_OLDER_ONES
+    assert content["buildUrl"] == BUILD.url
+    assert "buildUrl" not in unpack(encode_operation(operation(build=CiBuild(job="shop", number=7))))
+
+
+def test_what_an_older_kubernaut_wrote_is_read() -> None:
+    content = unpack(encode_operation(operation(build=None)))
+    secret = {**operation_secret(operation()), "data": {"operation": packed({**content, "buildUrl": "http://ci/7"})}}
+    found = read(secret)
+    assert (found.build, found.unread) == (CiBuild(url="http://ci/7"), None)
+
+
+def test_what_is_written_anew_keeps_the_build_beside_it() -> None:
+    """An update writes the operation only; an older kubernaut that ends it knows the page alone."""
+    secret = operation_secret(operation(build=BUILD))
+    ended = encode_operation(read(secret).model_copy(update={"build": CiBuild(url=BUILD.url), "note": "later"}))
+    found = read({**secret, "data": {**secret["data"], "operation": ended}})
+    assert (found.build, found.note) == (BUILD, "later")
+
+
+@pytest.mark.parametrize(
+    "strange", ["", "!", packed([]), packed({}), packed({"url": 7, "number": "x", "job": []}), packed({"more": 1})]
+)
+def test_a_build_that_cannot_be_read_is_left_out_and_stops_nothing(strange: str) -> None:
+    secret = operation_secret(operation(build=CiBuild(url="http://ci/7")))
+    secret["data"]["build"] = strange
+    found = read(secret)
+    assert (found.build, found.unread) == (CiBuild(url="http://ci/7"), None)
+
+
+@pytest.mark.parametrize("page", [7, None, [], {"url": "x"}, "javascript:alert(1)"])
+def test_a_page_that_is_none_is_left_out(page: Any) -> None:
+    content = unpack(encode_operation(operation(build=None)))
+    found = read({**operation_secret(operation()), "data": {"operation": packed({**content, "buildUrl": page})}})
+    assert (found.id, found.build) == (operation().id, None)
+
+
+def test_what_a_build_tells_does_not_let_an_operation_grow() -> None:
+    wrote = operation(build=BUILD, note="n" * 900_000)
+    assert len(base64.b64decode(operation_secret(wrote)["data"]["operation"])) <= LARGEST
+    assert read(operation_secret(wrote)).build == BUILD

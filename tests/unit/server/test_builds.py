@@ -1,0 +1,110 @@
+"""The CI build of whoever asks: told by a header, recorded for the operation, and never the server's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.clients import listening, token_file
+from support.deployed import HELLO, WAIT, Town, a_town, deployed, nothing_was_written, operation_of
+from support.serving import Serving, problem
+
+from kubernaut.ci import HEADER, CiBuild, build_header
+from kubernaut.client import Client
+
+BUILD = CiBuild(url="https://ci/job/ü/7/", job='team/grün & "x"', number=7, tag="jenkins-7", change="31")
+TOLD = BUILD.model_dump(mode="json")
+NONE = dict.fromkeys(TOLD)
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Town]:
+    with a_town(tmp_path) as made:
+        made.shop.publish("1.0.0")
+        made.shop.publish("1.1.0")
+        yield made
+
+
+@pytest.fixture
+def server(town: Town) -> Serving:
+    return town.server(watching=False)
+
+
+def of(server: Serving, response: Any) -> Any:
+    return server.get(f"/api/operations/{operation_of(response)}").json["build"]
+
+
+def test_each_write_records_who_asks(server: Serving) -> None:
+    headers = {**WAIT, **build_header(BUILD)}
+    for response in (
+        server.post("/api/releases", HELLO, headers=headers),
+        server.post("/api/releases", {**HELLO, "version": "1.1.0"}, headers=headers),
+        server.post("/api/releases/demo.hello.v1/rollback", headers=headers),
+        server.delete("/api/releases/demo.hello.current", headers=headers),
+    ):
+        assert response.status_code == 201, response.text
+        assert (of(server, response), response.json["build"]) == (TOLD, TOLD)
+
+
+def test_a_page_alone_is_enough_and_nothing_is_no_build(server: Serving) -> None:
+    first = server.post("/api/releases", HELLO, headers={**WAIT, HEADER: "url=https://ci.example.com/job/x/7/&number="})
+    assert first.json["build"] == {**NONE, "url": "https://ci.example.com/job/x/7/"}
+    second = server.post("/api/releases", {**HELLO, "version": "1.1.0"}, headers=WAIT)
+    assert (second.json["build"], of(server, second)) == (NONE, None)
+
+
+@pytest.mark.parametrize("told", ["", "nonsense", "url=javascript:alert(1)", "number=x&job=", "&&&==&%ff=%ff", "more=1"])
+def test_what_makes_no_sense_is_left_out(server: Serving, told: str) -> None:
+    assert server.post("/api/releases", HELLO, headers={**WAIT, HEADER: told}).json["build"] == NONE
+
+
+@pytest.mark.parametrize("told", ["x" * 4001, "url=é", "url=\t"])
+def test_what_is_no_header_is_refused_and_nothing_is_accepted(town: Town, server: Serving, told: str) -> None:
+    response = server.post("/api/releases", HELLO, headers={HEADER: told})
+    problem(response, 422, "request_invalid")
+    assert nothing_was_written(town)
+
+
+def test_the_same_request_of_another_build_is_the_same(server: Serving) -> None:
+    key = {**WAIT, "Idempotency-Key": "order-7"}
+    first = server.post("/api/releases", HELLO, headers={**key, **build_header(BUILD)})
+    again = server.post("/api/releases", HELLO, headers={**key, **build_header(CiBuild(url="https://ci/8"))})
+    assert operation_of(first) == operation_of(again)
+    assert again.json["build"] == TOLD, "the build that was first"
+
+
+def test_a_server_in_a_build_claims_nothing_that_others_ask_of_it(town: Town) -> None:
+    server = town.server(watching=False)
+    environment = {"BUILD_URL": "https://ci/server/1", "JOB_NAME": "server", "BUILD_NUMBER": "1"}
+    own = server.service.kubernaut.settings
+    object.__setattr__(own, "build", CiBuild(url=environment["BUILD_URL"]))
+    assert deployed(server)["build"] == NONE
+
+
+def test_a_client_tells_its_build(town: Town, server: Serving) -> None:
+    with listening(server) as url:
+        client = Client(url, token_file=token_file(town.folder), build=BUILD)
+        assert client.deploy("hello", namespace="demo", version="1.0.0").release.build == BUILD  # type: ignore[union-attr]
+        assert client.delete("hello", namespace="demo").release.build == BUILD  # type: ignore[union-attr]
+        assert Client(url, token_file=token_file(town.folder)).restore("hello", namespace="demo").release.build == CiBuild()  # type: ignore[union-attr]
+
+
+def test_the_header_is_never_too_long() -> None:
+    huge = CiBuild(url="https://ci/7", job="ü" * 500, number=7, tag="😀" * 500, change="x" * 500)
+    header = build_header(huge)[HEADER]
+    assert len(header) <= 4000
+    assert header.startswith("url=https%3A%2F%2Fci%2F7")
+    assert build_header(None) == {}
+    assert build_header(CiBuild()) == {}
+
+
+def test_the_digest_of_what_was_published_must_be_the_charts(town: Town, server: Serving) -> None:
+    digest = town.shop.publish("2.0.0")
+    other = server.post("/api/releases", {**HELLO, "version": "2.0.0", "digest": "sha256:" + "0" * 64}, headers=WAIT)
+    assert digest in problem(other, 409, "version_conflict")["detail"]
+    assert nothing_was_written(town)
+    made = server.post("/api/releases", {**HELLO, "version": "2.0.0", "digest": digest}, headers=WAIT)
+    assert (made.status_code, made.json["chart"]["digest"]) == (201, digest)
+    problem(server.post("/api/releases", {**HELLO, "digest": "latest"}), 422, "request_invalid")
