@@ -1,0 +1,174 @@
+"""Jobs are set up on a real server: once, again, after its own saves and starts, and after an administrator was there."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from support.ci_jobs import Jobs
+from support.job_server import wish
+
+from kubernaut.errors import JenkinsDenied, JobConflict, JobInvalid, JobNotFound
+from kubernaut.jenkins.configuration import read, write
+from kubernaut.jenkins.jobs import Kind, Wish, job_path
+from kubernaut.jenkins.server import Server
+from kubernaut.jenkins.setup import carry_out, prepare
+
+if TYPE_CHECKING:
+    from kubernaut_local.hudson import Hudson
+
+pytestmark = pytest.mark.platform
+
+
+@dataclass
+class Place:
+    """The server, an application of this test's own, and what the administrator does to its jobs."""
+
+    ci: Hudson
+    server: Server
+    wish: Wish
+
+    def setup(self, wish: Wish | None = None, *, force: bool = False) -> list[str]:
+        changes = prepare(self.server, [wish or self.wish], force=force)
+        return [item.change for item in carry_out(self.server, changes)]
+
+    @property
+    def release(self) -> str:
+        return self.config("release")
+
+    def config(self, kind: Kind) -> str:
+        text = self.server.config(job_path(self.wish.application, kind))
+        assert text is not None
+        return text
+
+    def edit(self, old: str, new: str) -> None:
+        """Change Release as an administrator does, by its configuration."""
+        text = write(read(self.release), hudson=True)
+        assert old in text
+        self.server.reconfigure(job_path(self.wish.application, "release"), text.replace(old, new, 1))
+
+    def own_save(self) -> None:
+        """Let the server save the jobs itself, in its own layout."""
+        for kind in ("release", "deploy"):
+            for verb in ("disable", "enable"):
+                self.jobs.ask("POST", f"/job/{self.wish.application}-{kind}/{verb}", status=302)
+        assert "<originalValue" in self.release
+
+    @property
+    def jobs(self) -> Jobs:
+        return Jobs(self.ci.url, self.ci.user, self.ci.token_file)
+
+
+@pytest.fixture
+def place(ci_server: Hudson) -> Iterator[Place]:
+    server = Server(ci_server.url, user=ci_server.user, token=ci_server.home.admin.password)
+    yield Place(ci_server, server, wish(application=f"setup-{uuid.uuid4().hex[:8]}"))
+    server.close()
+
+
+def test_a_second_setup_changes_nothing_whatever_the_server_did_meanwhile(place: Place) -> None:
+    assert place.setup() == ["created", "created"]
+    assert place.setup() == ["unchanged", "unchanged"]
+    place.own_save()
+    assert place.setup() == ["unchanged", "unchanged"]
+    place.ci.restart()
+    assert place.setup() == ["unchanged", "unchanged"]
+    place.own_save()
+    assert place.setup() == ["unchanged", "unchanged"]
+
+
+def test_an_update_counts_in_the_running_server_too(place: Place) -> None:
+    place.setup()
+    place.own_save()
+    other = wish(application=place.wish.application, namespace="other", branch="next")
+    assert place.setup(other) == ["updated", "unchanged"]
+    place.own_save()  # what it writes is what it has in memory
+    assert place.setup(other) == ["unchanged", "unchanged"]
+    assert "<defaultValue>other</defaultValue>" in place.release
+    assert "\nbranch=next\n" in place.release
+    place.ci.restart()
+    assert place.setup(other) == ["unchanged", "unchanged"]
+
+
+ADDED = {
+    "<builders>": "<builders><hudson.tasks.Shell><command>echo before 😀 ]]&gt;</command></hudson.tasks.Shell>",
+    "</builders>": "<hudson.tasks.Shell><command>echo after</command></hudson.tasks.Shell></builders>",
+    "<publishers>": "<publishers><hudson.tasks.Mailer><recipients>ada@example.com</recipients>"
+    "<dontNotifyEveryUnstableBuild>false</dontNotifyEveryUnstableBuild><sendToIndividuals>false</sendToIndividuals>"
+    "</hudson.tasks.Mailer>",
+    "</parameterDefinitions>": "<hudson.model.BooleanParameterDefinition><name>VERBOSE</name><description/>"
+    "<defaultValue>true</defaultValue></hudson.model.BooleanParameterDefinition></parameterDefinitions>",
+    "</project>": '<triggers class="vector"><hudson.triggers.TimerTrigger><spec>0 3 * * *</spec></hudson.triggers.TimerTrigger>'
+    "</triggers><quietPeriod>7</quietPeriod></project>",
+    "<description>": "<description>Ask Ada.\n",
+}
+KEPT = ("echo before 😀 ]]&gt;", "echo after", "ada@example.com", "VERBOSE", "0 3 * * *", ">7<", "Ask Ada.")
+
+
+def test_what_an_administrator_adds_stays_and_what_he_changes_is_put_back(place: Place) -> None:
+    place.setup()
+    for old, new in ADDED.items():
+        place.edit(old, new)
+    place.own_save()
+    assert place.setup() == ["unchanged", "unchanged"], "what is added is no difference"
+    place.edit("set -euo pipefail", "set -x")
+    place.edit("<defaultValue>demo</defaultValue>", "<defaultValue>theirs</defaultValue>")
+    place.own_save()
+    change, _ = prepare(place.server, [place.wish])
+    assert change.reason == "other than it should be: parameter NAMESPACE, shell step"
+    assert "-          <defaultValue>theirs</defaultValue>\n+          <defaultValue>demo</defaultValue>" in change.difference
+    assert place.setup() == ["updated", "unchanged"]
+    place.own_save()
+    place.ci.restart()
+    assert place.setup() == ["unchanged", "unchanged"]
+    text = write(read(place.release))
+    assert [part for part in KEPT if part not in text] == []
+    assert "set -x" not in text
+
+
+def test_a_job_of_somebody_else_is_taken_over_by_force_alone(place: Place) -> None:
+    step = "<hudson.tasks.Shell><command>make</command></hudson.tasks.Shell>"
+    theirs = f"<project><description>é 😀</description><builders>{step}</builders></project>"
+    place.server.create(job_path(place.wish.application, "deploy"), theirs)
+    with pytest.raises(JobConflict):
+        place.setup()
+    with pytest.raises(JobNotFound):
+        place.server.job(job_path(place.wish.application, "release"))
+    assert place.setup(force=True) == ["created", "updated"]
+    place.own_save()
+    assert place.setup() == ["unchanged", "unchanged"]
+    root = read(place.config("deploy"))
+    assert root.findtext("builders/*/command") == "make"
+    assert (root.findtext("description") or "").startswith("é 😀\nMade by kubernaut for ")
+
+
+def test_hostile_values_are_in_the_job_as_they_are(place: Place) -> None:
+    repository = "https://git.example.com/a'b$(id)`x`]]>&amp;😀.git"
+    odd = wish(application=place.wish.application, repository=repository, directory="my app/é 😀 $(id)")
+    assert place.setup(odd) == ["created", "created"]
+    place.own_save()
+    assert place.setup(odd) == ["unchanged", "unchanged"]
+    odd = wish(application=place.wish.application, repository=repository, directory="ü😀")
+    assert place.setup(odd) == ["updated", "unchanged"]
+    place.own_save()
+    place.ci.restart()
+    assert place.setup(odd) == ["unchanged", "unchanged"]
+
+
+def test_who_may_only_read_makes_no_jobs(place: Place) -> None:
+    reader = place.ci.reader
+    server = Server(place.ci.url, user=reader.name, token=reader.password)
+    with pytest.raises(JenkinsDenied):
+        carry_out(server, prepare(server, [place.wish]))
+    server.close()
+    with pytest.raises(JobNotFound):
+        place.server.job(job_path(place.wish.application, "release"))
+
+
+def test_what_would_wreck_the_server_is_not_sent(place: Place) -> None:
+    for asked, error in (({"flavour": "pipeline"}, JobInvalid), ({"folder": "team"}, JobNotFound)):
+        with pytest.raises(error):
+            prepare(place.server, [wish(application=place.wish.application, **asked)])
