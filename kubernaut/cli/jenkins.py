@@ -6,10 +6,12 @@ import importlib
 
 import click
 
+from kubernaut.cli.verb import Group
+
 VERBS = ("setup", "run")
 
 
-class JenkinsVerbs(click.Group):
+class JenkinsVerbs(Group):
     """The verbs, each in a module of this room that is called ``jenkins_`` and its name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -24,10 +26,13 @@ class JenkinsVerbs(click.Group):
         return command
 
 
-@click.group(cls=JenkinsVerbs, no_args_is_help=True)
-def jenkins() -> None:
+@click.group(cls=JenkinsVerbs, invoke_without_command=True)
+@click.pass_context
+def jenkins(context: click.Context) -> None:
     """The Release and the Deploy job on a Jenkins: setup, run.
 
     NAME-release makes a version of a commit, NAME-deploy puts a version into a namespace. A push runs the first, which hands
     its version to the second.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())

@@ -10,14 +10,13 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import click
 
 from kubernaut.cli import guard, signals
 from kubernaut.cli.options import server_option, verbose_option
-from kubernaut.cli.verb import Verb
+from kubernaut.cli.verb import Group, Verb
 from kubernaut.errors import ToolMissing
 
 PROGRAM = "kubernaut"
@@ -43,7 +42,7 @@ FIRST_LOOK = (
 VERBS = tuple(name for names in SECTIONS.values() for name in names if name != "local")
 
 
-class Commands(click.Group):
+class Commands(Group):
     """The verbs, each in a module of this room that is called like it; and those that other distributions add."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -57,14 +56,6 @@ class Commands(click.Group):
             command: click.Command = getattr(importlib.import_module(f"kubernaut.cli.{cmd_name}"), cmd_name)
             return command
         return _load_plugin(cmd_name)
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or say which one may have been meant."""
-        name = args[0]
-        if not name.startswith("-") and name not in self.list_commands(ctx) and not ctx.resilient_parsing:
-            near = get_close_matches(name, self.list_commands(ctx), n=1)
-            raise click.UsageError(f"There is no command {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""), ctx)
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands, by what they are for."""

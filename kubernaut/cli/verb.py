@@ -1,8 +1,9 @@
-"""A command whose ``--help`` teaches: what it does, examples that can be copied, and how it may end."""
+"""A command whose ``--help`` teaches: what it does, examples that can be copied, and how it may end; and a group of commands."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -45,3 +46,15 @@ class Verb(click.Command):
     def exit_line(self) -> str:
         """Return the line on exit statuses."""
         return "Exit status: " + "; ".join(f"{status} {EXIT_STATUSES[status]}" for status in self.statuses) + "."
+
+
+class Group(click.Group):
+    """Commands, among which a name that is misspelt is guessed at."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say which one may have been meant."""
+        name = args[0]
+        if not name.startswith("-") and name not in self.list_commands(ctx) and not ctx.resilient_parsing:
+            near = get_close_matches(name, self.list_commands(ctx), n=1)
+            raise click.UsageError(f"There is no command {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""), ctx)
+        return super().resolve_command(ctx, args)

@@ -74,6 +74,20 @@ def test_kubernaut_alone_is_its_help(run: Run) -> None:
     assert run().stdout == run("--help").stdout == run("-h").stdout
 
 
+def test_a_group_alone_is_its_help(run: Run) -> None:
+    assert run("jenkins").exit_code == 0
+    assert run("jenkins").stdout == run("jenkins", "--help").stdout
+    for name in jenkins.VERBS:
+        assert f"\n  {name} " in run("jenkins").stdout
+
+
+@pytest.mark.parametrize(("line", "meant"), [(["shpi"], "ship"), (["jenkins", "setpu"], "setup")])
+def test_a_misspelt_name_is_guessed_at(run: Run, line: list[str], meant: str) -> None:
+    result = run(*line)
+    assert result.exit_code == 2
+    assert f"Did you mean {meant!r}?" in result.stderr
+
+
 @pytest.mark.parametrize("name", LEAVES)
 def test_each_help_teaches(run: Run, name: str) -> None:
     text = run(*name.split(), "--help").stdout
