@@ -22,7 +22,7 @@ from kubernaut.clients.cluster import Cluster
 pytestmark = pytest.mark.platform
 
 RIGHTS = REPOSITORY / "jenkins" / "agent" / "rbac.yaml"
-NOTE = 'it\'s "new" $(touch pwned) `touch pwned` ${HOME} ; ]]> \N{GRINNING FACE} \\ *'
+NOTE = 'it\'s "new" $(touch pwned) `touch pwned` ${HOME} ; ]]> \N{GRINNING FACE} \\ *\nnext'
 PLURAL = {
     "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
     "Secret": "/api/v1/namespaces/{}/secrets",
@@ -149,7 +149,7 @@ def test_the_examples_of_the_command_line_and_the_library(deployer: World, stage
 
 
 def test_the_example_of_the_server(deployer: World, stage: Stage, tmp_path: Path) -> None:
-    wish: dict[str, Any] = {"name": "hello-world", "namespace": deployer.namespace, "version": "1.0.0", "note": NOTE + "\nnext"}
+    wish: dict[str, Any] = {"name": "hello-world", "namespace": deployer.namespace, "version": "1.0.0", "note": NOTE}
     request = deployer.tree / "request.json"
     request.write_text(json.dumps(wish))
     environment = {**deployer.environment, "XDG_STATE_HOME": str(tmp_path / "state")}
