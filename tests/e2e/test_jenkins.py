@@ -5,55 +5,18 @@ In `make test` on the Hudson that the tests start, with freestyle jobs; by `make
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.faults import until
-from support.jenkins_places import on_hudson, on_jenkins
-from support.jenkins_world import DEPLOY, NAME, RELEASE, Ci, no_secret_in_arguments
+from support.jenkins_world import DEPLOY, NAME, RELEASE, Ci
 from support.server import serving
 
-pytestmark = pytest.mark.platform
+pytestmark = [pytest.mark.platform, pytest.mark.usefixtures("nothing_leaks")]
 
 NEVER_READY = 'console.error("cannot open the greeting file")\nprocess.exit(3)\n'
 DEAF = "setInterval(() => {}, 1000)\n"
-
-
-@pytest.fixture(scope="module")
-def ci(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ci]:
-    """The CI server, without jobs; KUBERNAUT_TEST_JENKINS says that it is a genuine Jenkins."""
-    folder = tmp_path_factory.mktemp("jenkins")
-    if os.environ.get("KUBERNAUT_TEST_JENKINS"):
-        with on_jenkins(folder) as there:
-            yield there
-    else:
-        with on_hudson(request.getfixturevalue("platform"), folder) as here:
-            yield here
-
-
-@pytest.fixture(scope="module")
-def set_up(ci: Ci) -> Any:
-    """The jobs, set up; what the command said."""
-    return ci.setup()
-
-
-@pytest.fixture(autouse=True)
-def nothing_leaks(ci: Ci) -> Iterator[None]:
-    """No test leaves a secret in a console, a URL, a config.xml, a log or a build's file, and none has one in an argument list."""
-    with no_secret_in_arguments(ci.secrets):
-        yield
-    assert ci.leaks() == []
-
-
-@pytest.fixture
-def good(ci: Ci, set_up: Any) -> dict[str, Any]:
-    """A good release that serves; made by the first who asks."""
-    if not ci.answer():
-        ci.ship("everybody!")
-    return ci.current()
 
 
 def test_a_second_setup_changes_nothing_also_after_a_restart(ci: Ci, set_up: Any) -> None:
@@ -138,31 +101,48 @@ def test_an_abort_in_the_midst_of_a_deploy_holds_up_nobody(ci: Ci, good: dict[st
     _, _, after = ci.ship("after the abort!")
     assert after["number"] > deploy["number"]
     assert ci.jobs.ended(DEPLOY, deploy["number"])["result"] == "ABORTED"
-    ci.idle()
-    history = ci.history()
-    assert [status for _, status in history if status.startswith("pending")] == [], history
-    assert [status for _, status in history].count("deployed") == 1
-    assert history[-1][1] == "deployed"
-    assert (last + 1, "failed") in history
+    ci.in_order(last)
+    assert (last + 1, "failed") in ci.history()
 
 
-def test_two_deploys_at_once_wait_for_each_other(ci: Ci, good: dict[str, Any]) -> None:
+def test_deploys_at_once_wait_for_each_other(ci: Ci, good: dict[str, Any]) -> None:
     before = ci.history()[-1][0]
-    _, release, _ = ci.ship("both!")
+    release, deploy = ci.slowly("everybody at once!")
+    # Of one job Jenkins runs one after the other; whoever deploys by hand waits for the lock.
+    queued = ci.run(DEPLOY, "--op-id", "by-bob", VERSION=good["chart"]["version"], NAMESPACE=ci.namespace, NOTE="the old one")
+    assert queued.get("number") is None
     version = ci.artifact(RELEASE, release, "release.json")["version"]
-    first = ci.run(DEPLOY, "--op-id", "by-ada", VERSION=version, NAMESPACE=ci.namespace, NOTE='it\'s "ours" $(id) ]]> & é')
-    second = ci.run(
-        DEPLOY, "--op-id", "by-bob", VERSION=good["chart"]["version"], NAMESPACE=ci.namespace, NOTE="back to the old one"
-    )
-    assert first["job"] == second["job"]
-    by_hand = ci.world.run(
-        *("deploy", f"{NAME}@{version}", "-n", ci.namespace, "--set", "greeting=Hi", "--lock-timeout", "2m", "--timeout", "60s")
-    )
-    for op_id in ("by-ada", "by-bob"):
-        build = ci.ended(DEPLOY, op_id)
+    options = ("--set", "greeting=Hi", "--lock-timeout", "3m", "--timeout", "60s")
+    by_hand = ci.world.run("deploy", f"{NAME}@{version}", "-n", ci.namespace, *options)
+    assert deploy["url"] in by_hand.stderr, "it says for which build it waits"
+    for build in (ci.deployed(release), ci.ended(DEPLOY, "by-bob")):
         assert build["result"] == "SUCCESS", ci.console(DEPLOY, build)
-    assert "error" not in by_hand.stderr
-    ci.idle()
-    statuses = [status for revision, status in ci.history() if revision > before]
-    assert statuses.count("deployed") == 1
-    assert set(statuses) <= {"deployed", "superseded"}
+    ci.in_order(before)
+    assert len(ci.history()) >= before + 3
+
+
+def test_a_person_promotes_a_version_to_another_namespace(ci: Ci, good: dict[str, Any]) -> None:
+    version = good["chart"]["version"]
+    other = f"{ci.namespace}-2"
+    ci.cluster.create_namespace(other)
+    try:
+        note = 'it\'s "ours" $(touch pwned) `id` ]]> & é'
+        wanted = {"VERSION": version, "NAMESPACE": other, "ENVIRONMENT": "production", "NOTE": note}
+        given = [part for name, value in wanted.items() for part in ("--param", f"{name}={value}")]
+        followed = ci.world.run("jenkins", "run", ci.full(DEPLOY), *given, "--op-id", "promoted", "--follow")
+        assert f"{other}.{NAME}.v1" in followed.stdout
+        shown = ci.world.json("show", NAME, "-n", other)
+        assert (shown["status"], shown["chart"]["version"], shown["images"]) == ("deployed", version, good["images"])
+        assert shown["note"] == note
+        assert ci.ended(DEPLOY, "promoted")["url"] == shown["build"]["url"]
+    finally:
+        ci.cluster._json("DELETE", f"/api/v1/namespaces/{other}")
+
+
+def test_a_release_without_a_namespace_hands_nothing_over(ci: Ci, good: dict[str, Any]) -> None:
+    before = [build["number"] for build in ci.jobs.builds(DEPLOY)]
+    ci.run(RELEASE, "--op-id", "nowhere", NAMESPACE="")
+    release = ci.ended(RELEASE, "nowhere")
+    assert release["result"] == "SUCCESS", ci.console(RELEASE, release)
+    assert ci.artifact(RELEASE, release, "release.json")["name"] == NAME
+    assert [build["number"] for build in ci.jobs.builds(DEPLOY)] == before

@@ -29,6 +29,8 @@ from support.world import PROGRAM, World
 NAME = "hello-world"
 RELEASE, DEPLOY = f"{NAME}-release", f"{NAME}-deploy"
 REPOSITORY = "team/hello-world"
+SLOW_SECONDS = 8
+"""What a slow program takes to start: long enough for others to come meanwhile, shorter than a deploy's deadline."""
 _INDEX = "world!"
 
 Build = dict[str, Any]
@@ -73,19 +75,18 @@ class Ci:
     def run(self, job: str, *more: str, status: int = 0, **parameters: str) -> Any:
         """Run a job as a person does."""
         given = [part for name, value in parameters.items() for part in ("--param", f"{name}={value}")]
-        return self.world.json("jenkins", "run", self._full(job), *given, *more, status=status)
+        return self.world.json("jenkins", "run", self.full(job), *given, *more, status=status)
 
     def index(self, content: str) -> None:
         """Replace the application's program."""
         (self.world.app / "index.js").write_text(content)
 
-    def greet(self, whom: str) -> None:
-        """Change the application so that it greets somebody else."""
-        source = self.world.app / "index.js"
+    def program(self, whom: str) -> str:
+        """Return the application's program, greeting somebody else."""
         old, new = f"${{GREETING}}, {_INDEX}", f"${{GREETING}}, {whom}"
         original = self.world.git("show", f"v1.0.0:examples/{NAME}/index.js")
         assert original.count(old) == 1, "the example greets otherwise"
-        source.write_text(original.replace(old, new))
+        return original.replace(old, new)
 
     def push(self, message: str) -> str:
         """Commit and push; what is pushed runs Release. Return the commit."""
@@ -122,7 +123,7 @@ class Ci:
 
     def ship(self, whom: str) -> tuple[str, Build, Build]:
         """Push a greeting, and see it through both jobs to the cluster; return the commit and the builds."""
-        self.greet(whom)
+        self.index(self.program(whom))
         commit = self.push(f"greet {whom}")
         release = self.released(commit)
         assert release["result"] == "SUCCESS", self.console(RELEASE, release)
@@ -130,6 +131,24 @@ class Ci:
         assert deploy["result"] == "SUCCESS", self.console(DEPLOY, deploy)
         self.answers(whom)
         return commit, release, deploy
+
+    def slowly(self, whom: str) -> tuple[Build, Build]:
+        """Push a program that takes its time to start, and return its builds while Helm waits for its pods."""
+        last = self.history()[-1][0]
+        self.index(f"await new Promise((done) => setTimeout(done, {SLOW_SECONDS}000))\n{self.program(whom)}")
+        release = self.released(self.push(f"greet {whom} later"))
+        assert release["result"] == "SUCCESS", self.console(RELEASE, release)
+        deploy = self.deploying(release)
+        until(lambda: self.history()[-1] == (last + 1, "pending-upgrade"), "Helm is in the midst of it", 60)
+        return release, deploy
+
+    def in_order(self, before: int) -> None:
+        """Hold Helm's history after a revision to what is left when everything has ended well: one deployed, nothing pending."""
+        self.idle()
+        statuses = [status for revision, status in self.history() if revision > before]
+        assert statuses.count("deployed") == 1, statuses
+        assert statuses[-1] == "deployed", statuses
+        assert set(statuses) <= {"deployed", "superseded", "failed"}, statuses
 
     def answer(self) -> dict[str, Any]:
         """What the application on the cluster answers; nothing while it does not."""
@@ -178,12 +197,13 @@ class Ci:
             self.cluster._json("DELETE", f"/api/v1/namespaces/{self.namespace}")
         self.cluster.close()
 
-    def _full(self, job: str) -> str:
+    def full(self, job: str) -> str:
+        """A job's name with its folders."""
         return f"{self.jobs.folder}/{job}" if self.jobs.folder else job
 
     def _tag(self, build: Build) -> str:
         """BUILD_TAG of a Release build."""
-        full = self._full(RELEASE).replace("/", "-")
+        full = self.full(RELEASE).replace("/", "-")
         return f"{'hudson' if self.hudson else 'jenkins'}-{full}-{build['number']}"
 
     def _of(self, job: str, op_id: str) -> Build | None:

@@ -1,0 +1,155 @@
+"""The jobs when something is not as it should be: on the Hudson that the tests start, which can be stopped and broken."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.faults import until
+from support.jenkins_world import DEPLOY, NAME, RELEASE, Ci
+
+from kubernaut_local.hudson import Hudson
+
+pytestmark = [pytest.mark.platform, pytest.mark.usefixtures("nothing_leaks")]
+
+GOOD = "the version that serves"
+
+
+@pytest.fixture
+def hudson(ci: Ci, good: dict[str, Any]) -> Iterator[Hudson]:
+    """The server's process, left running."""
+    if ci.hudson is None:
+        pytest.skip("somebody else's server is not broken")
+    yield ci.hudson
+    ci.hudson.start()
+
+
+def test_a_server_that_is_restarted_stops_the_deploy_that_runs_and_begins_the_one_that_waits(
+    ci: Ci, good: dict[str, Any], hudson: Hudson
+) -> None:
+    before = ci.history()[-1][0]
+    _, deploy = ci.slowly("nobody this time!")
+    queued = ci.run(DEPLOY, "--op-id", "by-carol", VERSION=good["chart"]["version"], NAMESPACE=ci.namespace, NOTE="after all")
+    assert queued.get("number") is None
+    # As administrators do: else it would begin the one that waits while it stops, and lose it.
+    ci.jobs.ask("POST", "/quietDown", status=302)
+    hudson.restart()
+    after = ci.ended(DEPLOY, "by-carol")
+    assert after["result"] == "SUCCESS", ci.console(DEPLOY, after)
+    assert ci.jobs.ended(DEPLOY, deploy["number"])["result"] in ("ABORTED", "FAILURE")
+    ci.in_order(before)
+    assert ci.current()["chart"]["version"] == good["chart"]["version"]
+
+
+def test_a_server_that_is_killed_takes_no_deploy_with_it(ci: Ci, good: dict[str, Any], hudson: Hudson) -> None:
+    before = ci.history()[-1][0]
+    _, deploy = ci.slowly("whoever is left!")
+    hudson.kill()
+    # Nobody reads what it says, or will ever signal it: it finishes what it was told.
+    ci.answers("whoever is left!")
+    ci.in_order(before)
+    hudson.start()
+    lost = ci.jobs.build(DEPLOY, deploy["number"])
+    assert lost is not None
+    assert not lost["building"]
+    ci.ship("everybody again!")
+    ci.in_order(before)
+
+
+def test_a_push_while_the_server_is_away_is_made_up_for_once(ci: Ci, hudson: Hudson) -> None:
+    ci.index(ci.program("whoever waited!"))
+    ci.world.commit("while nobody listens")
+    hudson.stop()
+    pushed = subprocess.run(
+        ["git", "push", "--quiet", "origin", "main"],
+        cwd=ci.world.tree,
+        env=dict(ci.world.environment),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "remote: error: " in pushed.stderr
+    assert hudson.url in pushed.stderr
+    commit = ci.world.git("rev-parse", "HEAD").strip()
+    assert ci.world.git("ls-remote", "origin", "main").startswith(commit), "what is pushed is pushed"
+    hudson.start()
+    asked = [ci.run(RELEASE, "--op-id", f"push-{commit}", GIT_COMMIT=commit) for _ in range(2)]
+    assert asked[0]["job"] == asked[1]["job"]
+    release = ci.released(commit)
+    assert ci.deployed(release)["result"] == "SUCCESS"
+    ci.answers("whoever waited!")
+
+
+@pytest.mark.parametrize(
+    ("job", "parameters", "words"),
+    [
+        (RELEASE, {"GIT_COMMIT": "--upload-pack=touch ../pwned"}, "has no commit"),
+        (RELEASE, {"GIT_COMMIT": "$(touch pwned)`touch pwned`"}, "has no commit"),
+        (RELEASE, {"GIT_COMMIT": "0" * 40}, "has no commit"),
+        (DEPLOY, {"VERSION": "", "NAMESPACE": "x"}, "one of them is empty"),
+        (DEPLOY, {"VERSION": '1.0.0"; touch pwned; "', "NAMESPACE": "x"}, "touch pwned"),
+        (DEPLOY, {"VERSION": "9.9.9", "NAMESPACE": "default"}, "9.9.9"),
+        (DEPLOY, {"VERSION": GOOD, "NAMESPACE": "--kubeconfig=/dev/null"}, "--kubeconfig=/dev/null"),
+        (DEPLOY, {"VERSION": GOOD, "NAMESPACE": "default", "ENVIRONMENT": "$(touch pwned)"}, "$(touch pwned)"),
+        (DEPLOY, {"VERSION": GOOD, "NAMESPACE": "there-is-none"}, "there-is-none"),
+        (DEPLOY, {"VERSION": GOOD, "NAMESPACE": "a b; touch pwned"}, "a b; touch pwned"),
+    ],
+)
+def test_values_that_nobody_should_give_make_a_red_build_that_says_so(
+    ci: Ci, good: dict[str, Any], hudson: Hudson, job: str, parameters: dict[str, str], words: str
+) -> None:
+    op_id = f"hostile-{abs(hash((job, *parameters.items())))}"
+    before = ci.history()
+    version = good["chart"]["version"]
+    ci.run(job, "--op-id", op_id, **{name: version if value == GOOD else value for name, value in parameters.items()})
+    build = ci.ended(job, op_id)
+    said = ci.console(job, build)
+    assert build["result"] == "FAILURE", said
+    assert words in said
+    assert "Traceback" not in said
+    assert list(hudson.home.root.rglob("pwned*")) == []
+    assert ci.history() == before
+
+
+def test_a_github_that_refuses_is_said_and_holds_up_nobody(ci: Ci, hudson: Hudson) -> None:
+    assert ci.github is not None
+    ci.github.fail(401, message="Bad credentials")
+    try:
+        _, release, deploy = ci.ship("those who do not hear of it!")
+    finally:
+        ci.github.heal()
+    for job, build in ((RELEASE, release), (DEPLOY, deploy)):
+        assert "GitHub was not told" in ci.console(job, build)
+
+
+def test_a_job_that_is_gone_is_an_error_and_the_next_setup_makes_it_again(ci: Ci, hudson: Hudson) -> None:
+    ci.jobs.delete(DEPLOY)
+    problem = ci.run(DEPLOY, VERSION="1.0.0", NAMESPACE=ci.namespace, status=4)
+    assert problem["code"] == "job_not_found"
+    ci.index(ci.program("nobody yet!"))
+    commit = ci.push("there is no Deploy")
+    release = ci.released(commit)
+    assert release["result"] == "FAILURE", "a version that nobody takes over is no success"
+    assert ci.artifact(RELEASE, release, "release.json")["source"]["commit"] == commit
+    said = {job["job"]: job["change"] for job in ci.setup()["items"]}
+    assert said == {RELEASE: "unchanged", DEPLOY: "created"}
+    ci.run(RELEASE, "--op-id", "again", GIT_COMMIT=commit)
+    until(lambda: ci.answer().get("greeting") == "Hello, nobody yet!", "the version is deployed", 120)
+
+
+def test_a_job_of_somebody_else_is_left_alone(ci: Ci, hudson: Hudson) -> None:
+    mine = ci.world.app / "kubernaut.yaml"
+    mine.write_text(mine.read_text().replace(f"name: {NAME}", "name: theirs"))
+    ci.jobs.create("theirs-deploy", "echo hello")
+    before = ci.jobs.config("theirs-deploy")
+    try:
+        problem = ci.setup(status=5)
+    finally:
+        ci.world.git("checkout", "--quiet", "--", str(mine))
+    assert problem["code"] == "job_conflict"
+    assert "theirs-deploy" in json.dumps(problem)
+    assert ci.jobs.config("theirs-deploy") == before
+    ci.jobs.ask("GET", "/job/theirs-release/api/json", status=404)
