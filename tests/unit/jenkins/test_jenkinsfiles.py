@@ -15,9 +15,11 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from support.programs import program
 
+from kubernaut.cli.main import main
 from kubernaut.jenkins.jobs import Parameter, Wish, deploy_parameters, release_parameters, wanted_jobs
 
 pytestmark = pytest.mark.slow
@@ -185,12 +187,8 @@ def test_the_example_of_the_command_line(left: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["deploy", "release", "example-cli"])
 def test_the_real_command_line_takes_what_it_is_told(name: str, left: Path, tmp_path: Path) -> None:
-    from kubernaut.cli.main import main
-
     given = {"NAME": "shop", "VERSION": "1.4.2", "NAMESPACE": "staging", "ENVIRONMENT": "production", "NOTE": HOSTILE}
     [said] = run(script_of(left, name), tmp_path, **given, APP_DIR=".", BUILD_NUMBER="7")
-    import click
-
     command = main.get_command(click.Context(main), said[0])
     assert command is not None
     assert command.make_context(said[0], said[1:-1]).params
