@@ -293,7 +293,7 @@ class JenkinsDenied(Forbidden):
     """Jenkins does not know this user, or does not let him do this."""
 
     code = "jenkins_denied"
-    hint = "Check the `jenkins_user` setting and the token; the user needs Job/Read, Build and Cancel, for `setup` Create and Configure too."
+    hint = "Check the `jenkins_user` setting and the token; the user needs Job/Read, Build and Cancel, for `setup` Configure too."
 
 
 class NotRoot(Forbidden):
