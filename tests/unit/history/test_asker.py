@@ -63,7 +63,9 @@ def test_what_is_written_anew_keeps_the_build_beside_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "strange", ["", "!", packed([]), packed({}), packed({"url": 7, "number": "x", "job": []}), packed({"more": 1})]
+    "strange",
+    ["", "!", packed([]), packed({}), packed({"url": 7, "number": "x", "job": []}), packed({"more": 1})],
+    ids=["nothing", "no base64", "a list", "empty", "other types", "unknown"],
 )
 def test_a_build_that_cannot_be_read_is_left_out_and_stops_nothing(strange: str) -> None:
     secret = operation_secret(operation(build=CiBuild(url="http://ci/7")))
