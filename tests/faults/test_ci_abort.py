@@ -32,10 +32,12 @@ def deploying(subject: Subject, text: str, *more: str, number: int = 7) -> Step:
     return Step(shlex.join(line), {**subject.environment, **BUILD, "BUILD_NUMBER": str(number)}, subject.folder)
 
 
-def in_order_after(scene: Scene, subject: Subject, aborted: Step, other: Subject, number: int) -> float:
+def in_order_after(
+    scene: Scene, subject: Subject, aborted: Step, other: Subject, number: int, *, innermost_first: bool = False
+) -> float:
     """Abort a build, start the next one at once, and hold everything to be in order; return how many seconds that took."""
     began = time.monotonic()
-    aborted.abort()
+    aborted.abort(innermost_first=innermost_first)
     with deploying(other, f"after {number}", number=number) as following:
         following.end()
         took = time.monotonic() - began
@@ -48,7 +50,8 @@ def in_order_after(scene: Scene, subject: Subject, aborted: Step, other: Subject
     assert now.current.status == "deployed"
     assert not [one for one in scene.statuses() if one.startswith("pending")]
     assert now.operations[-1].outcome == "succeeded"
-    assert {one.outcome for one in now.operations} <= {"succeeded", "interrupted"}
+    ends = {"succeeded", "interrupted"} | ({"deploy_failed"} if innermost_first else set())
+    assert {one.outcome for one in now.operations} <= ends
     return took
 
 
@@ -62,6 +65,17 @@ def test_an_abort_in_the_middle_of_helm(scene: Scene, helm: str, what: str) -> N
         took = in_order_after(scene, subject, aborted, other, 8)
     outcomes = [one.outcome for one in scene.look().operations]
     assert outcomes == ["succeeded", "interrupted", "succeeded"]
+    assert took < GRACE + 20, f"{took:.1f} s"
+
+
+def test_an_abort_that_helm_obeys_before_kubernaut_hears_of_it(scene: Scene, helm: str) -> None:
+    """For a moment it looks as if somebody had stopped Helm alone, and it is told so; nothing is rolled back because of that."""
+    subject, other = scene.subject(helm), scene.subject(helm)
+    subject.deploy("a")
+    with deploying(subject, "b", "--set", "image=registry.invalid/missing:1") as aborted:
+        until(lambda: scene.statuses()[-1] == "pending-upgrade", "Helm is at work", 60)
+        took = in_order_after(scene, subject, aborted, other, 8, innermost_first=True)
+    assert scene.statuses() == ["superseded", "failed", "deployed"]
     assert took < GRACE + 20, f"{took:.1f} s"
 
 

@@ -77,12 +77,19 @@ class Step:
                 return
         raise AssertionError(f"nothing said {text!r}: {''.join(said)}")
 
-    def abort(self) -> None:
-        """Tell every process to end, one by one and more than once, and listen no more."""
+    def abort(self, *, innermost_first: bool = False) -> None:
+        """Tell every process to end, one by one and more than once, the innermost first, and listen no more.
+
+        Args:
+            innermost_first: The innermost has obeyed before the others hear of it.
+        """
         tree = self.processes()
         self._hang_up()
+        if innermost_first:
+            os.kill(tree[-1], signal.SIGTERM)
+            until(lambda: tree[-1] not in _parents(), "the innermost has obeyed")
         for _ in range(ROUNDS):
-            for pid in tree:
+            for pid in reversed(tree):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
 
