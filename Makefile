@@ -10,7 +10,7 @@ UPGRADE ?=
 SOAK ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-jenkins check lint test soak bench up down purge requirements clean
+.PHONY: help install demo demo-jenkins check lint test test-jenkins soak bench up down purge requirements clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,13 @@ test: install ## Everything: check, what takes longer, then the tests on a real 
 	@$(MAKE) --no-print-directory check
 	$(BIN)/pytest -q -m "slow and not platform" -n 4
 	$(BIN)/pytest -m platform
+
+# The values come and go through the environment: a token in an argument could be read by anybody on the machine.
+test-jenkins: export KUBERNAUT_TEST_JENKINS := 1
+test-jenkins: install ## The CI scenario on a genuine Jenkins of yours: JENKINS_URL=… JENKINS_USER=… JENKINS_TOKEN=…, see jenkins/README.md
+	@for name in JENKINS_URL JENKINS_USER JENKINS_TOKEN KUBECONFIG KUBERNAUT_REGISTRY; do \
+		[ -n "$${!name}" ] || { echo "$$name is not set; what make test-jenkins needs stands in jenkins/README.md" >&2; exit 2; }; done
+	$(BIN)/pytest -m platform tests/e2e/test_jenkins.py tests/e2e/test_jenkins_genuine.py
 
 soak: install ## The state machine by chance and for long, in memory and on a real cluster (SOAK=20: twenty times as much)
 	SOAK=$(SOAK) $(BIN)/pytest --timeout 0 tests/unit/deploy/test_machine.py tests/faults/test_machine.py

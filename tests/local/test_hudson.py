@@ -14,6 +14,7 @@ import requests
 from support.ci_jobs import Jobs
 from support.ci_server import leaks
 from support.faults import until
+from support.jenkins_world import no_secret_in_arguments
 
 from kubernaut.errors import PlatformFailed, SettingInvalid, ToolMissing
 from kubernaut_local.hudson import Hudson, HudsonHome, parts
@@ -39,6 +40,7 @@ server.start()
 print(server.pid, flush=True)
 sys.stdin.read()
 """
+WAIT = "import sys; sys.stdin.read()"
 
 
 @pytest.fixture
@@ -133,6 +135,20 @@ def test_a_planted_secret_is_found_wherever_a_build_leaves_it(ci_server: Hudson,
     jobs.ask("GET", "/api/json", params={"x": secret})
     found = [str(Path(file).name) for file in leaks(ci_server.home, [secret])]
     assert {"server.log", "config.xml", "log"} <= set(found), found
+
+
+def test_a_secret_in_an_argument_is_noticed() -> None:
+    secret = f"canary-{os.urandom(8).hex()}"
+    with no_secret_in_arguments((secret,)), subprocess.Popen([sys.executable, "-c", WAIT, "other"], stdin=subprocess.PIPE) as plain:
+        plain.communicate(timeout=20)
+    found = pytest.raises(AssertionError, match="a secret stood in the arguments of .*python")
+    with (
+        found,
+        no_secret_in_arguments((secret,)) as seen,
+        subprocess.Popen([sys.executable, "-c", WAIT, secret], stdin=subprocess.PIPE) as telling,
+    ):
+        until(lambda: seen, "it was noticed")
+        telling.communicate(timeout=20)
 
 
 def _lives(pid: int) -> bool:

@@ -24,12 +24,14 @@ class Jobs:
     Attributes:
         url: Without a slash at its end.
         folder: The jobs' folder, if they are in one.
+        patience: How many seconds to wait for a build's end.
     """
 
     url: str
     user: str
     token_file: Path
     folder: str = ""
+    patience: float = ENDS
     session: requests.Session = field(default_factory=requests.Session)
 
     def __post_init__(self) -> None:
@@ -80,14 +82,14 @@ class Jobs:
         """A build, if there is one."""
         return next((build for build in self.builds(job) if build["number"] == number), None)
 
-    def ended(self, job: str, number: int, seconds: float = ENDS) -> dict[str, Any]:
+    def ended(self, job: str, number: int) -> dict[str, Any]:
         """Wait for a build's end, and return it."""
 
         def over() -> bool:
             build = self.build(job, number)
             return build is not None and not build["building"] and build["result"] is not None
 
-        until(over, f"{job} #{number} has ended", seconds)
+        until(over, f"{job} #{number} has ended", self.patience)
         build = self.build(job, number)
         assert build is not None
         return build
@@ -99,6 +101,10 @@ class Jobs:
     def stop(self, job: str, number: int) -> None:
         """Abort a build, as a person does on its page."""
         self.ask("POST", f"{self.path(job)}/{number}/stop", status=302)
+
+    def exists(self, job: str) -> bool:
+        """Say whether there is such a job."""
+        return self.ask("GET", f"{self.path(job)}/api/json", status=None).status_code == 200
 
     def delete(self, job: str) -> None:
         """Delete a job."""

@@ -20,13 +20,15 @@ from kubernaut_local.hudson import HudsonHome
 from support.ci_jobs import Jobs
 from support.ci_server import running
 from support.github import FakeGitHub
-from support.jenkins_world import REPOSITORY, Ci, make_repository, path_with_kubernaut
+from support.jenkins_world import DEPLOY, RELEASE, REPOSITORY, Ci, make_repository, path_with_kubernaut
 from support.world import REPOSITORY as CHECKOUT
 from support.world import World, make_world
 
 DEPLOY_SECONDS = 25
 """What a deploy may take; one that never becomes ready takes as long."""
 GENUINE = ("JENKINS_URL", "JENKINS_USER", "JENKINS_TOKEN", "KUBECONFIG", "KUBERNAUT_REGISTRY")
+GENUINE_SECONDS = 900.0
+"""How long to wait there for a build's end: an agent may have to start first, and a deploy's deadline is the server's."""
 _OTHERS = ("JENKINS_", "HUDSON_", "BUILD_", "GITHUB_", "JOB_", "CHANGE_")
 _GIT = ("GIT_COMMIT", "GIT_URL", "GIT_BRANCH")
 
@@ -78,21 +80,21 @@ def on_jenkins(folder: Path) -> Iterator[Ci]:
     What it must have stands in the README for administrators. Those who wrote this have not run it: no Jenkins was to be had.
     """
     environment = dict(os.environ)
-    missing = [name for name in GENUINE if not environment.get(name)]
-    assert not missing, f"set {', '.join(missing)}: the scenario needs a Jenkins, a cluster and a registry that both reach"
+    if missing := [name for name in GENUINE if not environment.get(name)]:
+        pytest.fail(f"set {', '.join(missing)}: the scenario needs a Jenkins, and a cluster and a registry that its agents reach")
     token_file = folder / "token"
     token_file.touch(mode=0o600)
     token_file.write_text(environment.pop("JENKINS_TOKEN"))
-    made = _in_a_world_of_its_own(make_world(environment, folder / "checkout"))
-    # Credentials on the server are called after the namespace, and its agents know the registry by name.
-    made.namespace = environment.get("JENKINS_NAMESPACE") or "kubernaut-test"
-    made.environment = {
-        **{name: value for name, value in made.environment.items() if name != "JENKINS_TOKEN"},
-        "KUBERNAUT_REGISTRY": environment["KUBERNAUT_REGISTRY"],
-        "KUBERNAUT_JENKINS_URL": environment["JENKINS_URL"].rstrip("/"),
-        "KUBERNAUT_JENKINS_USER": environment["JENKINS_USER"],
+    url, user = environment["JENKINS_URL"].rstrip("/"), environment["JENKINS_USER"]
+    jenkins = {
+        "KUBERNAUT_JENKINS_URL": url,
+        "KUBERNAUT_JENKINS_USER": user,
         "KUBERNAUT_JENKINS_TOKEN_FILE": str(token_file),
     }
+    made = _in_a_world_of_its_own(make_world(environment, folder / "checkout"))
+    # The server's credentials are called after the namespace, and its agents know the registry as it is given.
+    made.namespace = environment.get("JENKINS_NAMESPACE") or "kubernaut-test"
+    made.environment = {**made.environment, "KUBERNAUT_REGISTRY": environment["KUBERNAUT_REGISTRY"], **jenkins}
     shutil.copytree(CHECKOUT / "jenkins", made.tree / "jenkins")
     made.commit("the jobs")
     made.git("tag", "--force", "v1.0.0")
@@ -100,18 +102,28 @@ def on_jenkins(folder: Path) -> Iterator[Ci]:
     if repository:
         made.git("remote", "add", "origin", repository)
     else:
-        jenkins = {name: value for name, value in made.environment.items() if name.startswith("KUBERNAUT_JENKINS_")}
         repository = make_repository(folder / "hub.git", made, jenkins, parameter=False)
-    url, user = environment["JENKINS_URL"].rstrip("/"), environment["JENKINS_USER"]
     ci = Ci(
-        jobs=Jobs(url, user, token_file, folder=environment.get("JENKINS_FOLDER", "")),
+        jobs=Jobs(url, user, token_file, folder=environment.get("JENKINS_FOLDER", ""), patience=GENUINE_SECONDS),
         world=made,
         repository=repository,
         cluster=Cluster(environment["KUBECONFIG"]),
         flavour="pipeline",
         secrets=(token_file.read_text(),),
     )
-    yield from _with_namespace(ci)
+    yield from _with_jobs(ci)
+
+
+def _with_jobs(ci: Ci) -> Iterator[Ci]:
+    """Let the jobs be the scenario's own, and remove them at its end."""
+    if there := [job for job in (RELEASE, DEPLOY) if ci.jobs.exists(job)]:
+        pytest.fail(f"{' and '.join(there)} exist already on {ci.jobs.url}; JENKINS_FOLDER names a folder without them")
+    try:
+        yield from _with_namespace(ci)
+    finally:
+        for job in (RELEASE, DEPLOY):
+            if ci.jobs.exists(job):
+                ci.jobs.delete(job)
 
 
 def _with_namespace(ci: Ci) -> Iterator[Ci]:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from kubernaut.clients.cluster import Cluster
 from kubernaut.errors import KubernautError, NotFound
 from kubernaut_local.hudson import Hudson
-from support.ci_jobs import ENDS, Jobs
+from support.ci_jobs import Jobs
 from support.ci_server import files_with
 from support.faults import until
 from support.github import FakeGitHub
@@ -92,8 +92,10 @@ class Ci:
         """Commit and push; what is pushed runs Release. Return the commit."""
         self.world.commit(message)
         commit = self.world.git("rev-parse", "HEAD").strip()
-        self.world.git("push", "--quiet", "origin", "main", "--tags")
-        if not Path(self.repository).is_dir():  # no hook of ours there
+        if Path(self.repository).is_dir():
+            self.world.git("push", "--quiet", "origin", "main", "--tags")
+        else:  # a real one, with no hook of ours, that is given away for the scenario
+            self.world.git("push", "--quiet", "--force", "origin", "main", "--tags")
             self.run(RELEASE, "--op-id", f"push-{commit}")
         return commit
 
@@ -103,11 +105,11 @@ class Ci:
 
     def deploying(self, release: Build) -> Build:
         """Wait until the Deploy build has begun that a Release build handed its version to."""
-        return self._begun(DEPLOY, self._tag(release))
+        return self._begun(DEPLOY, *self._tags(release))
 
     def deployed(self, release: Build) -> Build:
         """Wait for that Deploy build's end."""
-        return self._ended(DEPLOY, self._tag(release))
+        return self._ended(DEPLOY, *self._tags(release))
 
     def ended(self, job: str, op_id: str) -> Build:
         """Wait for the end of the build of a request."""
@@ -183,10 +185,9 @@ class Ci:
         """Return where one of the secrets is that must not be there."""
         found = files_with(self.places, self.secrets)
         for job in (RELEASE, DEPLOY):
-            try:
-                said = {f"{job}'s config.xml": self.jobs.config(job)}
-            except AssertionError:  # no such job, or none yet
+            if not self.jobs.exists(job):
                 continue
+            said = {f"{job}'s config.xml": self.jobs.config(job)}
             said |= {f"{job} #{build['number']}": self.console(job, build) for build in self.jobs.builds(job)}
             found += [where for where, text in said.items() if any(secret in text for secret in self.secrets)]
         return found
@@ -201,24 +202,24 @@ class Ci:
         """A job's name with its folders."""
         return f"{self.jobs.folder}/{job}" if self.jobs.folder else job
 
-    def _tag(self, build: Build) -> str:
-        """BUILD_TAG of a Release build."""
+    def _tags(self, build: Build) -> tuple[str, ...]:
+        """BUILD_TAG of a Release build, as a Jenkins has it and as a Hudson."""
         full = self.full(RELEASE).replace("/", "-")
-        return f"{'hudson' if self.hudson else 'jenkins'}-{full}-{build['number']}"
+        return tuple(f"{server}-{full}-{build['number']}" for server in ("jenkins", "hudson"))
 
-    def _of(self, job: str, op_id: str) -> Build | None:
-        same = [build for build in self.jobs.builds(job) if build["parameters"].get("OP_ID") == op_id]
-        assert len(same) < 2, f"{job} ran {len(same)} times for {op_id}"
+    def _of(self, job: str, op_ids: tuple[str, ...]) -> Build | None:
+        same = [build for build in self.jobs.builds(job) if build["parameters"].get("OP_ID") in op_ids]
+        assert len(same) < 2, f"{job} ran {len(same)} times for {op_ids[0]}"
         return same[0] if same else None
 
-    def _begun(self, job: str, op_id: str) -> Build:
-        until(lambda: self._of(job, op_id), f"{job} has a build for {op_id}", ENDS)
-        build = self._of(job, op_id)
+    def _begun(self, job: str, *op_ids: str) -> Build:
+        until(lambda: self._of(job, op_ids), f"{job} has a build for {op_ids[0]}", self.jobs.patience)
+        build = self._of(job, op_ids)
         assert build is not None
         return build
 
-    def _ended(self, job: str, op_id: str) -> Build:
-        build = self._begun(job, op_id)
+    def _ended(self, job: str, *op_ids: str) -> Build:
+        build = self._begun(job, *op_ids)
         ended = self.jobs.ended(job, build["number"])
         return {**ended, "parameters": ended["parameters"] or build["parameters"]}
 
@@ -245,8 +246,11 @@ def make_repository(folder: Path, world: World, jenkins: dict[str, str], *, para
 
 
 @contextmanager
-def no_secret_in_arguments(secrets: tuple[str, ...]) -> Iterator[None]:
-    """Look at every process's arguments again and again while the block runs: anybody on the machine could."""
+def no_secret_in_arguments(secrets: tuple[str, ...]) -> Iterator[set[str]]:
+    """Look at every process's arguments again and again while the block runs: anybody on the machine could.
+
+    What it is given is the programs that had one so far; at the end there must be none.
+    """
     over, found = threading.Event(), set[str]()
     wanted = [secret.encode() for secret in secrets]
 
@@ -263,7 +267,7 @@ def no_secret_in_arguments(secrets: tuple[str, ...]) -> Iterator[None]:
     looking = threading.Thread(target=look)
     looking.start()
     try:
-        yield
+        yield found
     finally:
         over.set()
         looking.join()

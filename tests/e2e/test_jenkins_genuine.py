@@ -1,0 +1,30 @@
+"""What only a genuine Jenkins can tell: whether it can read our Jenkinsfiles and its own configuration as code.
+
+Collected by `make test-jenkins` only. Those who wrote this have not run it: no Jenkins was to be had.
+"""
+
+from __future__ import annotations
+
+import pytest
+from support.jenkins_world import Ci
+from support.world import REPOSITORY
+
+FOLDER = REPOSITORY / "jenkins"
+JENKINSFILES = sorted(FOLDER.rglob("*Jenkinsfile"))
+
+
+@pytest.mark.platform
+@pytest.mark.parametrize("file", JENKINSFILES, ids=lambda file: str(file.relative_to(FOLDER)))
+def test_jenkins_can_read_a_jenkinsfile(ci: Ci, file: object) -> None:
+    text = FOLDER.joinpath(str(file)).read_text()
+    answer = ci.jobs.ask("POST", "/pipeline-model-converter/validate", data={"jenkinsfile": text})
+    assert "successfully validated" in answer.text, answer.text
+
+
+@pytest.mark.platform
+def test_jenkins_finds_nothing_wrong_with_the_configuration_as_code(ci: Ci) -> None:
+    answer = ci.jobs.ask("POST", "/configuration-as-code/check", data=(FOLDER / "casc.yaml").read_bytes(), status=None)
+    if answer.status_code == 404:
+        pytest.skip("needs the plugin configuration-as-code on the server")
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == []
