@@ -242,6 +242,8 @@ class _Server(TcpWSGIServer):
         self.ending = False
         self._limits = limits
         self._until = 0.0
+        self._wakes = threading.Lock()
+        self._ended = False
         dispatcher = ThreadedTaskDispatcher()
         dispatcher.queue_logger = logging.Logger("queue", logging.ERROR)  # requests that wait a moment for a thread are no news
         dispatcher.set_thread_count(limits.threads)
@@ -261,8 +263,16 @@ class _Server(TcpWSGIServer):
         wasyncore.dispatcher.close(self)
         while self._under_way() and time.monotonic() < self._until:
             self._turn()
-        wasyncore.close_all(self._map)
+        with self._wakes:
+            self._ended = True
+            wasyncore.close_all(self._map)
         self.task_dispatcher.shutdown(timeout=1)
+
+    def pull_trigger(self) -> None:
+        """Wake the loop, from any thread; once it has ended its pipe is closed, and may be somebody else's file."""
+        with self._wakes:
+            if not self._ended:
+                super().pull_trigger()
 
     def _under_way(self) -> bool:
         """Close the connections on which no answer is under way; say whether others are left."""

@@ -271,6 +271,12 @@ def test_the_end_waits_no_longer_than_it_may_and_leaves_no_thread() -> None:
     wait_for(lambda: len(threads()) == before)
 
 
+def test_who_ends_what_has_ended_wakes_nobody() -> None:
+    """Its pipe is closed by then, and its number may be another file's."""
+    with listening(hello) as server:
+        server.stop(1)
+
+
 def test_a_port_that_is_taken_and_an_address_that_is_none_are_said() -> None:
     before = len(threads())
     with listening(hello) as server, pytest.raises(PortTaken, match=str(server.port)):
