@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kubernaut.cli.options import output_option, verbose_option
+from kubernaut.cli import session
+from kubernaut.cli.options import jenkins_options, output_option, read_duration, verbose_option
 from kubernaut.cli.output import print_json, put
 from kubernaut.cli.steps import Plain, progress
 from kubernaut.cli.verb import Verb
-from kubernaut.settings import load_settings, seconds
 
 if TYPE_CHECKING:
     from kubernaut.events import Listener
     from kubernaut.jenkins.run import BuildRun
-    from kubernaut.settings import Settings
 
 STATUSES = (0, 2, 3, 4, 5, 8, 9, 10)
 VERSION = "VERSION"
@@ -52,13 +51,6 @@ def _read_pairs(_context: click.Context, _parameter: click.Parameter, pairs: Seq
             raise click.BadParameter(f"{name} is given twice.")
         read[name] = value
     return read
-
-
-def _read_duration(_context: click.Context, _parameter: click.Parameter, text: str) -> float:
-    try:
-        return seconds(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not {error}.") from error
 
 
 @click.command(
@@ -100,14 +92,13 @@ def _read_duration(_context: click.Context, _parameter: click.Parameter, text: s
     metavar="DURATION",
     default="1h",
     show_default=True,
-    callback=_read_duration,
+    callback=read_duration,
     help="How long to follow; the build goes on after that.",
 )
-@click.option("--url", metavar="URL", help="Where Jenkins is; KUBERNAUT_JENKINS_URL or JENKINS_URL by default.")
-@click.option("--user", metavar="NAME", help="Who asks there; JENKINS_USER by default. The token comes from a variable or a file.")
+@jenkins_options
 @output_option
 @verbose_option
-def run(job: str, output: str, url: str | None, user: str | None, handover: Path | None, **options: Any) -> None:
+def run(job: str, output: str, handover: Path | None, **options: Any) -> None:
     """Run a job of a Jenkins, once.
 
     JOB is the job's name, with its folders: FOLDER/NAME. The request gets a name of its own, the parameter OP_ID, by which its
@@ -120,10 +111,9 @@ def run(job: str, output: str, url: str | None, user: str | None, handover: Path
     from kubernaut.jenkins.run import run_job
 
     path = JobPath.parse(job)
-    parameters = _with_version(options.pop("parameters"), handover)
-    settings = load_settings({"jenkins_url": url, "jenkins_user": user})
+    parameters = _with_version(options["parameters"], handover)
     follow: bool = options["follow"]
-    with _server(settings) as server, _shown(follow, output) as listener:
+    with session.jenkins(session.jenkins_settings(options)) as server, _shown(follow, output) as listener:
         outcome = run_job(
             server,
             path,
@@ -138,17 +128,6 @@ def run(job: str, output: str, url: str | None, user: str | None, handover: Path
         print_json(outcome)
     elif not follow:
         put(_line(outcome))
-
-
-@contextmanager
-def _server(settings: Settings) -> Iterator[Any]:
-    from kubernaut.jenkins import server
-
-    opened = server.open_server(settings)
-    try:
-        yield opened
-    finally:
-        opened.close()
 
 
 @contextmanager

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kubernaut.cli.options import dry_run_option, output_option, verbose_option
+from kubernaut.cli import session
+from kubernaut.cli.options import dry_run_option, jenkins_options, output_option, verbose_option
 from kubernaut.cli.output import print_json, put, say
 from kubernaut.cli.verb import Verb
 from kubernaut.errors import JobInvalid
@@ -33,8 +33,7 @@ INDENT = "     "
     statuses=(0, 2, 3, 4, 5, 8, 9),
 )
 @click.argument("app_dirs", metavar="APP_DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--url", metavar="URL", help="Where Jenkins is; KUBERNAUT_JENKINS_URL or JENKINS_URL by default.")
-@click.option("--user", metavar="NAME", help="Who asks there; JENKINS_USER by default. The token comes from a variable or a file.")
+@jenkins_options
 @click.option("--folder", metavar="FOLDER", default="", help="The folder on the server that the jobs are in; none by default.")
 @click.option(
     "-n", "--namespace", metavar="NAMESPACE", default="", help="Where each new version is deployed first; nowhere by default."
@@ -58,9 +57,7 @@ INDENT = "     "
 @click.option("--force", is_flag=True, help="Take over jobs of these names that somebody else made; what else is in them stays.")
 @output_option
 @verbose_option
-def setup(
-    app_dirs: Sequence[Path], output: str, url: str | None, user: str | None, dry_run: bool, force: bool, **options: Any
-) -> None:
+def setup(app_dirs: Sequence[Path], output: str, dry_run: bool, force: bool, **options: Any) -> None:
     """Put an application's Release and Deploy job on a Jenkins.
 
     NAME-release makes a version of a commit, NAME-deploy puts a version into a namespace. Run again, it puts back what is
@@ -68,11 +65,10 @@ def setup(
     further steps, stays. A job that somebody else made is left alone.
     """
     from kubernaut.jenkins import setup as room
-    from kubernaut.settings import load_settings
 
-    settings = load_settings({"jenkins_url": url, "jenkins_user": user})
+    settings = session.jenkins_settings(options)
     wishes = [_wish(app_dir, settings, options) for app_dir in app_dirs]
-    with _server(settings) as server:
+    with session.jenkins(settings) as server:
         for wish, app_dir in zip(wishes, app_dirs, strict=True):
             _check_jenkinsfiles(wish, app_dir, server.kind())
         changes = room.prepare(server, wishes, force=force)
@@ -82,17 +78,6 @@ def setup(
         _show_done(changes, room.carry_out(server, changes), output)
     if output == "text":
         _say_next(server.url, changes)
-
-
-@contextmanager
-def _server(settings: Settings) -> Iterator[Server]:
-    from kubernaut.jenkins import server
-
-    opened = server.open_server(settings)
-    try:
-        yield opened
-    finally:
-        opened.close()
 
 
 def _wish(app_dir: Path, settings: Settings, options: dict[str, Any]) -> Wish:

@@ -29,6 +29,16 @@ def _check_pairs(_context: click.Context, _parameter: click.Parameter, pairs: tu
     return pairs
 
 
+def read_duration(_context: click.Context, _parameter: click.Parameter, text: str) -> float:
+    """Read an option's duration, in seconds."""
+    from kubernaut.settings import seconds
+
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not {error}.") from error
+
+
 def _remember_server(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
     if value is not None:
         context.meta[SERVER] = value
@@ -87,6 +97,15 @@ server_option = click.option(
     expose_value=False,
     callback=_remember_server,
     help="The kubernaut server that does it, instead of this machine; KUBERNAUT_SERVER by default.",
+)
+jenkins_options = both(
+    click.option("--url", "jenkins_url", metavar="URL", help="Where Jenkins is; KUBERNAUT_JENKINS_URL or JENKINS_URL by default."),
+    click.option(
+        "--user",
+        "jenkins_user",
+        metavar="NAME",
+        help="Who asks there; JENKINS_USER by default. The token comes from a variable or a file.",
+    ),
 )
 kubeconfig_options = both(context_option, kubeconfig_option)
 cluster_options = both(server_option, kubeconfig_options)

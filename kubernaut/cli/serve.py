@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubernaut.cli import session, signals
-from kubernaut.cli.options import is_verbose, kubeconfig_options, output_option, registry_option, verbose_option
+from kubernaut.cli.options import is_verbose, kubeconfig_options, output_option, read_duration, registry_option, verbose_option
 from kubernaut.cli.output import print_json, say
 from kubernaut.cli.verb import Verb
 from kubernaut.events import ignore
@@ -23,15 +23,6 @@ if TYPE_CHECKING:
 
 SETTINGS = ("registry", "context", "kubeconfig", "serve_host", "serve_port", "token_file")
 """The options that are settings; every other one says how the server is wished."""
-
-
-def _duration(_context: click.Context, _parameter: click.Parameter, text: str) -> float:
-    from kubernaut.settings import seconds
-
-    try:
-        return seconds(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not {error}.") from error
 
 
 @click.command(
@@ -83,7 +74,7 @@ def _duration(_context: click.Context, _parameter: click.Parameter, text: str) -
     metavar="DURATION",
     default="5m",
     show_default=True,
-    callback=_duration,
+    callback=read_duration,
     help="How long running deploys may take to end when the server is stopped.",
 )
 @click.option(

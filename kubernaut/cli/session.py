@@ -12,12 +12,14 @@ from kubernaut.events import Listener, ignore
 
 if TYPE_CHECKING:
     from kubernaut.cli.service import Service
+    from kubernaut.jenkins.server import Server
     from kubernaut.kubernaut import Kubernaut
     from kubernaut.settings import Settings
 
 DURATIONS = ("timeout", "lock_timeout")
 SETTINGS = ("registry", "context", "kubeconfig", "server", *DURATIONS)
 """The options that are settings; every other option goes to the verb."""
+JENKINS = ("jenkins_url", "jenkins_user")
 
 
 def open_kubernaut(settings: Settings, listener: Listener) -> Kubernaut:
@@ -38,6 +40,25 @@ def writing(options: dict[str, Any]) -> Iterator[Service]:
     settings = _settings(options)
     with progress() as listener:
         yield _open(settings, listener)
+
+
+def jenkins_settings(options: dict[str, Any]) -> Settings:
+    """Return the settings of a verb that works with a Jenkins; takes them out of its options."""
+    from kubernaut.settings import load_settings
+
+    return load_settings({name: options.pop(name) for name in JENKINS})
+
+
+@contextmanager
+def jenkins(settings: Settings) -> Iterator[Server]:
+    """Open the Jenkins of the settings while the block runs."""
+    from kubernaut.jenkins.server import open_server
+
+    server = open_server(settings)
+    try:
+        yield server
+    finally:
+        server.close()
 
 
 def _open(settings: Settings, listener: Listener) -> Service:

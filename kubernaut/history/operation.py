@@ -28,7 +28,7 @@ from pydantic import Field, ValidationError, model_validator
 from kubernaut.ci import CiBuild
 from kubernaut.errors import DeployFailed, KubernautError, error_classes, from_problem
 from kubernaut.events import Heard, Journal, LogLine, Notice, StepStarted
-from kubernaut.history.asker import build_data, page_of, told_build, with_page_alone
+from kubernaut.history.ci_build import build_data, page_of, told_build, with_page_alone
 from kubernaut.history.packing import cut, least, pack, storable, unpack
 from kubernaut.history.record import KUBERNAUT_OWNER, OPERATION_LABEL, Record
 from kubernaut.model import Model, Plan
