@@ -141,7 +141,7 @@ def test_a_secret_in_an_argument_is_noticed() -> None:
     secret = f"canary-{os.urandom(8).hex()}"
     with no_secret_in_arguments((secret,)), subprocess.Popen([sys.executable, "-c", WAIT, "other"], stdin=subprocess.PIPE) as plain:
         plain.communicate(timeout=20)
-    found = pytest.raises(AssertionError, match="a secret stood in the arguments of .*python")
+    found = pytest.raises(AssertionError, match=r"a secret stood in the arguments of .*python")
     with (
         found,
         no_secret_in_arguments((secret,)) as seen,

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -93,11 +95,25 @@ class Ci:
         self.world.commit(message)
         commit = self.world.git("rev-parse", "HEAD").strip()
         if Path(self.repository).is_dir():
-            self.world.git("push", "--quiet", "origin", "main", "--tags")
+            self.heard(status=0)
         else:  # a real one, with no hook of ours, that is given away for the scenario
             self.world.git("push", "--quiet", "--force", "origin", "main", "--tags")
             self.run(RELEASE, "--op-id", f"push-{commit}")
         return commit
+
+    def heard(self, status: int | None = None) -> str:
+        """Push to the repository here, and return what its hook says; hold the hook to its exit status."""
+        pushed = subprocess.run(
+            ["git", "push", "--quiet", "origin", "main", "--tags"],
+            cwd=self.world.tree,
+            env=dict(self.world.environment),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        ended = re.findall(r"^remote: the hook ended with (\d+)", pushed.stderr, re.MULTILINE)
+        assert status is None or ended == [str(status)], pushed.stderr
+        return pushed.stderr
 
     def released(self, commit: str) -> Build:
         """Wait for the end of the Release build of a pushed commit."""
@@ -240,7 +256,17 @@ def make_repository(folder: Path, world: World, jenkins: dict[str, str], *, para
     hook = folder / "hooks" / "post-receive"
     commit = '--param GIT_COMMIT="$new" ' if parameter else ""
     run = f'env -i {given} {shlex.quote(str(PROGRAM))} jenkins run {RELEASE} {commit}--op-id "push-$new"'
-    hook.write_text(f'#!/bin/sh\nwhile read -r old new ref; do\n  [ "$ref" = refs/heads/main ] || continue\n  {run}\ndone\n')
+    only_main = '[ "$ref" = refs/heads/main ] || continue'
+    script = (
+        "#!/bin/sh",
+        "while read -r old new ref; do",
+        f"  {only_main}",
+        f"  {run}",
+        '  echo "the hook ended with $?"',
+        "done",
+        "",
+    )
+    hook.write_text("\n".join(script))
     hook.chmod(0o755)
     return str(folder)
 
