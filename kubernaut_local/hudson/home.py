@@ -73,6 +73,11 @@ class HudsonHome:
         return self.folder / "run"
 
     @property
+    def tmp(self) -> Path:
+        """Where the server keeps the scripts of the builds that run."""
+        return self.folder / "tmp"
+
+    @property
     def admin(self) -> User:
         """Who may do everything."""
         return User(ADMIN, self.folder / f"{ADMIN}.password")
@@ -98,7 +103,7 @@ class HudsonHome:
         Args:
             url: Where it is, with a slash at its end; without it builds would not know their own page.
         """
-        for folder in (self.folder, self.root, self.run):
+        for folder in (self.folder, self.root, self.run, self.tmp):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         mailer = ElementTree.Element("hudson.tasks.Mailer_-DescriptorImpl")
         ElementTree.SubElement(mailer, "hudsonUrl").text = url

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,10 +19,10 @@ from pathlib import Path
 from types import TracebackType
 
 from kubernaut.clients import tether
-from kubernaut.errors import DeadlineExceeded, PlatformFailed
+from kubernaut.errors import DeadlineExceeded, PlatformFailed, PortTaken
 from kubernaut.events import Listener, Progress, ignore
 from kubernaut_local import parts as work
-from kubernaut_local import probe
+from kubernaut_local import ports, probe
 from kubernaut_local.commands import tail
 from kubernaut_local.hudson import parts
 from kubernaut_local.hudson.home import HudsonHome, User
@@ -32,7 +31,10 @@ from kubernaut_local.layout import Cache, cache_home
 READY_SECONDS = 120.0
 _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.1
+# Below the range from which Linux gives out ports for outgoing connections: one could take it before the server does.
+_PORTS_FROM = 21081
 _FAILED = "Failed to initialize Hudson\n"
+_TAKEN = "java.net.BindException"
 _FAILURE_LINES = 3
 _INHERITED = ("PATH", "JAVA_HOME", "TZ", "TMPDIR")
 _OPENED = (
@@ -74,7 +76,7 @@ class Hudson:
         listener: Listener = ignore,
     ) -> None:
         self.home = home
-        self.port = _free_port()
+        self.port = _free_port(home)
         self._environment = dict(environment or {})
         self._cache_home = cache_home
         self._progress = Progress(listener)
@@ -119,7 +121,8 @@ class Hudson:
 
         Raises:
             ToolMissing: Java or Maven is not there.
-            PlatformFailed: It could not be fetched, or ended by itself; the end of its log is in the details.
+            PlatformFailed: It could not be fetched, or cannot start; what its log says is in the details.
+            PortTaken: Something else has taken its port meanwhile.
             DeadlineExceeded: It did not answer in time.
         """
         if self._process is not None:
@@ -169,7 +172,8 @@ class Hudson:
         environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         environment |= {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "HOME": str(self.home.folder), **self._environment}
         opened = [argument for module in _OPENED for argument in ("--add-opens", f"{module}=ALL-UNNAMED")]
-        properties = [f"-D{each}" for each in (*_PROPERTIES, f"HUDSON_HOME={self.home.root}")]
+        places = (f"HUDSON_HOME={self.home.root}", f"java.io.tmpdir={self.home.tmp}")
+        properties = [f"-D{each}" for each in (*_PROPERTIES, *places)]
         server = ["-jar", str(found.runner), "--port", str(self.port), "-Aaddress=127.0.0.1", "--access-log"]
         memory = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         with self.home.log.open("ab") as log:
@@ -193,8 +197,7 @@ class Hudson:
             details = tail(self.home.log)
             raise PlatformFailed(f"Hudson ended by itself, with status {self._process.returncode}.", details=details)
         # While it starts it refuses connections, and then answers 503 in HTML; and so for ever when it cannot read a job.
-        if reason := self._failure():
-            raise PlatformFailed("Hudson cannot start with what is in its home folder.", details=reason)
+        self._check_log()
         admin = self.home.admin
         basic = base64.b64encode(f"{admin.name}:{admin.password()}".encode()).decode()
         try:
@@ -203,12 +206,17 @@ class Hudson:
         except (*probe.NO_ANSWER, ValueError):
             return False
 
-    def _failure(self) -> list[str]:
-        """Return what the server says of its failure to start, since it was last started."""
+    def _check_log(self) -> None:
+        """Raise what the server says of its failure to start, since it was last started: it goes on without having started."""
         with self.home.log.open("rb") as log:
             log.seek(self._log_start)
-            _, found, after = log.read().decode(errors="replace").partition(_FAILED)
-        return after.strip().splitlines()[:_FAILURE_LINES] if found else []
+            said = log.read().decode(errors="replace")
+        _, failed, after = said.partition(_FAILED)
+        if failed:
+            reason = after.strip().splitlines()[:_FAILURE_LINES]
+            raise PlatformFailed("Hudson cannot start with what is in its home folder.", details=reason)
+        if _TAKEN in said:
+            raise PortTaken(f"Port {self.port} of 127.0.0.1, for Hudson, is taken.", hint="Stop the other process, or start anew.")
 
     def _await(self, condition: Callable[[], bool], what: str, seconds: float) -> None:
         try:
@@ -228,11 +236,11 @@ class Hudson:
             process.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as probed:
-        probed.bind(("127.0.0.1", 0))
-        port: int = probed.getsockname()[1]
-        return port
+def _free_port(home: HudsonHome) -> int:
+    found = next((port for port in ports.candidates(str(home.folder), _PORTS_FROM) if ports.is_free(port)), None)
+    if found is None:
+        raise PortTaken(f"No port from {_PORTS_FROM} on of 127.0.0.1 is free.", hint="Stop what listens there.")
+    return found
 
 
 def _wait(condition: Callable[[], bool], what: str, seconds: float) -> None:
