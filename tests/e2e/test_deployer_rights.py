@@ -155,10 +155,12 @@ def test_the_example_of_the_server(deployer: World, stage: Stage, tmp_path: Path
     environment = {**deployer.environment, "XDG_STATE_HOME": str(tmp_path / "state")}
     with serving(environment, deployer.tree, tmp_path, "--namespace", deployer.namespace) as served:
         at = {"KUBERNAUT_SERVER": served.url, "TOKEN_HEADER": str(served.header_file)}
-        done = stage("examples/rest.Jenkinsfile", **at)
+        page = "https://ci.example.com/job/team/job/hello-world-deploy/7/"
+        done = stage("examples/rest.Jenkinsfile", **at, BUILD_URL=page)
         assert done.returncode == 0, done.stderr
         made = json.loads(done.stdout)
         assert (made["id"], made["note"]) == (f"{deployer.namespace}.hello-world.v1", wish["note"])
+        assert made["build"]["url"] == page
         again = stage("examples/rest.Jenkinsfile", **at)
         assert json.loads(again.stdout)["id"] == made["id"]
         request.write_text(json.dumps(wish | {"version": "9.9.9"}))
