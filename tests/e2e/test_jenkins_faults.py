@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support.ci_server import files_with
 from support.faults import until
 from support.jenkins_world import DEPLOY, NAME, RELEASE, Ci
 
@@ -145,3 +146,25 @@ def test_a_job_of_somebody_else_is_left_alone(ci: Ci, hudson: Hudson) -> None:
     assert "theirs-deploy" in json.dumps(problem)
     assert ci.jobs.config("theirs-deploy") == before
     ci.jobs.ask("GET", "/job/theirs-release/api/json", status=404)
+
+
+@pytest.mark.parametrize("where", ["nobody", "a registry", "a page of the server"])
+def test_what_is_no_jenkins_is_called_so_and_nothing_is_made(ci: Ci, hudson: Hudson, where: str) -> None:
+    registry = ci.world.environment["KUBERNAUT_REGISTRY"].partition("/")[0]
+    url = {"nobody": "http://127.0.0.1:1", "a registry": f"http://{registry}", "a page of the server": f"{hudson.url}/login"}[where]
+    problem = ci.setup("--url", url, status=8)
+    assert problem["code"] == "jenkins_unreachable"
+    assert url in problem["detail"]
+    assert "<" not in json.dumps(problem)
+
+
+def test_a_wrong_password_is_refused_and_not_repeated(ci: Ci, hudson: Hudson) -> None:
+    known = ci.world.environment
+    ci.world.environment = {**known, "KUBERNAUT_JENKINS_TOKEN": "canary-wrong-password"}
+    try:
+        problem = ci.setup(status=9)
+    finally:
+        ci.world.environment = known
+    assert problem["code"] == "jenkins_denied"
+    assert "canary" not in json.dumps(problem)
+    assert files_with([hudson.home.log, hudson.home.root], ["canary-wrong-password"]) == []
