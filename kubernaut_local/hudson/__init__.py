@@ -6,7 +6,7 @@ to run anything on that others depend on.
 """
 
 from kubernaut_local.hudson.home import HudsonHome, User
-from kubernaut_local.hudson.origin import Origin
+from kubernaut_local.hudson.origin import Origin, make_repository
 from kubernaut_local.hudson.server import Hudson
 
-__all__ = ["Hudson", "HudsonHome", "Origin", "User"]
+__all__ = ["Hudson", "HudsonHome", "Origin", "User", "make_repository"]

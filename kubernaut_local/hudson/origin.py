@@ -19,71 +19,89 @@ _IDENTITY = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com", "-c", "c
 _HOOK = """\
 #!/bin/bash
 # A push runs the release job for exactly the commit that was pushed. Heard twice, it runs the job once.
-unset GIT_DIR
-{exports}
 while read -r _ commit reference; do
   [ "$reference" = {reference} ] || continue
-  kubernaut jenkins run {job} --param GIT_COMMIT="$commit" --op-id "push-$commit"
+  env -i {environment} kubernaut jenkins run {job} {parameter}--op-id "push-$commit"
+  echo "the hook ended with $?"
 done
 """
 
 
+def make_repository(folder: Path, job: str, environment: Mapping[str, str], *, parameter: bool = True) -> Path:
+    """Make a bare repository in which a push runs a job.
+
+    Args:
+        folder: Where; it is made.
+        job: The job.
+        environment: What the hook finds in its environment, and nothing else: PATH, where the server is, who asks, and the file
+            with the token; never a secret itself.
+        parameter: Whether the job is told which commit; a Pipeline fetches its branch's newest.
+
+    Returns:
+        The folder.
+
+    Raises:
+        GitFailed: git could not make it.
+    """
+    _git(folder.parent, "init", "--quiet", "--bare", f"--initial-branch={BRANCH}", str(folder))
+    hook = folder / "hooks" / "post-receive"
+    script = _HOOK.format(
+        reference=f"refs/heads/{BRANCH}",
+        environment=" ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items()),
+        job=shlex.quote(job),
+        parameter='--param GIT_COMMIT="$commit" ' if parameter else "",
+    )
+    hook.write_text(script, encoding="utf-8")
+    hook.chmod(0o755)
+    return folder
+
+
 class Origin:
-    """The repository, and somebody's work tree of it.
+    """Such a repository, and somebody's work tree of it.
 
     Args:
         folder: Where both are made; it need not exist.
         job: The job that a push runs.
-        environment: What the hook finds in its environment besides that of whoever pushes: where the server is, who asks, and the
-            file with the token; never a secret itself.
+        environment: What the hook finds in its environment, see :func:`make_repository`.
     """
 
     def __init__(self, folder: Path, job: str, environment: Mapping[str, str]) -> None:
-        self.repository = folder / "origin.git"
-        self.tree = folder / "tree"
         folder.mkdir(parents=True, exist_ok=True)
-        self._git("init", "--quiet", "--bare", f"--initial-branch={BRANCH}", str(self.repository), where=folder)
-        self._git("clone", "--quiet", str(self.repository), str(self.tree), where=folder)
-        self._git("checkout", "--quiet", "-B", BRANCH)
-        exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items())
-        hook = self.repository / "hooks" / "post-receive"
-        hook.write_text(_HOOK.format(exports=exports, reference=f"refs/heads/{BRANCH}", job=shlex.quote(job)), encoding="utf-8")
-        hook.chmod(0o755)
+        self.repository = make_repository(folder / "origin.git", job, environment)
+        self.tree = folder / "tree"
+        _git(folder, "clone", "--quiet", str(self.repository), str(self.tree))
+        _git(self.tree, "checkout", "--quiet", "-B", BRANCH)
 
     def commit(self, message: str) -> str:
         """Commit everything in the work tree; return the commit."""
-        self._git("add", "--all")
-        self._git("commit", "--quiet", "--message", message)
-        return self._git("rev-parse", "HEAD").strip()
+        _git(self.tree, "add", "--all")
+        _git(self.tree, "commit", "--quiet", "--message", message)
+        return _git(self.tree, "rev-parse", "HEAD").strip()
 
     def push(self) -> str:
-        """Push what is committed, tags too; return what the hook said.
+        """Push what is committed; return what the hook said.
 
         Raises:
             GitFailed: git refused, or the hook did not end in time.
         """
-        return self._git("push", "--quiet", "--follow-tags", "origin", BRANCH)
+        return _git(self.tree, "push", "--quiet", "origin", BRANCH)
 
-    def tag(self, name: str) -> None:
-        """Tag the newest commit."""
-        self._git("tag", "--annotate", "--message", name, name)
 
-    def _git(self, *arguments: str, where: Path | None = None) -> str:
-        command = ["git", *_IDENTITY, *arguments]
-        try:
-            done = subprocess.run(
-                command,
-                cwd=where or self.tree,
-                env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0"},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=_SECONDS,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise GitFailed(f"git {arguments[0]} in {where or self.tree} did not run: {error}.") from error
-        if done.returncode:
-            raise GitFailed(f"git {arguments[0]} in {where or self.tree} failed: {done.stdout.strip()}")
-        return done.stdout
+def _git(where: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *_IDENTITY, *arguments],
+            cwd=where,
+            env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise GitFailed(f"git {arguments[0]} in {where} did not run: {error}.") from error
+    if done.returncode:
+        raise GitFailed(f"git {arguments[0]} in {where} failed: {done.stdout.strip()}")
+    return done.stdout

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.world import PROGRAM, REPOSITORY
+from support.world import REPOSITORY
 
 from kubernaut_local import Platform
 
@@ -32,7 +32,7 @@ def test_a_push_becomes_a_running_release(local_platform: Platform, platform: di
             timeout=600,
         )
     finally:
-        subprocess.run([PROGRAM, "delete", "demo.hello-world.current", "--yes"], env={**kept, **platform}, check=False, timeout=120)
+        subprocess.run(["helm", "uninstall", "hello-world", "-n", "demo"], env={**kept, **platform}, check=False, timeout=120)
     said = done.stdout
     assert done.returncode == 0, said
     page = r"http://127\.0\.0\.1:\d+/job/hello-world-"

@@ -16,11 +16,11 @@ import yaml
 
 from kubernaut.clients.cluster import Cluster
 from kubernaut.errors import Conflict
-from kubernaut_local.hudson import HudsonHome
+from kubernaut_local.hudson import HudsonHome, make_repository
 from support.ci_jobs import Jobs
 from support.ci_server import running
 from support.github import FakeGitHub
-from support.jenkins_world import DEPLOY, RELEASE, REPOSITORY, Ci, make_repository, path_with_kubernaut
+from support.jenkins_world import DEPLOY, RELEASE, REPOSITORY, Ci, path_with_kubernaut
 from support.world import REPOSITORY as CHECKOUT
 from support.world import World, make_world
 
@@ -62,7 +62,7 @@ def on_hudson(platform: Mapping[str, str], folder: Path) -> Iterator[Ci]:
             ci = Ci(
                 jobs=Jobs(server.url, server.user, server.token_file),
                 world=made,
-                repository=make_repository(folder / "hub.git", made, jenkins),
+                repository=_origin(folder, made, jenkins),
                 cluster=Cluster(platform["KUBECONFIG"]),
                 flavour="freestyle",
                 hudson=server,
@@ -102,7 +102,7 @@ def on_jenkins(folder: Path) -> Iterator[Ci]:
     if repository:
         made.git("remote", "add", "origin", repository)
     else:
-        repository = make_repository(folder / "hub.git", made, jenkins, parameter=False)
+        repository = _origin(folder, made, jenkins, parameter=False)
     ci = Ci(
         jobs=Jobs(url, user, token_file, folder=environment.get("JENKINS_FOLDER", ""), patience=GENUINE_SECONDS),
         world=made,
@@ -112,6 +112,14 @@ def on_jenkins(folder: Path) -> Iterator[Ci]:
         secrets=(token_file.read_text(),),
     )
     yield from _with_jobs(ci)
+
+
+def _origin(folder: Path, world: World, jenkins: Mapping[str, str], *, parameter: bool = True) -> str:
+    """Make the repository that the world pushes to; its hook knows the server and nothing else of ours."""
+    environment = {"PATH": path_with_kubernaut(), "HOME": world.environment["HOME"], **jenkins}
+    repository = str(make_repository(folder / "hub.git", RELEASE, environment, parameter=parameter))
+    world.git("remote", "add", "origin", repository)
+    return repository
 
 
 def _with_jobs(ci: Ci) -> Iterator[Ci]:

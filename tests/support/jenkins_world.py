@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 import threading
@@ -26,7 +25,7 @@ from support.ci_jobs import Jobs
 from support.ci_server import files_with
 from support.faults import until
 from support.github import FakeGitHub
-from support.world import PROGRAM, World
+from support.world import World
 
 NAME = "hello-world"
 RELEASE, DEPLOY = f"{NAME}-release", f"{NAME}-deploy"
@@ -238,37 +237,6 @@ class Ci:
         build = self._begun(job, *op_ids)
         ended = self.jobs.ended(job, build["number"])
         return {**ended, "parameters": ended["parameters"] or build["parameters"]}
-
-
-def make_repository(folder: Path, world: World, jenkins: dict[str, str], *, parameter: bool = True) -> str:
-    """Make the bare repository that a team pushes to; its hook stands for GitHub's webhook: a push to main runs Release.
-
-    Args:
-        folder: Where.
-        world: Whose checkout gets it as ``origin``.
-        jenkins: What the hook's kubernaut finds in its environment, and nothing else.
-        parameter: Whether Release takes the commit as a parameter; a Pipeline fetches its branch's newest.
-    """
-    world.git("init", "--quiet", "--bare", "--initial-branch=main", str(folder))
-    world.git("remote", "add", "origin", str(folder))
-    environment = {"PATH": os.environ["PATH"], "HOME": world.environment["HOME"], **jenkins}
-    given = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
-    hook = folder / "hooks" / "post-receive"
-    commit = '--param GIT_COMMIT="$new" ' if parameter else ""
-    run = f'env -i {given} {shlex.quote(str(PROGRAM))} jenkins run {RELEASE} {commit}--op-id "push-$new"'
-    only_main = '[ "$ref" = refs/heads/main ] || continue'
-    script = (
-        "#!/bin/sh",
-        "while read -r old new ref; do",
-        f"  {only_main}",
-        f"  {run}",
-        '  echo "the hook ended with $?"',
-        "done",
-        "",
-    )
-    hook.write_text("\n".join(script))
-    hook.chmod(0o755)
-    return str(folder)
 
 
 @contextmanager
