@@ -11,7 +11,7 @@ from kubernaut.errors import SettingInvalid
 
 _LARGEST = 16 << 10
 _LINE = re.compile(r"(?:authorization:[ \t]*)?(?:bearer[ \t]+)?([!-~]+)", re.IGNORECASE)
-_HINT = "It needs one line: `Authorization: Bearer TOKEN`, as `kubernaut serve` writes it."
+_HINT = "It needs one line, the header Authorization with `Bearer TOKEN`, as `kubernaut serve` writes it."
 
 Token = Callable[[], str | None]
 

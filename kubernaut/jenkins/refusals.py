@@ -17,10 +17,8 @@ from kubernaut.jenkins.path import JobPath
 _STARTING = (b"Please wait while", b"is getting ready to work", b"is restarting")
 _LOGIN = re.compile(rb"/login\?from=")
 _LACKS = re.compile(rb"is missing the ([A-Za-z ]{1,40}/[A-Za-z ]{1,40}) permission")
-_BY_HAND = "Name the user (`jenkins_user`) and the token: KUBERNAUT_JENKINS_TOKEN, or its file in `jenkins_token_file`."
-_CRUMB = (
-    "Use an API token in place of the password: it needs no crumb. Else what stands before Jenkins drops its cookies or headers."
-)
+_BY_HAND = "Name the user (`jenkins_user`), and have the token in KUBERNAUT_JENKINS_TOKEN or in a file (`jenkins_token_file`)."
+_CRUMB = "An API token needs no crumb, as a password does. Else what stands before Jenkins drops its cookies or headers."
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import responses
 from kubernaut.errors import KubernautError
 from kubernaut.jenkins.path import JobPath
 from kubernaut.jenkins.server import Server
+from kubernaut.redact import redact
 
 URL = "https://ci.example.com/jenkins"
 CANARY = "canary-7c1e-" + "y" * 32
@@ -51,6 +52,7 @@ def failing(call: Callable[[], object], kind: type[Error], words: str | None = N
     told = "".join(traceback.format_exception(error)) + repr(error)
     if isinstance(error, KubernautError):
         told += json.dumps(error.problem())
+        assert redact(error.hint) == error.hint, "a hint that looks like a secret would be shown without its words"
     assert CANARY not in told
     assert CRUMB not in told
     return error

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from http import HTTPStatus
+from pathlib import Path
 
 import pytest
 
+import kubernaut
 import kubernaut.errors
 from kubernaut.errors import DeployFailed, DeployKept, KubernautError, error_classes, from_problem
+from kubernaut.redact import redact
 
 CLASSES = list(error_classes())
 
@@ -19,6 +24,7 @@ def test_every_error_has_a_code_an_exit_status_an_http_status_and_a_hint(error: 
     assert error.hint
     assert error.hint[0].isupper() or error.hint.startswith("`")
     assert error.hint.endswith(".")
+    assert redact(error.hint) == error.hint
     assert (error.__doc__ or "").strip()
 
 
@@ -77,3 +83,24 @@ def test_a_problem_is_rfc_9457() -> None:
 def test_a_hint_of_ones_own_stays_ones_own() -> None:
     kubernaut.errors.VersionConflict("x", hint="Mine.")
     assert kubernaut.errors.VersionConflict("x").hint != "Mine."
+
+
+def hints() -> Iterator[str]:
+    """Find what the code says as hints, with a word for each value that it puts in."""
+    for file in sorted(Path(kubernaut.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            said = node.value if isinstance(node, ast.keyword) and node.arg == "hint" else None
+            if isinstance(node, ast.Assign) and any(
+                isinstance(name, ast.Name) and name.id.endswith("HINT") for name in node.targets
+            ):
+                said = node.value
+            for text in [] if said is None else ast.walk(said):
+                if isinstance(text, ast.JoinedStr):
+                    yield "".join(part.value if isinstance(part, ast.Constant) else "value" for part in text.values)
+                elif isinstance(text, ast.Constant) and isinstance(text.value, str) and " " in text.value:
+                    yield text.value
+
+
+@pytest.mark.parametrize("hint", sorted(set(hints())))
+def test_no_hint_looks_like_a_secret_and_is_shown_without_its_words(hint: str) -> None:
+    assert redact(hint) == hint
