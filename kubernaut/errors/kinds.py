@@ -290,7 +290,7 @@ class ClusterDenied(Forbidden):
 
 
 class JenkinsDenied(Forbidden):
-    """Jenkins does not know this user, or does not let him do this."""
+    """Jenkins does not know this user, or does not let them do this."""
 
     code = "jenkins_denied"
     hint = "Check the `jenkins_user` setting and the token; the user needs Job/Read, Build and Cancel, for `setup` Configure too."
