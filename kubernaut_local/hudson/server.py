@@ -171,6 +171,9 @@ class Hudson:
     def _start(self, found: parts.Parts) -> subprocess.Popen[bytes]:
         environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         environment |= {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "HOME": str(self.home.folder), **self._environment}
+        # Each login puts its user's name into the map of the server's environment, which nothing guards: two at once that make the
+        # entry ruin the map, and no build can read it any more. An entry that is there is only replaced.
+        environment |= {"HUDSON_USER": self.user}
         opened = [argument for module in _OPENED for argument in ("--add-opens", f"{module}=ALL-UNNAMED")]
         places = (f"HUDSON_HOME={self.home.root}", f"java.io.tmpdir={self.home.tmp}")
         properties = [f"-D{each}" for each in (*_PROPERTIES, *places)]
