@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from kubernaut.model import Model
-from kubernaut.redact import redact
+from kubernaut.redact import redact, without_credentials
 
 LONGEST_URL = 2000
 LONGEST_TEXT = 500
@@ -162,13 +162,10 @@ def _page(text: str | None) -> str | None:
 def _repository(text: str | None) -> str | None:
     """Return a repository's address without credentials; ``git@host:path`` stays as it is."""
     url = _one_word(text)
-    if url is None or "://" not in url:
-        return url and redact(url)
     try:
-        parts = urlsplit(url)
+        return url and redact(without_credentials(url))
     except ValueError:
         return None
-    return redact(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")))
 
 
 def _one_word(text: str | None) -> str | None:

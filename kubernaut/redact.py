@@ -11,7 +11,7 @@ import binascii
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit, urlunsplit
 
 MASK = "***"
 SHORTEST_SECRET = 6
@@ -110,6 +110,15 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
     return text
+
+
+def without_credentials(url: str) -> str:
+    """Return a repository's URL without user name and password; ``git@host:path`` and paths stay as they are."""
+    if "://" not in url:
+        return url
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
 def redact_data(data: Any, secrets: tuple[str, ...] = ()) -> Any:

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from kubernaut.errors import DeadlineExceeded, GitFailed
+from kubernaut.redact import without_credentials
 
 PROGRAM = "git"
 TIMEOUT = 60.0
@@ -78,18 +79,21 @@ class Git:
 
     def origin(self) -> str | None:
         """Return the origin's URL, without credentials; ``None`` where there is no origin."""
-        url = self._run("config", "--default", "", "--get", "remote.origin.url").strip()
+        url = self._origin_url()
         return without_credentials(url) if url else None
 
     def clone_url(self) -> str | None:
         """Return the origin's URL as another machine clones from it: without credentials, but with the user of an SSH address."""
-        url = self._run("config", "--default", "", "--get", "remote.origin.url").strip()
+        url = self._origin_url()
         if not url:
             return None
         parts = urlsplit(url)
         if parts.scheme != "ssh" or not parts.username:
             return without_credentials(url)
         return without_credentials(url).replace("://", f"://{parts.username}@", 1)
+
+    def _origin_url(self) -> str:
+        return self._run("config", "--default", "", "--get", "remote.origin.url").strip()
 
     def _specs(self, paths: Iterable[Path]) -> list[str]:
         inside = [path.relative_to(self.root).as_posix() for path in paths if path.is_relative_to(self.root)]
@@ -155,12 +159,3 @@ def run(directory: Path, arguments: Sequence[str], environment: Mapping[str, str
         )
     first = said.splitlines()[0] if said else f"exit status {done.returncode}"
     raise GitFailed(f"git {arguments[0]} failed in {directory}: {first}")
-
-
-def without_credentials(url: str) -> str:
-    """Return a repository's URL without user name and password; ``git@host:path`` and paths stay as they are."""
-    if "://" not in url:
-        return url
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))

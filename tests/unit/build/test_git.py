@@ -6,8 +6,9 @@ import pytest
 from support.workshop import Workshop, write
 
 from kubernaut.clients import git as client
-from kubernaut.clients.git import find_work_tree, open_git, run, without_credentials
+from kubernaut.clients.git import find_work_tree, open_git, run
 from kubernaut.errors import DeadlineExceeded, GitFailed
+from kubernaut.redact import without_credentials
 
 
 def test_without_git_it_is_no_error(shop: Workshop) -> None:
