@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ci_figures import Figures, times, verdicts
-from measure import Failed, judge, platform, report
+from measure import Failed, platform, tell
 
 from kubernaut.errors import KubernautError
 
@@ -32,11 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Failed, KubernautError) as failure:
         print(f"Failed: {failure}", file=sys.stderr)
         return 7
-    print()
-    for line in report(times(figures)):
-        print(line)
-    print()
-    return judge(list(verdicts(figures)))
+    return tell(times(figures), list(verdicts(figures)))
 
 
 def _measure(name: str, pairs: int) -> Figures:

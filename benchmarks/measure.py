@@ -96,3 +96,12 @@ def judge(verdicts: Sequence[Verdict]) -> int:
     for verdict in verdicts:
         print(f"{'met' if verdict.met else 'MISSED':<8}{verdict.text}")
     return 0 if all(verdict.met for verdict in verdicts) else 1
+
+
+def tell(times: Mapping[str, Sequence[float]], verdicts: Sequence[Verdict]) -> int:
+    """Print the table and the verdicts; return the exit status."""
+    print()
+    for line in report(times):
+        print(line)
+    print()
+    return judge(verdicts)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from measure import Failed, judge, platform, report
+from measure import Failed, platform, tell
 from race_figures import Figures, times, verdicts
 
 from kubernaut.errors import KubernautError
@@ -37,11 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Failed, KubernautError) as failure:
         print(f"Failed: {failure}", file=sys.stderr)
         return 7
-    print()
-    for line in report(times(figures)):
-        print(line)
-    print()
-    return judge(list(verdicts(figures)))
+    return tell(times(figures), list(verdicts(figures)))
 
 
 def _measure(environment: Mapping[str, str], pairs: int, deployers: int) -> Figures:

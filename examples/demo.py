@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,27 +79,41 @@ def _ship(settings: Settings, port: str | None, listener: Listener) -> Deployed:
 def _call(url: str, deployed: Deployed, listener: Listener) -> str:
     """Ask the application until this version answers: the one before it may still finish its last requests."""
     version = deployed.release.app_version if deployed.release else None
-    deadline = time.monotonic() + ANSWERS_WITHIN
+
+    def check(answer: Any) -> None:
+        if answer.get("version") != version:
+            raise ValueError(f"what answers is still version {answer.get('version')}")
+
     with Progress(listener).step("call", url) as step:
-        while True:
-            try:
-                answer = asked(url)
-                if answer.get("version") != version:
-                    raise ValueError(f"what answers is still version {answer.get('version')}")
-            except (OSError, ValueError) as error:
-                if time.monotonic() > deadline:
-                    raise Unreachable(f"{url} does not answer as {NAME} {version}: {error}.") from error
-                time.sleep(0.2)
-            else:
-                step.done(json.dumps(answer))
-                return json.dumps(answer)
+        answer = answer_of(url, check, f"{NAME} {version}")
+        step.done(answer)
+        return answer
 
 
-def asked(url: str) -> Any:
-    """Ask the application, past any proxy. Raises: OSError, ValueError: It does not answer, or not in JSON."""
+def answer_of(url: str, check: Callable[[Any], None], what: str) -> str:
+    """Ask the application, past any proxy, until its answer is the right one; return it.
+
+    Args:
+        url: Where it answers.
+        check: Raises ValueError while the answer is another.
+        what: Whose answer it is to be.
+
+    Raises:
+        Unreachable: It does not come in time.
+    """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=2) as response:
-        return json.load(response)
+    deadline = time.monotonic() + ANSWERS_WITHIN
+    while True:
+        try:
+            with opener.open(url, timeout=2) as response:
+                answer = json.load(response)
+            check(answer)
+        except (OSError, ValueError) as error:
+            if time.monotonic() > deadline:
+                raise Unreachable(f"{url} does not answer as {what}: {error}.") from error
+            time.sleep(0.2)
+        else:
+            return json.dumps(answer)
 
 
 def _helm_history(settings: Settings) -> str:

@@ -17,13 +17,14 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from demo import ANSWERS_WITHIN, NAME, NAMESPACE, asked, local_platform
+from demo import NAME, NAMESPACE, answer_of, local_platform
 
 from kubernaut.cli.guard import guarded
 from kubernaut.cli.signals import terminable, wait
 from kubernaut.cli.steps import progress
-from kubernaut.errors import BuildUnsuccessful, Unreachable
+from kubernaut.errors import BuildUnsuccessful
 from kubernaut.events import Listener
 from kubernaut_local.hudson import Hudson, HudsonHome, Origin
 
@@ -133,18 +134,11 @@ def _run(command: list[str], tree: Path, shell: Mapping[str, str], *, keep: bool
 
 
 def _answer(url: str, greeting: str) -> str:
-    deadline = time.monotonic() + ANSWERS_WITHIN
-    while True:
-        try:
-            answer = asked(url)
-            if greeting in answer["greeting"]:
-                return json.dumps(answer)
-            said = f"it says {answer['greeting']!r}"
-        except (OSError, ValueError) as error:
-            said = str(error)
-        if time.monotonic() > deadline:
-            raise Unreachable(f"{url} does not say {greeting}: {said}.")
-        time.sleep(0.1)
+    def check(answer: Any) -> None:
+        if greeting not in answer["greeting"]:
+            raise ValueError(f"it says {answer['greeting']!r}")
+
+    return answer_of(url, check, f"one that says {greeting}")
 
 
 if __name__ == "__main__":
