@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from support.clients import client, library, listening
-from support.deployed import Town, a_town
+from support.deployed import Town
+from support.deployed import town as town
 from support.deploying import LATE, WORKLOAD
 
 from kubernaut import Kubernaut
@@ -31,14 +32,6 @@ from kubernaut.errors import (
 from kubernaut.events import Event, LogLine, StepFinished, StepOutcome, StepStarted
 from kubernaut.history.record import Status
 from kubernaut.model import Model
-
-
-@pytest.fixture
-def town(tmp_path: Path) -> Iterator[Town]:
-    with a_town(tmp_path) as made:
-        made.shop.publish("1.0.0")
-        made.shop.publish("1.1.0")
-        yield made
 
 
 @pytest.fixture

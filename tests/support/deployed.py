@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from werkzeug.test import TestResponse
 
 from kubernaut.errors import IndexStale
@@ -122,6 +123,15 @@ def a_town(folder: Path) -> Iterator[Town]:
             yield made
         finally:
             made.close()
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Town]:
+    """A town whose shop has published two versions."""
+    with a_town(tmp_path) as made:
+        made.shop.publish("1.0.0")
+        made.shop.publish("1.1.0")
+        yield made
 
 
 def until(condition: Callable[[], object], what: str) -> None:

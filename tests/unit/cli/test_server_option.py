@@ -11,7 +11,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from support.clients import library, listening, token_file
-from support.deployed import Town, a_town
+from support.deployed import Town
+from support.deployed import town as town
 from support.deploying import LATE
 from support.serving import READER
 from support.workshop import make_workshop
@@ -22,14 +23,6 @@ from kubernaut.history.record import Status
 from kubernaut.model import Action, Plan
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def town(tmp_path: Path) -> Iterator[Town]:
-    with a_town(tmp_path) as made:
-        made.shop.publish("1.0.0")
-        made.shop.publish("1.1.0")
-        yield made
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from support.clients import listening, token_file
-from support.deployed import HELLO, WAIT, Town, a_town, deployed, nothing_was_written, operation_of
+from support.deployed import HELLO, WAIT, Town, deployed, nothing_was_written, operation_of
+from support.deployed import town as town
 from support.serving import Serving, problem
 
 from kubernaut.ci import HEADER, CiBuild, build_header
@@ -17,14 +16,6 @@ from kubernaut.client import Client
 BUILD = CiBuild(url="https://ci/job/ü/7/", job='team/grün & "x"', number=7, tag="jenkins-7", change="31")
 TOLD = BUILD.model_dump(mode="json")
 NONE = dict.fromkeys(TOLD)
-
-
-@pytest.fixture
-def town(tmp_path: Path) -> Iterator[Town]:
-    with a_town(tmp_path) as made:
-        made.shop.publish("1.0.0")
-        made.shop.publish("1.1.0")
-        yield made
 
 
 @pytest.fixture
