@@ -27,16 +27,19 @@ def hudson(ci: Ci, good: dict[str, Any]) -> Iterator[Hudson]:
     ci.hudson.start()
 
 
-def test_a_server_that_is_restarted_stops_the_deploy_that_runs_and_begins_the_one_that_waits(
+def test_after_a_servers_restart_asking_again_for_the_deploy_that_waited_runs_it_once(
     ci: Ci, good: dict[str, Any], hudson: Hudson
 ) -> None:
     before = ci.history()[-1][0]
     _, deploy = ci.slowly("nobody this time!")
-    queued = ci.run(DEPLOY, "--op-id", "by-carol", VERSION=good["chart"]["version"], NAMESPACE=ci.namespace, NOTE="after all")
-    assert queued.get("number") is None
-    # As administrators do: else it would begin the one that waits while it stops, and lose it.
+    wanted = {"VERSION": good["chart"]["version"], "NAMESPACE": ci.namespace, "NOTE": "after all"}
+    assert ci.run(DEPLOY, "--op-id", "by-carol", **wanted).get("number") is None
+    # As administrators do: else it could begin the one that waits while it stops.
     ci.jobs.ask("POST", "/quietDown", status=302)
     hudson.restart()
+    # Mostly it still knows what waited; now and then it ends before it has written its queue down. Who asks need not know which.
+    for _ in range(2):
+        ci.run(DEPLOY, "--op-id", "by-carol", **wanted)
     after = ci.ended(DEPLOY, "by-carol")
     assert after["result"] == "SUCCESS", ci.console(DEPLOY, after)
     assert ci.jobs.ended(DEPLOY, deploy["number"])["result"] in ("ABORTED", "FAILURE")
