@@ -268,7 +268,7 @@ class _Running:
             if self._build is not None:
                 return self._build
             if misses >= _MISSES:
-                raise self._cancelled()
+                raise self._vanished()
             turn += 1
 
     def _judge(self, build: Build, last: tuple[str, ...]) -> None:
@@ -285,10 +285,15 @@ class _Running:
         raise BuildUnsuccessful(f"{self._path} #{build.number} {what}: {build.url}", details=last, members=self._members())
 
     def _cancelled(self) -> BuildAborted:
-        if self._item is not None:
-            return BuildAborted(f"{self._path} was taken out of the queue before it ran.", members=self._members())
+        return BuildAborted(f"{self._path} was taken out of the queue before it ran.", members=self._members())
+
+    def _vanished(self) -> BuildAborted:
+        """Return what it may mean that it is nowhere: not every server keeps what was taken out, or writes its queue down."""
+        again = self._again()
         return BuildAborted(
-            f"{self._path} is neither in the queue nor among the builds: it seems that somebody took it out before it ran.",
+            f"{self._path} is neither in the queue nor among the builds: it was taken out of the queue before it ran, "
+            "or the server forgot it when it restarted.",
+            hint=f"`{again}`, with the same parameters, asks for it again." if again else None,
             members=self._members(),
         )
 
