@@ -104,7 +104,7 @@ class Clients:
         from kubernaut.clients.token import find_token
 
         def token() -> str | None:  # what is wrong with it is found out when it is needed, where it stops nothing
-            return find_token(settings.environment, GITHUB_TOKEN, settings.github_token_file)()
+            return find_token(settings, GITHUB_TOKEN, settings.github_token_file)()
 
         return GitHub(settings.github_url, token=token, plain_http=settings.speaks_plain_http)
 

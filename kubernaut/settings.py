@@ -216,11 +216,15 @@ class Settings:
 
     def token_path(self) -> Path:
         """Return the file with the server's token: the one that is set, or ``kubernaut/token`` in the user's folder for state."""
-        home = Path(self.environment.get("HOME") or Path.home())
         if self.token_file is not None:
-            return home / self.token_file[2:] if self.token_file.startswith("~/") else Path(self.token_file).absolute()
+            return self.path(self.token_file)
         state = Path(self.environment.get("XDG_STATE_HOME") or "")  # the XDG specification: a relative path is to be ignored
-        return (state if state.is_absolute() else home / ".local" / "state") / "kubernaut" / "token"
+        return (state if state.is_absolute() else self.path("~/.local/state")) / "kubernaut" / "token"
+
+    def path(self, file: str) -> Path:
+        """Return a file that a setting names; a leading ``~/`` is the user's home."""
+        home = Path(self.environment.get("HOME") or Path.home())
+        return home / file[2:] if file.startswith("~/") else Path(file).absolute()
 
     def speaks_plain_http(self, registry: str) -> bool:
         """Say whether a registry or a server is spoken to without TLS: localhost, and those that ``plain_http`` names."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from kubernaut.clients import private
 from kubernaut.errors import SettingInvalid
+from kubernaut.settings import Settings
 
 _LARGEST = 16 << 10
 _LINE = re.compile(r"(?:authorization:[ \t]*)?(?:bearer[ \t]+)?([!-~]+)", re.IGNORECASE)
@@ -28,20 +29,20 @@ def from_file(path: Path) -> Token:
     return lambda: read_token(path)
 
 
-def find_token(environment: Mapping[str, str], variable: str, file: str | None) -> Token:
+def find_token(settings: Settings, variable: str, file: str | None) -> Token:
     """Return a token that is known by name: the variable that holds it, else the file that is set; else there is none.
 
     Args:
-        environment: The process's.
+        settings: What is set; its environment may hold the token.
         variable: Such as ``KUBERNAUT_JENKINS_TOKEN``.
-        file: The file with the token; a leading ``~/`` is the user's home.
+        file: The file with the token, as it is set.
 
     Raises:
         SettingInvalid: The variable's value has characters that no token has.
     """
-    if value := environment.get(variable):
+    if value := settings.environment.get(variable):
         return given(value)
-    return given(None) if file is None else from_file(Path(file).expanduser())
+    return given(None) if file is None else from_file(settings.path(file))
 
 
 def read_token(path: Path) -> str:

@@ -285,7 +285,7 @@ def open_server(settings: Settings) -> Server:
     """Return the Jenkins of the settings. Raises: SettingInvalid: None is set, or not with what it takes."""
     if settings.jenkins_url is None:
         raise SettingInvalid("No Jenkins is set.", hint=f"Name it with --url, or KUBERNAUT_JENKINS_URL={_EXAMPLE}.")
-    token = find_token(settings.environment, "KUBERNAUT_JENKINS_TOKEN", settings.jenkins_token_file)
+    token = find_token(settings, "KUBERNAUT_JENKINS_TOKEN", settings.jenkins_token_file)
     user = settings.jenkins_user
     if (user is None) != (token() is None):
         missing = "the user whose it is" if user is None else f"the token of the user {user}"

@@ -13,7 +13,7 @@ from support.github import CANARY, FakeGitHub
 
 from kubernaut.clients.github import CommitStatus, GitHub, NotTold
 from kubernaut.clients.token import find_token, given
-from kubernaut.settings import is_loopback
+from kubernaut.settings import is_loopback, load_settings
 
 SHA = "6dcb09b5b57875f334f61aebed695e2e4193db5e"
 STATUS = CommitStatus("team/shop", SHA, "kubernaut/release", "success", "1.4.2 is published", "https://ci.example.com/job/shop/7/")
@@ -184,7 +184,9 @@ def test_a_token_that_cannot_be_read_is_a_reason(tmp_path: Path) -> None:
     for variables, found in (({}, str(file)), ({}, str(tmp_path / "none")), ({"T": f"{CANARY} x"}, None)):
         teller = GitHub(
             "https://127.0.0.1:1",
-            token=lambda variables=variables, found=found: find_token(variables, "T", found)(),  # type: ignore[misc]
+            token=lambda variables=variables, found=found: find_token(
+                load_settings(environment=variables, directory=tmp_path), "T", found
+            )(),  # type: ignore[misc]
             plain_http=is_loopback,
         )
         with pytest.raises(NotTold) as caught:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kubernaut.errors import JobInvalid
 from kubernaut.jenkins.finding import OP_ID, Sought, check_id, check_job, name_request, new_id
@@ -60,8 +58,6 @@ def test_an_item_that_was_cancelled_does_not_wait() -> None:
         ({"version": "1"}, "did you mean 'VERSION'?", "VERSION, OP_ID"),
         ({"XYZZY": "1"}, "no parameter 'XYZZY'.", "VERSION, OP_ID"),
         ({"OP_ID": "1"}, "OP_ID is not given as a parameter.", "--op-id"),
-        ({"VERSION": "hunter22\0"}, "characters that cannot be sent", "NUL"),
-        ({"VERSION": "hunter22\udcff"}, "characters that cannot be sent", "UTF-8"),
     ],
 )
 def test_what_the_server_would_drop_is_refused(parameters: dict[str, str], said: str, hint: str) -> None:
@@ -69,17 +65,11 @@ def test_what_the_server_would_drop_is_refused(parameters: dict[str, str], said:
         check_job(job("VERSION", "OP_ID"), parameters)
     assert said in refused.value.message
     assert hint in refused.value.hint
-    assert "hunter22" not in refused.value.message
 
 
 def test_a_job_that_takes_no_builds_is_refused() -> None:
     with pytest.raises(JobInvalid, match="team/shop-deploy cannot be run"):
         check_job(job("VERSION", buildable=False), {})
-
-
-@given(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0")))
-def test_every_text_is_a_value(value: str) -> None:
-    check_job(job("NOTE"), {"NOTE": value})
 
 
 @pytest.mark.parametrize("op_id", ["", " a", "a ", "a\nb", "x" * 256, "a\0"])
