@@ -41,7 +41,7 @@ class RecordsContract(AnyHelm):
 
         def fence() -> None:
             records = self.records(cluster, namespace)
-            if records and records[0].status in PENDING:
+            if records and records[0].status in PENDING and self.waits(cluster, namespace):
                 mark(cluster, records[0], Status.FAILED, immutable=True)
                 self.let_go_on(cluster, namespace)
 

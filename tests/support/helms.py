@@ -12,6 +12,7 @@ import pytest
 
 from kubernaut.clients.cluster import Cluster
 from kubernaut.clients.helm import Helm
+from kubernaut.errors import NotFound
 from kubernaut.history.record import Record, Status, encode
 from kubernaut.history.store import History
 from kubernaut.testing.cluster import FakeCluster
@@ -52,8 +53,12 @@ class AnyHelm:
     def records(self, cluster: Cluster, namespace: str) -> tuple[Record, ...]:
         return History(cluster).records(namespace, "r")
 
+    def waits(self, cluster: Cluster, namespace: str) -> bool:
+        """Say whether a Helm has made the claim that it then waits for; the one in memory makes none."""
+        return True
+
     def let_go_on(self, cluster: Cluster, namespace: str) -> None:
-        """Let a Helm go on that waits for its objects; the one in memory never waits."""
+        """Let a Helm go on that waits for its claim; the one in memory never waits."""
 
 
 def mark(cluster: Cluster, record: Record, status: Status, *, immutable: bool | None = None) -> None:
@@ -91,10 +96,20 @@ class OnPlatform(AnyHelm):
         environment = {**os.environ, **platform}
         return Helm(program, kubeconfig=platform["KUBECONFIG"], environment=environment, plain_http=lambda _: True)
 
+    def waits(self, cluster: Cluster, namespace: str) -> bool:
+        try:
+            cluster._json("GET", _claim(namespace))
+        except NotFound:
+            return False
+        return True
+
     def let_go_on(self, cluster: Cluster, namespace: str) -> None:
-        claim = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/r/status"
         headers = {"Content-Type": "application/merge-patch+json"}
-        cluster._json("PATCH", claim, body={"status": {"phase": "Bound"}}, headers=headers)
+        cluster._json("PATCH", f"{_claim(namespace)}/status", body={"status": {"phase": "Bound"}}, headers=headers)
+
+
+def _claim(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/r"
 
 
 class Helm3(OnPlatform):
