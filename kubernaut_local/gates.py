@@ -199,26 +199,42 @@ class Waiter:
                     opened(gate.name)
             return not closed
 
+        if not self._becomes(ask):
+            raise self._late(closed)
+
+    def wait_running(self) -> None:
+        """Wait until every process runs: one that ended meanwhile, and is started anew, may open its gate before it stays."""
+
+        def ask() -> bool:
+            processes = self._check_processes()
+            return bool(processes) and all(process.state == "running" for process in processes)
+
+        if not self._becomes(ask):
+            late = [process for process in self._processes() or [] if process.state != "running"]
+            raise self._late([Gate(name=process.name, ready=False, detail=process.state) for process in late])
+
+    def _becomes(self, condition: Callable[[], bool]) -> bool:
+        """Ask again and again; return whether it was so before the deadline."""
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_delay(max(0.0, self._deadline - time.monotonic())),
             wait=tenacity.wait_fixed(_POLL_SECONDS),
             retry=tenacity.retry_if_result(lambda done: not done),
+            retry_error_callback=lambda _: False,
         )
-        try:
-            retrying(ask)
-        except tenacity.RetryError:
-            raise self._late(closed) from None
+        return bool(retrying(condition))
 
-    def _check_processes(self) -> None:
+    def _check_processes(self) -> list[ProcessStatus]:
         if not self._alive():
             layout = self._target.layout
             details = [*tail(layout.log("init")), *tail(layout.log("supervisord"))]
             raise PlatformFailed("The platform's PID 1 ended while it was coming up.", details=details)
-        for process in self._processes() or []:
+        processes = self._processes() or []
+        for process in processes:
             if process.state == "fatal":
                 raise PlatformFailed(
                     f"{process.name} does not start: {process.error or 'it ends at once'}.", details=tail(process.log)
                 )
+        return processes
 
     def _late(self, closed: list[Gate]) -> DeadlineExceeded:
         details = [f"{gate.name}: {gate.detail}" for gate in closed]

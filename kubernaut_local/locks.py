@@ -70,11 +70,11 @@ def _acquire(handle: int, path: Path, deadline: float, waiting: Callable[[int | 
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
+            if not told:
+                told = True
+                waiting(holder(path))
             if time.monotonic() > deadline:
                 raise DeadlineExceeded(f"Another process (pid {holder(path) or 'unknown'}) still holds {path}.") from None
-        if not told:
-            told = True
-            waiting(holder(path))
         time.sleep(_POLL_SECONDS)
 
 

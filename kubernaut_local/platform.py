@@ -229,6 +229,7 @@ class Platform:
         waiter.wait(step.log, _GATES_OF_START)
         gates.grant_admin(target)
         waiter.wait(step.log)
+        waiter.wait_running()
         state.finish(layout)
         step.done(f"API 127.0.0.1:{wanted.api}, registry localhost:{wanted.registry}, node port {wanted.node_ports[0]}")
 

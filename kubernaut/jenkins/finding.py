@@ -43,6 +43,10 @@ class Sought:
         by_item = [build for build in builds if self.queue_id is not None and build.queue_id == self.queue_id]
         return min(by_item or self._named(builds), key=lambda build: build.number, default=None)
 
+    def is_untold(self, builds: Iterable[Build]) -> bool:
+        """Say whether it may be among them all the same: a server shows a build a moment before it shows what it was given."""
+        return self.op_id is not None and any(build.building and not build.parameters for build in builds)
+
     def item(self, items: Iterable[QueueItem]) -> QueueItem | None:
         """Return the request's item in the queue."""
         waiting = [item for item in items if not item.cancelled]

@@ -216,7 +216,11 @@ class _Running:
         return True
 
     def _look_at_builds(self, ask: Asking) -> bool:
-        self._build = self._sought.build(ask(lambda: self._server.builds(self._path)))
+        for _ in range(_LOOKS):
+            builds = ask(lambda: self._server.builds(self._path))
+            self._build = self._sought.build(builds)
+            if self._build is not None or not self._sought.is_untold(builds):
+                break
         return self._build is not None
 
     def _look_at_queue(self, ask: Asking) -> bool:

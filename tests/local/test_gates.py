@@ -73,10 +73,33 @@ def test_what_is_late_is_named_with_the_end_of_its_log(target: Target, monkeypat
     assert caught.value.details == ("node: no CNI", "kubelet.log: no space left")
 
 
+def status(name: str, state: str, target: Target) -> ProcessStatus:
+    return ProcessStatus(name=name, state=state, pid=None, uptime_seconds=None, log=target.layout.log(name))
+
+
+def test_a_process_that_was_started_anew_is_waited_for(target: Target) -> None:
+    states = iter((None, "starting", "backoff", "starting", "running"))
+
+    def processes() -> list[ProcessStatus] | None:
+        state = next(states)
+        return None if state is None else [status("etcd", "running", target), status("kubelet", state, target)]
+
+    Waiter(target, 10, processes, lambda: True).wait_running()
+    assert next(states, None) is None
+
+
+def test_a_process_that_does_not_stay_is_named(target: Target) -> None:
+    target.layout.log("kubelet").write_text("no space left\n")
+    now = [status("etcd", "running", target), status("kubelet", "starting", target)]
+    with pytest.raises(DeadlineExceeded, match="still not there: kubelet") as caught:
+        Waiter(target, 0.2, lambda: now, lambda: True).wait_running()
+    assert caught.value.details == ("kubelet: starting", "kubelet.log: no space left")
+
+
 def test_a_process_that_gave_up_fails_at_once(target: Target) -> None:
     log = target.layout.log("etcd")
     log.write_text("bad flag\n")
-    fatal = ProcessStatus(name="etcd", state="fatal", pid=None, uptime_seconds=None, log=log, error="Exited too quickly")
+    fatal = status("etcd", "fatal", target).model_copy(update={"error": "Exited too quickly"})
     with pytest.raises(PlatformFailed, match="etcd does not start: Exited too quickly") as caught:
         Waiter(target, 60, lambda: [fatal], lambda: True).wait(lambda name: None)
     assert caught.value.details == ("bad flag",)

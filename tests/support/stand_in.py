@@ -63,6 +63,8 @@ class Run:
     log: bytes = b""
     building: bool = True
     result: str | None = None
+    untold: int = 0
+    """How often it is told yet without what it was given."""
 
     def say(self, text: str) -> None:
         self.log += text.encode()
@@ -187,7 +189,9 @@ class StandIn:
         return self._json({"buildable": self.buildable, "property": declared if self.parameters else []})
 
     def _told(self, run: Run) -> dict[str, Any]:
-        told = {"number": run.number, "building": run.building, "result": run.result, "actions": [_given(run.given)]}
+        actions = [] if run.untold else [_given(run.given)]
+        run.untold = max(0, run.untold - 1)
+        told = {"number": run.number, "building": run.building, "result": run.result, "actions": actions}
         return told if self.hudson else {**told, "queueId": run.queue_id}
 
     def _waiting(self) -> list[Item]:

@@ -253,7 +253,7 @@ class Workers:
                 while len(self._ended) > _REMEMBERED:
                     self._ended.popitem(last=False)
                 running.tell()
-            self._give_back()
+                self._give_back()  # whoever sees that it has ended may begin the next
 
     def _give_back(self) -> None:
         with self._change:

@@ -165,6 +165,13 @@ def test_one_that_goes_from_the_queue_to_the_builds_meanwhile_is_not_missed(eith
     assert either.stand_in.triggers == []
 
 
+def test_one_that_has_just_begun_and_does_not_tell_its_name_yet_is_not_asked_for_again(either: Runs) -> None:
+    either.stand_in.start(either.stand_in.put({"OP_ID": "push-0"}))
+    either.stand_in.start(either.stand_in.put({"OP_ID": "push-1"})).untold = 1
+    assert either(op_id="push-1").number == 2
+    assert either.stand_in.triggers == []
+
+
 # when nobody knows whether it was heard
 
 
