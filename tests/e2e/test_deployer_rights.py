@@ -167,6 +167,6 @@ def test_the_example_of_the_server(deployer: World, stage: Stage, tmp_path: Path
         refused = stage("examples/rest.Jenkinsfile", **at, BUILD_TAG="jenkins-other-8")
         assert refused.returncode == 1
         assert json.loads(refused.stderr[refused.stderr.index("{") :])["status"] == 404
-        until(lambda: served.get(f"/api/releases/{made['id']}")["status"] == "deployed", "it shows", 5)
+        until(lambda: served.shows(f"/api/releases/{made['id']}").get("status") == "deployed", "it shows")
     token = served.header_file.read_text().split()[-1]
     assert token not in done.stdout + done.stderr + refused.stdout + refused.stderr

@@ -44,7 +44,7 @@ def run_session(world: World, server: Serving) -> list[Any]:
 
 def test_the_readmes_session(world: World, server: Serving) -> None:
     first = world.json("ship", "examples/hello-world", "-n", world.namespace, "--create-namespace")
-    until(lambda: server.get(f"/api/releases/{first['id']}") == first, "it shows", 5)
+    until(lambda: server.shows(f"/api/releases/{first['id']}") == first, "it shows")
     listed, shown, made, deleted, again, restored = run_session(world, server)
     assert [item for item in listed["items"] if item["namespace"] == world.namespace] == [first]
     assert shown == first
@@ -62,7 +62,7 @@ def test_a_release_that_plain_helm_made_is_there_too(world: World, server: Servi
         "install", "by-hand", chart, "--version", "1.0.0", "--plain-http", "-n", world.namespace, "--create-namespace", "--wait"
     )
     current = f"/api/releases/{world.namespace}.by-hand.current"
-    until(lambda: server.get(current)["status"] == "deployed", "it shows", 5)  # a second at most, on a machine of its own
+    until(lambda: server.shows(current).get("status") == "deployed", "it shows")  # a second at most, on a machine of its own
     shown = server.get(current)
     assert (shown["managedBy"], shown["status"], shown["createdBy"], shown["operation"]) == ("helm", "deployed", None, None)
     assert shown["images"][0]["digest"]

@@ -6,10 +6,12 @@ import json
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from support.faults import until
 from support.world import PROGRAM, World
 
 from kubernaut.events import Event, LogLine, StepFinished, StepStarted
@@ -22,6 +24,19 @@ def ship(world: World, *more: str, status: int = 0) -> dict[str, object]:
     return world.json("ship", str(world.app), "-n", world.namespace, "--create-namespace", *more, status=status)  # type: ignore[no-any-return]
 
 
+def answer_of(port: str) -> dict[str, str]:
+    """Return what the node port answers; the node's rules follow the Service's endpoints within a second or so."""
+    found: list[dict[str, str]] = []
+
+    def answers() -> bool:
+        with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+            found.append(json.load(answer))
+        return bool(found)
+
+    until(answers, f"port {port} answers", 30)
+    return found[0]
+
+
 def test_from_a_folder_to_an_answer_over_http(world: World, platform: dict[str, str]) -> None:
     port = platform["KUBERNAUT_NODE_PORT"]
     release = ship(world, "--set", f"service.type=NodePort,service.nodePort={port}", "--note", "the first one")
@@ -29,8 +44,7 @@ def test_from_a_folder_to_an_answer_over_http(world: World, platform: dict[str, 
     assert release["status"] == "deployed"
     assert release["active"] is True
     assert release["managedBy"] == "kubernaut"
-    with urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
-        said = json.load(answer)
+    said = answer_of(port)
     commit = world.git("rev-parse", "HEAD").strip()
     assert said["version"] == "1.0.0"
     assert commit.startswith(said["commit"])

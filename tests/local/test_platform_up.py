@@ -172,11 +172,12 @@ def test_an_application_is_reached_at_its_node_port(platform: Platform, pod: str
 def test_logs_events_and_the_services_proxy(api: Api, pod: str, until: Until) -> None:
     until(lambda: api.ask("GET", "/api/v1/namespaces/default/services/app/proxy/by-proxy")[0] == 200, "the proxy answers", 30)
     assert get(api, "/api/v1/namespaces/default/services/app/proxy/by-proxy") == "hello from node 1000"
-    log = get(api, "/api/v1/namespaces/default/pods/app/log")
-    assert "listening" in log
-    assert "asked for /by-proxy" in log
-    events = get(api, "/api/v1/namespaces/default/events?fieldSelector=involvedObject.name=app")
-    assert {"Scheduled", "Pulled", "Created", "Started"} <= {event["reason"] for event in events["items"]}
+    log = "/api/v1/namespaces/default/pods/app/log"
+    until(lambda: "asked for /by-proxy" in get(api, log), "the log has the question", 30)
+    assert "listening" in get(api, log)
+    events = "/api/v1/namespaces/default/events?fieldSelector=involvedObject.name=app"
+    reasons = {"Scheduled", "Pulled", "Created", "Started"}
+    until(lambda: reasons <= {event["reason"] for event in get(api, events)["items"]}, f"there are events of {reasons}", 30)
 
 
 @pytest.mark.parametrize(

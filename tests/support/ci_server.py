@@ -59,8 +59,15 @@ def files_with(places: Iterable[Path], secrets: Iterable[str]) -> list[str]:
     """Return the files, in folders or given by name, that have one of the secrets in them."""
     wanted = [secret.encode() for secret in secrets]
     assert all(wanted), "an empty secret is in every file"
-    files = (file for place in places for file in ([place] if place.is_file() else sorted(place.rglob("*"))))
-    return [str(file) for file in files if file.is_file() and _has(file, wanted)]
+    return [str(file) for place in places for file in files_of(place) if file.is_file() and _has(file, wanted)]
+
+
+def files_of(place: Path) -> Iterator[Path]:
+    """Walk a folder, or a single file, and pass over what goes away meanwhile: builds make folders and remove them."""
+    if place.is_file():
+        yield place
+    for folder, _, names in os.walk(place):
+        yield from (Path(folder, name) for name in sorted(names))
 
 
 def _has(file: Path, wanted: Iterable[bytes]) -> bool:

@@ -24,7 +24,7 @@ from support.jenkins_world import DEPLOY, RELEASE, REPOSITORY, Ci, path_with_kub
 from support.world import REPOSITORY as CHECKOUT
 from support.world import World, make_world
 
-DEPLOY_SECONDS = 25
+DEPLOY_SECONDS = 40
 """What a deploy may take; one that never becomes ready takes as long."""
 GENUINE = ("JENKINS_URL", "JENKINS_USER", "JENKINS_TOKEN", "KUBECONFIG", "KUBERNAUT_REGISTRY")
 GENUINE_SECONDS = 900.0

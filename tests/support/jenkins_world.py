@@ -30,7 +30,7 @@ from support.world import World
 NAME = "hello-world"
 RELEASE, DEPLOY = f"{NAME}-release", f"{NAME}-deploy"
 REPOSITORY = "team/hello-world"
-SLOW_SECONDS = 8
+SLOW_SECONDS = 15
 """What a slow program takes to start: long enough for others to come meanwhile, shorter than a deploy's deadline."""
 _INDEX = "world!"
 
@@ -178,7 +178,11 @@ class Ci:
 
     def answers(self, whom: str) -> None:
         """Wait until the application greets somebody: the pod before may still finish its last requests."""
-        until(lambda: self.answer().get("greeting") == f"Hello, {whom}", f"hello-world greets {whom}: {self.answer()}")
+        until(lambda: self.answer().get("greeting") == f"Hello, {whom}", f"hello-world greets {whom}: {self.answer()}", 60)
+
+    def shows(self, version: str) -> None:
+        """Wait until the application is of a version: the pod of the one before may still be there."""
+        until(lambda: self.answer().get("version") == version, f"hello-world answers as {version}: {self.answer()}", 60)
 
     def history(self) -> list[tuple[int, str]]:
         """Helm's history, oldest first, as plain Helm shows it."""

@@ -55,6 +55,12 @@ class Serving:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.ask("POST", path, status=status, headers=sent, json=body).json()
 
+    def shows(self, path: str) -> Any:
+        """GET JSON as soon as it is there; nothing while it is not found: what others write is known a moment later."""
+        answer = self.ask("GET", path, status=None)
+        assert answer.status_code in (200, 404), answer.text
+        return answer.json() if answer.status_code == 200 else {}
+
     def ready(self) -> bool:
         """Say whether it knows what is in the cluster."""
         return self.ask("GET", "/readyz", status=None).status_code == 200
