@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.ci_step import Step
-from support.faults import PROGRAM, Scene, Subject, until
+from support.faults import PROGRAM, Scene, Subject, paused, until
 from support.world import World, make_world
 
 pytestmark = pytest.mark.platform
@@ -128,9 +128,11 @@ def test_an_abort_in_the_middle_of_a_build(world: World, tmp_path: Path) -> None
         aborted.wait_for("RUN node")
         aborted.abort()
         with Step(line, environment, workspace) as following:
-            aborted.gone()
-            assert not (workspace / "release.json").exists()
-            assert world.json("versions", "hello-world")["items"] == [], "there is no half version"
+            following.wait_for("RUN node")
+            with paused(*following.processes()):  # so that what is there is not its own, however long the aborted one takes
+                aborted.gone()
+                assert not (workspace / "release.json").exists()
+                assert world.json("versions", "hello-world")["items"] == [], "there is no half version"
             following.end()
             following.gone()
     made = json.loads((workspace / "release.json").read_text())

@@ -25,7 +25,7 @@ def test_a_deploy_whose_kubernaut_is_killed(scene: Scene, helm: str, point: str)
     subject.deploy("a")
     scene.check_settled()
     subject.killed(point, *subject.verb("deploy", "b"))
-    until(lambda: scene.look().current.status == LEFT[point], f"Helm has written {LEFT[point]}", 5)
+    until(lambda: scene.look().current.status == LEFT[point], f"Helm has written {LEFT[point]}")
     subject.settled()
     scene.check()
     subject.deploy("b")
@@ -134,8 +134,7 @@ def test_a_last_write_that_arrives_late(scene: Scene, helm: str) -> None:
     assert running.wait().status == 6
     before = scene.check_settled()
     assert [one.status for one in before.records] == ["superseded", "failed", "deployed"]
-    subject.proxy.release("before-final-write")
-    until(lambda: subject.proxy.answered("before-final-write"), "the write has arrived")
+    subject.let_go("before-final-write")
     assert scene.check_settled().records == before.records
     assert scene.text() == "a"
 

@@ -114,7 +114,7 @@ class OnPlatform:
         for pid in helms:
             os.kill(pid, signal.SIGKILL)
         running.kill()
-        user.proxy.release(point, forward=who != BOTH)
+        user.let_go(point, forward=who != BOTH)
         user.settled()
         self.sure = False
         return None

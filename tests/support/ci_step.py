@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from support.faults import _marked, _parents, until
+from support.faults import _marked, _parents, _tell, paused, until
 
 ROUNDS = 3
 """How often each process gets the signal: once by its parent's pid, once by its cookie, and once more."""
@@ -88,10 +88,10 @@ class Step:
         if innermost_first:
             os.kill(tree[-1], signal.SIGTERM)
             until(lambda: tree[-1] not in _parents(), "the innermost has obeyed")
-        for _ in range(ROUNDS):
-            for pid in reversed(tree):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGTERM)
+        with paused(*self._started()):  # so that no kubernaut sees its Helm obey before it hears of it itself
+            _tell(tree[::-1], signal.SIGTERM)
+        for _ in range(ROUNDS - 1):
+            _tell(tree[::-1], signal.SIGTERM)
 
     def end(self, seconds: float = 120.0) -> str:
         """Wait until it has ended, and hold it to its success; return its console."""
@@ -103,6 +103,10 @@ class Step:
     def gone(self, seconds: float = 30.0) -> None:
         """Wait until nothing of it lives."""
         until(lambda: not self.processes(), "no process of the step lives", seconds)
+
+    def _started(self) -> list[int]:
+        """What the shell itself has started, and lives."""
+        return [pid for pid, parent in _parents().items() if parent == self._process.pid]
 
     def _hang_up(self) -> None:
         if self._process.stdout is not None:

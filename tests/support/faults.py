@@ -14,8 +14,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +24,7 @@ from kubernaut.clients.cluster import Cluster
 from kubernaut.clients.helm import Helm
 from kubernaut.errors import NotFound
 from support.charts import write_chart
+from support.faultpoints import POINTS
 from support.faultproxy import FaultProxy
 from support.invariants import Snapshot, Watched, look
 
@@ -69,6 +70,17 @@ def until(condition: Callable[[], object], what: str, seconds: float = 20.0) -> 
     while not condition():
         assert time.monotonic() < deadline, f"after {seconds:.0f} s still not so: {what}"
         time.sleep(0.05)
+
+
+@contextmanager
+def paused(*pids: int) -> Iterator[None]:
+    """Let processes stand still while the block runs: what they and others are told meanwhile, they hear at once."""
+    _tell(pids, signal.SIGSTOP)
+    until(lambda: all(_state(pid) in "TZ" for pid in pids), "they stand still")
+    try:
+        yield
+    finally:
+        _tell(pids, signal.SIGCONT)
 
 
 @dataclass(frozen=True)
@@ -218,8 +230,14 @@ class Subject:
             os.kill(running.helm(), signal.SIGKILL)
         if "kubernaut" in who:
             running.kill()
-        self.proxy.release(point, forward=forward)
+        self.let_go(point, forward=forward)
         return running.wait()
+
+    def let_go(self, point: str, *, forward: bool = True) -> None:
+        """Let a held request go on or lose it; what goes on has arrived, although nobody may be left who waits for the answer."""
+        self.proxy.release(point, forward=forward)
+        if forward and not POINTS[point].answered:
+            until(lambda: self.proxy.answered(point), f"{point}: the request has arrived")
 
     def settled(self, seconds: float = 10.0) -> None:
         """Wait until nothing that was started here lives."""
@@ -360,6 +378,20 @@ def _marked(text: str) -> list[int]:
             if text.encode() in Path(f"/proc/{pid}/environ").read_bytes():
                 found.append(pid)
     return found
+
+
+def _tell(pids: Collection[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _state(pid: int) -> str:
+    """Return a process's state, as ps tells it; one that is gone is as good as a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
 
 
 def _text(stream: Path | IO[bytes]) -> str:
