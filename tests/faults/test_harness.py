@@ -72,7 +72,7 @@ def test_a_request_is_lost_or_only_its_answer(scene: Scene) -> None:
 
 def test_a_proxy_that_is_cut_off_answers_or_is_slow(scene: Scene) -> None:
     subject = scene.subject()
-    cluster = Cluster(str(subject.proxy.kubeconfig), timeout=1)
+    cluster, impatient = Cluster(str(subject.proxy.kubeconfig)), Cluster(str(subject.proxy.kubeconfig), timeout=1)
     assert cluster.namespace_exists("default")
     with subject.proxy.away(), pytest.raises(ClusterUnreachable, match="refused"):
         cluster.namespace_exists("default")
@@ -86,9 +86,10 @@ def test_a_proxy_that_is_cut_off_answers_or_is_slow(scene: Scene) -> None:
     assert subject.proxy.count(lists) == 4
     subject.proxy.delay(lists, 5)
     with pytest.raises(ClusterUnreachable, match="did not answer within"):
-        cluster.list_secrets("default", {})
+        impatient.list_secrets("default", {})
     subject.proxy.undo()
     assert list(cluster.list_secrets("default", {})) == []
+    impatient.close()
     cluster.close()
 
 

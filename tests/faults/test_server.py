@@ -100,6 +100,7 @@ def test_a_server_that_is_killed_in_the_middle_leaves_what_the_next_one_resolves
     operation = ended(restarted, begun.headers["Location"])
     assert operation["outcome"]["reason"] == "interrupted"
     assert scene.statuses() == ["deployed", "failed"]
+    until(lambda: scene.look().lease is None, "who has put it in order has let go of it")
     replayed = restarted.ask("POST", "/api/releases", status=None, json=slowly(scene, "b"), headers={"Idempotency-Key": "k-2"})
     assert replayed.headers["Location"] == begun.headers["Location"]
     restarted.post("/api/releases", wanted(scene, "b"), status=201, Prefer="wait=60")
@@ -108,14 +109,18 @@ def test_a_server_that_is_killed_in_the_middle_leaves_what_the_next_one_resolves
 
 
 def test_sigterm_lets_a_running_deploy_end_and_refuses_new_ones(scene: Scene) -> None:
-    server = serve(scene.subject())
-    begun = server.ask("POST", "/api/releases", status=202, json=slowly(scene, "a", 6))
-    until(lambda: scene.statuses() == ["pending-install"], "Helm is at work")
+    subject = scene.subject()
+    server = serve(subject)
+    subject.proxy.hold("mid-apply")
+    begun = server.ask("POST", "/api/releases", status=202, json=wanted(scene, "a"))
+    subject.proxy.wait_for("mid-apply")
+    assert scene.statuses() == ["pending-install"]
     server.running.signal(signal.SIGTERM)
     until(lambda: server.ask("GET", "/readyz", status=None).status_code == 503, "it says that it is about to end", 5)
     refused = server.ask("POST", "/api/releases", status=503, json={**wanted(scene), "name": "other"}).json()
     assert refused["code"] == "server_stopping"
     assert state(server, begun.headers["Location"]) == "running"
+    subject.proxy.release("mid-apply")
     assert server.running.wait(60).status == 0
     assert scene.statuses() == ["deployed"]
     scene.check(recovered=True)
@@ -134,13 +139,16 @@ def test_what_plain_helm_does_shows_within_a_second(scene: Scene) -> None:
 
 
 def test_a_held_lock_is_told_with_its_holder(scene: Scene) -> None:
-    first, second = serve(scene.subject()), serve(scene.subject())
+    subject = scene.subject()
+    first, second = serve(subject), serve(scene.subject())
     first.post("/api/releases", wanted(scene, "a"), status=201, Prefer="wait=60")
-    begun = first.post("/api/releases", slowly(scene, "b", 5))
-    until(lambda: "pending-upgrade" in scene.statuses(), "Helm is at work")
+    subject.proxy.hold("mid-apply")
+    begun = first.post("/api/releases", wanted(scene, "b"))
+    subject.proxy.wait_for("mid-apply")
     refused = second.post("/api/releases", wanted(scene, "c"), status=409)
     assert refused["code"] == "release_locked"
     assert refused["holder"]["operation"] == begun["id"]
+    subject.proxy.release("mid-apply")
     assert ended(second, f"/api/operations/{begun['id']}")["state"] == "succeeded"
     path = f"/api/operations/{begun['id']}/events"
     assert second.get(path)["finished"]
