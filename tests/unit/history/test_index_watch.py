@@ -41,12 +41,17 @@ def begin(cluster: FakeCluster) -> Iterator[Callable[..., Index]]:
         index.start()
         if ready:
             eventually(index.check)
+            eventually(lambda: watched(index))  # what was listed is current before the watch has been asked for
         return index
 
     yield start
     for index in begun:
         index.stop()
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("kubernaut-index")] == []
+
+
+def watched(index: Index) -> None:
+    assert all(watcher.connected for watcher in index._watching._watchers)
 
 
 def write(cluster: FakeCluster, secret: dict[str, Any]) -> None:
@@ -120,7 +125,7 @@ def test_a_change_costs_one_request_of_its_record(cluster: FakeCluster, begin: C
     for name in ("a", "b", "c"):
         write(cluster, record_secret(1, "deployed", name=name))
     index = begin()
-    eventually(lambda: cluster.requests.index("watch secrets *"))
+    assert "watch secrets *" in cluster.requests
     cluster.requests.clear()
     cluster.create_secret("demo", record_secret(2, "failed"))
     shows(
@@ -138,7 +143,7 @@ def test_what_an_operation_says_on_the_way_costs_one_request(cluster: FakeCluste
     running = operation("01jd0000000000000000000000")
     cluster.create_secret("demo", operation_secret(running))
     index = begin()
-    eventually(lambda: cluster.requests.index("watch secrets *"))
+    assert "watch secrets *" in cluster.requests
     cluster.requests.clear()
     event = {"at": STARTED, "step": "deploy", "kind": "line", "text": "still waiting"}
     said = type(running).model_validate({**running.model_dump(), "events": [event]})

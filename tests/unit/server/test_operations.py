@@ -287,7 +287,7 @@ def test_a_stream_that_is_silent_shows_that_it_lives(town: Town, server: Serving
 
 
 def test_a_stream_ends_after_a_while_and_the_client_comes_again(town: Town) -> None:
-    server = town.server(watching=False, timing=Timing(heartbeat=0.02, longest=0.1, look_again=0.01))
+    server = town.server(watching=False, timing=Timing(heartbeat=0.02, longest=1.0, look_again=0.01))
     id = begun(town, server, "one")
     first = frames(stream(server, id).text)
     assert first
