@@ -8,9 +8,11 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,13 +143,15 @@ def test_a_workload_that_answers_and_then_does_not(world: World) -> None:
     assert world.deploy(WORKLOAD, annotations=probe)[1]
     assert not world.deploy(WORKLOAD, annotations=probe)[1]
     broken = "const fs = require('fs'); throw new Error('no database')"
-    with pytest.raises(DeployRolledBack, match=r"the container web ends.*v1 runs again, as v3") as caught:
-        world.deploy(WORKLOAD, f"script={broken}", annotations=probe, timeout=8.0)
+    # By then it has ended more than once and waits to run again, on a busy node too; the kubelet shows the one or the other.
+    ends = r"the container web (ends again and again|ended with exit status 1)"
+    with pytest.raises(DeployRolledBack, match=f"{ends}.*v1 runs again, as v3") as caught:
+        world.deploy(WORKLOAD, f"script={broken}", annotations=probe, timeout=25.0)
     assert any("no database" in line for line in caught.value.details)
     with pytest.raises(DeployRolledBack, match=r"the image .*/nope:1 of the container web cannot be pulled: .*not found"):
-        world.deploy(WORKLOAD, f"image={world.settings.require_registry()}/nope:1", annotations=probe, timeout=4.0)
+        world.deploy(WORKLOAD, f"image={world.settings.require_registry()}/nope:1", annotations=probe, timeout=15.0)
     with pytest.raises(DeployKept, match=r"no node takes a pod: .*Insufficient cpu"):
-        world.deploy(WORKLOAD, "cpu=99", annotations=probe, timeout=4.0, on_failure="keep")
+        world.deploy(WORKLOAD, "cpu=99", annotations=probe, timeout=10.0, on_failure="keep")
     assert world.statuses == ["superseded", "failed", "superseded", "failed", "deployed", "failed"]
     assert world.deploy(WORKLOAD, annotations=probe)[1]
     assert world.cluster.get_through_service(world.namespace, "web", 80, "/", timeout=10) == (200, "hi")
@@ -182,32 +186,33 @@ def test_operations_are_collected_with_their_records(world: World) -> None:
 def test_a_helm_that_dies_in_the_middle(world: World, number: signal.Signals) -> None:
     world.deploy(SLOW)
     wanted = world.wanted(SLOW, "text=b", on_failure="keep")
-    killer = subprocess.Popen([sys.executable, "-c", KILLER, str(number.value), wanted.chart_digest])
+    killed: list[int] = []
+
+    def kill_in_the_hook() -> None:
+        until(lambda: world.cluster.list_pods(world.namespace, {}), 50)  # the hook is the only one
+        (helm,) = helms(wanted)
+        os.kill(int(helm.name), number)
+        killed.append(int(helm.name))
+
+    killer = threading.Thread(target=kill_in_the_hook)
+    killer.start()
     with pytest.raises(DeployKept):
         carry_out(wanted, tools=world.tools)
-    killer.wait(30)
+    killer.join()
+    assert len(killed) == 1
     assert world.statuses == ["deployed", "failed"]
     assert not world.past.records[0].disagrees
 
 
-# Waits until a Helm is in the middle of its hook, and kills it.
-KILLER = """
-import os, pathlib, sys, time
-number, digest = int(sys.argv[1]), sys.argv[2]
-def helm():
-    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_bytes().decode(errors="replace").split(chr(0))
-        except OSError:
-            continue
-        if any(word.endswith(digest) for word in line[:8]) and "upgrade" in line[:3]:
-            return int(path.parent.name)
-until = time.monotonic() + 20
-while not helm() and time.monotonic() < until:
-    time.sleep(0.02)
-time.sleep(2)
-os.kill(helm(), number)
-"""
+def helms(wanted: WantedDeploy) -> list[Path]:
+    """Return the folders in /proc of the Helms that deploy this."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            words = path.read_bytes().split(b"\0")
+            if wanted.chart_digest.encode() in b"".join(words[:8]) and b"upgrade" in words[:3]:
+                found.append(path.parent)
+    return found
 
 
 # A program that deploys, as a CI job would run it.
@@ -267,18 +272,9 @@ def test_no_secret_in_arguments_or_environments(world: World) -> None:
     wanted = world.wanted(SLOW, "text=b")
     wanted = WantedDeploy(**{**vars(wanted), "wish": read_wish({"db": {"password": CANARY}}, sets=["text=b"])})
     process = start(world, wanted)
-    seen = 0
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().split(b"\0")
-            environment = (path.parent / "environ").read_bytes()
-        except OSError:
-            continue
-        if wanted.chart_digest.encode() in b"".join(words[:8]) and b"upgrade" in words[:3]:
-            seen += 1
-            assert CANARY.encode() not in b"\0".join(words)
-            assert CANARY.encode() not in environment
-    assert seen == 1
+    (helm,) = helms(wanted)
+    assert CANARY.encode() not in (helm / "cmdline").read_bytes()
+    assert CANARY.encode() not in (helm / "environ").read_bytes()
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     until(lambda: world.statuses == ["deployed", "failed"])
