@@ -19,7 +19,7 @@ from kubernaut.clients.helm import Helm
 from kubernaut.deploy.ledger import Ledger
 from kubernaut.errors import Conflict, IdempotencyKeyReused, Interrupted, NamespaceNotFound
 from kubernaut.events import Journal, Notice
-from kubernaut.history.operation import Operation, Outcome, now
+from kubernaut.history.operation import KEY_LABEL, Operation, Outcome, key_label, now
 from kubernaut.settings import Settings, load_settings
 from kubernaut.testing.cluster import FakeCluster
 
@@ -95,6 +95,9 @@ class AcceptContract:
         one, other = server(), f"{namespace}-2"
         one._connections.cluster.create_namespace(other)
         known, _ = one.accept("deploy", "web", namespace=namespace, key=namespace)
+        # Other namespaces' keys are read from the API server's memory, to which what was written comes a little later.
+        labels = {"owner": "kubernaut", KEY_LABEL: key_label(str(known.key))}
+        until(lambda: list(one._connections.cluster.list_secrets(None, labels, metadata_only=True, at_hand=True)))
         with pytest.raises(IdempotencyKeyReused, match=f"a deploy of {namespace}") as caught:
             server().accept("deploy", "web", namespace=other, key=namespace)
         assert caught.value.problem()["operation"] == known.id

@@ -80,11 +80,15 @@ def ended(there: Server, path: JobPath, number: int) -> str | None:
 
 
 def told(there: Server, path: JobPath, number: int) -> str:
-    """Wait for a build to end, and return its console."""
-    ended(there, path, number)
+    """Wait until a build has said all, which may be after its end, and return its console."""
+
+    def silent() -> bool:
+        console = there.console(path, number, 0)
+        return console is not None and not console.more
+
+    until(silent, f"the build {number} of {path} has said all")
     console = there.console(path, number, 0)
     assert console is not None
-    assert not console.more
     return console.text
 
 
@@ -195,7 +199,7 @@ def test_a_configuration_that_it_refuses(ci_server: Hudson, there: Server, path:
 def test_hostile_values_arrive_as_they_are(there: Server, path: JobPath) -> None:
     there.create(path, config('#!/bin/bash\nprintf %s "$VERSION" | base64 -w0; echo; echo "${#LONG}"', "VERSION", "LONG", "OP_ID"))
     assert there.trigger(path, {"VERSION": HOSTILE, "LONG": "x" * 20_000, "OP_ID": "one"}) is None  # Hudson tells of no queue item
-    until(lambda: there.builds(path), "it was run")
+    until(lambda: any(build.parameters for build in there.builds(path)), "it was run")  # it is listed before it has them
     (build,) = there.builds(path)
     assert build.parameters == {"VERSION": HOSTILE, "LONG": "x" * 20_000, "OP_ID": "one"}
     assert (build.number, build.url, build.queue_id) == (1, f"{there.url}/job/{path}/1/", None)

@@ -8,7 +8,8 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -70,6 +71,18 @@ class Place:
         build = self.server.build(self.path, number)
         return build.result if build is not None else "DELETED"
 
+    def over(self, number: int) -> None:
+        """Wait until the server has done with a build: one that it still saves is in the way of who deletes the job."""
+        until(lambda: (told := self.server.console(self.path, number, 0)) is None or not told.more, f"the end of #{number}")
+
+    def delete(self) -> None:
+        """Delete the job, if it is there, and its builds."""
+        with suppress(JobNotFound):
+            for build in self.server.builds(self.path):
+                self.server.stop(self.path, build.number)
+                self.over(build.number)
+        self.server._do(f"{self.path.url_path}/doDelete", "delete the job")
+
 
 @pytest.fixture
 def make(ci_server: Hudson, tmp_path: Path) -> Iterator[Callable[[str], Place]]:
@@ -88,7 +101,7 @@ def make(ci_server: Hudson, tmp_path: Path) -> Iterator[Callable[[str], Place]]:
         for process in place.processes:
             process.kill()
             process.communicate()
-        place.server._do(f"{place.path.url_path}/doDelete", "delete the job")
+        place.delete()
         place.server.close()
     ci_server.end_builds()
 
@@ -201,7 +214,8 @@ def test_several_at_once_under_one_name_are_one_build(make: Callable[[str], Plac
 def test_without_a_name_each_is_a_build_of_its_own(make: Callable[[str], Place]) -> None:
     place = make("sleep 1")
     names = {place.run().op_id for _ in range(3)}
-    until(lambda: len(place.server.builds(place.path)) == 3, "three builds")
+    # A build is listed before it has its parameters.
+    until(lambda: sum("OP_ID" in build.parameters for build in place.server.builds(place.path)) == 3, "three builds")
     assert {build.parameters["OP_ID"] for build in place.server.builds(place.path)} == names
     until(lambda: not any(build.building for build in place.server.builds(place.path)), "their end")
 
@@ -233,9 +247,7 @@ def test_a_job_that_is_deleted_while_it_is_followed_is_told_so(make: Callable[[s
     def delete(event: Event) -> None:
         if isinstance(event, LogLine) and event.text == "running":
             other = Server(place.ci.url, user=place.ci.user, token=from_file(place.ci.token_file))
-            other.stop(place.path, 1)
-            until(lambda: place.result(1) == "ABORTED", "the build's end")
-            other._do(f"{place.path.url_path}/doDelete", "delete the job")
+            replace(place, server=other).delete()
             other.close()
 
     with pytest.raises(JobNotFound, match="deleted meanwhile"):
