@@ -25,11 +25,14 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from kubernaut_local.ports import candidates, is_free
 from support.faultpoints import POINTS, Matches, Point, Request
 
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "host", "upgrade", "te"})
 _CHUNK = 65_536
 _CONNECT_SECONDS = 10.0
+# Below those that Linux gives to outgoing connections: one of them would have the port when the proxy comes back.
+_PORTS_FROM = 25081
 
 
 class FaultProxy:
@@ -55,8 +58,8 @@ class FaultProxy:
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
         self._closing = threading.Event()
-        self._server: _Server | None = _Server(self, 0)
-        self.port = int(self._server.server_address[1])
+        self.port = next(port for port in candidates(str(folder), _PORTS_FROM) if is_free(port))
+        self._server: _Server | None = _Server(self, self.port)
         self.kubeconfig = folder / "kubeconfig"
         self.kubeconfig.write_text(json.dumps(_kubeconfig(f"http://127.0.0.1:{self.port}")))
 
