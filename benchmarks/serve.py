@@ -58,9 +58,11 @@ def _measure(environment: Mapping[str, str], filling: Filling, churn: float) -> 
             sides = runs.lists(server, constant)
             print("as fast as it can, and at half of that …", flush=True)
             most, half = runs.saturation(server)
+            print("what others write …", flush=True)
+            shown = runs.shown(server, cluster)
             print(f"{churn:.0f} s of churn …", flush=True)
             before, after = runs.churn(server, cluster, churn)
-        return Figures(bare, starts, helm, *sides, most, half, before, after)
+        return Figures(bare, starts, helm, *sides, most, half, shown, before, after)
 
 
 if __name__ == "__main__":

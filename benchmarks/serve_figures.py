@@ -14,6 +14,7 @@ TAIL = 5.0
 READY_BESIDE_BARE = 2.0
 MOST_MEGABYTES = 200.0
 MOST_GROWTH = 1.1
+SHOWS_WITHIN = 1.0
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Figures:
         constant: Answers with a constant body of that size, in turn with them.
         most: As many lists as it can answer.
         half: Lists at half of that rate.
+        shown: From a record's write, past the server, until the server shows it, each time.
         before: The server's memory, before the churn.
         after: And after it.
     """
@@ -39,13 +41,14 @@ class Figures:
     constant: Load
     most: Load
     half: Load
+    shown: Sequence[float]
     before: float
     after: float
 
 
 def times(figures: Figures) -> Mapping[str, Sequence[float]]:
     """Return what is told in seconds."""
-    return {"bare list + decode": figures.bare, "ready": figures.ready, "helm list": [figures.helm]}
+    return {"bare list + decode": figures.bare, "ready": figures.ready, "helm list": [figures.helm], "shows": figures.shown}
 
 
 def lines(figures: Figures) -> Iterator[str]:
@@ -68,6 +71,8 @@ def verdicts(figures: Figures) -> Iterator[Verdict]:
     yield Verdict(f"{errors} errors (target: none)", errors == 0)
     ready = statistics.median(figures.ready) / statistics.median(figures.bare)
     yield Verdict(f"ready after {ready:.1f} times the bare list (target: {READY_BESIDE_BARE})", ready <= READY_BESIDE_BARE)
+    slowest = max(figures.shown)
+    yield Verdict(f"what others write shows after at most {slowest:.2f} s (target: {SHOWS_WITHIN:.0f})", slowest <= SHOWS_WITHIN)
     yield Verdict(f"memory {figures.after:.0f} MB (target: {MOST_MEGABYTES:.0f})", figures.after < MOST_MEGABYTES)
     growth = figures.after / figures.before
     yield Verdict(f"memory after the churn is {growth:.2f} times that before (target: {MOST_GROWTH})", growth <= MOST_GROWTH)

@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +110,21 @@ def saturation(server: Server) -> tuple[Load, Load]:
     """Ask as fast as it can answer, then at half of that."""
     most = server.load(LIST, connections=8, requests=1500)
     return most, server.load(LIST, connections=8, requests=1500, rate=most.rate / 2)
+
+
+def shown(server: Server, cluster: Cluster) -> list[float]:
+    """Write records as plain Helm does, and time how soon each one shows."""
+    return [_shown(server, cluster, revision) for revision in range(1, 2 * ROUNDS + 1)]
+
+
+def _shown(server: Server, cluster: Cluster, revision: int) -> float:
+    cluster.create_secret("bench-0", record("bench-0", "shown", revision, Status.DEPLOYED, 20_000))
+    started = time.monotonic()
+    while time.monotonic() < started + _PATIENCE:
+        with suppress(urllib.error.HTTPError):  # it is not there yet
+            if json.loads(server.get("/api/releases/bench-0.shown.current"))["revision"] == revision:
+                return time.monotonic() - started
+    raise Failed(f"revision {revision} does not show after {_PATIENCE:.0f} s")
 
 
 def churn(server: Server, cluster: Cluster, seconds: float) -> tuple[float, float]:

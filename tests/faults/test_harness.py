@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -95,14 +96,19 @@ def test_a_proxy_that_is_cut_off_answers_or_is_slow(scene: Scene) -> None:
 
 def test_a_watch_streams_and_breaks_when_the_proxy_is_cut_off(scene: Scene) -> None:
     subject = scene.subject()
-    connection = http.client.HTTPConnection("127.0.0.1", subject.proxy.port, timeout=10)
-    connection.request("GET", "/api/v1/namespaces?watch=true")
-    response = connection.getresponse()
-    assert json.loads(response.readline())["type"] == "ADDED"
-    subject.proxy.cut()
-    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
-        response.read()
-    connection.close()
+    with closing(http.client.HTTPConnection("127.0.0.1", subject.proxy.port, timeout=10)) as connection:
+        streams: list[http.client.HTTPResponse] = []
+
+        def opens() -> bool:
+            connection.close()
+            connection.request("GET", "/api/v1/namespaces?watch=true")
+            streams.append(connection.getresponse())
+            return bool(json.loads(streams[-1].readline())["type"] == "ADDED")
+
+        until(opens, "the watch streams: an API server that has just started begins with an error")
+        subject.proxy.cut()
+        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+            streams[-1].read()
 
 
 def test_no_credentials_reach_the_subject(scene: Scene) -> None:

@@ -167,17 +167,16 @@ class FaultProxy:
         """Hold a request if this is where the test wants it; say whether it goes on."""
         with self._lock:
             hold = next((one for one in self._holds.values() if one.takes(request, answered)), None)
+            # In the same moment: a hold that is made by somebody who was told of the answer is for other requests.
+            for one in self._holds.values():
+                if answered and one.request is request:
+                    one.answered.set()
             if hold is None:
                 return True
             hold.request = request
         hold.reached.set()
         hold.released.wait()
         return hold.forward
-
-    def note_answer(self, request: Request) -> None:
-        for hold in list(self._holds.values()):
-            if hold.request is request:
-                hold.answered.set()
 
     def opened(self, one: socket.socket) -> None:
         with self._lock:
@@ -310,7 +309,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._drop()
             return
         response = self._ask(request)
-        self._proxy.note_answer(request)
         if not self._proxy.passes(request, answered=True):
             self._drop()
             return
