@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from typing import TypeVar
 
 from kubernaut.errors import JobInvalid
+from kubernaut.jenkins.sending import checked_values
 from kubernaut.jenkins.server import Build, Job, QueueItem
 
 OP_ID = "OP_ID"
@@ -70,6 +71,7 @@ def check_job(job: Job, parameters: Mapping[str, str]) -> None:
     for name in parameters:
         if name not in job.parameters:
             raise _undeclared(job, name)
+    checked_values(job.path, parameters)
 
 
 def check_id(op_id: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kubernaut.errors import JobInvalid
 from kubernaut.jenkins.finding import OP_ID, Sought, check_id, check_job, name_request, new_id
@@ -58,6 +60,8 @@ def test_an_item_that_was_cancelled_does_not_wait() -> None:
         ({"version": "1"}, "did you mean 'VERSION'?", "VERSION, OP_ID"),
         ({"XYZZY": "1"}, "no parameter 'XYZZY'.", "VERSION, OP_ID"),
         ({"OP_ID": "1"}, "OP_ID is not given as a parameter.", "--op-id"),
+        ({"VERSION": "hunter22\0"}, "has a character that is no text", "control characters"),
+        ({"VERSION": "hunter22\udcff"}, "has a character that is no text", "UTF-8"),
     ],
 )
 def test_what_the_server_would_drop_is_refused(parameters: dict[str, str], said: str, hint: str) -> None:
@@ -65,11 +69,17 @@ def test_what_the_server_would_drop_is_refused(parameters: dict[str, str], said:
         check_job(job("VERSION", "OP_ID"), parameters)
     assert said in refused.value.message
     assert hint in refused.value.hint
+    assert "hunter22" not in refused.value.message
 
 
 def test_a_job_that_takes_no_builds_is_refused() -> None:
     with pytest.raises(JobInvalid, match="team/shop-deploy cannot be run"):
         check_job(job("VERSION", buildable=False), {})
+
+
+@given(st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff", include_characters="\t\n\r\x85")))
+def test_every_text_is_a_value(value: str) -> None:
+    check_job(job("NOTE"), {"NOTE": value})
 
 
 @pytest.mark.parametrize("op_id", ["", " a", "a ", "a\nb", "x" * 256, "a\0"])
