@@ -204,14 +204,16 @@ class Waiter:
 
     def wait_running(self) -> None:
         """Wait until every process runs: one that ended meanwhile, and is started anew, may open its gate before it stays."""
+        late = [Gate(name="supervisord", ready=False, detail="says nothing of its processes")]
 
         def ask() -> bool:
-            processes = self._check_processes()
-            return bool(processes) and all(process.state == "running" for process in processes)
+            nonlocal late
+            if processes := self._check_processes():
+                late = [Gate(name=each.name, ready=False, detail=each.state) for each in processes if each.state != "running"]
+            return not late
 
         if not self._becomes(ask):
-            late = [process for process in self._processes() or [] if process.state != "running"]
-            raise self._late([Gate(name=process.name, ready=False, detail=process.state) for process in late])
+            raise self._late(late)
 
     def _becomes(self, condition: Callable[[], bool]) -> bool:
         """Ask again and again; return whether it was so before the deadline."""
