@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,10 +98,10 @@ def judge(verdicts: Sequence[Verdict]) -> int:
     return 0 if all(verdict.met for verdict in verdicts) else 1
 
 
-def tell(times: Mapping[str, Sequence[float]], verdicts: Sequence[Verdict]) -> int:
-    """Print the table and the verdicts; return the exit status."""
+def tell(times: Mapping[str, Sequence[float]], verdicts: Sequence[Verdict], more: Iterable[str] = ()) -> int:
+    """Print the table, the lines that follow it and the verdicts; return the exit status."""
     print()
-    for line in report(times):
+    for line in (*report(times), *more):
         print(line)
     print()
     return judge(verdicts)

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from measure import Failed, judge, platform, report
+from measure import Failed, platform, tell
 from serve_figures import Figures, lines, times, verdicts
 from serve_fill import Filling, filled
 
@@ -36,11 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Failed, KubernautError) as failure:
         print(f"Failed: {failure}", file=sys.stderr)
         return 7
-    print()
-    for line in (*report(times(figures)), "", *lines(figures)):
-        print(line)
-    print()
-    return judge(list(verdicts(figures)))
+    return tell(times(figures), list(verdicts(figures)), ("", *lines(figures)))
 
 
 def _measure(environment: Mapping[str, str], filling: Filling, churn: float) -> Figures:

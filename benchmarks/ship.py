@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from measure import Failed, Run, Summary, Verdict, judge, kubernaut, platform, report, run
+from measure import Failed, Run, Summary, Verdict, kubernaut, platform, report, run, tell
 
 ROOT = Path(__file__).parents[1]
 NAME = "hello-world"
@@ -146,11 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Failed as failure:
         print(f"Failed: {failure}", file=sys.stderr)
         return 7
-    print()
-    for line in [*report(times), *list(report(times_to_start))[1:]]:
-        print(line)
-    print()
-    return judge(verdicts({name: Summary.of(seconds) for name, seconds in times.items()}))
+    judged = verdicts({name: Summary.of(seconds) for name, seconds in times.items()})
+    return tell(times, judged, list(report(times_to_start))[1:])
 
 
 def _measure(environment: Mapping[str, str], pairs: int) -> dict[str, list[float]]:
