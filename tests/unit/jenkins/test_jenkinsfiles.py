@@ -175,7 +175,7 @@ def test_release_publishes_the_folder_it_is_told(left: Path, tmp_path: Path) -> 
     script = script_of(left, "release")
     for folder in ("apps/shop", HOSTILE):
         [said] = run(script, tmp_path, APP_DIR=folder)
-        assert said == ["publish", folder, "--to", f"{tmp_path}/work/release.json", "DOCKER_CONFIG=/secret files/1"]
+        assert said == ["publish", folder, "--to", str(tmp_path / "work" / "release.json"), "DOCKER_CONFIG=/secret files/1"]
     assert not (tmp_path / "work" / "release.json").exists()
     run(script, tmp_path, status=3, APP_DIR=".", STATUS="3")
 
