@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.ci_server import ci_server as ci_server
 
 if TYPE_CHECKING:
     from kubernaut_local import Platform
 
+
+# How long an example takes depends on the machine, its load and coverage, and the first draw builds Hypothesis' character tables.
+settings.register_profile("untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # A shell's background job ignores SIGINT, nohup SIGHUP, and so would every program that the tests start and send them to.
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
