@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 from ci_figures import Followed, Turns
 from measure import Failed, kubernaut, run
 
-from kubernaut.clients.cluster import Cluster
+from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import KubernautError
 from kubernaut.jenkins.path import JobPath
 from kubernaut.jenkins.server import open_server

@@ -22,18 +22,18 @@ import yaml
 from measure import Failed, kubernaut
 from race_figures import MOST_UNTIL_FAILED, Cost, Killed, Race, Silent
 
-from kubernaut.clients.cluster import Cluster
-from kubernaut.clients.helm import Helm
+from kubernaut.adapters.helm import Helm
+from kubernaut.adapters.kube import Cluster
 from kubernaut.deploy import operation, turn
 from kubernaut.deploy.attempt import Tools
 from kubernaut.deploy.lease import Lock, lease_name
+from kubernaut.deploy.requests import DeployRequest
 from kubernaut.deploy.rollout import carry_out
 from kubernaut.deploy.values import read_wish
-from kubernaut.deploy.wanted import WantedDeploy
 from kubernaut.errors import ReleaseLocked
 from kubernaut.events import Progress
 from kubernaut.history.record import PENDING
-from kubernaut.history.store import History
+from kubernaut.history.store import HistoryStore
 from kubernaut.settings import load_settings
 
 NAME, VERSION = "race", "0.1.0"
@@ -129,19 +129,19 @@ class Place:
         known: dict[str, Any] = {"kubeconfig": settings.kubeconfig, "environment": settings.environment}
         helm = Helm(settings.helm, plain_http=settings.speaks_plain_http, **known)
         cluster = Cluster(settings.kubeconfig)
-        return Tools(lambda: helm, lambda: cluster, History(cluster), settings, Progress())
+        return Tools(lambda: helm, lambda: cluster, HistoryStore(cluster), settings, Progress())
 
-    def wanted(self, text: str, *, name: str = NAME, pause: int = 0) -> WantedDeploy:
+    def wanted(self, text: str, *, name: str = NAME, pause: int = 0) -> DeployRequest:
         """Return a deploy of a value."""
         wish = read_wish(sets=(f"text={text}", f"pause={pause}"))
         more: dict[str, Any] = {"wish": wish, "create_namespace": True, "timeout": PATIENCE}
-        return WantedDeploy(self.namespace, name, VERSION, self.chart, self.digest, **more)
+        return DeployRequest(self.namespace, name, VERSION, self.chart, self.digest, **more)
 
     def statuses(self, name: str = NAME) -> list[str]:
         """Return the statuses of the records, newest first."""
         cluster = self.tools().cluster()
         try:
-            return [record.status for record in History(cluster).past(self.namespace, name).records]
+            return [record.status for record in HistoryStore(cluster).past(self.namespace, name).records]
         finally:
             cluster.close()
 

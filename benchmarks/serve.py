@@ -17,7 +17,7 @@ from measure import Failed, platform, tell
 from serve_figures import Figures, lines, times, verdicts
 from serve_fill import Filling, filled
 
-from kubernaut.clients.cluster import Cluster
+from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import KubernautError
 
 

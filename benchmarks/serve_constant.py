@@ -11,9 +11,9 @@ import threading
 from pathlib import Path
 
 from kubernaut import Kubernaut, load_settings
-from kubernaut.server.http.app import create_app
-from kubernaut.server.http.listen import listen
+from kubernaut.server.app import create_app
 from kubernaut.server.http.routing import Answer, Response, Route
+from kubernaut.server.listener import listen
 from kubernaut.server.serving import ServeOptions, open_service
 
 

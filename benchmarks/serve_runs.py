@@ -20,7 +20,7 @@ from measure import Failed, kubernaut, run
 from serve_fill import record
 from serve_load import Load
 
-from kubernaut.clients.cluster import Cluster
+from kubernaut.adapters.kube import Cluster
 from kubernaut.history.record import OWNER, Status, decode
 
 HERE = Path(__file__).parent

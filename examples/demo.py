@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kubernaut import Deployed, Kubernaut, Settings, load_settings
-from kubernaut.cli.guard import guarded
+from kubernaut.cli.error_handler import guarded
 from kubernaut.cli.signals import terminable
 from kubernaut.cli.steps import progress
 from kubernaut.errors import Unreachable

@@ -21,7 +21,7 @@ from typing import Any
 
 from demo import NAME, NAMESPACE, answer_of, local_platform
 
-from kubernaut.cli.guard import guarded
+from kubernaut.cli.error_handler import guarded
 from kubernaut.cli.signals import terminable, wait
 from kubernaut.cli.steps import progress
 from kubernaut.errors import BuildUnsuccessful

@@ -5,10 +5,10 @@
 'demo.hello-world.v1'
 """
 
+from kubernaut.api import Kubernaut
 from kubernaut.ci import CiBuild
 from kubernaut.errors import KubernautError
-from kubernaut.kubernaut import Kubernaut
-from kubernaut.model import Action, Plan
+from kubernaut.models import Action, Plan
 from kubernaut.settings import Settings, load_settings
 from kubernaut.verbs import Built, Deployed, Published
 

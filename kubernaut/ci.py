@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-from kubernaut.model import Model
+from kubernaut.models import Model
 from kubernaut.redact import redact, without_credentials
 
 LONGEST_URL = 2000

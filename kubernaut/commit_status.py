@@ -20,8 +20,8 @@ from kubernaut.redact import environment_secrets, redact
 from kubernaut.settings import Settings, repository
 
 if TYPE_CHECKING:
-    from kubernaut.clients.github import CommitStatus, GitHub, State
-    from kubernaut.clients.github_teller import Teller, Untold
+    from kubernaut.adapters.github import CommitStatus, GitHub, State
+    from kubernaut.adapters.github_teller import StatusClient, Untold
     from kubernaut.history.release import Release
 
 RELEASE = "kubernaut/release"
@@ -128,7 +128,7 @@ def where(commit: str | None, source: str | None, settings: Settings) -> tuple[s
 # telling it
 
 
-class Telling:
+class CommitStatusReporter:
     """What a verb tells GitHub; a context manager, whose end waits until it is told, or the patience is over.
 
     Args:
@@ -196,7 +196,7 @@ class Telling:
 
     def tell(self, place: tuple[str, str], context: str, state: State, text: str) -> None:
         """Let GitHub be told, beside the work."""
-        from kubernaut.clients.github import CommitStatus
+        from kubernaut.adapters.github import CommitStatus
 
         if self._teller is not None:
             build = self._settings.build
@@ -242,7 +242,7 @@ class Report:
         outcome: What came of it, in words that end a sentence.
     """
 
-    def __init__(self, telling: Telling, context: str, doing: str) -> None:
+    def __init__(self, telling: CommitStatusReporter, context: str, doing: str) -> None:
         self._telling = telling
         self._context = context
         self._doing = doing
@@ -278,10 +278,10 @@ class Report:
             self._telling.tell(self._place, self._context, state, text)
 
 
-def _teller(github: GitHub) -> Teller:
-    from kubernaut.clients.github_teller import Teller
+def _teller(github: GitHub) -> StatusClient:
+    from kubernaut.adapters.github_teller import StatusClient
 
-    return Teller(lambda status, seconds: github.set_status(status, timeout=seconds))
+    return StatusClient(lambda status, seconds: github.set_status(status, timeout=seconds))
 
 
 def _reason(failure: BaseException) -> str:

@@ -131,7 +131,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Heard:
+class RecordedEvent:
     """An event, and when it was heard."""
 
     at: datetime
@@ -158,8 +158,8 @@ class Journal:
     def __init__(self, listener: Listener = ignore, clock: Callable[[], datetime] = _utc_now) -> None:
         self._listener = listener
         self._clock = clock
-        self._first: list[Heard] = []
-        self._last: deque[Heard] = deque(maxlen=self.LAST)
+        self._first: list[RecordedEvent] = []
+        self._last: deque[RecordedEvent] = deque(maxlen=self.LAST)
         self._count = 0
         self._lock = threading.Lock()
 
@@ -168,11 +168,11 @@ class Journal:
         with self._lock:
             self._count += 1
             kept = self._first if len(self._first) < self.FIRST else self._last
-            kept.append(Heard(self._clock(), event))
+            kept.append(RecordedEvent(self._clock(), event))
         self._listener(event)
 
     @property
-    def heard(self) -> tuple[Heard, ...]:
+    def heard(self) -> tuple[RecordedEvent, ...]:
         """What was heard, in order; the first and the last of it."""
         with self._lock:
             return (*self._first, *self._last)

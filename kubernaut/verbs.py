@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from kubernaut.model import Plan
+from kubernaut.models import Plan
 
 if TYPE_CHECKING:
-    from kubernaut.build.publication import BuiltImage
-    from kubernaut.build.registry import PublishedVersion
     from kubernaut.history.operation import Operation
     from kubernaut.history.release import Release
+    from kubernaut.publish.pipeline import BuiltImage
+    from kubernaut.publish.registry import PublishedVersion
 
 
 @dataclass(frozen=True)

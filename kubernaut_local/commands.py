@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from kubernaut.clients import tether
+from kubernaut.adapters import pdeathsig_exec
 from kubernaut.errors import DeadlineExceeded, Interrupted, PlatformFailed, ToolMissing
 
 TAIL_LINES = 20
@@ -115,7 +115,15 @@ class Commands:
                 raise Interrupted("The work was stopped.")
             process = subprocess.Popen(
                 # setpriv would not notice that we were killed before it has told the kernel what is to happen then.
-                [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), str(Path(program).absolute()), *command[1:]],
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    pdeathsig_exec.__file__,
+                    str(os.getpid()),
+                    str(Path(program).absolute()),
+                    *command[1:],
+                ],
                 env=env,
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,

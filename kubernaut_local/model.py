@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from kubernaut.model import Model
+from kubernaut.models import Model
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 NodePort = Annotated[int, Field(ge=30000, le=32767)]

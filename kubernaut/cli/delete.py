@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from kubernaut.cli import render
-from kubernaut.cli.asking import Question, carry_out
 from kubernaut.cli.options import (
     cluster_options,
     current_revision_option,
@@ -21,6 +20,7 @@ from kubernaut.cli.options import (
     verbose_option,
     yes_option,
 )
+from kubernaut.cli.prompts import Question, carry_out
 from kubernaut.cli.verb import GOES_BACK, Verb
 
 QUESTION = Question(

@@ -17,7 +17,7 @@ from kubernaut.cli.options import (
     to_option,
     verbose_option,
 )
-from kubernaut.cli.outlet import Outlet
+from kubernaut.cli.output_file import OutputFile
 from kubernaut.cli.verb import WRITES, Verb
 
 
@@ -55,7 +55,7 @@ def deploy(application: str | None, handover: Path | None, output: str, to: Path
     Waits until its pods are ready. Deploying what runs already does nothing. A release that does not become ready is explained,
     then the one before it is brought back (exit status 6), or it is kept to look at (7).
     """
-    outlet = Outlet(to, dry_run=options["dry_run"])
+    outlet = OutputFile(to, dry_run=options["dry_run"])
     given = _named(application) if handover is None else _handed_over(handover, application, pre=options["pre"])
     name, version, digest = given
     with session.writing(options) as kubernaut:
@@ -78,7 +78,7 @@ def _handed_over(path: Path, application: str | None, *, pre: bool) -> tuple[str
     """Return the name, the version and the chart's digest that stand in a file."""
     if application is not None or pre:
         raise click.UsageError(f"--from {path} names the version already: leave out {application or '--pre'}.")
-    from kubernaut.build.handover import read_handover  # it comes with the registry's libraries
+    from kubernaut.publish.version_file import read_handover  # it comes with the registry's libraries
 
     found = read_handover(path)
     return found.name, found.version, found.chart.digest

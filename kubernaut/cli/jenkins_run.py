@@ -146,7 +146,7 @@ def _with_version(parameters: dict[str, str], handover: Path | None) -> dict[str
         return parameters
     if VERSION in parameters:
         raise click.UsageError(f"--from says the {VERSION} already.", click.get_current_context())
-    from kubernaut.build.handover import read_handover
+    from kubernaut.publish.version_file import read_handover
 
     return {VERSION: read_handover(handover).version, **parameters}
 

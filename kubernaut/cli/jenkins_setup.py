@@ -82,9 +82,9 @@ def setup(app_dirs: Sequence[Path], output: str, dry_run: bool, force: bool, **o
 
 def _wish(app_dir: Path, settings: Settings, options: dict[str, Any]) -> Wish:
     """Say what is wanted for an application."""
-    from kubernaut.build.application import load_application
-    from kubernaut.clients.git import find_work_tree
+    from kubernaut.adapters.git import find_work_tree
     from kubernaut.jenkins.jobs import Wish
+    from kubernaut.publish.application import load_application
 
     application = load_application(app_dir)
     tree = find_work_tree(app_dir)
@@ -107,7 +107,7 @@ def _wish(app_dir: Path, settings: Settings, options: dict[str, Any]) -> Wish:
 
 
 def _origin(app_dir: Path, settings: Settings) -> str:
-    from kubernaut.clients.git import open_git
+    from kubernaut.adapters.git import open_git
 
     git = open_git(app_dir, settings.environment)
     url = git.clone_url() if git is not None else None
@@ -121,7 +121,7 @@ def _origin(app_dir: Path, settings: Settings) -> str:
 
 def _check_jenkinsfiles(wish: Wish, app_dir: Path, server: ServerKind) -> None:
     """Look for what a Pipeline is going to run; without it every build would fail."""
-    from kubernaut.clients.git import find_work_tree
+    from kubernaut.adapters.git import find_work_tree
     from kubernaut.jenkins.jobs import FromScm, wanted_jobs
 
     tree = find_work_tree(app_dir)

@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 
 import click
 
-from kubernaut.cli import guard, signals
+from kubernaut.cli import error_handler as guard
+from kubernaut.cli import signals
 from kubernaut.cli.options import server_option, verbose_option
 from kubernaut.cli.verb import Group, Verb
 from kubernaut.errors import ToolMissing

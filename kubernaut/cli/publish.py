@@ -17,7 +17,7 @@ from kubernaut.cli.options import (
     verbose_option,
     version_option,
 )
-from kubernaut.cli.outlet import Outlet
+from kubernaut.cli.output_file import OutputFile
 from kubernaut.cli.verb import Verb
 
 
@@ -45,7 +45,7 @@ def publish(app_dir: Path, output: str, to: Path | None, **options: Any) -> None
     immutable: publishing the same content again does nothing, publishing other content under the same number fails
     (exit status 5). Nothing is deployed.
     """
-    outlet = Outlet(to, dry_run=options["dry_run"])
+    outlet = OutputFile(to, dry_run=options["dry_run"])
     with session.writing(options) as kubernaut:
         outcome = kubernaut.publish(app_dir, **options)
     outlet.write(outcome.version)

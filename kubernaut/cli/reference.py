@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from kubernaut.cli.guard import EXIT_STATUSES
+from kubernaut.cli.error_handler import EXIT_STATUSES
 from kubernaut.cli.main import PROGRAM, SECTIONS, main
 from kubernaut.cli.verb import Verb
 from kubernaut.errors import error_classes

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 from kubernaut.client import Client
 from kubernaut.errors import Usage
 from kubernaut.events import Listener
-from kubernaut.model import Action, Plan
+from kubernaut.models import Action, Plan
 from kubernaut.settings import Settings, is_loopback
 from kubernaut.verbs import Built, Deployed, DeployOptions, Published
 
 if TYPE_CHECKING:
-    from kubernaut.build.registry import PublishedVersion
-    from kubernaut.kubernaut import Kubernaut
+    from kubernaut.api import Kubernaut
+    from kubernaut.publish.registry import PublishedVersion
 
 
 class Remote(Client):
@@ -47,7 +47,7 @@ class Remote(Client):
 
     @cached_property
     def _here(self) -> Kubernaut:
-        from kubernaut.kubernaut import Kubernaut
+        from kubernaut.api import Kubernaut
 
         return Kubernaut(self._settings, listener=self._told)
 
@@ -85,11 +85,11 @@ class Remote(Client):
         self, app_dir: str | Path, *, namespace: str, version: str | None = None, **options: Unpack[DeployOptions]
     ) -> Deployed:
         """Make a version on this machine, and have it deployed by the server."""
-        from kubernaut.build.application import load_application
-        from kubernaut.client.wish import deploy_body
+        from kubernaut.client.requests import deploy_body
         from kubernaut.history.release import ReleaseId
-        from kubernaut.naming import check_namespace
-        from kubernaut.wanting import choose_environment
+        from kubernaut.names import check_namespace
+        from kubernaut.publish.application import load_application
+        from kubernaut.request_builder import choose_environment
 
         # What cannot be deployed as it is asked for is not published first.
         application = load_application(Path(app_dir))

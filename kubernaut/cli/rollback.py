@@ -20,7 +20,7 @@ from kubernaut.cli.options import (
     to_option,
     verbose_option,
 )
-from kubernaut.cli.outlet import Outlet
+from kubernaut.cli.output_file import OutputFile
 from kubernaut.cli.verb import GOES_BACK, Verb
 
 
@@ -52,7 +52,7 @@ def rollback(release: str, output: str, to: Path | None, **options: Any) -> None
     The history only grows: going back from revision 4 to 3 makes revision 5. A release that an ended process left half done is put
     in order first.
     """
-    outlet = Outlet(to, dry_run=options["dry_run"])
+    outlet = OutputFile(to, dry_run=options["dry_run"])
     with session.writing(options) as kubernaut:
         outcome = kubernaut.rollback(release, **options)
     outlet.write(outcome.release)

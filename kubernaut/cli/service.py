@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol, Unpack
 from kubernaut.verbs import Built, Deployed, DeployOptions, Options, Published
 
 if TYPE_CHECKING:
-    from kubernaut.build.registry import PublishedVersion
     from kubernaut.history.detail import Report
     from kubernaut.history.diff import Difference
     from kubernaut.history.release import Release, ReleaseList
+    from kubernaut.publish.registry import PublishedVersion
 
 
 class Verbs(Protocol):

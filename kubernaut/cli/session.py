@@ -11,9 +11,9 @@ from kubernaut.cli.steps import progress
 from kubernaut.events import Listener, ignore
 
 if TYPE_CHECKING:
+    from kubernaut.api import Kubernaut
     from kubernaut.cli.service import Service
     from kubernaut.jenkins.server import Server
-    from kubernaut.kubernaut import Kubernaut
     from kubernaut.settings import Settings
 
 DURATIONS = ("timeout", "lock_timeout")
@@ -24,7 +24,7 @@ JENKINS = ("jenkins_url", "jenkins_user")
 
 def open_kubernaut(settings: Settings, listener: Listener) -> Kubernaut:
     """Make the service; the one place where the command line does, so that a test can put another in its place."""
-    from kubernaut.kubernaut import Kubernaut
+    from kubernaut.api import Kubernaut
 
     return Kubernaut(settings, listener=listener)
 

@@ -19,7 +19,7 @@ from kubernaut.cli.options import (
     verbose_option,
     version_option,
 )
-from kubernaut.cli.outlet import Outlet
+from kubernaut.cli.output_file import OutputFile
 from kubernaut.cli.verb import WRITES, Verb
 
 
@@ -50,7 +50,7 @@ def ship(app_dir: Path, output: str, to: Path | None, **options: Any) -> None:
     It is publish and deploy in one, and says what each of their steps did. Shipping what runs already builds nothing, pushes
     nothing and starts no Helm.
     """
-    outlet = Outlet(to, dry_run=options["dry_run"])
+    outlet = OutputFile(to, dry_run=options["dry_run"])
     with session.writing(options) as kubernaut:
         outcome = kubernaut.ship(app_dir, **options)
     outlet.write(outcome.release)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubernaut.cli import render
-from kubernaut.cli.asking import Question, carry_out
 from kubernaut.cli.options import (
     cluster_options,
     dry_run_option,
@@ -19,6 +18,7 @@ from kubernaut.cli.options import (
     yes_option,
 )
 from kubernaut.cli.output import print_json, put, say
+from kubernaut.cli.prompts import Question, carry_out
 from kubernaut.cli.verb import Verb
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from kubernaut.cli.guard import EXIT_STATUSES
+from kubernaut.cli.error_handler import EXIT_STATUSES
 
 WRITES = (0, 2, 3, 4, 5, 6, 7, 8, 9)
 GOES_BACK = tuple(status for status in WRITES if status != 6)

@@ -7,25 +7,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from kubernaut.adapters.token import from_file, given
 from kubernaut.ci import CiBuild, build_header, cleaned
 from kubernaut.client.exchange import ONCE, Exchange
 from kubernaut.client.following import follow, operation_of, said
 from kubernaut.client.reading import SaidEvent, read
-from kubernaut.client.wish import deploy_body, how, last_deleted, last_run
-from kubernaut.clients.token import from_file, given
+from kubernaut.client.requests import deploy_body, how, last_deleted, last_run
 from kubernaut.errors import ReleaseNotCurrent, ReleaseNotFound, SettingInvalid, Unreachable
 from kubernaut.events import Listener, ignore
 from kubernaut.history.detail import Report
 from kubernaut.history.diff import Difference
 from kubernaut.history.operation import Operation
 from kubernaut.history.record import GONE
-from kubernaut.history.release import Release, ReleaseHistory, ReleaseId, ReleaseList
-from kubernaut.model import Model, Plan
-from kubernaut.naming import check_name, check_namespace
+from kubernaut.history.release import Release, ReleaseHistoryList, ReleaseId, ReleaseList
+from kubernaut.models import Model, Plan
+from kubernaut.names import check_name, check_namespace
 from kubernaut.verbs import Deployed, DeployOptions, Options
 
 if TYPE_CHECKING:
-    from kubernaut.build.registry import PublishedVersion
+    from kubernaut.publish.registry import PublishedVersion
 
 PAGE = 500
 _MOST_PAGES = 10_000
@@ -105,14 +105,14 @@ class Client:
         """Return one release; of a name, the current one."""
         return self._release(ReleaseId.find(release, namespace, revision))
 
-    def history(self, release: str, *, namespace: str | None = None) -> ReleaseHistory:
+    def history(self, release: str, *, namespace: str | None = None) -> ReleaseHistoryList:
         """Return all releases of a name in a namespace, newest first; the attempts that made none are not told."""
         found = ReleaseId.find(release, namespace)
-        return read(ReleaseHistory, self._exchange.get(f"{_path(found)}/history").content)
+        return read(ReleaseHistoryList, self._exchange.get(f"{_path(found)}/history").content)
 
     def versions(self, name: str) -> Sequence[PublishedVersion]:
         """Return the published versions of an application, newest first."""
-        from kubernaut.build.registry import PublishedVersion  # it comes with the engine's library
+        from kubernaut.publish.registry import PublishedVersion  # it comes with the engine's library
 
         reply = self._exchange.get(f"/api/versions/{check_name(name)}")
         return tuple(read(PublishedVersion, item) for item in _items(reply.content))

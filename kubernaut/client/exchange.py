@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay
 from tenacity.stop import stop_base
 
-from kubernaut.clients.address import checked_address
-from kubernaut.clients.http import Answer, Http, NoAnswer, TooLarge
-from kubernaut.clients.token import Token
+from kubernaut.adapters.address import checked_address
+from kubernaut.adapters.http import Answer, Http, NoAnswer, TooLarge
+from kubernaut.adapters.token import Token
 from kubernaut.errors import KubernautError, Unauthorized, Unreachable, ValuesInvalid, from_problem
 
 USUAL = stop_after_attempt(4) | stop_after_delay(30)

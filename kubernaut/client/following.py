@@ -12,7 +12,7 @@ from kubernaut.client.reading import Retelling, SaidEvent, read
 from kubernaut.errors import DeadlineExceeded, OperationNotFound, Unreachable
 from kubernaut.events import Listener, Notice
 from kubernaut.history.operation import Operation, is_id
-from kubernaut.model import Model
+from kubernaut.models import Model
 
 WAIT = 20
 """Seconds for which the server is asked to hold an answer back until there is more to tell."""

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from kubernaut.errors import Unreachable
 from kubernaut.events import Event, LogLine, Notice, StepFinished, StepOutcome, StepStarted
 from kubernaut.history.operation import Operation, OperationEvent
-from kubernaut.model import Model
+from kubernaut.models import Model
 
 M = TypeVar("M", bound=Model)
 

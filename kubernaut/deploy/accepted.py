@@ -13,9 +13,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
 from kubernaut.deploy.attempt import Tools, outcome_of
-from kubernaut.deploy.ledger import Ledger
+from kubernaut.deploy.ledger import OperationWriter
+from kubernaut.deploy.requests import OperationRequest
 from kubernaut.deploy.rollout import Done, carry_out
-from kubernaut.deploy.wanted import Wanted
 from kubernaut.errors import (
     BadInput,
     ClusterDenied,
@@ -43,10 +43,10 @@ from kubernaut.history.operation import (
     operation_secret,
 )
 from kubernaut.history.record import KUBERNAUT_OWNER
-from kubernaut.naming import check_name, check_namespace, check_release_name
+from kubernaut.names import check_name, check_namespace, check_release_name
 
 if TYPE_CHECKING:
-    from kubernaut.clients.cluster import Cluster
+    from kubernaut.adapters.kube import Cluster
     from kubernaut.settings import Settings
 
 BEGINS_WITHIN = timedelta(minutes=2)
@@ -122,7 +122,7 @@ def accepted_before(namespace: str, actor: str, key: str, fingerprint: str | Non
     return before
 
 
-def carry_out_accepted(operation: Operation, wanted: Callable[[], Wanted], *, tools: Tools) -> Done:
+def carry_out_accepted(operation: Operation, wanted: Callable[[], OperationRequest], *, tools: Tools) -> Done:
     """Carry an accepted operation out, as :func:`kubernaut.deploy.rollout.carry_out` does.
 
     Args:
@@ -134,7 +134,7 @@ def carry_out_accepted(operation: Operation, wanted: Callable[[], Wanted], *, to
         Conflict: Somebody has given the operation up meanwhile; nothing was changed.
         KubernautError: What ``wanted`` and ``carry_out`` raise; it is written down.
     """
-    ledger = Ledger(tools.cluster, Journal(tools.progress.listener), operation)
+    ledger = OperationWriter(tools.cluster, Journal(tools.progress.listener), operation)
     try:
         planned, changed, release = carry_out(_checked(wanted(), operation), tools=tools, ledger=ledger)
     except KubernautError as failure:
@@ -151,7 +151,7 @@ def carry_out_accepted(operation: Operation, wanted: Callable[[], Wanted], *, to
     return planned, changed, release
 
 
-def _checked(wanted: Wanted, operation: Operation) -> Wanted:
+def _checked(wanted: OperationRequest, operation: Operation) -> OperationRequest:
     accepted = (operation.verb, operation.namespace, operation.name)
     if (wanted.verb, wanted.namespace, wanted.name) != accepted:
         raise ValueError(f"accepted was the {' '.join(accepted)}, and not the {wanted.verb} {wanted.namespace} {wanted.name}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kubernaut.deploy import operation as operations
 from kubernaut.deploy.choice import chart_of
-from kubernaut.deploy.ledger import Ledger
+from kubernaut.deploy.ledger import OperationWriter
 from kubernaut.deploy.recovery import fence, mark_failed
 from kubernaut.errors import (
     BadInput,
@@ -28,18 +28,18 @@ from kubernaut.errors import (
 from kubernaut.events import Progress, Step, Stopped, never
 from kubernaut.history.operation import SUCCEEDED, Operation, OperationChart, Outcome, now
 from kubernaut.history.record import OPERATION_LABEL, PENDING, Record, Status
-from kubernaut.history.store import History, Past
-from kubernaut.model import Plan
+from kubernaut.history.store import HistoryStore, ReleaseHistory
+from kubernaut.models import Plan
 from kubernaut.redact import redact
 from kubernaut.settings import Settings
 
 if TYPE_CHECKING:
-    from kubernaut.clients.cluster import Cluster
-    from kubernaut.clients.helm import Helm
+    from kubernaut.adapters.helm import Helm
+    from kubernaut.adapters.kube import Cluster
     from kubernaut.deploy.held import HeldLock
 
 Run = Callable[["Helm"], None]
-Find = Callable[[Past], Record | None]
+Find = Callable[[ReleaseHistory], Record | None]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Tools:
 
     helm: Callable[[], Helm]
     cluster: Callable[[], Cluster]
-    history: History
+    history: HistoryStore
     settings: Settings
     progress: Progress
     clock: Callable[[], float] = time.monotonic
@@ -91,12 +91,12 @@ class Attempt:
 
     tools: Tools
     held: HeldLock
-    ledger: Ledger
+    ledger: OperationWriter
     operation: Operation
     step: Step
     until: float
-    past: Past = field(default_factory=lambda: Past((), ()))
-    now: Past = field(default_factory=lambda: Past((), ()))
+    past: ReleaseHistory = field(default_factory=lambda: ReleaseHistory((), ()))
+    now: ReleaseHistory = field(default_factory=lambda: ReleaseHistory((), ()))
     failure: KubernautError | None = None
     back_to: OperationChart | None = None
     recovered: set[str] = field(default_factory=set)
@@ -114,7 +114,7 @@ class Attempt:
         """The revision that Helm is going to make."""
         return (self.past.current.revision if self.past.current else 0) + 1
 
-    def read(self) -> Past:
+    def read(self) -> ReleaseHistory:
         """Read what is known of the release before Helm runs."""
         self.past = self._read()
         return self.past
@@ -195,11 +195,11 @@ class Attempt:
                 hint=f"When the cluster answers again, `kubernaut history {at}` shows it.",
             ) from unknown
 
-    def first_new(self, past: Past) -> Record | None:
+    def first_new(self, past: ReleaseHistory) -> Record | None:
         """Find the first record that the attempt made."""
         return next((record for record in reversed(past.records) if self.is_ours(record)), None)
 
-    def labelled(self, past: Past) -> Record | None:
+    def labelled(self, past: ReleaseHistory) -> Record | None:
         """Find the oldest record with the operation's label: plain Helm may have copied it onward already."""
         return next((record for record in reversed(past.records) if record.labels.get(OPERATION_LABEL) == self.operation.id), None)
 
@@ -308,7 +308,7 @@ class Attempt:
         self.now = replace(self.now, operations=(self.operation, *others))
         self.ledger.write(self.operation)
 
-    def _read(self) -> Past:
+    def _read(self) -> ReleaseHistory:
         return self.tools.history.past(self.operation.namespace, self.operation.name)
 
     def _tidy(self, stopped: BaseException) -> None:
@@ -329,7 +329,7 @@ class Attempt:
         with suppress(KubernautError):
             self._finish(outcome)
 
-    def _unsettled(self, past: Past) -> Record | None:
+    def _unsettled(self, past: ReleaseHistory) -> Record | None:
         """Find the record that the attempt made and left pending."""
         return next((record for record in past.records if record.status in PENDING and self.is_ours(record)), None)
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kubernaut.deploy.requests import DeployRequest
 from kubernaut.deploy.values import canonical, differing, overrides_lost
-from kubernaut.deploy.wanted import WantedDeploy
+from kubernaut.history.finalize import INTERRUPTED
 from kubernaut.history.operation import SUCCEEDED, OperationChart
 from kubernaut.history.record import GONE, PENDING, Record, Status
 from kubernaut.history.release import operation_of
-from kubernaut.history.settling import INTERRUPTED
-from kubernaut.history.store import Past
+from kubernaut.history.store import ReleaseHistory
 
 MOST_KEYS = 10
 
 
-def why_not_the_same(current: Record, past: Past, wanted: WantedDeploy) -> str | None:
+def why_not_the_same(current: Record, past: ReleaseHistory, wanted: DeployRequest) -> str | None:
     """Return why the current release is not what is wanted; ``None`` when it is."""
     values = wanted.values(past)
     why = _difference(current, past, wanted, values)
@@ -24,7 +24,7 @@ def why_not_the_same(current: Record, past: Past, wanted: WantedDeploy) -> str |
     return f"{why}; no longer set: {_few(lost)}" if lost else why
 
 
-def _difference(current: Record, past: Past, wanted: WantedDeploy, values: Mapping[str, Any]) -> str | None:
+def _difference(current: Record, past: ReleaseHistory, wanted: DeployRequest, values: Mapping[str, Any]) -> str | None:
     if current.status != Status.DEPLOYED:
         left = "was left" if current.status in PENDING else "is"
         return f"v{current.revision} {left} {current.status}"
@@ -47,7 +47,7 @@ def _difference(current: Record, past: Past, wanted: WantedDeploy, values: Mappi
     return None
 
 
-def chart_of(record: Record, past: Past) -> OperationChart:
+def chart_of(record: Record, past: ReleaseHistory) -> OperationChart:
     """Return the chart of a record: its version, and its digest where kubernaut deployed it."""
     found = operation_of(record, past.operations)
     known = (found[1].chart if found[1] else None) or found[0].chart if found else None
@@ -55,7 +55,7 @@ def chart_of(record: Record, past: Past) -> OperationChart:
     return known or OperationChart(version=None if version is None else str(version))
 
 
-def previous(past: Past, before: int) -> Record | None:
+def previous(past: ReleaseHistory, before: int) -> Record | None:
     """Return the newest record before a revision that is deployed: what to go back to when that revision fails.
 
     Nothing ran before a deploy that follows a delete, whatever older records say.
@@ -65,13 +65,13 @@ def previous(past: Past, before: int) -> Record | None:
     return next((record for record in past.records if record.revision < before and record.status == Status.DEPLOYED), None)
 
 
-def previous_run(past: Past, current: Record) -> Record | None:
+def previous_run(past: ReleaseHistory, current: Record) -> Record | None:
     """Return the newest record before the current one that once ran."""
     older = (record for record in past.records if record.revision < current.revision and not record.damaged)
     return next((record for record in older if record.status in (Status.DEPLOYED, Status.SUPERSEDED)), None)
 
 
-def continued(past: Past, current: Record) -> Record | None:
+def continued(past: ReleaseHistory, current: Record) -> Record | None:
     """Return where the rollback was going that made the current record and was broken off: the same command again goes on."""
     if current.status not in (*PENDING, Status.FAILED) or current.own_operation:
         return None
@@ -84,7 +84,7 @@ def continued(past: Past, current: Record) -> Record | None:
     return None
 
 
-def restorable(past: Past) -> Record | None:
+def restorable(past: ReleaseHistory) -> Record | None:
     """Return the record that was deleted last, if nothing has run since: restores that failed or broke off do not count."""
     for record in past.records:
         if record.status in GONE:

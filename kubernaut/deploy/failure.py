@@ -16,7 +16,7 @@ from kubernaut.history.record import Record
 from kubernaut.redact import redact
 
 if TYPE_CHECKING:
-    from kubernaut.clients.cluster import Cluster
+    from kubernaut.adapters.kube import Cluster
 
 PROBE = "kubernaut/probe"
 """The chart's annotation that holds the application's probe, as JSON: ``{"path": "/", "port": 80}``."""

@@ -28,7 +28,7 @@ from kubernaut.errors import ClusterUnreachable, Conflict, Interrupted, Kubernau
 from kubernaut.events import Stopped, never
 
 if TYPE_CHECKING:
-    from kubernaut.clients.cluster import Cluster
+    from kubernaut.adapters.kube import Cluster
 
 Say = Callable[[str], None]
 

@@ -18,14 +18,14 @@ from kubernaut.events import Journal
 from kubernaut.history.operation import Operation, Outcome, decode_operation, now, told
 
 if TYPE_CHECKING:
-    from kubernaut.clients.cluster import Cluster
+    from kubernaut.adapters.kube import Cluster
 
 EVERY_SECONDS = 3.0
 """How often what was said is written down while the work goes on."""
 _LONGEST_WAIT = 2.0
 
 
-class Ledger:
+class OperationWriter:
     """What is written down of one operation.
 
     Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kubernaut.clients.host import is_gone
+from kubernaut.adapters.host import is_gone
 from kubernaut.deploy.lease import Holder, Lock, LockState, holder_of, is_held_by, locked, seconds_of, seems_fresh, version_of
 from kubernaut.errors import ClusterUnreachable, ReleaseLocked
 

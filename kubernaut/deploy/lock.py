@@ -20,7 +20,7 @@ from kubernaut.errors import ClusterDenied, Conflict, ReleaseLocked
 from kubernaut.events import Stopped, never
 
 if TYPE_CHECKING:
-    from kubernaut.clients.cluster import Cluster
+    from kubernaut.adapters.kube import Cluster
 
 _TIMING = Timing()
 

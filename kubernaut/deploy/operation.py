@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from kubernaut.history.operation import Made, Operation, encode_operation, now, operation_secret, outcome_labels
 from kubernaut.history.record import Record
-from kubernaut.history.store import Past
+from kubernaut.history.store import ReleaseHistory
 
 if TYPE_CHECKING:
-    from kubernaut.clients.cluster import Cluster
+    from kubernaut.adapters.kube import Cluster
 
 KEPT = timedelta(days=7)
 """How long an operation is kept that left no record; the others go when Helm prunes their records."""
@@ -56,7 +56,7 @@ def update(cluster: Cluster, operation: Operation, *, version: str | None = None
     return str(written["metadata"]["resourceVersion"])
 
 
-def forget_expired(cluster: Cluster, past: Past) -> None:
+def forget_expired(cluster: Cluster, past: ReleaseHistory) -> None:
     """Delete the operations that left no record and are older than a week; a few at a time.
 
     One whose end was never written down has made nothing that it knows of, and its record may be there: it says so by its label. Of

@@ -35,13 +35,20 @@ from typing import Any
 
 from kubernaut.deploy.choice import continued, previous_run, restorable, why_not_the_same
 from kubernaut.deploy.lease import Lock, LockState, locked
+from kubernaut.deploy.requests import (
+    DeployRequest,
+    OperationRequest,
+    RestoreRequest,
+    RollbackRequest,
+    UninstallRequest,
+    UnlockRequest,
+)
 from kubernaut.deploy.unfinished import Unfinished, unfinished
 from kubernaut.deploy.values import canonical
-from kubernaut.deploy.wanted import Wanted, WantedDelete, WantedDeploy, WantedRestore, WantedRollback, WantedUnlock
 from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseChanged, ReleaseNotCurrent, ReleaseNotFound
 from kubernaut.history.record import PENDING, Record, Status
-from kubernaut.history.store import Past
-from kubernaut.model import Action, Plan
+from kubernaut.history.store import ReleaseHistory
+from kubernaut.models import Action, Plan
 
 ORDERING = frozenset({"recreate-record", "mark-failed", "mark-superseded"})
 """The actions that put the history in order, without Helm."""
@@ -50,7 +57,7 @@ _REPLACES = frozenset({"helm-install-replace", "helm-uninstall"})
 _SUPERSEDES = frozenset({"helm-upgrade", "helm-install-replace", "helm-rollback"})
 
 
-def plan(past: Past, lock: Lock, wanted: Wanted, *, namespace_missing: bool = False) -> Plan:
+def plan(past: ReleaseHistory, lock: Lock, wanted: OperationRequest, *, namespace_missing: bool = False) -> Plan:
     """Decide what to do; see the table above.
 
     Args:
@@ -67,7 +74,7 @@ def plan(past: Past, lock: Lock, wanted: Wanted, *, namespace_missing: bool = Fa
         ReleaseLocked: Somebody else is at work on it.
         Conflict: A record is damaged, or cannot be gone back to.
     """
-    if isinstance(wanted, WantedUnlock):
+    if isinstance(wanted, UnlockRequest):
         return _unlock(past, lock, wanted)
     wish = _wish(past, wanted, namespace_missing=namespace_missing)
     if not wish.changes:
@@ -82,23 +89,23 @@ def plan(past: Past, lock: Lock, wanted: Wanted, *, namespace_missing: bool = Fa
     return Plan(actions=(*before, *after), reason=wish.reason)
 
 
-def _wish(past: Past, wanted: Wanted, *, namespace_missing: bool) -> Plan:
+def _wish(past: ReleaseHistory, wanted: OperationRequest, *, namespace_missing: bool) -> Plan:
     """Return what would be done if nothing had been left unfinished."""
-    if isinstance(wanted, WantedDeploy):
+    if isinstance(wanted, DeployRequest):
         _check_match(past.current, past.current, wanted)
         return _deploy(past, wanted, namespace_missing=namespace_missing)
     if past.current is None:
         raise ReleaseNotFound(f"There is no release {wanted.name} in the namespace {wanted.namespace}.")
-    if isinstance(wanted, WantedRestore | WantedDelete):
+    if isinstance(wanted, RestoreRequest | UninstallRequest):
         _check_current(past.current, wanted.revision)
-    named = past.find(wanted.revision) if isinstance(wanted, WantedRollback) and wanted.revision is not None else past.current
+    named = past.find(wanted.revision) if isinstance(wanted, RollbackRequest) and wanted.revision is not None else past.current
     if named is not None:  # a rollback to what is not kept is refused below
         _check_match(named, past.current, wanted)
     _check_readable(past.current)
-    verbs: dict[type[Wanted], Callable[[Past, Record, Any], Plan]] = {
-        WantedRollback: _rollback,
-        WantedRestore: _restore,
-        WantedDelete: _delete,
+    verbs: dict[type[OperationRequest], Callable[[ReleaseHistory, Record, Any], Plan]] = {
+        RollbackRequest: _rollback,
+        RestoreRequest: _restore,
+        UninstallRequest: _delete,
     }
     return verbs[type(wanted)](past, past.current, wanted)
 
@@ -106,7 +113,7 @@ def _wish(past: Past, wanted: Wanted, *, namespace_missing: bool) -> Plan:
 # the verbs
 
 
-def _deploy(past: Past, wanted: WantedDeploy, *, namespace_missing: bool) -> Plan:
+def _deploy(past: ReleaseHistory, wanted: DeployRequest, *, namespace_missing: bool) -> Plan:
     current = past.current
     if namespace_missing and not wanted.create_namespace:
         raise NamespaceNotFound(f"The namespace {wanted.namespace} does not exist.")
@@ -124,7 +131,7 @@ def _deploy(past: Past, wanted: WantedDeploy, *, namespace_missing: bool) -> Pla
     return Plan(actions=(Action(kind="helm-upgrade", subject=wanted.release, reason=why),))
 
 
-def _rollback(past: Past, current: Record, wanted: WantedRollback) -> Plan:
+def _rollback(past: ReleaseHistory, current: Record, wanted: RollbackRequest) -> Plan:
     target = _target(past, current, wanted.revision)
     same = all(
         one == other
@@ -140,14 +147,14 @@ def _rollback(past: Past, current: Record, wanted: WantedRollback) -> Plan:
     return Plan(actions=(Action(kind="helm-rollback", subject=target.id, reason=reason),))
 
 
-def _restore(past: Past, current: Record, _wanted: WantedRestore) -> Plan:
+def _restore(past: ReleaseHistory, current: Record, _wanted: RestoreRequest) -> Plan:
     deleted = restorable(past)
     if deleted is None:
         return Plan(reason=f"v{current.revision} is not deleted: it is {current.status}")
     return Plan(actions=(Action(kind="helm-rollback", subject=deleted.id, reason="it was deleted, and comes back as it was"),))
 
 
-def _delete(_past: Past, current: Record, _wanted: WantedDelete) -> Plan:
+def _delete(_past: ReleaseHistory, current: Record, _wanted: UninstallRequest) -> Plan:
     if current.status == Status.UNINSTALLED:
         return Plan(reason=f"v{current.revision} is deleted already")
     unfinished_delete = current.status == Status.UNINSTALLING
@@ -155,7 +162,7 @@ def _delete(_past: Past, current: Record, _wanted: WantedDelete) -> Plan:
     return Plan(actions=(Action(kind="helm-uninstall", subject=current.id, reason=reason),))
 
 
-def _unlock(past: Past, lock: Lock, wanted: WantedUnlock) -> Plan:
+def _unlock(past: ReleaseHistory, lock: Lock, wanted: UnlockRequest) -> Plan:
     if past.current is not None:
         _check_current(past.current, wanted.revision)
     if lock.state is LockState.LIVE and not wanted.force:
@@ -177,7 +184,7 @@ def _unlock(past: Past, lock: Lock, wanted: WantedUnlock) -> Plan:
 # what comes first
 
 
-def _recovery(past: Past, left: Unfinished | None, wish: Plan, lock: Lock) -> Iterator[Action]:
+def _recovery(past: ReleaseHistory, left: Unfinished | None, wish: Plan, lock: Lock) -> Iterator[Action]:
     """Yield what puts the history in order, so that Helm can do the rest."""
     yield from _leftover_copies(past)
     main = wish.actions[-1]
@@ -196,7 +203,7 @@ def _recovery(past: Past, left: Unfinished | None, wish: Plan, lock: Lock) -> It
         yield Action(kind="mark-superseded", subject=record.id, reason="it is said to be deployed beside another release")
 
 
-def _leftover_copies(past: Past) -> Iterator[Action]:
+def _leftover_copies(past: ReleaseHistory) -> Iterator[Action]:
     for record in past.aside:
         yield Action(kind="recreate-record", subject=record.id, reason="an earlier recreation of it broke off")
 
@@ -207,7 +214,7 @@ def _mark_failed(left: Unfinished, lock: Lock) -> Action:
     return Action(kind="mark-failed", subject=left.record.id, reason=reason)
 
 
-def _rewritten(past: Past, main: Action) -> Iterator[Record]:
+def _rewritten(past: ReleaseHistory, main: Action) -> Iterator[Record]:
     """Yield the records that Helm itself rewrites when it does an action: those it must be able to."""
     for record in past.records:
         if record.damaged:
@@ -217,7 +224,7 @@ def _rewritten(past: Past, main: Action) -> Iterator[Record]:
             yield record
 
 
-def _strays(past: Past, main: Action) -> Iterator[Record]:
+def _strays(past: ReleaseHistory, main: Action) -> Iterator[Record]:
     """Yield the deployed records that Helm is not going to supersede itself: it takes one, the newest, and in an install none."""
     deployed = [record for record in past.records if not record.damaged and record.status == Status.DEPLOYED]
     if main.kind == "helm-upgrade":
@@ -226,7 +233,7 @@ def _strays(past: Past, main: Action) -> Iterator[Record]:
         yield from deployed
 
 
-def _target(past: Past, current: Record, revision: int | None) -> Record:
+def _target(past: ReleaseHistory, current: Record, revision: int | None) -> Record:
     """Return the record that a rollback goes back to."""
     if revision is None:
         found = continued(past, current) or previous_run(past, current)
@@ -254,7 +261,7 @@ def _check_current(current: Record, revision: int | None) -> None:
         raise ReleaseNotCurrent(f"{named} is not the current release; {current.id} is.", members={"current": current.id})
 
 
-def _check_match(named: Record | None, current: Record | None, wanted: Wanted) -> None:
+def _check_match(named: Record | None, current: Record | None, wanted: OperationRequest) -> None:
     """Check that the record is in the state that is meant."""
     if wanted.if_match is None or (named is not None and named.etag == wanted.if_match):
         return

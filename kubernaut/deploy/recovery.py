@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 
 from kubernaut.deploy import operation as operations
 from kubernaut.errors import Conflict, KubernautError, NotFound
-from kubernaut.history.mending import aside_secret, failed_patch, recreated_secret, superseded_patch
+from kubernaut.history.finalize import settled
 from kubernaut.history.operation import now, with_record
 from kubernaut.history.record import Record, Status, decode
-from kubernaut.history.settling import settled
-from kubernaut.history.store import Past
-from kubernaut.model import Action
+from kubernaut.history.repair import aside_secret, failed_patch, recreated_secret, superseded_patch
+from kubernaut.history.store import ReleaseHistory
+from kubernaut.models import Action
 
 if TYPE_CHECKING:
-    from kubernaut.clients.cluster import Cluster
+    from kubernaut.adapters.kube import Cluster
 
 Say = Callable[[str], None]
 
 
-def put_in_order(cluster: Cluster, action: Action, past: Past, *, by: str, note: str | None = None, say: Say) -> None:
+def put_in_order(cluster: Cluster, action: Action, past: ReleaseHistory, *, by: str, note: str | None = None, say: Say) -> None:
     """Carry out one of the plan's ordering actions.
 
     Args:
@@ -63,7 +63,7 @@ def mark_failed(cluster: Cluster, record: Record, description: str) -> None:
     _patch(cluster, record, failed_patch(record, description))
 
 
-def fence(cluster: Cluster, past: Past, ids: Collection[str], *, say: Say) -> None:
+def fence(cluster: Cluster, past: ReleaseHistory, ids: Collection[str], *, say: Say) -> None:
     """Make records immutable again that Helm had to rewrite for us: the Helm that left them may have outlived its kubernaut.
 
     It may even have been faster: of two that are deployed the older one is superseded.
@@ -86,7 +86,7 @@ def fence(cluster: Cluster, past: Past, ids: Collection[str], *, say: Say) -> No
             say(f"{record.id} could not be fenced: {failure}")
 
 
-def settle(cluster: Cluster, past: Past, *, apart_from: str = "", say: Say) -> None:
+def settle(cluster: Cluster, past: ReleaseHistory, *, apart_from: str = "", say: Say) -> None:
     """Write down what came of the attempts that nobody finished: who made them was killed. What cannot be written is told.
 
     Args:
@@ -115,7 +115,7 @@ def _patch(cluster: Cluster, record: Record, patch: dict[str, object]) -> None:
         raise Conflict(f"The record of {record.id} is gone: somebody deleted it at the same time.") from gone
 
 
-def _recreate(cluster: Cluster, record: Record, past: Past) -> None:
+def _recreate(cluster: Cluster, record: Record, past: ReleaseHistory) -> None:
     """Make a record anew, without the flag that lets nobody write to it.
 
     A copy is set aside first: whatever breaks off, the record is there once at least. Its operations are its dependents in the

@@ -16,12 +16,12 @@ from kubernaut.deploy.attempt import Attempt, NotReady, Tools
 from kubernaut.deploy.choice import chart_of, previous
 from kubernaut.deploy.failure import diagnose, probe
 from kubernaut.deploy.lease import Lock
-from kubernaut.deploy.ledger import Ledger
+from kubernaut.deploy.ledger import OperationWriter
 from kubernaut.deploy.lock import look
 from kubernaut.deploy.plan import plan
 from kubernaut.deploy.recovery import settle
+from kubernaut.deploy.requests import DeployRequest, OperationRequest, UninstallRequest, UnlockRequest
 from kubernaut.deploy.turn import in_order, take_turn
-from kubernaut.deploy.wanted import Wanted, WantedDelete, WantedDeploy, WantedUnlock
 from kubernaut.errors import (
     Conflict,
     DeployFailed,
@@ -36,8 +36,8 @@ from kubernaut.events import Journal, Progress, Step
 from kubernaut.history.operation import OperationChart
 from kubernaut.history.record import OPERATION_LABEL, REVISION_LABEL, Record, Status
 from kubernaut.history.release import Release
-from kubernaut.history.store import Past
-from kubernaut.model import Action, Plan
+from kubernaut.history.store import ReleaseHistory
+from kubernaut.models import Action, Plan
 
 ON_FAILURE = "kubernaut/on-failure"
 """The chart's annotation that says what a failed deploy does, unless the deploy says it."""
@@ -45,7 +45,7 @@ ON_FAILURE = "kubernaut/on-failure"
 Done = tuple[Plan, bool, Release | None]
 
 
-def carry_out(wanted: Wanted, *, tools: Tools, dry_run: bool = False, ledger: Ledger | None = None) -> Done:
+def carry_out(wanted: OperationRequest, *, tools: Tools, dry_run: bool = False, ledger: OperationWriter | None = None) -> Done:
     """Do what is wanted.
 
     Args:
@@ -63,7 +63,7 @@ def carry_out(wanted: Wanted, *, tools: Tools, dry_run: bool = False, ledger: Le
         LockLost: Somebody took the release's lock away meanwhile.
         KubernautError: Nothing was changed: what :func:`plan` and Helm refuse.
     """
-    ledger = ledger or Ledger(tools.cluster, Journal(tools.progress.listener))
+    ledger = ledger or OperationWriter(tools.cluster, Journal(tools.progress.listener))
     tools = replace(tools, progress=Progress(ledger.journal))
     with ExitStack() as lock:  # it outlives the step: what failed is rolled back under the same lock
         try:
@@ -74,9 +74,11 @@ def carry_out(wanted: Wanted, *, tools: Tools, dry_run: bool = False, ledger: Le
                 raise _after_failure(wanted, failure, tools) from None
 
 
-def _carry_out(wanted: Wanted, tools: Tools, ledger: Ledger, step: Step, lock: ExitStack, *, dry_run: bool) -> Done:
+def _carry_out(
+    wanted: OperationRequest, tools: Tools, ledger: OperationWriter, step: Step, lock: ExitStack, *, dry_run: bool
+) -> Done:
     past = tools.history.past(wanted.namespace, wanted.name)
-    missing = isinstance(wanted, WantedDeploy) and not past.records and not tools.cluster().namespace_exists(wanted.namespace)
+    missing = isinstance(wanted, DeployRequest) and not past.records and not tools.cluster().namespace_exists(wanted.namespace)
     first = _first_look(past, wanted, tools, namespace_missing=missing, dry_run=dry_run)
     if first is not None and (dry_run or not first.changes):
         return _unchanged(step, first, past)
@@ -89,9 +91,11 @@ def _carry_out(wanted: Wanted, tools: Tools, ledger: Ledger, step: Step, lock: E
     return planned.model_copy(update={"actions": (*created, *planned.actions)}), changed, release
 
 
-def _first_look(past: Past, wanted: Wanted, tools: Tools, *, namespace_missing: bool, dry_run: bool) -> Plan | None:
+def _first_look(
+    past: ReleaseHistory, wanted: OperationRequest, tools: Tools, *, namespace_missing: bool, dry_run: bool
+) -> Plan | None:
     """Decide before anything is locked, so that what cannot be done is refused, and what is done already costs nobody a turn."""
-    asked = dry_run or isinstance(wanted, WantedUnlock)  # for the others it shows when they take the lock
+    asked = dry_run or isinstance(wanted, UnlockRequest)  # for the others it shows when they take the lock
     lock = look(tools.cluster(), wanted.namespace, wanted.name) if asked else Lock()
     try:
         return plan(past, lock, wanted, namespace_missing=namespace_missing)
@@ -101,10 +105,10 @@ def _first_look(past: Past, wanted: Wanted, tools: Tools, *, namespace_missing: 
         return None
 
 
-def _when_it_is_our_turn(wanted: Wanted, attempt: Attempt) -> Done:
+def _when_it_is_our_turn(wanted: OperationRequest, attempt: Attempt) -> Done:
     planned = in_order(wanted, attempt, finish=_uninstall)
     settle(attempt.cluster, attempt.past, apart_from=attempt.operation.id, say=attempt.step.say)
-    if isinstance(wanted, WantedUnlock):
+    if isinstance(wanted, UnlockRequest):
         past = attempt.read()
         attempt.step.done(f"nobody holds {wanted.release} any more")
         return planned, planned.changes, past.describe(past.current)
@@ -113,9 +117,9 @@ def _when_it_is_our_turn(wanted: Wanted, attempt: Attempt) -> Done:
         return _unchanged(attempt.step, planned, attempt.past)
     attempt.begin(planned)
     action = planned.actions[-1]
-    if isinstance(wanted, WantedDeploy):
+    if isinstance(wanted, DeployRequest):
         return _deploy(wanted, attempt, planned, action)
-    if isinstance(wanted, WantedDelete):
+    if isinstance(wanted, UninstallRequest):
         return _delete(wanted, attempt, planned, action)
     return _go_back(wanted, attempt, planned, action)
 
@@ -123,7 +127,7 @@ def _when_it_is_our_turn(wanted: Wanted, attempt: Attempt) -> Done:
 # Helm's part
 
 
-def _deploy(wanted: WantedDeploy, attempt: Attempt, planned: Plan, action: Action) -> Done:
+def _deploy(wanted: DeployRequest, attempt: Attempt, planned: Plan, action: Action) -> Done:
     chart = attempt.operation.chart
     attempt.run(_install(wanted, attempt, action))
     record = attempt.read_back(attempt.labelled)
@@ -143,7 +147,7 @@ def _deploy(wanted: WantedDeploy, attempt: Attempt, planned: Plan, action: Actio
     raise NotReady(attempt, record, diagnose(record, reason, cluster=cluster, what=wanted.subject, by=by))
 
 
-def _go_back(wanted: Wanted, attempt: Attempt, planned: Plan, action: Action) -> Done:
+def _go_back(wanted: OperationRequest, attempt: Attempt, planned: Plan, action: Action) -> Done:
     target = attempt.past.named(action.subject)
     chart = chart_of(target, attempt.past)
     _run_rollback(attempt, target, chart, wanted)
@@ -157,12 +161,12 @@ def _go_back(wanted: Wanted, attempt: Attempt, planned: Plan, action: Action) ->
     raise DeployKept(failed.message, details=failed.details)
 
 
-def _delete(wanted: Wanted, attempt: Attempt, planned: Plan, action: Action) -> Done:
+def _delete(wanted: OperationRequest, attempt: Attempt, planned: Plan, action: Action) -> Done:
     record = _uninstall(wanted, attempt, attempt.past.named(action.subject))
     return _done(attempt, planned, record, None)
 
 
-def _uninstall(wanted: Wanted, attempt: Attempt, current: Record) -> Record:
+def _uninstall(wanted: OperationRequest, attempt: Attempt, current: Record) -> Record:
     """Uninstall the current release, or finish an uninstall; return its record afterwards."""
     description = operations.describe("Deleted", attempt.operation)
     where: dict[str, Any] = {"namespace": wanted.namespace, "timeout": wanted.timeout, "description": description}
@@ -183,7 +187,7 @@ def _uninstall(wanted: Wanted, attempt: Attempt, current: Record) -> Record:
     raise DeployKept(f"{record.id} is not deleted, it is {record.status}: {failure}", details=failure.details)
 
 
-def _install(wanted: WantedDeploy, attempt: Attempt, action: Action) -> Callable[[Any], None]:
+def _install(wanted: DeployRequest, attempt: Attempt, action: Action) -> Callable[[Any], None]:
     operation = attempt.operation
     common: dict[str, Any] = {
         "namespace": wanted.namespace,
@@ -200,7 +204,7 @@ def _install(wanted: WantedDeploy, attempt: Attempt, action: Action) -> Callable
     return lambda helm: helm.upgrade(wanted.name, wanted.chart_ref, **common)
 
 
-def _run_rollback(attempt: Attempt, target: Record, chart: OperationChart, wanted: Wanted) -> None:
+def _run_rollback(attempt: Attempt, target: Record, chart: OperationChart, wanted: OperationRequest) -> None:
     attempt.back_to = chart
     how: dict[str, Any] = {"namespace": target.namespace, "timeout": wanted.timeout, "history_max": wanted.history_max}
     heard: dict[str, Any] = {"log": attempt.step.log, "check": attempt.held.check}
@@ -210,7 +214,7 @@ def _run_rollback(attempt: Attempt, target: Record, chart: OperationChart, wante
 # when a deploy failed
 
 
-def _after_failure(wanted: Wanted, failure: NotReady, tools: Tools) -> KubernautError:
+def _after_failure(wanted: OperationRequest, failure: NotReady, tools: Tools) -> KubernautError:
     """Roll a failed deploy back, or leave it; return how it ended."""
     attempt, record, failed = failure.attempt, failure.record, failure.failed
     before = previous(attempt.past, record.revision)
@@ -240,7 +244,7 @@ def _after_failure(wanted: Wanted, failure: NotReady, tools: Tools) -> Kubernaut
     return DeployRolledBack(f"{failed.message} v{before.revision} runs again, as v{back.revision}.", details=failed.details)
 
 
-def _after(failed: Record, past: Past, attempt: Attempt) -> Record | None:
+def _after(failed: Record, past: ReleaseHistory, attempt: Attempt) -> Record | None:
     """Find the record that going back from a failed one made."""
     newer = (record for record in reversed(past.records) if record.revision > failed.revision)
     return next((record for record in newer if attempt.is_ours(record)), None)
@@ -249,7 +253,7 @@ def _after(failed: Record, past: Past, attempt: Attempt) -> Record | None:
 # how it ended
 
 
-def _unchanged(step: Step, planned: Plan, past: Past) -> Done:
+def _unchanged(step: Step, planned: Plan, past: ReleaseHistory) -> Done:
     step.unchanged(planned.reason or "; ".join(f"{action.kind}: {action.reason}" for action in planned.actions))
     return planned, False, past.describe(past.current)
 

@@ -9,28 +9,28 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from kubernaut.clients.host import process_identity
+from kubernaut.adapters.host import process_identity
 from kubernaut.deploy.attempt import Attempt, Tools
 from kubernaut.deploy.lease import Holder, new_holder
-from kubernaut.deploy.ledger import Ledger
+from kubernaut.deploy.ledger import OperationWriter
 from kubernaut.deploy.lock import hold
 from kubernaut.deploy.plan import ORDERING, plan
 from kubernaut.deploy.recovery import put_in_order
-from kubernaut.deploy.wanted import Wanted, WantedDeploy, WantedUnlock
+from kubernaut.deploy.requests import DeployRequest, OperationRequest, UnlockRequest
 from kubernaut.errors import Conflict, ReleaseLocked
 from kubernaut.events import Step
 from kubernaut.history.operation import Operation, OperationChart, new_id, now
 from kubernaut.history.record import Record
-from kubernaut.model import Action, Plan
+from kubernaut.models import Action, Plan
 
 MOST_ROUNDS = 20
 """How often is decided anew because somebody changed a record meanwhile."""
 _LOOK_AGAIN_SECONDS = 1.0
 
-Finish = Callable[[Wanted, Attempt, Record], object]
+Finish = Callable[[OperationRequest, Attempt, Record], object]
 
 
-def take_turn(wanted: Wanted, tools: Tools, ledger: Ledger, step: Step, lock: ExitStack) -> Attempt:
+def take_turn(wanted: OperationRequest, tools: Tools, ledger: OperationWriter, step: Step, lock: ExitStack) -> Attempt:
     """Take the release's lock, which ``lock`` releases, and open an attempt.
 
     Raises:
@@ -57,7 +57,7 @@ def take_turn(wanted: Wanted, tools: Tools, ledger: Ledger, step: Step, lock: Ex
     return Attempt(tools, held, ledger, operation, step, until=until, patience=max(0.0, wanted.lock_timeout - waited))
 
 
-def in_order(wanted: Wanted, attempt: Attempt, *, finish: Finish) -> Plan:
+def in_order(wanted: OperationRequest, attempt: Attempt, *, finish: Finish) -> Plan:
     """Read, decide and put in order until nothing but the verb's own action is left; return the plan as it is then.
 
     Args:
@@ -76,11 +76,11 @@ def in_order(wanted: Wanted, attempt: Attempt, *, finish: Finish) -> Plan:
     for _ in range(MOST_ROUNDS):
         planned = _when_plain_helm_is_done(asked, attempt, until)
         first = first or planned
-        ahead = planned.actions if isinstance(wanted, WantedUnlock) else planned.actions[:-1]
+        ahead = planned.actions if isinstance(wanted, UnlockRequest) else planned.actions[:-1]
         action = next((action for action in ahead if action.kind in ORDERING or action.kind == "helm-uninstall"), None)
         if action is None:
-            return first if isinstance(wanted, WantedUnlock) else planned
-        if not isinstance(wanted, WantedUnlock):
+            return first if isinstance(wanted, UnlockRequest) else planned
+        if not isinstance(wanted, UnlockRequest):
             attempt.begin(planned)
         attempt.held.check()
         if action.kind == "helm-uninstall":
@@ -98,13 +98,13 @@ def in_order(wanted: Wanted, attempt: Attempt, *, finish: Finish) -> Plan:
     raise Conflict(f"The records of {wanted.release} change again and again while they are put in order.")
 
 
-def _put_in_order(action: Action, wanted: Wanted, attempt: Attempt) -> None:
+def _put_in_order(action: Action, wanted: OperationRequest, attempt: Attempt) -> None:
     by = attempt.operation.actor or "kubernaut"
-    note = wanted.note if isinstance(wanted, WantedUnlock) else None  # of another verb it says why that is done
+    note = wanted.note if isinstance(wanted, UnlockRequest) else None  # of another verb it says why that is done
     put_in_order(attempt.cluster, action, attempt.past, by=by, note=note, say=attempt.step.say)
 
 
-def _when_plain_helm_is_done(wanted: Wanted, attempt: Attempt, until: float) -> Plan:
+def _when_plain_helm_is_done(wanted: OperationRequest, attempt: Attempt, until: float) -> Plan:
     """Decide; where plain Helm is at work, wait for it as long as one would for a lock."""
     told = False
     while True:
@@ -120,10 +120,10 @@ def _when_plain_helm_is_done(wanted: Wanted, attempt: Attempt, until: float) -> 
         attempt.held.check()
 
 
-def _operation(wanted: Wanted, tools: Tools, accepted: Operation | None) -> Operation:
+def _operation(wanted: OperationRequest, tools: Tools, accepted: Operation | None) -> Operation:
     """Return the operation that it is; of one that was accepted, with what is known now."""
     known: dict[str, Any] = {"note": wanted.note, "timeout": wanted.timeout}
-    if isinstance(wanted, WantedDeploy):
+    if isinstance(wanted, DeployRequest):
         chart = OperationChart(version=wanted.version, ref=wanted.chart_ref, digest=wanted.chart_digest)
         known |= {"chart": chart, "environment": wanted.environment, "commit": wanted.commit}
     if accepted is not None:
@@ -140,7 +140,7 @@ def _operation(wanted: Wanted, tools: Tools, accepted: Operation | None) -> Oper
     )
 
 
-def _holder(operation: Operation, wanted: Wanted) -> Holder:
+def _holder(operation: Operation, wanted: OperationRequest) -> Holder:
     return new_holder(
         operation.id,
         wanted.verb,

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kubernaut.deploy.wanted import Wanted
+from kubernaut.deploy.requests import OperationRequest
 from kubernaut.errors import ReleaseLocked
 from kubernaut.history.operation import SUCCEEDED, Operation
 from kubernaut.history.record import PENDING, Record, Status
 from kubernaut.history.release import moment, operation_of
-from kubernaut.history.store import Past
+from kubernaut.history.store import ReleaseHistory
 
 _GOES_BACK = {"rollback": 1, "restore": 1, "deploy": 2}
 """How many revisions after the one before it the record of a verb's ``helm rollback`` is; a deploy goes back from its own."""
@@ -48,7 +48,7 @@ class Unfinished:
         )
 
 
-def unfinished(past: Past, wanted: Wanted) -> Unfinished | None:
+def unfinished(past: ReleaseHistory, wanted: OperationRequest) -> Unfinished | None:
     """Return what is unfinished of the current record, if anything; as whoever holds the lock, or finds it free, knows it."""
     current = past.current
     if current is None or (current.status not in PENDING and current.status != Status.UNINSTALLING):
@@ -64,7 +64,7 @@ def unfinished(past: Past, wanted: Wanted) -> Unfinished | None:
     return Unfinished(current, "plain Helm", _in_words(began or current.created), stale=stale or wanted.force, wait=wait)
 
 
-def left_by(current: Record, past: Past) -> Operation | None:
+def left_by(current: Record, past: ReleaseHistory) -> Operation | None:
     """Return the operation of kubernaut that left a record unfinished.
 
     What a deploy makes has its operation's label. An uninstall changes a record that another operation made, and a rollback copies
@@ -95,7 +95,7 @@ def _in_words(text: str) -> str:
     return f"{time:%Y-%m-%d %H:%M:%S} UTC" if time else text
 
 
-def _age(record: Record, past: Past) -> float | None:
+def _age(record: Record, past: ReleaseHistory) -> float | None:
     """Return how long ago a record was last written, in seconds; both times are the API server's."""
     written = moment(record.modified or record.created)
     return None if past.read_at is None or written is None else (past.read_at - written).total_seconds()

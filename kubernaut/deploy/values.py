@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kubernaut.deploy.strvals import parse_set
-from kubernaut.helmyaml import parse_yaml, read_yaml
+from kubernaut.helm_yaml import parse_yaml, read_yaml
 
 __all__ = ["Wish", "canonical", "differing", "merge", "overrides_lost", "parse_set", "parse_yaml", "read_wish", "read_yaml"]
 

@@ -20,26 +20,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kubernaut.errors.door import (
-    ChartRefused,
-    HostRefused,
-    IdempotencyKeyReused,
-    IndexStale,
-    MediaTypeUnsupported,
-    MethodNotAllowed,
-    NotAllowed,
-    OperationNotFound,
-    ReleaseChanged,
-    RequestInvalid,
-    RequestMalformed,
-    RequestTimeout,
-    RequestTooLarge,
-    RouteNotFound,
-    ServerBusy,
-    ServerStopping,
-    Unauthorized,
+from kubernaut.errors.base import (
+    BadInput,
+    Conflict,
+    DeployFailed,
+    Forbidden,
+    Interrupted,
+    KubernautError,
+    NotFound,
+    Unreachable,
+    Usage,
+    error_classes,
 )
-from kubernaut.errors.kinds import (
+from kubernaut.errors.domain import (
     ApplicationInvalid,
     BuildAborted,
     BuildFailed,
@@ -83,17 +76,24 @@ from kubernaut.errors.kinds import (
     VersionInvalid,
     VersionNotFound,
 )
-from kubernaut.errors.tree import (
-    BadInput,
-    Conflict,
-    DeployFailed,
-    Forbidden,
-    Interrupted,
-    KubernautError,
-    NotFound,
-    Unreachable,
-    Usage,
-    error_classes,
+from kubernaut.errors.http import (
+    ChartRefused,
+    HostRefused,
+    IdempotencyKeyReused,
+    IndexStale,
+    MediaTypeUnsupported,
+    MethodNotAllowed,
+    NotAllowed,
+    OperationNotFound,
+    ReleaseChanged,
+    RequestInvalid,
+    RequestMalformed,
+    RequestTimeout,
+    RequestTooLarge,
+    RouteNotFound,
+    ServerBusy,
+    ServerStopping,
+    Unauthorized,
 )
 
 __all__ = [

@@ -12,8 +12,8 @@ from kubernaut.history.masking import joined, mask_record, mask_values
 from kubernaut.history.operation import Operation
 from kubernaut.history.record import Record
 from kubernaut.history.release import Release, ReleaseId
-from kubernaut.history.store import History, Past
-from kubernaut.model import Model
+from kubernaut.history.store import HistoryStore, ReleaseHistory
+from kubernaut.models import Model
 
 _DEEPEST = 100
 _REVISION = re.compile(r"v?([0-9]{1,9})")
@@ -28,19 +28,19 @@ class Report(Model):
     operation: Operation | None = None
 
 
-def manifest_of(history: History, wanted: ReleaseId) -> str:
+def manifest_of(history: HistoryStore, wanted: ReleaseId) -> str:
     """Return what was applied for a release, its hooks last. Raises: ReleaseNotFound, Conflict when its record is damaged."""
     return joined(mask_record(_readable(history.record(wanted))))
 
 
-def values_of(history: History, wanted: ReleaseId, *, all: bool) -> dict[str, Any]:
+def values_of(history: HistoryStore, wanted: ReleaseId, *, all: bool) -> dict[str, Any]:
     """Return a release's values, with ``all`` over the chart's own. Raises: ReleaseNotFound, Conflict for a damaged one."""
     record = _with_values(_readable(history.record(wanted)))
     values: dict[str, Any] = mask_values(_coalesced(record.defaults, record.config) if all else record.config)
     return values
 
 
-def difference_of(history: History, wanted: ReleaseId, to: str | None) -> Difference:
+def difference_of(history: HistoryStore, wanted: ReleaseId, to: str | None) -> Difference:
     """Return what going from a release to another changes; without one, what it changed of the release before it.
 
     Args:
@@ -67,7 +67,7 @@ def other_release(wanted: ReleaseId, to: str) -> ReleaseId:
     return ReleaseId(wanted.namespace, wanted.name, int(revision[1])) if revision else ReleaseId.parse(to)
 
 
-def report_of(history: History, wanted: ReleaseId) -> Report:
+def report_of(history: HistoryStore, wanted: ReleaseId) -> Report:
     """Return a release and how it came to be. Raises: ReleaseNotFound, Conflict when its record is no release's."""
     past = history.past(wanted.namespace, wanted.name)
     release = _told(past, past.pick(wanted))
@@ -75,7 +75,7 @@ def report_of(history: History, wanted: ReleaseId) -> Report:
     return Report(release=release, operation=operation and operation.model_copy(update=_HASHES))
 
 
-def _before(past: Past, record: Record) -> Record:
+def _before(past: ReleaseHistory, record: Record) -> Record:
     before = next((one for one in past.records if one.revision < record.revision), None)
     if before is None:
         raise ReleaseNotFound(
@@ -84,11 +84,11 @@ def _before(past: Past, record: Record) -> Record:
     return before
 
 
-def _side(past: Past, record: Record) -> Side:
+def _side(past: ReleaseHistory, record: Record) -> Side:
     return Side(_told(past, _with_values(_readable(record))), record)
 
 
-def _told(past: Past, record: Record) -> Release:
+def _told(past: ReleaseHistory, record: Record) -> Release:
     """Return what is told of a record; of one that can be decoded and still is no release's, that."""
     try:
         return past.tell(record)

@@ -19,7 +19,7 @@ from pydantic import Field
 from kubernaut.history.masking import Masked, mask_record, mask_values
 from kubernaut.history.record import Record
 from kubernaut.history.release import Release, ReleaseChart, ReleaseImage
-from kubernaut.model import Model
+from kubernaut.models import Model
 from kubernaut.redact import MASK
 
 CHANGED = f"{MASK} (changed)"

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from kubernaut.helmyaml import is_deep
+from kubernaut.helm_yaml import is_deep
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CONTAINERS = ("initContainers", "containers")

@@ -17,9 +17,9 @@ from typing import Any
 
 import yaml
 
-from kubernaut.helmyaml import is_deep
-from kubernaut.history.findings import Findings, Kind, Mark, after_flags, is_secret_name, redacted, title
+from kubernaut.helm_yaml import is_deep
 from kubernaut.history.record import Record
+from kubernaut.history.secret_scan import Findings, Kind, Mark, after_flags, is_secret_name, redacted, title
 from kubernaut.redact import MASK
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

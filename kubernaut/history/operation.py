@@ -27,11 +27,11 @@ from pydantic import Field, ValidationError, model_validator
 
 from kubernaut.ci import CiBuild
 from kubernaut.errors import DeployFailed, KubernautError, error_classes, from_problem
-from kubernaut.events import Heard, Journal, LogLine, Notice, StepStarted
+from kubernaut.events import Journal, LogLine, Notice, RecordedEvent, StepStarted
 from kubernaut.history.ci_build import build_data, page_of, told_build, with_page_alone
 from kubernaut.history.packing import cut, least, pack, storable, unpack
 from kubernaut.history.record import KUBERNAUT_OWNER, OPERATION_LABEL, Record
-from kubernaut.model import Model, Plan
+from kubernaut.models import Model, Plan
 from kubernaut.redact import redact
 
 SCHEMA = 1
@@ -210,7 +210,7 @@ def new_id(now: float | None = None) -> str:
     return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
 
 
-def told(heard: Iterable[Heard], secrets: Iterable[str] = ()) -> tuple[OperationEvent, ...]:
+def told(heard: Iterable[RecordedEvent], secrets: Iterable[str] = ()) -> tuple[OperationEvent, ...]:
     """Return what was heard as an operation keeps it: in words, secrets taken out, endless lines cut."""
     known = tuple(secrets)
     return tuple(
@@ -286,7 +286,7 @@ def now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def _words(heard: Heard) -> str:
+def _words(heard: RecordedEvent) -> str:
     event = heard.event
     if isinstance(event, StepStarted):
         return event.subject

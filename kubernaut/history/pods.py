@@ -12,7 +12,7 @@ from kubernaut.history.manifest import selectors
 from kubernaut.history.record import Record
 
 if TYPE_CHECKING:
-    from kubernaut.clients.cluster import Cluster
+    from kubernaut.adapters.kube import Cluster
 
 _Said = str | Exception | None
 

@@ -19,8 +19,8 @@ from kubernaut.errors import NameInvalid
 from kubernaut.history.manifest import images
 from kubernaut.history.operation import UNREAD, Made, Operation
 from kubernaut.history.record import GONE, Record, Status
-from kubernaut.model import Model
-from kubernaut.naming import check_namespace, check_release_name
+from kubernaut.models import Model
+from kubernaut.names import check_namespace, check_release_name
 
 _REVISION = re.compile(r"v(0|[1-9][0-9]{0,8})")
 _COMMIT = "org.opencontainers.image.revision"
@@ -103,7 +103,7 @@ class ReleaseList(Model):
     next: str | None = None
 
 
-class ReleaseHistory(ReleaseList):
+class ReleaseHistoryList(ReleaseList):
     """The releases of one name; beside them, and not in the JSON, the attempts that made none."""
 
     attempts: tuple[Operation, ...] = Field(default=(), exclude=True)

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 from kubernaut.errors import OperationNotFound, ReleaseNotFound
 from kubernaut.history.operation import Operation, decode_operation, is_id
 from kubernaut.history.record import KUBERNAUT_OWNER, OPERATION_LABEL, OWNER, Record, Status, decode, secret_name
-from kubernaut.history.release import Release, ReleaseHistory, ReleaseId, ReleaseList, describe
+from kubernaut.history.release import Release, ReleaseHistoryList, ReleaseId, ReleaseList, describe
 
 if TYPE_CHECKING:
-    from kubernaut.clients.cluster import Cluster
+    from kubernaut.adapters.kube import Cluster
 
 # Nearly every current record; a superseded one is current only where somebody removed the records after it.
 _LIKELY_CURRENT = tuple(status.value for status in Status if status is not Status.SUPERSEDED)
 
 
 @dataclass(frozen=True)
-class Past:
+class ReleaseHistory:
     """All that is known of one name in one namespace.
 
     Attributes:
@@ -82,7 +82,7 @@ class Past:
         return self.tell(record) if record else None
 
 
-class History:
+class HistoryStore:
     """Helm's release history in a cluster, with the operations beside it.
 
     Args:
@@ -92,12 +92,12 @@ class History:
     def __init__(self, cluster: Cluster | Callable[[], Cluster]) -> None:
         self._open = cluster if callable(cluster) else lambda: cluster
 
-    def past(self, namespace: str, name: str) -> Past:
+    def past(self, namespace: str, name: str) -> ReleaseHistory:
         """Return all that is known of a name in a namespace; one request."""
         cluster = self._open()
         secrets = cluster.list_secrets(namespace, {"name": name, "owner": (OWNER, KUBERNAUT_OWNER)})
         records = [record for record in _records(secrets) if record.name == name]
-        return Past(
+        return ReleaseHistory(
             tuple(sorted(_whole(records), key=_age)),
             tuple(sorted(_operations(secrets), key=lambda operation: operation.id, reverse=True)),
             tuple(sorted((record for record in records if record.aside), key=_age)),
@@ -144,13 +144,13 @@ class History:
                 return found
         return None
 
-    def releases(self, namespace: str, name: str) -> ReleaseHistory:
+    def releases(self, namespace: str, name: str) -> ReleaseHistoryList:
         """Return all releases of a name, newest first, and the attempts that made none. Raises: ReleaseNotFound."""
         past = self.past(namespace, name)
         if not past.attempts:
             _one(past.records, ReleaseId(namespace, name))
         items = tuple(past.tell(record) for record in past.records)
-        return ReleaseHistory(items=items, count=len(items), attempts=past.attempts)
+        return ReleaseHistoryList(items=items, count=len(items), attempts=past.attempts)
 
     def list(self, namespace: str | None = None, *, all: bool = False) -> ReleaseList:
         """Return the active releases of a namespace or of all, or with ``all`` every release there is.

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from kubernaut.errors import JobInvalid
 from kubernaut.jenkins.freestyle import deploy_script, release_script
 from kubernaut.jenkins.path import JobPath
-from kubernaut.naming import check_name, check_namespace
+from kubernaut.names import check_name, check_namespace
 
 Flavour = Literal["pipeline", "freestyle"]
 Kind = Literal["release", "deploy"]

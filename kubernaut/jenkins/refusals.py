@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from kubernaut.clients.http import Answer, NoAnswer
+from kubernaut.adapters.http import Answer, NoAnswer
 from kubernaut.errors import JenkinsDenied, JenkinsUnreachable, JobConflict, JobInvalid, JobNotFound, KubernautError
 from kubernaut.jenkins.path import JobPath
 

@@ -11,21 +11,15 @@ import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 
-from kubernaut.errors import (
-    BuildAborted,
-    BuildUnsuccessful,
-    DeadlineExceeded,
-    JenkinsUnreachable,
-    KubernautError,
-)
+from kubernaut.errors import BuildAborted, BuildUnsuccessful, DeadlineExceeded, JenkinsUnreachable, KubernautError
 from kubernaut.events import Progress, Step
 from kubernaut.jenkins.asking import Asking, Clock, Timing
-from kubernaut.jenkins.finding import OP_ID, Sought, check_id, check_job, name_request
 from kubernaut.jenkins.following import Follower
+from kubernaut.jenkins.lookup import OP_ID, Lookup, check_id, check_job, name_request
 from kubernaut.jenkins.once import alone
 from kubernaut.jenkins.path import JobPath
 from kubernaut.jenkins.server import Build, Job, QueueItem, Server, TriggerUnsure
-from kubernaut.model import Model
+from kubernaut.models import Model
 
 LONGEST = 3600.0
 """Seconds for which a build is followed by default."""
@@ -101,7 +95,7 @@ def run_job(
     check_job(job, parameters)
     name = name_request(job, op_id, lambda: server.kind() == "jenkins")
     with (progress or Progress()).step("build", str(path)) as step:
-        running = _Running(server, job, Sought(name), step, timing, clock)
+        running = _Running(server, job, Lookup(name), step, timing, clock)
         try:
             running.begin(parameters, named=op_id is not None)
             if follow:
@@ -122,7 +116,7 @@ def _kind(why: str | None) -> str:
 class _Running:
     """One request, and what is known of it by now."""
 
-    def __init__(self, server: Server, job: Job, sought: Sought, step: Step, timing: Timing, clock: Clock) -> None:
+    def __init__(self, server: Server, job: Job, sought: Lookup, step: Step, timing: Timing, clock: Clock) -> None:
         self._server = server
         self._job = job
         self._path = job.path
@@ -165,7 +159,7 @@ class _Running:
             self._asked = self._triggered = False
             raise
         else:
-            self._sought = Sought(self._sought.op_id, queue_id)
+            self._sought = Lookup(self._sought.op_id, queue_id)
         self._heard = True
 
     def _search(self, unsure: TriggerUnsure) -> None:

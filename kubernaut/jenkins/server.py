@@ -14,9 +14,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 import jenkins
 
-from kubernaut.clients.address import checked_address
-from kubernaut.clients.http import Answer, Http, NoAnswer, Request
-from kubernaut.clients.token import Token, find_token
+from kubernaut.adapters.address import checked_address
+from kubernaut.adapters.http import Answer, Http, NoAnswer, Request
+from kubernaut.adapters.token import Token, find_token
 from kubernaut.errors import JenkinsUnreachable, JobInvalid, SettingInvalid
 from kubernaut.jenkins import refusals
 from kubernaut.jenkins.answers import (

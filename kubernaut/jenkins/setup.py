@@ -25,7 +25,7 @@ from kubernaut.jenkins.jobs import ServerKind, WantedJob, Wish, wanted_jobs
 from kubernaut.jenkins.path import JobPath
 from kubernaut.jenkins.rendering import merge, owner, render
 from kubernaut.jenkins.server import Job
-from kubernaut.model import Action, Model, Plan
+from kubernaut.models import Action, Model, Plan
 
 ChangeKind = Literal["create", "update", "unchanged"]
 _DONE: dict[ChangeKind, str] = {"create": "created", "update": "updated", "unchanged": "unchanged"}

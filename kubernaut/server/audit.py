@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kubernaut.clients import private
+from kubernaut.adapters import secret_files as private
 from kubernaut.errors import SettingInvalid
 from kubernaut.redact import redact_data
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kubernaut.api import Kubernaut
     from kubernaut.history.index import Index
-    from kubernaut.kubernaut import Kubernaut
     from kubernaut.server.audit import Audit
-    from kubernaut.server.gate.auth import Gate
-    from kubernaut.server.gate.charts import Charts
+    from kubernaut.server.auth.authenticator import Gate
+    from kubernaut.server.auth.charts import Charts
     from kubernaut.server.metrics import Metrics
-    from kubernaut.server.work.workers import Workers
+    from kubernaut.server.operations.workers import Workers
 
 
 @dataclass(frozen=True)

@@ -14,22 +14,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from kubernaut.errors import KubernautError, SettingInvalid
-from kubernaut.naming import check_namespace
+from kubernaut.names import check_namespace
 from kubernaut.redact import environment_secrets
 from kubernaut.server.audit import Audit, AuditFile, to_stderr
-from kubernaut.server.gate.auth import Gate
-from kubernaut.server.gate.charts import Charts
-from kubernaut.server.gate.hosts import Hosts
-from kubernaut.server.gate.tokens import Token, generated_token, named_tokens
+from kubernaut.server.auth.authenticator import Gate
+from kubernaut.server.auth.charts import Charts
+from kubernaut.server.auth.hosts import Hosts
+from kubernaut.server.auth.tokens import Token, generated_token, named_tokens
 from kubernaut.server.heap import Heap
 from kubernaut.server.metrics import Measured, Metrics
+from kubernaut.server.operations.recovery import Recovery
+from kubernaut.server.operations.workers import Running, Workers
 from kubernaut.server.service import Service
-from kubernaut.server.work.recovery import Recovery
-from kubernaut.server.work.workers import Running, Workers
 from kubernaut.settings import Settings, is_loopback
 
 if TYPE_CHECKING:
-    from kubernaut.kubernaut import Kubernaut
+    from kubernaut.api import Kubernaut
 
 _LOOK_SECONDS = 0.5
 _ANSWERS_SECONDS = 10.0
@@ -133,8 +133,8 @@ def _stop(workers: Workers, grace: float) -> None:
 
 @contextmanager
 def _serving(service: Service, options: ServeOptions) -> Iterator[str]:
-    from kubernaut.server.http.app import create_app
-    from kubernaut.server.http.listen import listen
+    from kubernaut.server.app import create_app
+    from kubernaut.server.listener import listen
 
     settings = service.kubernaut.settings
     with ExitStack() as stack:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kubernaut.clients.cluster_watch import Change, Expired
+from kubernaut.adapters.kube_watch import Change, Expired
 from kubernaut.errors import ClusterUnreachable
 
 _Object = Mapping[str, Any]

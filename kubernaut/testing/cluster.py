@@ -1,4 +1,4 @@
-"""A Kubernetes cluster in memory, as :class:`kubernaut.clients.cluster.Cluster` has one: Secrets, Leases, pods and events.
+"""A Kubernetes cluster in memory, as :class:`kubernaut.adapters.kube.Cluster` has one: Secrets, Leases, pods and events.
 
 It keeps what the API server keeps and refuses what it refuses: uids, resource versions, labels, merge patches, what is
 immutable or too large, and the garbage collection of what has an owner. It runs nothing; pods, events, logs and answers are
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from kubernaut.clients.cluster_http import Labels, Not
-from kubernaut.clients.cluster_watch import Expired, SecretPage, Watch
+from kubernaut.adapters.kube_http import Labels, Not
+from kubernaut.adapters.kube_watch import Expired, SecretPage, Watch
 from kubernaut.errors import BadInput, Conflict, NamespaceNotFound, NotFound
 from kubernaut.testing.changes import Changes
 

@@ -18,7 +18,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import IO
 
-from kubernaut.clients.engine import TAIL, Credentials, Engine
+from kubernaut.adapters.docker import TAIL, Credentials, DockerEngine
 from kubernaut.errors import BuildFailed, EngineUnreachable, ImageNotFound, RegistryDenied, RegistryUnreachable
 
 # fmt: off
@@ -37,7 +37,7 @@ class _Image:
     labels: Mapping[str, str]
 
 
-class FakeEngine(Engine):
+class FakeEngine(DockerEngine):
     """An engine for tests.
 
     Attributes:

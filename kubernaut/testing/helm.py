@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kubernaut.clients.process import Check, unchecked
+from kubernaut.adapters.process import Check, unchecked
 from kubernaut.errors import (
     BadInput,
     ChartInvalid,

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from kubernaut.clients import tether
+from kubernaut.adapters import pdeathsig_exec
 from kubernaut.errors import DeadlineExceeded, PlatformFailed, PortTaken
 from kubernaut.events import Listener, Progress, ignore
 from kubernaut_local import parts as work
@@ -183,7 +183,7 @@ class Hudson:
             self._log_start = log.tell()
             return subprocess.Popen(
                 [
-                    *(sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), str(found.java)),
+                    *(sys.executable, "-I", "-S", pdeathsig_exec.__file__, str(os.getpid()), str(found.java)),
                     *(*memory, *opened, *properties, *server, str(found.war)),
                 ],
                 cwd=self.home.run,

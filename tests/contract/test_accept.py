@@ -14,9 +14,9 @@ import pytest
 from support.charts import write_chart
 
 from kubernaut import Kubernaut
-from kubernaut.clients.cluster import Cluster
-from kubernaut.clients.helm import Helm
-from kubernaut.deploy.ledger import Ledger
+from kubernaut.adapters.helm import Helm
+from kubernaut.adapters.kube import Cluster
+from kubernaut.deploy.ledger import OperationWriter
 from kubernaut.errors import Conflict, IdempotencyKeyReused, Interrupted, NamespaceNotFound
 from kubernaut.events import Journal, Notice
 from kubernaut.history.operation import KEY_LABEL, Operation, Outcome, key_label, now
@@ -108,10 +108,10 @@ class AcceptContract:
             server().accept("deploy", "web", namespace=fresh)
         assert server().accept("deploy", "web", namespace=fresh, create_namespace=True)[1]
 
-    def begun(self, one: Kubernaut, namespace: str) -> tuple[Ledger, Operation, Journal]:
+    def begun(self, one: Kubernaut, namespace: str) -> tuple[OperationWriter, Operation, Journal]:
         accepted, _ = one.accept("deploy", "web", namespace=namespace)
         journal = Journal()
-        ledger = Ledger(lambda: one._connections.cluster, journal, accepted, every=0.05)
+        ledger = OperationWriter(lambda: one._connections.cluster, journal, accepted, every=0.05)
         running = accepted.model_copy(update={"waits_until": None})
         ledger.begin(running)
         return ledger, running, journal
@@ -120,7 +120,7 @@ class AcceptContract:
         one, other = server(), server()
         accepted, _ = one.accept("deploy", "web", namespace=namespace)
         running = accepted.model_copy(update={"waits_until": None})
-        ledgers = [Ledger(lambda by=by: by._connections.cluster, Journal(), accepted) for by in (one, other)]
+        ledgers = [OperationWriter(lambda by=by: by._connections.cluster, Journal(), accepted) for by in (one, other)]
         answers = at_once([lambda ledger=ledger: ledger.begin(running) for ledger in ledgers])
         assert sorted(map(type, answers), key=str) == [type(None), Conflict]
         for ledger in ledgers:

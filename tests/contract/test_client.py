@@ -31,7 +31,7 @@ from kubernaut.errors import (
 )
 from kubernaut.events import Event, LogLine, StepFinished, StepOutcome, StepStarted
 from kubernaut.history.record import Status
-from kubernaut.model import Model
+from kubernaut.models import Model
 
 
 @pytest.fixture

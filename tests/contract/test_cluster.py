@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kubernaut.clients.cluster import Cluster
+from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import BadInput, ClusterDenied, ClusterUnreachable, Conflict, NamespaceNotFound, NotFound
 from kubernaut.testing.cluster import FakeCluster
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from kubernaut.clients.cluster import Cluster
-from kubernaut.clients.cluster_http import Not
-from kubernaut.clients.cluster_watch import Change, Expired, Watch
+from kubernaut.adapters.kube import Cluster
+from kubernaut.adapters.kube_http import Not
+from kubernaut.adapters.kube_watch import Change, Expired, Watch
 from kubernaut.errors import ClusterDenied, ClusterUnreachable
 from kubernaut.testing.cluster import FakeCluster
 

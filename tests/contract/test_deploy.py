@@ -21,15 +21,15 @@ import pytest
 import yaml
 from support.charts import write_chart
 
-from kubernaut.clients.cluster import Cluster
-from kubernaut.clients.helm import Helm
+from kubernaut.adapters.helm import Helm
+from kubernaut.adapters.kube import Cluster
 from kubernaut.deploy.attempt import Tools
+from kubernaut.deploy.requests import DeployRequest, UninstallRequest
 from kubernaut.deploy.rollout import Done, carry_out
 from kubernaut.deploy.values import read_wish
-from kubernaut.deploy.wanted import WantedDelete, WantedDeploy
 from kubernaut.errors import ClusterDenied, DeployKept, DeployRolledBack, KubernautError, ReleaseLocked
 from kubernaut.events import Event, Progress
-from kubernaut.history.store import History, Past
+from kubernaut.history.store import HistoryStore, ReleaseHistory
 from kubernaut.settings import Settings, load_settings
 
 pytestmark = pytest.mark.platform
@@ -92,19 +92,19 @@ class World:
             plain_http=self.settings.speaks_plain_http,
         )
         self.tools = Tools(
-            lambda: self.helm, lambda: self.cluster, History(self.cluster), self.settings, Progress(self.events.append)
+            lambda: self.helm, lambda: self.cluster, HistoryStore(self.cluster), self.settings, Progress(self.events.append)
         )
         self.image = f"{self.settings.require_registry()}/library/node:22"
 
     @property
-    def past(self) -> Past:
-        return History(self.cluster).past(self.namespace, "web")
+    def past(self) -> ReleaseHistory:
+        return HistoryStore(self.cluster).past(self.namespace, "web")
 
     @property
     def statuses(self) -> list[str]:
         return [record.status for record in reversed(self.past.records)]
 
-    def wanted(self, template: str, *sets: str, annotations: str = "", **more: Any) -> WantedDeploy:
+    def wanted(self, template: str, *sets: str, annotations: str = "", **more: Any) -> DeployRequest:
         values = yaml.safe_dump({"image": self.image, "script": SERVER, "cpu": "10m", "text": "a"})
         chart = write_chart(self.folder, "web", template=template, values=values)
         if annotations:
@@ -115,7 +115,7 @@ class World:
             self.pushed[key] = self.helm.push(self.helm.package(chart, self.folder / "out"), registry)
         digest = self.pushed[key]
         arguments: dict[str, Any] = {"wish": read_wish(sets=sets), "create_namespace": True, "timeout": 60.0, **more}
-        return WantedDeploy(self.namespace, "web", "0.1.0", f"oci://{registry}/web@{digest}", digest, **arguments)
+        return DeployRequest(self.namespace, "web", "0.1.0", f"oci://{registry}/web@{digest}", digest, **arguments)
 
     def deploy(self, template: str, *sets: str, **more: Any) -> Done:
         return carry_out(self.wanted(template, *sets, **more), tools=self.tools)
@@ -165,7 +165,7 @@ def test_ten_deploys_a_delete_and_a_deploy(world: World) -> None:
     template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {text: {{ .Values.text | quote }}}\n"
     for number in range(10):
         world.deploy(template, f"text={number}x")
-    carry_out(WantedDelete(world.namespace, "web"), tools=world.tools)
+    carry_out(UninstallRequest(world.namespace, "web"), tools=world.tools)
     _, _, release = world.deploy(template, "text=again")
     assert release is not None
     assert (release.revision, release.status, release.created_by) == (11, "deployed", "ada")
@@ -202,7 +202,7 @@ def test_a_helm_that_dies_in_the_middle(world: World, number: signal.Signals) ->
     assert not world.past.records[0].disagrees
 
 
-def helms(wanted: WantedDeploy) -> list[Path]:
+def helms(wanted: DeployRequest) -> list[Path]:
     """Return the folders in /proc of the Helms that deploy this."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -216,8 +216,8 @@ def helms(wanted: WantedDeploy) -> list[Path]:
 # A program that deploys, as a CI job would run it.
 PROGRAM = """
 import pathlib, pickle, sys
-from kubernaut.clients.cluster import Cluster
-from kubernaut.clients.helm import Helm
+from kubernaut.adapters.kube import Cluster
+from kubernaut.adapters.helm import Helm
 from kubernaut.deploy.attempt import Tools
 from kubernaut.deploy.rollout import carry_out
 from kubernaut.events import Progress
@@ -231,7 +231,7 @@ carry_out(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()), tools=tools)
 """
 
 
-def start(world: World, wanted: WantedDeploy) -> subprocess.Popen[bytes]:
+def start(world: World, wanted: DeployRequest) -> subprocess.Popen[bytes]:
     environment = {**world.settings.environment, "SOME_TOKEN": CANARY}
     root = Path(__file__).parents[2]
     file = world.folder / "wanted"
@@ -268,7 +268,7 @@ def test_no_secret_in_arguments_or_environments(world: World) -> None:
     """A canary in the values and the environment, looked for in /proc while Helm runs, and in what is written down."""
     world.deploy(SLOW)
     wanted = world.wanted(SLOW, "text=b")
-    wanted = WantedDeploy(**{**vars(wanted), "wish": read_wish({"db": {"password": CANARY}}, sets=["text=b"])})
+    wanted = DeployRequest(**{**vars(wanted), "wish": read_wish({"db": {"password": CANARY}}, sets=["text=b"])})
     process = start(world, wanted)
     (helm,) = helms(wanted)
     assert CANARY.encode() not in (helm / "cmdline").read_bytes()
@@ -305,7 +305,7 @@ def test_a_user_who_may_not(world: World, tmp_path: Path) -> None:
         file.write_text(yaml.safe_dump(config))
         weak = Cluster(str(file))
         with pytest.raises(ClusterDenied, match=words) as caught:
-            History(weak).past(world.namespace, "web")
+            HistoryStore(weak).past(world.namespace, "web")
         assert config["current-context"] in str(caught.value)
         helm = Helm(world.settings.helm, kubeconfig=str(file), environment=world.settings.environment, plain_http=lambda _: True)
         with pytest.raises(ClusterDenied) as denied:

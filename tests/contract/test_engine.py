@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kubernaut.clients.engine import Engine
-from kubernaut.clients.web import Web
+from kubernaut.adapters.docker import DockerEngine
+from kubernaut.adapters.registry import RegistryClient
 from kubernaut.errors import BuildFailed, EngineUnreachable, ImageNotFound, RegistryUnreachable
 from kubernaut.testing.engine import FakeEngine
 from kubernaut.testing.registry import FakeRegistry
@@ -35,7 +35,7 @@ class EngineContract:
     """Subclasses say which engine, and which registry it reaches."""
 
     @pytest.fixture
-    def engine(self) -> Engine:
+    def engine(self) -> DockerEngine:
         raise NotImplementedError
 
     @pytest.fixture
@@ -47,16 +47,18 @@ class EngineContract:
         """An image with a shell."""
         raise NotImplementedError
 
-    def build(self, engine: Engine, tag: str, dockerfile: str = DOCKERFILE, said: list[str] | None = None, **labels: str) -> str:
+    def build(
+        self, engine: DockerEngine, tag: str, dockerfile: str = DOCKERFILE, said: list[str] | None = None, **labels: str
+    ) -> str:
         log = (lambda line: None) if said is None else said.append
         return engine.build(
             context(dockerfile), dockerfile="Dockerfile", tag=tag, target=None, args={"A": "b"}, labels=labels, log=log
         )
 
-    def test_it_answers_with_its_version(self, engine: Engine) -> None:
+    def test_it_answers_with_its_version(self, engine: DockerEngine) -> None:
         assert engine.check()[0].isdigit()
 
-    def test_an_image_is_built_line_by_line(self, engine: Engine, repository: str) -> None:
+    def test_an_image_is_built_line_by_line(self, engine: DockerEngine, repository: str) -> None:
         said: list[str] = []
         image = self.build(engine, f"{repository}:1.0.0", said=said, one=uuid.uuid4().hex)
         assert image.startswith("sha256:")
@@ -64,41 +66,41 @@ class EngineContract:
         assert any(line.startswith("Step 1/") and "FROM scratch" in line for line in said)
         assert not any("\n" in line for line in said)
 
-    def test_an_image_is_found_by_all_its_labels(self, engine: Engine, repository: str) -> None:
+    def test_an_image_is_found_by_all_its_labels(self, engine: DockerEngine, repository: str) -> None:
         key = uuid.uuid4().hex
         image = self.build(engine, f"{repository}:1.0.0", **{"kubernaut/key": key, "two": "2"})
         assert engine.find_image({"kubernaut/key": key}) == image
         assert engine.find_image({"kubernaut/key": key, "two": "2"}) == image
         assert engine.find_image({"kubernaut/key": key, "two": "3"}) is None
 
-    def test_labels_may_stand_in_the_dockerfile(self, engine: Engine, repository: str) -> None:
+    def test_labels_may_stand_in_the_dockerfile(self, engine: DockerEngine, repository: str) -> None:
         key = uuid.uuid4().hex
         image = self.build(engine, f"{repository}:1.0.0", f'{DOCKERFILE}LABEL "kubernaut/key"="{key}" "b"="c d"\n')
         assert engine.find_image({"kubernaut/key": key, "b": "c d"}) == image
 
-    def test_the_same_again_is_the_same_image(self, engine: Engine, repository: str) -> None:
+    def test_the_same_again_is_the_same_image(self, engine: DockerEngine, repository: str) -> None:
         key = uuid.uuid4().hex
         assert self.build(engine, f"{repository}:1.0.0", key=key) == self.build(engine, f"{repository}:1.0.0", key=key)
 
-    def test_a_push_gives_the_digest_that_the_registry_has(self, engine: Engine, repository: str) -> None:
+    def test_a_push_gives_the_digest_that_the_registry_has(self, engine: DockerEngine, repository: str) -> None:
         image = self.build(engine, f"{repository}:1.0.0", key=uuid.uuid4().hex)
         engine.tag(image, repository, "1.0.1")
         digest = engine.push(repository, "1.0.1", credentials=None, log=lambda _: None)
-        assert Web(plain_http=lambda _: True).manifest_digest(repository, "1.0.1") == digest
+        assert RegistryClient(plain_http=lambda _: True).manifest_digest(repository, "1.0.1") == digest
         assert engine.push(repository, "1.0.0", credentials=None, log=lambda _: None) == digest
 
-    def test_an_image_that_is_not_there(self, engine: Engine, repository: str) -> None:
+    def test_an_image_that_is_not_there(self, engine: DockerEngine, repository: str) -> None:
         with pytest.raises(ImageNotFound):
             engine.push(repository, "9.9.9", credentials=None, log=lambda _: None)
         with pytest.raises(ImageNotFound):
             engine.tag("sha256:" + "0" * 64, repository, "9.9.9")
 
-    def test_a_registry_that_is_not_there(self, engine: Engine) -> None:
+    def test_a_registry_that_is_not_there(self, engine: DockerEngine) -> None:
         self.build(engine, "localhost:9/nobody:1.0.0")
         with pytest.raises(RegistryUnreachable):
             engine.push("localhost:9/nobody", "1.0.0", credentials=None, log=lambda _: None)
 
-    def test_a_failing_step_says_its_last_lines(self, engine: Engine, repository: str, base: str) -> None:
+    def test_a_failing_step_says_its_last_lines(self, engine: DockerEngine, repository: str, base: str) -> None:
         dockerfile = f"FROM {base}\nRUN echo the library is missing; exit 7\n"
         with pytest.raises(BuildFailed, match=r"Step 2/2 : RUN echo the library is missing; exit 7.*code: 7") as caught:
             self.build(engine, f"{repository}:1.0.0", dockerfile)
@@ -112,17 +114,17 @@ class EngineContract:
             ("# nothing\n", "(?i)dockerfile.*empty|no instructions|file with no"),
         ],
     )
-    def test_a_dockerfile_that_is_none(self, engine: Engine, repository: str, dockerfile: str, message: str) -> None:
+    def test_a_dockerfile_that_is_none(self, engine: DockerEngine, repository: str, dockerfile: str, message: str) -> None:
         with pytest.raises(BuildFailed, match=message):
             self.build(engine, f"{repository}:1.0.0", dockerfile)
 
-    def test_a_dockerfile_that_the_context_lacks(self, engine: Engine, repository: str) -> None:
+    def test_a_dockerfile_that_the_context_lacks(self, engine: DockerEngine, repository: str) -> None:
         with pytest.raises(BuildFailed, match="Cannot locate specified Dockerfile: other"):
             engine.build(
                 context(), dockerfile="other", tag=f"{repository}:1.0.0", target=None, args={}, labels={}, log=lambda _: None
             )
 
-    def test_what_the_listener_raises_ends_the_build(self, engine: Engine, repository: str) -> None:
+    def test_what_the_listener_raises_ends_the_build(self, engine: DockerEngine, repository: str) -> None:
         class Enough(Exception):
             pass
 
@@ -136,7 +138,7 @@ class EngineContract:
 
 class TestFakeEngine(EngineContract):
     @pytest.fixture
-    def engine(self) -> Engine:
+    def engine(self) -> DockerEngine:
         return FakeEngine()
 
     @pytest.fixture
@@ -158,8 +160,8 @@ class TestFakeEngine(EngineContract):
 @pytest.mark.platform
 class TestRealEngine(EngineContract):
     @pytest.fixture
-    def engine(self, platform: Mapping[str, str]) -> Engine:
-        return Engine(platform["DOCKER_HOST"])
+    def engine(self, platform: Mapping[str, str]) -> DockerEngine:
+        return DockerEngine(platform["DOCKER_HOST"])
 
     @pytest.fixture
     def repository(self, platform: Mapping[str, str]) -> str:
@@ -169,11 +171,11 @@ class TestRealEngine(EngineContract):
     def base(self) -> str:
         return "node:22-slim"
 
-    def test_a_mount_needs_what_the_api_does_not_offer(self, engine: Engine, repository: str, base: str) -> None:
+    def test_a_mount_needs_what_the_api_does_not_offer(self, engine: DockerEngine, repository: str, base: str) -> None:
         with pytest.raises(BuildFailed, match="needs BuildKit") as caught:
             self.build(engine, f"{repository}:1.0.0", f"FROM {base}\nRUN --mount=type=cache,target=/x true\n")
         assert "--image" in caught.value.hint
 
     def test_a_socket_that_is_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(EngineUnreachable, match="does not answer: No such file or directory"):
-            Engine(f"unix://{tmp_path}/no.sock").check()
+            DockerEngine(f"unix://{tmp_path}/no.sock").check()

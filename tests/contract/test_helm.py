@@ -11,11 +11,11 @@ import yaml
 from support.charts import CONFIG_MAP, write_chart
 from support.helms import AnyHelm, Helm3, Helm4, InMemory, mark
 
-from kubernaut.clients.cluster import Cluster
-from kubernaut.clients.helm import Helm
+from kubernaut.adapters.helm import Helm
+from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import ChartInvalid, KubernautError, NamespaceNotFound, ReleaseLocked, ReleaseNotFound, ValuesInvalid
 from kubernaut.history.record import Status
-from kubernaut.history.store import History
+from kubernaut.history.store import HistoryStore
 
 BAD_YAML = CONFIG_MAP + "  : bad\n- x\n"
 BAD_TEMPLATE = CONFIG_MAP + "  x: {{ nonsense .Values.text }}\n"
@@ -227,7 +227,7 @@ class HelmContract(AnyHelm):
             install=True,
             log=print,
         )
-        (release,) = History(cluster).releases(namespace, "my.app.v2").items
+        (release,) = HistoryStore(cluster).releases(namespace, "my.app.v2").items
         assert (release.id, release.managed_by, release.created_by) == (f"{namespace}.my.app.v2.v1", "helm", None)
 
 

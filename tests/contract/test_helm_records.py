@@ -9,8 +9,8 @@ import pytest
 from support.charts import CONFIG_MAP, write_chart
 from support.helms import AnyHelm, Helm3, Helm4, InMemory, mark
 
-from kubernaut.clients.cluster import Cluster
-from kubernaut.clients.helm import Helm
+from kubernaut.adapters.helm import Helm
+from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import KubernautError, ReleaseLocked
 from kubernaut.history.record import PENDING, Status
 from kubernaut.testing.cluster import FakeCluster

@@ -20,12 +20,12 @@ from support.faultproxy import FaultProxy
 from support.histories import eventually
 from support.past import record_secret
 
-from kubernaut.clients.cluster import Cluster
+from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import IndexStale
 from kubernaut.history.index import Index, Query, Timings
 from kubernaut.history.record import Status
 from kubernaut.history.release import Release, ReleaseId
-from kubernaut.history.store import History
+from kubernaut.history.store import HistoryStore
 
 pytestmark = pytest.mark.platform
 
@@ -129,7 +129,7 @@ def rows(told: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 def test_it_tells_what_helm_and_the_history_tell(cluster: Cluster, namespace: str, index: Index, helm: Callable[..., Any]) -> None:
     write_histories(cluster, namespace)
-    history = History(cluster)
+    history = HistoryStore(cluster)
 
     def same() -> None:
         for all in (False, True):

@@ -13,7 +13,7 @@ import pytest
 from support.ci_server import leaks
 from support.faults import until
 
-from kubernaut.clients.token import given
+from kubernaut.adapters.token import given
 from kubernaut.errors import JenkinsDenied, JenkinsUnreachable, JobConflict, JobInvalid, JobNotFound, KubernautError
 from kubernaut.jenkins.path import JobPath
 from kubernaut.jenkins.server import Console, QueueItem, Server

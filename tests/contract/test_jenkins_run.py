@@ -19,7 +19,7 @@ from support.ci_jobs import Jobs
 from support.deployed import until
 from support.world import PROGRAM
 
-from kubernaut.clients.token import from_file
+from kubernaut.adapters.token import from_file
 from kubernaut.errors import BuildAborted, BuildUnsuccessful, JobInvalid, JobNotFound
 from kubernaut.events import Event, LogLine, Notice, Progress, ignore
 from kubernaut.jenkins.path import JobPath

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from support.racing import Room, race
 
+from kubernaut.adapters.kube import Cluster
 from kubernaut.ci import CiBuild
-from kubernaut.clients.cluster import Cluster
 from kubernaut.deploy.held import HeldLock, Timing
 from kubernaut.deploy.lease import Holder, Lock, LockState, holder_of, lease, new_holder
 from kubernaut.deploy.lock import hold, look

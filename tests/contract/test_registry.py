@@ -11,10 +11,10 @@ import pytest
 import yaml
 from support.workshop import HELM, write
 
-from kubernaut.build.registry import IMAGE, SOURCE_DIGEST, Registry
-from kubernaut.clients.helm import Helm
-from kubernaut.clients.web import Web
+from kubernaut.adapters.helm import Helm
+from kubernaut.adapters.registry import RegistryClient
 from kubernaut.errors import BadInput, ImageNotFound, RegistryUnreachable, VersionConflict, VersionNotFound
+from kubernaut.publish.registry import IMAGE, SOURCE_DIGEST, Registry
 from kubernaut.settings import load_settings
 from kubernaut.testing.registry import FakeRegistry
 
@@ -36,7 +36,7 @@ class RegistryContract:
     @pytest.fixture
     def registry(self, address: str, tmp_path: Path) -> Registry:
         settings = load_settings({"registry": address}, environment={}, directory=tmp_path)
-        return Registry(Web(plain_http=settings.speaks_plain_http), settings)
+        return Registry(RegistryClient(plain_http=settings.speaks_plain_http), settings)
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:

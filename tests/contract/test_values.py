@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.charts import write_chart
 
-from kubernaut.clients.helm import Helm
+from kubernaut.adapters.helm import Helm
 from kubernaut.deploy.values import canonical, merge, parse_set, parse_yaml
 from kubernaut.errors import ValuesInvalid
-from kubernaut.helmyaml import plain
+from kubernaut.helm_yaml import plain
 
 pytestmark = pytest.mark.slow
 
@@ -191,7 +191,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 @SLOW
 @given(VALUES, VALUES)
 def test_files_are_merged_the_same(chart: Path, files: tuple[Path, Path], under: dict[str, Any], over: dict[str, Any]) -> None:
-    from kubernaut.clients.helm import values_input
+    from kubernaut.adapters.helm import values_input
 
     for path, values in zip(files, (under, over), strict=True):
         values.pop("global", None)

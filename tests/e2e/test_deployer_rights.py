@@ -17,7 +17,7 @@ from support.jenkinsfile import scripts
 from support.server import serving
 from support.world import PROGRAM, REPOSITORY, World
 
-from kubernaut.clients.cluster import Cluster
+from kubernaut.adapters.kube import Cluster
 
 pytestmark = pytest.mark.platform
 

@@ -14,7 +14,7 @@ from support.faultpoints import Request, secret
 from support.faults import Scene, until
 from support.orphan import write_wrapper
 
-from kubernaut.clients.cluster import Cluster
+from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import ClusterDenied, ClusterUnreachable
 
 pytestmark = pytest.mark.platform

@@ -10,8 +10,8 @@ from typing import Any
 from kubernaut import Kubernaut, load_settings
 from kubernaut.client import Client
 from kubernaut.events import Listener, ignore
-from kubernaut.server.http.app import create_app
-from kubernaut.server.http.listen import listen
+from kubernaut.server.app import create_app
+from kubernaut.server.listener import listen
 from support.deployed import Town
 from support.serving import DEPLOYER, Serving, connect
 

@@ -14,13 +14,13 @@ from werkzeug.test import TestResponse
 
 from kubernaut.errors import IndexStale
 from kubernaut.history.index import Index, Timings
-from kubernaut.server.calls import operations, releases, writes
-from kubernaut.server.calls.operations import Timing
-from kubernaut.server.gate.charts import Charts
-from kubernaut.server.http.app import create_app
+from kubernaut.server.app import create_app
+from kubernaut.server.auth.charts import Charts
 from kubernaut.server.http.routing import Route
+from kubernaut.server.operations.workers import Workers
+from kubernaut.server.routes import operations, releases, writes
+from kubernaut.server.routes.operations import Timing
 from kubernaut.server.service import Service
-from kubernaut.server.work.workers import Workers
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
 from kubernaut.testing.registry import FakeRegistry

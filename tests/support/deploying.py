@@ -9,15 +9,13 @@ from typing import Any
 
 from kubernaut.deploy.accepted import accept, carry_out_accepted, new_operation
 from kubernaut.deploy.attempt import Tools
+from kubernaut.deploy.requests import DeployRequest, OperationRequest
 from kubernaut.deploy.rollout import Done, carry_out
-from kubernaut.deploy.wanted import Wanted, WantedDeploy
-from kubernaut.errors import (
-    DeadlineExceeded,
-)
+from kubernaut.errors import DeadlineExceeded
 from kubernaut.events import Event, Progress
 from kubernaut.history.operation import Operation, operation_secret
 from kubernaut.history.record import OPERATION_LABEL, REVISION_LABEL, Status
-from kubernaut.history.store import History, Past
+from kubernaut.history.store import HistoryStore, ReleaseHistory
 from kubernaut.settings import load_settings
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
@@ -62,15 +60,15 @@ class World:
         return Tools(
             helm=lambda: self.helm,  # type: ignore[arg-type, return-value]
             cluster=lambda: self.cluster,  # type: ignore[arg-type, return-value]
-            history=History(self.cluster),  # type: ignore[arg-type]
+            history=HistoryStore(self.cluster),  # type: ignore[arg-type]
             settings=load_settings(environment=self.environment, directory=self.folder),
             progress=Progress(self.events.append),
             stopped=lambda: self.stopped,
         )
 
     @property
-    def past(self) -> Past:
-        return History(self.cluster).past("demo", "hello")  # type: ignore[arg-type]
+    def past(self) -> ReleaseHistory:
+        return HistoryStore(self.cluster).past("demo", "hello")  # type: ignore[arg-type]
 
     @property
     def statuses(self) -> list[str]:
@@ -81,12 +79,12 @@ class World:
         """The newest operation."""
         return self.past.operations[0]
 
-    def wanted(self, version: str = "1.0.0", *, template: str = CONFIG_MAP, annotations: str = "", **more: Any) -> WantedDeploy:
+    def wanted(self, version: str = "1.0.0", *, template: str = CONFIG_MAP, annotations: str = "", **more: Any) -> DeployRequest:
         chart = write_chart(self.folder, "hello", version=version, template=template)
         if annotations:
             (chart / "Chart.yaml").write_text(f"{(chart / 'Chart.yaml').read_text()}annotations: {annotations}\n")
         digest = self.helm.push(self.helm.package(chart, self.folder / "out"), "r/charts")
-        return WantedDeploy("demo", "hello", version, f"oci://r/charts/hello@{digest}", digest, **more)
+        return DeployRequest("demo", "hello", version, f"oci://r/charts/hello@{digest}", digest, **more)
 
     def deploy(self, version: str = "1.0.0", *, dry_run: bool = False, **more: Any) -> Done:
         wanted = self.wanted(version, **more)
@@ -110,7 +108,7 @@ class World:
         operation = new_operation(verb, namespace, name, self.tools.settings, fingerprint, key, how)
         return accept(operation, self.cluster, patience=patience, create_namespace=create_namespace)  # type: ignore[arg-type]
 
-    def serve(self, operation: Operation, wanted: Wanted | Callable[[], Wanted] | None = None) -> Done:
+    def serve(self, operation: Operation, wanted: OperationRequest | Callable[[], OperationRequest] | None = None) -> Done:
         """Carry out what was accepted; a deploy by default."""
         prepared = wanted or self.wanted()
         return carry_out_accepted(operation, prepared if callable(prepared) else lambda: prepared, tools=self.tools)
@@ -129,7 +127,7 @@ class World:
 
     def find(self, operation: Operation) -> Operation:
         """Return an operation as it is kept now."""
-        return History(self.cluster).operation(operation.id)  # type: ignore[arg-type]
+        return HistoryStore(self.cluster).operation(operation.id)  # type: ignore[arg-type]
 
 
 def verbs(world: World) -> list[str]:

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from kubernaut.clients.cluster import Cluster
-from kubernaut.clients.helm import Helm
+from kubernaut.adapters.helm import Helm
+from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import NotFound
 from support.charts import write_chart
 from support.faultpoints import POINTS

@@ -26,7 +26,7 @@ _STATES = ("error", "failure", "pending", "success")
 _DOCS = "https://docs.github.com/rest/commits/statuses#create-a-commit-status"
 
 
-class Told(NamedTuple):
+class ReleaseJSON(NamedTuple):
     """A status that GitHub was told: of which repository, of which commit, and the request's JSON."""
 
     repository: str
@@ -91,7 +91,7 @@ class FakeGitHub:
         self.token = token
         self.repositories = repositories
         self.commits = commits
-        self.statuses: list[Told] = []
+        self.statuses: list[ReleaseJSON] = []
         self.requests: list[Asked] = []
         self.answers: list[Answered] = []
         self._base = base
@@ -189,7 +189,7 @@ class FakeGitHub:
                     return fault
         return None
 
-    def note(self, told: Told) -> int:
+    def note(self, told: ReleaseJSON) -> int:
         """Note what it was told; return the status's number."""
         with self._changed:
             self.statuses.append(told)
@@ -250,12 +250,12 @@ class _Handler(BaseHTTPRequestHandler):
         elif match is None or self.command != "POST" or not self._known(f"{match['owner']}/{match['repo']}"):
             self._refuse(404, "Not Found")
         else:
-            self._take(Told(f"{match['owner']}/{match['repo']}", match["sha"], _json(body)))
+            self._take(ReleaseJSON(f"{match['owner']}/{match['repo']}", match["sha"], _json(body)))
 
     def _known(self, repository: str) -> bool:
         return self.github.repositories is None or repository in self.github.repositories
 
-    def _take(self, told: Told) -> None:
+    def _take(self, told: ReleaseJSON) -> None:
         wrong = _invalid(told.body)
         if self.github.commits is not None and told.sha not in self.github.commits:
             self._refuse(422, f"No commit found for SHA: {told.sha}")

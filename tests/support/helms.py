@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from kubernaut.clients.cluster import Cluster
-from kubernaut.clients.helm import Helm
+from kubernaut.adapters.helm import Helm
+from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import NotFound
 from kubernaut.history.record import Record, Status, encode
-from kubernaut.history.store import History
+from kubernaut.history.store import HistoryStore
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
 
@@ -51,7 +51,7 @@ class AnyHelm:
         start("r", str(chart), namespace=namespace, timeout=30, log=print, **arguments)
 
     def records(self, cluster: Cluster, namespace: str) -> tuple[Record, ...]:
-        return History(cluster).records(namespace, "r")
+        return HistoryStore(cluster).records(namespace, "r")
 
     def waits(self, cluster: Cluster, namespace: str) -> bool:
         """Say whether a Helm has made the claim that it then waits for; the one in memory makes none."""

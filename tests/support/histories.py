@@ -9,14 +9,14 @@ from typing import Any, Protocol
 
 from hypothesis import strategies as st
 
-from kubernaut.clients.cluster import Cluster
+from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import IndexStale, ReleaseNotFound
 from kubernaut.history.index import Index, Query
-from kubernaut.history.mending import aside_secret
 from kubernaut.history.operation import OUTCOME_LABEL, SUCCEEDED, Operation, Outcome, operation_secret
 from kubernaut.history.record import OPERATION_LABEL, REVISION_LABEL, Status, encode
-from kubernaut.history.release import Release, ReleaseHistory, ReleaseId
-from kubernaut.history.store import History
+from kubernaut.history.release import Release, ReleaseHistoryList, ReleaseId
+from kubernaut.history.repair import aside_secret
+from kubernaut.history.store import HistoryStore
 
 from .past import STARTED, made, operation, record_secret
 
@@ -88,7 +88,7 @@ class Remove:
 
 
 @dataclass(frozen=True)
-class Act:
+class Handler:
     """An operation that is written, or written over, or that is gone."""
 
     namespace: str
@@ -115,7 +115,7 @@ class Act:
             cluster.patch_secret(self.namespace, f"kubernaut.{self.id}", {"metadata": {"labels": labels}, "data": secret["data"]})
 
     def _operation(self, cluster: Cluster) -> Operation:
-        past = History(cluster).past(self.namespace, self.name)
+        past = HistoryStore(cluster).past(self.namespace, self.name)
         elsewhere = {one.uid for operation in past.operations if operation.id != self.id for one in operation.made}
         outcome = Outcome(reason=SUCCEEDED, message="well") if self.ended else None
         noted = tuple(made(record) for record in past.records if record.revision == self.made and record.uid not in elsewhere)
@@ -137,7 +137,7 @@ STEPS = st.one_of(
     ),
     st.builds(Remove, **_names, revision=_revisions, aside=st.booleans(), kept=st.booleans()),
     st.builds(
-        Act,
+        Handler,
         **_names,
         id=st.sampled_from(OPERATIONS),
         verb=st.sampled_from(["deploy", "rollback", "delete"]),
@@ -166,7 +166,7 @@ def told(releases: Sequence[Release]) -> list[bytes]:
     return [release.model_dump_json(by_alias=True).encode() for release in releases]
 
 
-def compare(index: Index, history: History) -> None:
+def compare(index: Index, history: HistoryStore) -> None:
     """Fail unless an index tells what the history tells: in lists, of each name, and of each release."""
     for namespace in (None, *NAMESPACES):
         for all in (False, True):
@@ -186,9 +186,9 @@ def compare(index: Index, history: History) -> None:
     assert index.unfinished() == unfinished
 
 
-def _history(ask: Any, namespace: str, name: str) -> ReleaseHistory | None:
+def _history(ask: Any, namespace: str, name: str) -> ReleaseHistoryList | None:
     try:
-        found: ReleaseHistory = ask(namespace, name)
+        found: ReleaseHistoryList = ask(namespace, name)
     except ReleaseNotFound:
         return None
     return found

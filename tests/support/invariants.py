@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from kubernaut.errors import NotFound
 
 if TYPE_CHECKING:
-    from kubernaut.clients.cluster import Cluster
+    from kubernaut.adapters.kube import Cluster
 
 _RECORD = "sh.helm.release.v1."
 _ASIDE = "kubernaut.aside."

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kubernaut.clients.cluster import Cluster
+from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import Conflict
 from kubernaut_local.hudson import HudsonHome, make_repository
 from support.ci_jobs import Jobs

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from kubernaut.clients.cluster import Cluster
+from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import KubernautError, NotFound
 from kubernaut_local.hudson import Hudson
 from support.ci_jobs import Jobs

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from kubernaut.history.mending import aside_secret
 from kubernaut.history.operation import SUCCEEDED, Made, Operation, OperationChart, Outcome
 from kubernaut.history.record import OPERATION_LABEL, REVISION_LABEL, Record, decode, encode
-from kubernaut.history.store import Past
+from kubernaut.history.repair import aside_secret
+from kubernaut.history.store import ReleaseHistory
 
 NAMESPACE, NAME = "demo", "hello"
 DIGEST = "sha256:" + "a" * 64
@@ -107,9 +107,9 @@ def past(
     operations: tuple[Operation, ...] = (),
     aside: tuple[Record, ...] = (),
     read_at: datetime | None = None,
-) -> Past:
+) -> ReleaseHistory:
     """Return records, newest first, and operations."""
-    return Past(tuple(sorted(records, key=lambda record: -record.revision)), operations, aside, read_at)
+    return ReleaseHistory(tuple(sorted(records, key=lambda record: -record.revision)), operations, aside, read_at)
 
 
 def set_aside(revision: int, status: str, **wanted: Any) -> Record:

@@ -9,13 +9,20 @@ from typing import Any
 
 from kubernaut.deploy.lease import Holder, Lock, LockState
 from kubernaut.deploy.plan import plan as decide
+from kubernaut.deploy.requests import (
+    DeployRequest,
+    OperationRequest,
+    RestoreRequest,
+    RollbackRequest,
+    UninstallRequest,
+    UnlockRequest,
+)
 from kubernaut.deploy.values import Wish
-from kubernaut.deploy.wanted import Wanted, WantedDelete, WantedDeploy, WantedRestore, WantedRollback, WantedUnlock
 from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseNotFound
 from kubernaut.history.operation import Operation
 from kubernaut.history.record import Record
-from kubernaut.history.store import Past
-from kubernaut.model import Action, Plan
+from kubernaut.history.store import ReleaseHistory
+from kubernaut.models import Action, Plan
 from support.past import DIGEST, operation, own, past, record
 
 VERBS = ("deploy", "rollback", "restore", "delete")
@@ -23,24 +30,24 @@ UNCHANGED = "unchanged"
 LIVE = Lock(LockState.LIVE, Holder("ada@ci-7/op", verb="deploy", actor="ada", host="ci-7"))
 EXPIRED = Lock(LockState.EXPIRED, LIVE.holder)
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-KINDS: dict[str, type[Wanted]] = {
-    "rollback": WantedRollback,
-    "restore": WantedRestore,
-    "delete": WantedDelete,
-    "unlock": WantedUnlock,
+KINDS: dict[str, type[OperationRequest]] = {
+    "rollback": RollbackRequest,
+    "restore": RestoreRequest,
+    "delete": UninstallRequest,
+    "unlock": UnlockRequest,
 }
 
 
-def wanted(digest: str = DIGEST, *, values: Mapping[str, Any] | None = None, **more: Any) -> WantedDeploy:
-    return WantedDeploy("demo", "hello", "1.0.0", f"oci://r/hello@{digest}", digest, wish=Wish(environment=values or {}), **more)
+def wanted(digest: str = DIGEST, *, values: Mapping[str, Any] | None = None, **more: Any) -> DeployRequest:
+    return DeployRequest("demo", "hello", "1.0.0", f"oci://r/hello@{digest}", digest, wish=Wish(environment=values or {}), **more)
 
 
-def plan(verb: str, known: Past, lock: Lock = Lock(), *, namespace_missing: bool = False, **more: Any) -> Plan:  # noqa: B008
+def plan(verb: str, known: ReleaseHistory, lock: Lock = Lock(), *, namespace_missing: bool = False, **more: Any) -> Plan:  # noqa: B008
     asked = wanted(**more) if verb == "deploy" else KINDS[verb]("demo", "hello", **more)
     return decide(known, lock, asked, namespace_missing=namespace_missing)
 
 
-def outcome(verb: str, known: Past, lock: Lock = Lock(), **more: Any) -> object:  # noqa: B008
+def outcome(verb: str, known: ReleaseHistory, lock: Lock = Lock(), **more: Any) -> object:  # noqa: B008
     """What a plan does, as one word: the kinds of its actions, or the error."""
     try:
         planned = plan(verb, known, lock, **more)
@@ -57,14 +64,14 @@ def uninstall_of(record: Record, **more: Any) -> Operation:
     return operation("del", verb="delete", reason=None, plan=Plan(actions=(action,)), **more)
 
 
-def known_of(status: str | None) -> Past:
+def known_of(status: str | None) -> ReleaseHistory:
     if status is None:
         return past()
     current = own(2, status)
     return past(own(1, "superseded", "old", config={"was": "other"}), current, operations=(uninstall_of(current), operation()))
 
 
-def plain(status: str, *, age: float | None) -> Past:
+def plain(status: str, *, age: float | None) -> ReleaseHistory:
     """A release whose current record plain Helm left unfinished, so many seconds ago by the API server's clock."""
     written = (NOW - timedelta(seconds=age or 0)).isoformat()
     current = replace(record(2, status), modified=written, created=written)

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kubernaut.build.registry import CHART_LAYER, ENVIRONMENTS, IMAGE, REVISION, SOURCE_DIGEST
+from kubernaut.publish.registry import CHART_LAYER, ENVIRONMENTS, IMAGE, REVISION, SOURCE_DIGEST
 from kubernaut.testing.chart import load_chart, pack_chart
 from kubernaut.testing.helm import FakeHelm
 from kubernaut.testing.registry import FakeRegistry

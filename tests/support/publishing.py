@@ -6,9 +6,9 @@ import json
 import tarfile
 from pathlib import Path
 
-from kubernaut.build.publication import publish
-from kubernaut.build.registry import PublishedVersion
 from kubernaut.events import StepFinished
+from kubernaut.publish.pipeline import publish
+from kubernaut.publish.registry import PublishedVersion
 from kubernaut.testing.registry import FakeRegistry
 from support.workshop import Workshop
 

@@ -13,17 +13,17 @@ from werkzeug.test import Client, TestResponse
 
 from kubernaut import Kubernaut, load_settings
 from kubernaut.history.index import Index
+from kubernaut.server.app import create_app
 from kubernaut.server.audit import Audit
-from kubernaut.server.gate.auth import Gate
-from kubernaut.server.gate.caller import Caller, Role
-from kubernaut.server.gate.charts import Charts
-from kubernaut.server.gate.hosts import Hosts
-from kubernaut.server.gate.tokens import Token, digest
-from kubernaut.server.http.app import create_app
+from kubernaut.server.auth.authenticator import Gate
+from kubernaut.server.auth.caller import Caller, Role
+from kubernaut.server.auth.charts import Charts
+from kubernaut.server.auth.hosts import Hosts
+from kubernaut.server.auth.tokens import Token, digest
 from kubernaut.server.http.routing import Route
 from kubernaut.server.metrics import Metrics
+from kubernaut.server.operations.workers import Workers
 from kubernaut.server.service import Service
-from kubernaut.server.work.workers import Workers
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
 

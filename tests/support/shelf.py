@@ -8,10 +8,10 @@ from typing import Any
 from pydantic import Field
 
 from kubernaut.errors import DeployKept, IndexStale, ReleaseNotFound, ServerBusy
-from kubernaut.model import Model
-from kubernaut.server.calls import system
-from kubernaut.server.gate.caller import Role
+from kubernaut.models import Model
+from kubernaut.server.auth.caller import Role
 from kubernaut.server.http.routing import EVENT_STREAM, Answer, Header, Parameter, Request, Response, Route
+from kubernaut.server.routes import system
 from kubernaut.server.service import Service
 
 SECRET = "canary-8f3a-secret"

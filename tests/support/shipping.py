@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kubernaut import Kubernaut
-from kubernaut.clients.helm import Helm
+from kubernaut.adapters.helm import Helm
 from kubernaut.commit_status import Patience
 from kubernaut.events import Event, Listener, Notice
 from kubernaut.settings import Settings, load_settings

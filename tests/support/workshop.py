@@ -9,11 +9,11 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kubernaut.build.publication import Tools
-from kubernaut.build.registry import Registry
-from kubernaut.clients.helm import Helm
-from kubernaut.clients.web import Web
+from kubernaut.adapters.helm import Helm
+from kubernaut.adapters.registry import RegistryClient
 from kubernaut.events import Event, Progress
+from kubernaut.publish.pipeline import Tools
+from kubernaut.publish.registry import Registry
 from kubernaut.settings import Settings, load_settings
 from kubernaut.testing.engine import FakeEngine
 
@@ -118,7 +118,7 @@ class Workshop:
             self.helm_starts += 1
             return Helm(HELM, environment=settings.environment, plain_http=settings.speaks_plain_http)
 
-        web = Web(plain_http=settings.speaks_plain_http)
+        web = RegistryClient(plain_http=settings.speaks_plain_http)
         return Tools(lambda: self.engine, helm, Registry(web, settings), settings, Progress(self.events.append))
 
 

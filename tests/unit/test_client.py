@@ -15,14 +15,7 @@ import responses
 from support.answers import CANARY, RELEASE, URL, accepted, client, problem, sent
 
 from kubernaut.client.exchange import LONGEST_PAUSE, PROBLEM
-from kubernaut.errors import (
-    IndexStale,
-    KubernautError,
-    ReleaseLocked,
-    Unauthorized,
-    Unreachable,
-    ValuesInvalid,
-)
+from kubernaut.errors import IndexStale, KubernautError, ReleaseLocked, Unauthorized, Unreachable, ValuesInvalid
 
 
 @pytest.fixture

@@ -11,10 +11,7 @@ import pytest
 import responses
 from support.answers import CANARY, URL, client
 
-from kubernaut.errors import (
-    SettingInvalid,
-    Unreachable,
-)
+from kubernaut.errors import SettingInvalid, Unreachable
 
 
 @pytest.fixture

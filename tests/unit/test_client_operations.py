@@ -10,14 +10,7 @@ import requests
 import responses
 from support.answers import ENDED, ID, OPERATION, RUNNING, URL, accepted, client, problem, said
 
-from kubernaut.errors import (
-    DeployRolledBack,
-    Interrupted,
-    KubernautError,
-    OperationNotFound,
-    ReleaseNotFound,
-    Unreachable,
-)
+from kubernaut.errors import DeployRolledBack, Interrupted, KubernautError, OperationNotFound, ReleaseNotFound, Unreachable
 from kubernaut.events import Event, LogLine, Notice, StepFinished, StepOutcome, StepStarted
 
 

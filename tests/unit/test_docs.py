@@ -13,14 +13,14 @@ import pytest
 from support.serving import Serving
 
 import kubernaut
-from kubernaut.build.application import Application, Image, Pin, Probe
 from kubernaut.cli import reference
-from kubernaut.cli.guard import EXIT_STATUSES, Usage
+from kubernaut.cli.error_handler import EXIT_STATUSES, Usage
 from kubernaut.cli.main import SECTIONS, main
 from kubernaut.errors import error_classes
-from kubernaut.server.calls.writes import NewRelease
-from kubernaut.server.http.openapi import with_document
+from kubernaut.publish.application import Application, Image, Pin, Probe
+from kubernaut.server.openapi import with_document
 from kubernaut.server.routes import all_routes
+from kubernaut.server.routes.writes import NewRelease
 from kubernaut.settings import TABLE
 
 ROOT = Path(__file__).parents[2]

@@ -62,7 +62,7 @@ def test_branches_share_exit_and_http_status() -> None:
     ]:
         for error in error_classes(getattr(kubernaut.errors, branch)):
             assert error.exit_status == exit_status
-            assert error.http_status == http_status or error.__module__ == "kubernaut.errors.door"
+            assert error.http_status == http_status or error.__module__ == "kubernaut.errors.http"
 
 
 def test_a_problem_is_rfc_9457() -> None:

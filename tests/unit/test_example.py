@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from support.programs import program
 
-from kubernaut.build.application import check_dockerfile, load_application
-from kubernaut.build.source import read_source
+from kubernaut.publish.application import check_dockerfile, load_application
+from kubernaut.publish.source import read_source
 
 APPLICATION = Path(__file__).parents[2] / "examples" / "hello-world"
 DEADLINE = 20.0

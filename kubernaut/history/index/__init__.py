@@ -2,6 +2,6 @@
 
 from kubernaut.history.index.index import Index
 from kubernaut.history.index.query import Page, Query
-from kubernaut.history.index.watching import Timings
+from kubernaut.history.index.watch import Timings
 
 __all__ = ["Index", "Page", "Query", "Timings"]

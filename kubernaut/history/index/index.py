@@ -1,7 +1,7 @@
-"""What is in the cluster, known without asking: the releases' facts in memory, kept current by list and watch.
+"""The release index: a summary of each release in memory, kept current by list and watch.
 
-It answers what :class:`kubernaut.history.store.History` answers, without a request for what is current, and with one for what is
-not and was not asked for lately. It knows how old it is, and says so; it never writes.
+It answers like :class:`kubernaut.history.store.HistoryStore`: the current release without a request, an older one with one request
+unless it is cached. It reports how old its data is. It never writes.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from kubernaut.errors import IndexStale, OperationNotFound, ReleaseNotFound
-from kubernaut.history.index.facts import Name, Sight
-from kubernaut.history.index.keeper import Held, Keeper
-from kubernaut.history.index.known import Entry, Row
+from kubernaut.history.index.cache import Held, IndexCache
 from kubernaut.history.index.query import Page, Query, choose
-from kubernaut.history.index.reading import Reader
-from kubernaut.history.index.watching import Timings, Watching
+from kubernaut.history.index.reader import Reader
+from kubernaut.history.index.state import Entry, Row
+from kubernaut.history.index.summaries import Name, RecordMetadata
+from kubernaut.history.index.watch import Timings, Watching
 from kubernaut.history.operation import Operation, is_id
-from kubernaut.history.release import Release, ReleaseHistory, ReleaseId
+from kubernaut.history.release import Release, ReleaseHistoryList, ReleaseId
 
 if TYPE_CHECKING:
-    from kubernaut.clients.cluster import Cluster
+    from kubernaut.adapters.kube import Cluster
 
 __all__ = ["Index", "Page", "Query", "Timings"]
 
@@ -42,7 +42,7 @@ class Index:
     ) -> None:
         self._namespaces: tuple[str | None, ...] = tuple(namespaces) or (None,)
         self._reader = Reader(cluster if callable(cluster) else lambda: cluster)
-        self._keeper = Keeper(self._reader)
+        self._keeper = IndexCache(self._reader)
         self._known = self._keeper.known
         self._changed = self._keeper.changed
         self._watching = Watching(self._reader, self._keeper, self._namespaces, timings or Timings())
@@ -104,7 +104,7 @@ class Index:
             held = self._bring([row.sight], held)
         raise IndexStale(f"{wanted} changes faster than it can be read.")
 
-    def history(self, namespace: str, name: str) -> ReleaseHistory:
+    def history(self, namespace: str, name: str) -> ReleaseHistoryList:
         """Return all releases of a name, newest first, and the attempts that made none. Raises: ReleaseNotFound, IndexStale."""
         held = Held({}, {})
         for _ in range(_ROUNDS):
@@ -120,7 +120,7 @@ class Index:
                 missing = [row.sight for row, one in told if one is None] + [seen for seen, one in tried if one is None]
                 if not missing:
                     items = tuple(one.release(row.sight.version) for row, one in told if one)
-                    return ReleaseHistory(items=items, count=len(items), attempts=tuple(one for _, one in tried if one))
+                    return ReleaseHistoryList(items=items, count=len(items), attempts=tuple(one for _, one in tried if one))
             held = self._bring(missing, held)
         raise IndexStale(f"The history of {name} in {namespace} changes faster than it can be read.")
 
@@ -169,7 +169,7 @@ class Index:
         told = self._keeper.told(row, entry, held)
         return told.text if told else None
 
-    def _bring(self, sights: Sequence[Sight], held: Held) -> Held:
+    def _bring(self, sights: Sequence[RecordMetadata], held: Held) -> Held:
         """Read some Secrets, and what else their names need; return what was held and, unless it is much, what was read."""
         for start in range(0, len(sights), _AT_ONCE):
             found = self._keeper.bring(sights[start : start + _AT_ONCE])

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from kubernaut.history.index.facts import Name
-from kubernaut.history.index.known import Entry, Known, Row, span
+from kubernaut.history.index.state import Entry, IndexState, Row, span
+from kubernaut.history.index.summaries import Name
 
 Cursor = tuple[str, str, int]
 
@@ -65,7 +65,7 @@ class Choice:
     unread: Sequence[Row]
 
 
-def choose(known: Known, query: Query) -> Choice:
+def choose(known: IndexState, query: Query) -> Choice:
     """Return what a list asks for. What is after the cursor is so by its place in the order, whatever came and went meanwhile."""
     names = known.names if query.all else known.active
     spans = [span(names, namespace) for namespace in _namespaces(query)]

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from kubernaut.errors import MediaTypeUnsupported, RequestMalformed, RequestTooLarge
-from kubernaut.server.http.problems import invalid
+from kubernaut.server.problems import invalid
 
 LARGEST = 1024 * 1024
 DEEPEST = 64

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kubernaut.errors import RequestMalformed
-from kubernaut.server.gate.auth import Gate
-from kubernaut.server.gate.caller import Caller, Role
+from kubernaut.server.auth.authenticator import Gate
+from kubernaut.server.auth.caller import Caller, Role
 from kubernaut.server.http.body import check_media_type, read_body, read_model
 from kubernaut.server.http.incoming import check_site, headers_of, nothing_at, raw_path, request_id
-from kubernaut.server.http.problems import Fault, faulty
 from kubernaut.server.http.query import query_reader
 from kubernaut.server.http.routing import Request, Response, Route
+from kubernaut.server.problems import Fault, faulty
 
 NOBODY = Caller("nobody", Role.READ, frozenset())
 """Who calls a route that is open to everybody."""

@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl
 from pydantic import ValidationError
 
 from kubernaut.errors import RequestInvalid, RequestMalformed
-from kubernaut.model import Model
-from kubernaut.server.http.problems import Fault, faulty, invalid
+from kubernaut.models import Model
+from kubernaut.server.problems import Fault, faulty, invalid
 
 _MOST_PARAMETERS = 100
 _SCALAR = re.compile(r"true|false|-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?([eE][+-]?[0-9]{1,3})?")

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubernaut.model import Model
-from kubernaut.server.gate.caller import Caller, Role
+from kubernaut.models import Model
+from kubernaut.server.auth.caller import Caller, Role
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"

@@ -17,13 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kubernaut.build.publication import BuiltImage
-from kubernaut.build.registry import Artefact, PublishedVersion, SourceOfVersion
 from kubernaut.ci import CiBuild
 from kubernaut.events import Listener, Progress
 from kubernaut.history.diff import AppVersionChange, ChartChange, Difference, ImagesChange, ValueChange
 from kubernaut.history.release import Release, ReleaseChart, ReleaseImage, ReleaseList, ReleaseSource
-from kubernaut.model import Action, Plan
+from kubernaut.models import Action, Plan
+from kubernaut.publish.pipeline import BuiltImage
+from kubernaut.publish.registry import Artefact, PublishedVersion, SourceOfVersion
 from kubernaut.settings import Settings
 from kubernaut.verbs import Built, Deployed, Published
 

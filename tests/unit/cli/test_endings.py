@@ -11,7 +11,7 @@ from click.testing import Result
 from unit.cli.stub import MOMENT, StubKubernaut, release
 
 from kubernaut.history.operation import Operation, OperationChart, Outcome
-from kubernaut.history.release import ReleaseHistory, ReleaseOutcome
+from kubernaut.history.release import ReleaseHistoryList, ReleaseOutcome
 
 Run = Callable[..., Result]
 
@@ -36,7 +36,7 @@ def test_history_shows_what_made_no_release(run: Run, stub: StubKubernaut) -> No
         attempt("c", actor=None, unread="it was written by a newer kubernaut (operation.v2)"),
         attempt("d", outcome=Outcome(reason="interrupted", message="")),
     )
-    stub.answers["history"] = ReleaseHistory(items=(release(),), count=1, attempts=attempts)
+    stub.answers["history"] = ReleaseHistoryList(items=(release(),), count=1, attempts=attempts)
     result = run("history", "hello-world", "-n", "demo")
     assert result.stdout.split("\n\n", 1)[1].splitlines() == [
         "attempts that made no release:",
@@ -52,7 +52,7 @@ def test_history_shows_what_made_no_release(run: Run, stub: StubKubernaut) -> No
 
 def test_history_without_attempts_is_the_table_alone(run: Run, stub: StubKubernaut) -> None:
     alone = run("history", "hello-world", "-n", "demo").stdout
-    stub.answers["history"] = ReleaseHistory(**dict(stub.answers["history"]))
+    stub.answers["history"] = ReleaseHistoryList(**dict(stub.answers["history"]))
     assert run("history", "hello-world", "-n", "demo").stdout == alone
     assert "attempts" not in alone
 

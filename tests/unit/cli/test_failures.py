@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 from unit.cli.stub import StubKubernaut
 
-from kubernaut.cli.guard import EXIT_STATUSES, Usage, wants_json
+from kubernaut.cli.error_handler import EXIT_STATUSES, Usage, wants_json
 from kubernaut.errors import BuildFailed, DeployRolledBack, KubernautError, error_classes
 from kubernaut.events import Progress
 

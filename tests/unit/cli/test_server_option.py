@@ -20,7 +20,7 @@ from support.workshop import make_workshop
 from kubernaut import Kubernaut, Published
 from kubernaut.cli.main import VERBS, main
 from kubernaut.history.record import Status
-from kubernaut.model import Action, Plan
+from kubernaut.models import Action, Plan
 
 Run = Callable[..., Result]
 

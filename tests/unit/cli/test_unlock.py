@@ -13,7 +13,7 @@ from unit.cli.test_processes import Terminal
 
 from kubernaut import Deployed, Plan
 from kubernaut.errors import ReleaseLocked
-from kubernaut.model import Action
+from kubernaut.models import Action
 
 Run = Callable[..., Result]
 UNLOCK = ("unlock", "hello-world", "-n", "demo")
@@ -44,7 +44,7 @@ def locked(stub: StubKubernaut) -> StubKubernaut:
 def on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody who can be asked."""
     terminal = SimpleNamespace(isatty=lambda: True)
-    monkeypatch.setattr("kubernaut.cli.asking.sys", SimpleNamespace(stdin=terminal, stderr=terminal))
+    monkeypatch.setattr("kubernaut.cli.prompts.sys", SimpleNamespace(stdin=terminal, stderr=terminal))
 
 
 def test_unlock_says_what_came_of_it(run: Run, locked: StubKubernaut) -> None:

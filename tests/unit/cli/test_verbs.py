@@ -16,7 +16,7 @@ from click.testing import Result
 from unit.cli.stub import COMMIT, DIGEST, MOMENT, PLAN, StubKubernaut, foreign, release, version
 
 from kubernaut import Deployed, Kubernaut, Plan, Published
-from kubernaut import kubernaut as service
+from kubernaut import api as service
 from kubernaut.cli.main import VERBS, main
 from kubernaut.cli.session import SETTINGS
 from kubernaut.events import Listener
@@ -240,7 +240,7 @@ def test_delete_without_a_terminal_needs_yes(run: Run, stub: StubKubernaut) -> N
 
 def test_delete_asks_of_the_release_that_it_deletes(run: Run, stub: StubKubernaut, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = SimpleNamespace(isatty=lambda: True)
-    monkeypatch.setattr("kubernaut.cli.asking.sys", SimpleNamespace(stdin=terminal, stderr=terminal))
+    monkeypatch.setattr("kubernaut.cli.prompts.sys", SimpleNamespace(stdin=terminal, stderr=terminal))
     opened: list[Settings] = []
     over = stub.open
 

@@ -8,20 +8,12 @@ from typing import Any
 import pytest
 from support.deploying import CRASHING, LATE, WORKLOAD, World, verbs
 
+from kubernaut.deploy.requests import UninstallRequest
 from kubernaut.deploy.rollout import carry_out
-from kubernaut.deploy.wanted import WantedDelete
-from kubernaut.errors import (
-    ClusterUnreachable,
-    Conflict,
-    DeadlineExceeded,
-    DeployKept,
-    DeployRolledBack,
-    HelmFailed,
-    ReleaseLocked,
-)
+from kubernaut.errors import ClusterUnreachable, Conflict, DeadlineExceeded, DeployKept, DeployRolledBack, HelmFailed, ReleaseLocked
 from kubernaut.events import StepFinished, StepOutcome
 from kubernaut.history.record import Status
-from kubernaut.history.store import History
+from kubernaut.history.store import HistoryStore
 
 
 @pytest.fixture
@@ -52,7 +44,7 @@ def test_a_failed_deploy_is_explained_then_rolled_back(world: World) -> None:
     assert asked.index("list pods demo") < asked.index("get log demo/web-1") < rolled_back
     steps = [(event.step, event.outcome) for event in world.events if isinstance(event, StepFinished)]
     assert steps[-2:] == [("deploy", StepOutcome.FAILED), ("rollback", StepOutcome.DONE)]
-    back = History(world.cluster).releases("demo", "hello").items[0]  # type: ignore[arg-type]
+    back = HistoryStore(world.cluster).releases("demo", "hello").items[0]  # type: ignore[arg-type]
     assert (back.created_by, back.chart.version) == ("ada", "1.0.0")
     plan, changed, _ = world.deploy(template=WORKLOAD)  # what runs again is known: nothing to do
     assert not changed, plan
@@ -86,7 +78,7 @@ def test_a_first_deploy_that_fails_is_kept(world: World) -> None:
 
 def test_a_deploy_after_a_delete_that_fails_keeps_the_history(world: World) -> None:
     world.deploy()
-    carry_out(WantedDelete("demo", "hello"), tools=world.tools)
+    carry_out(UninstallRequest("demo", "hello"), tools=world.tools)
     world.helm.end_with(Status.FAILED, LATE)
     with pytest.raises(DeployKept):
         world.deploy("1.1.0")

@@ -10,8 +10,8 @@ from support.deploying import World
 from support.past import own, past, set_aside
 from support.planning import EXPIRED, LIVE, UNCHANGED, outcome, plan
 
+from kubernaut.deploy.requests import RollbackRequest, UninstallRequest
 from kubernaut.deploy.rollout import carry_out
-from kubernaut.deploy.wanted import WantedDelete, WantedRollback
 from kubernaut.errors import ReleaseChanged, ReleaseNotCurrent, ReleaseNotFound
 from kubernaut.testing.cluster import FakeCluster
 
@@ -90,8 +90,8 @@ def test_the_etag_that_was_shown_is_the_one_that_is_taken(world: World) -> None:
     assert second is not None
     with pytest.raises(ReleaseChanged):
         world.deploy("1.2.0", if_match=release.etag)
-    carry_out(WantedRollback("demo", "hello", revision=1, if_match=etag(world, 1)), tools=world.tools)
-    carry_out(WantedDelete("demo", "hello", if_match=etag(world)), tools=world.tools)
+    carry_out(RollbackRequest("demo", "hello", revision=1, if_match=etag(world, 1)), tools=world.tools)
+    carry_out(UninstallRequest("demo", "hello", if_match=etag(world)), tools=world.tools)
     assert world.statuses[-1] == "uninstalled"
 
 
@@ -106,7 +106,7 @@ def test_a_change_before_the_lock_was_had_is_noticed(world: World) -> None:
 
     world.cluster.create_lease = create_lease  # type: ignore[method-assign]
     with pytest.raises(ReleaseChanged):
-        carry_out(WantedDelete("demo", "hello", if_match=known), tools=world.tools)
+        carry_out(UninstallRequest("demo", "hello", if_match=known), tools=world.tools)
     assert world.statuses[-1] == "deployed"
     assert isinstance(world.cluster, FakeCluster)
     assert world.cluster._leases == {}

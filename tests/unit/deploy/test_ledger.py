@@ -12,7 +12,7 @@ import pytest
 from support.deploying import World
 
 from kubernaut.deploy import operation as operations
-from kubernaut.deploy.ledger import Ledger
+from kubernaut.deploy.ledger import OperationWriter
 from kubernaut.errors import ClusterUnreachable
 from kubernaut.events import Journal, Notice
 from kubernaut.history.operation import Operation, Outcome, decode_operation, now, numbered
@@ -33,11 +33,11 @@ def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
         time.sleep(0.002)
 
 
-def begun(world: World, cluster: Any = None) -> tuple[Ledger, Operation, Journal]:
+def begun(world: World, cluster: Any = None) -> tuple[OperationWriter, Operation, Journal]:
     """Begin an accepted operation."""
     operation, _ = world.accept()
     journal = Journal()
-    ledger = Ledger(lambda: cluster or world.cluster, journal, operation, every=QUICK)
+    ledger = OperationWriter(lambda: cluster or world.cluster, journal, operation, every=QUICK)
     running = operation.model_copy(update={"waits_until": None})
     ledger.begin(running)
     return ledger, running, journal
@@ -176,7 +176,7 @@ def test_a_write_that_hangs_holds_the_end_up_for_a_moment_only_and_does_not_undo
 
 
 def test_a_deploy_that_was_accepted_is_shown_while_helm_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(Ledger.__init__.__kwdefaults__, "every", QUICK)
+    monkeypatch.setitem(OperationWriter.__init__.__kwdefaults__, "every", QUICK)
     operation, _ = world.accept()
     seen: list[Operation] = []
     upgrade = world.helm.upgrade

@@ -23,16 +23,23 @@ from support.machine import KILLED, WHATS, Machine, settings_of
 from support.model import DONE, NOTHING
 from support.states import DEAD, Seen
 
-from kubernaut.clients.host import process_identity
+from kubernaut.adapters.host import process_identity
 from kubernaut.deploy.accepted import accept, carry_out_accepted, new_operation
 from kubernaut.deploy.attempt import Tools
+from kubernaut.deploy.requests import (
+    DeployRequest,
+    OperationRequest,
+    RestoreRequest,
+    RollbackRequest,
+    UninstallRequest,
+    UnlockRequest,
+)
 from kubernaut.deploy.rollout import Done, carry_out
 from kubernaut.deploy.values import Wish
-from kubernaut.deploy.wanted import Wanted, WantedDelete, WantedDeploy, WantedRestore, WantedRollback, WantedUnlock
 from kubernaut.errors import BadInput, HelmFailed, KubernautError, NotFound
 from kubernaut.events import Progress
 from kubernaut.history.record import Record, Status, decode
-from kubernaut.history.store import History
+from kubernaut.history.store import HistoryStore
 from kubernaut.settings import Settings, load_settings
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm, _End
@@ -40,11 +47,11 @@ from kubernaut.testing.helm import FakeHelm, _End
 NAMESPACE, NAME = "demo", "app"
 _RECORD, _ASIDE = f"sh.helm.release.v1.{NAME}.v", f"kubernaut.aside.{NAME}.v"
 _PLAIN: dict[str, Any] = {"namespace": NAMESPACE, "timeout": 9.0, "log": lambda _: None}
-_VERBS: Mapping[str, type[Wanted]] = {
-    "rollback": WantedRollback,
-    "delete": WantedDelete,
-    "restore": WantedRestore,
-    "unlock": WantedUnlock,
+_VERBS: Mapping[str, type[OperationRequest]] = {
+    "rollback": RollbackRequest,
+    "delete": UninstallRequest,
+    "restore": RestoreRequest,
+    "unlock": UnlockRequest,
 }
 
 
@@ -192,17 +199,17 @@ class InMemory:
         assert not (dry_run and changed)
         return DONE if changed or (dry_run and planned.changes) else NOTHING
 
-    def serve(self, verb: str, wanted: Wanted) -> Done:
+    def serve(self, verb: str, wanted: OperationRequest) -> Done:
         """Carry a verb out as a server does, which accepts it first; whatever comes of it, that is written down."""
         operation = new_operation(verb, NAMESPACE, NAME, settings(), None, None, {"note": None, "timeout": wanted.timeout})
         accepted, _ = accept(operation, self.cluster, patience=0, create_namespace=False)  # type: ignore[arg-type]
         try:
             return carry_out_accepted(accepted, lambda: wanted, tools=self.tools)
         finally:
-            kept = [one for one in History(self.cluster).past(NAMESPACE, NAME).operations if one.id == accepted.id]  # type: ignore[arg-type]
+            kept = [one for one in HistoryStore(self.cluster).past(NAMESPACE, NAME).operations if one.id == accepted.id]  # type: ignore[arg-type]
             assert all(one.finished_at is not None and one.outcome is not None for one in kept), "it has no end"
 
-    def wanted(self, verb: str, **how: Any) -> tuple[Wanted, list[Status]]:
+    def wanted(self, verb: str, **how: Any) -> tuple[OperationRequest, list[Status]]:
         """Return what is wanted, and how Helm fails."""
         fails = how.pop("fails", "")
         ends = [Status.FAILED] * (2 if fails == "for good" else bool(fails))
@@ -210,7 +217,7 @@ class InMemory:
             return _VERBS[verb](NAMESPACE, NAME, history_max=self.keep, **how), ends
         version, text = how["what"].split()
         digest = published()[0][version]
-        wanted = WantedDeploy(
+        wanted = DeployRequest(
             NAMESPACE,
             NAME,
             version,
@@ -228,7 +235,7 @@ class InMemory:
         return Tools(
             helm=lambda: self.helm,  # type: ignore[arg-type, return-value]
             cluster=lambda: self.cluster,  # type: ignore[arg-type, return-value]
-            history=History(self.cluster),  # type: ignore[arg-type]
+            history=HistoryStore(self.cluster),  # type: ignore[arg-type]
             settings=settings(),
             progress=Progress(lambda _: None),
         )

@@ -14,8 +14,8 @@ from kubernaut.deploy.lease import Lock
 from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseLocked, ReleaseNotCurrent, ReleaseNotFound
 from kubernaut.history.operation import Outcome
 from kubernaut.history.record import Status
-from kubernaut.history.store import Past
-from kubernaut.model import Action, Plan
+from kubernaut.history.store import ReleaseHistory
+from kubernaut.models import Action, Plan
 
 FAIL_FIRST = "mark-failed, helm-upgrade"
 FAIL_THEN_BACK = "mark-failed, helm-rollback"
@@ -330,7 +330,7 @@ def test_a_missing_namespace() -> None:
 # rollback
 
 
-def target(known: Past, revision: int | None = None) -> int:
+def target(known: ReleaseHistory, revision: int | None = None) -> int:
     return int(plan("rollback", known, revision=revision).actions[-1].subject.rpartition("v")[2])
 
 

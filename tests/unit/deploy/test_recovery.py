@@ -12,13 +12,13 @@ from support.locking import lease
 from support.past import operation, own, past
 from support.planning import EXPIRED, LIVE, NOW, UNCHANGED, known_of, plain, uninstall_of
 
-from kubernaut.clients.host import process_identity
+from kubernaut.adapters.host import process_identity
 from kubernaut.deploy.lease import Lock, new_holder
 from kubernaut.deploy.plan import plan
+from kubernaut.deploy.requests import RecoveryRequest
 from kubernaut.deploy.rollout import Done, carry_out
-from kubernaut.deploy.wanted import WantedRecovery
 from kubernaut.errors import ReleaseLocked
-from kubernaut.history.store import Past
+from kubernaut.history.store import ReleaseHistory
 
 GONE = process_identity().rpartition("/")[0] + "/1"
 
@@ -28,8 +28,8 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def kinds(known: Past, lock: Lock = Lock()) -> str:  # noqa: B008
-    planned = plan(known, lock, WantedRecovery("demo", "hello"))
+def kinds(known: ReleaseHistory, lock: Lock = Lock()) -> str:  # noqa: B008
+    planned = plan(known, lock, RecoveryRequest("demo", "hello"))
     return ", ".join(action.kind for action in planned.actions) or UNCHANGED
 
 
@@ -44,7 +44,7 @@ def test_nothing_unfinished_is_nothing_to_do() -> None:
 def test_a_living_holder_is_left_alone() -> None:
     for known in (past(), known_of("pending-upgrade"), known_of("deployed")):
         with pytest.raises(ReleaseLocked) as caught:
-            plan(known, LIVE, WantedRecovery("demo", "hello"))
+            plan(known, LIVE, RecoveryRequest("demo", "hello"))
         assert caught.value.problem()["holder"]["actor"] == "ada"
 
 
@@ -74,7 +74,7 @@ def test_what_was_accepted_is_left_alone_until_its_time_is_over() -> None:
 
 
 def recover(world: World) -> Done:
-    return carry_out(WantedRecovery("demo", "hello"), tools=world.tools)
+    return carry_out(RecoveryRequest("demo", "hello"), tools=world.tools)
 
 
 def leave_lease(world: World, process: str) -> None:

@@ -11,9 +11,9 @@ import pytest
 from support.deploying import CANARY, CRASHING, LATE, WORKLOAD, World, verbs
 from support.past import operation
 
+from kubernaut.deploy.requests import OperationRequest, RestoreRequest, RollbackRequest, UninstallRequest
 from kubernaut.deploy.rollout import carry_out
 from kubernaut.deploy.values import read_wish
-from kubernaut.deploy.wanted import Wanted, WantedDelete, WantedRestore, WantedRollback
 from kubernaut.errors import (
     ChartInvalid,
     ClusterUnreachable,
@@ -27,7 +27,7 @@ from kubernaut.errors import (
 from kubernaut.events import StepFinished, StepOutcome
 from kubernaut.history.operation import decode_operation, new_id, now, operation_secret
 from kubernaut.history.record import Status, encode
-from kubernaut.history.store import History
+from kubernaut.history.store import HistoryStore
 
 PROBED = {"template": WORKLOAD, "annotations": '{kubernaut/probe: \'{"path":"/healthz","port":"http"}\'}'}
 
@@ -140,14 +140,14 @@ def test_operations_that_left_nothing_expire(world: World) -> None:
 def test_ten_deploys_a_delete_and_a_deploy(world: World) -> None:
     for number in range(10):
         world.deploy(f"1.0.{number}")
-    carry_out(WantedDelete("demo", "hello"), tools=world.tools)
+    carry_out(UninstallRequest("demo", "hello"), tools=world.tools)
     plan, _, release = world.deploy("2.0.0")
     assert [action.kind for action in plan.actions] == ["helm-install-replace"]
     assert verbs(world) == ["install"]
     assert release is not None
     assert (release.id, release.status, release.created_by) == ("demo.hello.v11", "deployed", "ada")
     assert len(world.past.records) == 11
-    history = History(world.cluster).releases("demo", "hello").items  # type: ignore[arg-type]
+    history = HistoryStore(world.cluster).releases("demo", "hello").items  # type: ignore[arg-type]
     assert history[1].deleted_at is not None
     assert all(release.created_by == "ada" for release in history)
 
@@ -216,7 +216,7 @@ def test_a_rollback_is_known_by_who_made_it(world: World) -> None:
     world.deploy()
     world.deploy("1.1.0")
     world.environment["KUBERNAUT_ACTOR"] = "grace"
-    plan, changed, release = carry_out(WantedRollback("demo", "hello", note="bad"), tools=world.tools)
+    plan, changed, release = carry_out(RollbackRequest("demo", "hello", note="bad"), tools=world.tools)
     assert changed
     assert plan.actions[0].subject == "demo.hello.v1"
     assert release is not None
@@ -231,7 +231,7 @@ def test_a_rollback_that_fails_is_kept(world: World) -> None:
     world.deploy("1.1.0")
     world.helm.end_with(Status.FAILED, LATE)
     with pytest.raises(DeployKept) as caught:
-        carry_out(WantedRollback("demo", "hello"), tools=world.tools)
+        carry_out(RollbackRequest("demo", "hello"), tools=world.tools)
     assert caught.value.release == "demo.hello.v3"
 
 
@@ -249,10 +249,10 @@ def test_what_was_left_pending_is_ended_by_whoever_comes_next(world: World, verb
         world.deploy("1.1.0")
         assert world.statuses == ["superseded", "failed", "deployed"]
     elif verb == "rollback":
-        carry_out(WantedRollback("demo", "hello"), tools=world.tools)
+        carry_out(RollbackRequest("demo", "hello"), tools=world.tools)
         assert world.statuses == ["superseded", "failed", "deployed"]
     else:
-        carry_out(WantedDelete("demo", "hello"), tools=world.tools)
+        carry_out(UninstallRequest("demo", "hello"), tools=world.tools)
         assert world.statuses == ["deployed", "uninstalled"]
     fenced = world.past.find(2)
     assert fenced is not None
@@ -275,7 +275,7 @@ def test_a_helm_that_outlived_its_kubernaut_and_was_faster_than_the_new_fence(wo
     world.cluster.fail("patch secret", ClusterUnreachable("gone"), times=2)
     with pytest.raises(KeyboardInterrupt):
         world.deploy("1.1.0")
-    carry_out(WantedDelete("demo", "hello"), tools=world.tools)
+    carry_out(UninstallRequest("demo", "hello"), tools=world.tools)
     original = world.helm.install_replace
 
     def overtaken(*arguments: Any, **named: Any) -> None:
@@ -297,38 +297,38 @@ def test_a_helm_that_outlived_its_kubernaut_and_was_faster_than_the_new_fence(wo
 def test_a_delete_and_a_restore(world: World) -> None:
     world.deploy(wish=read_wish({"a": 1}))
     world.environment["KUBERNAUT_ACTOR"] = "grace"
-    _, changed, release = carry_out(WantedDelete("demo", "hello", note="bye"), tools=world.tools)
+    _, changed, release = carry_out(UninstallRequest("demo", "hello", note="bye"), tools=world.tools)
     assert changed
     assert release is not None
     assert (release.status, release.active, release.serving, release.created_by) == ("uninstalled", False, None, "ada")
     assert release.description == 'Deleted by grace: "bye"'
     assert release.deleted_at is not None
-    assert carry_out(WantedDelete("demo", "hello"), tools=world.tools)[1] is False
-    _, changed, release = carry_out(WantedRestore("demo", "hello"), tools=world.tools)
+    assert carry_out(UninstallRequest("demo", "hello"), tools=world.tools)[1] is False
+    _, changed, release = carry_out(RestoreRequest("demo", "hello"), tools=world.tools)
     assert changed
     assert release is not None
     assert (release.id, release.active, release.created_by) == ("demo.hello.v2", True, "grace")
     assert world.past.records[0].config == {"a": 1}
-    assert carry_out(WantedRestore("demo", "hello"), tools=world.tools)[1] is False
+    assert carry_out(RestoreRequest("demo", "hello"), tools=world.tools)[1] is False
 
 
 def test_a_delete_that_does_not_end(world: World) -> None:
     world.deploy()
     world.helm.end_with(Status.UNINSTALLING, DeadlineExceeded("too long"))
     with pytest.raises(DeployKept, match=r"demo\.hello\.v1 is not deleted, it is uninstalling: too long"):
-        carry_out(WantedDelete("demo", "hello"), tools=world.tools)
-    _, changed, release = carry_out(WantedDelete("demo", "hello"), tools=world.tools)
+        carry_out(UninstallRequest("demo", "hello"), tools=world.tools)
+    _, changed, release = carry_out(UninstallRequest("demo", "hello"), tools=world.tools)
     assert changed
     assert release is not None
     assert release.status == "uninstalled"
 
 
-@pytest.mark.parametrize("verb", [WantedRollback, WantedRestore, WantedDelete])
-def test_dry_runs_of_the_others(world: World, verb: type[Wanted]) -> None:
+@pytest.mark.parametrize("verb", [RollbackRequest, RestoreRequest, UninstallRequest])
+def test_dry_runs_of_the_others(world: World, verb: type[OperationRequest]) -> None:
     world.deploy()
     world.deploy("1.1.0")
-    if verb is WantedRestore:
-        carry_out(WantedDelete("demo", "hello"), tools=world.tools)
+    if verb is RestoreRequest:
+        carry_out(UninstallRequest("demo", "hello"), tools=world.tools)
     world.helm.starts.clear()
     world.cluster.requests.clear()
     plan, changed, release = carry_out(verb("demo", "hello"), tools=world.tools, dry_run=True)

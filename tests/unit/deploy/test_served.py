@@ -12,9 +12,9 @@ from support.locking import BOB, lease
 
 from kubernaut.deploy.accepted import BEGINS_WITHIN
 from kubernaut.deploy.recovery import settle
+from kubernaut.deploy.requests import RecoveryRequest, RollbackRequest, UninstallRequest
 from kubernaut.deploy.rollout import carry_out
 from kubernaut.deploy.values import read_wish
-from kubernaut.deploy.wanted import WantedDelete, WantedRecovery, WantedRollback
 from kubernaut.errors import (
     ClusterDenied,
     ClusterUnreachable,
@@ -116,7 +116,7 @@ def test_nothing_to_do_any_more_under_the_lock_is_the_same_end(world: World) -> 
 def test_a_refused_plan_is_an_end(world: World) -> None:
     operation, _ = world.accept("rollback")
     with pytest.raises(ReleaseNotFound):
-        world.serve(operation, WantedRollback("demo", "hello"))
+        world.serve(operation, RollbackRequest("demo", "hello"))
     done = world.find(operation)
     assert done.state == "failed"
     assert done.outcome is not None
@@ -171,7 +171,7 @@ def test_a_failed_deploy_is_told_as_ever(world: World) -> None:
 def test_what_was_accepted_is_carried_out_and_nothing_else(world: World) -> None:
     operation, _ = world.accept("rollback")
     with pytest.raises(ValueError, match="accepted was the rollback"):
-        world.serve(operation, WantedDelete("demo", "hello"))
+        world.serve(operation, UninstallRequest("demo", "hello"))
     assert world.find(operation).state == "failed"
 
 
@@ -280,6 +280,6 @@ def test_recovery_ends_what_nobody_began_and_nothing_that_waits(world: World) ->
     waiting, _ = world.accept(patience=900)
     overdue, _ = world.accept()
     world.cluster.server_time += timedelta(minutes=10)
-    _, changed, _ = carry_out(WantedRecovery("demo", "hello"), tools=world.tools)
+    _, changed, _ = carry_out(RecoveryRequest("demo", "hello"), tools=world.tools)
     assert changed
     assert (world.find(waiting).state, world.find(overdue).state) == ("accepted", "failed")

@@ -11,8 +11,8 @@ from support.locking import ADA, BOB
 from support.locking import World as Locking
 
 from kubernaut.deploy.lock import hold
+from kubernaut.deploy.requests import OperationRequest, RollbackRequest, UninstallRequest
 from kubernaut.deploy.rollout import carry_out
-from kubernaut.deploy.wanted import Wanted, WantedDelete, WantedRollback
 from kubernaut.errors import Interrupted
 from kubernaut.history.record import Status
 
@@ -35,7 +35,7 @@ def stop_when(world: World, request: str) -> None:
     world.cluster._asked = watched  # type: ignore[method-assign]
 
 
-def carry_out_and_be_stopped(world: World, wanted: Wanted) -> None:
+def carry_out_and_be_stopped(world: World, wanted: OperationRequest) -> None:
     with pytest.raises(Interrupted, match="told to stop"):
         carry_out(wanted, tools=world.tools)
 
@@ -44,7 +44,7 @@ def carry_out_and_be_stopped(world: World, wanted: Wanted) -> None:
 def test_a_helm_at_work_is_ended_and_nothing_is_rolled_back(world: World, verb: str) -> None:
     world.deploy()
     world.deploy("1.1.0")
-    wanted = world.wanted("1.2.0") if verb == "deploy" else WantedRollback("demo", "hello", revision=1)
+    wanted = world.wanted("1.2.0") if verb == "deploy" else RollbackRequest("demo", "hello", revision=1)
     stop_when(world, "create secret demo/sh.helm")
     carry_out_and_be_stopped(world, wanted)
     assert world.statuses == ["superseded", "deployed", "failed"]
@@ -69,7 +69,7 @@ def test_a_delete_at_work_is_ended(world: World) -> None:
     world.deploy()
     stop_when(world, "patch secret demo/sh.helm")
     with pytest.raises(Interrupted):
-        carry_out(WantedDelete("demo", "hello"), tools=world.tools)
+        carry_out(UninstallRequest("demo", "hello"), tools=world.tools)
     assert world.statuses == ["uninstalling"]
     assert world.operation.outcome is not None
     assert world.operation.outcome.reason == "interrupted"

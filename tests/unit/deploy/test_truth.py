@@ -11,8 +11,8 @@ import pytest
 from support.deploying import CRASHING, LATE, WORKLOAD, World
 from support.past import operation
 
+from kubernaut.deploy.requests import RollbackRequest, UninstallRequest
 from kubernaut.deploy.rollout import carry_out
-from kubernaut.deploy.wanted import WantedDelete, WantedRollback
 from kubernaut.errors import (
     ClusterDenied,
     ClusterUnreachable,
@@ -25,7 +25,7 @@ from kubernaut.errors import (
 )
 from kubernaut.history.operation import operation_secret
 from kubernaut.history.record import Status
-from kubernaut.history.store import History
+from kubernaut.history.store import HistoryStore
 
 PROBED = {"template": WORKLOAD, "annotations": '{kubernaut/probe: \'{"path":"/","port":"http"}\'}'}
 
@@ -89,7 +89,7 @@ def test_a_rollback_that_lost_a_race_claims_nothing(world: World) -> None:
     world.deploy("1.1.0")
     crossed(world, "rollback", lambda: (world.deploy("1.2.0"), world.helm.end_with(None, ReleaseLocked("release: already exists"))))
     with pytest.raises(ReleaseLocked):
-        carry_out(WantedRollback("demo", "hello"), tools=world.tools)
+        carry_out(RollbackRequest("demo", "hello"), tools=world.tools)
     mine = next(one for one in world.past.operations if one.verb == "rollback")
     assert mine.made == ()
     assert mine.outcome is not None
@@ -110,7 +110,7 @@ def test_ctrl_c_in_a_rollback_does_not_touch_what_plain_helm_is_making(world: Wo
 
     crossed(world, "rollback", plain)
     with pytest.raises(KeyboardInterrupt):
-        carry_out(WantedRollback("demo", "hello"), tools=world.tools)
+        carry_out(RollbackRequest("demo", "hello"), tools=world.tools)
     assert world.statuses == ["superseded", "deployed", "pending-upgrade"]
     assert world.operation.made == ()
 
@@ -171,7 +171,7 @@ def test_a_rollback_that_failed_too_is_known_by_who_made_it(world: World) -> Non
     world.helm.end_with(Status.FAILED, LATE)
     with pytest.raises(DeployKept):
         world.deploy("1.1.0")
-    newest = History(world.cluster).releases("demo", "hello").items[0]  # type: ignore[arg-type]
+    newest = HistoryStore(world.cluster).releases("demo", "hello").items[0]  # type: ignore[arg-type]
     assert (newest.id, newest.status, newest.created_by) == ("demo.hello.v3", "failed", "ada")
 
 
@@ -181,7 +181,7 @@ def test_a_deploy_that_fails_after_a_delete_does_not_bring_anything_back(world: 
     world.helm.end_with(Status.FAILED, LATE)
     with pytest.raises(DeployKept):
         world.deploy("1.1.0", on_failure="keep")
-    carry_out(WantedDelete("demo", "hello"), tools=world.tools)
+    carry_out(UninstallRequest("demo", "hello"), tools=world.tools)
     assert world.statuses == ["deployed", "uninstalled"]
     world.helm.end_with(Status.FAILED, LATE)
     with pytest.raises(DeployKept, match="nothing before it to go back to"):
@@ -229,7 +229,7 @@ def test_who_may_not_delete_still_writes_the_end_down(world: World) -> None:
 def test_a_delete_that_leaves_something_says_so(world: World) -> None:
     world.deploy()
     world.helm.end_with(Status.UNINSTALLED, HelmFailed("uninstallation completed with 1 error(s): timed out"))
-    assert carry_out(WantedDelete("demo", "hello"), tools=world.tools)[1]
+    assert carry_out(UninstallRequest("demo", "hello"), tools=world.tools)[1]
     assert any("uninstallation completed with 1 error" in str(event) for event in world.events)
 
 
@@ -238,7 +238,7 @@ def test_a_delete_of_what_somebody_purged_is_written_down(world: World) -> None:
     secret = world.past.records[0].secret
     crossed(world, "uninstall", lambda: world.cluster.delete_secret("demo", secret))
     with pytest.raises(ReleaseNotFound, match="is gone"):
-        carry_out(WantedDelete("demo", "hello"), tools=world.tools)
+        carry_out(UninstallRequest("demo", "hello"), tools=world.tools)
     assert world.operation.outcome is not None
     assert world.operation.outcome.reason == "release_not_found"
 
@@ -249,7 +249,7 @@ def test_a_delete_that_met_a_deploy_says_what_became_of_it(world: World) -> None
     plain: dict[str, Any] = {"namespace": "demo", "values": {}, "labels": {}, "description": "", "timeout": 1.0, "history_max": 9}
     crossed(world, "uninstall", lambda: world.helm.upgrade("hello", another.chart_ref, install=True, **plain, log=print))
     with pytest.raises(Conflict, match=r"demo.hello.v2 was made at the same time, and is uninstalled"):
-        carry_out(WantedDelete("demo", "hello"), tools=world.tools)
+        carry_out(UninstallRequest("demo", "hello"), tools=world.tools)
 
 
 def test_a_probe_that_may_not_ask_does_not_ask_again(world: World) -> None:

@@ -13,7 +13,7 @@ from kubernaut.history.detail import difference_of, manifest_of, other_release, 
 from kubernaut.history.operation import operation_secret
 from kubernaut.history.record import encode
 from kubernaut.history.release import ReleaseId
-from kubernaut.history.store import History
+from kubernaut.history.store import HistoryStore
 from kubernaut.testing.cluster import FakeCluster
 
 LABELS = {"kubernaut/operation": "op", "kubernaut/revision": "2"}
@@ -39,11 +39,11 @@ def cluster() -> FakeCluster:
 
 
 @pytest.fixture
-def history(cluster: FakeCluster) -> History:
-    return History(cluster)
+def history(cluster: FakeCluster) -> HistoryStore:
+    return HistoryStore(cluster)
 
 
-def test_manifest_and_values_are_those_of_the_revision_that_is_named(history: History, cluster: FakeCluster) -> None:
+def test_manifest_and_values_are_those_of_the_revision_that_is_named(history: HistoryStore, cluster: FakeCluster) -> None:
     assert manifest_of(history, ReleaseId("demo", "hello", 1)) == "---\nkind: ConfigMap\ndata: {a: one}\n"
     assert values_of(history, ReleaseId("demo", "hello", 1), all=False) == {"a": 1}
     assert values_of(history, CURRENT, all=False) == {"a": 4, "password": "***"}
@@ -55,7 +55,7 @@ def test_all_values_are_the_charts_own_with_the_releases_over_them_as_helm_joins
     config = {"gone": None, "map": {"y": {"w": 2}, "off": None}, "list": [3], "flat": 7, "own": None}
     secret = record_secret(1, "deployed", name="joined", config=config, defaults=defaults)
     cluster.create_secret("demo", secret)
-    assert values_of(History(cluster), ReleaseId("demo", "joined"), all=True) == {
+    assert values_of(HistoryStore(cluster), ReleaseId("demo", "joined"), all=True) == {
         "keep": 1,
         "map": {"x": 1, "y": {"z": 1, "w": 2}},
         "list": [3],
@@ -65,39 +65,39 @@ def test_all_values_are_the_charts_own_with_the_releases_over_them_as_helm_joins
     }
 
 
-def changes(history: History, wanted: ReleaseId, to: str | None = None) -> tuple[str, str, object, object]:
+def changes(history: HistoryStore, wanted: ReleaseId, to: str | None = None) -> tuple[str, str, object, object]:
     found = difference_of(history, wanted, to)
     value = next(value for value in found.values if value.path == "a")
     return found.from_, found.to, value.from_, value.to
 
 
-def test_a_release_is_compared_with_the_one_before_it(history: History, cluster: FakeCluster) -> None:
+def test_a_release_is_compared_with_the_one_before_it(history: HistoryStore, cluster: FakeCluster) -> None:
     assert changes(history, CURRENT) == ("demo.hello.v2", "demo.hello.v4", 2, 4)
     assert changes(history, ReleaseId("demo", "hello", 2)) == ("demo.hello.v1", "demo.hello.v2", 1, 2)
     assert len(cluster.requests) == 2
 
 
 @pytest.mark.parametrize("to", ["1", "v1", "demo.hello.v1"])
-def test_another_release_is_where_one_would_go(history: History, cluster: FakeCluster, to: str) -> None:
+def test_another_release_is_where_one_would_go(history: HistoryStore, cluster: FakeCluster, to: str) -> None:
     assert changes(history, CURRENT, to) == ("demo.hello.v4", "demo.hello.v1", 4, 1)
     assert len(cluster.requests) == 1
 
 
-def test_releases_of_two_places_are_compared(history: History) -> None:
+def test_releases_of_two_places_are_compared(history: HistoryStore) -> None:
     assert changes(history, CURRENT, "prod.hello") == ("demo.hello.v4", "prod.hello.v1", 4, 9)
     assert changes(history, CURRENT, "prod.hello.current") == ("demo.hello.v4", "prod.hello.v1", 4, 9)
 
 
-def test_a_release_and_itself_do_not_differ(history: History) -> None:
+def test_a_release_and_itself_do_not_differ(history: HistoryStore) -> None:
     assert difference_of(history, CURRENT, "demo.hello.v4").empty
 
 
-def test_the_first_release_has_none_before_it(history: History) -> None:
+def test_the_first_release_has_none_before_it(history: HistoryStore) -> None:
     with pytest.raises(ReleaseNotFound, match=r"no release before demo\.hello\.v1"):
         difference_of(history, ReleaseId("demo", "hello", 1), None)
 
 
-def test_what_is_not_there_is_said(history: History) -> None:
+def test_what_is_not_there_is_said(history: HistoryStore) -> None:
     for to in ("3", "0", "prod.gone"):
         with pytest.raises(ReleaseNotFound):
             difference_of(history, CURRENT, to)
@@ -110,7 +110,7 @@ def test_an_id_is_no_revision_of_the_same_name() -> None:
     assert other_release(CURRENT, "12") == ReleaseId("demo", "hello", 12)
 
 
-def test_a_damaged_record_is_a_conflict_that_says_why(history: History) -> None:
+def test_a_damaged_record_is_a_conflict_that_says_why(history: HistoryStore) -> None:
     broken = ReleaseId("prod", "broken")
     for read in (
         lambda: manifest_of(history, broken),
@@ -127,7 +127,7 @@ def test_a_record_that_is_no_releases_is_damaged_too(cluster: FakeCluster) -> No
     payload = encode({"info": {"status": "deployed"}, "chart": {"metadata": {"name": ["shop"]}}, "manifest": ["no text"]})
     cluster.create_secret("demo", record_secret(1, "superseded", name="odd"))
     cluster.create_secret("demo", record_secret(2, "deployed", name="odd", payload=payload))
-    history, wanted = History(cluster), ReleaseId("demo", "odd")
+    history, wanted = HistoryStore(cluster), ReleaseId("demo", "odd")
     for read in (lambda: report_of(history, wanted), lambda: difference_of(history, wanted, None)):
         with pytest.raises(Conflict, match=r"The record of demo\.odd\.v2 is damaged: its content is no release's\."):
             read()
@@ -144,7 +144,7 @@ def nested(depth: int) -> dict[str, Any]:
 def test_values_that_are_nested_too_deeply_are_damaged(cluster: FakeCluster) -> None:
     cluster.create_secret("demo", record_secret(1, "superseded", name="deep", config=nested(45)))
     cluster.create_secret("demo", record_secret(2, "deployed", name="deep", config=nested(400)))
-    history = History(cluster)
+    history = HistoryStore(cluster)
     assert json.dumps(values_of(history, ReleaseId("demo", "deep", 1), all=True)) == json.dumps(nested(45))
     assert manifest_of(history, ReleaseId("demo", "deep")) == ""
     for read in (
@@ -162,13 +162,13 @@ def test_a_report_has_the_operation_with_its_events(cluster: FakeCluster) -> Non
     cluster.create_secret("demo", secret)
     attempt = operation("op5", made=(made(found),), events=(event,), fingerprint="f" * 64, key="k" * 64)
     cluster.create_secret("demo", operation_secret(attempt))
-    report = report_of(History(cluster), CURRENT)
+    report = report_of(HistoryStore(cluster), CURRENT)
     assert report.release.id == "demo.hello.v5"
     assert report.operation is not None
     assert [one.text for one in report.operation.events] == ["demo/hello"]
     assert report.operation.fingerprint is report.operation.key is None
 
 
-def test_a_foreign_release_has_a_report_without_an_operation(history: History) -> None:
+def test_a_foreign_release_has_a_report_without_an_operation(history: HistoryStore) -> None:
     report = report_of(history, ReleaseId("prod", "foreign.app", 1))
     assert (report.release.name, report.operation) == ("foreign.app", None)

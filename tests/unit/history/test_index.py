@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.past import STARTED, operation, record_secret
 
-from kubernaut.clients.cluster_watch import Change
+from kubernaut.adapters.kube_watch import Change
 from kubernaut.errors import ClusterUnreachable, IndexStale, OperationNotFound, ReleaseNotFound
 from kubernaut.history.index import Index, Query
 from kubernaut.history.operation import operation_secret
 from kubernaut.history.release import Release, ReleaseId
-from kubernaut.history.store import History
+from kubernaut.history.store import HistoryStore
 from kubernaut.testing.cluster import FakeCluster
 
 ID = "01jd0000000000000000000000"
@@ -168,7 +168,7 @@ def test_only_some_namespaces_are_asked_for(cluster: FakeCluster) -> None:
 
 
 def test_a_list_in_parts_that_is_forgotten_begins_anew(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubernaut.history.index.reading._METADATA_LIMIT", 2)
+    monkeypatch.setattr("kubernaut.history.index.reader._METADATA_LIMIT", 2)
     page, left = cluster.page_secrets, [2]
 
     def forgetful(*arguments: Any, **named: Any) -> Any:
@@ -235,7 +235,7 @@ def test_what_was_cut_for_lists_is_whole_by_itself(cluster: FakeCluster) -> None
     (item,) = index.page(Query(name="long")).items
     assert len(item) <= 2048
     assert Release.model_validate_json(item).description.endswith("…")
-    whole = History(cluster).release(ReleaseId("prod", "long"))  # type: ignore[arg-type]
+    whole = HistoryStore(cluster).release(ReleaseId("prod", "long"))  # type: ignore[arg-type]
     cluster.requests.clear()
     assert index.release(ReleaseId("prod", "long")) == whole
     assert index.history("prod", "long").items == (whole,)
@@ -257,7 +257,7 @@ def test_what_is_not_there(cluster: FakeCluster, id: str) -> None:
     with pytest.raises(ReleaseNotFound) as told:
         index.release(wanted)
     with pytest.raises(ReleaseNotFound) as known:
-        History(cluster).release(wanted)  # type: ignore[arg-type]
+        HistoryStore(cluster).release(wanted)  # type: ignore[arg-type]
     assert (told.value.message, told.value.hint) == (known.value.message, known.value.hint)
     if wanted.name != "a" or wanted.namespace != "demo":
         with pytest.raises(ReleaseNotFound):

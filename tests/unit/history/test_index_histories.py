@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from support.histories import NAMESPACES, STEPS, Step, compare, eventually
 
 from kubernaut.history.index import Index, Timings
-from kubernaut.history.store import History
+from kubernaut.history.store import HistoryStore
 from kubernaut.testing.cluster import FakeCluster
 
 
@@ -19,7 +19,7 @@ def test_what_is_there_is_told_as_the_history_tells_it(steps: list[Step]) -> Non
         step.take(cluster)  # type: ignore[arg-type]
     index = Index(cluster)  # type: ignore[arg-type]
     index.load()
-    compare(index, History(cluster))  # type: ignore[arg-type]
+    compare(index, HistoryStore(cluster))  # type: ignore[arg-type]
 
 
 @settings(max_examples=30, deadline=None)
@@ -37,6 +37,6 @@ def test_what_changes_is_told_as_the_history_tells_it(before: list[Step], after:
                 cluster.changes.cut()
                 cluster.forget()
         eventually(index.check)
-        eventually(lambda: compare(index, History(cluster)))  # type: ignore[arg-type]
+        eventually(lambda: compare(index, HistoryStore(cluster)))  # type: ignore[arg-type]
     finally:
         index.stop()

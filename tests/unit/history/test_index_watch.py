@@ -16,7 +16,7 @@ from kubernaut.errors import ClusterDenied, ClusterUnreachable, IndexStale
 from kubernaut.history.index import Index, Query, Timings
 from kubernaut.history.operation import operation_secret
 from kubernaut.history.release import Release, ReleaseId
-from kubernaut.history.store import History
+from kubernaut.history.store import HistoryStore
 from kubernaut.testing.cluster import FakeCluster
 
 QUICK = Timings(watch=1, ping=0.05, stale=0.3, first_pause=0.01, longest_pause=0.05)
@@ -335,7 +335,7 @@ def test_a_read_that_came_late_does_not_undo_what_was_read(
     go_on.set()
     write(cluster, record_secret(1, "deployed", name="last"))
     shows(index, ("demo.hello.v1", "deployed"), ("demo.last.v1", "deployed"))
-    assert index.release(ReleaseId("demo", "hello")) == History(cluster).release(ReleaseId("demo", "hello"))  # type: ignore[arg-type]
+    assert index.release(ReleaseId("demo", "hello")) == HistoryStore(cluster).release(ReleaseId("demo", "hello"))  # type: ignore[arg-type]
 
 
 def test_many_changes_at_once_are_all_shown(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
@@ -353,7 +353,7 @@ def test_many_changes_at_once_are_all_shown(cluster: FakeCluster, begin: Callabl
         thread.join()
 
     def same() -> None:
-        expected = [item.model_dump_json(by_alias=True).encode() for item in History(cluster).list().items]  # type: ignore[arg-type]
+        expected = [item.model_dump_json(by_alias=True).encode() for item in HistoryStore(cluster).list().items]  # type: ignore[arg-type]
         assert [*index.page(Query()).items] == expected
 
     eventually(same)

@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.past import STARTED, made, operation, record, record_secret
 
-from kubernaut.events import Heard, Journal, LogLine, StepFinished, StepOutcome, StepStarted
-from kubernaut.history.mending import aside_secret
+from kubernaut.events import Journal, LogLine, RecordedEvent, StepFinished, StepOutcome, StepStarted
 from kubernaut.history.operation import (
     LARGEST,
     Operation,
@@ -32,7 +31,8 @@ from kubernaut.history.operation import (
     told,
     with_record,
 )
-from kubernaut.model import Action, Plan
+from kubernaut.history.repair import aside_secret
+from kubernaut.models import Action, Plan
 
 
 def event(text: str) -> OperationEvent:
@@ -161,7 +161,7 @@ def test_what_was_heard_is_kept_in_words_without_secrets() -> None:
         StepFinished("deploy", StepOutcome.FAILED, "it broke", 1.0),
         StepFinished("deploy", StepOutcome.DONE, "", 1.0),
     )
-    kept = told([Heard(STARTED, one) for one in events], secrets=iter(["s3cr3t-value"]))
+    kept = told([RecordedEvent(STARTED, one) for one in events], secrets=iter(["s3cr3t-value"]))
     assert [(one.kind, one.text) for one in kept] == [
         ("stepStarted", "hello 1.0.0 to demo"),
         ("logLine", "password=*** and *** ?"),
@@ -172,7 +172,7 @@ def test_what_was_heard_is_kept_in_words_without_secrets() -> None:
 
 
 def test_a_line_without_end_is_cut() -> None:
-    (kept,) = told([Heard(STARTED, LogLine("deploy", "x" * 100_000))])
+    (kept,) = told([RecordedEvent(STARTED, LogLine("deploy", "x" * 100_000))])
     assert kept.text == "x" * 3999 + "…"
 
 

@@ -9,10 +9,10 @@ import pytest
 from support.past import STARTED, made, operation, own, past, record, record_secret
 
 from kubernaut.errors import ReleaseNotFound
-from kubernaut.history.mending import aside_secret
 from kubernaut.history.operation import operation_secret
 from kubernaut.history.release import Release, ReleaseId
-from kubernaut.history.store import History
+from kubernaut.history.repair import aside_secret
+from kubernaut.history.store import HistoryStore
 from kubernaut.testing.cluster import FakeCluster
 
 LABELS = {"kubernaut/operation": "op", "kubernaut/revision": "2"}
@@ -41,7 +41,7 @@ def cluster() -> FakeCluster:
 
 
 def test_the_active_releases_in_order(cluster: FakeCluster) -> None:
-    found = History(cluster).list()
+    found = HistoryStore(cluster).list()
     assert [(release.id, release.status) for release in found.items] == [
         ("demo.failing.v2", "failed"),
         ("demo.foreign.app.v1", "deployed"),
@@ -56,7 +56,7 @@ def test_the_active_releases_in_order(cluster: FakeCluster) -> None:
 
 
 def test_a_listing_takes_three_requests(cluster: FakeCluster) -> None:
-    History(cluster).list("demo")
+    HistoryStore(cluster).list("demo")
     assert len(cluster.requests) == 3
     assert cluster.writes == []
 
@@ -75,12 +75,12 @@ def test_a_release_that_is_made_between_two_requests(cluster: FakeCluster) -> No
         return listed[-1]
 
     cluster.list_secrets = crossed  # type: ignore[method-assign]
-    found = [release for release in History(cluster).list("demo").items if release.name == "hello"]  # type: ignore[arg-type]
+    found = [release for release in HistoryStore(cluster).list("demo").items if release.name == "hello"]  # type: ignore[arg-type]
     assert [(release.id, release.status, release.serving) for release in found] == [("demo.hello.v3", "deployed", 3)]
 
 
 def test_every_release_there_is(cluster: FakeCluster) -> None:
-    found = History(cluster).list("demo", all=True)
+    found = HistoryStore(cluster).list("demo", all=True)
     assert [release.id for release in found.items] == [
         "demo.failing.v2",
         "demo.failing.v1",
@@ -93,17 +93,17 @@ def test_every_release_there_is(cluster: FakeCluster) -> None:
 
 
 def test_nothing_there() -> None:
-    assert History(FakeCluster()).list().items == ()
+    assert HistoryStore(FakeCluster()).list().items == ()
 
 
 def test_a_history_newest_first(cluster: FakeCluster) -> None:
-    found = History(lambda: cluster).releases("demo", "gone")
+    found = HistoryStore(lambda: cluster).releases("demo", "gone")
     assert [(release.revision, release.active) for release in found.items] == [(10, False), (9, False)]
     assert len(cluster.requests) == 1
 
 
 def test_one_release(cluster: FakeCluster) -> None:
-    history = History(cluster)
+    history = HistoryStore(cluster)
     assert history.release(ReleaseId.parse("demo.hello.v1")).revision == 1
     assert history.release(ReleaseId.parse("demo.hello.current")).revision == 2
     assert history.record(ReleaseId.parse("demo.foreign.app")).name == "foreign.app"
@@ -113,9 +113,9 @@ def test_one_release(cluster: FakeCluster) -> None:
 @pytest.mark.parametrize("id", ["demo.hello.v7", "demo.none", "nowhere.hello"])
 def test_what_is_not_there(cluster: FakeCluster, id: str) -> None:
     with pytest.raises(ReleaseNotFound):
-        History(cluster).release(ReleaseId.parse(id))
+        HistoryStore(cluster).release(ReleaseId.parse(id))
     with pytest.raises(ReleaseNotFound):
-        History(cluster).releases("demo", "none")
+        HistoryStore(cluster).releases("demo", "none")
 
 
 def secret_name(name: str, revision: int) -> str:
@@ -132,7 +132,7 @@ def set_it_aside(cluster: FakeCluster, name: str, revision: int, *, deleted: boo
     cluster.requests.clear()
 
 
-def everything_told(history: History, name: str) -> list[Release]:
+def everything_told(history: HistoryStore, name: str) -> list[Release]:
     """Return what every way of asking tells, but when and by which write the record became what it is."""
     lists = [history.list("demo"), history.list("demo", all=True), history.releases("demo", name)]
     found = [release for one in lists for release in one.items] + [history.release(ReleaseId("demo", name))]
@@ -143,7 +143,7 @@ def everything_told(history: History, name: str) -> list[Release]:
 @pytest.mark.parametrize("deleted", [True, False])
 def test_what_is_set_aside_is_not_lost(cluster: FakeCluster, name: str, revision: int, deleted: bool) -> None:
     """All that is told stays as it was, but when and by which write it became so: what can be matched then is the copy."""
-    history = History(cluster)
+    history = HistoryStore(cluster)
     before = everything_told(history, name)
     set_it_aside(cluster, name, revision, deleted=deleted)
     assert everything_told(history, name) == before
@@ -160,8 +160,8 @@ def test_what_is_set_aside_is_not_lost(cluster: FakeCluster, name: str, revision
 def test_a_copy_alone_is_a_release() -> None:
     cluster = FakeCluster("demo")
     cluster.create_secret("demo", aside_secret(record_secret(1, "failed")))
-    assert [release.id for release in History(cluster).list("demo").items] == ["demo.hello.v1"]
-    assert [one.aside for one in History(cluster).records("demo", "hello")] == [True]
+    assert [release.id for release in HistoryStore(cluster).list("demo").items] == ["demo.hello.v1"]
+    assert [one.aside for one in HistoryStore(cluster).records("demo", "hello")] == [True]
 
 
 @pytest.mark.parametrize("after", [1, 2])
@@ -185,13 +185,13 @@ def test_a_record_that_is_recreated_between_two_requests(cluster: FakeCluster, a
             return answer
 
         cluster.list_secrets = crossed  # type: ignore[method-assign]
-        found = [release for release in History(cluster).list("demo").items if release.name == "hello"]  # type: ignore[arg-type]
+        found = [release for release in HistoryStore(cluster).list("demo").items if release.name == "hello"]  # type: ignore[arg-type]
         assert [(release.id, release.status) for release in found] == [("demo.hello.v2", "deployed")]
 
 
 def test_when_it_was_read_is_the_servers_time(cluster: FakeCluster) -> None:
     cluster.server_time = STARTED
-    assert History(cluster).past("demo", "hello").read_at == STARTED
+    assert HistoryStore(cluster).past("demo", "hello").read_at == STARTED
 
 
 def test_what_is_unfinished() -> None:
@@ -217,15 +217,15 @@ def test_attempts_are_what_made_no_release() -> None:
 def test_a_history_brings_its_attempts_without_another_request(cluster: FakeCluster) -> None:
     cluster.create_secret("demo", operation_secret(operation("refused", reason="chart_refused")))
     cluster.requests.clear()
-    found = History(cluster).releases("demo", "hello")
+    found = HistoryStore(cluster).releases("demo", "hello")
     assert [one.id for one in found.attempts] == ["refused"]
     assert len(cluster.requests) == 1
     assert set(found.model_dump(mode="json", by_alias=True)) == {"items", "count", "next"}
-    assert History(cluster).attempts("demo", "hello") == found.attempts
+    assert HistoryStore(cluster).attempts("demo", "hello") == found.attempts
 
 
 def test_a_copy_never_stands_before_the_record(cluster: FakeCluster) -> None:
     """Not even where the record has to be asked for by its name, since its status is not what a current one has."""
     cluster.create_secret("prod", aside_secret(record_secret(3, "superseded", name="odd", namespace="prod", description="old")))
-    found = next(release for release in History(cluster).list("prod").items if release.name == "odd")
+    found = next(release for release in HistoryStore(cluster).list("prod").items if release.name == "odd")
     assert found.description == "revision 3"

@@ -10,13 +10,7 @@ import requests
 from support.running import STARTING, Runs, after
 from support.stand_in import JOB, URL, Item
 
-from kubernaut.errors import (
-    BuildAborted,
-    JenkinsDenied,
-    JenkinsUnreachable,
-    JobInvalid,
-    JobNotFound,
-)
+from kubernaut.errors import BuildAborted, JenkinsDenied, JenkinsUnreachable, JobInvalid, JobNotFound
 
 HOSTILE = "a\"b'c $(id) `x` ]]> <b> é 😀\n\ttab &amp; %41 a=b&c=d " + "x" * 20_000
 

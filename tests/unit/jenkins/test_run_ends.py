@@ -10,13 +10,7 @@ import requests
 from support.running import STARTING, Runs, after
 from support.stand_in import JOB, URL, Item, Run
 
-from kubernaut.errors import (
-    BuildAborted,
-    BuildUnsuccessful,
-    DeadlineExceeded,
-    JenkinsUnreachable,
-    JobNotFound,
-)
+from kubernaut.errors import BuildAborted, BuildUnsuccessful, DeadlineExceeded, JenkinsUnreachable, JobNotFound
 from kubernaut.events import LogLine
 
 GOES_ON = r"The build may go on|it goes on"

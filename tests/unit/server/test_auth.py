@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubernaut.errors import HostRefused, Unauthorized
-from kubernaut.server.gate import auth
-from kubernaut.server.gate.auth import ANONYMOUS, Gate
-from kubernaut.server.gate.caller import Caller, Role
-from kubernaut.server.gate.hosts import Hosts
-from kubernaut.server.gate.tokens import Token, digest
+from kubernaut.server.auth import authenticator as auth
+from kubernaut.server.auth.authenticator import ANONYMOUS, Gate
+from kubernaut.server.auth.caller import Caller, Role
+from kubernaut.server.auth.hosts import Hosts
+from kubernaut.server.auth.tokens import Token, digest
 
 CI = "ci-0123456789-abcdefghijklmnopqrstuvwxyz"
 ADA = "ada-0123456789-abcdefghijklmnopqrstuvwxyz"

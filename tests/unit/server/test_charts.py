@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubernaut.errors import ChartRefused, KubernautError, RequestInvalid, SettingInvalid
-from kubernaut.server.gate.charts import Charts
+from kubernaut.server.auth.charts import Charts
 
 DIGEST = "sha256:" + "0a" * 32
 CHARTS = Charts(["registry.example.com/charts", "127.0.0.1:5000", "ghcr.example.com/team/one-chart"])

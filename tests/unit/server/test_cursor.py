@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubernaut.errors import RequestInvalid
-from kubernaut.server.calls.cursor import LONGEST, Place, decode, encode
+from kubernaut.server.routes.cursor import LONGEST, Place, decode, encode
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789-.", min_size=1, max_size=63)
 PLACES = st.tuples(NAMES, NAMES, st.integers(0, 10**9))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from support.deployed import HELLO, SOON, a_town, ended, operation_of, until
 
-from kubernaut.server.work.workers import Running
+from kubernaut.server.operations.workers import Running
 
 
 def test_an_end_counts_when_this_server_is_done_with_it(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from support.deployed import a_town
 from support.fuzzing import failures, plan, schema_of
 from support.serving import DEPLOYER
 
-from kubernaut.server.http.app import create_app
-from kubernaut.server.http.listen import listen
+from kubernaut.server.app import create_app
+from kubernaut.server.listener import listen
 
 pytestmark = pytest.mark.slow
 

@@ -14,10 +14,10 @@ from werkzeug.test import TestResponse
 
 from kubernaut.errors import ClusterUnreachable, DeadlineExceeded, RequestInvalid
 from kubernaut.history.record import Status
-from kubernaut.server.calls.writes import Deletion, Dry, How, NewRelease
-from kubernaut.server.gate.caller import Caller, Role
+from kubernaut.server.auth.caller import Caller, Role
 from kubernaut.server.http.routing import Request
-from kubernaut.server.work.idempotency import fingerprint_of, idempotency_key
+from kubernaut.server.operations.idempotency import fingerprint_of, idempotency_key
+from kubernaut.server.routes.writes import Deletion, Dry, How, NewRelease
 
 KEYED = {"Idempotency-Key": "k-1", "Prefer": "wait=20"}
 

@@ -13,8 +13,8 @@ import pytest
 import schemathesis
 from support.serving import Serving, problem
 
-from kubernaut.server.http.openapi import openapi
 from kubernaut.server.http.routing import Route
+from kubernaut.server.openapi import openapi
 from kubernaut.server.routes import all_routes
 
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"

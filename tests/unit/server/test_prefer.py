@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubernaut.server.work.prefer import LONGEST_WAIT, preferences, prefers_stream
+from kubernaut.server.operations.prefer import LONGEST_WAIT, preferences, prefers_stream
 
 
 @pytest.mark.parametrize(

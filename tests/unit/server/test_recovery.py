@@ -11,9 +11,9 @@ import pytest
 from support.faults import until
 
 from kubernaut.errors import ClusterDenied, ClusterUnreachable, IndexStale, KubernautError, ReleaseLocked
-from kubernaut.model import Plan
+from kubernaut.models import Plan
 from kubernaut.server.audit import Audit
-from kubernaut.server.work.recovery import Recovery
+from kubernaut.server.operations.recovery import Recovery
 from kubernaut.verbs import Deployed
 
 ACTOR = "kubernaut-server@workshop"
@@ -101,7 +101,7 @@ def test_a_failure_is_told_once_and_tried_less_and_less_often(
     make: Callable[..., Recovery], lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr("kubernaut.server.work.recovery.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("kubernaut.server.operations.recovery.time.monotonic", lambda: clock[0])
     cluster = Cluster("app")
     cluster.fails["app"] = ClusterDenied("may not write, password=hunter22")
     recovery = make(cluster, interval=10.0, slowest=60.0)

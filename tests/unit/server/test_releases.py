@@ -15,9 +15,9 @@ from support.past import STARTED, made, operation, own, record_secret
 from support.serving import READER, TEAM, Serving, problem
 
 from kubernaut.history.operation import operation_secret
-from kubernaut.history.store import History
-from kubernaut.server.calls import releases
-from kubernaut.server.http.app import create_app
+from kubernaut.history.store import HistoryStore
+from kubernaut.server.app import create_app
+from kubernaut.server.routes import releases
 from kubernaut.testing.cluster import FakeCluster
 
 CANARY = "canary-8f3a-secret"
@@ -91,7 +91,7 @@ def test_the_list_is_of_the_active_releases_in_order(server: Serving) -> None:
 @pytest.mark.parametrize("all", [False, True])
 def test_the_list_says_what_the_history_says(server: Serving, all: bool) -> None:
     told = server.get(f"/api/releases?all={str(all).lower()}").json
-    assert told == History(server.cluster).list(all=all).model_dump(mode="json", by_alias=True)
+    assert told == HistoryStore(server.cluster).list(all=all).model_dump(mode="json", by_alias=True)
 
 
 @pytest.mark.parametrize(

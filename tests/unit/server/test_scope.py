@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from kubernaut.errors import KubernautError, NameInvalid, NotAllowed
 from kubernaut.history.release import ReleaseId
-from kubernaut.server.gate.caller import Caller, Role
-from kubernaut.server.gate.scope import ID_PATTERN, require, visible, wanted
+from kubernaut.server.auth.caller import Caller, Role
+from kubernaut.server.auth.scope import ID_PATTERN, require, visible, wanted
 
 EVERYWHERE, TEAM = Caller("ada", Role.DEPLOY), Caller("team", Role.READ, frozenset({"demo", "test"}))
 PATTERN = re.compile(ID_PATTERN)

@@ -29,12 +29,12 @@ from kubernaut.errors import (
     Unauthorized,
 )
 from kubernaut.history.operation import Operation, new_id, now
-from kubernaut.model import Plan
+from kubernaut.models import Plan
 from kubernaut.server.audit import Audit
 from kubernaut.server.metrics import Metrics
+from kubernaut.server.operations.workers import Running
 from kubernaut.server.service import Service
 from kubernaut.server.serving import ServeOptions, open_service, run, tell
-from kubernaut.server.work.workers import Running
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
 from kubernaut.verbs import Deployed

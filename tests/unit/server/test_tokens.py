@@ -15,10 +15,10 @@ from threading import Thread
 import pytest
 from support.programs import program
 
-from kubernaut.clients import private
+from kubernaut.adapters import secret_files as private
 from kubernaut.errors import SettingInvalid
-from kubernaut.server.gate.caller import Caller, Role
-from kubernaut.server.gate.tokens import ADMIN, digest, generated_token, named_tokens
+from kubernaut.server.auth.caller import Caller, Role
+from kubernaut.server.auth.tokens import ADMIN, digest, generated_token, named_tokens
 
 CANARY = "kanarie-0123456789-abcdefghijklmnopqrstuvwxyz"
 

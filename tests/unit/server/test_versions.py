@@ -12,8 +12,8 @@ from support.published import Shop
 from support.serving import READER, TEAM, Serving, problem
 
 from kubernaut.history.operation import operation_secret
-from kubernaut.server.calls import versions
-from kubernaut.server.http.app import create_app
+from kubernaut.server.app import create_app
+from kubernaut.server.routes import versions
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.registry import FakeRegistry
 

@@ -15,8 +15,8 @@ import pytest
 from kubernaut.errors import DeployKept, Interrupted, KubernautError, ServerBusy, ServerStopping
 from kubernaut.events import Journal, Listener, LogLine, StepStarted
 from kubernaut.history.operation import Operation, new_id, now
-from kubernaut.model import Plan
-from kubernaut.server.work.workers import Running, Workers
+from kubernaut.models import Plan
+from kubernaut.server.operations.workers import Running, Workers
 from kubernaut.verbs import Deployed
 
 SOON = 10.0

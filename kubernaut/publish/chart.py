@@ -1,0 +1,212 @@
+"""The chart: a copy of the user's, named, versioned, annotated and pinned to one image, then packaged by Helm.
+
+The user's folder is only read. Before anything is packaged the copy is rendered with its own values and with those of each
+environment: what does not render, or does not run the image, is never published. (The bytes of a package are Helm's: Helm 3 writes
+the time of packaging into it, so two packages of the same source differ in their digest, never in their content.)
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import tarfile
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from kubernaut.errors import BadInput, ChartInvalid, ImageNotPinned, ValuesInvalid
+from kubernaut.helm_yaml import parse_yaml
+from kubernaut.publish.pins import pin_values
+from kubernaut.publish.registry import ENVIRONMENTS, IMAGE, ON_FAILURE, PROBE, SOURCE_DIGEST
+from kubernaut.publish.source import NO_TIME, Source, read_entry
+from kubernaut.publish.yaml_document import YamlProblem, read_document
+
+if TYPE_CHECKING:  # what is published already needs no Helm, and importing it costs 30 ms
+    from kubernaut.adapters.helm import Helm
+
+_IMAGE_KEY = re.compile(r"""(?:^|[\s{,"'])image["']?\s*:\s*["']?([^\s"',}]+)""")
+_DOCUMENT = re.compile(r"^---\s", re.MULTILINE)
+_HOOK = re.compile(r"""helm\.sh/hook["']?\s*:""")
+_SHOWN_IMAGES = 5
+
+
+def read_environments(source: Source) -> dict[str, dict[str, Any]]:
+    """Return the values of each environment that kubernaut.yaml names. Raises: ValuesInvalid."""
+    return {
+        entry.name: parse_yaml(read_entry(entry), str(entry.path))
+        for entry in sorted(source.section("environment"), key=lambda entry: entry.name)
+    }
+
+
+def images_of(manifest: str) -> list[str]:
+    """Return the images that a rendered chart runs, hooks and tests left aside: they come and go, the release does not run them."""
+    documents = _DOCUMENT.split(manifest)
+    return [image for document in documents if not _HOOK.search(document) for image in _IMAGE_KEY.findall(document)]
+
+
+class ChartCopy:
+    """A copy of an application's chart in a folder of our own.
+
+    Args:
+        source: The application, and which files of the chart count.
+        folder: Where the copy goes; owned and removed by the caller.
+        version: The version's name, for ``version`` and ``appVersion``.
+        facts: Further annotations: revision, source, created, build URL.
+        time: The files' time: the commit's.
+    """
+
+    def __init__(self, source: Source, folder: Path, *, version: str, facts: Mapping[str, str], time: datetime | None) -> None:
+        self._source = source
+        self._application = source.application
+        self._version = version
+        self._facts = dict(facts)
+        self._time = (time or NO_TIME).timestamp()
+        self._folder = folder
+        self._chart = folder / "chart" / self._application.name
+        self._environments = read_environments(self._source)
+        self._copy()
+        self._metadata = self._mapping("Chart.yaml")
+        self._check_schema()
+        values = self._chart / "values.yaml"
+        self._values = values.read_bytes() if values.exists() else b""
+
+    def pin(self, repository: str, digest: str) -> None:
+        """Write the image into the values, and all that is known of the version into Chart.yaml."""
+        application = self._application
+        self._write("values.yaml", self._pin_values(repository, digest))
+        annotations = {
+            **(self._metadata.get("annotations") or {}),
+            **self._facts,
+            SOURCE_DIGEST: self._source.digest,
+            IMAGE: f"{repository}@{digest}",
+            ON_FAILURE: application.on_failure,
+        }
+        if application.probe is not None:
+            annotations[PROBE] = json.dumps(application.probe.model_dump(mode="json", by_alias=True))
+        if self._environments:
+            annotations[ENVIRONMENTS] = ",".join(self._environments)
+        metadata = {
+            **self._metadata,
+            "name": application.name,
+            "version": self._version,
+            "appVersion": self._version,
+            "annotations": {str(key): str(value) for key, value in annotations.items()},
+        }
+        self._write("Chart.yaml", yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).encode())
+
+    def _pin_values(self, repository: str, digest: str) -> bytes:
+        pin = self._application.pin
+        pins = {pin.repository: repository, pin.digest: digest}
+        if pin.tag is not None:
+            pins[pin.tag] = self._version
+        return pin_values(self._values, pins, shown=str(self._application.chart_path / "values.yaml"))
+
+    def check(self, helm: Helm, image: str) -> None:
+        """Render the copy as it is deployed: with its own values, and with each environment's.
+
+        Raises:
+            ChartInvalid: A template fails; with file and line.
+            ValuesInvalid: An environment's values do not fit the chart's schema.
+            ImageNotPinned: What is rendered does not run ``image``.
+        """
+        for name, values in [("", {}), *self._environments.items()]:
+            try:
+                manifest = helm.template(self._chart, name=self._application.name, namespace=name or "default", values=values)
+            except (ChartInvalid, ValuesInvalid) as error:
+                raise self._in_the_users_words(error, name) from error
+            images = images_of(manifest)
+            if image not in images:
+                raise self._not_pinned(image, images, name)
+
+    def package(self, helm: Helm) -> Path:
+        """Package the copy; return the ``.tgz``.
+
+        Raises:
+            ChartInvalid: Helm refuses it, or .helmignore keeps an environment's values out.
+        """
+        destination = self._folder / "package"
+        destination.mkdir(exist_ok=True)
+        try:
+            package = helm.package(self._chart, destination)
+        except (ChartInvalid, ValuesInvalid) as error:
+            raise self._in_the_users_words(error, "") from error
+        with tarfile.open(package) as tar:
+            names = set(tar.getnames())
+        for name in self._environments:
+            if f"{self._application.name}/environments/{name}.yaml" not in names:
+                raise ChartInvalid(
+                    f"{self._application.chart_path / '.helmignore'} keeps environments/{name}.yaml out of the package."
+                )
+        return package
+
+    def _copy(self) -> None:
+        for entry in self._source.section("chart"):
+            self._write(entry.name, read_entry(entry))
+        for entry in self._source.section("environment"):
+            name = f"environments/{entry.name}.yaml"
+            data = read_entry(entry)
+            taken = self._chart / name
+            if taken.exists() and taken.read_bytes() != data:
+                raise ChartInvalid(f"The chart has a file {name} of its own, and kubernaut.yaml names {entry.path} for its place.")
+            self._write(name, data)
+
+    def _write(self, name: str, data: bytes) -> None:
+        path = self._chart / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        os.utime(path, (self._time, self._time))
+
+    def _mapping(self, name: str) -> dict[str, Any]:
+        shown = self._application.chart_path / name
+        try:
+            content = yaml.safe_load(io.BytesIO((self._chart / name).read_bytes()))
+            document = read_document((self._chart / name).read_bytes())
+        except YamlProblem as error:
+            raise ChartInvalid(f"{shown}:{error.line}: {error.message}.") from error
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            raise ChartInvalid(f"{shown}:{1 if mark is None else mark.line + 1}: not YAML.") from error
+        for line, text in document.problems:
+            raise ChartInvalid(f"{shown}:{line}: {text}.")
+        if not isinstance(content, dict) or not isinstance(content.get("annotations") or {}, dict):
+            raise ChartInvalid(f"{shown}:1: a mapping is expected.")
+        return content
+
+    def _check_schema(self) -> None:
+        # Helm says of a schema that is no JSON that the *values* are wrong.
+        name = "values.schema.json"
+        path = self._chart / name
+        if not path.exists():
+            return
+        try:
+            json.loads(path.read_bytes())
+        except json.JSONDecodeError as error:
+            raise ChartInvalid(f"{self._application.chart_path / name}:{error.lineno}: not JSON: {error.msg}.") from error
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise ChartInvalid(f"{self._application.chart_path / name}:1: not JSON.") from error
+
+    def _in_the_users_words(self, error: BadInput, environment: str) -> BadInput:
+        def words(text: str) -> str:
+            text = text.replace(f"{self._chart}/", f"{chart}/").replace(str(self._chart), chart)
+            return re.sub(r"failed at (?=[^/])", f"failed at {chart}/", text, count=1)
+
+        chart = os.path.normpath(self._application.chart_path)
+        where = f" with the values of {self._application.environment_paths[environment]}" if environment else ""
+        message = words(error.message)
+        if where:
+            message = message.replace(" failed", f"{where} failed", 1)
+        return type(error)(message, hint=error.hint, details=[words(line) for line in error.details])
+
+    def _not_pinned(self, image: str, images: list[str], environment: str) -> ImageNotPinned:
+        where = f" with the values of {self._application.environment_paths[environment]}" if environment else ""
+        others = sorted(set(images))[:_SHOWN_IMAGES]
+        runs = f"it runs {', '.join(others)}" if others else "it runs no image"
+        repository = image.partition("@")[0]
+        return ImageNotPinned(
+            f"The chart {self._application.chart_path}, rendered{where}, does not run {repository} by digest: {runs}."
+        )

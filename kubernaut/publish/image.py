@@ -1,0 +1,101 @@
+"""The image: built by the engine from exactly the bytes that the source digest names, labelled with where it comes from, pushed.
+
+What the engine says of the push is not believed alone: the registry must give the same digest for the tag.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from kubernaut.adapters.docker import Credentials, DockerEngine, is_ignored
+from kubernaut.errors import RegistryUnreachable, VersionConflict
+from kubernaut.events import Step
+from kubernaut.publish.application import check_dockerfile
+from kubernaut.publish.registry import CREATED, REVISION, SOURCE, SOURCE_DIGEST, Registry
+from kubernaut.publish.source import Source, context_tar, read_entry
+
+TITLE = "org.opencontainers.image.title"
+_DOCKERFILE = ".kubernaut.Dockerfile"
+_IGNORE = ".dockerignore"
+_PLAIN = re.compile(r"[^\x00-\x1f\x7f\"\\$`]*")
+VERSION = "org.opencontainers.image.version"
+
+
+def image_labels(source: Source, version: str, facts: Mapping[str, str]) -> dict[str, str]:
+    """Return the image's labels: the OCI ones, and the source digest.
+
+    Args:
+        source: What the image is built from.
+        version: The version's name.
+        facts: Revision, source and created, as far as they are known, under their OCI names.
+    """
+    labels = {TITLE: source.application.name, VERSION: version, SOURCE_DIGEST: source.digest}
+    return labels | {name: facts[name] for name in (REVISION, SOURCE, CREATED) if name in facts}
+
+
+def make_image(
+    engine: DockerEngine, source: Source, *, tag: str, labels: Mapping[str, str], time: datetime | None, log: Callable[[str], None]
+) -> str:
+    """Build the image and return its id.
+
+    Raises:
+        DockerfileInvalid: The Dockerfile is missing, or lies outside the context.
+        BuildFailed: A step of it failed; the error holds its last lines.
+    """
+    application = source.application
+    check_dockerfile(application)
+    extra = _labelled(source, labels)
+    with context_tar(source, time, extra) as context:
+        return engine.build(
+            context,
+            dockerfile=_DOCKERFILE if _DOCKERFILE in extra else application.image.dockerfile,
+            tag=tag,
+            target=application.image.target,
+            args=application.image.args,
+            labels={} if extra else labels,
+            log=log,
+        )
+
+
+def _labelled(source: Source, labels: Mapping[str, str]) -> dict[str, bytes]:
+    """Return a Dockerfile that sets the labels in one instruction, and a .dockerignore that keeps it out of the image.
+
+    Labels that are given to the engine's API become one build step each, about 0.1 s. So they are written below the user's last
+    instruction instead, in a second Dockerfile, which the engine drops from the context as it drops the one of `docker build -f -`;
+    or in the first one's place, where the user's .dockerignore keeps that one out of the image: the engine drops what it reads.
+    Nothing is returned where that would not be safe: the engine then sets them.
+    """
+    image = source.application.image
+    entries = {entry.name: entry for entry in source.section("context")}
+    text = read_entry(entries[image.dockerfile]) if image.dockerfile in entries else b""
+    last = text.rstrip().rpartition(b"\n")[2]
+    if image.target is not None or not text or last.endswith((b"\\", b"`")) or _DOCKERFILE in entries:
+        return {}
+    if b"<<" in text or not all(_PLAIN.fullmatch(value) for value in labels.values()):
+        return {}
+    line = "LABEL " + " ".join(f'"{name}"="{value}"' for name, value in sorted(labels.items()))
+    ignore = read_entry(entries[_IGNORE]) if _IGNORE in entries else _IGNORE.encode()
+    name = image.dockerfile if is_ignored(source.application.context_path, image.dockerfile) else _DOCKERFILE
+    return {name: text.rstrip() + b"\n" + line.encode() + b"\n", _IGNORE: ignore + b"\n" + os.fsencode(name) + b"\n"}
+
+
+def push_image(
+    engine: DockerEngine, registry: Registry, repository: str, tag: str, *, credentials: Credentials | None, step: Step
+) -> str:
+    """Push the image and return the digest that the registry has for its tag.
+
+    Raises:
+        VersionConflict: Somebody else pushed another image under the tag at the same moment.
+    """
+    digest = engine.push(repository, tag, credentials=credentials, log=step.log)
+    found = registry.image_digest(repository, tag)
+    if found is None:
+        raise RegistryUnreachable(f"{repository}:{tag} was pushed, and the registry does not have it.")
+    if found != digest:
+        raise VersionConflict(
+            f"{repository}:{tag} was pushed as {digest}, and is now {found}: somebody else publishes the same version."
+        )
+    return digest

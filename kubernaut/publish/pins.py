@@ -1,0 +1,102 @@
+"""The image's place in the chart's values.yaml.
+
+Comments, order and quotes of the user's file stay. That nothing but the pins changed is checked by reading the result as Helm reads
+it; where that cannot be had, the values are written plainly, as JSON.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from kubernaut.errors import ChartInvalid, ValuesInvalid
+from kubernaut.helm_yaml import parse_yaml
+from kubernaut.publish.yaml_document import YamlProblem, read_document
+
+
+def pin_values(text: bytes, pins: Mapping[str, str], *, shown: str) -> bytes:
+    """Return values with some of them set.
+
+    Args:
+        text: The values file's bytes.
+        pins: What to set, by dotted path.
+        shown: The file's name in messages.
+
+    Raises:
+        ChartInvalid: The file is not YAML, or a path leads through something that is no mapping.
+    """
+    wanted = _wanted(text, pins, shown)
+    kept = _keeping_comments(text, pins)
+    if kept is not None and _plain(kept) == wanted:
+        return kept
+    return json.dumps(wanted, indent=2, ensure_ascii=False).encode()
+
+
+def _wanted(text: bytes, pins: Mapping[str, str], shown: str) -> dict[str, Any]:
+    try:
+        document = read_document(text)
+    except YamlProblem as error:
+        raise ChartInvalid(f"{shown}:{error.line}: {error.message}.") from error
+    for line, fault in document.problems:
+        raise ChartInvalid(f"{shown}:{line}: {fault}.")
+    if document.content is not None and not isinstance(document.content, dict):
+        raise ChartInvalid(f"{shown}:1: values are a mapping.")
+    try:
+        content = parse_yaml(text, shown)
+    except ValuesInvalid as error:
+        raise ChartInvalid(error.message) from error
+    unshared: dict[str, Any] = _unshared(content)
+    for path, value in pins.items():
+        keys = path.split(".")
+        place = unshared
+        for depth, key in enumerate(keys[:-1]):
+            if place.get(key) is None:
+                place[key] = {}
+            place = place[key]
+            if not isinstance(place, dict):
+                line = document.line(keys[: depth + 1])
+                raise ChartInvalid(f"{shown}:{line}: {'.'.join(keys[: depth + 1])} is no mapping, so {path} cannot be pinned.")
+        place[keys[-1]] = value
+    return unshared
+
+
+def _unshared(content: Any) -> Any:
+    # Two aliases of one mapping are one object: a pin below the first must not show below the second.
+    if isinstance(content, dict):
+        return {key: _unshared(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_unshared(value) for value in content]
+    return content
+
+
+def _keeping_comments(text: bytes, pins: Mapping[str, str]) -> bytes | None:
+    from ruamel.yaml import YAML  # costs 30 ms, and only a build needs it
+    from ruamel.yaml.error import MarkedYAMLError, YAMLStreamError
+
+    editor = YAML(typ="rt")
+    editor.preserve_quotes = True
+    editor.width = 1 << 16
+    try:
+        content = editor.load(text.decode("utf-8-sig")) or editor.map()
+        for path, value in pins.items():
+            *above, last = path.split(".")
+            place = content
+            for key in above:
+                if place.get(key) is None:
+                    place[key] = editor.map()
+                place = place[key]
+            place[last] = value
+        out = io.BytesIO()
+        editor.dump(content, out)
+    except (YAMLStreamError, MarkedYAMLError, ValueError, AttributeError, TypeError):
+        return None
+    return out.getvalue()
+
+
+def _plain(text: bytes) -> Any:
+    try:
+        return parse_yaml(text, "")
+    except ValuesInvalid:
+        return None

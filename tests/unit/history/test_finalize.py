@@ -1,0 +1,269 @@
+"""What came of an operation that nobody finished: each status, each verb, and never a wrong release."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from support.past import STARTED, made, operation, own, record, set_aside
+
+from kubernaut.history.finalize import Settled, settled
+from kubernaut.history.operation import Operation, Outcome
+from kubernaut.history.record import OPERATION_LABEL, REVISION_LABEL, Record, Status
+from kubernaut.models import Action, Plan
+
+LATER = (STARTED + timedelta(seconds=1)).isoformat()
+EARLIER = (STARTED - timedelta(seconds=1)).isoformat()
+COPIED = {OPERATION_LABEL: "first", REVISION_LABEL: "1"}
+FIRST = own(1, "superseded", "first", last_deployed=EARLIER)
+
+
+def killed(
+    verb: str = "deploy", kind: str = "helm-upgrade", subject: str = "demo.hello", id: str = "op", **wanted: Any
+) -> Operation:
+    plan = Plan(
+        actions=(Action(kind="mark-failed", subject="demo.hello.v7", reason="x"), Action(kind=kind, subject=subject, reason="x"))
+    )
+    return operation(id, verb=verb, reason=None, plan=plan, **wanted)
+
+
+def rollback(id: str = "back", verb: str = "rollback", **wanted: Any) -> Operation:
+    return killed(verb, "helm-rollback", "demo.hello.v1", id, **wanted)
+
+
+def back(revision: int, status: str, description: str = "Rollback to 1", **wanted: Any) -> Record:
+    return record(revision, status, labels=COPIED, description=description, **{"last_deployed": LATER, **wanted})
+
+
+def told(found: Settled | None) -> tuple[str, str, tuple[int, ...]]:
+    assert found is not None
+    return found.outcome.reason, found.outcome.message, tuple(one.revision for one in found.made)
+
+
+DEPLOYS = [
+    ("deployed", "succeeded", "v2 was deployed"),
+    ("superseded", "succeeded", "v2 was deployed"),
+    ("failed", "interrupted", "v2 failed: revision 2"),
+    ("pending-install", "interrupted", "left v2 pending-install"),
+    ("pending-upgrade", "interrupted", "left v2 pending-upgrade"),
+    ("pending-rollback", "interrupted", "left v2 pending-rollback"),
+    ("uninstalling", "interrupted", "v2 is uninstalling, and whether it ran is not known"),
+    ("uninstalled", "interrupted", "v2 is uninstalled, and whether it ran is not known"),
+    ("unknown", "interrupted", "v2 is unknown, and whether it ran is not known"),
+]
+
+
+def test_every_status_is_tried() -> None:
+    assert {status for status, _, _ in DEPLOYS} == {status.value for status in Status}
+
+
+@pytest.mark.parametrize(("status", "reason", "said"), DEPLOYS)
+def test_a_deploy_by_its_label(status: str, reason: str, said: str) -> None:
+    found = told(settled(killed(), [own(2, status), FIRST]))
+    assert found[0] == reason
+    assert said in found[1]
+    assert "kubernaut ended before it could write down what came of it." in found[1]
+    assert found[2] == (2,)
+
+
+@pytest.mark.parametrize(("status", "reason", "said"), DEPLOYS)
+def test_a_record_by_the_uid_that_was_noted(status: str, reason: str, said: str) -> None:
+    mine = record(2, status, labels=COPIED)
+    wrote = killed(made=(made(mine, "sha256:b"),))
+    found = settled(wrote, [mine, FIRST])
+    assert found is not None
+    assert (found.outcome.reason, said in found.outcome.message, found.made) == (reason, True, wrote.made)
+
+
+def test_what_is_finished_or_cannot_be_read_is_left_alone() -> None:
+    finished = killed().model_copy(update={"finished_at": STARTED})
+    unread = killed().model_copy(update={"unread": "newer"})
+    assert settled(finished, [own(2, "deployed")]) is None
+    assert settled(unread, [own(2, "deployed")]) is None
+    assert settled(killed(), [own(2, "deployed")]) is not None
+
+
+def test_what_is_noted_and_written() -> None:
+    mine = own(2, "deployed")
+    found = settled(killed(), [mine])
+    assert found is not None
+    written = found.written(killed(), STARTED)
+    assert (written.finished_at, written.outcome, written.id) == (STARTED, found.outcome, "op")
+    assert [(one.id, one.uid, one.secret, one.chart) for one in written.made] == [
+        ("demo.hello.v2", mine.uid, mine.secret, killed().chart)
+    ]
+    assert settled(written, [mine]) is None
+
+
+def test_a_record_that_is_set_aside_is_the_record() -> None:
+    mine = set_aside(2, "deployed", labels={OPERATION_LABEL: "op", REVISION_LABEL: "2"})
+    assert told(settled(killed(), [mine, FIRST]))[2] == (2,)
+
+
+def test_a_failure_that_was_explained_stays_explained() -> None:
+    before = Outcome(reason="deploy_failed", message="The pods crash.", details=("line",), left_out=3)
+    for status in ("failed", "deployed", "superseded"):
+        wrote = killed().model_copy(update={"outcome": before})
+        found = settled(wrote, [own(2, status), FIRST])
+        assert found is not None
+        assert (found.outcome.reason, found.outcome.details, found.outcome.left_out) == ("interrupted", ("line",), 3)
+        assert found.outcome.message.startswith("The pods crash. v2 ")
+
+
+def test_helms_words_hold_no_secret() -> None:
+    found = settled(killed(), [own(2, "failed", description="password=hunter22")])
+    assert "hunter22" not in told(found)[1]
+
+
+def test_superseded_may_mean_that_it_failed_and_was_replaced() -> None:
+    found = told(settled(killed(), [own(3, "deployed", "other"), own(2, "superseded", description="superseded by new release")]))
+    assert found[0] == "interrupted"
+    assert "not known" in found[1]
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        ([], "Nothing was deployed"),
+        ([FIRST], "Nothing was deployed"),
+        ([own(1, "deployed", "other", last_deployed=LATER)], "Nothing was deployed"),
+        ([own(5, "deployed", "other", last_deployed=EARLIER)], "Nothing was deployed"),
+        (
+            [own(6, "deployed", "other", last_deployed=LATER), own(5, "superseded", "b", last_deployed=EARLIER)],
+            "Nothing was deployed",
+        ),
+        ([own(6, "deployed", "other", last_deployed=LATER)], "Whether it made a release is not known"),  # v5 was pruned
+        ([own(7, "deployed", "b", last_deployed=LATER), own(5, "superseded", "c", last_deployed=EARLIER)], "is not known"),
+        ([record(3, "deployed", labels={OPERATION_LABEL: "op", REVISION_LABEL: "2"}), FIRST], "Which release it made is not known"),
+    ],
+)
+def test_a_deploy_without_a_record(records: list[Record], said: str) -> None:
+    found = told(settled(killed(), records))
+    assert found[0] == "interrupted"
+    assert said in found[1]
+    assert found[2] == ()
+
+
+def test_what_it_made_is_gone() -> None:
+    found = told(settled(killed(made=(made(own(2, "deployed")),)), [FIRST]))
+    assert (found[0], found[2]) == ("interrupted", (2,))
+    assert "not kept any more" in found[1]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "said"),
+    [
+        ("uninstalled", "succeeded", "v2 was deleted"),
+        ("uninstalling", "interrupted", "left v2 uninstalling"),
+        ("superseded", "interrupted", "whether it was deleted is not known"),
+        *(
+            (status, "interrupted", f"was not deleted, it is {status}")
+            for status in ("deployed", "failed", "unknown", "pending-upgrade")
+        ),
+        *((status, "interrupted", f"was not deleted, it is {status}") for status in ("pending-install", "pending-rollback")),
+    ],
+)
+def test_a_delete(status: str, reason: str, said: str) -> None:
+    wrote = killed("delete", "helm-uninstall", "demo.hello.v2")
+    found = settled(wrote, [own(2, status, "other"), FIRST])
+    assert (told(found)[0], told(found)[2]) == (reason, (2,))
+    assert said in told(found)[1]
+    assert found is not None
+    assert found.made[0].chart is None
+
+
+def test_a_delete_of_what_is_gone_or_of_nothing() -> None:
+    for wrote in (killed("delete", "helm-uninstall", "demo.hello.v2"), operation(verb="delete", reason=None)):
+        found = told(settled(wrote, [FIRST]))
+        assert (found[0], found[2]) == ("interrupted", ())
+        assert "not known" in found[1]
+
+
+@pytest.mark.parametrize("verb", ["rollback", "restore"])
+@pytest.mark.parametrize(
+    ("mine", "reason", "said"),
+    [
+        (back(3, "pending-rollback"), "interrupted", "left v3 pending-rollback"),
+        (back(3, "deployed"), "succeeded", "v3 was deployed"),
+        (back(3, "superseded"), "succeeded", "v3 was deployed"),
+        (back(3, "failed", 'Rollback "hello" failed: timed out'), "interrupted", 'v3 failed: Rollback "hello" failed: timed out'),
+        (back(3, "failed", "Rollback to 1: Marked failed by ada"), "interrupted", "v3 failed: Rollback to 1"),
+    ],
+)
+def test_a_rollback_by_what_helm_says_of_it(verb: str, mine: Record, reason: str, said: str) -> None:
+    found = told(settled(rollback(verb=verb), [mine, own(2, "superseded", "second", last_deployed=EARLIER), FIRST]))
+    assert found[0] == reason
+    assert said in found[1]
+    assert found[2] == (3,)
+
+
+SECOND = own(2, "superseded", "second", last_deployed=EARLIER)
+NOT_OURS = [
+    back(3, "pending-rollback", "Rollback to 2"),
+    back(3, "deployed", "Rollback to 2"),
+    back(3, "deployed", "Upgrade complete"),
+    back(3, "superseded", "Upgrade complete"),
+    back(3, "pending-upgrade", "Preparing upgrade"),
+    back(3, "failed", 'Upgrade "hello" failed: x'),
+    back(3, "failed", 'Release "hello" failed: x'),
+    back(3, "failed", "Rollback to 2: Marked failed by ada"),
+    back(3, "deployed", last_deployed=EARLIER),
+    own(3, "deployed", "other", description="Rollback to 1", last_deployed=LATER),
+]
+PERHAPS = [
+    back(3, "failed", "Marked failed by ada"),
+    back(3, "uninstalled", "Uninstallation complete"),
+    back(3, "superseded", "superseded by new release"),
+    record(3, "deployed", labels=COPIED, payload="!!!"),
+]
+
+
+@pytest.mark.parametrize("other", range(len(NOT_OURS)))
+def test_a_rollback_that_made_nothing(other: int) -> None:
+    found = told(settled(rollback(), [NOT_OURS[other], SECOND, FIRST]))
+    assert (found[0], found[2]) == ("interrupted", ())
+    assert "Nothing was deployed" in found[1]
+
+
+@pytest.mark.parametrize("other", range(len(PERHAPS)))
+def test_a_rollback_of_which_nobody_knows(other: int) -> None:
+    for records in ([PERHAPS[other], SECOND, FIRST], [back(4, "deployed"), PERHAPS[other], SECOND, FIRST]):
+        found = told(settled(rollback(), records))
+        assert (found[0], found[2]) == ("interrupted", ())
+        assert "Which release it made, if any, is not known" in found[1]
+
+
+def test_two_that_may_be_it_are_none() -> None:
+    found = told(settled(rollback(), [back(4, "deployed"), back(3, "superseded"), SECOND, FIRST]))
+    assert (found[0], found[2]) == ("interrupted", ())
+
+
+def test_what_another_made_is_not_it() -> None:
+    theirs, mine = back(3, "superseded"), back(4, "deployed")
+    other = rollback("other", made=(made(theirs),)).model_copy(update={"finished_at": STARTED})
+    assert told(settled(rollback(), [mine, theirs, SECOND, FIRST], [other, rollback()]))[2] == (4,)
+    assert told(settled(rollback(), [theirs, SECOND, FIRST], [other]))[2] == ()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [rollback("other"), killed(id="other"), rollback("other").model_copy(update={"finished_at": STARTED, "unread": "newer"})],
+    ids=["unfinished", "deploy", "unread"],
+)
+def test_another_that_may_have_made_it(other: Operation) -> None:
+    found = told(settled(rollback(), [back(3, "deployed"), SECOND, FIRST], [other]))
+    assert (found[0], found[2]) == ("interrupted", ())
+
+
+def test_an_unfinished_delete_makes_no_release() -> None:
+    other = killed("delete", "helm-uninstall", "demo.hello.v2", "other")
+    assert told(settled(rollback(), [back(3, "deployed"), SECOND, FIRST], [other]))[2] == (3,)
+
+
+def test_the_revision_before_it_says_which_record_is_its_own() -> None:
+    """Whoever came next has marked it failed, in words of his own; and no clock is asked."""
+    marked = back(3, "failed", "Rollback to 1: Marked failed by bob: it was left so by ada", last_deployed=EARLIER)
+    deployed = own(2, "deployed", "first")
+    assert told(settled(rollback(after=2), [marked, deployed, FIRST]))[2] == (3,)
+    assert told(settled(rollback(after=1), [marked, deployed, FIRST]))[2] == ()

@@ -1,0 +1,157 @@
+"""What is kept of a Secret for the index: little, and nothing that is wrong."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.past import DIGEST, STARTED, made, operation, own, record, record_secret
+
+from kubernaut.ci import CiBuild
+from kubernaut.history.index.summaries import LARGEST, Name, brief, sight, tell
+from kubernaut.history.operation import operation_secret
+from kubernaut.history.record import encode
+from kubernaut.history.release import Release, describe
+from kubernaut.history.repair import aside_secret
+
+MANIFEST = "kind: Pod\nspec: {containers: [" + ", ".join(f"{{image: 'r.io/{n}/{'i' * 60}@{DIGEST}'}}" for n in range(50)) + "]}\n"
+
+
+def test_what_metadata_tell() -> None:
+    mine = record_secret(2, "deployed", labels={"kubernaut/operation": "op", "kubernaut/revision": "2"})
+    seen = sight({"metadata": mine["metadata"]})
+    assert seen is not None
+    assert (seen.name, seen.secret, seen.revision, seen.label) == (Name("demo", "hello"), mine["metadata"]["name"], 2, "deployed")
+    assert (seen.uid, seen.record_uid, seen.version, seen.operation, seen.own) == (
+        mine["metadata"]["uid"],
+        mine["metadata"]["uid"],
+        "1",
+        "op",
+        True,
+    )
+    copied = sight(record_secret(3, "deployed", labels={"kubernaut/operation": "op", "kubernaut/revision": "2"}))
+    assert copied is not None
+    assert (copied.operation, copied.own) == ("op", False)
+
+
+def test_a_copy_is_seen_as_its_record() -> None:
+    original = record_secret(2, "deployed")
+    copy = aside_secret(original)
+    copy["metadata"] |= {"namespace": "demo", "uid": "copy", "resourceVersion": "9"}
+    seen = sight({"metadata": copy["metadata"]})
+    assert seen is not None
+    assert (seen.copy, seen.uid, seen.record_uid, seen.revision) == (True, "copy", original["metadata"]["uid"], 2)
+    assert seen.secret == copy["metadata"]["name"]
+    assert not seen.is_operation
+
+
+@pytest.mark.parametrize(("ended", "finished"), [(None, False), (STARTED, True)])
+def test_an_operation_is_seen_with_its_end(ended: Any, finished: bool) -> None:
+    seen = sight(operation_secret(operation(finished_at=ended)))
+    assert seen is not None
+    assert (seen.is_operation, seen.operation, seen.finished) == (True, "op", finished)
+
+
+@pytest.mark.parametrize(
+    "labels", [{}, {"owner": "helm"}, {"owner": "kubernaut"}, {"owner": "somebody", "kubernaut/operation": "op"}]
+)
+def test_other_secrets_are_not_seen(labels: dict[str, str]) -> None:
+    assert sight({"metadata": {"name": "other", "namespace": "demo", "labels": labels}}) is None
+
+
+def test_what_is_told_is_what_is_described() -> None:
+    mine = own(2, "deployed", manifest=MANIFEST)
+    by = operation(made=(made(mine),), note="why")
+    told = tell(mine, [brief(by)])
+    assert told.release(mine.resource_version) == describe(mine, [mine], [by])
+    assert (told.status, told.version, told.by, told.whole) == ("deployed", "1.0.0", brief(by), True)
+
+
+def test_what_stands_otherwise_is_told_otherwise() -> None:
+    told = tell(record(1, "deployed"), ())
+    assert told.standing(active=True, serving=1) is told
+    other = told.standing(active=False, serving=2).release("1")
+    assert other == told.release("1").model_copy(update={"active": False, "serving": 2})
+
+
+def test_a_short_release_is_kept_whole() -> None:
+    told = tell(record(1, "deployed"), ())
+    assert told.shortened() is told
+
+
+def test_a_nasty_release_is_cut_to_two_kilobytes() -> None:
+    nasty = record(1, "failed", manifest=MANIFEST, description="ä\x01" * 50_000)
+    by = operation(made=(made(nasty),), note="n" * 50_000, build=CiBuild(url="https://" + "b" * 5000))
+    whole = tell(nasty, [brief(by)])
+    short = whole.shortened()
+    assert len(whole.text) > 50_000
+    assert len(short.text) <= LARGEST
+    assert (whole.whole, short.whole) == (True, False)
+    release, full = short.release("1"), whole.release("1")
+    for kept in ("id", "uid", "namespace", "name", "revision", "status", "active", "created_at", "operation"):
+        assert getattr(release, kept) == getattr(full, kept)
+    for cut in ("description", "note"):
+        assert getattr(release, cut).endswith("…")
+        assert getattr(full, cut).startswith(getattr(release, cut)[:-1])
+    assert release.images[-1].ref == "…"
+    assert release.images[0].ref[:20] == full.images[0].ref[:20]
+
+
+@given(
+    st.text(max_size=3000),
+    st.text(st.characters(codec="utf-8"), max_size=3000),
+    st.lists(st.text("abc/:@.-", min_size=1, max_size=300), max_size=60),
+)
+def test_every_release_is_cut_to_two_kilobytes(description: str, note: str, images: list[str]) -> None:
+    description = description.encode("utf-8", "replace").decode()
+    containers = json.dumps([{"image": image} for image in images])
+    one = record(1, "failed", manifest=f"kind: Pod\nspec: {{containers: {containers}}}", description=description)
+    told = tell(one, [brief(operation(made=(made(one),), note=note))])
+    short = told.shortened()
+    assert len(short.text) <= LARGEST
+    Release.model_validate_json(short.text)
+    assert len(short.standing(active=False, serving=999_999_999).text) <= LARGEST
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"info": {"status": "deployed"}, "chart": {"metadata": {"name": 7}}},
+        {"info": {"status": "deployed", "description": "\ud800"}},
+        {"info": {"status": "deployed", "last_deployed": "0001-01-01T00:00:00+14:00"}},
+        {"info": {"status": "deployed"}, "manifest": "kind: Pod\nspec: {containers: [{image: a}], initContainers: 7}"},
+        {"info": {"status": "deployed"}, "manifest": 'kind: Pod\nspec: {containers: [{image: "\\ud800"}]}'},
+        {"info": 7, "chart": [], "manifest": {}},
+        {"info": {"status": ["deployed"]}, "chart": {"metadata": {"version": {}, "appVersion": []}}},
+    ],
+)
+def test_what_is_no_release_is_told_all_the_same(content: dict[str, Any]) -> None:
+    odd = record(1, "failed", payload=encode(content))
+    told = tell(odd, ())
+    release = told.release("1")
+    assert (release.id, release.active) == ("demo.hello.v1", True)
+    assert told.status == release.status
+    assert told.shortened().text == told.text
+
+
+@pytest.mark.parametrize("payload", ["", "!!!", "aGVsbG8="])
+def test_a_damaged_record_is_told_as_such(payload: str) -> None:
+    release = tell(record(1, "deployed", payload=payload), ()).release("1")
+    assert release.description.startswith("damaged: ")
+    assert (release.status, release.chart.version) == ("deployed", None)
+
+
+def test_what_is_kept_of_an_operation_is_short() -> None:
+    whole = operation(finished_at=STARTED)
+    event = {"at": STARTED, "step": "deploy", "kind": "line", "text": "x" * 1000}
+    long = type(whole).model_validate({**whole.model_dump(), "events": [event] * 200})
+    assert brief(long) == brief(whole)
+    assert len(brief(long).text) < 1000
+    assert (brief(whole).finished, brief(operation()).finished) == (True, False)
+    unread = operation().model_copy(update={"unread": "newer"})
+    assert (brief(unread).finished, brief(unread).operation().unread) == (True, "newer")
+    assert replace(brief(unread), unread=None) != brief(unread)

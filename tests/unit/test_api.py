@@ -1,0 +1,230 @@
+"""class Kubernaut: what is refused before anything is done, who works with what, and what is accepted first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.deploying import World
+from support.workshop import make_workshop
+
+from kubernaut import Kubernaut, KubernautError, load_settings
+from kubernaut.ci import CiBuild
+from kubernaut.context import Clients
+from kubernaut.errors import (
+    BadInput,
+    EnvironmentNotFound,
+    IdempotencyKeyReused,
+    Interrupted,
+    NameInvalid,
+    OperationNotFound,
+    ValuesInvalid,
+    VersionConflict,
+)
+from kubernaut.events import Event
+from kubernaut.publish.chart_reference import ChartReference
+from kubernaut.publish.registry import Artefact, ChartVersion, SourceOfVersion
+
+
+class Idle(Kubernaut):
+    """Publishes nothing, and fails the test that lets it try."""
+
+    def _publish(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("published")
+
+
+@pytest.fixture
+def idle(tmp_path: Path) -> Idle:
+    settings = load_settings({"registry": "127.0.0.1:1/x"}, environment={"PATH": "/nowhere"}, directory=tmp_path)
+    return Idle(settings)
+
+
+def test_an_option_that_nobody_knows_is_refused(idle: Idle) -> None:
+    for call in (
+        lambda: idle.ship("app", namespace="demo", dryrun=True),  # type: ignore[call-arg]
+        lambda: idle.deploy("app", namespace="demo", dryrun=True),  # type: ignore[call-arg]
+    ):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'dryrun'; DeployOptions has note, timeout"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected", "words"),
+    [
+        ({"namespace": "Demo"}, NameInvalid, "'Demo'"),
+        ({"set": ["a[x]=1"]}, ValuesInvalid, "--set a[x]"),
+        ({"values": ["nowhere.yaml"]}, ValuesInvalid, "nowhere.yaml cannot be read"),
+        ({"environment": "staging"}, EnvironmentNotFound, "without values for 'staging'; it has: production"),
+    ],
+)
+def test_what_cannot_be_deployed_is_not_published(
+    idle: Idle, tmp_path: Path, options: dict[str, Any], expected: type[KubernautError], words: str
+) -> None:
+    shop = make_workshop(tmp_path / "tree")
+    with pytest.raises(expected) as caught:
+        idle.ship(shop.app, **{"namespace": "demo", **options})
+    assert words in caught.value.message
+
+
+class OneChart:
+    """A registry with one chart that somebody else pushed."""
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+
+    def chart(self, reference: str) -> ChartVersion:
+        repository = ChartReference.parse(reference).repository
+        artefact = Artefact(ref=reference.removeprefix("oci://"), digest=self.digest)
+        return ChartVersion(repository, "hello", "1.0.0", artefact, SourceOfVersion())
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.fixture
+def kubernaut(world: World) -> Kubernaut:
+    """All verbs, on a cluster and a Helm in memory, and one chart."""
+    service = Kubernaut(world.tools.settings, listener=world.events.append)
+    clients = service._connections.clients
+    known = {"cluster": world.cluster, "helm": world.helm, "registry": OneChart(world.wanted().chart_digest)}
+    clients.__dict__.update(known)
+    return service
+
+
+CHART_REF = "oci://r/charts/hello:1.0.0"
+
+
+def test_a_chart_is_deployed_under_any_name(kubernaut: Kubernaut, world: World) -> None:
+    release = kubernaut.deploy("shop", namespace="demo", chart=CHART_REF).release
+    assert release is not None
+    assert (release.id, release.chart.name, release.chart.version) == ("demo.shop.v1", "hello", "1.0.0")
+    assert release.chart.ref == f"oci://r/charts/hello@{world.wanted().chart_digest}"
+    assert not kubernaut.deploy("shop", namespace="demo", chart=CHART_REF).changed
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"chart": CHART_REF, "version": "1.0.0"}, BadInput),
+        ({"chart": CHART_REF, "pre": True}, BadInput),
+        ({"chart": "oci://root:hunter2@r/hello:1"}, BadInput),
+        ({"chart": CHART_REF, "environment": "production"}, EnvironmentNotFound),
+    ],
+)
+def test_a_chart_is_named_alone_and_rightly(
+    kubernaut: Kubernaut, world: World, options: dict[str, Any], expected: type[KubernautError]
+) -> None:
+    with pytest.raises(expected):
+        kubernaut.deploy("shop", namespace="demo", **options)
+    assert world.cluster.writes == []
+
+
+def test_somebody_else_works_with_the_same_connections(kubernaut: Kubernaut, world: World) -> None:
+    heard: list[Event] = []
+    before = len(world.events)
+    bob = kubernaut.acting("bob", build=CiBuild(url="http://ci/9"), listener=heard.append)
+    release = bob.deploy("shop", namespace="demo", chart=CHART_REF).release
+    assert release is not None
+    assert (release.created_by, release.build.url) == ("bob", "http://ci/9")
+    assert heard
+    assert len(world.events) == before
+    assert bob.show("demo.shop") == kubernaut.show("demo.shop")
+    mine = kubernaut.rollback("demo.shop.v1", note="mine").release
+    assert mine is not None
+    assert mine.created_by == "bob", "nothing was to do"
+    assert kubernaut.settings.actor == "ada"
+
+
+def test_nobody_else_is_said_to_work_for_this_build(kubernaut: Kubernaut) -> None:
+    release = kubernaut.deploy("shop", namespace="demo", chart=CHART_REF).release
+    assert release is not None
+    assert release.build == CiBuild(url="http://ci/7")
+    bob = kubernaut.acting("bob")
+    assert (bob.settings.build, bob.settings.build_url) == (None, None)
+    assert kubernaut.acting("bob", build=CiBuild(url="http://ada:canary@ci/9")).settings.build == CiBuild(url="http://ci/9")
+    assert bob.deploy("shop", namespace="demo", chart=CHART_REF, set=["a=1"]).release.build == CiBuild()  # type: ignore[union-attr]
+
+
+def test_a_chart_that_has_another_digest_is_not_deployed(kubernaut: Kubernaut, world: World) -> None:
+    with pytest.raises(VersionConflict, match=f"its chart is {world.wanted().chart_digest}, and sha256:0 was meant"):
+        kubernaut.deploy("shop", namespace="demo", chart=CHART_REF, digest="sha256:0")
+    assert world.cluster.writes == []
+    assert kubernaut.deploy("shop", namespace="demo", chart=CHART_REF, digest=world.wanted().chart_digest).changed
+
+
+def test_what_is_opened_by_one_is_open_for_all_and_closed_for_all(kubernaut: Kubernaut) -> None:
+    bob = kubernaut.acting("bob")
+    fresh = Clients(kubernaut.settings)
+    kubernaut._connections.clients = bob._connections.clients = fresh
+    opened = bob._connections.cluster
+    assert kubernaut._connections.cluster is opened
+    fresh.close()
+    assert bob._connections.cluster is opened, "the next call connects again"
+
+
+def test_who_is_stopped_stops_himself_alone(kubernaut: Kubernaut) -> None:
+    with pytest.raises(Interrupted):
+        kubernaut.acting("bob", stopped=lambda: True).deploy("shop", namespace="demo", chart=CHART_REF)
+    assert kubernaut.deploy("shop", namespace="demo", chart=CHART_REF).changed
+
+
+def test_accepted_by_one_and_carried_out_by_the_verb(kubernaut: Kubernaut) -> None:
+    bob = kubernaut.acting("bob")
+    operation, new = bob.accept("deploy", "shop", namespace="demo", note="please", key="k", fingerprint="f")
+    assert new
+    assert bob.accepted("k", namespace="demo", fingerprint="f") == operation
+    with pytest.raises(IdempotencyKeyReused):
+        bob.accepted("k", namespace="demo", fingerprint="g")
+    assert kubernaut.accepted("k", namespace="demo") is None, "it is bob's key"
+    release = bob.deploy("shop", namespace="demo", chart=CHART_REF, operation=operation).release
+    assert release is not None
+    assert (release.operation, release.note, release.created_by) == (operation.id, "please", "bob")
+    assert kubernaut.operation(operation.id).state == "succeeded"
+    assert kubernaut.operation(operation.id, namespace="demo").key == operation.key
+
+
+@pytest.mark.parametrize("verb", ["rollback", "delete", "restore"])
+def test_every_verb_carries_out_what_was_accepted(kubernaut: Kubernaut, verb: str) -> None:
+    kubernaut.deploy("shop", namespace="demo", chart=CHART_REF)
+    kubernaut.deploy("shop", namespace="demo", chart=CHART_REF, set=["a=1"])
+    if verb == "restore":
+        kubernaut.delete("demo.shop")
+    operation, _ = kubernaut.accept(verb, "shop", namespace="demo")
+    assert getattr(kubernaut, verb)("demo.shop.current", operation=operation).changed
+    assert kubernaut.operation(operation.id).state == "succeeded"
+
+
+def test_what_is_asked_wrongly_is_the_end_of_what_was_accepted(kubernaut: Kubernaut) -> None:
+    for call in (
+        lambda operation: kubernaut.deploy("shop", namespace="demo", chart="file:///etc", operation=operation),
+        lambda operation: kubernaut.deploy("shop", namespace="demo", chart=CHART_REF, set=["a[x]=1"], operation=operation),
+        lambda operation: kubernaut.deploy("shop", namespace="demo", chart=CHART_REF, timeuot=3, operation=operation),  # type: ignore[call-arg]
+    ):
+        operation, _ = kubernaut.accept("deploy", "shop", namespace="demo")
+        with pytest.raises((KubernautError, TypeError)):
+            call(operation)
+        assert kubernaut.operation(operation.id).state == "failed"
+
+
+def test_there_is_no_dry_run_of_what_was_accepted(kubernaut: Kubernaut) -> None:
+    operation, _ = kubernaut.accept("delete", "shop", namespace="demo")
+    with pytest.raises(TypeError, match="no dry run"):
+        kubernaut.delete("demo.shop", operation=operation, dry_run=True)
+    assert kubernaut.operation(operation.id).state == "accepted"
+
+
+@pytest.mark.parametrize("id", ["", "x", "0" * 26, "a,owner=helm", "../secrets", "x" * 5000])
+def test_an_operation_that_is_not_there(kubernaut: Kubernaut, id: str) -> None:
+    with pytest.raises(OperationNotFound):
+        kubernaut.operation(id)
+
+
+def test_recovery_of_what_is_in_order_changes_nothing(kubernaut: Kubernaut, world: World) -> None:
+    kubernaut.deploy("hello", namespace="demo", chart=CHART_REF)
+    assert not kubernaut.recover("hello", namespace="demo").changed
+    world.leave_a_deploy()
+    assert kubernaut.recover("hello", namespace="demo").changed
+    assert world.statuses == ["deployed", "failed"]
