@@ -35,11 +35,14 @@ check: install ## The fast inner loop: lint, types and the tests that need no ro
 	@$(MAKE) --no-print-directory lint
 	$(BIN)/pytest -q -m "not platform and not slow" -n 4
 
-lint: install ## Style, types, and which room may import which
+lint: install ## Style, spelling, types, which package may import which, and whether every import is a declared dependency
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry . --extend-exclude '(tests|benchmarks|examples)/'
+	$(BIN)/deptry . tests benchmarks examples --ignore DEP004
+	$(BIN)/codespell
 
 test: install ## Everything: check, what takes longer, then the tests on a real cluster, which they bring up themselves
 	@$(MAKE) --no-print-directory check
@@ -71,7 +74,7 @@ purge: install ## Stop the local platform and remove its data
 requirements: ## Pin what pyproject.toml asks for (UPGRADE=--upgrade: the newest of everything)
 	$(PYTHON) -m venv $(VENV)-pin && $(VENV)-pin/bin/pip install --quiet uv
 	$(VENV)-pin/bin/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(UPGRADE) \
-		--all-extras --output-file requirements-dev.txt pyproject.toml
+		--all-extras --group dev --output-file requirements-dev.txt pyproject.toml
 	$(VENV)-pin/bin/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--constraint requirements-dev.txt --extra local --output-file requirements.txt pyproject.toml
 	rm -rf $(VENV)-pin
