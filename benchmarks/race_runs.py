@@ -32,7 +32,7 @@ from kubernaut.deploy.rollout import carry_out
 from kubernaut.deploy.values import read_wish
 from kubernaut.errors import ReleaseLocked
 from kubernaut.events import Progress
-from kubernaut.history.record import PENDING
+from kubernaut.history.records import PENDING
 from kubernaut.history.store import HistoryStore
 from kubernaut.settings import load_settings
 

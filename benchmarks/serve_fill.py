@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kubernaut.adapters.kube import Cluster
-from kubernaut.history.record import OWNER, SECRET_TYPE, Status, encode
+from kubernaut.history.records import OWNER, SECRET_TYPE, Status, encode
 
 _WRITERS = 12
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)

@@ -21,7 +21,7 @@ from serve_fill import record
 from serve_load import Load
 
 from kubernaut.adapters.kube import Cluster
-from kubernaut.history.record import OWNER, Status, decode
+from kubernaut.history.records import OWNER, Status, decode
 
 HERE = Path(__file__).parent
 LIST = "/api/releases?limit=100"

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from kubernaut.history.detail import Report
     from kubernaut.history.diff import Difference
     from kubernaut.history.index import Index
-    from kubernaut.history.operation import Operation
-    from kubernaut.history.release import Release, ReleaseList
+    from kubernaut.history.operations import Operation
+    from kubernaut.history.releases import Release, ReleaseList
     from kubernaut.publish.registry import PublishedVersion
 
 
@@ -257,7 +257,7 @@ class Kubernaut:
             tail: Only the last lines of each container.
             previous: Of the containers before their last restart.
         """
-        from kubernaut.history.pods import logs_of
+        from kubernaut.history.detail import logs_of
 
         record = self._connections.history.record(find(release, namespace))
         return logs_of(record, self._connections.cluster, follow=follow, tail=tail, previous=previous)

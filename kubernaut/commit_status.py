@@ -22,7 +22,7 @@ from kubernaut.settings import Settings, repository
 if TYPE_CHECKING:
     from kubernaut.adapters.github import CommitStatus, GitHub, State
     from kubernaut.adapters.github_teller import StatusClient, Untold
-    from kubernaut.history.release import Release
+    from kubernaut.history.releases import Release
 
 RELEASE = "kubernaut/release"
 STEP = "github"

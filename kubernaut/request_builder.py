@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kubernaut.context import Context
     from kubernaut.deploy.requests import DeployRequest, OperationRequest
     from kubernaut.deploy.values import Wish
-    from kubernaut.history.release import ReleaseId
+    from kubernaut.history.releases import ReleaseId
     from kubernaut.publish.registry import ChartVersion, PublishedVersion
     from kubernaut.settings import Settings
 
@@ -149,7 +149,7 @@ def choose_environment(known: Collection[str], version: str, namespace: str, opt
 
 def find(release: str, namespace: str | None, revision: int | None = None) -> ReleaseId:
     """Return what a person's words for a release mean."""
-    from kubernaut.history.release import ReleaseId
+    from kubernaut.history.releases import ReleaseId
 
     return ReleaseId.find(release, namespace, revision)
 

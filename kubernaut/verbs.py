@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from kubernaut.models import Plan
 
 if TYPE_CHECKING:
-    from kubernaut.history.operation import Operation
-    from kubernaut.history.release import Release
+    from kubernaut.history.operations import Operation
+    from kubernaut.history.releases import Release
     from kubernaut.publish.pipeline import BuiltImage
     from kubernaut.publish.registry import PublishedVersion
 

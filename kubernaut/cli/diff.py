@@ -22,7 +22,7 @@ from kubernaut.cli.verb import READS, Verb
 
 if TYPE_CHECKING:
     from kubernaut.history.diff import Difference
-    from kubernaut.history.release import ReleaseChart
+    from kubernaut.history.releases import ReleaseChart
 
 _NAMES = ("--- ", "+++ ")
 _COLOURS = {"@": "cyan", "-": "red", "+": "green"}

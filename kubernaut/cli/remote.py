@@ -86,7 +86,7 @@ class Remote(Client):
     ) -> Deployed:
         """Make a version on this machine, and have it deployed by the server."""
         from kubernaut.client.requests import deploy_body
-        from kubernaut.history.release import ReleaseId
+        from kubernaut.history.releases import ReleaseId
         from kubernaut.names import check_namespace
         from kubernaut.publish.application import load_application
         from kubernaut.request_builder import choose_environment

@@ -10,8 +10,8 @@ from kubernaut.cli.output import on_terminal, print_json, put, say
 from kubernaut.cli.table import exactly, put_pairs, put_table, when
 
 if TYPE_CHECKING:
-    from kubernaut.history.operation import Operation
-    from kubernaut.history.release import Release, ReleaseList
+    from kubernaut.history.operations import Operation
+    from kubernaut.history.releases import Release, ReleaseList
     from kubernaut.models import Plan
     from kubernaut.publish.registry import PublishedVersion
     from kubernaut.verbs import Built, Deployed, Published
@@ -126,7 +126,7 @@ def show_releases(releases: ReleaseList, output: str, *, nothing: str) -> None:
 
 def show_history(releases: ReleaseList, output: str) -> None:
     """Show all releases of a name, newest first: what ``helm history`` shows, and who and which commit; then what made none."""
-    from kubernaut.history.release import ReleaseHistoryList
+    from kubernaut.history.releases import ReleaseHistoryList
 
     if output == "json":
         print_json(releases)

@@ -11,7 +11,7 @@ from kubernaut.verbs import Built, Deployed, DeployOptions, Options, Published
 if TYPE_CHECKING:
     from kubernaut.history.detail import Report
     from kubernaut.history.diff import Difference
-    from kubernaut.history.release import Release, ReleaseList
+    from kubernaut.history.releases import Release, ReleaseList
     from kubernaut.publish.registry import PublishedVersion
 
 

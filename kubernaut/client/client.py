@@ -17,9 +17,9 @@ from kubernaut.errors import ReleaseNotCurrent, ReleaseNotFound, SettingInvalid,
 from kubernaut.events import Listener, ignore
 from kubernaut.history.detail import Report
 from kubernaut.history.diff import Difference
-from kubernaut.history.operation import Operation
-from kubernaut.history.record import GONE
-from kubernaut.history.release import Release, ReleaseHistoryList, ReleaseId, ReleaseList
+from kubernaut.history.operations import Operation
+from kubernaut.history.records import GONE
+from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, ReleaseList
 from kubernaut.models import Model, Plan
 from kubernaut.names import check_name, check_namespace
 from kubernaut.verbs import Deployed, DeployOptions, Options

@@ -11,7 +11,7 @@ from kubernaut.client.exchange import PATIENT, Exchange
 from kubernaut.client.reading import Retelling, SaidEvent, read
 from kubernaut.errors import DeadlineExceeded, OperationNotFound, Unreachable
 from kubernaut.events import Listener, Notice
-from kubernaut.history.operation import Operation, is_id
+from kubernaut.history.operations import Operation, is_id
 from kubernaut.models import Model
 
 WAIT = 20

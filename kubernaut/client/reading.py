@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from kubernaut.errors import Unreachable
 from kubernaut.events import Event, LogLine, Notice, StepFinished, StepOutcome, StepStarted
-from kubernaut.history.operation import Operation, OperationEvent
+from kubernaut.history.operations import Operation, OperationEvent
 from kubernaut.models import Model
 
 M = TypeVar("M", bound=Model)

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic.alias_generators import to_camel
 
 from kubernaut.deploy.values import merge, read_wish
-from kubernaut.history.record import GONE, PENDING, Status
-from kubernaut.history.release import Release, ReleaseId
+from kubernaut.history.records import GONE, PENDING, Status
+from kubernaut.history.releases import Release, ReleaseId
 from kubernaut.verbs import DeployOptions, Options
 
 _HOW = ("note", "timeout", "lock_timeout")

@@ -27,7 +27,7 @@ from kubernaut.errors import (
     NamespaceNotFound,
 )
 from kubernaut.events import Journal
-from kubernaut.history.operation import (
+from kubernaut.history.operations import (
     KEY_LABEL,
     UNCHANGED,
     Operation,
@@ -42,7 +42,7 @@ from kubernaut.history.operation import (
     now,
     operation_secret,
 )
-from kubernaut.history.record import KUBERNAUT_OWNER
+from kubernaut.history.records import KUBERNAUT_OWNER
 from kubernaut.names import check_name, check_namespace, check_release_name
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from kubernaut.errors import (
     ReleaseLocked,
 )
 from kubernaut.events import Progress, Step, Stopped, never
-from kubernaut.history.operation import SUCCEEDED, Operation, OperationChart, Outcome, now
-from kubernaut.history.record import OPERATION_LABEL, PENDING, Record, Status
+from kubernaut.history.operations import SUCCEEDED, Operation, OperationChart, Outcome, now
+from kubernaut.history.records import OPERATION_LABEL, PENDING, Record, Status
 from kubernaut.history.store import HistoryStore, ReleaseHistory
 from kubernaut.models import Plan
 from kubernaut.redact import redact

@@ -7,10 +7,10 @@ from typing import Any
 
 from kubernaut.deploy.requests import DeployRequest
 from kubernaut.deploy.values import canonical, differing, overrides_lost
-from kubernaut.history.finalize import INTERRUPTED
-from kubernaut.history.operation import SUCCEEDED, OperationChart
-from kubernaut.history.record import GONE, PENDING, Record, Status
-from kubernaut.history.release import operation_of
+from kubernaut.history.operations import SUCCEEDED, OperationChart
+from kubernaut.history.records import GONE, PENDING, Record, Status
+from kubernaut.history.releases import operation_of
+from kubernaut.history.repair import INTERRUPTED
 from kubernaut.history.store import ReleaseHistory
 
 MOST_KEYS = 10

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from kubernaut.deploy.explain import LOG_LINES, Explanation, LogWanted, explain, logs_wanted
 from kubernaut.errors import ClusterDenied, DeadlineExceeded, DeployFailed, DeployKept, KubernautError
-from kubernaut.history.manifest import documents, service_ports
-from kubernaut.history.pods import pods_of
-from kubernaut.history.record import Record
+from kubernaut.history.detail import pods_of
+from kubernaut.history.records import Record
+from kubernaut.history.releases import documents, service_ports
 from kubernaut.redact import redact
 
 if TYPE_CHECKING:

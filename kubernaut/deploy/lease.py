@@ -15,7 +15,7 @@ from typing import Any
 
 from kubernaut.ci import CiBuild, annotated_build, build_annotations
 from kubernaut.errors import ReleaseLocked
-from kubernaut.history.record import KUBERNAUT_OWNER
+from kubernaut.history.records import KUBERNAUT_OWNER
 
 LEASE_SECONDS = 30
 """How long a lease holds that is not renewed."""

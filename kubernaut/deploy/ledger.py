@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from kubernaut.deploy import operation as operations
 from kubernaut.errors import Conflict, KubernautError, NotFound
 from kubernaut.events import Journal
-from kubernaut.history.operation import Operation, Outcome, decode_operation, now, told
+from kubernaut.history.operations import Operation, Outcome, decode_operation, now, told
 
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster

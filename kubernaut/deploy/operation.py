@@ -9,8 +9,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from kubernaut.history.operation import Made, Operation, encode_operation, now, operation_secret, outcome_labels
-from kubernaut.history.record import Record
+from kubernaut.history.operations import Made, Operation, encode_operation, now, operation_secret, outcome_labels
+from kubernaut.history.records import Record
 from kubernaut.history.store import ReleaseHistory
 
 if TYPE_CHECKING:

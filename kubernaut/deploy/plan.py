@@ -46,7 +46,7 @@ from kubernaut.deploy.requests import (
 from kubernaut.deploy.unfinished import Unfinished, unfinished
 from kubernaut.deploy.values import canonical
 from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseChanged, ReleaseNotCurrent, ReleaseNotFound
-from kubernaut.history.record import PENDING, Record, Status
+from kubernaut.history.records import PENDING, Record, Status
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action, Plan
 

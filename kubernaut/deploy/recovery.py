@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 from kubernaut.deploy import operation as operations
 from kubernaut.errors import Conflict, KubernautError, NotFound
-from kubernaut.history.finalize import settled
-from kubernaut.history.operation import now, with_record
-from kubernaut.history.record import Record, Status, decode
-from kubernaut.history.repair import aside_secret, failed_patch, recreated_secret, superseded_patch
+from kubernaut.history.operations import now, with_record
+from kubernaut.history.records import Record, Status, decode
+from kubernaut.history.repair import aside_secret, failed_patch, recreated_secret, settled, superseded_patch
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action
 

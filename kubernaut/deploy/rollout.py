@@ -33,9 +33,9 @@ from kubernaut.errors import (
     ReleaseNotFound,
 )
 from kubernaut.events import Journal, Progress, Step
-from kubernaut.history.operation import OperationChart
-from kubernaut.history.record import OPERATION_LABEL, REVISION_LABEL, Record, Status
-from kubernaut.history.release import Release
+from kubernaut.history.operations import OperationChart
+from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL, Record, Status
+from kubernaut.history.releases import Release
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action, Plan
 

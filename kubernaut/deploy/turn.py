@@ -19,8 +19,8 @@ from kubernaut.deploy.recovery import put_in_order
 from kubernaut.deploy.requests import DeployRequest, OperationRequest, UnlockRequest
 from kubernaut.errors import Conflict, ReleaseLocked
 from kubernaut.events import Step
-from kubernaut.history.operation import Operation, OperationChart, new_id, now
-from kubernaut.history.record import Record
+from kubernaut.history.operations import Operation, OperationChart, new_id, now
+from kubernaut.history.records import Record
 from kubernaut.models import Action, Plan
 
 MOST_ROUNDS = 20

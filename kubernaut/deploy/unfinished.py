@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from kubernaut.deploy.requests import OperationRequest
 from kubernaut.errors import ReleaseLocked
-from kubernaut.history.operation import SUCCEEDED, Operation
-from kubernaut.history.record import PENDING, Record, Status
-from kubernaut.history.release import moment, operation_of
+from kubernaut.history.operations import SUCCEEDED, Operation
+from kubernaut.history.records import PENDING, Record, Status
+from kubernaut.history.releases import moment, operation_of
 from kubernaut.history.store import ReleaseHistory
 
 _GOES_BACK = {"rollback": 1, "restore": 1, "deploy": 2}

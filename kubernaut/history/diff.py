@@ -17,8 +17,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from kubernaut.history.masking import Masked, mask_record, mask_values
-from kubernaut.history.record import Record
-from kubernaut.history.release import Release, ReleaseChart, ReleaseImage
+from kubernaut.history.records import Record
+from kubernaut.history.releases import Release, ReleaseChart, ReleaseImage
 from kubernaut.models import Model
 from kubernaut.redact import MASK
 

@@ -10,13 +10,18 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from kubernaut.history.record import (
+from kubernaut.history.operations import SUCCEEDED, Made, Operation, Outcome
+from kubernaut.history.records import (
     ASIDE_LABEL,
     ASIDE_TYPE,
     KUBERNAUT_OWNER,
+    OPERATION_LABEL,
+    PENDING,
     SECRET_TYPE,
     Record,
     Status,
@@ -25,6 +30,8 @@ from kubernaut.history.record import (
     modified,
     original_metadata,
 )
+from kubernaut.history.releases import moment
+from kubernaut.redact import redact
 
 LARGEST_SECRET = 1 << 20
 """How many bytes the API server takes as a Secret's data, its own base64 taken off."""
@@ -128,3 +135,167 @@ def _infos(record: Record, status: Status, description: str) -> Iterator[dict[st
     info.pop("notes", None)
     yield {**info, "description": short}
     yield {**info, "description": ""}
+
+
+INTERRUPTED = "interrupted"
+
+_UNWRITTEN = "kubernaut ended before it could write down what came of it"
+_REPLACED = "superseded by new release"
+"""What Helm's install writes over the description of a deleted or failed record that it replaces."""
+_OF_OTHERS = ('Upgrade "', 'Release "', "Rollback to ")
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What came of an operation.
+
+    Attributes:
+        outcome: What is to be written down.
+        made: What it made or ended, as far as it is still kept; an operation is collected together with it.
+    """
+
+    outcome: Outcome
+    made: tuple[Made, ...] = ()
+
+    def written(self, operation: Operation, finished_at: datetime) -> Operation:
+        """Return the operation as it is to be written."""
+        ended = {"outcome": self.outcome, "made": self.made, "finished_at": finished_at, "waits_until": None}
+        return operation.model_copy(update=ended)
+
+
+def settled(operation: Operation, records: Sequence[Record], others: Iterable[Operation] = ()) -> Settled | None:
+    """Return what came of an operation that nobody finished; ``None`` for one that is finished or cannot be read.
+
+    Args:
+        operation: The operation; nobody works on it any more.
+        records: All records of its name.
+        others: The other operations of its name: what they made, it did not.
+    """
+    if operation.finished_at is not None or operation.unread is not None:
+        return None
+    if operation.waits_until is not None:
+        return Settled(Outcome(reason=INTERRUPTED, message="Nobody began it in time; nothing was changed."))
+    if operation.verb == "delete":
+        return _deleted(operation, records)
+    record, doubt = _made_by(operation, records, [other for other in others if other.id != operation.id])
+    if record is not None:
+        return Settled(_told(operation, record), _noted(operation, record))
+    said = doubt or ("Nothing was deployed" if _complete(operation, records) else "Whether it made a release is not known")
+    return Settled(_outcome(operation, INTERRUPTED, f"{said}: {_UNWRITTEN}."), operation.made)
+
+
+def _told(operation: Operation, record: Record) -> Outcome:
+    """Return what came of an operation that made a record."""
+    name = f"v{record.revision}"
+    ran = record.status == Status.DEPLOYED or (record.status == Status.SUPERSEDED and record.description != _REPLACED)
+    if record.status in PENDING:
+        return _outcome(operation, INTERRUPTED, f"It left {name} {record.status}: {_UNWRITTEN}.")
+    if record.status == Status.FAILED:
+        return _outcome(operation, INTERRUPTED, f"{name} failed: {redact(record.description)} ({_UNWRITTEN}.)")
+    if not ran:
+        return _outcome(operation, INTERRUPTED, f"{name} is {record.status}, and whether it ran is not known: {_UNWRITTEN}.")
+    if operation.outcome is not None:  # it had failed, and was being rolled back
+        return _outcome(operation, INTERRUPTED, f"{name} is {record.status}: {_UNWRITTEN}.")
+    return Outcome(reason=SUCCEEDED, message=f"{name} was deployed; {_UNWRITTEN}.")
+
+
+def _deleted(operation: Operation, records: Sequence[Record]) -> Settled:
+    wanted = next((action.subject for action in operation.plan.actions if action.kind == "helm-uninstall"), None)
+    record = next((one for one in records if one.id == wanted), None)
+    if record is None:
+        said = f"Whether it deleted {wanted or 'anything'} is not known: the record is not kept, and {_UNWRITTEN}."
+        return Settled(_outcome(operation, INTERRUPTED, said), operation.made)
+    name, made = f"v{record.revision}", _noted(operation, record)
+    if record.status == Status.UNINSTALLED:
+        return Settled(Outcome(reason=SUCCEEDED, message=f"{name} was deleted; {_UNWRITTEN}."), made)
+    if record.status == Status.UNINSTALLING:
+        said = f"It left {name} {record.status}: {_UNWRITTEN}."
+    elif record.status == Status.SUPERSEDED:  # deleted and then replaced, perhaps
+        said = f"{name} is superseded, and whether it was deleted is not known: {_UNWRITTEN}."
+    else:
+        said = f"{name} was not deleted, it is {record.status}: {_UNWRITTEN}."
+    return Settled(_outcome(operation, INTERRUPTED, said), made)
+
+
+def _made_by(operation: Operation, records: Sequence[Record], others: Sequence[Operation]) -> tuple[Record | None, str | None]:
+    """Return the record that an operation made, or why that is not known; neither, where it made none that is kept."""
+    if operation.made:
+        noted = (record for made in operation.made for record in records if record.uid == made.uid)
+        return next(noted, None), "What it made is not kept any more"
+    labelled = [record for record in records if record.labels.get(OPERATION_LABEL) == operation.id]
+    for record in labelled:
+        if record.own_operation:
+            return record, None
+    if labelled:  # copied from a record that is not kept, or Helm made another revision than it was told
+        return None, "Which release it made is not known"
+    return _rolled_back(operation, records, others) if operation.verb in ("rollback", "restore") else (None, None)
+
+
+def _rolled_back(operation: Operation, records: Sequence[Record], others: Sequence[Operation]) -> tuple[Record | None, str | None]:
+    """Return the record that a rollback made: Helm gave it the labels of the one that it goes back to, so they tell nothing."""
+    target = next((action.subject.rpartition(".v")[2] for action in operation.plan.actions if action.kind == "helm-rollback"), "")
+    claimed = {made.uid for other in others for made in other.made}
+    possible = [
+        (record, sure)
+        for record in records
+        if record.own_operation is None and record.uid not in claimed and _may_be_its_first(operation, record)
+        if (sure := _is_rollback(record, target)) is not False
+    ]
+    if not possible:
+        return None, None
+    at_work = any(other.verb != "delete" and other.state in ("running", "unread") for other in others)
+    if len(possible) == 1 and possible[0][1] and not at_work:
+        return possible[0][0], None
+    return None, "Which release it made, if any, is not known"
+
+
+def _is_rollback(record: Record, target: str) -> bool | None:
+    """Say whether a record was made by going back to a revision; ``None`` when it does not tell."""
+    said = record.description
+    if record.damaged:
+        return None
+    failed = record.status == Status.FAILED  # by Helm, or marked so by kubernaut
+    if said == f"Rollback to {target}" or (failed and said.startswith(('Rollback "', f"Rollback to {target}: "))):
+        return True
+    if record.status in PENDING or record.status == Status.DEPLOYED or said.startswith(_OF_OTHERS):
+        return False
+    return False if record.status == Status.SUPERSEDED and said != _REPLACED else None
+
+
+def _may_be_its_first(operation: Operation, record: Record) -> bool:
+    return record.revision == operation.after + 1 if operation.after is not None else _may_follow(operation, record)
+
+
+def _may_follow(operation: Operation, record: Record) -> bool:
+    """Say whether a record may have been made after an operation began; Helm ran on the same machine, with the same clock."""
+    if operation.after is not None:
+        return record.revision > operation.after
+    made_at = moment(record.deployed_at)
+    return made_at is None or made_at >= operation.started_at
+
+
+def _complete(operation: Operation, records: Sequence[Record]) -> bool:
+    """Say whether every record that was made since an operation began is still kept."""
+    newest_first = sorted(records, key=lambda record: -record.revision)
+    for index, record in enumerate(newest_first):
+        if index and record.revision != newest_first[index - 1].revision - 1:
+            return False
+        if record.revision == 1 or not _may_follow(operation, record):
+            return True
+    return not records
+
+
+def _outcome(operation: Operation, reason: str, message: str) -> Outcome:
+    """Return an outcome; what was known already of a failure stays in it."""
+    before = operation.outcome
+    if before is None:
+        return Outcome(reason=reason, message=message)
+    return before.model_copy(update={"reason": reason, "message": f"{before.message} {message}".strip()})
+
+
+def _noted(operation: Operation, record: Record) -> tuple[Made, ...]:
+    if any(made.uid == record.uid for made in operation.made):
+        return operation.made
+    chart = None if operation.verb == "delete" else operation.chart
+    made = Made(id=record.id, uid=record.uid, revision=record.revision, secret=record.secret, chart=chart)
+    return (*operation.made, made)

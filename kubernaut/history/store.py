@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.errors import OperationNotFound, ReleaseNotFound
-from kubernaut.history.operation import Operation, decode_operation, is_id
-from kubernaut.history.record import KUBERNAUT_OWNER, OPERATION_LABEL, OWNER, Record, Status, decode, secret_name
-from kubernaut.history.release import Release, ReleaseHistoryList, ReleaseId, ReleaseList, describe
+from kubernaut.history.operations import Operation, decode_operation, is_id
+from kubernaut.history.records import KUBERNAUT_OWNER, OPERATION_LABEL, OWNER, Record, Status, decode, secret_name
+from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, ReleaseList, describe
 
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster

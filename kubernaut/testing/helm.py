@@ -25,7 +25,7 @@ from kubernaut.errors import (
     ReleaseNotFound,
     VersionNotFound,
 )
-from kubernaut.history.record import OWNER, PENDING, SECRET_TYPE, Record, Status, decode, encode
+from kubernaut.history.records import OWNER, PENDING, SECRET_TYPE, Record, Status, decode, encode
 from kubernaut.testing.chart import FakeChart, load_chart, pack_chart
 from kubernaut.testing.cluster import FakeCluster
 

@@ -19,7 +19,7 @@ from kubernaut.adapters.kube import Cluster
 from kubernaut.deploy.ledger import OperationWriter
 from kubernaut.errors import Conflict, IdempotencyKeyReused, Interrupted, NamespaceNotFound
 from kubernaut.events import Journal, Notice
-from kubernaut.history.operation import KEY_LABEL, Operation, Outcome, key_label, now
+from kubernaut.history.operations import KEY_LABEL, Operation, Outcome, key_label, now
 from kubernaut.settings import Settings, load_settings
 from kubernaut.testing.cluster import FakeCluster
 

@@ -30,7 +30,7 @@ from kubernaut.errors import (
     VersionNotFound,
 )
 from kubernaut.events import Event, LogLine, StepFinished, StepOutcome, StepStarted
-from kubernaut.history.record import Status
+from kubernaut.history.records import Status
 from kubernaut.models import Model
 
 

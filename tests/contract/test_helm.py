@@ -14,7 +14,7 @@ from support.helms import AnyHelm, Helm3, Helm4, InMemory, mark
 from kubernaut.adapters.helm import Helm
 from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import ChartInvalid, KubernautError, NamespaceNotFound, ReleaseLocked, ReleaseNotFound, ValuesInvalid
-from kubernaut.history.record import Status
+from kubernaut.history.records import Status
 from kubernaut.history.store import HistoryStore
 
 BAD_YAML = CONFIG_MAP + "  : bad\n- x\n"

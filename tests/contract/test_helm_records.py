@@ -12,7 +12,7 @@ from support.helms import AnyHelm, Helm3, Helm4, InMemory, mark
 from kubernaut.adapters.helm import Helm
 from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import KubernautError, ReleaseLocked
-from kubernaut.history.record import PENDING, Status
+from kubernaut.history.records import PENDING, Status
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
 

@@ -23,8 +23,8 @@ from support.past import record_secret
 from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import IndexStale
 from kubernaut.history.index import Index, Query, Timings
-from kubernaut.history.record import Status
-from kubernaut.history.release import Release, ReleaseId
+from kubernaut.history.records import Status
+from kubernaut.history.releases import Release, ReleaseId
 from kubernaut.history.store import HistoryStore
 
 pytestmark = pytest.mark.platform

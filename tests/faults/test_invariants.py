@@ -11,8 +11,8 @@ import pytest
 from support.invariants import Attempted, Seen, Snapshot, Watched, snapshot
 from support.past import DIGEST, made, operation, record, record_secret
 
-from kubernaut.history.operation import operation_secret
-from kubernaut.history.record import decode, encode
+from kubernaut.history.operations import operation_secret
+from kubernaut.history.records import decode, encode
 
 
 def seen(revision: int, status: str, **more: Any) -> Seen:

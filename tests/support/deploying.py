@@ -13,8 +13,8 @@ from kubernaut.deploy.requests import DeployRequest, OperationRequest
 from kubernaut.deploy.rollout import Done, carry_out
 from kubernaut.errors import DeadlineExceeded
 from kubernaut.events import Event, Progress
-from kubernaut.history.operation import Operation, operation_secret
-from kubernaut.history.record import OPERATION_LABEL, REVISION_LABEL, Status
+from kubernaut.history.operations import Operation, operation_secret
+from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL, Status
 from kubernaut.history.store import HistoryStore, ReleaseHistory
 from kubernaut.settings import load_settings
 from kubernaut.testing.cluster import FakeCluster

@@ -13,7 +13,7 @@ import pytest
 from kubernaut.adapters.helm import Helm
 from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import NotFound
-from kubernaut.history.record import Record, Status, encode
+from kubernaut.history.records import Record, Status, encode
 from kubernaut.history.store import HistoryStore
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm

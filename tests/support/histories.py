@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import IndexStale, ReleaseNotFound
 from kubernaut.history.index import Index, Query
-from kubernaut.history.operation import OUTCOME_LABEL, SUCCEEDED, Operation, Outcome, operation_secret
-from kubernaut.history.record import OPERATION_LABEL, REVISION_LABEL, Status, encode
-from kubernaut.history.release import Release, ReleaseHistoryList, ReleaseId
+from kubernaut.history.operations import OUTCOME_LABEL, SUCCEEDED, Operation, Outcome, operation_secret
+from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL, Status, encode
+from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId
 from kubernaut.history.repair import aside_secret
 from kubernaut.history.store import HistoryStore
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from kubernaut.history.operation import SUCCEEDED, Made, Operation, OperationChart, Outcome
-from kubernaut.history.record import OPERATION_LABEL, REVISION_LABEL, Record, decode, encode
+from kubernaut.history.operations import SUCCEEDED, Made, Operation, OperationChart, Outcome
+from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL, Record, decode, encode
 from kubernaut.history.repair import aside_secret
 from kubernaut.history.store import ReleaseHistory
 

@@ -19,8 +19,8 @@ from kubernaut.deploy.requests import (
 )
 from kubernaut.deploy.values import Wish
 from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseNotFound
-from kubernaut.history.operation import Operation
-from kubernaut.history.record import Record
+from kubernaut.history.operations import Operation
+from kubernaut.history.records import Record
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action, Plan
 from support.past import DIGEST, operation, own, past, record

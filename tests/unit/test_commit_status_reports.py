@@ -21,7 +21,7 @@ from kubernaut.cli.signals import Terminated
 from kubernaut.commit_status import Patience
 from kubernaut.errors import BuildFailed, DeployRolledBack, Interrupted, KubernautError, VersionNotFound
 from kubernaut.events import Event, Notice, StepFinished
-from kubernaut.history.record import Status
+from kubernaut.history.records import Status
 from kubernaut.history.store import HistoryStore
 from kubernaut.testing.registry import FakeRegistry
 

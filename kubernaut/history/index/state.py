@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kubernaut.history.index.summaries import Name, OperationSummary, RecordMetadata, ReleaseJSON, maker
-from kubernaut.history.record import GONE, Status
-from kubernaut.history.release import serving
+from kubernaut.history.records import GONE, Status
+from kubernaut.history.releases import serving
 
 _REMEMBERED = 10_000
 

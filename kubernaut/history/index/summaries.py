@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 
 from pydantic_core import PydanticSerializationError
 
-from kubernaut.history.operation import OUTCOME_LABEL, Operation
-from kubernaut.history.packing import storable
-from kubernaut.history.record import ASIDE_LABEL, KUBERNAUT_OWNER, OPERATION_LABEL, REVISION_LABEL, Record, decode
-from kubernaut.history.release import Release, describe, operation_of
+from kubernaut.history.operations import OUTCOME_LABEL, Operation
+from kubernaut.history.records import ASIDE_LABEL, KUBERNAUT_OWNER, OPERATION_LABEL, REVISION_LABEL, Record, decode, storable
+from kubernaut.history.releases import Release, describe, operation_of
 from kubernaut.models import Plan
 
 LARGEST = 2048

@@ -17,8 +17,7 @@ from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_
 
 from kubernaut.adapters.kube_watch import Expired, Watch
 from kubernaut.errors import ClusterUnreachable, IndexStale, KubernautError
-from kubernaut.history.index.cache import IndexCache
-from kubernaut.history.index.reader import Reader
+from kubernaut.history.index.cache import IndexCache, Reader
 
 _FAILURES = (KubernautError, Expired)
 _SHORTEST_WATCH = 0.5

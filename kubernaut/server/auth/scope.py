@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from kubernaut.errors import NotAllowed
-from kubernaut.history.release import ReleaseId
+from kubernaut.history.releases import ReleaseId
 from kubernaut.server.auth.caller import Caller, Role
 from kubernaut.server.http.routing import Parameter
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kubernaut.errors import DeployFailed, KubernautError
-from kubernaut.history.release import ReleaseId
+from kubernaut.history.releases import ReleaseId
 from kubernaut.redact import environment_secrets
 from kubernaut.server import problems
 from kubernaut.server.http.routing import Request, Response
 
 if TYPE_CHECKING:
-    from kubernaut.history.operation import Operation
-    from kubernaut.history.release import Release
+    from kubernaut.history.operations import Operation
+    from kubernaut.history.releases import Release
     from kubernaut.server.operations.following import Followed
     from kubernaut.server.service import Service
 

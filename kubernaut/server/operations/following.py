@@ -16,7 +16,7 @@ from pydantic import Field
 
 from kubernaut.ci import CiBuild
 from kubernaut.errors import KubernautError
-from kubernaut.history.operation import Made, Operation, OperationChart, OperationEvent, Outcome, State, numbered
+from kubernaut.history.operations import Made, Operation, OperationChart, OperationEvent, Outcome, State, numbered
 from kubernaut.models import Model, Plan
 from kubernaut.server.operations.workers import Numbered, Running
 

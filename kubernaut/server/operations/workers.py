@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 
 from kubernaut.errors import KubernautError, ServerBusy, ServerStopping
 from kubernaut.events import Event, Journal, Listener, RecordedEvent, Stopped
-from kubernaut.history.operation import Operation, OperationEvent, told
+from kubernaut.history.operations import Operation, OperationEvent, told
 from kubernaut.redact import redact
 from kubernaut.server.operations.waiting import WaiterLimit
 from kubernaut.verbs import Deployed

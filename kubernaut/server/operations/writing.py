@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from kubernaut.ci import HEADER, HEADER_PATTERN, CiBuild, told_build
 from kubernaut.errors import KubernautError, ReleaseChanged, ReleaseLocked, ReleaseNotFound, RequestInvalid, ServerBusy, Unreachable
 from kubernaut.events import Listener, Stopped
-from kubernaut.history.release import ReleaseId
+from kubernaut.history.releases import ReleaseId
 from kubernaut.server.auth.caller import Role
 from kubernaut.server.auth.scope import require
 from kubernaut.server.http.routing import Request, Response
@@ -27,7 +27,7 @@ from kubernaut.verbs import Deployed, Options
 
 if TYPE_CHECKING:
     from kubernaut.api import Kubernaut
-    from kubernaut.history.operation import Operation
+    from kubernaut.history.operations import Operation
     from kubernaut.server.operations.workers import Work, WorkerSlot
     from kubernaut.server.service import Service
 

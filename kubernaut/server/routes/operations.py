@@ -20,7 +20,7 @@ from kubernaut.server.operations.prefer import prefers_stream
 from kubernaut.server.operations.waiting import Seat, WaiterLimit
 
 if TYPE_CHECKING:
-    from kubernaut.history.operation import Operation
+    from kubernaut.history.operations import Operation
     from kubernaut.server.service import Service
 
 LONGEST_POLL = 60

@@ -17,8 +17,8 @@ from pydantic import AfterValidator, Field
 from kubernaut.history.detail import Report, other_release
 from kubernaut.history.diff import Difference
 from kubernaut.history.index import Query
-from kubernaut.history.record import Status
-from kubernaut.history.release import Release, ReleaseId, ReleaseList
+from kubernaut.history.records import Status
+from kubernaut.history.releases import Release, ReleaseId, ReleaseList
 from kubernaut.models import Model
 from kubernaut.names import NAME_LENGTH, check_namespace, check_release_name
 from kubernaut.server.auth.scope import ID, ID_PATTERN, NAME_PATTERN, NAMESPACE_PATTERN, require, visible, wanted

@@ -11,8 +11,8 @@ from pydantic_core import CoreSchema
 
 from kubernaut.ci import HEADER, HEADER_PATTERN
 from kubernaut.errors import ReleaseNotCurrent
-from kubernaut.history.record import GONE
-from kubernaut.history.release import Release, ReleaseId
+from kubernaut.history.records import GONE
+from kubernaut.history.releases import Release, ReleaseId
 from kubernaut.models import Model, Plan
 from kubernaut.names import NAME_LENGTH, NAMESPACE_LENGTH
 from kubernaut.server.auth.caller import Role

@@ -17,7 +17,7 @@ from kubernaut.cli import session
 from kubernaut.cli.main import main as command
 from kubernaut.errors import Interrupted
 from kubernaut.events import Listener
-from kubernaut.history.operation import Operation, new_id, now
+from kubernaut.history.operations import Operation, new_id, now
 from kubernaut.server import serving as room
 from kubernaut.server.service import Service
 from kubernaut.server.serving import ServeOptions

@@ -20,7 +20,7 @@ from typing import Any
 from kubernaut.ci import CiBuild
 from kubernaut.events import Listener, Progress
 from kubernaut.history.diff import AppVersionChange, ChartChange, Difference, ImagesChange, ValueChange
-from kubernaut.history.release import Release, ReleaseChart, ReleaseImage, ReleaseList, ReleaseSource
+from kubernaut.history.releases import Release, ReleaseChart, ReleaseImage, ReleaseList, ReleaseSource
 from kubernaut.models import Action, Plan
 from kubernaut.publish.pipeline import BuiltImage
 from kubernaut.publish.registry import Artefact, PublishedVersion, SourceOfVersion

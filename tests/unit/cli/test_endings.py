@@ -10,8 +10,8 @@ import pytest
 from click.testing import Result
 from unit.cli.stub import MOMENT, StubKubernaut, release
 
-from kubernaut.history.operation import Operation, OperationChart, Outcome
-from kubernaut.history.release import ReleaseHistoryList, ReleaseOutcome
+from kubernaut.history.operations import Operation, OperationChart, Outcome
+from kubernaut.history.releases import ReleaseHistoryList, ReleaseOutcome
 
 Run = Callable[..., Result]
 

@@ -19,7 +19,7 @@ from support.workshop import make_workshop
 
 from kubernaut import Kubernaut, Published
 from kubernaut.cli.main import VERBS, main
-from kubernaut.history.record import Status
+from kubernaut.history.records import Status
 from kubernaut.models import Action, Plan
 
 Run = Callable[..., Result]

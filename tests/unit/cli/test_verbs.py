@@ -20,7 +20,7 @@ from kubernaut import api as service
 from kubernaut.cli.main import VERBS, main
 from kubernaut.cli.session import SETTINGS
 from kubernaut.events import Listener
-from kubernaut.history.release import ReleaseList
+from kubernaut.history.releases import ReleaseList
 from kubernaut.settings import Settings
 
 Run = Callable[..., Result]

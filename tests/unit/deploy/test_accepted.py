@@ -22,7 +22,7 @@ from kubernaut.errors import (
     NameInvalid,
     NamespaceNotFound,
 )
-from kubernaut.history.operation import Operation
+from kubernaut.history.operations import Operation
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from kubernaut.deploy.requests import UninstallRequest
 from kubernaut.deploy.rollout import carry_out
 from kubernaut.errors import ClusterUnreachable, Conflict, DeadlineExceeded, DeployKept, DeployRolledBack, HelmFailed, ReleaseLocked
 from kubernaut.events import StepFinished, StepOutcome
-from kubernaut.history.record import Status
+from kubernaut.history.records import Status
 from kubernaut.history.store import HistoryStore
 
 

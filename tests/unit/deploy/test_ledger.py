@@ -15,7 +15,7 @@ from kubernaut.deploy import operation as operations
 from kubernaut.deploy.ledger import OperationWriter
 from kubernaut.errors import ClusterUnreachable
 from kubernaut.events import Journal, Notice
-from kubernaut.history.operation import Operation, Outcome, decode_operation, now, numbered
+from kubernaut.history.operations import Operation, Outcome, decode_operation, now, numbered
 from kubernaut.testing.cluster import FakeCluster
 
 QUICK = 0.01

@@ -38,7 +38,7 @@ from kubernaut.deploy.rollout import Done, carry_out
 from kubernaut.deploy.values import Wish
 from kubernaut.errors import BadInput, HelmFailed, KubernautError, NotFound
 from kubernaut.events import Progress
-from kubernaut.history.record import Record, Status, decode
+from kubernaut.history.records import Record, Status, decode
 from kubernaut.history.store import HistoryStore
 from kubernaut.settings import Settings, load_settings
 from kubernaut.testing.cluster import FakeCluster

@@ -12,8 +12,8 @@ from support.planning import EXPIRED, LIVE, NOW, UNCHANGED, VERBS, known_of, out
 from kubernaut.deploy.choice import previous
 from kubernaut.deploy.lease import Lock
 from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseLocked, ReleaseNotCurrent, ReleaseNotFound
-from kubernaut.history.operation import Outcome
-from kubernaut.history.record import Status
+from kubernaut.history.operations import Outcome
+from kubernaut.history.records import Status
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action, Plan
 

@@ -25,8 +25,8 @@ from kubernaut.errors import (
     NamespaceNotFound,
 )
 from kubernaut.events import StepFinished, StepOutcome
-from kubernaut.history.operation import decode_operation, new_id, now, operation_secret
-from kubernaut.history.record import Status, encode
+from kubernaut.history.operations import decode_operation, new_id, now, operation_secret
+from kubernaut.history.records import Status, encode
 from kubernaut.history.store import HistoryStore
 
 PROBED = {"template": WORKLOAD, "annotations": '{kubernaut/probe: \'{"path":"/healthz","port":"http"}\'}'}

@@ -24,8 +24,8 @@ from kubernaut.errors import (
     ReleaseNotFound,
     ValuesInvalid,
 )
-from kubernaut.history.operation import operation_secret
-from kubernaut.history.record import Status
+from kubernaut.history.operations import operation_secret
+from kubernaut.history.records import Status
 
 
 @pytest.fixture

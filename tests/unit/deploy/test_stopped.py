@@ -14,7 +14,7 @@ from kubernaut.deploy.lock import hold
 from kubernaut.deploy.requests import OperationRequest, RollbackRequest, UninstallRequest
 from kubernaut.deploy.rollout import carry_out
 from kubernaut.errors import Interrupted
-from kubernaut.history.record import Status
+from kubernaut.history.records import Status
 
 PROBED = {"template": WORKLOAD, "annotations": '{kubernaut/probe: \'{"path":"/healthz","port":"http"}\'}'}
 

@@ -23,8 +23,8 @@ from kubernaut.errors import (
     ReleaseLocked,
     ReleaseNotFound,
 )
-from kubernaut.history.operation import operation_secret
-from kubernaut.history.record import Status
+from kubernaut.history.operations import operation_secret
+from kubernaut.history.records import Status
 from kubernaut.history.store import HistoryStore
 
 PROBED = {"template": WORKLOAD, "annotations": '{kubernaut/probe: \'{"path":"/","port":"http"}\'}'}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.past import made, operation, own, record_secret
+from support.past import made, operation, own, record, record_secret
 
 from kubernaut.errors import Conflict, NameInvalid, ReleaseNotFound
-from kubernaut.history.detail import difference_of, manifest_of, other_release, report_of, values_of
-from kubernaut.history.operation import operation_secret
-from kubernaut.history.record import encode
-from kubernaut.history.release import ReleaseId
+from kubernaut.history.detail import difference_of, logs_of, manifest_of, other_release, report_of, values_of
+from kubernaut.history.operations import operation_secret
+from kubernaut.history.records import encode
+from kubernaut.history.releases import ReleaseId
 from kubernaut.history.store import HistoryStore
 from kubernaut.testing.cluster import FakeCluster
 
@@ -172,3 +173,25 @@ def test_a_report_has_the_operation_with_its_events(cluster: FakeCluster) -> Non
 def test_a_foreign_release_has_a_report_without_an_operation(history: HistoryStore) -> None:
     report = report_of(history, ReleaseId("prod", "foreign.app", 1))
     assert (report.release.name, report.operation) == ("foreign.app", None)
+
+
+WORKLOAD = """kind: Deployment
+spec: {selector: {matchLabels: {app: web}}, template: {spec: {containers: [{name: web}]}}}
+"""
+
+
+def test_a_defect_in_one_of_several_streams_ends_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever follows would wait for ever for a stream that ended without a word."""
+    cluster = FakeCluster("demo")
+    cluster.pods["demo"] = [
+        {"metadata": {"name": name, "labels": {"app": "web"}}, "spec": {"containers": [{"name": "web"}]}} for name in ("a", "b")
+    ]
+
+    def broken(namespace: str, pod: str, **_: Any) -> Iterator[str]:
+        yield "hello"
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(cluster, "pod_log", broken)
+    lines = logs_of(record(1, "deployed", manifest=WORKLOAD), cluster, follow=True, tail=None, previous=False)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no such thing"):
+        list(lines)

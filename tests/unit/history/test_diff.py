@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.past import DIGEST, made, operation, own, past, record
 
 from kubernaut.history.diff import Difference, Side, compare, compare_values
-from kubernaut.history.record import Record
+from kubernaut.history.records import Record
 
 IMAGE = "r/hello@sha256:{}"
 

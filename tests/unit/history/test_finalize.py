@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from support.past import STARTED, made, operation, own, record, set_aside
 
-from kubernaut.history.finalize import Settled, settled
-from kubernaut.history.operation import Operation, Outcome
-from kubernaut.history.record import OPERATION_LABEL, REVISION_LABEL, Record, Status
+from kubernaut.history.operations import Operation, Outcome
+from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL, Record, Status
+from kubernaut.history.repair import Settled, settled
 from kubernaut.models import Action, Plan
 
 LATER = (STARTED + timedelta(seconds=1)).isoformat()

@@ -15,8 +15,8 @@ from support.past import STARTED, operation, record_secret
 from kubernaut.adapters.kube_watch import Change
 from kubernaut.errors import ClusterUnreachable, IndexStale, OperationNotFound, ReleaseNotFound
 from kubernaut.history.index import Index, Query
-from kubernaut.history.operation import operation_secret
-from kubernaut.history.release import Release, ReleaseId
+from kubernaut.history.operations import operation_secret
+from kubernaut.history.releases import Release, ReleaseId
 from kubernaut.history.store import HistoryStore
 from kubernaut.testing.cluster import FakeCluster
 
@@ -168,7 +168,7 @@ def test_only_some_namespaces_are_asked_for(cluster: FakeCluster) -> None:
 
 
 def test_a_list_in_parts_that_is_forgotten_begins_anew(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubernaut.history.index.reader._METADATA_LIMIT", 2)
+    monkeypatch.setattr("kubernaut.history.index.cache._METADATA_LIMIT", 2)
     page, left = cluster.page_secrets, [2]
 
     def forgetful(*arguments: Any, **named: Any) -> Any:

@@ -14,8 +14,8 @@ from support.past import STARTED, operation, record_secret
 
 from kubernaut.errors import ClusterDenied, ClusterUnreachable, IndexStale
 from kubernaut.history.index import Index, Query, Timings
-from kubernaut.history.operation import operation_secret
-from kubernaut.history.release import Release, ReleaseId
+from kubernaut.history.operations import operation_secret
+from kubernaut.history.releases import Release, ReleaseId
 from kubernaut.history.store import HistoryStore
 from kubernaut.testing.cluster import FakeCluster
 

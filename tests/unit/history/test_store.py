@@ -9,8 +9,8 @@ import pytest
 from support.past import STARTED, made, operation, own, past, record, record_secret
 
 from kubernaut.errors import ReleaseNotFound
-from kubernaut.history.operation import operation_secret
-from kubernaut.history.release import Release, ReleaseId
+from kubernaut.history.operations import operation_secret
+from kubernaut.history.releases import Release, ReleaseId
 from kubernaut.history.repair import aside_secret
 from kubernaut.history.store import HistoryStore
 from kubernaut.testing.cluster import FakeCluster

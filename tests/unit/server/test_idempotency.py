@@ -13,7 +13,7 @@ from support.serving import TEAM, Serving, problem
 from werkzeug.test import TestResponse
 
 from kubernaut.errors import ClusterUnreachable, DeadlineExceeded, RequestInvalid
-from kubernaut.history.record import Status
+from kubernaut.history.records import Status
 from kubernaut.server.auth.caller import Caller, Role
 from kubernaut.server.http.routing import Request
 from kubernaut.server.operations.idempotency import fingerprint_of, idempotency_key

@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from kubernaut.errors import ClusterUnreachable
 from kubernaut.events import Journal
-from kubernaut.history.operation import new_id
+from kubernaut.history.operations import new_id
 from kubernaut.server.routes.operations import Timing
 
 STREAM = {"Accept": "text/event-stream"}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.past import STARTED, made, operation, own, record_secret
 from support.serving import READER, TEAM, Serving, problem
 
-from kubernaut.history.operation import operation_secret
+from kubernaut.history.operations import operation_secret
 from kubernaut.history.store import HistoryStore
 from kubernaut.server.app import create_app
 from kubernaut.server.routes import releases

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubernaut.errors import KubernautError, NameInvalid, NotAllowed
-from kubernaut.history.release import ReleaseId
+from kubernaut.history.releases import ReleaseId
 from kubernaut.server.auth.caller import Caller, Role
 from kubernaut.server.auth.scope import ID_PATTERN, require, visible, wanted
 

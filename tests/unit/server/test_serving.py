@@ -28,7 +28,7 @@ from kubernaut.errors import (
     SettingInvalid,
     Unauthorized,
 )
-from kubernaut.history.operation import Operation, new_id, now
+from kubernaut.history.operations import Operation, new_id, now
 from kubernaut.models import Plan
 from kubernaut.server.audit import Audit
 from kubernaut.server.metrics import Metrics

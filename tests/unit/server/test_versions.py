@@ -11,7 +11,7 @@ from support.past import STARTED, made, operation, own, record_secret
 from support.published import Shop
 from support.serving import READER, TEAM, Serving, problem
 
-from kubernaut.history.operation import operation_secret
+from kubernaut.history.operations import operation_secret
 from kubernaut.server.app import create_app
 from kubernaut.server.routes import versions
 from kubernaut.testing.cluster import FakeCluster

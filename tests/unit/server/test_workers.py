@@ -14,7 +14,7 @@ import pytest
 
 from kubernaut.errors import DeployKept, Interrupted, KubernautError, ServerBusy, ServerStopping
 from kubernaut.events import Journal, Listener, LogLine, StepStarted
-from kubernaut.history.operation import Operation, new_id, now
+from kubernaut.history.operations import Operation, new_id, now
 from kubernaut.models import Plan
 from kubernaut.server.operations.workers import Running, Workers
 from kubernaut.verbs import Deployed

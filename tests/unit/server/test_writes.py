@@ -12,7 +12,7 @@ from support.serving import Serving, problem
 from werkzeug.test import TestResponse
 
 from kubernaut.errors import DeadlineExceeded
-from kubernaut.history.record import Status
+from kubernaut.history.records import Status
 
 CANARY = "canary-8f3a-secret"
 

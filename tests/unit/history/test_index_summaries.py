@@ -13,9 +13,9 @@ from support.past import DIGEST, STARTED, made, operation, own, record, record_s
 
 from kubernaut.ci import CiBuild
 from kubernaut.history.index.summaries import LARGEST, Name, brief, sight, tell
-from kubernaut.history.operation import operation_secret
-from kubernaut.history.record import encode
-from kubernaut.history.release import Release, describe
+from kubernaut.history.operations import operation_secret
+from kubernaut.history.records import encode
+from kubernaut.history.releases import Release, describe
 from kubernaut.history.repair import aside_secret
 
 MANIFEST = "kind: Pod\nspec: {containers: [" + ", ".join(f"{{image: 'r.io/{n}/{'i' * 60}@{DIGEST}'}}" for n in range(50)) + "]}\n"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.past import record, record_secret
 
-from kubernaut.history.record import PENDING, Record, Status, decode, encode
+from kubernaut.history.records import PENDING, Record, Status, decode, encode
 
 
 def damaged(payload: str) -> Record:
@@ -93,7 +93,7 @@ def test_a_broken_record_says_so_and_raises_nothing(payload: str) -> None:
 
 
 def test_a_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubernaut.history.record._LARGEST_CONTENT", 1000)
+    monkeypatch.setattr("kubernaut.history.records._LARGEST_CONTENT", 1000)
     assert "more than" in str(damaged(packed(gzip.compress(json.dumps({"a": "b" * 5000}).encode()))).damaged)
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from support.past import STARTED, made, operation, record, record_secret
 
 from kubernaut.events import Journal, LogLine, RecordedEvent, StepFinished, StepOutcome, StepStarted
-from kubernaut.history.operation import (
+from kubernaut.history.operations import (
     LARGEST,
     Operation,
     OperationEvent,
@@ -219,7 +219,7 @@ def test_what_cannot_be_decoded_is_known_by_its_labels(data: str) -> None:
 
 
 def test_a_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubernaut.history.packing._LARGEST_CONTENT", 1000)
+    monkeypatch.setattr("kubernaut.history.records._LARGEST_PACKED", 1000)
     found = decode_operation(operation_secret(operation(note="x" * 5000)))
     assert found is not None
     assert "more than" in str(found.unread)

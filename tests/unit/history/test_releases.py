@@ -9,8 +9,18 @@ from support.past import DIGEST, made, operation, own, record
 
 from kubernaut.ci import CiBuild
 from kubernaut.errors import NameInvalid
-from kubernaut.history.record import OPERATION_LABEL, REVISION_LABEL
-from kubernaut.history.release import Release, ReleaseId, describe, operation_of, serving
+from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL
+from kubernaut.history.releases import (
+    Release,
+    ReleaseId,
+    describe,
+    documents,
+    images,
+    operation_of,
+    selectors,
+    service_ports,
+    serving,
+)
 
 MANIFEST = "kind: Pod\nspec: {containers: [{image: 'r/a:1@sha256:aa'}, {image: r/b}]}\n"
 ANNOTATIONS = {
@@ -210,3 +220,58 @@ def test_what_a_person_writes() -> None:
         ReleaseId.find("demo.hello.v3", revision=4)
     with pytest.raises(NameInvalid):
         ReleaseId.find("hello")
+
+
+WORKLOADS = """
+# Source: a
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web, tier: 1}}
+  template:
+    metadata: {labels: {app: web, tier: 1, more: x}}
+    spec:
+      initContainers: [{name: i, image: "r/init:1"}]
+      containers: [{name: a, image: "r/web:1@sha256:aa"}, {name: b, image: "r/web:1@sha256:aa"}, {name: c}]
+---
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: cron}
+spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: c, image: r/cron}]}}}}}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: job}
+spec: {template: {metadata: {labels: {job: j}}, spec: {containers: [{name: j, image: r/job}]}}}
+---
+apiVersion: v1
+kind: List
+items:
+  - {apiVersion: v1, kind: Pod, metadata: {name: p, labels: {pod: p}}, spec: {containers: [{image: r/pod}]}}
+  - {apiVersion: v1, kind: Service, metadata: {name: web}, spec: {ports: [{name: http, port: 80}, {port: 443}]}}
+"""
+
+
+def test_images_stand_once_in_order() -> None:
+    assert images(WORKLOADS) == ("r/init:1", "r/web:1@sha256:aa", "r/cron", "r/job", "r/pod")
+
+
+def test_selectors_find_pods() -> None:
+    assert selectors(WORKLOADS) == ({"app": "web", "tier": "1"}, {"job": "j"}, {"pod": "p"})
+
+
+def test_ports_of_services() -> None:
+    assert [(port.service, port.name, port.port) for port in service_ports(WORKLOADS)] == [("web", "http", 80), ("web", None, 443)]
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    ["", "a: [", "- 1\n- 2", "text", "a: 1\n---\nb: {", "spec: 1", "spec: {containers: 1}", "kind: Service", "a: " + "[" * 200_000],
+)
+def test_odd_manifests_do_no_harm(manifest: str) -> None:
+    assert images(manifest) == ()
+    assert selectors(manifest) == ()
+    assert service_ports(manifest) == ()
+    list(documents(manifest))
