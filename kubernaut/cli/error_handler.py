@@ -98,7 +98,7 @@ def _show(error: KubernautError, json: bool, *, trace: bool = False) -> int:
     say(error.hint, label="hint", colour="cyan")
     if json:
         try:
-            print_json(error.problem())
+            print_json({**error.problem(), "hint": error.hint})
         except OSError:  # the exit status still says it
             abandon(sys.stdout)
     return error.exit_status

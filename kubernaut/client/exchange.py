@@ -132,7 +132,7 @@ class Exchange:
             return Reply(answer.status, answer.headers, content)
         failure = self._failure(answer, content)
         if anonymous and isinstance(failure, Unauthorized):
-            failure.hint = "Name the file with the server's token: the setting `token_file`, KUBERNAUT_TOKEN_FILE."
+            failure.hint = "Set `token_file` (KUBERNAUT_TOKEN_FILE) to the file with the server's token."
         raise _PutOffError(failure, _seconds(answer.headers.get("Retry-After"))) if answer.status in _PASSING else failure
 
     def _failure(self, answer: Answer, content: dict[str, Any] | None) -> KubernautError:

@@ -1,4 +1,4 @@
-"""What may fail while something is built, published, deployed or looked at."""
+"""Errors of building, publishing, deploying and reading releases, and of Jenkins jobs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from kubernaut.errors.base import BadInput, Conflict, DeployFailed, Forbidden, K
 
 
 class ApplicationInvalid(BadInput):
-    """The application's ``kubernaut.yaml`` is missing or cannot be understood."""
+    """The application's ``kubernaut.yaml`` is missing or invalid."""
 
     code = "application_invalid"
     hint = "Compare kubernaut.yaml with `examples/hello-world/kubernaut.yaml` and docs/kubernaut-yaml.md."
@@ -20,17 +20,18 @@ class DockerfileInvalid(BadInput):
 
 
 class SourceUnreadable(BadInput):
-    """A file that counts for the version cannot be read, or changed while it was read."""
+    """A file that belongs to the version cannot be read, or changed while it was read."""
 
     code = "source_unreadable"
-    hint = "Make the file readable and let nothing write to it meanwhile, or name it in .dockerignore."
+    hint = "Make the file readable and do not write to it during the build, or list it in .dockerignore."
 
 
 class BuildFailed(BadInput):
-    """The engine ran the Dockerfile and a step of it failed."""
+    """A step of the Dockerfile failed."""
 
     code = "build_failed"
-    hint = "The last lines of the build stand above; correct the Dockerfile or what it runs."
+    hint = "The last lines of the build stand above; correct the Dockerfile or the program that it runs."
+    http_hint = "`details` has the last lines of the build; correct the Dockerfile or the program that it runs."
 
 
 class ChartInvalid(BadInput):
@@ -55,7 +56,7 @@ class ImageNotPinned(BadInput):
 
 
 class NameInvalid(BadInput):
-    """A name that Kubernetes or Helm would refuse, or take for something else."""
+    """A name that Kubernetes or Helm would refuse or misread."""
 
     code = "name_invalid"
     hint = "Names are RFC 1123 labels: lower-case letters, digits and inner dashes; at most 53 characters (63 for a namespace)."
@@ -69,59 +70,67 @@ class VersionInvalid(BadInput):
 
 
 class ShallowClone(BadInput):
-    """The git history is cut off, so no version can be counted from it."""
+    """The clone is shallow, so no version can be counted from its history."""
 
     code = "shallow_clone"
     hint = "Fetch the history with `git fetch --unshallow --tags`, or name the version with --version."
+    http_hint = "Fetch the whole history and the tags of the repository."
 
 
 class SettingInvalid(BadInput):
     """A setting is missing, unknown or out of range."""
 
     code = "setting_invalid"
-    hint = "`kubernaut config` shows each setting, its value and where it came from."
+    hint = "`kubernaut config` shows each setting, its value and its origin."
+    http_hint = "Check the kubernaut server's settings."
 
 
 class DriverUnsupported(BadInput):
-    """Helm is told to keep its history elsewhere than in Secrets."""
+    """HELM_DRIVER selects a storage other than Secrets."""
 
     code = "driver_unsupported"
-    hint = "Unset HELM_DRIVER: kubernaut reads Helm's release history from Secrets, Helm's default."
+    hint = "Unset HELM_DRIVER: releases are read from Secrets, Helm's default driver."
+    http_hint = "Unset HELM_DRIVER for the kubernaut server: releases are read from Secrets, Helm's default driver."
 
 
 class JobInvalid(BadInput):
-    """A Jenkins job, or what it is given, cannot be as it is asked for: its name, its parameters, its configuration."""
+    """A Jenkins job's name, parameters or configuration are invalid."""
 
     code = "job_invalid"
-    hint = "`kubernaut jenkins setup --dry-run` shows the jobs; docs/jenkins.md says what they need."
+    hint = "`kubernaut jenkins setup APP_DIR --dry-run` shows the jobs; docs/jenkins.md describes their requirements."
+    http_hint = "Compare the job with the requirements in docs/jenkins.md."
 
 
 class VersionNotFound(NotFound):
-    """No such version was published."""
+    """The version is not published."""
 
     code = "version_not_found"
-    hint = "`kubernaut versions NAME` lists what was published."
+    hint = "`kubernaut versions NAME` lists the published versions."
+    http_hint = "`GET /api/versions/NAME` lists the published versions."
 
 
 class ImageNotFound(NotFound):
-    """The engine or the registry has no such image."""
+    """Neither the engine nor the registry has the image."""
 
     code = "image_not_found"
     hint = "Build it with `kubernaut build APP_DIR`, or check the digest."
+    http_hint = "Check the digest, and that the image was pushed."
 
 
 class ReleaseNotFound(NotFound):
-    """No such release is in Helm's release history."""
+    """The release is not in Helm's release history."""
 
     code = "release_not_found"
-    hint = "`kubernaut list --all` lists the releases; give the namespace with -n."
+    hint = "`kubernaut list -n NAMESPACE --all` lists a namespace's releases, deleted ones too."
+    http_hint = "`GET /api/releases?namespace=NAMESPACE&all=true` lists a namespace's releases, deleted ones too."
 
 
 class NamespaceNotFound(NotFound):
     """The namespace does not exist."""
 
     code = "namespace_not_found"
-    hint = "Create it, or let kubernaut do it with --create-namespace."
+    hint = "Create it, or add --create-namespace."
+    http_hint = "Create it, or send `createNamespace: true`."
 
 
 class EnvironmentNotFound(NotFound):
@@ -132,97 +141,106 @@ class EnvironmentNotFound(NotFound):
 
 
 class JobNotFound(NotFound):
-    """Jenkins has no such job or build, or this user may not see it."""
+    """The Jenkins job or build does not exist, or this user may not see it."""
 
     code = "job_not_found"
-    hint = "Check the job's name and folder, `FOLDER/NAME`; `kubernaut jenkins setup APP_DIR` makes an application's jobs."
+    hint = "Check the job's name and folder, `FOLDER/NAME`; `kubernaut jenkins setup APP_DIR` creates an application's jobs."
+    http_hint = "Check the job's name and folder, `FOLDER/NAME`, and that the Jenkins user may read it."
 
 
 class VersionConflict(Conflict):
     """The version exists with other content; versions are immutable."""
 
     code = "version_conflict"
-    hint = "Publish the change under a new version: commit it, tag it, or name one with --version."
+    hint = "Publish the change under a new version: commit it, tag it, or name a version with --version."
+    http_hint = "Publish the change under a new version."
 
 
 class ReleaseLocked(Conflict):
-    """Another operation on the release is under way, or was left unfinished."""
+    """Another operation on the release is running, or was left unfinished."""
 
     code = "release_locked"
-    hint = "`--lock-timeout 5m` waits for its turn; `kubernaut unlock NAME` is for a holder that is known to be dead."
+    hint = "Add --lock-timeout 5m to wait. `kubernaut unlock NAME -n NAMESPACE` ends the lock of a holder that is known to be dead."
+    http_hint = "Send `lockTimeout`, in seconds, to wait for the other operation; `holder` names who holds the lock."
 
 
 class LockLost(Conflict):
-    """Another one has taken the lock of the release, so this attempt stopped."""
+    """Another process has taken the release's lock, so this operation stopped."""
 
     code = "lock_lost"
-    hint = "`kubernaut history NAME` shows what the other one did; run the same command again if it is still wanted."
+    hint = "`kubernaut history NAME -n NAMESPACE` shows what the other operation did; run the same command again if still wanted."
+    http_hint = "`GET /api/releases/ID/history` shows what the other operation did; send the request again if still wanted."
 
 
 class ReleaseNotCurrent(Conflict):
-    """The verb works on the current release only, and another one was named."""
+    """The operation works on the current release only, and an older one was named."""
 
     code = "release_not_current"
     hint = "Name the current release: NAMESPACE.NAME.current."
 
 
 class PortTaken(Conflict):
-    """A port that kubernaut was told to use belongs to another process."""
+    """Another process uses the port."""
 
     code = "port_taken"
     hint = "Stop the other process or choose another port."
 
 
 class JobConflict(Conflict):
-    """Jenkins has a job of that name that somebody else made, or changed meanwhile."""
+    """A Jenkins job of that name was not made by kubernaut, or changed meanwhile."""
 
     code = "job_conflict"
-    hint = "`kubernaut jenkins setup --dry-run` shows what differs; --force takes the job over, --folder puts it elsewhere."
+    hint = "`kubernaut jenkins setup APP_DIR --dry-run` shows the difference; --force takes the job over."
+    http_hint = "Rename the other job, or use another folder."
 
 
 class BuildAborted(Conflict):
-    """Somebody stopped the Jenkins build, or took it out of the queue."""
+    """The Jenkins build was stopped, or cancelled in the queue."""
 
     code = "build_aborted"
-    hint = "The build's page says who; run the job again if it is still wanted."
+    hint = "The build's page says by whom; run the job again if still wanted."
 
 
 class DeployRolledBack(DeployFailed):
-    """The new release failed; the one before it runs again."""
+    """The new release failed; the previous one runs again."""
 
     code = "deploy_rolled_back"
     exit_status = 6
-    hint = "The release before it is running again; `kubernaut history NAME` shows both, `kubernaut show ID` the failed one."
+    hint = "The previous release runs again; `kubernaut history NAME -n NAMESPACE` shows both, `kubernaut show ID` the failed one."
+    http_hint = "The previous release runs again; `GET /api/releases/ID/report` shows the failed one and its operation."
 
 
 class DeployKept(DeployFailed):
-    """The new release failed and was left as it is, to be looked at."""
+    """The new release failed and was kept for inspection."""
 
     code = "deploy_failed"
     exit_status = 7
 
 
 class HelmFailed(DeployFailed):
-    """Helm refused or broke off, for a reason of its own."""
+    """Helm failed for another reason."""
 
     code = "helm_failed"
-    hint = "Helm's own words stand above; `kubernaut history NAME` shows what it left."
+    hint = "Helm's output stands above; `kubernaut history NAME -n NAMESPACE` shows the resulting releases."
+    http_hint = "`details` has Helm's output; `GET /api/releases/ID/history` shows the resulting releases."
 
 
 class BuildUnsuccessful(KubernautError):
-    """The Jenkins build came to its end without success."""
+    """The Jenkins build ended without success."""
 
     code = "build_unsuccessful"
     exit_status = 10
     http_status = 422
-    hint = "The end of the build's console says why; `kubernaut history NAME` shows what it did to a release."
+    hint = "The end of the build's console says why; `kubernaut history NAME -n NAMESPACE` shows its effect on a release."
+    http_hint = "The end of the build's console says why."
 
 
 class EngineUnreachable(Unreachable):
     """The Docker engine does not answer."""
 
     code = "engine_unreachable"
-    hint = 'Start the Docker engine or set DOCKER_HOST; `eval "$(kubernaut local env)"` uses the local platform\'s.'
+    hint = 'Start the Docker engine or set DOCKER_HOST; `eval "$(kubernaut local env)"` selects the local platform\'s engine.'
+    http_hint = "Check that the kubernaut server reaches its Docker engine (DOCKER_HOST)."
 
 
 class RegistryUnreachable(Unreachable):
@@ -230,53 +248,59 @@ class RegistryUnreachable(Unreachable):
 
     code = "registry_unreachable"
     hint = "Check the `registry` setting (`kubernaut config`) and that the registry runs; nothing half-pushed is ever deployed."
+    http_hint = "Check that the registry runs and that the kubernaut server reaches it, then send the request again."
 
 
 class ClusterUnreachable(Unreachable):
     """The Kubernetes API does not answer."""
 
     code = "cluster_unreachable"
-    hint = 'Check the kube context (`kubernaut config`); `eval "$(kubernaut local env)"` uses the local platform\'s.'
+    hint = 'Check the kube context (`kubernaut config`); `eval "$(kubernaut local env)"` selects the local platform\'s cluster.'
+    http_hint = "Check that the kubernaut server reaches the Kubernetes API, then send the request again."
 
 
 class JenkinsUnreachable(Unreachable):
-    """Jenkins does not answer, or what answers is no Jenkins."""
+    """Jenkins does not answer, or the address is not a Jenkins server's."""
 
     code = "jenkins_unreachable"
     hint = "Check the `jenkins_url` setting (`kubernaut config`): the address that a browser shows before `/job/…`."
+    http_hint = "Check the kubernaut server's setting `jenkins_url`: the address that a browser shows before `/job/…`."
 
 
 class ToolMissing(Unreachable):
     """A program that kubernaut runs is not installed, or too old."""
 
     code = "tool_missing"
-    hint = "Install the program, or set where it is (`kubernaut config`)."
+    hint = "Install the program, or set its path (`kubernaut config` lists the settings)."
+    http_hint = "Install the program where the kubernaut server runs, or set its path there."
 
 
 class GitFailed(Unreachable):
-    """git answers with a failure, or takes too long."""
+    """A git command failed or timed out."""
 
     code = "git_failed"
-    hint = "Run the git command that the message names by hand, in the same folder and as the same user."
+    hint = "Run the git command from the message by hand, in the same folder and as the same user."
 
 
 class DeadlineExceeded(Unreachable):
-    """A part took longer than it was given."""
+    """The work was not done within its timeout."""
 
     code = "deadline_exceeded"
     http_status = 504
-    hint = "Run the same command again, or give it longer with --timeout."
+    hint = "Run the same command again, or allow more time with --timeout 10m."
+    http_hint = "Send the request again, or allow more time with `timeout`, in seconds."
 
 
 class PlatformFailed(Unreachable):
-    """The local platform could not be brought up."""
+    """The local platform could not be started."""
 
     code = "platform_failed"
     hint = "`kubernaut local status` shows each process and its log file; `kubernaut local up` tries again."
+    http_hint = "The local platform's log files say why."
 
 
 class RegistryDenied(Forbidden):
-    """The registry refuses the credentials, or has none."""
+    """The registry refuses the credentials, or requires some."""
 
     code = "registry_denied"
     hint = "`docker login REGISTRY` stores credentials where kubernaut reads them (DOCKER_CONFIG)."
@@ -286,18 +310,20 @@ class ClusterDenied(Forbidden):
     """Kubernetes' access control refuses the request."""
 
     code = "cluster_denied"
-    hint = "`kubectl auth can-i --list -n NAMESPACE` shows what this user may do."
+    hint = "`kubectl auth can-i --list -n NAMESPACE` lists the rights."
+    http_hint = "Grant the missing right in the namespace, with a Role and a RoleBinding."
 
 
 class JenkinsDenied(Forbidden):
-    """Jenkins does not know this user, or does not let them do this."""
+    """Jenkins refuses the user, or the user lacks a right."""
 
     code = "jenkins_denied"
     hint = "Check the `jenkins_user` setting and the token; the user needs Job/Read, Build and Cancel, for `setup` Configure too."
 
 
 class NotRoot(Forbidden):
-    """The local platform makes namespaces and mounts, which only root may."""
+    """The local platform needs root to make namespaces and mounts."""
 
     code = "not_root"
     hint = "Run the command as root (sudo -E), or use a cluster of your own: CLUSTER=current."
+    http_hint = "Start the local platform as root."

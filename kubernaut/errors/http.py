@@ -1,4 +1,4 @@
-"""What may fail between a program and the REST door: the request itself, who sends it, and a server that is too busy."""
+"""Errors of the REST API: the request, its sender, and the server's state."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from kubernaut.errors.base import BadInput, Conflict, Forbidden, NotFound, Unrea
 
 
 class RequestMalformed(BadInput):
-    """The request cannot be read: it is no JSON, or not all of it came."""
+    """The request is not valid HTTP or JSON, or is incomplete."""
 
     code = "request_malformed"
     http_status = 400
@@ -14,18 +14,18 @@ class RequestMalformed(BadInput):
 
 
 class RequestInvalid(BadInput):
-    """The request can be read, and does not say what the call needs."""
+    """The request's parameters, headers or body do not fit the call."""
 
     code = "request_invalid"
     hint = "`/openapi.json` describes each call: its parameters, its headers and its body."
 
 
 class RequestTooLarge(BadInput):
-    """The request's body or headers are larger than the server takes."""
+    """The request's body or headers are larger than the server accepts."""
 
     code = "request_too_large"
     http_status = 413
-    hint = "A body may have 1 MiB; larger values belong into the chart."
+    hint = "A body may have 1 MiB; put larger values into the chart."
 
 
 class RequestTimeout(BadInput):
@@ -37,7 +37,7 @@ class RequestTimeout(BadInput):
 
 
 class MediaTypeUnsupported(BadInput):
-    """The body is of a kind that the server does not read."""
+    """The body's media type is not supported."""
 
     code = "media_type_unsupported"
     http_status = 415
@@ -45,14 +45,14 @@ class MediaTypeUnsupported(BadInput):
 
 
 class RouteNotFound(NotFound):
-    """There is nothing at this address."""
+    """The path does not exist."""
 
     code = "route_not_found"
     hint = "`/openapi.json` lists the calls."
 
 
 class MethodNotAllowed(BadInput):
-    """The address is there, and is not for this method."""
+    """The path does not support the method."""
 
     code = "method_not_allowed"
     http_status = 405
@@ -60,74 +60,80 @@ class MethodNotAllowed(BadInput):
 
 
 class HostRefused(Forbidden):
-    """The request is addressed to a name that is not this server's."""
+    """The request's Host header does not name this server."""
 
     code = "host_refused"
     http_status = 421
-    hint = "Use the address that the server printed, or start it with --allow-host NAME."
+    hint = "Use the address that the server printed, or start it with `kubernaut serve --allow-host NAME`."
+    http_hint = "Use the server's own address; its administrator can allow further host names."
 
 
 class Unauthorized(Forbidden):
-    """The request carries no token, or one that is not known."""
+    """The request has no token, or an unknown one."""
 
     code = "unauthorized"
     http_status = 401
-    hint = "Send the header Authorization with `Bearer TOKEN`; `kubernaut serve` prints where the token is."
+    hint = "Set `token_file` to a file with a token of the server (KUBERNAUT_TOKEN_FILE); the server prints where its token is."
+    http_hint = "Send the header Authorization with `Bearer TOKEN`; the server prints at its start where the token is."
 
 
 class NotAllowed(Forbidden):
-    """The token is known, and does not have this right."""
+    """The token lacks the right."""
 
     code = "not_allowed"
     hint = "The server's tokens file gives each token its role and its namespaces."
 
 
 class ChartRefused(Forbidden):
-    """The chart lies outside the registries that the server deploys from."""
+    """The chart is not in a registry that the server deploys from."""
 
     code = "chart_refused"
-    hint = "Publish it to the chart registry, or start the server with --allow-charts HOST/PREFIX."
+    hint = "Publish it to the chart registry, or start the server with `kubernaut serve --allow-charts HOST/PREFIX`."
+    http_hint = "Publish it to the chart registry; the server's administrator can allow further registries."
 
 
 class OperationNotFound(NotFound):
-    """No such operation is kept."""
+    """The operation does not exist, or is no longer kept."""
 
     code = "operation_not_found"
     hint = "An operation is kept as long as its release, or for 7 days."
 
 
 class ReleaseChanged(Conflict):
-    """The release is not any more what `If-Match` names."""
+    """The release no longer matches the `If-Match` header."""
 
     code = "release_changed"
     http_status = 412
-    hint = "Read the release again, and send its new ETag if it is still wanted."
+    hint = "Read the release again, and repeat the change for its new state if still wanted."
+    http_hint = "Read the release again, and send its new ETag if the change is still wanted."
 
 
 class IdempotencyKeyReused(Conflict):
-    """The Idempotency-Key belongs to another request."""
+    """The Idempotency-Key was used for another request."""
 
     code = "idempotency_key_reused"
     http_status = 422
-    hint = "Use a new key for each request, and the same one to repeat it."
+    hint = "Use a new key for each request, and the same key to repeat one."
 
 
 class ServerBusy(Unreachable):
-    """The server does as much at once as it may."""
+    """The server has no capacity for the request."""
 
     code = "server_busy"
-    hint = "Send the request again after the seconds that the header Retry-After says."
+    hint = "Run the same command again in some seconds."
+    http_hint = "Send the request again after the seconds in the header Retry-After."
 
 
 class ServerStopping(Unreachable):
-    """The server is about to end; what runs may end, and nothing new is begun."""
+    """The server is shutting down: running work finishes, new work is refused."""
 
     code = "server_stopping"
-    hint = "Send the request again when the server is back."
+    hint = "Run the same command again when the server is back."
+    http_hint = "Send the request again when the server is back."
 
 
 class IndexStale(Unreachable):
-    """The server does not know what is in the cluster at present."""
+    """The server's view of the cluster is out of date."""
 
     code = "index_stale"
-    hint = "The message says why; the server goes on trying."
+    hint = "The message says why; the server keeps trying."

@@ -112,7 +112,7 @@ class Follower:
         if build is None:
             raise JobNotFound(
                 f"The build #{self._number} of {self._path} is not there any more: it, or its job, was deleted meanwhile.",
-                hint="What it did until then stays; `kubernaut history NAME` shows what it did to a release.",
+                hint="What it did until then stays; `kubernaut history NAME -n NAMESPACE` shows what it did to a release.",
             )
         return build
 

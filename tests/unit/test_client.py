@@ -174,7 +174,8 @@ def test_problems_are_the_librarys_errors_again(http: responses.RequestsMock) ->
         client().deploy("hello", namespace="demo")
     assert caught.value.members["holder"] == {"user": "eve"}
     assert caught.value.details == ("since 3 minutes",)
-    assert caught.value.hint == "Do so."
+    assert caught.value.http_hint == "Do so."
+    assert caught.value.hint == ReleaseLocked.hint
 
 
 def test_who_has_no_token_is_told_where_one_is_named(http: responses.RequestsMock) -> None:
@@ -184,7 +185,7 @@ def test_who_has_no_token_is_told_where_one_is_named(http: responses.RequestsMoc
     assert "KUBERNAUT_TOKEN_FILE" in caught.value.hint
     with pytest.raises(Unauthorized) as caught:
         client().list()
-    assert caught.value.hint == "Do so."
+    assert caught.value.http_hint == "Do so."
 
 
 @pytest.mark.parametrize(

@@ -6,49 +6,54 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 
+import click
 import pytest
 
 import kubernaut
 import kubernaut.errors
-from kubernaut.errors import DeployFailed, DeployKept, KubernautError, error_classes, from_problem
+from kubernaut.cli.main import main
+from kubernaut.errors import DeployFailed, DeployKept, KubernautError, NotFound, ReleaseLocked, error_classes, from_problem
 from kubernaut.redact import redact
 
-CLASSES = list(error_classes())
+PACKAGE = Path(kubernaut.__file__).parent
+CLASSES = [kind for kind in error_classes() if kind.__module__.startswith("kubernaut.errors.")]
+OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z]")
 
 
 @pytest.mark.parametrize("error", CLASSES)
-def test_every_error_has_a_code_an_exit_status_an_http_status_and_a_hint(error: type[KubernautError]) -> None:
+def test_every_error_has_a_code_an_exit_status_an_http_status_and_hints(error: type[KubernautError]) -> None:
     assert re.fullmatch(r"[a-z]+(_[a-z0-9]+)*", error.code)
     assert error.exit_status in {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 130}
     HTTPStatus(error.http_status) if error.http_status != 499 else None
-    assert error.hint
-    assert error.hint[0].isupper() or error.hint.startswith("`")
-    assert error.hint.endswith(".")
-    assert redact(error.hint) == error.hint
+    for hint in (error.hint, error.http_hint):
+        assert hint
+        assert hint[0].isupper() or hint.startswith("`")
+        assert hint.endswith(".")
+        assert redact(hint) == hint
     assert (error.__doc__ or "").strip()
 
 
 def test_codes_are_unique() -> None:
-    codes = [error.code for error in CLASSES if error is not DeployKept]  # a kept failure *is* the failure of a deploy
+    codes = [error.code for error in CLASSES if error is not DeployKept]  # DeployKept refines DeployFailed
     assert len(codes) == len(set(codes))
     assert DeployKept.code == DeployFailed.code
 
 
-def test_all_errors_stand_in_one_place_and_are_public_there() -> None:
-    assert {error.__module__.rpartition(".")[0] for error in CLASSES} == {kubernaut.errors.__name__}
+def test_every_error_is_public_in_the_package() -> None:
     assert {error.__name__ for error in CLASSES} <= set(kubernaut.errors.__all__)
+    assert all(getattr(kubernaut.errors, error.__name__) is error for error in CLASSES)
 
 
 @pytest.mark.parametrize("error", CLASSES)
-def test_a_problem_is_turned_back_into_the_error_that_it_tells_of(error: type[KubernautError]) -> None:
-    failure = error("It failed.", hint="Do this.", details=["one", "two"], members={"current": "demo.shop.v2"})
+def test_a_problem_is_converted_back_into_its_error(error: type[KubernautError]) -> None:
+    failure = error("It failed.", http_hint="Do this.", details=["one", "two"], members={"current": "demo.shop.v2"})
     again = from_problem(failure.problem())
     assert again.code == failure.code
     assert isinstance(again, error)
     assert again.problem() == failure.problem()
 
 
-def test_of_a_problem_with_an_unknown_code_its_status_tells() -> None:
+def test_the_status_decides_where_the_code_of_a_problem_is_unknown() -> None:
     assert type(from_problem({"status": 409, "code": "of_a_newer_server", "detail": "Taken."})) is kubernaut.errors.Conflict
     assert type(from_problem({"status": 418})) is KubernautError
 
@@ -80,27 +85,133 @@ def test_a_problem_is_rfc_9457() -> None:
     assert "details" not in KubernautError("x").problem()
 
 
-def test_a_hint_of_ones_own_stays_ones_own() -> None:
-    kubernaut.errors.VersionConflict("x", hint="Mine.")
+# hints of the command line, hints of HTTP answers
+
+
+def test_a_hint_of_one_error_does_not_change_its_class() -> None:
+    kubernaut.errors.VersionConflict("x", hint="Mine.", http_hint="Mine too.")
     assert kubernaut.errors.VersionConflict("x").hint != "Mine."
+    assert kubernaut.errors.VersionConflict("x").http_hint != "Mine too."
 
 
-def hints() -> Iterator[str]:
-    """Find what the code says as hints, with a word for each value that it puts in."""
-    for file in sorted(Path(kubernaut.__file__).parent.rglob("*.py")):
+@pytest.mark.parametrize(
+    "hint",
+    [
+        "Wait: --lock-timeout 5m.",
+        "Name the namespace with -n.",
+        "`kubernaut list --all` lists them.",
+        "Run the same command again.",
+        'Run `eval "$(kubernaut local env)"`.',
+    ],
+)
+def test_a_problem_never_has_a_hint_for_the_command_line(hint: str) -> None:
+    assert NotFound("x", hint=hint).problem()["hint"] == NotFound.http_hint
+    assert NotFound("x", hint=hint, http_hint="Do this.").problem()["hint"] == "Do this."
+    assert NotFound("x", hint=hint).hint == hint
+
+
+def test_a_problem_has_the_hint_that_fits_both_interfaces() -> None:
+    assert NotFound("x", hint="Take the pre-release 1.0.0-rc.1.").problem()["hint"] == "Take the pre-release 1.0.0-rc.1."
+
+
+def test_an_error_of_a_server_has_the_command_lines_hint() -> None:
+    error = from_problem({"code": "release_locked", "detail": "Locked.", "hint": "Send `lockTimeout`."})
+    assert error.hint == ReleaseLocked.hint
+    assert error.http_hint == "Send `lockTimeout`."
+
+
+def test_an_unknown_error_of_a_server_keeps_the_servers_hint() -> None:
+    assert from_problem({"code": "of_a_newer_server", "status": 409, "hint": "Do that."}).hint == "Do that."
+
+
+# each hint that the code words
+
+
+def texts(node: ast.AST) -> Iterator[str]:
+    """Yield the strings of an expression, f-strings with their expressions in braces."""
+    match node:
+        case ast.JoinedStr():
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else ast.unparse(part) for part in node.values)
+        case ast.Constant(value=str() as text) if " " in text:
+            yield text
+        case _:
+            for child in ast.iter_child_nodes(node):
+                yield from texts(child)
+
+
+def hints() -> Iterator[tuple[str, str, str]]:
+    """Yield each hint in the package: its file, ``hint`` or ``http_hint``, and its text."""
+    for file in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            said = node.value if isinstance(node, ast.keyword) and node.arg == "hint" else None
-            if isinstance(node, ast.Assign) and any(
-                isinstance(name, ast.Name) and name.id.endswith("HINT") for name in node.targets
-            ):
-                said = node.value
-            for text in [] if said is None else ast.walk(said):
-                if isinstance(text, ast.JoinedStr):
-                    yield "".join(part.value if isinstance(part, ast.Constant) else "value" for part in text.values)
-                elif isinstance(text, ast.Constant) and isinstance(text.value, str) and " " in text.value:
-                    yield text.value
+            named: list[tuple[str, ast.AST]] = []
+            match node:
+                case ast.keyword(arg=("hint" | "http_hint") as name, value=value):
+                    named = [(name, value)]
+                case ast.Assign(targets=targets, value=value):
+                    names = [ast.unparse(target).rpartition(".")[2].lower() for target in targets]
+                    named = [
+                        ("http_hint" if name.endswith("http_hint") else "hint", value) for name in names if name.endswith("hint")
+                    ]
+                case ast.AnnAssign(target=ast.Name(id=("hint" | "http_hint") as name), value=ast.expr() as value):
+                    named = [(name, value)]
+            yield from ((file.relative_to(PACKAGE).as_posix(), name, text) for name, value in named for text in texts(value))
 
 
-@pytest.mark.parametrize("hint", sorted(set(hints())))
-def test_no_hint_looks_like_a_secret_and_is_shown_without_its_words(hint: str) -> None:
-    assert redact(hint) == hint
+HINTS = sorted(set(hints()))
+
+
+def commands(group: click.Group, path: str = "kubernaut") -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield f"{path} {name}", command
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path} {name}")
+
+
+COMMANDS = dict(commands(main))
+VERB = re.compile(r"kubernaut (?=([a-z]+)(?: ([a-z]+))?)([^`]*)")
+
+
+def commands_in(hint: str) -> Iterator[tuple[str, str]]:
+    """Yield the kubernaut commands that a hint names, each with the words after it."""
+    for found in VERB.finditer(hint):
+        one, two = f"kubernaut {found[1]}", f"kubernaut {found[1]} {found[2]}"
+        if two in COMMANDS:
+            yield two, found[3].removeprefix(two.removeprefix("kubernaut "))
+        elif one in COMMANDS:
+            yield one, found[3].removeprefix(found[1])
+        else:
+            assert hint[found.start() - 1] not in "`(", f"{one!r} is not a command"
+
+
+def needs_namespace(command: click.Command) -> bool:
+    return any("ID" in (parameter.metavar or "") for parameter in command.params if isinstance(parameter, click.Argument))
+
+
+@pytest.mark.parametrize(("file", "name", "hint"), HINTS)
+def test_no_hint_looks_like_a_secret(file: str, name: str, hint: str) -> None:
+    text = re.sub(r"\{[^{}]*\}", "value", hint)
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize(("file", "hint"), [(file, hint) for file, name, hint in HINTS if name == "http_hint"])
+def test_a_hint_for_http_names_no_command_and_no_option(file: str, hint: str) -> None:
+    assert not list(commands_in(hint))
+    assert not OPTION.search(hint)
+    assert "same command" not in hint
+
+
+@pytest.mark.parametrize("error", CLASSES)
+def test_an_errors_own_hint_for_http_names_no_command_and_no_option(error: type[KubernautError]) -> None:
+    test_a_hint_for_http_names_no_command_and_no_option("", error.http_hint)
+    assert error("x").problem()["hint"] == error.http_hint
+
+
+@pytest.mark.parametrize(("file", "hint"), [(file, hint) for file, name, hint in HINTS if name == "hint"])
+def test_a_command_in_a_hint_is_complete(file: str, hint: str) -> None:
+    for command, words in commands_in(hint):
+        if needs_namespace(COMMANDS[command]):
+            named = re.search(r"(?<!\S)(-n|ID|\{(?!.*name\}).*\})", words)
+            assert named, f"{command}{words}: no namespace"

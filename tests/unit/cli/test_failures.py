@@ -31,7 +31,7 @@ def test_every_error_ends_with_its_status_and_its_hint(
     assert result.stderr == f"error: It did not work.\n  line one\n  line two\nhint: {error.hint}\n"
     result = run(*SHIP, "-o", "json")
     assert result.exit_code == kind.exit_status
-    assert problem(result) == error.problem()
+    assert problem(result) == {**error.problem(), "hint": error.hint}
 
 
 def test_every_exit_status_is_explained() -> None:
