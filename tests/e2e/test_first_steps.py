@@ -1,4 +1,4 @@
-"""What a newcomer does first: the demo, twice, and the README's library example."""
+"""The demo on the local platform, twice, and on a cluster of one's own."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from kubernaut_local import Platform
 
 pytestmark = pytest.mark.platform
 
-EXAMPLE = re.compile(r"<!-- example: library -->\s*```python\n(.*?)```", re.DOTALL)
-
 
 def run(world: World, *argv: str | Path, **more: str) -> str:
     """Run a program in the work tree; return all that it said."""
@@ -26,14 +24,6 @@ def run(world: World, *argv: str | Path, **more: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stderr + done.stdout
-
-
-def test_the_readmes_library_example(world: World) -> None:
-    match = EXAMPLE.search((REPOSITORY / "README.md").read_text())
-    assert match
-    code = match[1].replace('"demo"', repr(world.namespace))
-    assert run(world, sys.executable, "-c", code).strip() == f"{world.namespace}.hello-world.v1 deployed"
-    assert world.git("status", "--porcelain") == ""
 
 
 def test_the_demo_on_the_local_platform_and_again(local_platform: Platform, platform: dict[str, str], tmp_path: Path) -> None:

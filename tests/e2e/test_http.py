@@ -1,23 +1,16 @@
-"""The README's session over HTTP, as it stands there, against a server on the real cluster; and what plain Helm made, beside it."""
+"""Releases that plain Helm made, over HTTP, against a server on the real cluster."""
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.faults import until
 from support.server import Serving, serving
-from support.world import REPOSITORY, World
+from support.world import World
 
 pytestmark = pytest.mark.platform
-
-SESSION = re.compile(r"<!-- example: curl -->\s*```bash\n(.*?)```", re.DOTALL)
 
 
 @pytest.fixture
@@ -26,33 +19,6 @@ def server(world: World, tmp_path: Path) -> Iterator[Serving]:
     environment = {**world.environment, "XDG_STATE_HOME": str(tmp_path / "state")}
     with serving(environment, world.tree, tmp_path) as served:
         yield served
-
-
-def run_session(world: World, server: Serving) -> list[Any]:
-    """Run what the README says, in one shell; return each command's answer."""
-    match = SESSION.search((REPOSITORY / "README.md").read_text())
-    assert match
-    script = match[1].replace("demo", world.namespace)
-    script = re.sub(r"^server=.*$", f"server={server.url}", script, count=1, flags=re.MULTILINE)
-    script = re.sub(r"^token=.*$", f"token=@{server.header_file}", script, count=1, flags=re.MULTILINE)
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], env=dict(os.environ), capture_output=True, text=True, timeout=600, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines() if line]
-
-
-def test_the_readmes_session(world: World, server: Serving) -> None:
-    first = world.json("ship", "examples/hello-world", "-n", world.namespace, "--create-namespace")
-    until(lambda: server.shows(f"/api/releases/{first['id']}") == first, "it shows")
-    listed, shown, made, deleted, again, restored = run_session(world, server)
-    assert [item for item in listed["items"] if item["namespace"] == world.namespace] == [first]
-    assert shown == first
-    assert (made["revision"], made["status"], made["note"], made["createdBy"]) == (2, "deployed", "by curl", "admin")
-    assert (deleted["id"], deleted["status"]) == (made["id"], "uninstalled")
-    assert [item for item in again["items"] if item["namespace"] == world.namespace] == []
-    assert (restored["revision"], restored["status"], restored["appVersion"]) == (3, "deployed", "1.0.0")
-    assert [item["revision"] for item in world.json("history", first["id"])["items"]] == [3, 2, 1]
 
 
 def test_a_release_that_plain_helm_made_is_there_too(world: World, server: Serving) -> None:
