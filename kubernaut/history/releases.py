@@ -97,11 +97,25 @@ class Release(Model):
 
 
 class ReleaseList(Model):
-    """Releases; ``count`` of all that match, ``next`` the cursor of those that are not in ``items``."""
+    """A list of releases; it iterates over, counts and indexes its ``items``.
+
+    Attributes:
+        count: How many releases match; more than ``len()`` on a page of a longer list.
+        next: The cursor of the next page; ``None`` on the last one.
+    """
 
     items: tuple[Release, ...]
     count: int
     next: str | None = None
+
+    def __iter__(self) -> Iterator[Release]:  # type: ignore[override]  # pydantic's yields pairs of field and value
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Release:
+        return self.items[index]
 
 
 class ReleaseHistoryList(ReleaseList):

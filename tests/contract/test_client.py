@@ -155,6 +155,21 @@ def test_a_rollback_of_what_is_deleted_goes_to_what_ran_before(verbs: Verbs) -> 
     assert back.release.chart.version == "1.0.0"
 
 
+def test_lists_iterate_over_releases(verbs: Verbs) -> None:
+    verbs.deploy("hello", namespace="demo", version="1.0.0")
+    verbs.deploy("hello", namespace="demo", version="1.1.0")
+    for releases, ids in (
+        (verbs.list(), ["demo.hello.v2"]),
+        (verbs.list(all=True), ["demo.hello.v2", "demo.hello.v1"]),
+        (verbs.history("hello", namespace="demo"), ["demo.hello.v2", "demo.hello.v1"]),
+        (verbs.list(namespace="other"), []),
+    ):
+        assert [release.id for release in releases] == ids
+        assert len(releases) == len(ids)
+        assert [releases[at].id for at in range(len(releases))] == ids
+    assert [version.version for version in verbs.versions("hello")] == ["1.1.0", "1.0.0"]
+
+
 # failures
 
 

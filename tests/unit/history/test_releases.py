@@ -12,7 +12,9 @@ from kubernaut.errors import NameInvalid
 from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL
 from kubernaut.history.releases import (
     Release,
+    ReleaseHistoryList,
     ReleaseId,
+    ReleaseList,
     describe,
     documents,
     images,
@@ -129,6 +131,21 @@ def test_the_rollback_of_a_failure_says_so() -> None:
     assert described.outcome.reason == "rolled_back"
     assert "demo.hello.v2 failed" in described.outcome.message
     assert described.chart.digest == "sha256:b"
+
+
+@pytest.mark.parametrize("kind", [ReleaseList, ReleaseHistoryList])
+def test_a_list_iterates_over_its_releases(kind: type[ReleaseList]) -> None:
+    records = [own(2, "deployed"), own(1, "superseded")]
+    releases = kind(items=tuple(describe(one, records, []) for one in records), count=7)
+    assert [release.id for release in releases] == ["demo.hello.v2", "demo.hello.v1"]
+    assert (len(releases), releases[0].revision, releases[-1].revision) == (2, 2, 1)
+    assert releases[1] in releases
+    assert list(kind(items=(), count=0)) == []
+    assert releases == releases.model_copy()
+    assert releases != releases.model_copy(update={"count": 8})
+    assert "count=7" in repr(releases)
+    assert list(releases.model_dump(mode="json", by_alias=True)) == ["items", "count", "next"]
+    assert kind.model_validate_json(text := releases.model_dump_json(by_alias=True)).model_dump_json(by_alias=True) == text
 
 
 @pytest.mark.parametrize(
