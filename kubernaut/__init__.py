@@ -8,9 +8,9 @@
 from kubernaut.api import Kubernaut
 from kubernaut.ci import CiBuild
 from kubernaut.errors import KubernautError
+from kubernaut.interface import Built, Deployed, Published
 from kubernaut.models import Action, Plan
 from kubernaut.settings import Settings, load_settings
-from kubernaut.verbs import Built, Deployed, Published
 
 __all__ = [
     "Action",

@@ -13,14 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from kubernaut._requests import RequestBuilder, choose_environment, find, wish_of
 from kubernaut.ci import CiBuild, cleaned
 from kubernaut.context import Context
 from kubernaut.events import Listener, Progress, Stopped, ignore, never
+from kubernaut.interface import Built, Deployed, DeployOptions, Options, Published
 from kubernaut.models import Plan
 from kubernaut.names import check_name, check_namespace
-from kubernaut.request_builder import RequestBuilder, choose_environment, find, wish_of
 from kubernaut.settings import Settings, load_settings
-from kubernaut.verbs import Built, Deployed, DeployOptions, Options, Published
 
 if TYPE_CHECKING:
     from kubernaut.commit_status import CommitStatusReporter

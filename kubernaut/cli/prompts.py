@@ -14,7 +14,7 @@ from kubernaut.cli.output import say
 from kubernaut.errors import Interrupted
 
 if TYPE_CHECKING:
-    from kubernaut.verbs import Deployed
+    from kubernaut.interface import Deployed
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from kubernaut.client import Client
 from kubernaut.errors import Usage
 from kubernaut.events import Listener
+from kubernaut.interface import Built, Deployed, DeployOptions, Published
 from kubernaut.models import Action, Plan
 from kubernaut.settings import Settings, is_loopback
-from kubernaut.verbs import Built, Deployed, DeployOptions, Published
 
 if TYPE_CHECKING:
     from kubernaut.api import Kubernaut
@@ -85,11 +85,11 @@ class Remote(Client):
         self, app_dir: str | Path, *, namespace: str, version: str | None = None, **options: Unpack[DeployOptions]
     ) -> Deployed:
         """Make a version on this machine, and have it deployed by the server."""
+        from kubernaut._requests import choose_environment
         from kubernaut.client.requests import deploy_body
         from kubernaut.history.releases import ReleaseId
         from kubernaut.names import check_namespace
         from kubernaut.publish.application import load_application
-        from kubernaut.request_builder import choose_environment
 
         # What cannot be deployed as it is asked for is not published first.
         application = load_application(Path(app_dir))

@@ -12,9 +12,9 @@ from kubernaut.cli.table import exactly, put_pairs, put_table, when
 if TYPE_CHECKING:
     from kubernaut.history.operations import Operation
     from kubernaut.history.releases import Release, ReleaseList
+    from kubernaut.interface import Built, Deployed, Published
     from kubernaut.models import Plan
     from kubernaut.publish.registry import PublishedVersion
-    from kubernaut.verbs import Built, Deployed, Published
 
 NONE = "-"
 SHORT_COMMIT = 7

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
-from kubernaut.verbs import Built, Deployed, DeployOptions, Options, Published
+from kubernaut.interface import Built, Deployed, DeployOptions, Options, Published
 
 if TYPE_CHECKING:
     from kubernaut.history.detail import Report

@@ -22,7 +22,7 @@ from kubernaut.cli.prompts import Question, carry_out
 from kubernaut.cli.verb import Verb
 
 if TYPE_CHECKING:
-    from kubernaut.verbs import Deployed
+    from kubernaut.interface import Deployed
 
 QUESTION = Question(
     verb="unlock",

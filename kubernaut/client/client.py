@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from kubernaut.adapters.token import from_file, given
 from kubernaut.ci import CiBuild, build_header, cleaned
-from kubernaut.client.exchange import ONCE, Exchange
-from kubernaut.client.following import follow, operation_of, said
+from kubernaut.client.operations import follow, operation_of, said
 from kubernaut.client.reading import SaidEvent, read
 from kubernaut.client.requests import deploy_body, how, last_deleted, last_run
+from kubernaut.client.transport import ONCE, Exchange
 from kubernaut.errors import ReleaseNotCurrent, ReleaseNotFound, SettingInvalid, Unreachable
 from kubernaut.events import Listener, ignore
 from kubernaut.history.detail import Report
@@ -20,9 +20,9 @@ from kubernaut.history.diff import Difference
 from kubernaut.history.operations import Operation
 from kubernaut.history.records import GONE
 from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, ReleaseList
+from kubernaut.interface import Deployed, DeployOptions, Options
 from kubernaut.models import Model, Plan
 from kubernaut.names import check_name, check_namespace
-from kubernaut.verbs import Deployed, DeployOptions, Options
 
 if TYPE_CHECKING:
     from kubernaut.publish.registry import PublishedVersion

@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_camel
 from kubernaut.deploy.values import merge, read_wish
 from kubernaut.history.records import GONE, PENDING, Status
 from kubernaut.history.releases import Release, ReleaseId
-from kubernaut.verbs import DeployOptions, Options
+from kubernaut.interface import DeployOptions, Options
 
 _HOW = ("note", "timeout", "lock_timeout")
 _DEPLOY = (*_HOW, "environment", "create_namespace", "on_failure", "reuse_values")

@@ -8,7 +8,7 @@ from typing import Any
 import responses
 
 from kubernaut.client import Client
-from kubernaut.client.exchange import PROBLEM
+from kubernaut.client.transport import PROBLEM
 
 CANARY = "canary-5f3a-" + "x" * 32
 URL = "https://kubernaut.example.com"

@@ -14,7 +14,7 @@ import requests
 import responses
 from support.answers import CANARY, RELEASE, URL, accepted, client, problem, sent
 
-from kubernaut.client.exchange import LONGEST_PAUSE, PROBLEM
+from kubernaut.client.transport import LONGEST_PAUSE, PROBLEM
 from kubernaut.errors import IndexStale, KubernautError, ReleaseLocked, Unauthorized, Unreachable, ValuesInvalid
 
 

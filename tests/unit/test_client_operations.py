@@ -97,7 +97,7 @@ def test_a_server_that_goes_away_meanwhile_is_told_with_the_operation(
 ) -> None:
     from tenacity import stop_after_attempt
 
-    monkeypatch.setattr("kubernaut.client.following.PATIENT", stop_after_attempt(2))
+    monkeypatch.setattr("kubernaut.client.operations.PATIENT", stop_after_attempt(2))
     http.post(f"{URL}/api/releases", json=RUNNING, status=202, headers={"Location": f"/api/operations/{ID}"})
     http.get(OPERATION, json=RUNNING)
     http.get(f"{OPERATION}/events", body=requests.ConnectionError("x"))

@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from kubernaut.errors import KubernautError, ServerBusy, ServerStopping
 from kubernaut.events import Event, Journal, Listener, RecordedEvent, Stopped
 from kubernaut.history.operations import Operation, OperationEvent, told
+from kubernaut.interface import Deployed
 from kubernaut.redact import redact
 from kubernaut.server.operations.waiting import WaiterLimit
-from kubernaut.verbs import Deployed
 
 Work = Callable[[Listener, Stopped], Deployed]
 Numbered = tuple[int, OperationEvent]

@@ -16,6 +16,7 @@ from kubernaut.ci import HEADER, HEADER_PATTERN, CiBuild, told_build
 from kubernaut.errors import KubernautError, ReleaseChanged, ReleaseLocked, ReleaseNotFound, RequestInvalid, ServerBusy, Unreachable
 from kubernaut.events import Listener, Stopped
 from kubernaut.history.releases import ReleaseId
+from kubernaut.interface import Deployed, Options
 from kubernaut.server.auth.caller import Role
 from kubernaut.server.auth.scope import require
 from kubernaut.server.http.routing import Request, Response
@@ -23,7 +24,6 @@ from kubernaut.server.operations.ending import answer, ending_of
 from kubernaut.server.operations.following import Followed
 from kubernaut.server.operations.idempotency import fingerprint_of, idempotency_key
 from kubernaut.server.operations.prefer import preferences
-from kubernaut.verbs import Deployed, Options
 
 if TYPE_CHECKING:
     from kubernaut.api import Kubernaut

@@ -23,8 +23,8 @@ from kubernaut.server.operations.writing import Handler, Write, carry_out
 
 if TYPE_CHECKING:
     from kubernaut.api import Kubernaut
+    from kubernaut.interface import Deployed, DeployOptions, Options
     from kubernaut.server.service import Service
-    from kubernaut.verbs import Deployed, DeployOptions, Options
 
 _LABEL = r"^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$"
 _CHART = r"^oci://[a-z0-9][a-z0-9.:_/-]*(?:@sha256:[0-9a-f]{64}|:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})$"

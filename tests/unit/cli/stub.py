@@ -21,11 +21,11 @@ from kubernaut.ci import CiBuild
 from kubernaut.events import Listener, Progress
 from kubernaut.history.diff import AppVersionChange, ChartChange, Difference, ImagesChange, ValueChange
 from kubernaut.history.releases import Release, ReleaseChart, ReleaseImage, ReleaseList, ReleaseSource
+from kubernaut.interface import Built, Deployed, Published
 from kubernaut.models import Action, Plan
 from kubernaut.publish.pipeline import BuiltImage
 from kubernaut.publish.registry import Artefact, PublishedVersion, SourceOfVersion
 from kubernaut.settings import Settings
-from kubernaut.verbs import Built, Deployed, Published
 
 DIGEST = "sha256:" + "ab" * 32
 COMMIT = "31fba06c0ffee31fba06c0ffee31fba06c0ffee0"

@@ -11,10 +11,10 @@ import pytest
 from support.faults import until
 
 from kubernaut.errors import ClusterDenied, ClusterUnreachable, IndexStale, KubernautError, ReleaseLocked
+from kubernaut.interface import Deployed
 from kubernaut.models import Plan
 from kubernaut.server.audit import Audit
 from kubernaut.server.operations.recovery import Recovery
-from kubernaut.verbs import Deployed
 
 ACTOR = "kubernaut-server@workshop"
 SETTLED = Deployed(Plan(reason="its holder is gone"), True, None)

@@ -29,6 +29,7 @@ from kubernaut.errors import (
     Unauthorized,
 )
 from kubernaut.history.operations import Operation, new_id, now
+from kubernaut.interface import Deployed
 from kubernaut.models import Plan
 from kubernaut.server.audit import Audit
 from kubernaut.server.metrics import Metrics
@@ -37,7 +38,6 @@ from kubernaut.server.service import Service
 from kubernaut.server.serving import ServeOptions, open_service, run, tell
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
-from kubernaut.verbs import Deployed
 
 CHART = "oci://registry.example.com/charts/hello-world:1.0.0"
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - what is tested is that it is refused

@@ -15,9 +15,9 @@ import pytest
 from kubernaut.errors import DeployKept, Interrupted, KubernautError, ServerBusy, ServerStopping
 from kubernaut.events import Journal, Listener, LogLine, StepStarted
 from kubernaut.history.operations import Operation, new_id, now
+from kubernaut.interface import Deployed
 from kubernaut.models import Plan
 from kubernaut.server.operations.workers import Running, Workers
-from kubernaut.verbs import Deployed
 
 SOON = 10.0
 DONE = Deployed(Plan(), False, None)

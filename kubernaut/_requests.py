@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.errors import BadInput, EnvironmentNotFound, VersionConflict
+from kubernaut.interface import DeployOptions, Options
 from kubernaut.names import check_name, check_namespace
-from kubernaut.verbs import DeployOptions, Options
 
 if TYPE_CHECKING:
     from kubernaut.context import Context

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from kubernaut.client.exchange import PATIENT, Exchange
 from kubernaut.client.reading import Retelling, SaidEvent, read
+from kubernaut.client.transport import PATIENT, Exchange
 from kubernaut.errors import DeadlineExceeded, OperationNotFound, Unreachable
 from kubernaut.events import Listener, Notice
 from kubernaut.history.operations import Operation, is_id
