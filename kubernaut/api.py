@@ -382,8 +382,14 @@ class Kubernaut:
         self, telling: CommitStatusReporter, wanted: Callable[[], DeployRequest], namespace: str, options: Options
     ) -> Deployed:
         with telling.deploying(namespace) as report:
-            deployed = self._carry_out(lambda: report.about(wanted()), options)
-            report.made(deployed.release, changed=deployed.changed)
+
+            def begin() -> DeployRequest:
+                request = wanted()
+                report.begin(request.version, request.commit, request.repository)
+                return request
+
+            deployed = self._carry_out(begin, options)
+            report.set_release(deployed.release, changed=deployed.changed)
             return deployed
 
     def _carry_out(self, wanted: Callable[[], OperationRequest], options: Options) -> Deployed:

@@ -11,13 +11,13 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from kubernaut.commit_status import CommitStatusReporter, Patience
+from kubernaut.commit_status import CommitStatusReporter
 from kubernaut.events import Progress, Stopped, never
 from kubernaut.settings import Settings
 
 if TYPE_CHECKING:
     from kubernaut.adapters.docker import Credentials, DockerEngine
-    from kubernaut.adapters.github import GitHub
+    from kubernaut.adapters.github import StatusClient
     from kubernaut.adapters.helm import Helm
     from kubernaut.adapters.kube import Cluster
     from kubernaut.adapters.registry import RegistryClient
@@ -34,14 +34,10 @@ class Clients:
 
     Args:
         settings: Where everything is.
-
-    Attributes:
-        patience: How long a verb waits at its end until GitHub is told.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.patience = Patience()
 
     @cached_property
     def engine(self) -> DockerEngine:
@@ -95,18 +91,18 @@ class Clients:
         return Registry(self.web, self._settings)
 
     @cached_property
-    def github(self) -> GitHub | None:
+    def github(self) -> StatusClient | None:
         """GitHub, which is told what became of commits; ``None`` where no token is set for it."""
         settings = self._settings
         if not settings.environment.get(GITHUB_TOKEN) and settings.github_token_file is None:
             return None
-        from kubernaut.adapters.github import GitHub
+        from kubernaut.adapters.github import StatusClient
         from kubernaut.adapters.token import find_token
 
         def token() -> str | None:  # what is wrong with it is found out when it is needed, where it stops nothing
             return find_token(settings, GITHUB_TOKEN, settings.github_token_file)()
 
-        return GitHub(settings.github_url, token=token, plain_http=settings.speaks_plain_http)
+        return StatusClient(settings.github_url, token=token, plain_http=settings.speaks_plain_http)
 
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
@@ -154,7 +150,7 @@ class Context:
     def telling(self, *, silent: bool) -> CommitStatusReporter:
         """Return what a verb tells GitHub with; ``silent`` tells it nothing."""
         github = None if silent else self.clients.github
-        return CommitStatusReporter(github, self._settings, self._progress.listener, self.clients.patience)
+        return CommitStatusReporter(github, self._settings, self._progress.listener)
 
     def expect_cluster(self) -> None:
         """Import beside other work what a deploy needs: it takes a quarter of a second, and a build mostly waits."""

@@ -1,17 +1,15 @@
-"""GitHub's commit statuses, over HTTP: what became of a commit, as its page and its pull request show it.
-
-One call and nothing else. The token stands in one header of a request to the one address that the settings name: no redirect is
-followed. What is refused is told in words, with whether it may have another end soon; who asks decides whether to try again.
-"""
+"""GitHub's commit statuses over HTTP: a POST to the address in the settings, two tries within three seconds, no redirects."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
+
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_before_delay, wait_fixed
 
 from kubernaut.adapters.address import checked_address
 from kubernaut.adapters.http import Answer, Http, NoAnswer
@@ -20,28 +18,14 @@ from kubernaut.errors import SettingInvalid
 from kubernaut.redact import redact
 
 State = Literal["pending", "success", "failure"]
-
-VERSION = "2022-11-28"
-_LIMIT = 1 << 20
-_SAID = 200
-_REQUEST_SECONDS = 5.0
-_SECONDARY_SECONDS = 60.0
-"""How long GitHub asks those to wait who did too much at once, where it does not say how long."""
-_LONGEST = 24 * 3600.0
+_SECONDS = 3.0
+_HEADERS = {"Accept": "application/vnd.github+json", "Content-Type": "application/json", "X-GitHub-Api-Version": "2022-11-28"}
 _EXAMPLE = "https://api.github.com or https://github.example.com/api/v3"
 
 
 @dataclass(frozen=True)
-class CommitStatus:
-    """What is told of a commit.
-
-    Attributes:
-        repository: ``OWNER/NAME``.
-        commit: The commit, in full.
-        context: What it is about: of each, the newest state is shown.
-        description: A line for a person.
-        target_url: Where more is to be seen.
-    """
+class Status:
+    """A commit status: ``repository`` is ``OWNER/NAME``, ``commit`` the full SHA, ``target_url`` the page to link to."""
 
     repository: str
     commit: str
@@ -51,127 +35,74 @@ class CommitStatus:
     target_url: str | None = None
 
 
-class NotTold(Exception):
-    """GitHub did not take a status.
+class StatusNotSent(Exception):
+    """A status that GitHub has not accepted. ``retryable`` means that a second try may succeed."""
 
-    Args:
-        reason: Why, in words that follow a colon.
-        passing: Whether the same request may have another end soon.
-        wait: After how many seconds at the earliest, where GitHub says so.
-    """
-
-    def __init__(self, reason: str, *, passing: bool = False, wait: float | None = None) -> None:
+    def __init__(self, reason: str, *, retryable: bool = False) -> None:
         super().__init__(reason)
-        self.reason = reason
-        self.passing = passing
-        self.wait = wait
+        self.retryable = retryable
 
 
-class GitHub:
-    """Tells GitHub; may be used by several threads at once.
+class StatusClient:
+    """Sets commit statuses. Thread-safe.
 
     Args:
-        url: Its API: ``https://api.github.com``, or an Enterprise server's ``https://HOST/api/v3``.
-        token: Says what the token is.
-        plain_http: Says of a host, ``HOST[:PORT]``, whether it may be spoken to without TLS.
+        url: The API: ``https://api.github.com``, or ``https://HOST/api/v3`` of an Enterprise server.
+        token: Returns the token.
+        plain_http: Whether a host, ``HOST[:PORT]``, may be reached without TLS.
     """
 
     def __init__(self, url: str, *, token: Token, plain_http: Callable[[str], bool]) -> None:
-        self._url = url
-        self._token = token
-        self._plain_http = plain_http
-        self._http = Http(timeout=_REQUEST_SECONDS)
+        self._url, self._token, self._plain_http = url, token, plain_http
+        self._http = Http()
 
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
         self._http.close()
 
-    def set_status(self, status: CommitStatus, *, timeout: float = _REQUEST_SECONDS) -> None:
-        """Set a commit's status: one request.
+    def set_status(self, status: Status) -> None:
+        """Set a commit status, within three seconds. Raises: StatusNotSent."""
+        deadline = time.monotonic() + _SECONDS
+        retry = retry_if_exception(lambda error: isinstance(error, StatusNotSent) and error.retryable)
+        stop = stop_after_attempt(2) | stop_before_delay(_SECONDS)
+        retrying = Retrying(retry=retry, stop=stop, wait=wait_fixed(0.25), reraise=True)
+        retrying(lambda: self._post(status, max(deadline - time.monotonic(), 0.1)))
 
-        Args:
-            status: The status.
-            timeout: Seconds to wait for the answer.
-
-        Raises:
-            NotTold: It was not taken.
-        """
+    def _post(self, status: Status, timeout: float) -> None:
+        body = {key: value for key, value in asdict(status).items() if value is not None}
+        path = f"/repos/{quote(body.pop('repository'))}/statuses/{quote(body.pop('commit'), safe='')}"
         try:
-            url = checked_address(self._url, self._plain_http, example=_EXAMPLE, server="GitHub")
-            token = self._token()
+            url = checked_address(self._url, self._plain_http, example=_EXAMPLE, server="GitHub") + path
+            if (token := self._token()) is None:
+                raise StatusNotSent("no token")
+            headers = {**_HEADERS, "Authorization": f"Bearer {token}"}
+            answer = self._http.send("POST", url, limit=1 << 20, headers=headers, body=json.dumps(body).encode(), timeout=timeout)
         except SettingInvalid as error:
-            raise NotTold(error.message.rstrip(".")) from error
-        if token is None:
-            raise NotTold("there is no token")
-        try:
-            answer = self._http.send(
-                "POST",
-                f"{url}/repos/{quote(status.repository)}/statuses/{quote(status.commit, safe='')}",
-                limit=_LIMIT,
-                headers={
-                    "Accept": "application/vnd.github+json",
-                    "Authorization": f"Bearer {token}",
-                    "Content-Type": "application/json",
-                    "X-GitHub-Api-Version": VERSION,
-                },
-                body=json.dumps(_body(status)).encode(),
-                timeout=timeout,
-            )
+            raise StatusNotSent(error.message.rstrip(".")) from error
         except NoAnswer as error:
-            raise NotTold(error.reason, passing=error.passing) from error
-        refusal = _refusal(answer, status, token)
-        if refusal is not None:
-            raise refusal
+            raise StatusNotSent(error.reason, retryable=error.passing) from error
+        content = _content(answer)
+        if not (200 <= answer.status < 300 and "state" in content):
+            text = content["message"] if isinstance(content.get("message"), str) else ""
+            message = "".join(char for char in redact(text, (token,)) if char.isprintable())[:200].rstrip(" .")
+            raise StatusNotSent(
+                _reason(answer, status) + (message and f": {message}"), retryable=answer.status >= 500 or answer.status == 408
+            )
 
 
-def _body(status: CommitStatus) -> dict[str, str]:
-    body = {"state": status.state, "context": status.context, "description": status.description}
-    return body if status.target_url is None else {**body, "target_url": status.target_url}
-
-
-def _refusal(answer: Answer, status: CommitStatus, token: str) -> NotTold | None:
-    content = _content(answer)
-    if 200 <= answer.status < 300:
-        return None if "state" in content else NotTold(f"{_host(answer.url)} does not answer like GitHub's API; see `github_url`")
-    said = _said(content, token)
-    wait = _wait(answer, said)
-    if wait is not None:
-        return NotTold(f"its rate limit is reached (HTTP {answer.status}){said}", passing=True, wait=wait)
-    if answer.status >= 500 or answer.status == 408:
-        return NotTold(f"it answers HTTP {answer.status}{said}", passing=True)
-    return NotTold(_why(answer, status) + said)
-
-
-def _why(answer: Answer, status: CommitStatus) -> str:
-    code = f"(HTTP {answer.status})"
-    if answer.status == 401:
-        return f"it does not know the token {code}"
-    if answer.status == 403:
-        return f"the token may not set statuses in {status.repository} {code}"
-    if answer.status == 404:
-        return f"there is no {status.repository}, or the token may not see it {code}"
-    if answer.status == 422:
-        return f"it does not take it for {status.commit[:12]} of {status.repository} {code}"
+def _reason(answer: Answer, status: Status) -> str:
+    code = answer.status
+    if 200 <= code < 300:
+        return f"{urlsplit(answer.url).hostname} does not answer like GitHub's API; check `github_url`"
     if answer.sent_to is not None:
-        return f"it sends us on to {_host(answer.sent_to)}, and is not followed {code}; was {status.repository} renamed?"
-    return f"it answers HTTP {answer.status}"
-
-
-def _wait(answer: Answer, said: str) -> float | None:
-    """Return after how many seconds to come again; ``None`` where it is no matter of how often we come."""
-    if answer.status not in (403, 429):
-        return None
-    after = _number(answer.headers.get("Retry-After"))
-    if after is not None:
-        return min(after, _LONGEST)
-    reset = _number(answer.headers.get("X-RateLimit-Reset"))
-    if answer.headers.get("X-RateLimit-Remaining") == "0" and reset is not None:
-        return min(max(reset - time.time(), 0.0) + 1.0, _LONGEST)
-    return _SECONDARY_SECONDS if answer.status == 429 or "rate limit" in said.lower() else None
-
-
-def _number(header: str | None) -> float | None:
-    return float(header) if header is not None and header.isascii() and header.isdigit() and len(header) < 12 else None
+        return f"redirect to {urlsplit(answer.sent_to).hostname} not followed (HTTP {code}); was {status.repository} renamed?"
+    reasons = {
+        401: "invalid token (HTTP 401)",
+        403: f"setting statuses in {status.repository} is denied (HTTP 403)",
+        404: f"{status.repository} does not exist, or the token has no access to it (HTTP 404)",
+        422: f"commit {status.commit[:12]} of {status.repository} is not accepted (HTTP 422)",
+    }
+    return reasons.get(code, f"HTTP {code}")
 
 
 def _content(answer: Answer) -> dict[str, Any]:
@@ -180,16 +111,3 @@ def _content(answer: Answer) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _said(content: dict[str, Any], token: str) -> str:
-    """Return GitHub's own words, if it has some: a message, and what is wrong in the request."""
-    errors = content.get("errors")
-    more = [one.get("message") if isinstance(one, dict) else one for one in errors] if isinstance(errors, list) else []
-    words = [str(word) for word in (content.get("message"), *more) if word and isinstance(word, str)]
-    text = "".join(char for char in redact("; ".join(words), (token,)) if char.isprintable())[:_SAID].rstrip(" .")
-    return f": {text}" if text else ""
-
-
-def _host(url: str) -> str:
-    return urlsplit(url).netloc.rpartition("@")[2]

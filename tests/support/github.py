@@ -1,7 +1,6 @@
-"""GitHub's commit statuses in this process: a real HTTP server on a port of its own, as strict as GitHub is where it matters.
+"""GitHub's commit statuses in this process: an HTTP server on a free port, as strict as GitHub where it matters.
 
-Its answers have the form that GitHub publishes (``tests/unit/clients/test_github_openapi.py`` holds them to it). It can be told to
-limit the rate, to fail, and to hang.
+Its answers have the form that GitHub publishes (``tests/unit/adapters/test_github_openapi.py`` checks it). It can fail and hang.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 CANARY = "canary-gh-7c2e-" + "x" * 24
-"""The token that is asked for, and looked for where it must not be."""
+"""The token, which tests search for where it must not be."""
 HANG = 0
 """The status of an answer that never comes."""
 VERSION = "2022-11-28"
@@ -26,8 +25,8 @@ _STATES = ("error", "failure", "pending", "success")
 _DOCS = "https://docs.github.com/rest/commits/statuses#create-a-commit-status"
 
 
-class ReleaseJSON(NamedTuple):
-    """A status that GitHub was told: of which repository, of which commit, and the request's JSON."""
+class ReceivedStatus(NamedTuple):
+    """An accepted status: its repository, its commit, and the request's JSON."""
 
     repository: str
     sha: str
@@ -39,8 +38,8 @@ class ReleaseJSON(NamedTuple):
         return f"{self.body.get('context')} {self.body['state']}"
 
 
-class Asked(NamedTuple):
-    """A request, as it came: its headers by their names in lower case."""
+class ReceivedRequest(NamedTuple):
+    """A request; the names of its headers are in lower case."""
 
     method: str
     path: str
@@ -48,8 +47,8 @@ class Asked(NamedTuple):
     body: bytes
 
 
-class Answered(NamedTuple):
-    """What was answered."""
+class SentAnswer(NamedTuple):
+    """An answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -61,23 +60,23 @@ class _Fault:
     status: int
     times: int | None
     headers: Mapping[str, str] = field(default_factory=dict)
-    message: str = "told to fail"
+    message: str = "injected failure"
     content: bytes | None = None
 
 
 class FakeGitHub:
-    """GitHub for tests; use it as a context manager.
+    """GitHub for tests; a context manager.
 
     Args:
-        token: The token that it wants to see.
-        repositories: Those that the token may write to, ``OWNER/NAME``; all by default.
-        commits: Those that there are; all by default.
-        base: What its paths begin with: an Enterprise server's with ``/api/v3``.
+        token: The token that it accepts.
+        repositories: The repositories that the token may write to, ``OWNER/NAME``; all by default.
+        commits: The commits that exist; all by default.
+        base: The prefix of its paths: ``/api/v3`` of an Enterprise server.
 
     Attributes:
-        statuses: What it was told, in order.
-        requests: Every request, also those that it refused.
-        answers: What it answered, in the same order; nothing of those that hang.
+        statuses: The accepted statuses, in order.
+        requests: Every request, also the refused ones.
+        answers: The answers, in the same order; none of requests that hang.
     """
 
     def __init__(
@@ -88,13 +87,10 @@ class FakeGitHub:
         commits: Collection[str] | None = None,
         base: str = "",
     ) -> None:
-        self.token = token
-        self.repositories = repositories
-        self.commits = commits
-        self.statuses: list[ReleaseJSON] = []
-        self.requests: list[Asked] = []
-        self.answers: list[Answered] = []
-        self._base = base
+        self.token, self.repositories, self.commits, self.base = token, repositories, commits, base
+        self.statuses: list[ReceivedStatus] = []
+        self.requests: list[ReceivedRequest] = []
+        self.answers: list[SentAnswer] = []
         self._faults: list[_Fault] = []
         self._changed = threading.Condition()
         self._released = threading.Event()
@@ -102,19 +98,14 @@ class FakeGitHub:
         self._port = 0
 
     def __enter__(self) -> FakeGitHub:
-        owner = self
-
-        class Handler(_Handler):
-            github = owner
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"github": self}))
         server.daemon_threads, server.block_on_close = True, False
         self._server, self._port = server, server.server_address[1]
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="fake-github", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.release()
+        self._released.set()
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -122,84 +113,56 @@ class FakeGitHub:
     @property
     def url(self) -> str:
         """Its API, for the setting ``github_url``."""
-        return f"http://127.0.0.1:{self._port}{self._base}"
+        return f"http://127.0.0.1:{self._port}{self.base}"
 
     @property
     def lines(self) -> list[str]:
-        """What it was told, each as its context and its state."""
-        with self._changed:
-            return [told.line for told in self.statuses]
+        """The accepted statuses, each as its context and its state."""
+        return [status.line for status in list(self.statuses)]
 
     def states(self, sha: str) -> dict[str, str]:
         """Return what a commit shows: the newest state of each context."""
-        with self._changed:
-            return {told.body["context"]: told.body["state"] for told in self.statuses if told.sha == sha}
+        return {status.body["context"]: status.body["state"] for status in list(self.statuses) if status.sha == sha}
 
     def fail(
-        self, status: int, *, times: int | None = None, headers: Mapping[str, str] | None = None, message: str = "told to fail"
+        self, status: int, *, times: int | None = None, headers: Mapping[str, str] | None = None, message: str = "injected failure"
     ) -> None:
-        """Answer the next requests with a status, as many as are named or all of them."""
-        self._add(_Fault(status, times, headers or {}, message))
+        """Answer the next requests, ``times`` of them or all, with a status."""
+        self._faults.append(_Fault(status, times, headers or {}, message))
 
-    def limit(self, status: int = 403, *, times: int | None = None, **headers: str) -> None:
-        """Limit the rate: headers as keywords, such as ``retry_after="1"``, ``x_ratelimit_remaining="0"``."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self._add(_Fault(status, times, named, "You have exceeded a secondary rate limit. Please wait a few minutes."))
-
-    def say(self, status: int, content: bytes, *, times: int | None = None) -> None:
+    def send_page(self, status: int, content: bytes) -> None:
         """Answer with something else than GitHub's JSON, such as a proxy's page."""
-        self._add(_Fault(status, times, {"Content-Type": "text/html"}, content=content))
+        self._faults.append(_Fault(status, None, {"Content-Type": "text/html"}, content=content))
 
-    def hang(self, *, times: int | None = None) -> None:
-        """Take the next requests, and answer nothing until :meth:`release`."""
-        self._add(_Fault(HANG, times))
+    def hang(self) -> None:
+        """Never answer the next requests."""
+        self._faults.append(_Fault(HANG, None))
 
     def heal(self) -> None:
         """Forget all faults."""
-        with self._changed:
-            self._faults.clear()
+        self._faults.clear()
 
-    def release(self) -> None:
-        """End the requests that hang, without an answer."""
-        self._released.set()
-
-    def wait_asked(self, count: int, seconds: float = 10.0) -> None:
-        """Wait until so many requests have come."""
+    def wait_for(self, line: str, seconds: float = 10.0) -> None:
+        """Wait for a status: a context and a state."""
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.requests) >= count, seconds), f"{len(self.requests)} requests came"
+            assert self._changed.wait_for(lambda: line in self.lines, seconds), f"{line!r} is not among {self.lines}"
 
-    def wait_told(self, line: str, seconds: float = 10.0) -> None:
-        """Wait until it was told something: a context and a state."""
+    def receive(self, request: ReceivedRequest) -> _Fault | None:
+        """Record a request; return how it is to fail."""
         with self._changed:
-            told = self._changed.wait_for(lambda: any(one.line == line for one in self.statuses), seconds)
-            assert told, f"{line!r} was not told, but {[one.line for one in self.statuses]}"
-
-    def _add(self, fault: _Fault) -> None:
-        with self._changed:
-            self._faults.append(fault)
-
-    def take(self, asked: Asked) -> _Fault | None:
-        """Note a request; return how it is to fail."""
-        with self._changed:
-            self.requests.append(asked)
-            self._changed.notify_all()
+            self.requests.append(request)
             for fault in self._faults:
                 if fault.times != 0:
                     fault.times = None if fault.times is None else fault.times - 1
                     return fault
         return None
 
-    def note(self, told: ReleaseJSON) -> int:
-        """Note what it was told; return the status's number."""
+    def accept(self, status: ReceivedStatus) -> int:
+        """Record a status; return its number."""
         with self._changed:
-            self.statuses.append(told)
+            self.statuses.append(status)
             self._changed.notify_all()
             return len(self.statuses)
-
-    def answered(self, answer: Answered) -> None:
-        """Note an answer."""
-        with self._changed:
-            self.answers.append(answer)
 
     def wait_released(self) -> None:
         """Wait as a request that hangs."""
@@ -212,20 +175,20 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def handle_one_request(self) -> None:
-        """Answer; a client that is gone meanwhile is no failure of the server's."""
+        """Answer; a client that has gone away is not a failure."""
         try:
             super().handle_one_request()
         except ConnectionError:
             self.close_connection = True
 
     def do_POST(self) -> None:
-        """Take a status, or fail as told."""
+        """Accept a status, or fail as requested."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        fault = self.github.take(Asked(self.command, self.path, headers, body))
+        fault = self.github.receive(ReceivedRequest(self.command, self.path, headers, body))
         if fault is None:
             self._status(headers, body)
         elif fault.status == HANG:
@@ -240,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _status(self, headers: Mapping[str, str], body: bytes) -> None:
         path = urlsplit(self.path).path
-        match = _ROUTE.fullmatch(path.removeprefix(self.github._base)) if path.startswith(self.github._base) else None
+        match = _ROUTE.fullmatch(path.removeprefix(self.github.base)) if path.startswith(self.github.base) else None
         if headers.get("authorization") != f"Bearer {self.github.token}":
             self._refuse(401, "Bad credentials")
         elif not headers.get("user-agent"):
@@ -250,27 +213,27 @@ class _Handler(BaseHTTPRequestHandler):
         elif match is None or self.command != "POST" or not self._known(f"{match['owner']}/{match['repo']}"):
             self._refuse(404, "Not Found")
         else:
-            self._take(ReleaseJSON(f"{match['owner']}/{match['repo']}", match["sha"], _json(body)))
+            self._accept(ReceivedStatus(f"{match['owner']}/{match['repo']}", match["sha"], _json(body)))
 
     def _known(self, repository: str) -> bool:
         return self.github.repositories is None or repository in self.github.repositories
 
-    def _take(self, told: ReleaseJSON) -> None:
-        wrong = _invalid(told.body)
-        if self.github.commits is not None and told.sha not in self.github.commits:
-            self._refuse(422, f"No commit found for SHA: {told.sha}")
+    def _accept(self, status: ReceivedStatus) -> None:
+        wrong = _invalid(status.body)
+        if self.github.commits is not None and status.sha not in self.github.commits:
+            self._refuse(422, f"No commit found for SHA: {status.sha}")
         elif wrong:
             self._refuse(422, "Validation Failed", errors=[wrong])
         else:
-            where = f"{self.github.url}/repos/{told.repository}/statuses/{told.sha}"
-            number = self.github.note(told)
-            self._answer(201, _shown(told.body, where, number), {"Location": where})
+            where = f"{self.github.url}/repos/{status.repository}/statuses/{status.sha}"
+            number = self.github.accept(status)
+            self._answer(201, _shown(status.body, where, number), {"Location": where})
 
     def _refuse(self, status: int, message: str, headers: Mapping[str, str] | None = None, **more: Any) -> None:
         self._answer(status, {"message": message, "documentation_url": _DOCS, "status": str(status), **more}, headers or {})
 
     def _answer(self, status: int, content: Any, headers: Mapping[str, str]) -> None:
-        self.github.answered(Answered(status, headers, content))
+        self.github.answers.append(SentAnswer(status, headers, content))
         named = {"Content-Type": "application/json; charset=utf-8", "X-GitHub-Api-Version-Selected": VERSION, **headers}
         self._send(status, named, json.dumps(content).encode())
 
@@ -291,7 +254,7 @@ def _json(body: bytes) -> dict[str, Any]:
 
 
 def _invalid(body: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return what GitHub finds wrong with a status."""
+    """Return the error that GitHub reports for a status."""
     if body.get("state") not in _STATES:
         return {"resource": "Status", "code": "custom", "field": "state", "message": "state is not included in the list"}
     description = str(body.get("description") or "")

@@ -8,7 +8,6 @@ from typing import Any
 
 from kubernaut import Kubernaut
 from kubernaut.adapters.helm import Helm
-from kubernaut.commit_status import Patience
 from kubernaut.events import Event, Listener, Notice
 from kubernaut.settings import Settings, load_settings
 from kubernaut.testing.chart import load_chart
@@ -46,13 +45,11 @@ class Yard:
         folder: An empty folder.
         registry: Where it is published.
         variables: Of the environment, beside those of the checkout.
-        patience: How long a verb waits for GitHub.
     """
 
     folder: Path
     registry: FakeRegistry
     variables: dict[str, str] = field(default_factory=dict)
-    patience: Patience = field(default_factory=lambda: Patience(5.0, 2.0))
     events: list[Event] = field(default_factory=list)
     cluster: FakeCluster = field(default_factory=lambda: FakeCluster("demo", "production"))
 
@@ -80,7 +77,6 @@ class Yard:
         """Return the verbs."""
         service = Kubernaut(self.settings, listener=listener or self.events.append)
         clients = service._connections.clients
-        clients.patience = self.patience
         clients.__dict__.update(engine=self.shop.engine, helm=self.helm, cluster=self.cluster)
         return service
 

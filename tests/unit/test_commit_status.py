@@ -1,4 +1,4 @@
-"""What GitHub is told of what: which repository, which commit, in which words; or why nothing."""
+"""The repository, the commit and the description of a commit status."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubernaut.commit_status import LONGEST, NotTellable, deploy_context, line, repository_at, where
+from kubernaut.commit_status import MAX_DESCRIPTION, NoCommit, description_of, find_commit, repository_at
 from kubernaut.settings import Settings, load_settings
 
 SHA = "6dcb09b5b57875f334f61aebed695e2e4193db5e"
@@ -66,7 +66,7 @@ GHES = "https://github.example.com/api/v3"
         (DOTCOM, "", None),
     ],
 )
-def test_which_repository_a_source_is(api: str, source: str, expected: str | None) -> None:
+def test_repository_of_a_git_url(api: str, source: str, expected: str | None) -> None:
     assert repository_at(api, source) == expected
 
 
@@ -74,57 +74,53 @@ def settings(tmp_path: Path, **given: Any) -> Settings:
     return load_settings(given, environment={"HOME": str(tmp_path)}, directory=tmp_path)
 
 
-def test_the_setting_names_the_repository(tmp_path: Path) -> None:
+def test_setting_overrides_the_repository(tmp_path: Path) -> None:
     source = "git@github.com:team/shop.git"
-    assert where(SHA, source, settings(tmp_path)) == ("team/shop", SHA)
-    assert where(SHA, source, settings(tmp_path, github_repository="other/shop")) == ("other/shop", SHA)
-    assert where(SHA, None, settings(tmp_path, github_repository="other/shop")) == ("other/shop", SHA)
-    assert where("a" * 64, source, settings(tmp_path))[1] == "a" * 64
+    assert find_commit(SHA, source, settings(tmp_path)) == ("team/shop", SHA)
+    assert find_commit(SHA, source, settings(tmp_path, github_repository="other/shop")) == ("other/shop", SHA)
+    assert find_commit(SHA, None, settings(tmp_path, github_repository="other/shop")) == ("other/shop", SHA)
+    assert find_commit("a" * 64, source, settings(tmp_path))[1] == "a" * 64
 
 
 @pytest.mark.parametrize(
     ("commit", "source", "why"),
     [
-        (None, "https://github.com/team/shop", "not known which commit"),
-        (f"{SHA}-dirty", "https://github.com/team/shop", "more than its commit"),
-        (SHA[:7], "https://github.com/team/shop", "no commit in full"),
-        ("../../user", "https://github.com/team/shop", "no commit in full"),
-        (f"{SHA}\n", "https://github.com/team/shop", "no commit in full"),
-        (SHA.upper(), "https://github.com/team/shop", "no commit in full"),
-        (SHA, None, "name it by `github_repository`"),
-        (SHA, "https://gitlab.com/team/shop", "not one of https://api.github.com; name it by `github_repository`"),
+        (None, "https://github.com/team/shop", "commit is unknown"),
+        (f"{SHA}-dirty", "https://github.com/team/shop", "uncommitted changes"),
+        (SHA[:7], "https://github.com/team/shop", "not a full SHA"),
+        ("../../user", "https://github.com/team/shop", "not a full SHA"),
+        (f"{SHA}\n", "https://github.com/team/shop", "not a full SHA"),
+        (SHA.upper(), "https://github.com/team/shop", "not a full SHA"),
+        (SHA, None, "github_repository"),
+        (SHA, "https://gitlab.com/team/shop", "not on https://api.github.com"),
     ],
 )
-def test_why_there_is_nothing_to_tell_of(commit: str | None, source: str | None, why: str, tmp_path: Path) -> None:
-    with pytest.raises(NotTellable, match=why):
-        where(commit, source, settings(tmp_path))
+def test_version_without_a_commit(commit: str | None, source: str | None, why: str, tmp_path: Path) -> None:
+    with pytest.raises(NoCommit, match=why):
+        find_commit(commit, source, settings(tmp_path))
 
 
 @pytest.mark.parametrize("url", ["https://[", "https://github.example.com:99999/api/v3"])
-def test_an_address_that_is_none_is_no_defect(url: str, tmp_path: Path) -> None:
-    with pytest.raises(NotTellable, match="name it by"):
-        where(SHA, "https://github.com/team/shop", settings(tmp_path, github_url=url))
+def test_invalid_github_url_is_a_reason(url: str, tmp_path: Path) -> None:
+    with pytest.raises(NoCommit, match="github_repository"):
+        find_commit(SHA, "https://github.com/team/shop", settings(tmp_path, github_url=url))
 
 
-def test_a_dirty_commit_is_not_told_whatever_the_settings_say(tmp_path: Path) -> None:
-    with pytest.raises(NotTellable):
-        where(f"{SHA}-dirty", None, settings(tmp_path, github_repository="team/shop"))
+def test_dirty_commit_is_refused_despite_the_setting(tmp_path: Path) -> None:
+    with pytest.raises(NoCommit):
+        find_commit(f"{SHA}-dirty", None, settings(tmp_path, github_repository="team/shop"))
 
 
 @given(st.text())
-def test_a_line_is_what_github_takes(text: str) -> None:
-    taken = line(text)
-    assert len(taken) <= LONGEST
+def test_description_is_acceptable(text: str) -> None:
+    taken = description_of(text)
+    assert len(taken) <= MAX_DESCRIPTION
     assert taken == "" or taken.isprintable()
     assert all(ord(char) <= 0xFFFF for char in taken)
-    assert line(taken) == taken
+    assert description_of(taken) == taken
 
 
-def test_a_line_is_cut_where_it_must_be() -> None:
-    assert line("1.4.2 runs\n in  demo\x07 \U0001f600") == "1.4.2 runs in demo \ufffd"
-    assert line("x" * LONGEST) == "x" * LONGEST
-    assert line("x" * (LONGEST + 1)) == "x" * (LONGEST - 1) + "…"
-
-
-def test_each_namespace_has_its_own_context() -> None:
-    assert deploy_context("demo") == "kubernaut/deploy/demo"
+def test_long_description_is_cut() -> None:
+    assert description_of("1.4.2 runs\n in  demo\x07 \U0001f600") == "1.4.2 runs in demo \ufffd"
+    assert description_of("x" * MAX_DESCRIPTION) == "x" * MAX_DESCRIPTION
+    assert description_of("x" * (MAX_DESCRIPTION + 1)) == "x" * (MAX_DESCRIPTION - 1) + "…"

@@ -1,6 +1,6 @@
-"""What is sent to GitHub, and what the tests' stand-in for it answers, as GitHub publishes its API: an OpenAPI file, fetched once.
+"""The requests to GitHub, and the answers of the tests' stand-in, against the OpenAPI file that GitHub publishes.
 
-It is taken by npm, checked against the hash that is written here, and what concerns statuses is kept in the user's cache.
+npm fetches it once, its hash is checked, and the part about statuses stays in the user's cache.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pytest
 from support.github import FakeGitHub
 from support.programs import program
 
-from kubernaut.adapters.github import CommitStatus, GitHub, NotTold, State
+from kubernaut.adapters.github import State, Status, StatusClient, StatusNotSent
 from kubernaut.adapters.token import given
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,7 @@ SHA = "6dcb09b5b57875f334f61aebed695e2e4193db5e"
 
 @pytest.fixture(scope="module")
 def described(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """Each API's part on statuses: the operation, and the schemas that it needs."""
+    """Return the part of each API about statuses: the operation, and the schemas that it needs."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kubernaut-tests"
     kept = home / f"github-statuses-{hashlib.sha256(INTEGRITY.encode()).hexdigest()[:16]}.json"
     if not kept.is_file():
@@ -56,7 +56,7 @@ def _fetch(folder: Path) -> dict[str, dict[str, Any]]:
     if done.returncode != 0 or len(packed) != 1:
         _missing(f"GitHub's OpenAPI ({PACKAGE}): {done.stderr.strip()[:200]}")
     content = packed[0].read_bytes()
-    assert base64.b64encode(hashlib.sha512(content).digest()).decode() == INTEGRITY, f"{PACKAGE} is another one now"
+    assert base64.b64encode(hashlib.sha512(content).digest()).decode() == INTEGRITY, f"{PACKAGE} has changed"
     with tarfile.open(packed[0]) as tar:
         files = {api: tar.extractfile(f"package/generated/{api}.json") for api in APIS}
         return {api: _part(json.load(file)) for api, file in files.items() if file is not None}
@@ -69,15 +69,15 @@ def _missing(part: str) -> NoReturn:
 
 
 def _part(api: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of an API is about setting a status; all schemas that it leads to come with it."""
+    """Return the operation that sets a status, with all schemas that it refers to."""
     operation = api["paths"][PATH]["post"]
     known = api["components"]["schemas"]
-    wanted, found = [*_references(operation), "basic-error", "validation-error"], {}
-    while wanted:
-        name = wanted.pop()
+    pending, found = [*_references(operation), "basic-error", "validation-error"], {}
+    while pending:
+        name = pending.pop()
         if name in known and name not in found:
             found[name] = known[name]
-            wanted += _references(known[name])
+            pending += _references(known[name])
     return {"operation": operation, "schemas": found}
 
 
@@ -93,7 +93,7 @@ def _references(content: Any) -> Iterator[str]:
 
 
 def _plain(schema: Any) -> Any:
-    """Turn OpenAPI 3.0's dialect into JSON Schema: what is `nullable` may be null."""
+    """Turn OpenAPI 3.0 into JSON Schema: `nullable` values may be null."""
     if isinstance(schema, list):
         return [_plain(one) for one in schema]
     if not isinstance(schema, dict):
@@ -109,7 +109,7 @@ def _validator(part: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
 
 def _request(part: Mapping[str, Any]) -> Any:
     body = part["operation"]["requestBody"]["content"]["application/json"]["schema"]
-    return _validator(part, {**body, "additionalProperties": False})  # GitHub passes over what it does not know: a typo, say
+    return _validator(part, {**body, "additionalProperties": False})  # GitHub ignores unknown keys
 
 
 @pytest.fixture(params=APIS)
@@ -123,22 +123,22 @@ def github() -> Iterator[FakeGitHub]:
         yield github
 
 
-def tell(github: FakeGitHub, state: State = "success", url: str | None = None) -> None:
-    client = GitHub(github.url, token=given(github.token), plain_http=lambda _: True)
-    client.set_status(CommitStatus("team/shop", SHA, "kubernaut/release", state, "1.4.2 is published", url))
+def set_status(github: FakeGitHub, state: State = "success", url: str | None = None) -> None:
+    client = StatusClient(github.url, token=given(github.token), plain_http=lambda _: True)
+    client.set_status(Status("team/shop", SHA, "kubernaut/release", state, "1.4.2 is published", url))
 
 
 @pytest.mark.parametrize("state", ["pending", "success", "failure"])
 @pytest.mark.parametrize("url", [None, "https://ci.example.com/job/shop/7/"])
-def test_a_request_is_as_github_describes_it(part: dict[str, Any], github: FakeGitHub, state: State, url: str | None) -> None:
-    tell(github, state, url)
+def test_request_is_valid(part: dict[str, Any], github: FakeGitHub, state: State, url: str | None) -> None:
+    set_status(github, state, url)
     (asked,) = github.requests
     _request(part).validate(json.loads(asked.body))
     assert (asked.method, asked.path) == ("POST", PATH.format(owner="team", repo="shop", sha=SHA))
     assert asked.headers["content-type"] == "application/json"
 
 
-def test_the_description_would_find_a_wrong_request(part: dict[str, Any]) -> None:
+def test_schema_finds_a_wrong_request(part: dict[str, Any]) -> None:
     right = {"state": "success", "context": "c", "description": "d"}
     _request(part).validate(right)
     for wrong in ({**right, "state": "ok"}, {**right, "targetUrl": "https://x"}, {"context": "c"}, {**right, "description": 7}):
@@ -146,9 +146,9 @@ def test_the_description_would_find_a_wrong_request(part: dict[str, Any]) -> Non
             _request(part).validate(wrong)
 
 
-def test_the_stand_in_answers_as_github_does(part: dict[str, Any], github: FakeGitHub) -> None:
-    tell(github)
-    tell(github, "pending", "https://ci.example.com/job/shop/7/")
+def test_stand_in_answers_are_valid(part: dict[str, Any], github: FakeGitHub) -> None:
+    set_status(github)
+    set_status(github, "pending", "https://ci.example.com/job/shop/7/")
     responses = part["operation"]["responses"]
     for answer in github.answers:
         described = responses[str(answer.status)]
@@ -156,13 +156,15 @@ def test_the_stand_in_answers_as_github_does(part: dict[str, Any], github: FakeG
         assert set(described.get("headers", {})) <= set(answer.headers)
 
 
-def test_the_stand_in_refuses_as_github_does(part: dict[str, Any]) -> None:
+def test_stand_in_refusals_are_valid(part: dict[str, Any]) -> None:
     with FakeGitHub(repositories=["team/other"]) as unknown, FakeGitHub(commits=[]) as empty, FakeGitHub("another") as denied:
         for github, status in ((unknown, 404), (empty, 422), (denied, 401)):
-            client = GitHub(github.url, token=given("another" if github is denied else github.token), plain_http=lambda _: True)
+            client = StatusClient(
+                github.url, token=given("another" if github is denied else github.token), plain_http=lambda _: True
+            )
             denied.token = "changed meanwhile"
-            with pytest.raises(NotTold):
-                client.set_status(CommitStatus("team/shop", SHA, "c", "success", "d"))
+            with pytest.raises(StatusNotSent):
+                client.set_status(Status("team/shop", SHA, "c", "success", "d"))
             (answer,) = github.answers
             assert answer.status == status
             schema = "validation-error" if status == 422 else "basic-error"
