@@ -141,7 +141,7 @@ class Place:
         """Return the statuses of the records, newest first."""
         cluster = self.tools().cluster()
         try:
-            return [record.status for record in HistoryStore(cluster).past(self.namespace, name).records]
+            return [record.status for record in HistoryStore(cluster).get(self.namespace, name).records]
         finally:
             cluster.close()
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kubernaut.adapters.kube import Cluster
-from kubernaut.history.records import OWNER, SECRET_TYPE, Status, encode
+from kubernaut.history.records import HELM_OWNER, SECRET_TYPE, Status, encode
 
 _WRITERS = 12
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -66,7 +66,7 @@ def record(namespace: str, name: str, revision: int, status: Status, size: int) 
         "config": {"greeting": f"release {revision}"},
         "manifest": _MANIFEST.format(name=name, revision=revision),
     }
-    labels = {"name": name, "owner": OWNER, "status": status.value, "version": str(revision)}
+    labels = {"name": name, "owner": HELM_OWNER, "status": status.value, "version": str(revision)}
     metadata = {"name": f"sh.helm.release.v1.{name}.v{revision}", "namespace": namespace, "labels": labels}
     return {"metadata": metadata, "type": SECRET_TYPE, "data": {"release": encode(content)}}
 

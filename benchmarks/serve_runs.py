@@ -21,7 +21,7 @@ from serve_fill import record
 from serve_load import Load
 
 from kubernaut.adapters.kube import Cluster
-from kubernaut.history.records import OWNER, Status, decode
+from kubernaut.history.records import HELM_OWNER, Status, decode
 
 HERE = Path(__file__).parent
 LIST = "/api/releases?limit=100"
@@ -62,8 +62,8 @@ def bare(environment: Mapping[str, str]) -> float:
     cluster = Cluster(environment["KUBECONFIG"])
     cluster.namespace_exists("default")  # connected
     started = time.perf_counter()
-    cluster.list_secrets(None, {"owner": OWNER}, metadata_only=True)
-    current = cluster.list_secrets(None, {"owner": OWNER, "status": Status.DEPLOYED.value})
+    cluster.list_secrets(None, {"owner": HELM_OWNER}, metadata_only=True)
+    current = cluster.list_secrets(None, {"owner": HELM_OWNER, "status": Status.DEPLOYED.value})
     for secret in current:
         found = decode(secret)
         assert found is not None

@@ -151,7 +151,7 @@ def find(release: str, namespace: str | None, revision: int | None = None) -> Re
     """Return what a person's words for a release mean."""
     from kubernaut.history.releases import ReleaseId
 
-    return ReleaseId.find(release, namespace, revision)
+    return ReleaseId.resolve(release, namespace, revision)
 
 
 def _check_known(options: Mapping[str, Any], known: type) -> None:

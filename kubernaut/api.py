@@ -25,7 +25,7 @@ from kubernaut.settings import Settings, load_settings
 if TYPE_CHECKING:
     from kubernaut.commit_status import CommitStatusReporter
     from kubernaut.deploy.requests import DeployRequest, OperationRequest
-    from kubernaut.history.detail import Report
+    from kubernaut.history.detail import ReleaseReport
     from kubernaut.history.diff import Difference
     from kubernaut.history.index import Index
     from kubernaut.history.operations import Operation
@@ -190,9 +190,9 @@ class Kubernaut:
         Raises:
             Conflict: The release's record is damaged.
         """
-        from kubernaut.history.detail import manifest_of
+        from kubernaut.history.detail import read_manifest
 
-        return manifest_of(self._connections.history, find(release, namespace, revision))
+        return read_manifest(self._connections.history, find(release, namespace, revision))
 
     def values(
         self, release: str, *, namespace: str | None = None, revision: int | None = None, all: bool = False
@@ -202,9 +202,9 @@ class Kubernaut:
         Raises:
             Conflict: The release's record is damaged.
         """
-        from kubernaut.history.detail import values_of
+        from kubernaut.history.detail import read_values
 
-        return values_of(self._connections.history, find(release, namespace, revision), all=all)
+        return read_values(self._connections.history, find(release, namespace, revision), all=all)
 
     def diff(self, release: str, to: str | None = None, *, namespace: str | None = None, revision: int | None = None) -> Difference:
         """Return what a release changed: how it differs from the one before it; or what going from it to another would change.
@@ -219,15 +219,15 @@ class Kubernaut:
             ReleaseNotFound: There is none before it.
             Conflict: A record is damaged.
         """
-        from kubernaut.history.detail import difference_of
+        from kubernaut.history.detail import diff_releases
 
-        return difference_of(self._connections.history, find(release, namespace, revision), to)
+        return diff_releases(self._connections.history, find(release, namespace, revision), to)
 
-    def report(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> Report:
+    def report(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> ReleaseReport:
         """Return a release and the operation that made it, with what was said on the way."""
-        from kubernaut.history.detail import report_of
+        from kubernaut.history.detail import read_report
 
-        return report_of(self._connections.history, find(release, namespace, revision))
+        return read_report(self._connections.history, find(release, namespace, revision))
 
     def watch(self, namespaces: Collection[str] = ()) -> Index:
         """Return an index of the releases that keeps itself current once it is started, for a program that asks often.
@@ -257,10 +257,10 @@ class Kubernaut:
             tail: Only the last lines of each container.
             previous: Of the containers before their last restart.
         """
-        from kubernaut.history.detail import logs_of
+        from kubernaut.history.detail import read_logs
 
         record = self._connections.history.record(find(release, namespace))
-        return logs_of(record, self._connections.cluster, follow=follow, tail=tail, previous=previous)
+        return read_logs(record, self._connections.cluster, follow=follow, tail=tail, previous=previous)
 
     def rollback(
         self, release: str, *, namespace: str | None = None, revision: int | None = None, **options: Unpack[Options]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Unpack
 from kubernaut.interface import Built, Deployed, DeployOptions, Options, Published
 
 if TYPE_CHECKING:
-    from kubernaut.history.detail import Report
+    from kubernaut.history.detail import ReleaseReport
     from kubernaut.history.diff import Difference
     from kubernaut.history.releases import Release, ReleaseList
     from kubernaut.publish.registry import PublishedVersion
@@ -41,7 +41,7 @@ class Verbs(Protocol):
     def diff(self, release: str, to: str | None = None, *, namespace: str | None = None, revision: int | None = None) -> Difference:
         """Return what differs between two releases."""
 
-    def report(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> Report:
+    def report(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> ReleaseReport:
         """Return a release and how it came to be."""
 
     def deploy(

@@ -15,7 +15,7 @@ from kubernaut.client.requests import deploy_body, how, last_deleted, last_run
 from kubernaut.client.transport import ONCE, Exchange
 from kubernaut.errors import ReleaseNotCurrent, ReleaseNotFound, SettingInvalid, Unreachable
 from kubernaut.events import Listener, ignore
-from kubernaut.history.detail import Report
+from kubernaut.history.detail import ReleaseReport
 from kubernaut.history.diff import Difference
 from kubernaut.history.operations import Operation
 from kubernaut.history.records import GONE
@@ -103,11 +103,11 @@ class Client:
 
     def show(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> Release:
         """Return one release; of a name, the current one."""
-        return self._release(ReleaseId.find(release, namespace, revision))
+        return self._release(ReleaseId.resolve(release, namespace, revision))
 
     def history(self, release: str, *, namespace: str | None = None) -> ReleaseHistoryList:
         """Return all releases of a name in a namespace, newest first; the attempts that made none are not told."""
-        found = ReleaseId.find(release, namespace)
+        found = ReleaseId.resolve(release, namespace)
         return read(ReleaseHistoryList, self._exchange.get(f"{_path(found)}/history").content)
 
     def versions(self, name: str) -> Sequence[PublishedVersion]:
@@ -119,14 +119,14 @@ class Client:
 
     def manifest(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> str:
         """Return what was applied for a release, as YAML, its hooks last; what is secret is masked."""
-        found = ReleaseId.find(release, namespace, revision)
+        found = ReleaseId.resolve(release, namespace, revision)
         return read(_Manifest, self._exchange.get(f"{_path(found)}/manifest").content).manifest
 
     def values(
         self, release: str, *, namespace: str | None = None, revision: int | None = None, all: bool = False
     ) -> dict[str, Any]:
         """Return the values that a release was deployed with, with ``all`` over the chart's own; what is secret is masked."""
-        found = ReleaseId.find(release, namespace, revision)
+        found = ReleaseId.resolve(release, namespace, revision)
         return read(_Values, self._exchange.get(f"{_path(found)}/values", {"all": all or None}).content).values
 
     def diff(self, release: str, to: str | None = None, *, namespace: str | None = None, revision: int | None = None) -> Difference:
@@ -138,13 +138,13 @@ class Client:
             namespace: Its namespace, unless ``release`` is an id.
             revision: Which revision of the name; the current one by default.
         """
-        found = ReleaseId.find(release, namespace, revision)
+        found = ReleaseId.resolve(release, namespace, revision)
         return read(Difference, self._exchange.get(f"{_path(found)}/diff", {"to": to}).content)
 
-    def report(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> Report:
+    def report(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> ReleaseReport:
         """Return a release and the operation that made it, with what was said on the way."""
-        found = ReleaseId.find(release, namespace, revision)
-        return read(Report, self._exchange.get(f"{_path(found)}/report").content)
+        found = ReleaseId.resolve(release, namespace, revision)
+        return read(ReleaseReport, self._exchange.get(f"{_path(found)}/report").content)
 
     def operation(self, id: str) -> Operation:
         """Return an attempt to write, without its events."""
@@ -195,7 +195,7 @@ class Client:
         self, release: str, *, namespace: str | None = None, revision: int | None = None, **options: Unpack[Options]
     ) -> Deployed:
         """Make a new release with an older one's chart and values; by default the one that ran before the current one."""
-        found = ReleaseId.find(release, namespace, revision)
+        found = ReleaseId.resolve(release, namespace, revision)
         target = found if found.revision is not None else self._before(found)
         return self._write("POST", f"{_path(target)}/rollback", found, options, body=how(options))
 
@@ -207,7 +207,7 @@ class Client:
         Raises:
             ReleaseNotCurrent: ``revision``, or the id's, is not the current one.
         """
-        found = ReleaseId.find(release, namespace, revision)
+        found = ReleaseId.resolve(release, namespace, revision)
         return self._write("DELETE", _path(found), found, options, query=how(options))
 
     def restore(
@@ -218,7 +218,7 @@ class Client:
         Raises:
             ReleaseNotCurrent: ``revision``, or the id's, is not the current one.
         """
-        found = ReleaseId.find(release, namespace, revision)
+        found = ReleaseId.resolve(release, namespace, revision)
         records = self.history(str(found)).items
         if not records:
             raise ReleaseNotFound(f"There is no release {found.name} in the namespace {found.namespace}.")

@@ -11,7 +11,7 @@ from kubernaut.client.reading import Retelling, SaidEvent, read
 from kubernaut.client.transport import PATIENT, Exchange
 from kubernaut.errors import DeadlineExceeded, OperationNotFound, Unreachable
 from kubernaut.events import Listener, Notice
-from kubernaut.history.operations import Operation, is_id
+from kubernaut.history.operations import Operation, is_operation_id
 from kubernaut.models import Model
 
 WAIT = 20
@@ -32,7 +32,7 @@ class Page(Model):
 
 def path_of(operation: str) -> str:
     """Return where an operation is found. Raises: OperationNotFound."""
-    if not is_id(operation):
+    if not is_operation_id(operation):
         raise OperationNotFound(f"There is no operation {operation!r}: that is no operation's id.")
     return f"/api/operations/{operation}"
 

@@ -36,10 +36,10 @@ from kubernaut.history.operations import (
     decode_operation,
     key_hash,
     key_label,
-    key_secret,
-    labelled_operation,
-    new_id,
+    key_secret_name,
+    new_operation_id,
     now,
+    operation_from_labels,
     operation_secret,
 )
 from kubernaut.history.records import KUBERNAUT_OWNER
@@ -60,7 +60,7 @@ def new_operation(
     if verb not in get_args(Verb):
         raise BadInput(f"{verb!r} is nothing that can be accepted; {', '.join(get_args(Verb))} are.")
     return Operation(
-        id=new_id(),
+        id=new_operation_id(),
         verb=verb,
         namespace=check_namespace(namespace),
         name=check_name(name) if verb == "deploy" else check_release_name(name),
@@ -115,7 +115,7 @@ def accepted_before(namespace: str, actor: str, key: str, fingerprint: str | Non
     Raises:
         IdempotencyKeyReused: The key belongs to another request.
     """
-    found = cluster.get_secret(namespace, key_secret(key_hash(actor, key)))
+    found = cluster.get_secret(namespace, key_secret_name(key_hash(actor, key)))
     before = decode_operation(found) if found else None
     if before is not None and before.fingerprint != fingerprint:
         raise _reused(before)
@@ -167,7 +167,7 @@ def _check_elsewhere(operation: Operation, key: str, cluster: Cluster) -> None:
         return
     for secret in found:
         if secret["metadata"]["namespace"] != operation.namespace:
-            raise _reused(labelled_operation(secret))
+            raise _reused(operation_from_labels(secret))
 
 
 def _same(found: Operation, wanted: Operation) -> Operation:

@@ -263,8 +263,8 @@ class Attempt:
         """
         if record.revision < self.next_revision:
             return False
-        if record.own_operation is not None:
-            return record.own_operation == self.operation.id
+        if record.operation_id is not None:
+            return record.operation_id == self.operation.id
         if record.status in PENDING and record.status != Status.PENDING_ROLLBACK:
             return False
         return self.back_to is not None and not isinstance(self.failure, ReleaseLocked)
@@ -273,7 +273,7 @@ class Attempt:
         """Return the chart that the operation is about; a rollback's or a delete's is that of the record which it works on."""
         main = plan.actions[-1]
         about = self.operation.chart is None and main.kind in ("helm-rollback", "helm-uninstall")
-        return chart_of(self.past.named(main.subject), self.past) if about else self.operation.chart
+        return chart_of(self.past.by_id(main.subject), self.past) if about else self.operation.chart
 
     def _end(self, failure: KubernautError) -> None:
         """Name the release and the operation in a failure, and write down that it failed so.
@@ -309,7 +309,7 @@ class Attempt:
         self.ledger.write(self.operation)
 
     def _read(self) -> ReleaseHistory:
-        return self.tools.history.past(self.operation.namespace, self.operation.name)
+        return self.tools.history.get(self.operation.namespace, self.operation.name)
 
     def _tidy(self, stopped: BaseException) -> None:
         """Write down that the attempt was stopped, and mark what it left pending as failed."""

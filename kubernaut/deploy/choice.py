@@ -9,7 +9,7 @@ from kubernaut.deploy.requests import DeployRequest
 from kubernaut.deploy.values import canonical, differing, overrides_lost
 from kubernaut.history.operations import SUCCEEDED, OperationChart
 from kubernaut.history.records import GONE, PENDING, Record, Status
-from kubernaut.history.releases import operation_of
+from kubernaut.history.releases import find_operation
 from kubernaut.history.repair import INTERRUPTED
 from kubernaut.history.store import ReleaseHistory
 
@@ -28,7 +28,7 @@ def _difference(current: Record, past: ReleaseHistory, wanted: DeployRequest, va
     if current.status != Status.DEPLOYED:
         left = "was left" if current.status in PENDING else "is"
         return f"v{current.revision} {left} {current.status}"
-    found = operation_of(current, past.operations)
+    found = find_operation(current, past.operations)
     if found is None:
         return f"v{current.revision} was made by plain Helm, and what it runs is not known by digest"
     operation, made = found
@@ -49,7 +49,7 @@ def _difference(current: Record, past: ReleaseHistory, wanted: DeployRequest, va
 
 def chart_of(record: Record, past: ReleaseHistory) -> OperationChart:
     """Return the chart of a record: its version, and its digest where kubernaut deployed it."""
-    found = operation_of(record, past.operations)
+    found = find_operation(record, past.operations)
     known = (found[1].chart if found[1] else None) or found[0].chart if found else None
     version = record.chart.get("version")
     return known or OperationChart(version=None if version is None else str(version))
@@ -73,7 +73,7 @@ def previous_run(past: ReleaseHistory, current: Record) -> Record | None:
 
 def continued(past: ReleaseHistory, current: Record) -> Record | None:
     """Return where the rollback was going that made the current record and was broken off: the same command again goes on."""
-    if current.status not in (*PENDING, Status.FAILED) or current.own_operation:
+    if current.status not in (*PENDING, Status.FAILED) or current.operation_id:
         return None
     for operation in past.operations:
         broken_off = operation.outcome is None or operation.outcome.reason == INTERRUPTED

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from kubernaut.deploy.explain import LOG_LINES, Explanation, LogWanted, explain, logs_wanted
 from kubernaut.errors import ClusterDenied, DeadlineExceeded, DeployFailed, DeployKept, KubernautError
-from kubernaut.history.detail import pods_of
+from kubernaut.history.detail import list_pods
 from kubernaut.history.records import Record
-from kubernaut.history.releases import documents, service_ports
+from kubernaut.history.releases import manifest_objects, service_ports
 from kubernaut.redact import redact
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _service(record: Record, port: int | str) -> str | None:
 
 
 def _ask(record: Record, cluster: Cluster) -> Explanation:
-    pods = pods_of(record, cluster)
+    pods = list_pods(record, cluster)
     # since the record was made, by the cluster's clock: this machine's may be minutes off
     events = [event for event in cluster.list_events(record.namespace) if _is_since(event, record.created)]
     events.sort(key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
@@ -130,7 +130,7 @@ def _ask(record: Record, cluster: Cluster) -> Explanation:
                     record.namespace, wanted.pod, container=wanted.container, tail=LOG_LINES, follow=False, previous=wanted.previous
                 )
             )
-    names = [str((document.get("metadata") or {}).get("name")) for document in documents(record.manifest)]
+    names = [str((document.get("metadata") or {}).get("name")) for document in manifest_objects(record.manifest)]
     return explain(pods, events, logs, workloads=names)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from kubernaut.deploy import operation as operations
 from kubernaut.errors import Conflict, KubernautError, NotFound
 from kubernaut.events import Journal
-from kubernaut.history.operations import Operation, Outcome, decode_operation, now, told
+from kubernaut.history.operations import Operation, Outcome, decode_operation, now, operation_events
 
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
@@ -71,7 +71,9 @@ class OperationWriter:
 
     def with_said(self, operation: Operation) -> Operation:
         """Return the operation with what was said so far."""
-        return operation.model_copy(update={"events": told(self.journal.heard), "events_left_out": self.journal.left_out})
+        return operation.model_copy(
+            update={"events": operation_events(self.journal.heard), "events_left_out": self.journal.left_out}
+        )
 
     def write(self, operation: Operation) -> None:
         """Write the operation down as it is now; nothing, where it could not be begun."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from kubernaut.history.operations import Made, Operation, encode_operation, now, operation_secret, outcome_labels
+from kubernaut.history.operations import Operation, ReleaseReference, encode_operation, now, operation_secret, outcome_labels
 from kubernaut.history.records import Record
 from kubernaut.history.store import ReleaseHistory
 
@@ -67,9 +67,9 @@ def forget_expired(cluster: Cluster, past: ReleaseHistory) -> None:
         cluster.delete_secret(operation.namespace, operation.secret)
 
 
-def made(record: Record, **chart: Any) -> Made:
+def made(record: Record, **chart: Any) -> ReleaseReference:
     """Return what an operation notes of a record that it made or ended."""
-    return Made(id=record.id, uid=record.uid, revision=record.revision, secret=record.secret, **chart)
+    return ReleaseReference(id=record.id, uid=record.uid, revision=record.revision, secret=record.secret, **chart)
 
 
 def describe(what: str, operation: Operation) -> str:

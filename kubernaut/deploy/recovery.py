@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from kubernaut.deploy import operation as operations
 from kubernaut.errors import Conflict, KubernautError, NotFound
-from kubernaut.history.operations import now, with_record
+from kubernaut.history.operations import now, with_recreated_record
 from kubernaut.history.records import Record, Status, decode
-from kubernaut.history.repair import aside_secret, failed_patch, recreated_secret, settled, superseded_patch
+from kubernaut.history.repair import aside_secret, failed_patch, infer_outcome, recreated_secret, superseded_patch
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action
 
@@ -96,13 +96,13 @@ def settle(cluster: Cluster, past: ReleaseHistory, *, apart_from: str = "", say:
     """
     others = [operation for operation in past.operations if operation.id != apart_from]
     for operation in past.unfinished:
-        came = settled(operation, past.records, others) if operation.id != apart_from else None
+        came = infer_outcome(operation, past.records, others) if operation.id != apart_from else None
         if came is None:
             continue
         who = f"The {operation.verb} by {operation.actor or 'somebody'} since {operation.started_at.isoformat()}"
         say(f"{who}: {came.outcome.message}")
         try:
-            operations.update(cluster, came.written(operation, now()), version=operation.resource_version or None)
+            operations.update(cluster, came.apply(operation, now()), version=operation.resource_version or None)
         except KubernautError as failure:
             say(f"That could not be written down: {failure}")
 
@@ -138,6 +138,6 @@ def _recreate(cluster: Cluster, record: Record, past: ReleaseHistory) -> None:
     if anew is None:
         raise Conflict(f"The record of {record.id} is gone: somebody deleted it at the same time.")
     for operation in theirs:
-        operations.update(cluster, with_record(operation, record.uid, anew))
+        operations.update(cluster, with_recreated_record(operation, record.uid, anew))
     if copy is not None:
         cluster.delete_secret(namespace, record.aside_secret)

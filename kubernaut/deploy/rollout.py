@@ -77,7 +77,7 @@ def carry_out(wanted: OperationRequest, *, tools: Tools, dry_run: bool = False, 
 def _carry_out(
     wanted: OperationRequest, tools: Tools, ledger: OperationWriter, step: Step, lock: ExitStack, *, dry_run: bool
 ) -> Done:
-    past = tools.history.past(wanted.namespace, wanted.name)
+    past = tools.history.get(wanted.namespace, wanted.name)
     missing = isinstance(wanted, DeployRequest) and not past.records and not tools.cluster().namespace_exists(wanted.namespace)
     first = _first_look(past, wanted, tools, namespace_missing=missing, dry_run=dry_run)
     if first is not None and (dry_run or not first.changes):
@@ -148,7 +148,7 @@ def _deploy(wanted: DeployRequest, attempt: Attempt, planned: Plan, action: Acti
 
 
 def _go_back(wanted: OperationRequest, attempt: Attempt, planned: Plan, action: Action) -> Done:
-    target = attempt.past.named(action.subject)
+    target = attempt.past.by_id(action.subject)
     chart = chart_of(target, attempt.past)
     _run_rollback(attempt, target, chart, wanted)
     record = attempt.read_back(attempt.first_new)
@@ -162,7 +162,7 @@ def _go_back(wanted: OperationRequest, attempt: Attempt, planned: Plan, action: 
 
 
 def _delete(wanted: OperationRequest, attempt: Attempt, planned: Plan, action: Action) -> Done:
-    record = _uninstall(wanted, attempt, attempt.past.named(action.subject))
+    record = _uninstall(wanted, attempt, attempt.past.by_id(action.subject))
     return _done(attempt, planned, record, None)
 
 

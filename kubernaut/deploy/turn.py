@@ -19,7 +19,7 @@ from kubernaut.deploy.recovery import put_in_order
 from kubernaut.deploy.requests import DeployRequest, OperationRequest, UnlockRequest
 from kubernaut.errors import Conflict, ReleaseLocked
 from kubernaut.events import Step
-from kubernaut.history.operations import Operation, OperationChart, new_id, now
+from kubernaut.history.operations import Operation, OperationChart, new_operation_id, now
 from kubernaut.history.records import Record
 from kubernaut.models import Action, Plan
 
@@ -85,7 +85,7 @@ def in_order(wanted: OperationRequest, attempt: Attempt, *, finish: Finish) -> P
         attempt.held.check()
         if action.kind == "helm-uninstall":
             attempt.recovered.add(action.subject)
-            finish(wanted, attempt, attempt.past.named(action.subject))
+            finish(wanted, attempt, attempt.past.by_id(action.subject))
             asked = replace(asked, if_match=None)  # it matched, and what changed it since was this
             continue
         try:
@@ -129,7 +129,7 @@ def _operation(wanted: OperationRequest, tools: Tools, accepted: Operation | Non
     if accepted is not None:
         return accepted.model_copy(update={**known, "waits_until": None})
     return Operation(
-        id=new_id(),
+        id=new_operation_id(),
         verb=wanted.verb,
         namespace=wanted.namespace,
         name=wanted.name,

@@ -13,7 +13,7 @@ from kubernaut.deploy.requests import OperationRequest
 from kubernaut.errors import ReleaseLocked
 from kubernaut.history.operations import SUCCEEDED, Operation
 from kubernaut.history.records import PENDING, Record, Status
-from kubernaut.history.releases import moment, operation_of
+from kubernaut.history.releases import find_operation, parse_time
 from kubernaut.history.store import ReleaseHistory
 
 _GOES_BACK = {"rollback": 1, "restore": 1, "deploy": 2}
@@ -54,7 +54,7 @@ def unfinished(past: ReleaseHistory, wanted: OperationRequest) -> Unfinished | N
     if current is None or (current.status not in PENDING and current.status != Status.UNINSTALLING):
         return None
     operation = left_by(current, past)
-    if operation is not None or (current.status in PENDING and current.own_operation):
+    if operation is not None or (current.status in PENDING and current.operation_id):
         by = f"{operation.actor or 'somebody'} ({operation.verb})" if operation else "a kubernaut that left no other word"
         return Unfinished(current, by, _in_words(operation.started_at.isoformat() if operation else current.created), stale=True)
     began = current.deleted_at if current.status == Status.UNINSTALLING else current.deployed_at
@@ -73,7 +73,7 @@ def left_by(current: Record, past: ReleaseHistory) -> Operation | None:
     """
     if current.status == Status.UNINSTALLING:
         return next((one for one in past.operations if _uninstalls(one, current)), None)
-    found = operation_of(current, past.operations)
+    found = find_operation(current, past.operations)
     if found is not None or current.status != Status.PENDING_ROLLBACK:
         return found[0] if found else None
     return next((one for one in past.unfinished if _goes_back_to_make(one, current)), None)
@@ -91,11 +91,11 @@ def _goes_back_to_make(operation: Operation, record: Record) -> bool:
 
 def _in_words(text: str) -> str:
     """Write a time for a person, to the second; what is no time stays as it is."""
-    time = moment(text)
+    time = parse_time(text)
     return f"{time:%Y-%m-%d %H:%M:%S} UTC" if time else text
 
 
 def _age(record: Record, past: ReleaseHistory) -> float | None:
     """Return how long ago a record was last written, in seconds; both times are the API server's."""
-    written = moment(record.modified or record.created)
+    written = parse_time(record.modified or record.created)
     return None if past.read_at is None or written is None else (past.read_at - written).total_seconds()

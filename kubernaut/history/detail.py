@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.errors import BadInput, Conflict, ReleaseNotFound
-from kubernaut.history.diff import Difference, Side, compare
-from kubernaut.history.masking import joined, mask_record, mask_values
+from kubernaut.history.diff import Difference, Snapshot, compare
+from kubernaut.history.masking import join_objects, mask_record, mask_values
 from kubernaut.history.operations import Operation
 from kubernaut.history.records import Record
-from kubernaut.history.releases import Release, ReleaseId, selectors
+from kubernaut.history.releases import Release, ReleaseId, pod_selectors
 from kubernaut.history.store import HistoryStore, ReleaseHistory
 from kubernaut.models import Model
 
@@ -27,26 +27,26 @@ _REVISION = re.compile(r"v?([0-9]{1,9})")
 _HASHES = {"fingerprint": None, "key": None}
 
 
-class Report(Model):
+class ReleaseReport(Model):
     """A release and the operation that made it, with what was said on the way; ``None`` for a release that plain Helm made."""
 
     release: Release
     operation: Operation | None = None
 
 
-def manifest_of(history: HistoryStore, wanted: ReleaseId) -> str:
+def read_manifest(history: HistoryStore, wanted: ReleaseId) -> str:
     """Return what was applied for a release, its hooks last. Raises: ReleaseNotFound, Conflict when its record is damaged."""
-    return joined(mask_record(_readable(history.record(wanted))))
+    return join_objects(mask_record(_readable(history.record(wanted))))
 
 
-def values_of(history: HistoryStore, wanted: ReleaseId, *, all: bool) -> dict[str, Any]:
+def read_values(history: HistoryStore, wanted: ReleaseId, *, all: bool) -> dict[str, Any]:
     """Return a release's values, with ``all`` over the chart's own. Raises: ReleaseNotFound, Conflict for a damaged one."""
     record = _with_values(_readable(history.record(wanted)))
     values: dict[str, Any] = mask_values(_coalesced(record.defaults, record.config) if all else record.config)
     return values
 
 
-def difference_of(history: HistoryStore, wanted: ReleaseId, to: str | None) -> Difference:
+def diff_releases(history: HistoryStore, wanted: ReleaseId, to: str | None) -> Difference:
     """Return what going from a release to another changes; without one, what it changed of the release before it.
 
     Args:
@@ -58,27 +58,27 @@ def difference_of(history: HistoryStore, wanted: ReleaseId, to: str | None) -> D
         ReleaseNotFound: There is no such release, or none before it.
         Conflict: A record is damaged.
     """
-    past = history.past(wanted.namespace, wanted.name)
-    record = past.pick(wanted)
+    past = history.get(wanted.namespace, wanted.name)
+    record = past.record(wanted)
     if to is None:
         return compare(_side(past, _before(past, record)), _side(past, record))
-    other = other_release(wanted, to)
-    others = past if (other.namespace, other.name) == (wanted.namespace, wanted.name) else history.past(other.namespace, other.name)
-    return compare(_side(past, record), _side(others, others.pick(other)))
+    other = parse_other(wanted, to)
+    others = past if (other.namespace, other.name) == (wanted.namespace, wanted.name) else history.get(other.namespace, other.name)
+    return compare(_side(past, record), _side(others, others.record(other)))
 
 
-def other_release(wanted: ReleaseId, to: str) -> ReleaseId:
+def parse_other(wanted: ReleaseId, to: str) -> ReleaseId:
     """Return which release is meant beside another: an id, or a revision of the same name. Raises: NameInvalid."""
     revision = _REVISION.fullmatch(to)
     return ReleaseId(wanted.namespace, wanted.name, int(revision[1])) if revision else ReleaseId.parse(to)
 
 
-def report_of(history: HistoryStore, wanted: ReleaseId) -> Report:
+def read_report(history: HistoryStore, wanted: ReleaseId) -> ReleaseReport:
     """Return a release and how it came to be. Raises: ReleaseNotFound, Conflict when its record is no release's."""
-    past = history.past(wanted.namespace, wanted.name)
-    release = _told(past, past.pick(wanted))
+    past = history.get(wanted.namespace, wanted.name)
+    release = _told(past, past.record(wanted))
     operation = next((one for one in past.operations if one.id == release.operation), None)
-    return Report(release=release, operation=operation and operation.model_copy(update=_HASHES))
+    return ReleaseReport(release=release, operation=operation and operation.model_copy(update=_HASHES))
 
 
 def _before(past: ReleaseHistory, record: Record) -> Record:
@@ -90,14 +90,14 @@ def _before(past: ReleaseHistory, record: Record) -> Record:
     return before
 
 
-def _side(past: ReleaseHistory, record: Record) -> Side:
-    return Side(_told(past, _with_values(_readable(record))), record)
+def _side(past: ReleaseHistory, record: Record) -> Snapshot:
+    return Snapshot(_told(past, _with_values(_readable(record))), record)
 
 
 def _told(past: ReleaseHistory, record: Record) -> Release:
     """Return what is told of a record; of one that can be decoded and still is no release's, that."""
     try:
-        return past.tell(record)
+        return past.release(record)
     except (ValueError, TypeError, OverflowError) as error:
         raise _damaged(record, "its content is no release's") from error
 
@@ -129,30 +129,30 @@ def _damaged(record: Record, why: str) -> Conflict:
 
 def _coalesced(defaults: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """Return both as Helm joins them: maps are joined, ``null`` takes a default away, everything else replaces it."""
-    joined = dict(config)
+    merged = dict(config)
     for key, default in defaults.items():
         if key not in config:
-            joined[key] = default
+            merged[key] = default
         elif config[key] is None:
-            del joined[key]
+            del merged[key]
         elif isinstance(default, Mapping) and isinstance(config[key], Mapping):
-            joined[key] = _coalesced(default, config[key])
-    return joined
+            merged[key] = _coalesced(default, config[key])
+    return merged
 
 
 _Said = str | Exception | None
 
 
-def pods_of(record: Record, cluster: Cluster) -> list[dict[str, Any]]:
+def list_pods(record: Record, cluster: Cluster) -> list[dict[str, Any]]:
     """Return the pods of a release, each once."""
     found: dict[str, dict[str, Any]] = {}
-    for labels in selectors(record.manifest):
+    for labels in pod_selectors(record.manifest):
         for pod in cluster.list_pods(record.namespace, labels):
             found[str(pod["metadata"]["name"])] = pod
     return [found[name] for name in sorted(found)]
 
 
-def logs_of(record: Record, cluster: Cluster, *, follow: bool, tail: int | None, previous: bool) -> Iterator[str]:
+def read_logs(record: Record, cluster: Cluster, *, follow: bool, tail: int | None, previous: bool) -> Iterator[str]:
     """Yield the logs of a release's containers, each line with its pod's name before it.
 
     Args:
@@ -164,7 +164,7 @@ def logs_of(record: Record, cluster: Cluster, *, follow: bool, tail: int | None,
     """
     containers = [
         (str(pod["metadata"]["name"]), str(container["name"]))
-        for pod in pods_of(record, cluster)
+        for pod in list_pods(record, cluster)
         for container in pod["spec"]["containers"]
     ]
 

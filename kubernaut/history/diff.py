@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from kubernaut.history.masking import Masked, mask_record, mask_values
+from kubernaut.history.masking import MaskedObject, mask_record, mask_values
 from kubernaut.history.records import Record
 from kubernaut.history.releases import Release, ReleaseChart, ReleaseImage
 from kubernaut.models import Model
@@ -85,14 +85,14 @@ class Difference(Model):
 
 
 @dataclass(frozen=True)
-class Side:
+class Snapshot:
     """A release and its record."""
 
     release: Release
     record: Record
 
 
-def compare(old: Side, new: Side) -> Difference:
+def compare(old: Snapshot, new: Snapshot) -> Difference:
     """Return what differs between two releases."""
     before, after = old.release, new.release
     return Difference(
@@ -169,7 +169,7 @@ def _compare_manifests(old: Record, new: Record) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _by_title(objects: Iterable[Masked]) -> dict[str, list[str]]:
+def _by_title(objects: Iterable[MaskedObject]) -> dict[str, list[str]]:
     """Return each object's lines; of those that are called the same, the later ones are numbered."""
     found: dict[str, list[str]] = {}
     times: Counter[str] = Counter()

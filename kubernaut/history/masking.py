@@ -35,7 +35,7 @@ _SHORTEST_REPEATED = 8
 _SHORTEST_OWN = 4
 
 
-class Kind(Enum):
+class Sensitivity(Enum):
     """What is known of a part of a manifest before it is looked at."""
 
     ANY = "any"
@@ -43,17 +43,17 @@ class Kind(Enum):
     HIDDEN = "to be hidden, all of it"
 
 
-class Findings:
+class SecretScanner:
     """What is secret in the documents of a manifest."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[int, Kind], yaml.Node] = {}  # the nodes too: whose id is known must not make room for another
+        self._seen: dict[tuple[int, Sensitivity], yaml.Node] = {}  # the nodes too: whose id is known must not make room for another
         self._hidden: set[int] = set()
         self._done: set[int] = set()
         self._telling: set[str] = set()
         self._texts: dict[int, str] = {}
 
-    def look(self, node: yaml.Node, kind: Kind) -> None:
+    def look(self, node: yaml.Node, kind: Sensitivity) -> None:
         """Find what is secret; each node once, since aliases may make circles."""
         if (id(node), kind) in self._seen:
             return
@@ -63,30 +63,30 @@ class Findings:
         elif isinstance(node, yaml.SequenceNode):
             texts = [item.value if isinstance(item, yaml.ScalarNode) else None for item in node.value]
             for item, (_, after) in zip(node.value, after_flags(texts), strict=True):
-                self.look(item, Kind.HIDDEN if after else kind)
-        elif kind is Kind.HIDDEN or _HOLDS_SECRET.search(node.value):
+                self.look(item, Sensitivity.HIDDEN if after else kind)
+        elif kind is Sensitivity.HIDDEN or _HOLDS_SECRET.search(node.value):
             self._hidden.add(id(node))
         else:
             self._texts[id(node)] = node.value
 
-    def _look_at_mapping(self, node: yaml.MappingNode, kind: Kind) -> None:
+    def _look_at_mapping(self, node: yaml.MappingNode, kind: Sensitivity) -> None:
         said, name = _kinds(node), _texts(node).get("name", "")
-        secret = kind is Kind.SECRET or "secret" in said
+        secret = kind is Sensitivity.SECRET or "secret" in said
         own = set(_values_of(node)) if secret else set()
         for key, value in node.value:
             word = key.value if isinstance(key, yaml.ScalarNode) else ""
-            self.look(key, Kind.HIDDEN if not word else Kind.ANY)
-            if kind is Kind.HIDDEN or word == "stringData" or (secret and word == "data"):
-                below = Kind.HIDDEN
+            self.look(key, Sensitivity.HIDDEN if not word else Sensitivity.ANY)
+            if kind is Sensitivity.HIDDEN or word == "stringData" or (secret and word == "data"):
+                below = Sensitivity.HIDDEN
                 self._note(value)
             elif ("secretlist" in said and word == "items") or (secret and word == _MERGE):
-                below = Kind.SECRET
+                below = Sensitivity.SECRET
             elif _is_secret_pair(word, value, name):
-                below = Kind.HIDDEN
+                below = Sensitivity.HIDDEN
                 if not word.casefold().endswith("secret"):  # which may as well be a Secret's name
                     self._telling.add(value.value)
             else:
-                below = Kind.ANY
+                below = Sensitivity.ANY
             self.look(value, below)
             if secret and word == "metadata":
                 self._look_at_annotations(value, own)
@@ -97,7 +97,7 @@ class Findings:
         for key, value in annotations.value if isinstance(annotations, yaml.MappingNode) else ():
             applied = "applied" in str(key.value)  # what tools keep there is all of it, some packed
             if applied or any(text in str(value.value) for text in own):
-                self.look(value, Kind.HIDDEN)
+                self.look(value, Sensitivity.HIDDEN)
 
     def _note(self, data: yaml.Node) -> None:
         for key, text in _texts(data).items():
@@ -227,7 +227,7 @@ def masked(_hidden: str) -> str:
 
 
 @dataclass(frozen=True)
-class Masked:
+class MaskedObject:
     """An object of a manifest with what is secret masked.
 
     Attributes:
@@ -239,7 +239,7 @@ class Masked:
     text: str
 
 
-def mask_record(record: Record, mark: Mark = masked) -> Iterator[Masked]:
+def mask_record(record: Record, mark: Mark = masked) -> Iterator[MaskedObject]:
     """Yield the objects of a record's manifest with what is secret masked; its hooks come last, as in ``helm template``."""
     hooks = record.content.get("hooks")
     parts = [
@@ -250,19 +250,14 @@ def mask_record(record: Record, mark: Mark = masked) -> Iterator[Masked]:
     return mask_objects("\n".join((record.manifest, *parts)), mark)
 
 
-def mask_manifest(manifest: str) -> str:
-    """Return a manifest with what is secret masked."""
-    return joined(mask_objects(manifest))
-
-
-def joined(objects: Iterable[Masked]) -> str:
+def join_objects(objects: Iterable[MaskedObject]) -> str:
     """Return objects as a manifest."""
     return "".join(f"---\n{one.text}" for one in objects)
 
 
-def mask_objects(manifest: str, mark: Mark = masked) -> Iterator[Masked]:
+def mask_objects(manifest: str, mark: Mark = masked) -> Iterator[MaskedObject]:
     """Yield the objects of a manifest with what is secret masked; a document that cannot be read is masked whole, and says so."""
-    findings = Findings()
+    findings = SecretScanner()
     documents = [_Document.read(text, findings) for text in _START.split(manifest) if text.strip()]
     secrets = findings.repeated()
     for document in documents:
@@ -298,7 +293,7 @@ class _Document:
     unread: bool = False
 
     @classmethod
-    def read(cls, text: str, findings: Findings) -> _Document:
+    def read(cls, text: str, findings: SecretScanner) -> _Document:
         found = _SOURCE.match(text)
         source = f"{found[1]}\n" if found else ""
         try:
@@ -306,17 +301,17 @@ class _Document:
                 return cls(source, text, unread=True)
             nodes = tuple(yaml.compose_all(text, Loader=_LOADER))
             for node in nodes:
-                findings.look(node, Kind.ANY)
+                findings.look(node, Sensitivity.ANY)
         except (yaml.YAMLError, ValueError, RecursionError):
             return cls(source, text, unread=True)
         unread = not all(isinstance(node, yaml.MappingNode) for node in nodes)  # no map is no object, and might be anything
         return cls(source, text, () if unread else nodes, unread)
 
-    def masked(self, findings: Findings, secrets: tuple[str, ...], mark: Mark) -> Iterator[Masked]:
+    def masked(self, findings: SecretScanner, secrets: tuple[str, ...], mark: Mark) -> Iterator[MaskedObject]:
         if self.unread:
             text = f"{self.source}# A document that cannot be read as YAML is masked whole: {mark(self.text)}\n"
-            yield Masked(self.source.removeprefix("# Source: ").strip() or "unread", text)
+            yield MaskedObject(self.source.removeprefix("# Source: ").strip() or "unread", text)
         for node in self.nodes:
             findings.hide(node, secrets, mark)
             text = yaml.serialize(node, Dumper=_DUMPER, width=_ONE_LINE, allow_unicode=True)
-            yield Masked(title(node), self.source + text)
+            yield MaskedObject(title(node), self.source + text)

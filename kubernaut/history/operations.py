@@ -28,7 +28,7 @@ from pydantic import Field, ValidationError, model_validator
 from kubernaut.ci import CiBuild, build_of
 from kubernaut.errors import DeployFailed, KubernautError, error_classes, from_problem
 from kubernaut.events import Journal, LogLine, Notice, RecordedEvent, StepStarted
-from kubernaut.history.records import KUBERNAUT_OWNER, OPERATION_LABEL, Record, cut, least, pack, storable, unpack
+from kubernaut.history.records import KUBERNAUT_OWNER, OPERATION_LABEL, Record, pack, smallest, storable, truncate, unpack
 from kubernaut.models import Model, Plan
 from kubernaut.redact import redact
 
@@ -78,7 +78,7 @@ class OperationChart(Model):
     digest: str | None = None
 
 
-class Made(Model):
+class ReleaseReference(Model):
     """A release that an operation made or, for a delete, ended."""
 
     id: str
@@ -130,7 +130,7 @@ class Operation(Model):
     started_at: datetime
     finished_at: datetime | None = None
     outcome: Outcome | None = None
-    made: tuple[Made, ...] = ()
+    made: tuple[ReleaseReference, ...] = ()
     fingerprint: str | None = None
     key: str | None = None
     waits_until: datetime | None = None
@@ -142,12 +142,12 @@ class Operation(Model):
     @model_validator(mode="before")
     @classmethod
     def _with_a_page_alone(cls, content: Any) -> Any:
-        return with_page_alone(content)
+        return with_legacy_build(content)
 
     @property
     def secret(self) -> str:
         """The name of the Secret that keeps it."""
-        return key_secret(self.key) if self.key else f"kubernaut.{self.id}"
+        return key_secret_name(self.key) if self.key else f"kubernaut.{self.id}"
 
     @property
     def state(self) -> State:
@@ -174,7 +174,7 @@ class Operation(Model):
         return self.finished_at is None and self.waits_until is not None and (at is None or at < self.waits_until)
 
 
-def is_id(text: str) -> bool:
+def is_operation_id(text: str) -> bool:
     """Say whether a text can be an operation's id."""
     return _ID.fullmatch(text) is not None
 
@@ -184,7 +184,7 @@ def key_hash(actor: str, key: str) -> str:
     return hashlib.sha256(f"{actor}\0{key}".encode()).hexdigest()
 
 
-def key_secret(key: str) -> str:
+def key_secret_name(key: str) -> str:
     """Return the name of the Secret that keeps the operation which was accepted with a key, by the key's hash."""
     return f"kubernaut.key-{key}"
 
@@ -194,7 +194,7 @@ def key_label(key: str) -> str:
     return key[:_LONGEST_LABEL]
 
 
-def numbered(operation: Operation) -> tuple[tuple[int, OperationEvent], ...]:
+def numbered_events(operation: Operation) -> tuple[tuple[int, OperationEvent], ...]:
     """Return the events with their numbers, from 1; those that were left out have theirs too."""
     first = Journal.FIRST
     return tuple(
@@ -202,24 +202,24 @@ def numbered(operation: Operation) -> tuple[tuple[int, OperationEvent], ...]:
     )
 
 
-def new_id(now: float | None = None) -> str:
+def new_operation_id(now: float | None = None) -> str:
     """Return a new operation's id: 26 characters that sort by time (a ULID in lower case)."""
     number = (int((time.time() if now is None else now) * 1000) << 80) | int.from_bytes(os.urandom(10), "big")
     return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
 
 
-def told(heard: Iterable[RecordedEvent], secrets: Iterable[str] = ()) -> tuple[OperationEvent, ...]:
+def operation_events(heard: Iterable[RecordedEvent], secrets: Iterable[str] = ()) -> tuple[OperationEvent, ...]:
     """Return what was heard as an operation keeps it: in words, secrets taken out, endless lines cut."""
     known = tuple(secrets)
     return tuple(
         OperationEvent(
-            at=one.at, step=one.event.step, kind=one.event.kind, text=cut(storable(redact(_words(one), known)), _LONGEST_LINE)
+            at=one.at, step=one.event.step, kind=one.event.kind, text=truncate(storable(redact(_words(one), known)), _LONGEST_LINE)
         )
         for one in heard
     )
 
 
-def with_record(operation: Operation, uid: str, record: Record) -> Operation:
+def with_recreated_record(operation: Operation, uid: str, record: Record) -> Operation:
     """Return an operation as it is once a record that it noted by its uid was recreated as another."""
     made = tuple(one.model_copy(update={"uid": record.uid}) if one.uid == uid else one for one in operation.made)
     return operation.model_copy(update={"made": made})
@@ -266,7 +266,7 @@ def decode_operation(secret: Mapping[str, Any]) -> Operation | None:
     match = _TYPE.fullmatch(str(secret.get("type") or ""))
     if labels.get("owner") != KUBERNAUT_OWNER or match is None:
         return None
-    known = labelled_operation(secret)
+    known = operation_from_labels(secret)
     newer = f"it was written by a newer kubernaut (operation.v{match['schema']})" if int(match["schema"]) > SCHEMA else None
     try:
         content = unpack(str((secret.get("data") or {}).get("operation") or ""))
@@ -275,7 +275,7 @@ def decode_operation(secret: Mapping[str, Any]) -> Operation | None:
     except (ValueError, zlib.error, RecursionError) as error:
         return known.model_copy(update={"unread": newer or f"it cannot be decoded: {error}"})
     operation, why = _as_much_as_possible(content, known)
-    build = told_build(secret) or operation.build
+    build = decode_build(secret) or operation.build
     return operation.model_copy(update={"unread": newer or why, "resource_version": known.resource_version, "build": build})
 
 
@@ -295,7 +295,7 @@ def _words(heard: RecordedEvent) -> str:
 
 def _pack(operation: Operation) -> bytes:
     content = operation.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"build"})
-    return pack({**content, **page_of(operation.build)})
+    return pack({**content, **legacy_build_url(operation.build)})
 
 
 def _fewer_events(operation: Operation) -> Operation:
@@ -304,7 +304,7 @@ def _fewer_events(operation: Operation) -> Operation:
         kept = events[:first] + events[first + count :] if count <= len(events) - first else events[: len(events) - count]
         return operation.model_copy(update={"events": kept, "events_left_out": operation.events_left_out + count})
 
-    return without(least(lambda count: len(_pack(without(count))) <= LARGEST, len(operation.events)))
+    return without(smallest(lambda count: len(_pack(without(count))) <= LARGEST, len(operation.events)))
 
 
 def _fewer_details(operation: Operation) -> Operation:
@@ -316,7 +316,7 @@ def _fewer_details(operation: Operation) -> Operation:
         fewer = outcome.model_copy(update={"details": outcome.details[count:], "left_out": outcome.left_out + count})
         return operation.model_copy(update={"outcome": fewer})
 
-    return without(least(lambda count: len(_pack(without(count))) <= LARGEST, len(outcome.details)))
+    return without(smallest(lambda count: len(_pack(without(count))) <= LARGEST, len(outcome.details)))
 
 
 def _shorter(operation: Operation) -> Operation:
@@ -325,11 +325,11 @@ def _shorter(operation: Operation) -> Operation:
     shorter, longest = operation, LARGEST
     while len(_pack(shorter)) > LARGEST and longest > _SHORTEST:
         longest //= 4
-        shorter = Operation.model_validate(cut(content, longest))
+        shorter = Operation.model_validate(truncate(content, longest))
     return shorter
 
 
-def labelled_operation(secret: Mapping[str, Any]) -> Operation:
+def operation_from_labels(secret: Mapping[str, Any]) -> Operation:
     """Return what the labels and metadata of a Secret that keeps an operation tell of it."""
     metadata = secret.get("metadata") or {}
     labels = metadata.get("labels") or {}
@@ -389,14 +389,14 @@ def _few(names: Iterable[str]) -> str:
     return ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
 
 
-PAGE_ALONE = "buildUrl"
+LEGACY_BUILD_FIELD = "buildUrl"
 """The operation's own field, which older kubernauts read."""
 _KEY = "build"
 
 
-def page_of(build: CiBuild | None) -> dict[str, str]:
+def legacy_build_url(build: CiBuild | None) -> dict[str, str]:
     """Return what an older kubernaut reads of a build in the operation itself."""
-    return {PAGE_ALONE: build.url} if build and build.url else {}
+    return {LEGACY_BUILD_FIELD: build.url} if build and build.url else {}
 
 
 def build_data(build: CiBuild | None) -> dict[str, str]:
@@ -406,7 +406,7 @@ def build_data(build: CiBuild | None) -> dict[str, str]:
     return {_KEY: base64.b64encode(pack(build.model_dump(mode="json", by_alias=True, exclude_none=True))).decode("ascii")}
 
 
-def told_build(secret: Mapping[str, Any]) -> CiBuild | None:
+def decode_build(secret: Mapping[str, Any]) -> CiBuild | None:
     """Return the build that a Secret tells of; what is not as it should be is left out."""
     try:
         content = unpack(str((secret.get("data") or {}).get(_KEY) or ""))
@@ -418,9 +418,9 @@ def told_build(secret: Mapping[str, Any]) -> CiBuild | None:
     return build_of(**known)
 
 
-def with_page_alone(content: Any) -> Any:
+def with_legacy_build(content: Any) -> Any:
     """Return an operation's content with the build where an older kubernaut has told its page alone."""
-    if not isinstance(content, dict) or not isinstance(content.get(PAGE_ALONE), str):
+    if not isinstance(content, dict) or not isinstance(content.get(LEGACY_BUILD_FIELD), str):
         return content
-    build = content.get("build") or build_of(url=content[PAGE_ALONE])
-    return {**{key: value for key, value in content.items() if key != PAGE_ALONE}, "build": build}
+    build = content.get("build") or build_of(url=content[LEGACY_BUILD_FIELD])
+    return {**{key: value for key, value in content.items() if key != LEGACY_BUILD_FIELD}, "build": build}

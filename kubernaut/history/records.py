@@ -22,7 +22,7 @@ from functools import cached_property
 from typing import Any
 
 SECRET_TYPE = "helm.sh/release.v1"  # noqa: S105 - a type's name
-OWNER = "helm"
+HELM_OWNER = "helm"
 OPERATION_LABEL = "kubernaut/operation"
 REVISION_LABEL = "kubernaut/revision"
 KUBERNAUT_OWNER = "kubernaut"
@@ -98,7 +98,7 @@ class Record:
         return f"{self.uid}-{self.resource_version}"
 
     @property
-    def own_operation(self) -> str | None:
+    def operation_id(self) -> str | None:
         """The id of the operation that made it, if its labels are its own: plain Helm, and a rollback, copy them onward."""
         return self.labels.get(OPERATION_LABEL) if self.labels.get(REVISION_LABEL) == str(self.revision) else None
 
@@ -120,11 +120,6 @@ class Record:
     def damaged(self) -> str | None:
         """Why the record cannot be read, if it cannot."""
         return self._decoded[1]
-
-    @property
-    def disagrees(self) -> bool:
-        """Whether the record's two statuses differ: its label's and its content's."""
-        return self.damaged is None and self.labelled_status != self.status
 
     @property
     def status(self) -> str:
@@ -188,7 +183,7 @@ def decode(secret: Mapping[str, Any]) -> Record | None:
     own = original_metadata(secret) if aside else metadata
     labels = _texts(own.get("labels"))
     match = _SECRET_NAME.fullmatch(str(own.get("name", "")))
-    if match is None or labels.get("owner") != OWNER:
+    if match is None or labels.get("owner") != HELM_OWNER:
         return None
     return Record(
         namespace=str(metadata.get("namespace", "")),
@@ -201,7 +196,7 @@ def decode(secret: Mapping[str, Any]) -> Record | None:
         created=str(own.get("creationTimestamp", "")),
         labels=labels,
         payload=str(_mapping(secret.get("data")).get("release") or ""),
-        modified=modified(own),
+        modified=modification_time(own),
         immutable=secret.get("immutable") is True,
         aside=aside,
     )
@@ -214,7 +209,7 @@ def original_metadata(copy: Mapping[str, Any]) -> Mapping[str, Any]:
     match = _ASIDE_NAME.fullmatch(str(metadata.get("name", "")))
     if noted or match is None:
         return noted
-    labels = {"name": match["name"], "owner": OWNER, "version": match["revision"]}
+    labels = {"name": match["name"], "owner": HELM_OWNER, "version": match["revision"]}
     return {"name": secret_name(match["name"], match["revision"]), "labels": labels}
 
 
@@ -223,7 +218,7 @@ def secret_name(name: str, revision: int | str) -> str:
     return f"sh.helm.release.v1.{name}.v{revision}"
 
 
-def modified(metadata: Mapping[str, Any]) -> str:
+def modification_time(metadata: Mapping[str, Any]) -> str:
     """Return when an object was last written, as the API server knows; empty when it does not say."""
     writers = metadata.get("managedFields") or ()
     return max((str(writer.get("time") or "") for writer in writers), default="")
@@ -306,16 +301,16 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def cut(value: Any, longest: int) -> Any:
+def truncate(value: Any, longest: int) -> Any:
     """Return a value whose texts are no longer than so many characters, and whose lists than a sixteenth of that."""
     if isinstance(value, str):
         return value if len(value) <= longest else value[: longest - 1] + "…"
     if isinstance(value, Mapping):
-        return {key: cut(item, longest) for key, item in value.items()}
-    return tuple(cut(item, longest) for item in value[: longest // 16]) if isinstance(value, list | tuple) else value
+        return {key: truncate(item, longest) for key, item in value.items()}
+    return tuple(truncate(item, longest) for item in value[: longest // 16]) if isinstance(value, list | tuple) else value
 
 
-def least(enough: Callable[[int], bool], most: int) -> int:
+def smallest(enough: Callable[[int], bool], most: int) -> int:
     """Return about the least number up to ``most`` that is enough; ``most`` when none is."""
     low, high = 0, most
     while low < high:

@@ -18,7 +18,7 @@ from pydantic import Field
 from kubernaut.ci import CiBuild, annotated_build
 from kubernaut.errors import NameInvalid
 from kubernaut.helm_yaml import is_deep
-from kubernaut.history.operations import UNREAD, Made, Operation
+from kubernaut.history.operations import UNREAD, Operation, ReleaseReference
 from kubernaut.history.records import GONE, Record, Status
 from kubernaut.models import Model
 from kubernaut.names import check_namespace, check_release_name
@@ -144,7 +144,7 @@ class ReleaseId:
         return cls(check_namespace(namespace), *_name_and_revision(rest, text))
 
     @classmethod
-    def find(cls, text: str, namespace: str | None = None, revision: int | None = None) -> ReleaseId:
+    def resolve(cls, text: str, namespace: str | None = None, revision: int | None = None) -> ReleaseId:
         """Read what a person wrote: an id, or with a namespace a name. Raises: NameInvalid."""
         first, last = text.partition(".")[0], text.rpartition(".")[2]
         if namespace is None or (first == namespace and (last == "current" or _REVISION.fullmatch(last))):
@@ -169,7 +169,7 @@ def _name_and_revision(rest: str, text: str) -> tuple[str, int | None]:
     return check_release_name(rest), None
 
 
-def operation_of(record: Record, operations: Iterable[Operation]) -> tuple[Operation, Made | None] | None:
+def find_operation(record: Record, operations: Iterable[Operation]) -> tuple[Operation, ReleaseReference | None] | None:
     """Return the operation that made a record, and what it noted of it; ``None`` for a record that is not kubernaut's own."""
     labelled = None
     for operation in operations:
@@ -178,12 +178,12 @@ def operation_of(record: Record, operations: Iterable[Operation]) -> tuple[Opera
         for made in operation.made:
             if made.uid == record.uid:
                 return operation, made
-        if operation.id == record.own_operation:
+        if operation.id == record.operation_id:
             labelled = operation
     return (labelled, None) if labelled else None
 
 
-def serving(records: Sequence[Record]) -> int | None:
+def serving_revision(records: Sequence[Record]) -> int | None:
     """Return the newest deployed revision of a name's records; none once the current one is deleted, whatever older ones say."""
     if not records or max(records, key=lambda record: record.revision).status == Status.UNINSTALLED:
         return None
@@ -198,14 +198,14 @@ def describe(record: Record, records: Sequence[Record], operations: Iterable[Ope
         records: All records of its name, or at least the current one and the deployed ones.
         operations: The operations of its name; others are ignored.
     """
-    found = operation_of(record, operations)
+    found = find_operation(record, operations)
     operation, made = found or (None, None)
     known = (made.chart if made else None) or (operation.chart if operation else None)
     current = max(records, key=lambda other: other.revision, default=record)
     annotations = record.annotations
     version = record.chart.get("version")
     app_version = record.chart.get("appVersion")
-    created = moment(record.deployed_at) or moment(record.created)
+    created = parse_time(record.deployed_at) or parse_time(record.created)
     return Release(
         id=record.id,
         uid=record.uid,
@@ -214,7 +214,7 @@ def describe(record: Record, records: Sequence[Record], operations: Iterable[Ope
         revision=record.revision,
         status=record.status,
         active=record.revision == current.revision and record.status not in GONE,
-        serving=serving(records),
+        serving=serving_revision(records),
         managed_by="kubernaut" if operation else "helm",
         chart=ReleaseChart(
             name=record.chart.get("name"),
@@ -223,14 +223,14 @@ def describe(record: Record, records: Sequence[Record], operations: Iterable[Ope
             digest=known.digest if known else None,
         ),
         app_version=None if app_version is None else str(app_version),
-        images=tuple(_image(ref) for ref in images(record.manifest)),
+        images=tuple(_image(ref) for ref in manifest_images(record.manifest)),
         source=ReleaseSource(commit=annotations.get(_COMMIT), repository=annotations.get(_REPOSITORY)),
         build=(operation and operation.build) or annotated_build(annotations) or CiBuild(),
         created_by=operation.actor if operation else None,
         note=operation.note if operation else None,
         created_at=created,
-        updated_at=max(filter(None, (created, moment(record.modified))), default=None),  # the API server tells whole seconds
-        deleted_at=moment(record.deleted_at),
+        updated_at=max(filter(None, (created, parse_time(record.modified))), default=None),  # the API server tells whole seconds
+        deleted_at=parse_time(record.deleted_at),
         description=record.description or (f"damaged: {record.damaged}" if record.damaged else ""),
         outcome=_outcome(record, operation),
         operation=operation.id if operation else None,
@@ -254,7 +254,7 @@ def _image(ref: str) -> ReleaseImage:
     return ReleaseImage(ref=ref, digest=digest or None)
 
 
-def moment(text: str | None) -> datetime | None:
+def parse_time(text: str | None) -> datetime | None:
     """Read a time as Helm and the API server write it; ``None`` for what is none."""
     if not text:
         return None
@@ -278,7 +278,7 @@ class ServicePort:
     port: int
 
 
-def documents(manifest: str) -> Iterator[Mapping[str, Any]]:
+def manifest_objects(manifest: str) -> Iterator[Mapping[str, Any]]:
     """Yield the objects of a manifest, those in a List one by one; what is no YAML ends it quietly, as a record is as it is."""
     try:
         if is_deep(manifest):
@@ -293,11 +293,11 @@ def documents(manifest: str) -> Iterator[Mapping[str, Any]]:
 
 def pod_specs(manifest: str) -> Iterator[Mapping[str, Any]]:
     """Yield the pod specifications of a manifest, wherever they stand: in a Pod, a Deployment, a CronJob or something else."""
-    for document in documents(manifest):
+    for document in manifest_objects(manifest):
         yield from _pod_specs(document.get("spec"))
 
 
-def images(manifest: str) -> tuple[str, ...]:
+def manifest_images(manifest: str) -> tuple[str, ...]:
     """Return the images that the manifest's pods run, each once, in order."""
     found: dict[str, None] = {}
     for spec in pod_specs(manifest):
@@ -308,10 +308,10 @@ def images(manifest: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def selectors(manifest: str) -> tuple[Mapping[str, str], ...]:
+def pod_selectors(manifest: str) -> tuple[Mapping[str, str], ...]:
     """Return the labels by which the manifest's workloads find their pods."""
     found: list[Mapping[str, str]] = []
-    for document in documents(manifest):
+    for document in manifest_objects(manifest):
         spec = document.get("spec")
         if not isinstance(spec, Mapping) or not any(True for _ in _pod_specs(spec)):
             continue
@@ -330,7 +330,7 @@ def service_ports(manifest: str) -> tuple[ServicePort, ...]:
     """Return the ports of the manifest's Services."""
     return tuple(
         ServicePort(str(_mapping(document.get("metadata")).get("name")), port.get("name"), port["port"])
-        for document in documents(manifest)
+        for document in manifest_objects(manifest)
         if document.get("kind") == "Service"
         for port in _mapping(document.get("spec")).get("ports") or []
         if isinstance(port, Mapping) and isinstance(port.get("port"), int)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from kubernaut.history.operations import SUCCEEDED, Made, Operation, Outcome
+from kubernaut.history.operations import SUCCEEDED, Operation, Outcome, ReleaseReference
 from kubernaut.history.records import (
     ASIDE_LABEL,
     ASIDE_TYPE,
@@ -27,10 +27,10 @@ from kubernaut.history.records import (
     Status,
     decode,
     encode,
-    modified,
+    modification_time,
     original_metadata,
 )
-from kubernaut.history.releases import moment
+from kubernaut.history.releases import parse_time
 from kubernaut.redact import redact
 
 LARGEST_SECRET = 1 << 20
@@ -56,7 +56,7 @@ def aside_secret(record_secret: Mapping[str, Any]) -> dict[str, Any]:
         "name": record.secret,
         "uid": record.uid,
         "creationTimestamp": record.created,
-        "managedFields": [{"time": modified(metadata)}],
+        "managedFields": [{"time": modification_time(metadata)}],
         "labels": metadata.get("labels") or {},
         "annotations": metadata.get("annotations") or {},
     }
@@ -146,7 +146,7 @@ _OF_OTHERS = ('Upgrade "', 'Release "', "Rollback to ")
 
 
 @dataclass(frozen=True)
-class Settled:
+class InferredOutcome:
     """What came of an operation.
 
     Attributes:
@@ -155,15 +155,15 @@ class Settled:
     """
 
     outcome: Outcome
-    made: tuple[Made, ...] = ()
+    made: tuple[ReleaseReference, ...] = ()
 
-    def written(self, operation: Operation, finished_at: datetime) -> Operation:
+    def apply(self, operation: Operation, finished_at: datetime) -> Operation:
         """Return the operation as it is to be written."""
         ended = {"outcome": self.outcome, "made": self.made, "finished_at": finished_at, "waits_until": None}
         return operation.model_copy(update=ended)
 
 
-def settled(operation: Operation, records: Sequence[Record], others: Iterable[Operation] = ()) -> Settled | None:
+def infer_outcome(operation: Operation, records: Sequence[Record], others: Iterable[Operation] = ()) -> InferredOutcome | None:
     """Return what came of an operation that nobody finished; ``None`` for one that is finished or cannot be read.
 
     Args:
@@ -174,14 +174,14 @@ def settled(operation: Operation, records: Sequence[Record], others: Iterable[Op
     if operation.finished_at is not None or operation.unread is not None:
         return None
     if operation.waits_until is not None:
-        return Settled(Outcome(reason=INTERRUPTED, message="Nobody began it in time; nothing was changed."))
+        return InferredOutcome(Outcome(reason=INTERRUPTED, message="Nobody began it in time; nothing was changed."))
     if operation.verb == "delete":
         return _deleted(operation, records)
     record, doubt = _made_by(operation, records, [other for other in others if other.id != operation.id])
     if record is not None:
-        return Settled(_told(operation, record), _noted(operation, record))
+        return InferredOutcome(_told(operation, record), _noted(operation, record))
     said = doubt or ("Nothing was deployed" if _complete(operation, records) else "Whether it made a release is not known")
-    return Settled(_outcome(operation, INTERRUPTED, f"{said}: {_UNWRITTEN}."), operation.made)
+    return InferredOutcome(_outcome(operation, INTERRUPTED, f"{said}: {_UNWRITTEN}."), operation.made)
 
 
 def _told(operation: Operation, record: Record) -> Outcome:
@@ -199,22 +199,22 @@ def _told(operation: Operation, record: Record) -> Outcome:
     return Outcome(reason=SUCCEEDED, message=f"{name} was deployed; {_UNWRITTEN}.")
 
 
-def _deleted(operation: Operation, records: Sequence[Record]) -> Settled:
+def _deleted(operation: Operation, records: Sequence[Record]) -> InferredOutcome:
     wanted = next((action.subject for action in operation.plan.actions if action.kind == "helm-uninstall"), None)
     record = next((one for one in records if one.id == wanted), None)
     if record is None:
         said = f"Whether it deleted {wanted or 'anything'} is not known: the record is not kept, and {_UNWRITTEN}."
-        return Settled(_outcome(operation, INTERRUPTED, said), operation.made)
+        return InferredOutcome(_outcome(operation, INTERRUPTED, said), operation.made)
     name, made = f"v{record.revision}", _noted(operation, record)
     if record.status == Status.UNINSTALLED:
-        return Settled(Outcome(reason=SUCCEEDED, message=f"{name} was deleted; {_UNWRITTEN}."), made)
+        return InferredOutcome(Outcome(reason=SUCCEEDED, message=f"{name} was deleted; {_UNWRITTEN}."), made)
     if record.status == Status.UNINSTALLING:
         said = f"It left {name} {record.status}: {_UNWRITTEN}."
     elif record.status == Status.SUPERSEDED:  # deleted and then replaced, perhaps
         said = f"{name} is superseded, and whether it was deleted is not known: {_UNWRITTEN}."
     else:
         said = f"{name} was not deleted, it is {record.status}: {_UNWRITTEN}."
-    return Settled(_outcome(operation, INTERRUPTED, said), made)
+    return InferredOutcome(_outcome(operation, INTERRUPTED, said), made)
 
 
 def _made_by(operation: Operation, records: Sequence[Record], others: Sequence[Operation]) -> tuple[Record | None, str | None]:
@@ -224,7 +224,7 @@ def _made_by(operation: Operation, records: Sequence[Record], others: Sequence[O
         return next(noted, None), "What it made is not kept any more"
     labelled = [record for record in records if record.labels.get(OPERATION_LABEL) == operation.id]
     for record in labelled:
-        if record.own_operation:
+        if record.operation_id:
             return record, None
     if labelled:  # copied from a record that is not kept, or Helm made another revision than it was told
         return None, "Which release it made is not known"
@@ -238,7 +238,7 @@ def _rolled_back(operation: Operation, records: Sequence[Record], others: Sequen
     possible = [
         (record, sure)
         for record in records
-        if record.own_operation is None and record.uid not in claimed and _may_be_its_first(operation, record)
+        if record.operation_id is None and record.uid not in claimed and _may_be_its_first(operation, record)
         if (sure := _is_rollback(record, target)) is not False
     ]
     if not possible:
@@ -270,7 +270,7 @@ def _may_follow(operation: Operation, record: Record) -> bool:
     """Say whether a record may have been made after an operation began; Helm ran on the same machine, with the same clock."""
     if operation.after is not None:
         return record.revision > operation.after
-    made_at = moment(record.deployed_at)
+    made_at = parse_time(record.deployed_at)
     return made_at is None or made_at >= operation.started_at
 
 
@@ -293,9 +293,9 @@ def _outcome(operation: Operation, reason: str, message: str) -> Outcome:
     return before.model_copy(update={"reason": reason, "message": f"{before.message} {message}".strip()})
 
 
-def _noted(operation: Operation, record: Record) -> tuple[Made, ...]:
+def _noted(operation: Operation, record: Record) -> tuple[ReleaseReference, ...]:
     if any(made.uid == record.uid for made in operation.made):
         return operation.made
     chart = None if operation.verb == "delete" else operation.chart
-    made = Made(id=record.id, uid=record.uid, revision=record.revision, secret=record.secret, chart=chart)
+    made = ReleaseReference(id=record.id, uid=record.uid, revision=record.revision, secret=record.secret, chart=chart)
     return (*operation.made, made)

@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.errors import OperationNotFound, ReleaseNotFound
-from kubernaut.history.operations import Operation, decode_operation, is_id
-from kubernaut.history.records import KUBERNAUT_OWNER, OPERATION_LABEL, OWNER, Record, Status, decode, secret_name
+from kubernaut.history.operations import Operation, decode_operation, is_operation_id
+from kubernaut.history.records import HELM_OWNER, KUBERNAUT_OWNER, OPERATION_LABEL, Record, Status, decode, secret_name
 from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, ReleaseList, describe
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class ReleaseHistory:
         """The operations that tried to make a release or to end one, and did not, newest first."""
         return tuple(one for one in self.without_release if one.state != "unchanged")
 
-    def named(self, id: str) -> Record:
+    def by_id(self, id: str) -> Record:
         """Return the record with an id, which is known to be there."""
         return next(record for record in self.records if record.id == id)
 
@@ -69,17 +69,17 @@ class ReleaseHistory:
         """Return the record of a revision."""
         return next((record for record in self.records if record.revision == revision), None)
 
-    def pick(self, wanted: ReleaseId) -> Record:
+    def record(self, wanted: ReleaseId) -> Record:
         """Return the record that an id of this name means. Raises: ReleaseNotFound."""
         return _one(self.records, wanted)
 
-    def tell(self, record: Record) -> Release:
+    def release(self, record: Record) -> Release:
         """Return what is told of one of the records."""
         return describe(record, self.records, self.operations)
 
     def describe(self, record: Record | None) -> Release | None:
         """Return what is told of one of the records, if there is one."""
-        return self.tell(record) if record else None
+        return self.release(record) if record else None
 
 
 class HistoryStore:
@@ -92,10 +92,10 @@ class HistoryStore:
     def __init__(self, cluster: Cluster | Callable[[], Cluster]) -> None:
         self._open = cluster if callable(cluster) else lambda: cluster
 
-    def past(self, namespace: str, name: str) -> ReleaseHistory:
+    def get(self, namespace: str, name: str) -> ReleaseHistory:
         """Return all that is known of a name in a namespace; one request."""
         cluster = self._open()
-        secrets = cluster.list_secrets(namespace, {"name": name, "owner": (OWNER, KUBERNAUT_OWNER)})
+        secrets = cluster.list_secrets(namespace, {"name": name, "owner": (HELM_OWNER, KUBERNAUT_OWNER)})
         records = [record for record in _records(secrets) if record.name == name]
         return ReleaseHistory(
             tuple(sorted(_whole(records), key=_age)),
@@ -106,11 +106,11 @@ class HistoryStore:
 
     def records(self, namespace: str, name: str) -> tuple[Record, ...]:
         """Return the records of a name, newest first; one request."""
-        return self.past(namespace, name).records
+        return self.get(namespace, name).records
 
     def attempts(self, namespace: str, name: str) -> tuple[Operation, ...]:
         """Return the attempts that made no release of a name, newest first; one request."""
-        return self.past(namespace, name).attempts
+        return self.get(namespace, name).attempts
 
     def record(self, wanted: ReleaseId) -> Record:
         """Return the record that an id names; with a revision, only that is read if it is there. Raises: ReleaseNotFound."""
@@ -123,12 +123,12 @@ class HistoryStore:
 
     def release(self, wanted: ReleaseId) -> Release:
         """Return the release that an id names. Raises: ReleaseNotFound."""
-        past = self.past(wanted.namespace, wanted.name)
-        return past.tell(past.pick(wanted))
+        past = self.get(wanted.namespace, wanted.name)
+        return past.release(past.record(wanted))
 
     def operation(self, id: str, namespace: str | None = None) -> Operation:
         """Return an operation, of all namespaces unless one is named; two requests. Raises: OperationNotFound."""
-        found = self._operation(id, namespace, at_hand=True) or self._operation(id, namespace) if is_id(id) else None
+        found = self._operation(id, namespace, at_hand=True) or self._operation(id, namespace) if is_operation_id(id) else None
         if found is None:
             raise OperationNotFound(f"There is no operation {id!r}{f' in the namespace {namespace}' if namespace else ''}.")
         return found
@@ -146,10 +146,10 @@ class HistoryStore:
 
     def releases(self, namespace: str, name: str) -> ReleaseHistoryList:
         """Return all releases of a name, newest first, and the attempts that made none. Raises: ReleaseNotFound."""
-        past = self.past(namespace, name)
+        past = self.get(namespace, name)
         if not past.attempts:
             _one(past.records, ReleaseId(namespace, name))
-        items = tuple(past.tell(record) for record in past.records)
+        items = tuple(past.release(record) for record in past.records)
         return ReleaseHistoryList(items=items, count=len(items), attempts=past.attempts)
 
     def list(self, namespace: str | None = None, *, all: bool = False) -> ReleaseList:
@@ -172,16 +172,16 @@ class HistoryStore:
 
     def _everything(self, namespace: str | None) -> tuple[Sequence[Record], Sequence[Mapping[str, Any]]]:
         """Return all records, and what kubernaut keeps beside them."""
-        secrets = self._open().list_secrets(namespace, {"owner": (OWNER, KUBERNAUT_OWNER)})
+        secrets = self._open().list_secrets(namespace, {"owner": (HELM_OWNER, KUBERNAUT_OWNER)})
         return _whole(_records(secrets)), secrets
 
     def _current(self, namespace: str | None) -> tuple[Sequence[Record], Sequence[Mapping[str, Any]]]:
         """Return each name's current record, whole, and its deployed ones, and what kubernaut keeps beside them."""
         cluster = self._open()
-        listed = _whole(_records(cluster.list_secrets(namespace, {"owner": (OWNER, KUBERNAUT_OWNER)}, metadata_only=True)))
+        listed = _whole(_records(cluster.list_secrets(namespace, {"owner": (HELM_OWNER, KUBERNAUT_OWNER)}, metadata_only=True)))
         if not listed:
             return [], []
-        likely = cluster.list_secrets(namespace, {"owner": OWNER, "status": _LIKELY_CURRENT})
+        likely = cluster.list_secrets(namespace, {"owner": HELM_OWNER, "status": _LIKELY_CURRENT})
         beside = cluster.list_secrets(namespace, {"owner": KUBERNAUT_OWNER})
         found = {_key(record): record for record in _records(likely)}
         copies = {_key(record): record for record in _records(beside)}

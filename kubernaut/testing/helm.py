@@ -25,7 +25,7 @@ from kubernaut.errors import (
     ReleaseNotFound,
     VersionNotFound,
 )
-from kubernaut.history.records import OWNER, PENDING, SECRET_TYPE, Record, Status, decode, encode
+from kubernaut.history.records import HELM_OWNER, PENDING, SECRET_TYPE, Record, Status, decode, encode
 from kubernaut.testing.chart import FakeChart, load_chart, pack_chart
 from kubernaut.testing.cluster import FakeCluster
 
@@ -241,7 +241,13 @@ class FakeHelm:
         info = {**content["info"], "status": pending.value, "description": "Preparing"}
         content = {**content, "version": revision, "info": info}
         stamp = str(int(datetime.now(UTC).timestamp()))
-        system = {"name": content["name"], "owner": OWNER, "status": pending.value, "version": str(revision), "createdAt": stamp}
+        system = {
+            "name": content["name"],
+            "owner": HELM_OWNER,
+            "status": pending.value,
+            "version": str(revision),
+            "createdAt": stamp,
+        }
         name = f"sh.helm.release.v1.{content['name']}.v{revision}"
         secret = {
             "metadata": {"name": name, "labels": {**labels, **system}},
@@ -283,7 +289,7 @@ class FakeHelm:
                 surplus -= 1
 
     def _records(self, namespace: str, name: str) -> list[Record]:
-        secrets = self.cluster.list_secrets(namespace, {"owner": OWNER, "name": name})
+        secrets = self.cluster.list_secrets(namespace, {"owner": HELM_OWNER, "name": name})
         found = [record for secret in secrets if (record := decode(secret)) and not record.damaged]
         return sorted(found, key=lambda record: record.revision)
 

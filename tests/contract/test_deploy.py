@@ -98,7 +98,7 @@ class World:
 
     @property
     def past(self) -> ReleaseHistory:
-        return HistoryStore(self.cluster).past(self.namespace, "web")
+        return HistoryStore(self.cluster).get(self.namespace, "web")
 
     @property
     def statuses(self) -> list[str]:
@@ -199,7 +199,7 @@ def test_a_helm_that_dies_in_the_middle(world: World, number: signal.Signals) ->
     killer.join()
     assert len(killed) == 1
     assert world.statuses == ["deployed", "failed"]
-    assert not world.past.records[0].disagrees
+    assert world.past.records[0].labelled_status == world.past.records[0].status
 
 
 def helms(wanted: DeployRequest) -> list[Path]:
@@ -221,12 +221,12 @@ from kubernaut.adapters.helm import Helm
 from kubernaut.deploy.attempt import Tools
 from kubernaut.deploy.rollout import carry_out
 from kubernaut.events import Progress
-from kubernaut.history.store import History
+from kubernaut.history.store import HistoryStore
 from kubernaut.settings import load_settings
 settings = load_settings()
 cluster = Cluster(settings.kubeconfig)
 known = {"kubeconfig": settings.kubeconfig, "environment": settings.environment, "plain_http": settings.speaks_plain_http}
-tools = Tools(lambda: Helm(settings.helm, **known), lambda: cluster, History(cluster), settings, Progress())
+tools = Tools(lambda: Helm(settings.helm, **known), lambda: cluster, HistoryStore(cluster), settings, Progress())
 carry_out(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()), tools=tools)
 """
 
@@ -305,7 +305,7 @@ def test_a_user_who_may_not(world: World, tmp_path: Path) -> None:
         file.write_text(yaml.safe_dump(config))
         weak = Cluster(str(file))
         with pytest.raises(ClusterDenied, match=words) as caught:
-            HistoryStore(weak).past(world.namespace, "web")
+            HistoryStore(weak).get(world.namespace, "web")
         assert config["current-context"] in str(caught.value)
         helm = Helm(world.settings.helm, kubeconfig=str(file), environment=world.settings.environment, plain_http=lambda _: True)
         with pytest.raises(ClusterDenied) as denied:

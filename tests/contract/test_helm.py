@@ -70,7 +70,7 @@ class HelmContract(AnyHelm):
         (record,) = self.records(cluster, namespace)
         assert (record.revision, record.status, record.labelled_status) == (1, Status.DEPLOYED, Status.DEPLOYED)
         assert not record.damaged
-        assert not record.disagrees
+        assert record.labelled_status == record.status
         assert record.config == values
         assert record.defaults == {"text": "hello"}
         assert record.chart["version"] == "0.1.0"

@@ -68,7 +68,7 @@ class World:
 
     @property
     def past(self) -> ReleaseHistory:
-        return HistoryStore(self.cluster).past("demo", "hello")  # type: ignore[arg-type]
+        return HistoryStore(self.cluster).get("demo", "hello")  # type: ignore[arg-type]
 
     @property
     def statuses(self) -> list[str]:

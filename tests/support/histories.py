@@ -115,7 +115,7 @@ class Handler:
             cluster.patch_secret(self.namespace, f"kubernaut.{self.id}", {"metadata": {"labels": labels}, "data": secret["data"]})
 
     def _operation(self, cluster: Cluster) -> Operation:
-        past = HistoryStore(cluster).past(self.namespace, self.name)
+        past = HistoryStore(cluster).get(self.namespace, self.name)
         elsewhere = {one.uid for operation in past.operations if operation.id != self.id for one in operation.made}
         outcome = Outcome(reason=SUCCEEDED, message="well") if self.ended else None
         noted = tuple(made(record) for record in past.records if record.revision == self.made and record.uid not in elsewhere)
@@ -182,7 +182,7 @@ def compare(index: Index, history: HistoryStore) -> None:
                 assert index.release(ReleaseId.parse(release.id)) == release
             if found and found.items:
                 assert index.release(ReleaseId(namespace, name)) == found.items[0]
-    unfinished = {(namespace, name) for namespace in NAMESPACES for name in NAMES if history.past(namespace, name).unfinished}
+    unfinished = {(namespace, name) for namespace in NAMESPACES for name in NAMES if history.get(namespace, name).unfinished}
     assert index.unfinished() == unfinished
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from kubernaut.history.operations import SUCCEEDED, Made, Operation, OperationChart, Outcome
+from kubernaut.history.operations import SUCCEEDED, Operation, OperationChart, Outcome, ReleaseReference
 from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL, Record, decode, encode
 from kubernaut.history.repair import aside_secret
 from kubernaut.history.store import ReleaseHistory
@@ -97,9 +97,11 @@ def operation(
     )
 
 
-def made(of: Record, digest: str = DIGEST) -> Made:
+def made(of: Record, digest: str = DIGEST) -> ReleaseReference:
     """Return what an operation notes of a record."""
-    return Made(id=of.id, uid=of.uid, revision=of.revision, secret=of.secret, chart=OperationChart(version="1.0.0", digest=digest))
+    return ReleaseReference(
+        id=of.id, uid=of.uid, revision=of.revision, secret=of.secret, chart=OperationChart(version="1.0.0", digest=digest)
+    )
 
 
 def past(

@@ -49,7 +49,7 @@ def yard(tmp_path: Path, github: FakeGitHub, caplog: pytest.LogCaptureFixture) -
         yard = Yard(tmp_path, registry, variables)
         yard.shop.git("remote", "add", "origin", f"{github.url}/team/shop.git")
         yield yard
-        kept = HistoryStore(yard.cluster).past("demo", "shop")  # type: ignore[arg-type]
+        kept = HistoryStore(yard.cluster).get("demo", "shop")  # type: ignore[arg-type]
         said = f"{yard.events!r} {caplog.text} {registry.requests!r} {kept!r} {yard.helm.pushed!r}"
         assert CANARY not in said
         assert all(CANARY not in status.body.values() for status in github.statuses)

@@ -18,7 +18,7 @@ from kubernaut.history.index.shelf import Shelf
 from kubernaut.history.index.state import Entry, IndexState, Row
 from kubernaut.history.index.summaries import Name, RecordMetadata, ReleaseJSON, brief, sight, tell
 from kubernaut.history.operations import Operation, decode_operation
-from kubernaut.history.records import KUBERNAUT_OWNER, OPERATION_LABEL, OWNER, Status, decode
+from kubernaut.history.records import HELM_OWNER, KUBERNAUT_OWNER, OPERATION_LABEL, Status, decode
 
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 Secret = Mapping[str, Any]
-OWNERS = (OWNER, KUBERNAUT_OWNER)
+OWNERS = (HELM_OWNER, KUBERNAUT_OWNER)
 
 # Every operation, and nearly every current record; a superseded one is current only where somebody removed those after it.
 _NOT_SUPERSEDED = Not(Status.SUPERSEDED.value)
@@ -119,7 +119,7 @@ class Reader:
             among = [seen for seen in sights if seen.name.name in some]
             labels: dict[str, str | Sequence[str]] = {"owner": OWNERS, "name": some}
             if all(seen.label and not seen.copy for seen in among):
-                labels |= {"owner": OWNER, "status": sorted({seen.label for seen in among})}
+                labels |= {"owner": HELM_OWNER, "status": sorted({seen.label for seen in among})}
             try:
                 for page in self._pages(namespace, labels):
                     yield from page.items

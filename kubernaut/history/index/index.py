@@ -17,7 +17,7 @@ from kubernaut.history.index.cache import Held, IndexCache, Reader
 from kubernaut.history.index.state import Entry, IndexState, Row, span
 from kubernaut.history.index.summaries import Name, RecordMetadata
 from kubernaut.history.index.watch import Timings, Watching
-from kubernaut.history.operations import Operation, is_id
+from kubernaut.history.operations import Operation, is_operation_id
 from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ class Index:
 
     def _ask_for(self, id: str) -> Held:
         """Read an operation that was not heard of. Raises: OperationNotFound."""
-        places = self._namespaces if is_id(id) else ()
+        places = self._namespaces if is_operation_id(id) else ()
         found = [one for namespace in places for one in self._reader.operation(namespace, id)]
         held = self._keeper.hold(found)
         if not held.operations:

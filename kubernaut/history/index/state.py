@@ -14,7 +14,7 @@ from typing import Any
 
 from kubernaut.history.index.summaries import Name, OperationSummary, RecordMetadata, ReleaseJSON, maker
 from kubernaut.history.records import GONE, Status
-from kubernaut.history.releases import serving
+from kubernaut.history.releases import serving_revision
 
 _REMEMBERED = 10_000
 
@@ -133,7 +133,7 @@ class Entry:
             self.shown = None
             return
         active = current.believed not in GONE
-        serves = serving([row.sight.record(row.believed) for row in rows])
+        serves = serving_revision([row.sight.record(row.believed) for row in rows])
         current.told = current.told.standing(active=active, serving=serves)
         for row in rows[1:]:
             row.told = None

@@ -17,7 +17,7 @@ from pydantic_core import PydanticSerializationError
 
 from kubernaut.history.operations import OUTCOME_LABEL, Operation
 from kubernaut.history.records import ASIDE_LABEL, KUBERNAUT_OWNER, OPERATION_LABEL, REVISION_LABEL, Record, decode, storable
-from kubernaut.history.releases import Release, describe, operation_of
+from kubernaut.history.releases import Release, describe, find_operation
 from kubernaut.models import Plan
 
 LARGEST = 2048
@@ -159,7 +159,7 @@ def sight(secret: Mapping[str, Any]) -> RecordMetadata | None:
         revision=record.revision,
         label=intern(record.labelled_status),
         operation=record.labels.get(OPERATION_LABEL),
-        own=record.own_operation is not None,
+        own=record.operation_id is not None,
         copy=record.aside,
         record_uid=record.uid if record.aside else own[1],
     )
@@ -184,7 +184,7 @@ def tell(record: Record, briefs: Iterable[OperationSummary]) -> ReleaseJSON:
 
 def maker(record: Record, known: Sequence[tuple[OperationSummary, Operation]]) -> OperationSummary | None:
     """Return what is known of the operation that made a record."""
-    found = operation_of(record, (operation for _, operation in known))
+    found = find_operation(record, (operation for _, operation in known))
     return next((brief for brief, operation in known if found and operation is found[0]), None)
 
 

@@ -16,7 +16,15 @@ from pydantic import Field
 
 from kubernaut.ci import CiBuild
 from kubernaut.errors import KubernautError
-from kubernaut.history.operations import Made, Operation, OperationChart, OperationEvent, Outcome, State, numbered
+from kubernaut.history.operations import (
+    Operation,
+    OperationChart,
+    OperationEvent,
+    Outcome,
+    ReleaseReference,
+    State,
+    numbered_events,
+)
 from kubernaut.models import Model, Plan
 from kubernaut.server.operations.workers import Numbered, Running
 
@@ -53,7 +61,7 @@ class OperationStatus(Model):
     waits_until: datetime | None = None
     finished_at: datetime | None = None
     outcome: Outcome | None = None
-    made: tuple[Made, ...] = ()
+    made: tuple[ReleaseReference, ...] = ()
 
 
 class NumberedEvent(OperationEvent):
@@ -143,7 +151,7 @@ class Followed:
         return self._said(after), finished
 
     def _said(self, after: int) -> tuple[Numbered, ...]:
-        return tuple(one for one in numbered(self.operation) if one[0] > after)
+        return tuple(one for one in numbered_events(self.operation) if one[0] > after)
 
     def _wait(self, ended: Callable[[], bool], seconds: float) -> bool:
         until = time.monotonic() + seconds

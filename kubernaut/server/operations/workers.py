@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 
 from kubernaut.errors import KubernautError, ServerBusy, ServerStopping
 from kubernaut.events import Event, Journal, Listener, RecordedEvent, Stopped
-from kubernaut.history.operations import Operation, OperationEvent, told
+from kubernaut.history.operations import Operation, OperationEvent, operation_events
 from kubernaut.interface import Deployed
 from kubernaut.redact import redact
 from kubernaut.server.operations.waiting import WaiterLimit
@@ -61,7 +61,7 @@ class Running:
 
     def hear(self, event: Event) -> None:
         """Keep what the work says, of much the beginning and the end; the listener that the work is given."""
-        (said,) = told([RecordedEvent(datetime.now(UTC), event)], self._secrets)
+        (said,) = operation_events([RecordedEvent(datetime.now(UTC), event)], self._secrets)
         with self._news:
             self._count += 1
             kept = self._first if len(self._first) < Journal.FIRST else self._last

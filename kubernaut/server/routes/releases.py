@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from pydantic import AfterValidator, Field
 
-from kubernaut.history.detail import Report, other_release
+from kubernaut.history.detail import ReleaseReport, parse_other
 from kubernaut.history.diff import Difference
 from kubernaut.history.index import Query
 from kubernaut.history.records import Status
@@ -128,7 +128,7 @@ class _Reading:
     def diff(self, request: Request) -> Response:
         wanted = self._wanted(request)
         if request.query.to is not None:
-            require(other_release(wanted, request.query.to).namespace, request.caller, self._service.namespaces)
+            require(parse_other(wanted, request.query.to).namespace, request.caller, self._service.namespaces)
         return Response(body=self._service.kubernaut.diff(self._found(request), request.query.to))
 
     def report(self, request: Request) -> Response:
@@ -188,7 +188,7 @@ def routes(service: Service) -> tuple[Route, ...]:
             Difference,
             query=DiffQuery,
         ),
-        _one("/report", "getReport", "Returns the release, and the operation that made it.", reading.report, Report),
+        _one("/report", "getReport", "Returns the release, and the operation that made it.", reading.report, ReleaseReport),
     )
 
 

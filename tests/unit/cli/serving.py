@@ -17,7 +17,7 @@ from kubernaut.cli import session
 from kubernaut.cli.main import main as command
 from kubernaut.errors import Interrupted
 from kubernaut.events import Listener
-from kubernaut.history.operations import Operation, new_id, now
+from kubernaut.history.operations import Operation, new_operation_id, now
 from kubernaut.server import serving as room
 from kubernaut.server.service import Service
 from kubernaut.server.serving import ServeOptions
@@ -38,7 +38,7 @@ def open_kubernaut(settings: Settings, listener: Listener) -> Kubernaut:
 def open_busy_service(kubernaut: Kubernaut, wish: ServeOptions) -> Service:
     """Open a service in which an operation runs already."""
     service = _open_service(kubernaut, wish)
-    operation = Operation(id=new_id(), verb="deploy", namespace="demo", name="hello", actor="ci", started_at=now())
+    operation = Operation(id=new_operation_id(), verb="deploy", namespace="demo", name="hello", actor="ci", started_at=now())
     service.workers.start(operation, _work)
     return service
 

@@ -121,7 +121,7 @@ def test_a_helm_that_was_killed_by_us_locks_nobody_out(world: World, pending: St
         world.deploy("1.1.0", on_failure="keep")
     assert world.statuses[-1] == "failed"
     assert "pending" in world.past.records[0].description
-    assert not world.past.records[0].disagrees
+    assert world.past.records[0].labelled_status == world.past.records[0].status
     world.deploy("1.1.0")
     assert world.statuses[-1] == "deployed"
 

@@ -15,7 +15,7 @@ from kubernaut.deploy import operation as operations
 from kubernaut.deploy.ledger import OperationWriter
 from kubernaut.errors import ClusterUnreachable
 from kubernaut.events import Journal, Notice
-from kubernaut.history.operations import Operation, Outcome, decode_operation, now, numbered
+from kubernaut.history.operations import Operation, Outcome, decode_operation, now, numbered_events
 from kubernaut.testing.cluster import FakeCluster
 
 QUICK = 0.01
@@ -57,7 +57,7 @@ def test_others_see_what_is_said_while_it_is_said(world: World) -> None:
         journal(Notice("deploy", line))
         until(lambda line=line: line in texts(world, running))
     assert world.find(running).state == "running"
-    assert [(seq, event.text) for seq, event in numbered(world.find(running))] == [(1, "one"), (2, "two"), (3, "three")]
+    assert [(seq, event.text) for seq, event in numbered_events(world.find(running))] == [(1, "one"), (2, "two"), (3, "three")]
     ledger.close()
 
 

@@ -206,7 +206,7 @@ class InMemory:
         try:
             return carry_out_accepted(accepted, lambda: wanted, tools=self.tools)
         finally:
-            kept = [one for one in HistoryStore(self.cluster).past(NAMESPACE, NAME).operations if one.id == accepted.id]  # type: ignore[arg-type]
+            kept = [one for one in HistoryStore(self.cluster).get(NAMESPACE, NAME).operations if one.id == accepted.id]  # type: ignore[arg-type]
             assert all(one.finished_at is not None and one.outcome is not None for one in kept), "it has no end"
 
     def wanted(self, verb: str, **how: Any) -> tuple[OperationRequest, list[Status]]:

@@ -25,7 +25,7 @@ from kubernaut.errors import (
     NamespaceNotFound,
 )
 from kubernaut.events import StepFinished, StepOutcome
-from kubernaut.history.operations import decode_operation, new_id, now, operation_secret
+from kubernaut.history.operations import decode_operation, new_operation_id, now, operation_secret
 from kubernaut.history.records import Status, encode
 from kubernaut.history.store import HistoryStore
 
@@ -128,9 +128,9 @@ def test_an_operation_goes_with_its_record(world: World) -> None:
 
 def test_operations_that_left_nothing_expire(world: World) -> None:
     for days in (6, 8):
-        old = operation(new_id(), reason="chart_invalid").model_copy(update={"started_at": now() - timedelta(days=days)})
+        old = operation(new_operation_id(), reason="chart_invalid").model_copy(update={"started_at": now() - timedelta(days=days)})
         world.cluster.create_secret("demo", operation_secret(old))
-        newer = operation_secret(old.model_copy(update={"id": new_id()}))
+        newer = operation_secret(old.model_copy(update={"id": new_operation_id()}))
         world.cluster.create_secret("demo", {**newer, "type": "kubernaut/operation.v2"})
     world.deploy()
     # what cannot be read is not ours to delete
@@ -257,7 +257,7 @@ def test_what_was_left_pending_is_ended_by_whoever_comes_next(world: World, verb
     fenced = world.past.find(2)
     assert fenced is not None
     assert fenced.immutable
-    assert not fenced.disagrees
+    assert fenced.labelled_status == fenced.status
     assert verb == "delete" or fenced.description.startswith("Marked failed by grace: it was left pending-upgrade by ada (deploy)")
     (settled,) = (one for one in world.past.operations if one.id == left.id)
     assert settled.outcome is not None

@@ -10,7 +10,7 @@ import pytest
 from support.past import made, operation, own, record, record_secret
 
 from kubernaut.errors import Conflict, NameInvalid, ReleaseNotFound
-from kubernaut.history.detail import difference_of, logs_of, manifest_of, other_release, report_of, values_of
+from kubernaut.history.detail import diff_releases, parse_other, read_logs, read_manifest, read_report, read_values
 from kubernaut.history.operations import operation_secret
 from kubernaut.history.records import encode
 from kubernaut.history.releases import ReleaseId
@@ -45,9 +45,9 @@ def history(cluster: FakeCluster) -> HistoryStore:
 
 
 def test_manifest_and_values_are_those_of_the_revision_that_is_named(history: HistoryStore, cluster: FakeCluster) -> None:
-    assert manifest_of(history, ReleaseId("demo", "hello", 1)) == "---\nkind: ConfigMap\ndata: {a: one}\n"
-    assert values_of(history, ReleaseId("demo", "hello", 1), all=False) == {"a": 1}
-    assert values_of(history, CURRENT, all=False) == {"a": 4, "password": "***"}
+    assert read_manifest(history, ReleaseId("demo", "hello", 1)) == "---\nkind: ConfigMap\ndata: {a: one}\n"
+    assert read_values(history, ReleaseId("demo", "hello", 1), all=False) == {"a": 1}
+    assert read_values(history, CURRENT, all=False) == {"a": 4, "password": "***"}
     assert cluster.requests == ["get secret demo/sh.helm.release.v1.hello.v1"] * 2 + ["list secrets demo"]
 
 
@@ -56,7 +56,7 @@ def test_all_values_are_the_charts_own_with_the_releases_over_them_as_helm_joins
     config = {"gone": None, "map": {"y": {"w": 2}, "off": None}, "list": [3], "flat": 7, "own": None}
     secret = record_secret(1, "deployed", name="joined", config=config, defaults=defaults)
     cluster.create_secret("demo", secret)
-    assert values_of(HistoryStore(cluster), ReleaseId("demo", "joined"), all=True) == {
+    assert read_values(HistoryStore(cluster), ReleaseId("demo", "joined"), all=True) == {
         "keep": 1,
         "map": {"x": 1, "y": {"z": 1, "w": 2}},
         "list": [3],
@@ -67,7 +67,7 @@ def test_all_values_are_the_charts_own_with_the_releases_over_them_as_helm_joins
 
 
 def changes(history: HistoryStore, wanted: ReleaseId, to: str | None = None) -> tuple[str, str, object, object]:
-    found = difference_of(history, wanted, to)
+    found = diff_releases(history, wanted, to)
     value = next(value for value in found.values if value.path == "a")
     return found.from_, found.to, value.from_, value.to
 
@@ -90,38 +90,38 @@ def test_releases_of_two_places_are_compared(history: HistoryStore) -> None:
 
 
 def test_a_release_and_itself_do_not_differ(history: HistoryStore) -> None:
-    assert difference_of(history, CURRENT, "demo.hello.v4").empty
+    assert diff_releases(history, CURRENT, "demo.hello.v4").empty
 
 
 def test_the_first_release_has_none_before_it(history: HistoryStore) -> None:
     with pytest.raises(ReleaseNotFound, match=r"no release before demo\.hello\.v1"):
-        difference_of(history, ReleaseId("demo", "hello", 1), None)
+        diff_releases(history, ReleaseId("demo", "hello", 1), None)
 
 
 def test_what_is_not_there_is_said(history: HistoryStore) -> None:
     for to in ("3", "0", "prod.gone"):
         with pytest.raises(ReleaseNotFound):
-            difference_of(history, CURRENT, to)
+            diff_releases(history, CURRENT, to)
     with pytest.raises(NameInvalid):
-        difference_of(history, CURRENT, "Prod")
+        diff_releases(history, CURRENT, "Prod")
 
 
 def test_an_id_is_no_revision_of_the_same_name() -> None:
-    assert other_release(CURRENT, "prod.v1.v2") == ReleaseId("prod", "v1", 2)
-    assert other_release(CURRENT, "12") == ReleaseId("demo", "hello", 12)
+    assert parse_other(CURRENT, "prod.v1.v2") == ReleaseId("prod", "v1", 2)
+    assert parse_other(CURRENT, "12") == ReleaseId("demo", "hello", 12)
 
 
 def test_a_damaged_record_is_a_conflict_that_says_why(history: HistoryStore) -> None:
     broken = ReleaseId("prod", "broken")
     for read in (
-        lambda: manifest_of(history, broken),
-        lambda: values_of(history, broken, all=True),
-        lambda: difference_of(history, broken, None),
-        lambda: difference_of(history, ReleaseId("prod", "broken", 1), "2"),
+        lambda: read_manifest(history, broken),
+        lambda: read_values(history, broken, all=True),
+        lambda: diff_releases(history, broken, None),
+        lambda: diff_releases(history, ReleaseId("prod", "broken", 1), "2"),
     ):
         with pytest.raises(Conflict, match=r"The record of prod\.broken\.v2 is damaged: its content cannot be decoded"):
             read()
-    assert report_of(history, broken).release.status == "deployed"
+    assert read_report(history, broken).release.status == "deployed"
 
 
 def test_a_record_that_is_no_releases_is_damaged_too(cluster: FakeCluster) -> None:
@@ -129,10 +129,10 @@ def test_a_record_that_is_no_releases_is_damaged_too(cluster: FakeCluster) -> No
     cluster.create_secret("demo", record_secret(1, "superseded", name="odd"))
     cluster.create_secret("demo", record_secret(2, "deployed", name="odd", payload=payload))
     history, wanted = HistoryStore(cluster), ReleaseId("demo", "odd")
-    for read in (lambda: report_of(history, wanted), lambda: difference_of(history, wanted, None)):
+    for read in (lambda: read_report(history, wanted), lambda: diff_releases(history, wanted, None)):
         with pytest.raises(Conflict, match=r"The record of demo\.odd\.v2 is damaged: its content is no release's\."):
             read()
-    assert "masked whole" in manifest_of(history, wanted)
+    assert "masked whole" in read_manifest(history, wanted)
 
 
 def nested(depth: int) -> dict[str, Any]:
@@ -146,11 +146,11 @@ def test_values_that_are_nested_too_deeply_are_damaged(cluster: FakeCluster) -> 
     cluster.create_secret("demo", record_secret(1, "superseded", name="deep", config=nested(45)))
     cluster.create_secret("demo", record_secret(2, "deployed", name="deep", config=nested(400)))
     history = HistoryStore(cluster)
-    assert json.dumps(values_of(history, ReleaseId("demo", "deep", 1), all=True)) == json.dumps(nested(45))
-    assert manifest_of(history, ReleaseId("demo", "deep")) == ""
+    assert json.dumps(read_values(history, ReleaseId("demo", "deep", 1), all=True)) == json.dumps(nested(45))
+    assert read_manifest(history, ReleaseId("demo", "deep")) == ""
     for read in (
-        lambda: values_of(history, ReleaseId("demo", "deep"), all=False),
-        lambda: difference_of(history, ReleaseId("demo", "deep"), None),
+        lambda: read_values(history, ReleaseId("demo", "deep"), all=False),
+        lambda: diff_releases(history, ReleaseId("demo", "deep"), None),
     ):
         with pytest.raises(Conflict, match=r"The record of demo\.deep\.v2 is damaged: its values are nested too deeply\."):
             read()
@@ -163,7 +163,7 @@ def test_a_report_has_the_operation_with_its_events(cluster: FakeCluster) -> Non
     cluster.create_secret("demo", secret)
     attempt = operation("op5", made=(made(found),), events=(event,), fingerprint="f" * 64, key="k" * 64)
     cluster.create_secret("demo", operation_secret(attempt))
-    report = report_of(HistoryStore(cluster), CURRENT)
+    report = read_report(HistoryStore(cluster), CURRENT)
     assert report.release.id == "demo.hello.v5"
     assert report.operation is not None
     assert [one.text for one in report.operation.events] == ["demo/hello"]
@@ -171,7 +171,7 @@ def test_a_report_has_the_operation_with_its_events(cluster: FakeCluster) -> Non
 
 
 def test_a_foreign_release_has_a_report_without_an_operation(history: HistoryStore) -> None:
-    report = report_of(history, ReleaseId("prod", "foreign.app", 1))
+    report = read_report(history, ReleaseId("prod", "foreign.app", 1))
     assert (report.release.name, report.operation) == ("foreign.app", None)
 
 
@@ -192,6 +192,6 @@ def test_a_defect_in_one_of_several_streams_ends_them(monkeypatch: pytest.Monkey
         raise ValueError("no such thing")
 
     monkeypatch.setattr(cluster, "pod_log", broken)
-    lines = logs_of(record(1, "deployed", manifest=WORKLOAD), cluster, follow=True, tail=None, previous=False)  # type: ignore[arg-type]
+    lines = read_logs(record(1, "deployed", manifest=WORKLOAD), cluster, follow=True, tail=None, previous=False)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no such thing"):
         list(lines)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.past import DIGEST, made, operation, own, past, record
 
-from kubernaut.history.diff import Difference, Side, compare, compare_values
+from kubernaut.history.diff import Difference, Snapshot, compare, compare_values
 from kubernaut.history.records import Record
 
 IMAGE = "r/hello@sha256:{}"
@@ -27,8 +27,8 @@ def manifest(*, image: str = "a", held: str = "one", greeting: str = "hello") ->
     )
 
 
-def side(found: Record, *operations: Any) -> Side:
-    return Side(past(found, operations=operations).tell(found), found)
+def side(found: Record, *operations: Any) -> Snapshot:
+    return Snapshot(past(found, operations=operations).release(found), found)
 
 
 def differing(old: str, new: str) -> Difference:

@@ -10,7 +10,7 @@ from support.past import STARTED, made, operation, own, record, set_aside
 
 from kubernaut.history.operations import Operation, Outcome
 from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL, Record, Status
-from kubernaut.history.repair import Settled, settled
+from kubernaut.history.repair import InferredOutcome, infer_outcome
 from kubernaut.models import Action, Plan
 
 LATER = (STARTED + timedelta(seconds=1)).isoformat()
@@ -36,7 +36,7 @@ def back(revision: int, status: str, description: str = "Rollback to 1", **wante
     return record(revision, status, labels=COPIED, description=description, **{"last_deployed": LATER, **wanted})
 
 
-def told(found: Settled | None) -> tuple[str, str, tuple[int, ...]]:
+def told(found: InferredOutcome | None) -> tuple[str, str, tuple[int, ...]]:
     assert found is not None
     return found.outcome.reason, found.outcome.message, tuple(one.revision for one in found.made)
 
@@ -60,7 +60,7 @@ def test_every_status_is_tried() -> None:
 
 @pytest.mark.parametrize(("status", "reason", "said"), DEPLOYS)
 def test_a_deploy_by_its_label(status: str, reason: str, said: str) -> None:
-    found = told(settled(killed(), [own(2, status), FIRST]))
+    found = told(infer_outcome(killed(), [own(2, status), FIRST]))
     assert found[0] == reason
     assert said in found[1]
     assert "kubernaut ended before it could write down what came of it." in found[1]
@@ -71,7 +71,7 @@ def test_a_deploy_by_its_label(status: str, reason: str, said: str) -> None:
 def test_a_record_by_the_uid_that_was_noted(status: str, reason: str, said: str) -> None:
     mine = record(2, status, labels=COPIED)
     wrote = killed(made=(made(mine, "sha256:b"),))
-    found = settled(wrote, [mine, FIRST])
+    found = infer_outcome(wrote, [mine, FIRST])
     assert found is not None
     assert (found.outcome.reason, said in found.outcome.message, found.made) == (reason, True, wrote.made)
 
@@ -79,45 +79,47 @@ def test_a_record_by_the_uid_that_was_noted(status: str, reason: str, said: str)
 def test_what_is_finished_or_cannot_be_read_is_left_alone() -> None:
     finished = killed().model_copy(update={"finished_at": STARTED})
     unread = killed().model_copy(update={"unread": "newer"})
-    assert settled(finished, [own(2, "deployed")]) is None
-    assert settled(unread, [own(2, "deployed")]) is None
-    assert settled(killed(), [own(2, "deployed")]) is not None
+    assert infer_outcome(finished, [own(2, "deployed")]) is None
+    assert infer_outcome(unread, [own(2, "deployed")]) is None
+    assert infer_outcome(killed(), [own(2, "deployed")]) is not None
 
 
 def test_what_is_noted_and_written() -> None:
     mine = own(2, "deployed")
-    found = settled(killed(), [mine])
+    found = infer_outcome(killed(), [mine])
     assert found is not None
-    written = found.written(killed(), STARTED)
+    written = found.apply(killed(), STARTED)
     assert (written.finished_at, written.outcome, written.id) == (STARTED, found.outcome, "op")
     assert [(one.id, one.uid, one.secret, one.chart) for one in written.made] == [
         ("demo.hello.v2", mine.uid, mine.secret, killed().chart)
     ]
-    assert settled(written, [mine]) is None
+    assert infer_outcome(written, [mine]) is None
 
 
 def test_a_record_that_is_set_aside_is_the_record() -> None:
     mine = set_aside(2, "deployed", labels={OPERATION_LABEL: "op", REVISION_LABEL: "2"})
-    assert told(settled(killed(), [mine, FIRST]))[2] == (2,)
+    assert told(infer_outcome(killed(), [mine, FIRST]))[2] == (2,)
 
 
 def test_a_failure_that_was_explained_stays_explained() -> None:
     before = Outcome(reason="deploy_failed", message="The pods crash.", details=("line",), left_out=3)
     for status in ("failed", "deployed", "superseded"):
         wrote = killed().model_copy(update={"outcome": before})
-        found = settled(wrote, [own(2, status), FIRST])
+        found = infer_outcome(wrote, [own(2, status), FIRST])
         assert found is not None
         assert (found.outcome.reason, found.outcome.details, found.outcome.left_out) == ("interrupted", ("line",), 3)
         assert found.outcome.message.startswith("The pods crash. v2 ")
 
 
 def test_helms_words_hold_no_secret() -> None:
-    found = settled(killed(), [own(2, "failed", description="password=hunter22")])
+    found = infer_outcome(killed(), [own(2, "failed", description="password=hunter22")])
     assert "hunter22" not in told(found)[1]
 
 
 def test_superseded_may_mean_that_it_failed_and_was_replaced() -> None:
-    found = told(settled(killed(), [own(3, "deployed", "other"), own(2, "superseded", description="superseded by new release")]))
+    found = told(
+        infer_outcome(killed(), [own(3, "deployed", "other"), own(2, "superseded", description="superseded by new release")])
+    )
     assert found[0] == "interrupted"
     assert "not known" in found[1]
 
@@ -139,14 +141,14 @@ def test_superseded_may_mean_that_it_failed_and_was_replaced() -> None:
     ],
 )
 def test_a_deploy_without_a_record(records: list[Record], said: str) -> None:
-    found = told(settled(killed(), records))
+    found = told(infer_outcome(killed(), records))
     assert found[0] == "interrupted"
     assert said in found[1]
     assert found[2] == ()
 
 
 def test_what_it_made_is_gone() -> None:
-    found = told(settled(killed(made=(made(own(2, "deployed")),)), [FIRST]))
+    found = told(infer_outcome(killed(made=(made(own(2, "deployed")),)), [FIRST]))
     assert (found[0], found[2]) == ("interrupted", (2,))
     assert "not kept any more" in found[1]
 
@@ -166,7 +168,7 @@ def test_what_it_made_is_gone() -> None:
 )
 def test_a_delete(status: str, reason: str, said: str) -> None:
     wrote = killed("delete", "helm-uninstall", "demo.hello.v2")
-    found = settled(wrote, [own(2, status, "other"), FIRST])
+    found = infer_outcome(wrote, [own(2, status, "other"), FIRST])
     assert (told(found)[0], told(found)[2]) == (reason, (2,))
     assert said in told(found)[1]
     assert found is not None
@@ -175,7 +177,7 @@ def test_a_delete(status: str, reason: str, said: str) -> None:
 
 def test_a_delete_of_what_is_gone_or_of_nothing() -> None:
     for wrote in (killed("delete", "helm-uninstall", "demo.hello.v2"), operation(verb="delete", reason=None)):
-        found = told(settled(wrote, [FIRST]))
+        found = told(infer_outcome(wrote, [FIRST]))
         assert (found[0], found[2]) == ("interrupted", ())
         assert "not known" in found[1]
 
@@ -192,7 +194,7 @@ def test_a_delete_of_what_is_gone_or_of_nothing() -> None:
     ],
 )
 def test_a_rollback_by_what_helm_says_of_it(verb: str, mine: Record, reason: str, said: str) -> None:
-    found = told(settled(rollback(verb=verb), [mine, own(2, "superseded", "second", last_deployed=EARLIER), FIRST]))
+    found = told(infer_outcome(rollback(verb=verb), [mine, own(2, "superseded", "second", last_deployed=EARLIER), FIRST]))
     assert found[0] == reason
     assert said in found[1]
     assert found[2] == (3,)
@@ -221,7 +223,7 @@ PERHAPS = [
 
 @pytest.mark.parametrize("other", range(len(NOT_OURS)))
 def test_a_rollback_that_made_nothing(other: int) -> None:
-    found = told(settled(rollback(), [NOT_OURS[other], SECOND, FIRST]))
+    found = told(infer_outcome(rollback(), [NOT_OURS[other], SECOND, FIRST]))
     assert (found[0], found[2]) == ("interrupted", ())
     assert "Nothing was deployed" in found[1]
 
@@ -229,21 +231,21 @@ def test_a_rollback_that_made_nothing(other: int) -> None:
 @pytest.mark.parametrize("other", range(len(PERHAPS)))
 def test_a_rollback_of_which_nobody_knows(other: int) -> None:
     for records in ([PERHAPS[other], SECOND, FIRST], [back(4, "deployed"), PERHAPS[other], SECOND, FIRST]):
-        found = told(settled(rollback(), records))
+        found = told(infer_outcome(rollback(), records))
         assert (found[0], found[2]) == ("interrupted", ())
         assert "Which release it made, if any, is not known" in found[1]
 
 
 def test_two_that_may_be_it_are_none() -> None:
-    found = told(settled(rollback(), [back(4, "deployed"), back(3, "superseded"), SECOND, FIRST]))
+    found = told(infer_outcome(rollback(), [back(4, "deployed"), back(3, "superseded"), SECOND, FIRST]))
     assert (found[0], found[2]) == ("interrupted", ())
 
 
 def test_what_another_made_is_not_it() -> None:
     theirs, mine = back(3, "superseded"), back(4, "deployed")
     other = rollback("other", made=(made(theirs),)).model_copy(update={"finished_at": STARTED})
-    assert told(settled(rollback(), [mine, theirs, SECOND, FIRST], [other, rollback()]))[2] == (4,)
-    assert told(settled(rollback(), [theirs, SECOND, FIRST], [other]))[2] == ()
+    assert told(infer_outcome(rollback(), [mine, theirs, SECOND, FIRST], [other, rollback()]))[2] == (4,)
+    assert told(infer_outcome(rollback(), [theirs, SECOND, FIRST], [other]))[2] == ()
 
 
 @pytest.mark.parametrize(
@@ -252,18 +254,18 @@ def test_what_another_made_is_not_it() -> None:
     ids=["unfinished", "deploy", "unread"],
 )
 def test_another_that_may_have_made_it(other: Operation) -> None:
-    found = told(settled(rollback(), [back(3, "deployed"), SECOND, FIRST], [other]))
+    found = told(infer_outcome(rollback(), [back(3, "deployed"), SECOND, FIRST], [other]))
     assert (found[0], found[2]) == ("interrupted", ())
 
 
 def test_an_unfinished_delete_makes_no_release() -> None:
     other = killed("delete", "helm-uninstall", "demo.hello.v2", "other")
-    assert told(settled(rollback(), [back(3, "deployed"), SECOND, FIRST], [other]))[2] == (3,)
+    assert told(infer_outcome(rollback(), [back(3, "deployed"), SECOND, FIRST], [other]))[2] == (3,)
 
 
 def test_the_revision_before_it_says_which_record_is_its_own() -> None:
     """Whoever came next has marked it failed, in words of his own; and no clock is asked."""
     marked = back(3, "failed", "Rollback to 1: Marked failed by bob: it was left so by ada", last_deployed=EARLIER)
     deployed = own(2, "deployed", "first")
-    assert told(settled(rollback(after=2), [marked, deployed, FIRST]))[2] == (3,)
-    assert told(settled(rollback(after=1), [marked, deployed, FIRST]))[2] == ()
+    assert told(infer_outcome(rollback(after=2), [marked, deployed, FIRST]))[2] == (3,)
+    assert told(infer_outcome(rollback(after=1), [marked, deployed, FIRST]))[2] == ()

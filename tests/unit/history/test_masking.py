@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.past import record
 
-from kubernaut.history.masking import joined, mask_manifest, mask_record, mask_values
+from kubernaut.history.masking import join_objects, mask_objects, mask_record, mask_values
 from kubernaut.redact import redact
 
 CANARY = "c4nary-7f3e9d21"
@@ -64,6 +64,10 @@ spec:
       - name: files
         secret: {{secretName: shop, defaultMode: 0440}}
 """
+
+
+def mask_manifest(text: str) -> str:
+    return join_objects(mask_objects(text))
 
 
 def masked(text: str) -> Any:
@@ -204,7 +208,7 @@ def test_hooks_come_last() -> None:
     hook = {"name": "migrate", "path": "shop/templates/job.yaml", "manifest": f"kind: Secret\ndata: {{a: {CANARY}}}\n"}
     found.content["hooks"] = [hook, None, {"manifest": 7}]  # type: ignore[index]
     source = "# Source: shop/templates/job.yaml\n"
-    assert joined(mask_record(found)) == f"---\nkind: ConfigMap\n---\n{source}kind: Secret\ndata: {{a: '***'}}\n"
+    assert join_objects(mask_record(found)) == f"---\nkind: ConfigMap\n---\n{source}kind: Secret\ndata: {{a: '***'}}\n"
 
 
 def test_values_are_masked_where_a_key_says_so() -> None:

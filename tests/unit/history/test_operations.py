@@ -23,13 +23,13 @@ from kubernaut.history.operations import (
     Outcome,
     decode_operation,
     encode_operation,
-    is_id,
+    is_operation_id,
     key_hash,
-    new_id,
-    numbered,
+    new_operation_id,
+    numbered_events,
+    operation_events,
     operation_secret,
-    told,
-    with_record,
+    with_recreated_record,
 )
 from kubernaut.history.repair import aside_secret
 from kubernaut.models import Action, Plan
@@ -60,7 +60,9 @@ def content_of(wrote: Operation) -> dict[str, Any]:
 
 def test_there_and_back() -> None:
     plan = Plan(actions=(Action(kind="helm-upgrade", subject="a.b", reason="c"),))
-    wrote = operation(new_id(), note="hé", plan=plan, timeout=30.5, events=(event("é"),), events_left_out=7, finished_at=STARTED)
+    wrote = operation(
+        new_operation_id(), note="hé", plan=plan, timeout=30.5, events=(event("é"),), events_left_out=7, finished_at=STARTED
+    )
     secret = operation_secret(wrote)
     assert secret["metadata"]["name"] == f"kubernaut.{wrote.id}"
     assert secret["type"] == "kubernaut/operation.v1"
@@ -70,9 +72,9 @@ def test_there_and_back() -> None:
 
 
 def test_ids_sort_by_time_and_are_names() -> None:
-    ids = [new_id(now) for now in (1.0, 2.0, 1_800_000_000.0, 1_800_000_000.002)]
+    ids = [new_operation_id(now) for now in (1.0, 2.0, 1_800_000_000.0, 1_800_000_000.002)]
     assert ids == sorted(ids)
-    assert len({new_id() for _ in range(100)}) == 100
+    assert len({new_operation_id() for _ in range(100)}) == 100
     assert all(len(id) == 26 and id.isalnum() and id.islower() for id in ids)
 
 
@@ -161,7 +163,7 @@ def test_what_was_heard_is_kept_in_words_without_secrets() -> None:
         StepFinished("deploy", StepOutcome.FAILED, "it broke", 1.0),
         StepFinished("deploy", StepOutcome.DONE, "", 1.0),
     )
-    kept = told([RecordedEvent(STARTED, one) for one in events], secrets=iter(["s3cr3t-value"]))
+    kept = operation_events([RecordedEvent(STARTED, one) for one in events], secrets=iter(["s3cr3t-value"]))
     assert [(one.kind, one.text) for one in kept] == [
         ("stepStarted", "hello 1.0.0 to demo"),
         ("logLine", "password=*** and *** ?"),
@@ -172,17 +174,17 @@ def test_what_was_heard_is_kept_in_words_without_secrets() -> None:
 
 
 def test_a_line_without_end_is_cut() -> None:
-    (kept,) = told([RecordedEvent(STARTED, LogLine("deploy", "x" * 100_000))])
+    (kept,) = operation_events([RecordedEvent(STARTED, LogLine("deploy", "x" * 100_000))])
     assert kept.text == "x" * 3999 + "…"
 
 
 def test_a_recreated_record_stays_noted() -> None:
     before, after, other = record(2, "failed"), record(2, "failed", namespace="elsewhere"), record(3, "deployed")
     wrote = operation(made=(made(before), made(other)))
-    moved = with_record(wrote, before.uid, after)
+    moved = with_recreated_record(wrote, before.uid, after)
     assert [one.uid for one in moved.made] == [after.uid, other.uid]
     assert moved.made[0].chart == wrote.made[0].chart
-    assert with_record(wrote, "another", after) == wrote
+    assert with_recreated_record(wrote, "another", after) == wrote
 
 
 def test_other_secrets_are_no_operations() -> None:
@@ -325,7 +327,7 @@ def test_it_may_begin_until_its_time_is_over() -> None:
 
 def test_what_was_accepted_is_kept_and_one_key_has_one_place() -> None:
     key = key_hash("ada", "order-7")
-    wrote = operation(new_id(), reason=None, fingerprint="f", key=key, waits_until=STARTED)
+    wrote = operation(new_operation_id(), reason=None, fingerprint="f", key=key, waits_until=STARTED)
     secret = operation_secret(wrote)
     assert decode_operation(secret) == wrote
     assert secret["metadata"]["name"] == f"kubernaut.key-{key}"
@@ -367,20 +369,20 @@ def test_events_keep_their_numbers_whatever_is_left_out() -> None:
         journal(LogLine("deploy", f"line {number}"))
         numbers[f"line {number}"] = number
         if number in (1, 49, 50, 51, 549, 550, 551, 700, 800):
-            said = operation(events=told(journal.heard), events_left_out=journal.left_out)
-            assert {event.text: seq for seq, event in numbered(said)}.items() <= numbers.items()
-            assert numbered(said)[-1][0] == number
+            said = operation(events=operation_events(journal.heard), events_left_out=journal.left_out)
+            assert {event.text: seq for seq, event in numbered_events(said)}.items() <= numbers.items()
+            assert numbered_events(said)[-1][0] == number
     many = tuple(event(noise(2000, number)) for number in range(550))
     smaller = read(encode_operation(operation(events=many, events_left_out=250)))
     assert len(smaller.events) < 550
-    assert numbered(smaller)[0][0] == 1
-    assert numbered(smaller)[-1][0] == 800
+    assert numbered_events(smaller)[0][0] == 1
+    assert numbered_events(smaller)[-1][0] == 800
 
 
 @pytest.mark.parametrize("text", ["", "x", "0" * 25, "0" * 27, "0" * 25 + "i", "0" * 25 + "A", "0" * 26 + "\n"])
 def test_what_is_no_id(text: str) -> None:
-    assert not is_id(text)
+    assert not is_operation_id(text)
 
 
 def test_a_new_id_is_one() -> None:
-    assert is_id(new_id())
+    assert is_operation_id(new_operation_id())

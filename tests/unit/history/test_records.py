@@ -36,7 +36,7 @@ def test_a_record_is_decoded() -> None:
         "demo.hello.v12",
     )
     assert found.damaged is None
-    assert not found.disagrees
+    assert found.labelled_status == found.status
     assert found.config == {"a": None}
     assert found.labels["team"] == "x"
     assert found.annotations == {"kubernaut/build-url": "http://b"}
@@ -52,7 +52,7 @@ def test_dots_belong_to_the_name() -> None:
 
 def test_the_content_is_believed_and_the_label_told() -> None:
     found = record(1, "superseded", label="deployed")
-    assert found.disagrees
+    assert found.labelled_status != found.status
     assert (found.status, found.labelled_status) == ("superseded", "deployed")
 
 

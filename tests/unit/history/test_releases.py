@@ -16,12 +16,12 @@ from kubernaut.history.releases import (
     ReleaseId,
     ReleaseList,
     describe,
-    documents,
-    images,
-    operation_of,
-    selectors,
+    find_operation,
+    manifest_images,
+    manifest_objects,
+    pod_selectors,
     service_ports,
-    serving,
+    serving_revision,
 )
 
 MANIFEST = "kind: Pod\nspec: {containers: [{image: 'r/a:1@sha256:aa'}, {image: r/b}]}\n"
@@ -112,7 +112,7 @@ def test_a_record_that_an_operation_noted_is_its_own_by_uid() -> None:
     assert describe(back, [back, first], operations).created_by == "grace"
     assert describe(first, [back, first], operations).created_by == "ada"
     purged = record(2, "deployed", namespace="other", labels=dict(first.labels))
-    assert operation_of(purged, operations) is None
+    assert find_operation(purged, operations) is None
 
 
 def test_a_delete_does_not_take_over_who_deployed() -> None:
@@ -161,7 +161,7 @@ def test_a_list_iterates_over_its_releases(kind: type[ReleaseList]) -> None:
     ],
 )
 def test_what_serves(statuses: list[str], number: int | None) -> None:
-    assert serving([record(index, status) for index, status in enumerate(statuses, 1)]) == number
+    assert serving_revision([record(index, status) for index, status in enumerate(statuses, 1)]) == number
 
 
 def test_what_an_operation_says_that_cannot_be_read() -> None:
@@ -227,16 +227,16 @@ def test_what_is_no_id(text: str) -> None:
 
 
 def test_what_a_person_writes() -> None:
-    assert ReleaseId.find("hello", "demo") == ReleaseId("demo", "hello")
-    assert ReleaseId.find("hello", "demo", 3) == ReleaseId("demo", "hello", 3)
-    assert ReleaseId.find("my.app", "demo") == ReleaseId("demo", "my.app")
-    assert ReleaseId.find("demo.hello.v3", "demo") == ReleaseId("demo", "hello", 3)
-    assert ReleaseId.find("demo.hello.v3", "demo", 3) == ReleaseId("demo", "hello", 3)
-    assert ReleaseId.find("demo.hello.v3") == ReleaseId("demo", "hello", 3)
+    assert ReleaseId.resolve("hello", "demo") == ReleaseId("demo", "hello")
+    assert ReleaseId.resolve("hello", "demo", 3) == ReleaseId("demo", "hello", 3)
+    assert ReleaseId.resolve("my.app", "demo") == ReleaseId("demo", "my.app")
+    assert ReleaseId.resolve("demo.hello.v3", "demo") == ReleaseId("demo", "hello", 3)
+    assert ReleaseId.resolve("demo.hello.v3", "demo", 3) == ReleaseId("demo", "hello", 3)
+    assert ReleaseId.resolve("demo.hello.v3") == ReleaseId("demo", "hello", 3)
     with pytest.raises(NameInvalid):
-        ReleaseId.find("demo.hello.v3", revision=4)
+        ReleaseId.resolve("demo.hello.v3", revision=4)
     with pytest.raises(NameInvalid):
-        ReleaseId.find("hello")
+        ReleaseId.resolve("hello")
 
 
 WORKLOADS = """
@@ -272,11 +272,11 @@ items:
 
 
 def test_images_stand_once_in_order() -> None:
-    assert images(WORKLOADS) == ("r/init:1", "r/web:1@sha256:aa", "r/cron", "r/job", "r/pod")
+    assert manifest_images(WORKLOADS) == ("r/init:1", "r/web:1@sha256:aa", "r/cron", "r/job", "r/pod")
 
 
 def test_selectors_find_pods() -> None:
-    assert selectors(WORKLOADS) == ({"app": "web", "tier": "1"}, {"job": "j"}, {"pod": "p"})
+    assert pod_selectors(WORKLOADS) == ({"app": "web", "tier": "1"}, {"job": "j"}, {"pod": "p"})
 
 
 def test_ports_of_services() -> None:
@@ -288,7 +288,7 @@ def test_ports_of_services() -> None:
     ["", "a: [", "- 1\n- 2", "text", "a: 1\n---\nb: {", "spec: 1", "spec: {containers: 1}", "kind: Service", "a: " + "[" * 200_000],
 )
 def test_odd_manifests_do_no_harm(manifest: str) -> None:
-    assert images(manifest) == ()
-    assert selectors(manifest) == ()
+    assert manifest_images(manifest) == ()
+    assert pod_selectors(manifest) == ()
     assert service_ports(manifest) == ()
-    list(documents(manifest))
+    list(manifest_objects(manifest))

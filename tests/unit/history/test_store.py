@@ -147,7 +147,7 @@ def test_what_is_set_aside_is_not_lost(cluster: FakeCluster, name: str, revision
     before = everything_told(history, name)
     set_it_aside(cluster, name, revision, deleted=deleted)
     assert everything_told(history, name) == before
-    found = history.past("demo", name)
+    found = history.get("demo", name)
     assert [(one.revision, one.aside) for one in found.aside] == [(revision, True)]
     assert [one.revision for one in found.records if one.aside] == ([revision] if deleted else [])
     cluster.requests.clear()
@@ -191,7 +191,7 @@ def test_a_record_that_is_recreated_between_two_requests(cluster: FakeCluster, a
 
 def test_when_it_was_read_is_the_servers_time(cluster: FakeCluster) -> None:
     cluster.server_time = STARTED
-    assert HistoryStore(cluster).past("demo", "hello").read_at == STARTED
+    assert HistoryStore(cluster).get("demo", "hello").read_at == STARTED
 
 
 def test_what_is_unfinished() -> None:

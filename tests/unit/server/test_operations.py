@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from kubernaut.errors import ClusterUnreachable
 from kubernaut.events import Journal
-from kubernaut.history.operations import new_id
+from kubernaut.history.operations import new_operation_id
 from kubernaut.server.routes.operations import Timing
 
 STREAM = {"Accept": "text/event-stream"}
@@ -97,7 +97,7 @@ def test_the_end_of_an_operation_is_told_even_where_it_could_not_be_written_down
 
 @pytest.mark.parametrize("rest", ["", "/events"])
 def test_an_operation_that_never_was_is_not_found(server: Serving, rest: str) -> None:
-    problem(server.get(f"/api/operations/{new_id()}{rest}"), 404, "operation_not_found")
+    problem(server.get(f"/api/operations/{new_operation_id()}{rest}"), 404, "operation_not_found")
     assert server.get(f"/api/operations/nothing{rest}").status_code == 404
 
 

@@ -28,7 +28,7 @@ from kubernaut.errors import (
     SettingInvalid,
     Unauthorized,
 )
-from kubernaut.history.operations import Operation, new_id, now
+from kubernaut.history.operations import Operation, new_operation_id, now
 from kubernaut.interface import Deployed
 from kubernaut.models import Plan
 from kubernaut.server.audit import Audit
@@ -59,7 +59,7 @@ def make(tmp_path: Path) -> Make:
 
 
 def operation(verb: str = "deploy") -> Operation:
-    return Operation(id=new_id(), verb=verb, namespace="demo", name="hello", actor="ci", started_at=now())
+    return Operation(id=new_operation_id(), verb=verb, namespace="demo", name="hello", actor="ci", started_at=now())
 
 
 class TestWhatItRefusesToBe:

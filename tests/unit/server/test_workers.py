@@ -14,7 +14,7 @@ import pytest
 
 from kubernaut.errors import DeployKept, Interrupted, KubernautError, ServerBusy, ServerStopping
 from kubernaut.events import Journal, Listener, LogLine, StepStarted
-from kubernaut.history.operations import Operation, new_id, now
+from kubernaut.history.operations import Operation, new_operation_id, now
 from kubernaut.interface import Deployed
 from kubernaut.models import Plan
 from kubernaut.server.operations.workers import Running, Workers
@@ -43,7 +43,7 @@ class Job:
 
 
 def operation(name: str = "hello") -> Operation:
-    return Operation(id=new_id(), verb="deploy", namespace="demo", name=name, started_at=now())
+    return Operation(id=new_operation_id(), verb="deploy", namespace="demo", name=name, started_at=now())
 
 
 @pytest.fixture
