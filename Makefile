@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+COVERED = $(BIN)/coverage run $(BIN)/pytest
 CLUSTER ?= local
 REGISTRY ?=
 UPGRADE ?=
@@ -45,10 +46,14 @@ lint: install ## Style, spelling, types, which package may import which, and whe
 	$(BIN)/deptry . tests benchmarks examples --ignore DEP004
 	$(BIN)/codespell
 
-test: install ## Everything: check, what takes longer, then the tests on a real cluster, which they bring up themselves
-	@$(MAKE) --no-print-directory check
-	$(BIN)/pytest -q -m "slow and not platform" -n 4
-	$(BIN)/pytest -m platform
+test: install ## Everything, with coverage: lint, all tests, the last of them on a real cluster, which they bring up themselves
+	@$(MAKE) --no-print-directory lint
+	rm -rf .coverage
+	$(COVERED) -q -m "not platform and not slow" -n 4
+	$(COVERED) -q -m "slow and not platform" -n 4
+	$(COVERED) -m platform
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 # The values come and go through the environment: a token in an argument could be read by anybody on the machine.
 test-jenkins: export KUBERNAUT_TEST_JENKINS := 1
@@ -81,5 +86,5 @@ requirements: ## Pin what pyproject.toml asks for (UPGRADE=--upgrade: the newest
 	rm -rf $(VENV)-pin
 
 clean: ## Remove what the tools left in the checkout
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
