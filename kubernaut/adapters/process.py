@@ -27,6 +27,7 @@ _PDEATHSIG_EXEC = str(Path(__file__).with_name("pdeathsig_exec.py"))
 _CHUNK = 65_536
 _POLL = 0.2
 _LONGEST_LINE = 8_192
+_FULLEST_PIPE = 1 << 20  # Linux' default for the largest pipe
 
 Log = Callable[[str], None]
 Check = Callable[[], None]
@@ -164,13 +165,13 @@ class _Pump:
         while self._selector.get_map():
             check()
             left = until - time.monotonic()
-            if left <= 0:
-                return has_ended(self._child)
-            ready = self._selector.select(min(left, _POLL))
-            for key, _ in ready:
-                self._move(key.fileobj)  # type: ignore[arg-type]
-            if not ready and has_ended(self._child):  # a grandchild keeps the pipes open
+            if left > 0 and self._move_ready(min(left, _POLL)):
+                continue
+            if has_ended(self._child):
+                self._drain()
                 return True
+            if left <= 0:
+                return False
         while not has_ended(self._child):
             if time.monotonic() >= until:
                 return False
@@ -190,6 +191,22 @@ class _Pump:
     def mute(self) -> None:
         """Tell nobody of further lines."""
         self._log = None
+
+    def _drain(self) -> None:
+        """Read what an ended child left in its pipes, which a grandchild may keep open and fill further.
+
+        The child may have written it since the pipes were last looked at, above all when this process was paused meanwhile.
+        """
+        for _ in range(_FULLEST_PIPE // _CHUNK):
+            if not self._selector.get_map() or not self._move_ready(0):
+                return
+
+    def _move_ready(self, seconds: float) -> bool:
+        """Move what is ready within some seconds; false if nothing is."""
+        ready = self._selector.select(seconds)
+        for key, _ in ready:
+            self._move(key.fileobj)  # type: ignore[arg-type]
+        return bool(ready)
 
     def _move(self, pipe: IO[bytes]) -> None:
         if pipe is self._child.stdin:

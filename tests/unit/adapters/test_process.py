@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from kubernaut.adapters import process
 from kubernaut.adapters.process import Finished, find_program, run
 from kubernaut.errors import ToolMissing
 
@@ -151,6 +152,28 @@ def test_a_grandchild_that_keeps_the_pipes_does_not_hold_us(script: Script) -> N
     done = go(script(f"subprocess.Popen({child!r}); print('done')"))
     assert (done.status, done.stdout) == (0, b"done\n")
     assert time.monotonic() - started < 5
+
+
+def test_output_written_just_before_the_end_is_read(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when this process is paused after it has found nothing in the pipes: the program writes and ends meanwhile."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    argv = script(f"open({str(gate)!r}).close(); print('x' * 50_000); print('y\\n' * 25_000, file=sys.stderr)")
+    looked: list[int] = []
+    has_ended = process.has_ended
+
+    def ends_meanwhile(child: subprocess.Popen[bytes]) -> bool:
+        if not looked:
+            looked.append(child.pid)
+            gate.write_text("")
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        return has_ended(child)
+
+    monkeypatch.setattr(process, "has_ended", ends_meanwhile)
+    said: list[str] = []
+    done = go(argv, log=said.append)
+    assert looked
+    assert (done.status, len(done.stdout), said.count("y")) == (0, 50_001, 25_000)
 
 
 def test_whatever_is_raised_meanwhile_stops_it(script: Script) -> None:
