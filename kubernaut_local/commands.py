@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from kubernaut.adapters import pdeathsig_exec
+from kubernaut.adapters.process import await_stop, is_stop
 from kubernaut.errors import DeadlineExceeded, Interrupted, PlatformFailed, ToolMissing
 
 TAIL_LINES = 20
@@ -90,8 +91,9 @@ class Commands:
                 _pipe(pipe).close()
             with self._lock:
                 self._running.discard(process)
-        if self._stopped:
-            raise Interrupted(f"{what} was stopped.")
+        if is_stop(status):
+            await_stop(lambda: self._check(what))
+        self._check(what)
         if expired.is_set():
             raise DeadlineExceeded(f"{what} took longer than {timeout:.0f} s and was stopped.", details=tail)
         if status != 0:
@@ -105,6 +107,10 @@ class Commands:
             running = list(self._running)
         for process in running:
             _end(process)
+
+    def _check(self, what: str) -> None:
+        if self._stopped:
+            raise Interrupted(f"{what} was stopped.")
 
     def _start(self, command: list[str], env: Mapping[str, str], cwd: Path | None) -> subprocess.Popen[str]:
         program = shutil.which(command[0], path=env.get("PATH"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import socket
+import subprocess
 import threading
 import warnings
 from collections import deque
@@ -26,6 +27,7 @@ import docker.errors
 import docker.utils.build
 import urllib3.exceptions
 
+from kubernaut.adapters.process import await_stop, is_stop
 from kubernaut.errors import (
     BuildFailed,
     EngineUnreachable,
@@ -204,6 +206,7 @@ class DockerEngine:
         except docker.errors.TLSParameterError as error:
             raise SettingInvalid(f"The Docker engine's TLS settings cannot be used: {_first(error)}") from error
         except (*_FAILURES, docker.credentials.StoreError) as error:
+            _await_stop_of_helper(error)
             if isinstance(error, docker.credentials.StoreError) or isinstance(error.__cause__, docker.credentials.StoreError):
                 raise RegistryDenied(
                     f"The credentials cannot be read from Docker's config.json: {_first(error)}.",
@@ -300,6 +303,7 @@ def credentials_for(registry: str, docker_config: str | None) -> Credentials | N
             warnings.simplefilter("ignore")  # docker-py warns of a missing helper, and then raises
             found = docker.auth.load_config(config_path=file).resolve_authconfig(host)
     except (docker.errors.DockerException, OSError, ValueError) as error:
+        _await_stop_of_helper(error)
         raise RegistryDenied(f"The credentials for {host} cannot be read from Docker's config.json: {_first(error)}") from error
     entry = {str(name).lower(): value for name, value in (found or {}).items()}
     if entry.get("identitytoken"):
@@ -307,6 +311,15 @@ def credentials_for(registry: str, docker_config: str | None) -> Credentials | N
     if entry.get("username"):
         return Credentials(str(entry["username"]), str(entry.get("password") or ""))
     return None
+
+
+def _await_stop_of_helper(error: BaseException) -> None:
+    """Give an abort that stopped a credential helper first the time to stop this process too."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, subprocess.CalledProcessError) and is_stop(cause.returncode):
+            await_stop()
+        cause = cause.__cause__
 
 
 def _auth_config(credentials: Credentials | None, repository: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from kubernaut.adapters.process import await_stop, is_stop
 from kubernaut.errors import DeadlineExceeded, GitFailed
 from kubernaut.redact import without_credentials
 
@@ -151,6 +152,10 @@ def run(directory: Path, arguments: Sequence[str], environment: Mapping[str, str
     output = os.fsdecode(done.stdout)
     if done.returncode == 0:
         return output
+    if is_stop(done.returncode):
+        await_stop()
+    if done.returncode < 0:
+        raise GitFailed(f"git {arguments[0]} in {directory} was ended by signal {-done.returncode}.")
     said = os.fsdecode(done.stderr).strip()
     if "dubious ownership" in said:
         raise GitFailed(

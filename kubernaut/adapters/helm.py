@@ -52,6 +52,7 @@ _ALLOWED = frozenset((
 _ALLOWED_PREFIXES = ("AWS_", "AZURE_", "AAD_", "CLOUDSDK_", "GOOGLE_", "LC_")
 
 _DIGEST = re.compile(r"^Digest:\s*(sha256:[0-9a-f]{64})\s*$", re.MULTILINE)
+_CANCELLED = re.compile(rb"^Release \S+ has been cancelled\.$", re.MULTILINE)
 _PACKAGE = re.compile(r"^Successfully packaged chart and saved it to: (.+)$", re.MULTILINE)
 
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
@@ -165,7 +166,7 @@ class Helm:
         return destination / Path(match[1].strip()).name
 
     def template(self, chart: Path, *, name: str, namespace: str, values: Mapping[str, Any]) -> str:
-        """Render a chart; return the manifest, without hooks and tests. Raises: ChartInvalid, ValuesInvalid."""
+        """Render a chart; return the manifest, without hooks and tests. Raises: ChartInvalid, ValuesInvalid, Interrupted."""
         what = f"Rendering the chart {chart.name.removesuffix('.tgz')}"
         rendered: list[process.Finished] = []
 
@@ -177,6 +178,8 @@ class Helm:
 
         check_release_name(name)
         _finish(_Command(run, values=values).template(name, _path(chart), namespace=check_namespace(namespace), no_hooks=True))
+        if _CANCELLED.search(rendered[0].stdout):  # Helm prints it into the manifest, renders on and exits with 0
+            raise self._cancelled(what, rendered[0], _secrets(values))
         if rendered[0].cut:
             raise ChartInvalid(f"{what} made more than {_LARGEST_MANIFEST >> 20} MiB.")
         return rendered[0].stdout.decode("utf-8", "replace")
@@ -322,9 +325,14 @@ class Helm:
             )
         if finished.status == 0:
             return finished
-        if b"has been cancelled" in finished.stdout:
-            raise Interrupted(f"{what} was stopped: Helm was told to end.", details=_tail(finished.stderr, hidden))
+        if _CANCELLED.search(finished.stdout):
+            raise self._cancelled(what, finished, secrets, check)
         raise explain(what, redact(finished.stderr, hidden), finished.status)
+
+    def _cancelled(self, what: str, finished: process.Finished, secrets: Sequence[str], check: Check = unchecked) -> Interrupted:
+        """Return the error of a Helm that obeyed a signal, unless the same abort stops this process too: then that is raised."""
+        process.await_stop(check)
+        return Interrupted(f"{what} was stopped: Helm was told to end.", details=_tail(finished.stderr, (*self._secrets, *secrets)))
 
     def _transport(self, reference: str) -> list[str]:
         if reference.startswith(("/", ".")) or not self._plain_http(reference.removeprefix("oci://")):

@@ -165,11 +165,12 @@ def explain(what: str, stderr: str, status: int) -> KubernautError:
     Args:
         what: What was being done, as the beginning of a sentence: ``Rendering the chart hello-world``.
         stderr: What Helm wrote on its standard error, already redacted.
-        status: Helm's exit status.
+        status: Helm's exit status; negative for a signal, which is the reason then and not what Helm wrote.
     """
-    message = said(stderr) or (
-        f"it was ended by signal {-status}" if status < 0 else f"it ended with status {status} and said nothing"
-    )
+    message = said(stderr)
+    if status < 0:
+        return HelmFailed(f"{what} failed: it was ended by signal {-status}", details=message.splitlines()[-40:])
+    message = message or f"it ended with status {status} and said nothing"
     row = next((row for pattern, row in _ROWS if pattern.search(message)), Row("", HelmFailed))
     where = place(message) if issubclass(row.error, ChartInvalid) else None
     first, *rest = message.splitlines()

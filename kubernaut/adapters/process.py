@@ -3,6 +3,9 @@
 The program is stopped (SIGTERM to its group, a grace, SIGKILL) when the deadline passes or when anything is raised here meanwhile,
 by ``check`` or by Ctrl-C; then that is raised. All of it happens in the calling thread, which the kernel ties the program to
 (``pdeathsig_exec``).
+
+An abort signals the processes of a build one by one, in any order. A program that was stopped by such a signal is not judged before
+the same signal had time to reach this process (:func:`await_stop`): the stop is the reason then, not the program's failure.
 """
 
 from __future__ import annotations
@@ -28,6 +31,13 @@ _CHUNK = 65_536
 _POLL = 0.2
 _LONGEST_LINE = 8_192
 _FULLEST_PIPE = 1 << 20  # Linux' default for the largest pipe
+
+ABORT_SECONDS = 1.0
+"""How long after a program the process that started it may get the signals of one abort."""
+
+_STOPS = frozenset(
+    status for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, 0)) for status in (-number, 128 + number)
+)
 
 Log = Callable[[str], None]
 Check = Callable[[], None]
@@ -64,6 +74,26 @@ def unchecked() -> None:
     """Let the program run on."""
 
 
+def is_stop(status: int) -> bool:
+    """Say whether an exit status means that SIGINT, SIGTERM or SIGHUP ended a program, directly or below a shell script."""
+    return status in _STOPS
+
+
+def await_stop(check: Check = unchecked) -> None:
+    """Give an abort that stopped a program first the time to stop this process too.
+
+    In the main thread the signal's exception is raised here. In another thread the caller's failure comes after that exception.
+
+    Args:
+        check: Is asked all the while; raises when the work is to be stopped.
+    """
+    until = time.monotonic() + ABORT_SECONDS
+    check()
+    while time.monotonic() < until:
+        time.sleep(0.01)
+        check()
+
+
 def run(
     argv: Sequence[str],
     *,
@@ -85,7 +115,11 @@ def run(
         grace: Seconds between SIGTERM and SIGKILL.
         keep: How much of its standard output is kept, the end of it, in bytes.
         log: Is told each line of its standard error.
-        check: Is asked before the start, and at least every 0.2 s, whether it may go on; what it raises stops the program.
+        check: Is asked before the start, and at least every 0.2 s, whether it may go on; what it raises stops the program. It is
+            asked once more when the program has failed: a stop is the reason for that then.
+
+    Returns:
+        How it ended. Of a program that SIGINT, SIGTERM or SIGHUP ended it is returned after :func:`await_stop`.
 
     Raises:
         ToolMissing: It cannot be started.
@@ -104,6 +138,10 @@ def run(
     finally:
         pump.close()
         _end(child)
+    if not late and is_stop(child.returncode):
+        await_stop(check)
+    elif not late and child.returncode != 0:
+        check()
     return Finished(child.returncode, bytes(pump.stdout), "\n".join(pump.lines), late, pump.cut)
 
 
