@@ -97,10 +97,10 @@ class Clients:
         if not settings.environment.get(GITHUB_TOKEN) and settings.github_token_file is None:
             return None
         from kubernaut.adapters.github import StatusClient
-        from kubernaut.adapters.token import find_token
+        from kubernaut.adapters.secret_files import token_from_settings
 
         def token() -> str | None:  # what is wrong with it is found out when it is needed, where it stops nothing
-            return find_token(settings, GITHUB_TOKEN, settings.github_token_file)()
+            return token_from_settings(settings, GITHUB_TOKEN, settings.github_token_file)()
 
         return StatusClient(settings.github_url, token=token, plain_http=settings.speaks_plain_http)
 

@@ -11,9 +11,8 @@ from urllib.parse import quote, urlsplit
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_before_delay, wait_fixed
 
-from kubernaut.adapters.address import checked_address
-from kubernaut.adapters.http import Answer, Http, NoAnswer
-from kubernaut.adapters.token import Token
+from kubernaut.adapters.http import HttpClient, RequestError, Response, checked_address
+from kubernaut.adapters.secret_files import TokenSource
 from kubernaut.errors import SettingInvalid
 from kubernaut.redact import redact
 
@@ -52,9 +51,9 @@ class StatusClient:
         plain_http: Whether a host, ``HOST[:PORT]``, may be reached without TLS.
     """
 
-    def __init__(self, url: str, *, token: Token, plain_http: Callable[[str], bool]) -> None:
+    def __init__(self, url: str, *, token: TokenSource, plain_http: Callable[[str], bool]) -> None:
         self._url, self._token, self._plain_http = url, token, plain_http
-        self._http = Http()
+        self._http = HttpClient()
 
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
@@ -79,8 +78,8 @@ class StatusClient:
             answer = self._http.send("POST", url, limit=1 << 20, headers=headers, body=json.dumps(body).encode(), timeout=timeout)
         except SettingInvalid as error:
             raise StatusNotSent(error.message.rstrip(".")) from error
-        except NoAnswer as error:
-            raise StatusNotSent(error.reason, retryable=error.passing) from error
+        except RequestError as error:
+            raise StatusNotSent(error.reason, retryable=error.retryable) from error
         content = _content(answer)
         if not (200 <= answer.status < 300 and "state" in content):
             text = content["message"] if isinstance(content.get("message"), str) else ""
@@ -90,12 +89,12 @@ class StatusClient:
             )
 
 
-def _reason(answer: Answer, status: Status) -> str:
+def _reason(answer: Response, status: Status) -> str:
     code = answer.status
     if 200 <= code < 300:
         return f"{urlsplit(answer.url).hostname} does not answer like GitHub's API; check `github_url`"
-    if answer.sent_to is not None:
-        return f"redirect to {urlsplit(answer.sent_to).hostname} not followed (HTTP {code}); was {status.repository} renamed?"
+    if answer.redirect_url is not None:
+        return f"redirect to {urlsplit(answer.redirect_url).hostname} not followed (HTTP {code}); was {status.repository} renamed?"
     reasons = {
         401: "invalid token (HTTP 401)",
         403: f"setting statuses in {status.repository} is denied (HTTP 403)",
@@ -105,7 +104,7 @@ def _reason(answer: Answer, status: Status) -> str:
     return reasons.get(code, f"HTTP {code}")
 
 
-def _content(answer: Answer) -> dict[str, Any]:
+def _content(answer: Response) -> dict[str, Any]:
     try:
         content = json.loads(answer.body)
     except (ValueError, RecursionError):

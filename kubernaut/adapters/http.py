@@ -1,13 +1,13 @@
-"""HTTP, through requests; the only file that imports ``requests``.
+"""HTTP through requests; the only file that imports ``requests``.
 
-One request and its answer, held to a size and a time. It follows no redirect and shows no credentials but those that it is given:
-what may be sent where is for its callers to decide, and it tells them in words why there was no answer.
+One request and its response, limited in size and time. It follows no redirects and sends no credentials but those passed in: the
+caller decides what may be sent where.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -16,69 +16,68 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from kubernaut.errors import SettingInvalid
 from kubernaut.settings import is_loopback
 
 Request = requests.Request
-"""What is to be sent, for a library that hands on requests' own."""
+"""A request, for a library that passes on those of ``requests``."""
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONNECTIONS = 16
 _CONNECT_TIMEOUT = 5.0
 _PORTS = {"http": 80, "https": 443}
-# The same request would fail alike.
-_LASTING = (
-    requests.exceptions.SSLError,
+_BAD_REQUEST = (
     requests.exceptions.InvalidURL,
     requests.exceptions.InvalidSchema,
     requests.exceptions.InvalidHeader,
     requests.exceptions.MissingSchema,
 )
-# No connection came about that a request could have gone over.
+# The same request would fail in the same way.
+_PERMANENT = (requests.exceptions.SSLError, *_BAD_REQUEST)
+# No connection was established that the request could have been sent over.
 _UNSENT = (
-    requests.exceptions.InvalidURL,
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.InvalidHeader,
-    requests.exceptions.MissingSchema,
+    *_BAD_REQUEST,
     urllib3.exceptions.NewConnectionError,
     urllib3.exceptions.ConnectTimeoutError,
     ssl.SSLCertVerificationError,
     ConnectionRefusedError,
 )
-# Loopback is never reached through a proxy, as Go's programs have it (Docker, Helm).
+# Loopback is never reached through a proxy, as in Go's programs (Docker, Helm).
 _NO_PROXY: Any = {"http": None, "https": None, "all": None}
 
 
-class NoAnswer(Exception):
-    """There is no answer, or none that is taken.
+class RequestError(Exception):
+    """The request got no response, or an unusable one.
 
     Args:
-        reason: Why, in words that follow a colon.
-        passing: Whether the same request may have another end soon.
-        unsent: Whether it is sure that nobody got the request.
+        reason: Why, as words that follow a colon.
+        retryable: Whether the same request may soon succeed.
+        unsent: Whether the server certainly did not receive the request.
     """
 
-    def __init__(self, reason: str, *, passing: bool = True, unsent: bool = False) -> None:
+    def __init__(self, reason: str, *, retryable: bool = True, unsent: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.passing = passing
+        self.retryable = retryable
         self.unsent = unsent
 
 
-class TooLarge(NoAnswer):
-    """The answer has more bytes than were allowed."""
+class ResponseTooLarge(RequestError):
+    """The response is larger than the limit, in bytes."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"more than {limit} bytes", passing=False)
+        super().__init__(f"more than {limit} bytes", retryable=False)
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a server answers.
+class Response:
+    """A server's response.
 
     Attributes:
-        url: What was asked.
-        headers: By their names in any case.
-        body: All of it when the status is 2xx; of any other only as much as its message may stand in.
+        url: The requested URL.
+        status: The HTTP status.
+        headers: By their case-insensitive names.
+        body: The whole body when the status is 2xx; otherwise its beginning, enough for a message.
     """
 
     url: str
@@ -87,24 +86,24 @@ class Answer:
     body: bytes
 
     @property
-    def sent_to(self) -> str | None:
-        """The address that a redirect names; ``None`` for any other answer."""
+    def redirect_url(self) -> str | None:
+        """The absolute URL that a redirect names; ``None`` for any other response."""
         location = self.headers.get("Location")
         return urljoin(self.url, location) if self.status in REDIRECTS and location else None
 
 
-class Http:
+class HttpClient:
     """Sends requests; may be used by several threads at once.
 
     Args:
-        retries: How often a GET or HEAD is sent again by itself when the server stumbles (500, 502, 503, 504) or cannot be reached.
-        timeout: Seconds to wait for each part of an answer.
-        refusal: How many bytes are read of an answer whose status is not 2xx.
+        retries: How often a GET or HEAD is repeated when the server fails (500, 502, 503, 504) or cannot be reached.
+        timeout: Seconds to wait for each part of a response.
+        error_limit: The number of bytes read of a response whose status is not 2xx.
     """
 
-    def __init__(self, *, retries: int = 0, timeout: float = 60.0, refusal: int = 1 << 14) -> None:
+    def __init__(self, *, retries: int = 0, timeout: float = 60.0, error_limit: int = 1 << 14) -> None:
         self._timeout = timeout
-        self._refusal = refusal
+        self._error_limit = error_limit
         self._session = requests.Session()
         retry = urllib3.Retry(
             total=retries,
@@ -132,21 +131,21 @@ class Http:
         query: Mapping[str, str] | None = None,
         body: bytes | Mapping[str, str] | None = None,
         timeout: float | None = None,
-    ) -> Answer:
-        """Send a request, and read its answer.
+    ) -> Response:
+        """Send a request and return its response.
 
         Args:
             method: Such as ``GET``.
-            url: Where to, with its scheme.
-            limit: How many bytes an answer may have.
-            headers: Beside those that every request has.
-            query: What is added to the URL.
+            url: The absolute URL.
+            limit: The largest body of a 2xx response, in bytes.
+            headers: In addition to those of every request.
+            query: Parameters to add to the URL.
             body: The bytes, or a form.
-            timeout: Seconds to wait for each part of this answer.
+            timeout: Seconds to wait for each part of this response.
 
         Raises:
-            NoAnswer: There is none.
-            TooLarge: There is one, and it is larger than ``limit``.
+            RequestError: There is no response.
+            ResponseTooLarge: The response is larger than ``limit``.
         """
         try:
             with self._session.request(
@@ -155,64 +154,94 @@ class Http:
                 headers={"User-Agent": "kubernaut", "Accept-Encoding": "identity", **(headers or {})},
                 params=query,
                 data=body,
-                auth=_as_it_is,
+                auth=_no_netrc,
                 stream=True,
                 timeout=(_CONNECT_TIMEOUT, self._timeout if timeout is None else timeout),
                 allow_redirects=False,
                 proxies=_NO_PROXY if is_loopback(urlsplit(url).hostname or "") else None,
             ) as response:
-                return Answer(url, response.status_code, response.headers, self._body(response, limit))
+                return Response(url, response.status_code, response.headers, self._body(response, limit))
         except requests.RequestException as error:
-            raise NoAnswer(_reason(error), passing=not isinstance(error, _LASTING), unsent=_unsent(error)) from error
+            raise RequestError(_reason(error), retryable=not isinstance(error, _PERMANENT), unsent=_is_unsent(error)) from error
 
     def _body(self, response: requests.Response, limit: int) -> bytes:
-        taken = 200 <= response.status_code < 300
-        most = limit if taken else self._refusal
+        succeeded = 200 <= response.status_code < 300
+        most = limit if succeeded else self._error_limit
         body = bytearray()
         for chunk in response.iter_content(1 << 16):
             body += chunk
             if len(body) > most:
-                if taken:
-                    raise TooLarge(limit)
+                if succeeded:
+                    raise ResponseTooLarge(limit)
                 break
         return bytes(body)
 
 
 def same_server(one: str, other: str) -> bool:
-    """Say whether two URLs lead to the same server: scheme, host and port."""
+    """Return whether two URLs name the same server: scheme, host and port."""
     return _server(urlsplit(one)) == _server(urlsplit(other))
+
+
+def checked_address(url: str, plain_http: Callable[[str], bool], *, example: str, server: str = "The server") -> str:
+    """Return the address of a server that receives a token, without a trailing slash.
+
+    The messages do not show the address: it may hold a password.
+
+    Args:
+        url: The address.
+        plain_http: Whether a host, ``HOST[:PORT]``, may be used without TLS.
+        example: An example of an address.
+        server: The server's name in messages.
+
+    Raises:
+        SettingInvalid: The address is invalid, or would send the token without TLS.
+    """
+    hint = f"An address is such as {example}."
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises when it is not a number
+    except ValueError as error:
+        raise SettingInvalid(f"{server}'s address is not a URL.", hint=hint) from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
+        raise SettingInvalid(f"{server}'s address must consist of http:// or https://, a host and optionally a path.", hint=hint)
+    if parts.scheme == "http" and not is_loopback(parts.hostname) and not plain_http(parts.netloc):
+        raise SettingInvalid(
+            f"http://{parts.netloc} would send the token and the values without TLS.",
+            hint=f"Use https://, or add the host to `plain_http` (KUBERNAUT_PLAIN_HTTP={parts.netloc}) if the network is safe.",
+        )
+    return url.rstrip("/")
 
 
 def _server(url: SplitResult) -> tuple[str, str | None, int | None]:
     try:
         return url.scheme, url.hostname, url.port or _PORTS.get(url.scheme)
-    except ValueError:  # no port is called like that
+    except ValueError:  # the port is not a number
         return url.scheme, url.netloc, None
 
 
-def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Keep requests from adding what it finds in ~/.netrc."""
+def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Leave the request as it is; without ``auth``, requests would add credentials from ~/.netrc."""
     return request
 
 
 def _reason(error: requests.RequestException) -> str:
-    """Find what the system said below the layers of libraries; their own texts hold addresses of objects."""
+    """Return the system's own message below the layers of libraries, whose messages contain addresses of objects."""
     if isinstance(error, requests.exceptions.SSLError):
         return "TLS fails; for a server without TLS set `plain_http`"
     if isinstance(error, requests.Timeout):
         return "no answer in time"
-    said = next((below.strerror for below in _layers(error) if isinstance(below, OSError) and below.strerror), None)
-    if said is not None:
-        return said
+    message = next((layer.strerror for layer in _layers(error) if isinstance(layer, OSError) and layer.strerror), None)
+    if message is not None:
+        return message
     return "the connection was cut off" if isinstance(error, requests.exceptions.ChunkedEncodingError) else type(error).__name__
 
 
-def _unsent(error: requests.RequestException) -> bool:
-    return any(isinstance(below, _UNSENT) for below in _layers(error))
+def _is_unsent(error: requests.RequestException) -> bool:
+    return any(isinstance(layer, _UNSENT) for layer in _layers(error))
 
 
 def _layers(error: BaseException) -> Iterator[BaseException]:
-    seen: Any = error
-    while isinstance(seen, BaseException):
-        yield seen
-        seen = getattr(seen, "reason", None) or seen.__cause__ or seen.__context__ or next(iter(seen.args), None)
+    layer: Any = error
+    while isinstance(layer, BaseException):
+        yield layer
+        layer = getattr(layer, "reason", None) or layer.__cause__ or layer.__context__ or next(iter(layer.args), None)

@@ -1,9 +1,9 @@
 """The Kubernetes API, through lightkube; the only file that imports ``lightkube``.
 
-Speaks in plain dictionaries, as the API's JSON has them. It knows Kubernetes' objects, not what kubernaut keeps in them.
+Objects are plain dictionaries, as in the API's JSON. It knows Kubernetes' objects, not what kubernaut keeps in them.
 
-lightkube finds and keeps the credentials; requests go over its HTTP client as they are: its models would only be undone again.
-What may be repeated is: a read that met a busy server (429, 502, 503, 504) or a connection that broke. A write never is.
+lightkube finds and keeps the credentials; requests use its HTTP client directly, without its models. A read is repeated when the
+server is busy (429, 502, 503, 504) or the connection breaks; a write never is.
 """
 
 from __future__ import annotations
@@ -27,9 +27,20 @@ from lightkube import ConfigError, KubeConfig, SingleConfig
 from lightkube.config.client_adapter import Client, ConnectionParams
 from lightkube.config.models import User
 
-from kubernaut.adapters.kube_errors import message_of, refusal
-from kubernaut.adapters.kube_http import Labels, address_of, date, selector, send
-from kubernaut.adapters.kube_watch import GONE, Expired, HttpWatch, SecretPage, Watch
+from kubernaut.adapters.kube_http import (
+    GONE,
+    HttpWatch,
+    Labels,
+    ResourceExpired,
+    SecretPage,
+    Watch,
+    label_selector,
+    parse_date,
+    resource_path,
+    send,
+    status_error,
+    status_message,
+)
 from kubernaut.adapters.kubeconfig import read_kubeconfig
 from kubernaut.errors import ClusterDenied, ClusterUnreachable, Conflict, KubernautError, NotFound
 from kubernaut.settings import is_loopback
@@ -39,19 +50,19 @@ _METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _ONE_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _MERGE_PATCH = "application/merge-patch+json"
 _CONNECT_SECONDS = 10.0
-_LATE_SECONDS = 3.0  # how much later than it said the server may end a watch
+_LATE_SECONDS = 3.0  # how much later than requested the server may end a watch
 _LARGEST_BODY = 65_536
 _LEASES = "/apis/coordination.k8s.io/v1"
-_LEASE_SECONDS = 8.0  # a Lease lives for seconds, and one lost answer must not cost them all
+_LEASE_SECONDS = 8.0  # a Lease lasts for seconds; one lost response must not consume them all
 
 
 class Cluster:
     """A cluster, by kubeconfig and context; the first call connects.
 
     Args:
-        kubeconfig: The kubeconfig file, or several joined as in KUBECONFIG; else ~/.kube/config, or in a pod its own account.
+        kubeconfig: The file, or several joined as in KUBECONFIG; by default ~/.kube/config, in a pod the service account.
         context: The kube context; the current one by default.
-        timeout: Seconds that one answer may take.
+        timeout: Seconds to wait for one response.
     """
 
     def __init__(self, kubeconfig: str | None = None, context: str | None = None, *, timeout: float = 30.0) -> None:
@@ -65,22 +76,25 @@ class Cluster:
 
     @property
     def server_time(self) -> datetime | None:
-        """The API server's clock, as its last answer told, in whole seconds; ``None`` before the first answer."""
+        """The API server's time in its last response, in whole seconds; ``None`` before the first response."""
         return self._server_time
 
     def server(self) -> str:
-        """Return the API server's address. Raises: ClusterUnreachable (no or broken kubeconfig, unknown context)."""
-        return str(self._configured().cluster.server)
+        """Return the API server's URL. Raises: ClusterUnreachable (kubeconfig missing or invalid, unknown context)."""
+        return str(self._loaded_config().cluster.server)
 
     def list_secrets(
-        self, namespace: str | None, labels: Labels, *, metadata_only: bool = False, at_hand: bool = False
+        self, namespace: str | None, labels: Labels, *, metadata_only: bool = False, cached: bool = False
     ) -> Sequence[dict[str, Any]]:
-        """Return the Secrets with these labels; ``None`` for all namespaces; metadata only saves the transfer of their data.
+        """Return the Secrets with these labels, or only their metadata.
 
-        A label's value may be a sequence: one of these. ``at_hand`` takes what the API server has in its memory: of many thousands
-        it finds one a hundred times faster, and what was written just now may be missing.
+        Args:
+            namespace: ``None`` for all namespaces.
+            labels: By name; a value may be a sequence (one of these) or ``NotEqual``.
+            metadata_only: Saves the transfer of their data.
+            cached: Read from the API server's watch cache: much faster among thousands of Secrets, but the latest may be missing.
         """
-        parameters = {"resourceVersion": "0"} if at_hand else {}
+        parameters = {"resourceVersion": "0"} if cached else {}
         return self._list("secrets", namespace, labels, {"Accept": _METADATA} if metadata_only else None, parameters)
 
     def page_secrets(
@@ -90,16 +104,16 @@ class Cluster:
         *,
         metadata_only: bool = False,
         limit: int,
-        continues: str = "",
+        continue_token: str = "",
         timeout: float | None = None,
     ) -> SecretPage:
-        """Return a part of what :meth:`list_secrets` does: the first, or what ``continues``. Raises: Expired."""
-        parameters = {"labelSelector": selector(labels), "limit": limit, "continue": continues}
+        """Return a page of :meth:`list_secrets`: the first, or the one that ``continue_token`` names. Raises: ResourceExpired."""
+        parameters = {"labelSelector": label_selector(labels), "limit": limit, "continue": continue_token}
         response = self._response(
             "GET",
-            address_of(namespace, "secrets"),
+            resource_path(namespace, "secrets"),
             parameters={key: value for key, value in parameters.items() if value},
-            headers={"Accept": _METADATA} if metadata_only else {"Accept-Encoding": "identity"},  # records are packed already
+            headers={"Accept": _METADATA} if metadata_only else {"Accept-Encoding": "identity"},  # records are compressed already
             timeout=timeout,
         )
         answer = self._read(response)
@@ -107,22 +121,22 @@ class Cluster:
         return SecretPage(answer.get("items") or [], str(metadata.get("resourceVersion", "")), str(metadata.get("continue") or ""))
 
     def watch_secrets(self, namespace: str | None, labels: Labels, *, resource_version: str, seconds: int) -> Watch:
-        """Watch the metadata of the Secrets with these labels: what changes after a resource version, for so many seconds.
+        """Watch the metadata of the Secrets with these labels from a resource version on, for some seconds.
 
-        Raises: Expired, here or while it is read. A connection on which nothing is heard, not even the end, is an error.
+        Raises ResourceExpired, here or while it is read; ClusterUnreachable if the connection stays silent beyond its end.
         """
         parameters: dict[str, str | int] = {
             "watch": "true",
             "allowWatchBookmarks": "true",
-            "labelSelector": selector(labels),
+            "labelSelector": label_selector(labels),
             "resourceVersion": resource_version,
             "timeoutSeconds": seconds,
         }
         limits = httpx2.Timeout(_CONNECT_SECONDS, read=seconds + _LATE_SECONDS)
         client = self._connected()
-        with self._mapped(seconds=seconds + _LATE_SECONDS):
+        with self._mapped_errors(seconds=seconds + _LATE_SECONDS):
             request = client.build_request(
-                "GET", address_of(namespace, "secrets"), params=parameters, headers={"Accept": _ONE_METADATA}, timeout=limits
+                "GET", resource_path(namespace, "secrets"), params=parameters, headers={"Accept": _ONE_METADATA}, timeout=limits
             )
             response = client.send(request, stream=True)
             if response.is_error:
@@ -130,62 +144,62 @@ class Cluster:
                 response.close()
         if response.is_error:
             self._read(response)
-        return HttpWatch(response, lambda: self._mapped(seconds=seconds + _LATE_SECONDS), self._name())
+        return HttpWatch(response, lambda: self._mapped_errors(seconds=seconds + _LATE_SECONDS), self._name())
 
     def get_secret(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Return a Secret, or ``None``."""
         try:
-            return self._json("GET", address_of(namespace, "secrets", name))
+            return self._json("GET", resource_path(namespace, "secrets", name))
         except NotFound:
             return None
 
     def create_secret(self, namespace: str, secret: Mapping[str, Any]) -> dict[str, Any]:
         """Create a Secret. Raises: Conflict when it exists, NamespaceNotFound."""
-        return self._json("POST", address_of(namespace, "secrets"), body={"apiVersion": "v1", "kind": "Secret", **secret})
+        return self._json("POST", resource_path(namespace, "secrets"), body={"apiVersion": "v1", "kind": "Secret", **secret})
 
     def patch_secret(self, namespace: str, name: str, patch: Mapping[str, Any]) -> dict[str, Any]:
-        """Merge-patch a Secret; with ``metadata.resourceVersion`` in it, only the one that was read. Raises: Conflict, NotFound."""
-        return self._json("PATCH", address_of(namespace, "secrets", name), body=patch, headers={"Content-Type": _MERGE_PATCH})
+        """Merge-patch a Secret; only this version if the patch has ``metadata.resourceVersion``. Raises: Conflict, NotFound."""
+        return self._json("PATCH", resource_path(namespace, "secrets", name), body=patch, headers={"Content-Type": _MERGE_PATCH})
 
     def delete_secret(self, namespace: str, name: str, *, resource_version: str | None = None) -> None:
-        """Delete a Secret, or only this version of it; one that is gone is no failure. Raises: Conflict for another version."""
-        self._delete(address_of(namespace, "secrets", name), resource_version)
+        """Delete a Secret, or only this version of it; do nothing if it is gone. Raises: Conflict for another version."""
+        self._delete(resource_path(namespace, "secrets", name), resource_version)
 
     def get_lease(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Return a Lease, or ``None``."""
         try:
-            return self._json("GET", address_of(namespace, "leases", name, api=_LEASES), timeout=_LEASE_SECONDS)
+            return self._json("GET", resource_path(namespace, "leases", name, api=_LEASES), timeout=_LEASE_SECONDS)
         except NotFound:
             return None
 
     def create_lease(self, namespace: str, lease: Mapping[str, Any]) -> dict[str, Any]:
         """Create a Lease. Raises: Conflict when it exists, NamespaceNotFound."""
-        return self._json("POST", address_of(namespace, "leases", api=_LEASES), body=_lease(lease), timeout=_LEASE_SECONDS)
+        return self._json("POST", resource_path(namespace, "leases", api=_LEASES), body=_lease(lease), timeout=_LEASE_SECONDS)
 
     def replace_lease(self, namespace: str, lease: Mapping[str, Any]) -> dict[str, Any]:
-        """Write a Lease over the one that was read: its ``metadata`` must have that one's name, uid and resourceVersion.
+        """Replace a Lease; ``metadata`` must have its name, uid and resourceVersion, as it was read.
 
-        Without the uid a PUT would make a Lease anew that is gone. Raises: Conflict for another version, NotFound.
+        Without the uid, a PUT would recreate a Lease that is gone. Raises: Conflict for another version, NotFound.
         """
         metadata = lease["metadata"]
         if not (metadata.get("uid") and metadata.get("resourceVersion")):
-            raise ValueError("a Lease is replaced by uid and resourceVersion")
-        address = address_of(namespace, "leases", str(metadata["name"]), api=_LEASES)
+            raise ValueError("replacing a Lease needs its uid and resourceVersion")
+        address = resource_path(namespace, "leases", str(metadata["name"]), api=_LEASES)
         return self._json("PUT", address, body=_lease(lease), timeout=_LEASE_SECONDS)
 
     def delete_lease(self, namespace: str, name: str, *, resource_version: str | None = None) -> None:
-        """Delete a Lease, or only this version of it; one that is gone is no failure. Raises: Conflict for another version."""
-        self._delete(address_of(namespace, "leases", name, api=_LEASES), resource_version, timeout=_LEASE_SECONDS)
+        """Delete a Lease, or only this version of it; do nothing if it is gone. Raises: Conflict for another version."""
+        self._delete(resource_path(namespace, "leases", name, api=_LEASES), resource_version, timeout=_LEASE_SECONDS)
 
     def namespace_exists(self, namespace: str) -> bool:
-        """Say whether the namespace exists; to a user who may not know, it does."""
+        """Return whether the namespace exists; true if this user may not read it."""
         response = self._response("GET", f"/api/v1/namespaces/{quote(namespace, safe='')}")
         if response.is_error and response.status_code not in (403, 404):
-            raise self._refused(response)
+            raise self._error(response)
         return response.status_code != 404
 
     def create_namespace(self, namespace: str) -> None:
-        """Create a namespace; one that exists is no failure."""
+        """Create a namespace; do nothing if it exists."""
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
         try:
             self._json("POST", "/api/v1/namespaces", body=body)
@@ -212,25 +226,25 @@ class Cluster:
         timeout = httpx2.Timeout(self._timeout, read=None if follow else self._timeout)
         client = self._connected()
         with (
-            self._mapped(),
-            client.stream("GET", address_of(namespace, "pods", pod, "log"), params=parameters, timeout=timeout) as response,
+            self._mapped_errors(),
+            client.stream("GET", resource_path(namespace, "pods", pod, "log"), params=parameters, timeout=timeout) as response,
         ):
             if response.is_error:
                 response.read()
-                raise self._refused(response)
+                raise self._error(response)
             yield from response.iter_lines()
 
     def get_through_service(self, namespace: str, service: str, port: int | str, path: str, *, timeout: float) -> tuple[int, str]:
         """GET ``path`` through the API server's services/proxy; return the HTTP status and the body's first 64 KiB.
 
-        Of a body that does not end, what came within ``timeout`` seconds. Raises: ClusterDenied when this user may not ask so.
+        An endless body is cut after ``timeout`` seconds. Raises: ClusterDenied if this user may not use services/proxy.
         """
-        address = address_of(namespace, "services", f"{service}:{port}", "proxy") + quote(
+        address = resource_path(namespace, "services", f"{service}:{port}", "proxy") + quote(
             "/" + path.lstrip("/"), safe="/?=&%~+,;:@!$'()*"
         )
         until = time.monotonic() + timeout
-        what = f"The Service {namespace}/{service}:{port}, asked through the API server,"
-        with self._mapped(what, timeout), self._connected().stream("GET", address, timeout=timeout) as response:
+        what = f"The Service {namespace}/{service}:{port}, through the API server,"
+        with self._mapped_errors(what, timeout), self._connected().stream("GET", address, timeout=timeout) as response:
             body = b""
             for chunk in response.iter_bytes():
                 body += chunk
@@ -239,7 +253,7 @@ class Cluster:
             text = body[:_LARGEST_BODY].decode("utf-8", "replace")
         status = response.status_code
         if '"kind":"Status"' in text and (status == 401 or (status == 403 and "services/proxy" in text)):
-            raise ClusterDenied(f"{self._name()} refuses to ask the Service: {text.strip()[:500]}")
+            raise ClusterDenied(f"{self._name()} refuses the request to the Service: {text.strip()[:500]}")
         return status, text
 
     def close(self) -> None:
@@ -249,9 +263,7 @@ class Cluster:
                 self._client.close()
                 self._client = None
 
-    # the connection
-
-    def _configured(self) -> SingleConfig:
+    def _loaded_config(self) -> SingleConfig:
         with self._lock:
             if self._config is None:
                 self._config = self._read_config()
@@ -268,16 +280,16 @@ class Cluster:
             raise ClusterUnreachable(f"The kubeconfig cannot be used: {error}.", hint=hint) from error
         except (KeyError, TypeError, AttributeError, msgspec.MsgspecError) as error:
             context = f" for the context {self._context!r}" if self._context else ""
-            raise ClusterUnreachable(f"The kubeconfig is broken{context}: {type(error).__name__} {error}.", hint=hint) from error
+            raise ClusterUnreachable(f"The kubeconfig is invalid{context}: {type(error).__name__} {error}.", hint=hint) from error
 
     def _connected(self) -> httpx2.Client:
-        config = self._configured()
+        config = self._loaded_config()
         with self._lock:
             if self._client is None:
                 timeout = httpx2.Timeout(self._timeout, connect=min(self._timeout, _CONNECT_SECONDS))
                 config = config._replace(user=config.user or User())
                 try:
-                    # Loopback is never reached through a proxy, as Go's programs have it (kubectl, Helm).
+                    # Loopback is never reached through a proxy, as in Go's programs (kubectl, Helm).
                     proxied = not is_loopback(urlsplit(config.cluster.server).hostname or "")
                     self._client = Client(config, ConnectionParams(timeout=timeout, trust_env=proxied))
                 except (OSError, ssl.SSLError, ValueError, ConfigError) as error:
@@ -287,10 +299,8 @@ class Cluster:
             return self._client
 
     def _name(self) -> str:
-        config = self._configured()
+        config = self._loaded_config()
         return f"The cluster of the context {config.context_name!r} ({config.cluster.server})"
-
-    # requests
 
     def _list(
         self,
@@ -300,8 +310,8 @@ class Cluster:
         headers: Mapping[str, str] | None = None,
         parameters: Mapping[str, str] | None = None,
     ) -> Sequence[dict[str, Any]]:
-        parameters = {**(parameters or {}), **({"labelSelector": selector(labels)} if labels else {})}
-        answer = self._json("GET", address_of(namespace, kind), parameters=parameters, headers=headers)
+        parameters = {**(parameters or {}), **({"labelSelector": label_selector(labels)} if labels else {})}
+        answer = self._json("GET", resource_path(namespace, kind), parameters=parameters, headers=headers)
         items: list[dict[str, Any]] = answer.get("items") or []
         return items
 
@@ -312,27 +322,19 @@ class Cluster:
         except NotFound:
             return
 
-    def _json(
-        self,
-        method: str,
-        address: str,
-        *,
-        body: Mapping[str, Any] | None = None,
-        parameters: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | None = None,
-    ) -> dict[str, Any]:
-        return self._read(self._response(method, address, body=body, parameters=parameters, headers=headers, timeout=timeout))
+    def _json(self, method: str, address: str, **options: Any) -> dict[str, Any]:
+        """Return the object in a response; the options are those of :meth:`_response`."""
+        return self._read(self._response(method, address, **options))
 
     def _read(self, response: httpx2.Response) -> dict[str, Any]:
         if response.status_code == GONE:
-            raise Expired(message_of(response.text))
+            raise ResourceExpired(status_message(response.text))
         if response.is_error:
-            raise self._refused(response)
+            raise self._error(response)
         try:
             answer: dict[str, Any] = response.json()
         except ValueError as error:
-            raise ClusterUnreachable(f"{self._name()} answers with something other than Kubernetes' JSON.") from error
+            raise ClusterUnreachable(f"{self._name()} answers with something other than Kubernetes JSON.") from error
         return answer
 
     def _response(
@@ -354,21 +356,20 @@ class Cluster:
         client = self._connected()
         seconds = min(self._timeout, timeout or self._timeout)
         limits = httpx2.Timeout(seconds, connect=min(seconds, _CONNECT_SECONDS))
-        with self._mapped(seconds=seconds):
+        with self._mapped_errors(seconds=seconds):
             request = client.build_request(
                 method, address, params=parameters or None, headers=sent, content=content, timeout=limits
             )
-            response = send(client, request, repeat=method == "GET")
-        self._server_time = date(response.headers.get("Date", "")) or self._server_time
+            response = send(client, request, retry=method == "GET")
+        self._server_time = parse_date(response.headers.get("Date", "")) or self._server_time
         return response
 
     @contextmanager
-    def _mapped(self, what: str | None = None, seconds: float | None = None) -> Iterator[None]:
+    def _mapped_errors(self, what: str | None = None, seconds: float | None = None) -> Iterator[None]:
         try:
             yield
         except httpx2.TimeoutException as error:
-            late = f"did not answer within {seconds or self._timeout:.0f} s"
-            raise ClusterUnreachable(f"{what or self._name()} {late}.") from error
+            raise ClusterUnreachable(f"{what or self._name()} did not answer within {seconds or self._timeout:.0f} s.") from error
         except httpx2.HTTPError as error:
             raise ClusterUnreachable(f"{self._name()} does not answer: {error}.") from error
         except ConfigError as error:
@@ -381,10 +382,10 @@ class Cluster:
             plugin, why = error.filename or "", error.strerror or str(error)
             raise ClusterDenied(f"{self._name()}: the kubeconfig's credential plugin {plugin} cannot be run: {why}.") from error
         except (KeyError, json.JSONDecodeError) as error:
-            raise ClusterDenied(f"{self._name()}: the kubeconfig's credential plugin gave no token.") from error
+            raise ClusterDenied(f"{self._name()}: the kubeconfig's credential plugin returned no token.") from error
 
-    def _refused(self, response: httpx2.Response) -> KubernautError:
-        return refusal(self._name(), response.status_code, message_of(response.text))
+    def _error(self, response: httpx2.Response) -> KubernautError:
+        return status_error(self._name(), response.status_code, status_message(response.text))
 
 
 def _lease(lease: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -393,5 +394,5 @@ def _lease(lease: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _single(config: SingleConfig | None) -> SingleConfig:
     if config is None:
-        raise ConfigError("it names no context")
+        raise ConfigError("it has no context")
     return config

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-from kubernaut.adapters.http import Answer, Http, NoAnswer, TooLarge, same_server
+from kubernaut.adapters.http import HttpClient, RequestError, Response, ResponseTooLarge, same_server
 from kubernaut.errors import RegistryDenied, RegistryUnreachable
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class RegistryClient:
         self._credentials = credentials
         self._grants: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
-        self._http = Http(retries=2)
+        self._http = HttpClient(retries=2)
 
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
@@ -137,7 +137,7 @@ class RegistryClient:
 
     def _get(
         self, repository: str, path: str, limit: int, *, accept: str = "*/*", method: str = "GET", elsewhere: bool = False
-    ) -> Answer | None:
+    ) -> Response | None:
         key = (_host(repository), repository)
         with self._lock:
             grant = self._grants.get(key)
@@ -156,11 +156,11 @@ class RegistryClient:
             raise _refusal(repository, answer)
         return answer
 
-    def _follow(self, question: _Question, answer: Answer, *, elsewhere: bool = False) -> Answer:
+    def _follow(self, question: _Question, answer: Response, *, elsewhere: bool = False) -> Response:
         """Go where we are sent: within the same server or, for a blob, ``elsewhere``; credentials stay with that server."""
         host = _host(question.repository)
         for _ in range(_HOPS):
-            target = answer.sent_to
+            target = answer.redirect_url
             if target is None:
                 return answer
             at_home = same_server(question.url, target)
@@ -205,7 +205,7 @@ class RegistryClient:
             raise RegistryDenied(f"The token service of {host} gives no token for {repository}.")
         return f"Bearer {token}"
 
-    def _token(self, repository: str, realm: str, query: dict[str, str], credentials: Credentials | None) -> Answer:
+    def _token(self, repository: str, realm: str, query: dict[str, str], credentials: Credentials | None) -> Response:
         question = _Question(repository, realm, MANIFEST_LIMIT)
         if credentials is not None and credentials.username == _TOKEN_USER:
             form = {**query, "grant_type": "refresh_token", "client_id": "kubernaut", "refresh_token": credentials.secret}
@@ -213,7 +213,7 @@ class RegistryClient:
         question = replace(question, query=query, authorization=None if credentials is None else _basic(credentials))
         return self._follow(question, self._send(question))
 
-    def _send(self, question: _Question) -> Answer:
+    def _send(self, question: _Question) -> Response:
         headers = {"Accept": question.accept}
         if question.authorization is not None:
             headers["Authorization"] = question.authorization
@@ -222,9 +222,9 @@ class RegistryClient:
             return self._http.send(
                 question.method, question.url, limit=question.limit, headers=headers, query=question.query, body=question.form
             )
-        except TooLarge as error:
+        except ResponseTooLarge as error:
             raise RegistryUnreachable(f"{host} answers with {error.reason} ({asked}).") from error
-        except NoAnswer as error:
+        except RequestError as error:
             raise RegistryUnreachable(f"{host} does not answer ({asked}): {error.reason}.") from error
 
 
@@ -256,7 +256,7 @@ def _shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def _refusal(repository: str, answer: Answer) -> RegistryDenied | RegistryUnreachable:
+def _refusal(repository: str, answer: Response) -> RegistryDenied | RegistryUnreachable:
     host = _host(repository)
     said = _said(answer.body)
     if answer.status in (401, 403):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from kubernaut.adapters.token import from_file, given
+from kubernaut.adapters.secret_files import static_token, token_from_file
 from kubernaut.ci import CiBuild, build_header, cleaned
 from kubernaut.client.operations import follow, operation_of, said
 from kubernaut.client.reading import SaidEvent, read
@@ -64,7 +64,7 @@ class Client:
     ) -> None:
         if token is not None and token_file is not None:
             raise SettingInvalid("A token and a file with a token are given; one of them is enough.")
-        source = given(token) if token_file is None else from_file(Path(token_file))
+        source = static_token(token) if token_file is None else token_from_file(Path(token_file))
         self._exchange = Exchange(url, token=source, timeout=timeout, plain_http=plain_http)
         self._listener = listener
         self._about = build_header(cleaned(build))

@@ -15,9 +15,8 @@ from urllib.parse import urlsplit
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay
 from tenacity.stop import stop_base
 
-from kubernaut.adapters.address import checked_address
-from kubernaut.adapters.http import Answer, Http, NoAnswer, TooLarge
-from kubernaut.adapters.token import Token
+from kubernaut.adapters.http import HttpClient, RequestError, Response, ResponseTooLarge, checked_address
+from kubernaut.adapters.secret_files import TokenSource
 from kubernaut.errors import KubernautError, Unauthorized, Unreachable, ValuesInvalid, from_problem
 
 USUAL = stop_after_attempt(4) | stop_after_delay(30)
@@ -56,11 +55,11 @@ class Exchange:
         SettingInvalid: The address is none, or what is sent there could be read on the way.
     """
 
-    def __init__(self, url: str, *, token: Token, timeout: float, plain_http: Callable[[str], bool]) -> None:
+    def __init__(self, url: str, *, token: TokenSource, timeout: float, plain_http: Callable[[str], bool]) -> None:
         self.url = checked_address(url, plain_http, example="https://kubernaut.example.com or http://127.0.0.1:8080")
         self._token = token
         self._timeout = timeout
-        self._http = Http(timeout=timeout, refusal=_PROBLEM_LIMIT)
+        self._http = HttpClient(timeout=timeout, error_limit=_PROBLEM_LIMIT)
 
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
@@ -119,14 +118,14 @@ class Exchange:
             answer = self._http.send(
                 method, self.url + path, limit=LIMIT, headers=sent, query=_query(query), body=body, timeout=timeout
             )
-        except TooLarge as error:
+        except ResponseTooLarge as error:
             raise Unreachable(f"{self.url} answers with {error.reason}.", hint=_HINT) from error
-        except NoAnswer as error:
+        except RequestError as error:
             failure = Unreachable(f"{self.url} does not answer: {error.reason}.", hint=_HINT)
-            raise (_PutOffError(failure) if error.passing else failure) from error
+            raise (_PutOffError(failure) if error.retryable else failure) from error
         return self._reply(answer, anonymous=token is None)
 
-    def _reply(self, answer: Answer, *, anonymous: bool) -> Reply:
+    def _reply(self, answer: Response, *, anonymous: bool) -> Reply:
         content = _content(answer)
         if 200 <= answer.status < 300 and content is not None:
             return Reply(answer.status, answer.headers, content)
@@ -135,12 +134,12 @@ class Exchange:
             failure.hint = "Set `token_file` (KUBERNAUT_TOKEN_FILE) to the file with the server's token."
         raise _PutOffError(failure, _seconds(answer.headers.get("Retry-After"))) if answer.status in _PASSING else failure
 
-    def _failure(self, answer: Answer, content: dict[str, Any] | None) -> KubernautError:
+    def _failure(self, answer: Response, content: dict[str, Any] | None) -> KubernautError:
         kind = answer.headers.get("Content-Type", "").partition(";")[0].strip()
         if kind == PROBLEM and content is not None and "code" in content:
             return from_problem(content)
-        if answer.sent_to is not None:
-            target = urlsplit(answer.sent_to)
+        if answer.redirect_url is not None:
+            target = urlsplit(answer.redirect_url)
             return Unreachable(
                 f"{self.url} sends us on to {target.scheme}://{target.netloc.rpartition('@')[2]}; not followed.",
                 hint="Set `server` to the address itself, if it is the server's.",
@@ -170,7 +169,7 @@ def _seconds(header: str | None) -> float | None:
     return float(header) if header is not None and header.isascii() and header.isdigit() and len(header) < 10 else None
 
 
-def _content(answer: Answer) -> dict[str, Any] | None:
+def _content(answer: Response) -> dict[str, Any] | None:
     try:
         content = json.loads(answer.body)
     except (ValueError, RecursionError):

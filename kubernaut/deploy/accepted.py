@@ -162,7 +162,7 @@ def _check_elsewhere(operation: Operation, key: str, cluster: Cluster) -> None:
     """Check that the key is not used in another namespace; where that may not be known, each namespace has keys of its own."""
     labels = {"owner": KUBERNAUT_OWNER, KEY_LABEL: key_label(key)}
     try:
-        found = cluster.list_secrets(None, labels, metadata_only=True, at_hand=True)
+        found = cluster.list_secrets(None, labels, metadata_only=True, cached=True)
     except ClusterDenied:
         return
     for secret in found:

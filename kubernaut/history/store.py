@@ -128,15 +128,15 @@ class HistoryStore:
 
     def operation(self, id: str, namespace: str | None = None) -> Operation:
         """Return an operation, of all namespaces unless one is named; two requests. Raises: OperationNotFound."""
-        found = self._operation(id, namespace, at_hand=True) or self._operation(id, namespace) if is_operation_id(id) else None
+        found = self._operation(id, namespace, cached=True) or self._operation(id, namespace) if is_operation_id(id) else None
         if found is None:
             raise OperationNotFound(f"There is no operation {id!r}{f' in the namespace {namespace}' if namespace else ''}.")
         return found
 
-    def _operation(self, id: str, namespace: str | None, *, at_hand: bool = False) -> Operation | None:
+    def _operation(self, id: str, namespace: str | None, *, cached: bool = False) -> Operation | None:
         """Look an operation up, and read it as it is now."""
         cluster, labels = self._open(), {"owner": KUBERNAUT_OWNER, OPERATION_LABEL: id}
-        for listed in cluster.list_secrets(namespace, labels, metadata_only=True, at_hand=at_hand):
+        for listed in cluster.list_secrets(namespace, labels, metadata_only=True, cached=cached):
             metadata = listed["metadata"]
             secret = cluster.get_secret(str(metadata["namespace"]), str(metadata["name"]))
             found = decode_operation(secret) if secret else None

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from kubernaut.adapters.http import Answer, NoAnswer
+from kubernaut.adapters.http import RequestError, Response
 from kubernaut.errors import JenkinsDenied, JenkinsUnreachable, JobConflict, JobInvalid, JobNotFound, KubernautError
 from kubernaut.jenkins.path import JobPath
 
@@ -36,24 +36,24 @@ class Question:
     to: str
 
 
-def refuses_crumb(answer: Answer) -> bool:
+def refuses_crumb(answer: Response) -> bool:
     """Say whether the server did nothing because the request's crumb is missing or out of date."""
     return answer.status == 403 and b"No valid crumb" in answer.body
 
 
-def is_starting(answer: Answer) -> bool:
+def is_starting(answer: Response) -> bool:
     """Say whether the server tells that it starts or ends, and so has done nothing."""
     return answer.status == 503 and any(word in answer.body for word in _STARTING)
 
 
-def wants_login(answer: Answer) -> bool:
+def wants_login(answer: Response) -> bool:
     """Say whether the server shows the way to its login in place of what it was asked for."""
-    if answer.sent_to is not None:
-        return bool(re.search(r"/(login|commenceLogin)$", urlsplit(answer.sent_to).path))
+    if answer.redirect_url is not None:
+        return bool(re.search(r"/(login|commenceLogin)$", urlsplit(answer.redirect_url).path))
     return answer.status == 403 and bool(_LOGIN.search(answer.body))
 
 
-def refusal(answer: Answer, question: Question) -> KubernautError:
+def refusal(answer: Response, question: Question) -> KubernautError:
     """Return what an answer means that is none of those one hoped for."""
     url, status = question.url, answer.status
     if status == 401 or wants_login(answer):
@@ -64,19 +64,19 @@ def refusal(answer: Answer, question: Question) -> KubernautError:
         return _lacking(question, answer)
     if is_starting(answer):
         return JenkinsUnreachable(f"{url} is starting and not ready yet (asked to {question.to}).", hint="Run the same again soon.")
-    if answer.sent_to is not None:
+    if answer.redirect_url is not None:
         return _sent_on(answer, question)
     if status < 400 or status == 404:
         return no_jenkins(answer, question)
     return JenkinsUnreachable(f"{url} answers HTTP {status} (asked to {question.to}).", hint=_HINTS.get(status))
 
 
-def no_answer(error: NoAnswer, question: Question) -> JenkinsUnreachable:
+def no_answer(error: RequestError, question: Question) -> JenkinsUnreachable:
     """Return what it means that there is no answer."""
     return JenkinsUnreachable(f"{question.url} does not answer: {error.reason} (asked to {question.to}).")
 
 
-def no_jenkins(answer: Answer, question: Question) -> JenkinsUnreachable:
+def no_jenkins(answer: Response, question: Question) -> JenkinsUnreachable:
     """Return what an answer means that no Jenkins gives."""
     kind = re.match(r"[\w.+-]+/[\w.+-]+", answer.headers.get("Content-Type") or "")
     what = f"HTTP {answer.status} and {kind[0] if kind else 'nothing that says what it is'}"
@@ -88,7 +88,7 @@ def no_job(path: JobPath, question: Question) -> JobNotFound:
     return JobNotFound(f"{question.url} has no job {path}, or does not show it to {_who(question)}.")
 
 
-def creation(answer: Answer, question: Question, path: JobPath, there: str | None, *, hudson: bool) -> KubernautError:
+def creation(answer: Response, question: Question, path: JobPath, there: str | None, *, hudson: bool) -> KubernautError:
     """Return why a job could not be made.
 
     Args:
@@ -112,7 +112,7 @@ def creation(answer: Answer, question: Question, path: JobPath, there: str | Non
     return refused
 
 
-def configuration(answer: Answer, question: Question, path: JobPath) -> KubernautError:
+def configuration(answer: Response, question: Question, path: JobPath) -> KubernautError:
     """Return why a configuration was not taken."""
     if answer.status == 404:
         return no_job(path, question)
@@ -124,7 +124,7 @@ def configuration(answer: Answer, question: Question, path: JobPath) -> Kubernau
     return refusal(answer, question)
 
 
-def running(answer: Answer, question: Question, path: JobPath) -> KubernautError:
+def running(answer: Response, question: Question, path: JobPath) -> KubernautError:
     """Return why a job does not run."""
     if answer.status == 404:
         return no_job(path, question)
@@ -155,14 +155,14 @@ def _unknown(question: Question, status: int) -> JenkinsDenied:
     )
 
 
-def _lacking(question: Question, answer: Answer) -> JenkinsDenied:
+def _lacking(question: Question, answer: Response) -> JenkinsDenied:
     found = _LACKS.search(answer.body)
     lacks = f": it takes the permission {found[1].decode()}" if found else ""
     return JenkinsDenied(f"{question.url} does not let {_who(question)} {question.to}{lacks}.")
 
 
-def _sent_on(answer: Answer, question: Question) -> JenkinsUnreachable:
-    target = urlsplit(answer.sent_to or "")
+def _sent_on(answer: Response, question: Question) -> JenkinsUnreachable:
+    target = urlsplit(answer.redirect_url or "")
     host = target.netloc.rpartition("@")[2]
     return JenkinsUnreachable(
         f"{question.url} sends us on to {target.scheme}://{host}; not followed (asked to {question.to}).",

@@ -14,9 +14,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 import jenkins
 
-from kubernaut.adapters.address import checked_address
-from kubernaut.adapters.http import Answer, Http, NoAnswer, Request
-from kubernaut.adapters.token import Token, find_token
+from kubernaut.adapters.http import HttpClient, Request, RequestError, Response, checked_address
+from kubernaut.adapters.secret_files import TokenSource, token_from_settings
 from kubernaut.errors import JenkinsUnreachable, JobInvalid, SettingInvalid
 from kubernaut.jenkins import refusals
 from kubernaut.jenkins.answers import (
@@ -76,7 +75,7 @@ class Server:
         url: str,
         *,
         user: str | None = None,
-        token: Token = lambda: None,
+        token: TokenSource = lambda: None,
         timeout: float = 30.0,
         plain_http: Callable[[str], bool] = lambda _: False,
     ) -> None:
@@ -84,7 +83,7 @@ class Server:
         if user is not None and (":" in user or not user.isprintable() or not user):
             raise SettingInvalid("The name of Jenkins' user has a colon or what cannot be printed, or is empty.")
         self._user = user
-        self._http = Http(timeout=timeout, refusal=_REFUSAL)
+        self._http = HttpClient(timeout=timeout, error_limit=_REFUSAL)
         self._connection = _Connection(self.url, self._http, user, token)
 
     def kind(self) -> Literal["jenkins", "hudson"]:
@@ -157,7 +156,7 @@ class Server:
         verb = "buildWithParameters" if parameters or self.job(path).parameters else "build"
         try:
             answer = self._connection.post(f"{path.url_path}/{verb}", self._question(to), body=dict(parameters))
-        except NoAnswer as error:
+        except RequestError as error:
             if error.unsent:
                 raise refusals.no_answer(error, self._question(to)) from error
             raise TriggerUnsure(f"{self.url} was asked to {to}, and whether it heard is not known: {error.reason}.") from error
@@ -229,30 +228,30 @@ class Server:
     def _page(self, path: JobPath) -> str:
         return f"{self.url}/{path.url_path}/"
 
-    def _get(self, where: str, to: str, **query: str) -> Answer:
+    def _get(self, where: str, to: str, **query: str) -> Response:
         try:
             return self._connection.get(where, query)
-        except NoAnswer as error:
+        except RequestError as error:
             raise refusals.no_answer(error, self._question(to)) from error
 
-    def _post(self, where: str, to: str, body: bytes | None = None) -> Answer:
+    def _post(self, where: str, to: str, body: bytes | None = None) -> Response:
         try:
             return self._connection.post(where, self._question(to), body=body)
-        except NoAnswer as error:
+        except RequestError as error:
             raise refusals.no_answer(error, self._question(to)) from error
 
-    def _expect(self, answer: Answer, to: str) -> Answer:
+    def _expect(self, answer: Response, to: str) -> Response:
         if answer.status != 200:
             raise refusals.refusal(answer, self._question(to))
         return answer
 
-    def _read(self, answer: Answer, to: str, read: Callable[[Answer], _T]) -> _T:
+    def _read(self, answer: Response, to: str, read: Callable[[Response], _T]) -> _T:
         try:
             return read(self._expect(answer, to))
         except NotUnderstood as error:
             raise refusals.no_jenkins(answer, self._question(to)) from error
 
-    def _absent(self, answer: Answer) -> bool:
+    def _absent(self, answer: Response) -> bool:
         """Say whether there is nothing; what is no Jenkins has nothing anywhere. Raises: JenkinsUnreachable."""
         if answer.status == 404:
             self.kind()
@@ -261,11 +260,11 @@ class Server:
     def _do(self, where: str, to: str) -> None:
         answer = self._post(where, to)
         # What is done is answered with the way to some page; a way to a login, or to the same request elsewhere, is no answer.
-        elsewhere = urlsplit(answer.sent_to or "").path != urlsplit(answer.url).path and not refusals.wants_login(answer)
+        elsewhere = urlsplit(answer.redirect_url or "").path != urlsplit(answer.url).path and not refusals.wants_login(answer)
         if not (self._absent(answer) or answer.status in (200, 201, 204) or (answer.status in (302, 303) and elsewhere)):
             raise refusals.refusal(answer, self._question(to))
 
-    def _configure(self, where: str, to: str, path: JobPath, config: str) -> Answer:
+    def _configure(self, where: str, to: str, path: JobPath, config: str) -> Response:
         root, body = as_sent(path, config)
         if root != "project" and self.kind() == "hudson":
             raise JobInvalid(
@@ -285,7 +284,7 @@ def open_server(settings: Settings) -> Server:
     """Return the Jenkins of the settings. Raises: SettingInvalid: None is set, or not with what it takes."""
     if settings.jenkins_url is None:
         raise SettingInvalid("No Jenkins is set.", hint=f"Name it with --url, or KUBERNAUT_JENKINS_URL={_EXAMPLE}.")
-    token = find_token(settings, "KUBERNAUT_JENKINS_TOKEN", settings.jenkins_token_file)
+    token = token_from_settings(settings, "KUBERNAUT_JENKINS_TOKEN", settings.jenkins_token_file)
     user = settings.jenkins_user
     if (user is None) != (token() is None):
         missing = "the user whose it is" if user is None else f"the token of the user {user}"
@@ -300,7 +299,7 @@ def open_server(settings: Settings) -> Server:
 class _Heard:
     """An answer, as python-jenkins wants to have it."""
 
-    answer: Answer
+    answer: Response
 
     @property
     def text(self) -> str:
@@ -310,19 +309,19 @@ class _Heard:
 class _RefusedError(jenkins.JenkinsException):  # type: ignore[misc]  # python-jenkins has no types
     """What the server answers is another status than 200 and 404."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Response) -> None:
         super().__init__(f"HTTP {answer.status}")
         self.answer = answer
 
 
 class _Connection(jenkins.Jenkins):  # type: ignore[misc]
-    """python-jenkins, sending through our own :class:`Http`: held to a size and a time, and sent on to nowhere.
+    """python-jenkins, sending through our own :class:`HttpClient`: held to a size and a time, and sent on to nowhere.
 
     Its own ``__init__`` is passed by on purpose: it takes headers from JENKINS_API_EXTRA_HEADERS and logs them, lets
     PYTHONHTTPSVERIFY=0 turn the look at certificates off, and opens a session that follows redirects with the credentials.
     """
 
-    def __init__(self, url: str, http: Http, user: str | None, token: Token) -> None:
+    def __init__(self, url: str, http: HttpClient, user: str | None, token: TokenSource) -> None:
         self.server = f"{url}/"
         self._auth_resolved = True  # see _request
         self.crumb: Any = None
@@ -331,12 +330,12 @@ class _Connection(jenkins.Jenkins):  # type: ignore[misc]
         self._user = user
         self._token = token
 
-    def get(self, where: str, query: Mapping[str, str]) -> Answer:
-        """Read something. Raises: NoAnswer."""
+    def get(self, where: str, query: Mapping[str, str]) -> Response:
+        """Read something. Raises: RequestError."""
         return self._answer(Request("GET", self.server + where, params=dict(query)))
 
-    def post(self, where: str, question: refusals.Question, *, body: bytes | dict[str, str] | None) -> Answer:
-        """Ask for something to be done. A crumb that is refused is renewed once: nothing was done. Raises: NoAnswer."""
+    def post(self, where: str, question: refusals.Question, *, body: bytes | dict[str, str] | None) -> Response:
+        """Ask for something to be done. A crumb that is refused is renewed once: nothing was done. Raises: RequestError."""
         headers = {"Content-Type": "text/xml; charset=utf-8"} if isinstance(body, bytes) else {}
         for _ in range(2):
             request = Request("POST", self.server + where, data=body, headers=dict(headers))
@@ -351,7 +350,7 @@ class _Connection(jenkins.Jenkins):  # type: ignore[misc]
         """Add the crumb, and tell a failure of that from one of the request itself, which then was not sent."""
         try:
             self.maybe_add_crumb(request)
-        except NoAnswer as error:
+        except RequestError as error:
             raise refusals.no_answer(error, question) from error
         except _RefusedError as error:
             raise refusals.refusal(error.answer, question) from error
@@ -359,7 +358,7 @@ class _Connection(jenkins.Jenkins):  # type: ignore[misc]
             self.crumb = None
             raise JenkinsUnreachable(f"{question.url} gives a crumb like no Jenkins (asked to {question.to}).") from error
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request) -> Response:
         return self._request(request).answer
 
     # What python-jenkins calls when it asks for the crumb.

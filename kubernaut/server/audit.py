@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kubernaut.adapters import secret_files as private
+from kubernaut.adapters import secret_files
 from kubernaut.errors import SettingInvalid
 from kubernaut.redact import redact_data
 
@@ -78,11 +78,11 @@ class AuditFile:
     def __init__(self, path: Path) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            self._descriptor = os.open(path, flags, private.MODE)
+            self._descriptor = os.open(path, flags, secret_files.MODE)
         except OSError as error:
             raise SettingInvalid(f"The {_WHAT} {path} cannot be opened: {error.strerror}.", hint="Name another place.") from error
         try:
-            private.check(self._descriptor, path, _WHAT)
+            secret_files.check(self._descriptor, path, _WHAT)
         except SettingInvalid:
             self.close()
             raise

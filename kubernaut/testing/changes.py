@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kubernaut.adapters.kube_watch import Change, Expired
+from kubernaut.adapters.kube_http import ResourceExpired, WatchEvent
 from kubernaut.errors import ClusterUnreachable
 
 _Object = Mapping[str, Any]
@@ -23,14 +23,14 @@ class _Entry:
     before: _Object | None
     after: _Object | None
 
-    def seen(self, selected: Callable[[_Object], bool]) -> Change | None:
+    def seen(self, selected: Callable[[_Object], bool]) -> WatchEvent | None:
         """Return it as those see it who selected some objects: what leaves the selection is deleted to them."""
         before = self.before if self.before is not None and selected(self.before) else None
         after = self.after if self.after is not None and selected(self.after) else None
         if after is not None:
-            return Change("MODIFIED" if before is not None else "ADDED", after)
+            return WatchEvent("MODIFIED" if before is not None else "ADDED", after)
         if before is not None:
-            return Change("DELETED", {**before, "resourceVersion": str(self.version)})
+            return WatchEvent("DELETED", {**before, "resourceVersion": str(self.version)})
         return None
 
 
@@ -73,14 +73,14 @@ class Changes:
         """Return what changes after a version."""
         return FakeWatch(self, selected, after, seconds)
 
-    def next(self, watch: FakeWatch) -> Change | None:
-        """Wait for a watch's next change, and return it; ``None`` at its end. Raises: Expired, ClusterUnreachable."""
+    def next(self, watch: FakeWatch) -> WatchEvent | None:
+        """Wait for a watch's next change, and return it; ``None`` at its end. Raises: ResourceExpired, ClusterUnreachable."""
         with self._changed:
             while not watch.closed:
                 if watch.cuts != self._cuts:
                     raise ClusterUnreachable("The fake cluster broke the connection.")
                 if not self.silent and watch.position < self._oldest - 1:
-                    raise Expired("too old resource version")
+                    raise ResourceExpired("too old resource version")
                 found = None if self.silent else self._following(watch)
                 if found is not None:
                     return found
@@ -108,7 +108,7 @@ class Changes:
         """The last change's."""
         return self._version
 
-    def _following(self, watch: FakeWatch) -> Change | None:
+    def _following(self, watch: FakeWatch) -> WatchEvent | None:
         for entry in self._log[self._index(watch.position) :]:
             watch.position = entry.version
             change = entry.seen(watch.selected)
@@ -135,12 +135,12 @@ class FakeWatch:
         self.closed = False
         self._changes = changes
 
-    def __iter__(self) -> Iterator[Change]:
+    def __iter__(self) -> Iterator[WatchEvent]:
         """Yield the changes; before it ends, a bookmark."""
         while (change := self._changes.next(self)) is not None:
             yield change
         if not self.closed:
-            yield Change("BOOKMARK", {"resourceVersion": str(max(self.position, self._changes.version))})
+            yield WatchEvent("BOOKMARK", {"resourceVersion": str(max(self.position, self._changes.version))})
 
     def close(self) -> None:
         """End it; from any thread."""

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from kubernaut.adapters.kube_http import Labels, Not
-from kubernaut.adapters.kube_watch import Expired, SecretPage, Watch
+from kubernaut.adapters.kube_http import Labels, NotEqual, ResourceExpired, SecretPage, Watch
 from kubernaut.errors import BadInput, Conflict, NamespaceNotFound, NotFound
 from kubernaut.testing.changes import Changes
 
@@ -111,7 +110,7 @@ class FakeCluster:
         """Do nothing: there is no connection."""
 
     def list_secrets(
-        self, namespace: str | None, labels: Labels, *, metadata_only: bool = False, at_hand: bool = False
+        self, namespace: str | None, labels: Labels, *, metadata_only: bool = False, cached: bool = False
     ) -> Sequence[dict[str, Any]]:
         """Return the Secrets with these labels; what is at hand is always current."""
         with self._asked(f"list secrets {namespace or '*'}"):
@@ -124,15 +123,15 @@ class FakeCluster:
         *,
         metadata_only: bool = False,
         limit: int,
-        continues: str = "",
+        continue_token: str = "",
         timeout: float | None = None,
     ) -> SecretPage:
-        """Return a part of the Secrets with these labels: the first, or what ``continues``. Raises: Expired."""
+        """Return a part of the Secrets with these labels: the first, or what ``continue_token``. Raises: ResourceExpired."""
         with self._asked(f"list secrets {namespace or '*'}"):
-            if continues and continues not in self._pages:
-                raise Expired("The provided continue parameter is too old.")
+            if continue_token and continue_token not in self._pages:
+                raise ResourceExpired("The provided continue parameter is too old.")
             whole = SecretPage(self._selected(namespace, labels, metadata_only), str(self._version))
-            whole = self._pages.pop(continues, whole)
+            whole = self._pages.pop(continue_token, whole)
             rest = SecretPage(whole.items[limit:], whole.resource_version)
             token = uuid.uuid4().hex if rest.items else ""
             if token:
@@ -334,7 +333,7 @@ class FakeCluster:
 
 def _matches(labels: Mapping[str, str], wanted: Labels) -> bool:
     def one(key: str, value: str | Sequence[str]) -> bool:
-        if isinstance(value, Not):
+        if isinstance(value, NotEqual):
             return labels.get(key) != value
         return labels.get(key) in ((value,) if isinstance(value, str) else value)
 

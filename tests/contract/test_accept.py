@@ -97,7 +97,7 @@ class AcceptContract:
         known, _ = one.accept("deploy", "web", namespace=namespace, key=namespace)
         # Other namespaces' keys are read from the API server's memory, to which what was written comes a little later.
         labels = {"owner": "kubernaut", KEY_LABEL: key_label(str(known.key))}
-        until(lambda: list(one._connections.cluster.list_secrets(None, labels, metadata_only=True, at_hand=True)))
+        until(lambda: list(one._connections.cluster.list_secrets(None, labels, metadata_only=True, cached=True)))
         with pytest.raises(IdempotencyKeyReused, match=f"a deploy of {namespace}") as caught:
             server().accept("deploy", "web", namespace=other, key=namespace)
         assert caught.value.problem()["operation"] == known.id

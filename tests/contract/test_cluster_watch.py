@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from kubernaut.adapters.kube import Cluster
-from kubernaut.adapters.kube_http import Not
-from kubernaut.adapters.kube_watch import Change, Expired, Watch
+from kubernaut.adapters.kube_http import NotEqual, ResourceExpired, Watch, WatchEvent
 from kubernaut.errors import ClusterDenied, ClusterUnreachable
 from kubernaut.testing.cluster import FakeCluster
 
@@ -33,16 +32,16 @@ def listed(cluster: Cluster, namespace: str | None, **options: Any) -> tuple[lis
     """Return a whole list, read in parts, and the state that it is of."""
     page = cluster.page_secrets(namespace, LABELS, limit=2, **options)
     items, version = list(page.items), page.resource_version
-    while page.continues:
-        page = cluster.page_secrets(namespace, LABELS, limit=2, continues=page.continues, **options)
+    while page.continue_token:
+        page = cluster.page_secrets(namespace, LABELS, limit=2, continue_token=page.continue_token, **options)
         assert page.resource_version == version, "all parts are of one state"
         items += page.items
     return items, version
 
 
-def told(changes: Iterator[Change]) -> Iterator[tuple[str, str]]:
+def told(changes: Iterator[WatchEvent]) -> Iterator[tuple[str, str]]:
     """Return what the changes are and of what, without bookmarks."""
-    return ((change.kind, str(change.metadata["name"])) for change in changes if change.kind != "BOOKMARK")
+    return ((change.type, str(change.metadata["name"])) for change in changes if change.type != "BOOKMARK")
 
 
 class ClusterWatchContract:
@@ -75,7 +74,7 @@ class ClusterWatchContract:
     def test_what_a_label_is_not(self, cluster: Cluster, namespace: str) -> None:
         for name, labels in (("none", {}), ("new", {"status": "new"}), ("old", {"status": "old"})):
             cluster.create_secret(namespace, secret(name, **labels))
-        found = cluster.page_secrets(namespace, {**LABELS, "status": Not("old")}, limit=9).items
+        found = cluster.page_secrets(namespace, {**LABELS, "status": NotEqual("old")}, limit=9).items
         assert [item["metadata"]["name"] for item in found] == ["new", "none"]
 
     def test_what_is_made_meanwhile_is_in_no_later_part(self, cluster: Cluster, namespace: str) -> None:
@@ -83,8 +82,8 @@ class ClusterWatchContract:
             cluster.create_secret(namespace, secret(name))
         first = cluster.page_secrets(namespace, LABELS, limit=2)
         cluster.create_secret(namespace, secret("d"))
-        rest = cluster.page_secrets(namespace, LABELS, limit=2, continues=first.continues)
-        assert ([item["metadata"]["name"] for item in rest.items], rest.continues) == (["c"], "")
+        rest = cluster.page_secrets(namespace, LABELS, limit=2, continue_token=first.continue_token)
+        assert ([item["metadata"]["name"] for item in rest.items], rest.continue_token) == (["c"], "")
         heard = told(iter(self.watched(cluster, namespace, first.resource_version)))
         assert next(heard) == ("ADDED", "d")
 
@@ -95,7 +94,7 @@ class ClusterWatchContract:
         patched = cluster.patch_secret(namespace, "one", {"metadata": {"labels": {"status": "new"}}})
         cluster.delete_secret(namespace, "one")
         heard = list(islice(self.watched(cluster, namespace, version), 3))
-        assert [(change.kind, change.metadata["name"]) for change in heard] == [
+        assert [(change.type, change.metadata["name"]) for change in heard] == [
             ("ADDED", "one"),
             ("MODIFIED", "one"),
             ("DELETED", "one"),
@@ -138,13 +137,13 @@ class ClusterWatchContract:
         began = time.monotonic()
         heard = list(self.watched(cluster, namespace, version, seconds=1))
         assert time.monotonic() - began > 0.5  # one that the server does not end fails
-        assert [change.kind for change in heard] in ([], ["BOOKMARK"])
+        assert [change.type for change in heard] in ([], ["BOOKMARK"])
         assert all(int(change.resource_version) >= int(version) for change in heard)
 
     def test_another_thread_ends_a_watch(self, cluster: Cluster, namespace: str) -> None:
         _, version = listed(cluster, namespace)
         watch = self.watched(cluster, namespace, version, seconds=60)
-        ended: list[Sequence[Change]] = []
+        ended: list[Sequence[WatchEvent]] = []
         reader = threading.Thread(target=lambda: ended.append(list(watch)))
         reader.start()
         watch.close()
@@ -162,7 +161,7 @@ class TestFakeCluster(ClusterWatchContract):
         _, version = listed(cluster, namespace)  # type: ignore[arg-type]
         cluster.create_secret(namespace, secret("one"))
         cluster.forget()
-        with pytest.raises(Expired):
+        with pytest.raises(ResourceExpired):
             next(iter(cluster.watch_secrets(namespace, LABELS, resource_version=version, seconds=20)))
 
     def test_a_list_that_is_forgotten(self, cluster: FakeCluster, namespace: str) -> None:
@@ -170,14 +169,14 @@ class TestFakeCluster(ClusterWatchContract):
             cluster.create_secret(namespace, secret(name))
         page = cluster.page_secrets(namespace, LABELS, limit=2)
         cluster.forget()
-        with pytest.raises(Expired):
-            cluster.page_secrets(namespace, LABELS, limit=2, continues=page.continues)
+        with pytest.raises(ResourceExpired):
+            cluster.page_secrets(namespace, LABELS, limit=2, continue_token=page.continue_token)
 
     def test_a_watch_that_is_forgotten_while_it_waits(self, cluster: FakeCluster, namespace: str) -> None:
         watch = cluster.watch_secrets(namespace, LABELS, resource_version="0", seconds=20)
         cluster.create_secret(namespace, secret("one"))
         cluster.forget()
-        with pytest.raises(Expired):
+        with pytest.raises(ResourceExpired):
             next(iter(watch))
 
     def test_a_watch_that_is_cut(self, cluster: FakeCluster, namespace: str) -> None:

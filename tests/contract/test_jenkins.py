@@ -13,7 +13,7 @@ import pytest
 from support.ci_server import leaks
 from support.faults import until
 
-from kubernaut.adapters.token import given
+from kubernaut.adapters.secret_files import static_token
 from kubernaut.errors import JenkinsDenied, JenkinsUnreachable, JobConflict, JobInvalid, JobNotFound, KubernautError
 from kubernaut.jenkins.path import JobPath
 from kubernaut.jenkins.server import Console, QueueItem, Server
@@ -294,8 +294,10 @@ def test_who_may_only_look(ci_server: Hudson, there: Server, reader: Server, pat
 def test_who_is_not_known(ci_server: Hudson, path: JobPath) -> None:
     canary = f"canary-{uuid.uuid4().hex}"
     strangers = {
-        f"does not know the user {ci_server.user} with this token": Server(ci_server.url, user=ci_server.user, token=given(canary)),
-        "does not know the user nobody with this token": Server(ci_server.url, user="nobody", token=given(canary)),
+        f"does not know the user {ci_server.user} with this token": Server(
+            ci_server.url, user=ci_server.user, token=static_token(canary)
+        ),
+        "does not know the user nobody with this token": Server(ci_server.url, user="nobody", token=static_token(canary)),
         "wants a login": Server(ci_server.url),
     }
     for words, stranger in strangers.items():

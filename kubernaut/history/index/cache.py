@@ -11,8 +11,7 @@ from concurrent.futures import Future
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from kubernaut.adapters.kube_http import Not
-from kubernaut.adapters.kube_watch import Change, Expired, SecretPage, Watch
+from kubernaut.adapters.kube_http import NotEqual, ResourceExpired, SecretPage, Watch, WatchEvent
 from kubernaut.errors import ClusterUnreachable
 from kubernaut.history.index.shelf import Shelf
 from kubernaut.history.index.state import Entry, IndexState, Row
@@ -29,7 +28,7 @@ Secret = Mapping[str, Any]
 OWNERS = (HELM_OWNER, KUBERNAUT_OWNER)
 
 # Every operation, and nearly every current record; a superseded one is current only where somebody removed those after it.
-_NOT_SUPERSEDED = Not(Status.SUPERSEDED.value)
+_NOT_SUPERSEDED = NotEqual(Status.SUPERSEDED.value)
 _LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _FEW = 2
 _NAMES = 25
@@ -61,7 +60,7 @@ class Reader:
                 for page in self._pages(namespace, {"owner": OWNERS}, metadata_only=True):
                     found += [seen for secret in page.items if (seen := sight(secret))]
                     version = page.resource_version
-            except Expired:
+            except ResourceExpired:
                 continue
             return found, version
         raise ClusterUnreachable("The cluster forgets the list of its releases before it has been read to its end.")
@@ -74,7 +73,7 @@ class Reader:
         try:
             for page in self._pages(namespace, {"owner": OWNERS, "status": _NOT_SUPERSEDED}):
                 yield page.items
-        except Expired:
+        except ResourceExpired:
             return
 
     def name(self, name: Name) -> tuple[list[Secret], str]:
@@ -82,7 +81,7 @@ class Reader:
         for _ in range(_TRIES):
             try:
                 pages = list(self._pages(name.namespace, {"name": name.name, "owner": OWNERS}))
-            except Expired:
+            except ResourceExpired:
                 continue
             return [secret for page in pages for secret in page.items], pages[-1].resource_version
         raise ClusterUnreachable(f"The cluster forgets the list of {name.name} in {name.namespace} before it has been read.")
@@ -109,7 +108,7 @@ class Reader:
         self._open().page_secrets(namespace, {"owner": OWNERS}, metadata_only=True, limit=1, timeout=_PING_SECONDS)
 
     def watch(self, namespace: str | None, version: str, seconds: int) -> Watch:
-        """Watch the metadata of all, from a state on. Raises: Expired."""
+        """Watch the metadata of all, from a state on. Raises: ResourceExpired."""
         return self._open().watch_secrets(namespace, {"owner": OWNERS}, resource_version=version, seconds=seconds)
 
     def _by_names(self, namespace: str, sights: Sequence[RecordMetadata]) -> Iterator[Secret]:
@@ -123,17 +122,17 @@ class Reader:
             try:
                 for page in self._pages(namespace, labels):
                     yield from page.items
-            except Expired:
+            except ResourceExpired:
                 continue
 
     def _pages(self, namespace: str | None, labels: Labels, *, metadata_only: bool = False) -> Iterator[SecretPage]:
         limit = self._limit or (_METADATA_LIMIT if metadata_only else _CONTENT_LIMIT)
-        continues = ""
+        token = ""
         while True:
-            page = self._open().page_secrets(namespace, labels, metadata_only=metadata_only, limit=limit, continues=continues)
+            page = self._open().page_secrets(namespace, labels, metadata_only=metadata_only, limit=limit, continue_token=token)
             yield page
-            continues = page.continues
-            if not continues:
+            token = page.continue_token
+            if not token:
                 return
             limit = limit if metadata_only or self._limit else _fitting(page)
 
@@ -255,13 +254,13 @@ class IndexCache:
             continue
         return version
 
-    def heard(self, change: Change) -> None:
+    def heard(self, change: WatchEvent) -> None:
         """Take in what a watch says."""
         seen = sight({"metadata": change.metadata})
-        if seen is None or change.kind == "BOOKMARK":
+        if seen is None or change.type == "BOOKMARK":
             return
         with self.changed:
-            if self._forget(seen) if change.kind == "DELETED" else self.known.see(seen):
+            if self._forget(seen) if change.type == "DELETED" else self.known.see(seen):
                 self._advance({seen.name})
 
     def refresh(self, name: Name) -> None:

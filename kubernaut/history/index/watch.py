@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_when_event_set, wait_exponential, wait_random
 
-from kubernaut.adapters.kube_watch import Expired, Watch
+from kubernaut.adapters.kube_http import ResourceExpired, Watch
 from kubernaut.errors import ClusterUnreachable, IndexStale, KubernautError
 from kubernaut.history.index.cache import IndexCache, Reader
 
-_FAILURES = (KubernautError, Expired)
+_FAILURES = (KubernautError, ResourceExpired)
 _SHORTEST_WATCH = 0.5
 _LONGEST_STOP = 2.0
 
@@ -123,9 +123,9 @@ class Watcher(_Repeated):
                 raise ClusterUnreachable("The cluster ends the watch at once.")
         except _FAILURES as error:
             self.connected, self.why = False, str(error)
-            if isinstance(error, Expired):
+            if isinstance(error, ResourceExpired):
                 self._version = ""
-            if isinstance(error, Expired) or not heard:
+            if isinstance(error, ResourceExpired) or not heard:
                 raise
 
     def stop(self) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kubernaut.adapters import secret_files as private
+from kubernaut.adapters import secret_files
 from kubernaut.errors import NameInvalid, SettingInvalid
 from kubernaut.names import check_namespace
 from kubernaut.server.auth.caller import Caller, Role
@@ -56,10 +56,10 @@ def generated_token(path: Path) -> Token:
     Raises:
         SettingInvalid: The file is not safe, or holds no token.
     """
-    text = private.read(path, "token file", most=_LARGEST_HEADER)
+    text = secret_files.read(path, "token file", limit=_LARGEST_HEADER)
     if text is None:
-        private.create(path, f"Authorization: Bearer {secrets.token_urlsafe(32)}\n", "token file")
-        text = private.read(path, "token file", most=_LARGEST_HEADER) or ""  # another server may have been faster
+        secret_files.create(path, f"Authorization: Bearer {secrets.token_urlsafe(32)}\n", "token file")
+        text = secret_files.read(path, "token file", limit=_LARGEST_HEADER) or ""  # another server may have been faster
     match = _HEADER.fullmatch(text)
     if match is None:
         raise SettingInvalid(
@@ -75,7 +75,7 @@ def named_tokens(path: Path) -> tuple[Token, ...]:
     Raises:
         SettingInvalid: The file is not safe, or does not say what it should; the message names the key.
     """
-    text = private.read(path, "tokens file", most=_LARGEST_TABLE, links=True)
+    text = secret_files.read(path, "tokens file", limit=_LARGEST_TABLE, allow_symlink=True)
     if text is None:
         raise SettingInvalid(f"There is no tokens file {path}.", hint=_EXAMPLE)
     tables = _tables(text, path)

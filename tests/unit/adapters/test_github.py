@@ -11,7 +11,7 @@ import pytest
 from support.github import CANARY, FakeGitHub
 
 from kubernaut.adapters.github import Status, StatusClient, StatusNotSent
-from kubernaut.adapters.token import find_token, given
+from kubernaut.adapters.secret_files import static_token, token_from_settings
 from kubernaut.settings import is_loopback, load_settings
 
 SHA = "6dcb09b5b57875f334f61aebed695e2e4193db5e"
@@ -19,7 +19,7 @@ STATUS = Status("team/shop", SHA, "kubernaut/release", "success", "1.4.2 is publ
 
 
 def client(url: str, token: str | None = CANARY, *, plain: bool = False) -> StatusClient:
-    return StatusClient(url, token=given(token), plain_http=lambda host: plain or is_loopback(host.partition(":")[0]))
+    return StatusClient(url, token=static_token(token), plain_http=lambda host: plain or is_loopback(host.partition(":")[0]))
 
 
 def refusal(url: str, token: str | None = CANARY) -> StatusNotSent:
@@ -168,7 +168,7 @@ def test_unreadable_token_is_a_reason(tmp_path: Path) -> None:
     for variables, found in (({}, str(file)), ({}, str(tmp_path / "none")), ({"T": f"{CANARY} x"}, None)):
         statuses = StatusClient(
             "https://127.0.0.1:1",
-            token=lambda variables=variables, found=found: find_token(
+            token=lambda variables=variables, found=found: token_from_settings(
                 load_settings(environment=variables, directory=tmp_path), "T", found
             )(),  # type: ignore[misc]
             plain_http=is_loopback,

@@ -21,7 +21,7 @@ from support.github import FakeGitHub
 from support.programs import program
 
 from kubernaut.adapters.github import State, Status, StatusClient, StatusNotSent
-from kubernaut.adapters.token import given
+from kubernaut.adapters.secret_files import static_token
 
 pytestmark = pytest.mark.slow
 
@@ -124,7 +124,7 @@ def github() -> Iterator[FakeGitHub]:
 
 
 def set_status(github: FakeGitHub, state: State = "success", url: str | None = None) -> None:
-    client = StatusClient(github.url, token=given(github.token), plain_http=lambda _: True)
+    client = StatusClient(github.url, token=static_token(github.token), plain_http=lambda _: True)
     client.set_status(Status("team/shop", SHA, "kubernaut/release", state, "1.4.2 is published", url))
 
 
@@ -160,7 +160,7 @@ def test_stand_in_refusals_are_valid(part: dict[str, Any]) -> None:
     with FakeGitHub(repositories=["team/other"]) as unknown, FakeGitHub(commits=[]) as empty, FakeGitHub("another") as denied:
         for github, status in ((unknown, 404), (empty, 422), (denied, 401)):
             client = StatusClient(
-                github.url, token=given("another" if github is denied else github.token), plain_http=lambda _: True
+                github.url, token=static_token("another" if github is denied else github.token), plain_http=lambda _: True
             )
             denied.token = "changed meanwhile"
             with pytest.raises(StatusNotSent):

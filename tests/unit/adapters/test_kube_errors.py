@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from kubernaut.adapters.kube_errors import message_of, refusal
+from kubernaut.adapters.kube_http import status_error, status_message
 from kubernaut.errors import BadInput, ClusterDenied, ClusterUnreachable, Conflict, KubernautError, NamespaceNotFound, NotFound
 
 UID = 'Operation cannot be fulfilled on leases.coordination.k8s.io "a": StorageError: invalid object, Code: 4, Key: /registry/a, '
@@ -37,7 +37,7 @@ UID += "ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in prec
     ],
 )
 def test_each_answer_has_its_error(status: int, message: str, error: type[KubernautError]) -> None:
-    made = refusal("The cluster", status, message)
+    made = status_error("The cluster", status, message)
     assert type(made) is error
     assert status == 401 or message in made.message, "the API server's own words are kept"
 
@@ -55,4 +55,4 @@ def test_each_answer_has_its_error(status: int, message: str, error: type[Kubern
     ],
 )
 def test_the_message(body: str, message: str) -> None:
-    assert message_of(body) == message
+    assert status_message(body) == message

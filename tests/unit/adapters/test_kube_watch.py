@@ -14,7 +14,7 @@ import pytest
 from support.api import Api, config
 
 from kubernaut.adapters.kube import Cluster
-from kubernaut.adapters.kube_watch import Change, Expired
+from kubernaut.adapters.kube_http import ResourceExpired, WatchEvent
 from kubernaut.errors import ClusterDenied, ClusterUnreachable
 
 LABELS = {"owner": ("helm", "kubernaut")}
@@ -38,13 +38,13 @@ def event(kind: str, **thing: Any) -> str:
     return json.dumps({"type": kind, "object": thing}) + "\n"
 
 
-def watched(cluster: Cluster) -> list[Change]:
+def watched(cluster: Cluster) -> list[WatchEvent]:
     return list(cluster.watch_secrets("demo", LABELS, resource_version="7", seconds=9))
 
 
 def test_a_watch_is_asked_for_metadata_and_bookmarks(api: Api, cluster: Cluster) -> None:
     api.say((200, event("ADDED", metadata={"name": "a", "resourceVersion": "8"}) + event("BOOKMARK", metadata={}), {}))
-    assert watched(cluster) == [Change("ADDED", {"name": "a", "resourceVersion": "8"}), Change("BOOKMARK", {})]
+    assert watched(cluster) == [WatchEvent("ADDED", {"name": "a", "resourceVersion": "8"}), WatchEvent("BOOKMARK", {})]
     ((_, path, headers, _),) = api.asked
     assert headers["Accept"] == "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
     assert urlsplit(path).path == "/api/v1/namespaces/demo/secrets"
@@ -63,9 +63,9 @@ def test_a_list_is_asked_for_part_by_part(api: Api, cluster: Cluster) -> None:
         (200, {"metadata": {"resourceVersion": "7"}, "items": None}, {}),
     )
     first = cluster.page_secrets(None, LABELS, limit=1, metadata_only=True)
-    last = cluster.page_secrets(None, LABELS, limit=1, metadata_only=True, continues=first.continues)
-    assert (len(first.items), first.resource_version, first.continues) == (1, "7", "more")
-    assert (len(last.items), last.resource_version, last.continues) == (0, "7", "")
+    last = cluster.page_secrets(None, LABELS, limit=1, metadata_only=True, continue_token=first.continue_token)
+    assert (len(first.items), first.resource_version, first.continue_token) == (1, "7", "more")
+    assert (len(last.items), last.resource_version, last.continue_token) == (0, "7", "")
     assert [parse_qs(urlsplit(path).query).get("continue") for _, path, _, _ in api.asked] == [None, ["more"]]
     assert all("as=PartialObjectMetadataList" in headers["Accept"] for _, _, headers, _ in api.asked)
 
@@ -73,8 +73,8 @@ def test_a_list_is_asked_for_part_by_part(api: Api, cluster: Cluster) -> None:
 @pytest.mark.parametrize(
     ("answer", "error", "words"),
     [
-        ((410, {"message": "too old"}, {}), Expired, "too old"),
-        ((200, event("ERROR", code=410, message="too old resource version: 7 (9)"), {}), Expired, "too old"),
+        ((410, {"message": "too old"}, {}), ResourceExpired, "too old"),
+        ((200, event("ERROR", code=410, message="too old resource version: 7 (9)"), {}), ResourceExpired, "too old"),
         ((200, event("ERROR", code=500, message="storage is on fire"), {}), ClusterUnreachable, "on fire"),
         ((403, {"message": "secrets is forbidden"}, {}), ClusterDenied, "secrets is forbidden"),
         ((401, {}, {}), ClusterDenied, "credentials"),
@@ -92,8 +92,8 @@ def test_a_watch_that_fails(api: Api, cluster: Cluster, answer: Any, error: type
 
 def test_a_list_that_is_forgotten(api: Api, cluster: Cluster) -> None:
     api.say((410, {"message": "The provided continue parameter is too old"}, {}))
-    with pytest.raises(Expired, match="continue parameter"):
-        cluster.page_secrets(None, LABELS, limit=1, continues="more")
+    with pytest.raises(ResourceExpired, match="continue parameter"):
+        cluster.page_secrets(None, LABELS, limit=1, continue_token="more")
 
 
 def test_a_connection_that_breaks_in_the_middle(api: Api, cluster: Cluster) -> None:

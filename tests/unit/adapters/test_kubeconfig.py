@@ -36,8 +36,8 @@ def test_the_first_of_a_name_wins_and_paths_are_of_their_file(tmp_path: Path) ->
     ("content", "words"),
     [
         ("a: [", "line 2"),
-        ("- a", "is no kubeconfig"),
-        ("", "is no kubeconfig"),
+        ("- a", "not a kubeconfig"),
+        ("", "not a kubeconfig"),
         ("clusters: 1", "broken at clusters"),
         ("clusters: [1]", "broken at clusters"),
         ("current-context: x", "Context 'x' not found"),

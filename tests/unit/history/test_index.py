@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.past import STARTED, operation, record_secret
 
-from kubernaut.adapters.kube_watch import Change
+from kubernaut.adapters.kube_http import WatchEvent
 from kubernaut.errors import ClusterUnreachable, IndexStale, OperationNotFound, ReleaseNotFound
 from kubernaut.history.index import Index, Query
 from kubernaut.history.operations import operation_secret
@@ -172,7 +172,7 @@ def test_a_list_in_parts_that_is_forgotten_begins_anew(cluster: FakeCluster, mon
     page, left = cluster.page_secrets, [2]
 
     def forgetful(*arguments: Any, **named: Any) -> Any:
-        if named.get("continues") and left[0]:
+        if named.get("continue_token") and left[0]:
             left[0] -= 1
             cluster.forget()
         return page(*arguments, **named)
@@ -356,7 +356,7 @@ def test_whoever_hears_of_an_operations_end_finds_what_came_of_it(cluster: FakeC
     for name in ("sh.helm.release.v1.a.v3", begun.secret):  # heard of, and not read yet
         secret = cluster.get_secret("demo", name)
         assert secret is not None
-        index._keeper.heard(Change("MODIFIED", secret["metadata"]))
+        index._keeper.heard(WatchEvent("MODIFIED", secret["metadata"]))
     assert ids(index, name="a", namespace="demo") == ["demo.a.v2"]
     assert index.operation(ID).finished_at is not None
     assert ids(index, name="a", namespace="demo") == ["demo.a.v3"]
@@ -371,6 +371,6 @@ def test_of_what_was_deleted_nothing_is_remembered(cluster: FakeCluster) -> None
     secret = cluster.get_secret("demo", "sh.helm.release.v1.z.v1")
     assert secret is not None
     cluster.delete_secret("demo", "sh.helm.release.v1.z.v1")
-    index._keeper.heard(Change("DELETED", secret["metadata"]))
+    index._keeper.heard(WatchEvent("DELETED", secret["metadata"]))
     assert index._keeper._releases.size == before
     assert ids(index, name="z", all=True) == []

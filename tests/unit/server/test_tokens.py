@@ -15,7 +15,7 @@ from threading import Thread
 import pytest
 from support.programs import program
 
-from kubernaut.adapters import secret_files as private
+from kubernaut.adapters import secret_files
 from kubernaut.errors import SettingInvalid
 from kubernaut.server.auth.caller import Caller, Role
 from kubernaut.server.auth.tokens import ADMIN, digest, generated_token, named_tokens
@@ -264,8 +264,8 @@ class TestNamedOnes:
 
 def test_what_is_made_replaces_nothing(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    assert private.create(path, "first", "file")
-    assert not private.create(path, "second", "file")
+    assert secret_files.create(path, "first", "file")
+    assert not secret_files.create(path, "second", "file")
     assert path.read_text() == "first"
     assert list(tmp_path.iterdir()) == [path]
 
