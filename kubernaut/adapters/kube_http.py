@@ -127,7 +127,7 @@ def _pause(state: RetryCallState) -> float:
     """Return the seconds before the next attempt: those in Retry-After, at most 5, if the server sends it."""
     broken = state.outcome is None or state.outcome.failed
     after = "" if broken else state.outcome.result().headers.get("Retry-After", "")  # type: ignore[union-attr]
-    return float(min(float(after), _LONGEST_PAUSE) if after.isdigit() else _PAUSES[state.attempt_number - 1])
+    return float(min(float(after), _LONGEST_PAUSE) if after.isdigit() else _PAUSES[min(state.attempt_number, len(_PAUSES)) - 1])
 
 
 def status_message(body: str) -> str:

@@ -1,6 +1,6 @@
-"""The kubeconfig, read as kubectl reads it: several files joined, relative paths made absolute. Pure but for reading the files.
+"""The kubeconfig, read as kubectl reads it: several files merged, relative paths made absolute.
 
-lightkube reads one file and no ``client.authentication.k8s.io/v1``; this hands it one dictionary that it understands.
+lightkube reads one file and does not know ``client.authentication.k8s.io/v1``; this returns one dictionary that it understands.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _HINT = "Check the `kubeconfig` and `context` settings (`kubernaut config`)."
 
 
 def read_kubeconfig(kubeconfig: str) -> dict[str, Any]:
-    """Return the files of a KUBECONFIG, joined: the first to name a cluster, context or user wins.
+    """Return the merged files of a KUBECONFIG: the first file that names a cluster, context or user wins.
 
     Raises:
-        ClusterUnreachable: A single file is missing, or one cannot be understood.
+        ClusterUnreachable: None of the files exists, or one is invalid.
     """
     names = [name for name in kubeconfig.split(os.pathsep) if name]
     paths = [Path(name).expanduser().absolute() for name in names]
-    there = [path for path in paths if path.is_file()]
-    if not there:
-        raise ClusterUnreachable(f"There is no kubeconfig at {', '.join(map(str, paths)) or 'any place'}.", hint=_HINT)
-    joined: dict[str, Any] = {section: [] for section in _SECTIONS}
-    for path in there:
-        _join(joined, _read(path), path)
-    return joined
+    existing = [path for path in paths if path.is_file()]
+    if not existing:
+        raise ClusterUnreachable(f"No kubeconfig exists at {', '.join(map(str, paths)) or 'any place'}.", hint=_HINT)
+    merged: dict[str, Any] = {section: [] for section in _SECTIONS}
+    for path in existing:
+        _merge(merged, _read(path), path)
+    return merged
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -45,33 +45,33 @@ def _read(path: Path) -> dict[str, Any]:
         where = f", line {mark.line + 1}" if mark else ""
         raise ClusterUnreachable(f"The kubeconfig {path}{where} cannot be read: {type(error).__name__}.", hint=_HINT) from error
     if not isinstance(content, dict):
-        raise ClusterUnreachable(f"{path} is no kubeconfig.", hint=_HINT)
+        raise ClusterUnreachable(f"{path} is not a kubeconfig.", hint=_HINT)
     return content
 
 
-def _join(joined: dict[str, Any], content: dict[str, Any], path: Path) -> None:
-    if content.get("current-context") and not joined.get("current-context"):
-        joined["current-context"] = content["current-context"]
+def _merge(merged: dict[str, Any], content: dict[str, Any], path: Path) -> None:
+    if content.get("current-context") and not merged.get("current-context"):
+        merged["current-context"] = content["current-context"]
     for section in _SECTIONS:
         entries = content.get(section) or []
         if not isinstance(entries, list) or not all(isinstance(entry, dict) and "name" in entry for entry in entries):
-            raise ClusterUnreachable(f"The kubeconfig {path} is broken at {section}.", hint=_HINT)
-        known = {entry["name"] for entry in joined[section]}
+            raise ClusterUnreachable(f"The kubeconfig {path} is invalid at {section}.", hint=_HINT)
+        known = {entry["name"] for entry in merged[section]}
         for entry in entries:
             if entry["name"] not in known:
-                joined[section].append({**entry, section[:-1]: _absolute(entry.get(section[:-1]) or {}, path.parent)})
+                merged[section].append({**entry, section[:-1]: _absolute(entry.get(section[:-1]) or {}, path.parent)})
 
 
 def _absolute(body: dict[str, Any], folder: Path) -> dict[str, Any]:
     body = {key: str(folder / value) if key in _PATHS and value else value for key, value in body.items()}
     plugin = body.get("exec")
     if isinstance(plugin, dict):
-        body["exec"] = _understood(plugin, folder)
+        body["exec"] = _exec_plugin(plugin, folder)
     return body
 
 
-def _understood(plugin: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return an exec plugin as lightkube takes it; what it prints (``status.token``) is the same in v1beta1 and v1."""
+def _exec_plugin(plugin: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return an exec plugin as lightkube takes it; its output (``status.token``) is the same in v1beta1 and v1."""
     command = str(plugin.get("command", ""))
     version = plugin.get("apiVersion")
     info = {"apiVersion": version, "kind": "ExecCredential", "spec": {"interactive": False}}

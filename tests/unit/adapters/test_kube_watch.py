@@ -78,9 +78,9 @@ def test_a_list_is_asked_for_part_by_part(api: Api, cluster: Cluster) -> None:
         ((200, event("ERROR", code=500, message="storage is on fire"), {}), ClusterUnreachable, "on fire"),
         ((403, {"message": "secrets is forbidden"}, {}), ClusterDenied, "secrets is forbidden"),
         ((401, {}, {}), ClusterDenied, "credentials"),
-        ((200, "<html>", {}), ClusterUnreachable, "other than Kubernetes' events"),
-        ((200, '{"type": "ADDED"}\n', {}), ClusterUnreachable, "other than Kubernetes' events"),
-        ((200, '{"type": "ADDED", "object": 7}\n', {}), ClusterUnreachable, "other than Kubernetes' events"),
+        ((200, "<html>", {}), ClusterUnreachable, "watch events"),
+        ((200, '{"type": "ADDED"}\n', {}), ClusterUnreachable, "watch events"),
+        ((200, '{"type": "ADDED", "object": 7}\n', {}), ClusterUnreachable, "watch events"),
         ((0, "", {}), ClusterUnreachable, "does not answer"),
     ],
 )

@@ -38,16 +38,19 @@ def test_the_first_of_a_name_wins_and_paths_are_of_their_file(tmp_path: Path) ->
         ("a: [", "line 2"),
         ("- a", "not a kubeconfig"),
         ("", "not a kubeconfig"),
-        ("clusters: 1", "broken at clusters"),
-        ("clusters: [1]", "broken at clusters"),
+        ("clusters: 1", "invalid at clusters"),
+        ("clusters: [1]", "invalid at clusters"),
         ("current-context: x", "Context 'x' not found"),
         ("contexts: []", "No current context"),
-        ("current-context: x\ncontexts: [{name: x, context: {cluster: y}}]", "broken"),
-        ("current-context: x\ncontexts: [{name: x}]", "broken"),
-        ("current-context: x\ncontexts: [{name: x, context: {cluster: y}}]\nclusters: [{name: y, cluster: {server: 1}}]", "broken"),
+        ("current-context: x\ncontexts: [{name: x, context: {cluster: y}}]", "invalid"),
+        ("current-context: x\ncontexts: [{name: x}]", "invalid"),
+        (
+            "current-context: x\ncontexts: [{name: x, context: {cluster: y}}]\nclusters: [{name: y, cluster: {server: 1}}]",
+            "invalid",
+        ),
     ],
 )
-def test_broken_kubeconfigs(tmp_path: Path, content: str, words: str) -> None:
+def test_an_invalid_kubeconfig_is_refused(tmp_path: Path, content: str, words: str) -> None:
     file = tmp_path / "config"
     file.write_text(content)
     with pytest.raises(ClusterUnreachable, match=words) as caught:
