@@ -25,10 +25,10 @@ from race_figures import MOST_UNTIL_FAILED, Cost, Killed, Race, Silent
 from kubernaut.adapters.helm import Helm
 from kubernaut.adapters.kube import Cluster
 from kubernaut.deploy import operation, turn
-from kubernaut.deploy.attempt import Tools
+from kubernaut.deploy.execute import carry_out
+from kubernaut.deploy.execution import Tools
 from kubernaut.deploy.lease import Lock, lease_name
 from kubernaut.deploy.requests import DeployRequest
-from kubernaut.deploy.rollout import carry_out
 from kubernaut.deploy.values import read_wish
 from kubernaut.errors import ReleaseLocked
 from kubernaut.events import Progress

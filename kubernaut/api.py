@@ -395,7 +395,7 @@ class Kubernaut:
     def _carry_out(self, wanted: Callable[[], OperationRequest], options: Options) -> Deployed:
         operation, dry_run, tools = options.get("operation"), options.get("dry_run", False), self._connections.deploying
         if operation is None:
-            from kubernaut.deploy.rollout import carry_out
+            from kubernaut.deploy.execute import carry_out
 
             return Deployed(*carry_out(wanted(), tools=tools, dry_run=dry_run))
         if dry_run:

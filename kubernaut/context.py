@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kubernaut.adapters.helm import Helm
     from kubernaut.adapters.kube import Cluster
     from kubernaut.adapters.registry import RegistryClient
-    from kubernaut.deploy import attempt
+    from kubernaut.deploy import execution
     from kubernaut.history.store import HistoryStore
     from kubernaut.publish import pipeline as publication
     from kubernaut.publish.registry import Registry
@@ -170,9 +170,9 @@ class Context:
         )
 
     @property
-    def deploying(self) -> attempt.Tools:
+    def deploying(self) -> execution.Tools:
         """What ``deploy`` works with."""
-        from kubernaut.deploy.attempt import Tools
+        from kubernaut.deploy.execution import Tools
 
         return Tools(
             helm=lambda: self.clients.helm,
@@ -185,5 +185,5 @@ class Context:
 
 
 def _import_deploying() -> None:
-    for module in ("kubernaut.adapters.kube", "kubernaut.deploy.rollout"):
+    for module in ("kubernaut.adapters.kube", "kubernaut.deploy.execute"):
         import_module(module)

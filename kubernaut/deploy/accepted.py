@@ -12,10 +12,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
-from kubernaut.deploy.attempt import Tools, outcome_of
-from kubernaut.deploy.ledger import OperationWriter
+from kubernaut.deploy.execute import Done, carry_out
+from kubernaut.deploy.execution import Tools, outcome_of
+from kubernaut.deploy.operations import OperationWriter
 from kubernaut.deploy.requests import OperationRequest
-from kubernaut.deploy.rollout import Done, carry_out
 from kubernaut.errors import (
     BadInput,
     ClusterDenied,
@@ -123,7 +123,7 @@ def accepted_before(namespace: str, actor: str, key: str, fingerprint: str | Non
 
 
 def carry_out_accepted(operation: Operation, wanted: Callable[[], OperationRequest], *, tools: Tools) -> Done:
-    """Carry an accepted operation out, as :func:`kubernaut.deploy.rollout.carry_out` does.
+    """Carry an accepted operation out, as :func:`kubernaut.deploy.execute.carry_out` does.
 
     Args:
         operation: As it was accepted.

@@ -33,7 +33,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kubernaut.deploy.choice import continued, previous_run, restorable, why_not_the_same
 from kubernaut.deploy.lease import Lock, LockState, locked
 from kubernaut.deploy.requests import (
     DeployRequest,
@@ -43,6 +42,7 @@ from kubernaut.deploy.requests import (
     UninstallRequest,
     UnlockRequest,
 )
+from kubernaut.deploy.revisions import continued, previous_run, restorable, why_not_the_same
 from kubernaut.deploy.unfinished import Unfinished, unfinished
 from kubernaut.deploy.values import canonical
 from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseChanged, ReleaseNotCurrent, ReleaseNotFound

@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 from kubernaut.adapters.host import process_identity
-from kubernaut.deploy.attempt import Attempt, Tools
+from kubernaut.deploy.execution import Attempt, Tools
 from kubernaut.deploy.lease import Holder, new_holder
-from kubernaut.deploy.ledger import OperationWriter
 from kubernaut.deploy.lock import hold
+from kubernaut.deploy.operations import OperationWriter
 from kubernaut.deploy.plan import ORDERING, plan
-from kubernaut.deploy.recovery import put_in_order
+from kubernaut.deploy.reconcile import put_in_order
 from kubernaut.deploy.requests import DeployRequest, OperationRequest, UnlockRequest
 from kubernaut.errors import Conflict, ReleaseLocked
 from kubernaut.events import Step

@@ -16,7 +16,7 @@ from support.charts import write_chart
 from kubernaut import Kubernaut
 from kubernaut.adapters.helm import Helm
 from kubernaut.adapters.kube import Cluster
-from kubernaut.deploy.ledger import OperationWriter
+from kubernaut.deploy.operations import OperationWriter
 from kubernaut.errors import Conflict, IdempotencyKeyReused, Interrupted, NamespaceNotFound
 from kubernaut.events import Journal, Notice
 from kubernaut.history.operations import KEY_LABEL, Operation, Outcome, key_label, now

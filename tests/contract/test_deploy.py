@@ -23,9 +23,9 @@ from support.charts import write_chart
 
 from kubernaut.adapters.helm import Helm
 from kubernaut.adapters.kube import Cluster
-from kubernaut.deploy.attempt import Tools
+from kubernaut.deploy.execute import Done, carry_out
+from kubernaut.deploy.execution import Tools
 from kubernaut.deploy.requests import DeployRequest, UninstallRequest
-from kubernaut.deploy.rollout import Done, carry_out
 from kubernaut.deploy.values import read_wish
 from kubernaut.errors import ClusterDenied, DeployKept, DeployRolledBack, KubernautError, ReleaseLocked
 from kubernaut.events import Event, Progress
@@ -218,8 +218,8 @@ PROGRAM = """
 import pathlib, pickle, sys
 from kubernaut.adapters.kube import Cluster
 from kubernaut.adapters.helm import Helm
-from kubernaut.deploy.attempt import Tools
-from kubernaut.deploy.rollout import carry_out
+from kubernaut.deploy.execution import Tools
+from kubernaut.deploy.execute import carry_out
 from kubernaut.events import Progress
 from kubernaut.history.store import HistoryStore
 from kubernaut.settings import load_settings

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from kubernaut.deploy.accepted import accept, carry_out_accepted, new_operation
-from kubernaut.deploy.attempt import Tools
+from kubernaut.deploy.execute import Done, carry_out
+from kubernaut.deploy.execution import Tools
 from kubernaut.deploy.requests import DeployRequest, OperationRequest
-from kubernaut.deploy.rollout import Done, carry_out
 from kubernaut.errors import DeadlineExceeded
 from kubernaut.events import Event, Progress
 from kubernaut.history.operations import Operation, operation_secret

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from support.deploying import CRASHING, LATE, WORKLOAD, World, verbs
 
+from kubernaut.deploy.execute import carry_out
 from kubernaut.deploy.requests import UninstallRequest
-from kubernaut.deploy.rollout import carry_out
 from kubernaut.errors import ClusterUnreachable, Conflict, DeadlineExceeded, DeployKept, DeployRolledBack, HelmFailed, ReleaseLocked
 from kubernaut.events import StepFinished, StepOutcome
 from kubernaut.history.records import Status

@@ -10,8 +10,8 @@ from support.deploying import World
 from support.past import own, past, set_aside
 from support.planning import EXPIRED, LIVE, UNCHANGED, outcome, plan
 
+from kubernaut.deploy.execute import carry_out
 from kubernaut.deploy.requests import RollbackRequest, UninstallRequest
-from kubernaut.deploy.rollout import carry_out
 from kubernaut.errors import ReleaseChanged, ReleaseNotCurrent, ReleaseNotFound
 from kubernaut.testing.cluster import FakeCluster
 

@@ -12,7 +12,7 @@ import pytest
 from support.deploying import World
 
 from kubernaut.deploy import operation as operations
-from kubernaut.deploy.ledger import OperationWriter
+from kubernaut.deploy.operations import OperationWriter
 from kubernaut.errors import ClusterUnreachable
 from kubernaut.events import Journal, Notice
 from kubernaut.history.operations import Operation, Outcome, decode_operation, now, numbered_events
@@ -161,7 +161,7 @@ class Hanging(FakeCluster):
 def test_a_write_that_hangs_holds_the_end_up_for_a_moment_only_and_does_not_undo_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kubernaut.deploy.ledger._LONGEST_WAIT", 0.05)
+    monkeypatch.setattr("kubernaut.deploy.operations._LONGEST_WAIT", 0.05)
     world.cluster = Hanging(world)
     ledger, running, journal = begun(world)
     journal(Notice("deploy", "one"))

@@ -25,7 +25,8 @@ from support.states import DEAD, Seen
 
 from kubernaut.adapters.host import process_identity
 from kubernaut.deploy.accepted import accept, carry_out_accepted, new_operation
-from kubernaut.deploy.attempt import Tools
+from kubernaut.deploy.execute import Done, carry_out
+from kubernaut.deploy.execution import Tools
 from kubernaut.deploy.requests import (
     DeployRequest,
     OperationRequest,
@@ -34,7 +35,6 @@ from kubernaut.deploy.requests import (
     UninstallRequest,
     UnlockRequest,
 )
-from kubernaut.deploy.rollout import Done, carry_out
 from kubernaut.deploy.values import Wish
 from kubernaut.errors import BadInput, HelmFailed, KubernautError, NotFound
 from kubernaut.events import Progress

@@ -9,8 +9,8 @@ import pytest
 from support.past import made, operation, own, past, record
 from support.planning import EXPIRED, LIVE, NOW, UNCHANGED, VERBS, known_of, outcome, plain, plan, uninstall_of
 
-from kubernaut.deploy.choice import previous
 from kubernaut.deploy.lease import Lock
+from kubernaut.deploy.revisions import previous
 from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseLocked, ReleaseNotCurrent, ReleaseNotFound
 from kubernaut.history.operations import Outcome
 from kubernaut.history.records import Status

@@ -13,10 +13,10 @@ from support.past import operation, own, past
 from support.planning import EXPIRED, LIVE, NOW, UNCHANGED, known_of, plain, uninstall_of
 
 from kubernaut.adapters.host import process_identity
+from kubernaut.deploy.execute import Done, carry_out
 from kubernaut.deploy.lease import Lock, new_holder
 from kubernaut.deploy.plan import plan
 from kubernaut.deploy.requests import RecoveryRequest
-from kubernaut.deploy.rollout import Done, carry_out
 from kubernaut.errors import ReleaseLocked
 from kubernaut.history.store import ReleaseHistory
 

@@ -11,8 +11,8 @@ import pytest
 from support.deploying import CANARY, CRASHING, LATE, WORKLOAD, World, verbs
 from support.past import operation
 
+from kubernaut.deploy.execute import carry_out
 from kubernaut.deploy.requests import OperationRequest, RestoreRequest, RollbackRequest, UninstallRequest
-from kubernaut.deploy.rollout import carry_out
 from kubernaut.deploy.values import read_wish
 from kubernaut.errors import (
     ChartInvalid,
@@ -190,8 +190,8 @@ def test_an_application_that_answers(world: World) -> None:
 
 
 def test_an_application_that_does_not_answer_in_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubernaut.deploy.failure._SHORTEST_PROBE", 0.05)
-    monkeypatch.setattr("kubernaut.deploy.failure._PROBE_PAUSE", 0.01)
+    monkeypatch.setattr("kubernaut.deploy.diagnose._SHORTEST_PROBE", 0.05)
+    monkeypatch.setattr("kubernaut.deploy.diagnose._PROBE_PAUSE", 0.01)
     world.cluster.answers["demo", "web", "http"] = (200, "ok")
     world.deploy(**PROBED)
     world.cluster.answers["demo", "web", "http"] = (500, "broken")

@@ -11,9 +11,9 @@ from support.deploying import LATE, World, verbs
 from support.locking import BOB, lease
 
 from kubernaut.deploy.accepted import BEGINS_WITHIN
-from kubernaut.deploy.recovery import settle
+from kubernaut.deploy.execute import carry_out
+from kubernaut.deploy.reconcile import settle
 from kubernaut.deploy.requests import RecoveryRequest, RollbackRequest, UninstallRequest
-from kubernaut.deploy.rollout import carry_out
 from kubernaut.deploy.values import read_wish
 from kubernaut.errors import (
     ClusterDenied,

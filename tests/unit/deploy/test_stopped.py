@@ -10,9 +10,9 @@ from support.deploying import LATE, WORKLOAD, World
 from support.locking import ADA, BOB
 from support.locking import World as Locking
 
+from kubernaut.deploy.execute import carry_out
 from kubernaut.deploy.lock import hold
 from kubernaut.deploy.requests import OperationRequest, RollbackRequest, UninstallRequest
-from kubernaut.deploy.rollout import carry_out
 from kubernaut.errors import Interrupted
 from kubernaut.history.records import Status
 

@@ -11,8 +11,8 @@ import pytest
 from support.deploying import CRASHING, LATE, WORKLOAD, World
 from support.past import operation
 
+from kubernaut.deploy.execute import carry_out
 from kubernaut.deploy.requests import RollbackRequest, UninstallRequest
-from kubernaut.deploy.rollout import carry_out
 from kubernaut.errors import (
     ClusterDenied,
     ClusterUnreachable,
@@ -262,7 +262,7 @@ def test_a_probe_that_may_not_ask_does_not_ask_again(world: World) -> None:
 
 
 def test_a_probe_is_not_told_as_helms(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubernaut.deploy.failure._SHORTEST_PROBE", 0.05)
+    monkeypatch.setattr("kubernaut.deploy.diagnose._SHORTEST_PROBE", 0.05)
     world.cluster.pods["demo"] = [CRASHING]
     with pytest.raises(DeployKept) as caught:
         world.deploy(timeout=0.01, **PROBED)

@@ -12,15 +12,15 @@ from dataclasses import replace
 from typing import Any
 
 from kubernaut.deploy import operation as operations
-from kubernaut.deploy.attempt import Attempt, NotReady, Tools
-from kubernaut.deploy.choice import chart_of, previous
-from kubernaut.deploy.failure import diagnose, probe
+from kubernaut.deploy.diagnose import diagnose, probe
+from kubernaut.deploy.execution import Attempt, NotReady, Tools
 from kubernaut.deploy.lease import Lock
-from kubernaut.deploy.ledger import OperationWriter
 from kubernaut.deploy.lock import look
+from kubernaut.deploy.operations import OperationWriter
 from kubernaut.deploy.plan import plan
-from kubernaut.deploy.recovery import settle
+from kubernaut.deploy.reconcile import settle
 from kubernaut.deploy.requests import DeployRequest, OperationRequest, UninstallRequest, UnlockRequest
+from kubernaut.deploy.revisions import chart_of, previous
 from kubernaut.deploy.turn import in_order, take_turn
 from kubernaut.errors import (
     Conflict,

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kubernaut.deploy import operation as operations
-from kubernaut.deploy.choice import chart_of
-from kubernaut.deploy.ledger import OperationWriter
-from kubernaut.deploy.recovery import fence, mark_failed
+from kubernaut.deploy.operations import OperationWriter
+from kubernaut.deploy.reconcile import fence, mark_failed
+from kubernaut.deploy.revisions import chart_of
 from kubernaut.errors import (
     BadInput,
     ClusterDenied,
