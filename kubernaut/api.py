@@ -1,7 +1,8 @@
-"""class Kubernaut: the verbs.
+"""class Kubernaut: the verbs, run by this process.
 
-Ties the rooms together, and decides nothing itself: ``build`` knows what a version is, ``deploy`` what a deploy has to do,
-``history`` what was done. Each room is imported by the verb that needs it.
+Each verb builds a request (``_requests``) and hands it with the clients (``context``) to the package that does the work:
+``publish``, ``deploy`` or ``history``. It imports that package when it is called, so a script that lists releases loads no
+Docker client.
 """
 
 from __future__ import annotations
@@ -13,12 +14,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from kubernaut._requests import RequestBuilder, choose_environment, find, wish_of
+from typing_extensions import override
+
+from kubernaut import _requests as requests
 from kubernaut.ci import CiBuild, cleaned
-from kubernaut.context import Context
+from kubernaut.context import Clients, Context, preload_deploy
 from kubernaut.events import Listener, Progress, Stopped, ignore, never
-from kubernaut.interface import Built, Deployed, DeployOptions, Options, Published
-from kubernaut.models import Plan
+from kubernaut.interface import (
+    Built,
+    Deployed,
+    DeployOptions,
+    OperationOptions,
+    Published,
+    ReleaseOptions,
+    ReleaseVerbs,
+    ShipOptions,
+    check_options,
+)
 from kubernaut.names import check_name, check_namespace
 from kubernaut.settings import Settings, load_settings
 
@@ -33,290 +45,159 @@ if TYPE_CHECKING:
     from kubernaut.publish.registry import PublishedVersion
 
 
-class Kubernaut:
-    """The verbs, for build scripts, the command line and the REST server alike.
+class Kubernaut(ReleaseVerbs):
+    """The verbs, for build scripts, the command line and the REST server.
 
-    A release is named by its id (``NAMESPACE.NAME.vN``, ``NAMESPACE.NAME.current``), or by its name with ``namespace``. Every verb
-    raises :class:`kubernaut.KubernautError` when it cannot do what it says.
+    A release is named by its ID (``NAMESPACE.NAME.vN``, ``NAMESPACE.NAME.current``), or by its name with ``namespace``. Every verb
+    raises :class:`kubernaut.KubernautError` when it fails.
 
     Args:
         settings: The settings; read from kubernaut.toml and the environment by default.
-        listener: Is told of every step (:mod:`kubernaut.events`).
+        listener: Receives every event (:mod:`kubernaut.events`).
+
+    Attributes:
+        context: The settings, and the clients, each opened when it is first needed.
     """
 
     def __init__(self, settings: Settings | None = None, *, listener: Listener = ignore) -> None:
-        self.settings = settings or load_settings()
-        self._connections = Context(self.settings, Progress(listener))
-        self._wanting = RequestBuilder(self.settings, self._connections)
+        settings = settings or load_settings()
+        self.context = Context(settings, Progress(listener), Clients(settings))
+
+    @property
+    def settings(self) -> Settings:
+        """The settings."""
+        return self.context.settings
 
     def acting(
         self, actor: str, *, build: CiBuild | None = None, listener: Listener = ignore, stopped: Stopped = never
     ) -> Kubernaut:
-        """Return the same for somebody else; it works with the same connections, and costs nothing.
+        """Return the same verbs for another actor, over the same clients.
 
         Args:
-            actor: Who.
-            build: The CI build that asks for it; not the one that runs this process.
-            listener: Is told of every step.
-            stopped: Is asked all the time; once it says so, a running Helm is stopped, tidily (``Interrupted``).
+            actor: The actor that operations and releases record.
+            build: The CI build that releases record; not the one that runs this process.
+            listener: Receives every event.
+            stopped: Polled while a verb runs; once it returns true, Helm is stopped and the verb raises ``Interrupted``.
         """
         other = copy.copy(self)
-        other.settings = replace(self.settings, actor=actor, build_url=None, build=cleaned(build))
-        clients = self._connections.clients
-        other._connections = Context(other.settings, Progress(listener), clients=clients, stopped=stopped)
-        other._wanting = RequestBuilder(other.settings, other._connections)
+        settings = replace(self.settings, actor=actor, build_url=None, build=cleaned(build))
+        other.context = Context(settings, Progress(listener), self.context.clients, stopped)
         return other
 
     def close(self) -> None:
-        """Close the connections, also of those that :meth:`acting` returned; the next call opens new ones."""
-        self._connections.clients.close()
+        """Close the connections, also those of :meth:`acting`; the next call opens new ones."""
+        self.context.clients.close()
 
-    # a folder becomes a version
+    # publish: a folder becomes a version
 
     def build(self, app_dir: str | Path, *, version: str | None = None, dry_run: bool = False) -> Built:
-        """Build the image alone, and push nothing.
+        """Build an application's image; nothing is pushed.
 
         Args:
             app_dir: The folder with ``kubernaut.yaml``.
-            version: The version's name; from git by default.
-            dry_run: Only say what would be done.
+            version: The version; counted from git by default.
+            dry_run: Only return the plan.
         """
         from kubernaut.publish.pipeline import build_image
 
-        return Built(*build_image(app_dir, version=version, dry_run=dry_run, tools=self._connections.publishing))
+        return Built(*build_image(app_dir, version=version, dry_run=dry_run, tools=self.context.publish_tools))
 
     def publish(
         self, app_dir: str | Path, *, version: str | None = None, image: str | None = None, dry_run: bool = False
     ) -> Published:
-        """Build and push the image, package and push the chart that runs it: a version.
+        """Publish a version: build and push the image, then package and push the chart that runs it.
 
         Args:
             app_dir: The folder with ``kubernaut.yaml``.
-            version: The version's name; from git by default.
+            version: The version; counted from git by default.
             image: An image that was built elsewhere, ``REPOSITORY@sha256:…``, instead of building one.
-            dry_run: Only say what would be done.
+            dry_run: Only return the plan.
         """
-        with self._connections.telling(silent=dry_run) as telling:
-            return self._publish(telling, app_dir, version=version, image=image, dry_run=dry_run)
+        with self.context.status_reporter(silent=dry_run) as reporter:
+            return self._publish(reporter, app_dir, version=version, image=image, dry_run=dry_run)
 
+    @override
     def versions(self, name: str) -> Sequence[PublishedVersion]:
-        """Return the published versions of an application, newest first."""
-        return self._connections.registry.versions(check_name(name))
+        return self.context.clients.registry.versions(check_name(name))
 
-    # a version becomes a release
+    # deploy: a version becomes a release
 
-    def deploy(
-        self,
-        name: str,
-        *,
-        namespace: str,
-        version: str | None = None,
-        pre: bool = False,
-        chart: str | None = None,
-        digest: str | None = None,
-        **options: Unpack[DeployOptions],
-    ) -> Deployed:
-        """Put a published version into a namespace, and wait until it runs.
+    @override
+    def deploy(self, name: str, *, namespace: str, **options: Unpack[DeployOptions]) -> Deployed:
+        # The commit that a chart of others names may be any.
+        silent = options.get("chart") is not None or options.get("dry_run", False)
+        with self.context.status_reporter(silent=silent) as reporter:
+            request = partial(requests.deploy_request, self.context, name, namespace, options)
+            return self._deploy(reporter, request, namespace, options)
 
-        Args:
-            name: The application's name; the release is called the same.
-            namespace: Where to.
-            version: Which one; the newest stable by default.
-            pre: Without a version: the newest at all.
-            chart: Instead of a version any chart in a registry, ``oci://HOST/REPOSITORY:VERSION`` or ``…@sha256:…``.
-            digest: The digest that the chart must have; refused when it is another (``VersionConflict``).
-            options: How, see :class:`DeployOptions`.
-
-        Raises:
-            DeployRolledBack: The release failed, and the one before it runs again.
-            DeployKept: The release failed, and is left as it is.
-        """
-        silent = chart is not None or options.get("dry_run", False)  # what others published may name any commit
-        with self._connections.telling(silent=silent) as telling:
-            wanted = partial(self._wanting.deploy, name, namespace, version, pre, chart, digest, options)
-            return self._deploy(telling, wanted, namespace, options)
-
-    def ship(
-        self, app_dir: str | Path, *, namespace: str, version: str | None = None, **options: Unpack[DeployOptions]
-    ) -> Deployed:
+    def ship(self, app_dir: str | Path, *, namespace: str, **options: Unpack[ShipOptions]) -> Deployed:
         """Publish an application, then deploy that version: :meth:`publish` and :meth:`deploy` in one.
 
         Args:
             app_dir: The folder with ``kubernaut.yaml``.
-            namespace: Where to.
-            version: The version's name; from git by default.
-            options: How it is deployed, see :class:`DeployOptions`.
+            namespace: The namespace to deploy to.
+            options: See :class:`ShipOptions`.
 
         Raises:
             DeployRolledBack: The release failed, and the one before it runs again.
-            DeployKept: The release failed, and is left as it is.
+            DeployKept: The release failed, and stays as it is.
         """
         from kubernaut.publish.application import load_application
 
-        # What cannot be deployed as it is asked for is not published first.
+        # What cannot be deployed is not published: the deploy's arguments are checked first.
+        check_options(options, ShipOptions)
         check_namespace(namespace)
-        wish = wish_of(options)
-        choose_environment(load_application(Path(app_dir)).environments, f"{app_dir} would be", namespace, options)
-        self._connections.expect_cluster()
-        dry_run = options.get("dry_run", False)
-        with self._connections.telling(silent=dry_run) as telling:
-            published = self._publish(telling, app_dir, version=version, image=None, dry_run=dry_run)
-            if (new := published.version) is not None:
-                wanted = partial(self._wanting.deploy_of, new.name, new, namespace, wish, options)
-            else:
-                wanted = partial(self._wanting.preview, app_dir, version, namespace, wish, options)
-            deployed = self._deploy(telling, wanted, namespace, options)
-        plan = Plan(actions=(*published.plan.actions, *deployed.plan.actions), reason=deployed.plan.reason)
-        return Deployed(plan, published.changed or deployed.changed, deployed.release)
+        values = requests.requested_values(options)
+        requests.choose_environment(load_application(Path(app_dir)).environments, str(app_dir), namespace, options)
+        preload_deploy()
+        version, dry_run = options.get("version"), options.get("dry_run", False)
 
-    # the history
+        def request() -> DeployRequest:
+            if (new := published.version) is None:
+                return requests.preview_request(self.context, app_dir, namespace, values, options)
+            return requests.version_request(self.context, new.name, new, namespace, values, options)
 
-    def list(self, *, namespace: str | None = None, all: bool = False) -> ReleaseList:
-        """Return the active releases of a namespace or of all; with ``all`` every release in the history."""
-        return self._connections.history.list(namespace and check_namespace(namespace), all=all)
+        with self.context.status_reporter(silent=dry_run) as reporter:
+            published = self._publish(reporter, app_dir, version=version, image=None, dry_run=dry_run)
+            return self._deploy(reporter, request, namespace, options).after(published)
 
-    def show(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> Release:
-        """Return one release; of a name, the current one."""
-        return self._connections.history.release(find(release, namespace, revision))
-
-    def history(self, release: str, *, namespace: str | None = None) -> ReleaseList:
-        """Return all releases of a name in a namespace, newest first."""
-        wanted = find(release, namespace)
-        return self._connections.history.releases(wanted.namespace, wanted.name)
-
-    def manifest(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> str:
-        """Return what was applied for a release, as YAML, its hooks last; what is secret is masked.
-
-        Raises:
-            Conflict: The release's record is damaged.
-        """
-        from kubernaut.history.detail import read_manifest
-
-        return read_manifest(self._connections.history, find(release, namespace, revision))
-
-    def values(
-        self, release: str, *, namespace: str | None = None, revision: int | None = None, all: bool = False
-    ) -> dict[str, Any]:
-        """Return the values that a release was deployed with, with ``all`` over the chart's own; what is secret is masked.
-
-        Raises:
-            Conflict: The release's record is damaged.
-        """
-        from kubernaut.history.detail import read_values
-
-        return read_values(self._connections.history, find(release, namespace, revision), all=all)
-
-    def diff(self, release: str, to: str | None = None, *, namespace: str | None = None, revision: int | None = None) -> Difference:
-        """Return what a release changed: how it differs from the one before it; or what going from it to another would change.
-
-        Args:
-            release: Which one.
-            to: The other one: an id, or a revision of the same name.
-            namespace: Its namespace, unless ``release`` is an id.
-            revision: Which revision of the name; the current one by default.
-
-        Raises:
-            ReleaseNotFound: There is none before it.
-            Conflict: A record is damaged.
-        """
-        from kubernaut.history.detail import diff_releases
-
-        return diff_releases(self._connections.history, find(release, namespace, revision), to)
-
-    def report(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> ReleaseReport:
-        """Return a release and the operation that made it, with what was said on the way."""
-        from kubernaut.history.detail import read_report
-
-        return read_report(self._connections.history, find(release, namespace, revision))
-
-    def watch(self, namespaces: Collection[str] = ()) -> Index:
-        """Return an index of the releases that keeps itself current once it is started, for a program that asks often.
-
-        Args:
-            namespaces: Only these; all of them by default.
-        """
-        from kubernaut.history.index import Index
-
-        return Index(lambda: self._connections.cluster, namespaces=tuple(namespaces))
-
-    def logs(
-        self,
-        release: str,
-        *,
-        namespace: str | None = None,
-        follow: bool = False,
-        tail: int | None = None,
-        previous: bool = False,
-    ) -> Iterator[str]:
-        """Yield what the release's pods say, each line with its pod's name before it.
-
-        Args:
-            release: Which one.
-            namespace: Its namespace, unless ``release`` is an id.
-            follow: Go on with what comes.
-            tail: Only the last lines of each container.
-            previous: Of the containers before their last restart.
-        """
-        from kubernaut.history.detail import read_logs
-
-        record = self._connections.history.record(find(release, namespace))
-        return read_logs(record, self._connections.cluster, follow=follow, tail=tail, previous=previous)
-
-    def rollback(
-        self, release: str, *, namespace: str | None = None, revision: int | None = None, **options: Unpack[Options]
-    ) -> Deployed:
-        """Make a new release with an older one's chart and values; by default the one that ran before the current one."""
+    @override
+    def rollback(self, release: str, **options: Unpack[ReleaseOptions]) -> Deployed:
         from kubernaut.deploy.requests import RollbackRequest
 
-        return self._carry_out(lambda: self._wanting.about(RollbackRequest, release, namespace, revision, options), options)
+        return self._change(RollbackRequest, release, options)
 
-    def delete(
-        self, release: str, *, namespace: str | None = None, revision: int | None = None, **options: Unpack[Options]
-    ) -> Deployed:
-        """Delete the current release softly: the workload goes, the history stays, and :meth:`restore` brings it back.
-
-        Raises:
-            ReleaseNotCurrent: ``revision``, or the id's, is not the current one.
-        """
+    @override
+    def delete(self, release: str, **options: Unpack[ReleaseOptions]) -> Deployed:
         from kubernaut.deploy.requests import UninstallRequest
 
-        return self._carry_out(lambda: self._wanting.about(UninstallRequest, release, namespace, revision, options), options)
+        return self._change(UninstallRequest, release, options)
 
-    def restore(
-        self, release: str, *, namespace: str | None = None, revision: int | None = None, **options: Unpack[Options]
-    ) -> Deployed:
-        """Bring the current release back after a soft delete, as it was.
-
-        Raises:
-            ReleaseNotCurrent: ``revision``, or the id's, is not the current one.
-        """
+    @override
+    def restore(self, release: str, **options: Unpack[ReleaseOptions]) -> Deployed:
         from kubernaut.deploy.requests import RestoreRequest
 
-        return self._carry_out(lambda: self._wanting.about(RestoreRequest, release, namespace, revision, options), options)
+        return self._change(RestoreRequest, release, options)
 
     def unlock(self, release: str, *, namespace: str | None = None, note: str | None = None, dry_run: bool = False) -> Deployed:
-        """Take the lock from whoever holds the release, and end what was left unfinished of it; the history stays.
+        """Take the lock of a release from its holder, and finish the operation that the holder left; the history stays.
 
-        Only for a holder that is known to be dead: one that lives is stopped by it, and what it was doing is marked failed. The
-        next verb does the same by itself as soon as the holder is surely gone.
+        Only for a holder that is dead: one that is still alive is stopped, and its operation is marked failed. Without ``unlock``,
+        the next verb does the same as soon as the holder is certainly dead.
         """
         from kubernaut.deploy.requests import UnlockRequest
 
-        options: Options = {"note": note, "dry_run": dry_run}
-        return self._carry_out(lambda: self._wanting.about(UnlockRequest, release, namespace, None, options), options)
+        return self._change(UnlockRequest, release, {"namespace": namespace, "note": note, "dry_run": dry_run})
 
     def recover(self, name: str, *, namespace: str) -> Deployed:
-        """End what is left unfinished of a release by those who are surely gone; nobody who is at work is disturbed.
+        """Finish the operations on a release whose processes are certainly dead; running operations are not disturbed.
 
         Raises:
-            ReleaseLocked: Somebody is at work.
+            ReleaseLocked: An operation on the release is running.
         """
         from kubernaut.deploy.requests import RecoveryRequest
 
-        options: Options = {"lock_timeout": 0}
-        return self._carry_out(lambda: self._wanting.about(RecoveryRequest, name, namespace, None, options), options)
-
-    # answered first, carried out afterwards
+        return self._change(RecoveryRequest, name, {"namespace": namespace, "lock_timeout": 0})
 
     def accept(
         self,
@@ -331,75 +212,162 @@ class Kubernaut:
         key: str | None = None,
         create_namespace: bool = False,
     ) -> tuple[Operation, bool]:
-        """Write down an operation that is carried out later, by the verb that is given it as ``operation``.
+        """Record an operation to run later; pass it as ``operation`` to the verb that runs it.
 
         Args:
             verb: ``deploy``, ``rollback``, ``restore`` or ``delete``.
             name: The release's name.
             namespace: Its namespace.
-            note: A line for the history.
-            timeout: As the verb will be given it.
-            lock_timeout: As the verb will be given it.
-            fingerprint: Tells this request from others with the same key.
-            key: The Idempotency-Key: of all who accept with the same one, one writes, and all return what he wrote.
-            create_namespace: Make the namespace when it does not exist.
+            note: A line for the release history.
+            timeout: The ``timeout`` that the verb will get, in seconds.
+            lock_timeout: The ``lock_timeout`` that the verb will get, in seconds.
+            fingerprint: Identifies the request among those with the same key.
+            key: The Idempotency-Key: all calls with the same key return the operation that the first one recorded.
+            create_namespace: Create the namespace if it does not exist.
 
         Returns:
             The operation, and whether it is new.
 
         Raises:
             IdempotencyKeyReused: The key belongs to another request.
-            NamespaceNotFound: There is no such namespace.
+            NamespaceNotFound: The namespace does not exist.
         """
         from kubernaut.deploy.accepted import accept, new_operation
 
-        how = self._wanting.how({"note": note, "timeout": timeout, "lock_timeout": lock_timeout})
+        options: OperationOptions = {"note": note, "timeout": timeout, "lock_timeout": lock_timeout}
+        how = requests.operation_settings(self.context, options)
         operation = new_operation(verb, namespace, name, self.settings, fingerprint, key, how)
-        return accept(operation, self._connections.cluster, patience=how["lock_timeout"], create_namespace=create_namespace)
+        return accept(operation, self.context.clients.cluster, patience=how["lock_timeout"], create_namespace=create_namespace)
 
     def accepted(self, key: str, *, namespace: str, fingerprint: str | None = None) -> Operation | None:
-        """Return the operation that was accepted with an Idempotency-Key in a namespace, if one was.
+        """Return the operation that :meth:`accept` recorded in a namespace for an Idempotency-Key, if any.
 
         Raises:
             IdempotencyKeyReused: The key belongs to another request.
         """
         from kubernaut.deploy.accepted import accepted_before
 
-        actor, cluster = self.settings.actor, self._connections.cluster
-        return accepted_before(check_namespace(namespace), actor, key, fingerprint, cluster)
+        cluster = self.context.clients.cluster
+        return accepted_before(check_namespace(namespace), self.settings.actor, key, fingerprint, cluster)
 
+    # history: what runs, and what ran
+
+    @override
+    def list(self, *, namespace: str | None = None, all: bool = False) -> ReleaseList:
+        return self.context.clients.history.list(namespace and check_namespace(namespace), all=all)
+
+    @override
+    def show(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> Release:
+        return self.context.clients.history.release(requests.release_id(release, namespace, revision))
+
+    @override
+    def history(self, release: str, *, namespace: str | None = None) -> ReleaseList:
+        found = requests.release_id(release, namespace)
+        return self.context.clients.history.releases(found.namespace, found.name)
+
+    @override
+    def manifest(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> str:
+        from kubernaut.history.detail import read_manifest
+
+        return read_manifest(self.context.clients.history, requests.release_id(release, namespace, revision))
+
+    @override
+    def values(
+        self, release: str, *, namespace: str | None = None, revision: int | None = None, all: bool = False
+    ) -> dict[str, Any]:
+        from kubernaut.history.detail import read_values
+
+        return read_values(self.context.clients.history, requests.release_id(release, namespace, revision), all=all)
+
+    @override
+    def diff(self, release: str, to: str | None = None, *, namespace: str | None = None, revision: int | None = None) -> Difference:
+        from kubernaut.history.detail import diff_releases
+
+        return diff_releases(self.context.clients.history, requests.release_id(release, namespace, revision), to)
+
+    @override
+    def report(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> ReleaseReport:
+        from kubernaut.history.detail import read_report
+
+        return read_report(self.context.clients.history, requests.release_id(release, namespace, revision))
+
+    @override
     def operation(self, id: str, *, namespace: str | None = None) -> Operation:
-        """Return an operation; looked for in all namespaces unless one is named. Raises: OperationNotFound."""
-        return self._connections.history.operation(id, namespace and check_namespace(namespace))
+        """Return an operation, searched in one namespace or in all. Raises: OperationNotFound."""
+        return self.context.clients.history.operation(id, namespace and check_namespace(namespace))
 
-    def _publish(self, telling: CommitStatusReporter, app_dir: str | Path, **how: Any) -> Published:
+    def watch(self, namespaces: Collection[str] = ()) -> Index:
+        """Return an index of the releases that follows the cluster once it is started, for a program that reads often.
+
+        Args:
+            namespaces: The namespaces to watch; all by default.
+        """
+        from kubernaut.history.index import Index
+
+        return Index(lambda: self.context.clients.cluster, namespaces=tuple(namespaces))
+
+    def logs(
+        self,
+        release: str,
+        *,
+        namespace: str | None = None,
+        follow: bool = False,
+        tail: int | None = None,
+        previous: bool = False,
+    ) -> Iterator[str]:
+        """Yield the log lines of a release's pods, each after its pod's name.
+
+        Args:
+            release: The release.
+            namespace: The release's namespace, unless it is named by its ID.
+            follow: Wait for new lines.
+            tail: Only the last lines of each container.
+            previous: The logs from before each container's last restart.
+        """
+        from kubernaut.history.detail import read_logs
+
+        clients = self.context.clients
+        record = clients.history.record(requests.release_id(release, namespace))
+        return read_logs(record, clients.cluster, follow=follow, tail=tail, previous=previous)
+
+    # the way of all verbs into publish/ and deploy/
+
+    def _publish(self, reporter: CommitStatusReporter, app_dir: str | Path, **arguments: Any) -> Published:
         from kubernaut.publish.pipeline import publish
 
-        with telling.publishing() as report:
-            return Published(*publish(app_dir, **how, tools=replace(self._connections.publishing, known=report.begin)))
+        with reporter.publishing() as report:
+            return Published(*publish(app_dir, **arguments, tools=replace(self.context.publish_tools, known=report.begin)))
 
     def _deploy(
-        self, telling: CommitStatusReporter, wanted: Callable[[], DeployRequest], namespace: str, options: Options
+        self,
+        reporter: CommitStatusReporter,
+        request: Callable[[], DeployRequest],
+        namespace: str,
+        options: OperationOptions,
     ) -> Deployed:
-        with telling.deploying(namespace) as report:
+        with reporter.deploying(namespace) as report:
 
             def begin() -> DeployRequest:
-                request = wanted()
-                report.begin(request.version, request.commit, request.repository)
-                return request
+                built = request()
+                report.begin(built.version, built.commit, built.repository)
+                return built
 
-            deployed = self._carry_out(begin, options)
+            deployed = self._execute(begin, options)
             report.set_release(deployed.release, changed=deployed.changed)
             return deployed
 
-    def _carry_out(self, wanted: Callable[[], OperationRequest], options: Options) -> Deployed:
-        operation, dry_run, tools = options.get("operation"), options.get("dry_run", False), self._connections.deploying
+    def _change(self, kind: Callable[..., OperationRequest], release: str, options: ReleaseOptions) -> Deployed:
+        return self._execute(lambda: requests.release_request(self.context, kind, release, options), options)
+
+    def _execute(self, request: Callable[[], OperationRequest], options: OperationOptions) -> Deployed:
+        """Execute a request; it is built under the accepted operation, if any, so that a wrong argument ends that operation."""
+        operation, dry_run, tools = options.get("operation"), options.get("dry_run", False), self.context.deploy_tools
         if operation is None:
             from kubernaut.deploy.execute import carry_out
 
-            return Deployed(*carry_out(wanted(), tools=tools, dry_run=dry_run))
+            return Deployed(*carry_out(request(), tools=tools, dry_run=dry_run))
         if dry_run:
-            raise TypeError("an operation that was accepted is carried out: there is no dry run of it")
+            raise TypeError("operation and dry_run cannot be combined")
         from kubernaut.deploy.accepted import carry_out_accepted
 
-        return Deployed(*carry_out_accepted(operation, wanted, tools=tools))
+        return Deployed(*carry_out_accepted(operation, request, tools=tools))

@@ -1,12 +1,12 @@
-"""The clients as the settings say, each opened when first needed, and handed to the rooms.
+"""The settings and the clients that the verbs work with.
 
-The imports stand in the methods on purpose: `kubernaut --help` pays for none of them, and a script that only lists releases pays
-for no Docker and no Helm.
+The methods import the clients: `kubernaut --help` loads none of them, and a script that only lists releases loads no Docker client.
 """
 
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from kubernaut.adapters.helm import Helm
     from kubernaut.adapters.kube import Cluster
     from kubernaut.adapters.registry import RegistryClient
-    from kubernaut.deploy import execution
+    from kubernaut.deploy.execution import Tools as DeployTools
     from kubernaut.history.store import HistoryStore
-    from kubernaut.publish import pipeline as publication
+    from kubernaut.publish.pipeline import Tools as PublishTools
     from kubernaut.publish.registry import Registry
 
 GITHUB_TOKEN = "KUBERNAUT_GITHUB_TOKEN"  # noqa: S105 - the variable's name
 
 
 class Clients:
-    """The clients, opened once for all who work with the same settings.
+    """The clients, each opened when it is first needed and then shared.
 
     Args:
-        settings: Where everything is.
+        settings: The addresses and credentials.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -49,7 +49,7 @@ class Clients:
 
     @cached_property
     def helm(self) -> Helm:
-        """The Helm program."""
+        """The Helm command."""
         from kubernaut.adapters.helm import Helm
 
         settings = self._settings
@@ -71,14 +71,14 @@ class Clients:
 
     @cached_property
     def history(self) -> HistoryStore:
-        """The releases in the cluster."""
+        """The release history in the cluster."""
         from kubernaut.history.store import HistoryStore
 
         return HistoryStore(lambda: self.cluster)
 
     @cached_property
-    def web(self) -> RegistryClient:
-        """HTTP to the registries."""
+    def registry_client(self) -> RegistryClient:
+        """The HTTP client of the registries."""
         from kubernaut.adapters.registry import RegistryClient
 
         return RegistryClient(plain_http=self._settings.speaks_plain_http, credentials=self._credentials)
@@ -88,25 +88,25 @@ class Clients:
         """The registries of images and charts."""
         from kubernaut.publish.registry import Registry
 
-        return Registry(self.web, self._settings)
+        return Registry(self.registry_client, self._settings)
 
     @cached_property
     def github(self) -> StatusClient | None:
-        """GitHub, which is told what became of commits; ``None`` where no token is set for it."""
+        """GitHub, for commit statuses; ``None`` if no token is set."""
         settings = self._settings
         if not settings.environment.get(GITHUB_TOKEN) and settings.github_token_file is None:
             return None
         from kubernaut.adapters.github import StatusClient
         from kubernaut.adapters.secret_files import token_from_settings
 
-        def token() -> str | None:  # what is wrong with it is found out when it is needed, where it stops nothing
+        def token() -> str | None:  # read when a status is sent: a wrong token then fails no verb
             return token_from_settings(settings, GITHUB_TOKEN, settings.github_token_file)()
 
         return StatusClient(settings.github_url, token=token, plain_http=settings.speaks_plain_http)
 
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
-        for name in ("cluster", "web", "github"):
+        for name in ("cluster", "registry_client", "github"):
             if self.__dict__.get(name) is not None:
                 getattr(self, name).close()
 
@@ -116,74 +116,60 @@ class Clients:
         return credentials_for(registry, self._settings.docker_config)
 
 
+@dataclass(frozen=True)
 class Context:
-    """What the verbs work with.
+    """The settings of one actor, and the clients that all actors share.
 
-    Args:
-        settings: Where everything is, and who works.
-        progress: Who is told of the steps.
-        clients: The clients, where others work with them too.
-        stopped: Whether a running Helm shall be stopped.
+    Attributes:
+        settings: The settings, with the actor and its CI build.
+        progress: Receives the steps of a verb.
+        clients: The clients.
+        stopped: Polled while Helm runs; once it returns true, Helm is stopped.
     """
 
-    def __init__(self, settings: Settings, progress: Progress, *, clients: Clients | None = None, stopped: Stopped = never) -> None:
-        self.clients = clients or Clients(settings)
-        self._settings = settings
-        self._progress = progress
-        self._stopped = stopped
+    settings: Settings
+    progress: Progress
+    clients: Clients
+    stopped: Stopped = never
 
-    @property
-    def cluster(self) -> Cluster:
-        """The cluster."""
-        return self.clients.cluster
-
-    @property
-    def history(self) -> HistoryStore:
-        """The releases in the cluster."""
-        return self.clients.history
-
-    @property
-    def registry(self) -> Registry:
-        """The registries of images and charts."""
-        return self.clients.registry
-
-    def telling(self, *, silent: bool) -> CommitStatusReporter:
-        """Return what a verb tells GitHub with; ``silent`` tells it nothing."""
+    def status_reporter(self, *, silent: bool) -> CommitStatusReporter:
+        """Return the reporter of a verb's commit statuses; with ``silent`` it reports nothing."""
         github = None if silent else self.clients.github
-        return CommitStatusReporter(github, self._settings, self._progress.listener)
-
-    def expect_cluster(self) -> None:
-        """Import beside other work what a deploy needs: it takes a quarter of a second, and a build mostly waits."""
-        threading.Thread(target=_import_deploying, name="kubernaut-import").start()
+        return CommitStatusReporter(github, self.settings, self.progress.listener)
 
     @property
-    def publishing(self) -> publication.Tools:
-        """What ``build`` works with."""
+    def publish_tools(self) -> PublishTools:
+        """What ``publish/`` needs."""
         from kubernaut.publish.pipeline import Tools
 
         return Tools(
             engine=lambda: self.clients.engine,
             helm=lambda: self.clients.helm,
-            registry=self.registry,
-            settings=self._settings,
-            progress=self._progress,
+            registry=self.clients.registry,
+            settings=self.settings,
+            progress=self.progress,
         )
 
     @property
-    def deploying(self) -> execution.Tools:
-        """What ``deploy`` works with."""
+    def deploy_tools(self) -> DeployTools:
+        """What ``deploy/`` needs."""
         from kubernaut.deploy.execution import Tools
 
         return Tools(
             helm=lambda: self.clients.helm,
-            cluster=lambda: self.cluster,
-            history=self.history,
-            settings=self._settings,
-            progress=self._progress,
-            stopped=self._stopped,
+            cluster=lambda: self.clients.cluster,
+            history=self.clients.history,
+            settings=self.settings,
+            progress=self.progress,
+            stopped=self.stopped,
         )
 
 
-def _import_deploying() -> None:
+def preload_deploy() -> None:
+    """Start to import in a thread what a deploy needs: it takes a quarter of a second, and a build mostly waits."""
+    threading.Thread(target=_import_deploy, name="kubernaut-import").start()
+
+
+def _import_deploy() -> None:
     for module in ("kubernaut.adapters.kube", "kubernaut.deploy.execute"):
         import_module(module)

@@ -1,24 +1,36 @@
-"""What the verbs are given and what they return, whoever carries them out: this process, or a server for its client."""
+"""The verbs on releases: their signatures, the options that they take and the results that they return.
+
+:class:`kubernaut.Kubernaut` runs them in this process, :class:`kubernaut.client.Client` has a server run them. Their documentation
+and their options stand here once; mypy checks the signatures of both classes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, Unpack
 
 from kubernaut.models import Plan
 
 if TYPE_CHECKING:
+    from kubernaut.history.detail import ReleaseReport
+    from kubernaut.history.diff import Difference
     from kubernaut.history.operations import Operation
-    from kubernaut.history.releases import Release
+    from kubernaut.history.releases import Release, ReleaseList
     from kubernaut.publish.pipeline import BuiltImage
     from kubernaut.publish.registry import PublishedVersion
 
 
 @dataclass(frozen=True)
 class Built:
-    """What ``build`` did: the image (``None`` on a dry run), the plan, whether anything changed."""
+    """The result of a build.
+
+    Attributes:
+        plan: What was done, or on a dry run would be done.
+        changed: Whether anything was built.
+        image: The image; ``None`` on a dry run.
+    """
 
     plan: Plan
     changed: bool
@@ -27,7 +39,13 @@ class Built:
 
 @dataclass(frozen=True)
 class Published:
-    """What ``publish`` did: the version (``None`` on a dry run of a new one), the plan, whether anything changed."""
+    """The result of a publish.
+
+    Attributes:
+        plan: What was done, or on a dry run would be done.
+        changed: Whether anything was pushed.
+        version: The version; ``None`` on a dry run of a new one.
+    """
 
     plan: Plan
     changed: bool
@@ -36,23 +54,34 @@ class Published:
 
 @dataclass(frozen=True)
 class Deployed:
-    """What a verb did to a release: the release afterwards (on a dry run: as it is), the plan, whether anything changed."""
+    """The result of a verb that changes a release.
+
+    Attributes:
+        plan: What was done, or on a dry run would be done.
+        changed: Whether anything was changed.
+        release: The release afterwards; on a dry run the current one, if any.
+    """
 
     plan: Plan
     changed: bool
     release: Release | None
 
+    def after(self, published: Published) -> Deployed:
+        """Return the result of a publish and this deploy of its version, as one."""
+        plan = Plan(actions=(*published.plan.actions, *self.plan.actions), reason=self.plan.reason)
+        return Deployed(plan, published.changed or self.changed, self.release)
 
-class Options(TypedDict, total=False):
-    """How the verbs that change a release go about it.
+
+class OperationOptions(TypedDict, total=False):
+    """The options of every verb that changes a release.
 
     Attributes:
-        note: A line for the history.
-        timeout: Seconds that it may take; the setting's by default.
-        lock_timeout: Seconds to wait while somebody else is at work on the release; 0 refuses at once; the setting's by default.
-        dry_run: Only say what would be done.
-        if_match: The ETag of the release that is named (of the current one, for a deploy): refused when it is another by now.
-        operation: An operation that was accepted before (:meth:`Kubernaut.accept`), to be carried out now.
+        note: A line for the release history.
+        timeout: Seconds that the operation may take; the setting by default.
+        lock_timeout: Seconds to wait for another operation on the release, 0 to fail at once; the setting by default.
+        dry_run: Only return the plan.
+        if_match: The ETag that the named release (for a deploy, the current one) must have, else ``ReleaseChanged``.
+        operation: The operation from :meth:`Kubernaut.accept` that this call runs.
     """
 
     note: str | None
@@ -63,21 +92,155 @@ class Options(TypedDict, total=False):
     operation: Operation | None
 
 
-class DeployOptions(Options, total=False):
-    """How :meth:`Kubernaut.deploy` and :meth:`Kubernaut.ship` go about it.
+class ReleaseOptions(OperationOptions, total=False):
+    """The options of the verbs on an existing release.
 
     Attributes:
-        values: Files of YAML, or mappings; later ones win.
-        set: ``KEY=VALUE`` in Helm's syntax; wins over ``values``.
-        environment: Whose packaged values are used; the one called like the namespace by default, if there is one.
-        create_namespace: Make the namespace when it does not exist.
-        on_failure: ``rollback`` or ``keep``; as ``kubernaut.yaml`` says by default.
-        reuse_values: Keep the current release's values under those given here.
+        namespace: The release's namespace, unless it is named by its ID.
+        revision: A revision of the release; the verb says which by default.
     """
 
+    namespace: str | None
+    revision: int | None
+
+
+class ShipOptions(OperationOptions, total=False):
+    """The options of :meth:`Kubernaut.ship`.
+
+    Attributes:
+        version: The version; for ``ship`` counted from git by default, for ``deploy`` the newest stable one.
+        values: YAML files, or mappings; later ones win.
+        set: ``KEY=VALUE`` in Helm's syntax; wins over ``values``.
+        environment: The environment whose packaged values are used; the one named like the namespace by default, if any.
+        create_namespace: Create the namespace if it does not exist.
+        on_failure: ``rollback`` or ``keep``; as ``kubernaut.yaml`` says by default.
+        reuse_values: Merge the values given here over those of the current release.
+    """
+
+    version: str | None
     values: Sequence[str | Path | Mapping[str, Any]]
     set: Sequence[str]
     environment: str | None
     create_namespace: bool
     on_failure: Literal["rollback", "keep"] | None
     reuse_values: bool
+
+
+class DeployOptions(ShipOptions, total=False):
+    """The options of :meth:`Kubernaut.deploy`.
+
+    Attributes:
+        pre: Without a version: the newest one, pre-releases included.
+        chart: A chart to deploy instead of a version: ``oci://HOST/REPOSITORY:VERSION`` or ``oci://HOST/REPOSITORY@sha256:…``.
+        digest: The digest that the chart must have, else ``VersionConflict``.
+    """
+
+    pre: bool
+    chart: str | None
+    digest: str | None
+
+
+def check_options(options: Mapping[str, Any], known: type) -> None:
+    """Check the names of keyword arguments against a class of options. Raises: TypeError."""
+    for name in options:
+        if name not in known.__annotations__:
+            raise TypeError(f"unexpected keyword argument {name!r}; {known.__name__} has {', '.join(known.__annotations__)}")
+
+
+class ReleaseVerbs(Protocol):
+    """The verbs on releases, in this process or on a server.
+
+    A release is named by its ID (``NAMESPACE.NAME.vN``, ``NAMESPACE.NAME.current``), or by its name with ``namespace``. Every verb
+    raises :class:`kubernaut.KubernautError` when it fails.
+    """
+
+    def list(self, *, namespace: str | None = None, all: bool = False) -> ReleaseList:
+        """Return the active releases of one namespace or of all; with ``all``, every release in the history."""
+
+    def show(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> Release:
+        """Return one release; for a name, the current one."""
+
+    def history(self, release: str, *, namespace: str | None = None) -> ReleaseList:
+        """Return all releases of a name in a namespace, newest first."""
+
+    def versions(self, name: str) -> Sequence[PublishedVersion]:
+        """Return the published versions of an application, newest first."""
+
+    def manifest(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> str:
+        """Return the applied manifest of a release as YAML, hooks last, secrets masked.
+
+        Raises:
+            Conflict: The release's record is damaged.
+        """
+
+    def values(
+        self, release: str, *, namespace: str | None = None, revision: int | None = None, all: bool = False
+    ) -> dict[str, Any]:
+        """Return the values of a release, secrets masked; with ``all``, merged over the chart's defaults.
+
+        Raises:
+            Conflict: The release's record is damaged.
+        """
+
+    def diff(self, release: str, to: str | None = None, *, namespace: str | None = None, revision: int | None = None) -> Difference:
+        """Return the difference from a release to ``to``; without ``to``, from its predecessor to the release.
+
+        Args:
+            release: The release.
+            to: The other release: an ID, or a revision of the same name.
+            namespace: The release's namespace, unless it is named by its ID.
+            revision: The revision of the name; the current one by default.
+
+        Raises:
+            ReleaseNotFound: The release has no predecessor.
+            Conflict: A record is damaged.
+        """
+
+    def report(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> ReleaseReport:
+        """Return a release with the operation that made it and that operation's events."""
+
+    def operation(self, id: str) -> Operation:
+        """Return an operation. Raises: OperationNotFound."""
+
+    def deploy(self, name: str, *, namespace: str, **options: Unpack[DeployOptions]) -> Deployed:
+        """Deploy a published version to a namespace, and wait until it runs.
+
+        Args:
+            name: The application; the release has the same name.
+            namespace: The namespace to deploy to.
+            options: See :class:`DeployOptions`.
+
+        Raises:
+            DeployRolledBack: The release failed, and the one before it runs again.
+            DeployKept: The release failed, and stays as it is.
+        """
+
+    def rollback(self, release: str, **options: Unpack[ReleaseOptions]) -> Deployed:
+        """Make a new release with an older one's chart and values.
+
+        Args:
+            release: The release to go back to, or the name; then the newest revision that served before the current one by default.
+            options: See :class:`ReleaseOptions`.
+        """
+
+    def delete(self, release: str, **options: Unpack[ReleaseOptions]) -> Deployed:
+        """Delete the current release softly: the workload is removed, the history stays, and :meth:`restore` brings it back.
+
+        Args:
+            release: The release.
+            options: See :class:`ReleaseOptions`; a ``revision`` must be the current one.
+
+        Raises:
+            ReleaseNotCurrent: The named revision is not the current one.
+        """
+
+    def restore(self, release: str, **options: Unpack[ReleaseOptions]) -> Deployed:
+        """Bring the current release back after a soft delete, as it was.
+
+        Args:
+            release: The release.
+            options: See :class:`ReleaseOptions`; a ``revision`` must be the current one.
+
+        Raises:
+            ReleaseNotCurrent: The named revision is not the current one.
+        """

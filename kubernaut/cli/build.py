@@ -32,6 +32,6 @@ def build(app_dir: Path, output: str, **options: Any) -> None:
     The folder needs a kubernaut.yaml that names a Dockerfile. The image stays in the Docker engine; nothing is pushed. What is
     built already is not built again.
     """
-    with session.writing(options) as kubernaut:
+    with session.local_with_progress(options) as kubernaut:
         outcome = kubernaut.build(app_dir, **options)
     render.show_built(outcome, output)

@@ -58,7 +58,7 @@ def deploy(application: str | None, handover: Path | None, output: str, to: Path
     outlet = OutputFile(to, dry_run=options["dry_run"])
     given = _named(application) if handover is None else _handed_over(handover, application, pre=options["pre"])
     name, version, digest = given
-    with session.writing(options) as kubernaut:
+    with session.backend_with_progress(options) as kubernaut:
         outcome = kubernaut.deploy(name, version=version, digest=digest, **options)
     outlet.write(outcome.release)
     render.show_deployed(outcome, output, dry_run=options["dry_run"])

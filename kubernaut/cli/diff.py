@@ -50,7 +50,7 @@ def diff(release: str, output: str, **options: Any) -> None:
     That is its chart, images, values and manifest, compared with the release before it. With --to: what going from the release to
     that one would change. What is secret is masked on both sides; where it differs, that is all that is said.
     """
-    difference = session.reading(options).diff(release, **options)
+    difference = session.open_backend(options).diff(release, **options)
     if output == "json":
         print_json(difference)
     elif difference.empty:

@@ -29,4 +29,4 @@ def history(release: str, output: str, **options: Any) -> None:
     Shows what helm history shows, and for each release its commit and who made it. Below them stand the attempts that made no
     release, and why. The history outlives a delete. Helm keeps the last 50 (the setting history_max).
     """
-    render.show_history(session.reading(options).history(release, **options), output)
+    render.show_history(session.open_backend(options).history(release, **options), output)

@@ -30,7 +30,7 @@ def list(output: str, **options: Any) -> None:
 
     Releases that plain helm made are listed too. A release is active until it is deleted; it may be failed.
     """
-    releases = session.reading(options).list(**options)
+    releases = session.open_backend(options).list(**options)
     where = f" in {options['namespace']}" if options["namespace"] else ""
     nothing = f"no releases{where}" if options["all"] else f"no active releases{where}; --all lists the deleted ones too"
     render.show_releases(releases, output, nothing=nothing)

@@ -36,7 +36,7 @@ def logs(release: str, output: str, **options: Any) -> None:
     Each line has its pod's name before it. With -o json each line is an object, {"line": "…"}.
     """
     try:
-        for line in session.reading(options).logs(release, **options):
+        for line in session.open_backend(options).logs(release, **options):
             if output == "json":
                 print_json({"line": line}, one_line=True)
             else:

@@ -52,7 +52,7 @@ def carry_out(question: Question, release: str, options: Mapping[str, Any], *, y
 
 def _call(verb: str, release: str, options: Mapping[str, Any]) -> Deployed:
     given = dict(options)
-    with session.writing(given) as kubernaut:
+    with session.backend_with_progress(given) as kubernaut:
         outcome: Deployed = getattr(kubernaut, verb)(release, **given)
     return outcome
 

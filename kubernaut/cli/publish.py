@@ -46,7 +46,7 @@ def publish(app_dir: Path, output: str, to: Path | None, **options: Any) -> None
     (exit status 5). Nothing is deployed.
     """
     outlet = OutputFile(to, dry_run=options["dry_run"])
-    with session.writing(options) as kubernaut:
+    with session.local_with_progress(options) as kubernaut:
         outcome = kubernaut.publish(app_dir, **options)
     outlet.write(outcome.version)
     render.show_published(outcome, output, dry_run=options["dry_run"])

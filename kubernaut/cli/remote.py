@@ -1,17 +1,19 @@
-"""The commands, carried out by a server: what it cannot do is done here, as a publish is, or refused with what to do instead."""
+"""The commands with ``--server``: the server runs the verbs, and this machine publishes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Unpack
 from urllib.parse import urlsplit
 
+from typing_extensions import override
+
 from kubernaut.client import Client
 from kubernaut.errors import Usage
 from kubernaut.events import Listener
-from kubernaut.interface import Built, Deployed, DeployOptions, Published
+from kubernaut.interface import Deployed, DeployOptions, ShipOptions, check_options
 from kubernaut.models import Action, Plan
 from kubernaut.settings import Settings, is_loopback
 
@@ -20,15 +22,15 @@ if TYPE_CHECKING:
     from kubernaut.publish.registry import PublishedVersion
 
 
-class Remote(Client):
-    """A server's client that knows what is done on this machine instead.
+class RemoteBackend(Client):
+    """The client of the server that the settings name; it refuses what only this machine or the cluster can do.
 
     Args:
-        settings: The settings; ``server`` is set.
-        listener: Is told of every step, the server's too.
+        settings: The settings, with a ``server``.
+        listener: Receives every event, also the server's.
 
     Raises:
-        Usage: The command line names a cluster besides.
+        Usage: The command line also names a cluster.
     """
 
     def __init__(self, settings: Settings, listener: Listener) -> None:
@@ -43,109 +45,73 @@ class Remote(Client):
             build=settings.build,
             plain_http=settings.speaks_plain_http,
         )
-        self._told = listener
 
     @cached_property
-    def _here(self) -> Kubernaut:
+    def local(self) -> Kubernaut:
+        """The verbs that build and publish, run by this process."""
         from kubernaut.api import Kubernaut
 
-        return Kubernaut(self._settings, listener=self._told)
+        return Kubernaut(self._settings, listener=self._listener)
 
-    def build(self, app_dir: str | Path, *, version: str | None = None, dry_run: bool = False) -> Built:
-        """Build the image alone, on this machine."""
-        return self._here.build(app_dir, version=version, dry_run=dry_run)
-
-    def publish(
-        self, app_dir: str | Path, *, version: str | None = None, image: str | None = None, dry_run: bool = False
-    ) -> Published:
-        """Make a version, on this machine."""
-        return self._here.publish(app_dir, version=version, image=image, dry_run=dry_run)
-
+    @override
     def versions(self, name: str) -> Sequence[PublishedVersion]:
-        """Return the versions that the server deploys from."""
         self._refuse_option("registry", "a registry")
         return super().versions(name)
 
-    def deploy(
-        self,
-        name: str,
-        *,
-        namespace: str,
-        version: str | None = None,
-        pre: bool = False,
-        chart: str | None = None,
-        digest: str | None = None,
-        **options: Unpack[DeployOptions],
-    ) -> Deployed:
-        """Have a version deployed that the server finds."""
+    @override
+    def deploy(self, name: str, *, namespace: str, **options: Unpack[DeployOptions]) -> Deployed:
         self._refuse_option("registry", "a registry")
-        return super().deploy(name, namespace=namespace, version=version, pre=pre, chart=chart, digest=digest, **options)
+        return super().deploy(name, namespace=namespace, **options)
 
-    def ship(
-        self, app_dir: str | Path, *, namespace: str, version: str | None = None, **options: Unpack[DeployOptions]
-    ) -> Deployed:
-        """Make a version on this machine, and have it deployed by the server."""
+    def ship(self, app_dir: str | Path, *, namespace: str, **options: Unpack[ShipOptions]) -> Deployed:
+        """Publish a version from this machine, and deploy it on the server."""
         from kubernaut._requests import choose_environment
         from kubernaut.client.requests import deploy_body
         from kubernaut.history.releases import ReleaseId
         from kubernaut.names import check_namespace
         from kubernaut.publish.application import load_application
 
-        # What cannot be deployed as it is asked for is not published first.
+        # What cannot be deployed is not published: the deploy's arguments are checked first.
+        check_options(options, ShipOptions)
         application = load_application(Path(app_dir))
-        wanted = ReleaseId(check_namespace(namespace), application.name)
-        deploy_body(wanted, version=version, pre=False, chart=None, options=options)
-        choose_environment(application.environments, f"{app_dir} would be", namespace, options)
-        published = self.publish(app_dir, version=version, dry_run=options.get("dry_run", False))
+        release = ReleaseId(check_namespace(namespace), application.name)
+        deploy_body(release, options)
+        choose_environment(application.environments, str(app_dir), namespace, options)
+        dry_run = options.get("dry_run", False)
+        published = self.local.publish(app_dir, version=options.get("version"), dry_run=dry_run)
         if published.version is not None:
-            deployed = super().deploy(application.name, namespace=namespace, version=published.version.version, **options)
-        else:
-            reason = f"{self._url} decides how once the version is published"
-            action = Action(kind="deploy", subject=f"{wanted.namespace}.{wanted.name}", reason=reason)
-            deployed = Deployed(Plan(actions=(action,)), False, self._current(wanted))
-        plan = Plan(actions=(*published.plan.actions, *deployed.plan.actions), reason=deployed.plan.reason)
-        return Deployed(plan, published.changed or deployed.changed, deployed.release)
+            options["version"] = published.version.version
+            return super().deploy(application.name, namespace=namespace, **options).after(published)
+        reason = f"{self._url} decides how once the version is published"
+        action = Action(kind="deploy", subject=f"{release.namespace}.{release.name}", reason=reason)
+        return Deployed(Plan(actions=(action,)), False, self._current(release)).after(published)
 
-    def logs(
-        self,
-        release: str,
-        *,
-        namespace: str | None = None,  # noqa: ARG002 - the verb's signature
-        follow: bool = False,  # noqa: ARG002
-        tail: int | None = None,  # noqa: ARG002
-        previous: bool = False,  # noqa: ARG002
-    ) -> Iterator[str]:
+    def logs(self, release: str, **_: object) -> NoReturn:
         """Refuse. Raises: Usage."""
-        self._refuse("logs", f"`kubectl logs` shows them; of a deploy that failed, `kubernaut show {release}` tells why.")
+        self._refuse("logs", f"`kubectl logs` shows them; `kubernaut show {release}` explains a deploy that failed.")
 
-    def unlock(
-        self,
-        release: str,
-        *,
-        namespace: str | None = None,  # noqa: ARG002 - the verb's signature
-        note: str | None = None,  # noqa: ARG002
-        dry_run: bool = False,  # noqa: ARG002
-    ) -> Deployed:
+    def unlock(self, release: str, **_: object) -> NoReturn:
         """Refuse. Raises: Usage."""
-        self._refuse("unlock", f"The server ends by itself what a dead holder left; `kubernaut history {release}` shows it.")
+        self._refuse("unlock", f"The server finishes by itself what a dead holder left; see `kubernaut history {release}`.")
 
     def _refuse(self, verb: str, instead: str) -> NoReturn:
         raise Usage(
-            f"`kubernaut {verb}` needs the cluster itself, and the server {self._url} is set ({self._settings.origins['server']}).",
-            hint=f"Run it without a server, where the cluster can be reached. {instead}",
+            f"`kubernaut {verb}` cannot be combined with the server {self._url} ({self._settings.origins['server']}).",
+            hint=f"Run it without a server, on a machine that reaches the cluster. {instead}",
         )
 
     def _refuse_option(self, name: str, what: str) -> None:
         origin = self._settings.origins[name]
         if origin.startswith("argument "):
+            server = self._settings.origins["server"]
             raise Usage(
-                f"{origin.removeprefix('argument ')} names {what}, and the server {self._url} has its own.",
-                hint=f"Leave out the one or the other; the server is set by {self._settings.origins['server']}.",
+                f"{origin.removeprefix('argument ')} names {what}, but the server {self._url} ({server}) has its own.",
+                hint="Use one of the two.",
             )
 
 
 def _token_file(settings: Settings) -> Path | None:
-    """Return the file with the token: the one that is set; that of this machine's own server goes to no other machine."""
+    """Return the file with the token: the one that is set; the one of this machine's own server is for loopback addresses only."""
     path = settings.token_path()
     if settings.token_file is not None:
         return path

@@ -45,6 +45,6 @@ def restore(release: str, output: str, **options: Any) -> None:
 
     Makes a new release with the same chart and values. Restoring what is not deleted changes nothing.
     """
-    with session.writing(options) as kubernaut:
+    with session.backend_with_progress(options) as kubernaut:
         outcome = kubernaut.restore(release, **options)
     render.show_deployed(outcome, output, dry_run=options["dry_run"])

@@ -53,7 +53,7 @@ def rollback(release: str, output: str, to: Path | None, **options: Any) -> None
     in order first.
     """
     outlet = OutputFile(to, dry_run=options["dry_run"])
-    with session.writing(options) as kubernaut:
+    with session.backend_with_progress(options) as kubernaut:
         outcome = kubernaut.rollback(release, **options)
     outlet.write(outcome.release)
     render.show_deployed(outcome, output, dry_run=options["dry_run"])

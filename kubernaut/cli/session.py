@@ -1,10 +1,10 @@
-"""From options to whoever carries the verbs out: :class:`kubernaut.Kubernaut` here, or a server for it."""
+"""From a command's options to the backend that runs its verb: :class:`kubernaut.Kubernaut` in this process, or a server."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kubernaut.cli.options import chosen_server
 from kubernaut.cli.steps import progress
@@ -12,9 +12,11 @@ from kubernaut.events import Listener, ignore
 
 if TYPE_CHECKING:
     from kubernaut.api import Kubernaut
-    from kubernaut.cli.service import Service
+    from kubernaut.cli.remote import RemoteBackend
     from kubernaut.jenkins.server import Server
     from kubernaut.settings import Settings
+
+    Backend: TypeAlias = Kubernaut | RemoteBackend
 
 DURATIONS = ("timeout", "lock_timeout")
 SETTINGS = ("registry", "context", "kubeconfig", "server", *DURATIONS)
@@ -23,27 +25,35 @@ JENKINS = ("jenkins_url", "jenkins_user")
 
 
 def open_kubernaut(settings: Settings, listener: Listener) -> Kubernaut:
-    """Make the service; the one place where the command line does, so that a test can put another in its place."""
+    """Return the verbs of this process; the one place where commands open them, so that a test can replace them."""
     from kubernaut.api import Kubernaut
 
     return Kubernaut(settings, listener=listener)
 
 
-def reading(options: dict[str, Any]) -> Service:
-    """Open the service for a verb that only looks; takes the settings out of its options."""
-    return _open(_settings(options), ignore)
+def open_backend(options: dict[str, Any]) -> Backend:
+    """Return the backend for a verb that only reads; the settings are removed from ``options``."""
+    return _open(_pop_settings(options), ignore)
 
 
 @contextmanager
-def writing(options: dict[str, Any]) -> Iterator[Service]:
-    """Open the service for a verb that works, and show its steps while the block runs; takes the settings out of its options."""
-    settings = _settings(options)
+def backend_with_progress(options: dict[str, Any]) -> Iterator[Backend]:
+    """Yield the backend for a verb that writes, and show its steps; the settings are removed from ``options``."""
+    settings = _pop_settings(options)
     with progress() as listener:
         yield _open(settings, listener)
 
 
+@contextmanager
+def local_with_progress(options: dict[str, Any]) -> Iterator[Kubernaut]:
+    """Yield the verbs of this process, for a build or a publish, and show their steps; settings are removed from ``options``."""
+    settings = _pop_settings(options)
+    with progress() as listener:
+        yield open_kubernaut(settings, listener) if settings.server is None else _remote(settings, listener).local
+
+
 def jenkins_settings(options: dict[str, Any]) -> Settings:
-    """Return the settings of a verb that works with a Jenkins; takes them out of its options."""
+    """Return the settings for a Jenkins command; they are removed from ``options``."""
     from kubernaut.settings import load_settings
 
     return load_settings({name: options.pop(name) for name in JENKINS})
@@ -61,20 +71,22 @@ def jenkins(settings: Settings) -> Iterator[Server]:
         server.close()
 
 
-def _open(settings: Settings, listener: Listener) -> Service:
-    if settings.server is None:
-        return open_kubernaut(settings, listener)
-    from kubernaut.cli.remote import Remote
-
-    return Remote(settings, listener)
+def _open(settings: Settings, listener: Listener) -> Backend:
+    return open_kubernaut(settings, listener) if settings.server is None else _remote(settings, listener)
 
 
-def _settings(options: dict[str, Any]) -> Settings:
+def _remote(settings: Settings, listener: Listener) -> RemoteBackend:
+    from kubernaut.cli.remote import RemoteBackend
+
+    return RemoteBackend(settings, listener)
+
+
+def _pop_settings(options: dict[str, Any]) -> Settings:
     from kubernaut.settings import load_settings
 
     given = {name: options.pop(name) for name in SETTINGS if name in options}
     settings = load_settings({**given, "server": chosen_server()})
-    if settings.server is not None:  # it has settings of its own; what is said here, and not what is the default, goes there
-        said = (name for name in DURATIONS if name in given and settings.origins[name] != "default")
-        options.update({name: getattr(settings, name) for name in said})
+    if settings.server is not None:  # the server has its own settings: it gets those set here, but not the defaults
+        chosen = (name for name in DURATIONS if name in given and settings.origins[name] != "default")
+        options.update({name: getattr(settings, name) for name in chosen})
     return settings

@@ -51,7 +51,7 @@ def ship(app_dir: Path, output: str, to: Path | None, **options: Any) -> None:
     nothing and starts no Helm.
     """
     outlet = OutputFile(to, dry_run=options["dry_run"])
-    with session.writing(options) as kubernaut:
+    with session.backend_with_progress(options) as kubernaut:
         outcome = kubernaut.ship(app_dir, **options)
     outlet.write(outcome.release)
     render.show_deployed(outcome, output, dry_run=options["dry_run"])

@@ -38,4 +38,4 @@ def show(release: str, output: str, **options: Any) -> None:
     That is its status, chart, images by digest, commit, who and when, and how it ended. A release is named by its id,
     NAMESPACE.NAME.vREVISION, or by its name and -n NAMESPACE.
     """
-    render.show_release(session.reading(options).show(release, **options), output)
+    render.show_release(session.open_backend(options).show(release, **options), output)

@@ -28,4 +28,4 @@ def versions(name: str, output: str, **options: Any) -> None:
 
     The newest comes first. Each of them can be deployed: kubernaut deploy NAME@VERSION.
     """
-    render.show_versions(name, session.reading(options).versions(name), output)
+    render.show_versions(name, session.open_backend(options).versions(name), output)

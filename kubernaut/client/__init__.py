@@ -1,7 +1,7 @@
-"""The REST API as typed Python calls: the verbs of :class:`kubernaut.Kubernaut`, carried out by a server.
+"""The REST API as typed Python calls: the verbs of :class:`kubernaut.Kubernaut`, run by a server.
 
-It knows no cluster, no Helm and no registry. What the server says is read as the types that the library has, and its problems
-become the library's errors again.
+It needs no cluster, no Helm and no registry. The server's JSON becomes the library's types, and its problems become the library's
+errors. Only :class:`Client` is public.
 """
 
 from kubernaut.client.client import Client

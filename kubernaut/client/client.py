@@ -1,4 +1,4 @@
-"""class Client: the verbs, by way of a server."""
+"""class Client: the verbs, run by a server."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from typing_extensions import override
+
 from kubernaut.adapters.secret_files import static_token, token_from_file
 from kubernaut.ci import CiBuild, build_header, cleaned
-from kubernaut.client.operations import follow, operation_of, said
-from kubernaut.client.reading import SaidEvent, read
-from kubernaut.client.requests import deploy_body, how, last_deleted, last_run
-from kubernaut.client.transport import ONCE, Exchange
+from kubernaut.client.operations import NumberedEvent, follow, get_operation, iter_events
+from kubernaut.client.requests import deploy_body, last_deleted, last_run, release_fields
+from kubernaut.client.transport import NO_RETRY, Transport, parse
 from kubernaut.errors import ReleaseNotCurrent, ReleaseNotFound, SettingInvalid, Unreachable
 from kubernaut.events import Listener, ignore
 from kubernaut.history.detail import ReleaseReport
@@ -20,35 +21,35 @@ from kubernaut.history.diff import Difference
 from kubernaut.history.operations import Operation
 from kubernaut.history.records import GONE
 from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, ReleaseList
-from kubernaut.interface import Deployed, DeployOptions, Options
+from kubernaut.interface import Deployed, DeployOptions, OperationOptions, ReleaseOptions, ReleaseVerbs
 from kubernaut.models import Model, Plan
 from kubernaut.names import check_name, check_namespace
 
 if TYPE_CHECKING:
     from kubernaut.publish.registry import PublishedVersion
 
-PAGE = 500
-_MOST_PAGES = 10_000
+PAGE_SIZE = 500
+_MAX_PAGES = 10_000
 
 
-class Client:
-    """What runs where, and the verbs that change it, carried out by a kubernaut server.
+class Client(ReleaseVerbs):
+    """The verbs on releases, run by a kubernaut server.
 
-    The methods are called, take and return what those of :class:`kubernaut.Kubernaut` do. A write is followed until it has ended; a
-    request whose answer is lost is sent again, and is carried out once.
+    The methods take, return and raise what those of :class:`kubernaut.Kubernaut` do. A write returns when its operation is
+    finished. A request whose response is lost is sent again, and takes effect once.
 
     Args:
-        url: Where the server is, such as ``https://kubernaut.example.com``; ``http://`` only for this machine and for what
-            ``plain_http`` names.
-        token_file: A file that only its owner may read, with the line ``Authorization: Bearer TOKEN`` or the token alone.
-        token: Instead of a file, the token itself.
-        timeout: Seconds to wait for each answer.
-        listener: Is told of every step (:mod:`kubernaut.events`).
-        build: The CI build that asks; the server records it.
-        plain_http: Says of a host, ``HOST[:PORT]``, that it may be spoken to without TLS.
+        url: The server's URL, such as ``https://kubernaut.example.com``; ``http://`` only for this machine and the hosts that
+            ``plain_http`` allows.
+        token_file: A file that only its owner can read, with the line ``Authorization: Bearer TOKEN`` or the token alone.
+        token: The token itself, instead of a file.
+        timeout: Seconds to wait for each response.
+        listener: Receives every event of an operation (:mod:`kubernaut.events`).
+        build: The CI build that the server records.
+        plain_http: Whether ``http://`` is allowed for a host, ``HOST[:PORT]``.
 
     Raises:
-        SettingInvalid: The address is none, or what is sent there could be read on the way.
+        SettingInvalid: The URL is invalid, or it sends the token unencrypted to another machine.
     """
 
     def __init__(
@@ -63,22 +64,23 @@ class Client:
         plain_http: Callable[[str], bool] = lambda _: False,
     ) -> None:
         if token is not None and token_file is not None:
-            raise SettingInvalid("A token and a file with a token are given; one of them is enough.")
+            raise SettingInvalid("token and token_file cannot be combined.")
         source = static_token(token) if token_file is None else token_from_file(Path(token_file))
-        self._exchange = Exchange(url, token=source, timeout=timeout, plain_http=plain_http)
+        self._transport = Transport(url, token=source, timeout=timeout, plain_http=plain_http)
         self._listener = listener
-        self._about = build_header(cleaned(build))
+        self._build_header = build_header(cleaned(build))
 
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""
-        self._exchange.close()
+        self._transport.close()
 
     def ready(self) -> None:
-        """Return if the server knows what is in its cluster. Raises: KubernautError: Why it does not."""
-        self._exchange.get("/readyz", stop=ONCE)
+        """Return if the server is ready. Raises: KubernautError: It is not, and why."""
+        self._transport.get("/readyz", stop=NO_RETRY)
 
-    # the history
+    # what runs, and what ran
 
+    @override
     def list(
         self,
         *,
@@ -88,200 +90,158 @@ class Client:
         status: str | None = None,
         version: str | None = None,
     ) -> ReleaseList:
-        """Return the active releases of a namespace or of all; with ``all`` every release in the history.
+        """Return the active releases of one namespace or of all; with ``all``, every release in the history.
 
         Args:
-            namespace: Only in this one.
-            all: Those too that are not active.
-            name: Only of this name.
-            status: Only of this status.
-            version: Only of this version.
+            namespace: Only releases in this namespace.
+            all: Also releases that are not active.
+            name: Only releases with this name.
+            status: Only releases with this status.
+            version: Only releases of this version.
         """
-        wanted = {"namespace": namespace and check_namespace(namespace), "name": name, "status": status, "version": version}
-        items = tuple(self._all({**wanted, "all": all or None}))
+        query = {"namespace": namespace and check_namespace(namespace), "name": name, "status": status, "version": version}
+        items = tuple(self._pages({**query, "all": all or None}))
         return ReleaseList(items=items, count=len(items))
 
+    @override
     def show(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> Release:
-        """Return one release; of a name, the current one."""
         return self._release(ReleaseId.resolve(release, namespace, revision))
 
+    @override
     def history(self, release: str, *, namespace: str | None = None) -> ReleaseHistoryList:
-        """Return all releases of a name in a namespace, newest first; the attempts that made none are not told."""
-        found = ReleaseId.resolve(release, namespace)
-        return read(ReleaseHistoryList, self._exchange.get(f"{_path(found)}/history").content)
+        """Return all releases of a name in a namespace, newest first, without the operations that made none."""
+        return parse(ReleaseHistoryList, self._get(ReleaseId.resolve(release, namespace), "/history"))
 
+    @override
     def versions(self, name: str) -> Sequence[PublishedVersion]:
-        """Return the published versions of an application, newest first."""
-        from kubernaut.publish.registry import PublishedVersion  # it comes with the engine's library
+        from kubernaut.publish.registry import PublishedVersion  # it imports the Docker client
 
-        reply = self._exchange.get(f"/api/versions/{check_name(name)}")
-        return tuple(read(PublishedVersion, item) for item in _items(reply.content))
+        items = self._transport.get(f"/api/versions/{check_name(name)}").content.get("items")
+        return tuple(parse(PublishedVersion, item) for item in (items if isinstance(items, list) else ()))
 
+    @override
     def manifest(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> str:
-        """Return what was applied for a release, as YAML, its hooks last; what is secret is masked."""
-        found = ReleaseId.resolve(release, namespace, revision)
-        return read(_Manifest, self._exchange.get(f"{_path(found)}/manifest").content).manifest
+        return parse(_Manifest, self._get(ReleaseId.resolve(release, namespace, revision), "/manifest")).manifest
 
+    @override
     def values(
         self, release: str, *, namespace: str | None = None, revision: int | None = None, all: bool = False
     ) -> dict[str, Any]:
-        """Return the values that a release was deployed with, with ``all`` over the chart's own; what is secret is masked."""
-        found = ReleaseId.resolve(release, namespace, revision)
-        return read(_Values, self._exchange.get(f"{_path(found)}/values", {"all": all or None}).content).values
+        return parse(_Values, self._get(ReleaseId.resolve(release, namespace, revision), "/values", {"all": all or None})).values
 
+    @override
     def diff(self, release: str, to: str | None = None, *, namespace: str | None = None, revision: int | None = None) -> Difference:
-        """Return what a release changed: how it differs from the one before it; or what going from it to another would change.
+        return parse(Difference, self._get(ReleaseId.resolve(release, namespace, revision), "/diff", {"to": to}))
 
-        Args:
-            release: Which one.
-            to: The other one: an id, or a revision of the same name.
-            namespace: Its namespace, unless ``release`` is an id.
-            revision: Which revision of the name; the current one by default.
-        """
-        found = ReleaseId.resolve(release, namespace, revision)
-        return read(Difference, self._exchange.get(f"{_path(found)}/diff", {"to": to}).content)
-
+    @override
     def report(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> ReleaseReport:
-        """Return a release and the operation that made it, with what was said on the way."""
-        found = ReleaseId.resolve(release, namespace, revision)
-        return read(ReleaseReport, self._exchange.get(f"{_path(found)}/report").content)
+        return parse(ReleaseReport, self._get(ReleaseId.resolve(release, namespace, revision), "/report"))
 
+    @override
     def operation(self, id: str) -> Operation:
-        """Return an attempt to write, without its events."""
-        return operation_of(self._exchange, id)
+        """Return an operation, without its events. Raises: OperationNotFound."""
+        return get_operation(self._transport, id)
 
-    def events(self, id: str, after: int = 0) -> Iterator[SaidEvent]:
-        """Yield what an operation says, as it says it, until it has ended.
+    def events(self, id: str, after: int = 0) -> Iterator[NumberedEvent]:
+        """Yield the events of an operation as they come, until it is finished.
 
         Args:
-            id: The operation's.
-            after: Only what comes after the event of this number.
+            id: The operation's ID.
+            after: Only the events after this number.
         """
-        return said(self._exchange, id, after)
+        return iter_events(self._transport, id, after)
 
     # the verbs that change a release
 
-    def deploy(
-        self,
-        name: str,
-        *,
-        namespace: str,
-        version: str | None = None,
-        pre: bool = False,
-        chart: str | None = None,
-        digest: str | None = None,
-        **options: Unpack[DeployOptions],
-    ) -> Deployed:
-        """Put a published version into a namespace, and wait until it runs.
+    @override
+    def deploy(self, name: str, *, namespace: str, **options: Unpack[DeployOptions]) -> Deployed:
+        release = ReleaseId(check_namespace(namespace), check_name(name))
+        return self._write("POST", "/api/releases", release, options, body=deploy_body(release, options))
 
-        Args:
-            name: The application's name; the release is called the same.
-            namespace: Where to.
-            version: Which one; the newest stable by default.
-            pre: Without a version: the newest at all.
-            chart: Instead of a version: ``oci://HOST/REPOSITORY:TAG`` or ``…@sha256:…``, of a registry that the server allows.
-            digest: The digest that the chart must have; refused when it is another (``VersionConflict``).
-            options: How, see :class:`DeployOptions`; files of values are read here.
+    @override
+    def rollback(self, release: str, **options: Unpack[ReleaseOptions]) -> Deployed:
+        found = _find(release, options)
+        target = found if found.revision is not None else self._rollback_target(found)
+        return self._write("POST", f"{_path(target)}/rollback", found, options, body=release_fields(options))
 
-        Raises:
-            DeployRolledBack: The release failed, and the one before it runs again.
-            DeployKept: The release failed, and is left as it is.
-        """
-        wanted = ReleaseId(check_namespace(namespace), check_name(name))
-        body = deploy_body(wanted, version=version, pre=pre, chart=chart, digest=digest, options=options)
-        return self._write("POST", "/api/releases", wanted, options, body=body)
+    @override
+    def delete(self, release: str, **options: Unpack[ReleaseOptions]) -> Deployed:
+        found = _find(release, options)
+        return self._write("DELETE", _path(found), found, options, query=release_fields(options))
 
-    def rollback(
-        self, release: str, *, namespace: str | None = None, revision: int | None = None, **options: Unpack[Options]
-    ) -> Deployed:
-        """Make a new release with an older one's chart and values; by default the one that ran before the current one."""
-        found = ReleaseId.resolve(release, namespace, revision)
-        target = found if found.revision is not None else self._before(found)
-        return self._write("POST", f"{_path(target)}/rollback", found, options, body=how(options))
-
-    def delete(
-        self, release: str, *, namespace: str | None = None, revision: int | None = None, **options: Unpack[Options]
-    ) -> Deployed:
-        """Delete the current release softly: the workload goes, the history stays, and :meth:`restore` brings it back.
-
-        Raises:
-            ReleaseNotCurrent: ``revision``, or the id's, is not the current one.
-        """
-        found = ReleaseId.resolve(release, namespace, revision)
-        return self._write("DELETE", _path(found), found, options, query=how(options))
-
-    def restore(
-        self, release: str, *, namespace: str | None = None, revision: int | None = None, **options: Unpack[Options]
-    ) -> Deployed:
-        """Bring the current release back after a soft delete, as it was.
-
-        Raises:
-            ReleaseNotCurrent: ``revision``, or the id's, is not the current one.
-        """
-        found = ReleaseId.resolve(release, namespace, revision)
-        records = self.history(str(found)).items
-        if not records:
+    @override
+    def restore(self, release: str, **options: Unpack[ReleaseOptions]) -> Deployed:
+        found, fields = _find(release, options), release_fields(options)
+        releases = self.history(str(found)).items
+        if not releases:
             raise ReleaseNotFound(f"There is no release {found.name} in the namespace {found.namespace}.")
-        current = records[0]
+        current = releases[0]
         if found.revision not in (None, current.revision):
             raise ReleaseNotCurrent(f"{found} is not the current release; {current.id} is.")
-        deleted = last_deleted(records)
+        deleted = last_deleted(releases)
         if deleted is None:
             return Deployed(Plan(reason=f"v{current.revision} is not deleted: it is {current.status}"), False, current)
-        target = ReleaseId.parse(deleted.id)
-        return self._write("POST", f"{_path(target)}/rollback", found, options, body=how(options))
+        path = f"{_path(ReleaseId.parse(deleted.id))}/rollback"
+        return self._write("POST", path, found, options, body=fields)
 
     def _write(
         self,
         method: str,
         path: str,
-        wanted: ReleaseId,
-        options: Options,
+        release: ReleaseId,
+        options: OperationOptions,
         *,
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> Deployed:
         if_match = options.get("if_match")
-        headers = {**self._about, **({"If-Match": f'"{if_match}"'} if if_match is not None else {})}
-        current = ReleaseId(wanted.namespace, wanted.name)
+        headers = {**self._build_header, **({"If-Match": f'"{if_match}"'} if if_match is not None else {})}
+        current = ReleaseId(release.namespace, release.name)
         if options.get("dry_run"):
-            reply = self._exchange.write(method, path, query={**(query or {}), "dryRun": True}, body=body, headers=headers)
-            return Deployed(read(Plan, reply.content), False, self._current(current))
+            response = self._transport.write(method, path, query={**(query or {}), "dryRun": True}, body=body, headers=headers)
+            return Deployed(parse(Plan, response.content), False, self._current(current))
         key = {"Idempotency-Key": uuid.uuid4().hex}
-        reply = self._exchange.write(method, path, query=query, body=body, headers={**headers, **key})
-        ended = follow(self._exchange, _operation(reply.headers), self._listener)
-        made = ReleaseId.parse(ended.made[0].id) if ended.made else current
-        return Deployed(ended.plan, ended.state == "succeeded", self._release(made))
+        response = self._transport.write(method, path, query=query, body=body, headers={**headers, **key})
+        location = response.headers.get("Location", "")
+        if not location:
+            raise Unreachable(f"{self._transport.url} accepted the request, but does not name its operation.")
+        operation = follow(self._transport, location.rpartition("/")[2], self._listener)
+        made = ReleaseId.parse(operation.made[0].id) if operation.made else current
+        return Deployed(operation.plan, operation.state == "succeeded", self._release(made))
 
-    def _before(self, current: ReleaseId) -> ReleaseId:
-        """Return what goes back to before the current release; of one that is deleted the server would understand: restore it."""
-        records = self.history(str(current)).items
-        target = last_run(records) if records and records[0].status in GONE else None
+    def _rollback_target(self, current: ReleaseId) -> ReleaseId:
+        """Return the release to name in a rollback: for a deleted one its predecessor, since ``current`` would mean a restore."""
+        releases = self.history(str(current)).items
+        target = last_run(releases) if releases and releases[0].status in GONE else None
         return ReleaseId.parse(target.id) if target else current
 
-    def _current(self, wanted: ReleaseId) -> Release | None:
+    def _current(self, release: ReleaseId) -> Release | None:
         try:
-            return self._release(wanted)
+            return self._release(release)
         except ReleaseNotFound:
             return None
 
-    def _release(self, wanted: ReleaseId) -> Release:
-        reply = self._exchange.get(_path(wanted))
-        release = read(Release, reply.content)
-        # The ETag ends with what the JSON leaves out: which state of the record this is.
-        state = reply.headers.get("ETag", "").strip('"').removeprefix(f"{release.uid}-")
-        return release.model_copy(update={"resource_version": state})
+    def _release(self, id: ReleaseId) -> Release:
+        response = self._transport.get(_path(id))
+        release = parse(Release, response.content)
+        # The ETag ends with the record's resource version, which the JSON leaves out.
+        version = response.headers.get("ETag", "").strip('"').removeprefix(f"{release.uid}-")
+        return release.model_copy(update={"resource_version": version})
 
-    def _all(self, query: Mapping[str, Any]) -> Iterator[Release]:
+    def _get(self, release: ReleaseId, path: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        return self._transport.get(f"{_path(release)}{path}", query).content
+
+    def _pages(self, query: Mapping[str, Any]) -> Iterator[Release]:
         """Yield the releases of all pages."""
         cursor: str | None = None
-        for _ in range(_MOST_PAGES):
-            page = read(ReleaseList, self._exchange.get("/api/releases", {**query, "limit": PAGE, "cursor": cursor}).content)
-            yield from page.items
+        for _ in range(_MAX_PAGES):
+            response = self._transport.get("/api/releases", {**query, "limit": PAGE_SIZE, "cursor": cursor})
+            page = parse(ReleaseList, response.content)
+            yield from page
             cursor = page.next
             if cursor is None:
                 return
-        raise Unreachable(f"{self._exchange.url} has more than {_MOST_PAGES} pages of releases; that is not believed.")
+        raise Unreachable(f"{self._transport.url} lists more than {_MAX_PAGES} pages of releases; stopped there.")
 
 
 class _Manifest(Model):
@@ -294,18 +254,9 @@ class _Values(Model):
     values: dict[str, Any]
 
 
+def _find(release: str, options: ReleaseOptions) -> ReleaseId:
+    return ReleaseId.resolve(release, options.get("namespace"), options.get("revision"))
+
+
 def _path(release: ReleaseId) -> str:
     return f"/api/releases/{release}"
-
-
-def _items(content: Mapping[str, Any]) -> list[Any]:
-    items = content.get("items")
-    return items if isinstance(items, list) else []
-
-
-def _operation(headers: Mapping[str, str]) -> str:
-    """Return the id of the operation that a write was answered with."""
-    location = headers.get("Location", "")
-    if not location:
-        raise Unreachable("The server took the request, and does not say which operation carries it out.")
-    return location.rpartition("/")[2]

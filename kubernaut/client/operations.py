@@ -1,97 +1,132 @@
-"""An operation that a server carries out, as it goes: its events, and then what came of it."""
+"""Operations on the server: their state, their events, and waiting for their end."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import datetime
 
 from pydantic import Field
 
-from kubernaut.client.reading import Retelling, SaidEvent, read
-from kubernaut.client.transport import PATIENT, Exchange
+from kubernaut.client.transport import PATIENT_STOP, Transport, parse
 from kubernaut.errors import DeadlineExceeded, OperationNotFound, Unreachable
-from kubernaut.events import Listener, Notice
-from kubernaut.history.operations import Operation, is_operation_id
+from kubernaut.events import Event, Listener, LogLine, Notice, StepFinished, StepOutcome, StepStarted
+from kubernaut.history.operations import Operation, OperationEvent, is_operation_id
 from kubernaut.models import Model
 
-WAIT = 20
-"""Seconds for which the server is asked to hold an answer back until there is more to tell."""
-LONGEST = 2 * 3600.0
-"""Seconds for which an operation is followed that does not say how long it may take."""
+LONG_POLL = 20
+"""Seconds for which the server holds a response back until there are new events."""
+MAX_DURATION = 2 * 3600.0
+"""Seconds to wait for an operation that has no timeout."""
 _MARGIN = 600.0
-_SHORTEST_ROUND = 0.5
+_MIN_POLL = 0.5
+
+_OUTCOMES = {outcome.value: outcome for outcome in StepOutcome}
+_STATES = {"succeeded": StepOutcome.DONE, "unchanged": StepOutcome.UNCHANGED}
 
 
-class Page(Model):
-    """The events after one; ``next`` is the number to ask after, ``finished`` says that there will be no more."""
+class NumberedEvent(OperationEvent):
+    """An event of an operation; ``seq`` is its number, from 1."""
 
-    items: tuple[SaidEvent, ...] = ()
+    seq: int
+
+
+class EventPage(Model):
+    """The events after a number; ``next`` is the number to continue after, ``finished`` that no more will follow."""
+
+    items: tuple[NumberedEvent, ...] = ()
     next: int = Field(ge=0)
     finished: bool
 
 
-def path_of(operation: str) -> str:
-    """Return where an operation is found. Raises: OperationNotFound."""
-    if not is_operation_id(operation):
-        raise OperationNotFound(f"There is no operation {operation!r}: that is no operation's id.")
-    return f"/api/operations/{operation}"
+def get_operation(transport: Transport, id: str) -> Operation:
+    """Return an operation, without its events. Raises: OperationNotFound."""
+    return parse(Operation, transport.get(_path(id), stop=PATIENT_STOP).content)
 
 
-def operation_of(exchange: Exchange, operation: str) -> Operation:
-    """Return an operation as it is now, without its events."""
-    return read(Operation, exchange.get(path_of(operation), stop=PATIENT).content)
-
-
-def said(exchange: Exchange, operation: str, after: int = 0) -> Iterator[SaidEvent]:
-    """Yield what is said by an operation, until it is finished.
+def iter_events(transport: Transport, id: str, after: int = 0) -> Iterator[NumberedEvent]:
+    """Yield the events of an operation as they come, until it is finished.
 
     Raises:
-        DeadlineExceeded: It is not finished long after it should have been.
+        DeadlineExceeded: The operation is not finished long after its timeout.
         KubernautError: The server's problem.
     """
-    until = time.monotonic() + _longest(operation_of(exchange, operation))
+    deadline = time.monotonic() + _max_duration(get_operation(transport, id))
     while True:
         asked = time.monotonic()
-        reply = exchange.get(f"{path_of(operation)}/events", {"after": after, "wait": WAIT}, wait=WAIT, stop=PATIENT)
-        page = read(Page, reply.content)
+        query = {"after": after, "wait": LONG_POLL}
+        page = parse(EventPage, transport.get(f"{_path(id)}/events", query, wait=LONG_POLL, stop=PATIENT_STOP).content)
         yield from page.items
         if page.finished:
             return
-        if asked > until:
-            raise DeadlineExceeded(f"The operation {operation} is not finished, and should be.")
-        if page.next <= after:  # nothing new: a server that holds no answers back is not asked without a pause
-            time.sleep(max(_SHORTEST_ROUND - (time.monotonic() - asked), 0))
+        if asked > deadline:
+            raise DeadlineExceeded(f"Operation {id} is not finished long after its timeout.")
+        if page.next <= after:  # a server that does not hold responses back is not polled without a pause
+            time.sleep(max(_MIN_POLL - (time.monotonic() - asked), 0))
         after = max(page.next, after)
 
 
-def follow(exchange: Exchange, operation: str, listener: Listener) -> Operation:
-    """Tell a listener what an operation says, and return it when it is finished.
+def follow(transport: Transport, id: str, listener: Listener) -> Operation:
+    """Send an operation's events to a listener, and return the operation when it is finished.
 
     Raises:
-        KubernautError: What it failed with; or the server cannot be asked any more.
+        KubernautError: The operation's failure, or the server does not answer any more.
     """
-    retelling = Retelling()
+    decoder = _EventDecoder()
     try:
-        for event in said(exchange, operation):
-            listener(retelling(event))
-        ended = operation_of(exchange, operation)
+        for event in iter_events(transport, id):
+            listener(decoder.decode(event))
+        operation = get_operation(transport, id)
     except KeyboardInterrupt:
-        listener(Notice("server", f"{exchange.url} goes on with it: the operation {operation}"))
+        listener(Notice("server", f"operation {id} continues on {transport.url}"))
         raise
     except Unreachable as failure:
-        failure.members.setdefault("operation", operation)
-        failure.hint = (
-            f"The operation {operation} may go on; run the same command again, and what is done already is left as it is."
-        )
+        failure.members.setdefault("operation", id)
+        failure.hint = f"Operation {id} may still be running; run the same command again: it does not repeat finished work."
         raise
-    for end in retelling.rest(ended):
+    for end in decoder.finish(operation):
         listener(end)
-    if ended.state not in ("succeeded", "unchanged"):
-        raise ended.failure
-    return ended
+    if operation.state not in ("succeeded", "unchanged"):
+        raise operation.failure
+    return operation
 
 
-def _longest(operation: Operation) -> float:
-    """Return how many seconds an operation may take at most: its own time, once more to go back, and its place in line."""
-    line = (operation.waits_until - operation.started_at).total_seconds() if operation.waits_until else 0.0
-    return 2 * operation.timeout + line + _MARGIN if operation.timeout else LONGEST
+class _EventDecoder:
+    """Turns the events of an operation back into those that its listener received."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, datetime] = {}
+
+    def decode(self, event: OperationEvent) -> Event:
+        """Return the event; one of an unknown kind becomes a notice."""
+        if event.kind == StepStarted.kind:
+            self._open[event.step] = event.at
+            return StepStarted(event.step, event.text)
+        if event.kind == StepFinished.kind:
+            word, _, detail = event.text.partition(" ")
+            outcome = _OUTCOMES.get(word, StepOutcome.DONE)
+            return StepFinished(event.step, outcome, detail, self._close(event.step, event.at))
+        return LogLine(event.step, event.text) if event.kind == LogLine.kind else Notice(event.step, event.text)
+
+    def finish(self, operation: Operation) -> Iterator[StepFinished]:
+        """Yield the end of each open step: it ended with the operation."""
+        outcome = _STATES.get(operation.state, StepOutcome.FAILED)
+        detail = operation.outcome.message.partition("\n")[0] if operation.outcome else ""
+        for step, started in reversed(tuple(self._open.items())):
+            yield StepFinished(step, outcome, detail, self._close(step, operation.finished_at or started))
+
+    def _close(self, step: str, at: datetime) -> float:
+        """Return the seconds that a step took."""
+        return max((at - self._open.pop(step, at)).total_seconds(), 0.0)
+
+
+def _path(id: str) -> str:
+    if not is_operation_id(id):
+        raise OperationNotFound(f"{id!r} is not a valid operation ID.")
+    return f"/api/operations/{id}"
+
+
+def _max_duration(operation: Operation) -> float:
+    """Return the seconds that an operation may take: its timeout, the same for a rollback, its wait for the lock, and a margin."""
+    lock = (operation.waits_until - operation.started_at).total_seconds() if operation.waits_until else 0.0
+    return 2 * operation.timeout + lock + _MARGIN if operation.timeout else MAX_DURATION

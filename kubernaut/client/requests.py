@@ -1,4 +1,4 @@
-"""What is asked of the server, as its JSON; and which release is meant. Pure but for reading the files of values that are named."""
+"""The JSON of the write requests, and the release that a rollback or a restore names. Pure, but for reading files of values."""
 
 from __future__ import annotations
 
@@ -10,49 +10,41 @@ from pydantic.alias_generators import to_camel
 from kubernaut.deploy.values import merge, read_wish
 from kubernaut.history.records import GONE, PENDING, Status
 from kubernaut.history.releases import Release, ReleaseId
-from kubernaut.interface import DeployOptions, Options
+from kubernaut.interface import DeployOptions, OperationOptions, ReleaseOptions, ShipOptions, check_options
 
-_HOW = ("note", "timeout", "lock_timeout")
-_DEPLOY = (*_HOW, "environment", "create_namespace", "on_failure", "reuse_values")
-_SENT_OTHERWISE = ("dry_run", "if_match")
-
-
-def how(options: Options) -> dict[str, Any]:
-    """Return how a rollback or a delete shall go about it. Raises: TypeError, as Python does for arguments that nobody knows."""
-    return _fields(options, _HOW)
+_OPERATION = ("note", "timeout", "lock_timeout")
+_DEPLOY = (*_OPERATION, "version", "pre", "chart", "digest", "environment", "create_namespace", "on_failure", "reuse_values")
 
 
-def deploy_body(
-    wanted: ReleaseId, *, version: str | None, pre: bool, chart: str | None, digest: str | None = None, options: DeployOptions
-) -> dict[str, Any]:
-    """Return the request for a deploy; files of values are read, and their layers merged.
+def release_fields(options: ReleaseOptions) -> dict[str, Any]:
+    """Return the options of a rollback, restore or delete as the server takes them. Raises: TypeError."""
+    return _fields(options, ReleaseOptions, _OPERATION)
+
+
+def deploy_body(release: ReleaseId, options: DeployOptions | ShipOptions) -> dict[str, Any]:
+    """Return the body of a deploy; files of values are read, and their layers merged.
 
     Raises:
-        ValuesInvalid: A file or a ``--set`` cannot be read.
+        TypeError: The server does not take an option.
+        ValuesInvalid: A file or a ``--set`` is invalid.
     """
+    fields = _fields(options, DeployOptions, _DEPLOY)
     wish = read_wish(None, options.get("values", ()), options.get("set", ()), reuse=options.get("reuse_values", False))
     values: dict[str, Any] = {}
     for layer in wish.layers:
         values = merge(values, layer)
-    body = {
-        "name": wanted.name,
-        "namespace": wanted.namespace,
-        "version": version,
-        "chart": chart,
-        "digest": digest,
-        "pre": pre or None,
-        "values": values or None,
-        "set": list(wish.sets) or None,
-        **_fields(options, _DEPLOY, ("values", "set")),
-    }
-    return {key: value for key, value in body.items() if value is not None}
+    if values:
+        fields["values"] = values
+    if wish.sets:
+        fields["set"] = list(wish.sets)
+    return {"name": release.name, "namespace": release.namespace, **fields}
 
 
 def last_deleted(releases: Sequence[Release]) -> Release | None:
-    """Return the release that was deleted last, if nothing has run since: restores that failed or broke off do not count.
+    """Return the release that was deleted last, if nothing has run since: unfinished and failed restores do not count.
 
     Args:
-        releases: All of a name, newest first.
+        releases: All releases of the name, newest first.
     """
     for release in releases:
         if release.status in GONE:
@@ -66,16 +58,15 @@ def last_run(releases: Sequence[Release]) -> Release | None:
     """Return the newest release before the current one that once ran.
 
     Args:
-        releases: All of a name, newest first.
+        releases: All releases of the name, newest first.
     """
     return next((release for release in releases[1:] if release.status in (Status.DEPLOYED, Status.SUPERSEDED)), None)
 
 
-def _fields(options: Mapping[str, Any], names: Sequence[str], beside: Sequence[str] = ()) -> dict[str, Any]:
-    for name in options:
-        if name not in (*names, *beside, *_SENT_OTHERWISE):
-            raise TypeError(
-                f"unexpected keyword argument {name!r}; a server takes {', '.join((*names, *beside, *_SENT_OTHERWISE))}"
-            )
-    given = {to_camel(name): options.get(name) for name in names}
-    return {name: value for name, value in given.items() if value is not None and value is not False}
+def _fields(options: OperationOptions, known: type, names: Sequence[str]) -> dict[str, Any]:
+    check_options(options, known)
+    if "operation" in options:
+        raise TypeError("unexpected keyword argument 'operation'; a server accepts its operations itself")
+    given: Mapping[str, Any] = {**options}
+    fields = {to_camel(name): given.get(name) for name in names}
+    return {name: value for name, value in fields.items() if value is not None and value is not False}

@@ -1,84 +1,91 @@
-"""A request to the server and its answer: who is asked, with what token, how often, and what a failure means.
+"""HTTP to one server: addresses, tokens, repetition, and the errors that a failed request means.
 
-Everything that goes through here may be repeated: reading changes nothing, and a write carries a key by which the server knows it
-again. So a request whose answer was lost is sent again, and so is one that the server, or what stands before it, put off.
+Every request may be repeated: a read changes nothing, and a write carries an Idempotency-Key. So a request is sent again when its
+response is lost, or when the server, or a proxy before it, answers 502 or 503.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay
 from tenacity.stop import stop_base
 
 from kubernaut.adapters.http import HttpClient, RequestError, Response, ResponseTooLarge, checked_address
 from kubernaut.adapters.secret_files import TokenSource
 from kubernaut.errors import KubernautError, Unauthorized, Unreachable, ValuesInvalid, from_problem
+from kubernaut.models import Model
 
-USUAL = stop_after_attempt(4) | stop_after_delay(30)
-"""How long a request is repeated."""
-PATIENT = stop_after_delay(120)
-"""The same where a server may be starting again, while what was asked for goes on."""
-ONCE = stop_after_attempt(1)
+M = TypeVar("M", bound=Model)
 
-LONGEST_PAUSE = 10.0
-LIMIT = 64 << 20
-PROBLEM = "application/problem+json"
-_PASSING = frozenset({502, 503})
-_PROBLEM_LIMIT = 4 << 20
+DEFAULT_STOP = stop_after_attempt(4) | stop_after_delay(30)
+"""When a repeated request gives up."""
+PATIENT_STOP = stop_after_delay(120)
+"""The same for a running operation, which goes on while its server restarts."""
+NO_RETRY = stop_after_attempt(1)
+
+MAX_PAUSE = 10.0
+MAX_RESPONSE_BYTES = 64 << 20
+PROBLEM_JSON = "application/problem+json"
+_MAX_PROBLEM_BYTES = 4 << 20
+_RETRIED_STATUSES = frozenset({502, 503})
 _HINT = "Check the `server` setting (`kubernaut config`) and that the server runs: `curl URL/healthz`."
 
 
 @dataclass(frozen=True)
-class Reply:
-    """What the server answers when all is well; ``headers`` by their names in any case."""
+class JSONResponse:
+    """A successful response; ``headers`` by their names in any case."""
 
     status: int
     headers: Mapping[str, str]
     content: dict[str, Any]
 
 
-class Exchange:
-    """Speaks with one server; may be used by several threads at once.
+class Transport:
+    """HTTP to one server; safe to use from several threads.
 
     Args:
-        url: Where it is.
-        token: Says what the token is.
-        timeout: Seconds to wait for an answer.
-        plain_http: Says of a host, ``HOST[:PORT]``, whether it may be spoken to without TLS.
+        url: The server's URL.
+        token: Returns the token for each request, if any.
+        timeout: Seconds to wait for a response.
+        plain_http: Whether ``http://`` is allowed for a host, ``HOST[:PORT]``.
 
     Raises:
-        SettingInvalid: The address is none, or what is sent there could be read on the way.
+        SettingInvalid: The URL is invalid, or it sends the token unencrypted to another machine.
     """
 
     def __init__(self, url: str, *, token: TokenSource, timeout: float, plain_http: Callable[[str], bool]) -> None:
         self.url = checked_address(url, plain_http, example="https://kubernaut.example.com or http://127.0.0.1:8080")
         self._token = token
         self._timeout = timeout
-        self._http = HttpClient(timeout=timeout, error_limit=_PROBLEM_LIMIT)
+        self._http = HttpClient(timeout=timeout, error_limit=_MAX_PROBLEM_BYTES)
 
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
         self._http.close()
 
-    def get(self, path: str, query: Mapping[str, Any] | None = None, *, wait: float = 0.0, stop: stop_base = USUAL) -> Reply:
-        """Read something.
+    def get(
+        self, path: str, query: Mapping[str, Any] | None = None, *, wait: float = 0.0, stop: stop_base = DEFAULT_STOP
+    ) -> JSONResponse:
+        """Send a GET request.
 
         Args:
-            path: Such as ``/api/releases``.
+            path: The path, such as ``/api/releases``.
             query: The parameters; those that are ``None`` are left out.
-            wait: Seconds for which the server may hold the answer back.
-            stop: When to give up.
+            wait: Seconds for which the server may hold the response back.
+            stop: When to give up repeating it.
 
         Raises:
-            Unreachable: There is no answer, or none of a kubernaut server.
+            Unreachable: The server does not answer, or is not a kubernaut server.
             KubernautError: The server's problem.
         """
-        return self._repeated(lambda: self._once("GET", path, query, timeout=self._timeout + wait), stop)
+        return self._repeat(lambda: self._send("GET", path, query, timeout=self._timeout + wait), stop)
 
     def write(
         self,
@@ -88,17 +95,17 @@ class Exchange:
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Reply:
-        """Ask for a change; ``headers`` have the key by which it may be repeated. Raises: as :meth:`get`."""
-        return self._repeated(lambda: self._once(method, path, query, body=_json(body), headers=headers), USUAL)
+    ) -> JSONResponse:
+        """Send a write; ``headers`` hold its Idempotency-Key. Raises: as :meth:`get`."""
+        return self._repeat(lambda: self._send(method, path, query, body=_json(body), headers=headers), DEFAULT_STOP)
 
-    def _repeated(self, send: Callable[[], Reply], stop: stop_base) -> Reply:
+    def _repeat(self, send: Callable[[], JSONResponse], stop: stop_base) -> JSONResponse:
         try:
-            return Retrying(stop=stop, wait=pause, retry=retry_if_exception_type(_PutOffError), reraise=True)(send)
-        except _PutOffError as put_off:
-            raise put_off.failure from put_off.__cause__
+            return Retrying(stop=stop, wait=_pause, retry=retry_if_exception_type(_RetryableError), reraise=True)(send)
+        except _RetryableError as last:
+            raise last.failure from last.__cause__
 
-    def _once(
+    def _send(
         self,
         method: str,
         path: str,
@@ -107,7 +114,7 @@ class Exchange:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
-    ) -> Reply:
+    ) -> JSONResponse:
         token = self._token()
         sent = {"Accept": "application/json", **(headers or {})}
         if body is not None:
@@ -115,41 +122,43 @@ class Exchange:
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
         try:
-            answer = self._http.send(
-                method, self.url + path, limit=LIMIT, headers=sent, query=_query(query), body=body, timeout=timeout
+            response = self._http.send(
+                method, self.url + path, limit=MAX_RESPONSE_BYTES, headers=sent, query=_query(query), body=body, timeout=timeout
             )
         except ResponseTooLarge as error:
             raise Unreachable(f"{self.url} answers with {error.reason}.", hint=_HINT) from error
         except RequestError as error:
             failure = Unreachable(f"{self.url} does not answer: {error.reason}.", hint=_HINT)
-            raise (_PutOffError(failure) if error.retryable else failure) from error
-        return self._reply(answer, anonymous=token is None)
+            raise (_RetryableError(failure) if error.retryable else failure) from error
+        return self._checked(response, anonymous=token is None)
 
-    def _reply(self, answer: Response, *, anonymous: bool) -> Reply:
-        content = _content(answer)
-        if 200 <= answer.status < 300 and content is not None:
-            return Reply(answer.status, answer.headers, content)
-        failure = self._failure(answer, content)
+    def _checked(self, response: Response, *, anonymous: bool) -> JSONResponse:
+        content = _content(response)
+        if 200 <= response.status < 300 and content is not None:
+            return JSONResponse(response.status, response.headers, content)
+        failure = self._failure(response, content)
         if anonymous and isinstance(failure, Unauthorized):
-            failure.hint = "Set `token_file` (KUBERNAUT_TOKEN_FILE) to the file with the server's token."
-        raise _PutOffError(failure, _seconds(answer.headers.get("Retry-After"))) if answer.status in _PASSING else failure
+            failure.hint = "Set the `token_file` setting (KUBERNAUT_TOKEN_FILE) to the file with the server's token."
+        if response.status in _RETRIED_STATUSES:
+            raise _RetryableError(failure, _seconds(response.headers.get("Retry-After")))
+        raise failure
 
-    def _failure(self, answer: Response, content: dict[str, Any] | None) -> KubernautError:
-        kind = answer.headers.get("Content-Type", "").partition(";")[0].strip()
-        if kind == PROBLEM and content is not None and "code" in content:
+    def _failure(self, response: Response, content: dict[str, Any] | None) -> KubernautError:
+        kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        if kind == PROBLEM_JSON and content is not None and "code" in content:
             return from_problem(content)
-        if answer.redirect_url is not None:
-            target = urlsplit(answer.redirect_url)
+        if response.redirect_url is not None:
+            target = urlsplit(response.redirect_url)
             return Unreachable(
-                f"{self.url} sends us on to {target.scheme}://{target.netloc.rpartition('@')[2]}; not followed.",
-                hint="Set `server` to the address itself, if it is the server's.",
+                f"{self.url} redirects to {target.scheme}://{target.netloc.rpartition('@')[2]}; redirects are not followed.",
+                hint="If that is the server's address, set `server` to it.",
             )
-        what = f"HTTP {answer.status} and {kind or 'nothing that says what it is'}"
+        what = f"HTTP {response.status}, {kind or 'no Content-Type'}"
         return Unreachable(f"{self.url} does not answer like a kubernaut server: {what}.", hint=_HINT)
 
 
-class _PutOffError(Exception):
-    """The same request may have another answer soon: after as many seconds, if the server says so."""
+class _RetryableError(Exception):
+    """A failure that may pass; ``after`` is the number of seconds to wait, if the server sent one."""
 
     def __init__(self, failure: KubernautError, after: float | None = None) -> None:
         super().__init__(failure.message)
@@ -157,21 +166,51 @@ class _PutOffError(Exception):
         self.after = after
 
 
-def pause(state: RetryCallState) -> float:
-    """Return how many seconds to wait before the next attempt: what the server says, within reason; else each time longer."""
+def _pause(state: RetryCallState) -> float:
+    """Return the seconds to wait before the next attempt: the server's number, else exponential; at most ``MAX_PAUSE``."""
     failure = state.outcome.exception() if state.outcome else None
-    after = failure.after if isinstance(failure, _PutOffError) else None
-    return min(after if after is not None else 0.2 * 2 ** min(state.attempt_number - 1, 10), LONGEST_PAUSE)
+    after = failure.after if isinstance(failure, _RetryableError) else None
+    return min(after if after is not None else 0.2 * 2 ** min(state.attempt_number - 1, 10), MAX_PAUSE)
+
+
+def parse(model: type[M], content: Mapping[str, Any]) -> M:
+    """Return a response's JSON as a model; unknown fields, which a newer server may send, are ignored.
+
+    Raises:
+        Unreachable: The content does not fit the model.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        unknown = [found["loc"] for found in error.errors() if found["type"] == "extra_forbidden"]
+    known = copy.deepcopy(dict(content))
+    for path in unknown:
+        _drop(known, path)
+    try:
+        return model.model_validate(known)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(step) for step in first["loc"])
+        raise Unreachable(
+            f"The server's {model.__name__} is not valid: {place}: {first['msg']}.",
+            hint="If the server runs a newer kubernaut, install the same version here.",
+        ) from error
+
+
+def _drop(content: Any, path: tuple[int | str, ...]) -> None:
+    for step in path[:-1]:
+        content = content[step]
+    del content[path[-1]]
 
 
 def _seconds(header: str | None) -> float | None:
-    """Read ``Retry-After`` where it is a number; as a date it is passed over."""
+    """Return the number of a ``Retry-After`` header; ``None`` for a date."""
     return float(header) if header is not None and header.isascii() and header.isdigit() and len(header) < 10 else None
 
 
-def _content(answer: Response) -> dict[str, Any] | None:
+def _content(response: Response) -> dict[str, Any] | None:
     try:
-        content = json.loads(answer.body)
+        content = json.loads(response.body)
     except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None

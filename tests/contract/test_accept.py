@@ -76,7 +76,7 @@ class AcceptContract:
     @pytest.fixture
     def namespace(self, server: Callable[[], Kubernaut]) -> str:
         name = f"a-{uuid.uuid4().hex[:8]}"
-        server()._connections.cluster.create_namespace(name)
+        server().context.clients.cluster.create_namespace(name)
         return name
 
     def test_of_two_servers_with_one_key_one_accepts(self, server: Callable[[], Kubernaut], namespace: str) -> None:
@@ -93,11 +93,11 @@ class AcceptContract:
 
     def test_a_key_is_known_in_other_namespaces(self, server: Callable[[], Kubernaut], namespace: str) -> None:
         one, other = server(), f"{namespace}-2"
-        one._connections.cluster.create_namespace(other)
+        one.context.clients.cluster.create_namespace(other)
         known, _ = one.accept("deploy", "web", namespace=namespace, key=namespace)
         # Other namespaces' keys are read from the API server's memory, to which what was written comes a little later.
         labels = {"owner": "kubernaut", KEY_LABEL: key_label(str(known.key))}
-        until(lambda: list(one._connections.cluster.list_secrets(None, labels, metadata_only=True, cached=True)))
+        until(lambda: list(one.context.clients.cluster.list_secrets(None, labels, metadata_only=True, cached=True)))
         with pytest.raises(IdempotencyKeyReused, match=f"a deploy of {namespace}") as caught:
             server().accept("deploy", "web", namespace=other, key=namespace)
         assert caught.value.problem()["operation"] == known.id
@@ -111,7 +111,7 @@ class AcceptContract:
     def begun(self, one: Kubernaut, namespace: str) -> tuple[OperationWriter, Operation, Journal]:
         accepted, _ = one.accept("deploy", "web", namespace=namespace)
         journal = Journal()
-        ledger = OperationWriter(lambda: one._connections.cluster, journal, accepted, every=0.05)
+        ledger = OperationWriter(lambda: one.context.clients.cluster, journal, accepted, every=0.05)
         running = accepted.model_copy(update={"waits_until": None})
         ledger.begin(running)
         return ledger, running, journal
@@ -120,7 +120,7 @@ class AcceptContract:
         one, other = server(), server()
         accepted, _ = one.accept("deploy", "web", namespace=namespace)
         running = accepted.model_copy(update={"waits_until": None})
-        ledgers = [OperationWriter(lambda by=by: by._connections.cluster, Journal(), accepted) for by in (one, other)]
+        ledgers = [OperationWriter(lambda by=by: by.context.clients.cluster, Journal(), accepted) for by in (one, other)]
         answers = at_once([lambda ledger=ledger: ledger.begin(running) for ledger in ledgers])
         assert sorted(map(type, answers), key=str) == [type(None), Conflict]
         for ledger in ledgers:
@@ -136,7 +136,7 @@ class AcceptContract:
         ledger.write(running.model_copy(update={"finished_at": now(), "outcome": Outcome(reason="succeeded", message="")}))
         assert other.operation(running.id).state == "succeeded"
         labels = {"owner": "kubernaut", "kubernaut/outcome": "succeeded"}
-        listed = other._connections.cluster.list_secrets(namespace, labels, metadata_only=True)
+        listed = other.context.clients.cluster.list_secrets(namespace, labels, metadata_only=True)
         assert [secret["metadata"]["name"] for secret in listed] == [running.secret]
 
 
@@ -148,7 +148,7 @@ class TestFakeCluster(AcceptContract):
 
         def start() -> Kubernaut:
             made = Kubernaut(settings)
-            made._connections.clients.__dict__["cluster"] = cluster
+            made.context.clients.cluster = cluster
             return made
 
         return start
@@ -174,7 +174,7 @@ class TestRealCluster(AcceptContract):
 
     @pytest.fixture
     def namespace(self, server: Callable[[], Kubernaut]) -> Iterator[str]:
-        cluster, name = server()._connections.cluster, f"a-{uuid.uuid4().hex[:8]}"
+        cluster, name = server().context.clients.cluster, f"a-{uuid.uuid4().hex[:8]}"
         assert isinstance(cluster, Cluster)
         cluster.create_namespace(name)
         yield name
@@ -224,7 +224,7 @@ class TestRealCluster(AcceptContract):
         states: list[str] = []
 
         def stop_in_the_hook() -> None:
-            until(lambda: other._connections.cluster.list_pods(namespace, {}), 50)
+            until(lambda: other.context.clients.cluster.list_pods(namespace, {}), 50)
             states.append(other.operation(accepted.id).state)
             stop.set()
 

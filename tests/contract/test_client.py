@@ -14,8 +14,7 @@ from support.deployed import town as town
 from support.deploying import LATE, WORKLOAD
 
 from kubernaut import Kubernaut
-from kubernaut.cli.remote import Remote
-from kubernaut.cli.service import Service, Verbs
+from kubernaut.cli.remote import RemoteBackend
 from kubernaut.client import Client
 from kubernaut.errors import (
     DeployKept,
@@ -31,6 +30,7 @@ from kubernaut.errors import (
 )
 from kubernaut.events import Event, LogLine, StepFinished, StepOutcome, StepStarted
 from kubernaut.history.records import Status
+from kubernaut.interface import ReleaseVerbs
 from kubernaut.models import Model
 
 
@@ -40,7 +40,7 @@ def told() -> list[Event]:
 
 
 @pytest.fixture(params=["library", "client"])
-def verbs(request: pytest.FixtureRequest, town: Town, told: list[Event]) -> Iterator[Verbs]:
+def verbs(request: pytest.FixtureRequest, town: Town, told: list[Event]) -> Iterator[ReleaseVerbs]:
     if request.param == "library":
         yield library(town, told.append)
         return
@@ -57,7 +57,7 @@ def refused(verb: object, *args: object, **options: object) -> KubernautError:
 # what is made
 
 
-def test_a_deploy_returns_the_release_and_tells_its_steps(verbs: Verbs, town: Town, told: list[Event]) -> None:
+def test_a_deploy_returns_the_release_and_tells_its_steps(verbs: ReleaseVerbs, town: Town, told: list[Event]) -> None:
     town.helm.says = ["creating 1 resource(s)"]
     done = verbs.deploy("hello", namespace="demo", version="1.0.0", note="first", values=[{"text": "hi"}], set=["a.b=c"])
     assert done.changed
@@ -72,13 +72,13 @@ def test_a_deploy_returns_the_release_and_tells_its_steps(verbs: Verbs, town: To
     assert (told[-1].step, told[-1].outcome, told[-1].detail) == ("deploy", StepOutcome.DONE, "demo.hello.v1 is deployed")
 
 
-def test_the_newest_version_is_deployed_where_none_is_named(verbs: Verbs) -> None:
+def test_the_newest_version_is_deployed_where_none_is_named(verbs: ReleaseVerbs) -> None:
     done = verbs.deploy("hello", namespace="demo")
     assert done.release is not None
     assert done.release.chart.version == "1.1.0"
 
 
-def test_what_runs_already_is_left_as_it_is(verbs: Verbs, told: list[Event]) -> None:
+def test_what_runs_already_is_left_as_it_is(verbs: ReleaseVerbs, told: list[Event]) -> None:
     verbs.deploy("hello", namespace="demo", version="1.0.0")
     again = verbs.deploy("hello", namespace="demo", version="1.0.0")
     assert not again.changed
@@ -90,7 +90,7 @@ def test_what_runs_already_is_left_as_it_is(verbs: Verbs, told: list[Event]) -> 
     assert told[-1].outcome is StepOutcome.UNCHANGED
 
 
-def test_a_dry_run_says_what_would_be_done_and_shows_what_is_there(verbs: Verbs, town: Town) -> None:
+def test_a_dry_run_says_what_would_be_done_and_shows_what_is_there(verbs: ReleaseVerbs, town: Town) -> None:
     first = verbs.deploy("hello", namespace="demo", version="1.0.0", dry_run=True)
     assert ([action.kind for action in first.plan.actions], first.changed, first.release) == (["helm-install"], False, None)
     verbs.deploy("hello", namespace="demo", version="1.0.0")
@@ -104,7 +104,7 @@ def test_a_dry_run_says_what_would_be_done_and_shows_what_is_there(verbs: Verbs,
     assert len(verbs.history("hello", namespace="demo").items) == 1
 
 
-def test_the_namespace_is_made_where_that_is_wished(verbs: Verbs) -> None:
+def test_the_namespace_is_made_where_that_is_wished(verbs: ReleaseVerbs) -> None:
     assert isinstance(refused(verbs.deploy, "hello", namespace="new"), NamespaceNotFound)
     done = verbs.deploy("hello", namespace="new", create_namespace=True)
     assert done.release is not None
@@ -114,7 +114,7 @@ def test_the_namespace_is_made_where_that_is_wished(verbs: Verbs) -> None:
 # back and forth
 
 
-def test_a_rollback_makes_a_release_of_the_one_before(verbs: Verbs) -> None:
+def test_a_rollback_makes_a_release_of_the_one_before(verbs: ReleaseVerbs) -> None:
     verbs.deploy("hello", namespace="demo", version="1.0.0")
     verbs.deploy("hello", namespace="demo", version="1.1.0")
     back = verbs.rollback("hello", namespace="demo", note="greeting was wrong")
@@ -126,7 +126,7 @@ def test_a_rollback_makes_a_release_of_the_one_before(verbs: Verbs) -> None:
     assert (forth.release.revision, forth.release.chart.version) == (4, "1.1.0")
 
 
-def test_a_delete_is_soft_and_a_restore_undoes_it(verbs: Verbs) -> None:
+def test_a_delete_is_soft_and_a_restore_undoes_it(verbs: ReleaseVerbs) -> None:
     verbs.deploy("hello", namespace="demo", version="1.0.0")
     running = verbs.restore("hello", namespace="demo")
     assert (running.changed, running.plan.reason) == (False, "v1 is not deleted: it is deployed")
@@ -146,7 +146,7 @@ def test_a_delete_is_soft_and_a_restore_undoes_it(verbs: Verbs) -> None:
     assert (back.release.id, back.release.status) == ("demo.hello.v2", "deployed")
 
 
-def test_a_rollback_of_what_is_deleted_goes_to_what_ran_before(verbs: Verbs) -> None:
+def test_a_rollback_of_what_is_deleted_goes_to_what_ran_before(verbs: ReleaseVerbs) -> None:
     verbs.deploy("hello", namespace="demo", version="1.0.0")
     verbs.deploy("hello", namespace="demo", version="1.1.0")
     verbs.delete("hello", namespace="demo")
@@ -155,7 +155,7 @@ def test_a_rollback_of_what_is_deleted_goes_to_what_ran_before(verbs: Verbs) -> 
     assert back.release.chart.version == "1.0.0"
 
 
-def test_lists_iterate_over_releases(verbs: Verbs) -> None:
+def test_lists_iterate_over_releases(verbs: ReleaseVerbs) -> None:
     verbs.deploy("hello", namespace="demo", version="1.0.0")
     verbs.deploy("hello", namespace="demo", version="1.1.0")
     for releases, ids in (
@@ -173,7 +173,7 @@ def test_lists_iterate_over_releases(verbs: Verbs) -> None:
 # failures
 
 
-def test_a_deploy_that_fails_and_goes_back_says_why(verbs: Verbs, town: Town, told: list[Event]) -> None:
+def test_a_deploy_that_fails_and_goes_back_says_why(verbs: ReleaseVerbs, town: Town, told: list[Event]) -> None:
     verbs.deploy("hello", namespace="demo", version="1.0.0")
     town.shop.publish("2.0.0", template=WORKLOAD)
     town.helm.end_with(Status.FAILED, LATE)
@@ -187,7 +187,7 @@ def test_a_deploy_that_fails_and_goes_back_says_why(verbs: Verbs, town: Town, to
     assert verbs.show("hello", namespace="demo").chart.version == "1.0.0"
 
 
-def test_a_deploy_that_fails_and_is_kept_says_why(verbs: Verbs, town: Town) -> None:
+def test_a_deploy_that_fails_and_is_kept_says_why(verbs: ReleaseVerbs, town: Town) -> None:
     town.shop.publish("2.0.0", template=WORKLOAD)
     town.helm.end_with(Status.FAILED, LATE)
     failure = refused(verbs.deploy, "hello", namespace="demo", version="2.0.0", on_failure="keep")
@@ -196,7 +196,7 @@ def test_a_deploy_that_fails_and_is_kept_says_why(verbs: Verbs, town: Town) -> N
     assert verbs.show("demo.hello.v1").status == "failed"
 
 
-def test_what_is_refused_is_refused_alike(verbs: Verbs, town: Town, tmp_path: Path) -> None:
+def test_what_is_refused_is_refused_alike(verbs: ReleaseVerbs, town: Town, tmp_path: Path) -> None:
     verbs.deploy("hello", namespace="demo", version="1.0.0")
     verbs.deploy("hello", namespace="demo", version="1.1.0")
     shown = verbs.show("hello", namespace="demo")
@@ -224,7 +224,7 @@ def test_what_is_refused_is_refused_alike(verbs: Verbs, town: Town, tmp_path: Pa
     assert verbs.delete("hello", namespace="demo", if_match=shown.etag).changed
 
 
-def test_an_option_that_nobody_knows_is_a_defect_of_the_program(verbs: Verbs) -> None:
+def test_an_option_that_nobody_knows_is_a_defect_of_the_program(verbs: ReleaseVerbs) -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'dryrun'"):
         verbs.deploy("hello", namespace="demo", dryrun=True)  # type: ignore[call-arg]
 
@@ -272,7 +272,7 @@ def test_what_is_read_is_the_same(town: Town) -> None:
 
 
 def test_a_list_of_many_pages_is_whole(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubernaut.client.client.PAGE", 2)
+    monkeypatch.setattr("kubernaut.client.client.PAGE_SIZE", 2)
     here = library(town)
     for _ in range(2):
         for version in ("1.0.0", "1.1.0"):
@@ -282,7 +282,7 @@ def test_a_list_of_many_pages_is_whole(town: Town, monkeypatch: pytest.MonkeyPat
         assert text(there.list(all=True)) == text(here.list(all=True))
 
 
-# that they stay the same
+# one signature
 
 
 def members(kind: type) -> dict[str, inspect.Signature]:
@@ -290,18 +290,17 @@ def members(kind: type) -> dict[str, inspect.Signature]:
     return {name: inspect.signature(member) for name, member in found if not name.startswith("_")}
 
 
-@pytest.mark.parametrize("name", sorted(members(Verbs)))
-def test_both_take_the_same(name: str) -> None:
-    asked = members(Verbs)[name]
-    for kind in (Kubernaut, Client):
-        offered = members(kind)[name]
-        more = {one: parameter for one, parameter in offered.parameters.items() if one not in asked.parameters}
-        assert [str(offered.parameters[one]) for one in asked.parameters] == [str(one) for one in asked.parameters.values()], kind
-        assert all(parameter.default is not parameter.empty for parameter in more.values()), kind
+@pytest.mark.parametrize("kind", [Kubernaut, Client, RemoteBackend])
+@pytest.mark.parametrize("name", sorted(members(ReleaseVerbs)))
+def test_each_implementation_takes_the_same_arguments(name: str, kind: type) -> None:
+    expected, offered = members(ReleaseVerbs)[name], members(kind)[name]
+    more = {one: parameter for one, parameter in offered.parameters.items() if one not in expected.parameters}
+    assert [str(offered.parameters[one]) for one in expected.parameters] == [str(one) for one in expected.parameters.values()]
+    assert all(parameter.default is not parameter.empty for parameter in more.values())
+    assert inspect.getdoc(getattr(kind, name)), "documented, or inherits its documentation"
 
 
-@pytest.mark.parametrize("name", sorted(members(Service)))
-def test_the_commands_find_the_same_with_a_server(name: str) -> None:
-    assert list(members(Remote)[name].parameters.values())[: len(members(Kubernaut)[name].parameters)] == list(
-        members(Kubernaut)[name].parameters.values()
-    )
+@pytest.mark.parametrize("name", ["ship", "logs", "unlock"])
+def test_the_commands_take_the_same_arguments_with_a_server(name: str) -> None:
+    keywords = {one: None for one in members(Kubernaut)[name].parameters if one not in ("self", "release", "app_dir", "options")}
+    members(RemoteBackend)[name].bind(None, "hello", **keywords)

@@ -8,7 +8,7 @@ from typing import Any
 import responses
 
 from kubernaut.client import Client
-from kubernaut.client.transport import PROBLEM
+from kubernaut.client.transport import PROBLEM_JSON
 
 CANARY = "canary-5f3a-" + "x" * 32
 URL = "https://kubernaut.example.com"
@@ -63,7 +63,7 @@ def client(**how: Any) -> Client:
 def problem(http: responses.RequestsMock, method: str, url: str, status: int, code: str, **more: Any) -> None:
     headers = more.pop("headers", {})
     content = {"type": "about:blank", "status": status, "code": code, "detail": f"It is {code}.", "hint": "Do so.", **more}
-    http.add(method, url, json.dumps(content), status=status, content_type=PROBLEM, headers=headers)
+    http.add(method, url, json.dumps(content), status=status, content_type=PROBLEM_JSON, headers=headers)
 
 
 def said(seq: int, kind: str, text: str, second: int = 2, step: str = "deploy") -> dict[str, Any]:

@@ -25,7 +25,7 @@ from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
 from kubernaut.testing.registry import FakeRegistry
 from support.published import Shop
-from support.serving import Serving
+from support.serving import Serving, connect
 
 SOON = 20.0
 """Seconds after which something that has not come never comes."""
@@ -86,7 +86,7 @@ class Town:
         """Start another server; what it begins, :meth:`close` ends."""
         settings = {"KUBERNAUT_ACTOR": "server", "KUBERNAUT_REGISTRY": self.shop.prefix, **environment}
         made = Serving(self.folder, routes=lambda _: (), cluster=self.cluster, environment=settings)
-        vars(made.service.kubernaut._connections.clients).update(cluster=self.cluster, helm=self.helm)
+        connect(made.service.kubernaut, self.cluster, self.helm)
         made.service = replace(
             made.service,
             index=Index(lambda: self.cluster, namespaces=namespaces, timings=PATIENT),  # type: ignore[arg-type, return-value]

@@ -96,7 +96,7 @@ class Serving:
 
 def connect(kubernaut: Kubernaut, cluster: FakeCluster, helm: FakeHelm) -> None:
     """Let a library work with what is in memory: a connection that was opened is not opened again."""
-    vars(kubernaut._connections.clients).update(cluster=cluster, helm=helm)
+    kubernaut.context.clients.cluster, kubernaut.context.clients.helm = cluster, helm
 
 
 def problem(response: TestResponse, status: int, code: str) -> dict[str, Any]:

@@ -76,8 +76,8 @@ class Yard:
     def open(self, listener: Listener | None = None) -> Kubernaut:
         """Return the verbs."""
         service = Kubernaut(self.settings, listener=listener or self.events.append)
-        clients = service._connections.clients
-        clients.__dict__.update(engine=self.shop.engine, helm=self.helm, cluster=self.cluster)
+        clients = service.context.clients
+        clients.engine, clients.helm, clients.cluster = self.shop.engine, self.helm, self.cluster
         return service
 
     def release(self, version: str) -> str:

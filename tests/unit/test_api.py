@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,10 @@ def test_an_option_that_nobody_knows_is_refused(idle: Idle) -> None:
     for call in (
         lambda: idle.ship("app", namespace="demo", dryrun=True),  # type: ignore[call-arg]
         lambda: idle.deploy("app", namespace="demo", dryrun=True),  # type: ignore[call-arg]
+        lambda: idle.rollback("app", namespace="demo", dryrun=True),  # type: ignore[call-arg]
+        lambda: idle.ship("app", namespace="demo", chart="oci://r/app:1"),  # type: ignore[call-arg]
     ):
-        with pytest.raises(TypeError, match="unexpected keyword argument 'dryrun'; DeployOptions has note, timeout"):
+        with pytest.raises(TypeError, match=r"unexpected keyword argument '(dryrun|chart)'; [A-Za-z]+Options has note, timeout"):
             call()
 
 
@@ -55,7 +58,7 @@ def test_an_option_that_nobody_knows_is_refused(idle: Idle) -> None:
         ({"namespace": "Demo"}, NameInvalid, "'Demo'"),
         ({"set": ["a[x]=1"]}, ValuesInvalid, "--set a[x]"),
         ({"values": ["nowhere.yaml"]}, ValuesInvalid, "nowhere.yaml cannot be read"),
-        ({"environment": "staging"}, EnvironmentNotFound, "without values for 'staging'; it has: production"),
+        ({"environment": "staging"}, EnvironmentNotFound, "'staging'"),
     ],
 )
 def test_what_cannot_be_deployed_is_not_published(
@@ -88,9 +91,9 @@ def world(tmp_path: Path) -> World:
 def kubernaut(world: World) -> Kubernaut:
     """All verbs, on a cluster and a Helm in memory, and one chart."""
     service = Kubernaut(world.tools.settings, listener=world.events.append)
-    clients = service._connections.clients
-    known = {"cluster": world.cluster, "helm": world.helm, "registry": OneChart(world.wanted().chart_digest)}
-    clients.__dict__.update(known)
+    clients = service.context.clients
+    clients.cluster, clients.helm = world.cluster, world.helm
+    clients.registry = OneChart(world.wanted().chart_digest)
     return service
 
 
@@ -149,20 +152,20 @@ def test_nobody_else_is_said_to_work_for_this_build(kubernaut: Kubernaut) -> Non
 
 
 def test_a_chart_that_has_another_digest_is_not_deployed(kubernaut: Kubernaut, world: World) -> None:
-    with pytest.raises(VersionConflict, match=f"its chart is {world.wanted().chart_digest}, and sha256:0 was meant"):
+    with pytest.raises(VersionConflict, match=world.wanted().chart_digest):
         kubernaut.deploy("shop", namespace="demo", chart=CHART_REF, digest="sha256:0")
     assert world.cluster.writes == []
     assert kubernaut.deploy("shop", namespace="demo", chart=CHART_REF, digest=world.wanted().chart_digest).changed
 
 
 def test_what_is_opened_by_one_is_open_for_all_and_closed_for_all(kubernaut: Kubernaut) -> None:
-    bob = kubernaut.acting("bob")
     fresh = Clients(kubernaut.settings)
-    kubernaut._connections.clients = bob._connections.clients = fresh
-    opened = bob._connections.cluster
-    assert kubernaut._connections.cluster is opened
+    kubernaut.context = replace(kubernaut.context, clients=fresh)
+    bob = kubernaut.acting("bob")
+    opened = bob.context.clients.cluster
+    assert kubernaut.context.clients.cluster is opened
     fresh.close()
-    assert bob._connections.cluster is opened, "the next call connects again"
+    assert bob.context.clients.cluster is opened, "the next call connects again"
 
 
 def test_who_is_stopped_stops_himself_alone(kubernaut: Kubernaut) -> None:
@@ -211,7 +214,7 @@ def test_what_is_asked_wrongly_is_the_end_of_what_was_accepted(kubernaut: Kubern
 
 def test_there_is_no_dry_run_of_what_was_accepted(kubernaut: Kubernaut) -> None:
     operation, _ = kubernaut.accept("delete", "shop", namespace="demo")
-    with pytest.raises(TypeError, match="no dry run"):
+    with pytest.raises(TypeError, match="dry_run"):
         kubernaut.delete("demo.shop", operation=operation, dry_run=True)
     assert kubernaut.operation(operation.id).state == "accepted"
 

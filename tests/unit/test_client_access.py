@@ -97,7 +97,7 @@ def test_a_host_without_tls_is_used_where_it_is_named(http: responses.RequestsMo
 
 def test_a_redirect_is_not_followed(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/api/releases", status=307, headers={"Location": f"https://evil.example.net/x?{CANARY}"})
-    with pytest.raises(Unreachable, match=r"sends us on to https://evil\.example\.net; not followed") as caught:
+    with pytest.raises(Unreachable, match=r"https://evil\.example\.net") as caught:
         client().list()
     assert len(http.calls) == 1
     assert CANARY not in json.dumps(caught.value.problem())

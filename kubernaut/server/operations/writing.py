@@ -16,7 +16,7 @@ from kubernaut.ci import HEADER, HEADER_PATTERN, CiBuild, told_build
 from kubernaut.errors import KubernautError, ReleaseChanged, ReleaseLocked, ReleaseNotFound, RequestInvalid, ServerBusy, Unreachable
 from kubernaut.events import Listener, Stopped
 from kubernaut.history.releases import ReleaseId
-from kubernaut.interface import Deployed, Options
+from kubernaut.interface import Deployed, OperationOptions
 from kubernaut.server.auth.caller import Role
 from kubernaut.server.auth.scope import require
 from kubernaut.server.http.routing import Request, Response
@@ -39,7 +39,7 @@ _ETAG = re.compile(r'(W/)?"([^"]*)"')
 class Handler(Protocol):
     """Carries a verb out."""
 
-    def __call__(self, kubernaut: Kubernaut, options: Options) -> Deployed:
+    def __call__(self, kubernaut: Kubernaut, options: OperationOptions) -> Deployed:
         """Do it, or on a dry run say what would be done."""
 
 
@@ -66,7 +66,7 @@ class Write:
     dry_run: bool = False
 
     @property
-    def options(self) -> Options:
+    def options(self) -> OperationOptions:
         """What all verbs take alike."""
         return {"note": self.note, "timeout": self.timeout, "lock_timeout": self.lock_timeout}
 
@@ -152,7 +152,7 @@ class _Asked:
 
     def _work(self, decided: _Decided, operation: Operation) -> Work:
         service, actor, build = self.service, self.request.caller.name, self.build
-        options: Options = {**self.write.options, "operation": operation, "if_match": decided.etag}
+        options: OperationOptions = {**self.write.options, "operation": operation, "if_match": decided.etag}
 
         def work(listener: Listener, stopped: Stopped) -> Deployed:
             try:

@@ -23,7 +23,7 @@ from kubernaut.server.operations.writing import Handler, Write, carry_out
 
 if TYPE_CHECKING:
     from kubernaut.api import Kubernaut
-    from kubernaut.interface import Deployed, DeployOptions, Options
+    from kubernaut.interface import Deployed, DeployOptions, OperationOptions
     from kubernaut.server.service import Service
 
 _LABEL = r"^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$"
@@ -174,18 +174,21 @@ def _creation(body: NewRelease, query: Dry, service: Service) -> Write:
     def decide(_: Kubernaut) -> tuple[str, Handler]:
         chart = None if body.chart is None else service.charts.check(body.chart)
 
-        def deploy(kubernaut: Kubernaut, options: Options) -> Deployed:
+        def deploy(kubernaut: Kubernaut, options: OperationOptions) -> Deployed:
             more: DeployOptions = {
+                **options,
+                "version": body.version,
+                "pre": body.pre,
+                "chart": chart,
+                "digest": body.digest,
                 "values": (body.values,),
                 "set": body.set,
                 "environment": body.environment,
                 "create_namespace": body.create_namespace,
                 "on_failure": body.on_failure,
                 "reuse_values": body.reuse_values,
-                **options,
             }
-            which = {"version": body.version, "chart": chart, "digest": body.digest}
-            return kubernaut.deploy(body.name, namespace=body.namespace, pre=body.pre, **which, **more)
+            return kubernaut.deploy(body.name, namespace=body.namespace, **more)
 
         return "deploy", deploy
 
@@ -194,7 +197,7 @@ def _creation(body: NewRelease, query: Dry, service: Service) -> Write:
 
 
 def _deletion(named: ReleaseId, query: Deletion) -> Write:
-    def delete(kubernaut: Kubernaut, options: Options) -> Deployed:
+    def delete(kubernaut: Kubernaut, options: OperationOptions) -> Deployed:
         try:
             return kubernaut.delete(str(named), **options)
         except ReleaseNotCurrent as another:

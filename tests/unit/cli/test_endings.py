@@ -52,7 +52,7 @@ def test_history_shows_what_made_no_release(run: Run, stub: StubKubernaut) -> No
 
 def test_history_without_attempts_is_the_table_alone(run: Run, stub: StubKubernaut) -> None:
     alone = run("history", "hello-world", "-n", "demo").stdout
-    stub.answers["history"] = ReleaseHistoryList(**dict(stub.answers["history"]))
+    stub.answers["history"] = ReleaseHistoryList(**vars(stub.answers["history"]))
     assert run("history", "hello-world", "-n", "demo").stdout == alone
     assert "attempts" not in alone
 
