@@ -1,10 +1,10 @@
-"""Helm, through a ``pyhelm3.Command`` whose runner is our own; the only file that imports ``pyhelm3``.
+"""Helm, through a ``pyhelm3.Command`` with our own runner; the only file that imports ``pyhelm3``.
 
-Each method starts Helm once. It reports what Helm said; what is true stands in the cluster's records (``history/``), not here.
+Each method starts Helm once and reports Helm's result; the truth is in the cluster's records (``history/``).
 
-pyhelm3 writes the arguments; ours is how Helm runs (:mod:`kubernaut.adapters.process`: no shell, a deadline, tied to us) and what
-its messages mean (:mod:`kubernaut.adapters.helm_errors`). Values go in on standard input. Nothing here asks which Helm it is: the
-flags used are those that Helm 3.17 and Helm 4 share. ``--atomic`` is never passed: on a failing reinstall it deletes the history.
+pyhelm3 writes the arguments; :mod:`kubernaut.adapters.process` runs Helm (no shell, a deadline, tied to this process), and
+:mod:`kubernaut.adapters.helm_errors` interprets its messages. Values are passed on standard input. Only flags that Helm 3.17 and
+Helm 4 share are used. ``--atomic`` is never passed: on a failing reinstall it deletes the history.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 import pyhelm3
 
 from kubernaut.adapters import process
-from kubernaut.adapters.helm_errors import explain
-from kubernaut.adapters.process import Check, unchecked
+from kubernaut.adapters.helm_errors import helm_error
+from kubernaut.adapters.process import Check, CompletedProcess, no_check
 from kubernaut.errors import (
     ChartInvalid,
     Conflict,
@@ -38,7 +38,7 @@ from kubernaut.redact import environment_secrets, is_secret_key, redact
 Log = Callable[[str], None]
 T = TypeVar("T")
 
-# Helm sees these variables and no others: a CI job's environment is full of secrets that a chart's plugin has no business with.
+# Helm sees only these variables: a CI job's environment is full of secrets that a chart's plugin must not see.
 # fmt: off
 _ALLOWED = frozenset((
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY",
@@ -48,7 +48,7 @@ _ALLOWED = frozenset((
     "HELM_BURST_LIMIT", "HELM_QPS", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "USE_GKE_GCLOUD_AUTH_PLUGIN",
 ))
 # fmt: on
-# A kubeconfig's exec plugins (aws, gcloud, kubelogin) and Docker's credential helpers (ecr-login, gcr) log in with these.
+# A kubeconfig's exec plugins (aws, gcloud, kubelogin) and Docker's credential helpers (ecr-login, gcr) need these to log in.
 _ALLOWED_PREFIXES = ("AWS_", "AZURE_", "AAD_", "CLOUDSDK_", "GOOGLE_", "LC_")
 
 _DIGEST = re.compile(r"^Digest:\s*(sha256:[0-9a-f]{64})\s*$", re.MULTILINE)
@@ -58,27 +58,27 @@ _PACKAGE = re.compile(r"^Successfully packaged chart and saved it to: (.+)$", re
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 CHART_SECONDS = 60.0
-"""How long Helm may take where no cluster is involved."""
+"""Timeout of commands that need no cluster."""
 REGISTRY_SECONDS = 300.0
-"""How long a push may take."""
+"""Timeout of a push."""
 MARGIN_SECONDS = 5.0
-"""How much longer than its own ``--timeout`` Helm may take, to write its record."""
+"""Time beyond its ``--timeout`` in which Helm may write its record."""
 _LARGEST_MANIFEST = 32 << 20
 
 
 class _Command(pyhelm3.Command):  # type: ignore[misc]
-    """pyhelm3's arguments, run our way; one object a start.
+    """pyhelm3's arguments with our runner; one object per start of Helm.
 
     Args:
-        run: Runs Helm with arguments and input; returns its standard output.
-        extra: Arguments that pyhelm3 cannot write.
-        values: What goes in on standard input. Not as pyhelm3 writes it: Helm reads it as YAML, which does not know JSON's
-            surrogate pairs, and an emoji in a value would fail.
-        history_max: For the verbs that prune the history.
+        run: Runs Helm with arguments and input.
+        extra: Arguments that pyhelm3 does not support.
+        values: The standard input. Not as pyhelm3 writes it: Helm reads it as YAML, which does not know JSON's surrogate pairs, so
+            an emoji in a value would fail.
+        history_max: For the commands that prune the history.
     """
 
     def __init__(
-        self, run: Callable[[list[str], bytes], bytes], *extra: str, values: Mapping[str, Any] | None = None, history_max: int = 0
+        self, run: Callable[[list[str], bytes], object], *extra: str, values: Mapping[str, Any] | None = None, history_max: int = 0
     ) -> None:
         super().__init__(history_max_revisions=history_max)
         self._run = run
@@ -86,9 +86,9 @@ class _Command(pyhelm3.Command):  # type: ignore[misc]
         self._input = b"" if values is None else values_input(values)
 
     async def run(self, command: list[Any], input: bytes | None = None) -> bytes:  # noqa: ARG002 - see ``values``
-        """Run Helm, and hand nothing of what it prints to pyhelm3: the truth is the record.
+        """Run Helm, and return nothing of its output to pyhelm3.
 
-        ``--output json`` is left out: it prints the whole release, values and all, which nobody here needs, and which nobody would
+        ``--output json`` is left out: it prints the whole release, values and all, which nothing needs and which no process would
         read if kubernaut were killed meanwhile.
         """
         argv = [str(part) for part in command]
@@ -98,8 +98,8 @@ class _Command(pyhelm3.Command):  # type: ignore[misc]
         return b"{}"
 
 
-def _finish(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never waits, in this thread, whether or not an event loop runs in it."""
+def _run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never waits, in this thread, with or without a running event loop."""
     try:
         coroutine.send(None)
     except StopIteration as end:
@@ -112,16 +112,16 @@ class Helm:
     """The Helm program.
 
     Args:
-        program: Path or name of the executable.
-        kubeconfig: The kubeconfig file, or several joined as in KUBECONFIG, or ``None`` for Helm's default.
-        context: The kube context, or ``None`` for the current one.
-        docker_config: The folder of Docker's config.json for OCI credentials, or ``None``.
-        environment: Where the allow-listed variables are taken from.
-        plain_http: Says whether a registry (``HOST[:PORT]/…``) is spoken to without TLS.
-        grace: Seconds that Helm gets to end in when it is told to stop, before it is killed.
+        program: The executable's path or name.
+        kubeconfig: The kubeconfig file, or several joined as in KUBECONFIG; ``None`` for Helm's default.
+        context: The kube context; ``None`` for the current one.
+        docker_config: The folder of Docker's config.json with OCI credentials, or ``None``.
+        environment: The source of the variables that Helm may see.
+        plain_http: Whether a registry (``HOST[:PORT]/…``) is used without TLS.
+        grace: Seconds between asking Helm to stop and killing it.
 
     Raises:
-        DriverUnsupported: HELM_DRIVER names another driver than Secrets.
+        DriverUnsupported: HELM_DRIVER selects another driver than Secrets.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Helm:
         self._plain_http = plain_http
         self._grace = grace
         self._secrets = environment_secrets(environment)
-        self._environment = allowed(environment)
+        self._environment = _allowed(environment)
         if kubeconfig or environment.get("KUBECONFIG"):
             self._environment["KUBECONFIG"] = kubeconfig or environment["KUBECONFIG"]
         if docker_config or environment.get("DOCKER_CONFIG"):
@@ -151,51 +151,49 @@ class Helm:
 
     def version(self) -> str:
         """Return Helm's version, such as ``3.17.3``. Raises: ToolMissing."""
-        output = self._start(["version", "--template", "{{.Version}}"], what="Asking for Helm's version", seconds=CHART_SECONDS)
-        return output.stdout.decode("utf-8", "replace").strip().removeprefix("v")
-
-    # charts: no cluster needed
+        output = self._helm(["version", "--template", "{{.Version}}"], what="Asking for Helm's version", seconds=CHART_SECONDS)
+        return output.text.strip().removeprefix("v")
 
     def package(self, chart: Path, destination: Path) -> Path:
         """Package a chart folder; return the ``.tgz`` in ``destination``. Raises: ChartInvalid."""
         argv = ["package", _path(chart), f"--destination={_path(destination)}"]
-        output = self._start(argv, what=f"Packaging the chart {chart.name}", seconds=CHART_SECONDS)
-        match = _PACKAGE.search(output.stdout.decode("utf-8", "replace"))
+        output = self._helm(argv, what=f"Packaging the chart {chart.name}", seconds=CHART_SECONDS)
+        match = _PACKAGE.search(output.text)
         if match is None:
-            raise HelmFailed(f"Packaging the chart {chart.name} failed: Helm did not say where the package is.")
+            raise HelmFailed(f"Packaging the chart {chart.name} failed: its output does not name the package.")
         return destination / Path(match[1].strip()).name
 
     def template(self, chart: Path, *, name: str, namespace: str, values: Mapping[str, Any]) -> str:
         """Render a chart; return the manifest, without hooks and tests. Raises: ChartInvalid, ValuesInvalid, Interrupted."""
         what = f"Rendering the chart {chart.name.removesuffix('.tgz')}"
-        rendered: list[process.Finished] = []
+        secrets = _secret_texts(values)
+        rendered: list[CompletedProcess] = []
 
-        def run(argv: list[str], input: bytes) -> bytes:
+        def run(argv: list[str], input: bytes) -> None:
             rendered.append(
-                self._start(argv, input=input, what=what, seconds=CHART_SECONDS, secrets=_secrets(values), keep=_LARGEST_MANIFEST)
+                self._helm(argv, input=input, what=what, seconds=CHART_SECONDS, secrets=secrets, keep=_LARGEST_MANIFEST)
             )
-            return b""
 
         check_release_name(name)
-        _finish(_Command(run, values=values).template(name, _path(chart), namespace=check_namespace(namespace), no_hooks=True))
-        if _CANCELLED.search(rendered[0].stdout):  # Helm prints it into the manifest, renders on and exits with 0
-            raise self._cancelled(what, rendered[0], _secrets(values))
-        if rendered[0].cut:
-            raise ChartInvalid(f"{what} made more than {_LARGEST_MANIFEST >> 20} MiB.")
-        return rendered[0].stdout.decode("utf-8", "replace")
+        _run_sync(_Command(run, values=values).template(name, _path(chart), namespace=check_namespace(namespace), no_hooks=True))
+        if _CANCELLED.search(rendered[0].stdout):  # Helm prints it into the manifest, continues and exits with 0
+            raise self._cancelled(what, rendered[0], secrets)
+        if rendered[0].truncated:
+            raise ChartInvalid(f"{what} produced more than {_LARGEST_MANIFEST >> 20} MiB.")
+        return rendered[0].text
 
     def push(self, package: Path, registry: str) -> str:
         """Push a package to ``oci://registry``; return the manifest digest. Raises: RegistryUnreachable, RegistryDenied."""
         registry = registry.removeprefix("oci://")
         argv = ["push", _path(package), f"oci://{registry}", *self._transport(registry)]
-        output = self._start(argv, what=f"Pushing {package.name} to {registry}", seconds=REGISTRY_SECONDS)
-        match = _DIGEST.search(output.stderr) or _DIGEST.search(output.stdout.decode("utf-8", "replace"))  # Helm 3, Helm 4
+        output = self._helm(argv, what=f"Pushing {package.name} to {registry}", seconds=REGISTRY_SECONDS)
+        match = _DIGEST.search(output.stderr) or _DIGEST.search(output.text)  # Helm 3, Helm 4
         if match is None:
-            raise RegistryUnreachable(f"Pushing {package.name} to {registry} failed: Helm named no digest.")
+            raise RegistryUnreachable(f"Pushing {package.name} to {registry} failed: Helm reported no digest.")
         return match[1]
 
-    # releases: each raises ClusterUnreachable, ClusterDenied, ReleaseLocked, HelmFailed (see deploy), DeadlineExceeded, or what
-    # ``check`` raises, which is asked all the time whether Helm may go on
+    # The methods below raise ClusterUnreachable, ClusterDenied, ReleaseLocked, HelmFailed or DeadlineExceeded, or the exception of
+    # ``check``, which is called while Helm runs and stops it by raising.
 
     def upgrade(
         self,
@@ -210,20 +208,20 @@ class Helm:
         timeout: float,
         history_max: int,
         log: Log,
-        check: Check = unchecked,
+        check: Check = no_check,
     ) -> None:
-        """Run ``helm upgrade --wait --reset-values``, with ``--install`` only where there is no record yet.
+        """Run ``helm upgrade --wait --reset-values``, with ``--install`` only if there is no record yet.
 
-        Of releases that were deleted once, ``--install`` takes the record that is stored last for the newest, v9 after v10, and
-        then installs what is there (Helm 3.17 to 4.2).
+        With ``--install``, Helm 3.17 to 4.2 takes the record that is listed last for the newest, v9 after v10, once the release was
+        deleted, and installs over it.
         """
         helm = self._runner(f"Deploying {namespace}.{name}", timeout, log, check, values)
 
-        def run(argv: list[str], input: bytes) -> bytes:
-            return helm(argv if install else [word for word in argv if word != "--install"], input)
+        def run(argv: list[str], input: bytes) -> None:
+            helm(argv if install else [word for word in argv if word != "--install"], input)
 
         extra = ("--wait", "--hide-notes", *_labels(labels), *self._transport(chart))
-        _finish(
+        _run_sync(
             _Command(run, *extra, values=values, history_max=history_max).install_or_upgrade(
                 check_release_name(name),
                 _chart(chart),
@@ -246,56 +244,48 @@ class Helm:
         description: str,
         timeout: float,
         log: Log,
-        check: Check = unchecked,
+        check: Check = no_check,
     ) -> None:
-        """Run ``helm install --replace --wait``: a deploy after a soft delete, which pyhelm3 cannot say."""
+        """Run ``helm install --replace --wait``, which pyhelm3 does not support: a deploy after a soft delete."""
         run = self._runner(f"Deploying {namespace}.{name}", timeout, log, check, values)
         argv = ["install", check_release_name(name), _chart(chart), "--replace", "--wait", "--hide-notes", "--values", "-"]
         argv += ["--namespace", check_namespace(namespace), "--timeout", _go_seconds(timeout), "--description", description]
         run([*argv, *_labels(labels), *self._transport(chart)], values_input(values))
 
     def rollback(
-        self, name: str, revision: int, *, namespace: str, timeout: float, history_max: int, log: Log, check: Check = unchecked
+        self, name: str, revision: int, *, namespace: str, timeout: float, history_max: int, log: Log, check: Check = no_check
     ) -> None:
         """Run ``helm rollback --wait``."""
         run = self._runner(f"Rolling {namespace}.{name} back to revision {revision}", timeout, log, check)
         command = _Command(run, "--wait", history_max=history_max)
-        _finish(
+        _run_sync(
             command.rollback(check_release_name(name), revision, namespace=check_namespace(namespace), timeout=_go_seconds(timeout))
         )
 
-    def uninstall(self, name: str, *, namespace: str, description: str, timeout: float, log: Log, check: Check = unchecked) -> None:
-        """Run ``helm uninstall --keep-history --wait``: the soft delete. What is deleted already stays so."""
+    def uninstall(self, name: str, *, namespace: str, description: str, timeout: float, log: Log, check: Check = no_check) -> None:
+        """Run ``helm uninstall --keep-history --wait``: the soft delete. Do nothing if the release is deleted already."""
         run = self._runner(f"Deleting {namespace}.{name}", timeout, log, check)
         command, seconds = _Command(run, "--description", description), _go_seconds(timeout)
         name, namespace = check_release_name(name), check_namespace(namespace)
         try:
-            _finish(command.uninstall(name, namespace=namespace, keep_history=True, wait=True, timeout=seconds))
+            _run_sync(command.uninstall(name, namespace=namespace, keep_history=True, wait=True, timeout=seconds))
         except Conflict as conflict:
             if "is already deleted" not in conflict.message:
                 raise
 
-    # how Helm runs
-
     def _runner(
         self, what: str, timeout: float, log: Log, check: Check, values: Mapping[str, Any] | None = None
-    ) -> Callable[[list[str], bytes], bytes]:
-        def run(argv: list[str], input: bytes) -> bytes:
-            context = [f"--kube-context={self._context}"] if self._context else []
-            self._start(
-                [*argv, *context],
-                input=input,
-                what=what,
-                seconds=timeout + MARGIN_SECONDS,
-                secrets=_secrets(values or {}),
-                log=log,
-                check=check,
-            )
-            return b""
+    ) -> Callable[[list[str], bytes], object]:
+        context = [f"--kube-context={self._context}"] if self._context else []
+        secrets = _secret_texts(values or {})
+
+        def run(argv: list[str], input: bytes) -> None:
+            seconds = timeout + MARGIN_SECONDS
+            self._helm([*argv, *context], input=input, what=what, seconds=seconds, secrets=secrets, log=log, check=check)
 
         return run
 
-    def _start(
+    def _helm(
         self,
         argv: Sequence[str],
         *,
@@ -305,11 +295,11 @@ class Helm:
         secrets: Sequence[str] = (),
         keep: int = 1 << 16,
         log: Log | None = None,
-        check: Check = unchecked,
-    ) -> process.Finished:
+        check: Check = no_check,
+    ) -> CompletedProcess:
         program = process.find_program(self._program, self._environment.get("PATH"))
         hidden = (*self._secrets, *secrets)
-        finished = process.run(
+        result = process.run(
             [program, *argv],
             environment=self._environment,
             deadline=seconds,
@@ -319,20 +309,20 @@ class Helm:
             log=(lambda line: None if line.startswith("Error: ") else log(redact(line, hidden))) if log else None,
             check=check,
         )
-        if finished.late:
+        if result.timed_out:
             raise DeadlineExceeded(
-                f"{what} took longer than {seconds:.0f} s, and Helm was stopped.", details=_tail(finished.stderr, hidden)
+                f"{what} took longer than {seconds:.0f} s, and Helm was stopped.", details=_tail(result.stderr, hidden)
             )
-        if finished.status == 0:
-            return finished
-        if _CANCELLED.search(finished.stdout):
-            raise self._cancelled(what, finished, secrets, check)
-        raise explain(what, redact(finished.stderr, hidden), finished.status)
+        if result.returncode == 0:
+            return result
+        if _CANCELLED.search(result.stdout):
+            raise self._cancelled(what, result, secrets, check)
+        raise helm_error(what, redact(result.stderr, hidden), result.returncode)
 
-    def _cancelled(self, what: str, finished: process.Finished, secrets: Sequence[str], check: Check = unchecked) -> Interrupted:
-        """Return the error of a Helm that obeyed a signal, unless the same abort stops this process too: then that is raised."""
+    def _cancelled(self, what: str, result: CompletedProcess, secrets: Sequence[str], check: Check = no_check) -> Interrupted:
+        """Return the error of a Helm that a signal stopped, unless the same abort stops this process: then raise that."""
         process.await_stop(check)
-        return Interrupted(f"{what} was stopped: Helm was told to end.", details=_tail(finished.stderr, (*self._secrets, *secrets)))
+        return Interrupted(f"{what} was stopped: Helm received a signal.", details=_tail(result.stderr, (*self._secrets, *secrets)))
 
     def _transport(self, reference: str) -> list[str]:
         if reference.startswith(("/", ".")) or not self._plain_http(reference.removeprefix("oci://")):
@@ -340,13 +330,13 @@ class Helm:
         return ["--plain-http"]
 
 
-def allowed(environment: Mapping[str, str]) -> dict[str, str]:
+def _allowed(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that Helm may see."""
     return {name: value for name, value in environment.items() if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)}
 
 
 def values_input(values: Mapping[str, Any]) -> bytes:
-    """Return values as Helm reads them: JSON that is YAML too. Raises: ValuesInvalid."""
+    """Return values as Helm reads them: JSON that is also YAML. Raises: ValuesInvalid."""
     try:
         text = json.dumps(dict(values), ensure_ascii=False, allow_nan=False)
         return _NOT_IN_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode()
@@ -376,24 +366,24 @@ def _tail(stderr: str, secrets: Sequence[str]) -> list[str]:
     return redact(stderr, secrets).splitlines()[-10:]
 
 
-def _secrets(content: Any, telling: bool = False) -> tuple[str, ...]:
-    """Return the texts that stand under a telling key of the values, at any depth: Helm must not repeat them to anybody.
+def _secret_texts(content: Any, secret: bool = False) -> tuple[str, ...]:
+    """Return the texts below keys of the values that name secrets, longest first: Helm's messages must not repeat them.
 
-    Of a text of several lines each line too, since Helm is heard line by line; and each as Helm quotes it.
+    Each line of a text counts too, since Helm's output is redacted line by line; and each as Helm quotes it.
     """
-    return tuple(sorted(set(_telling_texts(content, telling)), key=len, reverse=True))
+    return tuple(sorted(set(_find_secrets(content, secret)), key=len, reverse=True))
 
 
-def _telling_texts(content: Any, telling: bool) -> Iterator[str]:
+def _find_secrets(content: Any, secret: bool) -> Iterator[str]:
     if isinstance(content, Mapping):
         for key, value in content.items():
-            yield from _telling_texts(value, telling or is_secret_key(str(key)))
+            yield from _find_secrets(value, secret or is_secret_key(str(key)))
     elif isinstance(content, list | tuple):
         for value in content:
-            yield from _telling_texts(value, telling)
-    elif telling and type(content) is int and len(str(content)) > 5:
+            yield from _find_secrets(value, secret)
+    elif secret and type(content) is int and len(str(content)) > 5:
         yield str(content)
-    elif telling and isinstance(content, str) and len(content) > 3:
+    elif secret and isinstance(content, str) and len(content) > 3:
         for text in (content, *(line.strip() for line in content.splitlines())):
             if len(text) > 3:
                 yield text

@@ -41,7 +41,7 @@ class Holder:
         verb: What is being done.
         actor: Who does it.
         host: On which machine.
-        process: Which process there, as :func:`kubernaut.adapters.host.process_identity` has it.
+        process: Which process there, as :func:`kubernaut.adapters.process.process_identity` has it.
         build: The CI build that does it.
         since: When the lock was taken, by the holder's clock.
     """

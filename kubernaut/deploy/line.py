@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kubernaut.adapters.host import is_gone
+from kubernaut.adapters.process import is_process_gone
 from kubernaut.deploy.lease import Holder, Lock, LockState, holder_of, is_held_by, locked, seconds_of, seems_fresh, version_of
 from kubernaut.errors import ClusterUnreachable, ReleaseLocked
 
@@ -138,4 +138,4 @@ class Watch:
 
 def is_dead(holder: Holder) -> bool:
     """Say whether a holder's process is surely gone: one of this machine, that is not there any more."""
-    return bool(holder.process) and is_gone(holder.process)
+    return bool(holder.process) and is_process_gone(holder.process)

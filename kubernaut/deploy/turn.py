@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from kubernaut.adapters.host import process_identity
+from kubernaut.adapters.process import process_identity
 from kubernaut.deploy.execution import Attempt, Tools
 from kubernaut.deploy.lease import Holder, new_holder
 from kubernaut.deploy.lock import hold

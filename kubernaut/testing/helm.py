@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kubernaut.adapters.process import Check, unchecked
+from kubernaut.adapters.process import Check, no_check
 from kubernaut.errors import (
     BadInput,
     ChartInvalid,
@@ -105,7 +105,7 @@ class FakeHelm:
         timeout: float,
         history_max: int,
         log: Log,
-        check: Check = unchecked,
+        check: Check = no_check,
     ) -> None:
         """Do what ``helm upgrade --wait --reset-values`` does, with or without ``--install``."""
         self.starts.append(("upgrade", f"{namespace}.{name}"))
@@ -140,7 +140,7 @@ class FakeHelm:
         description: str,
         timeout: float,
         log: Log,
-        check: Check = unchecked,
+        check: Check = no_check,
     ) -> None:
         """Do what ``helm install --replace --wait`` does."""
         self.starts.append(("install", f"{namespace}.{name}"))
@@ -148,7 +148,7 @@ class FakeHelm:
         self._install(name, chart, namespace, values, labels, description, check)
 
     def rollback(
-        self, name: str, revision: int, *, namespace: str, timeout: float, history_max: int, log: Log, check: Check = unchecked
+        self, name: str, revision: int, *, namespace: str, timeout: float, history_max: int, log: Log, check: Check = no_check
     ) -> None:
         """Do what ``helm rollback --wait`` does: a new record with the target's chart, values, manifest and labels."""
         self.starts.append(("rollback", f"{namespace}.{name}"))
@@ -165,7 +165,7 @@ class FakeHelm:
         content["info"] = {"first_deployed": records[-1].info.get("first_deployed"), "last_deployed": _now()}
         self._write(content, records[-1].revision + 1, labels, Status.PENDING_ROLLBACK, text, deployed, check)
 
-    def uninstall(self, name: str, *, namespace: str, description: str, timeout: float, log: Log, check: Check = unchecked) -> None:
+    def uninstall(self, name: str, *, namespace: str, description: str, timeout: float, log: Log, check: Check = no_check) -> None:
         """Do what ``helm uninstall --keep-history --wait`` does."""
         self.starts.append(("uninstall", f"{namespace}.{name}"))
         check()

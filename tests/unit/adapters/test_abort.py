@@ -85,7 +85,7 @@ def helm(program: Path) -> Helm:
     return Helm(str(program), environment={"PATH": os.environ["PATH"]}, plain_http=lambda _: True)
 
 
-def upgrade(program: Path, check: Callable[[], None] = process.unchecked) -> None:
+def upgrade(program: Path, check: Callable[[], None] = process.no_check) -> None:
     common: dict[str, object] = {"namespace": "demo", "values": {}, "labels": {}, "description": "", "timeout": 60, "log": print}
     helm(program).upgrade("app", "/chart", install=True, history_max=5, check=check, **common)  # type: ignore[arg-type]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from kubernaut.adapters.helm_errors import TABLE, explain, place, said
+from kubernaut.adapters.helm_errors import TABLE, chart_location, clean_message, helm_error
 from kubernaut.errors import (
     BadInput,
     ChartInvalid,
@@ -156,13 +156,13 @@ RECORDED: list[tuple[type[KubernautError], str]] = [
 
 @pytest.mark.parametrize(("error", "message"), RECORDED)
 def test_each_message_means_its_error(error: type[KubernautError], message: str) -> None:
-    assert type(explain("Deploying n.r", message, 1)) is error
+    assert type(helm_error("Deploying n.r", message, 1)) is error
 
 
 def test_every_row_is_used() -> None:
     import re
 
-    messages = [said(message) for _, message in RECORDED]
+    messages = [clean_message(message) for _, message in RECORDED]
     unused = [
         row.pattern for row in TABLE if not any(re.search(row.pattern, message, re.IGNORECASE | re.DOTALL) for message in messages)
     ]
@@ -188,7 +188,7 @@ def test_every_error_is_one_of_the_tree() -> None:
     ],
 )
 def test_the_place_is_found(message: str, where: str | None) -> None:
-    assert place(message) == where
+    assert chart_location(message) == where
 
 
 def test_helm_4_does_not_tell_the_value() -> None:
@@ -196,16 +196,16 @@ def test_helm_4_does_not_tell_the_value() -> None:
         "Error: values don't meet the specifications of the schema(s) in the following chart(s):\nschema:\n"
         "- at '/login': 'hunter2' does not match pattern '^a'\n- at '/v': got number, want string\n"
     )
-    error = explain("Rendering", message, 1)
+    error = helm_error("Rendering", message, 1)
     assert "hunter2" not in str(error) + "".join(error.details)
     assert "at '/login': '***' does not match pattern '^a'" in str(error)
 
 
 def test_the_message_says_what_was_done_and_what_helm_said() -> None:
-    error = explain("Deploying n.r", 'WARNING: group-readable\nError: 1 error occurred:\n\t* Service "i" is invalid: x\n', 1)
+    error = helm_error("Deploying n.r", 'WARNING: group-readable\nError: 1 error occurred:\n\t* Service "i" is invalid: x\n', 1)
     assert str(error) == 'Deploying n.r failed: Service "i" is invalid: x'
 
 
 def test_a_silent_end() -> None:
-    assert "status 7" in str(explain("Deploying", "", 7))
-    assert "signal 9" in str(explain("Deploying", "", -9))
+    assert "status 7" in str(helm_error("Deploying", "", 7))
+    assert "signal 9" in str(helm_error("Deploying", "", -9))

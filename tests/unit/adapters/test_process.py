@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from kubernaut.adapters import process
-from kubernaut.adapters.process import Finished, find_program, run
+from kubernaut.adapters.process import CompletedProcess, find_program, run
 from kubernaut.errors import ToolMissing
 
 Script = Callable[[str], list[str]]
@@ -64,7 +64,7 @@ def wait_for(path: Path, seconds: float = 10.0) -> str:
     return path.read_text()
 
 
-def go(argv: list[str], **wanted: object) -> Finished:
+def go(argv: list[str], **wanted: object) -> CompletedProcess:
     arguments: dict[str, object] = {"environment": {"PATH": os.environ["PATH"]}, "deadline": 20.0, "grace": 5.0}
     return run(argv, **{**arguments, **wanted})  # type: ignore[arg-type]
 
@@ -76,7 +76,7 @@ def test_output_status_and_input(script: Script) -> None:
         input=b"x" * 300_000,
         log=said.append,
     )
-    assert (done.status, done.stdout, done.late, done.cut) == (3, b"300000\n", False, False)
+    assert (done.returncode, done.stdout, done.timed_out, done.truncated) == (3, b"300000\n", False, False)
     assert said == ["é", "zwei"]
     assert done.stderr == "é\nzwei"
 
@@ -87,7 +87,7 @@ def test_input_that_nobody_reads(script: Script) -> None:
 
 def test_output_is_bounded(script: Script) -> None:
     done = go(script("sys.stdout.write('a' * 500_000 + 'end'); [print(i, file=sys.stderr) for i in range(5000)]"), keep=1000)
-    assert done.cut
+    assert done.truncated
     assert len(done.stdout) == 1000
     assert done.stdout.endswith(b"end")
     assert len(done.stderr.splitlines()) == 200
@@ -108,8 +108,8 @@ def test_it_sees_the_given_environment_only(script: Script) -> None:
 def test_the_deadline_stops_it(script: Script) -> None:
     started = time.monotonic()
     done = go(script("time.sleep(60)"), deadline=0.3)
-    assert done.late
-    assert done.status == -signal.SIGTERM
+    assert done.timed_out
+    assert done.returncode == -signal.SIGTERM
     assert time.monotonic() - started < 5
 
 
@@ -124,14 +124,14 @@ def test_it_may_use_its_grace(script: Script, tmp_path: Path) -> None:
         """),
         deadline=0.5,
     )
-    assert (done.late, done.status, done.stdout) == (True, 1, b"cancelled\n")
+    assert (done.timed_out, done.returncode, done.stdout) == (True, 1, b"cancelled\n")
     assert (tmp_path / "said").read_text() == "failed\n"
 
 
 def test_who_ignores_sigterm_is_killed(script: Script) -> None:
     started = time.monotonic()
     done = go(script("signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"), deadline=0.5, grace=0.3)
-    assert done.status == -signal.SIGKILL
+    assert done.returncode == -signal.SIGKILL
     assert time.monotonic() - started < 5
 
 
@@ -143,14 +143,14 @@ def test_grandchildren_are_stopped_too(script: Script) -> None:
         time.sleep(60)
     """)
     done = go(parent, deadline=1.5, grace=0.3)
-    assert done.late  # and the fixture finds both dead
+    assert done.timed_out  # and the fixture finds both dead
 
 
 def test_a_grandchild_that_keeps_the_pipes_does_not_hold_us(script: Script) -> None:
     child = script("time.sleep(60)")
     started = time.monotonic()
     done = go(script(f"subprocess.Popen({child!r}); print('done')"))
-    assert (done.status, done.stdout) == (0, b"done\n")
+    assert (done.returncode, done.stdout) == (0, b"done\n")
     assert time.monotonic() - started < 5
 
 
@@ -173,7 +173,7 @@ def test_output_written_just_before_the_end_is_read(script: Script, tmp_path: Pa
     said: list[str] = []
     done = go(argv, log=said.append)
     assert looked
-    assert (done.status, len(done.stdout), said.count("y")) == (0, 50_001, 25_000)
+    assert (done.returncode, len(done.stdout), said.count("y")) == (0, 50_001, 25_000)
 
 
 def test_whatever_is_raised_meanwhile_stops_it(script: Script) -> None:
@@ -280,7 +280,7 @@ def test_it_ends_with_us_however_we_end(script: Script, tmp_path: Path, number: 
 
 
 def test_it_ends_with_the_thread_that_started_it(script: Script) -> None:
-    done: list[Finished] = []
+    done: list[CompletedProcess] = []
     thread = threading.Thread(target=lambda: done.append(go(script("time.sleep(0.3); print('done')"))))
     thread.start()
     thread.join()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.locking import ADA, BOB, EVE, HOUR, NAME, World
 
-from kubernaut.adapters.host import process_identity
+from kubernaut.adapters.process import process_identity
 from kubernaut.deploy.lease import Holder, Lock, LockState, new_holder
 from kubernaut.deploy.lock import hold, look
 from kubernaut.errors import ClusterUnreachable
@@ -156,7 +156,7 @@ def test_a_clock_ahead_does_not_become_fresh_by_waiting(world: World) -> None:
 @pytest.fixture
 def dead() -> Holder:
     """A process of this machine that was killed."""
-    code = "from kubernaut.adapters.host import process_identity; print(process_identity(), flush=True); input()"
+    code = "from kubernaut.adapters.process import process_identity; print(process_identity(), flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         identity = child.stdout.readline().strip()

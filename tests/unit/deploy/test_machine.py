@@ -23,7 +23,7 @@ from support.machine import KILLED, WHATS, Machine, settings_of
 from support.model import DONE, NOTHING
 from support.states import DEAD, Seen
 
-from kubernaut.adapters.host import process_identity
+from kubernaut.adapters.process import process_identity
 from kubernaut.deploy.accepted import accept, carry_out_accepted, new_operation
 from kubernaut.deploy.execute import Done, carry_out
 from kubernaut.deploy.execution import Tools

@@ -12,7 +12,7 @@ from support.locking import lease
 from support.past import operation, own, past
 from support.planning import EXPIRED, LIVE, NOW, UNCHANGED, known_of, plain, uninstall_of
 
-from kubernaut.adapters.host import process_identity
+from kubernaut.adapters.process import process_identity
 from kubernaut.deploy.execute import Done, carry_out
 from kubernaut.deploy.lease import Lock, new_holder
 from kubernaut.deploy.plan import plan

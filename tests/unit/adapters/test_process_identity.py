@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from kubernaut.adapters import host
-from kubernaut.adapters.host import is_gone, process_identity
+from kubernaut.adapters import process
+from kubernaut.adapters.process import is_process_gone, process_identity
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
 
-SAY = "from kubernaut.adapters.host import process_identity; print(process_identity(), flush=True)"
+SAY = "from kubernaut.adapters.process import process_identity; print(process_identity(), flush=True)"
 LIVING = f"{SAY}; input()"
 
 
@@ -48,7 +48,7 @@ def child() -> Iterator[Child]:
 def test_this_process_lives() -> None:
     assert process_identity() == process_identity()
     assert str(os.getpid()) in process_identity().split("/")
-    assert not is_gone(process_identity())
+    assert not is_process_gone(process_identity())
 
 
 def test_every_thread_is_the_same_process() -> None:
@@ -61,24 +61,24 @@ def test_every_thread_is_the_same_process() -> None:
 
 def test_a_child_lives_until_it_is_killed(child: Child) -> None:
     assert child.identity != process_identity()
-    assert not is_gone(child.identity)
+    assert not is_process_gone(child.identity)
     child.process.kill()
     child.wait_for_end()
-    assert is_gone(child.identity), "nobody has reaped it yet"
+    assert is_process_gone(child.identity), "nobody has reaped it yet"
     child.process.wait()
-    assert is_gone(child.identity), "there is no such pid any more"
+    assert is_process_gone(child.identity), "there is no such pid any more"
 
 
 def test_a_stopped_process_lives(child: Child) -> None:
     child.process.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, child.process.pid, os.WSTOPPED | os.WNOWAIT)
-    assert not is_gone(child.identity)
+    assert not is_process_gone(child.identity)
 
 
 def test_the_pid_is_another_process_by_now(child: Child) -> None:
     *place, pid, start = child.identity.split("/")
-    assert is_gone("/".join([*place, pid, str(int(start) - 1)]))
-    assert is_gone("/".join([*place, str(os.getpid()), start]))
+    assert is_process_gone("/".join([*place, pid, str(int(start) - 1)]))
+    assert is_process_gone("/".join([*place, str(os.getpid()), start]))
 
 
 def test_a_process_whose_first_thread_has_ended_lives() -> None:
@@ -95,10 +95,10 @@ def test_a_process_whose_first_thread_has_ended_lives() -> None:
         while stat.read_text().rpartition(")")[2].split()[0] != "Z":
             assert time.monotonic() < until
             time.sleep(0.01)
-        assert not is_gone(child.identity)
+        assert not is_process_gone(child.identity)
         child.process.kill()
         child.wait_for_end()
-        assert is_gone(child.identity)
+        assert is_process_gone(child.identity)
 
 
 @pytest.mark.parametrize("part", [0, 1, 2, 3], ids=["boot", "PID namespace", "time namespace", "host"])
@@ -106,9 +106,9 @@ def test_of_another_place_nothing_is_known(child: Child, part: int) -> None:
     child.process.kill()
     child.process.wait()
     parts = child.identity.split("/")
-    assert is_gone("/".join(parts))
+    assert is_process_gone("/".join(parts))
     parts[part] += "0"
-    assert not is_gone("/".join(parts))
+    assert not is_process_gone("/".join(parts))
 
 
 def test_a_process_that_may_not_be_signalled(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,12 +116,12 @@ def test_a_process_that_may_not_be_signalled(child: Child, monkeypatch: pytest.M
         raise PermissionError
 
     monkeypatch.setattr(os, "kill", refuse)
-    assert not is_gone(child.identity)
+    assert not is_process_gone(child.identity)
 
 
 def test_a_process_that_proc_hides_is_not_gone(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "_process", lambda _name: None)
-    assert not is_gone(child.identity)
+    monkeypatch.setattr(process, "_read_stat", lambda _name: None)
+    assert not is_process_gone(child.identity)
 
 
 @pytest.mark.parametrize("broken", ["no /proc", "another's /proc", "no boot id"])
@@ -130,10 +130,10 @@ def test_without_proc_nothing_is_known(child: Child, tmp_path: Path, monkeypatch
     child.process.wait()
     if broken != "no /proc":
         (tmp_path / "self").symlink_to("1" if broken == "another's /proc" else str(os.getpid()))
-    monkeypatch.setattr(host, "_PROC", tmp_path)
+    monkeypatch.setattr(process, "_PROC", tmp_path)
     assert process_identity().split("/")[1:] == [str(os.getpid())]
-    assert not is_gone(process_identity())
-    assert not is_gone(child.identity)
+    assert not is_process_gone(process_identity())
+    assert not is_process_gone(child.identity)
 
 
 @pytest.mark.parametrize(
@@ -141,16 +141,16 @@ def test_without_proc_nothing_is_known(child: Child, tmp_path: Path, monkeypatch
     ["", "x", "/", "a/b/c/d/1/1", "a/1", "\x00", "\ud800", "é/1/1/1/1/1", "//////", "1" * 10_000, "a/b/c/d/x/y", "a/b/c/d/1/1\n"],
 )
 def test_of_junk_nothing_is_known(junk: str) -> None:
-    assert not is_gone(junk)
+    assert not is_process_gone(junk)
 
 
 @pytest.mark.parametrize(
     "end", ["", "/", "/0/1", "/-1/1", "/x/1", "/1", "/1/x", "/²/1", "/99999999999999999999/1", "/1/1/1", "/1/1\n"]
 )
 def test_of_junk_in_this_place_nothing_is_known(end: str) -> None:
-    assert not is_gone(process_identity().rsplit("/", 2)[0] + end)
+    assert not is_process_gone(process_identity().rsplit("/", 2)[0] + end)
 
 
 def test_a_pid_that_no_kernel_gives_is_nobodys() -> None:
-    assert is_gone(process_identity().rsplit("/", 2)[0] + "/2147483647/1")
-    assert not is_gone(process_identity().rsplit("/", 2)[0] + "/9999999999/1")
+    assert is_process_gone(process_identity().rsplit("/", 2)[0] + "/2147483647/1")
+    assert not is_process_gone(process_identity().rsplit("/", 2)[0] + "/9999999999/1")
