@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,22 +40,42 @@ def deploy_request(context: Context, name: str, namespace: str, options: DeployO
 
 
 def version_request(
-    context: Context, name: str, version: PublishedVersion | ChartVersion, namespace: str, values: Wish, options: ShipOptions
+    context: Context,
+    name: str,
+    version: PublishedVersion | ChartVersion,
+    namespace: str,
+    values: Wish,
+    options: ShipOptions,
+    packaged: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> DeployRequest:
-    """Return the request to deploy a version that is in the registry."""
+    """Return the request to deploy a version; ``packaged`` holds its environments' values if it is not in the registry yet."""
+    from kubernaut.deploy.requests import DeployRequest
+
     environment = choose_environment(version.environments, f"{version.name} {version.version}", namespace, options)
-    packaged = environment and context.clients.registry.environment_values(version, environment)
-    return _deploy_request(context, name, version, namespace, environment, replace(values, environment=packaged or {}), options)
+    if environment is not None and packaged is None:
+        packaged = {environment: context.clients.registry.environment_values(version, environment) or {}}
+    return DeployRequest(
+        namespace=namespace,
+        name=name,
+        version=version.version,
+        chart_ref=f"oci://{version.repository}@{version.chart.digest}",
+        chart_digest=version.chart.digest,
+        wish=replace(values, environment=(packaged or {})[environment] if environment is not None else {}),
+        environment=environment,
+        commit=version.source.commit,
+        repository=version.source.repository,
+        on_failure=options.get("on_failure"),
+        create_namespace=options.get("create_namespace", False),
+        **operation_settings(context, options),
+    )
 
 
 def preview_request(context: Context, app_dir: str | Path, namespace: str, values: Wish, options: ShipOptions) -> DeployRequest:
     """Return the request to deploy a version that is not published yet."""
     from kubernaut.publish.pipeline import preview
 
-    version, environments = preview(app_dir, version=options.get("version"), tools=context.publish_tools)
-    environment = choose_environment(version.environments, f"{version.name} {version.version}", namespace, options)
-    values = replace(values, environment=environments[environment] if environment else {})
-    return _deploy_request(context, version.name, version, namespace, environment, values, options)
+    version, packaged = preview(app_dir, version=options.get("version"), tools=context.publish_tools)
+    return version_request(context, version.name, version, namespace, values, options, packaged)
 
 
 def release_request(
@@ -121,30 +141,3 @@ def _find_version(context: Context, name: str, options: DeployOptions) -> Publis
     if version is not None or pre:
         raise BadInput(f"version and pre cannot be combined with the chart {chart}.")
     return context.clients.registry.chart(chart)
-
-
-def _deploy_request(
-    context: Context,
-    name: str,
-    version: PublishedVersion | ChartVersion,
-    namespace: str,
-    environment: str | None,
-    values: Wish,
-    options: ShipOptions,
-) -> DeployRequest:
-    from kubernaut.deploy.requests import DeployRequest
-
-    return DeployRequest(
-        namespace=namespace,
-        name=name,
-        version=version.version,
-        chart_ref=f"oci://{version.repository}@{version.chart.digest}",
-        chart_digest=version.chart.digest,
-        wish=values,
-        environment=environment,
-        commit=version.source.commit,
-        repository=version.source.repository,
-        on_failure=options.get("on_failure"),
-        create_namespace=options.get("create_namespace", False),
-        **operation_settings(context, options),
-    )

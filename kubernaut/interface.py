@@ -24,13 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Built:
-    """The result of a build.
-
-    Attributes:
-        plan: What was done, or on a dry run would be done.
-        changed: Whether anything was built.
-        image: The image; ``None`` on a dry run.
-    """
+    """The result of a build: the plan, whether anything was built, and the image (``None`` on a dry run)."""
 
     plan: Plan
     changed: bool
@@ -39,13 +33,7 @@ class Built:
 
 @dataclass(frozen=True)
 class Published:
-    """The result of a publish.
-
-    Attributes:
-        plan: What was done, or on a dry run would be done.
-        changed: Whether anything was pushed.
-        version: The version; ``None`` on a dry run of a new one.
-    """
+    """The result of a publish: the plan, whether anything was pushed, and the version (``None`` on a dry run of a new one)."""
 
     plan: Plan
     changed: bool
@@ -54,12 +42,9 @@ class Published:
 
 @dataclass(frozen=True)
 class Deployed:
-    """The result of a verb that changes a release.
+    """The result of a verb that changes a release: the plan, whether anything changed, and the release afterwards.
 
-    Attributes:
-        plan: What was done, or on a dry run would be done.
-        changed: Whether anything was changed.
-        release: The release afterwards; on a dry run the current one, if any.
+    On a dry run ``release`` is the current one, if any.
     """
 
     plan: Plan

@@ -1,6 +1,6 @@
-"""The base of every type that leaves kubernaut as JSON: immutable, strict, camelCase outside and snake_case inside.
+"""The base of every type with a JSON form, and the plan of a verb.
 
-And the one such type that several rooms share: the plan, what a verb is going to do and why.
+Models are immutable and strict; their fields are camelCase in JSON and snake_case in Python.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ class Model(BaseModel):
 
 
 class Action(Model):
-    """One thing that a verb is going to do.
+    """One step of a plan.
 
     Attributes:
-        kind: What, in the tool's own words: ``build-image``, ``push-image``, ``push-chart``, ``helm-upgrade``, ….
-        subject: To what.
-        reason: Why, as a clause for a person.
+        kind: What is done: ``build-image``, ``push-image``, ``push-chart``, ``helm-upgrade``, ….
+        subject: What it is done to.
+        reason: Why, as a clause.
     """
 
     kind: str
@@ -30,12 +30,12 @@ class Action(Model):
 
 
 class Plan(Model):
-    """What a verb is going to do, in order; nothing when ``actions`` is empty, and ``reason`` says why."""
+    """The steps of a verb, in order; without any, ``reason`` says why nothing is to be done."""
 
     actions: tuple[Action, ...] = ()
     reason: str = ""
 
     @property
     def changes(self) -> bool:
-        """Whether carrying it out would change anything."""
+        """Whether the plan has steps."""
         return bool(self.actions)
