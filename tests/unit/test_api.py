@@ -1,4 +1,4 @@
-"""class Kubernaut: what is refused before anything is done, who works with what, and what is accepted first."""
+"""class Kubernaut: checks before any change, actors that share clients, and accepted operations."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from kubernaut.publish.registry import Artefact, ChartVersion, SourceOfVersion
 
 
 class Idle(Kubernaut):
-    """Publishes nothing, and fails the test that lets it try."""
+    """Fails the test if it publishes."""
 
     def _publish(self, *_: Any, **__: Any) -> Any:
         raise AssertionError("published")
@@ -41,7 +41,7 @@ def idle(tmp_path: Path) -> Idle:
     return Idle(settings)
 
 
-def test_an_option_that_nobody_knows_is_refused(idle: Idle) -> None:
+def test_unknown_options_are_type_errors(idle: Idle) -> None:
     for call in (
         lambda: idle.ship("app", namespace="demo", dryrun=True),  # type: ignore[call-arg]
         lambda: idle.deploy("app", namespace="demo", dryrun=True),  # type: ignore[call-arg]
@@ -61,7 +61,7 @@ def test_an_option_that_nobody_knows_is_refused(idle: Idle) -> None:
         ({"environment": "staging"}, EnvironmentNotFound, "'staging'"),
     ],
 )
-def test_what_cannot_be_deployed_is_not_published(
+def test_ship_checks_the_deploy_before_it_publishes(
     idle: Idle, tmp_path: Path, options: dict[str, Any], expected: type[KubernautError], words: str
 ) -> None:
     shop = make_workshop(tmp_path / "tree")
@@ -71,7 +71,7 @@ def test_what_cannot_be_deployed_is_not_published(
 
 
 class OneChart:
-    """A registry with one chart that somebody else pushed."""
+    """A registry with one chart."""
 
     def __init__(self, digest: str) -> None:
         self.digest = digest
@@ -89,7 +89,7 @@ def world(tmp_path: Path) -> World:
 
 @pytest.fixture
 def kubernaut(world: World) -> Kubernaut:
-    """All verbs, on a cluster and a Helm in memory, and one chart."""
+    """Return the verbs on a cluster and a Helm in memory, with one chart."""
     service = Kubernaut(world.tools.settings, listener=world.events.append)
     clients = service.context.clients
     clients.cluster, clients.helm = world.cluster, world.helm
@@ -100,7 +100,7 @@ def kubernaut(world: World) -> Kubernaut:
 CHART_REF = "oci://r/charts/hello:1.0.0"
 
 
-def test_a_chart_is_deployed_under_any_name(kubernaut: Kubernaut, world: World) -> None:
+def test_deploy_of_a_chart_takes_any_release_name(kubernaut: Kubernaut, world: World) -> None:
     release = kubernaut.deploy("shop", namespace="demo", chart=CHART_REF).release
     assert release is not None
     assert (release.id, release.chart.name, release.chart.version) == ("demo.shop.v1", "hello", "1.0.0")
@@ -117,7 +117,7 @@ def test_a_chart_is_deployed_under_any_name(kubernaut: Kubernaut, world: World) 
         ({"chart": CHART_REF, "environment": "production"}, EnvironmentNotFound),
     ],
 )
-def test_a_chart_is_named_alone_and_rightly(
+def test_deploy_refuses_invalid_chart_arguments(
     kubernaut: Kubernaut, world: World, options: dict[str, Any], expected: type[KubernautError]
 ) -> None:
     with pytest.raises(expected):
@@ -125,7 +125,7 @@ def test_a_chart_is_named_alone_and_rightly(
     assert world.cluster.writes == []
 
 
-def test_somebody_else_works_with_the_same_connections(kubernaut: Kubernaut, world: World) -> None:
+def test_acting_records_the_actor_and_shares_the_clients(kubernaut: Kubernaut, world: World) -> None:
     heard: list[Event] = []
     before = len(world.events)
     bob = kubernaut.acting("bob", build=CiBuild(url="http://ci/9"), listener=heard.append)
@@ -137,11 +137,11 @@ def test_somebody_else_works_with_the_same_connections(kubernaut: Kubernaut, wor
     assert bob.show("demo.shop") == kubernaut.show("demo.shop")
     mine = kubernaut.rollback("demo.shop.v1", note="mine").release
     assert mine is not None
-    assert mine.created_by == "bob", "nothing was to do"
+    assert mine.created_by == "bob", "the rollback changed nothing"
     assert kubernaut.settings.actor == "ada"
 
 
-def test_nobody_else_is_said_to_work_for_this_build(kubernaut: Kubernaut) -> None:
+def test_acting_does_not_record_the_build_of_this_process(kubernaut: Kubernaut) -> None:
     release = kubernaut.deploy("shop", namespace="demo", chart=CHART_REF).release
     assert release is not None
     assert release.build == CiBuild(url="http://ci/7")
@@ -151,14 +151,14 @@ def test_nobody_else_is_said_to_work_for_this_build(kubernaut: Kubernaut) -> Non
     assert bob.deploy("shop", namespace="demo", chart=CHART_REF, set=["a=1"]).release.build == CiBuild()  # type: ignore[union-attr]
 
 
-def test_a_chart_that_has_another_digest_is_not_deployed(kubernaut: Kubernaut, world: World) -> None:
+def test_deploy_refuses_an_unexpected_chart_digest(kubernaut: Kubernaut, world: World) -> None:
     with pytest.raises(VersionConflict, match=world.wanted().chart_digest):
         kubernaut.deploy("shop", namespace="demo", chart=CHART_REF, digest="sha256:0")
     assert world.cluster.writes == []
     assert kubernaut.deploy("shop", namespace="demo", chart=CHART_REF, digest=world.wanted().chart_digest).changed
 
 
-def test_what_is_opened_by_one_is_open_for_all_and_closed_for_all(kubernaut: Kubernaut) -> None:
+def test_actors_share_clients_that_reopen_after_close(kubernaut: Kubernaut) -> None:
     fresh = Clients(kubernaut.settings)
     kubernaut.context = replace(kubernaut.context, clients=fresh)
     bob = kubernaut.acting("bob")
@@ -168,20 +168,20 @@ def test_what_is_opened_by_one_is_open_for_all_and_closed_for_all(kubernaut: Kub
     assert bob.context.clients.cluster is opened, "the next call connects again"
 
 
-def test_who_is_stopped_stops_himself_alone(kubernaut: Kubernaut) -> None:
+def test_stopping_one_actor_does_not_stop_another(kubernaut: Kubernaut) -> None:
     with pytest.raises(Interrupted):
         kubernaut.acting("bob", stopped=lambda: True).deploy("shop", namespace="demo", chart=CHART_REF)
     assert kubernaut.deploy("shop", namespace="demo", chart=CHART_REF).changed
 
 
-def test_accepted_by_one_and_carried_out_by_the_verb(kubernaut: Kubernaut) -> None:
+def test_deploy_runs_an_accepted_operation(kubernaut: Kubernaut) -> None:
     bob = kubernaut.acting("bob")
     operation, new = bob.accept("deploy", "shop", namespace="demo", note="please", key="k", fingerprint="f")
     assert new
     assert bob.accepted("k", namespace="demo", fingerprint="f") == operation
     with pytest.raises(IdempotencyKeyReused):
         bob.accepted("k", namespace="demo", fingerprint="g")
-    assert kubernaut.accepted("k", namespace="demo") is None, "it is bob's key"
+    assert kubernaut.accepted("k", namespace="demo") is None, "the key belongs to bob"
     release = bob.deploy("shop", namespace="demo", chart=CHART_REF, operation=operation).release
     assert release is not None
     assert (release.operation, release.note, release.created_by) == (operation.id, "please", "bob")
@@ -190,7 +190,7 @@ def test_accepted_by_one_and_carried_out_by_the_verb(kubernaut: Kubernaut) -> No
 
 
 @pytest.mark.parametrize("verb", ["rollback", "delete", "restore"])
-def test_every_verb_carries_out_what_was_accepted(kubernaut: Kubernaut, verb: str) -> None:
+def test_each_verb_runs_an_accepted_operation(kubernaut: Kubernaut, verb: str) -> None:
     kubernaut.deploy("shop", namespace="demo", chart=CHART_REF)
     kubernaut.deploy("shop", namespace="demo", chart=CHART_REF, set=["a=1"])
     if verb == "restore":
@@ -200,7 +200,7 @@ def test_every_verb_carries_out_what_was_accepted(kubernaut: Kubernaut, verb: st
     assert kubernaut.operation(operation.id).state == "succeeded"
 
 
-def test_what_is_asked_wrongly_is_the_end_of_what_was_accepted(kubernaut: Kubernaut) -> None:
+def test_invalid_arguments_fail_the_accepted_operation(kubernaut: Kubernaut) -> None:
     for call in (
         lambda operation: kubernaut.deploy("shop", namespace="demo", chart="file:///etc", operation=operation),
         lambda operation: kubernaut.deploy("shop", namespace="demo", chart=CHART_REF, set=["a[x]=1"], operation=operation),
@@ -212,7 +212,7 @@ def test_what_is_asked_wrongly_is_the_end_of_what_was_accepted(kubernaut: Kubern
         assert kubernaut.operation(operation.id).state == "failed"
 
 
-def test_there_is_no_dry_run_of_what_was_accepted(kubernaut: Kubernaut) -> None:
+def test_operation_and_dry_run_cannot_be_combined(kubernaut: Kubernaut) -> None:
     operation, _ = kubernaut.accept("delete", "shop", namespace="demo")
     with pytest.raises(TypeError, match="dry_run"):
         kubernaut.delete("demo.shop", operation=operation, dry_run=True)
@@ -220,12 +220,12 @@ def test_there_is_no_dry_run_of_what_was_accepted(kubernaut: Kubernaut) -> None:
 
 
 @pytest.mark.parametrize("id", ["", "x", "0" * 26, "a,owner=helm", "../secrets", "x" * 5000])
-def test_an_operation_that_is_not_there(kubernaut: Kubernaut, id: str) -> None:
+def test_operation_raises_not_found(kubernaut: Kubernaut, id: str) -> None:
     with pytest.raises(OperationNotFound):
         kubernaut.operation(id)
 
 
-def test_recovery_of_what_is_in_order_changes_nothing(kubernaut: Kubernaut, world: World) -> None:
+def test_recover_changes_only_unfinished_operations(kubernaut: Kubernaut, world: World) -> None:
     kubernaut.deploy("hello", namespace="demo", chart=CHART_REF)
     assert not kubernaut.recover("hello", namespace="demo").changed
     world.leave_a_deploy()

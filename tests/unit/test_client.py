@@ -1,4 +1,4 @@
-"""The client of the REST door: what it sends, what it sends again, and what it makes of the answers."""
+"""The client of the REST API: requests, repetition, and responses."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def http() -> Iterator[responses.RequestsMock]:
         yield mock
 
 
-# what is sent
+# requests
 
 
-def test_a_deploy_sends_what_it_is_given_and_nothing_else(http: responses.RequestsMock, tmp_path: Path) -> None:
+def test_deploy_sends_only_the_given_options(http: responses.RequestsMock, tmp_path: Path) -> None:
     accepted(http)
     (tmp_path / "a.yaml").write_text("image: {tag: a, pull: Always}\nreplicas: 1\n")
     client().deploy(
@@ -59,7 +59,7 @@ def test_a_deploy_sends_what_it_is_given_and_nothing_else(http: responses.Reques
     assert len(headers["Idempotency-Key"]) == 32
 
 
-def test_each_write_has_a_key_of_its_own_and_a_dry_run_has_none(http: responses.RequestsMock) -> None:
+def test_each_write_has_its_own_key_and_a_dry_run_none(http: responses.RequestsMock) -> None:
     accepted(http)
     http.get(f"{URL}/api/releases/demo.hello.current", json=RELEASE)
     there = client()
@@ -74,7 +74,7 @@ def test_each_write_has_a_key_of_its_own_and_a_dry_run_has_none(http: responses.
     assert str(posts[2].url).endswith("?dryRun=true")
 
 
-def test_the_token_stands_in_its_header_and_nowhere_else(http: responses.RequestsMock) -> None:
+def test_token_is_only_in_its_header(http: responses.RequestsMock) -> None:
     problem(http, "GET", f"{URL}/api/releases", 403, "not_allowed")
     with pytest.raises(KubernautError) as caught:
         client().list(namespace="demo")
@@ -83,7 +83,7 @@ def test_the_token_stands_in_its_header_and_nowhere_else(http: responses.Request
     assert CANARY not in repr(client())
 
 
-def test_netrc_is_left_alone(http: responses.RequestsMock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_netrc_is_ignored(http: responses.RequestsMock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "netrc").write_text(f"machine kubernaut.example.com login ada password {CANARY}\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     http.get(f"{URL}/api/releases", json={"items": [], "count": 0, "next": None})
@@ -91,11 +91,11 @@ def test_netrc_is_left_alone(http: responses.RequestsMock, tmp_path: Path, monke
     assert "Authorization" not in http.calls[0].request.headers
 
 
-# what is sent again
+# repetition
 
 
 @pytest.mark.parametrize("failure", [requests.ConnectionError("x"), requests.Timeout("x"), 502, 503])
-def test_what_is_read_is_asked_for_again(http: responses.RequestsMock, failure: Any) -> None:
+def test_reads_are_repeated(http: responses.RequestsMock, failure: Any) -> None:
     if isinstance(failure, int):
         http.get(f"{URL}/api/releases/demo.hello.v1", "<html>", status=failure)
     else:
@@ -105,7 +105,7 @@ def test_what_is_read_is_asked_for_again(http: responses.RequestsMock, failure: 
     assert len(http.calls) == 2
 
 
-def test_a_write_whose_answer_is_lost_is_repeated_with_its_key(http: responses.RequestsMock) -> None:
+def test_write_without_a_response_is_repeated_with_its_key(http: responses.RequestsMock) -> None:
     http.post(f"{URL}/api/releases", body=requests.ConnectionError("cut"))
     problem(http, "POST", f"{URL}/api/releases", 503, "server_stopping")
     accepted(http)
@@ -120,7 +120,7 @@ def test_a_write_whose_answer_is_lost_is_repeated_with_its_key(http: responses.R
 @pytest.mark.parametrize(
     ("status", "code"), [(409, "release_locked"), (401, "unauthorized"), (404, "release_not_found"), (500, "x")]
 )
-def test_what_is_refused_is_not_repeated(http: responses.RequestsMock, status: int, code: str) -> None:
+def test_refused_requests_are_not_repeated(http: responses.RequestsMock, status: int, code: str) -> None:
     problem(http, "POST", f"{URL}/api/releases", status, code)
     problem(http, "GET", f"{URL}/api/releases", status, code)
     for call in (lambda: client().deploy("hello", namespace="demo"), lambda: client().list()):
@@ -129,28 +129,28 @@ def test_what_is_refused_is_not_repeated(http: responses.RequestsMock, status: i
     assert len(http.calls) == 2
 
 
-def test_tls_that_fails_is_not_tried_again(http: responses.RequestsMock) -> None:
+def test_tls_failures_are_not_repeated(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/api/releases", body=requests.exceptions.SSLError("x"))
-    with pytest.raises(Unreachable, match="TLS fails"):
+    with pytest.raises(Unreachable, match="TLS"):
         client().list()
     assert len(http.calls) == 1
 
 
-def test_a_server_that_stays_away_is_told_with_the_reason(http: responses.RequestsMock) -> None:
+def test_repeated_requests_raise_the_last_problem(http: responses.RequestsMock) -> None:
     problem(http, "GET", f"{URL}/api/releases", 503, "index_stale", detail="The watch is broken.", headers={"Retry-After": "0"})
     with pytest.raises(IndexStale, match="The watch is broken"):
         client().list()
     assert len(http.calls) == 4
 
 
-def test_readiness_is_asked_for_once(http: responses.RequestsMock) -> None:
+def test_readiness_is_not_repeated(http: responses.RequestsMock) -> None:
     problem(http, "GET", f"{URL}/readyz", 503, "index_stale")
     with pytest.raises(IndexStale):
         client().ready()
     assert len(http.calls) == 1
 
 
-def test_the_server_says_when_to_come_back(http: responses.RequestsMock) -> None:
+def test_retry_after_is_respected(http: responses.RequestsMock) -> None:
     problem(http, "GET", f"{URL}/api/releases", 503, "server_busy", headers={"Retry-After": "1"})
     http.get(f"{URL}/api/releases", json={"items": [], "count": 0})
     begun = time.monotonic()
@@ -158,16 +158,16 @@ def test_the_server_says_when_to_come_back(http: responses.RequestsMock) -> None
     assert 1 <= time.monotonic() - begun < MAX_PAUSE
 
 
-def test_nobody_listens() -> None:
-    with pytest.raises(Unreachable, match=r"http://127\.0\.0\.1:9 does not answer: Connection refused\.") as caught:
+def test_refused_connection_names_the_url_and_the_setting() -> None:
+    with pytest.raises(Unreachable, match=r"http://127\.0\.0\.1:9.*Connection refused") as caught:
         client(url="http://127.0.0.1:9").list()
     assert "`server`" in caught.value.hint
 
 
-# what is made of answers
+# responses
 
 
-def test_problems_are_the_librarys_errors_again(http: responses.RequestsMock) -> None:
+def test_problems_become_library_errors(http: responses.RequestsMock) -> None:
     problem(http, "POST", f"{URL}/api/releases", 409, "release_locked", holder={"user": "eve"}, details=["since 3 minutes"])
     with pytest.raises(ReleaseLocked, match="It is release_locked") as caught:
         client().deploy("hello", namespace="demo")
@@ -177,7 +177,7 @@ def test_problems_are_the_librarys_errors_again(http: responses.RequestsMock) ->
     assert caught.value.hint == ReleaseLocked.hint
 
 
-def test_who_has_no_token_is_told_where_one_is_named(http: responses.RequestsMock) -> None:
+def test_missing_token_hint_names_the_setting(http: responses.RequestsMock) -> None:
     problem(http, "GET", f"{URL}/api/releases", 401, "unauthorized")
     with pytest.raises(Unauthorized) as caught:
         client(token=None).list()
@@ -199,14 +199,14 @@ def test_who_has_no_token_is_told_where_one_is_named(http: responses.RequestsMoc
         (500, "[" * 5000, "application/json"),
     ],
 )
-def test_what_is_no_kubernaut_server(http: responses.RequestsMock, status: int, body: str, kind: str) -> None:
+def test_responses_of_other_servers_are_unreachable(http: responses.RequestsMock, status: int, body: str, kind: str) -> None:
     http.get(f"{URL}/api/releases", body, status=status, content_type=kind)
     with pytest.raises(Unreachable) as caught:
         client().list()
     assert all(fact in caught.value.message for fact in (URL, str(status), kind))
 
 
-def test_a_newer_server_may_tell_more(http: responses.RequestsMock) -> None:
+def test_unknown_fields_are_ignored(http: responses.RequestsMock) -> None:
     newer = {
         **RELEASE,
         "colour": "green",
@@ -221,21 +221,21 @@ def test_a_newer_server_may_tell_more(http: responses.RequestsMock) -> None:
     assert (shown.images[0].ref, shown.etag) == ("r", "u1-77")
 
 
-def test_a_server_that_tells_less_is_not_understood(http: responses.RequestsMock) -> None:
+def test_missing_fields_are_unreachable(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/api/releases/demo.hello.v1", json={"id": "demo.hello.v1", "more": 1})
     with pytest.raises(Unreachable, match="Release"):
         client().show("demo.hello.v1")
 
 
-def test_pages_that_never_end_end(http: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_pages_stop(http: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernaut.client.client._MAX_PAGES", 3)
     http.get(f"{URL}/api/releases", json={"items": [], "count": 1, "next": "c"})
-    with pytest.raises(Unreachable, match="more than 3 pages"):
+    with pytest.raises(Unreachable, match="3 pages"):
         client().list()
     assert len(http.calls) == 3
 
 
-def test_values_that_json_cannot_say_are_not_sent() -> None:
+def test_values_without_a_json_form_are_not_sent() -> None:
     for values in ({"a": float("nan")}, {"a": object()}):
-        with pytest.raises(ValuesInvalid, match="cannot be sent as JSON"):
+        with pytest.raises(ValuesInvalid):
             client().deploy("hello", namespace="demo", values=[values])

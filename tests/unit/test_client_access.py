@@ -1,4 +1,4 @@
-"""Where the client of the REST door sends anything, and with what token."""
+"""The client of the REST API: its URLs and its token."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def http() -> Iterator[responses.RequestsMock]:
 
 
 @pytest.mark.parametrize("line", [f"Authorization: Bearer {CANARY}\n", f"authorization:bearer  {CANARY}", f"{CANARY}\n"])
-def test_a_token_is_read_from_its_file_each_time(http: responses.RequestsMock, tmp_path: Path, line: str) -> None:
+def test_token_file_is_read_for_each_request(http: responses.RequestsMock, tmp_path: Path, line: str) -> None:
     http.get(f"{URL}/api/releases", json={"items": [], "count": 0, "next": None})
     file = tmp_path / "token"
     file.touch(0o600)
@@ -43,7 +43,7 @@ def test_a_token_is_read_from_its_file_each_time(http: responses.RequestsMock, t
         (0o600, f"Basic {CANARY} x", "token file .*token"),
     ],
 )
-def test_a_token_file_that_is_not_used(tmp_path: Path, mode: int, content: str, words: str) -> None:
+def test_unsafe_token_files_are_refused(tmp_path: Path, mode: int, content: str, words: str) -> None:
     file = tmp_path / "token"
     file.write_text(content)
     file.chmod(mode)
@@ -52,13 +52,13 @@ def test_a_token_file_that_is_not_used(tmp_path: Path, mode: int, content: str, 
     assert CANARY not in json.dumps(caught.value.problem())
 
 
-def test_a_token_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(SettingInvalid, match=r"token file .*/token does not exist"):
+def test_missing_token_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingInvalid, match=r"/token\b"):
         client(token=None, token_file=tmp_path / "token").list()
 
 
 @pytest.mark.parametrize("how", [{"token": "a\nb"}, {"token": ""}, {"token_file": "x"}])
-def test_a_token_that_is_none(how: dict[str, Any]) -> None:
+def test_invalid_tokens_are_refused(how: dict[str, Any]) -> None:
     with pytest.raises(SettingInvalid):
         client(**how)
 
@@ -79,23 +79,23 @@ def test_a_token_that_is_none(how: dict[str, Any]) -> None:
         "http://127.0.0.1.example.com",
     ],
 )
-def test_addresses_to_which_nothing_is_sent(url: str) -> None:
+def test_invalid_and_unencrypted_urls_are_refused(url: str) -> None:
     with pytest.raises(SettingInvalid) as caught:
         client(url=url)
     assert CANARY not in json.dumps(caught.value.problem())
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://localhost/", "http://[::1]:8080", "https://x/kubernaut/"])
-def test_addresses_to_which_something_is_sent(url: str) -> None:
+def test_https_and_loopback_urls_are_accepted(url: str) -> None:
     client(url=url)
 
 
-def test_a_host_without_tls_is_used_where_it_is_named(http: responses.RequestsMock) -> None:
+def test_plain_http_allows_a_host(http: responses.RequestsMock) -> None:
     http.get("http://build:8080/api/releases", json={"items": [], "count": 0})
     assert client(url="http://build:8080", plain_http=lambda host: host == "build:8080").list().count == 0
 
 
-def test_a_redirect_is_not_followed(http: responses.RequestsMock) -> None:
+def test_redirects_are_not_followed(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/api/releases", status=307, headers={"Location": f"https://evil.example.net/x?{CANARY}"})
     with pytest.raises(Unreachable, match=r"https://evil\.example\.net") as caught:
         client().list()

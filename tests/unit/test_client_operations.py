@@ -1,4 +1,4 @@
-"""An operation at a server, as its client tells of it while it goes."""
+"""Operations on a server, as its client follows them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def http() -> Iterator[responses.RequestsMock]:
         yield mock
 
 
-def test_events_are_told_as_they_were_heard(http: responses.RequestsMock) -> None:
+def test_listener_receives_the_events_of_the_operation(http: responses.RequestsMock) -> None:
     accepted(
         http,
         said(1, "stepStarted", "hello to demo"),
@@ -43,7 +43,7 @@ def test_events_are_told_as_they_were_heard(http: responses.RequestsMock) -> Non
     ]
 
 
-def test_events_come_page_by_page_and_each_once(http: responses.RequestsMock) -> None:
+def test_events_are_read_in_pages_each_once(http: responses.RequestsMock) -> None:
     http.get(OPERATION, json=RUNNING)
     pages = [([said(1, "logLine", "a")], 1, False), ([], 1, False), ([said(2, "logLine", "b")], 2, True)]
     for items, following, finished in pages:
@@ -53,7 +53,7 @@ def test_events_come_page_by_page_and_each_once(http: responses.RequestsMock) ->
     assert asked == ["after=0&wait=20", "after=1&wait=20", "after=1&wait=20"]
 
 
-def test_a_failure_is_raised_with_its_operation_and_its_release(http: responses.RequestsMock) -> None:
+def test_failure_has_its_operation_and_release(http: responses.RequestsMock) -> None:
     outcome = {"reason": "deploy_rolled_back", "message": "hello failed: no port.", "details": ["pod web-1: CrashLoopBackOff"]}
     accepted(http, ended={**ENDED, "state": "failed", "outcome": outcome})
     with pytest.raises(DeployRolledBack, match="hello failed: no port") as caught:
@@ -70,7 +70,7 @@ def test_a_failure_is_raised_with_its_operation_and_its_release(http: responses.
         (None, KubernautError),
     ],
 )
-def test_however_it_ended_it_is_a_failure(http: responses.RequestsMock, outcome: Any, expected: type[KubernautError]) -> None:
+def test_each_failed_operation_raises(http: responses.RequestsMock, outcome: Any, expected: type[KubernautError]) -> None:
     accepted(http, ended={**ENDED, "state": "failed", "outcome": outcome, "made": []})
     with pytest.raises(expected) as caught:
         client().deploy("hello", namespace="demo")
@@ -78,7 +78,7 @@ def test_however_it_ended_it_is_a_failure(http: responses.RequestsMock, outcome:
     assert caught.value.exit_status != 1
 
 
-def test_who_stops_waiting_is_told_that_the_server_goes_on(http: responses.RequestsMock) -> None:
+def test_interrupt_notes_that_the_operation_continues(http: responses.RequestsMock) -> None:
     accepted(http, said(1, "stepStarted", "hello to demo"))
     told: list[Event] = []
 
@@ -95,9 +95,7 @@ def test_who_stops_waiting_is_told_that_the_server_goes_on(http: responses.Reque
     assert ID in told[-1].text
 
 
-def test_a_server_that_goes_away_meanwhile_is_told_with_the_operation(
-    http: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreachable_server_error_names_the_operation(http: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch) -> None:
     from tenacity import stop_after_attempt
 
     monkeypatch.setattr("kubernaut.client.operations.PATIENT_STOP", stop_after_attempt(2))
@@ -110,19 +108,19 @@ def test_a_server_that_goes_away_meanwhile_is_told_with_the_operation(
     assert ID in caught.value.hint
 
 
-def test_a_write_without_an_operation_is_no_write(http: responses.RequestsMock) -> None:
+def test_write_response_without_an_operation_is_unreachable(http: responses.RequestsMock) -> None:
     http.post(f"{URL}/api/releases", json=RUNNING, status=202)
     with pytest.raises(Unreachable, match=URL):
         client().deploy("hello", namespace="demo")
 
 
 @pytest.mark.parametrize("id", ["..", "a/b", "", "01KAG"])
-def test_an_operation_that_cannot_be_one_is_not_asked_for(id: str) -> None:
+def test_invalid_operation_ids_are_not_requested(id: str) -> None:
     with pytest.raises(OperationNotFound):
         client().operation(id)
 
 
-def test_what_is_not_there_on_a_dry_run_is_nothing(http: responses.RequestsMock) -> None:
+def test_dry_run_without_a_release_returns_none(http: responses.RequestsMock) -> None:
     http.delete(f"{URL}/api/releases/demo.hello.current", json={"actions": [], "reason": "x"})
     problem(http, "GET", f"{URL}/api/releases/demo.hello.current", 404, ReleaseNotFound.code)
     assert client().delete("hello", namespace="demo", note="a & b", dry_run=True).release is None

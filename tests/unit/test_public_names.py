@@ -1,4 +1,4 @@
-"""`__all__` is what the package gives, in order, and each name is there and documented where it is defined."""
+"""`__all__` lists the public names in order, and each is defined and documented."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_importing_the_package_imports_no_client() -> None:
     assert not {"docker", "pyhelm3", "lightkube", "requests", "bottle", "click", "rich"} & set(done.stdout.split())
 
 
-def test_the_client_of_a_server_needs_no_other_client() -> None:
+def test_importing_the_rest_client_imports_no_other_client() -> None:
     script = "import sys, kubernaut.client; print(*{name.split('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not {"docker", "pyhelm3", "lightkube", "bottle", "click", "rich"} & set(done.stdout.split())

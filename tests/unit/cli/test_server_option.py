@@ -1,4 +1,4 @@
-"""``--server``: the same commands, the same output, the same exit statuses, carried out by a server."""
+"""``--server``: the same commands, output and exit statuses, run by a server."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def there(url: str, town: Town, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 @pytest.fixture
 def here(town: Town, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command line without one, on the same cluster."""
+    """Run a command line without a server, on the same cluster."""
     monkeypatch.setattr("kubernaut.cli.session.open_kubernaut", lambda _settings, listener: library(town, listener))
 
     def run(*arguments: str) -> Result:
@@ -74,7 +74,7 @@ READS = (
 
 
 @pytest.mark.parametrize("output", [(), ("-o", "json")])
-def test_what_is_shown_is_the_same_to_the_letter(there: Run, here: Run, output: tuple[str, ...]) -> None:
+def test_reads_print_the_same_with_and_without_a_server(there: Run, here: Run, output: tuple[str, ...]) -> None:
     for version in ("1.0.0", "1.1.0"):
         assert there("deploy", f"hello@{version}", "-n", "demo", "--note", f"greeting of {version}").exit_code == 0
     asked = [there(*line, *output) for line in READS]
@@ -90,7 +90,7 @@ def test_what_is_shown_is_the_same_to_the_letter(there: Run, here: Run, output: 
             assert from_server.stderr == from_here.stderr
 
 
-def test_a_release_lives_and_dies_at_a_server(there: Run, here: Run) -> None:
+def test_release_lifecycle_on_a_server(there: Run, here: Run) -> None:
     made = there("deploy", "hello@1.0.0", "-n", "demo", "--note", "first")
     assert made.exit_code == 0, made.output
     assert made.stdout == "hello 1.0.0 runs in demo as demo.hello.v1\n"
@@ -100,12 +100,12 @@ def test_a_release_lives_and_dies_at_a_server(there: Run, here: Run) -> None:
     assert there("deploy", "hello", "-n", "demo").exit_code == 0
     assert "as demo.hello.v3" in there("rollback", "hello", "-n", "demo").stdout
     assert "is deleted: demo.hello.v3 can be restored" in there("delete", "hello", "-n", "demo", "--yes").stdout
-    assert there("list").stderr == "no active releases; --all lists the deleted ones too\n"
+    assert json.loads(there("list", "-o", "json").stdout)["items"] == []
     assert "as demo.hello.v4" in there("restore", "hello", "-n", "demo").stdout
     assert json.loads(here("show", "hello", "-n", "demo", "-o", "json").stdout)["id"] == "demo.hello.v4"
 
 
-def test_a_build_tells_the_server_of_itself_and_deploys_what_another_has_published(there: Run, town: Town) -> None:
+def test_deploy_from_a_file_records_the_ci_build(there: Run, town: Town) -> None:
     build = {
         "JOB_NAME": "team/hello-deploy",
         "BUILD_NUMBER": "7",
@@ -130,7 +130,7 @@ def test_a_build_tells_the_server_of_itself_and_deploys_what_another_has_publish
     assert not made.exists()
 
 
-def test_a_deploy_that_fails_at_a_server_fails_here(there: Run, town: Town) -> None:
+def test_failed_deploys_exit_alike(there: Run, town: Town) -> None:
     there("deploy", "hello@1.0.0", "-n", "demo")
     town.helm.end_with(Status.FAILED, LATE)
     failed = there("deploy", "hello@1.1.0", "-n", "demo", "-o", "json")
@@ -146,39 +146,38 @@ def test_a_deploy_that_fails_at_a_server_fails_here(there: Run, town: Town) -> N
     "line",
     [("--server", "{url}", "list"), ("list", "--server", "{url}"), ("--server", "http://127.0.0.1:9", "list", "--server", "{url}")],
 )
-def test_the_option_stands_before_the_verb_or_after_it(there: Run, url: str, line: tuple[str, ...]) -> None:
+def test_server_option_before_and_after_the_command(there: Run, url: str, line: tuple[str, ...]) -> None:
     done = there(*(word.format(url=url) for word in line), env={"KUBERNAUT_SERVER": ""})
     assert done.exit_code == 0, done.output
     assert done.stderr.startswith("no active releases")
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_who_meets_a_cluster_meets_a_server(name: str) -> None:
+def test_commands_on_a_cluster_have_the_server_option(name: str) -> None:
     command = main.get_command(click.Context(main), name)
     assert command is not None
     options = {option for parameter in command.params for option in parameter.opts}
     assert ("--server" in options) is (("--context" in options and name != "serve") or name == "versions")
 
 
-def test_a_server_that_is_not_there(there: Run) -> None:
+def test_unreachable_server_exits_8(there: Run) -> None:
     failed = there("--server", "http://127.0.0.1:9", "list")
     assert failed.exit_code == 8
-    assert "http://127.0.0.1:9 does not answer: Connection refused." in failed.stderr
+    assert "http://127.0.0.1:9" in failed.stderr
 
 
-def test_a_token_that_is_not_enough(there: Run, town: Town) -> None:
+def test_insufficient_token_exits_9(there: Run, town: Town) -> None:
     (town.folder / "reader").mkdir()
     reader = str(token_file(town.folder / "reader", READER))
     assert there("list", env={"KUBERNAUT_TOKEN_FILE": reader}).exit_code == 0
-    failed = there("deploy", "hello", "-n", "demo", env={"KUBERNAUT_TOKEN_FILE": reader})
-    assert failed.exit_code == 9
-    assert "may read, and not deploy" in failed.stderr
+    failed = there("deploy", "hello", "-n", "demo", "-o", "json", env={"KUBERNAUT_TOKEN_FILE": reader})
+    assert (failed.exit_code, problem(failed)["code"]) == (9, "not_allowed")
     failed = there("list", env={"KUBERNAUT_TOKEN_FILE": ""})
     assert failed.exit_code == 9
     assert "KUBERNAUT_TOKEN_FILE" in failed.stderr
 
 
-def test_this_machines_own_token_is_used_for_its_own_server_alone(there: Run, town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_token_is_sent_to_loopback_servers_only(there: Run, town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     state = town.folder / ".local" / "state" / "kubernaut"
     state.mkdir(parents=True)
     token_file(state)
@@ -191,7 +190,7 @@ def test_this_machines_own_token_is_used_for_its_own_server_alone(there: Run, to
     assert sent == [None]
 
 
-def test_durations_that_are_said_go_to_the_server_and_defaults_do_not(there: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_configured_durations_are_sent(there: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
 
     def deploy(_self: object, _name: str, **how: Any) -> None:
@@ -217,23 +216,23 @@ def test_durations_that_are_said_go_to_the_server_and_defaults_do_not(there: Run
         (("deploy", "hello", "-n", "demo", "--registry", "r.example.com"), "--registry"),
     ],
 )
-def test_what_a_server_cannot_do_is_a_wrong_command_line(there: Run, line: tuple[str, ...], words: str) -> None:
+def test_commands_and_options_that_a_server_refuses_exit_2(there: Run, line: tuple[str, ...], words: str) -> None:
     refused = there(*line)
     assert refused.exit_code == 2
     assert words in refused.stderr
     assert "KUBERNAUT_SERVER" in refused.stderr
 
 
-def test_serve_takes_no_server(there: Run) -> None:
+def test_serve_has_no_server_option(there: Run) -> None:
     assert "No such option" in there("serve", "--server", "http://127.0.0.1:9").stderr
 
 
-# ship: published here, deployed there
+# ship: published locally, deployed on the server
 
 
 @pytest.fixture
 def published(town: Town, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Stand in for the engine: `publish` says that 1.1.0 is what the folder is."""
+    """Replace the engine: `publish` returns version 1.1.0."""
     calls: list[dict[str, Any]] = []
 
     def publish(_self: Kubernaut, _app: Any, **how: Any) -> Published:
@@ -255,7 +254,7 @@ def app(tmp_path: Path) -> str:
     return str(shop.app)
 
 
-def test_ship_publishes_here_and_deploys_there(there: Run, here: Run, published: list[Any], app: str) -> None:
+def test_ship_publishes_locally_and_deploys_on_the_server(there: Run, here: Run, published: list[Any], app: str) -> None:
     done = there("ship", app, "-n", "demo", "--note", "new greeting", "-o", "json")
     assert done.exit_code == 0, done.output
     assert len(published) == 1
@@ -268,19 +267,20 @@ def test_ship_publishes_here_and_deploys_there(there: Run, here: Run, published:
     )
 
 
-def test_a_dry_run_of_a_ship_publishes_nothing_and_says_who_decides(there: Run, published: list[Any], app: str, url: str) -> None:
+def test_ship_dry_run_publishes_nothing(there: Run, published: list[Any], app: str, url: str) -> None:
     done = there("ship", app, "-n", "demo", "--dry-run")
     assert done.exit_code == 0, done.output
-    assert done.stdout.splitlines() == [
-        "1. push-chart hello:1.1.0: the registry does not have it",
-        f"2. deploy demo.hello: {url} decides how once the version is published",
-    ]
+    first, second = done.stdout.splitlines()
+    assert first.startswith("1. push-chart hello:1.1.0: ")
+    assert second.startswith("2. deploy demo.hello: ")
+    assert url in second
+    assert [call["dry_run"] for call in published] == [True]
 
 
 @pytest.mark.parametrize(
     ("option", "code"), [(("--set", "a[x]=1"), "values_invalid"), (("--environment", "nowhere"), "environment_not_found")]
 )
-def test_what_cannot_be_deployed_is_not_published(
+def test_ship_checks_the_deploy_before_it_publishes(
     there: Run, published: list[Any], app: str, option: tuple[str, str], code: str
 ) -> None:
     refused = there("ship", app, "-n", "demo", *option, "-o", "json")
