@@ -66,10 +66,13 @@ def test_a_deploy_returns_the_release_and_tells_its_steps(verbs: ReleaseVerbs, t
     assert (done.release.id, done.release.status, done.release.active) == ("demo.hello.v1", "deployed", True)
     assert (done.release.created_by, done.release.note) == ("ada", "first")
     assert verbs.values("demo.hello.v1") == {"text": "hi", "a": {"b": "c"}}
-    assert told[0] == StepStarted("deploy", "hello 1.0.0 to demo")
+    assert isinstance(told[0], StepStarted)
+    assert told[0].step == "deploy"
+    assert {"hello", "1.0.0", "demo"} <= set(told[0].subject.split())
     assert LogLine("deploy", "creating 1 resource(s)") in told
     assert isinstance(told[-1], StepFinished)
-    assert (told[-1].step, told[-1].outcome, told[-1].detail) == ("deploy", StepOutcome.DONE, "demo.hello.v1 is deployed")
+    assert (told[-1].step, told[-1].outcome) == ("deploy", StepOutcome.DONE)
+    assert "demo.hello.v1" in told[-1].detail
 
 
 def test_the_newest_version_is_deployed_where_none_is_named(verbs: ReleaseVerbs) -> None:
@@ -83,7 +86,7 @@ def test_what_runs_already_is_left_as_it_is(verbs: ReleaseVerbs, told: list[Even
     again = verbs.deploy("hello", namespace="demo", version="1.0.0")
     assert not again.changed
     assert not again.plan.changes
-    assert again.plan.reason == "v1 already runs 1.0.0 with these values"
+    assert {"v1", "1.0.0"} <= set(again.plan.reason.split())
     assert again.release is not None
     assert again.release.id == "demo.hello.v1"
     assert isinstance(told[-1], StepFinished)
@@ -129,7 +132,8 @@ def test_a_rollback_makes_a_release_of_the_one_before(verbs: ReleaseVerbs) -> No
 def test_a_delete_is_soft_and_a_restore_undoes_it(verbs: ReleaseVerbs) -> None:
     verbs.deploy("hello", namespace="demo", version="1.0.0")
     running = verbs.restore("hello", namespace="demo")
-    assert (running.changed, running.plan.reason) == (False, "v1 is not deleted: it is deployed")
+    assert not running.changed
+    assert "v1" in running.plan.reason
     gone = verbs.delete("hello", namespace="demo")
     assert gone.changed
     assert gone.release is not None
@@ -139,7 +143,7 @@ def test_a_delete_is_soft_and_a_restore_undoes_it(verbs: ReleaseVerbs) -> None:
     assert verbs.list().items == ()
     assert [release.id for release in verbs.list(all=True).items] == ["demo.hello.v1"]
     planned = verbs.restore("demo.hello.current", dry_run=True)
-    assert [action.reason for action in planned.plan.actions][-1] == "it was deleted, and comes back as it was"
+    assert [action.kind for action in planned.plan.actions] == ["helm-rollback"]
     back = verbs.restore("hello", namespace="demo")
     assert back.changed
     assert back.release is not None
@@ -204,7 +208,7 @@ def test_what_is_refused_is_refused_alike(verbs: ReleaseVerbs, town: Town, tmp_p
     for expected, words, failure in (
         (NameInvalid, "'Demo'", refused(verbs.deploy, "hello", namespace="Demo")),
         (NameInvalid, "'-x'", refused(verbs.show, "-x", namespace="demo")),
-        (NameInvalid, "no release's id", refused(verbs.show, "hello")),
+        (NameInvalid, "'hello'", refused(verbs.show, "hello")),
         (VersionNotFound, "9.9.9", refused(verbs.deploy, "hello", namespace="demo", version="9.9.9")),
         (VersionNotFound, "other", refused(verbs.deploy, "other", namespace="demo")),
         (ReleaseNotFound, "nothing", refused(verbs.show, "nothing", namespace="demo")),
@@ -212,8 +216,8 @@ def test_what_is_refused_is_refused_alike(verbs: ReleaseVerbs, town: Town, tmp_p
         (ReleaseNotFound, "nothing", refused(verbs.restore, "nothing", namespace="demo")),
         (ReleaseNotFound, "nothing", refused(verbs.rollback, "nothing", namespace="demo")),
         (ReleaseNotFound, "7", refused(verbs.rollback, "hello", namespace="demo", revision=7)),
-        (ReleaseNotCurrent, "demo.hello.v2 is", refused(verbs.delete, "demo.hello.v1")),
-        (ReleaseNotCurrent, "demo.hello.v2 is", refused(verbs.restore, "demo.hello.v1")),
+        (ReleaseNotCurrent, "demo.hello.v2", refused(verbs.delete, "demo.hello.v1")),
+        (ReleaseNotCurrent, "demo.hello.v2", refused(verbs.restore, "demo.hello.v1")),
         (ValuesInvalid, "--set a[x]", refused(verbs.deploy, "hello", namespace="demo", set=["a[x]=1"])),
         (ValuesInvalid, "nowhere.yaml", refused(verbs.deploy, "hello", namespace="demo", values=[tmp_path / "nowhere.yaml"])),
         (ReleaseChanged, "demo.hello", refused(verbs.delete, "hello", namespace="demo", if_match="other-1")),

@@ -231,7 +231,7 @@ class ClusterContract:
             cluster.replace_lease(f"{namespace}-not", {**made, "metadata": {**made["metadata"], "namespace": f"{namespace}-not"}})
         for missing in ("uid", "resourceVersion"):
             partial = {key: text for key, text in made["metadata"].items() if key != missing}
-            with pytest.raises(ValueError, match="uid and resourceVersion"):
+            with pytest.raises(ValueError, match=missing):
                 cluster.replace_lease(namespace, {**made, "metadata": partial})
 
     def test_another_lease_of_the_same_name_is_left_alone(self, cluster: Cluster, namespace: str) -> None:

@@ -172,10 +172,10 @@ class TestRealEngine(EngineContract):
         return "node:22-slim"
 
     def test_a_mount_needs_what_the_api_does_not_offer(self, engine: DockerEngine, repository: str, base: str) -> None:
-        with pytest.raises(BuildFailed, match="needs BuildKit") as caught:
+        with pytest.raises(BuildFailed, match="BuildKit") as caught:
             self.build(engine, f"{repository}:1.0.0", f"FROM {base}\nRUN --mount=type=cache,target=/x true\n")
         assert "--image" in caught.value.hint
 
     def test_a_socket_that_is_not_there(self, tmp_path: Path) -> None:
-        with pytest.raises(EngineUnreachable, match="does not answer: No such file or directory"):
+        with pytest.raises(EngineUnreachable, match=r"/no\.sock.*No such file or directory"):
             DockerEngine(f"unix://{tmp_path}/no.sock").check()

@@ -92,9 +92,11 @@ def told(there: Server, path: JobPath, number: int) -> str:
     return console.text
 
 
-def refused(ci_server: Hudson, call: Callable[[], object], kind: type[Error], words: str) -> Error:
-    with pytest.raises(kind, match=words) as caught:
+def refused(ci_server: Hudson, call: Callable[[], object], kind: type[Error], *facts: str) -> Error:
+    """Return how a call fails, and hold its message to facts; no password is in any of it."""
+    with pytest.raises(kind) as caught:
         call()
+    assert all(fact in caught.value.message for fact in facts), caught.value.message
     text = json.dumps(caught.value.problem()) + repr(caught.value.__cause__) + repr(caught.value.__context__)
     for user in (ci_server.home.admin, ci_server.reader):
         assert user.password() not in text
@@ -132,9 +134,7 @@ def test_a_job_is_made_read_changed_and_read(there: Server, path: JobPath) -> No
 def test_a_name_is_taken_once(ci_server: Hudson, there: Server, path: JobPath, same: Callable[[str], str]) -> None:
     there.create(path, config("true"))
     again = JobPath.parse(same(str(path)))
-    refused(
-        ci_server, lambda: there.create(again, config("false")), JobConflict, f"has a job {path} already, so {again} cannot be made"
-    )
+    refused(ci_server, lambda: there.create(again, config("false")), JobConflict, str(path), str(again))
     assert there.config(path) is not None
 
 
@@ -150,9 +150,9 @@ def test_no_such_job(ci_server: Hudson, there: Server, path: JobPath) -> None:
         lambda: there.trigger(path, {"A": "1"}),
         lambda: there.reconfigure(path, config("true")),
     ):
-        refused(ci_server, call, JobNotFound, f"has no job {path}, or does not show it to the user {ci_server.user}")
+        refused(ci_server, call, JobNotFound, str(path), ci_server.user)
     inside = JobPath.parse(f"{path}/inside")
-    refused(ci_server, lambda: there.create(inside, config("true")), JobNotFound, f"has no folder {path}, or")
+    refused(ci_server, lambda: there.create(inside, config("true")), JobNotFound, str(path))
 
 
 @pytest.mark.parametrize("name", ["été {}", ".{}", "~{}", "{} (1) 'x' +=,", "a.b {}"])
@@ -169,11 +169,11 @@ def test_names_that_a_url_has_quoted(there: Server, path: JobPath, name: str) ->
     "text", ["<project>", "", "<html>", "<project>&nope;</project>", "<flow-definition/>", "<maven2-moduleset/>"]
 )
 def test_what_would_harm_the_server_is_not_sent(ci_server: Hudson, there: Server, path: JobPath, text: str) -> None:
-    refused(ci_server, lambda: there.create(path, text), JobInvalid, f"the job {path}")
+    refused(ci_server, lambda: there.create(path, text), JobInvalid, str(path))
     assert not ci_server.home.job(str(path)).exists()
     there.create(path, config("true"))
     before = there.config(path)
-    refused(ci_server, lambda: there.reconfigure(path, text), JobInvalid, f"the job {path}")
+    refused(ci_server, lambda: there.reconfigure(path, text), JobInvalid, str(path))
     assert there.config(path) == before
 
 
@@ -182,12 +182,12 @@ def test_a_configuration_that_it_refuses(ci_server: Hudson, there: Server, path:
     there.create(path, config("true"))
     before = there.config(path)
     wrong = config("true").replace("<publishers />", '<publishers reference="../nowhere" />')
-    refused(ci_server, lambda: there.reconfigure(path, wrong), JobInvalid, f"refuses the configuration of the job {path} .HTTP 500")
+    refused(ci_server, lambda: there.reconfigure(path, wrong), JobInvalid, str(path), "500")
     assert there.config(path) == before
     other = JobPath.parse(f"{path}-other")
     try:
-        error = refused(ci_server, lambda: there.create(other, wrong), JobInvalid, f"refuses the configuration of the job {other}")
-        assert f"Remove the folder jobs/{other}" in error.hint
+        error = refused(ci_server, lambda: there.create(other, wrong), JobInvalid, str(other))
+        assert f"jobs/{other}" in error.hint
         assert there.config(other) is None
     finally:
         ci_server.home.remove_job(str(other))  # else it does not start again
@@ -277,14 +277,14 @@ def test_who_may_only_look(ci_server: Hudson, there: Server, reader: Server, pat
     assert reader.job(path).parameters == ("OP_ID",)
     before = there.config(path)
     other = JobPath.parse(f"{path}-other")
-    for call, what in (
-        (lambda: reader.config(path), f"read the configuration of the job {path}"),
-        (lambda: reader.create(other, config("true")), f"make the job {other}"),
-        (lambda: reader.reconfigure(path, config("true")), f"change the job {path}"),
-        (lambda: reader.trigger(path, {"OP_ID": "two"}), f"run the job {path}"),
-        (lambda: reader.stop(path, 1), f"stop the build 1 of the job {path}"),
+    for call, *facts in (
+        (lambda: reader.config(path), str(path)),
+        (lambda: reader.create(other, config("true")), str(other)),
+        (lambda: reader.reconfigure(path, config("true")), str(path)),
+        (lambda: reader.trigger(path, {"OP_ID": "two"}), str(path)),
+        (lambda: reader.stop(path, 1), str(path), "1"),
     ):
-        refused(ci_server, call, JenkinsDenied, f"does not let the user {ci_server.reader.name} {what}")
+        refused(ci_server, call, JenkinsDenied, ci_server.reader.name, *facts)
     assert [build.building for build in there.builds(path)] == [True]
     assert there.config(path) == before
     assert there.config(other) is None
@@ -294,13 +294,11 @@ def test_who_may_only_look(ci_server: Hudson, there: Server, reader: Server, pat
 def test_who_is_not_known(ci_server: Hudson, path: JobPath) -> None:
     canary = f"canary-{uuid.uuid4().hex}"
     strangers = {
-        f"does not know the user {ci_server.user} with this token": Server(
-            ci_server.url, user=ci_server.user, token=static_token(canary)
-        ),
-        "does not know the user nobody with this token": Server(ci_server.url, user="nobody", token=static_token(canary)),
-        "wants a login": Server(ci_server.url),
+        ci_server.user: Server(ci_server.url, user=ci_server.user, token=static_token(canary)),
+        "nobody": Server(ci_server.url, user="nobody", token=static_token(canary)),
+        "": Server(ci_server.url),
     }
-    for words, stranger in strangers.items():
+    for user, stranger in strangers.items():
         for call in (
             stranger.kind,
             lambda stranger=stranger: stranger.config(path),
@@ -308,7 +306,7 @@ def test_who_is_not_known(ci_server: Hudson, path: JobPath) -> None:
             lambda stranger=stranger: stranger.trigger(path, {"A": "1"}),
             lambda stranger=stranger: stranger.stop(path, 1),
         ):
-            error = refused(ci_server, call, JenkinsDenied, words)
+            error = refused(ci_server, call, JenkinsDenied, ci_server.url, user)
             assert canary not in json.dumps(error.problem()) + repr(stranger)
         stranger.close()
     assert not leaks(ci_server.home, [canary, ci_server.home.admin.password(), ci_server.reader.password()])
@@ -325,7 +323,7 @@ def test_a_crumb_of_another_is_renewed(there: Server, reader: Server, path: JobP
 def test_an_address_beside_it(ci_server: Hudson, path: JobPath) -> None:
     beside = Server(f"{ci_server.url}/static", user=ci_server.user, token=ci_server.home.admin.password)
     nobody = Server("http://127.0.0.1:9", user=ci_server.user, token=ci_server.home.admin.password)
-    for server, words in ((beside, "like no Jenkins"), (nobody, "does not answer: Connection refused")):
+    for server, facts in ((beside, (f"{ci_server.url}/static",)), (nobody, ("http://127.0.0.1:9", "Connection refused"))):
         for call in (server.kind, lambda server=server: server.job(path), lambda server=server: server.trigger(path, {"A": "1"})):
-            refused(ci_server, call, JenkinsUnreachable, words)
+            refused(ci_server, call, JenkinsUnreachable, *facts)
         server.close()

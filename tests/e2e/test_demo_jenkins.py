@@ -36,10 +36,9 @@ def test_a_push_becomes_a_running_release(local_platform: Platform, platform: di
     said = done.stdout
     assert done.returncode == 0, said
     page = r"http://127\.0\.0\.1:\d+/job/hello-world-"
-    assert re.search(rf"^hello-world-release created: {page}release/$", said, re.MULTILINE)
-    told = rf"(#1 runs: {page}release/1/|waits in the queue: {page}release/)"  # which of them is Hudson's to decide
-    assert re.search(rf"^remote: hello-world-release {told}", said, re.MULTILINE)
-    assert re.search(r"\| hello-world \S+ \([0-9a-f]{7}\) runs in demo as demo\.hello-world\.v\d+$", said, re.MULTILINE)
-    assert re.search(rf"^build +{page}deploy/1/$", said, re.MULTILINE)
+    assert re.search(rf"^hello-world-release\b.*{page}release/", said, re.MULTILINE)
+    assert re.search(rf"^remote: .*hello-world-release\b.*{page}release/", said, re.MULTILINE)
+    assert re.search(r"\bhello-world \S+ \([0-9a-f]{7}\).*\bdemo\.hello-world\.v\d+\b", said, re.MULTILINE)
+    assert re.search(rf"\bbuild\b.*{page}deploy/1/", said, re.MULTILINE)
     assert '"greeting": "Say \\"hi\\", world!"' in said
-    assert re.findall(rf"^  hello-world-(release|deploy) #1  SUCCESS  {page}", said, re.MULTILINE) == ["release", "deploy"]
+    assert re.findall(rf"\bhello-world-(release|deploy) #1 +SUCCESS +{page}", said, re.MULTILINE) == ["release", "deploy"]

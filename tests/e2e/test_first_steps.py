@@ -39,11 +39,9 @@ def test_the_demo_on_the_local_platform_and_again(local_platform: Platform, plat
     assert '"greeting": "Hello, world!"' in first
     assert re.search(r"^deploy +done +[0-9.]+s", first, re.MULTILINE)
     assert re.search(r"^1\s.*deployed\s+hello-world-", first, re.MULTILINE)
-    assert re.fullmatch(
-        r"  curl -H @/\S+/token http://127\.0\.0\.1:8080/api/releases/demo\.hello-world\.current/history", first.splitlines()[-1]
-    )
+    assert re.search(r"curl -H @/\S+/token http://127\.0\.0\.1:8080/api/releases/demo\.hello-world\.current/history", first)
     again = run(world, sys.executable, demo, "--name", local_platform.name)
-    assert "Unchanged: v1 already runs" in again
+    assert re.search(r"unchanged.*\bv1\b", again, re.IGNORECASE)
     assert world.git("status", "--porcelain") == ""
     run(world, Path(sys.executable).with_name("kubernaut"), "delete", "demo.hello-world.current", "--yes", **platform)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,8 +68,7 @@ def test_a_push_while_the_server_is_away_is_made_up_for_once(ci: Ci, hudson: Hud
     ci.world.commit("while nobody listens")
     hudson.stop()
     said = ci.heard(status=8)
-    assert "remote: error: " in said
-    assert hudson.url in said
+    assert re.search(rf"^remote: .*{re.escape(hudson.url)}", said, re.MULTILINE)
     commit = ci.world.git("rev-parse", "HEAD").strip()
     assert ci.world.git("ls-remote", "origin", "main").startswith(commit), "what is pushed is pushed"
     hudson.start()
@@ -80,12 +80,12 @@ def test_a_push_while_the_server_is_away_is_made_up_for_once(ci: Ci, hudson: Hud
 
 
 @pytest.mark.parametrize(
-    ("job", "parameters", "words"),
+    ("job", "parameters", "fact"),
     [
-        (RELEASE, {"GIT_COMMIT": "--upload-pack=touch ../pwned"}, "has no commit"),
-        (RELEASE, {"GIT_COMMIT": "$(touch pwned)`touch pwned`"}, "has no commit"),
-        (RELEASE, {"GIT_COMMIT": "0" * 40}, "has no commit"),
-        (DEPLOY, {"VERSION": "", "NAMESPACE": "x"}, "one of them is empty"),
+        (RELEASE, {"GIT_COMMIT": "--upload-pack=touch ../pwned"}, "--upload-pack=touch ../pwned"),
+        (RELEASE, {"GIT_COMMIT": "$(touch pwned)`touch pwned`"}, "$(touch pwned)`touch pwned`"),
+        (RELEASE, {"GIT_COMMIT": "0" * 40}, "0" * 40),
+        (DEPLOY, {"VERSION": "", "NAMESPACE": "x"}, "VERSION"),
         (DEPLOY, {"VERSION": '1.0.0"; touch pwned; "', "NAMESPACE": "x"}, "touch pwned"),
         (DEPLOY, {"VERSION": "9.9.9", "NAMESPACE": "default"}, "9.9.9"),
         (DEPLOY, {"VERSION": GOOD, "NAMESPACE": "--kubeconfig=/dev/null"}, "--kubeconfig=/dev/null"),
@@ -95,7 +95,7 @@ def test_a_push_while_the_server_is_away_is_made_up_for_once(ci: Ci, hudson: Hud
     ],
 )
 def test_values_that_nobody_should_give_make_a_red_build_that_says_so(
-    ci: Ci, good: dict[str, Any], hudson: Hudson, job: str, parameters: dict[str, str], words: str
+    ci: Ci, good: dict[str, Any], hudson: Hudson, job: str, parameters: dict[str, str], fact: str
 ) -> None:
     op_id = f"hostile-{abs(hash((job, *parameters.items())))}"
     before = ci.history()
@@ -104,7 +104,7 @@ def test_values_that_nobody_should_give_make_a_red_build_that_says_so(
     build = ci.ended(job, op_id)
     said = ci.console(job, build)
     assert build["result"] == "FAILURE", said
-    assert words in said
+    assert fact in said
     assert "Traceback" not in said
     assert [file for file in files_of(hudson.home.root) if file.name.startswith("pwned")] == []
     assert ci.history() == before
@@ -118,7 +118,7 @@ def test_refusing_github_is_a_warning_in_the_console(ci: Ci, hudson: Hudson) -> 
     finally:
         ci.github.heal()
     for job, build in ((RELEASE, release), (DEPLOY, deploy)):
-        assert "(HTTP 401): Bad credentials" in ci.console(job, build)
+        assert re.search(r"\b401\b.*Bad credentials", ci.console(job, build))
 
 
 def test_a_job_that_is_gone_is_an_error_and_the_next_setup_makes_it_again(ci: Ci, hudson: Hudson) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 
@@ -21,12 +22,12 @@ BUSY = (429, 500, 503)
 def test_cut_off_before_anything_is_done(scene: Scene, point: str) -> None:
     subject = scene.subject()
     subject.deploy("a")
-    running = subject.held(point, *subject.verb("deploy", "b"))
+    running = subject.held(point, *subject.verb("deploy", "b", "-o", "json"))
     subject.proxy.cut()
     subject.proxy.release(point, forward=False)
     ended = running.wait(30)
     assert ended.status == 8, ended
-    assert "does not answer" in ended.stderr
+    assert ended.problem()["code"] == "cluster_unreachable"
     subject.proxy.restore()
     assert scene.check().current.revision == 1
     subject.deploy("b")
@@ -36,8 +37,8 @@ def test_cut_off_before_anything_is_done(scene: Scene, point: str) -> None:
 def test_cut_off_from_the_start(scene: Scene) -> None:
     subject = scene.subject()
     with subject.proxy.away():
-        ended = subject.deploy("a", status=8)
-    assert "does not answer" in ended.stderr
+        ended = subject.deploy("a", "-o", "json", status=8)
+    assert ended.problem()["code"] == "cluster_unreachable"
     subject.deploy("a", status=0)
     scene.check_settled()
 
@@ -62,8 +63,7 @@ def test_cut_off_while_helm_works(scene: Scene, helm: str, point: str) -> None:
     subject.proxy.release(point, forward=False)
     ended = running.wait(40)
     assert ended.status == 8, ended
-    assert "What came of the deploy is not known" in ended.stderr
-    assert "kubernaut history app" in ended.stderr
+    assert re.search(r"kubernaut history .*\bapp\b", ended.stderr), "it names the command that shows what came of it"
     subject.settled()
     subject.proxy.restore()
     scene.check()
@@ -83,7 +83,7 @@ def test_another_verb_is_cut_off(scene: Scene, verb: str) -> None:
     subject.proxy.release("before-final-write", forward=False)
     ended = running.wait(40)
     assert ended.status == 8, ended
-    assert f"What came of the {verb} is not known" in ended.stderr
+    assert re.search(r"kubernaut history .*\bapp\b", ended.stderr), "it names the command that shows what came of it"
     subject.settled()
     subject.proxy.restore()
     subject.run(*subject.verb(verb, "", *(["--revision", "1"] if verb == "rollback" else [])))
@@ -121,7 +121,7 @@ def test_a_busy_api_server_while_the_end_is_written(scene: Scene, status: int) -
     subject.deploy("a")
     subject.proxy.answer(POINTS["before-end"].matches, status, times=9)
     ended = subject.deploy("b")
-    assert "could not be written down" in ended.stderr
+    assert str(status) in ended.stderr, "it says what the API server answered"
     scene.check()
     subject.proxy.undo()
     subject.deploy("c")
@@ -187,7 +187,7 @@ def test_the_api_server_is_killed(scene: Scene, local_platform: Platform, point:
     subject.proxy.release(point)
     ended = running.wait(60)
     # One that has just started refuses everybody for a moment: then it is 9 that says that nothing is known.
-    assert ended.status in (0, 6, 7, 8) or (ended.status == 9 and "is not known" in ended.stderr), ended
+    assert ended.status in (0, 6, 7, 8) or (ended.status == 9 and "kubernaut history" in ended.stderr), ended
     assert "Traceback" not in ended.stderr
     assert "defect" not in ended.stderr
     until(lambda: local_platform.status().ready, "the platform is ready again", 60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Sequence
@@ -24,13 +25,15 @@ def test_two_at_once(scene: Scene, verb: str) -> None:
     one.deploy("b")
     holder = one.held("mid-apply", *one.verb("deploy", "c"), BUILD_URL="http://ci/7")
     before = scene.look()
-    refused = other.run(*other.verb(verb, "d"), status=5)
-    assert "is locked by user0" in refused.stderr
+    refused = other.run(*other.verb(verb, "d", "-o", "json"), status=5)
+    assert refused.problem()["code"] == "release_locked"
+    assert refused.problem()["holder"]["actor"] == "user0"
+    assert "user0" in refused.stderr
     assert "http://ci/7" in refused.stderr
     assert scene.look().records == before.records
     assert len(scene.look().operations) == len(before.operations)
     waiting = other.start(*other.verb(verb, "d", "--lock-timeout", "60s"))
-    until(lambda: "waiting" in (other.folder / "1.stderr").read_text(), "it says that it waits")
+    until(lambda: "user0" in (other.folder / "1.stderr").read_text(), "it says for whom it waits")
     one.proxy.release("mid-apply")
     assert holder.wait().status == 0
     assert waiting.wait().status == 0
@@ -43,7 +46,7 @@ def test_nothing_to_do_needs_no_lock(scene: Scene) -> None:
     one.deploy("a")
     holder = one.held("before-operation", *one.verb("deploy", "b"))
     ended = other.deploy("a")
-    assert "already runs" in ended.stderr
+    assert re.search(r"^deploy +unchanged .*\bv1\b", ended.stderr, re.MULTILINE)
     assert other.proxy.count(lambda request: request.writes) == 0
     one.proxy.release("before-operation")
     assert holder.wait().status == 0
@@ -59,8 +62,9 @@ def test_plain_helm_at_work_is_left_alone(scene: Scene, helm: str, verb: str) ->
     plain = other.plain_upgrade("plain")
     other.proxy.wait_for("mid-apply")
     before = scene.record(3)
-    ended = one.run(*one.verb(verb, "c"), status=5)
-    assert "plain Helm" in ended.stderr
+    problem = one.run(*one.verb(verb, "c", "-o", "json"), status=5).problem()
+    assert problem["code"] == "release_locked"
+    assert "Helm" in problem["detail"]
     assert scene.record(3) == before
     assert scene.look().lease is None
     other.proxy.release("mid-apply")
@@ -77,7 +81,7 @@ def test_plain_helm_is_waited_for(scene: Scene) -> None:
     plain = other.plain_upgrade("plain")
     other.proxy.wait_for("mid-apply")
     waiting = one.start(*one.verb("deploy", "c", "--lock-timeout", "60s"))
-    until(lambda: "plain Helm" in (one.folder / "1.stderr").read_text(), "it says for whom it waits")
+    until(lambda: "Helm" in (one.folder / "1.stderr").read_text(), "it says for whom it waits")
     other.proxy.release("mid-apply")
     assert plain.wait(30).status == 0
     assert waiting.wait().status == 0
@@ -181,7 +185,8 @@ def test_a_holder_that_is_stopped_is_not_dead(scene: Scene) -> None:
     holder = one.held("mid-apply", *one.verb("deploy", "b"))
     os.kill(holder.pid, signal.SIGSTOP)
     try:
-        assert "is locked by user0" in other.deploy("c", status=5).stderr
+        problem = other.deploy("c", "-o", "json", status=5).problem()
+        assert (problem["code"], problem["holder"]["actor"]) == ("release_locked", "user0")
     finally:
         os.kill(holder.pid, signal.SIGCONT)
     one.proxy.release("mid-apply")
@@ -191,4 +196,4 @@ def test_a_holder_that_is_stopped_is_not_dead(scene: Scene) -> None:
 
 
 def _refusals(ends: Sequence[KubernautError | None]) -> int:
-    return sum(1 for end in ends if isinstance(end, ReleaseLocked) and "is locked by user0" in end.message)
+    return sum(1 for end in ends if isinstance(end, ReleaseLocked) and end.problem()["holder"]["actor"] == "user0")

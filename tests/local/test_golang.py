@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,7 @@ def test_progress_says_what_is_left_and_not_too_often() -> None:
         clock.now += 0.1
         progress.line("k8s.io/api/core/v1")
     assert 10 <= len(said) <= 17
-    assert said[-1].startswith("compiling ")
-    assert " of 1,930 packages (" in said[-1]
-    assert said[-1].endswith(" %), about 2 min left")
+    assert all(fact in said[-1] for fact in ("1,930", " %", "2 min"))
 
 
 def test_downloads_are_counted() -> None:
@@ -37,28 +36,30 @@ def test_downloads_are_counted() -> None:
     progress.line("go: downloading k8s.io/kubernetes v1.35.4")
     clock.now += 60
     progress.line("go: downloading k8s.io/api v0.35.4")
-    assert said == ["downloading Go modules, 2 so far"]
+    assert len(said) == 1
+    assert "2" in said[0].split()
 
 
 def test_more_packages_than_expected_are_no_more_than_all() -> None:
     progress = BuildProgress(1, lambda text: None, Clock())
     progress.line("a")
     progress.line("b")
-    assert progress.message(100.0).startswith("compiling 1 of 1 packages (100 %)")
+    assert "100 %" in progress.message(100.0)
 
 
 @pytest.mark.parametrize(
-    ("done", "total", "seconds", "words"),
+    ("done", "total", "seconds", "left"),
     [
         (10, 1000, 5.0, ""),
-        (500, 1000, 100.0, ", about 2 min left"),
-        (990, 1000, 200.0, ", about 20 s left"),
-        (1000, 1000, 200.0, ", about 20 s left"),
-        (100, 2000, 30.0, ", about 10 min left"),
+        (500, 1000, 100.0, "2 min"),
+        (990, 1000, 200.0, "20 s"),
+        (1000, 1000, 200.0, "20 s"),
+        (100, 2000, 30.0, "10 min"),
     ],
 )
-def test_estimate(done: int, total: int, seconds: float, words: str) -> None:
-    assert estimate(done, total, seconds) == words
+def test_estimate(done: int, total: int, seconds: float, left: str) -> None:
+    estimated = estimate(done, total, seconds)
+    assert re.search(rf"\b{left}\b", estimated) if left else not estimated
 
 
 @pytest.mark.parametrize("answer", ["go1.26.0", "go1.26.8", "go1.30", "go2.0", "devel go1.27-abc"])
@@ -68,14 +69,14 @@ def test_go_new_enough(answer: str) -> None:
 
 @pytest.mark.parametrize("answer", ["go1.25.9", "go1.4", "", "gccgo 12"])
 def test_go_too_old(answer: str) -> None:
-    with pytest.raises(ToolMissing, match=r"Go 1\.26 or newer"):
+    with pytest.raises(ToolMissing, match=r"\b1\.26\b"):
         check_version(answer)
 
 
 def test_go_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(golang, "_GO_FOLDER", str(tmp_path))
-    with pytest.raises(ToolMissing, match="Go is not installed"):
+    with pytest.raises(ToolMissing, match=r"\bGo\b"):
         find_go()
 
 
@@ -84,7 +85,7 @@ def test_go_too_old_stops_the_build_before_it_begins(monkeypatch: pytest.MonkeyP
     go.write_text('#!/bin/sh\n[ "$1" = env ] && echo go1.19.8 && exit\necho "built with $1" >&2\nexit 1\n')
     go.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(ToolMissing, match=r"this one is go1\.19\.8"):
+    with pytest.raises(ToolMissing, match=r"\bgo1\.19\.8\b"):
         build(GoBuild(tmp_path, ".", ""), tmp_path / "out", Commands(), lambda text: None)
 
 

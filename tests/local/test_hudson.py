@@ -103,7 +103,7 @@ def test_a_restart_keeps_the_jobs_and_one_that_cannot_be_read_is_named(ci_server
     poison.mkdir()
     (poison / "config.xml").write_text("<?xml version='1.0' encoding='UTF-8'?><flow-definition/>")
     try:
-        with pytest.raises(PlatformFailed, match="Hudson cannot start with what is in its home folder") as caught:
+        with pytest.raises(PlatformFailed, match="Hudson") as caught:
             ci_server.start()
         assert "flow-definition" in "\n".join(caught.value.details)
         assert ci_server.pid is None
@@ -120,7 +120,7 @@ def test_a_restart_keeps_the_jobs_and_one_that_cannot_be_read_is_named(ci_server
 @pytest.mark.platform
 def test_a_port_that_was_taken_meanwhile_is_named(ci_server: Hudson, tmp_path: Path) -> None:
     server = Hudson(HudsonHome(tmp_path))
-    with socket.create_server(("127.0.0.1", server.port)), pytest.raises(PortTaken, match=f"Port {server.port} "):
+    with socket.create_server(("127.0.0.1", server.port)), pytest.raises(PortTaken, match=rf"\b{server.port}\b"):
         server.start()
     assert server.pid is None
 
@@ -198,36 +198,36 @@ def test_the_patch_changes_two_files_and_no_other(tmp_path: Path, compiled: Path
 
 @pytest.mark.parametrize("web_xml", ["", "<web-app/>", SHIPPED * 2, with_crumbs(SHIPPED), SHIPPED.replace("CrumbFilter", "Crumbs")])
 def test_the_patch_refuses_an_unknown_war(tmp_path: Path, compiled: Path, web_xml: str) -> None:
-    with pytest.raises(PlatformFailed, match=r"web\.xml is another one than expected"):
+    with pytest.raises(PlatformFailed, match=r"web\.xml"):
         patch(a_war(tmp_path, web_xml), compiled, tmp_path / "patched.war")
     assert not (tmp_path / "patched.war").exists()
 
 
 def test_the_patch_refuses_what_is_no_war(tmp_path: Path, compiled: Path) -> None:
     (tmp_path / "page.html").write_text("<html>not found</html>")
-    with pytest.raises(PlatformFailed, match="is not a war that can be patched"):
+    with pytest.raises(PlatformFailed, match=r"page\.html"):
         patch(tmp_path / "page.html", compiled, tmp_path / "patched.war")
     with zipfile.ZipFile(tmp_path / "empty.war", "w"):
         pass
-    with pytest.raises(PlatformFailed, match="is not a war that can be patched"):
+    with pytest.raises(PlatformFailed, match=r"empty\.war"):
         patch(tmp_path / "empty.war", compiled, tmp_path / "patched.war")
-    with pytest.raises(PlatformFailed, match="is patched already"):
+    with pytest.raises(PlatformFailed, match=r"shipped\.war"):
         patch(a_war(tmp_path, **{CLASS: "x"}), compiled, tmp_path / "patched.war")
 
 
 def test_what_was_fetched_is_held_to_its_hash(tmp_path: Path) -> None:
     (tmp_path / "a.jar").write_bytes(b"a")
     parts.check(tmp_path, {"a.jar": "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"})
-    with pytest.raises(PlatformFailed, match=r"fetched as a\.jar has the SHA-256 ca978112"):
+    with pytest.raises(PlatformFailed, match=r"a\.jar.*ca978112"):
         parts.check(tmp_path, {"a.jar": "0" * 64})
 
 
 def test_without_java_it_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ToolMissing, match="`java` is not installed") as caught:
+    with pytest.raises(ToolMissing, match=r"\bjava\b") as caught:
         Hudson(HudsonHome(tmp_path / "home"), cache_home=tmp_path / "cache").start()
     assert "Maven" in str(caught.value.hint)
-    with pytest.raises(ToolMissing, match="`mvn` and `javac` are not installed"):
+    with pytest.raises(ToolMissing, match=r"\bmvn\b.*\bjavac\b"):
         parts.tools("mvn", "javac")
     assert not (tmp_path / "home").exists()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,11 @@ def test_folders_follow_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("folder", ["/a b", "/a%b", '/a"b', "/a:b", "/a,b", "/ä"])
 def test_a_path_that_the_programs_could_not_read_is_refused(folder: str) -> None:
-    with pytest.raises(SettingInvalid, match="may hold only"):
+    with pytest.raises(SettingInvalid, match=re.escape(folder)):
         Layout(Path(folder), "x").check()
 
 
 def test_a_path_too_long_for_a_socket_is_refused() -> None:
-    with pytest.raises(SettingInvalid, match="too deep"):
+    with pytest.raises(SettingInvalid, match="a" * 80):
         Layout(Path("/" + "a" * 80), "x").check()
     Layout(Path("/" + "a" * 20), "x").check()

@@ -37,7 +37,7 @@ def test_who_holds_a_lock(tmp_path: Path) -> None:
 def test_a_second_one_waits_says_so_and_gives_up(tmp_path: Path) -> None:
     path, told = tmp_path / "lock", list[int | None]()
     with hold(path) as other:
-        with pytest.raises(DeadlineExceeded, match=f"pid {other.pid}"), locked(path, timeout=0.3, waiting=told.append):
+        with pytest.raises(DeadlineExceeded, match=str(other.pid)), locked(path, timeout=0.3, waiting=told.append):
             pytest.fail("two hold it")
         other.kill()
     assert told == [other.pid]

@@ -38,20 +38,20 @@ def test_both_outputs_are_told_apart() -> None:
 
 
 def test_a_failure_has_its_status_and_last_lines() -> None:
-    with pytest.raises(PlatformFailed, match=r"Baking failed: .* ended with status 3") as caught:
+    with pytest.raises(PlatformFailed, match=r"Baking.*\b3\b") as caught:
         Commands().run(sh("seq 100 >&2; exit 3"), what="Baking", timeout=10)
     assert caught.value.details[-1] == "100"
     assert len(caught.value.details) == 20
 
 
 def test_a_missing_program() -> None:
-    with pytest.raises(ToolMissing, match="`no-such-program` is not installed"):
+    with pytest.raises(ToolMissing, match="no-such-program"):
         Commands().run(["no-such-program"], what="x", timeout=10)
 
 
 def test_a_deadline_ends_the_whole_group() -> None:
     started = time.monotonic()
-    with pytest.raises(DeadlineExceeded, match="Sleeping took longer"):
+    with pytest.raises(DeadlineExceeded, match="Sleeping"):
         Commands().run(sh("sleep 60 & sleep 60"), what="Sleeping", timeout=0.3)
     assert time.monotonic() - started < 10
 
@@ -113,7 +113,7 @@ def test_what_fails_first_is_raised_and_the_rest_is_stopped(monkeypatch: pytest.
     monkeypatch.setattr(parts, "_kubernetes", wait)
     monkeypatch.setattr(parts, "_debian", fail)
     started = time.monotonic()
-    with pytest.raises(PlatformFailed, match="Building failed"):
+    with pytest.raises(PlatformFailed, match="Building"):
         parts.get(Cache(tmp_path), Progress())
     assert time.monotonic() - started < 20
 
@@ -157,7 +157,7 @@ def test_packages_are_chosen_from_what_apt_would_do() -> None:
 
 def test_without_apt_nothing_can_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ToolMissing, match="apt-get is not installed"):
+    with pytest.raises(ToolMissing, match="apt-get"):
         packages(Cache(tmp_path), Commands(), print)
 
 

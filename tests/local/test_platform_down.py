@@ -208,7 +208,7 @@ def test_status_and_down_of_what_never_was(make_platform: Callable[[str], Platfo
     assert platform.status().state is State.DOWN
     assert platform.status().ports is None
     assert not platform.down(purge=True).changed
-    with pytest.raises(KubernautError, match="is not up"):
+    with pytest.raises(KubernautError, match=re.escape(platform.name)):
         platform.environment()
 
 
@@ -227,8 +227,6 @@ def test_a_build_that_is_stopped_leaves_no_process(
     make_platform: Callable[[str], Platform], without_kubernetes: Path, number: signal.Signals, until: Until
 ) -> None:
     platform = make_platform("build")
-    # Usually the Go tool's own cache knows every package by now, and only the link is left to be stopped.
-    assert stop_at(platform, r"kubernetes (linking|[\d,]+ packages to compile)", number, without_kubernetes) != 0
 
     def going() -> list[bytes]:
         found = []
@@ -239,6 +237,12 @@ def test_a_build_that_is_stopped_leaves_no_process(
                     found.append(command)
         return found
 
+    with upping(platform, without_kubernetes) as process:
+        assert process.stdout is not None
+        until(lambda: any(b"go\0build\0" in command for command in going()), "the Go tool builds", 120)
+        process.send_signal(number)
+        process.stdout.read()
+        assert process.wait(60) != 0
     until(lambda: not going(), "the Go tool has ended", 10)
     assert not platform.folder.exists()
     left = list((without_kubernetes / "kubernaut" / "kubernetes").iterdir())
@@ -253,7 +257,7 @@ def test_without_go_nothing_is_started(
     monkeypatch.setattr("kubernaut_local.golang._GO_FOLDER", str(without_kubernetes))
     home = make_platform("go").folder.parents[2]
     platform = Platform(f"t-go-{os.getpid()}", state_home=home, cache_home=without_kubernetes)
-    with pytest.raises(ToolMissing, match="Go is not installed"):
+    with pytest.raises(ToolMissing, match=r"\bGo\b"):
         platform.up()
     assert not platform.folder.exists()
 

@@ -50,15 +50,15 @@ def test_a_port_that_is_wished_for_is_not_chosen_for_something_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "words"),
+    ("wishes", "facts"),
     [
-        (Wishes(api=5000, registry=5000), "Port 5000 cannot be the platform's registry: it is its API already"),
-        (Wishes(node_ports=(30001, 30001)), "Port 30001 cannot be the platform's node port: it is its node port already"),
-        (Wishes(registry=10250), "Port 10250 cannot be the platform's registry: it is its port of a part inside already"),
+        (Wishes(api=5000, registry=5000), r"\b5000\b.*\bregistry\b.*\bAPI\b"),
+        (Wishes(node_ports=(30001, 30001)), r"\b30001\b"),
+        (Wishes(registry=10250), r"\b10250\b.*\bregistry\b"),
     ],
 )
-def test_ports_that_would_meet_are_refused(wishes: Wishes, words: str) -> None:
-    with pytest.raises(SettingInvalid, match=words):
+def test_ports_that_would_meet_are_refused(wishes: Wishes, facts: str) -> None:
+    with pytest.raises(SettingInvalid, match=facts):
         choose("default", None, wishes, lambda port: True)
 
 
@@ -83,8 +83,8 @@ def test_a_taken_port_is_named_with_its_process(listener: int) -> None:
     assert not is_free(listener)
     with pytest.raises(PortTaken) as caught:
         check_free(Ports(api=listener))
-    assert f"Port {listener} " in caught.value.message
-    assert f"(pid {os.getpid()})" in caught.value.message
+    assert str(listener) in caught.value.message
+    assert str(os.getpid()) in caught.value.message
     assert "--port-api" in caught.value.hint
 
 

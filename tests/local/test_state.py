@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def test_a_folder_with_a_mount_is_not_purged(tmp_path: Path, monkeypatch: pytest
     layout = Layout(tmp_path, "blue")
     layout.root.mkdir(parents=True)
     monkeypatch.setattr(state, "mounts_under", lambda text, folder: [f"{folder}/x"])
-    with pytest.raises(PlatformFailed, match="is mounted in it"):
+    with pytest.raises(PlatformFailed, match=re.escape(f"{layout.root}/x")):
         state.purge(layout)
     assert layout.root.exists()
 
@@ -72,7 +73,7 @@ def test_the_registrys_port_cannot_change_under_its_releases() -> None:
     record = Record(name="blue", ports=Ports(), created_at=datetime(2026, 1, 2, tzinfo=UTC))
     state.check_change("blue", record, Ports(api=1))
     state.check_change("blue", None, Ports(registry=1))
-    with pytest.raises(SettingInvalid, match="registry on port 15000"):
+    with pytest.raises(SettingInvalid, match=r"\b15000\b"):
         state.check_change("blue", record, Ports(registry=1))
 
 
@@ -170,7 +171,7 @@ def test_ports_of_a_living_platform_are_reserved(fake_host: Path) -> None:
 def test_one_name_in_two_state_folders_is_refused_while_the_other_lives(fake_host: Path) -> None:
     one, other = Layout(fake_host / "a", "one"), Layout(fake_host / "b", "one")
     enter(one)
-    with locked(one.alive, timeout=1, waiting=lambda pid: None), pytest.raises(Conflict, match="runs already"):
+    with locked(one.alive, timeout=1, waiting=lambda pid: None), pytest.raises(Conflict, match=r"\bone\b"):
         enter(other)
     enter(other)
 
@@ -232,5 +233,5 @@ def test_cgroups_of_version_2_that_cannot_be_had(fake_host: Path, monkeypatch: p
     (fake_host / "cgroup/cgroup.controllers").write_text("cpu")
     (fake_host / "cgroup/cgroup.subtree_control").mkdir()
     monkeypatch.setattr(host, "_handed_down", list)
-    with pytest.raises(PlatformFailed, match=r"\(\+cpu\) cannot be handed down"):
+    with pytest.raises(PlatformFailed, match=r"\+cpu\b"):
         enter(Layout(fake_host, "one"))
