@@ -16,7 +16,7 @@ import yaml
 from pydantic import Field
 
 from kubernaut.ci import CiBuild, annotated_build
-from kubernaut.errors import NameInvalid
+from kubernaut.errors import NameInvalid, ReleaseNotFound
 from kubernaut.helm_yaml import is_deep
 from kubernaut.history.operations import UNREAD, Operation, ReleaseReference
 from kubernaut.history.records import GONE, Record, Status
@@ -167,6 +167,20 @@ def _name_and_revision(rest: str, text: str) -> tuple[str, int | None]:
             raise NameInvalid(f"{text!r} is no release's id.", hint="An id is NAMESPACE.NAME.vN.")
         return check_release_name(name), int(last[1:])
     return check_release_name(rest), None
+
+
+def position(revisions: Sequence[int], wanted: ReleaseId) -> int:
+    """Return the index of a release among the revisions of its name, newest first. Raises: ReleaseNotFound."""
+    if not revisions:
+        raise ReleaseNotFound(f"The release {wanted.name} does not exist in the namespace {wanted.namespace}.")
+    if wanted.revision is None:
+        return 0
+    if wanted.revision in revisions:
+        return revisions.index(wanted.revision)
+    raise ReleaseNotFound(
+        f"The release {wanted} does not exist; {wanted.name} has the revisions {revisions[-1]} to {revisions[0]}.",
+        hint=f"`kubernaut history {wanted.name} -n {wanted.namespace}` lists them.",
+    )
 
 
 def find_operation(record: Record, operations: Iterable[Operation]) -> tuple[Operation, ReleaseReference | None] | None:

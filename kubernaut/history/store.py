@@ -8,10 +8,10 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from kubernaut.errors import OperationNotFound, ReleaseNotFound
+from kubernaut.errors import OperationNotFound
 from kubernaut.history.operations import Operation, decode_operation, is_operation_id
 from kubernaut.history.records import HELM_OWNER, KUBERNAUT_OWNER, OPERATION_LABEL, Record, Status, decode, secret_name
-from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, ReleaseList, describe
+from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, ReleaseList, describe, position
 
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
@@ -71,7 +71,7 @@ class ReleaseHistory:
 
     def record(self, wanted: ReleaseId) -> Record:
         """Return the record that an id of this name means. Raises: ReleaseNotFound."""
-        return _one(self.records, wanted)
+        return self.records[position([record.revision for record in self.records], wanted)]
 
     def release(self, record: Record) -> Release:
         """Return what is told of one of the records."""
@@ -119,7 +119,7 @@ class HistoryStore:
             found = decode(secret) if secret else None
             if found is not None:
                 return found
-        return _one(self.records(wanted.namespace, wanted.name), wanted)
+        return self.get(wanted.namespace, wanted.name).record(wanted)
 
     def release(self, wanted: ReleaseId) -> Release:
         """Return the release that an id names. Raises: ReleaseNotFound."""
@@ -147,8 +147,8 @@ class HistoryStore:
     def releases(self, namespace: str, name: str) -> ReleaseHistoryList:
         """Return all releases of a name, newest first, and the attempts that made none. Raises: ReleaseNotFound."""
         past = self.get(namespace, name)
-        if not past.attempts:
-            _one(past.records, ReleaseId(namespace, name))
+        if not past.records and not past.attempts:
+            position((), ReleaseId(namespace, name))
         items = tuple(past.release(record) for record in past.records)
         return ReleaseHistoryList(items=items, count=len(items), attempts=past.attempts)
 
@@ -227,17 +227,3 @@ def _grouped(records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:
     for record in sorted(records, key=_age):
         grouped.setdefault((record.namespace, record.name), []).append(record)
     return grouped
-
-
-def _one(records: Sequence[Record], wanted: ReleaseId) -> Record:
-    if not records:
-        raise ReleaseNotFound(f"There is no release {wanted.name} in the namespace {wanted.namespace}.")
-    if wanted.revision is None:
-        return records[0]
-    for record in records:
-        if record.revision == wanted.revision:
-            return record
-    raise ReleaseNotFound(
-        f"There is no release {wanted}; {wanted.name} has the revisions {records[-1].revision} to {records[0].revision}.",
-        hint=f"`kubernaut history {wanted.name} -n {wanted.namespace}` lists them.",
-    )

@@ -1,4 +1,4 @@
-"""The index: the releases' facts in memory, kept current by list and watch, so that looking costs the cluster nothing."""
+"""The release index: summaries of all releases in memory, kept current by list and watch."""
 
 from kubernaut.history.index.index import Index, Page, Query
 from kubernaut.history.index.watch import Timings

@@ -1,21 +1,30 @@
-"""What the index knows, kept: takes in what is heard and read, reads what is missing, and remembers what may be asked for again."""
+"""The index's cache: Secrets read from the cluster, kept as the state of each name and as contents up to a size limit."""
 
 from __future__ import annotations
 
 import re
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cachetools import LRUCache
 
 from kubernaut.adapters.kube_http import NotEqual, ResourceExpired, SecretPage, Watch, WatchEvent
 from kubernaut.errors import ClusterUnreachable
-from kubernaut.history.index.shelf import Shelf
-from kubernaut.history.index.state import Entry, IndexState, Row
-from kubernaut.history.index.summaries import Name, RecordMetadata, ReleaseJSON, brief, sight, tell
+from kubernaut.history.index.state import CachedRecord, IndexState, NameState
+from kubernaut.history.index.summaries import (
+    Key,
+    NamespacedName,
+    RecordMetadata,
+    ReleaseJSON,
+    parse_metadata,
+    summarize_operation,
+    summarize_release,
+)
 from kubernaut.history.operations import Operation, decode_operation
 from kubernaut.history.records import HELM_OWNER, KUBERNAUT_OWNER, OPERATION_LABEL, Status, decode
 
@@ -23,372 +32,335 @@ if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
     from kubernaut.adapters.kube_http import Labels
 
-
+T = TypeVar("T")
 Secret = Mapping[str, Any]
-OWNERS = (HELM_OWNER, KUBERNAUT_OWNER)
+Content = ReleaseJSON | Secret
+"""What is kept of a Secret's content: a release's JSON, or an operation's Secret."""
+Contents = Mapping[Key, Content]
 
-# Every operation, and nearly every current record; a superseded one is current only where somebody removed those after it.
+_OWNERS = (HELM_OWNER, KUBERNAUT_OWNER)
+# Every operation, and nearly every current record; a superseded one is current only where later records were removed.
 _NOT_SUPERSEDED = NotEqual(Status.SUPERSEDED.value)
-_LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-_FEW = 2
-_NAMES = 25
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_MAX_SINGLE_READS = 2
+_NAMES_PER_LIST = 25
 _METADATA_LIMIT = 1000
-_CONTENT_LIMIT = 100  # at first; then as many as are about _BYTES_AT_ONCE
-_BYTES_AT_ONCE = 8 << 20
-_TRIES = 5
+_CONTENT_LIMIT = 100  # of the first page; later pages hold about _PAGE_BYTES
+_PAGE_BYTES = 8 << 20
 _PING_SECONDS = 5.0
+_NAMES_AT_ONCE = 50
+_TRIES = 5
+_ROUNDS = 10
+_CACHE_BYTES = 32 << 20
 
 
-class Reader:
-    """Reads Helm's records, the copies of them, and the operations.
+class SecretSource:
+    """Lists, reads and watches the Secrets of Helm's records, their set-aside copies and the operations.
 
     Args:
-        open: Opens the cluster, or returns the open one.
-        limit: The most Secrets in one answer, if it is to be fewer than usual.
+        open_cluster: Returns the cluster; called for each request.
     """
 
-    def __init__(self, open: Callable[[], Cluster], *, limit: int | None = None) -> None:
-        self._open = open
-        self._limit = limit
+    def __init__(self, open_cluster: Callable[[], Cluster]) -> None:
+        self._open = open_cluster
 
-    def sights(self, namespace: str | None) -> tuple[list[RecordMetadata], str]:
-        """Return what the metadata of all tell, in a namespace or in all, and the state that this is of."""
-        for _ in range(_TRIES):
-            found: list[RecordMetadata] = []
-            version = ""
-            try:
-                for page in self._pages(namespace, {"owner": OWNERS}, metadata_only=True):
-                    found += [seen for secret in page.items if (seen := sight(secret))]
-                    version = page.resource_version
-            except ResourceExpired:
-                continue
-            return found, version
-        raise ClusterUnreachable("The cluster forgets the list of its releases before it has been read to its end.")
+    def list_metadata(self, namespace: str | None) -> tuple[list[RecordMetadata], str]:
+        """Return the metadata of all Secrets in a namespace, or in all, and the list's resource version."""
+        return self._list(namespace, {"owner": _OWNERS}, parse_metadata, metadata_only=True)
 
-    def likely(self, namespace: str | None) -> Iterator[Sequence[Secret]]:
-        """Yield in parts what kubernaut keeps and the records that may be current, whole; what it misses is missing.
+    def list_name(self, name: NamespacedName) -> tuple[list[Secret], str]:
+        """Return all Secrets of a name, and the list's resource version."""
+        return self._list(name.namespace, {"name": name.name, "owner": _OWNERS}, lambda secret: secret)
 
-        The operations of a name come before its records: a list is in the order of namespaces and of the Secrets' names.
-        """
-        try:
-            for page in self._pages(namespace, {"owner": OWNERS, "status": _NOT_SUPERSEDED}):
-                yield page.items
-        except ResourceExpired:
-            return
-
-    def name(self, name: Name) -> tuple[list[Secret], str]:
-        """Return all that there is of a name, whole, and the state that this is of."""
-        for _ in range(_TRIES):
-            try:
-                pages = list(self._pages(name.namespace, {"name": name.name, "owner": OWNERS}))
-            except ResourceExpired:
-                continue
-            return [secret for page in pages for secret in page.items], pages[-1].resource_version
-        raise ClusterUnreachable(f"The cluster forgets the list of {name.name} in {name.namespace} before it has been read.")
-
-    def operation(self, namespace: str | None, id: str) -> Sequence[Secret]:
-        """Return the operation with an id."""
+    def list_operation(self, namespace: str | None, id: str) -> Sequence[Secret]:
+        """Return the Secret of an operation; empty where it does not exist."""
         return self._open().list_secrets(namespace, {"owner": KUBERNAUT_OWNER, OPERATION_LABEL: id})
 
-    def these(self, sights: Iterable[RecordMetadata]) -> Iterator[tuple[RecordMetadata, Secret | None]]:
-        """Yield the Secrets that were seen, whole, and ``None`` for one that is gone: a few one by one, many by their names."""
-        ordered = sorted(sights, key=lambda seen: (seen.name, not seen.is_operation))
-        for namespace, group in groupby(ordered, key=lambda seen: seen.name.namespace):
-            wanted = {seen.secret: seen for seen in group}
-            if len(wanted) > _FEW:
-                for secret in self._by_names(namespace, list(wanted.values())):
-                    seen = wanted.pop(str(secret["metadata"]["name"]), None)
-                    if seen is not None:
-                        yield seen, secret
-            for seen in wanted.values():
-                yield seen, self._open().get_secret(namespace, seen.secret)
+    def list_likely_current(self, namespace: str | None) -> Iterator[Sequence[Secret]]:
+        """Yield pages of operations and of records that are probably current; pages may be missing.
+
+        The operations of a name precede its records, since a list is ordered by namespace and Secret name.
+        """
+        with suppress(ResourceExpired):
+            for page in self._pages(namespace, {"owner": _OWNERS, "status": _NOT_SUPERSEDED}):
+                yield page.items
+
+    def read(self, wanted: Iterable[RecordMetadata]) -> Iterator[tuple[RecordMetadata, Secret | None]]:
+        """Yield Secrets, ``None`` for a deleted one: single reads for a few of a namespace, lists by name for many."""
+        ordered = sorted(wanted, key=lambda one: (one.name, not one.is_operation))
+        for namespace, group in groupby(ordered, key=lambda one: one.name.namespace):
+            left = {one.secret: one for one in group}
+            if len(left) > _MAX_SINGLE_READS:
+                for secret in self._list_by_names(namespace, list(left.values())):
+                    metadata = left.pop(str(secret["metadata"]["name"]), None)
+                    if metadata is not None:
+                        yield metadata, secret
+            for metadata in left.values():
+                yield metadata, self._open().get_secret(namespace, metadata.secret)
 
     def ping(self, namespace: str | None) -> None:
-        """Ask for next to nothing. Raises: ClusterUnreachable, ClusterDenied."""
-        self._open().page_secrets(namespace, {"owner": OWNERS}, metadata_only=True, limit=1, timeout=_PING_SECONDS)
+        """Make the smallest possible list request. Raises: ClusterUnreachable, ClusterDenied."""
+        self._open().page_secrets(namespace, {"owner": _OWNERS}, metadata_only=True, limit=1, timeout=_PING_SECONDS)
 
     def watch(self, namespace: str | None, version: str, seconds: int) -> Watch:
-        """Watch the metadata of all, from a state on. Raises: ResourceExpired."""
-        return self._open().watch_secrets(namespace, {"owner": OWNERS}, resource_version=version, seconds=seconds)
+        """Watch the metadata of all Secrets from a resource version on. Raises: ResourceExpired."""
+        return self._open().watch_secrets(namespace, {"owner": _OWNERS}, resource_version=version, seconds=seconds)
 
-    def _by_names(self, namespace: str, sights: Sequence[RecordMetadata]) -> Iterator[Secret]:
-        names = sorted({seen.name.name for seen in sights if _LABEL.fullmatch(seen.name.name)})
-        for start in range(0, len(names), _NAMES):
-            some = names[start : start + _NAMES]
-            among = [seen for seen in sights if seen.name.name in some]
-            labels: dict[str, str | Sequence[str]] = {"owner": OWNERS, "name": some}
-            if all(seen.label and not seen.copy for seen in among):
-                labels |= {"owner": HELM_OWNER, "status": sorted({seen.label for seen in among})}
-            try:
+    def _list(
+        self, namespace: str | None, labels: Labels, parse: Callable[[Secret], T | None], *, metadata_only: bool = False
+    ) -> tuple[list[T], str]:
+        for _ in range(_TRIES):
+            found: list[T] = []
+            version = ""
+            with suppress(ResourceExpired):
+                for page in self._pages(namespace, labels, metadata_only=metadata_only):
+                    found += [item for secret in page.items if (item := parse(secret)) is not None]
+                    version = page.resource_version
+                return found, version
+        raise ClusterUnreachable(
+            f"The list of Secrets in {namespace or 'all namespaces'} expired before its last page, {_TRIES} times."
+        )
+
+    def _list_by_names(self, namespace: str, wanted: Sequence[RecordMetadata]) -> Iterator[Secret]:
+        names = sorted({one.name.name for one in wanted if _LABEL_VALUE.fullmatch(one.name.name)})
+        for start in range(0, len(names), _NAMES_PER_LIST):
+            some = names[start : start + _NAMES_PER_LIST]
+            among = [one for one in wanted if one.name.name in some]
+            labels: dict[str, str | Sequence[str]] = {"owner": _OWNERS, "name": some}
+            if all(one.status and not one.copy for one in among):
+                labels |= {"owner": HELM_OWNER, "status": sorted({one.status for one in among})}
+            with suppress(ResourceExpired):
                 for page in self._pages(namespace, labels):
                     yield from page.items
-            except ResourceExpired:
-                continue
 
     def _pages(self, namespace: str | None, labels: Labels, *, metadata_only: bool = False) -> Iterator[SecretPage]:
-        limit = self._limit or (_METADATA_LIMIT if metadata_only else _CONTENT_LIMIT)
-        token = ""
+        limit, token = _METADATA_LIMIT if metadata_only else _CONTENT_LIMIT, ""
         while True:
             page = self._open().page_secrets(namespace, labels, metadata_only=metadata_only, limit=limit, continue_token=token)
             yield page
             token = page.continue_token
             if not token:
                 return
-            limit = limit if metadata_only or self._limit else _fitting(page)
-
-
-def _fitting(page: SecretPage) -> int:
-    """Return how many Secrets like those of a page make a page that is large enough and not too large."""
-    size = sum(len(text) for secret in page.items for text in (secret.get("data") or {}).values())
-    return max(1, min(_METADATA_LIMIT, _BYTES_AT_ONCE * len(page.items) // (size + 1)))
-
-
-Thing = TypeVar("Thing")
-
-
-def meanwhile(call: Callable[[], Thing]) -> Future[Thing]:
-    """Call in a thread of its own, which does not keep the process from ending."""
-    called: Future[Thing] = Future()
-
-    def run() -> None:
-        try:
-            called.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - it is raised to whoever asks for the result
-            called.set_exception(error)
-
-    threading.Thread(target=run, daemon=True, name="kubernaut-index-list").start()
-    return called
-
-
-def ahead(things: Iterator[Thing]) -> Iterator[Thing]:
-    """Yield what an iterator does; while one is worked on, the next is got."""
-    coming = meanwhile(lambda: next(things, None))
-    while (thing := coming.result()) is not None:
-        coming = meanwhile(lambda: next(things, None))
-        yield thing
-
-
-_NAMES_AT_ONCE = 50
-_ROUNDS = 10
-_RELEASES_BYTES = 16 << 20
-_OPERATIONS_BYTES = 16 << 20
-
-
-class Version(NamedTuple):
-    """One state of one Secret."""
-
-    uid: str
-    version: str
-
-    @classmethod
-    def of(cls, seen: RecordMetadata) -> Version:
-        """Return the state that was seen."""
-        return cls(seen.uid, seen.version)
-
-
-class Held(NamedTuple):
-    """What was just read; it is there even where the shelves are too small for it."""
-
-    told: dict[Version, ReleaseJSON]
-    operations: dict[Version, Secret]
+            if not metadata_only:
+                size = sum(len(text) for secret in page.items for text in (secret.get("data") or {}).values())
+                limit = max(1, min(_METADATA_LIMIT, _PAGE_BYTES * len(page.items) // (size + 1)))
 
 
 class IndexCache:
-    """Keeps what is known.
+    """The index's store.
+
+    Methods that return :data:`Contents` return all that they read, also what the cache has no space for.
 
     Attributes:
-        known: What is known; whoever looks at it holds ``changed``.
-        changed: The lock, and what is notified when there is something to read.
+        state: The state of all names; guarded by ``lock``.
+        contents: The least recently used contents leave it first; guarded by ``lock``.
+        lock: Notified when a name has content to be read.
     """
 
-    def __init__(self, reader: Reader) -> None:
-        self.known = IndexState()
-        self.changed = threading.Condition(threading.RLock())
-        self._reader = reader
-        self._pending: OrderedDict[Name, float] = OrderedDict()
-        self._releases: Shelf[Version, ReleaseJSON] = Shelf(_RELEASES_BYTES)
-        self._operations: Shelf[Version, Secret] = Shelf(_OPERATIONS_BYTES)
-
-    # what is asked
+    def __init__(self, source: SecretSource) -> None:
+        self.state = IndexState()
+        self.contents: LRUCache[Key, Content] = LRUCache(_CACHE_BYTES, getsizeof=_size)
+        self.lock = threading.Condition(threading.RLock())
+        self._source = source
+        self._pending: dict[NamespacedName, float] = {}
 
     def pending_since(self) -> float | None:
-        """Return when the first change was heard of that is not shown yet, by the monotonic clock."""
-        with self.changed:
+        """Return the monotonic time of the oldest change that is not published yet."""
+        with self.lock:
             return next(iter(self._pending.values()), None)
 
-    def told(self, row: Row, entry: Entry, held: Held) -> ReleaseJSON | None:
-        """Return what is told of a record, if it is still known."""
-        version = Version.of(row.sight)
-        shown = entry.shown
-        current = shown is not None and row is shown.rows[0]
-        told = row.told if row.told and row.told.whole else held.told.get(version) or self._releases.get(version)
-        if told is None or shown is None or told.by != shown.makers.get(row.sight.secret):
-            return None
-        told = told.standing(active=current and shown.active, serving=shown.serving)
-        self._releases.put(version, told, len(told.text))
-        return told
+    def is_pending(self, name: NamespacedName) -> bool:
+        """Return whether a change of a name is not published yet."""
+        with self.lock:
+            return name in self._pending
 
-    def operation(self, seen: RecordMetadata, held: Held) -> Operation | None:
-        """Return an operation, if it is still known."""
-        secret = held.operations.get(Version.of(seen)) or self._operations.get(Version.of(seen))
-        return decode_operation(secret) if secret else None
+    def release(self, record: CachedRecord, state: NameState, read: Contents) -> ReleaseJSON | None:
+        """Return the whole JSON of a published record; ``None`` unless it is in ``read`` or cached."""
+        view, key = state.view, record.metadata.key
+        with self.lock:
+            found = record.release if record.release and record.release.whole else read.get(key) or self.contents.get(key)
+            if view is None or not isinstance(found, ReleaseJSON):
+                return None
+            if found.operation != view.operations.get(record.metadata.secret):
+                return None
+            found = found.standing(active=record is view.records[0] and view.active, serving=view.serving)
+            self._remember(key, found)
+            return found
 
-    # what is heard and read
+    def operation(self, metadata: RecordMetadata, read: Contents) -> Operation | None:
+        """Return an operation; ``None`` unless it is in ``read`` or cached."""
+        with self.lock:
+            found = read.get(metadata.key) or self.contents.get(metadata.key)
+        return decode_operation(found) if isinstance(found, Mapping) else None
 
-    def read_all(self, namespace: str | None) -> str:
-        """Read what there is in a namespace, or in all, and show it; return the state that this is of.
+    def relist(self, namespace: str | None) -> str:
+        """Read and publish a namespace, or all, and return the list's resource version.
 
-        The first time nearly all that is current is read too, while the list comes; later only what has changed.
+        The first time the contents that are probably current are read while the metadata is listed; later only what has changed.
         """
-        with self.changed:
-            is_first = all(entry.shown is None for _, entry in self.known.entries(namespace))
-        listed = meanwhile(lambda: self._reader.sights(namespace))
+        with self.lock:
+            is_first = all(state.view is None for _, state in self.state.items(namespace))
+        listing = run_in_background(lambda: self._source.list_metadata(namespace))
         if is_first:
-            for secrets in ahead(self._reader.likely(namespace)):
-                self._hold(secrets)
-        sights, version = listed.result()
-        with self.changed:
-            changed = self.known.replace(namespace, sights, version)
-            self._advance(changed | {name for name, entry in self.known.entries(namespace) if entry.shown is None})
-        while self.read_pending(namespace):
+            for secrets in prefetch(self._source.list_likely_current(namespace)):
+                self._store(secrets)
+        listed, version = listing.result()
+        with self.lock:
+            changed = self.state.replace(namespace, listed, version)
+            self._publish(changed | {name for name, state in self.state.items(namespace) if state.view is None})
+        while self.fetch_pending(namespace):
             continue
         return version
 
-    def heard(self, change: WatchEvent) -> None:
-        """Take in what a watch says."""
-        seen = sight({"metadata": change.metadata})
-        if seen is None or change.type == "BOOKMARK":
+    def apply(self, event: WatchEvent) -> None:
+        """Store a change that a watch reports."""
+        metadata = parse_metadata({"metadata": event.metadata})
+        if metadata is None or event.type == "BOOKMARK":
             return
-        with self.changed:
-            if self._forget(seen) if change.type == "DELETED" else self.known.see(seen):
-                self._advance({seen.name})
+        with self.lock:
+            if self._delete(metadata) if event.type == "DELETED" else self.state.update(metadata):
+                self._publish({metadata.name})
 
-    def refresh(self, name: Name) -> None:
-        """Read all that there is of a name, and show it."""
-        secrets, version = self._reader.name(name)
-        sights = [seen for secret in secrets if (seen := sight(secret)) and seen.name == name]
-        with self.changed:
-            self.known.settle(name, sights, version)
-            wanted = {seen.secret for seen in self.known.entry(name).wanted()}
-        self._hold(secret for secret in secrets if secret["metadata"]["name"] in wanted)
-        with self.changed:
-            self._advance({name})
-        self.read_name(name)
+    def refresh(self, name: NamespacedName) -> None:
+        """Read and publish a name as it is now."""
+        secrets, version = self._source.list_name(name)
+        listed = [found for secret in secrets if (found := parse_metadata(secret)) and found.name == name]
+        with self.lock:
+            self.state.replace_name(name, listed, version)
+            missing = {metadata.secret for metadata in self.state.get(name).missing()}
+        self._store(secret for secret in secrets if secret["metadata"]["name"] in missing)
+        with self.lock:
+            self._publish({name})
+        self.fetch_name(name)
 
-    def bring(self, sights: Iterable[RecordMetadata]) -> Held:
-        """Read what was seen, and return it."""
+    def fetch(self, wanted: Iterable[RecordMetadata]) -> Contents:
+        """Read Secrets, store them, and publish their names where nothing else is missing."""
         found, gone = [], []
-        for seen, secret in self._reader.these(sights):
-            now = sight(secret) if secret is not None else None
-            if secret is None or now is None or (now.name, now.uid) != (seen.name, seen.uid):
-                gone.append(seen)
+        for metadata, secret in self._source.read(wanted):
+            now = parse_metadata(secret) if secret is not None else None
+            if secret is None or now is None or (now.name, now.uid) != (metadata.name, metadata.uid):
+                gone.append(metadata)
             if secret is not None:
                 found.append(secret)
-        with self.changed:
-            self._advance({seen.name for seen in gone if self.known.remove(seen, seen.version)})
-        return self.hold(found)
+        with self.lock:
+            self._publish({metadata.name for metadata in gone if self.state.delete(metadata, metadata.version)})
+        return self.store(found)
 
-    def hold(self, secrets: Iterable[Secret]) -> Held:
-        """Take in what was read, and show what can be shown now."""
-        held, names = self._hold(secrets)
-        with self.changed:
-            self._advance(names)
-        return held
+    def store(self, secrets: Iterable[Secret]) -> Contents:
+        """Store Secrets, and publish their names where nothing else is missing."""
+        read, names = self._store(secrets)
+        with self.lock:
+            self._publish(names)
+        return read
 
-    def is_behind(self, name: Name) -> bool:
-        """Say whether more is known of a name than is shown."""
-        with self.changed:
-            return name in self._pending
-
-    def read_name(self, name: Name) -> None:
-        """Read what a name needs to be shown, and show it."""
+    def fetch_name(self, name: NamespacedName) -> None:
+        """Read what a name is missing, and publish it."""
         for _ in range(_ROUNDS):
-            with self.changed:
-                wanted = self.known.entry(name).wanted()
-                if not wanted:
-                    self._advance({name} & self._pending.keys())  # another thread has read it, and was not yet so far
+            with self.lock:
+                missing = self.state.get(name).missing()
+                if not missing:
+                    self._publish({name} & self._pending.keys())  # another thread has read it and not published it yet
                     return
-            self.bring(wanted)
+            self.fetch(missing)
 
-    def read_pending(self, namespace: str | None = None) -> bool:
-        """Read what some of the names need to be shown that are not; return whether any of them is shown now."""
-        with self.changed:
+    def fetch_pending(self, namespace: str | None = None) -> bool:
+        """Read what some of the pending names are missing; return whether any of them is published now."""
+        with self.lock:
             names = [name for name in self._pending if namespace in (None, name.namespace)][:_NAMES_AT_ONCE]
-            wanted = [seen for name in names for seen in self.known.entry(name).wanted()]
-            self._advance(names)
-        if wanted:
-            self.bring(wanted)
-        with self.changed:
+            missing = [metadata for name in names for metadata in self.state.get(name).missing()]
+            self._publish(names)
+        if missing:
+            self.fetch(missing)
+        with self.lock:
             return any(name not in self._pending for name in names)
 
-    def _forget(self, gone: RecordMetadata) -> bool:
-        """Take in that a Secret is gone, and remember nothing of it; return whether it was known."""
-        entry = self.known.entry(gone.name)
-        row = entry.rows.get(gone.secret) or entry.operations.get(gone.secret)
-        if row is not None:
-            self._releases.drop(Version.of(row.sight))
-            self._operations.drop(Version.of(row.sight))
-        return self.known.remove(gone, gone.version)
+    def _delete(self, metadata: RecordMetadata) -> bool:
+        known = self.state.get(metadata.name).find(metadata.secret)
+        if known is not None:
+            self.contents.pop(known.key, None)
+        return self.state.delete(metadata, metadata.version)
 
-    def _hold(self, secrets: Iterable[Secret]) -> tuple[Held, set[Name]]:
-        """Take in what was read, operations first, since they tell of the records; return it, and the names."""
-        held = Held({}, {})
-        seen = [(found, secret) for secret in secrets if (found := sight(secret))]
-        for one, secret in sorted(seen, key=lambda pair: not pair[0].is_operation):
-            if one.is_operation:
-                self._hold_operation(one, secret, held)
-            else:
-                self._hold_record(one, secret, held)
-        return held, {one.name for one, _ in seen}
+    def _store(self, secrets: Iterable[Secret]) -> tuple[Contents, set[NamespacedName]]:
+        """Store Secrets, operations first, since a release's JSON depends on them; return the contents and the names."""
+        read: dict[Key, Content] = {}
+        parsed = [(metadata, secret) for secret in secrets if (metadata := parse_metadata(secret))]
+        for metadata, secret in sorted(parsed, key=lambda pair: not pair[0].is_operation):
+            content = self._store_operation(metadata, secret) if metadata.is_operation else self._store_record(metadata, secret)
+            if content is not None:
+                read[metadata.key] = content
+                with self.lock:
+                    self._remember(metadata.key, content)
+        return read, {metadata.name for metadata, _ in parsed}
 
-    def _hold_operation(self, seen: RecordMetadata, secret: Secret, held: Held) -> None:
+    def _store_operation(self, metadata: RecordMetadata, secret: Secret) -> Content | None:
         operation = decode_operation(secret)
-        kept = brief(operation) if operation else None
-        version = Version.of(seen)
-        if operation:
-            held.operations[version] = _less(secret)
-        with self.changed:
-            self.known.see(seen)
-            row = self.known.entry(seen.name).operations.get(seen.secret)
-            if row is not None and Version.of(row.sight) == version:
-                row.brief, row.read = kept, True
+        with self.lock:
+            self.state.update(metadata)
+            cached = self.state.get(metadata.name).operations.get(metadata.secret)
+            if cached is not None and cached.metadata.key == metadata.key:
+                cached.summary, cached.read = summarize_operation(operation) if operation else None, True
             if operation is None:
-                self.known.operations.pop(str(seen.operation), None)
-                return
-            payload = len(str((secret.get("data") or {}).get("operation") or ""))
-            self._operations.put(version, held.operations[version], payload + 1000)
+                self.state.operations.pop(str(metadata.operation), None)
+                return None
+        slim = {key: value for key, value in secret["metadata"].items() if key != "managedFields"}
+        return {"metadata": slim, "type": secret.get("type"), "data": secret.get("data")}
 
-    def _hold_record(self, seen: RecordMetadata, secret: Secret, held: Held) -> None:
+    def _store_record(self, metadata: RecordMetadata, secret: Secret) -> Content | None:
         record = decode(secret)
         if record is None:
-            return
-        with self.changed:
-            self.known.see(seen)
-            briefs = self.known.entry(seen.name).briefs()
-        told = tell(record, briefs)
-        held.told[Version.of(seen)] = told
-        with self.changed:
-            entry = self.known.entry(seen.name)
-            row = entry.rows.get(seen.secret)
-            if row is not None and Version.of(row.sight) == Version.of(seen):
-                row.status, row.chart = told.status, told.version
-                if entry.whole()[0] is row:
-                    row.told = told.shortened()
-            self._releases.put(Version.of(seen), told, len(told.text))
+            return None
+        with self.lock:
+            self.state.update(metadata)
+            operations = self.state.get(metadata.name).summaries()
+        release = summarize_release(record, operations)
+        with self.lock:
+            state = self.state.get(metadata.name)
+            cached = state.records.get(metadata.secret)
+            if cached is not None and cached.metadata.key == metadata.key:
+                cached.content_status, cached.chart_version = release.status, release.chart_version
+                if state.revisions()[0] is cached:
+                    cached.release = release.shortened()
+        return release
 
-    def _advance(self, names: Iterable[Name]) -> None:
-        """Show the names of which all is known that they need, and note those that wait for it."""
+    def _remember(self, key: Key, content: Content) -> None:
+        with suppress(ValueError):  # larger than the whole cache
+            self.contents[key] = content
+
+    def _publish(self, names: Iterable[NamespacedName]) -> None:
+        """Publish the names that are missing nothing, and mark the others as pending."""
         for name in names:
-            entry = self.known.entry(name)
-            if entry.wanted():
+            if self.state.get(name).missing():
                 self._pending.setdefault(name, time.monotonic())
-                self.changed.notify_all()
+                self.lock.notify_all()
             else:
-                self.known.show(name)
+                self.state.publish(name)
                 self._pending.pop(name, None)
 
 
-def _less(secret: Secret) -> Mapping[str, object]:
-    """Return an operation's Secret without what decoding it does not need."""
-    metadata = {key: value for key, value in secret["metadata"].items() if key != "managedFields"}
-    return {"metadata": metadata, "type": secret.get("type"), "data": secret.get("data")}
+def _size(content: Content) -> int:
+    """Return about how many bytes a content takes."""
+    if isinstance(content, ReleaseJSON):
+        return len(content.json)
+    return 1000 + len(str((content.get("data") or {}).get("operation") or ""))
+
+
+def run_in_background(call: Callable[[], T]) -> Future[T]:
+    """Call in a daemon thread, which does not keep the process from exiting."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised by result()
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name="kubernaut-index-list").start()
+    return future
+
+
+def prefetch(items: Iterator[T]) -> Iterator[T]:
+    """Yield the items of an iterator; the next one is computed while the caller handles the current one."""
+    coming = run_in_background(lambda: next(items, None))
+    while (item := coming.result()) is not None:
+        coming = run_in_background(lambda: next(items, None))
+        yield item

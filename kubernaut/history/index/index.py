@@ -1,4 +1,4 @@
-"""The release index: a summary of each release in memory, kept current by list and watch.
+"""The release index: lists with filters and cursors, single releases, histories and operations, answered from memory.
 
 It answers like :class:`kubernaut.history.store.HistoryStore`: the current release without a request, an older one with one request
 unless it is cached. It reports how old its data is. It never writes.
@@ -10,30 +10,30 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
-from kubernaut.errors import IndexStale, OperationNotFound, ReleaseNotFound
-from kubernaut.history.index.cache import Held, IndexCache, Reader
-from kubernaut.history.index.state import Entry, IndexState, Row, span
-from kubernaut.history.index.summaries import Name, RecordMetadata
-from kubernaut.history.index.watch import Timings, Watching
+from kubernaut.errors import IndexStale, OperationNotFound
+from kubernaut.history.index.cache import Contents
+from kubernaut.history.index.state import CachedRecord, IndexState, NameState, name_range
+from kubernaut.history.index.summaries import NamespacedName, RecordMetadata
+from kubernaut.history.index.watch import Informer
 from kubernaut.history.operations import Operation, is_operation_id
-from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId
+from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, position
 
-if TYPE_CHECKING:
-    from kubernaut.adapters.kube import Cluster
-
-
+T = TypeVar("T")
 Cursor = tuple[str, str, int]
+
+_ROUNDS = 10
+_READS_AT_ONCE = 200
 
 
 @dataclass(frozen=True)
 class Query:
-    """What a list asks for.
+    """The filters of a list.
 
     Attributes:
-        all: Every revision there is, not only the active releases.
-        after: Namespace, name and revision of the last one that was shown.
+        all: Every revision, not only the active releases.
+        after: Namespace, name and revision of the last release of the page before.
         visible: Only these namespaces; ``None`` for all.
     """
 
@@ -49,12 +49,12 @@ class Query:
 
 @dataclass(frozen=True)
 class Page:
-    """A part of a list: namespace and name in order, the newest revision first.
+    """A page of a list, ordered by namespace and name, the newest revision first.
 
     Attributes:
-        items: Each one a release's JSON.
-        count: How many match, on this page or not.
-        next: What ``after`` of the next page is; ``None`` on the last.
+        items: The JSON of each release.
+        count: The number of releases that match, on all pages.
+        next: The cursor of the next page; ``None`` on the last.
     """
 
     items: tuple[bytes, ...]
@@ -63,245 +63,185 @@ class Page:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What a page is made of.
+class _Selection:
+    """The records of a page; ``unread`` must be read before it is known whether they match."""
 
-    Attributes:
-        rows: Those that are on it.
-        count: How many match.
-        next: What ``after`` of the next page is.
-        unread: Those of which it is not known whether they match until they are read.
-    """
-
-    rows: Sequence[tuple[Name, Entry, Row]]
+    rows: Sequence[tuple[NamespacedName, NameState, CachedRecord]]
     count: int
     next: Cursor | None
-    unread: Sequence[Row]
+    unread: Sequence[RecordMetadata]
 
 
-def choose(known: IndexState, query: Query) -> Choice:
-    """Return what a list asks for. What is after the cursor is so by its place in the order, whatever came and went meanwhile."""
-    names = known.names if query.all else known.active
-    spans = [span(names, namespace) for namespace in _namespaces(query)]
-    if query.all or (query.name, query.status, query.version) != (None, None, None):
-        return _scan(((names[index], known.entry(names[index])) for indices in spans for index in indices), query)
-    first = 0 if query.after is None else bisect_left(names, Name(*query.after[:2]))
-    indices = list(islice((index for indices in spans for index in indices[max(first - indices.start, 0) :]), query.limit + 2))
-    choice = _scan(((names[index], known.entry(names[index])) for index in indices), query)
-    return replace(choice, count=sum(map(len, spans)))
-
-
-def _scan(entries: Iterable[tuple[Name, Entry]], query: Query) -> Choice:
-    rows: list[tuple[Name, Entry, Row]] = []
-    unread: list[Row] = []
-    count, more = 0, False
-    after = None if query.after is None else (query.after[0], query.after[1], -query.after[2])
-    for name, entry in entries:
-        if query.name not in (None, name.name):
-            continue
-        for row in _among(entry, query):
-            if query.version is not None and row.status is None and query.status in (None, row.believed):
-                unread.append(row)
-            if query.status not in (None, row.believed) or query.version not in (None, row.chart):
-                continue
-            count += 1
-            if more or (after is not None and (*name, -row.sight.revision) <= after):
-                continue
-            more = len(rows) == query.limit
-            if not more:
-                rows.append((name, entry, row))
-    last = rows[-1] if more and rows else None
-    return Choice(rows, count, (*last[0], last[2].sight.revision) if last else None, unread)
-
-
-def _namespaces(query: Query) -> Sequence[str | None]:
-    """Return the namespaces that are looked at, in order."""
-    if query.visible is None:
-        return (query.namespace,)
-    return sorted(query.visible) if query.namespace is None else [query.namespace] if query.namespace in query.visible else []
-
-
-def _among(entry: Entry, query: Query) -> Sequence[Row]:
-    shown = entry.shown
-    if shown is None:
-        return ()
-    return shown.rows if query.all else shown.rows[:1] if shown.active else ()
-
-
-__all__ = ["Index", "Page", "Query", "Timings"]
-
-_ROUNDS = 10
-_AT_ONCE = 200
-
-
-class Index:
-    """The index.
-
-    Args:
-        cluster: The cluster, or what opens it when it is first needed.
-        namespaces: Only what is in these is listed and watched, each by itself; none for all, by one.
-        timings: How often and how long.
-    """
-
-    def __init__(
-        self, cluster: Cluster | Callable[[], Cluster], *, namespaces: Sequence[str] = (), timings: Timings | None = None
-    ) -> None:
-        self._namespaces: tuple[str | None, ...] = tuple(namespaces) or (None,)
-        self._reader = Reader(cluster if callable(cluster) else lambda: cluster)
-        self._keeper = IndexCache(self._reader)
-        self._known = self._keeper.known
-        self._changed = self._keeper.changed
-        self._watching = Watching(self._reader, self._keeper, self._namespaces, timings or Timings())
-
-    # keeping current
-
-    def start(self) -> None:
-        """List and watch from now on, in threads of its own; returns at once."""
-        self._watching.start()
-
-    def stop(self) -> None:
-        """End the threads."""
-        self._watching.stop()
-
-    def load(self) -> None:
-        """List once, in the calling thread, without a watch. Raises: ClusterUnreachable, ClusterDenied."""
-        self._watching.load()
-
-    def check(self) -> None:
-        """Return if it is current. Raises: IndexStale, with the reason."""
-        self._watching.check()
-
-    def age(self) -> float:
-        """Return how many seconds ago it was last known to be current."""
-        return self._watching.age()
+class Index(Informer):
+    """An index of the releases of a cluster."""
 
     def refresh(self, namespace: str, name: str) -> None:
-        """Read a name now: what is asked afterwards is no older. Raises: ClusterUnreachable, ClusterDenied."""
+        """Read a name now, so that later answers are no older. Raises: ClusterUnreachable, ClusterDenied."""
         if namespace in self._namespaces or None in self._namespaces:
-            self._keeper.refresh(Name(namespace, name))
-
-    # what is asked
+            self._cache.refresh(NamespacedName(namespace, name))
 
     def page(self, query: Query) -> Page:
-        """Return a part of the list of releases. Raises: IndexStale when it was never listed."""
-        held = Held({}, {})
-        for _ in range(_ROUNDS):
-            self._watching.check_listed()
-            with self._changed:
-                choice = choose(self._known, query)
-                texts = [(row, self._text(entry, row, held)) for _, entry, row in choice.rows]
-                missing = [row.sight for row in choice.unread] + [row.sight for row, text in texts if text is None]
-                if not missing:
-                    return Page(tuple(text for _, text in texts if text is not None), choice.count, choice.next)
-            held = self._bring(missing, held)
-        raise IndexStale("The releases change faster than they can be read.")
+        """Return a page of releases; of long ones, a shortened JSON. Raises: IndexStale before the first list."""
+
+        def ask(read: Contents) -> tuple[Page, Sequence[RecordMetadata]]:
+            chosen = _select(self._cache.state, query)
+            found = [(record.metadata, self._json(state, record, read)) for _, state, record in chosen.rows]
+            missing = [*chosen.unread, *(metadata for metadata, text in found if text is None)]
+            return Page(tuple(text for _, text in found if text is not None), chosen.count, chosen.next), missing
+
+        return self._answer(ask, "The list of releases")
 
     def release(self, wanted: ReleaseId) -> Release:
-        """Return one release, whole. Raises: ReleaseNotFound, IndexStale when it was never listed."""
-        held = Held({}, {})
-        for _ in range(_ROUNDS):
-            self._watching.check_listed()
-            with self._changed:
-                entry = self._known.entry(Name(wanted.namespace, wanted.name))
-                row = _one(entry, wanted)
-                told = self._keeper.told(row, entry, held)
-                if told is not None:
-                    return told.release(row.sight.version)
-            held = self._bring([row.sight], held)
-        raise IndexStale(f"{wanted} changes faster than it can be read.")
+        """Return a release. Raises: ReleaseNotFound, IndexStale before the first list."""
+
+        def ask(read: Contents) -> tuple[Release | None, Sequence[RecordMetadata]]:
+            state = self._cache.state.get(NamespacedName(wanted.namespace, wanted.name))
+            records = _published(state)
+            record = records[position([one.metadata.revision for one in records], wanted)]
+            found = self._cache.release(record, state, read)
+            return (found.release(record.metadata.version), ()) if found else (None, [record.metadata])
+
+        return self._answer(ask, str(wanted))
 
     def history(self, namespace: str, name: str) -> ReleaseHistoryList:
-        """Return all releases of a name, newest first, and the attempts that made none. Raises: ReleaseNotFound, IndexStale."""
-        held = Held({}, {})
-        for _ in range(_ROUNDS):
-            self._watching.check_listed()
-            with self._changed:
-                entry = self._known.entry(Name(namespace, name))
-                rows = entry.shown.rows if entry.shown else ()
-                attempts = entry.attempts()
-                if not attempts:
-                    _one(entry, ReleaseId(namespace, name))
-                told = [(row, self._keeper.told(row, entry, held)) for row in rows]
-                tried = [(seen, self._keeper.operation(seen, held)) for seen in attempts]
-                missing = [row.sight for row, one in told if one is None] + [seen for seen, one in tried if one is None]
-                if not missing:
-                    items = tuple(one.release(row.sight.version) for row, one in told if one)
-                    return ReleaseHistoryList(items=items, count=len(items), attempts=tuple(one for _, one in tried if one))
-            held = self._bring(missing, held)
-        raise IndexStale(f"The history of {name} in {namespace} changes faster than it can be read.")
-
-    def active(self, name: str | None = None) -> tuple[Release, ...]:
-        """Return the active releases, or those of a name; of long ones, no more than lists show. Raises: IndexStale."""
-        self._watching.check_listed()
-        with self._changed:
-            shown = [entry.shown for known, entry in self._known.entries() if name in (None, known.name)]
-            current = [one.rows[0] for one in shown if one is not None and one.active]
-            return tuple(row.told.release(row.sight.version) for row in current if row.told)
-
-    def operation(self, id: str) -> Operation:
-        """Return an operation; one that was not heard of yet is asked for.
-
-        Whoever hears of its end finds what came of it in every list.
+        """Return the releases of a name, newest first, and the attempts that made none.
 
         Raises:
-            OperationNotFound: It is not kept.
-            IndexStale: Nothing was ever listed, or it changes all the time.
+            ReleaseNotFound: Neither exists.
+            IndexStale: Before the first list.
         """
-        self._watching.check_listed()
-        held = Held({}, {})
+
+        def ask(read: Contents) -> tuple[ReleaseHistoryList, Sequence[RecordMetadata]]:
+            state = self._cache.state.get(NamespacedName(namespace, name))
+            records, attempts = _published(state), state.attempts()
+            if not records and not attempts:
+                position((), ReleaseId(namespace, name))
+            releases = [(record.metadata, self._cache.release(record, state, read)) for record in records]
+            operations = [(metadata, self._cache.operation(metadata, read)) for metadata in attempts]
+            missing = [metadata for metadata, found in (*releases, *operations) if found is None]
+            items = tuple(found.release(metadata.version) for metadata, found in releases if found)
+            return ReleaseHistoryList(items=items, count=len(items), attempts=tuple(one for _, one in operations if one)), missing
+
+        return self._answer(ask, f"The history of {namespace}.{name}")
+
+    def active(self, name: str | None = None) -> tuple[Release, ...]:
+        """Return the active releases, of all names or of one; long ones are shortened. Raises: IndexStale before the first list."""
+        self.check_listed()
+        with self._cache.lock:
+            current = [
+                _published(state)[0] for known, state in self._cache.state.items() if name in (None, known.name) and state.active
+            ]
+            return tuple(record.release.release(record.metadata.version) for record in current if record.release)
+
+    def operation(self, id: str) -> Operation:
+        """Return an operation; an unknown one is looked up in the cluster.
+
+        Once it is returned as finished, its result is in every list.
+
+        Raises:
+            OperationNotFound: It does not exist.
+            IndexStale: Before the first list, or it changes faster than it can be read.
+        """
+        self.check_listed()
+        read: Contents = {}
         for _ in range(_ROUNDS):
-            with self._changed:
-                seen = self._known.operations.get(id)
-                operation = self._keeper.operation(seen, held) if seen else None
-            if seen is not None and operation is not None:
-                if operation.finished_at is not None and self._keeper.is_behind(seen.name):
-                    self._keeper.read_name(seen.name)
+            with self._cache.lock:
+                metadata = self._cache.state.operations.get(id)
+                operation = self._cache.operation(metadata, read) if metadata else None
+            if metadata is not None and operation is not None:
+                if operation.finished_at is not None and self._cache.is_pending(metadata.name):
+                    self._cache.fetch_name(metadata.name)
                 return operation
-            held = self._keeper.bring([seen]) if seen else self._ask_for(id)
+            read = self._cache.fetch([metadata]) if metadata else self._look_up(id)
         raise IndexStale(f"The operation {id} changes faster than it can be read.")
 
     def unfinished(self) -> frozenset[tuple[str, str]]:
-        """Return the namespaces and names with operations that have no end."""
-        with self._changed:
+        """Return the namespaces and names that have operations without an end."""
+        with self._cache.lock:
             return frozenset(
                 (name.namespace, name.name)
-                for name, entry in self._known.entries()
-                if any(not row.finished for row in entry.operations.values())
+                for name, state in self._cache.state.items()
+                if any(not operation.finished for operation in state.operations.values())
             )
 
-    def _text(self, entry: Entry, row: Row, held: Held) -> bytes | None:
-        if entry.shown is not None and row is entry.shown.rows[0]:
-            return entry.shown.text
-        told = self._keeper.told(row, entry, held)
-        return told.text if told else None
+    def _answer(self, ask: Callable[[Contents], tuple[T | None, Sequence[RecordMetadata]]], subject: str) -> T:
+        """Return the answer to a question, after reading what it reports as missing."""
+        read: Contents = {}
+        for _ in range(_ROUNDS):
+            self.check_listed()
+            with self._cache.lock:
+                answer, missing = ask(read)
+            if answer is not None and not missing:
+                return answer
+            read = self._fetch(missing, read)
+        raise IndexStale(f"{subject} changes faster than it can be read.")
 
-    def _bring(self, sights: Sequence[RecordMetadata], held: Held) -> Held:
-        """Read some Secrets, and what else their names need; return what was held and, unless it is much, what was read."""
-        for start in range(0, len(sights), _AT_ONCE):
-            found = self._keeper.bring(sights[start : start + _AT_ONCE])
-            held = Held({**held.told, **found.told}, {**held.operations, **found.operations}) if len(sights) <= _AT_ONCE else held
-        for name in {seen.name for seen in sights}:
-            self._keeper.read_name(name)
-        return held
+    def _json(self, state: NameState, record: CachedRecord, read: Contents) -> bytes | None:
+        if state.view is not None and record is state.view.records[0]:
+            return state.view.json
+        found = self._cache.release(record, state, read)
+        return found.json if found else None
 
-    def _ask_for(self, id: str) -> Held:
-        """Read an operation that was not heard of. Raises: OperationNotFound."""
+    def _fetch(self, missing: Sequence[RecordMetadata], read: Contents) -> Contents:
+        """Read Secrets, and what else their names are missing; return the contents read so far unless they are many."""
+        for start in range(0, len(missing), _READS_AT_ONCE):
+            found = self._cache.fetch(missing[start : start + _READS_AT_ONCE])
+            read = {**read, **found} if len(missing) <= _READS_AT_ONCE else read
+        for name in {metadata.name for metadata in missing}:
+            self._cache.fetch_name(name)
+        return read
+
+    def _look_up(self, id: str) -> Contents:
+        """Read an operation that is not in the index. Raises: OperationNotFound."""
         places = self._namespaces if is_operation_id(id) else ()
-        found = [one for namespace in places for one in self._reader.operation(namespace, id)]
-        held = self._keeper.hold(found)
-        if not held.operations:
-            raise OperationNotFound(f"There is no operation {id}.")
-        return held
+        found = [one for namespace in places for one in self._source.list_operation(namespace, id)]
+        read = self._cache.store(found)
+        if not read:
+            raise OperationNotFound(f"The operation {id} does not exist.")
+        return read
 
 
-def _one(entry: Entry, wanted: ReleaseId) -> Row:
-    rows = entry.shown.rows if entry.shown else ()
-    if not rows:
-        raise ReleaseNotFound(f"There is no release {wanted.name} in the namespace {wanted.namespace}.")
-    found = rows[0] if wanted.revision is None else next((row for row in rows if row.sight.revision == wanted.revision), None)
-    if found is None:
-        raise ReleaseNotFound(
-            f"There is no release {wanted}; {wanted.name} has the revisions {rows[-1].sight.revision} to {rows[0].sight.revision}.",
-            hint=f"`kubernaut history {wanted.name} -n {wanted.namespace}` lists them.",
-        )
-    return found
+def _published(state: NameState) -> Sequence[CachedRecord]:
+    return state.view.records if state.view else ()
+
+
+def _select(state: IndexState, query: Query) -> _Selection:
+    """Return the records of a page. The cursor is a position in the order, so releases that come and go do not shift pages."""
+    names = state.names if query.all else state.active
+    ranges = [name_range(names, namespace) for namespace in _namespaces(query)]
+    if query.all or (query.name, query.status, query.version) != (None, None, None):
+        return _scan(((names[index], state.get(names[index])) for indices in ranges for index in indices), query)
+    first = 0 if query.after is None else bisect_left(names, NamespacedName(*query.after[:2]))
+    indices = list(islice((index for indices in ranges for index in indices[max(first - indices.start, 0) :]), query.limit + 2))
+    selection = _scan(((names[index], state.get(names[index])) for index in indices), query)
+    return replace(selection, count=sum(map(len, ranges)))
+
+
+def _scan(states: Iterable[tuple[NamespacedName, NameState]], query: Query) -> _Selection:
+    rows: list[tuple[NamespacedName, NameState, CachedRecord]] = []
+    unread: list[RecordMetadata] = []
+    count, more = 0, False
+    after = None if query.after is None else (query.after[0], query.after[1], -query.after[2])
+    for name, state in states:
+        if query.name not in (None, name.name):
+            continue
+        for record in _published(state) if query.all else _published(state)[:1] if state.active else ():
+            if query.version is not None and record.content_status is None and query.status in (None, record.status):
+                unread.append(record.metadata)
+            if query.status not in (None, record.status) or query.version not in (None, record.chart_version):
+                continue
+            count += 1
+            if more or (after is not None and (*name, -record.metadata.revision) <= after):
+                continue
+            more = len(rows) == query.limit
+            if not more:
+                rows.append((name, state, record))
+    last = rows[-1] if more and rows else None
+    return _Selection(rows, count, (*last[0], last[2].metadata.revision) if last else None, unread)
+
+
+def _namespaces(query: Query) -> Sequence[str | None]:
+    """Return the namespaces to look at, in order."""
+    if query.visible is None:
+        return (query.namespace,)
+    return sorted(query.visible) if query.namespace is None else [query.namespace] if query.namespace in query.visible else []

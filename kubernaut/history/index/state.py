@@ -1,261 +1,264 @@
-"""What the index knows: of every name its records and operations, and what is shown of it. Pure data; whoever has it holds a lock.
+"""The state of the index: the records and operations of each name, and what is published of them.
 
-What is heard of a Secret is seen at once and shown when all that it needs has been read, the whole name at a time: until then,
-what was shown before. Nothing that is older than what is known is ever put in its place.
+Pure data, guarded by the lock of the cache. Metadata is stored at once; older metadata never replaces newer. A name is published as
+a whole when all content that it needs has been read; until then its earlier view stays.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from kubernaut.history.index.summaries import Name, OperationSummary, RecordMetadata, ReleaseJSON, maker
+from cachetools import FIFOCache
+
+from kubernaut.history.index.summaries import NamespacedName, OperationSummary, RecordMetadata, ReleaseJSON, find_summary
 from kubernaut.history.records import GONE, Status
 from kubernaut.history.releases import serving_revision
 
-_REMEMBERED = 10_000
+_MAX_REMEMBERED = 10_000
 
 
 @dataclass(slots=True)
-class Row:
-    """A record, or a copy: what is seen of it, and once it was read, what of its content lists go by.
+class CachedRecord:
+    """A record or a set-aside copy.
 
     Attributes:
-        told: Of a current record, what lists show of it.
+        content_status: The status in its content; ``None`` until the content is read.
+        chart_version: The chart's version; ``None`` until the content is read.
+        release: For a current record, its JSON for lists.
     """
 
-    sight: RecordMetadata
-    status: str | None = None
-    chart: str | None = None
-    told: ReleaseJSON | None = None
+    metadata: RecordMetadata
+    content_status: str | None = None
+    chart_version: str | None = None
+    release: ReleaseJSON | None = None
 
     @property
-    def believed(self) -> str:
-        """Its status: the content's, else the label's."""
-        return self.status or self.sight.label or Status.UNKNOWN
+    def status(self) -> str:
+        """The status in the content, else that of the label."""
+        return self.content_status or self.metadata.status or Status.UNKNOWN
 
 
 @dataclass(slots=True)
-class OperationRow:
-    """An operation: what is seen of it, and what is kept of it since it was read, or from before it changed."""
+class CachedOperation:
+    """An operation; ``summary`` may be that of an earlier state until ``read`` is true."""
 
-    sight: RecordMetadata
-    brief: OperationSummary | None = None
+    metadata: RecordMetadata
+    summary: OperationSummary | None = None
     read: bool = False
 
     @property
     def finished(self) -> bool:
-        """Whether it has ended, by its label or by itself; of what turned out to be no operation, too."""
-        return self.sight.finished or (self.read if self.brief is None else self.brief.finished)
+        """Whether it has ended; true for a Secret that turns out not to be an operation."""
+        return self.metadata.finished or (self.read if self.summary is None else self.summary.finished)
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """What is shown of a name.
+class View:
+    """The published state of a name.
 
     Attributes:
-        rows: Its records, newest first; a copy set aside is among them where the record itself is missing.
+        records: Newest revision first; a set-aside copy stands in for its missing record.
         serving: The newest deployed revision.
-        active: Whether the newest is an active release.
-        text: The newest one's JSON, for lists.
-        makers: By the records' Secrets, what is known of the operations that made them.
+        active: Whether the newest record is an active release.
+        json: The newest release's JSON, for lists.
+        operations: By the name of the record's Secret, the operation that made the record.
     """
 
-    rows: tuple[Row, ...]
+    records: tuple[CachedRecord, ...]
     serving: int | None
     active: bool
-    text: bytes
-    makers: Mapping[str, OperationSummary | None]
+    json: bytes
+    operations: Mapping[str, OperationSummary | None]
 
 
 @dataclass(slots=True)
-class Entry:
-    """All that is known of one name, by the Secrets' names."""
+class NameState:
+    """The records and operations of one name, by the names of their Secrets."""
 
-    rows: dict[str, Row] = field(default_factory=dict)
-    operations: dict[str, OperationRow] = field(default_factory=dict)
-    shown: Shown | None = None
-
-    def whole(self) -> tuple[Row, ...]:
-        """Return the records, newest first, and of the copies set aside those whose record is missing."""
-        by_revision: dict[int, Row] = {}
-        for row in sorted(self.rows.values(), key=lambda row: not row.sight.copy):
-            by_revision[row.sight.revision] = row
-        return tuple(by_revision[revision] for revision in sorted(by_revision, reverse=True))
-
-    def seen(self) -> list[RecordMetadata]:
-        """Return what is seen of its Secrets."""
-        return [row.sight for rows in (self.rows, self.operations) for row in rows.values()]
-
-    def find(self, secret: str) -> RecordMetadata | None:
-        """Return what is seen of one of its Secrets."""
-        row = self.rows.get(secret) or self.operations.get(secret)
-        return row.sight if row else None
-
-    def briefs(self) -> tuple[OperationSummary, ...]:
-        """Return what is kept of its operations, newest first."""
-        newest = sorted(self.operations.values(), key=lambda row: str(row.sight.operation), reverse=True)
-        return tuple(row.brief for row in newest if row.brief is not None)
-
-    def wanted(self) -> list[RecordMetadata]:
-        """Return what must be read before it can be shown: the current record, those that may serve, and all operations."""
-        rows = self.whole()
-        missing = [row.sight for row in self.operations.values() if not row.read]
-        missing += [row.sight for row in rows[1:] if row.status is None and row.sight.label == Status.DEPLOYED]
-        if rows and (rows[0].told is None or rows[0].told.by != self.makers().get(rows[0].sight.secret)):
-            missing.append(rows[0].sight)
-        return missing
-
-    def makers(self) -> Mapping[str, OperationSummary | None]:
-        """Return of each record what is known of the operation that made it."""
-        known = [(brief, brief.operation()) for brief in self.briefs()]
-        return {row.sight.secret: maker(row.sight.record(), known) for row in self.rows.values()} if known else {}
+    records: dict[str, CachedRecord] = field(default_factory=dict)
+    operations: dict[str, CachedOperation] = field(default_factory=dict)
+    view: View | None = None
 
     @property
     def active(self) -> bool:
-        """Whether an active release of it is shown."""
-        return self.shown is not None and self.shown.active
+        """Whether an active release is published."""
+        return self.view is not None and self.view.active
+
+    def revisions(self) -> tuple[CachedRecord, ...]:
+        """Return the records, newest first; a set-aside copy stands in for its missing record."""
+        by_revision: dict[int, CachedRecord] = {}
+        for record in sorted(self.records.values(), key=lambda record: not record.metadata.copy):
+            by_revision[record.metadata.revision] = record
+        return tuple(by_revision[revision] for revision in sorted(by_revision, reverse=True))
+
+    def metadata(self) -> list[RecordMetadata]:
+        """Return the metadata of all Secrets."""
+        return [cached.metadata for group in (self.records, self.operations) for cached in group.values()]
+
+    def find(self, secret: str) -> RecordMetadata | None:
+        """Return the metadata of a Secret."""
+        cached = self.records.get(secret) or self.operations.get(secret)
+        return cached.metadata if cached else None
+
+    def summaries(self) -> tuple[OperationSummary, ...]:
+        """Return the summaries of the operations, newest first."""
+        newest = sorted(self.operations.values(), key=lambda cached: str(cached.metadata.operation), reverse=True)
+        return tuple(cached.summary for cached in newest if cached.summary is not None)
+
+    def missing(self) -> list[RecordMetadata]:
+        """Return what must be read before publishing: the current record, those that may serve, and all operations."""
+        records = self.revisions()
+        missing = [cached.metadata for cached in self.operations.values() if not cached.read]
+        missing += [one.metadata for one in records[1:] if one.content_status is None and one.metadata.status == Status.DEPLOYED]
+        if records:
+            secret, release = records[0].metadata.secret, records[0].release
+            if release is None or release.operation != self.operations_by_record().get(secret):
+                missing.append(records[0].metadata)
+        return missing
+
+    def operations_by_record(self) -> Mapping[str, OperationSummary | None]:
+        """Return, by the name of the record's Secret, the operation that made the record."""
+        known = [(summary, summary.operation()) for summary in self.summaries()]
+        return {secret: find_summary(one.metadata.record(), known) for secret, one in self.records.items()} if known else {}
 
     def attempts(self) -> list[RecordMetadata]:
-        """Return the operations that made no release and ended none, newest first."""
-        labelled = {row.sight.operation for row in self.whole()}
-        made_none = [row.sight for row in self.operations.values() if row.brief is not None and not row.brief.made]
-        return sorted((seen for seen in made_none if seen.operation not in labelled), key=_operation, reverse=True)
+        """Return the operations that made and ended no release, newest first."""
+        labelled = {record.metadata.operation for record in self.revisions()}
+        made_none = (cached.metadata for cached in self.operations.values() if cached.summary and not cached.summary.made)
+        return sorted((one for one in made_none if one.operation not in labelled), key=_operation_id, reverse=True)
 
-    def show(self) -> None:
-        """Show it as it is known."""
-        rows = self.whole()
-        current = rows[0] if rows else None
-        if current is None or current.told is None:
-            self.shown = None
+    def publish(self) -> None:
+        """Make the current state the published view."""
+        records = self.revisions()
+        current = records[0] if records else None
+        if current is None or current.release is None:
+            self.view = None
             return
-        active = current.believed not in GONE
-        serves = serving_revision([row.sight.record(row.believed) for row in rows])
-        current.told = current.told.standing(active=active, serving=serves)
-        for row in rows[1:]:
-            row.told = None
-        self.shown = Shown(rows, serves, active, current.told.text, self.makers())
+        active = current.status not in GONE
+        serving = serving_revision([one.metadata.record(one.status) for one in records])
+        current.release = current.release.standing(active=active, serving=serving)
+        for older in records[1:]:
+            older.release = None
+        self.view = View(records, serving, active, current.release.json, self.operations_by_record())
 
 
 class IndexState:
-    """All names, in order.
+    """The state of all names.
 
     Attributes:
-        names: All of them, in order.
-        active: Those with an active release, in order.
-        operations: The operations, by their ids.
+        names: All names, in order.
+        active: The names with an active release, in order.
+        operations: The operations, by ID.
     """
 
     def __init__(self) -> None:
-        self.names: list[Name] = []
-        self.active: list[Name] = []
+        self.names: list[NamespacedName] = []
+        self.active: list[NamespacedName] = []
         self.operations: dict[str, RecordMetadata] = {}
-        self._entries: dict[Name, Entry] = {}
-        self._settled: OrderedDict[Name, str] = OrderedDict()
-        self._deleted: OrderedDict[str, str] = OrderedDict()
+        self._states: dict[NamespacedName, NameState] = {}
+        # Resource versions: of the last whole read of a name, and by UID of the deletion of a Secret.
+        self._read_at: FIFOCache[NamespacedName, str] = FIFOCache(_MAX_REMEMBERED)
+        self._deleted_at: FIFOCache[str, str] = FIFOCache(_MAX_REMEMBERED)
 
-    def entry(self, name: Name) -> Entry:
-        """Return what is known of a name."""
-        return self._entries.get(name) or Entry()
+    def get(self, name: NamespacedName) -> NameState:
+        """Return the state of a name; an empty one for an unknown name."""
+        return self._states.get(name) or NameState()
 
-    def entries(self, namespace: str | None = None) -> Iterator[tuple[Name, Entry]]:
-        """Yield all names in order, in one namespace or in all."""
-        for index in span(self.names, namespace):
-            yield self.names[index], self._entries[self.names[index]]
+    def items(self, namespace: str | None = None) -> Iterator[tuple[NamespacedName, NameState]]:
+        """Yield the names, in order, of a namespace or of all."""
+        for index in name_range(self.names, namespace):
+            yield self.names[index], self._states[self.names[index]]
 
-    def show(self, name: Name) -> None:
-        """Show a name as it is known."""
-        entry = self.entry(name)
-        entry.show()
+    def publish(self, name: NamespacedName) -> None:
+        """Publish the state of a name."""
+        state = self.get(name)
+        state.publish()
         index = bisect_left(self.active, name)
         listed = self.active[index : index + 1] == [name]
-        if listed and not entry.active:
+        if listed and not state.active:
             del self.active[index]
-        elif entry.active and not listed:
+        elif state.active and not listed:
             self.active.insert(index, name)
 
-    def see(self, sight: RecordMetadata) -> bool:
-        """Take in what was seen of a Secret, unless it is older than what is known; return whether it is new."""
-        if self._is_past(sight):
+    def update(self, metadata: RecordMetadata) -> bool:
+        """Store metadata unless it is older than what is known; return whether it is new."""
+        if self._is_outdated(metadata):
             return False
-        entry = self._entries.get(sight.name)
-        if entry is None:
-            entry = self._entries[sight.name] = Entry()
-            insort(self.names, sight.name)
-        known = entry.find(sight.secret)
-        if known is not None and not is_newer(sight.version, known.version):
+        state = self._states.get(metadata.name)
+        if state is None:
+            state = self._states[metadata.name] = NameState()
+            insort(self.names, metadata.name)
+        known = state.find(metadata.secret)
+        if known is not None and not is_newer(metadata.version, known.version):
             return False
-        if sight.is_operation:
-            old = entry.operations.get(sight.secret)
-            entry.operations[sight.secret] = OperationRow(sight, old.brief if old else None)
-            self.operations[str(sight.operation)] = sight
+        if metadata.is_operation:
+            old = state.operations.get(metadata.secret)
+            state.operations[metadata.secret] = CachedOperation(metadata, old.summary if old else None)
+            self.operations[str(metadata.operation)] = metadata
         else:
-            entry.rows[sight.secret] = Row(sight)
+            state.records[metadata.secret] = CachedRecord(metadata)
         return True
 
-    def remove(self, sight: RecordMetadata, version: str) -> bool:
-        """Take in that a Secret is gone, as of a version; return whether it was known."""
-        self._deleted[sight.uid] = version
-        _bound(self._deleted)
-        entry = self.entry(sight.name)
-        known = entry.find(sight.secret)
-        if known is None or known.uid != sight.uid:
+    def delete(self, metadata: RecordMetadata, version: str) -> bool:
+        """Remove a Secret that was deleted at a resource version; return whether it was known."""
+        self._deleted_at[metadata.uid] = version
+        state = self.get(metadata.name)
+        known = state.find(metadata.secret)
+        if known is None or known.uid != metadata.uid:
             return False
-        if sight.is_operation:
-            del entry.operations[sight.secret]
-            if self.operations.get(str(sight.operation)) == known:
-                del self.operations[str(sight.operation)]
+        if metadata.is_operation:
+            del state.operations[metadata.secret]
+            if self.operations.get(str(metadata.operation)) == known:
+                del self.operations[str(metadata.operation)]
         else:
-            del entry.rows[sight.secret]
-        if not entry.rows and not entry.operations:
-            del self._entries[sight.name]
-            del self.names[bisect_left(self.names, sight.name)]
+            del state.records[metadata.secret]
+        if not state.records and not state.operations:
+            del self._states[metadata.name]
+            del self.names[bisect_left(self.names, metadata.name)]
         return True
 
-    def replace(self, namespace: str | None, sights: Sequence[RecordMetadata], version: str) -> set[Name]:
-        """Take in all that there is in a namespace, or in all, as of a version; return the names that have changed."""
-        for name in [name for name, settled in self._settled.items() if not is_newer(settled, version)]:
+    def replace(self, namespace: str | None, listed: Sequence[RecordMetadata], version: str) -> set[NamespacedName]:
+        """Store a complete list of a namespace, or of all, at a resource version; return the names that have changed."""
+        for name in [name for name, read_at in self._read_at.items() if not is_newer(read_at, version)]:
             if namespace in (None, name.namespace):
-                del self._settled[name]
-        known = [sight for _, entry in self.entries(namespace=namespace) for sight in entry.seen()]
-        return self._compare(known, sights, version)
+                del self._read_at[name]
+        known = [metadata for _, state in self.items(namespace) for metadata in state.metadata()]
+        return self._replace(known, listed, version)
 
-    def settle(self, name: Name, sights: Sequence[RecordMetadata], version: str) -> bool:
-        """Take in all that there is of a name, as of a version: from now on nothing older counts. Return whether it has changed."""
-        changed = self._compare(self.entry(name).seen(), sights, version)
-        self._settled[name] = version
-        _bound(self._settled)
+    def replace_name(self, name: NamespacedName, listed: Sequence[RecordMetadata], version: str) -> bool:
+        """Store a complete list of a name, and ignore anything older from now on; return whether the name has changed."""
+        changed = self._replace(self.get(name).metadata(), listed, version)
+        self._read_at[name] = version
         return bool(changed)
 
-    def _compare(self, known: Sequence[RecordMetadata], sights: Sequence[RecordMetadata], version: str) -> set[Name]:
-        there = {(sight.name, sight.secret) for sight in sights}
-        changed = {sight.name for sight in sights if self.see(sight)}
-        for sight in known:
-            missing = (sight.name, sight.secret) not in there and not _is_surely_newer(sight.version, version)
-            if missing and self.remove(sight, version):
-                changed.add(sight.name)
+    def _replace(self, known: Sequence[RecordMetadata], listed: Sequence[RecordMetadata], version: str) -> set[NamespacedName]:
+        present = {(metadata.name, metadata.secret) for metadata in listed}
+        changed = {metadata.name for metadata in listed if self.update(metadata)}
+        for metadata in known:
+            gone = (metadata.name, metadata.secret) not in present and not _is_surely_newer(metadata.version, version)
+            if gone and self.delete(metadata, version):
+                changed.add(metadata.name)
         return changed
 
-    def _is_past(self, sight: RecordMetadata) -> bool:
-        """Say whether it is from before the Secret was deleted, or before its name was read as a whole."""
-        deleted, settled = self._deleted.get(sight.uid), self._settled.get(sight.name)
-        if deleted is not None and not _is_surely_newer(sight.version, deleted):
+    def _is_outdated(self, metadata: RecordMetadata) -> bool:
+        """Return whether metadata is older than the Secret's deletion, or than the last whole read of its name."""
+        deleted_at, read_at = self._deleted_at.get(metadata.uid), self._read_at.get(metadata.name)
+        if deleted_at is not None and not _is_surely_newer(metadata.version, deleted_at):
             return True
-        return settled is not None and not is_newer(sight.version, settled)
+        return read_at is not None and not is_newer(metadata.version, read_at)
 
 
-def span(names: Sequence[Name], namespace: str | None) -> range:
-    """Return where in the order the names of a namespace are, or all."""
+def name_range(names: Sequence[NamespacedName], namespace: str | None) -> range:
+    """Return the positions of a namespace's names in an ordered list; of all without a namespace."""
     if namespace is None:
         return range(len(names))
-    return range(bisect_left(names, Name(namespace, "")), bisect_left(names, Name(namespace + "\0", "")))
+    return range(bisect_left(names, NamespacedName(namespace, "")), bisect_left(names, NamespacedName(namespace + "\0", "")))
 
 
 def is_newer(version: str, than: str) -> bool:
-    """Say whether a resource version is newer; of those that are no numbers, whether it is another."""
+    """Return whether a resource version is newer; for versions that are not numbers, whether it differs."""
     return int(version) > int(than) if version.isdigit() and than.isdigit() else version != than
 
 
@@ -263,10 +266,5 @@ def _is_surely_newer(version: str, than: str) -> bool:
     return version.isdigit() and than.isdigit() and int(version) > int(than)
 
 
-def _operation(seen: RecordMetadata) -> str:
-    return str(seen.operation)
-
-
-def _bound(remembered: OrderedDict[Any, str]) -> None:
-    while len(remembered) > _REMEMBERED:
-        remembered.popitem(last=False)
+def _operation_id(metadata: RecordMetadata) -> str:
+    return str(metadata.operation)

@@ -1,7 +1,7 @@
-"""What the index keeps of a Secret: little, since it keeps it of all. Pure.
+"""Summaries of Secrets, small enough that the index keeps one of every Secret. Pure.
 
-A Secret's metadata become a :class:`RecordMetadata`, a record's content becomes :class:`ReleaseJSON`, and an operation's content
-becomes an :class:`OperationSummary`.
+A Secret's metadata becomes :class:`RecordMetadata`, a record's content :class:`ReleaseJSON`, and an operation's content
+:class:`OperationSummary`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,19 @@ from kubernaut.history.records import ASIDE_LABEL, KUBERNAUT_OWNER, OPERATION_LA
 from kubernaut.history.releases import Release, describe, find_operation
 from kubernaut.models import Plan
 
-LARGEST = 2048
-"""How many bytes of a release's JSON are kept for lists; of a longer one texts are cut and images left out, marked by "…"."""
+MAX_JSON_BYTES = 2048
+"""The size limit of a release's JSON in lists; a larger one has texts cut and images left out, each marked by "…"."""
 
-_MARGIN = 32  # for a revision that serves later
-_CUTS = ((400, 8), (200, 6), (100, 4), (60, 2), (30, 1))
-_IDENTITY = ("id", "uid", "namespace", "name", "operation")
+_MARGIN = 32  # for a serving revision that is set later
+_CUTS = ((400, 8), (200, 6), (100, 4), (60, 2), (30, 1))  # bytes of a text, number of images
+_NEVER_CUT = ("id", "uid", "namespace", "name", "operation")
+
+Key = tuple[str, str]
+"""UID and resource version: one state of one Secret."""
 
 
-class Name(NamedTuple):
-    """What releases have in common that follow one another."""
+class NamespacedName(NamedTuple):
+    """The namespace and the name that the revisions of a release share."""
 
     namespace: str
     name: str
@@ -37,24 +40,24 @@ class Name(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RecordMetadata:
-    """What a Secret's metadata tell: of a revision of Helm's, of a copy of one that was set aside, or of an operation.
+    """The metadata of a Secret that holds a Helm record, a set-aside copy of one, or an operation.
 
     Attributes:
         secret: The Secret's name.
-        uid: The Secret's; ``record_uid`` is that of the record, if a copy was made of it.
-        revision: Of a record, and of a copy; 0 for an operation.
-        label: The status that a record's label says.
-        operation: The id that a record's label says; the operation's own.
-        own: Whether that label is the record's own, and not copied from another revision.
-        finished: Whether an operation's label says that it has ended.
+        uid: The Secret's UID; ``record_uid`` is that of the record, also for a copy.
+        revision: 0 for an operation.
+        status: The status label of a record.
+        operation: The ID in the operation label.
+        own: Whether the record's operation label is its own, not copied from another revision.
+        finished: Whether an operation has an outcome label.
     """
 
-    name: Name
+    name: NamespacedName
     secret: str
     uid: str
     version: str
     revision: int = 0
-    label: str = ""
+    status: str = ""
     operation: str | None = None
     own: bool = False
     copy: bool = False
@@ -62,86 +65,98 @@ class RecordMetadata:
     finished: bool = False
 
     @property
+    def key(self) -> Key:
+        """The state of the Secret."""
+        return self.uid, self.version
+
+    @property
     def is_operation(self) -> bool:
-        """Whether it is no record's."""
+        """Whether the Secret holds an operation."""
         return self.revision == 0 and not self.record_uid
 
     def record(self, status: str | None = None) -> Record:
-        """Return a record without content, with another status if it is known better."""
+        """Return a record without content; ``status`` overrides the label."""
         labels = {OPERATION_LABEL: self.operation, REVISION_LABEL: str(self.revision)} if self.own and self.operation else {}
         return Record(
-            *self.name, self.revision, status or self.label, self.secret, self.record_uid, self.version, "", labels, aside=self.copy
+            *self.name,
+            self.revision,
+            status or self.status,
+            self.secret,
+            self.record_uid,
+            self.version,
+            "",
+            labels,
+            aside=self.copy,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class OperationSummary:
-    """What is kept of an operation.
+    """An operation without events, plan and details.
 
     Attributes:
-        text: Its JSON without what no release tells: events, plan, details.
-        unread: Why it cannot be read, or not all of it.
-        made: Whether it made a release, or ended one.
-        finished: Whether it has ended, as far as can be read.
+        json: The operation's JSON.
+        unread: Why it cannot be read, or not completely.
+        made: Whether it made or ended a release.
+        finished: Whether it has ended; true for one that cannot be read.
     """
 
-    text: bytes
+    json: bytes
     unread: str | None
     made: bool
     finished: bool
 
     def operation(self) -> Operation:
-        """Return the operation, as far as it is kept."""
-        return Operation.model_validate_json(self.text).model_copy(update={"unread": self.unread})
+        """Return the summary as an operation."""
+        return Operation.model_validate_json(self.json).model_copy(update={"unread": self.unread})
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseJSON:
-    """What is told of a record.
+    """The JSON of a release.
 
     Attributes:
-        text: The release's JSON.
-        status: The status that Helm believes.
-        version: The chart's version.
-        by: What was known of the operation that made it.
+        status: The status in the record's content, else that of its label.
+        chart_version: The chart's version.
+        operation: The operation that made it, as known when the JSON was written.
         active: Whether it is the active release of its name.
-        serving: The revision that serves.
-        whole: Whether nothing was cut.
+        serving: The serving revision of its name.
+        whole: Whether nothing is cut.
     """
 
-    text: bytes
+    json: bytes
     status: str
-    version: str | None
-    by: OperationSummary | None
+    chart_version: str | None
+    operation: OperationSummary | None
     active: bool
     serving: int | None
     whole: bool = True
 
     def release(self, version: str) -> Release:
-        """Return the release; ``version`` is the record's resource version, which is not in the JSON."""
-        return Release.model_validate_json(self.text).model_copy(update={"resource_version": version})
+        """Return the release; ``version`` is the record's resource version, which the JSON does not contain."""
+        return Release.model_validate_json(self.json).model_copy(update={"resource_version": version})
 
     def standing(self, *, active: bool, serving: int | None) -> ReleaseJSON:
-        """Return it for a release that stands otherwise among those of its name."""
+        """Return it with the fields that depend on the other revisions."""
         if (self.active, self.serving) == (active, serving):
             return self
-        release = Release.model_validate_json(self.text).model_copy(update={"active": active, "serving": serving})
-        return replace(self, text=_json(release), active=active, serving=serving)
+        release = Release.model_validate_json(self.json).model_copy(update={"active": active, "serving": serving})
+        return replace(self, json=_dump(release), active=active, serving=serving)
 
     def shortened(self) -> ReleaseJSON:
-        """Return it in at most :data:`LARGEST` bytes."""
-        if len(self.text) <= LARGEST - _MARGIN:
+        """Return it in at most :data:`MAX_JSON_BYTES`."""
+        limit, text = MAX_JSON_BYTES - _MARGIN, self.json
+        if len(text) <= limit:
             return self
-        text = self.text
         for longest, images in _CUTS:
-            text = _json(Release.model_validate(_cut(json.loads(self.text), longest, images)))
-            if len(text) <= LARGEST - _MARGIN:
+            text = _dump(Release.model_validate(_cut(json.loads(self.json), longest, images)))
+            if len(text) <= limit:
                 break
-        return replace(self, text=text, whole=False)
+        return replace(self, json=text, whole=False)
 
 
-def sight(secret: Mapping[str, Any]) -> RecordMetadata | None:
-    """Return what a Secret's metadata tell; ``None`` for one that is neither Helm's nor kubernaut's."""
+def parse_metadata(secret: Mapping[str, Any]) -> RecordMetadata | None:
+    """Return the metadata of a Secret; ``None`` for one that is neither Helm's nor kubernaut's."""
     metadata = secret.get("metadata") or {}
     labels = metadata.get("labels") or {}
     own = str(metadata.get("name", "")), str(metadata.get("uid", "")), str(metadata.get("resourceVersion", ""))
@@ -157,7 +172,7 @@ def sight(secret: Mapping[str, Any]) -> RecordMetadata | None:
         _name(record.namespace, record.name),
         *own,
         revision=record.revision,
-        label=intern(record.labelled_status),
+        status=intern(record.labelled_status),
         operation=record.labels.get(OPERATION_LABEL),
         own=record.operation_id is not None,
         copy=record.aside,
@@ -165,71 +180,71 @@ def sight(secret: Mapping[str, Any]) -> RecordMetadata | None:
     )
 
 
-def tell(record: Record, briefs: Iterable[OperationSummary]) -> ReleaseJSON:
-    """Return what is told of a record whose name has these operations, as if it were the only one of its name.
+def summarize_release(record: Record, operations: Iterable[OperationSummary]) -> ReleaseJSON:
+    """Return the JSON of a record as if it were the only revision of its name; unusable content makes a damaged release.
 
-    What makes no release, though it can be decoded, is told as damaged.
+    Args:
+        record: The record.
+        operations: The operations of its name.
     """
-    known = [(brief, brief.operation()) for brief in briefs]
-    operations = [operation for _, operation in known]
-    made_by = maker(record, known)
+    known = [(summary, summary.operation()) for summary in operations]
+    candidates = [operation for _, operation in known]
     try:
-        release = describe(record, (record,), operations)
+        release = describe(record, (record,), candidates)
     except (ValueError, TypeError, OverflowError) as error:
-        empty = describe(replace(record, payload=""), (), operations)
+        empty = describe(replace(record, payload=""), (), candidates)
         why = type(error).__name__ if isinstance(error, TypeError) else str(error).splitlines()[0]
-        release = empty.model_copy(update={"description": f"damaged: its content is no release's: {storable(why)}"})
-    return ReleaseJSON(_json(release), release.status, release.chart.version, made_by, release.active, release.serving)
+        release = empty.model_copy(update={"description": f"damaged: its content is not a release: {storable(why)}"})
+    found = find_summary(record, known)
+    return ReleaseJSON(_dump(release), release.status, release.chart.version, found, release.active, release.serving)
 
 
-def maker(record: Record, known: Sequence[tuple[OperationSummary, Operation]]) -> OperationSummary | None:
-    """Return what is known of the operation that made a record."""
+def find_summary(record: Record, known: Sequence[tuple[OperationSummary, Operation]]) -> OperationSummary | None:
+    """Return the summary of the operation that made a record."""
     found = find_operation(record, (operation for _, operation in known))
-    return next((brief for brief, operation in known if found and operation is found[0]), None)
+    return next((summary for summary, operation in known if found and operation is found[0]), None)
 
 
-def brief(operation: Operation) -> OperationSummary:
-    """Return what is kept of an operation."""
+def summarize_operation(operation: Operation) -> OperationSummary:
+    """Return the summary of an operation."""
     outcome = operation.outcome and operation.outcome.model_copy(update={"details": (), "left_out": 0})
     less = operation.model_copy(update={"events": (), "events_left_out": 0, "plan": Plan(), "outcome": outcome})
-    text = less.model_dump_json(by_alias=True, exclude_none=True).encode()
     finished = operation.finished_at is not None or operation.unread is not None
+    text = less.model_dump_json(by_alias=True, exclude_none=True).encode()
     return OperationSummary(text, operation.unread, bool(operation.made), finished)
 
 
-def _json(release: Release) -> bytes:
+def _dump(release: Release) -> bytes:
     try:
         return release.model_dump_json(by_alias=True).encode()
-    except PydanticSerializationError:  # half a surrogate pair, which Helm's JSON can hold and UTF-8 cannot
+    except PydanticSerializationError:  # half a surrogate pair, which JSON can hold and UTF-8 cannot
         text = json.dumps(release.model_dump(by_alias=True), default=datetime.isoformat, ensure_ascii=False)
-        return _json(Release.model_validate_json(storable(text)))
+        return _dump(Release.model_validate_json(storable(text)))
 
 
-def _name(namespace: str, name: str) -> Name:
-    return Name(intern(namespace), intern(name))
+def _name(namespace: str, name: str) -> NamespacedName:
+    return NamespacedName(intern(namespace), intern(name))
 
 
 def _cut(content: dict[str, Any], longest: int, images: int) -> dict[str, Any]:
-    """Return a release's JSON with all texts but its names cut, and with only its first images."""
-    cut = {key: value if key in _IDENTITY else _shorter(value, longest) for key, value in content.items()}
+    """Return a release's JSON with its texts, except identifiers, cut, and only its first images."""
+    cut = {key: value if key in _NEVER_CUT else _shorten(value, longest) for key, value in content.items()}
     if len(content["images"]) > images:
         cut["images"] = [*cut["images"][:images], {"ref": "…"}]
     return cut
 
 
-def _shorter(value: Any, longest: int) -> Any:
-    if isinstance(value, str):
-        return _shorter_text(value, longest)
+def _shorten(value: Any, longest: int) -> Any:
+    """Return a value whose texts have at most ``longest`` bytes as JSON."""
     if isinstance(value, dict):
-        return {key: _shorter(item, longest) for key, item in value.items()}
-    return [_shorter(item, longest) for item in value] if isinstance(value, list) else value
-
-
-def _shorter_text(text: str, longest: int) -> str:
-    """Return a text whose JSON has about so many bytes at most."""
+        return {key: _shorten(item, longest) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shorten(item, longest) for item in value]
+    if not isinstance(value, str):
+        return value
     size = 0
-    for index, letter in enumerate(text):
+    for index, letter in enumerate(value):
         size += len(json.dumps(letter, ensure_ascii=False).encode()) - 2
         if size > longest:
-            return text[:index] + "…"
-    return text
+            return value[:index] + "…"
+    return value

@@ -1,39 +1,42 @@
-"""The index's threads: one that lists and watches for each selection, and one that reads what the watches told of.
+"""The index's threads: a reflector for each selection, which lists and watches, and a fetcher, which reads what has changed.
 
-A watch that breaks is opened again from where it was; where the API server has forgotten that, everything is listed anew. It
-backs off between attempts. A connection on which nothing more is heard is noticed since the server ends every watch after a
-while, and since the server is asked for next to nothing every few seconds.
+A watch that breaks resumes at its last resource version; where that has expired, everything is listed again, with a growing pause
+between attempts. A silent connection is noticed because the server ends every watch after a while and is pinged in between.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_when_event_set, wait_exponential, wait_random
 
 from kubernaut.adapters.kube_http import ResourceExpired, Watch
 from kubernaut.errors import ClusterUnreachable, IndexStale, KubernautError
-from kubernaut.history.index.cache import IndexCache, Reader
+from kubernaut.history.index.cache import IndexCache, SecretSource
+
+if TYPE_CHECKING:
+    from kubernaut.adapters.kube import Cluster
 
 _FAILURES = (KubernautError, ResourceExpired)
 _SHORTEST_WATCH = 0.5
-_LONGEST_STOP = 2.0
+_STOP_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Timings:
-    """How often, and how long, in seconds.
+    """Intervals in seconds.
 
     Attributes:
-        watch: After how long the server ends a watch.
-        ping: How often the server is asked whether it still answers.
-        stale: How old what is known may be before it is no longer believed.
-        first_pause: Before another attempt, at first; each time twice as long, and some chance.
-        longest_pause: The longest.
+        watch: After which the server ends a watch.
+        ping: Between two pings of the server.
+        stale: The age from which the index is stale.
+        first_pause: Before the first retry; it doubles with each retry, and a random part is added.
+        longest_pause: The longest such pause.
     """
 
     watch: int = 25
@@ -43,30 +46,28 @@ class Timings:
     longest_pause: float = 5.0
 
 
-class _Repeated:
-    """A thread that does something again and again, after a failure with a pause that grows."""
+class _Loop(threading.Thread):
+    """A daemon thread that repeats :meth:`step`, with growing pauses after failures; ``why`` is its last failure."""
 
-    def __init__(self, name: str, timings: Timings) -> None:
+    def __init__(self, name: str, source: SecretSource, cache: IndexCache, namespace: str | None, timings: Timings) -> None:
+        super().__init__(name=name, daemon=True)
         self.stopping = threading.Event()
         self.why: str | None = None
+        self._source = source
+        self._cache = cache
+        self._namespace = namespace
         self._timings = timings
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self.stopping.set()
-
-    def join(self, seconds: float) -> None:
-        if self._thread.is_alive():
-            self._thread.join(seconds)
-
-    def once(self) -> None:
-        """Do it once; what is raised is repeated."""
+    def step(self) -> None:
+        """Run once; a failure that is raised is retried after a pause."""
         raise NotImplementedError
 
-    def _run(self) -> None:
+    def stop(self) -> None:
+        """Ask the thread to end."""
+        self.stopping.set()
+
+    def run(self) -> None:
+        """Repeat the step until stopped."""
         pause = wait_exponential(self._timings.first_pause, self._timings.longest_pause) + wait_random(0, self._timings.first_pause)
         attempts = Retrying(
             retry=retry_if_exception_type(_FAILURES),
@@ -77,50 +78,47 @@ class _Repeated:
         )
         try:
             while not self.stopping.is_set():
-                with suppress(*_FAILURES):  # it is stopping, and what is wrong has been noted
-                    attempts(self.once)
+                with suppress(*_FAILURES):  # raised only while stopping
+                    attempts(self.step)
         except BaseException as defect:
-            self.why = f"the thread that keeps it current has ended: {type(defect).__name__} {defect}"
+            self.why = f"the thread {self.name} has ended: {type(defect).__name__} {defect}"
             raise
 
 
-class Watcher(_Repeated):
-    """Lists and watches one namespace, or all."""
+class Reflector(_Loop):
+    """Lists and watches a namespace, or all, into the cache."""
 
-    def __init__(self, reader: Reader, keeper: IndexCache, namespace: str | None, timings: Timings) -> None:
-        super().__init__(f"kubernaut-index-{namespace or 'all'}", timings)
+    def __init__(self, source: SecretSource, cache: IndexCache, namespace: str | None, timings: Timings) -> None:
+        super().__init__(f"kubernaut-index-{namespace or 'all'}", source, cache, namespace, timings)
         self.listed = False
         self.connected = False
         self.heard_at = time.monotonic()
-        self._namespace = namespace
-        self._reader = reader
-        self._keeper = keeper
         self._version = ""
         self._watch: Watch | None = None
         self._lock = threading.Lock()
 
-    def read_all(self) -> None:
-        """Read what there is. Raises: ClusterUnreachable, ClusterDenied."""
+    def relist(self) -> None:
+        """List everything. Raises: ClusterUnreachable, ClusterDenied."""
         began = time.monotonic()
         try:
-            self._version = self._keeper.read_all(self._namespace)
+            self._version = self._cache.relist(self._namespace)
         except KubernautError as error:
             self.why = error.message
             raise
         self.listed, self.heard_at = True, began
 
-    def once(self) -> None:
-        """Watch until the server ends it; list before, unless it is known where to go on."""
+    def step(self) -> None:
+        """Watch until the server ends it, after a list where no resource version is known."""
         began, heard = time.monotonic(), False
         try:
             if not self._version:
-                self.read_all()
-            for change in self._open():
-                self._keeper.heard(change)
-                self._version = change.resource_version or self._version
+                self.relist()
+            for event in self._open():
+                self._cache.apply(event)
+                self._version = event.resource_version or self._version
                 self.heard_at, heard = time.monotonic(), True
             if not heard and time.monotonic() - began < _SHORTEST_WATCH and not self.stopping.is_set():
-                raise ClusterUnreachable("The cluster ends the watch at once.")
+                raise ClusterUnreachable("The cluster ends each watch at once.")
         except _FAILURES as error:
             self.connected, self.why = False, str(error)
             if isinstance(error, ResourceExpired):
@@ -129,14 +127,21 @@ class Watcher(_Repeated):
                 raise
 
     def stop(self) -> None:
-        """End the thread: what it waits for ends."""
+        """Ask the thread to end, and close its watch."""
         with self._lock:
             super().stop()
             if self._watch is not None:
                 self._watch.close()
 
+    def run(self) -> None:
+        """Repeat the step until stopped."""
+        try:
+            super().run()
+        finally:
+            self.connected = False
+
     def _open(self) -> Watch:
-        watch = self._reader.watch(self._namespace, self._version, self._timings.watch)
+        watch = self._source.watch(self._namespace, self._version, self._timings.watch)
         with self._lock:
             self._watch = watch
             if self.stopping.is_set():
@@ -144,35 +149,26 @@ class Watcher(_Repeated):
         self.connected, self.why, self.heard_at = True, None, time.monotonic()
         return watch
 
-    def _run(self) -> None:
-        try:
-            super()._run()
-        finally:
-            self.connected = False
 
+class Fetcher(_Loop):
+    """Reads the content of pending names, and pings the server when there are none."""
 
-class Follower(_Repeated):
-    """Reads what the watchers told of, and asks now and then whether the server answers."""
-
-    def __init__(self, reader: Reader, keeper: IndexCache, namespace: str | None, timings: Timings) -> None:
-        super().__init__("kubernaut-index-reader", timings)
+    def __init__(self, source: SecretSource, cache: IndexCache, namespace: str | None, timings: Timings) -> None:
+        super().__init__("kubernaut-index-reader", source, cache, namespace, timings)
         self.answered = True
         self.answered_at = time.monotonic()
-        self._reader = reader
-        self._keeper = keeper
-        self._namespace = namespace
 
-    def once(self) -> None:
-        """Wait for something to read, and read it; or else ask."""
+    def step(self) -> None:
+        """Wait for a pending name and read it, or ping the server when that is due."""
         due = self.answered_at + self._timings.ping
-        with self._keeper.changed:
-            self._keeper.changed.wait_for(self._has_work, max(due - time.monotonic(), 0) if self.answered else None)
+        with self._cache.lock:
+            self._cache.lock.wait_for(self._has_work, max(due - time.monotonic(), 0) if self.answered else None)
         try:
             if self.stopping.is_set():
                 return
-            if self._keeper.pending_since() is None:
-                self._reader.ping(self._namespace)
-            elif not self._keeper.read_pending():
+            if self._cache.pending_since() is None:
+                self._source.ping(self._namespace)
+            elif not self._cache.fetch_pending():
                 self.stopping.wait(self._timings.first_pause)
         except _FAILURES as error:
             self.answered, self.why = False, str(error)
@@ -180,65 +176,79 @@ class Follower(_Repeated):
         self.answered, self.answered_at, self.why = True, time.monotonic(), None
 
     def stop(self) -> None:
-        """End the thread."""
+        """Ask the thread to end, and wake it."""
         super().stop()
-        with self._keeper.changed:
-            self._keeper.changed.notify_all()
+        with self._cache.lock:
+            self._cache.lock.notify_all()
 
     def _has_work(self) -> bool:
-        return self.stopping.is_set() or not self.answered or self._keeper.pending_since() is not None
+        return self.stopping.is_set() or not self.answered or self._cache.pending_since() is not None
 
 
-class Watching:
-    """What keeps the index current, and knows how current it is."""
+class Informer:
+    """Keeps a cache of the releases of a cluster current, and knows how current it is.
 
-    def __init__(self, reader: Reader, keeper: IndexCache, namespaces: Sequence[str | None], timings: Timings) -> None:
-        self._keeper = keeper
-        self._timings = timings
+    Args:
+        cluster: The cluster, or a function that opens it when it is first needed.
+        namespaces: The namespaces to list and watch, each separately; none for all at once.
+        timings: Intervals.
+    """
+
+    def __init__(
+        self, cluster: Cluster | Callable[[], Cluster], *, namespaces: Sequence[str] = (), timings: Timings | None = None
+    ) -> None:
+        timings = timings or Timings()
+        self._namespaces: Sequence[str | None] = tuple(namespaces) or (None,)
+        self._source = source = SecretSource(cluster if callable(cluster) else lambda: cluster)
+        self._cache = cache = IndexCache(source)
+        self._stale_seconds = timings.stale
         self._made_at = time.monotonic()
-        self._watchers = [Watcher(reader, keeper, namespace, timings) for namespace in namespaces]
-        self._follower = Follower(reader, keeper, namespaces[0], timings)
+        self._reflectors = [Reflector(source, cache, namespace, timings) for namespace in self._namespaces]
+        self._fetcher = Fetcher(source, cache, self._namespaces[0], timings)
+
+    @property
+    def _threads(self) -> Sequence[_Loop]:
+        return *self._reflectors, self._fetcher
 
     def start(self) -> None:
-        """Begin; returns at once."""
-        for thread in (*self._watchers, self._follower):
+        """Start to list and watch in background threads; return at once."""
+        for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """End the threads; one that waits for an answer is left to itself after a moment."""
-        threads = (*self._watchers, self._follower)
-        for thread in threads:
+        """Stop the background threads; one that still waits for an answer after two seconds is abandoned."""
+        for thread in self._threads:
             thread.stop()
-        until = time.monotonic() + _LONGEST_STOP
-        for thread in threads:
-            thread.join(max(until - time.monotonic(), 0.0))
+        until = time.monotonic() + _STOP_SECONDS
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(until - time.monotonic(), 0.0))
 
     def load(self) -> None:
-        """List once, in the calling thread."""
-        for watcher in self._watchers:
-            watcher.read_all()
+        """List everything once, in the calling thread, without a watch. Raises: ClusterUnreachable, ClusterDenied."""
+        for reflector in self._reflectors:
+            reflector.relist()
 
     def age(self) -> float:
-        """Return how many seconds ago all was last known to be current."""
+        """Return how many seconds ago everything was current."""
         now = time.monotonic()
-        if not all(watcher.listed for watcher in self._watchers):
+        if not all(reflector.listed for reflector in self._reflectors):
             return now - self._made_at
-        since = [watcher.heard_at for watcher in self._watchers if not watcher.connected]
-        since += [] if self._follower.answered else [self._follower.answered_at]
-        pending = self._keeper.pending_since()
+        since = [reflector.heard_at for reflector in self._reflectors if not reflector.connected]
+        since += [] if self._fetcher.answered else [self._fetcher.answered_at]
+        pending = self._cache.pending_since()
         return now - min([now, *since] if pending is None else [now, *since, pending])
 
     def check_listed(self) -> None:
         """Return if everything has been listed. Raises: IndexStale, with the reason."""
-        for watcher in self._watchers:
-            if not watcher.listed:
-                why = watcher.why or "the first list is under way"
-                raise IndexStale(f"The releases have not been listed yet: {why}")
+        for reflector in self._reflectors:
+            if not reflector.listed:
+                raise IndexStale(f"The release index is not ready: {reflector.why or 'the first list is in progress'}")
 
     def check(self) -> None:
-        """Return if it is current. Raises: IndexStale, with the reason."""
+        """Return if everything is current. Raises: IndexStale, with the reason."""
         self.check_listed()
         age = self.age()
-        if age > self._timings.stale:
-            why = next((one.why for one in (*self._watchers, self._follower) if one.why), "it is not watched")
-            raise IndexStale(f"What is in the cluster was last known {age:.0f} s ago: {why}")
+        if age > self._stale_seconds:
+            why = next((thread.why for thread in self._threads if thread.why), "no watch is open")
+            raise IndexStale(f"The release index is stale (last synced {age:.0f} s ago): {why}")

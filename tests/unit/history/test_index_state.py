@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from kubernaut.history.index.cache import ahead, meanwhile
-from kubernaut.history.index.shelf import Shelf
-from kubernaut.history.index.state import IndexState, is_newer, span
-from kubernaut.history.index.summaries import Name, RecordMetadata
+from kubernaut.history.index.cache import prefetch, run_in_background
+from kubernaut.history.index.state import IndexState, is_newer, name_range
+from kubernaut.history.index.summaries import NamespacedName as Name
+from kubernaut.history.index.summaries import RecordMetadata
 
 NAME = Name("demo", "a")
 
@@ -23,7 +23,7 @@ def seen(revision: int = 1, version: str = "5", *, uid: str | None = None, name:
 
 
 def revisions(known: IndexState, name: Name = NAME) -> list[tuple[int, str]]:
-    return [(row.sight.revision, row.sight.version) for row in known.entry(name).whole()]
+    return [(row.metadata.revision, row.metadata.version) for row in known.get(name).revisions()]
 
 
 @pytest.mark.parametrize(
@@ -35,50 +35,50 @@ def test_versions_are_numbers_where_they_can(version: str, than: str, newer: boo
 
 def test_what_is_older_is_passed_over() -> None:
     known = IndexState()
-    assert known.see(seen(version="10"))
-    assert not known.see(seen(version="9"))
-    assert not known.see(seen(version="10"))
-    assert known.see(seen(version="11"))
+    assert known.update(seen(version="10"))
+    assert not known.update(seen(version="9"))
+    assert not known.update(seen(version="10"))
+    assert known.update(seen(version="11"))
     assert revisions(known) == [(1, "11")]
 
 
 def test_what_was_deleted_does_not_come_back() -> None:
     known = IndexState()
-    known.see(seen(version="5"))
-    assert known.remove(seen(version="5"), "8")
-    assert not known.see(seen(version="7"))
-    assert not known.remove(seen(version="5"), "8")
+    known.update(seen(version="5"))
+    assert known.delete(seen(version="5"), "8")
+    assert not known.update(seen(version="7"))
+    assert not known.delete(seen(version="5"), "8")
     assert revisions(known) == []
     assert known.names == []
-    assert known.see(seen(version="9", uid="another")), "of the same name, and another"
-    assert known.see(seen(2, "9", uid="uid-late"))
+    assert known.update(seen(version="9", uid="another")), "of the same name, and another"
+    assert known.update(seen(2, "9", uid="uid-late"))
 
 
 def test_what_was_deleted_under_versions_that_are_no_numbers() -> None:
     known = IndexState()
-    known.see(seen(version="x"))
-    known.remove(seen(version="x"), "y")
-    assert not known.see(seen(version="z"))
+    known.update(seen(version="x"))
+    known.delete(seen(version="x"), "y")
+    assert not known.update(seen(version="z"))
 
 
 def test_what_comes_into_the_selection_again_comes_back() -> None:
     known = IndexState()
-    known.see(seen(version="5"))
-    known.remove(seen(version="5"), "8")
-    assert known.see(seen(version="9"))
+    known.update(seen(version="5"))
+    known.delete(seen(version="5"), "8")
+    assert known.update(seen(version="9"))
 
 
 def test_another_of_the_same_name_is_not_deleted_for_the_old_one() -> None:
     known = IndexState()
-    known.see(seen(version="9", uid="new"))
-    assert not known.remove(seen(version="5", uid="old"), "10")
+    known.update(seen(version="9", uid="new"))
+    assert not known.delete(seen(version="5", uid="old"), "10")
     assert revisions(known) == [(1, "9")]
 
 
 def test_a_list_takes_away_what_is_not_there_and_older() -> None:
     known = IndexState()
     for sight in (seen(1, "5"), seen(2, "6"), seen(3, "12"), seen(1, "5", name=Name("prod", "b"))):
-        known.see(sight)
+        known.update(sight)
     assert known.replace("demo", [seen(1, "7")], "10") == {NAME}
     assert revisions(known) == [(3, "12"), (1, "7")]
     assert revisions(known, Name("prod", "b")) == [(1, "5")], "which is in another namespace"
@@ -88,19 +88,19 @@ def test_a_list_takes_away_what_is_not_there_and_older() -> None:
 
 def test_what_was_read_as_a_whole_is_not_undone_by_what_is_heard_later() -> None:
     known = IndexState()
-    known.see(seen(1, "5"))
-    assert known.settle(NAME, [seen(2, "8")], "10")
-    assert not known.see(seen(3, "9")), "made and deleted before it was read"
-    assert not known.see(seen(1, "6"))
+    known.update(seen(1, "5"))
+    assert known.replace_name(NAME, [seen(2, "8")], "10")
+    assert not known.update(seen(3, "9")), "made and deleted before it was read"
+    assert not known.update(seen(1, "6"))
     assert revisions(known) == [(2, "8")]
-    assert known.see(seen(3, "11"))
-    assert known.see(seen(1, "9", name=Name("demo", "other"))), "which was not read"
-    assert not known.settle(NAME, [seen(2, "8"), seen(3, "11")], "12"), "it is as it was"
+    assert known.update(seen(3, "11"))
+    assert known.update(seen(1, "9", name=Name("demo", "other"))), "which was not read"
+    assert not known.replace_name(NAME, [seen(2, "8"), seen(3, "11")], "12"), "it is as it was"
 
 
 def test_a_list_that_began_before_a_name_was_read_does_not_undo_it() -> None:
     known = IndexState()
-    known.settle(NAME, [seen(2, "8")], "10")
+    known.replace_name(NAME, [seen(2, "8")], "10")
     assert known.replace(None, [seen(1, "5"), seen(2, "8")], "9") == set()
     assert revisions(known) == [(2, "8")]
     known.replace(None, [seen(1, "11")], "12")
@@ -109,40 +109,32 @@ def test_a_list_that_began_before_a_name_was_read_does_not_undo_it() -> None:
 
 def test_a_copy_stands_for_a_record_that_is_missing() -> None:
     known = IndexState()
-    known.see(seen(2, "5"))
+    known.update(seen(2, "5"))
     for revision in (1, 2):
-        known.see(seen(revision, "6", copy=True, secret=f"kubernaut.aside.a.v{revision}", uid=f"copy-{revision}"))
-    assert [(row.sight.revision, row.sight.copy) for row in known.entry(NAME).whole()] == [(2, False), (1, True)]
+        known.update(seen(revision, "6", copy=True, secret=f"kubernaut.aside.a.v{revision}", uid=f"copy-{revision}"))
+    assert [(row.metadata.revision, row.metadata.copy) for row in known.get(NAME).revisions()] == [(2, False), (1, True)]
 
 
 def test_names_are_kept_in_order() -> None:
     known = IndexState()
-    for name in (Name("b", "x"), Name("a-b", "z"), Name("a", "y"), Name("a", "b"), Name("ab", "a")):
-        known.see(seen(name=name))
+    for name in (
+        Name("b", "x"),
+        Name("a-b", "z"),
+        Name("a", "y"),
+        Name("a", "b"),
+        Name("ab", "a"),
+    ):
+        known.update(seen(name=name))
     assert known.names == sorted(known.names)
-    assert [known.names[index] for index in span(known.names, "a")] == [Name("a", "b"), Name("a", "y")]
-    assert [name for name, _ in known.entries("a-b")] == [Name("a-b", "z")]
-    assert list(span(known.names, "none")) == []
-    assert len(span(known.names, None)) == 5
-
-
-def test_a_shelf_forgets_what_was_not_asked_for_longest() -> None:
-    shelf: Shelf[str, bytes] = Shelf(10)
-    for key in "abc":
-        shelf.put(key, key.encode(), 4)
-    assert [shelf.get(key) for key in "abc"] == [None, b"b", b"c"]
-    shelf.get("b")
-    shelf.put("d", b"d", 4)
-    assert [shelf.get(key) for key in "bcd"] == [b"b", None, b"d"]
-    shelf.put("b", b"B", 6)
-    assert (shelf.get("b"), shelf.get("d"), shelf.size) == (b"B", b"d", 10)
-    shelf.put("e", b"e", 11)
-    assert (shelf.get("e"), shelf.get("b")) == (None, b"B"), "what is larger than the shelf does not empty it"
+    assert [known.names[index] for index in name_range(known.names, "a")] == [Name("a", "b"), Name("a", "y")]
+    assert [name for name, _ in known.items("a-b")] == [Name("a-b", "z")]
+    assert list(name_range(known.names, "none")) == []
+    assert len(name_range(known.names, None)) == 5
 
 
 def test_what_is_called_meanwhile_is_told_when_it_is_asked_for() -> None:
     go_on = threading.Event()
-    called = meanwhile(lambda: go_on.wait(10))
+    called = run_in_background(lambda: go_on.wait(10))
     assert not called.done()
     go_on.set()
     assert called.result(10)
@@ -150,7 +142,7 @@ def test_what_is_called_meanwhile_is_told_when_it_is_asked_for() -> None:
 
 def test_what_is_raised_meanwhile_is_raised_to_who_asks() -> None:
     with pytest.raises(ZeroDivisionError):
-        meanwhile(lambda: 1 // 0).result(10)
+        run_in_background(lambda: 1 // 0).result(10)
 
 
 def test_the_next_is_got_while_one_is_worked_on() -> None:
@@ -161,7 +153,7 @@ def test_the_next_is_got_while_one_is_worked_on() -> None:
             event.set()
             yield number
 
-    for number in ahead(things()):
+    for number in prefetch(things()):
         assert all(event.wait(10) for event in got[: number + 2])
 
 
@@ -170,7 +162,7 @@ def test_what_an_iterator_raises_is_raised_in_its_place() -> None:
         yield 1
         raise ZeroDivisionError
 
-    found = ahead(things())
+    found = prefetch(things())
     assert next(found) == 1
     with pytest.raises(ZeroDivisionError):
         next(found)

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from support.past import DIGEST, STARTED, made, operation, own, record, record_secret
 
 from kubernaut.ci import CiBuild
-from kubernaut.history.index.summaries import LARGEST, Name, brief, sight, tell
+from kubernaut.history.index.summaries import (
+    MAX_JSON_BYTES,
+    NamespacedName,
+    parse_metadata,
+    summarize_operation,
+    summarize_release,
+)
 from kubernaut.history.operations import operation_secret
 from kubernaut.history.records import encode
 from kubernaut.history.releases import Release, describe
@@ -23,9 +29,14 @@ MANIFEST = "kind: Pod\nspec: {containers: [" + ", ".join(f"{{image: 'r.io/{n}/{'
 
 def test_what_metadata_tell() -> None:
     mine = record_secret(2, "deployed", labels={"kubernaut/operation": "op", "kubernaut/revision": "2"})
-    seen = sight({"metadata": mine["metadata"]})
+    seen = parse_metadata({"metadata": mine["metadata"]})
     assert seen is not None
-    assert (seen.name, seen.secret, seen.revision, seen.label) == (Name("demo", "hello"), mine["metadata"]["name"], 2, "deployed")
+    assert (seen.name, seen.secret, seen.revision, seen.status) == (
+        NamespacedName("demo", "hello"),
+        mine["metadata"]["name"],
+        2,
+        "deployed",
+    )
     assert (seen.uid, seen.record_uid, seen.version, seen.operation, seen.own) == (
         mine["metadata"]["uid"],
         mine["metadata"]["uid"],
@@ -33,7 +44,7 @@ def test_what_metadata_tell() -> None:
         "op",
         True,
     )
-    copied = sight(record_secret(3, "deployed", labels={"kubernaut/operation": "op", "kubernaut/revision": "2"}))
+    copied = parse_metadata(record_secret(3, "deployed", labels={"kubernaut/operation": "op", "kubernaut/revision": "2"}))
     assert copied is not None
     assert (copied.operation, copied.own) == ("op", False)
 
@@ -42,7 +53,7 @@ def test_a_copy_is_seen_as_its_record() -> None:
     original = record_secret(2, "deployed")
     copy = aside_secret(original)
     copy["metadata"] |= {"namespace": "demo", "uid": "copy", "resourceVersion": "9"}
-    seen = sight({"metadata": copy["metadata"]})
+    seen = parse_metadata({"metadata": copy["metadata"]})
     assert seen is not None
     assert (seen.copy, seen.uid, seen.record_uid, seen.revision) == (True, "copy", original["metadata"]["uid"], 2)
     assert seen.secret == copy["metadata"]["name"]
@@ -51,7 +62,7 @@ def test_a_copy_is_seen_as_its_record() -> None:
 
 @pytest.mark.parametrize(("ended", "finished"), [(None, False), (STARTED, True)])
 def test_an_operation_is_seen_with_its_end(ended: Any, finished: bool) -> None:
-    seen = sight(operation_secret(operation(finished_at=ended)))
+    seen = parse_metadata(operation_secret(operation(finished_at=ended)))
     assert seen is not None
     assert (seen.is_operation, seen.operation, seen.finished) == (True, "op", finished)
 
@@ -60,36 +71,36 @@ def test_an_operation_is_seen_with_its_end(ended: Any, finished: bool) -> None:
     "labels", [{}, {"owner": "helm"}, {"owner": "kubernaut"}, {"owner": "somebody", "kubernaut/operation": "op"}]
 )
 def test_other_secrets_are_not_seen(labels: dict[str, str]) -> None:
-    assert sight({"metadata": {"name": "other", "namespace": "demo", "labels": labels}}) is None
+    assert parse_metadata({"metadata": {"name": "other", "namespace": "demo", "labels": labels}}) is None
 
 
 def test_what_is_told_is_what_is_described() -> None:
     mine = own(2, "deployed", manifest=MANIFEST)
     by = operation(made=(made(mine),), note="why")
-    told = tell(mine, [brief(by)])
+    told = summarize_release(mine, [summarize_operation(by)])
     assert told.release(mine.resource_version) == describe(mine, [mine], [by])
-    assert (told.status, told.version, told.by, told.whole) == ("deployed", "1.0.0", brief(by), True)
+    assert (told.status, told.chart_version, told.operation, told.whole) == ("deployed", "1.0.0", summarize_operation(by), True)
 
 
 def test_what_stands_otherwise_is_told_otherwise() -> None:
-    told = tell(record(1, "deployed"), ())
+    told = summarize_release(record(1, "deployed"), ())
     assert told.standing(active=True, serving=1) is told
     other = told.standing(active=False, serving=2).release("1")
     assert other == told.release("1").model_copy(update={"active": False, "serving": 2})
 
 
 def test_a_short_release_is_kept_whole() -> None:
-    told = tell(record(1, "deployed"), ())
+    told = summarize_release(record(1, "deployed"), ())
     assert told.shortened() is told
 
 
 def test_a_nasty_release_is_cut_to_two_kilobytes() -> None:
     nasty = record(1, "failed", manifest=MANIFEST, description="ä\x01" * 50_000)
     by = operation(made=(made(nasty),), note="n" * 50_000, build=CiBuild(url="https://" + "b" * 5000))
-    whole = tell(nasty, [brief(by)])
+    whole = summarize_release(nasty, [summarize_operation(by)])
     short = whole.shortened()
-    assert len(whole.text) > 50_000
-    assert len(short.text) <= LARGEST
+    assert len(whole.json) > 50_000
+    assert len(short.json) <= MAX_JSON_BYTES
     assert (whole.whole, short.whole) == (True, False)
     release, full = short.release("1"), whole.release("1")
     for kept in ("id", "uid", "namespace", "name", "revision", "status", "active", "created_at", "operation"):
@@ -110,11 +121,11 @@ def test_every_release_is_cut_to_two_kilobytes(description: str, note: str, imag
     description = description.encode("utf-8", "replace").decode()
     containers = json.dumps([{"image": image} for image in images])
     one = record(1, "failed", manifest=f"kind: Pod\nspec: {{containers: {containers}}}", description=description)
-    told = tell(one, [brief(operation(made=(made(one),), note=note))])
+    told = summarize_release(one, [summarize_operation(operation(made=(made(one),), note=note))])
     short = told.shortened()
-    assert len(short.text) <= LARGEST
-    Release.model_validate_json(short.text)
-    assert len(short.standing(active=False, serving=999_999_999).text) <= LARGEST
+    assert len(short.json) <= MAX_JSON_BYTES
+    Release.model_validate_json(short.json)
+    assert len(short.standing(active=False, serving=999_999_999).json) <= MAX_JSON_BYTES
 
 
 @pytest.mark.parametrize(
@@ -131,16 +142,16 @@ def test_every_release_is_cut_to_two_kilobytes(description: str, note: str, imag
 )
 def test_what_is_no_release_is_told_all_the_same(content: dict[str, Any]) -> None:
     odd = record(1, "failed", payload=encode(content))
-    told = tell(odd, ())
+    told = summarize_release(odd, ())
     release = told.release("1")
     assert (release.id, release.active) == ("demo.hello.v1", True)
     assert told.status == release.status
-    assert told.shortened().text == told.text
+    assert told.shortened().json == told.json
 
 
 @pytest.mark.parametrize("payload", ["", "!!!", "aGVsbG8="])
 def test_a_damaged_record_is_told_as_such(payload: str) -> None:
-    release = tell(record(1, "deployed", payload=payload), ()).release("1")
+    release = summarize_release(record(1, "deployed", payload=payload), ()).release("1")
     assert release.description.startswith("damaged: ")
     assert (release.status, release.chart.version) == ("deployed", None)
 
@@ -149,9 +160,9 @@ def test_what_is_kept_of_an_operation_is_short() -> None:
     whole = operation(finished_at=STARTED)
     event = {"at": STARTED, "step": "deploy", "kind": "line", "text": "x" * 1000}
     long = type(whole).model_validate({**whole.model_dump(), "events": [event] * 200})
-    assert brief(long) == brief(whole)
-    assert len(brief(long).text) < 1000
-    assert (brief(whole).finished, brief(operation()).finished) == (True, False)
+    assert summarize_operation(long) == summarize_operation(whole)
+    assert len(summarize_operation(long).json) < 1000
+    assert (summarize_operation(whole).finished, summarize_operation(operation()).finished) == (True, False)
     unread = operation().model_copy(update={"unread": "newer"})
-    assert (brief(unread).finished, brief(unread).operation().unread) == (True, "newer")
-    assert replace(brief(unread), unread=None) != brief(unread)
+    assert (summarize_operation(unread).finished, summarize_operation(unread).operation().unread) == (True, "newer")
+    assert replace(summarize_operation(unread), unread=None) != summarize_operation(unread)

@@ -51,7 +51,7 @@ def begin(cluster: FakeCluster) -> Iterator[Callable[..., Index]]:
 
 
 def watched(index: Index) -> None:
-    assert all(watcher.connected for watcher in index._watching._watchers)
+    assert all(watcher.connected for watcher in index._reflectors)
 
 
 def write(cluster: FakeCluster, secret: dict[str, Any]) -> None:
@@ -219,7 +219,7 @@ def test_a_server_that_does_not_answer_makes_it_old(cluster: FakeCluster, begin:
     assert index.age() < 0.3
     cluster.fail("", ClusterUnreachable("The cluster does not answer."), times=None)
 
-    becomes_stale(index, r"was last known \d+ s ago: The cluster does not answer\.")
+    becomes_stale(index, r"stale \(last synced \d+ s ago\): The cluster does not answer\.")
     age = index.age()
     assert age >= 0.3
     assert listed(index) == [("demo.hello.v1", "deployed")], "what was known is still told"
@@ -236,7 +236,7 @@ def test_what_waits_to_be_read_makes_it_old(
     go_on = held(cluster, monkeypatch, "get_secret")
     cluster.create_secret("demo", record_secret(2, "deployed"))
 
-    becomes_stale(index, "last known")
+    becomes_stale(index, "last synced")
     assert listed(index, all=True) == [("demo.hello.v1", "deployed")]
     go_on.set()
     shows(index, ("demo.hello.v2", "deployed"))
@@ -247,7 +247,7 @@ def test_who_may_not_list_hears_why(cluster: FakeCluster, begin: Callable[..., I
     cluster.fail("list secrets", ClusterDenied('User "eve" cannot list resource "secrets"'), times=None)
     index = begin(QUICK, ready=False)
 
-    becomes_stale(index, 'not been listed yet: User "eve" cannot list')
+    becomes_stale(index, 'not ready: User "eve" cannot list')
     with pytest.raises(IndexStale):
         index.page(Query())
     cluster.heal()
@@ -259,15 +259,15 @@ def test_a_watch_that_may_not_be_opened_makes_it_old(cluster: FakeCluster, begin
     cluster.fail("watch secrets", ClusterDenied('User "eve" cannot watch resource "secrets"'), times=None)
     index = begin(QUICK, ready=False)
 
-    becomes_stale(index, r'last known .* ago: User "eve" cannot watch')
+    becomes_stale(index, r'last synced .* ago.*User "eve" cannot watch')
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_defect_is_not_kept_quiet(cluster: FakeCluster, begin: Callable[..., Index], monkeypatch: pytest.MonkeyPatch) -> None:
     index = begin(QUICK)
-    monkeypatch.setattr(index._keeper, "heard", lambda change: 1 // 0)
+    monkeypatch.setattr(index._cache, "apply", lambda change: 1 // 0)
     write(cluster, record_secret(2, "deployed"))
-    becomes_stale(index, "the thread that keeps it current has ended: ZeroDivisionError")
+    becomes_stale(index, "kubernaut-index-all has ended: ZeroDivisionError")
 
 
 # read-your-writes
@@ -298,13 +298,13 @@ def test_what_is_heard_later_does_not_undo_what_was_read(cluster: FakeCluster, b
     for name in ("hello", "goes", "brief"):
         index.refresh("demo", name)
     seen: list[list[tuple[str, str]]] = [listed(index)]
-    known = index._keeper.heard
+    known = index._cache.apply
 
     def heard(change: Any) -> None:
         known(change)
         seen.append(listed(index))
 
-    index._keeper.heard = heard  # type: ignore[method-assign]
+    index._cache.apply = heard  # type: ignore[method-assign]
     cluster.changes.silent = False
     write(cluster, record_secret(1, "deployed", name="last"))
     shows(index, ("demo.hello.v1", "deployed"), ("demo.last.v1", "deployed"))

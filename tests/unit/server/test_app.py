@@ -200,7 +200,7 @@ def test_healthz_answers_whatever_happens_and_metrics_needs_a_token(server: Serv
 def test_a_server_that_does_not_know_the_cluster_is_not_ready_and_says_why(server: Serving) -> None:
     refused = server.get("/readyz", token=None)
     assert (refused.status_code, refused.json["code"]) == (503, "index_stale")
-    assert "not been listed yet" in refused.json["detail"]
+    assert "not ready" in refused.json["detail"]
     server.service.index.start()
     try:
         until(lambda: server.get("/readyz", token=None).status_code == 200, "the server is ready")
