@@ -86,13 +86,15 @@ class RemoteBackend(Client):
         action = Action(kind="deploy", subject=f"{release.namespace}.{release.name}", reason=reason)
         return Deployed(Plan(actions=(action,)), False, self._current(release)).after(published)
 
-    def logs(self, release: str, **_: object) -> NoReturn:
+    def logs(self, release: str, *, namespace: str | None = None, **_: object) -> NoReturn:
         """Refuse. Raises: Usage."""
-        self._refuse("logs", f"`kubectl logs` shows them; `kubernaut show {release}` explains a deploy that failed.")
+        command = _command("show", release, namespace)
+        self._refuse("logs", f"`kubectl logs` shows the pods' logs; `{command}` explains a deploy that failed.")
 
-    def unlock(self, release: str, **_: object) -> NoReturn:
+    def unlock(self, release: str, *, namespace: str | None = None, **_: object) -> NoReturn:
         """Refuse. Raises: Usage."""
-        self._refuse("unlock", f"The server finishes by itself what a dead holder left; see `kubernaut history {release}`.")
+        command = _command("history", release, namespace)
+        self._refuse("unlock", f"The server finishes by itself what a dead holder left; `{command}` shows it.")
 
     def _refuse(self, verb: str, instead: str) -> NoReturn:
         raise Usage(
@@ -108,6 +110,10 @@ class RemoteBackend(Client):
                 f"{origin.removeprefix('argument ')} names {what}, but the server {self._url} ({server}) has its own.",
                 hint="Use one of the two.",
             )
+
+
+def _command(verb: str, release: str, namespace: str | None) -> str:
+    return f"kubernaut {verb} {release}" + (f" -n {namespace}" if namespace else "")
 
 
 def _token_file(settings: Settings) -> Path | None:

@@ -174,7 +174,7 @@ class Client(ReleaseVerbs):
         found, fields = _find(release, options), release_fields(options)
         releases = self.history(str(found)).items
         if not releases:
-            raise ReleaseNotFound(f"There is no release {found.name} in the namespace {found.namespace}.")
+            raise ReleaseNotFound(f"Release {found.name} does not exist in namespace {found.namespace}.")
         current = releases[0]
         if found.revision not in (None, current.revision):
             raise ReleaseNotCurrent(f"{found} is not the current release; {current.id} is.")

@@ -208,8 +208,8 @@ def test_only_configured_durations_are_sent(there: Run, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (("logs", "hello", "-n", "demo"), "kubectl logs"),
-        (("unlock", "hello", "-n", "demo", "--yes"), "kubernaut unlock"),
+        (("logs", "hello", "-n", "demo"), "kubernaut show hello -n demo"),
+        (("unlock", "hello", "-n", "demo", "--yes"), "kubernaut history hello -n demo"),
         (("list", "--context", "kind"), "--context"),
         (("show", "demo.hello.v1", "--kubeconfig", "k"), "--kubeconfig"),
         (("versions", "hello", "--registry", "r.example.com"), "--registry"),
