@@ -18,10 +18,11 @@ from typing import ClassVar
 
 
 class StepOutcome(StrEnum):
-    """What came of a step."""
+    """How a step ended; ``planned``: a dry run found something to do, and changed nothing."""
 
     DONE = "done"
     UNCHANGED = "unchanged"
+    PLANNED = "planned"
     FAILED = "failed"
 
 
@@ -102,6 +103,10 @@ class Step:
     def unchanged(self, detail: str) -> None:
         """Say why the step had nothing to do."""
         self.outcome, self.detail = StepOutcome.UNCHANGED, detail
+
+    def planned(self, detail: str) -> None:
+        """Set what the step would do, on a dry run."""
+        self.outcome, self.detail = StepOutcome.PLANNED, detail
 
 
 class Progress:

@@ -39,3 +39,8 @@ class Plan(Model):
     def changes(self) -> bool:
         """Whether the plan has steps."""
         return bool(self.actions)
+
+    @property
+    def summary(self) -> str:
+        """The actions on one line, without their reasons."""
+        return ", ".join(f"{action.kind} {action.subject}" for action in self.actions)

@@ -81,7 +81,7 @@ def _carry_out(
     missing = isinstance(wanted, DeployRequest) and not past.records and not tools.cluster().namespace_exists(wanted.namespace)
     first = _first_look(past, wanted, tools, namespace_missing=missing, dry_run=dry_run)
     if first is not None and (dry_run or not first.changes):
-        return _unchanged(step, first, past)
+        return _planned(step, first, past) if first.changes else _unchanged(step, first, past)
     created = tuple(action for action in first.actions if action.kind == "create-namespace") if first else ()
     for action in created:
         tools.cluster().create_namespace(action.subject)
@@ -254,7 +254,13 @@ def _after(failed: Record, past: ReleaseHistory, attempt: Attempt) -> Record | N
 
 
 def _unchanged(step: Step, planned: Plan, past: ReleaseHistory) -> Done:
-    step.unchanged(planned.reason or "; ".join(f"{action.kind}: {action.reason}" for action in planned.actions))
+    step.unchanged(planned.reason)
+    return planned, False, past.describe(past.current)
+
+
+def _planned(step: Step, planned: Plan, past: ReleaseHistory) -> Done:
+    """Return the result of a dry run that found something to do."""
+    step.planned(f"dry run: {planned.summary}")
     return planned, False, past.describe(past.current)
 
 

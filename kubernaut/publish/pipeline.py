@@ -106,7 +106,9 @@ def build_image(app_dir: str | Path, *, version: str | None, dry_run: bool, tool
     engine = tools.engine()
     built = engine.find_image(wanted.labels)
     if built is None and dry_run:
-        return _plan(wanted, Action(kind="build-image", subject=ref, reason="no image was built from this source yet")), False, None
+        plan = _plan(wanted, Action(kind="build-image", subject=ref, reason="no image was built from this source yet"))
+        _show_planned("build", ref, plan, tools)
+        return plan, False, None
     image = built or _build(wanted, repository, engine, tools)
     result = BuiltImage(name=name, version=wanted.version, ref=ref, id=image, source_digest=wanted.source.digest)
     if built is None:
@@ -155,6 +157,7 @@ def publish(
         check_dockerfile(wanted.application)
     plan = _publish_plan(wanted, repository, registry, given)
     if dry_run:
+        _show_planned("publish", wanted.title, plan, tools)
         return plan, False, None
     return plan, True, _publish(wanted, repository, given, tools)
 
@@ -176,6 +179,11 @@ def preview(app_dir: str | Path, *, version: str | None, tools: Tools) -> tuple[
         environments=tuple(environments),
     )
     return intended, environments
+
+
+def _show_planned(verb: str, subject: str, plan: Plan, tools: Tools) -> None:
+    with tools.progress.step(verb, subject) as step:
+        step.planned(f"dry run: {plan.summary}")
 
 
 def _read(app_dir: str | Path, version: str | None, tools: Tools) -> _Wanted:

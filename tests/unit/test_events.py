@@ -35,6 +35,13 @@ def test_a_step_may_have_nothing_to_do() -> None:
     assert events[-1] == StepFinished("publish", StepOutcome.UNCHANGED, "published before", 1.0)
 
 
+def test_a_step_of_a_dry_run_is_planned() -> None:
+    events: list[Event] = []
+    with progress(events).step("deploy", "demo/shop") as step:
+        step.planned("dry run: helm-upgrade demo/shop")
+    assert events[-1] == StepFinished("deploy", StepOutcome.PLANNED, "dry run: helm-upgrade demo/shop", 1.0)
+
+
 @pytest.mark.parametrize("failure", [ValueError("first line\nsecond"), KeyboardInterrupt("first line")])
 def test_a_failing_step_ends_as_failed_and_the_failure_goes_on(failure: BaseException) -> None:
     events: list[Event] = []

@@ -107,6 +107,10 @@ def test_an_unchanged_deploy_starts_nothing_and_writes_nothing(world: World) -> 
 def test_a_dry_run_writes_nothing(world: World) -> None:
     plan, changed, release = world.deploy(dry_run=True)
     assert (plan.changes, changed, release) == (True, False, None)
+    finished = world.events[-1]
+    assert isinstance(finished, StepFinished)
+    assert finished.outcome is StepOutcome.PLANNED
+    assert all(action.kind in finished.detail for action in plan.actions)
     assert world.cluster.writes == []
     assert verbs(world) == []
 
@@ -336,6 +340,10 @@ def test_dry_runs_of_the_others(world: World, verb: type[OperationRequest]) -> N
     assert not changed
     assert release is not None
     assert (world.helm.starts, world.cluster.requests) == ([], ["list secrets demo", "get lease demo/kubernaut.hello"])
+    finished = world.events[-1]
+    assert isinstance(finished, StepFinished)
+    assert finished.outcome is StepOutcome.PLANNED
+    assert all(action.kind in finished.detail for action in plan.actions)
 
 
 # secrets

@@ -13,7 +13,7 @@ from support.workshop import Workshop, write
 
 from kubernaut.ci import CiBuild
 from kubernaut.errors import ImageNotFound, RegistryUnreachable, SettingInvalid, VersionConflict
-from kubernaut.events import StepStarted
+from kubernaut.events import StepFinished, StepOutcome, StepStarted
 from kubernaut.publish.pipeline import BuiltImage, build_image, publish
 from kubernaut.publish.registry import PublishedVersion, SourceOfVersion
 from kubernaut.testing.registry import FakeRegistry
@@ -87,7 +87,7 @@ def test_a_dry_run_touches_nothing(shop: Workshop, registry: FakeRegistry) -> No
     assert (changed, published) == (False, None)
     assert [action.kind for action in plan.actions] == ["build-image", "push-image", "push-chart"]
     assert {method for method, _ in registry.requests} == {"GET"}
-    assert shop.events == []
+    assert [event.outcome for event in shop.events if isinstance(event, StepFinished)] == [StepOutcome.PLANNED]
     assert shop.helm_starts == 0
 
 
