@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from typing_extensions import override
 
-from kubernaut import _requests as requests
+from kubernaut._requests import (
+    choose_environment,
+    deploy_request,
+    operation_settings,
+    preview_request,
+    release_id,
+    release_request,
+    requested_values,
+    version_request,
+)
 from kubernaut.ci import CiBuild, cleaned
 from kubernaut.context import Clients, Context, preload_deploy
 from kubernaut.events import Listener, Progress, Stopped, ignore, never
@@ -124,10 +133,10 @@ class Kubernaut(ReleaseVerbs):
 
     @override
     def deploy(self, name: str, *, namespace: str, **options: Unpack[DeployOptions]) -> Deployed:
-        # The commit that a chart of others names may be any.
+        # A chart from elsewhere may name any commit.
         silent = options.get("chart") is not None or options.get("dry_run", False)
         with self.context.status_reporter(silent=silent) as reporter:
-            request = partial(requests.deploy_request, self.context, name, namespace, options)
+            request = partial(deploy_request, self.context, name, namespace, options)
             return self._deploy(reporter, request, namespace, options)
 
     def ship(self, app_dir: str | Path, *, namespace: str, **options: Unpack[ShipOptions]) -> Deployed:
@@ -147,15 +156,15 @@ class Kubernaut(ReleaseVerbs):
         # What cannot be deployed is not published: the deploy's arguments are checked first.
         check_options(options, ShipOptions)
         check_namespace(namespace)
-        values = requests.requested_values(options)
-        requests.choose_environment(load_application(Path(app_dir)).environments, str(app_dir), namespace, options)
+        values = requested_values(options)
+        choose_environment(load_application(Path(app_dir)).environments, str(app_dir), namespace, options)
         preload_deploy()
         version, dry_run = options.get("version"), options.get("dry_run", False)
 
         def request() -> DeployRequest:
             if (new := published.version) is None:
-                return requests.preview_request(self.context, app_dir, namespace, values, options)
-            return requests.version_request(self.context, new.name, new, namespace, values, options)
+                return preview_request(self.context, app_dir, namespace, values, options)
+            return version_request(self.context, new.name, new, namespace, values, options)
 
         with self.context.status_reporter(silent=dry_run) as reporter:
             published = self._publish(reporter, app_dir, version=version, image=None, dry_run=dry_run)
@@ -235,7 +244,7 @@ class Kubernaut(ReleaseVerbs):
         from kubernaut.deploy.accepted import accept, new_operation
 
         options: OperationOptions = {"note": note, "timeout": timeout, "lock_timeout": lock_timeout}
-        how = requests.operation_settings(self.context, options)
+        how = operation_settings(self.context, options)
         operation = new_operation(verb, namespace, name, self.settings, fingerprint, key, how)
         return accept(operation, self.context.clients.cluster, patience=how["lock_timeout"], create_namespace=create_namespace)
 
@@ -258,18 +267,18 @@ class Kubernaut(ReleaseVerbs):
 
     @override
     def show(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> Release:
-        return self.context.clients.history.release(requests.release_id(release, namespace, revision))
+        return self.context.clients.history.release(release_id(release, namespace, revision))
 
     @override
     def history(self, release: str, *, namespace: str | None = None) -> ReleaseList:
-        found = requests.release_id(release, namespace)
+        found = release_id(release, namespace)
         return self.context.clients.history.releases(found.namespace, found.name)
 
     @override
     def manifest(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> str:
         from kubernaut.history.detail import read_manifest
 
-        return read_manifest(self.context.clients.history, requests.release_id(release, namespace, revision))
+        return read_manifest(self.context.clients.history, release_id(release, namespace, revision))
 
     @override
     def values(
@@ -277,19 +286,19 @@ class Kubernaut(ReleaseVerbs):
     ) -> dict[str, Any]:
         from kubernaut.history.detail import read_values
 
-        return read_values(self.context.clients.history, requests.release_id(release, namespace, revision), all=all)
+        return read_values(self.context.clients.history, release_id(release, namespace, revision), all=all)
 
     @override
     def diff(self, release: str, to: str | None = None, *, namespace: str | None = None, revision: int | None = None) -> Difference:
         from kubernaut.history.detail import diff_releases
 
-        return diff_releases(self.context.clients.history, requests.release_id(release, namespace, revision), to)
+        return diff_releases(self.context.clients.history, release_id(release, namespace, revision), to)
 
     @override
     def report(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> ReleaseReport:
         from kubernaut.history.detail import read_report
 
-        return read_report(self.context.clients.history, requests.release_id(release, namespace, revision))
+        return read_report(self.context.clients.history, release_id(release, namespace, revision))
 
     @override
     def operation(self, id: str, *, namespace: str | None = None) -> Operation:
@@ -327,10 +336,10 @@ class Kubernaut(ReleaseVerbs):
         from kubernaut.history.detail import read_logs
 
         clients = self.context.clients
-        record = clients.history.record(requests.release_id(release, namespace))
+        record = clients.history.record(release_id(release, namespace))
         return read_logs(record, clients.cluster, follow=follow, tail=tail, previous=previous)
 
-    # the way of all verbs into publish/ and deploy/
+    # from here into publish/ and deploy/
 
     def _publish(self, reporter: CommitStatusReporter, app_dir: str | Path, **arguments: Any) -> Published:
         from kubernaut.publish.pipeline import publish
@@ -357,7 +366,7 @@ class Kubernaut(ReleaseVerbs):
             return deployed
 
     def _change(self, kind: Callable[..., OperationRequest], release: str, options: ReleaseOptions) -> Deployed:
-        return self._execute(lambda: requests.release_request(self.context, kind, release, options), options)
+        return self._execute(lambda: release_request(self.context, kind, release, options), options)
 
     def _execute(self, request: Callable[[], OperationRequest], options: OperationOptions) -> Deployed:
         """Execute a request; it is built under the accepted operation, if any, so that a wrong argument ends that operation."""
