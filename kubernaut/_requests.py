@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kubernaut.deploy.requests import DeployRequest, OperationRequest
     from kubernaut.deploy.values import Wish
     from kubernaut.history.releases import ReleaseId
-    from kubernaut.publish.registry import ChartVersion, PublishedVersion
+    from kubernaut.publish.published import ChartVersion, PublishedVersion
 
 
 def deploy_request(context: Context, name: str, namespace: str, options: DeployOptions) -> DeployRequest:
@@ -74,7 +74,7 @@ def preview_request(context: Context, app_dir: str | Path, namespace: str, value
     """Return the request to deploy a version that is not published yet."""
     from kubernaut.publish.pipeline import preview
 
-    version, packaged = preview(app_dir, version=options.get("version"), tools=context.publish_tools)
+    version, packaged = preview(app_dir, version=options.get("version"), context=context.publish_context)
     return version_request(context, version.name, version, namespace, values, options, packaged)
 
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from kubernaut.history.index import Index
     from kubernaut.history.operations import Operation
     from kubernaut.history.releases import Release, ReleaseList
-    from kubernaut.publish.registry import PublishedVersion
+    from kubernaut.publish.published import PublishedVersion
 
 
 class Kubernaut(ReleaseVerbs):
@@ -109,7 +109,7 @@ class Kubernaut(ReleaseVerbs):
         """
         from kubernaut.publish.pipeline import build_image
 
-        return Built(*build_image(app_dir, version=version, dry_run=dry_run, tools=self.context.publish_tools))
+        return Built(*build_image(app_dir, version=version, dry_run=dry_run, context=self.context.publish_context))
 
     def publish(
         self, app_dir: str | Path, *, version: str | None = None, image: str | None = None, dry_run: bool = False
@@ -345,7 +345,7 @@ class Kubernaut(ReleaseVerbs):
         from kubernaut.publish.pipeline import publish
 
         with reporter.publishing() as report:
-            return Published(*publish(app_dir, **arguments, tools=replace(self.context.publish_tools, known=report.begin)))
+            return Published(*publish(app_dir, **arguments, context=replace(self.context.publish_context, on_version=report.begin)))
 
     def _deploy(
         self,

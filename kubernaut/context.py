@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kubernaut.adapters.registry import RegistryClient
     from kubernaut.deploy.execution import Tools as DeployTools
     from kubernaut.history.store import HistoryStore
-    from kubernaut.publish.pipeline import Tools as PublishTools
+    from kubernaut.publish.pipeline import PublishContext
     from kubernaut.publish.registry import Registry
 
 GITHUB_TOKEN = "KUBERNAUT_GITHUB_TOKEN"  # noqa: S105 - the variable's name
@@ -138,11 +138,11 @@ class Context:
         return CommitStatusReporter(github, self.settings, self.progress.listener)
 
     @property
-    def publish_tools(self) -> PublishTools:
+    def publish_context(self) -> PublishContext:
         """What ``publish/`` needs."""
-        from kubernaut.publish.pipeline import Tools
+        from kubernaut.publish.pipeline import PublishContext
 
-        return Tools(
+        return PublishContext(
             engine=lambda: self.clients.engine,
             helm=lambda: self.clients.helm,
             registry=self.clients.registry,

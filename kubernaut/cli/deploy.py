@@ -78,7 +78,7 @@ def _handed_over(path: Path, application: str | None, *, pre: bool) -> tuple[str
     """Return the name, the version and the chart's digest that stand in a file."""
     if application is not None or pre:
         raise click.UsageError(f"--from {path} names the version already: leave out {application or '--pre'}.")
-    from kubernaut.publish.version_file import read_handover  # it comes with the registry's libraries
+    from kubernaut.publish.published import read_version_file  # it comes with the registry's libraries
 
-    found = read_handover(path)
+    found = read_version_file(path)
     return found.name, found.version, found.chart.digest

@@ -146,9 +146,9 @@ def _with_version(parameters: dict[str, str], handover: Path | None) -> dict[str
         return parameters
     if VERSION in parameters:
         raise click.UsageError(f"--from says the {VERSION} already.", click.get_current_context())
-    from kubernaut.publish.version_file import read_handover
+    from kubernaut.publish.published import read_version_file
 
-    return {VERSION: read_handover(handover).version, **parameters}
+    return {VERSION: read_version_file(handover).version, **parameters}
 
 
 def _line(outcome: BuildRun) -> str:

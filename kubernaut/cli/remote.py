@@ -19,7 +19,7 @@ from kubernaut.settings import Settings, is_loopback
 
 if TYPE_CHECKING:
     from kubernaut.api import Kubernaut
-    from kubernaut.publish.registry import PublishedVersion
+    from kubernaut.publish.published import PublishedVersion
 
 
 class RemoteBackend(Client):

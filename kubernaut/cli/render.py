@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kubernaut.history.releases import Release, ReleaseList
     from kubernaut.interface import Built, Deployed, Published
     from kubernaut.models import Plan
-    from kubernaut.publish.registry import PublishedVersion
+    from kubernaut.publish.published import PublishedVersion
 
 NONE = "-"
 SHORT_COMMIT = 7

@@ -26,7 +26,7 @@ from kubernaut.models import Model, Plan
 from kubernaut.names import check_name, check_namespace
 
 if TYPE_CHECKING:
-    from kubernaut.publish.registry import PublishedVersion
+    from kubernaut.publish.published import PublishedVersion
 
 PAGE_SIZE = 500
 _MAX_PAGES = 10_000
@@ -114,7 +114,7 @@ class Client(ReleaseVerbs):
 
     @override
     def versions(self, name: str) -> Sequence[PublishedVersion]:
-        from kubernaut.publish.registry import PublishedVersion  # it imports the Docker client
+        from kubernaut.publish.published import PublishedVersion  # it imports the Docker client
 
         items = self._transport.get(f"/api/versions/{check_name(name)}").content.get("items")
         return tuple(parse(PublishedVersion, item) for item in (items if isinstance(items, list) else ()))

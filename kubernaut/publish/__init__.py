@@ -1,5 +1,6 @@
-"""A folder becomes a published version.
+"""Make a folder a published version. Internal; :class:`kubernaut.Kubernaut` is the public API.
 
-``application`` reads kubernaut.yaml, ``source`` says which bytes count, ``version`` what they are called, ``image`` and ``chart``
-make the two artefacts, ``registry`` knows where they lie, ``publication`` does it all in order. No cluster is met here.
+``application`` reads kubernaut.yaml, ``source`` lists the bytes of a version, ``version`` names them, ``image`` and ``chart`` (with
+``pins``) make the two artefacts, ``published`` and ``registry`` read what is published, and ``pipeline`` runs the steps in order.
+This package does not use a cluster.
 """

@@ -1,7 +1,7 @@
-"""``kubernaut.yaml``: which Dockerfile, which chart, and what to watch when it is deployed.
+"""``kubernaut.yaml``: the Dockerfile, the chart, and the probe of an application.
 
-Reads one file and the paths it names, strictly: an unknown key, a wrong type or a path that leads out of the work tree is an error
-with file and line, and all errors of a file are told at once. It looks at no content but that of ``kubernaut.yaml``.
+The file is read strictly: an unknown key, a wrong type or a path outside the work tree is an error with file and line, and all
+errors are reported together. The paths are checked for existence; no other file is read.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _matching(pattern: str, expected: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _named(check: Callable[[str], str]) -> AfterValidator:
+def _valid_by(check: Callable[[str], str]) -> AfterValidator:
     def run(text: str) -> str:
         try:
             return check(text)
@@ -52,7 +52,7 @@ def _port(port: int | str) -> int | str:
     if isinstance(port, int) and not 1 <= port <= 65535:
         raise ValueError(f"{port} is not a port")
     if isinstance(port, str) and not re.fullmatch(_PORT_NAME, port):
-        raise ValueError(f"{port!r} is neither a port's number nor the name of one")
+        raise ValueError(f"{port!r} is not a port number or a port name")
     return port
 
 
@@ -65,7 +65,7 @@ class _Strict(Model):
 
 
 class Image(_Strict):
-    """How the image is built; ``dockerfile`` is relative to ``context``, ``context`` to the application's folder."""
+    """The image build; ``dockerfile`` is relative to ``context``, ``context`` to the application's folder."""
 
     context: _Path = "."
     dockerfile: _Path = "Dockerfile"
@@ -74,7 +74,7 @@ class Image(_Strict):
 
 
 class Pin(_Strict):
-    """Where the image goes in the chart's values, as dotted paths; ``tag: null`` where the chart has no tag."""
+    """The dotted paths of the image in the chart's values; ``tag: null`` for a chart without a tag."""
 
     repository: _ValuesPath = "image.repository"
     digest: _ValuesPath = "image.digest"
@@ -82,24 +82,24 @@ class Pin(_Strict):
 
 
 class Probe(_Strict):
-    """An HTTP GET through the Service that must answer before a deploy is done."""
+    """An HTTP GET through the Service that must succeed before a deploy is done."""
 
     path: Annotated[str, _matching(_HTTP_PATH, "an absolute URL path")] = "/"
     port: Annotated[int | str, AfterValidator(_port)] = 80
 
 
 class Application(_Strict):
-    """An application, as its ``kubernaut.yaml`` describes it.
+    """An application as described by its ``kubernaut.yaml``.
 
     Attributes:
-        directory: The application's folder, resolved; not part of its JSON.
+        directory: The application's folder, resolved; not part of the JSON.
     """
 
-    name: Annotated[str, _named(check_name)]
+    name: Annotated[str, _valid_by(check_name)]
     image: Image = Image()
     chart: _Path
     pin: Pin = Pin()
-    environments: dict[Annotated[str, _named(check_namespace)], _Path] = Field(default_factory=dict)
+    environments: dict[Annotated[str, _valid_by(check_namespace)], _Path] = Field(default_factory=dict)
     probe: Probe | None = None
     on_failure: Literal["rollback", "keep"] = "rollback"
     tag_prefix: Annotated[str, _matching(_TAG_PREFIX, "the beginning of a git tag")] = "v"
@@ -122,7 +122,7 @@ class Application(_Strict):
 
     @property
     def environment_paths(self) -> Mapping[str, Path]:
-        """The environments' values files, resolved, by the environments' names in order."""
+        """The environments' values files, resolved, by environment name in order."""
         return {name: (self.directory / path).resolve() for name, path in sorted(self.environments.items())}
 
 
@@ -130,15 +130,15 @@ def load_application(directory: Path) -> Application:
     """Read the application in ``directory``.
 
     Raises:
-        ApplicationInvalid: The file is missing or wrong; every fault has its line.
+        ApplicationInvalid: The file is missing or invalid; each problem has its line.
     """
     shown = directory / FILE_NAME
     try:
         document = read_document(shown.read_bytes())
     except FileNotFoundError as error:
         raise ApplicationInvalid(
-            f"There is no {FILE_NAME} in {directory}.",
-            hint="Copy the one of examples/hello-world; docs/kubernaut-yaml.md explains it.",
+            f"{FILE_NAME} does not exist in {directory.resolve()}.",
+            hint="Copy examples/hello-world/kubernaut.yaml; docs/kubernaut-yaml.md explains each key.",
         ) from error
     except OSError as error:
         raise ApplicationInvalid(f"{shown} cannot be read: {error.strerror}.") from error
@@ -154,17 +154,17 @@ def load_application(directory: Path) -> Application:
 
 
 def check_dockerfile(application: Application) -> None:
-    """Check that the Dockerfile exists, inside the build context wherever links lead.
+    """Check that the Dockerfile exists inside the build context, links resolved.
 
     Raises:
-        DockerfileInvalid: It does not.
+        DockerfileInvalid: It does not exist, or is outside the context.
     """
     context = application.context_path
     path = context / application.image.dockerfile
     if not Path(os.path.normpath(path)).is_relative_to(context) or not path.resolve().is_relative_to(context):
-        raise DockerfileInvalid(f"The Dockerfile {application.image.dockerfile} lies outside the build context {context}.")
+        raise DockerfileInvalid(f"The Dockerfile {application.image.dockerfile} is outside the build context {context}.")
     if not path.is_file():
-        raise DockerfileInvalid(f"There is no Dockerfile {application.image.dockerfile} in the build context {context}.")
+        raise DockerfileInvalid(f"The Dockerfile {application.image.dockerfile} does not exist in the build context {context}.")
 
 
 def _invalid(shown: Path, problems: list[tuple[int, str]]) -> KubernautError:
@@ -176,7 +176,7 @@ def _invalid(shown: Path, problems: list[tuple[int, str]]) -> KubernautError:
 def _validated(document: Document, directory: Path, problems: list[tuple[int, str]]) -> Application | None:
     content = document.content
     if not isinstance(content, dict):
-        problems.append((1, f"a mapping with the keys name and chart is expected, not {_kind(content)}"))
+        problems.append((1, f"expected a mapping with the keys name and chart, found {_kind(content)}"))
         return None
     if "directory" in content:
         problems.append((document.line(("directory",)), "unknown key 'directory'"))
@@ -190,7 +190,7 @@ def _validated(document: Document, directory: Path, problems: list[tuple[int, st
 
 
 def _problem(document: Document, loc: tuple[int | str, ...], kind: str, message: str, value: object) -> tuple[int, str]:
-    # What follows a port is pydantic's word for which of its two types was tried.
+    # After the port, pydantic names which of its two types it tried.
     place = loc[:2] if loc[:2] == ("probe", "port") else tuple(part for part in loc if part != "[key]")
     where = ".".join(str(part) for part in place)
     line = document.line(place)
@@ -199,7 +199,7 @@ def _problem(document: Document, loc: tuple[int | str, ...], kind: str, message:
     if kind == "missing":
         return line, f"the key {where!r} is missing"
     if kind == "string_type":
-        return line, f"{where}: text is expected, not {_kind(value)}" + ("" if isinstance(value, dict | list) else "; quote it")
+        return line, f"{where}: expected text, found {_kind(value)}" + ("" if isinstance(value, dict | list) else "; quote it")
     return line, f"{where}: {message.removeprefix('Value error, ')[:1].lower()}{message.removeprefix('Value error, ')[1:]}"
 
 
@@ -212,7 +212,7 @@ def _keys_at(place: tuple[int | str, ...]) -> list[str]:
 def _kind(value: object) -> str:
     if value is None:
         return "nothing"
-    return {bool: "a yes or no", dict: "a mapping", list: "a list", str: "text"}.get(
+    return {bool: "a boolean", dict: "a mapping", list: "a list", str: "text"}.get(
         type(value), f"the {type(value).__name__} {value}"
     )
 
@@ -224,7 +224,7 @@ def _path_problems(application: Application, document: Document) -> list[tuple[i
 
     def check(place: tuple[str, ...], path: str, target: Path, wanted: Callable[[Path], bool], what: str) -> None:
         if not any(target.is_relative_to(root.resolve()) for root in roots):
-            text = f"{'.'.join(place)}: {path} lies outside the git work tree and the application's folder"
+            text = f"{'.'.join(place)}: {path} is outside the git work tree and the application's folder"
         elif not wanted(target):
             text = f"{'.'.join(place)}: {path} is not {what}"
         else:

@@ -1,8 +1,8 @@
-"""The chart: a copy of the user's, named, versioned, annotated and pinned to one image, then packaged by Helm.
+"""Copy the user's chart, set its name, version, annotations and image, and package it with Helm.
 
-The user's folder is only read. Before anything is packaged the copy is rendered with its own values and with those of each
-environment: what does not render, or does not run the image, is never published. (The bytes of a package are Helm's: Helm 3 writes
-the time of packaging into it, so two packages of the same source differ in their digest, never in their content.)
+The user's folder is only read. The copy is rendered with its own values and with those of each environment before it is packaged: a
+chart that does not render or does not run the image is not published. Helm 3 writes the time into a package, so two packages of one
+source may differ in their digest, not in their content.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from kubernaut.publish.registry import ENVIRONMENTS, IMAGE, ON_FAILURE, PROBE, S
 from kubernaut.publish.source import NO_TIME, Source, read_entry
 from kubernaut.publish.yaml_document import YamlProblem, read_document
 
-if TYPE_CHECKING:  # what is published already needs no Helm, and importing it costs 30 ms
+if TYPE_CHECKING:  # importing it takes 30 ms, and an unchanged version does not need it
     from kubernaut.adapters.helm import Helm
 
 _IMAGE_KEY = re.compile(r"""(?:^|[\s{,"'])image["']?\s*:\s*["']?([^\s"',}]+)""")
@@ -36,7 +36,7 @@ _SHOWN_IMAGES = 5
 
 
 def read_environments(source: Source) -> dict[str, dict[str, Any]]:
-    """Return the values of each environment that kubernaut.yaml names. Raises: ValuesInvalid."""
+    """Return the values of each environment in kubernaut.yaml, by name. Raises: ValuesInvalid."""
     return {
         entry.name: parse_yaml(read_entry(entry), str(entry.path))
         for entry in sorted(source.section("environment"), key=lambda entry: entry.name)
@@ -44,20 +44,20 @@ def read_environments(source: Source) -> dict[str, dict[str, Any]]:
 
 
 def images_of(manifest: str) -> list[str]:
-    """Return the images that a rendered chart runs, hooks and tests left aside: they come and go, the release does not run them."""
+    """Return the images in a rendered chart, without those of hooks and tests."""
     documents = _DOCUMENT.split(manifest)
     return [image for document in documents if not _HOOK.search(document) for image in _IMAGE_KEY.findall(document)]
 
 
 class ChartCopy:
-    """A copy of an application's chart in a folder of our own.
+    """A working copy of an application's chart.
 
     Args:
-        source: The application, and which files of the chart count.
-        folder: Where the copy goes; owned and removed by the caller.
-        version: The version's name, for ``version`` and ``appVersion``.
+        source: The application and the files of its chart.
+        folder: The parent folder of the copy; the caller removes it.
+        version: The ``version`` and ``appVersion``.
         facts: Further annotations: revision, source, created, build URL.
-        time: The files' time: the commit's.
+        time: The time of the files, normally the commit's.
     """
 
     def __init__(self, source: Source, folder: Path, *, version: str, facts: Mapping[str, str], time: datetime | None) -> None:
@@ -76,7 +76,7 @@ class ChartCopy:
         self._values = values.read_bytes() if values.exists() else b""
 
     def pin(self, repository: str, digest: str) -> None:
-        """Write the image into the values, and all that is known of the version into Chart.yaml."""
+        """Write the image into the values, and the facts about the version into Chart.yaml. Raises: ChartInvalid."""
         application = self._application
         self._write("values.yaml", self._pin_values(repository, digest))
         annotations = {
@@ -107,18 +107,18 @@ class ChartCopy:
         return pin_values(self._values, pins, shown=str(self._application.chart_path / "values.yaml"))
 
     def check(self, helm: Helm, image: str) -> None:
-        """Render the copy as it is deployed: with its own values, and with each environment's.
+        """Render the copy with its own values and with those of each environment.
 
         Raises:
-            ChartInvalid: A template fails; with file and line.
-            ValuesInvalid: An environment's values do not fit the chart's schema.
-            ImageNotPinned: What is rendered does not run ``image``.
+            ChartInvalid: A template fails; the message has file and line.
+            ValuesInvalid: An environment's values do not match the chart's schema.
+            ImageNotPinned: The rendered chart does not run ``image``.
         """
         for name, values in [("", {}), *self._environments.items()]:
             try:
                 manifest = helm.template(self._chart, name=self._application.name, namespace=name or "default", values=values)
             except (ChartInvalid, ValuesInvalid) as error:
-                raise self._in_the_users_words(error, name) from error
+                raise self._with_user_paths(error, name) from error
             images = images_of(manifest)
             if image not in images:
                 raise self._not_pinned(image, images, name)
@@ -127,20 +127,20 @@ class ChartCopy:
         """Package the copy; return the ``.tgz``.
 
         Raises:
-            ChartInvalid: Helm refuses it, or .helmignore keeps an environment's values out.
+            ChartInvalid: Helm rejects the chart, or .helmignore excludes an environment's values.
         """
         destination = self._folder / "package"
         destination.mkdir(exist_ok=True)
         try:
             package = helm.package(self._chart, destination)
         except (ChartInvalid, ValuesInvalid) as error:
-            raise self._in_the_users_words(error, "") from error
+            raise self._with_user_paths(error, "") from error
         with tarfile.open(package) as tar:
             names = set(tar.getnames())
         for name in self._environments:
             if f"{self._application.name}/environments/{name}.yaml" not in names:
                 raise ChartInvalid(
-                    f"{self._application.chart_path / '.helmignore'} keeps environments/{name}.yaml out of the package."
+                    f"{self._application.chart_path / '.helmignore'} excludes environments/{name}.yaml from the package."
                 )
         return package
 
@@ -152,7 +152,7 @@ class ChartCopy:
             data = read_entry(entry)
             taken = self._chart / name
             if taken.exists() and taken.read_bytes() != data:
-                raise ChartInvalid(f"The chart has a file {name} of its own, and kubernaut.yaml names {entry.path} for its place.")
+                raise ChartInvalid(f"The chart has its own {name}, and kubernaut.yaml names {entry.path} for the same file.")
             self._write(name, data)
 
     def _write(self, name: str, data: bytes) -> None:
@@ -174,11 +174,11 @@ class ChartCopy:
         for line, text in document.problems:
             raise ChartInvalid(f"{shown}:{line}: {text}.")
         if not isinstance(content, dict) or not isinstance(content.get("annotations") or {}, dict):
-            raise ChartInvalid(f"{shown}:1: a mapping is expected.")
+            raise ChartInvalid(f"{shown}:1: expected a mapping.")
         return content
 
     def _check_schema(self) -> None:
-        # Helm says of a schema that is no JSON that the *values* are wrong.
+        # For a schema that is not JSON, Helm reports an error in the *values*.
         name = "values.schema.json"
         path = self._chart / name
         if not path.exists():
@@ -190,22 +190,22 @@ class ChartCopy:
         except (UnicodeDecodeError, RecursionError) as error:
             raise ChartInvalid(f"{self._application.chart_path / name}:1: not JSON.") from error
 
-    def _in_the_users_words(self, error: BadInput, environment: str) -> BadInput:
-        def words(text: str) -> str:
+    def _with_user_paths(self, error: BadInput, environment: str) -> BadInput:
+        def with_user_paths(text: str) -> str:
             text = text.replace(f"{self._chart}/", f"{chart}/").replace(str(self._chart), chart)
             return re.sub(r"failed at (?=[^/])", f"failed at {chart}/", text, count=1)
 
         chart = os.path.normpath(self._application.chart_path)
         where = f" with the values of {self._application.environment_paths[environment]}" if environment else ""
-        message = words(error.message)
+        message = with_user_paths(error.message)
         if where:
             message = message.replace(" failed", f"{where} failed", 1)
-        return type(error)(message, hint=error.hint, details=[words(line) for line in error.details])
+        return type(error)(message, hint=error.hint, details=[with_user_paths(line) for line in error.details])
 
     def _not_pinned(self, image: str, images: list[str], environment: str) -> ImageNotPinned:
         where = f" with the values of {self._application.environment_paths[environment]}" if environment else ""
         others = sorted(set(images))[:_SHOWN_IMAGES]
-        runs = f"it runs {', '.join(others)}" if others else "it runs no image"
+        runs = f"it runs {', '.join(others)}" if others else "it does not run any image"
         repository = image.partition("@")[0]
         return ImageNotPinned(
             f"The chart {self._application.chart_path}, rendered{where}, does not run {repository} by digest: {runs}."

@@ -1,6 +1,6 @@
-"""The image: built by the engine from exactly the bytes that the source digest names, labelled with where it comes from, pushed.
+"""Build the image from exactly the bytes of the source digest, label it, and push it.
 
-What the engine says of the push is not believed alone: the registry must give the same digest for the tag.
+After a push the registry must report the same digest for the tag as the engine.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ VERSION = "org.opencontainers.image.version"
 
 
 def image_labels(source: Source, version: str, facts: Mapping[str, str]) -> dict[str, str]:
-    """Return the image's labels: the OCI ones, and the source digest.
+    """Return the image's labels: the OCI labels and the source digest.
 
     Args:
-        source: What the image is built from.
-        version: The version's name.
-        facts: Revision, source and created, as far as they are known, under their OCI names.
+        source: The source of the image.
+        version: The version.
+        facts: Revision, source and created, if known, under their OCI names.
     """
     labels = {TITLE: source.application.name, VERSION: version, SOURCE_DIGEST: source.digest}
     return labels | {name: facts[name] for name in (REVISION, SOURCE, CREATED) if name in facts}
@@ -39,15 +39,15 @@ def image_labels(source: Source, version: str, facts: Mapping[str, str]) -> dict
 def make_image(
     engine: DockerEngine, source: Source, *, tag: str, labels: Mapping[str, str], time: datetime | None, log: Callable[[str], None]
 ) -> str:
-    """Build the image and return its id.
+    """Build the image and return its ID.
 
     Raises:
-        DockerfileInvalid: The Dockerfile is missing, or lies outside the context.
-        BuildFailed: A step of it failed; the error holds its last lines.
+        DockerfileInvalid: The Dockerfile is missing or outside the context.
+        BuildFailed: A build step failed; the error holds its last lines.
     """
     application = source.application
     check_dockerfile(application)
-    extra = _labelled(source, labels)
+    extra = _label_files(source, labels)
     with context_tar(source, time, extra) as context:
         return engine.build(
             context,
@@ -60,13 +60,11 @@ def make_image(
         )
 
 
-def _labelled(source: Source, labels: Mapping[str, str]) -> dict[str, bytes]:
-    """Return a Dockerfile that sets the labels in one instruction, and a .dockerignore that keeps it out of the image.
+def _label_files(source: Source, labels: Mapping[str, str]) -> dict[str, bytes]:
+    """Return a Dockerfile that sets all labels in one instruction, and a .dockerignore that keeps it out of the image.
 
-    Labels that are given to the engine's API become one build step each, about 0.1 s. So they are written below the user's last
-    instruction instead, in a second Dockerfile, which the engine drops from the context as it drops the one of `docker build -f -`;
-    or in the first one's place, where the user's .dockerignore keeps that one out of the image: the engine drops what it reads.
-    Nothing is returned where that would not be safe: the engine then sets them.
+    The classic builder runs one step of about 0.1 s for each label of the API call. The labels are therefore appended to a copy of
+    the Dockerfile, or to the Dockerfile itself if .dockerignore excludes it. An empty mapping means that appending is not safe.
     """
     image = source.application.image
     entries = {entry.name: entry for entry in source.section("context")}
@@ -85,17 +83,17 @@ def _labelled(source: Source, labels: Mapping[str, str]) -> dict[str, bytes]:
 def push_image(
     engine: DockerEngine, registry: Registry, repository: str, tag: str, *, credentials: Credentials | None, step: Step
 ) -> str:
-    """Push the image and return the digest that the registry has for its tag.
+    """Push the image and return the digest that the registry reports for its tag.
 
     Raises:
-        VersionConflict: Somebody else pushed another image under the tag at the same moment.
+        VersionConflict: Another publisher pushed a different image under the tag at the same moment.
     """
     digest = engine.push(repository, tag, credentials=credentials, log=step.log)
     found = registry.image_digest(repository, tag)
     if found is None:
-        raise RegistryUnreachable(f"{repository}:{tag} was pushed, and the registry does not have it.")
+        raise RegistryUnreachable(f"Pushed {repository}:{tag}, but the registry does not report it.")
     if found != digest:
         raise VersionConflict(
-            f"{repository}:{tag} was pushed as {digest}, and is now {found}: somebody else publishes the same version."
+            f"Pushed {repository}:{tag} as {digest}, but the registry reports {found}: another process publishes the same version."
         )
     return digest

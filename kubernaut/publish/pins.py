@@ -1,7 +1,7 @@
-"""The image's place in the chart's values.yaml.
+"""Set the image in the chart's values.yaml.
 
-Comments, order and quotes of the user's file stay. That nothing but the pins changed is checked by reading the result as Helm reads
-it; where that cannot be had, the values are written plainly, as JSON.
+Comments, order and quotes of the file are kept. The result is read back as Helm reads it, to check that only the pins changed; if
+that fails, the values are written as JSON instead.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from kubernaut.publish.yaml_document import YamlProblem, read_document
 
 
 def pin_values(text: bytes, pins: Mapping[str, str], *, shown: str) -> bytes:
-    """Return values with some of them set.
+    """Return a values file with the pins set.
 
     Args:
-        text: The values file's bytes.
-        pins: What to set, by dotted path.
-        shown: The file's name in messages.
+        text: The bytes of the values file.
+        pins: The values to set, by dotted path.
+        shown: The name of the file in messages.
 
     Raises:
-        ChartInvalid: The file is not YAML, or a path leads through something that is no mapping.
+        ChartInvalid: The file is not YAML, or a pin's parent is not a mapping.
     """
-    wanted = _wanted(text, pins, shown)
+    pinned = _with_pins(text, pins, shown)
     kept = _keeping_comments(text, pins)
-    if kept is not None and _plain(kept) == wanted:
+    if kept is not None and _plain(kept) == pinned:
         return kept
-    return json.dumps(wanted, indent=2, ensure_ascii=False).encode()
+    return json.dumps(pinned, indent=2, ensure_ascii=False).encode()
 
 
-def _wanted(text: bytes, pins: Mapping[str, str], shown: str) -> dict[str, Any]:
+def _with_pins(text: bytes, pins: Mapping[str, str], shown: str) -> dict[str, Any]:
     try:
         document = read_document(text)
     except YamlProblem as error:
@@ -42,7 +42,7 @@ def _wanted(text: bytes, pins: Mapping[str, str], shown: str) -> dict[str, Any]:
     for line, fault in document.problems:
         raise ChartInvalid(f"{shown}:{line}: {fault}.")
     if document.content is not None and not isinstance(document.content, dict):
-        raise ChartInvalid(f"{shown}:1: values are a mapping.")
+        raise ChartInvalid(f"{shown}:1: expected a mapping.")
     try:
         content = parse_yaml(text, shown)
     except ValuesInvalid as error:
@@ -57,13 +57,13 @@ def _wanted(text: bytes, pins: Mapping[str, str], shown: str) -> dict[str, Any]:
             place = place[key]
             if not isinstance(place, dict):
                 line = document.line(keys[: depth + 1])
-                raise ChartInvalid(f"{shown}:{line}: {'.'.join(keys[: depth + 1])} is no mapping, so {path} cannot be pinned.")
+                raise ChartInvalid(f"{shown}:{line}: {'.'.join(keys[: depth + 1])} is not a mapping, so {path} cannot be pinned.")
         place[keys[-1]] = value
     return unshared
 
 
 def _unshared(content: Any) -> Any:
-    # Two aliases of one mapping are one object: a pin below the first must not show below the second.
+    # Two aliases of one mapping are one object: a pin in the first must not appear in the second.
     if isinstance(content, dict):
         return {key: _unshared(value) for key, value in content.items()}
     if isinstance(content, list):

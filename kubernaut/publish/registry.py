@@ -1,7 +1,7 @@
-"""The published versions, as the registry has them. There is no other list of them.
+"""The published versions in the registry; no other list exists.
 
-Images lie at ``REGISTRY/NAME:VERSION``, charts at ``CHART_REGISTRY/NAME:VERSION``. All that is told of a version stands in the
-annotations of its chart's manifest, to which Helm copies those of ``Chart.yaml``: one request answers it. Nothing is written here.
+Images are at ``REGISTRY/NAME:VERSION``, charts at ``CHART_REGISTRY/NAME:VERSION``. The facts about a version are annotations of the
+chart's OCI manifest, where Helm copies those of ``Chart.yaml``, so one request reads them. This module only reads.
 """
 
 from __future__ import annotations
@@ -11,14 +11,11 @@ import re
 import tarfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import Field
-
 from kubernaut.adapters.registry import Manifest, RegistryClient
-from kubernaut.ci import CiBuild, annotated_build
+from kubernaut.ci import annotated_build
 from kubernaut.errors import (
     BadInput,
     EnvironmentNotFound,
@@ -29,9 +26,8 @@ from kubernaut.errors import (
     VersionNotFound,
 )
 from kubernaut.helm_yaml import parse_yaml
-from kubernaut.models import Model
 from kubernaut.names import check_name
-from kubernaut.publish.chart_reference import ChartReference
+from kubernaut.publish.published import Artefact, ChartReference, ChartVersion, PublishedVersion, SourceOfVersion
 from kubernaut.publish.version import parse
 from kubernaut.settings import Settings
 
@@ -55,116 +51,64 @@ _PINNED = re.compile(r"([a-z0-9.-]+(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:[._-]+[a-z0-9
 _THREADS = 8
 
 
-class Artefact(Model):
-    """An image or a chart in a registry: where it is, and which one it is."""
-
-    ref: str
-    digest: str
-
-
-class SourceOfVersion(Model):
-    """Where a version's files come from; ``None`` where git did not know. ``-dirty`` ends a commit that files differed from."""
-
-    commit: str | None = None
-    repository: str | None = None
-
-
-class PublishedVersion(Model):
-    """A published version: one image and one chart under one name, for good.
-
-    Attributes:
-        build: The CI build that published it, if one did.
-        layer: The digest of the chart's content, where it is known; not in the JSON.
-    """
-
-    name: str
-    version: str
-    chart: Artefact
-    image: Artefact
-    source_digest: str
-    source: SourceOfVersion
-    created_at: datetime | None
-    build: CiBuild | None
-    environments: tuple[str, ...] = ()
-    layer: str = Field(default="", exclude=True)
-
-    @property
-    def repository(self) -> str:
-        """Where the chart lies, without ``oci://``."""
-        return self.chart.ref.rpartition(":")[0]
-
-
-@dataclass(frozen=True)
-class ChartVersion:
-    """A chart that somebody named himself, and perhaps somebody else pushed: as much of a version as its annotations tell."""
-
-    repository: str
-    name: str
-    version: str
-    chart: Artefact
-    source: SourceOfVersion
-    environments: tuple[str, ...] = ()
-    layer: str = ""
-
-
 class Registry:
-    """The registries of images and charts that the settings name.
+    """The image and chart registries of the settings.
 
     Args:
-        web: How they are reached.
-        settings: Where they are.
+        client: The HTTP client for registries.
+        settings: The registries' addresses.
     """
 
-    def __init__(self, web: RegistryClient, settings: Settings) -> None:
-        self._web = web
+    def __init__(self, client: RegistryClient, settings: Settings) -> None:
+        self._client = client
         self._settings = settings
 
     def image_repository(self, name: str) -> str:
-        """Return where an application's images are pushed."""
+        """Return the repository of an application's images. Raises: SettingInvalid."""
         repository = f"{self._settings.require_registry()}/{check_name(name)}"
         if repository == self.chart_repository(name):
             raise SettingInvalid(
-                f"Images and charts of {name} would lie in the same repository, {repository}.",
-                hint="Set chart_registry to another place than registry; REGISTRY/charts is the default.",
+                f"Images and charts of {name} would share the repository {repository}.",
+                hint="Set chart_registry to a different value than registry; the default is REGISTRY/charts.",
             )
         return repository
 
     def chart_repository(self, name: str) -> str:
-        """Return where an application's charts are pushed, without ``oci://``."""
+        """Return the repository of an application's charts, without ``oci://``."""
         return f"{self._settings.require_chart_registry()}/{check_name(name)}"
 
     def pull_name(self, repository: str) -> str:
-        """Return what the cluster's nodes call a repository."""
+        """Return the repository name that the cluster's nodes pull from."""
         registry, pull = self._settings.registry, self._settings.pull_registry
         if pull is None or registry is None or not repository.startswith(f"{registry}/"):
             return repository
         return pull + repository.removeprefix(registry)
 
     def find(self, name: str, version: str) -> PublishedVersion | None:
-        """Return a version, or ``None``: one request.
+        """Return a version, or ``None`` if it is not published; takes one request.
 
         Raises:
-            VersionConflict: A chart that kubernaut did not publish has its place.
+            VersionConflict: The tag holds a chart that kubernaut did not publish.
         """
-        manifest = self._web.manifest(self.chart_repository(name), version)
+        manifest = self._client.manifest(self.chart_repository(name), version)
         if manifest is None:
             return None
         found = self._published(name, version, manifest)
         if found is None:
-            raise VersionConflict(f"{self.chart_repository(name)}:{version} is something that kubernaut did not publish.")
+            raise VersionConflict(f"{self.chart_repository(name)}:{version} exists but was not published by kubernaut.")
         return found
 
     def tags(self, name: str) -> list[str]:
-        """Return the versions that charts exist for, newest first by SemVer."""
-        known = [(parsed, tag) for tag in self._web.tags(self.chart_repository(name)) if (parsed := parse(tag)) is not None]
+        """Return the SemVer tags of the chart repository, newest first."""
+        known = [(parsed, tag) for tag in self._client.tags(self.chart_repository(name)) if (parsed := parse(tag)) is not None]
         return [tag for _, tag in sorted(known, key=lambda pair: pair[0], reverse=True)]
 
     def versions(self, name: str) -> list[PublishedVersion]:
-        """Return the published versions, newest first by SemVer; charts that kubernaut did not publish are left out."""
+        """Return the published versions, newest first by SemVer, without charts that kubernaut did not publish."""
         repository = self.chart_repository(name)
 
         def fetch(tag: str) -> PublishedVersion | None:
-            manifest = self._web.manifest(repository, tag)
+            manifest = self._client.manifest(repository, tag)
             return None if manifest is None else self._published(name, tag, manifest)
 
         tags = self.tags(name)
@@ -174,113 +118,115 @@ class Registry:
             return [version for version in pool.map(fetch, tags) if version is not None]
 
     def newest(self, name: str, *, pre: bool = False) -> PublishedVersion | None:
-        """Return the newest stable version (or the newest of all, with ``pre``), or ``None``."""
+        """Return the newest stable version, with ``pre`` the newest including pre-releases, or ``None``."""
         for tag in self.tags(name):
             parsed = parse(tag)
             if parsed is None or (parsed.prerelease and not pre):
                 continue
-            manifest = self._web.manifest(self.chart_repository(name), tag)
+            manifest = self._client.manifest(self.chart_repository(name), tag)
             version = None if manifest is None else self._published(name, tag, manifest)
             if version is not None:
                 return version
         return None
 
     def resolve(self, name: str, version: str | None = None, *, pre: bool = False) -> PublishedVersion:
-        """Return a version, or the newest one where none is named.
+        """Return the named version, or the newest one.
 
         Raises:
-            VersionNotFound: There is none.
+            VersionNotFound: It is not published.
         """
         if version is not None:
             if parse(version) is None:
-                raise VersionNotFound(f"{name} has no version {version!r}: it is no SemVer.")
+                raise VersionNotFound(f"{name} has no version {version!r}: this is not SemVer.")
             found = self.find(name, version)
         else:
             found = self.newest(name, pre=pre)
         if found is not None:
             return found
         if version is not None:
-            raise VersionNotFound(f"{name} {version} was not published to {self.chart_repository(name)}.")
+            raise VersionNotFound(f"{name} {version} is not published in {self.chart_repository(name)}.")
         if not pre and self.tags(name):
             raise VersionNotFound(
-                f"{name} has no stable version, only pre-releases.",
+                f"{name} has only pre-releases in {self.chart_repository(name)}.",
                 hint="Name the version, or take the newest pre-release with --pre.",
             )
-        raise VersionNotFound(f"Nothing was published of {name} to {self.chart_repository(name)}.")
+        raise VersionNotFound(f"No version of {name} is published in {self.chart_repository(name)}.")
 
     def chart(self, reference: str) -> ChartVersion:
-        """Return a chart of any registry, whoever pushed it: one request.
+        """Return a chart of any registry and any publisher; takes one request.
 
         Args:
             reference: ``oci://HOST[:PORT]/PATH:VERSION`` or ``…@sha256:…``.
 
         Raises:
-            BadInput: It is written otherwise, or names no Helm chart.
-            VersionNotFound: There is none.
+            BadInput: The reference has another form, or does not name a Helm chart.
+            VersionNotFound: The registry does not have it.
         """
-        wanted = ChartReference.parse(reference)
-        manifest = self._web.manifest(wanted.repository, wanted.which)
+        parsed = ChartReference.parse(reference)
+        manifest = self._client.manifest(parsed.repository, parsed.tag_or_digest)
         if manifest is None:
-            raise VersionNotFound(f"There is no chart {wanted}.", hint="Check the reference, and that the chart was pushed.")
+            raise VersionNotFound(
+                f"The registry has no chart {parsed}.", hint="Check the reference, and that the chart was pushed."
+            )
         layer = _chart_layer(manifest)
         if layer is None:
-            raise BadInput(f"{wanted} is no Helm chart.", hint="Name one that `helm push` has put there.")
+            raise BadInput(f"{parsed} is not a Helm chart.", hint="Use a reference that `helm push` printed.")
         annotations = _annotations(manifest)
         return ChartVersion(
-            repository=wanted.repository,
-            name=annotations.get(TITLE) or wanted.name,
-            version=annotations.get(VERSION) or wanted.which,
-            chart=Artefact(ref=str(wanted), digest=manifest.digest),
+            repository=parsed.repository,
+            name=annotations.get(TITLE) or parsed.name,
+            version=annotations.get(VERSION) or parsed.tag_or_digest,
+            chart=Artefact(ref=str(parsed), digest=manifest.digest),
             source=_source(annotations),
             environments=_environments(annotations),
             layer=layer,
         )
 
     def environment_values(self, version: PublishedVersion | ChartVersion, environment: str) -> dict[str, Any] | None:
-        """Return the values that a version was published with for an environment; ``None`` where it has none for it.
+        """Return the values that a version was published with for an environment, or ``None`` if it names no such environment.
 
         Raises:
-            EnvironmentNotFound: The version names the environment, and its chart holds no such file.
+            EnvironmentNotFound: The version names the environment, but its chart does not hold the file.
         """
         if environment not in version.environments:
             return None
         repository = version.repository
-        data = self._web.blob(repository, version.layer or self._layer(repository, version.chart.digest), CHART_LIMIT)
+        data = self._client.blob(repository, version.layer or self._layer(repository, version.chart.digest), CHART_LIMIT)
         if data is None:
-            raise RegistryUnreachable(f"{repository}@{version.chart.digest} is there, and its content is not.")
+            raise RegistryUnreachable(f"{repository} has the manifest of chart {version.chart.digest}, but not its content.")
         path = f"{version.name}/environments/{environment}.yaml"
         text = _member(data, path)
         if text is None:
-            raise EnvironmentNotFound(f"{version.name} {version.version} should hold values for {environment}, and does not.")
+            raise EnvironmentNotFound(
+                f"{version.name} {version.version} names the environment {environment}, but its chart has no {path}."
+            )
         return parse_yaml(text, f"{version.chart.ref}: {path}")
 
     def image_digest(self, repository: str, tag: str) -> str | None:
-        """Return the digest that an image's tag has now, or ``None``."""
-        return self._web.manifest_digest(repository, tag)
+        """Return the current digest of an image tag, or ``None``."""
+        return self._client.manifest_digest(repository, tag)
 
     def check_image(self, image: str) -> Artefact:
-        """Check that an image which was built elsewhere exists.
+        """Return an image that was built elsewhere, after checking that it exists.
 
         Raises:
-            BadInput: It is not named by digest.
-            ImageNotFound: Its registry does not have it.
+            BadInput: The image is not named by digest.
+            ImageNotFound: The registry does not have it.
         """
         match = _PINNED.fullmatch(image)
         if match is None:
-            raise BadInput(
-                f"{image!r} does not name an image by its digest.", hint="Give it as HOST/REPOSITORY@sha256:…, without a tag."
-            )
-        if self._web.manifest_digest(match[1], match[2]) is None:
+            raise BadInput(f"{image!r} does not name an image by digest.", hint="Use HOST/REPOSITORY@sha256:…, without a tag.")
+        if self._client.manifest_digest(match[1], match[2]) is None:
             raise ImageNotFound(
-                f"{match[1].split('/')[0]} has no image {image}.", hint="Push it before publishing a version with it."
+                f"{match[1].split('/')[0]} has no image {image}.", hint="Push the image before publishing a version with it."
             )
         return Artefact(ref=image, digest=match[2])
 
     def _layer(self, repository: str, digest: str) -> str:
-        manifest = self._web.manifest(repository, digest)
+        manifest = self._client.manifest(repository, digest)
         layer = None if manifest is None else _chart_layer(manifest)
         if layer is None:
-            raise VersionNotFound(f"{repository}@{digest} is not a chart any more.")
+            raise VersionNotFound(f"{repository} no longer has chart {digest}.")
         return layer
 
     def _published(self, name: str, version: str, manifest: Manifest) -> PublishedVersion | None:
@@ -333,7 +279,7 @@ def _time(text: str | None) -> datetime | None:
 
 
 def _member(archive: bytes, path: str) -> bytes | None:
-    """Read one file out of a chart without unpacking it."""
+    """Return one file of a chart archive without unpacking it, or ``None``."""
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
             for member in tar:
@@ -341,5 +287,5 @@ def _member(archive: bytes, path: str) -> bytes | None:
                     file = tar.extractfile(member)
                     return None if file is None else file.read()
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise RegistryUnreachable(f"The chart with {path} is not a gzipped tar.") from error
+        raise RegistryUnreachable(f"The chart archive with {path} is not a gzipped tar file.") from error
     return None

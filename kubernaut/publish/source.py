@@ -1,11 +1,11 @@
-"""Which bytes make a version: the build context, the chart, kubernaut.yaml and the environments' values.
+"""The bytes of a version: the build context, the chart, kubernaut.yaml and the environments' values.
 
-The **source digest** is what a version's identity rests on: the SHA-256 of a listing, one record a file, sorted by its bytes::
+The **source digest** identifies a version. It is the SHA-256 of a listing with one record per file, sorted by bytes::
 
     SECTION SP KIND SP CONTENT SP LENGTH ":" PATH LF
 
 - ``SECTION``: ``application`` (kubernaut.yaml), ``chart``, ``context`` (after ``.dockerignore``) or ``environment``;
-- ``KIND``: ``644``, ``755`` (a file without or with its owner's execute bit) or ``link``;
+- ``KIND``: ``644``, ``755`` (a file without or with the owner's execute bit) or ``link``;
 - ``CONTENT``: the SHA-256 in hex of the file's bytes, or of the link's text;
 - ``PATH``: relative to the section's folder (an environment's name), with its ``LENGTH`` in bytes before it.
 
@@ -35,13 +35,13 @@ from kubernaut.publish.application import Application
 
 _CHUNK = 1 << 20
 _SPOOL = 32 << 20
-# The time of every file in a context that does not come from a commit: old, and still a time that zip can hold.
+# The time of files that do not come from a commit: old, but valid in a zip file.
 NO_TIME = datetime(1980, 1, 2, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file or link that counts."""
+    """A file or link that is part of a version."""
 
     section: str
     name: str
@@ -60,9 +60,9 @@ class Source:
     """The bytes of a version.
 
     Attributes:
-        application: Whose they are.
+        application: The application.
         digest: The source digest, ``sha256:…``.
-        entries: Every file and link that counts, in the digest's order.
+        entries: All files and links, in the order of the digest.
     """
 
     application: Application
@@ -71,12 +71,12 @@ class Source:
 
     @property
     def paths(self) -> frozenset[Path]:
-        """The files and links that count, absolute."""
+        """The absolute paths of all files and links."""
         return frozenset(entry.path for entry in self.entries)
 
     @property
     def roots(self) -> tuple[Path, ...]:
-        """The folders and files that are looked at for changes: context, chart, kubernaut.yaml, environments."""
+        """The paths that git is asked about: context, chart, kubernaut.yaml, environments."""
         application = self.application
         return (application.context_path, application.chart_path, application.file, *application.environment_paths.values())
 
@@ -86,11 +86,11 @@ class Source:
 
 
 def read_source(application: Application) -> Source:
-    """Read all bytes that count, and name them.
+    """Read the source of a version and compute its digest.
 
     Raises:
         SourceUnreadable: A file cannot be read.
-        ChartInvalid: The chart holds something that is neither file nor folder, or a link that leads out of it.
+        ChartInvalid: The chart holds a link that leads out of it, or something other than files and folders.
     """
     context, chart = application.context_path, application.chart_path
     entries = [_entry("application", application.file.name, application.file)]
@@ -110,18 +110,18 @@ def read_source(application: Application) -> Source:
 
 @contextmanager
 def context_tar(source: Source, time: datetime | None = None, extra: Mapping[str, bytes] | None = None) -> Iterator[IO[bytes]]:
-    """Make the build context: exactly the files that the digest names, the same tar for the same source and commit.
+    """Write the build context: exactly the files of the digest, the same tar for the same source and commit.
 
     Args:
         source: The source.
-        time: Every file's time: the commit's.
-        extra: Files beside them, or in the place of one of them.
+        time: The time of every file, normally the commit's.
+        extra: Additional files; one with the name of a source file replaces it.
 
     Yields:
-        The tar, open at its beginning; it is gone when the block ends.
+        The open tar at position 0; it is deleted when the block ends.
 
     Raises:
-        SourceUnreadable: A file is not any more what it was when the digest was made.
+        SourceUnreadable: A file has changed since the digest was computed.
     """
     seconds = int((time or NO_TIME).timestamp())
     with tempfile.SpooledTemporaryFile(max_size=_SPOOL, prefix="kubernaut-context-") as file:
@@ -139,15 +139,15 @@ def context_tar(source: Source, time: datetime | None = None, extra: Mapping[str
 
 
 def read_entry(entry: Entry) -> bytes:
-    """Return an entry's bytes, those of its target where it is a link.
+    """Return the bytes of an entry, for a link those of its target.
 
     Raises:
-        SourceUnreadable: They are not any more what they were when the digest was made.
+        SourceUnreadable: The file has changed since the digest was computed.
     """
     try:
         data = entry.path.read_bytes()
     except OSError as error:
-        raise SourceUnreadable(f"{entry.path} could be read a moment ago, and now cannot: {error.strerror}.") from error
+        raise SourceUnreadable(f"{entry.path} can no longer be read: {error.strerror}.") from error
     if entry.kind != "link" and hashlib.sha256(data).hexdigest() != entry.content:
         raise SourceUnreadable(f"{entry.path} changed while it was being read.")
     return data
@@ -211,8 +211,6 @@ def _chart_files(chart: Path) -> list[str]:
             if path.is_symlink() and not path.resolve().is_relative_to(chart):
                 raise ChartInvalid(f"{path} is a link that leads out of the chart.", hint="Put a copy of the file into the chart.")
             if not path.is_file():
-                raise ChartInvalid(
-                    f"{path} is neither a file nor a folder; a chart cannot hold it.", hint="Put a copy into the chart."
-                )
+                raise ChartInvalid(f"{path} is not a regular file or a folder.", hint="Replace it with a regular file.")
             names.append(shown)
     return names

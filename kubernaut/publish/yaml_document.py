@@ -1,6 +1,6 @@
-"""YAML that a person wrote, with the line of each key.
+"""YAML with the line of each key, for error messages.
 
-Plain PyYAML forgets lines and lets the last of two equal keys win; this keeps the first and refuses the second.
+PyYAML drops line numbers and lets the last of two equal keys win; this reader keeps the lines and reports duplicate keys.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _NODES = 100_000
 
 
 class YamlProblem(Exception):
-    """The text is not YAML.
+    """The text is not valid YAML.
 
     Args:
-        line: Where, counted from 1.
-        message: What is wrong there.
+        line: The line, from 1.
+        message: The problem.
     """
 
     def __init__(self, line: int, message: str) -> None:
@@ -31,7 +31,7 @@ class YamlProblem(Exception):
 
 
 class Document:
-    """One YAML document: its content, where each key stands, and what is wrong with it (as line and text)."""
+    """One YAML document: its content, the line of each key, and the problems found (line and text)."""
 
     def __init__(self, content: Any, lines: dict[tuple[Any, ...], int], problems: list[tuple[int, str]]) -> None:
         self.content = content
@@ -39,7 +39,7 @@ class Document:
         self._lines = lines
 
     def line(self, place: Sequence[Any]) -> int:
-        """Return the line of a key, or of the nearest one above it."""
+        """Return the line of a key, or of its nearest parent that has one."""
         for length in range(len(place), -1, -1):
             line = self._lines.get(tuple(place[:length]))
             if line is not None:
@@ -48,17 +48,17 @@ class Document:
 
     @staticmethod
     def unknown_key(key: str, known: Sequence[str], where: str = "") -> str:
-        """Say that a key is unknown, and which one may have been meant."""
+        """Return the message for an unknown key, with the nearest known key."""
         inside = f" in {where}" if where else ""
         near = get_close_matches(key, known, n=1)
-        return f"unknown key {key!r}{inside}" + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}")
+        return f"unknown key {key!r}{inside}" + (f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(known)}")
 
 
 def read_document(data: bytes) -> Document:
     """Read one YAML document.
 
     Raises:
-        YamlProblem: It is not UTF-8, not YAML, or more than one document.
+        YamlProblem: The data is not UTF-8, not YAML, too large, or more than one document.
     """
     if len(data) > _SIZE:
         raise YamlProblem(1, f"larger than {_SIZE >> 20} MiB")
@@ -74,11 +74,11 @@ def read_document(data: bytes) -> Document:
         problems: list[tuple[int, str]] = []
         content = None if node is None else _Reader(loader, lines, problems).plain(node, ())
     except yaml.reader.ReaderError as error:
-        raise YamlProblem(text.count("\n", 0, error.position) + 1, "a character that YAML does not allow") from error
+        raise YamlProblem(text.count("\n", 0, error.position) + 1, "contains a character that YAML does not allow") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise YamlProblem(1 if mark is None else mark.line + 1, f"not YAML: {error.problem or error.context}") from error
-    except RecursionError as error:  # PyYAML reads what is inside by calling itself
+    except RecursionError as error:  # PyYAML parses nested nodes recursively
         raise YamlProblem(1, "nested too deeply") from error
     finally:
         if loader is not None:
@@ -97,7 +97,7 @@ class _Reader:
         line = node.start_mark.line + 1
         self._lines.setdefault(place, line)
         self._seen += 1
-        if self._seen > _NODES:  # aliases of aliases of aliases
+        if self._seen > _NODES:  # nested aliases multiply
             raise YamlProblem(line, f"more than {_NODES} values")
         if len(place) > _DEPTH:
             raise YamlProblem(line, f"more than {_DEPTH} levels deep")
@@ -108,12 +108,12 @@ class _Reader:
         return self._scalar(node, line)
 
     def _scalar(self, node: yaml.Node, line: int) -> Any:
-        if node.tag == "tag:yaml.org,2002:timestamp":  # a text, as it is to Helm; and 2024-13-45 is no date
+        if node.tag == "tag:yaml.org,2002:timestamp":  # text, as in Helm; 2024-13-45 is not a date
             return node.value
         try:
             return self._loader.construct_object(node, deep=True)
-        except (ValueError, KeyError) as error:  # how PyYAML says that `!!int many` and `!!bool perhaps` are none
-            raise YamlProblem(line, f"{node.value[:40]!r} is no {node.tag.rpartition(':')[2]}") from error
+        except (ValueError, KeyError) as error:  # what PyYAML raises for `!!int many` and `!!bool perhaps`
+            raise YamlProblem(line, f"{node.value[:40]!r} is not a valid {node.tag.rpartition(':')[2]}") from error
 
     def _mapping(self, node: yaml.MappingNode, place: tuple[Any, ...]) -> dict[str, Any]:
         content: dict[str, Any] = {}
@@ -124,7 +124,7 @@ class _Reader:
                 continue
             key = key_node.value
             if key in content:
-                self._problems.append((line, f"the key {key!r} stands here a second time"))
+                self._problems.append((line, f"duplicate key {key!r}"))
                 continue
             self._lines[(*place, key)] = line
             content[key] = self.plain(value_node, (*place, key))

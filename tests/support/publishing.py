@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kubernaut.events import StepFinished
 from kubernaut.publish.pipeline import publish
-from kubernaut.publish.registry import PublishedVersion
+from kubernaut.publish.published import PublishedVersion
 from kubernaut.testing.registry import FakeRegistry
 from support.workshop import Workshop
 
@@ -16,7 +16,9 @@ from support.workshop import Workshop
 def go(
     shop: Workshop, registry: FakeRegistry, *, version: str | None = None, image: str | None = None, **settings: str
 ) -> PublishedVersion:
-    _, _, published = publish(shop.app, version=version, image=image, dry_run=False, tools=shop.tools(registry.address, **settings))
+    _, _, published = publish(
+        shop.app, version=version, image=image, dry_run=False, context=shop.context(registry.address, **settings)
+    )
     assert published is not None
     return published
 

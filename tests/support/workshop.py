@@ -12,7 +12,7 @@ from pathlib import Path
 from kubernaut.adapters.helm import Helm
 from kubernaut.adapters.registry import RegistryClient
 from kubernaut.events import Event, Progress
-from kubernaut.publish.pipeline import Tools
+from kubernaut.publish.pipeline import PublishContext
 from kubernaut.publish.registry import Registry
 from kubernaut.settings import Settings, load_settings
 from kubernaut.testing.engine import FakeEngine
@@ -110,7 +110,7 @@ class Workshop:
         arguments = {"registry": registry or None, "helm": HELM, **others}
         return load_settings(arguments, environment=self.environment, directory=self.tree)
 
-    def tools(self, registry: str, **others: str) -> Tools:
+    def context(self, registry: str, **others: str) -> PublishContext:
         """What building and publishing needs; Helm is the real one."""
         settings = self.settings(registry, **others)
 
@@ -119,7 +119,7 @@ class Workshop:
             return Helm(HELM, environment=settings.environment, plain_http=settings.speaks_plain_http)
 
         web = RegistryClient(plain_http=settings.speaks_plain_http)
-        return Tools(lambda: self.engine, helm, Registry(web, settings), settings, Progress(self.events.append))
+        return PublishContext(lambda: self.engine, helm, Registry(web, settings), settings, Progress(self.events.append))
 
 
 def write(path: Path, text: str) -> Path:

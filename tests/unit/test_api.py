@@ -24,8 +24,7 @@ from kubernaut.errors import (
     VersionConflict,
 )
 from kubernaut.events import Event
-from kubernaut.publish.chart_reference import ChartReference
-from kubernaut.publish.registry import Artefact, ChartVersion, SourceOfVersion
+from kubernaut.publish.published import Artefact, ChartReference, ChartVersion, SourceOfVersion
 
 
 class Idle(Kubernaut):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kubernaut.errors import BadInput, ChartRefused, RequestInvalid, SettingInvalid
-from kubernaut.publish.chart_reference import ChartReference
+from kubernaut.publish.published import ChartReference
 from kubernaut.settings import registry
 
 

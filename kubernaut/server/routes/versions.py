@@ -8,7 +8,7 @@ from pydantic import Field
 
 from kubernaut.models import Model
 from kubernaut.names import check_name
-from kubernaut.publish.registry import PublishedVersion
+from kubernaut.publish.published import PublishedVersion
 from kubernaut.server.auth.scope import visible
 from kubernaut.server.http.routing import Answer, Parameter, Request, Response, Route
 

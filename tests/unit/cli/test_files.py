@@ -146,9 +146,9 @@ def test_a_version_is_named_at_all(run: Run, stub: StubKubernaut) -> None:
     assert "--from FILE" in result.stderr
 
 
-def test_what_is_no_version_is_not_deployed(run: Run, stub: StubKubernaut, file: Path) -> None:
+def test_a_file_that_is_not_a_version_is_not_deployed(run: Run, stub: StubKubernaut, file: Path) -> None:
     run(*LINES["deploy"], "--to", str(file))
     stub.calls.clear()
     result = run("deploy", "--from", str(file), "-n", "demo")
     assert (result.exit_code, stub.calls) == (3, [])
-    assert "holds the release 'demo.hello-world.v3', and no version" in result.stderr
+    assert "'demo.hello-world.v3'" in result.stderr

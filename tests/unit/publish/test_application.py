@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -70,153 +71,160 @@ def test_a_relative_folder_is_resolved(shop: Workshop, monkeypatch: pytest.Monke
     monkeypatch.chdir(shop.app)
     assert load_application(Path()).directory == shop.app
     write(shop.app / "kubernaut.yaml", "name: shop\n\nchrat: x\n")
-    with pytest.raises(ApplicationInvalid, match=r"^kubernaut.yaml:1: the key 'chart' is missing \(and 1 more\)"):
+    with pytest.raises(ApplicationInvalid, match=r"^kubernaut.yaml:1: .*chart.*1 more"):
         load_application(Path())
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "message"),
+    ("text", "line", "facts"),
     [
-        ("name: shop\nchart: ../../charts/web\n\nchrat: x\n", 4, "unknown key 'chrat'; did you mean 'chart'?"),
-        ("name: shop\nchart: ../../charts/web\non_failure: keep\n", 3, "unknown key 'on_failure'; did you mean 'onFailure'?"),
+        ("name: shop\nchart: ../../charts/web\n\nchrat: x\n", 4, "'chrat' 'chart'"),
+        ("name: shop\nchart: ../../charts/web\non_failure: keep\n", 3, "'on_failure' 'onFailure'"),
         (
             "name: shop\nchart: ../../charts/web\nimage:\n  dokerfile: x\n",
             4,
-            "'dokerfile' in image; did you mean 'dockerfile'?",
+            "'dokerfile' image 'dockerfile'",
         ),
-        ("name: shop\nchart: ../../charts/web\ndirectory: /etc\n", 3, "unknown key 'directory'"),
-        ("name: shop\nchart: ../../charts/web\nzzz: 1\n", 3, "unknown key 'zzz'; known are name,"),
-        ("chart: ../../charts/web\n", 1, "the key 'name' is missing"),
-        ("name: shop\n", 1, "the key 'chart' is missing"),
-        ("name: 7\nchart: ../../charts/web\n", 1, "name: text is expected, not the int 7; quote it"),
-        ("name: shop\nchart: ../../charts/web\nimage:\n  args:\n    NODE: 22\n", 5, "image.args.NODE: text is expected"),
-        ("name: shop\nchart: [a]\n", 2, "chart: text is expected, not a list"),
-        ("name: shop\nchart: ../../charts/web\nonFailure: maybe\n", 3, "onFailure: input should be 'rollback' or 'keep'"),
-        ("name: shop\nchart: ../../charts/web\nprobe: {port: 70000}\n", 3, "70000 is not a port"),
-        ("name: shop\nchart: ../../charts/web\nprobe: {path: healthz}\n", 3, "'healthz' is not an absolute URL path"),
-        ("name: shop\nchart: ../../charts/web\nprobe: {port: a_b}\n", 3, "neither a port's number nor the name of one"),
+        ("name: shop\nchart: ../../charts/web\ndirectory: /etc\n", 3, "'directory'"),
+        ("name: shop\nchart: ../../charts/web\nzzz: 1\n", 3, "'zzz' name, onFailure"),
+        ("chart: ../../charts/web\n", 1, "'name'"),
+        ("name: shop\n", 1, "'chart'"),
+        ("name: 7\nchart: ../../charts/web\n", 1, "name: int 7 quote"),
+        ("name: shop\nchart: ../../charts/web\nimage:\n  args:\n    NODE: 22\n", 5, "image.args.NODE: 22"),
+        ("name: shop\nchart: [a]\n", 2, "chart: list"),
+        ("name: shop\nchart: ../../charts/web\nonFailure: maybe\n", 3, "onFailure: 'rollback' 'keep'"),
+        ("name: shop\nchart: ../../charts/web\nprobe: {port: 70000}\n", 3, "probe.port: 70000"),
+        ("name: shop\nchart: ../../charts/web\nprobe: {path: healthz}\n", 3, "probe.path: 'healthz'"),
+        ("name: shop\nchart: ../../charts/web\nprobe: {port: a_b}\n", 3, "probe.port: 'a_b'"),
         (
             "name: shop\nchart: ../../charts/web\npin:\n  digest: a..b\n",
             4,
-            "pin.digest: 'a..b' is not a path into",
+            "pin.digest: 'a..b'",
         ),
-        ("name: shop\nchart: ../../charts/web\ntagPrefix: '-v'\n", 3, "tagPrefix: '-v' is not the beginning of a git tag"),
-        ("name: shop\nchart: ../../charts/web\nenvironments:\n  Prod: a.yaml\n", 4, "'Prod' cannot be a namespace"),
-        ("name: shop\nchart: ../../charts/web\nname: other\n", 3, "the key 'name' stands here a second time"),
-        ("name: shop\nchart: ../../charts/web\n{}: 1\n", 3, "a key must be text"),
-        ("name: shop\nchart: ../../charts/web\n? [a]\n: 1\n", 3, "a key must be text"),
-        ("name: [shop\nchart: x\n", 2, "not YAML"),
-        ("name: shop\n\tchart: x\n", 2, "not YAML"),
-        ("name: shop\n---\nname: two\n", 2, "not YAML"),
-        ("name: !!python/object:os.system x\nchart: ../../charts/web\n", 1, "not YAML"),
-        ("- a\n", 1, "a mapping with the keys name and chart is expected, not a list"),
-        ("", 1, "not nothing"),
-        ("name: shop\x07\n", 1, "a character that YAML does not allow"),
-        ("name: shop\nchart: /etc\n", 2, "chart: /etc lies outside the git work tree and the application's folder"),
-        ("name: shop\nchart: ../../../../etc\n", 2, "lies outside"),
-        ("name: shop\nchart: ../../charts/none\n", 2, "chart: ../../charts/none is not a folder with a Chart.yaml"),
-        ("name: shop\nchart: ../../charts/web\nimage: {context: /}\n", 3, "image.context: / lies outside"),
-        ("name: shop\nchart: ../../charts/web\nimage: {context: none}\n", 3, "image.context: none is not a folder"),
-        ("name: shop\nchart: ../../charts/web\nenvironments: {a: none.yaml}\n", 3, "environments.a: none.yaml is not a file"),
-        ("name: shop\nchart: ../../charts/web\nenvironments: {a: /etc/passwd}\n", 3, "environments.a: /etc/passwd lies outside"),
+        ("name: shop\nchart: ../../charts/web\ntagPrefix: '-v'\n", 3, "tagPrefix: '-v'"),
+        ("name: shop\nchart: ../../charts/web\nenvironments:\n  Prod: a.yaml\n", 4, "'Prod' namespace"),
+        ("name: shop\nchart: ../../charts/web\nname: other\n", 3, "'name'"),
+        ("name: shop\nchart: ../../charts/web\n{}: 1\n", 3, "key text"),
+        ("name: shop\nchart: ../../charts/web\n? [a]\n: 1\n", 3, "key text"),
+        ("name: [shop\nchart: x\n", 2, "YAML"),
+        ("name: shop\n\tchart: x\n", 2, "YAML"),
+        ("name: shop\n---\nname: two\n", 2, "YAML"),
+        ("name: !!python/object:os.system x\nchart: ../../charts/web\n", 1, "YAML"),
+        ("- a\n", 1, "mapping name chart list"),
+        ("", 1, "mapping name chart nothing"),
+        ("name: shop\x07\n", 1, "character YAML"),
+        ("name: shop\nchart: /etc\n", 2, "chart: /etc outside"),
+        ("name: shop\nchart: ../../../../etc\n", 2, "chart: ../../../../etc outside"),
+        ("name: shop\nchart: ../../charts/none\n", 2, "chart: ../../charts/none Chart.yaml"),
+        ("name: shop\nchart: ../../charts/web\nimage: {context: /}\n", 3, "image.context: / outside"),
+        ("name: shop\nchart: ../../charts/web\nimage: {context: none}\n", 3, "image.context: none folder"),
+        ("name: shop\nchart: ../../charts/web\nenvironments: {a: none.yaml}\n", 3, "environments.a: none.yaml file"),
+        ("name: shop\nchart: ../../charts/web\nenvironments: {a: /etc/passwd}\n", 3, "environments.a: /etc/passwd outside"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_line(shop: Workshop, text: str, line: int, message: str) -> None:
+def test_an_invalid_file_is_reported_with_its_line(shop: Workshop, text: str, line: int, facts: str) -> None:
     error = refuse(shop, text)
     assert error.message.startswith(f"{shop.app}/kubernaut.yaml:{line}: ")
-    assert message in error.message
+    assert all(fact in error.message for fact in facts.split()), error.message
     assert error.hint
 
 
 @pytest.mark.parametrize("name", ["--x", "A", "a" * 54, "..", "a/../b", "hello\\n", "a.b", "-a", "é"])
-def test_names_that_helm_or_kubernetes_would_refuse(shop: Workshop, name: str) -> None:
+def test_a_name_that_helm_or_kubernetes_rejects_is_invalid(shop: Workshop, name: str) -> None:
     error = refuse(shop, f'name: "{name}"\nchart: ../../charts/web\n')
-    assert "cannot be a name" in error.message
-    assert "RFC 1123" not in error.message or "kubernaut.yaml:1:" in error.message
+    assert "kubernaut.yaml:1: name: " in error.message
 
 
-def test_all_faults_are_told_at_once(shop: Workshop) -> None:
+def test_all_problems_are_reported_together(shop: Workshop) -> None:
     error = refuse(shop, "nmae: shop\nchart: ../../charts/web\nprobe:\n  port: 0\n")
-    assert "(and 2 more)" in error.message
+    assert "2 more" in error.message
     assert [line.split(":")[1] for line in error.details] == ["1", "1", "4"]
 
 
-def test_a_missing_file_and_a_missing_folder(shop: Workshop) -> None:
-    with pytest.raises(ApplicationInvalid, match=r"There is no kubernaut\.yaml in .*charts"):
-        load_application(shop.chart)
-    with pytest.raises(ApplicationInvalid, match=r"There is no kubernaut\.yaml"):
-        load_application(shop.tree / "none")
+def test_a_missing_file_is_reported_with_its_absolute_folder(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shop.chart)
+    for folder, named in (
+        (shop.chart, shop.chart),
+        (shop.tree / "none", shop.tree / "none"),
+        (Path(), shop.chart),
+        (Path(".."), shop.chart.parent),
+    ):
+        with pytest.raises(ApplicationInvalid) as caught:
+            load_application(folder)
+        assert "kubernaut.yaml" in caught.value.message
+        assert str(named) in caught.value.message
 
 
 def test_text_that_is_not_utf8(shop: Workshop) -> None:
     (shop.app / "kubernaut.yaml").write_bytes(b"name: shop\nchart: \xff\n")
-    with pytest.raises(ApplicationInvalid, match=r"kubernaut\.yaml:2: the text is not UTF-8"):
+    with pytest.raises(ApplicationInvalid, match=r"kubernaut\.yaml:2: .*UTF-8"):
         load_application(shop.app)
 
 
 def test_deep_and_recursive_yaml_ends(shop: Workshop) -> None:
-    assert "levels deep" in refuse(shop, "name: &a [*a]\nchart: x\n").message
+    assert "32 levels" in refuse(shop, "name: &a [*a]\nchart: x\n").message
     refuse(shop, "name: " + "[" * 400 + "\n")
     bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 28))
-    assert "more than 100000 values" in refuse(shop, bomb).message
-    assert "larger than 1 MiB" in refuse(shop, "name: shop\n" + "#" * (1 << 20)).message
+    assert "100000 values" in refuse(shop, bomb).message
+    assert "1 MiB" in refuse(shop, "name: shop\n" + "#" * (1 << 20)).message
 
 
-def test_without_git_the_chart_lies_in_the_application(tmp_path: Path) -> None:
+def test_without_git_the_chart_must_be_inside_the_application(tmp_path: Path) -> None:
     app = tmp_path / "app"
     write(app / "kubernaut.yaml", "name: shop\nchart: chart\n")
     write(app / "chart" / "Chart.yaml", "name: x\n")
     assert load_application(app).chart_path == app / "chart"
     write(tmp_path / "chart" / "Chart.yaml", "name: x\n")
     write(app / "kubernaut.yaml", "name: shop\nchart: ../chart\n")
-    with pytest.raises(ApplicationInvalid, match="lies outside"):
+    with pytest.raises(ApplicationInvalid, match=r"kubernaut\.yaml:2: chart: \.\./chart "):
         load_application(app)
 
 
-def test_a_link_does_not_lead_out(shop: Workshop, tmp_path: Path) -> None:
+def test_a_chart_linked_from_outside_is_invalid(shop: Workshop, tmp_path: Path) -> None:
     write(tmp_path / "elsewhere" / "Chart.yaml", "name: x\n")
     (shop.app / "chart").symlink_to(tmp_path / "elsewhere")
-    assert "lies outside" in refuse(shop, "name: shop\nchart: chart\n").message
+    assert "kubernaut.yaml:2: chart: chart " in refuse(shop, "name: shop\nchart: chart\n").message
 
 
 def application(shop: Workshop, **image: str) -> Application:
     return load_application(shop.app).model_copy(update={"image": load_application(shop.app).image.model_copy(update=image)})
 
 
-def test_the_dockerfile_must_be_there_and_inside_the_context(shop: Workshop, tmp_path: Path) -> None:
+def test_the_dockerfile_must_exist_inside_the_context(shop: Workshop, tmp_path: Path) -> None:
     check_dockerfile(application(shop))
-    with pytest.raises(DockerfileInvalid, match="There is no Dockerfile None"):
+    with pytest.raises(DockerfileInvalid, match="Dockerfile None "):
         check_dockerfile(application(shop, dockerfile="None"))
     for outside in ("../Dockerfile", "/etc/hostname", "a/../../Dockerfile"):
-        with pytest.raises(DockerfileInvalid, match="lies outside the build context"):
+        with pytest.raises(DockerfileInvalid, match=re.escape(f"{outside} is outside")):
             check_dockerfile(application(shop, dockerfile=outside))
     write(tmp_path / "secret", "FROM scratch\n")
     (shop.app / "linked").symlink_to(tmp_path / "secret")
-    with pytest.raises(DockerfileInvalid, match="lies outside"):
+    with pytest.raises(DockerfileInvalid, match="linked is outside"):
         check_dockerfile(application(shop, dockerfile="linked"))
     (shop.app / "inner").symlink_to("Dockerfile")
     check_dockerfile(application(shop, dockerfile="inner"))
     (shop.app / "folder").mkdir()
-    with pytest.raises(DockerfileInvalid, match="There is no"):
+    with pytest.raises(DockerfileInvalid, match="Dockerfile folder "):
         check_dockerfile(application(shop, dockerfile="folder"))
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "facts"),
     [
-        ("name: shop\nchart: ../../charts/web\nint: 5\n", ":3: unknown key 'int'"),
-        ("name: shop\nchart: ../../charts/web\nstr: 5\n", ":3: unknown key 'str'"),
-        ("name: shop\nchart: ../../charts/web\nenvironments:\n  int: 5\n", ":4: environments.int: text is expected, not the int 5"),
-        ("name: shop\nchart: ../../charts/web\nprobe: {port: 0}\n", ":3: probe.port: 0 is not a port"),
-        ("name: shop\nchart: !!int many\n", ":2: 'many' is no int"),
-        ("name: shop\nchart: !!bool perhaps\n", ":2: 'perhaps' is no bool"),
-        ("name: " + "[" * 3000, ":1: nested too deeply"),
+        ("name: shop\nchart: ../../charts/web\nint: 5\n", ":3: 'int'"),
+        ("name: shop\nchart: ../../charts/web\nstr: 5\n", ":3: 'str'"),
+        ("name: shop\nchart: ../../charts/web\nenvironments:\n  int: 5\n", ":4: environments.int: int 5"),
+        ("name: shop\nchart: ../../charts/web\nprobe: {port: 0}\n", ":3: probe.port: 0"),
+        ("name: shop\nchart: !!int many\n", ":2: 'many' int"),
+        ("name: shop\nchart: !!bool perhaps\n", ":2: 'perhaps' bool"),
+        ("name: " + "[" * 3000, ":1: nested"),
     ],
 )
-def test_values_that_a_parser_stumbles_over(shop: Workshop, text: str, words: str) -> None:
-    assert words in str(refuse(shop, text))
+def test_values_that_break_parsers_are_reported_with_their_line(shop: Workshop, text: str, facts: str) -> None:
+    message = refuse(shop, text).message
+    assert all(fact in message for fact in facts.split()), message
 
 
-def test_a_date_is_a_text(shop: Workshop) -> None:
+def test_a_date_is_read_as_text(shop: Workshop) -> None:
     write(shop.app / "kubernaut.yaml", "name: shop\nchart: ../../charts/web\nimage: {args: {SINCE: 2031-13-45}}\n")
     assert load_application(shop.app).image.args == {"SINCE": "2031-13-45"}

@@ -1,17 +1,17 @@
-"""The one form in which a chart is named."""
+"""Chart references: the one accepted form."""
 
 from __future__ import annotations
 
 import pytest
 
 from kubernaut.errors import BadInput
-from kubernaut.publish.chart_reference import ChartReference
+from kubernaut.publish.published import ChartReference
 
 DIGEST = "sha256:" + "0f" * 32
 
 
 @pytest.mark.parametrize(
-    ("text", "repository", "which", "name"),
+    ("text", "repository", "selector", "name"),
     [
         ("oci://r.example.com/charts/shop:1.4.2", "r.example.com/charts/shop", "1.4.2", "shop"),
         ("oci://localhost:5000/shop:1.0.0-rc.1", "localhost:5000/shop", "1.0.0-rc.1", "shop"),
@@ -19,9 +19,9 @@ DIGEST = "sha256:" + "0f" * 32
         (f"oci://r/shop@{DIGEST}", "r/shop", DIGEST, "shop"),
     ],
 )
-def test_a_chart_is_named_by_tag_or_by_digest(text: str, repository: str, which: str, name: str) -> None:
+def test_a_chart_is_named_by_tag_or_by_digest(text: str, repository: str, selector: str, name: str) -> None:
     found = ChartReference.parse(text)
-    assert (found.repository, found.which, found.name) == (repository, which, name)
+    assert (found.repository, found.tag_or_digest, found.name) == (repository, selector, name)
     assert f"oci://{found}" == text
 
 
@@ -66,7 +66,7 @@ def test_a_chart_is_named_by_tag_or_by_digest(text: str, repository: str, which:
         "oci://r/" + "a" * 600 + ":1",
     ],
 )
-def test_nothing_else_names_one(text: str) -> None:
+def test_other_forms_are_refused(text: str) -> None:
     with pytest.raises(BadInput) as caught:
         ChartReference.parse(text)
     assert "oci://HOST" in caught.value.hint
