@@ -16,11 +16,11 @@ from kubernaut.events import Progress, Stopped, never
 from kubernaut.settings import Settings
 
 if TYPE_CHECKING:
-    from kubernaut.adapters.docker import Credentials, DockerEngine
+    from kubernaut.adapters.docker import DockerEngine
     from kubernaut.adapters.github import StatusClient
     from kubernaut.adapters.helm import Helm
     from kubernaut.adapters.kube import Cluster
-    from kubernaut.adapters.registry import RegistryClient
+    from kubernaut.adapters.registry import Credentials, RegistryClient
     from kubernaut.deploy.execution import Tools as DeployTools
     from kubernaut.history.store import HistoryStore
     from kubernaut.publish.pipeline import PublishContext

@@ -1,4 +1,4 @@
-"""The outside, one file each: engine (docker-py), helm (pyhelm3), cluster (lightkube), web (requests), git.
+"""Clients of the outside world, one file per tool; internal to kubernaut.
 
-Each third-party client is imported in its file only, and its failures leave it as our own errors.
+Each third-party client is imported in one file only, which converts its errors into ours.
 """

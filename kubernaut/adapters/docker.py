@@ -1,8 +1,8 @@
 """The Docker engine, through docker-py; the only file that imports ``docker``.
 
-Builds from a context that is handed in as a tar stream, pushes, and reads credentials as the Docker command line does. It decides
-nothing about names or versions. docker-py reports what goes wrong in a build or a push as one more line of output: here it is found
-and raised, and a stream that ends without its result is a failure too.
+Builds from a context that is passed as a tar stream, pushes, and reads credentials as the Docker command line does. It decides
+nothing about names or versions. docker-py reports a failed build or push as another line of output; here that is raised, as is a
+stream that ends without a result.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -28,6 +27,7 @@ import docker.utils.build
 import urllib3.exceptions
 
 from kubernaut.adapters.process import await_stop, is_stop
+from kubernaut.adapters.registry import TOKEN_USER, Credentials
 from kubernaut.errors import (
     BuildFailed,
     EngineUnreachable,
@@ -40,29 +40,20 @@ from kubernaut.errors import (
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 TAIL = 20
-TOKEN_USER = "<token>"  # noqa: S105 - what credential helpers put in the place of a name when the secret is an identity token
 _STEP = re.compile(r"Step \d+/\d+ : .*")
 _ID = re.compile(r"sha256:[0-9a-f]{64}")
 _BUILDKIT = re.compile(r"requires BuildKit", re.IGNORECASE)
 _DENIED = ("unauthorized", "denied", "authentication required", "no basic auth", "403 forbidden", "401 unauthorized")
 
 
-@dataclass(frozen=True)
-class Credentials:
-    """What a registry wants to see; ``secret`` never appears in a repr."""
-
-    username: str
-    secret: str = field(repr=False)
-
-
 class DockerEngine:
     """A Docker engine.
 
     Args:
-        docker_host: Its address; ``None`` for the platform's default socket, never a context of the Docker command line.
-        timeout: How many seconds it may be silent.
+        docker_host: The engine's address; ``None`` for the platform's default socket, never a context of the Docker command line.
+        timeout: Seconds without any output after which the engine counts as unreachable.
         docker_config: The folder of Docker's config.json, whose credentials a build may use for base images.
-        environment: Where ``DOCKER_TLS_VERIFY`` and ``DOCKER_CERT_PATH`` stand.
+        environment: The source of ``DOCKER_TLS_VERIFY`` and ``DOCKER_CERT_PATH``.
     """
 
     def __init__(
@@ -81,7 +72,7 @@ class DockerEngine:
 
     def check(self) -> str:
         """Return the engine's version. Raises: EngineUnreachable."""
-        with self._reaching():
+        with self._mapped_errors():
             return str(self._client().version()["Version"])
 
     def close(self) -> None:
@@ -91,10 +82,9 @@ class DockerEngine:
             self._opened = None
 
     def find_image(self, labels: Mapping[str, str]) -> str | None:
-        """Return the id (``sha256:…``) of the newest local image with these labels."""
-        wanted = [f"{name}={value}" for name, value in labels.items()]
-        with self._reaching():
-            images = self._client().images(filters={"label": wanted})
+        """Return the ID (``sha256:…``) of the newest local image with these labels; ``None`` if there is none."""
+        with self._mapped_errors():
+            images = self._client().images(filters={"label": [f"{name}={value}" for name, value in labels.items()]})
         newest = max(images, key=lambda image: int(image.get("Created", 0)), default=None)
         return None if newest is None else str(newest["Id"])
 
@@ -109,7 +99,7 @@ class DockerEngine:
         labels: Mapping[str, str],
         log: Callable[[str], None],
     ) -> str:
-        """Build and tag an image, streaming the output to ``log``; return its id. Raises: BuildFailed, EngineUnreachable."""
+        """Build and tag an image, streaming the output to ``log``; return its ID. Raises: BuildFailed, EngineUnreachable."""
         output = _Output(log)
         start = partial(
             self._start_build,
@@ -125,29 +115,29 @@ class DockerEngine:
             decode=True,
             use_config_proxy=True,
         )
-        # The whole build is one answer on one connection: what `log` raises closes it, and then the engine stops building.
+        # The build is one response on one connection: an exception of `log` closes it, and then the engine stops building.
         with closing(self._messages(start)) as messages:
             for message in messages:
-                if fault := _fault(message):
-                    raise _build_failed(fault, output.step, output.tail)
+                if failure := _error_in(message):
+                    raise _build_failed(failure, output.step, output.tail)
                 output.add(message)
         if output.id is None:
             raise EngineUnreachable(f"The Docker engine ended the build of {tag} without a result.", details=output.tail)
         return output.id
 
-    def _start_build(self, **wanted: Any) -> Iterator[Any]:
+    def _start_build(self, **options: Any) -> Iterator[Any]:
         try:
-            yield from self._client().build(**wanted)
-        except docker.errors.APIError as error:  # also with status 500: a Dockerfile that is not there, for one
-            raise _build_failed(_said(error)) from error
+            yield from self._client().build(**options)
+        except docker.errors.APIError as error:  # also with status 500, such as for a missing Dockerfile
+            raise _build_failed(_explanation(error)) from error
 
     def push(self, repository: str, tag: str, *, credentials: Credentials | None, log: Callable[[str], None]) -> str:
         """Push a tag; return the manifest digest that the engine reports.
 
         Raises:
             RegistryUnreachable: The registry does not answer, or the push was cut off.
-            RegistryDenied: It refuses.
-            ImageNotFound: The engine has no such image.
+            RegistryDenied: The registry refuses the push.
+            ImageNotFound: The engine does not have the image.
         """
         digest = None
 
@@ -157,8 +147,8 @@ class DockerEngine:
 
         with closing(self._messages(start)) as messages:
             for message in messages:
-                if fault := _fault(message):
-                    raise _push_failed(f"{repository}:{tag}", fault)
+                if failure := _error_in(message):
+                    raise _push_failed(f"{repository}:{tag}", failure)
                 digest = (message.get("aux") or {}).get("Digest") or digest
                 if line := _progress(message):
                     log(line)
@@ -167,13 +157,13 @@ class DockerEngine:
         return str(digest)
 
     def tag(self, image: str, repository: str, tag: str) -> None:
-        """Give an image another name."""
-        with self._reaching():
+        """Add a name to an image."""
+        with self._mapped_errors():
             self._client().tag(image, repository, tag=tag, force=True)
 
     def _client(self) -> docker.APIClient:
         if self._opened is None:
-            _knock(self._host or DEFAULT_HOST)
+            _check_socket(self._host or DEFAULT_HOST)
             settings = docker.utils.kwargs_from_env({**self._environment, "DOCKER_HOST": self._host or ""})
             client = docker.APIClient(
                 base_url=settings.get("base_url"),
@@ -188,29 +178,29 @@ class DockerEngine:
         return self._opened
 
     def _messages(self, start: Callable[[], Any]) -> Generator[dict[str, Any], None, None]:
-        # Only the engine's failures are turned into ours here, not those of whoever reads the messages.
-        with self._reaching(), closing(start()) as stream:
+        # Only the engine's errors are converted here, not those of the code that consumes the messages.
+        with self._mapped_errors(), closing(start()) as stream:
             for message in stream:
                 if isinstance(message, dict):
                     yield message
 
     @contextmanager
-    def _reaching(self) -> Iterator[None]:
+    def _mapped_errors(self) -> Iterator[None]:
         where = self._host or "the default socket"
         try:
             yield
         except docker.errors.APIError as error:
-            raise _refused(where, error) from error
+            raise _api_error(where, error) from error
         except docker.errors.InvalidConfigFile as error:
             raise SettingInvalid(f"Docker's config.json cannot be read: {error}.") from error
         except docker.errors.TLSParameterError as error:
-            raise SettingInvalid(f"The Docker engine's TLS settings cannot be used: {_first(error)}") from error
+            raise SettingInvalid(f"The Docker engine's TLS settings cannot be used: {_summary(error)}") from error
         except (*_FAILURES, docker.credentials.StoreError) as error:
             _await_stop_of_helper(error)
             if isinstance(error, docker.credentials.StoreError) or isinstance(error.__cause__, docker.credentials.StoreError):
                 raise RegistryDenied(
-                    f"The credentials cannot be read from Docker's config.json: {_first(error)}.",
-                    hint="Install the credential helper that it names, or take `credsStore` and `credHelpers` out of it.",
+                    f"The credentials cannot be read from Docker's config.json: {_summary(error)}.",
+                    hint="Install the credential helper that it names, or remove `credsStore` and `credHelpers` from it.",
                 ) from error
             raise EngineUnreachable(f"The Docker engine at {where} does not answer: {_reason(error)}.") from error
 
@@ -225,7 +215,7 @@ _FAILURES = (
 
 
 class _Output:
-    """The output of a build: passes whole lines on and keeps the last ones, the step and the image's id."""
+    """The output of a build: logs whole lines and keeps the last ones, the step and the image's ID."""
 
     def __init__(self, log: Callable[[str], None]) -> None:
         self._log = log
@@ -240,10 +230,10 @@ class _Output:
         return (*self._lines, *([self._rest] if self._rest.strip() else ()))
 
     def add(self, message: Mapping[str, Any]) -> None:
-        """Take the next message of the stream."""
-        found = (message.get("aux") or {}).get("ID", "")
-        if _ID.fullmatch(found):
-            self.id = found
+        """Add the next message of the stream."""
+        id = (message.get("aux") or {}).get("ID", "")
+        if _ID.fullmatch(id):
+            self.id = id
         if line := _progress(message):
             self._add_line(line)
         text = self._rest + str(message.get("stream", ""))
@@ -262,27 +252,27 @@ class _Output:
             self._log(line)
 
 
-def _knock(host: str) -> None:
-    # docker-py leaves its socket open when nobody listens, and wraps the reason four times.
+def _check_socket(host: str) -> None:
+    # docker-py leaves its socket open when the engine does not listen, and wraps the reason four times.
     if host.startswith("unix://"):
-        with closing(socket.socket(socket.AF_UNIX)) as knock:
-            knock.settimeout(5.0)
-            knock.connect(host.removeprefix("unix://"))
+        with closing(socket.socket(socket.AF_UNIX)) as probe:
+            probe.settimeout(5.0)
+            probe.connect(host.removeprefix("unix://"))
 
 
 def context_paths(context: Path, dockerfile: str) -> Sequence[str]:
     """Return the sorted relative paths of a build context after ``.dockerignore``, as the Docker command line sends them.
 
-    One thing differs: ``.git`` stays out unless ``.dockerignore`` takes it in with ``!.git``, for it differs from clone to clone.
+    Unlike there, ``.git`` is left out unless ``.dockerignore`` includes it with ``!.git``, since it differs from clone to clone.
     """
     paths: set[str] = docker.utils.build.exclude_paths(str(context), _ignored(context), dockerfile=dockerfile)
     return sorted(paths)
 
 
 def is_ignored(context: Path, path: str) -> bool:
-    """Say whether ``.dockerignore`` names a file: a Dockerfile is sent all the same, and the engine then leaves it out."""
+    """Return whether ``.dockerignore`` excludes a file: a Dockerfile is sent all the same, and the engine then leaves it out."""
     matcher = docker.utils.build.PatternMatcher(_ignored(context))
-    return bool(matcher.matches(path))  # type: ignore[arg-type]  # its stub says PathLike, its code wants a text
+    return bool(matcher.matches(path))  # type: ignore[arg-type]  # its stub says PathLike, its code needs a str
 
 
 def _ignored(context: Path) -> list[str]:
@@ -304,7 +294,7 @@ def credentials_for(registry: str, docker_config: str | None) -> Credentials | N
             found = docker.auth.load_config(config_path=file).resolve_authconfig(host)
     except (docker.errors.DockerException, OSError, ValueError) as error:
         _await_stop_of_helper(error)
-        raise RegistryDenied(f"The credentials for {host} cannot be read from Docker's config.json: {_first(error)}") from error
+        raise RegistryDenied(f"The credentials for {host} cannot be read from Docker's config.json: {_summary(error)}") from error
     entry = {str(name).lower(): value for name, value in (found or {}).items()}
     if entry.get("identitytoken"):
         return Credentials(TOKEN_USER, str(entry["identitytoken"]))
@@ -314,7 +304,7 @@ def credentials_for(registry: str, docker_config: str | None) -> Credentials | N
 
 
 def _await_stop_of_helper(error: BaseException) -> None:
-    """Give an abort that stopped a credential helper first the time to stop this process too."""
+    """Wait so that an abort which stopped a credential helper first can stop this process too."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, subprocess.CalledProcessError) and is_stop(cause.returncode):
@@ -331,58 +321,58 @@ def _auth_config(credentials: Credentials | None, repository: str) -> dict[str, 
     return {"username": credentials.username, "password": credentials.secret, "serveraddress": server}
 
 
-def _fault(message: Mapping[str, Any]) -> str | None:
+def _error_in(message: Mapping[str, Any]) -> str | None:
     detail = message.get("errorDetail") or {}
-    fault = detail.get("message") or message.get("error")
-    return None if fault is None else str(fault).strip()
+    text = detail.get("message") or message.get("error")
+    return None if text is None else str(text).strip()
 
 
 def _progress(message: Mapping[str, Any]) -> str | None:
-    # The layers' progress comes many times a second; a change of state is a line, a percentage is none.
+    # A layer's change of state is a line; its percentages, many per second, are left out.
     status = message.get("status")
     if not status or message.get("progressDetail"):
         return None
     return f"{message['id']}: {status}" if message.get("id") else str(status)
 
 
-def _build_failed(fault: str, step: str = "", tail: Sequence[str] = ()) -> BuildFailed:
+def _build_failed(failure: str, step: str = "", tail: Sequence[str] = ()) -> BuildFailed:
     step = f" in {step}" if step else ""
-    if _BUILDKIT.search(fault):
+    if _BUILDKIT.search(failure):
         return BuildFailed(
-            f"The Dockerfile needs BuildKit{step}, which the engine's API does not offer: {fault}",
-            hint="Write it without RUN --mount and COPY --chmod, or build it elsewhere and give the image with --image.",
+            f"The Dockerfile needs BuildKit{step}, which the engine's API does not offer: {failure}",
+            hint="Write it without RUN --mount and COPY --chmod, or build it elsewhere and pass it with --image IMAGE@DIGEST.",
             details=tail,
         )
-    return BuildFailed(f"The build failed{step}: {fault}", details=tail)
+    return BuildFailed(f"The build failed{step}: {failure}", details=tail)
 
 
-def _push_failed(image: str, fault: str) -> KubernautError:
-    if "does not exist locally" in fault:
+def _push_failed(image: str, failure: str) -> KubernautError:
+    if "does not exist locally" in failure:
         return ImageNotFound(f"The engine has no image {image} to push.")
-    if any(sign in fault.lower() for sign in _DENIED):
-        return RegistryDenied(f"The registry refuses the push of {image}: {fault}")
-    return RegistryUnreachable(f"The push of {image} failed: {fault}")
+    if any(sign in failure.lower() for sign in _DENIED):
+        return RegistryDenied(f"The registry refuses the push of {image}: {failure}")
+    return RegistryUnreachable(f"The push of {image} failed: {failure}")
 
 
-def _refused(where: str, error: docker.errors.APIError) -> KubernautError:
+def _api_error(where: str, error: docker.errors.APIError) -> KubernautError:
     if isinstance(error, docker.errors.NotFound):
-        return ImageNotFound(f"The Docker engine at {where} does not know it: {_said(error)}.")
-    return EngineUnreachable(f"The Docker engine at {where} refuses: {_said(error)}")
+        return ImageNotFound(f"The Docker engine at {where} does not have it: {_explanation(error)}.")
+    return EngineUnreachable(f"The Docker engine at {where} refuses: {_explanation(error)}")
 
 
-def _said(error: docker.errors.APIError) -> str:
+def _explanation(error: docker.errors.APIError) -> str:
     return str(error.explanation or error).strip()
 
 
 def _reason(error: BaseException) -> str:
-    """Find what the system said below the layers of libraries."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.strerror:
-            return seen.strerror
-        seen = seen.__cause__ or seen.__context__
-    return _first(error).rstrip(".")
+    """Return the system's own message below the layers of libraries."""
+    layer: BaseException | None = error
+    while layer is not None:
+        if isinstance(layer, OSError) and layer.strerror:
+            return layer.strerror
+        layer = layer.__cause__ or layer.__context__
+    return _summary(error).rstrip(".")
 
 
-def _first(error: BaseException) -> str:
+def _summary(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,7 +1,7 @@
-"""git, as a program; argument lists only, never a shell, and nothing that writes.
+"""The git program, read-only, with argument lists and never a shell.
 
-Answers questions about a work tree. No git and no repository is an answer too (``None``), not an error: an application need not
-come from git. What a version makes of the answers is decided in ``build/version.py``.
+A missing git or repository is not an error (``None``): an application need not come from git. ``publish/version.py`` derives the
+version.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ TIMEOUT = 60.0
 
 @dataclass(frozen=True)
 class Commit:
-    """A commit: its full SHA and when it was committed."""
+    """A commit: its full SHA and its commit time in UTC."""
 
     sha: str
     time: datetime
 
 
 def find_work_tree(directory: Path) -> Path | None:
-    """Return the top of the git work tree that ``directory`` lies in, without starting git."""
+    """Return the top of the git work tree around ``directory``, without running git; ``None`` outside of one."""
     resolved = directory.resolve()
     for folder in (resolved, *resolved.parents):
         if (folder / ".git").exists():
@@ -49,42 +49,42 @@ class Git:
         self._environment = environment
 
     def last_commit(self, paths: Sequence[Path]) -> Commit:
-        """Return the last commit that touched one of the paths; HEAD where none did."""
-        shown = "--format=%H %ct"
-        text = self._run("log", "-1", shown, "HEAD", "--", *self._specs(paths)) or self._run("log", "-1", shown, "HEAD")
+        """Return the last commit that changed one of the paths; HEAD if none did."""
+        format = "--format=%H %ct"
+        text = self._run("log", "-1", format, "HEAD", "--", *self._specs(paths)) or self._run("log", "-1", format, "HEAD")
         sha, seconds = text.split()
         return Commit(sha, datetime.fromtimestamp(int(seconds), UTC))
 
     def tags(self, prefix: str, *, at_head: bool = False) -> list[str]:
-        """Return the tags with this prefix that HEAD reaches, or only those on HEAD itself."""
+        """Return the tags with this prefix that are reachable from HEAD, or only those at HEAD."""
         which = "--points-at=HEAD" if at_head else "--merged=HEAD"
         text = self._run("for-each-ref", which, "--format=%(refname)", "refs/tags/")
         names = [line.removeprefix("refs/tags/") for line in text.splitlines()]
         return [name for name in names if name.startswith(prefix)]
 
     def count(self, since: str | None, paths: Sequence[Path]) -> int:
-        """Return how many commits since a tag (or ever) touched one of the paths."""
+        """Return the number of commits since a tag, or of all commits, that changed one of the paths."""
         span = "HEAD" if since is None else f"refs/tags/{since}..HEAD"
         return int(self._run("rev-list", "--count", span, "--", *self._specs(paths)))
 
     def tracked(self, paths: Sequence[Path]) -> set[Path]:
-        """Return the files below the paths that git knows, absolute."""
+        """Return the absolute paths of the tracked files below the paths."""
         return self._files(
             self._run("ls-files", "-z", "--cached", "--recurse-submodules", "--full-name", "--", *self._specs(paths))
         )
 
     def modified(self, paths: Sequence[Path]) -> set[Path]:
-        """Return the known files below the paths that differ from HEAD, deleted ones too, absolute."""
+        """Return the absolute paths of the tracked files below the paths that differ from HEAD, deleted ones too."""
         text = self._run("status", "--porcelain=v1", "-z", "--untracked-files=no", "--no-renames", "--", *self._specs(paths))
         return self._files("\0".join(entry[3:] for entry in text.split("\0")))
 
     def origin(self) -> str | None:
-        """Return the origin's URL, without credentials; ``None`` where there is no origin."""
+        """Return the origin's URL without credentials; ``None`` if there is no origin."""
         url = self._origin_url()
         return without_credentials(url) if url else None
 
     def clone_url(self) -> str | None:
-        """Return the origin's URL as another machine clones from it: without credentials, but with the user of an SSH address."""
+        """Return the URL from which another machine can clone: without credentials, but with the user of an SSH URL."""
         url = self._origin_url()
         if not url:
             return None
@@ -108,10 +108,10 @@ class Git:
 
 
 def open_git(directory: Path, environment: Mapping[str, str]) -> Git | None:
-    """Open the work tree that ``directory`` lies in; ``None`` without git, repository or commit.
+    """Return the work tree around ``directory``; ``None`` without git, repository or commit.
 
     Raises:
-        GitFailed: git refuses the work tree, because another user owns it.
+        GitFailed: git refuses the work tree because another user owns it.
     """
     if find_work_tree(directory) is None:
         return None
@@ -128,12 +128,12 @@ def open_git(directory: Path, environment: Mapping[str, str]) -> Git | None:
 
 
 def run(directory: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Run git in a folder and return what it wrote; the one place that starts it.
+    """Run git in a folder and return its output.
 
     Raises:
-        FileNotFoundError: There is no such program.
-        GitFailed: git failed; the message holds its first line, the hint the cure where another user owns the work tree.
-        DeadlineExceeded: It took longer than a minute.
+        FileNotFoundError: git is not installed.
+        GitFailed: git failed; the message has its first line, the hint the remedy if another user owns the work tree.
+        DeadlineExceeded: git took longer than a minute.
     """
     passed = {name: value for name, value in environment.items() if not name.startswith("GIT_") or name.startswith("GIT_CONFIG")}
     passed |= {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_LITERAL_PATHSPECS": "0"}
@@ -148,7 +148,7 @@ def run(directory: Path, arguments: Sequence[str], environment: Mapping[str, str
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise DeadlineExceeded(f"git {arguments[0]} in {directory} did not end within {TIMEOUT:.0f} s.") from error
+        raise DeadlineExceeded(f"git {arguments[0]} in {directory} took longer than {TIMEOUT:.0f} s.") from error
     output = os.fsdecode(done.stdout)
     if done.returncode == 0:
         return output
@@ -156,11 +156,11 @@ def run(directory: Path, arguments: Sequence[str], environment: Mapping[str, str
         await_stop()
     if done.returncode < 0:
         raise GitFailed(f"git {arguments[0]} in {directory} was ended by signal {-done.returncode}.")
-    said = os.fsdecode(done.stderr).strip()
-    if "dubious ownership" in said:
+    message = os.fsdecode(done.stderr).strip()
+    if "dubious ownership" in message:
         raise GitFailed(
-            f"git refuses to look at {directory}, because another user owns the work tree.",
-            hint=f"If you trust it: git config --global --add safe.directory {find_work_tree(directory) or directory}",
+            f"git refuses {directory}, because another user owns the work tree.",
+            hint=f"If you trust its owner: git config --global --add safe.directory {find_work_tree(directory) or directory}",
         )
-    first = said.splitlines()[0] if said else f"exit status {done.returncode}"
+    first = message.splitlines()[0] if message else f"exit status {done.returncode}"
     raise GitFailed(f"git {arguments[0]} failed in {directory}: {first}")

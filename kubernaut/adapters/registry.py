@@ -1,8 +1,8 @@
-"""OCI registries, over HTTP: manifests, blobs, tags, as the distribution API offers them.
+"""OCI registries over HTTP, read-only: manifests, blobs and tags of the distribution API.
 
-It writes nothing: images are pushed by the engine and charts by Helm. Every answer has a size limit, what is fetched by digest is
-checked against it, and a secret goes only to the registry that asked for it, or to the token service which that registry names.
-What a tag means is for the registry itself to say: it is asked, and nobody whom it redirects to. Blobs it may keep elsewhere.
+The engine pushes images, Helm pushes charts. Every response has a size limit, content fetched by digest is checked against it, and
+a secret is sent only to the registry that requests it or to the token service which that registry names. Only blobs may come from
+another server that the registry redirects to; manifests and tags may not.
 """
 
 from __future__ import annotations
@@ -13,15 +13,12 @@ import re
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from kubernaut.adapters.http import HttpClient, RequestError, Response, ResponseTooLarge, same_server
 from kubernaut.errors import RegistryDenied, RegistryUnreachable
-
-if TYPE_CHECKING:
-    from kubernaut.adapters.docker import Credentials
 
 MANIFEST_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -31,17 +28,27 @@ MANIFEST_TYPES = (
 )
 MANIFEST_LIMIT = 4 << 20
 BLOB_LIMIT = 128 << 20
-_TOKEN_USER = "<token>"  # noqa: S105 - the name that stands for an identity token
+TOKEN_USER = "<token>"  # noqa: S105 - the user name by which credential helpers mark an identity token
 _PAGES = 1000
 _HOPS = 5
-_REDIRECT_HINT = "Name the registry itself in the `registry` setting; only the content of blobs may lie elsewhere, and over TLS."
+_REDIRECT_HINT = (
+    "Name the registry itself in the `registry` setting; only the content of blobs may lie allow_redirect, and over TLS."
+)
 _CHALLENGE = re.compile(r'(\w+)=(?:"([^"]*)"|([^\s,"]+))')
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
+class Credentials:
+    """A registry's user name and password, or :data:`TOKEN_USER` and an identity token; the secret is not in the repr."""
+
+    username: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """A manifest as the registry has it; ``digest`` is computed from its bytes."""
+    """A manifest; ``digest`` is computed from its bytes."""
 
     digest: str
     content: Mapping[str, Any]
@@ -51,8 +58,8 @@ class RegistryClient:
     """Reads OCI registries; may be used by several threads at once.
 
     Args:
-        plain_http: Says whether a registry is spoken to without TLS.
-        credentials: Returns a registry's credentials; asked only when the registry wants to see some.
+        plain_http: Whether a registry is used without TLS.
+        credentials: Returns a registry's credentials; called only when the registry requires some.
     """
 
     def __init__(
@@ -60,7 +67,7 @@ class RegistryClient:
     ) -> None:
         self._plain_http = plain_http
         self._credentials = credentials
-        self._grants: dict[tuple[str, str], str] = {}
+        self._authorizations: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
         self._http = HttpClient(retries=2)
 
@@ -69,48 +76,48 @@ class RegistryClient:
         self._http.close()
 
     def manifest(self, repository: str, reference: str) -> Manifest | None:
-        """Return the manifest of a tag or digest; ``None`` where there is none."""
-        answer = self._get(repository, f"manifests/{reference}", MANIFEST_LIMIT, accept=", ".join(MANIFEST_TYPES))
-        if answer is None:
+        """Return the manifest of a tag or digest; ``None`` if it does not exist."""
+        response = self._get(repository, f"manifests/{reference}", MANIFEST_LIMIT, accept=", ".join(MANIFEST_TYPES))
+        if response is None:
             return None
-        digest = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
+        digest = _sha256(response.body)
         if _DIGEST.fullmatch(reference) and digest != reference:
-            raise RegistryUnreachable(f"{_host(repository)} answers {repository}@{reference} with other content ({digest}).")
-        return Manifest(digest, self._json(repository, answer.body))
+            raise RegistryUnreachable(f"{_host(repository)} returned other content for {repository}@{reference} ({digest}).")
+        return Manifest(digest, self._json(repository, response.body))
 
     def manifest_digest(self, repository: str, reference: str) -> str | None:
-        """Return the digest of a tag without fetching its manifest; ``None`` where there is none."""
-        answer = self._get(repository, f"manifests/{reference}", 0, accept=", ".join(MANIFEST_TYPES), method="HEAD")
-        if answer is None:
+        """Return the digest of a tag without fetching its manifest; ``None`` if the tag does not exist."""
+        response = self._get(repository, f"manifests/{reference}", 0, accept=", ".join(MANIFEST_TYPES), method="HEAD")
+        if response is None:
             return None
-        digest = answer.headers.get("Docker-Content-Digest", "")
+        digest = response.headers.get("Docker-Content-Digest", "")
         if not _DIGEST.fullmatch(digest):
             manifest = self.manifest(repository, reference)
             return None if manifest is None else manifest.digest
         return digest
 
     def blob(self, repository: str, digest: str, limit: int = BLOB_LIMIT) -> bytes | None:
-        """Return a blob, checked against its digest; ``None`` where there is none."""
-        answer = self._get(repository, f"blobs/{digest}", limit, elsewhere=True)
-        if answer is None:
+        """Return a blob, checked against its digest; ``None`` if it does not exist."""
+        response = self._get(repository, f"blobs/{digest}", limit, allow_redirect=True)
+        if response is None:
             return None
-        found = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
+        found = _sha256(response.body)
         if found != digest:
-            raise RegistryUnreachable(f"{_host(repository)} answers {repository}@{digest} with other content ({found}).")
-        return answer.body
+            raise RegistryUnreachable(f"{_host(repository)} returned other content for {repository}@{digest} ({found}).")
+        return response.body
 
     def tags(self, repository: str) -> list[str]:
-        """Return a repository's tags, all pages of them; none where there is no repository."""
+        """Return all tags of a repository; empty if the repository does not exist."""
         tags: list[str] = []
         seen: set[str] = set()
         path = "tags/list?n=1000"
         while path and path not in seen and len(seen) < _PAGES:
             seen.add(path)
-            answer = self._get(repository, path, MANIFEST_LIMIT)
-            if answer is None:
+            response = self._get(repository, path, MANIFEST_LIMIT)
+            if response is None:
                 break
-            tags += [str(tag) for tag in self._json(repository, answer.body).get("tags") or ()]
-            path = self._next_page(repository, answer.headers.get("Link", ""))
+            tags += [str(tag) for tag in self._json(repository, response.body).get("tags") or ()]
+            path = self._next_page(repository, response.headers.get("Link", ""))
         return tags
 
     def _next_page(self, repository: str, link: str) -> str:
@@ -127,57 +134,55 @@ class RegistryClient:
     def _json(self, repository: str, body: bytes) -> Mapping[str, Any]:
         try:
             content = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise RegistryUnreachable(
-                f"{_host(repository)} does not answer like an OCI registry (asked for {repository})."
-            ) from error
+        except (ValueError, RecursionError):
+            content = None
         if not isinstance(content, dict):
-            raise RegistryUnreachable(f"{_host(repository)} does not answer like an OCI registry (asked for {repository}).")
+            raise RegistryUnreachable(f"{_host(repository)} does not answer like an OCI registry (requested {repository}).")
         return content
 
     def _get(
-        self, repository: str, path: str, limit: int, *, accept: str = "*/*", method: str = "GET", elsewhere: bool = False
+        self, repository: str, path: str, limit: int, *, accept: str = "*/*", method: str = "GET", allow_redirect: bool = False
     ) -> Response | None:
         key = (_host(repository), repository)
         with self._lock:
-            grant = self._grants.get(key)
-        question = _Question(repository, self._url(repository, path), limit, method, accept, authorization=grant)
-        answer = self._send(question)
-        if answer.status == 401:
-            grant = self._grant(repository, answer.headers.get("WWW-Authenticate", ""))
+            authorization = self._authorizations.get(key)
+        request = _Request(repository, self._url(repository, path), limit, method, accept, authorization=authorization)
+        response = self._send(request)
+        if response.status == 401:
+            authorization = self._authorize(repository, response.headers.get("WWW-Authenticate", ""))
             with self._lock:
-                self._grants[key] = grant
-            question = replace(question, authorization=grant)
-            answer = self._send(question)
-        answer = self._follow(question, answer, elsewhere=elsewhere)
-        if answer.status == 404:
+                self._authorizations[key] = authorization
+            request = replace(request, authorization=authorization)
+            response = self._send(request)
+        response = self._follow(request, response, allow_redirect=allow_redirect)
+        if response.status == 404:
             return None
-        if answer.status != 200:
-            raise _refusal(repository, answer)
-        return answer
+        if response.status != 200:
+            raise _error(repository, response)
+        return response
 
-    def _follow(self, question: _Question, answer: Response, *, elsewhere: bool = False) -> Response:
-        """Go where we are sent: within the same server or, for a blob, ``elsewhere``; credentials stay with that server."""
-        host = _host(question.repository)
+    def _follow(self, request: _Request, response: Response, *, allow_redirect: bool = False) -> Response:
+        """Go where we are sent: within the same server or, for a blob, ``allow_redirect``; credentials stay with that server."""
+        host = _host(request.repository)
         for _ in range(_HOPS):
-            target = answer.redirect_url
+            target = response.redirect_url
             if target is None:
-                return answer
-            at_home = same_server(question.url, target)
-            if not at_home and not (elsewhere and self._may_keep_blobs(target)):
+                return response
+            at_home = same_server(request.url, target)
+            if not at_home and not (allow_redirect and self._may_keep_blobs(target)):
                 raise RegistryUnreachable(
-                    f"{host} sends us to {_shown(target)} for {question.repository}; refused.", hint=_REDIRECT_HINT
+                    f"{host} sends us to {_without_path(target)} for {request.repository}; refused.", hint=_REDIRECT_HINT
                 )
-            answer = self._send(
-                replace(question, url=target, query=None, authorization=question.authorization if at_home else None)
+            response = self._send(
+                replace(request, url=target, query=None, authorization=request.authorization if at_home else None)
             )
-        raise RegistryUnreachable(f"{host} sends us from one address to the next (asked for {question.repository}).")
+        raise RegistryUnreachable(f"{host} sends us from one address to the next (requested {request.repository}).")
 
     def _may_keep_blobs(self, url: str) -> bool:
         parts = urlsplit(url)
         return parts.scheme == "https" or (parts.scheme == "http" and self._plain_http(parts.netloc))
 
-    def _grant(self, repository: str, challenge: str) -> str:
+    def _authorize(self, repository: str, challenge: str) -> str:
         """Turn the registry's challenge into the value of an Authorization header."""
         host = _host(repository)
         scheme, _, rest = challenge.partition(" ")
@@ -187,7 +192,7 @@ class RegistryClient:
                 raise RegistryDenied(f"{host} wants credentials for {repository}, and there are none.")
             return _basic(credentials)
         if scheme.lower() != "bearer":
-            raise RegistryDenied(f"{host} asks for a login that kubernaut does not know (asked for {repository}).")
+            raise RegistryDenied(f"{host} asks for a login that kubernaut does not know (requested {repository}).")
         fields = {name.lower(): quoted or plain for name, quoted, plain in _CHALLENGE.findall(rest)}
         realm = fields.get("realm", "")
         if urlsplit(realm).scheme != "https" and not (urlsplit(realm).scheme == "http" and self._plain_http(repository)):
@@ -196,40 +201,40 @@ class RegistryClient:
         query = {"scope": fields.get("scope") or f"repository:{name}:pull"}
         if "service" in fields:
             query["service"] = fields["service"]
-        answer = self._token(repository, realm, query, credentials)
-        if answer.status != 200:
-            raise _refusal(repository, answer)
-        content = self._json(repository, answer.body)
+        response = self._token(repository, realm, query, credentials)
+        if response.status != 200:
+            raise _error(repository, response)
+        content = self._json(repository, response.body)
         token = content.get("token") or content.get("access_token")
         if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
             raise RegistryDenied(f"The token service of {host} gives no token for {repository}.")
         return f"Bearer {token}"
 
     def _token(self, repository: str, realm: str, query: dict[str, str], credentials: Credentials | None) -> Response:
-        question = _Question(repository, realm, MANIFEST_LIMIT)
-        if credentials is not None and credentials.username == _TOKEN_USER:
+        request = _Request(repository, realm, MANIFEST_LIMIT)
+        if credentials is not None and credentials.username == TOKEN_USER:
             form = {**query, "grant_type": "refresh_token", "client_id": "kubernaut", "refresh_token": credentials.secret}
-            return self._send(replace(question, method="POST", form=form))
-        question = replace(question, query=query, authorization=None if credentials is None else _basic(credentials))
-        return self._follow(question, self._send(question))
+            return self._send(replace(request, method="POST", form=form))
+        request = replace(request, query=query, authorization=None if credentials is None else _basic(credentials))
+        return self._follow(request, self._send(request))
 
-    def _send(self, question: _Question) -> Response:
-        headers = {"Accept": question.accept}
-        if question.authorization is not None:
-            headers["Authorization"] = question.authorization
-        host, asked = _host(question.repository), f"asked for {question.repository}"
+    def _send(self, request: _Request) -> Response:
+        headers = {"Accept": request.accept}
+        if request.authorization is not None:
+            headers["Authorization"] = request.authorization
+        host, asked = _host(request.repository), f"requested {request.repository}"
         try:
             return self._http.send(
-                question.method, question.url, limit=question.limit, headers=headers, query=question.query, body=question.form
+                request.method, request.url, limit=request.limit, headers=headers, query=request.query, body=request.form
             )
         except ResponseTooLarge as error:
-            raise RegistryUnreachable(f"{host} answers with {error.reason} ({asked}).") from error
+            raise RegistryUnreachable(f"{host} responses with {error.reason} ({asked}).") from error
         except RequestError as error:
-            raise RegistryUnreachable(f"{host} does not answer ({asked}): {error.reason}.") from error
+            raise RegistryUnreachable(f"{host} does not response ({asked}): {error.reason}.") from error
 
 
 @dataclass(frozen=True)
-class _Question:
+class _Request:
     """A request, and for which repository it is sent."""
 
     repository: str
@@ -242,6 +247,10 @@ class _Question:
     form: Mapping[str, str] | None = None
 
 
+def _sha256(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
 def _basic(credentials: Credentials) -> str:
     return "Basic " + b64encode(f"{credentials.username}:{credentials.secret}".encode()).decode()
 
@@ -250,22 +259,22 @@ def _host(repository: str) -> str:
     return repository.partition("/")[0]
 
 
-def _shown(url: str) -> str:
+def _without_path(url: str) -> str:
     """Return as much of an address as may be shown: what comes after the host may be signed."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def _refusal(repository: str, answer: Response) -> RegistryDenied | RegistryUnreachable:
+def _error(repository: str, response: Response) -> RegistryDenied | RegistryUnreachable:
     host = _host(repository)
-    said = _said(answer.body)
-    if answer.status in (401, 403):
-        return RegistryDenied(f"{host} refuses access to {repository} (HTTP {answer.status}){said}.")
-    return RegistryUnreachable(f"{host} answers HTTP {answer.status} (asked for {repository}){said}.")
+    message = _registry_message(response.body)
+    if response.status in (401, 403):
+        return RegistryDenied(f"{host} refuses access to {repository} (HTTP {response.status}){message}.")
+    return RegistryUnreachable(f"{host} responses HTTP {response.status} (requested {repository}){message}.")
 
 
-def _said(body: bytes) -> str:
-    """Return the registry's own message, if it answers with one: the distribution API has a form for it."""
+def _registry_message(body: bytes) -> str:
+    """Return the registry's own message, if it responses with one: the distribution API has a form for it."""
     try:
         message = json.loads(body)["errors"][0]["message"]
     except (ValueError, LookupError, TypeError, RecursionError):

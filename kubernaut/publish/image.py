@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from kubernaut.adapters.docker import Credentials, DockerEngine, is_ignored
+from kubernaut.adapters.docker import DockerEngine, is_ignored
+from kubernaut.adapters.registry import Credentials
 from kubernaut.errors import RegistryUnreachable, VersionConflict
 from kubernaut.events import Step
 from kubernaut.publish.application import check_dockerfile

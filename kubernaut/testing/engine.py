@@ -18,7 +18,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import IO
 
-from kubernaut.adapters.docker import TAIL, Credentials, DockerEngine
+from kubernaut.adapters.docker import TAIL, DockerEngine
+from kubernaut.adapters.registry import Credentials
 from kubernaut.errors import BuildFailed, EngineUnreachable, ImageNotFound, RegistryDenied, RegistryUnreachable
 
 # fmt: off

@@ -14,7 +14,8 @@ from pathlib import Path
 import docker.errors
 import pytest
 
-from kubernaut.adapters.docker import TOKEN_USER, Credentials, DockerEngine, context_paths, credentials_for
+from kubernaut.adapters.docker import DockerEngine, context_paths, credentials_for
+from kubernaut.adapters.registry import TOKEN_USER, Credentials
 from kubernaut.errors import BuildFailed, EngineUnreachable, KubernautError, RegistryDenied, RegistryUnreachable, SettingInvalid
 
 EMPTY = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
