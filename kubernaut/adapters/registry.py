@@ -31,9 +31,7 @@ BLOB_LIMIT = 128 << 20
 TOKEN_USER = "<token>"  # noqa: S105 - the user name by which credential helpers mark an identity token
 _PAGES = 1000
 _HOPS = 5
-_REDIRECT_HINT = (
-    "Name the registry itself in the `registry` setting; only the content of blobs may lie allow_redirect, and over TLS."
-)
+_REDIRECT_HINT = "Set `registry` to the address of the registry itself; only blobs may come from another server, over TLS."
 _CHALLENGE = re.compile(r'(\w+)=(?:"([^"]*)"|([^\s,"]+))')
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -162,41 +160,39 @@ class RegistryClient:
         return response
 
     def _follow(self, request: _Request, response: Response, *, allow_redirect: bool = False) -> Response:
-        """Go where we are sent: within the same server or, for a blob, ``allow_redirect``; credentials stay with that server."""
+        """Follow redirects: on the same server or, with ``allow_redirect``, elsewhere without the credentials."""
         host = _host(request.repository)
         for _ in range(_HOPS):
             target = response.redirect_url
             if target is None:
                 return response
-            at_home = same_server(request.url, target)
-            if not at_home and not (allow_redirect and self._may_keep_blobs(target)):
+            same = same_server(request.url, target)
+            if not same and not (allow_redirect and self._is_secure(target)):
                 raise RegistryUnreachable(
-                    f"{host} sends us to {_without_path(target)} for {request.repository}; refused.", hint=_REDIRECT_HINT
+                    f"{host} redirects {request.repository} to {_without_path(target)}; refused.", hint=_REDIRECT_HINT
                 )
-            response = self._send(
-                replace(request, url=target, query=None, authorization=request.authorization if at_home else None)
-            )
-        raise RegistryUnreachable(f"{host} sends us from one address to the next (requested {request.repository}).")
+            response = self._send(replace(request, url=target, query=None, authorization=request.authorization if same else None))
+        raise RegistryUnreachable(f"{host} redirects more than {_HOPS - 1} times (requested {request.repository}).")
 
-    def _may_keep_blobs(self, url: str) -> bool:
+    def _is_secure(self, url: str) -> bool:
         parts = urlsplit(url)
         return parts.scheme == "https" or (parts.scheme == "http" and self._plain_http(parts.netloc))
 
     def _authorize(self, repository: str, challenge: str) -> str:
-        """Turn the registry's challenge into the value of an Authorization header."""
+        """Return the value of the Authorization header for the registry's challenge."""
         host = _host(repository)
         scheme, _, rest = challenge.partition(" ")
         credentials = self._credentials(host)
         if scheme.lower() == "basic":
             if credentials is None:
-                raise RegistryDenied(f"{host} wants credentials for {repository}, and there are none.")
+                raise RegistryDenied(f"{host} requires credentials for {repository}, and none are stored.")
             return _basic(credentials)
         if scheme.lower() != "bearer":
-            raise RegistryDenied(f"{host} asks for a login that kubernaut does not know (requested {repository}).")
+            raise RegistryDenied(f"{host} requires an unsupported login, {scheme[:20]!r} (requested {repository}).")
         fields = {name.lower(): quoted or plain for name, quoted, plain in _CHALLENGE.findall(rest)}
         realm = fields.get("realm", "")
         if urlsplit(realm).scheme != "https" and not (urlsplit(realm).scheme == "http" and self._plain_http(repository)):
-            raise RegistryDenied(f"{host} sends logins to {urlsplit(realm).netloc or 'nowhere'} without TLS; refused.")
+            raise RegistryDenied(f"{host} wants the login sent to {urlsplit(realm).netloc or 'nowhere'} without TLS; refused.")
         name = repository.partition("/")[2]
         query = {"scope": fields.get("scope") or f"repository:{name}:pull"}
         if "service" in fields:
@@ -207,7 +203,7 @@ class RegistryClient:
         content = self._json(repository, response.body)
         token = content.get("token") or content.get("access_token")
         if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
-            raise RegistryDenied(f"The token service of {host} gives no token for {repository}.")
+            raise RegistryDenied(f"The token service of {host} returned no token for {repository}.")
         return f"Bearer {token}"
 
     def _token(self, repository: str, realm: str, query: dict[str, str], credentials: Credentials | None) -> Response:
@@ -222,20 +218,20 @@ class RegistryClient:
         headers = {"Accept": request.accept}
         if request.authorization is not None:
             headers["Authorization"] = request.authorization
-        host, asked = _host(request.repository), f"requested {request.repository}"
+        host, context = _host(request.repository), f"requested {request.repository}"
         try:
             return self._http.send(
                 request.method, request.url, limit=request.limit, headers=headers, query=request.query, body=request.form
             )
         except ResponseTooLarge as error:
-            raise RegistryUnreachable(f"{host} responses with {error.reason} ({asked}).") from error
+            raise RegistryUnreachable(f"{host} answers with {error.reason} ({context}).") from error
         except RequestError as error:
-            raise RegistryUnreachable(f"{host} does not response ({asked}): {error.reason}.") from error
+            raise RegistryUnreachable(f"{host} does not answer ({context}): {error.reason}.") from error
 
 
 @dataclass(frozen=True)
 class _Request:
-    """A request, and for which repository it is sent."""
+    """A request and the repository that it is for."""
 
     repository: str
     url: str
@@ -260,7 +256,7 @@ def _host(repository: str) -> str:
 
 
 def _without_path(url: str) -> str:
-    """Return as much of an address as may be shown: what comes after the host may be signed."""
+    """Return a URL's scheme and host, which may be shown; its path and query may hold a signature."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
@@ -270,11 +266,11 @@ def _error(repository: str, response: Response) -> RegistryDenied | RegistryUnre
     message = _registry_message(response.body)
     if response.status in (401, 403):
         return RegistryDenied(f"{host} refuses access to {repository} (HTTP {response.status}){message}.")
-    return RegistryUnreachable(f"{host} responses HTTP {response.status} (requested {repository}){message}.")
+    return RegistryUnreachable(f"{host} answers HTTP {response.status} (requested {repository}){message}.")
 
 
 def _registry_message(body: bytes) -> str:
-    """Return the registry's own message, if it responses with one: the distribution API has a form for it."""
+    """Return the message in an error of the distribution API, after a colon; empty if there is none."""
     try:
         message = json.loads(body)["errors"][0]["message"]
     except (ValueError, LookupError, TypeError, RecursionError):

@@ -89,8 +89,8 @@ def test_an_identity_token_is_exchanged(http: responses.RequestsMock) -> None:
     [
         ('Bearer realm="http://auth.example.com/token"', "without TLS; refused"),
         ('Bearer service="x"', "nowhere without TLS"),
-        ("Negotiate", "a login that kubernaut does not know"),
-        ("", "a login that kubernaut does not know"),
+        ("Negotiate", "unsupported login"),
+        ("", "unsupported login"),
     ],
 )
 def test_challenges_that_are_not_answered(http: responses.RequestsMock, challenge: str, match: str) -> None:
@@ -104,13 +104,13 @@ def test_challenges_that_are_not_answered(http: responses.RequestsMock, challeng
 def test_tokens_that_are_none(http: responses.RequestsMock, token: dict[str, Any]) -> None:
     http.get(f"{URL}/manifests/1.0.0", status=401, headers=CHALLENGE)
     http.get("https://auth.example.com/token", json=token)
-    with pytest.raises(RegistryDenied, match="gives no token"):
+    with pytest.raises(RegistryDenied, match="no token"):
         web().manifest(f"{HOST}/team/shop", "1.0.0")
 
 
 def test_no_credentials_for_a_registry_that_wants_some(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/manifests/1.0.0", status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
-    with pytest.raises(RegistryDenied, match="there are none") as caught:
+    with pytest.raises(RegistryDenied, match="requires credentials") as caught:
         anonymous().manifest(f"{HOST}/team/shop", "1.0.0")
     assert "docker login" in caught.value.hint
 
@@ -333,7 +333,7 @@ def test_a_place_that_keeps_blobs_gets_no_login_however_it_asks(http: responses.
 
 def test_redirects_that_turn_in_a_circle_end(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/manifests/1.0.0", status=307, headers={"Location": f"{URL}/manifests/1.0.0"})
-    with pytest.raises(RegistryUnreachable, match="from one address to the next"):
+    with pytest.raises(RegistryUnreachable, match="redirects more than"):
         anonymous().manifest(f"{HOST}/team/shop", "1.0.0")
     assert len(http.calls) < 10
 
@@ -341,6 +341,6 @@ def test_redirects_that_turn_in_a_circle_end(http: responses.RequestsMock) -> No
 def test_a_token_service_keeps_the_login_to_itself(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/manifests/1.0.0", status=401, headers=CHALLENGE)
     http.get("https://auth.example.com/token", status=302, headers={"Location": "https://evil.example.net/token"})
-    with pytest.raises(RegistryUnreachable, match=r"to https://evil\.example\.net .*refused"):
+    with pytest.raises(RegistryUnreachable, match=r"to https://evil\.example\.net; refused"):
         web().manifest(f"{HOST}/team/shop", "1.0.0")
     assert len(http.calls) == 2
