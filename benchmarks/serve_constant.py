@@ -12,31 +12,31 @@ from pathlib import Path
 
 from kubernaut import Kubernaut, load_settings
 from kubernaut.server.app import create_app
-from kubernaut.server.http.routing import Answer, Response, Route
 from kubernaut.server.listener import listen
-from kubernaut.server.serving import ServeOptions, open_service
+from kubernaut.server.routing import Response, ResponseSpec, Route
+from kubernaut.server.serving import ServeOptions, create_context
 
 
 def main() -> int:
     """Serve the file that is named, until SIGTERM."""
     body = Path(sys.argv[1]).read_bytes()
     settings = load_settings({"serve_port": 0})
-    service = open_service(Kubernaut(settings), ServeOptions())
+    context = create_context(Kubernaut(settings), ServeOptions())
     route = Route(
         method="GET",
         path="/api/constant",
         name="getConstant",
         summary="The body.",
         handler=lambda _: Response(body=body),
-        answers={200: Answer("The body.")},
+        responses={200: ResponseSpec("The body.")},
     )
-    listening = listen(create_app(service, [route]), settings.serve_host, settings.serve_port)
+    listening = listen(create_app(context, [route]), settings.serve_host, settings.serve_port)
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     print(f"curl -H @{settings.token_path()} {listening.address}/api/releases", file=sys.stderr, flush=True)
     ended.wait()
     listening.stop()
-    service.kubernaut.close()
+    context.kubernaut.close()
     return 0
 
 

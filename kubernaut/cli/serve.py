@@ -1,4 +1,4 @@
-"""``kubernaut serve``: the same questions and verbs over HTTP, until a signal ends it."""
+"""``kubernaut serve``: run the REST server until a signal stops it."""
 
 from __future__ import annotations
 
@@ -22,138 +22,157 @@ if TYPE_CHECKING:
     from kubernaut.settings import Settings
 
 SETTINGS = ("registry", "context", "kubeconfig", "serve_host", "serve_port", "token_file")
-"""The options that are settings; every other one says how the server is wished."""
+"""The options that are settings; all others are :class:`ServeOptions`."""
 
 
 @click.command(
     cls=Verb,
     examples=[
-        ("kubernaut serve", "for this machine; says where the token is, and a curl line that reads it"),
-        ("kubernaut serve --port 0 -o json", "at any free port, its address on stdout"),
+        ("kubernaut serve", "for this machine; prints the token's file and a curl command that uses it"),
+        ("kubernaut serve --port 0 -o json", "on any free port, with the address on stdout"),
         (
             "kubernaut serve --host 0.0.0.0 --behind-tls-proxy --allow-host ci.example.com --tokens tokens.toml",
-            "for those with a token of the file, behind a proxy that speaks TLS",
+            "for the tokens of a file, behind a TLS proxy",
         ),
     ],
     statuses=(0, 2, 3, 5, 8, 9),
 )
-@click.option("--host", "serve_host", metavar="ADDRESS", help="Where to listen; 127.0.0.1 by default.")
-@click.option("--port", "serve_port", metavar="PORT", type=click.IntRange(0, 65_535), help="8080 by default; 0: any that is free.")
+@click.option("--host", "serve_host", metavar="ADDRESS", help="Address to listen on; 127.0.0.1 by default.")
+@click.option(
+    "--port",
+    "serve_port",
+    metavar="PORT",
+    type=click.IntRange(0, 65_535),
+    help="Port to listen on; 8080 by default, 0 for any free port.",
+)
 @click.option(
     "--auth",
     type=click.Choice(["token", "none"]),
     default="token",
     show_default=True,
-    help="Who may ask: those with a token, or, on this machine alone, everybody.",
+    help="Require a token, or, on the loopback interface only, none.",
 )
-@click.option(
-    "--token-file", metavar="FILE", help="Where the generated token is kept, as a curl header; in the folder for state by default."
-)
+@click.option("--token-file", metavar="FILE", help="File of the generated token, as a curl header; in the state folder by default.")
 @click.option(
     "--tokens",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A TOML file of named tokens with roles and namespaces, instead of the generated one.",
+    help="TOML file of named tokens with roles and namespaces, instead of the generated token.",
 )
 @click.option(
-    "-n", "--namespace", "namespaces", metavar="NAMESPACE", multiple=True, help="Only this namespace; may be given again."
+    "-n", "--namespace", "namespaces", metavar="NAMESPACE", multiple=True, help="Show and change only this namespace; repeatable."
 )
 @click.option(
-    "--allow-host", "allow_hosts", metavar="NAME[:PORT]", multiple=True, help="A name it is asked by too; may be given again."
+    "--allow-host",
+    "allow_hosts",
+    metavar="NAME[:PORT]",
+    multiple=True,
+    help="Host name to answer to besides the address; repeatable.",
 )
 @click.option(
     "--allow-charts",
     metavar="HOST/PREFIX",
     multiple=True,
-    help="Charts may come from there too, beside the chart registry; may be given again.",
+    help="Registry to allow charts from, besides the chart registry; repeatable.",
 )
-@click.option("--behind-tls-proxy", is_flag=True, help="A proxy before it speaks TLS; needed to listen beyond this machine.")
-@click.option("--workers", metavar="N", type=click.IntRange(1, 64), default=8, show_default=True, help="How many deploys at once.")
+@click.option(
+    "--behind-tls-proxy", is_flag=True, help="A proxy in front terminates TLS; required to listen beyond the loopback interface."
+)
+@click.option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(1, 64),
+    default=8,
+    show_default=True,
+    help="Number of operations that run at once.",
+)
 @click.option(
     "--grace",
     metavar="DURATION",
     default="5m",
     show_default=True,
     callback=read_duration,
-    help="How long running deploys may take to end when the server is stopped.",
+    help="Time that running operations may take when the server is stopped.",
 )
 @click.option(
     "--audit-log",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where audit lines are added, as JSON; stderr by default.",
+    help="File to append audit lines to, as JSON; stderr by default.",
 )
 @registry_option
 @kubeconfig_options
 @output_option
 @verbose_option
 def serve(output: str, **options: Any) -> None:
-    """Answer over HTTP what runs, and carry the verbs out.
+    """Serve releases, versions and operations over HTTP.
 
-    It keeps no database: the cluster's history is the store. SIGTERM or Ctrl-C ends it: nothing new is begun, running deploys
-    may end within --grace, and a second signal stops them. docs/server.md says how to run it, docs/api.md what it answers.
+    The server keeps no database: the cluster's release history is the store. SIGTERM or Ctrl-C stops it: new operations are
+    refused, running ones may finish within --grace, and a second signal stops them. See docs/server.md and docs/api.md.
     """
-    from kubernaut.server.serving import ServeOptions, open_service, run
+    from kubernaut.server.serving import ServeOptions, create_context, run
     from kubernaut.settings import load_settings
 
-    _check_together(options)
+    _check_combinations(options)
     settings = load_settings({name: options.pop(name) for name in SETTINGS})
-    wish = ServeOptions(**options)
-    with _log_as_talk():
-        service = open_service(session.open_kubernaut(settings, ignore), wish)
-        run(service, wish, lambda address: _serve(address, settings, wish, output))
+    serve_options = ServeOptions(**options)
+    with _log_to_stderr():
+        context = create_context(session.open_kubernaut(settings, ignore), serve_options)
+        run(context, serve_options, lambda address: _wait(address, settings, serve_options, output))
 
 
-def _check_together(options: dict[str, Any]) -> None:
+def _check_combinations(options: dict[str, Any]) -> None:
     if options["tokens"] and options["token_file"]:
-        raise click.UsageError("--tokens and --token-file exclude each other: the one names many tokens, the other keeps one.")
+        raise click.UsageError(
+            "--tokens cannot be combined with --token-file: the file of named tokens replaces the generated one."
+        )
     if options["auth"] == "none" and (options["tokens"] or options["token_file"]):
-        raise click.UsageError("--auth none asks for no token, so there is none to keep or to name.")
+        raise click.UsageError("--auth none cannot be combined with --tokens or --token-file.")
 
 
-def _serve(address: str, settings: Settings, wish: ServeOptions, output: str) -> None:
-    """Say where the server is, and wait for a signal."""
+def _wait(address: str, settings: Settings, options: ServeOptions, output: str) -> None:
+    """Print where the server listens, and wait for a signal."""
     try:
-        _tell(address, settings, wish, output)
+        _print_address(address, settings, options, output)
         signals.wait()
     except KeyboardInterrupt as stop:
         signals.answer(stop)
-        say(f"stopping: running deploys may take {wish.grace:g} s to end; a second signal stops them")
+        say(f"stopping: running operations may take {options.grace:g} s to finish; a second signal stops them")
 
 
-def _tell(address: str, settings: Settings, wish: ServeOptions, output: str) -> None:
-    generated = wish.auth == "token" and wish.tokens is None
+def _print_address(address: str, settings: Settings, options: ServeOptions, output: str) -> None:
+    generated = options.auth == "token" and options.tokens is None
     say(f"listening at {address}")
     if generated:
         say(f"the token is in {settings.token_path()}")
-    elif wish.tokens:
-        say(f"tokens: those of {wish.tokens}")
+    elif options.tokens:
+        say(f"tokens: {options.tokens}")
     else:
-        say("tokens: none are asked for; whoever is on this machine may deploy")
-    say(_curl(address, settings.token_path() if generated else None, asked=wish.auth == "token"))
+        say("tokens: not required; every user of this machine may deploy")
+    say(_curl(address, settings.token_path() if generated else None, with_token=options.auth == "token"))
     if output == "json":
         print_json({"url": address, "tokenFile": str(settings.token_path()) if generated else None})
 
 
-def _curl(address: str, header: Path | None, *, asked: bool) -> str:
-    """Return a command line that asks the server; the token stands in a file, not in it."""
+def _curl(address: str, header: Path | None, *, with_token: bool) -> str:
+    """Return a command that lists the releases, with the token in a file instead of an argument."""
     file = f"@{header}" if header else "@HEADER_FILE"
-    words = ["curl", *(["-H", file] if asked else []), f"{address}/api/releases"]
+    words = ["curl", *(["-H", file] if with_token else []), f"{address}/api/releases"]
     return shlex.join(words)
 
 
-class _Talk(logging.Handler):
-    """What the server logs, as talk: no secrets, no codes that would steer the terminal."""
+class _StderrHandler(logging.Handler):
+    """Prints log records on stderr, with secrets masked and control characters removed."""
 
     def emit(self, record: logging.LogRecord) -> None:
         say(self.format(record), label="log")
 
 
 @contextmanager
-def _log_as_talk() -> Iterator[None]:
-    talk, root = _Talk(logging.INFO if is_verbose() else logging.WARNING), logging.getLogger()
-    root.addHandler(talk)
+def _log_to_stderr() -> Iterator[None]:
+    handler, root = _StderrHandler(logging.INFO if is_verbose() else logging.WARNING), logging.getLogger()
+    root.addHandler(handler)
     try:
         yield
     finally:
-        root.removeHandler(talk)
+        root.removeHandler(handler)

@@ -1,5 +1,5 @@
-"""The REST door: what runs where, over HTTP, and the verbs that change it.
+"""The REST server (internal): releases, published versions and operations over HTTP, as docs/api.md describes them.
 
-It decides nothing and keeps nothing: the cluster's records and the operations beside them are the store, so that a second server on
-the same cluster shows the same, and a restart loses nothing.
+It keeps no state: the cluster's release history and the operation Secrets beside it are the store. Several servers on one cluster
+therefore show the same, and a restart loses nothing.
 """

@@ -1,7 +1,7 @@
-"""The WSGI app: takes each request through the gate to its route, and its answer or failure back; the only importer of Bottle.
+"""The WSGI app: routes requests to handlers and turns results and errors into responses; the only module that imports Bottle.
 
-Bottle finds the route and sends the response. Every failure, Bottle's own too, leaves through one place, as a problem; of one that
-nobody foresaw the log has the traceback and the client the request's id.
+Bottle matches the route and sends the response. Every error, also Bottle's own, becomes a problem in one place. The traceback of an
+unexpected error is logged under the request ID, which is all that the client sees of it.
 """
 
 from __future__ import annotations
@@ -20,123 +20,122 @@ import bottle
 from kubernaut.errors import KubernautError, MethodNotAllowed
 from kubernaut.models import Model
 from kubernaut.redact import environment_secrets, redact
-from kubernaut.server.http.call import Call, Exchange
-from kubernaut.server.http.incoming import checked_path, nothing_at
-from kubernaut.server.http.routing import JSON, Response, Route
+from kubernaut.server.context import RequestContext
 from kubernaut.server.openapi import with_document
-from kubernaut.server.problems import MEDIA_TYPE, headers_of, problem
+from kubernaut.server.problems import MEDIA_TYPE, problem_headers, problem_json
+from kubernaut.server.request import RequestReader, decode_path, request_context, route_not_found
+from kubernaut.server.routing import JSON, Response, Route
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from kubernaut.server.service import Service
+    from kubernaut.server.context import ServerContext
 
-_EXCHANGE = "kubernaut.exchange"
-_LINE_END = b"\n"  # who reads it on a terminal wants the prompt on a line of its own
-_ALWAYS = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
+_CONTEXT = "kubernaut.request_context"
+_LINE_END = b"\n"  # so that a terminal's prompt starts on a new line
+_COMMON_HEADERS = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 
 _log = logging.getLogger(__name__)
 
 
-def create_app(service: Service, routes: Sequence[Route] | None = None) -> WSGIApplication:
+def create_app(context: ServerContext, routes: Sequence[Route] | None = None) -> WSGIApplication:
     """Return the app.
 
     Args:
-        service: What the routes work with.
-        routes: The calls that it has; all of them by default. ``/openapi.json`` comes to them.
+        context: The server's parts.
+        routes: The routes; all of the API by default. ``/openapi.json`` is added.
     """
     if routes is None:
         from kubernaut.server.routes import all_routes
 
-        routes = all_routes(service)
-    return _App(service, with_document(routes))
+        routes = all_routes(context)
+    return _App(context, with_document(routes))
 
 
 class _App:
-    def __init__(self, service: Service, routes: Sequence[Route]) -> None:
-        self._service = service
-        self._secrets = environment_secrets(service.kubernaut.settings.environment)
+    def __init__(self, context: ServerContext, routes: Sequence[Route]) -> None:
+        self._context = context
+        self._secrets = environment_secrets(context.kubernaut.settings.environment)
         self._router = _router()
         for route in routes:
-            call = Call(route, service.gate)
-            self._router.route(_rule(route.path), route.method, partial(_answer, call))
+            reader = RequestReader(route, context.authenticator)
+            self._router.route(_rule(route.path), route.method, partial(_handle, reader))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        exchange = environ[_EXCHANGE] = Exchange.of(environ)
-        sent = self._sent(exchange, environ, start_response)
-        self._tell(exchange)
-        return sent
+        request = environ[_CONTEXT] = request_context(environ)
+        body = self._respond(request, environ, start_response)
+        self._record(request)
+        return body
 
-    def _sent(self, exchange: Exchange, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def _respond(self, request: RequestContext, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
-            self._service.gate.check_host(exchange.headers.get("host", ""))
-            environ["PATH_INFO"] = checked_path(exchange.path).encode("utf-8").decode("latin-1")
-            return self._guarded(self._router(environ, partial(_start, exchange, start_response)), exchange)
-        except KubernautError as failure:
-            if failure.http_status == HTTPStatus.INTERNAL_SERVER_ERROR:
-                self._log_defect(exchange)
-            return self._refused(failure, exchange, start_response)
-        except Exception:  # noqa: BLE001 - the outermost guard: whatever nobody foresaw is a problem with the request's id
-            self._log_defect(exchange)
-            return self._refused(KubernautError(_defect(exchange)), exchange, start_response)
+            self._context.authenticator.check_host(request.headers.get("host", ""))
+            environ["PATH_INFO"] = decode_path(request.path).encode("utf-8").decode("latin-1")
+            body = self._router(environ, partial(_start, request, start_response))
+            return body if isinstance(body, list) else _Stream(body, partial(self._log_defect, request))
+        except KubernautError as error:
+            if error.http_status == HTTPStatus.INTERNAL_SERVER_ERROR:
+                self._log_defect(request)
+            return self._problem(error, request, start_response)
+        except Exception:  # noqa: BLE001 - the outermost guard: an unexpected error becomes a problem with the request ID
+            self._log_defect(request)
+            return self._problem(_unexpected(request), request, start_response)
 
-    def _refused(self, failure: KubernautError, exchange: Exchange, start_response: StartResponse) -> Iterable[bytes]:
-        exchange.outcome, exchange.about = failure.code, _about(failure)
-        body = problem(failure, instance=exchange.path, request_id=exchange.id, secrets=self._secrets)
-        headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), **headers_of(failure)}
-        _start(exchange, start_response, _status_line(failure.http_status), [*headers.items()])
-        return [] if exchange.method == "HEAD" else [body]
+    def _problem(self, error: KubernautError, request: RequestContext, start_response: StartResponse) -> Iterable[bytes]:
+        request.outcome, request.audit_fields = error.code, _audit_fields(error)
+        body = problem_json(error, instance=request.path, request_id=request.id, secrets=self._secrets)
+        headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), **problem_headers(error)}
+        _start(request, start_response, _status_line(error.http_status), [*headers.items()])
+        return [] if request.method == "HEAD" else [body]
 
-    def _guarded(self, body: Iterable[bytes], exchange: Exchange) -> Iterable[bytes]:
-        return body if isinstance(body, list) else _Stream(body, partial(self._log_defect, exchange))
-
-    def _tell(self, exchange: Exchange) -> None:
-        route = exchange.route
+    def _record(self, request: RequestContext) -> None:
+        """Count the request; write a line to the audit log unless it only reads."""
+        route = request.route
         template = route.path if route else ""
-        self._service.metrics.request(template, exchange.method, exchange.status, time.monotonic() - exchange.began)
+        self._context.metrics.count_request(template, request.method, request.status, time.monotonic() - request.started)
         if route and route.method != "GET":
-            self._service.audit.write(
+            self._context.audit.write(
                 event="request",
-                caller=exchange.caller.name if exchange.caller else None,
-                method=exchange.method,
+                caller=request.caller.name if request.caller else None,
+                method=request.method,
                 route=route.path,
-                path=exchange.path,
-                outcome=exchange.outcome,
-                status=exchange.status,
-                request=exchange.id,
-                client=exchange.client or None,
-                **exchange.about,
+                path=request.path,
+                outcome=request.outcome,
+                status=request.status,
+                request=request.id,
+                client=request.client or None,
+                **request.audit_fields,
             )
 
-    def _log_defect(self, exchange: Exchange) -> None:
-        told = redact(traceback.format_exc(), self._secrets)
-        _log.error("Request %s, %s %s, failed:\n%s", exchange.id, exchange.method, exchange.path, told)
+    def _log_defect(self, request: RequestContext) -> None:
+        details = redact(traceback.format_exc(), self._secrets)
+        _log.error("Request %s, %s %s, failed:\n%s", request.id, request.method, request.path, details)
 
 
 def _router() -> bottle.Bottle:
     router = bottle.Bottle()
-    router.config["catchall"] = False  # Bottle's own guard would answer in HTML
+    router.config["catchall"] = False  # Bottle's own error pages are HTML
     router.default_error_handler = _unrouted
     return router
 
 
 def _unrouted(error: bottle.HTTPError) -> NoReturn:
-    """Raise the failure that Bottle found: it has no route, or the route has another method."""
-    exchange: Exchange = bottle.request.environ[_EXCHANGE]
+    """Raise the error for a request without a route: the path does not exist, or has other methods."""
+    request: RequestContext = bottle.request.environ[_CONTEXT]
     if error.status_code == HTTPStatus.NOT_FOUND:
-        raise nothing_at(exchange.path)
+        raise route_not_found(request.path)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         methods = error.get_header("Allow", "").split(",")
         allowed = [*methods, "HEAD"] if "GET" in methods else methods
-        raise MethodNotAllowed(f"{exchange.path} is not for {exchange.method[:20]}.", members={"allow": sorted(allowed)})
-    raise KubernautError(_defect(exchange))
+        raise MethodNotAllowed(f"{request.path} does not support {request.method[:20]}.", members={"allow": sorted(allowed)})
+    raise _unexpected(request)
 
 
 class _Stream:
-    """A response that goes on: what fails in its midst is logged, and breaks the connection off.
+    """A streamed response; an error in the middle is logged and ends the connection.
 
     Args:
-        body: What yields the bytes.
+        body: Yields the bytes.
         log: Logs the exception that is being handled.
     """
 
@@ -147,30 +146,31 @@ class _Stream:
     def __iter__(self) -> Iterator[bytes]:
         try:
             yield from self._body
-        except Exception:  # noqa: BLE001 - the log has it, redacted; the server that sends the rest needs to know only that there is none
+        except Exception:  # noqa: BLE001 - logged, redacted; the listener only needs to know that the response is incomplete
             self._log()
-            raise ConnectionAbortedError("the response broke off") from None
+            raise ConnectionAbortedError("the response is incomplete") from None
 
     def close(self) -> None:
-        """Let go of what the response holds."""
         close = getattr(self._body, "close", None)
         if close is not None:
             close()
 
 
-def _about(failure: KubernautError) -> Mapping[str, str]:
-    """Return what a failure says it is about: an operation that failed has an id, and perhaps made a release."""
-    told = failure.problem()
-    return {name: told[name] for name in ("release", "operation") if isinstance(told.get(name), str)}
+def _audit_fields(error: KubernautError) -> Mapping[str, str]:
+    """Return the IDs in an error: a failed operation names itself, and perhaps the release that it made."""
+    data = error.problem()
+    return {name: data[name] for name in ("release", "operation") if isinstance(data.get(name), str)}
 
 
-def _answer(call: Call, **parameters: str) -> bottle.HTTPResponse:
+def _handle(reader: RequestReader, **parameters: str) -> bottle.HTTPResponse:
     environ = bottle.request.environ
-    response = call.answer(environ[_EXCHANGE], environ, parameters)
-    return bottle.HTTPResponse(_bytes(response), response.status, {"Content-Type": response.media_type, **response.headers})
+    context: RequestContext = environ[_CONTEXT]
+    response = reader.route.handler(reader.read(context, environ, parameters))
+    context.audit_fields = response.audit_fields
+    return bottle.HTTPResponse(_body(response), response.status, {"Content-Type": response.media_type, **response.headers})
 
 
-def _bytes(response: Response) -> bytes | Iterator[bytes]:
+def _body(response: Response) -> bytes | Iterator[bytes]:
     match response.body:
         case None:
             return b""
@@ -185,11 +185,11 @@ def _bytes(response: Response) -> bytes | Iterator[bytes]:
 
 
 def _start(
-    exchange: Exchange, start_response: StartResponse, status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    context: RequestContext, start_response: StartResponse, status: str, headers: list[tuple[str, str]], exc_info: Any = None
 ) -> Callable[[bytes], object]:
-    exchange.status = int(status.split(" ", 1)[0])
-    own = [(name, value) for name, value in headers if name not in dict(_ALWAYS)]
-    return start_response(status, [*own, *_ALWAYS, ("X-Request-Id", exchange.id)], exc_info)
+    context.status = int(status.split(" ", 1)[0])
+    own = [(name, value) for name, value in headers if name not in dict(_COMMON_HEADERS)]
+    return start_response(status, [*own, *_COMMON_HEADERS, ("X-Request-Id", context.id)], exc_info)
 
 
 def _status_line(status: int) -> str:
@@ -203,5 +203,5 @@ def _rule(path: str) -> str:
     return path.replace("{", "<").replace("}", ">")
 
 
-def _defect(exchange: Exchange) -> str:
-    return f"The server failed in a way that nobody foresaw; its log says how, under the request's id {exchange.id}."
+def _unexpected(request: RequestContext) -> KubernautError:
+    return KubernautError(f"The server failed unexpectedly; its log has the details under the request ID {request.id}.")

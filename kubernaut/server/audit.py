@@ -1,7 +1,7 @@
-"""Who did what to which release, and what came of it: one JSON object a line, on stderr or in a file that only grows.
+"""The audit log: one JSON line per write request, operation and recovery, on stderr or appended to a file.
 
-Secrets are taken out, JSON escapes what would steer a terminal, and endless values are cut. A line that cannot be written, because
-the disk is full, breaks nothing: it is counted, and told once.
+Secrets are masked, control characters are escaped and long values are truncated. A line that cannot be written, such as on a full
+disk, does not fail the request: it is counted, and the first of a series is logged.
 """
 
 from __future__ import annotations
@@ -21,58 +21,58 @@ from kubernaut.errors import SettingInvalid
 from kubernaut.redact import redact_data
 
 FIELDS = ("time", "event", "caller", "method", "route", "release", "operation", "outcome", "status", "request")
-"""The fields that come first, in this order; those that a line does not have are left out."""
+"""The leading fields of a line, in this order; missing ones are omitted."""
 
-_LONGEST_VALUE = 1000
-_WHAT = "audit log"
+_MAX_VALUE_LENGTH = 1000
+_KIND = "audit log"
 
 _log = logging.getLogger(__name__)
 
 
 class Audit:
-    """Writes audit lines; for many threads at once.
+    """Writes audit lines. Thread-safe.
 
     Args:
-        write: Takes a whole line, as bytes with its end; raises ``OSError`` where it cannot.
-        secrets: Values that nobody may see.
-        lost: Is told of each line that could not be written.
+        write: Writes one line, with its newline; raises ``OSError`` or ``ValueError``.
+        secrets: Secret values to mask.
+        on_lost: Called for each line that could not be written.
     """
 
     def __init__(
-        self, write: Callable[[bytes], None], *, secrets: Iterable[str] = (), lost: Callable[[], None] = lambda: None
+        self, write: Callable[[bytes], None], *, secrets: Iterable[str] = (), on_lost: Callable[[], None] = lambda: None
     ) -> None:
         self._write = write
         self._secrets = tuple(secrets)
-        self._lost = lost
-        self._told = False
+        self._on_lost = on_lost
+        self._failing = False
         self._lock = threading.Lock()
 
     def write(self, **fields: Any) -> None:
-        """Write a line; the time is added, and what is ``None`` is left out."""
+        """Write a line; adds the time, and omits fields that are ``None``."""
         line = self._line(fields)
         with self._lock:
             try:
                 self._write(line)
             except (OSError, ValueError) as error:  # ValueError: stderr is closed
-                self._lost()
-                if not self._told:
-                    self._told = True
-                    _log.error("Audit lines cannot be written (%s); they are lost until they can.", _reason(error))
+                self._on_lost()
+                if not self._failing:
+                    self._failing = True
+                    _log.error("Audit lines cannot be written (%s) and are lost until this is fixed.", _reason(error))
             else:
-                self._told = False
+                self._failing = False
 
     def _line(self, fields: dict[str, Any]) -> bytes:
-        said = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}
-        ordered = {name: said[name] for name in (*FIELDS, *sorted(set(said) - set(FIELDS))) if said.get(name) is not None}
-        shown = {name: _cut(value) for name, value in redact_data(ordered, self._secrets).items()}
-        return json.dumps(shown, default=str).encode("ascii") + b"\n"
+        data = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}
+        ordered = {name: data[name] for name in (*FIELDS, *sorted(set(data) - set(FIELDS))) if data.get(name) is not None}
+        redacted = {name: _truncate(value) for name, value in redact_data(ordered, self._secrets).items()}
+        return json.dumps(redacted, default=str).encode("ascii") + b"\n"
 
 
 class AuditFile:
-    """A file of mode 0600 that lines are added to; a line that was cut off half-way is ended before the next.
+    """A file of mode 0600 that lines are appended to; a partly written line is terminated before the next one.
 
     Raises:
-        SettingInvalid: It cannot be opened, or others may use it.
+        SettingInvalid: The file cannot be opened, or other users may use it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -80,21 +80,21 @@ class AuditFile:
         try:
             self._descriptor = os.open(path, flags, secret_files.MODE)
         except OSError as error:
-            raise SettingInvalid(f"The {_WHAT} {path} cannot be opened: {error.strerror}.", hint="Name another place.") from error
+            raise SettingInvalid(f"The {_KIND} {path} cannot be opened: {error.strerror}.", hint="Choose another file.") from error
         try:
-            secret_files.check(self._descriptor, path, _WHAT)
+            secret_files.check(self._descriptor, path, _KIND)
         except SettingInvalid:
             self.close()
             raise
-        self._torn = False
+        self._partial = False
 
     def write(self, line: bytes) -> None:
-        """Add a line. Raises: OSError."""
-        rest = b"\n" + line if self._torn else line
+        """Append a line. Raises: OSError."""
+        rest = b"\n" + line if self._partial else line
         while rest:
             written = os.write(self._descriptor, rest)
             rest = rest[written:]
-            self._torn = bool(rest)
+            self._partial = bool(rest)
 
     def close(self) -> None:
         """Close the file."""
@@ -107,8 +107,8 @@ def to_stderr(line: bytes) -> None:
     sys.stderr.flush()
 
 
-def _cut(value: Any) -> Any:
-    return value[:_LONGEST_VALUE] + "…" if isinstance(value, str) and len(value) > _LONGEST_VALUE else value
+def _truncate(value: Any) -> Any:
+    return value[:_MAX_VALUE_LENGTH] + "…" if isinstance(value, str) and len(value) > _MAX_VALUE_LENGTH else value
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -1,8 +1,8 @@
-"""Listens: waitress with explicit limits, so that nobody takes the server's threads, memory or connections for himself.
+"""The HTTP listener: waitress with limits on threads, memory, connections and time.
 
-Waitress reads whole requests in one thread, without waiting for anybody, and lets others answer them. What it lacks is added: a
-request has a deadline as a whole, not only one for each byte; a client that reads nothing loses its connection; what waitress
-itself answers is a problem as well; and the server ends when the answers under way have been sent.
+Waitress reads requests in one thread and answers them in others. This module adds features that its adjustments do not offer: a
+deadline for a whole request, even one that arrives byte by byte; closing the connections of clients that do not read; waitress' own
+errors as problems; and a stop that waits for open responses.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
-from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
+from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import Error
 
 from kubernaut.errors import KubernautError, PortTaken, RequestMalformed, RequestTimeout, RequestTooLarge, SettingInvalid
-from kubernaut.server.http import body, incoming
-from kubernaut.server.problems import MEDIA_TYPE, problem
+from kubernaut.server.problems import MEDIA_TYPE, problem_json
+from kubernaut.server.request import MAX_BODY_BYTES, request_id
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the server gives its clients.
+    """The limits on clients.
 
     Attributes:
-        threads: How many requests are answered at once.
-        connections: How many connections are open at once; more wait.
-        header_bytes: How large a request's headers may be.
-        header_seconds: How long they may take to arrive, and a new connection to begin with them.
-        request_seconds: How long a request may take to arrive, its body included.
-        idle_seconds: How long a connection may be kept on which nothing moves.
-        look_seconds: How often the server looks for those that took too long.
+        threads: The number of requests that are answered at once.
+        connections: The number of open connections; further ones wait.
+        header_bytes: The size of a request's headers.
+        header_seconds: The time until the headers have arrived, and until a new connection sends its first byte.
+        request_seconds: The time until the whole request has arrived.
+        idle_seconds: The time that a connection may stay open without traffic.
+        check_seconds: The interval of the checks for exceeded times.
     """
 
     threads: int = 16
@@ -50,20 +50,22 @@ class Limits:
     header_seconds: float = 15.0
     request_seconds: float = 60.0
     idle_seconds: float = 60.0
-    look_seconds: float = 1.0
+    check_seconds: float = 1.0
 
 
 _BACKLOG = 256
-_BUFFER = 64 * 1024  # what a connection may hold in memory of a request and of a response; more of them lies in files
-_STREAM_AHEAD = 1024 * 1024  # how much of a response is made before the client has read what came before
+_BUFFER_BYTES = 64 * 1024  # per connection and direction in memory; larger requests and responses are buffered in files
+_STREAM_AHEAD_BYTES = 1024 * 1024  # of a response that the client has not read yet
+
+logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns whenever a request waits a moment for a thread
 
 
-class Listening:
-    """A server that listens, in a thread of its own.
+class HttpServer:
+    """A listening server, in its own thread.
 
     Attributes:
-        port: Where, also when any port was asked for.
-        address: The URL to ask it by.
+        port: The port, also when it was chosen by the system.
+        address: The base URL.
     """
 
     def __init__(self, server: _Server, host: str) -> None:
@@ -74,41 +76,41 @@ class Listening:
         self._thread.start()
 
     def stop(self, grace: float = 10.0) -> None:
-        """Take no more connections, let the answers under way end, and return.
+        """Refuse new connections, wait for open responses, and stop.
 
         Args:
-            grace: Seconds that they may take; afterwards they are broken off.
+            grace: Seconds to wait; responses that take longer are cut off.
         """
-        self._server.end(grace)
+        self._server.stop(grace)
         self._thread.join()
 
 
 def listen(
     app: WSGIApplication, host: str, port: int, *, behind_tls_proxy: bool = False, limits: Limits | None = None
-) -> Listening:
-    """Serve an app, from now on.
+) -> HttpServer:
+    """Start serving an app.
 
     Args:
         app: The app.
-        host: The address to listen at.
-        port: The port; 0 for any that is free.
-        behind_tls_proxy: Whether a proxy says who the client is; of anybody else such headers are taken away. What host was asked
-            for is never taken from a proxy's header.
-        limits: What clients are given.
+        host: The address to listen on.
+        port: The port; 0 for any free one.
+        behind_tls_proxy: Trust a proxy's ``X-Forwarded-For`` and ``X-Forwarded-Proto``; otherwise they are removed.
+            ``X-Forwarded-Host`` is never trusted.
+        limits: The limits on clients.
 
     Raises:
-        PortTaken: Somebody else listens there.
-        SettingInvalid: It is no address of this machine.
+        PortTaken: Another process listens on the port.
+        SettingInvalid: The host is not an address of this machine.
     """
     limits = limits or Limits()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        place = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise PortTaken(f"The port {port} of {host} is taken.", hint="Choose another one with --port.") from error
-        raise SettingInvalid(f"The server cannot listen at {host}, port {port}: {error.strerror}.") from error
-    return Listening(_Server(app, place, _adjustments(behind_tls_proxy, limits), limits), host)
+            raise PortTaken(f"Port {port} of {host} is in use.", hint="Choose another port: kubernaut serve --port PORT") from error
+        raise SettingInvalid(f"The server cannot listen on {host}, port {port}: {error.strerror}.") from error
+    return HttpServer(_Server(app, listening, _adjustments(behind_tls_proxy, limits), limits), host)
 
 
 def _adjustments(behind_tls_proxy: bool, limits: Limits) -> Adjustments:
@@ -117,55 +119,55 @@ def _adjustments(behind_tls_proxy: bool, limits: Limits) -> Adjustments:
         threads=limits.threads,
         connection_limit=limits.connections,
         max_request_header_size=limits.header_bytes,
-        max_request_body_size=body.LARGEST + 1024,  # the app refuses what is larger than LARGEST, and says it better
-        inbuf_overflow=_BUFFER,
-        outbuf_overflow=_BUFFER,
-        outbuf_high_watermark=_STREAM_AHEAD,
+        cleanup_interval=limits.check_seconds,
+        max_request_body_size=MAX_BODY_BYTES + 1024,  # a slightly larger body is refused by the app, with a better message
+        inbuf_overflow=_BUFFER_BYTES,
+        outbuf_overflow=_BUFFER_BYTES,
+        outbuf_high_watermark=_STREAM_AHEAD_BYTES,
         backlog=_BACKLOG,
-        channel_request_lookahead=1,  # so that a client which goes away is noticed while its request is under way
-        asyncore_use_poll=True,  # select() knows no more than 1024 files
+        channel_request_lookahead=1,  # notices a client that disconnects during its request
+        asyncore_use_poll=True,  # select() is limited to 1024 files
         clear_untrusted_proxy_headers=True,
         log_socket_errors=False,
-        expose_tracebacks=False,
         ident="",
         **(proxy if behind_tls_proxy else {}),
     )
 
 
-class _Slow(Error):
+class _RequestTimeout(Error):
     code = 408
     reason = "Request Timeout"
 
 
 class _ErrorTask(ErrorTask):
-    """Answers what waitress itself refuses."""
+    """Answers requests that waitress refuses."""
 
     request: Any
     response_headers: Any
 
     def execute(self) -> None:
         error = self.request.error
-        request_id = incoming.request_id(None)
-        told = problem(_failure(error), request_id=request_id, status=error.code)
+        id = request_id(None)
+        body = problem_json(_error(error), request_id=id, status=error.code)
         self.status = f"{error.code} {error.reason}"
         self.response_headers += [
             ("Content-Type", MEDIA_TYPE),
             ("Cache-Control", "no-store"),
             ("X-Content-Type-Options", "nosniff"),
-            ("X-Request-Id", request_id),
+            ("X-Request-Id", id),
         ]
         self.set_close_on_finish()
-        self.content_length = len(told)
-        self.write(told)
+        self.content_length = len(body)
+        self.write(body)
 
 
 class _Task(WSGITask):
-    """Answers a request, and tells the client when there will be no further answer on its connection."""
+    """Answers a request; while the server stops, with ``Connection: close``."""
 
     channel: Any
 
     def build_response_header(self) -> bytes:
-        if self.channel.server.ending:
+        if self.channel.server.stopping:
             self.set_close_on_finish()
         return super().build_response_header()
 
@@ -180,38 +182,37 @@ class _Channel(HTTPChannel):
     task_class = _Task
     error_task_class = _ErrorTask
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        self._began = time.monotonic()
-        self._fresh = True
-        super().__init__(*arguments, **named)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._request_started = time.monotonic()
+        self._new = True
+        super().__init__(*args, **kwargs)
 
     def received(self, data: bytes) -> bool:
-        """Take what came, and note when a request begins."""
-        before, self._fresh = self.request, False
-        went_on = super().received(data)
+        """Process received bytes, and note when a request starts."""
+        before, self._new = self.request, False
+        processed = super().received(data)
         if self.request is not before:
-            self._began = time.monotonic()
-        return bool(went_on)
+            self._request_started = time.monotonic()
+        return bool(processed)
 
-    def look_after(self, limits: Limits, now: float) -> None:
-        """Refuse a request that takes too long to arrive, and close a connection on which nothing moves."""
-        stands_still = now - self.last_activity
+    def check_times(self, limits: Limits, now: float) -> None:
+        """Refuse a request that takes too long to arrive, and close a connection without traffic."""
         if self.total_outbufs_len or not (self.requests or self.request):
-            if stands_still > (limits.header_seconds if self._fresh else limits.idle_seconds):
+            if now - self.last_activity > (limits.header_seconds if self._new else limits.idle_seconds):
                 self.handle_close()
         elif self.request is not None:
             allowed = limits.request_seconds if self.request.headers_finished else limits.header_seconds
-            if time.monotonic() - self._began > allowed:
+            if time.monotonic() - self._request_started > allowed:
                 self._refuse()
 
-    def at_rest(self) -> bool:
-        """Whether there is no answer under way, and no request."""
+    def idle(self) -> bool:
+        """Return whether no request and no response is in progress."""
         return not (self.requests or self.request or self.total_outbufs_len)
 
     def _refuse(self) -> None:
         refused = self.parser_class(self.adj)
-        refused.parse_header(b"GET / HTTP/1.1\r\n")  # what an answer must know of its request
-        refused.error, refused.completed = _Slow("too slow"), True
+        refused.parse_header(b"GET / HTTP/1.1\r\n")  # a response needs the version of a request
+        refused.error, refused.completed = _RequestTimeout("timeout"), True
         with self.requests_lock:
             if self.request is None or self.will_close or self.close_when_flushed:
                 return
@@ -223,76 +224,71 @@ class _Channel(HTTPChannel):
 
 
 class _Server(TcpWSGIServer):
-    """The socket that listens, and the loop that moves all bytes."""
+    """The listening socket, and the loop that reads and writes all connections."""
 
     channel_class = _Channel
     active_channels: Any
-    next_channel_cleanup: Any
     effective_port: int
     _map: Any
 
-    def __init__(self, app: WSGIApplication, place: socket.socket, adjustments: Adjustments, limits: Limits) -> None:
-        self.ending = False
+    def __init__(self, app: WSGIApplication, listening: socket.socket, adjustments: Adjustments, limits: Limits) -> None:
+        self.stopping = False
         self._limits = limits
-        self._until = 0.0
-        self._wakes = threading.Lock()
-        self._ended = False
-        dispatcher = ThreadedTaskDispatcher()
-        dispatcher.queue_logger = logging.Logger("queue", logging.ERROR)  # requests that wait a moment for a thread are no news
-        dispatcher.set_thread_count(limits.threads)
-        sockinfo = (place.family, place.type, place.proto, place.getsockname())
-        super().__init__(app, _sock=place, dispatcher=dispatcher, adj=adjustments, sockinfo=sockinfo, bind_socket=False)
+        self._deadline = 0.0
+        self._trigger_lock = threading.Lock()
+        self._closed = False
+        sockinfo = (listening.family, listening.type, listening.proto, listening.getsockname())
+        super().__init__(app, _sock=listening, adj=adjustments, sockinfo=sockinfo, bind_socket=False)
 
     def maintenance(self, now: float) -> None:
-        """Look after every connection; waitress calls this in the loop."""
-        self.next_channel_cleanup = now + self._limits.look_seconds
+        """Check the times of every connection; waitress calls this every ``cleanup_interval`` seconds."""
         for channel in [*self.active_channels.values()]:
-            channel.look_after(self._limits, now)
+            channel.check_times(self._limits, now)
 
     def serve(self) -> None:
-        """Serve until :meth:`end` is called, and the answers under way have ended."""
-        while not self.ending:
-            self._turn()
+        """Serve until :meth:`stop` is called and the open responses are sent."""
+        while not self.stopping:
+            self._loop_once()
         wasyncore.dispatcher.close(self)
-        while self._under_way() and time.monotonic() < self._until:
-            self._turn()
-        with self._wakes:
-            self._ended = True
+        while self._close_idle() and time.monotonic() < self._deadline:
+            self._loop_once()
+        with self._trigger_lock:
+            self._closed = True
             wasyncore.close_all(self._map)
         self.task_dispatcher.shutdown(timeout=1)
 
     def pull_trigger(self) -> None:
-        """Wake the loop, from any thread; once it has ended its pipe is closed, and may be somebody else's file."""
-        with self._wakes:
-            if not self._ended:
+        """Wake the loop, from any thread; after the end its pipe is closed, and the descriptor may belong to another file."""
+        with self._trigger_lock:
+            if not self._closed:
                 super().pull_trigger()
 
-    def _under_way(self) -> bool:
-        """Close the connections on which no answer is under way; say whether others are left."""
+    def stop(self, grace: float) -> None:
+        """Let :meth:`serve` return within so many seconds; from any thread."""
+        self._deadline = time.monotonic() + grace
+        self.stopping = True
+        self.pull_trigger()
+
+    def _close_idle(self) -> bool:
+        """Close idle connections; return whether others are left."""
         self.maintenance(time.time())
         for channel in [*self.active_channels.values()]:
-            if channel.at_rest():
+            if channel.idle():
                 channel.handle_close()
         return bool(self.active_channels)
 
-    def end(self, grace: float) -> None:
-        """Let :meth:`serve` end within so many seconds; from any thread."""
-        self._until = time.monotonic() + grace
-        self.ending = True
-        self.pull_trigger()
-
-    def _turn(self) -> None:
-        wasyncore.loop(timeout=self._limits.look_seconds, use_poll=True, map=self._map, count=1)
+    def _loop_once(self) -> None:
+        wasyncore.loop(timeout=self._limits.check_seconds, use_poll=True, map=self._map, count=1)
 
 
-def _failure(error: Error) -> KubernautError:
+def _error(error: Error) -> KubernautError:
     if error.code == 408:
         return RequestTimeout("The request did not arrive in time.")
     if error.code in (413, 431):
         what = "body is" if error.code == 413 else "headers are"
         return RequestTooLarge(f"The request's {what} too large.")
     if error.code == 501:
-        return RequestMalformed("The request is sent in a Transfer-Encoding that the server does not take.")
+        return RequestMalformed("The Transfer-Encoding of the request is not supported.")
     if error.code < 500:
-        return RequestMalformed("The request is not HTTP as the server reads it.", hint="Send HTTP/1.1, with one header a line.")
-    return KubernautError("The server failed in a way that nobody foresaw.")
+        return RequestMalformed("The request is not valid HTTP.", hint="Send HTTP/1.1, with one header per line.")
+    return KubernautError("The server failed unexpectedly.")

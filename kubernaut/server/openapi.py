@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document: made of what the routes declare and of the models' own JSON schemas. Pure."""
+"""Builds the OpenAPI 3.1 document from the routes and the JSON schemas of their models. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from kubernaut.models import Model
-from kubernaut.server.http.routing import JSON, Answer, Request, Response, Route
 from kubernaut.server.problems import MEDIA_TYPE, Problem
+from kubernaut.server.routing import JSON, Request, Response, ResponseSpec, Route
 
 _REF = "#/components/schemas/{model}"
 _REQUEST_ID = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
 _HEADERS_OF_STATUS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": "`Bearer`."},
-    503: {"Retry-After": "Where the server is busy: seconds after which to send the request again."},
+    503: {"Retry-After": "When the server is busy: seconds to wait before repeating the request."},
 }
 _ALWAYS = (400, 408, 413, 421, 422, 431, 500)
 
@@ -26,9 +26,9 @@ Schemas = Mapping[tuple[Any, JsonSchemaMode], Mapping[str, Any]]
 
 
 def with_document(routes: Iterable[Route]) -> tuple[Route, ...]:
-    """Return the routes, and one more that serves the document on all of them, itself too."""
+    """Return the routes, and one more that serves the document about all of them, including itself."""
 
-    def answer(_: Request) -> Response:
+    def handler(_: Request) -> Response:
         return Response(body=document)
 
     own = Route(
@@ -36,17 +36,17 @@ def with_document(routes: Iterable[Route]) -> tuple[Route, ...]:
         path="/openapi.json",
         name="getOpenapi",
         summary="Returns this document.",
-        handler=answer,
-        answers={200: Answer("The OpenAPI document.")},
+        handler=handler,
+        responses={200: ResponseSpec("The OpenAPI document.")},
         role=None,
     )
-    every = (*routes, own)
-    document = json.dumps(openapi(every), ensure_ascii=False).encode()
-    return every
+    complete = (*routes, own)
+    document = json.dumps(openapi(complete), ensure_ascii=False).encode()
+    return complete
 
 
 def openapi(routes: Sequence[Route]) -> dict[str, Any]:
-    """Return the document on these routes."""
+    """Return the document about these routes."""
     schemas, components = _schemas(routes)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -56,7 +56,7 @@ def openapi(routes: Sequence[Route]) -> dict[str, Any]:
         "info": {
             "title": "kubernaut",
             "version": version("kubernaut-deploy"),
-            "description": "What runs where, since when, from which commit, put there by whom; and the verbs that change it.",
+            "description": "The releases of a cluster, with version, commit, author and outcome, and the verbs that change them.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -65,18 +65,18 @@ def openapi(routes: Sequence[Route]) -> dict[str, Any]:
             "schemas": components,
             "headers": {
                 "RequestId": {
-                    "description": "The request's id: its own `X-Request-Id`, where that can be one.",
+                    "description": "The request ID: the request's own `X-Request-Id` if it is valid.",
                     "required": True,
                     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
                 }
             },
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": "One of the server's tokens."}},
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": "A token of the server."}},
         },
     }
 
 
 def problems_of(route: Route) -> tuple[int, ...]:
-    """Return the statuses of the problems that a route may answer: its own, and those that its kind has."""
+    """Return the statuses of a route's problems: those that it declares and those that follow from its kind."""
     found = {*_ALWAYS, *route.problems}
     if route.role is not None:
         found |= {401, 403}
@@ -88,21 +88,21 @@ def problems_of(route: Route) -> tuple[int, ...]:
 
 
 def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
-    answers = {str(status): _answer(answer, schemas) for status, answer in route.answers.items()}
+    responses = {str(status): _response(spec, schemas) for status, spec in route.responses.items()}
     problems = {str(status): _problem(status, schemas) for status in problems_of(route)}
-    told: dict[str, Any] = {
+    operation: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.summary,
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
-        "responses": {**problems, **answers},
+        "responses": {**problems, **responses},
         "security": [{"bearer": []}] if route.role is not None else [],
     }
     if route.role is not None:
-        told["description"] = f"Needs a token with the role `{route.role.value}`."
+        operation["description"] = f"Needs a token with the role `{route.role.value}`."
     if route.body is not None:
         content = {JSON: {"schema": schemas[route.body, "validation"]}}
-        told["requestBody"] = {"required": route.body_required, "content": content}
-    return told
+        operation["requestBody"] = {"required": route.body_required, "content": content}
+    return operation
 
 
 def _path_parameters(route: Route) -> list[dict[str, Any]]:
@@ -130,7 +130,7 @@ def _query_parameters(route: Route) -> list[dict[str, Any]]:
             "in": "query",
             "required": name in required,
             "description": field.get("description", ""),
-            "schema": _present({key: value for key, value in field.items() if key not in {"title", "description"}}),
+            "schema": _without_null({key: value for key, value in field.items() if key not in {"title", "description"}}),
         }
         for name, field in schema["properties"].items()
     ]
@@ -149,8 +149,8 @@ def _header_parameters(route: Route) -> list[dict[str, Any]]:
     ]
 
 
-def _present(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a parameter that may be left out: in a query there is no null."""
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an optional query parameter, without null: a query cannot express it."""
     choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
     rest = {key: value for key, value in schema.items() if key != "anyOf" and not (key == "default" and value is None)}
     if not choices:
@@ -162,22 +162,22 @@ def _text(pattern: str | None) -> dict[str, Any]:
     return {"type": "string", "pattern": f"^(?:{pattern})$"} if pattern else {"type": "string"}
 
 
-def _answer(answer: Answer, schemas: Schemas) -> dict[str, Any]:
-    schema = schemas[answer.model, "serialization"] if answer.model else {}
-    content = {kind: {"schema": schema if kind == JSON else {"type": "string"}} for kind in answer.media_types}
-    return {"description": answer.description, "headers": {**_REQUEST_ID, **_told(answer.headers)}, "content": content}
+def _response(spec: ResponseSpec, schemas: Schemas) -> dict[str, Any]:
+    schema = schemas[spec.model, "serialization"] if spec.model else {}
+    content = {kind: {"schema": schema if kind == JSON else {"type": "string"}} for kind in spec.media_types}
+    return {"description": spec.description, "headers": {**_REQUEST_ID, **_headers(spec.headers)}, "content": content}
 
 
 def _problem(status: int, schemas: Schemas) -> dict[str, Any]:
     return {
         "description": _phrase(status),
-        "headers": {**_REQUEST_ID, **_told(_HEADERS_OF_STATUS.get(status, {}))},
+        "headers": {**_REQUEST_ID, **_headers(_HEADERS_OF_STATUS.get(status, {}))},
         "content": {MEDIA_TYPE: {"schema": schemas[Problem, "serialization"]}},
     }
 
 
-def _told(headers: Mapping[str, str]) -> dict[str, Any]:
-    return {name: {"description": said, "schema": {"type": "string"}} for name, said in headers.items()}
+def _headers(headers: Mapping[str, str]) -> dict[str, Any]:
+    return {name: {"description": description, "schema": {"type": "string"}} for name, description in headers.items()}
 
 
 def _phrase(status: int) -> str:
@@ -188,10 +188,10 @@ def _phrase(status: int) -> str:
 
 
 def _schemas(routes: Iterable[Route]) -> tuple[Schemas, dict[str, Any]]:
-    wanted: dict[tuple[type[Model], JsonSchemaMode], None] = {(Problem, "serialization"): None}
+    models: dict[tuple[type[Model], JsonSchemaMode], None] = {(Problem, "serialization"): None}
     for route in routes:
-        wanted |= {(answer.model, "serialization"): None for answer in route.answers.values() if answer.model}
+        models |= {(spec.model, "serialization"): None for spec in route.responses.values() if spec.model}
         if route.body is not None:
-            wanted[route.body, "validation"] = None
-    found, defined = models_json_schema([*wanted], by_alias=True, ref_template=_REF)
-    return found, defined["$defs"]
+            models[route.body, "validation"] = None
+    schemas, definitions = models_json_schema([*models], by_alias=True, ref_template=_REF)
+    return schemas, definitions["$defs"]

@@ -1,4 +1,4 @@
-"""A failure as the door tells of it: an RFC 9457 problem, redacted, and the headers that belong to it. Pure."""
+"""Errors as HTTP responses: an RFC 9457 problem, redacted, and the headers that belong to its status. Pure."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from kubernaut.redact import redact_data
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 5
-"""Seconds after which a request that met a busy server may be sent again."""
-MOST_ERRORS = 20
-"""So many faults of one request are named; whoever sends more has another trouble."""
+"""Seconds after which a client may repeat a request to a busy server."""
+MAX_FAULTS = 20
+"""The number of faults that one problem lists."""
 
 
 class Fault(Model):
-    """One thing that is wrong with a request: where it stands, and what it should be."""
+    """One invalid part of a request: a JSON pointer to it, and what it should be."""
 
     pointer: str
     detail: str
 
 
 class Problem(Model):
-    """What the server says of a failure (RFC 9457), and what a program may want to know besides."""
+    """An error response (RFC 9457), with kubernaut's error code, a hint and the request ID."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -43,60 +43,60 @@ class Problem(Model):
     errors: tuple[Fault, ...] = ()
 
 
-def problem(
-    failure: KubernautError,
+def problem_json(
+    error: KubernautError,
     *,
     request_id: str,
     instance: str | None = None,
     secrets: tuple[str, ...] = (),
     status: int | None = None,
 ) -> bytes:
-    """Return a failure's problem as a line of JSON.
+    """Return an error's problem as a line of JSON.
 
     Args:
-        failure: What went wrong.
-        request_id: The request's id, which the log has too.
-        instance: The path that was asked for, percent-encoded, where it could be read.
-        secrets: Values known to be secret.
-        status: The HTTP status where it is another than the failure's own.
+        error: The error.
+        request_id: The request ID, which is also in the log.
+        instance: The requested path, percent-encoded, where it could be read.
+        secrets: Secret values to mask.
+        status: The HTTP status, where it differs from the error's own.
     """
-    told = {**failure.problem(), "requestId": request_id}
+    data = {**error.problem(), "requestId": request_id}
     if instance is not None:
-        told["instance"] = instance
+        data["instance"] = instance
     if status is not None:
-        told["status"] = status
-    return json.dumps(redact_data(told, secrets), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        data["status"] = status
+    return json.dumps(redact_data(data, secrets), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
-def headers_of(failure: KubernautError) -> Mapping[str, str]:
-    """Return the headers that belong to a failure's status, beside the content type."""
-    match failure:
+def problem_headers(error: KubernautError) -> Mapping[str, str]:
+    """Return the headers that belong to an error's status, besides the content type."""
+    match error:
         case Unauthorized():
             return {"WWW-Authenticate": "Bearer"}
         case MethodNotAllowed():
-            return {"Allow": ", ".join(failure.members["allow"])}
+            return {"Allow": ", ".join(error.members["allow"])}
         case ServerBusy():
             return {"Retry-After": str(RETRY_AFTER)}
     return {}
 
 
-def invalid(error: ValidationError, part: str) -> RequestInvalid:
-    """Return the failure for a part of the request that does not fit its model; none of the values that were sent is in it.
+def invalid_model(error: ValidationError, part: str) -> RequestInvalid:
+    """Return the error for a part of the request that does not match its model; it repeats no sent value.
 
     Args:
-        error: What pydantic says.
-        part: Which part, such as ``body``.
+        error: The validation error.
+        part: The part, such as ``body``.
     """
     faults = [_fault(found) for found in error.errors(include_url=False, include_input=False, include_context=False)]
-    return faulty(part, faults)
+    return invalid_part(part, faults)
 
 
-def faulty(part: str, faults: list[Fault]) -> RequestInvalid:
-    """Return the failure for a part of the request with these faults."""
+def invalid_part(part: str, faults: list[Fault]) -> RequestInvalid:
+    """Return the error for a part of the request with these faults."""
     first = faults[0]
     return RequestInvalid(
-        f"The request's {part} does not fit: {first.pointer.lstrip('/') or part}: {first.detail}.",
-        members={"errors": [fault.model_dump() for fault in faults[:MOST_ERRORS]]},
+        f"The request's {part} is invalid: {first.pointer.lstrip('/') or part}: {first.detail}.",
+        members={"errors": [fault.model_dump() for fault in faults[:MAX_FAULTS]]},
     )
 
 

@@ -1,10 +1,11 @@
-"""Puts the server together, once, and runs it, from its first request to its last.
+"""Creates a server from settings and options, and runs it until it is stopped.
 
-Nothing here is global: two services live side by side in one process.
+Nothing here is global: several servers can run in one process.
 """
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -13,42 +14,41 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from kubernaut.errors import KubernautError, SettingInvalid
+from kubernaut.errors import IndexStale, KubernautError, SettingInvalid
 from kubernaut.names import check_namespace
 from kubernaut.redact import environment_secrets
 from kubernaut.server.audit import Audit, AuditFile, to_stderr
-from kubernaut.server.auth.authenticator import Gate
-from kubernaut.server.auth.charts import Charts
-from kubernaut.server.auth.hosts import Hosts
-from kubernaut.server.auth.tokens import Token, generated_token, named_tokens
-from kubernaut.server.heap import Heap
-from kubernaut.server.metrics import Measured, Metrics
-from kubernaut.server.operations.recovery import Recovery
-from kubernaut.server.operations.workers import Running, Workers
-from kubernaut.server.service import Service
+from kubernaut.server.auth import AllowedHosts, Authenticator, ChartPolicy, Token
+from kubernaut.server.context import ServerContext
+from kubernaut.server.metrics import GaugeName, Metrics
+from kubernaut.server.recovery import Recovery
+from kubernaut.server.tokens import generated_token, named_tokens
+from kubernaut.server.workers import RunningOperation, Workers
 from kubernaut.settings import Settings, is_loopback
 
 if TYPE_CHECKING:
     from kubernaut.api import Kubernaut
+    from kubernaut.history.index import Index
 
-_LOOK_SECONDS = 0.5
-_ANSWERS_SECONDS = 10.0
-"""How long the last answers may take when the operations have ended."""
+_POLL_SECONDS = 0.5
+_RESPONSE_SECONDS = 10.0
+"""How long open responses may take once the operations have finished."""
 
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """How a server is wished, beside the settings; those say where it listens.
+    """The options of a server, besides the settings with its address.
 
     Attributes:
-        tokens: A file of named tokens; without it there is one token, generated, in the settings' ``token_file``.
-        namespaces: The only ones that it shows and changes; all when there are none.
-        allow_hosts: Names that it answers to, beside its address.
-        allow_charts: Registries that charts may come from, beside the settings' own.
-        behind_tls_proxy: Whether somebody before it speaks TLS, so that it may listen beyond this machine.
-        workers: How many operations it carries out at once.
-        grace: How many seconds running operations may take to end when it is stopped.
-        audit_log: The file for audit lines; stderr without it.
+        auth: Whether callers need a token.
+        tokens: A file of named tokens; without it, one token is generated in the settings' ``token_file``.
+        namespaces: The namespaces that the server shows and changes; all when empty.
+        allow_hosts: Host names that it answers to, besides its address.
+        allow_charts: Registries that charts may come from, besides the settings' own.
+        behind_tls_proxy: Whether a proxy terminates TLS in front of it; required beyond the loopback interface.
+        workers: The number of operations that run at once.
+        grace: Seconds that running operations may take when the server is stopped.
+        audit_log: The audit log's file; stderr without it.
     """
 
     auth: Literal["token", "none"] = "token"
@@ -62,38 +62,39 @@ class ServeOptions:
     audit_log: Path | None = None
 
 
-def open_service(kubernaut: Kubernaut, options: ServeOptions) -> Service:
-    """Put a service together; nothing is begun yet.
+def create_context(kubernaut: Kubernaut, options: ServeOptions) -> ServerContext:
+    """Create the parts of a server; no thread is started and no port opened.
 
     Raises:
-        SettingInvalid: It would listen beyond this machine without what that needs, or an option cannot be used.
+        SettingInvalid: An option is invalid, or the address needs a TLS proxy, tokens or a host name that are missing.
+        NameInvalid: A namespace is invalid.
     """
     settings = kubernaut.settings
-    _check_place(settings.serve_host, options)
+    _check_address(settings.serve_host, options)
     for namespace in options.namespaces:
         check_namespace(namespace)
-    hosts = Hosts(settings.serve_host, settings.serve_port, options.allow_hosts)
-    charts = Charts(_prefixes(settings, options))
-    gate = Gate(hosts, _tokens(settings, options))
+    hosts = AllowedHosts(settings.serve_host, settings.serve_port, options.allow_hosts)
+    chart_policy = ChartPolicy(_chart_prefixes(settings, options))
+    authenticator = Authenticator(hosts, _tokens(settings, options))
     secrets = environment_secrets(settings.environment)
     metrics = Metrics()
     write = AuditFile(options.audit_log).write if options.audit_log else to_stderr
-    audit = Audit(write, secrets=secrets, lost=metrics.audit_lost)
+    audit = Audit(write, secrets=secrets, on_lost=metrics.count_lost_audit_line)
     index = kubernaut.watch(options.namespaces)
-    workers = Workers(options.workers, finished=lambda running: tell(running, audit, metrics), secrets=secrets)
-    metrics.measure(Measured.INDEX_AGE, index.age)
-    metrics.measure(Measured.OPERATIONS_RUNNING, workers.running)
-    return Service(kubernaut, index, workers, charts, gate, audit, metrics, options.namespaces)
+    workers = Workers(options.workers, on_finished=lambda running: record_result(running, audit, metrics), secrets=secrets)
+    metrics.set_gauge(GaugeName.INDEX_AGE, index.age)
+    metrics.set_gauge(GaugeName.OPERATIONS_RUNNING, workers.running)
+    return ServerContext(kubernaut, index, workers, chart_policy, authenticator, audit, metrics, options.namespaces)
 
 
-def tell(running: Running, audit: Audit, metrics: Metrics) -> None:
-    """Count an operation that has ended, and write down what came of it."""
+def record_result(running: RunningOperation, audit: Audit, metrics: Metrics) -> None:
+    """Count a finished operation, and write its result to the audit log."""
     operation, result = running.operation, running.result
     if isinstance(result, KubernautError) or result is None:
         outcome, release = (result or KubernautError("")).code, getattr(result, "release", None)
     else:
         outcome, release = "succeeded" if result.changed else "unchanged", result.release and result.release.id
-    metrics.operation(operation.verb, outcome, running.seconds)
+    metrics.count_operation(operation.verb, outcome, running.seconds)
     audit.write(
         event="operation",
         caller=operation.actor,
@@ -104,61 +105,88 @@ def tell(running: Running, audit: Audit, metrics: Metrics) -> None:
     )
 
 
-def run(service: Service, options: ServeOptions, until: Callable[[str], None]) -> None:
-    """Serve until somebody wants it to end; then let running operations end, and answer those who look as long as they do.
+def run(context: ServerContext, options: ServeOptions, until: Callable[[str], None]) -> None:
+    """Serve until ``until`` returns; then let running operations finish, and answer requests meanwhile.
 
     Args:
-        service: What the routes work with.
-        options: How it is wished.
-        until: Is given the server's address once it listens, and returns when the server is to end. A ``KeyboardInterrupt`` ends
-            the operations too.
+        context: The server's parts.
+        options: The options that they were created with.
+        until: Called with the server's address once it listens; returns when the server is to stop. A ``KeyboardInterrupt`` from it
+            also stops the operations.
+
+    Raises:
+        PortTaken: Another process listens on the port.
+        SettingInvalid: The host is not an address of this machine.
     """
-    with _serving(service, options) as address:
+    with _serving(context, options) as address:
         try:
-            with _recovering(service):
+            with _recovering(context):
                 until(address)
-            _stop(service.workers, options.grace)
+            _stop(context.workers, options.grace)
         except KeyboardInterrupt:
-            service.workers.stop(0)
+            context.workers.stop(0)
             raise
 
 
 def _stop(workers: Workers, grace: float) -> None:
-    # In a thread of its own: a signal that another thread was handed is dealt with when this one, the main thread, runs.
+    # In a separate thread: Python handles a signal only when the main thread runs, and not while it waits for a lock.
     stopping = threading.Thread(target=workers.stop, args=(grace,), name="kubernaut-stop", daemon=True)
     stopping.start()
     while stopping.is_alive():
-        stopping.join(_LOOK_SECONDS)
+        stopping.join(_POLL_SECONDS)
 
 
 @contextmanager
-def _serving(service: Service, options: ServeOptions) -> Iterator[str]:
+def _serving(context: ServerContext, options: ServeOptions) -> Iterator[str]:
     from kubernaut.server.app import create_app
     from kubernaut.server.listener import listen
 
-    settings = service.kubernaut.settings
+    settings = context.kubernaut.settings
     with ExitStack() as stack:
-        stack.callback(service.kubernaut.close)
-        app = create_app(service)
-        listening = listen(app, settings.serve_host, settings.serve_port, behind_tls_proxy=options.behind_tls_proxy)
-        # Whoever is in a hurry does not wait for answers that are under way.
-        stack.push(lambda hurry, *_: listening.stop(0.0 if hurry else _ANSWERS_SECONDS))
-        service.index.start()
-        stack.callback(service.index.stop)
-        heap = Heap(service.index)
-        heap.start()
-        stack.callback(heap.stop)
-        yield listening.address
+        stack.callback(context.kubernaut.close)
+        app = create_app(context)
+        server = listen(app, settings.serve_host, settings.serve_port, behind_tls_proxy=options.behind_tls_proxy)
+        # After an exception, such as a second Ctrl-C, open responses are cut off.
+        stack.push(lambda exception, *_: server.stop(0.0 if exception else _RESPONSE_SECONDS))
+        context.index.start()
+        stack.callback(context.index.stop)
+        stack.enter_context(frozen_index(context.index))
+        yield server.address
 
 
 @contextmanager
-def _recovering(service: Service) -> Iterator[None]:
+def frozen_index(index: Index) -> Iterator[None]:
+    """Exclude the index from garbage collection once it is loaded; traversing it causes most of the tail latency."""
+    stopping = threading.Event()
+
+    def freeze() -> None:
+        while not stopping.wait(_POLL_SECONDS):
+            try:
+                index.check()
+            except IndexStale:
+                continue
+            gc.collect()
+            gc.freeze()
+            return
+
+    thread = threading.Thread(target=freeze, name="kubernaut-freeze", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
+        gc.unfreeze()
+
+
+@contextmanager
+def _recovering(context: ServerContext) -> Iterator[None]:
     recovery = Recovery(
-        service.kubernaut,
-        service.index,
-        service.audit,
+        context.kubernaut,
+        context.index,
+        context.audit,
         actor=f"kubernaut-server@{socket.gethostname()}",
-        busy=service.workers.busy,
+        busy=context.workers.busy,
     )
     recovery.start()
     try:
@@ -167,27 +195,29 @@ def _recovering(service: Service) -> Iterator[None]:
         recovery.stop()
 
 
-def _check_place(host: str, options: ServeOptions) -> None:
+def _check_address(host: str, options: ServeOptions) -> None:
     if is_loopback(host):
         return
     if options.auth == "none":
         raise SettingInvalid(
-            f"--auth none is for this machine alone, and {host} is reached from others.", hint="Leave --host or --auth out."
+            f"--auth none is only allowed on the loopback interface, and {host} is reachable from other machines.",
+            hint="Omit --host, or omit --auth none.",
         )
     if not options.behind_tls_proxy:
         raise SettingInvalid(
-            f"{host} is reached from other machines, and the server speaks no TLS: tokens could be read on the way.",
-            hint="Put a proxy that speaks TLS before it, and say so with --behind-tls-proxy and --allow-host NAME.",
+            f"{host} is reachable from other machines, and the server does not speak TLS: tokens would be sent in clear text.",
+            hint=f"Put a TLS proxy in front: kubernaut serve --host {host} --behind-tls-proxy --allow-host NAME",
         )
     if not options.allow_hosts:
         raise SettingInvalid(
-            "Behind a proxy the server must know the names that it is asked by.", hint="Name them: --allow-host NAME[:PORT]."
+            "A server behind a proxy needs the host name that clients use.",
+            hint=f"Name it: kubernaut serve --host {host} --behind-tls-proxy --allow-host NAME",
         )
 
 
-def _prefixes(settings: Settings, options: ServeOptions) -> tuple[str, ...]:
-    known = settings.chart_registry or settings.registry
-    return (*((settings.require_chart_registry(),) if known else ()), *options.allow_charts)
+def _chart_prefixes(settings: Settings, options: ServeOptions) -> tuple[str, ...]:
+    configured = settings.chart_registry or settings.registry
+    return (*((settings.require_chart_registry(),) if configured else ()), *options.allow_charts)
 
 
 def _tokens(settings: Settings, options: ServeOptions) -> tuple[Token, ...] | None:

@@ -19,7 +19,7 @@ from support.serving import DEPLOYER, Serving, connect
 @contextmanager
 def listening(server: Serving) -> Iterator[str]:
     """Let a server listen while the block runs; return its address."""
-    place = listen(create_app(server.service), "127.0.0.1", 0)
+    place = listen(create_app(server.context), "127.0.0.1", 0)
     try:
         yield place.address
     finally:

@@ -15,12 +15,12 @@ from werkzeug.test import TestResponse
 from kubernaut.errors import IndexStale
 from kubernaut.history.index import Index, Timings
 from kubernaut.server.app import create_app
-from kubernaut.server.auth.charts import Charts
-from kubernaut.server.http.routing import Route
-from kubernaut.server.operations.workers import Workers
+from kubernaut.server.auth import ChartPolicy
+from kubernaut.server.context import ServerContext
 from kubernaut.server.routes import operations, releases, writes
-from kubernaut.server.routes.operations import Timing
-from kubernaut.server.service import Service
+from kubernaut.server.routes.operations import StreamTiming
+from kubernaut.server.routing import Route
+from kubernaut.server.workers import Workers
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
 from kubernaut.testing.registry import FakeRegistry
@@ -35,7 +35,7 @@ HELLO = {"name": "hello", "namespace": "demo", "version": "1.0.0"}
 WAIT = {"Prefer": "wait=20"}
 PATIENT = Timings(stale=3600.0)
 """An index that is not watched does not grow old while a test takes its time."""
-QUICK = Timing(heartbeat=0.05, longest=SOON, look_again=0.01)
+QUICK = StreamTiming(heartbeat=0.05, max_duration=SOON, poll=0.01)
 
 
 class PatientHelm(FakeHelm):
@@ -78,7 +78,7 @@ class Town:
         *,
         workers: int = 4,
         waiting: int = 8,
-        timing: Timing = QUICK,
+        timing: StreamTiming = QUICK,
         watching: bool = True,
         namespaces: tuple[str, ...] = (),
         **environment: str,
@@ -86,20 +86,20 @@ class Town:
         """Start another server; what it begins, :meth:`close` ends."""
         settings = {"KUBERNAUT_ACTOR": "server", "KUBERNAUT_REGISTRY": self.shop.prefix, **environment}
         made = Serving(self.folder, routes=lambda _: (), cluster=self.cluster, environment=settings)
-        connect(made.service.kubernaut, self.cluster, self.helm)
-        made.service = replace(
-            made.service,
+        connect(made.context.kubernaut, self.cluster, self.helm)
+        made.context = replace(
+            made.context,
             index=Index(lambda: self.cluster, namespaces=namespaces, timings=PATIENT),  # type: ignore[arg-type, return-value]
-            workers=Workers(workers, waiting=waiting),
-            charts=Charts([f"{self.shop.prefix}/charts"]),
+            workers=Workers(workers, max_waiters=waiting),
+            chart_policy=ChartPolicy([f"{self.shop.prefix}/charts"]),
             namespaces=namespaces,
         )
-        made.app = create_app(made.service, self._routes(made.service, timing))
+        made.app = create_app(made.context, self._routes(made.context, timing))
         if watching:
-            made.service.index.start()
+            made.context.index.start()
             until(lambda: current(made), "the index is current")
         else:
-            made.service.index.load()
+            made.context.index.load()
         self.servers.append(made)
         return made
 
@@ -110,8 +110,8 @@ class Town:
             server.close()
 
     @staticmethod
-    def _routes(service: Service, timing: Timing) -> tuple[Route, ...]:
-        return (*releases.routes(service), *writes.routes(service), *operations.routes(service, timing))
+    def _routes(context: ServerContext, timing: StreamTiming) -> tuple[Route, ...]:
+        return (*releases.routes(context), *writes.routes(context), *operations.routes(context, timing))
 
 
 @contextmanager
@@ -147,7 +147,7 @@ def until(condition: Callable[[], object], what: str) -> None:
 def current(server: Serving) -> bool:
     """Say whether a server's index is current."""
     try:
-        server.service.index.check()
+        server.context.index.check()
     except IndexStale:
         return False
     return True

@@ -15,15 +15,11 @@ from kubernaut import Kubernaut, load_settings
 from kubernaut.history.index import Index
 from kubernaut.server.app import create_app
 from kubernaut.server.audit import Audit
-from kubernaut.server.auth.authenticator import Gate
-from kubernaut.server.auth.caller import Caller, Role
-from kubernaut.server.auth.charts import Charts
-from kubernaut.server.auth.hosts import Hosts
-from kubernaut.server.auth.tokens import Token, digest
-from kubernaut.server.http.routing import Route
+from kubernaut.server.auth import AllowedHosts, Authenticator, Caller, ChartPolicy, Role, Token, token_digest
+from kubernaut.server.context import ServerContext
 from kubernaut.server.metrics import Metrics
-from kubernaut.server.operations.workers import Workers
-from kubernaut.server.service import Service
+from kubernaut.server.routing import Route
+from kubernaut.server.workers import Workers
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
 
@@ -31,7 +27,7 @@ READER, DEPLOYER, TEAM = "reader-" + "r" * 32, "deployer-" + "d" * 32, "team-" +
 """Tokens: one that reads everywhere, one that deploys everywhere, one that deploys in the namespace ``demo`` only."""
 HOST = "127.0.0.1:8080"
 
-Routes = Callable[[Service], Sequence[Route]]
+Routes = Callable[[ServerContext], Sequence[Route]]
 
 
 @dataclass
@@ -52,8 +48,8 @@ class Serving:
 
     def __post_init__(self) -> None:
         self.helm = FakeHelm(self.cluster)
-        self.service = self._service()
-        self.app: WSGIApplication = create_app(self.service, self.routes(self.service) if self.routes else None)
+        self.context = self._context()
+        self.app: WSGIApplication = create_app(self.context, self.routes(self.context) if self.routes else None)
 
     def ask(self, method: str, path: str, *, token: str | None = DEPLOYER, **request: Any) -> TestResponse:
         """Send a request; ``request`` is what werkzeug's client takes, such as ``json`` or ``headers``."""
@@ -74,21 +70,21 @@ class Serving:
 
     def close(self) -> None:
         """End what runs."""
-        self.service.workers.stop(0)
-        self.service.index.stop()
+        self.context.workers.stop(0)
+        self.context.index.stop()
 
-    def _service(self) -> Service:
+    def _context(self) -> ServerContext:
         settings = load_settings(environment=self.environment, directory=self.folder)
         kubernaut = Kubernaut(settings)
         connect(kubernaut, self.cluster, self.helm)
         callers = (Caller("reader", Role.READ), Caller("ada", Role.DEPLOY), Caller("team", Role.DEPLOY, frozenset(("demo",))))
-        tokens = [Token(digest(token), caller) for token, caller in zip((READER, DEPLOYER, TEAM), callers, strict=True)]
-        return Service(
+        tokens = [Token(token_digest(token), caller) for token, caller in zip((READER, DEPLOYER, TEAM), callers, strict=True)]
+        return ServerContext(
             kubernaut=kubernaut,
             index=Index(lambda: self.cluster),  # type: ignore[arg-type, return-value]
             workers=Workers(),
-            charts=Charts(["r/charts"]),
-            gate=Gate(Hosts("127.0.0.1", 8080, ["127.0.0.1"]), tokens if self.tokens else None),
+            chart_policy=ChartPolicy(["r/charts"]),
+            authenticator=Authenticator(AllowedHosts("127.0.0.1", 8080, ["127.0.0.1"]), tokens if self.tokens else None),
             audit=Audit(lambda line: self.audited.append(json.loads(line))),
             metrics=Metrics(),
         )

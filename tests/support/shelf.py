@@ -9,10 +9,10 @@ from pydantic import Field
 
 from kubernaut.errors import DeployKept, IndexStale, ReleaseNotFound, ServerBusy
 from kubernaut.models import Model
-from kubernaut.server.auth.caller import Role
-from kubernaut.server.http.routing import EVENT_STREAM, Answer, Header, Parameter, Request, Response, Route
+from kubernaut.server.auth import Role
+from kubernaut.server.context import ServerContext
 from kubernaut.server.routes import system
-from kubernaut.server.service import Service
+from kubernaut.server.routing import EVENT_STREAM, Header, Parameter, Request, Response, ResponseSpec, Route
 
 SECRET = "canary-8f3a-secret"
 
@@ -43,11 +43,11 @@ class Shelf:
     def request(self) -> Request:
         return self.requests[-1]
 
-    def routes(self, service: Service) -> tuple[Route, ...]:
+    def routes(self, context: ServerContext) -> tuple[Route, ...]:
         named = (Parameter("id", "The thing's id, such as a.b.", r"[a-z]+(\.[a-z]+)*", "a.b"),)
-        seen = {200: Answer("Seen.")}
+        seen = {200: ResponseSpec("Seen.")}
         return (
-            *system.routes(service),
+            *system.routes(context),
             Route("GET", "/things", "listThings", "Lists.", self.see, seen, query=Filter),
             Route("POST", "/things", "makeThing", "Makes.", self.see, seen, role=Role.DEPLOY, body=Thing),
             Route("GET", "/things/{id}", "getThing", "Gets.", self.see, seen, parameters=named),
@@ -65,7 +65,7 @@ class Shelf:
                 body_required=False,
                 headers=(Header("If-Match", "An ETag.", r'"[a-z]+"'),),
             ),
-            Route("GET", "/stream", "stream", "Streams.", self.stream, {200: Answer("Events.", media_types=(EVENT_STREAM,))}),
+            Route("GET", "/stream", "stream", "Streams.", self.stream, {200: ResponseSpec("Events.", media_types=(EVENT_STREAM,))}),
             Route("GET", "/fail/{how}", "fail", "Fails.", self.fail, seen, parameters=(Parameter("how", "How."),)),
         )
 
@@ -78,7 +78,7 @@ class Shelf:
         if request.parameters["id"] == "stuck":
             raise DeployKept("It did not end.", members={"release": "demo.stuck.v2", "operation": "op-2"})
         about = {"release": "demo.hello.v1", "operation": "op-1"}
-        return Response(202, {"dropped": True}, {"Location": "/api/operations/op-1"}, about=about)
+        return Response(202, {"dropped": True}, {"Location": "/api/operations/op-1"}, audit_fields=about)
 
     def stream(self, request: Request) -> Response:
         def events() -> Iterator[bytes]:

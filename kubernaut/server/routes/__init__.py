@@ -1,16 +1,16 @@
-"""All calls of the API."""
+"""The routes of the API, one module per subject; each has ``routes(context)``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kubernaut.server.http.routing import Route
-from kubernaut.server.routes import operations, releases, system, versions, writes
+from kubernaut.server.routes import operations, releases, system, writes
+from kubernaut.server.routing import Route
 
 if TYPE_CHECKING:
-    from kubernaut.server.service import Service
+    from kubernaut.server.context import ServerContext
 
 
-def all_routes(service: Service) -> tuple[Route, ...]:
-    """Return every route, the API's and the server's own."""
-    return tuple(route for room in (releases, writes, operations, versions, system) for route in room.routes(service))
+def all_routes(context: ServerContext) -> tuple[Route, ...]:
+    """Return all routes but ``/openapi.json``, which :func:`kubernaut.server.openapi.with_document` adds."""
+    return tuple(route for module in (releases, writes, operations, system) for route in module.routes(context))

@@ -1,7 +1,8 @@
-"""The calls that tell of operations: how far one is, and what it says; as JSON on a long poll, or as server-sent events."""
+"""The routes that report on operations: their progress, and their events as JSON with a long poll or as server-sent events."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,57 +12,59 @@ from pydantic import Field
 
 from kubernaut.errors import OperationNotFound, Unreachable
 from kubernaut.models import Model
-from kubernaut.server.auth.caller import Role
-from kubernaut.server.auth.scope import require
-from kubernaut.server.http.routing import EVENT_STREAM, JSON, Answer, Header, Parameter, Request, Response, Route
-from kubernaut.server.metrics import Measured
-from kubernaut.server.operations.following import Events, Followed, OperationStatus
-from kubernaut.server.operations.prefer import prefers_stream
-from kubernaut.server.operations.waiting import Seat, WaiterLimit
+from kubernaut.server.auth import require_access
+from kubernaut.server.execution import HEADER_ELEMENT
+from kubernaut.server.metrics import GaugeName
+from kubernaut.server.progress import POLL_SECONDS, Events, OperationFollower, OperationStatus
+from kubernaut.server.routing import EVENT_STREAM, JSON, Header, Parameter, Request, Response, ResponseSpec, Route
+from kubernaut.server.workers import Waiter, WaiterLimit
 
 if TYPE_CHECKING:
     from kubernaut.history.operations import Operation
-    from kubernaut.server.service import Service
+    from kubernaut.server.context import ServerContext
 
-LONGEST_POLL = 60
+MAX_POLL_SECONDS = 60
 _RETRY_MILLISECONDS = 2000
+_QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Timing:
-    """How long things last, in seconds.
+class StreamTiming:
+    """The timing of event streams, in seconds.
 
     Attributes:
-        heartbeat: The longest silence of a stream, so that nobody on the way takes it for dead.
-        longest: How long a stream lasts; then the client connects anew, and goes on where it was.
-        look_again: Between two looks at what another server has written.
+        heartbeat: The longest silence, so that proxies keep the connection.
+        max_duration: The duration of a stream; the client then reconnects and continues.
+        poll: Between two reads of another server's records.
     """
 
     heartbeat: float = 15.0
-    longest: float = 300.0
-    look_again: float = 0.25
+    max_duration: float = 300.0
+    poll: float = POLL_SECONDS
 
 
 class EventsQuery(Model):
-    """What is asked of an operation's events."""
+    """The query of the events route."""
 
-    after: int = Field(default=0, ge=0, le=2**53, description="The number of the last event that is known already.")
-    wait: int = Field(default=0, ge=0, le=LONGEST_POLL, description="Seconds to wait for an event, where there is none yet.")
+    after: int = Field(default=0, ge=0, le=2**53, description="The number of the last event that the client has.")
+    wait: int = Field(default=0, ge=0, le=MAX_POLL_SECONDS, description="Seconds to wait for an event if there is none yet.")
 
 
-def routes(service: Service, timing: Timing = Timing()) -> tuple[Route, ...]:
+_ID = Parameter("id", "An operation ID.", pattern=r"[0-9a-z]{26}", example="01kag0000000000000000000zz")
+
+
+def routes(context: ServerContext, timing: StreamTiming = StreamTiming()) -> tuple[Route, ...]:
     """Return the routes."""
-    service.metrics.measure(Measured.EVENT_STREAMS, service.workers.waiting.taken)
+    context.metrics.set_gauge(GaugeName.EVENT_STREAMS, context.workers.waiters.count)
 
     def show(request: Request) -> Response:
-        return Response(body=_followed(request, service, timing).status)
+        return Response(body=_follower(request, context, timing).status)
 
     def events(request: Request) -> Response:
-        followed, seats = _followed(request, service, timing), service.workers.waiting
+        follower, waiters = _follower(request, context, timing), context.workers.waiters
         if not prefers_stream(request.headers.get("accept")):
-            return Response(body=_polled(followed, request.query, seats))
-        after = _last_event(request)
-        stream = Stream(_frames(followed, after, timing), seats.take())
+            return Response(body=_poll(follower, request.query, waiters))
+        stream = _Stream(_frames(follower, _last_event(request), timing), waiters.acquire())
         return Response(body=stream, headers={"X-Accel-Buffering": "no"}, media_type=EVENT_STREAM)
 
     return (
@@ -69,43 +72,40 @@ def routes(service: Service, timing: Timing = Timing()) -> tuple[Route, ...]:
             method="GET",
             path="/api/operations/{id}",
             name="getOperation",
-            summary="Returns an operation: who, what, how far it is, and what came of it.",
+            summary="Returns an operation: who started it, its plan, its progress and its outcome.",
             handler=show,
-            answers={200: Answer("The operation.", OperationStatus)},
+            responses={200: ResponseSpec("The operation.", OperationStatus)},
             problems=(404, 503),
-            role=Role.READ,
             parameters=(_ID,),
         ),
         Route(
             method="GET",
             path="/api/operations/{id}/events",
             name="getOperationEvents",
-            summary="Returns what an operation says: what is new, or all of it as it comes where `text/event-stream` is preferred.",
+            summary="Returns an operation's events: the new ones as JSON, or all as they come if `text/event-stream` is preferred.",
             handler=events,
-            answers={200: Answer("The events.", Events, {"X-Accel-Buffering": "`no`, for a stream."}, (JSON, EVENT_STREAM))},
+            responses={
+                200: ResponseSpec("The events.", Events, {"X-Accel-Buffering": "`no`, for a stream."}, (JSON, EVENT_STREAM))
+            },
             problems=(404, 503),
-            role=Role.READ,
             parameters=(_ID,),
             query=EventsQuery,
-            headers=(Header("Last-Event-ID", "The number of the last event that a broken stream sent.", pattern=r"[0-9]{1,15}"),),
+            headers=(Header("Last-Event-ID", "The number of the last event of an interrupted stream.", pattern=r"[0-9]{1,15}"),),
         ),
     )
 
 
-_ID = Parameter("id", "The operation's id.", pattern=r"[0-9a-z]{26}", example="01kag0000000000000000000zz")
+def _follower(request: Request, context: ServerContext, timing: StreamTiming) -> OperationFollower:
+    operation = _find(request.parameters["id"], context)
+    require_access(operation.namespace, request.caller, context.namespaces)
+    return OperationFollower(context, operation, poll_seconds=timing.poll)
 
 
-def _followed(request: Request, service: Service, timing: Timing) -> Followed:
-    operation = _find(request.parameters["id"], service)
-    require(operation.namespace, request.caller, service.namespaces)
-    return Followed(service, operation, look_again=timing.look_again)
-
-
-def _find(id: str, service: Service) -> Operation:
-    """Return an operation; one that runs here is known even where the index knows nothing."""
-    running = service.workers.find(id)
+def _find(id: str, context: ServerContext) -> Operation:
+    """Return an operation; one of this server even when the index does not have it."""
+    running = context.workers.find(id)
     try:
-        return service.index.operation(id)
+        return context.index.operation(id)
     except (OperationNotFound, Unreachable):
         if running is None:
             raise
@@ -115,54 +115,72 @@ def _find(id: str, service: Service) -> Operation:
 # as JSON
 
 
-def _polled(followed: Followed, query: EventsQuery, seats: WaiterLimit) -> Events:
-    said = followed.events(query.after)
-    if said.items or said.finished or not query.wait:
-        return said
-    with seats.take():
-        return followed.events(query.after, query.wait)
+def _poll(follower: OperationFollower, query: EventsQuery, waiters: WaiterLimit) -> Events:
+    events = follower.events(query.after)
+    if events.items or events.finished or not query.wait:
+        return events
+    with waiters.acquire():
+        return follower.events(query.after, query.wait)
 
 
 # as server-sent events
 
 
-class Stream(Iterator[bytes]):
-    """What is sent bit by bit; whoever waits for it keeps a seat until it ends or is closed, begun or not."""
+def prefers_stream(accept: str | None) -> bool:
+    """Return whether an ``Accept`` header (RFC 9110) prefers server-sent events to JSON."""
+    ranges = dict(_media_ranges(accept or "*/*"))
+    return _quality(ranges, EVENT_STREAM) > _quality(ranges, JSON)
 
-    def __init__(self, frames: Iterator[bytes], seat: Seat) -> None:
+
+def _media_ranges(accept: str) -> Iterator[tuple[str, float]]:
+    for element in HEADER_ELEMENT.findall(accept):
+        media, *parameters = (part.strip() for part in element.split(";"))
+        qualities = (match[1] for part in parameters if (match := _QUALITY.fullmatch(part)))
+        yield media.lower(), float(next(qualities, 1.0))
+
+
+def _quality(ranges: dict[str, float], media: str) -> float:
+    """Return the quality of a media type, from the most specific matching range."""
+    matching = (media, f"{media.partition('/')[0]}/*", "*/*")
+    return next((ranges[one] for one in matching if one in ranges), 0.0)
+
+
+class _Stream(Iterator[bytes]):
+    """A stream of frames that counts as a waiter until it ends or is closed, even if it was never read."""
+
+    def __init__(self, frames: Iterator[bytes], waiter: Waiter) -> None:
         self._frames = frames
-        self._seat = seat
+        self._waiter = waiter
 
     def __next__(self) -> bytes:
         try:
             return next(self._frames)
         except BaseException:
-            self._seat.leave()
+            self._waiter.release()
             raise
 
     def close(self) -> None:
-        """Let somebody else wait."""
-        self._seat.leave()
+        self._waiter.release()
 
 
 def _last_event(request: Request) -> int:
-    """Return the last event that the client has: what a broken stream sent counts more than where it began."""
+    """Return the last event that the client has; ``Last-Event-ID`` wins over ``after``."""
     query: EventsQuery = request.query
     return int(request.headers.get("last-event-id") or query.after)
 
 
-def _frames(followed: Followed, after: int, timing: Timing) -> Iterator[bytes]:
-    until = time.monotonic() + timing.longest
+def _frames(follower: OperationFollower, after: int, timing: StreamTiming) -> Iterator[bytes]:
+    until = time.monotonic() + timing.max_duration
     yield f"retry: {_RETRY_MILLISECONDS}\n\n".encode()
-    while (left := until - time.monotonic()) > 0 and not followed.given_up:
-        said = followed.events(after, min(timing.heartbeat, left))
-        for event in said.items:
+    while (left := until - time.monotonic()) > 0 and not follower.abandoned:
+        events = follower.events(after, min(timing.heartbeat, left))
+        for event in events.items:
             yield _frame(event.kind, event, event.seq)
-        after = said.next
-        if said.finished:
-            yield _frame("finished", followed.status)
+        after = events.next
+        if events.finished:
+            yield _frame("finished", follower.status)
             return
-        if not said.items:
+        if not events.items:
             yield b": still running\n\n"
 
 

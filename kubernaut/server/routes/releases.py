@@ -1,11 +1,12 @@
-"""The calls that read releases.
+"""The routes that read releases and published versions.
 
-Lists, single releases and histories come from the index, without a request to the cluster; what is told of one release at length is
-read from its record.
+Lists, single releases and histories come from the index, without a request to the cluster. Manifest, values, diff and report of one
+release are read from its record, and versions from the registry.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -14,186 +15,254 @@ from urllib.parse import urlencode
 
 from pydantic import AfterValidator, Field
 
+from kubernaut.errors import RequestInvalid
 from kubernaut.history.detail import ReleaseReport, parse_other
 from kubernaut.history.diff import Difference
 from kubernaut.history.index import Query
 from kubernaut.history.records import Status
 from kubernaut.history.releases import Release, ReleaseId, ReleaseList
 from kubernaut.models import Model
-from kubernaut.names import NAME_LENGTH, check_namespace, check_release_name
-from kubernaut.server.auth.scope import ID, ID_PATTERN, NAME_PATTERN, NAMESPACE_PATTERN, require, visible, wanted
-from kubernaut.server.http.routing import Answer, Handler, Request, Response, Route
-from kubernaut.server.routes import cursor
+from kubernaut.names import NAME_LENGTH, check_name, check_namespace, check_release_name
+from kubernaut.publish.published import PublishedVersion
+from kubernaut.server.auth import accessible_release, require_access, visible_namespaces
+from kubernaut.server.routing import Handler, Parameter, Request, Response, ResponseSpec, Route
 
 if TYPE_CHECKING:
-    from kubernaut.server.service import Service
+    from kubernaut.server.context import ServerContext
 
-# These say themselves what is wrong with them; the pattern is for who reads the API's description.
+NAMESPACE_PATTERN = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+NAME_PATTERN = rf"{NAMESPACE_PATTERN}(?:\.{NAMESPACE_PATTERN})*"
+# As ReleaseId.parse reads it: a suffix .v and digits always is a revision; a name has 53 characters at most.
+_NUMBERED = rf"(?!.{{54,}}\.v[0-9]+$){NAME_PATTERN}\.v(?:0|[1-9][0-9]{{0,8}})"
+_BARE = rf"(?!v[0-9]+$)(?!.*\.v[0-9]+$)(?!.{{54,}}\.current$)(?!(?!.*\.current$).{{54,}}){NAME_PATTERN}"
+ID_PATTERN = rf"{NAMESPACE_PATTERN}\.(?:{_BARE}|{_NUMBERED})"
+
+ID = Parameter(
+    name="id",
+    description="A release ID: NAMESPACE.NAME.vREVISION, or NAMESPACE.NAME.current for the current release.",
+    pattern=ID_PATTERN,
+    example="demo.hello-world.v3",
+    check=ReleaseId.parse,
+)
+_APPLICATION = Parameter(
+    name="name",
+    description="An application name.",
+    pattern="[a-z0-9](?:[-a-z0-9]{0,51}[a-z0-9])?",
+    example="hello-world",
+    check=check_name,
+)
+
+Position = tuple[str, str, int]
+"""Namespace, name and revision of the last release on a page."""
+
+MAX_CURSOR_LENGTH = 800
+_MAX_NAME_LENGTH = 253
+_MAX_REVISION = 2**63
+
+# The validators raise the precise error; the pattern is only shown in the OpenAPI document.
 Namespace = Annotated[str, AfterValidator(check_namespace), Field(json_schema_extra={"pattern": f"^{NAMESPACE_PATTERN}$"})]
 Name = Annotated[
     str, AfterValidator(check_release_name), Field(json_schema_extra={"pattern": f"^{NAME_PATTERN}$", "maxLength": NAME_LENGTH})
 ]
-Cursor = Annotated[str, Field(json_schema_extra={"format": "cursor", "maxLength": cursor.LONGEST})]
+Cursor = Annotated[str, Field(json_schema_extra={"format": "cursor", "maxLength": MAX_CURSOR_LENGTH})]
 Other = Annotated[str, Field(json_schema_extra={"pattern": f"^(?:{ID_PATTERN}|v?[0-9]{{1,9}})$"})]
 
-LIMIT = 100
-MOST = 500
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 500
 AGE = "X-Index-Age"
-AGES = {AGE: "How many seconds ago the server last knew that what it tells was so."}
+_AGE_HEADER = {AGE: "Seconds since the server's index was last known to be current."}
 
 
 class ReleasesQuery(Model):
-    """Which releases a list is to hold."""
+    """The query of the list of releases."""
 
     namespace: Namespace | None = Field(None, description="Only this namespace.")
     name: Name | None = Field(None, description="Only releases of this name.")
-    status: str | None = Field(None, description="Only those with this status, in Helm's words.", pattern=f"^({'|'.join(Status)})$")
-    version: str | None = Field(None, description="Only releases of this version of their chart.", min_length=1, max_length=256)
+    status: str | None = Field(None, description="Only releases with this Helm status.", pattern=f"^({'|'.join(Status)})$")
+    version: str | None = Field(None, description="Only releases with this chart version.", min_length=1, max_length=256)
     all: bool = Field(False, description="Every release in the history, not only the active ones.")
-    limit: int = Field(LIMIT, description="At most so many on a page.", ge=1, le=MOST)
-    cursor: Cursor | None = Field(None, description="The page that `next` of another names.")
+    limit: int = Field(DEFAULT_LIMIT, description="The maximum number of releases on a page.", ge=1, le=MAX_LIMIT)
+    cursor: Cursor | None = Field(None, description="The `next` of the previous page.")
 
 
 class ValuesQuery(Model):
-    """Which values are wanted."""
+    """The query of the values route."""
 
-    all: bool = Field(False, description="The chart's own values too, under those of the release.")
+    all: bool = Field(False, description="Include the chart's default values.")
 
 
 class DiffQuery(Model):
-    """What a release is compared with."""
+    """The query of the diff route."""
 
-    to: Other | None = Field(
-        None, description="Another release's id, or a revision of the same name; the one before it by default."
-    )
+    to: Other | None = Field(None, description="Another release ID, or a revision of the same name; the previous one by default.")
 
 
 class ReleaseManifest(Model):
-    """What was applied for a release, as YAML, its hooks last; what is secret is masked."""
+    """The applied manifest of a release as YAML, with hooks last and secrets masked."""
 
     id: str
     manifest: str
 
 
 class ReleaseValues(Model):
-    """What a release was deployed with; what is secret is masked."""
+    """The values of a release, with secrets masked."""
 
     id: str
     values: dict[str, Any]
 
 
-class _Reading:
-    """Answers the calls."""
+class VersionWithReleases(PublishedVersion):
+    """A published version, and its active releases."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    active: tuple[str, ...] = Field(description="The IDs of the active releases with this version's chart digest.")
+
+
+class VersionList(Model):
+    """The published versions of an application, newest first."""
+
+    items: tuple[VersionWithReleases, ...]
+    count: int
+
+
+class _Handlers:
+    def __init__(self, context: ServerContext) -> None:
+        self._index, self._kubernaut, self._namespaces = context.index, context.kubernaut, context.namespaces
 
     def list(self, request: Request) -> Response:
-        asked: ReleasesQuery = request.query
-        if asked.namespace is not None:
-            require(asked.namespace, request.caller, self._service.namespaces)
-        page = self._service.index.page(
+        query: ReleasesQuery = request.query
+        if query.namespace is not None:
+            require_access(query.namespace, request.caller, self._namespaces)
+        page = self._index.page(
             Query(
-                namespace=asked.namespace,
-                name=asked.name,
-                status=asked.status,
-                version=asked.version,
-                all=asked.all,
-                limit=asked.limit,
-                after=None if asked.cursor is None else cursor.decode(asked.cursor),
-                visible=visible(request.caller, self._service.namespaces),
+                namespace=query.namespace,
+                name=query.name,
+                status=query.status,
+                version=query.version,
+                all=query.all,
+                limit=query.limit,
+                after=None if query.cursor is None else decode_cursor(query.cursor),
+                visible=visible_namespaces(request.caller, self._namespaces),
             )
         )
-        following = cursor.encode(page.next) if page.next else None
-        # Each release is JSON already: a list of hundreds costs no more than joining them.
-        body = b'{"items":[%b],"count":%d,"next":%b}' % (b",".join(page.items), page.count, json.dumps(following).encode())
-        return Response(body=body, headers={**self._age(), **_link(request, asked, following)})
+        cursor = encode_cursor(page.next) if page.next else None
+        # The index keeps each release as JSON, so that a list of hundreds only joins bytes.
+        body = b'{"items":[%b],"count":%d,"next":%b}' % (b",".join(page.items), page.count, json.dumps(cursor).encode())
+        return Response(body=body, headers={**self._age(), **_link(request, query, cursor)})
 
     def show(self, request: Request) -> Response:
-        release = self._service.index.release(self._wanted(request))
+        release = self._index.release(self._requested(request))
         return Response(body=release, headers={"ETag": f'"{release.etag}"'})
 
     def history(self, request: Request) -> Response:
-        wanted = self._wanted(request)
-        return Response(body=self._service.index.history(wanted.namespace, wanted.name), headers=self._age())
+        requested = self._requested(request)
+        return Response(body=self._index.history(requested.namespace, requested.name), headers=self._age())
 
     def manifest(self, request: Request) -> Response:
-        id = self._found(request)
-        return Response(body=ReleaseManifest(id=id, manifest=self._service.kubernaut.manifest(id)))
+        id = self._resolved(request)
+        return Response(body=ReleaseManifest(id=id, manifest=self._kubernaut.manifest(id)))
 
     def values(self, request: Request) -> Response:
-        id = self._found(request)
-        return Response(body=ReleaseValues(id=id, values=self._service.kubernaut.values(id, all=request.query.all)))
+        id = self._resolved(request)
+        return Response(body=ReleaseValues(id=id, values=self._kubernaut.values(id, all=request.query.all)))
 
     def diff(self, request: Request) -> Response:
-        wanted = self._wanted(request)
+        requested = self._requested(request)
         if request.query.to is not None:
-            require(parse_other(wanted, request.query.to).namespace, request.caller, self._service.namespaces)
-        return Response(body=self._service.kubernaut.diff(self._found(request), request.query.to))
+            require_access(parse_other(requested, request.query.to).namespace, request.caller, self._namespaces)
+        return Response(body=self._kubernaut.diff(self._resolved(request), request.query.to))
 
     def report(self, request: Request) -> Response:
-        return Response(body=self._service.kubernaut.report(self._found(request)))
+        return Response(body=self._kubernaut.report(self._resolved(request)))
 
-    def _wanted(self, request: Request) -> ReleaseId:
-        return wanted(request.parameters["id"], request.caller, self._service.namespaces)
+    def versions(self, request: Request) -> Response:
+        name = check_name(request.parameters["name"])
+        visible = visible_namespaces(request.caller, self._namespaces)
+        active: dict[str | None, list[str]] = {}
+        for release in self._index.active(name):
+            if visible is None or release.namespace in visible:
+                active.setdefault(release.chart.digest, []).append(release.id)
+        items = tuple(
+            VersionWithReleases(**dict(version), active=tuple(active.get(version.chart.digest, ())))
+            for version in self._kubernaut.versions(name)
+        )
+        return Response(body=VersionList(items=items, count=len(items)))
 
-    def _found(self, request: Request) -> str:
-        """Return the id of the release that is meant, with its revision."""
-        return self._service.index.release(self._wanted(request)).id
+    def _requested(self, request: Request) -> ReleaseId:
+        return accessible_release(request.parameters["id"], request.caller, self._namespaces)
+
+    def _resolved(self, request: Request) -> str:
+        """Return the ID of the requested release with its revision."""
+        return self._index.release(self._requested(request)).id
 
     def _age(self) -> dict[str, str]:
-        return {AGE: f"{self._service.index.age():.3f}"}
+        return {AGE: f"{self._index.age():.3f}"}
 
 
-def _link(request: Request, asked: ReleasesQuery, following: str | None) -> dict[str, str]:
-    """Return the header that leads to the next page, with what this one was asked with."""
-    if following is None:
+def _link(request: Request, query: ReleasesQuery, cursor: str | None) -> dict[str, str]:
+    """Return the ``Link`` header to the next page, with the query of this one."""
+    if cursor is None:
         return {}
-    query = asked.model_copy(update={"cursor": following}).model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    text = urlencode({key: str(value).lower() if isinstance(value, bool) else value for key, value in query.items()})
+    parameters = query.model_copy(update={"cursor": cursor}).model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    text = urlencode({key: str(value).lower() if isinstance(value, bool) else value for key, value in parameters.items()})
     return {"Link": f'<{request.path}?{text}>; rel="next"'}
 
 
-def routes(service: Service) -> tuple[Route, ...]:
+def routes(context: ServerContext) -> tuple[Route, ...]:
     """Return the routes."""
-    reading = _Reading(service)
+    handlers = _Handlers(context)
     return (
         Route(
             method="GET",
             path="/api/releases",
             name="listReleases",
-            summary="Lists the active releases by namespace and name, or all there are, the newest revision first.",
-            handler=reading.list,
-            answers={
-                200: Answer(
-                    "The releases, a page at a time; `count` is of all that match.",
+            summary="Lists the active releases, or all, by namespace and name, newest revision first.",
+            handler=handlers.list,
+            responses={
+                200: ResponseSpec(
+                    "A page of releases; `count` is the number of all matching releases.",
                     ReleaseList,
-                    headers={**AGES, "Link": 'The next page, if there is one: `<...>; rel="next"`.'},
+                    headers={**_AGE_HEADER, "Link": 'The next page, if there is one: `<...>; rel="next"`.'},
                 )
             },
             problems=(503,),
             query=ReleasesQuery,
         ),
-        _one(
-            "", "getRelease", "Returns one release.", reading.show, Release, {"ETag": "Names this state of the release's record."}
+        _release_route(
+            "", "getRelease", "Returns one release.", handlers.show, Release, {"ETag": "The version of the release's record."}
         ),
-        _one("/history", "getHistory", "Lists all releases of the name, newest first.", reading.history, ReleaseList, AGES),
-        _one("/manifest", "getManifest", "Returns what was applied, secrets masked.", reading.manifest, ReleaseManifest),
-        _one("/values", "getValues", "Returns the values, secrets masked.", reading.values, ReleaseValues, query=ValuesQuery),
-        _one(
+        _release_route(
+            "/history", "getHistory", "Lists all releases of the name, newest first.", handlers.history, ReleaseList, _AGE_HEADER
+        ),
+        _release_route(
+            "/manifest", "getManifest", "Returns the applied manifest, secrets masked.", handlers.manifest, ReleaseManifest
+        ),
+        _release_route(
+            "/values", "getValues", "Returns the values, secrets masked.", handlers.values, ReleaseValues, query=ValuesQuery
+        ),
+        _release_route(
             "/diff",
             "getDiff",
-            "Returns what the release changed of the one before it; or, with `to`, what going from it to that one would change.",
-            reading.diff,
+            "Returns the changes since the previous release; with `to`, the changes from this release to that one.",
+            handlers.diff,
             Difference,
             query=DiffQuery,
         ),
-        _one("/report", "getReport", "Returns the release, and the operation that made it.", reading.report, ReleaseReport),
+        _release_route("/report", "getReport", "Returns the release and its operation.", handlers.report, ReleaseReport),
+        Route(
+            method="GET",
+            path="/api/versions/{name}",
+            name="listVersions",
+            summary="Lists the published versions of an application, newest first, with their active releases.",
+            handler=handlers.versions,
+            responses={200: ResponseSpec("The versions; empty if nothing was published under the name.", VersionList)},
+            problems=(503,),
+            parameters=(_APPLICATION,),
+        ),
     )
 
 
-def _one(
-    part: str,
+def _release_route(
+    suffix: str,
     name: str,
     summary: str,
     handler: Handler,
@@ -201,15 +270,48 @@ def _one(
     headers: Mapping[str, str] = MappingProxyType({}),
     query: type[Model] | None = None,
 ) -> Route:
-    """Return the route to one release, or to a part of what is told of it."""
+    """Return the route to one release, or to a part of it."""
     return Route(
         method="GET",
-        path=f"/api/releases/{{id}}{part}",
+        path=f"/api/releases/{{id}}{suffix}",
         name=name,
         summary=summary,
         handler=handler,
-        answers={200: Answer((model.__doc__ or "").partition("\n")[0], model, headers=headers)},
+        responses={200: ResponseSpec((model.__doc__ or "").partition("\n")[0], model, headers=headers)},
         problems=(404, 409, 503),
         parameters=(ID,),
         query=query,
     )
+
+
+# A cursor is a position in the order, not an offset, so that no release is skipped or repeated when others come and go.
+
+
+def encode_cursor(position: Position) -> str:
+    """Return the opaque cursor of a position."""
+    text = json.dumps(position, separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode("ascii")
+
+
+def decode_cursor(cursor: str) -> Position:
+    """Return the position of a cursor from :func:`encode_cursor`. Raises: RequestInvalid."""
+    position = _position(cursor)
+    if position is None or encode_cursor(position) != cursor:
+        raise RequestInvalid(
+            "The cursor is invalid.", hint="Use `next` of the previous page; without a cursor the list starts over."
+        )
+    return position
+
+
+def _position(cursor: str) -> Position | None:
+    try:
+        match json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)):
+            case [str(namespace), str(name), int(revision)] if not isinstance(revision, bool):
+                return (namespace, name, revision) if _is_possible(namespace, name, revision) else None
+    except (ValueError, RecursionError):
+        return None
+    return None
+
+
+def _is_possible(namespace: str, name: str, revision: int) -> bool:
+    return 0 < len(namespace) <= _MAX_NAME_LENGTH and 0 < len(name) <= _MAX_NAME_LENGTH and 0 <= revision < _MAX_REVISION

@@ -1,4 +1,4 @@
-"""The server's own calls: whether it lives, whether it is ready, and what it counts."""
+"""The routes about the server itself: liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -6,52 +6,52 @@ from typing import TYPE_CHECKING, Literal
 
 from kubernaut.errors import ServerStopping
 from kubernaut.models import Model
-from kubernaut.server.auth.caller import Role
-from kubernaut.server.http.routing import Answer, Request, Response, Route
+from kubernaut.server.auth import Role
 from kubernaut.server.metrics import CONTENT_TYPE
+from kubernaut.server.routing import Request, Response, ResponseSpec, Route
 
 if TYPE_CHECKING:
-    from kubernaut.server.service import Service
+    from kubernaut.server.context import ServerContext
 
 
 class Health(Model):
-    """What a server that is well says."""
+    """The status of a healthy server."""
 
     status: Literal["ok"] = "ok"
 
 
-def routes(service: Service) -> tuple[Route, ...]:
+def routes(context: ServerContext) -> tuple[Route, ...]:
     """Return the routes."""
 
     def healthz(_: Request) -> Response:
         return Response(body=Health())
 
     def readyz(_: Request) -> Response:
-        if service.workers.stopping:
-            raise ServerStopping("The server is about to end: what runs may end, and nothing new is begun.")
-        service.index.check()
+        if context.workers.stopping:
+            raise ServerStopping("The server is shutting down: running operations may finish, new ones are refused.")
+        context.index.check()
         return Response(body=Health())
 
     def metrics(_: Request) -> Response:
-        return Response(body=service.metrics.page(), media_type=CONTENT_TYPE)
+        return Response(body=context.metrics.render(), media_type=CONTENT_TYPE)
 
     return (
         Route(
             method="GET",
             path="/healthz",
             name="getHealth",
-            summary="Says that the server lives, whatever else is down.",
+            summary="Returns 200 while the server runs, whatever else is down.",
             handler=healthz,
-            answers={200: Answer("The server lives.", Health)},
+            responses={200: ResponseSpec("The server runs.", Health)},
             role=None,
         ),
         Route(
             method="GET",
             path="/readyz",
             name="getReadiness",
-            summary="Says whether the server knows what is in the cluster and takes on work; if not, why.",
+            summary="Returns 200 when the release index is current and the server accepts writes; otherwise the reason.",
             handler=readyz,
-            answers={200: Answer("The server is ready.", Health)},
+            responses={200: ResponseSpec("The server is ready.", Health)},
             problems=(503,),
             role=None,
         ),
@@ -59,9 +59,9 @@ def routes(service: Service) -> tuple[Route, ...]:
             method="GET",
             path="/metrics",
             name="getMetrics",
-            summary="Returns what the server counts, as Prometheus reads it.",
+            summary="Returns the metrics in Prometheus' text format.",
             handler=metrics,
-            answers={200: Answer("The metrics.", media_types=(CONTENT_TYPE,))},
+            responses={200: ResponseSpec("The metrics.", media_types=(CONTENT_TYPE,))},
             role=Role.READ,
         ),
     )

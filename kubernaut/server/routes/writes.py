@@ -1,4 +1,4 @@
-"""The calls that write: create a release, delete the current one softly, go back to an older one. How, is ``writing``'s."""
+"""The routes that write: create a release, soft-delete the current one, roll back or restore. ``execution.py`` executes them."""
 
 from __future__ import annotations
 
@@ -15,51 +15,50 @@ from kubernaut.history.records import GONE
 from kubernaut.history.releases import Release, ReleaseId
 from kubernaut.models import Model, Plan
 from kubernaut.names import NAME_LENGTH, NAMESPACE_LENGTH
-from kubernaut.server.auth.caller import Role
-from kubernaut.server.auth.scope import ID
-from kubernaut.server.http.routing import Answer, Header, Request, Response, Route
-from kubernaut.server.operations.following import OperationStatus
-from kubernaut.server.operations.writing import Handler, Write, carry_out
+from kubernaut.server.auth import Role
+from kubernaut.server.execution import MAX_WAIT_SECONDS, Decision, WriteRequest, execute
+from kubernaut.server.progress import OperationStatus
+from kubernaut.server.routes.releases import ID
+from kubernaut.server.routing import Header, Request, Response, ResponseSpec, Route
 
 if TYPE_CHECKING:
     from kubernaut.api import Kubernaut
     from kubernaut.interface import Deployed, DeployOptions, OperationOptions
-    from kubernaut.server.service import Service
+    from kubernaut.server.context import ServerContext
 
 _LABEL = r"^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$"
 _CHART = r"^oci://[a-z0-9][a-z0-9.:_/-]*(?:@sha256:[0-9a-f]{64}|:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})$"
-_LONGEST_NOTE = 1000
-_MOST_SECONDS = 24 * 3600
+_MAX_NOTE = 1000
+_MAX_SECONDS = 24 * 3600
 
-Note = Annotated[str | None, Field(max_length=_LONGEST_NOTE, description="A line for the history.")]
+Note = Annotated[str | None, Field(max_length=_MAX_NOTE, description="A note for the history.")]
 Timeout = Annotated[
-    float | None, Field(ge=1, le=_MOST_SECONDS, allow_inf_nan=False, description="Seconds that it may take, once it is its turn.")
+    float | None,
+    Field(ge=1, le=_MAX_SECONDS, allow_inf_nan=False, description="Seconds that the operation may take, once it runs."),
 ]
 LockTimeout = Annotated[
     float | None,
-    Field(
-        ge=0, le=_MOST_SECONDS, allow_inf_nan=False, description="Seconds to wait while somebody else is at work on the release."
-    ),
+    Field(ge=0, le=_MAX_SECONDS, allow_inf_nan=False, description="Seconds to wait for other operations on the release."),
 ]
-DryRun = Annotated[bool, Field(description="Only say what would be done.")]
+DryRun = Annotated[bool, Field(description="Only return the plan.")]
 
 
 def _both(name: str, schema: JsonDict) -> JsonDict:
-    """Return the schema of a body that names a chart and what cannot stand beside one."""
+    """Return the schema of a body with a chart and a property that cannot be combined with it."""
     return {"properties": {"chart": {"type": "string"}, name: schema}, "required": ["chart", name]}
 
 
 class NewRelease(Model):
-    """A release that is to be made: a published version by its name, or a chart by its reference."""
+    """A release to create: from a published version, or from a chart reference."""
 
     model_config = ConfigDict(
         json_schema_extra={"not": {"anyOf": [_both("version", {"type": "string"}), _both("pre", {"const": True})]}}
     )
 
-    name: str = Field(pattern=_LABEL, max_length=NAME_LENGTH, description="The application's name; the release is called the same.")
-    namespace: str = Field(pattern=_LABEL, max_length=NAMESPACE_LENGTH, description="Where to.")
-    version: str | None = Field(default=None, max_length=200, description="Which one; the newest stable by default.")
-    pre: bool = Field(default=False, description="Without a version: the newest at all.")
+    name: str = Field(pattern=_LABEL, max_length=NAME_LENGTH, description="The application's name, and the name of the release.")
+    namespace: str = Field(pattern=_LABEL, max_length=NAMESPACE_LENGTH, description="The namespace to deploy to.")
+    version: str | None = Field(default=None, max_length=200, description="The version; the newest stable one by default.")
+    pre: bool = Field(default=False, description="Without a version: allow pre-releases.")
     chart: str | None = Field(
         default=None,
         pattern=_CHART,
@@ -70,18 +69,20 @@ class NewRelease(Model):
         default=None,
         pattern=r"^sha256:[0-9a-f]{64}$",
         max_length=71,
-        description="The digest that the chart must have; refused when the version is another by now.",
+        description="The digest that the chart must have; the request is refused if it differs.",
     )
-    values: dict[str, Any] = Field(default={}, description="Values over those of the environment.")
-    set: tuple[str, ...] = Field(default=(), description="`KEY=VALUE` in Helm's syntax; wins over `values`.")
+    values: dict[str, Any] = Field(default={}, description="Values that override those of the environment.")
+    set: tuple[str, ...] = Field(default=(), description="`KEY=VALUE` in Helm's syntax; overrides `values`.")
     environment: str | None = Field(
         default=None,
         max_length=NAMESPACE_LENGTH,
-        description="Whose packaged values are used; by default the one called like the namespace.",
+        description="The environment whose packaged values are used; by default the one named like the namespace.",
     )
-    reuse_values: bool = Field(default=False, description="Keep the current release's values under those given here.")
-    create_namespace: bool = Field(default=False, description="Make the namespace when it does not exist.")
-    on_failure: Literal["rollback", "keep"] | None = Field(default=None, description="What becomes of a release that fails.")
+    reuse_values: bool = Field(
+        default=False, description="Keep the current release's values where this request does not override them."
+    )
+    create_namespace: bool = Field(default=False, description="Create the namespace if it does not exist.")
+    on_failure: Literal["rollback", "keep"] | None = Field(default=None, description="What happens to a release that fails.")
     note: Note = None
     timeout: Timeout = None
     lock_timeout: LockTimeout = None
@@ -89,90 +90,90 @@ class NewRelease(Model):
     @model_validator(mode="after")
     def _one_chart(self) -> NewRelease:
         if self.chart is not None and (self.version is not None or self.pre):
-            raise ValueError("a release is of a version or of a chart, not of both")
+            raise ValueError("version and pre cannot be combined with chart")
         return self
 
 
-class Dry(Model):
+class DryRunQuery(Model):
     """The query of a write."""
 
     dry_run: DryRun = False
 
 
-class How(Model):
-    """How a release is gone back to."""
+class RollbackOptions(Model):
+    """The options of a rollback or a restore."""
 
     note: Note = None
     timeout: Timeout = None
     lock_timeout: LockTimeout = None
 
 
-class Deletion(How):
+class DeleteQuery(RollbackOptions):
     """The query of a delete."""
 
     dry_run: DryRun = False
 
 
 class ReleaseOrPlan(Model):
-    """A release, where nothing had to be done; on a dry run the plan."""
+    """The unchanged release; on a dry run the plan."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return handler(TypeAdapter(Release | Plan).core_schema)
 
 
-def routes(service: Service) -> tuple[Route, ...]:
+def routes(context: ServerContext) -> tuple[Route, ...]:
     """Return the routes."""
 
     def create(request: Request) -> Response:
-        return carry_out(_creation(request.body, request.query, service), request, service)
+        return execute(_creation(request.body, request.query, context), request, context)
 
     def delete(request: Request) -> Response:
-        return carry_out(_deletion(ReleaseId.parse(request.parameters["id"]), request.query), request, service)
+        return execute(_deletion(ReleaseId.parse(request.parameters["id"]), request.query), request, context)
 
     def rollback(request: Request) -> Response:
-        named = ReleaseId.parse(request.parameters["id"])
-        return carry_out(_going_back(named, request.body or How(), request.query), request, service)
+        release = ReleaseId.parse(request.parameters["id"])
+        return execute(_rollback(release, request.body or RollbackOptions(), request.query), request, context)
 
     return (
         Route(
             method="POST",
             path="/api/releases",
             name="createRelease",
-            summary="Puts a published version into a namespace.",
+            summary="Deploys a published version to a namespace.",
             handler=create,
-            query=Dry,
+            query=DryRunQuery,
             body=NewRelease,
-            **_ALIKE,
+            **_SHARED,
         ),
         Route(
             method="DELETE",
             path="/api/releases/{id}",
             name="deleteRelease",
-            summary="Deletes the current release softly: the workload goes, the record stays and can be restored.",
+            summary="Soft-deletes the current release: the workload is removed, the record stays and can be restored.",
             handler=delete,
             parameters=(ID,),
-            query=Deletion,
-            **_ALIKE,
+            query=DeleteQuery,
+            **_SHARED,
         ),
         Route(
             method="POST",
             path="/api/releases/{id}/rollback",
             name="rollBackRelease",
-            summary="Makes a new release with that one's chart and values; `current` is the one before it, unless it is deleted.",
+            summary="Creates a release with that one's chart and values; `current` is the one before, or restores a deleted one.",
             handler=rollback,
             parameters=(ID,),
-            query=Dry,
-            body=How,
+            query=DryRunQuery,
+            body=RollbackOptions,
             body_required=False,
-            **_ALIKE,
+            **_SHARED,
         ),
     )
 
 
-def _creation(body: NewRelease, query: Dry, service: Service) -> Write:
-    def decide(_: Kubernaut) -> tuple[str, Handler]:
-        chart = None if body.chart is None else service.charts.check(body.chart)
+def _creation(body: NewRelease, query: DryRunQuery, context: ServerContext) -> WriteRequest:
+    def decide(_: Kubernaut) -> Decision:
+        chart = None if body.chart is None else context.chart_policy.check(body.chart)
 
         def deploy(kubernaut: Kubernaut, options: OperationOptions) -> Deployed:
             more: DeployOptions = {
@@ -190,75 +191,69 @@ def _creation(body: NewRelease, query: Dry, service: Service) -> Write:
             }
             return kubernaut.deploy(body.name, namespace=body.namespace, **more)
 
-        return "deploy", deploy
+        return Decision("deploy", deploy)
 
-    about = ReleaseId(body.namespace, body.name)
-    return Write(about, decide, create_namespace=body.create_namespace, dry_run=query.dry_run, **_how(body))
+    release = ReleaseId(body.namespace, body.name)
+    return WriteRequest(release, decide, create_namespace=body.create_namespace, dry_run=query.dry_run, **_options(body))
 
 
-def _deletion(named: ReleaseId, query: Deletion) -> Write:
+def _deletion(release: ReleaseId, query: DeleteQuery) -> WriteRequest:
     def delete(kubernaut: Kubernaut, options: OperationOptions) -> Deployed:
         try:
-            return kubernaut.delete(str(named), **options)
-        except ReleaseNotCurrent as another:
-            current = kubernaut.show(str(ReleaseId(named.namespace, named.name)))
-            another.members.setdefault("current", current.id)
+            return kubernaut.delete(str(release), **options)
+        except ReleaseNotCurrent as error:
+            current = kubernaut.show(str(ReleaseId(release.namespace, release.name)))
+            error.members.setdefault("current", current.id)
             raise
 
-    return Write(named, lambda _: ("delete", delete), dry_run=query.dry_run, **_how(query))
+    return WriteRequest(release, lambda _: Decision("delete", delete), dry_run=query.dry_run, **_options(query))
 
 
-def _going_back(named: ReleaseId, how: How, query: Dry) -> Write:
-    def decide(kubernaut: Kubernaut) -> tuple[str, Handler]:
-        release = kubernaut.show(str(named))
-        if release.status in GONE and _is_current(release, kubernaut):
-            return "restore", lambda kubernaut, options: kubernaut.restore(release.id, **options)
-        return "rollback", lambda kubernaut, options: kubernaut.rollback(str(named), **options)
+def _rollback(release: ReleaseId, body: RollbackOptions, query: DryRunQuery) -> WriteRequest:
+    def decide(kubernaut: Kubernaut) -> Decision:
+        target = kubernaut.show(str(release))
+        if target.status in GONE and _is_current(target, kubernaut):
+            return Decision("restore", lambda kubernaut, options: kubernaut.restore(target.id, **options))
+        return Decision("rollback", lambda kubernaut, options: kubernaut.rollback(str(release), **options))
 
-    return Write(named, decide, dry_run=query.dry_run, **_how(how))
+    return WriteRequest(release, decide, dry_run=query.dry_run, **_options(body))
 
 
 def _is_current(release: Release, kubernaut: Kubernaut) -> bool:
     return kubernaut.show(str(ReleaseId(release.namespace, release.name))).id == release.id
 
 
-def _how(model: NewRelease | How) -> dict[str, Any]:
+def _options(model: NewRelease | RollbackOptions) -> dict[str, Any]:
     return {"note": model.note, "timeout": model.timeout, "lock_timeout": model.lock_timeout}
 
 
 _LOCATION = {"Location": "The operation."}
-_DONE = {
-    **_LOCATION,
-    "Content-Location": "The release.",
-    "ETag": "The state of the release's record.",
-    "Preference-Applied": "How long was waited at most.",
-}
-_ALIKE: dict[str, Any] = {
+_APPLIED = {"Preference-Applied": "The applied wait."}
+_RESULT = {**_LOCATION, "Content-Location": "The release.", "ETag": "The version of the release's record.", **_APPLIED}
+_SHARED: dict[str, Any] = {
     "role": Role.DEPLOY,
-    "answers": {
-        200: Answer("Nothing had to be done; on a dry run the plan.", ReleaseOrPlan, _DONE),
-        201: Answer("It is done.", Release, _DONE),
-        202: Answer(
-            "It is accepted, and not done yet.", OperationStatus, {**_LOCATION, "Preference-Applied": _DONE["Preference-Applied"]}
-        ),
+    "responses": {
+        200: ResponseSpec("Nothing had to change; on a dry run the plan.", ReleaseOrPlan, _RESULT),
+        201: ResponseSpec("The operation succeeded.", Release, _RESULT),
+        202: ResponseSpec("The operation is accepted and not finished yet.", OperationStatus, {**_LOCATION, **_APPLIED}),
     },
     "problems": (404, 409, 412, 499, 503, 504),
     "headers": (
-        Header("Prefer", "`wait=N` (at most 300) waits so many seconds for the end (RFC 7240)."),
+        Header("Prefer", f"`wait=N` waits N seconds (at most {MAX_WAIT_SECONDS}) for the operation to finish (RFC 7240)."),
         Header(
             "Idempotency-Key",
-            "The same request with the same key is carried out once.",
+            "Requests with the same content and key are executed once.",
             pattern=r'[\x21-\x7e]{1,255}|"[\x21-\x7e]{1,255}"',
         ),
         Header(
             HEADER,
-            "The CI build that asks, as a query string of `url`, `job`, `number`, `tag` and `change`. It is recorded, and decides "
-            "nothing: the same request of another build is the same.",
+            "The client's CI build, as a query string of `url`, `job`, `number`, `tag` and `change`. It is only recorded: requests "
+            "that differ in nothing else are the same.",
             pattern=HEADER_PATTERN,
         ),
         Header(
             "If-Match",
-            "The ETag that the release must have; refused with 412 when it is another by now.",
+            "The ETag that the release must have; 412 if it differs.",
             pattern=r'\*|(W/)?"[^"]*"([ \t]*,[ \t]*(W/)?"[^"]*")*',
         ),
     ),

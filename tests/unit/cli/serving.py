@@ -18,14 +18,14 @@ from kubernaut.cli.main import main as command
 from kubernaut.errors import Interrupted
 from kubernaut.events import Listener
 from kubernaut.history.operations import Operation, new_operation_id, now
-from kubernaut.server import serving as room
-from kubernaut.server.service import Service
+from kubernaut.server import serving
+from kubernaut.server.context import ServerContext
 from kubernaut.server.serving import ServeOptions
 from kubernaut.settings import Settings
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
 
-_open_service = room.open_service
+_create_context = serving.create_context
 
 
 def open_kubernaut(settings: Settings, listener: Listener) -> Kubernaut:
@@ -35,12 +35,12 @@ def open_kubernaut(settings: Settings, listener: Listener) -> Kubernaut:
     return kubernaut
 
 
-def open_busy_service(kubernaut: Kubernaut, wish: ServeOptions) -> Service:
-    """Open a service in which an operation runs already."""
-    service = _open_service(kubernaut, wish)
+def create_busy_context(kubernaut: Kubernaut, options: ServeOptions) -> ServerContext:
+    """Create a context with a running operation."""
+    context = _create_context(kubernaut, options)
     operation = Operation(id=new_operation_id(), verb="deploy", namespace="demo", name="hello", actor="ci", started_at=now())
-    service.workers.start(operation, _work)
-    return service
+    context.workers.start(operation, _work)
+    return context
 
 
 def _work(_listener: Listener, stopped: Callable[[], bool]) -> Deployed:
@@ -57,7 +57,7 @@ def main() -> None:
     """Run the command."""
     session.open_kubernaut = open_kubernaut
     if "JOB" in os.environ:
-        room.open_service = open_busy_service
+        serving.create_context = create_busy_context
     command()
 
 

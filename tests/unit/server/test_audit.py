@@ -94,14 +94,14 @@ def test_endless_values_are_cut(sink: Sink) -> None:
 
 def test_what_cannot_be_written_breaks_nothing_and_is_told_once_and_counted(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
     metrics = Metrics()
-    audit = Audit(sink.write, lost=metrics.audit_lost)
+    audit = Audit(sink.write, on_lost=metrics.count_lost_audit_line)
     sink.full = True
     with caplog.at_level(logging.INFO):
         for number in range(3):
             audit.write(event="request", request=str(number))
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "No space left on device" in caplog.text
-    assert b"kubernaut_audit_lines_lost_total 3.0" in metrics.page()
+    assert b"kubernaut_audit_lines_lost_total 3.0" in metrics.render()
     sink.full = False
     audit.write(event="request", request="4")
     assert [line["request"] for line in sink.lines] == ["4"]
@@ -115,7 +115,7 @@ def test_stderr_that_is_closed_breaks_nothing(monkeypatch: pytest.MonkeyPatch, t
     closed.close()
     monkeypatch.setattr("sys.stderr", closed)
     lost: list[bool] = []
-    Audit(to_stderr, lost=lambda: lost.append(True)).write(event="request")
+    Audit(to_stderr, on_lost=lambda: lost.append(True)).write(event="request")
     assert lost
 
 

@@ -69,7 +69,7 @@ def test_the_same_request_of_another_build_is_the_same(server: Serving) -> None:
 def test_a_server_in_a_build_claims_nothing_that_others_ask_of_it(town: Town) -> None:
     server = town.server(watching=False)
     environment = {"BUILD_URL": "https://ci/server/1", "JOB_NAME": "server", "BUILD_NUMBER": "1"}
-    own = server.service.kubernaut.settings
+    own = server.context.kubernaut.settings
     object.__setattr__(own, "build", CiBuild(url=environment["BUILD_URL"]))
     assert deployed(server)["build"] == NONE
 

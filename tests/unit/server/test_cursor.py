@@ -12,25 +12,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubernaut.errors import RequestInvalid
-from kubernaut.server.routes.cursor import LONGEST, Place, decode, encode
+from kubernaut.server.routes.releases import MAX_CURSOR_LENGTH, Position, decode_cursor, encode_cursor
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789-.", min_size=1, max_size=63)
-PLACES = st.tuples(NAMES, NAMES, st.integers(0, 10**9))
+POSITIONS = st.tuples(NAMES, NAMES, st.integers(0, 10**9))
 
 
 def raw(value: Any, **how: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(value, **how).encode()).rstrip(b"=").decode()
 
 
-@given(PLACES | st.tuples(st.text(min_size=1, max_size=63), st.text(min_size=1, max_size=63), st.integers(0, 10**9)))
-def test_a_cursor_is_read_as_it_was_written(place: Place) -> None:
-    assert decode(encode(place)) == place
+@given(POSITIONS | st.tuples(st.text(min_size=1, max_size=63), st.text(min_size=1, max_size=63), st.integers(0, 10**9)))
+def test_a_cursor_is_read_as_it_was_written(position: Position) -> None:
+    assert decode_cursor(encode_cursor(position)) == position
 
 
-@given(PLACES)
-def test_a_cursor_stands_in_an_address_as_it_is(place: Place) -> None:
-    assert re.fullmatch("[A-Za-z0-9_-]+", encode(place))
-    assert len(encode(place)) <= LONGEST
+@given(POSITIONS)
+def test_a_cursor_stands_in_an_address_as_it_is(position: Position) -> None:
+    assert re.fullmatch("[A-Za-z0-9_-]+", encode_cursor(position))
+    assert len(encode_cursor(position)) <= MAX_CURSOR_LENGTH
 
 
 @pytest.mark.parametrize(
@@ -41,9 +41,9 @@ def test_a_cursor_stands_in_an_address_as_it_is(place: Place) -> None:
         "====",
         "Ünicode",
         "a" * 10_000,
-        encode(("demo", "shop", 3)) + "=",
-        encode(("demo", "shop", 3)) + " ",
-        encode(("demo", "shop", 3))[:-1],
+        encode_cursor(("demo", "shop", 3)) + "=",
+        encode_cursor(("demo", "shop", 3)) + " ",
+        encode_cursor(("demo", "shop", 3))[:-1],
         raw(["demo", "shop", 3], indent=1),
         raw(["demo", "shop", True]),
         raw(["demo", "shop", 3.0]),
@@ -66,12 +66,12 @@ def test_a_cursor_stands_in_an_address_as_it_is(place: Place) -> None:
 )
 def test_what_is_no_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(RequestInvalid, match="cursor"):
-        decode(cursor)
+        decode_cursor(cursor)
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda data: base64.urlsafe_b64encode(data).decode().rstrip("=")))
 def test_whatever_is_sent_is_a_place_or_refused(text: str) -> None:
     try:
-        assert encode(decode(text)) == text
+        assert encode_cursor(decode_cursor(text)) == text
     except RequestInvalid:
         return

@@ -7,23 +7,23 @@ from pathlib import Path
 
 from support.deployed import HELLO, SOON, a_town, ended, operation_of, until
 
-from kubernaut.server.operations.workers import Running
+from kubernaut.server.workers import RunningOperation
 
 
 def test_an_end_counts_when_this_server_is_done_with_it(tmp_path: Path) -> None:
     done = threading.Event()
 
-    def hold(_: Running) -> None:
+    def hold(_: RunningOperation) -> None:
         assert done.wait(SOON)
 
     with a_town(tmp_path) as town:
         town.shop.publish("1.0.0")
         server = town.server(watching=False)
-        server.service.workers._finished = hold
+        server.context.workers._on_finished = hold
         id = operation_of(server.post("/api/releases", HELLO))
         kept = {"owner": "kubernaut", "kubernaut/operation": id, "kubernaut/outcome": "succeeded"}
         until(lambda: town.cluster.list_secrets("demo", kept), "the cluster knows of its end")
-        server.service.index.refresh("demo", "hello")
+        server.context.index.refresh("demo", "hello")
         assert server.get(f"/api/operations/{id}").json["state"] == "running"
         assert server.get(f"/api/operations/{id}/events").json["finished"] is False
         done.set()

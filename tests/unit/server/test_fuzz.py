@@ -25,7 +25,7 @@ def address(tmp_path: Path) -> Iterator[str]:
         for version, namespace in (("1.0.0", "demo"), ("1.1.0", "demo"), ("1.0.0", "prod")):
             body = {"name": "hello", "namespace": namespace, "version": version}
             assert server.post("/api/releases", body, headers={"Prefer": "wait=20"}).status_code == 201
-        listening = listen(create_app(server.service), "127.0.0.1", 0)
+        listening = listen(create_app(server.context), "127.0.0.1", 0)
         yield listening.address
         listening.stop()
 

@@ -17,15 +17,15 @@ from support.serving import DEPLOYER, HOST, Serving
 from support.shelf import Shelf
 
 from kubernaut.errors import PortTaken, SettingInvalid
-from kubernaut.server.listener import Limits, Listening, listen
+from kubernaut.server.listener import HttpServer, Limits, listen
 
-QUICK = Limits(header_seconds=0.4, request_seconds=0.8, idle_seconds=0.6, look_seconds=0.05)
-PATIENT = Limits(look_seconds=0.05)
+QUICK = Limits(header_seconds=0.4, request_seconds=0.8, idle_seconds=0.6, check_seconds=0.05)
+PATIENT = Limits(check_seconds=0.05)
 ASKED = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 
 
 @contextmanager
-def listening(app: Any, limits: Limits = PATIENT, **more: Any) -> Iterator[Listening]:
+def listening(app: Any, limits: Limits = PATIENT, **more: Any) -> Iterator[HttpServer]:
     server = listen(app, "127.0.0.1", 0, limits=limits, **more)
     try:
         yield server
@@ -38,7 +38,7 @@ def hello(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     return [b"hello"]
 
 
-def connect(server: Listening) -> socket.socket:
+def connect(server: HttpServer) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout=10)
 
 
@@ -50,7 +50,7 @@ def answer(client: socket.socket) -> tuple[int, dict[str, str], bytes]:
     return response.status, {name.lower(): value for name, value in response.getheaders()}, body
 
 
-def exchange(server: Listening, sent: bytes) -> tuple[int, dict[str, str], bytes]:
+def exchange(server: HttpServer, sent: bytes) -> tuple[int, dict[str, str], bytes]:
     with connect(server) as client:
         client.sendall(sent)
         return answer(client)

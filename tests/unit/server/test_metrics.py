@@ -5,19 +5,19 @@ from __future__ import annotations
 import prometheus_client
 from prometheus_client.parser import text_string_to_metric_families
 
-from kubernaut.server.metrics import Measured, Metrics
+from kubernaut.server.metrics import GaugeName, Metrics
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    families = text_string_to_metric_families(metrics.page().decode())
+    families = text_string_to_metric_families(metrics.render().decode())
     return {(one.name, tuple(sorted(one.labels.items()))): one.value for family in families for one in family.samples}
 
 
 def test_requests_are_counted_by_route_method_and_status() -> None:
     metrics = Metrics()
-    metrics.request("/api/releases/{id}", "GET", 200, 0.002)
-    metrics.request("/api/releases/{id}", "GET", 200, 0.2)
-    metrics.request("/api/releases/{id}", "GET", 404, 0.002)
+    metrics.count_request("/api/releases/{id}", "GET", 200, 0.002)
+    metrics.count_request("/api/releases/{id}", "GET", 200, 0.2)
+    metrics.count_request("/api/releases/{id}", "GET", 404, 0.002)
     found = samples(metrics)
     route = ("route", "/api/releases/{id}")
     assert found["kubernaut_requests_total", (("method", "GET"), route, ("status", "200"))] == 2
@@ -28,19 +28,19 @@ def test_requests_are_counted_by_route_method_and_status() -> None:
 
 def test_what_clients_make_up_makes_no_new_series() -> None:
     metrics = Metrics()
-    metrics.request("", "GET", 404, 0.1)
-    metrics.request("", "BREW", 405, 0.1)
+    metrics.count_request("", "GET", 404, 0.1)
+    metrics.count_request("", "BREW", 405, 0.1)
     before = len(samples(metrics))
     for number in range(100):
-        metrics.request("", f"BREW{number}", 405, 0.1)
+        metrics.count_request("", f"BREW{number}", 405, 0.1)
     assert len(samples(metrics)) == before
     assert samples(metrics)["kubernaut_requests_total", (("method", "other"), ("route", "other"), ("status", "405"))] == 101
 
 
 def test_operations_are_counted_by_verb_and_outcome() -> None:
     metrics = Metrics()
-    metrics.operation("deploy", "succeeded", 12.0)
-    metrics.operation("deploy", "deploy_rolled_back", 61.0)
+    metrics.count_operation("deploy", "succeeded", 12.0)
+    metrics.count_operation("deploy", "deploy_rolled_back", 61.0)
     found = samples(metrics)
     assert found["kubernaut_operations_total", (("outcome", "succeeded"), ("verb", "deploy"))] == 1
     assert found["kubernaut_operations_total", (("outcome", "deploy_rolled_back"), ("verb", "deploy"))] == 1
@@ -50,16 +50,16 @@ def test_operations_are_counted_by_verb_and_outcome() -> None:
 
 def test_gauges_are_read_when_somebody_looks() -> None:
     metrics = Metrics()
-    values = {Measured.INDEX_AGE: 0.5, Measured.OPERATIONS_RUNNING: 2.0, Measured.EVENT_STREAMS: 3.0}
-    for what in Measured:
-        metrics.measure(what, lambda what=what: values[what])  # type: ignore[misc]
-    assert {what: samples(metrics)[what.value, ()] for what in Measured} == values
-    values[Measured.INDEX_AGE] = 7.0
+    values = {GaugeName.INDEX_AGE: 0.5, GaugeName.OPERATIONS_RUNNING: 2.0, GaugeName.EVENT_STREAMS: 3.0}
+    for what in GaugeName:
+        metrics.set_gauge(what, lambda what=what: values[what])  # type: ignore[misc]
+    assert {what: samples(metrics)[what.value, ()] for what in GaugeName} == values
+    values[GaugeName.INDEX_AGE] = 7.0
     assert samples(metrics)["kubernaut_index_age_seconds", ()] == 7.0
 
 
 def test_a_gauge_that_nobody_measures_claims_nothing() -> None:
-    assert b"kubernaut_index_age_seconds NaN" in Metrics().page()
+    assert b"kubernaut_index_age_seconds NaN" in Metrics().render()
 
 
 def test_the_process_is_measured_too() -> None:
@@ -70,6 +70,6 @@ def test_the_process_is_measured_too() -> None:
 
 def test_two_servers_in_one_process_do_not_meet() -> None:
     one, other = Metrics(), Metrics()
-    one.request("/healthz", "GET", 200, 0.001)
-    assert b"/healthz" not in other.page()
+    one.count_request("/healthz", "GET", 200, 0.001)
+    assert b"/healthz" not in other.render()
     assert b"kubernaut" not in prometheus_client.generate_latest()

@@ -13,9 +13,9 @@ import pytest
 import schemathesis
 from support.serving import Serving, problem
 
-from kubernaut.server.http.routing import Route
 from kubernaut.server.openapi import openapi
 from kubernaut.server.routes import all_routes
+from kubernaut.server.routing import Route
 
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 
@@ -38,7 +38,7 @@ def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]
 def test_every_route_of_the_app_is_in_the_document_and_the_other_way_round(server: Serving, document: dict[str, Any]) -> None:
     registered = {(route.method, route.rule.replace("<", "{").replace(">", "}")) for route in server.app._router.routes}  # type: ignore[attr-defined]
     assert registered == set(operations(document))
-    assert len(registered) == len(all_routes(server.service)) + 1
+    assert len(registered) == len(all_routes(server.context)) + 1
 
 
 def test_the_table_of_the_api_is_all_there(document: dict[str, Any]) -> None:
@@ -107,7 +107,7 @@ def test_every_call_says_how_it_may_fail(document: dict[str, Any]) -> None:
 
 
 def test_two_documents_of_the_same_routes_are_the_same(server: Serving) -> None:
-    routes: tuple[Route, ...] = all_routes(server.service)
+    routes: tuple[Route, ...] = all_routes(server.context)
     assert json.dumps(openapi(routes)) == json.dumps(openapi(routes))
 
 

@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 from kubernaut.errors import ClusterUnreachable
 from kubernaut.events import Journal
 from kubernaut.history.operations import new_operation_id
-from kubernaut.server.routes.operations import Timing
+from kubernaut.server.routes.operations import StreamTiming
 
 STREAM = {"Accept": "text/event-stream"}
 
@@ -146,13 +146,13 @@ def test_a_long_poll_waits_for_news_and_no_longer(town: Town, server: Serving) -
     path = f"/api/operations/{id}/events?after={known['next']}&wait=20"
     waiting = threading.Thread(target=lambda: answers.append(server.get(path)))
     waiting.start()
-    until(lambda: server.service.workers.waiting.taken() == 1, "it waits")
+    until(lambda: server.context.workers.waiters.count() == 1, "it waits")
     town.helm.may_end.set()
     waiting.join(SOON)
     [answer] = answers
     assert answer.json["items"]
     assert answer.json["items"][0]["seq"] == known["next"] + 1
-    assert server.service.workers.waiting.taken() == 0
+    assert server.context.workers.waiters.count() == 0
 
 
 def followed(server: Serving, id: str) -> list[dict[str, Any]]:
@@ -256,7 +256,7 @@ def test_a_stream_sends_what_is_said_and_then_the_end(town: Town, server: Servin
     assert [frame.data["text"] for frame in sent if frame.event == "logLine"] == ["one", "two"]
     assert all(frame.event == frame.data["kind"] for frame in sent[:-1])
     assert (sent[-1].event, sent[-1].data["id"], sent[-1].data["state"]) == ("finished", id, "succeeded")
-    assert server.service.workers.waiting.taken() == 0
+    assert server.context.workers.waiters.count() == 0
 
 
 def test_a_stream_that_broke_goes_on_where_it_was(town: Town, server: Serving) -> None:
@@ -266,7 +266,7 @@ def test_a_stream_that_broke_goes_on_where_it_was(town: Town, server: Serving) -
     while len(sent) < 2:
         sent += frames(next(chunks).decode())
     response.close()
-    until(lambda: server.service.workers.waiting.taken() == 0, "the seat is free")
+    until(lambda: server.context.workers.waiters.count() == 0, "the seat is free")
     town.helm.may_end.set()
     last = sent[-1].id
     rest = frames(stream(server, id, after=0, **{"Last-Event-ID": str(last)}).text)
@@ -287,7 +287,7 @@ def test_a_stream_that_is_silent_shows_that_it_lives(town: Town, server: Serving
 
 
 def test_a_stream_ends_after_a_while_and_the_client_comes_again(town: Town) -> None:
-    server = town.server(watching=False, timing=Timing(heartbeat=0.02, longest=1.0, look_again=0.01))
+    server = town.server(watching=False, timing=StreamTiming(heartbeat=0.02, max_duration=1.0, poll=0.01))
     id = begun(town, server, "one")
     first = frames(stream(server, id).text)
     assert first
@@ -312,7 +312,7 @@ def test_a_stream_at_another_server_sends_the_same(town: Town) -> None:
     texts: list[str] = []
     reading = threading.Thread(target=lambda: texts.append(stream(other, id).text))
     reading.start()
-    until(lambda: other.service.workers.waiting.taken() == 1, "it reads")
+    until(lambda: other.context.workers.waiters.count() == 1, "it reads")
     town.helm.may_end.set()
     reading.join(SOON)
     there = frames(texts[0])
@@ -354,15 +354,15 @@ def test_a_stream_that_is_never_read_gives_its_seat_back(town: Town, server: Ser
         response = stream(server, id)
         assert response.status_code == 200
         response.close()
-    assert server.service.workers.waiting.taken() == 0
+    assert server.context.workers.waiters.count() == 0
 
 
 def test_how_many_wait_is_measured(town: Town, server: Serving) -> None:
     id = begun(town, server)
     response = stream(server, id)
-    assert b"kubernaut_event_streams 1.0" in server.service.metrics.page()
+    assert b"kubernaut_event_streams 1.0" in server.context.metrics.render()
     response.close()
-    assert b"kubernaut_event_streams 0.0" in server.service.metrics.page()
+    assert b"kubernaut_event_streams 0.0" in server.context.metrics.render()
 
 
 def test_when_the_server_ends_streams_of_what_runs_elsewhere_end_and_its_own_go_on(town: Town) -> None:
@@ -373,8 +373,8 @@ def test_when_the_server_ends_streams_of_what_runs_elsewhere_end_and_its_own_go_
     for thread in reading:
         thread.start()
     for one in (server, other):
-        until(lambda one=one: one.service.workers.waiting.taken() == 1, "it reads")  # type: ignore[misc]
-    other.service.workers.stop(0)
+        until(lambda one=one: one.context.workers.waiters.count() == 1, "it reads")  # type: ignore[misc]
+    other.context.workers.stop(0)
     reading[1].join(SOON)
     assert not reading[1].is_alive()
     assert reading[0].is_alive()

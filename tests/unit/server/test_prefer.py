@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubernaut.server.operations.prefer import LONGEST_WAIT, preferences, prefers_stream
+from kubernaut.server.execution import MAX_WAIT_SECONDS, preferred_wait
+from kubernaut.server.routes.operations import prefers_stream
 
 
 @pytest.mark.parametrize(
@@ -39,17 +40,16 @@ from kubernaut.server.operations.prefer import LONGEST_WAIT, preferences, prefer
     ],
 )
 def test_prefer_is_read_and_what_is_malformed_is_ignored(header: str | None, wait: int | None) -> None:
-    assert preferences(header).wait == wait
+    assert preferred_wait(header) == wait
 
 
-def test_who_would_wait_for_ever_waits_as_long_as_the_server_lets_him_and_is_told_so() -> None:
-    assert preferences("wait=86400").applied == {"Preference-Applied": f"wait={LONGEST_WAIT}"}
-    assert preferences("respond-async").applied == {}
+def test_a_wait_is_limited() -> None:
+    assert preferred_wait("wait=86400") == MAX_WAIT_SECONDS
 
 
 @given(st.text(max_size=200) | st.text(alphabet=' \t,;="\\waitq0159*/', max_size=400))
 def test_no_header_makes_it_fail(header: str) -> None:
-    assert preferences(header).wait in (None, *range(LONGEST_WAIT + 1))
+    assert preferred_wait(header) in (None, *range(MAX_WAIT_SECONDS + 1))
     assert prefers_stream(header) in (True, False)
 
 

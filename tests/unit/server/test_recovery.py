@@ -14,7 +14,7 @@ from kubernaut.errors import ClusterDenied, ClusterUnreachable, IndexStale, Kube
 from kubernaut.interface import Deployed
 from kubernaut.models import Plan
 from kubernaut.server.audit import Audit
-from kubernaut.server.operations.recovery import Recovery
+from kubernaut.server.recovery import Recovery
 
 ACTOR = "kubernaut-server@workshop"
 SETTLED = Deployed(Plan(reason="its holder is gone"), True, None)
@@ -78,7 +78,7 @@ def make(lines: list[dict[str, Any]]) -> Callable[..., Recovery]:
 
 def test_what_is_left_is_put_in_order_and_written_down(make: Callable[..., Recovery], lines: list[dict[str, Any]]) -> None:
     cluster = Cluster("shop", "app")
-    make(cluster).look()
+    make(cluster).check()
     assert cluster.asked == [("demo", "app"), ("demo", "shop")]
     assert cluster.actor == ACTOR
     assert [(line["event"], line["caller"], line["release"], line["outcome"]) for line in lines] == [
@@ -91,8 +91,8 @@ def test_what_this_server_or_another_works_on_is_left_alone(make: Callable[..., 
     cluster = Cluster("app", "other", "shop")
     cluster.fails["other"] = ReleaseLocked("held by ada")
     recovery = make(cluster, busy=lambda namespace, name: (namespace, name) == ("demo", "app"))
-    recovery.look()
-    recovery.look()
+    recovery.check()
+    recovery.check()
     assert cluster.asked == [("demo", "other"), ("demo", "shop"), ("demo", "other")]
     assert [line["release"] for line in lines] == ["demo.shop"]
 
@@ -101,14 +101,14 @@ def test_a_failure_is_told_once_and_tried_less_and_less_often(
     make: Callable[..., Recovery], lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr("kubernaut.server.operations.recovery.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("kubernaut.server.recovery.time.monotonic", lambda: clock[0])
     cluster = Cluster("app")
     cluster.fails["app"] = ClusterDenied("may not write, password=hunter22")
-    recovery = make(cluster, interval=10.0, slowest=60.0)
+    recovery = make(cluster, interval=10.0, max_delay=60.0)
     tried = []
     for second in range(0, 400, 10):
         clock[0] = float(second)
-        recovery.look()
+        recovery.check()
         if len(cluster.asked) > len(tried):
             tried.append(second)
     assert tried == [0, 10, 30, 70, 130, 190, 250, 310, 370]
@@ -116,7 +116,7 @@ def test_a_failure_is_told_once_and_tried_less_and_less_often(
     assert "hunter22" not in str(lines)
     cluster.fails["app"] = ClusterDenied("may not read")
     clock[0] = 430.0
-    recovery.look()
+    recovery.check()
     assert [line["message"] for line in lines][1:] == ["may not read"]
 
 
@@ -124,11 +124,11 @@ def test_what_is_finished_by_others_is_forgotten(make: Callable[..., Recovery], 
     cluster = Cluster("app")
     cluster.fails["app"] = ClusterDenied("may not write")
     recovery = make(cluster)
-    recovery.look()
+    recovery.check()
     cluster.left.clear()
-    recovery.look()
+    recovery.check()
     cluster.left.add(("demo", "app"))
-    recovery.look()
+    recovery.check()
     assert len(cluster.asked) == 2, "it is another one now, and has to wait for nothing"
     assert len(lines) == 2
 
@@ -136,7 +136,7 @@ def test_what_is_finished_by_others_is_forgotten(make: Callable[..., Recovery], 
 def test_a_cluster_that_does_not_answer_is_not_asked_for_each_release(make: Callable[..., Recovery]) -> None:
     cluster = Cluster("app", "other", "shop")
     cluster.fails = dict.fromkeys(("app", "other", "shop"), ClusterUnreachable("it does not answer"))
-    make(cluster).look()
+    make(cluster).check()
     assert cluster.asked == [("demo", "app")]
 
 
@@ -144,7 +144,7 @@ def test_what_cannot_be_seen_yet_is_looked_at_soon(make: Callable[..., Recovery]
     cluster = Cluster("app")
     cluster.stale = True
     recovery = make(cluster, interval=0.01)
-    assert not recovery.look()
+    assert not recovery.check()
     assert cluster.asked == []
     recovery.start()
     cluster.stale = False

@@ -13,7 +13,7 @@ import pytest
 from support.serving import Serving, problem
 from support.shelf import Shelf
 
-from kubernaut.server.http.body import DEEPEST, LARGEST
+from kubernaut.server.request import MAX_BODY_BYTES, MAX_DEPTH
 
 JSON = {"Content-Type": "application/json"}
 
@@ -59,8 +59,8 @@ def send(server: Serving, body: bytes | str, path: str = "/things", **headers: s
         '{"name": "a"}'.encode("utf-16"),
         b"[" * 100_000,
         b'{"x":' * 100_000,
-        b'{"name": "a", "values": ' + b'{"x":' * DEEPEST + b"1" + b"}" * DEEPEST + b"}",
-        b'{"name": "a", "values": {"x": ' + b"[" * DEEPEST + b"]" * DEEPEST + b"}}",
+        b'{"name": "a", "values": ' + b'{"x":' * MAX_DEPTH + b"1" + b"}" * MAX_DEPTH + b"}",
+        b'{"name": "a", "values": {"x": ' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}}",
     ],
 )
 def test_a_body_that_is_no_json_or_could_be_read_in_two_ways_is_malformed(server: Serving, body: bytes) -> None:
@@ -108,9 +108,9 @@ def test_of_very_many_faults_the_first_are_told(server: Serving) -> None:
 
 def test_a_body_may_be_as_large_as_it_says_and_no_larger(server: Serving, shelf: Shelf) -> None:
     frame = len(b'{"name": ""}')
-    told = problem(send(server, b'{"name": "' + b"x" * (LARGEST - frame + 1) + b'"}'), 413, "request_too_large")
+    told = problem(send(server, b'{"name": "' + b"x" * (MAX_BODY_BYTES - frame + 1) + b'"}'), 413, "request_too_large")
     assert "1 MiB" in told["hint"]
-    assert send(server, b'{"name": "' + b"x" * (LARGEST - frame) + b'"}').status_code == 200
+    assert send(server, b'{"name": "' + b"x" * (MAX_BODY_BYTES - frame) + b'"}').status_code == 200
     shelf.requests.clear()
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from kubernaut.errors import KubernautError, NameInvalid, NotAllowed
 from kubernaut.history.releases import ReleaseId
-from kubernaut.server.auth.caller import Caller, Role
-from kubernaut.server.auth.scope import ID_PATTERN, require, visible, wanted
+from kubernaut.server.auth import Caller, Role, accessible_release, require_access, visible_namespaces
+from kubernaut.server.routes.releases import ID_PATTERN
 
 EVERYWHERE, TEAM = Caller("ada", Role.DEPLOY), Caller("team", Role.READ, frozenset({"demo", "test"}))
 PATTERN = re.compile(ID_PATTERN)
@@ -33,7 +33,7 @@ def test_the_documented_pattern_is_what_is_read(text: str) -> None:
 
 def refused(text: str, caller: Caller, namespaces: tuple[str, ...], role: Role = Role.READ) -> type[KubernautError] | None:
     try:
-        wanted(text, caller, namespaces, role)
+        accessible_release(text, caller, namespaces, role)
     except KubernautError as error:
         return type(error)
     return None
@@ -62,10 +62,10 @@ def test_a_release_is_for_those_who_may_see_its_namespace(
 def test_what_is_visible_is_what_is_not_refused() -> None:
     for caller in (EVERYWHERE, TEAM, Caller("nobody", Role.READ, frozenset())):
         for namespaces in ((), ("demo",), ("demo", "prod")):
-            seen = visible(caller, namespaces)
+            seen = visible_namespaces(caller, namespaces)
             for namespace in ("demo", "test", "prod"):
                 try:
-                    require(namespace, caller, namespaces)
+                    require_access(namespace, caller, namespaces)
                 except NotAllowed:
                     assert seen is not None
                     assert namespace not in seen

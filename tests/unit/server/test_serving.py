@@ -1,4 +1,4 @@
-"""The service: what it refuses to be, what it is made of, and how it runs to its end."""
+"""The context: what it refuses to be, what it is made of, and how it runs to its end."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from kubernaut.history.operations import Operation, new_operation_id, now
 from kubernaut.interface import Deployed
 from kubernaut.models import Plan
 from kubernaut.server.audit import Audit
+from kubernaut.server.context import ServerContext
 from kubernaut.server.metrics import Metrics
-from kubernaut.server.operations.workers import Running
-from kubernaut.server.service import Service
-from kubernaut.server.serving import ServeOptions, open_service, run, tell
+from kubernaut.server.serving import ServeOptions, create_context, record_result, run
+from kubernaut.server.workers import RunningOperation
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
 
@@ -66,65 +66,65 @@ class TestWhatItRefusesToBe:
     @pytest.mark.parametrize("host", [EVERYWHERE, "10.1.2.3", "::", "kubernaut.example.com"])
     def test_beyond_this_machine_without_tls_before_it(self, make: Make, host: str) -> None:
         with pytest.raises(SettingInvalid) as refused:
-            open_service(make(serve_host=host), ServeOptions())
+            create_context(make(serve_host=host), ServeOptions())
         assert "--behind-tls-proxy" in refused.value.hint
         assert host in refused.value.message
 
     def test_beyond_this_machine_without_a_name(self, make: Make) -> None:
-        with pytest.raises(SettingInvalid, match="names") as refused:
-            open_service(make(serve_host=EVERYWHERE), ServeOptions(behind_tls_proxy=True))
+        with pytest.raises(SettingInvalid) as refused:
+            create_context(make(serve_host=EVERYWHERE), ServeOptions(behind_tls_proxy=True))
         assert "--allow-host" in refused.value.hint
 
     def test_beyond_this_machine_without_a_token(self, make: Make) -> None:
         wish = ServeOptions(auth="none", behind_tls_proxy=True, allow_hosts=("kubernaut.example.com",))
-        with pytest.raises(SettingInvalid, match="this machine alone"):
-            open_service(make(serve_host=EVERYWHERE), wish)
+        with pytest.raises(SettingInvalid, match="--auth none"):
+            create_context(make(serve_host=EVERYWHERE), wish)
 
     def test_a_server_of_what_cannot_be_a_namespace(self, make: Make) -> None:
         with pytest.raises(NameInvalid):
-            open_service(make(), ServeOptions(namespaces=("--all",)))
+            create_context(make(), ServeOptions(namespaces=("--all",)))
 
     def test_nothing_is_made_before_it_is_refused(self, make: Make, tmp_path: Path) -> None:
         for wish in (ServeOptions(allow_hosts=("a b",)), ServeOptions(allow_charts=("a b",)), ServeOptions(namespaces=("A",))):
             with pytest.raises((SettingInvalid, NameInvalid)):
-                open_service(make(registry="registry.example.com"), wish)
+                create_context(make(registry="registry.example.com"), wish)
         assert list(tmp_path.iterdir()) == []
 
 
 class TestWhatItIsMadeOf:
     def test_one_token_is_generated_in_the_folder_for_state(self, make: Make, tmp_path: Path) -> None:
-        service = open_service(make(), ServeOptions())
+        context = create_context(make(), ServeOptions())
         header = (tmp_path / "state" / "kubernaut" / "token").read_text().strip()
-        assert service.gate.caller({"authorization": header.removeprefix("Authorization: ")}).name == "admin"
+        assert context.authenticator.authenticate({"authorization": header.removeprefix("Authorization: ")}).name == "admin"
         with pytest.raises(Unauthorized):
-            service.gate.caller({})
+            context.authenticator.authenticate({})
 
     def test_named_tokens_are_the_only_ones(self, make: Make, tmp_path: Path) -> None:
         path = tmp_path / "tokens.toml"
         path.write_text(f'[tokens.ci]\ntoken = "{"c" * 40}"\nrole = "read"\n')
         path.chmod(0o600)
-        service = open_service(make(), ServeOptions(tokens=path))
-        assert service.gate.caller({"authorization": f"Bearer {'c' * 40}"}).name == "ci"
+        context = create_context(make(), ServeOptions(tokens=path))
+        assert context.authenticator.authenticate({"authorization": f"Bearer {'c' * 40}"}).name == "ci"
         assert not (tmp_path / "state").exists()
 
     def test_without_tokens_everybody_on_this_machine_may(self, make: Make, tmp_path: Path) -> None:
-        assert open_service(make(), ServeOptions(auth="none")).gate.caller({}).name == "anonymous"
+        assert create_context(make(), ServeOptions(auth="none")).authenticator.authenticate({}).name == "anonymous"
         assert not (tmp_path / "state").exists()
 
     def test_charts_come_from_the_chart_registry_and_from_where_else_is_allowed(self, make: Make) -> None:
         kubernaut = make(registry="registry.example.com")
-        service = open_service(kubernaut, ServeOptions(auth="none", allow_charts=("other.example.com/team",)))
+        context = create_context(kubernaut, ServeOptions(auth="none", allow_charts=("other.example.com/team",)))
         for ref in (CHART, "oci://other.example.com/team/hello-world:1.0.0"):
-            assert service.charts.check(ref) == ref
+            assert context.chart_policy.check(ref) == ref
         with pytest.raises(ChartRefused):
-            service.charts.check("oci://registry.example.com/hello-world:1.0.0")
+            context.chart_policy.check("oci://registry.example.com/hello-world:1.0.0")
 
     def test_without_a_registry_no_charts(self, make: Make) -> None:
         with pytest.raises(ChartRefused):
-            open_service(make(), ServeOptions(auth="none")).charts.check(CHART)
+            create_context(make(), ServeOptions(auth="none")).chart_policy.check(CHART)
 
     def test_it_answers_to_its_own_names_and_those_that_are_allowed(self, make: Make) -> None:
-        gate = open_service(make(serve_port=9000), ServeOptions(auth="none", allow_hosts=("ci.example.com",))).gate
+        gate = create_context(make(serve_port=9000), ServeOptions(auth="none", allow_hosts=("ci.example.com",))).authenticator
         for host in ("127.0.0.1:9000", "localhost:9000", "ci.example.com"):
             gate.check_host(host)
         with pytest.raises(HostRefused):
@@ -132,18 +132,18 @@ class TestWhatItIsMadeOf:
 
     def test_audit_lines_go_into_the_file_without_secrets(self, make: Make, tmp_path: Path) -> None:
         path = tmp_path / "audit.log"
-        open_service(make(), ServeOptions(auth="none", audit_log=path)).audit.write(
+        create_context(make(), ServeOptions(auth="none", audit_log=path)).audit.write(
             event="request", path="/kanarie-in-the-environment"
         )
         assert json.loads(path.read_text())["path"] == "/***"
 
     def test_its_gauges_are_fed(self, make: Make) -> None:
-        page = open_service(make(), ServeOptions(auth="none")).metrics.page()
+        page = create_context(make(), ServeOptions(auth="none")).metrics.render()
         assert b"kubernaut_operations_running 0.0" in page
         assert b"kubernaut_index_age_seconds NaN" not in page
 
     def test_only_its_namespaces(self, make: Make) -> None:
-        assert open_service(make(), ServeOptions(auth="none", namespaces=("demo",))).namespaces == ("demo",)
+        assert create_context(make(), ServeOptions(auth="none", namespaces=("demo",))).namespaces == ("demo",)
 
 
 class TestWhatIsToldOfAnOperation:
@@ -159,9 +159,9 @@ class TestWhatIsToldOfAnOperation:
     def test_its_outcome_is_counted_and_written_down(self, result: Deployed | KubernautError, outcome: str) -> None:
         lines: list[bytes] = []
         metrics = Metrics()
-        running = Running(operation())
-        running.end(result)
-        tell(running, Audit(lines.append), metrics)
+        running = RunningOperation(operation())
+        running.set_result(result)
+        record_result(running, Audit(lines.append), metrics)
         line = json.loads(lines[0])
         assert (line["event"], line["caller"], line["verb"], line["release"], line["operation"], line["outcome"]) == (
             "operation",
@@ -171,15 +171,15 @@ class TestWhatIsToldOfAnOperation:
             running.operation.id,
             outcome,
         )
-        assert f'kubernaut_operations_total{{outcome="{outcome}",verb="deploy"}} 1.0'.encode() in metrics.page()
+        assert f'kubernaut_operations_total{{outcome="{outcome}",verb="deploy"}} 1.0'.encode() in metrics.render()
         assert b"hunter22" not in lines[0]
 
     def test_a_failed_release_is_named(self) -> None:
         lines: list[bytes] = []
-        running, failure = Running(operation()), DeployKept("it crashed")
+        running, failure = RunningOperation(operation()), DeployKept("it crashed")
         failure.release = "demo.hello.v3"
-        running.end(failure)
-        tell(running, Audit(lines.append), Metrics())
+        running.set_result(failure)
+        record_result(running, Audit(lines.append), Metrics())
         assert json.loads(lines[0])["release"] == "demo.hello.v3"
 
 
@@ -201,7 +201,7 @@ class Server:
 
     def __init__(self, kubernaut: Kubernaut, **wish: Any) -> None:
         self.wish = ServeOptions(**{"auth": "none", **wish})
-        self.service: Service = open_service(kubernaut, self.wish)
+        self.context: ServerContext = create_context(kubernaut, self.wish)
         self.address = ""
         self.stop = threading.Event()
         self.hurry = False
@@ -210,7 +210,7 @@ class Server:
 
     def _run(self) -> None:
         try:
-            run(self.service, self.wish, self._until)
+            run(self.context, self.wish, self._until)
         except BaseException as error:  # noqa: BLE001 - told to the test
             self.failed = error
 
@@ -253,12 +253,12 @@ class TestHowItRuns:
     def test_running_operations_may_end_and_reads_are_answered_meanwhile(self, make: Make) -> None:
         with served(make(serve_port=0), grace=30.0) as server:
             job = Job()
-            running = server.service.workers.start(operation(), job)
+            running = server.context.workers.start(operation(), job)
             until(lambda: server.status("/readyz") == 200, "it is ready")
             server.stop.set()
-            until(lambda: server.service.workers.stopping, "it begins to stop")
+            until(lambda: server.context.workers.stopping, "it begins to stop")
             with pytest.raises(ServerStopping):
-                server.service.workers.start(operation(), Job())
+                server.context.workers.start(operation(), Job())
             assert server.status("/api/releases") == 200
             assert server.status("/readyz") == 503
             job.may_end.set()
@@ -268,13 +268,13 @@ class TestHowItRuns:
 
     def test_what_takes_longer_than_the_grace_is_stopped(self, make: Make) -> None:
         with served(make(serve_port=0), grace=0.1) as server:
-            running = server.service.workers.start(operation(), Job())
+            running = server.context.workers.start(operation(), Job())
         assert isinstance(running.result, Interrupted)
         assert server.failed is None
 
     def test_who_is_in_a_hurry_stops_what_runs(self, make: Make) -> None:
         with served(make(serve_port=0), grace=600.0) as server:
-            running = server.service.workers.start(operation(), Job())
+            running = server.context.workers.start(operation(), Job())
             server.hurry = True
         assert isinstance(running.result, Interrupted)
         assert isinstance(server.failed, KeyboardInterrupt)

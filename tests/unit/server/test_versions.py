@@ -13,7 +13,7 @@ from support.serving import READER, TEAM, Serving, problem
 
 from kubernaut.history.operations import operation_secret
 from kubernaut.server.app import create_app
-from kubernaut.server.routes import versions
+from kubernaut.server.routes import releases
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.registry import FakeRegistry
 
@@ -42,9 +42,9 @@ def server(tmp_path: Path, registry: FakeRegistry) -> Serving:
         cluster.create_secret(namespace, record_secret(revision, status, namespace=namespace, labels=labels))
         cluster.create_secret(namespace, operation_secret(attempt.model_copy(update={"namespace": namespace})))
     served = Serving(
-        tmp_path, versions.routes, cluster, environment={"KUBERNAUT_ACTOR": "server", "KUBERNAUT_REGISTRY": shop.prefix}
+        tmp_path, releases.routes, cluster, environment={"KUBERNAUT_ACTOR": "server", "KUBERNAUT_REGISTRY": shop.prefix}
     )
-    served.service.index.load()
+    served.context.index.load()
     return served
 
 
@@ -62,14 +62,14 @@ def test_versions_come_newest_first_each_with_where_its_chart_is_active(server: 
 def test_a_version_is_told_as_the_library_tells_it(server: Serving) -> None:
     told = server.get("/api/versions/hello").json["items"]
     assert [{key: value for key, value in item.items() if key != "active"} for item in told] == [
-        version.model_dump(mode="json", by_alias=True) for version in server.service.kubernaut.versions("hello")
+        version.model_dump(mode="json", by_alias=True) for version in server.context.kubernaut.versions("hello")
     ]
 
 
 def test_releases_that_the_caller_or_the_server_is_not_for_are_left_out(server: Serving) -> None:
     assert active(server, token=TEAM)[1] == ("1.9.0", ["demo.hello.v3"])
-    service = replace(server.service, namespaces=("prod",))
-    server.app = create_app(service, versions.routes(service))
+    context = replace(server.context, namespaces=("prod",))
+    server.app = create_app(context, releases.routes(context))
     assert active(server)[1] == ("1.9.0", ["prod.hello.v1"])
     assert active(server, token=TEAM)[1] == ("1.9.0", [])
 
@@ -84,6 +84,6 @@ def test_what_is_no_name_is_refused(server: Serving, name: str) -> None:
 
 
 def test_a_registry_that_is_gone_is_a_problem(tmp_path: Path) -> None:
-    server = Serving(tmp_path, versions.routes, environment={"KUBERNAUT_ACTOR": "server", "KUBERNAUT_REGISTRY": "127.0.0.1:1/x"})
-    server.service.index.load()
+    server = Serving(tmp_path, releases.routes, environment={"KUBERNAUT_ACTOR": "server", "KUBERNAUT_REGISTRY": "127.0.0.1:1/x"})
+    server.context.index.load()
     problem(server.get("/api/versions/hello"), 503, "registry_unreachable")

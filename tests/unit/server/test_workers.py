@@ -17,7 +17,7 @@ from kubernaut.events import Journal, Listener, LogLine, StepStarted
 from kubernaut.history.operations import Operation, new_operation_id, now
 from kubernaut.interface import Deployed
 from kubernaut.models import Plan
-from kubernaut.server.operations.workers import Running, Workers
+from kubernaut.server.workers import RunningOperation, Workers
 
 SOON = 10.0
 DONE = Deployed(Plan(), False, None)
@@ -74,8 +74,8 @@ def test_more_than_so_many_at_once_are_refused_until_one_ends(workers: Workers) 
     jobs = [Job(), Job()]
     running = [workers.start(operation(), job) for job in jobs]
     assert workers.running() == 2
-    with pytest.raises(ServerBusy, match="2 operations at once"):
-        workers.slot()
+    with pytest.raises(ServerBusy, match="2 operations"):
+        workers.reserve()
     jobs[0].may_end.set()
     assert running[0].wait_done(SOON)
     wait_until(lambda: workers.running() == 1)
@@ -94,13 +94,13 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def test_a_worker_that_is_kept_free_and_not_used_is_given_back(workers: Workers) -> None:
     for _ in range(5):
-        with workers.slot(), workers.slot(), pytest.raises(ServerBusy):
-            workers.slot()
-    with workers.slot() as first, workers.slot() as second:
+        with workers.reserve(), workers.reserve(), pytest.raises(ServerBusy):
+            workers.reserve()
+    with workers.reserve() as first, workers.reserve() as second:
         assert first.start(operation(), ended()).wait_done(SOON)
         assert second.start(operation(), ended()).wait_done(SOON)
     wait_until(lambda: workers.running() == 0)
-    with workers.slot(), workers.slot():
+    with workers.reserve(), workers.reserve():
         pass
 
 
@@ -182,7 +182,7 @@ def test_a_failure_that_is_kept_keeps_nothing_that_the_work_had_in_hand(workers:
 
 def test_who_counts_what_has_ended_is_told_before_anybody_else(workers: Workers) -> None:
     told: list[tuple[bool, object, float]] = []
-    counting = Workers(1, finished=lambda running: told.append((running.done, running.result, running.seconds)))
+    counting = Workers(1, on_finished=lambda running: told.append((running.done, running.result, running.seconds)))
     assert counting.start(operation(), ended()).wait_done(SOON)
     [(done, result, seconds)] = told
     assert (done, result) == (False, DONE)
@@ -190,10 +190,10 @@ def test_who_counts_what_has_ended_is_told_before_anybody_else(workers: Workers)
 
 
 def test_a_defect_in_the_counting_ends_the_operation_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
-    def broken(running: Running) -> None:
+    def broken(running: RunningOperation) -> None:
         raise ValueError("token=canary-1234")
 
-    counting = Workers(1, finished=broken)
+    counting = Workers(1, on_finished=broken)
     with caplog.at_level(logging.ERROR):
         running = counting.start(operation(), ended())
         assert running.wait_done(SOON)
@@ -224,14 +224,14 @@ def started(workers: Workers, asked: Operation) -> bool:
 # what it says
 
 
-def say(running: Running, *texts: str) -> None:
+def say(running: RunningOperation, *texts: str) -> None:
     for text in texts:
-        running.hear(LogLine("deploy", text))
+        running.record(LogLine("deploy", text))
 
 
 def test_what_is_said_is_numbered_from_one() -> None:
-    running = Running(operation())
-    running.hear(StepStarted("deploy", "hello to demo"))
+    running = RunningOperation(operation())
+    running.record(StepStarted("deploy", "hello to demo"))
     say(running, "a", "b")
     assert [(seq, event.kind, event.text) for seq, event in running.events()] == [
         (1, "stepStarted", "hello to demo"),
@@ -243,7 +243,7 @@ def test_what_is_said_is_numbered_from_one() -> None:
 
 
 def test_of_much_the_beginning_and_the_end_are_kept_and_numbers_tell_what_is_missing() -> None:
-    running, count = Running(operation()), 2000
+    running, count = RunningOperation(operation()), 2000
     for number in range(1, count + 1):
         say(running, f"line {number}")
     events = running.events()
@@ -252,7 +252,7 @@ def test_of_much_the_beginning_and_the_end_are_kept_and_numbers_tell_what_is_mis
 
 
 def test_secrets_are_taken_out_of_what_is_said() -> None:
-    running = Running(operation(), secrets=["canary-7f3a"])
+    running = RunningOperation(operation(), secrets=["canary-7f3a"])
     say(running, "it is canary-7f3a", "password: canary2")
     assert "canary" not in str(running.events())
 
@@ -267,14 +267,14 @@ def test_whoever_waits_is_woken_by_what_is_said(workers: Workers) -> None:
         return DONE
 
     running = workers.start(operation(), work)
-    assert running.wait_for(0, 0.0) == ((), False)
-    assert running.wait_for(0, 0.01) == ((), False)
+    assert running.wait_for_events(0, 0.0) == ((), False)
+    assert running.wait_for_events(0, 0.01) == ((), False)
     go.set()
-    said, finished = running.wait_for(0, SOON)
+    said, finished = running.wait_for_events(0, SOON)
     assert ([event.text for _, event in said], finished) == (["news"], False)
     end.set()
     began = time.monotonic()
-    assert running.wait_for(1, SOON) == ((), True)
+    assert running.wait_for_events(1, SOON) == ((), True)
     assert time.monotonic() - began < SOON / 2, "the end wakes it"
 
 
@@ -298,7 +298,7 @@ def test_readers_that_go_on_where_they_were_never_miss_or_repeat_anything(worker
     def read(mine: list[str]) -> None:
         after, finished = 0, False
         while not finished:
-            said, finished = running.wait_for(after, SOON)
+            said, finished = running.wait_for_events(after, SOON)
             mine += [event.text for _, event in said]
             after = said[-1][0] if said else after
 
@@ -326,7 +326,7 @@ def test_what_runs_may_end_and_nothing_new_is_begun() -> None:
     stopping.start()
     wait_until(lambda: workers.stopping)
     with pytest.raises(ServerStopping):
-        workers.slot()
+        workers.reserve()
     assert not running.done
     job.may_end.set()
     stopping.join(SOON)
@@ -347,7 +347,7 @@ def test_what_does_not_end_within_the_grace_is_stopped_tidily() -> None:
 
 def test_who_was_promised_a_worker_before_the_end_gets_it_and_is_stopped_with_the_others() -> None:
     workers = Workers(1)
-    slot = workers.slot()
+    slot = workers.reserve()
     stopping = threading.Thread(target=workers.stop, args=(0.05,))
     stopping.start()
     wait_until(lambda: workers.stopping)

@@ -116,7 +116,7 @@ def test_values_of_all_kinds_come_together(town: Town, server: Serving) -> None:
     body = {**HELLO, "version": "2.0.0", "environment": "production", "values": {"text": "mine", "n": None}, "set": ["a.b=1"]}
     deployed(server, **body)
     config = town.cluster  # read as plain Helm would
-    record = server.service.kubernaut.values("demo.hello.v1")
+    record = server.context.kubernaut.values("demo.hello.v1")
     assert record == {"text": "mine", "kept": 1, "n": None, "a": {"b": 1}}
     assert config.requests
 
@@ -191,7 +191,7 @@ def test_a_deleted_release_is_restored_by_rolling_back_to_it(server: Serving, id
     assert response.status_code == 201, response.text
     assert (response.json["id"], response.json["status"]) == ("demo.hello.v2", "deployed")
     assert ended(server, operation_of(response))["verb"] == "restore"
-    assert server.service.kubernaut.values("demo.hello.v2") == {"text": "kept"}
+    assert server.context.kubernaut.values("demo.hello.v2") == {"text": "kept"}
 
 
 def test_an_older_release_comes_back_as_a_new_one(server: Serving) -> None:
@@ -201,7 +201,7 @@ def test_an_older_release_comes_back_as_a_new_one(server: Serving) -> None:
     assert response.status_code == 201, response.text
     assert response.json["id"] == "demo.hello.v3"
     assert response.json["note"] == "two was bad"
-    assert server.service.kubernaut.values("demo.hello.v3") == {"text": "one"}
+    assert server.context.kubernaut.values("demo.hello.v3") == {"text": "one"}
     assert ended(server, operation_of(response))["verb"] == "rollback"
 
 
@@ -218,7 +218,7 @@ def test_going_back_from_the_current_release_leads_to_the_one_before_it(server: 
     deployed(server, values={"text": "two"})
     response = server.post("/api/releases/demo.hello.current/rollback", headers=WAIT)
     assert response.status_code == 201, response.text
-    assert server.service.kubernaut.values("demo.hello.v3") == {"text": "one"}
+    assert server.context.kubernaut.values("demo.hello.v3") == {"text": "one"}
 
 
 def test_a_restore_that_failed_is_tried_again_by_going_back_to_what_was_deleted(town: Town, server: Serving) -> None:
@@ -228,7 +228,7 @@ def test_a_restore_that_failed_is_tried_again_by_going_back_to_what_was_deleted(
     problem(server.post("/api/releases/demo.hello.v1/rollback", headers=WAIT), 422, "deploy_failed")
     response = server.post("/api/releases/demo.hello.v1/rollback", headers=WAIT)
     assert response.status_code == 201, response.text
-    assert server.service.kubernaut.values(response.json["id"]) == {"text": "kept"}
+    assert server.context.kubernaut.values(response.json["id"]) == {"text": "kept"}
 
 
 # secrets
@@ -250,6 +250,6 @@ def test_no_secret_of_the_values_stands_in_anything_that_is_told(town: Town, ser
     assert len(answers[2].json["items"]) > 1
     for answer in answers[:5]:
         assert CANARY not in answer.text
-    told = server.service.kubernaut.operation(id).model_dump_json()
+    told = server.context.kubernaut.operation(id).model_dump_json()
     assert CANARY not in told
     assert all(CANARY not in json.dumps(line) for line in server.audited)

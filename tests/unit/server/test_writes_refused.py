@@ -87,7 +87,7 @@ def test_what_cannot_be_begun_is_refused_and_nothing_is_written(
 ) -> None:
     problem(server.post("/api/releases", {**HELLO, **more}), status, code)
     assert nothing_was_written(town)
-    assert server.service.workers.running() == 0
+    assert server.context.workers.running() == 0
 
 
 @pytest.mark.parametrize(
