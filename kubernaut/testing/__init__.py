@@ -1,7 +1,7 @@
-"""Fakes for your own tests: each passes the same contract tests as what it stands for (``tests/contract``).
+"""Fakes for users' tests; each passes the same contract tests as the real part (``tests/contract``).
 
-``engine`` holds ``FakeEngine``, ``registry`` ``FakeRegistry``, ``cluster`` ``FakeCluster`` and ``helm`` ``FakeHelm``; import them
-from their modules.
+Import ``FakeEngine`` from ``engine``, ``FakeRegistry`` from ``registry``, ``FakeCluster`` from ``cluster`` and ``FakeHelm`` from
+``helm``.
 """
 
 __all__: list[str] = []

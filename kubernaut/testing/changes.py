@@ -1,4 +1,4 @@
-"""What changed in a cluster in memory, and those who watch it; with the faults of a watch: cut off, forgotten, silent."""
+"""The change log of the in-memory cluster, and its watches, which can be cut off, expired or silenced."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _LATE_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class _Entry:
-    """One change: an object's metadata before and after it, ``None`` where there was none."""
+    """One change: the metadata of an object before and after it, or ``None``."""
 
     version: int
     before: _Object | None
     after: _Object | None
 
     def seen(self, selected: Callable[[_Object], bool]) -> WatchEvent | None:
-        """Return it as those see it who selected some objects: what leaves the selection is deleted to them."""
+        """Return the change as a label selection sees it: an object that leaves the selection is deleted there."""
         before = self.before if self.before is not None and selected(self.before) else None
         after = self.after if self.after is not None and selected(self.after) else None
         if after is not None:
@@ -38,7 +38,7 @@ class Changes:
     """The log of changes.
 
     Attributes:
-        silent: Whether the watches hear nothing, not even that they are at their end, as over a connection that is dead.
+        silent: Whether watches receive nothing, not even their end, as over a dead connection.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Changes:
         self._cuts = 0
 
     def note(self, version: int, before: _Object | None, after: _Object | None) -> None:
-        """Add a change, and wake who waits for it."""
+        """Add a change and wake the watches."""
         with self._changed:
             self._log.append(_Entry(version, before, after))
             self._version = version
@@ -63,7 +63,7 @@ class Changes:
             self._changed.notify_all()
 
     def forget(self) -> None:
-        """Forget what has been: who continues from there hears that it has expired."""
+        """Drop all changes so far: a watch that resumes before them expires."""
         with self._changed:
             self._log.clear()
             self._oldest = self._version + 1
@@ -74,7 +74,7 @@ class Changes:
         return FakeWatch(self, selected, after, seconds)
 
     def next(self, watch: FakeWatch) -> WatchEvent | None:
-        """Wait for a watch's next change, and return it; ``None`` at its end. Raises: ResourceExpired, ClusterUnreachable."""
+        """Return the next change of a watch, or ``None`` at its end; blocks. Raises: ResourceExpired, ClusterUnreachable."""
         with self._changed:
             while not watch.closed:
                 if watch.cuts != self._cuts:
@@ -100,12 +100,12 @@ class Changes:
 
     @property
     def cuts(self) -> int:
-        """How often the connections were broken."""
+        """The number of times that the connections were broken."""
         return self._cuts
 
     @property
     def version(self) -> int:
-        """The last change's."""
+        """The version of the last change."""
         return self._version
 
     def _following(self, watch: FakeWatch) -> WatchEvent | None:
@@ -117,7 +117,7 @@ class Changes:
         return None
 
     def _index(self, position: int) -> int:
-        """Return where in the log the changes after a version begin."""
+        """Return the index in the log of the first change after a version."""
         index = len(self._log)
         while index and self._log[index - 1].version > position:
             index -= 1
@@ -125,7 +125,7 @@ class Changes:
 
 
 class FakeWatch:
-    """A watch; ``position`` is the version up to which it has heard."""
+    """A watch; ``position`` is the last version that it received."""
 
     def __init__(self, changes: Changes, selected: Callable[[_Object], bool], after: int, seconds: float) -> None:
         self.selected = selected
@@ -136,12 +136,12 @@ class FakeWatch:
         self._changes = changes
 
     def __iter__(self) -> Iterator[WatchEvent]:
-        """Yield the changes; before it ends, a bookmark."""
+        """Yield the changes, and a bookmark before the end."""
         while (change := self._changes.next(self)) is not None:
             yield change
         if not self.closed:
             yield WatchEvent("BOOKMARK", {"resourceVersion": str(max(self.position, self._changes.version))})
 
     def close(self) -> None:
-        """End it; from any thread."""
+        """End the watch; callable from any thread."""
         self._changes.close(self)

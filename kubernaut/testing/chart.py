@@ -1,4 +1,4 @@
-"""A chart, as the fake Helm reads one: enough of it for tests, and its mistakes found where Helm finds them."""
+"""Charts for the fake Helm: enough for tests, with errors in the same places as Helm."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TYPES = {"string": str, "object": Mapping, "array": list, "boolean": bool, "num
 
 @dataclass(frozen=True)
 class FakeChart:
-    """A chart's parts."""
+    """The parts of a chart."""
 
     metadata: Mapping[str, Any]
     values: Mapping[str, Any]
@@ -30,19 +30,19 @@ class FakeChart:
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The chart's name."""
         return str(self.metadata["name"])
 
     @property
     def digest(self) -> str:
-        """A digest of its content."""
+        """The digest of the chart's content."""
         content = hashlib.sha256()
         for path, data in sorted(self.files.items()):
             content.update(path.encode() + b"\0" + data + b"\0")
         return f"sha256:{content.hexdigest()}"
 
     def render(self, name: str, namespace: str, values: Mapping[str, Any]) -> str:
-        """Return the manifest. Raises: ChartInvalid, ValuesInvalid."""
+        """Return the rendered manifest. Raises: ChartInvalid, ValuesInvalid."""
         merged = _coalesced(self.values, values)
         self._check(merged)
         parts = []
@@ -88,7 +88,7 @@ class FakeChart:
 
 
 def _quoted(text: str) -> str:
-    """Return a text in double quotes, as YAML reads it back; YAML has no surrogate pairs."""
+    """Return a double-quoted YAML string; YAML does not have surrogate pairs."""
     return json.dumps(text, ensure_ascii=False).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
@@ -115,7 +115,7 @@ def load_chart(path: Path) -> FakeChart:
 
 
 def pack_chart(chart: FakeChart, destination: Path) -> Path:
-    """Write a chart's package; return its path."""
+    """Write the package of a chart and return its path."""
     path = destination / f"{chart.name}-{chart.metadata['version']}.tgz"
     destination.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w:gz") as archive:
@@ -127,7 +127,7 @@ def pack_chart(chart: FakeChart, destination: Path) -> Path:
 
 
 def _coalesced(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge values over a chart's own, as Helm does for rendering: a ``null`` removes the chart's value."""
+    """Merge values over a chart's defaults as Helm does for rendering: ``null`` removes a default."""
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)

@@ -1,11 +1,10 @@
-"""A Kubernetes cluster in memory, as :class:`kubernaut.adapters.kube.Cluster` has one: Secrets, Leases, pods and events.
+"""A Kubernetes cluster in memory with the methods of :class:`kubernaut.adapters.kube.Cluster`: Secrets, Leases, pods, events.
 
-It keeps what the API server keeps and refuses what it refuses: uids, resource versions, labels, merge patches, what is
-immutable or too large, and the garbage collection of what has an owner. It runs nothing; pods, events, logs and answers are
-whatever the test puts in.
+It follows the API server for uids, resource versions, labels, merge patches, immutable and oversized objects, and garbage
+collection by owner. It runs nothing: a test sets pods, events, logs and service responses.
 """
 
-# ruff: noqa: ARG002 - a fake takes all that the real one takes
+# ruff: noqa: ARG002 - the fake accepts every argument of the real class
 from __future__ import annotations
 
 import base64
@@ -33,7 +32,7 @@ _Objects = dict[tuple[str, str], _Object]
 
 @dataclass
 class _Fault:
-    """Requests that fail: before or after they are carried out; ``times`` is how often still."""
+    """Requests that fail before or after they take effect; ``times`` is how many are left."""
 
     request: str
     error: BaseException
@@ -45,13 +44,13 @@ class FakeCluster:
     """A cluster for tests.
 
     Attributes:
-        requests: What was asked: verb and subject, in order; the writes are those that do not begin with get, list or watch.
-        changes: What happened to the Secrets, as watches hear it; the faults of watches are made there.
-        pods: By namespace, the pods; dictionaries as the API has them.
-        events: By namespace, the events.
-        logs: By namespace, pod and container (or ``None``), the lines.
-        answers: What services/proxy answers: by namespace, service and port, a status and a body.
-        terminating: The namespaces that are being deleted: nothing can be created in them.
+        requests: The requests so far as verb and subject; writes are those that do not start with get, list or watch.
+        changes: The changes to Secrets that watches receive; also injects watch faults.
+        pods: The pods by namespace, as API dictionaries.
+        events: The events by namespace.
+        logs: The log lines by namespace, pod and container (or ``None``).
+        answers: The services/proxy responses, status and body, by namespace, service and port.
+        terminating: The namespaces that are being deleted; creating objects in them fails.
     """
 
     def __init__(self, *namespaces: str) -> None:
@@ -72,25 +71,25 @@ class FakeCluster:
         self._lock = threading.RLock()
 
     def fail(self, request: str, error: BaseException, *, times: int | None = 1, after: bool = False) -> None:
-        """Let the next requests that begin with ``request`` fail; every request begins with ``""``.
+        """Make the next requests that start with ``request`` fail; ``""`` matches every request.
 
         Args:
-            request: How they begin, as in :attr:`requests`.
-            error: What they raise.
-            times: How many of them; ``None`` for all until :meth:`heal`.
-            after: Carry them out, and lose the answer.
+            request: The prefix, in the form of :attr:`requests`.
+            error: The error that they raise.
+            times: The number of requests; ``None`` for all until :meth:`heal`.
+            after: Apply the request, then fail, as when the response is lost.
         """
         with self._lock:
             self._faults.append(_Fault(request, error, times, after))
 
     def heal(self) -> None:
-        """Let every request succeed again."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear()
 
     @property
     def server_time(self) -> datetime:
-        """The API server's clock, by which objects are stamped too: the real time, or what a test sets until it sets ``None``."""
+        """The API server's clock, also used for timestamps: the real time, unless a test sets another."""
         return self._server_time or datetime.now(UTC).replace(microsecond=0)
 
     @server_time.setter
@@ -99,7 +98,7 @@ class FakeCluster:
 
     @property
     def writes(self) -> list[str]:
-        """The requests that wrote."""
+        """The write requests so far."""
         return [request for request in self.requests if not request.startswith(_READS)]
 
     def server(self) -> str:
@@ -107,12 +106,12 @@ class FakeCluster:
         return "https://fake.invalid"
 
     def close(self) -> None:
-        """Do nothing: there is no connection."""
+        """Do nothing; a fake does not hold connections."""
 
     def list_secrets(
         self, namespace: str | None, labels: Labels, *, metadata_only: bool = False, cached: bool = False
     ) -> Sequence[dict[str, Any]]:
-        """Return the Secrets with these labels; what is at hand is always current."""
+        """Return the Secrets with these labels; the result is always current."""
         with self._asked(f"list secrets {namespace or '*'}"):
             return self._selected(namespace, labels, metadata_only)
 
@@ -126,7 +125,7 @@ class FakeCluster:
         continue_token: str = "",
         timeout: float | None = None,
     ) -> SecretPage:
-        """Return a part of the Secrets with these labels: the first, or what ``continue_token``. Raises: ResourceExpired."""
+        """Return a page of the Secrets with these labels, the first or the one at ``continue_token``. Raises: ResourceExpired."""
         with self._asked(f"list secrets {namespace or '*'}"):
             if continue_token and continue_token not in self._pages:
                 raise ResourceExpired("The provided continue parameter is too old.")
@@ -139,7 +138,7 @@ class FakeCluster:
             return SecretPage(whole.items[:limit], whole.resource_version, token)
 
     def watch_secrets(self, namespace: str | None, labels: Labels, *, resource_version: str, seconds: int) -> Watch:
-        """Watch the metadata of the Secrets with these labels: what changes after a resource version, for so many seconds."""
+        """Watch the metadata of the Secrets with these labels from a resource version on, for a number of seconds."""
 
         def selected(metadata: Mapping[str, Any]) -> bool:
             return namespace in (None, metadata["namespace"]) and _matches(metadata.get("labels") or {}, labels)
@@ -148,7 +147,7 @@ class FakeCluster:
             return self.changes.watch(selected, int(resource_version), seconds)
 
     def forget(self) -> None:
-        """Forget what has been: lists and watches that go on from there have expired."""
+        """Expire all list tokens and resource versions so far."""
         with self._lock:
             self._pages.clear()
             self.changes.forget()
@@ -159,7 +158,7 @@ class FakeCluster:
             return copy.deepcopy(self._secrets.get((namespace, name)))
 
     def create_secret(self, namespace: str, secret: Mapping[str, Any]) -> dict[str, Any]:
-        """Create a Secret. Raises: Conflict when it exists, NamespaceNotFound, BadInput when it holds too much."""
+        """Create a Secret. Raises: Conflict if it exists, NamespaceNotFound, BadInput if it is too large."""
         with self._asked(f"create secret {namespace}/{secret['metadata']['name']}"):
             wanted = {"type": "Opaque", **copy.deepcopy(dict(secret))}
             texts = wanted.pop("stringData", None) or {}
@@ -168,7 +167,7 @@ class FakeCluster:
             return self._create("secrets", self._secrets, namespace, wanted)
 
     def patch_secret(self, namespace: str, name: str, patch: Mapping[str, Any]) -> dict[str, Any]:
-        """Merge-patch a Secret. Raises: Conflict for another resource version, NotFound, BadInput for what is immutable."""
+        """Merge-patch a Secret. Raises: Conflict for another resource version, NotFound, BadInput for immutable data."""
         with self._asked(f"patch secret {namespace}/{name}"):
             kept = self._kept("secrets", self._secrets, namespace, name, (patch.get("metadata") or {}).get("resourceVersion"))
             wanted = copy.deepcopy(kept)
@@ -177,7 +176,7 @@ class FakeCluster:
             return self._update(self._secrets, namespace, kept, wanted)
 
     def delete_secret(self, namespace: str, name: str, *, resource_version: str | None = None) -> None:
-        """Delete a Secret and what it alone owns; one that is gone is no failure. Raises: Conflict for another resource version."""
+        """Delete a Secret and the objects that it alone owns; a missing one is ignored. Raises: Conflict for another resource version."""
         with self._asked(f"delete secret {namespace}/{name}"), suppress(NotFound):
             self._kept("Secret", self._secrets, namespace, name, resource_version)
             self._remove(namespace, name)
@@ -188,13 +187,13 @@ class FakeCluster:
             return copy.deepcopy(self._leases.get((namespace, name)))
 
     def create_lease(self, namespace: str, lease: Mapping[str, Any]) -> dict[str, Any]:
-        """Create a Lease. Raises: Conflict when it exists, NamespaceNotFound."""
+        """Create a Lease. Raises: Conflict if it exists, NamespaceNotFound."""
         with self._asked(f"create lease {namespace}/{lease['metadata']['name']}"):
             _check_lease(lease)
             return self._create(_LEASES, self._leases, namespace, copy.deepcopy(dict(lease)))
 
     def replace_lease(self, namespace: str, lease: Mapping[str, Any]) -> dict[str, Any]:
-        """Write a Lease over the one with this name, uid and resourceVersion. Raises: Conflict for another version, NotFound."""
+        """Replace the Lease with the same name, uid and resourceVersion. Raises: Conflict for another version, NotFound."""
         wanted = copy.deepcopy(dict(lease))
         name, uid, version = (str(wanted["metadata"].get(key) or "") for key in ("name", "uid", "resourceVersion"))
         if not (uid and version):
@@ -207,18 +206,18 @@ class FakeCluster:
             return self._update(self._leases, namespace, kept, wanted)
 
     def delete_lease(self, namespace: str, name: str, *, resource_version: str | None = None) -> None:
-        """Delete a Lease; one that is gone is no failure. Raises: Conflict for another resource version."""
+        """Delete a Lease; a missing one is ignored. Raises: Conflict for another resource version."""
         with self._asked(f"delete lease {namespace}/{name}"), suppress(NotFound):
             self._kept("Lease.coordination.k8s.io", self._leases, namespace, name, resource_version)
             del self._leases[namespace, name]
 
     def namespace_exists(self, namespace: str) -> bool:
-        """Say whether the namespace exists."""
+        """Return whether the namespace exists."""
         with self._asked(f"get namespace {namespace}"):
             return namespace in self._namespaces
 
     def create_namespace(self, namespace: str) -> None:
-        """Create a namespace; one that exists is no failure."""
+        """Create a namespace; an existing one is ignored."""
         with self._asked(f"create namespace {namespace}"):
             self._namespaces.add(namespace)
 
@@ -236,7 +235,7 @@ class FakeCluster:
     def pod_log(
         self, namespace: str, pod: str, *, container: str | None, tail: int | None, follow: bool, previous: bool
     ) -> Iterator[str]:
-        """Yield a container's log, line by line; ``follow`` ends with it, and ``previous`` is the same one."""
+        """Yield the log lines of a container; ``follow`` ends after them, ``previous`` returns the same log."""
         with self._asked(f"get log {namespace}/{pod}"):
             lines = self.logs.get((namespace, pod, container))
         if lines is None:
@@ -244,13 +243,13 @@ class FakeCluster:
         yield from lines if tail is None else lines[len(lines) - min(tail, len(lines)) :]
 
     def get_through_service(self, namespace: str, service: str, port: int | str, path: str, *, timeout: float) -> tuple[int, str]:
-        """GET ``path`` through the Service; a Service that the test did not put in answers 503."""
+        """GET ``path`` through the Service; a Service without a configured response returns 503."""
         with self._asked(f"get service {namespace}/{service}:{port}{path}"):
             return self.answers.get((namespace, service, port), (503, "no endpoints available"))
 
     @contextmanager
     def _asked(self, request: str) -> Iterator[None]:
-        """Carry a request out, one at a time, as the API server does with one object; or fail before or after, as told."""
+        """Apply one request at a time, as the API server does per object, or fail as configured."""
         with self._lock:
             self.requests.append(request)
             fault = next((fault for fault in self._faults if request.startswith(fault.request)), None)
@@ -281,7 +280,7 @@ class FakeCluster:
     def _kept(
         self, kind: str, objects: _Objects, namespace: str, name: str, version: str | None, uid: str | None = None
     ) -> dict[str, Any]:
-        """Return an object that is to be changed. Raises: NotFound, Conflict when it is not this version of this one."""
+        """Return the object to change. Raises: NotFound, Conflict for another uid or resource version."""
         kept = objects.get((namespace, name))
         if kept is None:
             raise NotFound(f'{kind} "{name}" not found.')
@@ -290,7 +289,7 @@ class FakeCluster:
         return kept
 
     def _update(self, objects: _Objects, namespace: str, kept: _Object, wanted: _Object) -> dict[str, Any]:
-        """Keep what has changed; what has not keeps its version, as in the real one."""
+        """Store a changed object; an unchanged one keeps its version, as on a real API server."""
         if wanted != kept:
             fields = {"resourceVersion": self._next(), "managedFields": _written(_stamp(self.server_time))}
             wanted["metadata"] = {**wanted["metadata"], **fields}
@@ -299,10 +298,10 @@ class FakeCluster:
         return copy.deepcopy(wanted)
 
     def _noted(self, objects: _Objects, before: _Object | None, after: _Object | None) -> None:
-        """Tell those who watch of the last change."""
+        """Report the last change to the watches."""
         if objects is self._secrets:
-            told = [None if thing is None else copy.deepcopy(thing["metadata"]) for thing in (before, after)]
-            self.changes.note(self._version, *told)
+            changed = [None if thing is None else copy.deepcopy(thing["metadata"]) for thing in (before, after)]
+            self.changes.note(self._version, *changed)
 
     def _selected(self, namespace: str | None, labels: Labels, metadata_only: bool) -> list[_Object]:
         found = [
@@ -341,7 +340,7 @@ def _matches(labels: Mapping[str, str], wanted: Labels) -> bool:
 
 
 def _check_secret(wanted: _Object, kept: _Object | None = None) -> None:
-    """Raise BadInput for what the API server refuses of a Secret: too much, or a change of what is immutable."""
+    """Raise BadInput for an oversized Secret or a change of an immutable one."""
     where = f'Secret "{wanted["metadata"]["name"]}" is invalid:'
     if sum(len(base64.b64decode(text)) for text in (wanted.get("data") or {}).values()) > _LARGEST_SECRET:
         raise BadInput(f"{where} data: Too long: may not be more than {_LARGEST_SECRET} bytes.")
@@ -355,7 +354,7 @@ def _check_secret(wanted: _Object, kept: _Object | None = None) -> None:
 
 
 def _check_lease(wanted: Mapping[str, Any]) -> None:
-    """Raise BadInput for what the API server refuses of a Lease: a duration of nothing, a time without its six digits."""
+    """Raise BadInput for a Lease with a zero duration or a time without microseconds."""
     spec = wanted.get("spec") or {}
     if spec.get("leaseDurationSeconds", 1) < 1:
         raise BadInput("spec.leaseDurationSeconds: Invalid value: must be greater than 0.")

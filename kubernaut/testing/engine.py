@@ -1,7 +1,7 @@
-"""A Docker engine in this process: reads Dockerfiles so far as tests need it, and pushes to a real registry.
+"""A Docker engine in memory: it reads simple Dockerfiles and pushes to a real registry.
 
-An image is the context's bytes with its labels; ``RUN`` knows ``exit N``, ``false``, ``echo WORDS`` and sequences of them by ``;``
-and ``&&``, and takes anything else for done. Nothing is executed.
+An image is the bytes of the context with its labels. ``RUN`` understands ``exit N``, ``false``, ``echo WORDS`` and sequences of them
+with ``;`` and ``&&``; other commands succeed. Nothing is executed.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class _Image:
 
 
 class FakeEngine(DockerEngine):
-    """An engine for tests.
+    """A Docker engine for tests.
 
     Attributes:
-        running: Whether it answers at all.
+        running: Whether the engine responds.
         builds: The tags that were built, in order.
         pushes: The tags that were pushed, in order.
     """
@@ -56,12 +56,12 @@ class FakeEngine(DockerEngine):
         self._tags: dict[str, _Image] = {}
 
     def check(self) -> str:
-        """Return a version."""
+        """Return the engine's version."""
         self._answer()
         return "0.0.0-fake"
 
     def find_image(self, labels: Mapping[str, str]) -> str | None:
-        """Return the id of the newest image with these labels."""
+        """Return the ID of the newest image with these labels, or ``None``."""
         self._answer()
         for image in reversed(self._images):
             if labels.items() <= image.labels.items():
@@ -79,7 +79,7 @@ class FakeEngine(DockerEngine):
         labels: Mapping[str, str],
         log: Callable[[str], None],
     ) -> str:
-        """Read the Dockerfile, say its steps, and remember an image of the context's bytes."""
+        """Read the Dockerfile, log its steps, and keep an image of the context's bytes."""
         self._answer()
         layer = context.read()
         text = _dockerfile(context, dockerfile)
@@ -112,7 +112,7 @@ class FakeEngine(DockerEngine):
         return image.id
 
     def push(self, repository: str, tag: str, *, credentials: Credentials | None, log: Callable[[str], None]) -> str:
-        """Push an image by the distribution API, over plain HTTP."""
+        """Push an image with the distribution API over plain HTTP."""
         self._answer()
         image = self._tags.get(f"{repository}:{tag}")
         if image is None:
@@ -138,7 +138,7 @@ class FakeEngine(DockerEngine):
         return _sha256(manifest)
 
     def tag(self, image: str, repository: str, tag: str) -> None:
-        """Give an image another name."""
+        """Tag an image."""
         self._answer()
         for known in self._images:
             if known.id == image:

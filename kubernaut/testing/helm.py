@@ -1,11 +1,11 @@
-"""Helm in memory: it keeps its records in a :class:`FakeCluster`, as the real one keeps them in a real cluster.
+"""Helm in memory; its records are in a :class:`FakeCluster`.
 
-What it does to the history is Helm's own: revisions, statuses, labels that are merged and copied, pruning, even the way
-``upgrade --install`` fails after a soft delete from revision 10 on. Of templates it knows ``{{ .Values.a.b }}``, ``{{
-.Release.Name }}`` and ``{{ .Release.Namespace }}``, with ``| quote`` and ``| toJson``; nothing is applied anywhere.
+The history is the same as Helm's: revisions, statuses, merged and copied labels, pruning, even the failure of ``upgrade --install``
+after a soft delete from revision 10 on. Templates support ``{{ .Values.a.b }}``, ``{{ .Release.Name }}`` and
+``{{ .Release.Namespace }}``, with ``| quote`` and ``| toJson``. No object is applied.
 """
 
-# ruff: noqa: ARG002 - a fake takes all that the real one takes
+# ruff: noqa: ARG002 - the fake accepts every argument of the real class
 from __future__ import annotations
 
 import copy
@@ -35,7 +35,7 @@ _SYSTEM_LABELS = frozenset({"name", "owner", "status", "version", "createdAt", "
 
 @dataclass
 class _End:
-    """How the next release command ends."""
+    """The result of the next release command."""
 
     status: Status | None
     error: KubernautError | BaseException | None
@@ -45,10 +45,10 @@ class FakeHelm:
     """Helm for tests.
 
     Args:
-        cluster: Where its records are.
+        cluster: The cluster with the records.
 
     Attributes:
-        starts: The commands, in order, each with what it was about: ``("upgrade", "demo.hello")``.
+        starts: The commands so far, each with its release: ``("upgrade", "demo.hello")``.
         pushed: The pushed packages, by ``oci://REGISTRY/NAME@DIGEST``.
     """
 
@@ -59,16 +59,16 @@ class FakeHelm:
         self._ends: list[_End] = []
 
     def end_with(self, status: Status | None, error: KubernautError | BaseException | None = None) -> None:
-        """Let the next release command leave its record with this status, and raise this error.
+        """Make the next release command leave its record with a status and raise an error.
 
         Args:
-            status: The record's; ``None`` when it shall make none.
-            error: What it raises, if anything: a real Helm may fail and have deployed, or succeed and have not.
+            status: The status of the record; ``None`` for no record.
+            error: The error to raise, if any: a real Helm may fail after deploying, or succeed without.
         """
         self._ends.append(_End(status, error))
 
     def version(self) -> str:
-        """Return the version that it behaves like."""
+        """Return the Helm version that the fake follows."""
         return "3.17.3"
 
     # charts
@@ -84,7 +84,7 @@ class FakeHelm:
         return load_chart(chart).render(name, namespace, values)
 
     def push(self, package: Path, registry: str) -> str:
-        """Push a package; return the digest by which it is deployed."""
+        """Push a package and return its digest."""
         self.starts.append(("push", package.name))
         chart = load_chart(package)
         self.pushed[f"oci://{registry.removeprefix('oci://')}/{chart.name}@{chart.digest}"] = chart
@@ -111,7 +111,7 @@ class FakeHelm:
         self.starts.append(("upgrade", f"{namespace}.{name}"))
         check()
         records = self._records(namespace, name)
-        stored_last = max(records, key=lambda record: record.secret, default=None)  # as the API lists them: v9 after v10
+        stored_last = max(records, key=lambda record: record.secret, default=None)  # in the API's order: v9 after v10
         if install and (stored_last is None or stored_last.status == Status.UNINSTALLED):
             self._install(name, chart, namespace, values, labels, description, check)
             return
@@ -215,7 +215,7 @@ class FakeHelm:
         replaced: list[Record],
         check: Check,
     ) -> None:
-        """Create the record, then end as told or well."""
+        """Create the record, then end as configured."""
         end = self._end(Status.DEPLOYED)
         if end.status is None:
             _raise(end)
@@ -225,7 +225,7 @@ class FakeHelm:
         try:
             check()
         except BaseException:
-            if pending is not Status.PENDING_ROLLBACK:  # of these Helm handles no signal
+            if pending is not Status.PENDING_ROLLBACK:  # Helm does not handle signals in a rollback
                 self._record(record, Status.FAILED, f"{failed}context canceled")
             raise
         if end.status is Status.DEPLOYED:
@@ -259,7 +259,7 @@ class FakeHelm:
         return record
 
     def _record(self, record: Record, status: Status, description: str, *, deleted: str | None = None) -> Record:
-        """Change a record where Helm does not mind when it cannot: it warns, and its exit status does not tell."""
+        """Change a record and ignore a failure, where Helm only logs a warning."""
         try:
             return self._change(record, status, description, deleted=deleted)
         except BadInput:  # it is immutable
@@ -271,14 +271,14 @@ class FakeHelm:
             info["deleted"] = deleted
         labels = {"status": status.value, "modifiedAt": str(int(datetime.now(UTC).timestamp()))}
         data = {"release": encode({**record.content, "info": info})}
-        # An update without a version: the last write wins, and what Helm does not know, such as the flag, it would unset.
+        # Helm updates without a resource version: the last write wins, and unknown fields such as `immutable` would be unset.
         patch = {"metadata": {"labels": labels}, "data": data, "immutable": None}
         changed = decode(self.cluster.patch_secret(record.namespace, record.secret, patch))
         assert changed is not None  # noqa: S101 - it was just written
         return changed
 
     def _prune(self, records: list[Record], history_max: int) -> None:
-        """Delete the oldest records, so that with the next one there are ``history_max``; never the last deployed one."""
+        """Delete the oldest records to make room for one more within ``history_max``; the last deployed one stays."""
         deployed = next((record for record in reversed(records) if record.status == Status.DEPLOYED), None)
         surplus = len(records) - (history_max - 1) if history_max > 0 else 0
         for record in records:

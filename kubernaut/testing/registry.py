@@ -1,7 +1,7 @@
-"""An OCI registry in this process: a real HTTP server on a port of its own, whose content is a dictionary.
+"""An OCI registry in memory: a real HTTP server on a free port.
 
-Plain HTTP on 127.0.0.1, so that Helm, Docker and kubernaut use it as they use any local registry. It can be told to ask for a
-login, to answer in pages, and to fail.
+It serves plain HTTP on 127.0.0.1, so Helm, Docker and kubernaut treat it as a local registry. It can require a login, page its
+lists, and fail.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 _ROUTE = re.compile(r"/v2/(?P<name>.+?)/(?P<kind>manifests|blobs/uploads|blobs|tags)/(?P<rest>.*)")
 CUT = 0
-"""The status that closes the connection without an answer."""
+"""The status that closes the connection without a response."""
 
 
 @dataclass
@@ -39,12 +39,12 @@ class FakeRegistry:
     """A registry for tests; use it as a context manager.
 
     Args:
-        login: User name and password that it asks for, ``None`` for nobody.
-        scheme: How it asks: by ``basic``, or with a token service of its own by ``bearer``.
-        page: How many tags it lists at once; all by default.
+        login: The user name and password to require, if any.
+        scheme: ``basic``, or ``bearer`` for a token service.
+        page: The number of tags per page; all by default.
 
     Attributes:
-        requests: What was asked: method and path with query, in order.
+        requests: The requests so far: method and path with query.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class FakeRegistry:
 
     @property
     def address(self) -> str:
-        """Its host and port, as a registry setting has it."""
+        """The host and port, as in the registry setting."""
         return f"127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Listen; after a stop, on the same port and with the same content."""
+        """Listen; after a stop on the same port with the same content."""
         registry = self
 
         class Handler(_Handler):
@@ -85,26 +85,26 @@ class FakeRegistry:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="fake-registry", daemon=True).start()
 
     def stop(self) -> None:
-        """Stop listening; what was pushed is kept."""
+        """Stop listening; the content is kept."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
 
     def fail(self, match: str, status: int, *, times: int | None = None) -> None:
-        """Answer requests whose ``METHOD /path`` contains ``match`` with a status, or not at all (``CUT``), as many times."""
+        """Fail requests whose ``METHOD /path`` contains ``match`` with a status, or close the connection (``CUT``)."""
         with self._lock:
             self._faults.append(_Fault(match, status, times))
 
     def heal(self) -> None:
-        """Forget all faults."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear()
 
     def put_manifest(
         self, name: str, tag: str, content: bytes, media_type: str = "application/vnd.oci.image.manifest.v1+json"
     ) -> str:
-        """Store a manifest under a tag; return its digest."""
+        """Store a manifest under a tag and return its digest."""
         digest = _sha256(content)
         with self._lock:
             self._content.manifests[name, digest] = self._content.manifests[name, tag] = (media_type, content)
@@ -120,7 +120,7 @@ class FakeRegistry:
         return None if found is None else found[1]
 
     def put_blob(self, name: str, content: bytes) -> str:
-        """Store a blob; return its digest."""
+        """Store a blob and return its digest."""
         digest = _sha256(content)
         with self._lock:
             self._content.blobs[name, digest] = content
@@ -132,7 +132,7 @@ class FakeRegistry:
             return sorted(self._content.tags.get(name, ()))
 
     def fault_for(self, request: str) -> int | None:
-        """Return the status that a request is to fail with."""
+        """Return the status that a request fails with, if any."""
         with self._lock:
             for fault in self._faults:
                 if fault.match in request and fault.times != 0:
@@ -156,10 +156,10 @@ class _Handler(BaseHTTPRequestHandler):
     uploads: dict[str, bytearray]
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
-        """Answer, or fail as told."""
+        """Respond, or fail as configured."""
         body = self._read_body()
         self.owner.requests.append((self.command, self.path))
         status = self.owner.fault_for(f"{self.command} {self.path}")
@@ -167,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if status is not None:
-            self._error(status, "UNKNOWN", "told to fail")
+            self._error(status, "UNKNOWN", "configured to fail")
             return
         path = urlsplit(self.path)
         if path.path == "/token":
@@ -175,7 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self._let_in():
             self._route(path.path, parse_qs(path.query), body)
 
-    do_HEAD = do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815 - the names that http.server calls
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815 - http.server calls these names
 
     def _route(self, path: str, query: dict[str, list[str]], body: bytes) -> None:
         match = _ROUTE.fullmatch(path)
