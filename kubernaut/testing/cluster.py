@@ -176,7 +176,7 @@ class FakeCluster:
             return self._update(self._secrets, namespace, kept, wanted)
 
     def delete_secret(self, namespace: str, name: str, *, resource_version: str | None = None) -> None:
-        """Delete a Secret and the objects that it alone owns; a missing one is ignored. Raises: Conflict for another resource version."""
+        """Delete a Secret and the objects that it alone owns; a missing one is ignored. Raises: Conflict for another version."""
         with self._asked(f"delete secret {namespace}/{name}"), suppress(NotFound):
             self._kept("Secret", self._secrets, namespace, name, resource_version)
             self._remove(namespace, name)

@@ -1,7 +1,7 @@
 """A Docker engine in memory: it reads simple Dockerfiles and pushes to a real registry.
 
-An image is the bytes of the context with its labels. ``RUN`` understands ``exit N``, ``false``, ``echo WORDS`` and sequences of them
-with ``;`` and ``&&``; other commands succeed. Nothing is executed.
+An image is the bytes of the context with its labels. ``RUN`` understands ``exit N``, ``false``, ``echo WORDS`` and sequences with
+``;`` and ``&&``; other commands succeed. Nothing is executed.
 """
 
 from __future__ import annotations
