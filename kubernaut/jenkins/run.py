@@ -14,11 +14,11 @@ from contextlib import suppress
 from kubernaut.errors import BuildAborted, BuildUnsuccessful, DeadlineExceeded, JenkinsUnreachable, KubernautError
 from kubernaut.events import Progress, Step
 from kubernaut.jenkins.asking import Asking, Clock, Timing
-from kubernaut.jenkins.following import Follower
 from kubernaut.jenkins.lookup import OP_ID, Lookup, check_id, check_job, name_request
 from kubernaut.jenkins.once import alone
 from kubernaut.jenkins.path import JobPath
 from kubernaut.jenkins.server import Build, Job, QueueItem, Server, TriggerUnsure
+from kubernaut.jenkins.tracking import Follower
 from kubernaut.models import Model
 
 LONGEST = 3600.0

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from xml.etree import ElementTree
 
 from kubernaut.errors import JobInvalid
-from kubernaut.jenkins.answers import NotUnderstood
 from kubernaut.jenkins.path import JobPath
+from kubernaut.jenkins.responses import NotUnderstood
 
 _DECLARATION = re.compile(r"\s*<\?xml\b[^>]*\?>\s*")
 _ENCODING = re.compile(rb"""<\?xml\b[^>]*\bencoding=["']([A-Za-z][\w.-]{0,40})["'][^>]*\?>""")

@@ -18,7 +18,8 @@ from kubernaut.adapters.http import HttpClient, Request, RequestError, Response,
 from kubernaut.adapters.secret_files import TokenSource, token_from_settings
 from kubernaut.errors import JenkinsUnreachable, JobInvalid, SettingInvalid
 from kubernaut.jenkins import refusals
-from kubernaut.jenkins.answers import (
+from kubernaut.jenkins.path import JobPath
+from kubernaut.jenkins.responses import (
     BUILD_TREE,
     ITEM_TREE,
     JOB_TREE,
@@ -35,7 +36,6 @@ from kubernaut.jenkins.answers import (
     read_job,
     read_object,
 )
-from kubernaut.jenkins.path import JobPath
 from kubernaut.jenkins.sending import as_sent, checked_values, read_config
 from kubernaut.settings import Settings
 

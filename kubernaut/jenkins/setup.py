@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from kubernaut.errors import JobConflict, JobInvalid, JobNotFound, KubernautError
-from kubernaut.jenkins.configuration import difference, read, write
+from kubernaut.jenkins.config_xml import merge, owner, render
+from kubernaut.jenkins.hudson import difference, read, write
 from kubernaut.jenkins.jobs import ServerKind, WantedJob, Wish, wanted_jobs
 from kubernaut.jenkins.path import JobPath
-from kubernaut.jenkins.rendering import merge, owner, render
 from kubernaut.jenkins.server import Job
 from kubernaut.models import Action, Model, Plan
 

@@ -13,7 +13,7 @@ from support.ci_jobs import Jobs
 from support.job_server import wish
 
 from kubernaut.errors import JenkinsDenied, JobConflict, JobInvalid, JobNotFound
-from kubernaut.jenkins.configuration import read, write
+from kubernaut.jenkins.hudson import read, write
 from kubernaut.jenkins.jobs import Kind, Wish, job_path
 from kubernaut.jenkins.server import Server
 from kubernaut.jenkins.setup import carry_out, prepare

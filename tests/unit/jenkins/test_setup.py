@@ -9,10 +9,10 @@ import pytest
 from support.job_server import URL, FakeJobServer, wish
 
 from kubernaut.errors import JenkinsDenied, JobConflict, JobInvalid, JobNotFound, NameInvalid
-from kubernaut.jenkins.configuration import read, write
+from kubernaut.jenkins.config_xml import render
+from kubernaut.jenkins.hudson import read, write
 from kubernaut.jenkins.jobs import Shell, WantedJob, wanted_jobs
 from kubernaut.jenkins.path import JobPath
-from kubernaut.jenkins.rendering import render
 from kubernaut.jenkins.setup import as_plan, carry_out, plan, plan_job, prepare
 
 HUDSON = Path(__file__).parent / "hudson"

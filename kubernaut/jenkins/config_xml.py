@@ -14,7 +14,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 from kubernaut.errors import JobConflict
-from kubernaut.jenkins.configuration import PARAMETERS
+from kubernaut.jenkins.hudson import PARAMETERS
 from kubernaut.jenkins.jobs import FromScm, Parameter, Shell, WantedJob
 
 ROOTS = {"freestyle": "project", "pipeline": "flow-definition"}

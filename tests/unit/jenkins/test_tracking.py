@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubernaut.jenkins.following import LONGEST_LINE, Lines
 from kubernaut.jenkins.server import Console
+from kubernaut.jenkins.tracking import LONGEST_LINE, Lines
 
 
 def piece(text: str, *, reset: bool = False) -> Console:

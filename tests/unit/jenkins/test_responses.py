@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kubernaut.jenkins.answers import (
+from kubernaut.jenkins.path import JobPath
+from kubernaut.jenkins.responses import (
     NotUnderstood,
     read_build,
     read_builds,
@@ -19,7 +20,6 @@ from kubernaut.jenkins.answers import (
     read_job,
     read_object,
 )
-from kubernaut.jenkins.path import JobPath
 from kubernaut.jenkins.sending import read_config
 
 URL = "https://ci.example.com"

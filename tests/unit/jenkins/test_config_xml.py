@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from support.job_server import wish
 
 from kubernaut.errors import JobConflict, JobInvalid, NameInvalid
-from kubernaut.jenkins.configuration import difference, read, write
+from kubernaut.jenkins.config_xml import merge, owner, render
+from kubernaut.jenkins.hudson import difference, read, write
 from kubernaut.jenkins.jobs import FromScm, Shell, WantedJob, wanted_jobs
-from kubernaut.jenkins.rendering import merge, owner, render
 
 RELEASE, DEPLOY = wanted_jobs(wish(), "hudson")
 PIPELINE, _ = wanted_jobs(wish(credentials_id="team-git"), "jenkins")
