@@ -24,12 +24,11 @@ from race_figures import MOST_UNTIL_FAILED, Cost, Killed, Race, Silent
 
 from kubernaut.adapters.helm import Helm
 from kubernaut.adapters.kube import Cluster
-from kubernaut.deploy import operation, turn
-from kubernaut.deploy.execute import carry_out
-from kubernaut.deploy.execution import Tools
+from kubernaut.deploy.execute import execute
+from kubernaut.deploy.execution import DeployContext
 from kubernaut.deploy.lease import Lock, lease_name
 from kubernaut.deploy.requests import DeployRequest
-from kubernaut.deploy.values import read_wish
+from kubernaut.deploy.values import read_values
 from kubernaut.errors import ReleaseLocked
 from kubernaut.events import Progress
 from kubernaut.history.records import PENDING
@@ -37,6 +36,12 @@ from kubernaut.history.store import HistoryStore
 from kubernaut.settings import load_settings
 
 NAME, VERSION = "race", "0.1.0"
+LOCK = "kubernaut.deploy.execute.hold"
+WRITES = (
+    "kubernaut.deploy.operations.create_operation",
+    "kubernaut.deploy.operations.update_operation",
+    "kubernaut.deploy.execution.delete_expired",
+)
 PATIENCE = 120.0
 """Seconds after which what should have happened is given up."""
 SLOW, SILENT, WINNER = 8, 90, 15
@@ -97,7 +102,7 @@ class Place:
         (chart / "templates" / "all.yaml").write_text(TEMPLATE)
         registry = {"KUBERNAUT_REGISTRY": f"{environment['KUBERNAUT_REGISTRY']}/bench-race", "KUBERNAUT_ACTOR": "bench"}
         place = cls({**environment, **registry}, folder)
-        helm = place.tools().helm()
+        helm = place.context().helm()
         return replace(place, digest=helm.push(helm.package(chart, folder / "out"), place.charts))
 
     @property
@@ -114,32 +119,32 @@ class Place:
     def namespaced(self) -> Iterator[Place]:
         """Give it a new namespace with the first release in it, and take the namespace away again."""
         place = replace(self, namespace=f"bench-{uuid.uuid4().hex[:8]}", programs=[])
-        cluster = place.tools().cluster()
+        cluster = place.context().cluster()
         try:
-            carry_out(place.wanted("first"), tools=place.tools())
+            execute(place.wanted("first"), context=place.context())
             yield place
         finally:
             for program in place.programs:
                 program.stop()
             cluster._json("DELETE", f"/api/v1/namespaces/{place.namespace}")
 
-    def tools(self, actor: str = "bench") -> Tools:
+    def context(self, actor: str = "bench") -> DeployContext:
         """Return what a deploy in this process needs, with connections of its own."""
         settings = load_settings(environment={**self.environment, "KUBERNAUT_ACTOR": actor}, directory=self.folder)
         known: dict[str, Any] = {"kubeconfig": settings.kubeconfig, "environment": settings.environment}
         helm = Helm(settings.helm, plain_http=settings.speaks_plain_http, **known)
         cluster = Cluster(settings.kubeconfig)
-        return Tools(lambda: helm, lambda: cluster, HistoryStore(cluster), settings, Progress())
+        return DeployContext(lambda: helm, lambda: cluster, HistoryStore(cluster), settings, Progress())
 
     def wanted(self, text: str, *, name: str = NAME, pause: int = 0) -> DeployRequest:
         """Return a deploy of a value."""
-        wish = read_wish(sets=(f"text={text}", f"pause={pause}"))
-        more: dict[str, Any] = {"wish": wish, "create_namespace": True, "timeout": PATIENCE}
+        wish = read_values(sets=(f"text={text}", f"pause={pause}"))
+        more: dict[str, Any] = {"values": wish, "create_namespace": True, "timeout": PATIENCE}
         return DeployRequest(self.namespace, name, VERSION, self.chart, self.digest, **more)
 
     def statuses(self, name: str = NAME) -> list[str]:
         """Return the statuses of the records, newest first."""
-        cluster = self.tools().cluster()
+        cluster = self.context().cluster()
         try:
             return [record.status for record in HistoryStore(cluster).get(self.namespace, name).records]
         finally:
@@ -169,7 +174,7 @@ class Place:
             pods = cluster.list_pods(self.namespace, {})
             return [pod for pod in pods if pod["status"].get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]]
 
-        cluster = self.tools().cluster()
+        cluster = self.context().cluster()
         until(there, f"{program.words}: it is in its hook")
 
 
@@ -247,19 +252,19 @@ def until(look: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
 
 def cost(place: Place, pairs: int) -> Cost:
     """Time the same deploy with and without lock and operation, and by plain Helm, in turns; the first round does not count."""
-    tools = place.tools()
+    context = place.context()
 
     def safe(text: str) -> None:
-        carry_out(place.wanted(text, name="safe"), tools=tools)
+        execute(place.wanted(text, name="safe"), context=context)
 
     def bare(text: str) -> None:
         with _nothing_locked():
-            carry_out(place.wanted(text, name="bare"), tools=tools)
+            execute(place.wanted(text, name="bare"), context=context)
 
     def helm(text: str) -> None:
         how: dict[str, Any] = {"namespace": place.namespace, "timeout": PATIENCE, "history_max": 50, "log": lambda _: None}
         values = {"text": text, "pause": 0}
-        tools.helm().upgrade("helm", place.chart, install=True, values=values, labels={}, description="bench", **how)
+        context.helm().upgrade("helm", place.chart, install=True, values=values, labels={}, description="bench", **how)
 
     sides: list[tuple[Callable[[str], None], list[float]]] = [(safe, []), (bare, []), (helm, [])]
     for number in range(pairs + 1):
@@ -283,9 +288,9 @@ def _nothing_locked() -> Iterator[None]:
         """Write nothing."""
 
     with ExitStack() as patched:
-        patched.enter_context(patch.object(turn, "hold", hold))
-        for name in ("begin", "update", "forget_expired"):
-            patched.enter_context(patch.object(operation, name, nothing))
+        patched.enter_context(patch(LOCK, hold))
+        for name in WRITES:
+            patched.enter_context(patch(name, nothing))
         yield
 
 
@@ -314,7 +319,7 @@ def _killed_helm(place: Place) -> tuple[str, int]:
 
 def silent(place: Place) -> Silent:
     """Let a holder and its Helm stand still in the hook, let another one wait for the lock, then let the first go on."""
-    cluster = place.tools().cluster()
+    cluster = place.context().cluster()
 
     def holder() -> str | None:
         lease = cluster.get_lease(place.namespace, lease_name(NAME))
@@ -347,33 +352,33 @@ def _code(program: Program) -> str:
 
 def race(place: Place, deployers: int) -> Race:
     """Let many deploy the same name at the same time, each as somebody else; and one more while the winner is at work."""
-    everybody = [place.tools(f"racer-{number:02}") for number in range(deployers + 1)]
+    everybody = [place.context(f"racer-{number:02}") for number in range(deployers + 1)]
     start = threading.Barrier(deployers)
     told = threading.Semaphore(0)
 
-    def attempt(tools: Tools) -> tuple[float, ReleaseLocked | None]:
+    def attempt(context: DeployContext) -> tuple[float, ReleaseLocked | None]:
         started = time.perf_counter()
         try:
-            carry_out(place.wanted(tools.settings.actor, pause=WINNER), tools=tools)
+            execute(place.wanted(context.settings.actor, pause=WINNER), context=context)
         except ReleaseLocked as locked:
             return time.perf_counter() - started, locked
         return time.perf_counter() - started, None
 
-    def racer(tools: Tools) -> tuple[float, ReleaseLocked | None]:
+    def racer(context: DeployContext) -> tuple[float, ReleaseLocked | None]:
         start.wait(PATIENCE)
         try:
-            return attempt(tools)
+            return attempt(context)
         finally:
             told.release()
 
     *racers, late = everybody
     with ThreadPoolExecutor(deployers) as pool:
-        running = [pool.submit(racer, tools) for tools in racers]
+        running = [pool.submit(racer, context) for context in racers]
         for _ in range(deployers - 1):
             told.acquire(timeout=PATIENCE)
         alone, late_locked = attempt(late)
         ended = [future.result() for future in running]
-    winners = [tools.settings.actor for tools, (_, locked) in zip(racers, ended, strict=True) if locked is None]
+    winners = [context.settings.actor for context, (_, locked) in zip(racers, ended, strict=True) if locked is None]
     if late_locked is None:
         raise Failed("The winner of the race had ended before the last one was told.")
     losers = [(seconds, locked.message) for seconds, locked in ended if locked is not None]

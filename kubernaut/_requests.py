@@ -14,7 +14,7 @@ from kubernaut.names import check_name, check_namespace
 if TYPE_CHECKING:
     from kubernaut.context import Context
     from kubernaut.deploy.requests import DeployRequest, OperationRequest
-    from kubernaut.deploy.values import Wish
+    from kubernaut.deploy.values import Values
     from kubernaut.history.releases import ReleaseId
     from kubernaut.publish.published import ChartVersion, PublishedVersion
 
@@ -44,7 +44,7 @@ def version_request(
     name: str,
     version: PublishedVersion | ChartVersion,
     namespace: str,
-    values: Wish,
+    values: Values,
     options: ShipOptions,
     packaged: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> DeployRequest:
@@ -60,7 +60,7 @@ def version_request(
         version=version.version,
         chart_ref=f"oci://{version.repository}@{version.chart.digest}",
         chart_digest=version.chart.digest,
-        wish=replace(values, environment=(packaged or {})[environment] if environment is not None else {}),
+        values=replace(values, environment=(packaged or {})[environment] if environment is not None else {}),
         environment=environment,
         commit=version.source.commit,
         repository=version.source.repository,
@@ -70,7 +70,7 @@ def version_request(
     )
 
 
-def preview_request(context: Context, app_dir: str | Path, namespace: str, values: Wish, options: ShipOptions) -> DeployRequest:
+def preview_request(context: Context, app_dir: str | Path, namespace: str, values: Values, options: ShipOptions) -> DeployRequest:
     """Return the request to deploy a version that is not published yet."""
     from kubernaut.publish.pipeline import preview
 
@@ -100,11 +100,11 @@ def operation_settings(context: Context, options: OperationOptions) -> dict[str,
     }
 
 
-def requested_values(options: ShipOptions) -> Wish:
+def requested_values(options: ShipOptions) -> Values:
     """Return the values of ``values``, ``set`` and ``reuse_values``; files are read. Raises: ValuesInvalid."""
-    from kubernaut.deploy.values import read_wish
+    from kubernaut.deploy.values import read_values
 
-    return read_wish(None, options.get("values", ()), options.get("set", ()), reuse=options.get("reuse_values", False))
+    return read_values(None, options.get("values", ()), options.get("set", ()), reuse=options.get("reuse_values", False))
 
 
 def choose_environment(known: Collection[str], version: str, namespace: str, options: ShipOptions) -> str | None:

@@ -241,7 +241,7 @@ class Kubernaut(ReleaseVerbs):
             IdempotencyKeyReused: The key belongs to another request.
             NamespaceNotFound: The namespace does not exist.
         """
-        from kubernaut.deploy.accepted import accept, new_operation
+        from kubernaut.deploy.operations import accept, new_operation
 
         options: OperationOptions = {"note": note, "timeout": timeout, "lock_timeout": lock_timeout}
         how = operation_settings(self.context, options)
@@ -254,7 +254,7 @@ class Kubernaut(ReleaseVerbs):
         Raises:
             IdempotencyKeyReused: The key belongs to another request.
         """
-        from kubernaut.deploy.accepted import accepted_before
+        from kubernaut.deploy.operations import accepted_before
 
         cluster = self.context.clients.cluster
         return accepted_before(check_namespace(namespace), self.settings.actor, key, fingerprint, cluster)
@@ -370,13 +370,11 @@ class Kubernaut(ReleaseVerbs):
 
     def _execute(self, request: Callable[[], OperationRequest], options: OperationOptions) -> Deployed:
         """Execute a request; it is built under the accepted operation, if any, so that a wrong argument ends that operation."""
-        operation, dry_run, tools = options.get("operation"), options.get("dry_run", False), self.context.deploy_tools
-        if operation is None:
-            from kubernaut.deploy.execute import carry_out
+        from kubernaut.deploy.execute import execute, execute_accepted
 
-            return Deployed(*carry_out(request(), tools=tools, dry_run=dry_run))
+        operation, dry_run, context = options.get("operation"), options.get("dry_run", False), self.context.deploy_context
+        if operation is None:
+            return Deployed(*execute(request(), context=context, dry_run=dry_run))
         if dry_run:
             raise TypeError("operation and dry_run cannot be combined")
-        from kubernaut.deploy.accepted import carry_out_accepted
-
-        return Deployed(*carry_out_accepted(operation, request, tools=tools))
+        return Deployed(*execute_accepted(operation, request, context=context))

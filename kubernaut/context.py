@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kubernaut.adapters.helm import Helm
     from kubernaut.adapters.kube import Cluster
     from kubernaut.adapters.registry import Credentials, RegistryClient
-    from kubernaut.deploy.execution import Tools as DeployTools
+    from kubernaut.deploy.execution import DeployContext
     from kubernaut.history.store import HistoryStore
     from kubernaut.publish.pipeline import PublishContext
     from kubernaut.publish.registry import Registry
@@ -151,14 +151,14 @@ class Context:
         )
 
     @property
-    def deploy_tools(self) -> DeployTools:
+    def deploy_context(self) -> DeployContext:
         """What ``deploy/`` needs."""
-        from kubernaut.deploy.execution import Tools
+        from kubernaut.deploy.execution import DeployContext
 
-        return Tools(
+        return DeployContext(
             helm=lambda: self.clients.helm,
             cluster=lambda: self.clients.cluster,
-            history=self.clients.history,
+            store=self.clients.history,
             settings=self.settings,
             progress=self.progress,
             stopped=self.stopped,

@@ -5,7 +5,7 @@ Models are immutable and strict; their fields are camelCase in JSON and snake_ca
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 
@@ -22,11 +22,13 @@ class Action(Model):
         kind: What is done: ``build-image``, ``push-image``, ``push-chart``, ``helm-upgrade``, ….
         subject: What it is done to.
         reason: Why, as a clause.
+        objects: The objects that it removes, as ``KIND/NAME``; left out of the JSON when empty, and never stored.
     """
 
     kind: str
     subject: str
     reason: str
+    objects: tuple[str, ...] = Field(default=(), exclude_if=lambda objects: not objects)
 
 
 class Plan(Model):

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
-from kubernaut.deploy.values import merge, read_wish
+from kubernaut.deploy.values import merge, read_values
 from kubernaut.history.records import GONE, PENDING, Status
 from kubernaut.history.releases import Release, ReleaseId
 from kubernaut.interface import DeployOptions, OperationOptions, ReleaseOptions, ShipOptions, check_options
@@ -29,14 +29,14 @@ def deploy_body(release: ReleaseId, options: DeployOptions | ShipOptions) -> dic
         ValuesInvalid: A file or a ``--set`` is invalid.
     """
     fields = _fields(options, DeployOptions, _DEPLOY)
-    wish = read_wish(None, options.get("values", ()), options.get("set", ()), reuse=options.get("reuse_values", False))
+    requested = read_values(None, options.get("values", ()), options.get("set", ()), reuse=options.get("reuse_values", False))
     values: dict[str, Any] = {}
-    for layer in wish.layers:
+    for layer in requested.layers:
         values = merge(values, layer)
     if values:
         fields["values"] = values
-    if wish.sets:
-        fields["set"] = list(wish.sets)
+    if requested.sets:
+        fields["set"] = list(requested.sets)
     return {"name": release.name, "namespace": release.namespace, **fields}
 
 

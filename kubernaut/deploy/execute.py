@@ -1,274 +1,423 @@
-"""A verb, carried out: read what is known, decide, take the lock, put in order what was left, start Helm, read back what is true.
+"""The state machine of an operation. The file reads top down: phases in their order, each function below its callers.
 
-Helm's exit status is not the truth, its record is: a Helm that failed may have deployed, and one that succeeded may have left its
-record pending. A failure explains itself before anything is rolled back, since afterwards the pods are gone.
+read the history → plan → acquire the lock → reconcile → write the operation → run Helm → read the record back →
+(a deploy that failed: diagnose, then roll back or keep) → finish the operation → release the lock
+
+The record is the truth, not Helm's exit status: a Helm that failed may have deployed, and one that succeeded may have left its
+record pending. A failed deploy is diagnosed before anything is rolled back, because afterwards its pods are gone.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kubernaut.deploy import operation as operations
 from kubernaut.deploy.diagnose import diagnose, probe
-from kubernaut.deploy.execution import Attempt, NotReady, Tools
-from kubernaut.deploy.lease import Lock
-from kubernaut.deploy.lock import look
-from kubernaut.deploy.operations import OperationWriter
-from kubernaut.deploy.plan import plan
-from kubernaut.deploy.reconcile import settle
+from kubernaut.deploy.execution import DeployContext, Execution, NotReady, completing_hints
+from kubernaut.deploy.lease import Lock, holder_for
+from kubernaut.deploy.lock import hold, read_lock
+from kubernaut.deploy.operations import OperationWriter, description_of, operation_for
+from kubernaut.deploy.plan import RECONCILING, plan
+from kubernaut.deploy.reconcile import reconcile, settle
 from kubernaut.deploy.requests import DeployRequest, OperationRequest, UninstallRequest, UnlockRequest
-from kubernaut.deploy.revisions import chart_of, previous
-from kubernaut.deploy.turn import in_order, take_turn
+from kubernaut.deploy.revisions import chart_of, previous_deployed, title
 from kubernaut.errors import (
     Conflict,
-    DeployFailed,
     DeployKept,
     DeployRolledBack,
+    HelmFailed,
     Interrupted,
     KubernautError,
     ReleaseLocked,
     ReleaseNotFound,
 )
 from kubernaut.events import Journal, Progress, Step
-from kubernaut.history.operations import OperationChart
+from kubernaut.history.operations import UNCHANGED, Operation, OperationChart, Outcome
 from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL, Record, Status
 from kubernaut.history.releases import Release
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action, Plan
 
+if TYPE_CHECKING:
+    from kubernaut.adapters.helm import Helm
+
 ON_FAILURE = "kubernaut/on-failure"
-"""The chart's annotation that says what a failed deploy does, unless the deploy says it."""
+"""The chart's annotation that decides what follows a failed deploy, unless the request does: ``rollback`` or ``keep``."""
+MAX_ROUNDS = 20
+"""How often an operation plans anew because the records change meanwhile."""
+_POLL_SECONDS = 1.0
 
-Done = tuple[Plan, bool, Release | None]
+HelmCommand = Callable[["Helm", dict[str, Any]], None]
+"""Runs one Helm command with the keyword arguments that observe and stop it."""
 
 
-def carry_out(wanted: OperationRequest, *, tools: Tools, dry_run: bool = False, ledger: OperationWriter | None = None) -> Done:
-    """Do what is wanted.
+class Result(NamedTuple):
+    """The result of an operation: its plan, whether it changed anything, and the release afterwards (the current one, if any)."""
+
+    plan: Plan
+    changed: bool
+    release: Release | None
+
+
+def execute(request: OperationRequest, *, context: DeployContext, dry_run: bool = False) -> Result:
+    """Execute an operation on a release.
 
     Args:
-        wanted: What.
-        tools: What the verbs need.
-        dry_run: Only say what would be done.
-        ledger: Where the operation is written down that was accepted for it.
-
-    Returns:
-        The plan, whether anything was changed, and the release afterwards; on a dry run the current one, if any.
+        request: The operation to execute.
+        context: What it works with.
+        dry_run: Only plan; nothing is changed.
 
     Raises:
-        DeployRolledBack: The release failed, and what ran before runs again.
-        DeployKept: The release failed, and was left as it is.
-        LockLost: Somebody took the release's lock away meanwhile.
-        KubernautError: Nothing was changed: what :func:`plan` and Helm refuse.
+        DeployRolledBack: The new release failed, and the one before it runs again.
+        DeployKept: The new release failed and was kept, or could not be rolled back.
+        LockLost: Another operation took the lock over meanwhile.
+        KubernautError: Nothing was changed: see :func:`kubernaut.deploy.plan.plan`, the lock and Helm.
     """
-    ledger = ledger or OperationWriter(tools.cluster, Journal(tools.progress.listener))
-    tools = replace(tools, progress=Progress(ledger.journal))
-    with ExitStack() as lock:  # it outlives the step: what failed is rolled back under the same lock
+    writer = OperationWriter(context.cluster, Journal(context.progress.listener))
+    return _execute(request, context, writer, dry_run=dry_run)
+
+
+def execute_accepted(operation: Operation, build_request: Callable[[], OperationRequest], *, context: DeployContext) -> Result:
+    """Execute an accepted operation, as :func:`execute` does; whatever happens, its outcome is written.
+
+    Args:
+        operation: The operation as it was accepted.
+        build_request: Returns its request; an error that it raises is the operation's outcome.
+        context: What it works with.
+
+    Raises:
+        Conflict: The operation has been begun or given an outcome elsewhere; nothing was changed.
+        KubernautError: See ``build_request`` and :func:`execute`.
+    """
+    writer = OperationWriter(context.cluster, Journal(context.progress.listener), operation)
+    with writer.recording_end(operation):
+        request = build_request()
+        found, accepted = ((one.verb, one.namespace, one.name) for one in (request, operation))
+        if found != accepted:
+            raise ValueError(f"accepted was the {' '.join(accepted)}, not the {' '.join(found)}")
+        result = _execute(replace(request, note=request.note or operation.note), context, writer, dry_run=False)
+    outcome = Outcome(reason=UNCHANGED, message=result.plan.reason)
+    writer.end_unbegun(outcome, plan=result.plan, after=result.release.revision if result.release else 0)
+    return result
+
+
+def _execute(request: OperationRequest, context: DeployContext, writer: OperationWriter, *, dry_run: bool) -> Result:
+    context = replace(context, progress=Progress(writer.journal))
+    with (
+        completing_hints(request),
+        ExitStack() as lock,
+    ):  # the lock outlives the step: a failed deploy is rolled back under the same lock
         try:
-            with tools.progress.step(wanted.verb, wanted.subject) as step:
-                return _carry_out(wanted, tools, ledger, step, lock, dry_run=dry_run)
-        except NotReady as failure:
-            with failure.attempt.ended():
-                raise _after_failure(wanted, failure, tools) from None
+            with context.progress.step(request.verb, request.subject) as step:
+                return _plan_and_execute(request, context, writer, step, lock, dry_run=dry_run)
+        except NotReady as failed:
+            with failed.execution.finishing():
+                raise _roll_back_or_keep(failed) from None
 
 
-def _carry_out(
-    wanted: OperationRequest, tools: Tools, ledger: OperationWriter, step: Step, lock: ExitStack, *, dry_run: bool
-) -> Done:
-    past = tools.history.get(wanted.namespace, wanted.name)
-    missing = isinstance(wanted, DeployRequest) and not past.records and not tools.cluster().namespace_exists(wanted.namespace)
-    first = _first_look(past, wanted, tools, namespace_missing=missing, dry_run=dry_run)
-    if first is not None and (dry_run or not first.changes):
-        return _planned(step, first, past) if first.changes else _unchanged(step, first, past)
+# plan
+
+
+def _plan_and_execute(
+    request: OperationRequest, context: DeployContext, writer: OperationWriter, step: Step, lock: ExitStack, *, dry_run: bool
+) -> Result:
+    history = context.store.get(request.namespace, request.name)
+    first = _plan_unlocked(request, context, history, dry_run=dry_run)
+    if first is not None and not first.changes:
+        return _unchanged(step, first, history)
+    if first is not None and dry_run:
+        step.planned(f"dry run: {first.summary}")
+        return Result(first, False, history.describe(history.current))
     created = tuple(action for action in first.actions if action.kind == "create-namespace") if first else ()
     for action in created:
-        tools.cluster().create_namespace(action.subject)
-    attempt = take_turn(wanted, tools, ledger, step, lock)
-    with attempt.ended():
-        planned, changed, release = _when_it_is_our_turn(wanted, attempt)
-    return planned.model_copy(update={"actions": (*created, *planned.actions)}), changed, release
+        context.cluster().create_namespace(action.subject)
+    execution = _acquire_lock(request, context, writer, step, lock)
+    with execution.finishing():
+        planned, changed, release = _execute_locked(request, execution)
+    return Result(planned.model_copy(update={"actions": (*created, *planned.actions)}), changed, release)
 
 
-def _first_look(
-    past: ReleaseHistory, wanted: OperationRequest, tools: Tools, *, namespace_missing: bool, dry_run: bool
-) -> Plan | None:
-    """Decide before anything is locked, so that what cannot be done is refused, and what is done already costs nobody a turn."""
-    asked = dry_run or isinstance(wanted, UnlockRequest)  # for the others it shows when they take the lock
-    lock = look(tools.cluster(), wanted.namespace, wanted.name) if asked else Lock()
+def _plan_unlocked(request: OperationRequest, context: DeployContext, history: ReleaseHistory, *, dry_run: bool) -> Plan | None:
+    """Plan before the lock is acquired: an impossible request is refused, and one without an effect ends, without a wait.
+
+    Returns:
+        The plan; ``None`` if the release is locked and the request waits for the lock.
+    """
+    is_new = isinstance(request, DeployRequest) and not history.records
+    namespace_missing = is_new and not context.cluster().namespace_exists(request.namespace)
+    # The other operations find out when they acquire the lock.
+    reads_lock = dry_run or isinstance(request, UnlockRequest)
+    lock = read_lock(context.cluster(), request.namespace, request.name) if reads_lock else Lock()
     try:
-        return plan(past, lock, wanted, namespace_missing=namespace_missing)
+        return plan(history, lock, request, namespace_missing=namespace_missing)
     except ReleaseLocked:
-        if dry_run or not wanted.lock_timeout:
+        if dry_run or not request.lock_timeout:
             raise
         return None
 
 
-def _when_it_is_our_turn(wanted: OperationRequest, attempt: Attempt) -> Done:
-    planned = in_order(wanted, attempt, finish=_uninstall)
-    settle(attempt.cluster, attempt.past, apart_from=attempt.operation.id, say=attempt.step.say)
-    if isinstance(wanted, UnlockRequest):
-        past = attempt.read()
-        attempt.step.done(f"nobody holds {wanted.release} any more")
-        return planned, planned.changes, past.describe(past.current)
+# acquire the lock
+
+
+def _acquire_lock(
+    request: OperationRequest, context: DeployContext, writer: OperationWriter, step: Step, lock: ExitStack
+) -> Execution:
+    """Acquire the release's lock, which ``lock`` releases. Raises: see :func:`kubernaut.deploy.lock.hold`."""
+    started = context.clock()
+    operation = operation_for(request, context.settings, writer.accepted)
+    release = (context.cluster(), request.namespace, request.name)
+    held = lock.enter_context(
+        hold(
+            *release,
+            holder_for(operation),
+            timeout=request.lock_timeout,
+            notify=step.say,
+            force=request.force,
+            stopped=context.stopped,
+        )
+    )
+    lock.callback(writer.close)  # before the lock is released
+    helm_wait = max(0.0, request.lock_timeout - (context.clock() - started))
+    deadline = context.clock() + request.timeout
+    return Execution(context, held, writer, operation, step, deadline=deadline, helm_wait=helm_wait)
+
+
+def _execute_locked(request: OperationRequest, execution: Execution) -> Result:
+    planned = _reconcile(request, execution)
+    settle(execution.cluster, execution.history, except_for=execution.operation.id, notify=execution.step.say)
+    if isinstance(request, UnlockRequest):
+        history = execution.read()
+        execution.step.done(f"{request.release} is unlocked")
+        return Result(planned, planned.changes, history.describe(history.current))
     if not planned.changes:
-        attempt.succeed()
-        return _unchanged(attempt.step, planned, attempt.past)
-    attempt.begin(planned)
+        execution.finish_succeeded()
+        return _unchanged(execution.step, planned, execution.history)
+    execution.begin(planned)
     action = planned.actions[-1]
-    if isinstance(wanted, DeployRequest):
-        return _deploy(wanted, attempt, planned, action)
-    if isinstance(wanted, UninstallRequest):
-        return _delete(wanted, attempt, planned, action)
-    return _go_back(wanted, attempt, planned, action)
+    if isinstance(request, DeployRequest):
+        return _deploy(request, execution, planned, action)
+    if isinstance(request, UninstallRequest):
+        return _delete(request, execution, planned, action)
+    return _roll_back(request, execution, planned, action)
 
 
-# Helm's part
+# reconcile
 
 
-def _deploy(wanted: DeployRequest, attempt: Attempt, planned: Plan, action: Action) -> Done:
-    chart = attempt.operation.chart
-    attempt.run(_install(wanted, attempt, action))
-    record = attempt.read_back(attempt.labelled)
+def _reconcile(request: OperationRequest, execution: Execution) -> Plan:
+    """Put the history in order and plan anew, until only the verb's own action is left; return that plan.
+
+    Raises:
+        ReleaseLocked: Plain Helm is at work on the release.
+        LockLost: Another operation took the lock over meanwhile.
+        Conflict: The records change again and again.
+    """
+    deadline = execution.context.clock() + execution.helm_wait
+    unlocks = isinstance(request, UnlockRequest)
+    first: Plan | None = None
+    for _ in range(MAX_ROUNDS):
+        planned = _plan_when_helm_is_done(request, execution, deadline)
+        first = first or planned
+        ahead = planned.actions if unlocks else planned.actions[:-1]
+        action = next((action for action in ahead if action.kind in RECONCILING or action.kind == "helm-uninstall"), None)
+        if action is None:
+            return first if unlocks else planned
+        if not unlocks:
+            execution.begin(planned)
+        execution.lock.check()
+        if _carry_out(action, request, execution):
+            request = replace(request, if_match=None)  # it matched, and only this operation changed the record since
+    raise Conflict(f"The records of {request.release} changed again and again while they were put in order.")
+
+
+def _plan_when_helm_is_done(request: OperationRequest, execution: Execution, deadline: float) -> Plan:
+    """Plan; while plain Helm is at work, wait for it as for a lock."""
+    notified = False
+    while True:
+        try:
+            return plan(execution.read(), execution.lock.found, request)
+        except ReleaseLocked as busy:
+            if execution.context.clock() >= deadline:
+                raise
+            if not notified:
+                execution.step.say(f"{busy.message} Waiting for it.")
+                notified = True
+        time.sleep(_POLL_SECONDS)
+        execution.lock.check()
+
+
+def _carry_out(action: Action, request: OperationRequest, execution: Execution) -> bool:
+    """Carry out an action that puts the history in order; return whether it took effect."""
+    if action.kind == "helm-uninstall":
+        execution.reconciled.add(action.subject)
+        _uninstall(request, execution, execution.history.by_id(action.subject))
+        return True
+    by = execution.operation.actor or "kubernaut"
+    note = request.note if isinstance(request, UnlockRequest) else None  # another verb's note is about that verb
+    try:
+        reconcile(execution.cluster, action, execution.history, by=by, note=note, notify=execution.step.say)
+    except Conflict as conflict:
+        execution.step.say(f"{conflict.message} Reading the records again.")
+        return False
+    if action.kind != "mark-superseded":
+        execution.reconciled.add(action.subject)
+    return True
+
+
+# the verbs: run Helm, read the record back
+
+
+def _deploy(request: DeployRequest, execution: Execution, planned: Plan, action: Action) -> Result:
+    chart = execution.operation.chart
+    _run_helm(execution, _deploy_command(request, execution, action))
+    record = execution.read_back(execution.find_labelled)
     if record is None:
-        raise attempt.nothing_came_of_it()
-    attempt.note(record, chart)
-    worked = attempt.worked(record)
-    cluster, step = attempt.cluster, attempt.step
-    if worked:
-        check = attempt.held.check
-        reason = probe(record, cluster=cluster, until=attempt.until, clock=attempt.tools.clock, log=step.log, check=check)
+        raise execution.no_record_error()
+    execution.add_release(record, chart)
+    deployed = execution.is_deployed(record)
+    if deployed:
+        log, check = execution.step.log, execution.lock.check
+        failure = probe(record, cluster=execution.cluster, seconds=execution.seconds_left, log=log, check=check)
     else:
-        reason = attempt.failure_of(record)
-    if reason is None:
-        return _done(attempt, planned, record, chart)
-    by = "Probe" if worked else "Helm"
-    raise NotReady(attempt, record, diagnose(record, reason, cluster=cluster, what=wanted.subject, by=by))
+        failure = execution.failure_of(record)
+    if failure is None:
+        return _succeeded(execution, planned, record, chart)
+    source = "Probe" if deployed else "Helm"
+    error = diagnose(record, failure, cluster=execution.cluster, what=request.subject, source=source)
+    raise NotReady(request, execution, record, error)
 
 
-def _go_back(wanted: OperationRequest, attempt: Attempt, planned: Plan, action: Action) -> Done:
-    target = attempt.past.by_id(action.subject)
-    chart = chart_of(target, attempt.past)
-    _run_rollback(attempt, target, chart, wanted)
-    record = attempt.read_back(attempt.first_new)
+def _roll_back(request: OperationRequest, execution: Execution, planned: Plan, action: Action) -> Result:
+    target = execution.history.by_id(action.subject)
+    chart = chart_of(target, execution.history)
+    _run_helm(execution, _rollback_command(request, execution, target, chart))
+    record = execution.read_back(execution.find_own)
     if record is None:
-        raise attempt.nothing_came_of_it()
-    attempt.note(record, chart)
-    if attempt.worked(record):
-        return _done(attempt, planned, record, chart)
-    failed = diagnose(record, attempt.failure_of(record), cluster=attempt.cluster, what=f"Going back to {target.id}")
-    raise DeployKept(failed.message, details=failed.details)
+        raise execution.no_record_error()
+    execution.add_release(record, chart)
+    if execution.is_deployed(record):
+        return _succeeded(execution, planned, record, chart)
+    failure = execution.failure_of(record)
+    raise diagnose(record, failure, cluster=execution.cluster, what=f"The rollback to {target.id}")
 
 
-def _delete(wanted: OperationRequest, attempt: Attempt, planned: Plan, action: Action) -> Done:
-    record = _uninstall(wanted, attempt, attempt.past.by_id(action.subject))
-    return _done(attempt, planned, record, None)
+def _delete(request: OperationRequest, execution: Execution, planned: Plan, action: Action) -> Result:
+    record = _uninstall(request, execution, execution.history.by_id(action.subject))
+    return _succeeded(execution, planned, record, None)
 
 
-def _uninstall(wanted: OperationRequest, attempt: Attempt, current: Record) -> Record:
-    """Uninstall the current release, or finish an uninstall; return its record afterwards."""
-    description = operations.describe("Deleted", attempt.operation)
-    where: dict[str, Any] = {"namespace": wanted.namespace, "timeout": wanted.timeout, "description": description}
-    heard: dict[str, Any] = {"log": attempt.step.log, "check": attempt.held.check}
-    attempt.run(lambda helm: helm.uninstall(wanted.name, **where, **heard))
-    record = attempt.read_back(lambda past: past.find(current.revision))
+def _uninstall(request: OperationRequest, execution: Execution, current: Record) -> Record:
+    """Uninstall the current release, or finish an interrupted uninstall; return its record afterwards."""
+    _run_helm(execution, _uninstall_command(request, execution))
+    record = execution.read_back(lambda history: history.find(current.revision))
     if record is None:
-        raise ReleaseNotFound(f"{current.id} is gone, its history too: somebody else uninstalled it at the same time.")
+        raise ReleaseNotFound(f"{current.id} and its history were removed by another process at the same time.")
     if record.status == Status.UNINSTALLED:
         return record
-    newest = attempt.now.current
-    if newest is not None and newest.revision > current.revision:  # Helm deletes what is current
-        raise Conflict(f"{newest.id} was made at the same time, and is {newest.status}: look at it.")
-    if attempt.operation.verb == "delete":
-        attempt.note(record, None)
-    attempt.check_whose_end()
-    failure = attempt.failure or DeployFailed(f"Helm said that {record.id} is deleted, and its record says {record.status}.")
-    raise DeployKept(f"{record.id} is not deleted, it is {record.status}: {failure}", details=failure.details)
+    newest = execution.latest.current
+    if newest is not None and newest.revision > current.revision:  # Helm uninstalls the current one
+        raise Conflict(f"{newest.id} was made at the same time and is {newest.status}.")
+    if execution.operation.verb == "delete":
+        execution.add_release(record, None)
+    execution.raise_if_stopped()
+    failure = execution.helm_failure or HelmFailed("Helm reported no error.")
+    message = f"{record.id} is not deleted: its status is {record.status}. {failure}"
+    raise DeployKept(message, details=failure.details)
 
 
-def _install(wanted: DeployRequest, attempt: Attempt, action: Action) -> Callable[[Any], None]:
-    operation = attempt.operation
+# a failed deploy: roll back or keep
+
+
+def _roll_back_or_keep(failed: NotReady) -> KubernautError:
+    """Roll a failed deploy back, or keep it; return the error that reports the result."""
+    request, execution, record, error = failed.request, failed.execution, failed.record, failed.error
+    target = previous_deployed(execution.history, record.revision)
+    on_failure = request.on_failure or record.annotations.get(ON_FAILURE) or "rollback"
+    if isinstance(execution.helm_failure, Interrupted) or on_failure != "rollback" or target is None:
+        why = " There is no earlier release to roll back to." if on_failure == "rollback" and target is None else ""
+        return DeployKept(error.message + why, details=error.details)
+    execution.write_explanation(error)
+    with execution.context.progress.step("rollback", target.id) as step:
+        execution.step = step
+        chart = chart_of(target, execution.history)
+        _run_helm(execution, _rollback_command(request, execution, target, chart))
+        try:
+            back = execution.read_back(lambda history: execution.find_own(history, after=record.revision))
+        except KubernautError as unknown:
+            message = f"{error.message} Whether {title(target)} runs again is unknown: {unknown.message}"
+            raise DeployKept(message, hint=unknown.hint, http_hint=unknown.http_hint, details=error.details) from unknown
+        if back is not None:
+            execution.add_release(back, chart)
+        if back is None or not execution.is_deployed(back):
+            if execution.interruption is not None:
+                return Interrupted(f"{error.message} {execution.interruption.message}", details=error.details)
+            why = f": {execution.helm_failure}" if execution.helm_failure else "."
+            message = f"{error.message} The rollback to {title(target)} failed as well{why}"
+            return DeployKept(message, details=error.details)
+        step.done(f"{back.id} runs what v{target.revision} was")
+    return DeployRolledBack(f"{error.message} {title(target)} runs again as v{back.revision}.", details=error.details)
+
+
+# the Helm phase
+
+
+def _deploy_command(request: DeployRequest, execution: Execution, action: Action) -> HelmCommand:
+    operation = execution.operation
     common: dict[str, Any] = {
-        "namespace": wanted.namespace,
-        "values": wanted.values(attempt.past),
-        "labels": {OPERATION_LABEL: operation.id, REVISION_LABEL: str(attempt.next_revision)},
-        "description": operations.describe(wanted.version, operation),
-        "timeout": wanted.timeout,
-        "log": attempt.step.log,
-        "check": attempt.held.check,
+        "namespace": request.namespace,
+        "values": request.merged_values(execution.history),
+        "labels": {OPERATION_LABEL: operation.id, REVISION_LABEL: str(execution.next_revision)},
+        "description": description_of(request.version, operation),
+        "timeout": request.timeout,
     }
     if action.kind == "helm-install-replace":
-        return lambda helm: helm.install_replace(wanted.name, wanted.chart_ref, **common)
-    common |= {"install": action.kind == "helm-install", "history_max": wanted.history_max}
-    return lambda helm: helm.upgrade(wanted.name, wanted.chart_ref, **common)
+        return lambda helm, control: helm.install_replace(request.name, request.chart_ref, **common, **control)
+    common |= {"install": action.kind == "helm-install", "history_max": request.history_max}
+    return lambda helm, control: helm.upgrade(request.name, request.chart_ref, **common, **control)
 
 
-def _run_rollback(attempt: Attempt, target: Record, chart: OperationChart, wanted: OperationRequest) -> None:
-    attempt.back_to = chart
-    how: dict[str, Any] = {"namespace": target.namespace, "timeout": wanted.timeout, "history_max": wanted.history_max}
-    heard: dict[str, Any] = {"log": attempt.step.log, "check": attempt.held.check}
-    attempt.run(lambda helm: helm.rollback(target.name, target.revision, **how, **heard))
+def _rollback_command(request: OperationRequest, execution: Execution, target: Record, chart: OperationChart) -> HelmCommand:
+    execution.rollback_chart = chart
+    how: dict[str, Any] = {"namespace": target.namespace, "timeout": request.timeout, "history_max": request.history_max}
+    return lambda helm, control: helm.rollback(target.name, target.revision, **how, **control)
 
 
-# when a deploy failed
+def _uninstall_command(request: OperationRequest, execution: Execution) -> HelmCommand:
+    description = description_of("Deleted", execution.operation)
+    how: dict[str, Any] = {"namespace": request.namespace, "timeout": request.timeout, "description": description}
+    return lambda helm, control: helm.uninstall(request.name, **how, **control)
 
 
-def _after_failure(wanted: OperationRequest, failure: NotReady, tools: Tools) -> KubernautError:
-    """Roll a failed deploy back, or leave it; return how it ended."""
-    attempt, record, failed = failure.attempt, failure.record, failure.failed
-    before = previous(attempt.past, record.revision)
-    choice = getattr(wanted, "on_failure", None) or record.annotations.get(ON_FAILURE) or "rollback"
-    if isinstance(attempt.failure, Interrupted) or choice != "rollback" or before is None:
-        why = " There is nothing before it to go back to." if choice == "rollback" and before is None else ""
-        return DeployKept(failed.message + why, details=failed.details)
-    attempt.explained(failed)
-    with tools.progress.step("rollback", before.id) as step:
-        attempt.step = step
-        chart = chart_of(before, attempt.past)
-        _run_rollback(attempt, before, chart, wanted)
-        try:
-            back = attempt.read_back(lambda past: _after(record, past, attempt))
-        except KubernautError as unknown:
-            message = f"{failed.message} Whether v{before.revision} runs again is not known: {unknown.message}"
-            raise DeployKept(message, hint=unknown.hint, details=failed.details) from unknown
-        if back is not None:
-            attempt.note(back, chart)
-        if back is None or not attempt.worked(back):
-            if attempt.stop is not None:
-                return Interrupted(f"{failed.message} {attempt.stop.message}", details=failed.details)
-            said = f": {attempt.failure}" if attempt.failure else "."
-            message = f"{failed.message} Going back to v{before.revision} failed too{said}"
-            raise DeployKept(message, details=failed.details)
-        step.done(f"{back.id} runs what v{before.revision} was")
-    return DeployRolledBack(f"{failed.message} v{before.revision} runs again, as v{back.revision}.", details=failed.details)
+def _run_helm(execution: Execution, command: HelmCommand) -> None:
+    """Run one Helm command; its failure is kept for later, because the record decides what is true.
+
+    ``check`` is asked all the time while Helm runs, and an error that it raises stops Helm: today because the lock is lost or the
+    work is to be stopped. Whatever else observes a rollout starts and ends here, around the command.
+    """
+    execution.helm_failure = None
+    try:
+        execution.lock.check()
+        command(execution.context.helm(), {"log": execution.step.log, "check": execution.lock.check})
+    except KubernautError as failure:
+        execution.helm_failure = failure
 
 
-def _after(failed: Record, past: ReleaseHistory, attempt: Attempt) -> Record | None:
-    """Find the record that going back from a failed one made."""
-    newer = (record for record in reversed(past.records) if record.revision > failed.revision)
-    return next((record for record in newer if attempt.is_ours(record)), None)
+# the end
 
 
-# how it ended
+def _succeeded(execution: Execution, planned: Plan, record: Record, chart: OperationChart | None) -> Result:
+    execution.add_release(record, chart)
+    if execution.helm_failure is not None:  # the record shows a success, but the warning matters
+        execution.step.say(f"Helm reported: {execution.helm_failure}")
+    execution.finish_succeeded()
+    release = execution.latest.describe(record)
+    execution.step.done(f"{record.id} is {record.status}")
+    return Result(planned, True, release)
 
 
-def _unchanged(step: Step, planned: Plan, past: ReleaseHistory) -> Done:
+def _unchanged(step: Step, planned: Plan, history: ReleaseHistory) -> Result:
     step.unchanged(planned.reason)
-    return planned, False, past.describe(past.current)
-
-
-def _planned(step: Step, planned: Plan, past: ReleaseHistory) -> Done:
-    """Return the result of a dry run that found something to do."""
-    step.planned(f"dry run: {planned.summary}")
-    return planned, False, past.describe(past.current)
-
-
-def _done(attempt: Attempt, planned: Plan, record: Record, chart: OperationChart | None) -> Done:
-    attempt.note(record, chart)
-    if attempt.failure is not None:  # the record says that it worked; what Helm complains of is news all the same
-        attempt.step.say(f"Helm said: {attempt.failure}")
-    attempt.succeed()
-    release = attempt.now.describe(record)
-    attempt.step.done(f"{record.id} is {record.status}")
-    return planned, True, release
+    return Result(planned, False, history.describe(history.current))

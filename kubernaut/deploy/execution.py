@@ -1,16 +1,20 @@
-"""One attempt: the operation written down, Helm started, the record read back, the end written down; on Ctrl-C too."""
+"""The state of an operation while it is executed: its lock, its records, its Helm's failure, and how all that is written.
+
+:mod:`kubernaut.deploy.execute` is the state machine that changes it.
+"""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from kubernaut.deploy import operation as operations
-from kubernaut.deploy.operations import OperationWriter
+from kubernaut.deploy.operations import OperationWriter, delete_expired, made, outcome_of, storable
 from kubernaut.deploy.reconcile import fence, mark_failed
+from kubernaut.deploy.requests import DeployRequest, OperationRequest
 from kubernaut.deploy.revisions import chart_of
 from kubernaut.errors import (
     BadInput,
@@ -30,236 +34,189 @@ from kubernaut.history.operations import SUCCEEDED, Operation, OperationChart, O
 from kubernaut.history.records import OPERATION_LABEL, PENDING, Record, Status
 from kubernaut.history.store import HistoryStore, ReleaseHistory
 from kubernaut.models import Plan
-from kubernaut.redact import redact
 from kubernaut.settings import Settings
 
 if TYPE_CHECKING:
     from kubernaut.adapters.helm import Helm
     from kubernaut.adapters.kube import Cluster
-    from kubernaut.deploy.held import HeldLock
+    from kubernaut.deploy.lock import HeldLock
 
-Run = Callable[["Helm"], None]
+_PLACEHOLDER_ID = re.compile(r"(?<=releases/)ID\b|(?<=show )ID\b")
+
 Find = Callable[[ReleaseHistory], Record | None]
 
 
 @dataclass(frozen=True)
-class Tools:
-    """What the verbs need; the cluster and Helm are opened only when there is work for them.
+class DeployContext:
+    """What operations work with; the cluster and Helm are opened when they are first needed.
 
     Attributes:
-        history: The releases in the cluster.
-        clock: Seconds, for deadlines.
-        stopped: Is asked all the time whether the work shall be stopped.
+        store: The releases in the cluster.
+        clock: A monotonic clock in seconds, for deadlines.
+        stopped: Returns true when the work is to be stopped; asked again and again.
     """
 
     helm: Callable[[], Helm]
     cluster: Callable[[], Cluster]
-    history: HistoryStore
+    store: HistoryStore
     settings: Settings
     progress: Progress
     clock: Callable[[], float] = time.monotonic
     stopped: Stopped = never
 
 
-class NotReady(Exception):
-    """Ends the step of a deploy whose release failed: what follows is another step."""
+@contextmanager
+def completing_hints(request: OperationRequest) -> Iterator[None]:
+    """Put the names of the release into the hints of an error that the block raises, so that their commands can be pasted."""
+    try:
+        yield
+    except KubernautError as failure:
+        id = getattr(failure, "release", None) or f"{request.release}.current"
+        for attribute in ("hint", "http_hint"):
+            text = _PLACEHOLDER_ID.sub(id, getattr(failure, attribute))
+            text = re.sub(r"\bNAMESPACE\b", request.namespace, text)
+            setattr(failure, attribute, re.sub(r"\bNAME\b", request.name, text))
+        raise
 
-    def __init__(self, attempt: Attempt, record: Record, failed: DeployFailed) -> None:
-        super().__init__(failed.message)
-        self.attempt = attempt
+
+class NotReady(Exception):
+    """A deploy's release failed. Ends the deploy's step; a rollback is a step of its own, under the same lock."""
+
+    def __init__(self, request: DeployRequest, execution: Execution, record: Record, error: DeployFailed) -> None:
+        super().__init__(error.message)
+        self.request = request
+        self.execution = execution
         self.record = record
-        self.failed = failed
+        self.error = error
 
 
 @dataclass
-class Attempt:
-    """An attempt to write a release, by whoever holds its lock.
+class Execution:
+    """The execution of one operation under its release's lock.
 
     Attributes:
-        held: The release's lock.
-        ledger: Where the operation is written down, with what was said.
-        past: What was known before Helm ran.
-        now: What is known after it, with this operation as it stands.
-        operation: What is written down of it.
-        step: Is told what Helm says.
-        until: The clock's reading at which the time is over.
-        failure: Why the last Helm failed, if it did.
-        back_to: The chart of the release that Helm goes back to, once it does.
-        recovered: The records that were found unfinished or fenced, and put in order: whose Helm they were may still live.
-        patience: Seconds to wait for a plain Helm that is at work.
+        context: What the operation works with.
+        lock: The release's lock.
+        writer: Writes the operation.
+        operation: The operation as it is to be written.
+        step: The step that reports the progress.
+        deadline: The clock's reading at which the time is over.
+        helm_wait: Seconds to wait for a plain Helm that is at work.
+        history: The history before Helm runs.
+        latest: The history after Helm has run, with this operation as it stands.
+        helm_failure: The failure of the last Helm command, if it failed.
+        rollback_chart: The chart of the release that Helm rolls back to, once it does.
+        reconciled: The IDs of the records that were unfinished or fenced and were put in order; their Helm may still run.
     """
 
-    tools: Tools
-    held: HeldLock
-    ledger: OperationWriter
+    context: DeployContext
+    lock: HeldLock
+    writer: OperationWriter
     operation: Operation
     step: Step
-    until: float
-    past: ReleaseHistory = field(default_factory=lambda: ReleaseHistory((), ()))
-    now: ReleaseHistory = field(default_factory=lambda: ReleaseHistory((), ()))
-    failure: KubernautError | None = None
-    back_to: OperationChart | None = None
-    recovered: set[str] = field(default_factory=set)
-    patience: float = 0.0
+    deadline: float
+    helm_wait: float = 0.0
+    history: ReleaseHistory = field(default_factory=lambda: ReleaseHistory((), ()))
+    latest: ReleaseHistory = field(default_factory=lambda: ReleaseHistory((), ()))
+    helm_failure: KubernautError | None = None
+    rollback_chart: OperationChart | None = None
+    reconciled: set[str] = field(default_factory=set)
     _begun: bool = False
-    _unknown: bool = False
+    _outcome_unknown: bool = False
 
     @property
     def cluster(self) -> Cluster:
         """The cluster."""
-        return self.tools.cluster()
+        return self.context.cluster()
 
     @property
     def next_revision(self) -> int:
-        """The revision that Helm is going to make."""
-        return (self.past.current.revision if self.past.current else 0) + 1
+        """The revision that Helm will make."""
+        return (self.history.current.revision if self.history.current else 0) + 1
+
+    @property
+    def seconds_left(self) -> float:
+        """How many seconds are left until the deadline."""
+        return self.deadline - self.context.clock()
+
+    # before Helm runs
 
     def read(self) -> ReleaseHistory:
-        """Read what is known of the release before Helm runs."""
-        self.past = self._read()
-        return self.past
+        """Read the history before Helm runs."""
+        self.history = self._read()
+        return self.history
 
     def begin(self, plan: Plan) -> None:
-        """Write the operation down, once, before anything is done; one that may not be written is told, and the work goes on.
+        """Write the operation once, before anything is done. A refused write is reported, and the work goes on.
 
         Raises:
-            NamespaceNotFound: There is no such namespace.
-            Conflict: It was accepted, and somebody has given it up since.
-            ClusterUnreachable: The cluster does not answer.
+            NamespaceNotFound: The namespace does not exist.
+            Conflict: The operation was accepted, and has been begun or given an outcome elsewhere.
+            ClusterUnreachable: The API server does not answer.
         """
         if self._begun:
             return
-        known = {"plan": plan, "after": self.next_revision - 1, "chart": self._chart(plan)}
+        known = {"plan": storable(plan), "after": self.next_revision - 1, "chart": self._chart(plan)}
         self.operation = self.operation.model_copy(update=known)
         self._begun = True
         try:
-            self.ledger.begin(self.operation)
+            self.writer.begin(self.operation)
         except (ClusterDenied, BadInput, Conflict) as failure:
-            if self.ledger.accepted is not None:
+            if self.writer.accepted is not None:
                 raise
-            self.step.say(f"The operation cannot be written down, so the history will not tell who did this: {failure}")
+            self.step.say(f"The operation cannot be written, so the history will not show who did this: {failure}")
 
-    def run(self, start: Run) -> None:
-        """Run Helm, and keep its failure for later: what is true, the record says."""
-        self.failure = None
-        try:
-            self.held.check()
-            start(self.tools.helm())
-        except KubernautError as failure:
-            self.failure = failure
+    def _chart(self, plan: Plan) -> OperationChart | None:
+        """Return the operation's chart; for a rollback or a delete that of the record that it works on."""
+        main = plan.actions[-1]
+        if self.operation.chart is None and main.kind in ("helm-rollback", "helm-uninstall"):
+            return chart_of(self.history.by_id(main.subject), self.history)
+        return self.operation.chart
 
-    @contextmanager
-    def ended(self) -> Iterator[None]:
-        """Write down how it ended, if it ends in here by an exception: a failure, Ctrl-C or a signal; then that goes on.
-
-        However it ends, what was put in order is fenced against those who left it.
-        """
-        try:
-            yield
-        except NotReady:
-            raise
-        except KubernautError as failure:
-            self._end(failure)
-            self._fence()
-            raise
-        except BaseException as stopped:
-            self._tidy(stopped)
-            self._fence()
-            raise
-        self._fence()
+    # after Helm has run
 
     def read_back(self, find: Find) -> Record | None:
         """Return the record that Helm made, as it is now; one that its Helm left pending is marked failed.
 
         Raises:
-            ClusterUnreachable: Nobody knows what came of it.
-            ClusterDenied: Likewise: credentials that expired meanwhile, for example.
+            ClusterUnreachable: The result is unknown, because the API server does not answer.
+            ClusterDenied: The result is unknown, because the credentials are refused now.
         """
         try:
-            self.now = self._read()
-            record = find(self.now)
-            if record is None or record.status not in PENDING or not self.is_ours(record):
+            self.latest = self._read()
+            record = find(self.latest)
+            if record is None or record.status not in PENDING or not self.owns(record):
                 return record
-            self.step.say(f"Helm has ended and left {record.id} {record.status}; it is marked failed.")
-            said = f"Helm ended and left it {record.status}: {self.failure or 'it said nothing'}"
-            with suppress(Conflict, ClusterDenied, NotFound):  # somebody was faster, or we may not: it is told as it is
-                mark_failed(self.cluster, record, said)
-            self.now = self._read()
-            return find(self.now)
+            self.step.say(f"Helm ended and left {record.id} {record.status}; it is marked failed.")
+            why = f"Helm ended and left it {record.status}: {self.helm_failure or 'it reported no error'}"
+            with suppress(Conflict, ClusterDenied, NotFound):  # changed meanwhile, or not permitted
+                mark_failed(self.cluster, record, why)
+            self.latest = self._read()
+            return find(self.latest)
         except (ClusterUnreachable, ClusterDenied) as unknown:
-            self._unknown = True
-            said = f" Helm said: {self.failure}" if self.failure else ""
-            at = f"{self.operation.name} -n {self.operation.namespace}"
+            self._outcome_unknown = True
+            operation, helm = self.operation, f" Helm: {self.helm_failure}" if self.helm_failure else ""
+            release = f"{operation.namespace}.{operation.name}"
             raise type(unknown)(
-                f"What came of the {self.operation.verb} is not known: {unknown}{said}",
-                hint=f"When the cluster answers again, `kubernaut history {at}` shows it.",
+                f"The result of the {operation.verb} of {release} is unknown: {unknown}{helm}",
+                hint=f"When the cluster answers again, `kubernaut history {operation.name} -n {operation.namespace}` shows it.",
+                http_hint=f"When the cluster answers again, `GET /api/releases/{release}.current/history` shows it.",
             ) from unknown
 
-    def first_new(self, past: ReleaseHistory) -> Record | None:
-        """Find the first record that the attempt made."""
-        return next((record for record in reversed(past.records) if self.is_ours(record)), None)
+    def find_own(self, history: ReleaseHistory, *, after: int = 0) -> Record | None:
+        """Return the first record that this operation made after a revision."""
+        return next((record for record in reversed(history.records) if record.revision > after and self.owns(record)), None)
 
-    def labelled(self, past: ReleaseHistory) -> Record | None:
-        """Find the oldest record with the operation's label: plain Helm may have copied it onward already."""
-        return next((record for record in reversed(past.records) if record.labels.get(OPERATION_LABEL) == self.operation.id), None)
+    def find_labelled(self, history: ReleaseHistory) -> Record | None:
+        """Return the oldest record with the operation's label; plain Helm may have copied the label to newer ones already."""
+        records = reversed(history.records)
+        return next((record for record in records if record.labels.get(OPERATION_LABEL) == self.operation.id), None)
 
-    def worked(self, record: Record) -> bool:
-        """Say whether a record that was read back runs; one that somebody has replaced since did."""
-        return record.status == Status.DEPLOYED or (record.status == Status.SUPERSEDED and self.failure is None)
+    def owns(self, record: Record) -> bool:
+        """Return whether this operation made a record, which no Helm works on any more.
 
-    def failure_of(self, record: Record) -> KubernautError:
-        """Return why Helm failed; where it did not, what its record says instead.
-
-        Raises:
-            LockLost: That is why: the release is somebody else's now.
-            Interrupted: That is why: the work was to be stopped.
-        """
-        self.check_whose_end()
-        return self.failure or HelmFailed(
-            f"Helm ended as if all were well, and its record says {record.status}: {record.description}"
-        )
-
-    @property
-    def stop(self) -> Interrupted | None:
-        """What Helm ended with because the work was to be stopped; ``None`` when that is not why."""
-        return self.failure if isinstance(self.failure, Interrupted) and self.held.stopped() else None
-
-    def check_whose_end(self) -> None:
-        """Go on if it was not us who ended Helm. Raises: LockLost, Interrupted."""
-        ours = self.failure if isinstance(self.failure, LockLost) else self.stop
-        if ours is not None:
-            raise ours
-
-    def note(self, record: Record, chart: OperationChart | None) -> None:
-        """Note a record that the operation made or ended."""
-        if any(made.uid == record.uid for made in self.operation.made):
-            return
-        made = operations.made(record, chart=chart) if chart else operations.made(record)
-        self.operation = self.operation.model_copy(update={"made": (*self.operation.made, made)})
-
-    def explained(self, failed: DeployFailed) -> None:
-        """Write down why it failed, before anything is rolled back: we may not live to write the end."""
-        with suppress(KubernautError):  # the end is written too
-            self._write(outcome_of(failed))
-
-    def succeed(self) -> None:
-        """Write down that all went well; what cannot be written is told, and makes nothing of it undone."""
-        if not self._begun:
-            return
-        try:
-            self._finish(Outcome(reason=SUCCEEDED, message=""))
-        except KubernautError as failure:
-            self.step.say(f"The operation could not be written down: {failure}")
-
-    def nothing_came_of_it(self) -> KubernautError:
-        """Return why Helm made no record."""
-        return self.failure or HelmFailed(f"Helm ended as if all were well, and there is no record of {self.operation.name}.")
-
-    def is_ours(self, record: Record) -> bool:
-        """Say whether a record is this attempt's, whose Helm has ended: then nobody works on it any more.
-
-        What a deploy makes has its operation's label. What a rollback makes has labels copied from where it goes back to, and
-        nothing else tells it from somebody else's, except that Helm says when somebody was faster.
+        A deploy's record has the operation's label. A rollback's has the labels of its target, so it cannot be told from the record
+        of another rollback, except that Helm reports when another one was faster.
         """
         if record.revision < self.next_revision:
             return False
@@ -267,73 +224,133 @@ class Attempt:
             return record.operation_id == self.operation.id
         if record.status in PENDING and record.status != Status.PENDING_ROLLBACK:
             return False
-        return self.back_to is not None and not isinstance(self.failure, ReleaseLocked)
+        return self.rollback_chart is not None and not isinstance(self.helm_failure, ReleaseLocked)
 
-    def _chart(self, plan: Plan) -> OperationChart | None:
-        """Return the chart that the operation is about; a rollback's or a delete's is that of the record which it works on."""
-        main = plan.actions[-1]
-        about = self.operation.chart is None and main.kind in ("helm-rollback", "helm-uninstall")
-        return chart_of(self.past.by_id(main.subject), self.past) if about else self.operation.chart
+    def is_deployed(self, record: Record) -> bool:
+        """Return whether Helm deployed a record that was read back; it may have been superseded since."""
+        return record.status == Status.DEPLOYED or (record.status == Status.SUPERSEDED and self.helm_failure is None)
 
-    def _end(self, failure: KubernautError) -> None:
-        """Name the release and the operation in a failure, and write down that it failed so.
+    def failure_of(self, record: Record) -> KubernautError:
+        """Return why Helm did not deploy a record: its own failure, else what the record says instead.
 
-        Where nobody knows what came of it, nothing is written: whoever comes next reads it off the record.
+        Raises:
+            LockLost: Helm was stopped because the lock was lost.
+            Interrupted: Helm was stopped because the work was to be stopped.
         """
-        if not self._begun or self._unknown or self.operation.finished_at is not None:
+        self.raise_if_stopped()
+        return self.helm_failure or HelmFailed(
+            f"Helm reported no error, but the record of {record.id} is {record.status}: {record.description}"
+        )
+
+    @property
+    def interruption(self) -> Interrupted | None:
+        """The failure of a Helm that was stopped because the work was to be stopped."""
+        return self.helm_failure if isinstance(self.helm_failure, Interrupted) and self.lock.stopped() else None
+
+    def raise_if_stopped(self) -> None:
+        """Raise the failure of a Helm that this process stopped. Raises: LockLost, Interrupted."""
+        stopped = self.helm_failure if isinstance(self.helm_failure, LockLost) else self.interruption
+        if stopped is not None:
+            raise stopped
+
+    def no_record_error(self) -> KubernautError:
+        """Return why Helm made no record."""
+        operation = self.operation
+        return self.helm_failure or HelmFailed(
+            f"Helm reported no error, but made no record of {operation.namespace}.{operation.name}."
+        )
+
+    def add_release(self, record: Record, chart: OperationChart | None) -> None:
+        """Add a record that the operation made or ended."""
+        if all(known.uid != record.uid for known in self.operation.made):
+            self.operation = self.operation.model_copy(update={"made": (*self.operation.made, made(record, chart))})
+
+    # how it ends
+
+    def write_explanation(self, error: DeployFailed) -> None:
+        """Write why the deploy failed before anything is rolled back, in case this process dies meanwhile."""
+        with suppress(KubernautError):  # written again at the end
+            self._write(outcome_of(error))
+
+    def finish_succeeded(self) -> None:
+        """Write the outcome of a success; a failure to do so is reported, and undoes nothing."""
+        if not self._begun:
+            return
+        try:
+            self._finish(Outcome(reason=SUCCEEDED, message=""))
+        except KubernautError as failure:
+            self.step.say(f"The operation could not be written: {failure}")
+
+    @contextmanager
+    def finishing(self) -> Iterator[None]:
+        """Write the outcome if the block ends with an error, Ctrl-C or a signal; in any case fence what was reconciled."""
+        try:
+            yield
+        except NotReady:  # not the end: the failed deploy is rolled back or kept
+            raise
+        except KubernautError as failure:
+            self._finish_failed(failure)
+            self._fence()
+            raise
+        except BaseException as stopped:
+            self._finish_stopped(stopped)
+            self._fence()
+            raise
+        self._fence()
+
+    def _finish_failed(self, failure: KubernautError) -> None:
+        """Name the release and the operation in a failure, and write it as the outcome.
+
+        Nothing is written while the result is unknown: the next operation reads it from the record.
+        """
+        if not self._begun or self._outcome_unknown or self.operation.finished_at is not None:
             return
         if isinstance(failure, DeployFailed):
             failure.operation = self.operation.id
             failure.release = self.operation.made[0].id if self.operation.made else None
-        with suppress(KubernautError):  # the failure itself is what must be told
+        with suppress(KubernautError):  # the failure itself has to be reported
             self._finish(outcome_of(failure))
 
-    def _fence(self) -> None:
-        if not self.recovered:
-            return
-        try:
-            fence(self.cluster, self._read(), self.recovered, say=self.step.say)
-        except KubernautError as failure:
-            self.step.say(f"What was put in order could not be fenced: {failure}")
-
-    def _finish(self, outcome: Outcome) -> None:
-        self.operation = self.operation.model_copy(update={"finished_at": now()})
-        self._write(outcome)
-        with suppress(KubernautError):  # the next one tries again
-            operations.forget_expired(self.cluster, self.past)
-
-    def _write(self, outcome: Outcome) -> None:
-        self.operation = self.ledger.with_said(self.operation.model_copy(update={"outcome": outcome}))
-        others = tuple(other for other in self.now.operations if other.id != self.operation.id)
-        self.now = replace(self.now, operations=(self.operation, *others))
-        self.ledger.write(self.operation)
-
-    def _read(self) -> ReleaseHistory:
-        return self.tools.history.get(self.operation.namespace, self.operation.name)
-
-    def _tidy(self, stopped: BaseException) -> None:
-        """Write down that the attempt was stopped, and mark what it left pending as failed."""
+    def _finish_stopped(self, stopped: BaseException) -> None:
+        """Write that the operation was stopped, and mark a record that it left pending as failed."""
         if not self._begun or self.operation.finished_at is not None:
             return
         failure = Interrupted(f"The {self.operation.verb} was stopped: {str(stopped) or type(stopped).__name__}.")
-        self.failure = failure
+        self.helm_failure = failure
         with suppress(KubernautError):
-            self.read_back(self._unsettled)
-        for record in reversed(self.now.records):
-            if self.is_ours(record):
+            self.read_back(self._find_pending)
+        for record in reversed(self.latest.records):
+            if self.owns(record):
                 labelled = record.labels.get(OPERATION_LABEL) == self.operation.id
-                self.note(record, self.operation.chart if labelled else self.back_to)
+                self.add_release(record, self.operation.chart if labelled else self.rollback_chart)
         outcome, before = outcome_of(failure), self.operation.outcome
         if before is not None:  # it had failed already, and was being rolled back
             outcome = before.model_copy(update={"reason": outcome.reason, "message": f"{before.message} {outcome.message}"})
         with suppress(KubernautError):
             self._finish(outcome)
 
-    def _unsettled(self, past: ReleaseHistory) -> Record | None:
-        """Find the record that the attempt made and left pending."""
-        return next((record for record in past.records if record.status in PENDING and self.is_ours(record)), None)
+    def _find_pending(self, history: ReleaseHistory) -> Record | None:
+        return next((record for record in history.records if record.status in PENDING and self.owns(record)), None)
 
+    def _fence(self) -> None:
+        if not self.reconciled:
+            return
+        try:
+            fence(self.cluster, self._read(), self.reconciled, notify=self.step.say)
+        except KubernautError as failure:
+            self.step.say(f"The reconciled records could not be fenced: {failure}")
 
-def outcome_of(failure: KubernautError) -> Outcome:
-    """Return a failure as the outcome of an operation."""
-    return Outcome(reason=failure.code, message=redact(failure.message), details=tuple(redact(line) for line in failure.details))
+    def _finish(self, outcome: Outcome) -> None:
+        self.operation = self.operation.model_copy(update={"finished_at": now()})
+        self._write(outcome)
+        with suppress(KubernautError):  # the next operation tries again
+            delete_expired(self.cluster, self.history)
+
+    def _write(self, outcome: Outcome) -> None:
+        self.operation = self.writer.with_events(self.operation.model_copy(update={"outcome": outcome}))
+        others = tuple(other for other in self.latest.operations if other.id != self.operation.id)
+        self.latest = replace(self.latest, operations=(self.operation, *others))
+        self.writer.write(self.operation)
+
+    def _read(self) -> ReleaseHistory:
+        return self.context.store.get(self.operation.namespace, self.operation.name)

@@ -1,30 +1,59 @@
-"""The lock of a release, as data: who holds it, and the codec of the Lease that keeps it. Pure.
+"""The lock of a release as data: its state, its holder, the codec of its Lease, and what an observer makes of a Lease.
 
-The Lease is ``kubernaut.NAME`` in the release's namespace, and everybody may edit it by hand: whatever stands in it is read without
-a failure. Who takes, renews and releases it is :mod:`kubernaut.deploy.lock`.
+The Lease is ``kubernaut.NAME`` in the release's namespace. People and other tools can edit it, so reading never fails, whatever it
+contains. :mod:`kubernaut.deploy.lock` acquires, renews and releases it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import socket
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from kubernaut.adapters.process import is_process_gone, process_identity
 from kubernaut.ci import CiBuild, annotated_build, build_annotations
 from kubernaut.errors import ReleaseLocked
+from kubernaut.history.operations import Operation
 from kubernaut.history.records import KUBERNAUT_OWNER
 
 LEASE_SECONDS = 30
-"""How long a lease holds that is not renewed."""
+"""How long a Lease is valid without a renewal."""
 
 _LONGEST_TEXT = 2_048
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class LockTiming:
+    """The durations of a lock, in seconds, and the clocks that measure them.
+
+    Attributes:
+        lease_seconds: How long the Lease is valid without a renewal.
+        renew_seconds: The pause between two renewals.
+        poll_seconds: The pause between two looks at a lock that is waited for.
+        clock: The monotonic clock.
+        wall: The wall clock, for the times that the Lease records.
+        sleep: Waits for a number of seconds.
+    """
+
+    lease_seconds: float = LEASE_SECONDS
+    renew_seconds: float = 5.0
+    poll_seconds: float = 1.0
+    clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], datetime] = _utc_now
+    sleep: Callable[[float], None] = time.sleep
+
+
 class LockState(StrEnum):
-    """What is known of a lock: nobody holds it, somebody does, or somebody did who has not come back."""
+    """The state of a lock: without a holder, with a live holder, or with a holder that is gone."""
 
     FREE = "free"
     LIVE = "live"
@@ -33,17 +62,17 @@ class LockState(StrEnum):
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock. Of a Lease that another tool or a hand wrote, only the identity is sure to be there.
+    """The holder of a lock. A Lease that another tool wrote is only sure to have an identity.
 
     Attributes:
-        identity: Names this one attempt and no other: the operation's id is in it.
-        operation: The operation's id.
-        verb: What is being done.
-        actor: Who does it.
-        host: On which machine.
-        process: Which process there, as :func:`kubernaut.adapters.process.process_identity` has it.
-        build: The CI build that does it.
-        since: When the lock was taken, by the holder's clock.
+        identity: Unique to one operation: it contains the operation's ID.
+        operation: The operation's ID.
+        verb: The operation's verb.
+        actor: The operation's actor.
+        host: The name of the holder's machine.
+        process: The identity of its process there, see :func:`kubernaut.adapters.process.process_identity`.
+        build: The CI build that runs the operation.
+        since: When the lock was acquired, by the holder's clock.
     """
 
     identity: str
@@ -55,9 +84,8 @@ class Holder:
     build: CiBuild | None = None
     since: datetime | None = None
 
-    @property
-    def words(self) -> str:
-        """Say who it is: ``ada on ci-7 (deploy since 12:03:11 UTC, http://ci/7)``."""
+    def __str__(self) -> str:
+        """Return a description such as ``ada on ci-7 (deploy since 12:03:11 UTC, http://ci/7)``."""
         who = self.actor or f"the holder {self.identity!r}"
         since = f"since {self.since.astimezone(UTC):%H:%M:%S} UTC" if self.since else ""
         more = ", ".join(part for part in (f"{self.verb} {since}".strip(), self.build and self.build.words) if part)
@@ -66,7 +94,7 @@ class Holder:
 
     @property
     def members(self) -> dict[str, Any]:
-        """What is known of it, as JSON."""
+        """The fields that are known, as JSON; without the identity and the process."""
         known = {
             "verb": self.verb,
             "actor": self.actor,
@@ -77,8 +105,8 @@ class Holder:
         }
         return {key: value for key, value in known.items() if value}
 
-    def duration(self, wall_now: datetime) -> str:
-        """Say how long it has held the lock, such as ``3 min``; nothing where the clocks do not say."""
+    def held_for(self, wall_now: datetime) -> str:
+        """Return how long it has held the lock, such as ``3 min``; empty where the clocks disagree."""
         seconds = (wall_now - self.since).total_seconds() if self.since else -1.0
         for limit, size, unit in ((120, 1, "s"), (7_200, 60, "min"), (172_800, 3_600, "h"), (math.inf, 86_400, "days")):
             if 0 <= seconds < limit:
@@ -88,27 +116,25 @@ class Holder:
 
 @dataclass(frozen=True)
 class Lock:
-    """What is known of a release's lock; ``holder`` is who holds or held it."""
+    """A release's lock as it was read; ``holder`` is its holder, live or gone."""
 
     state: LockState = LockState.FREE
     holder: Holder | None = None
 
 
-def locked(namespace: str, name: str, holder: Holder | None, *, lasting: str = "", waited: float = 0.0) -> ReleaseLocked:
-    """Return the refusal of a release that somebody holds: who, since when, and what can be done.
+def locked_error(namespace: str, name: str, holder: Holder | None, *, lasting: str = "", waited: float = 0.0) -> ReleaseLocked:
+    """Return the error for a release that another operation holds.
 
     Args:
         namespace: The release's namespace.
-        name: Its name.
-        holder: Who holds it.
-        lasting: For how long, in words.
+        name: The release's name.
+        holder: The other holder.
+        lasting: How long it has held the lock, such as ``3 min``.
         waited: How many seconds were waited for it.
     """
-    who = f"{holder.words if holder else 'somebody'}{f', for {lasting}' if lasting else ''}"
+    by = f"{holder or 'an unknown holder'}{f', for {lasting}' if lasting else ''}"
     return ReleaseLocked(
-        f"The release {namespace}.{name} is locked by {who}.{f' Waited {waited:.0f} s for it.' if waited > 0 else ''}",
-        hint=f"`--lock-timeout 5m` waits in line; `kubernaut unlock {name} -n {namespace}` is for a holder that is known to be "
-        "dead.",
+        f"The release {namespace}.{name} is locked by {by}.{f' Waited for {waited:.0f} s.' if waited > 0 else ''}",
         members={"holder": holder.members} if holder else None,
     )
 
@@ -116,9 +142,22 @@ def locked(namespace: str, name: str, holder: Holder | None, *, lasting: str = "
 def new_holder(
     operation: str, verb: str, actor: str, *, host: str, process: str, build: CiBuild | None = None, since: datetime | None = None
 ) -> Holder:
-    """Return the holder that an operation is."""
+    """Return an operation as a holder."""
     where = actor if actor.endswith(f"@{host}") else f"{actor}@{host}"
     return Holder(_plain(f"{where}/{operation}"), operation, verb, actor, host, process, build, since)
+
+
+def holder_for(operation: Operation) -> Holder:
+    """Return an operation that this process executes as a holder."""
+    return new_holder(
+        operation.id,
+        operation.verb,
+        operation.actor or "",
+        host=socket.gethostname(),
+        process=process_identity(),
+        build=operation.build,
+        since=operation.started_at,
+    )
 
 
 def lease_name(name: str) -> str:
@@ -126,10 +165,10 @@ def lease_name(name: str) -> str:
     return f"kubernaut.{name}"
 
 
-def lease(
+def lease_manifest(
     namespace: str, name: str, holder: Holder, *, seconds: float, acquired: datetime, renewed: datetime, transitions: int
 ) -> dict[str, Any]:
-    """Return the Lease of a release's lock, as the API has it."""
+    """Return the Lease of a release's lock in the form of the Kubernetes API."""
     notes = {
         "actor": holder.actor,
         "host": holder.host,
@@ -159,10 +198,10 @@ def lease(
     }
 
 
-def in_place_of(old: Mapping[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Return a Lease that replaces the very one that was read.
+def replacement_of(old: Mapping[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return the new Lease so that it can replace only the one that was read.
 
-    With its uid: a PUT of a Lease that is gone creates it anew, whatever its ``resourceVersion``; it does not for another uid.
+    It has the old one's UID: a PUT of a deleted Lease creates it anew whatever its ``resourceVersion``, but not with a UID.
     """
     metadata = _mapping(old.get("metadata"))
     version = {key: metadata[key] for key in ("resourceVersion", "uid") if key in metadata}
@@ -170,13 +209,13 @@ def in_place_of(old: Mapping[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def version_of(lease: Mapping[str, Any]) -> tuple[str, str]:
-    """Return what changes with each write of a Lease, and when it is made anew."""
+    """Return a Lease's UID and resource version: they change with each write and when it is recreated."""
     metadata = _mapping(lease.get("metadata"))
     return str(metadata.get("uid")), str(metadata.get("resourceVersion"))
 
 
 def holder_of(lease: Mapping[str, Any]) -> Holder | None:
-    """Return who holds a Lease, or ``None`` for nobody."""
+    """Return the holder of a Lease; ``None`` without one."""
     spec, metadata = _mapping(lease.get("spec")), _mapping(lease.get("metadata"))
     identity = spec.get("holderIdentity")
     if not isinstance(identity, str) or not identity.strip():
@@ -200,33 +239,65 @@ def holder_of(lease: Mapping[str, Any]) -> Holder | None:
 
 
 def is_held_by(lease: Mapping[str, Any], holder: Holder) -> bool:
-    """Say whether it is this attempt that holds a Lease."""
+    """Return whether a holder holds a Lease."""
     found = holder_of(lease)
     return found is not None and found.identity == _plain(holder.identity)
 
 
-def seconds_of(lease: Mapping[str, Any]) -> int:
-    """Return how long a Lease holds without being renewed; never longer than ours, whatever stands in it."""
+def is_dead(holder: Holder) -> bool:
+    """Return whether a holder is certainly gone: a process of this machine that has ended."""
+    return bool(holder.process) and is_process_gone(holder.process)
+
+
+def duration_of(lease: Mapping[str, Any]) -> int:
+    """Return how many seconds a Lease is valid without a renewal; never more than :data:`LEASE_SECONDS`."""
     seconds = _mapping(lease.get("spec")).get("leaseDurationSeconds")
     return seconds if type(seconds) is int and 1 <= seconds <= LEASE_SECONDS else LEASE_SECONDS
 
 
 def transitions_of(lease: Mapping[str, Any]) -> int:
-    """Return how often a Lease has changed hands."""
+    """Return how often the holder of a Lease has changed."""
     transitions = _mapping(lease.get("spec")).get("leaseTransitions")
     return transitions if type(transitions) is int and 0 <= transitions < 2**31 - 1 else 0
 
 
 def seems_fresh(lease: Mapping[str, Any], wall_now: datetime) -> bool:
-    """Say whether a Lease was renewed just now, if its holder's clock and this one agree."""
+    """Return whether a Lease was renewed in time by the wall clock; false for one from the future."""
     renewed = _time(_mapping(lease.get("spec")).get("renewTime"))
-    return renewed is not None and timedelta(0) <= wall_now - renewed <= timedelta(seconds=seconds_of(lease))
+    return renewed is not None and timedelta(0) <= wall_now - renewed <= timedelta(seconds=duration_of(lease))
 
 
 def seems_stale(lease: Mapping[str, Any], wall_now: datetime) -> bool:
-    """Say whether a Lease was not renewed in time, if the clocks agree; one from the future is neither fresh nor stale."""
+    """Return whether a Lease was not renewed in time by the wall clock; one from the future is neither fresh nor stale."""
     renewed = _time(_mapping(lease.get("spec")).get("renewTime"))
-    return renewed is None or wall_now - renewed > timedelta(seconds=seconds_of(lease))
+    return renewed is None or wall_now - renewed > timedelta(seconds=duration_of(lease))
+
+
+class LeaseObserver:
+    """Observes a Lease by the observer's own clock.
+
+    Attributes:
+        alive: Whether its holder is alive: the Lease looked fresh at first, or has changed since.
+        unchanged: For how many seconds the Lease has been observed without a change.
+    """
+
+    def __init__(self, timing: LockTiming) -> None:
+        self._timing = timing
+        self._version: tuple[str, str] | None = None
+        self._observed_at = 0.0
+        self.alive = False
+        self.unchanged = 0.0
+
+    def observe(self, lease: Mapping[str, Any]) -> None:
+        """Compare the Lease with the one that was observed before."""
+        now, version = self._timing.clock(), version_of(lease)
+        if version == self._version:
+            # A gap without observations, or with an API server that did not answer the holder either, does not count against it.
+            self.unchanged += min(now - self._observed_at, self._timing.renew_seconds)
+        else:
+            self.alive = self._version is not None or seems_fresh(lease, self._timing.wall())
+            self.unchanged = 0.0
+        self._version, self._observed_at = version, now
 
 
 def _mapping(content: Any) -> Mapping[str, Any]:
@@ -246,5 +317,5 @@ def _time(text: Any) -> datetime | None:
 
 
 def _plain(text: str) -> str:
-    """Return a text as it comes back from the cluster unchanged, and as it may be shown: one printable line."""
+    """Return a text as one printable line, which the cluster returns unchanged."""
     return "".join(character if character.isprintable() else "?" for character in text)[:_LONGEST_TEXT]

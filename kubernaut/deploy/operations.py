@@ -1,38 +1,232 @@
-"""An operation's Secret in the hands of whoever carries the operation out: begun once, kept current meanwhile, ended once.
+"""Operations as they are written to the cluster: created before Helm runs, kept current meanwhile, finished once.
 
-One that was accepted is taken up by its version: whoever gave it up meanwhile was first. While it is carried out, a thread of its
-own writes every few seconds what was said so far, so that other servers show it. That is a courtesy: it waits for nobody, its
-failures are nobody's, and it never writes over what came after the version that it knows.
+A deploy writes its operation's Secret twice, and a third time when a failure is rolled back. The first write is refused where the
+namespace is missing or not writable, before Helm has done anything.
+
+A server accepts an operation first and executes it later. Accepting is one atomic creation: of several servers that receive the
+same Idempotency-Key at once, one creates the operation, and the others find it. An accepted operation always gets an outcome; one
+that is not begun in time gets it from the next operation on the same release.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, get_args
 
-from kubernaut.deploy import operation as operations
-from kubernaut.errors import Conflict, KubernautError, NotFound
+from kubernaut.deploy.requests import DeployRequest, OperationRequest
+from kubernaut.errors import (
+    BadInput,
+    ClusterDenied,
+    ClusterUnreachable,
+    Conflict,
+    IdempotencyKeyReused,
+    Interrupted,
+    KubernautError,
+    NamespaceNotFound,
+    NotFound,
+)
 from kubernaut.events import Journal
-from kubernaut.history.operations import Operation, Outcome, decode_operation, now, operation_events
+from kubernaut.history.operations import (
+    KEY_LABEL,
+    Operation,
+    OperationChart,
+    Outcome,
+    ReleaseReference,
+    Verb,
+    decode_operation,
+    encode_operation,
+    key_hash,
+    key_label,
+    key_secret_name,
+    new_operation_id,
+    now,
+    operation_events,
+    operation_from_labels,
+    operation_secret,
+    outcome_labels,
+)
+from kubernaut.history.records import KUBERNAUT_OWNER, Record
+from kubernaut.history.store import ReleaseHistory
+from kubernaut.models import Plan
+from kubernaut.names import check_name, check_namespace, check_release_name
+from kubernaut.redact import redact
 
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
+    from kubernaut.settings import Settings
 
-EVERY_SECONDS = 3.0
-"""How often what was said is written down while the work goes on."""
-_LONGEST_WAIT = 2.0
+EVENTS_SECONDS = 3.0
+"""The pause between two writes of an accepted operation's events."""
+KEPT_WITHOUT_RELEASE = timedelta(days=7)
+"""How long an operation without a release is kept; the others are collected when Helm prunes their records."""
+BEGINS_WITHIN = timedelta(minutes=2)
+"""How long an accepted operation may take to begin, beside its wait for the lock: a dead holder is observed first."""
+
+_MAX_WRITE_WAIT = 2.0
+_MAX_EXPIRED = 10
+_MAX_DESCRIPTION = 256
+
+
+# accepting
+
+
+def new_operation(
+    verb: str, namespace: str, name: str, settings: Settings, fingerprint: str | None, key: str | None, how: Mapping[str, Any]
+) -> Operation:
+    """Return an operation that can be accepted. Raises: BadInput, NameInvalid."""
+    if verb not in get_args(Verb):
+        raise BadInput(f"{verb!r} cannot be accepted as an operation; {', '.join(get_args(Verb))} can.")
+    return Operation(
+        id=new_operation_id(),
+        verb=verb,
+        namespace=check_namespace(namespace),
+        name=check_name(name) if verb == "deploy" else check_release_name(name),
+        actor=settings.actor,
+        build=settings.build,
+        note=how["note"],
+        timeout=how["timeout"],
+        started_at=now(),
+        fingerprint=fingerprint,
+        key=None if key is None else key_hash(settings.actor, key),
+    )
+
+
+def accept(operation: Operation, cluster: Cluster, *, patience: float, create_namespace: bool) -> tuple[Operation, bool]:
+    """Write an operation that will be begun later; return it, and whether it is new.
+
+    Args:
+        operation: The operation.
+        cluster: Where it is written.
+        patience: Seconds that it may wait for the release's lock.
+        create_namespace: Create the namespace if it does not exist.
+
+    Raises:
+        IdempotencyKeyReused: Its key belongs to another request.
+        NamespaceNotFound: The namespace does not exist.
+    """
+    namespace = operation.namespace
+    if not cluster.namespace_exists(namespace):
+        if not create_namespace:
+            raise NamespaceNotFound(f"The namespace {namespace} does not exist.")
+        cluster.create_namespace(namespace)
+    if operation.key is not None:
+        _check_other_namespaces(operation, operation.key, cluster)
+    until = (cluster.server_time or now()) + timedelta(seconds=patience) + BEGINS_WITHIN
+    operation = operation.model_copy(update={"waits_until": until})
+    try:
+        written = cluster.create_secret(namespace, operation_secret(operation))
+    except (Conflict, ClusterUnreachable):
+        found = cluster.get_secret(namespace, operation.secret)
+        before = decode_operation(found) if found else None
+        if before is None:
+            raise
+        if before.id == operation.id:  # the creation succeeded, and its answer was lost
+            return before, True
+        return _check_same(before, operation), False
+    return operation.model_copy(update={"resource_version": str(written["metadata"]["resourceVersion"])}), True
+
+
+def accepted_before(namespace: str, actor: str, key: str, fingerprint: str | None, cluster: Cluster) -> Operation | None:
+    """Return the operation that was accepted with a key; ``None`` without one, also where the namespace does not exist.
+
+    Raises:
+        IdempotencyKeyReused: The key belongs to another request.
+    """
+    found = cluster.get_secret(namespace, key_secret_name(key_hash(actor, key)))
+    before = decode_operation(found) if found else None
+    if before is not None and before.fingerprint != fingerprint:
+        raise _key_reused(before)
+    return before
+
+
+def _check_other_namespaces(operation: Operation, key: str, cluster: Cluster) -> None:
+    """Check that the key is not used in another namespace; without the right to list them, each namespace has its own keys."""
+    labels = {"owner": KUBERNAUT_OWNER, KEY_LABEL: key_label(key)}
+    try:
+        found = cluster.list_secrets(None, labels, metadata_only=True, cached=True)
+    except ClusterDenied:
+        return
+    for secret in found:
+        if secret["metadata"]["namespace"] != operation.namespace:
+            raise _key_reused(operation_from_labels(secret))
+
+
+def _check_same(before: Operation, operation: Operation) -> Operation:
+    one, other = ((each.fingerprint, each.verb, each.namespace, each.name) for each in (before, operation))
+    if one != other:
+        raise _key_reused(before)
+    return before
+
+
+def _key_reused(before: Operation) -> IdempotencyKeyReused:
+    what = f"the operation {before.id}, a {before.verb} of {before.namespace}.{before.name}"
+    return IdempotencyKeyReused(f"The Idempotency-Key belongs to another request: {what}.", members={"operation": before.id})
+
+
+# what an operation consists of
+
+
+def operation_for(request: OperationRequest, settings: Settings, accepted: Operation | None) -> Operation:
+    """Return the operation of a request: a new one, or the accepted one with what is known now."""
+    known: dict[str, Any] = {"note": request.note, "timeout": request.timeout}
+    if isinstance(request, DeployRequest):
+        chart = OperationChart(version=request.version, ref=request.chart_ref, digest=request.chart_digest)
+        known |= {"chart": chart, "environment": request.environment, "commit": request.commit}
+    if accepted is not None:
+        return accepted.model_copy(update={**known, "waits_until": None})
+    return Operation(
+        id=new_operation_id(),
+        verb=request.verb,
+        namespace=request.namespace,
+        name=request.name,
+        actor=settings.actor,
+        build=settings.build,
+        started_at=now(),
+        **known,
+    )
+
+
+def storable(plan: Plan) -> Plan:
+    """Return a plan without the fields of later versions, which an older kubernaut could not read."""
+    return plan.model_copy(update={"actions": tuple(action.model_copy(update={"objects": ()}) for action in plan.actions)})
+
+
+def made(record: Record, chart: OperationChart | None) -> ReleaseReference:
+    """Return how an operation refers to a record that it made or ended."""
+    return ReleaseReference(id=record.id, uid=record.uid, revision=record.revision, secret=record.secret, chart=chart)
+
+
+def outcome_of(failure: KubernautError) -> Outcome:
+    """Return the outcome of an operation that failed."""
+    return Outcome(reason=failure.code, message=redact(failure.message), details=tuple(redact(line) for line in failure.details))
+
+
+def description_of(what: str, operation: Operation) -> str:
+    """Return the line for plain ``helm history``, such as ``1.4.2 (31fba06) by jenkins: "new greeting"``."""
+    commit = f" ({operation.commit[:7]})" if operation.commit else ""
+    note = f': "{" ".join(operation.note.split())}"' if operation.note else ""
+    text = "".join(character if character.isprintable() else "?" for character in f"{what}{commit} by {operation.actor}{note}")
+    return text if len(text) <= _MAX_DESCRIPTION else text[: _MAX_DESCRIPTION - 1] + "…"
+
+
+# writing
 
 
 class OperationWriter:
-    """What is written down of one operation.
+    """Writes one operation.
+
+    An accepted operation is begun only if its Secret has not changed since. While it is executed, a thread writes its events every
+    few seconds for other servers to show. Nothing waits for these writes, their failures have no effect, and they never overwrite
+    a newer version of the Secret.
 
     Args:
         cluster: Opens the cluster.
-        journal: What was said so far.
-        accepted: The operation, where it was accepted before: else it is first written when it begins.
-        every: Seconds between two looks at the journal.
+        journal: The events of the operation.
+        accepted: The operation if it was accepted before; otherwise :meth:`begin` creates it.
+        every: Seconds between two writes of the events.
     """
 
     def __init__(
@@ -41,116 +235,175 @@ class OperationWriter:
         journal: Journal,
         accepted: Operation | None = None,
         *,
-        every: float = EVERY_SECONDS,
+        every: float = EVENTS_SECONDS,
     ) -> None:
         self.journal = journal
         self.accepted = accepted
         self._open = cluster
         self._every = every
-        self._kept: Operation | None = None
+        self._written: Operation | None = None
         self._version = ""
         self._writing = threading.Lock()
-        self._ended = threading.Event()
+        self._closed = threading.Event()
 
     def begin(self, operation: Operation) -> None:
-        """Write an operation down before anything is done.
+        """Write the operation before anything is done.
 
         Raises:
-            NamespaceNotFound: There is no such namespace.
-            Conflict: It was accepted, and somebody has given it up or begun it.
-            ClusterDenied: It may not be written.
-            ClusterUnreachable: The cluster does not answer.
+            NamespaceNotFound: The namespace does not exist.
+            Conflict: The accepted operation has been begun or given an outcome elsewhere.
+            ClusterDenied: The user may not write it.
+            ClusterUnreachable: The API server does not answer.
         """
         if self.accepted is None:
-            operations.begin(self._open(), operation)
-            self._kept = operation
+            create_operation(self._open(), operation)
+            self._written = operation
             return
-        self._version = self._take_up(operation, self.accepted)
-        self._kept = operation
+        self._version = self._begin_accepted(operation, self.accepted)
+        self._written = operation
         threading.Thread(target=self._keep_current, name=f"operation {operation.id}", daemon=True).start()
 
-    def with_said(self, operation: Operation) -> Operation:
-        """Return the operation with what was said so far."""
+    def with_events(self, operation: Operation) -> Operation:
+        """Return the operation with the events so far."""
         return operation.model_copy(
             update={"events": operation_events(self.journal.heard), "events_left_out": self.journal.left_out}
         )
 
     def write(self, operation: Operation) -> None:
-        """Write the operation down as it is now; nothing, where it could not be begun."""
-        if self._kept is None:
+        """Write the operation as it is now, unless it could not be begun."""
+        if self._written is None:
             return
         if operation.finished_at is not None:
             self.close()
-        waited = self._writing.acquire(timeout=_LONGEST_WAIT)  # a write that hangs knows an older version, and is refused then
+        acquired = self._writing.acquire(timeout=_MAX_WRITE_WAIT)  # a hanging write has an older version and is refused later
         try:
-            self._version = operations.update(self._open(), operation)
-            self._kept = operation
+            self._version = update_operation(self._open(), operation)
+            self._written = operation
         finally:
-            if waited:
+            if acquired:
                 self._writing.release()
 
+    @contextmanager
+    def recording_end(self, operation: Operation) -> Iterator[None]:
+        """Write the outcome of an accepted operation that ends before it begins, and its last events."""
+        try:
+            yield
+        except KubernautError as failure:
+            self.end_unbegun(outcome_of(failure))
+            raise
+        except BaseException as stopped:
+            why = str(stopped) or type(stopped).__name__
+            self.end_unbegun(outcome_of(Interrupted(f"The {operation.verb} was stopped before it began: {why}.")))
+            raise
+        finally:
+            self.write_last_events()
+
     def end_unbegun(self, outcome: Outcome, **known: Any) -> None:
-        """Write down how an accepted operation ended that was never begun; what somebody has written of it meanwhile stays.
+        """Write the outcome of an accepted operation that was never begun; a newer version of it stays.
 
         Args:
-            outcome: How it ended.
-            known: What else is known of it.
+            outcome: The outcome.
+            known: Further fields of the operation.
         """
         self.close()
-        if self.accepted is None or self._kept is not None:
+        if self.accepted is None or self._written is not None:
             return
         ended = {"outcome": outcome, "finished_at": now(), "waits_until": None, **known}
-        operation = self.with_said(self.accepted.model_copy(update=ended))
-        with suppress(KubernautError):  # then it is overdue some time, and is settled
-            operations.update(self._open(), operation, version=self.accepted.resource_version)
+        operation = self.with_events(self.accepted.model_copy(update=ended))
+        with suppress(KubernautError):  # then it is overdue at some time, and is settled
+            update_operation(self._open(), operation, version=self.accepted.resource_version)
 
-    def last_words(self) -> None:
-        """Write down what was said after the end of an accepted operation was written: how its last step ended."""
-        if self.accepted is None or self._kept is None or self._kept.finished_at is None:
+    def write_last_events(self) -> None:
+        """Write the events after the outcome of an accepted operation: how its last step ended."""
+        if self.accepted is None or self._written is None or self._written.finished_at is None:
             return
-        operation = self.with_said(self._kept)
-        if operation.events != self._kept.events:
-            with suppress(KubernautError):  # its end is written, and says the same
-                self._version = operations.update(self._open(), operation, version=self._version)
+        operation = self.with_events(self._written)
+        if operation.events != self._written.events:
+            with suppress(KubernautError):  # the outcome is written already
+                self._version = update_operation(self._open(), operation, version=self._version)
 
     def close(self) -> None:
-        """Write no more of what is said."""
-        self._ended.set()
+        """Stop writing events."""
+        self._closed.set()
 
-    def _take_up(self, operation: Operation, accepted: Operation) -> str:
+    def _begin_accepted(self, operation: Operation, accepted: Operation) -> str:
         try:
-            return operations.update(self._open(), operation, version=accepted.resource_version)
+            return update_operation(self._open(), operation, version=accepted.resource_version)
         except NotFound as gone:
             raise Conflict(f"The operation {operation.id} was deleted before it began; nothing was changed.") from gone
         except Conflict as conflict:
-            raise Conflict(f"The operation {operation.id} {self._fate(operation)}; nothing was changed by this one.") from conflict
+            raise Conflict(f"The operation {operation.id} {self._what_became_of(operation)}; nothing was changed.") from conflict
 
-    def _fate(self, operation: Operation) -> str:
-        """Say what somebody else made of it."""
+    def _what_became_of(self, operation: Operation) -> str:
         secret = self._open().get_secret(operation.namespace, operation.secret)
         found = decode_operation(secret) if secret else None
         if found is None:
             return "was deleted before it began"
         if found.finished_at is None:
-            return "was begun by somebody else"
-        return f"has ended already ({found.outcome.reason if found.outcome else found.state})"
+            return "is executed by another process"
+        return f"has already ended ({found.outcome.reason if found.outcome else found.state})"
 
     def _keep_current(self) -> None:
-        said = 0
-        while not self._ended.wait(self._every):
+        written = 0
+        while not self._closed.wait(self._every):
             count = len(self.journal.heard) + self.journal.left_out
-            if count == said:
+            if count == written:
                 continue
             try:
-                self._write_said()
+                self._write_events()
             except (Conflict, NotFound):
                 return
-            except KubernautError:  # the next look tries again
+            except KubernautError:  # tried again after the next pause
                 continue
-            said = count
+            written = count
 
-    def _write_said(self) -> None:
+    def _write_events(self) -> None:
         with self._writing:
-            if self._ended.is_set() or self._kept is None:
+            if self._closed.is_set() or self._written is None:
                 return
-            self._version = operations.update(self._open(), self.with_said(self._kept), version=self._version)
+            self._version = update_operation(self._open(), self.with_events(self._written), version=self._version)
+
+
+def create_operation(cluster: Cluster, operation: Operation) -> None:
+    """Create an operation's Secret. Raises: NamespaceNotFound, ClusterDenied, ClusterUnreachable."""
+    cluster.create_secret(operation.namespace, operation_secret(operation))
+
+
+def update_operation(cluster: Cluster, operation: Operation, *, version: str | None = None) -> str:
+    """Update an operation's Secret, which the cluster collects together with the records that the operation made.
+
+    Args:
+        cluster: The operation's cluster.
+        operation: The operation as it is to be written.
+        version: The resource version that the Secret must have.
+
+    Returns:
+        The new resource version.
+
+    Raises:
+        Conflict: The Secret has another version.
+        NotFound: The Secret does not exist.
+    """
+    metadata: dict[str, Any] = {}
+    if operation.made:
+        metadata["ownerReferences"] = [
+            {"apiVersion": "v1", "kind": "Secret", "name": made.secret, "uid": made.uid} for made in operation.made
+        ]
+    if labels := outcome_labels(operation):
+        metadata["labels"] = labels
+    if version is not None:
+        metadata["resourceVersion"] = version
+    patch = {"data": {"operation": encode_operation(operation)}, **({"metadata": metadata} if metadata else {})}
+    written = cluster.patch_secret(operation.namespace, operation.secret, patch)
+    return str(written["metadata"]["resourceVersion"])
+
+
+def delete_expired(cluster: Cluster, history: ReleaseHistory) -> None:
+    """Delete a few of the operations without a release that are older than a week.
+
+    An operation without an outcome stays if a record has its label, and so does one that cannot be read.
+    """
+    candidates = (one for one in history.without_release if not one.unread)
+    expired = [one for one in candidates if now() - one.started_at > KEPT_WITHOUT_RELEASE]
+    for operation in expired[:_MAX_EXPIRED]:
+        cluster.delete_secret(operation.namespace, operation.secret)

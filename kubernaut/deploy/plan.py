@@ -1,7 +1,7 @@
-"""What a verb has to do: a pure function of what is known of the release, of its lock, and of what is wanted.
+"""What a verb has to do: a pure function of a release's history, its lock and the request.
 
-The record with the highest revision is the current one and decides, whatever older ones say (Helm before 3.19.5 leaves a revision
-``deployed`` below one that was deleted).
+The record with the highest revision is the current one and decides, whatever the status of older ones (Helm before 3.19.5 leaves a
+revision ``deployed`` below one that was deleted).
 
 ===================  ======================  ==================  ===================  ==================
 current record       deploy                  rollback            restore              delete
@@ -19,13 +19,13 @@ pending-*            mark failed,            mark failed,        mark failed [1]
 damaged              conflict                conflict            conflict             conflict
 ===================  ======================  ==================  ===================  ==================
 
-.. [1] After an unfinished or failed restore what was deleted is still what shall come back: mark failed, roll back to it.
+.. [1] After an unfinished or failed restore the deleted release is still to be restored: mark failed, roll back to it.
 
-The lock decides whether that may be done. *Live*: refused, with who holds it, unless there is nothing to do. *Free* or *expired*:
-no other kubernaut is at work, so what one left unfinished (``pending-*``, ``uninstalling``) is ended; of plain Helm's only what is
-older than ``stale_after``, else it is refused. The first actions are always those that put the history in order: a record whose
-recreation broke off is recreated, revisions that are ``deployed`` beside the one that Helm is going to supersede are marked, and a
-record that was fenced (``immutable``) is recreated without that flag where Helm must rewrite it.
+The lock decides whether that is allowed. *Live*: refused with the holder, unless there is nothing to do. *Free* or *expired*: no
+other kubernaut is at work, so an unfinished record (``pending-*``, ``uninstalling``) of kubernaut is finished; one of plain Helm
+only if it is older than ``stale_after``. The first actions put the history in order: a record whose recreation was interrupted is
+recreated, revisions that are ``deployed`` beside the one that Helm will supersede are marked, and a fenced (``immutable``) record
+is recreated without that flag where Helm has to rewrite it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kubernaut.deploy.lease import Lock, LockState, locked
+from kubernaut.deploy.lease import Lock, LockState, locked_error
 from kubernaut.deploy.requests import (
     DeployRequest,
     OperationRequest,
@@ -42,212 +42,231 @@ from kubernaut.deploy.requests import (
     UninstallRequest,
     UnlockRequest,
 )
-from kubernaut.deploy.revisions import continued, previous_run, restorable, why_not_the_same
-from kubernaut.deploy.unfinished import Unfinished, unfinished
+from kubernaut.deploy.revisions import (
+    Unfinished,
+    difference,
+    few,
+    find_unfinished,
+    interrupted_target,
+    last_deleted,
+    previous_run,
+    removed_objects,
+    title,
+)
 from kubernaut.deploy.values import canonical
 from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseChanged, ReleaseNotCurrent, ReleaseNotFound
 from kubernaut.history.records import PENDING, Record, Status
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action, Plan
 
-ORDERING = frozenset({"recreate-record", "mark-failed", "mark-superseded"})
+RECONCILING = frozenset({"recreate-record", "mark-failed", "mark-superseded"})
 """The actions that put the history in order, without Helm."""
 
 _REPLACES = frozenset({"helm-install-replace", "helm-uninstall"})
 _SUPERSEDES = frozenset({"helm-upgrade", "helm-install-replace", "helm-rollback"})
 
 
-def plan(past: ReleaseHistory, lock: Lock, wanted: OperationRequest, *, namespace_missing: bool = False) -> Plan:
+def plan(history: ReleaseHistory, lock: Lock, request: OperationRequest, *, namespace_missing: bool = False) -> Plan:
     """Decide what to do; see the table above.
 
     Args:
-        past: What is known of the release.
-        lock: What is known of its lock; ``FREE`` for whoever holds it.
-        wanted: What is asked for.
+        history: The release's history.
+        lock: The release's lock as it was found; ``Lock()`` for a free one.
+        request: The requested operation.
         namespace_missing: Whether the namespace does not exist.
 
     Raises:
-        NamespaceNotFound: It does not exist and shall not be created.
-        ReleaseNotFound: There is no such release, or nothing to go back to.
-        ReleaseNotCurrent: The revision that is meant to be the current one is not.
-        ReleaseChanged: The record is not in the state any more that is meant.
-        ReleaseLocked: Somebody else is at work on it.
-        Conflict: A record is damaged, or cannot be gone back to.
+        NamespaceNotFound: The namespace does not exist, and the request does not create it.
+        ReleaseNotFound: The release does not exist, or has no revision to go back to.
+        ReleaseNotCurrent: The named revision is not the current one.
+        ReleaseChanged: The record no longer has the named ETag.
+        ReleaseLocked: Another operation or plain Helm is at work on the release.
+        Conflict: A record is damaged or cannot be rolled back to.
     """
-    if isinstance(wanted, UnlockRequest):
-        return _unlock(past, lock, wanted)
-    wish = _wish(past, wanted, namespace_missing=namespace_missing)
-    if not wish.changes:
-        return wish
+    if isinstance(request, UnlockRequest):
+        return _unlock(history, lock, request)
+    main = _main_plan(history, request, namespace_missing=namespace_missing)
+    if not main.changes:
+        return main
     if lock.state is LockState.LIVE:
-        raise locked(wanted.namespace, wanted.name, lock.holder)
-    left = unfinished(past, wanted)
-    if left is not None and not left.stale:
-        raise left.refusal()
-    before = tuple(_recovery(past, left, wish, lock))
-    after = tuple(action for action in wish.actions if action not in before)
-    return Plan(actions=(*before, *after), reason=wish.reason)
+        raise locked_error(request.namespace, request.name, lock.holder)
+    unfinished = find_unfinished(history, request)
+    if unfinished is not None and not unfinished.stale:
+        raise unfinished.error()
+    first = tuple(_reconciliation(history, unfinished, main, lock))
+    return Plan(actions=(*first, *(action for action in main.actions if action not in first)), reason=main.reason)
 
 
-def _wish(past: ReleaseHistory, wanted: OperationRequest, *, namespace_missing: bool) -> Plan:
-    """Return what would be done if nothing had been left unfinished."""
-    if isinstance(wanted, DeployRequest):
-        _check_match(past.current, past.current, wanted)
-        return _deploy(past, wanted, namespace_missing=namespace_missing)
-    if past.current is None:
-        raise ReleaseNotFound(f"There is no release {wanted.name} in the namespace {wanted.namespace}.")
-    if isinstance(wanted, RestoreRequest | UninstallRequest):
-        _check_current(past.current, wanted.revision)
-    named = past.find(wanted.revision) if isinstance(wanted, RollbackRequest) and wanted.revision is not None else past.current
-    if named is not None:  # a rollback to what is not kept is refused below
-        _check_match(named, past.current, wanted)
-    _check_readable(past.current)
+def _main_plan(history: ReleaseHistory, request: OperationRequest, *, namespace_missing: bool) -> Plan:
+    """Return what is to be done if nothing was left unfinished."""
+    current = history.current
+    if isinstance(request, DeployRequest):
+        _check_match(current, current, request)
+        return _deploy(history, request, namespace_missing=namespace_missing)
+    if current is None:
+        raise ReleaseNotFound(f"The release {request.release} does not exist.")
+    if isinstance(request, RestoreRequest | UninstallRequest):
+        _check_current(current, request.revision)
+    named = history.find(request.revision) if isinstance(request, RollbackRequest) and request.revision is not None else current
+    if named is not None:  # a rollback to a missing revision is refused in _rollback_target
+        _check_match(named, current, request)
+    _check_readable(current)
     verbs: dict[type[OperationRequest], Callable[[ReleaseHistory, Record, Any], Plan]] = {
         RollbackRequest: _rollback,
         RestoreRequest: _restore,
         UninstallRequest: _delete,
     }
-    return verbs[type(wanted)](past, past.current, wanted)
+    return verbs[type(request)](history, current, request)
 
 
 # the verbs
 
 
-def _deploy(past: ReleaseHistory, wanted: DeployRequest, *, namespace_missing: bool) -> Plan:
-    current = past.current
-    if namespace_missing and not wanted.create_namespace:
-        raise NamespaceNotFound(f"The namespace {wanted.namespace} does not exist.")
+def _deploy(history: ReleaseHistory, request: DeployRequest, *, namespace_missing: bool) -> Plan:
+    current = history.current
+    if namespace_missing and not request.create_namespace:
+        raise NamespaceNotFound(f"The namespace {request.namespace} does not exist.")
     if current is None:
-        create = Action(kind="create-namespace", subject=wanted.namespace, reason="it does not exist")
-        install = Action(kind="helm-install", subject=wanted.release, reason=f"{wanted.version} is its first release")
+        create = Action(kind="create-namespace", subject=request.namespace, reason="it does not exist")
+        install = Action(kind="helm-install", subject=request.release, reason=f"{request.version} is its first release")
         return Plan(actions=(create, install) if namespace_missing else (install,))
     _check_readable(current)
     if current.status in (Status.UNINSTALLED, Status.UNINSTALLING):
-        reason = f"v{current.revision} was deleted, and {wanted.version} follows it"
-        return Plan(actions=(Action(kind="helm-install-replace", subject=wanted.release, reason=reason),))
-    why = why_not_the_same(current, past, wanted)
+        reason = f"{title(current)} was deleted; deploys {request.version}"
+        return Plan(actions=(Action(kind="helm-install-replace", subject=request.release, reason=reason),))
+    why = difference(current, history, request)
     if why is None:
-        return Plan(reason=f"v{current.revision} already runs {wanted.version} with these values")
-    return Plan(actions=(Action(kind="helm-upgrade", subject=wanted.release, reason=why),))
+        return Plan(reason=f"v{current.revision} already runs {request.version} with these values")
+    return Plan(actions=(Action(kind="helm-upgrade", subject=request.release, reason=why),))
 
 
-def _rollback(past: ReleaseHistory, current: Record, wanted: RollbackRequest) -> Plan:
-    target = _target(past, current, wanted.revision)
-    same = all(
-        one == other
-        for one, other in (
-            (current.chart, target.chart),
-            (current.manifest, target.manifest),
-            (canonical(current.config), canonical(target.config)),
-        )
+def _rollback(history: ReleaseHistory, current: Record, request: RollbackRequest) -> Plan:
+    target = _rollback_target(history, current, request.revision)
+    same = (
+        current.chart == target.chart
+        and current.manifest == target.manifest
+        and canonical(current.config) == canonical(target.config)
     )
     if current.status == Status.DEPLOYED and (target is current or same):
-        return Plan(reason=f"v{current.revision} already runs what v{target.revision} is")
-    reason = f"v{current.revision} {_was(current)}; v{target.revision} is {target.status}"
+        return Plan(reason=f"{title(current)} already runs what v{target.revision} is")
+    reason = f"{title(current)} {_was(current)}; goes back to {title(target)}, which is {target.status}"
     return Plan(actions=(Action(kind="helm-rollback", subject=target.id, reason=reason),))
 
 
-def _restore(past: ReleaseHistory, current: Record, _wanted: RestoreRequest) -> Plan:
-    deleted = restorable(past)
+def _rollback_target(history: ReleaseHistory, current: Record, revision: int | None) -> Record:
+    if revision is None:
+        found = interrupted_target(history, current) or previous_run(history, current)
+        if found is None:
+            raise ReleaseNotFound(
+                f"{current.id} has no earlier release to go back to.",
+                hint=f"`kubernaut history {current.name} -n {current.namespace}` lists the revisions; name one with --revision.",
+                http_hint=f"`GET /api/releases/{current.id}/history` lists the revisions; name one of them.",
+            )
+        return found
+    hint = f"Roll back to another revision; `kubernaut history {current.name} -n {current.namespace}` lists them."
+    found = history.find(revision)
+    if found is None:
+        raise ReleaseNotFound(f"{current.namespace}.{current.name} has no revision {revision}.", hint=hint)
+    if found.damaged:
+        raise Conflict(f"The record of {found.id} is damaged: {found.damaged}.", hint=hint)
+    if found.status in PENDING or found.status == Status.UNINSTALLING:
+        raise Conflict(f"{found.id} never ran: it is {found.status}.", hint=hint)
+    return found
+
+
+def _restore(history: ReleaseHistory, current: Record, _request: RestoreRequest) -> Plan:
+    deleted = last_deleted(history)
     if deleted is None:
-        return Plan(reason=f"v{current.revision} is not deleted: it is {current.status}")
-    return Plan(actions=(Action(kind="helm-rollback", subject=deleted.id, reason="it was deleted, and comes back as it was"),))
+        return Plan(reason=f"{title(current)} is not deleted: it is {current.status}")
+    reason = f"{title(deleted)} was deleted and comes back as it was"
+    return Plan(actions=(Action(kind="helm-rollback", subject=deleted.id, reason=reason),))
 
 
-def _delete(_past: ReleaseHistory, current: Record, _wanted: UninstallRequest) -> Plan:
+def _delete(_history: ReleaseHistory, current: Record, _request: UninstallRequest) -> Plan:
     if current.status == Status.UNINSTALLED:
-        return Plan(reason=f"v{current.revision} is deleted already")
-    unfinished_delete = current.status == Status.UNINSTALLING
-    reason = "an earlier delete was left unfinished" if unfinished_delete else f"it {_was(current)}"
-    return Plan(actions=(Action(kind="helm-uninstall", subject=current.id, reason=reason),))
+        return Plan(reason=f"{title(current)} is already deleted")
+    interrupted = f"an earlier delete of {title(current)} was interrupted"
+    reason = interrupted if current.status == Status.UNINSTALLING else f"{title(current)} {_was(current)}"
+    return Plan(actions=(_uninstall(current, reason),))
 
 
-def _unlock(past: ReleaseHistory, lock: Lock, wanted: UnlockRequest) -> Plan:
-    if past.current is not None:
-        _check_current(past.current, wanted.revision)
-    if lock.state is LockState.LIVE and not wanted.force:
-        raise locked(wanted.namespace, wanted.name, lock.holder)
+def _uninstall(record: Record, reason: str) -> Action:
+    """Return the action that uninstalls a release, with the objects that it removes."""
+    objects = removed_objects(record)
+    removes = f"removes {few(objects)}" if objects else "removes no objects"
+    return Action(kind="helm-uninstall", subject=record.id, reason=f"{reason}; {removes}", objects=objects)
+
+
+def _unlock(history: ReleaseHistory, lock: Lock, request: UnlockRequest) -> Plan:
+    if history.current is not None:
+        _check_current(history.current, request.revision)
+    if lock.state is LockState.LIVE and not request.force:
+        raise locked_error(request.namespace, request.name, lock.holder)
     actions = []
     if lock.state is not LockState.FREE:
-        who = lock.holder.words if lock.holder else "somebody"
-        actions.append(Action(kind="take-lock", subject=wanted.release, reason=f"{who} holds it"))
-    actions.extend(_leftover_copies(past))
-    left = unfinished(past, wanted)
-    if left is not None and left.stale and not left.record.damaged:
-        actions.append(_mark_failed(left, Lock()))
-    for operation in past.unfinished:
-        reason = f"{operation.verb} by {operation.actor or 'somebody'} since {operation.started_at.isoformat()} has no end"
+        reason = f"{lock.holder or 'an unknown holder'} holds it"
+        actions.append(Action(kind="take-lock", subject=request.release, reason=reason))
+    actions.extend(_interrupted_recreations(history))
+    unfinished = find_unfinished(history, request)
+    if unfinished is not None and unfinished.stale and not unfinished.record.damaged:
+        actions.append(_mark_failed(unfinished, Lock()))
+    for operation in history.unfinished:
+        by = operation.actor or "an unknown actor"
+        reason = f"the {operation.verb} by {by} since {operation.started_at.isoformat()} has no outcome"
         actions.append(Action(kind="settle-operation", subject=operation.id, reason=reason))
-    return Plan(actions=tuple(actions), reason="" if actions else f"nobody holds {wanted.release}, and nothing is unfinished")
+    return Plan(actions=tuple(actions), reason="" if actions else f"{request.release} is not locked, and nothing is unfinished")
 
 
-# what comes first
+# what puts the history in order first, so that Helm can do the rest
 
 
-def _recovery(past: ReleaseHistory, left: Unfinished | None, wish: Plan, lock: Lock) -> Iterator[Action]:
-    """Yield what puts the history in order, so that Helm can do the rest."""
-    yield from _leftover_copies(past)
-    main = wish.actions[-1]
-    fenced = {record.revision for record in past.records if record.immutable}
-    if left is not None and left.record.status in PENDING:
-        yield _mark_failed(left, lock)
-        fenced.add(left.record.revision)
-    rewritten = list(_rewritten(past, main))
-    for record in rewritten:
+def _reconciliation(history: ReleaseHistory, unfinished: Unfinished | None, main_plan: Plan, lock: Lock) -> Iterator[Action]:
+    yield from _interrupted_recreations(history)
+    main = main_plan.actions[-1]
+    fenced = {record.revision for record in history.records if record.immutable}
+    if unfinished is not None and unfinished.record.status in PENDING:
+        yield _mark_failed(unfinished, lock)
+        fenced.add(unfinished.record.revision)
+    for record in _rewritten(history, main):
         if record.revision in fenced:
-            yield Action(kind="recreate-record", subject=record.id, reason="it was fenced, and Helm must rewrite it")
-    if left is not None and left.record.status == Status.UNINSTALLING and main.kind != "helm-uninstall":
-        reason = f"{left.by} began to delete it at {left.since} and did not finish"
-        yield Action(kind="helm-uninstall", subject=left.record.id, reason=reason)
-    for record in _strays(past, main):
-        yield Action(kind="mark-superseded", subject=record.id, reason="it is said to be deployed beside another release")
+            yield Action(kind="recreate-record", subject=record.id, reason="it is fenced, and Helm has to rewrite it")
+    if unfinished is not None and unfinished.record.status == Status.UNINSTALLING and main.kind != "helm-uninstall":
+        yield _uninstall(unfinished.record, f"the delete by {unfinished.by} since {unfinished.since} was interrupted")
+    for record in _strays(history, main):
+        yield Action(kind="mark-superseded", subject=record.id, reason="it is deployed beside another revision")
 
 
-def _leftover_copies(past: ReleaseHistory) -> Iterator[Action]:
-    for record in past.aside:
-        yield Action(kind="recreate-record", subject=record.id, reason="an earlier recreation of it broke off")
+def _interrupted_recreations(history: ReleaseHistory) -> Iterator[Action]:
+    for record in history.aside:
+        yield Action(kind="recreate-record", subject=record.id, reason="an earlier recreation of it was interrupted")
 
 
-def _mark_failed(left: Unfinished, lock: Lock) -> Action:
-    gone = ", who is gone" if lock.state is LockState.EXPIRED else ""
-    reason = f"it was left {left.record.status} by {left.by}{gone}, since {left.since}"
-    return Action(kind="mark-failed", subject=left.record.id, reason=reason)
+def _mark_failed(unfinished: Unfinished, lock: Lock) -> Action:
+    gone = ", which is gone" if lock.state is LockState.EXPIRED else ""
+    reason = f"it was left {unfinished.record.status} by {unfinished.by}{gone}, since {unfinished.since}"
+    return Action(kind="mark-failed", subject=unfinished.record.id, reason=reason)
 
 
-def _rewritten(past: ReleaseHistory, main: Action) -> Iterator[Record]:
-    """Yield the records that Helm itself rewrites when it does an action: those it must be able to."""
-    for record in past.records:
+def _rewritten(history: ReleaseHistory, main: Action) -> Iterator[Record]:
+    """Yield the records that Helm itself rewrites during an action."""
+    for record in history.records:
         if record.damaged:
             continue
-        is_current = record is past.current and (main.kind in _REPLACES or record.status == Status.UNINSTALLING)
+        is_current = record is history.current and (main.kind in _REPLACES or record.status == Status.UNINSTALLING)
         if is_current or (main.kind in _SUPERSEDES and record.status == Status.DEPLOYED):
             yield record
 
 
-def _strays(past: ReleaseHistory, main: Action) -> Iterator[Record]:
-    """Yield the deployed records that Helm is not going to supersede itself: it takes one, the newest, and in an install none."""
-    deployed = [record for record in past.records if not record.damaged and record.status == Status.DEPLOYED]
+def _strays(history: ReleaseHistory, main: Action) -> Iterator[Record]:
+    """Yield the deployed records that Helm will not supersede: an upgrade supersedes the newest only, an install none."""
+    deployed = [record for record in history.records if not record.damaged and record.status == Status.DEPLOYED]
     if main.kind == "helm-upgrade":
         yield from deployed[1:]
     elif main.kind == "helm-install-replace":
         yield from deployed
 
 
-def _target(past: ReleaseHistory, current: Record, revision: int | None) -> Record:
-    """Return the record that a rollback goes back to."""
-    if revision is None:
-        found = continued(past, current) or previous_run(past, current)
-        if found is None:
-            raise ReleaseNotFound(f"There is nothing before {current.id} to go back to.", hint="Name a revision with --revision.")
-        return found
-    found = past.find(revision)
-    if found is None:
-        raise ReleaseNotFound(f"{current.namespace}.{current.name} has no revision {revision}; it is not kept, or never was.")
-    if found.damaged:
-        raise Conflict(f"The record of {found.id} is damaged: {found.damaged}.", hint="Roll back to another revision.")
-    if found.status in PENDING or found.status == Status.UNINSTALLING:
-        raise Conflict(f"{found.id} is {found.status}: it never ran.", hint="Roll back to another revision.")
-    return found
+# what is checked before
 
 
 def _was(current: Record) -> str:
@@ -258,15 +277,19 @@ def _was(current: Record) -> str:
 def _check_current(current: Record, revision: int | None) -> None:
     if revision not in (None, current.revision):
         named = f"{current.namespace}.{current.name}.v{revision}"
-        raise ReleaseNotCurrent(f"{named} is not the current release; {current.id} is.", members={"current": current.id})
+        raise ReleaseNotCurrent(
+            f"{named} is not the current release; {current.id} is.",
+            hint=f"Name the current release, {current.id}.",
+            members={"current": current.id},
+        )
 
 
-def _check_match(named: Record | None, current: Record | None, wanted: OperationRequest) -> None:
-    """Check that the record is in the state that is meant."""
-    if wanted.if_match is None or (named is not None and named.etag == wanted.if_match):
+def _check_match(named: Record | None, current: Record | None, request: OperationRequest) -> None:
+    """Check that the named record has the ETag of the request."""
+    if request.if_match is None or (named is not None and named.etag == request.if_match):
         return
     members = {"current": current.id, "etag": current.etag} if current else {}
-    what = f"{named.id} has changed since its ETag was read" if named else f"There is no release {wanted.release} to match"
+    what = f"{named.id} has changed since its ETag was read" if named else f"The release {request.release} does not exist"
     now = f"; the current release is {current.id}, with the ETag {current.etag}" if current else ""
     raise ReleaseChanged(f"{what}{now}.", members=members)
 
@@ -275,5 +298,7 @@ def _check_readable(current: Record) -> None:
     if current.damaged:
         raise Conflict(
             f"The record of {current.id} is damaged: {current.damaged}.",
-            hint=f"Helm cannot go on either. Look at the Secret {current.secret}; deleting it forgets this revision.",
+            hint=f"Helm cannot read it either. `kubectl delete secret {current.secret} -n {current.namespace}` removes the "
+            "revision from the history.",
+            http_hint=f"Helm cannot read it either. Deleting the Secret {current.secret} removes the revision from the history.",
         )

@@ -1,4 +1,4 @@
-"""What is asked for, as data: the verbs that write, each with what it needs to know."""
+"""The requests for operations on a release, as data: one class for each verb that writes."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar, Literal
 
-from kubernaut.deploy.values import Wish
+from kubernaut.deploy.values import Values
 from kubernaut.history.store import ReleaseHistory
 
 
 @dataclass(frozen=True)
 class OperationRequest:
-    """What all verbs have in common.
+    """What the requests of all verbs have in common.
 
     Attributes:
-        note: A person's words on it.
-        timeout: Seconds that the whole of it may take, once it is its turn.
-        lock_timeout: Seconds to wait for its turn; 0 refuses at once.
-        stale_after: Seconds after which an unfinished record of plain Helm is taken for one that nobody works on any more.
-        history_max: How many records of a name Helm keeps.
-        if_match: The ETag that the record which is named must have; of a deploy, the current one.
+        verb: The verb's name, as in ``kubernaut VERB``.
+        force: Whether to take the lock over from a live holder and to treat every unfinished record as abandoned.
+        note: A line for the history.
+        timeout: Seconds that the operation may take once it has the lock.
+        lock_timeout: Seconds to wait for the lock; 0 refuses at once.
+        stale_after: Age in seconds from which an unfinished record of plain Helm counts as abandoned.
+        history_max: How many records of a release Helm keeps.
+        if_match: The ETag that the named record must have; for a deploy, that of the current one.
     """
 
     verb: ClassVar[str]
     force: ClassVar[bool] = False
-    """Whether nobody is waited for, and whoever is at work is taken for dead."""
 
     namespace: str
     name: str
@@ -39,27 +40,29 @@ class OperationRequest:
 
     @property
     def release(self) -> str:
-        """The release, without its revision: ``NAMESPACE.NAME``."""
+        """The release without a revision, as ``NAMESPACE.NAME``."""
         return f"{self.namespace}.{self.name}"
 
     @property
     def subject(self) -> str:
-        """What is worked on, for a person."""
+        """The subject of the operation's step, for a person."""
         return self.release
 
 
 @dataclass(frozen=True)
 class DeployRequest(OperationRequest):
-    """A version shall run in a namespace.
+    """Deploy a version to a namespace.
 
     Attributes:
         version: The version of the chart.
-        chart_ref: The chart, by digest: ``oci://REGISTRY/NAME@sha256:…``.
-        chart_digest: That digest.
-        environment: The environment whose values :attr:`wish` has.
-        commit: The commit that the version was made of.
-        repository: The repository that it was made of.
-        on_failure: ``None`` leaves it to what the version was published with, and that to ``rollback``.
+        chart_ref: The chart by digest, ``oci://REGISTRY/NAME@sha256:…``.
+        chart_digest: The digest of the chart.
+        values: The requested values, in layers.
+        environment: The environment whose values are among them.
+        commit: The commit that the version was built from.
+        repository: The repository that it was built from.
+        on_failure: ``rollback`` or ``keep``; ``None`` for the chart's own choice, which is ``rollback`` unless it has one.
+        create_namespace: Whether to create the namespace if it does not exist.
     """
 
     verb: ClassVar[str] = "deploy"
@@ -67,7 +70,7 @@ class DeployRequest(OperationRequest):
     version: str
     chart_ref: str
     chart_digest: str
-    wish: Wish = field(default_factory=Wish)
+    values: Values = field(default_factory=Values)
     environment: str | None = None
     commit: str | None = None
     repository: str | None = None
@@ -76,17 +79,17 @@ class DeployRequest(OperationRequest):
 
     @property
     def subject(self) -> str:
-        """What is deployed to where, for a person."""
+        """The version and the namespace, for a person."""
         return f"{self.name} {self.version} to {self.namespace}"
 
-    def values(self, past: ReleaseHistory) -> Mapping[str, Any]:
-        """Return the values, all layers merged."""
-        return self.wish.values(past.current.config if past.current else None)
+    def merged_values(self, history: ReleaseHistory) -> Mapping[str, Any]:
+        """Return the values with all layers merged. Raises: ValuesInvalid."""
+        return self.values.merged(history.current.config if history.current else None)
 
 
 @dataclass(frozen=True)
 class RollbackRequest(OperationRequest):
-    """What an older release was shall run again; by default the newest before the current one that ran."""
+    """Roll back to ``revision``; by default to the newest one before the current one that ran."""
 
     verb: ClassVar[str] = "rollback"
 
@@ -95,7 +98,7 @@ class RollbackRequest(OperationRequest):
 
 @dataclass(frozen=True)
 class RestoreRequest(OperationRequest):
-    """The current release shall come back after a soft delete; ``revision`` is the one that is meant to be current."""
+    """Restore the current release after a soft delete; ``revision``, if given, must be the current one."""
 
     verb: ClassVar[str] = "restore"
 
@@ -104,7 +107,7 @@ class RestoreRequest(OperationRequest):
 
 @dataclass(frozen=True)
 class UninstallRequest(OperationRequest):
-    """The current release shall go, and its history stay; ``revision`` is the one that is meant to be current."""
+    """Uninstall the current release and keep its history; ``revision``, if given, must be the current one."""
 
     verb: ClassVar[str] = "delete"
 
@@ -113,9 +116,9 @@ class UninstallRequest(OperationRequest):
 
 @dataclass(frozen=True)
 class UnlockRequest(OperationRequest):
-    """Whoever holds the release is known to be dead: what was left unfinished shall be ended.
+    """Take the lock from a holder that is known to be dead, and finish what it left.
 
-    ``revision`` is the one that is meant to be current.
+    ``revision``, if given, must be the current one.
     """
 
     verb: ClassVar[str] = "unlock"
@@ -126,7 +129,7 @@ class UnlockRequest(OperationRequest):
 
 @dataclass(frozen=True)
 class RecoveryRequest(UnlockRequest):
-    """What was left unfinished shall be ended where it is known that nobody works on it any more."""
+    """Finish what is left unfinished where it is certain that nothing works on it any more."""
 
     verb: ClassVar[str] = "recover"
     force: ClassVar[bool] = False

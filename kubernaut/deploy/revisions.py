@@ -1,92 +1,136 @@
-"""Which record a verb goes by: what counts as the same, what ran before, what can come back. Pure."""
+"""Which revisions of a release a verb goes by, and what an interrupted operation left. Pure.
+
+Helm marks a release ``pending-*`` or ``uninstalling`` before it works on it and cannot tell later whether it still does. kubernaut
+changes a release only under its lock, so the holder of the lock knows that no other kubernaut is at work. Plain Helm has no lock:
+only the age of its record tells.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from kubernaut.deploy.requests import DeployRequest
+from kubernaut.deploy.requests import DeployRequest, OperationRequest
 from kubernaut.deploy.values import canonical, differing, overrides_lost
-from kubernaut.history.operations import SUCCEEDED, OperationChart
+from kubernaut.errors import ReleaseLocked
+from kubernaut.history.operations import SUCCEEDED, Operation, OperationChart
 from kubernaut.history.records import GONE, PENDING, Record, Status
-from kubernaut.history.releases import find_operation
+from kubernaut.history.releases import find_operation, manifest_objects, parse_time
 from kubernaut.history.repair import INTERRUPTED
 from kubernaut.history.store import ReleaseHistory
 
-MOST_KEYS = 10
+MAX_NAMES = 10
+"""How many keys of values or objects a reason names; the others are counted."""
+
+_ROLLBACK_OFFSET = {"rollback": 1, "restore": 1, "deploy": 2}
+"""How far above ``Operation.after`` a verb's ``helm rollback`` puts its record; a deploy rolls back from its own record."""
 
 
-def why_not_the_same(current: Record, past: ReleaseHistory, wanted: DeployRequest) -> str | None:
-    """Return why the current release is not what is wanted; ``None`` when it is."""
-    values = wanted.values(past)
-    why = _difference(current, past, wanted, values)
-    lost = overrides_lost(current.config, values) if why else ()
-    return f"{why}; no longer set: {_few(lost)}" if lost else why
+def title(record: Record) -> str:
+    """Return a revision with its version, such as ``v3 (1.4.2)``."""
+    version = record.chart.get("version")
+    return f"v{record.revision}" if version is None else f"v{record.revision} ({version})"
 
 
-def _difference(current: Record, past: ReleaseHistory, wanted: DeployRequest, values: Mapping[str, Any]) -> str | None:
-    if current.status != Status.DEPLOYED:
-        left = "was left" if current.status in PENDING else "is"
-        return f"v{current.revision} {left} {current.status}"
-    found = find_operation(current, past.operations)
-    if found is None:
-        return f"v{current.revision} was made by plain Helm, and what it runs is not known by digest"
-    operation, made = found
-    if operation.unread:
-        return f"of v{current.revision} not everything is known: {operation.unread}"
-    first = made is None or made.uid == operation.made[0].uid
-    if operation.outcome is None:
-        return f"v{current.revision} was not seen through: {operation.actor or 'somebody'} broke off"
-    if first and operation.outcome.reason != SUCCEEDED:
-        return f"v{current.revision} did not succeed: {operation.outcome.reason}"
-    chart = chart_of(current, past)
-    if chart.digest != wanted.chart_digest:
-        return f"{chart.version or 'an unknown version'} becomes {wanted.version}"
-    if canonical(current.config) != canonical(values):
-        return f"values differ: {_few(differing(current.config, values))}"
-    return None
-
-
-def chart_of(record: Record, past: ReleaseHistory) -> OperationChart:
+def chart_of(record: Record, history: ReleaseHistory) -> OperationChart:
     """Return the chart of a record: its version, and its digest where kubernaut deployed it."""
-    found = find_operation(record, past.operations)
+    found = find_operation(record, history.operations)
     known = (found[1].chart if found[1] else None) or found[0].chart if found else None
     version = record.chart.get("version")
     return known or OperationChart(version=None if version is None else str(version))
 
 
-def previous(past: ReleaseHistory, before: int) -> Record | None:
-    """Return the newest record before a revision that is deployed: what to go back to when that revision fails.
+def removed_objects(record: Record) -> tuple[str, ...]:
+    """Return the objects that an uninstall removes, as ``KIND/NAME``, in the order of the manifest.
 
-    Nothing ran before a deploy that follows a delete, whatever older records say.
+    Objects with the annotation ``helm.sh/resource-policy: keep`` stay. One outside the release's namespace has its own appended.
     """
-    if past.current is not None and past.current.status in GONE:
-        return None
-    return next((record for record in past.records if record.revision < before and record.status == Status.DEPLOYED), None)
-
-
-def previous_run(past: ReleaseHistory, current: Record) -> Record | None:
-    """Return the newest record before the current one that once ran."""
-    older = (record for record in past.records if record.revision < current.revision and not record.damaged)
-    return next((record for record in older if record.status in (Status.DEPLOYED, Status.SUPERSEDED)), None)
-
-
-def continued(past: ReleaseHistory, current: Record) -> Record | None:
-    """Return where the rollback was going that made the current record and was broken off: the same command again goes on."""
-    if current.status not in (*PENDING, Status.FAILED) or current.operation_id:
-        return None
-    for operation in past.operations:
-        broken_off = operation.outcome is None or operation.outcome.reason == INTERRUPTED
-        if operation.verb != "rollback" or not broken_off or operation.after != current.revision - 1:
+    found: list[str] = []
+    for document in manifest_objects(record.manifest):
+        metadata = document.get("metadata")
+        metadata = metadata if isinstance(metadata, Mapping) else {}
+        annotations = metadata.get("annotations")
+        policy = annotations.get("helm.sh/resource-policy") if isinstance(annotations, Mapping) else None
+        if str(policy).strip().lower() == "keep":
             continue
-        named = {action.subject for action in operation.plan.actions if action.kind == "helm-rollback"}
-        return next((record for record in past.records if record.id in named and not record.damaged), None)
+        namespace = metadata.get("namespace", record.namespace)
+        where = "" if namespace == record.namespace else f" in {namespace}"
+        found.append(f"{document.get('kind')}/{metadata.get('name')}{where}")
+    return tuple(found)
+
+
+def few(names: Sequence[str]) -> str:
+    """Return the first names as an enumeration, and the number of the others."""
+    shown = ", ".join(names[:MAX_NAMES])
+    return shown + (f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else "")
+
+
+# the revision that is deployed, rolled back to or restored
+
+
+def difference(current: Record, history: ReleaseHistory, request: DeployRequest) -> str | None:
+    """Return why the current release has to be upgraded; ``None`` if it already runs what is requested."""
+    values = request.merged_values(history)
+    why = _difference(current, history, request, values)
+    lost = overrides_lost(current.config, values) if why else ()
+    return f"{why}; no longer set: {few(lost)}" if lost else why
+
+
+def _difference(current: Record, history: ReleaseHistory, request: DeployRequest, values: Mapping[str, Any]) -> str | None:
+    if current.status != Status.DEPLOYED:
+        return f"{title(current)} {'was left' if current.status in PENDING else 'is'} {current.status}"
+    found = find_operation(current, history.operations)
+    if found is None:
+        return f"{title(current)} was deployed by plain Helm, so the digest of its chart is unknown"
+    operation, made = found
+    if operation.unread:
+        return f"the operation of {title(current)} cannot be read completely: {operation.unread}"
+    first = made is None or made.uid == operation.made[0].uid
+    if operation.outcome is None:
+        return f"{title(current)} has no outcome: the deploy by {operation.actor or 'an unknown actor'} was interrupted"
+    if first and operation.outcome.reason != SUCCEEDED:
+        return f"{title(current)} did not succeed: {operation.outcome.reason}"
+    chart = chart_of(current, history)
+    if chart.digest != request.chart_digest:
+        return f"{chart.version or 'an unknown version'} becomes {request.version}"
+    if canonical(current.config) != canonical(values):
+        return f"values differ: {few(differing(current.config, values))}"
     return None
 
 
-def restorable(past: ReleaseHistory) -> Record | None:
-    """Return the record that was deleted last, if nothing has run since: restores that failed or broke off do not count."""
-    for record in past.records:
+def previous_deployed(history: ReleaseHistory, revision: int) -> Record | None:
+    """Return the newest deployed record before a revision: the target of the rollback when that revision fails.
+
+    A deploy that follows a delete has none, whatever the status of older records.
+    """
+    if history.current is not None and history.current.status in GONE:
+        return None
+    return next((record for record in history.records if record.revision < revision and record.status == Status.DEPLOYED), None)
+
+
+def previous_run(history: ReleaseHistory, current: Record) -> Record | None:
+    """Return the newest record before the current one that ran."""
+    older = (record for record in history.records if record.revision < current.revision and not record.damaged)
+    return next((record for record in older if record.status in (Status.DEPLOYED, Status.SUPERSEDED)), None)
+
+
+def interrupted_target(history: ReleaseHistory, current: Record) -> Record | None:
+    """Return the target of the interrupted rollback that made the current record: the same command again continues it."""
+    if current.status not in (*PENDING, Status.FAILED) or current.operation_id:
+        return None
+    for operation in history.operations:
+        interrupted = operation.outcome is None or operation.outcome.reason == INTERRUPTED
+        if operation.verb != "rollback" or not interrupted or operation.after != current.revision - 1:
+            continue
+        targets = {action.subject for action in operation.plan.actions if action.kind == "helm-rollback"}
+        return next((record for record in history.records if record.id in targets and not record.damaged), None)
+    return None
+
+
+def last_deleted(history: ReleaseHistory) -> Record | None:
+    """Return the record that was deleted last, if nothing has run since; failed and interrupted restores do not count."""
+    for record in history.records:
         if record.status in GONE:
             return record
         if record.status not in (*PENDING, Status.FAILED):
@@ -94,6 +138,87 @@ def restorable(past: ReleaseHistory) -> Record | None:
     return None
 
 
-def _few(keys: Sequence[str]) -> str:
-    shown = ", ".join(keys[:MOST_KEYS])
-    return shown + (f" and {len(keys) - MOST_KEYS} more" if len(keys) > MOST_KEYS else "")
+# what an interrupted operation left
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """The current record while its status says that Helm works on it.
+
+    Attributes:
+        by: Who left it so: the operation's actor and verb, or plain Helm.
+        since: Since when, such as ``2026-11-22 12:00:00 UTC``.
+        stale: Whether it is certain that no Helm works on it any more.
+        wait: Seconds until the record of a plain Helm counts as stale.
+    """
+
+    record: Record
+    by: str
+    since: str
+    stale: bool
+    wait: float = 0.0
+
+    def error(self) -> ReleaseLocked:
+        """Return the error for a release that Helm works on."""
+        record = self.record
+        minutes = f"{max(self.wait, 60) / 60:.0f} min"
+        return ReleaseLocked(
+            f"{record.namespace}.{record.name} is {record.status} (v{record.revision}), by {self.by} since {self.since}.",
+            hint=f"Add --lock-timeout 5m to wait; in {minutes} the record counts as abandoned. If nothing works on it any more, "
+            f"`kubernaut unlock {record.name} -n {record.namespace}` ends it now.",
+            http_hint=f"Send `lockTimeout`, in seconds, to wait; in {minutes} the record counts as abandoned.",
+        )
+
+
+def find_unfinished(history: ReleaseHistory, request: OperationRequest) -> Unfinished | None:
+    """Return the current record if it is unfinished. Assumes that no other kubernaut is at work: the lock is held, or free."""
+    current = history.current
+    if current is None or (current.status not in PENDING and current.status != Status.UNINSTALLING):
+        return None
+    operation = left_by(current, history)
+    if operation is not None or (current.status in PENDING and current.operation_id):
+        by = f"{operation.actor or 'an unknown actor'} ({operation.verb})" if operation else "an operation whose record is gone"
+        return Unfinished(current, by, _readable(operation.started_at.isoformat() if operation else current.created), stale=True)
+    began = current.deleted_at if current.status == Status.UNINSTALLING else current.deployed_at
+    age = _age(current, history)
+    stale = age is not None and age >= request.stale_after
+    wait = request.stale_after - min(age or 0.0, request.stale_after)
+    return Unfinished(current, "plain Helm", _readable(began or current.created), stale=stale or request.force, wait=wait)
+
+
+def left_by(current: Record, history: ReleaseHistory) -> Operation | None:
+    """Return the operation of kubernaut that left a record unfinished.
+
+    A deploy's record has the operation's label. A delete changes the record of another operation, and a rollback copies the labels
+    of its target, so for those the plans of the operations decide. A rollback with an outcome left nothing; a delete that failed
+    may have left the record ``uninstalling``.
+    """
+    if current.status == Status.UNINSTALLING:
+        return next((one for one in history.operations if _uninstalls(one, current)), None)
+    found = find_operation(current, history.operations)
+    if found is not None or current.status != Status.PENDING_ROLLBACK:
+        return found[0] if found else None
+    return next((one for one in history.unfinished if _rolls_back_into(one, current)), None)
+
+
+def _uninstalls(operation: Operation, record: Record) -> bool:
+    succeeded = operation.outcome is not None and operation.outcome.reason == SUCCEEDED
+    planned = any(action.kind == "helm-uninstall" and action.subject == record.id for action in operation.plan.actions)
+    return planned and not succeeded
+
+
+def _rolls_back_into(operation: Operation, record: Record) -> bool:
+    offset = _ROLLBACK_OFFSET.get(operation.verb)
+    return offset is not None and operation.after is not None and record.revision == operation.after + offset
+
+
+def _readable(text: str) -> str:
+    """Return a time to the second; a text that is not a time stays as it is."""
+    time = parse_time(text)
+    return f"{time:%Y-%m-%d %H:%M:%S} UTC" if time else text
+
+
+def _age(record: Record, history: ReleaseHistory) -> float | None:
+    """Return how many seconds ago a record was last written, by the API server's clock."""
+    written = parse_time(record.modified or record.created)
+    return None if history.read_at is None or written is None else (history.read_at - written).total_seconds()

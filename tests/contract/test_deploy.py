@@ -23,10 +23,10 @@ from support.charts import write_chart
 
 from kubernaut.adapters.helm import Helm
 from kubernaut.adapters.kube import Cluster
-from kubernaut.deploy.execute import Done, carry_out
-from kubernaut.deploy.execution import Tools
+from kubernaut.deploy.execute import Result, execute
+from kubernaut.deploy.execution import DeployContext
 from kubernaut.deploy.requests import DeployRequest, UninstallRequest
-from kubernaut.deploy.values import read_wish
+from kubernaut.deploy.values import read_values
 from kubernaut.errors import ClusterDenied, DeployKept, DeployRolledBack, KubernautError, ReleaseLocked
 from kubernaut.events import Event, Progress
 from kubernaut.history.store import HistoryStore, ReleaseHistory
@@ -91,7 +91,7 @@ class World:
             environment=self.settings.environment,
             plain_http=self.settings.speaks_plain_http,
         )
-        self.tools = Tools(
+        self.context = DeployContext(
             lambda: self.helm, lambda: self.cluster, HistoryStore(self.cluster), self.settings, Progress(self.events.append)
         )
         self.image = f"{self.settings.require_registry()}/library/node:22"
@@ -114,11 +114,11 @@ class World:
         if key not in self.pushed:  # a package is another one every time: Helm writes the time into it
             self.pushed[key] = self.helm.push(self.helm.package(chart, self.folder / "out"), registry)
         digest = self.pushed[key]
-        arguments: dict[str, Any] = {"wish": read_wish(sets=sets), "create_namespace": True, "timeout": 60.0, **more}
+        arguments: dict[str, Any] = {"values": read_values(sets=sets), "create_namespace": True, "timeout": 60.0, **more}
         return DeployRequest(self.namespace, "web", "0.1.0", f"oci://{registry}/web@{digest}", digest, **arguments)
 
-    def deploy(self, template: str, *sets: str, **more: Any) -> Done:
-        return carry_out(self.wanted(template, *sets, **more), tools=self.tools)
+    def deploy(self, template: str, *sets: str, **more: Any) -> Result:
+        return execute(self.wanted(template, *sets, **more), context=self.context)
 
 
 @pytest.fixture(params=["helm3", "helm4"])
@@ -165,7 +165,7 @@ def test_ten_deploys_a_delete_and_a_deploy(world: World) -> None:
     template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {text: {{ .Values.text | quote }}}\n"
     for number in range(10):
         world.deploy(template, f"text={number}x")
-    carry_out(UninstallRequest(world.namespace, "web"), tools=world.tools)
+    execute(UninstallRequest(world.namespace, "web"), context=world.context)
     _, _, release = world.deploy(template, "text=again")
     assert release is not None
     assert (release.revision, release.status, release.created_by) == (11, "deployed", "ada")
@@ -195,7 +195,7 @@ def test_a_helm_that_dies_in_the_middle(world: World, number: signal.Signals) ->
     killer = threading.Thread(target=kill_in_the_hook)
     killer.start()
     with pytest.raises(DeployKept):
-        carry_out(wanted, tools=world.tools)
+        execute(wanted, context=world.context)
     killer.join()
     assert len(killed) == 1
     assert world.statuses == ["deployed", "failed"]
@@ -218,16 +218,16 @@ PROGRAM = """
 import pathlib, pickle, sys
 from kubernaut.adapters.kube import Cluster
 from kubernaut.adapters.helm import Helm
-from kubernaut.deploy.execution import Tools
-from kubernaut.deploy.execute import carry_out
+from kubernaut.deploy.execution import DeployContext
+from kubernaut.deploy.execute import execute
 from kubernaut.events import Progress
 from kubernaut.history.store import HistoryStore
 from kubernaut.settings import load_settings
 settings = load_settings()
 cluster = Cluster(settings.kubeconfig)
 known = {"kubeconfig": settings.kubeconfig, "environment": settings.environment, "plain_http": settings.speaks_plain_http}
-tools = Tools(lambda: Helm(settings.helm, **known), lambda: cluster, HistoryStore(cluster), settings, Progress())
-carry_out(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()), tools=tools)
+context = DeployContext(lambda: Helm(settings.helm, **known), lambda: cluster, HistoryStore(cluster), settings, Progress())
+execute(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()), context=context)
 """
 
 
@@ -268,7 +268,7 @@ def test_no_secret_in_arguments_or_environments(world: World) -> None:
     """A canary in the values and the environment, looked for in /proc while Helm runs, and in what is written down."""
     world.deploy(SLOW)
     wanted = world.wanted(SLOW, "text=b")
-    wanted = DeployRequest(**{**vars(wanted), "wish": read_wish({"db": {"password": CANARY}}, sets=["text=b"])})
+    wanted = DeployRequest(**{**vars(wanted), "values": read_values({"db": {"password": CANARY}}, sets=["text=b"])})
     process = start(world, wanted)
     (helm,) = helms(wanted)
     assert CANARY.encode() not in (helm / "cmdline").read_bytes()

@@ -18,13 +18,12 @@ from support.racing import Room, race
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.ci import CiBuild
-from kubernaut.deploy.held import HeldLock, Timing
-from kubernaut.deploy.lease import Holder, Lock, LockState, holder_of, lease, new_holder
-from kubernaut.deploy.lock import hold, look
+from kubernaut.deploy.lease import Holder, Lock, LockState, LockTiming, holder_of, lease_manifest, new_holder
+from kubernaut.deploy.lock import HeldLock, hold, read_lock
 from kubernaut.errors import ClusterDenied, Conflict, LockLost, NamespaceNotFound, ReleaseLocked
 from kubernaut.testing.cluster import FakeCluster
 
-QUICK = Timing(lease_seconds=5.0, renew_seconds=0.1, poll_seconds=0.05)
+QUICK = LockTiming(lease_seconds=5.0, renew_seconds=0.1, poll_seconds=0.05)
 LONG_AGO = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ADA = new_holder("01ada", "deploy", "Ada Łovelace\n", host="ci-7", process="p/1", build=CiBuild(url="http://ci/7?a=ü"))
 BOB = new_holder("02bob", "deploy", "bob", host="ci-9", process="")
@@ -61,7 +60,7 @@ class LockContract:
     def holding(
         self, cluster: Cluster, namespace: str, holder: Holder, *, timeout: float = 0.0, force: bool = False
     ) -> AbstractContextManager[HeldLock]:
-        return hold(cluster, namespace, "web.app", holder, timeout=timeout, say=print, timing=QUICK, force=force)
+        return hold(cluster, namespace, "web.app", holder, timeout=timeout, notify=print, timing=QUICK, force=force)
 
     def test_it_is_taken_renewed_and_released(self, cluster: Cluster, namespace: str) -> None:
         with self.holding(cluster, namespace, ADA) as held:
@@ -71,7 +70,7 @@ class LockContract:
             found = holder_of(first)
             assert found is not None
             assert (found.identity, found.actor, found.build) == (ADA.identity, "Ada Łovelace?", ADA.build)
-            assert look(cluster, namespace, "web.app") == Lock(LockState.LIVE, found)
+            assert read_lock(cluster, namespace, "web.app") == Lock(LockState.LIVE, found)
 
             def renewed() -> bool:
                 now = cluster.get_lease(namespace, "kubernaut.web.app")
@@ -80,7 +79,7 @@ class LockContract:
             until(renewed)
             held.check()
         assert cluster.get_lease(namespace, "kubernaut.web.app") is None
-        assert look(cluster, namespace, "web.app") == Lock()
+        assert read_lock(cluster, namespace, "web.app") == Lock()
 
     def test_the_second_one_is_refused_or_waits(self, cluster: Cluster, namespace: str) -> None:
         with self.holding(cluster, namespace, ADA) as held:
@@ -117,7 +116,7 @@ class LockContract:
 
     @pytest.mark.parametrize("emptied", [False, True])
     def test_it_is_taken_over(self, cluster: Cluster, namespace: str, emptied: bool) -> None:
-        left = lease(namespace, "web.app", ADA, seconds=1, acquired=LONG_AGO, renewed=LONG_AGO, transitions=4)
+        left = lease_manifest(namespace, "web.app", ADA, seconds=1, acquired=LONG_AGO, renewed=LONG_AGO, transitions=4)
         cluster.create_lease(namespace, {**left, "spec": {}} if emptied else left)
         with self.holding(cluster, namespace, BOB) as held:
             assert held.found.state is (LockState.FREE if emptied else LockState.EXPIRED)
@@ -132,7 +131,7 @@ class LockContract:
     def test_many_want_it_at_once(self, cluster: Cluster, namespace: str, timeout: float, expired: bool) -> None:
         if expired:
             cluster.create_lease(
-                namespace, lease(namespace, "web.app", ADA, seconds=1, acquired=LONG_AGO, renewed=LONG_AGO, transitions=0)
+                namespace, lease_manifest(namespace, "web.app", ADA, seconds=1, acquired=LONG_AGO, renewed=LONG_AGO, transitions=0)
             )
 
         def attempt(number: int, room: Room) -> None:
@@ -151,7 +150,7 @@ class LockContract:
         assert cluster.get_lease(namespace, "kubernaut.web.app") is None
 
     def test_no_namespace(self, cluster: Cluster, namespace: str) -> None:
-        assert look(cluster, f"{namespace}-not", "web.app") == Lock()
+        assert read_lock(cluster, f"{namespace}-not", "web.app") == Lock()
         with pytest.raises(NamespaceNotFound), self.holding(cluster, f"{namespace}-not", BOB):
             raise AssertionError
 
@@ -201,4 +200,4 @@ class TestRealCluster(LockContract):
             self.holding(weak, namespace, BOB).__enter__()
         assert all(fact in caught.value.hint for fact in ("get", "create", "update", "delete", "leases.coordination.k8s.io"))
         with pytest.raises(ClusterDenied, match=r"kubernaut\.web\.app"):
-            look(weak, namespace, "web.app")
+            read_lock(weak, namespace, "web.app")

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kubernaut.deploy.accepted import accept, carry_out_accepted, new_operation
-from kubernaut.deploy.execute import Done, carry_out
-from kubernaut.deploy.execution import Tools
+from kubernaut.deploy.execute import Result, execute, execute_accepted
+from kubernaut.deploy.execution import DeployContext
+from kubernaut.deploy.operations import accept, new_operation
 from kubernaut.deploy.requests import DeployRequest, OperationRequest
 from kubernaut.errors import DeadlineExceeded
 from kubernaut.events import Event, Progress
@@ -56,11 +56,11 @@ class World:
         self.helm = FakeHelm(self.cluster)
 
     @property
-    def tools(self) -> Tools:
-        return Tools(
+    def context(self) -> DeployContext:
+        return DeployContext(
             helm=lambda: self.helm,  # type: ignore[arg-type, return-value]
             cluster=lambda: self.cluster,  # type: ignore[arg-type, return-value]
-            history=HistoryStore(self.cluster),  # type: ignore[arg-type]
+            store=HistoryStore(self.cluster),  # type: ignore[arg-type]
             settings=load_settings(environment=self.environment, directory=self.folder),
             progress=Progress(self.events.append),
             stopped=lambda: self.stopped,
@@ -86,11 +86,11 @@ class World:
         digest = self.helm.push(self.helm.package(chart, self.folder / "out"), "r/charts")
         return DeployRequest("demo", "hello", version, f"oci://r/charts/hello@{digest}", digest, **more)
 
-    def deploy(self, version: str = "1.0.0", *, dry_run: bool = False, **more: Any) -> Done:
+    def deploy(self, version: str = "1.0.0", *, dry_run: bool = False, **more: Any) -> Result:
         wanted = self.wanted(version, **more)
         self.helm.starts.clear()
         self.cluster.requests.clear()
-        return carry_out(wanted, tools=self.tools, dry_run=dry_run)
+        return execute(wanted, context=self.context, dry_run=dry_run)
 
     def accept(
         self,
@@ -105,13 +105,13 @@ class World:
     ) -> tuple[Operation, bool]:
         """Accept an operation; return it, and whether it is new."""
         how = {"note": "please", "timeout": 9.0}
-        operation = new_operation(verb, namespace, name, self.tools.settings, fingerprint, key, how)
+        operation = new_operation(verb, namespace, name, self.context.settings, fingerprint, key, how)
         return accept(operation, self.cluster, patience=patience, create_namespace=create_namespace)  # type: ignore[arg-type]
 
-    def serve(self, operation: Operation, wanted: OperationRequest | Callable[[], OperationRequest] | None = None) -> Done:
+    def serve(self, operation: Operation, wanted: OperationRequest | Callable[[], OperationRequest] | None = None) -> Result:
         """Carry out what was accepted; a deploy by default."""
         prepared = wanted or self.wanted()
-        return carry_out_accepted(operation, prepared if callable(prepared) else lambda: prepared, tools=self.tools)
+        return execute_accepted(operation, prepared if callable(prepared) else lambda: prepared, context=self.context)
 
     def leave_a_deploy(self, version: str = "1.1.0") -> str:
         """Leave things after the first deploy as the second does that is killed while Helm runs; return its operation's id."""

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from kubernaut.ci import CiBuild
-from kubernaut.deploy.held import HeldLock, Timing
-from kubernaut.deploy.lease import Holder, holder_of, in_place_of, lease, new_holder
-from kubernaut.deploy.lock import hold
+from kubernaut.deploy.lease import Holder, LockTiming, holder_of, lease_manifest, new_holder, replacement_of
+from kubernaut.deploy.lock import HeldLock, hold
 from kubernaut.errors import ReleaseLocked
 from kubernaut.testing.cluster import FakeCluster
 
@@ -39,8 +38,8 @@ class World:
         return self.seconds - 500.0
 
     @property
-    def timing(self) -> Timing:
-        return Timing(renew_seconds=5.0, clock=lambda: self.seconds, wall=self.wall, sleep=self.sleep)
+    def timing(self) -> LockTiming:
+        return LockTiming(renew_seconds=5.0, clock=lambda: self.seconds, wall=self.wall, sleep=self.sleep)
 
     def wall(self) -> datetime:
         return START + timedelta(seconds=self.passed)
@@ -59,12 +58,12 @@ class World:
     def put(self, holder: Holder, *, ago: float = 0.0, transitions: int = 0) -> None:
         """Let somebody hold the lock, who has renewed it so many seconds ago by what his clock says."""
         time = self.wall() - timedelta(seconds=ago)
-        made = lease("demo", "web", holder, seconds=30, acquired=time, renewed=time, transitions=transitions)
+        made = lease_manifest("demo", "web", holder, seconds=30, acquired=time, renewed=time, transitions=transitions)
         old = self.lease
         if old is None:
             self.cluster.create_lease("demo", made)
         else:
-            self.cluster.replace_lease("demo", in_place_of(old, made))
+            self.cluster.replace_lease("demo", replacement_of(old, made))
 
     def renews(self, holder: Holder, *, ago: float = 0.0, until: float = 900.0) -> None:
         """Let somebody hold the lock and renew it every five seconds until then."""
@@ -81,7 +80,7 @@ class World:
 
     @contextmanager
     def hold(self, holder: Holder = BOB, *, timeout: float = 0.0, force: bool = False, **timing: Any) -> Iterator[HeldLock]:
-        known = {"timeout": timeout, "say": self.said.append, "timing": replace(self.timing, **timing), "force": force}
+        known = {"timeout": timeout, "notify": self.said.append, "timing": replace(self.timing, **timing), "force": force}
         with hold(self.cluster, "demo", "web", holder, **known) as held:  # type: ignore[arg-type]
             found = self.lease
             assert found is not None

@@ -17,7 +17,7 @@ from kubernaut.deploy.requests import (
     UninstallRequest,
     UnlockRequest,
 )
-from kubernaut.deploy.values import Wish
+from kubernaut.deploy.values import Values
 from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseNotFound
 from kubernaut.history.operations import Operation
 from kubernaut.history.records import Record
@@ -39,7 +39,9 @@ KINDS: dict[str, type[OperationRequest]] = {
 
 
 def wanted(digest: str = DIGEST, *, values: Mapping[str, Any] | None = None, **more: Any) -> DeployRequest:
-    return DeployRequest("demo", "hello", "1.0.0", f"oci://r/hello@{digest}", digest, wish=Wish(environment=values or {}), **more)
+    return DeployRequest(
+        "demo", "hello", "1.0.0", f"oci://r/hello@{digest}", digest, values=Values(environment=values or {}), **more
+    )
 
 
 def plan(verb: str, known: ReleaseHistory, lock: Lock = Lock(), *, namespace_missing: bool = False, **more: Any) -> Plan:  # noqa: B008

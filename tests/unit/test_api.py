@@ -89,7 +89,7 @@ def world(tmp_path: Path) -> World:
 @pytest.fixture
 def kubernaut(world: World) -> Kubernaut:
     """Return the verbs on a cluster and a Helm in memory, with one chart."""
-    service = Kubernaut(world.tools.settings, listener=world.events.append)
+    service = Kubernaut(world.context.settings, listener=world.events.append)
     clients = service.context.clients
     clients.cluster, clients.helm = world.cluster, world.helm
     clients.registry = OneChart(world.wanted().chart_digest)

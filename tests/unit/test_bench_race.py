@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import pkgutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from kubernaut.deploy import operation, turn
 from kubernaut.errors import ClusterUnreachable
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -152,15 +152,17 @@ def test_too_few_to_compare(load: Callable[[str], ModuleType], arguments: list[s
 
 
 def test_what_is_compared_with_locks_nothing_and_leaves_the_product_as_it_was(load: Callable[[str], ModuleType]) -> None:
-    parts: list[tuple[ModuleType, str]] = [(turn, "hold"), *((operation, name) for name in ("begin", "update", "forget_expired"))]
-    before = [getattr(module, name) for module, name in parts]
-    with load("race_runs")._nothing_locked():
-        assert all(getattr(module, name) is not real for (module, name), real in zip(parts, before, strict=True))
-        with turn.hold(None, "there", "web", None, timeout=0.0, log=print) as held:  # type: ignore[arg-type]
+    runs = load("race_runs")
+    names = (runs.LOCK, *runs.WRITES)
+    before = [pkgutil.resolve_name(name) for name in names]
+    with runs._nothing_locked():
+        replaced = [pkgutil.resolve_name(name) for name in names]
+        assert all(one is not real for one, real in zip(replaced, before, strict=True))
+        with replaced[0](None, "there", "web", None, timeout=0.0, notify=print) as held:
             held.check()
             assert held.found.holder is None
-        operation.begin(None, None)  # type: ignore[arg-type]
-    assert [getattr(module, name) for module, name in parts] == before
+        replaced[1](None, None)
+    assert [pkgutil.resolve_name(name) for name in names] == before
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from support.deploying import World
 
 from kubernaut.ci import CiBuild
-from kubernaut.deploy.accepted import BEGINS_WITHIN
+from kubernaut.deploy.operations import BEGINS_WITHIN
 from kubernaut.errors import (
     BadInput,
     ClusterDenied,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kubernaut.deploy.explain import LogWanted, explain, logs_wanted
+from kubernaut.deploy.diagnose import LogSource, explain, logs_to_read
 
 
 def pod(
@@ -44,12 +44,12 @@ PULL = (
         (
             [pod(**waiting("CrashLoopBackOff", "back-off", restartCount=3, lastState={"terminated": {"exitCode": 1, "reason": "Error"}}))],
             [],
-            "the container web ends again and again with exit status 1",
+            "the container web keeps crashing with exit status 1",
         ),
         (
             [pod(**waiting("CrashLoopBackOff", restartCount=1, lastState={"terminated": {"exitCode": 137, "reason": "OOMKilled"}}))],
             [],
-            "the container web ends again and again: it used more memory than its limit (OOMKilled)",
+            "the container web keeps crashing: it used more memory than its limit (OOMKilled)",
         ),
         ([pod(state={"terminated": {"exitCode": 3, "reason": "Error"}})], [], "the container web ended with exit status 3"),
         (
@@ -57,13 +57,13 @@ PULL = (
             [],
             'the container web cannot start: CreateContainerConfigError: secret "db" not found',
         ),
-        ([pod(conditions=(UNSCHEDULED,))], [], "no node takes a pod: 0/1 nodes are available: 1 Insufficient cpu"),
+        ([pod(conditions=(UNSCHEDULED,))], [], "a pod cannot be scheduled: 0/1 nodes are available: 1 Insufficient cpu"),
         (
             [pod(phase="Running", **RUNNING)],
             [event("Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503")],
-            "the container web runs and is not ready: Readiness probe failed: HTTP probe failed with statuscode: 503",
+            "the container web is running but not ready: Readiness probe failed: HTTP probe failed with statuscode: 503",
         ),
-        ([pod(phase="Running", **RUNNING)], [], "the container web runs and is not ready"),
+        ([pod(phase="Running", **RUNNING)], [], "the container web is running but not ready"),
         (
             [],
             [event("FailedCreate", 'pods "web-" is forbidden: exceeded quota: q', kind="ReplicaSet", name="web-6f")],
@@ -107,12 +107,12 @@ def test_the_same_trouble_is_counted() -> None:
     assert explain(pods, []).problems == ("the image r/web:1 of the container web cannot be pulled: not found (3 times)",)
 
 
-def test_last_words() -> None:
+def test_write_last_events() -> None:
     crashing = pod(**waiting("CrashLoopBackOff", restartCount=2, lastState={"terminated": {"exitCode": 1}}))
     ended = pod("web-2", state={"terminated": {"exitCode": 1}}, name="job")
     fine = pod("web-3", phase="Running", state={"running": {}}, ready=True, name="ok")
-    wanted = logs_wanted([crashing, ended, fine, crashing])
-    assert wanted == (LogWanted("web-1", "web", previous=True), LogWanted("web-2", "job", previous=False))
+    wanted = logs_to_read([crashing, ended, fine, crashing])
+    assert wanted == (LogSource("web-1", "web", previous=True), LogSource("web-2", "job", previous=False))
     lines = [f"line {number}" for number in range(50)] + ["password=hunter2hunter2"]
     explanation = explain([crashing], [], {wanted[0]: lines})
     assert "The last lines of web in web-1:" in explanation.details
@@ -127,4 +127,4 @@ def test_last_words() -> None:
 )
 def test_odd_pods_do_no_harm(odd: dict[str, Any]) -> None:
     assert explain([odd], [{}, {"involvedObject": None}]).problems == ()
-    assert logs_wanted([odd]) == ()
+    assert logs_to_read([odd]) == ()

@@ -10,7 +10,7 @@ from support.deploying import World
 from support.past import own, past, set_aside
 from support.planning import EXPIRED, LIVE, UNCHANGED, outcome, plan
 
-from kubernaut.deploy.execute import carry_out
+from kubernaut.deploy.execute import execute
 from kubernaut.deploy.requests import RollbackRequest, UninstallRequest
 from kubernaut.errors import ReleaseChanged, ReleaseNotCurrent, ReleaseNotFound
 from kubernaut.testing.cluster import FakeCluster
@@ -60,7 +60,7 @@ def test_what_is_not_there_is_said_so_first() -> None:
     assert outcome("delete", past(), if_match="x") is ReleaseNotFound
     assert outcome("rollback", KNOWN, revision=7, if_match="x") is ReleaseNotFound
     assert outcome("delete", KNOWN, revision=1, if_match="x") is ReleaseNotCurrent
-    with pytest.raises(ReleaseChanged, match=r"no release demo\.hello to match") as caught:
+    with pytest.raises(ReleaseChanged, match=r"demo\.hello does not exist") as caught:
         plan("deploy", past(), if_match="x")
     assert "current" not in caught.value.problem()
 
@@ -90,8 +90,8 @@ def test_the_etag_that_was_shown_is_the_one_that_is_taken(world: World) -> None:
     assert second is not None
     with pytest.raises(ReleaseChanged):
         world.deploy("1.2.0", if_match=release.etag)
-    carry_out(RollbackRequest("demo", "hello", revision=1, if_match=etag(world, 1)), tools=world.tools)
-    carry_out(UninstallRequest("demo", "hello", if_match=etag(world)), tools=world.tools)
+    execute(RollbackRequest("demo", "hello", revision=1, if_match=etag(world, 1)), context=world.context)
+    execute(UninstallRequest("demo", "hello", if_match=etag(world)), context=world.context)
     assert world.statuses[-1] == "uninstalled"
 
 
@@ -106,7 +106,7 @@ def test_a_change_before_the_lock_was_had_is_noticed(world: World) -> None:
 
     world.cluster.create_lease = create_lease  # type: ignore[method-assign]
     with pytest.raises(ReleaseChanged):
-        carry_out(UninstallRequest("demo", "hello", if_match=known), tools=world.tools)
+        execute(UninstallRequest("demo", "hello", if_match=known), context=world.context)
     assert world.statuses[-1] == "deployed"
     assert isinstance(world.cluster, FakeCluster)
     assert world.cluster._leases == {}

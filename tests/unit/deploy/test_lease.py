@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from kubernaut.ci import CiBuild
 from kubernaut.deploy.lease import (
     Holder,
+    duration_of,
     holder_of,
-    in_place_of,
     is_held_by,
-    lease,
+    lease_manifest,
     new_holder,
-    seconds_of,
+    replacement_of,
     seems_fresh,
     seems_stale,
     transitions_of,
@@ -30,7 +30,7 @@ ADA = new_holder("01op", "deploy", "ada", host="ci-7", process="boot/4242", buil
 
 
 def written(holder: Holder = ADA, *, seconds: float = 30.0, renewed: datetime = NOW, transitions: int = 0) -> dict[str, Any]:
-    return lease("demo", "web", holder, seconds=seconds, acquired=NOW, renewed=renewed, transitions=transitions)
+    return lease_manifest("demo", "web", holder, seconds=seconds, acquired=NOW, renewed=renewed, transitions=transitions)
 
 
 def edited(**spec: Any) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def test_whatever_people_and_machines_are_called_the_holder_knows_itself(actor: 
     assert is_held_by(made, holder)
     found = holder_of(made)
     assert found is not None
-    assert (found.words + found.identity).isprintable()
+    assert (str(found) + found.identity).isprintable()
     assert not is_held_by(made, ADA)
 
 
@@ -118,7 +118,7 @@ def test_nobody_holds_it(lease: dict[str, Any]) -> None:
 def test_another_tool_holds_it() -> None:
     found = holder_of({"spec": {"holderIdentity": "other-tool_1"}})
     assert found == Holder("other-tool_1")
-    assert found.words == "the holder 'other-tool_1'"
+    assert str(found) == "the holder 'other-tool_1'"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_annotations_are_junk(annotations: Any) -> None:
 def test_what_a_hand_wrote_cannot_write_over_the_terminal() -> None:
     found = holder_of({"metadata": {"annotations": {"kubernaut/actor": "ada\x1b[2J\nbob"}}, "spec": {"holderIdentity": "x"}})
     assert found is not None
-    assert found.words == "ada?[2J?bob"
+    assert str(found) == "ada?[2J?bob"
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ def test_what_a_hand_wrote_cannot_write_over_the_terminal() -> None:
     [(30, 30), (1, 1), (29, 29), (31, 30), (0, 30), (-5, 30), (2**31 - 1, 30), (None, 30), ("5", 30), (True, 30), (2.5, 30)],
 )
 def test_an_absurd_duration_is_thirty_seconds(seconds: Any, holds: int) -> None:
-    assert seconds_of(edited(leaseDurationSeconds=seconds)) == holds
-    assert seconds_of({}) == 30
+    assert duration_of(edited(leaseDurationSeconds=seconds)) == holds
+    assert duration_of({}) == 30
 
 
 @pytest.mark.parametrize(("transitions", "known"), [(4, 4), (0, 0), (None, 0), (-1, 0), ("4", 0), (True, 0), (2**31 - 1, 0)])
@@ -193,7 +193,7 @@ def test_a_time_as_other_tools_write_it() -> None:
     ],
 )
 def test_who_it_is_in_words(holder: Holder, words: str) -> None:
-    assert holder.words == words
+    assert str(holder) == words
 
 
 @pytest.mark.parametrize(
@@ -210,13 +210,13 @@ def test_who_it_is_in_words(holder: Holder, words: str) -> None:
     ],
 )
 def test_for_how_long(seconds: int, words: str) -> None:
-    assert ADA.duration(NOW + timedelta(seconds=seconds)) == words
-    assert Holder("x").duration(NOW) == ""
+    assert ADA.held_for(NOW + timedelta(seconds=seconds)) == words
+    assert Holder("x").held_for(NOW) == ""
 
 
 def test_a_lease_replaces_the_one_that_was_read() -> None:
     old = {"metadata": {"name": "kubernaut.web", "uid": "u", "resourceVersion": "7", "labels": {"old": "x"}}}
-    new = in_place_of(old, written())
+    new = replacement_of(old, written())
     assert version_of(new) == ("u", "7")
     assert new["metadata"]["labels"] == {"owner": "kubernaut", "name": "web"}
     assert new["spec"] == written()["spec"]

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from support.deploying import World
 
-from kubernaut.deploy import operation as operations
-from kubernaut.deploy.operations import OperationWriter
+from kubernaut.deploy.operations import OperationWriter, update_operation
 from kubernaut.errors import ClusterUnreachable
 from kubernaut.events import Journal, Notice
 from kubernaut.history.operations import Operation, Outcome, decode_operation, now, numbered_events
@@ -67,13 +66,13 @@ def test_nothing_is_written_when_nothing_is_said(world: World) -> None:
     until(lambda: texts(world, running) == ["one"])
     looks = len(world.cluster.writes)
     passed = threading.Event()
-    waited = ledger._ended.wait
+    waited = ledger._closed.wait
 
     def counted(seconds: float) -> bool:
         passed.set()
         return waited(seconds)
 
-    ledger._ended.wait = counted  # type: ignore[method-assign]
+    ledger._closed.wait = counted  # type: ignore[method-assign]
     for _ in range(3):
         passed.clear()
         assert passed.wait(10)
@@ -84,7 +83,7 @@ def test_nothing_is_written_when_nothing_is_said(world: World) -> None:
 def test_after_the_end_nothing_is_written(world: World) -> None:
     ledger, running, journal = begun(world)
     journal(Notice("deploy", "one"))
-    ledger.write(ledger.with_said(ended(running)))
+    ledger.write(ledger.with_events(ended(running)))
     version = world.find(running).resource_version
     journal(Notice("deploy", "too late"))
     until(lambda: not [one for one in threading.enumerate() if one.name == f"operation {running.id}"])
@@ -95,11 +94,11 @@ def test_after_the_end_nothing_is_written(world: World) -> None:
 def test_how_the_last_step_ended_is_kept_unless_somebody_has_written_since(world: World) -> None:
     for others in (False, True):
         ledger, running, journal = begun(world)
-        ledger.write(ledger.with_said(ended(running)))
+        ledger.write(ledger.with_events(ended(running)))
         if others:
             world.cluster.patch_secret("demo", running.secret, {"metadata": {"annotations": {"by": "somebody"}}})
         journal(Notice("deploy", "that was it"))
-        ledger.last_words()
+        ledger.write_last_events()
         assert texts(world, running) == ([] if others else ["that was it"])
         assert world.find(running).state == "succeeded"
 
@@ -126,7 +125,7 @@ def test_a_failure_to_write_is_none_and_the_next_look_tries_again(world: World) 
 def test_somebody_elses_word_is_not_written_over(world: World) -> None:
     ledger, running, journal = begun(world)
     theirs = ended(running).model_copy(update={"note": "settled by another"})
-    operations.update(world.cluster, theirs)  # type: ignore[arg-type]
+    update_operation(world.cluster, theirs)  # type: ignore[arg-type]
     journal(Notice("deploy", "one"))
     until(lambda: not [one for one in threading.enumerate() if one.name == f"operation {running.id}"])
     assert world.find(running).note == "settled by another"
@@ -161,13 +160,13 @@ class Hanging(FakeCluster):
 def test_a_write_that_hangs_holds_the_end_up_for_a_moment_only_and_does_not_undo_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kubernaut.deploy.operations._LONGEST_WAIT", 0.05)
+    monkeypatch.setattr("kubernaut.deploy.operations._MAX_WRITE_WAIT", 0.05)
     world.cluster = Hanging(world)
     ledger, running, journal = begun(world)
     journal(Notice("deploy", "one"))
     assert world.cluster.hangs.wait(10)
     journal(Notice("deploy", "two"))
-    ledger.write(ledger.with_said(ended(running)))
+    ledger.write(ledger.with_events(ended(running)))
     assert world.find(running).state == "succeeded"
     world.cluster.go.set()
     until(lambda: world.cluster.landed)

@@ -6,7 +6,7 @@ import pytest
 from support.locking import ADA, BOB, HOUR, NAME, World
 
 from kubernaut.deploy.lease import Lock, LockState
-from kubernaut.deploy.lock import hold, look
+from kubernaut.deploy.lock import hold, read_lock
 from kubernaut.errors import ClusterDenied, ClusterUnreachable, Conflict, NamespaceNotFound, ReleaseLocked
 
 
@@ -23,7 +23,7 @@ def test_a_user_who_may_not(world: World) -> None:
     world.cluster.fail("create lease", ClusterDenied(words))
     with pytest.raises(ClusterDenied) as caught, world.hold():
         raise AssertionError
-    assert caught.value.message == f"The lock of demo.web (the Lease kubernaut.web in demo) cannot be taken: {words}"
+    assert caught.value.message == f"The lock of demo.web (the Lease kubernaut.web in demo) cannot be acquired: {words}"
     assert "get, create, update and delete on leases.coordination.k8s.io in the namespace demo" in caught.value.hint
     assert world.cluster.requests == [f"create lease demo/{NAME}"]
 
@@ -32,7 +32,7 @@ def test_a_user_who_may_not(world: World) -> None:
 def test_a_user_who_may_only_do_some_of_it(world: World, request_: str) -> None:
     world.put(ADA, ago=HOUR)
     world.cluster.fail(request_, ClusterDenied("leases.coordination.k8s.io is forbidden"))
-    with pytest.raises(ClusterDenied, match=r"The lock of demo\.web .* cannot be taken"), world.hold():
+    with pytest.raises(ClusterDenied, match=r"The lock of demo\.web .* cannot be acquired"), world.hold():
         raise AssertionError
 
 
@@ -45,7 +45,7 @@ def test_credentials_that_have_expired_are_not_a_matter_of_verbs(world: World) -
 
 def test_a_namespace_that_is_being_deleted(world: World) -> None:
     world.cluster.terminating.add("demo")
-    with pytest.raises(Conflict, match=r"The lock of demo\.web .* cannot be taken: .*being terminated") as caught, world.hold():
+    with pytest.raises(Conflict, match=r"The lock of demo\.web .* cannot be acquired: .*being terminated") as caught, world.hold():
         raise AssertionError
     assert not isinstance(caught.value, ReleaseLocked)
 
@@ -53,7 +53,7 @@ def test_a_namespace_that_is_being_deleted(world: World) -> None:
 def test_no_namespace(world: World) -> None:
     with (
         pytest.raises(NamespaceNotFound),
-        hold(world.cluster, "none", "web", BOB, timeout=9, say=print, timing=world.timing),  # type: ignore[arg-type]
+        hold(world.cluster, "none", "web", BOB, timeout=9, notify=print, timing=world.timing),  # type: ignore[arg-type]
     ):
         raise AssertionError
 
@@ -122,18 +122,18 @@ def test_nor_is_the_time_for_which_the_observer_himself_was_stopped(world: World
 def test_a_look_is_one_request_and_a_guess(world: World, ago: float, state: LockState) -> None:
     world.put(ADA, ago=ago)
     world.cluster.requests.clear()
-    found = look(world.cluster, "demo", "web", timing=world.timing)  # type: ignore[arg-type]
+    found = read_lock(world.cluster, "demo", "web", timing=world.timing)  # type: ignore[arg-type]
     assert (found.state, found.holder and found.holder.actor) == (state, "ada")
     assert world.cluster.requests == [f"get lease demo/{NAME}"]
 
 
 def test_a_look_at_what_is_free(world: World) -> None:
-    assert look(world.cluster, "demo", "web") == Lock()  # type: ignore[arg-type]
+    assert read_lock(world.cluster, "demo", "web") == Lock()  # type: ignore[arg-type]
     world.cluster.create_lease("demo", {"metadata": {"name": NAME}, "spec": {}})
-    assert look(world.cluster, "demo", "web") == Lock()  # type: ignore[arg-type]
+    assert read_lock(world.cluster, "demo", "web") == Lock()  # type: ignore[arg-type]
 
 
 def test_a_look_that_is_refused(world: World) -> None:
     world.cluster.fail("get lease", ClusterDenied('cannot get resource "leases"'))
-    with pytest.raises(ClusterDenied, match="cannot be looked at"):
-        look(world.cluster, "demo", "web")  # type: ignore[arg-type]
+    with pytest.raises(ClusterDenied, match="cannot be read"):
+        read_lock(world.cluster, "demo", "web")  # type: ignore[arg-type]

@@ -24,9 +24,9 @@ from support.model import DONE, NOTHING
 from support.states import DEAD, Seen
 
 from kubernaut.adapters.process import process_identity
-from kubernaut.deploy.accepted import accept, carry_out_accepted, new_operation
-from kubernaut.deploy.execute import Done, carry_out
-from kubernaut.deploy.execution import Tools
+from kubernaut.deploy.execute import Result, execute, execute_accepted
+from kubernaut.deploy.execution import DeployContext
+from kubernaut.deploy.operations import accept, new_operation
 from kubernaut.deploy.requests import (
     DeployRequest,
     OperationRequest,
@@ -35,7 +35,7 @@ from kubernaut.deploy.requests import (
     UninstallRequest,
     UnlockRequest,
 )
-from kubernaut.deploy.values import Wish
+from kubernaut.deploy.values import Values
 from kubernaut.errors import BadInput, HelmFailed, KubernautError, NotFound
 from kubernaut.events import Progress
 from kubernaut.history.records import Record, Status, decode
@@ -187,7 +187,7 @@ class InMemory:
             if served:
                 planned, changed, _ = self.serve(verb, wanted)
             else:
-                planned, changed, _ = carry_out(wanted, tools=self.tools, dry_run=dry_run)
+                planned, changed, _ = execute(wanted, context=self.context, dry_run=dry_run)
         except KubernautError as refused:
             return type(refused).__name__
         except Killed:
@@ -199,12 +199,12 @@ class InMemory:
         assert not (dry_run and changed)
         return DONE if changed or (dry_run and planned.changes) else NOTHING
 
-    def serve(self, verb: str, wanted: OperationRequest) -> Done:
+    def serve(self, verb: str, wanted: OperationRequest) -> Result:
         """Carry a verb out as a server does, which accepts it first; whatever comes of it, that is written down."""
         operation = new_operation(verb, NAMESPACE, NAME, settings(), None, None, {"note": None, "timeout": wanted.timeout})
         accepted, _ = accept(operation, self.cluster, patience=0, create_namespace=False)  # type: ignore[arg-type]
         try:
-            return carry_out_accepted(accepted, lambda: wanted, tools=self.tools)
+            return execute_accepted(accepted, lambda: wanted, context=self.context)
         finally:
             kept = [one for one in HistoryStore(self.cluster).get(NAMESPACE, NAME).operations if one.id == accepted.id]  # type: ignore[arg-type]
             assert all(one.finished_at is not None and one.outcome is not None for one in kept), "it has no end"
@@ -223,7 +223,7 @@ class InMemory:
             version,
             f"oci://r/charts/{NAME}@{digest}",
             digest,
-            wish=Wish(sets=(f"text={text}",)),
+            values=Values(sets=(f"text={text}",)),
             on_failure="keep" if fails == "kept" else "rollback",
             create_namespace=how.get("create", False),
             history_max=self.keep,
@@ -231,11 +231,11 @@ class InMemory:
         return wanted, ends
 
     @property
-    def tools(self) -> Tools:
-        return Tools(
+    def context(self) -> DeployContext:
+        return DeployContext(
             helm=lambda: self.helm,  # type: ignore[arg-type, return-value]
             cluster=lambda: self.cluster,  # type: ignore[arg-type, return-value]
-            history=HistoryStore(self.cluster),  # type: ignore[arg-type]
+            store=HistoryStore(self.cluster),  # type: ignore[arg-type]
             settings=settings(),
             progress=Progress(lambda _: None),
         )

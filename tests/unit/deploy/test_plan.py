@@ -10,7 +10,7 @@ from support.past import made, operation, own, past, record
 from support.planning import EXPIRED, LIVE, NOW, UNCHANGED, VERBS, known_of, outcome, plain, plan, uninstall_of
 
 from kubernaut.deploy.lease import Lock
-from kubernaut.deploy.revisions import previous
+from kubernaut.deploy.revisions import previous_deployed
 from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseLocked, ReleaseNotCurrent, ReleaseNotFound
 from kubernaut.history.operations import Outcome
 from kubernaut.history.records import Status
@@ -263,7 +263,7 @@ def test_what_is_the_same() -> None:
 
 def test_what_nobody_saw_through_is_deployed_again() -> None:
     known = past(own(2, "deployed"), operations=(operation(reason=None),))
-    assert plan("deploy", known).actions[0].reason == "v2 was not seen through: ada broke off"
+    assert plan("deploy", known).actions[0].reason == "v2 (1.0.0) has no outcome: the deploy by ada was interrupted"
 
 
 def test_what_a_newer_kubernaut_wrote_is_no_proof() -> None:
@@ -300,13 +300,14 @@ def test_many_keys_are_counted() -> None:
 
 
 def test_a_refusal_tells_who_since_when_and_what_to_do() -> None:
-    with pytest.raises(ReleaseLocked, match=r"demo\.hello is locked by ada on ci-7 \(deploy\)") as caught:
+    with pytest.raises(ReleaseLocked, match=r"demo\.hello is locked by ada on ci-7 \(deploy\)"):
         plan("deploy", past(), LIVE)
-    assert "--lock-timeout" in caught.value.hint
     with pytest.raises(ReleaseLocked, match=r"pending-install \(v2\), by plain Helm since 2026-11-22 11:00:00 UTC") as caught:
         plan("deploy", plain("pending-install", age=300.0))
-    assert "in 10 min it is taken for dead" in caught.value.hint
-    assert "kubernaut unlock hello -n demo" in caught.value.hint
+    assert "--lock-timeout" in caught.value.hint
+    assert "in 10 min " in caught.value.hint
+    assert "`kubernaut unlock hello -n demo`" in caught.value.hint
+    assert "`lockTimeout`" in caught.value.http_hint
     deleting = replace(plain("uninstalling", age=0.0), read_at=None)
     deleting = replace(deleting, records=(record(2, "uninstalling", deleted="2026-11-22T13:00:00Z"),))
     with pytest.raises(ReleaseLocked, match=r"by plain Helm since 2026-11-22 13:00:00 UTC"):
@@ -316,10 +317,10 @@ def test_a_refusal_tells_who_since_when_and_what_to_do() -> None:
 def test_who_left_it_is_told() -> None:
     known = past(own(1, "deployed"), own(2, "pending-upgrade", "two"), operations=(operation("two", reason=None),))
     first = plan("deploy", known, EXPIRED).actions[0]
-    assert first.reason == "it was left pending-upgrade by ada (deploy), who is gone, since 2026-11-22 12:00:00 UTC"
+    assert first.reason == "it was left pending-upgrade by ada (deploy), which is gone, since 2026-11-22 12:00:00 UTC"
     current = own(1, "uninstalling")
     deletion = uninstall_of(current).model_copy(update={"actor": "bob"})
-    assert "bob (delete) began to delete it" in plan("deploy", past(current, operations=(deletion, operation()))).actions[0].reason
+    assert "the delete by bob (delete) since" in plan("deploy", past(current, operations=(deletion, operation()))).actions[0].reason
 
 
 def test_a_missing_namespace() -> None:
@@ -379,6 +380,6 @@ def test_only_the_current_release_is_deleted_or_restored() -> None:
 
 
 def test_what_a_failure_goes_back_to() -> None:
-    assert previous(past(own(1, "superseded"), own(2, "deployed"), own(3, "failed")), 3) is not None
-    assert previous(past(own(1, "superseded"), own(2, "failed"), own(3, "failed")), 3) is None
-    assert previous(past(), 1) is None
+    assert previous_deployed(past(own(1, "superseded"), own(2, "deployed"), own(3, "failed")), 3) is not None
+    assert previous_deployed(past(own(1, "superseded"), own(2, "failed"), own(3, "failed")), 3) is None
+    assert previous_deployed(past(), 1) is None

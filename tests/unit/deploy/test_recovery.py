@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from support.deploying import World
-from support.locking import lease
+from support.locking import lease_manifest
 from support.past import operation, own, past
 from support.planning import EXPIRED, LIVE, NOW, UNCHANGED, known_of, plain, uninstall_of
 
 from kubernaut.adapters.process import process_identity
-from kubernaut.deploy.execute import Done, carry_out
+from kubernaut.deploy.execute import Result, execute
 from kubernaut.deploy.lease import Lock, new_holder
 from kubernaut.deploy.plan import plan
 from kubernaut.deploy.requests import RecoveryRequest
@@ -73,15 +73,17 @@ def test_what_was_accepted_is_left_alone_until_its_time_is_over() -> None:
 # how it is done
 
 
-def recover(world: World) -> Done:
-    return carry_out(RecoveryRequest("demo", "hello"), tools=world.tools)
+def recover(world: World) -> Result:
+    return execute(RecoveryRequest("demo", "hello"), context=world.context)
 
 
 def leave_lease(world: World, process: str) -> None:
     host = process.partition("/")[0]
     holder = new_holder("01old", "deploy", "ada", host=host, process=process)
     time = datetime.now(UTC)
-    world.cluster.create_lease("demo", lease("demo", "hello", holder, seconds=30, acquired=time, renewed=time, transitions=0))
+    world.cluster.create_lease(
+        "demo", lease_manifest("demo", "hello", holder, seconds=30, acquired=time, renewed=time, transitions=0)
+    )
 
 
 def test_after_a_kill_the_record_is_failed_and_the_operation_has_an_end(world: World) -> None:

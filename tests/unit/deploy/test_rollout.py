@@ -11,9 +11,9 @@ import pytest
 from support.deploying import CANARY, CRASHING, LATE, WORKLOAD, World, verbs
 from support.past import operation
 
-from kubernaut.deploy.execute import carry_out
+from kubernaut.deploy.execute import execute
 from kubernaut.deploy.requests import OperationRequest, RestoreRequest, RollbackRequest, UninstallRequest
-from kubernaut.deploy.values import read_wish
+from kubernaut.deploy.values import read_values
 from kubernaut.errors import (
     ChartInvalid,
     ClusterUnreachable,
@@ -39,7 +39,7 @@ def world(tmp_path: Path) -> World:
 
 def test_the_first_deploy(world: World) -> None:
     plan, changed, release = world.deploy(
-        commit="31fba06c", note="new\ngreeting", environment="production", wish=read_wish({"a": 1})
+        commit="31fba06c", note="new\ngreeting", environment="production", values=read_values({"a": 1})
     )
     assert changed
     assert [action.kind for action in plan.actions] == ["helm-install"]
@@ -91,8 +91,8 @@ def test_what_a_deploy_asks_of_the_cluster(world: World) -> None:
 
 
 def test_an_unchanged_deploy_starts_nothing_and_writes_nothing(world: World) -> None:
-    world.deploy(wish=read_wish({"a": 1}))
-    plan, changed, release = world.deploy(wish=read_wish({"a": 1.0}))
+    world.deploy(values=read_values({"a": 1}))
+    plan, changed, release = world.deploy(values=read_values({"a": 1.0}))
     assert not changed
     assert not plan.changes
     assert release is not None
@@ -144,7 +144,7 @@ def test_operations_that_left_nothing_expire(world: World) -> None:
 def test_ten_deploys_a_delete_and_a_deploy(world: World) -> None:
     for number in range(10):
         world.deploy(f"1.0.{number}")
-    carry_out(UninstallRequest("demo", "hello"), tools=world.tools)
+    execute(UninstallRequest("demo", "hello"), context=world.context)
     plan, _, release = world.deploy("2.0.0")
     assert [action.kind for action in plan.actions] == ["helm-install-replace"]
     assert verbs(world) == ["install"]
@@ -157,13 +157,13 @@ def test_ten_deploys_a_delete_and_a_deploy(world: World) -> None:
 
 
 def test_values_are_the_whole_wish(world: World) -> None:
-    world.deploy(wish=read_wish(sets=["a=1", "b=2"]))
-    plan, _, _ = world.deploy(wish=read_wish(sets=["a=1"]))
+    world.deploy(values=read_values(sets=["a=1", "b=2"]))
+    plan, _, _ = world.deploy(values=read_values(sets=["a=1"]))
     assert "no longer set: b" in plan.actions[0].reason
-    world.deploy(wish=read_wish())
+    world.deploy(values=read_values())
     assert world.past.records[0].config == {}
-    world.deploy(wish=read_wish(sets=["a=1"]))
-    world.deploy(wish=read_wish(sets=["c=3"], reuse=True))
+    world.deploy(values=read_values(sets=["a=1"]))
+    world.deploy(values=read_values(sets=["c=3"], reuse=True))
     assert world.past.records[0].config == {"a": 1, "c": 3}
 
 
@@ -194,7 +194,7 @@ def test_an_application_that_answers(world: World) -> None:
 
 
 def test_an_application_that_does_not_answer_in_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubernaut.deploy.diagnose._SHORTEST_PROBE", 0.05)
+    monkeypatch.setattr("kubernaut.deploy.diagnose._MIN_PROBE_SECONDS", 0.05)
     monkeypatch.setattr("kubernaut.deploy.diagnose._PROBE_PAUSE", 0.01)
     world.cluster.answers["demo", "web", "http"] = (200, "ok")
     world.deploy(**PROBED)
@@ -220,7 +220,7 @@ def test_a_rollback_is_known_by_who_made_it(world: World) -> None:
     world.deploy()
     world.deploy("1.1.0")
     world.environment["KUBERNAUT_ACTOR"] = "grace"
-    plan, changed, release = carry_out(RollbackRequest("demo", "hello", note="bad"), tools=world.tools)
+    plan, changed, release = execute(RollbackRequest("demo", "hello", note="bad"), context=world.context)
     assert changed
     assert plan.actions[0].subject == "demo.hello.v1"
     assert release is not None
@@ -235,7 +235,7 @@ def test_a_rollback_that_fails_is_kept(world: World) -> None:
     world.deploy("1.1.0")
     world.helm.end_with(Status.FAILED, LATE)
     with pytest.raises(DeployKept) as caught:
-        carry_out(RollbackRequest("demo", "hello"), tools=world.tools)
+        execute(RollbackRequest("demo", "hello"), context=world.context)
     assert caught.value.release == "demo.hello.v3"
 
 
@@ -253,10 +253,10 @@ def test_what_was_left_pending_is_ended_by_whoever_comes_next(world: World, verb
         world.deploy("1.1.0")
         assert world.statuses == ["superseded", "failed", "deployed"]
     elif verb == "rollback":
-        carry_out(RollbackRequest("demo", "hello"), tools=world.tools)
+        execute(RollbackRequest("demo", "hello"), context=world.context)
         assert world.statuses == ["superseded", "failed", "deployed"]
     else:
-        carry_out(UninstallRequest("demo", "hello"), tools=world.tools)
+        execute(UninstallRequest("demo", "hello"), context=world.context)
         assert world.statuses == ["deployed", "uninstalled"]
     fenced = world.past.find(2)
     assert fenced is not None
@@ -279,7 +279,7 @@ def test_a_helm_that_outlived_its_kubernaut_and_was_faster_than_the_new_fence(wo
     world.cluster.fail("patch secret", ClusterUnreachable("gone"), times=2)
     with pytest.raises(KeyboardInterrupt):
         world.deploy("1.1.0")
-    carry_out(UninstallRequest("demo", "hello"), tools=world.tools)
+    execute(UninstallRequest("demo", "hello"), context=world.context)
     original = world.helm.install_replace
 
     def overtaken(*arguments: Any, **named: Any) -> None:
@@ -299,29 +299,29 @@ def test_a_helm_that_outlived_its_kubernaut_and_was_faster_than_the_new_fence(wo
 
 
 def test_a_delete_and_a_restore(world: World) -> None:
-    world.deploy(wish=read_wish({"a": 1}))
+    world.deploy(values=read_values({"a": 1}))
     world.environment["KUBERNAUT_ACTOR"] = "grace"
-    _, changed, release = carry_out(UninstallRequest("demo", "hello", note="bye"), tools=world.tools)
+    _, changed, release = execute(UninstallRequest("demo", "hello", note="bye"), context=world.context)
     assert changed
     assert release is not None
     assert (release.status, release.active, release.serving, release.created_by) == ("uninstalled", False, None, "ada")
     assert release.description == 'Deleted by grace: "bye"'
     assert release.deleted_at is not None
-    assert carry_out(UninstallRequest("demo", "hello"), tools=world.tools)[1] is False
-    _, changed, release = carry_out(RestoreRequest("demo", "hello"), tools=world.tools)
+    assert execute(UninstallRequest("demo", "hello"), context=world.context)[1] is False
+    _, changed, release = execute(RestoreRequest("demo", "hello"), context=world.context)
     assert changed
     assert release is not None
     assert (release.id, release.active, release.created_by) == ("demo.hello.v2", True, "grace")
     assert world.past.records[0].config == {"a": 1}
-    assert carry_out(RestoreRequest("demo", "hello"), tools=world.tools)[1] is False
+    assert execute(RestoreRequest("demo", "hello"), context=world.context)[1] is False
 
 
 def test_a_delete_that_does_not_end(world: World) -> None:
     world.deploy()
     world.helm.end_with(Status.UNINSTALLING, DeadlineExceeded("too long"))
-    with pytest.raises(DeployKept, match=r"demo\.hello\.v1 is not deleted, it is uninstalling: too long"):
-        carry_out(UninstallRequest("demo", "hello"), tools=world.tools)
-    _, changed, release = carry_out(UninstallRequest("demo", "hello"), tools=world.tools)
+    with pytest.raises(DeployKept, match=r"demo\.hello\.v1 is not deleted.*uninstalling.*too long"):
+        execute(UninstallRequest("demo", "hello"), context=world.context)
+    _, changed, release = execute(UninstallRequest("demo", "hello"), context=world.context)
     assert changed
     assert release is not None
     assert release.status == "uninstalled"
@@ -332,10 +332,10 @@ def test_dry_runs_of_the_others(world: World, verb: type[OperationRequest]) -> N
     world.deploy()
     world.deploy("1.1.0")
     if verb is RestoreRequest:
-        carry_out(UninstallRequest("demo", "hello"), tools=world.tools)
+        execute(UninstallRequest("demo", "hello"), context=world.context)
     world.helm.starts.clear()
     world.cluster.requests.clear()
-    plan, changed, release = carry_out(verb("demo", "hello"), tools=world.tools, dry_run=True)
+    plan, changed, release = execute(verb("demo", "hello"), context=world.context, dry_run=True)
     assert plan.changes
     assert not changed
     assert release is not None
@@ -351,13 +351,13 @@ def test_dry_runs_of_the_others(world: World, verb: type[OperationRequest]) -> N
 
 def test_no_secret_is_written_down_or_told(world: World) -> None:
     """A canary in the values: in Helm's record, where it belongs, and nowhere else."""
-    wish = read_wish({"db": {"password": CANARY}, "plain": CANARY}, sets=[f"token={CANARY}"])
-    world.deploy(wish=wish)
+    wish = read_values({"db": {"password": CANARY}, "plain": CANARY}, sets=[f"token={CANARY}"])
+    world.deploy(values=wish)
     world.helm.end_with(Status.FAILED, HelmFailed(f"the server said password={CANARY}"))
     world.cluster.pods["demo"] = [CRASHING]
     world.cluster.logs["demo", "web-1", "web"] = [f"token: {CANARY}"]
     with pytest.raises(KubernautError) as caught:
-        world.deploy("1.1.0", template=WORKLOAD, wish=read_wish({"db": {"password": CANARY + "2"}}))
+        world.deploy("1.1.0", template=WORKLOAD, values=read_values({"db": {"password": CANARY + "2"}}))
     told = json.dumps([caught.value.problem(), [str(event) for event in world.events if "StepFinished" not in str(event)]])
     secrets = world.cluster.list_secrets("demo", {"owner": "kubernaut"})
     operations = [decode_operation(secret) for secret in secrets]

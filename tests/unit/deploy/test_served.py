@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from support.deploying import LATE, World, verbs
-from support.locking import BOB, lease
+from support.locking import BOB, lease_manifest
 
-from kubernaut.deploy.accepted import BEGINS_WITHIN
-from kubernaut.deploy.execute import carry_out
+from kubernaut.deploy.execute import execute
+from kubernaut.deploy.operations import BEGINS_WITHIN
 from kubernaut.deploy.reconcile import settle
 from kubernaut.deploy.requests import RecoveryRequest, RollbackRequest, UninstallRequest
-from kubernaut.deploy.values import read_wish
+from kubernaut.deploy.values import read_values
 from kubernaut.errors import (
     ClusterDenied,
     ClusterUnreachable,
@@ -35,7 +35,7 @@ def world(tmp_path: Path) -> World:
 
 def somebody_holds(world: World) -> None:
     time = datetime.now(UTC)
-    world.cluster.create_lease("demo", lease("demo", "hello", BOB, seconds=30, acquired=time, renewed=time, transitions=0))
+    world.cluster.create_lease("demo", lease_manifest("demo", "hello", BOB, seconds=30, acquired=time, renewed=time, transitions=0))
 
 
 def helm_ran(world: World) -> bool:
@@ -140,7 +140,7 @@ def test_a_lock_that_is_not_to_be_had_is_an_end(world: World) -> None:
 def test_what_cannot_even_be_prepared_is_an_end(world: World) -> None:
     operation, _ = world.accept()
     with pytest.raises(ValuesInvalid):
-        world.serve(operation, lambda: world.wanted(wish=read_wish(sets=["a[x]=1"])))
+        world.serve(operation, lambda: world.wanted(values=read_values(sets=["a[x]=1"])))
     done = world.find(operation)
     assert done.outcome is not None
     assert done.outcome.reason == "values_invalid"
@@ -184,7 +184,7 @@ def test_what_was_given_up_meanwhile_is_not_begun(world: World) -> None:
     world.deploy()  # whoever comes next ends it
     before = world.find(operation)
     world.helm.starts.clear()
-    with pytest.raises(Conflict, match=r"has ended already \(interrupted\); nothing was changed by this one"):
+    with pytest.raises(Conflict, match=r"already ended \(interrupted\)"):
         world.serve(operation, world.wanted("1.1.0"))
     assert world.find(operation) == before
     assert world.statuses == ["deployed"]
@@ -259,9 +259,9 @@ def test_what_begins_just_now_is_not_ended_by_others(world: World) -> None:
     read = world.past
     world.serve(operation)
     said: list[str] = []
-    settle(world.cluster, read, say=said.append)  # type: ignore[arg-type]
+    settle(world.cluster, read, notify=said.append)  # type: ignore[arg-type]
     assert world.find(operation).state == "succeeded"
-    assert "could not be written down" in said[-1]
+    assert "could not be written" in said[-1]
 
 
 def test_what_left_nothing_expires_unchanged_or_not(world: World) -> None:
@@ -280,6 +280,6 @@ def test_recovery_ends_what_nobody_began_and_nothing_that_waits(world: World) ->
     waiting, _ = world.accept(patience=900)
     overdue, _ = world.accept()
     world.cluster.server_time += timedelta(minutes=10)
-    _, changed, _ = carry_out(RecoveryRequest("demo", "hello"), tools=world.tools)
+    _, changed, _ = execute(RecoveryRequest("demo", "hello"), context=world.context)
     assert changed
     assert (world.find(waiting).state, world.find(overdue).state) == ("accepted", "failed")

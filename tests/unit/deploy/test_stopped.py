@@ -10,7 +10,7 @@ from support.deploying import LATE, WORKLOAD, World
 from support.locking import ADA, BOB
 from support.locking import World as Locking
 
-from kubernaut.deploy.execute import carry_out
+from kubernaut.deploy.execute import execute
 from kubernaut.deploy.lock import hold
 from kubernaut.deploy.requests import OperationRequest, RollbackRequest, UninstallRequest
 from kubernaut.errors import Interrupted
@@ -36,8 +36,8 @@ def stop_when(world: World, request: str) -> None:
 
 
 def carry_out_and_be_stopped(world: World, wanted: OperationRequest) -> None:
-    with pytest.raises(Interrupted, match="told to stop"):
-        carry_out(wanted, tools=world.tools)
+    with pytest.raises(Interrupted, match=r"demo\.hello was stopped"):
+        execute(wanted, context=world.context)
 
 
 @pytest.mark.parametrize("verb", ["deploy", "rollback"])
@@ -69,7 +69,7 @@ def test_a_delete_at_work_is_ended(world: World) -> None:
     world.deploy()
     stop_when(world, "patch secret demo/sh.helm")
     with pytest.raises(Interrupted):
-        carry_out(UninstallRequest("demo", "hello"), tools=world.tools)
+        execute(UninstallRequest("demo", "hello"), context=world.context)
     assert world.statuses == ["uninstalling"]
     assert world.operation.outcome is not None
     assert world.operation.outcome.reason == "interrupted"
@@ -79,8 +79,8 @@ def test_what_had_failed_and_is_being_rolled_back_says_both(world: World) -> Non
     world.deploy()
     world.helm.end_with(Status.FAILED, LATE)
     stop_when(world, "create secret demo/sh.helm.release.v1.hello.v3")
-    with pytest.raises(Interrupted, match=r"1\.1\.0 to demo failed: timed out .* told to stop"):
-        carry_out(world.wanted("1.1.0"), tools=world.tools)
+    with pytest.raises(Interrupted, match=r"1\.1\.0 to demo failed: timed out .* demo\.hello was stopped"):
+        execute(world.wanted("1.1.0"), context=world.context)
     assert world.statuses == ["deployed", "failed", "failed"]
     assert world.operation.outcome is not None
     assert world.operation.outcome.reason == "interrupted"
@@ -89,7 +89,7 @@ def test_what_had_failed_and_is_being_rolled_back_says_both(world: World) -> Non
 def test_the_probe_is_ended(world: World) -> None:
     stop_when(world, "get service")
     with pytest.raises(Interrupted):
-        carry_out(world.wanted(timeout=60.0, **PROBED), tools=world.tools)
+        execute(world.wanted(timeout=60.0, **PROBED), context=world.context)
     assert world.operation.outcome is not None
     assert world.operation.outcome.reason == "interrupted"
 
@@ -115,7 +115,7 @@ def test_waiting_in_line_is_ended() -> None:
     line.at(30, stop)
     with (
         pytest.raises(Interrupted),
-        hold(line.cluster, "demo", "web", ADA, timeout=600, say=line.said.append, timing=line.timing, stopped=lambda: stopped),  # type: ignore[arg-type]
+        hold(line.cluster, "demo", "web", ADA, timeout=600, notify=line.said.append, timing=line.timing, stopped=lambda: stopped),  # type: ignore[arg-type]
     ):
         raise AssertionError
     assert 30 <= line.passed < 35

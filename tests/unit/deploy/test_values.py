@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubernaut.deploy.values import Wish, canonical, differing, merge, overrides_lost, parse_set, read_wish
+from kubernaut.deploy.values import Values, canonical, differing, merge, overrides_lost, parse_set, read_values
 from kubernaut.errors import ValuesInvalid
 
 VALUES = st.dictionaries(
@@ -59,7 +59,7 @@ def test_what_is_lost() -> None:
 def test_files_are_read_first(tmp_path: Path) -> None:
     file = tmp_path / "values.yaml"
     file.write_text("a: 0644\nb: yes\n")
-    assert read_wish({"a": 1, "c": 1}, [file, {"b": 2}, str(file)], ["c=3"]).values() == {"a": 420, "b": True, "c": 3}
+    assert read_values({"a": 1, "c": 1}, [file, {"b": 2}, str(file)], ["c=3"]).merged() == {"a": 420, "b": True, "c": 3}
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, where: 
     file = tmp_path / "values.yaml"
     file.write_text(text)
     with pytest.raises(ValuesInvalid) as caught:
-        read_wish({}, [file])
+        read_values({}, [file])
     assert str(file) in str(caught.value)
     assert where in str(caught.value)
 
@@ -94,12 +94,12 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "large").write_text("a: " + "x" * (1 << 20))
     for name in ("latin", "bomb", "large", "missing", ""):
         with pytest.raises(ValuesInvalid):
-            read_wish({}, [tmp_path / name])
+            read_values({}, [tmp_path / name])
 
 
 def test_a_broken_set_does_not_tell_its_value() -> None:
     with pytest.raises(ValuesInvalid, match=r"--set a\.b…") as caught:
-        read_wish({"a": 1}, sets=["a.b=hunter2"])
+        read_values({"a": 1}, sets=["a.b=hunter2"])
     assert "hunter2" not in str(caught.value)
 
 
@@ -111,18 +111,18 @@ def test_no_text_is_a_defect(text: str) -> None:
         return
 
 
-# the wish
+# the values
 
 
 def test_the_layers_of_a_wish() -> None:
-    wish = Wish({"a": 1, "b": 1, "c": 1, "d": 1}, ({"b": 2, "c": 2}, {"c": 3}), ("d=4", "e.f=5"))
-    assert wish.values({"a": 9, "z": 9}) == {"a": 1, "b": 2, "c": 3, "d": 4, "e": {"f": 5}}
-    reusing = Wish({"a": 1, "n": 1}, ({"b": 2},), ("c=3",), reuse=True)
-    assert reusing.values({"a": 9, "b": 9, "c": 9, "z": 9}) == {"a": 9, "n": 1, "b": 2, "c": 3, "z": 9}
-    assert reusing.values(None) == {"a": 1, "n": 1, "b": 2, "c": 3}
+    values = Values({"a": 1, "b": 1, "c": 1, "d": 1}, ({"b": 2, "c": 2}, {"c": 3}), ("d=4", "e.f=5"))
+    assert values.merged({"a": 9, "z": 9}) == {"a": 1, "b": 2, "c": 3, "d": 4, "e": {"f": 5}}
+    reusing = Values({"a": 1, "n": 1}, ({"b": 2},), ("c=3",), reuse=True)
+    assert reusing.merged({"a": 9, "b": 9, "c": 9, "z": 9}) == {"a": 9, "n": 1, "b": 2, "c": 3, "z": 9}
+    assert reusing.merged(None) == {"a": 1, "n": 1, "b": 2, "c": 3}
 
 
 def test_a_wish_changes_nobodys_values() -> None:
     environment = {"a": {"b": [1]}}
-    Wish(environment, (), ("a.b[0]=2", "a.c=3")).values()
+    Values(environment, (), ("a.b[0]=2", "a.c=3")).merged()
     assert environment == {"a": {"b": [1]}}
