@@ -185,7 +185,7 @@ def test_a_deploy_that_fails_and_goes_back_says_why(verbs: ReleaseVerbs, town: T
     assert isinstance(failure, DeployRolledBack)
     assert "timed out waiting for the condition" in "\n".join((failure.message, *failure.details))
     assert failure.release == "demo.hello.v2"
-    assert failure.hint == DeployRolledBack.hint
+    assert "`kubernaut history " in failure.hint
     ends = [event for event in told if isinstance(event, StepFinished)]
     assert StepOutcome.FAILED in {end.outcome for end in ends}
     assert verbs.show("hello", namespace="demo").chart.version == "1.0.0"

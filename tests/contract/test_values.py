@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from support.charts import write_chart
 
 from kubernaut.adapters.helm import Helm
-from kubernaut.deploy.values import canonical, merge, parse_set, parse_yaml
+from kubernaut.deploy.values import canonical, merge, parse_set
 from kubernaut.errors import ValuesInvalid
-from kubernaut.helm_yaml import plain
+from kubernaut.helm_yaml import parse_yaml, plain
 
 pytestmark = pytest.mark.slow
 

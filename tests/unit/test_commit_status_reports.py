@@ -113,7 +113,7 @@ def test_failed_deploy_is_reported_with_its_reason(yard: Yard, github: FakeGitHu
     assert github.states(bad) == {RELEASE: "success", DEMO: "failure"}
     assert github.states(good) == {RELEASE: "success", DEMO: "success"}
     assert last(github, DEMO) == str(caught.value)[:139].rstrip() + ("…" if len(str(caught.value)) > 140 else "")
-    assert "v1 runs again, as v3." in last(github, DEMO)
+    assert "v1 (1.0.0) runs again as v3" in last(github, DEMO)
 
 
 def test_failed_publish_reports_no_deploy(yard: Yard, github: FakeGitHub) -> None:
