@@ -18,7 +18,7 @@ from measure import Failed, kubernaut, run
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import KubernautError
-from kubernaut.jenkins.path import JobPath
+from kubernaut.jenkins.jobs import JobPath
 from kubernaut.jenkins.server import open_server
 from kubernaut.settings import load_settings
 from kubernaut_local.hudson import Hudson, HudsonHome, Origin

@@ -1,4 +1,4 @@
-"""``kubernaut jenkins run``: a job is run, and its console shown."""
+"""``kubernaut jenkins run``: run a job, and show its console."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ VERSION = "VERSION"
 
 
 class Console(Plain):
-    """A line for each step, and the build's console as it comes.
+    """A line for each step, and the console of the build.
 
     Args:
-        put: Shows a line of the console; on stderr, as a step's line, by default.
+        put: Writes a line of the console; by default as a line of the step, to stderr.
     """
 
     def __init__(self, put: Callable[[str], None] | None) -> None:
@@ -46,9 +46,9 @@ def _read_pairs(_context: click.Context, _parameter: click.Parameter, pairs: Seq
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not name or not equals:
-            raise click.BadParameter("a parameter is KEY=VALUE.")
+            raise click.BadParameter("a parameter has the form KEY=VALUE.")
         if name in read:
-            raise click.BadParameter(f"{name} is given twice.")
+            raise click.BadParameter(f"{name} is set twice.")
         read[name] = value
     return read
 
@@ -56,14 +56,14 @@ def _read_pairs(_context: click.Context, _parameter: click.Parameter, pairs: Seq
 @click.command(
     cls=Verb,
     examples=[
-        ("kubernaut jenkins run hello-world-release --follow", "the newest commit becomes a version; its console"),
+        ("kubernaut jenkins run hello-world-release --follow", "release the newest commit, and show the console"),
         (
             "kubernaut jenkins run hello-world-deploy --param VERSION=1.4.2 --param NAMESPACE=live --follow",
-            "a person promotes a version",
+            "deploy a version to another namespace",
         ),
         (
             "kubernaut jenkins run team/hello-world-release --op-id push-31fba06",
-            "by a hook: called twice for a push, it runs the job once",
+            "in a hook: a second call for the same push runs nothing",
         ),
     ],
     statuses=STATUSES,
@@ -75,25 +75,25 @@ def _read_pairs(_context: click.Context, _parameter: click.Parameter, pairs: Seq
     metavar="KEY=VALUE",
     multiple=True,
     callback=_read_pairs,
-    help="A parameter of the job; the job's default for each that is not given.",
+    help="A parameter of the job; others have the job's default.",
 )
 @click.option(
     "--from",
     "handover",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="What `publish --to FILE` wrote: its version is the parameter VERSION.",
+    help="The output of `publish --to FILE`, whose version is the parameter VERSION.",
 )
-@click.option("--op-id", metavar="ID", help="The request's name: where a build of that name is known, nothing is run again.")
-@click.option("-f", "--follow", is_flag=True, help="Show the console, wait for the end, and end as the build does.")
-@click.option("--abort-on-interrupt", is_flag=True, help="Ctrl-C or SIGTERM stops the build too; without it the build goes on.")
+@click.option("--op-id", metavar="ID", help="The name of the request; if a build of that name exists, nothing is run again.")
+@click.option("-f", "--follow", is_flag=True, help="Show the console, wait for the end, and exit with the result of the build.")
+@click.option("--abort-on-interrupt", is_flag=True, help="Stop the build on Ctrl-C or SIGTERM; by default it goes on.")
 @click.option(
     "--timeout",
     metavar="DURATION",
     default="1h",
     show_default=True,
     callback=read_duration,
-    help="How long to follow; the build goes on after that.",
+    help="How long to follow the build, which goes on after that.",
 )
 @jenkins_options
 @output_option
@@ -101,13 +101,12 @@ def _read_pairs(_context: click.Context, _parameter: click.Parameter, pairs: Seq
 def run(job: str, output: str, handover: Path | None, **options: Any) -> None:
     """Run a job of a Jenkins, once.
 
-    JOB is the job's name, with its folders: FOLDER/NAME. The request gets a name of its own, the parameter OP_ID, by which its
-    build is found; it is never sent twice. Without --follow it is enough that the build runs or waits. With --follow the console
-    is shown as it comes (on stdout; with -o json on stderr), and a build that fails ends it with status 10, one that was aborted
-    with 5.
+    JOB is the name of the job with its folders: FOLDER/NAME. The request is sent once, and its build is found by the parameter
+    OP_ID. Without --follow the command ends as soon as the build runs or is in the queue. With --follow it shows the console (on
+    stdout; with -o json on stderr), and exits with status 10 if the build fails, with 5 if it is aborted.
     """
     from kubernaut.events import Progress
-    from kubernaut.jenkins.path import JobPath
+    from kubernaut.jenkins.jobs import JobPath
     from kubernaut.jenkins.run import run_job
 
     path = JobPath.parse(job)
@@ -132,7 +131,7 @@ def run(job: str, output: str, handover: Path | None, **options: Any) -> None:
 
 @contextmanager
 def _shown(follow: bool, output: str) -> Iterator[Listener]:
-    """Show what is said while the block runs; the console of a build that is followed as whole lines."""
+    """Show the steps of the block; the console of a followed build as whole lines."""
     if not follow:
         with progress() as listener:
             yield listener
@@ -145,7 +144,7 @@ def _with_version(parameters: dict[str, str], handover: Path | None) -> dict[str
     if handover is None:
         return parameters
     if VERSION in parameters:
-        raise click.UsageError(f"--from says the {VERSION} already.", click.get_current_context())
+        raise click.UsageError(f"--from cannot be combined with --param {VERSION}.", click.get_current_context())
     from kubernaut.publish.published import read_version_file
 
     return {VERSION: read_version_file(handover).version, **parameters}
@@ -153,6 +152,6 @@ def _with_version(parameters: dict[str, str], handover: Path | None) -> dict[str
 
 def _line(outcome: BuildRun) -> str:
     if outcome.number is None:
-        return f"{outcome.job} waits in the queue: {outcome.url}"
-    state = f"has ended as {outcome.result}" if outcome.result else "runs"
+        return f"{outcome.job} is in the queue: {outcome.url}"
+    state = f"has ended as {outcome.result}" if outcome.result else "is running"
     return f"{outcome.job} #{outcome.number} {state}: {outcome.url}"

@@ -13,7 +13,7 @@ from kubernaut.events import Listener, ignore
 if TYPE_CHECKING:
     from kubernaut.api import Kubernaut
     from kubernaut.cli.remote import RemoteBackend
-    from kubernaut.jenkins.server import Server
+    from kubernaut.jenkins.server import JenkinsServer
     from kubernaut.settings import Settings
 
     Backend: TypeAlias = Kubernaut | RemoteBackend
@@ -60,7 +60,7 @@ def jenkins_settings(options: dict[str, Any]) -> Settings:
 
 
 @contextmanager
-def jenkins(settings: Settings) -> Iterator[Server]:
+def jenkins(settings: Settings) -> Iterator[JenkinsServer]:
     """Open the Jenkins of the settings while the block runs."""
     from kubernaut.jenkins.server import open_server
 

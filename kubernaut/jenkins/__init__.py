@@ -1,5 +1,5 @@
-"""The Release and the Deploy job on a Jenkins: what they are, how they get there, how one is run and followed.
+"""The Release and Deploy jobs of applications on a Jenkins: create them (``setup``) and run them (``run``). Internal.
 
-``path`` and ``server`` speak with the server, ``jobs`` and its neighbours say what the jobs are, ``setup`` brings them there,
-``run`` runs one. Nothing here builds or deploys: that is what the jobs do, by calling kubernaut.
+``server`` speaks HTTP, ``responses`` reads the answers, ``jobs`` defines the jobs, ``config_xml`` writes their configuration,
+``tracking`` finds and follows a build, ``hudson`` holds the differences of a Hudson. The jobs themselves call kubernaut.
 """

@@ -1,98 +1,136 @@
-"""A job's config.xml as a server gives it, read into one layout; and that layout as a person reads it.
+"""Hudson: every difference from Jenkins, its fork, that kubernaut meets. All other modules speak Jenkins and ask here.
 
-Jenkins and Hudson give a job back as it was sent until they save it themselves; then Jenkins adds what is its default, and Hudson
-moves most of a job into ``project-properties``, each setting an entry with an ``originalValue``, and may leave stale copies of it,
-or XStream's references to it, where it was. :func:`read` brings all of that back to the classic layout, which both take. Pure.
+Hudson has freestyle jobs only and no folders, does not report queue item IDs, and has its own URLs for a few requests. It moves
+most of a saved job into ``project-properties``, each setting an entry with an ``originalValue``, and may leave stale copies of a
+setting, or XStream references to it, at the old place; :func:`unfold` restores the layout of Jenkins, which both accept. Pure.
 """
 
 from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
-from difflib import unified_diff
+from typing import Literal
+from urllib.parse import unquote
 
 from kubernaut.errors import JobInvalid
-from kubernaut.redact import MASK
+
+ServerKind = Literal["jenkins", "hudson"]
+Flavour = Literal["pipeline", "freestyle"]
 
 PARAMETERS = "hudson.model.ParametersDefinitionProperty"
-_FOLDED = "project-properties"
-_DECLARATION = re.compile(r"\A\ufeff?\s*<\?xml[^>]*\?>")
-_PAIR = re.compile(r"&#(5[5-6][0-9]{3});&#(5[6-7][0-9]{3});")
-_STEP = re.compile(r"([\w.$-]+)(?:\[([0-9]+)\])?")
-_PLAIN = ("string", "boolean", "int", "long")
-_SECRET_TAG = re.compile(r"pass(?:word|phrase)|token|secret|private.?key", re.IGNORECASE)
-_SECRET_TEXT = re.compile(r"\{A[A-Za-z0-9+/]{15,}={0,2}\}")  # as Jenkins writes what it has encrypted
-_CONTEXT = 3
+_PROPERTIES = "project-properties"
+_SURROGATES = re.compile(r"&#(5[5-6][0-9]{3});&#(5[6-7][0-9]{3});")
+_REFERENCE_STEP = re.compile(r"([\w.$-]+)(?:\[([0-9]+)\])?")
+_SCALARS = ("string", "boolean", "int", "long")
 
 
-def read(text: str) -> ET.Element:
-    """Read a config.xml into the classic layout.
+# requests and responses
+
+
+def kind_of_response(headers: Mapping[str, str]) -> ServerKind | None:
+    """Return the kind of server by any response: only Jenkins sends its header with each."""
+    return "jenkins" if "X-Jenkins" in headers else None
+
+
+def kind_of_front_page(headers: Mapping[str, str]) -> ServerKind | None:
+    """Return the kind of server by its front page, where Hudson sends its header."""
+    return "hudson" if "X-Hudson" in headers else None
+
+
+def builds_tree(kind: ServerKind | None, tree: str, count: int) -> str:
+    """Return the ``tree`` of a job's last builds. Hudson has no ranges and returns all builds that the job keeps."""
+    return f"builds[{tree}]{{0,{count}}}" if kind == "jenkins" else f"builds[{tree}]"
+
+
+def cancel_url(kind: ServerKind, item_id: int) -> str:
+    """Return the path that removes an item from the queue."""
+    return f"queue/cancelItem?id={item_id}" if kind == "jenkins" else f"queue/item/{item_id}/cancelQueue"
+
+
+def reports_queue_ids(kind: ServerKind) -> bool:
+    """Say whether the answer to a trigger names the queue item."""
+    return kind == "jenkins"
+
+
+def is_job_page(path: str, job_url_path: str) -> bool:
+    """Say whether a redirect shows the job: Hudson, and Jenkins for some time, answer a trigger with it."""
+    return unquote(path).rstrip("/").endswith(f"/{unquote(job_url_path)}")
+
+
+def waiting_reason(why: object) -> str | None:
+    """Return why an item waits; Hudson says ``???`` at first."""
+    return why if isinstance(why, str) and why.strip("?") else None
+
+
+# jobs
+
+
+def choose_flavour(kind: ServerKind, requested: Flavour | None) -> Flavour:
+    """Return the flavour of the jobs on a server: Pipelines, and freestyle jobs on a Hudson.
 
     Raises:
-        JobInvalid: It is not XML, or says things that no job's configuration says.
+        JobInvalid: Pipelines are requested for a Hudson.
     """
-    body = _PAIR.sub(_join, _DECLARATION.sub("", text, count=1))  # Jenkins declares XML 1.1, of which the parser knows nothing
-    if "<!DOCTYPE" in body:
-        raise JobInvalid("The server's config.xml has a document type, which no job's configuration has.")
-    try:
-        root = ET.fromstring(body)  # noqa: S314 - without a document type there are no entities, and nothing else can grow
-    except (ET.ParseError, ValueError) as error:
-        raise JobInvalid(f"The server's config.xml cannot be read: {error}.") from error
+    if kind == "hudson" and requested == "pipeline":
+        raise JobInvalid(
+            "The server is a Hudson, which has no Pipelines and does not start again with one.",
+            hint="Omit --flavour, or use --flavour freestyle.",
+        )
+    return requested or ("freestyle" if kind == "hudson" else "pipeline")
+
+
+def unsupported_job(job: str, url: str) -> JobInvalid:
+    """Return the error for any job but a freestyle job, with which Hudson would not start again."""
+    return JobInvalid(f"{url} is a Hudson and accepts freestyle jobs only; job {job} is not one.", hint="Use --flavour freestyle.")
+
+
+def failed_creation_hint(name: str) -> str:
+    """Return the hint for a job whose creation failed on the server: Hudson keeps its folder."""
+    return f"Remove the folder jobs/{name} in the Hudson home directory: Hudson does not start again with it."
+
+
+# config.xml
+
+
+def join_surrogates(text: str) -> str:
+    """Return XML whose characters above U+FFFF are characters; Hudson writes two references, which XML forbids."""
+    return _SURROGATES.sub(_join, text)
+
+
+def fold(root: ET.Element) -> None:
+    """Add an empty ``project-properties``, without which Hudson keeps the steps and parameters that it has in memory."""
+    if root.find(_PROPERTIES) is None:
+        root.insert(0, ET.Element(_PROPERTIES, {"class": "concurrent-hash-map"}))
+
+
+def unfold(root: ET.Element) -> None:
+    """Restore the layout of Jenkins: resolve references, and move each setting out of its entry.
+
+    Unknown entries stay, where Hudson finds them again.
+    """
     _resolve(root)
-    properties = root.find(_FOLDED)
-    if properties is not None:
-        _unfold(root, properties)
-    return root
-
-
-def write(root: ET.Element, *, hudson: bool = False) -> str:
-    """Return a config.xml as it is sent; XML 1.0, which both servers take.
-
-    Args:
-        root: In the classic layout.
-        hudson: It is for a Hudson, which keeps the entries that it has in memory for whatever a text without any does not name: the
-            steps and parameters would be the old ones until it starts again, and come back with its next save.
-    """
-    copy = deepcopy(root)
-    if hudson and copy.find(_FOLDED) is None:
-        copy.insert(0, ET.Element(_FOLDED, {"class": "concurrent-hash-map"}))
-    ET.indent(copy)
-    text = ET.tostring(copy, encoding="unicode").replace("\r", "&#13;")  # ElementTree leaves it bare, and parsers drop it
-    return f"<?xml version='1.0' encoding='UTF-8'?>\n{text}\n"
-
-
-def difference(before: ET.Element, after: ET.Element) -> str:
-    """Return a unified diff of two configurations for a person, secrets masked; empty where there is none to see."""
-    lines = unified_diff(_shown(before), _shown(after), "as it is", "as it is to be", n=_CONTEXT, lineterm="")
-    return "\n".join(lines)
+    properties = root.find(_PROPERTIES)
+    if properties is None:
+        return
+    for entry in list(properties):
+        value = entry.find("*/originalValue")
+        if value is not None and _unfold_entry(root, entry.findtext("string", ""), value):
+            properties.remove(entry)
+    if len(properties) == 0:
+        root.remove(properties)
 
 
 def _join(found: re.Match[str]) -> str:
-    """Join the halves of a character above U+FFFF, which Hudson writes as two references that XML does not allow."""
     high, low = int(found[1]), int(found[2])
     if 0xD800 <= high < 0xDC00 <= low < 0xE000:
         return chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
     return found[0]
 
 
-def _shown(root: ET.Element) -> list[str]:
-    copy = deepcopy(root)
-    for element in copy.iter():
-        text = element.text or ""
-        if len(element) == 0 and text.strip() and _SECRET_TAG.search(element.tag):
-            element.text = MASK
-        elif _SECRET_TEXT.search(text):
-            element.text = _SECRET_TEXT.sub(MASK, text)
-        if not (element.text or "").strip():
-            element.text = None
-    ET.indent(copy)
-    return ET.tostring(copy, encoding="unicode").splitlines()
-
-
 def _resolve(root: ET.Element) -> None:
-    """Put in the place of each of XStream's references what it refers to."""
+    """Replace each XStream reference by a copy of its target."""
     parents = {child: parent for parent in root.iter() for child in parent}
     found = [(element, _target(element, parents)) for element in root.iter() if "reference" in element.attrib]
     for element, target in found:
@@ -107,36 +145,25 @@ def _target(element: ET.Element, parents: dict[ET.Element, ET.Element]) -> ET.El
     """Follow a path such as ``../../entry[2]/value``."""
     at: ET.Element | None = element
     for step in element.attrib["reference"].split("/"):
+        match = _REFERENCE_STEP.fullmatch(step)
         if at is None:
             return None
-        match = _STEP.fullmatch(step)
         if step == "..":
             at = parents.get(at)
         elif match is not None:
-            named = at.findall(match[1])
-            number = int(match[2] or 1) - 1
+            named, number = at.findall(match[1]), int(match[2] or 1) - 1
             at = named[number] if 0 <= number < len(named) else None
         else:
             return None
     return at
 
 
-def _unfold(root: ET.Element, properties: ET.Element) -> None:
-    """Move each setting out of Hudson's entries; what is not known stays there, where Hudson finds it again."""
-    for entry in list(properties):
-        value = entry.find("*/originalValue")
-        if value is not None and _unfold_entry(root, entry.findtext("string", ""), value):
-            properties.remove(entry)
-    if len(properties) == 0:
-        root.remove(properties)
-
-
 def _unfold_entry(root: ET.Element, key: str, value: ET.Element) -> bool:
     kind = value.get("class", "")
     if key in _UNFOLD:
         _UNFOLD[key](root, value)
-    elif kind in _PLAIN:
-        _child(root, key).text = value.text  # the copy at the top may be an old one
+    elif kind in _SCALARS:
+        _child(root, key).text = value.text  # the copy at the top may be stale
     elif kind.startswith("hudson.triggers."):
         _append(root, "triggers", value)
     elif kind.startswith("hudson.tasks."):

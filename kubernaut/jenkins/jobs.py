@@ -1,25 +1,23 @@
-"""The two jobs of an application, as data: what each is called, takes and does. Pure; what a server calls it is in ``rendering``.
+"""The Release and Deploy jobs of an application: names, parameters, scripts. Pure; ``config_xml`` renders them.
 
-*Release* makes a published version of a commit, and hands it to *Deploy* where a namespace is given. Deploy puts a version into a
-namespace. Both come in two flavours: a Pipeline, whose Jenkinsfile lies in the application's repository, and a freestyle job with
-one shell step, for a server that has no Pipelines.
+*Release* publishes a version of a commit, and passes it to *Deploy* if a namespace is given; Deploy deploys it to a namespace.
+A Pipeline runs a Jenkinsfile of the application's repository; a freestyle job has one shell step, for servers without Pipelines.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from kubernaut.errors import JobInvalid
-from kubernaut.jenkins.freestyle import deploy_script, release_script
-from kubernaut.jenkins.path import JobPath
+from kubernaut.jenkins.hudson import Flavour, ServerKind, choose_flavour
 from kubernaut.names import check_name, check_namespace
 
-Flavour = Literal["pipeline", "freestyle"]
 Kind = Literal["release", "deploy"]
-ServerKind = Literal["jenkins", "hudson"]
 
 RELEASE_NAMESPACE = "where the version is deployed first; empty: nowhere"
 APP_DIR = "the application's folder in the repository"
@@ -35,34 +33,135 @@ _DOES: dict[Kind, str] = {
     "release": "a commit becomes a published version",
     "deploy": "a published version becomes a release in a namespace",
 }
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_INVALID_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _BRANCH = re.compile(r"(?![/.-])(?!.*(?:\.\.|//|@\{|/\.))(?!.*(?:\.lock|[/.])$)[^\s\x00-\x20\x7f~^:?*\[\\]+")
 _REPOSITORY = re.compile(r"(?![-.])[^\s\x00-\x1f\x7f]+")
 _CREDENTIALS = re.compile(r"[A-Za-z0-9_.@-]+")
+_INVALID_IN_NAMES = frozenset("?*/\\%!@#$^&|<>[]:;")  # as in Jenkins
+_MAX_NAME_BYTES = 255  # a job is a folder on the disk of the server
+# Jenkins stores the values of a build as XML, and loses a build with such characters when it restarts.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
+
+
+# names
+
+
+@dataclass(frozen=True)
+class JobPath:
+    """The full name of a job.
+
+    Attributes:
+        segments: The names of its folders and its own; at least one.
+    """
+
+    segments: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> JobPath:
+        """Read ``FOLDER/…/NAME``.
+
+        Raises:
+            JobInvalid: A segment is empty, only dots, padded with blanks, too long, or contains an invalid character.
+        """
+        segments = tuple(text.split("/"))
+        fault = next(filter(None, map(_name_fault, segments)), None)
+        if fault is not None:
+            shown = text if len(text) <= 80 else f"{text[:79]}…"
+            raise JobInvalid(
+                f"{shown!r} is not a valid job name: {fault}.", hint="Use FOLDER/NAME, such as team/shop-release, without `job/`."
+            )
+        return cls(segments)
+
+    @property
+    def name(self) -> str:
+        """The name without folders."""
+        return self.segments[-1]
+
+    @property
+    def folder(self) -> JobPath | None:
+        """The folder; ``None`` at the top level."""
+        return JobPath(self.segments[:-1]) if len(self.segments) > 1 else None
+
+    @property
+    def url_path(self) -> str:
+        """The quoted path on the server, such as ``job/team/job/shop-release``."""
+        return "/".join(f"job/{quote(segment, safe='')}" for segment in self.segments)
+
+    def __str__(self) -> str:
+        return "/".join(self.segments)
+
+
+def _name_fault(segment: str) -> str | None:
+    if not segment:
+        return "a segment is empty"
+    if segment != segment.strip() or segment.endswith("."):
+        return "a segment starts or ends with a blank, or ends with a dot"
+    invalid = next((char for char in segment if char in _INVALID_IN_NAMES or not char.isprintable()), None)
+    if invalid is not None:
+        return f"{invalid!r} is not allowed"
+    return f"a segment is longer than {_MAX_NAME_BYTES} bytes" if len(segment.encode()) > _MAX_NAME_BYTES else None
+
+
+def job_path(application: str, kind: Kind, folder: str = "") -> JobPath:
+    """Return the path of an application's job. Raises: JobInvalid: The folder's name is invalid."""
+    return JobPath.parse(f"{folder}/{application}-{kind}" if folder else f"{application}-{kind}")
+
+
+# parameters
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a job, a string; ``default`` is what it is when nobody says."""
+    """A string parameter of a job."""
 
     name: str
     description: str
     default: str = ""
 
 
+def release_parameters(flavour: Flavour, *, namespace: str = "", directory: str = ".") -> tuple[Parameter, ...]:
+    """Return the parameters of the Release job."""
+    which = Parameter("APP_DIR", APP_DIR, directory) if flavour == "pipeline" else Parameter("GIT_COMMIT", GIT_COMMIT)
+    return (Parameter("NAMESPACE", RELEASE_NAMESPACE, namespace), which, Parameter("OP_ID", OP_ID))
+
+
+def deploy_parameters() -> tuple[Parameter, ...]:
+    """Return the parameters of the Deploy job."""
+    texts = {"VERSION": VERSION, "NAMESPACE": DEPLOY_NAMESPACE, "ENVIRONMENT": ENVIRONMENT, "NOTE": NOTE, "OP_ID": OP_ID}
+    return tuple(Parameter(name, text) for name, text in texts.items())
+
+
+def check_values(path: JobPath, values: Mapping[str, str]) -> None:
+    """Check the values of parameters.
+
+    Raises:
+        JobInvalid: A name or value contains characters that a form or XML cannot hold. The message does not show the value.
+    """
+    for name, value in values.items():
+        for text, what in ((name, "The name of a parameter"), (value, f"The value of {name!r}")):
+            if _CONTROL.search(text) or any("\ud800" <= char <= "\udfff" for char in text):
+                raise JobInvalid(
+                    f"{what} of job {path} contains an invalid character.",
+                    hint="Remove control characters other than tabs and line ends, and text that is not UTF-8.",
+                )
+
+
+# jobs
+
+
 @dataclass(frozen=True)
-class Wish:
-    """What somebody wants jobs for.
+class JobSettings:
+    """The settings of an application's jobs.
 
     Attributes:
-        application: Its name; the jobs are called after it.
+        application: The application, after which the jobs are named.
         repository: The git repository, without credentials.
-        branch: Of which a push makes a version.
-        directory: The application's folder in the repository, ``.`` for its top.
-        flavour: What kind of jobs the server gets; by default what suits it.
-        namespace: Where each new version goes first; nowhere by default.
-        folder: The folder on the server that the jobs are in, ``team`` or ``team/shop``; none by default.
-        credentials_id: How the server's credential for the repository is called; for a Pipeline, whose checkout Jenkins does.
+        branch: The branch that is released.
+        directory: The application's folder in the repository; ``.`` for the top.
+        flavour: The kind of jobs; by default the one that suits the server.
+        namespace: The namespace that each new version is deployed to first; none by default.
+        folder: The folder on the server, ``team`` or ``team/shop``; none by default.
+        credentials_id: The ID of the server's credential for the repository; Pipelines only.
         jenkinsfiles: The folder in the repository with ``release/Jenkinsfile`` and ``deploy/Jenkinsfile``.
     """
 
@@ -78,16 +177,16 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Shell:
-    """What a freestyle job does: a script, of which one line tells that it is ours."""
+class ShellStep:
+    """The script of a freestyle job; ``marker`` is the line that identifies it."""
 
     script: str
-    mark: str
+    marker: str
 
 
 @dataclass(frozen=True)
-class FromScm:
-    """What a Pipeline does: a Jenkinsfile in a repository."""
+class PipelineFromScm:
+    """The Jenkinsfile of a Pipeline."""
 
     repository: str
     branch: str
@@ -96,90 +195,55 @@ class FromScm:
 
 
 @dataclass(frozen=True)
-class WantedJob:
-    """A job as it is to be: its own settings; whatever else an administrator adds to it is his.
+class JobDefinition:
+    """The settings of one job that kubernaut owns; an administrator may add others.
 
     Attributes:
-        application: Whose job it is.
-        mark: The line of its description that says so.
-        parameters: By name; a job may have others beside them.
-        artifact: What a freestyle build archives; a Jenkinsfile does that itself.
-        server: What kind of server it is for.
+        application: The owner.
+        marker: The line of the description that names the owner.
+        artifact: The file that a freestyle build archives; a Jenkinsfile archives it itself.
+        server: The kind of server.
     """
 
     path: JobPath
     application: str
-    mark: str
+    marker: str
     parameters: tuple[Parameter, ...]
-    work: Shell | FromScm
+    steps: ShellStep | PipelineFromScm
     artifact: str
     server: ServerKind = "jenkins"
 
     @property
     def flavour(self) -> Flavour:
-        """Which of the two kinds of jobs it is on the server."""
-        return "freestyle" if isinstance(self.work, Shell) else "pipeline"
+        """The kind of job."""
+        return "freestyle" if isinstance(self.steps, ShellStep) else "pipeline"
 
 
-def release_parameters(flavour: Flavour, *, namespace: str = "", directory: str = ".") -> tuple[Parameter, ...]:
-    """Return what Release takes."""
-    which = Parameter("APP_DIR", APP_DIR, directory) if flavour == "pipeline" else Parameter("GIT_COMMIT", GIT_COMMIT)
-    return (Parameter("NAMESPACE", RELEASE_NAMESPACE, namespace), which, Parameter("OP_ID", OP_ID))
+def define_jobs(settings: JobSettings, server: ServerKind) -> tuple[JobDefinition, JobDefinition]:
+    """Return an application's Release and Deploy job for a kind of server.
+
+    Raises:
+        NameInvalid: The name of the application or the namespace is invalid.
+        JobInvalid: Another setting is invalid, or the server does not support it.
+    """
+    flavour = choose_flavour(server, settings.flavour)
+    _check(settings, flavour)
+    return _define(settings, "release", flavour, server), _define(settings, "deploy", flavour, server)
 
 
-def deploy_parameters() -> tuple[Parameter, ...]:
-    """Return what Deploy takes."""
+def description_marker(application: str, does: str) -> str:
+    """Return the line of a job's description that marks it as made by kubernaut."""
     return (
-        Parameter("VERSION", VERSION),
-        Parameter("NAMESPACE", DEPLOY_NAMESPACE),
-        Parameter("ENVIRONMENT", ENVIRONMENT),
-        Parameter("NOTE", NOTE),
-        Parameter("OP_ID", OP_ID),
+        f"Made by kubernaut for the application {application}: {does}. "
+        "What is changed in its own settings is put back by the next setup."
     )
 
 
-def job_path(application: str, kind: Kind, folder: str = "") -> JobPath:
-    """Return where an application's job is. Raises: JobInvalid: The folder's name is none."""
-    return JobPath.parse(f"{folder}/{application}-{kind}" if folder else f"{application}-{kind}")
-
-
-def wanted_jobs(wish: Wish, server: ServerKind) -> tuple[WantedJob, WantedJob]:
-    """Return the Release and the Deploy job of a wish, as they are on a server of that kind.
-
-    Raises:
-        NameInvalid: The application's name or the namespace's is none.
-        JobInvalid: Something else of the wish cannot stand in a job, or the server has no such jobs.
-    """
-    flavour = choose_flavour(server, wish.flavour)
-    _check(wish, flavour)
-    return _wanted(wish, "release", flavour, server), _wanted(wish, "deploy", flavour, server)
-
-
-def choose_flavour(server: ServerKind, asked: Flavour | None) -> Flavour:
-    """Return which kind of jobs a server gets: Pipelines, and freestyle jobs where it has no Pipelines.
-
-    Raises:
-        JobInvalid: Pipelines are asked for, and the server is one that they would wreck.
-    """
-    if server == "hudson" and asked == "pipeline":
-        raise JobInvalid(
-            "The server is a Hudson, which has no Pipelines; one that is sent there keeps it from starting again.",
-            hint="Leave --flavour out, or say --flavour freestyle.",
-        )
-    return asked or ("freestyle" if server == "hudson" else "pipeline")
-
-
-def mark_of(application: str, does: str = "") -> str:
-    """Return the line of a description by which a job is known as ours; without ``does``, what it begins with."""
-    begin = f"Made by kubernaut for the application {application}:"
-    return f"{begin} {does}. What is changed in its own settings is put back by the next setup." if does else begin
-
-
 def check_credential_free(repository: str) -> None:
-    """Refuse a repository's URL that holds a password or a token: whoever may read a job would read it too.
+    """Refuse a repository URL with a password or token, which every reader of the job would see.
 
     Raises:
-        JobInvalid: It does.
+        JobInvalid: The URL contains credentials, or is invalid.
     """
     if "://" not in repository:
         return
@@ -187,63 +251,133 @@ def check_credential_free(repository: str) -> None:
         parts = urlsplit(repository)
         secret = parts.password is not None or (parts.username is not None and parts.scheme != "ssh")
     except ValueError as error:
-        raise JobInvalid("The repository's URL cannot be read.") from error
+        raise JobInvalid("The repository URL is invalid.") from error
     if secret or parts.query or parts.fragment:
         raise JobInvalid(
-            "The repository's URL holds credentials, and a job's configuration is no place for them.",
-            hint="Give the URL without them: a Pipeline takes --credentials-id, a freestyle job what git finds on the agent.",
+            "The repository URL contains credentials, which do not belong in a job's configuration.",
+            hint="Remove them. A Pipeline takes --credentials-id; a freestyle job uses the credentials of git on the agent.",
         )
 
 
-def _wanted(wish: Wish, kind: Kind, flavour: Flavour, server: ServerKind) -> WantedJob:
-    path = job_path(wish.application, kind, wish.folder)
+def _define(settings: JobSettings, kind: Kind, flavour: Flavour, server: ServerKind) -> JobDefinition:
     parameters = deploy_parameters()
     if kind == "release":
-        parameters = release_parameters(flavour, namespace=wish.namespace, directory=wish.directory)
-    return WantedJob(
-        path=path,
-        application=wish.application,
-        mark=mark_of(wish.application, _DOES[kind]),
+        parameters = release_parameters(flavour, namespace=settings.namespace, directory=settings.directory)
+    return JobDefinition(
+        path=job_path(settings.application, kind, settings.folder),
+        application=settings.application,
+        marker=description_marker(settings.application, _DOES[kind]),
         parameters=parameters,
-        work=_shell(wish, kind) if flavour == "freestyle" else _from_scm(wish, kind),
+        steps=_shell_step(settings, kind) if flavour == "freestyle" else _pipeline(settings, kind),
         artifact=ARTIFACTS[kind],
         server=server,
     )
 
 
-def _shell(wish: Wish, kind: Kind) -> Shell:
-    mark = f"# kubernaut's {kind} step:"
+def _shell_step(settings: JobSettings, kind: Kind) -> ShellStep:
+    marker = f"# kubernaut's {kind} step:"
     if kind == "deploy":
-        return Shell(deploy_script(mark, wish.application), mark)
-    deploy_job = str(job_path(wish.application, "deploy", wish.folder))
-    script = release_script(mark, repository=wish.repository, branch=wish.branch, directory=wish.directory, deploy_job=deploy_job)
-    return Shell(script, mark)
+        return ShellStep(deploy_script(marker, settings.application), marker)
+    deploy_job = str(job_path(settings.application, "deploy", settings.folder))
+    repository, branch, directory = settings.repository, settings.branch, settings.directory
+    script = release_script(marker, repository=repository, branch=branch, directory=directory, deploy_job=deploy_job)
+    return ShellStep(script, marker)
 
 
-def _from_scm(wish: Wish, kind: Kind) -> FromScm:
-    folder = "" if wish.jenkinsfiles == "." else f"{wish.jenkinsfiles}/"
-    return FromScm(wish.repository, wish.branch, f"{folder}{kind}/Jenkinsfile", wish.credentials_id)
+def _pipeline(settings: JobSettings, kind: Kind) -> PipelineFromScm:
+    folder = "" if settings.jenkinsfiles == "." else f"{settings.jenkinsfiles}/"
+    return PipelineFromScm(settings.repository, settings.branch, f"{folder}{kind}/Jenkinsfile", settings.credentials_id)
 
 
-def _check(wish: Wish, flavour: Flavour) -> None:
-    for what, text in vars(wish).items():
-        if text and _NOT_XML.search(text):
-            raise JobInvalid(f"The {what.replace('_', ' ')} {text!r} has characters that no job's configuration can have.")
-    check_name(wish.application)
-    if wish.namespace:
-        check_namespace(wish.namespace)
-    if not _REPOSITORY.fullmatch(wish.repository):
-        raise JobInvalid(f"{wish.repository!r} is no git repository's URL or path.")
-    check_credential_free(wish.repository)
-    if not _BRANCH.fullmatch(wish.branch):
-        raise JobInvalid(f"{wish.branch!r} cannot be a branch's name.")
-    for what, path in (("application's folder", wish.directory), ("folder of the Jenkinsfiles", wish.jenkinsfiles)):
+def _check(settings: JobSettings, flavour: Flavour) -> None:
+    for name, text in vars(settings).items():
+        if text and _INVALID_XML.search(text):
+            raise JobInvalid(f"The {name.replace('_', ' ')} {text!r} contains invalid characters.")
+    check_name(settings.application)
+    if settings.namespace:
+        check_namespace(settings.namespace)
+    if not _REPOSITORY.fullmatch(settings.repository):
+        raise JobInvalid(f"{settings.repository!r} is not the URL or path of a git repository.")
+    check_credential_free(settings.repository)
+    if not _BRANCH.fullmatch(settings.branch):
+        raise JobInvalid(f"{settings.branch!r} is not a valid branch name.")
+    folders = (("application folder", settings.directory), ("folder of the Jenkinsfiles", settings.jenkinsfiles))
+    for name, path in folders:
         if not path or path.startswith("/") or "\n" in path or ".." in path.split("/"):
-            raise JobInvalid(f"The {what}, {path!r}, is no path inside the repository.")
-    if wish.credentials_id is not None and not _CREDENTIALS.fullmatch(wish.credentials_id):
-        raise JobInvalid(f"{wish.credentials_id!r} cannot be a credential's id.")
-    if wish.credentials_id is not None and flavour == "freestyle":
+            raise JobInvalid(f"The {name} {path!r} is not a path in the repository.")
+    if settings.credentials_id is not None and not _CREDENTIALS.fullmatch(settings.credentials_id):
+        raise JobInvalid(f"{settings.credentials_id!r} is not a valid credential ID.")
+    if settings.credentials_id is not None and flavour == "freestyle":
         raise JobInvalid(
-            "A freestyle job's shell step runs git itself: it can use no credential of the server's.",
-            hint="Leave --credentials-id out, and let git on the agent find its own: an SSH key, or a credential helper.",
+            "--credentials-id cannot be combined with freestyle jobs: their shell step runs git itself.",
+            hint="Omit --credentials-id, and set up git on the agent: an SSH key, or a credential helper.",
         )
+
+
+# the shell steps; values stand quoted in assignments at the top, parameters are read from the environment, and nothing is echoed
+
+
+def release_script(marker: str, *, repository: str, branch: str, directory: str, deploy_job: str) -> str:
+    """Return the shell step of Release: publish a commit, and pass the version to ``deploy_job`` if a namespace is given."""
+    values = {"repository": repository, "branch": branch, "directory": directory, "deploy_job": deploy_job}
+    return _HEADER.replace("{mark}", marker) + _assignments(values) + _RELEASE
+
+
+def deploy_script(marker: str, application: str) -> str:
+    """Return the shell step of Deploy: deploy a published version to a namespace."""
+    return _HEADER.replace("{mark}", marker) + _assignments({"application": application}) + _DEPLOY
+
+
+def _assignments(values: dict[str, str]) -> str:
+    return "\n" + "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
+
+
+_HEADER = """\
+#!/bin/bash
+{mark} `kubernaut jenkins setup` puts it back. Steps before and after it stay.
+# Credentials come from the agent's environment (KUBECONFIG, DOCKER_CONFIG, KUBERNAUT_..., token files); none stands here.
+set -euo pipefail
+"""
+
+_RELEASE = """
+# The sources, all of the history: versions are counted from it. Fetched anew, in this workspace, once.
+export GIT_TERMINAL_PROMPT=0
+git init --quiet source
+rm -f source/.git/index.lock # what a git leaves that was killed
+git -C source config remote.origin.url "$repository"
+git -C source fetch --quiet --force --prune origin '+refs/heads/*:refs/remotes/origin/*' '+refs/tags/*:refs/tags/*'
+
+# The commit: the parameter GIT_COMMIT, or the newest of the branch.
+wanted=${GIT_COMMIT:-refs/remotes/origin/$branch}
+if ! commit=$(git -C source rev-parse --quiet --verify --end-of-options "$wanted^{commit}"); then
+  printf 'error: %s has no commit %s\\n' "$repository" "${GIT_COMMIT:-on the branch $branch}" >&2
+  exit 4
+fi
+git -C source checkout --quiet --force --detach "$commit"
+git -C source clean -ffdxq
+if [ -f source/.gitmodules ]; then git -C source submodule --quiet update --init --recursive --force; fi
+export GIT_COMMIT=$commit GIT_URL=$repository
+
+# The version: the archived file says which, and what it is made of.
+rm -f release.json
+kubernaut publish "source/$directory" --to release.json
+
+# Where it goes first: the Deploy job takes it from here, and this build does not wait for it.
+if [ -n "${NAMESPACE:-}" ]; then
+  kubernaut jenkins run "$deploy_job" --from release.json --param NAMESPACE="$NAMESPACE" --op-id "$BUILD_TAG"
+fi
+"""
+
+_DEPLOY = """
+if [ -z "${VERSION:-}" ] || [ -z "${NAMESPACE:-}" ]; then
+  echo 'error: the parameters VERSION and NAMESPACE say what goes where; one of them is empty.' >&2
+  exit 3
+fi
+arguments=(--namespace="$NAMESPACE" --lock-timeout=10m --to=deployed.json)
+if [ -n "${ENVIRONMENT:-}" ]; then arguments+=(--environment="$ENVIRONMENT"); fi
+if [ -n "${NOTE:-}" ]; then arguments+=(--note="$NOTE"); fi
+
+# exec: kubernaut itself hears when the build is stopped, and nothing of this step outlives it.
+rm -f deployed.json
+exec kubernaut deploy "$application@$VERSION" "${arguments[@]}"
+"""

@@ -1,33 +1,52 @@
-"""What a Jenkins tells of jobs, builds and its queue: read from its JSON, as data.
+"""Answers of a Jenkins: its JSON and consoles as data, and its refusals as errors. Pure.
 
-Pure. Its JSON is what plugins make of it: what is not needed is passed over, what is needed and missing is said.
+Fields that are not needed are ignored; a needed field that is missing is an :class:`InvalidResponse`. No error shows the body of an
+answer, except the name of a permission: pages contain crumbs and output of plugins.
 """
 
 from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from kubernaut.jenkins.path import JobPath
+from kubernaut.adapters.http import RequestError, Response
+from kubernaut.errors import JenkinsDenied, JenkinsUnreachable, JobConflict, JobInvalid, JobNotFound, KubernautError
+from kubernaut.jenkins import hudson
+from kubernaut.jenkins.jobs import JobPath
 
-_GIVEN = "actions[parameters[name,value]]"
+_PARAMETERS = "actions[parameters[name,value]]"
 JOB_TREE = "buildable,property[parameterDefinitions[name]],actions[parameterDefinitions[name]]"
-BUILD_TREE = f"number,building,result,queueId,{_GIVEN}"
-ITEM_TREE = f"id,why,cancelled,executable[number],task[name,url],{_GIVEN}"
+BUILD_TREE = f"number,building,result,queueId,{_PARAMETERS}"
+ITEM_TREE = f"id,why,cancelled,executable[number],task[name,url],{_PARAMETERS}"
+
+_STARTING = (b"Please wait while", b"is getting ready to work", b"is restarting")
+_LOGIN = re.compile(rb"/login\?from=")
+_MISSING_PERMISSION = re.compile(rb"is missing the ([A-Za-z ]{1,40}/[A-Za-z ]{1,40}) permission")
+_CREDENTIALS_HINT = "Set `jenkins_user`, and KUBERNAUT_JENKINS_TOKEN or `jenkins_token_file`."
+_CRUMB_HINT = "Use an API token, which needs no crumb. With a password, a proxy before Jenkins must keep cookies and headers."
+_STATUS_HINTS = {
+    502: "The proxy before Jenkins does not reach it. Run the same command again soon.",
+    503: "Jenkins, or the proxy before it, is not ready. If that lasts, see its log.",
+    504: "The proxy before Jenkins had no answer in time. Run the same command again soon.",
+}
+
+
+# data
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job as the server tells of it.
+    """A job on the server.
 
     Attributes:
         url: Its page.
-        parameters: The names of the parameters that it declares, in order; empty where it declares none.
-        buildable: Whether it can be run at all: neither disabled nor a folder.
+        parameters: The names of its parameters, in order.
+        buildable: Whether it can run: it is neither disabled nor a folder.
     """
 
     path: JobPath
@@ -38,14 +57,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Build:
-    """A build as the server tells of it.
+    """A build on the server.
 
     Attributes:
         url: Its page.
-        building: Whether it runs.
-        result: ``SUCCESS``, ``UNSTABLE``, ``FAILURE``, ``ABORTED``, ``NOT_BUILT``; ``None`` while it is not known.
-        parameters: The values that it was given. A server that stopped meanwhile may have forgotten them.
-        queue_id: The queue item that it was; ``None`` where the server does not tell.
+        building: Whether it is running.
+        result: ``SUCCESS``, ``UNSTABLE``, ``FAILURE``, ``ABORTED``, ``NOT_BUILT``; ``None`` while unknown.
+        parameters: Its values. A server that restarted may have lost them.
+        queue_id: The ID of its queue item; ``None`` if the server does not report it.
     """
 
     number: int
@@ -58,12 +77,13 @@ class Build:
 
 @dataclass(frozen=True)
 class QueueItem:
-    """A build that waits, or has left the queue.
+    """A build that is waiting, or has left the queue.
 
     Attributes:
-        why: What it waits for, in the server's words.
-        cancelled: Somebody took it out.
-        number: The build that it became.
+        job: The full name of its job.
+        why: Why it is waiting, as the server describes it.
+        cancelled: Whether it was removed from the queue.
+        number: The number of the build that it became.
     """
 
     id: int
@@ -75,14 +95,14 @@ class QueueItem:
 
 
 @dataclass(frozen=True)
-class Console:
-    r"""A piece of a build's console.
+class ConsoleChunk:
+    r"""A part of a build's console.
 
     Attributes:
-        text: With ``\n`` at its lines' ends.
-        next: Where the next piece starts, in bytes of the log as the server has it.
-        more: Whether there may be more.
-        reset: The log is another one than before: this is it from its beginning.
+        text: With ``\n`` line ends.
+        next: The offset of the next chunk, in bytes of the server's log.
+        more: Whether more may follow.
+        reset: Whether the log was replaced: this chunk starts at its beginning.
     """
 
     text: str
@@ -91,18 +111,18 @@ class Console:
     reset: bool
 
 
-class NotUnderstood(Exception):
-    """This is not what a Jenkins answers."""
+class InvalidResponse(Exception):
+    """An answer that does not come from a Jenkins."""
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """Read a JSON object. Raises: NotUnderstood."""
+    """Read a JSON object. Raises: InvalidResponse."""
     try:
         content = json.loads(body, object_pairs_hook=_members)
     except (ValueError, RecursionError) as error:
-        raise NotUnderstood from error
+        raise InvalidResponse from error
     if not isinstance(content, dict):
-        raise NotUnderstood
+        raise InvalidResponse
     return content
 
 
@@ -115,65 +135,64 @@ def read_job(content: Mapping[str, Any], path: JobPath, url: str) -> Job:
 
 
 def read_build(content: Mapping[str, Any], job_url: str) -> Build:
-    """Read a build of a job. Raises: NotUnderstood."""
+    """Read a build of a job. Raises: InvalidResponse."""
     number, result = _number(content.get("number")), content.get("result")
     if number is None:
-        raise NotUnderstood
+        raise InvalidResponse
     return Build(
         number,
         f"{job_url}{number}/",
         content.get("building") is True,
         result if isinstance(result, str) else None,
-        _given(content),
+        _parameters(content),
         _number(content.get("queueId")),
     )
 
 
 def read_builds(content: Mapping[str, Any], job_url: str) -> tuple[Build, ...]:
-    """Read a job's builds, newest first. Raises: NotUnderstood."""
+    """Read the builds of a job, newest first. Raises: InvalidResponse."""
     builds = (read_build(entry, job_url) for entry in _objects(content.get("builds")))
     return tuple(sorted(builds, key=lambda build: -build.number))
 
 
 def read_item(content: Mapping[str, Any], root: str) -> QueueItem:
-    """Read a queue item; ``root`` is the server's address. Raises: NotUnderstood."""
-    id, why, task, executable = (content.get(key) for key in ("id", "why", "task", "executable"))
-    number = _number(id)
-    if number is None:
-        raise NotUnderstood
+    """Read a queue item; ``root`` is the URL of the server. Raises: InvalidResponse."""
+    id, task, executable = _number(content.get("id")), content.get("task"), content.get("executable")
+    if id is None:
+        raise InvalidResponse
     return QueueItem(
-        number,
-        _job(task, root) if isinstance(task, dict) else "",
-        why if isinstance(why, str) and why.strip("?") else None,  # Hudson does not know at first, and says "???"
+        id,
+        _job_name(task, root) if isinstance(task, dict) else "",
+        hudson.waiting_reason(content.get("why")),
         content.get("cancelled") is True,
         _number(executable.get("number")) if isinstance(executable, dict) else None,
-        _given(content),
+        _parameters(content),
     )
 
 
 def read_items(content: Mapping[str, Any], root: str) -> tuple[QueueItem, ...]:
-    """Read a queue. Raises: NotUnderstood."""
+    """Read the queue. Raises: InvalidResponse."""
     return tuple(read_item(entry, root) for entry in _objects(content.get("items")))
 
 
-def read_console(body: bytes, headers: Mapping[str, str], start: int) -> Console:
-    r"""Read a piece of a console that was asked for from ``start`` on. Raises: NotUnderstood.
+def read_console(body: bytes, headers: Mapping[str, str], start: int) -> ConsoleChunk:
+    r"""Read the chunk of a console at an offset. Raises: InvalidResponse.
 
-    Where the next one starts says the server alone: it changes ``\n`` to ``\r\n`` and leaves out what only its pages show. A
-    character of which the build has written a part so far is left to the next piece.
+    Only the server knows the next offset: it replaces ``\n`` with ``\r\n`` and omits annotations. An incomplete character at
+    the end is left to the next chunk.
     """
     size = headers.get("X-Text-Size", "")
     if not (size.isascii() and size.isdigit()) or len(size) > 18:
-        raise NotUnderstood
+        raise InvalidResponse
     next, more = int(size), headers.get("X-More-Data") == "true"
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     text = decoder.decode(body, final=not more)
-    held = len(decoder.getstate()[0])
-    return Console(text.replace("\r\n", "\n"), next - held, more, next < start)
+    incomplete = len(decoder.getstate()[0])
+    return ConsoleChunk(text.replace("\r\n", "\n"), next - incomplete, more, next < start)
 
 
 def _members(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object; of a name that stands in it twice, what says something counts."""
+    """Make an object; of a repeated key, a value that is not empty wins."""
     members: dict[str, Any] = {}
     for name, value in pairs:
         if value or name not in members:
@@ -189,7 +208,7 @@ def _number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def _given(content: Mapping[str, Any]) -> dict[str, str]:
+def _parameters(content: Mapping[str, Any]) -> dict[str, str]:
     return dict(_values(content.get("actions")))
 
 
@@ -206,8 +225,8 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _job(task: Mapping[str, Any], root: str) -> str:
-    """Return the job's full name, by its page; the server may know itself by another address than we do."""
+def _job_name(task: Mapping[str, Any], root: str) -> str:
+    """Return the full name of a job by its page; the server may know its own address as another one."""
     try:
         path, base = (unquote(urlsplit(str(url)).path) for url in (task.get("url") or "", root))
     except ValueError:
@@ -217,3 +236,131 @@ def _job(task: Mapping[str, Any], root: str) -> str:
     if len(segments) % 2 == 0 and set(segments[::2]) == {"job"}:
         return "/".join(segments[1::2])
     return str(task.get("name") or "")
+
+
+# errors
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request: the URL of the server, the user or ``None`` for anonymous, and the purpose, such as ``run job shop-release``."""
+
+    url: str
+    user: str | None
+    purpose: str
+
+    @property
+    def who(self) -> str:
+        """The user, in a message."""
+        return f"user {self.user}" if self.user is not None else "an anonymous user"
+
+    def failed(self, reason: str) -> str:
+        """Return the message for a failure of the server."""
+        return f"Cannot {self.purpose}: {self.url} {reason}."
+
+
+def is_crumb_rejected(answer: Response) -> bool:
+    """Say whether the server did nothing because the crumb is missing or outdated."""
+    return answer.status == 403 and b"No valid crumb" in answer.body
+
+
+def is_starting(answer: Response) -> bool:
+    """Say whether the server is starting or stopping, and did nothing."""
+    return answer.status == 503 and any(word in answer.body for word in _STARTING)
+
+
+def is_login(answer: Response) -> bool:
+    """Say whether the server redirects to its login."""
+    if answer.redirect_url is not None:
+        return bool(re.search(r"/(login|commenceLogin)$", urlsplit(answer.redirect_url).path))
+    return answer.status == 403 and bool(_LOGIN.search(answer.body))
+
+
+def error_for(answer: Response, call: Call) -> KubernautError:
+    """Return the error for an unexpected answer."""
+    status = answer.status
+    if status == 401 or is_login(answer):
+        return _login_error(call, status)
+    if is_crumb_rejected(answer):
+        return JenkinsDenied(call.failed("rejects its own new crumb"), hint=_CRUMB_HINT)
+    if status == 403:
+        found = _MISSING_PERMISSION.search(answer.body)
+        missing = f" without the permission {found[1].decode()}" if found else ""
+        return JenkinsDenied(call.failed(f"denies it to {call.who}{missing}"))
+    if is_starting(answer):
+        return JenkinsUnreachable(call.failed("is starting"), hint="Run the same command again soon.")
+    if answer.redirect_url is not None:
+        target = urlsplit(answer.redirect_url)
+        return JenkinsUnreachable(
+            call.failed(f"redirects to {target.scheme}://{target.netloc.rpartition('@')[2]}, which is not followed"),
+            hint="If the server has moved there, set `jenkins_url` to the address that a browser shows in the end.",
+        )
+    if status < 400 or status == 404:
+        return not_jenkins(answer, call)
+    return JenkinsUnreachable(call.failed(f"answers HTTP {status}"), hint=_STATUS_HINTS.get(status))
+
+
+def unreachable(error: RequestError, call: Call) -> JenkinsUnreachable:
+    """Return the error for a missing answer."""
+    return JenkinsUnreachable(call.failed(f"does not answer: {error.reason}"))
+
+
+def not_jenkins(answer: Response, call: Call) -> JenkinsUnreachable:
+    """Return the error for an answer that does not come from a Jenkins."""
+    kind = re.match(r"[\w.+-]+/[\w.+-]+", answer.headers.get("Content-Type") or "")
+    content = kind[0] if kind else "no content type"
+    return JenkinsUnreachable(call.failed(f"does not answer like a Jenkins: HTTP {answer.status}, {content}"))
+
+
+def job_not_found(path: JobPath, call: Call) -> JobNotFound:
+    """Return the error for a job that does not exist, or is hidden from the user."""
+    return JobNotFound(f"Job {path} does not exist on {call.url}, or is hidden from {call.who}.")
+
+
+def creation_error(
+    answer: Response, call: Call, path: JobPath, existing: str | None, kind: hudson.ServerKind | None
+) -> KubernautError:
+    """Return the error for a job that was not created; ``existing`` is the job of that name, in any case."""
+    if existing is not None:
+        return JobConflict(call.failed(f"already has a job {existing}"))
+    if answer.status == 404 and path.folder is not None:
+        return JobNotFound(
+            f"Folder {path.folder} does not exist on {call.url}, or is hidden from {call.who}.",
+            hint="Create the folder first, or choose another with --folder.",
+        )
+    error = configuration_error(answer, call, path)
+    if kind == "hudson" and isinstance(error, JobInvalid) and answer.status >= 500:
+        error.hint = hudson.failed_creation_hint(path.name)
+    return error
+
+
+def configuration_error(answer: Response, call: Call, path: JobPath) -> KubernautError:
+    """Return the error for a configuration that was not accepted."""
+    if answer.status == 404:
+        return job_not_found(path, call)
+    if answer.status in (400, 409, 413, 500):
+        return JobInvalid(
+            call.failed(f"rejects its configuration (HTTP {answer.status})"),
+            hint="See the log of the server: often a plugin is missing that the configuration uses.",
+        )
+    return error_for(answer, call)
+
+
+def trigger_error(answer: Response, call: Call, path: JobPath) -> KubernautError:
+    """Return the error for a job that was not triggered."""
+    if answer.status == 404:
+        return job_not_found(path, call)
+    if answer.status == 409:
+        return JobInvalid(call.failed("accepts no builds: the job is disabled, or the server accepts none now"))
+    if answer.status in (400, 413, 414, 422):
+        return JobInvalid(call.failed(f"rejects its parameters (HTTP {answer.status})"))
+    return error_for(answer, call)
+
+
+def _login_error(call: Call, status: int) -> JenkinsDenied:
+    if call.user is None:
+        return JenkinsDenied(call.failed(f"requires a login (HTTP {status})"), hint=_CREDENTIALS_HINT)
+    return JenkinsDenied(
+        call.failed(f"does not accept the token of {call.who} (HTTP {status})"),
+        hint=f"Create a new API token on the user's page in Jenkins, under Security. {_CREDENTIALS_HINT}",
+    )

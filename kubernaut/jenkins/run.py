@@ -1,7 +1,7 @@
-"""A job is run: asked for once, its build found again, followed to its end, or stopped.
+"""Run a job: request a build once, find it, follow it to its end, or stop it.
 
-A request to run a job is never sent twice. Where nobody knows whether it was heard it is looked for, by the name that it was given;
-whoever repeats it under that name takes up what is there.
+A request is never sent twice. When it is unknown whether it has arrived, its build is looked for by the name of the request; a
+second run with the same name continues with the same build.
 """
 
 from __future__ import annotations
@@ -13,33 +13,43 @@ from contextlib import suppress
 
 from kubernaut.errors import BuildAborted, BuildUnsuccessful, DeadlineExceeded, JenkinsUnreachable, KubernautError
 from kubernaut.events import Progress, Step
-from kubernaut.jenkins.asking import Asking, Clock, Timing
-from kubernaut.jenkins.lookup import OP_ID, Lookup, check_id, check_job, name_request
-from kubernaut.jenkins.once import alone
-from kubernaut.jenkins.path import JobPath
-from kubernaut.jenkins.server import Build, Job, QueueItem, Server, TriggerUnsure
-from kubernaut.jenkins.tracking import Follower
+from kubernaut.jenkins.hudson import reports_queue_ids
+from kubernaut.jenkins.jobs import JobPath
+from kubernaut.jenkins.responses import Build, Job, QueueItem
+from kubernaut.jenkins.server import JenkinsServer, TriggerUnconfirmed
+from kubernaut.jenkins.tracking import (
+    OP_ID,
+    Clock,
+    Follower,
+    Lookup,
+    Poller,
+    PollTiming,
+    check_op_id,
+    check_request,
+    choose_op_id,
+    request_lock,
+)
 from kubernaut.models import Model
 
-LONGEST = 3600.0
-"""Seconds for which a build is followed by default."""
-_MISSES = 4
-_LOOKS = 2
+FOLLOW_SECONDS = 3600.0
+"""How long a build is followed by default."""
+_MAX_MISSES = 4
+_MAX_LOOKS = 2
 _QUEUE_EVERY = 10
 
 
 class BuildRun(Model):
-    """What came of running a job.
+    """The result of running a job.
 
     Attributes:
-        job: The job's full name.
-        number: The build's number; ``None`` while it waits in the queue.
-        url: Its page; the job's while it waits.
-        result: ``SUCCESS``, ``UNSTABLE``, ``FAILURE``, ``ABORTED`` or ``NOT_BUILT``; ``None`` while it has none.
-        op_id: The request's name, the build's parameter ``OP_ID``; ``None`` where the job has no such parameter.
-        queue_id: The queue item that it was, where the server tells.
-        why: What it waits for, in the server's words.
-        triggered: Whether it was asked for now; else it was there already, under the same name.
+        job: The full name of the job.
+        number: The number of the build; ``None`` while it is in the queue.
+        url: The page of the build; that of the job while it is in the queue.
+        result: ``SUCCESS``, ``UNSTABLE``, ``FAILURE``, ``ABORTED`` or ``NOT_BUILT``; ``None`` while there is none.
+        op_id: The name of the request, the build's parameter ``OP_ID``; ``None`` if the job has no such parameter.
+        queue_id: The queue item, if the server reports it.
+        why: Why it is waiting, as the server describes it.
+        triggered: Whether this run requested the build; ``False`` if a build of that name existed.
     """
 
     job: str
@@ -53,292 +63,269 @@ class BuildRun(Model):
 
 
 def run_job(
-    server: Server,
+    server: JenkinsServer,
     path: JobPath,
     parameters: Mapping[str, str],
     *,
     op_id: str | None = None,
     follow: bool = False,
     abort_on_interrupt: bool = False,
-    longest: float = LONGEST,
-    timing: Timing = Timing(),  # noqa: B008 - frozen
+    longest: float = FOLLOW_SECONDS,
+    timing: PollTiming = PollTiming(),  # noqa: B008 - frozen
     clock: Clock = Clock(),  # noqa: B008 - frozen
     progress: Progress | None = None,
 ) -> BuildRun:
     """Run a job.
 
     Args:
-        server: Where it is.
-        path: Which.
-        parameters: Those that are not to have the job's defaults.
-        op_id: What the request is called. Where one of the last builds has that name, or one that waits, it is taken up and nothing
-            is asked for.
-        follow: Tell the console's lines, and wait until the build has ended.
-        abort_on_interrupt: Stop the build when a signal stops this; else it goes on.
-        longest: Seconds for which it is followed.
-        timing: How often the server is asked, and how long it may be away.
+        server: The server.
+        path: The job.
+        parameters: Values of parameters; the others have the job's defaults.
+        op_id: The name of the request. If a recent build or a queue item has it, nothing is requested.
+        follow: Report the console, and wait for the end of the build.
+        abort_on_interrupt: Stop the build when a signal interrupts this process.
+        longest: Seconds to follow the build.
+        timing: The pace of the requests.
         clock: The time.
-        progress: Is told of it.
+        progress: Receives the steps and the console.
 
     Raises:
-        JobNotFound: There is no such job; or it, or its build, was deleted meanwhile.
-        JobInvalid: It cannot be run like this.
-        BuildAborted: Somebody stopped the build, or took it out of the queue.
-        BuildUnsuccessful: It ended without success.
-        DeadlineExceeded: It takes longer than it was given; it goes on.
-        JenkinsUnreachable: There is no answer; the message says what is known of the build.
-        JenkinsDenied: The server does not let this user do so.
+        JobNotFound: The job does not exist; or it, or its build, was deleted meanwhile.
+        JobInvalid: The job cannot run with these parameters.
+        BuildAborted: The build was stopped, or removed from the queue.
+        BuildUnsuccessful: The build ended without success.
+        DeadlineExceeded: The build has not ended in time; it goes on.
+        JenkinsUnreachable: There is no answer; the message names what is known of the build.
+        JenkinsDenied: The user lacks a permission.
     """
     if op_id is not None:
-        check_id(op_id)
+        check_op_id(op_id)
     job = server.job(path)
-    check_job(job, parameters)
-    name = name_request(job, op_id, lambda: server.kind() == "jenkins")
+    check_request(job, parameters)
+    name = choose_op_id(job, op_id, lambda: reports_queue_ids(server.kind()))
     with (progress or Progress()).step("build", str(path)) as step:
-        running = _Running(server, job, Lookup(name), step, timing, clock)
+        run = _Run(server, job, Lookup(name), step, timing, clock)
         try:
-            running.begin(parameters, named=op_id is not None)
-            if follow:
-                return running.follow(longest)
-            return running.glance()
+            run.begin(parameters, named=op_id is not None)
+            return run.follow(longest) if follow else run.glance()
         except KeyboardInterrupt as stop:
-            note = running.stopped(abort=abort_on_interrupt)
+            note = run.interrupted(abort=abort_on_interrupt)
             if note:
                 stop.add_note(note)
             raise
 
 
-def _kind(why: str | None) -> str:
-    """Return what a build waits for without how long: the server counts the seconds down, and nobody wants to read each."""
-    return re.sub(r"[\W\d]+", " ", why or "").strip()
+class _Run:
+    """One request, and what is known of its build."""
 
-
-class _Running:
-    """One request, and what is known of it by now."""
-
-    def __init__(self, server: Server, job: Job, sought: Lookup, step: Step, timing: Timing, clock: Clock) -> None:
-        self._server = server
-        self._job = job
-        self._path = job.path
-        self._sought = sought
-        self._step = step
-        self._timing = timing
-        self._clock = clock
-        self._asked = False
-        self._heard = False
-        self._forgotten = False
+    def __init__(self, server: JenkinsServer, job: Job, lookup: Lookup, step: Step, timing: PollTiming, clock: Clock) -> None:
+        self._server, self._job, self._path = server, job, job.path
+        self._lookup, self._step, self._timing, self._clock = lookup, step, timing, clock
+        self._requested = self._confirmed = self._triggered = False
+        self._item_forgotten = False
         self._build: Build | None = None
         self._item: QueueItem | None = None
-        self._triggered = False
 
-    # what is asked for
+    # request
 
     def begin(self, parameters: Mapping[str, str], *, named: bool) -> None:
-        """Ask for the build, unless it is there already."""
+        """Request the build, unless one with a name given by the caller exists."""
         if not named:
             self._trigger(parameters)
             return
-        with alone(f"{self._server.url} {self._path} {self._sought.op_id}"):
-            if self._look(self._at_once()):
-                self._asked = self._heard = True
-                self._step.say(f"{self._sought.op_id} is there already: {self._where()}")
+        with request_lock(f"{self._server.url} {self._path} {self._lookup.op_id}"):
+            if self._find(self._single_attempt()):
+                self._requested = self._confirmed = True
+                self._step.say(f"found {self._lookup.op_id}: {self._state()}")
                 return
             self._trigger(parameters)
             with suppress(JenkinsUnreachable):
-                self._look(self._at_once())  # before another one who says the same name looks
+                self._find(self._single_attempt())  # visible before the lock is released
 
     def _trigger(self, parameters: Mapping[str, str]) -> None:
-        name = {} if self._sought.op_id is None else {OP_ID: self._sought.op_id}
-        self._asked = self._triggered = True
+        name = {} if self._lookup.op_id is None else {OP_ID: self._lookup.op_id}
+        self._requested = self._triggered = True
         try:
             queue_id = self._server.trigger(self._path, {**parameters, **name})
-        except TriggerUnsure as unsure:
-            self._step.say("Jenkins did not say whether it heard the request: looking for it")
-            self._search(unsure)
+        except TriggerUnconfirmed as unconfirmed:
+            self._step.say("Jenkins did not confirm the request: looking for its build")
+            self._search(unconfirmed)
         except KubernautError:
-            self._asked = self._triggered = False
+            self._requested = self._triggered = False
             raise
         else:
-            self._sought = Lookup(self._sought.op_id, queue_id)
-        self._heard = True
+            self._lookup = Lookup(self._lookup.op_id, queue_id)
+        self._confirmed = True
 
-    def _search(self, unsure: TriggerUnsure) -> None:
-        """Look for a request that may or may not have been heard; it is never sent again."""
-        ask = self._asking()
-        until = self._clock.now() + self._timing.unsure
+    def _search(self, unconfirmed: TriggerUnconfirmed) -> None:
+        """Look for the build of an unconfirmed request, which is not sent again."""
+        poll = self._poller()
+        until = self._clock.now() + self._timing.search
         try:
             looks = 0
-            while self._sought.op_id is not None and (looks < _LOOKS or self._clock.now() < until):
-                if self._look(ask):
+            while self._lookup.op_id is not None and (looks < _MAX_LOOKS or self._clock.now() < until):
+                if self._find(poll):
                     return
                 looks += 1
-        except JenkinsUnreachable as away:
-            raise self._unknown(f" {away.message}") from unsure
-        raise self._unknown("") from unsure
+        except JenkinsUnreachable as outage:
+            raise self._unconfirmed(f" {outage.message}") from unconfirmed
+        raise self._unconfirmed("") from unconfirmed
 
-    def _unknown(self, more: str) -> JenkinsUnreachable:
-        again = self._again()
+    def _unconfirmed(self, details: str) -> JenkinsUnreachable:
+        command = self._command()
+        look = f"`{command}` looks for the build first, and requests one only if there is none."
         return JenkinsUnreachable(
-            f"Jenkins did not answer the request to run {self._path}, and it is not known whether it heard it.{more}",
-            hint=f"`{again}` looks for it first and runs the job only if there is none."
-            if again
-            else f"Look at {self._job.url} before you run it again.",
+            f"Jenkins did not confirm the request to run {self._path}, which may have arrived.{details}",
+            hint=look if command else f"Check {self._job.url} before you run it again.",
             members=self._members(),
         )
 
-    # what is known
+    # find
 
-    def _look(self, ask: Asking) -> bool:
-        """Look once for the build: among the builds, in the queue, and once more, for it may have gone from one to the other."""
-        return self._look_at_item(ask) or self._look_at_builds(ask) or self._look_at_queue(ask) or self._look_at_builds(ask)
+    def _find(self, poll: Poller) -> bool:
+        """Look once: at the builds, the queue, and the builds again, as it may move from the queue to the builds meanwhile."""
+        return self._find_by_item(poll) or self._find_build(poll) or self._find_item(poll) or self._find_build(poll)
 
-    def _look_at_item(self, ask: Asking) -> bool:
-        """Look at the queue item; the server forgets it soon after it has left the queue."""
-        queue_id = self._sought.queue_id
-        if queue_id is None or self._forgotten:
+    def _find_by_item(self, poll: Poller) -> bool:
+        """Look at the queue item, which the server forgets soon after it has left the queue."""
+        queue_id = self._lookup.queue_id
+        if queue_id is None or self._item_forgotten:
             return False
-        item = ask(lambda: self._server.queue_item(queue_id))
+        item = poll(lambda: self._server.queue_item(queue_id))
         if item is None:
-            self._forgotten = True
+            self._item_forgotten = True
             return False
-        self._waits(item)
+        self._note_item(item)
         if item.cancelled:
-            raise self._cancelled()
-        if item.number is not None:  # it has just begun: no need to ask for more
+            raise BuildAborted(f"{self._path} was removed from the queue before it ran.", members=self._members())
+        if item.number is not None:  # it has just begun
             url = f"{self._job.url.rstrip('/')}/{item.number}/"
             self._build = Build(item.number, url, building=True, result=None, parameters={}, queue_id=queue_id)
         return True
 
-    def _look_at_builds(self, ask: Asking) -> bool:
-        for _ in range(_LOOKS):
-            builds = ask(lambda: self._server.builds(self._path))
-            self._build = self._sought.build(builds)
-            if self._build is not None or not self._sought.is_untold(builds):
+    def _find_build(self, poll: Poller) -> bool:
+        for _ in range(_MAX_LOOKS):
+            builds = poll(lambda: self._server.builds(self._path))
+            self._build = self._lookup.build(builds)
+            if self._build is not None or not self._lookup.is_undecided(builds):
                 break
         return self._build is not None
 
-    def _look_at_queue(self, ask: Asking) -> bool:
-        item = self._sought.item(ask(lambda: self._server.queue(self._path)))
+    def _find_item(self, poll: Poller) -> bool:
+        item = self._lookup.item(poll(lambda: self._server.queue(self._path)))
         if item is not None:
-            self._waits(item)
+            self._note_item(item)
         return item is not None
 
-    def _waits(self, item: QueueItem) -> None:
-        told = _kind(self._item.why) if self._item is not None else ""
+    def _note_item(self, item: QueueItem) -> None:
+        before = _without_times(self._item.why) if self._item is not None else ""
         self._item = item
-        if _kind(item.why) not in ("", told) and item.number is None and not item.cancelled:
-            self._step.say(f"waits: {item.why}")
+        if _without_times(item.why) not in ("", before) and item.number is None and not item.cancelled:
+            self._step.say(f"waiting: {item.why}")
 
-    # what is waited for
+    # wait
 
     def glance(self) -> BuildRun:
-        """Say what is known at once."""
+        """Return what is known without waiting."""
         with suppress(JenkinsUnreachable):
             if self._build is None and self._item is None:
-                self._look(self._at_once())
-        self._step.done(self._where())
-        return self.told()
+                self._find(self._single_attempt())
+        self._step.done(self._state())
+        return self.result()
 
     def follow(self, longest: float) -> BuildRun:
-        """Tell the console until the build has ended."""
-        ask = self._asking(longest, after=0.0 if self._build else self._timing.first)
+        """Report the console until the build has ended."""
+        poll = self._poller(longest, after=0.0 if self._build else self._timing.first)
         try:
-            build = self._build = self._build or self._started(ask)
-            self._step.say(self._where())
-            follower = Follower(self._server, self._path, build.number, ask=ask, step=self._step)
-            self._build = follower.end()
-        except JenkinsUnreachable as away:
-            raise JenkinsUnreachable(
-                f"{away.message} The build may go on: {self._where()}.", hint=self._up_again(), members=self._members()
-            ) from away
-        self._judge(self._build, follower.last)
+            build = self._build = self._build or self._wait_for_start(poll)
+            self._step.say(self._state())
+            follower = Follower(self._server, self._path, build.number, poll=poll, step=self._step)
+            self._build = follower.follow()
+        except JenkinsUnreachable as outage:
+            message = f"{outage.message} The build may go on: {self._state()}."
+            raise JenkinsUnreachable(message, hint=self._follow_hint(), members=self._members()) from outage
+        self._check_result(self._build, follower.last)
         self._step.done(f"#{build.number} {self._build.result}")
-        return self.told()
+        return self.result()
 
-    def _started(self, ask: Asking) -> Build:
-        """Wait until it is a build."""
+    def _wait_for_start(self, poll: Poller) -> Build:
         turn = misses = 0
         while True:
-            # Among the builds it stands as soon as it has begun; only the queue tells that it was taken out, by its absence.
-            there = not misses and (self._look_at_item(ask) or self._look_at_builds(ask))
-            if not there and (misses or turn % _QUEUE_EVERY == 2):
-                misses = 0 if self._look_at_queue(ask) or self._look_at_builds(ask) else misses + 1
+            # A build is among the builds as soon as it begins. That it was removed shows only as its absence from the queue.
+            found = not misses and (self._find_by_item(poll) or self._find_build(poll))
+            if not found and (misses or turn % _QUEUE_EVERY == 2):
+                misses = 0 if self._find_item(poll) or self._find_build(poll) else misses + 1
             if self._build is not None:
                 return self._build
-            if misses >= _MISSES:
-                raise self._vanished()
+            if misses >= _MAX_MISSES:
+                raise self._lost()
             turn += 1
 
-    def _judge(self, build: Build, last: tuple[str, ...]) -> None:
-        """Raise what a build without success means."""
+    def _check_result(self, build: Build, last: tuple[str, ...]) -> None:
         if build.result == "SUCCESS":
             return
         if build.result == "ABORTED":
             raise BuildAborted(
                 f"{self._path} #{build.number} was aborted: {build.url}",
-                hint="The build's page says by whom; run the job again if it is still wanted.",
+                hint="The page of the build shows by whom. Run the job again if it is still needed.",
                 members=self._members(),
             )
-        what = f"ended as {build.result}" if build.result else "ended without a result"
-        raise BuildUnsuccessful(f"{self._path} #{build.number} {what}: {build.url}", details=last, members=self._members())
+        ended = f"ended as {build.result}" if build.result else "ended without a result"
+        raise BuildUnsuccessful(f"{self._path} #{build.number} {ended}: {build.url}", details=last, members=self._members())
 
-    def _cancelled(self) -> BuildAborted:
-        return BuildAborted(f"{self._path} was taken out of the queue before it ran.", members=self._members())
-
-    def _vanished(self) -> BuildAborted:
-        """Return what it may mean that it is nowhere: not every server keeps what was taken out, or writes its queue down."""
-        again = self._again()
+    def _lost(self) -> BuildAborted:
+        command = self._command()
         return BuildAborted(
-            f"{self._path} is neither in the queue nor among the builds: it was taken out of the queue before it ran, "
-            "or the server forgot it when it restarted.",
-            hint=f"`{again}`, with the same parameters, asks for it again." if again else None,
+            f"{self._path} is neither in the queue nor among the builds: it was removed from the queue before it ran, "
+            "or the server lost it in a restart.",
+            hint=f"`{command}`, with the same parameters, requests it again." if command else None,
             members=self._members(),
         )
 
-    # what happens when a signal comes
+    # stop
 
-    def stopped(self, *, abort: bool) -> str | None:
-        """Deal with the build when this is stopped; return what a person may do next."""
-        if not self._asked:
+    def interrupted(self, *, abort: bool) -> str | None:
+        """Handle a signal: report the build, or stop it; return what to do next."""
+        if not self._requested:
             return None
         if not abort:
-            known = f"the build goes on: {self._where()}"
-            self._step.say(known if self._heard else "it is not known whether Jenkins heard the request")
-            return f"{self._up_again()} Its page stops it: {self._url()}"
+            goes_on = f"the build goes on: {self._state()}"
+            self._step.say(goes_on if self._confirmed else "Jenkins has not confirmed the request, which may have arrived")
+            return f"{self._follow_hint()} To stop the build, see {self._url()}"
         try:
-            said = self._stop()
+            outcome = self._stop()
         except BuildAborted as aborted:
-            said = aborted.message
+            outcome = aborted.message
         except KubernautError as failure:
-            self._step.say(f"the build could not be stopped, and may go on: {self._where()}. {failure.message}")
-            return f"Stop it on its page: {self._url()}"
-        self._step.say(said)
-        return "Run the job again if it is still wanted."
+            self._step.say(f"could not stop the build, which may go on: {self._state()}. {failure.message}")
+            return f"Stop the build on {self._url()}"
+        self._step.say(outcome)
+        return "Run the job again if it is still needed."
 
     def _stop(self) -> str:
-        until = self._clock.now() + self._timing.stopping
-        ask = Asking(self._timing, self._clock, self._step.say, until=until)
+        until = self._clock.now() + self._timing.stop
+        poll = Poller(self._timing, self._clock, self._step.say, until=until)
         if self._build is None:
-            self._look(ask)
+            self._find(poll)
         if self._build is None and self._item is not None:
             waiting = self._item
-            ask(lambda: self._server.cancel(waiting))
-            if not self._look_at_builds(ask):
-                return "taken out of the queue"
+            poll(lambda: self._server.cancel(waiting))
+            if not self._find_build(poll):
+                return "removed from the queue"
         if self._build is None:
-            return "neither in the queue nor among the builds: there is nothing to stop, unless the request is still on its way"
+            return "neither in the queue nor among the builds: nothing to stop, unless the request is still on its way"
         number = self._build.number
-        ask(lambda: self._server.stop(self._path, number))
-        while self._clock.now() + self._timing.pace < until:
-            build = ask(lambda: self._server.build(self._path, number))
+        poll(lambda: self._server.stop(self._path, number))
+        while self._clock.now() + self._timing.interval < until:
+            build = poll(lambda: self._server.build(self._path, number))
             if build is None or not build.building:
                 self._build = build or self._build
-                return f"#{number} is stopped"
-        return f"#{number} was asked to stop, and has not ended yet: {self._build.url}"
+                return f"#{number} has stopped"
+        return f"#{number} has not stopped yet: {self._build.url}"
 
-    # what is said
+    # report
 
-    def told(self) -> BuildRun:
+    def result(self) -> BuildRun:
         """Return what is known."""
         item = self._item.id if self._item else None
         built = self._build.queue_id if self._build else None
@@ -347,44 +334,45 @@ class _Running:
             number=self._build.number if self._build else None,
             url=self._url(),
             result=self._build.result if self._build else None,
-            op_id=self._sought.op_id,
-            queue_id=next((id for id in (self._sought.queue_id, item, built) if id is not None), None),
+            op_id=self._lookup.op_id,
+            queue_id=next((id for id in (self._lookup.queue_id, item, built) if id is not None), None),
             why=self._item.why if self._item and self._build is None else None,
             triggered=self._triggered,
         )
 
     def _members(self) -> dict[str, object]:
-        return self.told().model_dump(mode="json", by_alias=True, exclude_none=True)
+        return self.result().model_dump(mode="json", by_alias=True, exclude_none=True)
 
     def _url(self) -> str:
         return self._build.url if self._build else self._job.url
 
-    def _where(self) -> str:
+    def _state(self) -> str:
         if self._build is None:
             return f"in the queue of {self._url()}"
-        state = "runs" if self._build.building else f"has ended as {self._build.result}"
+        state = "is running" if self._build.building else f"has ended as {self._build.result}"
         return f"#{self._build.number} {state}: {self._url()}"
 
-    def _again(self) -> str | None:
-        if self._sought.op_id is None:
+    def _command(self) -> str | None:
+        if self._lookup.op_id is None:
             return None
-        return shlex.join(("kubernaut", "jenkins", "run", str(self._path), "--op-id", self._sought.op_id))
+        return shlex.join(("kubernaut", "jenkins", "run", str(self._path), "--op-id", self._lookup.op_id))
 
-    def _up_again(self) -> str:
-        again = self._again()
-        return f"`{again} --follow` takes it up again." if again else f"Look at {self._url()}."
+    def _follow_hint(self) -> str:
+        command = self._command()
+        return f"`{command} --follow` continues to follow it." if command else f"See {self._url()}."
 
-    def _asking(self, longest: float = float("inf"), after: float = 0.0) -> Asking:
+    def _poller(self, longest: float = float("inf"), after: float = 0.0) -> Poller:
         until = self._clock.now() + longest
-        return Asking(self._timing, self._clock, self._step.say, after=after, until=until, late=lambda: self._late(longest))
+        return Poller(self._timing, self._clock, self._step.say, after=after, until=until, late=lambda: self._late(longest))
 
     def _late(self, longest: float) -> DeadlineExceeded:
-        return DeadlineExceeded(
-            f"{self._path} has not ended within {longest:.0f} s; it goes on: {self._where()}.",
-            hint=self._up_again(),
-            members=self._members(),
-        )
+        message = f"{self._path} has not ended within {longest:.0f} s; it goes on: {self._state()}."
+        return DeadlineExceeded(message, hint=self._follow_hint(), members=self._members())
 
-    def _at_once(self) -> Asking:
-        """Return one who asks without a pause, and not again."""
-        return Asking(Timing(pace=0.0, away=0.0), self._clock, self._step.say)
+    def _single_attempt(self) -> Poller:
+        return Poller(PollTiming(interval=0.0, outage=0.0), self._clock, self._step.say)
+
+
+def _without_times(why: str | None) -> str:
+    """Return the reason without numbers, as the server counts seconds down."""
+    return re.sub(r"[\W\d]+", " ", why or "").strip()

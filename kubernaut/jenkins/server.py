@@ -1,7 +1,4 @@
-"""A Jenkins server, through python-jenkins; the only file that imports it.
-
-One question and its answer each. What is asked when, and what it means, is for ``setup`` and ``run`` to say.
-"""
+"""A Jenkins server, through python-jenkins; the only module that imports it. Each method is one question."""
 
 from __future__ import annotations
 
@@ -9,65 +6,47 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
-from urllib.parse import quote, unquote, urlsplit
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
 
 import jenkins
 
 from kubernaut.adapters.http import HttpClient, Request, RequestError, Response, checked_address
 from kubernaut.adapters.secret_files import TokenSource, token_from_settings
-from kubernaut.errors import JenkinsUnreachable, JobInvalid, SettingInvalid
-from kubernaut.jenkins import refusals
-from kubernaut.jenkins.path import JobPath
-from kubernaut.jenkins.responses import (
-    BUILD_TREE,
-    ITEM_TREE,
-    JOB_TREE,
-    Build,
-    Console,
-    Job,
-    NotUnderstood,
-    QueueItem,
-    read_build,
-    read_builds,
-    read_console,
-    read_item,
-    read_items,
-    read_job,
-    read_object,
-)
-from kubernaut.jenkins.sending import as_sent, checked_values, read_config
+from kubernaut.errors import JenkinsUnreachable, SettingInvalid
+from kubernaut.jenkins import config_xml, hudson, responses
+from kubernaut.jenkins.hudson import ServerKind
+from kubernaut.jenkins.jobs import JobPath, check_values
+from kubernaut.jenkins.responses import Build, Call, ConsoleChunk, Job, QueueItem
 from kubernaut.settings import Settings
 
-__all__ = ["Build", "Console", "Job", "QueueItem", "Server", "TriggerUnsure", "open_server"]
-
-_LIMIT = 64 << 20
-_REFUSAL = 1 << 16  # what tells one 403 from another stands in a page of its own
-_LAST = 50
+_MAX_BODY = 64 << 20
+_MAX_ERROR_BODY = 1 << 16  # enough of a page to tell one 403 from another
+_MAX_BUILDS = 50
 _EXAMPLE = "https://ci.example.com"
 _ITEM = re.compile(r"/queue/item/([0-9]{1,18})/?$")
 _T = TypeVar("_T")
 
 
-class TriggerUnsure(Exception):
-    """The server was asked to run a job, and nobody knows whether it heard: there was no answer, or a server's that stumbles."""
+class TriggerUnconfirmed(Exception):
+    """The request to run a job may or may not have arrived: there was no answer, or HTTP 5xx."""
 
 
-class Server:
-    """A Jenkins; not to be used by two threads at once.
+class JenkinsServer:
+    """A Jenkins. Not thread-safe.
 
-    Every method raises :class:`~kubernaut.errors.JenkinsUnreachable` when there is no answer, or none of a Jenkins, and
-    :class:`~kubernaut.errors.JenkinsDenied` when it refuses this user. A crumb that is refused is renewed once.
+    Every method raises :class:`~kubernaut.errors.JenkinsUnreachable` without an answer of a Jenkins, and
+    :class:`~kubernaut.errors.JenkinsDenied` when the user is refused. A rejected crumb is renewed once.
 
     Args:
-        url: Where it is, without a slash at its end.
-        user: Who asks; nobody in particular by default.
-        token: Says what the user's API token or password is.
+        url: The address, without a slash at its end.
+        user: The user; anonymous by default.
+        token: Returns the user's API token or password.
         timeout: Seconds to wait for an answer.
-        plain_http: Says of a host, ``HOST[:PORT]``, whether it may be spoken to without TLS.
+        plain_http: Whether a host, ``HOST[:PORT]``, may be reached without TLS.
 
     Raises:
-        SettingInvalid: The address is none, or what is sent there could be read on the way.
+        SettingInvalid: The address or user is invalid, or the address has no TLS.
     """
 
     def __init__(
@@ -81,223 +60,225 @@ class Server:
     ) -> None:
         self.url = checked_address(url, plain_http, example=_EXAMPLE, server="Jenkins")
         if user is not None and (":" in user or not user.isprintable() or not user):
-            raise SettingInvalid("The name of Jenkins' user has a colon or what cannot be printed, or is empty.")
+            raise SettingInvalid("The Jenkins user is empty, or contains a colon or unprintable characters.")
         self._user = user
-        self._http = HttpClient(timeout=timeout, error_limit=_REFUSAL)
+        self._http = HttpClient(timeout=timeout, error_limit=_MAX_ERROR_BODY)
         self._connection = _Connection(self.url, self._http, user, token)
 
-    def kind(self) -> Literal["jenkins", "hudson"]:
-        """Return what the server is: Jenkins, or Hudson, from which it was forked and which knows freestyle jobs only."""
+    def kind(self) -> ServerKind:
+        """Return the kind of server."""
+        call = self._call("detect the kind of server")
         if self._connection.kind is None:
-            self._expect(self._get("api/json", "say what it is", tree="nodeName"), "say what it is")
-        if self._connection.kind is None:  # Hudson says it on its front page only
-            answer = self._expect(self._get("", "say what it is"), "say what it is")
-            if "X-Hudson" not in answer.headers:
-                raise refusals.no_jenkins(answer, self._question("say what it is"))
-            self._connection.kind = "hudson"
+            self._expect(self._get("api/json", call, tree="nodeName"), call)
+        if self._connection.kind is None:  # Hudson reports it on its front page only
+            answer = self._expect(self._get("", call), call)
+            self._connection.kind = hudson.kind_of_front_page(answer.headers)
+            if self._connection.kind is None:
+                raise responses.not_jenkins(answer, call)
         return self._connection.kind
 
     def config(self, path: JobPath) -> str | None:
-        """Return a job's config.xml as the server has it; ``None`` where there is no such job."""
-        to = f"read the configuration of the job {path}"
-        answer = self._get(f"{path.url_path}/config.xml", to)
-        return None if self._absent(answer) else self._read(answer, to, lambda answer: read_config(answer.body))
+        """Return the config.xml of a job; ``None`` if the job does not exist."""
+        call = self._call(f"read the configuration of job {path}")
+        answer = self._get(f"{path.url_path}/config.xml", call)
+        return None if self._is_absent(answer) else self._read(answer, call, lambda answer: config_xml.decode(answer.body))
 
     def create(self, path: JobPath, config: str) -> None:
-        """Make a job.
+        """Create a job.
 
         Raises:
-            JobConflict: There is one of that name, in whatever case.
-            JobNotFound: There is no such folder.
-            JobInvalid: The server refuses the configuration.
+            JobConflict: A job of that name exists, in any case.
+            JobNotFound: The folder does not exist.
+            JobInvalid: The server rejects the configuration.
         """
-        folder = JobPath(path.segments[:-1]).url_path + "/" if len(path.segments) > 1 else ""
-        to = f"make the job {path}"
-        answer = self._configure(f"{folder}createItem?name={quote(path.name, safe='')}", to, path, config)
+        folder = f"{path.folder.url_path}/" if path.folder is not None else ""
+        call = self._call(f"create job {path}")
+        answer = self._configure(f"{folder}createItem?name={quote(path.name, safe='')}", call, path, config)
         if answer.status != 200:
-            self._absent(answer)
-            there = self._taken(folder, path) if answer.status in (400, 409) else None
-            raise refusals.creation(answer, self._question(to), path, there, hudson=self._connection.kind == "hudson")
+            self._is_absent(answer)
+            existing = self._find_sibling(folder, path) if answer.status in (400, 409) else None
+            raise responses.creation_error(answer, call, path, existing, self._connection.kind)
 
     def reconfigure(self, path: JobPath, config: str) -> None:
-        """Replace a job's config.xml.
+        """Replace the config.xml of a job.
 
         Raises:
-            JobNotFound: There is no such job.
-            JobInvalid: The server refuses the configuration; the job stays as it was.
+            JobNotFound: The job does not exist.
+            JobInvalid: The server rejects the configuration; the job stays as it was.
         """
-        to = f"change the job {path}"
-        answer = self._configure(f"{path.url_path}/config.xml", to, path, config)
-        if self._absent(answer) or answer.status != 200:
-            raise refusals.configuration(answer, self._question(to), path)
+        call = self._call(f"change job {path}")
+        answer = self._configure(f"{path.url_path}/config.xml", call, path, config)
+        if self._is_absent(answer) or answer.status != 200:
+            raise responses.configuration_error(answer, call, path)
 
     def job(self, path: JobPath) -> Job:
         """Return a job. Raises: JobNotFound."""
-        to = f"read the job {path}"
-        answer = self._get(f"{path.url_path}/api/json", to, tree=JOB_TREE)
-        if self._absent(answer):
-            raise refusals.no_job(path, self._question(to))
-        return self._read(answer, to, lambda answer: read_job(read_object(answer.body), path, self._page(path)))
+        call = self._call(f"read job {path}")
+        answer = self._get(f"{path.url_path}/api/json", call, tree=responses.JOB_TREE)
+        if self._is_absent(answer):
+            raise responses.job_not_found(path, call)
+        return self._read(
+            answer, call, lambda answer: responses.read_job(responses.read_object(answer.body), path, self._page(path))
+        )
 
     def trigger(self, path: JobPath, parameters: Mapping[str, str]) -> int | None:
-        """Ask for a build, once; the parameters go in the request's body.
+        """Request a build, once. The parameters are sent in the request's body.
 
         Returns:
-            The queue item's id, where the server tells it.
+            The ID of the queue item; ``None`` if the server does not report it.
 
         Raises:
-            TriggerUnsure: The request may or may not have been heard.
-            JobNotFound: There is no such job.
-            JobInvalid: The server refuses what it is given, or the job takes no builds (409).
+            TriggerUnconfirmed: The request may or may not have arrived.
+            JobNotFound: The job does not exist.
+            JobInvalid: The server rejects the parameters, or the job accepts no builds (409).
         """
-        to = f"run the job {path}"
-        checked_values(path, parameters)
-        # A job that declares parameters has no `build`, and one that declares none has no `buildWithParameters`.
+        call = self._call(f"run job {path}")
+        check_values(path, parameters)
+        # A job with parameters has no `build`, and one without has no `buildWithParameters`.
         verb = "buildWithParameters" if parameters or self.job(path).parameters else "build"
         try:
-            answer = self._connection.post(f"{path.url_path}/{verb}", self._question(to), body=dict(parameters))
+            answer = self._connection.post(f"{path.url_path}/{verb}", call, body=dict(parameters))
         except RequestError as error:
             if error.unsent:
-                raise refusals.no_answer(error, self._question(to)) from error
-            raise TriggerUnsure(f"{self.url} was asked to {to}, and whether it heard is not known: {error.reason}.") from error
-        if answer.status >= 500 and not refusals.is_starting(answer):
-            raise TriggerUnsure(f"{self.url} was asked to {to}, and answers HTTP {answer.status}.")
+                raise responses.unreachable(error, call) from error
+            raise TriggerUnconfirmed(f"{self.url} did not confirm the request to run job {path}: {error.reason}.") from error
+        if answer.status >= 500 and not responses.is_starting(answer):
+            raise TriggerUnconfirmed(f"{self.url} did not confirm the request to run job {path}: HTTP {answer.status}.")
         target = urlsplit(answer.headers.get("Location") or "").path
         item = _ITEM.search(target) if answer.status < 400 else None
-        # Hudson, and Jenkins for a while, show the job's page in place of the queue item.
-        shown = answer.status in (302, 303) and unquote(target).rstrip("/").endswith(f"/{unquote(path.url_path)}")
-        if self._absent(answer) or not (answer.status in (200, 201, 202) or item or shown):
-            raise refusals.running(answer, self._question(to), path)
+        job_page = answer.status in (302, 303) and hudson.is_job_page(target, path.url_path)
+        if self._is_absent(answer) or not (answer.status in (200, 201, 202) or item or job_page):
+            raise responses.trigger_error(answer, call, path)
         return int(item[1]) if item else None
 
     def queue(self, path: JobPath) -> tuple[QueueItem, ...]:
-        """Return what waits of a job."""
-        to = "read its queue"
-        answer = self._get("queue/api/json", to, tree=f"items[{ITEM_TREE}]")
-        items = self._read(answer, to, lambda answer: read_items(read_object(answer.body), self.url))
+        """Return the queue items of a job."""
+        call = self._call("read the queue")
+        answer = self._get("queue/api/json", call, tree=f"items[{responses.ITEM_TREE}]")
+        items = self._read(answer, call, lambda answer: responses.read_items(responses.read_object(answer.body), self.url))
         return tuple(item for item in items if item.job == str(path))
 
     def queue_item(self, id: int) -> QueueItem | None:
-        """Return a queue item; ``None`` where the server has forgotten it, or keeps none."""
-        to = f"read the item {id} of its queue"
-        answer = self._get(f"queue/item/{id}/api/json", to, tree=ITEM_TREE)
-        if self._absent(answer):
+        """Return a queue item; ``None`` if the server has forgotten it, or keeps none."""
+        call = self._call(f"read queue item {id}")
+        answer = self._get(f"queue/item/{id}/api/json", call, tree=responses.ITEM_TREE)
+        if self._is_absent(answer):
             return None
-        return self._read(answer, to, lambda answer: read_item(read_object(answer.body), self.url))
+        return self._read(answer, call, lambda answer: responses.read_item(responses.read_object(answer.body), self.url))
 
     def builds(self, path: JobPath) -> tuple[Build, ...]:
-        """Return a job's last builds, newest first. Raises: JobNotFound."""
-        to = f"read the builds of the job {path}"
-        # Hudson knows no ranges; it keeps as many builds as the job says.
-        some = f"{{0,{_LAST}}}" if self._connection.kind == "jenkins" else ""
-        answer = self._get(f"{path.url_path}/api/json", to, tree=f"builds[{BUILD_TREE}]{some}")
-        if self._absent(answer):
-            raise refusals.no_job(path, self._question(to))
-        return self._read(answer, to, lambda answer: read_builds(read_object(answer.body), self._page(path)))[:_LAST]
+        """Return the last builds of a job, newest first. Raises: JobNotFound."""
+        call = self._call(f"read the builds of job {path}")
+        tree = hudson.builds_tree(self._connection.kind, responses.BUILD_TREE, _MAX_BUILDS)
+        answer = self._get(f"{path.url_path}/api/json", call, tree=tree)
+        if self._is_absent(answer):
+            raise responses.job_not_found(path, call)
+        page = self._page(path)
+        return self._read(answer, call, lambda it: responses.read_builds(responses.read_object(it.body), page))[:_MAX_BUILDS]
 
     def build(self, path: JobPath, number: int) -> Build | None:
-        """Return a build; ``None`` where there is none."""
-        to = f"read the build {number} of the job {path}"
-        answer = self._get(f"{path.url_path}/{number}/api/json", to, tree=BUILD_TREE)
-        if self._absent(answer):
+        """Return a build; ``None`` if it does not exist."""
+        call = self._call(f"read build {number} of job {path}")
+        answer = self._get(f"{path.url_path}/{number}/api/json", call, tree=responses.BUILD_TREE)
+        if self._is_absent(answer):
             return None
-        return self._read(answer, to, lambda answer: read_build(read_object(answer.body), self._page(path)))
+        return self._read(answer, call, lambda it: responses.read_build(responses.read_object(it.body), self._page(path)))
 
-    def console(self, path: JobPath, number: int, start: int) -> Console | None:
-        """Return what a build says from a byte on; ``None`` where there is no such build."""
-        to = f"read the console of the build {number} of the job {path}"
-        answer = self._get(f"{path.url_path}/{number}/logText/progressiveText", to, start=str(start))
-        return None if self._absent(answer) else self._read(answer, to, lambda it: read_console(it.body, it.headers, start))
+    def console(self, path: JobPath, number: int, start: int) -> ConsoleChunk | None:
+        """Return the console of a build from an offset in bytes; ``None`` if the build does not exist."""
+        call = self._call(f"read the console of build {number} of job {path}")
+        answer = self._get(f"{path.url_path}/{number}/logText/progressiveText", call, start=str(start))
+        if self._is_absent(answer):
+            return None
+        return self._read(answer, call, lambda it: responses.read_console(it.body, it.headers, start))
 
     def stop(self, path: JobPath, number: int) -> None:
-        """Ask for a build to be stopped; one that has ended, or is not there, stays as it is."""
-        self._do(f"{path.url_path}/{number}/stop", f"stop the build {number} of the job {path}")
+        """Request that a build stops; no effect on one that has ended or does not exist."""
+        self._submit(f"{path.url_path}/{number}/stop", f"stop build {number} of job {path}")
 
     def cancel(self, item: QueueItem) -> None:
-        """Take an item out of the queue; one that has left it stays as it is."""
-        where = f"queue/cancelItem?id={item.id}" if self.kind() == "jenkins" else f"queue/item/{item.id}/cancelQueue"
-        self._do(where, f"take a build of {item.job} out of its queue")
+        """Remove an item from the queue; no effect on one that has left it."""
+        self._submit(hudson.cancel_url(self.kind(), item.id), f"remove a build of {item.job} from the queue")
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
-    def _question(self, to: str) -> refusals.Question:
-        return refusals.Question(self.url, self._user, to)
+    def _call(self, purpose: str) -> Call:
+        return Call(self.url, self._user, purpose)
 
     def _page(self, path: JobPath) -> str:
         return f"{self.url}/{path.url_path}/"
 
-    def _get(self, where: str, to: str, **query: str) -> Response:
+    def _get(self, where: str, call: Call, **query: str) -> Response:
         try:
             return self._connection.get(where, query)
         except RequestError as error:
-            raise refusals.no_answer(error, self._question(to)) from error
+            raise responses.unreachable(error, call) from error
 
-    def _post(self, where: str, to: str, body: bytes | None = None) -> Response:
+    def _post(self, where: str, call: Call, body: bytes | None = None) -> Response:
         try:
-            return self._connection.post(where, self._question(to), body=body)
+            return self._connection.post(where, call, body=body)
         except RequestError as error:
-            raise refusals.no_answer(error, self._question(to)) from error
+            raise responses.unreachable(error, call) from error
 
-    def _expect(self, answer: Response, to: str) -> Response:
+    def _expect(self, answer: Response, call: Call) -> Response:
         if answer.status != 200:
-            raise refusals.refusal(answer, self._question(to))
+            raise responses.error_for(answer, call)
         return answer
 
-    def _read(self, answer: Response, to: str, read: Callable[[Response], _T]) -> _T:
+    def _read(self, answer: Response, call: Call, read: Callable[[Response], _T]) -> _T:
         try:
-            return read(self._expect(answer, to))
-        except NotUnderstood as error:
-            raise refusals.no_jenkins(answer, self._question(to)) from error
+            return read(self._expect(answer, call))
+        except responses.InvalidResponse as error:
+            raise responses.not_jenkins(answer, call) from error
 
-    def _absent(self, answer: Response) -> bool:
-        """Say whether there is nothing; what is no Jenkins has nothing anywhere. Raises: JenkinsUnreachable."""
+    def _is_absent(self, answer: Response) -> bool:
+        """Say whether a Jenkins answered 404; any server does, so it must prove to be one. Raises: JenkinsUnreachable."""
         if answer.status == 404:
             self.kind()
         return answer.status == 404
 
-    def _do(self, where: str, to: str) -> None:
-        answer = self._post(where, to)
-        # What is done is answered with the way to some page; a way to a login, or to the same request elsewhere, is no answer.
-        elsewhere = urlsplit(answer.redirect_url or "").path != urlsplit(answer.url).path and not refusals.wants_login(answer)
-        if not (self._absent(answer) or answer.status in (200, 201, 204) or (answer.status in (302, 303) and elsewhere)):
-            raise refusals.refusal(answer, self._question(to))
+    def _submit(self, where: str, purpose: str) -> None:
+        call = self._call(purpose)
+        answer = self._post(where, call)
+        # Success redirects to some page; a redirect to the login, or to the same path on another server, is a failure.
+        elsewhere = urlsplit(answer.redirect_url or "").path != urlsplit(answer.url).path and not responses.is_login(answer)
+        if not (self._is_absent(answer) or answer.status in (200, 201, 204) or (answer.status in (302, 303) and elsewhere)):
+            raise responses.error_for(answer, call)
 
-    def _configure(self, where: str, to: str, path: JobPath, config: str) -> Response:
-        root, body = as_sent(path, config)
-        if root != "project" and self.kind() == "hudson":
-            raise JobInvalid(
-                f"{self.url} is a Hudson: it knows freestyle jobs only, and the job {path} is none.",
-                hint="Make it with --flavour freestyle.",
-            )
-        return self._post(where, to, body)
+    def _configure(self, where: str, call: Call, path: JobPath, config: str) -> Response:
+        root, body = config_xml.encode(path, config)
+        if root != config_xml.ROOT_TAGS["freestyle"] and self.kind() == "hudson":
+            raise hudson.unsupported_job(str(path), self.url)
+        return self._post(where, call, body)
 
-    def _taken(self, folder: str, path: JobPath) -> str | None:
-        to = f"read which jobs are beside {path}"
-        content = self._read(self._get(f"{folder}api/json", to, tree="jobs[name]"), to, lambda answer: read_object(answer.body))
+    def _find_sibling(self, folder: str, path: JobPath) -> str | None:
+        call = self._call(f"read the jobs beside {path}")
+        answer = self._get(f"{folder}api/json", call, tree="jobs[name]")
+        content = self._read(answer, call, lambda answer: responses.read_object(answer.body))
         names = (str(job.get("name")) for job in content.get("jobs") or () if isinstance(job, dict))
         return next((name for name in names if name.casefold() == path.name.casefold()), None)
 
 
-def open_server(settings: Settings) -> Server:
-    """Return the Jenkins of the settings. Raises: SettingInvalid: None is set, or not with what it takes."""
+def open_server(settings: Settings) -> JenkinsServer:
+    """Return the Jenkins of the settings. Raises: SettingInvalid: The URL, or one of user and token, is missing."""
     if settings.jenkins_url is None:
-        raise SettingInvalid("No Jenkins is set.", hint=f"Name it with --url, or KUBERNAUT_JENKINS_URL={_EXAMPLE}.")
+        raise SettingInvalid("The URL of Jenkins is not set.", hint=f"Use --url, or set KUBERNAUT_JENKINS_URL={_EXAMPLE}.")
     token = token_from_settings(settings, "KUBERNAUT_JENKINS_TOKEN", settings.jenkins_token_file)
     user = settings.jenkins_user
     if (user is None) != (token() is None):
-        missing = "the user whose it is" if user is None else f"the token of the user {user}"
+        missing = "user" if user is None else f"token of user {user}"
         raise SettingInvalid(
-            f"For Jenkins ({settings.jenkins_url}) {missing} is not set.",
+            f"The {missing} for Jenkins ({settings.jenkins_url}) is not set.",
             hint="Set `jenkins_user`, and KUBERNAUT_JENKINS_TOKEN or `jenkins_token_file`: an API token, or a password.",
         )
-    return Server(settings.jenkins_url, user=user, token=token, plain_http=settings.speaks_plain_http)
+    return JenkinsServer(settings.jenkins_url, user=user, token=token, plain_http=settings.speaks_plain_http)
 
 
 @dataclass(frozen=True)
-class _Heard:
-    """An answer, as python-jenkins wants to have it."""
+class _TextResponse:
+    """An answer in the form that python-jenkins expects."""
 
     answer: Response
 
@@ -306,8 +287,8 @@ class _Heard:
         return self.answer.body.decode("utf-8", "replace")
 
 
-class _RefusedError(jenkins.JenkinsException):  # type: ignore[misc]  # python-jenkins has no types
-    """What the server answers is another status than 200 and 404."""
+class _StatusError(jenkins.JenkinsException):  # type: ignore[misc]  # python-jenkins has no types
+    """A status other than 200 and 404."""
 
     def __init__(self, answer: Response) -> None:
         super().__init__(f"HTTP {answer.status}")
@@ -315,69 +296,67 @@ class _RefusedError(jenkins.JenkinsException):  # type: ignore[misc]  # python-j
 
 
 class _Connection(jenkins.Jenkins):  # type: ignore[misc]
-    """python-jenkins, sending through our own :class:`HttpClient`: held to a size and a time, and sent on to nowhere.
+    """python-jenkins over :class:`HttpClient`, with its limits of size and time and without redirects.
 
-    Its own ``__init__`` is passed by on purpose: it takes headers from JENKINS_API_EXTRA_HEADERS and logs them, lets
-    PYTHONHTTPSVERIFY=0 turn the look at certificates off, and opens a session that follows redirects with the credentials.
+    Its ``__init__`` is not called on purpose: it logs headers from JENKINS_API_EXTRA_HEADERS, lets PYTHONHTTPSVERIFY=0 disable the
+    check of certificates, and opens a session that follows redirects with the credentials.
     """
 
     def __init__(self, url: str, http: HttpClient, user: str | None, token: TokenSource) -> None:
         self.server = f"{url}/"
         self._auth_resolved = True  # see _request
         self.crumb: Any = None
-        self.kind: Literal["jenkins", "hudson"] | None = None
+        self.kind: ServerKind | None = None
         self._http = http
         self._user = user
         self._token = token
 
     def get(self, where: str, query: Mapping[str, str]) -> Response:
-        """Read something. Raises: RequestError."""
-        return self._answer(Request("GET", self.server + where, params=dict(query)))
+        """Send a GET. Raises: RequestError."""
+        return self._send(Request("GET", self.server + where, params=dict(query)))
 
-    def post(self, where: str, question: refusals.Question, *, body: bytes | dict[str, str] | None) -> Response:
-        """Ask for something to be done. A crumb that is refused is renewed once: nothing was done. Raises: RequestError."""
+    def post(self, where: str, call: Call, *, body: bytes | dict[str, str] | None) -> Response:
+        """Send a POST; again with a new crumb after a rejected one, which has no effect. Raises: RequestError."""
         headers = {"Content-Type": "text/xml; charset=utf-8"} if isinstance(body, bytes) else {}
         for _ in range(2):
             request = Request("POST", self.server + where, data=body, headers=dict(headers))
-            self._add_crumb(request, question)
-            answer = self._answer(request)
-            if not refusals.refuses_crumb(answer):
+            self._add_crumb(request, call)
+            answer = self._send(request)
+            if not responses.is_crumb_rejected(answer):
                 break
-            self.crumb = None  # else it is kept for ever
+            self.crumb = None  # or python-jenkins keeps it
         return answer
 
-    def _add_crumb(self, request: Request, question: refusals.Question) -> None:
-        """Add the crumb, and tell a failure of that from one of the request itself, which then was not sent."""
+    def _add_crumb(self, request: Request, call: Call) -> None:
+        """Add the crumb; its failures are errors of their own, as the request was not sent."""
         try:
             self.maybe_add_crumb(request)
         except RequestError as error:
-            raise refusals.no_answer(error, question) from error
-        except _RefusedError as error:
-            raise refusals.refusal(error.answer, question) from error
+            raise responses.unreachable(error, call) from error
+        except _StatusError as error:
+            raise responses.error_for(error.answer, call) from error
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             self.crumb = None
-            raise JenkinsUnreachable(f"{question.url} gives a crumb like no Jenkins (asked to {question.to}).") from error
+            raise JenkinsUnreachable(call.failed("returns an invalid crumb")) from error
 
-    def _answer(self, request: Request) -> Response:
+    def _send(self, request: Request) -> Response:
         return self._request(request).answer
 
-    # What python-jenkins calls when it asks for the crumb.
+    # python-jenkins calls the methods below to fetch the crumb.
 
-    def _request(self, req: Request, stream: bool | None = None) -> _Heard:  # noqa: ARG002 - as it is called
+    def _request(self, req: Request, stream: bool | None = None) -> _TextResponse:  # noqa: ARG002 - the signature of python-jenkins
         headers = {str(name): str(value) for name, value in req.headers.items()}
         secret = self._token()
         if self._user is not None and secret is not None:
             headers["Authorization"] = "Basic " + b64encode(f"{self._user}:{secret}".encode()).decode()
-        answer = self._http.send(
-            req.method, req.url, limit=_LIMIT, headers=headers, query=req.params or None, body=req.data or None
-        )
-        if "X-Jenkins" in answer.headers:
-            self.kind = "jenkins"
-        return _Heard(answer)
+        query, body = req.params or None, req.data or None
+        answer = self._http.send(req.method, req.url, limit=_MAX_BODY, headers=headers, query=query, body=body)
+        self.kind = hudson.kind_of_response(answer.headers) or self.kind
+        return _TextResponse(answer)
 
-    def _response_handler(self, response: _Heard) -> _Heard:
+    def _response_handler(self, response: _TextResponse) -> _TextResponse:
         if response.answer.status == 404:
             raise jenkins.NotFoundException
         if response.answer.status != 200:
-            raise _RefusedError(response.answer)
+            raise _StatusError(response.answer)
         return response

@@ -1,16 +1,16 @@
-"""The jobs of applications, brought to a server: what is to be done is decided first, for all of them, then done and read back.
+"""Create and update the jobs of applications on a server: plan all of them, then send, and read each job back.
 
-from kubernaut.jenkins.jobs import Wish
+from kubernaut.jenkins.jobs import JobSettings
 from kubernaut.jenkins.server import open_server
-from kubernaut.jenkins.setup import carry_out, prepare
+from kubernaut.jenkins.setup import apply, plan_setup
 from kubernaut.settings import load_settings
 
-wish = Wish(application="shop", repository="https://git.example.com/shop.git", branch="main", directory=".")
+settings = JobSettings(application="shop", repository="https://git.example.com/shop.git", branch="main", directory=".")
 server = open_server(load_settings())
-changes = prepare(server, [wish])           # nothing has been sent
+changes = plan_setup(server, [settings])           # sends nothing
 for change in changes:
     print(change.job.path, change.kind, change.difference)
-carry_out(server, changes)
+apply(server, changes)
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from kubernaut.errors import JobConflict, JobInvalid, JobNotFound, KubernautError
-from kubernaut.jenkins.config_xml import merge, owner, render
-from kubernaut.jenkins.hudson import difference, read, write
-from kubernaut.jenkins.jobs import ServerKind, WantedJob, Wish, wanted_jobs
-from kubernaut.jenkins.path import JobPath
-from kubernaut.jenkins.server import Job
+from kubernaut.jenkins.config_xml import difference, merge, owner, read, render, write
+from kubernaut.jenkins.hudson import ServerKind
+from kubernaut.jenkins.jobs import JobDefinition, JobPath, JobSettings, define_jobs
+from kubernaut.jenkins.responses import Job
 from kubernaut.models import Action, Model, Plan
 
 ChangeKind = Literal["create", "update", "unchanged"]
@@ -32,38 +31,38 @@ _DONE: dict[ChangeKind, str] = {"create": "created", "update": "updated", "uncha
 
 
 class JobServer(Protocol):
-    """What is asked of a server here; :class:`~kubernaut.jenkins.server.Server` has it."""
+    """The methods of :class:`~kubernaut.jenkins.server.JenkinsServer` that are used here."""
 
     url: str
 
     def kind(self) -> ServerKind:
-        """Return what the server is."""
+        """Return the kind of server."""
 
     def config(self, path: JobPath) -> str | None:
-        """Return a job's config.xml."""
+        """Return the config.xml of a job."""
 
     def create(self, path: JobPath, config: str) -> None:
-        """Make a job."""
+        """Create a job."""
 
     def reconfigure(self, path: JobPath, config: str) -> None:
-        """Replace a job's config.xml."""
+        """Replace the config.xml of a job."""
 
     def job(self, path: JobPath) -> Job:
-        """Return a job, or the folder of that name."""
+        """Return a job or folder."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What is to be done for a job.
+    """A planned change of a job.
 
     Attributes:
-        existing: The config.xml that the server has, as it was read.
-        config: The config.xml to send; ``None`` where nothing is to be sent.
-        reason: Why, as a clause for a person.
-        difference: A unified diff of what is there and what will be, secrets masked; empty where the server has no such job.
+        existing: The config.xml on the server; ``None`` for a new job.
+        config: The config.xml to send; ``None`` for an unchanged job.
+        reason: The reason, a clause.
+        difference: A unified diff of both, secrets masked; empty for a new job.
     """
 
-    job: WantedJob
+    job: JobDefinition
     kind: ChangeKind
     existing: str | None
     config: str | None
@@ -71,8 +70,8 @@ class Change:
     difference: str = ""
 
 
-class JobSet(Model):
-    """A job after it was set up.
+class JobResult(Model):
+    """A job after the setup.
 
     Attributes:
         change: ``created``, ``updated`` or ``unchanged``.
@@ -83,33 +82,33 @@ class JobSet(Model):
     change: str
 
 
-def prepare(server: JobServer, wishes: Sequence[Wish], *, force: bool = False) -> tuple[Change, ...]:
-    """Decide what is to be done on a server for all wishes; nothing is sent.
+def plan_setup(server: JobServer, settings: Sequence[JobSettings], *, force: bool = False) -> tuple[Change, ...]:
+    """Plan the changes for applications; sends nothing.
 
     Args:
-        server: Whose jobs are read.
-        wishes: One for each application.
-        force: Take over jobs that somebody else made; what is in them beside our own settings stays.
+        server: The server, whose jobs are read.
+        settings: Of each application.
+        force: Take over jobs that kubernaut has not made for the application; their other settings stay.
 
     Raises:
-        JobInvalid: A wish cannot be fulfilled.
-        JobConflict: Jobs of these names are somebody else's, or another application's.
-        JobNotFound: There is no such folder.
+        JobInvalid: A setting is invalid, or two applications have the same job.
+        JobConflict: Jobs of these names belong to another application, or were not made by kubernaut.
+        JobNotFound: The folder does not exist.
     """
     kind = server.kind()
-    jobs = [job for wish in wishes for job in wanted_jobs(wish, kind)]
-    twice = sorted({str(job.path) for job in jobs if sum(other.path == job.path for other in jobs) > 1})
-    if twice:
-        raise JobInvalid(f"Two applications want the same job: {', '.join(twice)}.")
+    jobs = [job for application in settings for job in define_jobs(application, kind)]
+    repeated = sorted({str(job.path) for job in jobs if sum(other.path == job.path for other in jobs) > 1})
+    if repeated:
+        raise JobInvalid(f"Two applications have the same job: {', '.join(repeated)}.")
     _check_folders(server, jobs)
-    return plan(jobs, [server.config(job.path) for job in jobs], force=force)
+    return plan_jobs(jobs, [server.config(job.path) for job in jobs], force=force)
 
 
-def plan(jobs: Sequence[WantedJob], configs: Sequence[str | None], *, force: bool = False) -> tuple[Change, ...]:
-    """Decide what is to be done for jobs, given what the server has of them. Pure.
+def plan_jobs(jobs: Sequence[JobDefinition], configs: Sequence[str | None], *, force: bool = False) -> tuple[Change, ...]:
+    """Plan the changes of jobs, given their config.xml on the server. Pure.
 
     Raises:
-        JobConflict: Some are somebody else's; all of them are named, with what would change.
+        JobConflict: Jobs belong to others; the error names all of them, with the differences.
     """
     changes: list[Change] = []
     conflicts: list[JobConflict] = []
@@ -120,64 +119,63 @@ def plan(jobs: Sequence[WantedJob], configs: Sequence[str | None], *, force: boo
             conflicts.append(conflict)
     if len(conflicts) > 1:
         details = [line for conflict in conflicts for line in (conflict.message, *conflict.details)]
-        raise JobConflict(f"{len(conflicts)} jobs are not ours to change.", hint=conflicts[0].hint, details=details)
+        raise JobConflict(f"{len(conflicts)} jobs belong to others.", hint=conflicts[0].hint, details=details)
     if conflicts:
         raise conflicts[0]
     return tuple(changes)
 
 
-def plan_job(job: WantedJob, existing: str | None, *, force: bool = False) -> Change:
-    """Decide what is to be done for one job, given the config.xml that the server has. Pure.
+def plan_job(job: JobDefinition, existing: str | None, *, force: bool = False) -> Change:
+    """Plan the change of one job, given its config.xml on the server. Pure.
 
     Raises:
-        JobConflict: It is somebody else's, or of another kind.
+        JobConflict: The job belongs to others, or is of another kind.
     """
     hudson = job.server == "hudson"
     if existing is None:
-        return Change(job, "create", None, write(render(job), hudson=hudson), "the server has none of that name")
+        return Change(job, "create", None, write(render(job), hudson=hudson), "the job does not exist")
     root = read(existing)
     merged = merge(root, job)
     shown = difference(root, merged.root)
-    whose = owner(root)
-    if whose != job.application and not force:
-        made = "Nobody says in its description that kubernaut made it" if whose is None else f"It is the application {whose}'s"
-        raise JobConflict(f"There is a job {job.path} already. {made}.", details=shown.splitlines())
+    application = owner(root)
+    if application != job.application and not force:
+        why = "was not made by kubernaut" if application is None else f"belongs to application {application}"
+        raise JobConflict(f"Job {job.path} exists and {why}.", details=shown.splitlines())
     if not merged.changed:
-        return Change(job, "unchanged", existing, None, "it is as it should be")
-    return Change(
-        job, "update", existing, write(merged.root, hudson=hudson), f"other than it should be: {', '.join(merged.changed)}", shown
-    )
+        return Change(job, "unchanged", existing, None, "the job is up to date")
+    reason = f"these settings differ: {', '.join(merged.changed)}"
+    return Change(job, "update", existing, write(merged.root, hudson=hudson), reason, shown)
 
 
 def as_plan(changes: Sequence[Change]) -> Plan:
-    """Return what is to be done as a plan: the actions are ``create-job`` and ``update-job``."""
+    """Return the changes as a plan of actions ``create-job`` and ``update-job``."""
     actions = [
         Action(kind=f"{change.kind}-job", subject=str(change.job.path), reason=change.reason)
         for change in changes
         if change.kind != "unchanged"
     ]
-    return Plan(actions=tuple(actions), reason="" if actions else "the jobs are as they should be")
+    return Plan(actions=tuple(actions), reason="" if actions else "the jobs are up to date")
 
 
-def carry_out(server: JobServer, changes: Sequence[Change]) -> tuple[JobSet, ...]:
-    """Make and change jobs, and read each one back.
+def apply(server: JobServer, changes: Sequence[Change]) -> tuple[JobResult, ...]:
+    """Create and update jobs, and read each one back.
 
     Raises:
-        JobConflict: A job changed meanwhile, or is not what it was made to be. What was done before is in the error's details.
+        JobConflict: A job was changed meanwhile, or the server changed it. The details of any error name the jobs done before.
     """
-    done: list[JobSet] = []
+    done: list[JobResult] = []
     for change in changes:
         try:
             _apply(server, change)
         except KubernautError as error:
             error.details = (*error.details, *(f"{item.job} is {item.change}" for item in done if item.change != "unchanged"))
             raise
-        done.append(JobSet(job=str(change.job.path), url=job_url(server, change.job.path), change=_DONE[change.kind]))
+        done.append(JobResult(job=str(change.job.path), url=job_url(server, change.job.path), change=_DONE[change.kind]))
     return tuple(done)
 
 
 def job_url(server: JobServer, path: JobPath) -> str:
-    """Return a job's page."""
+    """Return the page of a job."""
     return f"{server.url.rstrip('/')}/{path.url_path}/"
 
 
@@ -189,26 +187,26 @@ def _apply(server: JobServer, change: Change) -> None:
         server.create(path, change.config)
     else:
         if server.config(path) != change.existing:
-            raise JobConflict(f"The job {path} changed while its change was being decided.", hint="Run the same command again.")
+            raise JobConflict(f"Job {path} has changed since the plan was made.", hint="Run the same command again.")
         server.reconfigure(path, change.config)
-    if not _is_as_wanted(change.job, server.config(path)):
-        raise JobConflict(f"The job {path} is not what it was made to be: somebody else changes it, or the server did.")
+    if not _is_up_to_date(change.job, server.config(path)):
+        raise JobConflict(f"Job {path} differs from the configuration that was sent: the server, or another client, changed it.")
 
 
-def _is_as_wanted(job: WantedJob, config: str | None) -> bool:
+def _is_up_to_date(job: JobDefinition, config: str | None) -> bool:
     try:
         return config is not None and plan_job(job, config).kind == "unchanged"
     except (JobConflict, JobInvalid):
         return False
 
 
-def _check_folders(server: JobServer, jobs: Sequence[WantedJob]) -> None:
-    for segments in sorted({job.path.segments[:-1] for job in jobs if len(job.path.segments) > 1}):
-        folder = JobPath(segments)
+def _check_folders(server: JobServer, jobs: Sequence[JobDefinition]) -> None:
+    folders = {job.path.folder for job in jobs if job.path.folder is not None}
+    for folder in sorted(folders, key=str):
         try:
             server.job(folder)
         except JobNotFound as error:
             raise JobNotFound(
-                f"There is no folder {folder} on {server.url}.",
-                hint="Make the folder on the server first, or leave --folder out: a Hudson has no folders.",
+                f"Folder {folder} does not exist on {server.url}.",
+                hint="Create the folder on the server first, or omit --folder: a Hudson has no folders.",
             ) from error

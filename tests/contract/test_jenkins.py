@@ -15,8 +15,9 @@ from support.faults import until
 
 from kubernaut.adapters.secret_files import static_token
 from kubernaut.errors import JenkinsDenied, JenkinsUnreachable, JobConflict, JobInvalid, JobNotFound, KubernautError
-from kubernaut.jenkins.path import JobPath
-from kubernaut.jenkins.server import Console, QueueItem, Server
+from kubernaut.jenkins.jobs import JobPath
+from kubernaut.jenkins.responses import ConsoleChunk, QueueItem
+from kubernaut.jenkins.server import JenkinsServer
 from kubernaut_local.hudson import Hudson
 
 pytestmark = pytest.mark.platform
@@ -27,15 +28,15 @@ Error = TypeVar("Error", bound=KubernautError)
 
 
 @pytest.fixture
-def there(ci_server: Hudson) -> Iterator[Server]:
-    server = Server(ci_server.url, user=ci_server.user, token=ci_server.home.admin.password)
+def there(ci_server: Hudson) -> Iterator[JenkinsServer]:
+    server = JenkinsServer(ci_server.url, user=ci_server.user, token=ci_server.home.admin.password)
     yield server
     server.close()
 
 
 @pytest.fixture
-def reader(ci_server: Hudson) -> Iterator[Server]:
-    server = Server(ci_server.url, user=ci_server.reader.name, token=ci_server.reader.password)
+def reader(ci_server: Hudson) -> Iterator[JenkinsServer]:
+    server = JenkinsServer(ci_server.url, user=ci_server.reader.name, token=ci_server.reader.password)
     yield server
     server.close()
 
@@ -66,7 +67,7 @@ def config(script: str, *parameters: str, description: str = "") -> str:
     return ElementTree.tostring(project, encoding="unicode")
 
 
-def ended(there: Server, path: JobPath, number: int) -> str | None:
+def ended(there: JenkinsServer, path: JobPath, number: int) -> str | None:
     """Wait for a build to end, and return its result."""
 
     def over() -> bool:
@@ -79,7 +80,7 @@ def ended(there: Server, path: JobPath, number: int) -> str | None:
     return build.result
 
 
-def told(there: Server, path: JobPath, number: int) -> str:
+def told(there: JenkinsServer, path: JobPath, number: int) -> str:
     """Wait until a build has said all, which may be after its end, and return its console."""
 
     def silent() -> bool:
@@ -92,11 +93,9 @@ def told(there: Server, path: JobPath, number: int) -> str:
     return console.text
 
 
-def refused(ci_server: Hudson, call: Callable[[], object], kind: type[Error], *facts: str) -> Error:
-    """Return how a call fails, and hold its message to facts; no password is in any of it."""
-    with pytest.raises(kind) as caught:
+def refused(ci_server: Hudson, call: Callable[[], object], kind: type[Error], words: str) -> Error:
+    with pytest.raises(kind, match=words) as caught:
         call()
-    assert all(fact in caught.value.message for fact in facts), caught.value.message
     text = json.dumps(caught.value.problem()) + repr(caught.value.__cause__) + repr(caught.value.__context__)
     for user in (ci_server.home.admin, ci_server.reader):
         assert user.password() not in text
@@ -104,14 +103,14 @@ def refused(ci_server: Hudson, call: Callable[[], object], kind: type[Error], *f
     return caught.value
 
 
-def test_it_is_a_hudson(there: Server, reader: Server) -> None:
+def test_it_is_a_hudson(there: JenkinsServer, reader: JenkinsServer) -> None:
     assert there.kind() == reader.kind() == "hudson"
 
 
 # jobs
 
 
-def test_a_job_is_made_read_changed_and_read(there: Server, path: JobPath) -> None:
+def test_a_job_is_made_read_changed_and_read(there: JenkinsServer, path: JobPath) -> None:
     assert there.config(path) is None
     made = config("echo é 😀", "VERSION", "OP_ID", description="née ]]> <b> & 😀")
     there.create(path, made)
@@ -131,14 +130,16 @@ def test_a_job_is_made_read_changed_and_read(there: Server, path: JobPath) -> No
 
 
 @pytest.mark.parametrize("same", [str, str.upper])
-def test_a_name_is_taken_once(ci_server: Hudson, there: Server, path: JobPath, same: Callable[[str], str]) -> None:
+def test_a_name_is_taken_once(ci_server: Hudson, there: JenkinsServer, path: JobPath, same: Callable[[str], str]) -> None:
     there.create(path, config("true"))
     again = JobPath.parse(same(str(path)))
-    refused(ci_server, lambda: there.create(again, config("false")), JobConflict, str(path), str(again))
+    refused(
+        ci_server, lambda: there.create(again, config("false")), JobConflict, f"has a job {path} already, so {again} cannot be made"
+    )
     assert there.config(path) is not None
 
 
-def test_no_such_job(ci_server: Hudson, there: Server, path: JobPath) -> None:
+def test_no_such_job(ci_server: Hudson, there: JenkinsServer, path: JobPath) -> None:
     assert there.build(path, 1) is there.console(path, 1, 0) is there.queue_item(123_456) is None
     assert there.queue(path) == ()
     there.stop(path, 1)
@@ -150,13 +151,13 @@ def test_no_such_job(ci_server: Hudson, there: Server, path: JobPath) -> None:
         lambda: there.trigger(path, {"A": "1"}),
         lambda: there.reconfigure(path, config("true")),
     ):
-        refused(ci_server, call, JobNotFound, str(path), ci_server.user)
+        refused(ci_server, call, JobNotFound, f"has no job {path}, or does not show it to the user {ci_server.user}")
     inside = JobPath.parse(f"{path}/inside")
-    refused(ci_server, lambda: there.create(inside, config("true")), JobNotFound, str(path))
+    refused(ci_server, lambda: there.create(inside, config("true")), JobNotFound, f"has no folder {path}, or")
 
 
 @pytest.mark.parametrize("name", ["été {}", ".{}", "~{}", "{} (1) 'x' +=,", "a.b {}"])
-def test_names_that_a_url_has_quoted(there: Server, path: JobPath, name: str) -> None:
+def test_names_that_a_url_has_quoted(there: JenkinsServer, path: JobPath, name: str) -> None:
     odd = JobPath.parse(name.format(path))
     there.create(odd, config("echo ran", "OP_ID"))
     assert there.job(odd).buildable
@@ -168,26 +169,26 @@ def test_names_that_a_url_has_quoted(there: Server, path: JobPath, name: str) ->
 @pytest.mark.parametrize(
     "text", ["<project>", "", "<html>", "<project>&nope;</project>", "<flow-definition/>", "<maven2-moduleset/>"]
 )
-def test_what_would_harm_the_server_is_not_sent(ci_server: Hudson, there: Server, path: JobPath, text: str) -> None:
-    refused(ci_server, lambda: there.create(path, text), JobInvalid, str(path))
+def test_what_would_harm_the_server_is_not_sent(ci_server: Hudson, there: JenkinsServer, path: JobPath, text: str) -> None:
+    refused(ci_server, lambda: there.create(path, text), JobInvalid, f"the job {path}")
     assert not ci_server.home.job(str(path)).exists()
     there.create(path, config("true"))
     before = there.config(path)
-    refused(ci_server, lambda: there.reconfigure(path, text), JobInvalid, str(path))
+    refused(ci_server, lambda: there.reconfigure(path, text), JobInvalid, f"the job {path}")
     assert there.config(path) == before
 
 
-def test_a_configuration_that_it_refuses(ci_server: Hudson, there: Server, path: JobPath) -> None:
+def test_a_configuration_that_it_refuses(ci_server: Hudson, there: JenkinsServer, path: JobPath) -> None:
     there.kind()
     there.create(path, config("true"))
     before = there.config(path)
     wrong = config("true").replace("<publishers />", '<publishers reference="../nowhere" />')
-    refused(ci_server, lambda: there.reconfigure(path, wrong), JobInvalid, str(path), "500")
+    refused(ci_server, lambda: there.reconfigure(path, wrong), JobInvalid, f"refuses the configuration of the job {path} .HTTP 500")
     assert there.config(path) == before
     other = JobPath.parse(f"{path}-other")
     try:
-        error = refused(ci_server, lambda: there.create(other, wrong), JobInvalid, str(other))
-        assert f"jobs/{other}" in error.hint
+        error = refused(ci_server, lambda: there.create(other, wrong), JobInvalid, f"refuses the configuration of the job {other}")
+        assert f"Remove the folder jobs/{other}" in error.hint
         assert there.config(other) is None
     finally:
         ci_server.home.remove_job(str(other))  # else it does not start again
@@ -196,7 +197,7 @@ def test_a_configuration_that_it_refuses(ci_server: Hudson, there: Server, path:
 # builds
 
 
-def test_hostile_values_arrive_as_they_are(there: Server, path: JobPath) -> None:
+def test_hostile_values_arrive_as_they_are(there: JenkinsServer, path: JobPath) -> None:
     there.create(path, config('#!/bin/bash\nprintf %s "$VERSION" | base64 -w0; echo; echo "${#LONG}"', "VERSION", "LONG", "OP_ID"))
     assert there.trigger(path, {"VERSION": HOSTILE, "LONG": "x" * 20_000, "OP_ID": "one"}) is None  # Hudson tells of no queue item
     until(lambda: any(build.parameters for build in there.builds(path)), "it was run")  # it is listed before it has them
@@ -210,14 +211,14 @@ def test_hostile_values_arrive_as_they_are(there: Server, path: JobPath) -> None
 
 
 @pytest.mark.parametrize("declared", [(), ("VERSION",)])
-def test_a_job_runs_without_parameters(there: Server, path: JobPath, declared: tuple[str, ...]) -> None:
+def test_a_job_runs_without_parameters(there: JenkinsServer, path: JobPath, declared: tuple[str, ...]) -> None:
     there.create(path, config("#!/bin/bash\nexit 3", *declared))
     there.trigger(path, {})
     until(lambda: there.builds(path), "it was run")
     assert ended(there, path, 1) == "FAILURE"
 
 
-def test_what_waits_is_told_and_taken_out(ci_server: Hudson, there: Server, path: JobPath) -> None:
+def test_what_waits_is_told_and_taken_out(ci_server: Hudson, there: JenkinsServer, path: JobPath) -> None:
     there.create(path, config(WAIT, "OP_ID"))
     there.trigger(path, {"OP_ID": "one"})
     until(lambda: there.builds(path), "it was run")
@@ -241,12 +242,12 @@ def test_what_waits_is_told_and_taken_out(ci_server: Hudson, there: Server, path
     assert ended(there, path, 1) == "ABORTED"
 
 
-def test_a_console_is_told_in_pieces(ci_server: Hudson, there: Server, path: JobPath) -> None:
+def test_a_console_is_told_in_pieces(ci_server: Hudson, there: JenkinsServer, path: JobPath) -> None:
     there.create(path, config(WAIT, "OP_ID"))
     there.trigger(path, {"OP_ID": "one"})
-    pieces: list[Console] = []
+    pieces: list[ConsoleChunk] = []
 
-    def piece() -> Console:
+    def piece() -> ConsoleChunk:
         console = there.console(path, 1, pieces[-1].next if pieces else 0)
         assert console is not None
         pieces.append(console)
@@ -262,29 +263,29 @@ def test_a_console_is_told_in_pieces(ci_server: Hudson, there: Server, path: Job
     assert "\r" not in text
     assert not any(it.reset for it in pieces)
     whole = there.console(path, 1, 0)
-    assert whole == Console(text, pieces[-1].next, more=False, reset=False)
-    assert there.console(path, 1, pieces[-1].next) == Console("", pieces[-1].next, more=False, reset=False)
-    assert there.console(path, 1, pieces[-1].next + 1000) == Console(text, pieces[-1].next, more=False, reset=True)
+    assert whole == ConsoleChunk(text, pieces[-1].next, more=False, reset=False)
+    assert there.console(path, 1, pieces[-1].next) == ConsoleChunk("", pieces[-1].next, more=False, reset=False)
+    assert there.console(path, 1, pieces[-1].next + 1000) == ConsoleChunk(text, pieces[-1].next, more=False, reset=True)
 
 
 # who may
 
 
-def test_who_may_only_look(ci_server: Hudson, there: Server, reader: Server, path: JobPath) -> None:
+def test_who_may_only_look(ci_server: Hudson, there: JenkinsServer, reader: JenkinsServer, path: JobPath) -> None:
     there.create(path, config(WAIT, "OP_ID"))
     there.trigger(path, {"OP_ID": "one"})
     until(lambda: reader.builds(path), "it was run")
     assert reader.job(path).parameters == ("OP_ID",)
     before = there.config(path)
     other = JobPath.parse(f"{path}-other")
-    for call, *facts in (
-        (lambda: reader.config(path), str(path)),
-        (lambda: reader.create(other, config("true")), str(other)),
-        (lambda: reader.reconfigure(path, config("true")), str(path)),
-        (lambda: reader.trigger(path, {"OP_ID": "two"}), str(path)),
-        (lambda: reader.stop(path, 1), str(path), "1"),
+    for call, what in (
+        (lambda: reader.config(path), f"read the configuration of the job {path}"),
+        (lambda: reader.create(other, config("true")), f"make the job {other}"),
+        (lambda: reader.reconfigure(path, config("true")), f"change the job {path}"),
+        (lambda: reader.trigger(path, {"OP_ID": "two"}), f"run the job {path}"),
+        (lambda: reader.stop(path, 1), f"stop the build 1 of the job {path}"),
     ):
-        refused(ci_server, call, JenkinsDenied, ci_server.reader.name, *facts)
+        refused(ci_server, call, JenkinsDenied, f"does not let the user {ci_server.reader.name} {what}")
     assert [build.building for build in there.builds(path)] == [True]
     assert there.config(path) == before
     assert there.config(other) is None
@@ -294,11 +295,13 @@ def test_who_may_only_look(ci_server: Hudson, there: Server, reader: Server, pat
 def test_who_is_not_known(ci_server: Hudson, path: JobPath) -> None:
     canary = f"canary-{uuid.uuid4().hex}"
     strangers = {
-        ci_server.user: Server(ci_server.url, user=ci_server.user, token=static_token(canary)),
-        "nobody": Server(ci_server.url, user="nobody", token=static_token(canary)),
-        "": Server(ci_server.url),
+        f"does not know the user {ci_server.user} with this token": JenkinsServer(
+            ci_server.url, user=ci_server.user, token=static_token(canary)
+        ),
+        "does not know the user nobody with this token": JenkinsServer(ci_server.url, user="nobody", token=static_token(canary)),
+        "wants a login": JenkinsServer(ci_server.url),
     }
-    for user, stranger in strangers.items():
+    for words, stranger in strangers.items():
         for call in (
             stranger.kind,
             lambda stranger=stranger: stranger.config(path),
@@ -306,13 +309,13 @@ def test_who_is_not_known(ci_server: Hudson, path: JobPath) -> None:
             lambda stranger=stranger: stranger.trigger(path, {"A": "1"}),
             lambda stranger=stranger: stranger.stop(path, 1),
         ):
-            error = refused(ci_server, call, JenkinsDenied, ci_server.url, user)
+            error = refused(ci_server, call, JenkinsDenied, words)
             assert canary not in json.dumps(error.problem()) + repr(stranger)
         stranger.close()
     assert not leaks(ci_server.home, [canary, ci_server.home.admin.password(), ci_server.reader.password()])
 
 
-def test_a_crumb_of_another_is_renewed(there: Server, reader: Server, path: JobPath) -> None:
+def test_a_crumb_of_another_is_renewed(there: JenkinsServer, reader: JenkinsServer, path: JobPath) -> None:
     with pytest.raises(JenkinsDenied):
         reader.stop(path, 1) or reader.create(path, config("true"))
     there._connection.crumb = dict(reader._connection.crumb)
@@ -321,9 +324,9 @@ def test_a_crumb_of_another_is_renewed(there: Server, reader: Server, path: JobP
 
 
 def test_an_address_beside_it(ci_server: Hudson, path: JobPath) -> None:
-    beside = Server(f"{ci_server.url}/static", user=ci_server.user, token=ci_server.home.admin.password)
-    nobody = Server("http://127.0.0.1:9", user=ci_server.user, token=ci_server.home.admin.password)
-    for server, facts in ((beside, (f"{ci_server.url}/static",)), (nobody, ("http://127.0.0.1:9", "Connection refused"))):
+    beside = JenkinsServer(f"{ci_server.url}/static", user=ci_server.user, token=ci_server.home.admin.password)
+    nobody = JenkinsServer("http://127.0.0.1:9", user=ci_server.user, token=ci_server.home.admin.password)
+    for server, words in ((beside, "like no Jenkins"), (nobody, "does not answer: Connection refused")):
         for call in (server.kind, lambda server=server: server.job(path), lambda server=server: server.trigger(path, {"A": "1"})):
-            refused(ci_server, call, JenkinsUnreachable, *facts)
+            refused(ci_server, call, JenkinsUnreachable, words)
         server.close()

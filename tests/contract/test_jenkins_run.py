@@ -23,9 +23,9 @@ from support.world import PROGRAM
 from kubernaut.adapters.secret_files import token_from_file
 from kubernaut.errors import BuildAborted, BuildUnsuccessful, JobInvalid, JobNotFound
 from kubernaut.events import Event, LogLine, Notice, Progress, ignore
-from kubernaut.jenkins.path import JobPath
+from kubernaut.jenkins.jobs import JobPath
 from kubernaut.jenkins.run import BuildRun, run_job
-from kubernaut.jenkins.server import Server
+from kubernaut.jenkins.server import JenkinsServer
 
 if TYPE_CHECKING:
     from kubernaut_local.hudson import Hudson
@@ -43,7 +43,7 @@ class Place:
     """A job on the server, and the command in front of it."""
 
     ci: Hudson
-    server: Server
+    server: JenkinsServer
     path: JobPath
     folder: Path
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
@@ -93,7 +93,7 @@ def make(ci_server: Hudson, tmp_path: Path) -> Iterator[Callable[[str], Place]]:
     made: list[Place] = []
 
     def make(script: str) -> Place:
-        server = Server(ci_server.url, user=ci_server.user, token=token_from_file(ci_server.token_file))
+        server = JenkinsServer(ci_server.url, user=ci_server.user, token=token_from_file(ci_server.token_file))
         place = Place(ci_server, server, JobPath((f"run-{uuid.uuid4().hex[:8]}",)), tmp_path)
         server.create(place.path, job("#!/bin/bash\n" + script))
         made.append(place)
@@ -249,7 +249,7 @@ def test_a_job_that_is_deleted_while_it_is_followed_is_told_so(make: Callable[[s
 
     def delete(event: Event) -> None:
         if isinstance(event, LogLine) and event.text == "running":
-            other = Server(place.ci.url, user=place.ci.user, token=token_from_file(place.ci.token_file))
+            other = JenkinsServer(place.ci.url, user=place.ci.user, token=token_from_file(place.ci.token_file))
             replace(place, server=other).delete()
             other.close()
 

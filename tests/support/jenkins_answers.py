@@ -12,8 +12,8 @@ import pytest
 import responses
 
 from kubernaut.errors import KubernautError
-from kubernaut.jenkins.path import JobPath
-from kubernaut.jenkins.server import Server
+from kubernaut.jenkins.jobs import JobPath
+from kubernaut.jenkins.server import JenkinsServer
 from kubernaut.redact import redact
 
 URL = "https://ci.example.com/jenkins"
@@ -33,8 +33,8 @@ STARTING = "<html>Please wait while Jenkins is getting ready to work ...</html>"
 Error = TypeVar("Error", bound=BaseException)
 
 
-def server(**how: Any) -> Server:
-    return Server(**{"url": URL, "user": "ada", "token": lambda: CANARY, **how})
+def server(**how: Any) -> JenkinsServer:
+    return JenkinsServer(**{"url": URL, "user": "ada", "token": lambda: CANARY, **how})
 
 
 def crumbs(http: responses.RequestsMock, *values: str) -> None:

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from kubernaut.errors import JobConflict, JobNotFound
-from kubernaut.jenkins.jobs import ServerKind, Wish
-from kubernaut.jenkins.path import JobPath
-from kubernaut.jenkins.server import Job
+from kubernaut.jenkins.jobs import JobPath, JobSettings, ServerKind
+from kubernaut.jenkins.responses import Job
 
 URL = "https://ci.example.com"
 
@@ -60,7 +59,7 @@ class FakeJobServer:
         self.configs[str(path)] = self.keeps(config)
 
 
-def wish(**facts: Any) -> Wish:
+def wish(**facts: Any) -> JobSettings:
     """Return a wish for hello-world, with changes."""
     usual = {
         "application": "hello-world",
@@ -69,4 +68,4 @@ def wish(**facts: Any) -> Wish:
         "directory": "examples/hello-world",
         "namespace": "demo",
     }
-    return Wish(**{**usual, **facts})
+    return JobSettings(**{**usual, **facts})

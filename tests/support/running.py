@@ -6,10 +6,10 @@ from itertools import pairwise
 from typing import Any
 
 from kubernaut.events import Event, LogLine, Notice, Progress
-from kubernaut.jenkins.asking import Clock
-from kubernaut.jenkins.path import JobPath
+from kubernaut.jenkins.jobs import JobPath
 from kubernaut.jenkins.run import BuildRun, run_job
-from kubernaut.jenkins.server import Server
+from kubernaut.jenkins.server import JenkinsServer
+from kubernaut.jenkins.tracking import Clock
 from support.stand_in import JOB, URL, Item, StandIn, Time
 
 CANARY = "canary-5f3a-" + "x" * 32
@@ -23,7 +23,7 @@ class Runs:
         self.time = time
         self.stand_in = stand_in
         self.heard: list[tuple[float, Event]] = []
-        self.server = Server(URL, user="ci", token=lambda: CANARY)
+        self.server = JenkinsServer(URL, user="ci", token=lambda: CANARY)
 
     def __call__(self, parameters: dict[str, str] | None = None, **how: Any) -> BuildRun:
         progress = Progress(lambda event: self.heard.append((self.time.now(), event)), clock=self.time.now)

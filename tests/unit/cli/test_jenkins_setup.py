@@ -16,7 +16,7 @@ from support.job_server import URL, FakeJobServer
 
 from kubernaut.cli.main import main
 from kubernaut.errors import JenkinsDenied
-from kubernaut.jenkins.path import JobPath
+from kubernaut.jenkins.jobs import JobPath
 
 ROOT = Path(__file__).parents[3]
 CANARY = "canary-5f3a-" + "x" * 32

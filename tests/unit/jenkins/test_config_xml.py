@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from support.job_server import wish
 
 from kubernaut.errors import JobConflict, JobInvalid, NameInvalid
-from kubernaut.jenkins.config_xml import merge, owner, render
-from kubernaut.jenkins.hudson import difference, read, write
-from kubernaut.jenkins.jobs import FromScm, Shell, WantedJob, wanted_jobs
+from kubernaut.jenkins.config_xml import difference, merge, owner, read, render, write
+from kubernaut.jenkins.jobs import JobDefinition, PipelineFromScm, ShellStep, define_jobs
 
-RELEASE, DEPLOY = wanted_jobs(wish(), "hudson")
-PIPELINE, _ = wanted_jobs(wish(credentials_id="team-git"), "jenkins")
+RELEASE, DEPLOY = define_jobs(wish(), "hudson")
+PIPELINE, _ = define_jobs(wish(credentials_id="team-git"), "jenkins")
 STRINGS = "properties/hudson.model.ParametersDefinitionProperty/parameterDefinitions"
 
 nasty = st.text(max_size=40) | st.sampled_from(
@@ -26,7 +25,7 @@ nasty = st.text(max_size=40) | st.sampled_from(
 )
 
 
-def sent(job: WantedJob) -> ET.Element:
+def sent(job: JobDefinition) -> ET.Element:
     """Return a new job as it comes back from a server that keeps what it is sent."""
     return read(write(render(job)))
 
@@ -47,18 +46,18 @@ def commands(root: ET.Element) -> list[str]:
 def test_whatever_is_wanted_comes_back_as_it_was_or_is_refused(wanted: object) -> None:
     for kind in ("jenkins", "hudson"):
         try:
-            jobs = wanted_jobs(wanted, kind)  # type: ignore[arg-type]
+            jobs = define_jobs(wanted, kind)  # type: ignore[arg-type]
         except (JobInvalid, NameInvalid):
             continue
         for job in jobs:
             root = sent(job)
             assert merge(root, job).changed == ()
             assert owner(root) == "hello-world"
-            if isinstance(job.work, Shell):
-                assert commands(root) == [job.work.script]
+            if isinstance(job.steps, ShellStep):
+                assert commands(root) == [job.steps.script]
             else:
-                assert root.findtext(".//url") == job.work.repository
-                assert root.findtext("definition/scriptPath") == job.work.script_path
+                assert root.findtext(".//url") == job.steps.repository
+                assert root.findtext("definition/scriptPath") == job.steps.script_path
             assert [child.findtext("defaultValue") or "" for child in root.findall(f"{STRINGS}/*")] == [
                 parameter.default for parameter in job.parameters
             ]
@@ -82,14 +81,14 @@ def test_whatever_an_administrator_adds_stays(before: str, after: str, default: 
     description.text = f"{described}\n{description.text}\n{described}"
     root = read(write(root))
     assert merge(root, RELEASE).changed == ()
-    changed = merge(root, wanted_jobs(wish(namespace="other"), "hudson")[0])
+    changed = merge(root, define_jobs(wish(namespace="other"), "hudson")[0])
     assert changed.changed == ("parameter NAMESPACE",)
     lines = [line for line in difference(root, changed.root).splitlines()[2:] if line.startswith(("+", "-"))]
     assert [line.strip("+- ") for line in lines] == ["<defaultValue>demo</defaultValue>", "<defaultValue>other</defaultValue>"]
 
 
 @pytest.mark.parametrize("job", [RELEASE, DEPLOY, PIPELINE])
-def test_a_new_job_needs_no_change(job: WantedJob) -> None:
+def test_a_new_job_needs_no_change(job: JobDefinition) -> None:
     assert merge(sent(job), job).changed == ()
 
 
@@ -178,7 +177,7 @@ def test_the_mark_of_another_application_is_replaced() -> None:
 
 
 @pytest.mark.parametrize(("job", "root"), [(RELEASE, "flow-definition"), (RELEASE, "maven2-moduleset"), (PIPELINE, "project")])
-def test_another_kind_of_job_cannot_become_this_one(job: WantedJob, root: str) -> None:
+def test_another_kind_of_job_cannot_become_this_one(job: JobDefinition, root: str) -> None:
     with pytest.raises(JobConflict, match=root):
         merge(ET.Element(root), job)
 
@@ -218,4 +217,4 @@ def test_a_pipeline_names_no_version_of_a_plugin_and_holds_no_script() -> None:
     text = write(render(PIPELINE))
     assert "plugin=" not in text
     assert "<script>" not in text
-    assert isinstance(PIPELINE.work, FromScm)
+    assert isinstance(PIPELINE.steps, PipelineFromScm)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kubernaut.errors import JobInvalid
-from kubernaut.jenkins.hudson import difference, read, write
+from kubernaut.jenkins.config_xml import difference, read, write
 
 HUDSON = Path(__file__).parent / "hudson"
 ADDITIONS = ["edited", "edited-saved", "edited-updated", "edited-updated-saved"]

@@ -20,7 +20,7 @@ import pytest
 from support.programs import program
 
 from kubernaut.cli.main import main
-from kubernaut.jenkins.jobs import Parameter, Wish, deploy_parameters, release_parameters, wanted_jobs
+from kubernaut.jenkins.jobs import JobSettings, Parameter, define_jobs, deploy_parameters, release_parameters
 
 pytestmark = pytest.mark.slow
 
@@ -130,8 +130,8 @@ def found(entries: list[dict[str, Any]], *path: str) -> list[list[str]]:
 def test_job_dsl_makes_the_same_jobs_as_setup(left: Path) -> None:
     jobs = json.loads((left / "jobs.json").read_text(encoding="utf-8"))
     repository = "https://github.com/example/hello-world.git"
-    wish = Wish("hello-world", repository, "main", ".", "pipeline", namespace="staging")
-    for job, wanted in zip(jobs, wanted_jobs(wish, "jenkins"), strict=True):
+    wish = JobSettings("hello-world", repository, "main", ".", "pipeline", namespace="staging")
+    for job, wanted in zip(jobs, define_jobs(wish, "jenkins"), strict=True):
         assert job["args"] == [str(wanted.path)]
         assert [Parameter(name, text, default) for name, default, text in found(job["said"], "parameters", "stringParam")] == list(
             wanted.parameters
@@ -139,7 +139,7 @@ def test_job_dsl_makes_the_same_jobs_as_setup(left: Path) -> None:
         scm = ("definition", "cpsScm")
         assert found(job["said"], *scm, "scm", "git", "remote", "url") == [[repository]]
         assert found(job["said"], *scm, "scm", "git", "branch") == [["main"]]
-        assert found(job["said"], *scm, "scriptPath") == [[wanted.work.script_path]]  # type: ignore[union-attr]
+        assert found(job["said"], *scm, "scriptPath") == [[wanted.steps.script_path]]  # type: ignore[union-attr]
         assert found(job["said"], "properties", "disableConcurrentBuilds") == [[]]
 
 

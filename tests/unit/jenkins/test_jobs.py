@@ -8,41 +8,41 @@ import pytest
 from support.job_server import wish
 
 from kubernaut.errors import JobInvalid, NameInvalid
-from kubernaut.jenkins.jobs import FromScm, Shell, check_credential_free, choose_flavour, wanted_jobs
+from kubernaut.jenkins.jobs import PipelineFromScm, ShellStep, check_credential_free, choose_flavour, define_jobs
 
 
 def test_the_jobs_of_a_server_without_pipelines() -> None:
-    release, deploy = wanted_jobs(wish(), "hudson")
+    release, deploy = define_jobs(wish(), "hudson")
     assert (str(release.path), str(deploy.path)) == ("hello-world-release", "hello-world-deploy")
     assert [parameter.name for parameter in release.parameters] == ["NAMESPACE", "GIT_COMMIT", "OP_ID"]
     assert [parameter.name for parameter in deploy.parameters] == ["VERSION", "NAMESPACE", "ENVIRONMENT", "NOTE", "OP_ID"]
     assert [parameter.default for parameter in release.parameters] == ["demo", "", ""]
     assert not any(parameter.default for parameter in deploy.parameters)
     assert (release.artifact, deploy.artifact) == ("release.json", "deployed.json")
-    assert isinstance(release.work, Shell)
-    assert release.work.mark in release.work.script
+    assert isinstance(release.steps, ShellStep)
+    assert release.work.mark in release.steps.script
 
 
 def test_the_jobs_of_a_server_with_pipelines() -> None:
-    release, deploy = wanted_jobs(wish(folder="team/shops", credentials_id="team-git", jenkinsfiles="ci"), "jenkins")
+    release, deploy = define_jobs(wish(folder="team/shops", credentials_id="team-git", jenkinsfiles="ci"), "jenkins")
     assert (str(release.path), str(deploy.path)) == ("team/shops/hello-world-release", "team/shops/hello-world-deploy")
     assert [parameter.name for parameter in release.parameters] == ["NAMESPACE", "APP_DIR", "OP_ID"]
     assert release.parameters[1].default == "examples/hello-world"
-    assert release.work == FromScm("https://git.example.com/hello-world.git", "main", "ci/release/Jenkinsfile", "team-git")
-    assert isinstance(deploy.work, FromScm)
-    assert deploy.work.script_path == "ci/deploy/Jenkinsfile"
+    assert release.steps == PipelineFromScm("https://git.example.com/hello-world.git", "main", "ci/release/Jenkinsfile", "team-git")
+    assert isinstance(deploy.steps, PipelineFromScm)
+    assert deploy.steps.script_path == "ci/deploy/Jenkinsfile"
 
 
 def test_jenkinsfiles_at_the_top_of_the_repository() -> None:
-    release, _ = wanted_jobs(wish(jenkinsfiles="."), "jenkins")
-    assert isinstance(release.work, FromScm)
-    assert release.work.script_path == "release/Jenkinsfile"
+    release, _ = define_jobs(wish(jenkinsfiles="."), "jenkins")
+    assert isinstance(release.steps, PipelineFromScm)
+    assert release.steps.script_path == "release/Jenkinsfile"
 
 
 def test_the_hand_over_names_the_folder() -> None:
-    release, _ = wanted_jobs(wish(folder="team", flavour="freestyle"), "jenkins")
-    assert isinstance(release.work, Shell)
-    assert "\ndeploy_job=team/hello-world-deploy\n" in release.work.script
+    release, _ = define_jobs(wish(folder="team", flavour="freestyle"), "jenkins")
+    assert isinstance(release.steps, ShellStep)
+    assert "\ndeploy_job=team/hello-world-deploy\n" in release.steps.script
 
 
 @pytest.mark.parametrize("kind", ["jenkins", "hudson"])
@@ -52,7 +52,7 @@ def test_freestyle_can_be_asked_for_anywhere(kind: Any) -> None:
 
 def test_a_pipeline_is_never_sent_where_it_would_wreck_the_server() -> None:
     with pytest.raises(JobInvalid, match="no Pipelines"):
-        wanted_jobs(wish(flavour="pipeline"), "hudson")
+        define_jobs(wish(flavour="pipeline"), "hudson")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_pipeline_is_never_sent_where_it_would_wreck_the_server() -> None:
 )
 def test_names_are_checked(facts: dict[str, str]) -> None:
     with pytest.raises(NameInvalid):
-        wanted_jobs(wish(**facts), "hudson")
+        define_jobs(wish(**facts), "hudson")
 
 
 @pytest.mark.parametrize(
@@ -102,13 +102,13 @@ def test_names_are_checked(facts: dict[str, str]) -> None:
 )
 def test_what_cannot_stand_in_a_job_is_refused(facts: dict[str, str]) -> None:
     with pytest.raises(JobInvalid) as refused:
-        wanted_jobs(wish(**{"flavour": "freestyle", **facts}), "jenkins")
+        define_jobs(wish(**{"flavour": "freestyle", **facts}), "jenkins")
     assert refused.value.hint
 
 
 def test_a_credentials_id_is_one() -> None:
     with pytest.raises(JobInvalid, match="id"):
-        wanted_jobs(wish(credentials_id="a b"), "jenkins")
+        define_jobs(wish(credentials_id="a b"), "jenkins")
 
 
 @pytest.mark.parametrize(
@@ -122,16 +122,16 @@ def test_a_credentials_id_is_one() -> None:
 )
 def test_a_repository_with_credentials_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(JobInvalid) as refused:
-        wanted_jobs(wish(repository=url), "jenkins")
+        define_jobs(wish(repository=url), "jenkins")
     assert "canary" not in str(refused.value.problem())
 
 
 @pytest.mark.parametrize("url", ["ssh://git@git.example.com/shop.git", "git@git.example.com:shop.git", "/srv/git/shop.git"])
 def test_a_user_of_ssh_is_no_secret(url: str) -> None:
     check_credential_free(url)
-    assert wanted_jobs(wish(repository=url), "jenkins")
+    assert define_jobs(wish(repository=url), "jenkins")
 
 
 @pytest.mark.parametrize("branch", ["main", "release/1.4", "feature/é😀", "a'b", "x;y", "$(id)"])
 def test_branches_that_git_allows(branch: str) -> None:
-    assert wanted_jobs(wish(branch=branch), "hudson")
+    assert define_jobs(wish(branch=branch), "hudson")

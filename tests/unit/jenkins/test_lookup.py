@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubernaut.errors import JobInvalid
-from kubernaut.jenkins.lookup import OP_ID, Lookup, check_id, check_job, name_request, new_id
-from kubernaut.jenkins.path import JobPath
-from kubernaut.jenkins.server import Build, Job, QueueItem
+from kubernaut.jenkins.jobs import JobPath
+from kubernaut.jenkins.responses import Build, Job, QueueItem
+from kubernaut.jenkins.tracking import OP_ID, Lookup, check_op_id, check_request, choose_op_id, new_op_id
 
 PATH = JobPath(("team", "shop-deploy"))
 
@@ -66,7 +66,7 @@ def test_an_item_that_was_cancelled_does_not_wait() -> None:
 )
 def test_what_the_server_would_drop_is_refused(parameters: dict[str, str], said: str, hint: str) -> None:
     with pytest.raises(JobInvalid) as refused:
-        check_job(job("VERSION", "OP_ID"), parameters)
+        check_request(job("VERSION", "OP_ID"), parameters)
     assert said in refused.value.message
     assert hint in refused.value.hint
     assert "hunter22" not in refused.value.message
@@ -74,31 +74,31 @@ def test_what_the_server_would_drop_is_refused(parameters: dict[str, str], said:
 
 def test_a_job_that_takes_no_builds_is_refused() -> None:
     with pytest.raises(JobInvalid, match="team/shop-deploy cannot be run"):
-        check_job(job("VERSION", buildable=False), {})
+        check_request(job("VERSION", buildable=False), {})
 
 
 @given(st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff", include_characters="\t\n\r\x85")))
 def test_every_text_is_a_value(value: str) -> None:
-    check_job(job("NOTE"), {"NOTE": value})
+    check_request(job("NOTE"), {"NOTE": value})
 
 
 @pytest.mark.parametrize("op_id", ["", " a", "a ", "a\nb", "x" * 256, "a\0"])
 def test_a_name_that_would_come_back_changed_is_refused(op_id: str) -> None:
     with pytest.raises(JobInvalid):
-        check_id(op_id)
+        check_op_id(op_id)
 
 
 def test_a_request_has_a_name_of_its_own_or_the_one_that_is_said() -> None:
-    first, second = (name_request(job(OP_ID), None, lambda: False) for _ in range(2))
+    first, second = (choose_op_id(job(OP_ID), None, lambda: False) for _ in range(2))
     assert first is not None
     assert first != second
-    assert name_request(job(OP_ID), "jenkins-my shop-7", lambda: False) == "jenkins-my shop-7"
-    check_id(new_id())
+    assert choose_op_id(job(OP_ID), "jenkins-my shop-7", lambda: False) == "jenkins-my shop-7"
+    check_op_id(new_op_id())
 
 
 def test_without_a_name_only_a_queue_item_tells() -> None:
-    assert name_request(job(), None, lambda: True) is None
+    assert choose_op_id(job(), None, lambda: True) is None
     for op_id, tells in ((None, False), ("push-1", True)):
         with pytest.raises(JobInvalid, match="has no parameter OP_ID") as refused:
-            name_request(job("VERSION"), op_id, lambda tells=tells: tells)  # type: ignore[misc]
+            choose_op_id(job("VERSION"), op_id, lambda tells=tells: tells)  # type: ignore[misc]
         assert "string parameter OP_ID" in refused.value.hint

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubernaut.errors import JobInvalid
-from kubernaut.jenkins.path import JobPath
+from kubernaut.jenkins.jobs import JobPath
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kubernaut.jenkins.path import JobPath
+from kubernaut.jenkins.config_xml import decode
+from kubernaut.jenkins.jobs import JobPath
 from kubernaut.jenkins.responses import (
-    NotUnderstood,
+    InvalidResponse,
     read_build,
     read_builds,
     read_console,
@@ -20,7 +21,6 @@ from kubernaut.jenkins.responses import (
     read_job,
     read_object,
 )
-from kubernaut.jenkins.sending import read_config
 
 URL = "https://ci.example.com"
 _TOLD = ("id", "number", "building", "result", "queueId", "builds", "items", "task", "url", "why", "cancelled", "executable")
@@ -47,7 +47,7 @@ def test_any_object_is_read_or_not_understood(content: dict[str, Any]) -> None:
     for read in (read_build, read_builds, read_item, read_items):
         try:
             read(content, f"{URL}/")
-        except NotUnderstood:
+        except InvalidResponse:
             continue
 
 
@@ -56,10 +56,10 @@ def test_any_object_is_read_or_not_understood(content: dict[str, Any]) -> None:
 @example(b"<?xml version='1.0' encoding='zlib_codec'?>")
 @example(b"<?xml version='1.0' encoding='undefined'?>")
 def test_any_bytes_are_read_or_not_understood(body: bytes) -> None:
-    for read in (read_object, read_config):
+    for read in (read_object, decode):
         try:
             read(body)
-        except NotUnderstood:
+        except InvalidResponse:
             continue
 
 
@@ -81,5 +81,5 @@ def test_a_console_is_the_same_in_any_pieces(log: bytes, data: st.DataObject) ->
 
 @pytest.mark.parametrize("headers", [{}, {"X-Text-Size": "x"}, {"X-Text-Size": "-1"}, {"X-Text-Size": "1" * 19}])
 def test_a_console_without_a_size(headers: dict[str, str]) -> None:
-    with pytest.raises(NotUnderstood):
+    with pytest.raises(InvalidResponse):
         read_console(b"a", headers, 0)

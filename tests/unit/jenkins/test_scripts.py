@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.job_server import wish
 
-from kubernaut.jenkins.freestyle import deploy_script, release_script
-from kubernaut.jenkins.jobs import Shell, wanted_jobs
+from kubernaut.jenkins.jobs import ShellStep, define_jobs, deploy_script, release_script
 
 HOSTILE = "a\"b'c $(touch pwned) `touch pwned` ]]> <b> é 😀\n\tx; touch pwned & -- -x ${HOME} \\"
 STUB = """\
@@ -290,9 +289,9 @@ def test_what_stands_in_a_script_is_itself_again_in_bash(text: str) -> None:
 
 
 def test_the_scripts_are_bash_and_show_nothing_that_they_run() -> None:
-    for job in wanted_jobs(wish(), "hudson"):
-        assert isinstance(job.work, Shell)
-        assert job.work.script.startswith(f"#!/bin/bash\n{job.work.mark} ")
-        checked = subprocess.run(["bash", "-n"], input=job.work.script, capture_output=True, text=True, check=True)
+    for job in define_jobs(wish(), "hudson"):
+        assert isinstance(job.steps, ShellStep)
+        assert job.steps.script.startswith(f"#!/bin/bash\n{job.steps.mark} ")
+        checked = subprocess.run(["bash", "-n"], input=job.steps.script, capture_output=True, text=True, check=True)
         assert checked.stderr == ""
-        assert "set -x" not in job.work.script
+        assert "set -x" not in job.steps.script

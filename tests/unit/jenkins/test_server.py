@@ -13,8 +13,9 @@ import responses
 from support.jenkins_answers import ANY, CANARY, CRUMB, JENKINS, JOB, SHOP, URL, crumbs, failing, posts, server
 
 from kubernaut.errors import JobInvalid, JobNotFound, SettingInvalid
-from kubernaut.jenkins.path import JobPath
-from kubernaut.jenkins.server import Build, QueueItem, Server, open_server
+from kubernaut.jenkins.jobs import JobPath
+from kubernaut.jenkins.responses import Build, QueueItem
+from kubernaut.jenkins.server import JenkinsServer, open_server
 from kubernaut.settings import load_settings
 
 HOSTILE = "a\"b'c $(id) `x` ]]> <b> é 😀\nnew\r\nline\ttab &amp; %41+ =&A=1"
@@ -336,7 +337,7 @@ def test_the_jenkins_of_the_settings(http: responses.RequestsMock, tmp_path: Any
     file.write_text(CANARY)
     http.get(f"{JOB}/api/json", json={})
 
-    def opened(**environment: str) -> Server:
+    def opened(**environment: str) -> JenkinsServer:
         return open_server(load_settings(environment=environment, directory=tmp_path))
 
     opened(JENKINS_URL=URL + "/", JENKINS_USER="ada", KUBERNAUT_JENKINS_TOKEN_FILE=str(file)).job(SHOP)

@@ -30,11 +30,12 @@ from support.jenkins_answers import (
 )
 
 from kubernaut.errors import JenkinsDenied, JenkinsUnreachable, JobConflict, JobInvalid, KubernautError
-from kubernaut.jenkins.server import QueueItem, Server, TriggerUnsure
+from kubernaut.jenkins.responses import QueueItem
+from kubernaut.jenkins.server import JenkinsServer, TriggerUnconfirmed
 
 XML = "<project/>"
 ITEM = QueueItem(81, str(SHOP), None, False, None, {})
-READS: dict[str, Callable[[Server], object]] = {
+READS: dict[str, Callable[[JenkinsServer], object]] = {
     "kind": lambda there: there.kind(),
     "config": lambda there: there.config(SHOP),
     "job": lambda there: there.job(SHOP),
@@ -44,7 +45,7 @@ READS: dict[str, Callable[[Server], object]] = {
     "build": lambda there: there.build(SHOP, 7),
     "console": lambda there: there.console(SHOP, 7, 0),
 }
-WRITES: dict[str, Callable[[Server], object]] = {
+WRITES: dict[str, Callable[[JenkinsServer], object]] = {
     "create": lambda there: there.create(SHOP, XML),
     "reconfigure": lambda there: there.reconfigure(SHOP, XML),
     "trigger": lambda there: there.trigger(SHOP, {"A": "1"}),
@@ -266,7 +267,9 @@ def test_no_answer(http: responses.RequestsMock, call: str, failure: Exception, 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_a_server_that_stumbles_may_have_heard(http: responses.RequestsMock, status: int) -> None:
-    failing(answering(http, "trigger", PLAIN, status=status), TriggerUnsure, f"asked to run the job .*, and answers HTTP {status}")
+    failing(
+        answering(http, "trigger", PLAIN, status=status), TriggerUnconfirmed, f"asked to run the job .*, and answers HTTP {status}"
+    )
     assert len(posts(http)) == 1
 
 
@@ -304,7 +307,7 @@ def test_a_request_that_was_heard_and_not_answered(cut: bool, words: str, monkey
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # loopback is never reached through a proxy
     with silent(cut) as (url, heard):
         there = server(url=url, timeout=0.3)
-        failing(lambda: there.trigger(SHOP, {"A": "1"}), TriggerUnsure, words)
+        failing(lambda: there.trigger(SHOP, {"A": "1"}), TriggerUnconfirmed, words)
         there.close()
     assert heard == [b"A=1"]
 
@@ -312,7 +315,7 @@ def test_a_request_that_was_heard_and_not_answered(cut: bool, words: str, monkey
 def test_a_request_that_nobody_heard() -> None:
     with silent(cut=True) as (url, heard):
         there = server(url=url)
-        failing(lambda: there.trigger(SHOP, {"A": "1"}), TriggerUnsure)
+        failing(lambda: there.trigger(SHOP, {"A": "1"}), TriggerUnconfirmed)
     # The server is gone. What it said of crumbs is known, so it is the request itself that finds nobody.
     failing(lambda: there.trigger(SHOP, {"A": "2"}), JenkinsUnreachable, r"does not answer: Connection refused .asked to run")
     there.close()

@@ -9,11 +9,9 @@ import pytest
 from support.job_server import URL, FakeJobServer, wish
 
 from kubernaut.errors import JenkinsDenied, JobConflict, JobInvalid, JobNotFound, NameInvalid
-from kubernaut.jenkins.config_xml import render
-from kubernaut.jenkins.hudson import read, write
-from kubernaut.jenkins.jobs import Shell, WantedJob, wanted_jobs
-from kubernaut.jenkins.path import JobPath
-from kubernaut.jenkins.setup import as_plan, carry_out, plan, plan_job, prepare
+from kubernaut.jenkins.config_xml import read, render, write
+from kubernaut.jenkins.jobs import JobDefinition, JobPath, ShellStep, define_jobs
+from kubernaut.jenkins.setup import apply, as_plan, plan_job, plan_jobs, plan_setup
 
 HUDSON = Path(__file__).parent / "hudson"
 RELEASE, DEPLOY = "hello-world-release", "hello-world-deploy"
@@ -24,12 +22,12 @@ def saved(name: str) -> str:
     return (HUDSON / f"{name}.xml").read_text(encoding="utf-8")
 
 
-def job_of_the_files() -> WantedJob:
+def job_of_the_files() -> JobDefinition:
     """Return the job that was sent when the files were made; what the step says may have changed since."""
-    job, _ = wanted_jobs(wish(), "hudson")
+    job, _ = define_jobs(wish(), "hudson")
     created = read(saved("created"))
-    assert isinstance(job.work, Shell)
-    work = Shell(created.findtext("builders/hudson.tasks.Shell/command", ""), job.work.mark)
+    assert isinstance(job.steps, ShellStep)
+    work = ShellStep(created.findtext("builders/hudson.tasks.Shell/command", ""), job.steps.mark)
     return replace(job, work=work, mark=created.findtext("description", ""))
 
 
@@ -58,7 +56,7 @@ def test_in_every_layout_a_difference_is_found_put_back_and_the_only_one(name: s
 @pytest.mark.parametrize("force", [True, False])
 @pytest.mark.parametrize("as_wanted", [True, False])
 def test_what_is_done_for_a_job(mine: bool, force: bool, as_wanted: bool) -> None:
-    job, _ = wanted_jobs(wish(), "hudson")
+    job, _ = define_jobs(wish(), "hudson")
     text = write(render(job))
     text = text if as_wanted else text.replace("set -euo pipefail", "set -x")
     text = text if mine else text.replace("the application hello-world:", "the application shop:")
@@ -73,13 +71,13 @@ def test_what_is_done_for_a_job(mine: bool, force: bool, as_wanted: bool) -> Non
 
 def test_nothing_there_is_made() -> None:
     server = FakeJobServer()
-    changes = prepare(server, [wish()])
+    changes = plan_setup(server, [wish()])
     assert server.sent == []
     assert [(action.kind, action.subject) for action in as_plan(changes).actions] == [
         ("create-job", RELEASE),
         ("create-job", DEPLOY),
     ]
-    done = carry_out(server, changes)
+    done = apply(server, changes)
     assert [(item.job, item.change) for item in done] == [(RELEASE, "created"), (DEPLOY, "created")]
     assert done[0].url == f"{URL}/job/{RELEASE}/"
     assert server.sent == [("create", RELEASE), ("create", DEPLOY)]
@@ -87,20 +85,20 @@ def test_nothing_there_is_made() -> None:
 
 def test_a_second_time_changes_nothing() -> None:
     server = FakeJobServer()
-    carry_out(server, prepare(server, [wish()]))
+    apply(server, plan_setup(server, [wish()]))
     server.sent.clear()
-    changes = prepare(server, [wish()])
+    changes = plan_setup(server, [wish()])
     assert not as_plan(changes).changes
     assert as_plan(changes).reason
-    assert {item.change for item in carry_out(server, changes)} == {"unchanged"}
+    assert {item.change for item in apply(server, changes)} == {"unchanged"}
     assert server.sent == []
 
 
 def test_only_what_differs_is_sent() -> None:
     server = FakeJobServer()
-    carry_out(server, prepare(server, [wish()]))
+    apply(server, plan_setup(server, [wish()]))
     server.sent.clear()
-    done = carry_out(server, prepare(server, [wish(namespace="other")]))
+    done = apply(server, plan_setup(server, [wish(namespace="other")]))
     assert [item.change for item in done] == ["updated", "unchanged"]
     assert server.sent == [("reconfigure", RELEASE)]
 
@@ -109,7 +107,7 @@ def test_jobs_of_others_are_left_alone_and_all_of_them_are_named() -> None:
     server = FakeJobServer()
     server.configs = {RELEASE: OTHERS, DEPLOY: OTHERS}
     with pytest.raises(JobConflict) as refused:
-        prepare(server, [wish()])
+        plan_setup(server, [wish()])
     text = str(refused.value.problem())
     assert RELEASE in text
     assert DEPLOY in text
@@ -117,61 +115,61 @@ def test_jobs_of_others_are_left_alone_and_all_of_them_are_named() -> None:
     assert "+      <artifacts>release.json</artifacts>" in text, "what would differ is shown"
     del server.configs[RELEASE]
     with pytest.raises(JobConflict, match=DEPLOY):
-        prepare(server, [wish()])
+        plan_setup(server, [wish()])
     assert server.sent == []
 
 
 def test_force_takes_them_over_and_keeps_what_is_in_them() -> None:
     server = FakeJobServer()
     server.configs[DEPLOY] = "<project><description>Ask Ada.</description><triggers><x><spec>1</spec></x></triggers></project>"
-    done = carry_out(server, prepare(server, [wish()], force=True))
+    done = apply(server, plan_setup(server, [wish()], force=True))
     assert [item.change for item in done] == ["created", "updated"]
     root = read(server.configs[DEPLOY])
     assert root.findtext("triggers/x/spec") == "1"
     assert (root.findtext("description") or "").startswith("Ask Ada.\n")
-    assert {change.kind for change in prepare(server, [wish()])} == {"unchanged"}
+    assert {change.kind for change in plan_setup(server, [wish()])} == {"unchanged"}
 
 
 def test_force_does_not_make_one_kind_of_job_of_another() -> None:
     server = FakeJobServer("jenkins")
     server.configs[RELEASE] = OTHERS
     with pytest.raises(JobConflict, match="no pipeline job"):
-        prepare(server, [wish()], force=True)
+        plan_setup(server, [wish()], force=True)
 
 
 def test_what_cannot_be_read_is_no_reason_to_write() -> None:
     server = FakeJobServer()
     server.configs[RELEASE] = "<html><br></html>"
     with pytest.raises(JobInvalid):
-        prepare(server, [wish()], force=True)
+        plan_setup(server, [wish()], force=True)
     assert server.sent == []
 
 
 def test_one_bad_application_keeps_all_from_being_sent() -> None:
     server = FakeJobServer()
     with pytest.raises(NameInvalid):
-        prepare(server, [wish(), wish(application="Not A Name")])
+        plan_setup(server, [wish(), wish(application="Not A Name")])
     with pytest.raises(JobInvalid, match="same job"):
-        prepare(server, [wish(), wish(branch="other")])
+        plan_setup(server, [wish(), wish(branch="other")])
     assert server.sent == []
 
 
 def test_a_folder_has_to_be_there() -> None:
     server = FakeJobServer("jenkins", folders=("team",))
     with pytest.raises(JobNotFound, match="no folder other"):
-        prepare(server, [wish(), wish(application="shop", folder="other")])
-    carry_out(server, prepare(server, [wish(folder="team")]))
+        plan_setup(server, [wish(), wish(application="shop", folder="other")])
+    apply(server, plan_setup(server, [wish(folder="team")]))
     assert server.sent == [("create", f"team/{RELEASE}"), ("create", f"team/{DEPLOY}")]
 
 
 def test_a_job_that_changed_meanwhile_is_not_written_over() -> None:
     server = FakeJobServer()
-    carry_out(server, prepare(server, [wish()]))
-    changes = prepare(server, [wish(namespace="other")])
+    apply(server, plan_setup(server, [wish()]))
+    changes = plan_setup(server, [wish(namespace="other")])
     server.configs[RELEASE] = server.configs[RELEASE].replace("<canRoam>true", "<canRoam>false")
     server.sent.clear()
     with pytest.raises(JobConflict, match="changed while"):
-        carry_out(server, changes)
+        apply(server, changes)
     assert server.sent == []
 
 
@@ -180,7 +178,7 @@ def test_a_server_that_makes_something_else_of_a_job_is_found_out(kept: str) -> 
     server = FakeJobServer()
     server.keeps = lambda _: kept
     with pytest.raises(JobConflict):
-        carry_out(server, prepare(server, [wish()]))
+        apply(server, plan_setup(server, [wish()]))
 
 
 def test_a_failure_halfway_says_what_was_done_and_the_next_setup_goes_on() -> None:
@@ -192,19 +190,19 @@ def test_a_failure_halfway_says_what_was_done_and_the_next_setup_goes_on() -> No
 
     server.failing = refuse
     with pytest.raises(JenkinsDenied) as refused:
-        carry_out(server, prepare(server, [wish()]))
+        apply(server, plan_setup(server, [wish()]))
     assert refused.value.details == (f"{RELEASE} is created",)
     server.failing = lambda _: None
-    assert [item.change for item in carry_out(server, prepare(server, [wish()]))] == ["unchanged", "created"]
+    assert [item.change for item in apply(server, plan_setup(server, [wish()]))] == ["unchanged", "created"]
 
 
 def test_the_plan_needs_as_many_configurations_as_jobs() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        plan(wanted_jobs(wish(), "hudson"), [None])
+        plan_jobs(define_jobs(wish(), "hudson"), [None])
 
 
 def test_only_hudson_is_sent_what_only_hudson_knows() -> None:
     for kind, flavour, there in (("hudson", None, True), ("jenkins", "freestyle", False), ("jenkins", "pipeline", False)):
         server = FakeJobServer(kind)  # type: ignore[arg-type]
-        carry_out(server, prepare(server, [wish(flavour=flavour)]))
+        apply(server, plan_setup(server, [wish(flavour=flavour)]))
         assert ("project-properties" in server.configs[RELEASE]) is there

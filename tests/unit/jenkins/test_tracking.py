@@ -5,16 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubernaut.jenkins.server import Console
-from kubernaut.jenkins.tracking import LONGEST_LINE, Lines
+from kubernaut.jenkins.responses import ConsoleChunk
+from kubernaut.jenkins.tracking import MAX_LINE, LineBuffer
 
 
-def piece(text: str, *, reset: bool = False) -> Console:
-    return Console(text, 0, True, reset)
+def piece(text: str, *, reset: bool = False) -> ConsoleChunk:
+    return ConsoleChunk(text, 0, True, reset)
 
 
 def test_a_line_is_held_back_until_it_is_whole() -> None:
-    lines = Lines()
+    lines = LineBuffer()
     assert lines.take(piece("one\ntw")) == ["one"]
     assert lines.take(piece("")) == []
     assert lines.take(piece("o\n\nthr")) == ["two", ""]
@@ -23,7 +23,7 @@ def test_a_line_is_held_back_until_it_is_whole() -> None:
 
 
 def test_a_log_that_is_told_again_is_not_shown_again() -> None:
-    lines = Lines()
+    lines = LineBuffer()
     assert lines.take(piece("one\ntw")) == ["one"]
     assert lines.take(piece("one\ntwo\nthree\n", reset=True)) == ["two", "three"]
     assert not lines.anew
@@ -31,7 +31,7 @@ def test_a_log_that_is_told_again_is_not_shown_again() -> None:
 
 
 def test_another_log_is_shown_from_its_beginning() -> None:
-    lines = Lines()
+    lines = LineBuffer()
     lines.take(piece("one\ntw"))
     assert lines.take(piece("begun again\n", reset=True)) == ["tw", "begun again"]
     assert lines.anew
@@ -40,12 +40,12 @@ def test_another_log_is_shown_from_its_beginning() -> None:
 
 
 def test_what_never_ends_its_line_is_shown_in_parts() -> None:
-    assert Lines().take(piece("." * (LONGEST_LINE + 1))) == ["." * (LONGEST_LINE + 1)]
+    assert LineBuffer().take(piece("." * (MAX_LINE + 1))) == ["." * (MAX_LINE + 1)]
 
 
 @given(st.lists(st.text(alphabet="ab\n😀\udc80", max_size=8)), st.sets(st.integers(0, 20)))
 def test_however_it_is_cut_each_line_is_shown_once(parts: list[str], resets: set[int]) -> None:
-    lines, shown, told = Lines(), [], ""
+    lines, shown, told = LineBuffer(), [], ""
     for index, part in enumerate(parts):
         told += part
         shown += lines.take(piece(told, reset=True) if index in resets else piece(part))
