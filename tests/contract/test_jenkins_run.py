@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import signal
 import subprocess
 import time
@@ -34,8 +33,6 @@ pytestmark = pytest.mark.platform
 
 HOSTILE = "a\"b'c $(touch /tmp/pwned) `x` ]]> <b> é 😀\n\ttab &amp; %41 a=b&c=d \\ " + "x" * 20_000
 FOR_EVER = "echo running; sleep 600"
-QUEUED = "is already in progress"
-"""Why a build waits, in Hudson's words."""
 
 
 @dataclass
@@ -124,7 +121,7 @@ def job(script: str) -> str:
     return "<?xml version='1.0' encoding='UTF-8'?>\n" + ElementTree.tostring(root, encoding="unicode")
 
 
-def test_it_runs_with_what_it_is_given_and_is_followed_to_its_end(make: Callable[[str], Place]) -> None:
+def test_build_runs_with_its_parameters_and_is_followed(make: Callable[[str], Place]) -> None:
     place = make('printf %s "$NOTE" | sha256sum; echo "for $OP_ID"')
     heard: list[str] = []
     told = place.run(lambda event: heard.append(event.text) if isinstance(event, LogLine) else None, follow=True, note=HOSTILE)
@@ -135,27 +132,27 @@ def test_it_runs_with_what_it_is_given_and_is_followed_to_its_end(make: Callable
     assert place.server.builds(place.path)[0].parameters["NOTE"] == HOSTILE
 
 
-def test_a_failure_is_one_with_its_last_lines(make: Callable[[str], Place]) -> None:
+def test_failed_build_shows_its_last_lines(make: Callable[[str], Place]) -> None:
     place = make("echo no such image; exit 7")
-    with pytest.raises(BuildUnsuccessful, match=r"#1 .*FAILURE") as failed:
+    with pytest.raises(BuildUnsuccessful, match="#1 ended as FAILURE") as failed:
         place.run(follow=True)
     assert "no such image" in failed.value.details
     assert failed.value.details[-1] == "Finished: FAILURE"
 
 
-def test_what_it_does_not_declare_and_what_is_not_there_is_refused(make: Callable[[str], Place]) -> None:
+def test_unknown_parameters_and_missing_jobs_are_refused(make: Callable[[str], Place]) -> None:
     place = make("exit 0")
-    with pytest.raises(JobInvalid, match=r"'NOTES'.*'NOTE'"):
+    with pytest.raises(JobInvalid, match="did you mean 'NOTE'"):
         run_job(place.server, place.path, {"NOTES": "x"})
     place.server._do(f"{place.path.url_path}/disable", "disable the job")
-    with pytest.raises(JobInvalid, match=str(place.path)):
+    with pytest.raises(JobInvalid, match="disabled"):
         place.run()
     with pytest.raises(JobNotFound):
         run_job(place.server, JobPath.parse("nobody's"), {})
     assert place.server.builds(place.path) == ()
 
 
-def test_who_aborts_it_elsewhere_ends_it_here(make: Callable[[str], Place]) -> None:
+def test_build_aborted_elsewhere(make: Callable[[str], Place]) -> None:
     place = make(FOR_EVER)
     process = place.start("--follow")
     until(lambda: place.server.builds(place.path), "a build")
@@ -163,11 +160,11 @@ def test_who_aborts_it_elsewhere_ends_it_here(make: Callable[[str], Place]) -> N
     place.server.stop(place.path, 1)
     _, err = process.communicate(timeout=60)
     assert process.returncode == BuildAborted.exit_status, err
-    assert f"{place.path} #1 " in err
+    assert "#1 was aborted" in err
 
 
 @pytest.mark.parametrize(("option", "result"), [((), None), (("--abort-on-interrupt",), "ABORTED")])
-def test_a_signal_leaves_it_or_stops_it(make: Callable[[str], Place], option: tuple[str, ...], result: str | None) -> None:
+def test_signal_leaves_or_stops_the_build(make: Callable[[str], Place], option: tuple[str, ...], result: str | None) -> None:
     place = make(FOR_EVER)
     process = place.start("--follow", *option)
     assert process.stdout is not None
@@ -176,34 +173,34 @@ def test_a_signal_leaves_it_or_stops_it(make: Callable[[str], Place], option: tu
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert "#1" in err
+    assert ("#1 has stopped" if option else "the build goes on: #1 is running: ") in err
     assert place.result(1) == result
     place.server.stop(place.path, 1)
 
 
-def test_one_that_waits_is_taken_out_of_the_queue_here_or_elsewhere(make: Callable[[str], Place]) -> None:
+def test_queue_item_removed_here_or_elsewhere(make: Callable[[str], Place]) -> None:
     place = make(FOR_EVER)
     place.run()
     until(lambda: place.server.builds(place.path), "a build")
     process = place.start("--follow", "--abort-on-interrupt")
     assert process.stderr is not None
-    while QUEUED not in process.stderr.readline():
+    while "waiting: " not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 143, err
+    assert "removed from the queue" in err
     assert place.server.queue(place.path) == ()
 
     def cancel(event: Event) -> None:
-        if isinstance(event, Notice) and QUEUED in event.text:
+        if isinstance(event, Notice) and event.text.startswith("waiting: "):
             place.server.cancel(place.server.queue(place.path)[0])
 
-    with pytest.raises(BuildAborted, match=str(place.path)):
+    with pytest.raises(BuildAborted, match="removed from the queue"):
         place.run(cancel, follow=True)
     place.server.stop(place.path, 1)
 
 
-def test_several_at_once_under_one_name_are_one_build(make: Callable[[str], Place]) -> None:
+def test_concurrent_runs_with_one_op_id_are_one_build(make: Callable[[str], Place]) -> None:
     place = make("exit 0")
     processes = [place.start("--op-id", "push-1", "--follow") for _ in range(3)]
     for process in processes:
@@ -214,7 +211,7 @@ def test_several_at_once_under_one_name_are_one_build(make: Callable[[str], Plac
     assert not place.run(op_id="push-1").triggered
 
 
-def test_without_a_name_each_is_a_build_of_its_own(make: Callable[[str], Place]) -> None:
+def test_runs_without_op_id_are_separate_builds(make: Callable[[str], Place]) -> None:
     place = make("sleep 1")
     names = {place.run().op_id for _ in range(3)}
     # A build is listed before it has its parameters.
@@ -223,7 +220,7 @@ def test_without_a_name_each_is_a_build_of_its_own(make: Callable[[str], Place])
     until(lambda: not any(build.building for build in place.server.builds(place.path)), "their end")
 
 
-def test_a_server_that_starts_again_is_waited_for(make: Callable[[str], Place]) -> None:
+def test_restart_is_waited_for(make: Callable[[str], Place]) -> None:
     place = make('[ "$NOTE" = short ] || { echo running; sleep 600; }')
     runs = place.start("--follow")
     until(lambda: place.server.builds(place.path), "a build")
@@ -236,7 +233,7 @@ def test_a_server_that_starts_again_is_waited_for(make: Callable[[str], Place]) 
     _, err = runs.communicate(timeout=120)
     # The server calls a build that ran when it stopped failed, or aborted, as it comes.
     assert runs.returncode in (BuildUnsuccessful.exit_status, BuildAborted.exit_status), err
-    assert re.search(rf"{re.escape(place.ci.url)}(?!/job/)", err), "it says which server does not answer"
+    assert err.count("Retrying") == err.count("Jenkins answers again") >= 1
     out, err = waits.communicate(timeout=120)
     assert waits.returncode == 0, err
     assert "Finished: SUCCESS" in out
@@ -244,7 +241,7 @@ def test_a_server_that_starts_again_is_waited_for(make: Callable[[str], Place]) 
     assert (second.parameters["OP_ID"], second.number, first.number) == ("second", 2, 1)
 
 
-def test_a_job_that_is_deleted_while_it_is_followed_is_told_so(make: Callable[[str], Place]) -> None:
+def test_job_deleted_while_followed(make: Callable[[str], Place]) -> None:
     place = make(FOR_EVER)
 
     def delete(event: Event) -> None:
@@ -253,11 +250,11 @@ def test_a_job_that_is_deleted_while_it_is_followed_is_told_so(make: Callable[[s
             replace(place, server=other).delete()
             other.close()
 
-    with pytest.raises(JobNotFound, match=str(place.path)):
+    with pytest.raises(JobNotFound, match="deleted"):
         place.run(delete, follow=True)
 
 
-def test_lines_are_shown_while_they_are_said_and_it_asks_once_a_second(make: Callable[[str], Place]) -> None:
+def test_lines_are_shown_at_once_with_a_request_a_second(make: Callable[[str], Place]) -> None:
     """How far it is behind is measured by `make bench`, and held to its bound with a clock of its own in the unit tests."""
     place = make('for i in {1..25}; do date "+at %s.%N"; sleep 0.23; done')
     said, heard = list[float](), list[float]()

@@ -1,4 +1,4 @@
-"""``kubernaut jenkins run``: what is shown where, how it ends, and what a signal does to the build."""
+"""``kubernaut jenkins run``: output, exit statuses and signals."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Place:
         }
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start the command as a process of its own."""
+        """Start the command in its own process."""
         return subprocess.Popen(
             [PROGRAM, "jenkins", "run", *arguments],
             cwd=self.folder,
@@ -78,7 +78,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
 
 
 def says(place: Place, text: str, result: str | None) -> None:
-    """Let each request become a build at once that says a text; without a result it runs on."""
+    """Let each request become a build at once that prints a text; without a result it goes on."""
 
     def begin(item: Item) -> None:
         made = place.stand_in.start(item)
@@ -90,30 +90,30 @@ def says(place: Place, text: str, result: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "fact"),
     [
-        (("--param", "VERSION"), "a parameter is KEY=VALUE"),
-        (("--param", "=1"), "a parameter is KEY=VALUE"),
-        (("--param", "A=1", "--param", "A=2"), "A is given twice"),
-        (("--timeout", "soon"), "'soon' is not a duration such as 90s"),
-        (("--from", "release.json", "--param", "VERSION=1"), "--from says the VERSION already"),
+        (("--param", "VERSION"), "KEY=VALUE"),
+        (("--param", "=1"), "KEY=VALUE"),
+        (("--param", "A=1", "--param", "A=2"), "A is set twice"),
+        (("--timeout", "soon"), "'soon'"),
+        (("--from", "release.json", "--param", "VERSION=1"), "--param VERSION"),
     ],
 )
-def test_a_command_line_that_says_nothing_clear_is_refused(place: Place, arguments: tuple[str, ...], said: str) -> None:
+def test_invalid_options_are_usage_errors(place: Place, arguments: tuple[str, ...], fact: str) -> None:
     _, err = place.run(JOB, *arguments, status=2)
-    assert said in err
+    assert fact in err
     assert place.stand_in.asked == []
 
 
 @pytest.mark.parametrize("job", ["..", "a//b", "a/../b", "", "a?b"])
-def test_a_name_that_is_none_is_refused_before_anything_is_asked(place: Place, job: str) -> None:
+def test_invalid_job_name_sends_no_request(place: Place, job: str) -> None:
     place.run(job, status=3)
     assert place.stand_in.asked == []
 
 
-def test_without_following_it_says_where_the_build_is(place: Place) -> None:
+def test_without_follow_the_build_is_named(place: Place) -> None:
     out, _ = place.run(JOB, "--param", "VERSION=1.4.2", "--param", "NAMESPACE=")
-    assert out == f"{JOB} waits in the queue: {place.url}/job/{JOB}/\n"
+    assert out == f"{JOB} is in the queue: {place.url}/job/{JOB}/\n"
     (asked,) = place.stand_in.triggers
     assert {**asked.form, "OP_ID": ""} == {"VERSION": "1.4.2", "NAMESPACE": "", "OP_ID": ""}
     says(place, "", "SUCCESS")
@@ -122,7 +122,7 @@ def test_without_following_it_says_where_the_build_is(place: Place) -> None:
     assert (content["number"], content["url"], content["opId"]) == (1, f"{place.url}/job/{JOB}/1/", "push-1")
 
 
-def test_the_version_comes_from_what_publish_wrote(place: Place) -> None:
+def test_version_from_the_file_of_publish(place: Place) -> None:
     published = version("2.0.0").model_dump(mode="json", by_alias=True)
     (place.folder / "release.json").write_text(json.dumps(published))
     place.run(JOB, "--from", "release.json")
@@ -133,15 +133,15 @@ def test_the_version_comes_from_what_publish_wrote(place: Place) -> None:
     assert len(place.stand_in.triggers) == 1
 
 
-def test_the_console_is_data_and_what_is_said_of_it_is_not(place: Place) -> None:
+def test_console_is_on_stdout_and_steps_are_on_stderr(place: Place) -> None:
     says(place, f"Started\n\n  it is {CANARY} \x1b[31mred\x1b[0m password=hunter22\nFinished: SUCCESS\n", "SUCCESS")
     out, err = place.end(place.start(JOB, "--follow"), 0)
     assert out == "Started\n\n  it is *** red password=***\nFinished: SUCCESS\n"
     assert "hunter22" not in err
-    assert f"#1 runs: {place.url}/job/{JOB}/1/" in err
+    assert f"#1 is running: {place.url}/job/{JOB}/1/" in err
 
 
-def test_a_failed_build_ends_it_as_failed_and_its_lines_stand_there_once(place: Place) -> None:
+def test_failed_build_exits_with_10_and_shows_lines_once(place: Place) -> None:
     says(place, "Started\nno such image\nFinished: FAILURE\n", "FAILURE")
     out, err = place.run(JOB, "--follow", status=10)
     assert out.splitlines()[-1] == "Finished: FAILURE"
@@ -149,7 +149,7 @@ def test_a_failed_build_ends_it_as_failed_and_its_lines_stand_there_once(place: 
     assert f"error: {JOB} #1 ended as FAILURE" in err
 
 
-def test_as_json_the_console_is_talk(place: Place) -> None:
+def test_json_output_has_the_console_on_stderr(place: Place) -> None:
     says(place, "Started\nFinished: FAILURE\n", "FAILURE")
     out, err = place.run(JOB, "--follow", "-o", "json", status=10)
     problem: dict[str, Any] = json.loads(out)
@@ -158,19 +158,19 @@ def test_as_json_the_console_is_talk(place: Place) -> None:
     assert err.count("Finished: FAILURE") == 1
 
 
-def test_without_a_server_it_says_how_to_name_one(place: Place) -> None:
+def test_invalid_url_names_the_setting(place: Place) -> None:
     _, err = place.run(JOB, "--url", "ftp://x", status=3)
     assert "jenkins_url" in err
 
 
-def test_nobody_there_is_unreachable_at_once(place: Place) -> None:
+def test_unreachable_server_fails_at_once(place: Place) -> None:
     begun = time.monotonic()
     place.run(JOB, "--url", "http://127.0.0.1:1", status=8)
     assert time.monotonic() - begun < 20
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)])
-def test_a_signal_leaves_the_build_running(place: Place, number: signal.Signals, status: int) -> None:
+def test_signal_leaves_the_build_running(place: Place, number: signal.Signals, status: int) -> None:
     says(place, ENDLESS, None)
     process = place.start(JOB, "--follow", "--op-id", "push-1")
     assert process.stdout is not None
@@ -178,12 +178,12 @@ def test_a_signal_leaves_the_build_running(place: Place, number: signal.Signals,
     process.send_signal(number)
     _, err = place.end(process, status)
     assert place.stand_in.runs[1].building
-    assert f"the build goes on: #1 runs: {place.url}/job/{JOB}/1/" in err
-    assert f"hint: `kubernaut jenkins run {JOB} --op-id push-1 --follow` takes it up again." in err
+    assert f"the build goes on: #1 is running: {place.url}/job/{JOB}/1/" in err
+    assert f"hint: `kubernaut jenkins run {JOB} --op-id push-1 --follow`" in err
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)])
-def test_a_signal_stops_the_build_where_that_is_wanted(place: Place, number: signal.Signals, status: int) -> None:
+def test_signal_stops_the_build_on_request(place: Place, number: signal.Signals, status: int) -> None:
     says(place, ENDLESS, None)
     process = place.start(JOB, "--follow", "--abort-on-interrupt")
     assert process.stdout is not None
@@ -191,11 +191,11 @@ def test_a_signal_stops_the_build_where_that_is_wanted(place: Place, number: sig
     process.send_signal(number)
     _, err = place.end(process, status)
     assert place.stand_in.runs[1].result == "ABORTED"
-    assert "#1 is stopped" in err
+    assert "#1 has stopped" in err
 
 
 @pytest.mark.slow
-def test_further_signals_neither_hurry_nor_hang_it(place: Place) -> None:
+def test_further_signals_have_no_effect(place: Place) -> None:
     says(place, ENDLESS, None)
     stopped: list[float] = []
     place.stand_in.on_stop = lambda run: stopped.append(time.monotonic())
@@ -208,24 +208,24 @@ def test_further_signals_neither_hurry_nor_hang_it(place: Place) -> None:
     process.send_signal(signal.SIGTERM)
     place.stand_in.runs[1].end("ABORTED")
     _, err = place.end(process, 143)
-    assert "#1 is stopped" in err
+    assert "#1 has stopped" in err
     assert len(stopped) == 1
 
 
 @pytest.mark.slow
-def test_one_that_waits_is_taken_out_of_the_queue(place: Place) -> None:
+def test_signal_removes_the_queue_item(place: Place) -> None:
     process = place.start(JOB, "--follow", "--abort-on-interrupt")
     assert process.stderr is not None
-    while "waits: " not in process.stderr.readline():
+    while "waiting: " not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     _, err = place.end(process, 143)
-    assert "taken out of the queue" in err
+    assert "removed from the queue" in err
     assert place.stand_in.items[100].cancelled
 
 
 @pytest.mark.slow
-def test_a_reader_that_goes_leaves_the_build_running(place: Place) -> None:
+def test_closed_stdout_leaves_the_build_running(place: Place) -> None:
     says(place, ENDLESS, None)
     process = place.start(JOB, "--follow")
     assert process.stdout is not None
@@ -240,7 +240,7 @@ def test_a_reader_that_goes_leaves_the_build_running(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_two_at_once_under_one_name_run_it_once(place: Place) -> None:
+def test_concurrent_runs_with_one_op_id_run_once(place: Place) -> None:
     says(place, "Finished: SUCCESS\n", "SUCCESS")
     processes = [place.start(JOB, "--op-id", "push-1", "-o", "json") for _ in range(3)]
     told = [json.loads(place.end(process, 0)[0]) for process in processes]

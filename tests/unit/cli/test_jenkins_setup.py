@@ -1,4 +1,4 @@
-"""``kubernaut jenkins setup``: what is asked of which server, what is shown, and what is refused before anything is sent."""
+"""``kubernaut jenkins setup``: requests, output, and errors before anything is sent."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def git(folder: Path, *arguments: str) -> None:
 
 @pytest.fixture
 def setup(tree: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
-    """Run the command; its token is in no output."""
+    """Run the command; no output contains the token."""
     for name in ("JENKINS_URL", "HUDSON_URL", "KUBERNAUT_JENKINS_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("JENKINS_USER", "ada")
@@ -58,7 +58,7 @@ def setup(tree: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
 
 
 def on(server: FakeJobServer, monkeypatch: pytest.MonkeyPatch) -> FakeJobServer:
-    """Put a server in the place of the one of the settings."""
+    """Replace the server of the settings."""
     monkeypatch.setattr("kubernaut.jenkins.server.open_server", lambda _settings: server)
     return server
 
@@ -73,20 +73,20 @@ def jenkins(monkeypatch: pytest.MonkeyPatch) -> FakeJobServer:
     return on(FakeJobServer("jenkins", folders=("team",)), monkeypatch)
 
 
-def test_the_plan_for_a_server_with_no_jobs(setup: Setup, hudson: FakeJobServer) -> None:
+def test_dry_run_describes_new_jobs(setup: Setup, hudson: FakeJobServer) -> None:
     result = setup("--dry-run", "-n", "demo")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert lines[0] == f"1. create-job {RELEASE}: the server has none of that name"
+    assert lines[0].startswith(f"1. create-job {RELEASE}: ")
     assert lines[1].strip() == f"freestyle job {URL}/job/{RELEASE}/"
     assert "       NAMESPACE=demo (where the version is deployed first; empty: nowhere)" in lines
     assert f"       repository={REPOSITORY}" in lines
     assert "       directory=examples/hello-world" in lines
-    assert f"2. create-job {DEPLOY}: the server has none of that name" in lines
+    assert any(line.startswith(f"2. create-job {DEPLOY}: ") for line in lines)
     assert hudson.sent == []
 
 
-def test_jobs_are_made_once(setup: Setup, hudson: FakeJobServer) -> None:
+def test_jobs_are_created_once(setup: Setup, hudson: FakeJobServer) -> None:
     first = setup("-n", "demo")
     assert first.stdout == f"{RELEASE} created: {URL}/job/{RELEASE}/\n{DEPLOY} created: {URL}/job/{DEPLOY}/\n"
     assert f"next: kubernaut jenkins run {RELEASE} --follow" in first.stderr
@@ -98,10 +98,10 @@ def test_jobs_are_made_once(setup: Setup, hudson: FakeJobServer) -> None:
     assert again.stderr == ""
     assert hudson.sent == [("create", RELEASE), ("create", DEPLOY)]
     assert not any(CANARY in config for config in hudson.configs.values())
-    assert setup("-n", "demo", "--dry-run").stdout == "nothing to do: the jobs are as they should be\n"
+    assert setup("-n", "demo", "--dry-run").stdout.startswith("nothing to do: ")
 
 
-def test_the_difference_is_shown(setup: Setup, hudson: FakeJobServer) -> None:
+def test_difference_is_shown(setup: Setup, hudson: FakeJobServer) -> None:
     setup("-n", "demo")
     for arguments in (("--dry-run",), ()):
         shown = setup("-n", "other", *arguments).stdout
@@ -109,15 +109,15 @@ def test_the_difference_is_shown(setup: Setup, hudson: FakeJobServer) -> None:
     assert hudson.sent[2:] == [("reconfigure", RELEASE)]
 
 
-def test_the_plan_as_json(setup: Setup, hudson: FakeJobServer) -> None:
+def test_plan_as_json(setup: Setup, hudson: FakeJobServer) -> None:
     setup("-n", "demo")
     plan = json.loads(setup("-n", "other", "--dry-run", "-o", "json").stdout)
-    assert plan["actions"] == [
-        {"kind": "update-job", "subject": RELEASE, "reason": "other than it should be: parameter NAMESPACE"},
-    ]
+    (action,) = plan["actions"]
+    assert (action["kind"], action["subject"]) == ("update-job", RELEASE)
+    assert action["reason"].endswith(": parameter NAMESPACE")
 
 
-def test_pipelines_where_the_server_has_them(setup: Setup, jenkins: FakeJobServer) -> None:
+def test_pipelines_on_jenkins(setup: Setup, jenkins: FakeJobServer) -> None:
     shown = setup("--dry-run", "--folder", "team", "--credentials-id", "team-git").stdout
     assert f"pipeline job {URL}/job/team/job/{RELEASE}/" in shown
     assert f"runs: jenkins/release/Jenkinsfile of {REPOSITORY}, branch main" in shown
@@ -127,7 +127,7 @@ def test_pipelines_where_the_server_has_them(setup: Setup, jenkins: FakeJobServe
     assert "<credentialsId>team-git</credentialsId>" in jenkins.configs[f"team/{RELEASE}"]
 
 
-def test_a_pipeline_needs_its_jenkinsfiles(setup: Setup, jenkins: FakeJobServer, tree: Path) -> None:
+def test_missing_jenkinsfile_is_an_error(setup: Setup, jenkins: FakeJobServer, tree: Path) -> None:
     (tree / "jenkins" / "deploy" / "Jenkinsfile").unlink()
     result = setup()
     assert result.exit_code == 3
@@ -137,11 +137,11 @@ def test_a_pipeline_needs_its_jenkinsfiles(setup: Setup, jenkins: FakeJobServer,
     assert len(jenkins.sent) == 2
 
 
-def test_what_a_server_cannot_have_is_not_sent(setup: Setup, hudson: FakeJobServer) -> None:
+def test_invalid_options_send_nothing(setup: Setup, hudson: FakeJobServer) -> None:
     for arguments, words in (
         (("--flavour", "pipeline"), "no Pipelines"),
-        (("--folder", "team"), "no folder team"),
-        (("--folder", "../.."), "names no job"),
+        (("--folder", "team"), "older team"),
+        (("--folder", "../.."), "valid job name"),
         (("--credentials-id", "x"), "freestyle"),
         (("--branch", "-x"), "branch"),
         (("-n", "No Namespace"), "namespace"),
@@ -153,20 +153,18 @@ def test_what_a_server_cannot_have_is_not_sent(setup: Setup, hudson: FakeJobServ
     assert hudson.sent == []
 
 
-def test_a_job_of_somebody_else_is_left_alone(setup: Setup, hudson: FakeJobServer) -> None:
+def test_foreign_job_is_a_conflict_without_force(setup: Setup, hudson: FakeJobServer) -> None:
     hudson.configs[DEPLOY] = f"<project><description>Ask Ada.</description><authToken>{CANARY}</authToken></project>"
     refused = setup()
     assert refused.exit_code == 5
-    assert f"There is a job {DEPLOY} already." in refused.stderr
+    assert f"Job {DEPLOY} exists" in refused.stderr
     assert "--force" in refused.stderr
     assert hudson.sent == []
     assert setup("--force").exit_code == 0
     assert f"<authToken>{CANARY}</authToken>" in hudson.configs[DEPLOY]
 
 
-def test_a_second_application_that_is_broken_keeps_the_first_from_being_sent(
-    setup: Setup, hudson: FakeJobServer, tree: Path
-) -> None:
+def test_invalid_second_application_prevents_all_changes(setup: Setup, hudson: FakeJobServer, tree: Path) -> None:
     for name, content in (("broken", "name: [\n"), ("unknown", "name: x\nchart: .\nwhat: 1\n"), ("empty", "")):
         app = tree / name
         app.mkdir()
@@ -175,11 +173,11 @@ def test_a_second_application_that_is_broken_keeps_the_first_from_being_sent(
         assert result.exit_code == 3
         assert "kubernaut.yaml" in result.stderr
     assert setup(str(tree / "nowhere")).exit_code == 3
-    assert "want the same job" in setup(str(tree / "examples" / "hello-world")).stderr
+    assert "the same job" in setup(str(tree / "examples" / "hello-world")).stderr
     assert hudson.sent == []
 
 
-def test_an_application_outside_git_and_one_without_an_origin(setup: Setup, hudson: FakeJobServer, tree: Path) -> None:
+def test_application_without_git_or_origin(setup: Setup, hudson: FakeJobServer, tree: Path) -> None:
     git(tree, "remote", "remove", "origin")
     assert "no origin" in setup().stderr
     assert setup("--repository", "git@git.example.com:team/hello.git").exit_code == 0
@@ -190,13 +188,13 @@ def test_an_application_outside_git_and_one_without_an_origin(setup: Setup, huds
     assert "git work tree" in outside.stderr
 
 
-def test_the_user_of_an_ssh_origin_is_kept(setup: Setup, hudson: FakeJobServer, tree: Path) -> None:
+def test_ssh_user_of_the_origin_is_kept(setup: Setup, hudson: FakeJobServer, tree: Path) -> None:
     git(tree, "remote", "set-url", "origin", f"ssh://git:{CANARY}@git.example.com/hello.git")
     assert setup().exit_code == 0
     assert "repository=ssh://git@git.example.com/hello.git\n" in hudson.configs[RELEASE]
 
 
-def test_a_user_who_may_not_write(setup: Setup, hudson: FakeJobServer) -> None:
+def test_denied_user_exits_with_9(setup: Setup, hudson: FakeJobServer) -> None:
     def refuse(_path: JobPath) -> None:
         raise JenkinsDenied("ada may not create jobs.")
 
@@ -206,14 +204,14 @@ def test_a_user_who_may_not_write(setup: Setup, hudson: FakeJobServer) -> None:
     assert json.loads(result.stdout)["code"] == "jenkins_denied"
 
 
-def test_no_server_is_set(setup: Setup) -> None:
+def test_missing_url_names_the_setting(setup: Setup) -> None:
     result = setup()
     assert result.exit_code == 3
     assert "KUBERNAUT_JENKINS_URL" in result.stderr
 
 
 @pytest.mark.parametrize("url", ["ci.example.com", "ftp://ci.example.com", "https://ada:pw@ci.example.com", "https://"])
-def test_an_address_that_is_none(setup: Setup, url: str) -> None:
+def test_invalid_url(setup: Setup, url: str) -> None:
     assert setup("--url", url).exit_code == 3
 
 
@@ -227,7 +225,7 @@ def test_an_address_that_is_none(setup: Setup, url: str) -> None:
         (503, "<html>Please wait while Jenkins is getting ready to work</html>", 8),
     ],
 )
-def test_what_answers_is_no_jenkins_or_does_not_let_us(setup: Setup, status: int, body: str, exit_status: int) -> None:
+def test_foreign_server_and_denied_user(setup: Setup, status: int, body: str, exit_status: int) -> None:
     with responses.RequestsMock(assert_all_requests_are_fired=False) as http:
         http.add(responses.GET, re.compile(re.escape(URL)), body=body, status=status, content_type="text/html")
         result = setup("--url", URL)

@@ -1,4 +1,4 @@
-"""A job's own settings in a config.xml: new, put back, and beside what others have there."""
+"""The settings of kubernaut in a config.xml: rendered, restored, and beside the settings of others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ nasty = st.text(max_size=40) | st.sampled_from(
 
 
 def sent(job: JobDefinition) -> ET.Element:
-    """Return a new job as it comes back from a server that keeps what it is sent."""
+    """Return a new job as a server that does not change it returns it."""
     return read(write(render(job)))
 
 
@@ -43,7 +43,7 @@ def commands(root: ET.Element) -> list[str]:
 
 
 @given(st.builds(wish, repository=nasty, branch=nasty, directory=nasty, namespace=st.sampled_from(["", "demo"]), folder=nasty))
-def test_whatever_is_wanted_comes_back_as_it_was_or_is_refused(wanted: object) -> None:
+def test_settings_are_returned_unchanged_or_refused(wanted: object) -> None:
     for kind in ("jenkins", "hudson"):
         try:
             jobs = define_jobs(wanted, kind)  # type: ignore[arg-type]
@@ -67,7 +67,7 @@ xml_text = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc"))
 
 
 @given(before=xml_text, after=xml_text, default=xml_text, described=xml_text)
-def test_whatever_an_administrator_adds_stays(before: str, after: str, default: str, described: str) -> None:
+def test_additions_of_an_administrator_stay(before: str, after: str, default: str, described: str) -> None:
     root = sent(RELEASE)
     shell_step(root, before, 0)
     shell_step(root, after, 2)
@@ -88,7 +88,7 @@ def test_whatever_an_administrator_adds_stays(before: str, after: str, default: 
 
 
 @pytest.mark.parametrize("job", [RELEASE, DEPLOY, PIPELINE])
-def test_a_new_job_needs_no_change(job: JobDefinition) -> None:
+def test_new_job_needs_no_change(job: JobDefinition) -> None:
     assert merge(sent(job), job).changed == ()
 
 
@@ -125,18 +125,18 @@ def without(path: str) -> str:
         (write(render(RELEASE)).replace("\nset -euo", "&#13;\nset -euo"), ()),
     ],
 )
-def test_what_is_changed_in_its_own_settings_is_put_back(text: str, changed: tuple[str, ...]) -> None:
+def test_changed_settings_are_restored(text: str, changed: tuple[str, ...]) -> None:
     merged = merge(read(text), RELEASE)
     assert merged.changed == changed
     assert merge(merged.root, RELEASE).changed == ()
 
 
-def test_the_archived_files_of_others_stay() -> None:
+def test_other_archived_files_stay() -> None:
     root = read(write(render(RELEASE)).replace("<artifacts>release.json", "<artifacts>*.log"))
     assert merge(root, RELEASE).root.findtext("publishers/hudson.tasks.ArtifactArchiver/artifacts") == "*.log,release.json"
 
 
-def test_a_parameter_of_another_kind_is_replaced_and_the_others_stay() -> None:
+def test_parameter_of_another_kind_is_replaced() -> None:
     text = write(render(DEPLOY)).replace(
         "<parameterDefinitions>",
         "<parameterDefinitions><hudson.model.TextParameterDefinition><name>NOTE</name></hudson.model.TextParameterDefinition>"
@@ -148,7 +148,7 @@ def test_a_parameter_of_another_kind_is_replaced_and_the_others_stay() -> None:
     assert names == ["LOUD", "VERSION", "NAMESPACE", "ENVIRONMENT", "NOTE", "OP_ID"]
 
 
-def test_a_second_copy_of_the_step_goes() -> None:
+def test_second_copy_of_the_step_is_removed() -> None:
     root = sent(RELEASE)
     shell_step(root, commands(root)[0] + "\n# copied", 1)
     shell_step(root, "echo theirs", 2)
@@ -157,7 +157,7 @@ def test_a_second_copy_of_the_step_goes() -> None:
     assert [command.splitlines()[-1] for command in commands(merged.root)] == ["fi", "echo theirs"]
 
 
-def test_what_was_there_before_is_kept_when_a_job_is_taken_over() -> None:
+def test_taken_over_job_keeps_its_settings() -> None:
     text = """<project><description>Ask Ada.</description>
         <builders><hudson.tasks.Shell><command>make</command></hudson.tasks.Shell></builders>
         <triggers><hudson.triggers.TimerTrigger><spec>0 3 * * *</spec></hudson.triggers.TimerTrigger></triggers></project>"""
@@ -171,19 +171,19 @@ def test_what_was_there_before_is_kept_when_a_job_is_taken_over() -> None:
     assert merged.root.find("logRotator") is None
 
 
-def test_the_mark_of_another_application_is_replaced() -> None:
-    merged = merge(sent(replace(RELEASE, application="shop", mark=RELEASE.mark.replace("hello-world", "shop"))), RELEASE)
-    assert merged.root.findtext("description") == RELEASE.mark
+def test_marker_of_another_application_is_replaced() -> None:
+    merged = merge(sent(replace(RELEASE, application="shop", marker=RELEASE.marker.replace("hello-world", "shop"))), RELEASE)
+    assert merged.root.findtext("description") == RELEASE.marker
 
 
 @pytest.mark.parametrize(("job", "root"), [(RELEASE, "flow-definition"), (RELEASE, "maven2-moduleset"), (PIPELINE, "project")])
-def test_another_kind_of_job_cannot_become_this_one(job: JobDefinition, root: str) -> None:
+def test_another_kind_of_job_is_a_conflict(job: JobDefinition, root: str) -> None:
     with pytest.raises(JobConflict, match=root):
         merge(ET.Element(root), job)
 
 
 AS_JENKINS_SAVES_IT = re.sub(
-    "Made by kubernaut.*MARK", PIPELINE.mark, (Path(__file__).parent / "pipeline.xml").read_text(encoding="utf-8")
+    "Made by kubernaut.*MARK", PIPELINE.marker, (Path(__file__).parent / "pipeline.xml").read_text(encoding="utf-8")
 )
 
 
@@ -195,15 +195,13 @@ AS_JENKINS_SAVES_IT = re.sub(
         ("<name>*/main<", "<name>*/old<", ("branch",)),
         ("hello-world.git<", "hallo.git<", ("repository",)),
         ("<credentialsId>team-git</credentialsId>", "", ("credential",)),
-        ("jenkins/release/Jenkinsfile", "Jenkinsfile", ("Jenkinsfile's place",)),
+        ("jenkins/release/Jenkinsfile", "Jenkinsfile", ("Jenkinsfile path",)),
         ('class="hudson.plugins.git.GitSCM"', 'class="hudson.scm.NullSCM"', ("repository", "credential", "branch")),
-        ("cps.CpsScmFlowDefinition", "cps.CpsFlowDefinition", ("Jenkinsfile's place", "repository", "credential", "branch")),
+        ("cps.CpsScmFlowDefinition", "cps.CpsFlowDefinition", ("Jenkinsfile path", "repository", "credential", "branch")),
         ("DisableConcurrentBuildsJobProperty>", "Other>", ("concurrent builds",)),
     ],
 )
-def test_what_jenkins_adds_to_a_pipeline_is_no_change_and_what_is_changed_is_put_back(
-    old: str, new: str, changed: tuple[str, ...]
-) -> None:
+def test_pipeline_saved_by_jenkins_is_unchanged_and_changes_are_restored(old: str, new: str, changed: tuple[str, ...]) -> None:
     root = read(AS_JENKINS_SAVES_IT.replace(old, new) if old else AS_JENKINS_SAVES_IT)
     merged = merge(root, PIPELINE)
     assert merged.changed == changed
@@ -213,7 +211,7 @@ def test_what_jenkins_adds_to_a_pipeline_is_no_change_and_what_is_changed_is_put
         assert merged.root.find(".//hudson.plugins.git.extensions.impl.CloneOption") is not None
 
 
-def test_a_pipeline_names_no_version_of_a_plugin_and_holds_no_script() -> None:
+def test_pipeline_has_neither_plugin_versions_nor_a_script() -> None:
     text = write(render(PIPELINE))
     assert "plugin=" not in text
     assert "<script>" not in text

@@ -1,4 +1,4 @@
-"""config.xml as a server of the Jenkins family gives it, and what kubernaut makes of it.
+"""A config.xml of Hudson or Jenkins, read into one layout.
 
 The files in ``hudson/`` came from a Hudson 3.3.2: a job as it was created, after an update, after the server's own save; with an
 administrator's additions, after the server's own save, after an update of that, and after the server's own save again.
@@ -27,7 +27,7 @@ def texts(root: ET.Element, path: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["created", "posted", "saved", *ADDITIONS])
-def test_a_job_is_read_into_one_layout(name: str) -> None:
+def test_layouts_are_read_alike(name: str) -> None:
     root = of(name)
     assert root.find("project-properties") is None
     definitions = root.find("properties/hudson.model.ParametersDefinitionProperty/parameterDefinitions")
@@ -40,7 +40,7 @@ def test_a_job_is_read_into_one_layout(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ADDITIONS)
-def test_what_an_administrator_added_is_read(name: str) -> None:
+def test_additions_of_an_administrator_are_read(name: str) -> None:
     root = of(name)
     assert texts(root, "description")[0].startswith("Ask Ada 😀 before")
     before, _, after = texts(root, "builders/hudson.tasks.Shell/command")
@@ -59,7 +59,7 @@ def test_what_an_administrator_added_is_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["created", "posted", "saved", *ADDITIONS])
-def test_what_is_written_is_read_as_the_same(name: str) -> None:
+def test_written_configuration_is_read_unchanged(name: str) -> None:
     root = of(name)
     for hudson in (False, True):
         again = read(write(root, hudson=hudson))
@@ -68,7 +68,7 @@ def test_what_is_written_is_read_as_the_same(name: str) -> None:
             assert [element.text or "" for element in again.findall(path)] == [element.text or "" for element in root.findall(path)]
 
 
-def test_an_entry_counts_and_not_the_old_copy_of_it() -> None:
+def test_entry_wins_over_a_stale_copy() -> None:
     root = read(
         """<project><project-properties class="concurrent-hash-map">
         <entry><string>concurrentBuild</string><boolean-property><originalValue class="boolean">true</originalValue>
@@ -77,7 +77,7 @@ def test_an_entry_counts_and_not_the_old_copy_of_it() -> None:
     assert texts(root, "concurrentBuild") == ["true"]
 
 
-def test_entries_that_nobody_knows_stay() -> None:
+def test_unknown_entries_stay() -> None:
     text = """<project><project-properties class="concurrent-hash-map">
         <entry><string>org-example-Special</string><external-property><originalValue class="org.example.Special"><a>1</a>
         </originalValue></external-property></entry>
@@ -87,7 +87,7 @@ def test_entries_that_nobody_knows_stay() -> None:
     assert texts(root, "project-properties/entry/external-property/originalValue/a") == ["1"]
 
 
-def test_references_are_followed() -> None:
+def test_references_are_resolved() -> None:
     root = read(
         """<project><properties><p.Special><list><x reference="../../../../kept/x[2]"/><x reference="../../nowhere"/>
         <x reference="../[weird]"/><x reference="../../../../../.."/></list></p.Special></properties>
@@ -98,12 +98,12 @@ def test_references_are_followed() -> None:
     assert [element.get("reference") is None for element in found] == [True, False, False, False]
 
 
-def test_what_jenkins_declares_and_hudson_writes_is_read() -> None:
+def test_xml_1_1_and_surrogate_references_are_read() -> None:
     root = read("\ufeff<?xml version='1.1' encoding='UTF-8'?>\n<project><description>&#55357;&#56832; é</description></project>")
     assert root.findtext("description") == "😀 é"
 
 
-def test_carriage_returns_come_through() -> None:
+def test_carriage_returns_are_kept() -> None:
     root = read("<project><description>a&#13;\nb</description></project>")
     assert root.findtext("description") == "a\r\nb"
     assert read(write(root)).findtext("description") == "a\r\nb"
@@ -121,12 +121,12 @@ def test_carriage_returns_come_through() -> None:
         '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]><project>&b;</project>',
     ],
 )
-def test_what_is_no_configuration_is_refused(text: str) -> None:
+def test_invalid_configuration_is_refused(text: str) -> None:
     with pytest.raises(JobInvalid):
         read(text)
 
 
-def test_a_difference_shows_no_secret() -> None:
+def test_difference_masks_secrets() -> None:
     before = read(
         "<project><a><password>canary-2</password></a><authToken>canary-1</authToken><description>x</description>"
         "<b>{AQAAABAAAAAQcanarycanarycanary==}</b></project>"

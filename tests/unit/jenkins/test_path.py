@@ -1,4 +1,4 @@
-"""Names of jobs, and how they stand in a URL."""
+"""Names of jobs, and their URLs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from kubernaut.jenkins.jobs import JobPath
         ("a+b='c'", "job/a%2Bb%3D%27c%27", "a+b='c'"),
     ],
 )
-def test_what_names_a_job(text: str, url_path: str, name: str) -> None:
+def test_valid_names(text: str, url_path: str, name: str) -> None:
     path = JobPath.parse(text)
     assert (path.url_path, path.name, str(path)) == (url_path, name, text)
 
@@ -66,15 +66,15 @@ def test_what_names_a_job(text: str, url_path: str, name: str) -> None:
         "é" * 128,
     ],
 )
-def test_what_names_none(text: str) -> None:
-    with pytest.raises(JobInvalid, match="names no job") as caught:
+def test_invalid_names(text: str) -> None:
+    with pytest.raises(JobInvalid, match="valid job name") as caught:
         JobPath.parse(text)
     assert caught.value.message.isprintable()
     assert len(caught.value.message) < 400
 
 
 @given(st.text())
-def test_no_name_leads_out_of_its_place(text: str) -> None:
+def test_no_name_leads_to_another_path(text: str) -> None:
     try:
         path = JobPath.parse(text)
     except JobInvalid:

@@ -1,4 +1,4 @@
-"""Whatever a server says, it is read or not understood; and a console is the same in any pieces."""
+"""Any answer is either read or invalid; a console is the same in any chunks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ JSON = st.recursive(
 @given(st.dictionaries(NAMES, JSON))
 @example({"id": 1, "task": {"url": "http://["}})
 @example({"builds": [{"number": 10**30, "actions": [{"parameters": [{"name": "A", "value": {"b": []}}]}]}]})
-def test_any_object_is_read_or_not_understood(content: dict[str, Any]) -> None:
+def test_any_object_is_read_or_invalid(content: dict[str, Any]) -> None:
     content = read_object(json.dumps(content).encode())
     read_job(content, JobPath.parse("shop"), URL)
     for read in (read_build, read_builds, read_item, read_items):
@@ -55,7 +55,7 @@ def test_any_object_is_read_or_not_understood(content: dict[str, Any]) -> None:
 @example(b"<?xml version='1.0' encoding='idna'?>" + b"." * 100)
 @example(b"<?xml version='1.0' encoding='zlib_codec'?>")
 @example(b"<?xml version='1.0' encoding='undefined'?>")
-def test_any_bytes_are_read_or_not_understood(body: bytes) -> None:
+def test_any_bytes_are_read_or_invalid(body: bytes) -> None:
     for read in (read_object, decode):
         try:
             read(body)
@@ -64,7 +64,7 @@ def test_any_bytes_are_read_or_not_understood(body: bytes) -> None:
 
 
 @given(st.binary().map(lambda log: log.replace(b"\r", b"")) | st.text("aé😀\n").map(str.encode), st.data())
-def test_a_console_is_the_same_in_any_pieces(log: bytes, data: st.DataObject) -> None:
+def test_console_is_the_same_in_any_chunks(log: bytes, data: st.DataObject) -> None:
     texts, start, end = list[str](), 0, 0
     while end < len(log) or not texts:
         end = data.draw(st.integers(end, len(log)), "bytes written so far") if len(texts) < 8 else len(log)
@@ -80,6 +80,6 @@ def test_a_console_is_the_same_in_any_pieces(log: bytes, data: st.DataObject) ->
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-Text-Size": "x"}, {"X-Text-Size": "-1"}, {"X-Text-Size": "1" * 19}])
-def test_a_console_without_a_size(headers: dict[str, str]) -> None:
+def test_console_without_a_size_is_invalid(headers: dict[str, str]) -> None:
     with pytest.raises(InvalidResponse):
         read_console(b"a", headers, 0)

@@ -291,7 +291,7 @@ def test_what_stands_in_a_script_is_itself_again_in_bash(text: str) -> None:
 def test_the_scripts_are_bash_and_show_nothing_that_they_run() -> None:
     for job in define_jobs(wish(), "hudson"):
         assert isinstance(job.steps, ShellStep)
-        assert job.steps.script.startswith(f"#!/bin/bash\n{job.steps.mark} ")
+        assert job.steps.script.startswith(f"#!/bin/bash\n{job.steps.marker} ")
         checked = subprocess.run(["bash", "-n"], input=job.steps.script, capture_output=True, text=True, check=True)
         assert checked.stderr == ""
         assert "set -x" not in job.steps.script

@@ -1,4 +1,4 @@
-"""What a Jenkins is asked, and how its answers are read."""
+"""Requests to a Jenkins, and how its answers are read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def http(caplog: pytest.LogCaptureFixture) -> Iterator[responses.RequestsMock]:
 # running a job
 
 
-def test_a_build_is_asked_for_once_with_its_parameters_in_the_body(http: responses.RequestsMock) -> None:
+def test_build_is_triggered_once_with_parameters_in_the_body(http: responses.RequestsMock) -> None:
     crumbs(http)
     http.post(f"{JOB}/buildWithParameters", status=201, headers={"Location": "http://inside:8080/queue/item/81/"})
     assert server().trigger(SHOP, {"VERSION": HOSTILE, "OP_ID": "x" * 20_000}) == 81
@@ -51,7 +51,7 @@ def test_a_build_is_asked_for_once_with_its_parameters_in_the_body(http: respons
     ("status", "headers"),
     [(201, {}), (302, {"Location": "/jenkins/job/team/job/shop%20deploy/"}), (303, {"Location": f"{JOB}"}), (200, {})],
 )
-def test_a_server_may_not_say_which_queue_item_it_is(http: responses.RequestsMock, status: int, headers: dict[str, str]) -> None:
+def test_trigger_without_a_queue_item(http: responses.RequestsMock, status: int, headers: dict[str, str]) -> None:
     crumbs(http)
     http.post(f"{JOB}/buildWithParameters", status=status, headers=headers)
     assert server().trigger(SHOP, {"A": "1"}) is None
@@ -59,7 +59,7 @@ def test_a_server_may_not_say_which_queue_item_it_is(http: responses.RequestsMoc
 
 
 @pytest.mark.parametrize(("declared", "verb"), [([], "build"), ([{"name": "A"}], "buildWithParameters")])
-def test_without_parameters_it_counts_what_the_job_declares(http: responses.RequestsMock, declared: Any, verb: str) -> None:
+def test_trigger_without_parameters_depends_on_the_job(http: responses.RequestsMock, declared: Any, verb: str) -> None:
     crumbs(http)
     http.get(f"{JOB}/api/json", json={"buildable": True, "property": [{}, {"parameterDefinitions": declared}]})
     http.post(f"{JOB}/{verb}", status=201)
@@ -68,16 +68,16 @@ def test_without_parameters_it_counts_what_the_job_declares(http: responses.Requ
 
 
 @pytest.mark.parametrize("value", ["a\x00b", "\x1b[31m", "\udc80", "\uffff", "\x9b"])
-def test_a_value_that_is_no_text_is_not_sent(http: responses.RequestsMock, value: str) -> None:
+def test_invalid_value_is_not_sent(http: responses.RequestsMock, value: str) -> None:
     for given in ({"A": CANARY + value}, {value: "1"}):
-        failing(lambda given=given: server().trigger(SHOP, given), JobInvalid, "has a character that is no text")
+        failing(lambda given=given: server().trigger(SHOP, given), JobInvalid, "invalid character")
     assert not http.calls
 
 
 # crumbs
 
 
-def test_a_crumb_that_is_refused_is_renewed_once(http: responses.RequestsMock) -> None:
+def test_rejected_crumb_is_renewed_once(http: responses.RequestsMock) -> None:
     crumbs(http, "old", CRUMB)
     http.post(f"{JOB}/buildWithParameters", "<html>No valid crumb was included in the request</html>", status=403)
     http.post(f"{JOB}/buildWithParameters", status=201)
@@ -92,7 +92,7 @@ def test_a_crumb_that_is_refused_is_renewed_once(http: responses.RequestsMock) -
     assert posts(http)[-1].headers["Jenkins-Crumb"] == CRUMB
 
 
-def test_a_server_without_crumbs_is_asked_for_one_once(http: responses.RequestsMock) -> None:
+def test_server_without_crumbs_is_asked_once(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/crumbIssuer/api/json", status=404)
     http.post(f"{JOB}/7/stop")
     there = server()
@@ -101,7 +101,7 @@ def test_a_server_without_crumbs_is_asked_for_one_once(http: responses.RequestsM
     assert len(http.calls) == 3
 
 
-def test_reading_takes_no_crumb(http: responses.RequestsMock) -> None:
+def test_reading_needs_no_crumb(http: responses.RequestsMock) -> None:
     http.get(f"{JOB}/api/json", json={"buildable": True})
     server().job(SHOP)
     assert len(http.calls) == 1
@@ -110,7 +110,7 @@ def test_reading_takes_no_crumb(http: responses.RequestsMock) -> None:
 # jobs
 
 
-def test_a_job(http: responses.RequestsMock) -> None:
+def test_job_is_read(http: responses.RequestsMock) -> None:
     body = """{"buildable": true, "actions": [{}, null], "property": [
       {"parameterDefinitions": [{"name": "VERSION"}, {"name": "OP_ID"}, {}]}], "property": [], "name": "other"}"""
     http.get(f"{JOB}/api/json", body, content_type="application/javascript;charset=UTF-8")
@@ -119,13 +119,13 @@ def test_a_job(http: responses.RequestsMock) -> None:
 
 
 @pytest.mark.parametrize("content", [{}, {"buildable": False}, {"buildable": None, "property": None}])
-def test_a_folder_and_a_disabled_job_are_not_to_be_run(http: responses.RequestsMock, content: dict[str, Any]) -> None:
+def test_folder_and_disabled_job_are_not_buildable(http: responses.RequestsMock, content: dict[str, Any]) -> None:
     http.get(f"{JOB}/api/json", json=content)
     job = server().job(SHOP)
     assert (job.parameters, job.buildable) == ((), False)
 
 
-def test_a_job_is_made_in_its_folder(http: responses.RequestsMock) -> None:
+def test_job_is_created_in_its_folder(http: responses.RequestsMock) -> None:
     crumbs(http)
     http.post(f"{URL}/job/team/createItem")
     server().create(SHOP, "<?xml version='1.1' encoding='UTF-8'?>\n" + XML)
@@ -135,7 +135,7 @@ def test_a_job_is_made_in_its_folder(http: responses.RequestsMock) -> None:
     assert request.body == f"<?xml version='1.0' encoding='UTF-8'?>\n{XML}".encode()
 
 
-def test_a_job_is_changed(http: responses.RequestsMock) -> None:
+def test_job_is_reconfigured(http: responses.RequestsMock) -> None:
     crumbs(http)
     http.post(f"{JOB}/config.xml")
     server().reconfigure(SHOP, XML)
@@ -145,22 +145,22 @@ def test_a_job_is_changed(http: responses.RequestsMock) -> None:
 @pytest.mark.parametrize(
     "config", ["", "<project>", "no xml", "<a/><b/>", "<a>&nbsp;</a>", "<a>\x01</a>", "<a>\udc80</a>", "<a>&#55357;</a>"]
 )
-def test_what_is_no_xml_is_not_sent(http: responses.RequestsMock, config: str) -> None:
+def test_invalid_xml_is_not_sent(http: responses.RequestsMock, config: str) -> None:
     for call in (server().create, server().reconfigure):
-        failing(lambda call=call: call(SHOP, config), JobInvalid, "The configuration of the job team/shop deploy ")
+        failing(lambda call=call: call(SHOP, config), JobInvalid, "configuration of job team/shop deploy ")
     assert not http.calls
 
 
-def test_a_hudson_is_sent_freestyle_jobs_only(http: responses.RequestsMock) -> None:
+def test_hudson_gets_freestyle_jobs_only(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/api/json", "{}", content_type="application/javascript")
     http.get(f"{URL}/", "<html>", headers={"X-Hudson": "3.3.2"})
     there = server()
     for call in (there.create, there.reconfigure):
-        failing(lambda call=call: call(SHOP, "<flow-definition/>"), JobInvalid, "is a Hudson: it knows freestyle jobs only")
+        failing(lambda call=call: call(SHOP, "<flow-definition/>"), JobInvalid, "Hudson.*freestyle")
     assert not posts(http)
 
 
-def test_a_jenkins_is_sent_pipelines(http: responses.RequestsMock) -> None:
+def test_jenkins_gets_pipelines(http: responses.RequestsMock) -> None:
     crumbs(http)
     http.get(f"{URL}/api/json", "{}", headers=JENKINS)
     http.post(f"{URL}/job/team/createItem")
@@ -178,12 +178,12 @@ def test_a_jenkins_is_sent_pipelines(http: responses.RequestsMock) -> None:
         (b"<a/>", "<a/>"),
     ],
 )
-def test_a_configuration_is_read_as_it_is(http: responses.RequestsMock, body: bytes, text: str) -> None:
+def test_configuration_is_decoded(http: responses.RequestsMock, body: bytes, text: str) -> None:
     http.get(f"{JOB}/config.xml", body, content_type="application/xml")
     assert server().config(SHOP) == text
 
 
-def test_there_is_no_job(http: responses.RequestsMock) -> None:
+def test_missing_job(http: responses.RequestsMock) -> None:
     crumbs(http)
     http.get(f"{URL}/api/json", "{}", headers=JENKINS)
     http.get(re.compile(f"{URL}/(?!crumbIssuer|api/json)"), "<html>", status=404)
@@ -197,8 +197,8 @@ def test_there_is_no_job(http: responses.RequestsMock) -> None:
         lambda: there.trigger(SHOP, {"A": "1"}),
         lambda: there.reconfigure(SHOP, XML),
     ):
-        failing(call, JobNotFound, "has no job team/shop deploy, or does not show it to the user ada")
-    failing(lambda: there.create(SHOP, XML), JobNotFound, "has no folder team, or does not show it")
+        failing(call, JobNotFound, "[Jj]ob team/shop deploy .* user ada")
+    failing(lambda: there.create(SHOP, XML), JobNotFound, "[Ff]older team ")
 
 
 # builds and the queue
@@ -208,7 +208,7 @@ def build(number: int, **more: Any) -> dict[str, Any]:
     return {"number": number, "building": False, "result": "SUCCESS", "url": "http://inside/x", **more}
 
 
-def test_builds_are_told_newest_first(http: responses.RequestsMock) -> None:
+def test_builds_are_newest_first(http: responses.RequestsMock) -> None:
     given = [
         {},
         None,
@@ -227,12 +227,12 @@ def test_builds_are_told_newest_first(http: responses.RequestsMock) -> None:
     assert second == first + "{0,50}"  # once it is known for a Jenkins: Hudson refuses a range
 
 
-def test_more_builds_than_anybody_looks_at(http: responses.RequestsMock) -> None:
+def test_at_most_fifty_builds_are_read(http: responses.RequestsMock) -> None:
     http.get(f"{JOB}/api/json", json={"builds": [build(n) for n in range(1, 201)]})
     assert [it.number for it in server().builds(SHOP)] == list(range(200, 150, -1))
 
 
-def test_the_queue_tells_of_other_jobs_too(http: responses.RequestsMock) -> None:
+def test_queue_items_of_other_jobs_are_ignored(http: responses.RequestsMock) -> None:
     def waiting(id: int, url: str, **more: Any) -> dict[str, Any]:
         return {"id": id, "task": {"name": "shop deploy", "url": url}, "actions": [], **more}
 
@@ -250,7 +250,7 @@ def test_the_queue_tells_of_other_jobs_too(http: responses.RequestsMock) -> None
     assert [item.id for item in there.queue(JobPath.parse("shop deploy"))] == [2, 5]
 
 
-def test_an_item_of_the_queue_becomes_a_build_or_is_cancelled(http: responses.RequestsMock) -> None:
+def test_queue_item_is_read(http: responses.RequestsMock) -> None:
     task = {"name": "shop deploy", "url": f"{JOB}/"}
     http.get(f"{URL}/queue/item/81/api/json", json={"id": 81, "task": task, "executable": {"number": 8}, "cancelled": False})
     http.get(f"{URL}/queue/item/82/api/json", json={"id": 82, "task": task, "executable": None, "cancelled": True, "why": None})
@@ -262,7 +262,7 @@ def test_an_item_of_the_queue_becomes_a_build_or_is_cancelled(http: responses.Re
     ("front", "where"), [(JENKINS, f"{URL}/queue/cancelItem?id=81"), ({"X-Hudson": "3.3.2"}, f"{URL}/queue/item/81/cancelQueue")]
 )
 @pytest.mark.parametrize("status", [200, 204, 302, 404])
-def test_what_waits_is_taken_out(http: responses.RequestsMock, front: dict[str, str], where: str, status: int) -> None:
+def test_queue_item_is_cancelled(http: responses.RequestsMock, front: dict[str, str], where: str, status: int) -> None:
     crumbs(http)
     http.get(f"{URL}/api/json", "{}", headers=front if "X-Jenkins" in front else {})
     http.get(f"{URL}/", "<html>", headers=front)
@@ -272,7 +272,7 @@ def test_what_waits_is_taken_out(http: responses.RequestsMock, front: dict[str, 
 
 
 @pytest.mark.parametrize("location", [".", "..", f"{JOB}/", "http://inside:8080/job/x/"])
-def test_a_build_is_stopped(http: responses.RequestsMock, location: str) -> None:
+def test_build_is_stopped(http: responses.RequestsMock, location: str) -> None:
     crumbs(http)
     http.post(f"{JOB}/7/stop", status=302, headers={"Location": location})
     server().stop(SHOP, 7)
@@ -297,7 +297,7 @@ def test_a_build_is_stopped(http: responses.RequestsMock, location: str) -> None
         (0, "é😀\r\n".encode(), 7, True, ("é😀\n", 7, True, False)),
     ],
 )
-def test_a_piece_of_a_console(http: responses.RequestsMock, start: int, body: bytes, size: int, more: bool, wanted: Any) -> None:
+def test_console_chunk_is_read(http: responses.RequestsMock, start: int, body: bytes, size: int, more: bool, wanted: Any) -> None:
     headers = {"X-Text-Size": str(size), **({"X-More-Data": "true"} if more else {})}
     http.get(f"{JOB}/7/logText/progressiveText?start={start}", body, headers=headers, content_type="text/plain;charset=UTF-8")
     console = server().console(SHOP, 7, start)
@@ -305,22 +305,22 @@ def test_a_piece_of_a_console(http: responses.RequestsMock, start: int, body: by
     assert (console.text, console.next, console.more, console.reset) == wanted
 
 
-# where it is
+# settings
 
 
 @pytest.mark.parametrize(
     "url", ["ci.example.com", "ftp://x", "http://ci.example.com", f"https://ada:{CANARY}@x", "https://x?a=b", "https://x:y"]
 )
-def test_addresses_to_which_nothing_is_sent(url: str) -> None:
+def test_invalid_addresses(url: str) -> None:
     failing(lambda: server(url=url), SettingInvalid)
 
 
 @pytest.mark.parametrize("user", ["a:b", "a\nb", ""])
-def test_users_that_are_none(user: str) -> None:
+def test_invalid_users(user: str) -> None:
     failing(lambda: server(user=user), SettingInvalid)
 
 
-def test_nothing_of_its_own_variables_counts(http: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_of_python_jenkins_have_no_effect(http: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JENKINS_API_EXTRA_HEADERS", f"X-Canary: {CANARY}\nAuthorization: Basic {CANARY}")
     monkeypatch.setenv("PYTHONHTTPSVERIFY", "0")
     http.get(f"{JOB}/api/json", json={})
@@ -331,7 +331,7 @@ def test_nothing_of_its_own_variables_counts(http: responses.RequestsMock, monke
     assert call.request.req_kwargs["timeout"][1] == 30.0  # type: ignore[attr-defined]
 
 
-def test_the_jenkins_of_the_settings(http: responses.RequestsMock, tmp_path: Any) -> None:
+def test_open_server_from_the_settings(http: responses.RequestsMock, tmp_path: Any) -> None:
     file = tmp_path / "token"
     file.touch(0o600)
     file.write_text(CANARY)
@@ -346,7 +346,7 @@ def test_the_jenkins_of_the_settings(http: responses.RequestsMock, tmp_path: Any
     sent = [call.request.headers.get("Authorization", "") for call in http.calls]
     assert b64decode(sent[0].removeprefix("Basic ")).decode() == f"ada:{CANARY}"
     assert sent[1:] == [sent[0], ""]
-    failing(opened, SettingInvalid, "No Jenkins is set")
-    failing(lambda: opened(JENKINS_URL=URL, JENKINS_USER="ada"), SettingInvalid, "the token of the user ada is not set")
-    failing(lambda: opened(JENKINS_URL=URL, KUBERNAUT_JENKINS_TOKEN=CANARY), SettingInvalid, "the user whose it is is not set")
+    failing(opened, SettingInvalid, "URL")
+    failing(lambda: opened(JENKINS_URL=URL, JENKINS_USER="ada"), SettingInvalid, "token of user ada")
+    failing(lambda: opened(JENKINS_URL=URL, KUBERNAUT_JENKINS_TOKEN=CANARY), SettingInvalid, "user for Jenkins")
     failing(lambda: opened(JENKINS_URL="http://ci.example.com"), SettingInvalid, "without TLS")
