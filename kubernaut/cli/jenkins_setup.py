@@ -59,7 +59,7 @@ INDENT = "     "
 @output_option
 @verbose_option
 def setup(app_dirs: Sequence[Path], output: str, dry_run: bool, force: bool, **options: Any) -> None:
-    """Create and update the Release and Deploy jobs of applications on a Jenkins.
+    """Create or update the Release and Deploy jobs on a Jenkins.
 
     NAME-release publishes a version of a commit, NAME-deploy deploys a version to a namespace. A second run restores the jobs' own
     settings and shows the difference; additions, such as triggers, notifications or further steps, stay. Jobs that kubernaut did

@@ -93,9 +93,11 @@ def told(there: JenkinsServer, path: JobPath, number: int) -> str:
     return console.text
 
 
-def refused(ci_server: Hudson, call: Callable[[], object], kind: type[Error], words: str) -> Error:
-    with pytest.raises(kind, match=words) as caught:
+def refused(ci_server: Hudson, call: Callable[[], object], kind: type[Error], *facts: str) -> Error:
+    """Return how a call fails, and hold its message to facts; no password is in any of it."""
+    with pytest.raises(kind) as caught:
         call()
+    assert all(fact in caught.value.message for fact in facts), caught.value.message
     text = json.dumps(caught.value.problem()) + repr(caught.value.__cause__) + repr(caught.value.__context__)
     for user in (ci_server.home.admin, ci_server.reader):
         assert user.password() not in text
@@ -133,7 +135,7 @@ def test_job_is_created_read_and_reconfigured(there: JenkinsServer, path: JobPat
 def test_existing_name_is_a_conflict(ci_server: Hudson, there: JenkinsServer, path: JobPath, same: Callable[[str], str]) -> None:
     there.create(path, config("true"))
     again = JobPath.parse(same(str(path)))
-    refused(ci_server, lambda: there.create(again, config("false")), JobConflict, f"job {again}: .* has a job {path}")
+    refused(ci_server, lambda: there.create(again, config("false")), JobConflict, str(path), str(again))
     assert there.config(path) is not None
 
 
@@ -149,9 +151,9 @@ def test_missing_job(ci_server: Hudson, there: JenkinsServer, path: JobPath) -> 
         lambda: there.trigger(path, {"A": "1"}),
         lambda: there.reconfigure(path, config("true")),
     ):
-        refused(ci_server, call, JobNotFound, f"[Jj]ob {path} .* user {ci_server.user}")
+        refused(ci_server, call, JobNotFound, str(path), ci_server.user)
     inside = JobPath.parse(f"{path}/inside")
-    refused(ci_server, lambda: there.create(inside, config("true")), JobNotFound, f"[Ff]older {path} ")
+    refused(ci_server, lambda: there.create(inside, config("true")), JobNotFound, str(path))
 
 
 @pytest.mark.parametrize("name", ["été {}", ".{}", "~{}", "{} (1) 'x' +=,", "a.b {}"])
@@ -168,11 +170,11 @@ def test_quoted_names(there: JenkinsServer, path: JobPath, name: str) -> None:
     "text", ["<project>", "", "<html>", "<project>&nope;</project>", "<flow-definition/>", "<maven2-moduleset/>"]
 )
 def test_harmful_configuration_is_not_sent(ci_server: Hudson, there: JenkinsServer, path: JobPath, text: str) -> None:
-    refused(ci_server, lambda: there.create(path, text), JobInvalid, f"job {path}")
+    refused(ci_server, lambda: there.create(path, text), JobInvalid, str(path))
     assert not ci_server.home.job(str(path)).exists()
     there.create(path, config("true"))
     before = there.config(path)
-    refused(ci_server, lambda: there.reconfigure(path, text), JobInvalid, f"job {path}")
+    refused(ci_server, lambda: there.reconfigure(path, text), JobInvalid, str(path))
     assert there.config(path) == before
 
 
@@ -181,12 +183,12 @@ def test_rejected_configuration(ci_server: Hudson, there: JenkinsServer, path: J
     there.create(path, config("true"))
     before = there.config(path)
     wrong = config("true").replace("<publishers />", '<publishers reference="../nowhere" />')
-    refused(ci_server, lambda: there.reconfigure(path, wrong), JobInvalid, rf"job {path}: .*configuration \(HTTP 500\)")
+    refused(ci_server, lambda: there.reconfigure(path, wrong), JobInvalid, str(path), "500")
     assert there.config(path) == before
     other = JobPath.parse(f"{path}-other")
     try:
-        error = refused(ci_server, lambda: there.create(other, wrong), JobInvalid, f"job {other}: .*configuration")
-        assert f"Remove the folder jobs/{other}" in error.hint
+        error = refused(ci_server, lambda: there.create(other, wrong), JobInvalid, str(other))
+        assert f"jobs/{other}" in error.hint
         assert there.config(other) is None
     finally:
         ci_server.home.remove_job(str(other))  # else it does not start again
@@ -276,14 +278,14 @@ def test_reader_is_denied_writes(ci_server: Hudson, there: JenkinsServer, reader
     assert reader.job(path).parameters == ("OP_ID",)
     before = there.config(path)
     other = JobPath.parse(f"{path}-other")
-    for call, what in (
-        (lambda: reader.config(path), f"read the configuration of job {path}"),
-        (lambda: reader.create(other, config("true")), f"create job {other}"),
-        (lambda: reader.reconfigure(path, config("true")), f"change job {path}"),
-        (lambda: reader.trigger(path, {"OP_ID": "two"}), f"run job {path}"),
-        (lambda: reader.stop(path, 1), f"stop build 1 of job {path}"),
+    for call, *facts in (
+        (lambda: reader.config(path), str(path)),
+        (lambda: reader.create(other, config("true")), str(other)),
+        (lambda: reader.reconfigure(path, config("true")), str(path)),
+        (lambda: reader.trigger(path, {"OP_ID": "two"}), str(path)),
+        (lambda: reader.stop(path, 1), str(path), "1"),
     ):
-        refused(ci_server, call, JenkinsDenied, f"Cannot {what}: .* user {ci_server.reader.name}")
+        refused(ci_server, call, JenkinsDenied, ci_server.reader.name, *facts)
     assert [build.building for build in there.builds(path)] == [True]
     assert there.config(path) == before
     assert there.config(other) is None
@@ -293,11 +295,11 @@ def test_reader_is_denied_writes(ci_server: Hudson, there: JenkinsServer, reader
 def test_unknown_users(ci_server: Hudson, path: JobPath) -> None:
     canary = f"canary-{uuid.uuid4().hex}"
     strangers = {
-        f"user {ci_server.user} ": JenkinsServer(ci_server.url, user=ci_server.user, token=static_token(canary)),
-        "user nobody ": JenkinsServer(ci_server.url, user="nobody", token=static_token(canary)),
-        "login": JenkinsServer(ci_server.url),
+        ci_server.user: JenkinsServer(ci_server.url, user=ci_server.user, token=static_token(canary)),
+        "nobody": JenkinsServer(ci_server.url, user="nobody", token=static_token(canary)),
+        "": JenkinsServer(ci_server.url),
     }
-    for words, stranger in strangers.items():
+    for user, stranger in strangers.items():
         for call in (
             stranger.kind,
             lambda stranger=stranger: stranger.config(path),
@@ -305,7 +307,7 @@ def test_unknown_users(ci_server: Hudson, path: JobPath) -> None:
             lambda stranger=stranger: stranger.trigger(path, {"A": "1"}),
             lambda stranger=stranger: stranger.stop(path, 1),
         ):
-            error = refused(ci_server, call, JenkinsDenied, words)
+            error = refused(ci_server, call, JenkinsDenied, ci_server.url, user)
             assert canary not in json.dumps(error.problem()) + repr(stranger)
         stranger.close()
     assert not leaks(ci_server.home, [canary, ci_server.home.admin.password(), ci_server.reader.password()])
@@ -322,7 +324,7 @@ def test_crumb_of_another_session_is_renewed(there: JenkinsServer, reader: Jenki
 def test_wrong_addresses(ci_server: Hudson, path: JobPath) -> None:
     beside = JenkinsServer(f"{ci_server.url}/static", user=ci_server.user, token=ci_server.home.admin.password)
     nobody = JenkinsServer("http://127.0.0.1:9", user=ci_server.user, token=ci_server.home.admin.password)
-    for server, words in ((beside, "like a Jenkins"), (nobody, "does not answer: Connection refused")):
+    for server, facts in ((beside, (f"{ci_server.url}/static",)), (nobody, ("http://127.0.0.1:9", "Connection refused"))):
         for call in (server.kind, lambda server=server: server.job(path), lambda server=server: server.trigger(path, {"A": "1"})):
-            refused(ci_server, call, JenkinsUnreachable, words)
+            refused(ci_server, call, JenkinsUnreachable, *facts)
         server.close()

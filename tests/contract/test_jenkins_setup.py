@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -118,7 +119,9 @@ def test_additions_stay_and_changes_are_restored(place: Place) -> None:
     place.edit("<defaultValue>demo</defaultValue>", "<defaultValue>theirs</defaultValue>")
     place.own_save()
     change, _ = plan_setup(place.server, [place.wish])
-    assert change.reason.endswith(": parameter NAMESPACE, shell step")
+    assert "NAMESPACE" in change.reason
+    assert re.search(r"^- *.*set -x.*\n", change.difference, re.MULTILINE)
+    assert re.search(r"^\+ *.*set -euo pipefail.*\n", change.difference, re.MULTILINE)
     assert "-          <defaultValue>theirs</defaultValue>\n+          <defaultValue>demo</defaultValue>" in change.difference
     assert place.setup() == ["updated", "unchanged"]
     place.own_save()
@@ -142,7 +145,9 @@ def test_foreign_job_is_taken_over_with_force_only(place: Place) -> None:
     assert place.setup() == ["unchanged", "unchanged"]
     root = read(place.config("deploy"))
     assert root.findtext("builders/*/command") == "make"
-    assert (root.findtext("description") or "").startswith("é 😀\nMade by kubernaut for ")
+    described, _, mark = (root.findtext("description") or "").partition("\n")
+    assert described == "é 😀"
+    assert f" {place.wish.application}:" in mark
 
 
 def test_hostile_values_are_stored_unchanged(place: Place) -> None:

@@ -138,9 +138,7 @@ def test_crumb_rejected_twice(http: responses.RequestsMock, call: str) -> None:
         ({"body": requests.ReadTimeout("late")}, JenkinsUnreachable),
     ],
 )
-def test_no_crumb_sends_nothing(
-    http: responses.RequestsMock, call: str, how: dict[str, Any], kind: type[KubernautError]
-) -> None:
+def test_no_crumb_sends_nothing(http: responses.RequestsMock, call: str, how: dict[str, Any], kind: type[KubernautError]) -> None:
     http.get(f"{URL}/api/json", "{}", headers=JENKINS)
     http.get(f"{URL}/crumbIssuer/api/json", **how)
     failing(lambda: WRITES[call](server()), kind)
