@@ -15,8 +15,8 @@ from kubernaut.deploy.requests import DeployRequest, OperationRequest
 from kubernaut.deploy.values import canonical, differing, overrides_lost
 from kubernaut.errors import ReleaseLocked
 from kubernaut.history.operations import SUCCEEDED, Operation, OperationChart
-from kubernaut.history.records import GONE, PENDING, Record, Status
-from kubernaut.history.releases import find_operation, manifest_objects, parse_time
+from kubernaut.history.records import GONE, PENDING, Record, Status, parse_time
+from kubernaut.history.releases import find_operation, manifest_objects
 from kubernaut.history.repair import INTERRUPTED
 from kubernaut.history.store import ReleaseHistory
 

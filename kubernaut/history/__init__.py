@@ -1,7 +1,6 @@
-"""Helm's release history, read.
+"""The release history: Helm's records and kubernaut's operations, read from the cluster.
 
-``record`` decodes what Helm stores in the cluster, ``operation`` what kubernaut keeps beside it, ``release`` is what is told of
-both; ``mending`` and ``settling`` say how what was left unfinished is put right. All that is pure; ``store`` reads, and nothing
-here writes. ``detail`` tells more of one release: its manifest, its values, what it changed. ``index/`` is for who asks often: it
-keeps the facts of all releases current by a watch.
+:mod:`records` and :mod:`operations` are the codecs of the Secrets, :mod:`releases` describes releases from both, and :mod:`repair`
+plans the repair of what an interrupted kubernaut left. All that is pure. :mod:`store` reads the cluster, :mod:`detail` reads one
+release in detail (with :mod:`diff` and :mod:`masking`), and :mod:`index` keeps all releases current. Nothing here writes.
 """

@@ -1,7 +1,7 @@
-"""What differs between two releases: the chart, the images, the values, the manifest. Pure.
+"""Differences between two releases: chart, images, values and manifest. Pure.
 
-What is secret is masked on both sides (:mod:`kubernaut.history.masking`), and a secret that differs still shows as a difference:
-a value becomes ``*** (changed)``, and a line of the manifest that reads like one it replaces ends with ``# changed``.
+Secret values are masked on both sides (:mod:`kubernaut.history.masking`), and changes of them still show: a value becomes
+``*** (changed)``, and a line of the manifest that looks like the one it replaces ends with ``# changed``.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ _NUMBERED = re.compile(rf"{re.escape(MASK)}\ue000[0-9]+\ue001")
 
 
 class ChartChange(Model):
-    """Another chart, or another version of it."""
+    """A change of the chart or its version."""
 
     from_: ReleaseChart = Field(alias="from")
     to: ReleaseChart
 
 
 class AppVersionChange(Model):
-    """Another version of the application, as the chart tells it."""
+    """A change of the chart's appVersion."""
 
     from_: str | None = Field(alias="from")
     to: str | None
 
 
 class ImagesChange(Model):
-    """Other images."""
+    """A change of the images."""
 
     from_: tuple[ReleaseImage, ...] = Field(alias="from")
     to: tuple[ReleaseImage, ...]
 
 
 class ValueChange(Model):
-    r"""A value that differs, by its path, such as ``image.tag``; a dot in a key is written ``\.``; a list is one value."""
+    r"""A changed value and its path, such as ``image.tag``; a dot in a key is written ``\.``; a list is one value."""
 
     path: str
     change: Literal["added", "removed", "changed"]
@@ -61,13 +61,13 @@ class ValueChange(Model):
 
 
 class Difference(Model):
-    """What differs between two releases; ``None`` and nothing where they are alike.
+    """The differences between two releases; ``None`` or empty where they are equal.
 
     Attributes:
-        from_: The id of the one.
-        to: The id of the other.
-        values: The values that they were deployed with, over the chart's own.
-        manifest: The difference between the manifests, as a unified diff with an object for a file.
+        from_: The ID of the first.
+        to: The ID of the second.
+        values: Of the values that override the chart's.
+        manifest: A unified diff of the manifests, with one "file" per object.
     """
 
     from_: str = Field(alias="from")
@@ -80,7 +80,7 @@ class Difference(Model):
 
     @property
     def empty(self) -> bool:
-        """Whether nothing differs."""
+        """Whether the releases are equal."""
         return not (self.chart or self.app_version or self.images or self.values or self.manifest)
 
 
@@ -93,7 +93,7 @@ class Snapshot:
 
 
 def compare(old: Snapshot, new: Snapshot) -> Difference:
-    """Return what differs between two releases."""
+    """Return the differences between two releases."""
     before, after = old.release, new.release
     return Difference(
         from_=before.id,
@@ -109,20 +109,20 @@ def compare(old: Snapshot, new: Snapshot) -> Difference:
 
 
 def compare_values(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[ValueChange, ...]:
-    """Return the values that differ, in the order of their paths, secrets masked."""
+    """Return the changed values, ordered by path, with secret values masked."""
     before, after = dict(_leaves(old)), dict(_leaves(new))
-    shown_before, shown_after = dict(_leaves(mask_values(old))), dict(_leaves(mask_values(new)))
+    masked_before, masked_after = dict(_leaves(mask_values(old))), dict(_leaves(mask_values(new)))
     changes = []
     for path in sorted(before.keys() | after.keys()):
         if path in before and path in after:
             if _canonical(before[path]) == _canonical(after[path]):
                 continue
-            word, shown = "changed", shown_after[path]
-            if _canonical(shown_before[path]) == _canonical(shown):
+            word, shown = "changed", masked_after[path]
+            if _canonical(masked_before[path]) == _canonical(shown):
                 shown = _marked(shown)
         else:
-            word, shown = ("added" if path in after else "removed"), shown_after.get(path)
-        changes.append(ValueChange(path=path, change=word, from_=shown_before.get(path), to=shown))
+            word, shown = ("added" if path in after else "removed"), masked_after.get(path)
+        changes.append(ValueChange(path=path, change=word, from_=masked_before.get(path), to=shown))
     return tuple(changes)
 
 
@@ -140,7 +140,7 @@ def _canonical(value: Any) -> str:
 
 
 def _marked(value: Any) -> Any:
-    """Return a masked value that differs from another which reads the same, so that it does not."""
+    """Return a masked value, marked as different from another that looks the same."""
     if isinstance(value, str):
         return value.replace(MASK, CHANGED)
     if isinstance(value, Mapping):
@@ -148,18 +148,18 @@ def _marked(value: Any) -> Any:
     return [_marked(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-class _Numbers:
-    """Marks hidden texts with a number, the same for the same text, so that lines differ where what is hidden does."""
+class _NumberedMask:
+    """Masks texts with a number, equal for equal texts, so that lines with different secrets differ."""
 
     def __init__(self) -> None:
         self._known: dict[str, int] = {}
 
-    def __call__(self, hidden: str) -> str:
-        return f"{MASK}\ue000{self._known.setdefault(hidden, len(self._known))}\ue001"
+    def __call__(self, text: str) -> str:
+        return f"{MASK}\ue000{self._known.setdefault(text, len(self._known))}\ue001"
 
 
 def _compare_manifests(old: Record, new: Record) -> str:
-    numbers = _Numbers()
+    numbers = _NumberedMask()
     before, after = _by_title(mask_record(old, numbers)), _by_title(mask_record(new, numbers))
     lines = (
         line
@@ -170,7 +170,7 @@ def _compare_manifests(old: Record, new: Record) -> str:
 
 
 def _by_title(objects: Iterable[MaskedObject]) -> dict[str, list[str]]:
-    """Return each object's lines; of those that are called the same, the later ones are numbered."""
+    """Return each object's lines by its title; a repeated title is numbered."""
     found: dict[str, list[str]] = {}
     times: Counter[str] = Counter()
     for one in objects:
@@ -180,18 +180,18 @@ def _by_title(objects: Iterable[MaskedObject]) -> dict[str, list[str]]:
 
 
 def _compare_objects(old: str, before: list[str] | None, new: str, after: list[str] | None) -> Iterator[str]:
-    """Yield the difference between two objects, as between two files."""
+    """Yield the unified diff of two objects."""
     if before == after:
         return
     names, (left, right) = (old if before else _NOTHING, new if after else _NOTHING), (before or [], after or [])
     if max(len(left), len(right)) > _MOST_LINES:
-        yield from (f"--- {names[0]}", f"+++ {names[1]}", f"@@ -1,{len(left)} +1,{len(right)} @@ too long to be told line by line")
+        yield from (f"--- {names[0]}", f"+++ {names[1]}", f"@@ -1,{len(left)} +1,{len(right)} @@ too long for a line-by-line diff")
         return
-    yield from _shown(difflib.unified_diff(left, right, *names, lineterm=""))
+    yield from _without_numbers(difflib.unified_diff(left, right, *names, lineterm=""))
 
 
-def _shown(lines: Iterator[str]) -> Iterator[str]:
-    """Take the numbers out, and mark the added lines that then read like removed ones."""
+def _without_numbers(lines: Iterator[str]) -> Iterator[str]:
+    """Remove the numbers, and mark added lines that then look like removed ones."""
     removed: dict[str, set[str]] = {}
     for line in lines:
         shown = _NUMBERED.sub(MASK, line)

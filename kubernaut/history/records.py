@@ -1,10 +1,10 @@
-"""Helm's record of a release, decoded. Pure: from a Secret's dictionary, as the Kubernetes API has it, to a :class:`Record`.
+"""The codec of Helm's release records. Pure: from a Secret, as the Kubernetes API returns it, to a :class:`Record`.
 
-Helm keeps one Secret a revision, ``sh.helm.release.v1.NAME.vN``: its labels say name, revision and status, and its data are the
-release as JSON, gzipped, in base64 twice. The content is decoded when first asked for; a record that cannot be decoded says so
-in ``damaged`` and is never an exception, since one broken record must not hide the others.
+Helm keeps one Secret per revision, ``sh.helm.release.v1.NAME.vN``: its labels hold name, revision and status, its data the release
+as JSON, gzipped, in base64 twice. Content is decoded on first use. A record that cannot be decoded has ``damaged`` set and raises
+nothing, since one damaged record must not hide the others.
 
-A copy that was set aside while its record is recreated (``mending``) is read as that record.
+A set-aside copy, which exists while :mod:`kubernaut.history.repair` recreates its record, is decoded as that record.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -26,14 +27,15 @@ HELM_OWNER = "helm"
 OPERATION_LABEL = "kubernaut/operation"
 REVISION_LABEL = "kubernaut/revision"
 KUBERNAUT_OWNER = "kubernaut"
-"""The label ``owner`` of what kubernaut keeps beside Helm's records; Helm does not list it."""
+"""The ``owner`` label of kubernaut's own Secrets, which Helm does not list."""
 ASIDE_TYPE = "kubernaut/record.v1"
 ASIDE_LABEL = "kubernaut/set-aside"
-"""On a copy that was set aside; the annotation of the same name holds what the record's Secret has in its metadata."""
+"""Marks a set-aside copy; the annotation of the same name holds the metadata of the record's Secret."""
 
 _SECRET_NAME = re.compile(r"sh\.helm\.release\.v1\.(?P<name>.+)\.v(?P<revision>[0-9]+)")
 _ASIDE_NAME = re.compile(r"kubernaut\.aside\.(?P<name>.+)\.v(?P<revision>[0-9]+)")
 _LARGEST_CONTENT = 64 << 20
+_LARGEST_PACKED = 16 << 20
 _NO_TIME = "0001-01-01T00:00:00Z"
 
 
@@ -60,12 +62,12 @@ class Record:
     """One revision in Helm's release history.
 
     Attributes:
+        labelled_status: The status label, by which Helm selects records; :attr:`status` is the one that Helm shows.
         secret: The Secret's name.
-        labelled_status: The status that the label says, by which Helm searches; :attr:`status` is the one that it believes.
         payload: The encoded content; empty when only the metadata was read.
-        modified: When the Secret was last written, as the API server knows; Helm's own label is copied from revision to revision.
-        immutable: Whether the API server refuses to change its content.
-        aside: Whether it was read from a copy that was set aside. All but ``resource_version`` is the record's own then.
+        modified: When the Secret was last written, by the API server's clock; Helm copies its own label to later revisions.
+        immutable: Whether the API server refuses changes of the content.
+        aside: Whether it was decoded from a set-aside copy; then only ``resource_version`` is the copy's.
     """
 
     namespace: str
@@ -84,28 +86,28 @@ class Record:
 
     @property
     def aside_secret(self) -> str:
-        """The name of the Secret that a copy of it has, when one is set aside."""
+        """The name of the Secret of its set-aside copy."""
         return f"kubernaut.aside.{self.name}.v{self.revision}"
 
     @property
     def id(self) -> str:
-        """The release's id."""
+        """The release's ID."""
         return f"{self.namespace}.{self.name}.v{self.revision}"
 
     @property
     def etag(self) -> str:
-        """What names this state of the record: its uid and its resource version."""
+        """The UID and the resource version."""
         return f"{self.uid}-{self.resource_version}"
 
     @property
     def operation_id(self) -> str | None:
-        """The id of the operation that made it, if its labels are its own: plain Helm, and a rollback, copy them onward."""
+        """The operation that made it; ``None`` where plain Helm or a rollback copied the labels from another revision."""
         return self.labels.get(OPERATION_LABEL) if self.labels.get(REVISION_LABEL) == str(self.revision) else None
 
     @cached_property
     def _decoded(self) -> tuple[dict[str, Any], str | None]:
         if not self.payload:
-            return {}, "its Secret holds no release"
+            return {}, "its Secret contains no release"
         try:
             return _decode(self.payload), None
         except (binascii.Error, ValueError, OSError, EOFError, zlib.error, RecursionError) as error:
@@ -113,17 +115,17 @@ class Record:
 
     @property
     def content(self) -> Mapping[str, Any]:
-        """The release as Helm keeps it; empty when the record is damaged."""
+        """The release as Helm stores it; empty for a damaged record."""
         return self._decoded[0]
 
     @property
     def damaged(self) -> str | None:
-        """Why the record cannot be read, if it cannot."""
+        """Why the content cannot be read, if it cannot."""
         return self._decoded[1]
 
     @property
     def status(self) -> str:
-        """The status that Helm believes: the content's; the label's when the content is not there."""
+        """The status that Helm shows: the content's, or the label's where there is no content."""
         return str(self.info.get("status") or self.labelled_status or Status.UNKNOWN)
 
     @property
@@ -133,22 +135,22 @@ class Record:
 
     @property
     def description(self) -> str:
-        """The line that ``helm history`` shows."""
+        """The description in ``helm history``."""
         return str(self.info.get("description") or "")
 
     @property
     def deployed_at(self) -> str | None:
-        """When this revision was made, as Helm tells; RFC 3339."""
+        """When this revision was made; RFC 3339."""
         return _time(self.info.get("last_deployed"))
 
     @property
     def deleted_at(self) -> str | None:
-        """When it was deleted; stays when the release is deployed again later."""
+        """When it was deleted; kept when the release is deployed again later."""
         return _time(self.info.get("deleted"))
 
     @property
     def chart(self) -> Mapping[str, Any]:
-        """The chart's ``Chart.yaml``, its annotations included."""
+        """The chart's ``Chart.yaml``."""
         return _mapping(_mapping(self.content.get("chart")).get("metadata"))
 
     @property
@@ -158,25 +160,22 @@ class Record:
 
     @property
     def defaults(self) -> Mapping[str, Any]:
-        """The chart's own values."""
+        """The chart's default values."""
         return _mapping(_mapping(self.content.get("chart")).get("values"))
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """The values that the release was deployed with, over the chart's own."""
+        """The values that override the chart's."""
         return _mapping(self.content.get("config"))
 
     @property
     def manifest(self) -> str:
-        """What was applied, as YAML documents."""
+        """The applied YAML documents."""
         return str(self.content.get("manifest") or "")
 
 
 def decode(secret: Mapping[str, Any]) -> Record | None:
-    """Return the record that a Secret holds, whole or metadata only; ``None`` for a Secret that is no record of Helm's.
-
-    A copy that was set aside is the record that it was made of, with ``aside``.
-    """
+    """Return the record of a Secret, whole or metadata only, or of a set-aside copy; ``None`` for any other Secret."""
     metadata = _mapping(secret.get("metadata"))
     labels = _texts(metadata.get("labels"))
     aside = labels.get("owner") == KUBERNAUT_OWNER and ASIDE_LABEL in labels
@@ -203,7 +202,7 @@ def decode(secret: Mapping[str, Any]) -> Record | None:
 
 
 def original_metadata(copy: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the metadata of the record's Secret that a copy was made of; without the note of it, what the copy's name tells."""
+    """Return the metadata of the record of a set-aside copy; without the annotation, what the copy's name contains."""
     metadata = _mapping(copy.get("metadata"))
     noted = _json(_texts(metadata.get("annotations")).get(ASIDE_LABEL, ""))
     match = _ASIDE_NAME.fullmatch(str(metadata.get("name", "")))
@@ -214,18 +213,29 @@ def original_metadata(copy: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def secret_name(name: str, revision: int | str) -> str:
-    """Return the name of the Secret in which Helm keeps a revision."""
+    """Return the name of the Secret of a revision."""
     return f"sh.helm.release.v1.{name}.v{revision}"
 
 
 def modification_time(metadata: Mapping[str, Any]) -> str:
-    """Return when an object was last written, as the API server knows; empty when it does not say."""
+    """Return when an object was last written, by the API server's clock; empty if unknown."""
     writers = metadata.get("managedFields") or ()
     return max((str(writer.get("time") or "") for writer in writers), default="")
 
 
+def parse_time(text: str | None) -> datetime | None:
+    """Return a time that Helm or the API server wrote, in UTC; ``None`` if it is not one."""
+    if not text:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+
+
 def encode(content: Mapping[str, Any]) -> str:
-    """Return a release's content as a Secret's ``data.release`` holds it; no larger than Helm would write it."""
+    """Return a release's content as ``data.release`` of its Secret, no larger than Helm would write it."""
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
     try:
         data = text.encode()
@@ -236,16 +246,23 @@ def encode(content: Mapping[str, Any]) -> str:
 
 def _decode(encoded: str) -> dict[str, Any]:
     packed = base64.b64decode(base64.b64decode(encoded, validate=True), validate=True)
-    if packed[:2] == b"\x1f\x8b":
-        stream = zlib.decompressobj(wbits=31)
-        packed = stream.decompress(packed, _LARGEST_CONTENT)
-        if stream.unconsumed_tail:
-            raise ValueError(f"it holds more than {_LARGEST_CONTENT >> 20} MiB")
-        if not stream.eof:
-            raise ValueError("it is cut off")
-    content = json.loads(packed)
+    return _json_object(_gunzip(packed, _LARGEST_CONTENT) if packed[:2] == b"\x1f\x8b" else packed)
+
+
+def _gunzip(packed: bytes, largest: int) -> bytes:
+    stream = zlib.decompressobj(wbits=31)
+    unpacked = stream.decompress(packed, largest)
+    if stream.unconsumed_tail:
+        raise ValueError(f"it is larger than {largest >> 20} MiB")
+    if not stream.eof:
+        raise ValueError("it is truncated")
+    return unpacked
+
+
+def _json_object(text: bytes) -> dict[str, Any]:
+    content = json.loads(text)
     if not isinstance(content, dict):
-        raise ValueError("it is no release")
+        raise ValueError("it is not a JSON object")
     return content
 
 
@@ -269,57 +286,35 @@ def _time(value: Any) -> str | None:
     return None if text in ("", _NO_TIME) else text
 
 
-_LARGEST_PACKED = 16 << 20
-
-
 def pack(content: Mapping[str, Any]) -> bytes:
-    """Return a content as compact JSON, gzipped; the same content is always the same bytes."""
+    """Return content as compact gzipped JSON; the same content gives the same bytes."""
     text = json.dumps(_clean(content), separators=(",", ":"), ensure_ascii=False)
     return gzip.compress(text.encode(), mtime=0)
 
 
 def unpack(encoded: str) -> dict[str, Any]:
-    """Return the content of what was packed and encoded as base64.
+    """Return the content of a packed JSON object in base64.
 
     Raises:
-        ValueError: It is no such thing, or endless.
+        ValueError: It is not base64, not a JSON object, truncated or too large.
         zlib.error: It is not gzipped.
         RecursionError: It is nested too deeply.
     """
-    stream = zlib.decompressobj(wbits=31)
-    packed = stream.decompress(base64.b64decode(encoded, validate=True), _LARGEST_PACKED)
-    if not stream.eof:
-        raise ValueError("it is cut off" if not stream.unconsumed_tail else f"it holds more than {_LARGEST_PACKED >> 20} MiB")
-    content = json.loads(packed)
-    if not isinstance(content, dict):
-        raise ValueError("it is no operation")
-    return content
+    return _json_object(_gunzip(base64.b64decode(encoded, validate=True), _LARGEST_PACKED))
 
 
 def storable(text: str) -> str:
-    """Return the text without halves of surrogate pairs, which come from bytes that are no UTF-8."""
+    """Return a text without lone surrogates, which come from bytes that are not UTF-8."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def truncate(value: Any, longest: int) -> Any:
-    """Return a value whose texts are no longer than so many characters, and whose lists than a sixteenth of that."""
+    """Return a value with texts of at most ``longest`` characters and lists of at most a sixteenth as many items."""
     if isinstance(value, str):
         return value if len(value) <= longest else value[: longest - 1] + "…"
     if isinstance(value, Mapping):
         return {key: truncate(item, longest) for key, item in value.items()}
     return tuple(truncate(item, longest) for item in value[: longest // 16]) if isinstance(value, list | tuple) else value
-
-
-def smallest(enough: Callable[[int], bool], most: int) -> int:
-    """Return about the least number up to ``most`` that is enough; ``most`` when none is."""
-    low, high = 0, most
-    while low < high:
-        middle = (low + high) // 2
-        if enough(middle):
-            high = middle
-        else:
-            low = middle + 1
-    return high
 
 
 def _clean(value: Any) -> Any:

@@ -1,7 +1,7 @@
-"""A release, as kubernaut tells of it, and the ids that name it. Pure: made from Helm's records and the operations beside them.
+"""Releases and their IDs, described from Helm's records, their manifests and kubernaut's operations. Pure.
 
-What a release was made of, by whom and why stands in its operation. It counts only if it is the record's own: plain ``helm
-upgrade`` and ``helm rollback`` copy labels onward, and a record with another's label would name the wrong person.
+Who made a release, why and from which chart is in its operation. An operation counts only if the record's label is its own: plain
+``helm upgrade`` and ``helm rollback`` copy labels to later revisions.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 import yaml
@@ -19,13 +19,14 @@ from kubernaut.ci import CiBuild, annotated_build
 from kubernaut.errors import NameInvalid, ReleaseNotFound
 from kubernaut.helm_yaml import is_deep
 from kubernaut.history.operations import UNREAD, Operation, ReleaseReference
-from kubernaut.history.records import GONE, Record, Status
+from kubernaut.history.records import GONE, Record, Status, parse_time
 from kubernaut.models import Model
 from kubernaut.names import check_namespace, check_release_name
 
 _REVISION = re.compile(r"v(0|[1-9][0-9]{0,8})")
 _COMMIT = "org.opencontainers.image.revision"
 _REPOSITORY = "org.opencontainers.image.source"
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class ReleaseChart(Model):
@@ -45,25 +46,26 @@ class ReleaseImage(Model):
 
 
 class ReleaseSource(Model):
-    """Where the chart says it comes from."""
+    """The source in the chart's annotations."""
 
     commit: str | None = None
     repository: str | None = None
 
 
 class ReleaseOutcome(Model):
-    """What came of the attempt that made the release."""
+    """The outcome of the operation that made the release."""
 
     reason: str
     message: str
 
 
 class Release(Model):
-    """One revision in Helm's release history; ``serving`` is the newest deployed revision of its name, if any.
+    """One revision in Helm's release history.
 
     Attributes:
-        build: The CI build that deployed it, else the one that published its version; empty where none did.
-        resource_version: Which state of its record this tells of; not in the JSON.
+        serving: The newest deployed revision of its name.
+        build: The CI build that deployed it, else the one that published its version; empty for neither.
+        resource_version: That of its record; not in the JSON.
     """
 
     id: str
@@ -92,7 +94,7 @@ class Release(Model):
 
     @property
     def etag(self) -> str:
-        """What names this state of the record, without quotes: its uid and its resource version."""
+        """The UID and the resource version, without quotes."""
         return f"{self.uid}-{self.resource_version}"
 
 
@@ -119,14 +121,14 @@ class ReleaseList(Model):
 
 
 class ReleaseHistoryList(ReleaseList):
-    """The releases of one name; beside them, and not in the JSON, the attempts that made none."""
+    """The releases of one name; ``attempts`` are the operations that made none, which are not in the JSON."""
 
     attempts: tuple[Operation, ...] = Field(default=(), exclude=True)
 
 
 @dataclass(frozen=True)
 class ReleaseId:
-    """What names a release; no revision is the current one."""
+    """The ID of a release; without a revision, of the current one."""
 
     namespace: str
     name: str
@@ -137,15 +139,15 @@ class ReleaseId:
 
     @classmethod
     def parse(cls, text: str) -> ReleaseId:
-        """Read ``NAMESPACE.NAME.vN``, ``NAMESPACE.NAME.current`` or ``NAMESPACE.NAME``. Raises: NameInvalid."""
+        """Parse ``NAMESPACE.NAME.vN``, ``NAMESPACE.NAME.current`` or ``NAMESPACE.NAME``. Raises: NameInvalid."""
         namespace, dot, rest = text.partition(".")
         if not dot:
-            raise NameInvalid(f"{text!r} is no release's id.", hint="An id is NAMESPACE.NAME.vN; or give the namespace with -n.")
+            raise NameInvalid(f"{text!r} is not a valid release ID.", hint="Use NAMESPACE.NAME.vN, or give the namespace with -n.")
         return cls(check_namespace(namespace), *_name_and_revision(rest, text))
 
     @classmethod
     def resolve(cls, text: str, namespace: str | None = None, revision: int | None = None) -> ReleaseId:
-        """Read what a person wrote: an id, or with a namespace a name. Raises: NameInvalid."""
+        """Return the ID for an argument: an ID, or with ``namespace`` a name. Raises: NameInvalid."""
         first, last = text.partition(".")[0], text.rpartition(".")[2]
         if namespace is None or (first == namespace and (last == "current" or _REVISION.fullmatch(last))):
             found = cls.parse(text)
@@ -164,7 +166,7 @@ def _name_and_revision(rest: str, text: str) -> tuple[str, int | None]:
         return check_release_name(name), None
     if re.fullmatch(r"v[0-9]+", last):
         if not dot or not _REVISION.fullmatch(last):
-            raise NameInvalid(f"{text!r} is no release's id.", hint="An id is NAMESPACE.NAME.vN.")
+            raise NameInvalid(f"{text!r} is not a valid release ID.", hint="Use NAMESPACE.NAME.vN.")
         return check_release_name(name), int(last[1:])
     return check_release_name(rest), None
 
@@ -184,7 +186,7 @@ def position(revisions: Sequence[int], wanted: ReleaseId) -> int:
 
 
 def find_operation(record: Record, operations: Iterable[Operation]) -> tuple[Operation, ReleaseReference | None] | None:
-    """Return the operation that made a record, and what it noted of it; ``None`` for a record that is not kubernaut's own."""
+    """Return the operation that made a record, and its reference to it; ``None`` for a record that kubernaut did not make."""
     labelled = None
     for operation in operations:
         if (operation.namespace, operation.name) != (record.namespace, record.name) or operation.verb == "delete":
@@ -198,14 +200,14 @@ def find_operation(record: Record, operations: Iterable[Operation]) -> tuple[Ope
 
 
 def serving_revision(records: Sequence[Record]) -> int | None:
-    """Return the newest deployed revision of a name's records; none once the current one is deleted, whatever older ones say."""
+    """Return the newest deployed revision of a name's records; ``None`` once the current revision is uninstalled."""
     if not records or max(records, key=lambda record: record.revision).status == Status.UNINSTALLED:
         return None
     return max((record.revision for record in records if record.status == Status.DEPLOYED), default=None)
 
 
 def describe(record: Record, records: Sequence[Record], operations: Iterable[Operation]) -> Release:
-    """Return what is told of a record.
+    """Return a record as a release.
 
     Args:
         record: The record.
@@ -243,7 +245,7 @@ def describe(record: Record, records: Sequence[Record], operations: Iterable[Ope
         created_by=operation.actor if operation else None,
         note=operation.note if operation else None,
         created_at=created,
-        updated_at=max(filter(None, (created, parse_time(record.modified))), default=None),  # the API server tells whole seconds
+        updated_at=max(filter(None, (created, parse_time(record.modified))), default=None),  # modified is in whole seconds
         deleted_at=parse_time(record.deleted_at),
         description=record.description or (f"damaged: {record.damaged}" if record.damaged else ""),
         outcome=_outcome(record, operation),
@@ -268,24 +270,9 @@ def _image(ref: str) -> ReleaseImage:
     return ReleaseImage(ref=ref, digest=digest or None)
 
 
-def parse_time(text: str | None) -> datetime | None:
-    """Read a time as Helm and the API server write it; ``None`` for what is none."""
-    if not text:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
-
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_CONTAINERS = ("initContainers", "containers")
-
-
 @dataclass(frozen=True)
 class ServicePort:
-    """A port of a Service of the release."""
+    """A port of a Service."""
 
     service: str
     name: str | None
@@ -293,7 +280,7 @@ class ServicePort:
 
 
 def manifest_objects(manifest: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the objects of a manifest, those in a List one by one; what is no YAML ends it quietly, as a record is as it is."""
+    """Yield the objects of a manifest, those of a List one by one; invalid YAML ends the iteration."""
     try:
         if is_deep(manifest):
             return
@@ -305,17 +292,11 @@ def manifest_objects(manifest: str) -> Iterator[Mapping[str, Any]]:
         return
 
 
-def pod_specs(manifest: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the pod specifications of a manifest, wherever they stand: in a Pod, a Deployment, a CronJob or something else."""
-    for document in manifest_objects(manifest):
-        yield from _pod_specs(document.get("spec"))
-
-
 def manifest_images(manifest: str) -> tuple[str, ...]:
     """Return the images that the manifest's pods run, each once, in order."""
     found: dict[str, None] = {}
-    for spec in pod_specs(manifest):
-        for group in _CONTAINERS:
+    for spec in (spec for document in manifest_objects(manifest) for spec in _pod_specs(document.get("spec"))):
+        for group in ("initContainers", "containers"):
             for container in spec.get(group) or []:
                 if isinstance(container, Mapping) and isinstance(container.get("image"), str):
                     found[container["image"]] = None
@@ -323,7 +304,7 @@ def manifest_images(manifest: str) -> tuple[str, ...]:
 
 
 def pod_selectors(manifest: str) -> tuple[Mapping[str, str], ...]:
-    """Return the labels by which the manifest's workloads find their pods."""
+    """Return the labels by which the manifest's workloads select their pods."""
     found: list[Mapping[str, str]] = []
     for document in manifest_objects(manifest):
         spec = document.get("spec")

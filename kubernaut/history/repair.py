@@ -1,8 +1,8 @@
-"""A record of Helm's, mended: marked failed or superseded, fenced, set aside and recreated. Pure: Secrets and patches, unsent.
+"""Repairs what an interrupted kubernaut left: infers outcomes of operations, and makes Secrets and patches for records. Pure.
 
-A status lives in two places, the Secret's label and its content, and both are changed by one patch that names the version that was
-read. ``immutable`` on the Secret is the fence: a Helm that still lives somewhere cannot overwrite it. Since nothing takes that flag
-off again, a record that Helm must rewrite is deleted and created anew, and a copy set aside bridges the moment between.
+A record's status is both in its Secret's label and in its content; one patch changes both, for one resource version. ``immutable``
+is a fence: a Helm process that still runs cannot overwrite the Secret. Since the flag cannot be removed, a record that Helm must
+rewrite is deleted and recreated, and a set-aside copy exists in between.
 """
 
 from __future__ import annotations
@@ -29,24 +29,28 @@ from kubernaut.history.records import (
     encode,
     modification_time,
     original_metadata,
+    parse_time,
 )
-from kubernaut.history.releases import parse_time
 from kubernaut.redact import redact
 
+INTERRUPTED = "interrupted"
 LARGEST_SECRET = 1 << 20
-"""How many bytes the API server takes as a Secret's data, its own base64 taken off."""
+"""The size limit of a Secret's data in bytes, before the API's own base64."""
 
 _SHORT_DESCRIPTION = 80
+_UNRECORDED = "kubernaut ended before it recorded the outcome"
+_REPLACED = "superseded by new release"  # written by ``helm install`` into a deleted or failed record that it replaces
+_OTHER_DESCRIPTIONS = ('Upgrade "', 'Release "', "Rollback to ")
 
 
 def aside_secret(record_secret: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the copy of a record's Secret, as it is created.
+    """Return the set-aside copy of a record's Secret, as it is created.
 
-    The record's own uid is in it, so that operations that noted that uid are still known as its own. A label is too short for the
-    name of a record's Secret (63 characters), so the label says only the revision.
+    It keeps the record's UID, so that operations still refer to it. The label only names the revision, since a label value cannot
+    hold the name of every Secret.
 
     Raises:
-        ValueError: It is no record.
+        ValueError: The Secret is not a record.
     """
     record = decode(record_secret)
     if record is None or record.aside:
@@ -73,10 +77,10 @@ def aside_secret(record_secret: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recreated_secret(source: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record's Secret as it is created anew, from itself or from the copy set aside.
+    """Return a record's Secret as it is recreated, from itself or from its set-aside copy.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The Secret is neither.
     """
     record = decode(source)
     if record is None:
@@ -96,12 +100,12 @@ def recreated_secret(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def failed_patch(record: Record, description: str) -> dict[str, Any]:
-    """Return the merge patch that marks a record failed, and fences it: nobody can overwrite it any more.
+    """Return the merge patch that marks a record failed and fences it; the API server refuses it for a changed record.
 
     Args:
-        record: The record as it was read; the patch is refused when it has changed since.
-        description: What Helm's history shall say of it; shortened where the record has no room for it. That it was a rollback, and
-            to where, stays before it: nothing else tells.
+        record: The record as it was read.
+        description: The new description, shortened if it does not fit. The description of a pending rollback is kept before it,
+            since nothing else contains the target.
     """
     if record.status == Status.PENDING_ROLLBACK and record.description:
         description = f"{record.description}: {description}"
@@ -109,14 +113,14 @@ def failed_patch(record: Record, description: str) -> dict[str, Any]:
 
 
 def superseded_patch(record: Record) -> dict[str, Any]:
-    """Return the merge patch that marks a record superseded; it is refused when the record has changed since."""
+    """Return the merge patch that marks a record superseded; the API server refuses it for a changed record."""
     return _patch(record, Status.SUPERSEDED, record.description)
 
 
 def _patch(record: Record, status: Status, description: str) -> dict[str, Any]:
     labels = {"status": status.value, "modifiedAt": str(int(time.time()))}
     patch: dict[str, Any] = {"metadata": {"resourceVersion": record.resource_version, "labels": labels}}
-    if record.damaged:  # what cannot be read is not made worse
+    if record.damaged:  # leave what cannot be read
         return patch
     encoded = ""
     for info in _infos(record, status, description):
@@ -127,7 +131,7 @@ def _patch(record: Record, status: Status, description: str) -> dict[str, Any]:
 
 
 def _infos(record: Record, status: Status, description: str) -> Iterator[dict[str, Any]]:
-    """Yield what the record's ``info`` becomes, ever smaller."""
+    """Yield the new ``info``, each time smaller."""
     info = {**record.info, "status": status.value, "description": description}
     yield info
     short = description if len(description) <= _SHORT_DESCRIPTION else description[: _SHORT_DESCRIPTION - 1] + "…"
@@ -137,145 +141,138 @@ def _infos(record: Record, status: Status, description: str) -> Iterator[dict[st
     yield {**info, "description": ""}
 
 
-INTERRUPTED = "interrupted"
-
-_UNWRITTEN = "kubernaut ended before it could write down what came of it"
-_REPLACED = "superseded by new release"
-"""What Helm's install writes over the description of a deleted or failed record that it replaces."""
-_OF_OTHERS = ('Upgrade "', 'Release "', "Rollback to ")
-
-
 @dataclass(frozen=True)
 class InferredOutcome:
-    """What came of an operation.
+    """The outcome of an interrupted operation, as Helm's records show it.
 
     Attributes:
-        outcome: What is to be written down.
-        made: What it made or ended, as far as it is still kept; an operation is collected together with it.
+        made: The releases that it made or ended.
     """
 
     outcome: Outcome
     made: tuple[ReleaseReference, ...] = ()
 
     def apply(self, operation: Operation, finished_at: datetime) -> Operation:
-        """Return the operation as it is to be written."""
+        """Return the finished operation."""
         ended = {"outcome": self.outcome, "made": self.made, "finished_at": finished_at, "waits_until": None}
         return operation.model_copy(update=ended)
 
 
 def infer_outcome(operation: Operation, records: Sequence[Record], others: Iterable[Operation] = ()) -> InferredOutcome | None:
-    """Return what came of an operation that nobody finished; ``None`` for one that is finished or cannot be read.
+    """Return the outcome of an interrupted operation; ``None`` for one that is finished or cannot be read.
+
+    An outcome that the records do not show is unknown: an operation must never be credited with another's release.
 
     Args:
-        operation: The operation; nobody works on it any more.
+        operation: An operation that no process works on.
         records: All records of its name.
-        others: The other operations of its name: what they made, it did not.
+        others: The other operations of its name.
     """
     if operation.finished_at is not None or operation.unread is not None:
         return None
     if operation.waits_until is not None:
-        return InferredOutcome(Outcome(reason=INTERRUPTED, message="Nobody began it in time; nothing was changed."))
+        return InferredOutcome(Outcome(reason=INTERRUPTED, message="It was not begun in time; nothing was changed."))
     if operation.verb == "delete":
         return _deleted(operation, records)
     record, doubt = _made_by(operation, records, [other for other in others if other.id != operation.id])
     if record is not None:
-        return InferredOutcome(_told(operation, record), _noted(operation, record))
-    said = doubt or ("Nothing was deployed" if _complete(operation, records) else "Whether it made a release is not known")
-    return InferredOutcome(_outcome(operation, INTERRUPTED, f"{said}: {_UNWRITTEN}."), operation.made)
+        return InferredOutcome(_outcome_of(operation, record), _with_reference(operation, record))
+    message = doubt or ("Nothing was deployed" if _is_complete(operation, records) else "Whether it made a release is unknown")
+    return InferredOutcome(_interrupted(operation, f"{message}: {_UNRECORDED}."), operation.made)
 
 
-def _told(operation: Operation, record: Record) -> Outcome:
-    """Return what came of an operation that made a record."""
+def _outcome_of(operation: Operation, record: Record) -> Outcome:
+    """Return the outcome of an operation that made a record."""
     name = f"v{record.revision}"
     ran = record.status == Status.DEPLOYED or (record.status == Status.SUPERSEDED and record.description != _REPLACED)
     if record.status in PENDING:
-        return _outcome(operation, INTERRUPTED, f"It left {name} {record.status}: {_UNWRITTEN}.")
+        return _interrupted(operation, f"It left {name} {record.status}: {_UNRECORDED}.")
     if record.status == Status.FAILED:
-        return _outcome(operation, INTERRUPTED, f"{name} failed: {redact(record.description)} ({_UNWRITTEN}.)")
+        return _interrupted(operation, f"{name} failed: {redact(record.description)} ({_UNRECORDED}.)")
     if not ran:
-        return _outcome(operation, INTERRUPTED, f"{name} is {record.status}, and whether it ran is not known: {_UNWRITTEN}.")
-    if operation.outcome is not None:  # it had failed, and was being rolled back
-        return _outcome(operation, INTERRUPTED, f"{name} is {record.status}: {_UNWRITTEN}.")
-    return Outcome(reason=SUCCEEDED, message=f"{name} was deployed; {_UNWRITTEN}.")
+        return _interrupted(operation, f"{name} is {record.status}; whether it ran is unknown: {_UNRECORDED}.")
+    if operation.outcome is not None:  # it had failed and was being rolled back
+        return _interrupted(operation, f"{name} is {record.status}: {_UNRECORDED}.")
+    return Outcome(reason=SUCCEEDED, message=f"{name} was deployed; {_UNRECORDED}.")
 
 
 def _deleted(operation: Operation, records: Sequence[Record]) -> InferredOutcome:
     wanted = next((action.subject for action in operation.plan.actions if action.kind == "helm-uninstall"), None)
     record = next((one for one in records if one.id == wanted), None)
     if record is None:
-        said = f"Whether it deleted {wanted or 'anything'} is not known: the record is not kept, and {_UNWRITTEN}."
-        return InferredOutcome(_outcome(operation, INTERRUPTED, said), operation.made)
-    name, made = f"v{record.revision}", _noted(operation, record)
+        message = f"Whether it deleted {wanted or 'anything'} is unknown: the record no longer exists, and {_UNRECORDED}."
+        return InferredOutcome(_interrupted(operation, message), operation.made)
+    name, made = f"v{record.revision}", _with_reference(operation, record)
     if record.status == Status.UNINSTALLED:
-        return InferredOutcome(Outcome(reason=SUCCEEDED, message=f"{name} was deleted; {_UNWRITTEN}."), made)
+        return InferredOutcome(Outcome(reason=SUCCEEDED, message=f"{name} was deleted; {_UNRECORDED}."), made)
     if record.status == Status.UNINSTALLING:
-        said = f"It left {name} {record.status}: {_UNWRITTEN}."
-    elif record.status == Status.SUPERSEDED:  # deleted and then replaced, perhaps
-        said = f"{name} is superseded, and whether it was deleted is not known: {_UNWRITTEN}."
+        message = f"It left {name} {record.status}: {_UNRECORDED}."
+    elif record.status == Status.SUPERSEDED:  # perhaps deleted and then replaced
+        message = f"{name} is superseded; whether it was deleted is unknown: {_UNRECORDED}."
     else:
-        said = f"{name} was not deleted, it is {record.status}: {_UNWRITTEN}."
-    return InferredOutcome(_outcome(operation, INTERRUPTED, said), made)
+        message = f"{name} was not deleted, it is {record.status}: {_UNRECORDED}."
+    return InferredOutcome(_interrupted(operation, message), made)
 
 
 def _made_by(operation: Operation, records: Sequence[Record], others: Sequence[Operation]) -> tuple[Record | None, str | None]:
-    """Return the record that an operation made, or why that is not known; neither, where it made none that is kept."""
+    """Return the record that an operation made, or why it is unknown; neither if no record of it exists."""
     if operation.made:
         noted = (record for made in operation.made for record in records if record.uid == made.uid)
-        return next(noted, None), "What it made is not kept any more"
+        return next(noted, None), "The release that it made no longer exists"
     labelled = [record for record in records if record.labels.get(OPERATION_LABEL) == operation.id]
     for record in labelled:
         if record.operation_id:
             return record, None
-    if labelled:  # copied from a record that is not kept, or Helm made another revision than it was told
-        return None, "Which release it made is not known"
+    if labelled:  # copied from a deleted record, or Helm made another revision than requested
+        return None, "Which release it made is unknown"
     return _rolled_back(operation, records, others) if operation.verb in ("rollback", "restore") else (None, None)
 
 
 def _rolled_back(operation: Operation, records: Sequence[Record], others: Sequence[Operation]) -> tuple[Record | None, str | None]:
-    """Return the record that a rollback made: Helm gave it the labels of the one that it goes back to, so they tell nothing."""
+    """Return the record that a rollback made; its labels are no evidence, since Helm copies them from the target revision."""
     target = next((action.subject.rpartition(".v")[2] for action in operation.plan.actions if action.kind == "helm-rollback"), "")
     claimed = {made.uid for other in others for made in other.made}
     possible = [
         (record, sure)
         for record in records
-        if record.operation_id is None and record.uid not in claimed and _may_be_its_first(operation, record)
+        if record.operation_id is None and record.uid not in claimed and _may_be_first(operation, record)
         if (sure := _is_rollback(record, target)) is not False
     ]
     if not possible:
         return None, None
-    at_work = any(other.verb != "delete" and other.state in ("running", "unread") for other in others)
-    if len(possible) == 1 and possible[0][1] and not at_work:
+    running = any(other.verb != "delete" and other.state in ("running", "unread") for other in others)
+    if len(possible) == 1 and possible[0][1] and not running:
         return possible[0][0], None
-    return None, "Which release it made, if any, is not known"
+    return None, "Which release it made, if any, is unknown"
 
 
 def _is_rollback(record: Record, target: str) -> bool | None:
-    """Say whether a record was made by going back to a revision; ``None`` when it does not tell."""
-    said = record.description
+    """Return whether a rollback to a revision made a record; ``None`` if the record does not show it."""
+    text = record.description
     if record.damaged:
         return None
-    failed = record.status == Status.FAILED  # by Helm, or marked so by kubernaut
-    if said == f"Rollback to {target}" or (failed and said.startswith(('Rollback "', f"Rollback to {target}: "))):
+    failed = record.status == Status.FAILED  # marked by Helm or kubernaut
+    if text == f"Rollback to {target}" or (failed and text.startswith(('Rollback "', f"Rollback to {target}: "))):
         return True
-    if record.status in PENDING or record.status == Status.DEPLOYED or said.startswith(_OF_OTHERS):
+    if record.status in PENDING or record.status == Status.DEPLOYED or text.startswith(_OTHER_DESCRIPTIONS):
         return False
-    return False if record.status == Status.SUPERSEDED and said != _REPLACED else None
+    return False if record.status == Status.SUPERSEDED and text != _REPLACED else None
 
 
-def _may_be_its_first(operation: Operation, record: Record) -> bool:
+def _may_be_first(operation: Operation, record: Record) -> bool:
     return record.revision == operation.after + 1 if operation.after is not None else _may_follow(operation, record)
 
 
 def _may_follow(operation: Operation, record: Record) -> bool:
-    """Say whether a record may have been made after an operation began; Helm ran on the same machine, with the same clock."""
+    """Return whether a record may be younger than an operation; Helm uses the clock of the same machine."""
     if operation.after is not None:
         return record.revision > operation.after
     made_at = parse_time(record.deployed_at)
     return made_at is None or made_at >= operation.started_at
 
 
-def _complete(operation: Operation, records: Sequence[Record]) -> bool:
-    """Say whether every record that was made since an operation began is still kept."""
+def _is_complete(operation: Operation, records: Sequence[Record]) -> bool:
+    """Return whether every record made since an operation began still exists."""
     newest_first = sorted(records, key=lambda record: -record.revision)
     for index, record in enumerate(newest_first):
         if index and record.revision != newest_first[index - 1].revision - 1:
@@ -285,15 +282,15 @@ def _complete(operation: Operation, records: Sequence[Record]) -> bool:
     return not records
 
 
-def _outcome(operation: Operation, reason: str, message: str) -> Outcome:
-    """Return an outcome; what was known already of a failure stays in it."""
+def _interrupted(operation: Operation, message: str) -> Outcome:
+    """Return the outcome of an interrupted operation; what was recorded of a failure stays in it."""
     before = operation.outcome
     if before is None:
-        return Outcome(reason=reason, message=message)
-    return before.model_copy(update={"reason": reason, "message": f"{before.message} {message}".strip()})
+        return Outcome(reason=INTERRUPTED, message=message)
+    return before.model_copy(update={"reason": INTERRUPTED, "message": f"{before.message} {message}".strip()})
 
 
-def _noted(operation: Operation, record: Record) -> tuple[ReleaseReference, ...]:
+def _with_reference(operation: Operation, record: Record) -> tuple[ReleaseReference, ...]:
     if any(made.uid == record.uid for made in operation.made):
         return operation.made
     chart = None if operation.verb == "delete" else operation.chart

@@ -1,4 +1,4 @@
-"""The history, read from the cluster. Few requests, and only what is asked for is decoded."""
+"""Reads the release history from the cluster, in few requests, and decodes only what is needed."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, R
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
 
-# Nearly every current record; a superseded one is current only where somebody removed the records after it.
+# Nearly every current record; a superseded one is current only where later records were removed.
 _LIKELY_CURRENT = tuple(status.value for status in Status if status is not Status.SUPERSEDED)
 
 
 @dataclass(frozen=True)
 class ReleaseHistory:
-    """All that is known of one name in one namespace.
+    """The records and operations of one name in one namespace.
 
     Attributes:
-        records: Helm's records, newest first; a copy set aside is among them where the record itself is missing.
+        records: Helm's records, newest first; a set-aside copy stands in for its missing record.
         operations: kubernaut's operations, newest first.
-        aside: The copies set aside, newest first, whether the record itself is there or not.
+        aside: All set-aside copies, newest first.
         read_at: When it was read, by the API server's clock.
     """
 
@@ -43,57 +43,54 @@ class ReleaseHistory:
 
     @property
     def unfinished(self) -> tuple[Operation, ...]:
-        """The operations whose end was never written down, newest first; of those that cannot be read nobody knows.
-
-        One that was accepted is not among them as long as it may still begin.
-        """
+        """The operations without an end, newest first, except unreadable ones and accepted ones that may still begin."""
         open = (one for one in self.operations if one.finished_at is None and one.unread is None)
         return tuple(one for one in open if not one.may_begin(self.read_at))
 
     @property
     def without_release(self) -> tuple[Operation, ...]:
-        """The operations that made no release and ended none, newest first."""
+        """The operations that made and ended no release, newest first."""
         labelled = {record.labels.get(OPERATION_LABEL) for record in self.records}
         return tuple(one for one in self.operations if not one.made and one.id not in labelled)
 
     @property
     def attempts(self) -> tuple[Operation, ...]:
-        """The operations that tried to make a release or to end one, and did not, newest first."""
+        """Those of :attr:`without_release` that had something to do, newest first."""
         return tuple(one for one in self.without_release if one.state != "unchanged")
 
     def by_id(self, id: str) -> Record:
-        """Return the record with an id, which is known to be there."""
+        """Return the record with an ID, which must exist."""
         return next(record for record in self.records if record.id == id)
 
     def find(self, revision: int) -> Record | None:
-        """Return the record of a revision."""
+        """Return the record of a revision, if it exists."""
         return next((record for record in self.records if record.revision == revision), None)
 
     def record(self, wanted: ReleaseId) -> Record:
-        """Return the record that an id of this name means. Raises: ReleaseNotFound."""
+        """Return the record of a release of this name. Raises: ReleaseNotFound."""
         return self.records[position([record.revision for record in self.records], wanted)]
 
     def release(self, record: Record) -> Release:
-        """Return what is told of one of the records."""
+        """Return one of the records as a release."""
         return describe(record, self.records, self.operations)
 
     def describe(self, record: Record | None) -> Release | None:
-        """Return what is told of one of the records, if there is one."""
+        """Return one of the records as a release, and ``None`` for ``None``."""
         return self.release(record) if record else None
 
 
 class HistoryStore:
-    """Helm's release history in a cluster, with the operations beside it.
+    """The release history of a cluster.
 
     Args:
-        cluster: The cluster, or what opens it when it is first needed.
+        cluster: The cluster, or a function that opens it when it is first needed.
     """
 
     def __init__(self, cluster: Cluster | Callable[[], Cluster]) -> None:
         self._open = cluster if callable(cluster) else lambda: cluster
 
     def get(self, namespace: str, name: str) -> ReleaseHistory:
-        """Return all that is known of a name in a namespace; one request."""
+        """Return the history of a name; one request."""
         cluster = self._open()
         secrets = cluster.list_secrets(namespace, {"name": name, "owner": (HELM_OWNER, KUBERNAUT_OWNER)})
         records = [record for record in _records(secrets) if record.name == name]
@@ -104,16 +101,8 @@ class HistoryStore:
             cluster.server_time,
         )
 
-    def records(self, namespace: str, name: str) -> tuple[Record, ...]:
-        """Return the records of a name, newest first; one request."""
-        return self.get(namespace, name).records
-
-    def attempts(self, namespace: str, name: str) -> tuple[Operation, ...]:
-        """Return the attempts that made no release of a name, newest first; one request."""
-        return self.get(namespace, name).attempts
-
     def record(self, wanted: ReleaseId) -> Record:
-        """Return the record that an id names; with a revision, only that is read if it is there. Raises: ReleaseNotFound."""
+        """Return a record; with a revision, only that record is read if it exists. Raises: ReleaseNotFound."""
         if wanted.revision is not None:
             secret = self._open().get_secret(wanted.namespace, secret_name(wanted.name, wanted.revision))
             found = decode(secret) if secret else None
@@ -122,19 +111,19 @@ class HistoryStore:
         return self.get(wanted.namespace, wanted.name).record(wanted)
 
     def release(self, wanted: ReleaseId) -> Release:
-        """Return the release that an id names. Raises: ReleaseNotFound."""
-        past = self.get(wanted.namespace, wanted.name)
-        return past.release(past.record(wanted))
+        """Return a release. Raises: ReleaseNotFound."""
+        history = self.get(wanted.namespace, wanted.name)
+        return history.release(history.record(wanted))
 
     def operation(self, id: str, namespace: str | None = None) -> Operation:
-        """Return an operation, of all namespaces unless one is named; two requests. Raises: OperationNotFound."""
+        """Return an operation, by default of all namespaces; two requests. Raises: OperationNotFound."""
         found = self._operation(id, namespace, cached=True) or self._operation(id, namespace) if is_operation_id(id) else None
         if found is None:
-            raise OperationNotFound(f"There is no operation {id!r}{f' in the namespace {namespace}' if namespace else ''}.")
+            raise OperationNotFound(f"The operation {id!r} does not exist{f' in the namespace {namespace}' if namespace else ''}.")
         return found
 
     def _operation(self, id: str, namespace: str | None, *, cached: bool = False) -> Operation | None:
-        """Look an operation up, and read it as it is now."""
+        """Return an operation; ``at_hand`` accepts a list from the API server's cache."""
         cluster, labels = self._open(), {"owner": KUBERNAUT_OWNER, OPERATION_LABEL: id}
         for listed in cluster.list_secrets(namespace, labels, metadata_only=True, cached=cached):
             metadata = listed["metadata"]
@@ -145,17 +134,17 @@ class HistoryStore:
         return None
 
     def releases(self, namespace: str, name: str) -> ReleaseHistoryList:
-        """Return all releases of a name, newest first, and the attempts that made none. Raises: ReleaseNotFound."""
-        past = self.get(namespace, name)
-        if not past.records and not past.attempts:
+        """Return the releases of a name, newest first, and the attempts that made none. Raises: ReleaseNotFound."""
+        history = self.get(namespace, name)
+        if not history.records and not history.attempts:
             position((), ReleaseId(namespace, name))
-        items = tuple(past.release(record) for record in past.records)
-        return ReleaseHistoryList(items=items, count=len(items), attempts=past.attempts)
+        items = tuple(history.release(record) for record in history.records)
+        return ReleaseHistoryList(items=items, count=len(items), attempts=history.attempts)
 
     def list(self, namespace: str | None = None, *, all: bool = False) -> ReleaseList:
-        """Return the active releases of a namespace or of all, or with ``all`` every release there is.
+        """Return the active releases, or with ``all`` every revision, of a namespace or of all.
 
-        Ordered by namespace and name, the newest first. Three requests, however many releases there are; with ``all``, one.
+        Ordered by namespace and name, the newest revision first. Three requests; with ``all``, one.
         """
         found, secrets = self._everything(namespace) if all else self._current(namespace)
         by_name = _grouped(found)
@@ -171,12 +160,12 @@ class HistoryStore:
         return ReleaseList(items=items, count=len(items))
 
     def _everything(self, namespace: str | None) -> tuple[Sequence[Record], Sequence[Mapping[str, Any]]]:
-        """Return all records, and what kubernaut keeps beside them."""
+        """Return all records, and the Secrets of both owners."""
         secrets = self._open().list_secrets(namespace, {"owner": (HELM_OWNER, KUBERNAUT_OWNER)})
         return _whole(_records(secrets)), secrets
 
     def _current(self, namespace: str | None) -> tuple[Sequence[Record], Sequence[Mapping[str, Any]]]:
-        """Return each name's current record, whole, and its deployed ones, and what kubernaut keeps beside them."""
+        """Return the current and the deployed records of each name, whole, and kubernaut's Secrets."""
         cluster = self._open()
         listed = _whole(_records(cluster.list_secrets(namespace, {"owner": (HELM_OWNER, KUBERNAUT_OWNER)}, metadata_only=True)))
         if not listed:
@@ -185,7 +174,7 @@ class HistoryStore:
         beside = cluster.list_secrets(namespace, {"owner": KUBERNAUT_OWNER})
         found = {_key(record): record for record in _records(likely)}
         copies = {_key(record): record for record in _records(beside)}
-        # What was made between the answers is current now.
+        # A record that was created between the two lists is current now.
         known = {_key(record): record for record in listed} | found
         chosen: list[Record] = []
         for records in _grouped(list(known.values())).values():
@@ -217,7 +206,7 @@ def _age(record: Record) -> int:
 
 
 def _whole(records: Iterable[Record]) -> list[Record]:
-    """Return the records, and of the copies set aside those whose record is missing."""
+    """Return the records; a set-aside copy stands in for its missing record."""
     return list({_key(record): record for record in sorted(records, key=lambda record: not record.aside)}.values())
 
 

@@ -51,7 +51,7 @@ class AnyHelm:
         start("r", str(chart), namespace=namespace, timeout=30, log=print, **arguments)
 
     def records(self, cluster: Cluster, namespace: str) -> tuple[Record, ...]:
-        return HistoryStore(cluster).records(namespace, "r")
+        return HistoryStore(cluster).get(namespace, "r").records
 
     def waits(self, cluster: Cluster, namespace: str) -> bool:
         """Say whether a Helm has made the claim that it then waits for; the one in memory makes none."""

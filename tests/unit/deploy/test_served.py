@@ -245,7 +245,7 @@ def test_what_nobody_began_in_time_is_ended_by_whoever_comes_next(world: World) 
     assert (done.state, done.outcome.reason, done.outcome.message) == (
         "failed",
         "interrupted",
-        "Nobody began it in time; nothing was changed.",
+        "It was not begun in time; nothing was changed.",
     )
     secret = world.cluster.get_secret("demo", operation.secret)
     assert secret is not None

@@ -94,7 +94,7 @@ def test_a_release_and_itself_do_not_differ(history: HistoryStore) -> None:
 
 
 def test_the_first_release_has_none_before_it(history: HistoryStore) -> None:
-    with pytest.raises(ReleaseNotFound, match=r"no release before demo\.hello\.v1"):
+    with pytest.raises(ReleaseNotFound, match=r"demo\.hello\.v1"):
         diff_releases(history, ReleaseId("demo", "hello", 1), None)
 
 
@@ -130,7 +130,7 @@ def test_a_record_that_is_no_releases_is_damaged_too(cluster: FakeCluster) -> No
     cluster.create_secret("demo", record_secret(2, "deployed", name="odd", payload=payload))
     history, wanted = HistoryStore(cluster), ReleaseId("demo", "odd")
     for read in (lambda: read_report(history, wanted), lambda: diff_releases(history, wanted, None)):
-        with pytest.raises(Conflict, match=r"The record of demo\.odd\.v2 is damaged: its content is no release's\."):
+        with pytest.raises(Conflict, match=r"demo\.odd\.v2 is damaged"):
             read()
     assert "masked whole" in read_manifest(history, wanted)
 

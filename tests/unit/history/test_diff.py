@@ -82,7 +82,7 @@ def test_an_object_of_very_many_lines_is_said_to_differ() -> None:
         return "---\nkind: A\ndata:\n" + "".join(f"  a{n}: {n}\n" for n in range(4000)) + f"  end: {end}\n"
 
     assert differing(text("x"), text("y")).manifest == (
-        "--- demo.hello.v1/A\n+++ demo.hello.v2/A\n@@ -1,4003 +1,4003 @@ too long to be told line by line\n"
+        "--- demo.hello.v1/A\n+++ demo.hello.v2/A\n@@ -1,4003 +1,4003 @@ too long for a line-by-line diff\n"
     )
     assert differing(text("x"), text("x")).empty
 
@@ -118,7 +118,7 @@ def test_a_secret_that_goes_in_one_place_and_comes_in_another_is_not_called_chan
 
 def test_a_document_that_cannot_be_read_shows_that_it_differs() -> None:
     shown = differing("---\nkind: [hunter22\n", "---\nkind: [hunter33\n").manifest
-    assert "+# A document that cannot be read as YAML is masked whole: *** # changed\n" in shown
+    assert "+# A document that is not YAML is masked whole: *** # changed\n" in shown
     assert "hunter" not in shown
 
 

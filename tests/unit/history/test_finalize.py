@@ -48,9 +48,9 @@ DEPLOYS = [
     ("pending-install", "interrupted", "left v2 pending-install"),
     ("pending-upgrade", "interrupted", "left v2 pending-upgrade"),
     ("pending-rollback", "interrupted", "left v2 pending-rollback"),
-    ("uninstalling", "interrupted", "v2 is uninstalling, and whether it ran is not known"),
-    ("uninstalled", "interrupted", "v2 is uninstalled, and whether it ran is not known"),
-    ("unknown", "interrupted", "v2 is unknown, and whether it ran is not known"),
+    ("uninstalling", "interrupted", "v2 is uninstalling; whether it ran is unknown"),
+    ("uninstalled", "interrupted", "v2 is uninstalled; whether it ran is unknown"),
+    ("unknown", "interrupted", "v2 is unknown; whether it ran is unknown"),
 ]
 
 
@@ -63,7 +63,7 @@ def test_a_deploy_by_its_label(status: str, reason: str, said: str) -> None:
     found = told(infer_outcome(killed(), [own(2, status), FIRST]))
     assert found[0] == reason
     assert said in found[1]
-    assert "kubernaut ended before it could write down what came of it." in found[1]
+    assert "kubernaut ended before it recorded the outcome." in found[1]
     assert found[2] == (2,)
 
 
@@ -121,7 +121,7 @@ def test_superseded_may_mean_that_it_failed_and_was_replaced() -> None:
         infer_outcome(killed(), [own(3, "deployed", "other"), own(2, "superseded", description="superseded by new release")])
     )
     assert found[0] == "interrupted"
-    assert "not known" in found[1]
+    assert "unknown" in found[1]
 
 
 @pytest.mark.parametrize(
@@ -135,9 +135,9 @@ def test_superseded_may_mean_that_it_failed_and_was_replaced() -> None:
             [own(6, "deployed", "other", last_deployed=LATER), own(5, "superseded", "b", last_deployed=EARLIER)],
             "Nothing was deployed",
         ),
-        ([own(6, "deployed", "other", last_deployed=LATER)], "Whether it made a release is not known"),  # v5 was pruned
-        ([own(7, "deployed", "b", last_deployed=LATER), own(5, "superseded", "c", last_deployed=EARLIER)], "is not known"),
-        ([record(3, "deployed", labels={OPERATION_LABEL: "op", REVISION_LABEL: "2"}), FIRST], "Which release it made is not known"),
+        ([own(6, "deployed", "other", last_deployed=LATER)], "Whether it made a release is unknown"),  # v5 was pruned
+        ([own(7, "deployed", "b", last_deployed=LATER), own(5, "superseded", "c", last_deployed=EARLIER)], "is unknown"),
+        ([record(3, "deployed", labels={OPERATION_LABEL: "op", REVISION_LABEL: "2"}), FIRST], "Which release it made is unknown"),
     ],
 )
 def test_a_deploy_without_a_record(records: list[Record], said: str) -> None:
@@ -150,7 +150,7 @@ def test_a_deploy_without_a_record(records: list[Record], said: str) -> None:
 def test_what_it_made_is_gone() -> None:
     found = told(infer_outcome(killed(made=(made(own(2, "deployed")),)), [FIRST]))
     assert (found[0], found[2]) == ("interrupted", (2,))
-    assert "not kept any more" in found[1]
+    assert "no longer exists" in found[1]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_what_it_made_is_gone() -> None:
     [
         ("uninstalled", "succeeded", "v2 was deleted"),
         ("uninstalling", "interrupted", "left v2 uninstalling"),
-        ("superseded", "interrupted", "whether it was deleted is not known"),
+        ("superseded", "interrupted", "whether it was deleted is unknown"),
         *(
             (status, "interrupted", f"was not deleted, it is {status}")
             for status in ("deployed", "failed", "unknown", "pending-upgrade")
@@ -179,7 +179,7 @@ def test_a_delete_of_what_is_gone_or_of_nothing() -> None:
     for wrote in (killed("delete", "helm-uninstall", "demo.hello.v2"), operation(verb="delete", reason=None)):
         found = told(infer_outcome(wrote, [FIRST]))
         assert (found[0], found[2]) == ("interrupted", ())
-        assert "not known" in found[1]
+        assert "unknown" in found[1]
 
 
 @pytest.mark.parametrize("verb", ["rollback", "restore"])
@@ -233,7 +233,7 @@ def test_a_rollback_of_which_nobody_knows(other: int) -> None:
     for records in ([PERHAPS[other], SECOND, FIRST], [back(4, "deployed"), PERHAPS[other], SECOND, FIRST]):
         found = told(infer_outcome(rollback(), records))
         assert (found[0], found[2]) == ("interrupted", ())
-        assert "Which release it made, if any, is not known" in found[1]
+        assert "Which release it made, if any, is unknown" in found[1]
 
 
 def test_two_that_may_be_it_are_none() -> None:

@@ -159,7 +159,7 @@ def test_a_document_that_cannot_be_read_is_masked_whole_and_says_so_and_the_othe
     broken = f"\n# Source: shop/templates/broken.yaml\nkind: Secret\ndata: {{a: {CANARY}\n"
     shown = mask_manifest(f"---{broken}---\nkind: ConfigMap\ndata: {{a: b}}\n")
     assert shown == (
-        "---\n# Source: shop/templates/broken.yaml\n# A document that cannot be read as YAML is masked whole: ***\n"
+        "---\n# Source: shop/templates/broken.yaml\n# A document that is not YAML is masked whole: ***\n"
         "---\nkind: ConfigMap\ndata: {a: b}\n"
     )
 

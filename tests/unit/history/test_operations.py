@@ -224,7 +224,7 @@ def test_a_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernaut.history.records._LARGEST_PACKED", 1000)
     found = decode_operation(operation_secret(operation(note="x" * 5000)))
     assert found is not None
-    assert "more than" in str(found.unread)
+    assert "larger than" in str(found.unread)
 
 
 def test_a_newer_schema_is_read_as_far_as_it_goes() -> None:

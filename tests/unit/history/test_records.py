@@ -68,7 +68,7 @@ def test_metadata_alone_is_enough_for_the_status() -> None:
     found = decode(secret)
     assert found is not None
     assert (found.revision, found.status) == (4, "failed")
-    assert found.damaged == "its Secret holds no release"
+    assert "no release" in str(found.damaged)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_broken_record_says_so_and_raises_nothing(payload: str) -> None:
 
 def test_a_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernaut.history.records._LARGEST_CONTENT", 1000)
-    assert "more than" in str(damaged(packed(gzip.compress(json.dumps({"a": "b" * 5000}).encode()))).damaged)
+    assert "larger than" in str(damaged(packed(gzip.compress(json.dumps({"a": "b" * 5000}).encode()))).damaged)
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def test_a_copy_alone_is_a_release() -> None:
     cluster = FakeCluster("demo")
     cluster.create_secret("demo", aside_secret(record_secret(1, "failed")))
     assert [release.id for release in HistoryStore(cluster).list("demo").items] == ["demo.hello.v1"]
-    assert [one.aside for one in HistoryStore(cluster).records("demo", "hello")] == [True]
+    assert [one.aside for one in HistoryStore(cluster).get("demo", "hello").records] == [True]
 
 
 @pytest.mark.parametrize("after", [1, 2])
@@ -221,7 +221,7 @@ def test_a_history_brings_its_attempts_without_another_request(cluster: FakeClus
     assert [one.id for one in found.attempts] == ["refused"]
     assert len(cluster.requests) == 1
     assert set(found.model_dump(mode="json", by_alias=True)) == {"items", "count", "next"}
-    assert HistoryStore(cluster).attempts("demo", "hello") == found.attempts
+    assert HistoryStore(cluster).get("demo", "hello").attempts == found.attempts
 
 
 def test_a_copy_never_stands_before_the_record(cluster: FakeCluster) -> None:
