@@ -26,7 +26,7 @@ from kubernaut._requests import (
     requested_values,
     version_request,
 )
-from kubernaut.ci import CiBuild, cleaned
+from kubernaut.ci import CiBuild, sanitize_build
 from kubernaut.context import Clients, Context, preload_deploy
 from kubernaut.events import Listener, Progress, Stopped, ignore, never
 from kubernaut.interface import (
@@ -89,7 +89,7 @@ class Kubernaut(ReleaseVerbs):
             stopped: Polled while a verb runs; once it returns true, Helm is stopped and the verb raises ``Interrupted``.
         """
         other = copy.copy(self)
-        settings = replace(self.settings, actor=actor, build_url=None, build=cleaned(build))
+        settings = replace(self.settings, actor=actor, build_url=None, build=sanitize_build(build))
         other.context = Context(settings, Progress(listener), self.context.clients, stopped)
         return other
 

@@ -18,7 +18,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from kubernaut.ci import CiBuild, build_of, ci_build, ci_user
+from kubernaut.ci import CiBuild, ci_build, ci_user, make_build
 from kubernaut.errors import SettingInvalid
 
 FILE_NAME = "kubernaut.toml"
@@ -77,7 +77,7 @@ def repository(text: str) -> str:
 
 
 def _page(text: str) -> str:
-    build = build_of(url=text)
+    build = make_build(url=text)
     if build is None or build.url is None:
         raise ValueError("an address such as https://ci.example.com/job/shop-deploy/7/")
     return build.url

@@ -200,7 +200,7 @@ def show_release(release: Release, output: str) -> None:
             *(("image", _pinned(image.ref, image.digest)) for image in release.images),
             ("commit", release.source.commit or ""),
             ("repository", release.source.repository or ""),
-            ("build", release.build.words),
+            ("build", release.build.label),
             ("by", release.created_by or ""),
             ("note", release.note or ""),
             ("managed by", release.managed_by),

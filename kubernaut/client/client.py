@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from typing_extensions import override
 
 from kubernaut.adapters.secret_files import static_token, token_from_file
-from kubernaut.ci import CiBuild, build_header, cleaned
+from kubernaut.ci import CiBuild, build_header, sanitize_build
 from kubernaut.client.operations import NumberedEvent, follow, get_operation, iter_events
 from kubernaut.client.requests import deploy_body, last_deleted, last_run, release_fields
 from kubernaut.client.transport import NO_RETRY, Transport, parse
@@ -68,7 +68,7 @@ class Client(ReleaseVerbs):
         source = static_token(token) if token_file is None else token_from_file(Path(token_file))
         self._transport = Transport(url, token=source, timeout=timeout, plain_http=plain_http)
         self._listener = listener
-        self._build_header = build_header(cleaned(build))
+        self._build_header = build_header(sanitize_build(build))
 
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""

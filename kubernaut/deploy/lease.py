@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any
 
 from kubernaut.adapters.process import is_process_gone, process_identity
-from kubernaut.ci import CiBuild, annotated_build, build_annotations
+from kubernaut.ci import CiBuild, build_annotations, build_from_annotations
 from kubernaut.errors import ReleaseLocked
 from kubernaut.history.operations import Operation
 from kubernaut.history.records import KUBERNAUT_OWNER
@@ -88,7 +88,7 @@ class Holder:
         """Return a description such as ``ada on ci-7 (deploy since 12:03:11 UTC, http://ci/7)``."""
         who = self.actor or f"the holder {self.identity!r}"
         since = f"since {self.since.astimezone(UTC):%H:%M:%S} UTC" if self.since else ""
-        more = ", ".join(part for part in (f"{self.verb} {since}".strip(), self.build and self.build.words) if part)
+        more = ", ".join(part for part in (f"{self.verb} {since}".strip(), self.build and self.build.label) if part)
         where = f" on {self.host}" if self.host and not who.endswith(f"@{self.host}") else ""
         return f"{who}{where}{f' ({more})' if more else ''}"
 
@@ -233,7 +233,7 @@ def holder_of(lease: Mapping[str, Any]) -> Holder | None:
         actor=note("actor"),
         host=note("host"),
         process=note("process"),
-        build=annotated_build(annotations),
+        build=build_from_annotations(annotations),
         since=_time(spec.get("acquireTime")),
     )
 

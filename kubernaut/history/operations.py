@@ -22,7 +22,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from kubernaut.ci import CiBuild, build_of
+from kubernaut.ci import CiBuild, make_build
 from kubernaut.errors import DeployFailed, KubernautError, error_classes, from_problem
 from kubernaut.events import Journal, LogLine, Notice, RecordedEvent, StepStarted
 from kubernaut.history.records import KUBERNAUT_OWNER, OPERATION_LABEL, Record, pack, parse_time, storable, truncate, unpack
@@ -139,7 +139,7 @@ class Operation(Model):
     def _read_legacy_build(cls, content: Any) -> Any:
         if not isinstance(content, dict) or not isinstance(content.get(_LEGACY_BUILD), str):
             return content
-        build = content.get("build") or build_of(url=content[_LEGACY_BUILD])
+        build = content.get("build") or make_build(url=content[_LEGACY_BUILD])
         return {**{key: value for key, value in content.items() if key != _LEGACY_BUILD}, "build": build}
 
     @property
@@ -303,7 +303,7 @@ def _decode_build(data: Mapping[str, Any]) -> CiBuild | None:
     valid = {
         name: content[name] for name in CiBuild.model_fields if isinstance(content.get(name), int if name == "number" else str)
     }
-    return build_of(**valid)
+    return make_build(**valid)
 
 
 def _text(recorded: RecordedEvent) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field
 
-from kubernaut.ci import CiBuild, annotated_build
+from kubernaut.ci import CiBuild, build_from_annotations
 from kubernaut.errors import NameInvalid, ReleaseNotFound
 from kubernaut.helm_yaml import is_deep
 from kubernaut.history.operations import UNREAD, Operation, ReleaseReference
@@ -241,7 +241,7 @@ def describe(record: Record, records: Sequence[Record], operations: Iterable[Ope
         app_version=None if app_version is None else str(app_version),
         images=tuple(_image(ref) for ref in manifest_images(record.manifest)),
         source=ReleaseSource(commit=annotations.get(_COMMIT), repository=annotations.get(_REPOSITORY)),
-        build=(operation and operation.build) or annotated_build(annotations) or CiBuild(),
+        build=(operation and operation.build) or build_from_annotations(annotations) or CiBuild(),
         created_by=operation.actor if operation else None,
         note=operation.note if operation else None,
         created_at=created,

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from kubernaut.adapters.registry import Manifest, RegistryClient
-from kubernaut.ci import annotated_build
+from kubernaut.ci import build_from_annotations
 from kubernaut.errors import (
     BadInput,
     EnvironmentNotFound,
@@ -244,7 +244,7 @@ class Registry:
             source_digest=digest,
             source=_source(annotations),
             created_at=_time(annotations.get(CREATED)),
-            build=annotated_build(annotations),
+            build=build_from_annotations(annotations),
             environments=_environments(annotations),
             layer=layer,
         )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from kubernaut.ci import HEADER, HEADER_PATTERN, CiBuild, told_build
+from kubernaut.ci import HEADER, HEADER_PATTERN, CiBuild, build_from_header
 from kubernaut.errors import KubernautError, ReleaseChanged, ReleaseLocked, ReleaseNotFound, RequestInvalid, ServerBusy, Unreachable
 from kubernaut.events import Listener, Stopped
 from kubernaut.history.releases import ReleaseId
@@ -200,7 +200,7 @@ def refresh(context: ServerContext, operation: Operation) -> None:
 def _ci_build(header: str | None) -> CiBuild | None:
     if header is not None and not re.fullmatch(HEADER_PATTERN, header):
         raise RequestInvalid(f"The {HEADER} header must have at most 4000 visible ASCII characters and spaces.")
-    return told_build(header)
+    return build_from_header(header)
 
 
 def _matching_etag(release: ReleaseId, header: str | None, kubernaut: Kubernaut) -> str | None:

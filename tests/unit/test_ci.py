@@ -1,4 +1,4 @@
-"""The CI build that runs kubernaut, by Jenkins' and Hudson's environment variables, and by what is hostile in them."""
+"""The CI build in the environment variables of Jenkins and Hudson, also in hostile ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubernaut.ci import LONGEST_TEXT, LONGEST_URL, CiBuild, build_of, ci_build, ci_source, ci_user, cleaned
+from kubernaut.ci import MAX_TEXT, MAX_URL, CiBuild, ci_build, ci_source, ci_user, make_build, sanitize_build
 
 CANARY = "canary-5f3a"
 JENKINS = {
@@ -22,7 +22,7 @@ SHA = "31fba06c0ffee31fba06c0ffee31fba06c0ffee0"
 texts = st.text(max_size=60) | st.from_regex(r"https?://[^/]*@?[^/]*(/.*)?", fullmatch=True)
 
 
-def test_what_jenkins_and_hudson_tell() -> None:
+def test_build_of_jenkins_and_hudson() -> None:
     assert ci_build(JENKINS) == CiBuild(
         url=JENKINS["BUILD_URL"], job="team/shop-deploy", number=7, tag="jenkins-team-shop-deploy-7", change="31"
     )
@@ -40,13 +40,13 @@ def test_what_jenkins_and_hudson_tell() -> None:
         ({"JENKINS_URL": "https://ci"}, "a//b", None),
     ],
 )
-def test_the_page_of_a_build_whose_server_tells_no_build_url(server: dict[str, str], job: str, page: str | None) -> None:
+def test_page_without_a_build_url(server: dict[str, str], job: str, page: str | None) -> None:
     build = ci_build({**HUDSON, **server, "JOB_NAME": job})
     assert build is not None
     assert (build.url, build.job, build.number) == (page, job, 12)
 
 
-def test_outside_of_a_ci_server_there_is_no_build() -> None:
+def test_no_build_outside_a_ci_server() -> None:
     assert ci_build({}) is None
     assert ci_build({"JOB_NAME": "shop"}) is None
     assert ci_build({"BUILD_NUMBER": "7", "BUILD_TAG": "x", "CHANGE_ID": "1"}) is None
@@ -68,15 +68,15 @@ def test_outside_of_a_ci_server_there_is_no_build() -> None:
         "https://ci/\udcff",
         "http://[::1",
         "http://ci:port/",
-        "https://ci/" + "x" * LONGEST_URL,
+        "https://ci/" + "x" * MAX_URL,
     ],
 )
-def test_what_is_no_page_is_left_out(url: str) -> None:
+def test_invalid_page_is_omitted(url: str) -> None:
     assert ci_build({**HUDSON, "BUILD_URL": url}) == ci_build(HUDSON)
     assert ci_build({"BUILD_URL": url}) is None
 
 
-def test_credentials_are_taken_out() -> None:
+def test_credentials_are_removed() -> None:
     build = ci_build(
         {
             **JENKINS,
@@ -90,35 +90,35 @@ def test_credentials_are_taken_out() -> None:
     assert (build.url or "").startswith("https://ci.example.com/job/7/")
 
 
-def test_lines_are_printable_and_not_endless() -> None:
+def test_texts_are_printable_and_bounded() -> None:
     build = ci_build({**HUDSON, "JOB_NAME": "a\x1b[31m\nb", "BUILD_TAG": "t" * 9999, "CHANGE_ID": "\x00\u202e\udcff"})
-    assert build == CiBuild(job="a?[31m?b", number=12, tag="t" * LONGEST_TEXT, change="???")
+    assert build == CiBuild(job="a?[31m?b", number=12, tag="t" * MAX_TEXT, change="???")
     for number in ("0", "-1", "7\n8", "1e3", "٣", "9" * 40, "seven"):
         assert ci_build({**HUDSON, "BUILD_NUMBER": number}) is None
 
 
 @given(st.dictionaries(st.sampled_from(sorted({*JENKINS, "HUDSON_URL", "BUILD_USER_ID", "GIT_URL", "GIT_COMMIT"})), texts))
-def test_a_hostile_environment_breaks_nothing(environment: dict[str, str]) -> None:
+def test_hostile_environment_gives_a_valid_build(environment: dict[str, str]) -> None:
     build = ci_build(environment)
-    told = [*(build.model_dump().values() if build else ()), ci_user(environment), *ci_source(environment)]
-    assert all(text.isprintable() and len(text) < 9 * LONGEST_URL for text in told if isinstance(text, str))
-    assert cleaned(build) == build, "what is clean stays as it is"
+    values = [*(build.model_dump().values() if build else ()), ci_user(environment), *ci_source(environment)]
+    assert all(text.isprintable() and len(text) < 9 * MAX_URL for text in values if isinstance(text, str))
+    assert sanitize_build(build) == build, "a sanitized build does not change"
 
 
-def test_nothing_told_is_no_build() -> None:
-    assert build_of() is None
-    assert build_of(url="nonsense", job=" ", number="x") is None
-    assert cleaned(CiBuild()) is None
-    assert cleaned(None) is None
+def test_no_valid_value_is_no_build() -> None:
+    assert make_build() is None
+    assert make_build(url="nonsense", job=" ", number="x") is None
+    assert sanitize_build(CiBuild()) is None
+    assert sanitize_build(None) is None
 
 
-def test_a_build_in_words() -> None:
-    assert CiBuild(url="https://ci/7", job="shop", number=7).words == "https://ci/7"
-    assert CiBuild(job="team/shop", number=7, tag="t").words == "team/shop #7"
-    assert CiBuild(tag="t").words == ""
+def test_label() -> None:
+    assert CiBuild(url="https://ci/7", job="shop", number=7).label == "https://ci/7"
+    assert CiBuild(job="team/shop", number=7, tag="t").label == "team/shop #7"
+    assert CiBuild(tag="t").label == ""
 
 
-def test_who_a_build_works_for() -> None:
+def test_user_of_a_build() -> None:
     assert ci_user({}) is None
     assert ci_user({"BUILD_USER_ID": "eve"}) is None
     assert ci_user(JENKINS) == "jenkins"
@@ -138,5 +138,5 @@ def test_who_a_build_works_for() -> None:
         ("$(id)", "https://[::1", (None, None)),
     ],
 )
-def test_the_source_of_a_build(commit: str, url: str, expected: tuple[str | None, str | None]) -> None:
+def test_source_of_a_build(commit: str, url: str, expected: tuple[str | None, str | None]) -> None:
     assert ci_source({"GIT_COMMIT": commit, "GIT_URL": url}) == expected
