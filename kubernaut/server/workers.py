@@ -13,6 +13,7 @@ import time
 import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 from kubernaut.errors import KubernautError, ServerBusy, ServerStopping
@@ -117,25 +118,6 @@ class RunningOperation:
         return tuple(event for event in (*self._first, *self._last) if event[0] > after)
 
 
-class Waiter:
-    """A place in the :class:`WaiterLimit`; releasing it twice has no effect."""
-
-    def __init__(self, limit: WaiterLimit) -> None:
-        self._limit: WaiterLimit | None = limit
-
-    def __enter__(self) -> Waiter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-    def release(self) -> None:
-        """Free the place."""
-        limit, self._limit = self._limit, None
-        if limit is not None:
-            limit._release()
-
-
 class WaiterLimit:
     """Bounds the requests that wait for operations (event streams, long polls, waiting writes): each occupies a server thread.
 
@@ -148,13 +130,15 @@ class WaiterLimit:
         self._count = 0
         self._lock = threading.Lock()
 
-    def acquire(self) -> Waiter:
-        """Take a place. Raises: ServerBusy."""
+    def acquire(self) -> ExitStack:
+        """Take a place; closing the result, once or more often, frees it. Raises: ServerBusy."""
         with self._lock:
             if self._count >= self._limit:
                 raise ServerBusy(f"{self._limit} requests are waiting for operations, the limit of this server.")
             self._count += 1
-        return Waiter(self)
+        place = ExitStack()
+        place.callback(self._release)
+        return place
 
     def count(self) -> int:
         """Return the number of waiting requests."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,8 @@ from kubernaut.testing.helm import FakeHelm
 READER, DEPLOYER, TEAM = "reader-" + "r" * 32, "deployer-" + "d" * 32, "team-" + "t" * 32
 """Tokens: one that reads everywhere, one that deploys everywhere, one that deploys in the namespace ``demo`` only."""
 HOST = "127.0.0.1:8080"
+COMMAND_LINE = re.compile(r"(^|[\s`(])--?[a-z]|[`(](kubernaut|helm|kubectl|docker|git|chmod) |\bkubernaut [a-z]+ [A-Z]")
+"""A command or an option, which no hint of an HTTP answer names."""
 
 Routes = Callable[[ServerContext], Sequence[Route]]
 
@@ -106,5 +109,6 @@ def problem(response: TestResponse, status: int, code: str) -> dict[str, Any]:
     assert told["title"]
     assert told["detail"].endswith((".", "?", "…"))
     assert told["hint"]
+    assert not COMMAND_LINE.search(told["hint"]), told["hint"]
     assert told["requestId"] == response.headers["X-Request-Id"]
     return told

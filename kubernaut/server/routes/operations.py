@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from kubernaut.server.execution import HEADER_ELEMENT
 from kubernaut.server.metrics import GaugeName
 from kubernaut.server.progress import POLL_SECONDS, Events, OperationFollower, OperationStatus
 from kubernaut.server.routing import EVENT_STREAM, JSON, Header, Parameter, Request, Response, ResponseSpec, Route
-from kubernaut.server.workers import Waiter, WaiterLimit
+from kubernaut.server.workers import WaiterLimit
 
 if TYPE_CHECKING:
     from kubernaut.history.operations import Operation
@@ -146,21 +147,18 @@ def _quality(ranges: dict[str, float], media: str) -> float:
 
 
 class _Stream(Iterator[bytes]):
-    """A stream of frames that counts as a waiter until it ends or is closed, even if it was never read."""
+    """A stream of frames that holds a waiter's place until it ends or is closed, even if it was never read."""
 
-    def __init__(self, frames: Iterator[bytes], waiter: Waiter) -> None:
+    def __init__(self, frames: Iterator[bytes], place: ExitStack) -> None:
         self._frames = frames
-        self._waiter = waiter
+        self.close = place.close
 
     def __next__(self) -> bytes:
         try:
             return next(self._frames)
         except BaseException:
-            self._waiter.release()
+            self.close()
             raise
-
-    def close(self) -> None:
-        self._waiter.release()
 
 
 def _last_event(request: Request) -> int:

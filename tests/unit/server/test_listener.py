@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.serving import DEPLOYER, HOST, Serving
+from support.serving import COMMAND_LINE, DEPLOYER, HOST, Serving
 from support.shelf import Shelf
 
 from kubernaut.errors import PortTaken, SettingInvalid
@@ -63,6 +63,7 @@ def problem(answered: tuple[int, dict[str, str], bytes], status: int, code: str)
     told: dict[str, Any] = json.loads(body)
     assert (told["status"], told["code"]) == (status, code)
     assert told["hint"]
+    assert not COMMAND_LINE.search(told["hint"]), told["hint"]
     assert told["requestId"] == headers["x-request-id"]
     return told
 
