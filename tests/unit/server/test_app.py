@@ -25,7 +25,7 @@ def server(shelf: Shelf, tmp_path: Path) -> Iterator[Serving]:
     serving.context.workers.stop(0)
 
 
-def test_what_stands_in_a_request_reaches_its_handler_read_and_checked(server: Serving, shelf: Shelf) -> None:
+def test_handlers_receive_parsed_and_validated_requests(server: Serving, shelf: Shelf) -> None:
     server.post("/things", {"name": "a", "size": 3, "tags": ["x"]}, headers={"X-Request-Id": "mine-1"})
     assert shelf.request.body == Thing(name="a", size=3, tags=("x",))
     assert shelf.request.id == "mine-1"
@@ -37,7 +37,7 @@ def test_what_stands_in_a_request_reaches_its_handler_read_and_checked(server: S
     assert (shelf.request.parameters, shelf.request.path) == ({"id": "a.b"}, "/things/a.b")
 
 
-def test_every_answer_has_an_id_and_is_not_kept_nor_guessed_at(server: Serving) -> None:
+def test_every_response_has_a_request_id_and_the_common_headers(server: Serving) -> None:
     for response in (
         server.get("/things"),
         server.get("/nothing"),
@@ -52,16 +52,16 @@ def test_every_answer_has_an_id_and_is_not_kept_nor_guessed_at(server: Serving) 
 
 
 @pytest.mark.parametrize("offered", ["", "a b", "é", "x" * 65, "a/b", "a\tb"])
-def test_an_id_that_cannot_be_one_is_not_taken_over(server: Serving, offered: str) -> None:
+def test_invalid_request_ids_are_replaced(server: Serving, offered: str) -> None:
     assert server.get("/things", headers={"X-Request-Id": offered}).headers["X-Request-Id"] != offered
 
 
-def test_a_request_for_another_host_is_refused_before_anything_else(server: Serving) -> None:
+def test_other_hosts_are_refused_before_routing(server: Serving) -> None:
     problem(server.get("/healthz", headers={"Host": "evil.example.com"}), 421, "host_refused")
     problem(server.get("/nothing", headers={"Host": "evil.example.com"}), 421, "host_refused")
 
 
-def test_without_a_token_nothing_is_done(server: Serving, shelf: Shelf) -> None:
+def test_requests_without_a_valid_token_are_refused(server: Serving, shelf: Shelf) -> None:
     response = server.post("/things", {"name": "a"}, token=None)
     problem(response, 401, "unauthorized")
     assert response.headers["WWW-Authenticate"] == "Bearer"
@@ -70,14 +70,14 @@ def test_without_a_token_nothing_is_done(server: Serving, shelf: Shelf) -> None:
     assert not shelf.requests
 
 
-def test_who_has_no_right_does_not_learn_what_is_wrong_with_his_request(server: Serving) -> None:
+def test_rights_are_checked_before_the_request_is_validated(server: Serving) -> None:
     problem(server.post("/things", {"nonsense": 1}, token=READER), 403, "not_allowed")
     problem(server.get("/things?nonsense=1", token=None), 401, "unauthorized")
 
 
 @pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "null"},
                                      {"Origin": "http://evil.example.com"}, {"Origin": "http://[", "X-Other": "1"}])  # fmt: skip
-def test_a_page_of_another_site_cannot_make_a_browser_write(shelf: Shelf, tmp_path: Path, headers: dict[str, str]) -> None:
+def test_cross_site_writes_are_refused(shelf: Shelf, tmp_path: Path, headers: dict[str, str]) -> None:
     server = Serving(tmp_path, shelf.routes, tokens=False)
     problem(server.post("/things/a/turn", token=None, headers=headers), 403, "not_allowed")
     assert not shelf.requests
@@ -85,7 +85,7 @@ def test_a_page_of_another_site_cannot_make_a_browser_write(shelf: Shelf, tmp_pa
     assert server.post("/things/a/turn", token=None, headers={"Origin": f"http://{HOST}"}).status_code == 200
 
 
-def test_head_works_where_get_does_and_has_no_body(server: Serving, shelf: Shelf) -> None:
+def test_head_answers_like_get_without_a_body(server: Serving, shelf: Shelf) -> None:
     whole, head = server.get("/things"), server.ask("HEAD", "/things")
     assert (head.status_code, head.data) == (200, b"")
     assert head.headers["Content-Length"] == whole.headers["Content-Length"] == str(len(whole.data))
@@ -97,7 +97,7 @@ def test_head_works_where_get_does_and_has_no_body(server: Serving, shelf: Shelf
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "PUT", "PATCH", "TRACE", "CONNECT", "ANY", "PROXY", "BREW"])
-def test_other_methods_are_refused_and_those_that_work_are_named(server: Serving, method: str) -> None:
+def test_unsupported_methods_get_405_with_allow(server: Serving, method: str) -> None:
     response = server.ask(method, "/things/a")
     told = problem(response, 405, "method_not_allowed")
     assert response.headers["Allow"] == "DELETE, GET, HEAD"
@@ -105,7 +105,7 @@ def test_other_methods_are_refused_and_those_that_work_are_named(server: Serving
     assert server.ask(method, "/things/a/turn").headers["Allow"] == "POST"
 
 
-def test_a_failure_is_a_problem_with_its_own_status_and_without_secrets(server: Serving) -> None:
+def test_errors_become_redacted_problems_with_their_status(server: Serving) -> None:
     response = server.get("/fail/known")
     told = problem(response, 404, "release_not_found")
     assert told["instance"] == "/fail/known"
@@ -114,9 +114,7 @@ def test_a_failure_is_a_problem_with_its_own_status_and_without_secrets(server: 
     assert int(server.get("/fail/busy").headers["Retry-After"]) > 0
 
 
-def test_what_nobody_foresaw_tells_the_client_only_the_id_under_which_the_log_has_it(
-    server: Serving, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unexpected_errors_show_only_the_request_id(server: Serving, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
         response = server.get("/fail/unforeseen", headers={"X-Request-Id": "look-for-me"})
     told = problem(response, 500, "internal")
@@ -128,14 +126,14 @@ def test_what_nobody_foresaw_tells_the_client_only_the_id_under_which_the_log_ha
 
 
 @pytest.mark.parametrize("how", ["header", "status", "body", "stream"])
-def test_an_answer_that_cannot_be_sent_is_a_problem_too(server: Serving, caplog: pytest.LogCaptureFixture, how: str) -> None:
+def test_unsendable_responses_become_problems(server: Serving, caplog: pytest.LogCaptureFixture, how: str) -> None:
     response = server.get(f"/fail/{how}")
     problem(response, 500, "internal")
     assert "Set-Cookie" not in response.headers
     assert "Traceback" in caplog.text
 
 
-def test_a_stream_is_passed_through_and_closed_and_its_failure_breaks_it_off(
+def test_an_error_in_a_stream_closes_it_and_aborts_the_connection(
     server: Serving, shelf: Shelf, caplog: pytest.LogCaptureFixture
 ) -> None:
     sent: list[bytes] = []
@@ -149,14 +147,14 @@ def test_a_stream_is_passed_through_and_closed_and_its_failure_breaks_it_off(
     assert "RuntimeError" in caplog.text
 
 
-def test_a_stream_that_nobody_reads_to_its_end_is_closed(server: Serving, shelf: Shelf) -> None:
+def test_an_abandoned_stream_is_closed(server: Serving, shelf: Shelf) -> None:
     response = server.get("/stream", buffered=False)
     next(iter(response.response))
     response.close()
     assert shelf.closed
 
 
-def test_requests_are_counted_by_route_and_never_by_path(server: Serving) -> None:
+def test_requests_are_counted_by_route_template(server: Serving) -> None:
     server.get("/things/a.b")
     server.get("/things/%2e%2e")
     server.ask("BREW", "/things/a")
@@ -167,7 +165,7 @@ def test_requests_are_counted_by_route_and_never_by_path(server: Serving) -> Non
     assert "a.b" not in page
 
 
-def test_every_write_is_written_down_the_refused_too(server: Serving) -> None:
+def test_every_write_is_audited_including_refused_ones(server: Serving) -> None:
     server.delete("/things/a", headers={"X-Request-Id": "r-1"}, environ_overrides={"REMOTE_ADDR": "192.0.2.1"})
     server.delete("/things/a", token=READER)
     server.delete("/things/a", token=None)
@@ -181,7 +179,7 @@ def test_every_write_is_written_down_the_refused_too(server: Serving) -> None:
     assert (unknown.get("caller"), unknown["status"], unknown["outcome"]) == (None, 401, "unauthorized")
 
 
-def test_two_apps_in_one_process_do_not_meet(tmp_path: Path) -> None:
+def test_two_apps_in_one_process_are_independent(tmp_path: Path) -> None:
     first, second = Shelf(), Shelf()
     one, other = Serving(tmp_path, first.routes), Serving(tmp_path, second.routes)
     one.get("/things")
@@ -189,7 +187,7 @@ def test_two_apps_in_one_process_do_not_meet(tmp_path: Path) -> None:
     assert 'route="/things"' not in other.get("/metrics").text
 
 
-def test_healthz_answers_whatever_happens_and_metrics_needs_a_token(server: Serving) -> None:
+def test_healthz_always_answers_and_metrics_needs_a_token(server: Serving) -> None:
     server.cluster.fail("", ConnectionError("down"), times=None)
     server.context.workers.stop(0)
     assert json.loads(server.get("/healthz", token=None).data) == {"status": "ok"}
@@ -197,7 +195,7 @@ def test_healthz_answers_whatever_happens_and_metrics_needs_a_token(server: Serv
     assert server.get("/metrics", token=DEPLOYER).content_type.startswith("text/plain")
 
 
-def test_a_server_that_does_not_know_the_cluster_is_not_ready_and_says_why(server: Serving) -> None:
+def test_readyz_fails_until_the_index_is_loaded(server: Serving) -> None:
     refused = server.get("/readyz", token=None)
     assert (refused.status_code, refused.json["code"]) == (503, "index_stale")
     assert refused.json["detail"]
@@ -208,6 +206,6 @@ def test_a_server_that_does_not_know_the_cluster_is_not_ready_and_says_why(serve
         server.context.index.stop()
 
 
-def test_a_server_that_stops_is_not_ready(server: Serving) -> None:
+def test_readyz_fails_while_the_server_stops(server: Serving) -> None:
     server.context.workers.stop(0)
     problem(server.get("/readyz", token=None), 503, "server_stopping")

@@ -43,7 +43,7 @@ def sink() -> Sink:
     return Sink()
 
 
-def test_a_line_says_who_did_what_to_which_release_and_when(sink: Sink) -> None:
+def test_a_line_has_the_leading_fields_in_order(sink: Sink) -> None:
     before = datetime.now(UTC)
     Audit(sink.write).write(
         status=202,
@@ -75,7 +75,7 @@ def test_a_line_says_who_did_what_to_which_release_and_when(sink: Sink) -> None:
     assert order == [name for name in FIELDS if name in order]
 
 
-def test_no_secret_and_no_control_character_gets_into_a_line(sink: Sink) -> None:
+def test_secrets_and_control_characters_are_removed(sink: Sink) -> None:
     audit = Audit(sink.write, secrets=[CANARY])
     audit.write(
         event="request", caller=f"x{CANARY}x", path=f"/api/\x1b[31m\n\r\x00\u2028{CANARY}", note=f"Authorization: Bearer {CANARY}z"
@@ -87,12 +87,12 @@ def test_no_secret_and_no_control_character_gets_into_a_line(sink: Sink) -> None
     assert all(32 <= byte < 127 for byte in sink.data.replace(b"\n", b""))
 
 
-def test_endless_values_are_cut(sink: Sink) -> None:
+def test_long_values_are_truncated(sink: Sink) -> None:
     Audit(sink.write).write(event="request", path="/" + "a" * 100_000)
     assert len(sink.data) < 2000
 
 
-def test_what_cannot_be_written_breaks_nothing_and_is_told_once_and_counted(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
+def test_lost_lines_are_counted_and_logged_once(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
     metrics = Metrics()
     audit = Audit(sink.write, on_lost=metrics.count_lost_audit_line)
     sink.full = True
@@ -110,7 +110,7 @@ def test_what_cannot_be_written_breaks_nothing_and_is_told_once_and_counted(sink
     assert len(caplog.records) == 2, "a disk that is full again is told again"
 
 
-def test_stderr_that_is_closed_breaks_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_closed_stderr_only_loses_the_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     closed = (tmp_path / "closed").open("w")
     closed.close()
     monkeypatch.setattr("sys.stderr", closed)
@@ -119,14 +119,14 @@ def test_stderr_that_is_closed_breaks_nothing(monkeypatch: pytest.MonkeyPatch, t
     assert lost
 
 
-def test_lines_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_are_written_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     Audit(to_stderr).write(event="request")
     shown = capsys.readouterr()
     assert json.loads(shown.err)["event"] == "request"
     assert shown.out == ""
 
 
-def test_a_file_is_only_added_to_and_nobody_else_reads_it(tmp_path: Path) -> None:
+def test_the_file_is_private_and_only_appended_to(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
     before = os.umask(0)
     try:
@@ -140,7 +140,7 @@ def test_a_file_is_only_added_to_and_nobody_else_reads_it(tmp_path: Path) -> Non
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_lines_of_many_threads_stay_whole(tmp_path: Path) -> None:
+def test_lines_of_concurrent_threads_are_not_mixed(tmp_path: Path) -> None:
     file = AuditFile(tmp_path / "audit.log")
     audit = Audit(file.write)
     with ThreadPoolExecutor(8) as pool:
@@ -150,7 +150,7 @@ def test_lines_of_many_threads_stay_whole(tmp_path: Path) -> None:
     assert {line["request"] for line in lines} == {str(number) for number in range(200)}
 
 
-def test_a_line_that_was_cut_off_does_not_spoil_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partial_line_is_terminated_before_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "audit.log"
     file = AuditFile(path)
     audit, write, calls = Audit(file.write), os.write, []
@@ -172,7 +172,7 @@ def test_a_line_that_was_cut_off_does_not_spoil_the_next(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("kind", ["link", "open", "pipe", "folder", "missing folder"])
-def test_a_file_that_is_not_safe_is_refused(tmp_path: Path, kind: str) -> None:
+def test_unsafe_files_are_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "audit.log"
     if kind == "link":
         path.symlink_to(tmp_path / "elsewhere")

@@ -26,7 +26,7 @@ def gate() -> Authenticator:
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-def test_a_token_tells_who_sends_it(gate: Authenticator, scheme: str) -> None:
+def test_a_token_identifies_its_caller(gate: Authenticator, scheme: str) -> None:
     assert gate.authenticate({"authorization": f"{scheme} {CI}"}) == TOKENS[0].caller
     assert gate.authenticate({"authorization": f" {scheme}  {ADA}\t", "accept": "*/*"}) == TOKENS[1].caller
 
@@ -54,7 +54,7 @@ def test_a_token_tells_who_sends_it(gate: Authenticator, scheme: str) -> None:
         f"Bearer {token_digest(CI).hex()}",
     ],
 )
-def test_everything_else_is_refused_and_not_repeated(gate: Authenticator, header: str) -> None:
+def test_malformed_tokens_are_refused_and_not_repeated(gate: Authenticator, header: str) -> None:
     with pytest.raises(Unauthorized) as refused:
         gate.authenticate({"authorization": header})
     told = str(refused.value.problem())
@@ -62,19 +62,19 @@ def test_everything_else_is_refused_and_not_repeated(gate: Authenticator, header
     assert header[:7] + header[7:20] not in told or len(header) < 8
 
 
-def test_a_token_elsewhere_than_in_its_header_lets_nobody_in(gate: Authenticator) -> None:
+def test_tokens_in_other_headers_are_ignored(gate: Authenticator) -> None:
     for name in ("x-api-key", "cookie", "proxy-authorization", "token", "Authorization"):
         with pytest.raises(Unauthorized, match="Authorization"):
             gate.authenticate({name: f"Bearer {CI}"})
 
 
 @given(st.text(max_size=600))
-def test_no_other_text_gets_in(text: str) -> None:
+def test_arbitrary_text_is_unauthorized(text: str) -> None:
     with pytest.raises(Unauthorized):
         Authenticator(HOSTS, TOKENS).authenticate({"authorization": text})
 
 
-def test_all_tokens_are_compared_whichever_it_is(gate: Authenticator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_token_is_compared_in_constant_time(gate: Authenticator, monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[tuple[bytes, bytes]] = []
     compare = hmac.compare_digest
 
@@ -93,7 +93,7 @@ def test_all_tokens_are_compared_whichever_it_is(gate: Authenticator, monkeypatc
     assert len(compared) == len(TOKENS)
 
 
-def test_without_tokens_everybody_is_anonymous_and_may_deploy() -> None:
+def test_without_tokens_callers_are_anonymous_deployers() -> None:
     gate = Authenticator(HOSTS, None)
     assert (
         gate.authenticate({})
@@ -103,17 +103,17 @@ def test_without_tokens_everybody_is_anonymous_and_may_deploy() -> None:
     )
 
 
-def test_with_no_token_known_nobody_gets_in() -> None:
+def test_an_empty_list_of_tokens_admits_no_caller() -> None:
     with pytest.raises(Unauthorized):
         Authenticator(HOSTS, ()).authenticate({"authorization": f"Bearer {CI}"})
 
 
-def test_the_gate_knows_its_hosts(gate: Authenticator) -> None:
+def test_the_authenticator_checks_hosts(gate: Authenticator) -> None:
     gate.check_host("127.0.0.1:8080")
     with pytest.raises(HostRefused):
         gate.check_host("evil.example.com")
 
 
-def test_what_is_kept_of_a_token_is_not_the_token(gate: Authenticator) -> None:
+def test_only_the_digest_of_a_token_is_kept(gate: Authenticator) -> None:
     assert CI not in repr(vars(gate))
     assert CI not in repr(TOKENS)

@@ -23,12 +23,12 @@ def raw(value: Any, **how: Any) -> str:
 
 
 @given(POSITIONS | st.tuples(st.text(min_size=1, max_size=63), st.text(min_size=1, max_size=63), st.integers(0, 10**9)))
-def test_a_cursor_is_read_as_it_was_written(position: Position) -> None:
+def test_a_cursor_round_trips(position: Position) -> None:
     assert decode_cursor(encode_cursor(position)) == position
 
 
 @given(POSITIONS)
-def test_a_cursor_stands_in_an_address_as_it_is(position: Position) -> None:
+def test_a_cursor_is_url_safe_and_short(position: Position) -> None:
     assert re.fullmatch("[A-Za-z0-9_-]+", encode_cursor(position))
     assert len(encode_cursor(position)) <= MAX_CURSOR_LENGTH
 
@@ -64,13 +64,13 @@ def test_a_cursor_stands_in_an_address_as_it_is(position: Position) -> None:
         base64.urlsafe_b64encode(b'["a","\\ud800x","b"]').decode().rstrip("="),
     ],
 )
-def test_what_is_no_cursor_is_refused(cursor: str) -> None:
+def test_invalid_cursors_are_refused(cursor: str) -> None:
     with pytest.raises(RequestInvalid, match="cursor"):
         decode_cursor(cursor)
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda data: base64.urlsafe_b64encode(data).decode().rstrip("=")))
-def test_whatever_is_sent_is_a_place_or_refused(text: str) -> None:
+def test_any_text_is_a_canonical_cursor_or_refused(text: str) -> None:
     try:
         assert encode_cursor(decode_cursor(text)) == text
     except RequestInvalid:

@@ -30,6 +30,6 @@ def address(tmp_path: Path) -> Iterator[str]:
         listening.stop()
 
 
-def test_whatever_is_asked_is_answered_as_the_document_says(address: str) -> None:
+def test_responses_to_generated_requests_match_the_document(address: str) -> None:
     found = failures(schema_of(plan(address, DEPLOYER, examples=3)))
     assert not found, "\n\n".join(f"{name}\n{told}" for name, told in found.items())

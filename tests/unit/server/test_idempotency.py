@@ -63,12 +63,12 @@ def at_once(*calls: Callable[[], TestResponse]) -> list[TestResponse]:
     ("header", "key"),
     [(None, None), ("abc", "abc"), ('"abc"', "abc"), ('"', '"'), ("x" * 255, "x" * 255)],
 )
-def test_a_key_may_stand_in_quotes_or_not(header: str | None, key: str | None) -> None:
+def test_a_key_may_be_quoted(header: str | None, key: str | None) -> None:
     assert idempotency_key(header) == key
 
 
 @pytest.mark.parametrize("header", ["", "x" * 256, "ä", "a\tb", '"a b"', '""'])
-def test_what_is_no_key_is_refused(header: str) -> None:
+def test_invalid_keys_are_refused(header: str) -> None:
     with pytest.raises(RequestInvalid, match="Idempotency-Key"):
         idempotency_key(header)
 
@@ -77,7 +77,7 @@ def request(method: str = "POST", path: str = "/api/releases", body: Any = None,
     return Request("r", method, path, {}, query or DryRunQuery(), body, {}, Caller("ada", Role.DEPLOY))
 
 
-def test_requests_that_ask_for_the_same_have_one_fingerprint_however_they_are_spelt() -> None:
+def test_equivalent_requests_have_one_fingerprint() -> None:
     spelt = [
         NewRelease.model_validate_json(text)
         for text in (
@@ -91,7 +91,7 @@ def test_requests_that_ask_for_the_same_have_one_fingerprint_however_they_are_sp
     assert fingerprint(request(body=None)) == fingerprint(request(body=RollbackOptions()))
 
 
-def test_whatever_is_asked_for_differently_has_another_fingerprint() -> None:
+def test_different_requests_have_different_fingerprints() -> None:
     one = NewRelease(name="hello", namespace="demo", values={"a": 1})
     different = [
         request(body=one),
@@ -111,7 +111,7 @@ def test_whatever_is_asked_for_differently_has_another_fingerprint() -> None:
 # the same request again
 
 
-def test_the_same_request_again_is_the_same_operation(town: Town, server: Serving) -> None:
+def test_a_repeated_request_returns_the_same_operation(town: Town, server: Serving) -> None:
     first = server.post("/api/releases", HELLO, headers=KEYED)
     assert first.status_code == 201, first.text
     for headers in (KEYED, {"Idempotency-Key": '"k-1"'}):
@@ -123,7 +123,7 @@ def test_the_same_request_again_is_the_same_operation(town: Town, server: Servin
     assert len(server.get("/api/releases?all=true").json["items"]) == 1
 
 
-def test_a_failure_is_answered_again_as_it_was(town: Town, server: Serving) -> None:
+def test_a_repeated_request_returns_the_same_error(town: Town, server: Serving) -> None:
     town.helm.end_with(Status.FAILED, DeadlineExceeded("timed out waiting for the condition"))
     first = problem(server.post("/api/releases", HELLO, headers=KEYED), 422, "deploy_failed")
     other = town.server(watching=False)
@@ -134,7 +134,7 @@ def test_a_failure_is_answered_again_as_it_was(town: Town, server: Serving) -> N
     assert deploys(town) == 1
 
 
-def test_what_changed_nothing_is_answered_again_with_the_release(town: Town, server: Serving) -> None:
+def test_a_repeated_no_op_returns_the_release(town: Town, server: Serving) -> None:
     assert server.post("/api/releases", HELLO, headers={"Prefer": "wait=20"}).status_code == 201
     answers = [one.post("/api/releases", HELLO, headers=KEYED) for one in (server, town.server(watching=False), server)]
     deployed(server, values={"text": "newer"})
@@ -144,7 +144,7 @@ def test_what_changed_nothing_is_answered_again_with_the_release(town: Town, ser
     assert len({operation_of(answer) for answer in answers}) == 1
 
 
-def test_another_request_with_the_same_key_is_refused(town: Town, server: Serving) -> None:
+def test_a_key_of_another_request_is_refused(town: Town, server: Serving) -> None:
     assert server.post("/api/releases", HELLO, headers=KEYED).status_code == 201
     operation = operation_of(server.post("/api/releases", HELLO, headers=KEYED))
     for response in (
@@ -157,14 +157,14 @@ def test_another_request_with_the_same_key_is_refused(town: Town, server: Servin
     assert server.get("/api/releases/demo.hello.current").json["status"] == "deployed"
 
 
-def test_each_token_has_keys_of_its_own(server: Serving) -> None:
+def test_keys_are_separate_per_token(server: Serving) -> None:
     first = server.post("/api/releases", HELLO, headers=KEYED)
     second = server.post("/api/releases", {**HELLO, "values": {"text": "x"}}, headers=KEYED, token=TEAM)
     assert (first.status_code, second.status_code) == (201, 201)
     assert operation_of(first) != operation_of(second)
 
 
-def test_after_a_restart_the_key_is_still_known(town: Town, server: Serving) -> None:
+def test_keys_survive_a_restart(town: Town, server: Serving) -> None:
     first = server.post("/api/releases", HELLO, headers=KEYED)
     server.close()
     again = town.server(watching=False).post("/api/releases", HELLO, headers=KEYED)
@@ -173,7 +173,7 @@ def test_after_a_restart_the_key_is_still_known(town: Town, server: Serving) -> 
     assert deploys(town) == 1
 
 
-def test_a_repeated_request_is_not_checked_against_what_it_has_done_itself(town: Town, server: Serving) -> None:
+def test_a_repeated_request_ignores_its_own_changes(town: Town, server: Serving) -> None:
     first = server.post("/api/releases", HELLO, headers={"Prefer": "wait=20"})
     headers = {**KEYED, "If-Match": first.headers["ETag"]}
     body = {**HELLO, "values": {"text": "new"}}
@@ -191,18 +191,18 @@ def test_a_repeated_request_is_not_checked_against_what_it_has_done_itself(town:
     assert server.get("/api/releases/demo.hello.current").json["id"] == "demo.hello.v3"
 
 
-def test_a_request_that_was_refused_leaves_its_key_free(town: Town, server: Serving) -> None:
+def test_a_refused_request_does_not_use_its_key(town: Town, server: Serving) -> None:
     problem(server.post("/api/releases", {**HELLO, "version": "9.9.9"}, headers=KEYED), 404, "version_not_found")
     town.shop.publish("9.9.9")
     assert server.post("/api/releases", {**HELLO, "version": "9.9.9"}, headers=KEYED).status_code == 201
 
 
-def test_a_dry_run_takes_no_key(server: Serving) -> None:
+def test_a_dry_run_does_not_use_its_key(server: Serving) -> None:
     assert server.post("/api/releases?dryRun=true", {**HELLO, "note": "other"}, headers=KEYED).status_code == 200
     assert server.post("/api/releases", HELLO, headers=KEYED).status_code == 201
 
 
-def test_while_it_runs_the_same_request_is_answered_by_how_far_it_is(town: Town, server: Serving) -> None:
+def test_a_repeated_request_to_a_running_operation_returns_202(town: Town, server: Serving) -> None:
     town.helm.may_end.clear()
     first = server.post("/api/releases", HELLO, headers={"Idempotency-Key": "k-1"})
     assert town.helm.begun.wait(SOON)
@@ -215,7 +215,7 @@ def test_while_it_runs_the_same_request_is_answered_by_how_far_it_is(town: Town,
     assert deploys(town) == 1
 
 
-def test_an_answer_that_is_lost_on_the_way_from_the_cluster_loses_nothing(town: Town, server: Serving) -> None:
+def test_a_lost_response_of_the_cluster_is_recovered(town: Town, server: Serving) -> None:
     town.cluster.fail("create secret demo/kubernaut.key-", ClusterUnreachable("the connection broke off."), after=True)
     first = server.post("/api/releases", HELLO, headers=KEYED)
     assert first.status_code == 201, first.text
@@ -224,7 +224,7 @@ def test_an_answer_that_is_lost_on_the_way_from_the_cluster_loses_nothing(town: 
     assert deploys(town) == 1
 
 
-def test_where_the_cluster_does_not_answer_nothing_is_accepted_and_the_key_stays_free(town: Town, server: Serving) -> None:
+def test_an_unreachable_cluster_accepts_nothing_and_keeps_the_key_free(town: Town, server: Serving) -> None:
     town.cluster.fail("create secret demo/kubernaut.key-", ClusterUnreachable("The cluster does not answer."))
     problem(server.post("/api/releases", HELLO, headers=KEYED), 503, "cluster_unreachable")
     assert operations(town) == []
@@ -236,7 +236,7 @@ def test_where_the_cluster_does_not_answer_nothing_is_accepted_and_the_key_stays
 
 
 @pytest.mark.parametrize("round", range(3))
-def test_one_key_at_two_servers_at_once_is_one_deploy(town: Town, round: int) -> None:
+def test_concurrent_requests_with_one_key_at_two_servers_deploy_once(town: Town, round: int) -> None:
     servers = [town.server(), town.server()]
     calls = [lambda server=server: server.post("/api/releases", HELLO, headers=KEYED) for server in servers * 3]
     answers = at_once(*calls)
@@ -246,7 +246,7 @@ def test_one_key_at_two_servers_at_once_is_one_deploy(town: Town, round: int) ->
     assert deploys(town) == 1
 
 
-def test_who_waits_at_another_server_gets_the_release_when_it_is_there(town: Town) -> None:
+def test_a_client_waiting_at_another_server_gets_the_release(town: Town) -> None:
     one, other = town.server(), town.server()
     town.helm.may_end.clear()
     first = one.post("/api/releases", HELLO, headers={"Idempotency-Key": "k-1"})
@@ -264,7 +264,7 @@ def test_who_waits_at_another_server_gets_the_release_when_it_is_there(town: Tow
     assert answer.json == one.get("/api/releases/demo.hello.v1").json
 
 
-def test_of_two_requests_for_one_release_at_once_one_is_done_and_the_other_told_who_is_at_it(town: Town) -> None:
+def test_of_two_concurrent_writes_to_a_release_one_is_refused_as_locked(town: Town) -> None:
     town.helm.may_end.clear()
     server = town.server(workers=4)
     bodies = [{**HELLO, "values": {"text": str(number)}} for number in range(2)]
@@ -281,7 +281,7 @@ def test_of_two_requests_for_one_release_at_once_one_is_done_and_the_other_told_
     assert deploys(town) == 1
 
 
-def test_a_release_that_somebody_works_on_is_refused_with_who_that_is_unless_one_waits_for_it(town: Town) -> None:
+def test_a_locked_release_is_refused_with_its_holder_unless_lock_timeout_is_set(town: Town) -> None:
     server = town.server()
     town.helm.may_end.clear()
     first = server.post("/api/releases", HELLO)
@@ -305,7 +305,7 @@ def operations(town: Town) -> list[str]:
     return [name for (_, name) in town.cluster._secrets if name.startswith("kubernaut.")]
 
 
-def test_a_busy_server_says_when_to_come_again_and_accepts_nothing(town: Town) -> None:
+def test_a_busy_server_sends_retry_after_and_accepts_nothing(town: Town) -> None:
     town.shop.publish("1.0.0", "other")
     server = town.server(workers=1, watching=False)
     town.helm.may_end.clear()
@@ -324,7 +324,7 @@ def test_a_busy_server_says_when_to_come_again_and_accepts_nothing(town: Town) -
     assert server.post("/api/releases", {**HELLO, "name": "other"}, headers={**KEYED, "Idempotency-Key": "k-2"}).status_code == 201
 
 
-def test_a_server_that_is_about_to_end_begins_nothing_and_lets_what_runs_end(town: Town) -> None:
+def test_a_stopping_server_refuses_writes_and_finishes_running_ones(town: Town) -> None:
     server = town.server(watching=False)
     town.helm.may_end.clear()
     first = server.post("/api/releases", HELLO)
@@ -338,7 +338,7 @@ def test_a_server_that_is_about_to_end_begins_nothing_and_lets_what_runs_end(tow
     assert ended(server, operation_of(first))["state"] == "succeeded"
 
 
-def test_an_operation_that_does_not_end_within_the_grace_says_that_it_was_stopped(town: Town) -> None:
+def test_an_operation_stopped_after_the_grace_is_recorded_as_interrupted(town: Town) -> None:
     server = town.server(watching=False)
     town.helm.may_end.clear()
     first = server.post("/api/releases", HELLO)
@@ -348,7 +348,7 @@ def test_an_operation_that_does_not_end_within_the_grace_says_that_it_was_stoppe
     assert (end["state"], end["outcome"]["reason"]) == ("failed", "interrupted")
 
 
-def test_where_nobody_may_wait_any_more_the_preference_is_not_honoured(town: Town) -> None:
+def test_a_wait_beyond_the_waiter_limit_is_not_applied(town: Town) -> None:
     server = town.server(waiting=0, watching=False)
     response = server.post("/api/releases", HELLO, headers={"Prefer": "wait=20"})
     assert response.status_code in (201, 202)

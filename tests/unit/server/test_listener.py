@@ -88,7 +88,7 @@ def threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name.startswith(("waitress", "kubernaut-listen"))}
 
 
-def test_the_app_is_served_over_one_connection_after_another_and_over_one_kept_open(tmp_path: Path) -> None:
+def test_the_app_is_served_over_new_and_kept_alive_connections(tmp_path: Path) -> None:
     serving = Serving(tmp_path, Shelf().routes)
     headers = {"Authorization": f"Bearer {DEPLOYER}", "Content-Type": "application/json", "Host": HOST}
     with listening(serving.app) as server, closing(HTTPConnection("127.0.0.1", server.port, timeout=10)) as client:
@@ -121,7 +121,7 @@ def test_the_app_is_served_over_one_connection_after_another_and_over_one_kept_o
         (ASKED + b"Transfer-Encoding: chunked\r\n\r\n" + (b"10000\r\n" + b"x" * 0x10000 + b"\r\n") * 20, 413, "request_too_large"),
     ],
 )
-def test_what_never_reaches_the_app_gets_a_problem_too(sent: bytes, status: int, code: str) -> None:
+def test_requests_that_waitress_refuses_get_problems(sent: bytes, status: int, code: str) -> None:
     with listening(hello) as server, connect(server) as client:
         with suppress(BrokenPipeError, ConnectionResetError):  # it may be refused before all of it was sent
             client.sendall(sent)
@@ -130,7 +130,7 @@ def test_what_never_reaches_the_app_gets_a_problem_too(sent: bytes, status: int,
         assert exchange(server, ASKED + b"\r\n")[2] == b"hello"
 
 
-def test_an_app_that_breaks_gives_a_problem_without_a_traceback() -> None:
+def test_an_app_error_becomes_a_problem_without_a_traceback() -> None:
     def broken(environ: Any, start_response: Any) -> list[bytes]:
         raise RuntimeError("canary-8f3a-secret")
 
@@ -141,7 +141,7 @@ def test_an_app_that_breaks_gives_a_problem_without_a_traceback() -> None:
 
 
 @pytest.mark.parametrize("beginning", [b"", ASKED, ASKED + b"Content-Length: 1000\r\n\r\n"])
-def test_a_request_that_comes_a_byte_now_and_then_is_refused_when_its_time_is_over(beginning: bytes) -> None:
+def test_a_request_that_trickles_in_times_out_with_408(beginning: bytes) -> None:
     with listening(hello, QUICK) as server, connect(server) as client:
         client.sendall(beginning)
         drip = Drip([client])
@@ -153,7 +153,7 @@ def test_a_request_that_comes_a_byte_now_and_then_is_refused_when_its_time_is_ov
             drip.stop()
 
 
-def test_a_connection_on_which_nothing_moves_is_closed() -> None:
+def test_idle_connections_are_closed() -> None:
     with listening(hello, QUICK) as server, connect(server) as silent, connect(server) as kept:
         kept.sendall(ASKED + b"\r\n")
         assert answer(kept)[2] == b"hello"
@@ -161,7 +161,7 @@ def test_a_connection_on_which_nothing_moves_is_closed() -> None:
         assert closed(kept)
 
 
-def test_a_client_that_reads_nothing_loses_its_connection_and_gives_back_its_thread() -> None:
+def test_a_client_that_does_not_read_is_disconnected() -> None:
     ended = threading.Event()
 
     def endless(environ: Any, start_response: Any) -> Iterator[bytes]:
@@ -177,7 +177,7 @@ def test_a_client_that_reads_nothing_loses_its_connection_and_gives_back_its_thr
         assert ended.wait(10)
 
 
-def test_a_client_that_goes_away_ends_its_stream() -> None:
+def test_a_disconnected_client_ends_its_stream() -> None:
     ended, went = threading.Event(), threading.Event()
 
     def stream(environ: Any, start_response: Any) -> Iterator[bytes]:
@@ -196,7 +196,7 @@ def test_a_client_that_goes_away_ends_its_stream() -> None:
         assert ended.wait(10)
 
 
-def test_slow_clients_keep_nobody_else_from_being_answered() -> None:
+def test_slow_clients_do_not_delay_others() -> None:
     with ExitStack() as stack:
         server = stack.enter_context(listening(hello, PATIENT))
         slow = [stack.enter_context(connect(server)) for _ in range(200)]
@@ -214,7 +214,7 @@ def test_slow_clients_keep_nobody_else_from_being_answered() -> None:
         assert threads() <= before
 
 
-def test_a_proxy_is_believed_only_where_there_is_one() -> None:
+def test_proxy_headers_are_trusted_only_behind_a_proxy() -> None:
     def who(environ: Any, start_response: Any) -> list[bytes]:
         start_response("200 OK", [("Content-Type", "text/plain")])
         told = {name: environ.get(name) for name in ("REMOTE_ADDR", "HTTP_HOST", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST")}
@@ -229,7 +229,7 @@ def test_a_proxy_is_believed_only_where_there_is_one() -> None:
         assert (told["REMOTE_ADDR"], told["HTTP_HOST"], told["HTTP_X_FORWARDED_HOST"]) == ("192.0.2.1", "x", None)
 
 
-def test_the_end_waits_for_answers_under_way_and_takes_no_new_ones() -> None:
+def test_stop_waits_for_open_responses_and_refuses_connections() -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(environ: Any, start_response: Any) -> list[bytes]:
@@ -254,7 +254,7 @@ def test_the_end_waits_for_answers_under_way_and_takes_no_new_ones() -> None:
         assert not stopping.is_alive()
 
 
-def test_the_end_waits_no_longer_than_it_may_and_leaves_no_thread() -> None:
+def test_stop_returns_after_the_grace_and_leaves_no_thread() -> None:
     before = threads()
     go_on = threading.Event()
 
@@ -273,13 +273,13 @@ def test_the_end_waits_no_longer_than_it_may_and_leaves_no_thread() -> None:
     wait_for(lambda: threads() <= before)
 
 
-def test_who_ends_what_has_ended_wakes_nobody() -> None:
+def test_stopping_twice_has_no_effect() -> None:
     """Its pipe is closed by then, and its number may be another file's."""
     with listening(hello) as server:
         server.stop(1)
 
 
-def test_a_port_that_is_taken_and_an_address_that_is_none_are_said() -> None:
+def test_a_taken_port_and_an_invalid_address_are_named() -> None:
     before = threads()
     with listening(hello) as server, pytest.raises(PortTaken, match=str(server.port)):
         listen(hello, "127.0.0.1", server.port)

@@ -26,7 +26,7 @@ def test_requests_are_counted_by_route_method_and_status() -> None:
     assert found["kubernaut_request_seconds_bucket", (("le", "0.0025"), ("method", "GET"), route)] == 2
 
 
-def test_what_clients_make_up_makes_no_new_series() -> None:
+def test_invented_methods_add_no_series() -> None:
     metrics = Metrics()
     metrics.count_request("", "GET", 404, 0.1)
     metrics.count_request("", "BREW", 405, 0.1)
@@ -48,7 +48,7 @@ def test_operations_are_counted_by_verb_and_outcome() -> None:
     assert found["kubernaut_operation_seconds_bucket", (("le", "60.0"), ("verb", "deploy"))] == 1
 
 
-def test_gauges_are_read_when_somebody_looks() -> None:
+def test_gauges_are_read_when_rendered() -> None:
     metrics = Metrics()
     values = {GaugeName.INDEX_AGE: 0.5, GaugeName.OPERATIONS_RUNNING: 2.0, GaugeName.EVENT_STREAMS: 3.0}
     for what in GaugeName:
@@ -58,17 +58,17 @@ def test_gauges_are_read_when_somebody_looks() -> None:
     assert samples(metrics)["kubernaut_index_age_seconds", ()] == 7.0
 
 
-def test_a_gauge_that_nobody_measures_claims_nothing() -> None:
+def test_an_unset_gauge_is_nan() -> None:
     assert b"kubernaut_index_age_seconds NaN" in Metrics().render()
 
 
-def test_the_process_is_measured_too() -> None:
+def test_process_metrics_are_included() -> None:
     found = samples(Metrics())
     assert found["process_resident_memory_bytes", ()] > 1 << 20
     assert ("process_cpu_seconds_total", ()) in found
 
 
-def test_two_servers_in_one_process_do_not_meet() -> None:
+def test_two_registries_in_one_process_are_independent() -> None:
     one, other = Metrics(), Metrics()
     one.count_request("/healthz", "GET", 200, 0.001)
     assert b"/healthz" not in other.render()

@@ -35,13 +35,13 @@ def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]
     return {(method.upper(), path): told for path, calls in document["paths"].items() for method, told in calls.items()}
 
 
-def test_every_route_of_the_app_is_in_the_document_and_the_other_way_round(server: Serving, document: dict[str, Any]) -> None:
+def test_the_document_has_exactly_the_routes_of_the_app(server: Serving, document: dict[str, Any]) -> None:
     registered = {(route.method, route.rule.replace("<", "{").replace(">", "}")) for route in server.app._router.routes}  # type: ignore[attr-defined]
     assert registered == set(operations(document))
     assert len(registered) == len(all_routes(server.context)) + 1
 
 
-def test_the_table_of_the_api_is_all_there(document: dict[str, Any]) -> None:
+def test_the_document_has_all_routes(document: dict[str, Any]) -> None:
     assert set(operations(document)) == {
         ("GET", "/api/releases"),
         ("GET", "/api/releases/{id}"),
@@ -56,18 +56,18 @@ def test_the_table_of_the_api_is_all_there(document: dict[str, Any]) -> None:
     }
 
 
-def test_each_call_has_a_name_of_its_own_that_a_program_can_have(document: dict[str, Any]) -> None:
+def test_operation_ids_are_unique_identifiers(document: dict[str, Any]) -> None:
     names = [told["operationId"] for told in operations(document).values()]
     assert len(names) == len(set(names))
     assert all(re.fullmatch(r"[a-z]+([A-Z][a-z]+)*", name) for name in names), names
 
 
-def test_the_document_is_openapi_as_its_own_schema_has_it(document: dict[str, Any]) -> None:
+def test_the_document_is_valid_openapi(document: dict[str, Any]) -> None:
     assert document["openapi"] == "3.1.0"
     schemathesis.openapi.from_dict(document).validate()
 
 
-def test_every_schema_in_the_document_is_one_and_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+def test_schemas_are_valid_and_references_resolve(document: dict[str, Any]) -> None:
     jsonschema_rs.meta.validate({"$schema": JSON_SCHEMA, "$defs": document["components"]["schemas"]})
     for reference in references(document):
         found: Any = document
@@ -78,7 +78,7 @@ def test_every_schema_in_the_document_is_one_and_every_reference_leads_somewhere
     assert "#/$defs/" not in text
 
 
-def test_parts_of_paths_are_declared_and_their_examples_fit(document: dict[str, Any]) -> None:
+def test_path_parameters_are_declared_with_matching_examples(document: dict[str, Any]) -> None:
     for (_, path), told in operations(document).items():
         declared = {parameter["name"]: parameter for parameter in told["parameters"] if parameter["in"] == "path"}
         assert set(declared) == set(re.findall(r"{(\w+)}", path))
@@ -86,7 +86,7 @@ def test_parts_of_paths_are_declared_and_their_examples_fit(document: dict[str, 
             assert re.fullmatch(parameter["schema"]["pattern"], parameter["example"]), parameter
 
 
-def test_open_calls_are_those_that_need_no_token_and_no_other(server: Serving, document: dict[str, Any]) -> None:
+def test_security_matches_the_need_for_a_token(server: Serving, document: dict[str, Any]) -> None:
     for (method, path), told in operations(document).items():
         asked = server.ask(method, re.sub(r"{\w+}", "demo.hello.v1", path), token=None)
         if told["security"]:
@@ -97,7 +97,7 @@ def test_open_calls_are_those_that_need_no_token_and_no_other(server: Serving, d
     assert free == {"/healthz", "/readyz", "/openapi.json"}
 
 
-def test_every_call_says_how_it_may_fail(document: dict[str, Any]) -> None:
+def test_every_route_documents_its_problems(document: dict[str, Any]) -> None:
     for told in operations(document).values():
         problems = {
             status for status, answer in told["responses"].items() if "application/problem+json" in answer.get("content", {})
@@ -106,7 +106,7 @@ def test_every_call_says_how_it_may_fail(document: dict[str, Any]) -> None:
         assert any(status.startswith("2") for status in told["responses"])
 
 
-def test_two_documents_of_the_same_routes_are_the_same(server: Serving) -> None:
+def test_the_document_is_reproducible(server: Serving) -> None:
     routes: tuple[Route, ...] = all_routes(server.context)
     assert json.dumps(openapi(routes)) == json.dumps(openapi(routes))
 

@@ -47,7 +47,7 @@ def begun(town: Town, server: Serving, *says: str) -> str:
 # one operation
 
 
-def test_an_operation_tells_all_but_what_was_said_and_asked(town: Town, server: Serving) -> None:
+def test_an_operation_is_returned_without_events_and_values(town: Town, server: Serving) -> None:
     release = deployed(server, note="first")
     response = server.get(f"/api/operations/{release['operation']}", token=READER)
     assert response.status_code == 200, response.text
@@ -61,7 +61,7 @@ def test_an_operation_tells_all_but_what_was_said_and_asked(town: Town, server: 
     assert not {"events", "fingerprint", "key", "resourceVersion"} & set(told)
 
 
-def test_an_operation_that_runs_says_so_here_and_at_another_server(town: Town) -> None:
+def test_a_running_operation_is_running_at_every_server(town: Town) -> None:
     server, other = town.server(), town.server()
     id = begun(town, server)
     assert server.get(f"/api/operations/{id}").json["state"] == "running"
@@ -71,14 +71,14 @@ def test_an_operation_that_runs_says_so_here_and_at_another_server(town: Town) -
         assert ended(one, id)["state"] == "succeeded"
 
 
-def test_what_is_accepted_is_there_for_whoever_follows_the_location_at_once(town: Town, server: Serving) -> None:
+def test_the_location_of_an_accepted_write_exists_at_once(town: Town, server: Serving) -> None:
     other = town.server(watching=False)  # it knows nothing of what comes after its start
     id = begun(town, server)
     for one in (server, other):
         assert one.get(f"/api/operations/{id}").status_code == 200
 
 
-def test_the_end_of_an_operation_is_told_even_where_it_could_not_be_written_down(town: Town, server: Serving) -> None:
+def test_the_outcome_is_returned_even_if_it_could_not_be_recorded(town: Town, server: Serving) -> None:
     answers: list[TestResponse] = []
     town.helm.may_end.clear()
     waiting = threading.Thread(target=lambda: answers.append(server.post("/api/releases", HELLO, headers=WAIT)))
@@ -96,20 +96,20 @@ def test_the_end_of_an_operation_is_told_even_where_it_could_not_be_written_down
 
 
 @pytest.mark.parametrize("rest", ["", "/events"])
-def test_an_operation_that_never_was_is_not_found(server: Serving, rest: str) -> None:
+def test_an_unknown_operation_is_not_found(server: Serving, rest: str) -> None:
     problem(server.get(f"/api/operations/{new_operation_id()}{rest}"), 404, "operation_not_found")
     assert server.get(f"/api/operations/nothing{rest}").status_code == 404
 
 
 @pytest.mark.parametrize("rest", ["", "/events"])
-def test_an_operation_is_for_those_who_may_see_its_namespace(town: Town, server: Serving, rest: str) -> None:
+def test_an_operation_needs_access_to_its_namespace(town: Town, server: Serving, rest: str) -> None:
     release = deployed(server, namespace="prod")
     problem(server.get(f"/api/operations/{release['operation']}{rest}", token=TEAM), 403, "not_allowed")
     problem(server.get(f"/api/operations/{release['operation']}{rest}", token=None), 401, "unauthorized")
     assert server.get(f"/api/operations/{release['operation']}{rest}", token=READER).status_code == 200
 
 
-def test_a_server_of_some_namespaces_does_not_know_the_operations_of_others(town: Town, server: Serving) -> None:
+def test_a_server_for_some_namespaces_hides_other_operations(town: Town, server: Serving) -> None:
     release = deployed(server, namespace="prod")
     small = town.server(watching=False, namespaces=("demo",))
     assert small.get(f"/api/operations/{release['operation']}").status_code == 404
@@ -122,7 +122,7 @@ def texts(items: list[dict[str, Any]]) -> list[str]:
     return [item["text"] for item in items if item["kind"] == "logLine"]
 
 
-def test_events_are_numbered_and_those_after_a_number_are_the_rest(town: Town, server: Serving) -> None:
+def test_events_are_numbered_and_filtered_by_after(town: Town, server: Serving) -> None:
     id = begun(town, server, "one", "two")
     town.helm.may_end.set()
     ended(server, id)
@@ -137,7 +137,7 @@ def test_events_are_numbered_and_those_after_a_number_are_the_rest(town: Town, s
         assert rest["next"] == max(after, all_of_it["next"])
 
 
-def test_a_long_poll_waits_for_news_and_no_longer(town: Town, server: Serving) -> None:
+def test_a_long_poll_waits_for_the_next_event(town: Town, server: Serving) -> None:
     id = begun(town, server, "one")
     known = server.get(f"/api/operations/{id}/events").json
     assert known["finished"] is False
@@ -166,7 +166,7 @@ def followed(server: Serving, id: str) -> list[dict[str, Any]]:
     return items
 
 
-def test_who_polls_to_the_end_misses_and_repeats_nothing(town: Town, server: Serving) -> None:
+def test_polling_to_the_end_returns_each_event_once(town: Town, server: Serving) -> None:
     lines = [f"line {number}" for number in range(300)]
     id = begun(town, server, *lines)
     seen: list[list[dict[str, Any]]] = []
@@ -182,7 +182,7 @@ def test_who_polls_to_the_end_misses_and_repeats_nothing(town: Town, server: Ser
         assert [item["seq"] for item in items] == list(range(1, len(items) + 1))
 
 
-def test_at_another_server_the_events_are_the_same_once_they_are_written_down(town: Town) -> None:
+def test_recorded_events_are_the_same_at_another_server(town: Town) -> None:
     server, other = town.server(), town.server()
     lines = [f"line {number}" for number in range(Journal.FIRST + Journal.LAST + 100)]
     id = begun(town, server, *lines)
@@ -199,7 +199,7 @@ def test_at_another_server_the_events_are_the_same_once_they_are_written_down(to
     assert min(missing) == Journal.FIRST + 1, "what is left out of much is told by the numbers"
 
 
-def test_waiting_at_another_server_asks_the_cluster_for_what_was_written_and_nothing_else(town: Town) -> None:
+def test_waiting_at_another_server_reads_only_changed_records(town: Town) -> None:
     server, other = town.server(), town.server()
     id = begun(town, server, "one")
     until(lambda: other.get(f"/api/operations/{id}").json["state"] == "running", "the other server hears of it")
@@ -235,7 +235,7 @@ def stream(server: Serving, id: str, *, after: int | None = None, **headers: str
     return server.get(f"/api/operations/{id}/events{query}", headers={**STREAM, **headers}, buffered=False)
 
 
-def test_a_stream_sends_what_is_said_and_then_the_end(town: Town, server: Serving) -> None:
+def test_a_stream_sends_events_and_then_the_end(town: Town, server: Serving) -> None:
     id = begun(town, server, "one", "two")
     response = stream(server, id)
     assert response.status_code == 200
@@ -259,7 +259,7 @@ def test_a_stream_sends_what_is_said_and_then_the_end(town: Town, server: Servin
     assert server.context.workers.waiters.count() == 0
 
 
-def test_a_stream_that_broke_goes_on_where_it_was(town: Town, server: Serving) -> None:
+def test_a_stream_resumes_after_last_event_id(town: Town, server: Serving) -> None:
     id = begun(town, server, "one", "two", "three")
     response = stream(server, id)
     chunks, sent = response.iter_encoded(), []
@@ -276,7 +276,7 @@ def test_a_stream_that_broke_goes_on_where_it_was(town: Town, server: Serving) -
     assert frames(stream(server, id, after=last).text) == rest
 
 
-def test_a_stream_that_is_silent_shows_that_it_lives(town: Town, server: Serving) -> None:
+def test_a_silent_stream_sends_heartbeats(town: Town, server: Serving) -> None:
     id = begun(town, server)
     response = stream(server, id)
     chunks = response.iter_encoded()
@@ -286,7 +286,7 @@ def test_a_stream_that_is_silent_shows_that_it_lives(town: Town, server: Serving
     response.close()
 
 
-def test_a_stream_ends_after_a_while_and_the_client_comes_again(town: Town) -> None:
+def test_a_stream_ends_after_its_maximum_duration(town: Town) -> None:
     server = town.server(watching=False, timing=StreamTiming(heartbeat=0.02, max_duration=1.0, poll=0.01))
     id = begun(town, server, "one")
     first = frames(stream(server, id).text)
@@ -299,14 +299,14 @@ def test_a_stream_ends_after_a_while_and_the_client_comes_again(town: Town) -> N
     assert rest[-1].event == "finished"
 
 
-def test_a_stream_of_what_has_ended_long_ago_is_short(town: Town, server: Serving) -> None:
+def test_a_stream_of_a_finished_operation_ends_at_once(town: Town, server: Serving) -> None:
     release = deployed(server)
     sent = frames(stream(town.server(watching=False), release["operation"]).text)
     assert sent[0].id == 1
     assert sent[-1].event == "finished"
 
 
-def test_a_stream_at_another_server_sends_the_same(town: Town) -> None:
+def test_a_stream_at_another_server_sends_the_same_events(town: Town) -> None:
     server, other = town.server(), town.server()
     id = begun(town, server, "one", "two")
     texts: list[str] = []
@@ -329,7 +329,7 @@ def test_a_stream_at_another_server_sends_the_same(town: Town) -> None:
 # how many
 
 
-def test_only_so_many_wait_at_once_and_the_others_come_again(town: Town) -> None:
+def test_waiters_beyond_the_limit_are_refused(town: Town) -> None:
     server = town.server(waiting=2, watching=False)
     id = begun(town, server, "one")
     streams = [stream(server, id) for _ in range(2)]
@@ -348,7 +348,7 @@ def test_only_so_many_wait_at_once_and_the_others_come_again(town: Town) -> None
     assert frames(again.text)[-1].event == "finished"
 
 
-def test_a_stream_that_is_never_read_gives_its_seat_back(town: Town, server: Serving) -> None:
+def test_a_stream_that_is_never_read_frees_its_place(town: Town, server: Serving) -> None:
     id = begun(town, server)
     for _ in range(20):
         response = stream(server, id)
@@ -357,7 +357,7 @@ def test_a_stream_that_is_never_read_gives_its_seat_back(town: Town, server: Ser
     assert server.context.workers.waiters.count() == 0
 
 
-def test_how_many_wait_is_measured(town: Town, server: Serving) -> None:
+def test_the_number_of_waiters_is_a_metric(town: Town, server: Serving) -> None:
     id = begun(town, server)
     response = stream(server, id)
     assert b"kubernaut_event_streams 1.0" in server.context.metrics.render()
@@ -365,7 +365,7 @@ def test_how_many_wait_is_measured(town: Town, server: Serving) -> None:
     assert b"kubernaut_event_streams 0.0" in server.context.metrics.render()
 
 
-def test_when_the_server_ends_streams_of_what_runs_elsewhere_end_and_its_own_go_on(town: Town) -> None:
+def test_a_stopping_server_ends_only_streams_of_other_servers(town: Town) -> None:
     server, other = town.server(), town.server()
     id = begun(town, server, "one")
     read: list[str] = []
@@ -388,6 +388,6 @@ def test_when_the_server_ends_streams_of_what_runs_elsewhere_end_and_its_own_go_
     ("query", "headers"),
     [("after=-1", {}), ("after=x", {}), ("wait=61", {}), ("wait=0.5", {}), ("since=1", {}), ("", {"Last-Event-ID": "x"})],
 )
-def test_what_cannot_be_waited_for_is_refused(server: Serving, query: str, headers: dict[str, str]) -> None:
+def test_invalid_event_queries_are_refused(server: Serving, query: str, headers: dict[str, str]) -> None:
     id = deployed(server)["operation"]
     problem(server.get(f"/api/operations/{id}/events?{query}", headers=headers), 422, "request_invalid")

@@ -76,7 +76,7 @@ def make(lines: list[dict[str, Any]]) -> Callable[..., Recovery]:
     return make
 
 
-def test_what_is_left_is_put_in_order_and_written_down(make: Callable[..., Recovery], lines: list[dict[str, Any]]) -> None:
+def test_unfinished_operations_are_recovered_and_audited(make: Callable[..., Recovery], lines: list[dict[str, Any]]) -> None:
     cluster = Cluster("shop", "app")
     make(cluster).check()
     assert cluster.asked == [("demo", "app"), ("demo", "shop")]
@@ -87,7 +87,7 @@ def test_what_is_left_is_put_in_order_and_written_down(make: Callable[..., Recov
     ]
 
 
-def test_what_this_server_or_another_works_on_is_left_alone(make: Callable[..., Recovery], lines: list[dict[str, Any]]) -> None:
+def test_busy_and_locked_releases_are_skipped(make: Callable[..., Recovery], lines: list[dict[str, Any]]) -> None:
     cluster = Cluster("app", "other", "shop")
     cluster.fails["other"] = ReleaseLocked("held by ada")
     recovery = make(cluster, busy=lambda namespace, name: (namespace, name) == ("demo", "app"))
@@ -97,7 +97,7 @@ def test_what_this_server_or_another_works_on_is_left_alone(make: Callable[..., 
     assert [line["release"] for line in lines] == ["demo.shop"]
 
 
-def test_a_failure_is_told_once_and_tried_less_and_less_often(
+def test_a_failure_is_audited_once_and_retried_with_back_off(
     make: Callable[..., Recovery], lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
@@ -120,7 +120,7 @@ def test_a_failure_is_told_once_and_tried_less_and_less_often(
     assert [line["message"] for line in lines][1:] == ["may not read"]
 
 
-def test_what_is_finished_by_others_is_forgotten(make: Callable[..., Recovery], lines: list[dict[str, Any]]) -> None:
+def test_a_failure_is_forgotten_when_the_release_is_finished(make: Callable[..., Recovery], lines: list[dict[str, Any]]) -> None:
     cluster = Cluster("app")
     cluster.fails["app"] = ClusterDenied("may not write")
     recovery = make(cluster)
@@ -133,14 +133,14 @@ def test_what_is_finished_by_others_is_forgotten(make: Callable[..., Recovery], 
     assert len(lines) == 2
 
 
-def test_a_cluster_that_does_not_answer_is_not_asked_for_each_release(make: Callable[..., Recovery]) -> None:
+def test_an_unreachable_cluster_ends_the_check(make: Callable[..., Recovery]) -> None:
     cluster = Cluster("app", "other", "shop")
     cluster.fails = dict.fromkeys(("app", "other", "shop"), ClusterUnreachable("it does not answer"))
     make(cluster).check()
     assert cluster.asked == [("demo", "app")]
 
 
-def test_what_cannot_be_seen_yet_is_looked_at_soon(make: Callable[..., Recovery]) -> None:
+def test_a_check_without_an_index_is_repeated_soon(make: Callable[..., Recovery]) -> None:
     cluster = Cluster("app")
     cluster.stale = True
     recovery = make(cluster, interval=0.01)
@@ -152,7 +152,7 @@ def test_what_cannot_be_seen_yet_is_looked_at_soon(make: Callable[..., Recovery]
     recovery.stop()
 
 
-def test_one_is_put_in_order_at_a_time_and_a_defect_does_not_end_it(
+def test_releases_are_recovered_one_at_a_time_despite_a_defect(
     make: Callable[..., Recovery], caplog: pytest.LogCaptureFixture
 ) -> None:
     cluster = Cluster("app", "other", "shop")
@@ -168,7 +168,7 @@ def test_one_is_put_in_order_at_a_time_and_a_defect_does_not_end_it(
     assert "hunter22" not in caplog.text
 
 
-def test_it_stops_soon_even_in_the_middle(make: Callable[..., Recovery], lines: list[dict[str, Any]]) -> None:
+def test_stop_interrupts_a_recovery(make: Callable[..., Recovery], lines: list[dict[str, Any]]) -> None:
     cluster = Cluster("app", "shop")
     cluster.block.clear()
     recovery = make(cluster, interval=0.01)

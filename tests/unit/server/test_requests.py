@@ -63,7 +63,7 @@ def send(server: Serving, body: bytes | str, path: str = "/things", **headers: s
         b'{"name": "a", "values": {"x": ' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}}",
     ],
 )
-def test_a_body_that_is_no_json_or_could_be_read_in_two_ways_is_malformed(server: Serving, body: bytes) -> None:
+def test_invalid_and_ambiguous_json_is_malformed(server: Serving, body: bytes) -> None:
     told = problem(send(server, body), 400, "request_malformed")
     assert len(told["detail"]) < 200
 
@@ -88,25 +88,25 @@ def test_a_body_that_is_no_json_or_could_be_read_in_two_ways_is_malformed(server
         ({"name": "a", "a/b~c": 1}, "/a~1b~0c"),
     ],
 )
-def test_a_body_of_the_wrong_form_says_where_it_is_wrong_and_repeats_no_value(server: Serving, body: Any, pointer: str) -> None:
+def test_an_invalid_body_is_reported_by_pointer_without_values(server: Serving, body: Any, pointer: str) -> None:
     told = problem(send(server, json.dumps(body)), 422, "request_invalid")
     assert [error["pointer"] for error in told["errors"]] == [pointer]
     assert told["errors"][0]["detail"]
 
 
-def test_values_that_may_be_secret_are_not_repeated(server: Serving) -> None:
+def test_secret_values_are_not_repeated(server: Serving) -> None:
     response = send(server, json.dumps({"name": ["hunter2"], "size": "hunter3", "password": "hunter4"}))
     told = problem(response, 422, "request_invalid")
     assert len(told["errors"]) == 3
     assert "hunter" not in response.text
 
 
-def test_of_very_many_faults_the_first_are_told(server: Serving) -> None:
+def test_the_number_of_reported_faults_is_limited(server: Serving) -> None:
     response = send(server, json.dumps({"name": "a", "tags": [1] * 10_000}))
     assert len(problem(response, 422, "request_invalid")["errors"]) == 20
 
 
-def test_a_body_may_be_as_large_as_it_says_and_no_larger(server: Serving, shelf: Shelf) -> None:
+def test_a_body_may_have_1_mib(server: Serving, shelf: Shelf) -> None:
     frame = len(b'{"name": ""}')
     told = problem(send(server, b'{"name": "' + b"x" * (MAX_BODY_BYTES - frame + 1) + b'"}'), 413, "request_too_large")
     assert "1 MiB" in told["hint"]
@@ -114,7 +114,7 @@ def test_a_body_may_be_as_large_as_it_says_and_no_larger(server: Serving, shelf:
     shelf.requests.clear()
 
 
-def test_of_a_body_that_is_too_large_nothing_is_read(server: Serving) -> None:
+def test_a_body_that_is_too_large_is_not_read(server: Serving) -> None:
     stream = io.BytesIO(b"x" * 10)
     response = send_stream(server, stream, 10**12)
     problem(response, 413, "request_too_large")
@@ -122,13 +122,13 @@ def test_of_a_body_that_is_too_large_nothing_is_read(server: Serving) -> None:
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "0x10", " 5", "٣", "1, 1", "9" * 5000])
-def test_a_length_that_is_none_is_refused(server: Serving, length: str) -> None:
+def test_an_invalid_content_length_is_refused(server: Serving, length: str) -> None:
     told = server.ask("POST", "/things", data=b"{}", headers=JSON, environ_overrides={"CONTENT_LENGTH": length})
     assert told.status_code in {400, 413}
     assert told.content_type == "application/problem+json"
 
 
-def test_a_body_that_ends_too_early_is_malformed(server: Serving) -> None:
+def test_a_truncated_body_is_malformed(server: Serving) -> None:
     response = send_stream(server, io.BytesIO(b'{"name":'), 100)
     assert "8 of 100 bytes" in problem(response, 400, "request_malformed")["detail"]
 
@@ -148,17 +148,17 @@ def test_a_body_that_ends_too_early_is_malformed(server: Serving) -> None:
         "application/json, text/plain",
     ],
 )
-def test_a_body_of_another_kind_is_refused(server: Serving, kind: str) -> None:
+def test_other_media_types_are_refused(server: Serving, kind: str) -> None:
     problem(send(server, b'{"name": "a"}', **{"Content-Type": kind}), 415, "media_type_unsupported")
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/json;charset=UTF-8", 'Application/JSON; charset="utf-8" '])
-def test_json_may_say_that_it_is_utf8(server: Serving, shelf: Shelf, kind: str) -> None:
+def test_a_utf8_charset_is_accepted(server: Serving, shelf: Shelf, kind: str) -> None:
     assert send(server, b'{"name": "\xc3\xa4"}', **{"Content-Type": kind}).status_code == 200
     assert shelf.requests.pop().body.name == "ä"
 
 
-def test_a_form_of_a_page_is_refused_even_when_it_is_empty(server: Serving, shelf: Shelf) -> None:
+def test_an_empty_form_is_refused(server: Serving, shelf: Shelf) -> None:
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     problem(server.ask("POST", "/things/a/turn", headers=form), 415, "media_type_unsupported")
     problem(server.ask("DELETE", "/things/a", headers=form), 415, "media_type_unsupported")
@@ -166,7 +166,7 @@ def test_a_form_of_a_page_is_refused_even_when_it_is_empty(server: Serving, shel
     assert shelf.requests.pop().body is None
 
 
-def test_a_body_where_none_is_wanted_is_refused(server: Serving) -> None:
+def test_an_unexpected_body_is_refused(server: Serving) -> None:
     problem(server.ask("DELETE", "/things/a", json={"note": "x"}), 400, "request_malformed")
     problem(server.ask("GET", "/things", data=b"x"), 400, "request_malformed")
 
@@ -200,29 +200,29 @@ def test_a_body_where_none_is_wanted_is_refused(server: Serving) -> None:
         ("lockTimeout=null", "/lockTimeout"),
     ],
 )
-def test_a_parameter_of_the_query_is_known_stands_once_and_is_of_its_type(server: Serving, query: str, pointer: str) -> None:
+def test_unknown_repeated_and_mistyped_parameters_are_refused(server: Serving, query: str, pointer: str) -> None:
     told = problem(server.get(f"/things?{query}"), 422, "request_invalid")
     assert {error["pointer"] for error in told["errors"]} == {pointer}
 
 
-def test_a_text_in_the_query_is_a_text_whatever_it_looks_like(server: Serving, shelf: Shelf) -> None:
+def test_a_text_parameter_is_never_read_as_a_number(server: Serving, shelf: Shelf) -> None:
     for text in ("1", "true", "null", "", "{}"):
         assert server.get("/things", query_string={"status": text}).status_code == 200
         assert shelf.requests.pop().query.status == text
 
 
-def test_a_query_that_is_no_utf8_or_has_too_many_parameters_is_refused(server: Serving) -> None:
+def test_queries_that_are_not_utf8_or_too_long_are_refused(server: Serving) -> None:
     problem(server.get("/things?status=%ff"), 400, "request_malformed")
     problem(server.get("/things?" + "&".join(f"a{number}=1" for number in range(1000))), 422, "request_invalid")
 
 
-def test_a_route_without_parameters_takes_none(server: Serving) -> None:
+def test_a_route_without_a_query_refuses_parameters(server: Serving) -> None:
     problem(server.get("/things/a?x=1"), 422, "request_invalid")
     problem(server.post("/things?dryRun=true", {"name": "a"}), 422, "request_invalid")
 
 
 @pytest.mark.parametrize("tag", ["x", '"X"', '"x', "*", '"x" "y"'])
-def test_a_header_that_a_route_honours_is_of_its_form(server: Serving, tag: str) -> None:
+def test_a_header_must_match_its_pattern(server: Serving, tag: str) -> None:
     response = server.ask("POST", "/things/a/turn", headers={"If-Match": tag})
     assert problem(response, 422, "request_invalid")["errors"][0]["pointer"] == "/if-match"
 
@@ -269,7 +269,7 @@ def test_a_header_that_a_route_honours_is_of_its_form(server: Serving, tag: str)
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_a_path_that_is_not_exactly_a_routes_leads_nowhere(server: Serving, method: str, path: str) -> None:
+def test_only_exact_paths_are_routed(server: Serving, method: str, path: str) -> None:
     told = problem(raw(server, path, method), 404, "route_not_found")
     assert len(told["detail"]) < 500
 
@@ -286,7 +286,7 @@ def test_a_path_that_is_not_exactly_a_routes_leads_nowhere(server: Serving, meth
         ("", 400),
     ],
 )
-def test_the_target_of_a_request_is_read_as_http_has_it(server: Serving, shelf: Shelf, path: str, status: int) -> None:
+def test_absolute_and_encoded_targets_are_understood(server: Serving, shelf: Shelf, path: str, status: int) -> None:
     assert raw(server, path).status_code == status
     shelf.requests.clear()
 

@@ -62,44 +62,44 @@ def operation(verb: str = "deploy") -> Operation:
     return Operation(id=new_operation_id(), verb=verb, namespace="demo", name="hello", actor="ci", started_at=now())
 
 
-class TestWhatItRefusesToBe:
+class TestRefusals:
     @pytest.mark.parametrize("host", [EVERYWHERE, "10.1.2.3", "::", "kubernaut.example.com"])
-    def test_beyond_this_machine_without_tls_before_it(self, make: Make, host: str) -> None:
+    def test_a_public_address_needs_a_tls_proxy(self, make: Make, host: str) -> None:
         with pytest.raises(SettingInvalid) as refused:
             create_context(make(serve_host=host), ServeOptions())
         assert "--behind-tls-proxy" in refused.value.hint
         assert host in refused.value.message
 
-    def test_beyond_this_machine_without_a_name(self, make: Make) -> None:
+    def test_a_public_address_needs_a_host_name(self, make: Make) -> None:
         with pytest.raises(SettingInvalid) as refused:
             create_context(make(serve_host=EVERYWHERE), ServeOptions(behind_tls_proxy=True))
         assert "--allow-host" in refused.value.hint
 
-    def test_beyond_this_machine_without_a_token(self, make: Make) -> None:
+    def test_a_public_address_needs_tokens(self, make: Make) -> None:
         wish = ServeOptions(auth="none", behind_tls_proxy=True, allow_hosts=("kubernaut.example.com",))
         with pytest.raises(SettingInvalid, match="--auth none"):
             create_context(make(serve_host=EVERYWHERE), wish)
 
-    def test_a_server_of_what_cannot_be_a_namespace(self, make: Make) -> None:
+    def test_an_invalid_namespace_is_refused(self, make: Make) -> None:
         with pytest.raises(NameInvalid):
             create_context(make(), ServeOptions(namespaces=("--all",)))
 
-    def test_nothing_is_made_before_it_is_refused(self, make: Make, tmp_path: Path) -> None:
+    def test_a_refused_server_creates_no_files(self, make: Make, tmp_path: Path) -> None:
         for wish in (ServeOptions(allow_hosts=("a b",)), ServeOptions(allow_charts=("a b",)), ServeOptions(namespaces=("A",))):
             with pytest.raises((SettingInvalid, NameInvalid)):
                 create_context(make(registry="registry.example.com"), wish)
         assert list(tmp_path.iterdir()) == []
 
 
-class TestWhatItIsMadeOf:
-    def test_one_token_is_generated_in_the_folder_for_state(self, make: Make, tmp_path: Path) -> None:
+class TestContext:
+    def test_a_token_is_generated_in_the_state_folder(self, make: Make, tmp_path: Path) -> None:
         context = create_context(make(), ServeOptions())
         header = (tmp_path / "state" / "kubernaut" / "token").read_text().strip()
         assert context.authenticator.authenticate({"authorization": header.removeprefix("Authorization: ")}).name == "admin"
         with pytest.raises(Unauthorized):
             context.authenticator.authenticate({})
 
-    def test_named_tokens_are_the_only_ones(self, make: Make, tmp_path: Path) -> None:
+    def test_named_tokens_replace_the_generated_one(self, make: Make, tmp_path: Path) -> None:
         path = tmp_path / "tokens.toml"
         path.write_text(f'[tokens.ci]\ntoken = "{"c" * 40}"\nrole = "read"\n')
         path.chmod(0o600)
@@ -107,11 +107,11 @@ class TestWhatItIsMadeOf:
         assert context.authenticator.authenticate({"authorization": f"Bearer {'c' * 40}"}).name == "ci"
         assert not (tmp_path / "state").exists()
 
-    def test_without_tokens_everybody_on_this_machine_may(self, make: Make, tmp_path: Path) -> None:
+    def test_auth_none_accepts_anonymous_callers(self, make: Make, tmp_path: Path) -> None:
         assert create_context(make(), ServeOptions(auth="none")).authenticator.authenticate({}).name == "anonymous"
         assert not (tmp_path / "state").exists()
 
-    def test_charts_come_from_the_chart_registry_and_from_where_else_is_allowed(self, make: Make) -> None:
+    def test_charts_may_come_from_the_chart_registry_and_allowed_prefixes(self, make: Make) -> None:
         kubernaut = make(registry="registry.example.com")
         context = create_context(kubernaut, ServeOptions(auth="none", allow_charts=("other.example.com/team",)))
         for ref in (CHART, "oci://other.example.com/team/hello-world:1.0.0"):
@@ -119,34 +119,34 @@ class TestWhatItIsMadeOf:
         with pytest.raises(ChartRefused):
             context.chart_policy.check("oci://registry.example.com/hello-world:1.0.0")
 
-    def test_without_a_registry_no_charts(self, make: Make) -> None:
+    def test_without_a_registry_charts_are_refused(self, make: Make) -> None:
         with pytest.raises(ChartRefused):
             create_context(make(), ServeOptions(auth="none")).chart_policy.check(CHART)
 
-    def test_it_answers_to_its_own_names_and_those_that_are_allowed(self, make: Make) -> None:
+    def test_own_and_allowed_host_names_are_accepted(self, make: Make) -> None:
         gate = create_context(make(serve_port=9000), ServeOptions(auth="none", allow_hosts=("ci.example.com",))).authenticator
         for host in ("127.0.0.1:9000", "localhost:9000", "ci.example.com"):
             gate.check_host(host)
         with pytest.raises(HostRefused):
             gate.check_host("evil.example.com:9000")
 
-    def test_audit_lines_go_into_the_file_without_secrets(self, make: Make, tmp_path: Path) -> None:
+    def test_audit_lines_are_written_to_the_file_without_secrets(self, make: Make, tmp_path: Path) -> None:
         path = tmp_path / "audit.log"
         create_context(make(), ServeOptions(auth="none", audit_log=path)).audit.write(
             event="request", path="/kanarie-in-the-environment"
         )
         assert json.loads(path.read_text())["path"] == "/***"
 
-    def test_its_gauges_are_fed(self, make: Make) -> None:
+    def test_the_gauges_are_set(self, make: Make) -> None:
         page = create_context(make(), ServeOptions(auth="none")).metrics.render()
         assert b"kubernaut_operations_running 0.0" in page
         assert b"kubernaut_index_age_seconds NaN" not in page
 
-    def test_only_its_namespaces(self, make: Make) -> None:
+    def test_the_namespaces_are_kept(self, make: Make) -> None:
         assert create_context(make(), ServeOptions(auth="none", namespaces=("demo",))).namespaces == ("demo",)
 
 
-class TestWhatIsToldOfAnOperation:
+class TestRecordResult:
     @pytest.mark.parametrize(
         ("result", "outcome"),
         [
@@ -156,7 +156,7 @@ class TestWhatIsToldOfAnOperation:
             (Interrupted("stopped"), "interrupted"),
         ],
     )
-    def test_its_outcome_is_counted_and_written_down(self, result: Deployed | KubernautError, outcome: str) -> None:
+    def test_an_outcome_is_counted_and_audited(self, result: Deployed | KubernautError, outcome: str) -> None:
         lines: list[bytes] = []
         metrics = Metrics()
         running = RunningOperation(operation())
@@ -174,7 +174,7 @@ class TestWhatIsToldOfAnOperation:
         assert f'kubernaut_operations_total{{outcome="{outcome}",verb="deploy"}} 1.0'.encode() in metrics.render()
         assert b"hunter22" not in lines[0]
 
-    def test_a_failed_release_is_named(self) -> None:
+    def test_the_audit_line_names_a_failed_release(self) -> None:
         lines: list[bytes] = []
         running, failure = RunningOperation(operation()), DeployKept("it crashed")
         failure.release = "demo.hello.v3"
@@ -237,8 +237,8 @@ def served(kubernaut: Kubernaut, **wish: Any) -> Iterator[Server]:
     assert not server.thread.is_alive()
 
 
-class TestHowItRuns:
-    def test_it_answers_and_ends_without_a_trace(self, make: Make) -> None:
+class TestRun:
+    def test_it_serves_and_leaves_no_thread(self, make: Make) -> None:
         before = set(threading.enumerate())
         with served(make(serve_port=0)) as server:
             assert server.status("/healthz") == 200
@@ -250,7 +250,7 @@ class TestHowItRuns:
         with pytest.raises(requests.ConnectionError):
             server.status("/healthz")
 
-    def test_running_operations_may_end_and_reads_are_answered_meanwhile(self, make: Make) -> None:
+    def test_running_operations_finish_and_reads_are_answered_meanwhile(self, make: Make) -> None:
         with served(make(serve_port=0), grace=30.0) as server:
             job = Job()
             running = server.context.workers.start(operation(), job)
@@ -266,20 +266,20 @@ class TestHowItRuns:
             assert running.result == Deployed(Plan(), True, None)
         assert server.failed is None
 
-    def test_what_takes_longer_than_the_grace_is_stopped(self, make: Make) -> None:
+    def test_operations_are_stopped_after_the_grace(self, make: Make) -> None:
         with served(make(serve_port=0), grace=0.1) as server:
             running = server.context.workers.start(operation(), Job())
         assert isinstance(running.result, Interrupted)
         assert server.failed is None
 
-    def test_who_is_in_a_hurry_stops_what_runs(self, make: Make) -> None:
+    def test_a_keyboard_interrupt_stops_running_operations(self, make: Make) -> None:
         with served(make(serve_port=0), grace=600.0) as server:
             running = server.context.workers.start(operation(), Job())
             server.hurry = True
         assert isinstance(running.result, Interrupted)
         assert isinstance(server.failed, KeyboardInterrupt)
 
-    def test_a_port_that_is_taken_is_told_and_nothing_is_left_running(self, make: Make) -> None:
+    def test_a_taken_port_is_reported_and_leaves_no_thread(self, make: Make) -> None:
         before = set(threading.enumerate())
         with socket.create_server(("127.0.0.1", 0)) as other:
             port = other.getsockname()[1]

@@ -56,8 +56,8 @@ def refusal(read: Callable[[Path], object], path: Path) -> SettingInvalid:
     return refused.value
 
 
-class TestTheGeneratedOne:
-    def test_it_is_made_once_and_only_its_owner_can_read_it(self, tmp_path: Path) -> None:
+class TestGeneratedToken:
+    def test_it_is_generated_once_and_private(self, tmp_path: Path) -> None:
         path = tmp_path / "state" / "kubernaut" / "token"
         before = os.umask(0)
         try:
@@ -71,17 +71,17 @@ class TestTheGeneratedOne:
         assert generated_token(path) == token
         assert list(path.parent.iterdir()) == [path], "nothing is left beside it"
 
-    def test_two_files_hold_two_tokens(self, tmp_path: Path) -> None:
+    def test_two_files_have_different_tokens(self, tmp_path: Path) -> None:
         assert generated_token(tmp_path / "one") != generated_token(tmp_path / "other")
 
-    def test_servers_that_start_at_once_agree_on_one(self, tmp_path: Path) -> None:
+    def test_servers_that_start_at_once_share_one_token(self, tmp_path: Path) -> None:
         path = tmp_path / "kubernaut" / "token"
         with ThreadPoolExecutor(8) as pool:
             tokens = set(pool.map(lambda _: generated_token(path), range(32)))
         assert len(tokens) == 1
         assert list(path.parent.iterdir()) == [path]
 
-    def test_curl_reads_the_file_and_the_token_is_in_no_argument(self, tmp_path: Path) -> None:
+    def test_curl_reads_the_file_without_the_token_as_argument(self, tmp_path: Path) -> None:
         seen: list[str | None] = []
 
         class Server(BaseHTTPRequestHandler):
@@ -106,17 +106,17 @@ class TestTheGeneratedOne:
         assert token_in(path) not in " ".join(command)
 
     @pytest.mark.parametrize("permissions", [0o640, 0o604, 0o620, 0o602, 0o610, 0o644, 0o777])
-    def test_a_file_that_others_may_use_is_refused_with_the_remedy(self, tmp_path: Path, permissions: int) -> None:
+    def test_a_file_with_open_permissions_is_refused_with_chmod(self, tmp_path: Path, permissions: int) -> None:
         path = header_file(tmp_path, permissions=permissions)
         error = refusal(generated_token, path)
         assert error.hint == f"chmod 600 {path}"
         assert f"{permissions:04o}" in error.message
 
     @pytest.mark.parametrize("permissions", [0o600, 0o400, 0o700])
-    def test_a_file_of_ones_own_is_taken(self, tmp_path: Path, permissions: int) -> None:
+    def test_a_private_file_is_accepted(self, tmp_path: Path, permissions: int) -> None:
         assert generated_token(header_file(tmp_path, permissions=permissions)).digest == token_digest(CANARY)
 
-    def test_a_symbolic_link_is_refused_and_what_it_leads_to_is_not_made(self, tmp_path: Path) -> None:
+    def test_a_symbolic_link_is_refused_and_its_target_not_created(self, tmp_path: Path) -> None:
         there, missing, link = header_file(tmp_path), tmp_path / "missing", tmp_path / "link"
         for target in (there, missing):
             link.symlink_to(target)
@@ -124,7 +124,7 @@ class TestTheGeneratedOne:
             link.unlink()
         assert not missing.exists()
 
-    def test_what_is_no_regular_file_is_refused_at_once(self, tmp_path: Path) -> None:
+    def test_pipes_and_folders_are_refused(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe", 0o600)
         assert "regular file" in refusal(generated_token, tmp_path / "pipe").message
         (tmp_path / "folder").mkdir(mode=0o700)
@@ -138,14 +138,14 @@ class TestTheGeneratedOne:
         monkeypatch.setattr(os, "getgroups", lambda: [group + 2])
         assert "another user" in refusal(generated_token, path).message
 
-    def test_a_folder_that_others_may_write_is_refused(self, tmp_path: Path) -> None:
+    def test_a_folder_writable_by_others_is_refused(self, tmp_path: Path) -> None:
         folder = tmp_path / "open"
         folder.mkdir()
         folder.chmod(0o777)
         assert refusal(generated_token, folder / "token").hint == f"chmod 700 {folder}"
         assert list(folder.iterdir()) == []
 
-    def test_a_place_that_cannot_be_written_is_refused(self, tmp_path: Path) -> None:
+    def test_an_unwritable_place_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         refusal(generated_token, tmp_path / "file" / "token")
 
@@ -164,13 +164,13 @@ class TestTheGeneratedOne:
             f"Authorization: Bearer \udcff{CANARY}\n",
         ],
     )
-    def test_a_file_that_holds_something_else_is_refused_and_stays(self, tmp_path: Path, content: str) -> None:
+    def test_a_file_with_other_content_is_refused_and_unchanged(self, tmp_path: Path, content: str) -> None:
         path = header_file(tmp_path)
         path.write_bytes(content.encode(errors="surrogateescape"))
         refusal(generated_token, path)
         assert path.read_bytes() == content.encode(errors="surrogateescape")
 
-    def test_an_interrupted_write_leaves_no_half_of_a_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_interrupted_write_leaves_no_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def full(_descriptor: int) -> None:
             raise OSError(28, "No space left on device")
 
@@ -179,7 +179,7 @@ class TestTheGeneratedOne:
         assert list(tmp_path.iterdir()) == []
 
 
-class TestNamedOnes:
+class TestNamedTokens:
     def test_each_name_has_its_role_and_namespaces(self, tmp_path: Path) -> None:
         hashed = hashlib.sha256(b"another-token-of-more-than-32-characters").hexdigest()
         path = tokens_file(
@@ -232,19 +232,19 @@ class TestNamedOnes:
             ("#" * (300 << 10), "is larger than"),
         ],
     )
-    def test_what_cannot_be_used_is_named_by_its_key_and_not_shown(self, tmp_path: Path, content: str, words: str) -> None:
+    def test_invalid_entries_are_named_by_key_without_values(self, tmp_path: Path, content: str, words: str) -> None:
         error = refusal(named_tokens, tokens_file(tmp_path, content))
         assert words in error.message
 
-    def test_a_file_that_others_may_use_is_refused(self, tmp_path: Path) -> None:
+    def test_a_named_tokens_file_with_open_permissions_is_refused(self, tmp_path: Path) -> None:
         path = tokens_file(tmp_path, f'[tokens.ci]\ntoken = "{CANARY}"\nrole = "read"\n', permissions=0o644)
         assert refusal(named_tokens, path).hint == f"chmod 600 {path}"
 
-    def test_a_file_that_is_not_there_is_not_made(self, tmp_path: Path) -> None:
+    def test_a_missing_file_is_not_created(self, tmp_path: Path) -> None:
         refusal(named_tokens, tmp_path / "tokens.toml")
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_secret_as_kubernetes_mounts_it_is_taken(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_secret_mounted_by_kubernetes_is_accepted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The name is a link, the file is root's, and the pod's group may read it."""
         if os.geteuid() != 0:
             pytest.skip("needs root, to make a file of root's")
@@ -262,7 +262,7 @@ class TestNamedOnes:
         refusal(named_tokens, tmp_path / "tokens.toml")
 
 
-def test_what_is_made_replaces_nothing(tmp_path: Path) -> None:
+def test_create_does_not_replace_a_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     assert secret_files.create(path, "first", "file")
     assert not secret_files.create(path, "second", "file")
@@ -270,7 +270,7 @@ def test_what_is_made_replaces_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_example_in_the_documentation_is_read(tmp_path: Path) -> None:
+def test_the_example_in_the_documentation_is_valid(tmp_path: Path) -> None:
     page = (Path(__file__).parents[3] / "docs" / "server.md").read_text(encoding="utf-8")
     example = page.split("```toml\n")[1].split("```")[0]
     jenkins, dashboard = named_tokens(tokens_file(tmp_path, example))

@@ -55,18 +55,18 @@ def active(server: Serving, **request: str) -> list[tuple[str, list[str]]]:
     return [(item["version"], item["active"]) for item in response.json["items"]]
 
 
-def test_versions_come_newest_first_each_with_where_its_chart_is_active(server: Serving) -> None:
+def test_versions_are_listed_newest_first_with_active_releases(server: Serving) -> None:
     assert active(server, token=READER) == [("1.10.0", []), ("1.9.0", ["demo.hello.v3", "prod.hello.v1"])]
 
 
-def test_a_version_is_told_as_the_library_tells_it(server: Serving) -> None:
+def test_a_version_equals_the_librarys(server: Serving) -> None:
     told = server.get("/api/versions/hello").json["items"]
     assert [{key: value for key, value in item.items() if key != "active"} for item in told] == [
         version.model_dump(mode="json", by_alias=True) for version in server.context.kubernaut.versions("hello")
     ]
 
 
-def test_releases_that_the_caller_or_the_server_is_not_for_are_left_out(server: Serving) -> None:
+def test_releases_without_access_are_omitted(server: Serving) -> None:
     assert active(server, token=TEAM)[1] == ("1.9.0", ["demo.hello.v3"])
     context = replace(server.context, namespaces=("prod",))
     server.app = create_app(context, releases.routes(context))
@@ -74,16 +74,16 @@ def test_releases_that_the_caller_or_the_server_is_not_for_are_left_out(server: 
     assert active(server, token=TEAM)[1] == ("1.9.0", [])
 
 
-def test_a_name_under_which_nothing_was_published_has_no_versions(server: Serving) -> None:
+def test_an_unpublished_name_has_no_versions(server: Serving) -> None:
     assert server.get("/api/versions/nothing").json == {"items": [], "count": 0}
 
 
 @pytest.mark.parametrize("name", ["Hello", "--help", "a.b", "a" * 54, "%E2%98%83"])
-def test_what_is_no_name_is_refused(server: Serving, name: str) -> None:
+def test_invalid_names_are_refused(server: Serving, name: str) -> None:
     problem(server.get(f"/api/versions/{name}"), 422, "name_invalid")
 
 
-def test_a_registry_that_is_gone_is_a_problem(tmp_path: Path) -> None:
+def test_an_unreachable_registry_is_a_problem(tmp_path: Path) -> None:
     server = Serving(tmp_path, releases.routes, environment={"KUBERNAUT_ACTOR": "server", "KUBERNAUT_REGISTRY": "127.0.0.1:1/x"})
     server.context.index.load()
     problem(server.get("/api/versions/hello"), 503, "registry_unreachable")

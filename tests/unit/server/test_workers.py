@@ -54,7 +54,7 @@ def workers() -> Iterator[Workers]:
     assert made.running() == 0
 
 
-def test_what_is_asked_for_is_done_and_its_result_kept(workers: Workers) -> None:
+def test_an_operation_runs_and_its_result_is_kept(workers: Workers) -> None:
     asked = operation()
     running = workers.start(asked, ended())
     assert running.wait_done(SOON)
@@ -70,7 +70,7 @@ def ended(result: Deployed | BaseException = DONE) -> Job:
     return job
 
 
-def test_more_than_so_many_at_once_are_refused_until_one_ends(workers: Workers) -> None:
+def test_operations_beyond_the_limit_are_refused(workers: Workers) -> None:
     jobs = [Job(), Job()]
     running = [workers.start(operation(), job) for job in jobs]
     assert workers.running() == 2
@@ -92,7 +92,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it never came")
 
 
-def test_a_worker_that_is_kept_free_and_not_used_is_given_back(workers: Workers) -> None:
+def test_an_unused_slot_is_released(workers: Workers) -> None:
     for _ in range(5):
         with workers.reserve(), workers.reserve(), pytest.raises(ServerBusy):
             workers.reserve()
@@ -104,7 +104,7 @@ def test_a_worker_that_is_kept_free_and_not_used_is_given_back(workers: Workers)
         pass
 
 
-def test_where_there_are_no_more_threads_the_worker_is_given_back(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slot_is_released_when_no_thread_can_start(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_more(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -117,14 +117,14 @@ def test_where_there_are_no_more_threads_the_worker_is_given_back(workers: Worke
     assert workers.start(operation(), ended()).wait_done(SOON)
 
 
-def test_all_of_an_operation_is_done_in_one_thread_of_its_own(workers: Workers) -> None:
+def test_each_operation_runs_in_its_own_thread(workers: Workers) -> None:
     jobs = [ended(), ended()]
     for job in jobs:
         assert workers.start(operation(), job).wait_done(SOON)
     assert len({job.thread for job in jobs} | {threading.current_thread()}) == 3
 
 
-def test_it_is_known_which_releases_are_worked_on(workers: Workers) -> None:
+def test_busy_releases_are_known(workers: Workers) -> None:
     job = Job()
     running = workers.start(operation("hello"), job)
     assert workers.busy("demo", "hello")
@@ -135,7 +135,7 @@ def test_it_is_known_which_releases_are_worked_on(workers: Workers) -> None:
     assert not workers.busy("demo", "hello")
 
 
-def test_what_fails_fails_with_its_own_error(workers: Workers) -> None:
+def test_an_error_becomes_the_result(workers: Workers) -> None:
     failure = DeployKept("web-1 crashes", details=["CrashLoopBackOff"])
     running = workers.start(operation(), ended(failure))
     assert running.wait_done(SOON)
@@ -143,7 +143,7 @@ def test_what_fails_fails_with_its_own_error(workers: Workers) -> None:
 
 
 @pytest.mark.parametrize("defect", [ValueError("password=canary-1234"), SystemExit(3)])
-def test_a_defect_becomes_a_failure_and_is_logged_without_secrets(
+def test_a_defect_becomes_an_error_and_is_logged_without_secrets(
     workers: Workers, caplog: pytest.LogCaptureFixture, defect: BaseException
 ) -> None:
     asked = operation()
@@ -159,7 +159,7 @@ def test_a_defect_becomes_a_failure_and_is_logged_without_secrets(
     assert workers.start(operation(), ended()).wait_done(SOON), "its worker is free again"
 
 
-def test_a_failure_that_is_kept_keeps_nothing_that_the_work_had_in_hand(workers: Workers) -> None:
+def test_a_kept_error_does_not_keep_the_operations_objects(workers: Workers) -> None:
     class Values(dict[str, str]):
         """Can be referred to weakly."""
 
@@ -180,7 +180,7 @@ def test_a_failure_that_is_kept_keeps_nothing_that_the_work_had_in_hand(workers:
     assert kept[0]() is None
 
 
-def test_who_counts_what_has_ended_is_told_before_anybody_else(workers: Workers) -> None:
+def test_on_finished_is_called_before_the_operation_counts_as_done(workers: Workers) -> None:
     told: list[tuple[bool, object, float]] = []
     counting = Workers(1, on_finished=lambda running: told.append((running.done, running.result, running.seconds)))
     assert counting.start(operation(), ended()).wait_done(SOON)
@@ -189,7 +189,7 @@ def test_who_counts_what_has_ended_is_told_before_anybody_else(workers: Workers)
     assert 0 <= seconds < SOON
 
 
-def test_a_defect_in_the_counting_ends_the_operation_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_defect_in_on_finished_does_not_block_the_operation(caplog: pytest.LogCaptureFixture) -> None:
     def broken(running: RunningOperation) -> None:
         raise ValueError("token=canary-1234")
 
@@ -203,7 +203,7 @@ def test_a_defect_in_the_counting_ends_the_operation_all_the_same(caplog: pytest
     assert "canary" not in caplog.text
 
 
-def test_the_last_ones_that_ended_are_remembered_and_no_more() -> None:
+def test_the_last_100_finished_operations_are_kept() -> None:
     many = Workers(1)
     asked = [operation() for _ in range(110)]
     for one in asked:
@@ -229,7 +229,7 @@ def say(running: RunningOperation, *texts: str) -> None:
         running.record(LogLine("deploy", text))
 
 
-def test_what_is_said_is_numbered_from_one() -> None:
+def test_events_are_numbered_from_one() -> None:
     running = RunningOperation(operation())
     running.record(StepStarted("deploy", "hello to demo"))
     say(running, "a", "b")
@@ -242,7 +242,7 @@ def test_what_is_said_is_numbered_from_one() -> None:
     assert running.events(3) == ()
 
 
-def test_of_much_the_beginning_and_the_end_are_kept_and_numbers_tell_what_is_missing() -> None:
+def test_the_first_and_the_last_events_are_kept() -> None:
     running, count = RunningOperation(operation()), 2000
     for number in range(1, count + 1):
         say(running, f"line {number}")
@@ -251,13 +251,13 @@ def test_of_much_the_beginning_and_the_end_are_kept_and_numbers_tell_what_is_mis
     assert all(event.text == f"line {seq}" for seq, event in events)
 
 
-def test_secrets_are_taken_out_of_what_is_said() -> None:
+def test_secrets_are_masked_in_events() -> None:
     running = RunningOperation(operation(), secrets=["canary-7f3a"])
     say(running, "it is canary-7f3a", "password: canary2")
     assert "canary" not in str(running.events())
 
 
-def test_whoever_waits_is_woken_by_what_is_said(workers: Workers) -> None:
+def test_waiting_threads_are_woken_by_events(workers: Workers) -> None:
     go, end = threading.Event(), threading.Event()
 
     def work(listener: Listener, stopped: Callable[[], bool]) -> Deployed:
@@ -278,7 +278,7 @@ def test_whoever_waits_is_woken_by_what_is_said(workers: Workers) -> None:
     assert time.monotonic() - began < SOON / 2, "the end wakes it"
 
 
-def test_readers_that_go_on_where_they_were_never_miss_or_repeat_anything(workers: Workers) -> None:
+def test_concurrent_readers_get_every_event_once(workers: Workers) -> None:
     count = 400
 
     def work(listener: Listener, stopped: Callable[[], bool]) -> Deployed:
@@ -319,7 +319,7 @@ def test_readers_that_go_on_where_they_were_never_miss_or_repeat_anything(worker
 # the end
 
 
-def test_what_runs_may_end_and_nothing_new_is_begun() -> None:
+def test_stop_waits_for_running_operations_and_refuses_new_ones() -> None:
     workers, job = Workers(2), Job()
     running = workers.start(operation(), job)
     stopping = threading.Thread(target=workers.stop, args=(SOON,))
@@ -335,7 +335,7 @@ def test_what_runs_may_end_and_nothing_new_is_begun() -> None:
     assert running.result is DONE
 
 
-def test_what_does_not_end_within_the_grace_is_stopped_tidily() -> None:
+def test_operations_are_stopped_after_the_grace() -> None:
     workers = Workers(2)
     running = [workers.start(operation(), Job()) for _ in range(2)]
     workers.stop(0.05)
@@ -345,7 +345,7 @@ def test_what_does_not_end_within_the_grace_is_stopped_tidily() -> None:
         assert isinstance(one.result, Interrupted)
 
 
-def test_who_was_promised_a_worker_before_the_end_gets_it_and_is_stopped_with_the_others() -> None:
+def test_a_slot_reserved_before_stop_is_used_and_then_stopped() -> None:
     workers = Workers(1)
     slot = workers.reserve()
     stopping = threading.Thread(target=workers.stop, args=(0.05,))

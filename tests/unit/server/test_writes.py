@@ -32,7 +32,7 @@ def server(town: Town) -> Serving:
 # what is answered
 
 
-def test_a_release_is_accepted_and_made(town: Town, server: Serving) -> None:
+def test_a_deploy_is_accepted_and_executed(town: Town, server: Serving) -> None:
     response = server.post("/api/releases", {**HELLO, "note": "first", "values": {"text": "hi"}})
     assert response.status_code == 202, response.text
     told = response.json
@@ -49,7 +49,7 @@ def test_a_release_is_accepted_and_made(town: Town, server: Serving) -> None:
     assert release["source"]["commit"] or release["chart"]["digest"]
 
 
-def test_who_waits_gets_the_release(server: Serving) -> None:
+def test_a_waiting_client_gets_the_release(server: Serving) -> None:
     response = server.post("/api/releases", HELLO, headers=WAIT)
     assert response.status_code == 201
     assert response.json["id"] == "demo.hello.v1"
@@ -60,7 +60,7 @@ def test_who_waits_gets_the_release(server: Serving) -> None:
     assert operation_of(response) == response.json["operation"]
 
 
-def test_what_runs_already_is_answered_with_200_and_the_release(town: Town, server: Serving) -> None:
+def test_a_no_op_returns_200_with_the_release(town: Town, server: Serving) -> None:
     first = deployed(server)
     response = server.post("/api/releases", HELLO, headers=WAIT)
     assert response.status_code == 200
@@ -70,7 +70,7 @@ def test_what_runs_already_is_answered_with_200_and_the_release(town: Town, serv
     assert len([start for start in town.helm.starts if start[0] == "upgrade"]) == 1
 
 
-def test_what_takes_longer_than_the_client_waits_is_answered_with_202(town: Town, server: Serving) -> None:
+def test_an_operation_longer_than_the_wait_returns_202(town: Town, server: Serving) -> None:
     town.helm.may_end.clear()
     response = server.post("/api/releases", HELLO, headers={"Prefer": "wait=0"})
     assert response.status_code == 202
@@ -80,7 +80,7 @@ def test_what_takes_longer_than_the_client_waits_is_answered_with_202(town: Town
     assert ended(server, operation_of(response))["state"] == "succeeded"
 
 
-def test_a_failure_is_its_own_problem_with_the_release_and_the_operation(town: Town, server: Serving) -> None:
+def test_a_failure_is_a_problem_with_the_release_and_the_operation(town: Town, server: Serving) -> None:
     town.helm.end_with(Status.FAILED, DeadlineExceeded("timed out waiting for the condition"))
     response = server.post("/api/releases", HELLO, headers=WAIT)
     told = problem(response, 422, "deploy_failed")
@@ -92,7 +92,7 @@ def test_a_failure_is_its_own_problem_with_the_release_and_the_operation(town: T
     assert server.get("/api/releases/demo.hello.v1").json["status"] == "failed"
 
 
-def test_a_failure_that_was_rolled_back_says_so(town: Town, server: Serving) -> None:
+def test_a_rolled_back_failure_has_its_own_code(town: Town, server: Serving) -> None:
     deployed(server)
     town.shop.publish("1.1.0")
     town.helm.end_with(Status.FAILED, DeadlineExceeded("timed out waiting for the condition"))
@@ -102,7 +102,7 @@ def test_a_failure_that_was_rolled_back_says_so(town: Town, server: Serving) -> 
     assert server.get("/api/releases/demo.hello.current").json["id"] == "demo.hello.v3"
 
 
-def test_after_a_write_no_list_is_older_than_it(server: Serving) -> None:
+def test_lists_include_a_finished_write(server: Serving) -> None:
     for round in range(1, 6):
         release = deployed(server, values={"text": str(round)})
         assert release["revision"] == round
@@ -111,7 +111,7 @@ def test_after_a_write_no_list_is_older_than_it(server: Serving) -> None:
         assert server.get("/api/releases/demo.hello.current").json == release
 
 
-def test_values_of_all_kinds_come_together(town: Town, server: Serving) -> None:
+def test_values_of_all_sources_are_merged(town: Town, server: Serving) -> None:
     town.shop.publish("2.0.0", environment="text: production\nkept: 1\n")
     body = {**HELLO, "version": "2.0.0", "environment": "production", "values": {"text": "mine", "n": None}, "set": ["a.b=1"]}
     deployed(server, **body)
@@ -121,7 +121,7 @@ def test_values_of_all_kinds_come_together(town: Town, server: Serving) -> None:
     assert config.requests
 
 
-def test_the_newest_stable_version_is_taken_where_none_is_named_and_with_pre_the_newest(town: Town, server: Serving) -> None:
+def test_the_default_version_is_the_newest_stable_or_with_pre_the_newest(town: Town, server: Serving) -> None:
     town.shop.publish("1.2.0")
     town.shop.publish("2.0.0-rc.1")
     unnamed = {"name": "hello", "namespace": "demo"}
@@ -133,7 +133,7 @@ def test_the_newest_stable_version_is_taken_where_none_is_named_and_with_pre_the
 # a dry run
 
 
-def test_a_dry_run_says_what_would_be_done_and_writes_nothing(town: Town, server: Serving) -> None:
+def test_a_dry_run_returns_the_plan_and_writes_nothing(town: Town, server: Serving) -> None:
     response = server.post("/api/releases?dryRun=true", HELLO)
     assert response.status_code == 200
     assert [action["kind"] for action in response.json["actions"]] == ["helm-install"]
@@ -156,7 +156,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(town: Town, server
 # delete, rollback, restore
 
 
-def test_a_soft_delete_and_the_same_again(town: Town, server: Serving) -> None:
+def test_a_soft_delete_and_its_repetition(town: Town, server: Serving) -> None:
     deployed(server)
     for status in (201, 200, 200):
         response = server.delete("/api/releases/demo.hello.v1", headers=WAIT)
@@ -169,7 +169,7 @@ def test_a_soft_delete_and_the_same_again(town: Town, server: Serving) -> None:
     assert server.get("/api/releases").json["items"] == []
 
 
-def test_only_the_current_release_is_deleted_and_another_id_is_told_which_that_is(server: Serving) -> None:
+def test_deleting_another_release_names_the_current_one(server: Serving) -> None:
     deployed(server)
     deployed(server, values={"text": "more"})
     told = problem(server.delete("/api/releases/demo.hello.v1"), 409, "release_not_current")
@@ -177,14 +177,14 @@ def test_only_the_current_release_is_deleted_and_another_id_is_told_which_that_i
     assert server.get("/api/releases/demo.hello.current").json["status"] == "deployed"
 
 
-def test_a_release_that_never_was_cannot_be_deleted(server: Serving) -> None:
+def test_an_unknown_release_cannot_be_deleted(server: Serving) -> None:
     problem(server.delete("/api/releases/demo.hello.v1"), 404, "release_not_found")
     deployed(server)
     assert server.delete("/api/releases/demo.hello.v7").status_code == 409
 
 
 @pytest.mark.parametrize("id", ["demo.hello.v1", "demo.hello.current", "demo.hello"])
-def test_a_deleted_release_is_restored_by_rolling_back_to_it(server: Serving, id: str) -> None:
+def test_rolling_back_to_a_deleted_release_restores_it(server: Serving, id: str) -> None:
     deployed(server, values={"text": "kept"})
     assert server.delete("/api/releases/demo.hello.current", headers=WAIT).status_code == 201
     response = server.post(f"/api/releases/{id}/rollback", headers=WAIT)
@@ -194,7 +194,7 @@ def test_a_deleted_release_is_restored_by_rolling_back_to_it(server: Serving, id
     assert server.context.kubernaut.values("demo.hello.v2") == {"text": "kept"}
 
 
-def test_an_older_release_comes_back_as_a_new_one(server: Serving) -> None:
+def test_a_rollback_creates_a_new_release(server: Serving) -> None:
     deployed(server, values={"text": "one"})
     deployed(server, values={"text": "two"})
     response = server.post("/api/releases/demo.hello.v1/rollback", {"note": "two was bad"}, headers=WAIT)
@@ -205,14 +205,14 @@ def test_an_older_release_comes_back_as_a_new_one(server: Serving) -> None:
     assert ended(server, operation_of(response))["verb"] == "rollback"
 
 
-def test_going_back_to_what_runs_changes_nothing(server: Serving) -> None:
+def test_a_rollback_to_the_running_release_is_a_no_op(server: Serving) -> None:
     deployed(server)
     response = server.post("/api/releases/demo.hello.v1/rollback", headers=WAIT)
     assert response.status_code == 200
     assert response.json["id"] == "demo.hello.v1"
 
 
-def test_going_back_from_the_current_release_leads_to_the_one_before_it(server: Serving) -> None:
+def test_a_rollback_of_current_goes_to_the_previous_release(server: Serving) -> None:
     deployed(server, values={"text": "one"})
     problem(server.post("/api/releases/demo.hello.current/rollback"), 404, "release_not_found")
     deployed(server, values={"text": "two"})
@@ -221,7 +221,7 @@ def test_going_back_from_the_current_release_leads_to_the_one_before_it(server: 
     assert server.context.kubernaut.values("demo.hello.v3") == {"text": "one"}
 
 
-def test_a_restore_that_failed_is_tried_again_by_going_back_to_what_was_deleted(town: Town, server: Serving) -> None:
+def test_a_failed_restore_is_repeated_by_another_rollback(town: Town, server: Serving) -> None:
     deployed(server, values={"text": "kept"})
     assert server.delete("/api/releases/demo.hello.v1", headers=WAIT).status_code == 201
     town.helm.end_with(Status.FAILED, DeadlineExceeded("timed out waiting for the condition."))
@@ -234,7 +234,7 @@ def test_a_restore_that_failed_is_tried_again_by_going_back_to_what_was_deleted(
 # secrets
 
 
-def test_no_secret_of_the_values_stands_in_anything_that_is_told(town: Town, server: Serving) -> None:
+def test_secret_values_appear_in_no_response(town: Town, server: Serving) -> None:
     town.helm.says = [f"password: {CANARY}"]
     town.helm.end_with(Status.FAILED, DeadlineExceeded(f"it said token={CANARY}"))
     answers: list[TestResponse] = []

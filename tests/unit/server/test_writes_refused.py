@@ -35,14 +35,14 @@ def server(town: Town) -> Serving:
         ("POST", "/api/releases/demo.hello.v1/rollback", None),
     ],
 )
-def test_who_may_only_read_changes_nothing(town: Town, server: Serving, method: str, path: str, body: Any) -> None:
+def test_a_read_only_token_cannot_write(town: Town, server: Serving, method: str, path: str, body: Any) -> None:
     request = {} if body is None else {"json": body}
     problem(server.ask(method, path, token=READER, **request), 403, "not_allowed")
     problem(server.ask(method, path, token=None, **request), 401, "unauthorized")
     assert nothing_was_written(town)
 
 
-def test_a_token_is_good_for_its_own_namespaces(town: Town, server: Serving) -> None:
+def test_a_token_writes_only_in_its_namespaces(town: Town, server: Serving) -> None:
     problem(server.post("/api/releases", {**HELLO, "namespace": "prod"}, token=TEAM), 403, "not_allowed")
     problem(server.delete("/api/releases/prod.hello.v1", token=TEAM), 403, "not_allowed")
     problem(server.post("/api/releases/prod.hello.v1/rollback", token=TEAM), 403, "not_allowed")
@@ -50,7 +50,7 @@ def test_a_token_is_good_for_its_own_namespaces(town: Town, server: Serving) -> 
     assert server.post("/api/releases", HELLO, token=TEAM, headers=WAIT).json["createdBy"] == "team"
 
 
-def test_a_server_of_some_namespaces_changes_nothing_in_others(town: Town) -> None:
+def test_a_server_for_some_namespaces_writes_only_there(town: Town) -> None:
     server = town.server(watching=False, namespaces=("demo",))
     problem(server.post("/api/releases", {**HELLO, "namespace": "prod"}), 403, "not_allowed")
     assert nothing_was_written(town)
@@ -82,7 +82,7 @@ def test_a_server_of_some_namespaces_changes_nothing_in_others(town: Town) -> No
         ({"chart": "oci://r/charts/hello:1.0.0"}, 422, "request_invalid"),
     ],
 )
-def test_what_cannot_be_begun_is_refused_and_nothing_is_written(
+def test_invalid_writes_are_refused_and_write_nothing(
     town: Town, server: Serving, more: dict[str, Any], status: int, code: str
 ) -> None:
     problem(server.post("/api/releases", {**HELLO, **more}), status, code)
@@ -101,7 +101,7 @@ def test_what_cannot_be_begun_is_refused_and_nothing_is_written(
         ("--post-renderer=sh", 422, "request_invalid"),
     ],
 )
-def test_charts_come_from_the_servers_registries_only(town: Town, server: Serving, chart: str, status: int, code: str) -> None:
+def test_charts_of_other_registries_are_refused(town: Town, server: Serving, chart: str, status: int, code: str) -> None:
     asked = len(town.shop.registry.requests)
     told = problem(server.post("/api/releases", {"name": "hello", "namespace": "demo", "chart": chart}), status, code)
     assert "pass" not in json.dumps(told).replace("passwd", "")
@@ -110,7 +110,7 @@ def test_charts_come_from_the_servers_registries_only(town: Town, server: Servin
 
 
 @pytest.mark.parametrize("by", ["tag", "digest"])
-def test_a_chart_is_deployed_by_its_reference(town: Town, server: Serving, by: str) -> None:
+def test_a_chart_is_deployed_by_reference(town: Town, server: Serving, by: str) -> None:
     digest = town.shop.publish("1.5.0")
     ref = f"oci://{town.shop.prefix}/charts/hello" + (":1.5.0" if by == "tag" else f"@{digest}")
     response = server.post("/api/releases", {"name": "hello", "namespace": "demo", "chart": ref}, headers=WAIT)
@@ -118,7 +118,7 @@ def test_a_chart_is_deployed_by_its_reference(town: Town, server: Serving, by: s
     assert response.json["chart"]["digest"] == digest
 
 
-def test_values_that_break_the_charts_schema_are_told(town: Town, server: Serving) -> None:
+def test_values_that_violate_the_schema_are_reported(town: Town, server: Serving) -> None:
     schema = json.dumps({"type": "object", "properties": {"replicas": {"type": "integer"}}})
     town.shop.publish("3.0.0", values_schema_json=schema)
     body = {**HELLO, "version": "3.0.0", "values": {"replicas": "many"}}
@@ -132,14 +132,14 @@ def test_values_that_break_the_charts_schema_are_told(town: Town, server: Servin
 
 
 @pytest.mark.parametrize("id", ["hello", "demo.hello.v01", "Demo.hello.v1", "demo..v1"])
-def test_what_is_no_id_names_nothing(town: Town, server: Serving, id: str) -> None:
+def test_invalid_ids_are_refused(town: Town, server: Serving, id: str) -> None:
     for response in (server.delete(f"/api/releases/{id}"), server.post(f"/api/releases/{id}/rollback")):
         assert response.status_code in (404, 422), response.text
         problem(response, response.status_code, response.json["code"])
     assert nothing_was_written(town)
 
 
-def test_a_namespace_is_made_where_that_is_asked_for(server: Serving) -> None:
+def test_a_namespace_is_created_on_request(server: Serving) -> None:
     assert deployed(server, namespace="fresh", createNamespace=True)["id"] == "fresh.hello.v1"
 
 
@@ -150,7 +150,7 @@ def etag(server: Serving) -> str:
     return str(server.get("/api/releases/demo.hello.current").headers["ETag"])
 
 
-def test_a_write_for_another_state_of_the_release_is_refused(town: Town, server: Serving) -> None:
+def test_a_write_with_another_etag_is_refused(town: Town, server: Serving) -> None:
     deployed(server)
     stale = etag(server)
     deployed(server, values={"text": "newer"})
@@ -165,7 +165,7 @@ def test_a_write_for_another_state_of_the_release_is_refused(town: Town, server:
     assert nothing_was_written(town)
 
 
-def test_a_write_for_the_present_state_of_the_release_is_carried_out(server: Serving) -> None:
+def test_a_write_with_the_current_etag_is_executed(server: Serving) -> None:
     deployed(server)
     response = server.post(
         "/api/releases", {**HELLO, "values": {"text": "mine"}}, headers={**WAIT, "If-Match": f'"other", {etag(server)}'}
@@ -177,7 +177,7 @@ def test_a_write_for_the_present_state_of_the_release_is_carried_out(server: Ser
     assert response.status_code == 201, response.text
 
 
-def test_a_release_that_is_not_there_is_in_no_state(town: Town, server: Serving) -> None:
+def test_if_match_on_a_missing_release_is_refused(town: Town, server: Serving) -> None:
     for header in ("*", '"x"'):
         problem(server.post("/api/releases", HELLO, headers={"If-Match": header}), 412, "release_changed")
     problem(server.post("/api/releases", HELLO, headers={"If-Match": "unquoted"}), 422, "request_invalid")

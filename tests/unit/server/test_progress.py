@@ -10,7 +10,7 @@ from support.deployed import HELLO, SOON, a_town, ended, operation_of, until
 from kubernaut.server.workers import RunningOperation
 
 
-def test_an_end_counts_when_this_server_is_done_with_it(tmp_path: Path) -> None:
+def test_an_operation_finishes_only_when_its_worker_is_done(tmp_path: Path) -> None:
     done = threading.Event()
 
     def hold(_: RunningOperation) -> None:

@@ -27,7 +27,7 @@ PUBLIC = AllowedHosts("10.1.2.3", 8080, ("kubernaut.example.com",))
         "ci.example.com:8443",
     ],
 )
-def test_its_own_names_pass(host: str) -> None:
+def test_allowed_host_names_pass(host: str) -> None:
     LOCAL.check(host)
 
 
@@ -52,7 +52,7 @@ def test_its_own_names_pass(host: str) -> None:
         "[::ffff:127.0.0.1]:8080",
     ],
 )
-def test_other_names_are_refused_and_named(host: str) -> None:
+def test_other_host_names_are_refused_and_named(host: str) -> None:
     with pytest.raises(HostRefused) as refused:
         LOCAL.check(host)
     assert host in refused.value.message
@@ -90,13 +90,13 @@ def test_other_names_are_refused_and_named(host: str) -> None:
         "<script>",
     ],
 )
-def test_what_is_no_host_is_refused_and_not_repeated(host: str) -> None:
+def test_malformed_host_headers_are_refused_and_not_repeated(host: str) -> None:
     with pytest.raises(HostRefused, match="Host header") as refused:
         LOCAL.check(host)
     assert len(host) < 9 or host not in refused.value.message
 
 
-def test_beyond_this_machine_localhost_is_not_its_name() -> None:
+def test_localhost_is_refused_on_a_public_address() -> None:
     PUBLIC.check("10.1.2.3:8080")
     PUBLIC.check("kubernaut.example.com")
     for host in ("localhost:8080", "127.0.0.1:8080", "[::1]:8080"):
@@ -104,17 +104,17 @@ def test_beyond_this_machine_localhost_is_not_its_name() -> None:
             PUBLIC.check(host)
 
 
-def test_at_port_80_the_port_may_be_left_out() -> None:
+def test_port_80_may_be_omitted() -> None:
     hosts = AllowedHosts("localhost", 80)
     hosts.check("localhost")
     hosts.check("127.0.0.1:80")
 
 
-def test_the_port_of_https_may_be_left_out_as_browsers_do() -> None:
+def test_port_443_may_be_omitted() -> None:
     AllowedHosts("127.0.0.1", 8080, ("ci.example.com:443",)).check("ci.example.com")
 
 
-def test_a_port_that_nobody_knows_yet_may_be_any_but_the_name_may_not() -> None:
+def test_port_0_allows_any_port_of_its_names() -> None:
     hosts = AllowedHosts("127.0.0.1", 0)
     hosts.check("127.0.0.1:43210")
     hosts.check("localhost:1")
@@ -122,20 +122,20 @@ def test_a_port_that_nobody_knows_yet_may_be_any_but_the_name_may_not() -> None:
         hosts.check("evil.example.com:43210")
 
 
-def test_an_address_of_version_six_stands_in_brackets() -> None:
+def test_ipv6_addresses_are_bracketed() -> None:
     AllowedHosts("::1", 8080).check("[::1]:8080")
 
 
 @pytest.mark.parametrize(
     "name", ["", "https://kubernaut.example.com", "a b", "*.example.com", "user@host", "host:0", "host:http", "host/"]
 )
-def test_a_name_that_is_none_is_refused_when_it_is_given(name: str) -> None:
+def test_invalid_allowed_names_are_refused_at_start(name: str) -> None:
     with pytest.raises(SettingInvalid, match="--allow-host"):
         AllowedHosts("127.0.0.1", 8080, (name,))
 
 
 @given(st.text(max_size=100))
-def test_no_text_passes_but_the_servers_names(text: str) -> None:
+def test_only_allowed_names_pass(text: str) -> None:
     try:
         LOCAL.check(text)
     except HostRefused:

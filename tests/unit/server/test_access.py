@@ -21,7 +21,7 @@ WORDS = st.sampled_from(
 
 
 @given(st.lists(WORDS, min_size=1, max_size=5).map(".".join) | st.from_regex(ID_PATTERN, fullmatch=True) | st.text())
-def test_the_documented_pattern_is_what_is_read(text: str) -> None:
+def test_the_documented_id_pattern_matches_the_parser(text: str) -> None:
     try:
         found = ReleaseId.parse(text)
     except NameInvalid:
@@ -53,13 +53,13 @@ def refused(text: str, caller: Caller, namespaces: tuple[str, ...], role: Role =
         ("Prod.shop", TEAM, (), Role.READ, NameInvalid),
     ],
 )
-def test_a_release_is_for_those_who_may_see_its_namespace(
+def test_a_release_needs_a_role_in_its_namespace(
     text: str, caller: Caller, namespaces: tuple[str, ...], role: Role, expected: type[KubernautError] | None
 ) -> None:
     assert refused(text, caller, namespaces, role) is expected
 
 
-def test_what_is_visible_is_what_is_not_refused() -> None:
+def test_visible_namespaces_are_those_with_access() -> None:
     for caller in (EVERYWHERE, TEAM, Caller("nobody", Role.READ, frozenset())):
         for namespaces in ((), ("demo",), ("demo", "prod")):
             seen = visible_namespaces(caller, namespaces)

@@ -39,7 +39,7 @@ from kubernaut.server.routes.operations import prefers_stream
         ("wait=300", 300),
     ],
 )
-def test_prefer_is_read_and_what_is_malformed_is_ignored(header: str | None, wait: int | None) -> None:
+def test_prefer_is_parsed_and_malformed_parts_are_ignored(header: str | None, wait: int | None) -> None:
     assert preferred_wait(header) == wait
 
 
@@ -48,7 +48,7 @@ def test_a_wait_is_limited() -> None:
 
 
 @given(st.text(max_size=200) | st.text(alphabet=' \t,;="\\waitq0159*/', max_size=400))
-def test_no_header_makes_it_fail(header: str) -> None:
+def test_any_header_is_accepted(header: str) -> None:
     assert preferred_wait(header) in (None, *range(MAX_WAIT_SECONDS + 1))
     assert prefers_stream(header) in (True, False)
 
@@ -71,5 +71,5 @@ def test_no_header_makes_it_fail(header: str) -> None:
         ("text/html", False),
     ],
 )
-def test_a_stream_is_for_those_who_prefer_it(accept: str | None, stream: bool) -> None:
+def test_a_stream_needs_a_higher_quality_than_json(accept: str | None, stream: bool) -> None:
     assert prefers_stream(accept) is stream

@@ -27,7 +27,7 @@ def of(server: Serving, response: Any) -> Any:
     return server.get(f"/api/operations/{operation_of(response)}").json["build"]
 
 
-def test_each_write_records_who_asks(server: Serving) -> None:
+def test_every_write_records_the_ci_build(server: Serving) -> None:
     headers = {**WAIT, **build_header(BUILD)}
     for response in (
         server.post("/api/releases", HELLO, headers=headers),
@@ -39,7 +39,7 @@ def test_each_write_records_who_asks(server: Serving) -> None:
         assert (of(server, response), response.json["build"]) == (TOLD, TOLD)
 
 
-def test_a_page_alone_is_enough_and_nothing_is_no_build(server: Serving) -> None:
+def test_a_url_alone_is_a_build_and_no_header_is_none(server: Serving) -> None:
     first = server.post("/api/releases", HELLO, headers={**WAIT, HEADER: "url=https://ci.example.com/job/x/7/&number="})
     assert first.json["build"] == {**NONE, "url": "https://ci.example.com/job/x/7/"}
     second = server.post("/api/releases", {**HELLO, "version": "1.1.0"}, headers=WAIT)
@@ -47,18 +47,18 @@ def test_a_page_alone_is_enough_and_nothing_is_no_build(server: Serving) -> None
 
 
 @pytest.mark.parametrize("told", ["", "nonsense", "url=javascript:alert(1)", "number=x&job=", "&&&==&%ff=%ff", "more=1"])
-def test_what_makes_no_sense_is_left_out(server: Serving, told: str) -> None:
+def test_invalid_build_values_are_omitted(server: Serving, told: str) -> None:
     assert server.post("/api/releases", HELLO, headers={**WAIT, HEADER: told}).json["build"] == NONE
 
 
 @pytest.mark.parametrize("told", ["x" * 4001, "url=é", "url=\t"])
-def test_what_is_no_header_is_refused_and_nothing_is_accepted(town: Town, server: Serving, told: str) -> None:
+def test_an_invalid_build_header_is_refused(town: Town, server: Serving, told: str) -> None:
     response = server.post("/api/releases", HELLO, headers={HEADER: told})
     problem(response, 422, "request_invalid")
     assert nothing_was_written(town)
 
 
-def test_the_same_request_of_another_build_is_the_same(server: Serving) -> None:
+def test_the_build_does_not_change_the_fingerprint(server: Serving) -> None:
     key = {**WAIT, "Idempotency-Key": "order-7"}
     first = server.post("/api/releases", HELLO, headers={**key, **build_header(BUILD)})
     again = server.post("/api/releases", HELLO, headers={**key, **build_header(CiBuild(url="https://ci/8"))})
@@ -66,7 +66,7 @@ def test_the_same_request_of_another_build_is_the_same(server: Serving) -> None:
     assert again.json["build"] == TOLD, "the build that was first"
 
 
-def test_a_server_in_a_build_claims_nothing_that_others_ask_of_it(town: Town) -> None:
+def test_the_servers_own_build_is_never_recorded(town: Town) -> None:
     server = town.server(watching=False)
     environment = {"BUILD_URL": "https://ci/server/1", "JOB_NAME": "server", "BUILD_NUMBER": "1"}
     own = server.context.kubernaut.settings
@@ -74,7 +74,7 @@ def test_a_server_in_a_build_claims_nothing_that_others_ask_of_it(town: Town) ->
     assert deployed(server)["build"] == NONE
 
 
-def test_a_client_tells_its_build(town: Town, server: Serving) -> None:
+def test_the_client_sends_its_build(town: Town, server: Serving) -> None:
     with listening(server) as url:
         client = Client(url, token_file=token_file(town.folder), build=BUILD)
         assert client.deploy("hello", namespace="demo", version="1.0.0").release.build == BUILD  # type: ignore[union-attr]
@@ -82,7 +82,7 @@ def test_a_client_tells_its_build(town: Town, server: Serving) -> None:
         assert Client(url, token_file=token_file(town.folder)).restore("hello", namespace="demo").release.build == CiBuild()  # type: ignore[union-attr]
 
 
-def test_the_header_is_never_too_long() -> None:
+def test_the_build_header_is_limited_to_4000_characters() -> None:
     huge = CiBuild(url="https://ci/7", job="ü" * 500, number=7, tag="😀" * 500, change="x" * 500)
     header = build_header(huge)[HEADER]
     assert len(header) <= 4000
@@ -91,7 +91,7 @@ def test_the_header_is_never_too_long() -> None:
     assert build_header(CiBuild()) == {}
 
 
-def test_the_digest_of_what_was_published_must_be_the_charts(town: Town, server: Serving) -> None:
+def test_a_different_chart_digest_is_a_conflict(town: Town, server: Serving) -> None:
     digest = town.shop.publish("2.0.0")
     other = server.post("/api/releases", {**HELLO, "version": "2.0.0", "digest": "sha256:" + "0" * 64}, headers=WAIT)
     assert digest in problem(other, 409, "version_conflict")["detail"]
