@@ -1,4 +1,4 @@
-"""Which releases a request may be about."""
+"""Access to releases by role and namespace, and the pattern of release IDs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names that the server answers to."""
+"""The host names that the server answers to."""
 
 from __future__ import annotations
 

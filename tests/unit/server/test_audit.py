@@ -1,4 +1,4 @@
-"""The audit: one line for each thing that was done, without secrets, whatever happens to the disk."""
+"""The audit log: one line per write, without secrets, even when lines cannot be written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gate: who is let in, and that nothing tells what was sent."""
+"""The authenticator: which tokens are accepted, and that no message repeats what was sent."""
 
 from __future__ import annotations
 

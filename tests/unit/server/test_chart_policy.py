@@ -1,4 +1,4 @@
-"""The charts that may be deployed by reference."""
+"""The chart references that may be deployed."""
 
 from __future__ import annotations
 

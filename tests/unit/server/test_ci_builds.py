@@ -1,4 +1,4 @@
-"""The CI build of whoever asks: told by a header, recorded for the operation, and never the server's own."""
+"""The CI build of a client: sent in a header, recorded with the operation, never the server's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cursor of a list: read back as it was written, and nothing else is read."""
+"""The cursor of a list: it round-trips, and anything else is refused."""
 
 from __future__ import annotations
 

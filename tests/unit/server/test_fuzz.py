@@ -1,4 +1,4 @@
-"""The whole API on a socket in this process, tried with schemathesis over a cluster, a Helm and a registry in memory."""
+"""The whole API on a socket in this process, tested by schemathesis over a cluster, a Helm and a registry in memory."""
 
 from __future__ import annotations
 

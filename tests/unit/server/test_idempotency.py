@@ -1,4 +1,4 @@
-"""The same request again: at once, later, after a restart, at another server; and two requests that want the same release."""
+"""Repeated requests: at once, later, after a restart, at another server; and concurrent writes to one release."""
 
 from __future__ import annotations
 

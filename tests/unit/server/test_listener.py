@@ -1,4 +1,4 @@
-"""The server on a real socket: its limits, its own errors, slow clients, and its end."""
+"""The listener on a real socket: limits, its own errors, slow clients, and stopping."""
 
 from __future__ import annotations
 

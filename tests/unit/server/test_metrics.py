@@ -1,4 +1,4 @@
-"""The metrics: what is counted, and that their number is bounded."""
+"""The metrics: their values, and that the number of series is bounded."""
 
 from __future__ import annotations
 

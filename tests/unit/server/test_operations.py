@@ -1,4 +1,4 @@
-"""The calls that tell of operations: how far one is, what it says, and at which server one asks makes no difference."""
+"""The routes of operations: progress and events, at the server that runs them and at others."""
 
 from __future__ import annotations
 

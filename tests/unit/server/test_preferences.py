@@ -1,4 +1,4 @@
-"""What a client prefers: whatever it sends is read without a failure."""
+"""The headers Prefer and Accept: any value is accepted."""
 
 from __future__ import annotations
 

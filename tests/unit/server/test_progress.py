@@ -1,4 +1,4 @@
-"""How far an operation is that runs here, where the cluster knows more already."""
+"""The progress of an operation that has finished in the cluster before its worker has."""
 
 from __future__ import annotations
 

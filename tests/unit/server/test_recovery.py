@@ -1,4 +1,4 @@
-"""What dead servers left unfinished is put in order: one at a time, nobody is disturbed, failures are told once."""
+"""Recovery of unfinished operations: one at a time, without disturbing others, with each failure audited once."""
 
 from __future__ import annotations
 

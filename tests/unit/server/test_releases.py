@@ -1,4 +1,4 @@
-"""The calls that read releases, over the index of a cluster in memory."""
+"""The routes that read releases, over the index of a cluster in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request may not be: each gets a problem with a code and a hint, and no handler sees it."""
+"""Invalid requests: each gets a problem with a code and a hint, and reaches no handler."""
 
 from __future__ import annotations
 

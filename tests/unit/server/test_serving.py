@@ -1,4 +1,4 @@
-"""The context: what it refuses to be, what it is made of, and how it runs to its end."""
+"""The composition of a server: refused options, its parts, and its run from start to stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tokens: made and kept so that nobody else sees them, and read strictly."""
+"""The token files: created privately, and read strictly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The call that tells what was published, over a registry and a cluster in memory."""
+"""The route of published versions, over a registry and a cluster in memory."""
 
 from __future__ import annotations
 

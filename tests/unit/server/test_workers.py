@@ -1,4 +1,4 @@
-"""The server's workers: what runs, what it says, and how it all ends."""
+"""The workers: limits, results, events, and stopping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The calls that write, over HTTP: who may, what is refused before anything is accepted, and what is answered."""
+"""The routes that write: what is executed and how it is answered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The calls that write: who may not, what is refused before anything is accepted, and what is refused for another state."""
+"""The routes that write: refusals by role, namespace, input, chart and ETag."""
 
 from __future__ import annotations
 
