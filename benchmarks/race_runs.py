@@ -132,7 +132,7 @@ class Place:
         """Return what a deploy in this process needs, with connections of its own."""
         settings = load_settings(environment={**self.environment, "KUBERNAUT_ACTOR": actor}, directory=self.folder)
         known: dict[str, Any] = {"kubeconfig": settings.kubeconfig, "environment": settings.environment}
-        helm = Helm(settings.helm, plain_http=settings.speaks_plain_http, **known)
+        helm = Helm(settings.helm, plain_http=settings.uses_plain_http, **known)
         cluster = Cluster(settings.kubeconfig)
         return DeployContext(lambda: helm, lambda: cluster, HistoryStore(cluster), settings, Progress())
 

@@ -28,7 +28,7 @@ from kubernaut._requests import (
 )
 from kubernaut.ci import CiBuild, sanitize_build
 from kubernaut.context import Clients, Context, preload_deploy
-from kubernaut.events import Listener, Progress, Stopped, ignore, never
+from kubernaut.events import Listener, Progress, StopCheck, ignore_event, never_stop
 from kubernaut.interface import (
     Built,
     Deployed,
@@ -68,7 +68,7 @@ class Kubernaut(ReleaseVerbs):
         context: The settings, and the clients, each opened when it is first needed.
     """
 
-    def __init__(self, settings: Settings | None = None, *, listener: Listener = ignore) -> None:
+    def __init__(self, settings: Settings | None = None, *, listener: Listener = ignore_event) -> None:
         settings = settings or load_settings()
         self.context = Context(settings, Progress(listener), Clients(settings))
 
@@ -78,7 +78,7 @@ class Kubernaut(ReleaseVerbs):
         return self.context.settings
 
     def acting(
-        self, actor: str, *, build: CiBuild | None = None, listener: Listener = ignore, stopped: Stopped = never
+        self, actor: str, *, build: CiBuild | None = None, listener: Listener = ignore_event, stopped: StopCheck = never_stop
     ) -> Kubernaut:
         """Return the same verbs for another actor, over the same clients.
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from kubernaut.errors import KubernautError
 from kubernaut.events import Listener, Notice
 from kubernaut.redact import environment_secrets, redact
-from kubernaut.settings import Settings, repository
+from kubernaut.settings import Settings, parse_repository
 
 if TYPE_CHECKING:
     from kubernaut.adapters.github import State, Status, StatusClient
@@ -51,7 +51,7 @@ def repository_at(github_url: str, source: str) -> str | None:
         ports = [None if url.port == _PORTS.get(url.scheme) else url.port for url in (api, parts)]
         same_port = parts.scheme not in _PORTS or ports[0] == ports[1]
         known = parts.scheme in ("https", "http", "ssh", "git", "git+ssh") and (parts.hostname or "") in _hosts(api.hostname or "")
-        return repository(parts.path.strip("/").removesuffix(".git")) if known and same_port else None
+        return parse_repository(parts.path.strip("/").removesuffix(".git")) if known and same_port else None
     except ValueError:  # an invalid port or repository name
         return None
 

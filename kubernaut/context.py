@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from kubernaut.commit_status import CommitStatusReporter
-from kubernaut.events import Progress, Stopped, never
+from kubernaut.events import Progress, StopCheck, never_stop
 from kubernaut.settings import Settings
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Clients:
             context=settings.context,
             docker_config=settings.docker_config,
             environment=settings.environment,
-            plain_http=settings.speaks_plain_http,
+            plain_http=settings.uses_plain_http,
         )
 
     @cached_property
@@ -81,7 +81,7 @@ class Clients:
         """The HTTP client of the registries."""
         from kubernaut.adapters.registry import RegistryClient
 
-        return RegistryClient(plain_http=self._settings.speaks_plain_http, credentials=self._credentials)
+        return RegistryClient(plain_http=self._settings.uses_plain_http, credentials=self._credentials)
 
     @cached_property
     def registry(self) -> Registry:
@@ -102,7 +102,7 @@ class Clients:
         def token() -> str | None:  # read when a status is sent: a wrong token then fails no verb
             return token_from_settings(settings, GITHUB_TOKEN, settings.github_token_file)()
 
-        return StatusClient(settings.github_url, token=token, plain_http=settings.speaks_plain_http)
+        return StatusClient(settings.github_url, token=token, plain_http=settings.uses_plain_http)
 
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
@@ -130,7 +130,7 @@ class Context:
     settings: Settings
     progress: Progress
     clients: Clients
-    stopped: Stopped = never
+    stopped: StopCheck = never_stop
 
     def status_reporter(self, *, silent: bool) -> CommitStatusReporter:
         """Return the reporter of a verb's commit statuses; with ``silent`` it reports nothing."""

@@ -1,7 +1,7 @@
-"""Typed progress: what the rooms say while they work.
+"""Typed progress events of running work.
 
-A room opens a step with :meth:`Progress.step`, adds lines to it, and closes it with what came of it. Nothing here prints: the
-command line renders the events, the REST door streams them, an operation keeps them.
+Work opens a step with :meth:`Progress.step`, adds lines to it, and closes it with an outcome. Nothing here prints: the command line
+renders the events, the REST API streams them, an operation records them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import ClassVar
 
 
 class StepOutcome(StrEnum):
-    """How a step ended; ``planned``: a dry run found something to do, and changed nothing."""
+    """How a step ended; ``planned``: a dry run found something to do and changed nothing."""
 
     DONE = "done"
     UNCHANGED = "unchanged"
@@ -28,7 +28,7 @@ class StepOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class StepStarted:
-    """A step begins: ``step`` is its name (one word, such as ``build``), ``subject`` what it works on."""
+    """A step begins; ``step`` is its name, such as ``build``, ``subject`` the object that it works on."""
 
     kind: ClassVar[str] = "stepStarted"
     step: str
@@ -37,7 +37,7 @@ class StepStarted:
 
 @dataclass(frozen=True)
 class LogLine:
-    """A line that a step's tool said; without its line end."""
+    """A line of the output of a step's tool, without its line end."""
 
     kind: ClassVar[str] = "logLine"
     step: str
@@ -46,7 +46,7 @@ class LogLine:
 
 @dataclass(frozen=True)
 class Notice:
-    """What kubernaut itself has to say while a step runs, and a person should hear: for whom it waits, what it puts in order."""
+    """A message of kubernaut itself during a step, such as which operation it waits for."""
 
     kind: ClassVar[str] = "notice"
     step: str
@@ -55,7 +55,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class StepFinished:
-    """A step ended; ``detail`` is a line for a person, ``seconds`` its wall time."""
+    """A step ended; ``detail`` is a line for people, ``seconds`` its wall time."""
 
     kind: ClassVar[str] = "stepFinished"
     step: str
@@ -66,21 +66,21 @@ class StepFinished:
 
 Event = StepStarted | LogLine | Notice | StepFinished
 Listener = Callable[[Event], None]
-Stopped = Callable[[], bool]
-"""Is asked while a step runs whether it shall be stopped."""
+StopCheck = Callable[[], bool]
+"""Returns whether the running work should stop."""
 
 
-def ignore(event: Event) -> None:
-    """Listen to nothing."""
+def ignore_event(event: Event) -> None:
+    """Ignore an event: the default listener."""
 
 
-def never() -> bool:
-    """Let what was begun come to its end."""
+def never_stop() -> bool:
+    """Never stop: the default stop check."""
     return False
 
 
 class Step:
-    """An open step; its room adds lines and says what came of it."""
+    """An open step: takes lines, notices and an outcome."""
 
     def __init__(self, name: str, listener: Listener) -> None:
         self._name = name
@@ -89,41 +89,41 @@ class Step:
         self.detail = ""
 
     def log(self, text: str) -> None:
-        """Add a line that the step's tool said."""
+        """Add a line of the output of the step's tool."""
         self._listener(LogLine(self._name, text.rstrip("\r\n")))
 
-    def say(self, text: str) -> None:
-        """Say something that a person should hear."""
+    def notice(self, text: str) -> None:
+        """Add a message of kubernaut itself."""
         self._listener(Notice(self._name, text))
 
     def done(self, detail: str) -> None:
-        """Say what the step did."""
+        """Set the outcome to done; ``detail`` says what was done."""
         self.outcome, self.detail = StepOutcome.DONE, detail
 
     def unchanged(self, detail: str) -> None:
-        """Say why the step had nothing to do."""
+        """Set the outcome to unchanged; ``detail`` says why there was nothing to do."""
         self.outcome, self.detail = StepOutcome.UNCHANGED, detail
 
     def planned(self, detail: str) -> None:
-        """Set what the step would do, on a dry run."""
+        """Set the outcome to planned, on a dry run; ``detail`` says what would be done."""
         self.outcome, self.detail = StepOutcome.PLANNED, detail
 
 
 class Progress:
-    """Opens steps and tells a listener of them."""
+    """Opens steps and reports them to a listener."""
 
-    def __init__(self, listener: Listener = ignore, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, listener: Listener = ignore_event, clock: Callable[[], float] = time.monotonic) -> None:
         self._listener = listener
         self._clock = clock
 
     @property
     def listener(self) -> Listener:
-        """Who is told of the steps."""
+        """The listener."""
         return self._listener
 
     @contextmanager
     def step(self, name: str, subject: str) -> Iterator[Step]:
-        """Open a step; it ends with the block, as failed if the block raises."""
+        """Open a step that ends with the block; it has failed if the block raises."""
         started = self._clock()
         step = Step(name, self._listener)
         self._listener(StepStarted(name, subject))
@@ -137,7 +137,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class RecordedEvent:
-    """An event, and when it was heard."""
+    """An event and its time, in UTC."""
 
     at: datetime
     event: Event
@@ -148,19 +148,19 @@ def _utc_now() -> datetime:
 
 
 class Journal:
-    """A listener that keeps what it hears, and passes it on to the next one.
+    """A listener that records events and passes them on; may be called by several threads.
 
-    Of much it keeps the beginning and the end, and counts what was between. Steps may speak from several threads.
+    It keeps the first 50 and the last 500 events and counts those between.
 
     Args:
-        listener: The next one.
-        clock: The time.
+        listener: The next listener.
+        clock: Returns the time.
     """
 
     FIRST = 50
     LAST = 500
 
-    def __init__(self, listener: Listener = ignore, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, listener: Listener = ignore_event, clock: Callable[[], datetime] = _utc_now) -> None:
         self._listener = listener
         self._clock = clock
         self._first: list[RecordedEvent] = []
@@ -169,7 +169,7 @@ class Journal:
         self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
-        """Keep an event and pass it on."""
+        """Record an event and pass it on."""
         with self._lock:
             self._count += 1
             kept = self._first if len(self._first) < self.FIRST else self._last
@@ -177,13 +177,13 @@ class Journal:
         self._listener(event)
 
     @property
-    def heard(self) -> tuple[RecordedEvent, ...]:
-        """What was heard, in order; the first and the last of it."""
+    def events(self) -> tuple[RecordedEvent, ...]:
+        """The kept events, in order."""
         with self._lock:
             return (*self._first, *self._last)
 
     @property
     def left_out(self) -> int:
-        """How many events were heard and not kept; they were between the first and the last."""
+        """The number of events between the first and the last that were not kept."""
         with self._lock:
             return self._count - len(self._first) - len(self._last)

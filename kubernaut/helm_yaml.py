@@ -1,7 +1,7 @@
-"""YAML, read as Helm reads it: ``0644`` is 420, ``yes``, ``on`` and ``y`` are true, dates stay texts, ``1e3`` is a number.
+"""YAML as Helm reads it: ``0644`` is 420, ``yes``, ``on`` and ``y`` are true, dates stay text, ``1e3`` is a number.
 
-Helm's YAML library (go-yaml 2) resolves plain words by rules of its own, which PyYAML's are close to and not equal to. One
-thing is stricter here: a key that stands twice in a map is an error, where Helm silently takes the last.
+Helm's YAML library (go-yaml 2) resolves plain scalars by its own rules, which are close but not equal to PyYAML's. One thing is
+stricter here: a duplicate key in a map is an error, where Helm silently takes the last.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _INT64, _UINT64 = range(-(2**63), 2**63), range(2**64)
 _BASES = (16, 2, 8, 10)
 
 
-def plain(word: str) -> Any:
-    """Return what an unquoted word of YAML means to Helm."""
+def resolve_plain(word: str) -> Any:
+    """Return the value of a plain (unquoted) YAML scalar in Helm."""
     if word in _WORDS:
         return _WORDS[word]
     if word[0] == ".":
@@ -74,10 +74,10 @@ def _float(text: str) -> Any:
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """PyYAML's parser with Helm's ideas of what a word means."""
+    """PyYAML's parser with Helm's resolution of plain scalars."""
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
-        """Return a node's tag: for an unquoted word our own, else what is written or usual."""
+        """Return a node's tag: our own for a plain scalar, else the default."""
         if kind is yaml.ScalarNode and implicit[0]:
             return f"{_TAG}merge" if value == "<<" else "!plain"
         if kind is yaml.ScalarNode:
@@ -85,18 +85,18 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         return f"{_TAG}seq" if kind is yaml.SequenceNode else f"{_TAG}map"
 
     def scalar(self, node: yaml.ScalarNode) -> Any:
-        """Build a text or number."""
+        """Build a scalar."""
         if node.tag == f"{_TAG}binary":
             try:
                 return base64.b64decode(node.value).decode("utf-8", "replace")
             except binascii.Error as error:
-                raise yaml.constructor.ConstructorError(None, None, "!!binary is no base64", node.start_mark) from error
+                raise yaml.constructor.ConstructorError(None, None, "!!binary is not base64", node.start_mark) from error
         if node.tag in {"!plain", *(_TAG + name for name in ("int", "float", "bool", "null"))}:
-            return plain(node.value)
+            return resolve_plain(node.value)
         return node.value
 
     def mapping(self, node: yaml.Node) -> dict[str, Any]:
-        """Build a map; merge keys are merged, and a key may stand once."""
+        """Build a map with its merge keys; a duplicate key is an error."""
         own: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         for key_node, value_node in node.value:
@@ -105,7 +105,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
                 continue
             key = _key(self.construct_object(key_node, deep=True), key_node)
             if key in own:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
             own[key] = self.construct_object(value_node, deep=True)
         return {**merged, **own}
 
@@ -118,7 +118,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
                 merged.setdefault(key, item)
 
     def any_node(self, node: yaml.Node) -> Any:
-        """Build whatever it is, by its shape: tags of the user's own change nothing."""
+        """Build a node by its kind; custom tags are ignored."""
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node)
         if isinstance(node, yaml.SequenceNode):
@@ -139,30 +139,30 @@ def _key(key: Any, node: yaml.Node) -> str:
         return str(key)
     if isinstance(key, float) and math.isfinite(key):
         return str(int(key)) if key.is_integer() and abs(key) < 1e15 else repr(key)
-    raise yaml.constructor.ConstructorError(None, None, "a key must be a word", node.start_mark)
+    raise yaml.constructor.ConstructorError(None, None, "a key must be a scalar", node.start_mark)
 
 
 def parse_yaml(text: str | bytes, source: str) -> dict[str, Any]:
-    """Return the map that a YAML document holds; an empty document is an empty map.
+    """Return the map in a YAML document; an empty document is an empty map.
 
     Args:
         text: The document.
-        source: Its name, for messages.
+        source: Its name in messages.
 
     Raises:
-        ValuesInvalid: It cannot be read, or is no map; the message names the line.
+        ValuesInvalid: The document cannot be parsed, or is not a map; the message names the line.
     """
     if len(text) > _LARGEST_FILE:
         raise ValuesInvalid(f"{source} is larger than {_LARGEST_FILE >> 20} MiB.")
     try:
-        if is_deep(text):
+        if is_too_deep(text):
             raise ValuesInvalid(f"{source} is nested too deeply.")
         content = yaml.load(text, Loader=_Loader)  # noqa: S506
-        _count(content, [0], source)
+        _check_values(content, [0], source)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it is no YAML"
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
         raise ValuesInvalid(f"{source}{where}: {problem}.") from error
     except RecursionError as error:
         raise ValuesInvalid(f"{source} is nested too deeply.") from error
@@ -171,12 +171,12 @@ def parse_yaml(text: str | bytes, source: str) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise ValuesInvalid(f"{source} must hold a map of values, and holds a {type(content).__name__}.")
+        raise ValuesInvalid(f"{source} must be a map of values, not a {type(content).__name__}.")
     return content
 
 
-def is_deep(text: str | bytes) -> bool:
-    """Say whether YAML is nested so deeply that reading it would end this process: libyaml's reader recurses on the C stack."""
+def is_too_deep(text: str | bytes) -> bool:
+    """Return whether YAML is nested too deeply to read: libyaml recurses on the C stack, and would crash this process."""
     sample = text if isinstance(text, str) else text.decode("utf-8", "replace")
     if sum(sample.count(opening) for opening in _OPENING) <= _DEEPEST:
         return False
@@ -192,19 +192,19 @@ def is_deep(text: str | bytes) -> bool:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the map that a YAML file holds. Raises: ValuesInvalid."""
+    """Return the map in a YAML file. Raises: ValuesInvalid."""
     try:
         return parse_yaml(path.read_bytes(), str(path))
     except OSError as error:
         raise ValuesInvalid(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _count(content: Any, seen: list[int], source: str) -> None:
-    """Refuse what aliases have blown up, and numbers that JSON does not have."""
+def _check_values(content: Any, seen: list[int], source: str) -> None:
+    """Refuse content that aliases expand too far, and numbers that JSON does not have."""
     seen[0] += 1
     if seen[0] > _MOST_NODES:
-        raise ValuesInvalid(f"{source} holds more than {_MOST_NODES} values.")
+        raise ValuesInvalid(f"{source} has more than {_MOST_NODES} values.")
     if isinstance(content, float) and not math.isfinite(content):
-        raise ValuesInvalid(f"{source} holds {content}, which is no number to JSON.")
+        raise ValuesInvalid(f"{source} has the value {content}, which is not a JSON number.")
     for item in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
-        _count(item, seen, source)
+        _check_values(item, seen, source)

@@ -1,4 +1,4 @@
-"""Names, checked before they become an argument, a path, a URL or a label."""
+"""Validation of names before they become an argument, a path, a URL or a label."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ NAMESPACE_LENGTH = 63
 
 
 def check_name(name: str, what: str = "name") -> str:
-    """Return an application's or a new release's name: an RFC 1123 label of at most 53 characters."""
+    """Return the name of an application or a new release: an RFC 1123 label, at most 53 characters. Raises: NameInvalid."""
     if len(name) > NAME_LENGTH or not _LABEL.fullmatch(name):
         raise NameInvalid(f"{name!r} cannot be a {what}.")
     return name
 
 
 def check_namespace(namespace: str) -> str:
-    """Return a namespace's name: an RFC 1123 label of at most 63 characters."""
+    """Return the name of a namespace: an RFC 1123 label, at most 63 characters. Raises: NameInvalid."""
     if len(namespace) > NAMESPACE_LENGTH or not _LABEL.fullmatch(namespace):
         raise NameInvalid(f"{namespace!r} cannot be a namespace.")
     return namespace
 
 
 def check_release_name(name: str) -> str:
-    """Return the name of an existing release, which plain Helm may have made: dots are allowed."""
+    """Return the name of an existing release; dots are allowed, as plain Helm allows them. Raises: NameInvalid."""
     if len(name) > NAME_LENGTH or not _HELM_NAME.fullmatch(name):
         raise NameInvalid(f"{name!r} cannot be a release's name.")
     return name

@@ -1,7 +1,7 @@
-"""Takes secrets out of text, before anybody sees it.
+"""Masking of secrets in text.
 
-Every door sends what it shows through here, on the failure path too. Pure: the values that are known to be secret are passed in.
-It masks what looks like a secret by its shape or by its neighbourhood; a password that stands alone in a sentence cannot be known.
+Every output passes through here, failures too. It masks known values, and text that looks secret by its shape or its context; a
+password that stands alone in a sentence is not recognized.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 MASK = "***"
 SHORTEST_SECRET = 6
-"""Shorter values of secret-looking variables are left alone: masking every ``1`` or ``true`` would ruin the text."""
+"""Shorter values of secret variables are not masked: masking every ``1`` or ``true`` would ruin the text."""
 
 _WORDS = (
     r"pass(?:word|wd|phrase)|(?<=[_.-])pass|pwd|secret(?:_key_base)?|token|credentials?|bearer"
     r"|(?:api|access|secret|private|account|encryption|signing)[_.-]?key|client[_.-]?key[_.-]?data|tls\.key|identitytoken"
 )
-# Each secret-looking key must *end* with such a word: secretName, tokenPath and imagePullSecrets are names, not secrets.
+# A secret key *ends* with such a word: secretName, tokenPath and imagePullSecrets hold names, not secrets.
 _KEY = rf"(?<![\w.-])(?:[\w.-]*(?:{_WORDS})|_?auth)"
 _QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
 
@@ -29,13 +29,13 @@ _SECRET_KEY = re.compile(rf"(?:[\w.-]*(?:{_WORDS})|_?auth)", re.IGNORECASE)
 _SECRET_VARIABLE = re.compile(
     r"PASS(?:WORD|WD|PHRASE)|_(?:PASS|PWD)$|SECRET|TOKEN|CREDENTIAL|(?:API|ACCESS|PRIVATE)_?KEY", re.IGNORECASE
 )
-_NO_SECRET_VARIABLE = re.compile(r"_(?:FILE|PATH|DIR|URL|NAME|ID|TYPE|USER|USERNAME|TTL)$", re.IGNORECASE)
+_NOT_SECRET_VARIABLE = re.compile(r"_(?:FILE|PATH|DIR|URL|NAME|ID|TYPE|USER|USERNAME|TTL)$", re.IGNORECASE)
 
 Replacement = str | Callable[[re.Match[str]], str]
 
 
 def _basic(match: re.Match[str]) -> str:
-    """Mask what decodes to ``user:password``, and leave the words "basic authentication" alone."""
+    """Mask a value that decodes to ``user:password``, but not the words "basic authentication"."""
     try:
         decoded = base64.b64decode(match[2], validate=True)
     except (binascii.Error, ValueError):
@@ -67,7 +67,7 @@ _RULES: tuple[tuple[re.Pattern[str], Replacement], ...] = tuple(
             0,
             MASK,
         ),
-        # A line of YAML: all of it is the value. Then key=value, "key": "value" and --key value anywhere else.
+        # In a line of YAML the value is the rest of the line. Then key=value, "key": "value" and --key value anywhere else.
         (
             rf"(?m)(^[ \t]*(?:- )?[\"']?{_KEY}[\"']?:[ \t]+)(?![|>*{{\[]|'\*\*\*'[ \t]*$)(?!{_QUOTED}[ \t]*[,}}])\S.*$",
             re.IGNORECASE,
@@ -80,27 +80,27 @@ _RULES: tuple[tuple[re.Pattern[str], Replacement], ...] = tuple(
 
 
 def environment_secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the values of the variables whose names look secret, such as ``GITHUB_TOKEN``; the longest first."""
+    """Return the values of secret variables, such as ``GITHUB_TOKEN``, the longest first."""
     values = {value for name, value in environment.items() if len(value) >= SHORTEST_SECRET and is_secret_variable(name)}
     return tuple(sorted(values, key=lambda value: (-len(value), value)))
 
 
 def is_secret_variable(name: str) -> bool:
-    """Say whether an environment variable's name looks secret, such as ``GITHUB_TOKEN``."""
-    return bool(_SECRET_VARIABLE.search(name)) and not _NO_SECRET_VARIABLE.search(name)
+    """Return whether an environment variable's name looks secret, such as ``GITHUB_TOKEN``."""
+    return bool(_SECRET_VARIABLE.search(name)) and not _NOT_SECRET_VARIABLE.search(name)
 
 
 def is_secret_key(key: Any) -> bool:
-    """Say whether a key's name says that its value is secret, such as ``dbPassword``; ``secretName`` does not."""
+    """Return whether a key names a secret value, as ``dbPassword`` does and ``secretName`` does not."""
     return isinstance(key, str) and _SECRET_KEY.fullmatch(key) is not None
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return the text with everything secret replaced by ``***``.
+    """Return a text with secrets replaced by ``***``.
 
     Args:
-        text: What is going to be shown; one line or many.
-        secrets: Values known to be secret (:func:`environment_secrets`); masked wherever they stand, URL-quoted too.
+        text: One line or many.
+        secrets: Values known to be secret (:func:`environment_secrets`); masked everywhere, URL-quoted too.
     """
     for secret in secrets:
         text = text.replace(secret, MASK)
@@ -122,7 +122,7 @@ def without_credentials(url: str) -> str:
 
 
 def redact_data(data: Any, secrets: tuple[str, ...] = ()) -> Any:
-    """Return JSON data with secrets masked: in every text, and whole where the key says ``password`` or the like."""
+    """Return JSON data with secrets masked: in every text, and the whole value of a secret key."""
     if isinstance(data, str):
         return redact(data, secrets)
     if isinstance(data, Mapping):

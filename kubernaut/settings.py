@@ -1,7 +1,8 @@
-"""The settings: one table, one precedence, a known origin for each value.
+"""The settings: one table, one precedence, and the origin of each value.
 
-Defaults < ``kubernaut.toml`` < environment < arguments. Settings are read once, at a door, and passed down; no other room looks at
-the environment. Secrets are no settings: credentials stay where Docker, Helm and kubectl keep them.
+Defaults < ``kubernaut.toml`` < environment < arguments. Settings are read once, by the command line or another interface, and
+passed down; no other code reads the environment. Secrets are not settings: credentials stay where Docker, Helm and kubectl keep
+them.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ _GITHUB = "https://api.github.com"
 _LONGEST = 7 * 24 * 3600
 
 
-def seconds(text: str) -> float:
-    """Read a duration such as ``90``, ``90s``, ``5m`` or ``1h30m``, in seconds."""
+def parse_duration(text: str) -> float:
+    """Return the seconds of a duration such as ``90``, ``90s``, ``5m`` or ``1h30m``. Raises: ValueError."""
     match = _DURATION.fullmatch(f"{text}s" if text.isdigit() else text)
     if not text.isascii() or not text or not match:
         raise ValueError("a duration such as 90s, 5m or 1h30m")
@@ -43,8 +44,8 @@ def seconds(text: str) -> float:
     return float(total)
 
 
-def registry(text: str) -> str:
-    """Read the name of a registry or of a part of one: ``HOST[:PORT][/PREFIX]``, as it is used without a scheme."""
+def parse_registry(text: str) -> str:
+    """Return a registry, ``HOST[:PORT][/PREFIX]``, without ``oci://`` and trailing slashes. Raises: ValueError."""
     stripped = text.removeprefix("oci://").rstrip("/")
     if not _REGISTRY.fullmatch(stripped):
         raise ValueError("a registry such as registry.example.com/team, without a scheme")
@@ -59,7 +60,7 @@ def _revisions(text: str) -> int:
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 5 or int(text) > 65_535:
-        raise ValueError("a port from 1 to 65535, or 0 for any that is free")
+        raise ValueError("a port from 1 to 65535, or 0 for any free port")
     return int(text)
 
 
@@ -69,8 +70,8 @@ def _server(text: str) -> str:
     return text.rstrip("/")
 
 
-def repository(text: str) -> str:
-    """Read the name of a repository on GitHub: ``OWNER/NAME``."""
+def parse_repository(text: str) -> str:
+    """Return a GitHub repository, ``OWNER/NAME``. Raises: ValueError."""
     if not _REPOSITORY.fullmatch(text):
         raise ValueError("a repository such as team/hello-world")
     return text
@@ -95,15 +96,15 @@ class Setting:
 
     Attributes:
         name: The attribute of :class:`Settings`, and the key in ``kubernaut.toml``.
-        read: Turns text into the value; raises ``ValueError`` that says what was expected.
-        default: The value when nobody says otherwise, as text; ``None`` for "not set".
-        variables: The environment variables that set it, the first that is set wins.
+        parse: Converts text to the value; the message of its ``ValueError`` says what was expected.
+        default: The default as text; ``None`` for "not set".
+        variables: The environment variables; the first that is set wins.
         help: A line for ``kubernaut config`` and the documentation.
-        option: The command-line option, whether or not a verb offers it.
+        option: The command-line option, whether or not a command has it.
     """
 
     name: str
-    read: Callable[[str], Any]
+    parse: Callable[[str], Any]
     default: str | None
     variables: tuple[str, ...]
     help: str
@@ -114,63 +115,63 @@ def _setting(
     name: str,
     help: str,
     *,
-    read: Callable[[str], Any] = _text,
+    parse: Callable[[str], Any] = _text,
     default: str | None = None,
     standard: tuple[str, ...] = (),
     option: str = "",
 ) -> Setting:
     own = "KUBERNAUT_" + name.upper()
-    return Setting(name, read, default, (own, *standard), help, option or "--" + name.replace("_", "-"))
+    return Setting(name, parse, default, (own, *standard), help, option or "--" + name.replace("_", "-"))
 
 
-TABLE = (
-    _setting("registry", "where images go: HOST[:PORT][/PREFIX]", read=registry),
-    _setting("chart_registry", "where charts go; REGISTRY/charts when not set", read=registry),
-    _setting("pull_registry", "the registry's name as the cluster's nodes know it, when it differs", read=registry),
-    _setting("plain_http", "registries and servers beside localhost that speak HTTP, comma-separated HOST[:PORT]"),
-    _setting("context", "the kube context; the kubeconfig's current one when not set"),
-    _setting("kubeconfig", "the kubeconfig file", standard=("KUBECONFIG",)),
-    _setting("docker_host", "the Docker engine's address", standard=("DOCKER_HOST",)),
-    _setting("docker_config", "the folder with Docker's config.json, for registry credentials", standard=("DOCKER_CONFIG",)),
-    _setting("helm", "the Helm program, 3.17 or newer", default="helm"),
-    _setting("timeout", "how long a deploy may take until its pods are ready", read=seconds, default="5m"),
-    _setting("lock_timeout", "how long to wait for another's turn; 0 refuses at once", read=seconds, default="0"),
+SETTINGS = (
+    _setting("registry", "registry of the images, HOST[:PORT][/PREFIX]", parse=parse_registry),
+    _setting("chart_registry", "registry of the charts; REGISTRY/charts by default", parse=parse_registry),
+    _setting("pull_registry", "the registry's name for the cluster's nodes, if it differs", parse=parse_registry),
+    _setting("plain_http", "registries and servers besides localhost that use HTTP, comma-separated HOST[:PORT]"),
+    _setting("context", "kube context; the kubeconfig's current context by default"),
+    _setting("kubeconfig", "kubeconfig file", standard=("KUBECONFIG",)),
+    _setting("docker_host", "address of the Docker engine", standard=("DOCKER_HOST",)),
+    _setting("docker_config", "folder of Docker's config.json with the registry credentials", standard=("DOCKER_CONFIG",)),
+    _setting("helm", "Helm program, 3.17 or newer", default="helm"),
+    _setting("timeout", "time that a deploy may take until its pods are ready", parse=parse_duration, default="5m"),
+    _setting("lock_timeout", "time to wait for another operation on the release; 0 for no wait", parse=parse_duration, default="0"),
     _setting(
-        "stale_after", "how old an unfinished release of plain Helm must be to be taken for dead", read=seconds, default="15m"
+        "stale_after", "age at which an unfinished release of plain Helm counts as abandoned", parse=parse_duration, default="15m"
     ),
-    _setting("history_max", "how many releases of a name Helm keeps", read=_revisions, default="50"),
-    _setting("actor", "who deploys, as the history shows it; user@host when not set, in a CI build who started it, or `jenkins`"),
-    _setting("build_url", "the page of the CI build that runs kubernaut; the CI server's BUILD_URL when not set", read=_page),
-    _setting("server", "the kubernaut server that carries the commands out, such as https://kubernaut.example.com", read=_server),
-    _setting("token_file", "the file with the server's token, as a curl header; STATE/kubernaut/token when not set"),
+    _setting("history_max", "number of releases of a name that Helm keeps", parse=_revisions, default="50"),
+    _setting("actor", "name of the deployer in the history; by default user@host, in a CI build its user or `jenkins`"),
+    _setting("build_url", "page of the CI build that runs kubernaut; the CI server's BUILD_URL by default", parse=_page),
+    _setting("server", "kubernaut server that runs the commands, such as https://kubernaut.example.com", parse=_server),
+    _setting("token_file", "file with the server's token, as a curl header; STATE/kubernaut/token by default"),
     _setting(
         "jenkins_url",
-        "the Jenkins with the jobs, such as https://ci.example.com",
-        read=_server,
+        "Jenkins server with the jobs, such as https://ci.example.com",
+        parse=_server,
         standard=("JENKINS_URL", "HUDSON_URL"),
         option="--url",
     ),
-    _setting("jenkins_user", "who runs and sets up jobs there", standard=("JENKINS_USER",), option="--user"),
-    _setting("jenkins_token_file", "the file with that user's API token; KUBERNAUT_JENKINS_TOKEN may hold the token itself"),
+    _setting("jenkins_user", "Jenkins user that sets up and runs jobs", standard=("JENKINS_USER",), option="--user"),
+    _setting("jenkins_token_file", "file with that user's API token; or the token itself in KUBERNAUT_JENKINS_TOKEN"),
     _setting(
         "github_url",
-        "GitHub's API, where commits are told what became of them",
-        read=_server,
+        "GitHub API that receives commit statuses",
+        parse=_server,
         default=_GITHUB,
         standard=("GITHUB_API_URL",),
     ),
-    _setting("github_repository", "the repository there, OWNER/NAME; from git when not set", read=repository),
-    _setting("github_token_file", "the file with a token for it; KUBERNAUT_GITHUB_TOKEN may hold the token itself"),
-    _setting("serve_host", "the address that `kubernaut serve` listens at", default="127.0.0.1", option="--host"),
-    _setting("serve_port", "the port that `kubernaut serve` listens at; 0 for any", read=_port, default="8080", option="--port"),
+    _setting("github_repository", "GitHub repository, OWNER/NAME; from git by default", parse=parse_repository),
+    _setting("github_token_file", "file with a token for it; or the token itself in KUBERNAUT_GITHUB_TOKEN"),
+    _setting("serve_host", "address on which `kubernaut serve` listens", default="127.0.0.1", option="--host"),
+    _setting("serve_port", "port on which `kubernaut serve` listens; 0 for any", parse=_port, default="8080", option="--port"),
 )
 
-_ROWS = {row.name: row for row in TABLE}
+_BY_NAME = {row.name: row for row in SETTINGS}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The values in force, and where each came from; ``build`` is the CI build that runs kubernaut, if one does."""
+    """The values in effect and their origins; ``build`` is the CI build that runs kubernaut, if any."""
 
     registry: str | None
     chart_registry: str | None
@@ -202,32 +203,32 @@ class Settings:
     environment: Mapping[str, str]
 
     def require_registry(self) -> str:
-        """Return the registry, or say how to set one."""
+        """Return the registry. Raises: SettingInvalid (not set)."""
         if self.registry is None:
             raise SettingInvalid(
-                "No registry is set, and images must go somewhere.",
-                hint='Set KUBERNAUT_REGISTRY=HOST/PREFIX; `eval "$(kubernaut local env)"` uses the local platform\'s registry.',
+                "No registry is set.",
+                hint='Set KUBERNAUT_REGISTRY=HOST/PREFIX; `eval "$(kubernaut local env)"` selects the local platform\'s registry.',
             )
         return self.registry
 
     def require_chart_registry(self) -> str:
-        """Return the registry of charts."""
+        """Return the registry of the charts. Raises: SettingInvalid (none is set)."""
         return self.chart_registry or f"{self.require_registry()}/charts"
 
     def token_path(self) -> Path:
-        """Return the file with the server's token: the one that is set, or ``kubernaut/token`` in the user's folder for state."""
+        """Return the file with the server's token; by default ``kubernaut/token`` in the user's state folder."""
         if self.token_file is not None:
             return self.path(self.token_file)
-        state = Path(self.environment.get("XDG_STATE_HOME") or "")  # the XDG specification: a relative path is to be ignored
+        state = Path(self.environment.get("XDG_STATE_HOME") or "")  # the XDG specification ignores relative paths
         return (state if state.is_absolute() else self.path("~/.local/state")) / "kubernaut" / "token"
 
     def path(self, file: str) -> Path:
-        """Return a file that a setting names; a leading ``~/`` is the user's home."""
+        """Return the absolute path of a file in a setting; a leading ``~/`` is the user's home."""
         home = Path(self.environment.get("HOME") or Path.home())
         return home / file[2:] if file.startswith("~/") else Path(file).absolute()
 
-    def speaks_plain_http(self, registry: str) -> bool:
-        """Say whether a registry or a server is spoken to without TLS: localhost, and those that ``plain_http`` names."""
+    def uses_plain_http(self, registry: str) -> bool:
+        """Return whether a registry or server is used without TLS: localhost, and the hosts in ``plain_http``."""
         host = registry.split("/", 1)[0]
         named = {entry.strip() for entry in (self.plain_http or "").split(",")}
         return is_loopback(host.partition(":")[0]) or host in named
@@ -239,22 +240,22 @@ def load_settings(
     environment: Mapping[str, str] | None = None,
     directory: Path | None = None,
 ) -> Settings:
-    """Read the settings.
+    """Return the settings.
 
     Args:
-        arguments: Values given by hand, by setting name; ``None`` means "not given".
-        environment: The environment; the process's own by default.
-        directory: Where to look for ``kubernaut.toml``, upwards; the current folder by default.
+        arguments: Explicit values by setting name; ``None`` means "not given".
+        environment: The environment variables; the process's own by default.
+        directory: The folder from which ``kubernaut.toml`` is searched upwards; the current folder by default.
 
     Raises:
-        SettingInvalid: A value cannot be read or a key is unknown; the message names its origin.
+        SettingInvalid: A value is invalid or a key unknown; the message names its origin.
     """
     environment = dict(os.environ if environment is None else environment)
-    path, from_file = _read_file(directory or Path.cwd())
+    path, file_values = _read_file(directory or Path.cwd())
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for row in TABLE:
-        text, origin = _find(row, arguments or {}, environment, from_file, path)
+    for row in SETTINGS:
+        text, origin = _find(row, arguments or {}, environment, file_values, path)
         values[row.name] = None if text is None else _read(row, text, origin)
         origins[row.name] = origin
     values["actor"] = values["actor"] or ci_user(environment) or _actor(environment)
@@ -263,21 +264,21 @@ def load_settings(
 
 
 def _find(
-    row: Setting, arguments: Mapping[str, Any], environment: Mapping[str, str], from_file: Mapping[str, Any], path: Path | None
+    row: Setting, arguments: Mapping[str, Any], environment: Mapping[str, str], file_values: Mapping[str, Any], path: Path | None
 ) -> tuple[str | None, str]:
     if arguments.get(row.name) is not None:
         return str(arguments[row.name]), f"argument {row.option}"
     for variable in row.variables:
         if environment.get(variable):
             return environment[variable], f"environment {variable}"
-    if row.name in from_file:
-        return str(from_file[row.name]), str(path)
+    if row.name in file_values:
+        return str(file_values[row.name]), str(path)
     return row.default, "default" if row.default is not None else "not set"
 
 
 def _read(row: Setting, text: str, origin: str) -> Any:
     try:
-        return row.read(text)
+        return row.parse(text)
     except ValueError as error:
         raise SettingInvalid(f"The setting {row.name} is {text!r} ({origin}); expected {error}.") from error
 
@@ -299,15 +300,15 @@ def _checked(path: Path) -> dict[str, Any]:
         raise SettingInvalid(f"{path} cannot be read: {error.strerror}.") from error
     for key, value in content.items():
         if not isinstance(value, str | int):
-            raise SettingInvalid(f"{path}: {key} must be a text or a whole number.")
-        if key not in _ROWS:
-            near = get_close_matches(key, _ROWS, n=1)
+            raise SettingInvalid(f"{path}: {key} must be a string or an integer.")
+        if key not in _BY_NAME:
+            near = get_close_matches(key, _BY_NAME, n=1)
             raise SettingInvalid(f"{path}: unknown setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else "."))
     return content
 
 
 def is_loopback(name: str) -> bool:
-    """Say whether a host's name is this machine's own: `localhost`, or an address of its loopback."""
+    """Return whether a host is ``localhost`` or a loopback address."""
     try:
         return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:
@@ -320,7 +321,7 @@ def _actor(environment: Mapping[str, str]) -> str:
 
 
 def _account() -> str:
-    # In a container the process's user may be a bare number that no account has.
+    # In a container the process's user may be a number without an account.
     try:
         return getpass.getuser()
     except (KeyError, OSError):

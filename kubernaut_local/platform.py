@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from kubernaut.errors import NotRoot, PlatformFailed, SettingInvalid, ToolMissing
-from kubernaut.events import Listener, Progress, Step, ignore
+from kubernaut.events import Listener, Progress, Step, ignore_event
 from kubernaut_local import debian, gates, host, image, namespace, parts, ports, programs, state, supervision
 from kubernaut_local import layout as layouts
 from kubernaut_local.gates import Target, Waiter
@@ -55,7 +55,7 @@ class Platform:
         """Return the ports that `up` would take: those wished for, else those of the first `up`, else defaults or free ones."""
         return self._choose(wishes or Wishes(), lambda _port: True)
 
-    def up(self, listener: Listener = ignore, ports: Ports | Wishes | None = None, *, timeout: float = READY_SECONDS) -> Up:
+    def up(self, listener: Listener = ignore_event, ports: Ports | Wishes | None = None, *, timeout: float = READY_SECONDS) -> Up:
         """Bring the platform up, or finish what an interrupted `up` began; do nothing if it is up and ready.
 
         Args:
@@ -78,7 +78,7 @@ class Platform:
             changed, taken = self._up(wishes, progress, timeout)
         return Up(name=self.name, changed=changed, ports=taken, seconds=round(time.monotonic() - started, 3))
 
-    def down(self, purge: bool = False, listener: Listener = ignore) -> Down:
+    def down(self, purge: bool = False, listener: Listener = ignore_event) -> Down:
         """Take the platform down; its data stays unless it is purged.
 
         Args:
@@ -128,7 +128,7 @@ class Platform:
         ready = running and bool(found) and all(gate.ready for gate in found)
         return PlatformStatus(state=State.READY if ready else State.NOT_READY, gates=found, processes=processes, **facts)
 
-    def environment(self, helm: Literal[3, 4] = 3, listener: Listener = ignore) -> dict[str, str]:
+    def environment(self, helm: Literal[3, 4] = 3, listener: Listener = ignore_event) -> dict[str, str]:
         """Return the variables with which docker, helm, kubectl and kubernaut find the platform.
 
         Args:
@@ -150,7 +150,7 @@ class Platform:
             "PATH": os.pathsep.join([str(folder), *others]),
         }
 
-    def helm(self, version: Literal[3, 4] = 3, listener: Listener = ignore) -> Path:
+    def helm(self, version: Literal[3, 4] = 3, listener: Listener = ignore_event) -> Path:
         """Return Helm's program: the one of the Python package `helm-binary`, or Helm 4, built when it is first asked for."""
         if version == 3:
             return programs.helm3()

@@ -30,10 +30,10 @@ def config(output: str) -> None:
 
     Defaults, then the next kubernaut.toml here or above, then the environment, then options: what comes later wins.
     """
-    from kubernaut.settings import TABLE, load_settings
+    from kubernaut.settings import SETTINGS, load_settings
 
     settings = load_settings()
-    rows = [(row.name, getattr(settings, row.name), _origin(settings, row.name), row.help) for row in TABLE]
+    rows = [(row.name, getattr(settings, row.name), _origin(settings, row.name), row.help) for row in SETTINGS]
     if output == "json":
         items = [{"name": name, "value": value, "origin": origin, "help": help} for name, value, origin, help in rows]
         print_json({"items": items, "count": len(items)})

@@ -31,10 +31,10 @@ def _check_pairs(_context: click.Context, _parameter: click.Parameter, pairs: tu
 
 def read_duration(_context: click.Context, _parameter: click.Parameter, text: str) -> float:
     """Read an option's duration, in seconds."""
-    from kubernaut.settings import seconds
+    from kubernaut.settings import parse_duration
 
     try:
-        return seconds(text)
+        return parse_duration(text)
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is not {error}.") from error
 

@@ -17,7 +17,7 @@ from kubernaut.cli.error_handler import EXIT_STATUSES
 from kubernaut.cli.main import PROGRAM, SECTIONS, main
 from kubernaut.cli.verb import Verb
 from kubernaut.errors import error_classes
-from kubernaut.settings import TABLE
+from kubernaut.settings import SETTINGS
 
 BEGIN, END = "<!-- table: written by `python -m kubernaut.cli.reference docs` -->", "<!-- end of the table -->"
 INTRODUCTION = """\
@@ -66,7 +66,7 @@ def _errors() -> Iterator[str]:
 
 def _settings() -> Iterator[str]:
     yield "| setting | environment | default | is |\n| --- | --- | --- | --- |"
-    for row in TABLE:
+    for row in SETTINGS:
         variables = ", ".join(f"`{variable}`" for variable in row.variables)
         yield _row(f"`{row.name}`", variables, f"`{row.default}`" if row.default is not None else "", row.help)
 

@@ -43,7 +43,7 @@ class RemoteBackend(Client):
             token_file=_token_file(settings),
             listener=listener,
             build=settings.build,
-            plain_http=settings.speaks_plain_http,
+            plain_http=settings.uses_plain_http,
         )
 
     @cached_property

@@ -15,7 +15,7 @@ from kubernaut.cli import session, signals
 from kubernaut.cli.options import is_verbose, kubeconfig_options, output_option, read_duration, registry_option, verbose_option
 from kubernaut.cli.output import print_json, say
 from kubernaut.cli.verb import Verb
-from kubernaut.events import ignore
+from kubernaut.events import ignore_event
 
 if TYPE_CHECKING:
     from kubernaut.server.serving import ServeOptions
@@ -117,7 +117,7 @@ def serve(output: str, **options: Any) -> None:
     settings = load_settings({name: options.pop(name) for name in SETTINGS})
     serve_options = ServeOptions(**options)
     with _log_to_stderr():
-        context = create_context(session.open_kubernaut(settings, ignore), serve_options)
+        context = create_context(session.open_kubernaut(settings, ignore_event), serve_options)
         run(context, serve_options, lambda address: _wait(address, settings, serve_options, output))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kubernaut.cli.options import chosen_server
 from kubernaut.cli.steps import progress
-from kubernaut.events import Listener, ignore
+from kubernaut.events import Listener, ignore_event
 
 if TYPE_CHECKING:
     from kubernaut.api import Kubernaut
@@ -33,7 +33,7 @@ def open_kubernaut(settings: Settings, listener: Listener) -> Kubernaut:
 
 def open_backend(options: dict[str, Any]) -> Backend:
     """Return the backend for a verb that only reads; the settings are removed from ``options``."""
-    return _open(_pop_settings(options), ignore)
+    return _open(_pop_settings(options), ignore_event)
 
 
 @contextmanager

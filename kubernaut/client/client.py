@@ -15,7 +15,7 @@ from kubernaut.client.operations import NumberedEvent, follow, get_operation, it
 from kubernaut.client.requests import deploy_body, last_deleted, last_run, release_fields
 from kubernaut.client.transport import NO_RETRY, Transport, parse
 from kubernaut.errors import ReleaseNotCurrent, ReleaseNotFound, SettingInvalid, Unreachable
-from kubernaut.events import Listener, ignore
+from kubernaut.events import Listener, ignore_event
 from kubernaut.history.detail import ReleaseReport
 from kubernaut.history.diff import Difference
 from kubernaut.history.operations import Operation
@@ -59,7 +59,7 @@ class Client(ReleaseVerbs):
         token_file: str | Path | None = None,
         token: str | None = None,
         timeout: float = 30.0,
-        listener: Listener = ignore,
+        listener: Listener = ignore_event,
         build: CiBuild | None = None,
         plain_http: Callable[[str], bool] = lambda _: False,
     ) -> None:

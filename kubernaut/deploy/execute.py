@@ -174,7 +174,7 @@ def _acquire_lock(
             *release,
             holder_for(operation),
             timeout=request.lock_timeout,
-            notify=step.say,
+            notify=step.notice,
             force=request.force,
             stopped=context.stopped,
         )
@@ -187,7 +187,7 @@ def _acquire_lock(
 
 def _execute_locked(request: OperationRequest, execution: Execution) -> Result:
     planned = _reconcile(request, execution)
-    settle(execution.cluster, execution.history, except_for=execution.operation.id, notify=execution.step.say)
+    settle(execution.cluster, execution.history, except_for=execution.operation.id, notify=execution.step.notice)
     if isinstance(request, UnlockRequest):
         history = execution.read()
         execution.step.done(f"{request.release} is unlocked")
@@ -243,7 +243,7 @@ def _plan_when_helm_is_done(request: OperationRequest, execution: Execution, dea
             if execution.context.clock() >= deadline:
                 raise
             if not notified:
-                execution.step.say(f"{busy.message} Waiting for it.")
+                execution.step.notice(f"{busy.message} Waiting for it.")
                 notified = True
         time.sleep(_POLL_SECONDS)
         execution.lock.check()
@@ -258,9 +258,9 @@ def _carry_out(action: Action, request: OperationRequest, execution: Execution) 
     by = execution.operation.actor or "kubernaut"
     note = request.note if isinstance(request, UnlockRequest) else None  # another verb's note is about that verb
     try:
-        reconcile(execution.cluster, action, execution.history, by=by, note=note, notify=execution.step.say)
+        reconcile(execution.cluster, action, execution.history, by=by, note=note, notify=execution.step.notice)
     except Conflict as conflict:
-        execution.step.say(f"{conflict.message} Reading the records again.")
+        execution.step.notice(f"{conflict.message} Reading the records again.")
         return False
     if action.kind != "mark-superseded":
         execution.reconciled.add(action.subject)
@@ -411,7 +411,7 @@ def _run_helm(execution: Execution, command: HelmCommand) -> None:
 def _succeeded(execution: Execution, planned: Plan, record: Record, chart: OperationChart | None) -> Result:
     execution.add_release(record, chart)
     if execution.helm_failure is not None:  # the record shows a success, but the warning matters
-        execution.step.say(f"Helm reported: {execution.helm_failure}")
+        execution.step.notice(f"Helm reported: {execution.helm_failure}")
     execution.finish_succeeded()
     release = execution.latest.describe(record)
     execution.step.done(f"{record.id} is {record.status}")

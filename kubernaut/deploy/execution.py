@@ -29,7 +29,7 @@ from kubernaut.errors import (
     NotFound,
     ReleaseLocked,
 )
-from kubernaut.events import Progress, Step, Stopped, never
+from kubernaut.events import Progress, Step, StopCheck, never_stop
 from kubernaut.history.operations import SUCCEEDED, Operation, OperationChart, Outcome, now
 from kubernaut.history.records import OPERATION_LABEL, PENDING, Record, Status
 from kubernaut.history.store import HistoryStore, ReleaseHistory
@@ -62,7 +62,7 @@ class DeployContext:
     settings: Settings
     progress: Progress
     clock: Callable[[], float] = time.monotonic
-    stopped: Stopped = never
+    stopped: StopCheck = never_stop
 
 
 @contextmanager
@@ -164,7 +164,7 @@ class Execution:
         except (ClusterDenied, BadInput, Conflict) as failure:
             if self.writer.accepted is not None:
                 raise
-            self.step.say(f"The operation cannot be written, so the history will not show who did this: {failure}")
+            self.step.notice(f"The operation cannot be written, so the history will not show who did this: {failure}")
 
     def _chart(self, plan: Plan) -> OperationChart | None:
         """Return the operation's chart; for a rollback or a delete that of the record that it works on."""
@@ -187,7 +187,7 @@ class Execution:
             record = find(self.latest)
             if record is None or record.status not in PENDING or not self.owns(record):
                 return record
-            self.step.say(f"Helm ended and left {record.id} {record.status}; it is marked failed.")
+            self.step.notice(f"Helm ended and left {record.id} {record.status}; it is marked failed.")
             why = f"Helm ended and left it {record.status}: {self.helm_failure or 'it reported no error'}"
             with suppress(Conflict, ClusterDenied, NotFound):  # changed meanwhile, or not permitted
                 mark_failed(self.cluster, record, why)
@@ -279,7 +279,7 @@ class Execution:
         try:
             self._finish(Outcome(reason=SUCCEEDED, message=""))
         except KubernautError as failure:
-            self.step.say(f"The operation could not be written: {failure}")
+            self.step.notice(f"The operation could not be written: {failure}")
 
     @contextmanager
     def finishing(self) -> Iterator[None]:
@@ -336,9 +336,9 @@ class Execution:
         if not self.reconciled:
             return
         try:
-            fence(self.cluster, self._read(), self.reconciled, notify=self.step.say)
+            fence(self.cluster, self._read(), self.reconciled, notify=self.step.notice)
         except KubernautError as failure:
-            self.step.say(f"The reconciled records could not be fenced: {failure}")
+            self.step.notice(f"The reconciled records could not be fenced: {failure}")
 
     def _finish(self, outcome: Outcome) -> None:
         self.operation = self.operation.model_copy(update={"finished_at": now()})

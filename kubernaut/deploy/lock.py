@@ -45,7 +45,7 @@ from kubernaut.errors import (
     NotFound,
     ReleaseLocked,
 )
-from kubernaut.events import Stopped, never
+from kubernaut.events import StopCheck, never_stop
 
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
@@ -84,7 +84,7 @@ def hold(
     notify: Notify,
     timing: LockTiming = _TIMING,
     force: bool = False,
-    stopped: Stopped = never,
+    stopped: StopCheck = never_stop,
 ) -> Iterator[HeldLock]:
     """Hold a release's lock while the block runs.
 
@@ -233,7 +233,7 @@ class HeldLock:
         holder: Holder,
         notify: Notify,
         timing: LockTiming,
-        stopped: Stopped = never,
+        stopped: StopCheck = never_stop,
     ) -> None:
         self.cluster = cluster
         self.namespace = namespace

@@ -266,7 +266,7 @@ class OperationWriter:
     def with_events(self, operation: Operation) -> Operation:
         """Return the operation with the events so far."""
         return operation.model_copy(
-            update={"events": operation_events(self.journal.heard), "events_left_out": self.journal.left_out}
+            update={"events": operation_events(self.journal.events), "events_left_out": self.journal.left_out}
         )
 
     def write(self, operation: Operation) -> None:
@@ -346,7 +346,7 @@ class OperationWriter:
     def _keep_current(self) -> None:
         written = 0
         while not self._closed.wait(self._every):
-            count = len(self.journal.heard) + self.journal.left_out
+            count = len(self.journal.events) + self.journal.left_out
             if count == written:
                 continue
             try:

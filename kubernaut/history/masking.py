@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from kubernaut.helm_yaml import is_deep
+from kubernaut.helm_yaml import is_too_deep
 from kubernaut.history.records import Record
 from kubernaut.redact import MASK, is_secret_key, is_secret_variable, redact
 
@@ -296,7 +296,7 @@ class _Document:
         found = _SOURCE.match(text)
         source = f"{found[1]}\n" if found else ""
         try:
-            if is_deep(text):
+            if is_too_deep(text):
                 return cls(source, text, unread=True)
             nodes = tuple(yaml.compose_all(text, Loader=_LOADER))
             for node in nodes:

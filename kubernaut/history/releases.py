@@ -17,7 +17,7 @@ from pydantic import Field
 
 from kubernaut.ci import CiBuild, build_from_annotations
 from kubernaut.errors import NameInvalid, ReleaseNotFound
-from kubernaut.helm_yaml import is_deep
+from kubernaut.helm_yaml import is_too_deep
 from kubernaut.history.operations import UNREAD, Operation, ReleaseReference
 from kubernaut.history.records import GONE, Record, Status, parse_time
 from kubernaut.models import Model
@@ -282,7 +282,7 @@ class ServicePort:
 def manifest_objects(manifest: str) -> Iterator[Mapping[str, Any]]:
     """Yield the objects of a manifest, those of a List one by one; invalid YAML ends the iteration."""
     try:
-        if is_deep(manifest):
+        if is_too_deep(manifest):
             return
         for document in yaml.load_all(manifest, Loader=_LOADER):
             if isinstance(document, Mapping):

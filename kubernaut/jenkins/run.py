@@ -136,7 +136,7 @@ class _Run:
         with request_lock(f"{self._server.url} {self._path} {self._lookup.op_id}"):
             if self._find(self._single_attempt()):
                 self._requested = self._confirmed = True
-                self._step.say(f"found {self._lookup.op_id}: {self._state()}")
+                self._step.notice(f"found {self._lookup.op_id}: {self._state()}")
                 return
             self._trigger(parameters)
             with suppress(JenkinsUnreachable):
@@ -148,7 +148,7 @@ class _Run:
         try:
             queue_id = self._server.trigger(self._path, {**parameters, **name})
         except TriggerUnconfirmed as unconfirmed:
-            self._step.say("Jenkins did not confirm the request: looking for its build")
+            self._step.notice("Jenkins did not confirm the request: looking for its build")
             self._search(unconfirmed)
         except KubernautError:
             self._requested = self._triggered = False
@@ -221,7 +221,7 @@ class _Run:
         before = _without_times(self._item.why) if self._item is not None else ""
         self._item = item
         if _without_times(item.why) not in ("", before) and item.number is None and not item.cancelled:
-            self._step.say(f"waiting: {item.why}")
+            self._step.notice(f"waiting: {item.why}")
 
     # wait
 
@@ -238,7 +238,7 @@ class _Run:
         poll = self._poller(longest, after=0.0 if self._build else self._timing.first)
         try:
             build = self._build = self._build or self._wait_for_start(poll)
-            self._step.say(self._state())
+            self._step.notice(self._state())
             follower = Follower(self._server, self._path, build.number, poll=poll, step=self._step)
             self._build = follower.follow()
         except JenkinsUnreachable as outage:
@@ -290,21 +290,21 @@ class _Run:
             return None
         if not abort:
             goes_on = f"the build goes on: {self._state()}"
-            self._step.say(goes_on if self._confirmed else "Jenkins has not confirmed the request, which may have arrived")
+            self._step.notice(goes_on if self._confirmed else "Jenkins has not confirmed the request, which may have arrived")
             return f"{self._follow_hint()} To stop the build, see {self._url()}"
         try:
             outcome = self._stop()
         except BuildAborted as aborted:
             outcome = aborted.message
         except KubernautError as failure:
-            self._step.say(f"could not stop the build, which may go on: {self._state()}. {failure.message}")
+            self._step.notice(f"could not stop the build, which may go on: {self._state()}. {failure.message}")
             return f"Stop the build on {self._url()}"
-        self._step.say(outcome)
+        self._step.notice(outcome)
         return "Run the job again if it is still needed."
 
     def _stop(self) -> str:
         until = self._clock.now() + self._timing.stop
-        poll = Poller(self._timing, self._clock, self._step.say, until=until)
+        poll = Poller(self._timing, self._clock, self._step.notice, until=until)
         if self._build is None:
             self._find(poll)
         if self._build is None and self._item is not None:
@@ -363,14 +363,14 @@ class _Run:
 
     def _poller(self, longest: float = float("inf"), after: float = 0.0) -> Poller:
         until = self._clock.now() + longest
-        return Poller(self._timing, self._clock, self._step.say, after=after, until=until, late=lambda: self._late(longest))
+        return Poller(self._timing, self._clock, self._step.notice, after=after, until=until, late=lambda: self._late(longest))
 
     def _late(self, longest: float) -> DeadlineExceeded:
         message = f"{self._path} has not ended within {longest:.0f} s; it goes on: {self._state()}."
         return DeadlineExceeded(message, hint=self._follow_hint(), members=self._members())
 
     def _single_attempt(self) -> Poller:
-        return Poller(PollTiming(interval=0.0, outage=0.0), self._clock, self._step.say)
+        return Poller(PollTiming(interval=0.0, outage=0.0), self._clock, self._step.notice)
 
 
 def _without_times(why: str | None) -> str:

@@ -273,7 +273,7 @@ def open_server(settings: Settings) -> JenkinsServer:
             f"The {missing} for Jenkins ({settings.jenkins_url}) is not set.",
             hint="Set `jenkins_user`, and KUBERNAUT_JENKINS_TOKEN or `jenkins_token_file`: an API token, or a password.",
         )
-    return JenkinsServer(settings.jenkins_url, user=user, token=token, plain_http=settings.speaks_plain_http)
+    return JenkinsServer(settings.jenkins_url, user=user, token=token, plain_http=settings.uses_plain_http)
 
 
 @dataclass(frozen=True)

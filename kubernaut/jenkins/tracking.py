@@ -337,7 +337,7 @@ class Follower:
                 start = chunk.next
                 lines = self._lines.feed(chunk)
                 if self._lines.replaced:
-                    self._step.say("the server has replaced the console of the build; it starts again")
+                    self._step.notice("the server has replaced the console of the build; it starts again")
                 self._report(lines)
                 if chunk.more:
                     continue

@@ -17,7 +17,7 @@ from enum import StrEnum
 from kubernaut.errors import BadInput, ChartRefused, HostRefused, NotAllowed, RequestInvalid, SettingInvalid, Unauthorized
 from kubernaut.history.releases import ReleaseId
 from kubernaut.publish.published import ChartReference
-from kubernaut.settings import is_loopback, registry
+from kubernaut.settings import is_loopback, parse_registry
 
 MAX_TOKEN_LENGTH = 512
 
@@ -264,6 +264,6 @@ class ChartPolicy:
 
 def _prefix(text: str) -> str:
     try:
-        return registry(text)
+        return parse_registry(text)
     except ValueError as error:
         raise SettingInvalid(f"--allow-charts is {text!r}; expected {error}.") from error

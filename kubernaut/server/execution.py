@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubernaut.ci import HEADER, HEADER_PATTERN, CiBuild, build_from_header
 from kubernaut.errors import KubernautError, ReleaseChanged, ReleaseLocked, ReleaseNotFound, RequestInvalid, ServerBusy, Unreachable
-from kubernaut.events import Listener, Stopped
+from kubernaut.events import Listener, StopCheck
 from kubernaut.history.releases import ReleaseId
 from kubernaut.interface import Deployed, OperationOptions
 from kubernaut.models import Model
@@ -180,7 +180,7 @@ class PendingWrite:
         context, actor, build = self.context, self.request.caller.name, self._build
         options: OperationOptions = {**self.write.options, "operation": operation, "if_match": decision.if_match}
 
-        def function(listener: Listener, stopped: Stopped) -> Deployed:
+        def function(listener: Listener, stopped: StopCheck) -> Deployed:
             try:
                 return decision.call(context.kubernaut.acting(actor, build=build, listener=listener, stopped=stopped), options)
             finally:

@@ -17,12 +17,12 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 
 from kubernaut.errors import KubernautError, ServerBusy, ServerStopping
-from kubernaut.events import Event, Journal, Listener, RecordedEvent, Stopped
+from kubernaut.events import Event, Journal, Listener, RecordedEvent, StopCheck
 from kubernaut.history.operations import Operation, OperationEvent, operation_events
 from kubernaut.interface import Deployed
 from kubernaut.redact import redact
 
-OperationFunction = Callable[[Listener, Stopped], Deployed]
+OperationFunction = Callable[[Listener, StopCheck], Deployed]
 """Executes an operation; reports events to the listener, and ends early when ``stopped()`` returns true."""
 SequencedEvent = tuple[int, OperationEvent]
 """An event and its number, counted from 1."""

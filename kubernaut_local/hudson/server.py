@@ -20,7 +20,7 @@ from types import TracebackType
 
 from kubernaut.adapters import pdeathsig_exec
 from kubernaut.errors import DeadlineExceeded, PlatformFailed, PortTaken
-from kubernaut.events import Listener, Progress, ignore
+from kubernaut.events import Listener, Progress, ignore_event
 from kubernaut_local import parts as work
 from kubernaut_local import ports, probe
 from kubernaut_local.commands import tail
@@ -73,7 +73,7 @@ class Hudson:
         environment: Mapping[str, str] | None = None,
         *,
         cache_home: Path | None = None,
-        listener: Listener = ignore,
+        listener: Listener = ignore_event,
     ) -> None:
         self.home = home
         self.port = _free_port(home)

@@ -187,7 +187,7 @@ class TestRealCluster(AcceptContract):
         registry = f"{settings.require_registry()}/{namespace}"
         values = f"text: a\nimage: {settings.require_registry()}/library/node:22\n"
         chart = write_chart(folder, "cm", version="1.2.3", template=template, values=values)
-        helm = Helm(settings.helm, environment=settings.environment, plain_http=settings.speaks_plain_http)
+        helm = Helm(settings.helm, environment=settings.environment, plain_http=settings.uses_plain_http)
         helm.push(helm.package(chart, folder / "out"), registry)
         return f"oci://{registry}/cm:1.2.3"
 

@@ -89,7 +89,7 @@ class World:
             self.settings.helm,
             kubeconfig=self.settings.kubeconfig,
             environment=self.settings.environment,
-            plain_http=self.settings.speaks_plain_http,
+            plain_http=self.settings.uses_plain_http,
         )
         self.context = DeployContext(
             lambda: self.helm, lambda: self.cluster, HistoryStore(self.cluster), self.settings, Progress(self.events.append)
@@ -225,7 +225,7 @@ from kubernaut.history.store import HistoryStore
 from kubernaut.settings import load_settings
 settings = load_settings()
 cluster = Cluster(settings.kubeconfig)
-known = {"kubeconfig": settings.kubeconfig, "environment": settings.environment, "plain_http": settings.speaks_plain_http}
+known = {"kubeconfig": settings.kubeconfig, "environment": settings.environment, "plain_http": settings.uses_plain_http}
 context = DeployContext(lambda: Helm(settings.helm, **known), lambda: cluster, HistoryStore(cluster), settings, Progress())
 execute(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()), context=context)
 """

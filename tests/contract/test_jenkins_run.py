@@ -22,7 +22,7 @@ from support.world import PROGRAM
 
 from kubernaut.adapters.secret_files import token_from_file
 from kubernaut.errors import BuildAborted, BuildUnsuccessful, JobInvalid, JobNotFound
-from kubernaut.events import Event, LogLine, Notice, Progress, ignore
+from kubernaut.events import Event, LogLine, Notice, Progress, ignore_event
 from kubernaut.jenkins.jobs import JobPath
 from kubernaut.jenkins.run import BuildRun, run_job
 from kubernaut.jenkins.server import JenkinsServer
@@ -48,7 +48,7 @@ class Place:
     folder: Path
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def run(self, listener: Callable[[Event], None] = ignore, **how: object) -> BuildRun:
+    def run(self, listener: Callable[[Event], None] = ignore_event, **how: object) -> BuildRun:
         """Run the job in this process."""
         parameters = {"NOTE": str(how.pop("note"))} if "note" in how else {}
         return run_job(self.server, self.path, parameters, progress=Progress(listener), **how)  # type: ignore[arg-type]

@@ -37,7 +37,7 @@ class RegistryContract:
     @pytest.fixture
     def registry(self, address: str, tmp_path: Path) -> Registry:
         settings = load_settings({"registry": address}, environment={}, directory=tmp_path)
-        return Registry(RegistryClient(plain_http=settings.speaks_plain_http), settings)
+        return Registry(RegistryClient(plain_http=settings.uses_plain_http), settings)
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 
 from kubernaut import Kubernaut, load_settings
 from kubernaut.client import Client
-from kubernaut.events import Listener, ignore
+from kubernaut.events import Listener, ignore_event
 from kubernaut.server.app import create_app
 from kubernaut.server.listener import listen
 from support.deployed import Town
@@ -26,12 +26,12 @@ def listening(server: Serving) -> Iterator[str]:
         place.stop(1)
 
 
-def client(url: str, listener: Listener = ignore, **how: Any) -> Client:
+def client(url: str, listener: Listener = ignore_event, **how: Any) -> Client:
     """Return a client that may deploy."""
     return Client(url, **{"token": DEPLOYER, "listener": listener, **how})
 
 
-def library(town: Town, listener: Listener = ignore, *, actor: str = "ada") -> Kubernaut:
+def library(town: Town, listener: Listener = ignore_event, *, actor: str = "ada") -> Kubernaut:
     """Return the library, at work on a town in the name of whom the client's token stands for."""
     environment = {"KUBERNAUT_ACTOR": actor, "KUBERNAUT_REGISTRY": town.shop.prefix}
     made = Kubernaut(load_settings(environment=environment, directory=town.folder), listener=listener)

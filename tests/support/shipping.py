@@ -22,7 +22,7 @@ class ShippingHelm(FakeHelm):
 
     def __init__(self, cluster: FakeCluster, settings: Settings) -> None:
         super().__init__(cluster)
-        self._real = Helm(HELM, environment=settings.environment, plain_http=settings.speaks_plain_http)
+        self._real = Helm(HELM, environment=settings.environment, plain_http=settings.uses_plain_http)
 
     def package(self, chart: Path, destination: Path) -> Path:
         return self._real.package(chart, destination)

@@ -116,9 +116,9 @@ class Workshop:
 
         def helm() -> Helm:
             self.helm_starts += 1
-            return Helm(HELM, environment=settings.environment, plain_http=settings.speaks_plain_http)
+            return Helm(HELM, environment=settings.environment, plain_http=settings.uses_plain_http)
 
-        web = RegistryClient(plain_http=settings.speaks_plain_http)
+        web = RegistryClient(plain_http=settings.uses_plain_http)
         return PublishContext(lambda: self.engine, helm, Registry(web, settings), settings, Progress(self.events.append))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kubernaut import Kubernaut, load_settings
-from kubernaut.events import Listener, ignore
+from kubernaut.events import Listener, ignore_event
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM = Path(sys.executable).with_name("kubernaut")
@@ -89,7 +89,7 @@ class World:
         source = self.app / "index.js"
         source.write_text(f"// {greeting}\n" + source.read_text())
 
-    def library(self, listener: Listener = ignore) -> Kubernaut:
+    def library(self, listener: Listener = ignore_event) -> Kubernaut:
         """The library, with the world's settings."""
         return Kubernaut(load_settings(environment=self.environment, directory=self.tree), listener=listener)
 

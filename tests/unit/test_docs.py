@@ -21,7 +21,7 @@ from kubernaut.publish.application import Application, Image, Pin, Probe
 from kubernaut.server.openapi import with_document
 from kubernaut.server.routes import all_routes
 from kubernaut.server.routes.writes import NewRelease
-from kubernaut.settings import TABLE
+from kubernaut.settings import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -98,7 +98,7 @@ def test_every_error_code_is_documented() -> None:
 
 def test_every_setting_and_variable_is_documented() -> None:
     page = text_of(DOCS / "settings.md")
-    for row in TABLE:
+    for row in SETTINGS:
         line = next(line for line in page.splitlines() if line.startswith(f"| `{row.name}` |"))
         assert row.help in line
         assert all(variable in line for variable in row.variables)
@@ -173,7 +173,7 @@ def test_every_file_of_fault_tests_is_in_the_table() -> None:
 
 
 def test_the_codes_and_settings_that_the_reliability_page_names_exist() -> None:
-    known = {kind.code for kind in error_classes()} | {row.name for row in TABLE}
+    known = {kind.code for kind in error_classes()} | {row.name for row in SETTINGS}
     named = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", text_of(DOCS / "reliability.md")))
     assert "release_locked" in named
     assert named <= known, named - known

@@ -71,9 +71,9 @@ def test_a_journal_keeps_what_it_hears_and_passes_it_on() -> None:
     journal = Journal(events.append, clock=lambda: next(moments))
     with Progress(Journal(journal)).step("build", "shop") as step:
         step.log("one")
-    assert [one.event for one in journal.heard] == events
+    assert [one.event for one in journal.events] == events
     assert [event.kind for event in events] == ["stepStarted", "logLine", "stepFinished"]
-    assert [one.at.second for one in journal.heard] == [0, 1, 2]
+    assert [one.at.second for one in journal.events] == [0, 1, 2]
     assert journal.left_out == 0
     assert Progress(journal).listener is journal
 
@@ -83,7 +83,7 @@ def test_a_journal_keeps_the_beginning_and_the_end_and_counts_the_rest(count: in
     journal = Journal()
     for number in range(count):
         journal(LogLine("build", str(number)))
-    kept = [int(one.event.text) for one in journal.heard if isinstance(one.event, LogLine)]
+    kept = [int(one.event.text) for one in journal.events if isinstance(one.event, LogLine)]
     assert journal.left_out == left_out == count - len(kept)
     assert kept == [*range(min(count, 50)), *range(max(50, count - 500), count)]
 
@@ -91,7 +91,7 @@ def test_a_journal_keeps_the_beginning_and_the_end_and_counts_the_rest(count: in
 def test_a_journal_tells_the_time_in_utc() -> None:
     journal = Journal()
     journal(LogLine("build", "x"))
-    assert journal.heard[0].at.utcoffset() == timedelta()
+    assert journal.events[0].at.utcoffset() == timedelta()
 
 
 def test_a_journal_keeps_what_its_listener_could_not_take() -> None:
@@ -101,7 +101,7 @@ def test_a_journal_keeps_what_its_listener_could_not_take() -> None:
     journal = Journal(broken)
     with pytest.raises(KeyboardInterrupt):
         journal(LogLine("build", "x"))
-    assert len(journal.heard) == 1
+    assert len(journal.events) == 1
 
 
 def test_a_journal_hears_several_threads() -> None:
@@ -111,5 +111,5 @@ def test_a_journal_hears_several_threads() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(journal.heard) + journal.left_out == 4000
-    assert len(journal.heard) == 550
+    assert len(journal.events) + journal.left_out == 4000
+    assert len(journal.events) == 550

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kubernaut.ci import CiBuild
 from kubernaut.errors import SettingInvalid
-from kubernaut.settings import TABLE, Settings, load_settings, seconds
+from kubernaut.settings import SETTINGS, Settings, load_settings, parse_duration
 
 
 def load(tmp_path: Path, text: str | None = None, environment: dict[str, str] | None = None, **arguments: Any) -> Settings:
@@ -58,7 +58,7 @@ def test_standard_variables_are_read_after_our_own(tmp_path: Path) -> None:
 
 def test_every_setting_is_an_attribute_with_an_origin(tmp_path: Path) -> None:
     settings = load(tmp_path)
-    for row in TABLE:
+    for row in SETTINGS:
         assert hasattr(settings, row.name)
         assert row.name in settings.origins
         assert row.help
@@ -74,8 +74,8 @@ def test_every_setting_is_an_attribute_with_an_origin(tmp_path: Path) -> None:
         ('registry = ""\n', "expected a registry such as"),
         ("history_max = 0\n", r"history_max is '0' \(.*kubernaut\.toml\); expected a number from 1"),
         ("timeout = true\n", "expected a duration"),
-        ('plain_http = ["internal:5000"]\n', "plain_http must be a text"),
-        ("[registry]\n", "registry must be a text"),
+        ('plain_http = ["internal:5000"]\n', "plain_http must be a string"),
+        ("[registry]\n", "registry must be a string"),
     ],
 )
 def test_a_file_that_cannot_be_read(tmp_path: Path, text: str, match: str) -> None:
@@ -143,23 +143,23 @@ def test_charts_lie_below_the_registry_unless_told_otherwise(tmp_path: Path) -> 
     ],
 )
 def test_who_is_spoken_to_without_tls(tmp_path: Path, registry: str, plain: bool) -> None:
-    assert load(tmp_path, plain_http="internal:5000, other:80").speaks_plain_http(registry) is plain
+    assert load(tmp_path, plain_http="internal:5000, other:80").uses_plain_http(registry) is plain
 
 
 @pytest.mark.parametrize(("text", "value"), [("90", 90), ("90s", 90), ("5m", 300), ("1h30m", 5400), ("1h1m1s", 3661), ("0", 0)])
 def test_durations(text: str, value: float) -> None:
-    assert seconds(text) == value
+    assert parse_duration(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "m", "5 m", "5M", "-5s", "1.5h", "1m1h", "٣s", "٣", "9" * 400, "8d", "169h", "5m\n"])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="a duration"):
-        seconds(text)
+        parse_duration(text)
 
 
 @given(st.integers(0, 99), st.integers(0, 99), st.integers(0, 99))
 def test_durations_add_up(hours: int, minutes: int, rest: int) -> None:
-    assert seconds(f"{hours}h{minutes}m{rest}s") == hours * 3600 + minutes * 60 + rest
+    assert parse_duration(f"{hours}h{minutes}m{rest}s") == hours * 3600 + minutes * 60 + rest
 
 
 def test_who_deploys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -369,7 +369,7 @@ def test_events_keep_their_numbers_whatever_is_left_out() -> None:
         journal(LogLine("deploy", f"line {number}"))
         numbers[f"line {number}"] = number
         if number in (1, 49, 50, 51, 549, 550, 551, 700, 800):
-            said = operation(events=operation_events(journal.heard), events_left_out=journal.left_out)
+            said = operation(events=operation_events(journal.events), events_left_out=journal.left_out)
             assert {event.text: seq for seq, event in numbered_events(said)}.items() <= numbers.items()
             assert numbered_events(said)[-1][0] == number
     many = tuple(event(noise(2000, number)) for number in range(550))
