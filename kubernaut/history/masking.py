@@ -261,10 +261,31 @@ def join_objects(objects: Iterable[MaskedObject]) -> str:
 def mask_objects(manifest: str, mark: Mark = plain_mask) -> Iterator[MaskedObject]:
     """Yield the masked objects of a manifest; an unreadable document becomes a comment."""
     scanner = SecretScanner()
-    documents = [_Document.read(text, scanner) for text in _START.split(manifest) if text.strip()]
+    documents = [(text, _scan_document(text, scanner)) for text in _START.split(manifest) if text.strip()]
     secrets = scanner.repeated()
-    for document in documents:
-        yield from document.masked(scanner, secrets, mark)
+    for text, nodes in documents:
+        found = _SOURCE.match(text)
+        source = f"{found[1]}\n" if found else ""
+        if nodes is None:
+            comment = f"{source}# A document that is not YAML is masked whole: {mark(text)}\n"
+            yield MaskedObject(source.removeprefix("# Source: ").strip() or "unread", comment)
+        for node in nodes or ():
+            scanner.mask(node, secrets, mark)
+            masked = yaml.serialize(node, Dumper=_DUMPER, width=_ONE_LINE, allow_unicode=True)
+            yield MaskedObject(title(node), source + masked)
+
+
+def _scan_document(text: str, scanner: SecretScanner) -> tuple[yaml.Node, ...] | None:
+    """Return the objects of a document, scanned; ``None`` for text that is not YAML, or not maps, and may be secret as a whole."""
+    try:
+        if is_too_deep(text):
+            return None
+        nodes = tuple(yaml.compose_all(text, Loader=_LOADER))
+        for node in nodes:
+            scanner.scan(node, Sensitivity.NORMAL)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return None
+    return nodes if all(isinstance(node, yaml.MappingNode) for node in nodes) else None
 
 
 def mask_values(values: Any, *, secret: bool = False) -> Any:
@@ -280,37 +301,3 @@ def mask_values(values: Any, *, secret: bool = False) -> Any:
     if secret and values not in (None, "") and not isinstance(values, bool):
         return MASK
     return redacted(values, (), plain_mask) if isinstance(values, str) else values
-
-
-@dataclass(frozen=True)
-class _Document:
-    """A document of a manifest: its ``# Source`` comment and its objects; ``unread`` if it is not YAML."""
-
-    source: str
-    text: str
-    nodes: tuple[yaml.Node, ...] = ()
-    unread: bool = False
-
-    @classmethod
-    def read(cls, text: str, scanner: SecretScanner) -> _Document:
-        found = _SOURCE.match(text)
-        source = f"{found[1]}\n" if found else ""
-        try:
-            if is_too_deep(text):
-                return cls(source, text, unread=True)
-            nodes = tuple(yaml.compose_all(text, Loader=_LOADER))
-            for node in nodes:
-                scanner.scan(node, Sensitivity.NORMAL)
-        except (yaml.YAMLError, ValueError, RecursionError):
-            return cls(source, text, unread=True)
-        unread = not all(isinstance(node, yaml.MappingNode) for node in nodes)  # an object is a map; anything else may be secret
-        return cls(source, text, () if unread else nodes, unread)
-
-    def masked(self, scanner: SecretScanner, secrets: tuple[str, ...], mark: Mark) -> Iterator[MaskedObject]:
-        if self.unread:
-            text = f"{self.source}# A document that is not YAML is masked whole: {mark(self.text)}\n"
-            yield MaskedObject(self.source.removeprefix("# Source: ").strip() or "unread", text)
-        for node in self.nodes:
-            scanner.mask(node, secrets, mark)
-            text = yaml.serialize(node, Dumper=_DUMPER, width=_ONE_LINE, allow_unicode=True)
-            yield MaskedObject(title(node), self.source + text)

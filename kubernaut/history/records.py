@@ -131,7 +131,7 @@ class Record:
     @property
     def info(self) -> Mapping[str, Any]:
         """Helm's ``info``: first_deployed, last_deployed, deleted, description, status, notes."""
-        return _mapping(self.content.get("info"))
+        return as_mapping(self.content.get("info"))
 
     @property
     def description(self) -> str:
@@ -151,7 +151,7 @@ class Record:
     @property
     def chart(self) -> Mapping[str, Any]:
         """The chart's ``Chart.yaml``."""
-        return _mapping(_mapping(self.content.get("chart")).get("metadata"))
+        return as_mapping(as_mapping(self.content.get("chart")).get("metadata"))
 
     @property
     def annotations(self) -> Mapping[str, str]:
@@ -161,12 +161,12 @@ class Record:
     @property
     def defaults(self) -> Mapping[str, Any]:
         """The chart's default values."""
-        return _mapping(_mapping(self.content.get("chart")).get("values"))
+        return as_mapping(as_mapping(self.content.get("chart")).get("values"))
 
     @property
     def config(self) -> Mapping[str, Any]:
         """The values that override the chart's."""
-        return _mapping(self.content.get("config"))
+        return as_mapping(self.content.get("config"))
 
     @property
     def manifest(self) -> str:
@@ -176,7 +176,7 @@ class Record:
 
 def decode(secret: Mapping[str, Any]) -> Record | None:
     """Return the record of a Secret, whole or metadata only, or of a set-aside copy; ``None`` for any other Secret."""
-    metadata = _mapping(secret.get("metadata"))
+    metadata = as_mapping(secret.get("metadata"))
     labels = _texts(metadata.get("labels"))
     aside = labels.get("owner") == KUBERNAUT_OWNER and ASIDE_LABEL in labels
     own = original_metadata(secret) if aside else metadata
@@ -194,7 +194,7 @@ def decode(secret: Mapping[str, Any]) -> Record | None:
         resource_version=str(metadata.get("resourceVersion", "")),
         created=str(own.get("creationTimestamp", "")),
         labels=labels,
-        payload=str(_mapping(secret.get("data")).get("release") or ""),
+        payload=str(as_mapping(secret.get("data")).get("release") or ""),
         modified=modification_time(own),
         immutable=secret.get("immutable") is True,
         aside=aside,
@@ -203,7 +203,7 @@ def decode(secret: Mapping[str, Any]) -> Record | None:
 
 def original_metadata(copy: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the metadata of the record of a set-aside copy; without the annotation, what the copy's name contains."""
-    metadata = _mapping(copy.get("metadata"))
+    metadata = as_mapping(copy.get("metadata"))
     noted = _json(_texts(metadata.get("annotations")).get(ASIDE_LABEL, ""))
     match = _ASIDE_NAME.fullmatch(str(metadata.get("name", "")))
     if noted or match is None:
@@ -266,17 +266,18 @@ def _json_object(text: bytes) -> dict[str, Any]:
     return content
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """Return a mapping as it is, and an empty one for anything else."""
     return value if isinstance(value, Mapping) else {}
 
 
 def _texts(value: Any) -> dict[str, str]:
-    return {str(key): str(text) for key, text in _mapping(value).items()}
+    return {str(key): str(text) for key, text in as_mapping(value).items()}
 
 
 def _json(text: str) -> Mapping[str, Any]:
     try:
-        return _mapping(json.loads(text))
+        return as_mapping(json.loads(text))
     except (ValueError, RecursionError):
         return {}
 

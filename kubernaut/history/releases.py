@@ -19,7 +19,7 @@ from kubernaut.ci import CiBuild, build_from_annotations
 from kubernaut.errors import NameInvalid, ReleaseNotFound
 from kubernaut.helm_yaml import is_too_deep
 from kubernaut.history.operations import UNREAD, Operation, ReleaseReference
-from kubernaut.history.records import GONE, Record, Status, parse_time
+from kubernaut.history.records import GONE, Record, Status, as_mapping, parse_time
 from kubernaut.models import Model
 from kubernaut.names import check_namespace, check_release_name
 
@@ -313,9 +313,9 @@ def pod_selectors(manifest: str) -> tuple[Mapping[str, str], ...]:
         selector = spec.get("selector")
         labels = selector.get("matchLabels") if isinstance(selector, Mapping) else None
         if labels is None and isinstance(spec.get("template"), Mapping):
-            labels = _mapping(_mapping(spec["template"]).get("metadata")).get("labels")
+            labels = as_mapping(as_mapping(spec["template"]).get("metadata")).get("labels")
         if labels is None and document.get("kind") == "Pod":
-            labels = _mapping(document.get("metadata")).get("labels")
+            labels = as_mapping(document.get("metadata")).get("labels")
         if isinstance(labels, Mapping) and labels and dict(labels) not in found:
             found.append({str(key): str(value) for key, value in labels.items()})
     return tuple(found)
@@ -324,10 +324,10 @@ def pod_selectors(manifest: str) -> tuple[Mapping[str, str], ...]:
 def service_ports(manifest: str) -> tuple[ServicePort, ...]:
     """Return the ports of the manifest's Services."""
     return tuple(
-        ServicePort(str(_mapping(document.get("metadata")).get("name")), port.get("name"), port["port"])
+        ServicePort(str(as_mapping(document.get("metadata")).get("name")), port.get("name"), port["port"])
         for document in manifest_objects(manifest)
         if document.get("kind") == "Service"
-        for port in _mapping(document.get("spec")).get("ports") or []
+        for port in as_mapping(document.get("spec")).get("ports") or []
         if isinstance(port, Mapping) and isinstance(port.get("port"), int)
     )
 
@@ -339,7 +339,3 @@ def _pod_specs(value: Any) -> Iterator[Mapping[str, Any]]:
             return
         for item in value.values():
             yield from _pod_specs(item)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

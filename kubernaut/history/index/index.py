@@ -143,17 +143,21 @@ class Index(Informer):
             IndexStale: Before the first list, or it changes faster than it can be read.
         """
         self.check_listed()
-        read: Contents = {}
-        for _ in range(_ROUNDS):
-            with self._cache.lock:
-                metadata = self._cache.state.operations.get(id)
-                operation = self._cache.operation(metadata, read) if metadata else None
-            if metadata is not None and operation is not None:
-                if operation.finished_at is not None and self._cache.is_pending(metadata.name):
-                    self._cache.fetch_name(metadata.name)
-                return operation
-            read = self._cache.fetch([metadata]) if metadata else self._look_up(id)
-        raise IndexStale(f"The operation {id} changes faster than it can be read.")
+        with self._cache.lock:
+            is_known = id in self._cache.state.operations
+
+        def ask(read: Contents) -> tuple[Operation | None, Sequence[RecordMetadata]]:
+            metadata = self._cache.state.operations.get(id)
+            if metadata is None:
+                raise OperationNotFound(f"The operation {id} does not exist.")
+            operation = self._cache.operation(metadata, read)
+            return operation, () if operation else [metadata]
+
+        operation = self._answer(ask, f"The operation {id}", {} if is_known else self._look_up(id))
+        name = NamespacedName(operation.namespace, operation.name)
+        if operation.finished_at is not None and self._cache.is_pending(name):
+            self._cache.fetch_name(name)
+        return operation
 
     def unfinished(self) -> frozenset[tuple[str, str]]:
         """Return the namespaces and names that have operations without an end."""
@@ -164,9 +168,11 @@ class Index(Informer):
                 if any(not operation.finished for operation in state.operations.values())
             )
 
-    def _answer(self, ask: Callable[[Contents], tuple[T | None, Sequence[RecordMetadata]]], subject: str) -> T:
+    def _answer(
+        self, ask: Callable[[Contents], tuple[T | None, Sequence[RecordMetadata]]], subject: str, read: Contents | None = None
+    ) -> T:
         """Return the answer to a question, after reading what it reports as missing."""
-        read: Contents = {}
+        read = read or {}
         for _ in range(_ROUNDS):
             self.check_listed()
             with self._cache.lock:
@@ -192,13 +198,9 @@ class Index(Informer):
         return read
 
     def _look_up(self, id: str) -> Contents:
-        """Read an operation that is not in the index. Raises: OperationNotFound."""
+        """Read an operation that is not in the index."""
         places = self._namespaces if is_operation_id(id) else ()
-        found = [one for namespace in places for one in self._source.list_operation(namespace, id)]
-        read = self._cache.store(found)
-        if not read:
-            raise OperationNotFound(f"The operation {id} does not exist.")
-        return read
+        return self._cache.store([secret for namespace in places for secret in self._source.list_operation(namespace, id)])
 
 
 def _published(state: NameState) -> Sequence[CachedRecord]:

@@ -47,11 +47,19 @@ class Timings:
 
 
 class _Loop(threading.Thread):
-    """A daemon thread that repeats :meth:`step`, with growing pauses after failures; ``why`` is its last failure."""
+    """A daemon thread that repeats :meth:`step`, with growing pauses after failures.
+
+    Attributes:
+        current: Whether it keeps its part of the cache current; ``current_at`` is the monotonic time when it last did.
+        why: The last failure.
+    """
+
+    current = False
 
     def __init__(self, name: str, source: SecretSource, cache: IndexCache, namespace: str | None, timings: Timings) -> None:
         super().__init__(name=name, daemon=True)
         self.stopping = threading.Event()
+        self.current_at = time.monotonic()
         self.why: str | None = None
         self._source = source
         self._cache = cache
@@ -83,6 +91,8 @@ class _Loop(threading.Thread):
         except BaseException as defect:
             self.why = f"the thread {self.name} has ended: {type(defect).__name__} {defect}"
             raise
+        finally:
+            self.current = False
 
 
 class Reflector(_Loop):
@@ -91,8 +101,6 @@ class Reflector(_Loop):
     def __init__(self, source: SecretSource, cache: IndexCache, namespace: str | None, timings: Timings) -> None:
         super().__init__(f"kubernaut-index-{namespace or 'all'}", source, cache, namespace, timings)
         self.listed = False
-        self.connected = False
-        self.heard_at = time.monotonic()
         self._version = ""
         self._watch: Watch | None = None
         self._lock = threading.Lock()
@@ -105,7 +113,7 @@ class Reflector(_Loop):
         except KubernautError as error:
             self.why = error.message
             raise
-        self.listed, self.heard_at = True, began
+        self.listed, self.current_at = True, began
 
     def step(self) -> None:
         """Watch until the server ends it, after a list where no resource version is known."""
@@ -116,11 +124,11 @@ class Reflector(_Loop):
             for event in self._open():
                 self._cache.apply(event)
                 self._version = event.resource_version or self._version
-                self.heard_at, heard = time.monotonic(), True
+                self.current_at, heard = time.monotonic(), True
             if not heard and time.monotonic() - began < _SHORTEST_WATCH and not self.stopping.is_set():
                 raise ClusterUnreachable("The cluster ends each watch at once.")
         except _FAILURES as error:
-            self.connected, self.why = False, str(error)
+            self.current, self.why = False, str(error)
             if isinstance(error, ResourceExpired):
                 self._version = ""
             if isinstance(error, ResourceExpired) or not heard:
@@ -133,20 +141,13 @@ class Reflector(_Loop):
             if self._watch is not None:
                 self._watch.close()
 
-    def run(self) -> None:
-        """Repeat the step until stopped."""
-        try:
-            super().run()
-        finally:
-            self.connected = False
-
     def _open(self) -> Watch:
         watch = self._source.watch(self._namespace, self._version, self._timings.watch)
         with self._lock:
             self._watch = watch
             if self.stopping.is_set():
                 watch.close()
-        self.connected, self.why, self.heard_at = True, None, time.monotonic()
+        self.current, self.why, self.current_at = True, None, time.monotonic()
         return watch
 
 
@@ -155,14 +156,13 @@ class Fetcher(_Loop):
 
     def __init__(self, source: SecretSource, cache: IndexCache, namespace: str | None, timings: Timings) -> None:
         super().__init__("kubernaut-index-reader", source, cache, namespace, timings)
-        self.answered = True
-        self.answered_at = time.monotonic()
+        self.current = True  # until a request fails
 
     def step(self) -> None:
         """Wait for a pending name and read it, or ping the server when that is due."""
-        due = self.answered_at + self._timings.ping
+        due = self.current_at + self._timings.ping
         with self._cache.lock:
-            self._cache.lock.wait_for(self._has_work, max(due - time.monotonic(), 0) if self.answered else None)
+            self._cache.lock.wait_for(self._has_work, max(due - time.monotonic(), 0) if self.current else None)
         try:
             if self.stopping.is_set():
                 return
@@ -171,9 +171,9 @@ class Fetcher(_Loop):
             elif not self._cache.fetch_pending():
                 self.stopping.wait(self._timings.first_pause)
         except _FAILURES as error:
-            self.answered, self.why = False, str(error)
+            self.current, self.why = False, str(error)
             raise
-        self.answered, self.answered_at, self.why = True, time.monotonic(), None
+        self.current, self.current_at, self.why = True, time.monotonic(), None
 
     def stop(self) -> None:
         """Ask the thread to end, and wake it."""
@@ -182,7 +182,7 @@ class Fetcher(_Loop):
             self._cache.lock.notify_all()
 
     def _has_work(self) -> bool:
-        return self.stopping.is_set() or not self.answered or self._cache.pending_since() is not None
+        return self.stopping.is_set() or not self.current or self._cache.pending_since() is not None
 
 
 class Informer:
@@ -234,10 +234,9 @@ class Informer:
         now = time.monotonic()
         if not all(reflector.listed for reflector in self._reflectors):
             return now - self._made_at
-        since = [reflector.heard_at for reflector in self._reflectors if not reflector.connected]
-        since += [] if self._fetcher.answered else [self._fetcher.answered_at]
+        since = [now, *(thread.current_at for thread in self._threads if not thread.current)]
         pending = self._cache.pending_since()
-        return now - min([now, *since] if pending is None else [now, *since, pending])
+        return now - min(since if pending is None else [*since, pending])
 
     def check_listed(self) -> None:
         """Return if everything has been listed. Raises: IndexStale, with the reason."""

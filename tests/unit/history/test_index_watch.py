@@ -51,7 +51,7 @@ def begin(cluster: FakeCluster) -> Iterator[Callable[..., Index]]:
 
 
 def watched(index: Index) -> None:
-    assert all(watcher.connected for watcher in index._reflectors)
+    assert all(reflector.current for reflector in index._reflectors)
 
 
 def write(cluster: FakeCluster, secret: dict[str, Any]) -> None:
