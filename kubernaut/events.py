@@ -97,15 +97,15 @@ class Step:
         self._listener(Notice(self._name, text))
 
     def done(self, detail: str) -> None:
-        """Set the outcome to done; ``detail`` says what was done."""
+        """Set the outcome to done; ``detail`` describes the result."""
         self.outcome, self.detail = StepOutcome.DONE, detail
 
     def unchanged(self, detail: str) -> None:
-        """Set the outcome to unchanged; ``detail`` says why there was nothing to do."""
+        """Set the outcome to unchanged; ``detail`` gives the reason."""
         self.outcome, self.detail = StepOutcome.UNCHANGED, detail
 
     def planned(self, detail: str) -> None:
-        """Set the outcome to planned, on a dry run; ``detail`` says what would be done."""
+        """Set the outcome to planned, on a dry run; ``detail`` describes the change."""
         self.outcome, self.detail = StepOutcome.PLANNED, detail
 
 

@@ -113,7 +113,7 @@ class Conflict(KubernautError):
 
 
 class DeployFailed(KubernautError):
-    """A release was attempted and did not become ready; the subclass says what is left of it.
+    """A release was attempted and did not become ready; the subclass describes the result.
 
     Attributes:
         release: The ID of the release that failed, if there is one.

@@ -168,8 +168,8 @@ class LockLost(Conflict):
     """Another process has taken the release's lock, so this operation stopped."""
 
     code = "lock_lost"
-    hint = "`kubernaut history NAME -n NAMESPACE` shows what the other operation did; run the same command again if still wanted."
-    http_hint = "`GET /api/releases/ID/history` shows what the other operation did; send the request again if still wanted."
+    hint = "`kubernaut history NAME -n NAMESPACE` shows what the other operation did; run the same command again if still needed."
+    http_hint = "`GET /api/releases/ID/history` shows what the other operation did; send the request again if still needed."
 
 
 class ReleaseNotCurrent(Conflict):
@@ -198,7 +198,7 @@ class BuildAborted(Conflict):
     """The Jenkins build was stopped, or cancelled in the queue."""
 
     code = "build_aborted"
-    hint = "The build's page says by whom; run the job again if still wanted."
+    hint = "The build's page shows by whom; run the job again if still needed."
 
 
 class DeployRolledBack(DeployFailed):
@@ -231,8 +231,8 @@ class BuildUnsuccessful(KubernautError):
     code = "build_unsuccessful"
     exit_status = 10
     http_status = 422
-    hint = "The end of the build's console says why; `kubernaut history NAME -n NAMESPACE` shows its effect on a release."
-    http_hint = "The end of the build's console says why."
+    hint = "The end of the build's console shows why; `kubernaut history NAME -n NAMESPACE` shows its effect on a release."
+    http_hint = "The end of the build's console shows why."
 
 
 class EngineUnreachable(Unreachable):
@@ -296,7 +296,7 @@ class PlatformFailed(Unreachable):
 
     code = "platform_failed"
     hint = "`kubernaut local status` shows each process and its log file; `kubernaut local up` tries again."
-    http_hint = "The local platform's log files say why."
+    http_hint = "The local platform's log files show why."
 
 
 class RegistryDenied(Forbidden):

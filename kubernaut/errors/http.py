@@ -104,8 +104,8 @@ class ReleaseChanged(Conflict):
 
     code = "release_changed"
     http_status = 412
-    hint = "Read the release again, and repeat the change for its new state if still wanted."
-    http_hint = "Read the release again, and send its new ETag if the change is still wanted."
+    hint = "Read the release again, and repeat the change for its new state if still needed."
+    http_hint = "Read the release again, and send its new ETag if the change is still needed."
 
 
 class IdempotencyKeyReused(Conflict):
@@ -136,4 +136,4 @@ class IndexStale(Unreachable):
     """The server's view of the cluster is out of date."""
 
     code = "index_stale"
-    hint = "The message says why; the server keeps trying."
+    hint = "The server keeps trying; the message has the reason."

@@ -14,7 +14,7 @@ def progress(events: list[Event]) -> Progress:
     return Progress(events.append, clock=lambda: float(next(ticks)))
 
 
-def test_a_step_is_told_from_its_beginning_to_its_end() -> None:
+def test_step_reports_start_lines_and_end() -> None:
     events: list[Event] = []
     with progress(events).step("build", "shop:1.0.0") as step:
         step.log("one\r\n")
@@ -28,14 +28,14 @@ def test_a_step_is_told_from_its_beginning_to_its_end() -> None:
     ]
 
 
-def test_a_step_may_have_nothing_to_do() -> None:
+def test_step_may_be_unchanged() -> None:
     events: list[Event] = []
     with progress(events).step("publish", "shop") as step:
         step.unchanged("published before")
     assert events[-1] == StepFinished("publish", StepOutcome.UNCHANGED, "published before", 1.0)
 
 
-def test_a_step_of_a_dry_run_is_planned() -> None:
+def test_step_of_a_dry_run_is_planned() -> None:
     events: list[Event] = []
     with progress(events).step("deploy", "demo/shop") as step:
         step.planned("dry run: helm-upgrade demo/shop")
@@ -43,7 +43,7 @@ def test_a_step_of_a_dry_run_is_planned() -> None:
 
 
 @pytest.mark.parametrize("failure", [ValueError("first line\nsecond"), KeyboardInterrupt("first line")])
-def test_a_failing_step_ends_as_failed_and_the_failure_goes_on(failure: BaseException) -> None:
+def test_failing_step_ends_as_failed_and_raises(failure: BaseException) -> None:
     events: list[Event] = []
 
     def work() -> None:
@@ -56,16 +56,16 @@ def test_a_failing_step_ends_as_failed_and_the_failure_goes_on(failure: BaseExce
     assert events[-1] == StepFinished("build", StepOutcome.FAILED, "first line", 1.0)
 
 
-def test_nobody_needs_to_listen() -> None:
+def test_listener_is_optional() -> None:
     with Progress().step("build", "shop") as step:
         step.log("x")
 
 
-def test_kinds_are_the_names_of_the_api() -> None:
+def test_event_kinds_are_those_of_the_api() -> None:
     assert {event.kind for event in (StepStarted, LogLine, StepFinished)} == {"stepStarted", "logLine", "stepFinished"}
 
 
-def test_a_journal_keeps_what_it_hears_and_passes_it_on() -> None:
+def test_journal_records_events_and_passes_them_on() -> None:
     events: list[Event] = []
     moments = iter(datetime(2026, 11, 22, 12, 0, second, tzinfo=UTC) for second in range(60))
     journal = Journal(events.append, clock=lambda: next(moments))
@@ -79,7 +79,7 @@ def test_a_journal_keeps_what_it_hears_and_passes_it_on() -> None:
 
 
 @pytest.mark.parametrize(("count", "left_out"), [(0, 0), (50, 0), (550, 0), (551, 1), (2000, 1450)])
-def test_a_journal_keeps_the_beginning_and_the_end_and_counts_the_rest(count: int, left_out: int) -> None:
+def test_journal_keeps_first_and_last_events_and_counts_the_rest(count: int, left_out: int) -> None:
     journal = Journal()
     for number in range(count):
         journal(LogLine("build", str(number)))
@@ -88,13 +88,13 @@ def test_a_journal_keeps_the_beginning_and_the_end_and_counts_the_rest(count: in
     assert kept == [*range(min(count, 50)), *range(max(50, count - 500), count)]
 
 
-def test_a_journal_tells_the_time_in_utc() -> None:
+def test_journal_times_are_utc() -> None:
     journal = Journal()
     journal(LogLine("build", "x"))
     assert journal.events[0].at.utcoffset() == timedelta()
 
 
-def test_a_journal_keeps_what_its_listener_could_not_take() -> None:
+def test_journal_records_an_event_whose_listener_fails() -> None:
     def broken(event: Event) -> None:
         raise KeyboardInterrupt
 
@@ -104,7 +104,7 @@ def test_a_journal_keeps_what_its_listener_could_not_take() -> None:
     assert len(journal.events) == 1
 
 
-def test_a_journal_hears_several_threads() -> None:
+def test_journal_may_be_used_by_several_threads() -> None:
     journal = Journal()
     threads = [Thread(target=lambda: [journal(LogLine("build", "x")) for _ in range(1000)]) for _ in range(4)]
     for thread in threads:

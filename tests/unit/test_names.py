@@ -34,12 +34,12 @@ BAD = [
 
 @pytest.mark.parametrize("check", [check_name, check_namespace, check_release_name])
 @pytest.mark.parametrize("name", BAD)
-def test_names_that_are_none(check: object, name: str) -> None:
+def test_invalid_name_is_refused(check: object, name: str) -> None:
     with pytest.raises(NameInvalid):
         check(name)  # type: ignore[operator]
 
 
-def test_lengths() -> None:
+def test_length_limits() -> None:
     assert check_name("a" * 53) == "a" * 53
     assert check_namespace("a" * 63) == "a" * 63
     assert check_release_name("a" * 53) == "a" * 53
@@ -48,7 +48,7 @@ def test_lengths() -> None:
             check("a" * 54)
 
 
-def test_only_releases_of_others_have_dots() -> None:
+def test_only_release_names_may_have_dots() -> None:
     assert check_release_name("my.app") == "my.app"
     for name in ("my.app", "a..b"):
         with pytest.raises(NameInvalid):
@@ -59,12 +59,12 @@ def test_only_releases_of_others_have_dots() -> None:
 
 
 @given(st.from_regex(r"[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?", fullmatch=True))
-def test_every_label_is_a_name(name: str) -> None:
+def test_every_label_is_accepted(name: str) -> None:
     assert check_name(name) == check_namespace(name) == check_release_name(name) == name
 
 
 @given(st.text(max_size=60))
-def test_what_passes_is_safe_as_an_argument_a_path_and_a_url(name: str) -> None:
+def test_accepted_name_is_safe_in_arguments_paths_and_urls(name: str) -> None:
     try:
         check_release_name(name)
     except NameInvalid:
@@ -74,6 +74,6 @@ def test_what_passes_is_safe_as_an_argument_a_path_and_a_url(name: str) -> None:
     assert ".." not in name
 
 
-def test_the_message_names_what_it_is_about() -> None:
+def test_message_names_the_kind() -> None:
     with pytest.raises(NameInvalid, match="'A' cannot be a release"):
         check_name("A", "release")

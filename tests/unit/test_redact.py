@@ -49,7 +49,7 @@ CARRIERS = [
 
 
 @pytest.mark.parametrize("carrier", CARRIERS)
-def test_a_secret_is_masked(carrier: str) -> None:
+def test_secret_in_a_carrier_is_masked(carrier: str) -> None:
     text = redact(carrier.format(SECRET))
     assert SECRET not in text
     assert "hunter22" not in text
@@ -73,7 +73,7 @@ def test_no_canary_passes(carrier: str, tail: str) -> None:
         "AKIAIOSFODNN7EXAMPLE",
     ],
 )
-def test_a_secret_is_known_by_its_shape(text: str) -> None:
+def test_secret_is_recognized_by_its_shape(text: str) -> None:
     assert text.split()[-1] not in redact(text)
     assert "MIIEpAIBAAKCAQEA" not in redact(text)
 
@@ -98,33 +98,33 @@ def test_a_secret_is_known_by_its_shape(text: str) -> None:
         "all tests pass: 12 of 12",
     ],
 )
-def test_what_is_no_secret_stays(text: str) -> None:
+def test_harmless_text_stays(text: str) -> None:
     assert redact(text) == text
 
 
-def test_the_rest_of_the_line_stays() -> None:
+def test_rest_of_the_line_stays() -> None:
     assert redact(f"GET https://ada:{SECRET}@r.example.com/v2/ said 401") == f"GET https://{MASK}@r.example.com/v2/ said 401"
     assert redact(f"--set db.password={SECRET},replicas=2") == f"--set db.password={MASK},replicas=2"
     assert redact(f'{{"password": "{SECRET}", "user": "ada"}}') == f'{{"password": "{MASK}", "user": "ada"}}'
 
 
 @given(st.text() | st.sampled_from(CARRIERS).map(lambda carrier: carrier.format(SECRET)))
-def test_twice_is_once(text: str) -> None:
+def test_redaction_is_idempotent(text: str) -> None:
     assert redact(redact(text)) == redact(text)
 
 
 @given(st.text(max_size=200), st.text(max_size=200))
-def test_a_known_value_is_masked_everywhere(before: str, after: str) -> None:
+def test_known_value_is_masked_everywhere(before: str, after: str) -> None:
     assert "q/7 Zz&9" not in redact(f"{before}q/7 Zz&9{after}", ["q/7 Zz&9"])
     assert "q%2F7%20Zz%269" not in redact(f"{before}q%2F7%20Zz%269{after}", ["q/7 Zz&9"])
 
 
-def test_long_lines_are_quick() -> None:
+def test_long_lines_are_redacted_quickly() -> None:
     for text in ("a" * 200_000, "a-" * 100_000, "a=" * 100_000, "://" * 70_000, "password" * 25_000, "'\\" * 100_000):
         redact(text)
 
 
-def test_variables_with_secret_names() -> None:
+def test_environment_secrets_are_the_values_of_secret_variables() -> None:
     environment = {
         "GITHUB_TOKEN": "tok-123456",
         "DB_PASSWORD": "longer-secret",
@@ -159,16 +159,16 @@ def test_data_is_masked_by_key_and_by_text() -> None:
 
 
 @pytest.mark.parametrize("key", ["password", "dbPassword", "tls.key", "API_KEY", "_auth", "clientSecret"])
-def test_a_key_says_that_its_value_is_secret(key: str) -> None:
+def test_secret_key_is_recognized(key: str) -> None:
     assert is_secret_key(key)
 
 
 @pytest.mark.parametrize("key", ["secretName", "tokenPath", "imagePullSecrets", "key", "", None, 7])
-def test_a_key_that_only_sounds_like_it_does_not(key: object) -> None:
+def test_harmless_key_is_not_secret(key: object) -> None:
     assert not is_secret_key(key)
 
 
-def test_a_variable_is_secret_by_any_part_of_its_name_but_for_where_something_is() -> None:
+def test_secret_variable_is_recognized_by_its_name() -> None:
     assert is_secret_variable("STRIPE_SECRET_LIVE")
     assert not is_secret_variable("TOKEN_URL")
 

@@ -19,7 +19,7 @@ def load(tmp_path: Path, text: str | None = None, environment: dict[str, str] | 
     return load_settings(arguments, environment=environment or {}, directory=tmp_path)
 
 
-def test_arguments_win_over_the_environment_the_file_and_the_defaults(tmp_path: Path) -> None:
+def test_precedence_is_arguments_environment_file_defaults(tmp_path: Path) -> None:
     text = 'timeout = "1m"\n'
     environment = {"KUBERNAUT_TIMEOUT": "2m"}
     for expected, origin, settings in [
@@ -32,7 +32,7 @@ def test_arguments_win_over_the_environment_the_file_and_the_defaults(tmp_path: 
         assert settings.origins["timeout"] == origin
 
 
-def test_how_long_others_are_waited_for_and_when_they_are_taken_for_dead(tmp_path: Path) -> None:
+def test_lock_timeout_and_stale_after(tmp_path: Path) -> None:
     settings = load(tmp_path)
     assert (settings.lock_timeout, settings.stale_after) == (0.0, 900.0)
     settings = load(tmp_path, 'stale_after = "1h"\n', {"KUBERNAUT_LOCK_TIMEOUT": "90"}, lock_timeout="2m")
@@ -42,7 +42,7 @@ def test_how_long_others_are_waited_for_and_when_they_are_taken_for_dead(tmp_pat
         load(tmp_path, lock_timeout="forever")
 
 
-def test_the_file_is_found_upwards(tmp_path: Path) -> None:
+def test_file_is_found_upwards(tmp_path: Path) -> None:
     (tmp_path / "kubernaut.toml").write_text('registry = "a.example.com"\n')
     (tmp_path / "deep" / "er").mkdir(parents=True)
     assert load_settings(environment={}, directory=tmp_path / "deep" / "er").registry == "a.example.com"
@@ -78,12 +78,12 @@ def test_every_setting_is_an_attribute_with_an_origin(tmp_path: Path) -> None:
         ("[registry]\n", "registry must be a string"),
     ],
 )
-def test_a_file_that_cannot_be_read(tmp_path: Path, text: str, match: str) -> None:
+def test_invalid_file_is_refused(tmp_path: Path, text: str, match: str) -> None:
     with pytest.raises(SettingInvalid, match=match):
         load(tmp_path, text)
 
 
-def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
+def test_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "kubernaut.toml").write_bytes(b'registry = "\xff"\n')
     with pytest.raises(SettingInvalid, match="is not TOML"):
         load(tmp_path)
@@ -92,7 +92,7 @@ def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "good", ["localhost:5000", "registry.example.com/team/a-b/c__d", "127.0.0.1:15000", "host", "xn--abc.example.com:443/a.b"]
 )
-def test_registries(tmp_path: Path, good: str) -> None:
+def test_registry_is_normalized(tmp_path: Path, good: str) -> None:
     assert load(tmp_path, registry=good).registry == good
     assert load(tmp_path, registry=f"oci://{good}/").registry == good
 
@@ -114,12 +114,12 @@ def test_registries(tmp_path: Path, good: str) -> None:
         "host\n",
     ],
 )
-def test_what_is_no_registry(tmp_path: Path, bad: str) -> None:
+def test_invalid_registry_is_refused(tmp_path: Path, bad: str) -> None:
     with pytest.raises(SettingInvalid, match="expected a registry such as"):
         load(tmp_path, registry=bad)
 
 
-def test_charts_lie_below_the_registry_unless_told_otherwise(tmp_path: Path) -> None:
+def test_chart_registry_defaults_to_charts_below_the_registry(tmp_path: Path) -> None:
     assert load(tmp_path, registry="host/team").require_chart_registry() == "host/team/charts"
     assert load(tmp_path, registry="host/team", chart_registry="other").require_chart_registry() == "other"
     for call in (load(tmp_path).require_registry, load(tmp_path).require_chart_registry):
@@ -142,17 +142,17 @@ def test_charts_lie_below_the_registry_unless_told_otherwise(tmp_path: Path) -> 
         ("internal/team", False),
     ],
 )
-def test_who_is_spoken_to_without_tls(tmp_path: Path, registry: str, plain: bool) -> None:
+def test_plain_http_hosts(tmp_path: Path, registry: str, plain: bool) -> None:
     assert load(tmp_path, plain_http="internal:5000, other:80").uses_plain_http(registry) is plain
 
 
 @pytest.mark.parametrize(("text", "value"), [("90", 90), ("90s", 90), ("5m", 300), ("1h30m", 5400), ("1h1m1s", 3661), ("0", 0)])
-def test_durations(text: str, value: float) -> None:
+def test_duration_is_parsed(text: str, value: float) -> None:
     assert parse_duration(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "m", "5 m", "5M", "-5s", "1.5h", "1m1h", "٣s", "٣", "9" * 400, "8d", "169h", "5m\n"])
-def test_what_is_no_duration(text: str) -> None:
+def test_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="a duration"):
         parse_duration(text)
 
@@ -162,7 +162,7 @@ def test_durations_add_up(hours: int, minutes: int, rest: int) -> None:
     assert parse_duration(f"{hours}h{minutes}m{rest}s") == hours * 3600 + minutes * 60 + rest
 
 
-def test_who_deploys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_actor_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(tmp_path, environment={"USER": "ada"}).actor.startswith("ada@")
     build = {"USER": "ada", "JOB_NAME": "shop-deploy", "BUILD_NUMBER": "7", "BUILD_TAG": "hudson-shop-deploy-7"}
     assert load(tmp_path, environment=build).actor == "hudson"
@@ -179,12 +179,12 @@ def test_who_deploys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["actor", "context", "docker_host", "helm"])
-def test_values_are_one_printable_line(tmp_path: Path, name: str) -> None:
+def test_values_must_be_one_printable_line(tmp_path: Path, name: str) -> None:
     with pytest.raises(SettingInvalid, match="a line of printable characters"):
         load(tmp_path, **{name: "a\nb"})
 
 
-def test_the_build_that_runs_it_is_known_by_hand_or_from_the_ci_server(tmp_path: Path) -> None:
+def test_build_comes_from_the_setting_or_the_ci_server(tmp_path: Path) -> None:
     assert load(tmp_path).build is None
     settings = load(tmp_path, environment={"BUILD_URL": "http://ada:canary@ci/7", "KUBERNAUT_ACTOR": "ada"})
     assert (settings.build_url, settings.build) == (None, CiBuild(url="http://ci/7"))
@@ -198,12 +198,12 @@ def test_the_build_that_runs_it_is_known_by_hand_or_from_the_ci_server(tmp_path:
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "10001", "many", "٣"])
-def test_what_is_no_number_of_releases(tmp_path: Path, value: str) -> None:
+def test_invalid_history_max_is_refused(tmp_path: Path, value: str) -> None:
     with pytest.raises(SettingInvalid, match="a number from 1 to 10000"):
         load(tmp_path, history_max=value)
 
 
-def test_where_a_server_listens_and_where_its_options_are(tmp_path: Path) -> None:
+def test_serve_settings_have_their_options(tmp_path: Path) -> None:
     settings = load(tmp_path)
     assert (settings.serve_host, settings.serve_port) == ("127.0.0.1", 8080)
     settings = load(tmp_path, "serve_port = 9090\n", serve_host="::1")
@@ -216,7 +216,7 @@ def test_where_a_server_listens_and_where_its_options_are(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("url", ["https://kubernaut.example.com", "http://127.0.0.1:8080", "https://[::1]:8443/team/"])
-def test_a_servers_address(tmp_path: Path, url: str) -> None:
+def test_server_address_is_accepted(tmp_path: Path, url: str) -> None:
     assert load(tmp_path, server=url).server == url.rstrip("/")
 
 
@@ -233,12 +233,12 @@ def test_a_servers_address(tmp_path: Path, url: str) -> None:
         "https://ä",
     ],
 )
-def test_what_is_no_servers_address(tmp_path: Path, url: str) -> None:
+def test_invalid_server_address_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(SettingInvalid, match="server"):
         load(tmp_path, server=url)
 
 
-def test_the_token_is_in_the_folder_for_state_unless_another_file_is_named(tmp_path: Path) -> None:
+def test_token_path_defaults_to_the_state_folder(tmp_path: Path) -> None:
     home = {"HOME": "/home/ada"}
     for environment, expected in (
         (home, "/home/ada/.local/state/kubernaut/token"),

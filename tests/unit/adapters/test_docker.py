@@ -89,7 +89,7 @@ def push(client: DockerEngine, credentials: Credentials | None = None) -> str:
     return client.push("host/shop", "1", credentials=credentials, log=lambda _: None)
 
 
-def test_the_id_comes_from_the_result_and_not_from_what_a_step_says(tmp_path: Path) -> None:
+def test_image_id_is_read_from_the_result_not_from_step_output(tmp_path: Path) -> None:
     said: list[str] = []
     answer = lines(
         {"stream": "Step 1/1 : RUN x\n"},
@@ -103,7 +103,7 @@ def test_the_id_comes_from_the_result_and_not_from_what_a_step_says(tmp_path: Pa
     assert said == ["Step 1/1 : RUN x", f"sha256:{'b' * 64}", "half"]
 
 
-def test_an_error_in_the_stream_is_raised(tmp_path: Path) -> None:
+def test_error_in_the_stream_is_raised(tmp_path: Path) -> None:
     messages = [{"stream": "Step 2/3 : RUN make\n"}, *({"stream": f"line {number}\n"} for number in range(30))]
     answer = lines(*messages, {"errorDetail": {"code": 2, "message": "returned a non-zero code: 2"}, "error": "returned"})
     with engine(tmp_path, answer) as (client, _), pytest.raises(BuildFailed) as caught:
@@ -112,7 +112,7 @@ def test_an_error_in_the_stream_is_raised(tmp_path: Path) -> None:
     assert caught.value.details == tuple(f"line {number}" for number in range(10, 30))
 
 
-def test_a_build_that_ends_without_a_result(tmp_path: Path) -> None:
+def test_build_without_a_result_fails(tmp_path: Path) -> None:
     answer = lines({"stream": "Step 1/1 : RUN x\n"})
     with engine(tmp_path, answer) as (client, _), pytest.raises(EngineUnreachable, match="host/shop:1 without a result") as caught:
         build(client)
@@ -122,14 +122,14 @@ def test_a_build_that_ends_without_a_result(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "answer", [b"", ok(lines({"stream": "x"}), cut=True), b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"]
 )
-def test_an_engine_that_dies(tmp_path: Path, answer: bytes) -> None:
+def test_dying_engine_is_unreachable(tmp_path: Path, answer: bytes) -> None:
     for action in (build, push):
         (tmp_path / action.__name__).mkdir()
         with engine(tmp_path / action.__name__, answer) as (client, _), pytest.raises((EngineUnreachable, RegistryUnreachable)):
             action(client)
 
 
-def test_what_the_listener_raises_is_not_the_engines_fault(tmp_path: Path) -> None:
+def test_exception_of_the_log_is_not_converted(tmp_path: Path) -> None:
     def log(line: str) -> None:
         raise BrokenPipeError(32, "Broken pipe")
 
@@ -137,14 +137,14 @@ def test_what_the_listener_raises_is_not_the_engines_fault(tmp_path: Path) -> No
         build(client, log)
 
 
-def test_buildkit_is_named(tmp_path: Path) -> None:
+def test_dockerfile_that_needs_buildkit_fails_with_a_hint(tmp_path: Path) -> None:
     body = json.dumps({"message": "the --mount option requires BuildKit. Refer to https://docs"}).encode()
     answer = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     with engine(tmp_path, answer) as (client, _), pytest.raises(BuildFailed, match="needs BuildKit"):
         build(client)
 
 
-def test_the_digest_of_a_push(tmp_path: Path) -> None:
+def test_push_returns_the_digest(tmp_path: Path) -> None:
     with engine(tmp_path, lines({"status": "Pushed", "id": "a"}, {"aux": {"Tag": "1", "Digest": ID, "Size": 1}})) as (client, _):
         assert push(client) == ID
 
@@ -164,12 +164,12 @@ def test_the_digest_of_a_push(tmp_path: Path) -> None:
         ([{"aux": {"Digest": ID}}, {"error": "connection reset by peer"}], RegistryUnreachable, "connection reset"),
     ],
 )
-def test_a_push_that_fails(tmp_path: Path, messages: list[object], error: type[KubernautError], match: str) -> None:
+def test_failed_push_is_classified(tmp_path: Path, messages: list[object], error: type[KubernautError], match: str) -> None:
     with engine(tmp_path, ok(lines(*messages)) if messages else EMPTY) as (client, _), pytest.raises(error, match=match):
         push(client)
 
 
-def test_credentials_go_in_the_header_and_nowhere_else(tmp_path: Path) -> None:
+def test_push_sends_credentials_only_in_the_header(tmp_path: Path) -> None:
     with engine(tmp_path, lines({"error": "unauthorized"})) as (client, answering), pytest.raises(RegistryDenied) as caught:
         push(client, Credentials("ada", CANARY))
     assert CANARY not in answering.asked[1].split("\r\n")[0]
@@ -177,7 +177,7 @@ def test_credentials_go_in_the_header_and_nowhere_else(tmp_path: Path) -> None:
     assert CANARY not in json.dumps(caught.value.problem()) + repr(caught.value.__context__)
 
 
-def test_no_socket(tmp_path: Path) -> None:
+def test_missing_socket_is_unreachable(tmp_path: Path) -> None:
     with pytest.raises(
         EngineUnreachable, match=r"The Docker engine at unix://.*/none does not answer: No such file or directory\."
     ) as caught:
@@ -186,12 +186,12 @@ def test_no_socket(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["nonsense://x", "tcp://127.0.0.1:9", "unix://"])
-def test_addresses_that_do_not_answer(host: str) -> None:
+def test_silent_address_is_unreachable(host: str) -> None:
     with pytest.raises(EngineUnreachable):
         DockerEngine(host).check()
 
 
-def test_tls_without_certificates(tmp_path: Path) -> None:
+def test_tls_without_certificates_is_an_invalid_setting(tmp_path: Path) -> None:
     environment = {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(tmp_path)}
     with pytest.raises(SettingInvalid, match="TLS settings"):
         DockerEngine("tcp://127.0.0.1:9", environment=environment).check()
@@ -200,7 +200,7 @@ def test_tls_without_certificates(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "error", [error for _, error in inspect.getmembers(docker.errors, inspect.isclass) if issubclass(error, Exception)]
 )
-def test_every_error_of_docker_is_ours(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_docker_error_is_converted(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     client = DockerEngine("unix:///none")
 
     def fail() -> None:
@@ -235,7 +235,7 @@ def test_credentials_are_read_as_docker_reads_them(tmp_path: Path) -> None:
     assert credentials_for("registry.example.com", str(tmp_path / "none")) is None
 
 
-def test_a_credential_helper_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credential_helper_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     helper = tmp_path / "docker-credential-fake"
     helper.write_text(
         "#!/bin/sh\nread host\n"
@@ -252,13 +252,13 @@ def test_a_credential_helper_is_asked(tmp_path: Path, monkeypatch: pytest.Monkey
         credentials_for("good.example.com", folder)
 
 
-def test_a_broken_configuration(tmp_path: Path) -> None:
+def test_invalid_docker_config_is_refused(tmp_path: Path) -> None:
     folder = config(tmp_path, {"auths": {"a": "b"}})
     with pytest.raises(RegistryDenied, match="cannot be read"):
         credentials_for("a", folder)
 
 
-def test_the_context_after_dockerignore(tmp_path: Path) -> None:
+def test_context_paths_follow_dockerignore(tmp_path: Path) -> None:
     for name in ("a.js", "b.log", "node_modules/x/y.js", "src/a.js", "src/deep/b.log", "src/keep.log", "Dockerfile", ".git/HEAD"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
@@ -273,7 +273,7 @@ def test_the_context_after_dockerignore(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:docker-credential-nowhere")  # docker-py warns, and then raises
 @pytest.mark.parametrize("content", [{"credsStore": "nowhere"}, {"credHelpers": {"host": "nowhere"}}])
-def test_a_build_without_its_credential_helper(tmp_path: Path, content: dict[str, object]) -> None:
+def test_build_fails_without_its_credential_helper(tmp_path: Path, content: dict[str, object]) -> None:
     config(tmp_path, content)
     with (
         engine(tmp_path) as (client, _),

@@ -63,7 +63,7 @@ def deploy(helm: Helm, *, replace: bool = False, install: bool = True, **wanted:
         helm.upgrade("app", "oci://localhost:5000/charts/app@sha256:1", install=install, history_max=7, **arguments)
 
 
-def test_the_arguments_of_an_upgrade(make: Make, seen: Callable[[], Any]) -> None:
+def test_upgrade_arguments(make: Make, seen: Callable[[], Any]) -> None:
     deploy(make(context="the context"))
     argv = seen()["argv"]
     assert argv[:3] == ["upgrade", "app", "oci://localhost:5000/charts/app@sha256:1"]
@@ -87,13 +87,13 @@ def test_the_arguments_of_an_upgrade(make: Make, seen: Callable[[], Any]) -> Non
     assert json.loads(seen()["input"]) == {"a": 1}
 
 
-def test_an_upgrade_of_what_is_there_installs_nothing(make: Make, seen: Callable[[], Any]) -> None:
+def test_upgrade_of_an_existing_release_omits_install(make: Make, seen: Callable[[], Any]) -> None:
     deploy(make(), install=False)
     assert seen()["argv"][0] == "upgrade"
     assert "--install" not in seen()["argv"]
 
 
-def test_the_arguments_of_the_others(make: Make, seen: Callable[[], Any]) -> None:
+def test_arguments_of_other_commands(make: Make, seen: Callable[[], Any]) -> None:
     helm = make()
     deploy(helm, replace=True)
     assert seen()["argv"][:4] == ["install", "app", "oci://localhost:5000/charts/app@sha256:1", "--replace"]
@@ -115,13 +115,13 @@ def test_the_arguments_of_the_others(make: Make, seen: Callable[[], Any]) -> Non
     ]
 
 
-def test_a_registry_with_tls(make: Make, seen: Callable[[], Any]) -> None:
+def test_registry_with_tls_is_used_without_plain_http(make: Make, seen: Callable[[], Any]) -> None:
     helm = make(plain_http=lambda _: False)
     deploy(helm)
     assert "--plain-http" not in seen()["argv"]
 
 
-def test_the_environment_is_allow_listed(make: Make, seen: Callable[[], Any]) -> None:
+def test_environment_is_allow_listed(make: Make, seen: Callable[[], Any]) -> None:
     helm = make(
         environment={
             "HOME": "/home/ada",
@@ -152,7 +152,7 @@ def test_the_environment_is_allow_listed(make: Make, seen: Callable[[], Any]) ->
     assert seen()["environment"]["KUBECONFIG"] == "/kube/config"
 
 
-def test_no_secret_is_told(make: Make, seen: Callable[[], Any]) -> None:
+def test_secrets_are_masked_in_output_and_errors(make: Make, seen: Callable[[], Any]) -> None:
     """A canary in the values and in the environment: not in the arguments, not in the log, not in the error."""
     body = (
         f'sys.stderr.write("level=WARN password {CANARY}\\nError: execution error at (a/templates/x.yaml:1:1): {CANARY} '
@@ -173,7 +173,7 @@ def test_no_secret_is_told(make: Make, seen: Callable[[], Any]) -> None:
     assert CANARY not in str(caught.value) + "".join(getattr(caught.value, "details", ()))
 
 
-def test_a_secret_of_several_lines_is_not_told_line_by_line(make: Make) -> None:
+def test_each_line_of_a_multi_line_secret_is_masked(make: Make) -> None:
     key = '-----BEGIN KEY-----\nabcdefgh\nij"klmnop\n-----END KEY-----\n'
     body = r"""sys.stderr.write("Error: x: bad\nabcdefgh\nvalue ij\\\"klmnop\nij\"klmnop\n"); sys.exit(1)"""
     said: list[str] = []
@@ -185,7 +185,7 @@ def test_a_secret_of_several_lines_is_not_told_line_by_line(make: Make) -> None:
     assert "klmnop" not in told
 
 
-def test_the_log_has_no_error_line(make: Make) -> None:
+def test_log_omits_the_error_line(make: Make) -> None:
     said: list[str] = []
     helm = make('sys.stderr.write("Pulled: x\\nError: bad\\n"); sys.exit(1)')
     with pytest.raises(Exception, match="bad"):
@@ -193,7 +193,7 @@ def test_the_log_has_no_error_line(make: Make) -> None:
     assert said == ["Pulled: x"]
 
 
-def test_the_deadline(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deadline_stops_helm(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernaut.adapters.helm.MARGIN_SECONDS", 0.0)
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded, match=r"Deploying demo\.app took longer"):
@@ -201,12 +201,12 @@ def test_the_deadline(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.monotonic() - started < 10
 
 
-def test_somebody_else_stops_helm(make: Make) -> None:
+def test_helm_stopped_by_a_signal_is_interrupted(make: Make) -> None:
     with pytest.raises(Interrupted):
         deploy(make('print("Release app has been cancelled."); sys.exit(1)'))
 
 
-def test_ctrl_c_reaches_helm(make: Make, tmp_path: Path) -> None:
+def test_ctrl_c_stops_helm(make: Make, tmp_path: Path) -> None:
     helm = make(f"""
 def stop(*_):
     open({str(tmp_path / "failed")!r}, "w").write("x")
@@ -226,7 +226,7 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("verb", ["upgrade", "install", "rollback", "uninstall"])
-def test_a_check_stops_helm(make: Make, seen: Callable[[], Any], tmp_path: Path, verb: str) -> None:
+def test_check_stops_helm(make: Make, seen: Callable[[], Any], tmp_path: Path, verb: str) -> None:
     helm = make(f"""
 signal.signal(signal.SIGTERM, lambda *_: (open({str(tmp_path / "failed")!r}, "w").close(), sys.exit(1)))
 open({str(tmp_path / "up")!r}, "w").close()
@@ -251,7 +251,7 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("name", ["--post-renderer=x", "-n", "A", "a/b", "a\n", "", "a..b", "é", "x" * 54])
-def test_names_are_no_flags(make: Make, tmp_path: Path, name: str) -> None:
+def test_names_that_look_like_flags_are_refused(make: Make, tmp_path: Path, name: str) -> None:
     helm = make()
     with pytest.raises(NameInvalid):
         helm.rollback(name, 1, namespace="demo", timeout=1, history_max=1, log=print)
@@ -260,19 +260,19 @@ def test_names_are_no_flags(make: Make, tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "seen").exists()
 
 
-def test_other_drivers_are_refused(make: Make) -> None:
+def test_other_storage_drivers_are_refused(make: Make) -> None:
     with pytest.raises(DriverUnsupported, match="'configmap'"):
         make(environment={"HELM_DRIVER": "configmap"})
     make(environment={"HELM_DRIVER": "secret"})
 
 
-def test_no_helm() -> None:
+def test_missing_helm_is_reported() -> None:
     helm = Helm("no-such-helm", environment=dict(os.environ), plain_http=lambda _: False)
     with pytest.raises(ToolMissing, match="no-such-helm"):
         helm.version()
 
 
-def test_it_works_inside_an_event_loop(make: Make, seen: Callable[[], Any]) -> None:
+def test_helm_runs_inside_an_event_loop(make: Make, seen: Callable[[], Any]) -> None:
     import asyncio
 
     async def main() -> None:
@@ -283,12 +283,12 @@ def test_it_works_inside_an_event_loop(make: Make, seen: Callable[[], Any]) -> N
 
 
 @pytest.mark.parametrize("values", [{"a": float("nan")}, {"a": float("inf")}, {"a": object()}, {"a": "\ud800"}])
-def test_values_that_are_no_json(values: dict[str, Any]) -> None:
+def test_values_that_are_not_json_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValuesInvalid):
         values_input(values)
 
 
-def test_pyhelm3_is_imported_nowhere_else() -> None:
+def test_pyhelm3_is_imported_in_one_module() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import kubernaut, sys; print([m for m in ('pyhelm3', 'lightkube', 'httpx2') if m in sys.modules])"],
         capture_output=True,

@@ -155,11 +155,11 @@ RECORDED: list[tuple[type[KubernautError], str]] = [
 
 
 @pytest.mark.parametrize(("error", "message"), RECORDED)
-def test_each_message_means_its_error(error: type[KubernautError], message: str) -> None:
+def test_message_is_converted_to_its_error(error: type[KubernautError], message: str) -> None:
     assert type(helm_error("Deploying n.r", message, 1)) is error
 
 
-def test_every_row_is_used() -> None:
+def test_every_rule_matches_a_message() -> None:
     import re
 
     messages = [clean_message(message) for _, message in RECORDED]
@@ -169,7 +169,7 @@ def test_every_row_is_used() -> None:
     assert set(unused) <= {row.pattern for row in TABLE if row.pattern.startswith(("is being terminated", "dial tcp"))}
 
 
-def test_every_error_is_one_of_the_tree() -> None:
+def test_rules_name_known_errors() -> None:
     assert {row.error for row in TABLE} <= set(error_classes())
 
 
@@ -187,11 +187,11 @@ def test_every_error_is_one_of_the_tree() -> None:
         ("Chart.yaml file is missing", None),
     ],
 )
-def test_the_place_is_found(message: str, where: str | None) -> None:
+def test_chart_location_is_found(message: str, where: str | None) -> None:
     assert chart_location(message) == where
 
 
-def test_helm_4_does_not_tell_the_value() -> None:
+def test_value_quoted_by_helm_4_is_removed() -> None:
     message = (
         "Error: values don't meet the specifications of the schema(s) in the following chart(s):\nschema:\n"
         "- at '/login': 'hunter2' does not match pattern '^a'\n- at '/v': got number, want string\n"
@@ -201,11 +201,11 @@ def test_helm_4_does_not_tell_the_value() -> None:
     assert "at '/login': '***' does not match pattern '^a'" in str(error)
 
 
-def test_the_message_says_what_was_done_and_what_helm_said() -> None:
+def test_message_names_the_action_and_the_reason() -> None:
     error = helm_error("Deploying n.r", 'WARNING: group-readable\nError: 1 error occurred:\n\t* Service "i" is invalid: x\n', 1)
     assert str(error) == 'Deploying n.r failed: Service "i" is invalid: x'
 
 
-def test_a_silent_end() -> None:
+def test_exit_without_a_message_names_the_status() -> None:
     assert "status 7" in str(helm_error("Deploying", "", 7))
     assert "signal 9" in str(helm_error("Deploying", "", -9))

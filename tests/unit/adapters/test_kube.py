@@ -31,14 +31,14 @@ def cluster(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     made.close()
 
 
-def test_one_list_is_one_request(api: Api, cluster: Cluster) -> None:
+def test_list_takes_one_request(api: Api, cluster: Cluster) -> None:
     cluster.list_secrets("demo", {"name": "a", "owner": ("helm", "kubernaut")}, metadata_only=True)
     ((method, path, headers, _),) = api.asked
     assert (method, path) == ("GET", "/api/v1/namespaces/demo/secrets?labelSelector=name%3Da%2Cowner+in+%28helm%2Ckubernaut%29")
     assert "as=PartialObjectMetadataList" in headers["Accept"]
 
 
-def test_a_cluster_on_loopback_is_not_asked_through_a_proxy(api: Api, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loopback_cluster_is_not_reached_through_a_proxy(api: Api, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -46,7 +46,7 @@ def test_a_cluster_on_loopback_is_not_asked_through_a_proxy(api: Api, cluster: C
     assert list(cluster.list_secrets("demo", {})) == []
 
 
-def test_names_are_quoted(api: Api, cluster: Cluster) -> None:
+def test_names_are_quoted_in_paths(api: Api, cluster: Cluster) -> None:
     cluster.get_secret("a/b", "../x?y")
     assert api.asked[0][1] == "/api/v1/namespaces/a%2Fb/secrets/..%2Fx%3Fy"
     cluster.get_through_service("n", "s", "http", "/a b/../c?d=e", timeout=1)
@@ -54,13 +54,13 @@ def test_names_are_quoted(api: Api, cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("busy", [429, 502, 503, 504, 0])
-def test_a_read_is_repeated_when_the_server_is_busy(api: Api, cluster: Cluster, busy: int) -> None:
+def test_read_is_repeated_when_the_server_is_busy(api: Api, cluster: Cluster, busy: int) -> None:
     api.say(busy, (busy, {}, {"Retry-After": "0"}), 200)
     assert cluster.list_pods("demo", {}) == []
     assert len(api.asked) == 3
 
 
-def test_it_is_not_repeated_for_ever(api: Api, cluster: Cluster) -> None:
+def test_read_is_repeated_three_times_at_most(api: Api, cluster: Cluster) -> None:
     api.say(503)
     with pytest.raises(ClusterUnreachable, match="answers 503"):
         cluster.list_pods("demo", {})
@@ -80,7 +80,7 @@ WRITES: dict[str, Callable[[Cluster], object]] = {
 
 @pytest.mark.parametrize("busy", [429, 500, 503, 0])
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_a_write_is_never_repeated(api: Api, cluster: Cluster, write: Callable[[Cluster], object], busy: int) -> None:
+def test_write_is_never_repeated(api: Api, cluster: Cluster, write: Callable[[Cluster], object], busy: int) -> None:
     api.say(busy, 200)
     with pytest.raises(ClusterUnreachable):
         write(cluster)
@@ -88,9 +88,7 @@ def test_a_write_is_never_repeated(api: Api, cluster: Cluster, write: Callable[[
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_a_write_on_a_kept_connection_that_breaks_is_not_repeated(
-    api: Api, cluster: Cluster, write: Callable[[Cluster], object]
-) -> None:
+def test_write_on_a_broken_connection_is_not_repeated(api: Api, cluster: Cluster, write: Callable[[Cluster], object]) -> None:
     api.say(200, 0, 200)
     cluster.list_pods("demo", {})
     with pytest.raises(ClusterUnreachable):
@@ -98,7 +96,7 @@ def test_a_write_on_a_kept_connection_that_breaks_is_not_repeated(
     assert len(api.asked) == 2
 
 
-def test_leases_are_of_their_own_group(api: Api, cluster: Cluster) -> None:
+def test_leases_use_their_api_group(api: Api, cluster: Cluster) -> None:
     api.say((200, {}, {}))
     cluster.get_lease("demo", "x")
     for name in ("create lease", "replace lease", "delete lease"):
@@ -115,13 +113,13 @@ def test_leases_are_of_their_own_group(api: Api, cluster: Cluster) -> None:
     assert json.loads(api.asked[3][3])["preconditions"] == {"resourceVersion": "7"}
 
 
-def test_without_a_version_whatever_is_there_is_deleted(api: Api, cluster: Cluster) -> None:
+def test_delete_without_a_version_has_no_precondition(api: Api, cluster: Cluster) -> None:
     cluster.delete_secret("demo", "x")
     cluster.delete_lease("demo", "x")
     assert [asked[3] for asked in api.asked] == ["", ""]
 
 
-def test_a_lease_is_not_waited_for_longer_than_it_lives(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lease_requests_have_a_short_timeout(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernaut.adapters.kube._LEASE_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         slow = Cluster(config(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}"), timeout=60.0)
@@ -133,7 +131,7 @@ def test_a_lease_is_not_waited_for_longer_than_it_lives(api: Api, tmp_path: Path
         slow.close()
 
 
-def test_the_servers_clock_is_the_last_answers(api: Api, cluster: Cluster) -> None:
+def test_server_time_is_that_of_the_last_response(api: Api, cluster: Cluster) -> None:
     assert cluster.server_time is None
     api.say((200, {}, {"Date": "Sun, 22 Nov 2026 20:26:15 GMT"}))
     cluster.list_pods("demo", {})
@@ -147,7 +145,7 @@ def test_the_servers_clock_is_the_last_answers(api: Api, cluster: Cluster) -> No
     assert cluster.server_time == datetime(2026, 11, 22, 20, 26, 17, tzinfo=UTC)
 
 
-def test_an_applications_clock_is_not_the_servers(api: Api, cluster: Cluster) -> None:
+def test_response_through_a_service_does_not_set_the_server_time(api: Api, cluster: Cluster) -> None:
     api.say((200, "hello", {"Date": "Sun, 22 Nov 2026 20:26:15 GMT"}))
     cluster.get_through_service("demo", "s", 80, "/", timeout=2)
     assert cluster.server_time is None
@@ -169,20 +167,22 @@ def test_an_applications_clock_is_not_the_servers(api: Api, cluster: Cluster) ->
         ((200, "<html>a proxy's page", {"Content-Type": "text/html"}), ClusterUnreachable),
     ],
 )
-def test_each_answer_has_its_error(api: Api, cluster: Cluster, answer: int | Answer, error: type[KubernautError]) -> None:
+def test_failed_response_is_converted_to_its_error(
+    api: Api, cluster: Cluster, answer: int | Answer, error: type[KubernautError]
+) -> None:
     api.say(answer)
     with pytest.raises(error) as caught:
         cluster.patch_secret("demo", "x", {})
     assert type(caught.value) is error
 
 
-def test_the_context_is_named(api: Api, cluster: Cluster) -> None:
+def test_error_names_the_context(api: Api, cluster: Cluster) -> None:
     api.say(401)
     with pytest.raises(ClusterDenied, match=r"context 'here' \(http://127.0.0.1:\d+\) does not accept the credentials"):
         cluster.list_pods("demo", {})
 
 
-def test_who_may_not_ask_for_namespaces(api: Api, cluster: Cluster) -> None:
+def test_namespace_exists_for_a_user_without_the_right(api: Api, cluster: Cluster) -> None:
     for status, there in ((200, True), (403, True), (404, False)):
         api.say(status)
         assert cluster.namespace_exists("demo") is there
@@ -191,31 +191,31 @@ def test_who_may_not_ask_for_namespaces(api: Api, cluster: Cluster) -> None:
         cluster.namespace_exists("demo")
 
 
-def test_a_server_that_does_not_answer(tmp_path: Path) -> None:
+def test_closed_port_is_unreachable(tmp_path: Path) -> None:
     with pytest.raises(ClusterUnreachable, match="does not answer"):
         Cluster(config(tmp_path, "http://127.0.0.1:9")).list_pods("demo", {})
 
 
-def test_a_server_that_is_slow(tmp_path: Path) -> None:
+def test_slow_server_is_unreachable(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         slow = Cluster(config(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}"), timeout=0.2)
         with pytest.raises(ClusterUnreachable, match="did not answer within"):
             slow.list_pods("demo", {})
 
 
-def test_a_log_line_by_line(api: Api, cluster: Cluster) -> None:
+def test_log_is_read_line_by_line(api: Api, cluster: Cluster) -> None:
     api.say((200, "one\ntwo\n", {"Content-Type": "text/plain"}))
     assert list(cluster.pod_log("demo", "p", container="c", tail=5, follow=True, previous=True)) == ["one", "two"]
     assert api.asked[0][1] == "/api/v1/namespaces/demo/pods/p/log?follow=true&previous=true&container=c&tailLines=5"
 
 
-def test_an_answer_through_a_service_is_bounded(api: Api, cluster: Cluster) -> None:
+def test_response_through_a_service_is_limited(api: Api, cluster: Cluster) -> None:
     api.say((500, "x" * 200_000, {"Content-Type": "text/plain"}))
     status, body = cluster.get_through_service("demo", "s", 80, "/", timeout=2)
     assert (status, len(body)) == (500, 65_536)
 
 
-def test_who_may_not_ask_a_service(api: Api, cluster: Cluster) -> None:
+def test_request_to_a_service_without_the_right_is_denied(api: Api, cluster: Cluster) -> None:
     """What the API server refuses is not the application's answer."""
     refused = {"kind": "Status", "message": 'User "ada" cannot get resource "services/proxy" in API group ""', "code": 403}
     api.say((403, json.dumps(refused, separators=(",", ":")), {}), (403, "no entry", {"Content-Type": "text/plain"}))
@@ -228,7 +228,7 @@ def test_who_may_not_ask_a_service(api: Api, cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("version", ["client.authentication.k8s.io/v1beta1", "client.authentication.k8s.io/v1"])
-def test_a_credential_plugin(api: Api, tmp_path: Path, version: str) -> None:
+def test_credential_plugin_supplies_the_token(api: Api, tmp_path: Path, version: str) -> None:
     plugin = tmp_path / "plugin"
     plugin.write_text(
         '#!/bin/sh\nprintf "%s" "$KUBERNETES_EXEC_INFO" > ' + str(tmp_path / "info") + '\necho \'{"status": {"token": "t0ken"}}\'\n'
@@ -253,7 +253,7 @@ def test_a_credential_plugin(api: Api, tmp_path: Path, version: str) -> None:
         ("neither a script nor a program\n", "plugin .* cannot be run: Exec format error"),
     ],
 )
-def test_a_credential_plugin_that_fails(api: Api, tmp_path: Path, body: str | None, words: str) -> None:
+def test_failing_credential_plugin_is_denied(api: Api, tmp_path: Path, body: str | None, words: str) -> None:
     plugin = tmp_path / "plugin"
     if body is not None:
         plugin.write_text(body)
@@ -267,7 +267,7 @@ def test_a_credential_plugin_that_fails(api: Api, tmp_path: Path, body: str | No
         assert "your session has expired" in "".join(caught.value.details)
 
 
-def test_broken_certificates(tmp_path: Path) -> None:
+def test_invalid_certificates_are_unreachable(tmp_path: Path) -> None:
     for more in (
         {"certificate-authority": "nowhere.pem"},
         {"certificate-authority-data": "bm9uc2Vuc2U="},
@@ -278,7 +278,7 @@ def test_broken_certificates(tmp_path: Path) -> None:
             broken.list_pods("demo", {})
 
 
-def test_its_own_account_in_a_pod(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_service_account_is_used_in_a_pod(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("KUBECONFIG", raising=False)
@@ -286,7 +286,7 @@ def test_its_own_account_in_a_pod(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         Cluster().server()
 
 
-def test_no_kubeconfig_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_kubeconfig_is_unreachable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     for variable in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
         monkeypatch.delenv(variable, raising=False)
@@ -294,7 +294,7 @@ def test_no_kubeconfig_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         Cluster().server()
 
 
-def test_threads_share_a_connection(api: Api, cluster: Cluster) -> None:
+def test_threads_share_a_client(api: Api, cluster: Cluster) -> None:
     with ThreadPoolExecutor(16) as threads:
         answers = list(threads.map(lambda number: cluster.list_pods(f"n{number}", {}), range(16)))
     assert answers == [[]] * 16

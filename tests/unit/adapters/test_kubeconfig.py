@@ -12,7 +12,7 @@ from kubernaut.adapters.kubeconfig import read_kubeconfig
 from kubernaut.errors import ClusterUnreachable
 
 
-def test_the_first_of_a_name_wins_and_paths_are_of_their_file(tmp_path: Path) -> None:
+def test_first_file_wins_and_paths_are_relative_to_their_file(tmp_path: Path) -> None:
     for name, server in (("one", "https://one"), ("two", "https://two")):
         folder = tmp_path / name
         folder.mkdir()
@@ -50,7 +50,7 @@ def test_the_first_of_a_name_wins_and_paths_are_of_their_file(tmp_path: Path) ->
         ),
     ],
 )
-def test_an_invalid_kubeconfig_is_refused(tmp_path: Path, content: str, words: str) -> None:
+def test_invalid_kubeconfig_is_refused(tmp_path: Path, content: str, words: str) -> None:
     file = tmp_path / "config"
     file.write_text(content)
     with pytest.raises(ClusterUnreachable, match=words) as caught:

@@ -69,7 +69,7 @@ def go(argv: list[str], **wanted: object) -> CompletedProcess:
     return run(argv, **{**arguments, **wanted})  # type: ignore[arg-type]
 
 
-def test_output_status_and_input(script: Script) -> None:
+def test_input_output_and_status_are_passed(script: Script) -> None:
     said: list[str] = []
     done = go(
         script("data = sys.stdin.buffer.read(); print(len(data)); print('é\\nzwei', file=sys.stderr); sys.exit(3)"),
@@ -81,11 +81,11 @@ def test_output_status_and_input(script: Script) -> None:
     assert done.stderr == "é\nzwei"
 
 
-def test_input_that_nobody_reads(script: Script) -> None:
+def test_unread_input_does_not_block(script: Script) -> None:
     assert go(script("sys.stdin.close(); print('done')"), input=b"x" * 1_000_000).stdout == b"done\n"
 
 
-def test_output_is_bounded(script: Script) -> None:
+def test_output_is_truncated(script: Script) -> None:
     done = go(script("sys.stdout.write('a' * 500_000 + 'end'); [print(i, file=sys.stderr) for i in range(5000)]"), keep=1000)
     assert done.truncated
     assert len(done.stdout) == 1000
@@ -93,19 +93,19 @@ def test_output_is_bounded(script: Script) -> None:
     assert len(done.stderr.splitlines()) == 200
 
 
-def test_a_line_without_end_is_bounded(script: Script) -> None:
+def test_endless_line_is_split(script: Script) -> None:
     said: list[str] = []
     go(script("sys.stderr.write('a' * 1_000_000)"), log=said.append)
     assert said
     assert max(map(len, said)) <= 8192
 
 
-def test_it_sees_the_given_environment_only(script: Script) -> None:
+def test_program_sees_only_the_given_environment(script: Script) -> None:
     done = go(script("print(sorted(os.environ))"), environment={"PATH": "/bin", "HOME": "/"})
     assert set(ast.literal_eval(done.stdout.decode())) - {"LC_CTYPE"} == {"HOME", "PATH"}
 
 
-def test_the_deadline_stops_it(script: Script) -> None:
+def test_deadline_stops_the_program(script: Script) -> None:
     started = time.monotonic()
     done = go(script("time.sleep(60)"), deadline=0.3)
     assert done.timed_out
@@ -113,7 +113,7 @@ def test_the_deadline_stops_it(script: Script) -> None:
     assert time.monotonic() - started < 5
 
 
-def test_it_may_use_its_grace(script: Script, tmp_path: Path) -> None:
+def test_program_may_finish_in_its_grace_period(script: Script, tmp_path: Path) -> None:
     done = go(
         script(f"""
             def stop(*_):
@@ -128,14 +128,14 @@ def test_it_may_use_its_grace(script: Script, tmp_path: Path) -> None:
     assert (tmp_path / "said").read_text() == "failed\n"
 
 
-def test_who_ignores_sigterm_is_killed(script: Script) -> None:
+def test_program_that_ignores_sigterm_is_killed(script: Script) -> None:
     started = time.monotonic()
     done = go(script("signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"), deadline=0.5, grace=0.3)
     assert done.returncode == -signal.SIGKILL
     assert time.monotonic() - started < 5
 
 
-def test_grandchildren_are_stopped_too(script: Script) -> None:
+def test_grandchildren_are_stopped(script: Script) -> None:
     child = script("signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)")
     parent = script(f"""
         child = subprocess.Popen({child!r}, stdout=subprocess.PIPE)
@@ -146,7 +146,7 @@ def test_grandchildren_are_stopped_too(script: Script) -> None:
     assert done.timed_out  # and the fixture finds both dead
 
 
-def test_a_grandchild_that_keeps_the_pipes_does_not_hold_us(script: Script) -> None:
+def test_grandchild_with_open_pipes_does_not_block(script: Script) -> None:
     child = script("time.sleep(60)")
     started = time.monotonic()
     done = go(script(f"subprocess.Popen({child!r}); print('done')"))
@@ -176,7 +176,7 @@ def test_output_written_just_before_the_end_is_read(script: Script, tmp_path: Pa
     assert (done.returncode, len(done.stdout), said.count("y")) == (0, 50_001, 25_000)
 
 
-def test_whatever_is_raised_meanwhile_stops_it(script: Script) -> None:
+def test_exception_of_the_log_stops_the_program(script: Script) -> None:
     def fail(line: str) -> None:
         raise BrokenPipeError(line)
 
@@ -202,7 +202,7 @@ def stops_once(path: Path) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("busy", ["time.sleep(60)", "os.close(1); os.close(2); time.sleep(60)", "[print(i) for i in range(10**9)]"])
-def test_a_check_stops_it(script: Script, tmp_path: Path, busy: str) -> None:
+def test_check_stops_the_program(script: Script, tmp_path: Path, busy: str) -> None:
     up, said = tmp_path / "up", tmp_path / "said"
     argv = script(f"""
         def stop(*_):
@@ -219,7 +219,7 @@ def test_a_check_stops_it(script: Script, tmp_path: Path, busy: str) -> None:
     assert said.read_text() == "failed\n"  # by SIGTERM, and it had its grace
 
 
-def test_who_ignores_sigterm_is_killed_for_a_check_too(script: Script, tmp_path: Path) -> None:
+def test_program_that_ignores_sigterm_is_killed_after_a_check(script: Script, tmp_path: Path) -> None:
     up = tmp_path / "up"
     argv = script(f"signal.signal(signal.SIGTERM, signal.SIG_IGN); open({str(up)!r}, 'w').close(); time.sleep(60)")
     started = time.monotonic()
@@ -228,14 +228,14 @@ def test_who_ignores_sigterm_is_killed_for_a_check_too(script: Script, tmp_path:
     assert time.monotonic() - started < 5  # and the fixture finds it dead
 
 
-def test_a_check_comes_at_least_every_fifth_of_a_second(script: Script) -> None:
+def test_check_is_called_at_least_every_fifth_of_a_second(script: Script) -> None:
     times = [time.monotonic()]
     go(script("time.sleep(1.2)"), check=lambda: times.append(time.monotonic()))
     assert len(times) > 6  # 0.2 s apart, and nobody asks all the time
     assert len(times) < 100
 
 
-def test_what_a_check_forbids_is_not_started(script: Script, tmp_path: Path) -> None:
+def test_check_prevents_the_start(script: Script, tmp_path: Path) -> None:
     def check() -> None:
         raise Stopped
 
@@ -244,7 +244,7 @@ def test_what_a_check_forbids_is_not_started(script: Script, tmp_path: Path) -> 
     assert not (tmp_path / "up").exists()
 
 
-def test_ctrl_c_stops_it(script: Script) -> None:
+def test_ctrl_c_stops_the_program(script: Script) -> None:
     timer = threading.Timer(0.6, signal.raise_signal, [signal.SIGINT])
     timer.start()
     started = time.monotonic()
@@ -256,7 +256,7 @@ def test_ctrl_c_stops_it(script: Script) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux'")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_it_ends_with_us_however_we_end(script: Script, tmp_path: Path, number: signal.Signals) -> None:
+def test_program_stops_when_this_process_ends(script: Script, tmp_path: Path, number: signal.Signals) -> None:
     """As Helm does: it says that it was cancelled, and then writes its record. Nobody reads what it says any more."""
     said = tmp_path / "said"
     child = script(f"""
@@ -279,7 +279,7 @@ def test_it_ends_with_us_however_we_end(script: Script, tmp_path: Path, number: 
     assert wait_for(said) == "failed\n"
 
 
-def test_it_ends_with_the_thread_that_started_it(script: Script) -> None:
+def test_program_runs_in_a_thread(script: Script) -> None:
     done: list[CompletedProcess] = []
     thread = threading.Thread(target=lambda: done.append(go(script("time.sleep(0.3); print('done')"))))
     thread.start()
@@ -287,12 +287,12 @@ def test_it_ends_with_the_thread_that_started_it(script: Script) -> None:
     assert done[0].stdout == b"done\n"
 
 
-def test_signals_are_as_usual_in_it(script: Script) -> None:
+def test_program_has_default_signal_handlers_and_its_own_group(script: Script) -> None:
     done = go(script("print(signal.getsignal(signal.SIGINT) is signal.default_int_handler, os.getpgid(0) == os.getpid())"))
     assert done.stdout == b"True True\n"
 
 
-def test_no_descriptor_is_left_open(script: Script) -> None:
+def test_no_descriptor_leaks(script: Script) -> None:
     argv = script("print(1)")
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
@@ -300,7 +300,7 @@ def test_no_descriptor_is_left_open(script: Script) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_a_missing_program(tmp_path: Path) -> None:
+def test_missing_program_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ToolMissing, match="'nothing-like-it'"):
         find_program("nothing-like-it", os.environ["PATH"])
     broken = tmp_path / "helm"

@@ -45,13 +45,13 @@ def child() -> Iterator[Child]:
         made.process.kill()
 
 
-def test_this_process_lives() -> None:
+def test_this_process_is_not_gone() -> None:
     assert process_identity() == process_identity()
     assert str(os.getpid()) in process_identity().split("/")
     assert not is_process_gone(process_identity())
 
 
-def test_every_thread_is_the_same_process() -> None:
+def test_threads_share_the_identity() -> None:
     said: list[str] = []
     thread = threading.Thread(target=lambda: said.append(process_identity()))
     thread.start()
@@ -59,7 +59,7 @@ def test_every_thread_is_the_same_process() -> None:
     assert said == [process_identity()]
 
 
-def test_a_child_lives_until_it_is_killed(child: Child) -> None:
+def test_child_is_gone_after_it_is_killed(child: Child) -> None:
     assert child.identity != process_identity()
     assert not is_process_gone(child.identity)
     child.process.kill()
@@ -69,19 +69,19 @@ def test_a_child_lives_until_it_is_killed(child: Child) -> None:
     assert is_process_gone(child.identity), "there is no such pid any more"
 
 
-def test_a_stopped_process_lives(child: Child) -> None:
+def test_stopped_process_is_not_gone(child: Child) -> None:
     child.process.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, child.process.pid, os.WSTOPPED | os.WNOWAIT)
     assert not is_process_gone(child.identity)
 
 
-def test_the_pid_is_another_process_by_now(child: Child) -> None:
+def test_process_is_gone_when_its_pid_is_reused(child: Child) -> None:
     *place, pid, start = child.identity.split("/")
     assert is_process_gone("/".join([*place, pid, str(int(start) - 1)]))
     assert is_process_gone("/".join([*place, str(os.getpid()), start]))
 
 
-def test_a_process_whose_first_thread_has_ended_lives() -> None:
+def test_process_whose_first_thread_has_ended_is_not_gone() -> None:
     script = f"""
     import ctypes, threading, time
     {SAY}
@@ -102,7 +102,7 @@ def test_a_process_whose_first_thread_has_ended_lives() -> None:
 
 
 @pytest.mark.parametrize("part", [0, 1, 2, 3], ids=["boot", "PID namespace", "time namespace", "host"])
-def test_of_another_place_nothing_is_known(child: Child, part: int) -> None:
+def test_process_in_another_scope_is_not_gone(child: Child, part: int) -> None:
     child.process.kill()
     child.process.wait()
     parts = child.identity.split("/")
@@ -111,7 +111,7 @@ def test_of_another_place_nothing_is_known(child: Child, part: int) -> None:
     assert not is_process_gone("/".join(parts))
 
 
-def test_a_process_that_may_not_be_signalled(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_that_may_not_be_signalled_is_not_gone(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_pid: int, _signal: int) -> None:
         raise PermissionError
 
@@ -119,13 +119,13 @@ def test_a_process_that_may_not_be_signalled(child: Child, monkeypatch: pytest.M
     assert not is_process_gone(child.identity)
 
 
-def test_a_process_that_proc_hides_is_not_gone(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_hidden_in_proc_is_not_gone(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "_read_stat", lambda _name: None)
     assert not is_process_gone(child.identity)
 
 
 @pytest.mark.parametrize("broken", ["no /proc", "another's /proc", "no boot id"])
-def test_without_proc_nothing_is_known(child: Child, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+def test_process_is_not_gone_without_proc(child: Child, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     child.process.kill()
     child.process.wait()
     if broken != "no /proc":
@@ -140,17 +140,17 @@ def test_without_proc_nothing_is_known(child: Child, tmp_path: Path, monkeypatch
     "junk",
     ["", "x", "/", "a/b/c/d/1/1", "a/1", "\x00", "\ud800", "é/1/1/1/1/1", "//////", "1" * 10_000, "a/b/c/d/x/y", "a/b/c/d/1/1\n"],
 )
-def test_of_junk_nothing_is_known(junk: str) -> None:
+def test_invalid_identity_is_not_gone(junk: str) -> None:
     assert not is_process_gone(junk)
 
 
 @pytest.mark.parametrize(
     "end", ["", "/", "/0/1", "/-1/1", "/x/1", "/1", "/1/x", "/²/1", "/99999999999999999999/1", "/1/1/1", "/1/1\n"]
 )
-def test_of_junk_in_this_place_nothing_is_known(end: str) -> None:
+def test_invalid_identity_in_this_scope_is_not_gone(end: str) -> None:
     assert not is_process_gone(process_identity().rsplit("/", 2)[0] + end)
 
 
-def test_a_pid_that_no_kernel_gives_is_nobodys() -> None:
+def test_unused_pid_is_gone_and_impossible_pid_is_unknown() -> None:
     assert is_process_gone(process_identity().rsplit("/", 2)[0] + "/2147483647/1")
     assert not is_process_gone(process_identity().rsplit("/", 2)[0] + "/9999999999/1")

@@ -39,7 +39,7 @@ def http() -> Iterator[responses.RequestsMock]:
         yield mock
 
 
-def test_what_needs_no_login_asks_for_no_credentials(http: responses.RequestsMock) -> None:
+def test_public_registry_needs_no_credentials(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/manifests/1.0.0", MANIFEST)
     asked: list[str] = []
     manifest = web(asked=asked).manifest(f"{HOST}/team/shop", "1.0.0")
@@ -49,7 +49,7 @@ def test_what_needs_no_login_asks_for_no_credentials(http: responses.RequestsMoc
     assert "Authorization" not in http.calls[0].request.headers
 
 
-def test_basic(http: responses.RequestsMock) -> None:
+def test_basic_login(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/manifests/1.0.0", status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
     http.get(f"{URL}/manifests/1.0.0", MANIFEST)
     asked: list[str] = []
@@ -63,7 +63,7 @@ def test_basic(http: responses.RequestsMock) -> None:
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="https://auth.example.com/token",service="reg",scope="repository:team/shop:pull"'}
 
 
-def test_bearer(http: responses.RequestsMock) -> None:
+def test_bearer_login(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/tags/list", status=401, headers=CHALLENGE)
     http.get("https://auth.example.com/token", json={"token": "tok"})
     http.get(f"{URL}/tags/list", json={"tags": ["1.0.0"]})
@@ -75,7 +75,7 @@ def test_bearer(http: responses.RequestsMock) -> None:
     assert sent[1][0] == "https://auth.example.com/token?scope=repository%3Ateam%2Fshop%3Apull&service=reg"
 
 
-def test_an_identity_token_is_exchanged(http: responses.RequestsMock) -> None:
+def test_identity_token_is_exchanged(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/manifests/1.0.0", status=401, headers=CHALLENGE)
     http.post("https://auth.example.com/token", json={"access_token": "tok"})
     http.get(f"{URL}/manifests/1.0.0", MANIFEST)
@@ -93,7 +93,7 @@ def test_an_identity_token_is_exchanged(http: responses.RequestsMock) -> None:
         ("", "unsupported login"),
     ],
 )
-def test_challenges_that_are_not_answered(http: responses.RequestsMock, challenge: str, match: str) -> None:
+def test_unsupported_challenge_is_denied(http: responses.RequestsMock, challenge: str, match: str) -> None:
     http.get(f"{URL}/manifests/1.0.0", status=401, headers={"WWW-Authenticate": challenge})
     with pytest.raises(RegistryDenied, match=match):
         web().manifest(f"{HOST}/team/shop", "1.0.0")
@@ -101,21 +101,21 @@ def test_challenges_that_are_not_answered(http: responses.RequestsMock, challeng
 
 
 @pytest.mark.parametrize("token", [{"token": "a\nb"}, {"token": ""}, {}, {"token": 7}])
-def test_tokens_that_are_none(http: responses.RequestsMock, token: dict[str, Any]) -> None:
+def test_invalid_token_is_denied(http: responses.RequestsMock, token: dict[str, Any]) -> None:
     http.get(f"{URL}/manifests/1.0.0", status=401, headers=CHALLENGE)
     http.get("https://auth.example.com/token", json=token)
     with pytest.raises(RegistryDenied, match="no token"):
         web().manifest(f"{HOST}/team/shop", "1.0.0")
 
 
-def test_no_credentials_for_a_registry_that_wants_some(http: responses.RequestsMock) -> None:
+def test_missing_credentials_are_denied(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/manifests/1.0.0", status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
     with pytest.raises(RegistryDenied, match="requires credentials") as caught:
         anonymous().manifest(f"{HOST}/team/shop", "1.0.0")
     assert "docker login" in caught.value.hint
 
 
-def test_a_redirect_to_another_host_gets_no_credentials(http: responses.RequestsMock) -> None:
+def test_redirect_to_another_host_gets_no_credentials(http: responses.RequestsMock) -> None:
     blob = b"layer"
     digest = f"sha256:{sha256(blob).hexdigest()}"
     http.get(f"{URL}/blobs/{digest}", status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
@@ -126,7 +126,7 @@ def test_a_redirect_to_another_host_gets_no_credentials(http: responses.Requests
     assert "Authorization" not in http.calls[2].request.headers
 
 
-def test_netrc_is_left_alone(http: responses.RequestsMock, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_netrc_is_not_used(http: responses.RequestsMock, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "netrc").write_text(f"machine {HOST} login ada password {CANARY}\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     http.get(f"{URL}/manifests/1.0.0", MANIFEST)
@@ -137,14 +137,14 @@ def test_netrc_is_left_alone(http: responses.RequestsMock, tmp_path: Any, monkey
 @pytest.mark.parametrize(
     ("status", "error"), [(401, RegistryDenied), (403, RegistryDenied), (400, RegistryUnreachable), (429, RegistryUnreachable)]
 )
-def test_refusals_say_what_was_asked(http: responses.RequestsMock, status: int, error: type[KubernautError]) -> None:
+def test_refusal_names_the_repository(http: responses.RequestsMock, status: int, error: type[KubernautError]) -> None:
     answer = {"errors": [{"code": "X", "message": "because\x07 of " + "x" * 500}]}
     http.get(f"{URL}/manifests/1.0.0", json=answer, status=status, headers={"WWW-Authenticate": 'Basic realm="x"'})
     with pytest.raises(error, match=rf"{HOST} .*team/shop.*HTTP {status}|{HOST} answers HTTP {status} .*team/shop.*because of x"):
         web().manifest(f"{HOST}/team/shop", "1.0.0")
 
 
-def test_what_is_not_there_is_none(http: responses.RequestsMock) -> None:
+def test_missing_content_is_none(http: responses.RequestsMock) -> None:
     for path in ("manifests/1.0.0", "blobs/sha256:0", "tags/list"):
         http.get(f"{URL}/{path}", status=404)
     http.head(f"{URL}/manifests/1.0.0", status=404)
@@ -155,13 +155,13 @@ def test_what_is_not_there_is_none(http: responses.RequestsMock) -> None:
     assert client.tags(f"{HOST}/team/shop") == []
 
 
-def test_a_digest_without_the_header_is_computed(http: responses.RequestsMock) -> None:
+def test_digest_without_the_header_is_computed(http: responses.RequestsMock) -> None:
     http.head(f"{URL}/manifests/1.0.0", headers={"Content-Length": "27"})
     http.get(f"{URL}/manifests/1.0.0", MANIFEST)
     assert web().manifest_digest(f"{HOST}/team/shop", "1.0.0") == DIGEST
 
 
-def test_content_that_is_not_what_its_digest_says(http: responses.RequestsMock) -> None:
+def test_content_with_another_digest_is_refused(http: responses.RequestsMock) -> None:
     wrong = "sha256:" + "0" * 64
     http.get(f"{URL}/manifests/{wrong}", MANIFEST)
     http.get(f"{URL}/blobs/{wrong}", MANIFEST)
@@ -172,13 +172,13 @@ def test_content_that_is_not_what_its_digest_says(http: responses.RequestsMock) 
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"\xff", b"[" * 5000])
-def test_what_is_no_registry(http: responses.RequestsMock, body: bytes) -> None:
+def test_response_of_another_server_is_refused(http: responses.RequestsMock, body: bytes) -> None:
     http.get(f"{URL}/manifests/1.0.0", body)
     with pytest.raises(RegistryUnreachable, match="does not answer like an OCI registry"):
         web().manifest(f"{HOST}/team/shop", "1.0.0")
 
 
-def test_answers_have_a_size_limit(http: responses.RequestsMock) -> None:
+def test_responses_have_a_size_limit(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/manifests/1.0.0", b" " * (5 << 20))
     http.get(f"{URL}/blobs/sha256:1", b"x" * 11)
     with pytest.raises(RegistryUnreachable, match="more than 4194304 bytes"):
@@ -187,12 +187,12 @@ def test_answers_have_a_size_limit(http: responses.RequestsMock) -> None:
         web().blob(f"{HOST}/team/shop", "sha256:1", 10)
 
 
-def test_pages_that_turn_in_a_circle_end(http: responses.RequestsMock) -> None:
+def test_circular_pages_end(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/tags/list", json={"tags": ["1"]}, headers={"Link": '</v2/team/shop/tags/list?n=1000>; rel="next"'})
     assert web().tags(f"{HOST}/team/shop") == ["1"]
 
 
-def test_pages_stay_with_their_registry(http: responses.RequestsMock) -> None:
+def test_next_page_is_requested_from_the_same_registry(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/tags/list", json={"tags": ["1"]}, headers={"Link": '<https://evil.example.net/v2/x?n=1&last=1>; rel="next"'})
     web().tags(f"{HOST}/team/shop")
     assert {str(call.request.url).split("?")[0] for call in http.calls} == {f"{URL}/tags/list"}
@@ -201,7 +201,7 @@ def test_pages_stay_with_their_registry(http: responses.RequestsMock) -> None:
 @pytest.mark.parametrize(
     "error", [requests.ConnectionError, requests.Timeout, requests.exceptions.SSLError, requests.TooManyRedirects]
 )
-def test_every_failure_of_requests_is_ours(http: responses.RequestsMock, error: type[Exception]) -> None:
+def test_every_error_of_requests_is_converted(http: responses.RequestsMock, error: type[Exception]) -> None:
     http.get(f"{URL}/manifests/1.0.0", body=error(f"https://ada:{CANARY}@x"))
     with pytest.raises(RegistryUnreachable, match=rf"{HOST} does not answer \(requested {HOST}/team/shop\)") as caught:
         web().manifest(f"{HOST}/team/shop", "1.0.0")
@@ -211,7 +211,7 @@ def test_every_failure_of_requests_is_ours(http: responses.RequestsMock, error: 
 # with a real server
 
 
-def test_a_server_that_stumbles_is_asked_again() -> None:
+def test_read_is_repeated_after_a_server_error() -> None:
     with FakeRegistry() as registry:
         registry.put_manifest("shop", "1.0.0", MANIFEST)
         registry.fail("GET /v2/shop", 503, times=1)
@@ -221,7 +221,7 @@ def test_a_server_that_stumbles_is_asked_again() -> None:
         assert anonymous().manifest(f"{registry.address}/shop", "1.0.0") is not None
 
 
-def test_a_server_that_stays_down() -> None:
+def test_failing_server_is_unreachable() -> None:
     with FakeRegistry() as registry:
         registry.fail("GET", 503)
         with pytest.raises(RegistryUnreachable, match=r"answers HTTP 503 .*: told to fail"):
@@ -230,7 +230,7 @@ def test_a_server_that_stays_down() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["basic", "bearer"])
-def test_a_server_that_asks_for_a_login(scheme: Any) -> None:
+def test_login_to_a_server(scheme: Any) -> None:
     with FakeRegistry(login=("ada", CANARY), scheme=scheme) as registry:
         registry.put_manifest("shop", "1.0.0", MANIFEST)
         assert web(plain=True).manifest(f"{registry.address}/shop", "1.0.0") is not None
@@ -249,14 +249,14 @@ def test_loopback_is_never_reached_through_a_proxy(monkeypatch: pytest.MonkeyPat
         assert anonymous().manifest(f"{registry.address}/shop", "1.0.0") is not None
 
 
-def test_nobody_listens() -> None:
+def test_closed_port_is_unreachable() -> None:
     with pytest.raises(
         RegistryUnreachable, match=r"127\.0\.0\.1:9 does not answer \(requested 127\.0\.0\.1:9/shop\): Connection refused\."
     ):
         anonymous().manifest("127.0.0.1:9/shop", "1.0.0")
 
 
-def test_credentials_do_not_show() -> None:
+def test_credentials_are_not_in_the_repr() -> None:
     assert CANARY not in repr(Credentials("ada", CANARY))
 
 
@@ -275,7 +275,7 @@ BLOB_DIGEST = f"sha256:{sha256(BLOB).hexdigest()}"
     ],
 )
 @pytest.mark.parametrize("target", ["https://other.example.net/x?signed=1", f"http://{HOST}/v2/x", f"https://{HOST}:8443/x"])
-def test_what_a_tag_means_is_never_asked_elsewhere(http: responses.RequestsMock, ask: Any, target: str) -> None:
+def test_manifests_and_tags_are_not_redirected_to_another_server(http: responses.RequestsMock, ask: Any, target: str) -> None:
     for add in (http.get, http.head):
         add(f"{URL}/manifests/1.0.0", status=307, headers={"Location": target})
     http.get(f"{URL}/tags/list", status=302, headers={"Location": target})
@@ -285,7 +285,7 @@ def test_what_a_tag_means_is_never_asked_elsewhere(http: responses.RequestsMock,
     assert "signed" not in caught.value.message
 
 
-def test_a_redirect_within_the_registry_is_followed_with_credentials(http: responses.RequestsMock) -> None:
+def test_redirect_within_the_registry_keeps_credentials(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/manifests/1.0.0", status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
     http.get(f"{URL}/manifests/1.0.0", status=307, headers={"Location": "/v2/moved/manifests/1.0.0"})
     http.get(f"https://{HOST}/v2/moved/manifests/1.0.0", MANIFEST)
@@ -296,21 +296,21 @@ def test_a_redirect_within_the_registry_is_followed_with_credentials(http: respo
 
 
 @pytest.mark.parametrize("target", ["http://storage.example.net/x", "file:///etc/passwd", "ftp://storage.example.net/x"])
-def test_a_blob_is_fetched_over_tls_or_not_at_all(http: responses.RequestsMock, target: str) -> None:
+def test_blob_is_not_redirected_to_plain_http(http: responses.RequestsMock, target: str) -> None:
     http.get(f"{URL}/blobs/{BLOB_DIGEST}", status=307, headers={"Location": target})
     with pytest.raises(RegistryUnreachable, match="refused"):
         anonymous().blob(f"{HOST}/team/shop", BLOB_DIGEST)
     assert len(http.calls) == 1
 
 
-def test_a_blob_may_lie_on_a_host_that_plain_http_names(http: responses.RequestsMock) -> None:
+def test_blob_may_be_redirected_to_a_plain_http_host(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/blobs/{BLOB_DIGEST}", status=307, headers={"Location": "http://storage.example.net/x"})
     http.get("http://storage.example.net/x", BLOB)
     client = RegistryClient(plain_http=lambda registry: registry == "storage.example.net")
     assert client.blob(f"{HOST}/team/shop", BLOB_DIGEST) == BLOB
 
 
-def test_a_blob_from_elsewhere_is_held_to_its_digest_and_its_size(http: responses.RequestsMock) -> None:
+def test_redirected_blob_is_checked_for_digest_and_size(http: responses.RequestsMock) -> None:
     for _ in range(2):
         http.get(f"{URL}/blobs/{BLOB_DIGEST}", status=307, headers={"Location": "https://storage.example.net/x"})
     http.get("https://storage.example.net/x", b"other")
@@ -320,7 +320,7 @@ def test_a_blob_from_elsewhere_is_held_to_its_digest_and_its_size(http: response
         anonymous().blob(f"{HOST}/team/shop", BLOB_DIGEST, 3)
 
 
-def test_a_place_that_keeps_blobs_gets_no_login_however_it_asks(http: responses.RequestsMock) -> None:
+def test_blob_server_gets_no_login(http: responses.RequestsMock) -> None:
     asked: list[str] = []
     http.get(f"{URL}/blobs/{BLOB_DIGEST}", status=307, headers={"Location": "https://storage.example.net/x"})
     challenge = {"WWW-Authenticate": 'Bearer realm="https://evil.example.net/token"'}
@@ -331,14 +331,14 @@ def test_a_place_that_keeps_blobs_gets_no_login_however_it_asks(http: responses.
     assert len(http.calls) == 2
 
 
-def test_redirects_that_turn_in_a_circle_end(http: responses.RequestsMock) -> None:
+def test_circular_redirects_end(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/manifests/1.0.0", status=307, headers={"Location": f"{URL}/manifests/1.0.0"})
     with pytest.raises(RegistryUnreachable, match="redirects more than"):
         anonymous().manifest(f"{HOST}/team/shop", "1.0.0")
     assert len(http.calls) < 10
 
 
-def test_a_token_service_keeps_the_login_to_itself(http: responses.RequestsMock) -> None:
+def test_token_service_is_not_redirected(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/manifests/1.0.0", status=401, headers=CHALLENGE)
     http.get("https://auth.example.com/token", status=302, headers={"Location": "https://evil.example.net/token"})
     with pytest.raises(RegistryUnreachable, match=r"to https://evil\.example\.net; refused"):

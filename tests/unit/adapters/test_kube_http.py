@@ -1,4 +1,4 @@
-"""How `Cluster` speaks list and watch over HTTP: against a small API server in this process, which answers as it is told."""
+"""Errors of the Kubernetes API, with the messages of Kubernetes 1.35, and lists and watches against a small API server."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ import pytest
 from support.api import Api, config
 
 from kubernaut.adapters.kube import Cluster
-from kubernaut.adapters.kube_http import ResourceExpired, WatchEvent
-from kubernaut.errors import ClusterDenied, ClusterUnreachable
+from kubernaut.adapters.kube_http import ResourceExpired, WatchEvent, status_error, status_message
+from kubernaut.errors import BadInput, ClusterDenied, ClusterUnreachable, Conflict, KubernautError, NamespaceNotFound, NotFound
 
+UID = 'Operation cannot be fulfilled on leases.coordination.k8s.io "a": StorageError: invalid object, Code: 4, Key: /registry/a, '
+UID += "ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: 1a7e, UID in object meta: "
 LABELS = {"owner": ("helm", "kubernaut")}
 
 
@@ -42,7 +44,7 @@ def watched(cluster: Cluster) -> list[WatchEvent]:
     return list(cluster.watch_secrets("demo", LABELS, resource_version="7", seconds=9))
 
 
-def test_a_watch_is_asked_for_metadata_and_bookmarks(api: Api, cluster: Cluster) -> None:
+def test_watch_requests_metadata_and_bookmarks(api: Api, cluster: Cluster) -> None:
     api.say((200, event("ADDED", metadata={"name": "a", "resourceVersion": "8"}) + event("BOOKMARK", metadata={}), {}))
     assert watched(cluster) == [WatchEvent("ADDED", {"name": "a", "resourceVersion": "8"}), WatchEvent("BOOKMARK", {})]
     ((_, path, headers, _),) = api.asked
@@ -57,7 +59,7 @@ def test_a_watch_is_asked_for_metadata_and_bookmarks(api: Api, cluster: Cluster)
     }
 
 
-def test_a_list_is_asked_for_part_by_part(api: Api, cluster: Cluster) -> None:
+def test_list_is_requested_page_by_page(api: Api, cluster: Cluster) -> None:
     api.say(
         (200, {"metadata": {"resourceVersion": "7", "continue": "more"}, "items": [{"metadata": {"name": "a"}}]}, {}),
         (200, {"metadata": {"resourceVersion": "7"}, "items": None}, {}),
@@ -84,19 +86,21 @@ def test_a_list_is_asked_for_part_by_part(api: Api, cluster: Cluster) -> None:
         ((0, "", {}), ClusterUnreachable, "does not answer"),
     ],
 )
-def test_a_watch_that_fails(api: Api, cluster: Cluster, answer: Any, error: type[Exception], words: str) -> None:
+def test_failed_watch_is_converted_to_its_error(
+    api: Api, cluster: Cluster, answer: Any, error: type[Exception], words: str
+) -> None:
     api.say(answer)
     with pytest.raises(error, match=words):
         watched(cluster)
 
 
-def test_a_list_that_is_forgotten(api: Api, cluster: Cluster) -> None:
+def test_expired_continue_token_is_reported(api: Api, cluster: Cluster) -> None:
     api.say((410, {"message": "The provided continue parameter is too old"}, {}))
     with pytest.raises(ResourceExpired, match="continue parameter"):
         cluster.page_secrets(None, LABELS, limit=1, continue_token="more")
 
 
-def test_a_connection_that_breaks_in_the_middle(api: Api, cluster: Cluster) -> None:
+def test_broken_watch_is_unreachable(api: Api, cluster: Cluster) -> None:
     api.say((200, event("ADDED", metadata={"name": "a"}), {"Content-Length": "9999", "Connection": "close"}))
     heard = iter(cluster.watch_secrets("demo", LABELS, resource_version="7", seconds=9))
     assert next(heard).metadata == {"name": "a"}
@@ -104,7 +108,7 @@ def test_a_connection_that_breaks_in_the_middle(api: Api, cluster: Cluster) -> N
         next(heard)
 
 
-def test_a_connection_on_which_nothing_is_heard(api: Api, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_watch_is_unreachable(api: Api, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an error once the server should long have ended it; until then another thread may end it."""
     monkeypatch.setattr("kubernaut.adapters.kube._LATE_SECONDS", 0.3)
     api.speaks.clear()
@@ -121,3 +125,48 @@ def test_a_connection_on_which_nothing_is_heard(api: Api, cluster: Cluster, monk
         timer.join()
     finally:
         api.speaks.set()
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "error"),
+    [
+        (400, 'Lease in version "v1" cannot be handled as a Lease: parsing time "x"', BadInput),
+        (401, "Unauthorized", ClusterDenied),
+        (403, 'leases.coordination.k8s.io is forbidden: User "ada" cannot create resource "leases"', ClusterDenied),
+        (403, 'leases "a" is forbidden: unable to create new content in namespace x because it is being terminated', Conflict),
+        (404, 'leases.coordination.k8s.io "a" not found', NotFound),
+        (404, 'namespaces "x" not found', NamespaceNotFound),
+        (409, 'leases.coordination.k8s.io "a" already exists', Conflict),
+        (409, 'Operation cannot be fulfilled on secrets "s": the object has been modified; please apply', Conflict),
+        (409, 'Operation cannot be fulfilled on Secret "s": the ResourceVersion in the precondition (1) does not match', Conflict),
+        (409, UID, NotFound),
+        (409, UID + "9f0c", Conflict),
+        (413, "Request entity too large: limit is 3145728", BadInput),
+        (422, 'Secret "s" is invalid: data: Forbidden: field is immutable when `immutable` is set', BadInput),
+        (422, 'Secret "s" is invalid: data: Too long: may not be more than 1048576 bytes', BadInput),
+        (429, "Too many requests, please try again later", ClusterUnreachable),
+        (500, "etcdserver: leader changed", ClusterUnreachable),
+        (503, "apiserver is shutting down", ClusterUnreachable),
+        (504, "Timeout: request did not complete within requested timeout", ClusterUnreachable),
+    ],
+)
+def test_status_is_converted_to_its_error(status: int, message: str, error: type[KubernautError]) -> None:
+    made = status_error("The cluster", status, message)
+    assert type(made) is error
+    assert status == 401 or message in made.message, "the API server's own words are kept"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (json.dumps({"kind": "Status", "message": "no"}), "no"),
+        (json.dumps({"kind": "Status"}), '{"kind": "Status"}'),
+        (json.dumps({"message": None}), '{"message": null}'),
+        ("[1]", "[1]"),
+        ("<html>" + "x" * 1000, "<html>" + "x" * 494),
+        ("[" * 100_000, "[" * 500),
+        ("", ""),
+    ],
+)
+def test_status_message(body: str, message: str) -> None:
+    assert status_message(body) == message
