@@ -224,7 +224,7 @@ def test_read_is_repeated_after_a_server_error() -> None:
 def test_failing_server_is_unreachable() -> None:
     with FakeRegistry() as registry:
         registry.fail("GET", 503)
-        with pytest.raises(RegistryUnreachable, match=r"answers HTTP 503 .*: told to fail"):
+        with pytest.raises(RegistryUnreachable, match=r"HTTP 503 .*: configured to fail"):
             anonymous().manifest(f"{registry.address}/shop", "1.0.0")
         assert len(registry.requests) == 3
 
