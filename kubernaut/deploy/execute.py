@@ -106,11 +106,8 @@ def execute_accepted(operation: Operation, build_request: Callable[[], Operation
 
 def _execute(request: OperationRequest, context: DeployContext, writer: OperationWriter, *, dry_run: bool) -> Result:
     context = replace(context, progress=Progress(writer.journal))
-    with (
-        completing_hints(request),
-        ExitStack() as lock,
-    ):  # the lock outlives the step: a failed deploy is rolled back under the same lock
-        try:
+    with completing_hints(request), ExitStack() as lock:
+        try:  # the lock outlives the step, because a failed deploy is rolled back under the same lock
             with context.progress.step(request.verb, request.subject) as step:
                 return _plan_and_execute(request, context, writer, step, lock, dry_run=dry_run)
         except NotReady as failed:
@@ -141,15 +138,10 @@ def _plan_and_execute(
 
 
 def _plan_unlocked(request: OperationRequest, context: DeployContext, history: ReleaseHistory, *, dry_run: bool) -> Plan | None:
-    """Plan before the lock is acquired: an impossible request is refused, and one without an effect ends, without a wait.
-
-    Returns:
-        The plan; ``None`` if the release is locked and the request waits for the lock.
-    """
+    """Refuse what is impossible, and find out that nothing is to do, without a wait; ``None`` if the lock has to be waited for."""
     is_new = isinstance(request, DeployRequest) and not history.records
     namespace_missing = is_new and not context.cluster().namespace_exists(request.namespace)
-    # The other operations find out when they acquire the lock.
-    reads_lock = dry_run or isinstance(request, UnlockRequest)
+    reads_lock = dry_run or isinstance(request, UnlockRequest)  # the others find out when they acquire it
     lock = read_lock(context.cluster(), request.namespace, request.name) if reads_lock else Lock()
     try:
         return plan(history, lock, request, namespace_missing=namespace_missing)
@@ -168,17 +160,9 @@ def _acquire_lock(
     """Acquire the release's lock, which ``lock`` releases. Raises: see :func:`kubernaut.deploy.lock.hold`."""
     started = context.clock()
     operation = operation_for(request, context.settings, writer.accepted)
-    release = (context.cluster(), request.namespace, request.name)
-    held = lock.enter_context(
-        hold(
-            *release,
-            holder_for(operation),
-            timeout=request.lock_timeout,
-            notify=step.notice,
-            force=request.force,
-            stopped=context.stopped,
-        )
-    )
+    where = (context.cluster(), request.namespace, request.name)
+    waiting: dict[str, Any] = {"timeout": request.lock_timeout, "force": request.force}
+    held = lock.enter_context(hold(*where, holder_for(operation), **waiting, notify=step.notice, stopped=context.stopped))
     lock.callback(writer.close)  # before the lock is released
     helm_wait = max(0.0, request.lock_timeout - (context.clock() - started))
     deadline = context.clock() + request.timeout
@@ -200,7 +184,8 @@ def _execute_locked(request: OperationRequest, execution: Execution) -> Result:
     if isinstance(request, DeployRequest):
         return _deploy(request, execution, planned, action)
     if isinstance(request, UninstallRequest):
-        return _delete(request, execution, planned, action)
+        record = _uninstall(request, execution, execution.history.by_id(action.subject))
+        return _succeeded(execution, planned, record, None)
     return _roll_back(request, execution, planned, action)
 
 
@@ -208,13 +193,7 @@ def _execute_locked(request: OperationRequest, execution: Execution) -> Result:
 
 
 def _reconcile(request: OperationRequest, execution: Execution) -> Plan:
-    """Put the history in order and plan anew, until only the verb's own action is left; return that plan.
-
-    Raises:
-        ReleaseLocked: Plain Helm is at work on the release.
-        LockLost: Another operation took the lock over meanwhile.
-        Conflict: The records change again and again.
-    """
+    """Put the history in order and plan anew, until only the verb's own action is left; return that plan."""
     deadline = execution.context.clock() + execution.helm_wait
     unlocks = isinstance(request, UnlockRequest)
     first: Plan | None = None
@@ -244,7 +223,7 @@ def _plan_when_helm_is_done(request: OperationRequest, execution: Execution, dea
                 raise
             if not notified:
                 execution.step.notice(f"{busy.message} Waiting for it.")
-                notified = True
+            notified = True
         time.sleep(_POLL_SECONDS)
         execution.lock.check()
 
@@ -275,7 +254,7 @@ def _deploy(request: DeployRequest, execution: Execution, planned: Plan, action:
     _run_helm(execution, _deploy_command(request, execution, action))
     record = execution.read_back(execution.find_labelled)
     if record is None:
-        raise execution.no_record_error()
+        raise execution.failure_of(None)
     execution.add_release(record, chart)
     deployed = execution.is_deployed(record)
     if deployed:
@@ -285,9 +264,8 @@ def _deploy(request: DeployRequest, execution: Execution, planned: Plan, action:
         failure = execution.failure_of(record)
     if failure is None:
         return _succeeded(execution, planned, record, chart)
-    source = "Probe" if deployed else "Helm"
-    error = diagnose(record, failure, cluster=execution.cluster, what=request.subject, source=source)
-    raise NotReady(request, execution, record, error)
+    source, what = "Probe" if deployed else "Helm", request.subject
+    raise NotReady(request, execution, record, diagnose(record, failure, cluster=execution.cluster, what=what, source=source))
 
 
 def _roll_back(request: OperationRequest, execution: Execution, planned: Plan, action: Action) -> Result:
@@ -296,17 +274,11 @@ def _roll_back(request: OperationRequest, execution: Execution, planned: Plan, a
     _run_helm(execution, _rollback_command(request, execution, target, chart))
     record = execution.read_back(execution.find_own)
     if record is None:
-        raise execution.no_record_error()
+        raise execution.failure_of(None)
     execution.add_release(record, chart)
     if execution.is_deployed(record):
         return _succeeded(execution, planned, record, chart)
-    failure = execution.failure_of(record)
-    raise diagnose(record, failure, cluster=execution.cluster, what=f"The rollback to {target.id}")
-
-
-def _delete(request: OperationRequest, execution: Execution, planned: Plan, action: Action) -> Result:
-    record = _uninstall(request, execution, execution.history.by_id(action.subject))
-    return _succeeded(execution, planned, record, None)
+    raise diagnose(record, execution.failure_of(record), cluster=execution.cluster, what=f"The rollback to {target.id}")
 
 
 def _uninstall(request: OperationRequest, execution: Execution, current: Record) -> Record:
@@ -332,7 +304,7 @@ def _uninstall(request: OperationRequest, execution: Execution, current: Record)
 
 
 def _roll_back_or_keep(failed: NotReady) -> KubernautError:
-    """Roll a failed deploy back, or keep it; return the error that reports the result."""
+    """Roll a failed deploy back, or keep it; return or raise the error that reports the result."""
     request, execution, record, error = failed.request, failed.execution, failed.record, failed.error
     target = previous_deployed(execution.history, record.revision)
     on_failure = request.on_failure or record.annotations.get(ON_FAILURE) or "rollback"
@@ -353,10 +325,9 @@ def _roll_back_or_keep(failed: NotReady) -> KubernautError:
             execution.add_release(back, chart)
         if back is None or not execution.is_deployed(back):
             if execution.interruption is not None:
-                return Interrupted(f"{error.message} {execution.interruption.message}", details=error.details)
+                raise Interrupted(f"{error.message} {execution.interruption.message}", details=error.details)
             why = f": {execution.helm_failure}" if execution.helm_failure else "."
-            message = f"{error.message} The rollback to {title(target)} failed as well{why}"
-            return DeployKept(message, details=error.details)
+            raise DeployKept(f"{error.message} The rollback to {title(target)} failed as well{why}", details=error.details)
         step.done(f"{back.id} runs what v{target.revision} was")
     return DeployRolledBack(f"{error.message} {title(target)} runs again as v{back.revision}.", details=error.details)
 

@@ -230,17 +230,20 @@ class Execution:
         """Return whether Helm deployed a record that was read back; it may have been superseded since."""
         return record.status == Status.DEPLOYED or (record.status == Status.SUPERSEDED and self.helm_failure is None)
 
-    def failure_of(self, record: Record) -> KubernautError:
-        """Return why Helm did not deploy a record: its own failure, else what the record says instead.
+    def failure_of(self, record: Record | None) -> KubernautError:
+        """Return why Helm made no record or did not deploy it: its own failure, else what the record shows instead.
 
         Raises:
             LockLost: Helm was stopped because the lock was lost.
             Interrupted: Helm was stopped because the work was to be stopped.
         """
         self.raise_if_stopped()
-        return self.helm_failure or HelmFailed(
-            f"Helm reported no error, but the record of {record.id} is {record.status}: {record.description}"
+        found = (
+            f"the record of {record.id} is {record.status}: {record.description}"
+            if record
+            else f"made no record of {self.operation.name}."
         )
+        return self.helm_failure or HelmFailed(f"Helm reported no error, but {found}")
 
     @property
     def interruption(self) -> Interrupted | None:
@@ -252,13 +255,6 @@ class Execution:
         stopped = self.helm_failure if isinstance(self.helm_failure, LockLost) else self.interruption
         if stopped is not None:
             raise stopped
-
-    def no_record_error(self) -> KubernautError:
-        """Return why Helm made no record."""
-        operation = self.operation
-        return self.helm_failure or HelmFailed(
-            f"Helm reported no error, but made no record of {operation.namespace}.{operation.name}."
-        )
 
     def add_release(self, record: Record, chart: OperationChart | None) -> None:
         """Add a record that the operation made or ended."""

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.deploy.lease import (
@@ -276,9 +275,9 @@ class HeldLock:
 
     def create(self) -> bool:
         """Create the Lease; return false if it exists. Raises: see :func:`hold`."""
-        now = self.timing.wall()
+        self.holder = replace(self.holder, since=self.timing.wall())
         try:
-            self._write(lambda: self.cluster.create_lease(self.namespace, self._new_lease(now, transitions=0)))
+            self._write(lambda: self.cluster.create_lease(self.namespace, self._own_lease(transitions=0)))
         except Conflict as conflict:
             if "already exists" in conflict.message:
                 return False
@@ -287,8 +286,8 @@ class HeldLock:
 
     def take_over(self, old: Mapping[str, Any]) -> bool:
         """Replace the Lease of the holder that was read; return false if it has changed since."""
-        now = self.timing.wall()
-        new = replacement_of(old, self._new_lease(now, transitions=transitions_of(old) + 1))
+        self.holder = replace(self.holder, since=self.timing.wall())
+        new = replacement_of(old, self._own_lease(transitions=transitions_of(old) + 1))
         try:
             self._write(lambda: self.cluster.replace_lease(self.namespace, new))
         except (Conflict, NotFound):
@@ -310,19 +309,11 @@ class HeldLock:
             raise
         self._write_unconfirmed = False
 
-    def _new_lease(self, acquired: datetime, *, transitions: int) -> dict[str, Any]:
-        self.holder = replace(self.holder, since=acquired)
-        return self._own_lease(acquired, transitions)
-
-    def _own_lease(self, renewed: datetime, transitions: int) -> dict[str, Any]:
+    def _own_lease(self, *, transitions: int) -> dict[str, Any]:
+        now, seconds = self.timing.wall(), self.timing.lease_seconds
+        acquired = self.holder.since or now
         return lease_manifest(
-            self.namespace,
-            self.name,
-            self.holder,
-            seconds=self.timing.lease_seconds,
-            acquired=self.holder.since or renewed,
-            renewed=renewed,
-            transitions=transitions,
+            self.namespace, self.name, self.holder, seconds=seconds, acquired=acquired, renewed=now, transitions=transitions
         )
 
     # renewing
@@ -344,7 +335,7 @@ class HeldLock:
         """Renew the Lease once; a conflict may come from our own earlier renewal, whose answer was lost."""
         old = self._lease
         assert old is not None  # noqa: S101 - only an acquired lock is renewed
-        new = replacement_of(old, self._own_lease(self.timing.wall(), transitions_of(old)))
+        new = replacement_of(old, self._own_lease(transitions=transitions_of(old)))
         try:
             self._lease = self.cluster.replace_lease(self.namespace, new)
         except (Conflict, NotFound):

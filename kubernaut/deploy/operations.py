@@ -125,7 +125,9 @@ def accept(operation: Operation, cluster: Cluster, *, patience: float, create_na
             raise
         if before.id == operation.id:  # the creation succeeded, and its answer was lost
             return before, True
-        return _check_same(before, operation), False
+        if any(getattr(before, name) != getattr(operation, name) for name in ("fingerprint", "verb", "namespace", "name")):
+            raise _key_reused(before) from None
+        return before, False
     return operation.model_copy(update={"resource_version": str(written["metadata"]["resourceVersion"])}), True
 
 
@@ -152,13 +154,6 @@ def _check_other_namespaces(operation: Operation, key: str, cluster: Cluster) ->
     for secret in found:
         if secret["metadata"]["namespace"] != operation.namespace:
             raise _key_reused(operation_from_labels(secret))
-
-
-def _check_same(before: Operation, operation: Operation) -> Operation:
-    one, other = ((each.fingerprint, each.verb, each.namespace, each.name) for each in (before, operation))
-    if one != other:
-        raise _key_reused(before)
-    return before
 
 
 def _key_reused(before: Operation) -> IdempotencyKeyReused:
@@ -285,7 +280,7 @@ class OperationWriter:
 
     @contextmanager
     def recording_end(self, operation: Operation) -> Iterator[None]:
-        """Write the outcome of an accepted operation that ends before it begins, and its last events."""
+        """Write the outcome of an accepted operation that ends before it begins; in any case write its last events."""
         try:
             yield
         except KubernautError as failure:
@@ -299,12 +294,7 @@ class OperationWriter:
             self.write_last_events()
 
     def end_unbegun(self, outcome: Outcome, **known: Any) -> None:
-        """Write the outcome of an accepted operation that was never begun; a newer version of it stays.
-
-        Args:
-            outcome: The outcome.
-            known: Further fields of the operation.
-        """
+        """Write the outcome, and what else is known, of an accepted operation that was never begun; a newer version of it stays."""
         self.close()
         if self.accepted is None or self._written is not None:
             return
