@@ -37,7 +37,7 @@ def world(tmp_path: Path) -> World:
         ("restore", {}, CURRENT.etag),
     ],
 )
-def test_what_is_named_must_be_as_it_was_read(verb: str, more: dict[str, Any], etag: str) -> None:
+def test_if_match_refuses_a_changed_record(verb: str, more: dict[str, Any], etag: str) -> None:
     assert outcome(verb, KNOWN, if_match=etag, **more) == outcome(verb, KNOWN, **more)
     with pytest.raises(ReleaseChanged, match=r"has changed since its ETag was read; .* is demo\.hello\.v2") as caught:
         plan(verb, KNOWN, if_match="another-1", **more)
@@ -45,18 +45,18 @@ def test_what_is_named_must_be_as_it_was_read(verb: str, more: dict[str, Any], e
     assert (problem["status"], problem["current"], problem["etag"]) == (412, "demo.hello.v2", CURRENT.etag)
 
 
-def test_the_target_of_a_rollback_is_named_not_what_it_replaces() -> None:
+def test_if_match_of_a_rollback_names_its_target() -> None:
     assert outcome("rollback", KNOWN, revision=1, if_match=CURRENT.etag) is ReleaseChanged
 
 
-def test_a_stale_wish_is_refused_before_a_lock_is_waited_for_and_although_nothing_is_to_do() -> None:
+def test_stale_etag_is_refused_before_the_lock_and_without_an_effect() -> None:
     assert outcome("delete", KNOWN, LIVE, if_match="x") is ReleaseChanged
     assert outcome("delete", past(OLD, DELETED), if_match="x") is ReleaseChanged
     assert outcome("delete", past(OLD, DELETED), if_match=DELETED.etag) == UNCHANGED
     assert outcome("restore", KNOWN, EXPIRED, if_match="x") is ReleaseChanged
 
 
-def test_what_is_not_there_is_said_so_first() -> None:
+def test_missing_release_is_reported_before_if_match() -> None:
     assert outcome("delete", past(), if_match="x") is ReleaseNotFound
     assert outcome("rollback", KNOWN, revision=7, if_match="x") is ReleaseNotFound
     assert outcome("delete", KNOWN, revision=1, if_match="x") is ReleaseNotCurrent
@@ -65,13 +65,13 @@ def test_what_is_not_there_is_said_so_first() -> None:
     assert "current" not in caught.value.problem()
 
 
-def test_who_names_another_than_the_current_release_is_told_the_current_one() -> None:
+def test_not_current_names_the_current_release() -> None:
     with pytest.raises(ReleaseNotCurrent) as caught:
         plan("delete", KNOWN, revision=1)
     assert caught.value.problem()["current"] == "demo.hello.v2"
 
 
-def test_a_copy_that_was_set_aside_is_matched_as_it_was_read() -> None:
+def test_if_match_accepts_the_etag_of_a_copy_set_aside() -> None:
     copy = set_aside(2, "deployed")
     assert outcome("delete", past(OLD, copy, aside=(copy,)), if_match=copy.etag) == "recreate-record, helm-uninstall"
 
@@ -82,7 +82,7 @@ def etag(world: World, revision: int | None = None) -> str:
     return found.etag
 
 
-def test_the_etag_that_was_shown_is_the_one_that_is_taken(world: World) -> None:
+def test_if_match_accepts_the_shown_etag(world: World) -> None:
     _, _, release = world.deploy()
     assert release is not None
     assert release.etag == etag(world)
@@ -95,7 +95,7 @@ def test_the_etag_that_was_shown_is_the_one_that_is_taken(world: World) -> None:
     assert world.statuses[-1] == "uninstalled"
 
 
-def test_a_change_before_the_lock_was_had_is_noticed(world: World) -> None:
+def test_if_match_notices_a_change_before_the_lock_is_acquired(world: World) -> None:
     world.deploy()
     known, taken = etag(world), world.cluster.create_lease
 
@@ -112,7 +112,7 @@ def test_a_change_before_the_lock_was_had_is_noticed(world: World) -> None:
     assert world.cluster._leases == {}
 
 
-def test_what_we_put_in_order_ourselves_is_no_change(world: World) -> None:
+def test_own_reconciliation_does_not_break_if_match(world: World) -> None:
     world.deploy()
     world.leave_a_deploy()
     assert world.statuses[-1] == "pending-upgrade"

@@ -38,7 +38,7 @@ def edited(**spec: Any) -> dict[str, Any]:
     return {**made, "spec": {**made["spec"], **spec}}
 
 
-def test_it_is_written_as_the_api_has_it() -> None:
+def test_lease_manifest() -> None:
     assert written(renewed=NOW + timedelta(seconds=5), transitions=3) == {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -65,24 +65,24 @@ def test_it_is_written_as_the_api_has_it() -> None:
     }
 
 
-def test_times_are_in_utc_with_six_digits() -> None:
+def test_lease_times_are_utc_with_six_digits() -> None:
     elsewhere = NOW.replace(microsecond=0).astimezone(datetime.strptime("+0530", "%z").tzinfo)
     assert written(renewed=elsewhere)["spec"]["renewTime"] == "2026-03-01T12:03:11.000000Z"
 
 
 @pytest.mark.parametrize(("seconds", "there"), [(30.0, 30), (0.2, 1), (1.5, 2)])
-def test_a_duration_is_whole_seconds(seconds: float, there: int) -> None:
+def test_lease_duration_is_whole_seconds(seconds: float, there: int) -> None:
     assert written(seconds=seconds)["spec"]["leaseDurationSeconds"] == there
 
 
-def test_the_holder_comes_back() -> None:
+def test_holder_is_decoded_as_encoded() -> None:
     assert holder_of(written()) == ADA
     plain = replace(ADA, build=None)
     assert holder_of(written(plain)) == plain
 
 
 @given(st.text(), st.text(), st.text())
-def test_whatever_people_and_machines_are_called_the_holder_knows_itself(actor: str, host: str, operation: str) -> None:
+def test_holder_recognizes_itself_with_any_name(actor: str, host: str, operation: str) -> None:
     holder = new_holder(operation, "deploy", actor, host=host, process="p", since=NOW)
     made = written(holder)
     assert is_held_by(made, holder)
@@ -92,7 +92,7 @@ def test_whatever_people_and_machines_are_called_the_holder_knows_itself(actor: 
     assert not is_held_by(made, ADA)
 
 
-def test_two_attempts_of_one_person_are_two_holders() -> None:
+def test_two_operations_of_one_actor_are_two_holders() -> None:
     again = new_holder("02op", "deploy", "ada", host="ci-7", process="boot/4242", build=CiBuild(url="http://ci/7"), since=NOW)
     assert not is_held_by(written(), again)
 
@@ -110,12 +110,12 @@ def test_two_attempts_of_one_person_are_two_holders() -> None:
         edited(holderIdentity=7),
     ],
 )
-def test_nobody_holds_it(lease: dict[str, Any]) -> None:
+def test_lease_without_a_holder(lease: dict[str, Any]) -> None:
     assert holder_of(lease) is None
     assert not is_held_by(lease, ADA)
 
 
-def test_another_tool_holds_it() -> None:
+def test_holder_of_another_tool() -> None:
     found = holder_of({"spec": {"holderIdentity": "other-tool_1"}})
     assert found == Holder("other-tool_1")
     assert str(found) == "the holder 'other-tool_1'"
@@ -124,12 +124,12 @@ def test_another_tool_holds_it() -> None:
 @pytest.mark.parametrize(
     "annotations", [None, [], "x", {"kubernaut/actor": None, "kubernaut/host": 3, "kubernaut/verb": {}}, {"else": "x"}]
 )
-def test_annotations_are_junk(annotations: Any) -> None:
+def test_invalid_annotations_are_ignored(annotations: Any) -> None:
     found = holder_of({"metadata": {"annotations": annotations}, "spec": {"holderIdentity": "x", "acquireTime": "yesterday"}})
     assert found == Holder("x")
 
 
-def test_what_a_hand_wrote_cannot_write_over_the_terminal() -> None:
+def test_holder_is_printable() -> None:
     found = holder_of({"metadata": {"annotations": {"kubernaut/actor": "ada\x1b[2J\nbob"}}, "spec": {"holderIdentity": "x"}})
     assert found is not None
     assert str(found) == "ada?[2J?bob"
@@ -139,13 +139,13 @@ def test_what_a_hand_wrote_cannot_write_over_the_terminal() -> None:
     ("seconds", "holds"),
     [(30, 30), (1, 1), (29, 29), (31, 30), (0, 30), (-5, 30), (2**31 - 1, 30), (None, 30), ("5", 30), (True, 30), (2.5, 30)],
 )
-def test_an_absurd_duration_is_thirty_seconds(seconds: Any, holds: int) -> None:
+def test_absurd_duration_is_thirty_seconds(seconds: Any, holds: int) -> None:
     assert duration_of(edited(leaseDurationSeconds=seconds)) == holds
     assert duration_of({}) == 30
 
 
 @pytest.mark.parametrize(("transitions", "known"), [(4, 4), (0, 0), (None, 0), (-1, 0), ("4", 0), (True, 0), (2**31 - 1, 0)])
-def test_transitions(transitions: Any, known: int) -> None:
+def test_transitions_of_a_lease(transitions: Any, known: int) -> None:
     assert transitions_of(edited(leaseTransitions=transitions)) == known
 
 
@@ -165,18 +165,18 @@ def test_freshness_by_the_wall_clock(age: float, fresh: bool, stale: bool) -> No
     assert (seems_fresh(written(), now), seems_stale(written(), now)) == (fresh, stale)
 
 
-def test_freshness_by_its_own_duration() -> None:
+def test_freshness_uses_the_leases_duration() -> None:
     assert not seems_fresh(written(seconds=5), NOW + timedelta(seconds=6))
     assert seems_stale(written(seconds=5), NOW + timedelta(seconds=6))
 
 
 @pytest.mark.parametrize("time", [None, "", "soon", 7, {}, "0001-01-01T00:00:00+23:00", "2026-13-01T00:00:00Z"])
-def test_a_time_that_is_none_is_not_fresh(time: Any) -> None:
+def test_invalid_renew_time_is_stale(time: Any) -> None:
     assert not seems_fresh(edited(renewTime=time), NOW)
     assert seems_stale(edited(renewTime=time), NOW)
 
 
-def test_a_time_as_other_tools_write_it() -> None:
+def test_renew_time_of_other_tools_is_parsed() -> None:
     for text in ("2026-03-01T12:03:11Z", "2026-03-01T13:03:11+01:00", "2026-03-01T12:03:11.123456789Z", "2026-03-01T12:03:11"):
         assert seems_fresh(edited(renewTime=text), NOW)
 
@@ -192,7 +192,7 @@ def test_a_time_as_other_tools_write_it() -> None:
         (Holder("x", actor="ada"), "ada"),
     ],
 )
-def test_who_it_is_in_words(holder: Holder, words: str) -> None:
+def test_description_of_a_holder(holder: Holder, words: str) -> None:
     assert str(holder) == words
 
 
@@ -209,12 +209,12 @@ def test_who_it_is_in_words(holder: Holder, words: str) -> None:
         (-1, ""),
     ],
 )
-def test_for_how_long(seconds: int, words: str) -> None:
+def test_held_for(seconds: int, words: str) -> None:
     assert ADA.held_for(NOW + timedelta(seconds=seconds)) == words
     assert Holder("x").held_for(NOW) == ""
 
 
-def test_a_lease_replaces_the_one_that_was_read() -> None:
+def test_replacement_names_the_lease_that_was_read() -> None:
     old = {"metadata": {"name": "kubernaut.web", "uid": "u", "resourceVersion": "7", "labels": {"old": "x"}}}
     new = replacement_of(old, written())
     assert version_of(new) == ("u", "7")

@@ -18,7 +18,7 @@ def world() -> World:
 # what the API server refuses
 
 
-def test_a_user_who_may_not(world: World) -> None:
+def test_denied_lock_names_the_missing_rights(world: World) -> None:
     words = 'The cluster refuses: leases.coordination.k8s.io is forbidden: User "weak" cannot create resource "leases".'
     world.cluster.fail("create lease", ClusterDenied(words))
     with pytest.raises(ClusterDenied) as caught, world.hold():
@@ -29,28 +29,28 @@ def test_a_user_who_may_not(world: World) -> None:
 
 
 @pytest.mark.parametrize("request_", ["get lease", "replace lease"])
-def test_a_user_who_may_only_do_some_of_it(world: World, request_: str) -> None:
+def test_partly_denied_lock_names_the_lock(world: World, request_: str) -> None:
     world.put(ADA, ago=HOUR)
     world.cluster.fail(request_, ClusterDenied("leases.coordination.k8s.io is forbidden"))
     with pytest.raises(ClusterDenied, match=r"The lock of demo\.web .* cannot be acquired"), world.hold():
         raise AssertionError
 
 
-def test_credentials_that_have_expired_are_not_a_matter_of_verbs(world: World) -> None:
+def test_expired_credentials_keep_their_own_hint(world: World) -> None:
     world.cluster.fail("create lease", ClusterDenied("They have expired.", hint="Log in again."))
     with pytest.raises(ClusterDenied) as caught, world.hold():
         raise AssertionError
     assert caught.value.hint == "Log in again."
 
 
-def test_a_namespace_that_is_being_deleted(world: World) -> None:
+def test_terminating_namespace_is_a_conflict(world: World) -> None:
     world.cluster.terminating.add("demo")
     with pytest.raises(Conflict, match=r"The lock of demo\.web .* cannot be acquired: .*being terminated") as caught, world.hold():
         raise AssertionError
     assert not isinstance(caught.value, ReleaseLocked)
 
 
-def test_no_namespace(world: World) -> None:
+def test_missing_namespace_is_reported(world: World) -> None:
     with (
         pytest.raises(NamespaceNotFound),
         hold(world.cluster, "none", "web", BOB, timeout=9, notify=print, timing=world.timing),  # type: ignore[arg-type]
@@ -58,7 +58,7 @@ def test_no_namespace(world: World) -> None:
         raise AssertionError
 
 
-def test_no_api_server(world: World) -> None:
+def test_unreachable_cluster_is_not_waited_for(world: World) -> None:
     world.cluster.fail("", ClusterUnreachable("gone"), times=None)
     with pytest.raises(ClusterUnreachable), world.hold(timeout=60):
         raise AssertionError
@@ -73,7 +73,7 @@ def outage(world: World, start: float, end: float) -> None:
     world.at(end, world.cluster.heal)
 
 
-def test_who_waits_in_line_outlasts_an_outage(world: World) -> None:
+def test_waiting_survives_an_outage(world: World) -> None:
     world.renews(ADA, until=5)
     outage(world, 7, 20)
     world.at(21, world.release)
@@ -81,7 +81,7 @@ def test_who_waits_in_line_outlasts_an_outage(world: World) -> None:
         assert 21 <= world.passed < 23
 
 
-def test_but_not_longer_than_his_time(world: World) -> None:
+def test_waiting_ends_at_the_timeout_during_an_outage(world: World) -> None:
     world.renews(ADA, until=5)
     outage(world, 7, 200)
     with pytest.raises(ClusterUnreachable), world.hold(timeout=60):
@@ -89,7 +89,7 @@ def test_but_not_longer_than_his_time(world: World) -> None:
     assert 60 <= world.passed <= 61
 
 
-def test_an_outage_is_not_held_against_the_holder(world: World) -> None:
+def test_outage_does_not_count_against_the_holder(world: World) -> None:
     """He could not renew it either: he is given what is left of his time after it."""
     world.renews(ADA, until=5)
     outage(world, 7, 60)
@@ -99,7 +99,7 @@ def test_an_outage_is_not_held_against_the_holder(world: World) -> None:
     assert world.passed == 100
 
 
-def test_nor_is_the_time_for_which_the_observer_himself_was_stopped(world: World) -> None:
+def test_observers_pause_does_not_count_against_the_holder(world: World) -> None:
     world.renews(ADA, until=5)
 
     def stopped() -> None:
@@ -119,7 +119,7 @@ def test_nor_is_the_time_for_which_the_observer_himself_was_stopped(world: World
     ("ago", "state"),
     [(0.0, LockState.LIVE), (30.0, LockState.LIVE), (31.0, LockState.EXPIRED), (-HOUR, LockState.LIVE)],
 )
-def test_a_look_is_one_request_and_a_guess(world: World, ago: float, state: LockState) -> None:
+def test_read_lock_sends_one_request(world: World, ago: float, state: LockState) -> None:
     world.put(ADA, ago=ago)
     world.cluster.requests.clear()
     found = read_lock(world.cluster, "demo", "web", timing=world.timing)  # type: ignore[arg-type]
@@ -127,13 +127,13 @@ def test_a_look_is_one_request_and_a_guess(world: World, ago: float, state: Lock
     assert world.cluster.requests == [f"get lease demo/{NAME}"]
 
 
-def test_a_look_at_what_is_free(world: World) -> None:
+def test_read_lock_of_a_free_lock(world: World) -> None:
     assert read_lock(world.cluster, "demo", "web") == Lock()  # type: ignore[arg-type]
     world.cluster.create_lease("demo", {"metadata": {"name": NAME}, "spec": {}})
     assert read_lock(world.cluster, "demo", "web") == Lock()  # type: ignore[arg-type]
 
 
-def test_a_look_that_is_refused(world: World) -> None:
+def test_read_lock_names_the_lock_when_denied(world: World) -> None:
     world.cluster.fail("get lease", ClusterDenied('cannot get resource "leases"'))
     with pytest.raises(ClusterDenied, match="cannot be read"):
         read_lock(world.cluster, "demo", "web")  # type: ignore[arg-type]

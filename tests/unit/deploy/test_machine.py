@@ -376,7 +376,7 @@ FOUND: Mapping[str, tuple[int, tuple[Step, ...]]] = {
 
 
 @pytest.mark.parametrize("found", FOUND)
-def test_what_was_found(found: str) -> None:
+def test_regressions(found: str) -> None:
     count, steps = FOUND[found]
     machine = InMemoryMachine()
     machine.start(count)

@@ -45,25 +45,25 @@ UNFINISHED = ("uninstalling", "pending-install", "pending-upgrade", "pending-rol
 REFUSED_ANYWAY = (UNCHANGED, ReleaseNotFound)
 
 
-def test_the_table_has_every_status() -> None:
+def test_table_has_every_status() -> None:
     assert {status.value for status in Status} < set(filter(None, TABLE))
 
 
 @pytest.mark.parametrize("status", TABLE)
 @pytest.mark.parametrize(("index", "verb"), list(enumerate(VERBS)))
-def test_every_status_and_every_verb_by_whoever_holds_the_lock(status: str | None, index: int, verb: str) -> None:
+def test_plan_for_every_status_and_verb(status: str | None, index: int, verb: str) -> None:
     assert outcome(verb, known_of(status)) == TABLE[status][index]
 
 
 @pytest.mark.parametrize("status", TABLE)
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_lock_whose_holder_is_gone_is_no_lock(status: str | None, verb: str) -> None:
+def test_expired_lock_refuses_nothing(status: str | None, verb: str) -> None:
     assert outcome(verb, known_of(status), EXPIRED) == outcome(verb, known_of(status))
 
 
 @pytest.mark.parametrize("status", TABLE)
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_live_lock_refuses_whatever_would_change_something(status: str | None, verb: str) -> None:
+def test_live_lock_refuses_every_change(status: str | None, verb: str) -> None:
     free = outcome(verb, known_of(status))
     assert outcome(verb, known_of(status), LIVE) == (free if free in REFUSED_ANYWAY else ReleaseLocked)
 
@@ -71,7 +71,7 @@ def test_a_live_lock_refuses_whatever_would_change_something(status: str | None,
 @pytest.mark.parametrize("lock", [Lock(), EXPIRED, LIVE], ids=lambda lock: lock.state)
 @pytest.mark.parametrize("status", UNFINISHED)
 @pytest.mark.parametrize("verb", ["deploy", "rollback", "delete"])
-def test_a_plain_helm_at_work_is_not_trampled(status: str, verb: str, lock: Lock) -> None:
+def test_plain_helm_at_work_refuses_every_change(status: str, verb: str, lock: Lock) -> None:
     for age in (0.0, 899.0, -3600.0, None):  # a clock may be set back, and one that is not known proves nothing
         assert outcome(verb, plain(status, age=age), lock) is ReleaseLocked
     assert outcome(verb, plain(status, age=59.0), lock, stale_after=60.0) is ReleaseLocked
@@ -79,7 +79,7 @@ def test_a_plain_helm_at_work_is_not_trampled(status: str, verb: str, lock: Lock
 
 @pytest.mark.parametrize(("index", "verb"), list(enumerate(VERBS)))
 @pytest.mark.parametrize("status", UNFINISHED)
-def test_its_age_says_that_a_plain_helm_is_dead(status: str, index: int, verb: str) -> None:
+def test_stale_record_of_plain_helm_is_finished(status: str, index: int, verb: str) -> None:
     expected = str(TABLE[status][index]).replace("helm-install-replace", "mark-superseded, helm-install-replace")
     assert outcome(verb, plain(status, age=900.0)) == expected
     if expected != UNCHANGED:
@@ -87,7 +87,7 @@ def test_its_age_says_that_a_plain_helm_is_dead(status: str, index: int, verb: s
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_first_record_alone(verb: str) -> None:
+def test_plan_with_a_single_record(verb: str) -> None:
     """Nothing before the current one: no way back."""
     for status, wanted_outcome in {
         "deployed": {"deploy": UNCHANGED, "rollback": ReleaseNotFound, "restore": UNCHANGED, "delete": "helm-uninstall"},
@@ -111,7 +111,7 @@ def test_the_first_record_alone(verb: str) -> None:
 # putting in order
 
 
-def test_what_was_fenced_is_recreated_where_helm_must_rewrite_it() -> None:
+def test_fenced_record_is_recreated_where_helm_rewrites_it() -> None:
     fenced = replace(own(2, "failed"), immutable=True)
     known = past(own(1, "deployed", config={"a": 1}), fenced)
     assert outcome("deploy", known) == "helm-upgrade"
@@ -122,7 +122,7 @@ def test_what_was_fenced_is_recreated_where_helm_must_rewrite_it() -> None:
     assert outcome("restore", deleted) == "helm-rollback"
 
 
-def test_a_fence_by_hand_on_what_runs() -> None:
+def test_fenced_running_record_is_recreated_first() -> None:
     """Helm could not supersede it, and two would be deployed."""
     known = past(replace(own(1, "deployed", config={"a": 1}), immutable=True), own(2, "failed"))
     for verb, kind in (("deploy", "helm-upgrade"), ("rollback", "helm-rollback")):
@@ -131,7 +131,7 @@ def test_a_fence_by_hand_on_what_runs() -> None:
         assert planned.actions[-1].kind == kind
 
 
-def test_what_is_deployed_beside_what_helm_supersedes_is_marked() -> None:
+def test_stray_deployed_revisions_are_marked_superseded() -> None:
     known = past(own(1, "deployed"), own(2, "deployed"), own(3, "failed"))
     assert [(action.kind, action.subject) for action in plan("deploy", known).actions] == [
         ("mark-superseded", "demo.hello.v1"),
@@ -140,14 +140,14 @@ def test_what_is_deployed_beside_what_helm_supersedes_is_marked() -> None:
     assert outcome("rollback", known) == "helm-rollback"  # it supersedes them all
 
 
-def test_a_recreation_that_broke_off_is_finished_first() -> None:
+def test_interrupted_recreation_is_finished_first() -> None:
     copy = replace(own(2, "deployed"), aside=True)
     known = replace(past(own(1, "superseded"), copy), aside=(copy,))
     assert outcome("delete", known) == "recreate-record, helm-uninstall"
     assert outcome("unlock", known) == "recreate-record"
 
 
-def test_a_restore_that_broke_off_or_failed_is_done_again() -> None:
+def test_interrupted_or_failed_restore_is_repeated() -> None:
     back = operation("back", verb="restore", reason=None, after=2)
     for status, expected in (("pending-rollback", FAIL_THEN_BACK), ("failed", "helm-rollback")):
         known = past(own(1, "superseded"), own(2, "uninstalled"), record(3, status), operations=(back,))
@@ -159,13 +159,13 @@ def test_a_restore_that_broke_off_or_failed_is_done_again() -> None:
 @pytest.mark.parametrize(
     ("verb", "after", "ours"), [("rollback", 1, True), ("deploy", 0, True), ("rollback", 0, False), ("delete", 1, False)]
 )
-def test_a_rollback_that_broke_off_is_known_by_its_operation(verb: str, after: int, *, ours: bool) -> None:
+def test_interrupted_rollback_is_recognized_by_its_operation(verb: str, after: int, *, ours: bool) -> None:
     left = operation("back", verb=verb, reason=None, after=after)
     known = replace(plain("pending-rollback", age=0.0), operations=(left,))
     assert outcome("deploy", known) == (FAIL_FIRST if ours else ReleaseLocked)
 
 
-def test_a_delete_that_was_done_is_not_taken_for_the_one_that_is_under_way() -> None:
+def test_finished_delete_does_not_claim_plain_helms_uninstall() -> None:
     """Deleted by us, brought back and being uninstalled by plain Helm now: that one is at work."""
     busy = plain("uninstalling", age=0.0)
     assert busy.current is not None
@@ -177,7 +177,7 @@ def test_a_delete_that_was_done_is_not_taken_for_the_one_that_is_under_way() -> 
     assert outcome("delete", replace(busy, records=(made_by_us,))) is ReleaseLocked
 
 
-def test_a_rollback_that_was_broken_off_goes_on_to_where_it_was_going() -> None:
+def test_repeated_rollback_continues_to_its_first_target() -> None:
     """Said without a revision, twice: the first one left v3, and v2 is what it went back from."""
     going = Plan(actions=(Action(kind="helm-rollback", subject="demo.hello.v1", reason="because"),))
     begun = operation("back", verb="rollback", reason=None, after=2, plan=going)
@@ -195,12 +195,12 @@ def test_a_rollback_that_was_broken_off_goes_on_to_where_it_was_going() -> None:
 # unlock
 
 
-def test_there_is_nothing_to_unlock() -> None:
+def test_unlock_without_anything_to_do() -> None:
     assert outcome("unlock", past()) == UNCHANGED
     assert outcome("unlock", past(own(1, "deployed"), operations=(operation(finished_at=NOW),))) == UNCHANGED
 
 
-def test_an_unlock_takes_the_lock_and_ends_what_is_unfinished_whoever_began_it() -> None:
+def test_unlock_takes_the_lock_and_finishes_everything() -> None:
     ours = past(own(1, "deployed"), own(2, "pending-upgrade", "two"), operations=(operation("two", reason=None),))
     assert outcome("unlock", ours, LIVE) == "take-lock, mark-failed, settle-operation"
     assert outcome("unlock", plain("pending-upgrade", age=0.0)) == "mark-failed"
@@ -211,12 +211,12 @@ def test_an_unlock_takes_the_lock_and_ends_what_is_unfinished_whoever_began_it()
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_damaged_current_record_stops_every_verb(verb: str) -> None:
+def test_damaged_current_record_refuses_every_verb(verb: str) -> None:
     known = past(own(1, "deployed"), own(2, "deployed", payload="!!!"))
     assert outcome(verb, known) is Conflict
 
 
-def test_deleted_though_an_older_one_says_deployed() -> None:
+def test_deleted_current_record_outweighs_an_older_deployed_one() -> None:
     """Helm before 3.19.5 leaves it so after a failed upgrade was deleted."""
     known = past(own(1, "deployed", config={"a": 1}), own(2, "uninstalled"), operations=(operation(),))
     assert [outcome(verb, known) for verb in VERBS] == [
@@ -228,7 +228,7 @@ def test_deleted_though_an_older_one_says_deployed() -> None:
 
 
 @pytest.mark.parametrize("revision", [9, 10, 11, 100])
-def test_after_a_soft_delete_any_revision_is_replaced(revision: int) -> None:
+def test_deploy_after_a_delete_replaces_any_revision(revision: int) -> None:
     known = past(*(own(number, "superseded") for number in range(1, revision)), own(revision, "uninstalled"))
     assert outcome("deploy", known) == "helm-install-replace"
 
@@ -250,33 +250,33 @@ def test_after_a_soft_delete_any_revision_is_replaced(revision: int) -> None:
     ],
     ids=["chart", "values", "values-gone", "true-is-not-1", "it-failed", "unknown-chart", "foreign", "its-operation-is-gone"],
 )
-def test_what_is_not_the_same(known: Any, more: dict[str, Any]) -> None:
+def test_difference_leads_to_an_upgrade(known: Any, more: dict[str, Any]) -> None:
     assert outcome("deploy", past(known[0], operations=(known[1],)), **more) == "helm-upgrade"
 
 
-def test_what_is_the_same() -> None:
+def test_equal_release_needs_no_upgrade() -> None:
     known = past(own(2, "deployed", config={"a": 1, "b": None, "c": [1.0]}), operations=(operation(),))
     planned = plan("deploy", known, values={"c": [1], "b": None, "a": 1.0})
     assert not planned.changes
     assert planned.reason == "v2 already runs 1.0.0 with these values"
 
 
-def test_what_nobody_saw_through_is_deployed_again() -> None:
+def test_deploy_without_an_outcome_is_repeated() -> None:
     known = past(own(2, "deployed"), operations=(operation(reason=None),))
     assert plan("deploy", known).actions[0].reason == "v2 (1.0.0) has no outcome: the deploy by ada was interrupted"
 
 
-def test_what_a_newer_kubernaut_wrote_is_no_proof() -> None:
+def test_unreadable_operation_is_deployed_again() -> None:
     newer = operation().model_copy(update={"unread": "it was written by a newer kubernaut (operation.v2)"})
     assert "newer kubernaut" in plan("deploy", past(own(2, "deployed"), operations=(newer,))).actions[0].reason
 
 
-def test_labels_that_plain_helm_copied_are_no_facts() -> None:
+def test_labels_copied_by_plain_helm_are_ignored() -> None:
     copied = record(3, "deployed", labels=dict(own(2, "deployed").labels))
     assert outcome("deploy", past(own(2, "superseded"), copied, operations=(operation(),))) == "helm-upgrade"
 
 
-def test_what_was_rolled_back_to_is_known() -> None:
+def test_rolled_back_release_is_compared_by_its_own_chart() -> None:
     first, failed, back = own(1, "superseded"), own(2, "failed", "two"), record(3, "deployed")
     two = operation("two", reason="deploy_rolled_back", digest="sha256:b", made=(made(failed, "sha256:b"), made(back)))
     known = past(first, failed, back, operations=(two, operation()))
@@ -287,19 +287,19 @@ def test_what_was_rolled_back_to_is_known() -> None:
 # what is told
 
 
-def test_the_reason_names_what_differs_and_what_is_lost_but_no_value() -> None:
+def test_reason_names_keys_but_no_values() -> None:
     known = past(own(2, "deployed", config={"a": {"b.c": "SECRET", "d": 1}, "e": 1}), operations=(operation(),))
     (action,) = plan("deploy", known, values={"a": {"d": 2}}).actions
     assert action.reason == r"values differ: a.b\.c, a.d, e; no longer set: a.b\.c, e"
     assert "SECRET" not in action.reason
 
 
-def test_many_keys_are_counted() -> None:
+def test_reason_counts_further_keys() -> None:
     known = past(own(2, "deployed", config={f"k{number:02}": 1 for number in range(30)}), operations=(operation(),))
     assert "and 20 more" in plan("deploy", known).actions[0].reason
 
 
-def test_a_refusal_tells_who_since_when_and_what_to_do() -> None:
+def test_refusal_names_holder_start_and_commands() -> None:
     with pytest.raises(ReleaseLocked, match=r"demo\.hello is locked by ada on ci-7 \(deploy\)"):
         plan("deploy", past(), LIVE)
     with pytest.raises(ReleaseLocked, match=r"pending-install \(v2\), by plain Helm since 2026-11-22 11:00:00 UTC") as caught:
@@ -314,7 +314,7 @@ def test_a_refusal_tells_who_since_when_and_what_to_do() -> None:
         plan("deploy", deleting)
 
 
-def test_who_left_it_is_told() -> None:
+def test_reason_names_who_left_a_record() -> None:
     known = past(own(1, "deployed"), own(2, "pending-upgrade", "two"), operations=(operation("two", reason=None),))
     first = plan("deploy", known, EXPIRED).actions[0]
     assert first.reason == "it was left pending-upgrade by ada (deploy), which is gone, since 2026-11-22 12:00:00 UTC"
@@ -323,7 +323,7 @@ def test_who_left_it_is_told() -> None:
     assert "the delete by bob (delete) since" in plan("deploy", past(current, operations=(deletion, operation()))).actions[0].reason
 
 
-def test_a_missing_namespace() -> None:
+def test_missing_namespace_is_refused_or_created() -> None:
     assert outcome("deploy", past(), namespace_missing=True) is NamespaceNotFound
     assert outcome("deploy", past(), namespace_missing=True, create_namespace=True) == "create-namespace, helm-install"
 
@@ -335,7 +335,7 @@ def target(known: ReleaseHistory, revision: int | None = None) -> int:
     return int(plan("rollback", known, revision=revision).actions[-1].subject.rpartition("v")[2])
 
 
-def test_a_rollback_goes_to_the_newest_that_ran() -> None:
+def test_rollback_skips_failed_and_damaged_revisions() -> None:
     records = [own(1, "superseded"), own(2, "superseded"), own(3, "failed"), own(4, "deployed", config={"a": 1})]
     assert target(past(*records)) == 2
     assert target(past(*records), 1) == 1
@@ -343,7 +343,7 @@ def test_a_rollback_goes_to_the_newest_that_ran() -> None:
     assert target(past(own(1, "superseded"), own(2, "superseded", payload="!!!"), own(3, "failed"))) == 1
 
 
-def test_a_rollback_to_what_runs_is_nothing() -> None:
+def test_rollback_to_what_runs_does_nothing() -> None:
     known = past(own(1, "superseded", config={"a": 1}), own(2, "superseded"), own(3, "deployed", config={"a": 1.0}))
     assert outcome("rollback", known, revision=3) == UNCHANGED
     assert outcome("rollback", known, revision=1) == UNCHANGED
@@ -352,19 +352,19 @@ def test_a_rollback_to_what_runs_is_nothing() -> None:
 
 
 @pytest.mark.parametrize(("status", "error"), [("pending-upgrade", Conflict), ("uninstalling", Conflict), (None, ReleaseNotFound)])
-def test_a_rollback_to_what_never_ran(status: str | None, error: type[Exception]) -> None:
+def test_rollback_to_a_revision_that_never_ran_is_refused(status: str | None, error: type[Exception]) -> None:
     records = [own(1, status)] if status else []
     assert outcome("rollback", past(*records, own(3, "deployed", config={"a": 1})), revision=1) is error
 
 
-def test_a_rollback_to_a_damaged_record() -> None:
+def test_rollback_to_a_damaged_record_is_refused() -> None:
     assert outcome("rollback", past(own(1, "superseded", payload="!!!"), own(2, "deployed")), revision=1) is Conflict
 
 
 # delete
 
 
-def test_only_the_current_release_is_deleted_or_restored() -> None:
+def test_only_the_current_release_is_deleted_restored_or_unlocked() -> None:
     known = past(own(1, "superseded"), own(2, "deployed"), operations=(operation(),))
     assert outcome("delete", known, revision=1) is ReleaseNotCurrent
     assert outcome("delete", known, revision=2) == "helm-uninstall"
@@ -376,10 +376,62 @@ def test_only_the_current_release_is_deleted_or_restored() -> None:
     assert outcome("unlock", known, LIVE, revision=2) == "take-lock, settle-operation"
 
 
+MANIFEST = """apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data, annotations: {helm.sh/resource-policy: keep}}
+---
+apiVersion: v1
+kind: List
+items: [{kind: ConfigMap, metadata: {name: other, namespace: elsewhere}}, {kind: Service, metadata: {name: web, namespace: demo}}]
+"""
+
+
+def test_delete_lists_the_objects_that_it_removes() -> None:
+    (action,) = plan("delete", past(own(2, "deployed", manifest=MANIFEST))).actions
+    assert action.objects == ("Deployment/web", "ConfigMap/other in elsewhere", "Service/web")
+    assert action.reason == "v2 (1.0.0) is deployed; removes Deployment/web, ConfigMap/other in elsewhere, Service/web"
+    (action,) = plan("delete", past(own(2, "deployed", manifest="kind: [1\n"))).actions
+    assert (action.objects, action.reason) == ((), "v2 (1.0.0) is deployed; removes no objects")
+    many = "".join(f"---\nkind: ConfigMap\nmetadata: {{name: c{number}}}\n" for number in range(12))
+    (action,) = plan("delete", past(own(2, "deployed", manifest=many))).actions
+    assert len(action.objects) == 12
+    assert action.reason.endswith("ConfigMap/c9 and 2 more")
+
+
+def test_interrupted_delete_lists_the_objects_that_it_still_removes() -> None:
+    left = own(1, "uninstalling", manifest=MANIFEST)
+    known = past(left, operations=(uninstall_of(left),))
+    assert [len(action.objects) for action in plan("deploy", known).actions] == [3, 0]
+    assert "earlier delete of v1 (1.0.0) was interrupted" in plan("delete", known).actions[0].reason
+
+
+def test_objects_are_left_out_of_the_json_of_other_actions() -> None:
+    action = Action(kind="helm-upgrade", subject="demo.hello", reason="because")
+    assert action.model_dump(mode="json") == {"kind": "helm-upgrade", "subject": "demo.hello", "reason": "because"}
+
+
+# versions
+
+
+def test_reasons_name_versions_and_subjects_do_not() -> None:
+    old, current = own(1, "superseded", version="1.0.0"), own(2, "failed", version="1.1.0")
+    (back,) = plan("rollback", past(old, current)).actions
+    assert (back.subject, back.reason) == ("demo.hello.v1", "v2 (1.1.0) is failed; goes back to v1 (1.0.0), which is superseded")
+    (upgrade,) = plan("deploy", past(old, current)).actions
+    assert (upgrade.subject, upgrade.reason) == ("demo.hello", "v2 (1.1.0) is failed")
+    deleted = past(old, own(2, "uninstalled", version="1.1.0"))
+    assert plan("restore", deleted).actions[-1].reason.startswith("v2 (1.1.0) was deleted")
+    assert plan("deploy", deleted).actions[-1].reason == "v2 (1.1.0) was deleted; deploys 1.0.0"
+
+
 # after a failure
 
 
-def test_what_a_failure_goes_back_to() -> None:
+def test_target_of_an_automatic_rollback() -> None:
     assert previous_deployed(past(own(1, "superseded"), own(2, "deployed"), own(3, "failed")), 3) is not None
     assert previous_deployed(past(own(1, "superseded"), own(2, "failed"), own(3, "failed")), 3) is None
     assert previous_deployed(past(), 1) is None

@@ -28,7 +28,7 @@ def test_maps_are_merged_and_everything_else_replaces() -> None:
 
 
 @given(VALUES)
-def test_a_merge_with_itself_or_nothing_changes_nothing(values: dict[str, object]) -> None:
+def test_merge_with_itself_or_nothing_changes_nothing(values: dict[str, object]) -> None:
     assert merge(values, values) == values
     assert merge({}, values) == values
     assert merge(values, {}) == values
@@ -37,11 +37,11 @@ def test_a_merge_with_itself_or_nothing_changes_nothing(values: dict[str, object
 
 
 @given(VALUES, VALUES)
-def test_equal_texts_are_equal_values(one: dict[str, object], two: dict[str, object]) -> None:
+def test_canonical_texts_are_equal_for_equal_values(one: dict[str, object], two: dict[str, object]) -> None:
     assert (canonical(one) == canonical(two)) == (differing(one, two) == [])
 
 
-def test_what_is_equal_to_helm() -> None:
+def test_canonical_follows_helm() -> None:
     assert canonical({"a": 1, "b": 2}) == canonical({"b": 2.0, "a": 1.0})
     assert canonical(None) == canonical({})
     assert canonical({"a": 2**63}) == canonical({"a": float(2**63)})
@@ -49,14 +49,14 @@ def test_what_is_equal_to_helm() -> None:
         assert canonical(one) != canonical(two)
 
 
-def test_what_is_lost() -> None:
+def test_overrides_lost() -> None:
     current = {"a": {"b": 1, "c": {"d": 2}}, "e": [1], "f": "x"}
     assert overrides_lost(current, {"a": {"b": 9}, "f": None}) == ["a.c", "e"]
     assert overrides_lost(None, {"a": 1}) == []
     assert overrides_lost({"a": {"b": 1}}, {"a": "no map any more"}) == []
 
 
-def test_files_are_read_first(tmp_path: Path) -> None:
+def test_read_values_reads_files(tmp_path: Path) -> None:
     file = tmp_path / "values.yaml"
     file.write_text("a: 0644\nb: yes\n")
     assert read_values({"a": 1, "c": 1}, [file, {"b": 2}, str(file)], ["c=3"]).merged() == {"a": 420, "b": True, "c": 3}
@@ -76,7 +76,7 @@ def test_files_are_read_first(tmp_path: Path) -> None:
         ("- " * 200_000, "nested too deeply"),
     ],
 )
-def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, where: str) -> None:
+def test_invalid_values_file_is_named_with_its_line(tmp_path: Path, text: str, where: str) -> None:
     file = tmp_path / "values.yaml"
     file.write_text(text)
     with pytest.raises(ValuesInvalid) as caught:
@@ -85,7 +85,7 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, where: 
     assert where in str(caught.value)
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"a: \xe9\n")
     bomb = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
         f"{chr(98 + number)}: &{chr(98 + number)} [{','.join([f'*{chr(97 + number)}'] * 10)}]\n" for number in range(8)
@@ -97,14 +97,14 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
             read_values({}, [tmp_path / name])
 
 
-def test_a_broken_set_does_not_tell_its_value() -> None:
+def test_invalid_set_does_not_reveal_its_value() -> None:
     with pytest.raises(ValuesInvalid, match=r"--set a\.b…") as caught:
         read_values({"a": 1}, sets=["a.b=hunter2"])
     assert "hunter2" not in str(caught.value)
 
 
 @given(st.text(alphabet="ab.[]{}=,\\0", max_size=10))
-def test_no_text_is_a_defect(text: str) -> None:
+def test_any_set_is_parsed_or_refused(text: str) -> None:
     try:
         parse_set(text, {})
     except ValuesInvalid:
@@ -114,7 +114,7 @@ def test_no_text_is_a_defect(text: str) -> None:
 # the values
 
 
-def test_the_layers_of_a_wish() -> None:
+def test_merged_layers_in_order() -> None:
     values = Values({"a": 1, "b": 1, "c": 1, "d": 1}, ({"b": 2, "c": 2}, {"c": 3}), ("d=4", "e.f=5"))
     assert values.merged({"a": 9, "z": 9}) == {"a": 1, "b": 2, "c": 3, "d": 4, "e": {"f": 5}}
     reusing = Values({"a": 1, "n": 1}, ({"b": 2},), ("c=3",), reuse=True)
@@ -122,7 +122,7 @@ def test_the_layers_of_a_wish() -> None:
     assert reusing.merged(None) == {"a": 1, "n": 1, "b": 2, "c": 3}
 
 
-def test_a_wish_changes_nobodys_values() -> None:
+def test_merged_leaves_the_layers_unchanged() -> None:
     environment = {"a": {"b": [1]}}
     Values(environment, (), ("a.b[0]=2", "a.c=3")).merged()
     assert environment == {"a": {"b": [1]}}

@@ -30,7 +30,7 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def test_what_is_accepted_stands_in_the_cluster_and_may_begin(world: World) -> None:
+def test_accepted_operation_is_written_and_may_begin(world: World) -> None:
     operation, new = world.accept(patience=60)
     assert new
     assert operation == world.find(operation)
@@ -46,7 +46,7 @@ def test_what_is_accepted_stands_in_the_cluster_and_may_begin(world: World) -> N
     assert world.past.unfinished == ()
 
 
-def test_one_key_is_one_operation(world: World) -> None:
+def test_accept_is_idempotent(world: World) -> None:
     first, new = world.accept(key="k-7", fingerprint="a")
     again, again_new = world.accept(key="k-7", fingerprint="a")
     assert (new, again_new, again) == (True, False, first)
@@ -54,7 +54,7 @@ def test_one_key_is_one_operation(world: World) -> None:
     assert "k-7" not in str(world.cluster._secrets)
 
 
-def test_a_key_is_its_actors_own(world: World) -> None:
+def test_idempotency_key_is_per_actor(world: World) -> None:
     first, _ = world.accept(key="k")
     world.environment["KUBERNAUT_ACTOR"] = "bob"
     second, new = world.accept(key="k", fingerprint="another")
@@ -67,7 +67,7 @@ def test_a_key_is_its_actors_own(world: World) -> None:
     [{"fingerprint": "b"}, {"verb": "rollback"}, {"name": "other"}, {"namespace": "second"}],
     ids=lambda other: next(iter(other)),
 )
-def test_a_key_belongs_to_one_request(world: World, other: dict[str, Any]) -> None:
+def test_idempotency_key_belongs_to_one_request(world: World, other: dict[str, Any]) -> None:
     world.cluster.create_namespace("second")
     first, _ = world.accept(key="k", fingerprint="a")
     with pytest.raises(IdempotencyKeyReused, match=r"a deploy of demo\.hello") as caught:
@@ -76,13 +76,13 @@ def test_a_key_belongs_to_one_request(world: World, other: dict[str, Any]) -> No
     assert len(world.cluster._secrets) == 1
 
 
-def test_whoever_may_not_look_elsewhere_still_has_one_operation_for_a_key(world: World) -> None:
+def test_idempotency_key_without_the_right_to_list_namespaces(world: World) -> None:
     world.cluster.fail("list secrets *", ClusterDenied("no"), times=None)
     first, _ = world.accept(key="k")
     assert world.accept(key="k") == (first, False)
 
 
-def test_of_many_who_accept_at_once_with_one_key_one_writes(world: World) -> None:
+def test_concurrent_accepts_with_one_key_create_one_operation(world: World) -> None:
     start, answers = threading.Barrier(8), list[tuple[Operation, bool]]()
 
     def ask() -> None:
@@ -99,7 +99,7 @@ def test_of_many_who_accept_at_once_with_one_key_one_writes(world: World) -> Non
 
 
 @pytest.mark.parametrize("key", [None, "k"])
-def test_an_answer_that_is_lost_loses_no_operation(world: World, key: str | None) -> None:
+def test_accept_with_a_lost_answer_keeps_the_operation(world: World, key: str | None) -> None:
     """Else a repetition with the same key would find an operation that nobody begins."""
     world.cluster.fail("create secret", ClusterUnreachable("lost"), after=True)
     operation, new = world.accept(key=key)
@@ -107,14 +107,14 @@ def test_an_answer_that_is_lost_loses_no_operation(world: World, key: str | None
     assert world.serve(operation)[1]
 
 
-def test_what_was_not_written_was_not_accepted(world: World) -> None:
+def test_failed_creation_is_not_accepted(world: World) -> None:
     world.cluster.fail("create secret", ClusterUnreachable("away"))
     with pytest.raises(ClusterUnreachable):
         world.accept(key="k")
     assert world.accept(key="k")[1]
 
 
-def test_the_namespace_is_made_only_when_that_is_asked_for(world: World) -> None:
+def test_accept_creates_the_namespace_on_request_only(world: World) -> None:
     with pytest.raises(NamespaceNotFound):
         world.accept(namespace="fresh")
     assert not world.cluster.namespace_exists("fresh")
@@ -123,7 +123,7 @@ def test_the_namespace_is_made_only_when_that_is_asked_for(world: World) -> None
     assert operation.namespace == "fresh"
 
 
-def test_nothing_is_accepted_where_the_namespace_is_being_deleted(world: World) -> None:
+def test_accept_refuses_a_terminating_namespace(world: World) -> None:
     world.cluster.terminating.add("demo")
     with pytest.raises(Conflict, match="being terminated"):
         world.accept(key="k")
@@ -138,7 +138,7 @@ def test_nothing_is_accepted_where_the_namespace_is_being_deleted(world: World) 
         ({"namespace": "Demo"}, NameInvalid),
     ],
 )
-def test_what_cannot_be_is_not_accepted(world: World, bad: dict[str, str], expected: type[KubernautError]) -> None:
+def test_accept_refuses_invalid_operations(world: World, bad: dict[str, str], expected: type[KubernautError]) -> None:
     with pytest.raises(expected):
         world.accept(**bad)  # type: ignore[arg-type]
     assert world.cluster.requests == []

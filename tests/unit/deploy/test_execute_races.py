@@ -47,7 +47,7 @@ def crossed(world: World, method: str, other: Callable[[], object]) -> None:
     setattr(world.helm, method, slower)
 
 
-def test_ctrl_c_says_what_it_was(world: World) -> None:
+def test_ctrl_c_is_named_in_the_outcome(world: World) -> None:
     world.deploy()
     world.helm.end_with(Status.PENDING_UPGRADE, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
@@ -56,7 +56,7 @@ def test_ctrl_c_says_what_it_was(world: World) -> None:
     assert world.operation.outcome.message == "The deploy was stopped: KeyboardInterrupt."
 
 
-def test_ctrl_c_does_not_touch_what_somebody_else_is_making(world: World) -> None:
+def test_ctrl_c_leaves_another_operations_record(world: World) -> None:
     """Another deployer's Helm has made its record, and works on; ours is stopped before it made one."""
     world.deploy()
     late = world.wanted("1.1.0")
@@ -84,7 +84,7 @@ def test_ctrl_c_does_not_touch_what_somebody_else_is_making(world: World) -> Non
     assert world.operation.made == ()
 
 
-def test_a_rollback_that_lost_a_race_claims_nothing(world: World) -> None:
+def test_rollback_that_lost_a_race_claims_no_record(world: World) -> None:
     world.deploy()
     world.deploy("1.1.0")
     crossed(world, "rollback", lambda: (world.deploy("1.2.0"), world.helm.end_with(None, ReleaseLocked("release: already exists"))))
@@ -96,7 +96,7 @@ def test_a_rollback_that_lost_a_race_claims_nothing(world: World) -> None:
     assert mine.outcome.reason == "release_locked"
 
 
-def test_ctrl_c_in_a_rollback_does_not_touch_what_plain_helm_is_making(world: World) -> None:
+def test_ctrl_c_in_a_rollback_leaves_plain_helms_record(world: World) -> None:
     world.deploy()
     world.deploy("1.1.0")
     chart = world.operation.chart
@@ -116,7 +116,7 @@ def test_ctrl_c_in_a_rollback_does_not_touch_what_plain_helm_is_making(world: Wo
 
 
 @pytest.mark.parametrize("request_", ["get service", "list pods"])
-def test_ctrl_c_while_it_asks_the_application_or_explains(world: World, request_: str) -> None:
+def test_ctrl_c_during_probe_or_diagnosis(world: World, request_: str) -> None:
     world.cluster.answers["demo", "web", "http"] = (200, "ok")
     world.deploy(**PROBED)
     if request_ == "list pods":
@@ -131,7 +131,7 @@ def test_ctrl_c_while_it_asks_the_application_or_explains(world: World, request_
     assert world.deploy("1.1.0", **PROBED)[1]  # nobody knows yet that it answers
 
 
-def test_the_explanation_outlives_a_ctrl_c_in_the_rollback(world: World) -> None:
+def test_explanation_survives_ctrl_c_in_the_rollback(world: World) -> None:
     world.deploy(template=WORKLOAD)
     first = world.operation.chart
     world.cluster.pods["demo"] = [CRASHING]
@@ -147,7 +147,7 @@ def test_the_explanation_outlives_a_ctrl_c_in_the_rollback(world: World) -> None
     assert [made.chart for made in world.operation.made] == [world.operation.chart, first]
 
 
-def test_the_explanation_is_written_before_anything_is_rolled_back(world: World) -> None:
+def test_explanation_is_written_before_the_rollback(world: World) -> None:
     world.deploy()
     world.helm.end_with(Status.FAILED, LATE)
     seen: list[str] = []
@@ -157,7 +157,7 @@ def test_the_explanation_is_written_before_anything_is_rolled_back(world: World)
     assert seen == ["deploy_failed"]
 
 
-def test_a_rollback_of_which_nobody_knows(world: World) -> None:
+def test_rollback_with_an_unknown_result_is_reported(world: World) -> None:
     world.deploy()
     world.helm.end_with(Status.FAILED, LATE)
     crossed(world, "rollback", lambda: world.cluster.fail("list secrets", ClusterUnreachable("gone"), times=2))
@@ -165,7 +165,7 @@ def test_a_rollback_of_which_nobody_knows(world: World) -> None:
         world.deploy("1.1.0")
 
 
-def test_a_rollback_that_failed_too_is_known_by_who_made_it(world: World) -> None:
+def test_failed_automatic_rollback_records_its_actor(world: World) -> None:
     world.deploy()
     world.helm.end_with(Status.FAILED, LATE)
     world.helm.end_with(Status.FAILED, LATE)
@@ -175,7 +175,7 @@ def test_a_rollback_that_failed_too_is_known_by_who_made_it(world: World) -> Non
     assert (newest.id, newest.status, newest.created_by) == ("demo.hello.v3", "failed", "ada")
 
 
-def test_a_deploy_that_fails_after_a_delete_does_not_bring_anything_back(world: World) -> None:
+def test_failed_deploy_after_a_delete_is_not_rolled_back(world: World) -> None:
     """Helm before 3.19.5 leaves a revision ``deployed`` below the deleted one."""
     world.deploy()
     world.helm.end_with(Status.FAILED, LATE)
@@ -189,7 +189,7 @@ def test_a_deploy_that_fails_after_a_delete_does_not_bring_anything_back(world: 
     assert len(world.statuses) == 3
 
 
-def test_credentials_that_expire_while_helm_runs(world: World) -> None:
+def test_expired_credentials_make_the_result_unknown(world: World) -> None:
     wanted = world.wanted()
     crossed(world, "upgrade", lambda: world.helm.end_with(Status.DEPLOYED, LATE))
     original = world.helm.upgrade
@@ -205,7 +205,7 @@ def test_credentials_that_expire_while_helm_runs(world: World) -> None:
         execute(wanted, context=world.context)
 
 
-def test_an_operation_whose_end_is_unknown_stays_with_its_record(world: World) -> None:
+def test_operation_without_an_outcome_stays_with_its_record(world: World) -> None:
     """Killed after Helm had made the record: the operation is who did it, and must not expire."""
     world.deploy()
     killed = world.operation.model_copy(
@@ -217,7 +217,7 @@ def test_an_operation_whose_end_is_unknown_stays_with_its_record(world: World) -
     assert killed.id in {one.id for one in world.past.operations}
 
 
-def test_who_may_not_delete_still_writes_the_end_down(world: World) -> None:
+def test_denied_expiry_does_not_affect_the_outcome(world: World) -> None:
     old = operation("old", reason="chart_invalid").model_copy(update={"started_at": datetime.now(UTC) - timedelta(days=9)})
     world.cluster.create_secret("demo", operation_secret(old))
     wanted = world.wanted()
@@ -226,14 +226,14 @@ def test_who_may_not_delete_still_writes_the_end_down(world: World) -> None:
     assert not any("could not be written down" in str(event) for event in world.events)
 
 
-def test_a_delete_that_leaves_something_says_so(world: World) -> None:
+def test_delete_reports_helms_warning(world: World) -> None:
     world.deploy()
     world.helm.end_with(Status.UNINSTALLED, HelmFailed("uninstallation completed with 1 error(s): timed out"))
     assert execute(UninstallRequest("demo", "hello"), context=world.context)[1]
     assert any("uninstallation completed with 1 error" in str(event) for event in world.events)
 
 
-def test_a_delete_of_what_somebody_purged_is_written_down(world: World) -> None:
+def test_delete_of_a_purged_release_has_an_outcome(world: World) -> None:
     world.deploy()
     secret = world.past.records[0].secret
     crossed(world, "uninstall", lambda: world.cluster.delete_secret("demo", secret))
@@ -243,7 +243,7 @@ def test_a_delete_of_what_somebody_purged_is_written_down(world: World) -> None:
     assert world.operation.outcome.reason == "release_not_found"
 
 
-def test_a_delete_that_met_a_deploy_says_what_became_of_it(world: World) -> None:
+def test_delete_reports_a_concurrent_deploy(world: World) -> None:
     world.deploy()
     another = world.wanted("1.1.0")
     plain: dict[str, Any] = {"namespace": "demo", "values": {}, "labels": {}, "description": "", "timeout": 1.0, "history_max": 9}
@@ -252,7 +252,7 @@ def test_a_delete_that_met_a_deploy_says_what_became_of_it(world: World) -> None
         execute(UninstallRequest("demo", "hello"), context=world.context)
 
 
-def test_a_probe_that_may_not_ask_does_not_ask_again(world: World) -> None:
+def test_denied_probe_is_not_repeated(world: World) -> None:
     wanted = world.wanted(**PROBED)
     world.cluster.requests.clear()
     world.cluster.fail("get service", ClusterDenied('cannot get resource "services/proxy"'), times=99)
@@ -261,7 +261,7 @@ def test_a_probe_that_may_not_ask_does_not_ask_again(world: World) -> None:
     assert sum(request.startswith("get service") for request in world.cluster.requests) == 1
 
 
-def test_a_probe_is_not_told_as_helms(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_failure_is_not_attributed_to_helm(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernaut.deploy.diagnose._MIN_PROBE_SECONDS", 0.05)
     world.cluster.pods["demo"] = [CRASHING]
     with pytest.raises(DeployKept) as caught:
@@ -269,7 +269,7 @@ def test_a_probe_is_not_told_as_helms(world: World, monkeypatch: pytest.MonkeyPa
     assert [line[:14] for line in caught.value.details if "does not answer" in line] == ["Probe: The app"]
 
 
-def test_events_are_of_this_release_by_the_clusters_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_are_selected_by_the_clusters_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """This machine's clock is an hour ahead: what the cluster says now still counts, and what it said before does not."""
     ahead = datetime.now(UTC) + timedelta(hours=1)
     monkeypatch.setattr("kubernaut.deploy.operations.now", lambda: ahead)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.deploying import CRASHING, LATE, WORKLOAD, World, verbs
+from support.locking import BOB
 
 from kubernaut.deploy.execute import execute
-from kubernaut.deploy.requests import UninstallRequest
-from kubernaut.errors import ClusterUnreachable, Conflict, DeadlineExceeded, DeployKept, DeployRolledBack, HelmFailed, ReleaseLocked
+from kubernaut.deploy.lease import lease_manifest
+from kubernaut.deploy.requests import RollbackRequest, UninstallRequest
+from kubernaut.errors import (
+    ClusterUnreachable,
+    Conflict,
+    DeadlineExceeded,
+    DeployKept,
+    DeployRolledBack,
+    HelmFailed,
+    ReleaseLocked,
+    ReleaseNotFound,
+)
 from kubernaut.events import StepFinished, StepOutcome
 from kubernaut.history.records import Status
 from kubernaut.history.store import HistoryStore
@@ -21,7 +33,7 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def test_a_failed_deploy_is_explained_then_rolled_back(world: World) -> None:
+def test_failed_deploy_is_explained_then_rolled_back(world: World) -> None:
     world.deploy(template=WORKLOAD)
     world.cluster.pods["demo"] = [CRASHING]
     world.cluster.logs["demo", "web-1", "web"] = ["no database"]
@@ -54,7 +66,7 @@ def test_a_failed_deploy_is_explained_then_rolled_back(world: World) -> None:
     assert not changed, plan
 
 
-def test_a_failed_deploy_is_kept_when_told(world: World) -> None:
+def test_failed_deploy_is_kept_on_request(world: World) -> None:
     world.deploy()
     world.helm.end_with(Status.FAILED, LATE)
     with pytest.raises(DeployKept) as caught:
@@ -65,7 +77,7 @@ def test_a_failed_deploy_is_kept_when_told(world: World) -> None:
     assert world.statuses == ["superseded", "failed", "deployed"]
 
 
-def test_the_version_may_say_what_a_failure_does(world: World) -> None:
+def test_chart_annotation_decides_on_failure(world: World) -> None:
     world.deploy()
     for choice, error in ((None, DeployKept), ("rollback", DeployRolledBack)):
         world.helm.end_with(Status.FAILED, LATE)
@@ -73,14 +85,14 @@ def test_the_version_may_say_what_a_failure_does(world: World) -> None:
             world.deploy("1.1.0", annotations="{kubernaut/on-failure: keep}", on_failure=choice)
 
 
-def test_a_first_deploy_that_fails_is_kept(world: World) -> None:
+def test_failed_first_deploy_is_kept(world: World) -> None:
     world.helm.end_with(Status.FAILED, LATE)
     with pytest.raises(DeployKept, match="no earlier release"):
         world.deploy()
     assert world.statuses == ["failed"]
 
 
-def test_a_deploy_after_a_delete_that_fails_keeps_the_history(world: World) -> None:
+def test_failed_deploy_after_a_delete_keeps_the_history(world: World) -> None:
     world.deploy()
     execute(UninstallRequest("demo", "hello"), context=world.context)
     world.helm.end_with(Status.FAILED, LATE)
@@ -89,15 +101,34 @@ def test_a_deploy_after_a_delete_that_fails_keeps_the_history(world: World) -> N
     assert world.statuses == ["superseded", "failed"]
 
 
-def test_a_rollback_that_fails_too(world: World) -> None:
+def test_failed_automatic_rollback_is_reported(world: World) -> None:
     world.deploy()
     world.helm.end_with(Status.FAILED, LATE)
     world.helm.end_with(Status.FAILED, LATE)
     with pytest.raises(DeployKept, match=r"rollback to v1 \(1\.0\.0\) failed"):
         world.deploy("1.1.0")
+    steps = [(event.step, event.outcome) for event in world.events if isinstance(event, StepFinished)]
+    assert steps[-2:] == [("deploy", StepOutcome.FAILED), ("rollback", StepOutcome.FAILED)]
 
 
-def test_an_exit_status_is_not_the_truth(world: World) -> None:
+def test_hints_name_the_release(world: World) -> None:
+    world.helm.end_with(Status.FAILED, LATE)
+    with pytest.raises(DeployKept) as kept:
+        world.deploy()
+    assert "`kubernaut show hello -n demo`" in kept.value.hint
+    assert "`kubernaut logs hello -n demo`" in kept.value.hint
+    assert "/api/releases/demo.hello.v1/report" in kept.value.http_hint
+    now = datetime.now(UTC)
+    world.cluster.create_lease("demo", lease_manifest("demo", "hello", BOB, seconds=30, acquired=now, renewed=now, transitions=0))
+    with pytest.raises(ReleaseLocked) as locked:
+        world.deploy("1.1.0")
+    assert "`kubernaut unlock hello -n demo`" in locked.value.hint
+    with pytest.raises(ReleaseNotFound) as missing:
+        execute(RollbackRequest("demo", "hello"), context=world.context)
+    assert "`kubernaut history hello -n demo`" in missing.value.hint
+
+
+def test_record_decides_not_the_exit_status(world: World) -> None:
     """Helm failed, and its record is deployed; Helm succeeded, and its record is pending."""
     world.helm.end_with(Status.DEPLOYED, HelmFailed("the connection was lost at the end"))
     _, changed, release = world.deploy()
@@ -110,14 +141,14 @@ def test_an_exit_status_is_not_the_truth(world: World) -> None:
     assert world.statuses == ["superseded", "failed", "deployed"]
 
 
-def test_a_helm_that_says_all_is_well_and_leaves_nothing(world: World) -> None:
+def test_helm_success_without_a_record_is_a_failure(world: World) -> None:
     world.helm.end_with(None)
     with pytest.raises(HelmFailed, match="no record of hello"):
         world.deploy()
 
 
 @pytest.mark.parametrize("pending", [Status.PENDING_INSTALL, Status.PENDING_UPGRADE])
-def test_a_helm_that_was_killed_by_us_locks_nobody_out(world: World, pending: Status) -> None:
+def test_pending_record_of_a_stopped_helm_is_marked_failed(world: World, pending: Status) -> None:
     if pending is Status.PENDING_UPGRADE:
         world.deploy()
     world.helm.end_with(pending, DeadlineExceeded("took longer, and Helm was stopped"))
@@ -131,7 +162,7 @@ def test_a_helm_that_was_killed_by_us_locks_nobody_out(world: World, pending: St
 
 
 @pytest.mark.parametrize("left", [None, Status.PENDING_UPGRADE, Status.FAILED, Status.DEPLOYED])
-def test_ctrl_c_leaves_things_in_order_and_the_next_run_works(world: World, left: Status | None) -> None:
+def test_ctrl_c_leaves_nothing_pending(world: World, left: Status | None) -> None:
     world.deploy()
     world.helm.end_with(left, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
@@ -144,7 +175,7 @@ def test_ctrl_c_leaves_things_in_order_and_the_next_run_works(world: World, left
     assert world.statuses[-1] == "deployed"
 
 
-def test_ctrl_c_while_it_rolls_back(world: World) -> None:
+def test_ctrl_c_during_the_rollback(world: World) -> None:
     world.deploy()
     world.helm.end_with(Status.FAILED, LATE)
     world.helm.end_with(Status.PENDING_ROLLBACK, KeyboardInterrupt())
@@ -155,7 +186,7 @@ def test_ctrl_c_while_it_rolls_back(world: World) -> None:
     assert world.statuses[-1] == "deployed"
 
 
-def test_a_cluster_that_goes_away_meanwhile(world: World) -> None:
+def test_unreachable_cluster_leaves_the_outcome_to_the_next_operation(world: World) -> None:
     wanted = world.wanted()
     original = world.helm.upgrade
 
@@ -175,7 +206,7 @@ def test_a_cluster_that_goes_away_meanwhile(world: World) -> None:
     assert (settled.reason, settled.message[:16]) == ("succeeded", "v1 was deployed;")  # the truth was in the record
 
 
-def test_the_end_cannot_be_written_down(world: World) -> None:
+def test_unwritable_outcome_is_reported_and_settled_later(world: World) -> None:
     world.cluster.fail("patch secret demo/kubernaut.", ClusterUnreachable("gone"))
     _, changed, release = world.deploy()
     assert changed
@@ -186,7 +217,7 @@ def test_the_end_cannot_be_written_down(world: World) -> None:
     assert [operation.outcome.reason for operation in world.past.operations if operation.outcome] == ["succeeded", "succeeded"]
 
 
-def test_somebody_else_settles_it_first(world: World) -> None:
+def test_record_marked_failed_elsewhere_is_reported(world: World) -> None:
     world.deploy()
     world.helm.end_with(Status.PENDING_UPGRADE, DeadlineExceeded("stopped"))
     original = world.cluster.patch_secret
@@ -201,7 +232,7 @@ def test_somebody_else_settles_it_first(world: World) -> None:
         world.deploy("1.1.0", on_failure="keep")
 
 
-def test_losing_a_race(world: World) -> None:
+def test_helm_that_lost_a_race_is_a_locked_release(world: World) -> None:
     world.deploy()
     world.helm.end_with(None, ReleaseLocked("release: already exists"))
     with pytest.raises(ReleaseLocked):
@@ -209,7 +240,7 @@ def test_losing_a_race(world: World) -> None:
     assert world.statuses == ["deployed"]
 
 
-def test_the_operation_cannot_be_written(world: World) -> None:
+def test_unwritable_operation_runs_no_helm(world: World) -> None:
     wanted = world.wanted()
     world.cluster.fail("create secret", ClusterUnreachable("refused"))
     with pytest.raises(ClusterUnreachable):

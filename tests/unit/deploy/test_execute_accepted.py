@@ -43,7 +43,7 @@ def helm_ran(world: World) -> bool:
 
 
 @pytest.mark.parametrize("key", [None, "k"])
-def test_what_was_accepted_is_carried_out_as_that_operation(world: World, key: str | None) -> None:
+def test_accepted_deploy_is_executed_as_its_operation(world: World, key: str | None) -> None:
     operation, _ = world.accept(key=key, fingerprint="f")
     _, changed, release = world.serve(operation)
     assert changed
@@ -61,7 +61,7 @@ def test_what_was_accepted_is_carried_out_as_that_operation(world: World, key: s
     assert len(world.past.operations) == 1
 
 
-def test_it_costs_the_requests_of_a_plain_deploy_and_one_when_nobody_waits_any_more(world: World) -> None:
+def test_accepted_deploy_sends_one_request_more(world: World) -> None:
     world.deploy()
     operation, _ = world.accept()
     wanted = world.wanted("1.1.0")
@@ -81,7 +81,7 @@ def test_it_costs_the_requests_of_a_plain_deploy_and_one_when_nobody_waits_any_m
     ]
 
 
-def test_nothing_to_do_is_an_end_and_no_attempt(world: World) -> None:
+def test_unchanged_accepted_deploy_is_no_attempt(world: World) -> None:
     world.deploy()
     operation, _ = world.accept()
     plan, changed, _ = world.serve(operation)
@@ -94,7 +94,7 @@ def test_nothing_to_do_is_an_end_and_no_attempt(world: World) -> None:
     assert [one.id for one in world.past.without_release] == [operation.id]
 
 
-def test_nothing_to_do_any_more_under_the_lock_is_the_same_end(world: World) -> None:
+def test_accepted_deploy_that_became_unnecessary_is_unchanged(world: World) -> None:
     """Somebody deploys the same between the first look and the lock."""
     wanted = world.wanted()
     operation, _ = world.accept()
@@ -113,7 +113,7 @@ def test_nothing_to_do_any_more_under_the_lock_is_the_same_end(world: World) -> 
     assert world.find(operation).state == "unchanged"
 
 
-def test_a_refused_plan_is_an_end(world: World) -> None:
+def test_refused_plan_is_an_outcome(world: World) -> None:
     operation, _ = world.accept("rollback")
     with pytest.raises(ReleaseNotFound):
         world.serve(operation, RollbackRequest("demo", "hello"))
@@ -125,7 +125,7 @@ def test_a_refused_plan_is_an_end(world: World) -> None:
     assert [one.id for one in world.past.attempts] == [operation.id]
 
 
-def test_a_lock_that_is_not_to_be_had_is_an_end(world: World) -> None:
+def test_refused_lock_is_an_outcome(world: World) -> None:
     somebody_holds(world)
     operation, _ = world.accept()
     with pytest.raises(ReleaseLocked) as caught:
@@ -137,7 +137,7 @@ def test_a_lock_that_is_not_to_be_had_is_an_end(world: World) -> None:
     assert (done.state, done.outcome.reason) == ("failed", "release_locked")
 
 
-def test_what_cannot_even_be_prepared_is_an_end(world: World) -> None:
+def test_invalid_request_is_an_outcome(world: World) -> None:
     operation, _ = world.accept()
     with pytest.raises(ValuesInvalid):
         world.serve(operation, lambda: world.wanted(values=read_values(sets=["a[x]=1"])))
@@ -147,7 +147,7 @@ def test_what_cannot_even_be_prepared_is_an_end(world: World) -> None:
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit("told to end"), RuntimeError("a defect")])
-def test_whatever_stops_it_before_it_begins_is_an_end(world: World, stop: BaseException) -> None:
+def test_stop_before_the_begin_is_an_outcome(world: World, stop: BaseException) -> None:
     operation, _ = world.accept()
     world.cluster.fail("create lease", stop)
     with pytest.raises(type(stop)):
@@ -158,7 +158,7 @@ def test_whatever_stops_it_before_it_begins_is_an_end(world: World, stop: BaseEx
     assert "before it began" in done.outcome.message
 
 
-def test_a_failed_deploy_is_told_as_ever(world: World) -> None:
+def test_failed_accepted_deploy_is_rolled_back(world: World) -> None:
     world.deploy()
     operation, _ = world.accept()
     world.helm.end_with(Status.FAILED, LATE)
@@ -168,7 +168,7 @@ def test_a_failed_deploy_is_told_as_ever(world: World) -> None:
     assert [made.id for made in world.find(operation).made] == ["demo.hello.v2", "demo.hello.v3"]
 
 
-def test_what_was_accepted_is_carried_out_and_nothing_else(world: World) -> None:
+def test_request_must_match_the_accepted_operation(world: World) -> None:
     operation, _ = world.accept("rollback")
     with pytest.raises(ValueError, match="accepted was the rollback"):
         world.serve(operation, UninstallRequest("demo", "hello"))
@@ -178,7 +178,7 @@ def test_what_was_accepted_is_carried_out_and_nothing_else(world: World) -> None
 # given up meanwhile
 
 
-def test_what_was_given_up_meanwhile_is_not_begun(world: World) -> None:
+def test_settled_accepted_operation_is_not_begun(world: World) -> None:
     operation, _ = world.accept()
     world.cluster.server_time += timedelta(hours=1)
     world.deploy()  # whoever comes next ends it
@@ -191,7 +191,7 @@ def test_what_was_given_up_meanwhile_is_not_begun(world: World) -> None:
     assert not helm_ran(world)
 
 
-def test_what_is_gone_meanwhile_is_not_made_anew(world: World) -> None:
+def test_deleted_accepted_operation_is_not_recreated(world: World) -> None:
     operation, _ = world.accept()
     world.cluster.delete_secret("demo", operation.secret)
     with pytest.raises(Conflict, match="was deleted before it began"):
@@ -199,7 +199,7 @@ def test_what_is_gone_meanwhile_is_not_made_anew(world: World) -> None:
     assert world.past.operations == ()
 
 
-def test_what_cannot_be_begun_runs_no_helm(world: World) -> None:
+def test_accepted_operation_that_cannot_begin_runs_no_helm(world: World) -> None:
     """A plain deploy goes on where its operation may not be written; one that was accepted would be told wrongly for ever."""
     operation, _ = world.accept()
     world.cluster.fail(f"patch secret demo/{operation.secret}", ClusterDenied("expired"))
@@ -211,7 +211,7 @@ def test_what_cannot_be_begun_runs_no_helm(world: World) -> None:
     assert done.outcome.reason == "cluster_denied"
 
 
-def test_a_begin_whose_answer_is_lost_is_settled_by_the_next(world: World) -> None:
+def test_begin_with_a_lost_answer_is_settled_by_the_next_operation(world: World) -> None:
     operation, _ = world.accept()
     world.cluster.fail(f"patch secret demo/{operation.secret}", ClusterUnreachable("lost"), after=True)
     with pytest.raises(ClusterUnreachable):
@@ -226,7 +226,7 @@ def test_a_begin_whose_answer_is_lost_is_settled_by_the_next(world: World) -> No
 # others
 
 
-def test_others_leave_alone_what_may_still_begin(world: World) -> None:
+def test_accepted_operation_that_may_begin_is_left_alone(world: World) -> None:
     operation, _ = world.accept()
     before = world.find(operation)
     world.deploy()
@@ -235,7 +235,7 @@ def test_others_leave_alone_what_may_still_begin(world: World) -> None:
     assert changed
 
 
-def test_what_nobody_began_in_time_is_ended_by_whoever_comes_next(world: World) -> None:
+def test_overdue_operation_is_settled_by_the_next_one(world: World) -> None:
     operation, _ = world.accept()
     world.cluster.server_time += BEGINS_WITHIN + timedelta(seconds=1)
     assert [one.id for one in world.past.unfinished] == [operation.id]
@@ -252,7 +252,7 @@ def test_what_nobody_began_in_time_is_ended_by_whoever_comes_next(world: World) 
     assert secret["metadata"]["labels"]["kubernaut/outcome"] == "interrupted"
 
 
-def test_what_begins_just_now_is_not_ended_by_others(world: World) -> None:
+def test_settle_leaves_an_operation_that_has_begun(world: World) -> None:
     """Whoever settles it has read it before it was begun."""
     operation, _ = world.accept()
     world.cluster.server_time += timedelta(hours=1)
@@ -264,7 +264,7 @@ def test_what_begins_just_now_is_not_ended_by_others(world: World) -> None:
     assert "could not be written" in said[-1]
 
 
-def test_what_left_nothing_expires_unchanged_or_not(world: World) -> None:
+def test_unchanged_operations_expire(world: World) -> None:
     world.deploy()
     unchanged, _ = world.accept()
     world.serve(unchanged)
@@ -276,7 +276,7 @@ def test_what_left_nothing_expires_unchanged_or_not(world: World) -> None:
     assert old.id not in [one.id for one in world.past.operations]
 
 
-def test_recovery_ends_what_nobody_began_and_nothing_that_waits(world: World) -> None:
+def test_recovery_settles_overdue_but_not_waiting_operations(world: World) -> None:
     waiting, _ = world.accept(patience=900)
     overdue, _ = world.accept()
     world.cluster.server_time += timedelta(minutes=10)

@@ -41,7 +41,7 @@ def carry_out_and_be_stopped(world: World, wanted: OperationRequest) -> None:
 
 
 @pytest.mark.parametrize("verb", ["deploy", "rollback"])
-def test_a_helm_at_work_is_ended_and_nothing_is_rolled_back(world: World, verb: str) -> None:
+def test_stop_ends_a_running_helm_without_a_rollback(world: World, verb: str) -> None:
     world.deploy()
     world.deploy("1.1.0")
     wanted = world.wanted("1.2.0") if verb == "deploy" else RollbackRequest("demo", "hello", revision=1)
@@ -55,7 +55,7 @@ def test_a_helm_at_work_is_ended_and_nothing_is_rolled_back(world: World, verb: 
     assert world.cluster._leases == {}
 
 
-def test_the_next_deploy_goes_on(world: World) -> None:
+def test_deploy_after_a_stop(world: World) -> None:
     world.deploy()
     stop_when(world, "create secret demo/sh.helm.release.v1.hello.v2")
     carry_out_and_be_stopped(world, world.wanted("1.1.0"))
@@ -65,7 +65,7 @@ def test_the_next_deploy_goes_on(world: World) -> None:
     assert release.serving == release.revision == 3
 
 
-def test_a_delete_at_work_is_ended(world: World) -> None:
+def test_stop_ends_a_running_delete(world: World) -> None:
     world.deploy()
     stop_when(world, "patch secret demo/sh.helm")
     with pytest.raises(Interrupted):
@@ -75,7 +75,7 @@ def test_a_delete_at_work_is_ended(world: World) -> None:
     assert world.operation.outcome.reason == "interrupted"
 
 
-def test_what_had_failed_and_is_being_rolled_back_says_both(world: World) -> None:
+def test_stop_during_the_rollback_reports_both(world: World) -> None:
     world.deploy()
     world.helm.end_with(Status.FAILED, LATE)
     stop_when(world, "create secret demo/sh.helm.release.v1.hello.v3")
@@ -86,7 +86,7 @@ def test_what_had_failed_and_is_being_rolled_back_says_both(world: World) -> Non
     assert world.operation.outcome.reason == "interrupted"
 
 
-def test_the_probe_is_ended(world: World) -> None:
+def test_stop_ends_the_probe(world: World) -> None:
     stop_when(world, "get service")
     with pytest.raises(Interrupted):
         execute(world.wanted(timeout=60.0, **PROBED), context=world.context)
@@ -94,7 +94,7 @@ def test_the_probe_is_ended(world: World) -> None:
     assert world.operation.outcome.reason == "interrupted"
 
 
-def test_what_is_stopped_before_it_begins_begins_not(world: World) -> None:
+def test_stop_before_the_begin_runs_nothing(world: World) -> None:
     operation, _ = world.accept()
     stop_when(world, "create lease")
     with pytest.raises(Interrupted):
@@ -103,7 +103,7 @@ def test_what_is_stopped_before_it_begins_begins_not(world: World) -> None:
     assert world.find(operation).state == "failed"
 
 
-def test_waiting_in_line_is_ended() -> None:
+def test_stop_ends_waiting_for_the_lock() -> None:
     line = Locking()
     line.renews(BOB)
     stopped = False

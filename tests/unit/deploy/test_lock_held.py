@@ -78,7 +78,7 @@ def lost(held: HeldLock) -> str:
     return said[0]
 
 
-def test_it_is_renewed_by_replacing(cluster: FakeCluster) -> None:
+def test_renewal_replaces_the_lease(cluster: FakeCluster) -> None:
     with holding(cluster) as held:
         first = kept(cluster)
         renewed(cluster, 5)
@@ -91,14 +91,14 @@ def test_it_is_renewed_by_replacing(cluster: FakeCluster) -> None:
     assert not [request for request in cluster.requests if request.startswith("get ")]
 
 
-def test_no_thread_is_left(cluster: FakeCluster) -> None:
+def test_release_ends_the_renewal_thread(cluster: FakeCluster) -> None:
     before = threading.active_count()
     with holding(cluster):
         assert threading.active_count() == before + 1
     assert threading.active_count() == before
 
 
-def test_a_lock_that_is_renewed_is_not_taken(cluster: FakeCluster) -> None:
+def test_renewed_lock_is_not_taken_over(cluster: FakeCluster) -> None:
     with holding(cluster) as held:
         with pytest.raises(ReleaseLocked, match="ada on ci-7"), holding(cluster, holder=BOB, timeout=1.5):
             raise AssertionError  # longer than the lease of 1 s
@@ -108,7 +108,7 @@ def test_a_lock_that_is_renewed_is_not_taken(cluster: FakeCluster) -> None:
 # lost
 
 
-def test_it_is_deleted_by_hand(cluster: FakeCluster) -> None:
+def test_deleted_lease_is_a_lost_lock(cluster: FakeCluster) -> None:
     with holding(cluster) as held:
         cluster.delete_lease("demo", NAME)
         assert lost(held) == "The lock of demo.web is lost: its Lease kubernaut.web was deleted or emptied."
@@ -117,7 +117,7 @@ def test_it_is_deleted_by_hand(cluster: FakeCluster) -> None:
     assert asked(cluster, "delete lease") == 1, "nobody releases what he does not hold"
 
 
-def test_it_is_taken_by_force(cluster: FakeCluster) -> None:
+def test_forced_takeover_is_a_lost_lock(cluster: FakeCluster) -> None:
     with holding(cluster) as held, holding(cluster, holder=BOB, force=True) as taken:
         assert taken.found.state is LockState.LIVE
         message = lost(held)
@@ -128,7 +128,7 @@ def test_it_is_taken_by_force(cluster: FakeCluster) -> None:
         taken.check()
 
 
-def test_it_is_deleted_and_taken_by_another_one(cluster: FakeCluster) -> None:
+def test_deleted_and_taken_lease_is_a_lost_lock(cluster: FakeCluster) -> None:
     with holding(cluster) as held:
         with cluster._lock:
             cluster.delete_lease("demo", NAME)
@@ -138,7 +138,7 @@ def test_it_is_deleted_and_taken_by_another_one(cluster: FakeCluster) -> None:
         other.__exit__(None, None, None)
 
 
-def test_a_hand_empties_it(cluster: FakeCluster) -> None:
+def test_emptied_lease_is_a_lost_lock(cluster: FakeCluster) -> None:
     with holding(cluster) as held:
         with cluster._lock:
             now = kept(cluster)
@@ -146,7 +146,7 @@ def test_a_hand_empties_it(cluster: FakeCluster) -> None:
         lost(held)
 
 
-def test_a_hand_adds_something_and_it_goes_on(cluster: FakeCluster) -> None:
+def test_lock_survives_an_added_annotation(cluster: FakeCluster) -> None:
     with holding(cluster) as held:
         with cluster._lock:
             now = kept(cluster)
@@ -163,7 +163,7 @@ def test_a_hand_adds_something_and_it_goes_on(cluster: FakeCluster) -> None:
     [ClusterUnreachable("it answers 503"), ClusterDenied("the token has expired"), RuntimeError("the client was closed")],
     ids=repr,
 )
-def test_what_nobody_can_know_is_no_loss(cluster: FakeCluster, error: BaseException) -> None:
+def test_failing_renewals_do_not_lose_the_lock(cluster: FakeCluster, error: BaseException) -> None:
     said: list[str] = []
     with holding(cluster, notify=said.append) as held:
         cluster.fail("", error, times=None)
@@ -197,7 +197,7 @@ class Divided(FakeCluster):
         return super().replace_lease(namespace, lease)
 
 
-def test_another_one_took_it_while_the_api_server_was_away() -> None:
+def test_takeover_during_an_outage_is_a_lost_lock() -> None:
     cluster = Divided()
     with holding(cluster) as held:
         cluster.away = ADA.identity
@@ -209,7 +209,7 @@ def test_another_one_took_it_while_the_api_server_was_away() -> None:
 
 
 @pytest.mark.parametrize("times", [1, 4])
-def test_the_answer_to_a_renewal_is_lost(cluster: FakeCluster, times: int) -> None:
+def test_renewal_with_a_lost_answer_keeps_the_lock(cluster: FakeCluster, times: int) -> None:
     """The next one meets a conflict, which is our own."""
     with holding(cluster) as held:
         cluster.fail("replace lease", ClusterUnreachable("gone"), times=times, after=True)
@@ -222,7 +222,7 @@ def test_the_answer_to_a_renewal_is_lost(cluster: FakeCluster, times: int) -> No
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt()], ids=repr)
-def test_it_is_released_whatever_is_raised(cluster: FakeCluster, error: BaseException) -> None:
+def test_lock_is_released_after_any_error(cluster: FakeCluster, error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, holding(cluster):
         raise error
     assert caught.value is error
@@ -230,7 +230,7 @@ def test_it_is_released_whatever_is_raised(cluster: FakeCluster, error: BaseExce
 
 
 @pytest.mark.parametrize("failure", [ClusterUnreachable("gone"), ClusterDenied("no delete"), Conflict("no")], ids=repr)
-def test_a_release_that_fails_is_said_and_hides_nothing(cluster: FakeCluster, failure: KubernautError) -> None:
+def test_failed_release_is_reported_and_hides_no_error(cluster: FakeCluster, failure: KubernautError) -> None:
     said: list[str] = []
     cluster.fail("delete lease", failure, times=None)
     with pytest.raises(ValueError, match="the work failed"), holding(cluster, notify=said.append):
@@ -238,14 +238,14 @@ def test_a_release_that_fails_is_said_and_hides_nothing(cluster: FakeCluster, fa
     assert said == [f"The lock of demo.web could not be released; it expires by itself in 1 s: {failure}"]
 
 
-def test_our_own_renewal_was_faster_than_the_release(cluster: FakeCluster) -> None:
+def test_release_after_an_own_late_renewal(cluster: FakeCluster) -> None:
     with holding(cluster, STILL):
         now = kept(cluster)
         cluster.replace_lease("demo", {**now, "spec": {**now["spec"], "renewTime": "2026-03-01T12:00:00.000000Z"}})
     assert ("demo", NAME) not in cluster._leases
 
 
-def test_a_release_leaves_what_another_one_has_taken(cluster: FakeCluster) -> None:
+def test_release_leaves_another_holders_lease(cluster: FakeCluster) -> None:
     """Taken so lately that no renewal has seen it."""
     with holding(cluster, STILL):
         other = holding(cluster, STILL, holder=BOB, force=True)
@@ -255,14 +255,14 @@ def test_a_release_leaves_what_another_one_has_taken(cluster: FakeCluster) -> No
     assert ("demo", NAME) not in cluster._leases
 
 
-def test_a_release_of_what_is_gone(cluster: FakeCluster) -> None:
+def test_release_of_a_deleted_lease_is_silent(cluster: FakeCluster) -> None:
     said: list[str] = []
     with holding(cluster, STILL, notify=said.append):
         cluster.delete_lease("demo", NAME)
     assert said == []
 
 
-def test_ctrl_c_while_it_is_taken(cluster: FakeCluster) -> None:
+def test_ctrl_c_while_acquiring_releases_the_lock(cluster: FakeCluster) -> None:
     """The API server has carried it out, and nobody has heard the answer."""
     cluster.fail("create lease", KeyboardInterrupt(), after=True)
     with pytest.raises(KeyboardInterrupt), holding(cluster):
@@ -270,7 +270,7 @@ def test_ctrl_c_while_it_is_taken(cluster: FakeCluster) -> None:
     assert ("demo", NAME) not in cluster._leases
 
 
-def test_ctrl_c_before_it_is_taken_leaves_the_others(cluster: FakeCluster) -> None:
+def test_ctrl_c_before_acquiring_leaves_the_other_lock(cluster: FakeCluster) -> None:
     with holding(cluster, STILL, holder=BOB) as held:
         cluster.fail("create lease", KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt), holding(cluster):
@@ -293,7 +293,7 @@ class Hanging(FakeCluster):
         return super().replace_lease(namespace, lease)
 
 
-def test_a_renewal_that_hangs_does_not_hold_up_the_release(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_renewal_does_not_delay_the_release(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernaut.deploy.lock._JOIN_SECONDS", 0.1)
     cluster = Hanging()
     with holding(cluster):
@@ -313,7 +313,7 @@ def test_a_renewal_that_hangs_does_not_hold_up_the_release(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("timeout", [0.0, 60.0])
 @pytest.mark.parametrize("found", ["free", "expired", "emptied"])
-def test_many_want_it_at_once(cluster: FakeCluster, timeout: float, found: str) -> None:
+def test_many_acquire_at_once(cluster: FakeCluster, timeout: float, found: str) -> None:
     if found == "emptied":
         cluster.create_lease("demo", {"metadata": {"name": NAME}, "spec": {}})
     if found == "expired":
@@ -337,7 +337,7 @@ def test_many_want_it_at_once(cluster: FakeCluster, timeout: float, found: str) 
     assert ("demo", NAME) not in cluster._leases
 
 
-def test_the_room_would_tell() -> None:
+def test_room_detects_two_inside() -> None:
     room = Room()
     with room.inside(), pytest.raises(AssertionError, match="two are inside"), room.inside():
         pass

@@ -24,7 +24,7 @@ def world() -> World:
     return World()
 
 
-def test_the_normal_way_is_two_requests(world: World) -> None:
+def test_free_lock_takes_two_requests(world: World) -> None:
     with world.hold() as held:
         assert held.found == Lock()
         held.check()
@@ -35,13 +35,13 @@ def test_the_normal_way_is_two_requests(world: World) -> None:
     assert world.said == []
 
 
-def test_it_can_be_taken_again_and_again(world: World) -> None:
+def test_lock_can_be_acquired_repeatedly(world: World) -> None:
     for _ in range(3):
         with world.hold() as held:
             assert held.found == Lock()
 
 
-def test_locks_of_two_releases_are_two(world: World) -> None:
+def test_each_release_has_its_own_lock(world: World) -> None:
     world.cluster.create_namespace("other")
     with ExitStack() as stack:
         for namespace, name in (("demo", "web"), ("demo", "web.two"), ("other", "web")):
@@ -51,7 +51,7 @@ def test_locks_of_two_releases_are_two(world: World) -> None:
 # somebody else holds it
 
 
-def test_who_comes_second_is_refused_at_once_and_told_by_whom(world: World) -> None:
+def test_locked_release_is_refused_at_once_with_its_holder(world: World) -> None:
     world.put(ADA)
     world.seconds += 20
     error = world.locked()
@@ -62,7 +62,7 @@ def test_who_comes_second_is_refused_at_once_and_told_by_whom(world: World) -> N
     assert world.cluster.writes[1:] == [f"create lease demo/{NAME}"]
 
 
-def test_who_waits_says_so_once_and_gets_it(world: World) -> None:
+def test_waiting_is_reported_once_and_succeeds(world: World) -> None:
     world.renews(ADA, until=10)
     world.at(12.5, world.release)
     with world.hold(timeout=60) as held:
@@ -74,14 +74,14 @@ def test_who_waits_says_so_once_and_gets_it(world: World) -> None:
     assert len([request for request in world.cluster.requests if request.startswith("create")]) == 3  # ada's, in vain, and now
 
 
-def test_waiting_has_an_end(world: World) -> None:
+def test_waiting_ends_at_the_timeout(world: World) -> None:
     world.renews(ADA)
     error = world.locked(timeout=9.5)
     assert world.passed == 9.5
     assert "Waited for 10 s" in error.message
 
 
-def test_a_lock_that_changes_hands_is_waited_for_until_the_timeout(world: World) -> None:
+def test_timeout_spans_several_holders(world: World) -> None:
     world.renews(ADA, until=5)
     world.at(6, world.release)
     world.at(6, lambda: world.put(EVE))
@@ -95,7 +95,7 @@ def test_a_lock_that_changes_hands_is_waited_for_until_the_timeout(world: World)
     ]
 
 
-def test_a_holder_who_dies_while_somebody_waits(world: World) -> None:
+def test_waiting_takes_over_from_a_holder_that_stops_renewing(world: World) -> None:
     world.renews(ADA, until=10)
     with world.hold(timeout=120) as held:
         assert held.found.state is LockState.EXPIRED
@@ -108,7 +108,7 @@ def test_a_holder_who_dies_while_somebody_waits(world: World) -> None:
     assert "demo.web was taken over from ada on ci-7 (deploy since 12:00:10 UTC, http://ci/7)" in line
 
 
-def test_a_holder_who_died_just_now_is_not_believed_dead(world: World) -> None:
+def test_recently_renewed_lease_is_live(world: World) -> None:
     world.put(ADA, ago=29)
     world.locked()
     assert world.passed == 0
@@ -116,7 +116,7 @@ def test_a_holder_who_died_just_now_is_not_believed_dead(world: World) -> None:
 
 @pytest.mark.parametrize("ago", [31.0, HOUR, 1000 * HOUR, -0.5, -HOUR], ids=str)
 @pytest.mark.parametrize("timeout", [0.0, 10.0, 100.0])
-def test_dead_on_another_machine_whatever_its_clock_said(world: World, ago: float, timeout: float) -> None:
+def test_dead_holder_on_another_machine_with_any_clock(world: World, ago: float, timeout: float) -> None:
     world.put(ADA, ago=ago, transitions=6)
     with world.hold(timeout=timeout) as held:
         assert (held.found.state, held.found.holder and held.found.holder.actor) == (LockState.EXPIRED, "ada")
@@ -130,13 +130,13 @@ def test_dead_on_another_machine_whatever_its_clock_said(world: World, ago: floa
 
 
 @pytest.mark.parametrize("ago", [31.0, HOUR, -0.5, -HOUR], ids=str)
-def test_alive_on_another_machine_whatever_its_clock_says(world: World, ago: float) -> None:
+def test_live_holder_on_another_machine_with_any_clock(world: World, ago: float) -> None:
     world.renews(ADA, ago=ago)
     assert "ada on ci-7" in world.locked().message
     assert 5 <= world.passed <= 6, "one renewal was enough to see"
 
 
-def test_alive_and_slow_is_alive(world: World) -> None:
+def test_slow_holder_is_alive(world: World) -> None:
     """Its renewals come late, but within the length of the lease."""
     world.put(ADA, ago=HOUR)
     world.at(29, lambda: world.put(ADA, ago=HOUR))
@@ -144,7 +144,7 @@ def test_alive_and_slow_is_alive(world: World) -> None:
     assert world.passed == 29
 
 
-def test_a_clock_ahead_does_not_become_fresh_by_waiting(world: World) -> None:
+def test_future_renew_time_does_not_become_fresh_by_waiting(world: World) -> None:
     world.put(ADA, ago=-20)  # 20 s from now it would look renewed just now
     with world.hold() as held:
         assert held.found.state is LockState.EXPIRED
@@ -170,7 +170,7 @@ def dead() -> Holder:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux'")
 @pytest.mark.parametrize("ago", [0.0, -HOUR, HOUR], ids=str)
-def test_a_process_that_was_killed_here_holds_nothing(world: World, dead: Holder, ago: float) -> None:
+def test_killed_process_of_this_machine_holds_nothing(world: World, dead: Holder, ago: float) -> None:
     world.put(dead, ago=ago)
     assert read_lock(world.cluster, "demo", "web", timing=world.timing).state is LockState.EXPIRED  # type: ignore[arg-type]
     with world.hold() as held:
@@ -181,7 +181,7 @@ def test_a_process_that_was_killed_here_holds_nothing(world: World, dead: Holder
     assert f"demo.web was taken over from {held.found.holder}" in line
 
 
-def test_this_process_is_alive(world: World) -> None:
+def test_own_process_is_alive(world: World) -> None:
     world.put(replace(ADA, process=process_identity()))
     world.locked()
 
@@ -190,7 +190,7 @@ def test_this_process_is_alive(world: World) -> None:
 
 
 @pytest.mark.parametrize("spec", [{}, {"holderIdentity": None}, {"holderIdentity": " ", "leaseTransitions": "x"}])
-def test_a_lease_that_nobody_holds_is_free(world: World, spec: dict[str, Any]) -> None:
+def test_lease_without_a_holder_is_free(world: World, spec: dict[str, Any]) -> None:
     world.cluster.create_lease("demo", {"metadata": {"name": NAME}, "spec": spec})
     with world.hold() as held:
         assert held.found == Lock()
@@ -207,7 +207,7 @@ def test_a_lease_that_nobody_holds_is_free(world: World, spec: dict[str, Any]) -
         {"holderIdentity": "x", "leaseDurationSeconds": 2**31 - 1, "renewTime": "2026-03-01T11:50:00.000000Z"},
     ],
 )
-def test_a_lease_of_another_tool_is_watched(world: World, spec: dict[str, Any]) -> None:
+def test_lease_of_another_tool_is_observed(world: World, spec: dict[str, Any]) -> None:
     world.cluster.create_lease("demo", {"metadata": {"name": NAME, "annotations": {"kubernaut/process": "junk/1/2"}}, "spec": spec})
     with world.hold() as held:
         assert held.found == Lock(LockState.EXPIRED, Holder("x", process="junk/1/2"))
@@ -239,7 +239,7 @@ def racing(world: World) -> Racing:
     return world.cluster
 
 
-def test_it_is_released_between_the_create_and_the_get(world: World, racing: Racing) -> None:
+def test_lock_released_between_create_and_get(world: World, racing: Racing) -> None:
     world.put(ADA)
     racing.before["get"] = [world.release]
     with world.hold() as held:
@@ -247,26 +247,26 @@ def test_it_is_released_between_the_create_and_the_get(world: World, racing: Rac
     assert world.passed == 0
 
 
-def test_another_one_takes_over_first(world: World, racing: Racing) -> None:
+def test_lost_takeover_race_is_refused(world: World, racing: Racing) -> None:
     world.put(ADA, ago=HOUR)
     racing.before["replace"] = [lambda: world.put(EVE)]
     assert "eve on ci-3" in world.locked().message
 
 
-def test_the_holder_comes_back_at_the_last_moment(world: World, racing: Racing) -> None:
+def test_late_renewal_wins_against_the_takeover(world: World, racing: Racing) -> None:
     world.put(ADA, ago=HOUR)
     racing.before["replace"] = [lambda: world.put(ADA, ago=HOUR - 100)]
     assert "ada on ci-7" in world.locked().message
 
 
-def test_an_expired_lease_vanishes_before_it_is_taken_over(world: World, racing: Racing) -> None:
+def test_expired_lease_that_vanishes_is_free(world: World, racing: Racing) -> None:
     world.put(ADA, ago=HOUR)
     racing.before["replace"] = [world.release]
     with world.hold() as held:
         assert held.found == Lock(), "it was free in the end"
 
 
-def test_the_answer_to_a_takeover_is_lost(world: World) -> None:
+def test_takeover_with_a_lost_answer_holds_the_lock(world: World) -> None:
     world.put(ADA, ago=HOUR)
     world.cluster.fail("replace lease", ClusterUnreachable("gone"), after=True)
     with world.hold(timeout=60) as held:
@@ -274,7 +274,7 @@ def test_the_answer_to_a_takeover_is_lost(world: World) -> None:
         assert (held.found.holder or BOB).actor == "ada"
 
 
-def test_the_answer_to_a_create_is_lost_after_a_takeover_in_vain(world: World, racing: Racing) -> None:
+def test_create_with_a_lost_answer_after_a_failed_takeover(world: World, racing: Racing) -> None:
     world.put(ADA, ago=HOUR)
     racing.before["replace"] = [world.release]
     world.at(30, lambda: racing.fail("create lease", ClusterUnreachable("gone"), after=True))
@@ -285,7 +285,7 @@ def test_the_answer_to_a_create_is_lost_after_a_takeover_in_vain(world: World, r
 # by force
 
 
-def test_by_force_from_a_holder_who_lives(world: World) -> None:
+def test_force_takes_over_from_a_live_holder(world: World) -> None:
     world.put(ADA)
     with world.hold(EVE, force=True) as held:
         assert (held.found.state, held.found.holder and held.found.holder.actor) == (LockState.LIVE, "ada")
@@ -294,14 +294,14 @@ def test_by_force_from_a_holder_who_lives(world: World) -> None:
     assert world.lease is None
 
 
-def test_by_force_does_not_wait_for_one_who_seems_gone(world: World) -> None:
+def test_force_does_not_observe_the_holder(world: World) -> None:
     world.put(ADA, ago=HOUR)
     with world.hold(EVE, force=True) as held:
         assert held.found.holder is not None
     assert world.passed == 0
 
 
-def test_by_force_against_one_who_renews_all_the_time(world: World, racing: Racing) -> None:
+def test_force_wins_against_frequent_renewals(world: World, racing: Racing) -> None:
     world.put(ADA)
     again: list[Callable[[], Any]] = [lambda: world.put(ADA, ago=0.25), lambda: None, lambda: world.put(ADA, ago=0.5), lambda: None]
     racing.before["replace"] = again
@@ -309,6 +309,6 @@ def test_by_force_against_one_who_renews_all_the_time(world: World, racing: Raci
         assert held.found.state is LockState.LIVE
 
 
-def test_by_force_of_what_is_free(world: World) -> None:
+def test_force_of_a_free_lock(world: World) -> None:
     with world.hold(EVE, force=True) as held:
         assert held.found == Lock()

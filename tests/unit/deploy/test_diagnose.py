@@ -76,24 +76,24 @@ PULL = (
         ),
     ],
 )  # fmt: skip
-def test_each_trouble_has_its_words(pods: list[dict[str, Any]], events: list[dict[str, Any]], problem: str) -> None:
+def test_each_problem_is_explained(pods: list[dict[str, Any]], events: list[dict[str, Any]], problem: str) -> None:
     assert explain(pods, events, workloads=["web"]).problems == (problem,)
 
 
-def test_what_is_well_is_no_problem() -> None:
+def test_healthy_pods_are_no_problem() -> None:
     well = pod(phase="Running", conditions=({"type": "Ready", "status": "True"},), state={"running": {}}, ready=True)
     assert explain([well], [event("Unhealthy", "at first")]).problems == ()
     done = pod(phase="Succeeded", state={"terminated": {"exitCode": 0}})
     assert explain([done], []).problems == ()
 
 
-def test_pods_that_are_going_do_not_count() -> None:
+def test_terminating_pods_are_ignored() -> None:
     going = pod(**waiting("CrashLoopBackOff"))
     going["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z"
     assert explain([going], []).problems == ()
 
 
-def test_the_events_of_others_do_not_count() -> None:
+def test_events_of_other_objects_are_ignored() -> None:
     others = [
         event("FailedCreate", "x", kind="ReplicaSet", name="other-1"),
         event("Failed", "x", name="other-1"),
@@ -102,12 +102,12 @@ def test_the_events_of_others_do_not_count() -> None:
     assert explain([], others, workloads=["web"]).problems == ()
 
 
-def test_the_same_trouble_is_counted() -> None:
+def test_repeated_problem_is_counted() -> None:
     pods = [pod(f"web-{number}", **waiting("ErrImagePull", "not found")) for number in range(3)]
     assert explain(pods, []).problems == ("the image r/web:1 of the container web cannot be pulled: not found (3 times)",)
 
 
-def test_write_last_events() -> None:
+def test_last_log_lines_are_quoted() -> None:
     crashing = pod(**waiting("CrashLoopBackOff", restartCount=2, lastState={"terminated": {"exitCode": 1}}))
     ended = pod("web-2", state={"terminated": {"exitCode": 1}}, name="job")
     fine = pod("web-3", phase="Running", state={"running": {}}, ready=True, name="ok")
@@ -125,6 +125,6 @@ def test_write_last_events() -> None:
     "odd",
     [{}, {"metadata": {}}, {"metadata": {"name": "x"}, "status": None}, {"metadata": None, "status": {"containerStatuses": None}}],
 )
-def test_odd_pods_do_no_harm(odd: dict[str, Any]) -> None:
+def test_odd_pods_are_ignored(odd: dict[str, Any]) -> None:
     assert explain([odd], [{}, {"involvedObject": None}]).problems == ()
     assert logs_to_read([odd]) == ()

@@ -50,7 +50,7 @@ def ended(operation: Operation) -> Operation:
     return operation.model_copy(update={"finished_at": now(), "outcome": Outcome(reason="succeeded", message="")})
 
 
-def test_others_see_what_is_said_while_it_is_said(world: World) -> None:
+def test_events_are_written_while_the_operation_runs(world: World) -> None:
     ledger, running, journal = begun(world)
     for line in ("one", "two", "three"):
         journal(Notice("deploy", line))
@@ -60,7 +60,7 @@ def test_others_see_what_is_said_while_it_is_said(world: World) -> None:
     ledger.close()
 
 
-def test_nothing_is_written_when_nothing_is_said(world: World) -> None:
+def test_no_events_are_written_without_news(world: World) -> None:
     ledger, running, journal = begun(world)
     journal(Notice("deploy", "one"))
     until(lambda: texts(world, running) == ["one"])
@@ -80,7 +80,7 @@ def test_nothing_is_written_when_nothing_is_said(world: World) -> None:
     ledger.close()
 
 
-def test_after_the_end_nothing_is_written(world: World) -> None:
+def test_no_events_are_written_after_the_outcome(world: World) -> None:
     ledger, running, journal = begun(world)
     journal(Notice("deploy", "one"))
     ledger.write(ledger.with_events(ended(running)))
@@ -91,7 +91,7 @@ def test_after_the_end_nothing_is_written(world: World) -> None:
     assert texts(world, running) == ["one"]
 
 
-def test_how_the_last_step_ended_is_kept_unless_somebody_has_written_since(world: World) -> None:
+def test_last_events_are_written_unless_the_secret_has_changed(world: World) -> None:
     for others in (False, True):
         ledger, running, journal = begun(world)
         ledger.write(ledger.with_events(ended(running)))
@@ -103,7 +103,7 @@ def test_how_the_last_step_ended_is_kept_unless_somebody_has_written_since(world
         assert world.find(running).state == "succeeded"
 
 
-def test_what_was_explained_stays_while_more_is_said(world: World) -> None:
+def test_explanation_stays_while_events_are_written(world: World) -> None:
     ledger, running, journal = begun(world)
     ledger.write(running.model_copy(update={"outcome": Outcome(reason="deploy_failed", message="a pod crashes")}))
     journal(Notice("rollback", "back to v1"))
@@ -114,7 +114,7 @@ def test_what_was_explained_stays_while_more_is_said(world: World) -> None:
     ledger.close()
 
 
-def test_a_failure_to_write_is_none_and_the_next_look_tries_again(world: World) -> None:
+def test_failed_write_of_events_is_tried_again(world: World) -> None:
     ledger, running, journal = begun(world)
     world.cluster.fail("patch secret", ClusterUnreachable("away"), times=3)
     journal(Notice("deploy", "one"))
@@ -122,7 +122,7 @@ def test_a_failure_to_write_is_none_and_the_next_look_tries_again(world: World) 
     ledger.close()
 
 
-def test_somebody_elses_word_is_not_written_over(world: World) -> None:
+def test_events_do_not_overwrite_another_write(world: World) -> None:
     ledger, running, journal = begun(world)
     theirs = ended(running).model_copy(update={"note": "settled by another"})
     update_operation(world.cluster, theirs)  # type: ignore[arg-type]
@@ -157,9 +157,7 @@ class Hanging(FakeCluster):
         return answer
 
 
-def test_a_write_that_hangs_holds_the_end_up_for_a_moment_only_and_does_not_undo_it(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hanging_write_delays_the_outcome_briefly_and_does_not_undo_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernaut.deploy.operations._MAX_WRITE_WAIT", 0.05)
     world.cluster = Hanging(world)
     ledger, running, journal = begun(world)
@@ -174,7 +172,7 @@ def test_a_write_that_hangs_holds_the_end_up_for_a_moment_only_and_does_not_undo
     assert (world.find(running).state, texts(world, running)) == ("succeeded", ["one", "two"])
 
 
-def test_a_deploy_that_was_accepted_is_shown_while_helm_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accepted_deploy_shows_events_while_helm_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(OperationWriter.__init__.__kwdefaults__, "every", QUICK)
     operation, _ = world.accept()
     seen: list[Operation] = []
@@ -192,7 +190,7 @@ def test_a_deploy_that_was_accepted_is_shown_while_helm_runs(world: World, monke
     assert world.find(operation).state == "succeeded"
 
 
-def test_a_plain_deploy_writes_nothing_meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_deploy_writes_no_events_meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     before = threading.enumerate()
     upgrade = world.helm.upgrade
 
@@ -206,7 +204,7 @@ def test_a_plain_deploy_writes_nothing_meanwhile(world: World, monkeypatch: pyte
     assert world.operation.state == "succeeded"
 
 
-def test_what_is_kept_is_read_by_any_decoder(world: World) -> None:
+def test_written_events_are_redacted_and_decodable(world: World) -> None:
     ledger, running, journal = begun(world)
     journal(Notice("deploy", "token=hunter2 \ud800"))
     until(lambda: texts(world, running))

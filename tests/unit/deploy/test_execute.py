@@ -37,7 +37,7 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def test_the_first_deploy(world: World) -> None:
+def test_first_deploy(world: World) -> None:
     plan, changed, release = world.deploy(
         commit="31fba06c", note="new\ngreeting", environment="production", values=read_values({"a": 1})
     )
@@ -64,14 +64,14 @@ def test_the_first_deploy(world: World) -> None:
     assert release.operation == wrote.id
 
 
-def test_the_line_in_helms_history_is_one_line(world: World) -> None:
+def test_description_is_one_line(world: World) -> None:
     _, _, release = world.deploy(note="a\x1b[31m\r\n\tb " + "long " * 100)
     assert release is not None
     assert release.description.startswith('1.0.0 by ada: "a?[31m b long')
     assert len(release.description) == 256
 
 
-def test_what_a_deploy_asks_of_the_cluster(world: World) -> None:
+def test_requests_of_a_deploy(world: World) -> None:
     """The operation is written before Helm runs, and once after; Helm starts once."""
     world.deploy()
     world.deploy("1.1.0")
@@ -90,7 +90,7 @@ def test_what_a_deploy_asks_of_the_cluster(world: World) -> None:
     assert verbs(world) == ["upgrade"]
 
 
-def test_an_unchanged_deploy_starts_nothing_and_writes_nothing(world: World) -> None:
+def test_unchanged_deploy_starts_and_writes_nothing(world: World) -> None:
     world.deploy(values=read_values({"a": 1}))
     plan, changed, release = world.deploy(values=read_values({"a": 1.0}))
     assert not changed
@@ -104,7 +104,7 @@ def test_an_unchanged_deploy_starts_nothing_and_writes_nothing(world: World) -> 
     assert (finished.outcome, finished.detail) == (StepOutcome.UNCHANGED, "v1 already runs 1.0.0 with these values")
 
 
-def test_a_dry_run_writes_nothing(world: World) -> None:
+def test_dry_run_writes_nothing(world: World) -> None:
     plan, changed, release = world.deploy(dry_run=True)
     assert (plan.changes, changed, release) == (True, False, None)
     finished = world.events[-1]
@@ -124,13 +124,13 @@ def test_labels_and_history_max_reach_helm(world: World) -> None:
     assert current.labels["kubernaut/operation"] == world.operation.id
 
 
-def test_an_operation_goes_with_its_record(world: World) -> None:
+def test_operation_is_collected_with_its_record(world: World) -> None:
     for number in range(4):
         world.deploy(f"1.0.{number}", history_max=2)
     assert len(world.past.operations) == 2
 
 
-def test_operations_that_left_nothing_expire(world: World) -> None:
+def test_operations_without_a_release_expire(world: World) -> None:
     for days in (6, 8):
         old = operation(new_operation_id(), reason="chart_invalid").model_copy(update={"started_at": now() - timedelta(days=days)})
         world.cluster.create_secret("demo", operation_secret(old))
@@ -141,7 +141,7 @@ def test_operations_that_left_nothing_expire(world: World) -> None:
     assert sorted(bool(one.unread) for one in world.past.operations) == [False, False, True, True]
 
 
-def test_ten_deploys_a_delete_and_a_deploy(world: World) -> None:
+def test_deploy_after_ten_deploys_and_a_delete(world: World) -> None:
     for number in range(10):
         world.deploy(f"1.0.{number}")
     execute(UninstallRequest("demo", "hello"), context=world.context)
@@ -156,7 +156,7 @@ def test_ten_deploys_a_delete_and_a_deploy(world: World) -> None:
     assert all(release.created_by == "ada" for release in history)
 
 
-def test_values_are_the_whole_wish(world: World) -> None:
+def test_values_replace_the_previous_ones(world: World) -> None:
     world.deploy(values=read_values(sets=["a=1", "b=2"]))
     plan, _, _ = world.deploy(values=read_values(sets=["a=1"]))
     assert "no longer set: b" in plan.actions[0].reason
@@ -167,7 +167,7 @@ def test_values_are_the_whole_wish(world: World) -> None:
     assert world.past.records[0].config == {"a": 1, "c": 3}
 
 
-def test_namespaces(world: World) -> None:
+def test_deploy_creates_the_namespace_on_request_only(world: World) -> None:
     world.cluster._namespaces.discard("demo")
     with pytest.raises(NamespaceNotFound):
         world.deploy()
@@ -179,7 +179,7 @@ def test_namespaces(world: World) -> None:
 # what goes wrong
 
 
-def test_what_helm_refuses_leaves_no_release(world: World) -> None:
+def test_chart_refused_by_helm_leaves_no_release(world: World) -> None:
     with pytest.raises(ChartInvalid):
         world.deploy(template="{{ nonsense }}")
     assert world.past.records == ()
@@ -187,13 +187,13 @@ def test_what_helm_refuses_leaves_no_release(world: World) -> None:
     assert world.operation.outcome.reason == "chart_invalid"
 
 
-def test_an_application_that_answers(world: World) -> None:
+def test_probe_that_is_answered(world: World) -> None:
     world.cluster.answers["demo", "web", "http"] = (200, "ok")
     assert world.deploy(**PROBED)[1]
     assert "get service demo/web:http/healthz" in world.cluster.requests
 
 
-def test_an_application_that_does_not_answer_in_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unanswered_probe_rolls_back_or_keeps(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernaut.deploy.diagnose._MIN_PROBE_SECONDS", 0.05)
     monkeypatch.setattr("kubernaut.deploy.diagnose._PROBE_PAUSE", 0.01)
     world.cluster.answers["demo", "web", "http"] = (200, "ok")
@@ -208,7 +208,7 @@ def test_an_application_that_does_not_answer_in_time(world: World, monkeypatch: 
     assert "did not succeed" in plan.actions[0].reason  # deployed to Helm, and still no no-op
 
 
-def test_a_probe_without_its_service(world: World) -> None:
+def test_probe_without_a_service_fails(world: World) -> None:
     with pytest.raises(DeployKept, match="no Service with the port http"):
         world.deploy(annotations=PROBED["annotations"])
 
@@ -216,7 +216,7 @@ def test_a_probe_without_its_service(world: World) -> None:
 # rollback, restore, delete
 
 
-def test_a_rollback_is_known_by_who_made_it(world: World) -> None:
+def test_rollback_records_its_actor(world: World) -> None:
     world.deploy()
     world.deploy("1.1.0")
     world.environment["KUBERNAUT_ACTOR"] = "grace"
@@ -230,7 +230,7 @@ def test_a_rollback_is_known_by_who_made_it(world: World) -> None:
     assert not world.deploy()[1]
 
 
-def test_a_rollback_that_fails_is_kept(world: World) -> None:
+def test_failed_rollback_is_kept(world: World) -> None:
     world.deploy()
     world.deploy("1.1.0")
     world.helm.end_with(Status.FAILED, LATE)
@@ -240,7 +240,7 @@ def test_a_rollback_that_fails_is_kept(world: World) -> None:
 
 
 @pytest.mark.parametrize("verb", ["deploy", "rollback", "delete"])
-def test_what_was_left_pending_is_ended_by_whoever_comes_next(world: World, verb: str) -> None:
+def test_pending_record_is_finished_by_the_next_operation(world: World, verb: str) -> None:
     world.deploy()
     world.helm.end_with(Status.PENDING_UPGRADE, KeyboardInterrupt())
     world.cluster.fail("patch secret", ClusterUnreachable("gone"), times=2)
@@ -273,7 +273,7 @@ def test_what_was_left_pending_is_ended_by_whoever_comes_next(world: World, verb
     assert (again.immutable, world.statuses.count("deployed")) == (True, 1)
 
 
-def test_a_helm_that_outlived_its_kubernaut_and_was_faster_than_the_new_fence(world: World) -> None:
+def test_orphaned_helm_that_finishes_before_the_fence_is_superseded(world: World) -> None:
     world.deploy()
     world.helm.end_with(Status.PENDING_UPGRADE, KeyboardInterrupt())
     world.cluster.fail("patch secret", ClusterUnreachable("gone"), times=2)
@@ -298,7 +298,7 @@ def test_a_helm_that_outlived_its_kubernaut_and_was_faster_than_the_new_fence(wo
     assert fenced.immutable
 
 
-def test_a_delete_and_a_restore(world: World) -> None:
+def test_delete_then_restore(world: World) -> None:
     world.deploy(values=read_values({"a": 1}))
     world.environment["KUBERNAUT_ACTOR"] = "grace"
     _, changed, release = execute(UninstallRequest("demo", "hello", note="bye"), context=world.context)
@@ -316,7 +316,19 @@ def test_a_delete_and_a_restore(world: World) -> None:
     assert execute(RestoreRequest("demo", "hello"), context=world.context)[1] is False
 
 
-def test_a_delete_that_does_not_end(world: World) -> None:
+def test_objects_of_a_delete_are_planned_and_not_stored(world: World) -> None:
+    """An older kubernaut reads operations strictly."""
+    world.deploy()
+    plan, *_ = execute(UninstallRequest("demo", "hello"), context=world.context, dry_run=True)
+    assert plan.actions[0].objects == ("ConfigMap/hello",)
+    execute(UninstallRequest("demo", "hello"), context=world.context)
+    assert world.operation.verb == "delete"
+    assert world.operation.unread is None
+    assert world.operation.plan.actions[0].objects == ()
+    assert "ConfigMap/hello" in world.operation.plan.actions[0].reason
+
+
+def test_unfinished_delete_is_reported_and_finished_by_the_next_one(world: World) -> None:
     world.deploy()
     world.helm.end_with(Status.UNINSTALLING, DeadlineExceeded("too long"))
     with pytest.raises(DeployKept, match=r"demo\.hello\.v1 is not deleted.*uninstalling.*too long"):
@@ -328,7 +340,7 @@ def test_a_delete_that_does_not_end(world: World) -> None:
 
 
 @pytest.mark.parametrize("verb", [RollbackRequest, RestoreRequest, UninstallRequest])
-def test_dry_runs_of_the_others(world: World, verb: type[OperationRequest]) -> None:
+def test_dry_run_of_the_other_verbs(world: World, verb: type[OperationRequest]) -> None:
     world.deploy()
     world.deploy("1.1.0")
     if verb is RestoreRequest:
@@ -349,7 +361,7 @@ def test_dry_runs_of_the_others(world: World, verb: type[OperationRequest]) -> N
 # secrets
 
 
-def test_no_secret_is_written_down_or_told(world: World) -> None:
+def test_secrets_are_neither_written_nor_reported(world: World) -> None:
     """A canary in the values: in Helm's record, where it belongs, and nowhere else."""
     wish = read_values({"db": {"password": CANARY}, "plain": CANARY}, sets=[f"token={CANARY}"])
     world.deploy(values=wish)

@@ -36,19 +36,19 @@ def kinds(known: ReleaseHistory, lock: Lock = Lock()) -> str:  # noqa: B008
 # what there is to do
 
 
-def test_nothing_unfinished_is_nothing_to_do() -> None:
+def test_recovery_without_anything_unfinished() -> None:
     assert kinds(past()) == UNCHANGED
     assert kinds(past(own(1, "deployed"), operations=(operation(finished_at=NOW),))) == UNCHANGED
 
 
-def test_a_living_holder_is_left_alone() -> None:
+def test_recovery_refuses_a_live_lock() -> None:
     for known in (past(), known_of("pending-upgrade"), known_of("deployed")):
         with pytest.raises(ReleaseLocked) as caught:
             plan(known, LIVE, RecoveryRequest("demo", "hello"))
         assert caught.value.problem()["holder"]["actor"] == "ada"
 
 
-def test_what_a_dead_holder_left_is_ended() -> None:
+def test_recovery_finishes_what_a_dead_holder_left() -> None:
     left = past(own(1, "deployed"), own(2, "pending-upgrade"), operations=(operation(reason=None),))
     assert kinds(left, EXPIRED) == "take-lock, mark-failed, settle-operation"
     assert kinds(left) == "mark-failed, settle-operation"
@@ -57,13 +57,13 @@ def test_what_a_dead_holder_left_is_ended() -> None:
 
 
 @pytest.mark.parametrize("status", ["pending-install", "pending-upgrade", "pending-rollback", "uninstalling"])
-def test_plain_helm_is_left_alone_until_it_is_surely_dead(status: str) -> None:
+def test_recovery_leaves_plain_helm_alone_until_it_is_stale(status: str) -> None:
     assert kinds(plain(status, age=60)) == UNCHANGED
     assert kinds(plain(status, age=None)) == UNCHANGED
     assert kinds(plain(status, age=901)) == "mark-failed"
 
 
-def test_what_was_accepted_is_left_alone_until_its_time_is_over() -> None:
+def test_recovery_leaves_accepted_operations_until_they_are_overdue() -> None:
     waiting = operation(reason=None, waits_until=NOW)
     assert kinds(replace(past(operations=(waiting,)), read_at=NOW - timedelta(seconds=1))) == UNCHANGED
     assert kinds(past(operations=(waiting,))) == UNCHANGED  # nobody knows the time
@@ -86,7 +86,7 @@ def leave_lease(world: World, process: str) -> None:
     )
 
 
-def test_after_a_kill_the_record_is_failed_and_the_operation_has_an_end(world: World) -> None:
+def test_recovery_after_a_kill_marks_failed_and_settles(world: World) -> None:
     world.deploy()
     left = world.leave_a_deploy()
     leave_lease(world, GONE)
@@ -103,7 +103,7 @@ def test_after_a_kill_the_record_is_failed_and_the_operation_has_an_end(world: W
     assert recover(world)[1] is False
 
 
-def test_a_living_holder_keeps_the_lock(world: World) -> None:
+def test_recovery_writes_nothing_while_the_holder_is_alive(world: World) -> None:
     world.deploy()
     left = world.leave_a_deploy()
     leave_lease(world, process_identity())
@@ -114,7 +114,7 @@ def test_a_living_holder_keeps_the_lock(world: World) -> None:
     assert next(one for one in world.past.operations if one.id == left).state == "running"
 
 
-def test_recovery_is_no_operation_itself(world: World) -> None:
+def test_recovery_writes_no_operation(world: World) -> None:
     world.deploy()
     recover(world)
     assert len(world.past.operations) == 1
