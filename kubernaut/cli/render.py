@@ -28,6 +28,8 @@ def show_plan(plan: Plan, output: str) -> None:
         return
     for number, action in enumerate(plan.actions, start=1):
         put(f"{number}. {action.kind} {action.subject}: {action.reason}")
+        for removed in action.objects:
+            put(f"   - {removed}")
     if not plan.actions:
         put(f"nothing to do: {plan.reason}" if plan.reason else "nothing to do")
     elif plan.reason:

@@ -45,7 +45,6 @@ from kubernaut.deploy.requests import (
 from kubernaut.deploy.revisions import (
     Unfinished,
     difference,
-    few,
     find_unfinished,
     interrupted_target,
     last_deleted,
@@ -193,8 +192,8 @@ def _delete(_history: ReleaseHistory, current: Record, _request: UninstallReques
 def _uninstall(record: Record, reason: str) -> Action:
     """Return the action that uninstalls a release, with the objects that it removes."""
     objects = removed_objects(record)
-    removes = f"removes {few(objects)}" if objects else "removes no objects"
-    return Action(kind="helm-uninstall", subject=record.id, reason=f"{reason}; {removes}", objects=objects)
+    count = f"{len(objects) or 'no'} object{'' if len(objects) == 1 else 's'}"
+    return Action(kind="helm-uninstall", subject=record.id, reason=f"{reason}; removes {count}", objects=objects)
 
 
 def _unlock(history: ReleaseHistory, lock: Lock, request: UnlockRequest) -> Plan:

@@ -20,8 +20,8 @@ from kubernaut.history.releases import find_operation, manifest_objects
 from kubernaut.history.repair import INTERRUPTED
 from kubernaut.history.store import ReleaseHistory
 
-MAX_NAMES = 10
-"""How many keys of values or objects a reason names; the others are counted."""
+MAX_KEYS = 10
+"""How many keys of values a reason names; the others are counted."""
 
 _ROLLBACK_OFFSET = {"rollback": 1, "restore": 1, "deploy": 2}
 """How far above ``Operation.after`` a verb's ``helm rollback`` puts its record; a deploy rolls back from its own record."""
@@ -60,10 +60,9 @@ def removed_objects(record: Record) -> tuple[str, ...]:
     return tuple(found)
 
 
-def few(names: Sequence[str]) -> str:
-    """Return the first names as an enumeration, and the number of the others."""
-    shown = ", ".join(names[:MAX_NAMES])
-    return shown + (f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else "")
+def _few(keys: Sequence[str]) -> str:
+    shown = ", ".join(keys[:MAX_KEYS])
+    return shown + (f" and {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else "")
 
 
 # the revision that is deployed, rolled back to or restored
@@ -74,7 +73,7 @@ def difference(current: Record, history: ReleaseHistory, request: DeployRequest)
     values = request.merged_values(history)
     why = _difference(current, history, request, values)
     lost = overrides_lost(current.config, values) if why else ()
-    return f"{why}; no longer set: {few(lost)}" if lost else why
+    return f"{why}; no longer set: {_few(lost)}" if lost else why
 
 
 def _difference(current: Record, history: ReleaseHistory, request: DeployRequest, values: Mapping[str, Any]) -> str | None:
@@ -95,7 +94,7 @@ def _difference(current: Record, history: ReleaseHistory, request: DeployRequest
     if chart.digest != request.chart_digest:
         return f"{chart.version or 'an unknown version'} becomes {request.version}"
     if canonical(current.config) != canonical(values):
-        return f"values differ: {few(differing(current.config, values))}"
+        return f"values differ: {_few(differing(current.config, values))}"
     return None
 
 

@@ -15,7 +15,7 @@ import pytest
 from click.testing import Result
 from unit.cli.stub import COMMIT, DIGEST, MOMENT, PLAN, StubKubernaut, foreign, release, version
 
-from kubernaut import Deployed, Kubernaut, Plan, Published
+from kubernaut import Action, Deployed, Kubernaut, Plan, Published
 from kubernaut import api as service
 from kubernaut.cli.main import VERBS, main
 from kubernaut.cli.session import SETTINGS
@@ -128,6 +128,16 @@ def test_a_dry_run_shows_the_plan(run: Run, stub: StubKubernaut, name: str) -> N
 def test_a_dry_run_with_nothing_to_do_says_why(run: Run, stub: StubKubernaut) -> None:
     stub.answers["ship"] = Deployed(Plan(reason="1.4.2 runs already"), False, None)
     assert run(*WRITING["ship"], "--dry-run").stdout == "nothing to do: 1.4.2 runs already\n"
+
+
+def test_dry_run_lists_the_objects_that_a_delete_removes(run: Run, stub: StubKubernaut) -> None:
+    action = Action(
+        kind="helm-uninstall", subject="demo.hello.v1", reason="it is deployed", objects=("Deployment/web", "Service/web")
+    )
+    stub.answers["delete"] = Deployed(Plan(actions=(action,)), False, None)
+    shown = run(*WRITING["delete"], "--dry-run").stdout.splitlines()
+    assert shown[0].startswith("1. helm-uninstall demo.hello.v1")
+    assert [line.strip(" -") for line in shown[1:]] == ["Deployment/web", "Service/web"]
 
 
 def test_ship_passes_everything_on(run: Run, stub: StubKubernaut, tmp_path: Path) -> None:

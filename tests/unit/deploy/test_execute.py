@@ -325,7 +325,7 @@ def test_objects_of_a_delete_are_planned_and_not_stored(world: World) -> None:
     assert world.operation.verb == "delete"
     assert world.operation.unread is None
     assert world.operation.plan.actions[0].objects == ()
-    assert "ConfigMap/hello" in world.operation.plan.actions[0].reason
+    assert "removes 1 object" in world.operation.plan.actions[0].reason
 
 
 def test_unfinished_delete_is_reported_and_finished_by_the_next_one(world: World) -> None:

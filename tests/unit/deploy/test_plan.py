@@ -393,13 +393,9 @@ items: [{kind: ConfigMap, metadata: {name: other, namespace: elsewhere}}, {kind:
 def test_delete_lists_the_objects_that_it_removes() -> None:
     (action,) = plan("delete", past(own(2, "deployed", manifest=MANIFEST))).actions
     assert action.objects == ("Deployment/web", "ConfigMap/other in elsewhere", "Service/web")
-    assert action.reason == "v2 (1.0.0) is deployed; removes Deployment/web, ConfigMap/other in elsewhere, Service/web"
+    assert action.reason == "v2 (1.0.0) is deployed; removes 3 objects"
     (action,) = plan("delete", past(own(2, "deployed", manifest="kind: [1\n"))).actions
     assert (action.objects, action.reason) == ((), "v2 (1.0.0) is deployed; removes no objects")
-    many = "".join(f"---\nkind: ConfigMap\nmetadata: {{name: c{number}}}\n" for number in range(12))
-    (action,) = plan("delete", past(own(2, "deployed", manifest=many))).actions
-    assert len(action.objects) == 12
-    assert action.reason.endswith("ConfigMap/c9 and 2 more")
 
 
 def test_interrupted_delete_lists_the_objects_that_it_still_removes() -> None:
