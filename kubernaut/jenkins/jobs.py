@@ -19,15 +19,7 @@ from kubernaut.names import check_name, check_namespace
 
 Kind = Literal["release", "deploy"]
 
-RELEASE_NAMESPACE = "where the version is deployed first; empty: nowhere"
-APP_DIR = "the application's folder in the repository"
-GIT_COMMIT = "the commit to release; empty: the newest of the branch"
-OP_ID = "names this request; a build of the same name is not started twice"
-VERSION = "the published version"
-DEPLOY_NAMESPACE = "where to"
-ENVIRONMENT = "whose packaged values; empty: those of the namespace's name"
-NOTE = "a line for the history: why"
-
+_OP_ID = "names this request; a build of the same name is not started twice"
 ARTIFACTS: dict[Kind, str] = {"release": "release.json", "deploy": "deployed.json"}
 _DOES: dict[Kind, str] = {
     "release": "a commit becomes a published version",
@@ -121,14 +113,24 @@ class Parameter:
 
 def release_parameters(flavour: Flavour, *, namespace: str = "", directory: str = ".") -> tuple[Parameter, ...]:
     """Return the parameters of the Release job."""
-    which = Parameter("APP_DIR", APP_DIR, directory) if flavour == "pipeline" else Parameter("GIT_COMMIT", GIT_COMMIT)
-    return (Parameter("NAMESPACE", RELEASE_NAMESPACE, namespace), which, Parameter("OP_ID", OP_ID))
+    return (
+        Parameter("NAMESPACE", "where the version is deployed first; empty: nowhere", namespace),
+        Parameter("APP_DIR", "the application's folder in the repository", directory)
+        if flavour == "pipeline"
+        else Parameter("GIT_COMMIT", "the commit to release; empty: the newest of the branch"),
+        Parameter("OP_ID", _OP_ID),
+    )
 
 
 def deploy_parameters() -> tuple[Parameter, ...]:
     """Return the parameters of the Deploy job."""
-    texts = {"VERSION": VERSION, "NAMESPACE": DEPLOY_NAMESPACE, "ENVIRONMENT": ENVIRONMENT, "NOTE": NOTE, "OP_ID": OP_ID}
-    return tuple(Parameter(name, text) for name, text in texts.items())
+    return (
+        Parameter("VERSION", "the published version"),
+        Parameter("NAMESPACE", "where to"),
+        Parameter("ENVIRONMENT", "whose packaged values; empty: those of the namespace's name"),
+        Parameter("NOTE", "a line for the history: why"),
+        Parameter("OP_ID", _OP_ID),
+    )
 
 
 def check_values(path: JobPath, values: Mapping[str, str]) -> None:

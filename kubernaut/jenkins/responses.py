@@ -29,11 +29,7 @@ _LOGIN = re.compile(rb"/login\?from=")
 _MISSING_PERMISSION = re.compile(rb"is missing the ([A-Za-z ]{1,40}/[A-Za-z ]{1,40}) permission")
 _CREDENTIALS_HINT = "Set `jenkins_user`, and KUBERNAUT_JENKINS_TOKEN or `jenkins_token_file`."
 _CRUMB_HINT = "Use an API token, which needs no crumb. With a password, a proxy before Jenkins must keep cookies and headers."
-_STATUS_HINTS = {
-    502: "The proxy before Jenkins does not reach it. Run the same command again soon.",
-    503: "Jenkins, or the proxy before it, is not ready. If that lasts, see its log.",
-    504: "The proxy before Jenkins had no answer in time. Run the same command again soon.",
-}
+_PROXY_HINT = "Jenkins, or the proxy before it, is not ready. Run the same command again soon; if that lasts, see its log."
 
 
 # data
@@ -297,7 +293,7 @@ def error_for(answer: Response, call: Call) -> KubernautError:
         )
     if status < 400 or status == 404:
         return not_jenkins(answer, call)
-    return JenkinsUnreachable(call.failed(f"answers HTTP {status}"), hint=_STATUS_HINTS.get(status))
+    return JenkinsUnreachable(call.failed(f"answers HTTP {status}"), hint=_PROXY_HINT if status in (502, 503, 504) else None)
 
 
 def unreachable(error: RequestError, call: Call) -> JenkinsUnreachable:

@@ -6,6 +6,7 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -80,8 +81,7 @@ class JenkinsServer:
     def config(self, path: JobPath) -> str | None:
         """Return the config.xml of a job; ``None`` if the job does not exist."""
         call = self._call(f"read the configuration of job {path}")
-        answer = self._get(f"{path.url_path}/config.xml", call)
-        return None if self._is_absent(answer) else self._read(answer, call, lambda answer: config_xml.decode(answer.body))
+        return self._fetch(f"{path.url_path}/config.xml", call, lambda answer: config_xml.decode(answer.body))
 
     def create(self, path: JobPath, config: str) -> None:
         """Create a job.
@@ -114,12 +114,11 @@ class JenkinsServer:
     def job(self, path: JobPath) -> Job:
         """Return a job. Raises: JobNotFound."""
         call = self._call(f"read job {path}")
-        answer = self._get(f"{path.url_path}/api/json", call, tree=responses.JOB_TREE)
-        if self._is_absent(answer):
+        read = partial(responses.read_job, path=path, url=self._page(path))
+        job = self._fetch_json(f"{path.url_path}/api/json", call, read, responses.JOB_TREE)
+        if job is None:
             raise responses.job_not_found(path, call)
-        return self._read(
-            answer, call, lambda answer: responses.read_job(responses.read_object(answer.body), path, self._page(path))
-        )
+        return job
 
     def trigger(self, path: JobPath, parameters: Mapping[str, str]) -> int | None:
         """Request a build, once. The parameters are sent in the request's body.
@@ -153,44 +152,35 @@ class JenkinsServer:
 
     def queue(self, path: JobPath) -> tuple[QueueItem, ...]:
         """Return the queue items of a job."""
-        call = self._call("read the queue")
-        answer = self._get("queue/api/json", call, tree=f"items[{responses.ITEM_TREE}]")
-        items = self._read(answer, call, lambda answer: responses.read_items(responses.read_object(answer.body), self.url))
-        return tuple(item for item in items if item.job == str(path))
+        call, read = self._call("read the queue"), partial(responses.read_items, root=self.url)
+        content = self._read(self._get("queue/api/json", call, tree=f"items[{responses.ITEM_TREE}]"), call, _json(read))
+        return tuple(item for item in content if item.job == str(path))
 
     def queue_item(self, id: int) -> QueueItem | None:
         """Return a queue item; ``None`` if the server has forgotten it, or keeps none."""
-        call = self._call(f"read queue item {id}")
-        answer = self._get(f"queue/item/{id}/api/json", call, tree=responses.ITEM_TREE)
-        if self._is_absent(answer):
-            return None
-        return self._read(answer, call, lambda answer: responses.read_item(responses.read_object(answer.body), self.url))
+        call, read = self._call(f"read queue item {id}"), partial(responses.read_item, root=self.url)
+        return self._fetch_json(f"queue/item/{id}/api/json", call, read, responses.ITEM_TREE)
 
     def builds(self, path: JobPath) -> tuple[Build, ...]:
         """Return the last builds of a job, newest first. Raises: JobNotFound."""
         call = self._call(f"read the builds of job {path}")
         tree = hudson.builds_tree(self._connection.kind, responses.BUILD_TREE, _MAX_BUILDS)
-        answer = self._get(f"{path.url_path}/api/json", call, tree=tree)
-        if self._is_absent(answer):
+        builds = self._fetch_json(f"{path.url_path}/api/json", call, partial(responses.read_builds, job_url=self._page(path)), tree)
+        if builds is None:
             raise responses.job_not_found(path, call)
-        page = self._page(path)
-        return self._read(answer, call, lambda it: responses.read_builds(responses.read_object(it.body), page))[:_MAX_BUILDS]
+        return builds[:_MAX_BUILDS]
 
     def build(self, path: JobPath, number: int) -> Build | None:
         """Return a build; ``None`` if it does not exist."""
         call = self._call(f"read build {number} of job {path}")
-        answer = self._get(f"{path.url_path}/{number}/api/json", call, tree=responses.BUILD_TREE)
-        if self._is_absent(answer):
-            return None
-        return self._read(answer, call, lambda it: responses.read_build(responses.read_object(it.body), self._page(path)))
+        read = partial(responses.read_build, job_url=self._page(path))
+        return self._fetch_json(f"{path.url_path}/{number}/api/json", call, read, responses.BUILD_TREE)
 
     def console(self, path: JobPath, number: int, start: int) -> ConsoleChunk | None:
         """Return the console of a build from an offset in bytes; ``None`` if the build does not exist."""
         call = self._call(f"read the console of build {number} of job {path}")
-        answer = self._get(f"{path.url_path}/{number}/logText/progressiveText", call, start=str(start))
-        if self._is_absent(answer):
-            return None
-        return self._read(answer, call, lambda it: responses.read_console(it.body, it.headers, start))
+        where = f"{path.url_path}/{number}/logText/progressiveText"
+        return self._fetch(where, call, lambda it: responses.read_console(it.body, it.headers, start), start=str(start))
 
     def stop(self, path: JobPath, number: int) -> None:
         """Request that a build stops; no effect on one that has ended or does not exist."""
@@ -233,6 +223,13 @@ class JenkinsServer:
         except responses.InvalidResponse as error:
             raise responses.not_jenkins(answer, call) from error
 
+    def _fetch(self, where: str, call: Call, read: Callable[[Response], _T], **query: str) -> _T | None:
+        answer = self._get(where, call, **query)
+        return None if self._is_absent(answer) else self._read(answer, call, read)
+
+    def _fetch_json(self, where: str, call: Call, read: Callable[[Mapping[str, Any]], _T], tree: str) -> _T | None:
+        return self._fetch(where, call, _json(read), tree=tree)
+
     def _is_absent(self, answer: Response) -> bool:
         """Say whether a Jenkins answered 404; any server does, so it must prove to be one. Raises: JenkinsUnreachable."""
         if answer.status == 404:
@@ -255,10 +252,13 @@ class JenkinsServer:
 
     def _find_sibling(self, folder: str, path: JobPath) -> str | None:
         call = self._call(f"read the jobs beside {path}")
-        answer = self._get(f"{folder}api/json", call, tree="jobs[name]")
-        content = self._read(answer, call, lambda answer: responses.read_object(answer.body))
+        content = self._read(self._get(f"{folder}api/json", call, tree="jobs[name]"), call, _json(dict))
         names = (str(job.get("name")) for job in content.get("jobs") or () if isinstance(job, dict))
         return next((name for name in names if name.casefold() == path.name.casefold()), None)
+
+
+def _json(read: Callable[[Mapping[str, Any]], _T]) -> Callable[[Response], _T]:
+    return lambda answer: read(responses.read_object(answer.body))
 
 
 def open_server(settings: Settings) -> JenkinsServer:
@@ -307,13 +307,11 @@ class _Connection(jenkins.Jenkins):  # type: ignore[misc]
         self._auth_resolved = True  # see _request
         self.crumb: Any = None
         self.kind: ServerKind | None = None
-        self._http = http
-        self._user = user
-        self._token = token
+        self._http, self._user, self._token = http, user, token
 
     def get(self, where: str, query: Mapping[str, str]) -> Response:
         """Send a GET. Raises: RequestError."""
-        return self._send(Request("GET", self.server + where, params=dict(query)))
+        return self._request(Request("GET", self.server + where, params=dict(query))).answer
 
     def post(self, where: str, call: Call, *, body: bytes | dict[str, str] | None) -> Response:
         """Send a POST; again with a new crumb after a rejected one, which has no effect. Raises: RequestError."""
@@ -321,7 +319,7 @@ class _Connection(jenkins.Jenkins):  # type: ignore[misc]
         for _ in range(2):
             request = Request("POST", self.server + where, data=body, headers=dict(headers))
             self._add_crumb(request, call)
-            answer = self._send(request)
+            answer = self._request(request).answer
             if not responses.is_crumb_rejected(answer):
                 break
             self.crumb = None  # or python-jenkins keeps it
@@ -338,9 +336,6 @@ class _Connection(jenkins.Jenkins):  # type: ignore[misc]
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             self.crumb = None
             raise JenkinsUnreachable(call.failed("returns an invalid crumb")) from error
-
-    def _send(self, request: Request) -> Response:
-        return self._request(request).answer
 
     # python-jenkins calls the methods below to fetch the crumb.
 

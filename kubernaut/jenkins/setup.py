@@ -1,17 +1,4 @@
-"""Create and update the jobs of applications on a server: plan all of them, then send, and read each job back.
-
-from kubernaut.jenkins.jobs import JobSettings
-from kubernaut.jenkins.server import open_server
-from kubernaut.jenkins.setup import apply, plan_setup
-from kubernaut.settings import load_settings
-
-settings = JobSettings(application="shop", repository="https://git.example.com/shop.git", branch="main", directory=".")
-server = open_server(load_settings())
-changes = plan_setup(server, [settings])           # sends nothing
-for change in changes:
-    print(change.job.path, change.kind, change.difference)
-apply(server, changes)
-"""
+"""Create and update the jobs of applications on a server: plan all of them, then send, and read each job back."""
 
 from __future__ import annotations
 
@@ -30,25 +17,16 @@ ChangeKind = Literal["create", "update", "unchanged"]
 _DONE: dict[ChangeKind, str] = {"create": "created", "update": "updated", "unchanged": "unchanged"}
 
 
-class JobServer(Protocol):
+class _Server(Protocol):
     """The methods of :class:`~kubernaut.jenkins.server.JenkinsServer` that are used here."""
 
     url: str
 
-    def kind(self) -> ServerKind:
-        """Return the kind of server."""
-
-    def config(self, path: JobPath) -> str | None:
-        """Return the config.xml of a job."""
-
-    def create(self, path: JobPath, config: str) -> None:
-        """Create a job."""
-
-    def reconfigure(self, path: JobPath, config: str) -> None:
-        """Replace the config.xml of a job."""
-
-    def job(self, path: JobPath) -> Job:
-        """Return a job or folder."""
+    def kind(self) -> ServerKind: ...
+    def config(self, path: JobPath) -> str | None: ...
+    def create(self, path: JobPath, config: str) -> None: ...
+    def reconfigure(self, path: JobPath, config: str) -> None: ...
+    def job(self, path: JobPath) -> Job: ...
 
 
 @dataclass(frozen=True)
@@ -82,7 +60,7 @@ class JobResult(Model):
     change: str
 
 
-def plan_setup(server: JobServer, settings: Sequence[JobSettings], *, force: bool = False) -> tuple[Change, ...]:
+def plan_setup(server: _Server, settings: Sequence[JobSettings], *, force: bool = False) -> tuple[Change, ...]:
     """Plan the changes for applications; sends nothing.
 
     Args:
@@ -157,7 +135,7 @@ def as_plan(changes: Sequence[Change]) -> Plan:
     return Plan(actions=tuple(actions), reason="" if actions else "the jobs are up to date")
 
 
-def apply(server: JobServer, changes: Sequence[Change]) -> tuple[JobResult, ...]:
+def apply(server: _Server, changes: Sequence[Change]) -> tuple[JobResult, ...]:
     """Create and update jobs, and read each one back.
 
     Raises:
@@ -174,12 +152,12 @@ def apply(server: JobServer, changes: Sequence[Change]) -> tuple[JobResult, ...]
     return tuple(done)
 
 
-def job_url(server: JobServer, path: JobPath) -> str:
+def job_url(server: _Server, path: JobPath) -> str:
     """Return the page of a job."""
     return f"{server.url.rstrip('/')}/{path.url_path}/"
 
 
-def _apply(server: JobServer, change: Change) -> None:
+def _apply(server: _Server, change: Change) -> None:
     path = change.job.path
     if change.config is None:
         return
@@ -200,7 +178,7 @@ def _is_up_to_date(job: JobDefinition, config: str | None) -> bool:
         return False
 
 
-def _check_folders(server: JobServer, jobs: Sequence[JobDefinition]) -> None:
+def _check_folders(server: _Server, jobs: Sequence[JobDefinition]) -> None:
     folders = {job.path.folder for job in jobs if job.path.folder is not None}
     for folder in sorted(folders, key=str):
         try:

@@ -20,9 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type
-from tenacity.wait import wait_none
-
 from kubernaut.errors import JenkinsUnreachable, JobInvalid, JobNotFound, KubernautError
 from kubernaut.events import Step
 from kubernaut.jenkins.jobs import JobPath, check_values
@@ -232,34 +229,29 @@ class Poller:
             KubernautError: The deadline is over.
         """
         began = self._clock.now()
-        retrying = Retrying(
-            retry=retry_if_exception_type(JenkinsUnreachable),
-            stop=lambda _state: self._clock.now() - began >= self._timing.outage,
-            wait=wait_none(),  # each attempt keeps the interval
-            sleep=lambda _seconds: None,
-            before_sleep=self._note_outage,
-            reraise=True,
-        )
-        answer: T = retrying(self._ask, question)
-        if self._outage:
-            self._outage = False
-            self._notify("Jenkins answers again")
-        return answer
+        while True:
+            self._pause()
+            try:
+                answer = question()
+            except JenkinsUnreachable as failure:
+                if self._clock.now() - began >= self._timing.outage:
+                    raise
+                if not self._outage:
+                    self._outage = True
+                    self._notify(f"{failure} Retrying for up to {self._timing.outage / 60:.0f} minutes")
+                continue
+            if self._outage:
+                self._outage = False
+                self._notify("Jenkins answers again")
+            return answer
 
-    def _ask(self, question: Callable[[], T]) -> T:
-        pause = self._next - self._clock.now()
-        if self._clock.now() + max(pause, 0) > self._until:
+    def _pause(self) -> None:
+        pause = max(self._next - self._clock.now(), 0.0)
+        if self._clock.now() + pause > self._until:
             raise self._late()
-        if pause > 0:
+        if pause:
             self._clock.wait(pause)
         self._next = self._clock.now() + self._timing.interval
-        return question()
-
-    def _note_outage(self, state: RetryCallState) -> None:
-        if not self._outage:
-            self._outage = True
-            failure = state.outcome.exception() if state.outcome else None
-            self._notify(f"{failure} Retrying for up to {self._timing.outage / 60:.0f} minutes")
 
 
 # the console

@@ -134,6 +134,6 @@ class DeployTest extends Declarative {
         deploy()
         assertEquals('ABORTED', result)
         assertEquals(1, shell().size())
-        assertTrue(did('echo')[0].arg.contains('gives its lock back by itself'))
+        assertTrue(did('echo')[0].arg.contains('releases its lock'))
     }
 }

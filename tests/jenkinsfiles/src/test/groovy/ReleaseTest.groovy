@@ -50,7 +50,7 @@ class ReleaseTest extends Declarative {
         assertEquals('FAILURE', result)
         assertEquals(['Publish'], ran)
         assertEquals([], did('archiveArtifacts') + did('build'))
-        assertTrue(did('echo')[0].arg.startsWith('Nothing was handed over'))
+        assertTrue(did('echo')[0].arg.startsWith('Deploy was not run'))
     }
     @Test void anAbortedOneNeither() {
         onStep = { n, a -> if (n == 'sh') throw new Aborted('stopped') }
