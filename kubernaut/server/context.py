@@ -1,4 +1,4 @@
-"""The data that outlives a handler: what the whole server shares, and what is known of one request."""
+"""The context of handlers: the parts of the server, and the data of one request."""
 
 from __future__ import annotations
 

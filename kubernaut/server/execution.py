@@ -21,7 +21,7 @@ from kubernaut.history.releases import ReleaseId
 from kubernaut.interface import Deployed, OperationOptions
 from kubernaut.models import Model
 from kubernaut.server.auth import Role, require_access
-from kubernaut.server.progress import OperationFollower, finished_operation, result_response
+from kubernaut.server.progress import OperationFollower, result_response
 from kubernaut.server.routing import Request, Response
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def _response(operation: Operation, pending: PendingWrite, *, replayed: bool) ->
         return Response(202, follower.status, headers, audit_fields={"operation": operation.id, "release": release})
     if follower.running is None:  # the index may not have seen another server's release yet
         refresh(context, operation)
-    return result_response(finished_operation(follower, context), pending.request, context, headers)
+    return result_response(follower, pending.request, context, headers)
 
 
 def _wait(follower: OperationFollower, pending: PendingWrite, *, replayed: bool) -> tuple[bool, dict[str, str]]:

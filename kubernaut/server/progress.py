@@ -10,7 +10,6 @@ import copy
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -173,58 +172,37 @@ class OperationFollower:
         return True
 
 
-@dataclass(frozen=True)
-class FinishedOperation:
-    """The result of a finished operation.
-
-    Attributes:
-        operation: The operation as recorded.
-        release: The resulting release; ``None`` when the operation failed.
-        changed: Whether the operation changed anything.
-        error: The error of a failed operation.
-    """
-
-    operation: Operation
-    release: Release | None = None
-    changed: bool = True
-    error: KubernautError | None = None
-
-    @property
-    def ids(self) -> dict[str, str]:
-        """The IDs of the ``operation`` and, if there is one, of its ``release``, a failed one too."""
-        made = next((made.id for made in self.operation.made), getattr(self.error, "release", None))
-        release = self.release.id if self.release else made
-        return {"operation": self.operation.id, **({"release": release} if release else {})}
-
-
-def finished_operation(follower: OperationFollower, context: ServerContext) -> FinishedOperation:
-    """Return the result of a finished operation: the worker's where it ran here, otherwise the recorded one.
+def result_response(follower: OperationFollower, request: Request, context: ServerContext, headers: dict[str, str]) -> Response:
+    """Return the response to the write of a finished operation: 201 or, for a no-op, 200 with the release; or the error's problem.
 
     Raises:
-        ReleaseNotFound: Its release is not kept any more.
+        ReleaseNotFound: The release is not kept any more.
     """
+    operation = follower.operation
+    release, changed, error = _result(follower, context)
+    made = next((made.id for made in operation.made), getattr(error, "release", None))
+    release_id = release.id if release else made
+    ids = {"operation": operation.id, **({"release": release_id} if release_id else {})}
+    if release is not None:
+        own = {**headers, "Content-Location": f"/api/releases/{release.id}", "ETag": f'"{release.etag}"'}
+        return Response(201 if changed else 200, release, own, audit_fields=ids)
+    error = _with_ids(error or KubernautError(f"The {operation.verb} succeeded without a release."), ids)
+    secrets = environment_secrets(context.kubernaut.settings.environment)
+    body = problem_json(error, instance=request.path, request_id=request.id, secrets=secrets)
+    return Response(error.http_status, body, {**headers, **problem_headers(error)}, MEDIA_TYPE, ids)
+
+
+def _result(follower: OperationFollower, context: ServerContext) -> tuple[Release | None, bool, KubernautError | None]:
+    """Return the release, whether it changed, and the error: the worker's if it ran here, otherwise the recorded ones."""
     operation = follower.operation
     result = follower.running.result if follower.running else None
     if isinstance(result, KubernautError):
-        return FinishedOperation(operation, error=result)
+        return None, False, result
     if result is not None:
-        return FinishedOperation(operation, result.release, changed=result.changed)
+        return result.release, result.changed, None
     if operation.state in ("succeeded", "unchanged"):
-        return FinishedOperation(operation, _release(operation, context), changed=operation.state == "succeeded")
-    return FinishedOperation(operation, error=operation.failure)
-
-
-def result_response(finished: FinishedOperation, request: Request, context: ServerContext, headers: dict[str, str]) -> Response:
-    """Return the response to the write: 201 or, for a no-op, 200 with the release; or the error's problem."""
-    release = finished.release
-    if release is not None:
-        own = {**headers, "Content-Location": f"/api/releases/{release.id}", "ETag": f'"{release.etag}"'}
-        return Response(201 if finished.changed else 200, release, own, audit_fields=finished.ids)
-    error = finished.error or KubernautError(f"The {finished.operation.verb} succeeded without a release.")
-    error = _with_ids(error, finished.ids)
-    secrets = environment_secrets(context.kubernaut.settings.environment)
-    body = problem_json(error, instance=request.path, request_id=request.id, secrets=secrets)
-    return Response(error.http_status, body, {**headers, **problem_headers(error)}, MEDIA_TYPE, finished.ids)
+        return _release(operation, context), operation.state == "succeeded", None
+    return None, False, operation.failure
 
 
 def _with_ids(error: KubernautError, ids: dict[str, str]) -> KubernautError:

@@ -118,10 +118,15 @@ def run(context: ServerContext, options: ServeOptions, until: Callable[[str], No
         PortTaken: Another process listens on the port.
         SettingInvalid: The host is not an address of this machine.
     """
+    actor = f"kubernaut-server@{socket.gethostname()}"
+    recovery = Recovery(context.kubernaut, context.index, context.audit, actor=actor, busy=context.workers.busy)
     with _serving(context, options) as address:
         try:
-            with _recovering(context):
+            recovery.start()
+            try:
                 until(address)
+            finally:
+                recovery.stop()
             _stop(context.workers, options.grace)
         except KeyboardInterrupt:
             context.workers.stop(0)
@@ -177,22 +182,6 @@ def frozen_index(index: Index) -> Iterator[None]:
         stopping.set()
         thread.join()
         gc.unfreeze()
-
-
-@contextmanager
-def _recovering(context: ServerContext) -> Iterator[None]:
-    recovery = Recovery(
-        context.kubernaut,
-        context.index,
-        context.audit,
-        actor=f"kubernaut-server@{socket.gethostname()}",
-        busy=context.workers.busy,
-    )
-    recovery.start()
-    try:
-        yield
-    finally:
-        recovery.stop()
 
 
 def _check_address(host: str, options: ServeOptions) -> None:

@@ -40,7 +40,7 @@ def routes(context: ServerContext) -> tuple[Route, ...]:
             method="GET",
             path="/healthz",
             name="getHealth",
-            summary="Returns 200 while the server runs, whatever else is down.",
+            summary="Returns 200 while the server runs, regardless of the cluster.",
             handler=healthz,
             responses={200: ResponseSpec("The server runs.", Health)},
             role=None,
