@@ -99,16 +99,16 @@ def test_head_answers_like_get_without_a_body(server: Serving, shelf: Shelf) -> 
 @pytest.mark.parametrize("method", ["OPTIONS", "PUT", "PATCH", "TRACE", "CONNECT", "ANY", "PROXY", "BREW"])
 def test_unsupported_methods_get_405_with_allow(server: Serving, method: str) -> None:
     response = server.ask(method, "/things/a")
-    told = problem(response, 405, "method_not_allowed")
+    payload = problem(response, 405, "method_not_allowed")
     assert response.headers["Allow"] == "DELETE, GET, HEAD"
-    assert told["allow"] == ["DELETE", "GET", "HEAD"]
+    assert payload["allow"] == ["DELETE", "GET", "HEAD"]
     assert server.ask(method, "/things/a/turn").headers["Allow"] == "POST"
 
 
 def test_errors_become_redacted_problems_with_their_status(server: Serving) -> None:
     response = server.get("/fail/known")
-    told = problem(response, 404, "release_not_found")
-    assert told["instance"] == "/fail/known"
+    payload = problem(response, 404, "release_not_found")
+    assert payload["instance"] == "/fail/known"
     assert SECRET not in response.text
     assert problem(server.get("/fail/deploy"), 422, "deploy_failed")["hint"]
     assert int(server.get("/fail/busy").headers["Retry-After"]) > 0
@@ -117,8 +117,8 @@ def test_errors_become_redacted_problems_with_their_status(server: Serving) -> N
 def test_unexpected_errors_show_only_the_request_id(server: Serving, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
         response = server.get("/fail/unforeseen", headers={"X-Request-Id": "look-for-me"})
-    told = problem(response, 500, "internal")
-    assert "look-for-me" in told["detail"]
+    payload = problem(response, 500, "internal")
+    assert "look-for-me" in payload["detail"]
     assert "broke" not in response.text
     assert "RuntimeError: it broke with ***" in caplog.text
     assert "look-for-me" in caplog.text

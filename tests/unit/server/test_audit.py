@@ -107,7 +107,7 @@ def test_lost_lines_are_counted_and_logged_once(sink: Sink, caplog: pytest.LogCa
     assert [line["request"] for line in sink.lines] == ["4"]
     sink.full = True
     audit.write(event="request")
-    assert len(caplog.records) == 2, "a disk that is full again is told again"
+    assert len(caplog.records) == 2, "a second full disk is logged again"
 
 
 def test_a_closed_stderr_only_loses_the_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

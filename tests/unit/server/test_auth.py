@@ -21,14 +21,14 @@ HOSTS = AllowedHosts("127.0.0.1", 8080)
 
 
 @pytest.fixture
-def gate() -> Authenticator:
+def authenticator() -> Authenticator:
     return Authenticator(HOSTS, TOKENS)
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-def test_a_token_identifies_its_caller(gate: Authenticator, scheme: str) -> None:
-    assert gate.authenticate({"authorization": f"{scheme} {CI}"}) == TOKENS[0].caller
-    assert gate.authenticate({"authorization": f" {scheme}  {ADA}\t", "accept": "*/*"}) == TOKENS[1].caller
+def test_a_token_identifies_its_caller(authenticator: Authenticator, scheme: str) -> None:
+    assert authenticator.authenticate({"authorization": f"{scheme} {CI}"}) == TOKENS[0].caller
+    assert authenticator.authenticate({"authorization": f" {scheme}  {ADA}\t", "accept": "*/*"}) == TOKENS[1].caller
 
 
 @pytest.mark.parametrize(
@@ -54,18 +54,18 @@ def test_a_token_identifies_its_caller(gate: Authenticator, scheme: str) -> None
         f"Bearer {token_digest(CI).hex()}",
     ],
 )
-def test_malformed_tokens_are_refused_and_not_repeated(gate: Authenticator, header: str) -> None:
+def test_malformed_tokens_are_refused_and_not_repeated(authenticator: Authenticator, header: str) -> None:
     with pytest.raises(Unauthorized) as refused:
-        gate.authenticate({"authorization": header})
-    told = str(refused.value.problem())
-    assert CI not in told
-    assert header[:7] + header[7:20] not in told or len(header) < 8
+        authenticator.authenticate({"authorization": header})
+    shown = str(refused.value.problem())
+    assert CI not in shown
+    assert header[:7] + header[7:20] not in shown or len(header) < 8
 
 
-def test_tokens_in_other_headers_are_ignored(gate: Authenticator) -> None:
+def test_tokens_in_other_headers_are_ignored(authenticator: Authenticator) -> None:
     for name in ("x-api-key", "cookie", "proxy-authorization", "token", "Authorization"):
         with pytest.raises(Unauthorized, match="Authorization"):
-            gate.authenticate({name: f"Bearer {CI}"})
+            authenticator.authenticate({name: f"Bearer {CI}"})
 
 
 @given(st.text(max_size=600))
@@ -74,7 +74,7 @@ def test_arbitrary_text_is_unauthorized(text: str) -> None:
         Authenticator(HOSTS, TOKENS).authenticate({"authorization": text})
 
 
-def test_every_token_is_compared_in_constant_time(gate: Authenticator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_token_is_compared_in_constant_time(authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[tuple[bytes, bytes]] = []
     compare = hmac.compare_digest
 
@@ -85,19 +85,19 @@ def test_every_token_is_compared_in_constant_time(gate: Authenticator, monkeypat
     monkeypatch.setattr(hmac, "compare_digest", note)
     for sent in (CI, ADA):
         compared.clear()
-        gate.authenticate({"authorization": f"Bearer {sent}"})
+        authenticator.authenticate({"authorization": f"Bearer {sent}"})
         assert compared == [(token.digest, token_digest(sent)) for token in TOKENS]
     compared.clear()
     with pytest.raises(Unauthorized):
-        gate.authenticate({"authorization": f"Bearer {CI}x"})
+        authenticator.authenticate({"authorization": f"Bearer {CI}x"})
     assert len(compared) == len(TOKENS)
 
 
 def test_without_tokens_callers_are_anonymous_deployers() -> None:
-    gate = Authenticator(HOSTS, None)
+    authenticator = Authenticator(HOSTS, None)
     assert (
-        gate.authenticate({})
-        == gate.authenticate({"authorization": "Bearer whatever"})
+        authenticator.authenticate({})
+        == authenticator.authenticate({"authorization": "Bearer anything"})
         == ANONYMOUS
         == Caller("anonymous", Role.DEPLOY)
     )
@@ -108,12 +108,12 @@ def test_an_empty_list_of_tokens_admits_no_caller() -> None:
         Authenticator(HOSTS, ()).authenticate({"authorization": f"Bearer {CI}"})
 
 
-def test_the_authenticator_checks_hosts(gate: Authenticator) -> None:
-    gate.check_host("127.0.0.1:8080")
+def test_the_authenticator_checks_hosts(authenticator: Authenticator) -> None:
+    authenticator.check_host("127.0.0.1:8080")
     with pytest.raises(HostRefused):
-        gate.check_host("evil.example.com")
+        authenticator.check_host("evil.example.com")
 
 
-def test_only_the_digest_of_a_token_is_kept(gate: Authenticator) -> None:
-    assert CI not in repr(vars(gate))
+def test_only_the_digest_of_a_token_is_kept(authenticator: Authenticator) -> None:
+    assert CI not in repr(vars(authenticator))
     assert CI not in repr(TOKENS)

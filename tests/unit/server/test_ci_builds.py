@@ -14,8 +14,8 @@ from kubernaut.ci import HEADER, CiBuild, build_header
 from kubernaut.client import Client
 
 BUILD = CiBuild(url="https://ci/job/ü/7/", job='team/grün & "x"', number=7, tag="jenkins-7", change="31")
-TOLD = BUILD.model_dump(mode="json")
-NONE = dict.fromkeys(TOLD)
+RECORDED = BUILD.model_dump(mode="json")
+NONE = dict.fromkeys(RECORDED)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_every_write_records_the_ci_build(server: Serving) -> None:
         server.delete("/api/releases/demo.hello.current", headers=headers),
     ):
         assert response.status_code == 201, response.text
-        assert (of(server, response), response.json["build"]) == (TOLD, TOLD)
+        assert (of(server, response), response.json["build"]) == (RECORDED, RECORDED)
 
 
 def test_a_url_alone_is_a_build_and_no_header_is_none(server: Serving) -> None:
@@ -46,14 +46,14 @@ def test_a_url_alone_is_a_build_and_no_header_is_none(server: Serving) -> None:
     assert (second.json["build"], of(server, second)) == (NONE, None)
 
 
-@pytest.mark.parametrize("told", ["", "nonsense", "url=javascript:alert(1)", "number=x&job=", "&&&==&%ff=%ff", "more=1"])
-def test_invalid_build_values_are_omitted(server: Serving, told: str) -> None:
-    assert server.post("/api/releases", HELLO, headers={**WAIT, HEADER: told}).json["build"] == NONE
+@pytest.mark.parametrize("value", ["", "nonsense", "url=javascript:alert(1)", "number=x&job=", "&&&==&%ff=%ff", "more=1"])
+def test_invalid_build_values_are_omitted(server: Serving, value: str) -> None:
+    assert server.post("/api/releases", HELLO, headers={**WAIT, HEADER: value}).json["build"] == NONE
 
 
-@pytest.mark.parametrize("told", ["x" * 4001, "url=é", "url=\t"])
-def test_an_invalid_build_header_is_refused(town: Town, server: Serving, told: str) -> None:
-    response = server.post("/api/releases", HELLO, headers={HEADER: told})
+@pytest.mark.parametrize("value", ["x" * 4001, "url=é", "url=\t"])
+def test_an_invalid_build_header_is_refused(town: Town, server: Serving, value: str) -> None:
+    response = server.post("/api/releases", HELLO, headers={HEADER: value})
     problem(response, 422, "request_invalid")
     assert nothing_was_written(town)
 
@@ -63,7 +63,7 @@ def test_the_build_does_not_change_the_fingerprint(server: Serving) -> None:
     first = server.post("/api/releases", HELLO, headers={**key, **build_header(BUILD)})
     again = server.post("/api/releases", HELLO, headers={**key, **build_header(CiBuild(url="https://ci/8"))})
     assert operation_of(first) == operation_of(again)
-    assert again.json["build"] == TOLD, "the build that was first"
+    assert again.json["build"] == RECORDED, "the build that was first"
 
 
 def test_the_servers_own_build_is_never_recorded(town: Town) -> None:

@@ -32,4 +32,4 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 def test_responses_to_generated_requests_match_the_document(address: str) -> None:
     found = failures(schema_of(plan(address, DEPLOYER, examples=3)))
-    assert not found, "\n\n".join(f"{name}\n{told}" for name, told in found.items())
+    assert not found, "\n\n".join(f"{name}\n{failure}" for name, failure in found.items())

@@ -287,8 +287,8 @@ def test_a_locked_release_is_refused_with_its_holder_unless_lock_timeout_is_set(
     first = server.post("/api/releases", HELLO)
     assert town.helm.begun.wait(SOON)
     other = {**HELLO, "values": {"text": "other"}}
-    told = problem(server.post("/api/releases", other), 409, "release_locked")
-    assert "ada" in told["detail"]
+    payload = problem(server.post("/api/releases", other), 409, "release_locked")
+    assert "ada" in payload["detail"]
     assert town.cluster.writes[-1] != "create secret"
     patient = server.post("/api/releases", {**other, "lockTimeout": 20})
     assert patient.status_code == 202, patient.text

@@ -60,12 +60,12 @@ def problem(answered: tuple[int, dict[str, str], bytes], status: int, code: str)
     got, headers, body = answered
     assert got == status, body
     assert headers["content-type"] == "application/problem+json"
-    told: dict[str, Any] = json.loads(body)
-    assert (told["status"], told["code"]) == (status, code)
-    assert told["hint"]
-    assert not COMMAND_LINE.search(told["hint"]), told["hint"]
-    assert told["requestId"] == headers["x-request-id"]
-    return told
+    payload: dict[str, Any] = json.loads(body)
+    assert (payload["status"], payload["code"]) == (status, code)
+    assert payload["hint"]
+    assert not COMMAND_LINE.search(payload["hint"]), payload["hint"]
+    assert payload["requestId"] == headers["x-request-id"]
+    return payload
 
 
 def closed(client: socket.socket) -> bool:
@@ -125,8 +125,8 @@ def test_requests_that_waitress_refuses_get_problems(sent: bytes, status: int, c
     with listening(hello) as server, connect(server) as client:
         with suppress(BrokenPipeError, ConnectionResetError):  # it may be refused before all of it was sent
             client.sendall(sent)
-        told = problem(answer(client), status, code)
-        assert "xxx" not in json.dumps(told)
+        payload = problem(answer(client), status, code)
+        assert "xxx" not in json.dumps(payload)
         assert exchange(server, ASKED + b"\r\n")[2] == b"hello"
 
 
@@ -146,8 +146,8 @@ def test_a_request_that_trickles_in_times_out_with_408(beginning: bytes) -> None
         client.sendall(beginning)
         drip = Drip([client])
         try:
-            told = problem(answer(client), 408, "request_timeout")
-            assert "in time" in told["detail"]
+            payload = problem(answer(client), 408, "request_timeout")
+            assert "in time" in payload["detail"]
             assert closed(client)
         finally:
             drip.stop()
@@ -217,16 +217,23 @@ def test_slow_clients_do_not_delay_others() -> None:
 def test_proxy_headers_are_trusted_only_behind_a_proxy() -> None:
     def who(environ: Any, start_response: Any) -> list[bytes]:
         start_response("200 OK", [("Content-Type", "text/plain")])
-        told = {name: environ.get(name) for name in ("REMOTE_ADDR", "HTTP_HOST", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST")}
-        return [json.dumps(told).encode()]
+        payload = {
+            name: environ.get(name) for name in ("REMOTE_ADDR", "HTTP_HOST", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST")
+        }
+        return [json.dumps(payload).encode()]
 
     sent = ASKED + b"X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Host: evil.example.com\r\n\r\n"
     with listening(who) as server:
-        told = json.loads(exchange(server, sent)[2])
-        assert told == {"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": "x", "HTTP_X_FORWARDED_FOR": None, "HTTP_X_FORWARDED_HOST": None}
+        payload = json.loads(exchange(server, sent)[2])
+        assert payload == {
+            "REMOTE_ADDR": "127.0.0.1",
+            "HTTP_HOST": "x",
+            "HTTP_X_FORWARDED_FOR": None,
+            "HTTP_X_FORWARDED_HOST": None,
+        }
     with listening(who, behind_tls_proxy=True) as server:
-        told = json.loads(exchange(server, sent)[2])
-        assert (told["REMOTE_ADDR"], told["HTTP_HOST"], told["HTTP_X_FORWARDED_HOST"]) == ("192.0.2.1", "x", None)
+        payload = json.loads(exchange(server, sent)[2])
+        assert (payload["REMOTE_ADDR"], payload["HTTP_HOST"], payload["HTTP_X_FORWARDED_HOST"]) == ("192.0.2.1", "x", None)
 
 
 def test_stop_waits_for_open_responses_and_refuses_connections() -> None:

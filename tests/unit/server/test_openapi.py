@@ -32,7 +32,7 @@ def document(server: Serving) -> dict[str, Any]:
 
 
 def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    return {(method.upper(), path): told for path, calls in document["paths"].items() for method, told in calls.items()}
+    return {(method.upper(), path): operation for path, calls in document["paths"].items() for method, operation in calls.items()}
 
 
 def test_the_document_has_exactly_the_routes_of_the_app(server: Serving, document: dict[str, Any]) -> None:
@@ -98,7 +98,7 @@ def test_component_names_are_stable(document: dict[str, Any]) -> None:
 
 
 def test_operation_ids_are_unique_identifiers(document: dict[str, Any]) -> None:
-    names = [told["operationId"] for told in operations(document).values()]
+    names = [operation["operationId"] for operation in operations(document).values()]
     assert len(names) == len(set(names))
     assert all(re.fullmatch(r"[a-z]+([A-Z][a-z]+)*", name) for name in names), names
 
@@ -120,31 +120,31 @@ def test_schemas_are_valid_and_references_resolve(document: dict[str, Any]) -> N
 
 
 def test_path_parameters_are_declared_with_matching_examples(document: dict[str, Any]) -> None:
-    for (_, path), told in operations(document).items():
-        declared = {parameter["name"]: parameter for parameter in told["parameters"] if parameter["in"] == "path"}
+    for (_, path), operation in operations(document).items():
+        declared = {parameter["name"]: parameter for parameter in operation["parameters"] if parameter["in"] == "path"}
         assert set(declared) == set(re.findall(r"{(\w+)}", path))
         for parameter in declared.values():
             assert re.fullmatch(parameter["schema"]["pattern"], parameter["example"]), parameter
 
 
 def test_security_matches_the_need_for_a_token(server: Serving, document: dict[str, Any]) -> None:
-    for (method, path), told in operations(document).items():
+    for (method, path), operation in operations(document).items():
         asked = server.ask(method, re.sub(r"{\w+}", "demo.hello.v1", path), token=None)
-        if told["security"]:
+        if operation["security"]:
             problem(asked, 401, "unauthorized")
         else:
             assert asked.status_code in (200, 503), path
-    free = {path for (_, path), told in operations(document).items() if not told["security"]}
+    free = {path for (_, path), operation in operations(document).items() if not operation["security"]}
     assert free == {"/healthz", "/readyz", "/openapi.json"}
 
 
 def test_every_route_documents_its_problems(document: dict[str, Any]) -> None:
-    for told in operations(document).values():
+    for operation in operations(document).values():
         problems = {
-            status for status, answer in told["responses"].items() if "application/problem+json" in answer.get("content", {})
+            status for status, answer in operation["responses"].items() if "application/problem+json" in answer.get("content", {})
         }
-        assert problems >= ({"401", "403"} if told["security"] else set()) | {"400", "421", "422", "500"}
-        assert any(status.startswith("2") for status in told["responses"])
+        assert problems >= ({"401", "403"} if operation["security"] else set()) | {"400", "421", "422", "500"}
+        assert any(status.startswith("2") for status in operation["responses"])
 
 
 def test_the_document_is_reproducible(server: Serving) -> None:

@@ -51,14 +51,14 @@ def test_an_operation_is_returned_without_events_and_values(town: Town, server: 
     release = deployed(server, note="first")
     response = server.get(f"/api/operations/{release['operation']}", token=READER)
     assert response.status_code == 200, response.text
-    told = response.json
-    assert (told["state"], told["verb"], told["actor"], told["note"]) == ("succeeded", "deploy", "ada", "first")
-    assert told["outcome"]["reason"] == "succeeded"
-    assert [made["id"] for made in told["made"]] == ["demo.hello.v1"]
-    assert [action["kind"] for action in told["plan"]["actions"]] == ["helm-install"]
-    assert told["chart"]["digest"] == release["chart"]["digest"]
-    assert told["finishedAt"]
-    assert not {"events", "fingerprint", "key", "resourceVersion"} & set(told)
+    payload = response.json
+    assert (payload["state"], payload["verb"], payload["actor"], payload["note"]) == ("succeeded", "deploy", "ada", "first")
+    assert payload["outcome"]["reason"] == "succeeded"
+    assert [made["id"] for made in payload["made"]] == ["demo.hello.v1"]
+    assert [action["kind"] for action in payload["plan"]["actions"]] == ["helm-install"]
+    assert payload["chart"]["digest"] == release["chart"]["digest"]
+    assert payload["finishedAt"]
+    assert not {"events", "fingerprint", "key", "resourceVersion"} & set(payload)
 
 
 def test_a_running_operation_is_running_at_every_server(town: Town) -> None:
@@ -196,7 +196,7 @@ def test_recorded_events_are_the_same_at_another_server(town: Town) -> None:
         if item["seq"] in numbered:
             assert numbered[item["seq"]] == (item["kind"], item["text"])
     missing = set(range(1, there[-1]["seq"] + 1)) - {item["seq"] for item in there}
-    assert min(missing) == Journal.FIRST + 1, "what is left out of much is told by the numbers"
+    assert min(missing) == Journal.FIRST + 1, "the numbers show the missing events"
 
 
 def test_waiting_at_another_server_reads_only_changed_records(town: Town) -> None:

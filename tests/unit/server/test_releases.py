@@ -90,8 +90,8 @@ def test_the_list_has_the_active_releases_in_order(server: Serving) -> None:
 
 @pytest.mark.parametrize("all", [False, True])
 def test_the_list_equals_the_history(server: Serving, all: bool) -> None:
-    told = server.get(f"/api/releases?all={str(all).lower()}").json
-    assert told == HistoryStore(server.cluster).list(all=all).model_dump(mode="json", by_alias=True)
+    content = server.get(f"/api/releases?all={str(all).lower()}").json
+    assert content == HistoryStore(server.cluster).list(all=all).model_dump(mode="json", by_alias=True)
 
 
 @pytest.mark.parametrize(
@@ -302,8 +302,8 @@ def test_manifest_values_and_diff_mask_secrets(server: Serving) -> None:
 
 @pytest.mark.parametrize(("to", "expected"), [("1", "demo.hello.v1"), ("v1", "demo.hello.v1"), ("prod.hello", "prod.hello.v1")])
 def test_a_release_is_compared_with_the_given_one(server: Serving, to: str, expected: str) -> None:
-    told = server.get(f"/api/releases/demo.hello/diff?to={to}").json
-    assert (told["from"], told["to"]) == ("demo.hello.v2", expected)
+    content = server.get(f"/api/releases/demo.hello/diff?to={to}").json
+    assert (content["from"], content["to"]) == ("demo.hello.v2", expected)
 
 
 @pytest.mark.parametrize(
@@ -339,8 +339,8 @@ def test_a_damaged_record_is_shown_as_damaged(server: Serving) -> None:
     assert server.get("/api/releases/prod.broken/history").json["count"] == 2
     assert server.get("/api/releases/prod.broken/report").json["release"]["id"] == "prod.broken.v2"
     for part in ("/manifest", "/values", "/diff"):
-        told = problem(server.get(f"/api/releases/prod.broken{part}"), 409, "conflict")
-        assert "prod.broken.v2 is damaged" in told["detail"]
+        content = problem(server.get(f"/api/releases/prod.broken{part}"), 409, "conflict")
+        assert "prod.broken.v2 is damaged" in content["detail"]
 
 
 # who may see what
@@ -368,8 +368,8 @@ def test_a_token_sees_only_its_namespaces(server: Serving) -> None:
     ],
 )
 def test_a_token_gets_403_for_every_other_namespace(server: Serving, path: str) -> None:
-    told = problem(server.get(path, token=TEAM), 403, "not_allowed")
-    assert "team" in told["detail"]
+    content = problem(server.get(path, token=TEAM), 403, "not_allowed")
+    assert "team" in content["detail"]
     if "nothing" not in path and "nowhere" not in path:
         assert server.get(path, token=READER).status_code in (200, 404)
 
@@ -391,5 +391,5 @@ def test_a_server_for_some_namespaces_shows_only_these(own_server: Serving) -> N
     assert ids(own_server, "/api/releases", token=TEAM) == []
     assert own_server.get("/api/releases/prod.hello").status_code == 200
     for path in ("/api/releases?namespace=demo", "/api/releases/demo.hello", "/api/releases/prod.hello/diff?to=demo.hello"):
-        told = problem(own_server.get(path), 403, "not_allowed")
-        assert "demo" in told["detail"]
+        content = problem(own_server.get(path), 403, "not_allowed")
+        assert "demo" in content["detail"]

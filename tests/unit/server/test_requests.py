@@ -64,8 +64,8 @@ def send(server: Serving, body: bytes | str, path: str = "/things", **headers: s
     ],
 )
 def test_invalid_and_ambiguous_json_is_malformed(server: Serving, body: bytes) -> None:
-    told = problem(send(server, body), 400, "request_malformed")
-    assert len(told["detail"]) < 200
+    payload = problem(send(server, body), 400, "request_malformed")
+    assert len(payload["detail"]) < 200
 
 
 @pytest.mark.parametrize(
@@ -89,15 +89,15 @@ def test_invalid_and_ambiguous_json_is_malformed(server: Serving, body: bytes) -
     ],
 )
 def test_an_invalid_body_is_reported_by_pointer_without_values(server: Serving, body: Any, pointer: str) -> None:
-    told = problem(send(server, json.dumps(body)), 422, "request_invalid")
-    assert [error["pointer"] for error in told["errors"]] == [pointer]
-    assert told["errors"][0]["detail"]
+    payload = problem(send(server, json.dumps(body)), 422, "request_invalid")
+    assert [error["pointer"] for error in payload["errors"]] == [pointer]
+    assert payload["errors"][0]["detail"]
 
 
 def test_secret_values_are_not_repeated(server: Serving) -> None:
     response = send(server, json.dumps({"name": ["hunter2"], "size": "hunter3", "password": "hunter4"}))
-    told = problem(response, 422, "request_invalid")
-    assert len(told["errors"]) == 3
+    payload = problem(response, 422, "request_invalid")
+    assert len(payload["errors"]) == 3
     assert "hunter" not in response.text
 
 
@@ -108,8 +108,8 @@ def test_the_number_of_reported_faults_is_limited(server: Serving) -> None:
 
 def test_a_body_may_have_1_mib(server: Serving, shelf: Shelf) -> None:
     frame = len(b'{"name": ""}')
-    told = problem(send(server, b'{"name": "' + b"x" * (MAX_BODY_BYTES - frame + 1) + b'"}'), 413, "request_too_large")
-    assert "1 MiB" in told["hint"]
+    payload = problem(send(server, b'{"name": "' + b"x" * (MAX_BODY_BYTES - frame + 1) + b'"}'), 413, "request_too_large")
+    assert "1 MiB" in payload["hint"]
     assert send(server, b'{"name": "' + b"x" * (MAX_BODY_BYTES - frame) + b'"}').status_code == 200
     shelf.requests.clear()
 
@@ -123,9 +123,9 @@ def test_a_body_that_is_too_large_is_not_read(server: Serving) -> None:
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "0x10", " 5", "٣", "1, 1", "9" * 5000])
 def test_an_invalid_content_length_is_refused(server: Serving, length: str) -> None:
-    told = server.ask("POST", "/things", data=b"{}", headers=JSON, environ_overrides={"CONTENT_LENGTH": length})
-    assert told.status_code in {400, 413}
-    assert told.content_type == "application/problem+json"
+    payload = server.ask("POST", "/things", data=b"{}", headers=JSON, environ_overrides={"CONTENT_LENGTH": length})
+    assert payload.status_code in {400, 413}
+    assert payload.content_type == "application/problem+json"
 
 
 def test_a_truncated_body_is_malformed(server: Serving) -> None:
@@ -201,8 +201,8 @@ def test_an_unexpected_body_is_refused(server: Serving) -> None:
     ],
 )
 def test_unknown_repeated_and_mistyped_parameters_are_refused(server: Serving, query: str, pointer: str) -> None:
-    told = problem(server.get(f"/things?{query}"), 422, "request_invalid")
-    assert {error["pointer"] for error in told["errors"]} == {pointer}
+    payload = problem(server.get(f"/things?{query}"), 422, "request_invalid")
+    assert {error["pointer"] for error in payload["errors"]} == {pointer}
 
 
 def test_a_text_parameter_is_never_read_as_a_number(server: Serving, shelf: Shelf) -> None:
@@ -270,8 +270,8 @@ def test_a_header_must_match_its_pattern(server: Serving, tag: str) -> None:
 )
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_only_exact_paths_are_routed(server: Serving, method: str, path: str) -> None:
-    told = problem(raw(server, path, method), 404, "route_not_found")
-    assert len(told["detail"]) < 500
+    payload = problem(raw(server, path, method), 404, "route_not_found")
+    assert len(payload["detail"]) < 500
 
 
 @pytest.mark.parametrize(

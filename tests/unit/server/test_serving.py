@@ -76,18 +76,18 @@ class TestRefusals:
         assert "--allow-host" in refused.value.hint
 
     def test_a_public_address_needs_tokens(self, make: Make) -> None:
-        wish = ServeOptions(auth="none", behind_tls_proxy=True, allow_hosts=("kubernaut.example.com",))
+        options = ServeOptions(auth="none", behind_tls_proxy=True, allow_hosts=("kubernaut.example.com",))
         with pytest.raises(SettingInvalid, match="--auth none"):
-            create_context(make(serve_host=EVERYWHERE), wish)
+            create_context(make(serve_host=EVERYWHERE), options)
 
     def test_an_invalid_namespace_is_refused(self, make: Make) -> None:
         with pytest.raises(NameInvalid):
             create_context(make(), ServeOptions(namespaces=("--all",)))
 
     def test_a_refused_server_creates_no_files(self, make: Make, tmp_path: Path) -> None:
-        for wish in (ServeOptions(allow_hosts=("a b",)), ServeOptions(allow_charts=("a b",)), ServeOptions(namespaces=("A",))):
+        for options in (ServeOptions(allow_hosts=("a b",)), ServeOptions(allow_charts=("a b",)), ServeOptions(namespaces=("A",))):
             with pytest.raises((SettingInvalid, NameInvalid)):
-                create_context(make(registry="registry.example.com"), wish)
+                create_context(make(registry="registry.example.com"), options)
         assert list(tmp_path.iterdir()) == []
 
 
@@ -124,11 +124,13 @@ class TestContext:
             create_context(make(), ServeOptions(auth="none")).chart_policy.check(CHART)
 
     def test_own_and_allowed_host_names_are_accepted(self, make: Make) -> None:
-        gate = create_context(make(serve_port=9000), ServeOptions(auth="none", allow_hosts=("ci.example.com",))).authenticator
+        authenticator = create_context(
+            make(serve_port=9000), ServeOptions(auth="none", allow_hosts=("ci.example.com",))
+        ).authenticator
         for host in ("127.0.0.1:9000", "localhost:9000", "ci.example.com"):
-            gate.check_host(host)
+            authenticator.check_host(host)
         with pytest.raises(HostRefused):
-            gate.check_host("evil.example.com:9000")
+            authenticator.check_host("evil.example.com:9000")
 
     def test_audit_lines_are_written_to_the_file_without_secrets(self, make: Make, tmp_path: Path) -> None:
         path = tmp_path / "audit.log"
@@ -199,9 +201,9 @@ class Job:
 class Server:
     """A server that runs in a thread of this process."""
 
-    def __init__(self, kubernaut: Kubernaut, **wish: Any) -> None:
-        self.wish = ServeOptions(**{"auth": "none", **wish})
-        self.context: ServerContext = create_context(kubernaut, self.wish)
+    def __init__(self, kubernaut: Kubernaut, **options: Any) -> None:
+        self.options = ServeOptions(**{"auth": "none", **options})
+        self.context: ServerContext = create_context(kubernaut, self.options)
         self.address = ""
         self.stop = threading.Event()
         self.hurry = False
@@ -210,8 +212,8 @@ class Server:
 
     def _run(self) -> None:
         try:
-            run(self.context, self.wish, self._until)
-        except BaseException as error:  # noqa: BLE001 - told to the test
+            run(self.context, self.options, self._until)
+        except BaseException as error:  # noqa: BLE001 - checked by the test
             self.failed = error
 
     def _until(self, address: str) -> None:
@@ -225,8 +227,8 @@ class Server:
 
 
 @contextmanager
-def served(kubernaut: Kubernaut, **wish: Any) -> Iterator[Server]:
-    server = Server(kubernaut, **wish)
+def served(kubernaut: Kubernaut, **options: Any) -> Iterator[Server]:
+    server = Server(kubernaut, **options)
     server.thread.start()
     try:
         until(lambda: server.address or server.failed, "it listens")

@@ -46,7 +46,7 @@ def tokens_file(tmp_path: Path, content: str, permissions: int = 0o600) -> Path:
 
 
 def refusal(read: Callable[[Path], object], path: Path) -> SettingInvalid:
-    """Return why a file is refused; whatever the reason, nothing of the file is in it."""
+    """Return why a file is refused; the message never quotes the file."""
     with pytest.raises(SettingInvalid) as refused:
         read(path)
     chain: BaseException | None = refused.value

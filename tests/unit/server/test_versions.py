@@ -60,8 +60,8 @@ def test_versions_are_listed_newest_first_with_active_releases(server: Serving) 
 
 
 def test_a_version_equals_the_librarys(server: Serving) -> None:
-    told = server.get("/api/versions/hello").json["items"]
-    assert [{key: value for key, value in item.items() if key != "active"} for item in told] == [
+    payload = server.get("/api/versions/hello").json["items"]
+    assert [{key: value for key, value in item.items() if key != "active"} for item in payload] == [
         version.model_dump(mode="json", by_alias=True) for version in server.context.kubernaut.versions("hello")
     ]
 

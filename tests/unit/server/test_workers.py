@@ -181,10 +181,10 @@ def test_a_kept_error_does_not_keep_the_operations_objects(workers: Workers) -> 
 
 
 def test_on_finished_is_called_before_the_operation_counts_as_done(workers: Workers) -> None:
-    told: list[tuple[bool, object, float]] = []
-    counting = Workers(1, on_finished=lambda running: told.append((running.done, running.result, running.seconds)))
+    calls: list[tuple[bool, object, float]] = []
+    counting = Workers(1, on_finished=lambda running: calls.append((running.done, running.result, running.seconds)))
     assert counting.start(operation(), ended()).wait_done(SOON)
-    [(done, result, seconds)] = told
+    [(done, result, seconds)] = calls
     assert (done, result) == (False, DONE)
     assert 0 <= seconds < SOON
 

@@ -35,17 +35,17 @@ def server(town: Town) -> Serving:
 def test_a_deploy_is_accepted_and_executed(town: Town, server: Serving) -> None:
     response = server.post("/api/releases", {**HELLO, "note": "first", "values": {"text": "hi"}})
     assert response.status_code == 202, response.text
-    told = response.json
-    assert told["id"] == operation_of(response)
-    assert (told["verb"], told["namespace"], told["name"], told["actor"]) == ("deploy", "demo", "hello", "ada")
-    assert told["state"] in ("accepted", "running", "succeeded")
-    assert "fingerprint" not in told
+    payload = response.json
+    assert payload["id"] == operation_of(response)
+    assert (payload["verb"], payload["namespace"], payload["name"], payload["actor"]) == ("deploy", "demo", "hello", "ada")
+    assert payload["state"] in ("accepted", "running", "succeeded")
+    assert "fingerprint" not in payload
     assert "Preference-Applied" not in response.headers
-    end = ended(server, told["id"])
+    end = ended(server, payload["id"])
     assert (end["state"], end["note"]) == ("succeeded", "first")
     release = server.get("/api/releases/demo.hello.current").json
     assert release["id"] == "demo.hello.v1"
-    assert (release["createdBy"], release["note"], release["operation"]) == ("ada", "first", told["id"])
+    assert (release["createdBy"], release["note"], release["operation"]) == ("ada", "first", payload["id"])
     assert release["source"]["commit"] or release["chart"]["digest"]
 
 
@@ -83,12 +83,12 @@ def test_an_operation_longer_than_the_wait_returns_202(town: Town, server: Servi
 def test_a_failure_is_a_problem_with_the_release_and_the_operation(town: Town, server: Serving) -> None:
     town.helm.end_with(Status.FAILED, DeadlineExceeded("timed out waiting for the condition"))
     response = server.post("/api/releases", HELLO, headers=WAIT)
-    told = problem(response, 422, "deploy_failed")
-    assert told["operation"] == operation_of(response)
-    assert told["release"] == "demo.hello.v1"
-    assert told["instance"] == "/api/releases"
+    payload = problem(response, 422, "deploy_failed")
+    assert payload["operation"] == operation_of(response)
+    assert payload["release"] == "demo.hello.v1"
+    assert payload["instance"] == "/api/releases"
     assert response.headers["Preference-Applied"] == "wait=20"
-    assert ended(server, told["operation"])["outcome"]["reason"] == "deploy_failed"
+    assert ended(server, payload["operation"])["outcome"]["reason"] == "deploy_failed"
     assert server.get("/api/releases/demo.hello.v1").json["status"] == "failed"
 
 
@@ -97,8 +97,8 @@ def test_a_rolled_back_failure_has_its_own_code(town: Town, server: Serving) -> 
     town.shop.publish("1.1.0")
     town.helm.end_with(Status.FAILED, DeadlineExceeded("timed out waiting for the condition"))
     response = server.post("/api/releases", {**HELLO, "version": "1.1.0"}, headers=WAIT)
-    told = problem(response, 422, "deploy_rolled_back")
-    assert told["release"] == "demo.hello.v2"
+    payload = problem(response, 422, "deploy_rolled_back")
+    assert payload["release"] == "demo.hello.v2"
     assert server.get("/api/releases/demo.hello.current").json["id"] == "demo.hello.v3"
 
 
@@ -172,8 +172,8 @@ def test_a_soft_delete_and_its_repetition(town: Town, server: Serving) -> None:
 def test_deleting_another_release_names_the_current_one(server: Serving) -> None:
     deployed(server)
     deployed(server, values={"text": "more"})
-    told = problem(server.delete("/api/releases/demo.hello.v1"), 409, "release_not_current")
-    assert told["current"] == "demo.hello.v2"
+    payload = problem(server.delete("/api/releases/demo.hello.v1"), 409, "release_not_current")
+    assert payload["current"] == "demo.hello.v2"
     assert server.get("/api/releases/demo.hello.current").json["status"] == "deployed"
 
 
@@ -250,6 +250,6 @@ def test_secret_values_appear_in_no_response(town: Town, server: Serving) -> Non
     assert len(answers[2].json["items"]) > 1
     for answer in answers[:5]:
         assert CANARY not in answer.text
-    told = server.context.kubernaut.operation(id).model_dump_json()
-    assert CANARY not in told
+    payload = server.context.kubernaut.operation(id).model_dump_json()
+    assert CANARY not in payload
     assert all(CANARY not in json.dumps(line) for line in server.audited)

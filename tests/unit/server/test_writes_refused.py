@@ -103,8 +103,8 @@ def test_invalid_writes_are_refused_and_write_nothing(
 )
 def test_charts_of_other_registries_are_refused(town: Town, server: Serving, chart: str, status: int, code: str) -> None:
     asked = len(town.shop.registry.requests)
-    told = problem(server.post("/api/releases", {"name": "hello", "namespace": "demo", "chart": chart}), status, code)
-    assert "pass" not in json.dumps(told).replace("passwd", "")
+    payload = problem(server.post("/api/releases", {"name": "hello", "namespace": "demo", "chart": chart}), status, code)
+    assert "pass" not in json.dumps(payload).replace("passwd", "")
     assert nothing_was_written(town)
     assert len(town.shop.registry.requests) == asked
 
