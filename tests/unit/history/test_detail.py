@@ -1,4 +1,4 @@
-"""One release at length, read from a cluster in memory."""
+"""Tests of manifests, values, differences, reports and logs of one release, over a cluster in memory."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def history(cluster: FakeCluster) -> HistoryStore:
     return HistoryStore(cluster)
 
 
-def test_manifest_and_values_are_those_of_the_revision_that_is_named(history: HistoryStore, cluster: FakeCluster) -> None:
+def test_manifest_and_values_belong_to_the_named_revision(history: HistoryStore, cluster: FakeCluster) -> None:
     assert read_manifest(history, ReleaseId("demo", "hello", 1)) == "---\nkind: ConfigMap\ndata: {a: one}\n"
     assert read_values(history, ReleaseId("demo", "hello", 1), all=False) == {"a": 1}
     assert read_values(history, CURRENT, all=False) == {"a": 4, "password": "***"}
     assert cluster.requests == ["get secret demo/sh.helm.release.v1.hello.v1"] * 2 + ["list secrets demo"]
 
 
-def test_all_values_are_the_charts_own_with_the_releases_over_them_as_helm_joins_them(cluster: FakeCluster) -> None:
+def test_all_values_merge_chart_defaults_and_overrides_like_helm(cluster: FakeCluster) -> None:
     defaults = {"keep": 1, "gone": 2, "map": {"x": 1, "y": {"z": 1}, "off": 1}, "list": [1, 2], "flat": {"a": 1}, "dbPassword": "x"}
     config = {"gone": None, "map": {"y": {"w": 2}, "off": None}, "list": [3], "flat": 7, "own": None}
     secret = record_secret(1, "deployed", name="joined", config=config, defaults=defaults)
@@ -72,33 +72,33 @@ def changes(history: HistoryStore, wanted: ReleaseId, to: str | None = None) -> 
     return found.from_, found.to, value.from_, value.to
 
 
-def test_a_release_is_compared_with_the_one_before_it(history: HistoryStore, cluster: FakeCluster) -> None:
+def test_diff_without_target_compares_with_the_predecessor(history: HistoryStore, cluster: FakeCluster) -> None:
     assert changes(history, CURRENT) == ("demo.hello.v2", "demo.hello.v4", 2, 4)
     assert changes(history, ReleaseId("demo", "hello", 2)) == ("demo.hello.v1", "demo.hello.v2", 1, 2)
     assert len(cluster.requests) == 2
 
 
 @pytest.mark.parametrize("to", ["1", "v1", "demo.hello.v1"])
-def test_another_release_is_where_one_would_go(history: HistoryStore, cluster: FakeCluster, to: str) -> None:
+def test_diff_with_target_goes_from_the_release_to_the_target(history: HistoryStore, cluster: FakeCluster, to: str) -> None:
     assert changes(history, CURRENT, to) == ("demo.hello.v4", "demo.hello.v1", 4, 1)
     assert len(cluster.requests) == 1
 
 
-def test_releases_of_two_places_are_compared(history: HistoryStore) -> None:
+def test_diff_compares_releases_of_different_namespaces(history: HistoryStore) -> None:
     assert changes(history, CURRENT, "prod.hello") == ("demo.hello.v4", "prod.hello.v1", 4, 9)
     assert changes(history, CURRENT, "prod.hello.current") == ("demo.hello.v4", "prod.hello.v1", 4, 9)
 
 
-def test_a_release_and_itself_do_not_differ(history: HistoryStore) -> None:
+def test_diff_of_a_release_with_itself_is_empty(history: HistoryStore) -> None:
     assert diff_releases(history, CURRENT, "demo.hello.v4").empty
 
 
-def test_the_first_release_has_none_before_it(history: HistoryStore) -> None:
+def test_diff_of_the_first_release_without_target_raises_release_not_found(history: HistoryStore) -> None:
     with pytest.raises(ReleaseNotFound, match=r"demo\.hello\.v1"):
         diff_releases(history, ReleaseId("demo", "hello", 1), None)
 
 
-def test_what_is_not_there_is_said(history: HistoryStore) -> None:
+def test_missing_releases_raise_release_not_found(history: HistoryStore) -> None:
     for to in ("3", "0", "prod.gone"):
         with pytest.raises(ReleaseNotFound):
             diff_releases(history, CURRENT, to)
@@ -106,12 +106,12 @@ def test_what_is_not_there_is_said(history: HistoryStore) -> None:
         diff_releases(history, CURRENT, "Prod")
 
 
-def test_an_id_is_no_revision_of_the_same_name() -> None:
+def test_diff_target_can_be_an_id_or_a_revision() -> None:
     assert parse_other(CURRENT, "prod.v1.v2") == ReleaseId("prod", "v1", 2)
     assert parse_other(CURRENT, "12") == ReleaseId("demo", "hello", 12)
 
 
-def test_a_damaged_record_is_a_conflict_that_says_why(history: HistoryStore) -> None:
+def test_damaged_record_raises_conflict_with_the_reason(history: HistoryStore) -> None:
     broken = ReleaseId("prod", "broken")
     for read in (
         lambda: read_manifest(history, broken),
@@ -124,7 +124,7 @@ def test_a_damaged_record_is_a_conflict_that_says_why(history: HistoryStore) -> 
     assert read_report(history, broken).release.status == "deployed"
 
 
-def test_a_record_that_is_no_releases_is_damaged_too(cluster: FakeCluster) -> None:
+def test_record_without_a_valid_release_raises_conflict(cluster: FakeCluster) -> None:
     payload = encode({"info": {"status": "deployed"}, "chart": {"metadata": {"name": ["shop"]}}, "manifest": ["no text"]})
     cluster.create_secret("demo", record_secret(1, "superseded", name="odd"))
     cluster.create_secret("demo", record_secret(2, "deployed", name="odd", payload=payload))
@@ -142,7 +142,7 @@ def nested(depth: int) -> dict[str, Any]:
     return values
 
 
-def test_values_that_are_nested_too_deeply_are_damaged(cluster: FakeCluster) -> None:
+def test_values_nested_too_deeply_raise_conflict(cluster: FakeCluster) -> None:
     cluster.create_secret("demo", record_secret(1, "superseded", name="deep", config=nested(45)))
     cluster.create_secret("demo", record_secret(2, "deployed", name="deep", config=nested(400)))
     history = HistoryStore(cluster)
@@ -156,7 +156,7 @@ def test_values_that_are_nested_too_deeply_are_damaged(cluster: FakeCluster) -> 
             read()
 
 
-def test_a_report_has_the_operation_with_its_events(cluster: FakeCluster) -> None:
+def test_report_contains_the_operation_with_its_events(cluster: FakeCluster) -> None:
     event = {"at": "2026-11-22T12:00:00Z", "step": "deploy", "kind": "step-started", "text": "demo/hello"}
     found = own(5, "deployed", "op5")
     secret = record_secret(5, "deployed", labels={"kubernaut/operation": "op5", "kubernaut/revision": "5"})
@@ -170,7 +170,7 @@ def test_a_report_has_the_operation_with_its_events(cluster: FakeCluster) -> Non
     assert report.operation.fingerprint is report.operation.key is None
 
 
-def test_a_foreign_release_has_a_report_without_an_operation(history: HistoryStore) -> None:
+def test_report_of_a_foreign_release_has_no_operation(history: HistoryStore) -> None:
     report = read_report(history, ReleaseId("prod", "foreign.app", 1))
     assert (report.release.name, report.operation) == ("foreign.app", None)
 
@@ -180,7 +180,7 @@ spec: {selector: {matchLabels: {app: web}}, template: {spec: {containers: [{name
 """
 
 
-def test_a_defect_in_one_of_several_streams_ends_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_defect_in_one_log_stream_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever follows would wait for ever for a stream that ended without a word."""
     cluster = FakeCluster("demo")
     cluster.pods["demo"] = [

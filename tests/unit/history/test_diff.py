@@ -1,4 +1,4 @@
-"""What differs between two releases, told without what is secret."""
+"""Tests of differences between two releases, and that they never show secrets."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def differing(old: str, new: str) -> Difference:
     return compare(side(record(1, "superseded", manifest=old)), side(record(2, "deployed", manifest=new)))
 
 
-def test_releases_that_are_alike_differ_in_nothing() -> None:
+def test_equal_releases_have_an_empty_difference() -> None:
     config = {"greeting": "hello", "password": "hunter22", "list": [1, {"a": None}]}
     old, new = (side(record(n, "deployed", manifest=manifest(), config=config)) for n in (1, 2))
     found = compare(old, new)
@@ -43,7 +43,7 @@ def test_releases_that_are_alike_differ_in_nothing() -> None:
     assert found == Difference(from_="demo.hello.v1", to="demo.hello.v2")
 
 
-def test_chart_version_and_images_are_told_where_they_differ() -> None:
+def test_difference_contains_chart_app_version_and_images() -> None:
     first, second = own(1, "superseded", "op1", manifest=manifest()), own(2, "deployed", "op2", manifest=manifest(image="b"))
     other = "sha256:" + "b" * 64
     found = compare(
@@ -57,7 +57,7 @@ def test_chart_version_and_images_are_told_where_they_differ() -> None:
     assert found.app_version is None
 
 
-def test_the_manifest_is_a_unified_diff_with_an_object_for_a_file() -> None:
+def test_manifest_is_a_unified_diff_with_one_file_per_object() -> None:
     added = "---\nkind: Job\nmetadata: {name: migrate, namespace: other}\n"
     assert differing(manifest() + added, manifest(greeting="good day") + added.replace("Job", "Pod")).manifest == (
         "--- demo.hello.v1/ConfigMap\n+++ demo.hello.v2/ConfigMap\n@@ -1,7 +1,7 @@\n"
@@ -71,13 +71,13 @@ def test_the_manifest_is_a_unified_diff_with_an_object_for_a_file() -> None:
     )
 
 
-def test_objects_in_another_order_do_not_differ_and_those_called_the_same_are_kept_apart() -> None:
+def test_object_order_is_ignored_and_equal_titles_are_numbered() -> None:
     one, two = "---\nkind: A\nmetadata: {name: x}\n", "---\nkind: B\nmetadata: {name: x}\n"
     assert differing(one + two, two + one).empty
     assert "--- demo.hello.v1/A/x (2)\n+++ /dev/null\n" in differing(one + one + two, one + two).manifest
 
 
-def test_an_object_of_very_many_lines_is_said_to_differ() -> None:
+def test_very_long_objects_are_reported_without_a_line_diff() -> None:
     def text(end: str) -> str:
         return "---\nkind: A\ndata:\n" + "".join(f"  a{n}: {n}\n" for n in range(4000)) + f"  end: {end}\n"
 
@@ -87,7 +87,7 @@ def test_an_object_of_very_many_lines_is_said_to_differ() -> None:
     assert differing(text("x"), text("x")).empty
 
 
-def test_a_secret_that_differs_shows_and_is_not_shown() -> None:
+def test_changed_secret_shows_as_changed_but_stays_masked() -> None:
     shown = differing(manifest(held="one-of-them"), manifest(held="another-one")).manifest
     assert "-  password: '***'\n+  password: '***' # changed\n" in shown
     assert "-    DB_PASSWORD=***\n+    DB_PASSWORD=*** # changed\n" in shown
@@ -96,7 +96,7 @@ def test_a_secret_that_differs_shows_and_is_not_shown() -> None:
     assert "another-one" not in shown
 
 
-def test_a_secret_that_is_new_or_only_moves_is_not_called_changed() -> None:
+def test_new_or_moved_secret_is_not_marked_as_changed() -> None:
     def text(*pairs: str) -> str:
         return "---\nkind: Secret\ndata:\n" + "".join(f"  {pair}\n" for pair in pairs)
 
@@ -106,7 +106,7 @@ def test_a_secret_that_is_new_or_only_moves_is_not_called_changed() -> None:
     assert "+  a: '***'\n" in moved
 
 
-def test_a_secret_that_goes_in_one_place_and_comes_in_another_is_not_called_changed() -> None:
+def test_secret_removed_and_added_elsewhere_is_not_marked_as_changed() -> None:
     def text(*lines: str) -> str:
         return "---\nkind: ConfigMap\ndata:\n  env: |\n" + "".join(f"    {line}\n" for line in lines)
 
@@ -116,13 +116,13 @@ def test_a_secret_that_goes_in_one_place_and_comes_in_another_is_not_called_chan
     assert "\n+    TOKEN=***\n" in shown
 
 
-def test_a_document_that_cannot_be_read_shows_that_it_differs() -> None:
+def test_unreadable_document_shows_as_changed() -> None:
     shown = differing("---\nkind: [hunter22\n", "---\nkind: [hunter33\n").manifest
     assert "+# A document that is not YAML is masked whole: *** # changed\n" in shown
     assert "hunter" not in shown
 
 
-def test_values_are_told_by_path_added_removed_and_changed() -> None:
+def test_values_are_listed_by_path_as_added_removed_or_changed() -> None:
     old = {"image": {"tag": "1", "a.b": 1}, "gone": True, "list": [1, 2], "same": {"x": 1}, "one": 1}
     new = {"image": {"tag": "2", "a.b": 2}, "new": None, "list": [2], "same": {"x": 1}, "one": True}
     assert [(change.path, change.change, change.from_, change.to) for change in compare_values(old, new)] == [
@@ -135,7 +135,7 @@ def test_values_are_told_by_path_added_removed_and_changed() -> None:
     ]
 
 
-def test_secret_values_that_differ_are_told_as_changed_and_new_ones_are_not() -> None:
+def test_changed_secret_values_are_marked_and_new_ones_are_not() -> None:
     old = {"password": "one", "url": "https://ada:one@h", "list": [{"token": "one"}], "gone": {"token": "x"}, "map": {"a": 1}}
     new = {"password": "two", "url": "https://ada:two@h", "list": [{"token": "two"}], "new": {"token": "y"}, "map": {}}
     changes = {change.path: (change.change, change.from_, change.to) for change in compare_values(old, new)}
@@ -150,7 +150,7 @@ def test_secret_values_that_differ_are_told_as_changed_and_new_ones_are_not() ->
     }
 
 
-def test_the_json_has_the_names_that_the_api_tells() -> None:
+def test_json_uses_the_field_names_of_the_api() -> None:
     found = differing(manifest(), manifest(image="b")).model_dump(mode="json", by_alias=True)
     assert list(found) == ["from", "to", "chart", "appVersion", "images", "values", "manifest"]
     assert list(found["images"]) == ["from", "to"]
@@ -161,7 +161,7 @@ CANARIES = st.text(min_size=6, max_size=30).map(lambda text: f"⟦{text}⟧")
 
 
 @given(st.lists(CANARIES, min_size=2, max_size=2))
-def test_no_secret_of_either_side_ever_appears(canaries: list[str]) -> None:
+def test_difference_never_contains_a_secret_of_either_side(canaries: list[str]) -> None:
     sides = [
         side(
             record(n, "deployed", config={"password": canary}, manifest=json.dumps({"kind": "Secret", "stringData": {"a": canary}}))

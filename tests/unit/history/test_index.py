@@ -1,4 +1,4 @@
-"""The index, over a cluster in memory: lists, filters and cursors, single releases, operations; and in how many requests."""
+"""Tests of the index over a cluster in memory: lists, filters, cursors, releases, operations, and the number of requests."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def cluster() -> FakeCluster:
     return cluster
 
 
-def test_lists_and_their_filters(cluster: FakeCluster) -> None:
+def test_list_filters_by_namespace_name_status_and_visibility(cluster: FakeCluster) -> None:
     index = loaded(cluster)
     assert ids(index) == ["demo.a.v2", "demo.b.v2", "prod.a.v1", "test.c.v1"]
     assert ids(index, namespace="demo") == ["demo.a.v2", "demo.b.v2"]
@@ -80,7 +80,7 @@ def test_lists_and_their_filters(cluster: FakeCluster) -> None:
     assert ids(index, namespace="dem") == []
 
 
-def test_a_version_is_looked_for_in_all_records(cluster: FakeCluster) -> None:
+def test_version_filter_searches_all_records(cluster: FakeCluster) -> None:
     index = loaded(cluster)
     assert ids(index, version="1.0.0", all=True, namespace="demo") == [
         "demo.a.v2",
@@ -98,7 +98,7 @@ def test_a_version_is_looked_for_in_all_records(cluster: FakeCluster) -> None:
 
 @pytest.mark.parametrize("all", [False, True])
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 50])
-def test_pages_follow_one_another(cluster: FakeCluster, all: bool, limit: int) -> None:
+def test_pages_join_to_the_whole_list(cluster: FakeCluster, all: bool, limit: int) -> None:
     index = loaded(cluster)
     whole = index.page(Query(all=all, limit=500))
     found, query = [], Query(all=all, limit=limit)
@@ -118,7 +118,7 @@ _CHANGES = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.booleans()), max_s
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(_CHANGES, min_size=1, max_size=8), st.booleans(), st.integers(1, 3))
-def test_a_list_never_skips_or_repeats_while_others_write(changes: list[list[tuple[str, bool]]], all: bool, limit: int) -> None:
+def test_paging_never_skips_or_repeats_during_changes(changes: list[list[tuple[str, bool]]], all: bool, limit: int) -> None:
     """Whatever comes and goes, what stays is shown once."""
     cluster = FakeCluster("demo", "prod")
     for name in "abcdefgh":
@@ -146,7 +146,7 @@ def test_a_list_never_skips_or_repeats_while_others_write(changes: list[list[tup
         assert len([one for one in shown if one.endswith("-stays.v1")]) == len(stay)
 
 
-def test_loading_takes_two_lists_and_what_they_miss(cluster: FakeCluster) -> None:
+def test_load_takes_two_lists_and_reads_only_what_is_missing(cluster: FakeCluster) -> None:
     index = Index(cluster)  # type: ignore[arg-type]
     index.load()
     assert cluster.requests == ["list secrets *"] * 2 + ["get secret test/sh.helm.release.v1.c.v1"]
@@ -155,7 +155,7 @@ def test_loading_takes_two_lists_and_what_they_miss(cluster: FakeCluster) -> Non
     assert cluster.requests == ["list secrets *"], "what is known is not read again"
 
 
-def test_only_some_namespaces_are_asked_for(cluster: FakeCluster) -> None:
+def test_only_the_given_namespaces_are_requested(cluster: FakeCluster) -> None:
     index = Index(cluster, namespaces=("demo", "test"))  # type: ignore[arg-type]
     index.load()
     assert {request.split()[-1].split("/")[0] for request in cluster.requests} == {"demo", "test"}
@@ -167,7 +167,7 @@ def test_only_some_namespaces_are_asked_for(cluster: FakeCluster) -> None:
         index.release(ReleaseId("prod", "a"))
 
 
-def test_a_list_in_parts_that_is_forgotten_begins_anew(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expired_paged_list_is_restarted(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernaut.history.index.cache._METADATA_LIMIT", 2)
     page, left = cluster.page_secrets, [2]
 
@@ -199,7 +199,7 @@ WARM: dict[str, Callable[[Index], object]] = {
 
 
 @pytest.mark.parametrize("ask", WARM.values(), ids=WARM)
-def test_what_is_asked_again_makes_no_request(cluster: FakeCluster, ask: Callable[[Index], object]) -> None:
+def test_repeated_queries_make_no_request(cluster: FakeCluster, ask: Callable[[Index], object]) -> None:
     cluster.create_secret("demo", operation_secret(operation(ID, finished_at=STARTED)))
     index = loaded(cluster)
     first = ask(index)
@@ -209,14 +209,14 @@ def test_what_is_asked_again_makes_no_request(cluster: FakeCluster, ask: Callabl
 
 
 @pytest.mark.parametrize("ask", ["page", "filtered", "release", "active", "operation", "unfinished"])
-def test_what_is_current_makes_no_request_the_first_time(cluster: FakeCluster, ask: str) -> None:
+def test_queries_of_current_releases_make_no_request(cluster: FakeCluster, ask: str) -> None:
     cluster.create_secret("demo", operation_secret(operation(ID)))
     index = loaded(cluster)
     WARM[ask](index)
     assert cluster.requests == []
 
 
-def test_what_is_superseded_is_read_when_it_is_shown(cluster: FakeCluster) -> None:
+def test_superseded_records_are_read_on_demand(cluster: FakeCluster) -> None:
     index = loaded(cluster)
     assert index.release(ReleaseId("demo", "a", 1)).description == "revision 1"
     assert cluster.requests == ["get secret demo/sh.helm.release.v1.a.v1"]
@@ -229,7 +229,7 @@ def test_what_is_superseded_is_read_when_it_is_shown(cluster: FakeCluster) -> No
     assert cluster.requests == ["list secrets prod"], "many of a namespace are read at once"
 
 
-def test_what_was_cut_for_lists_is_whole_by_itself(cluster: FakeCluster) -> None:
+def test_release_shortened_in_lists_is_complete_on_its_own(cluster: FakeCluster) -> None:
     release(cluster, "prod", "long", "deployed", description="x" * 10_000)
     index = loaded(cluster)
     (item,) = index.page(Query(name="long")).items
@@ -243,7 +243,7 @@ def test_what_was_cut_for_lists_is_whole_by_itself(cluster: FakeCluster) -> None
     assert [one.id for one in index.active("long")] == ["prod.long.v1"]
 
 
-def test_a_corrupt_record_is_listed_as_such(cluster: FakeCluster) -> None:
+def test_corrupt_record_is_listed_as_damaged(cluster: FakeCluster) -> None:
     write(cluster, record_secret(1, "deployed", name="corrupt", payload="!!!"))
     index = loaded(cluster)
     (item,) = index.page(Query(name="corrupt")).items
@@ -251,7 +251,7 @@ def test_a_corrupt_record_is_listed_as_such(cluster: FakeCluster) -> None:
 
 
 @pytest.mark.parametrize("id", ["demo.a.v7", "demo.none", "nowhere.a"])
-def test_what_is_not_there(cluster: FakeCluster, id: str) -> None:
+def test_missing_releases_raise_the_same_error_as_the_store(cluster: FakeCluster, id: str) -> None:
     index = loaded(cluster)
     wanted = ReleaseId.parse(id)
     with pytest.raises(ReleaseNotFound) as told:
@@ -264,7 +264,7 @@ def test_what_is_not_there(cluster: FakeCluster, id: str) -> None:
             index.history(wanted.namespace, wanted.name)
 
 
-def test_an_operation_that_was_not_heard_of_is_asked_for(cluster: FakeCluster) -> None:
+def test_unknown_operation_is_looked_up_in_the_cluster(cluster: FakeCluster) -> None:
     index = loaded(cluster)
     with pytest.raises(OperationNotFound, match=ID):
         index.operation(ID)
@@ -278,7 +278,7 @@ def test_an_operation_that_was_not_heard_of_is_asked_for(cluster: FakeCluster) -
     assert cluster.requests == []
 
 
-def test_what_has_an_operations_labels_and_is_none(cluster: FakeCluster) -> None:
+def test_secret_with_operation_labels_but_another_type_is_ignored(cluster: FakeCluster) -> None:
     cluster.create_secret("demo", {**operation_secret(operation(ID)), "type": "Opaque"})
     index = loaded(cluster)
     with pytest.raises(OperationNotFound):
@@ -287,7 +287,7 @@ def test_what_has_an_operations_labels_and_is_none(cluster: FakeCluster) -> None
     assert index.release(ReleaseId("demo", "a")).operation is None
 
 
-def test_operations_without_an_end_are_unfinished(cluster: FakeCluster) -> None:
+def test_unfinished_lists_operations_without_an_end(cluster: FakeCluster) -> None:
     """Those that were written before ends were labelled are looked at."""
     old = operation_secret(operation("old", finished_at=STARTED))
     del old["metadata"]["labels"]["kubernaut/outcome"]
@@ -305,7 +305,7 @@ def test_operations_without_an_end_are_unfinished(cluster: FakeCluster) -> None:
     assert index.unfinished() == set()
 
 
-def test_what_was_never_listed_is_not_told() -> None:
+def test_queries_before_the_first_list_raise_index_stale() -> None:
     cluster = FakeCluster("demo")
     index = Index(cluster)  # type: ignore[arg-type]
     asks: list[Callable[[], object]] = [
@@ -344,7 +344,7 @@ def test_a_page_of_a_thousand_releases_takes_less_than_a_millisecond() -> None:
     assert fastest(Query(limit=100, after=page.next, visible=frozenset({"demo", "prod"}))) < 0.001
 
 
-def test_whoever_hears_of_an_operations_end_finds_what_came_of_it(cluster: FakeCluster) -> None:
+def test_result_of_a_finished_operation_is_in_every_list(cluster: FakeCluster) -> None:
     begun = operation(ID, reason=None).model_copy(update={"name": "a"})
     write(cluster, operation_secret(begun))
     index = loaded(cluster)
@@ -362,7 +362,7 @@ def test_whoever_hears_of_an_operations_end_finds_what_came_of_it(cluster: FakeC
     assert ids(index, name="a", namespace="demo") == ["demo.a.v3"]
 
 
-def test_of_what_was_deleted_nothing_is_remembered(cluster: FakeCluster) -> None:
+def test_deleted_records_leave_the_cache(cluster: FakeCluster) -> None:
     index = loaded(cluster)
     before = index._cache.contents.currsize
     release(cluster, "demo", "z", "deployed")

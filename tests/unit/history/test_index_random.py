@@ -1,4 +1,4 @@
-"""What the index tells of random histories is what the history tells, when it comes to them and while they are made."""
+"""Property tests: the index gives the same answers as the store for random histories, at rest and during changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kubernaut.testing.cluster import FakeCluster
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(STEPS, max_size=30))
-def test_what_is_there_is_told_as_the_history_tells_it(steps: list[Step]) -> None:
+def test_loaded_index_equals_the_store(steps: list[Step]) -> None:
     cluster = FakeCluster(*NAMESPACES)
     for step in steps:
         step.take(cluster)  # type: ignore[arg-type]
@@ -24,7 +24,7 @@ def test_what_is_there_is_told_as_the_history_tells_it(steps: list[Step]) -> Non
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(STEPS, max_size=15), st.lists(STEPS, min_size=1, max_size=15), st.integers(0, 15))
-def test_what_changes_is_told_as_the_history_tells_it(before: list[Step], after: list[Step], forgotten: int) -> None:
+def test_watching_index_equals_the_store_after_changes(before: list[Step], after: list[Step], forgotten: int) -> None:
     cluster = FakeCluster(*NAMESPACES)
     for step in before:
         step.take(cluster)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What the index knows: nothing older is ever put in the place of what is newer, in whatever order it is heard."""
+"""Tests of the index's state and of its background calls: older data never replaces newer, in any order of events."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def revisions(known: IndexState, name: Name = NAME) -> list[tuple[int, str]]:
 @pytest.mark.parametrize(
     ("version", "than", "newer"), [("10", "9", True), ("9", "10", False), ("9", "9", False), ("a", "b", True), ("a", "a", False)]
 )
-def test_versions_are_numbers_where_they_can(version: str, than: str, newer: bool) -> None:
+def test_resource_versions_are_compared_as_numbers_if_possible(version: str, than: str, newer: bool) -> None:
     assert is_newer(version, than) is newer
 
 
-def test_what_is_older_is_passed_over() -> None:
+def test_older_metadata_is_ignored() -> None:
     known = IndexState()
     assert known.update(seen(version="10"))
     assert not known.update(seen(version="9"))
@@ -42,7 +42,7 @@ def test_what_is_older_is_passed_over() -> None:
     assert revisions(known) == [(1, "11")]
 
 
-def test_what_was_deleted_does_not_come_back() -> None:
+def test_late_metadata_does_not_restore_a_deleted_secret() -> None:
     known = IndexState()
     known.update(seen(version="5"))
     assert known.delete(seen(version="5"), "8")
@@ -54,28 +54,28 @@ def test_what_was_deleted_does_not_come_back() -> None:
     assert known.update(seen(2, "9", uid="uid-late"))
 
 
-def test_what_was_deleted_under_versions_that_are_no_numbers() -> None:
+def test_deletion_holds_for_versions_that_are_not_numbers() -> None:
     known = IndexState()
     known.update(seen(version="x"))
     known.delete(seen(version="x"), "y")
     assert not known.update(seen(version="z"))
 
 
-def test_what_comes_into_the_selection_again_comes_back() -> None:
+def test_secret_that_matches_the_selector_again_is_restored() -> None:
     known = IndexState()
     known.update(seen(version="5"))
     known.delete(seen(version="5"), "8")
     assert known.update(seen(version="9"))
 
 
-def test_another_of_the_same_name_is_not_deleted_for_the_old_one() -> None:
+def test_late_deletion_spares_a_new_secret_of_the_same_name() -> None:
     known = IndexState()
     known.update(seen(version="9", uid="new"))
     assert not known.delete(seen(version="5", uid="old"), "10")
     assert revisions(known) == [(1, "9")]
 
 
-def test_a_list_takes_away_what_is_not_there_and_older() -> None:
+def test_replace_removes_older_secrets_that_are_not_listed() -> None:
     known = IndexState()
     for sight in (seen(1, "5"), seen(2, "6"), seen(3, "12"), seen(1, "5", name=Name("prod", "b"))):
         known.update(sight)
@@ -86,7 +86,7 @@ def test_a_list_takes_away_what_is_not_there_and_older() -> None:
     assert (known.names, known.active) == ([], [])
 
 
-def test_what_was_read_as_a_whole_is_not_undone_by_what_is_heard_later() -> None:
+def test_late_events_do_not_undo_a_whole_read_of_a_name() -> None:
     known = IndexState()
     known.update(seen(1, "5"))
     assert known.replace_name(NAME, [seen(2, "8")], "10")
@@ -98,7 +98,7 @@ def test_what_was_read_as_a_whole_is_not_undone_by_what_is_heard_later() -> None
     assert not known.replace_name(NAME, [seen(2, "8"), seen(3, "11")], "12"), "it is as it was"
 
 
-def test_a_list_that_began_before_a_name_was_read_does_not_undo_it() -> None:
+def test_list_older_than_a_whole_read_does_not_undo_it() -> None:
     known = IndexState()
     known.replace_name(NAME, [seen(2, "8")], "10")
     assert known.replace(None, [seen(1, "5"), seen(2, "8")], "9") == set()
@@ -107,7 +107,7 @@ def test_a_list_that_began_before_a_name_was_read_does_not_undo_it() -> None:
     assert revisions(known) == [(1, "11")]
 
 
-def test_a_copy_stands_for_a_record_that_is_missing() -> None:
+def test_set_aside_copy_stands_in_for_a_missing_record() -> None:
     known = IndexState()
     known.update(seen(2, "5"))
     for revision in (1, 2):
@@ -115,7 +115,7 @@ def test_a_copy_stands_for_a_record_that_is_missing() -> None:
     assert [(row.metadata.revision, row.metadata.copy) for row in known.get(NAME).revisions()] == [(2, False), (1, True)]
 
 
-def test_names_are_kept_in_order() -> None:
+def test_names_are_sorted() -> None:
     known = IndexState()
     for name in (
         Name("b", "x"),
@@ -132,7 +132,7 @@ def test_names_are_kept_in_order() -> None:
     assert len(name_range(known.names, None)) == 5
 
 
-def test_what_is_called_meanwhile_is_told_when_it_is_asked_for() -> None:
+def test_run_in_background_returns_at_once() -> None:
     go_on = threading.Event()
     called = run_in_background(lambda: go_on.wait(10))
     assert not called.done()
@@ -140,12 +140,12 @@ def test_what_is_called_meanwhile_is_told_when_it_is_asked_for() -> None:
     assert called.result(10)
 
 
-def test_what_is_raised_meanwhile_is_raised_to_who_asks() -> None:
+def test_run_in_background_raises_from_result() -> None:
     with pytest.raises(ZeroDivisionError):
         run_in_background(lambda: 1 // 0).result(10)
 
 
-def test_the_next_is_got_while_one_is_worked_on() -> None:
+def test_prefetch_computes_the_next_item_early() -> None:
     got = [threading.Event() for _ in range(3)]
 
     def things() -> Iterator[int]:
@@ -157,7 +157,7 @@ def test_the_next_is_got_while_one_is_worked_on() -> None:
         assert all(event.wait(10) for event in got[: number + 2])
 
 
-def test_what_an_iterator_raises_is_raised_in_its_place() -> None:
+def test_prefetch_raises_in_place_of_the_item() -> None:
     def things() -> Iterator[int]:
         yield 1
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""What is kept of a Secret for the index: little, and nothing that is wrong."""
+"""Tests of the index's summaries: small, and equal to the whole."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from kubernaut.history.repair import aside_secret
 MANIFEST = "kind: Pod\nspec: {containers: [" + ", ".join(f"{{image: 'r.io/{n}/{'i' * 60}@{DIGEST}'}}" for n in range(50)) + "]}\n"
 
 
-def test_what_metadata_tell() -> None:
+def test_parse_metadata_of_records() -> None:
     mine = record_secret(2, "deployed", labels={"kubernaut/operation": "op", "kubernaut/revision": "2"})
     seen = parse_metadata({"metadata": mine["metadata"]})
     assert seen is not None
@@ -49,7 +49,7 @@ def test_what_metadata_tell() -> None:
     assert (copied.operation, copied.own) == ("op", False)
 
 
-def test_a_copy_is_seen_as_its_record() -> None:
+def test_parse_metadata_of_a_copy_names_its_record() -> None:
     original = record_secret(2, "deployed")
     copy = aside_secret(original)
     copy["metadata"] |= {"namespace": "demo", "uid": "copy", "resourceVersion": "9"}
@@ -61,7 +61,7 @@ def test_a_copy_is_seen_as_its_record() -> None:
 
 
 @pytest.mark.parametrize(("ended", "finished"), [(None, False), (STARTED, True)])
-def test_an_operation_is_seen_with_its_end(ended: Any, finished: bool) -> None:
+def test_parse_metadata_of_an_operation_knows_its_end(ended: Any, finished: bool) -> None:
     seen = parse_metadata(operation_secret(operation(finished_at=ended)))
     assert seen is not None
     assert (seen.is_operation, seen.operation, seen.finished) == (True, "op", finished)
@@ -70,11 +70,11 @@ def test_an_operation_is_seen_with_its_end(ended: Any, finished: bool) -> None:
 @pytest.mark.parametrize(
     "labels", [{}, {"owner": "helm"}, {"owner": "kubernaut"}, {"owner": "somebody", "kubernaut/operation": "op"}]
 )
-def test_other_secrets_are_not_seen(labels: dict[str, str]) -> None:
+def test_parse_metadata_ignores_other_secrets(labels: dict[str, str]) -> None:
     assert parse_metadata({"metadata": {"name": "other", "namespace": "demo", "labels": labels}}) is None
 
 
-def test_what_is_told_is_what_is_described() -> None:
+def test_release_json_equals_the_described_release() -> None:
     mine = own(2, "deployed", manifest=MANIFEST)
     by = operation(made=(made(mine),), note="why")
     told = summarize_release(mine, [summarize_operation(by)])
@@ -82,19 +82,19 @@ def test_what_is_told_is_what_is_described() -> None:
     assert (told.status, told.chart_version, told.operation, told.whole) == ("deployed", "1.0.0", summarize_operation(by), True)
 
 
-def test_what_stands_otherwise_is_told_otherwise() -> None:
+def test_standing_changes_active_and_serving_only() -> None:
     told = summarize_release(record(1, "deployed"), ())
     assert told.standing(active=True, serving=1) is told
     other = told.standing(active=False, serving=2).release("1")
     assert other == told.release("1").model_copy(update={"active": False, "serving": 2})
 
 
-def test_a_short_release_is_kept_whole() -> None:
+def test_short_release_is_not_shortened() -> None:
     told = summarize_release(record(1, "deployed"), ())
     assert told.shortened() is told
 
 
-def test_a_nasty_release_is_cut_to_two_kilobytes() -> None:
+def test_long_release_is_shortened_but_keeps_identifiers() -> None:
     nasty = record(1, "failed", manifest=MANIFEST, description="ä\x01" * 50_000)
     by = operation(made=(made(nasty),), note="n" * 50_000, build=CiBuild(url="https://" + "b" * 5000))
     whole = summarize_release(nasty, [summarize_operation(by)])
@@ -117,7 +117,7 @@ def test_a_nasty_release_is_cut_to_two_kilobytes() -> None:
     st.text(st.characters(codec="utf-8"), max_size=3000),
     st.lists(st.text("abc/:@.-", min_size=1, max_size=300), max_size=60),
 )
-def test_every_release_is_cut_to_two_kilobytes(description: str, note: str, images: list[str]) -> None:
+def test_every_release_is_shortened_to_the_limit(description: str, note: str, images: list[str]) -> None:
     description = description.encode("utf-8", "replace").decode()
     containers = json.dumps([{"image": image} for image in images])
     one = record(1, "failed", manifest=f"kind: Pod\nspec: {{containers: {containers}}}", description=description)
@@ -140,7 +140,7 @@ def test_every_release_is_cut_to_two_kilobytes(description: str, note: str, imag
         {"info": {"status": ["deployed"]}, "chart": {"metadata": {"version": {}, "appVersion": []}}},
     ],
 )
-def test_what_is_no_release_is_told_all_the_same(content: dict[str, Any]) -> None:
+def test_invalid_content_still_gives_a_release(content: dict[str, Any]) -> None:
     odd = record(1, "failed", payload=encode(content))
     told = summarize_release(odd, ())
     release = told.release("1")
@@ -150,13 +150,13 @@ def test_what_is_no_release_is_told_all_the_same(content: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("payload", ["", "!!!", "aGVsbG8="])
-def test_a_damaged_record_is_told_as_such(payload: str) -> None:
+def test_damaged_record_is_described_as_damaged(payload: str) -> None:
     release = summarize_release(record(1, "deployed", payload=payload), ()).release("1")
     assert release.description.startswith("damaged: ")
     assert (release.status, release.chart.version) == ("deployed", None)
 
 
-def test_what_is_kept_of_an_operation_is_short() -> None:
+def test_operation_summary_is_short() -> None:
     whole = operation(finished_at=STARTED)
     event = {"at": STARTED, "step": "deploy", "kind": "line", "text": "x" * 1000}
     long = type(whole).model_validate({**whole.model_dump(), "events": [event] * 200})

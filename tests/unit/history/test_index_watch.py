@@ -1,4 +1,4 @@
-"""The index's watch, over a cluster in memory that fails as told: what is written shows, and what is not current says so."""
+"""Tests of the index's threads over a cluster in memory with failures: changes are published, staleness is reported."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def held(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, request: str) ->
     return go_on
 
 
-def test_what_is_written_shows(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+def test_changes_are_published(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
     index = begin()
     write(cluster, record_secret(2, "pending-upgrade"))
     shows(index, ("demo.hello.v2", "pending-upgrade"))
@@ -121,7 +121,7 @@ def test_what_is_written_shows(cluster: FakeCluster, begin: Callable[..., Index]
     assert index.age() < 1
 
 
-def test_a_change_costs_one_request_of_its_record(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+def test_change_costs_one_request(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
     for name in ("a", "b", "c"):
         write(cluster, record_secret(1, "deployed", name=name))
     index = begin()
@@ -139,7 +139,7 @@ def test_a_change_costs_one_request_of_its_record(cluster: FakeCluster, begin: C
     assert reads == ["get secret demo/sh.helm.release.v1.hello.v2"]
 
 
-def test_what_an_operation_says_on_the_way_costs_one_request(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+def test_operation_event_costs_one_request(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
     running = operation("01jd0000000000000000000000")
     cluster.create_secret("demo", operation_secret(running))
     index = begin()
@@ -156,7 +156,7 @@ def test_what_an_operation_says_on_the_way_costs_one_request(cluster: FakeCluste
     assert index.unfinished() == {("demo", "hello")}
 
 
-def test_each_namespace_is_watched_by_itself(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+def test_each_namespace_has_its_own_watch(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
     index = begin(namespaces=("demo", "prod"))
     write(cluster, record_secret(1, "deployed", namespace="prod"))
     write(cluster, record_secret(1, "deployed", namespace="default"))
@@ -167,7 +167,7 @@ def test_each_namespace_is_watched_by_itself(cluster: FakeCluster, begin: Callab
     assert names == ["kubernaut-index-demo", "kubernaut-index-prod", "kubernaut-index-reader"]
 
 
-def test_it_stops_at_once(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+def test_stop_returns_at_once_and_can_be_repeated(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
     index = begin(namespaces=("demo", "prod"))
     began = time.monotonic()
     index.stop()
@@ -175,7 +175,7 @@ def test_it_stops_at_once(cluster: FakeCluster, begin: Callable[..., Index]) -> 
     index.stop()
 
 
-def test_a_watch_that_is_cut_goes_on_where_it_was(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+def test_broken_watch_resumes_without_a_list(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
     index = begin()
     cluster.requests.clear()
     cluster.fail("watch secrets", ClusterUnreachable("gone"), times=3)
@@ -187,7 +187,7 @@ def test_a_watch_that_is_cut_goes_on_where_it_was(cluster: FakeCluster, begin: C
     eventually(index.check)
 
 
-def test_what_is_forgotten_is_listed_anew(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+def test_expired_watch_lists_again(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
     write(cluster, record_secret(1, "deployed", name="goes"))
     index = begin()
     cluster.fail("watch secrets", ClusterUnreachable("gone"), times=2)
@@ -200,7 +200,7 @@ def test_what_is_forgotten_is_listed_anew(cluster: FakeCluster, begin: Callable[
     shows(index, ("demo.hello.v3", "failed"))
 
 
-def test_a_watch_that_falls_silent_is_noticed(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+def test_silent_watch_is_replaced(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
     index = begin(Timings(watch=1, ping=60, stale=30, first_pause=0.01, longest_pause=0.05))
     cluster.changes.silent = True
     write(cluster, record_secret(2, "deployed"))
@@ -214,7 +214,7 @@ def test_a_watch_that_falls_silent_is_noticed(cluster: FakeCluster, begin: Calla
     shows(index, ("demo.hello.v2", "deployed"))
 
 
-def test_a_server_that_does_not_answer_makes_it_old(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+def test_unreachable_server_makes_the_index_stale(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
     index = begin(QUICK)
     assert index.age() < 0.3
     cluster.fail("", ClusterUnreachable("The cluster does not answer."), times=None)
@@ -228,7 +228,7 @@ def test_a_server_that_does_not_answer_makes_it_old(cluster: FakeCluster, begin:
     assert index.age() < age
 
 
-def test_what_waits_to_be_read_makes_it_old(
+def test_pending_reads_make_the_index_stale(
     cluster: FakeCluster, begin: Callable[..., Index], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Meanwhile what was shown is shown, the whole name at a time."""
@@ -243,7 +243,7 @@ def test_what_waits_to_be_read_makes_it_old(
     eventually(index.check)
 
 
-def test_who_may_not_list_hears_why(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+def test_denied_list_is_reported(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
     cluster.fail("list secrets", ClusterDenied('User "eve" cannot list resource "secrets"'), times=None)
     index = begin(QUICK, ready=False)
 
@@ -255,7 +255,7 @@ def test_who_may_not_list_hears_why(cluster: FakeCluster, begin: Callable[..., I
     assert listed(index) == [("demo.hello.v1", "deployed")]
 
 
-def test_a_watch_that_may_not_be_opened_makes_it_old(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+def test_denied_watch_makes_the_index_stale(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
     cluster.fail("watch secrets", ClusterDenied('User "eve" cannot watch resource "secrets"'), times=None)
     index = begin(QUICK, ready=False)
 
@@ -263,7 +263,7 @@ def test_a_watch_that_may_not_be_opened_makes_it_old(cluster: FakeCluster, begin
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_defect_is_not_kept_quiet(cluster: FakeCluster, begin: Callable[..., Index], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_defect_in_a_thread_is_reported(cluster: FakeCluster, begin: Callable[..., Index], monkeypatch: pytest.MonkeyPatch) -> None:
     index = begin(QUICK)
     monkeypatch.setattr(index._cache, "apply", lambda change: 1 // 0)
     write(cluster, record_secret(2, "deployed"))
@@ -273,7 +273,7 @@ def test_a_defect_is_not_kept_quiet(cluster: FakeCluster, begin: Callable[..., I
 # read-your-writes
 
 
-def test_what_was_written_is_read_at_once(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+def test_refresh_reads_own_writes(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
     index = begin()
     cluster.changes.silent = True
     write(cluster, record_secret(1, "superseded"))
@@ -285,7 +285,7 @@ def test_what_was_written_is_read_at_once(cluster: FakeCluster, begin: Callable[
     assert index.release(ReleaseId("demo", "hello")).serving == 2
 
 
-def test_what_is_heard_later_does_not_undo_what_was_read(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+def test_late_events_do_not_undo_a_refresh(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
     """Not what was made and is gone, not what was changed, and not what was deleted."""
     write(cluster, record_secret(1, "deployed", name="goes"))
     index = begin()
@@ -313,7 +313,7 @@ def test_what_is_heard_later_does_not_undo_what_was_read(cluster: FakeCluster, b
     assert {id for one in seen for id, _ in one} <= {"demo.hello.v1", "demo.last.v1"}
 
 
-def test_a_read_that_came_late_does_not_undo_what_was_read(
+def test_late_read_does_not_undo_a_refresh(
     cluster: FakeCluster, begin: Callable[..., Index], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = begin()
@@ -338,7 +338,7 @@ def test_a_read_that_came_late_does_not_undo_what_was_read(
     assert index.release(ReleaseId("demo", "hello")) == HistoryStore(cluster).release(ReleaseId("demo", "hello"))  # type: ignore[arg-type]
 
 
-def test_many_changes_at_once_are_all_shown(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
+def test_concurrent_changes_are_all_published(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
     index = begin()
 
     def writes(writer: int) -> None:

@@ -1,4 +1,4 @@
-"""What is secret never leaves in a manifest or in values."""
+"""Tests that manifests and values never show secrets."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def masked(text: str) -> Any:
     return list(yaml.safe_load_all(mask_manifest(text)))
 
 
-def test_a_secrets_values_are_masked_and_its_keys_stay_in_their_order() -> None:
+def test_secret_values_are_masked_and_keys_keep_their_order() -> None:
     shown = mask_manifest(f"---{SECRET}")
     [secret] = yaml.safe_load_all(shown)
     assert list(secret["data"].items()) == [("zeta", "***"), ("empty", "***")]
@@ -83,7 +83,7 @@ def test_a_secrets_values_are_masked_and_its_keys_stay_in_their_order() -> None:
     assert shown.startswith("---\n# Source: shop/templates/secret.yaml\napiVersion: v1\nkind: Secret\n")
 
 
-def test_annotations_that_repeat_their_secret_are_masked() -> None:
+def test_annotations_that_repeat_secret_data_are_masked() -> None:
     [secret] = masked(SECRET)
     assert secret["metadata"]["annotations"] == {
         "kubectl.kubernetes.io/last-applied-configuration": "***",
@@ -92,7 +92,7 @@ def test_annotations_that_repeat_their_secret_are_masked() -> None:
     }
 
 
-def test_variables_and_flags_that_are_called_like_a_password_are_masked_and_the_rest_stays_as_it_is() -> None:
+def test_secret_variables_and_flags_are_masked_and_the_rest_is_unchanged() -> None:
     shown = mask_manifest(f"---{DEPLOYMENT}")
     assert CANARY not in shown
     [deployment] = yaml.safe_load_all(shown)
@@ -142,20 +142,20 @@ def test_variables_and_flags_that_are_called_like_a_password_are_masked_and_the_
         "kind: Secret\nmetadata: {annotations: {objectset.rio.cattle.io/applied: packed %s}}\ndata: {a: b}\n",
     ],
 )
-def test_a_secret_is_found_wherever_it_stands(wrapped: str) -> None:
+def test_secret_is_masked_wherever_it_is_nested(wrapped: str) -> None:
     text = wrapped.replace("%s", CANARY).replace("%%", "%")
     shown = mask_manifest(text)
     assert CANARY not in shown
     assert list(yaml.compose_all(shown, Loader=yaml.SafeLoader))
 
 
-def test_what_is_secret_under_an_alias_is_masked_in_circles_too() -> None:
+def test_aliases_of_secrets_are_masked_even_in_cycles() -> None:
     shown = mask_manifest(f"kind: Secret\ndata: &d\n  a: {CANARY}\n  b: *d\n")
     assert CANARY not in shown
     assert "a: '***'" in shown
 
 
-def test_a_document_that_cannot_be_read_is_masked_whole_and_says_so_and_the_others_stay() -> None:
+def test_unreadable_document_is_masked_whole_and_others_stay() -> None:
     broken = f"\n# Source: shop/templates/broken.yaml\nkind: Secret\ndata: {{a: {CANARY}\n"
     shown = mask_manifest(f"---{broken}---\nkind: ConfigMap\ndata: {{a: b}}\n")
     assert shown == (
@@ -164,39 +164,39 @@ def test_a_document_that_cannot_be_read_is_masked_whole_and_says_so_and_the_othe
     )
 
 
-def test_a_document_that_is_nested_too_deeply_is_masked_whole() -> None:
+def test_too_deep_document_is_masked_whole() -> None:
     assert "masked whole" in mask_manifest("a: " + "[" * 20_000 + CANARY)
 
 
-def test_a_document_that_only_its_aliases_nest_too_deeply_is_masked_whole() -> None:
+def test_document_too_deep_by_aliases_is_masked_whole() -> None:
     chain = "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 3000))
     shown = mask_manifest(f"kind: Secret\na0: &a0 {CANARY}\n{chain}stringData: *a2999\n---\nkind: ConfigMap\n")
     assert CANARY not in shown
     assert shown.endswith("masked whole: ***\n---\nkind: ConfigMap\n")
 
 
-def test_a_document_that_is_nested_deeply_is_masked_or_shown() -> None:
+def test_deep_document_never_shows_a_secret() -> None:
     for depth in range(300, 500, 20):
         text = "kind: Secret\nstringData: " + "{a: " * depth + CANARY + "}" * depth
         assert CANARY not in mask_manifest(text)
 
 
-def test_documents_of_comments_only_are_left_out() -> None:
+def test_comment_only_documents_are_dropped() -> None:
     assert mask_manifest("---\n# Source: a/b.yaml\n---\n# nothing\n---\nkind: ConfigMap\n") == "---\nkind: ConfigMap\n"
 
 
-def test_what_is_masked_whole_hides_nothing_from_the_documents_after_it() -> None:
+def test_unreadable_documents_do_not_unmask_later_ones() -> None:
     broken = "[" + ", ".join(f"a{n}" for n in range(50)) + "]\n"
     secrets = "".join(f"---\nkind: Secret\ndata: {{a{n}: {CANARY}}}\n" for n in range(50))
     assert CANARY not in mask_manifest("".join(f"---\n{broken}{secrets}" for _ in range(20)))
 
 
-def test_words_keep_their_spelling() -> None:
+def test_plain_scalars_keep_their_spelling() -> None:
     text = '---\nkind: ConfigMap\ndata:\n  mode: 0644\n  on: yes\n  port: "5432"\n  day: 2026-11-22\n  text: |\n    one\n    two\n'
     assert mask_manifest(text) == text
 
 
-def test_a_weak_password_does_not_ruin_the_rest() -> None:
+def test_short_password_is_not_masked_elsewhere() -> None:
     shown = mask_manifest(
         "kind: Secret\nstringData: {password: shop, user: postgres}\n---\nkind: Pod\nspec: {image: postgres, a: shop}\n"
     )
@@ -211,7 +211,7 @@ def test_hooks_come_last() -> None:
     assert join_objects(mask_record(found)) == f"---\nkind: ConfigMap\n---\n{source}kind: Secret\ndata: {{a: '***'}}\n"
 
 
-def test_values_are_masked_where_a_key_says_so() -> None:
+def test_values_under_secret_keys_are_masked() -> None:
     values = {
         "password": CANARY,
         "credentials": {"github": CANARY, "list": [CANARY, {"deep": 12345}], "enabled": True, "none": None},
@@ -236,7 +236,7 @@ def test_values_are_masked_where_a_key_says_so() -> None:
     }
 
 
-def test_what_is_masked_stays_as_it_is_when_a_door_takes_secrets_out_again() -> None:
+def test_masked_manifest_is_unchanged_by_redact() -> None:
     deployment = DEPLOYMENT.replace("automountServiceAccountToken: true", "restartPolicy: Always")
     shown = mask_manifest(f"---{SECRET}---{deployment}---\nkind: ConfigMap\ndata:\n  password: x\n  a.env: |\n    TOKEN={CANARY}\n")
     assert redact(shown) == shown
@@ -248,7 +248,7 @@ CANARIES = st.text(min_size=6, max_size=40).map(lambda text: f"⟦{text}⟧")
 
 
 @given(st.dictionaries(NAMES, CANARIES, min_size=1, max_size=4), st.booleans(), st.booleans(), st.booleans())
-def test_no_value_of_a_secret_ever_appears(data: dict[str, str], encoded: bool, listed: bool, json_text: bool) -> None:
+def test_masked_manifest_never_contains_secret_data(data: dict[str, str], encoded: bool, listed: bool, json_text: bool) -> None:
     held = {
         key: base64.b64encode(text.encode("utf-8", "surrogatepass")).decode() if encoded else text for key, text in data.items()
     }
@@ -265,7 +265,7 @@ def test_no_value_of_a_secret_ever_appears(data: dict[str, str], encoded: bool, 
 
 
 @given(st.dictionaries(NAMES.map(lambda name: f"{name}Password"), CANARIES, min_size=1), st.integers(0, 3))
-def test_no_value_under_a_telling_key_ever_appears(values: dict[str, str], depth: int) -> None:
+def test_masked_values_never_contain_values_of_secret_keys(values: dict[str, str], depth: int) -> None:
     wrapped: Any = values
     for _ in range(depth):
         wrapped = {"shop": [wrapped]}

@@ -1,4 +1,4 @@
-"""The CI build of an operation: kept so that older kubernauts read what newer ones wrote, and the other way round."""
+"""Tests of an operation's CI build: older and newer versions read each other's operations."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ def read(secret: dict[str, Any]) -> Operation:
 @pytest.mark.parametrize(
     "build", [None, BUILD, CiBuild(url="https://ci/7"), CiBuild(job="shop-deploy", number=7), CiBuild(tag="t", change="ü")]
 )
-def test_there_and_back(build: CiBuild | None) -> None:
+def test_build_survives_encoding_and_decoding(build: CiBuild | None) -> None:
     wrote = operation(build=build)
     found = read(operation_secret(wrote))
     assert (found.build, found.unread) == (build, None)
 
 
-def test_an_older_kubernaut_reads_all_that_it_knows_and_finds_nothing_strange() -> None:
+def test_older_version_reads_the_operation_without_unknown_fields() -> None:
     content = unpack(encode_operation(operation(build=BUILD)))
     assert content.keys() <= KNOWN_TO_OLDER_ONES
     assert content["buildUrl"] == BUILD.url
     assert "buildUrl" not in unpack(encode_operation(operation(build=CiBuild(job="shop", number=7))))
 
 
-def test_what_an_older_kubernaut_wrote_is_read() -> None:
+def test_build_of_an_older_version_is_read() -> None:
     content = unpack(encode_operation(operation(build=None)))
     secret = {**operation_secret(operation()), "data": {"operation": packed({**content, "buildUrl": "http://ci/7"})}}
     found = read(secret)
     assert (found.build, found.unread) == (CiBuild(url="http://ci/7"), None)
 
 
-def test_what_is_written_anew_keeps_the_build_beside_it() -> None:
+def test_rewritten_operation_keeps_the_build() -> None:
     """An update writes the operation only; an older kubernaut that ends it knows the page alone."""
     secret = operation_secret(operation(build=BUILD))
     ended = encode_operation(read(secret).model_copy(update={"build": CiBuild(url=BUILD.url), "note": "later"}))
@@ -67,7 +67,7 @@ def test_what_is_written_anew_keeps_the_build_beside_it() -> None:
     ["", "!", packed([]), packed({}), packed({"url": 7, "number": "x", "job": []}), packed({"more": 1})],
     ids=["nothing", "no base64", "a list", "empty", "other types", "unknown"],
 )
-def test_a_build_that_cannot_be_read_is_left_out_and_stops_nothing(strange: str) -> None:
+def test_unreadable_build_is_ignored(strange: str) -> None:
     secret = operation_secret(operation(build=CiBuild(url="http://ci/7")))
     secret["data"]["build"] = strange
     found = read(secret)
@@ -75,13 +75,13 @@ def test_a_build_that_cannot_be_read_is_left_out_and_stops_nothing(strange: str)
 
 
 @pytest.mark.parametrize("page", [7, None, [], {"url": "x"}, "javascript:alert(1)"])
-def test_a_page_that_is_none_is_left_out(page: Any) -> None:
+def test_invalid_build_url_is_ignored(page: Any) -> None:
     content = unpack(encode_operation(operation(build=None)))
     found = read({**operation_secret(operation()), "data": {"operation": packed({**content, "buildUrl": page})}})
     assert (found.id, found.build) == (operation().id, None)
 
 
-def test_what_a_build_tells_does_not_let_an_operation_grow() -> None:
+def test_build_does_not_count_toward_the_operation_size() -> None:
     wrote = operation(build=BUILD, note="n" * 900_000)
     assert len(base64.b64decode(operation_secret(wrote)["data"]["operation"])) <= LARGEST
     assert read(operation_secret(wrote)).build == BUILD

@@ -1,4 +1,4 @@
-"""The operation's codec."""
+"""Tests of the codec of operations."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def content_of(wrote: Operation) -> dict[str, Any]:
     return content
 
 
-def test_there_and_back() -> None:
+def test_operation_survives_encoding_and_decoding() -> None:
     plan = Plan(actions=(Action(kind="helm-upgrade", subject="a.b", reason="c"),))
     wrote = operation(
         new_operation_id(), note="hé", plan=plan, timeout=30.5, events=(event("é"),), events_left_out=7, finished_at=STARTED
@@ -71,14 +71,14 @@ def test_there_and_back() -> None:
     assert decode_operation(secret) == wrote
 
 
-def test_ids_sort_by_time_and_are_names() -> None:
+def test_operation_ids_sort_by_time_and_are_valid_names() -> None:
     ids = [new_operation_id(now) for now in (1.0, 2.0, 1_800_000_000.0, 1_800_000_000.002)]
     assert ids == sorted(ids)
     assert len({new_operation_id() for _ in range(100)}) == 100
     assert all(len(id) == 26 and id.isalnum() and id.islower() for id in ids)
 
 
-def test_what_is_too_large_is_left_out_and_counted() -> None:
+def test_too_many_events_and_details_are_dropped_and_counted() -> None:
     lines = tuple(base64.b64encode(os.urandom(3000)).decode() for _ in range(200))
     wrote = operation(reason=None).model_copy(update={"outcome": Outcome(reason="deploy_failed", message="why", details=lines)})
     encoded = encode_operation(wrote)
@@ -91,7 +91,7 @@ def test_what_is_too_large_is_left_out_and_counted() -> None:
     assert found.details == lines[-len(found.details) :]  # the end tells most
 
 
-def test_events_go_before_details_and_those_after_the_beginning_first() -> None:
+def test_events_are_dropped_before_details_and_first_events_last() -> None:
     lines = tuple(base64.b64encode(os.urandom(1500)).decode() for _ in range(50))
     events = tuple(event(f"{number} {base64.b64encode(os.urandom(900)).decode()}") for number in range(400))
     wrote = operation(reason=None, events=events, events_left_out=5).model_copy(
@@ -124,7 +124,7 @@ SIZES = st.sampled_from([0, 10, 3_000, 300_000])
     left_out=st.integers(0, 9),
     odd=st.sampled_from(["", "\ud800", "\x00", "é\U0001f680"]),
 )
-def test_whatever_the_sizes_it_is_small_enough_and_the_counts_add_up(
+def test_encoded_operation_fits_and_counts_add_up(
     events: list[int], many: int, details: list[int], note: int, message: int, actions: int, left_out: int, odd: str
 ) -> None:
     texts = [noise(size, number) + odd for number, size in enumerate([*events, *[700] * many])]
@@ -156,7 +156,7 @@ def test_whatever_the_sizes_it_is_small_enough_and_the_counts_add_up(
         assert found.events == ()
 
 
-def test_what_was_heard_is_kept_in_words_without_secrets() -> None:
+def test_recorded_events_are_stored_as_redacted_text() -> None:
     events = (
         StepStarted("deploy", "hello 1.0.0 to demo"),
         LogLine("deploy", "password=hunter22 and s3cr3t-value \ud800"),
@@ -173,12 +173,12 @@ def test_what_was_heard_is_kept_in_words_without_secrets() -> None:
     assert {(one.at, one.step) for one in kept} == {(STARTED, "deploy")}
 
 
-def test_a_line_without_end_is_cut() -> None:
+def test_long_log_line_is_cut() -> None:
     (kept,) = operation_events([RecordedEvent(STARTED, LogLine("deploy", "x" * 100_000))])
     assert kept.text == "x" * 3999 + "…"
 
 
-def test_a_recreated_record_stays_noted() -> None:
+def test_reference_follows_a_recreated_record() -> None:
     before, after, other = record(2, "failed"), record(2, "failed", namespace="elsewhere"), record(3, "deployed")
     wrote = operation(made=(made(before), made(other)))
     moved = with_recreated_record(wrote, before.uid, after)
@@ -187,7 +187,7 @@ def test_a_recreated_record_stays_noted() -> None:
     assert with_recreated_record(wrote, "another", after) == wrote
 
 
-def test_other_secrets_are_no_operations() -> None:
+def test_decode_ignores_other_secrets() -> None:
     assert decode_operation({}) is None
     assert decode_operation(record_secret(1, "deployed")) is None
     assert decode_operation(aside_secret(record_secret(1, "deployed"))) is None
@@ -212,7 +212,7 @@ def test_other_secrets_are_no_operations() -> None:
     ],
     ids=range(9),
 )
-def test_what_cannot_be_decoded_is_known_by_its_labels(data: str) -> None:
+def test_undecodable_operation_is_read_from_its_labels(data: str) -> None:
     found = decode_operation({**kept({}), "data": {"operation": data}})
     assert found is not None
     assert str(found.unread).startswith("it cannot be decoded: ")
@@ -220,14 +220,14 @@ def test_what_cannot_be_decoded_is_known_by_its_labels(data: str) -> None:
     assert found.started_at == datetime(2026, 11, 22, 11, tzinfo=UTC)
 
 
-def test_a_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decompression_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernaut.history.records._LARGEST_PACKED", 1000)
     found = decode_operation(operation_secret(operation(note="x" * 5000)))
     assert found is not None
     assert "larger than" in str(found.unread)
 
 
-def test_a_newer_schema_is_read_as_far_as_it_goes() -> None:
+def test_newer_schema_is_read_as_far_as_possible() -> None:
     for content, actor in ((content_of(operation()), "ada"), ({"steps": [1], "actor": {"name": "ada"}}, None), ([], None)):
         found = decode_operation(kept(content, type="kubernaut/operation.v2"))
         assert found is not None
@@ -248,7 +248,7 @@ def test_a_newer_schema_is_read_as_far_as_it_goes() -> None:
         ({"actor": {"name": "ada"}}, "actor"),
     ],
 )
-def test_what_this_version_does_not_know_is_said(changes: dict[str, Any], strange: str) -> None:
+def test_unknown_fields_are_named(changes: dict[str, Any], strange: str) -> None:
     found = decode_operation(kept(content_of(operation()) | changes))
     assert found is not None
     assert strange in str(found.unread)
@@ -264,7 +264,7 @@ def test_what_this_version_does_not_know_is_said(changes: dict[str, Any], strang
 
 
 @pytest.mark.parametrize("field", ["id", "verb", "namespace", "name", "startedAt"])
-def test_what_is_missing_is_said(field: str) -> None:
+def test_missing_fields_are_named(field: str) -> None:
     content = content_of(operation())
     del content[field]
     found = decode_operation(kept(content) | {"metadata": {**kept({})["metadata"], "namespace": "demo"}})
@@ -273,7 +273,7 @@ def test_what_is_missing_is_said(field: str) -> None:
     assert (found.id, found.verb, found.namespace, found.name) == ("op", "deploy", "demo", "hello")
 
 
-def test_that_it_was_not_read_is_never_written() -> None:
+def test_unread_is_never_written() -> None:
     wrote = operation().model_copy(update={"unread": "why"})
     assert read(encode_operation(wrote)).unread is None
     assert "unread" not in wrote.model_dump_json()
@@ -289,7 +289,7 @@ def test_that_it_was_not_read_is_never_written() -> None:
         st.recursive(st.none() | st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)),
     )
 )
-def test_whatever_is_in_it_it_does_not_vanish(changes: dict[str, Any]) -> None:
+def test_any_content_decodes_to_an_operation(changes: dict[str, Any]) -> None:
     found = decode_operation(kept(content_of(operation()) | changes))
     assert found is not None
     assert found.name == "hello"
@@ -313,11 +313,11 @@ def test_whatever_is_in_it_it_does_not_vanish(changes: dict[str, Any]) -> None:
         ({"reason": "succeeded", "finished_at": STARTED, "unread": "why"}, "unread"),
     ],
 )
-def test_how_far_it_is(more: dict[str, Any], state: str) -> None:
+def test_state_of_an_operation(more: dict[str, Any], state: str) -> None:
     assert operation(**{"reason": None, **more}).state == state
 
 
-def test_it_may_begin_until_its_time_is_over() -> None:
+def test_accepted_operation_may_begin_until_its_deadline() -> None:
     second = timedelta(seconds=1)
     waiting = operation(reason=None, waits_until=STARTED)
     assert [waiting.may_begin(at) for at in (None, STARTED - second, STARTED, STARTED + second)] == [True, True, False, False]
@@ -325,7 +325,7 @@ def test_it_may_begin_until_its_time_is_over() -> None:
     assert not operation(waits_until=STARTED, finished_at=STARTED).may_begin(None)
 
 
-def test_what_was_accepted_is_kept_and_one_key_has_one_place() -> None:
+def test_accepted_operation_with_a_key_has_one_secret_name() -> None:
     key = key_hash("ada", "order-7")
     wrote = operation(new_operation_id(), reason=None, fingerprint="f", key=key, waits_until=STARTED)
     secret = operation_secret(wrote)
@@ -341,18 +341,18 @@ def test_what_was_accepted_is_kept_and_one_key_has_one_place() -> None:
     assert key not in {key_hash("bob", "order-7"), key_hash("ada", "order-8"), key_hash("adao", "rder-7")}
 
 
-def test_a_finished_one_is_known_by_its_label() -> None:
+def test_finished_operation_has_an_outcome_label() -> None:
     assert "kubernaut/outcome" not in operation_secret(operation())["metadata"]["labels"]
     finished = operation(reason="helm_failed", finished_at=STARTED)
     assert operation_secret(finished)["metadata"]["labels"]["kubernaut/outcome"] == "helm_failed"
 
 
-def test_nothing_new_is_written_of_what_nobody_accepted() -> None:
+def test_operation_without_acceptance_has_no_new_fields() -> None:
     content = content_of(operation())
     assert {"fingerprint", "key", "waitsUntil", "resourceVersion", "unread"}.isdisjoint(content)
 
 
-def test_the_version_is_the_secrets_and_never_the_contents() -> None:
+def test_resource_version_comes_from_the_secret_only() -> None:
     content = {**content_of(operation()), "resourceVersion": "7", "unread": "x"}
     secret = kept(content)
     secret["metadata"]["resourceVersion"] = "12"
@@ -361,7 +361,7 @@ def test_the_version_is_the_secrets_and_never_the_contents() -> None:
     assert (found.resource_version, found.unread) == ("12", None)
 
 
-def test_events_keep_their_numbers_whatever_is_left_out() -> None:
+def test_event_numbers_count_dropped_events() -> None:
     """What was number 700 when it was said is number 700 in what is kept, and in what is kept of that."""
     journal = Journal()
     numbers: dict[str, int] = {}
@@ -380,9 +380,9 @@ def test_events_keep_their_numbers_whatever_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "0" * 25, "0" * 27, "0" * 25 + "i", "0" * 25 + "A", "0" * 26 + "\n"])
-def test_what_is_no_id(text: str) -> None:
+def test_is_operation_id_rejects_invalid_ids(text: str) -> None:
     assert not is_operation_id(text)
 
 
-def test_a_new_id_is_one() -> None:
+def test_new_operation_id_is_valid() -> None:
     assert is_operation_id(new_operation_id())

@@ -1,4 +1,4 @@
-"""Helm's records, decoded: whole ones, broken ones, and those of others."""
+"""Tests of the codec of Helm's records: valid, damaged and foreign ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def packed(data: bytes) -> str:
     return base64.b64encode(base64.b64encode(data)).decode()
 
 
-def test_a_record_is_decoded() -> None:
+def test_record_is_decoded() -> None:
     found = record(
         12, "deployed", config={"a": None}, deleted="", labels={"team": "x"}, annotations={"kubernaut/build-url": "http://b"}
     )
@@ -44,25 +44,25 @@ def test_a_record_is_decoded() -> None:
     assert found.created == "2026-11-22T11:00:00Z"
 
 
-def test_dots_belong_to_the_name() -> None:
+def test_release_name_may_contain_dots() -> None:
     found = decode(record_secret(3, "deployed", name="my.app.v2"))
     assert found is not None
     assert (found.name, found.revision) == ("my.app.v2", 3)
 
 
-def test_the_content_is_believed_and_the_label_told() -> None:
+def test_status_comes_from_the_content_and_the_label_is_kept() -> None:
     found = record(1, "superseded", label="deployed")
     assert found.labelled_status != found.status
     assert (found.status, found.labelled_status) == ("superseded", "deployed")
 
 
-def test_the_time_of_deletion_survives_a_new_deploy() -> None:
+def test_deleted_at_survives_a_new_deploy() -> None:
     found = record(1, "superseded", deleted="2026-11-22T12:00:00Z")
     assert found.deleted_at == "2026-11-22T12:00:00Z"
     assert record(1, "deployed", deleted="0001-01-01T00:00:00Z").deleted_at is None
 
 
-def test_metadata_alone_is_enough_for_the_status() -> None:
+def test_status_is_read_from_metadata_alone() -> None:
     secret = record_secret(4, "failed")
     del secret["data"]
     found = decode(secret)
@@ -86,13 +86,13 @@ def test_metadata_alone_is_enough_for_the_status() -> None:
     ],
     ids=range(9),
 )
-def test_a_broken_record_says_so_and_raises_nothing(payload: str) -> None:
+def test_damaged_record_raises_nothing(payload: str) -> None:
     found = damaged(payload)
     assert found.damaged
     assert (found.status, found.manifest, found.config, found.chart, found.annotations) == ("deployed", "", {}, {}, {})
 
 
-def test_a_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decompression_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernaut.history.records._LARGEST_CONTENT", 1000)
     assert "larger than" in str(damaged(packed(gzip.compress(json.dumps({"a": "b" * 5000}).encode()))).damaged)
 
@@ -100,13 +100,13 @@ def test_a_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "content", [{"info": None, "chart": None}, {"info": [], "chart": {"metadata": 1}, "config": None}, {"manifest": None}]
 )
-def test_odd_content_does_no_harm(content: dict[str, object]) -> None:
+def test_content_of_wrong_types_raises_nothing(content: dict[str, object]) -> None:
     found = damaged(encode(content))
     assert (found.status, found.manifest, found.config, found.description) == ("deployed", "", {}, "")
     assert found.chart in ({}, 1)
 
 
-def test_records_without_compression_are_read() -> None:
+def test_uncompressed_records_are_read() -> None:
     assert damaged(packed(b'{"info": {"status": "failed"}}')).status == "failed"
 
 
@@ -114,7 +114,7 @@ def test_records_without_compression_are_read() -> None:
     ("name", "owner"),
     [("sh.helm.release.v1.x.v1", "other"), ("kubernaut.1", "helm"), ("sh.helm.release.v1.x", "helm"), ("", "helm")],
 )
-def test_other_secrets_are_no_records(name: str, owner: str) -> None:
+def test_decode_ignores_other_secrets(name: str, owner: str) -> None:
     secret = record_secret(1, "deployed")
     secret["metadata"] |= {"name": name, "labels": {"owner": owner}}
     assert decode(secret) is None
@@ -129,10 +129,10 @@ def test_other_secrets_are_no_records(name: str, owner: str) -> None:
         ),
     )
 )
-def test_what_is_encoded_is_decoded(content: dict[str, object]) -> None:
+def test_encoded_content_is_decoded(content: dict[str, object]) -> None:
     assert damaged(encode(content)).content == content
 
 
-def test_pending_are_three() -> None:
+def test_three_statuses_are_pending() -> None:
     assert {status.value for status in PENDING} == {"pending-install", "pending-upgrade", "pending-rollback"}
     assert Status("deployed") is Status.DEPLOYED

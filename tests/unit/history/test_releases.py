@@ -1,4 +1,4 @@
-"""What is told of a release, and how it is named."""
+"""Tests of releases, their IDs and their manifests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ANNOTATIONS = {
 }
 
 
-def test_the_fields_are_those_of_the_design() -> None:
+def test_release_has_the_documented_fields() -> None:
     names = [field.alias for field in Release.model_fields.values() if not field.exclude]
     assert names == [
         "id",
@@ -60,7 +60,7 @@ def test_the_fields_are_those_of_the_design() -> None:
     ]
 
 
-def test_a_release_of_ours() -> None:
+def test_release_made_by_kubernaut_is_described() -> None:
     found = own(2, "deployed", manifest=MANIFEST, annotations=ANNOTATIONS)
     release = describe(found, [found], [operation(build=None)])
     assert (release.id, release.active, release.serving, release.managed_by) == ("demo.hello.v2", True, 2, "kubernaut")
@@ -74,14 +74,14 @@ def test_a_release_of_ours() -> None:
     assert release.outcome.reason == "succeeded"
 
 
-def test_who_deploys_is_nearer_than_who_published() -> None:
+def test_deploying_build_precedes_the_publishing_build() -> None:
     found = own(2, "deployed", annotations=ANNOTATIONS)
     deployer = CiBuild(url="http://deploy/7", job="shop-deploy", number=7)
     assert describe(found, [found], [operation(build=deployer)]).build == deployer
     assert describe(found, [found], [operation(build=None)]).build == CiBuild(url="http://b/1")
 
 
-def test_all_that_is_known_of_the_build_that_published_it_is_told() -> None:
+def test_publishing_build_is_read_from_chart_annotations() -> None:
     known = {"url": "https://ci/7", "job": "team/shop-release", "number": "7", "tag": "jenkins-7", "change": "31"}
     found = own(2, "deployed", annotations={f"kubernaut/build-{name}": text for name, text in known.items()})
     told = describe(found, [found], [operation()]).build
@@ -90,20 +90,20 @@ def test_all_that_is_known_of_the_build_that_published_it_is_told() -> None:
     assert describe(strange, [strange], [operation()]).build == CiBuild()
 
 
-def test_a_foreign_release_has_no_made_up_facts() -> None:
+def test_foreign_release_has_no_invented_facts() -> None:
     found = record(1, "deployed")
     release = describe(found, [found], [operation()])
     assert release.managed_by == "helm"
     assert (release.created_by, release.operation, release.outcome, release.chart.digest, release.chart.ref) == (None,) * 5
 
 
-def test_copied_labels_do_not_count() -> None:
+def test_copied_labels_are_ignored() -> None:
     """Plain ``helm upgrade`` and ``helm rollback`` copy our labels onward; the record would name the wrong person."""
     copied = record(3, "deployed", labels={OPERATION_LABEL: "op", REVISION_LABEL: "2"})
     assert describe(copied, [copied], [operation()]).managed_by == "helm"
 
 
-def test_a_record_that_an_operation_noted_is_its_own_by_uid() -> None:
+def test_operation_is_found_by_recorded_uid() -> None:
     """So a rollback of ours is known, though Helm gave its record the target's labels."""
     first = own(1, "superseded")
     back = record(2, "deployed", labels=dict(first.labels))
@@ -115,7 +115,7 @@ def test_a_record_that_an_operation_noted_is_its_own_by_uid() -> None:
     assert find_operation(purged, operations) is None
 
 
-def test_a_delete_does_not_take_over_who_deployed() -> None:
+def test_delete_does_not_replace_the_deployer() -> None:
     found = own(1, "uninstalled")
     deletion = operation("del", verb="delete", made=(made(found),)).model_copy(update={"actor": "grace"})
     release = describe(found, [found], [deletion, operation()])
@@ -123,7 +123,7 @@ def test_a_delete_does_not_take_over_who_deployed() -> None:
     assert not release.active
 
 
-def test_the_rollback_of_a_failure_says_so() -> None:
+def test_automatic_rollback_names_the_failed_release() -> None:
     failed, back = own(2, "failed"), record(3, "deployed")
     attempt = operation(reason="deploy_rolled_back", made=(made(failed), made(back, "sha256:b")))
     described = describe(back, [back, failed], [attempt])
@@ -160,11 +160,11 @@ def test_a_list_iterates_over_its_releases(kind: type[ReleaseList]) -> None:
         ([], None),
     ],
 )
-def test_what_serves(statuses: list[str], number: int | None) -> None:
+def test_serving_revision(statuses: list[str], number: int | None) -> None:
     assert serving_revision([record(index, status) for index, status in enumerate(statuses, 1)]) == number
 
 
-def test_what_an_operation_says_that_cannot_be_read() -> None:
+def test_outcome_of_an_unreadable_operation_is_unread() -> None:
     found = own(2, "deployed")
     for known in ("ada", None):
         unread = operation().model_copy(update={"actor": known, "unread": "it was written by a newer kubernaut (operation.v2)"})
@@ -174,7 +174,7 @@ def test_what_an_operation_says_that_cannot_be_read() -> None:
         assert (release.outcome.reason, release.outcome.message) == ("unread", unread.unread)
 
 
-def test_a_damaged_record_is_shown() -> None:
+def test_damaged_record_is_described() -> None:
     broken = record(1, "deployed", payload="!!!")
     release = describe(broken, [broken], [])
     assert release.status == "deployed"
@@ -195,11 +195,11 @@ def test_a_damaged_record_is_shown() -> None:
         ("demo.hello.vx", ReleaseId("demo", "hello.vx")),
     ],
 )
-def test_ids_are_read(text: str, wanted: ReleaseId) -> None:
+def test_release_id_is_parsed(text: str, wanted: ReleaseId) -> None:
     assert ReleaseId.parse(text) == wanted
 
 
-def test_ids_are_written_as_they_are_read() -> None:
+def test_release_id_formats_as_it_parses() -> None:
     for text in ("demo.hello.v12", "demo.my.app.current"):
         assert str(ReleaseId.parse(text)) == text
 
@@ -221,12 +221,12 @@ def test_ids_are_written_as_they_are_read() -> None:
         "demo..v1",
     ],
 )
-def test_what_is_no_id(text: str) -> None:
+def test_invalid_release_ids_raise_name_invalid(text: str) -> None:
     with pytest.raises(NameInvalid):
         ReleaseId.parse(text)
 
 
-def test_what_a_person_writes() -> None:
+def test_resolve_accepts_ids_and_names() -> None:
     assert ReleaseId.resolve("hello", "demo") == ReleaseId("demo", "hello")
     assert ReleaseId.resolve("hello", "demo", 3) == ReleaseId("demo", "hello", 3)
     assert ReleaseId.resolve("my.app", "demo") == ReleaseId("demo", "my.app")
@@ -271,15 +271,15 @@ items:
 """
 
 
-def test_images_stand_once_in_order() -> None:
+def test_images_are_unique_and_in_order() -> None:
     assert manifest_images(WORKLOADS) == ("r/init:1", "r/web:1@sha256:aa", "r/cron", "r/job", "r/pod")
 
 
-def test_selectors_find_pods() -> None:
+def test_pod_selectors_of_workloads() -> None:
     assert pod_selectors(WORKLOADS) == ({"app": "web", "tier": "1"}, {"job": "j"}, {"pod": "p"})
 
 
-def test_ports_of_services() -> None:
+def test_service_ports() -> None:
     assert [(port.service, port.name, port.port) for port in service_ports(WORKLOADS)] == [("web", "http", 80), ("web", None, 443)]
 
 
@@ -287,7 +287,7 @@ def test_ports_of_services() -> None:
     "manifest",
     ["", "a: [", "- 1\n- 2", "text", "a: 1\n---\nb: {", "spec: 1", "spec: {containers: 1}", "kind: Service", "a: " + "[" * 200_000],
 )
-def test_odd_manifests_do_no_harm(manifest: str) -> None:
+def test_invalid_manifests_raise_nothing(manifest: str) -> None:
     assert manifest_images(manifest) == ()
     assert pod_selectors(manifest) == ()
     assert service_ports(manifest) == ()

@@ -1,4 +1,4 @@
-"""Records mended: both places of a status, the fence, and copies that lose nothing."""
+"""Tests of patches, fences, set-aside copies and recreated records."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def patched(secret: dict[str, Any], patch: dict[str, Any]) -> Record:
     return found
 
 
-def test_failed_in_both_places_and_fenced() -> None:
+def test_failed_patch_changes_label_and_content_and_fences() -> None:
     secret = record_secret(2, "pending-upgrade", labels=LABELS, config={"a": "ä"})
     found = decode(secret)
     assert found is not None
@@ -42,11 +42,11 @@ def test_failed_in_both_places_and_fenced() -> None:
     assert (after.immutable, after.config, after.labels["kubernaut/operation"]) == (True, {"a": "ä"}, "op")
 
 
-def test_what_is_superseded_is_not_fenced() -> None:
+def test_superseded_patch_does_not_fence() -> None:
     assert "immutable" not in superseded_patch(record(2, "deployed"))
 
 
-def test_superseded_keeps_its_description() -> None:
+def test_superseded_patch_keeps_the_description() -> None:
     secret = record_secret(2, "deployed")
     found = decode(secret)
     assert found is not None
@@ -54,13 +54,13 @@ def test_superseded_keeps_its_description() -> None:
     assert (after.status, after.labelled_status, after.description) == ("superseded", "superseded", "revision 2")
 
 
-def test_that_it_was_a_rollback_stays_told() -> None:
+def test_failed_patch_keeps_the_rollback_target() -> None:
     found = record(3, "pending-rollback", description="Rollback to 1")
     after = patched(record_secret(3, "pending-rollback"), failed_patch(found, "Marked failed by ada"))
     assert after.description == "Rollback to 1: Marked failed by ada"
 
 
-def test_what_cannot_be_read_keeps_its_content() -> None:
+def test_patch_of_a_damaged_record_keeps_its_content() -> None:
     secret = record_secret(2, "pending-upgrade", payload="!!!")
     found = decode(secret)
     assert found is not None
@@ -69,7 +69,7 @@ def test_what_cannot_be_read_keeps_its_content() -> None:
     assert patched(secret, patch).labelled_status == "failed"
 
 
-def test_a_full_record_loses_words_and_then_its_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_record_loses_description_then_notes(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is too long is refused by the API server: the record would stay as it is, for ever."""
     long, notes = (base64.b64encode(os.urandom(900)).decode() for _ in range(2))
     found = record(2, "pending-upgrade", notes=notes, manifest="kind: Pod")
@@ -92,7 +92,7 @@ def test_a_full_record_loses_words_and_then_its_notes(monkeypatch: pytest.Monkey
     assert LARGEST_SECRET == 1048576  # what the API server says in its refusal
 
 
-def test_a_copy_is_the_record() -> None:
+def test_copy_decodes_as_its_record() -> None:
     secret = record_secret(2, "failed", labels=LABELS, name="a" * 53)
     secret["metadata"]["managedFields"] = [{"time": "2026-11-22T12:00:00Z"}, {}]
     secret["immutable"] = True
@@ -120,7 +120,9 @@ def test_a_copy_is_the_record() -> None:
     payload=st.none() | st.text(),
     immutable=st.booleans(),
 )
-def test_set_aside_and_recreated(labels: dict[str, str], annotations: dict[str, str], payload: str | None, immutable: bool) -> None:
+def test_recreated_secret_equals_the_original(
+    labels: dict[str, str], annotations: dict[str, str], payload: str | None, immutable: bool
+) -> None:
     secret = record_secret(2, "failed", labels=labels, payload=payload, name="my.app.v2")
     secret["metadata"]["annotations"] = annotations
     secret |= {"immutable": immutable}
@@ -134,7 +136,7 @@ def test_set_aside_and_recreated(labels: dict[str, str], annotations: dict[str, 
 
 
 @pytest.mark.parametrize("note", [None, "", "[]", "{", json.dumps({}), "[" * 100_000])
-def test_a_copy_without_its_note_is_read_by_its_name(note: str | None) -> None:
+def test_copy_without_annotation_is_read_by_its_name(note: str | None) -> None:
     copy = aside_secret(record_secret(2, "failed"))
     copy["metadata"]["annotations"] = {} if note is None else {"kubernaut/set-aside": note}
     found = decode(copy)
@@ -143,7 +145,7 @@ def test_a_copy_without_its_note_is_read_by_its_name(note: str | None) -> None:
     assert recreated_secret(copy)["metadata"]["labels"] == {"name": "hello", "owner": "helm", "status": "failed", "version": "2"}
 
 
-def test_only_records_can_be_mended() -> None:
+def test_only_records_can_be_set_aside_or_recreated() -> None:
     other = operation_secret(operation())
     copy = aside_secret(record_secret(1, "failed"))
     for wrong in (other, copy, {}):

@@ -1,4 +1,4 @@
-"""The history, read from a cluster in memory: what is told, and in how many requests."""
+"""Tests of the store over a cluster in memory: answers, and the number of requests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def cluster() -> FakeCluster:
     return cluster
 
 
-def test_the_active_releases_in_order(cluster: FakeCluster) -> None:
+def test_list_returns_active_releases_in_order(cluster: FakeCluster) -> None:
     found = HistoryStore(cluster).list()
     assert [(release.id, release.status) for release in found.items] == [
         ("demo.failing.v2", "failed"),
@@ -55,13 +55,13 @@ def test_the_active_releases_in_order(cluster: FakeCluster) -> None:
     assert [release.created_by for release in found.items[:3]] == [None, None, "ada"]
 
 
-def test_a_listing_takes_three_requests(cluster: FakeCluster) -> None:
+def test_list_takes_three_requests(cluster: FakeCluster) -> None:
     HistoryStore(cluster).list("demo")
     assert len(cluster.requests) == 3
     assert cluster.writes == []
 
 
-def test_a_release_that_is_made_between_two_requests(cluster: FakeCluster) -> None:
+def test_list_sees_a_release_created_between_requests(cluster: FakeCluster) -> None:
     """The record that was current is superseded when it is read: the new one is current, and the old one not active."""
     original, listed = cluster.list_secrets, []
 
@@ -79,7 +79,7 @@ def test_a_release_that_is_made_between_two_requests(cluster: FakeCluster) -> No
     assert [(release.id, release.status, release.serving) for release in found] == [("demo.hello.v3", "deployed", 3)]
 
 
-def test_every_release_there_is(cluster: FakeCluster) -> None:
+def test_list_all_returns_every_revision(cluster: FakeCluster) -> None:
     found = HistoryStore(cluster).list("demo", all=True)
     assert [release.id for release in found.items] == [
         "demo.failing.v2",
@@ -92,17 +92,17 @@ def test_every_release_there_is(cluster: FakeCluster) -> None:
     ]
 
 
-def test_nothing_there() -> None:
+def test_empty_cluster_has_no_releases() -> None:
     assert HistoryStore(FakeCluster()).list().items == ()
 
 
-def test_a_history_newest_first(cluster: FakeCluster) -> None:
+def test_history_is_newest_first(cluster: FakeCluster) -> None:
     found = HistoryStore(lambda: cluster).releases("demo", "gone")
     assert [(release.revision, release.active) for release in found.items] == [(10, False), (9, False)]
     assert len(cluster.requests) == 1
 
 
-def test_one_release(cluster: FakeCluster) -> None:
+def test_release_by_id(cluster: FakeCluster) -> None:
     history = HistoryStore(cluster)
     assert history.release(ReleaseId.parse("demo.hello.v1")).revision == 1
     assert history.release(ReleaseId.parse("demo.hello.current")).revision == 2
@@ -111,7 +111,7 @@ def test_one_release(cluster: FakeCluster) -> None:
 
 
 @pytest.mark.parametrize("id", ["demo.hello.v7", "demo.none", "nowhere.hello"])
-def test_what_is_not_there(cluster: FakeCluster, id: str) -> None:
+def test_missing_releases_raise_release_not_found(cluster: FakeCluster, id: str) -> None:
     with pytest.raises(ReleaseNotFound):
         HistoryStore(cluster).release(ReleaseId.parse(id))
     with pytest.raises(ReleaseNotFound):
@@ -141,7 +141,7 @@ def everything_told(history: HistoryStore, name: str) -> list[Release]:
 
 @pytest.mark.parametrize(("name", "revision"), [("hello", 2), ("hello", 1), ("gone", 10), ("foreign.app", 1), ("failing", 2)])
 @pytest.mark.parametrize("deleted", [True, False])
-def test_what_is_set_aside_is_not_lost(cluster: FakeCluster, name: str, revision: int, deleted: bool) -> None:
+def test_set_aside_record_is_found_everywhere(cluster: FakeCluster, name: str, revision: int, deleted: bool) -> None:
     """All that is told stays as it was, but when and by which write it became so: what can be matched then is the copy."""
     history = HistoryStore(cluster)
     before = everything_told(history, name)
@@ -157,7 +157,7 @@ def test_what_is_set_aside_is_not_lost(cluster: FakeCluster, name: str, revision
     assert len(cluster.requests) == 4
 
 
-def test_a_copy_alone_is_a_release() -> None:
+def test_lone_copy_counts_as_a_release() -> None:
     cluster = FakeCluster("demo")
     cluster.create_secret("demo", aside_secret(record_secret(1, "failed")))
     assert [release.id for release in HistoryStore(cluster).list("demo").items] == ["demo.hello.v1"]
@@ -165,7 +165,7 @@ def test_a_copy_alone_is_a_release() -> None:
 
 
 @pytest.mark.parametrize("after", [1, 2])
-def test_a_record_that_is_recreated_between_two_requests(cluster: FakeCluster, after: int) -> None:
+def test_list_sees_a_record_recreated_between_requests(cluster: FakeCluster, after: int) -> None:
     """It is listed from whichever of the two is there when it is read."""
     copy = aside_secret(record_secret(2, "deployed", labels=LABELS))
     own_secret = secret_name("hello", 2)
@@ -189,19 +189,19 @@ def test_a_record_that_is_recreated_between_two_requests(cluster: FakeCluster, a
         assert [(release.id, release.status) for release in found] == [("demo.hello.v2", "deployed")]
 
 
-def test_when_it_was_read_is_the_servers_time(cluster: FakeCluster) -> None:
+def test_read_at_is_the_server_time(cluster: FakeCluster) -> None:
     cluster.server_time = STARTED
     assert HistoryStore(cluster).get("demo", "hello").read_at == STARTED
 
 
-def test_what_is_unfinished() -> None:
+def test_unfinished_operations() -> None:
     known = operation("a", reason=None)
     finished = operation("b", finished_at=known.started_at)
     unread = operation("c", reason=None).model_copy(update={"unread": "newer"})
     assert past(operations=(unread, finished, known)).unfinished == (known,)
 
 
-def test_attempts_are_what_made_no_release() -> None:
+def test_attempts_are_operations_without_a_release() -> None:
     mine, gone = own(2, "deployed", "labelled"), record(1, "superseded")
     operations = (
         operation("refused", reason="chart_refused"),
@@ -214,7 +214,7 @@ def test_attempts_are_what_made_no_release() -> None:
     assert replace(found, records=()).attempts == (operations[0], operations[1], operations[3])
 
 
-def test_a_history_brings_its_attempts_without_another_request(cluster: FakeCluster) -> None:
+def test_history_includes_attempts_in_one_request(cluster: FakeCluster) -> None:
     cluster.create_secret("demo", operation_secret(operation("refused", reason="chart_refused")))
     cluster.requests.clear()
     found = HistoryStore(cluster).releases("demo", "hello")
@@ -224,7 +224,7 @@ def test_a_history_brings_its_attempts_without_another_request(cluster: FakeClus
     assert HistoryStore(cluster).get("demo", "hello").attempts == found.attempts
 
 
-def test_a_copy_never_stands_before_the_record(cluster: FakeCluster) -> None:
+def test_copy_never_precedes_its_record(cluster: FakeCluster) -> None:
     """Not even where the record has to be asked for by its name, since its status is not what a current one has."""
     cluster.create_secret("prod", aside_secret(record_secret(3, "superseded", name="odd", namespace="prod", description="old")))
     found = next(release for release in HistoryStore(cluster).list("prod").items if release.name == "odd")

@@ -1,4 +1,4 @@
-"""What came of an operation that nobody finished: each status, each verb, and never a wrong release."""
+"""Tests of inferred outcomes: each status and each verb, and never another operation's release."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ DEPLOYS = [
 ]
 
 
-def test_every_status_is_tried() -> None:
+def test_parameters_cover_every_status() -> None:
     assert {status for status, _, _ in DEPLOYS} == {status.value for status in Status}
 
 
 @pytest.mark.parametrize(("status", "reason", "said"), DEPLOYS)
-def test_a_deploy_by_its_label(status: str, reason: str, said: str) -> None:
+def test_deploy_outcome_follows_the_labelled_record(status: str, reason: str, said: str) -> None:
     found = told(infer_outcome(killed(), [own(2, status), FIRST]))
     assert found[0] == reason
     assert said in found[1]
@@ -68,7 +68,7 @@ def test_a_deploy_by_its_label(status: str, reason: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(("status", "reason", "said"), DEPLOYS)
-def test_a_record_by_the_uid_that_was_noted(status: str, reason: str, said: str) -> None:
+def test_recorded_uid_identifies_the_record(status: str, reason: str, said: str) -> None:
     mine = record(2, status, labels=COPIED)
     wrote = killed(made=(made(mine, "sha256:b"),))
     found = infer_outcome(wrote, [mine, FIRST])
@@ -76,7 +76,7 @@ def test_a_record_by_the_uid_that_was_noted(status: str, reason: str, said: str)
     assert (found.outcome.reason, said in found.outcome.message, found.made) == (reason, True, wrote.made)
 
 
-def test_what_is_finished_or_cannot_be_read_is_left_alone() -> None:
+def test_finished_and_unreadable_operations_are_not_inferred() -> None:
     finished = killed().model_copy(update={"finished_at": STARTED})
     unread = killed().model_copy(update={"unread": "newer"})
     assert infer_outcome(finished, [own(2, "deployed")]) is None
@@ -84,7 +84,7 @@ def test_what_is_finished_or_cannot_be_read_is_left_alone() -> None:
     assert infer_outcome(killed(), [own(2, "deployed")]) is not None
 
 
-def test_what_is_noted_and_written() -> None:
+def test_apply_writes_outcome_and_reference() -> None:
     mine = own(2, "deployed")
     found = infer_outcome(killed(), [mine])
     assert found is not None
@@ -96,12 +96,12 @@ def test_what_is_noted_and_written() -> None:
     assert infer_outcome(written, [mine]) is None
 
 
-def test_a_record_that_is_set_aside_is_the_record() -> None:
+def test_set_aside_copy_counts_as_its_record() -> None:
     mine = set_aside(2, "deployed", labels={OPERATION_LABEL: "op", REVISION_LABEL: "2"})
     assert told(infer_outcome(killed(), [mine, FIRST]))[2] == (2,)
 
 
-def test_a_failure_that_was_explained_stays_explained() -> None:
+def test_recorded_explanation_of_a_failure_is_kept() -> None:
     before = Outcome(reason="deploy_failed", message="The pods crash.", details=("line",), left_out=3)
     for status in ("failed", "deployed", "superseded"):
         wrote = killed().model_copy(update={"outcome": before})
@@ -111,12 +111,12 @@ def test_a_failure_that_was_explained_stays_explained() -> None:
         assert found.outcome.message.startswith("The pods crash. v2 ")
 
 
-def test_helms_words_hold_no_secret() -> None:
+def test_helm_description_is_redacted() -> None:
     found = infer_outcome(killed(), [own(2, "failed", description="password=hunter22")])
     assert "hunter22" not in told(found)[1]
 
 
-def test_superseded_may_mean_that_it_failed_and_was_replaced() -> None:
+def test_superseded_record_may_be_a_replaced_failure() -> None:
     found = told(
         infer_outcome(killed(), [own(3, "deployed", "other"), own(2, "superseded", description="superseded by new release")])
     )
@@ -140,14 +140,14 @@ def test_superseded_may_mean_that_it_failed_and_was_replaced() -> None:
         ([record(3, "deployed", labels={OPERATION_LABEL: "op", REVISION_LABEL: "2"}), FIRST], "Which release it made is unknown"),
     ],
 )
-def test_a_deploy_without_a_record(records: list[Record], said: str) -> None:
+def test_deploy_without_a_record_is_interrupted(records: list[Record], said: str) -> None:
     found = told(infer_outcome(killed(), records))
     assert found[0] == "interrupted"
     assert said in found[1]
     assert found[2] == ()
 
 
-def test_what_it_made_is_gone() -> None:
+def test_deleted_record_of_the_operation_is_reported() -> None:
     found = told(infer_outcome(killed(made=(made(own(2, "deployed")),)), [FIRST]))
     assert (found[0], found[2]) == ("interrupted", (2,))
     assert "no longer exists" in found[1]
@@ -166,7 +166,7 @@ def test_what_it_made_is_gone() -> None:
         *((status, "interrupted", f"was not deleted, it is {status}") for status in ("pending-install", "pending-rollback")),
     ],
 )
-def test_a_delete(status: str, reason: str, said: str) -> None:
+def test_delete_outcome_follows_the_record_status(status: str, reason: str, said: str) -> None:
     wrote = killed("delete", "helm-uninstall", "demo.hello.v2")
     found = infer_outcome(wrote, [own(2, status, "other"), FIRST])
     assert (told(found)[0], told(found)[2]) == (reason, (2,))
@@ -175,7 +175,7 @@ def test_a_delete(status: str, reason: str, said: str) -> None:
     assert found.made[0].chart is None
 
 
-def test_a_delete_of_what_is_gone_or_of_nothing() -> None:
+def test_delete_of_a_missing_record_is_unknown() -> None:
     for wrote in (killed("delete", "helm-uninstall", "demo.hello.v2"), operation(verb="delete", reason=None)):
         found = told(infer_outcome(wrote, [FIRST]))
         assert (found[0], found[2]) == ("interrupted", ())
@@ -193,7 +193,7 @@ def test_a_delete_of_what_is_gone_or_of_nothing() -> None:
         (back(3, "failed", "Rollback to 1: Marked failed by ada"), "interrupted", "v3 failed: Rollback to 1"),
     ],
 )
-def test_a_rollback_by_what_helm_says_of_it(verb: str, mine: Record, reason: str, said: str) -> None:
+def test_rollback_is_identified_by_helm_description(verb: str, mine: Record, reason: str, said: str) -> None:
     found = told(infer_outcome(rollback(verb=verb), [mine, own(2, "superseded", "second", last_deployed=EARLIER), FIRST]))
     assert found[0] == reason
     assert said in found[1]
@@ -222,26 +222,26 @@ PERHAPS = [
 
 
 @pytest.mark.parametrize("other", range(len(NOT_OURS)))
-def test_a_rollback_that_made_nothing(other: int) -> None:
+def test_rollback_without_a_record_is_interrupted(other: int) -> None:
     found = told(infer_outcome(rollback(), [NOT_OURS[other], SECOND, FIRST]))
     assert (found[0], found[2]) == ("interrupted", ())
     assert "Nothing was deployed" in found[1]
 
 
 @pytest.mark.parametrize("other", range(len(PERHAPS)))
-def test_a_rollback_of_which_nobody_knows(other: int) -> None:
+def test_rollback_with_ambiguous_records_is_unknown(other: int) -> None:
     for records in ([PERHAPS[other], SECOND, FIRST], [back(4, "deployed"), PERHAPS[other], SECOND, FIRST]):
         found = told(infer_outcome(rollback(), records))
         assert (found[0], found[2]) == ("interrupted", ())
         assert "Which release it made, if any, is unknown" in found[1]
 
 
-def test_two_that_may_be_it_are_none() -> None:
+def test_two_possible_records_are_not_credited() -> None:
     found = told(infer_outcome(rollback(), [back(4, "deployed"), back(3, "superseded"), SECOND, FIRST]))
     assert (found[0], found[2]) == ("interrupted", ())
 
 
-def test_what_another_made_is_not_it() -> None:
+def test_record_of_another_operation_is_not_credited() -> None:
     theirs, mine = back(3, "superseded"), back(4, "deployed")
     other = rollback("other", made=(made(theirs),)).model_copy(update={"finished_at": STARTED})
     assert told(infer_outcome(rollback(), [mine, theirs, SECOND, FIRST], [other, rollback()]))[2] == (4,)
@@ -253,17 +253,17 @@ def test_what_another_made_is_not_it() -> None:
     [rollback("other"), killed(id="other"), rollback("other").model_copy(update={"finished_at": STARTED, "unread": "newer"})],
     ids=["unfinished", "deploy", "unread"],
 )
-def test_another_that_may_have_made_it(other: Operation) -> None:
+def test_running_rival_makes_the_record_ambiguous(other: Operation) -> None:
     found = told(infer_outcome(rollback(), [back(3, "deployed"), SECOND, FIRST], [other]))
     assert (found[0], found[2]) == ("interrupted", ())
 
 
-def test_an_unfinished_delete_makes_no_release() -> None:
+def test_unfinished_delete_is_not_a_rival() -> None:
     other = killed("delete", "helm-uninstall", "demo.hello.v2", "other")
     assert told(infer_outcome(rollback(), [back(3, "deployed"), SECOND, FIRST], [other]))[2] == (3,)
 
 
-def test_the_revision_before_it_says_which_record_is_its_own() -> None:
+def test_recorded_predecessor_revision_identifies_the_record() -> None:
     """Whoever came next has marked it failed, in words of his own; and no clock is asked."""
     marked = back(3, "failed", "Rollback to 1: Marked failed by bob: it was left so by ada", last_deployed=EARLIER)
     deployed = own(2, "deployed", "first")
