@@ -166,10 +166,10 @@ class Helm:
     def template(self, chart: Path, *, name: str, namespace: str, values: Mapping[str, Any]) -> str:
         """Render a chart; return the manifest, without hooks and tests. Raises: ChartInvalid, ValuesInvalid, Interrupted."""
         what = f"Rendering the chart {chart.name.removesuffix('.tgz')}"
-        secrets = _secret_texts(values)
         rendered: list[CompletedProcess] = []
 
         def run(argv: list[str], input: bytes) -> None:
+            secrets = _secret_texts(values)
             rendered.append(
                 self._helm(argv, input=input, what=what, seconds=CHART_SECONDS, secrets=secrets, keep=_LARGEST_MANIFEST)
             )
@@ -177,7 +177,7 @@ class Helm:
         check_release_name(name)
         _run_sync(_Command(run, values=values).template(name, _path(chart), namespace=check_namespace(namespace), no_hooks=True))
         if _CANCELLED.search(rendered[0].stdout):  # Helm prints it into the manifest, continues and exits with 0
-            raise self._cancelled(what, rendered[0], secrets)
+            raise self._cancelled(what, rendered[0], _secret_texts(values))
         if rendered[0].truncated:
             raise ChartInvalid(f"{what} produced more than {_LARGEST_MANIFEST >> 20} MiB.")
         return rendered[0].text
@@ -277,10 +277,9 @@ class Helm:
         self, what: str, timeout: float, log: Log, check: Check, values: Mapping[str, Any] | None = None
     ) -> Callable[[list[str], bytes], object]:
         context = [f"--kube-context={self._context}"] if self._context else []
-        secrets = _secret_texts(values or {})
 
         def run(argv: list[str], input: bytes) -> None:
-            seconds = timeout + MARGIN_SECONDS
+            seconds, secrets = timeout + MARGIN_SECONDS, _secret_texts(values or {})
             self._helm([*argv, *context], input=input, what=what, seconds=seconds, secrets=secrets, log=log, check=check)
 
         return run

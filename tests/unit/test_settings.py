@@ -171,10 +171,10 @@ def test_actor_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert load(tmp_path, environment={"USER": "a\ndmin"}).actor.startswith("admin@")
     assert load(tmp_path, actor="Jenkins job 7").actor == "Jenkins job 7"
 
-    def nobody() -> str:
+    def no_account() -> str:
         raise KeyError("getpwuid(): uid not found: 12345")
 
-    monkeypatch.setattr(getpass, "getuser", nobody)
+    monkeypatch.setattr(getpass, "getuser", no_account)
     assert load(tmp_path).actor.startswith("uid-")
 
 

@@ -186,7 +186,7 @@ def test_a_program_that_is_stopped_alone_has_failed(
 
 
 @pytest.mark.usefixtures("alone")
-def test_a_signal_is_the_reason_whatever_helm_wrote_before(program: Program) -> None:
+def test_a_signal_is_the_reason_and_not_the_output_before(program: Program) -> None:
     with pytest.raises(HelmFailed) as raised:
         upgrade(program("helm", "print('Error: dial tcp: connection refused', file=sys.stderr, flush=True); die(signal.SIGTERM)"))
     assert "signal 15" in raised.value.message

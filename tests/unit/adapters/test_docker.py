@@ -1,4 +1,4 @@
-"""What docker-py and the engine may do wrong; the engine here is a socket that answers what it is told."""
+"""Failures of docker-py and the engine; the engine here is a socket with prepared answers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Answering:
                 return
             with connection:
                 asked = connection.recv(1 << 16)
-                if not asked:  # somebody only knocked
+                if not asked:  # a connection without a request
                     continue
                 while b"chunked" in asked and not asked.endswith(b"0\r\n\r\n"):
                     asked += connection.recv(1 << 16)
@@ -53,7 +53,7 @@ class Answering:
                 connection.sendall(answer if answer.startswith(b"HTTP") or not answer else ok(answer))
 
     def close(self) -> None:
-        """End the thread before the descriptor is free: it would accept for whoever gets its number next."""
+        """End the thread before the descriptor is free: it would accept for the next user of its number."""
         self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(timeout=10)
         self._socket.close()

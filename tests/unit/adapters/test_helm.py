@@ -1,4 +1,4 @@
-"""How `Helm` starts its program; the programs are small scripts that write down what they see."""
+"""How `Helm` starts its program; the programs are small scripts that record their input."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def seen(tmp_path: Path) -> Callable[[], dict[str, Any]]:
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """A Helm that writes down what it sees, then does what it is told to."""
+    """A Helm that writes down what it sees, then runs the given code."""
 
     def write(body: str = "", environment: dict[str, str] | None = None, **wanted: Any) -> Helm:
         program = tmp_path / "helm"
@@ -179,10 +179,10 @@ def test_each_line_of_a_multi_line_secret_is_masked(make: Make) -> None:
     said: list[str] = []
     with pytest.raises(Exception, match="bad") as caught:
         deploy(make(body), values={"tls": {"password": key}}, log=said.append)
-    told = "\n".join([*said, str(caught.value), *getattr(caught.value, "details", ())])
+    shown = "\n".join([*said, str(caught.value), *getattr(caught.value, "details", ())])
     assert said == ["***", "value ***", "***"]
-    assert "abcdefgh" not in told
-    assert "klmnop" not in told
+    assert "abcdefgh" not in shown
+    assert "klmnop" not in shown
 
 
 def test_log_omits_the_error_line(make: Make) -> None:
@@ -288,7 +288,18 @@ def test_values_that_are_not_json_are_refused(values: dict[str, Any]) -> None:
         values_input(values)
 
 
-def test_pyhelm3_is_imported_in_one_module() -> None:
+@pytest.mark.parametrize("replace", [False, True])
+def test_values_that_are_nested_too_deeply_are_refused(make: Make, seen: Callable[[], Any], replace: bool) -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(100_000):
+        nested = {"a": nested}
+    with pytest.raises(ValuesInvalid):
+        deploy(make(), replace=replace, values=nested)
+    with pytest.raises(FileNotFoundError):
+        seen()
+
+
+def test_importing_kubernaut_imports_no_client() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import kubernaut, sys; print([m for m in ('pyhelm3', 'lightkube', 'httpx2') if m in sys.modules])"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""What Helm says, and what we make of it; the messages are recorded from Helm 3.17.3 and Helm 4.2.4."""
+"""Errors for the messages of Helm 3.17.3 and Helm 4.2.4, as recorded."""
 
 # ruff: noqa: E501 - messages stand as they were recorded
 from __future__ import annotations

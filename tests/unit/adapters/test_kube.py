@@ -1,4 +1,4 @@
-"""How `Cluster` speaks HTTP: against a small API server in this process, which answers as it is told."""
+"""The HTTP requests of `Cluster`, against a small API server in this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs run under control: nothing of them outlives us, and nothing of them blocks us. The programs are small Python scripts."""
+"""Programs run under control: they leave nothing behind and do not block. The programs are small Python scripts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Script = Callable[[str], list[str]]
 
 @pytest.fixture
 def script(tmp_path: Path) -> Iterator[Script]:
-    """Write a script; at the end, whatever it recorded as alive must be dead."""
+    """Write a script; at the end, each process that it recorded must be dead."""
     made = 0
 
     def write(body: str) -> list[str]:
@@ -43,7 +43,7 @@ def script(tmp_path: Path) -> Iterator[Script]:
 
 
 def ended(pid: int, seconds: float = 5.0) -> bool:
-    """Wait until a process is gone or a zombie that nobody of ours has to reap."""
+    """Wait until a process is gone or a zombie."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:
@@ -231,7 +231,7 @@ def test_program_that_ignores_sigterm_is_killed_after_a_check(script: Script, tm
 def test_check_is_called_at_least_every_fifth_of_a_second(script: Script) -> None:
     times = [time.monotonic()]
     go(script("time.sleep(1.2)"), check=lambda: times.append(time.monotonic()))
-    assert len(times) > 6  # 0.2 s apart, and nobody asks all the time
+    assert len(times) > 6  # 0.2 s apart, and not all the time
     assert len(times) < 100
 
 

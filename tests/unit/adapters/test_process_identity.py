@@ -1,4 +1,4 @@
-"""Whether a process has surely ended: asked of real processes, and of what may be on another machine."""
+"""Whether a process has certainly ended: real processes, and identities from other machines."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def test_child_is_gone_after_it_is_killed(child: Child) -> None:
     assert not is_process_gone(child.identity)
     child.process.kill()
     child.wait_for_end()
-    assert is_process_gone(child.identity), "nobody has reaped it yet"
+    assert is_process_gone(child.identity), "not reaped yet"
     child.process.wait()
-    assert is_process_gone(child.identity), "there is no such pid any more"
+    assert is_process_gone(child.identity), "the PID is free"
 
 
 def test_stopped_process_is_not_gone(child: Child) -> None:
