@@ -81,7 +81,7 @@ def execute(request: OperationRequest, *, context: DeployContext, dry_run: bool 
 
 
 def execute_accepted(operation: Operation, build_request: Callable[[], OperationRequest], *, context: DeployContext) -> Result:
-    """Execute an accepted operation, as :func:`execute` does; whatever happens, its outcome is written.
+    """Execute an accepted operation, as :func:`execute` does; its outcome is always written.
 
     Args:
         operation: The operation as it was accepted.
@@ -365,8 +365,8 @@ def _uninstall_command(request: OperationRequest, execution: Execution) -> HelmC
 def _run_helm(execution: Execution, command: HelmCommand) -> None:
     """Run one Helm command; its failure is kept for later, because the record decides what is true.
 
-    ``check`` is asked all the time while Helm runs, and an error that it raises stops Helm: today because the lock is lost or the
-    work is to be stopped. Whatever else observes a rollout starts and ends here, around the command.
+    ``check`` is called again and again while Helm runs, and an error that it raises stops Helm, because the lock is lost or the
+    work is to be stopped. Observers of the rollout start and end here, around the command.
     """
     execution.helm_failure = None
     try:

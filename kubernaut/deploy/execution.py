@@ -53,7 +53,7 @@ class DeployContext:
     Attributes:
         store: The releases in the cluster.
         clock: A monotonic clock in seconds, for deadlines.
-        stopped: Returns true when the work is to be stopped; asked again and again.
+        stopped: Returns true when the work is to be stopped.
     """
 
     helm: Callable[[], Helm]
@@ -164,7 +164,7 @@ class Execution:
         except (ClusterDenied, BadInput, Conflict) as failure:
             if self.writer.accepted is not None:
                 raise
-            self.step.notice(f"The operation cannot be written, so the history will not show who did this: {failure}")
+            self.step.notice(f"The operation cannot be written, so the history will not show its actor: {failure}")
 
     def _chart(self, plan: Plan) -> OperationChart | None:
         """Return the operation's chart; for a rollback or a delete that of the record that it works on."""
@@ -215,8 +215,8 @@ class Execution:
     def owns(self, record: Record) -> bool:
         """Return whether this operation made a record, which no Helm works on any more.
 
-        A deploy's record has the operation's label. A rollback's has the labels of its target, so it cannot be told from the record
-        of another rollback, except that Helm reports when another one was faster.
+        A deploy's record has the operation's label. A rollback's has the labels of its target, so nothing distinguishes it from
+        the record of another rollback, except that Helm reports when another one was faster.
         """
         if record.revision < self.next_revision:
             return False

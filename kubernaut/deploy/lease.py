@@ -1,7 +1,7 @@
 """The lock of a release as data: its state, its holder, the codec of its Lease, and what an observer makes of a Lease.
 
-The Lease is ``kubernaut.NAME`` in the release's namespace. People and other tools can edit it, so reading never fails, whatever it
-contains. :mod:`kubernaut.deploy.lock` acquires, renews and releases it.
+The Lease is ``kubernaut.NAME`` in the release's namespace. People and other tools can edit it, so reading never fails.
+:mod:`kubernaut.deploy.lock` acquires, renews and releases it.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def lease_manifest(
 def replacement_of(old: Mapping[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """Return the new Lease so that it can replace only the one that was read.
 
-    It has the old one's UID: a PUT of a deleted Lease creates it anew whatever its ``resourceVersion``, but not with a UID.
+    It has the old one's UID: a PUT of a deleted Lease creates it anew in spite of its ``resourceVersion``, but not with a UID.
     """
     metadata = _mapping(old.get("metadata"))
     version = {key: metadata[key] for key in ("resourceVersion", "uid") if key in metadata}

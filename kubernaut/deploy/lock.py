@@ -1,6 +1,6 @@
 """The lock of a release: acquired before anything is written, renewed while the work goes on, released at its end.
 
-The lock is a Lease. It keeps the operations of kubernaut apart, on whatever machines they run. It does not stop a Helm process that
+The lock is a Lease. It keeps the operations of kubernaut apart, on all machines. It does not stop a Helm process that
 outlives its kubernaut: fencing a record does that (:mod:`kubernaut.deploy.reconcile`).
 
 An observer measures with its own monotonic clock, because no two machines agree on the time: a holder that has not renewed its
@@ -97,7 +97,7 @@ def hold(
         notify: Receives a line when the lock is waited for, taken over or cannot be renewed; called by the calling thread only.
         timing: The durations and clocks.
         force: Take the lock over from a live holder as well.
-        stopped: Returns true when the work is to be stopped; asked again and again.
+        stopped: Returns true when the work is to be stopped.
 
     Raises:
         ReleaseLocked: Another holder still has the lock after ``timeout`` seconds.

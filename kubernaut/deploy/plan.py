@@ -1,6 +1,6 @@
 """What a verb has to do: a pure function of a release's history, its lock and the request.
 
-The record with the highest revision is the current one and decides, whatever the status of older ones (Helm before 3.19.5 leaves a
+The record with the highest revision is the current one and decides; the status of older ones does not (Helm before 3.19.5 leaves a
 revision ``deployed`` below one that was deleted).
 
 ===================  ======================  ==================  ===================  ==================

@@ -2,7 +2,7 @@
 
 Helm marks a release ``pending-*`` or ``uninstalling`` before it works on it and cannot tell later whether it still does. kubernaut
 changes a release only under its lock, so the holder of the lock knows that no other kubernaut is at work. Plain Helm has no lock:
-only the age of its record tells.
+only the age of its record shows that it is gone.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _difference(current: Record, history: ReleaseHistory, request: DeployRequest
 def previous_deployed(history: ReleaseHistory, revision: int) -> Record | None:
     """Return the newest deployed record before a revision: the target of the rollback when that revision fails.
 
-    A deploy that follows a delete has none, whatever the status of older records.
+    A deploy that follows a delete has none, even if older records are deployed.
     """
     if history.current is not None and history.current.status in GONE:
         return None

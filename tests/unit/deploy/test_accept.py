@@ -1,4 +1,4 @@
-"""Operations that are accepted before they are begun: one for one key, wherever it is asked."""
+"""Accepting operations: one operation for each Idempotency-Key, in every namespace."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_concurrent_accepts_with_one_key_create_one_operation(world: World) -> N
 
 @pytest.mark.parametrize("key", [None, "k"])
 def test_accept_with_a_lost_answer_keeps_the_operation(world: World, key: str | None) -> None:
-    """Else a repetition with the same key would find an operation that nobody begins."""
+    """Otherwise a repetition with the same key would find an operation that is never begun."""
     world.cluster.fail("create secret", ClusterUnreachable("lost"), after=True)
     operation, new = world.accept(key=key)
     assert new

@@ -1,4 +1,4 @@
-"""Why pods are not ready; the pods are as a real cluster shows them."""
+"""The explanation of pods that are not ready; the pods are as a real cluster shows them."""
 
 # ruff: noqa: E501 - messages stand as the cluster says them
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The verbs, on a cluster and a Helm in memory: what is written, in which order, and what is told."""
+"""The verbs on a cluster and a Helm in memory: requests, order of writes, results."""
 
 from __future__ import annotations
 

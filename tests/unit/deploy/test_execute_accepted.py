@@ -1,4 +1,4 @@
-"""What was accepted is carried out, once, and has an end, whatever happens and whoever comes."""
+"""Accepted operations are executed once and always get an outcome."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_unchanged_accepted_deploy_is_no_attempt(world: World) -> None:
 
 
 def test_accepted_deploy_that_became_unnecessary_is_unchanged(world: World) -> None:
-    """Somebody deploys the same between the first look and the lock."""
+    """Another process deploys the same before the lock is acquired."""
     wanted = world.wanted()
     operation, _ = world.accept()
     taken = world.cluster.create_lease
@@ -200,7 +200,7 @@ def test_deleted_accepted_operation_is_not_recreated(world: World) -> None:
 
 
 def test_accepted_operation_that_cannot_begin_runs_no_helm(world: World) -> None:
-    """A plain deploy goes on where its operation may not be written; one that was accepted would be told wrongly for ever."""
+    """Unlike a plain deploy: an accepted operation that is not written would be shown wrongly for ever."""
     operation, _ = world.accept()
     world.cluster.fail(f"patch secret demo/{operation.secret}", ClusterDenied("expired"))
     with pytest.raises(ClusterDenied):

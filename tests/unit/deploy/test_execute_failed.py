@@ -1,4 +1,4 @@
-"""The verbs when something goes wrong: what is explained, rolled back, kept, and never left locked."""
+"""Failing verbs: explained, rolled back or kept, and nothing left locked."""
 
 from __future__ import annotations
 

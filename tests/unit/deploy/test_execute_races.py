@@ -1,4 +1,4 @@
-"""What is written down and told is true when things cross: races, Ctrl-C at any moment, ends that nobody could write down."""
+"""Races and interruptions: what is written and reported stays true."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def world(tmp_path: Path) -> World:
 
 
 def crossed(world: World, method: str, other: Callable[[], object]) -> None:
-    """Let somebody else be faster: ``other`` happens just before Helm does anything."""
+    """Let ``other`` happen just before Helm does anything."""
     original = getattr(world.helm, method)
 
     def slower(*arguments: Any, **named: Any) -> None:
@@ -206,7 +206,7 @@ def test_expired_credentials_make_the_result_unknown(world: World) -> None:
 
 
 def test_operation_without_an_outcome_stays_with_its_record(world: World) -> None:
-    """Killed after Helm had made the record: the operation is who did it, and must not expire."""
+    """Killed after Helm had made the record: the operation records its actor and must not expire."""
     world.deploy()
     killed = world.operation.model_copy(
         update={"made": (), "outcome": None, "finished_at": None, "started_at": datetime.now(UTC) - timedelta(days=9)}
@@ -270,7 +270,7 @@ def test_probe_failure_is_not_attributed_to_helm(world: World, monkeypatch: pyte
 
 
 def test_events_are_selected_by_the_clusters_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This machine's clock is an hour ahead: what the cluster says now still counts, and what it said before does not."""
+    """This machine's clock is an hour ahead: new events still count, older ones do not."""
     ahead = datetime.now(UTC) + timedelta(hours=1)
     monkeypatch.setattr("kubernaut.deploy.operations.now", lambda: ahead)
     world.cluster.events["demo"] = [

@@ -1,4 +1,4 @@
-"""Work that shall be stopped: Helm is told to end, nothing is begun any more, and the operation says why."""
+"""Stopped work: Helm ends, nothing new begins, and the outcome names the stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A wish that is meant for one state of a release, and what is said when there is another."""
+"""Requests that name an ETag, and the refusal of a release that has changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Lease that is a lock: written and read again, and read whatever stands in it."""
+"""The codec of the Lease: written, read again, and read with any content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lock, taken: who gets it, who waits, and who takes it from whom. Time is a clock that only the one who waits moves on."""
+"""Acquiring the lock: refusals, waiting, takeovers. The clock advances only while a request waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lock, held: kept alive by a thread, lost or not, and released. The threads are real and renew a hundred times a second."""
+"""The held lock: renewed by a thread, lost, released. The threads are real and renew a hundred times a second."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def renewed(cluster: FakeCluster, times: int = 2) -> None:
 
 
 def lost(held: HeldLock) -> str:
-    """Wait until the lock is lost; return how it says so."""
+    """Wait until the lock is lost; return the message."""
     said: list[str] = []
 
     def checked() -> bool:
@@ -263,7 +263,7 @@ def test_release_of_a_deleted_lease_is_silent(cluster: FakeCluster) -> None:
 
 
 def test_ctrl_c_while_acquiring_releases_the_lock(cluster: FakeCluster) -> None:
-    """The API server has carried it out, and nobody has heard the answer."""
+    """The API server has created the Lease, and its answer was lost."""
     cluster.fail("create lease", KeyboardInterrupt(), after=True)
     with pytest.raises(KeyboardInterrupt), holding(cluster):
         raise AssertionError

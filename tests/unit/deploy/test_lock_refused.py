@@ -1,4 +1,4 @@
-"""The lock, where the API server refuses it, or does not answer; and what one look at it tells."""
+"""The lock with an API server that refuses or does not answer; reading the lock."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_waiting_ends_at_the_timeout_during_an_outage(world: World) -> None:
 
 
 def test_outage_does_not_count_against_the_holder(world: World) -> None:
-    """He could not renew it either: he is given what is left of his time after it."""
+    """The holder could not renew either, so it keeps the rest of its time."""
     world.renews(ADA, until=5)
     outage(world, 7, 60)
     for passed in range(63, 400, 5):

@@ -1,4 +1,4 @@
-"""The state machine on the cluster and Helm in memory: kills after any write, orphans, other machines, time that passes."""
+"""The state machine on a cluster and a Helm in memory: kills after any write, orphans, other machines, time that passes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said while an accepted operation is carried out: others see it, and nothing waits for its being written."""
+"""The writes of an accepted operation while it is executed; nothing waits for them."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def begun(world: World, cluster: Any = None) -> tuple[OperationWriter, Operation
     """Begin an accepted operation."""
     operation, _ = world.accept()
     journal = Journal()
-    ledger = OperationWriter(lambda: cluster or world.cluster, journal, operation, every=QUICK)
+    writer = OperationWriter(lambda: cluster or world.cluster, journal, operation, every=QUICK)
     running = operation.model_copy(update={"waits_until": None})
-    ledger.begin(running)
-    return ledger, running, journal
+    writer.begin(running)
+    return writer, running, journal
 
 
 def texts(world: World, operation: Operation) -> list[str]:
@@ -51,39 +51,39 @@ def ended(operation: Operation) -> Operation:
 
 
 def test_events_are_written_while_the_operation_runs(world: World) -> None:
-    ledger, running, journal = begun(world)
+    writer, running, journal = begun(world)
     for line in ("one", "two", "three"):
         journal(Notice("deploy", line))
         until(lambda line=line: line in texts(world, running))
     assert world.find(running).state == "running"
     assert [(seq, event.text) for seq, event in numbered_events(world.find(running))] == [(1, "one"), (2, "two"), (3, "three")]
-    ledger.close()
+    writer.close()
 
 
 def test_no_events_are_written_without_news(world: World) -> None:
-    ledger, running, journal = begun(world)
+    writer, running, journal = begun(world)
     journal(Notice("deploy", "one"))
     until(lambda: texts(world, running) == ["one"])
     looks = len(world.cluster.writes)
     passed = threading.Event()
-    waited = ledger._closed.wait
+    waited = writer._closed.wait
 
     def counted(seconds: float) -> bool:
         passed.set()
         return waited(seconds)
 
-    ledger._closed.wait = counted  # type: ignore[method-assign]
+    writer._closed.wait = counted  # type: ignore[method-assign]
     for _ in range(3):
         passed.clear()
         assert passed.wait(10)
     assert len(world.cluster.writes) == looks
-    ledger.close()
+    writer.close()
 
 
 def test_no_events_are_written_after_the_outcome(world: World) -> None:
-    ledger, running, journal = begun(world)
+    writer, running, journal = begun(world)
     journal(Notice("deploy", "one"))
-    ledger.write(ledger.with_events(ended(running)))
+    writer.write(writer.with_events(ended(running)))
     version = world.find(running).resource_version
     journal(Notice("deploy", "too late"))
     until(lambda: not [one for one in threading.enumerate() if one.name == f"operation {running.id}"])
@@ -93,43 +93,43 @@ def test_no_events_are_written_after_the_outcome(world: World) -> None:
 
 def test_last_events_are_written_unless_the_secret_has_changed(world: World) -> None:
     for others in (False, True):
-        ledger, running, journal = begun(world)
-        ledger.write(ledger.with_events(ended(running)))
+        writer, running, journal = begun(world)
+        writer.write(writer.with_events(ended(running)))
         if others:
             world.cluster.patch_secret("demo", running.secret, {"metadata": {"annotations": {"by": "somebody"}}})
         journal(Notice("deploy", "that was it"))
-        ledger.write_last_events()
+        writer.write_last_events()
         assert texts(world, running) == ([] if others else ["that was it"])
         assert world.find(running).state == "succeeded"
 
 
 def test_explanation_stays_while_events_are_written(world: World) -> None:
-    ledger, running, journal = begun(world)
-    ledger.write(running.model_copy(update={"outcome": Outcome(reason="deploy_failed", message="a pod crashes")}))
+    writer, running, journal = begun(world)
+    writer.write(running.model_copy(update={"outcome": Outcome(reason="deploy_failed", message="a pod crashes")}))
     journal(Notice("rollback", "back to v1"))
     until(lambda: "back to v1" in texts(world, running))
     outcome = world.find(running).outcome
     assert outcome is not None
     assert outcome.message == "a pod crashes"
-    ledger.close()
+    writer.close()
 
 
 def test_failed_write_of_events_is_tried_again(world: World) -> None:
-    ledger, running, journal = begun(world)
+    writer, running, journal = begun(world)
     world.cluster.fail("patch secret", ClusterUnreachable("away"), times=3)
     journal(Notice("deploy", "one"))
     until(lambda: texts(world, running) == ["one"])
-    ledger.close()
+    writer.close()
 
 
 def test_events_do_not_overwrite_another_write(world: World) -> None:
-    ledger, running, journal = begun(world)
+    writer, running, journal = begun(world)
     theirs = ended(running).model_copy(update={"note": "settled by another"})
     update_operation(world.cluster, theirs)  # type: ignore[arg-type]
     journal(Notice("deploy", "one"))
     until(lambda: not [one for one in threading.enumerate() if one.name == f"operation {running.id}"])
     assert world.find(running).note == "settled by another"
-    ledger.close()
+    writer.close()
 
 
 class Hanging(FakeCluster):
@@ -160,11 +160,11 @@ class Hanging(FakeCluster):
 def test_hanging_write_delays_the_outcome_briefly_and_does_not_undo_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernaut.deploy.operations._MAX_WRITE_WAIT", 0.05)
     world.cluster = Hanging(world)
-    ledger, running, journal = begun(world)
+    writer, running, journal = begun(world)
     journal(Notice("deploy", "one"))
     assert world.cluster.hangs.wait(10)
     journal(Notice("deploy", "two"))
-    ledger.write(ledger.with_events(ended(running)))
+    writer.write(writer.with_events(ended(running)))
     assert world.find(running).state == "succeeded"
     world.cluster.go.set()
     until(lambda: world.cluster.landed)
@@ -205,7 +205,7 @@ def test_plain_deploy_writes_no_events_meanwhile(world: World, monkeypatch: pyte
 
 
 def test_written_events_are_redacted_and_decodable(world: World) -> None:
-    ledger, running, journal = begun(world)
+    writer, running, journal = begun(world)
     journal(Notice("deploy", "token=hunter2 \ud800"))
     until(lambda: texts(world, running))
     secret = world.cluster.get_secret("demo", running.secret)
@@ -214,4 +214,4 @@ def test_written_events_are_redacted_and_decodable(world: World) -> None:
     assert found is not None
     assert found.unread is None
     assert "hunter2" not in found.events[0].text
-    ledger.close()
+    writer.close()

@@ -1,4 +1,4 @@
-"""The plan: every status of the current record, and every verb, and what else decides."""
+"""The plan for every status of the current record and every verb."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_finished_delete_does_not_claim_plain_helms_uninstall() -> None:
 
 
 def test_repeated_rollback_continues_to_its_first_target() -> None:
-    """Said without a revision, twice: the first one left v3, and v2 is what it went back from."""
+    """Two rollbacks without a revision: the first left v3, and started from v2."""
     going = Plan(actions=(Action(kind="helm-rollback", subject="demo.hello.v1", reason="because"),))
     begun = operation("back", verb="rollback", reason=None, after=2, plan=going)
     before = (own(1, "superseded"), own(2, "deployed", config={"a": 1}))

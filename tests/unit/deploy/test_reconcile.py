@@ -1,4 +1,4 @@
-"""Recovery: what dead holders left is ended, nobody who lives is disturbed."""
+"""Recovery: finishes what dead holders left, and leaves live ones alone."""
 
 from __future__ import annotations
 
