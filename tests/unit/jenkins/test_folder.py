@@ -27,12 +27,12 @@ def credentials(path: Path) -> set[str]:
     return set(re.findall(r"credentialsId: ['\"]([a-z-]+)", text_of(path)))
 
 
-def test_the_folder_is_no_package() -> None:
+def test_folder_is_not_a_package() -> None:
     assert not list(FOLDER.rglob("__init__.py"))
     assert len(JENKINSFILES) == 5
 
 
-def test_import_jenkins_is_python_jenkins_also_from_the_repositorys_root() -> None:
+def test_import_jenkins_is_python_jenkins_in_the_repository_root() -> None:
     code = "import jenkins, importlib.metadata; print(jenkins.__file__); print(jenkins.Jenkins.__name__)"
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     file = next(file for file in importlib.metadata.files("python-jenkins") or () if str(file) == "jenkins/__init__.py")
@@ -41,7 +41,7 @@ def test_import_jenkins_is_python_jenkins_also_from_the_repositorys_root() -> No
 
 
 @pytest.mark.parametrize("path", JENKINSFILES, ids=[str(path.relative_to(FOLDER)) for path in JENKINSFILES])
-def test_a_jenkinsfile_says_what_it_is_and_names_credentials_that_are_explained(path: Path) -> None:
+def test_jenkinsfile_has_a_header_and_documented_credentials(path: Path) -> None:
     assert text_of(path).startswith("// ")
     assert max(map(len, text_of(path).splitlines())) <= 132
     assert credentials(path)
@@ -61,7 +61,7 @@ def given() -> dict[str, dict[str, str]]:
     return {next(iter(entry.values()))["id"]: entry for entry in domain["credentials"]}
 
 
-def test_configuration_as_code_holds_the_credentials_that_the_jobs_ask_for() -> None:
+def test_configuration_as_code_has_the_credentials_of_the_jobs() -> None:
     asked = set.union(*map(credentials, JENKINSFILES))
     assert asked - {"kubeconfig-"} <= set(given())
     assert {name for name in given() if not name.startswith("kubeconfig-")} == PINNED
@@ -69,7 +69,7 @@ def test_configuration_as_code_holds_the_credentials_that_the_jobs_ask_for() -> 
     assert {name.removeprefix("kubeconfig-") for name in set(given()) - PINNED} == {"staging", "production"}
 
 
-def test_configuration_as_code_gives_each_credential_the_kind_that_is_asked_for() -> None:
+def test_configuration_as_code_has_credentials_of_the_right_kind() -> None:
     for path in JENKINSFILES:
         for kind, name in re.findall(r"(\w+)\(credentialsId: ['\"]([a-z-]+)", text_of(path)):
             of = "kubeconfig-staging" if name == "kubeconfig-" else name
@@ -77,13 +77,13 @@ def test_configuration_as_code_gives_each_credential_the_kind_that_is_asked_for(
     assert given()["docker-config"]["file"]["fileName"] == "config.json"  # type: ignore[index]
 
 
-def test_configuration_as_code_holds_references_instead_of_secrets() -> None:
+def test_configuration_as_code_has_references_instead_of_secrets() -> None:
     for name, entry in given().items():
         [secret] = [value for fields in entry.values() for key, value in fields.items() if "secret" in key]  # type: ignore[attr-defined]
         assert re.fullmatch(r"\$\{[\w:/.-]+\}", secret), name
 
 
-def test_configuration_as_code_sets_what_the_jenkinsfiles_read() -> None:
+def test_configuration_as_code_sets_the_variables_of_the_jenkinsfiles() -> None:
     [properties] = casc()["jenkins"]["globalNodeProperties"]  # type: ignore[index]
     shown = {entry["key"] for entry in properties["envVars"]["env"]} | set(
         re.findall(r"# - \{key: (\w+)", text_of(FOLDER / "casc.yaml"))
@@ -96,11 +96,11 @@ def test_configuration_as_code_sets_what_the_jenkinsfiles_read() -> None:
 
 
 @pytest.mark.parametrize("name", ["casc.yaml", "jobs.groovy"])
-def test_what_no_jenkins_has_run_says_so_first(name: str) -> None:
+def test_untested_examples_state_it_first(name: str) -> None:
     assert "was not run by a Jenkins" in text_of(FOLDER / name).split("\n\n")[0]
 
 
-def test_the_image_of_the_agent_is_made_of_what_is_there() -> None:
+def test_agent_image_copies_existing_files() -> None:
     dockerfile = text_of(FOLDER / "agent" / "Dockerfile")
     copied = [line.split()[1:-1] for line in dockerfile.splitlines() if line.startswith("COPY ") and "--from" not in line]
     assert copied
@@ -127,14 +127,14 @@ def allowed(of: list[dict[str, list[str]]]) -> set[tuple[str, str, str]]:
     }
 
 
-def test_a_deployers_rights_are_those_that_the_documentation_says() -> None:
+def test_rights_of_a_deployer_match_the_documentation() -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", text_of(ROOT / "docs" / "reliability.md"), re.DOTALL)
     (documented,) = (block for block in blocks if "kind: Role\n" in block)
     more = {("apps", "replicasets", verb) for verb in ("get", "list")}  # described below the rules of the documentation
     assert allowed(rules(text_of(FOLDER / "agent" / "rbac.yaml"))) == allowed(rules(documented)) | more
 
 
-def test_the_readme_names_each_file() -> None:
+def test_readme_names_each_file() -> None:
     for path in FOLDER.rglob("*"):
         if path.is_file() and path != README:
             assert f"({path.relative_to(FOLDER)})" in text_of(README), path

@@ -98,7 +98,7 @@ def run(script: str, folder: Path, *, status: int = 0, **environment: str) -> li
     return [call.split("\0") for call in said.read_text(encoding="utf-8").split("\0\0")[:-1]]
 
 
-def test_every_test_of_the_evaluator_was_run(left: Path) -> None:
+def test_all_tests_of_the_evaluator_ran(left: Path) -> None:
     suites = [
         ET.parse(file).getroot()  # noqa: S314 - surefire wrote it
         for file in sorted(left.glob("surefire-reports/TEST-*.xml"))
@@ -114,7 +114,7 @@ def declared(left: Path, name: str) -> list[Parameter]:
     return [Parameter(parameter["name"], parameter["description"], parameter["defaultValue"]) for parameter in parameters]
 
 
-def test_the_parameters_are_those_of_the_jobs(left: Path) -> None:
+def test_parameters_match_those_of_the_jobs(left: Path) -> None:
     assert declared(left, "deploy") == list(deploy_parameters())
     # Release's others have each application's own defaults, which a Jenkinsfile would take away.
     assert declared(left, "release") == [release_parameters("pipeline")[-1]]
@@ -127,7 +127,7 @@ def found(entries: list[dict[str, Any]], *path: str) -> list[list[str]]:
     return [args for entry in entries if entry["name"] == path[0] for args in found(entry["said"], *path[1:])]
 
 
-def test_job_dsl_makes_the_same_jobs_as_setup(left: Path) -> None:
+def test_job_dsl_creates_the_same_jobs_as_setup(left: Path) -> None:
     jobs = json.loads((left / "jobs.json").read_text(encoding="utf-8"))
     repository = "https://github.com/example/hello-world.git"
     wish = JobSettings("hello-world", repository, "main", ".", "pipeline", namespace="staging")
@@ -143,7 +143,7 @@ def test_job_dsl_makes_the_same_jobs_as_setup(left: Path) -> None:
         assert found(job["said"], "properties", "disableConcurrentBuilds") == [[]]
 
 
-def test_deploy_hands_on_exactly_what_it_was_given(left: Path, tmp_path: Path) -> None:
+def test_deploy_passes_its_parameters_on_exactly(left: Path, tmp_path: Path) -> None:
     given = {"NAME": "shop", "VERSION": "1.4.2", "NAMESPACE": "staging", "ENVIRONMENT": "", "NOTE": ""}
     script = script_of(left, "deploy")
     docker = "DOCKER_CONFIG=/secret files/1"
@@ -155,7 +155,7 @@ def test_deploy_hands_on_exactly_what_it_was_given(left: Path, tmp_path: Path) -
     assert run(script, tmp_path, **given | {"VERSION": HOSTILE}) == [["deploy", f"shop@{HOSTILE}", "-n", "staging", *rest]]
 
 
-def test_deploys_exit_status_is_kubernauts_and_no_old_file_is_left(left: Path, tmp_path: Path) -> None:
+def test_deploy_exits_with_the_status_of_kubernaut_and_removes_the_old_file(left: Path, tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "deployed.json").write_text("{}")
     given = {"NAME": "shop", "VERSION": "1.4.2", "NAMESPACE": "staging", "STATUS": "6"}
@@ -163,13 +163,13 @@ def test_deploys_exit_status_is_kubernauts_and_no_old_file_is_left(left: Path, t
     assert not (tmp_path / "work" / "deployed.json").exists()
 
 
-def test_what_a_failed_deploy_shows_never_fails(left: Path, tmp_path: Path) -> None:
+def test_report_of_a_failed_deploy_never_fails(left: Path, tmp_path: Path) -> None:
     script = script_of(left, "deploy-failed", 1)
     said = run(script, tmp_path, NAME="shop", NAMESPACE="staging", STATUS="8")
     assert [call[:-1] for call in said] == [["show", "shop", "-n", "staging"], ["history", "shop", "-n", "staging"]]
 
 
-def test_release_publishes_the_folder_it_is_told(left: Path, tmp_path: Path) -> None:
+def test_release_publishes_the_application_folder(left: Path, tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "release.json").write_text("{}")
     script = script_of(left, "release")
@@ -180,13 +180,13 @@ def test_release_publishes_the_folder_it_is_told(left: Path, tmp_path: Path) -> 
     run(script, tmp_path, status=3, APP_DIR=".", STATUS="3")
 
 
-def test_the_example_of_the_command_line(left: Path, tmp_path: Path) -> None:
+def test_example_of_the_command_line(left: Path, tmp_path: Path) -> None:
     [said] = run(script_of(left, "example-cli"), tmp_path, BUILD_NUMBER="7")
     assert said[:-1] == ["ship", "examples/hello-world", "-n", "staging", "--note", "build 7", "--lock-timeout", "10m"]
 
 
 @pytest.mark.parametrize("name", ["deploy", "release", "example-cli"])
-def test_the_real_command_line_takes_what_it_is_told(name: str, left: Path, tmp_path: Path) -> None:
+def test_command_line_accepts_the_arguments_of_the_jenkinsfiles(name: str, left: Path, tmp_path: Path) -> None:
     given = {"NAME": "shop", "VERSION": "1.4.2", "NAMESPACE": "staging", "ENVIRONMENT": "production", "NOTE": HOSTILE}
     [said] = run(script_of(left, name), tmp_path, **given, APP_DIR=".", BUILD_NUMBER="7")
     command = main.get_command(click.Context(main), said[0])
@@ -194,7 +194,7 @@ def test_the_real_command_line_takes_what_it_is_told(name: str, left: Path, tmp_
     assert command.make_context(said[0], said[1:-1]).params
 
 
-def test_no_script_has_anything_of_groovys_put_into_it(left: Path) -> None:
+def test_no_script_contains_groovy_interpolation(left: Path) -> None:
     for name in ("deploy", "deploy-failed", "release", "example-cli", "example-library", "example-rest"):
         for step in pipeline(left, name)["sh"]:
             assert step["script"].startswith("#!/bin/bash\n")

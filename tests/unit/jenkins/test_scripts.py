@@ -136,7 +136,7 @@ def agent(tmp_path: Path) -> Agent:
 PUBLISH = ["publish", "source/my app", "--to", "release.json"]
 
 
-def test_the_newest_commit_is_published(agent: Agent) -> None:
+def test_newest_commit_is_published(agent: Agent) -> None:
     agent.push("one")
     done = agent.release()
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -148,7 +148,7 @@ def test_the_newest_commit_is_published(agent: Agent) -> None:
     assert (agent.seen["GIT_COMMIT"], agent.seen["GIT_URL"]) == (commit, str(agent.origin))
 
 
-def test_a_named_commit_is_published(agent: Agent) -> None:
+def test_named_commit_is_published(agent: Agent) -> None:
     first = agent.push("one")
     agent.push("two")
     assert agent.release(GIT_COMMIT=first).returncode == 0
@@ -156,7 +156,7 @@ def test_a_named_commit_is_published(agent: Agent) -> None:
     assert agent.seen["GIT_COMMIT"] == first
 
 
-def test_a_commit_of_another_branch_and_a_branch_that_was_pushed_anew(agent: Agent) -> None:
+def test_commit_of_another_branch_and_a_force_pushed_branch(agent: Agent) -> None:
     agent.push("one")
     agent.release()
     other = agent.push("other", branch="feature")
@@ -167,7 +167,7 @@ def test_a_commit_of_another_branch_and_a_branch_that_was_pushed_anew(agent: Age
     assert agent.released == "other"
 
 
-def test_all_tags_are_there_and_none_that_was_taken_back(agent: Agent) -> None:
+def test_all_current_tags_are_fetched(agent: Agent) -> None:
     agent.push("one")
     agent.git("tag", "v1.0.0")
     agent.git("tag", "v2.0.0")
@@ -184,7 +184,7 @@ def test_all_tags_are_there_and_none_that_was_taken_back(agent: Agent) -> None:
     assert not (source / ".git" / "refs" / "tags" / "v2.0.0").exists()
 
 
-def test_what_a_build_left_behind_does_not_count(agent: Agent) -> None:
+def test_leftovers_of_a_build_are_ignored(agent: Agent) -> None:
     agent.push("one")
     agent.release()
     app = agent.workspace / "source" / "my app"
@@ -198,7 +198,7 @@ def test_what_a_build_left_behind_does_not_count(agent: Agent) -> None:
     assert not (app / "node_modules").exists()
 
 
-def test_a_commit_that_is_not_there(agent: Agent) -> None:
+def test_missing_commit(agent: Agent) -> None:
     agent.push("one")
     for commit in ("0" * 40, "nowhere", "--help", HOSTILE):
         done = agent.release(GIT_COMMIT=commit)
@@ -207,7 +207,7 @@ def test_a_commit_that_is_not_there(agent: Agent) -> None:
         assert agent.calls == []
 
 
-def test_a_repository_that_is_not_there(agent: Agent) -> None:
+def test_missing_repository(agent: Agent) -> None:
     agent.push("one")
     agent.release()
     agent.origin.rename(agent.folder / "moved")
@@ -215,14 +215,14 @@ def test_a_repository_that_is_not_there(agent: Agent) -> None:
     assert agent.calls == []
 
 
-def test_the_version_is_handed_over_where_a_namespace_is_given(agent: Agent) -> None:
+def test_version_is_passed_to_deploy_if_a_namespace_is_given(agent: Agent) -> None:
     agent.push("one")
     assert agent.release(NAMESPACE=HOSTILE).returncode == 0
     hand_over = ["--from", "release.json", "--param", f"NAMESPACE={HOSTILE}", "--op-id", "hudson-shop-release-7"]
     assert agent.calls == [PUBLISH, ["jenkins", "run", "team/shop-deploy", *hand_over]]
 
 
-def test_nothing_is_handed_over_when_publishing_failed(agent: Agent) -> None:
+def test_failed_publish_runs_no_deploy(agent: Agent) -> None:
     agent.push("one")
     agent.release()
     assert agent.release(NAMESPACE="demo", FAIL="publish").returncode == 8
@@ -230,12 +230,12 @@ def test_nothing_is_handed_over_when_publishing_failed(agent: Agent) -> None:
     assert not (agent.workspace / "release.json").exists(), "the last build's would be archived"
 
 
-def test_a_hand_over_that_fails_fails_the_build(agent: Agent) -> None:
+def test_failed_trigger_of_deploy_fails_the_build(agent: Agent) -> None:
     agent.push("one")
     assert agent.release(NAMESPACE="demo", FAIL="jenkins").returncode == 8
 
 
-def test_a_deploy_is_given_what_the_parameters_say(agent: Agent) -> None:
+def test_deploy_gets_the_parameters(agent: Agent) -> None:
     done = agent.deploy(VERSION=HOSTILE, NAMESPACE=HOSTILE, ENVIRONMENT=HOSTILE, NOTE=HOSTILE)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert agent.calls == [
@@ -252,33 +252,33 @@ def test_a_deploy_is_given_what_the_parameters_say(agent: Agent) -> None:
 
 
 @pytest.mark.parametrize("empty", [{}, {"ENVIRONMENT": "", "NOTE": ""}])
-def test_what_is_empty_is_not_said(agent: Agent, empty: dict[str, str]) -> None:
+def test_empty_parameters_are_omitted(agent: Agent, empty: dict[str, str]) -> None:
     assert agent.deploy(VERSION="1.4.2", NAMESPACE="demo", **empty).returncode == 0
     assert agent.calls == [["deploy", "shop@1.4.2", "--namespace=demo", "--lock-timeout=10m", "--to=deployed.json"]]
 
 
 @pytest.mark.parametrize("given", [{}, {"VERSION": "1.4.2"}, {"NAMESPACE": "demo"}, {"VERSION": "", "NAMESPACE": "demo"}])
-def test_a_deploy_of_nothing_or_to_nowhere(agent: Agent, given: dict[str, str]) -> None:
+def test_deploy_needs_version_and_namespace(agent: Agent, given: dict[str, str]) -> None:
     done = agent.deploy(**given)
     assert done.returncode == 3
     assert "VERSION and NAMESPACE" in done.stderr
     assert agent.calls == []
 
 
-def test_a_failing_deploy_fails_the_build_and_archives_nothing_old(agent: Agent) -> None:
+def test_failed_deploy_fails_the_build_and_removes_the_old_file(agent: Agent) -> None:
     (agent.workspace / "deployed.json").write_text("old")
     assert agent.deploy(VERSION="1.4.2", NAMESPACE="demo", FAIL="deploy").returncode == 8
     assert not (agent.workspace / "deployed.json").exists()
 
 
-def test_no_shell_stands_between_the_server_and_the_deploy(agent: Agent) -> None:
+def test_deploy_replaces_the_shell(agent: Agent) -> None:
     agent.deploy(VERSION="1.4.2", NAMESPACE="demo")
     assert agent.seen["pid"] == os.getpid(), "the signal of an abort reaches kubernaut, and nothing outlives it"
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30).filter(lambda text: "\n\n" not in text))
-def test_what_stands_in_a_script_is_itself_again_in_bash(text: str) -> None:
+def test_quoted_values_are_unchanged_in_bash(text: str) -> None:
     names = ("repository", "branch", "directory", "deploy_job")
     script = release_script("# ours:", repository=text, branch=text, directory=text, deploy_job=text)
     shown = " ".join(f'"${name}"' for name in names)
@@ -288,7 +288,7 @@ def test_what_stands_in_a_script_is_itself_again_in_bash(text: str) -> None:
     assert done.stdout.decode().split("\0")[:-1] == [text] * len(names)
 
 
-def test_the_scripts_are_bash_and_show_nothing_that_they_run() -> None:
+def test_scripts_are_valid_bash_and_echo_nothing() -> None:
     for job in define_jobs(wish(), "hudson"):
         assert isinstance(job.steps, ShellStep)
         assert job.steps.script.startswith(f"#!/bin/bash\n{job.steps.marker} ")
