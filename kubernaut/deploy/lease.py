@@ -25,6 +25,8 @@ LEASE_SECONDS = 30
 """How long a Lease is valid without a renewal."""
 
 _LONGEST_TEXT = 2_048
+_NOTES = ("actor", "host", "process", "verb", "operation")
+"""The fields of a holder that the Lease keeps as annotations."""
 
 
 def _utc_now() -> datetime:
@@ -169,13 +171,7 @@ def lease_manifest(
     namespace: str, name: str, holder: Holder, *, seconds: float, acquired: datetime, renewed: datetime, transitions: int
 ) -> dict[str, Any]:
     """Return the Lease of a release's lock in the form of the Kubernetes API."""
-    notes = {
-        "actor": holder.actor,
-        "host": holder.host,
-        "process": holder.process,
-        "verb": holder.verb,
-        "operation": holder.operation,
-    }
+    notes = {key: getattr(holder, key) for key in _NOTES}
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -222,17 +218,10 @@ def holder_of(lease: Mapping[str, Any]) -> Holder | None:
         return None
     annotations = _mapping(metadata.get("annotations"))
 
-    def note(key: str) -> str:
-        text = annotations.get(f"kubernaut/{key}")
-        return _plain(text) if isinstance(text, str) else ""
-
+    notes = {key: text for key in _NOTES if isinstance(text := annotations.get(f"kubernaut/{key}"), str)}
     return Holder(
-        identity=_plain(identity),
-        operation=note("operation"),
-        verb=note("verb"),
-        actor=note("actor"),
-        host=note("host"),
-        process=note("process"),
+        _plain(identity),
+        **{key: _plain(text) for key, text in notes.items()},
         build=build_from_annotations(annotations),
         since=_time(spec.get("acquireTime")),
     )

@@ -30,8 +30,7 @@ is recreated without that flag where Helm has to rewrite it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 from kubernaut.deploy.lease import Lock, LockState, locked_error
 from kubernaut.deploy.requests import (
@@ -110,12 +109,9 @@ def _main_plan(history: ReleaseHistory, request: OperationRequest, *, namespace_
     if named is not None:  # a rollback to a missing revision is refused in _rollback_target
         _check_match(named, current, request)
     _check_readable(current)
-    verbs: dict[type[OperationRequest], Callable[[ReleaseHistory, Record, Any], Plan]] = {
-        RollbackRequest: _rollback,
-        RestoreRequest: _restore,
-        UninstallRequest: _delete,
-    }
-    return verbs[type(request)](history, current, request)
+    if isinstance(request, RollbackRequest):
+        return _rollback(history, current, request)
+    return _restore(history, current) if isinstance(request, RestoreRequest) else _delete(current)
 
 
 # the verbs
@@ -173,7 +169,7 @@ def _rollback_target(history: ReleaseHistory, current: Record, revision: int | N
     return found
 
 
-def _restore(history: ReleaseHistory, current: Record, _request: RestoreRequest) -> Plan:
+def _restore(history: ReleaseHistory, current: Record) -> Plan:
     deleted = last_deleted(history)
     if deleted is None:
         return Plan(reason=f"{title(current)} is not deleted: it is {current.status}")
@@ -181,7 +177,7 @@ def _restore(history: ReleaseHistory, current: Record, _request: RestoreRequest)
     return Plan(actions=(Action(kind="helm-rollback", subject=deleted.id, reason=reason),))
 
 
-def _delete(_history: ReleaseHistory, current: Record, _request: UninstallRequest) -> Plan:
+def _delete(current: Record) -> Plan:
     if current.status == Status.UNINSTALLED:
         return Plan(reason=f"{title(current)} is already deleted")
     interrupted = f"an earlier delete of {title(current)} was interrupted"
