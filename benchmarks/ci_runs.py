@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,9 +22,12 @@ from kubernaut.errors import KubernautError
 from kubernaut.jenkins.jobs import JobPath
 from kubernaut.jenkins.server import open_server
 from kubernaut.settings import load_settings
-from kubernaut_local.hudson import Hudson, HudsonHome, Origin
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tests"))  # the CI server is part of the tests
+
+from support.hudson import Hudson, HudsonHome, Origin  # noqa: E402
+
 NAME = "hello-world"
 APPLICATION = Path("examples", NAME)
 CI, HAND = "bench-jenkins", "bench-jenkins-hand"

@@ -12,13 +12,13 @@ from xml.etree import ElementTree
 import pytest
 from support.ci_server import leaks
 from support.faults import until
+from support.hudson import Hudson
 
 from kubernaut.adapters.secret_files import static_token
 from kubernaut.errors import JenkinsDenied, JenkinsUnreachable, JobConflict, JobInvalid, JobNotFound, KubernautError
 from kubernaut.jenkins.jobs import JobPath
 from kubernaut.jenkins.responses import ConsoleChunk, QueueItem
 from kubernaut.jenkins.server import JenkinsServer
-from kubernaut_local.hudson import Hudson
 
 pytestmark = pytest.mark.platform
 

@@ -28,7 +28,7 @@ from kubernaut.jenkins.run import BuildRun, run_job
 from kubernaut.jenkins.server import JenkinsServer
 
 if TYPE_CHECKING:
-    from kubernaut_local.hudson import Hudson
+    from support.hudson import Hudson
 
 pytestmark = pytest.mark.platform
 

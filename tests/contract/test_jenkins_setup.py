@@ -19,7 +19,7 @@ from kubernaut.jenkins.server import JenkinsServer
 from kubernaut.jenkins.setup import apply, plan_setup
 
 if TYPE_CHECKING:
-    from kubernaut_local.hudson import Hudson
+    from support.hudson import Hudson
 
 pytestmark = pytest.mark.platform
 

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from support.ci_server import files_of, files_with
 from support.faults import until
+from support.hudson import Hudson
 from support.jenkins_world import DEPLOY, NAME, RELEASE, Ci
-
-from kubernaut_local.hudson import Hudson
 
 pytestmark = [pytest.mark.platform, pytest.mark.usefixtures("nothing_leaks")]
 

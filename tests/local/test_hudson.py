@@ -15,11 +15,11 @@ import requests
 from support.ci_jobs import Jobs
 from support.ci_server import leaks
 from support.faults import until
+from support.hudson import Hudson, HudsonHome, parts
+from support.hudson.patch import CLASS, WEB_XML, patch, with_crumbs
 from support.jenkins_world import no_secret_in_arguments
 
 from kubernaut.errors import PlatformFailed, PortTaken, SettingInvalid, ToolMissing
-from kubernaut_local.hudson import Hudson, HudsonHome, parts
-from kubernaut_local.hudson.patch import CLASS, WEB_XML, patch, with_crumbs
 
 SHIPPED = """<web-app>
   <!-- filter>
@@ -35,7 +35,7 @@ SHIPPED = """<web-app>
 START = """
 import sys
 from pathlib import Path
-from kubernaut_local.hudson import Hudson, HudsonHome
+from support.hudson import Hudson, HudsonHome
 server = Hudson(HudsonHome(Path(sys.argv[1])))
 server.start()
 print(server.pid, flush=True)

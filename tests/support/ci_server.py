@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kubernaut.errors import ToolMissing
-from kubernaut_local.hudson import Hudson, HudsonHome
+from support.hudson import Hudson, HudsonHome
 
 _LARGEST = 64 << 20
 

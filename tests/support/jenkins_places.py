@@ -16,10 +16,10 @@ import yaml
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import Conflict
-from kubernaut_local.hudson import HudsonHome, make_repository
 from support.ci_jobs import Jobs
 from support.ci_server import running
 from support.github import FakeGitHub
+from support.hudson import HudsonHome, make_repository
 from support.jenkins_world import DEPLOY, RELEASE, REPOSITORY, Ci, path_with_kubernaut
 from support.world import REPOSITORY as CHECKOUT
 from support.world import World, make_world

@@ -20,11 +20,11 @@ from typing import Any, Literal
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import KubernautError, NotFound
-from kubernaut_local.hudson import Hudson
 from support.ci_jobs import Jobs
 from support.ci_server import files_with
 from support.faults import until
 from support.github import FakeGitHub
+from support.hudson import Hudson
 from support.world import World
 
 NAME = "hello-world"

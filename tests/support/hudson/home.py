@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from kubernaut.errors import SettingInvalid
 from kubernaut_local.certificates import write_private
-from kubernaut_local.hudson.parts import HUDSON_VERSION
+from support.hudson.parts import HUDSON_VERSION
 
 ADMIN, READER = "ci", "reader"
 _PERMISSIONS = (

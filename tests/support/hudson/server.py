@@ -24,9 +24,9 @@ from kubernaut.events import Listener, Progress, ignore_event
 from kubernaut_local import parts as work
 from kubernaut_local import ports, probe
 from kubernaut_local.commands import tail
-from kubernaut_local.hudson import parts
-from kubernaut_local.hudson.home import HudsonHome, User
 from kubernaut_local.layout import Cache, cache_home
+from support.hudson import parts
+from support.hudson.home import HudsonHome, User
 
 READY_SECONDS = 120.0
 _STOP_SECONDS = 20.0

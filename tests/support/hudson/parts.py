@@ -11,8 +11,8 @@ from pathlib import Path
 from kubernaut.errors import PlatformFailed, ToolMissing
 from kubernaut_local.cached import cached
 from kubernaut_local.commands import Commands
-from kubernaut_local.hudson.patch import patch
 from kubernaut_local.layout import Cache
+from support.hudson.patch import patch
 
 HUDSON_VERSION = "3.3.2"
 _HERE = Path(__file__).parent
