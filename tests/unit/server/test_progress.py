@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 from support.deployed import HELLO, SOON, a_town, ended, operation_of, until
 
-from kubernaut.server.workers import RunningOperation
+from kubernaut.server.app import create_app
+from kubernaut.server.workers import RunningOperation, Workers
 
 
 def test_an_operation_finishes_only_when_its_worker_is_done(tmp_path: Path) -> None:
@@ -19,7 +21,8 @@ def test_an_operation_finishes_only_when_its_worker_is_done(tmp_path: Path) -> N
     with a_town(tmp_path) as town:
         town.shop.publish("1.0.0")
         server = town.server(watching=False)
-        server.context.workers._on_finished = hold
+        server.context = replace(server.context, workers=Workers(on_finished=hold))
+        server.app = create_app(server.context)
         id = operation_of(server.post("/api/releases", HELLO))
         kept = {"owner": "kubernaut", "kubernaut/operation": id, "kubernaut/outcome": "succeeded"}
         until(lambda: town.cluster.list_secrets("demo", kept), "the cluster knows of its end")
