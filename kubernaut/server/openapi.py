@@ -107,14 +107,8 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
 
 def _path_parameters(route: Route) -> list[dict[str, Any]]:
     return [
-        {
-            "name": parameter.name,
-            "in": "path",
-            "required": True,
-            "description": parameter.description,
-            "schema": _text(parameter.pattern) | {"minLength": 1},
-            **({"example": parameter.example} if parameter.example else {}),
-        }
+        _parameter("path", parameter.name, parameter.description, _text(parameter.pattern) | {"minLength": 1}, required=True)
+        | ({"example": parameter.example} if parameter.example else {})
         for parameter in route.parameters
     ]
 
@@ -123,30 +117,24 @@ def _query_parameters(route: Route) -> list[dict[str, Any]]:
     if route.query is None:
         return []
     schema = route.query.model_json_schema(by_alias=True, ref_template=_REF)
-    required = schema.get("required", ())
     return [
-        {
-            "name": name,
-            "in": "query",
-            "required": name in required,
-            "description": field.get("description", ""),
-            "schema": _without_null({key: value for key, value in field.items() if key not in {"title", "description"}}),
-        }
+        _parameter(
+            "query",
+            name,
+            field.get("description", ""),
+            _without_null({key: value for key, value in field.items() if key not in {"title", "description"}}),
+            required=name in schema.get("required", ()),
+        )
         for name, field in schema["properties"].items()
     ]
 
 
 def _header_parameters(route: Route) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": header.name,
-            "in": "header",
-            "required": False,
-            "description": header.description,
-            "schema": _text(header.pattern),
-        }
-        for header in route.headers
-    ]
+    return [_parameter("header", header.name, header.description, _text(header.pattern)) for header in route.headers]
+
+
+def _parameter(place: str, name: str, description: str, schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
+    return {"name": name, "in": place, "required": required, "description": description, "schema": schema}
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
