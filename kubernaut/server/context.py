@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from kubernaut.api import Kubernaut
     from kubernaut.history.index import Index
     from kubernaut.server.audit import Audit
-    from kubernaut.server.auth import Authenticator, Caller, ChartPolicy
+    from kubernaut.server.auth.access import Authenticator, Caller, ChartPolicy
     from kubernaut.server.metrics import Metrics
+    from kubernaut.server.operations.workers import Workers
     from kubernaut.server.routing import Route
-    from kubernaut.server.workers import Workers
 
 
 @dataclass(frozen=True)

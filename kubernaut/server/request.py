@@ -25,7 +25,7 @@ from kubernaut.errors import (
     RouteNotFound,
 )
 from kubernaut.models import Model
-from kubernaut.server.auth import Authenticator, Caller, Role
+from kubernaut.server.auth.access import Authenticator, Caller, Role
 from kubernaut.server.context import RequestContext
 from kubernaut.server.problems import Fault, invalid_model, invalid_part
 from kubernaut.server.routing import Request, Route

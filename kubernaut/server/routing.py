@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kubernaut.models import Model
-from kubernaut.server.auth import Caller, Role
+from kubernaut.server.auth.access import Caller, Role
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"

@@ -13,12 +13,12 @@ from pydantic import Field
 
 from kubernaut.errors import OperationNotFound, Unreachable
 from kubernaut.models import Model
-from kubernaut.server.auth import require_access
-from kubernaut.server.execution import HEADER_ELEMENT
+from kubernaut.server.auth.access import require_access
 from kubernaut.server.metrics import GaugeName
-from kubernaut.server.progress import POLL_SECONDS, Events, OperationFollower, OperationStatus
+from kubernaut.server.operations.execution import HEADER_ELEMENT
+from kubernaut.server.operations.progress import POLL_SECONDS, Events, OperationFollower, OperationStatus
+from kubernaut.server.operations.workers import WaiterLimit
 from kubernaut.server.routing import EVENT_STREAM, JSON, Header, Parameter, Request, Response, ResponseSpec, Route
-from kubernaut.server.workers import WaiterLimit
 
 if TYPE_CHECKING:
     from kubernaut.history.operations import Operation

@@ -24,7 +24,7 @@ from kubernaut.history.releases import Release, ReleaseId, ReleaseList
 from kubernaut.models import Model
 from kubernaut.names import NAME_LENGTH, check_name, check_namespace, check_release_name
 from kubernaut.publish.published import PublishedVersion
-from kubernaut.server.auth import accessible_release, require_access, visible_namespaces
+from kubernaut.server.auth.access import accessible_release, require_access, visible_namespaces
 from kubernaut.server.routing import Handler, Parameter, Request, Response, ResponseSpec, Route
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from kubernaut.errors import ServerStopping
 from kubernaut.models import Model
-from kubernaut.server.auth import Role
+from kubernaut.server.auth.access import Role
 from kubernaut.server.metrics import CONTENT_TYPE
 from kubernaut.server.routing import Request, Response, ResponseSpec, Route
 

@@ -15,9 +15,9 @@ from kubernaut.history.records import GONE
 from kubernaut.history.releases import Release, ReleaseId
 from kubernaut.models import Model, Plan
 from kubernaut.names import NAME_LENGTH, NAMESPACE_LENGTH
-from kubernaut.server.auth import Role
-from kubernaut.server.execution import MAX_WAIT_SECONDS, Decision, WriteRequest, execute
-from kubernaut.server.progress import OperationStatus
+from kubernaut.server.auth.access import Role
+from kubernaut.server.operations.execution import MAX_WAIT_SECONDS, Decision, WriteRequest, execute
+from kubernaut.server.operations.progress import OperationStatus
 from kubernaut.server.routes.releases import ID
 from kubernaut.server.routing import Header, Request, Response, ResponseSpec, Route
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kubernaut.errors import KubernautError, NameInvalid, NotAllowed
 from kubernaut.history.releases import ReleaseId
-from kubernaut.server.auth import Caller, Role, accessible_release, require_access, visible_namespaces
+from kubernaut.server.auth.access import Caller, Role, accessible_release, require_access, visible_namespaces
 from kubernaut.server.routes.releases import ID_PATTERN
 
 EVERYWHERE, TEAM = Caller("ada", Role.DEPLOY), Caller("team", Role.READ, frozenset({"demo", "test"}))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubernaut.errors import HostRefused, SettingInvalid
-from kubernaut.server.auth import AllowedHosts, HostPort
+from kubernaut.server.auth.access import AllowedHosts, HostPort
 
 LOCAL = AllowedHosts("127.0.0.1", 8080, ("kubernaut.example.com", "ci.example.com:8443"))
 PUBLIC = AllowedHosts("10.1.2.3", 8080, ("kubernaut.example.com",))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubernaut.errors import HostRefused, Unauthorized
-from kubernaut.server.auth import ANONYMOUS, AllowedHosts, Authenticator, Caller, Role, Token, token_digest
+from kubernaut.server.auth.access import ANONYMOUS, AllowedHosts, Authenticator, Caller, Role, Token, token_digest
 
 CI = "ci-0123456789-abcdefghijklmnopqrstuvwxyz"
 ADA = "ada-0123456789-abcdefghijklmnopqrstuvwxyz"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubernaut.errors import ChartRefused, KubernautError, RequestInvalid, SettingInvalid
-from kubernaut.server.auth import ChartPolicy
+from kubernaut.server.auth.access import ChartPolicy
 
 DIGEST = "sha256:" + "0a" * 32
 CHARTS = ChartPolicy(["registry.example.com/charts", "127.0.0.1:5000", "ghcr.example.com/team/one-chart"])

@@ -14,8 +14,8 @@ from werkzeug.test import TestResponse
 
 from kubernaut.errors import ClusterUnreachable, DeadlineExceeded, RequestInvalid
 from kubernaut.history.records import Status
-from kubernaut.server.auth import Caller, Role
-from kubernaut.server.execution import fingerprint, idempotency_key
+from kubernaut.server.auth.access import Caller, Role
+from kubernaut.server.operations.execution import fingerprint, idempotency_key
 from kubernaut.server.routes.writes import DeleteQuery, DryRunQuery, NewRelease, RollbackOptions
 from kubernaut.server.routing import Request
 

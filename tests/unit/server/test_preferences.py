@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubernaut.server.execution import MAX_WAIT_SECONDS, preferred_wait
+from kubernaut.server.operations.execution import MAX_WAIT_SECONDS, preferred_wait
 from kubernaut.server.routes.operations import prefers_stream
 
 

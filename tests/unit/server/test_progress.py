@@ -9,7 +9,7 @@ from pathlib import Path
 from support.deployed import HELLO, SOON, a_town, ended, operation_of, until
 
 from kubernaut.server.app import create_app
-from kubernaut.server.workers import RunningOperation, Workers
+from kubernaut.server.operations.workers import RunningOperation, Workers
 
 
 def test_an_operation_finishes_only_when_its_worker_is_done(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from kubernaut.errors import ClusterDenied, ClusterUnreachable, IndexStale, Kube
 from kubernaut.interface import Deployed
 from kubernaut.models import Plan
 from kubernaut.server.audit import Audit
-from kubernaut.server.recovery import Recovery
+from kubernaut.server.operations.recovery import Recovery
 
 ACTOR = "kubernaut-server@workshop"
 SETTLED = Deployed(Plan(reason="its holder is gone"), True, None)
@@ -101,7 +101,7 @@ def test_a_failure_is_audited_once_and_retried_with_back_off(
     make: Callable[..., Recovery], lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr("kubernaut.server.recovery.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("kubernaut.server.operations.recovery.time.monotonic", lambda: clock[0])
     cluster = Cluster("app")
     cluster.fails["app"] = ClusterDenied("may not write, password=hunter22")
     recovery = make(cluster, interval=10.0, max_delay=60.0)

@@ -34,8 +34,8 @@ from kubernaut.models import Plan
 from kubernaut.server.audit import Audit
 from kubernaut.server.context import ServerContext
 from kubernaut.server.metrics import Metrics
+from kubernaut.server.operations.workers import RunningOperation
 from kubernaut.server.serving import ServeOptions, create_context, record_result, run
-from kubernaut.server.workers import RunningOperation
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
 

@@ -17,8 +17,8 @@ from support.programs import program
 
 from kubernaut.adapters import secret_files
 from kubernaut.errors import SettingInvalid
-from kubernaut.server.auth import Caller, Role, token_digest
-from kubernaut.server.tokens import ADMIN, generated_token, named_tokens
+from kubernaut.server.auth.access import Caller, Role, token_digest
+from kubernaut.server.auth.tokens import ADMIN, generated_token, named_tokens
 
 CANARY = "kanarie-0123456789-abcdefghijklmnopqrstuvwxyz"
 

@@ -17,7 +17,7 @@ from kubernaut.events import Journal, Listener, LogLine, StepStarted
 from kubernaut.history.operations import Operation, new_operation_id, now
 from kubernaut.interface import Deployed
 from kubernaut.models import Plan
-from kubernaut.server.workers import RunningOperation, Workers
+from kubernaut.server.operations.workers import RunningOperation, Workers
 
 SOON = 10.0
 DONE = Deployed(Plan(), False, None)

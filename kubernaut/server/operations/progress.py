@@ -29,9 +29,9 @@ from kubernaut.history.operations import (
 from kubernaut.history.releases import ReleaseId
 from kubernaut.models import Model, Plan
 from kubernaut.redact import environment_secrets
+from kubernaut.server.operations.workers import RunningOperation, SequencedEvent
 from kubernaut.server.problems import MEDIA_TYPE, problem_headers, problem_json
 from kubernaut.server.routing import Request, Response
-from kubernaut.server.workers import RunningOperation, SequencedEvent
 
 if TYPE_CHECKING:
     from kubernaut.history.releases import Release

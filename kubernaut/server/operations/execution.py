@@ -20,15 +20,15 @@ from kubernaut.events import Listener, StopCheck
 from kubernaut.history.releases import ReleaseId
 from kubernaut.interface import Deployed, OperationOptions
 from kubernaut.models import Model
-from kubernaut.server.auth import Role, require_access
-from kubernaut.server.progress import OperationFollower, result_response
+from kubernaut.server.auth.access import Role, require_access
+from kubernaut.server.operations.progress import OperationFollower, result_response
 from kubernaut.server.routing import Request, Response
 
 if TYPE_CHECKING:
     from kubernaut.api import Kubernaut
     from kubernaut.history.operations import Operation
     from kubernaut.server.context import ServerContext
-    from kubernaut.server.workers import OperationFunction, WorkerSlot
+    from kubernaut.server.operations.workers import OperationFunction, WorkerSlot
 
 MAX_WAIT_SECONDS = 300
 """The longest wait that ``Prefer`` can ask for; ``Preference-Applied`` states the applied one."""
