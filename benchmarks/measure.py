@@ -51,11 +51,11 @@ def kubernaut() -> str:
 
 def platform(name: str) -> dict[str, str]:
     """Bring up the local platform; return the environment in which programs find it."""
-    from kubernaut.cli.steps import progress
+    from kubernaut.cli.progress import show_progress
     from kubernaut_local import Platform
 
     platform = Platform(name)
-    with progress() as listener:
+    with show_progress() as listener:
         platform.up(listener=listener)
     return {**os.environ, **platform.environment()}
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from kubernaut import Deployed, Kubernaut, Settings, load_settings
-from kubernaut.cli.error_handler import guarded
-from kubernaut.cli.signals import terminable
-from kubernaut.cli.steps import progress
+from kubernaut.cli.error_handler import handle_errors
+from kubernaut.cli.progress import show_progress
+from kubernaut.cli.signals import handle_signals
 from kubernaut.errors import Unreachable
 from kubernaut.events import Listener, Progress
 
@@ -34,8 +34,8 @@ ANSWERS_WITHIN = 60.0  # seconds; for pods that start again because the platform
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; return the exit status, which is the `kubernaut` command's."""
     options = _options(arguments)
-    with terminable():
-        return guarded(lambda: _demo(options), json=False, verbose=options.verbose)
+    with handle_signals():
+        return handle_errors(lambda: _demo(options), json=False, verbose=options.verbose)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -51,9 +51,9 @@ def _demo(options: argparse.Namespace) -> None:
     environment = dict(os.environ)
     if options.cluster == "local":
         # A log that says nothing for the minutes of the first build would look stuck.
-        with progress(options.verbose or not sys.stderr.isatty()) as listener:
+        with show_progress(options.verbose or not sys.stderr.isatty()) as listener:
             environment |= local_platform(options.name, listener)
-    with progress(options.verbose) as listener:
+    with show_progress(options.verbose) as listener:
         settings = load_settings({"registry": options.registry}, environment=environment)
         port = environment["KUBERNAUT_NODE_PORT"] if options.cluster == "local" else None
         deployed = _ship(settings, port, listener)

@@ -21,9 +21,9 @@ from typing import Any
 
 from demo import NAME, NAMESPACE, answer_of, local_platform
 
-from kubernaut.cli.error_handler import guarded
-from kubernaut.cli.signals import terminable, wait
-from kubernaut.cli.steps import progress
+from kubernaut.cli.error_handler import handle_errors
+from kubernaut.cli.progress import show_progress
+from kubernaut.cli.signals import handle_signals, wait_for_signal
 from kubernaut.errors import BuildUnsuccessful
 from kubernaut.events import Listener
 
@@ -39,8 +39,8 @@ RELEASE, DEPLOY = f"{NAME}-release", f"{NAME}-deploy"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; return the exit status, which is the `kubernaut` command's."""
     options = _options(arguments)
-    with terminable():
-        return guarded(lambda: _demo(options), json=False, verbose=options.verbose)
+    with handle_signals():
+        return handle_errors(lambda: _demo(options), json=False, verbose=options.verbose)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -54,7 +54,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _demo(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="kubernaut-demo-") as folder:
-        with progress(options.verbose or not sys.stderr.isatty()) as listener:
+        with show_progress(options.verbose or not sys.stderr.isatty()) as listener:
             home = HudsonHome(Path(folder, "ci"))
             environment = _environment(options.name, home, listener)
             server = Hudson(home, environment, listener=listener)
@@ -63,7 +63,7 @@ def _demo(options: argparse.Namespace) -> None:
             _push_and_follow(server, Path(folder), environment, options.greeting)
             if options.keep:
                 print(f"\n{server.url}/ as {server.user}, with the password in {server.token_file}; Ctrl-C ends it.", flush=True)
-                wait()
+                wait_for_signal()
 
 
 def _environment(name: str, home: HudsonHome, listener: Listener) -> dict[str, str]:

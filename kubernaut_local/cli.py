@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kubernaut.cli.options import is_verbose, output_option, verbose_option
-from kubernaut.cli.output import print_json, put
-from kubernaut.cli.steps import duration, progress
-from kubernaut.cli.verb import Verb
+from kubernaut.cli.command import Command, is_verbose, output_option, verbose_option
+from kubernaut.cli.output import print_data, print_json
+from kubernaut.cli.progress import format_duration, show_progress
 
 if TYPE_CHECKING:
     from kubernaut_local.model import PlatformStatus
@@ -56,11 +55,11 @@ def _platform(name: str) -> Platform:
 
 def _shown() -> Any:
     """Return the display of the progress: where nothing can move on the screen, minutes of building still show signs of life."""
-    return progress(is_verbose() or not sys.stderr.isatty())
+    return show_progress(is_verbose() or not sys.stderr.isatty())
 
 
 @local.command(
-    cls=Verb,
+    cls=Command,
     statuses=(0, 2, 3, 5, 8, 9),
     examples=[
         ("kubernaut local up", "bring the platform `default` up, or finish an interrupted `up`"),
@@ -93,16 +92,16 @@ def up(name: str, port_api: int | None, port_registry: int | None, node_port: tu
         print_json(result)
         return
     suffix = "" if name == "default" else f" --name {name}"
-    put(
+    print_data(
         f"The platform {name!r} is up and ready"
-        + (f", after {duration(result.seconds)}." if result.changed else " already; nothing was done.")
+        + (f", after {format_duration(result.seconds)}." if result.changed else " already; nothing was done.")
     )
-    put(f'Use it:     eval "$(kubernaut local env{suffix})"')
-    put(f"Look at it: kubernaut local status{suffix}")
+    print_data(f'Use it:     eval "$(kubernaut local env{suffix})"')
+    print_data(f"Look at it: kubernaut local status{suffix}")
 
 
 @local.command(
-    cls=Verb,
+    cls=Command,
     statuses=(0, 2, 3, 8, 9),
     examples=[
         ("kubernaut local down", "end every process; the next `up` brings it back with its data"),
@@ -118,18 +117,18 @@ def down(name: str, purge: bool, output: str) -> None:
 
     Nothing of it is left running, mounted or set on the host. What was built or fetched stays in the cache: the next `up` is quick.
     """
-    with progress() as listener:
+    with show_progress() as listener:
         result = _platform(name).down(purge, listener)
     if output == "json":
         print_json(result)
     elif result.changed:
-        put(f"The platform {name!r} is down" + (", and its data is gone." if result.purged else "; its data is kept."))
+        print_data(f"The platform {name!r} is down" + (", and its data is gone." if result.purged else "; its data is kept."))
     else:
-        put(f"The platform {name!r} was not up.")
+        print_data(f"The platform {name!r} was not up.")
 
 
 @local.command(
-    cls=Verb,
+    cls=Command,
     statuses=(0, 2, 3, 8, 9),
     examples=[
         ("kubernaut local status", "what runs, since when, where it logs"),
@@ -148,7 +147,7 @@ def status(context: click.Context, name: str, output: str) -> None:
     if output == "json":
         print_json(found)
     else:
-        put("\n".join(status_lines(found)))
+        print_data("\n".join(status_lines(found)))
     context.exit(0 if found.ready else NOT_READY)
 
 
@@ -168,7 +167,7 @@ def status_lines(found: PlatformStatus) -> list[str]:
     if found.processes:
         rows = [("PROCESS", "STATE", "PID", "UPTIME", "LOG")]
         for process in found.processes:
-            uptime = "-" if process.uptime_seconds is None else duration(process.uptime_seconds)
+            uptime = "-" if process.uptime_seconds is None else format_duration(process.uptime_seconds)
             rows.append((process.name, process.state, str(process.pid or "-"), uptime, f"{process.log}  {process.error}".rstrip()))
         lines += ["", *_table(rows)]
     if found.gates:
@@ -189,7 +188,7 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 @local.command(
-    cls=Verb,
+    cls=Command,
     statuses=(0, 2, 3, 8, 9),
     examples=[
         ('eval "$(kubernaut local env)"', "use the platform in this shell: docker, helm, kubectl, kubernaut"),
@@ -205,9 +204,9 @@ def env(name: str, helm: str, output: str) -> None:
 
     They are the variables with which docker, helm, kubectl and kubernaut find the platform; as JSON with -o json.
     """
-    with progress() as listener:
+    with show_progress() as listener:
         variables = _platform(name).environment(4 if helm == "4" else 3, listener)
     if output == "json":
         print_json(variables)
         return
-    put("\n".join(f"export {variable}={shlex.quote(value)}" for variable, value in variables.items()))
+    print_data("\n".join(f"export {variable}={shlex.quote(value)}" for variable, value in variables.items()))

@@ -1,1 +1,1 @@
-"""The command line: a thin door on :class:`kubernaut.Kubernaut`, one module a verb. It renders; it decides nothing."""
+"""The command line ``kubernaut``: one module per command, on top of :class:`kubernaut.Kubernaut`. Internal."""

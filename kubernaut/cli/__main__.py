@@ -1,4 +1,4 @@
-"""``python -m kubernaut.cli`` is the command ``kubernaut``."""
+"""``python -m kubernaut.cli`` runs the command ``kubernaut``."""
 
 from kubernaut.cli.main import main
 

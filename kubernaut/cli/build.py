@@ -1,4 +1,4 @@
-"""``kubernaut build``: the image alone."""
+"""``kubernaut build``: build the image of an application."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.options import app_dir_argument, dry_run_option, output_option, registry_option, verbose_option, version_option
-from kubernaut.cli.verb import Verb
+from kubernaut.cli.command import (
+    Command,
+    app_dir_argument,
+    dry_run_option,
+    output_option,
+    registry_option,
+    verbose_option,
+    version_option,
+)
 
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     examples=[
-        ("kubernaut build examples/hello-world", "see whether the Dockerfile builds"),
-        ("kubernaut build examples/hello-world --dry-run", "see what would be built, and why"),
+        ("kubernaut build examples/hello-world", "build the image"),
+        ("kubernaut build examples/hello-world --dry-run", "print what would be built, and why"),
     ],
     statuses=(0, 2, 3, 8, 9),
 )
@@ -27,11 +34,11 @@ from kubernaut.cli.verb import Verb
 @output_option
 @verbose_option
 def build(app_dir: Path, output: str, **options: Any) -> None:
-    """Build an application's image, and nothing else.
+    """Build the image of an application without pushing it.
 
-    The folder needs a kubernaut.yaml that names a Dockerfile. The image stays in the Docker engine; nothing is pushed. What is
-    built already is not built again.
+    APP_DIR is a folder with a kubernaut.yaml, which names the Dockerfile. The image stays in the Docker engine. An image that was
+    already built from the same source is not built again.
     """
     with session.local_with_progress(options) as kubernaut:
         outcome = kubernaut.build(app_dir, **options)
-    render.show_built(outcome, output)
+    render.show_built(outcome, output, app_dir)

@@ -1,20 +1,19 @@
-"""``kubernaut completion``: the shell finishes commands and options."""
+"""``kubernaut completion``: print a shell completion script."""
 
 from __future__ import annotations
 
 import click
 
-from kubernaut.cli.options import output_option, verbose_option
+from kubernaut.cli.command import Command, output_option, verbose_option
 from kubernaut.cli.output import print_json
-from kubernaut.cli.verb import Verb
 
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     examples=[
-        ('eval "$(kubernaut completion bash)"', "in ~/.bashrc"),
-        ('eval "$(kubernaut completion zsh)"', "in ~/.zshrc"),
-        ("kubernaut completion fish > ~/.config/fish/completions/kubernaut.fish", "once"),
+        ('eval "$(kubernaut completion bash)"', "bash: add to ~/.bashrc"),
+        ('eval "$(kubernaut completion zsh)"', "zsh: add to ~/.zshrc"),
+        ("kubernaut completion fish > ~/.config/fish/completions/kubernaut.fish", "fish: run once"),
     ],
     statuses=(0, 2),
 )
@@ -22,14 +21,14 @@ from kubernaut.cli.verb import Verb
 @output_option
 @verbose_option
 def completion(shell: str, output: str) -> None:
-    """Print the script that lets a shell complete commands."""
+    """Print the completion script for a shell."""
     from click.shell_completion import get_completion_class
 
     from kubernaut.cli.main import COMPLETE, PROGRAM, main
 
     kind = get_completion_class(shell)
     if kind is None:
-        raise click.UsageError(f"click cannot complete in {shell}.")
+        raise click.UsageError(f"Completion for {shell} is not supported.")
     script = kind(main, {}, PROGRAM, COMPLETE).source()
     if output == "json":
         print_json({"shell": shell, "script": script})

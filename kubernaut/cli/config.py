@@ -1,53 +1,79 @@
-"""``kubernaut config``: each setting, its value, and where it came from."""
+"""``kubernaut config``: show the settings in force."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from kubernaut.cli.options import output_option, verbose_option
+from kubernaut.cli.command import Command, output_option, verbose_option
 from kubernaut.cli.output import print_json
-from kubernaut.cli.table import put_table
-from kubernaut.cli.verb import Verb
+from kubernaut.cli.render import NONE, print_table
 
 if TYPE_CHECKING:
     from kubernaut.settings import Settings
 
+_DEFAULT_KUBECONFIG = "~/.kube/config"
+
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     examples=[
-        ("kubernaut config", "what is in force here, and why"),
-        ("KUBERNAUT_TIMEOUT=10m kubernaut config", "what a variable would change"),
+        ("kubernaut config", "show the settings in force"),
+        ("KUBERNAUT_TIMEOUT=10m kubernaut config", "show the effect of a variable"),
     ],
     statuses=(0, 2, 3),
 )
 @output_option
 @verbose_option
 def config(output: str) -> None:
-    """Show each setting, its value and where it came from.
+    """Show each setting with its value and origin.
 
-    Defaults, then the next kubernaut.toml here or above, then the environment, then options: what comes later wins.
+    A setting comes from an option, else from the environment, else from the nearest kubernaut.toml in this folder or above, else
+    from its default. The context, if not set, is the current context of the kubeconfig.
     """
     from kubernaut.settings import SETTINGS, load_settings
 
     settings = load_settings()
-    rows = [(row.name, getattr(settings, row.name), _origin(settings, row.name), row.help) for row in SETTINGS]
+    items = [{"name": row.name, **_in_force(settings, row.name), "help": row.help} for row in SETTINGS]
     if output == "json":
-        items = [{"name": name, "value": value, "origin": origin, "help": help} for name, value, origin, help in rows]
         print_json({"items": items, "count": len(items)})
         return
-    put_table(("SETTING", "VALUE", "FROM"), [(name, _text(value), origin) for name, value, origin, _ in rows])
+    rows = [(item["name"], _text(item["value"]), item["origin"] + _problem(item)) for item in items]
+    print_table(("SETTING", "VALUE", "FROM"), rows)
 
 
-def _origin(settings: Settings, name: str) -> str:
-    """Return a value's origin; one that nobody set and that is there all the same was worked out, as the actor is."""
-    origin = settings.origins[name]
-    return "default" if origin == "not set" and getattr(settings, name) is not None else origin
+def _in_force(settings: Settings, name: str) -> dict[str, Any]:
+    """Return the value and the origin of a setting; for the context also the problem of an unusable kubeconfig."""
+    value, origin = getattr(settings, name), settings.origins[name]
+    if name == "context" and value is None:
+        return _current_context(settings)
+    derived = origin == "not set" and value is not None  # such as the actor
+    return {"value": value, "origin": "default" if derived else origin}
+
+
+def _current_context(settings: Settings) -> dict[str, Any]:
+    from kubernaut.adapters.kubeconfig import read_kubeconfig
+    from kubernaut.errors import ClusterUnreachable
+
+    kubeconfig = settings.kubeconfig or str(Path(_DEFAULT_KUBECONFIG).expanduser())
+    if not settings.kubeconfig and not Path(kubeconfig).is_file() and "KUBERNETES_SERVICE_HOST" in settings.environment:
+        return {"value": None, "origin": "service account of this pod"}
+    try:
+        context = read_kubeconfig(kubeconfig).get("current-context")
+    except ClusterUnreachable as error:
+        return {"value": None, "origin": "not set", "problem": error.message}
+    if not context:
+        return {"value": None, "origin": "not set", "problem": f"The kubeconfig {kubeconfig} has no current context."}
+    return {"value": str(context), "origin": f"current context of {kubeconfig}"}
+
+
+def _problem(item: dict[str, Any]) -> str:
+    return f" ({item['problem'].removesuffix('.')})" if "problem" in item else ""
 
 
 def _text(value: object) -> str:
     if value is None:
-        return "-"
+        return NONE
     return f"{value:g}s" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""``kubernaut delete``: a soft delete; asks first."""
+"""``kubernaut delete``: delete a release softly, after confirmation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 import click
 
 from kubernaut.cli import render
-from kubernaut.cli.options import (
+from kubernaut.cli.command import (
+    ROLLBACK_STATUSES,
+    Command,
     cluster_options,
     current_revision_option,
     dry_run_option,
@@ -20,24 +22,23 @@ from kubernaut.cli.options import (
     verbose_option,
     yes_option,
 )
-from kubernaut.cli.prompts import Question, carry_out
-from kubernaut.cli.verb import GOES_BACK, Verb
+from kubernaut.cli.prompts import Confirmation, run_confirmed
 
-QUESTION = Question(
+CONFIRMATION = Confirmation(
     verb="delete",
-    text="Delete it? The history stays, and `kubernaut restore` brings it back.",
-    refused="Nothing was deleted.",
+    question="Delete this release? Its history is kept; `kubernaut restore {release}` brings it back.",
+    declined="Nothing was deleted.",
 )
 
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     examples=[
-        ("kubernaut delete hello-world -n demo", "shows what goes, and asks"),
-        ("kubernaut delete hello-world -n demo --yes", "without asking, for scripts"),
-        ("kubernaut restore hello-world -n demo", "brings it back"),
+        ("kubernaut delete hello-world -n demo", "show what will be removed, ask, and delete"),
+        ("kubernaut delete hello-world -n demo --yes", "delete without asking, in scripts"),
+        ("kubernaut restore hello-world -n demo", "undo the delete"),
     ],
-    statuses=GOES_BACK,
+    statuses=ROLLBACK_STATUSES,
 )
 @release_argument
 @namespace_option
@@ -51,9 +52,10 @@ QUESTION = Question(
 @output_option
 @verbose_option
 def delete(release: str, output: str, yes: bool, **options: Any) -> None:
-    """Delete a release softly; restore brings it back.
+    """Delete a release; its history is kept for restore.
 
-    Its workload goes, its history stays. Only the current release of a name can be deleted. Deleting it again changes nothing.
+    The objects of the release are removed from the cluster, and the release history stays, as with helm uninstall --keep-history.
+    Only the current release of a name can be deleted. Deleting it again changes nothing.
     """
-    outcome = carry_out(QUESTION, release, options, yes=yes)
+    outcome = run_confirmed(CONFIRMATION, release, options, yes=yes)
     render.show_deployed(outcome, output, dry_run=options["dry_run"])

@@ -1,4 +1,4 @@
-"""``kubernaut deploy``: a published version becomes a release."""
+"""``kubernaut deploy``: deploy a published version to a namespace."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.options import (
+from kubernaut.cli.command import (
+    WRITE_STATUSES,
+    Command,
     cluster_options,
     deploy_options,
     output_option,
@@ -17,21 +19,20 @@ from kubernaut.cli.options import (
     to_option,
     verbose_option,
 )
-from kubernaut.cli.output_file import OutputFile
-from kubernaut.cli.verb import WRITES, Verb
+from kubernaut.cli.output import OutputFile
 
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     examples=[
         (
             "kubernaut deploy hello-world@1.4.2 -n production --note 'new greeting'",
-            "a certain version, with a line for the history; without @VERSION the newest stable one",
+            "deploy version 1.4.2; without @VERSION the newest stable version",
         ),
-        ("kubernaut deploy --from release.json -n demo --to deployed.json", "the very version that `publish --to` wrote down"),
-        ("kubernaut deploy hello-world -n demo --set replicaCount=3 --dry-run", "what would be done"),
+        ("kubernaut deploy --from release.json -n demo --to deployed.json", "deploy the version that `publish --to` has written"),
+        ("kubernaut deploy hello-world -n demo --set replicaCount=3 --dry-run", "print what would be changed"),
     ],
-    statuses=WRITES,
+    statuses=WRITE_STATUSES,
 )
 @click.argument("application", metavar="[NAME[@VERSION]]", required=False)
 @target_namespace_option
@@ -40,9 +41,9 @@ from kubernaut.cli.verb import WRITES, Verb
     "handover",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Instead of NAME@VERSION: the file that `publish --to FILE` wrote; that very version, or none.",
+    help="Deploy the version in a file written by `publish --to`, instead of NAME@VERSION.",
 )
-@click.option("--pre", is_flag=True, help="Without a VERSION: the newest at all, not the newest stable one.")
+@click.option("--pre", is_flag=True, help="Without a VERSION, deploy the newest version, including pre-releases.")
 @deploy_options
 @registry_option
 @cluster_options
@@ -50,35 +51,35 @@ from kubernaut.cli.verb import WRITES, Verb
 @output_option
 @verbose_option
 def deploy(application: str | None, handover: Path | None, output: str, to: Path | None, **options: Any) -> None:
-    """Put a published version into a namespace.
+    """Deploy a published version to a namespace.
 
-    Waits until its pods are ready. Deploying what runs already does nothing. A release that does not become ready is explained,
-    then the one before it is brought back (exit status 6), or it is kept to look at (7).
+    Waits until all pods are ready. Deploying a version that already runs with the same values changes nothing. If the release does
+    not become ready, the cause is reported, and the release is rolled back (exit status 6) or kept (7).
     """
-    outlet = OutputFile(to, dry_run=options["dry_run"])
-    given = _named(application) if handover is None else _handed_over(handover, application, pre=options["pre"])
-    name, version, digest = given
+    output_file = OutputFile(to, dry_run=options["dry_run"])
+    chosen = _parse(application) if handover is None else _read(handover, application, pre=options["pre"])
+    name, version, digest = chosen
     with session.backend_with_progress(options) as kubernaut:
         outcome = kubernaut.deploy(name, version=version, digest=digest, **options)
-    outlet.write(outcome.release)
+    output_file.write(outcome.release)
     render.show_deployed(outcome, output, dry_run=options["dry_run"])
 
 
-def _named(application: str | None) -> tuple[str, str | None, str | None]:
-    """Return the name that is given, and the version if there is one."""
+def _parse(application: str | None) -> tuple[str, str | None, str | None]:
+    """Return the name and the version, if any, of ``NAME@VERSION``. Raises: click.UsageError."""
     if application is None:
-        raise click.UsageError("What is to be deployed? Give NAME or NAME@VERSION, or --from FILE.")
+        raise click.UsageError("Missing argument NAME[@VERSION], or option --from FILE.", click.get_current_context())
     name, at, version = application.partition("@")
     if not name or (at and not version):
         raise click.BadParameter(f"{application!r} is not NAME or NAME@VERSION.", param_hint="NAME[@VERSION]")
     return name, version or None, None
 
 
-def _handed_over(path: Path, application: str | None, *, pre: bool) -> tuple[str, str | None, str | None]:
-    """Return the name, the version and the chart's digest that stand in a file."""
+def _read(path: Path, application: str | None, *, pre: bool) -> tuple[str, str | None, str | None]:
+    """Return the name, the version and the chart digest in a file. Raises: click.UsageError, BadInput."""
     if application is not None or pre:
-        raise click.UsageError(f"--from {path} names the version already: leave out {application or '--pre'}.")
-    from kubernaut.publish.published import read_version_file  # it comes with the registry's libraries
+        raise click.UsageError(f"--from {path} cannot be combined with {application or '--pre'}.", click.get_current_context())
+    from kubernaut.publish.published import read_version_file  # imports the libraries of the registry
 
     found = read_version_file(path)
     return found.name, found.version, found.chart.digest

@@ -1,4 +1,4 @@
-"""``kubernaut diff``: what differs between two releases."""
+"""``kubernaut diff``: show the difference between two releases."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubernaut.cli import session
-from kubernaut.cli.options import (
+from kubernaut.cli.command import (
+    READ_STATUSES,
+    Command,
     cluster_options,
     namespace_option,
     output_option,
@@ -17,8 +19,7 @@ from kubernaut.cli.options import (
     revision_option,
     verbose_option,
 )
-from kubernaut.cli.output import print_json, put, say
-from kubernaut.cli.verb import READS, Verb
+from kubernaut.cli.output import print_data, print_json, print_message
 
 if TYPE_CHECKING:
     from kubernaut.history.diff import Difference
@@ -29,16 +30,16 @@ _COLOURS = {"@": "cyan", "-": "red", "+": "green"}
 
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     examples=[
-        ("kubernaut diff hello-world -n demo", "what the current release changed"),
-        ("kubernaut diff hello-world -n demo --to 2", "what going back to revision 2 would change"),
-        ("kubernaut diff staging.hello-world.current --to production.hello-world.current", "how two places differ"),
+        ("kubernaut diff hello-world -n demo", "show what the current release changed"),
+        ("kubernaut diff hello-world -n demo --to 2", "show what a rollback to revision 2 would change"),
+        ("kubernaut diff staging.hello-world.current --to production.hello-world.current", "compare two namespaces"),
     ],
-    statuses=(*READS[:-2], 5, *READS[-2:]),
+    statuses=(*READ_STATUSES[:-2], 5, *READ_STATUSES[-2:]),
 )
 @release_argument
-@click.option("--to", metavar="ID", help="The other release's id, or its revision of the same name; the one before it by default.")
+@click.option("--to", metavar="ID", help="ID of the other release, or a revision of the same name (default: the previous one).")
 @namespace_option
 @revision_option
 @cluster_options
@@ -47,23 +48,23 @@ _COLOURS = {"@": "cyan", "-": "red", "+": "green"}
 def diff(release: str, output: str, **options: Any) -> None:
     """Show what a release changed.
 
-    That is its chart, images, values and manifest, compared with the release before it. With --to: what going from the release to
-    that one would change. What is secret is masked on both sides; where it differs, that is all that is said.
+    Compares chart, images, values and manifest with the previous release; with --to, shows the changes from the release to that
+    one. Secret values are masked; only whether they differ is shown.
     """
     difference = session.open_backend(options).diff(release, **options)
     if output == "json":
         print_json(difference)
     elif difference.empty:
-        say(f"{difference.from_} and {difference.to} do not differ")
+        print_message(f"{difference.from_} and {difference.to} do not differ.")
     else:
-        put(f"--- {difference.from_}")
-        put(f"+++ {difference.to}")
+        print_data(f"--- {difference.from_}")
+        print_data(f"+++ {difference.to}")
         for line in _lines(difference):
-            put(line, colour="" if line.startswith(_NAMES) else _COLOURS.get(line[:1], ""))
+            print_data(line, colour="" if line.startswith(_NAMES) else _COLOURS.get(line[:1], ""))
 
 
 def _lines(difference: Difference) -> Iterator[str]:
-    """Yield all that differs in the form of a unified diff."""
+    """Yield the lines of a unified diff."""
     chart, version, images = difference.chart, difference.app_version, difference.images
     if chart:
         yield from _part("chart", [_chart(chart.from_)], [_chart(chart.to)])
@@ -93,7 +94,7 @@ def _chart(chart: ReleaseChart) -> str:
 
 
 def _marked(text: str) -> str:
-    """Say that a secret has changed in the way that the manifest's lines say it."""
+    """Return a value with a changed secret marked as in the manifest."""
     from kubernaut.history.diff import CHANGED, CHANGED_LINE
     from kubernaut.redact import MASK
 

@@ -1,4 +1,4 @@
-"""The one place where a failure becomes words and an exit status."""
+"""Runs a command, reports its failure on stderr (with ``-o json`` also as a problem on stdout), and returns the exit status."""
 
 from __future__ import annotations
 
@@ -11,96 +11,85 @@ from itertools import pairwise
 
 import click
 
-from kubernaut.cli.output import abandon, print_json, say, settle
-from kubernaut.cli.signals import Terminated, over, received
-from kubernaut.cli.steps import already_shown
+from kubernaut.cli.output import discard_output, flush_or_discard, print_json, print_message
+from kubernaut.cli.progress import already_shown
+from kubernaut.cli.signals import Terminated, finish, received_signal
 from kubernaut.errors import Interrupted, KubernautError, Usage
 
-EXIT_STATUSES = {
-    0: "done, or nothing to do",
-    1: "a defect in kubernaut",
-    2: "the command line is wrong",
-    3: "bad input",
-    4: "not found",
-    5: "conflict, or locked",
-    6: "failed and rolled back",
-    7: "failed and kept",
-    8: "a part is unreachable",
-    9: "forbidden",
-    10: "a CI build ended without success",
-    129: "stopped by SIGHUP: the terminal is gone",
-    130: "stopped by Ctrl-C",
-    141: "whoever read stdout is gone",
-    143: "stopped by SIGTERM",
-}
 PIPE_CLOSED = 141
-_GONE = (errno.EPIPE, errno.EIO)
-"""What writing to a pipe that is closed says, and to a terminal that is gone."""
+_CLOSED = (errno.EPIPE, errno.EIO)
+"""The errors of a write to a closed pipe and to a closed terminal."""
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
-    """Say whether ``-o json`` stands on a command line, even on one that cannot be parsed."""
+    """Return whether ``-o json`` is on a command line, even on one that cannot be parsed."""
     words = list(arguments[: arguments.index("--")] if "--" in arguments else arguments)
-    together = any(word in ("-ojson", "-o=json", "--output=json") for word in words)
-    return together or any(pair in (("-o", "json"), ("--output", "json")) for pair in pairwise(words))
+    joined = any(word in ("-ojson", "-o=json", "--output=json") for word in words)
+    return joined or any(pair in (("-o", "json"), ("--output", "json")) for pair in pairwise(words))
 
 
-def guarded(work: Callable[[], object], *, json: bool, verbose: bool) -> int:
-    """Do the work, show how it failed if it did, and return the exit status."""
+def handle_errors(work: Callable[[], object], *, json: bool, verbose: bool) -> int:
+    """Run a function, report its failure, and return the exit status.
+
+    Args:
+        work: The function.
+        json: Write failures to stdout too, as problems.
+        verbose: Add tracebacks.
+    """
     try:
-        status = _attempt(work, json=json, verbose=verbose)
-    except KeyboardInterrupt as stop:  # it came while a failure was being told
-        status = _stopped(stop, json)
-    settle(sys.stdout)
-    settle(sys.stderr)
+        status = _run(work, json=json, verbose=verbose)
+    except KeyboardInterrupt as stop:  # raised while a failure was reported
+        status = _report_stop(stop, json)
+    flush_or_discard(sys.stdout)
+    flush_or_discard(sys.stderr)
     return status
 
 
-def _attempt(work: Callable[[], object], *, json: bool, verbose: bool) -> int:
+def _run(work: Callable[[], object], *, json: bool, verbose: bool) -> int:
     try:
-        _carry_out(work)
+        _work(work)
     except click.exceptions.Exit as ending:
         return ending.exit_code
     except click.UsageError as error:
-        return _show(_usage(error), json)
+        return _report(_usage(error), json)
     except click.ClickException as error:
-        return _show(Usage(error.format_message()), json)
+        return _report(Usage(error.format_message()), json)
     except (KeyboardInterrupt, click.Abort) as stop:
-        return _stopped(stop, json)
+        return _report_stop(stop, json)
     except KubernautError as error:
-        status, signalled = _show(error, json, trace=verbose), received()
+        status, signalled = _report(error, json, trace=verbose), received_signal()
         return signalled.exit_status if signalled else status
     except OSError as error:
-        if error.errno not in _GONE or not _stdout_is_gone():
-            return _unexpected(error, json, verbose)
-        signalled = received()
-        return _stopped(signalled, json) if signalled else PIPE_CLOSED
-    except Exception as error:  # noqa: BLE001 - the outermost guard: whatever nobody foresaw is shown as a defect, once, here
-        return _unexpected(error, json, verbose)
+        if error.errno not in _CLOSED or not _stdout_is_closed():
+            return _report_unexpected(error, json, verbose)
+        signalled = received_signal()
+        return _report_stop(signalled, json) if signalled else PIPE_CLOSED
+    except Exception as error:  # noqa: BLE001 - the outermost handler reports every other exception as a defect
+        return _report_unexpected(error, json, verbose)
     return 0
 
 
-def _carry_out(work: Callable[[], object]) -> None:
+def _work(work: Callable[[], object]) -> None:
     try:
         work()
         sys.stdout.flush()
     finally:
-        over()  # a signal that stopped it has come as far as here
+        finish()
 
 
-def _show(error: KubernautError, json: bool, *, trace: bool = False) -> int:
+def _report(error: KubernautError, json: bool, *, trace: bool = False) -> int:
     if trace and error.__cause__ is not None:
-        say("".join(traceback.format_exception(error)).rstrip())
-    say(error.message, label="error", colour="red")
+        print_message("".join(traceback.format_exception(error)).rstrip())
+    print_message(error.message, label="error", colour="red")
     lines = [line for detail in error.details for line in detail.splitlines() or [""]]
     for line in [] if already_shown(lines) else lines:
-        say(f"  {line}")
-    say(error.hint, label="hint", colour="cyan")
+        print_message(f"  {line}")
+    print_message(error.hint, label="hint", colour="cyan")
     if json:
         try:
             print_json({**error.problem(), "hint": error.hint})
-        except OSError:  # the exit status still says it
-            abandon(sys.stdout)
+        except OSError:  # the exit status reports the failure
+            discard_output(sys.stdout)
     return error.exit_status
 
 
@@ -108,27 +97,27 @@ def _usage(error: click.UsageError) -> Usage:
     message = error.format_message()
     if error.ctx is None:
         return Usage(message)
-    return Usage(message, hint=f"`{error.ctx.command_path} --help` explains it.", details=[error.ctx.get_usage()])
+    return Usage(message, hint=f"See `{error.ctx.command_path} --help`.", details=[error.ctx.get_usage()])
 
 
-def _stopped(stop: BaseException, json: bool) -> int:
-    signalled = stop if isinstance(stop, Terminated) else received()  # click turns what comes at a question into its own Abort
-    hint = " ".join(getattr(stop, "__notes__", ())) or None  # what the verb that was stopped says of it
+def _report_stop(stop: BaseException, json: bool) -> int:
+    signalled = stop if isinstance(stop, Terminated) else received_signal()  # click's prompt raises Abort instead
+    hint = " ".join(getattr(stop, "__notes__", ())) or None  # notes by the stopped operation
     if signalled is not None:
-        _show(Interrupted(str(signalled), hint=hint), json)
+        _report(Interrupted(str(signalled), hint=hint), json)
         return signalled.exit_status
-    return _show(Interrupted("Stopped by Ctrl-C.", hint=hint), json)
+    return _report(Interrupted("Stopped by Ctrl-C.", hint=hint), json)
 
 
-def _unexpected(error: BaseException, json: bool, verbose: bool) -> int:
+def _report_unexpected(error: BaseException, json: bool, verbose: bool) -> int:
     if verbose:
-        say("".join(traceback.format_exception(error)).rstrip())
+        print_message("".join(traceback.format_exception(error)).rstrip())
     text = str(error).strip()
-    return _show(KubernautError(f"Unexpected {type(error).__name__}" + (f": {text}" if text else ".")), json)
+    return _report(KubernautError(f"Unexpected {type(error).__name__}" + (f": {text}" if text else ".")), json)
 
 
-def _stdout_is_gone() -> bool:
-    """Say whether it was our own stdout that broke, and if so keep Python from complaining about it at its end."""
+def _stdout_is_closed() -> bool:
+    """Return whether the reader of stdout has gone; discard its output then, so that Python's flush at exit does not fail."""
     try:
         descriptor = sys.stdout.fileno()
     except (OSError, ValueError):
@@ -137,5 +126,5 @@ def _stdout_is_gone() -> bool:
     poll.register(descriptor, 0)
     if not any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0)):
         return False
-    abandon(sys.stdout)
+    discard_output(sys.stdout)
     return True

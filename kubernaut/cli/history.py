@@ -1,4 +1,4 @@
-"""``kubernaut history``: all releases of a name."""
+"""``kubernaut history``: list all releases of a name."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.options import cluster_options, namespace_option, output_option, release_argument, verbose_option
-from kubernaut.cli.verb import Verb
+from kubernaut.cli.command import Command, cluster_options, namespace_option, output_option, release_argument, verbose_option
 
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     examples=[
-        ("kubernaut history hello-world -n demo", "newest first"),
-        ("kubernaut history demo.hello-world.current -o json", "by id, for a program"),
+        ("kubernaut history hello-world -n demo", "list the releases, newest first"),
+        ("kubernaut history demo.hello-world.current -o json", "print them as JSON"),
     ],
 )
 @release_argument
@@ -24,9 +23,9 @@ from kubernaut.cli.verb import Verb
 @output_option
 @verbose_option
 def history(release: str, output: str, **options: Any) -> None:
-    """Show all releases of a name, newest first.
+    """List all releases of a name, newest first.
 
-    Shows what helm history shows, and for each release its commit and who made it. Below them stand the attempts that made no
-    release, and why. The history outlives a delete. Helm keeps the last 50 (the setting history_max).
+    Shows the columns of helm history, and the commit and the actor of each release; below them, failed operations that made no
+    release. The history is kept when a release is deleted. Helm keeps the last 50 releases (setting history_max).
     """
     render.show_history(session.open_backend(options).history(release, **options), output)

@@ -6,7 +6,7 @@ import importlib
 
 import click
 
-from kubernaut.cli.verb import Group
+from kubernaut.cli.command import Group
 
 VERBS = ("setup", "run")
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubernaut.cli import session
-from kubernaut.cli.options import jenkins_options, output_option, read_duration, verbose_option
-from kubernaut.cli.output import print_json, put
-from kubernaut.cli.steps import Plain, progress
-from kubernaut.cli.verb import Verb
+from kubernaut.cli.command import Command, jenkins_options, output_option, parse_duration, verbose_option
+from kubernaut.cli.output import print_data, print_json
+from kubernaut.cli.progress import PlainDisplay, show_progress
 
 if TYPE_CHECKING:
     from kubernaut.events import Listener
@@ -23,22 +22,22 @@ STATUSES = (0, 2, 3, 4, 5, 8, 9, 10)
 VERSION = "VERSION"
 
 
-class Console(Plain):
+class Console(PlainDisplay):
     """A line for each step, and the console of the build.
 
     Args:
-        put: Writes a line of the console; by default as a line of the step, to stderr.
+        write: Writes a line of the console; by default as a line of the step, to stderr.
     """
 
-    def __init__(self, put: Callable[[str], None] | None) -> None:
+    def __init__(self, write: Callable[[str], None] | None) -> None:
         super().__init__(verbose=True)
-        self._put = put
+        self._write = write
 
     def _line(self, step: str, text: str) -> None:
-        if self._put is None:
+        if self._write is None:
             super()._line(step, text)
         else:
-            self._put(text)
+            self._write(text)
 
 
 def _read_pairs(_context: click.Context, _parameter: click.Parameter, pairs: Sequence[str]) -> dict[str, str]:
@@ -54,7 +53,7 @@ def _read_pairs(_context: click.Context, _parameter: click.Parameter, pairs: Seq
 
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     examples=[
         ("kubernaut jenkins run hello-world-release --follow", "release the newest commit, and show the console"),
         (
@@ -92,7 +91,7 @@ def _read_pairs(_context: click.Context, _parameter: click.Parameter, pairs: Seq
     metavar="DURATION",
     default="1h",
     show_default=True,
-    callback=read_duration,
+    callback=parse_duration,
     help="How long to follow the build, which goes on after that.",
 )
 @jenkins_options
@@ -126,17 +125,17 @@ def run(job: str, output: str, handover: Path | None, **options: Any) -> None:
     if output == "json":
         print_json(outcome)
     elif not follow:
-        put(_line(outcome))
+        print_data(_line(outcome))
 
 
 @contextmanager
 def _shown(follow: bool, output: str) -> Iterator[Listener]:
     """Show the steps of the block; the console of a followed build as whole lines."""
     if not follow:
-        with progress() as listener:
+        with show_progress() as listener:
             yield listener
         return
-    with Console(None if output == "json" else put) as console:
+    with Console(None if output == "json" else print_data) as console:
         yield console
 
 

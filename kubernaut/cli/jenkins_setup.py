@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubernaut.cli import session
-from kubernaut.cli.options import dry_run_option, jenkins_options, output_option, verbose_option
-from kubernaut.cli.output import print_json, put, say
-from kubernaut.cli.verb import Verb
+from kubernaut.cli.command import Command, dry_run_option, jenkins_options, output_option, verbose_option
+from kubernaut.cli.output import print_data, print_json, print_message
 from kubernaut.errors import JobInvalid
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ INDENT = "     "
 
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     examples=[
         ("kubernaut jenkins setup --url https://ci.example.com examples/hello-world --dry-run", "show what would be changed"),
         ("kubernaut jenkins setup examples/hello-world -n demo", "each new version is deployed to demo first"),
@@ -143,10 +142,10 @@ def _show_plan(server: JenkinsServer, changes: Sequence[Change], output: str) ->
         return
     planned = [change for change in changes if change.kind != "unchanged"]
     for number, (action, change) in enumerate(zip(plan.actions, planned, strict=True), start=1):
-        put(f"{number}. {action.kind} {action.subject}: {action.reason}")
+        print_data(f"{number}. {action.kind} {action.subject}: {action.reason}")
         _put_indented(change.difference or "\n".join(_description(change, job_url(server, change.job.path))))
     if not planned:
-        put(f"nothing to do: {plan.reason}")
+        print_data(f"nothing to do: {plan.reason}")
 
 
 def _description(change: Change, url: str) -> Iterator[str]:
@@ -170,20 +169,23 @@ def _show_done(changes: Sequence[Change], done: Sequence[JobResult], output: str
         print_json({"items": done, "count": len(done)})
         return
     for item, change in zip(done, changes, strict=True):
-        put(f"{item.job} {item.change}: {item.url}")
+        print_data(f"{item.job} {item.change}: {item.url}")
         _put_indented(change.difference)
 
 
 def _put_indented(text: str) -> None:
     if text:
-        put("\n".join(f"{INDENT}{line}".rstrip() for line in text.splitlines()))
+        print_data("\n".join(f"{INDENT}{line}".rstrip() for line in text.splitlines()))
 
 
 def _show_next_steps(url: str, changes: Sequence[Change]) -> None:
     releases = [change.job for change in changes if change.job.path.name.endswith("-release")]
     for number, job in enumerate(releases):
-        say(f"{'      ' if number else 'next: '}kubernaut jenkins run {job.path} --follow")
+        print_message(f"{'      ' if number else 'next: '}kubernaut jenkins run {job.path} --follow")
     if releases[0].flavour == "pipeline":
-        say(f"      from its second build on, a push runs it: add the webhook {url.rstrip('/')}/github-webhook/ to the repository")
+        webhook = f"{url.rstrip('/')}/github-webhook/"
+        print_message(f"      from its second build on, a push runs it: add the webhook {webhook} to the repository")
     else:
-        say("      to run it on a push, call in a hook: kubernaut jenkins run JOB --param GIT_COMMIT=SHA --op-id push-SHA")
+        print_message(
+            "      to run it on a push, call in a hook: kubernaut jenkins run JOB --param GIT_COMMIT=SHA --op-id push-SHA"
+        )

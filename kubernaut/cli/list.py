@@ -1,4 +1,4 @@
-"""``kubernaut list``: what runs."""
+"""``kubernaut list``: list releases."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.options import cluster_options, output_option, verbose_option
-from kubernaut.cli.verb import READS, Verb
+from kubernaut.cli.command import READ_STATUSES, Command, cluster_options, output_option, target_arguments, verbose_option
 
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     examples=[
-        ("kubernaut list", "everything that is active"),
-        ("kubernaut list -n demo --all", "every release in a namespace's history, deleted ones too"),
-        ("kubernaut list -o json", "the same for a program"),
+        ("kubernaut list", "list the active releases of all namespaces"),
+        ("kubernaut list -n demo --all", "list the whole history of a namespace, including deleted releases"),
+        ("kubernaut list -o json", "print the releases as JSON"),
     ],
-    statuses=tuple(status for status in READS if status != 4),
+    statuses=tuple(status for status in READ_STATUSES if status != 4),
 )
-@click.option("-n", "--namespace", metavar="NAMESPACE", help="Only this namespace; all of them by default.")
-@click.option("--all", is_flag=True, help="Every release in the history, not only the active ones.")
+@click.option("-n", "--namespace", metavar="NAMESPACE", help="Namespace to list (default: all namespaces).")
+@click.option("--all", is_flag=True, help="List every release in the history, not only active ones.")
 @cluster_options
 @output_option
 @verbose_option
 def list(output: str, **options: Any) -> None:
-    """List the active releases: what runs, where, by whom.
+    """List the active releases, including those of plain Helm.
 
-    Releases that plain helm made are listed too. A release is active until it is deleted; it may be failed.
+    A release is active until it is deleted, even if it failed.
     """
     releases = session.open_backend(options).list(**options)
-    where = f" in {options['namespace']}" if options["namespace"] else ""
-    nothing = f"no releases{where}" if options["all"] else f"no active releases{where}; --all lists the deleted ones too"
-    render.show_releases(releases, output, nothing=nothing)
+    namespace = options["namespace"]
+    where = f" in {namespace}" if namespace else ""
+    every = f"kubernaut list{f' -n {namespace}' if namespace else ''} --all{target_arguments()}"
+    empty = f"No releases found{where}." if options["all"] else f"No active releases found{where}. Include deleted ones: `{every}`."
+    render.show_releases(releases, output, empty=empty)

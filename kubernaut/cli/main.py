@@ -1,7 +1,7 @@
-"""The command ``kubernaut``: finds the verb, runs it under the guard, exits with its status.
+"""The command ``kubernaut``: finds a command, runs it with error and signal handling, and exits with its status.
 
-A verb's module is imported when the verb is used or the list of verbs is shown, and no verb's module imports a client: ``--help``
-answers without Docker's, Helm's or Kubernetes' libraries.
+The module of a command is imported when the command runs or the list of commands is shown. It imports client libraries (Docker,
+Helm, Kubernetes) only when it runs, so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -14,37 +14,36 @@ from typing import Any, NoReturn
 
 import click
 
-from kubernaut.cli import error_handler as guard
-from kubernaut.cli import signals
-from kubernaut.cli.options import server_option, verbose_option
-from kubernaut.cli.verb import Group, Verb
+from kubernaut.cli.command import Command, Group, server_option, verbose_option
+from kubernaut.cli.error_handler import handle_errors, wants_json
+from kubernaut.cli.signals import handle_signals
 from kubernaut.errors import ToolMissing
 
 PROGRAM = "kubernaut"
 COMPLETE = "_KUBERNAUT_COMPLETE"
 DISTRIBUTION = "kubernaut-deploy"
 PLUGINS = "kubernaut.commands"
-LOCAL = "A Kubernetes of your own on this machine: up, down, status, env."
+LOCAL = "Run a single-node Kubernetes platform on this machine."
 
 SECTIONS = {
-    "Ship": ("ship", "build", "publish", "deploy"),
-    "Look": ("list", "show", "history", "diff", "logs", "versions"),
-    "Change": ("rollback", "delete", "restore", "unlock"),
-    "Serve": ("serve",),
+    "Publish and deploy": ("ship", "build", "publish", "deploy"),
+    "Inspect releases": ("list", "show", "history", "diff", "logs", "versions"),
+    "Change releases": ("rollback", "delete", "restore", "unlock"),
+    "Server": ("serve",),
     "CI": ("jenkins",),
-    "Set up": ("local", "config", "completion"),
+    "Setup": ("local", "config", "completion"),
 }
-FIRST_LOOK = (
+QUICK_START = (
     "kubernaut ship APP_DIR -n demo --create-namespace",
     "kubernaut list",
     "kubernaut history NAME -n demo",
-    "kubernaut ship --help        # each command explains itself",
+    "kubernaut ship --help",
 )
-VERBS = tuple(name for names in SECTIONS.values() for name in names if name != "local")
+COMMANDS = tuple(name for names in SECTIONS.values() for name in names if name != "local")
 
 
-class Commands(Group):
-    """The verbs, each in a module of this room that is called like it; and those that other distributions add."""
+class MainGroup(Group):
+    """The commands of this package, each in the module of its name, and those of other distributions."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names of all commands."""
@@ -53,13 +52,13 @@ class Commands(Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         """Import a command."""
-        if cmd_name in VERBS:
+        if cmd_name in COMMANDS:
             command: click.Command = getattr(importlib.import_module(f"kubernaut.cli.{cmd_name}"), cmd_name)
             return command
         return _load_plugin(cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands, by what they are for."""
+        """Write the commands in sections."""
         listed = {name for names in SECTIONS.values() for name in names}
         others = tuple(name for name in self.list_commands(ctx) if name not in listed)
         for section, names in {**SECTIONS, "More": others}.items():
@@ -70,18 +69,18 @@ class Commands(Group):
 
     def _summary(self, ctx: click.Context, name: str) -> str:
         if name == "local":
-            return LOCAL  # importing it would import the platform's own libraries
+            return LOCAL  # its module imports the libraries of the platform
         command = self.get_command(ctx, name)
         return command.get_short_help_str(limit=100) if command else ""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """Write the first commands to try."""
-        with formatter.section("A first look"):
-            for line in FIRST_LOOK:
+        with formatter.section("Quick start"):
+            for line in QUICK_START:
                 formatter.write(f"  {line}\n")
 
     def main(self, args: Sequence[str] | None = None, *_args: Any, **_kwargs: Any) -> NoReturn:
-        """Run a command line and exit; called for by ``kubernaut`` itself and by click's test runner."""
+        """Run a command line and exit."""
         arguments = list(sys.argv[1:] if args is None else args)
         instruction = os.environ.get(COMPLETE)
         if instruction:
@@ -89,8 +88,8 @@ class Commands(Group):
 
             sys.exit(shell_complete(self, {}, PROGRAM, COMPLETE, instruction))
         verbose = any(argument in ("-v", "--verbose") for argument in arguments)
-        with signals.terminable():
-            status = guard.guarded(lambda: self._run(arguments), json=guard.wants_json(arguments), verbose=verbose)
+        with handle_signals():
+            status = handle_errors(lambda: self._run(arguments), json=wants_json(arguments), verbose=verbose)
         sys.exit(status)
 
     def _run(self, arguments: list[str]) -> None:
@@ -107,16 +106,16 @@ def _plugins() -> dict[str, Any]:
 def _load_plugin(name: str) -> click.Command | None:
     point = _plugins().get(name)
     if point is None:
-        return _absent(name, None) if name == "local" else None
+        return _not_installed(name, None) if name == "local" else None
     try:
         command: click.Command = point.load()
     except ImportError as error:
-        return _absent(name, error)
+        return _not_installed(name, error)
     return command
 
 
-def _absent(name: str, cause: ImportError | None) -> click.Command:
-    """Return a command that says how to install the one that is not there."""
+def _not_installed(name: str, cause: ImportError | None) -> click.Command:
+    """Return a command that fails with a hint how to install it."""
 
     def explain(**_ignored: Any) -> None:
         raise ToolMissing(
@@ -126,7 +125,7 @@ def _absent(name: str, cause: ImportError | None) -> click.Command:
 
     rest = click.Argument(["rest"], nargs=-1, type=click.UNPROCESSED)
     settings = {"ignore_unknown_options": True, "help_option_names": []}
-    return Verb(name, callback=explain, params=[rest], context_settings=settings, help="Not installed.")
+    return Command(name, callback=explain, params=[rest], context_settings=settings, help="Not installed.")
 
 
 def _show_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
@@ -137,13 +136,13 @@ def _show_version(context: click.Context, _parameter: click.Parameter, value: bo
     try:
         number = version(DISTRIBUTION)
     except PackageNotFoundError:
-        number = "(not installed; runs from its source)"
+        number = "(not installed)"
     click.echo(f"{PROGRAM} {number}")
     context.exit()
 
 
 @click.command(
-    cls=Commands,
+    cls=MainGroup,
     name=PROGRAM,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     invoke_without_command=True,
@@ -151,10 +150,13 @@ def _show_version(context: click.Context, _parameter: click.Parameter, value: bo
 @verbose_option
 @server_option
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show kubernaut's version."
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Print the version of kubernaut."
 )
 @click.pass_context
 def main(context: click.Context) -> None:
-    """From a source folder to a running release on Kubernetes; and what runs, since when, by whom."""
+    """Publish applications and deploy them to Kubernetes, with a full release history.
+
+    A version is an image and a chart, published from a source folder; a release is a version deployed to a namespace.
+    """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -1,4 +1,4 @@
-"""Verbs that ask before they do something: first what would be done is shown, then a person says yes."""
+"""Commands that show their plan and ask for confirmation before they run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubernaut.cli import session
-from kubernaut.cli.output import say
+from kubernaut.cli.command import target_arguments
+from kubernaut.cli.output import print_message
+from kubernaut.cli.render import plan_lines
 from kubernaut.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -18,49 +20,52 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Question:
-    """What a verb asks.
+class Confirmation:
+    """The confirmation of a verb.
 
     Attributes:
-        verb: The verb, as the service calls it.
-        text: The question.
-        refused: What is said after a no.
+        verb: The name of the verb's method.
+        question: The question; ``{release}`` stands for the release as the command line names it.
+        declined: The message after a no.
     """
 
     verb: str
-    text: str
-    refused: str
+    question: str
+    declined: str
 
 
-def carry_out(question: Question, release: str, options: Mapping[str, Any], *, yes: bool) -> Deployed:
-    """Show what a verb would do and ask, unless ``--yes`` or ``--dry-run`` was given; then do it.
+def run_confirmed(confirmation: Confirmation, release: str, options: Mapping[str, Any], *, yes: bool) -> Deployed:
+    """Run a verb; first show its plan and ask, unless ``--yes`` or ``--dry-run`` was given.
 
     Raises:
-        click.UsageError: There is nobody to ask.
+        click.UsageError: Without a terminal a confirmation is not possible.
         Interrupted: The answer is no.
     """
-    asking = not yes and not options["dry_run"]
-    if asking and not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise click.UsageError(f"There is no terminal to ask on: say --yes to {question.verb}.", click.get_current_context())
-    outcome = _call(question.verb, release, {**options, "dry_run": asking or options["dry_run"]})
-    if asking and outcome.plan.changes:
-        _ask(question, outcome)
-        # What was shown is changed, and not what may have taken its place meanwhile.
-        outcome = _call(question.verb, outcome.release.id if outcome.release else release, options)
+    asks = not yes and not options["dry_run"]
+    if asks and not (sys.stdin.isatty() and sys.stderr.isatty()):
+        message = f"`{confirmation.verb}` asks for confirmation, which needs a terminal: add --yes to skip it."
+        raise click.UsageError(message, click.get_current_context())
+    outcome = _run(confirmation.verb, release, {**options, "dry_run": asks or options["dry_run"]})
+    if asks and outcome.plan.changes:
+        _confirm(confirmation, outcome)
+        # By ID, so that a release made meanwhile is not the one that is changed.
+        outcome = _run(confirmation.verb, outcome.release.id if outcome.release else release, options)
     return outcome
 
 
-def _call(verb: str, release: str, options: Mapping[str, Any]) -> Deployed:
-    given = dict(options)
-    with session.backend_with_progress(given) as kubernaut:
-        outcome: Deployed = getattr(kubernaut, verb)(release, **given)
+def _run(verb: str, release: str, options: Mapping[str, Any]) -> Deployed:
+    arguments = dict(options)
+    with session.backend_with_progress(arguments) as kubernaut:
+        outcome: Deployed = getattr(kubernaut, verb)(release, **arguments)
     return outcome
 
 
-def _ask(question: Question, shown: Deployed) -> None:
-    if shown.plan.reason:
-        say(shown.plan.reason)
-    for action in shown.plan.actions:
-        say(f"{action.kind} {action.subject}: {action.reason}")
-    if not click.confirm(question.text, err=True):
-        raise Interrupted(question.refused, hint=f"Answer y to {question.verb}, or say --yes.")
+def _confirm(confirmation: Confirmation, outcome: Deployed) -> None:
+    if outcome.plan.reason:
+        print_message(outcome.plan.reason)
+    for line in plan_lines(outcome.plan):
+        print_message(line)
+    release = outcome.release
+    named = f"{release.name} -n {release.namespace}{target_arguments()}" if release else ""
+    if not click.confirm(confirmation.question.format(release=named), err=True):
+        raise Interrupted(confirmation.declined, hint=f"Answer y to {confirmation.verb}, or add --yes.")

@@ -1,4 +1,4 @@
-"""``kubernaut publish``: a folder becomes a published version."""
+"""``kubernaut publish``: publish a version of an application."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.options import (
+from kubernaut.cli.command import (
+    Command,
     app_dir_argument,
     dry_run_option,
     output_option,
@@ -17,36 +18,41 @@ from kubernaut.cli.options import (
     verbose_option,
     version_option,
 )
-from kubernaut.cli.output_file import OutputFile
-from kubernaut.cli.verb import Verb
+from kubernaut.cli.output import OutputFile
 
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     examples=[
-        ("kubernaut publish examples/hello-world --version 1.4.2", "without --version it is counted from git"),
-        ("kubernaut publish examples/hello-world --image registry.example.com/hello@sha256:…", "the image was built elsewhere"),
-        ("kubernaut publish examples/hello-world --to release.json", "for `kubernaut deploy --from release.json`"),
+        (
+            "kubernaut publish examples/hello-world --version 1.4.2",
+            "publish version 1.4.2; without --version, the one derived from git",
+        ),
+        (
+            "kubernaut publish examples/hello-world --image registry.example.com/hello@sha256:…",
+            "publish an image that was built elsewhere",
+        ),
+        ("kubernaut publish examples/hello-world --to release.json", "write a file for `kubernaut deploy --from release.json`"),
     ],
     statuses=(0, 2, 3, 4, 5, 8, 9),
 )
 @app_dir_argument
 @version_option
-@click.option("--image", metavar="REPO@DIGEST", help="Take this image instead of building one.")
+@click.option("--image", metavar="REPO@DIGEST", help="Use this image instead of building one.")
 @dry_run_option
 @registry_option
 @to_option
 @output_option
 @verbose_option
 def publish(app_dir: Path, output: str, to: Path | None, **options: Any) -> None:
-    """Make a version: build, push, package, publish.
+    """Publish a version: build and push image and chart.
 
-    Builds the image, pushes it, packages the chart with the image's digest in its values, and pushes that. A version is
-    immutable: publishing the same content again does nothing, publishing other content under the same number fails
-    (exit status 5). Nothing is deployed.
+    Builds and pushes the image, then packages and pushes the chart with the digest of the image in its values. A version is
+    immutable: publishing the same content again changes nothing, publishing other content under the same version fails (exit
+    status 5). Nothing is deployed.
     """
-    outlet = OutputFile(to, dry_run=options["dry_run"])
+    output_file = OutputFile(to, dry_run=options["dry_run"])
     with session.local_with_progress(options) as kubernaut:
         outcome = kubernaut.publish(app_dir, **options)
-    outlet.write(outcome.version)
+    output_file.write(outcome.version)
     render.show_published(outcome, output, dry_run=options["dry_run"])

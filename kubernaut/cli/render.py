@@ -1,13 +1,16 @@
-"""Releases, versions and plans, as text or as the API's JSON."""
+"""Prints releases, versions and plans, as text or as the JSON of the REST API."""
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kubernaut.cli.output import on_terminal, print_json, put, say
-from kubernaut.cli.table import exactly, put_pairs, put_table, when
+from kubernaut.cli.command import is_remote, target_arguments
+from kubernaut.cli.output import is_terminal, print_data, print_json, print_message, sanitize, uses_colour
 
 if TYPE_CHECKING:
     from kubernaut.history.operations import Operation
@@ -17,71 +20,110 @@ if TYPE_CHECKING:
     from kubernaut.publish.published import PublishedVersion
 
 NONE = "-"
-SHORT_COMMIT = 7
-SHORT_DIGEST = len("sha256:") + 12
+MAX_OBJECTS = 20
+_SHORT_COMMIT = 7
+_SHORT_DIGEST = len("sha256:") + 12
+_UNITS = ((60, "s"), (60, "m"), (24, "h"), (365, "d"))
+_GAP = 2
+_NARROW = ("REV", "STATUS", "UPDATED", "CREATED", "COMMIT")
+_COLOURS = {"deployed": "green", "failed": "red", "uninstalled": "dim", "superseded": "dim"}
 
 
-def show_plan(plan: Plan, output: str) -> None:
-    """Show what would be done: numbered lines, or why there is nothing to do."""
+# plans
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """Yield a plan as numbered lines, each with the objects that it removes below it; of many objects the first ones."""
+    for number, action in enumerate(plan.actions, start=1):
+        yield f"{number}. {action.kind} {action.subject}: {action.reason}"
+        yield from (f"   - {line}" for line in action.objects[:MAX_OBJECTS])
+        if len(action.objects) > MAX_OBJECTS:
+            yield f"   … and {len(action.objects) - MAX_OBJECTS} more"
+
+
+def show_plan(plan: Plan, output: str, *, dry_run: bool = True) -> None:
+    """Print a plan: its steps, or why nothing is to be done."""
     if output == "json":
         print_json(plan)
         return
-    for number, action in enumerate(plan.actions, start=1):
-        put(f"{number}. {action.kind} {action.subject}: {action.reason}")
-        for removed in action.objects:
-            put(f"   - {removed}")
-    if not plan.actions:
-        put(f"nothing to do: {plan.reason}" if plan.reason else "nothing to do")
-    elif plan.reason:
-        say(plan.reason)
+    for line in plan_lines(plan):
+        print_data(line)
+    if not plan.changes:
+        print_data(f"nothing to do: {plan.reason}" if plan.reason else "nothing to do")
+        return
+    if plan.reason:
+        print_message(plan.reason)
+    if dry_run:
+        count = len(plan.actions)
+        print_message(f"dry run: {count} change{'s' if count > 1 else ''} planned, nothing was changed")
 
 
-def show_built(outcome: Built, output: str) -> None:
-    """Show what ``build`` did."""
+# results
+
+
+def show_built(outcome: Built, output: str, app_dir: Path) -> None:
+    """Print the result of ``build``."""
     image = outcome.image
     if image is None:
         show_plan(outcome.plan, output)
     elif output == "json":
         print_json(image)
     else:
-        put(f"{image.ref} {image.id}")
-        say("next: kubernaut publish APP_DIR")
+        print_data(f"{image.ref} {image.id}")
+        _print_next(f"publish {shlex.quote(str(app_dir))}{target_arguments('registry')}")
 
 
 def show_published(outcome: Published, output: str, *, dry_run: bool) -> None:
-    """Show what ``publish`` did."""
+    """Print the result of ``publish``."""
     version = outcome.version
     if dry_run or version is None:
         show_plan(outcome.plan, output)
     elif output == "json":
         print_json(version)
     else:
-        put(f"{version.name} {version.version} {'published' if outcome.changed else 'is published already'}")
-        put_pairs(
-            [
-                ("image", _pinned(version.image.ref, version.image.digest)),
-                ("chart", _pinned(version.chart.ref, version.chart.digest)),
-            ]
-        )
-        say(f"next: kubernaut deploy {version.name}@{version.version} -n NAMESPACE")
+        print_data(f"{version.name} {version.version} {'published' if outcome.changed else 'is already published'}")
+        image = _pinned(version.image.ref, version.image.digest)
+        print_pairs([("image", image), ("chart", _pinned(version.chart.ref, version.chart.digest))])
+        _print_next(f"deploy {version.name}@{version.version} -n NAMESPACE{target_arguments('registry')}")
 
 
 def show_deployed(outcome: Deployed, output: str, *, dry_run: bool) -> None:
-    """Show what a verb did to a release, and what may be done next."""
+    """Print the result of a verb that changes a release, and the commands to use next."""
     release = outcome.release
     if dry_run or release is None:
-        show_plan(outcome.plan, output)
+        show_plan(outcome.plan, output, dry_run=dry_run)
         return
     if output == "json":
         print_json(release)
         return
-    already = "" if outcome.changed else " already"
+    already = "" if outcome.changed else "already "
+    where = f"{release.name} -n {release.namespace}{target_arguments()}"
     if release.deleted_at is not None:
-        put(f"{_title(release)} is deleted{already}: {release.id} can be restored")
+        print_data(f"{_title(release)} is {already}deleted; {release.id} can be restored")
+        _print_next(f"restore {where}", f"history {where}")
+        return
+    print_data(f"{_title(release)} {already}runs in {release.namespace} as {release.id}")
+    logs = () if is_remote() else (f"logs {where}",)  # a server does not show logs
+    _print_next(f"history {where}", *logs, *((f"rollback {where}",) if release.revision > 1 else ()))
+
+
+def show_unlocked(outcome: Deployed, output: str, *, dry_run: bool) -> None:
+    """Print the result of ``unlock``."""
+    release = outcome.release
+    if dry_run or release is None:
+        show_plan(outcome.plan, output, dry_run=dry_run)
+    elif output == "json":
+        print_json(release)
     else:
-        put(f"{_title(release)} runs{already} in {release.namespace} as {release.id}")
-    for line in _next(release):
-        say(line)
+        where = f"{release.name} in {release.namespace}"
+        print_data(f"{where} is unlocked" if outcome.changed else f"{where} is not locked: nothing to do")
+        print_data(f"the newest release is {release.id}: {release.status}")
+        _print_next(f"history {release.name} -n {release.namespace}{target_arguments()}")
+
+
+def _print_next(*commands: str) -> None:
+    for number, command in enumerate(commands):
+        print_message(f"{'      ' if number else 'next: '}kubernaut {command}")
 
 
 def _title(release: Release) -> str:
@@ -89,110 +131,93 @@ def _title(release: Release) -> str:
     return f"{release.name} {_version(release)}{commit}"
 
 
-def _next(release: Release) -> Sequence[str]:
-    where = f"{release.name} -n {release.namespace}"
-    if release.deleted_at is not None:
-        return (f"next: kubernaut restore {where}", f"      kubernaut history {where}")
-    back = (f"      kubernaut rollback {where}",) if release.revision > 1 else ()
-    return (f"next: kubernaut history {where}", f"      kubernaut logs {where}", *back)
+# releases
 
 
-def show_releases(releases: ReleaseList, output: str, *, nothing: str) -> None:
-    """Show releases as a table; ``nothing`` is what to say when there are none."""
+def show_releases(releases: ReleaseList, output: str, *, empty: str) -> None:
+    """Print releases as a table; without any, the message ``empty``."""
     if output == "json":
         print_json(releases)
         return
     if not releases.items:
-        say(nothing)
+        print_message(empty)
         return
-    header = ("NAME", "NAMESPACE", "REV", "STATUS", "VERSION", "COMMIT", "BY", "UPDATED")
-    put_table(
-        header,
-        [
-            (
-                release.name,
-                release.namespace,
-                str(release.revision),
-                release.status,
-                _version(release),
-                _commit(release.source.commit),
-                release.created_by or release.managed_by,
-                when(release.created_at or release.updated_at),
-            )
-            for release in releases.items
-        ],
-        spare="COMMIT",
-    )
-    _say_rest(releases)
+    rows = [
+        (
+            release.name,
+            release.namespace,
+            str(release.revision),
+            release.status,
+            _version(release),
+            _commit(release.source.commit),
+            release.created_by or release.managed_by,
+            format_time(release.created_at or release.updated_at),
+        )
+        for release in releases.items
+    ]
+    print_table(("NAME", "NAMESPACE", "REV", "STATUS", "VERSION", "COMMIT", "BY", "UPDATED"), rows, optional="COMMIT")
+    _print_count(releases)
 
 
 def show_history(releases: ReleaseList, output: str) -> None:
-    """Show all releases of a name, newest first: what ``helm history`` shows, and who and which commit; then what made none."""
+    """Print all releases of a name, newest first, with the columns of ``helm history``; then operations without a release."""
     from kubernaut.history.releases import ReleaseHistoryList
 
     if output == "json":
         print_json(releases)
         return
     if releases.items:
-        _put_history(releases)
+        _print_history(releases)
     else:
-        say("There is no release.")
-    _say_rest(releases)
-    if isinstance(releases, ReleaseHistoryList):
-        _put_attempts(releases.attempts)
+        print_message("No releases found.")
+    _print_count(releases)
+    if isinstance(releases, ReleaseHistoryList) and releases.attempts:
+        print_data("\noperations without a release:")
+        for operation in releases.attempts:
+            print_data(f"  {_operation(operation)}")
 
 
-def _put_history(releases: ReleaseList) -> None:
-    compact = on_terminal(sys.stdout)
+def _print_history(releases: ReleaseList) -> None:
+    compact = is_terminal(sys.stdout)
     header = ("REV", "UPDATED", "STATUS", *(("VERSION",) if compact else ("CHART", "APP VERSION")), "COMMIT", "BY", "DESCRIPTION")
-    put_table(
-        header,
-        [
-            (
-                str(release.revision),
-                when(release.created_at or release.updated_at),
-                release.status,
-                *((_version(release),) if compact else (_chart(release), release.app_version or NONE)),
-                _commit(release.source.commit),
-                release.created_by or release.managed_by,
-                release.description or "",
-            )
-            for release in releases.items
-        ],
-        spare="COMMIT",
-        note=True,
-    )
+    rows = [
+        (
+            str(release.revision),
+            format_time(release.created_at or release.updated_at),
+            release.status,
+            *((_version(release),) if compact else (_chart(release), release.app_version or NONE)),
+            _commit(release.source.commit),
+            release.created_by or release.managed_by,
+            release.description or "",
+        )
+        for release in releases.items
+    ]
+    print_table(header, rows, optional="COMMIT", last_below=True)
 
 
-def _put_attempts(attempts: Sequence[Operation]) -> None:
-    if attempts:
-        put("\nattempts that made no release:")
-    for attempt in attempts:
-        version = f" {attempt.chart.version}" if attempt.chart and attempt.chart.version else ""
-        put(f"  {when(attempt.started_at)} {attempt.verb}{version} by {attempt.actor or 'unknown'}: {_end(attempt)}")
+def _operation(operation: Operation) -> str:
+    version = f" {operation.chart.version}" if operation.chart and operation.chart.version else ""
+    if operation.unread:
+        result = f"unread: {operation.unread}"
+    elif operation.outcome is None:
+        result = f"unfinished since {format_utc(operation.started_at)}"
+    else:
+        result = " ".join(f"{operation.outcome.reason}: {operation.outcome.message}".removesuffix(": ").split())
+    return f"{format_time(operation.started_at)} {operation.verb}{version} by {operation.actor or 'unknown'}: {result}"
 
 
-def _end(attempt: Operation) -> str:
-    """Say what came of an attempt, on one line."""
-    if attempt.unread:
-        return f"unread: {attempt.unread}"
-    if attempt.outcome is None:
-        return f"unfinished since {exactly(attempt.started_at)}"
-    return " ".join(f"{attempt.outcome.reason}: {attempt.outcome.message}".removesuffix(": ").split())
-
-
-def _say_rest(releases: ReleaseList) -> None:
+def _print_count(releases: ReleaseList) -> None:
     if releases.count > len(releases.items):
-        say(f"{len(releases.items)} of {releases.count} are shown.")
+        print_message(f"Showing {len(releases.items)} of {releases.count} releases.")
 
 
 def show_release(release: Release, output: str) -> None:
-    """Show everything that is known of one release."""
+    """Print all facts of one release."""
     if output == "json":
         print_json(release)
         return
     flags = [word for word, true in (("active", release.active), ("serving", release.serving == release.revision)) if true]
-    put_pairs(
+    print_pairs(
         [
             ("id", release.id),
             ("status", release.status + (f" ({', '.join(flags)})" if flags else "")),
@@ -206,9 +231,9 @@ def show_release(release: Release, output: str) -> None:
             ("by", release.created_by or ""),
             ("note", release.note or ""),
             ("managed by", release.managed_by),
-            ("created", exactly(release.created_at) if release.created_at else ""),
-            ("updated", exactly(release.updated_at) if release.updated_at else ""),
-            ("deleted", exactly(release.deleted_at) if release.deleted_at else ""),
+            ("created", format_utc(release.created_at) if release.created_at else ""),
+            ("updated", format_utc(release.updated_at) if release.updated_at else ""),
+            ("deleted", format_utc(release.deleted_at) if release.deleted_at else ""),
             ("description", release.description or ""),
             ("outcome", _outcome(release)),
             ("operation", release.operation or ""),
@@ -222,31 +247,29 @@ def _outcome(release: Release) -> str:
         return f"{outcome.reason}: {outcome.message}".removesuffix(": ")
     if release.operation is None:
         return ""
-    return f"unfinished since {exactly(release.created_at)}" if release.created_at else "unfinished"
+    return f"unfinished since {format_utc(release.created_at)}" if release.created_at else "unfinished"
 
 
 def show_versions(name: str, versions: Sequence[PublishedVersion], output: str) -> None:
-    """Show what was published under a name, newest first."""
+    """Print the published versions of an application, newest first."""
     if output == "json":
         print_json({"items": versions, "count": len(versions)})
         return
     if not versions:
-        say(f"nothing is published as {name}; kubernaut publish APP_DIR does it")
+        print_message(f"No version of {name} is published.")
+        _print_next(f"publish APP_DIR{target_arguments('registry')}")
         return
-    put_table(
-        ("VERSION", "CREATED", "COMMIT", "IMAGE", "ENVIRONMENTS"),
-        [
-            (
-                version.version,
-                when(version.created_at),
-                _commit(version.source.commit),
-                version.image.digest[:SHORT_DIGEST] if on_terminal(sys.stdout) else version.image.digest,
-                ", ".join(version.environments) or NONE,
-            )
-            for version in versions
-        ],
-        spare="COMMIT",
-    )
+    rows = [
+        (
+            version.version,
+            format_time(version.created_at),
+            _commit(version.source.commit),
+            version.image.digest[:_SHORT_DIGEST] if is_terminal(sys.stdout) else version.image.digest,
+            ", ".join(version.environments) or NONE,
+        )
+        for version in versions
+    ]
+    print_table(("VERSION", "CREATED", "COMMIT", "IMAGE", "ENVIRONMENTS"), rows, optional="COMMIT")
 
 
 def _version(release: Release) -> str:
@@ -258,13 +281,108 @@ def _chart(release: Release) -> str:
 
 
 def _commit(commit: str | None) -> str:
-    """Shorten a commit, and keep saying that files differed from it."""
+    """Return the short form of a commit; it keeps the suffix ``-dirty``."""
     if not commit:
         return NONE
-    return commit[:SHORT_COMMIT] + ("-dirty" if commit.endswith("-dirty") else "")
+    return commit[:_SHORT_COMMIT] + ("-dirty" if commit.endswith("-dirty") else "")
 
 
 def _pinned(ref: str | None, digest: str | None) -> str:
     if not digest or (ref and digest in ref):
         return ref or ""
     return f"{ref}@{digest}" if ref else digest
+
+
+# tables and times
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, optional: str = "", last_below: bool = False) -> None:
+    """Write a table to stdout; outside a terminal with all columns and nothing shortened.
+
+    Args:
+        header: The titles of the columns.
+        rows: The cells.
+        optional: The column that a narrow terminal omits.
+        last_below: Write the last column below each row on a narrow terminal.
+    """
+    if is_terminal(sys.stdout):
+        _print_on_terminal(header, rows, optional, last_below)
+        return
+    widths = _widths([header, *rows])
+    for line in (header, *rows):
+        print_data("   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*lines, strict=True)]
+
+
+def _print_on_terminal(header: Sequence[str], rows: Sequence[Sequence[str]], optional: str, last_below: bool) -> None:
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(file=sys.stdout, no_color=not uses_colour(sys.stdout), highlight=False)
+    lines = [[sanitize(cell) for cell in line] for line in (header, *rows)]
+    below: list[str] = []
+    if last_below and _table_width(_widths(lines)) > console.width:
+        below = [line.pop() for line in lines][1:]
+    if optional in header and _table_width(_widths(lines)) > console.width:
+        at = header.index(optional)
+        lines = [[*line[:at], *line[at + 1 :]] for line in lines]
+    widths = _fitted_widths(lines, console.width) if below else [None] * len(lines[0])
+    for part in [[line] for line in lines] if below else [lines]:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+        for title, width in zip(lines[0], widths, strict=True):
+            table.add_column(overflow="fold", width=width, no_wrap=title in _NARROW)
+        for line in part:
+            table.add_row(*(Text(cell, style="bold" if line is lines[0] else _COLOURS.get(cell, "")) for cell in line))
+        console.print(table)
+        if below and part[0] is not lines[0]:
+            console.print(Padding(Text(below.pop(0), style="dim"), (0, 0, 0, 5)))
+
+
+def _table_width(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def _fitted_widths(lines: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Return the widths of the columns, with the widest ones reduced until the table fits."""
+    widths = _widths(lines)
+    while _table_width(widths) > width and max(widths) > 1:
+        widths[widths.index(max(widths))] -= 1
+    return widths
+
+
+def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
+    """Write keys and values to stdout, one pair a line, without those that have no value."""
+    width = max((len(key) for key, value in pairs if value), default=0)
+    for key, value in pairs:
+        if value:
+            print_data(f"{key:<{width}}  {value}")
+
+
+def format_time(moment: datetime | str | None, now: datetime | None = None) -> str:
+    """Return a time: its age on a terminal, in UTC to the second elsewhere."""
+    if moment is None:
+        return NONE
+    exact = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    if not is_terminal(sys.stdout):
+        return format_utc(exact)
+    return format_age((now or datetime.now(UTC)) - exact.astimezone(UTC))
+
+
+def format_utc(moment: datetime) -> str:
+    """Return a time in UTC to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def format_age(span: timedelta) -> str:
+    """Return an age in its largest unit."""
+    left = max(int(span.total_seconds()), 0)
+    for size, unit in _UNITS:
+        if left < size or unit == "d":
+            return f"{left}{unit} ago"
+        left //= size
+    return ""

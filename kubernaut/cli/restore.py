@@ -1,4 +1,4 @@
-"""``kubernaut restore``: undoes a delete."""
+"""``kubernaut restore``: undo a delete."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.options import (
+from kubernaut.cli.command import (
+    ROLLBACK_STATUSES,
+    Command,
     cluster_options,
     current_revision_option,
     dry_run_option,
@@ -19,16 +21,15 @@ from kubernaut.cli.options import (
     timeout_option,
     verbose_option,
 )
-from kubernaut.cli.verb import GOES_BACK, Verb
 
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     examples=[
-        ("kubernaut restore hello-world -n demo", "as it was when it was deleted"),
-        ("kubernaut list -n demo --all", "what can be restored: STATUS is uninstalled"),
+        ("kubernaut restore hello-world -n demo", "undo the delete"),
+        ("kubernaut list -n demo --all", "find deleted releases: their STATUS is uninstalled"),
     ],
-    statuses=GOES_BACK,
+    statuses=ROLLBACK_STATUSES,
 )
 @release_argument
 @namespace_option
@@ -41,9 +42,9 @@ from kubernaut.cli.verb import GOES_BACK, Verb
 @output_option
 @verbose_option
 def restore(release: str, output: str, **options: Any) -> None:
-    """Bring a deleted release back as it was.
+    """Restore a deleted release.
 
-    Makes a new release with the same chart and values. Restoring what is not deleted changes nothing.
+    Makes a new release with the same chart and values. Restoring a release that is not deleted changes nothing.
     """
     with session.backend_with_progress(options) as kubernaut:
         outcome = kubernaut.restore(release, **options)

@@ -1,4 +1,4 @@
-"""``kubernaut rollback``: an older release again, as a new one."""
+"""``kubernaut rollback``: roll a release back to an earlier revision."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.options import (
+from kubernaut.cli.command import (
+    ROLLBACK_STATUSES,
+    Command,
     cluster_options,
     dry_run_option,
     lock_timeout_option,
@@ -20,23 +22,22 @@ from kubernaut.cli.options import (
     to_option,
     verbose_option,
 )
-from kubernaut.cli.output_file import OutputFile
-from kubernaut.cli.verb import GOES_BACK, Verb
+from kubernaut.cli.output import OutputFile
 
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     examples=[
-        ("kubernaut rollback hello-world -n demo", "to the release before the current one"),
-        ("kubernaut rollback hello-world -n demo --revision 3 --note 'greeting was wrong'", "to a certain one, and why"),
-        ("kubernaut rollback hello-world -n demo --dry-run", "what would be done"),
+        ("kubernaut rollback hello-world -n demo", "roll back to the previous release that served"),
+        ("kubernaut rollback hello-world -n demo --revision 3 --note 'greeting was wrong'", "roll back to revision 3"),
+        ("kubernaut rollback hello-world -n demo --dry-run", "print what would be changed"),
     ],
-    statuses=GOES_BACK,
+    statuses=ROLLBACK_STATUSES,
 )
 @release_argument
 @namespace_option
 @click.option(
-    "--revision", metavar="N", type=click.IntRange(min=1), help="The release to go back to; the one before the current by default."
+    "--revision", metavar="N", type=click.IntRange(min=1), help="Revision to roll back to (default: the previous one that served)."
 )
 @note_option
 @timeout_option
@@ -47,13 +48,13 @@ from kubernaut.cli.verb import GOES_BACK, Verb
 @output_option
 @verbose_option
 def rollback(release: str, output: str, to: Path | None, **options: Any) -> None:
-    """Make a new release with an older one's chart and values.
+    """Roll a release back to an earlier revision.
 
-    The history only grows: going back from revision 4 to 3 makes revision 5. A release that an ended process left half done is put
-    in order first.
+    Makes a new release with the chart and values of the earlier one: a rollback from revision 4 to 3 makes revision 5. An operation
+    that another process left unfinished is completed first.
     """
-    outlet = OutputFile(to, dry_run=options["dry_run"])
+    output_file = OutputFile(to, dry_run=options["dry_run"])
     with session.backend_with_progress(options) as kubernaut:
         outcome = kubernaut.rollback(release, **options)
-    outlet.write(outcome.release)
+    output_file.write(outcome.release)
     render.show_deployed(outcome, output, dry_run=options["dry_run"])

@@ -12,9 +12,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubernaut.cli import session, signals
-from kubernaut.cli.options import is_verbose, kubeconfig_options, output_option, read_duration, registry_option, verbose_option
-from kubernaut.cli.output import print_json, say
-from kubernaut.cli.verb import Verb
+from kubernaut.cli.command import (
+    Command,
+    is_verbose,
+    kubeconfig_options,
+    output_option,
+    parse_duration,
+    registry_option,
+    verbose_option,
+)
+from kubernaut.cli.output import print_json, print_message
 from kubernaut.events import ignore_event
 
 if TYPE_CHECKING:
@@ -26,7 +33,7 @@ SETTINGS = ("registry", "context", "kubeconfig", "serve_host", "serve_port", "to
 
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     examples=[
         ("kubernaut serve", "for this machine; prints the token's file and a curl command that uses it"),
         ("kubernaut serve --port 0 -o json", "on any free port, with the address on stdout"),
@@ -91,7 +98,7 @@ SETTINGS = ("registry", "context", "kubeconfig", "serve_host", "serve_port", "to
     metavar="DURATION",
     default="5m",
     show_default=True,
-    callback=read_duration,
+    callback=parse_duration,
     help="Time that running operations may take when the server is stopped.",
 )
 @click.option(
@@ -134,22 +141,22 @@ def _wait(address: str, settings: Settings, options: ServeOptions, output: str) 
     """Print where the server listens, and wait for a signal."""
     try:
         _print_address(address, settings, options, output)
-        signals.wait()
+        signals.wait_for_signal()
     except KeyboardInterrupt as stop:
-        signals.answer(stop)
-        say(f"stopping: running operations may take {options.grace:g} s to finish; a second signal stops them")
+        signals.acknowledge(stop)
+        print_message(f"stopping: running operations may take {options.grace:g} s to finish; a second signal stops them")
 
 
 def _print_address(address: str, settings: Settings, options: ServeOptions, output: str) -> None:
     generated = options.auth == "token" and options.tokens is None
-    say(f"listening at {address}")
+    print_message(f"listening at {address}")
     if generated:
-        say(f"the token is in {settings.token_path()}")
+        print_message(f"the token is in {settings.token_path()}")
     elif options.tokens:
-        say(f"tokens: {options.tokens}")
+        print_message(f"tokens: {options.tokens}")
     else:
-        say("tokens: not required; every user of this machine may deploy")
-    say(_curl(address, settings.token_path() if generated else None, with_token=options.auth == "token"))
+        print_message("tokens: not required; every user of this machine may deploy")
+    print_message(_curl(address, settings.token_path() if generated else None, with_token=options.auth == "token"))
     if output == "json":
         print_json({"url": address, "tokenFile": str(settings.token_path()) if generated else None})
 
@@ -165,7 +172,7 @@ class _StderrHandler(logging.Handler):
     """Prints log records on stderr, with secrets masked and control characters removed."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(self.format(record), label="log")
+        print_message(self.format(record), label="log")
 
 
 @contextmanager

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from kubernaut.cli.options import chosen_server
-from kubernaut.cli.steps import progress
+from kubernaut.cli.command import chosen_server, mark_remote
+from kubernaut.cli.progress import show_progress
 from kubernaut.events import Listener, ignore_event
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def open_backend(options: dict[str, Any]) -> Backend:
 def backend_with_progress(options: dict[str, Any]) -> Iterator[Backend]:
     """Yield the backend for a verb that writes, and show its steps; the settings are removed from ``options``."""
     settings = _pop_settings(options)
-    with progress() as listener:
+    with show_progress() as listener:
         yield _open(settings, listener)
 
 
@@ -48,7 +48,7 @@ def backend_with_progress(options: dict[str, Any]) -> Iterator[Backend]:
 def local_with_progress(options: dict[str, Any]) -> Iterator[Kubernaut]:
     """Yield the verbs of this process, for a build or a publish, and show their steps; settings are removed from ``options``."""
     settings = _pop_settings(options)
-    with progress() as listener:
+    with show_progress() as listener:
         yield open_kubernaut(settings, listener) if settings.server is None else _remote(settings, listener).local
 
 
@@ -87,6 +87,7 @@ def _pop_settings(options: dict[str, Any]) -> Settings:
     given = {name: options.pop(name) for name in SETTINGS if name in options}
     settings = load_settings({**given, "server": chosen_server()})
     if settings.server is not None:  # the server has its own settings: it gets those set here, but not the defaults
+        mark_remote()
         chosen = (name for name in DURATIONS if name in given and settings.origins[name] != "default")
         options.update({name: getattr(settings, name) for name in chosen})
     return settings

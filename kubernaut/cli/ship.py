@@ -1,4 +1,4 @@
-"""``kubernaut ship``: publish, then deploy that version."""
+"""``kubernaut ship``: publish a version and deploy it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.options import (
+from kubernaut.cli.command import (
+    WRITE_STATUSES,
+    Command,
     app_dir_argument,
     cluster_options,
     deploy_options,
@@ -19,21 +21,17 @@ from kubernaut.cli.options import (
     verbose_option,
     version_option,
 )
-from kubernaut.cli.output_file import OutputFile
-from kubernaut.cli.verb import WRITES, Verb
+from kubernaut.cli.output import OutputFile
 
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     examples=[
-        ("kubernaut ship examples/hello-world -n demo --create-namespace", "from the folder to running pods"),
-        (
-            "kubernaut ship examples/hello-world -n demo --note 'new greeting'",
-            "again after a change; nothing changed: nothing done",
-        ),
-        ("kubernaut ship examples/hello-world -n demo --dry-run", "what would be done"),
+        ("kubernaut ship examples/hello-world -n demo --create-namespace", "publish and deploy for the first time"),
+        ("kubernaut ship examples/hello-world -n demo --note 'new greeting'", "publish and deploy a change"),
+        ("kubernaut ship examples/hello-world -n demo --dry-run", "print what would be changed"),
     ],
-    statuses=WRITES,
+    statuses=WRITE_STATUSES,
 )
 @app_dir_argument
 @target_namespace_option
@@ -45,13 +43,12 @@ from kubernaut.cli.verb import WRITES, Verb
 @output_option
 @verbose_option
 def ship(app_dir: Path, output: str, to: Path | None, **options: Any) -> None:
-    """Publish an application's folder, then deploy that version.
+    """Publish a version and deploy it to a namespace.
 
-    It is publish and deploy in one, and says what each of their steps did. Shipping what runs already builds nothing, pushes
-    nothing and starts no Helm.
+    Combines publish and deploy. If nothing has changed since the last ship, nothing is built, pushed or deployed.
     """
-    outlet = OutputFile(to, dry_run=options["dry_run"])
+    output_file = OutputFile(to, dry_run=options["dry_run"])
     with session.backend_with_progress(options) as kubernaut:
         outcome = kubernaut.ship(app_dir, **options)
-    outlet.write(outcome.release)
+    output_file.write(outcome.release)
     render.show_deployed(outcome, output, dry_run=options["dry_run"])

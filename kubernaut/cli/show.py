@@ -1,4 +1,4 @@
-"""``kubernaut show``: one release."""
+"""``kubernaut show``: show one release."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.options import (
+from kubernaut.cli.command import (
+    Command,
     cluster_options,
     namespace_option,
     output_option,
@@ -15,15 +16,14 @@ from kubernaut.cli.options import (
     revision_option,
     verbose_option,
 )
-from kubernaut.cli.verb import Verb
 
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     examples=[
-        ("kubernaut show hello-world -n demo", "the current release of a name"),
-        ("kubernaut show demo.hello-world.v3", "a certain release, by its id"),
-        ("kubernaut show demo.hello-world.current -o json", "the same as the API returns it"),
+        ("kubernaut show hello-world -n demo", "show the current release"),
+        ("kubernaut show demo.hello-world.v3", "show a release by its ID"),
+        ("kubernaut show demo.hello-world.current -o json", "print the JSON of the REST API"),
     ],
 )
 @release_argument
@@ -33,9 +33,9 @@ from kubernaut.cli.verb import Verb
 @output_option
 @verbose_option
 def show(release: str, output: str, **options: Any) -> None:
-    """Show everything that is known of one release.
+    """Show the details of one release.
 
-    That is its status, chart, images by digest, commit, who and when, and how it ended. A release is named by its id,
+    Shows its status, chart, images by digest, commit, actor, times and outcome. A release is named by its ID,
     NAMESPACE.NAME.vREVISION, or by its name and -n NAMESPACE.
     """
     render.show_release(session.open_backend(options).show(release, **options), output)

@@ -1,9 +1,8 @@
-"""SIGINT, SIGTERM and SIGHUP stop the work by an exception in the main thread, so that everything is put in order; once.
+"""SIGINT, SIGTERM and SIGHUP raise :class:`Terminated` in the main thread, once, so that the work is stopped and cleaned up.
 
-The first of them raises; should that exception be lost on its way, it is raised again. Those that follow do nothing, whichever they
-are: they must not disturb the tidying up. Only where the first one was answered (:func:`answer`), by a server that ends in its own
-time, does the second one raise. They are caught, not *ignored*: a program that is started meanwhile would inherit "ignored", and
-nobody could stop it.
+Later signals do nothing, so that they cannot interrupt the cleanup. If the exception is lost on its way, it is raised again. A
+server that shuts down in its own time calls :func:`acknowledge`; then the second signal raises too. During the work no signal is
+set to SIG_IGN: child processes would inherit it, and nothing could stop them.
 """
 
 from __future__ import annotations
@@ -17,181 +16,179 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from types import FrameType
 
-_HANGUP = getattr(signal, "SIGHUP", signal.SIGTERM)
-_STOPPING = (signal.SIGINT, signal.SIGTERM, _HANGUP)
-_AGAIN = 0.05
-_LOOK = 0.5
+_SIGHUP = getattr(signal, "SIGHUP", signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, _SIGHUP)
+_RESEND_SECONDS = 0.05
+_POLL_SECONDS = 0.5
+
+Handler = Callable[[int, FrameType | None], None]
 
 
 class Terminated(KeyboardInterrupt):
-    """A signal asked kubernaut to end.
+    """A signal that asks kubernaut to end.
 
-    A ``KeyboardInterrupt``, because asyncio and the standard library let that one pass through at once, and because whoever stops
-    children on Ctrl-C thereby stops them on SIGTERM too.
+    It is a ``KeyboardInterrupt``, which asyncio and the standard library pass on at once, and on which they stop child processes.
 
     Args:
         number: The signal.
-        lost: Is called when nobody holds the exception any more, whether it was dealt with or dropped.
+        on_lost: Called with the number when the exception is freed without :meth:`acknowledged`.
     """
 
-    def __init__(self, number: int, lost: Callable[[int], None] | None = None) -> None:
+    def __init__(self, number: int, on_lost: Callable[[int], None] | None = None) -> None:
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         super().__init__(f"Stopped by {name}.")
         self.number = number
         self.exit_status = 128 + number
-        self._lost = lost
+        self._on_lost = on_lost
 
-    def answered(self) -> None:
-        """Take note that somebody deals with it: nobody misses it any more."""
-        self._lost = None
+    def acknowledged(self) -> None:
+        """Do not raise the signal again."""
+        self._on_lost = None
 
     def __del__(self) -> None:
-        if self._lost is not None:
-            self._lost(self.number)
+        if self._on_lost is not None:
+            self._on_lost(self.number)
 
 
-class _Watch:
-    """The signals of one command line.
+class _SignalState:
+    """The signals of one command.
 
     Attributes:
-        stop: The one that stopped the work, once there is one.
-        told: Where somebody waits to be told of it.
-        over: Whether the work has ended, in whatever way.
+        stop: The exception of the first signal.
+        queue: Receives ``True`` on the first signal.
+        finished: Whether the work has ended.
     """
 
     def __init__(self) -> None:
         self.stop: Terminated | None = None
-        self.told: SimpleQueue[bool] | None = None
-        self.over = False
+        self.queue: SimpleQueue[bool] | None = None
+        self.finished = False
         self._armed = True
-        self._other_hook = sys.unraisablehook
+        self._previous_hook = sys.unraisablehook
 
-    def hear(self, number: int, _frame: FrameType | None) -> None:
+    def handle(self, number: int, _frame: FrameType | None) -> None:
         """Handle a signal: the first one raises."""
         if not self._armed:
             return
         self._armed = False
         self.stop = Terminated(number)
-        if self.told is not None:
-            self.told.put(True)  # a SimpleQueue, because its put may interrupt itself
-        raise Terminated(number, self.lost)
+        if self.queue is not None:
+            self.queue.put(True)  # a SimpleQueue, because put() must be reentrant
+        raise Terminated(number, self.resend)
 
     def arm(self) -> None:
-        """Let the next signal raise as well."""
+        """Let the next signal raise too."""
         self._armed = True
 
-    def lost(self, number: int) -> None:
-        """Send a signal again when its exception was dropped: by a finaliser, a library, or C code such as that of ``input``.
+    def resend(self, number: int) -> None:
+        """Send a signal again whose exception was dropped by a finalizer, a library, or C code such as that of ``input``."""
+        if not self.finished:
+            threading.Timer(_RESEND_SECONDS, self._send, (number,)).start()
 
-        The main thread would go on as if nothing had been, and no further signal would stop it.
-        """
-        if not self.over:
-            threading.Timer(_AGAIN, self._again, (number,)).start()
-
-    def _again(self, number: int) -> None:
+    def _send(self, number: int) -> None:
         main = threading.main_thread().ident
-        if not self.over and main is not None:
+        if not self.finished and main is not None:
             self._armed = True
             signal.pthread_kill(main, number)
 
-    def ignore(self, ignored: sys.UnraisableHookArgs) -> None:
-        """Say nothing of a stop that a finaliser could not raise: it is raised again."""
+    def unraisable(self, ignored: sys.UnraisableHookArgs) -> None:
+        """Report an exception that a finalizer could not raise, except a signal, which is sent again."""
         if not isinstance(ignored.exc_value, Terminated):
-            self._other_hook(ignored)
+            self._previous_hook(ignored)
 
 
-_watch: _Watch | None = None
+_state: _SignalState | None = None
 
 
-def received() -> Terminated | None:
-    """Return what a signal stopped the work with; ``None`` when none has."""
-    return _watch.stop if _watch is not None else None
+def received_signal() -> Terminated | None:
+    """Return the exception of the signal that stopped the work; ``None`` if none did."""
+    return _state.stop if _state is not None else None
 
 
-def over() -> None:
-    """Say that the work has ended, in whatever way: there is nothing any more that a signal should stop."""
-    if _watch is not None:
-        _watch.over = True
+def finish() -> None:
+    """Mark the work as ended: a signal has nothing left to stop, and is not sent again."""
+    if _state is not None:
+        _state.finished = True
 
 
-def answer(stop: BaseException) -> None:
-    """Say that a stop is answered, by ending in one's own time: it is not raised again, and the next signal raises."""
+def acknowledge(stop: BaseException) -> None:
+    """Accept a signal by shutting down in one's own time: it is not raised again, and the next one raises."""
     if isinstance(stop, Terminated):
-        stop.answered()
-    if _watch is not None:
-        _watch.arm()
+        stop.acknowledged()
+    if _state is not None:
+        _state.arm()
 
 
-def wait() -> None:
-    """Wait for a signal, and for nothing else.
+def wait_for_signal() -> None:
+    """Block until a signal raises.
 
-    The system hands a signal to any thread, and Python deals with it in the main thread, as soon as that one runs: so it runs now
-    and then, and does not only sleep.
+    The system may deliver a signal to any thread, but Python runs handlers in the main thread only: it must wake up now and then.
     """
     while True:
-        time.sleep(_LOOK)
+        time.sleep(_POLL_SECONDS)
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
-    """Turn the signals into :class:`Terminated` while the block runs.
+def handle_signals() -> Iterator[None]:
+    """Convert signals to :class:`Terminated` while the block runs.
 
-    One that is ignored (nohup, a background job) stays without effect. SIGHUP stays so for what is started too: that is what nohup
-    is for. After a signal the handlers stay: the process is about to end, and a further one must not hurry it.
+    Signals that are ignored at the start (nohup, background jobs) stay without effect; child processes inherit that for SIGHUP
+    only, as nohup intends. After a signal has ended the block, all of them are ignored until the process exits: Python restores the
+    default handlers while it shuts down, and a repeated Ctrl-C would replace the exit status.
     """
-    global _watch
+    global _state
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    watch, others, hook = _Watch(), _watch, sys.unraisablehook
-    _watch, sys.unraisablehook = watch, watch.ignore
-    before = {number: signal.signal(number, handler) for number, handler in _handlers(watch).items()}
+    state, outer, hook = _SignalState(), _state, sys.unraisablehook
+    _state, sys.unraisablehook = state, state.unraisable
+    previous = {number: signal.signal(number, handler) for number, handler in _handlers(state).items()}
     try:
         yield
     finally:
-        if watch.stop is None:
-            _watch, sys.unraisablehook = others, hook
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        if state.stop is None:
+            _state, sys.unraisablehook = outer, hook
+        for number, handler in previous.items():
+            signal.signal(number, handler if state.stop is None else signal.SIG_IGN)
 
 
 @contextmanager
-def when_stopped(tell: Callable[[], None]) -> Iterator[None]:
-    """Call ``tell`` when a signal stops the work while the block runs.
+def on_signal(callback: Callable[[], None]) -> Iterator[None]:
+    """Call a function when a signal stops the block.
 
-    It is called at once, while the main thread tidies up; and from a thread of its own, because the signal may have interrupted the
-    main thread inside the very stream, or with the very lock, that ``tell`` needs.
+    It is called at once, during the cleanup, and in another thread: the signal may have interrupted the main thread while it held a
+    lock or wrote to a stream that the function needs.
     """
-    if _watch is None:
+    if _state is None:
         yield
         return
-    watch, told = _watch, SimpleQueue[bool]()
+    state, queue = _state, SimpleQueue[bool]()
 
-    def wait() -> None:
-        if told.get():
-            tell()
+    def run() -> None:
+        if queue.get():
+            callback()
 
-    waiting = threading.Thread(target=wait, name="kubernaut-stopping", daemon=True)
-    watch.told = told
-    waiting.start()
+    thread = threading.Thread(target=run, name="kubernaut-signal", daemon=True)
+    state.queue = queue
+    thread.start()
     try:
         yield
     finally:
-        watch.told = None
-        told.put(False)
-        waiting.join()
+        state.queue = None
+        queue.put(False)
+        thread.join()
 
 
-def _handlers(watch: _Watch) -> dict[signal.Signals, Callable[[int, FrameType | None], None]]:
-    found: dict[signal.Signals, Callable[[int, FrameType | None], None]] = {}
-    for number in _STOPPING:
-        handler = signal.getsignal(number)
-        if handler in (signal.SIG_DFL, signal.default_int_handler):
-            found[number] = watch.hear
-        elif handler is signal.SIG_IGN and number != _HANGUP:
-            found[number] = _nothing
-    return found
+def _handlers(state: _SignalState) -> dict[signal.Signals, Handler]:
+    handlers: dict[signal.Signals, Handler] = {}
+    for number in _SIGNALS:
+        current = signal.getsignal(number)
+        if current in (signal.SIG_DFL, signal.default_int_handler):
+            handlers[number] = state.handle
+        elif current is signal.SIG_IGN and number != _SIGHUP:
+            handlers[number] = _ignore
+    return handlers
 
 
-def _nothing(_number: int, _frame: FrameType | None) -> None:
-    """Do what an ignored signal does; what is started does not inherit it."""
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Ignore a signal without SIG_IGN, which child processes would inherit."""

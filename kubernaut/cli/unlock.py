@@ -1,13 +1,14 @@
-"""``kubernaut unlock``: for a person who knows that whoever holds a release is dead; asks first."""
+"""``kubernaut unlock``: release the lock of a dead process, after confirmation."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from kubernaut.cli import render
-from kubernaut.cli.options import (
+from kubernaut.cli.command import (
+    Command,
     cluster_options,
     dry_run_option,
     namespace_option,
@@ -17,26 +18,21 @@ from kubernaut.cli.options import (
     verbose_option,
     yes_option,
 )
-from kubernaut.cli.output import print_json, put, say
-from kubernaut.cli.prompts import Question, carry_out
-from kubernaut.cli.verb import Verb
+from kubernaut.cli.prompts import Confirmation, run_confirmed
 
-if TYPE_CHECKING:
-    from kubernaut.interface import Deployed
-
-QUESTION = Question(
+CONFIRMATION = Confirmation(
     verb="unlock",
-    text="Unlock it? Only if nothing of that runs any more; the history stays.",
-    refused="Nothing was unlocked.",
+    question="Unlock this release? Answer y only if the process that holds it has ended. The history is kept.",
+    declined="Nothing was unlocked.",
 )
 
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     examples=[
-        ("kubernaut unlock hello-world -n demo --dry-run", "who holds it, and what would be done"),
-        ("kubernaut unlock hello-world -n demo", "shows that, and asks"),
-        ("kubernaut unlock hello-world -n demo --yes --note 'the build agent is gone'", "without asking, and why"),
+        ("kubernaut unlock hello-world -n demo --dry-run", "show the holder, and what would be changed"),
+        ("kubernaut unlock hello-world -n demo", "show that, ask, and unlock"),
+        ("kubernaut unlock hello-world -n demo --yes --note 'the build agent is gone'", "unlock without asking"),
     ],
     statuses=(0, 2, 3, 4, 5, 8, 9),
 )
@@ -49,25 +45,13 @@ QUESTION = Question(
 @output_option
 @verbose_option
 def unlock(release: str, output: str, yes: bool, **options: Any) -> None:
-    """Take a release from a holder that is dead, and settle it.
+    """Unlock a release that a dead process holds.
 
-    For a person who knows that the holder is dead; deploy, rollback, delete and restore find most of these by themselves.
+    Use it only if the process that holds the release is dead; deploy, rollback, delete and restore detect most of these cases
+    themselves.
 
-    It takes the lock whoever holds it, marks an unfinished record as failed so that no Helm that still lives somewhere can
-    finish it, and writes down how it ended. What runs is left as it is, and the history stays.
+    Takes the lock from any holder, marks an unfinished revision as failed, so that no Helm process can still complete it, and
+    records the end of unfinished operations. The workload and the history are not changed.
     """
-    outcome = carry_out(QUESTION, release, options, yes=yes)
-    _show(outcome, output, dry_run=options["dry_run"])
-
-
-def _show(outcome: Deployed, output: str, *, dry_run: bool) -> None:
-    release = outcome.release
-    if dry_run or release is None:
-        render.show_plan(outcome.plan, output)
-    elif output == "json":
-        print_json(release)
-    else:
-        where = f"{release.name} in {release.namespace}"
-        put(f"{where} is unlocked" if outcome.changed else f"{where} is not locked: nothing to do")
-        put(f"its newest release is {release.id}: {release.status}")
-        say(f"next: kubernaut history {release.name} -n {release.namespace}")
+    outcome = run_confirmed(CONFIRMATION, release, options, yes=yes)
+    render.show_unlocked(outcome, output, dry_run=options["dry_run"])

@@ -1,4 +1,4 @@
-"""``kubernaut versions``: what was published."""
+"""``kubernaut versions``: list published versions."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.options import output_option, registry_option, server_option, verbose_option
-from kubernaut.cli.verb import Verb
+from kubernaut.cli.command import Command, output_option, registry_option, server_option, verbose_option
 
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     examples=[
-        ("kubernaut versions hello-world", "newest first"),
-        ("kubernaut versions hello-world --registry registry.example.com/team", "in a certain registry"),
+        ("kubernaut versions hello-world", "list the versions, newest first"),
+        ("kubernaut versions hello-world --registry registry.example.com/team", "list the versions in another registry"),
     ],
 )
 @click.argument("name", metavar="NAME")
@@ -24,8 +23,8 @@ from kubernaut.cli.verb import Verb
 @output_option
 @verbose_option
 def versions(name: str, output: str, **options: Any) -> None:
-    """List an application's published versions.
+    """List the published versions of an application.
 
-    The newest comes first. Each of them can be deployed: kubernaut deploy NAME@VERSION.
+    The newest version is first. To deploy one: kubernaut deploy NAME@VERSION -n NAMESPACE.
     """
     render.show_versions(name, session.open_backend(options).versions(name), output)

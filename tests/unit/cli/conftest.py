@@ -1,4 +1,4 @@
-"""The command line in this process, on a stub."""
+"""The command line in this process, with a stub instead of :class:`kubernaut.Kubernaut`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> StubKubernaut:
-    """The service that the command line talks to."""
+    """The stub that the command line calls."""
     stub = StubKubernaut()
     monkeypatch.setattr("kubernaut.cli.session.open_kubernaut", stub.open)
     return stub
@@ -25,7 +25,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> StubKubernaut:
 
 @pytest.fixture
 def run(stub: StubKubernaut) -> Run:
-    """Run a command line; stdout and stderr are kept apart."""
+    """Run a command line; the result has stdout and stderr apart."""
 
     def run(*arguments: str, **kwargs: Any) -> Result:
         return CliRunner().invoke(main, arguments, **kwargs)
@@ -35,7 +35,7 @@ def run(stub: StubKubernaut) -> Run:
 
 @pytest.fixture
 def problem() -> Callable[[Result], dict[str, Any]]:
-    """Read the problem that `-o json` left on stdout, and check its one shape."""
+    """Read the problem that `-o json` wrote to stdout, and check its fields."""
 
     def read(result: Result) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(result.stdout)

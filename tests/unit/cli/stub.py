@@ -1,6 +1,6 @@
-"""A Kubernaut that does nothing but say what it was asked, for tests of the command line.
+"""A stub of Kubernaut that records its calls and returns fixed results, for tests of the command line.
 
-Run as a program it is the command `kubernaut` with that stub inside; the variable STUB names how it behaves.
+Run as a program it is the command `kubernaut` with that stub; the variable STUB selects its behaviour.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PLAN = Plan(
 
 
 def release(**changes: Any) -> Release:
-    """Return a release of hello-world in demo, with changes."""
+    """Return a release of hello-world in demo, with changed fields."""
     facts: dict[str, Any] = {
         "id": "demo.hello-world.v3",
         "uid": "0f7c1e0c-9d0e-4a53-b3f4-5d3a3a0c6c11",
@@ -68,7 +68,7 @@ def release(**changes: Any) -> Release:
 
 
 def foreign() -> Release:
-    """Return a release that plain helm made: most facts are unknown."""
+    """Return a release made by plain Helm, of which most facts are unknown."""
     return release(
         id="tools.nginx.v1",
         namespace="tools",
@@ -108,7 +108,7 @@ def version(number: str = "1.4.2") -> PublishedVersion:
 
 
 def difference() -> Difference:
-    """Return what differs between two releases, a secret too."""
+    """Return the difference between two releases; it includes a secret."""
     old, new = (ReleaseChart(name="hello-world", version=number, digest=DIGEST) for number in ("1.4.1", "1.4.2"))
     return Difference(
         from_="demo.hello-world.v2",
@@ -130,7 +130,7 @@ def difference() -> Difference:
 
 
 class StubKubernaut:
-    """Answers each verb with what the test put under its name, and remembers the calls."""
+    """Returns for each verb the answer of that name, and records the calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
@@ -173,7 +173,7 @@ class StubKubernaut:
 
 
 def steps(stub: StubKubernaut) -> Deployed:
-    """Go through three steps, as a ship does."""
+    """Report three steps, as ship does."""
     assert stub.listener is not None
     progress = Progress(stub.listener)
     with progress.step("build", "examples/hello-world") as step:
@@ -188,76 +188,95 @@ def steps(stub: StubKubernaut) -> Deployed:
 
 
 def wait_in_step(stub: StubKubernaut) -> Deployed:
-    """Open a step and wait in it for a signal; put away what it holds when the signal comes."""
+    """Wait in a step for a signal, and clean up."""
     assert stub.listener is not None
-    with Progress(stub.listener).step("build", "examples/hello-world") as step, _woken() as woken:
+    with Progress(stub.listener).step("build", "examples/hello-world") as step, _wakeups() as wakeups:
         try:
             step.log("waiting for a signal")
             while True:
-                select.select([woken], [], [])
+                select.select([wakeups], [], [])
         finally:
-            sys.stderr.write("tidied up\n")
+            sys.stderr.write("cleaned up\n")
 
 
 @contextmanager
-def _woken() -> Iterator[socket.socket]:
-    """Return what can be read when a signal came; unlike pause(), select() on this misses none that comes just before it."""
-    woken, waker = socket.socketpair()
+def _wakeups() -> Iterator[socket.socket]:
+    """Yield a socket that is readable after a signal; unlike pause(), select() on it does not miss an earlier signal."""
+    wakeups, waker = socket.socketpair()
     waker.setblocking(False)
-    with woken, waker:
+    with wakeups, waker:
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         try:
-            yield woken
+            yield wakeups
         finally:
             signal.set_wakeup_fd(-1)
 
 
-def tidy_slowly(stub: StubKubernaut) -> Deployed:
-    """Deploy until a signal comes; then start a program and wait for a byte on stdin, and write into a file how that went."""
+def clean_up_slowly(stub: StubKubernaut) -> Deployed:
+    """Deploy until a signal comes; then start a program, wait for a byte on stdin, and record both in a file."""
     assert stub.listener is not None
     notes = Path(os.environ["STUB_NOTES"])
-    with Progress(stub.listener).step("deploy", "demo/hello-world") as step, _woken() as woken:
+    with Progress(stub.listener).step("deploy", "demo/hello-world") as step, _wakeups() as wakeups:
         try:
             step.log("waiting for a signal")
             while True:
-                select.select([woken], [], [])
+                select.select([wakeups], [], [])
         except BaseException as stopped:
             with suppress(OSError):  # a terminal that is gone
                 os.read(0, 1)
             status = subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True, check=False)
             step.log("the program has ended")
-            notes.write_text(f"{status.stdout}{type(stopped).__name__} tidied up\n")
+            notes.write_text(f"{status.stdout}{type(stopped).__name__} cleaned up\n")
             raise
 
 
 class _Signals:
-    """Something whose finaliser is running when a signal comes."""
+    """Sends a signal from its finalizer."""
 
     def __del__(self) -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
 def finalise(stub: StubKubernaut) -> Deployed:
-    """Get a signal where Python can raise nothing, then wait for one."""
+    """Receive a signal in a finalizer, which cannot raise; then wait for a signal."""
     _Signals()
     return wait_in_step(stub)
 
 
 def swallow(stub: StubKubernaut) -> Deployed:
-    """Get a signal in a library that drops every exception, then wait for one."""
+    """Receive a signal in code that drops every exception; then wait for a signal."""
     with suppress(BaseException):
         signal.raise_signal(signal.SIGTERM)
     return wait_in_step(stub)
 
 
+class _AtShutdown:
+    """Sends a signal while the interpreter shuts down."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __del__(self, kill: Callable[[int, int], None] = os.kill, pid: int = os.getpid()) -> None:
+        kill(pid, self._number)
+
+
+_kept: list[_AtShutdown] = []
+
+
+def signal_at_shutdown(stub: StubKubernaut) -> Deployed:
+    """Wait for a signal; send another one when the interpreter shuts down."""
+    _kept.append(_AtShutdown(int(os.environ["STUB_SIGNAL"])))
+    return wait_in_step(stub)
+
+
 def endless(_stub: StubKubernaut) -> Iterator[str]:
-    """Say lines for as long as somebody reads."""
+    """Yield lines without end."""
     while True:
         yield "hello-0 listening"
 
 
 def main() -> None:
-    """Run the command with a stub that behaves as the variable STUB says."""
+    """Run the command with the behaviour that the variable STUB names."""
     from kubernaut.cli import session
     from kubernaut.cli.main import main as command
 
@@ -265,9 +284,10 @@ def main() -> None:
     behaviours: dict[str, dict[str, Any]] = {
         "steps": {"ship": steps},
         "wait": {"ship": wait_in_step},
-        "tidy": {"ship": tidy_slowly},
+        "cleanup": {"ship": clean_up_slowly},
         "finalise": {"ship": finalise},
         "swallow": {"ship": swallow},
+        "shutdown": {"ship": signal_at_shutdown},
         "endless": {"logs": endless},
         "defect": {"ship": ZeroDivisionError("password=hunter22")},
     }

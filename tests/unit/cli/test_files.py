@@ -1,4 +1,4 @@
-"""`--to FILE` and `--from FILE`: what one build hands to the next, whole or not at all."""
+"""`--to FILE` and `--from FILE`: the file that passes a version from one build to the next."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("verb", LINES)
-def test_the_file_holds_what_json_output_prints(run: Run, file: Path, verb: str) -> None:
+def test_the_file_equals_the_json_output(run: Run, file: Path, verb: str) -> None:
     printed = run(*LINES[verb], "-o", "json", "--to", str(file))
     assert (printed.exit_code, file.read_text(encoding="utf-8")) == (0, printed.stdout)
     assert json.loads(printed.stdout)["name"] == "hello-world"
@@ -47,23 +47,23 @@ def _umask() -> int:
     return mask
 
 
-def test_text_is_shown_as_ever(run: Run, file: Path) -> None:
+def test_the_file_does_not_change_the_text_output(run: Run, file: Path) -> None:
     assert run(*LINES["publish"], "--to", str(file)).stdout == run(*LINES["publish"]).stdout
     assert json.loads(file.read_text())["version"] == "1.4.2"
 
 
-def test_what_was_done_already_is_written_too(run: Run, stub: StubKubernaut, file: Path) -> None:
+def test_an_unchanged_result_is_written_too(run: Run, stub: StubKubernaut, file: Path) -> None:
     stub.answers["deploy"] = Deployed(PLAN, False, release())
     assert run(*LINES["deploy"], "--to", str(file)).exit_code == 0
     assert json.loads(file.read_text())["id"] == "demo.hello-world.v3"
 
 
 @pytest.mark.parametrize("verb", LINES)
-def test_after_a_failure_there_is_no_file_not_even_an_older_one(run: Run, stub: StubKubernaut, file: Path, verb: str) -> None:
+def test_a_failure_leaves_no_file_not_even_an_older_one(run: Run, stub: StubKubernaut, file: Path, verb: str) -> None:
     file.write_text("of the last build")
 
     def fail(*_: object, **__: object) -> None:
-        assert not file.exists(), "it is gone before the work begins"
+        assert not file.exists(), "removed before the work begins"
         raise DeployRolledBack("It does not get ready.")
 
     stub.answers[verb] = fail
@@ -82,25 +82,23 @@ def test_a_dry_run_writes_nothing_and_removes_nothing(run: Run, stub: StubKubern
 
 
 @pytest.mark.parametrize("where", ["missing/release.json", ".", "", "pipe", "file/release.json", "x" * 300])
-def test_where_nothing_can_be_written_nothing_is_begun(run: Run, stub: StubKubernaut, tmp_path: Path, where: str) -> None:
+def test_an_unwritable_file_is_refused_before_the_work(run: Run, stub: StubKubernaut, tmp_path: Path, where: str) -> None:
     (tmp_path / "file").write_text("")
     os.mkfifo(tmp_path / "pipe")
     result = run(*LINES["publish"], "--to", f"{tmp_path}/{where}")
     assert result.exit_code == 3, result.stderr
-    assert "cannot be written" in result.stderr or "no file" in result.stderr
+    assert str(tmp_path) in result.stderr
     assert stub.calls == []
     assert names(tmp_path) == ["file", "pipe"]
 
 
-def test_stdout_is_no_file(run: Run, stub: StubKubernaut) -> None:
+def test_a_dash_is_not_a_file(run: Run, stub: StubKubernaut) -> None:
     result = run(*LINES["publish"], "--to", "-")
     assert (result.exit_code, stub.calls) == (2, [])
-    assert "`-o json` writes to stdout" in result.stderr
+    assert "-o json" in result.stderr
 
 
-def test_a_file_that_cannot_be_written_any_more_is_said_and_all_else_was_done(
-    run: Run, stub: StubKubernaut, tmp_path: Path
-) -> None:
+def test_a_file_that_becomes_unwritable_is_reported_after_the_work(run: Run, stub: StubKubernaut, tmp_path: Path) -> None:
     folder = tmp_path / "workspace"
     folder.mkdir()
 
@@ -111,11 +109,11 @@ def test_a_file_that_cannot_be_written_any_more_is_said_and_all_else_was_done(
     stub.answers["publish"] = wipe
     result = run(*LINES["publish"], "--to", str(folder / "release.json"))
     assert result.exit_code == 3
-    assert "All was done" in result.stderr
+    assert str(folder / "release.json") in result.stderr
     assert "nothing has been changed" not in result.stderr
 
 
-def test_a_link_is_replaced_and_its_target_left_alone(run: Run, tmp_path: Path) -> None:
+def test_a_symbolic_link_is_replaced_and_its_target_kept(run: Run, tmp_path: Path) -> None:
     target = tmp_path / "precious"
     target.write_text("precious")
     (tmp_path / "release.json").symlink_to(target)
@@ -124,7 +122,7 @@ def test_a_link_is_replaced_and_its_target_left_alone(run: Run, tmp_path: Path) 
     assert not (tmp_path / "release.json").is_symlink()
 
 
-def test_what_was_published_is_deployed_and_nothing_else(run: Run, stub: StubKubernaut, file: Path) -> None:
+def test_deploy_from_a_file_uses_its_version_and_digest(run: Run, stub: StubKubernaut, file: Path) -> None:
     run(*LINES["publish"], "--to", str(file))
     result = run("deploy", "--from", str(file), "-n", "demo")
     assert result.exit_code == 0, result.stderr
@@ -134,13 +132,13 @@ def test_what_was_published_is_deployed_and_nothing_else(run: Run, stub: StubKub
 
 
 @pytest.mark.parametrize("more", [("hello-world",), ("hello-world@1.4.2",), ("--pre",)])
-def test_a_version_is_named_once(run: Run, stub: StubKubernaut, file: Path, more: tuple[str, ...]) -> None:
+def test_from_excludes_other_versions(run: Run, stub: StubKubernaut, file: Path, more: tuple[str, ...]) -> None:
     result = run("deploy", *more, "--from", str(file), "-n", "demo")
     assert (result.exit_code, stub.calls) == (2, [])
-    assert f"leave out {more[0]}" in result.stderr
+    assert more[0] in result.stderr
 
 
-def test_a_version_is_named_at_all(run: Run, stub: StubKubernaut) -> None:
+def test_deploy_requires_a_name_or_a_file(run: Run, stub: StubKubernaut) -> None:
     result = run("deploy", "-n", "demo")
     assert (result.exit_code, stub.calls) == (2, [])
     assert "--from FILE" in result.stderr

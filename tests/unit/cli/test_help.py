@@ -1,4 +1,4 @@
-"""The help: grouped, teaching, and there without any client's library."""
+"""The help pages: sections, examples, and no imports of client libraries."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 
 from kubernaut.cli import jenkins
 from kubernaut.cli import main as door
-from kubernaut.cli.main import SECTIONS, VERBS, main
-from kubernaut.cli.verb import Verb
+from kubernaut.cli.command import Command
+from kubernaut.cli.main import COMMANDS, SECTIONS, main
 
 Run = Callable[..., Result]
 HEAVY = {
@@ -31,22 +31,22 @@ HEAVY = {
 }
 
 
-LEAVES = [*(name for name in VERBS if name != "jenkins"), *(f"jenkins {name}" for name in jenkins.VERBS)]
+LEAVES = [*(name for name in COMMANDS if name != "jenkins"), *(f"jenkins {name}" for name in jenkins.VERBS)]
 
 
-def verb(name: str) -> Verb:
+def verb(name: str) -> Command:
     command: click.Command | None = main
     for word in name.split():
         assert isinstance(command, click.Group)
         command = command.get_command(click.Context(command), word)
-    assert isinstance(command, Verb)
+    assert isinstance(command, Command)
     return command
 
 
 @pytest.mark.parametrize(
     "line", [["--help"], ["ship", "--help"], ["--version"], ["completion", "bash"], [], ["jenkins", "setup", "--help"]]
 )
-def test_help_imports_no_client(line: list[str]) -> None:
+def test_help_imports_no_client_library(line: list[str]) -> None:
     script = "\n".join(
         (
             "import sys",
@@ -69,12 +69,12 @@ def test_help_groups_the_commands(run: Run) -> None:
             assert f"\n  {name} " in text
 
 
-def test_kubernaut_alone_is_its_help(run: Run) -> None:
+def test_kubernaut_without_a_command_prints_its_help(run: Run) -> None:
     assert run().exit_code == 0
     assert run().stdout == run("--help").stdout == run("-h").stdout
 
 
-def test_a_group_alone_is_its_help(run: Run) -> None:
+def test_a_group_without_a_command_prints_its_help(run: Run) -> None:
     assert run("jenkins").exit_code == 0
     assert run("jenkins").stdout == run("jenkins", "--help").stdout
     for name in jenkins.VERBS:
@@ -82,23 +82,23 @@ def test_a_group_alone_is_its_help(run: Run) -> None:
 
 
 @pytest.mark.parametrize(("line", "meant"), [(["shpi"], "ship"), (["jenkins", "setpu"], "setup")])
-def test_a_misspelt_name_is_guessed_at(run: Run, line: list[str], meant: str) -> None:
+def test_a_misspelt_command_is_corrected(run: Run, line: list[str], meant: str) -> None:
     result = run(*line)
     assert result.exit_code == 2
     assert f"Did you mean {meant!r}?" in result.stderr
 
 
 @pytest.mark.parametrize("name", LEAVES)
-def test_each_help_teaches(run: Run, name: str) -> None:
+def test_each_help_has_a_summary_examples_and_exit_statuses(run: Run, name: str) -> None:
     text = run(*name.split(), "--help").stdout
-    assert len(verb(name).get_short_help_str(limit=1000)) <= 60, "the list of commands needs it on one line"
+    assert len(verb(name).get_short_help_str(limit=1000)) <= 60, "one line in the list of commands"
     assert 2 <= len(verb(name).examples) <= 3
     assert "Exit status: 0 done, or nothing to do; " in text
     assert all(len(line) <= 100 for line in text.splitlines())
 
 
 @pytest.mark.parametrize("name", LEAVES)
-def test_each_example_is_a_command_line_that_parses(name: str) -> None:
+def test_each_example_can_be_parsed(name: str) -> None:
     import shlex
 
     for line, _ in verb(name).examples:
@@ -114,7 +114,7 @@ def test_each_example_is_a_command_line_that_parses(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LEAVES)
-def test_each_verb_has_the_common_options(name: str) -> None:
+def test_each_command_has_the_common_options(name: str) -> None:
     options = {option for parameter in verb(name).params for option in parameter.opts}
     assert {"-o", "--output", "-v", "--verbose"} <= options
     writes = name in ("build", "publish", "deploy", "ship", "rollback", "delete", "restore", "unlock", "jenkins setup")
@@ -124,12 +124,12 @@ def test_each_verb_has_the_common_options(name: str) -> None:
     assert ("--registry" in options) is (name in ("build", "publish", "deploy", "ship", "versions", "serve"))
 
 
-def test_version(run: Run) -> None:
+def test_version_option(run: Run) -> None:
     assert run("--version").stdout.startswith("kubernaut ")
 
 
 class _Point:
-    """An entry point, as importlib.metadata describes one."""
+    """An entry point as of importlib.metadata."""
 
     def __init__(self, name: str, loaded: click.Command | Exception) -> None:
         self.name = name
@@ -141,7 +141,7 @@ class _Point:
         return self._loaded
 
 
-def test_another_distribution_adds_a_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_distribution_can_add_a_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     @click.command(help="Greet.")
     def greet() -> None:
         click.echo("hello")
@@ -152,7 +152,9 @@ def test_another_distribution_adds_a_command(run: Run, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("points", [{}, {"local": _Point("local", ImportError("No module named 'supervisor'"))}])
-def test_local_explains_how_to_install_it(run: Run, monkeypatch: pytest.MonkeyPatch, points: dict[str, _Point]) -> None:
+def test_local_without_its_libraries_names_the_package_to_install(
+    run: Run, monkeypatch: pytest.MonkeyPatch, points: dict[str, _Point]
+) -> None:
     monkeypatch.setattr(door, "_plugins", lambda: points)
     for line in (("local",), ("local", "up", "--anything"), ("local", "--help")):
         result = run(*line)

@@ -1,4 +1,4 @@
-"""Signals: the first one stops the work, no other disturbs the tidying up, and nobody who listens is needed for that."""
+"""Signals: the first one stops the work, later ones do not interrupt the cleanup, and closed streams do not matter."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 COMPLAINTS = ("Traceback", "Exception ignored")
 
 
-def tidying(notes: Path, *more: str, before: str = "") -> subprocess.Popen[str]:
-    """Start a command that waits for a signal, and tidies up slowly when it comes; return when it waits."""
+def start_cleanup(notes: Path, *more: str, before: str = "") -> subprocess.Popen[str]:
+    """Start a command that waits for a signal and then cleans up slowly; return when it waits."""
     command = [sys.executable, str(STUB), *SHIP, "-v", *more]
     process = subprocess.Popen(
         ["sh", "-c", f'{before} exec "$@"', "sh", *command],
@@ -25,7 +25,7 @@ def tidying(notes: Path, *more: str, before: str = "") -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment("tidy", STUB_NOTES=str(notes)),
+        env=environment("cleanup", STUB_NOTES=str(notes)),
     )
     until(process, "waiting for a signal")
     return process
@@ -37,61 +37,61 @@ def until(process: subprocess.Popen[str], words: str) -> None:
     seen = ""
     while words not in seen:
         line = process.stderr.readline()
-        assert line, f"ended without saying {words!r}: {seen}"
+        assert line, f"ended without {words!r}: {seen}"
         seen += line
 
 
-def ignored_by_the_child(notes: str) -> set[signal.Signals]:
-    """Read from the notes which of the signals the program ignored that was started while things were put in order."""
+def ignored_by_child(notes: str) -> set[signal.Signals]:
+    """Return the signals that a program ignored which was started during the cleanup."""
     found = re.search(r"^SigIgn:\t([0-9a-f]+)$", notes, re.MULTILINE)
     assert found, notes
     return {number for number in SIGNALS if int(found[1], 16) >> (number - 1) & 1}
 
 
 @pytest.mark.parametrize("first", SIGNALS)
-def test_further_signals_do_not_disturb_the_tidying(tmp_path: Path, first: signal.Signals) -> None:
-    process = tidying(tmp_path / "notes")
+def test_later_signals_do_not_interrupt_the_cleanup(tmp_path: Path, first: signal.Signals) -> None:
+    process = start_cleanup(tmp_path / "notes")
     process.send_signal(first)
-    until(process, "Stopping: Helm writes down how far it came.")
+    until(process, "Stopping: Helm")
     for number in (*SIGNALS, *SIGNALS):
         process.send_signal(number)
     out, err = process.communicate("x", timeout=60)
     assert process.returncode == 128 + first
     assert out == ""
-    assert "Stopping" not in err, "it is told once"
+    assert "Stopping" not in err, "reported once"
     assert "error: Stopped by " in err
     assert not any(words in err for words in COMPLAINTS)
     notes = (tmp_path / "notes").read_text()
-    assert "Terminated tidied up" in notes
+    assert "Terminated cleaned up" in notes
     if sys.platform == "linux":
-        assert ignored_by_the_child(notes) == set(), "an ignored signal survives exec, and the program could not be stopped"
+        assert ignored_by_child(notes) == set(), "SIG_IGN survives exec, and the program could not be stopped"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_signals_that_were_ignored_stay_so_but_for_what_is_started(tmp_path: Path) -> None:
-    process = tidying(tmp_path / "notes", before="trap '' INT TERM;")
+def test_ignored_signals_stay_ignored_but_not_in_child_processes(tmp_path: Path) -> None:
+    process = start_cleanup(tmp_path / "notes", before="trap '' INT TERM;")
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGHUP)
     process.communicate("x", timeout=60)
     assert process.returncode == 129
-    assert ignored_by_the_child((tmp_path / "notes").read_text()) == set()
+    assert ignored_by_child((tmp_path / "notes").read_text()) == set()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_nohup_is_for_what_is_started_too(tmp_path: Path) -> None:
-    process = tidying(tmp_path / "notes", before="trap '' HUP;")
+def test_child_processes_inherit_nohup(tmp_path: Path) -> None:
+    process = start_cleanup(tmp_path / "notes", before="trap '' HUP;")
     process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGTERM)
     process.communicate("x", timeout=60)
     assert process.returncode == 143
-    assert ignored_by_the_child((tmp_path / "notes").read_text()) == {signal.SIGHUP}
+    assert ignored_by_child((tmp_path / "notes").read_text()) == {signal.SIGHUP}
 
 
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("more", [(), ("-o", "json")])
-def test_a_signal_with_nobody_listening(tmp_path: Path, number: signal.Signals, more: tuple[str, ...]) -> None:
-    process = tidying(tmp_path / "notes", *more)
+def test_a_signal_with_stdout_and_stderr_closed(tmp_path: Path, number: signal.Signals, more: tuple[str, ...]) -> None:
+    process = start_cleanup(tmp_path / "notes", *more)
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
@@ -100,12 +100,12 @@ def test_a_signal_with_nobody_listening(tmp_path: Path, number: signal.Signals, 
     process.send_signal(number)
     process.stdin.close()
     assert process.wait(timeout=60) == 128 + number
-    assert "Terminated tidied up" in (tmp_path / "notes").read_text()
+    assert "Terminated cleaned up" in (tmp_path / "notes").read_text()
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_with_nobody_reading_the_data(tmp_path: Path, number: signal.Signals) -> None:
-    process = tidying(tmp_path / "notes", "-o", "json")
+def test_a_signal_with_stdout_closed(tmp_path: Path, number: signal.Signals) -> None:
+    process = start_cleanup(tmp_path / "notes", "-o", "json")
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
@@ -120,37 +120,48 @@ def test_a_signal_with_nobody_reading_the_data(tmp_path: Path, number: signal.Si
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_terminal_that_goes_away(tmp_path: Path, number: signal.Signals) -> None:
-    terminal = Terminal(SHIP, "tidy", STUB_NOTES=str(tmp_path / "notes"))
+def test_a_terminal_that_is_closed(tmp_path: Path, number: signal.Signals) -> None:
+    terminal = Terminal(SHIP, "cleanup", STUB_NOTES=str(tmp_path / "notes"))
     terminal.until("waiting for a signal")
     terminal.close()
     terminal.process.send_signal(number)
     assert terminal.process.wait(timeout=60) == 128 + number
-    assert "Terminated tidied up" in (tmp_path / "notes").read_text()
+    assert "Terminated cleaned up" in (tmp_path / "notes").read_text()
 
 
-def test_a_person_is_told_on_a_terminal(tmp_path: Path) -> None:
-    terminal = Terminal(SHIP, "tidy", STUB_NOTES=str(tmp_path / "notes"))
+def test_a_terminal_shows_that_kubernaut_is_stopping(tmp_path: Path) -> None:
+    terminal = Terminal(SHIP, "cleanup", STUB_NOTES=str(tmp_path / "notes"))
     terminal.until("waiting for a signal")
     terminal.process.send_signal(signal.SIGINT)
-    terminal.until("Stopping: Helm writes down how far it came.")
+    terminal.until("Stopping: Helm")
     terminal.process.send_signal(signal.SIGINT)
     terminal.type("\n")
     assert terminal.end() == 130
     assert terminal.text.count("Stopping") == 1
-    assert terminal.raw.rindex("\x1b[?25h") > terminal.raw.rindex("\x1b[?25l"), "the cursor must be back"
+    assert terminal.raw.rindex("\x1b[?25h") > terminal.raw.rindex("\x1b[?25l"), "the cursor must be visible again"
 
 
 @pytest.mark.parametrize("behaviour", ["finalise", "swallow"])
-def test_a_signal_that_would_be_lost_is_heard(behaviour: str) -> None:
+def test_a_lost_signal_is_raised_again(behaviour: str) -> None:
     process = start(SHIP, behaviour)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143
     assert not any(words in err for words in COMPLAINTS)
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_during_the_shutdown_of_python_keeps_the_exit_status(number: signal.Signals) -> None:
+    line = [sys.executable, str(STUB), *SHIP, "-v"]
+    variables = environment("shutdown", STUB_SIGNAL=str(int(number)))
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=variables)
+    until(process, "waiting for a signal")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
-def test_a_full_disk_stops_the_words_and_not_the_work() -> None:
+def test_a_full_disk_stops_the_messages_and_not_the_work() -> None:
     line = [sys.executable, str(STUB), *SHIP]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(line, stdout=subprocess.PIPE, stderr=full, text=True, env=environment("steps"), check=False)

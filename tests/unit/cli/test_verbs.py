@@ -1,4 +1,4 @@
-"""Each verb: what it asks of the service, what it prints, and that both doors offer the same."""
+"""Each command: its call of the library, its output, and that it offers what the library offers."""
 
 from __future__ import annotations
 
@@ -7,21 +7,17 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import click
 import pytest
 from click.testing import Result
-from unit.cli.stub import COMMIT, DIGEST, MOMENT, PLAN, StubKubernaut, foreign, release, version
+from unit.cli.stub import COMMIT, DIGEST, MOMENT, StubKubernaut, foreign, release, version
 
-from kubernaut import Action, Deployed, Kubernaut, Plan, Published
+from kubernaut import Deployed, Kubernaut, Plan, Published
 from kubernaut import api as service
-from kubernaut.cli.main import VERBS, main
+from kubernaut.cli.main import COMMANDS, main
 from kubernaut.cli.session import SETTINGS
-from kubernaut.events import Listener
 from kubernaut.history.releases import ReleaseList
-from kubernaut.settings import Settings
 
 Run = Callable[..., Result]
 
@@ -43,13 +39,13 @@ LOOKING = {
     "versions": ("versions", "hello-world"),
 }
 LINES = {**WRITING, **LOOKING, "logs": ("logs", "demo.hello-world.v3")}
-OF_THE_DOOR = {"output", "yes", "help"}
+CLI_ONLY = {"output", "yes", "help"}
 FILES = {"to", "handover"}
-"""The files that the command line reads a version from, or writes what it made to; `diff --to` is the library's."""
-OF_THE_LIBRARY = {"if_match", "operation", "chart", "digest"}
-"""What only the library and the REST server have: what was read before, what was accepted before, charts of others."""
-NO_VERBS = {"accept", "accepted", "acting", "close", "manifest", "operation", "recover", "report", "values", "watch"}
-"""What the REST server asks of the library besides the verbs."""
+"""The files that the command line reads and writes; `diff --to` is an argument of the library."""
+LIBRARY_ONLY = {"if_match", "operation", "chart", "digest"}
+"""Arguments that only the library and the REST server have."""
+SERVER_ONLY = {"accept", "accepted", "acting", "close", "manifest", "operation", "recover", "report", "values", "watch"}
+"""Methods of the library for the REST server."""
 
 
 def command(name: str) -> click.Command:
@@ -69,9 +65,9 @@ def library_parameters(name: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", sorted(LINES))
-def test_a_verb_offers_what_the_library_offers(name: str) -> None:
-    parameters = library_parameters(name) - set(SETTINGS) - OF_THE_LIBRARY
-    offered = {parameter.name for parameter in command(name).params} - OF_THE_DOOR - set(SETTINGS) - {"verbose"}
+def test_a_command_has_the_options_of_the_library(name: str) -> None:
+    parameters = library_parameters(name) - set(SETTINGS) - LIBRARY_ONLY
+    offered = {parameter.name for parameter in command(name).params} - CLI_ONLY - set(SETTINGS) - {"verbose"}
     offered = offered if name == "diff" else offered - FILES
     if name == "deploy":  # NAME[@VERSION] is one word on the command line
         offered = offered - {"application"} | {"name", "version"}
@@ -80,11 +76,11 @@ def test_a_verb_offers_what_the_library_offers(name: str) -> None:
 
 def test_every_verb_of_the_library_is_a_command() -> None:
     public = {name for name, member in inspect.getmembers(Kubernaut, inspect.isfunction) if not name.startswith("_")}
-    assert public - NO_VERBS <= set(VERBS)
+    assert public - SERVER_ONLY <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", sorted(LINES))
-def test_a_verb_asks_the_service_once_and_ends_well(run: Run, stub: StubKubernaut, name: str) -> None:
+def test_a_command_calls_the_library_once_and_succeeds(run: Run, stub: StubKubernaut, name: str) -> None:
     result = run(*LINES[name])
     assert result.exit_code == 0, result.output
     assert [verb for verb, _, _ in stub.calls] == [name]
@@ -92,7 +88,7 @@ def test_a_verb_asks_the_service_once_and_ends_well(run: Run, stub: StubKubernau
 
 
 @pytest.mark.parametrize("name", sorted(LINES))
-def test_a_verb_calls_the_service_with_arguments_that_it_takes(run: Run, stub: StubKubernaut, name: str) -> None:
+def test_a_command_passes_known_arguments(run: Run, stub: StubKubernaut, name: str) -> None:
     run(*LINES[name])
     _, args, kwargs = stub.calls[0]
     inspect.signature(getattr(Kubernaut, name)).bind(None, *args, **kwargs)
@@ -100,7 +96,7 @@ def test_a_verb_calls_the_service_with_arguments_that_it_takes(run: Run, stub: S
 
 
 @pytest.mark.parametrize("name", [*WRITING, *LOOKING])
-def test_json_is_the_models_own(run: Run, stub: StubKubernaut, name: str) -> None:
+def test_json_output_is_the_json_of_the_model(run: Run, stub: StubKubernaut, name: str) -> None:
     result = run(*LINES[name], "-o", "json")
     content = json.loads(result.stdout)
     answer = stub.answers[name]
@@ -112,35 +108,7 @@ def test_json_is_the_models_own(run: Run, stub: StubKubernaut, name: str) -> Non
     assert content == expected.model_dump(mode="json", by_alias=True)
 
 
-@pytest.mark.parametrize("name", sorted(WRITING))
-def test_a_dry_run_shows_the_plan(run: Run, stub: StubKubernaut, name: str) -> None:
-    outcome = stub.answers[name]
-    stub.answers[name] = type(outcome)(PLAN, False, None)
-    result = run(*WRITING[name], "--dry-run")
-    assert stub.calls[0][2]["dry_run"] is True
-    assert result.stdout == (
-        "1. push-chart hello-world:1.4.2: the registry does not have it\n"
-        "2. helm-upgrade demo/hello-world: the chart's digest differs\n"
-    )
-    assert json.loads(run(*WRITING[name], "--dry-run", "-o", "json").stdout) == PLAN.model_dump(mode="json", by_alias=True)
-
-
-def test_a_dry_run_with_nothing_to_do_says_why(run: Run, stub: StubKubernaut) -> None:
-    stub.answers["ship"] = Deployed(Plan(reason="1.4.2 runs already"), False, None)
-    assert run(*WRITING["ship"], "--dry-run").stdout == "nothing to do: 1.4.2 runs already\n"
-
-
-def test_dry_run_lists_the_objects_that_a_delete_removes(run: Run, stub: StubKubernaut) -> None:
-    action = Action(
-        kind="helm-uninstall", subject="demo.hello.v1", reason="it is deployed", objects=("Deployment/web", "Service/web")
-    )
-    stub.answers["delete"] = Deployed(Plan(actions=(action,)), False, None)
-    shown = run(*WRITING["delete"], "--dry-run").stdout.splitlines()
-    assert shown[0].startswith("1. helm-uninstall demo.hello.v1")
-    assert [line.strip(" -") for line in shown[1:]] == ["Deployment/web", "Service/web"]
-
-
-def test_ship_passes_everything_on(run: Run, stub: StubKubernaut, tmp_path: Path) -> None:
+def test_ship_passes_all_options_on(run: Run, stub: StubKubernaut, tmp_path: Path) -> None:
     values = tmp_path / "v.yaml"
     result = run(
         *("ship", "app", "-n", "demo", "--version", "1.4.2", "--values", str(values), "--set", "replicas=3", "--set", "a.b=c=d"),
@@ -190,20 +158,22 @@ def test_ship_passes_everything_on(run: Run, stub: StubKubernaut, tmp_path: Path
 @pytest.mark.parametrize(
     ("word", "name", "number"), [("hello-world", "hello-world", None), ("hello-world@1.4.2", "hello-world", "1.4.2")]
 )
-def test_deploy_takes_a_name_and_a_version(run: Run, stub: StubKubernaut, word: str, name: str, number: str | None) -> None:
+def test_deploy_takes_a_name_with_or_without_a_version(
+    run: Run, stub: StubKubernaut, word: str, name: str, number: str | None
+) -> None:
     run("deploy", word, "-n", "demo", "--pre")
     _, args, kwargs = stub.calls[0]
     assert (args, kwargs["version"], kwargs["pre"]) == ((name,), number, True)
 
 
 @pytest.mark.parametrize("word", ["hello-world@", "@1.4.2", "@"])
-def test_deploy_refuses_half_a_version(run: Run, word: str) -> None:
+def test_deploy_refuses_an_incomplete_version(run: Run, word: str) -> None:
     result = run("deploy", word, "-n", "demo")
     assert result.exit_code == 2
     assert "is not NAME or NAME@VERSION" in result.stderr
 
 
-def test_a_release_is_named_by_id_or_by_name(run: Run, stub: StubKubernaut) -> None:
+def test_a_release_is_named_by_id_or_name(run: Run, stub: StubKubernaut) -> None:
     run("show", "demo.hello-world.v3")
     run("show", "hello-world", "-n", "demo", "--revision", "2")
     assert stub.calls == [
@@ -213,62 +183,23 @@ def test_a_release_is_named_by_id_or_by_name(run: Run, stub: StubKubernaut) -> N
 
 
 @pytest.mark.parametrize("pair", ["replicas", "=3"])
-def test_set_wants_a_key_and_a_value(run: Run, pair: str) -> None:
+def test_set_requires_a_key_and_a_value(run: Run, pair: str) -> None:
     result = run("ship", "app", "-n", "demo", "--set", pair)
     assert result.exit_code == 2
     assert "is not KEY=VALUE" in result.stderr
 
 
-def test_ship_says_what_runs_where_and_what_to_do_next(run: Run) -> None:
-    result = run(*WRITING["ship"])
-    assert result.stdout == "hello-world 1.4.2 (31fba06) runs in demo as demo.hello-world.v3\n"
-    assert "next: kubernaut history hello-world -n demo" in result.stderr
-
-
-def test_an_unchanged_ship_says_so(run: Run, stub: StubKubernaut) -> None:
+def test_an_unchanged_ship_is_reported_as_such(run: Run, stub: StubKubernaut) -> None:
     stub.answers["ship"] = Deployed(Plan(), False, release())
-    assert run(*WRITING["ship"]).stdout == "hello-world 1.4.2 (31fba06) runs already in demo as demo.hello-world.v3\n"
+    assert run(*WRITING["ship"]).stdout == "hello-world 1.4.2 (31fba06) already runs in demo as demo.hello-world.v3\n"
 
 
-def test_an_unchanged_publish_says_so(run: Run, stub: StubKubernaut) -> None:
+def test_an_unchanged_publish_is_reported_as_such(run: Run, stub: StubKubernaut) -> None:
     stub.answers["publish"] = Published(Plan(), False, version())
-    assert run(*WRITING["publish"]).stdout.startswith("hello-world 1.4.2 is published already\n")
+    assert run(*WRITING["publish"]).stdout.startswith("hello-world 1.4.2 is already published\n")
 
 
-def test_delete_says_how_to_restore(run: Run) -> None:
-    result = run(*WRITING["delete"])
-    assert "is deleted: demo.hello-world.v3 can be restored" in result.stdout
-    assert "next: kubernaut restore hello-world -n demo" in result.stderr
-
-
-def test_delete_without_a_terminal_needs_yes(run: Run, stub: StubKubernaut) -> None:
-    result = run("delete", "hello-world", "-n", "demo")
-    assert result.exit_code == 2
-    assert "--yes" in result.stderr
-    assert stub.calls == []
-
-
-def test_delete_asks_of_the_release_that_it_deletes(run: Run, stub: StubKubernaut, monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = SimpleNamespace(isatty=lambda: True)
-    monkeypatch.setattr("kubernaut.cli.prompts.sys", SimpleNamespace(stdin=terminal, stderr=terminal))
-    opened: list[Settings] = []
-    over = stub.open
-
-    def watched(settings: Settings, listener: Listener) -> StubKubernaut:
-        opened.append(settings)
-        return over(settings, listener)
-
-    monkeypatch.setattr("kubernaut.cli.session.open_kubernaut", watched)
-    line = ("delete", "hello-world", "-n", "demo", "--context", "staging", "--kubeconfig", "/k", "--timeout", "9s")
-    assert run(*line, input="y\n").exit_code == 0
-    assert [(settings.context, settings.kubeconfig, settings.timeout) for settings in opened] == [("staging", "/k", 9.0)] * 2
-    assert [(args, kwargs["dry_run"]) for _, args, kwargs in stub.calls] == [
-        (("hello-world",), True),
-        (("demo.hello-world.v3",), False),
-    ]
-
-
-def test_list_in_a_pipe_is_whole(run: Run) -> None:
+def test_list_outside_a_terminal_is_complete(run: Run) -> None:
     lines = run("list").stdout.splitlines()
     assert [line.split() for line in lines] == [
         ["NAME", "NAMESPACE", "REV", "STATUS", "VERSION", "COMMIT", "BY", "UPDATED"],
@@ -277,26 +208,26 @@ def test_list_in_a_pipe_is_whole(run: Run) -> None:
     ]
 
 
-def test_versions_in_a_pipe_keep_the_whole_digest(run: Run) -> None:
+def test_versions_outside_a_terminal_have_whole_digests(run: Run) -> None:
     assert run("versions", "hello-world").stdout.count(DIGEST) == 2
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "no active releases; --all"),
-        (("-n", "demo"), "no active releases in demo"),
-        (("-n", "demo", "--all"), "no releases in demo"),
+        ((), "`kubernaut list --all`"),
+        (("-n", "demo"), "`kubernaut list -n demo --all`"),
+        (("-n", "demo", "--all"), "in demo"),
     ],
 )
-def test_an_empty_list_says_so_beside_the_data(run: Run, stub: StubKubernaut, arguments: tuple[str, ...], words: str) -> None:
+def test_an_empty_list_is_reported_on_stderr(run: Run, stub: StubKubernaut, arguments: tuple[str, ...], words: str) -> None:
     stub.answers["list"] = ReleaseList(items=(), count=0)
     result = run("list", *arguments)
     assert result.stdout == ""
     assert words in result.stderr
 
 
-def test_history_has_helms_columns_and_who(run: Run) -> None:
+def test_history_has_the_columns_of_helm_and_the_actor(run: Run) -> None:
     text = run("history", "hello-world", "-n", "demo").stdout
     header = text.splitlines()[0]
     for title in ("REV", "UPDATED", "STATUS", "CHART", "APP VERSION", "DESCRIPTION", "COMMIT", "BY"):
@@ -304,7 +235,7 @@ def test_history_has_helms_columns_and_who(run: Run) -> None:
     assert 'hello-world-1.4.2   1.4.2         31fba06   ada@workshop   1.4.2 (31fba06) by ada: "new greeting"' in text
 
 
-def test_show_tells_everything(run: Run) -> None:
+def test_show_prints_all_facts(run: Run) -> None:
     text = run("show", "demo.hello-world.v3").stdout
     for fact in (
         "demo.hello-world.v3",
@@ -316,7 +247,7 @@ def test_show_tells_everything(run: Run) -> None:
         assert fact in text
 
 
-def test_show_makes_up_nothing_about_a_foreign_release(run: Run, stub: StubKubernaut) -> None:
+def test_show_omits_unknown_facts_of_a_foreign_release(run: Run, stub: StubKubernaut) -> None:
     stub.answers["show"] = foreign()
     text = run("show", "tools.nginx.v1").stdout
     assert "managed by   helm" in text
@@ -324,30 +255,18 @@ def test_show_makes_up_nothing_about_a_foreign_release(run: Run, stub: StubKuber
     assert "None" not in text
 
 
-def test_show_tells_what_serves_while_the_current_one_failed(run: Run, stub: StubKubernaut) -> None:
+def test_show_prints_the_serving_revision_of_a_failed_release(run: Run, stub: StubKubernaut) -> None:
     stub.answers["show"] = release(status="failed", serving=2)
     text = run("show", "demo.hello-world.v3").stdout
     assert "failed (active)" in text
     assert "revision 2" in text
 
 
-def test_logs_as_json_is_an_object_a_line(run: Run) -> None:
+def test_logs_as_json_have_one_object_per_line(run: Run) -> None:
     lines = run("logs", "demo.hello-world.v3", "-o", "json").stdout.splitlines()
     assert [json.loads(line) for line in lines] == [{"line": "hello-0 listening"}, {"line": "hello-0 GET /"}]
 
 
-def test_config_tells_where_a_value_came_from(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "kubernaut.toml").write_text('history_max = "7"\n')
-    monkeypatch.setenv("KUBERNAUT_TIMEOUT", "10m")
-    rows = {line.split()[0]: " ".join(line.split()[1:]) for line in run("config").stdout.splitlines()}
-    assert rows["timeout"] == "600s environment KUBERNAUT_TIMEOUT"
-    assert rows["history_max"] == f"7 {tmp_path / 'kubernaut.toml'}"
-    assert rows["actor"].endswith("default")
-    content: dict[str, Any] = json.loads(run("config", "-o", "json").stdout)
-    assert content["count"] == len(content["items"]) == len(rows) - 1
-
-
-def test_description_cannot_steer_the_terminal(run: Run, stub: StubKubernaut) -> None:
+def test_control_codes_are_removed_from_a_description(run: Run, stub: StubKubernaut) -> None:
     stub.answers["show"] = release(description="\x1b[2Jgone \x1b]0;title\x07", created_at=MOMENT)
     assert "\x1b" not in run("show", "demo.hello-world.v3").stdout

@@ -1,4 +1,4 @@
-"""How attempts ended, shown: those that made no release below the history, that of a release by show."""
+"""Outcomes: `history` lists operations without a release, `show` the outcome of a release."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Run = Callable[..., Result]
 
 
 def attempt(id: str, *, unread: str | None = None, **changes: Any) -> Operation:
-    """Return an operation that made no release."""
+    """Return an operation without a release."""
     facts: dict[str, Any] = {
         "verb": "deploy",
         "namespace": "demo",
@@ -29,7 +29,7 @@ def attempt(id: str, *, unread: str | None = None, **changes: Any) -> Operation:
     return Operation(**{"id": id, **facts, **changes}).model_copy(update={"unread": unread})
 
 
-def test_history_shows_what_made_no_release(run: Run, stub: StubKubernaut) -> None:
+def test_history_lists_operations_without_a_release(run: Run, stub: StubKubernaut) -> None:
     attempts = (
         attempt("a", outcome=Outcome(reason="chart_refused", message="It is\nno chart.")),
         attempt("b", verb="rollback", chart=None),
@@ -39,7 +39,7 @@ def test_history_shows_what_made_no_release(run: Run, stub: StubKubernaut) -> No
     stub.answers["history"] = ReleaseHistoryList(items=(release(),), count=1, attempts=attempts)
     result = run("history", "hello-world", "-n", "demo")
     assert result.stdout.split("\n\n", 1)[1].splitlines() == [
-        "attempts that made no release:",
+        "operations without a release:",
         "  2031-05-06T07:08:09Z deploy 1.4.2 by ada: chart_refused: It is no chart.",
         "  2031-05-06T07:08:09Z rollback by ada: unfinished since 2031-05-06T07:08:09Z",
         "  2031-05-06T07:08:09Z deploy 1.4.2 by unknown: unread: it was written by a newer kubernaut (operation.v2)",
@@ -50,11 +50,11 @@ def test_history_shows_what_made_no_release(run: Run, stub: StubKubernaut) -> No
     assert set(content) == {"items", "count", "next"}
 
 
-def test_history_without_attempts_is_the_table_alone(run: Run, stub: StubKubernaut) -> None:
+def test_history_without_failed_operations_is_only_the_table(run: Run, stub: StubKubernaut) -> None:
     alone = run("history", "hello-world", "-n", "demo").stdout
     stub.answers["history"] = ReleaseHistoryList(**vars(stub.answers["history"]))
     assert run("history", "hello-world", "-n", "demo").stdout == alone
-    assert "attempts" not in alone
+    assert "operations" not in alone
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_history_without_attempts_is_the_table_alone(run: Run, stub: StubKuberna
         ({"operation": None}, None),
     ],
 )
-def test_show_tells_how_it_ended(run: Run, stub: StubKubernaut, changes: dict[str, Any], line: str | None) -> None:
+def test_show_prints_the_outcome(run: Run, stub: StubKubernaut, changes: dict[str, Any], line: str | None) -> None:
     stub.answers["show"] = release(**changes)
     rows = [row.split(None, 1) for row in run("show", "demo.hello-world.v3").stdout.splitlines()]
     assert [rest for key, rest in rows if key == "outcome"] == ([line] if line else [])

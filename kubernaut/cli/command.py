@@ -1,0 +1,275 @@
+"""The class of every command, with its help page, and the options that commands share, each defined once."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+EXIT_STATUSES = {
+    0: "done, or nothing to do",
+    1: "a defect in kubernaut",
+    2: "invalid command line",
+    3: "invalid input",
+    4: "not found",
+    5: "conflict, or locked",
+    6: "failed and rolled back",
+    7: "failed and kept",
+    8: "a service is unreachable",
+    9: "forbidden",
+    10: "a CI build did not succeed",
+    129: "stopped by SIGHUP: the terminal was closed",
+    130: "stopped by Ctrl-C",
+    141: "the reader of stdout has gone",
+    143: "stopped by SIGTERM",
+}
+WRITE_STATUSES = (0, 2, 3, 4, 5, 6, 7, 8, 9)
+ROLLBACK_STATUSES = tuple(status for status in WRITE_STATUSES if status != 6)
+"""A rollback, restore or delete that fails is kept, since no earlier release is left to roll back to."""
+READ_STATUSES = (0, 2, 3, 4, 8, 9)
+
+VERBOSE = "kubernaut.verbose"
+"""The key of ``--verbose`` in click's ``Context.meta``, which all contexts of a command line share."""
+SERVER = "kubernaut.server"
+"""The key of ``--server`` there."""
+REMOTE = "kubernaut.remote"
+"""The key there of whether a server runs the command, whichever setting names it."""
+
+
+class Command(click.Command):
+    """A command whose help page ends with its exit statuses.
+
+    Args:
+        examples: Command lines, each with its purpose.
+        statuses: The exit statuses of the command, besides 1 and those of signals.
+    """
+
+    def __init__(
+        self, *args: Any, examples: Sequence[tuple[str, str]] = (), statuses: Sequence[int] = READ_STATUSES, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
+        self.statuses = tuple(statuses)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help: usage, description, examples, options, exit statuses."""
+        self.format_usage(ctx, formatter)
+        self.format_help_text(ctx, formatter)
+        if self.examples:
+            with formatter.section("Examples"):
+                for line, purpose in self.examples:
+                    formatter.write(f"{'':{formatter.current_indent}}# {purpose}\n{'':{formatter.current_indent}}{line}\n")
+        self.format_options(ctx, formatter)
+        formatter.write_paragraph()
+        formatter.write_text(self.exit_line())
+
+    def exit_line(self) -> str:
+        """Return the sentence on exit statuses."""
+        return "Exit status: " + "; ".join(f"{status} {EXIT_STATUSES[status]}" for status in self.statuses) + "."
+
+
+class Group(click.Group):
+    """A group of commands that suggests the nearest name for an unknown one."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command. Raises: click.UsageError."""
+        name = args[0]
+        if not name.startswith("-") and name not in self.list_commands(ctx) and not ctx.resilient_parsing:
+            near = get_close_matches(name, self.list_commands(ctx), n=1)
+            raise click.UsageError(f"Unknown command {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""), ctx)
+        return super().resolve_command(ctx, args)
+
+
+def chosen_server() -> str | None:
+    """Return the value of ``--server``, given before or after the command."""
+    context = click.get_current_context(silent=True)
+    return context.meta.get(SERVER) if context else None
+
+
+def is_verbose() -> bool:
+    """Return whether ``--verbose`` was given, before or after the command."""
+    context = click.get_current_context(silent=True)
+    return bool(context and context.meta.get(VERBOSE))
+
+
+def is_remote() -> bool:
+    """Return whether a server runs the command."""
+    context = click.get_current_context(silent=True)
+    return bool(context and context.meta.get(REMOTE))
+
+
+def mark_remote() -> None:
+    """Remember that a server runs the command."""
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.meta[REMOTE] = True
+
+
+def target_arguments(*names: str) -> str:
+    """Return the options of the command line that choose a server, cluster or registry, for a command to run next.
+
+    Args:
+        names: The options, such as ``context``; ``server`` and those of the kubeconfig by default.
+    """
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return ""
+    given = {**context.params, "server": context.meta.get(SERVER)}
+    chosen = (name for name in names or ("server", "context", "kubeconfig") if given.get(name) is not None)
+    return "".join(f" --{name} {shlex.quote(str(given[name]))}" for name in chosen)
+
+
+def parse_duration(_context: click.Context, _parameter: click.Parameter, text: str) -> float:
+    """Parse the value of an option as a duration in seconds. Raises: click.BadParameter."""
+    from kubernaut import settings
+
+    try:
+        return settings.parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not {error}.") from error
+
+
+def combine(*decorators: Callable[[Function], Function]) -> Callable[[Function], Function]:
+    """Combine decorators into one; the help shows their options in the given order."""
+
+    def decorate(function: Function) -> Function:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+def _store_verbose(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        context.meta[VERBOSE] = True
+
+
+def _store_server(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.meta[SERVER] = value
+
+
+def _check_pairs(_context: click.Context, _parameter: click.Parameter, pairs: tuple[str, ...]) -> tuple[str, ...]:
+    for pair in pairs:
+        if not pair.partition("=")[0] or "=" not in pair:
+            raise click.BadParameter(f"{pair!r} is not KEY=VALUE.")
+    return pairs
+
+
+output_option = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Output format; json is the JSON of the REST API, on failure an RFC 9457 problem.",
+)
+verbose_option = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_store_verbose,
+    help="Show the full output of Docker, Helm and other tools, and tracebacks.",
+)
+context_option = click.option("--context", metavar="NAME", help="Kube context (default: the current context of the kubeconfig).")
+kubeconfig_option = click.option(
+    "--kubeconfig",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Path of the kubeconfig file (default: $KUBECONFIG, then ~/.kube/config).",
+)
+server_option = click.option(
+    "--server",
+    metavar="URL",
+    expose_value=False,
+    callback=_store_server,
+    help="Run the command on this kubernaut server (default: $KUBERNAUT_SERVER, then on this machine).",
+)
+jenkins_options = combine(
+    click.option(
+        "--url",
+        "jenkins_url",
+        metavar="URL",
+        help="URL of Jenkins (default: $KUBERNAUT_JENKINS_URL, then $JENKINS_URL).",
+    ),
+    click.option(
+        "--user",
+        "jenkins_user",
+        metavar="NAME",
+        help="Jenkins user (default: $JENKINS_USER). The token is read from a variable or a file; see docs/jenkins.md.",
+    ),
+)
+kubeconfig_options = combine(context_option, kubeconfig_option)
+cluster_options = combine(server_option, kubeconfig_options)
+registry_option = click.option(
+    "--registry", metavar="HOST/PREFIX", help="Registry of images and charts (default: $KUBERNAUT_REGISTRY)."
+)
+dry_run_option = click.option("--dry-run", is_flag=True, help="Print the plan without changing anything.")
+note_option = click.option("--note", metavar="TEXT", help="Reason for the change, recorded in the release history.")
+timeout_option = click.option(
+    "--timeout", metavar="DURATION", help="Time to wait until all pods are ready, such as 90s or 5m (default: 5m)."
+)
+lock_timeout_option = click.option(
+    "--lock-timeout", metavar="DURATION", help="Time to wait for another operation on the release (default: fail at once)."
+)
+to_option = click.option(
+    "--to",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="On success write the JSON of -o json to this file; an existing file is removed first.",
+)
+revision_option = click.option(
+    "--revision", metavar="N", type=click.IntRange(min=1), help="Revision of the release (default: the current one)."
+)
+yes_option = click.option("-y", "--yes", is_flag=True, help="Skip the confirmation; required without a terminal.")
+current_revision_option = click.option(
+    "--revision", metavar="N", type=click.IntRange(min=1), help="Fail unless this is the current revision of the release."
+)
+version_option = click.option("--version", metavar="VERSION", help="Version to publish, as SemVer (default: derived from git).")
+namespace_option = click.option("-n", "--namespace", metavar="NAMESPACE", help="Namespace of the release; required with a NAME.")
+target_namespace_option = click.option("-n", "--namespace", metavar="NAMESPACE", required=True, help="Namespace to deploy to.")
+deploy_options = combine(
+    click.option(
+        "--values",
+        metavar="FILE",
+        multiple=True,
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="File of chart values; can be repeated, later files win.",
+    ),
+    click.option(
+        "--set",
+        metavar="KEY=VALUE",
+        multiple=True,
+        callback=_check_pairs,
+        help="Set one chart value, in the syntax of helm --set; can be repeated, wins over --values.",
+    ),
+    click.option(
+        "--environment",
+        metavar="NAME",
+        help="Environment of the version whose values apply (default: the one named like the namespace).",
+    ),
+    click.option("--reuse-values", is_flag=True, help="Merge the values into those of the current release."),
+    note_option,
+    timeout_option,
+    lock_timeout_option,
+    click.option("--create-namespace", is_flag=True, help="Create the namespace if it does not exist."),
+    click.option(
+        "--on-failure",
+        type=click.Choice(["rollback", "keep"]),
+        help="Roll a failed release back, or keep it for inspection (default: onFailure in kubernaut.yaml).",
+    ),
+    dry_run_option,
+)
+"""The options of ``deploy`` and ``ship``."""
+
+app_dir_argument = click.argument("app_dir", metavar="APP_DIR", type=click.Path(path_type=Path))
+release_argument = click.argument("release", metavar="NAME|ID")
