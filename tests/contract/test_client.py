@@ -8,10 +8,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.backend import Backend
+from support.backend import backend as backend
 from support.clients import client, library, listening
-from support.deployed import Town
-from support.deployed import town as town
-from support.deploying import LATE, WORKLOAD
+from support.deploy_harness import LATE, WORKLOAD
 
 from kubernaut import Kubernaut
 from kubernaut.cli.remote import RemoteBackend
@@ -40,11 +40,11 @@ def told() -> list[Event]:
 
 
 @pytest.fixture(params=["library", "client"])
-def verbs(request: pytest.FixtureRequest, town: Town, told: list[Event]) -> Iterator[ReleaseVerbs]:
+def verbs(request: pytest.FixtureRequest, backend: Backend, told: list[Event]) -> Iterator[ReleaseVerbs]:
     if request.param == "library":
-        yield library(town, told.append)
+        yield library(backend, told.append)
         return
-    with listening(town.server(watching=False)) as url, closing(client(url, told.append)) as made:
+    with listening(backend.server(watching=False)) as url, closing(client(url, told.append)) as made:
         yield made
 
 
@@ -57,8 +57,8 @@ def refused(verb: object, *args: object, **options: object) -> KubernautError:
 # what is made
 
 
-def test_a_deploy_returns_the_release_and_tells_its_steps(verbs: ReleaseVerbs, town: Town, told: list[Event]) -> None:
-    town.helm.says = ["creating 1 resource(s)"]
+def test_a_deploy_returns_the_release_and_tells_its_steps(verbs: ReleaseVerbs, backend: Backend, told: list[Event]) -> None:
+    backend.helm.says = ["creating 1 resource(s)"]
     done = verbs.deploy("hello", namespace="demo", version="1.0.0", note="first", values=[{"text": "hi"}], set=["a.b=c"])
     assert done.changed
     assert [action.kind for action in done.plan.actions] == ["helm-install"]
@@ -93,7 +93,7 @@ def test_what_runs_already_is_left_as_it_is(verbs: ReleaseVerbs, told: list[Even
     assert told[-1].outcome is StepOutcome.UNCHANGED
 
 
-def test_a_dry_run_says_what_would_be_done_and_shows_what_is_there(verbs: ReleaseVerbs, town: Town) -> None:
+def test_a_dry_run_says_what_would_be_done_and_shows_what_is_there(verbs: ReleaseVerbs, backend: Backend) -> None:
     first = verbs.deploy("hello", namespace="demo", version="1.0.0", dry_run=True)
     assert ([action.kind for action in first.plan.actions], first.changed, first.release) == (["helm-install"], False, None)
     verbs.deploy("hello", namespace="demo", version="1.0.0")
@@ -177,10 +177,10 @@ def test_lists_iterate_over_releases(verbs: ReleaseVerbs) -> None:
 # failures
 
 
-def test_a_deploy_that_fails_and_goes_back_says_why(verbs: ReleaseVerbs, town: Town, told: list[Event]) -> None:
+def test_a_deploy_that_fails_and_goes_back_says_why(verbs: ReleaseVerbs, backend: Backend, told: list[Event]) -> None:
     verbs.deploy("hello", namespace="demo", version="1.0.0")
-    town.shop.publish("2.0.0", template=WORKLOAD)
-    town.helm.end_with(Status.FAILED, LATE)
+    backend.publisher.publish("2.0.0", template=WORKLOAD)
+    backend.helm.end_with(Status.FAILED, LATE)
     failure = refused(verbs.deploy, "hello", namespace="demo", version="2.0.0")
     assert isinstance(failure, DeployRolledBack)
     assert "timed out waiting for the condition" in "\n".join((failure.message, *failure.details))
@@ -191,20 +191,20 @@ def test_a_deploy_that_fails_and_goes_back_says_why(verbs: ReleaseVerbs, town: T
     assert verbs.show("hello", namespace="demo").chart.version == "1.0.0"
 
 
-def test_a_deploy_that_fails_and_is_kept_says_why(verbs: ReleaseVerbs, town: Town) -> None:
-    town.shop.publish("2.0.0", template=WORKLOAD)
-    town.helm.end_with(Status.FAILED, LATE)
+def test_a_deploy_that_fails_and_is_kept_says_why(verbs: ReleaseVerbs, backend: Backend) -> None:
+    backend.publisher.publish("2.0.0", template=WORKLOAD)
+    backend.helm.end_with(Status.FAILED, LATE)
     failure = refused(verbs.deploy, "hello", namespace="demo", version="2.0.0", on_failure="keep")
     assert isinstance(failure, DeployKept)
     assert failure.release == "demo.hello.v1"
     assert verbs.show("demo.hello.v1").status == "failed"
 
 
-def test_what_is_refused_is_refused_alike(verbs: ReleaseVerbs, town: Town, tmp_path: Path) -> None:
+def test_what_is_refused_is_refused_alike(verbs: ReleaseVerbs, backend: Backend, tmp_path: Path) -> None:
     verbs.deploy("hello", namespace="demo", version="1.0.0")
     verbs.deploy("hello", namespace="demo", version="1.1.0")
     shown = verbs.show("hello", namespace="demo")
-    writes = len(town.helm.starts)
+    writes = len(backend.helm.starts)
     for expected, words, failure in (
         (NameInvalid, "'Demo'", refused(verbs.deploy, "hello", namespace="Demo")),
         (NameInvalid, "'-x'", refused(verbs.show, "-x", namespace="demo")),
@@ -224,7 +224,7 @@ def test_what_is_refused_is_refused_alike(verbs: ReleaseVerbs, town: Town, tmp_p
     ):
         assert type(failure) is expected, failure.message
         assert words in failure.message
-    assert len(town.helm.starts) == writes
+    assert len(backend.helm.starts) == writes
     assert verbs.delete("hello", namespace="demo", if_match=shown.etag).changed
 
 
@@ -240,13 +240,13 @@ def text(model: Model) -> str:
     return model.model_dump_json(by_alias=True, indent=1)
 
 
-def test_what_is_read_is_the_same(town: Town) -> None:
-    here = library(town)
+def test_what_is_read_is_the_same(backend: Backend) -> None:
+    here = library(backend)
     here.deploy("hello", namespace="demo", version="1.0.0", values=[{"text": "a", "password": "hunter22hunter22"}])
     here.deploy("hello", namespace="demo", version="1.1.0", note="new greeting")
     here.deploy("hello", namespace="prod", version="1.0.0")
     here.delete("hello", namespace="prod")
-    with listening(town.server(watching=False)) as url, closing(client(url)) as there:
+    with listening(backend.server(watching=False)) as url, closing(client(url)) as there:
         there.ready()
         assert text(there.list()) == text(here.list())
         assert text(there.list(all=True)) == text(here.list(all=True))
@@ -275,14 +275,14 @@ def test_what_is_read_is_the_same(town: Town) -> None:
         assert [event.text for event in there.events(operation.id)] == [event.text for event in operation.events]
 
 
-def test_a_list_of_many_pages_is_whole(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_of_many_pages_is_whole(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernaut.client.client.PAGE_SIZE", 2)
-    here = library(town)
+    here = library(backend)
     for _ in range(2):
         for version in ("1.0.0", "1.1.0"):
             here.deploy("hello", namespace="demo", version=version)
     here.deploy("hello", namespace="prod")
-    with listening(town.server(watching=False)) as url, closing(client(url)) as there:
+    with listening(backend.server(watching=False)) as url, closing(client(url)) as there:
         assert text(there.list(all=True)) == text(here.list(all=True))
 
 

@@ -299,7 +299,7 @@ def test_a_user_who_may_not(world: World, tmp_path: Path) -> None:
     world.cluster._json("POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "weak"}})
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     token = world.cluster._json("POST", f"{accounts}/weak/token", body=request)["status"]["token"]
-    for name, secret, reason in (("weak", token, "secrets is forbidden"), ("wrong", "nonsense-token", "")):
+    for name, secret, reason in (("weak", token, "secrets is forbidden"), ("wrong", "nonsense-token", None)):
         config = yaml.safe_load(Path(world.settings.kubeconfig or "").read_text())
         config["users"][0]["user"] = {"token": secret}
         file = tmp_path / name

@@ -18,8 +18,8 @@ import yaml
 from support.charts import write_chart
 from support.faultpoints import Request
 from support.faultproxy import FaultProxy
-from support.histories import eventually
-from support.past import record_secret
+from support.random_histories import eventually
+from support.records import record_secret
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import IndexStale

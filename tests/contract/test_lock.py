@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support.racing import Room, race
+from support.racing import ExclusiveSection, race
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.ci import CiBuild
@@ -134,17 +134,17 @@ class LockContract:
                 namespace, lease_manifest(namespace, "web.app", ADA, seconds=1, acquired=LONG_AGO, renewed=LONG_AGO, transitions=0)
             )
 
-        def attempt(number: int, room: Room) -> None:
+        def attempt(number: int, section: ExclusiveSection) -> None:
             me = new_holder(f"op{number}", "deploy", f"racer{number}", host="h", process="")
-            with self.holding(cluster, namespace, me, timeout=timeout) as held, room.inside():
+            with self.holding(cluster, namespace, me, timeout=timeout) as held, section.inside():
                 end = time.monotonic() + 0.3  # some renewals long
                 until(lambda: time.monotonic() > end)
                 held.check()
 
         racers = 10
-        room, refused = race(attempt, racers, seconds=180)
-        assert room.entered + len(refused) == racers
-        assert room.entered >= 1
+        section, refused = race(attempt, racers, seconds=180)
+        assert section.entered + len(refused) == racers
+        assert section.entered >= 1
         assert not (timeout and refused), "who waits in line gets it in the end"
         assert all(re.search(r"\bracer\d\b", message) for message in refused)
         assert cluster.get_lease(namespace, "kubernaut.web.app") is None

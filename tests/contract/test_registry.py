@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.workshop import HELM, write
+from support.source_tree import HELM, write
 
 from kubernaut.adapters.helm import Helm
 from kubernaut.adapters.registry import RegistryClient

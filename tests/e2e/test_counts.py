@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 import requests.adapters
-from support.world import World
+from support.checkout import Checkout
 
 pytestmark = pytest.mark.platform
 
@@ -67,22 +67,24 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counted]:
             _open.remove(counted)
 
 
-def test_an_unchanged_ship_starts_no_helm_writes_nothing_and_asks_little(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    world.library().ship(world.app, namespace=world.namespace, create_namespace=True)
+def test_an_unchanged_ship_starts_no_helm_writes_nothing_and_asks_little(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout.library().ship(checkout.app, namespace=checkout.namespace, create_namespace=True)
     with counting(monkeypatch) as counted:
-        outcome = world.library().ship(world.app, namespace=world.namespace, create_namespace=True)
+        outcome = checkout.library().ship(checkout.app, namespace=checkout.namespace, create_namespace=True)
     assert not outcome.changed
     assert counted.helm() == []
     assert [request for request in counted.requests if request[0] in WRITES] == []
     assert 0 < len(counted.requests) <= 8, counted.requests
 
 
-def test_a_changed_ship_builds_once_pushes_once_and_deploys_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    world.library().ship(world.app, namespace=world.namespace, create_namespace=True)
-    world.greet("good evening")
-    world.commit()
+def test_a_changed_ship_builds_once_pushes_once_and_deploys_once(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkout.library().ship(checkout.app, namespace=checkout.namespace, create_namespace=True)
+    checkout.greet("good evening")
+    checkout.commit()
     with counting(monkeypatch) as counted:
-        outcome = world.library().ship(world.app, namespace=world.namespace)
+        outcome = checkout.library().ship(checkout.app, namespace=checkout.namespace)
     assert outcome.changed
     assert len(counted.helm("package")) == 1
     assert len(counted.helm("push")) == 1

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.world import REPOSITORY
+from support.checkout import REPOSITORY
 
 from kubernaut_local import Platform
 

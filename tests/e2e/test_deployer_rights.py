@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
+from support.checkout import PROGRAM, REPOSITORY, Checkout
 from support.faults import until
 from support.jenkinsfile import scripts
-from support.server import serving
-from support.world import PROGRAM, REPOSITORY, World
+from support.server_process import serving
 
 from kubernaut.adapters.kube import Cluster
 
@@ -45,19 +45,19 @@ def grant(cluster: Cluster, namespace: str) -> str:
 
 
 @pytest.fixture
-def deployer(world: World, tmp_path: Path) -> World:
+def deployer(checkout: Checkout, tmp_path: Path) -> Checkout:
     """The world, with the kubeconfig of a deployer of its namespace; version 1.0.0 is published."""
-    admin = Path(world.environment["KUBECONFIG"])
+    admin = Path(checkout.environment["KUBECONFIG"])
     config = yaml.safe_load(admin.read_text())
-    config["users"][0]["user"] = {"token": grant(Cluster(str(admin)), world.namespace)}
+    config["users"][0]["user"] = {"token": grant(Cluster(str(admin)), checkout.namespace)}
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(config))
     kubeconfig.chmod(0o600)
-    world.run("publish", str(world.app))
-    return replace(world, environment={**world.environment, "KUBECONFIG": str(kubeconfig)})
+    checkout.run("publish", str(checkout.app))
+    return replace(checkout, environment={**checkout.environment, "KUBECONFIG": str(kubeconfig)})
 
 
-def test_all_verbs_of_a_release_need_no_more(deployer: World) -> None:
+def test_all_verbs_of_a_release_need_no_more(deployer: Checkout) -> None:
     namespace = ("-n", deployer.namespace)
     first = deployer.json("deploy", "hello-world", *namespace)
     assert (first["revision"], first["status"]) == (1, "deployed")
@@ -75,13 +75,13 @@ def test_all_verbs_of_a_release_need_no_more(deployer: World) -> None:
     assert deployer.json("restore", "hello-world", *namespace)["status"] == "deployed"
 
 
-def test_helm_4_needs_no_more_either(deployer: World, helm4: Path) -> None:
-    world = replace(deployer, environment={**deployer.environment, "KUBERNAUT_HELM": str(helm4)})
-    assert world.json("deploy", "hello-world", "-n", world.namespace)["status"] == "deployed"
-    assert world.json("deploy", "hello-world", "-n", world.namespace, "--set", "replicaCount=2")["revision"] == 2
+def test_helm_4_needs_no_more_either(deployer: Checkout, helm4: Path) -> None:
+    checkout = replace(deployer, environment={**deployer.environment, "KUBERNAUT_HELM": str(helm4)})
+    assert checkout.json("deploy", "hello-world", "-n", checkout.namespace)["status"] == "deployed"
+    assert checkout.json("deploy", "hello-world", "-n", checkout.namespace, "--set", "replicaCount=2")["revision"] == 2
 
 
-def test_elsewhere_it_may_nothing(deployer: World) -> None:
+def test_elsewhere_it_may_nothing(deployer: Checkout) -> None:
     problem = deployer.json("deploy", "hello-world", "-n", "default", status=9)
     assert problem["code"] == "cluster_denied"
     assert deployer.json("list", "-n", "kube-system", status=9)["code"] == "cluster_denied"
@@ -91,7 +91,7 @@ Stage = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def stage(deployer: World, tmp_path: Path) -> Iterator[Stage]:
+def stage(deployer: Checkout, tmp_path: Path) -> Iterator[Stage]:
     """Runs a Jenkinsfile's script as an agent does: in a workspace, with credentials in files, and kubernaut on PATH."""
     secrets = tmp_path / "secret files"
     secrets.mkdir()
@@ -118,7 +118,7 @@ def stage(deployer: World, tmp_path: Path) -> Iterator[Stage]:
     assert not (deployer.tree / "pwned").exists()
 
 
-def test_release_then_deploy_as_their_jenkinsfiles_say(deployer: World, stage: Stage) -> None:
+def test_release_then_deploy_as_their_jenkinsfiles_say(deployer: Checkout, stage: Stage) -> None:
     done = stage("release/Jenkinsfile", APP_DIR="examples/hello-world")
     assert done.returncode == 0, done.stderr
     version = json.loads((deployer.tree / "release.json").read_text())["version"]
@@ -137,7 +137,7 @@ def test_release_then_deploy_as_their_jenkinsfiles_say(deployer: World, stage: S
     assert not (deployer.tree / "deployed.json").exists()
 
 
-def test_the_examples_of_the_command_line_and_the_library(deployer: World, stage: Stage) -> None:
+def test_the_examples_of_the_command_line_and_the_library(deployer: Checkout, stage: Stage) -> None:
     folder = deployer.tree / "jenkins" / "examples"
     folder.mkdir(parents=True)
     (folder / "library.py").write_bytes((REPOSITORY / "jenkins" / "examples" / "library.py").read_bytes())
@@ -150,7 +150,7 @@ def test_the_examples_of_the_command_line_and_the_library(deployer: World, stage
     assert deployer.json("show", "hello-world", "-n", deployer.namespace)["chart"]["version"] == "1.0.0"
 
 
-def test_the_example_of_the_server(deployer: World, stage: Stage, tmp_path: Path) -> None:
+def test_the_example_of_the_server(deployer: Checkout, stage: Stage, tmp_path: Path) -> None:
     wish: dict[str, Any] = {"name": "hello-world", "namespace": deployer.namespace, "version": "1.0.0", "note": NOTE}
     request = deployer.tree / "request.json"
     request.write_text(json.dumps(wish))

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support.ci_scenario import DEPLOY, NAME, RELEASE, CiScenario
 from support.ci_server import files_of, files_with
 from support.faults import until
 from support.hudson import Hudson
-from support.jenkins_world import DEPLOY, NAME, RELEASE, Ci
 
 pytestmark = [pytest.mark.platform, pytest.mark.usefixtures("nothing_leaks")]
 
@@ -19,7 +19,7 @@ GOOD = "the version that serves"
 
 
 @pytest.fixture
-def hudson(ci: Ci, good: dict[str, Any]) -> Iterator[Hudson]:
+def hudson(ci: CiScenario, good: dict[str, Any]) -> Iterator[Hudson]:
     """The server's process, left running."""
     if ci.hudson is None:
         pytest.skip("somebody else's server is not broken")
@@ -28,7 +28,7 @@ def hudson(ci: Ci, good: dict[str, Any]) -> Iterator[Hudson]:
 
 
 def test_after_a_servers_restart_asking_again_for_the_deploy_that_waited_runs_it_once(
-    ci: Ci, good: dict[str, Any], hudson: Hudson
+    ci: CiScenario, good: dict[str, Any], hudson: Hudson
 ) -> None:
     before = ci.history()[-1][0]
     _, deploy = ci.slowly("nobody this time!")
@@ -47,7 +47,7 @@ def test_after_a_servers_restart_asking_again_for_the_deploy_that_waited_runs_it
     assert ci.current()["chart"]["version"] == good["chart"]["version"]
 
 
-def test_a_server_that_is_killed_takes_no_deploy_with_it(ci: Ci, good: dict[str, Any], hudson: Hudson) -> None:
+def test_a_server_that_is_killed_takes_no_deploy_with_it(ci: CiScenario, good: dict[str, Any], hudson: Hudson) -> None:
     before = ci.history()[-1][0]
     _, deploy = ci.slowly("whoever is left!")
     hudson.kill()
@@ -62,14 +62,14 @@ def test_a_server_that_is_killed_takes_no_deploy_with_it(ci: Ci, good: dict[str,
     ci.in_order(before)
 
 
-def test_a_push_while_the_server_is_away_is_made_up_for_once(ci: Ci, hudson: Hudson) -> None:
+def test_a_push_while_the_server_is_away_is_made_up_for_once(ci: CiScenario, hudson: Hudson) -> None:
     ci.index(ci.program("whoever waited!"))
-    ci.world.commit("while nobody listens")
+    ci.checkout.commit("while nobody listens")
     hudson.stop()
     said = ci.heard(status=8)
     assert re.search(rf"^remote: .*{re.escape(hudson.url)}", said, re.MULTILINE)
-    commit = ci.world.git("rev-parse", "HEAD").strip()
-    assert ci.world.git("ls-remote", "origin", "main").startswith(commit), "what is pushed is pushed"
+    commit = ci.checkout.git("rev-parse", "HEAD").strip()
+    assert ci.checkout.git("ls-remote", "origin", "main").startswith(commit), "what is pushed is pushed"
     hudson.start()
     asked = [ci.run(RELEASE, "--op-id", f"push-{commit}", GIT_COMMIT=commit) for _ in range(2)]
     assert asked[0]["job"] == asked[1]["job"]
@@ -94,7 +94,7 @@ def test_a_push_while_the_server_is_away_is_made_up_for_once(ci: Ci, hudson: Hud
     ],
 )
 def test_values_that_nobody_should_give_make_a_red_build_that_says_so(
-    ci: Ci, good: dict[str, Any], hudson: Hudson, job: str, parameters: dict[str, str], fact: str
+    ci: CiScenario, good: dict[str, Any], hudson: Hudson, job: str, parameters: dict[str, str], fact: str
 ) -> None:
     op_id = f"hostile-{abs(hash((job, *parameters.items())))}"
     before = ci.history()
@@ -109,7 +109,7 @@ def test_values_that_nobody_should_give_make_a_red_build_that_says_so(
     assert ci.history() == before
 
 
-def test_refusing_github_is_a_warning_in_the_console(ci: Ci, hudson: Hudson) -> None:
+def test_refusing_github_is_a_warning_in_the_console(ci: CiScenario, hudson: Hudson) -> None:
     assert ci.github is not None
     ci.github.fail(401, message="Bad credentials")
     try:
@@ -120,7 +120,7 @@ def test_refusing_github_is_a_warning_in_the_console(ci: Ci, hudson: Hudson) -> 
         assert re.search(r"\b401\b.*Bad credentials", ci.console(job, build))
 
 
-def test_a_job_that_is_gone_is_an_error_and_the_next_setup_makes_it_again(ci: Ci, hudson: Hudson) -> None:
+def test_a_job_that_is_gone_is_an_error_and_the_next_setup_makes_it_again(ci: CiScenario, hudson: Hudson) -> None:
     ci.jobs.delete(DEPLOY)
     problem = ci.run(DEPLOY, VERSION="1.0.0", NAMESPACE=ci.namespace, status=4)
     assert problem["code"] == "job_not_found"
@@ -136,15 +136,15 @@ def test_a_job_that_is_gone_is_an_error_and_the_next_setup_makes_it_again(ci: Ci
     ci.idle()
 
 
-def test_a_job_of_somebody_else_is_left_alone(ci: Ci, hudson: Hudson) -> None:
-    mine = ci.world.app / "kubernaut.yaml"
+def test_a_job_of_somebody_else_is_left_alone(ci: CiScenario, hudson: Hudson) -> None:
+    mine = ci.checkout.app / "kubernaut.yaml"
     mine.write_text(mine.read_text().replace(f"name: {NAME}", "name: theirs"))
     ci.jobs.create("theirs-deploy", "echo hello")
     before = ci.jobs.config("theirs-deploy")
     try:
         problem = ci.setup(status=5)
     finally:
-        ci.world.git("checkout", "--quiet", "--", str(mine))
+        ci.checkout.git("checkout", "--quiet", "--", str(mine))
     assert problem["code"] == "job_conflict"
     assert "theirs-deploy" in json.dumps(problem)
     assert ci.jobs.config("theirs-deploy") == before
@@ -152,8 +152,8 @@ def test_a_job_of_somebody_else_is_left_alone(ci: Ci, hudson: Hudson) -> None:
 
 
 @pytest.mark.parametrize("where", ["nobody", "a registry", "a page of the server"])
-def test_what_is_no_jenkins_is_called_so_and_nothing_is_made(ci: Ci, hudson: Hudson, where: str) -> None:
-    registry = ci.world.environment["KUBERNAUT_REGISTRY"].partition("/")[0]
+def test_what_is_no_jenkins_is_called_so_and_nothing_is_made(ci: CiScenario, hudson: Hudson, where: str) -> None:
+    registry = ci.checkout.environment["KUBERNAUT_REGISTRY"].partition("/")[0]
     url = {"nobody": "http://127.0.0.1:1", "a registry": f"http://{registry}", "a page of the server": f"{hudson.url}/login"}[where]
     problem = ci.setup("--url", url, status=8)
     assert problem["code"] == "jenkins_unreachable"
@@ -161,13 +161,13 @@ def test_what_is_no_jenkins_is_called_so_and_nothing_is_made(ci: Ci, hudson: Hud
     assert "<" not in json.dumps(problem)
 
 
-def test_a_wrong_password_is_refused_and_not_repeated(ci: Ci, hudson: Hudson) -> None:
-    known = ci.world.environment
-    ci.world.environment = {**known, "KUBERNAUT_JENKINS_TOKEN": "canary-wrong-password"}
+def test_a_wrong_password_is_refused_and_not_repeated(ci: CiScenario, hudson: Hudson) -> None:
+    known = ci.checkout.environment
+    ci.checkout.environment = {**known, "KUBERNAUT_JENKINS_TOKEN": "canary-wrong-password"}
     try:
         problem = ci.setup(status=9)
     finally:
-        ci.world.environment = known
+        ci.checkout.environment = known
     assert problem["code"] == "jenkins_denied"
     assert "canary" not in json.dumps(problem)
     assert files_with([hudson.home.log, hudson.home.root], ["canary-wrong-password"]) == []

@@ -6,8 +6,8 @@ Collected by `make test-jenkins` only. Those who wrote this have not run it: no 
 from __future__ import annotations
 
 import pytest
-from support.jenkins_world import Ci
-from support.world import REPOSITORY
+from support.checkout import REPOSITORY
+from support.ci_scenario import CiScenario
 
 FOLDER = REPOSITORY / "jenkins"
 JENKINSFILES = sorted(FOLDER.rglob("*Jenkinsfile"))
@@ -15,14 +15,14 @@ JENKINSFILES = sorted(FOLDER.rglob("*Jenkinsfile"))
 
 @pytest.mark.platform
 @pytest.mark.parametrize("file", JENKINSFILES, ids=lambda file: str(file.relative_to(FOLDER)))
-def test_jenkins_can_read_a_jenkinsfile(ci: Ci, file: object) -> None:
+def test_jenkins_can_read_a_jenkinsfile(ci: CiScenario, file: object) -> None:
     text = FOLDER.joinpath(str(file)).read_text()
     answer = ci.jobs.ask("POST", "/pipeline-model-converter/validate", data={"jenkinsfile": text})
     assert "successfully validated" in answer.text, answer.text
 
 
 @pytest.mark.platform
-def test_jenkins_finds_nothing_wrong_with_the_configuration_as_code(ci: Ci) -> None:
+def test_jenkins_finds_nothing_wrong_with_the_configuration_as_code(ci: CiScenario) -> None:
     answer = ci.jobs.ask("POST", "/configuration-as-code/check", data=(FOLDER / "casc.yaml").read_bytes(), status=None)
     if answer.status_code == 404:
         pytest.skip("needs the plugin configuration-as-code on the server")

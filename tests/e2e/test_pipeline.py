@@ -11,17 +11,17 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from support.checkout import PROGRAM, Checkout
 from support.faults import until
-from support.world import PROGRAM, World
 
 from kubernaut.events import Event, LogLine, StepFinished, StepStarted
 
 pytestmark = pytest.mark.platform
 
 
-def ship(world: World, *more: str, status: int = 0) -> dict[str, object]:
+def ship(checkout: Checkout, *more: str, status: int = 0) -> dict[str, object]:
     """Ship the example into the world's namespace."""
-    return world.json("ship", str(world.app), "-n", world.namespace, "--create-namespace", *more, status=status)  # type: ignore[no-any-return]
+    return checkout.json("ship", str(checkout.app), "-n", checkout.namespace, "--create-namespace", *more, status=status)  # type: ignore[no-any-return]
 
 
 def answer_of(port: str) -> dict[str, str]:
@@ -37,142 +37,142 @@ def answer_of(port: str) -> dict[str, str]:
     return found[0]
 
 
-def test_from_a_folder_to_an_answer_over_http(world: World, platform: dict[str, str]) -> None:
+def test_from_a_folder_to_an_answer_over_http(checkout: Checkout, platform: dict[str, str]) -> None:
     port = platform["KUBERNAUT_NODE_PORT"]
-    release = ship(world, "--set", f"service.type=NodePort,service.nodePort={port}", "--note", "the first one")
-    assert release["id"] == f"{world.namespace}.hello-world.v1"
+    release = ship(checkout, "--set", f"service.type=NodePort,service.nodePort={port}", "--note", "the first one")
+    assert release["id"] == f"{checkout.namespace}.hello-world.v1"
     assert release["status"] == "deployed"
     assert release["active"] is True
     assert release["managedBy"] == "kubernaut"
     said = answer_of(port)
-    commit = world.git("rev-parse", "HEAD").strip()
+    commit = checkout.git("rev-parse", "HEAD").strip()
     assert said["version"] == "1.0.0"
     assert commit.startswith(said["commit"])
     assert release["source"]["commit"] == commit  # type: ignore[index]
     assert release["images"][0]["digest"].startswith("sha256:")  # type: ignore[index]
 
-    history = json.loads(world.helm("history", "hello-world", "-n", world.namespace, "-o", "json"))
+    history = json.loads(checkout.helm("history", "hello-world", "-n", checkout.namespace, "-o", "json"))
     assert history[0]["description"].startswith(f"1.0.0 ({commit[:7]}) by ")
     assert '"the first one"' in history[0]["description"]
-    assert world.git("status", "--porcelain") == ""
-    world.run("delete", "hello-world", "-n", world.namespace, "--yes")
+    assert checkout.git("status", "--porcelain") == ""
+    checkout.run("delete", "hello-world", "-n", checkout.namespace, "--yes")
 
 
-def test_the_same_again_is_unchanged_and_a_change_is_a_new_release(world: World) -> None:
-    first = ship(world)
-    again = ship(world)
+def test_the_same_again_is_unchanged_and_a_change_is_a_new_release(checkout: Checkout) -> None:
+    first = ship(checkout)
+    again = ship(checkout)
     assert again["id"] == first["id"]
-    assert "unchanged" in world.run("ship", str(world.app), "-n", world.namespace).stderr
+    assert "unchanged" in checkout.run("ship", str(checkout.app), "-n", checkout.namespace).stderr
 
-    world.greet("good morning")
-    world.commit()
-    second = ship(world)
+    checkout.greet("good morning")
+    checkout.commit()
+    second = ship(checkout)
     assert second["revision"] == 2
     assert second["images"] != first["images"]
-    listed = world.json("list", "-n", world.namespace)
+    listed = checkout.json("list", "-n", checkout.namespace)
     assert [item["id"] for item in listed["items"]] == [second["id"]]
-    assert [item["status"] for item in world.json("history", "hello-world", "-n", world.namespace)["items"]] == [
+    assert [item["status"] for item in checkout.json("history", "hello-world", "-n", checkout.namespace)["items"]] == [
         "deployed",
         "superseded",
     ]
-    versions = world.json("versions", "hello-world")
+    versions = checkout.json("versions", "hello-world")
     assert [item["version"] for item in versions["items"]][-1] == "1.0.0"
     assert versions["count"] == 2
 
-    back = world.json("rollback", "hello-world", "-n", world.namespace)
+    back = checkout.json("rollback", "hello-world", "-n", checkout.namespace)
     assert back["revision"] == 3
     assert back["images"] == first["images"]
-    assert world.git("status", "--porcelain") == ""
+    assert checkout.git("status", "--porcelain") == ""
 
 
-def test_ten_deploys_a_delete_and_a_deploy_keep_the_history_whole(world: World) -> None:
-    ship(world)
+def test_ten_deploys_a_delete_and_a_deploy_keep_the_history_whole(checkout: Checkout) -> None:
+    ship(checkout)
     for number in range(2, 11):
-        release = world.json("deploy", "hello-world", "-n", world.namespace, "--set", f"greeting=number {number}")
+        release = checkout.json("deploy", "hello-world", "-n", checkout.namespace, "--set", f"greeting=number {number}")
         assert release["revision"] == number
-    gone = world.json("delete", "hello-world", "-n", world.namespace, "--yes")
+    gone = checkout.json("delete", "hello-world", "-n", checkout.namespace, "--yes")
     assert gone["status"] == "uninstalled"
     assert gone["active"] is False
     assert gone["deletedAt"]
-    assert world.json("delete", "hello-world", "-n", world.namespace, "--yes")["deletedAt"] == gone["deletedAt"]
-    assert world.json("list", "-n", world.namespace)["items"] == []
+    assert checkout.json("delete", "hello-world", "-n", checkout.namespace, "--yes")["deletedAt"] == gone["deletedAt"]
+    assert checkout.json("list", "-n", checkout.namespace)["items"] == []
 
-    new = world.json("deploy", "hello-world@1.0.0", "-n", world.namespace)
+    new = checkout.json("deploy", "hello-world@1.0.0", "-n", checkout.namespace)
     assert new["revision"] == 11
-    items = world.json("history", "hello-world", "-n", world.namespace)["items"]
+    items = checkout.json("history", "hello-world", "-n", checkout.namespace)["items"]
     assert [item["revision"] for item in items] == list(range(11, 0, -1))
     assert items[1]["deletedAt"] == gone["deletedAt"]
 
-    world.run("delete", "hello-world", "-n", world.namespace, "--yes")
-    restored = world.json("restore", "hello-world", "-n", world.namespace)
+    checkout.run("delete", "hello-world", "-n", checkout.namespace, "--yes")
+    restored = checkout.json("restore", "hello-world", "-n", checkout.namespace)
     assert (restored["revision"], restored["status"], restored["active"]) == (12, "deployed", True)
 
 
-def test_a_release_of_plain_helm_is_listed_without_made_up_facts(world: World) -> None:
-    ship(world)
-    plain = world.tree.parent / "plain"
+def test_a_release_of_plain_helm_is_listed_without_made_up_facts(checkout: Checkout) -> None:
+    ship(checkout)
+    plain = checkout.tree.parent / "plain"
     (plain / "templates").mkdir(parents=True)
     (plain / "Chart.yaml").write_text("apiVersion: v2\nname: plain\nversion: 0.3.0\n")
     (plain / "templates" / "settings.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: plain}\n")
-    world.helm("install", "plain.settings", str(plain), "-n", world.namespace)
-    release = {item["name"]: item for item in world.json("list", "-n", world.namespace)["items"]}["plain.settings"]
+    checkout.helm("install", "plain.settings", str(plain), "-n", checkout.namespace)
+    release = {item["name"]: item for item in checkout.json("list", "-n", checkout.namespace)["items"]}["plain.settings"]
     assert release["managedBy"] == "helm"
     assert release["createdBy"] is None
     assert release["chart"]["version"] == "0.3.0"
     assert release["operation"] is None
-    assert world.json("show", release["id"])["id"] == release["id"]
+    assert checkout.json("show", release["id"])["id"] == release["id"]
 
 
-def test_an_environment_of_the_version_is_chosen_by_name(world: World) -> None:
-    production = ship(world, "--environment", "production", "--timeout", "3m")
-    pods = world.library().logs("hello-world", namespace=world.namespace)
+def test_an_environment_of_the_version_is_chosen_by_name(checkout: Checkout) -> None:
+    production = ship(checkout, "--environment", "production", "--timeout", "3m")
+    pods = checkout.library().logs("hello-world", namespace=checkout.namespace)
     assert len({line.split(" ", 1)[0] for line in pods}) >= 2
     assert production["status"] == "deployed"
-    problem = ship(world, "--environment", "staging", status=4)
+    problem = ship(checkout, "--environment", "staging", status=4)
     assert problem["code"] == "environment_not_found"
 
 
-def test_helm_test_reaches_the_application_through_its_service(world: World, helm4: Path) -> None:
-    ship(world)
-    assert "Succeeded" in world.helm("test", "hello-world", "-n", world.namespace, "--timeout", "1m")
-    again = [helm4, "test", "hello-world", "-n", world.namespace, "--timeout", "1m"]
-    assert subprocess.run(again, env=dict(world.environment), capture_output=True, timeout=120, check=False).returncode == 0
+def test_helm_test_reaches_the_application_through_its_service(checkout: Checkout, helm4: Path) -> None:
+    ship(checkout)
+    assert "Succeeded" in checkout.helm("test", "hello-world", "-n", checkout.namespace, "--timeout", "1m")
+    again = [helm4, "test", "hello-world", "-n", checkout.namespace, "--timeout", "1m"]
+    assert subprocess.run(again, env=dict(checkout.environment), capture_output=True, timeout=120, check=False).returncode == 0
 
 
-def test_the_logs_are_the_pods_own(world: World) -> None:
-    ship(world)
-    assert "listens on port" in world.run("logs", "hello-world", "-n", world.namespace).stdout
+def test_the_logs_are_the_pods_own(checkout: Checkout) -> None:
+    ship(checkout)
+    assert "listens on port" in checkout.run("logs", "hello-world", "-n", checkout.namespace).stdout
 
 
-def test_a_failed_deploy_says_why_and_the_release_before_it_runs_again(world: World) -> None:
-    first = ship(world)
-    source = world.app / "index.js"
+def test_a_failed_deploy_says_why_and_the_release_before_it_runs_again(checkout: Checkout) -> None:
+    first = ship(checkout)
+    source = checkout.app / "index.js"
     source.write_text('console.error("cannot open the greeting file");\nprocess.exit(3);\n')
-    world.commit()
-    problem = ship(world, "--timeout", "25s", status=6)
+    checkout.commit()
+    problem = ship(checkout, "--timeout", "25s", status=6)
     assert problem["code"] == "deploy_rolled_back"
     assert "cannot open the greeting file" in json.dumps(problem)
-    items = world.json("history", "hello-world", "-n", world.namespace)["items"]
+    items = checkout.json("history", "hello-world", "-n", checkout.namespace)["items"]
     assert [(item["revision"], item["status"]) for item in items] == [(3, "deployed"), (2, "failed"), (1, "superseded")]
     assert items[0]["images"] == first["images"]
 
-    kept = ship(world, "--timeout", "15s", "--on-failure", "keep", status=7)
+    kept = ship(checkout, "--timeout", "15s", "--on-failure", "keep", status=7)
     assert kept["code"] == "deploy_failed"
-    assert world.json("show", "hello-world", "-n", world.namespace)["status"] == "failed"
+    assert checkout.json("show", "hello-world", "-n", checkout.namespace)["status"] == "failed"
 
 
-def test_a_dry_run_changes_nothing(world: World) -> None:
-    plan = ship(world, "--dry-run")
+def test_a_dry_run_changes_nothing(checkout: Checkout) -> None:
+    plan = ship(checkout, "--dry-run")
     kinds = [action["kind"] for action in plan["actions"]]  # type: ignore[attr-defined]
     assert kinds[:3] == ["build-image", "push-image", "push-chart"]
     assert kinds[-1].startswith("helm-")
-    assert world.json("list", "-n", world.namespace)["items"] == []
-    assert world.json("versions", "hello-world")["items"] == []
+    assert checkout.json("list", "-n", checkout.namespace)["items"] == []
+    assert checkout.json("versions", "hello-world")["items"] == []
 
 
-def test_the_library_tells_each_step(world: World) -> None:
+def test_the_library_tells_each_step(checkout: Checkout) -> None:
     events: list[Event] = []
-    outcome = world.library(events.append).ship(world.app, namespace=world.namespace, create_namespace=True)
+    outcome = checkout.library(events.append).ship(checkout.app, namespace=checkout.namespace, create_namespace=True)
     assert outcome.changed
     assert outcome.release is not None
     started = [event.step for event in events if isinstance(event, StepStarted)]
@@ -181,40 +181,40 @@ def test_the_library_tells_each_step(world: World) -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_during_the_rollout_stops_helm_and_the_next_run_works(world: World, signum: signal.Signals) -> None:
-    ship(world)
-    (world.app / "index.js").write_text("setInterval(() => {}, 1000);\n")  # runs, and is never ready
-    world.commit()
+def test_a_signal_during_the_rollout_stops_helm_and_the_next_run_works(checkout: Checkout, signum: signal.Signals) -> None:
+    ship(checkout)
+    (checkout.app / "index.js").write_text("setInterval(() => {}, 1000);\n")  # runs, and is never ready
+    checkout.commit()
     running = subprocess.Popen(
-        [PROGRAM, "ship", world.app, "-n", world.namespace],
-        cwd=world.tree,
-        env=dict(world.environment),
+        [PROGRAM, "ship", checkout.app, "-n", checkout.namespace],
+        cwd=checkout.tree,
+        env=dict(checkout.environment),
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
-        wait_for(lambda: "pending-upgrade" in world.helm("history", "hello-world", "-n", world.namespace))
+        wait_for(lambda: "pending-upgrade" in checkout.helm("history", "hello-world", "-n", checkout.namespace))
         running.send_signal(signum)
         _, said = running.communicate(timeout=60)
     finally:
         running.kill()
     assert running.returncode == 128 + signum, said
-    assert not processes_of(world)
-    world.git("reset", "--quiet", "--hard", "v1.0.0")
-    assert ship(world)["status"] == "deployed"
-    statuses = [item["status"] for item in world.json("history", "hello-world", "-n", world.namespace)["items"]]
+    assert not processes_of(checkout)
+    checkout.git("reset", "--quiet", "--hard", "v1.0.0")
+    assert ship(checkout)["status"] == "deployed"
+    statuses = [item["status"] for item in checkout.json("history", "hello-world", "-n", checkout.namespace)["items"]]
     assert statuses.count("deployed") == 1
     assert not any(status.startswith("pending") for status in statuses)
 
 
 @pytest.mark.parametrize("step", ["build", "push image", "package", "push chart", "deploy"])
-def test_ctrl_c_at_any_step_leaves_nothing_and_the_next_run_works(world: World, tmp_path: Path, step: str) -> None:
+def test_ctrl_c_at_any_step_leaves_nothing_and_the_next_run_works(checkout: Checkout, tmp_path: Path, step: str) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     running = subprocess.Popen(
-        [PROGRAM, "ship", world.app, "-n", world.namespace, "--create-namespace"],
-        cwd=world.tree,
-        env={**world.environment, "TMPDIR": str(temporary)},
+        [PROGRAM, "ship", checkout.app, "-n", checkout.namespace, "--create-namespace"],
+        cwd=checkout.tree,
+        env={**checkout.environment, "TMPDIR": str(temporary)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -229,10 +229,10 @@ def test_ctrl_c_at_any_step_leaves_nothing_and_the_next_run_works(world: World, 
         running.kill()
     assert running.returncode == 130, said + rest
     assert "Traceback" not in rest
-    assert not processes_of(world)
+    assert not processes_of(checkout)
     assert list(temporary.iterdir()) == []
-    assert world.git("status", "--porcelain") == ""
-    assert ship(world)["status"] == "deployed"
+    assert checkout.git("status", "--porcelain") == ""
+    assert ship(checkout)["status"] == "deployed"
 
 
 def wait_for(condition: object, seconds: float = 60.0) -> None:
@@ -242,12 +242,12 @@ def wait_for(condition: object, seconds: float = 60.0) -> None:
         assert time.monotonic() < until, "waited in vain"
 
 
-def processes_of(world: World) -> list[str]:
+def processes_of(checkout: Checkout) -> list[str]:
     """The command lines of the processes that were started for the world and still run."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
-            if world.environment["KUBERNAUT_REGISTRY"] in path.read_text(errors="replace"):
+            if checkout.environment["KUBERNAUT_REGISTRY"] in path.read_text(errors="replace"):
                 found.append(path.with_name("cmdline").read_text().replace("\0", " "))
         except OSError:
             continue

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.server import serving
-from support.world import REPOSITORY
+from support.checkout import REPOSITORY
+from support.server_process import serving
 
 from kubernaut_local import Platform
 

@@ -6,26 +6,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.checkout import Checkout
 from support.fuzzing import failures, plan, schema_of
-from support.server import Serving, serving
-from support.world import World
+from support.server_process import ServerProcess, serving
 
 pytestmark = pytest.mark.platform
 
 
 @pytest.fixture
-def server(world: World, tmp_path: Path) -> Iterator[Serving]:
+def server(checkout: Checkout, tmp_path: Path) -> Iterator[ServerProcess]:
     """A server that knows the world's namespace only, with two releases of a name in it."""
-    world.run("ship", "examples/hello-world", "-n", world.namespace, "--create-namespace")
-    world.run("deploy", "hello-world", "-n", world.namespace, "--set", "replicaCount=2")
-    environment = {**world.environment, "XDG_STATE_HOME": str(tmp_path / "state")}
-    with serving(environment, world.tree, tmp_path, "--namespace", world.namespace) as served:
+    checkout.run("ship", "examples/hello-world", "-n", checkout.namespace, "--create-namespace")
+    checkout.run("deploy", "hello-world", "-n", checkout.namespace, "--set", "replicaCount=2")
+    environment = {**checkout.environment, "XDG_STATE_HOME": str(tmp_path / "state")}
+    with serving(environment, checkout.tree, tmp_path, "--namespace", checkout.namespace) as served:
         yield served
 
 
-def test_whatever_a_running_server_is_asked_it_answers_as_its_document_says(world: World, server: Serving) -> None:
+def test_whatever_a_running_server_is_asked_it_answers_as_its_document_says(checkout: Checkout, server: ServerProcess) -> None:
     _, _, token = server.headers["Authorization"].partition(" ")
     found = failures(schema_of(plan(server.url, token, examples=3, **{"request-timeout": 330})))
     assert not found, "\n\n".join(f"{name}\n{told}" for name, told in found.items())
     assert server.ready()
-    assert world.helm("list", "--all", "--namespace", world.namespace, "--short").split() == ["hello-world"]
+    assert checkout.helm("list", "--all", "--namespace", checkout.namespace, "--short").split() == ["hello-world"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from support.faults import Published, Scene, helms_of, publish
+from support.faults import FaultScenario, Published, helms_of, publish
 
 
 @pytest.fixture(scope="session")
@@ -16,9 +16,9 @@ def published(platform: Mapping[str, str], tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def scene(platform: Mapping[str, str], helm4: Path, published: Published, tmp_path: Path) -> Iterator[Scene]:
+def scenario(platform: Mapping[str, str], helm4: Path, published: Published, tmp_path: Path) -> Iterator[FaultScenario]:
     """A namespace of its own, in which nothing is deployed yet."""
-    made = Scene(tmp_path, platform, published, helms_of(platform, helm4))
+    made = FaultScenario(tmp_path, platform, published, helms_of(platform, helm4))
     try:
         yield made
     finally:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from support.faultpoints import POINTS, Request, lease, secret
-from support.faults import Scene, until
+from support.faults import FaultScenario, until
 
 from kubernaut_local import Platform
 
@@ -19,8 +19,8 @@ BUSY = (429, 500, 503)
 
 
 @pytest.mark.parametrize("point", ["before-lease", "before-operation"])
-def test_cut_off_before_anything_is_done(scene: Scene, point: str) -> None:
-    subject = scene.subject()
+def test_cut_off_before_anything_is_done(scenario: FaultScenario, point: str) -> None:
+    subject = scenario.subject()
     subject.deploy("a")
     running = subject.held(point, *subject.verb("deploy", "b", "-o", "json"))
     subject.proxy.cut()
@@ -29,18 +29,18 @@ def test_cut_off_before_anything_is_done(scene: Scene, point: str) -> None:
     assert ended.status == 8, ended
     assert ended.problem()["code"] == "cluster_unreachable"
     subject.proxy.restore()
-    assert scene.check().current.revision == 1
+    assert scenario.check().current.revision == 1
     subject.deploy("b")
-    scene.check_settled()
+    scenario.check_settled()
 
 
-def test_cut_off_from_the_start(scene: Scene) -> None:
-    subject = scene.subject()
+def test_cut_off_from_the_start(scenario: FaultScenario) -> None:
+    subject = scenario.subject()
     with subject.proxy.away():
         ended = subject.deploy("a", "-o", "json", status=8)
     assert ended.problem()["code"] == "cluster_unreachable"
     subject.deploy("a", status=0)
-    scene.check_settled()
+    scenario.check_settled()
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def test_cut_off_from_the_start(scene: Scene) -> None:
         ("helm4", "after-final-write"),
     ],
 )
-def test_cut_off_while_helm_works(scene: Scene, helm: str, point: str) -> None:
+def test_cut_off_while_helm_works(scenario: FaultScenario, helm: str, point: str) -> None:
     """What came of it nobody knows, and that is said; it is found out by the next one."""
-    subject = scene.subject(helm)
+    subject = scenario.subject(helm)
     subject.deploy("a")
     running = subject.held(point, *subject.verb("deploy", "b"))
     subject.proxy.cut()
@@ -66,16 +66,16 @@ def test_cut_off_while_helm_works(scene: Scene, helm: str, point: str) -> None:
     assert re.search(r"kubernaut history .*\bapp\b", ended.stderr), "it names the command that shows what came of it"
     subject.settled()
     subject.proxy.restore()
-    scene.check()
+    scenario.check()
     subject.deploy("c")
-    assert scene.text() == "c"
-    now = scene.check_settled()
+    assert scenario.text() == "c"
+    now = scenario.check_settled()
     assert now.operations[1].outcome == ("succeeded" if point == "after-final-write" else "interrupted")
 
 
 @pytest.mark.parametrize("verb", ["rollback", "delete"])
-def test_another_verb_is_cut_off(scene: Scene, verb: str) -> None:
-    subject = scene.subject()
+def test_another_verb_is_cut_off(scenario: FaultScenario, verb: str) -> None:
+    subject = scenario.subject()
     subject.deploy("a")
     subject.deploy("b")
     running = subject.held("before-final-write", *subject.verb(verb))
@@ -87,23 +87,23 @@ def test_another_verb_is_cut_off(scene: Scene, verb: str) -> None:
     subject.settled()
     subject.proxy.restore()
     subject.run(*subject.verb(verb, "", *(["--revision", "1"] if verb == "rollback" else [])))
-    scene.check_settled()
+    scenario.check_settled()
 
 
-def test_cut_off_for_a_moment(scene: Scene) -> None:
+def test_cut_off_for_a_moment(scenario: FaultScenario) -> None:
     """The last write of a deploy is made, and only then the cluster is away: it comes back in time for what follows."""
-    subject = scene.subject()
+    subject = scenario.subject()
     subject.deploy("a")
     running = subject.held("mid-apply", *subject.verb("deploy", "b"))
     subject.proxy.answer(lambda request: request.method == "GET" and "python" in request.agent, 503, times=2)
     subject.proxy.release("mid-apply")
     assert running.wait().status == 0
-    scene.check_settled()
+    scenario.check_settled()
 
 
-def test_a_busy_api_server_costs_no_lock(scene: Scene) -> None:
+def test_a_busy_api_server_costs_no_lock(scenario: FaultScenario) -> None:
     """The lock's renewals are refused for a while; it is still ours, and the deploy goes on."""
-    subject = scene.subject()
+    subject = scenario.subject()
     subject.deploy("a")
     running = subject.held("mid-apply", *subject.verb("deploy", "b"))
     for status in BUSY:
@@ -111,37 +111,37 @@ def test_a_busy_api_server_costs_no_lock(scene: Scene) -> None:
     until(lambda: subject.proxy.count(lease("PUT")) > len(BUSY), "it was renewed after all", 30)
     subject.proxy.release("mid-apply")
     assert running.wait().status == 0
-    scene.check_settled()
+    scenario.check_settled()
 
 
 @pytest.mark.parametrize("status", BUSY)
-def test_a_busy_api_server_while_the_end_is_written(scene: Scene, status: int) -> None:
+def test_a_busy_api_server_while_the_end_is_written(scenario: FaultScenario, status: int) -> None:
     """The deploy is done, whatever can be written of it."""
-    subject = scene.subject()
+    subject = scenario.subject()
     subject.deploy("a")
     subject.proxy.answer(POINTS["before-end"].matches, status, times=9)
     ended = subject.deploy("b")
     assert str(status) in ended.stderr, "it says what the API server answered"
-    scene.check()
+    scenario.check()
     subject.proxy.undo()
     subject.deploy("c")
-    assert [one.outcome for one in scene.check_settled().operations] == ["succeeded"] * 3
+    assert [one.outcome for one in scenario.check_settled().operations] == ["succeeded"] * 3
 
 
-def test_the_answer_to_the_lock_is_lost(scene: Scene) -> None:
+def test_the_answer_to_the_lock_is_lost(scenario: FaultScenario) -> None:
     """It was taken, and who took it does not know: no lock is left behind for others to wait for."""
-    subject = scene.subject()
+    subject = scenario.subject()
     subject.deploy("a")
     running = subject.held("after-lease", *subject.verb("deploy", "b"))
     subject.proxy.release("after-lease", forward=False)
     assert running.wait(40).status in (0, 8)
-    assert scene.look().lease is None
+    assert scenario.look().lease is None
     subject.deploy("c")
-    scene.check_settled()
+    scenario.check_settled()
 
 
-def test_the_answer_to_a_renewal_is_lost(scene: Scene) -> None:
-    subject = scene.subject()
+def test_the_answer_to_a_renewal_is_lost(scenario: FaultScenario) -> None:
+    subject = scenario.subject()
     subject.deploy("a")
     subject.proxy.delay(lambda request: _applies(request), 12)
     subject.proxy.hold("after-renewal")
@@ -149,20 +149,20 @@ def test_the_answer_to_a_renewal_is_lost(scene: Scene) -> None:
     subject.proxy.wait_for("after-renewal")
     subject.proxy.release("after-renewal", forward=False)
     assert running.wait().status == 0
-    scene.check_settled()
+    scenario.check_settled()
 
 
-def test_a_slow_api_server(scene: Scene) -> None:
-    subject = scene.subject()
+def test_a_slow_api_server(scenario: FaultScenario) -> None:
+    subject = scenario.subject()
     subject.proxy.delay(lambda request: request.writes, 0.5)
     subject.deploy("a")
-    scene.check_settled()
+    scenario.check_settled()
 
 
 @pytest.mark.parametrize("point", ["mid-apply", "before-final-write"])
-def test_the_api_server_stops_and_goes_on(scene: Scene, local_platform: Platform, point: str) -> None:
+def test_the_api_server_stops_and_goes_on(scenario: FaultScenario, local_platform: Platform, point: str) -> None:
     """For as long as many an upgrade of a control plane takes; nobody gives up, nothing is lost."""
-    subject = scene.subject()
+    subject = scenario.subject()
     subject.deploy("a")
     running = subject.held(point, *subject.verb("deploy", "b"))
     pid = api_server(local_platform)
@@ -173,14 +173,14 @@ def test_the_api_server_stops_and_goes_on(scene: Scene, local_platform: Platform
     finally:
         os.kill(pid, signal.SIGCONT)
     assert running.wait().status == 0
-    assert scene.text() == "b"
-    scene.check_settled()
+    assert scenario.text() == "b"
+    scenario.check_settled()
 
 
 @pytest.mark.parametrize("point", ["before-operation", "after-record", "before-final-write", "before-end"])
-def test_the_api_server_is_killed(scene: Scene, local_platform: Platform, point: str) -> None:
+def test_the_api_server_is_killed(scenario: FaultScenario, local_platform: Platform, point: str) -> None:
     """It comes back by itself. How the deploy ends depends on when; that the next one works does not."""
-    subject = scene.subject()
+    subject = scenario.subject()
     subject.deploy("a")
     running = subject.held(point, *subject.verb("deploy", "b"))
     os.kill(api_server(local_platform), signal.SIGKILL)
@@ -192,10 +192,10 @@ def test_the_api_server_is_killed(scene: Scene, local_platform: Platform, point:
     assert "defect" not in ended.stderr
     until(lambda: local_platform.status().ready, "the platform is ready again", 60)
     subject.settled()
-    scene.check()
+    scenario.check()
     subject.deploy("c")
-    assert scene.text() == "c"
-    scene.check_settled()
+    assert scenario.text() == "c"
+    scenario.check_settled()
 
 
 def api_server(platform: Platform) -> int:
@@ -208,9 +208,9 @@ def _applies(request: Request) -> bool:
     return POINTS["mid-apply"].matches(request)
 
 
-def test_requests_are_refused_while_it_is_read(scene: Scene) -> None:
+def test_requests_are_refused_while_it_is_read(scenario: FaultScenario) -> None:
     """A read that is refused twice is asked for again; one that is refused for ever is told."""
-    subject = scene.subject()
+    subject = scenario.subject()
     subject.deploy("a")
     reads = secret("GET", "")
     for status in (429, 503):
@@ -220,4 +220,4 @@ def test_requests_are_refused_while_it_is_read(scene: Scene) -> None:
     ended = subject.deploy("c", status=8)
     assert "503" in ended.stderr
     subject.proxy.undo()
-    scene.check_settled()
+    scenario.check_settled()

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from support.ci_step import Step
-from support.faults import PROGRAM, Scene, Subject, paused, until
-from support.world import World, make_world
+from support.checkout import Checkout, make_checkout
+from support.ci_step import ShellStep
+from support.faults import PROGRAM, FaultScenario, Subject, paused, until
 
 pytestmark = pytest.mark.platform
 
@@ -26,14 +26,14 @@ SLOW = 12
 POINTS = ["before-lease", "after-lease", "after-operation", "before-record", "after-record", "before-final-write", "before-end"]
 
 
-def deploying(subject: Subject, text: str, *more: str, number: int = 7) -> Step:
+def deploying(subject: Subject, text: str, *more: str, number: int = 7) -> ShellStep:
     """Start a Deploy build: as its job does, with what the release's JSON goes to."""
     line = [str(PROGRAM), *subject.verb("deploy", text, "--lock-timeout", "10m", "--to", "deployed.json", *more)]
-    return Step(shlex.join(line), {**subject.environment, **BUILD, "BUILD_NUMBER": str(number)}, subject.folder)
+    return ShellStep(shlex.join(line), {**subject.environment, **BUILD, "BUILD_NUMBER": str(number)}, subject.folder)
 
 
 def in_order_after(
-    scene: Scene, subject: Subject, aborted: Step, other: Subject, number: int, *, innermost_first: bool = False
+    scenario: FaultScenario, subject: Subject, aborted: ShellStep, other: Subject, number: int, *, innermost_first: bool = False
 ) -> float:
     """Abort a build, start the next one at once, and hold everything to be in order; return how many seconds that took."""
     began = time.monotonic()
@@ -42,13 +42,13 @@ def in_order_after(
         following.end()
         took = time.monotonic() - began
     aborted.gone()
-    assert scene.text() == f"after {number}"
+    assert scenario.text() == f"after {number}"
     made = json.loads((other.folder / "deployed.json").read_text())
     assert (made["status"], made["build"]["number"]) == ("deployed", number)
     assert not (subject.folder / "deployed.json").exists(), "an aborted build has nothing to hand over"
-    now = scene.check_settled()
+    now = scenario.check_settled()
     assert now.current.status == "deployed"
-    assert not [one for one in scene.statuses() if one.startswith("pending")]
+    assert not [one for one in scenario.statuses() if one.startswith("pending")]
     assert now.operations[-1].outcome == "succeeded"
     ends = {"succeeded", "interrupted"} | ({"deploy_failed"} if innermost_first else set())
     assert {one.outcome for one in now.operations} <= ends
@@ -56,43 +56,43 @@ def in_order_after(
 
 
 @pytest.mark.parametrize("what", ["slow=40", "image=registry.invalid/missing:1"], ids=["in-a-hook", "in-a-rollout"])
-def test_an_abort_in_the_middle_of_helm(scene: Scene, helm: str, what: str) -> None:
-    subject, other = scene.subject(helm), scene.subject(helm)
+def test_an_abort_in_the_middle_of_helm(scenario: FaultScenario, helm: str, what: str) -> None:
+    subject, other = scenario.subject(helm), scenario.subject(helm)
     subject.deploy("a")
     with deploying(subject, "b", "--set", what) as aborted:
-        until(lambda: scene.statuses()[-1] == "pending-upgrade", "Helm is at work", 60)
+        until(lambda: scenario.statuses()[-1] == "pending-upgrade", "Helm is at work", 60)
         assert len(aborted.programs()) == 3, "the shell, kubernaut and Helm"
-        took = in_order_after(scene, subject, aborted, other, 8)
-    outcomes = [one.outcome for one in scene.look().operations]
+        took = in_order_after(scenario, subject, aborted, other, 8)
+    outcomes = [one.outcome for one in scenario.look().operations]
     assert outcomes == ["succeeded", "interrupted", "succeeded"]
     assert took < GRACE + 20, f"{took:.1f} s"
 
 
-def test_an_abort_that_helm_obeys_before_kubernaut_hears_of_it(scene: Scene, helm: str) -> None:
+def test_an_abort_that_helm_obeys_before_kubernaut_hears_of_it(scenario: FaultScenario, helm: str) -> None:
     """For a moment it looks as if somebody had stopped Helm alone, and it is told so; nothing is rolled back because of that."""
-    subject, other = scene.subject(helm), scene.subject(helm)
+    subject, other = scenario.subject(helm), scenario.subject(helm)
     subject.deploy("a")
     with deploying(subject, "b", "--set", "image=registry.invalid/missing:1") as aborted:
-        until(lambda: scene.statuses()[-1] == "pending-upgrade", "Helm is at work", 60)
-        took = in_order_after(scene, subject, aborted, other, 8, innermost_first=True)
-    assert scene.statuses() == ["superseded", "failed", "deployed"]
+        until(lambda: scenario.statuses()[-1] == "pending-upgrade", "Helm is at work", 60)
+        took = in_order_after(scenario, subject, aborted, other, 8, innermost_first=True)
+    assert scenario.statuses() == ["superseded", "failed", "deployed"]
     assert took < GRACE + 20, f"{took:.1f} s"
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_an_abort_between_its_own_writes(scene: Scene, point: str) -> None:
-    subject, other = scene.subject(), scene.subject()
+def test_an_abort_between_its_own_writes(scenario: FaultScenario, point: str) -> None:
+    subject, other = scenario.subject(), scenario.subject()
     subject.deploy("a")
     subject.proxy.hold(point)
     with deploying(subject, "b") as aborted:
         subject.proxy.wait_for(point)
         aborted.abort()
         subject.proxy.release(point)
-        in_order_after(scene, subject, aborted, other, 8)
+        in_order_after(scenario, subject, aborted, other, 8)
 
 
-def test_an_abort_while_it_waits_in_line(scene: Scene) -> None:
-    subject, other, third = scene.subject(), scene.subject(), scene.subject()
+def test_an_abort_while_it_waits_in_line(scenario: FaultScenario) -> None:
+    subject, other, third = scenario.subject(), scenario.subject(), scenario.subject()
     subject.deploy("a")
     holder = subject.held("mid-apply", *subject.verb("deploy", "b"))
     third.proxy.hold("before-lease")
@@ -101,42 +101,42 @@ def test_an_abort_while_it_waits_in_line(scene: Scene) -> None:
         third.proxy.release("before-lease")
         aborted.abort()
         aborted.gone()
-    assert scene.look().lease is not None, "the lock is whose it was"
+    assert scenario.look().lease is not None, "the lock is whose it was"
     subject.proxy.release("mid-apply")
     assert holder.wait().status == 0
     other.deploy("d")
-    assert scene.check_settled().current.status == "deployed"
+    assert scenario.check_settled().current.status == "deployed"
 
 
 @pytest.fixture
-def world(platform: Mapping[str, str], tmp_path: Path) -> World:
+def checkout(platform: Mapping[str, str], tmp_path: Path) -> Checkout:
     """A checkout whose image takes a while to build."""
-    made = make_world(platform, tmp_path / "checkout")
+    made = make_checkout(platform, tmp_path / "checkout")
     slow = f'node -e "setTimeout(() => {{}}, {SLOW}000)"'
     (made.app / "Dockerfile").write_text(f'FROM node:22-slim\nRUN {slow}\nCOPY index.js ./\nUSER 1000\nCMD ["node", "index.js"]\n')
     made.commit()
     return made
 
 
-def test_an_abort_in_the_middle_of_a_build(world: World, tmp_path: Path) -> None:
+def test_an_abort_in_the_middle_of_a_build(checkout: Checkout, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     (workspace / "tmp").mkdir(parents=True)
-    line = shlex.join([str(PROGRAM), "publish", str(world.app), "--version", "2.0.0", "--to", "release.json", "-v"])
-    environment = {**world.environment, **BUILD, "TMPDIR": str(workspace / "tmp")}
+    line = shlex.join([str(PROGRAM), "publish", str(checkout.app), "--version", "2.0.0", "--to", "release.json", "-v"])
+    environment = {**checkout.environment, **BUILD, "TMPDIR": str(workspace / "tmp")}
     (workspace / "release.json").write_text("of the last build")
-    with Step(line, environment, workspace) as aborted:
+    with ShellStep(line, environment, workspace) as aborted:
         aborted.wait_for("RUN node")
         aborted.abort()
-        with Step(line, environment, workspace) as following:
+        with ShellStep(line, environment, workspace) as following:
             following.wait_for("RUN node")
             with paused(*following.processes()):  # so that what is there is not its own, however long the aborted one takes
                 aborted.gone()
                 assert not (workspace / "release.json").exists()
-                assert world.json("versions", "hello-world")["items"] == [], "there is no half version"
+                assert checkout.json("versions", "hello-world")["items"] == [], "there is no half version"
             following.end()
             following.gone()
     made = json.loads((workspace / "release.json").read_text())
-    published = world.json("versions", "hello-world")
+    published = checkout.json("versions", "hello-world")
     assert [item["version"] for item in published["items"]] == ["2.0.0"]
     assert (made["version"], made["build"]["tag"]) == ("2.0.0", BUILD["BUILD_TAG"])
     assert sorted(path.name for path in (workspace / "tmp").iterdir()) == []

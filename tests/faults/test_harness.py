@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.faultpoints import Request, secret
-from support.faults import Scene, until
+from support.faults import FaultScenario, until
 from support.orphan import write_wrapper
 
 from kubernaut.adapters.kube import Cluster
@@ -24,42 +24,42 @@ UNFINISHED = {"deploy": "pending-upgrade", "rollback": "pending-rollback", "dele
 FINISHED = {"delete": "uninstalled"}
 
 
-def test_each_verb_passes_its_points_in_order(scene: Scene, helm: str) -> None:
+def test_each_verb_passes_its_points_in_order(scenario: FaultScenario, helm: str) -> None:
     """What is in the cluster at each point is what the point's name says."""
-    subject = scene.subject(helm)
+    subject = scenario.subject(helm)
     subject.deploy("a")
     for verb, unfinished in UNFINISHED.items():
         for point in ("before-operation", "after-operation", *STEPS):
             subject.proxy.hold(point)
-        before = scene.look()
+        before = scenario.look()
         running = subject.start(*subject.verb(verb))
         for point, added in (("before-operation", 0), ("after-operation", 1)):
             subject.proxy.wait_for(point)
-            assert len(scene.look().operations) == len(before.operations) + added
+            assert len(scenario.look().operations) == len(before.operations) + added
             subject.proxy.release(point)
         for point in STEPS:
             request = subject.proxy.wait_for(point)
             assert ("Helm/" in request.agent) == (point != "before-end")
             begun, ended = point not in ("before-record",), point in ("after-final-write", "before-end")
             expected = FINISHED.get(verb, "deployed") if ended else unfinished if begun else before.current.status
-            assert scene.look().current.status == expected, (verb, point)
+            assert scenario.look().current.status == expected, (verb, point)
             subject.proxy.release(point)
         assert running.wait().status == 0
-        scene.check_settled()
+        scenario.check_settled()
 
 
-def test_more_than_a_config_map(scene: Scene) -> None:
-    subject = scene.subject()
+def test_more_than_a_config_map(scenario: FaultScenario) -> None:
+    subject = scenario.subject()
     subject.deploy("a", "--set", f"image={subject.image}")
     running = subject.start(*subject.verb("deploy", "b"), "--set", "slow=60")
-    until(lambda: scene.statuses() == ["deployed", "pending-upgrade"], "Helm waits for its hook")
+    until(lambda: scenario.statuses() == ["deployed", "pending-upgrade"], "Helm waits for its hook")
     running.signal(signal.SIGTERM)
     running.wait()
-    assert scene.statuses() == ["deployed", "failed"]
+    assert scenario.statuses() == ["deployed", "failed"]
 
 
-def test_a_request_is_lost_or_only_its_answer(scene: Scene) -> None:
-    subject = scene.subject()
+def test_a_request_is_lost_or_only_its_answer(scenario: FaultScenario) -> None:
+    subject = scenario.subject()
     subject.deploy("a")
     for point, statuses in (("before-record", ["deployed"]), ("after-record", ["deployed", "pending-upgrade"])):
         subject.proxy.hold(point)
@@ -68,11 +68,11 @@ def test_a_request_is_lost_or_only_its_answer(scene: Scene) -> None:
         running.kill()
         subject.proxy.release(point, forward=False)
         until(lambda: not subject.processes(), "Helm has ended too")
-        assert scene.statuses() == statuses
+        assert scenario.statuses() == statuses
 
 
-def test_a_proxy_that_is_cut_off_answers_or_is_slow(scene: Scene) -> None:
-    subject = scene.subject()
+def test_a_proxy_that_is_cut_off_answers_or_is_slow(scenario: FaultScenario) -> None:
+    subject = scenario.subject()
     cluster, impatient = Cluster(str(subject.proxy.kubeconfig)), Cluster(str(subject.proxy.kubeconfig), timeout=1)
     assert cluster.namespace_exists("default")
     with subject.proxy.away(), pytest.raises(ClusterUnreachable, match="refused"):
@@ -94,8 +94,8 @@ def test_a_proxy_that_is_cut_off_answers_or_is_slow(scene: Scene) -> None:
     cluster.close()
 
 
-def test_a_watch_streams_and_breaks_when_the_proxy_is_cut_off(scene: Scene) -> None:
-    subject = scene.subject()
+def test_a_watch_streams_and_breaks_when_the_proxy_is_cut_off(scenario: FaultScenario) -> None:
+    subject = scenario.subject()
     with closing(http.client.HTTPConnection("127.0.0.1", subject.proxy.port, timeout=10)) as connection:
         streams: list[http.client.HTTPResponse] = []
 
@@ -111,15 +111,15 @@ def test_a_watch_streams_and_breaks_when_the_proxy_is_cut_off(scene: Scene) -> N
             streams[-1].read()
 
 
-def test_no_credentials_reach_the_subject(scene: Scene) -> None:
-    subject = scene.subject()
+def test_no_credentials_reach_the_subject(scenario: FaultScenario) -> None:
+    subject = scenario.subject()
     assert json.loads(subject.proxy.kubeconfig.read_text())["users"][0]["user"] == {}
     assert not list(subject.folder.rglob("*.pem"))
 
 
-def test_an_orphan_outlives_kubernaut(scene: Scene, helm: str) -> None:
-    orphanage = write_wrapper(scene.folder, scene.helms[helm])
-    subject = scene.subject(str(orphanage.helm))
+def test_an_orphan_outlives_kubernaut(scenario: FaultScenario, helm: str) -> None:
+    orphanage = write_wrapper(scenario.folder, scenario.helms[helm])
+    subject = scenario.subject(str(orphanage.helm))
     subject.deploy("a")
     subject.proxy.hold("before-final-write")
     running = subject.start(*subject.verb("deploy"))
@@ -128,10 +128,10 @@ def test_an_orphan_outlives_kubernaut(scene: Scene, helm: str) -> None:
     pid = orphanage.pids[-1]
     assert Path(f"/proc/{pid}/comm").read_text().strip() == "helm"
     os.kill(pid, 0)
-    assert scene.look().current.status == "pending-upgrade"
+    assert scenario.look().current.status == "pending-upgrade"
     subject.proxy.release("before-final-write")
     until(lambda: not Path(f"/proc/{pid}").exists(), "the orphan has ended")
-    assert scene.look().current.status == "deployed"
+    assert scenario.look().current.status == "deployed"
 
 
 def test_requests_are_understood() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.invariants import Attempted, Seen, Snapshot, Watched, snapshot
-from support.past import DIGEST, made, operation, record, record_secret
+from support.records import DIGEST, made, operation, record, record_secret
 
 from kubernaut.history.operations import operation_secret
 from kubernaut.history.records import decode, encode

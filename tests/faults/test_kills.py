@@ -7,7 +7,7 @@ import os
 import signal
 
 import pytest
-from support.faults import NAME, Scene, Subject, until
+from support.faults import NAME, FaultScenario, Subject, until
 from support.invariants import Snapshot
 
 pytestmark = pytest.mark.platform
@@ -19,54 +19,54 @@ LEFT = {"before-record": "failed", "after-record": "failed", "mid-apply": "faile
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_deploy_whose_kubernaut_is_killed(scene: Scene, helm: str, point: str) -> None:
+def test_a_deploy_whose_kubernaut_is_killed(scenario: FaultScenario, helm: str, point: str) -> None:
     """Helm ends by itself and writes what came of it, within seconds; then the same command works."""
-    subject = scene.subject(helm)
+    subject = scenario.subject(helm)
     subject.deploy("a")
-    scene.check_settled()
+    scenario.check_settled()
     subject.killed(point, *subject.verb("deploy", "b"))
-    until(lambda: scene.look().current.status == LEFT[point], f"Helm has written {LEFT[point]}")
+    until(lambda: scenario.look().current.status == LEFT[point], f"Helm has written {LEFT[point]}")
     subject.settled()
-    scene.check()
+    scenario.check()
     subject.deploy("b")
-    assert scene.text() == "b"
-    now = scene.check_settled()
+    assert scenario.text() == "b"
+    now = scenario.check_settled()
     assert now.current.status == "deployed"
     assert now.operations[1].outcome == ("succeeded" if LEFT[point] == "deployed" else "interrupted")
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_first_deploy_whose_kubernaut_is_killed(scene: Scene, point: str) -> None:
-    subject = scene.subject()
+def test_a_first_deploy_whose_kubernaut_is_killed(scenario: FaultScenario, point: str) -> None:
+    subject = scenario.subject()
     subject.killed(point, *subject.verb("deploy", "a"))
     subject.settled()
-    scene.check()
+    scenario.check()
     subject.deploy("a")
-    assert scene.text() == "a"
-    assert scene.check_settled().current.status == "deployed"
+    assert scenario.text() == "a"
+    assert scenario.check_settled().current.status == "deployed"
 
 
 @pytest.mark.parametrize("verb", ["rollback", "delete", "restore"])
-def test_a_verb_whose_kubernaut_is_killed(scene: Scene, helm: str, verb: str) -> None:
+def test_a_verb_whose_kubernaut_is_killed(scenario: FaultScenario, helm: str, verb: str) -> None:
     """At each point after the other: a history that grows under faults. Helm 3 and 4 catch no signal here and simply die."""
-    subject = scene.subject(helm)
+    subject = scenario.subject(helm)
     subject.deploy("a")
     for point in POINTS:
         _prepare(subject, verb, point)
-        scene.check_settled()
+        scenario.check_settled()
         subject.killed(point, *_command(subject, verb))
         subject.settled()
-        scene.check()
+        scenario.check()
         subject.run(*_command(subject, verb))
-        _holds_after(scene, subject, verb, point)
+        _holds_after(scenario, subject, verb, point)
 
 
 @pytest.mark.parametrize(
     ("who", "helm"),
     [(("helm",), "helm3"), (("helm",), "helm4"), (("kubernaut", "helm"), "helm3"), (("kubernaut", "helm"), "helm4")],
 )
-def test_a_deploy_whose_helm_is_killed(scene: Scene, who: tuple[str, ...], helm: str) -> None:
-    subject = scene.subject(helm)
+def test_a_deploy_whose_helm_is_killed(scenario: FaultScenario, who: tuple[str, ...], helm: str) -> None:
+    subject = scenario.subject(helm)
     subject.deploy("a")
     for point in POINTS:
         lost = point == "before-record"  # one that arrives late is another test
@@ -74,29 +74,29 @@ def test_a_deploy_whose_helm_is_killed(scene: Scene, who: tuple[str, ...], helm:
         if "kubernaut" not in who:  # the last write may arrive before kubernaut looks, or after
             assert ended.status in ({7} if lost else {0, 6} if point == "before-final-write" else {6}), ended
         subject.settled()
-        scene.check()
+        scenario.check()
         subject.deploy(f"b-{point}")
-        assert scene.text() == f"b-{point}"
-        assert scene.check_settled().current.status == "deployed"
+        assert scenario.text() == f"b-{point}"
+        assert scenario.check_settled().current.status == "deployed"
 
 
 @pytest.mark.parametrize("verb", ["rollback", "delete", "restore"])
-def test_a_verb_whose_helm_is_killed(scene: Scene, verb: str) -> None:
-    subject = scene.subject()
+def test_a_verb_whose_helm_is_killed(scenario: FaultScenario, verb: str) -> None:
+    subject = scenario.subject()
     subject.deploy("a")
     for point in POINTS:
         _prepare(subject, verb, point)
         ended = subject.killed(point, *_command(subject, verb), who=("helm",), forward=point == "before-final-write")
         assert ended.status in ({0, 7} if point == "before-final-write" else {7}), ended
-        scene.check()
+        scenario.check()
         subject.run(*_command(subject, verb))
-        _holds_after(scene, subject, verb, point)
+        _holds_after(scenario, subject, verb, point)
 
 
 @pytest.mark.parametrize("point", ["after-record", "before-final-write"])
-def test_a_deploy_whose_last_words_are_lost(scene: Scene, helm: str, point: str) -> None:
+def test_a_deploy_whose_last_words_are_lost(scenario: FaultScenario, helm: str, point: str) -> None:
     """kubernaut is dead, and Helm does not reach the cluster any more: the record stays pending until the next deploy."""
-    subject = scene.subject(helm)
+    subject = scenario.subject(helm)
     subject.deploy("a")
     running = subject.held(point, *subject.verb("deploy", "b"))
     subject.proxy.cut()
@@ -104,107 +104,107 @@ def test_a_deploy_whose_last_words_are_lost(scene: Scene, helm: str, point: str)
     subject.proxy.release(point, forward=False)
     subject.settled()
     subject.proxy.restore()
-    assert scene.check().current.status == "pending-upgrade"
+    assert scenario.check().current.status == "pending-upgrade"
     subject.deploy("b")
-    now = scene.check_settled()
+    now = scenario.check_settled()
     assert [one.status for one in now.records] == ["superseded", "failed", "deployed"]
     assert [one.outcome for one in now.operations] == ["succeeded", "interrupted", "succeeded"]
 
 
-def test_a_record_that_arrives_late(scene: Scene, helm: str) -> None:
+def test_a_record_that_arrives_late(scenario: FaultScenario, helm: str) -> None:
     """Helm is killed while its record is on the way, kubernaut ends, and then the record arrives."""
-    subject = scene.subject(helm)
+    subject = scenario.subject(helm)
     subject.deploy("a")
     running = subject.held("before-record", *subject.verb("deploy", "b"))
     os.kill(running.helm(), signal.SIGKILL)
     ended = running.wait()
     assert ended.status == 7, ended
     subject.proxy.release("before-record")
-    until(lambda: scene.statuses() == ["deployed", "pending-upgrade"], "the record has arrived")
+    until(lambda: scenario.statuses() == ["deployed", "pending-upgrade"], "the record has arrived")
     subject.deploy("c")
-    assert [one.status for one in scene.check_settled().records] == ["superseded", "failed", "deployed"]
+    assert [one.status for one in scenario.check_settled().records] == ["superseded", "failed", "deployed"]
 
 
-def test_a_last_write_that_arrives_late(scene: Scene, helm: str) -> None:
+def test_a_last_write_that_arrives_late(scenario: FaultScenario, helm: str) -> None:
     """Helm is killed while its last write is on the way, kubernaut marks the record failed and goes back, and then it arrives."""
-    subject = scene.subject(helm)
+    subject = scenario.subject(helm)
     subject.deploy("a")
     running = subject.held("before-final-write", *subject.verb("deploy", "b"))
     os.kill(running.helm(), signal.SIGKILL)
     assert running.wait().status == 6
-    before = scene.check_settled()
+    before = scenario.check_settled()
     assert [one.status for one in before.records] == ["superseded", "failed", "deployed"]
     subject.let_go("before-final-write")
-    assert scene.check_settled().records == before.records
-    assert scene.text() == "a"
+    assert scenario.check_settled().records == before.records
+    assert scenario.text() == "a"
 
 
 @pytest.mark.parametrize("point", OWN_POINTS)
-def test_kubernaut_killed_between_its_own_writes(scene: Scene, point: str) -> None:
-    subject = scene.subject()
+def test_kubernaut_killed_between_its_own_writes(scenario: FaultScenario, point: str) -> None:
+    subject = scenario.subject()
     subject.deploy("a")
     subject.killed(point, *subject.verb("deploy", "b"))
     subject.settled()
-    scene.check()
+    scenario.check()
     subject.deploy("c")  # another one: what was finished before the kill would be nothing to do
-    assert scene.text() == "c"
-    now = scene.check_settled()
+    assert scenario.text() == "c"
+    now = scenario.check_settled()
     done = point in ("before-end", "before-unlock")
     assert [one.status for one in now.records] == ["superseded"] * (1 + done) + ["deployed"]
     assert len(now.operations) == 2 + (point not in ("before-lease", "after-lease"))
 
 
 @pytest.mark.parametrize("point", ["before-fence", "after-fence"])
-def test_kubernaut_killed_while_it_fences(scene: Scene, point: str) -> None:
-    subject = scene.subject()
-    _left_pending(scene, subject)
+def test_kubernaut_killed_while_it_fences(scenario: FaultScenario, point: str) -> None:
+    subject = scenario.subject()
+    _left_pending(scenario, subject)
     subject.killed(point, *subject.verb("deploy", "c"))
-    scene.check()
+    scenario.check()
     subject.deploy("c")
-    assert [one.status for one in scene.check_settled().records] == ["superseded", "failed", "deployed"]
+    assert [one.status for one in scenario.check_settled().records] == ["superseded", "failed", "deployed"]
 
 
 @pytest.mark.parametrize("point", ["after-aside", "before-recreate", "mid-apply", "before-end"])
-def test_kubernaut_killed_while_it_recreates_a_record(scene: Scene, point: str) -> None:
+def test_kubernaut_killed_while_it_recreates_a_record(scenario: FaultScenario, point: str) -> None:
     """A fenced record must be rewritten by ``helm uninstall``: it is set aside, deleted, created anew. Nothing is lost between."""
-    subject = scene.subject()
-    _left_pending(scene, subject)
+    subject = scenario.subject()
+    _left_pending(scenario, subject)
     subject.killed(point, *subject.verb("delete"))
     subject.settled()
-    scene.check()
-    listed = json.loads(subject.run("history", NAME, "-n", scene.namespace, "-o", "json").stdout)
+    scenario.check()
+    listed = json.loads(subject.run("history", NAME, "-n", scenario.namespace, "-o", "json").stdout)
     assert [release["revision"] for release in listed["items"]] == [2, 1]
     subject.run(*subject.verb("delete"))
     subject.run(*subject.verb("restore"))
-    now = scene.check_settled()
+    now = scenario.check_settled()
     assert now.current.status == "deployed"
     assert [one.revision for one in now.records] == [1, 2, 3]
 
 
-def test_a_bare_rollback_continues_where_it_was_killed(scene: Scene, helm: str) -> None:
+def test_a_bare_rollback_continues_where_it_was_killed(scenario: FaultScenario, helm: str) -> None:
     """It said where it goes back to; what it left failed is not where to go back from."""
-    subject = scene.subject(helm)
+    subject = scenario.subject(helm)
     subject.deploy("a")
     subject.deploy("b")
     subject.killed("mid-apply", *subject.verb("rollback"), who=("kubernaut", "helm"), forward=False)
     subject.settled()
     subject.run(*subject.verb("rollback"))
-    assert scene.text() == "a"
-    scene.check_settled()
+    assert scenario.text() == "a"
+    scenario.check_settled()
 
 
-def test_killed_again_and_again(scene: Scene, helm: str) -> None:
+def test_killed_again_and_again(scenario: FaultScenario, helm: str) -> None:
     """Each deploy is killed before it has ended; the tenth is not."""
-    subject = scene.subject(helm)
+    subject = scenario.subject(helm)
     subject.deploy("a")
     for number in range(9):
         point = POINTS[number % 3]
         subject.killed(point, *subject.verb("deploy", f"b{number}"), who=("kubernaut", "helm"), forward=number % 2 == 0)
-        scene.check()
+        scenario.check()
     subject.settled()
     subject.deploy("c")
-    assert scene.text() == "c"
-    assert scene.check_settled().current.status == "deployed"
+    assert scenario.text() == "c"
+    assert scenario.check_settled().current.status == "deployed"
 
 
 def _command(subject: Subject, verb: str) -> list[str]:
@@ -218,18 +218,18 @@ def _prepare(subject: Subject, verb: str, point: str) -> None:
         subject.run(*subject.verb("delete"))
 
 
-def _holds_after(scene: Scene, subject: Subject, verb: str, point: str) -> Snapshot:
+def _holds_after(scenario: FaultScenario, subject: Subject, verb: str, point: str) -> Snapshot:
     """Hold what is there to what the verb promises."""
     expected = {"rollback": ("deployed", "a"), "delete": ("uninstalled", None), "restore": ("deployed", f"b-{point}")}[verb]
-    assert (scene.look().current.status, scene.text()) == expected, (verb, point)
-    if scene.look().lease is not None:  # it was done already when kubernaut was killed: who does nothing writes nothing
+    assert (scenario.look().current.status, scenario.text()) == expected, (verb, point)
+    if scenario.look().lease is not None:  # it was done already when kubernaut was killed: who does nothing writes nothing
         subject.deploy(f"c-{point}")
-    return scene.check_settled()
+    return scenario.check_settled()
 
 
-def _left_pending(scene: Scene, subject: Subject) -> None:
+def _left_pending(scenario: FaultScenario, subject: Subject) -> None:
     """Leave a release as one does whose kubernaut and Helm were killed."""
     subject.deploy("a")
     subject.killed("mid-apply", *subject.verb("deploy", "b"), who=("kubernaut", "helm"), forward=False)
     subject.settled()
-    assert scene.check().current.status == "pending-upgrade"
+    assert scenario.check().current.status == "pending-upgrade"

@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
-from support.faults import NAME, Published, Running, Scene, Subject, helms_of, until
+from support.faults import NAME, FaultScenario, Published, Running, Subject, helms_of, until
 from support.invariants import Snapshot
 from support.machine import KILLED, Machine, settings_of
 from support.model import BROKEN, DONE, KEPT, NOTHING, ROLLED_BACK
@@ -40,8 +40,8 @@ KUBERNAUT, BOTH, ORPHAN = "kubernaut", "kubernaut and Helm", "kubernaut, and Hel
 class OnPlatform:
     """A namespace of the real cluster; kubernaut and Helm are processes behind a proxy."""
 
-    def __init__(self, scene: Scene, helm: str) -> None:
-        self.scene = scene
+    def __init__(self, scenario: FaultScenario, helm: str) -> None:
+        self.scenario = scenario
         self.helm = helm
         self.at_work: tuple[Subject, str, int, list[int]] | None = None
         self.sure = False
@@ -49,11 +49,11 @@ class OnPlatform:
     def begin(self, *, namespace: bool, keep: int) -> None:
         self.keep = keep
         if namespace:
-            self.scene.cluster.create_namespace(self.scene.namespace)
+            self.scenario.cluster.create_namespace(self.scenario.namespace)
         self.user = self.subject(self.helm)
 
     def subject(self, helm: str) -> Subject:
-        return self.scene.subject(helm, KUBERNAUT_HISTORY_MAX=str(self.keep))
+        return self.scenario.subject(helm, KUBERNAUT_HISTORY_MAX=str(self.keep))
 
     def verb(self, verb: str, *, kill: Any = None, dry_run: bool = False, lock: str = DEAD, **how: Any) -> str:
         arguments, before = self.arguments(verb, dry_run=dry_run, **how), self.everything()
@@ -77,7 +77,7 @@ class OnPlatform:
         return DONE if changed else NOTHING
 
     def arguments(self, verb: str, *, dry_run: bool, **how: Any) -> list[str]:
-        arguments = [verb, NAME, "-n", self.scene.namespace, "-o", "json"]
+        arguments = [verb, NAME, "-n", self.scenario.namespace, "-o", "json"]
         fails, what, revision = how.get("fails"), how.get("what", ""), how.get("revision")
         if verb == "deploy":
             arguments += ["--set", f"text={what.replace(' ', '-')}"]
@@ -85,7 +85,7 @@ class OnPlatform:
             arguments += ["--on-failure", "keep" if fails == "kept" else "rollback"]
         arguments += ["--create-namespace"] if how.get("create") else []
         if revision is not None and verb == "delete":
-            arguments[1:4] = [f"{self.scene.namespace}.{NAME}.v{revision}"]
+            arguments[1:4] = [f"{self.scenario.namespace}.{NAME}.v{revision}"]
         elif revision is not None:
             arguments += ["--revision", str(revision)]
         arguments += ["--yes"] if verb in ("delete", "unlock") else []
@@ -95,9 +95,9 @@ class OnPlatform:
         """Start kubernaut and kill it at a point; return it where it does not come there."""
         user = self.user
         if who == ORPHAN and self.at_work is None:
-            folder = self.scene.folder / uuid4().hex
+            folder = self.scenario.folder / uuid4().hex
             folder.mkdir()
-            user = self.subject(str(write_wrapper(folder, self.scene.helms[self.helm]).helm))
+            user = self.subject(str(write_wrapper(folder, self.scenario.helms[self.helm]).helm))
         user.proxy.hold(point)
         running = user.start(*arguments)
         until(lambda: user.proxy.reached(point) or running.process.poll() is not None, f"{point}, or the end")
@@ -133,7 +133,7 @@ class OnPlatform:
         self.sure = False
 
     def plain(self, verb: str, what: str, revision: int, *, ends: bool) -> None:
-        chart = [f"oci://{self.scene.published.registry}/charts/{NAME}@{self.scene.published.digest}", "--plain-http"]
+        chart = [f"oci://{self.scenario.published.registry}/charts/{NAME}@{self.scenario.published.digest}", "--plain-http"]
         values = ["--set", f"text={what.replace(' ', '-')}"]
         arguments = {
             "install": ["install", NAME, *chart, *values, "--replace"],
@@ -141,7 +141,7 @@ class OnPlatform:
             "rollback": ["rollback", NAME, str(revision), "--history-max", "0"],
             "uninstall": ["uninstall", NAME, "--keep-history"],
         }[verb]
-        command = [self.scene.helms[self.helm], *arguments, "-n", self.scene.namespace]
+        command = [self.scenario.helms[self.helm], *arguments, "-n", self.scenario.namespace]
         self.sure = False
         if not ends:
             self.user.proxy.hold("after-record")
@@ -169,7 +169,7 @@ class OnPlatform:
         raise NotImplementedError
 
     def secrets(self) -> dict[str, dict[str, Any]]:
-        found = self.scene.cluster.list_secrets(self.scene.namespace, {"name": NAME, "owner": ("helm", "kubernaut")})
+        found = self.scenario.cluster.list_secrets(self.scenario.namespace, {"name": NAME, "owner": ("helm", "kubernaut")})
         return {str(secret["metadata"]["name"]): secret for secret in found}
 
     def seen(self) -> Seen:
@@ -178,25 +178,25 @@ class OnPlatform:
         return Seen(
             tuple(sorted(_record(secret) for name, secret in secrets.items() if name.startswith(_RECORD))),
             tuple(sorted(int(name.removeprefix(_ASIDE)) for name in secrets if name.startswith(_ASIDE))),
-            self.scene.cluster.get_lease(self.scene.namespace, f"kubernaut.{NAME}") is not None,
+            self.scenario.cluster.get_lease(self.scenario.namespace, f"kubernaut.{NAME}") is not None,
             sum(operation.get("finishedAt") is None for operation in operations),
-            self.scene.cluster.namespace_exists(self.scene.namespace),
+            self.scenario.cluster.namespace_exists(self.scenario.namespace),
         )
 
     def snapshot(self) -> Snapshot:
-        return self.scene.look()
+        return self.scenario.look()
 
     def everything(self) -> object:
-        return self.secrets(), self.scene.cluster.get_lease(self.scene.namespace, f"kubernaut.{NAME}")
+        return self.secrets(), self.scenario.cluster.get_lease(self.scenario.namespace, f"kubernaut.{NAME}")
 
     def runs(self) -> str | None:
         if not self.sure:
             return ""
-        text = self.scene.text()
+        text = self.scenario.text()
         return text and text.replace("-", " ")
 
     def close(self) -> None:
-        self.scene.close()
+        self.scenario.close()
 
 
 def _record(secret: Mapping[str, Any]) -> tuple[int, str, str, bool]:
@@ -225,9 +225,9 @@ def test_machine(helm: str, platform: Mapping[str, str], helm4: Path, published:
         numbers = iter(range(1_000_000))
 
         @classmethod
-        def bench(cls) -> OnPlatform:
+        def system(cls) -> OnPlatform:
             folder = tmp_path / str(next(cls.numbers))
             folder.mkdir()
-            return OnPlatform(Scene(folder, platform, published, helms_of(platform, helm4)), helm)
+            return OnPlatform(FaultScenario(folder, platform, published, helms_of(platform, helm4)), helm)
 
     run_state_machine_as_test(OfThisHelm, settings=settings_of(examples=6, steps=12, shrink=False))

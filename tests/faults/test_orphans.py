@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support.faults import Running, Scene, Subject, until
+from support.faults import FaultScenario, Running, Subject, until
 from support.invariants import Snapshot
-from support.orphan import Orphanage, write_wrapper
+from support.orphan import OrphanWrapper, write_wrapper
 
 pytestmark = pytest.mark.platform
 
 
-def orphaned(scene: Scene, helm: str, point: str, *arguments: str) -> tuple[Subject, Orphanage]:
+def orphaned(scenario: FaultScenario, helm: str, point: str, *arguments: str) -> tuple[Subject, OrphanWrapper]:
     """Leave an orphan: a Helm that is held at a point, and whose kubernaut was killed."""
-    orphanage = write_wrapper(scene.folder, scene.helms[helm])
-    subject = scene.subject(str(orphanage.helm))
+    wrapper = write_wrapper(scenario.folder, scenario.helms[helm])
+    subject = scenario.subject(str(wrapper.helm))
     subject.deploy("a")
     subject.deploy("b")
     running: Running = subject.held(point, *subject.verb(*arguments))
     running.kill()
-    return subject, orphanage
+    return subject, wrapper
 
 
 def records(snapshot: Snapshot) -> list[object]:
@@ -34,72 +34,72 @@ def let_go(subject: Subject, point: str) -> None:
 
 
 @pytest.mark.parametrize("point", ["before-record", "after-record", "mid-apply", "before-final-write"])
-def test_the_orphan_of_a_deploy(scene: Scene, helm: str, point: str) -> None:
-    subject, _ = orphaned(scene, helm, point, "deploy", "orphan")
-    other = scene.subject(helm)
+def test_the_orphan_of_a_deploy(scenario: FaultScenario, helm: str, point: str) -> None:
+    subject, _ = orphaned(scenario, helm, point, "deploy", "orphan")
+    other = scenario.subject(helm)
     other.deploy("c")
-    before = scene.look()
+    before = scenario.look()
     assert before.current.status == "deployed"
     assert subject.processes(), "the orphan lives"
     let_go(subject, point)
-    assert records(scene.check_settled()) == records(before)
+    assert records(scenario.check_settled()) == records(before)
     other.deploy("d")
-    assert scene.text() == "d"
-    scene.check_settled()
+    assert scenario.text() == "d"
+    scenario.check_settled()
 
 
 @pytest.mark.parametrize("point", ["after-record", "before-final-write"])
-def test_the_orphan_of_a_rollback(scene: Scene, helm: str, point: str) -> None:
+def test_the_orphan_of_a_rollback(scenario: FaultScenario, helm: str, point: str) -> None:
     """Its own record is fenced. Before that it marks superseded what is deployed; then the same deploy is no matter of course."""
-    subject, _ = orphaned(scene, helm, point, "rollback")
-    other = scene.subject(helm)
+    subject, _ = orphaned(scenario, helm, point, "rollback")
+    other = scenario.subject(helm)
     other.deploy("c")
-    before = scene.look()
+    before = scenario.look()
     let_go(subject, point)
-    now = scene.check_settled()
+    now = scenario.check_settled()
     assert records(now)[:-1] == records(before)[:-1]
     assert now.current.status == {"after-record": "superseded", "before-final-write": "deployed"}[point]
     other.deploy("c")
-    assert scene.text() == "c"
-    assert scene.check_settled().current.status == "deployed"
+    assert scenario.text() == "c"
+    assert scenario.check_settled().current.status == "deployed"
 
 
 @pytest.mark.parametrize("point", ["after-record", "before-final-write"])
-def test_the_orphan_of_a_delete(scene: Scene, helm: str, point: str) -> None:
+def test_the_orphan_of_a_delete(scenario: FaultScenario, helm: str, point: str) -> None:
     """It is finished by the deploy that follows, and its own record is fenced. Helm 4 ends by superseding what is deployed."""
-    subject, _ = orphaned(scene, helm, point, "delete")
-    other = scene.subject(helm)
+    subject, _ = orphaned(scenario, helm, point, "delete")
+    other = scenario.subject(helm)
     other.deploy("c")
-    assert scene.look().current.status == "deployed"
+    assert scenario.look().current.status == "deployed"
     let_go(subject, point)
-    now = scene.check_settled()
+    now = scenario.check_settled()
     assert (now.current.revision, now.current.status) == (3, {"helm3": "deployed", "helm4": "superseded"}[helm])
     other.deploy("d")
-    assert scene.text() == "d"
-    scene.check_settled()
+    assert scenario.text() == "d"
+    scenario.check_settled()
 
 
 @pytest.mark.parametrize("verb", ["delete", "rollback"])
-def test_what_is_fenced_can_still_be_deleted_and_rolled_back(scene: Scene, verb: str) -> None:
+def test_what_is_fenced_can_still_be_deleted_and_rolled_back(scenario: FaultScenario, verb: str) -> None:
     """The fence is taken down for the Helm that must rewrite the record, and stands again afterwards: the orphan still lives."""
-    subject, _ = orphaned(scene, "helm3", "before-final-write", "deploy", "orphan")
-    other = scene.subject()
+    subject, _ = orphaned(scenario, "helm3", "before-final-write", "deploy", "orphan")
+    other = scenario.subject()
     other.run(*other.verb(verb, "", *(["--revision", "1"] if verb == "rollback" else [])))
-    before = scene.look()
+    before = scenario.look()
     assert before.current.status == {"delete": "uninstalled", "rollback": "deployed"}[verb]
     let_go(subject, "before-final-write")
-    assert records(scene.check_settled()) == records(before)
+    assert records(scenario.check_settled()) == records(before)
     other.run(*other.verb("restore" if verb == "delete" else "delete"))
-    scene.check_settled()
+    scenario.check_settled()
 
 
-def test_an_orphan_that_was_faster(scene: Scene, helm: str) -> None:
+def test_an_orphan_that_was_faster(scenario: FaultScenario, helm: str) -> None:
     """It has finished before anybody comes: that is no failure, and it is told so."""
-    subject, orphanage = orphaned(scene, helm, "before-final-write", "deploy", "orphan")
+    subject, wrapper = orphaned(scenario, helm, "before-final-write", "deploy", "orphan")
     let_go(subject, "before-final-write")
-    until(lambda: scene.statuses() == ["superseded", "superseded", "deployed"], "the orphan has finished")
-    other = scene.subject(helm)
+    until(lambda: scenario.statuses() == ["superseded", "superseded", "deployed"], "the orphan has finished")
+    other = scenario.subject(helm)
     other.deploy("c")
-    now = scene.check_settled()
+    now = scenario.check_settled()
     assert [one.outcome for one in now.operations] == ["succeeded"] * 4
-    assert len(orphanage.pids) == 3
+    assert len(wrapper.pids) == 3

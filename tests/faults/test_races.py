@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 
 import pytest
-from support.faults import NAME, Scene, until
+from support.faults import NAME, FaultScenario, until
 
 from kubernaut import Kubernaut, load_settings
 from kubernaut.errors import KubernautError, ReleaseLocked
@@ -18,31 +18,31 @@ pytestmark = pytest.mark.platform
 
 
 @pytest.mark.parametrize("verb", ["deploy", "rollback", "delete"])
-def test_two_at_once(scene: Scene, verb: str) -> None:
+def test_two_at_once(scenario: FaultScenario, verb: str) -> None:
     """The second is refused at once and told for whom; and one that waits in line gets its turn."""
-    one, other = scene.subject(), scene.subject()
+    one, other = scenario.subject(), scenario.subject()
     one.deploy("a")
     one.deploy("b")
     holder = one.held("mid-apply", *one.verb("deploy", "c"), BUILD_URL="http://ci/7")
-    before = scene.look()
+    before = scenario.look()
     refused = other.run(*other.verb(verb, "d", "-o", "json"), status=5)
     assert refused.problem()["code"] == "release_locked"
     assert refused.problem()["holder"]["actor"] == "user0"
     assert "user0" in refused.stderr
     assert "http://ci/7" in refused.stderr
-    assert scene.look().records == before.records
-    assert len(scene.look().operations) == len(before.operations)
+    assert scenario.look().records == before.records
+    assert len(scenario.look().operations) == len(before.operations)
     waiting = other.start(*other.verb(verb, "d", "--lock-timeout", "60s"))
     until(lambda: "user0" in (other.folder / "1.stderr").read_text(), "it says for whom it waits")
     one.proxy.release("mid-apply")
     assert holder.wait().status == 0
     assert waiting.wait().status == 0
-    assert scene.text() == {"deploy": "d", "rollback": "b", "delete": None}[verb]
-    scene.check_settled()
+    assert scenario.text() == {"deploy": "d", "rollback": "b", "delete": None}[verb]
+    scenario.check_settled()
 
 
-def test_nothing_to_do_needs_no_lock(scene: Scene) -> None:
-    one, other = scene.subject(), scene.subject()
+def test_nothing_to_do_needs_no_lock(scenario: FaultScenario) -> None:
+    one, other = scenario.subject(), scenario.subject()
     one.deploy("a")
     holder = one.held("before-operation", *one.verb("deploy", "b"))
     ended = other.deploy("a")
@@ -50,32 +50,32 @@ def test_nothing_to_do_needs_no_lock(scene: Scene) -> None:
     assert other.proxy.count(lambda request: request.writes) == 0
     one.proxy.release("before-operation")
     assert holder.wait().status == 0
-    scene.check_settled()
+    scenario.check_settled()
 
 
 @pytest.mark.parametrize("verb", ["deploy", "rollback", "delete"])
-def test_plain_helm_at_work_is_left_alone(scene: Scene, helm: str, verb: str) -> None:
-    one, other = scene.subject(helm), scene.subject(helm)
+def test_plain_helm_at_work_is_left_alone(scenario: FaultScenario, helm: str, verb: str) -> None:
+    one, other = scenario.subject(helm), scenario.subject(helm)
     one.deploy("a")
     one.deploy("b")
     other.proxy.hold("mid-apply")
     plain = other.plain_upgrade("plain")
     other.proxy.wait_for("mid-apply")
-    before = scene.record(3)
+    before = scenario.record(3)
     problem = one.run(*one.verb(verb, "c", "-o", "json"), status=5).problem()
     assert problem["code"] == "release_locked"
     assert "Helm" in problem["detail"]
-    assert scene.record(3) == before
-    assert scene.look().lease is None
+    assert scenario.record(3) == before
+    assert scenario.look().lease is None
     other.proxy.release("mid-apply")
     assert plain.wait(30).status == 0
-    assert scene.text() == "plain"
+    assert scenario.text() == "plain"
     one.run(*one.verb(verb, "c"))
-    scene.check_settled()
+    scenario.check_settled()
 
 
-def test_plain_helm_is_waited_for(scene: Scene) -> None:
-    one, other = scene.subject(), scene.subject()
+def test_plain_helm_is_waited_for(scenario: FaultScenario) -> None:
+    one, other = scenario.subject(), scenario.subject()
     one.deploy("a")
     other.proxy.hold("mid-apply")
     plain = other.plain_upgrade("plain")
@@ -85,13 +85,13 @@ def test_plain_helm_is_waited_for(scene: Scene) -> None:
     other.proxy.release("mid-apply")
     assert plain.wait(30).status == 0
     assert waiting.wait().status == 0
-    assert scene.text() == "c"
-    scene.check_settled()
+    assert scenario.text() == "c"
+    scenario.check_settled()
 
 
-def test_plain_helm_that_is_dead(scene: Scene, helm: str) -> None:
+def test_plain_helm_that_is_dead(scenario: FaultScenario, helm: str) -> None:
     """Nobody knows that but the clock."""
-    one, other = scene.subject(helm), scene.subject(helm)
+    one, other = scenario.subject(helm), scenario.subject(helm)
     one.deploy("a")
     other.proxy.hold("mid-apply")
     plain = other.plain_upgrade("plain")
@@ -100,37 +100,37 @@ def test_plain_helm_that_is_dead(scene: Scene, helm: str) -> None:
     other.proxy.release("mid-apply", forward=False)
     one.deploy("c", status=5)
     until(lambda: one.deploy("c", status=None, KUBERNAUT_STALE_AFTER="2s").status == 0, "it is taken for dead", 15)
-    assert [record.status for record in scene.check_settled().records] == ["superseded", "failed", "deployed"]
+    assert [record.status for record in scenario.check_settled().records] == ["superseded", "failed", "deployed"]
 
 
-def test_plain_helm_beside_a_kubernaut_that_works(scene: Scene, helm: str) -> None:
+def test_plain_helm_beside_a_kubernaut_that_works(scenario: FaultScenario, helm: str) -> None:
     """Helm itself refuses; what kubernaut does is not disturbed."""
-    one, other = scene.subject(helm), scene.subject(helm)
+    one, other = scenario.subject(helm), scenario.subject(helm)
     one.deploy("a")
     holder = one.held("after-record", *one.verb("deploy", "b"))
     assert other.plain_upgrade("plain").wait(30).status != 0
     one.proxy.release("after-record")
     assert holder.wait().status == 0
-    assert scene.text() == "b"
-    scene.check_settled()
+    assert scenario.text() == "b"
+    scenario.check_settled()
 
 
-def test_plain_helm_is_faster(scene: Scene, helm: str) -> None:
+def test_plain_helm_is_faster(scenario: FaultScenario, helm: str) -> None:
     """It makes the revision that kubernaut's Helm was about to make: that one is refused, and it is a conflict."""
-    one, other = scene.subject(helm), scene.subject(helm)
+    one, other = scenario.subject(helm), scenario.subject(helm)
     one.deploy("a")
     holder = one.held("before-record", *one.verb("deploy", "b"))
     assert other.plain_upgrade("plain").wait(30).status == 0
     one.proxy.release("before-record")
     ended = holder.wait()
     assert ended.status == 5, ended
-    assert scene.text() == "plain"
-    assert [record.status for record in scene.check_settled().records] == ["superseded", "deployed"]
+    assert scenario.text() == "plain"
+    assert [record.status for record in scenario.check_settled().records] == ["superseded", "deployed"]
 
 
-def test_everything_at_once(scene: Scene, helm: str) -> None:
+def test_everything_at_once(scenario: FaultScenario, helm: str) -> None:
     """Whoever is not the winner of a round is refused, and each round leaves a history in order."""
-    subjects = [scene.subject(helm) for _ in range(4)]
+    subjects = [scenario.subject(helm) for _ in range(4)]
     subjects[0].deploy("a")
     subjects[0].deploy("b")
     for number in range(3):
@@ -141,13 +141,13 @@ def test_everything_at_once(scene: Scene, helm: str) -> None:
         ended = [one.wait() for one in started]
         assert {one.status for one in ended} <= {0, 5}, ended
         assert any(one.status == 0 for one in ended)
-        scene.check_settled()
+        scenario.check_settled()
         subjects[0].deploy(f"again-{number}")
-        scene.check_settled()
+        scenario.check_settled()
 
 
-def test_twenty_deployers_in_one_process(scene: Scene) -> None:
-    subject = scene.subject()
+def test_twenty_deployers_in_one_process(scenario: FaultScenario) -> None:
+    subject = scenario.subject()
     subject.deploy("a")
     subject.proxy.hold("mid-apply")
     settings = load_settings(environment=subject.environment, directory=subject.folder)
@@ -157,7 +157,7 @@ def test_twenty_deployers_in_one_process(scene: Scene) -> None:
     def deploy(number: int) -> None:
         gate.wait()
         try:
-            Kubernaut(settings).deploy(NAME, namespace=scene.namespace, set=[f"text=t{number}"], timeout=60)
+            Kubernaut(settings).deploy(NAME, namespace=scenario.namespace, set=[f"text=t{number}"], timeout=60)
             ends.append(None)
         except KubernautError as failure:
             ends.append(failure)
@@ -173,14 +173,14 @@ def test_twenty_deployers_in_one_process(scene: Scene) -> None:
         for thread in threads:
             thread.join(60)
     assert ends.count(None) == 1
-    now = scene.check_settled()
+    now = scenario.check_settled()
     assert [record.status for record in now.records] == ["superseded", "deployed"]
     assert len(now.operations) == 2
 
 
-def test_a_holder_that_is_stopped_is_not_dead(scene: Scene) -> None:
+def test_a_holder_that_is_stopped_is_not_dead(scenario: FaultScenario) -> None:
     """It is asleep for less than its lease holds, and whoever comes meanwhile does not take it for dead."""
-    one, other = scene.subject(), scene.subject()
+    one, other = scenario.subject(), scenario.subject()
     one.deploy("a")
     holder = one.held("mid-apply", *one.verb("deploy", "b"))
     os.kill(holder.pid, signal.SIGSTOP)
@@ -191,8 +191,8 @@ def test_a_holder_that_is_stopped_is_not_dead(scene: Scene) -> None:
         os.kill(holder.pid, signal.SIGCONT)
     one.proxy.release("mid-apply")
     assert holder.wait().status == 0
-    assert scene.text() == "b"
-    scene.check_settled()
+    assert scenario.text() == "b"
+    scenario.check_settled()
 
 
 def _refusals(ends: Sequence[KubernautError | None]) -> int:

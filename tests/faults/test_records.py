@@ -14,18 +14,18 @@ from typing import Any
 
 import pytest
 from support.faultpoints import lease, secret
-from support.faults import NAME, Scene, until
+from support.faults import NAME, FaultScenario, until
 
 pytestmark = pytest.mark.platform
 
 LONG_AGO = "2026-01-01T00:00:00.000000Z"
 
 
-def leases(scene: Scene) -> str:
-    return f"/apis/coordination.k8s.io/v1/namespaces/{scene.namespace}/leases"
+def leases(scenario: FaultScenario) -> str:
+    return f"/apis/coordination.k8s.io/v1/namespaces/{scenario.namespace}/leases"
 
 
-def put_lease(scene: Scene, identity: str, annotations: Mapping[str, str] | None = None, **spec: Any) -> None:
+def put_lease(scenario: FaultScenario, identity: str, annotations: Mapping[str, str] | None = None, **spec: Any) -> None:
     """Write a Lease by hand, as it may be left by somebody who is not of this machine."""
     body = {
         "apiVersion": "coordination.k8s.io/v1",
@@ -44,91 +44,91 @@ def put_lease(scene: Scene, identity: str, annotations: Mapping[str, str] | None
             **spec,
         },
     }
-    scene.cluster._json("POST", leases(scene), body=body)
+    scenario.cluster._json("POST", leases(scenario), body=body)
 
 
-def patch_lease(scene: Scene, patch: Mapping[str, Any]) -> None:
+def patch_lease(scenario: FaultScenario, patch: Mapping[str, Any]) -> None:
     headers = {"Content-Type": "application/merge-patch+json"}
-    scene.cluster._json("PATCH", f"{leases(scene)}/kubernaut.{NAME}", body=patch, headers=headers)
+    scenario.cluster._json("PATCH", f"{leases(scenario)}/kubernaut.{NAME}", body=patch, headers=headers)
 
 
-def edit(scene: Scene, revision: int, patch: Mapping[str, Any]) -> None:
-    scene.cluster.patch_secret(scene.namespace, f"sh.helm.release.v1.{NAME}.v{revision}", patch)
+def edit(scenario: FaultScenario, revision: int, patch: Mapping[str, Any]) -> None:
+    scenario.cluster.patch_secret(scenario.namespace, f"sh.helm.release.v1.{NAME}.v{revision}", patch)
 
 
 # records
 
 
 @pytest.mark.parametrize(("helm", "revision"), [("helm3", 1), ("helm4", 2), ("helm3", 3), ("helm4", 3)])
-def test_a_record_that_somebody_deleted(scene: Scene, helm: str, revision: int) -> None:
-    subject = scene.subject(helm)
+def test_a_record_that_somebody_deleted(scenario: FaultScenario, helm: str, revision: int) -> None:
+    subject = scenario.subject(helm)
     for text in "abc":
         subject.deploy(text)
-    scene.cluster.delete_secret(scene.namespace, f"sh.helm.release.v1.{NAME}.v{revision}")
-    scene.watched.forget(revision)
+    scenario.cluster.delete_secret(scenario.namespace, f"sh.helm.release.v1.{NAME}.v{revision}")
+    scenario.watched.forget(revision)
     subject.deploy("d")
-    assert scene.text() == "d"
-    assert scene.check_settled().current.status == "deployed"
+    assert scenario.text() == "d"
+    assert scenario.check_settled().current.status == "deployed"
 
 
 @pytest.mark.parametrize(
     ("helm", "label"), [("helm3", "superseded"), ("helm4", "superseded"), ("helm3", "pending-upgrade"), ("helm4", "nonsense")]
 )
-def test_a_label_that_says_something_else(scene: Scene, helm: str, label: str) -> None:
+def test_a_label_that_says_something_else(scenario: FaultScenario, helm: str, label: str) -> None:
     """The content is what Helm believes; what is left afterwards agrees with itself."""
-    subject = scene.subject(helm)
+    subject = scenario.subject(helm)
     subject.deploy("a")
     subject.deploy("b")
-    edit(scene, 2, {"metadata": {"labels": {"status": label}}})
+    edit(scenario, 2, {"metadata": {"labels": {"status": label}}})
     subject.deploy("c")
-    assert scene.text() == "c"
-    now = scene.look()
+    assert scenario.text() == "c"
+    now = scenario.look()
     assert now.current.status == "deployed"
     assert [one.revision for one in now.records if "deployed" in (one.label, one.status)] == [3]
 
 
-def test_an_old_label_that_says_deployed(scene: Scene, helm: str) -> None:
-    subject = scene.subject(helm)
+def test_an_old_label_that_says_deployed(scenario: FaultScenario, helm: str) -> None:
+    subject = scenario.subject(helm)
     subject.deploy("a")
     subject.deploy("b")
-    edit(scene, 1, {"metadata": {"labels": {"status": "deployed"}}})
+    edit(scenario, 1, {"metadata": {"labels": {"status": "deployed"}}})
     subject.deploy("c")
-    now = scene.look()
+    now = scenario.look()
     assert now.current.status == "deployed"
     assert [one.revision for one in now.records if one.status == "deployed"] == [3]
 
 
 @pytest.mark.parametrize("payload", ["", "bm9uc2Vuc2U=", base64.b64encode(base64.b64encode(gzip.compress(b"[]"))).decode()])
-def test_a_current_record_that_cannot_be_read(scene: Scene, payload: str) -> None:
+def test_a_current_record_that_cannot_be_read(scenario: FaultScenario, payload: str) -> None:
     """Helm cannot go on either: it is said which Secret it is, and nothing is touched."""
-    subject = scene.subject()
+    subject = scenario.subject()
     subject.deploy("a")
     subject.deploy("b")
-    edit(scene, 2, {"data": {"release": payload}})
-    before = scene.record(2)["metadata"]["resourceVersion"]
+    edit(scenario, 2, {"data": {"release": payload}})
+    before = scenario.record(2)["metadata"]["resourceVersion"]
     for verb in ("deploy", "rollback", "delete", "restore"):
         ended = subject.run(*subject.verb(verb, "c"), status=5)
         assert f"sh.helm.release.v1.{NAME}.v2" in ended.stderr
-    assert scene.record(2)["metadata"]["resourceVersion"] == before
-    assert scene.look().lease is None
-    assert scene.text() == "b"
+    assert scenario.record(2)["metadata"]["resourceVersion"] == before
+    assert scenario.look().lease is None
+    assert scenario.text() == "b"
 
 
-def test_an_older_record_that_cannot_be_read(scene: Scene, helm: str) -> None:
-    subject = scene.subject(helm)
+def test_an_older_record_that_cannot_be_read(scenario: FaultScenario, helm: str) -> None:
+    subject = scenario.subject(helm)
     subject.deploy("a")
     subject.deploy("b")
-    edit(scene, 1, {"data": {"release": "bm9uc2Vuc2U="}})
+    edit(scenario, 1, {"data": {"release": "bm9uc2Vuc2U="}})
     subject.deploy("c")
-    assert scene.check_settled().current.status == "deployed"
-    problem = subject.run("rollback", NAME, "-n", scene.namespace, "--revision", "1", "-o", "json", status=5).problem()
+    assert scenario.check_settled().current.status == "deployed"
+    problem = subject.run("rollback", NAME, "-n", scenario.namespace, "--revision", "1", "-o", "json", status=5).problem()
     assert problem["code"] == "conflict"
     assert f"{NAME}.v1" in problem["detail"]
 
 
-def test_a_release_that_is_too_large(scene: Scene, helm: str, tmp_path: Path) -> None:
+def test_a_release_that_is_too_large(scenario: FaultScenario, helm: str, tmp_path: Path) -> None:
     """Refused before anything is applied; what ran before is untouched."""
-    subject = scene.subject(helm)
+    subject = scenario.subject(helm)
     subject.deploy("a")
     files = []
     for number in range(2):  # each is as large as a file of values may be
@@ -138,23 +138,23 @@ def test_a_release_that_is_too_large(scene: Scene, helm: str, tmp_path: Path) ->
     ended = subject.deploy("b", *files, status=None)
     assert ended.status in (3, 7), ended
     assert re.search("[Tt]oo (long|large)|must (be|have) at most", ended.stderr), ended.stderr
-    assert scene.text() == "a"
-    assert scene.statuses() == ["deployed"]
-    scene.check_settled()
+    assert scenario.text() == "a"
+    assert scenario.statuses() == ["deployed"]
+    scenario.check_settled()
     subject.deploy("c")
-    scene.check_settled()
+    scenario.check_settled()
 
 
 # operations
 
 
 @pytest.mark.parametrize("began", ["2999-01-01T00:00:00Z", LONG_AGO])
-def test_an_operation_of_a_newer_schema(scene: Scene, began: str) -> None:
+def test_an_operation_of_a_newer_schema(scenario: FaultScenario, began: str) -> None:
     """It is shown as what it is, never rewritten, and in nobody's way; nor thrown away: what it made is not known."""
-    subject = scene.subject()
+    subject = scenario.subject()
     subject.deploy("a")
     id = "01" + "z" * 24
-    content = {"id": id, "verb": "promote", "namespace": scene.namespace, "name": NAME, "future": [1], "startedAt": began}
+    content = {"id": id, "verb": "promote", "namespace": scenario.namespace, "name": NAME, "future": [1], "startedAt": began}
     body = {
         "metadata": {
             "name": f"kubernaut.{id}",
@@ -163,69 +163,69 @@ def test_an_operation_of_a_newer_schema(scene: Scene, began: str) -> None:
         "type": "kubernaut/operation.v2",
         "data": {"operation": base64.b64encode(gzip.compress(json.dumps(content).encode())).decode()},
     }
-    scene.cluster.create_secret(scene.namespace, body)
-    before = scene.cluster.get_secret(scene.namespace, f"kubernaut.{id}")
+    scenario.cluster.create_secret(scenario.namespace, body)
+    before = scenario.cluster.get_secret(scenario.namespace, f"kubernaut.{id}")
     subject.deploy("b")
     subject.run(*subject.verb("rollback"))
-    assert scene.cluster.get_secret(scene.namespace, f"kubernaut.{id}") == before
-    assert subject.run("history", NAME, "-n", scene.namespace).stdout.count("superseded") == 2
-    assert scene.look().current.status == "deployed"
+    assert scenario.cluster.get_secret(scenario.namespace, f"kubernaut.{id}") == before
+    assert subject.run("history", NAME, "-n", scenario.namespace).stdout.count("superseded") == 2
+    assert scenario.look().current.status == "deployed"
 
 
 @pytest.mark.parametrize("verb", ["deploy", "rollback", "delete"])
-def test_operations_that_may_not_be_written(scene: Scene, verb: str) -> None:
+def test_operations_that_may_not_be_written(scenario: FaultScenario, verb: str) -> None:
     """Nobody will know who it was, and it is said; it is done all the same."""
-    subject = scene.subject()
+    subject = scenario.subject()
     subject.deploy("a")
     subject.deploy("b")
     subject.proxy.answer(secret("POST", "kubernaut."), 403, times=9, message='secrets is forbidden: User "x" cannot create')
     ended = subject.run(*subject.verb(verb, "c"))
     assert "secrets is forbidden" in ended.stderr
-    assert scene.text() == {"deploy": "c", "rollback": "a", "delete": None}[verb]
-    assert len(scene.check_settled().operations) == 2
+    assert scenario.text() == {"deploy": "c", "rollback": "a", "delete": None}[verb]
+    assert len(scenario.check_settled().operations) == 2
 
 
 # the lock
 
 
-def test_leases_are_forbidden(scene: Scene) -> None:
-    subject = scene.subject()
+def test_leases_are_forbidden(scenario: FaultScenario) -> None:
+    subject = scenario.subject()
     subject.deploy("a")
     for method in ("POST", "GET", "PUT"):
         subject.proxy.answer(lease(method), 403, times=99, message='leases.coordination.k8s.io is forbidden: User "x" cannot')
     ended = subject.deploy("b", status=9)
     assert "leases.coordination.k8s.io" in ended.stderr
     assert {"get", "create", "update", "delete"} <= set(re.findall(r"\w+", ended.stderr)), "it names the verbs that are needed"
-    assert len(scene.check_settled().operations) == 1
+    assert len(scenario.check_settled().operations) == 1
 
 
-def test_a_lock_left_by_a_dead_holder_on_another_machine(scene: Scene) -> None:
+def test_a_lock_left_by_a_dead_holder_on_another_machine(scenario: FaultScenario) -> None:
     """Nothing is known of its process: it is watched for as long as its lease holds, and then taken over."""
-    subject = scene.subject()
+    subject = scenario.subject()
     subject.deploy("a")
     process = "00000000-0000-0000-0000-000000000000/4026531836/4026531834/elsewhere/1/1"
-    put_lease(scene, "bob@elsewhere/op", {"kubernaut/actor": "bob", "kubernaut/host": "elsewhere", "kubernaut/process": process})
+    put_lease(scenario, "bob@elsewhere/op", {"kubernaut/actor": "bob", "kubernaut/host": "elsewhere", "kubernaut/process": process})
     running = subject.start(*subject.verb("deploy", "b"))
     with pytest.raises(subprocess.TimeoutExpired):
         running.process.wait(25)
     ended = running.wait(30)
     assert ended.status == 0, ended
     assert {"bob", "elsewhere"} <= set(re.findall(r"\w+", ended.stderr))
-    scene.check_settled()
+    scenario.check_settled()
 
 
-def test_a_lock_that_is_renewed_elsewhere(scene: Scene) -> None:
+def test_a_lock_that_is_renewed_elsewhere(scenario: FaultScenario) -> None:
     """Its clock is wrong, and it lives: whoever waits for it sees that, and is told who it is."""
-    subject = scene.subject()
+    subject = scenario.subject()
     subject.deploy("a")
-    put_lease(scene, "bob@elsewhere/op", {"kubernaut/actor": "bob", "kubernaut/host": "elsewhere"})
+    put_lease(scenario, "bob@elsewhere/op", {"kubernaut/actor": "bob", "kubernaut/host": "elsewhere"})
     running = subject.start(*subject.verb("deploy", "b"))
     until(lambda: subject.proxy.count(lease("GET")) > 1, "it watches the lock")
-    patch_lease(scene, {"spec": {"renewTime": "2026-01-01T00:00:05.000000Z"}})
+    patch_lease(scenario, {"spec": {"renewTime": "2026-01-01T00:00:05.000000Z"}})
     ended = running.wait(20)
     assert ended.status == 5
     assert {"bob", "elsewhere"} <= set(re.findall(r"\w+", ended.stderr))
-    assert scene.statuses() == ["deployed"]
+    assert scenario.statuses() == ["deployed"]
 
 
 @pytest.mark.parametrize(
@@ -237,56 +237,56 @@ def test_a_lock_that_is_renewed_elsewhere(scene: Scene) -> None:
         {"leaseDurationSeconds": 1, "leaseTransitions": 2147483647},
     ],
 )
-def test_a_lock_that_somebody_wrote_by_hand(scene: Scene, spec: Mapping[str, Any]) -> None:
-    subject = scene.subject()
+def test_a_lock_that_somebody_wrote_by_hand(scenario: FaultScenario, spec: Mapping[str, Any]) -> None:
+    subject = scenario.subject()
     subject.deploy("a")
-    put_lease(scene, "x", {"kubernaut/process": "a/b/c", "kubernaut/actor": "\u202e", "kubernaut/build-url": "x" * 5000}, **spec)
+    put_lease(scenario, "x", {"kubernaut/process": "a/b/c", "kubernaut/actor": "\u202e", "kubernaut/build-url": "x" * 5000}, **spec)
     subject.deploy("b")
-    scene.check_settled()
+    scenario.check_settled()
 
 
 @pytest.mark.parametrize("how", ["taken", "deleted"])
-def test_a_lock_that_is_taken_away(scene: Scene, how: str) -> None:
+def test_a_lock_that_is_taken_away(scenario: FaultScenario, how: str) -> None:
     """Helm is stopped, the release is left to whoever has it now, and its lock is not touched."""
-    subject = scene.subject()
+    subject = scenario.subject()
     subject.deploy("a")
     running = subject.held("mid-apply", *subject.verb("deploy", "b", "-o", "json"))
     if how == "taken":
-        patch_lease(scene, {"spec": {"holderIdentity": "eve"}, "metadata": {"annotations": {"kubernaut/actor": "eve"}}})
+        patch_lease(scenario, {"spec": {"holderIdentity": "eve"}, "metadata": {"annotations": {"kubernaut/actor": "eve"}}})
     else:
-        scene.cluster._json("DELETE", f"{leases(scene)}/kubernaut.{NAME}")
+        scenario.cluster._json("DELETE", f"{leases(scenario)}/kubernaut.{NAME}")
     ended = running.wait(30)
     subject.proxy.release("mid-apply", forward=False)
     assert ended.status == 5, ended
     assert ended.problem()["code"] == "lock_lost"
     assert ("eve" in ended.stderr) == (how == "taken")
     subject.settled()
-    now = scene.check()
+    now = scenario.check()
     assert now.current.status == "failed"
     if how == "taken":
         assert now.lease is not None
         assert now.lease["spec"]["holderIdentity"] == "eve"
-        scene.cluster._json("DELETE", f"{leases(scene)}/kubernaut.{NAME}")
+        scenario.cluster._json("DELETE", f"{leases(scenario)}/kubernaut.{NAME}")
     subject.deploy("c")
-    scene.check_settled()
+    scenario.check_settled()
 
 
 # the namespace
 
 
-def test_a_namespace_that_is_being_deleted(scene: Scene) -> None:
-    subject = scene.subject()
+def test_a_namespace_that_is_being_deleted(scenario: FaultScenario) -> None:
+    subject = scenario.subject()
     subject.deploy("a")
-    path = f"/api/v1/namespaces/{scene.namespace}/configmaps"
+    path = f"/api/v1/namespaces/{scenario.namespace}/configmaps"
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "stays", "finalizers": ["kubernaut.test/stays"]}}
-    scene.cluster._json("POST", path, body=body)
-    scene.cluster._json("DELETE", f"/api/v1/namespaces/{scene.namespace}")
+    scenario.cluster._json("POST", path, body=body)
+    scenario.cluster._json("DELETE", f"/api/v1/namespaces/{scenario.namespace}")
     try:
-        until(lambda: scene.statuses() == [], "the records are gone")
+        until(lambda: scenario.statuses() == [], "the records are gone")
         problem = subject.deploy("b", "-o", "json", status=5).problem()
         assert problem["code"] == "conflict"
         assert "being terminated" in problem["detail"]
         assert problem["hint"]
     finally:
         headers = {"Content-Type": "application/merge-patch+json"}
-        scene.cluster._json("PATCH", f"{path}/stays", body={"metadata": {"finalizers": None}}, headers=headers)
+        scenario.cluster._json("PATCH", f"{path}/stays", body={"metadata": {"finalizers": None}}, headers=headers)

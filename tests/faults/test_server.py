@@ -8,22 +8,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from support.faults import NAME, Scene, Subject, until
-from support.server import Serving, listening
+from support.faults import NAME, FaultScenario, Subject, until
+from support.server_process import ServerProcess, listening
 
 pytestmark = pytest.mark.platform
 
 
-def serve(subject: Subject) -> Serving:
+def serve(subject: Subject) -> ServerProcess:
     """Start a server behind the subject's proxy."""
     return listening(subject.start("serve", "--port", "0"))
 
 
-def wanted(scene: Scene, text: str = "a", **values: object) -> dict[str, Any]:
+def wanted(scenario: FaultScenario, text: str = "a", **values: object) -> dict[str, Any]:
     """A request that deploys."""
     return {
         "name": NAME,
-        "namespace": scene.namespace,
+        "namespace": scenario.namespace,
         "version": "1.0.0",
         "values": {"text": text, **values},
         "createNamespace": True,
@@ -31,12 +31,12 @@ def wanted(scene: Scene, text: str = "a", **values: object) -> dict[str, Any]:
     }
 
 
-def slowly(scene: Scene, text: str, seconds: int = 8) -> dict[str, Any]:
+def slowly(scenario: FaultScenario, text: str, seconds: int = 8) -> dict[str, Any]:
     """A request whose deploy takes its time, in a hook."""
-    return wanted(scene, text, slow=seconds)
+    return wanted(scenario, text, slow=seconds)
 
 
-def state(server: Serving, location: str) -> str:
+def state(server: ServerProcess, location: str) -> str:
     return str(server.get(location)["state"])
 
 
@@ -44,108 +44,108 @@ def told(events: Mapping[str, Any]) -> list[tuple[int, str, str]]:
     return [(event["seq"], event["kind"], event["text"]) for event in events["items"]]
 
 
-def ended(server: Serving, location: str) -> Mapping[str, Any]:
+def ended(server: ServerProcess, location: str) -> Mapping[str, Any]:
     until(lambda: state(server, location) not in ("accepted", "running"), "the operation has an end", 60)
     operation: Mapping[str, Any] = server.get(location)
     return operation
 
 
-def test_a_release_lives_and_dies_over_http_and_its_history_is_helms(scene: Scene) -> None:
-    server = serve(scene.subject())
-    made = server.post("/api/releases", {**wanted(scene), "note": "by hand"}, status=201, Prefer="wait=60")
+def test_a_release_lives_and_dies_over_http_and_its_history_is_helms(scenario: FaultScenario) -> None:
+    server = serve(scenario.subject())
+    made = server.post("/api/releases", {**wanted(scenario), "note": "by hand"}, status=201, Prefer="wait=60")
     assert (made["id"], made["status"], made["createdBy"], made["note"]) == (
-        f"{scene.namespace}.app.v1",
+        f"{scenario.namespace}.app.v1",
         "deployed",
         "admin",
         "by hand",
     )
-    again = server.post("/api/releases", wanted(scene), status=200, Prefer="wait=60")
+    again = server.post("/api/releases", wanted(scenario), status=200, Prefer="wait=60")
     assert again["id"] == made["id"]
-    current = f"/api/releases/{scene.namespace}.app.current"
+    current = f"/api/releases/{scenario.namespace}.app.current"
     deleted = server.ask("DELETE", current, status=201, headers={"Prefer": "wait=60"}).json()
     assert deleted["status"] == "uninstalled"
     assert deleted["deletedAt"]
-    assert server.get(f"/api/releases?namespace={scene.namespace}")["items"] == []
-    assert server.get(f"/api/releases?namespace={scene.namespace}&all=true")["count"] == 1
+    assert server.get(f"/api/releases?namespace={scenario.namespace}")["items"] == []
+    assert server.get(f"/api/releases?namespace={scenario.namespace}&all=true")["count"] == 1
     assert server.ask("DELETE", current, headers={"Prefer": "wait=60"}).json()["id"] == made["id"]
     back = server.post(f"{current}/rollback", {}, status=201, Prefer="wait=60")
     assert (back["revision"], back["status"]) == (2, "deployed")
     assert [item["revision"] for item in server.get(f"/api/releases/{back['id']}/history")["items"]] == [2, 1]
-    assert scene.statuses() == ["uninstalled", "deployed"]
+    assert scenario.statuses() == ["uninstalled", "deployed"]
     assert server.stop().status == 0
 
 
-def test_two_servers_and_one_idempotency_key_make_one_release(scene: Scene) -> None:
-    first, second = serve(scene.subject()), serve(scene.subject())
-    one = first.post("/api/releases", slowly(scene, "a", 3), Idempotency_Key="k-1")
-    other = second.post("/api/releases", slowly(scene, "a", 3), status=None, Idempotency_Key="k-1", Prefer="wait=60")
+def test_two_servers_and_one_idempotency_key_make_one_release(scenario: FaultScenario) -> None:
+    first, second = serve(scenario.subject()), serve(scenario.subject())
+    one = first.post("/api/releases", slowly(scenario, "a", 3), Idempotency_Key="k-1")
+    other = second.post("/api/releases", slowly(scenario, "a", 3), status=None, Idempotency_Key="k-1", Prefer="wait=60")
     assert other["operation" if "operation" in other else "id"] == one["id"]
     assert ended(first, f"/api/operations/{one['id']}")["state"] == "succeeded"
-    for path in (f"/api/operations/{one['id']}", f"/api/releases?all=true&namespace={scene.namespace}"):
+    for path in (f"/api/operations/{one['id']}", f"/api/releases?all=true&namespace={scenario.namespace}"):
         shown = first.get(path)
         until(lambda path=path, shown=shown: second.get(path) == shown, f"the other server shows {path} too", 5)  # type: ignore[misc]
-    assert scene.statuses() == ["deployed"]
-    reused = second.post("/api/releases", wanted(scene, "b"), status=422, Idempotency_Key="k-1")
+    assert scenario.statuses() == ["deployed"]
+    reused = second.post("/api/releases", wanted(scenario, "b"), status=422, Idempotency_Key="k-1")
     assert reused["code"] == "idempotency_key_reused"
 
 
-def test_a_server_that_is_killed_in_the_middle_leaves_what_the_next_one_resolves(scene: Scene) -> None:
-    subject = scene.subject()
+def test_a_server_that_is_killed_in_the_middle_leaves_what_the_next_one_resolves(scenario: FaultScenario) -> None:
+    subject = scenario.subject()
     server = serve(subject)
-    server.post("/api/releases", wanted(scene, "a"), status=201, Prefer="wait=60")
-    begun = server.ask("POST", "/api/releases", status=202, json=slowly(scene, "b"), headers={"Idempotency-Key": "k-2"})
-    until(lambda: "pending-upgrade" in scene.statuses(), "Helm is at work")
+    server.post("/api/releases", wanted(scenario, "a"), status=201, Prefer="wait=60")
+    begun = server.ask("POST", "/api/releases", status=202, json=slowly(scenario, "b"), headers={"Idempotency-Key": "k-2"})
+    until(lambda: "pending-upgrade" in scenario.statuses(), "Helm is at work")
     server.running.kill()
     restarted = serve(subject)
     operation = ended(restarted, begun.headers["Location"])
     assert operation["outcome"]["reason"] == "interrupted"
-    assert scene.statuses() == ["deployed", "failed"]
-    until(lambda: scene.look().lease is None, "who has put it in order has let go of it")
-    replayed = restarted.ask("POST", "/api/releases", status=None, json=slowly(scene, "b"), headers={"Idempotency-Key": "k-2"})
+    assert scenario.statuses() == ["deployed", "failed"]
+    until(lambda: scenario.look().lease is None, "who has put it in order has let go of it")
+    replayed = restarted.ask("POST", "/api/releases", status=None, json=slowly(scenario, "b"), headers={"Idempotency-Key": "k-2"})
     assert replayed.headers["Location"] == begun.headers["Location"]
-    restarted.post("/api/releases", wanted(scene, "b"), status=201, Prefer="wait=60")
-    scene.check(recovered=True)
-    assert scene.text() == "b"
+    restarted.post("/api/releases", wanted(scenario, "b"), status=201, Prefer="wait=60")
+    scenario.check(recovered=True)
+    assert scenario.text() == "b"
 
 
-def test_sigterm_lets_a_running_deploy_end_and_refuses_new_ones(scene: Scene) -> None:
-    subject = scene.subject()
+def test_sigterm_lets_a_running_deploy_end_and_refuses_new_ones(scenario: FaultScenario) -> None:
+    subject = scenario.subject()
     server = serve(subject)
     subject.proxy.hold("mid-apply")
-    begun = server.ask("POST", "/api/releases", status=202, json=wanted(scene, "a"))
+    begun = server.ask("POST", "/api/releases", status=202, json=wanted(scenario, "a"))
     subject.proxy.wait_for("mid-apply")
-    assert scene.statuses() == ["pending-install"]
+    assert scenario.statuses() == ["pending-install"]
     server.running.signal(signal.SIGTERM)
     until(lambda: server.ask("GET", "/readyz", status=None).status_code == 503, "it says that it is about to end", 5)
-    refused = server.ask("POST", "/api/releases", status=503, json={**wanted(scene), "name": "other"}).json()
+    refused = server.ask("POST", "/api/releases", status=503, json={**wanted(scenario), "name": "other"}).json()
     assert refused["code"] == "server_stopping"
     assert state(server, begun.headers["Location"]) == "running"
     subject.proxy.release("mid-apply")
     assert server.running.wait(60).status == 0
-    assert scene.statuses() == ["deployed"]
-    scene.check(recovered=True)
+    assert scenario.statuses() == ["deployed"]
+    scenario.check(recovered=True)
 
 
-def test_what_plain_helm_does_shows_within_a_second(scene: Scene) -> None:
-    subject = scene.subject()
+def test_what_plain_helm_does_shows_within_a_second(scenario: FaultScenario) -> None:
+    subject = scenario.subject()
     server = serve(subject)
-    server.post("/api/releases", wanted(scene, "a"), status=201, Prefer="wait=60")
+    server.post("/api/releases", wanted(scenario, "a"), status=201, Prefer="wait=60")
     assert subject.plain_upgrade("b").wait().status == 0
     done = time.monotonic()
-    until(lambda: server.get(f"/api/releases/{scene.namespace}.app.current")["revision"] == 2, "the new release shows", 5)
+    until(lambda: server.get(f"/api/releases/{scenario.namespace}.app.current")["revision"] == 2, "the new release shows", 5)
     assert time.monotonic() - done < 1
-    shown = server.get(f"/api/releases/{scene.namespace}.app.current")
+    shown = server.get(f"/api/releases/{scenario.namespace}.app.current")
     assert (shown["managedBy"], shown["createdBy"], shown["operation"]) == ("helm", None, None)
 
 
-def test_a_held_lock_is_told_with_its_holder(scene: Scene) -> None:
-    subject = scene.subject()
-    first, second = serve(subject), serve(scene.subject())
-    first.post("/api/releases", wanted(scene, "a"), status=201, Prefer="wait=60")
+def test_a_held_lock_is_told_with_its_holder(scenario: FaultScenario) -> None:
+    subject = scenario.subject()
+    first, second = serve(subject), serve(scenario.subject())
+    first.post("/api/releases", wanted(scenario, "a"), status=201, Prefer="wait=60")
     subject.proxy.hold("mid-apply")
-    begun = first.post("/api/releases", wanted(scene, "b"))
+    begun = first.post("/api/releases", wanted(scenario, "b"))
     subject.proxy.wait_for("mid-apply")
-    refused = second.post("/api/releases", wanted(scene, "c"), status=409)
+    refused = second.post("/api/releases", wanted(scenario, "c"), status=409)
     assert refused["code"] == "release_locked"
     assert refused["holder"]["operation"] == begun["id"]
     subject.proxy.release("mid-apply")

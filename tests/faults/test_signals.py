@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import pytest
-from support.faults import Running, Scene, paused
+from support.faults import FaultScenario, Running, paused
 
 pytestmark = pytest.mark.platform
 
@@ -40,9 +40,9 @@ def send(running: Running, numbers: Sequence[signal.Signals], *, helm: bool) -> 
 
 
 @pytest.mark.parametrize(("verb", "together", "numbers"), KINDS, ids=names)
-def test_a_signal_in_the_middle(scene: Scene, verb: str, together: bool, numbers: Sequence[signal.Signals]) -> None:
+def test_a_signal_in_the_middle(scenario: FaultScenario, verb: str, together: bool, numbers: Sequence[signal.Signals]) -> None:
     """Its stdout and stderr are closed at the same moment: a terminal that is closed, a CI job that is aborted."""
-    subject = scene.subject()
+    subject = scenario.subject()
     subject.deploy("a")
     subject.deploy("b")
     running = subject.held("mid-apply", *subject.verb(verb, "c"), pipes=True)
@@ -52,19 +52,19 @@ def test_a_signal_in_the_middle(scene: Scene, verb: str, together: bool, numbers
     subject.proxy.release("mid-apply", forward=False)
     assert status in {STATUSES[number] for number in numbers}  # of those that come together any may be the first
     subject.settled(5)
-    now = scene.check()
+    now = scenario.check()
     assert now.lease is None
     assert now.operations[-1].outcome == "interrupted"
     assert now.current.status == {"deploy": "failed", "rollback": "failed", "delete": "uninstalling"}[verb]
     assert subject.leftovers() == []
     subject.deploy("d")
-    assert scene.text() == "d"
-    assert scene.check_settled().current.status == "deployed"
+    assert scenario.text() == "d"
+    assert scenario.check_settled().current.status == "deployed"
 
 
 @pytest.mark.parametrize("number", STATUSES)
-def test_helm_4_in_the_middle(scene: Scene, number: signal.Signals) -> None:
-    subject = scene.subject("helm4")
+def test_helm_4_in_the_middle(scenario: FaultScenario, number: signal.Signals) -> None:
+    subject = scenario.subject("helm4")
     subject.deploy("a")
     running = subject.held("mid-apply", *subject.verb("deploy", "b"))
     running.signal(number)
@@ -72,15 +72,15 @@ def test_helm_4_in_the_middle(scene: Scene, number: signal.Signals) -> None:
     subject.proxy.release("mid-apply", forward=False)
     assert ended.status == STATUSES[number]
     assert "Traceback" not in ended.stderr
-    now = scene.check_settled()
+    now = scenario.check_settled()
     assert [one.status for one in now.records] == ["deployed", "failed"]
     assert now.operations[-1].outcome == "interrupted"
 
 
 @pytest.mark.parametrize("point", ["before-lease", "after-lease", "before-operation", "after-operation", "before-end"])
-def test_a_signal_between_its_own_writes(scene: Scene, point: str) -> None:
+def test_a_signal_between_its_own_writes(scenario: FaultScenario, point: str) -> None:
     """The request that is under way is broken off; what it did meanwhile is put in order, by this one or by the next."""
-    subject = scene.subject()
+    subject = scenario.subject()
     subject.deploy("a")
     running = subject.held(point, *subject.verb("deploy", "b"))
     with paused(running.pid):  # so that it looks at what it leaves when the write has arrived
@@ -88,33 +88,33 @@ def test_a_signal_between_its_own_writes(scene: Scene, point: str) -> None:
         subject.let_go(point)
     assert running.wait(20).status == 143
     subject.settled()
-    now = scene.check()
+    now = scenario.check()
     assert now.lease is None
     assert now.current.status == "deployed"
     subject.deploy("c")
-    assert scene.check_settled().current.status == "deployed"
+    assert scenario.check_settled().current.status == "deployed"
 
 
-def test_a_signal_while_it_waits_in_line(scene: Scene) -> None:
-    subject, other = scene.subject(), scene.subject()
+def test_a_signal_while_it_waits_in_line(scenario: FaultScenario) -> None:
+    subject, other = scenario.subject(), scenario.subject()
     subject.deploy("a")
     holder = subject.held("mid-apply", *subject.verb("deploy", "b"))
     waiting = other.held("before-lease", *other.verb("deploy", "c", "--lock-timeout", "60s"))
     other.proxy.release("before-lease")
     waiting.signal(signal.SIGTERM)
     assert waiting.wait(10).status == 143
-    assert scene.look().lease is not None
+    assert scenario.look().lease is not None
     subject.proxy.release("mid-apply")
     assert holder.wait().status == 0
-    assert len(scene.check_settled().records) == 2
+    assert len(scenario.check_settled().records) == 2
 
 
-def test_nobody_listens(scene: Scene) -> None:
+def test_nobody_listens(scenario: FaultScenario) -> None:
     """Its stdout and stderr are closed in the middle, and no signal says so: the deploy goes on, and its end is known."""
-    subject = scene.subject()
+    subject = scenario.subject()
     running = subject.held("mid-apply", *subject.verb("deploy", "a"), pipes=True)
     running.hang_up()
     subject.proxy.release("mid-apply")
     assert running.wait(20).status in (0, 141)
-    now = scene.check_settled()
+    now = scenario.check_settled()
     assert (now.current.status, now.operations[-1].outcome) == ("deployed", "succeeded")

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import requests
 from support.ci_jobs import Jobs
+from support.ci_scenario import no_secret_in_arguments
 from support.ci_server import leaks
 from support.faults import until
 from support.hudson import Hudson, HudsonHome, parts
 from support.hudson.patch import CLASS, WEB_XML, patch, with_crumbs
-from support.jenkins_world import no_secret_in_arguments
 
 from kubernaut.errors import PlatformFailed, PortTaken, SettingInvalid, ToolMissing
 

@@ -17,7 +17,7 @@ ROUNDS = 3
 """How often each process gets the signal: once by its parent's pid, once by its cookie, and once more."""
 
 
-class Step:
+class ShellStep:
     """A running shell step; with it left, nothing of it lives.
 
     Args:

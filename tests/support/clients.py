@@ -12,12 +12,12 @@ from kubernaut.client import Client
 from kubernaut.events import Listener, ignore_event
 from kubernaut.server.app import create_app
 from kubernaut.server.listener import listen
-from support.deployed import Town
-from support.serving import DEPLOYER, Serving, connect
+from support.backend import Backend
+from support.in_process_server import DEPLOYER, InProcessServer, connect
 
 
 @contextmanager
-def listening(server: Serving) -> Iterator[str]:
+def listening(server: InProcessServer) -> Iterator[str]:
     """Let a server listen while the block runs; return its address."""
     place = listen(create_app(server.context), "127.0.0.1", 0)
     try:
@@ -31,11 +31,11 @@ def client(url: str, listener: Listener = ignore_event, **how: Any) -> Client:
     return Client(url, **{"token": DEPLOYER, "listener": listener, **how})
 
 
-def library(town: Town, listener: Listener = ignore_event, *, actor: str = "ada") -> Kubernaut:
+def library(backend: Backend, listener: Listener = ignore_event, *, actor: str = "ada") -> Kubernaut:
     """Return the library, at work on a town in the name of whom the client's token stands for."""
-    environment = {"KUBERNAUT_ACTOR": actor, "KUBERNAUT_REGISTRY": town.shop.prefix}
-    made = Kubernaut(load_settings(environment=environment, directory=town.folder), listener=listener)
-    connect(made, town.cluster, town.helm)
+    environment = {"KUBERNAUT_ACTOR": actor, "KUBERNAUT_REGISTRY": backend.publisher.prefix}
+    made = Kubernaut(load_settings(environment=environment, directory=backend.folder), listener=listener)
+    connect(made, backend.cluster, backend.helm)
     return made
 
 

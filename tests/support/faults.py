@@ -271,7 +271,7 @@ class Subject:
 
 
 @dataclass
-class Scene:
+class FaultScenario:
     """A namespace of its own on the real cluster, in which one release lives."""
 
     folder: Path

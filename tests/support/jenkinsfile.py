@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from support.world import REPOSITORY
+from support.checkout import REPOSITORY
 
 
 def scripts(path: str) -> list[str]:

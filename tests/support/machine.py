@@ -24,7 +24,7 @@ LOCKS = st.sampled_from([DEAD, DEAD, DEAD, ELSEWHERE])
 _TURNS = (DONE, KEPT, ROLLED_BACK)
 
 
-class Bench(Protocol):
+class System(Protocol):
     """Where the machine runs."""
 
     def begin(self, *, namespace: bool, keep: int) -> None:
@@ -93,7 +93,7 @@ class Machine(RuleBasedStateMachine):
         kills: Where a verb is killed.
     """
 
-    bench: Callable[[], Bench]
+    system: Callable[[], System]
     newer: ClassVar[bool] = False
     counts: ClassVar[tuple[int, ...]] = (0, 1, 2, 7, 8, 9)
     in_memory: ClassVar[bool] = True
@@ -106,7 +106,7 @@ class Machine(RuleBasedStateMachine):
 
     def start(self, count: int, *, keep: int = 50, namespace: bool = True) -> None:
         """Begin with so many revisions."""
-        self.on = type(self).bench()
+        self.on = type(self).system()
         self.keep, self.watched, self.turned = keep, Watched(), False
         self.adrift: set[int] = set()
         self.model = Model(newer=self.newer, namespace=namespace or count > 0)

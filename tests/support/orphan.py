@@ -24,7 +24,7 @@ sys.exit(helm.wait())
 
 
 @dataclass(frozen=True)
-class Orphanage:
+class OrphanWrapper:
     """The wrapper of a Helm.
 
     Attributes:
@@ -41,9 +41,9 @@ class Orphanage:
         return [int(line) for line in self.file.read_text().split()] if self.file.exists() else []
 
 
-def write_wrapper(folder: Path, helm: str) -> Orphanage:
+def write_wrapper(folder: Path, helm: str) -> OrphanWrapper:
     """Write a wrapper of a Helm (an absolute path) into a folder."""
-    made = Orphanage(folder / "helm-that-outlives", folder / "helm.pids")
+    made = OrphanWrapper(folder / "helm-that-outlives", folder / "helm.pids")
     made.helm.write_text(_PROGRAM.format(python=sys.executable, helm=helm, pids=str(made.file)))
     made.helm.chmod(0o755)
     return made

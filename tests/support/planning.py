@@ -23,7 +23,7 @@ from kubernaut.history.operations import Operation
 from kubernaut.history.records import Record
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action, Plan
-from support.past import DIGEST, operation, own, past, record
+from support.records import DIGEST, history, operation, own, record
 
 VERBS = ("deploy", "rollback", "restore", "delete")
 UNCHANGED = "unchanged"
@@ -68,13 +68,13 @@ def uninstall_of(record: Record, **more: Any) -> Operation:
 
 def known_of(status: str | None) -> ReleaseHistory:
     if status is None:
-        return past()
+        return history()
     current = own(2, status)
-    return past(own(1, "superseded", "old", config={"was": "other"}), current, operations=(uninstall_of(current), operation()))
+    return history(own(1, "superseded", "old", config={"was": "other"}), current, operations=(uninstall_of(current), operation()))
 
 
 def plain(status: str, *, age: float | None) -> ReleaseHistory:
     """A release whose current record plain Helm left unfinished, so many seconds ago by the API server's clock."""
     written = (NOW - timedelta(seconds=age or 0)).isoformat()
     current = replace(record(2, status), modified=written, created=written)
-    return replace(past(own(1, "deployed", config={"was": "other"}), current), read_at=None if age is None else NOW)
+    return replace(history(own(1, "deployed", config={"was": "other"}), current), read_at=None if age is None else NOW)

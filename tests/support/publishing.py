@@ -10,21 +10,21 @@ from kubernaut.events import StepFinished
 from kubernaut.publish.pipeline import publish
 from kubernaut.publish.published import PublishedVersion
 from kubernaut.testing.registry import FakeRegistry
-from support.workshop import Workshop
+from support.source_tree import SourceTree
 
 
 def go(
-    shop: Workshop, registry: FakeRegistry, *, version: str | None = None, image: str | None = None, **settings: str
+    tree: SourceTree, registry: FakeRegistry, *, version: str | None = None, image: str | None = None, **settings: str
 ) -> PublishedVersion:
     _, _, published = publish(
-        shop.app, version=version, image=image, dry_run=False, context=shop.context(registry.address, **settings)
+        tree.app, version=version, image=image, dry_run=False, context=tree.context(registry.address, **settings)
     )
     assert published is not None
     return published
 
 
-def outcomes(shop: Workshop) -> list[tuple[str, str]]:
-    return [(event.step, event.outcome.value) for event in shop.events if isinstance(event, StepFinished)]
+def outcomes(tree: SourceTree) -> list[tuple[str, str]]:
+    return [(event.step, event.outcome.value) for event in tree.events if isinstance(event, StepFinished)]
 
 
 def chart_in(registry: FakeRegistry, folder: Path, version: str = "1.0.0", name: str = "charts/shop") -> Path:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from kubernaut.errors import ReleaseLocked
 
 
-class Room:
+class ExclusiveSection:
     """Where there must never be two."""
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Room:
             self._door.release()
 
 
-def race(attempt: Callable[[int, Room], None], racers: int, *, seconds: float) -> tuple[Room, list[str]]:
+def race(attempt: Callable[[int, ExclusiveSection], None], racers: int, *, seconds: float) -> tuple[ExclusiveSection, list[str]]:
     """Let so many threads attempt the same at once; return the room, and what those were told who were refused.
 
     Args:
@@ -34,14 +34,14 @@ def race(attempt: Callable[[int, Room], None], racers: int, *, seconds: float) -
         racers: How many.
         seconds: How long each may take to end.
     """
-    room, start = Room(), threading.Barrier(racers)
+    section, start = ExclusiveSection(), threading.Barrier(racers)
     refused: list[str] = []
     failures: list[BaseException] = []
 
     def run(number: int) -> None:
         start.wait()
         try:
-            attempt(number, room)
+            attempt(number, section)
         except ReleaseLocked as error:
             refused.append(error.message)
         except BaseException as error:  # noqa: BLE001 - told by the test
@@ -53,4 +53,4 @@ def race(attempt: Callable[[int, Room], None], racers: int, *, seconds: float) -
     for thread in threads:
         thread.join(seconds)
     assert failures == []
-    return room, refused
+    return section, refused

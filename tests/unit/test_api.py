@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.deploying import World
-from support.workshop import make_workshop
+from support.deploy_harness import DeployHarness
+from support.source_tree import make_source_tree
 
 from kubernaut import Kubernaut, KubernautError, load_settings
 from kubernaut.ci import CiBuild
@@ -63,9 +63,9 @@ def test_unknown_options_are_type_errors(idle: Idle) -> None:
 def test_ship_checks_the_deploy_before_it_publishes(
     idle: Idle, tmp_path: Path, options: dict[str, Any], expected: type[KubernautError], words: str
 ) -> None:
-    shop = make_workshop(tmp_path / "tree")
+    tree = make_source_tree(tmp_path / "tree")
     with pytest.raises(expected) as caught:
-        idle.ship(shop.app, **{"namespace": "demo", **options})
+        idle.ship(tree.app, **{"namespace": "demo", **options})
     assert words in caught.value.message
 
 
@@ -82,28 +82,28 @@ class OneChart:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def harness(tmp_path: Path) -> DeployHarness:
+    return DeployHarness(tmp_path)
 
 
 @pytest.fixture
-def kubernaut(world: World) -> Kubernaut:
+def kubernaut(harness: DeployHarness) -> Kubernaut:
     """Return the verbs on a cluster and a Helm in memory, with one chart."""
-    service = Kubernaut(world.context.settings, listener=world.events.append)
+    service = Kubernaut(harness.context.settings, listener=harness.events.append)
     clients = service.context.clients
-    clients.cluster, clients.helm = world.cluster, world.helm
-    clients.registry = OneChart(world.wanted().chart_digest)
+    clients.cluster, clients.helm = harness.cluster, harness.helm
+    clients.registry = OneChart(harness.request().chart_digest)
     return service
 
 
 CHART_REF = "oci://r/charts/hello:1.0.0"
 
 
-def test_deploy_of_a_chart_takes_any_release_name(kubernaut: Kubernaut, world: World) -> None:
+def test_deploy_of_a_chart_takes_any_release_name(kubernaut: Kubernaut, harness: DeployHarness) -> None:
     release = kubernaut.deploy("shop", namespace="demo", chart=CHART_REF).release
     assert release is not None
     assert (release.id, release.chart.name, release.chart.version) == ("demo.shop.v1", "hello", "1.0.0")
-    assert release.chart.ref == f"oci://r/charts/hello@{world.wanted().chart_digest}"
+    assert release.chart.ref == f"oci://r/charts/hello@{harness.request().chart_digest}"
     assert not kubernaut.deploy("shop", namespace="demo", chart=CHART_REF).changed
 
 
@@ -117,22 +117,22 @@ def test_deploy_of_a_chart_takes_any_release_name(kubernaut: Kubernaut, world: W
     ],
 )
 def test_deploy_refuses_invalid_chart_arguments(
-    kubernaut: Kubernaut, world: World, options: dict[str, Any], expected: type[KubernautError]
+    kubernaut: Kubernaut, harness: DeployHarness, options: dict[str, Any], expected: type[KubernautError]
 ) -> None:
     with pytest.raises(expected):
         kubernaut.deploy("shop", namespace="demo", **options)
-    assert world.cluster.writes == []
+    assert harness.cluster.writes == []
 
 
-def test_acting_records_the_actor_and_shares_the_clients(kubernaut: Kubernaut, world: World) -> None:
+def test_acting_records_the_actor_and_shares_the_clients(kubernaut: Kubernaut, harness: DeployHarness) -> None:
     heard: list[Event] = []
-    before = len(world.events)
+    before = len(harness.events)
     bob = kubernaut.acting("bob", build=CiBuild(url="http://ci/9"), listener=heard.append)
     release = bob.deploy("shop", namespace="demo", chart=CHART_REF).release
     assert release is not None
     assert (release.created_by, release.build.url) == ("bob", "http://ci/9")
     assert heard
-    assert len(world.events) == before
+    assert len(harness.events) == before
     assert bob.show("demo.shop") == kubernaut.show("demo.shop")
     mine = kubernaut.rollback("demo.shop.v1", note="mine").release
     assert mine is not None
@@ -150,11 +150,11 @@ def test_acting_does_not_record_the_build_of_this_process(kubernaut: Kubernaut) 
     assert bob.deploy("shop", namespace="demo", chart=CHART_REF, set=["a=1"]).release.build == CiBuild()  # type: ignore[union-attr]
 
 
-def test_deploy_refuses_an_unexpected_chart_digest(kubernaut: Kubernaut, world: World) -> None:
-    with pytest.raises(VersionConflict, match=world.wanted().chart_digest):
+def test_deploy_refuses_an_unexpected_chart_digest(kubernaut: Kubernaut, harness: DeployHarness) -> None:
+    with pytest.raises(VersionConflict, match=harness.request().chart_digest):
         kubernaut.deploy("shop", namespace="demo", chart=CHART_REF, digest="sha256:0")
-    assert world.cluster.writes == []
-    assert kubernaut.deploy("shop", namespace="demo", chart=CHART_REF, digest=world.wanted().chart_digest).changed
+    assert harness.cluster.writes == []
+    assert kubernaut.deploy("shop", namespace="demo", chart=CHART_REF, digest=harness.request().chart_digest).changed
 
 
 def test_actors_share_clients_that_reopen_after_close(kubernaut: Kubernaut) -> None:
@@ -224,9 +224,9 @@ def test_operation_raises_not_found(kubernaut: Kubernaut, id: str) -> None:
         kubernaut.operation(id)
 
 
-def test_recover_changes_only_unfinished_operations(kubernaut: Kubernaut, world: World) -> None:
+def test_recover_changes_only_unfinished_operations(kubernaut: Kubernaut, harness: DeployHarness) -> None:
     kubernaut.deploy("hello", namespace="demo", chart=CHART_REF)
     assert not kubernaut.recover("hello", namespace="demo").changed
-    world.leave_a_deploy()
+    harness.leave_a_deploy()
     assert kubernaut.recover("hello", namespace="demo").changed
-    assert world.statuses == ["deployed", "failed"]
+    assert harness.statuses == ["deployed", "failed"]

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from support.deploying import LATE
+from support.deploy_harness import LATE
 from support.github import CANARY, FakeGitHub
-from support.shipping import Yard
-from support.workshop import write
+from support.ship_harness import ShipHarness
+from support.source_tree import write
 
 from kubernaut import commit_status
 from kubernaut.adapters.github import Status as GitHubStatus
@@ -41,16 +41,16 @@ def github() -> Iterator[FakeGitHub]:
 
 
 @pytest.fixture
-def yard(tmp_path: Path, github: FakeGitHub, caplog: pytest.LogCaptureFixture) -> Iterator[Yard]:
+def harness(tmp_path: Path, github: FakeGitHub, caplog: pytest.LogCaptureFixture) -> Iterator[ShipHarness]:
     """A checkout whose origin is on the test's GitHub, with a token for it."""
     caplog.set_level(logging.DEBUG)
     variables = {"KUBERNAUT_GITHUB_URL": github.url, "KUBERNAUT_GITHUB_TOKEN": CANARY, "BUILD_URL": BUILD}
     with FakeRegistry() as registry:
-        yard = Yard(tmp_path, registry, variables)
-        yard.shop.git("remote", "add", "origin", f"{github.url}/team/shop.git")
-        yield yard
-        kept = HistoryStore(yard.cluster).get("demo", "shop")  # type: ignore[arg-type]
-        said = f"{yard.events!r} {caplog.text} {registry.requests!r} {kept!r} {yard.helm.pushed!r}"
+        harness = ShipHarness(tmp_path, registry, variables)
+        harness.tree.git("remote", "add", "origin", f"{github.url}/team/shop.git")
+        yield harness
+        kept = HistoryStore(harness.cluster).get("demo", "shop")  # type: ignore[arg-type]
+        said = f"{harness.events!r} {caplog.text} {registry.requests!r} {kept!r} {harness.helm.pushed!r}"
         assert CANARY not in said
         assert all(CANARY not in status.body.values() for status in github.statuses)
 
@@ -60,25 +60,25 @@ def last(github: FakeGitHub, context: str) -> str:
     return next(str(status.body["description"]) for status in reversed(github.statuses) if status.body["context"] == context)
 
 
-def test_publish_and_deploy_are_reported(yard: Yard, github: FakeGitHub) -> None:
-    kubernaut = yard.open()
-    kubernaut.publish(yard.shop.app)
-    assert github.states(yard.commit) == {RELEASE: "success"}
+def test_publish_and_deploy_are_reported(harness: ShipHarness, github: FakeGitHub) -> None:
+    kubernaut = harness.open()
+    kubernaut.publish(harness.tree.app)
+    assert github.states(harness.commit) == {RELEASE: "success"}
     assert last(github, RELEASE) == "1.0.0 is published"
     kubernaut.deploy("shop", namespace="demo")
-    assert github.states(yard.commit) == {RELEASE: "success", DEMO: "success"}
+    assert github.states(harness.commit) == {RELEASE: "success", DEMO: "success"}
     assert last(github, DEMO) == "1.0.0 runs in demo as demo.shop.v1"
     assert {status.repository for status in github.statuses} == {"team/shop"}
     assert {status.body["target_url"] for status in github.statuses} == {BUILD}
-    assert yard.notices == []
+    assert harness.notices == []
 
 
-def test_pending_is_reported_during_the_work(yard: Yard, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    kubernaut = yard.open()
+def test_pending_is_reported_during_the_work(harness: ShipHarness, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    kubernaut = harness.open()
     calls: list[str] = []
-    monkeypatch.setattr(yard.helm, "push", _first(yard.helm.push, lambda: github.wait_for(f"{RELEASE} pending"), calls))
-    monkeypatch.setattr(yard.helm, "upgrade", _first(yard.helm.upgrade, lambda: github.wait_for(f"{DEMO} pending"), calls))
-    kubernaut.ship(yard.shop.app, namespace="demo")
+    monkeypatch.setattr(harness.helm, "push", _first(harness.helm.push, lambda: github.wait_for(f"{RELEASE} pending"), calls))
+    monkeypatch.setattr(harness.helm, "upgrade", _first(harness.helm.upgrade, lambda: github.wait_for(f"{DEMO} pending"), calls))
+    kubernaut.ship(harness.tree.app, namespace="demo")
     assert calls == ["push", "upgrade"]
     assert github.lines == [f"{RELEASE} pending", f"{RELEASE} success", f"{DEMO} pending", f"{DEMO} success"]
     descriptions = [status.body["description"] for status in github.statuses]
@@ -94,21 +94,21 @@ def _first(call: Callable[..., object], before: Callable[[], None], calls: list[
     return both
 
 
-def test_unchanged_deploy_is_reported(yard: Yard, github: FakeGitHub) -> None:
-    kubernaut = yard.open()
-    kubernaut.ship(yard.shop.app, namespace="demo")
-    assert not kubernaut.ship(yard.shop.app, namespace="demo").changed
-    assert github.states(yard.commit) == {RELEASE: "success", DEMO: "success"}
+def test_unchanged_deploy_is_reported(harness: ShipHarness, github: FakeGitHub) -> None:
+    kubernaut = harness.open()
+    kubernaut.ship(harness.tree.app, namespace="demo")
+    assert not kubernaut.ship(harness.tree.app, namespace="demo").changed
+    assert github.states(harness.commit) == {RELEASE: "success", DEMO: "success"}
     assert last(github, DEMO) == "1.0.0 runs in demo already, as demo.shop.v1"
 
 
-def test_failed_deploy_is_reported_with_its_reason(yard: Yard, github: FakeGitHub) -> None:
-    kubernaut = yard.open()
-    kubernaut.ship(yard.shop.app, namespace="demo")
-    good, bad = yard.commit, yard.release("1.1.0")
-    yard.helm.end_with(Status.FAILED, LATE)
+def test_failed_deploy_is_reported_with_its_reason(harness: ShipHarness, github: FakeGitHub) -> None:
+    kubernaut = harness.open()
+    kubernaut.ship(harness.tree.app, namespace="demo")
+    good, bad = harness.commit, harness.release("1.1.0")
+    harness.helm.end_with(Status.FAILED, LATE)
     with pytest.raises(DeployRolledBack) as caught:
-        kubernaut.ship(yard.shop.app, namespace="demo")
+        kubernaut.ship(harness.tree.app, namespace="demo")
     assert caught.value.exit_status == 6
     assert github.states(bad) == {RELEASE: "success", DEMO: "failure"}
     assert github.states(good) == {RELEASE: "success", DEMO: "success"}
@@ -116,73 +116,73 @@ def test_failed_deploy_is_reported_with_its_reason(yard: Yard, github: FakeGitHu
     assert "v1 (1.0.0) runs again as v3" in last(github, DEMO)
 
 
-def test_failed_publish_reports_no_deploy(yard: Yard, github: FakeGitHub) -> None:
-    write(yard.shop.app / "Dockerfile", "FROM node:22-slim\nRUN exit 7\n")
-    yard.release("1.1.0")
+def test_failed_publish_reports_no_deploy(harness: ShipHarness, github: FakeGitHub) -> None:
+    write(harness.tree.app / "Dockerfile", "FROM node:22-slim\nRUN exit 7\n")
+    harness.release("1.1.0")
     with pytest.raises(BuildFailed):
-        yard.open().ship(yard.shop.app, namespace="demo")
-    assert github.states(yard.commit) == {RELEASE: "failure"}
+        harness.open().ship(harness.tree.app, namespace="demo")
+    assert github.states(harness.commit) == {RELEASE: "failure"}
 
 
-def test_secret_in_a_reason_is_masked(yard: Yard, github: FakeGitHub) -> None:
-    yard.variables["APP_PASSWORD"] = "hunter2-hunter2"
-    kubernaut = yard.open()
-    kubernaut.publish(yard.shop.app)
-    yard.helm.end_with(Status.FAILED, KubernautError("no login with hunter2-hunter2"))
+def test_secret_in_a_reason_is_masked(harness: ShipHarness, github: FakeGitHub) -> None:
+    harness.variables["APP_PASSWORD"] = "hunter2-hunter2"
+    kubernaut = harness.open()
+    kubernaut.publish(harness.tree.app)
+    harness.helm.end_with(Status.FAILED, KubernautError("no login with hunter2-hunter2"))
     with pytest.raises(KubernautError):
         kubernaut.deploy("shop", namespace="demo")
-    assert github.states(yard.commit)[DEMO] == "failure"
+    assert github.states(harness.commit)[DEMO] == "failure"
     assert "hunter2" not in str(github.statuses)
 
 
-def test_dry_run_and_unknown_version_report_nothing(yard: Yard, github: FakeGitHub) -> None:
-    kubernaut = yard.open()
-    kubernaut.ship(yard.shop.app, namespace="demo", dry_run=True)
-    kubernaut.publish(yard.shop.app, dry_run=True)
+def test_dry_run_and_unknown_version_report_nothing(harness: ShipHarness, github: FakeGitHub) -> None:
+    kubernaut = harness.open()
+    kubernaut.ship(harness.tree.app, namespace="demo", dry_run=True)
+    kubernaut.publish(harness.tree.app, dry_run=True)
     with pytest.raises(VersionNotFound):
         kubernaut.deploy("shop", namespace="demo", version="9.9.9")
-    assert (github.requests, yard.notices) == ([], [])
+    assert (github.requests, harness.notices) == ([], [])
 
 
-def test_explicit_chart_is_not_reported(yard: Yard, github: FakeGitHub) -> None:
+def test_explicit_chart_is_not_reported(harness: ShipHarness, github: FakeGitHub) -> None:
     """Its annotations may name any commit of any repository that the token may write to."""
-    kubernaut = yard.open()
-    kubernaut.publish(yard.shop.app)
+    kubernaut = harness.open()
+    kubernaut.publish(harness.tree.app)
     before = len(github.requests)
-    kubernaut.deploy("shop", namespace="demo", chart=f"oci://{yard.registry.address}/charts/shop:1.0.0")
-    assert (len(github.requests), yard.notices) == (before, [])
+    kubernaut.deploy("shop", namespace="demo", chart=f"oci://{harness.registry.address}/charts/shop:1.0.0")
+    assert (len(github.requests), harness.notices) == (before, [])
 
 
-def test_without_a_token_nothing_is_sent_or_shown(yard: Yard, github: FakeGitHub) -> None:
-    del yard.variables["KUBERNAUT_GITHUB_TOKEN"]
-    yard.open().ship(yard.shop.app, namespace="demo")
-    assert (github.requests, yard.notices) == ([], [])
+def test_without_a_token_nothing_is_sent_or_shown(harness: ShipHarness, github: FakeGitHub) -> None:
+    del harness.variables["KUBERNAUT_GITHUB_TOKEN"]
+    harness.open().ship(harness.tree.app, namespace="demo")
+    assert (github.requests, harness.notices) == ([], [])
 
 
-def test_token_from_a_file(yard: Yard, github: FakeGitHub) -> None:
-    del yard.variables["KUBERNAUT_GITHUB_TOKEN"]
-    file = write(yard.folder / "token", f"{CANARY}\n")
+def test_token_from_a_file(harness: ShipHarness, github: FakeGitHub) -> None:
+    del harness.variables["KUBERNAUT_GITHUB_TOKEN"]
+    file = write(harness.folder / "token", f"{CANARY}\n")
     file.chmod(0o600)
-    yard.variables["KUBERNAUT_GITHUB_TOKEN_FILE"] = str(file)
-    yard.open().ship(yard.shop.app, namespace="demo")
-    assert github.states(yard.commit) == {RELEASE: "success", DEMO: "success"}
+    harness.variables["KUBERNAUT_GITHUB_TOKEN_FILE"] = str(file)
+    harness.open().ship(harness.tree.app, namespace="demo")
+    assert github.states(harness.commit) == {RELEASE: "success", DEMO: "success"}
 
 
-def test_repository_elsewhere_is_one_warning(yard: Yard, github: FakeGitHub) -> None:
-    yard.shop.git("remote", "set-url", "origin", "https://gitlab.com/team/shop.git")
-    yard.open().ship(yard.shop.app, namespace="demo")
+def test_repository_elsewhere_is_one_warning(harness: ShipHarness, github: FakeGitHub) -> None:
+    harness.tree.git("remote", "set-url", "origin", "https://gitlab.com/team/shop.git")
+    harness.open().ship(harness.tree.app, namespace="demo")
     assert github.requests == []
-    (notice,) = yard.notices
+    (notice,) = harness.notices
     assert "1.0.0" in notice
     assert "github_repository" in notice
 
 
-def test_dirty_commit_is_one_warning(yard: Yard, github: FakeGitHub) -> None:
-    write(yard.shop.app / "index.js", "// not committed\n")
-    yard.variables["KUBERNAUT_GITHUB_REPOSITORY"] = "team/shop"
-    yard.open().ship(yard.shop.app, namespace="demo")
+def test_dirty_commit_is_one_warning(harness: ShipHarness, github: FakeGitHub) -> None:
+    write(harness.tree.app / "index.js", "// not committed\n")
+    harness.variables["KUBERNAUT_GITHUB_REPOSITORY"] = "team/shop"
+    harness.open().ship(harness.tree.app, namespace="demo")
     assert github.requests == []
-    (notice,) = yard.notices
+    (notice,) = harness.notices
     assert "uncommitted changes" in notice
 
 
@@ -198,46 +198,48 @@ def test_dirty_commit_is_one_warning(yard: Yard, github: FakeGitHub) -> None:
     ],
 )
 def test_unsent_statuses_are_one_warning_and_change_nothing(
-    yard: Yard, github: FakeGitHub, fault: Callable[[FakeGitHub], None], reason: str
+    harness: ShipHarness, github: FakeGitHub, fault: Callable[[FakeGitHub], None], reason: str
 ) -> None:
     fault(github)
-    kubernaut = yard.open()
-    assert kubernaut.ship(yard.shop.app, namespace="demo").changed
-    (notice,) = yard.notices
+    kubernaut = harness.open()
+    assert kubernaut.ship(harness.tree.app, namespace="demo").changed
+    (notice,) = harness.notices
     assert f"{RELEASE} (success) and {DEMO} (success)" in notice
     assert reason in notice
-    yard.release("1.1.0")
-    yard.helm.end_with(Status.FAILED, LATE)
+    harness.release("1.1.0")
+    harness.helm.end_with(Status.FAILED, LATE)
     with pytest.raises(DeployRolledBack) as caught:
-        kubernaut.ship(yard.shop.app, namespace="demo")
+        kubernaut.ship(harness.tree.app, namespace="demo")
     assert caught.value.exit_status == 6
-    assert f"{RELEASE} (success) and {DEMO} (failure)" in yard.notices[-1]
-    assert reason in yard.notices[-1]
+    assert f"{RELEASE} (success) and {DEMO} (failure)" in harness.notices[-1]
+    assert reason in harness.notices[-1]
 
 
 def test_command_line_shows_the_warning_and_keeps_the_exit_status(
-    yard: Yard, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
+    harness: ShipHarness, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kubernaut.cli.session.open_kubernaut", lambda _settings, listener: yard.open(listener))
+    monkeypatch.setattr("kubernaut.cli.session.open_kubernaut", lambda _settings, listener: harness.open(listener))
     github.fail(401, message="Bad credentials")
-    done = CliRunner().invoke(main, ["ship", str(yard.shop.app), "-n", "demo", "-o", "json"])
+    done = CliRunner().invoke(main, ["ship", str(harness.tree.app), "-n", "demo", "-o", "json"])
     assert done.exit_code == 0
     assert json.loads(done.stdout)["id"] == "demo.shop.v1"
     (line,) = (shown for shown in done.stderr.splitlines() if shown.startswith("github "))
     assert f"{RELEASE} (success) and {DEMO} (success)" in line
     assert "(HTTP 401): Bad credentials" in line
-    yard.release("1.1.0")
-    yard.helm.end_with(Status.FAILED, LATE)
-    failed = CliRunner().invoke(main, ["ship", str(yard.shop.app), "-n", "demo"])
+    harness.release("1.1.0")
+    harness.helm.end_with(Status.FAILED, LATE)
+    failed = CliRunner().invoke(main, ["ship", str(harness.tree.app), "-n", "demo"])
     assert failed.exit_code == 6
     assert failed.stderr.count("(HTTP 401)") == 1
     assert CANARY not in done.output + failed.output
 
 
-def test_hanging_github_delays_only_the_end_by_the_wait(yard: Yard, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_github_delays_only_the_end_by_the_wait(
+    harness: ShipHarness, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(commit_status, "WAIT", 0.8)
-    kubernaut = yard.open()
-    kubernaut.publish(yard.shop.app)
+    kubernaut = harness.open()
+    kubernaut.publish(harness.tree.app)
     kubernaut.deploy("shop", namespace="demo")
     answered = _seconds(lambda: kubernaut.deploy("shop", namespace="demo"))
     github.hang()
@@ -260,38 +262,40 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), Terminated(signal.SIGTERM)])
-def test_signal_is_reported_after_the_cleanup(yard: Yard, github: FakeGitHub, stop: KeyboardInterrupt) -> None:
-    kubernaut = yard.open()
-    kubernaut.publish(yard.shop.app)
-    yard.helm.end_with(Status.PENDING_INSTALL, stop)
+def test_signal_is_reported_after_the_cleanup(harness: ShipHarness, github: FakeGitHub, stop: KeyboardInterrupt) -> None:
+    kubernaut = harness.open()
+    kubernaut.publish(harness.tree.app)
+    harness.helm.end_with(Status.PENDING_INSTALL, stop)
     with pytest.raises(KeyboardInterrupt):
         kubernaut.deploy("shop", namespace="demo")
-    assert github.states(yard.commit)[DEMO] == "failure"
+    assert github.states(harness.commit)[DEMO] == "failure"
     assert last(github, DEMO) == (str(stop) or "Stopped by Ctrl-C.")
     assert kubernaut.show("demo.shop").status == "failed"
 
 
-def test_signal_while_waiting_for_github_ends_the_wait(yard: Yard, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signal_while_waiting_for_github_ends_the_wait(
+    harness: ShipHarness, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(commit_status, "wait", interrupted)
     github.hang()
     with pytest.raises(KeyboardInterrupt):
-        yard.open().publish(yard.shop.app)
-    (notice,) = yard.notices
+        harness.open().publish(harness.tree.app)
+    (notice,) = harness.notices
     assert RELEASE in notice
     assert "no answer in time" in notice
 
 
-def test_server_reports_each_operation_and_warns_in_its_events(yard: Yard, github: FakeGitHub) -> None:
+def test_server_reports_each_operation_and_warns_in_its_events(harness: ShipHarness, github: FakeGitHub) -> None:
     events: list[Event] = []
-    server = yard.open()
-    server.publish(yard.shop.app)
+    server = harness.open()
+    server.publish(harness.tree.app)
     bob = server.acting("bob", listener=events.append)
     operation, _ = bob.accept("deploy", "shop", namespace="demo")
     bob.deploy("shop", namespace="demo", operation=operation)
-    assert github.states(yard.commit)[DEMO] == "success"
+    assert github.states(harness.commit)[DEMO] == "success"
     deploys = [status for status in github.statuses if status.body["context"] == DEMO]
     assert all("target_url" not in status.body for status in deploys), "the server's own build is not the caller's"
     github.fail(401)
@@ -300,58 +304,58 @@ def test_server_reports_each_operation_and_warns_in_its_events(yard: Yard, githu
     (notice,) = (event.text for event in events if isinstance(event, Notice) and event.step == "github")
     assert "kubernaut/deploy/production (success)" in notice
     assert "(HTTP 401)" in notice
-    assert yard.notices == []
+    assert harness.notices == []
     assert server.operation(operation.id).state == "succeeded"
 
 
-def test_stopped_operation_is_reported(yard: Yard, github: FakeGitHub) -> None:
-    server = yard.open()
-    server.publish(yard.shop.app)
+def test_stopped_operation_is_reported(harness: ShipHarness, github: FakeGitHub) -> None:
+    server = harness.open()
+    server.publish(harness.tree.app)
     bob = server.acting("bob", stopped=lambda: True)
     with pytest.raises(Interrupted) as caught:
         bob.deploy("shop", namespace="demo")
-    assert github.states(yard.commit)[DEMO] == "failure"
+    assert github.states(harness.commit)[DEMO] == "failure"
     assert last(github, DEMO) == str(caught.value)
 
 
-def test_failing_listener_does_not_fail_the_verb(yard: Yard, github: FakeGitHub) -> None:
+def test_failing_listener_does_not_fail_the_verb(harness: ShipHarness, github: FakeGitHub) -> None:
     def listen(event: Event) -> None:
         if isinstance(event, Notice):
             raise OSError("broken pipe")
 
     github.fail(401)
-    kubernaut = yard.open()
+    kubernaut = harness.open()
     bob = kubernaut.acting("bob", listener=listen)
-    assert bob.publish(yard.shop.app).changed
+    assert bob.publish(harness.tree.app).changed
 
 
-def test_no_thread_and_no_client_without_a_token(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    del yard.variables["KUBERNAUT_GITHUB_TOKEN"]
+def test_no_thread_and_no_client_without_a_token(harness: ShipHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    del harness.variables["KUBERNAUT_GITHUB_TOKEN"]
     monkeypatch.setattr(threading.Thread, "start", _no_thread)
-    with CommitStatusReporter(Clients(yard.settings).github, yard.settings, yard.events.append) as reporter:
+    with CommitStatusReporter(Clients(harness.settings).github, harness.settings, harness.events.append) as reporter:
         report(reporter)
-    assert yard.events == []
+    assert harness.events == []
 
 
-def test_process_without_threads_is_a_warning(yard: Yard, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_without_threads_is_a_warning(harness: ShipHarness, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commit_status, "WAIT", 0.1)
     monkeypatch.setattr(threading.Thread, "start", _no_thread)
-    with CommitStatusReporter(Clients(yard.settings).github, yard.settings, yard.events.append) as reporter:
+    with CommitStatusReporter(Clients(harness.settings).github, harness.settings, harness.events.append) as reporter:
         report(reporter)
-    (notice,) = yard.notices
+    (notice,) = harness.notices
     assert DEMO in notice
     assert github.requests == []
 
 
-def test_defect_of_the_client_is_a_warning(yard: Yard) -> None:
+def test_defect_of_the_client_is_a_warning(harness: ShipHarness) -> None:
     class Broken(StatusClient):
         def set_status(self, status: GitHubStatus) -> None:
             raise RuntimeError(CANARY)
 
     broken = Broken("https://127.0.0.1:1", token=lambda: CANARY, plain_http=lambda _: False)
-    with CommitStatusReporter(broken, yard.settings, yard.events.append) as reporter:
+    with CommitStatusReporter(broken, harness.settings, harness.events.append) as reporter:
         report(reporter)
-    (notice,) = yard.notices
+    (notice,) = harness.notices
     assert "RuntimeError" in notice
 
 

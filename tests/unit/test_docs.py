@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
-from support.serving import Serving
+from support.in_process_server import InProcessServer
 
 import kubernaut
 from kubernaut.cli import reference
@@ -230,7 +230,7 @@ def test_pages_name_no_place_on_somebodys_machine(page: Path) -> None:
 
 
 def test_every_call_of_the_api_is_documented(tmp_path: Path) -> None:
-    routes = with_document(all_routes(Serving(tmp_path).context))
+    routes = with_document(all_routes(InProcessServer(tmp_path).context))
     rows = re.findall(r"^\| `([A-Z]+) (/\S*)` \|", text_of(DOCS / "api.md"), re.MULTILINE)
     assert sorted(rows) == sorted((route.method, route.path) for route in routes)
 

@@ -10,35 +10,37 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from support.api import Answer, Api, config
+from support.fake_api_server import Answer, FakeApiServer, config
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import BadInput, ClusterDenied, ClusterUnreachable, Conflict, KubernautError, NamespaceNotFound, NotFound
 
 
 @pytest.fixture
-def api() -> Iterator[Api]:
-    made = Api()
+def api() -> Iterator[FakeApiServer]:
+    made = FakeApiServer()
     yield made
     made.close()
 
 
 @pytest.fixture
-def cluster(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def cluster(api: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     monkeypatch.setattr("kubernaut.adapters.kube_http._PAUSES", (0.0, 0.0, 0.0))
     made = Cluster(config(tmp_path, api.url), timeout=2.0)
     yield made
     made.close()
 
 
-def test_list_takes_one_request(api: Api, cluster: Cluster) -> None:
+def test_list_takes_one_request(api: FakeApiServer, cluster: Cluster) -> None:
     cluster.list_secrets("demo", {"name": "a", "owner": ("helm", "kubernaut")}, metadata_only=True)
     ((method, path, headers, _),) = api.asked
     assert (method, path) == ("GET", "/api/v1/namespaces/demo/secrets?labelSelector=name%3Da%2Cowner+in+%28helm%2Ckubernaut%29")
     assert "as=PartialObjectMetadataList" in headers["Accept"]
 
 
-def test_loopback_cluster_is_not_reached_through_a_proxy(api: Api, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loopback_cluster_is_not_reached_through_a_proxy(
+    api: FakeApiServer, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -46,7 +48,7 @@ def test_loopback_cluster_is_not_reached_through_a_proxy(api: Api, cluster: Clus
     assert list(cluster.list_secrets("demo", {})) == []
 
 
-def test_names_are_quoted_in_paths(api: Api, cluster: Cluster) -> None:
+def test_names_are_quoted_in_paths(api: FakeApiServer, cluster: Cluster) -> None:
     cluster.get_secret("a/b", "../x?y")
     assert api.asked[0][1] == "/api/v1/namespaces/a%2Fb/secrets/..%2Fx%3Fy"
     cluster.get_through_service("n", "s", "http", "/a b/../c?d=e", timeout=1)
@@ -54,13 +56,13 @@ def test_names_are_quoted_in_paths(api: Api, cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("busy", [429, 502, 503, 504, 0])
-def test_read_is_repeated_when_the_server_is_busy(api: Api, cluster: Cluster, busy: int) -> None:
+def test_read_is_repeated_when_the_server_is_busy(api: FakeApiServer, cluster: Cluster, busy: int) -> None:
     api.say(busy, (busy, {}, {"Retry-After": "0"}), 200)
     assert cluster.list_pods("demo", {}) == []
     assert len(api.asked) == 3
 
 
-def test_read_is_repeated_three_times_at_most(api: Api, cluster: Cluster) -> None:
+def test_read_is_repeated_three_times_at_most(api: FakeApiServer, cluster: Cluster) -> None:
     api.say(503)
     with pytest.raises(ClusterUnreachable, match="answers 503"):
         cluster.list_pods("demo", {})
@@ -80,7 +82,7 @@ WRITES: dict[str, Callable[[Cluster], object]] = {
 
 @pytest.mark.parametrize("busy", [429, 500, 503, 0])
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_write_is_never_repeated(api: Api, cluster: Cluster, write: Callable[[Cluster], object], busy: int) -> None:
+def test_write_is_never_repeated(api: FakeApiServer, cluster: Cluster, write: Callable[[Cluster], object], busy: int) -> None:
     api.say(busy, 200)
     with pytest.raises(ClusterUnreachable):
         write(cluster)
@@ -88,7 +90,9 @@ def test_write_is_never_repeated(api: Api, cluster: Cluster, write: Callable[[Cl
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_write_on_a_broken_connection_is_not_repeated(api: Api, cluster: Cluster, write: Callable[[Cluster], object]) -> None:
+def test_write_on_a_broken_connection_is_not_repeated(
+    api: FakeApiServer, cluster: Cluster, write: Callable[[Cluster], object]
+) -> None:
     api.say(200, 0, 200)
     cluster.list_pods("demo", {})
     with pytest.raises(ClusterUnreachable):
@@ -96,7 +100,7 @@ def test_write_on_a_broken_connection_is_not_repeated(api: Api, cluster: Cluster
     assert len(api.asked) == 2
 
 
-def test_leases_use_their_api_group(api: Api, cluster: Cluster) -> None:
+def test_leases_use_their_api_group(api: FakeApiServer, cluster: Cluster) -> None:
     api.say((200, {}, {}))
     cluster.get_lease("demo", "x")
     for name in ("create lease", "replace lease", "delete lease"):
@@ -113,13 +117,13 @@ def test_leases_use_their_api_group(api: Api, cluster: Cluster) -> None:
     assert json.loads(api.asked[3][3])["preconditions"] == {"resourceVersion": "7"}
 
 
-def test_delete_without_a_version_has_no_precondition(api: Api, cluster: Cluster) -> None:
+def test_delete_without_a_version_has_no_precondition(api: FakeApiServer, cluster: Cluster) -> None:
     cluster.delete_secret("demo", "x")
     cluster.delete_lease("demo", "x")
     assert [asked[3] for asked in api.asked] == ["", ""]
 
 
-def test_lease_requests_have_a_short_timeout(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lease_requests_have_a_short_timeout(api: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernaut.adapters.kube._LEASE_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         slow = Cluster(config(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}"), timeout=60.0)
@@ -131,7 +135,7 @@ def test_lease_requests_have_a_short_timeout(api: Api, tmp_path: Path, monkeypat
         slow.close()
 
 
-def test_server_time_is_that_of_the_last_response(api: Api, cluster: Cluster) -> None:
+def test_server_time_is_that_of_the_last_response(api: FakeApiServer, cluster: Cluster) -> None:
     assert cluster.server_time is None
     api.say((200, {}, {"Date": "Sun, 22 Nov 2026 20:26:15 GMT"}))
     cluster.list_pods("demo", {})
@@ -145,7 +149,7 @@ def test_server_time_is_that_of_the_last_response(api: Api, cluster: Cluster) ->
     assert cluster.server_time == datetime(2026, 11, 22, 20, 26, 17, tzinfo=UTC)
 
 
-def test_response_through_a_service_does_not_set_the_server_time(api: Api, cluster: Cluster) -> None:
+def test_response_through_a_service_does_not_set_the_server_time(api: FakeApiServer, cluster: Cluster) -> None:
     api.say((200, "hello", {"Date": "Sun, 22 Nov 2026 20:26:15 GMT"}))
     cluster.get_through_service("demo", "s", 80, "/", timeout=2)
     assert cluster.server_time is None
@@ -168,7 +172,7 @@ def test_response_through_a_service_does_not_set_the_server_time(api: Api, clust
     ],
 )
 def test_failed_response_is_converted_to_its_error(
-    api: Api, cluster: Cluster, answer: int | Answer, error: type[KubernautError]
+    api: FakeApiServer, cluster: Cluster, answer: int | Answer, error: type[KubernautError]
 ) -> None:
     api.say(answer)
     with pytest.raises(error) as caught:
@@ -176,13 +180,13 @@ def test_failed_response_is_converted_to_its_error(
     assert type(caught.value) is error
 
 
-def test_error_names_the_context(api: Api, cluster: Cluster) -> None:
+def test_error_names_the_context(api: FakeApiServer, cluster: Cluster) -> None:
     api.say(401)
     with pytest.raises(ClusterDenied, match=r"context 'here' \(http://127.0.0.1:\d+\) does not accept the credentials"):
         cluster.list_pods("demo", {})
 
 
-def test_namespace_exists_for_a_user_without_the_right(api: Api, cluster: Cluster) -> None:
+def test_namespace_exists_for_a_user_without_the_right(api: FakeApiServer, cluster: Cluster) -> None:
     for status, there in ((200, True), (403, True), (404, False)):
         api.say(status)
         assert cluster.namespace_exists("demo") is there
@@ -203,19 +207,19 @@ def test_slow_server_is_unreachable(tmp_path: Path) -> None:
             slow.list_pods("demo", {})
 
 
-def test_log_is_read_line_by_line(api: Api, cluster: Cluster) -> None:
+def test_log_is_read_line_by_line(api: FakeApiServer, cluster: Cluster) -> None:
     api.say((200, "one\ntwo\n", {"Content-Type": "text/plain"}))
     assert list(cluster.pod_log("demo", "p", container="c", tail=5, follow=True, previous=True)) == ["one", "two"]
     assert api.asked[0][1] == "/api/v1/namespaces/demo/pods/p/log?follow=true&previous=true&container=c&tailLines=5"
 
 
-def test_response_through_a_service_is_limited(api: Api, cluster: Cluster) -> None:
+def test_response_through_a_service_is_limited(api: FakeApiServer, cluster: Cluster) -> None:
     api.say((500, "x" * 200_000, {"Content-Type": "text/plain"}))
     status, body = cluster.get_through_service("demo", "s", 80, "/", timeout=2)
     assert (status, len(body)) == (500, 65_536)
 
 
-def test_request_to_a_service_without_the_right_is_denied(api: Api, cluster: Cluster) -> None:
+def test_request_to_a_service_without_the_right_is_denied(api: FakeApiServer, cluster: Cluster) -> None:
     """What the API server refuses is not the application's answer."""
     refused = {"kind": "Status", "message": 'User "ada" cannot get resource "services/proxy" in API group ""', "code": 403}
     api.say((403, json.dumps(refused, separators=(",", ":")), {}), (403, "no entry", {"Content-Type": "text/plain"}))
@@ -228,7 +232,7 @@ def test_request_to_a_service_without_the_right_is_denied(api: Api, cluster: Clu
 
 
 @pytest.mark.parametrize("version", ["client.authentication.k8s.io/v1beta1", "client.authentication.k8s.io/v1"])
-def test_credential_plugin_supplies_the_token(api: Api, tmp_path: Path, version: str) -> None:
+def test_credential_plugin_supplies_the_token(api: FakeApiServer, tmp_path: Path, version: str) -> None:
     plugin = tmp_path / "plugin"
     plugin.write_text(
         '#!/bin/sh\nprintf "%s" "$KUBERNETES_EXEC_INFO" > ' + str(tmp_path / "info") + '\necho \'{"status": {"token": "t0ken"}}\'\n'
@@ -253,7 +257,7 @@ def test_credential_plugin_supplies_the_token(api: Api, tmp_path: Path, version:
         ("neither a script nor a program\n", "plugin .* cannot be run: Exec format error"),
     ],
 )
-def test_failing_credential_plugin_is_denied(api: Api, tmp_path: Path, body: str | None, words: str) -> None:
+def test_failing_credential_plugin_is_denied(api: FakeApiServer, tmp_path: Path, body: str | None, words: str) -> None:
     plugin = tmp_path / "plugin"
     if body is not None:
         plugin.write_text(body)
@@ -294,7 +298,7 @@ def test_missing_kubeconfig_is_unreachable(monkeypatch: pytest.MonkeyPatch, tmp_
         Cluster().server()
 
 
-def test_threads_share_a_client(api: Api, cluster: Cluster) -> None:
+def test_threads_share_a_client(api: FakeApiServer, cluster: Cluster) -> None:
     with ThreadPoolExecutor(16) as threads:
         answers = list(threads.map(lambda number: cluster.list_pods(f"n{number}", {}), range(16)))
     assert answers == [[]] * 16

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from support.api import Api, config
+from support.fake_api_server import FakeApiServer, config
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.adapters.kube_http import ResourceExpired, WatchEvent, status_error, status_message
@@ -23,14 +23,14 @@ LABELS = {"owner": ("helm", "kubernaut")}
 
 
 @pytest.fixture
-def api() -> Iterator[Api]:
-    made = Api()
+def api() -> Iterator[FakeApiServer]:
+    made = FakeApiServer()
     yield made
     made.close()
 
 
 @pytest.fixture
-def cluster(api: Api, tmp_path: Path) -> Iterator[Cluster]:
+def cluster(api: FakeApiServer, tmp_path: Path) -> Iterator[Cluster]:
     made = Cluster(config(tmp_path, api.url), timeout=2.0)
     yield made
     made.close()
@@ -44,7 +44,7 @@ def watched(cluster: Cluster) -> list[WatchEvent]:
     return list(cluster.watch_secrets("demo", LABELS, resource_version="7", seconds=9))
 
 
-def test_watch_requests_metadata_and_bookmarks(api: Api, cluster: Cluster) -> None:
+def test_watch_requests_metadata_and_bookmarks(api: FakeApiServer, cluster: Cluster) -> None:
     api.say((200, event("ADDED", metadata={"name": "a", "resourceVersion": "8"}) + event("BOOKMARK", metadata={}), {}))
     assert watched(cluster) == [WatchEvent("ADDED", {"name": "a", "resourceVersion": "8"}), WatchEvent("BOOKMARK", {})]
     ((_, path, headers, _),) = api.asked
@@ -59,7 +59,7 @@ def test_watch_requests_metadata_and_bookmarks(api: Api, cluster: Cluster) -> No
     }
 
 
-def test_list_is_requested_page_by_page(api: Api, cluster: Cluster) -> None:
+def test_list_is_requested_page_by_page(api: FakeApiServer, cluster: Cluster) -> None:
     api.say(
         (200, {"metadata": {"resourceVersion": "7", "continue": "more"}, "items": [{"metadata": {"name": "a"}}]}, {}),
         (200, {"metadata": {"resourceVersion": "7"}, "items": None}, {}),
@@ -87,20 +87,20 @@ def test_list_is_requested_page_by_page(api: Api, cluster: Cluster) -> None:
     ],
 )
 def test_failed_watch_is_converted_to_its_error(
-    api: Api, cluster: Cluster, answer: Any, error: type[Exception], words: str
+    api: FakeApiServer, cluster: Cluster, answer: Any, error: type[Exception], words: str
 ) -> None:
     api.say(answer)
     with pytest.raises(error, match=words):
         watched(cluster)
 
 
-def test_expired_continue_token_is_reported(api: Api, cluster: Cluster) -> None:
+def test_expired_continue_token_is_reported(api: FakeApiServer, cluster: Cluster) -> None:
     api.say((410, {"message": "The provided continue parameter is too old"}, {}))
     with pytest.raises(ResourceExpired, match="continue parameter"):
         cluster.page_secrets(None, LABELS, limit=1, continue_token="more")
 
 
-def test_broken_watch_is_unreachable(api: Api, cluster: Cluster) -> None:
+def test_broken_watch_is_unreachable(api: FakeApiServer, cluster: Cluster) -> None:
     api.say((200, event("ADDED", metadata={"name": "a"}), {"Content-Length": "9999", "Connection": "close"}))
     heard = iter(cluster.watch_secrets("demo", LABELS, resource_version="7", seconds=9))
     assert next(heard).metadata == {"name": "a"}
@@ -108,7 +108,7 @@ def test_broken_watch_is_unreachable(api: Api, cluster: Cluster) -> None:
         next(heard)
 
 
-def test_silent_watch_is_unreachable(api: Api, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_watch_is_unreachable(api: FakeApiServer, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an error once the server should long have ended it; until then another thread may end it."""
     monkeypatch.setattr("kubernaut.adapters.kube._LATE_SECONDS", 0.3)
     api.speaks.clear()

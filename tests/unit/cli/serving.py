@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from support.serving import connect
+from support.in_process_server import connect
 
 from kubernaut import Deployed, Kubernaut, Plan
 from kubernaut.cli import session

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from support.deployed import until
-from support.stand_in import JOB, Item, StandIn, listening
-from support.world import PROGRAM
+from support.backend import until
+from support.checkout import PROGRAM
+from support.fake_jenkins import JOB, FakeJenkins, Item, listening
 from unit.cli.stub import version
 
 from kubernaut.cli.main import main
@@ -27,9 +27,9 @@ ENDLESS = "Started by user ci\nrelease 1.4.2 is being deployed\n"
 class Place:
     """A stand-in that listens, and the command in front of it."""
 
-    def __init__(self, url: str, stand_in: StandIn, folder: Path) -> None:
+    def __init__(self, url: str, jenkins: FakeJenkins, folder: Path) -> None:
         self.url = url
-        self.stand_in = stand_in
+        self.jenkins = jenkins
         self.folder = folder
 
     @property
@@ -72,21 +72,21 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith(("KUBERNAUT_", "JENKINS_", "HUDSON_"))]:
         monkeypatch.delenv(name)
-    stand_in = StandIn(time.monotonic)
-    with listening(stand_in) as url:
-        yield Place(url, stand_in, tmp_path)
+    jenkins = FakeJenkins(time.monotonic)
+    with listening(jenkins) as url:
+        yield Place(url, jenkins, tmp_path)
 
 
 def says(place: Place, text: str, result: str | None) -> None:
     """Let each request become a build at once that prints a text; without a result it goes on."""
 
     def begin(item: Item) -> None:
-        made = place.stand_in.start(item)
+        made = place.jenkins.start(item)
         made.say(text)
         if result is not None:
             made.end(result)
 
-    place.stand_in.on_item = begin
+    place.jenkins.on_item = begin
 
 
 @pytest.mark.parametrize(
@@ -102,19 +102,19 @@ def says(place: Place, text: str, result: str | None) -> None:
 def test_invalid_options_are_usage_errors(place: Place, arguments: tuple[str, ...], fact: str) -> None:
     _, err = place.run(JOB, *arguments, status=2)
     assert fact in err
-    assert place.stand_in.asked == []
+    assert place.jenkins.received == []
 
 
 @pytest.mark.parametrize("job", ["..", "a//b", "a/../b", "", "a?b"])
 def test_invalid_job_name_sends_no_request(place: Place, job: str) -> None:
     place.run(job, status=3)
-    assert place.stand_in.asked == []
+    assert place.jenkins.received == []
 
 
 def test_without_follow_the_build_is_named(place: Place) -> None:
     out, _ = place.run(JOB, "--param", "VERSION=1.4.2", "--param", "NAMESPACE=")
     assert out == f"{JOB} is in the queue: {place.url}/job/{JOB}/\n"
-    (asked,) = place.stand_in.triggers
+    (asked,) = place.jenkins.triggers
     assert {**asked.form, "OP_ID": ""} == {"VERSION": "1.4.2", "NAMESPACE": "", "OP_ID": ""}
     says(place, "", "SUCCESS")
     out, _ = place.run(JOB, "--op-id", "push-1", "-o", "json")
@@ -126,11 +126,11 @@ def test_version_from_the_file_of_publish(place: Place) -> None:
     published = version("2.0.0").model_dump(mode="json", by_alias=True)
     (place.folder / "release.json").write_text(json.dumps(published))
     place.run(JOB, "--from", "release.json")
-    assert place.stand_in.triggers[0].form["VERSION"] == "2.0.0"
+    assert place.jenkins.triggers[0].form["VERSION"] == "2.0.0"
     (place.folder / "release.json").write_text("{}")
     place.run(JOB, "--from", "release.json", status=3)
     place.run(JOB, "--from", "nowhere.json", status=3)
-    assert len(place.stand_in.triggers) == 1
+    assert len(place.jenkins.triggers) == 1
 
 
 def test_console_is_on_stdout_and_steps_are_on_stderr(place: Place) -> None:
@@ -177,7 +177,7 @@ def test_signal_leaves_the_build_running(place: Place, number: signal.Signals, s
     assert process.stdout.readline() == "Started by user ci\n"
     process.send_signal(number)
     _, err = place.end(process, status)
-    assert place.stand_in.runs[1].building
+    assert place.jenkins.runs[1].building
     assert f"the build goes on: #1 is running: {place.url}/job/{JOB}/1/" in err
     assert f"hint: `kubernaut jenkins run {JOB} --op-id push-1 --follow`" in err
 
@@ -190,7 +190,7 @@ def test_signal_stops_the_build_on_request(place: Place, number: signal.Signals,
     process.stdout.readline()
     process.send_signal(number)
     _, err = place.end(process, status)
-    assert place.stand_in.runs[1].result == "ABORTED"
+    assert place.jenkins.runs[1].result == "ABORTED"
     assert "#1 has stopped" in err
 
 
@@ -198,7 +198,7 @@ def test_signal_stops_the_build_on_request(place: Place, number: signal.Signals,
 def test_further_signals_have_no_effect(place: Place) -> None:
     says(place, ENDLESS, None)
     stopped: list[float] = []
-    place.stand_in.on_stop = lambda run: stopped.append(time.monotonic())
+    place.jenkins.on_stop = lambda run: stopped.append(time.monotonic())
     process = place.start(JOB, "--follow", "--abort-on-interrupt")
     assert process.stdout is not None
     process.stdout.readline()
@@ -206,7 +206,7 @@ def test_further_signals_have_no_effect(place: Place) -> None:
     until(lambda: stopped, "the build is asked to stop")
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
-    place.stand_in.runs[1].end("ABORTED")
+    place.jenkins.runs[1].end("ABORTED")
     _, err = place.end(process, 143)
     assert "#1 has stopped" in err
     assert len(stopped) == 1
@@ -221,7 +221,7 @@ def test_signal_removes_the_queue_item(place: Place) -> None:
     process.send_signal(signal.SIGTERM)
     _, err = place.end(process, 143)
     assert "removed from the queue" in err
-    assert place.stand_in.items[100].cancelled
+    assert place.jenkins.items[100].cancelled
 
 
 @pytest.mark.slow
@@ -231,12 +231,12 @@ def test_closed_stdout_leaves_the_build_running(place: Place) -> None:
     assert process.stdout is not None
     process.stdout.readline()
     process.stdout.close()
-    place.stand_in.runs[1].say("more\n")
+    place.jenkins.runs[1].say("more\n")
     assert process.stderr is not None
     process.stderr.read()
     process.stderr.close()
     assert process.wait(timeout=60) == 141
-    assert place.stand_in.runs[1].building
+    assert place.jenkins.runs[1].building
 
 
 @pytest.mark.slow
@@ -244,6 +244,6 @@ def test_concurrent_runs_with_one_op_id_run_once(place: Place) -> None:
     says(place, "Finished: SUCCESS\n", "SUCCESS")
     processes = [place.start(JOB, "--op-id", "push-1", "-o", "json") for _ in range(3)]
     told = [json.loads(place.end(process, 0)[0]) for process in processes]
-    assert len(place.stand_in.triggers) == 1
+    assert len(place.jenkins.triggers) == 1
     assert [one["number"] for one in told] == [1, 1, 1]
     assert [one["triggered"] for one in told].count(True) == 1

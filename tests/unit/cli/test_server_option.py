@@ -10,12 +10,12 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner, Result
+from support.backend import Backend
+from support.backend import backend as backend
 from support.clients import library, listening, token_file
-from support.deployed import Town
-from support.deployed import town as town
-from support.deploying import LATE
-from support.serving import READER
-from support.workshop import make_workshop
+from support.deploy_harness import LATE
+from support.in_process_server import READER
+from support.source_tree import make_source_tree
 
 from kubernaut import Kubernaut, Published
 from kubernaut.cli.main import COMMANDS, main
@@ -26,16 +26,16 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def url(town: Town) -> Iterator[str]:
-    with listening(town.server(watching=False)) as address:
+def url(backend: Backend) -> Iterator[str]:
+    with listening(backend.server(watching=False)) as address:
         yield address
 
 
 @pytest.fixture
-def there(url: str, town: Town, monkeypatch: pytest.MonkeyPatch) -> Run:
+def there(url: str, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command line with a server."""
-    monkeypatch.chdir(town.folder)
-    environment = {"KUBERNAUT_SERVER": url, "KUBERNAUT_TOKEN_FILE": str(token_file(town.folder)), "HOME": str(town.folder)}
+    monkeypatch.chdir(backend.folder)
+    environment = {"KUBERNAUT_SERVER": url, "KUBERNAUT_TOKEN_FILE": str(token_file(backend.folder)), "HOME": str(backend.folder)}
 
     def run(*arguments: str, **more: Any) -> Result:
         return CliRunner().invoke(main, arguments, env={**environment, **more.pop("env", {})}, **more)
@@ -44,9 +44,9 @@ def there(url: str, town: Town, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 @pytest.fixture
-def here(town: Town, monkeypatch: pytest.MonkeyPatch) -> Run:
+def here(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command line without a server, on the same cluster."""
-    monkeypatch.setattr("kubernaut.cli.session.open_kubernaut", lambda _settings, listener: library(town, listener))
+    monkeypatch.setattr("kubernaut.cli.session.open_kubernaut", lambda _settings, listener: library(backend, listener))
 
     def run(*arguments: str) -> Result:
         return CliRunner().invoke(main, arguments, env={"KUBERNAUT_SERVER": ""})
@@ -105,7 +105,7 @@ def test_release_lifecycle_on_a_server(there: Run, here: Run) -> None:
     assert json.loads(here("show", "hello", "-n", "demo", "-o", "json").stdout)["id"] == "demo.hello.v4"
 
 
-def test_deploy_from_a_file_records_the_ci_build(there: Run, town: Town) -> None:
+def test_deploy_from_a_file_records_the_ci_build(there: Run, backend: Backend) -> None:
     build = {
         "JOB_NAME": "team/hello-deploy",
         "BUILD_NUMBER": "7",
@@ -113,7 +113,7 @@ def test_deploy_from_a_file_records_the_ci_build(there: Run, town: Town) -> None
         "JENKINS_URL": "https://ci/",
     }
     versions = json.loads(there("versions", "hello", "-o", "json").stdout)["items"]
-    file, made = town.folder / "release.json", town.folder / "deployed.json"
+    file, made = backend.folder / "release.json", backend.folder / "deployed.json"
     file.write_text(json.dumps(next(one for one in versions if one["version"] == "1.0.0")))
     line = ("deploy", "--from", str(file), "-n", "demo", "--to", str(made))
     done = there(*line, env=build)
@@ -124,21 +124,21 @@ def test_deploy_from_a_file_records_the_ci_build(there: Run, town: Town) -> None
     assert told["build"] == {"url": page, "job": "team/hello-deploy", "number": 7, "tag": build["BUILD_TAG"], "change": None}
     assert f"build        {page}" in there("show", "hello", "-n", "demo").stdout
 
-    town.shop.publish("1.0.0", template="kind: ConfigMap\napiVersion: v1\nmetadata: {name: other}\n")
+    backend.publisher.publish("1.0.0", template="kind: ConfigMap\napiVersion: v1\nmetadata: {name: other}\n")
     other = there(*line, "-o", "json", env=build)
     assert (other.exit_code, problem(other)["code"]) == (5, "version_conflict")
     assert not made.exists()
 
 
-def test_failed_deploys_exit_alike(there: Run, town: Town) -> None:
+def test_failed_deploys_exit_alike(there: Run, backend: Backend) -> None:
     there("deploy", "hello@1.0.0", "-n", "demo")
-    town.helm.end_with(Status.FAILED, LATE)
+    backend.helm.end_with(Status.FAILED, LATE)
     failed = there("deploy", "hello@1.1.0", "-n", "demo", "-o", "json")
     assert failed.exit_code == 6
     told = problem(failed)
     assert (told["code"], told["release"]) == ("deploy_rolled_back", "demo.hello.v2")
     assert told["operation"]
-    town.helm.end_with(Status.FAILED, LATE)
+    backend.helm.end_with(Status.FAILED, LATE)
     assert there("deploy", "hello@1.1.0", "-n", "demo", "--on-failure", "keep").exit_code == 7
 
 
@@ -166,9 +166,9 @@ def test_unreachable_server_exits_8(there: Run) -> None:
     assert "http://127.0.0.1:9" in failed.stderr
 
 
-def test_insufficient_token_exits_9(there: Run, town: Town) -> None:
-    (town.folder / "reader").mkdir()
-    reader = str(token_file(town.folder / "reader", READER))
+def test_insufficient_token_exits_9(there: Run, backend: Backend) -> None:
+    (backend.folder / "reader").mkdir()
+    reader = str(token_file(backend.folder / "reader", READER))
     assert there("list", env={"KUBERNAUT_TOKEN_FILE": reader}).exit_code == 0
     failed = there("deploy", "hello", "-n", "demo", "-o", "json", env={"KUBERNAUT_TOKEN_FILE": reader})
     assert (failed.exit_code, problem(failed)["code"]) == (9, "not_allowed")
@@ -177,8 +177,8 @@ def test_insufficient_token_exits_9(there: Run, town: Town) -> None:
     assert "KUBERNAUT_TOKEN_FILE" in failed.stderr
 
 
-def test_local_token_is_sent_to_loopback_servers_only(there: Run, town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    state = town.folder / ".local" / "state" / "kubernaut"
+def test_local_token_is_sent_to_loopback_servers_only(there: Run, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = backend.folder / ".local" / "state" / "kubernaut"
     state.mkdir(parents=True)
     token_file(state)
     own = {"KUBERNAUT_TOKEN_FILE": "", "XDG_STATE_HOME": ""}
@@ -231,7 +231,7 @@ def test_serve_has_no_server_option(there: Run) -> None:
 
 
 @pytest.fixture
-def published(town: Town, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def published(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Replace the engine: `publish` returns version 1.1.0."""
     calls: list[dict[str, Any]] = []
 
@@ -240,7 +240,7 @@ def published(town: Town, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any
         plan = Plan(actions=(Action(kind="push-chart", subject="hello:1.1.0", reason="the registry does not have it"),))
         if how["dry_run"]:
             return Published(plan, False, None)
-        return Published(plan, True, library(town).versions("hello")[0])
+        return Published(plan, True, library(backend).versions("hello")[0])
 
     monkeypatch.setattr("kubernaut.Kubernaut.publish", publish)
     return calls
@@ -248,10 +248,10 @@ def published(town: Town, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any
 
 @pytest.fixture
 def app(tmp_path: Path) -> str:
-    shop = make_workshop(tmp_path / "tree")
-    definition = shop.app / "kubernaut.yaml"
-    definition.write_text(definition.read_text().replace(f"name: {shop.app.name}", "name: hello"))
-    return str(shop.app)
+    tree = make_source_tree(tmp_path / "tree")
+    definition = tree.app / "kubernaut.yaml"
+    definition.write_text(definition.read_text().replace(f"name: {tree.app.name}", "name: hello"))
+    return str(tree.app)
 
 
 def test_ship_publishes_locally_and_deploys_on_the_server(there: Run, here: Run, published: list[Any], app: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.deploying import World
+from support.deploy_harness import DeployHarness
 
 from kubernaut.ci import CiBuild
 from kubernaut.deploy.operations import BEGINS_WITHIN
@@ -26,14 +26,14 @@ from kubernaut.history.operations import Operation
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def harness(tmp_path: Path) -> DeployHarness:
+    return DeployHarness(tmp_path)
 
 
-def test_accepted_operation_is_written_and_may_begin(world: World) -> None:
-    operation, new = world.accept(patience=60)
+def test_accepted_operation_is_written_and_may_begin(harness: DeployHarness) -> None:
+    operation, new = harness.accept(patience=60)
     assert new
-    assert operation == world.find(operation)
+    assert operation == harness.find(operation)
     assert (operation.state, operation.actor, operation.build, operation.note, operation.timeout) == (
         "accepted",
         "ada",
@@ -42,22 +42,22 @@ def test_accepted_operation_is_written_and_may_begin(world: World) -> None:
         9.0,
     )
     assert operation.waits_until is not None
-    assert abs(operation.waits_until - world.cluster.server_time - timedelta(seconds=60) - BEGINS_WITHIN) < timedelta(seconds=5)
-    assert world.past.unfinished == ()
+    assert abs(operation.waits_until - harness.cluster.server_time - timedelta(seconds=60) - BEGINS_WITHIN) < timedelta(seconds=5)
+    assert harness.history.unfinished == ()
 
 
-def test_accept_is_idempotent(world: World) -> None:
-    first, new = world.accept(key="k-7", fingerprint="a")
-    again, again_new = world.accept(key="k-7", fingerprint="a")
+def test_accept_is_idempotent(harness: DeployHarness) -> None:
+    first, new = harness.accept(key="k-7", fingerprint="a")
+    again, again_new = harness.accept(key="k-7", fingerprint="a")
     assert (new, again_new, again) == (True, False, first)
-    assert len(world.past.operations) == 1
-    assert "k-7" not in str(world.cluster._secrets)
+    assert len(harness.history.operations) == 1
+    assert "k-7" not in str(harness.cluster._secrets)
 
 
-def test_idempotency_key_is_per_actor(world: World) -> None:
-    first, _ = world.accept(key="k")
-    world.environment["KUBERNAUT_ACTOR"] = "bob"
-    second, new = world.accept(key="k", fingerprint="another")
+def test_idempotency_key_is_per_actor(harness: DeployHarness) -> None:
+    first, _ = harness.accept(key="k")
+    harness.environment["KUBERNAUT_ACTOR"] = "bob"
+    second, new = harness.accept(key="k", fingerprint="another")
     assert new
     assert second.secret != first.secret
 
@@ -67,27 +67,27 @@ def test_idempotency_key_is_per_actor(world: World) -> None:
     [{"fingerprint": "b"}, {"verb": "rollback"}, {"name": "other"}, {"namespace": "second"}],
     ids=lambda other: next(iter(other)),
 )
-def test_idempotency_key_belongs_to_one_request(world: World, other: dict[str, Any]) -> None:
-    world.cluster.create_namespace("second")
-    first, _ = world.accept(key="k", fingerprint="a")
+def test_idempotency_key_belongs_to_one_request(harness: DeployHarness, other: dict[str, Any]) -> None:
+    harness.cluster.create_namespace("second")
+    first, _ = harness.accept(key="k", fingerprint="a")
     with pytest.raises(IdempotencyKeyReused, match=r"a deploy of demo\.hello") as caught:
-        world.accept(**{"key": "k", "fingerprint": "a", **other})
+        harness.accept(**{"key": "k", "fingerprint": "a", **other})
     assert caught.value.problem()["operation"] == first.id
-    assert len(world.cluster._secrets) == 1
+    assert len(harness.cluster._secrets) == 1
 
 
-def test_idempotency_key_without_the_right_to_list_namespaces(world: World) -> None:
-    world.cluster.fail("list secrets *", ClusterDenied("no"), times=None)
-    first, _ = world.accept(key="k")
-    assert world.accept(key="k") == (first, False)
+def test_idempotency_key_without_the_right_to_list_namespaces(harness: DeployHarness) -> None:
+    harness.cluster.fail("list secrets *", ClusterDenied("no"), times=None)
+    first, _ = harness.accept(key="k")
+    assert harness.accept(key="k") == (first, False)
 
 
-def test_concurrent_accepts_with_one_key_create_one_operation(world: World) -> None:
+def test_concurrent_accepts_with_one_key_create_one_operation(harness: DeployHarness) -> None:
     start, answers = threading.Barrier(8), list[tuple[Operation, bool]]()
 
     def ask() -> None:
         start.wait()
-        answers.append(world.accept(key="k", fingerprint="a"))
+        answers.append(harness.accept(key="k", fingerprint="a"))
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
@@ -99,34 +99,34 @@ def test_concurrent_accepts_with_one_key_create_one_operation(world: World) -> N
 
 
 @pytest.mark.parametrize("key", [None, "k"])
-def test_accept_with_a_lost_answer_keeps_the_operation(world: World, key: str | None) -> None:
+def test_accept_with_a_lost_answer_keeps_the_operation(harness: DeployHarness, key: str | None) -> None:
     """Otherwise a repetition with the same key would find an operation that is never begun."""
-    world.cluster.fail("create secret", ClusterUnreachable("lost"), after=True)
-    operation, new = world.accept(key=key)
+    harness.cluster.fail("create secret", ClusterUnreachable("lost"), after=True)
+    operation, new = harness.accept(key=key)
     assert new
-    assert world.serve(operation)[1]
+    assert harness.serve(operation)[1]
 
 
-def test_failed_creation_is_not_accepted(world: World) -> None:
-    world.cluster.fail("create secret", ClusterUnreachable("away"))
+def test_failed_creation_is_not_accepted(harness: DeployHarness) -> None:
+    harness.cluster.fail("create secret", ClusterUnreachable("away"))
     with pytest.raises(ClusterUnreachable):
-        world.accept(key="k")
-    assert world.accept(key="k")[1]
+        harness.accept(key="k")
+    assert harness.accept(key="k")[1]
 
 
-def test_accept_creates_the_namespace_on_request_only(world: World) -> None:
+def test_accept_creates_the_namespace_on_request_only(harness: DeployHarness) -> None:
     with pytest.raises(NamespaceNotFound):
-        world.accept(namespace="fresh")
-    assert not world.cluster.namespace_exists("fresh")
-    operation, new = world.accept(namespace="fresh", create_namespace=True)
+        harness.accept(namespace="fresh")
+    assert not harness.cluster.namespace_exists("fresh")
+    operation, new = harness.accept(namespace="fresh", create_namespace=True)
     assert new
     assert operation.namespace == "fresh"
 
 
-def test_accept_refuses_a_terminating_namespace(world: World) -> None:
-    world.cluster.terminating.add("demo")
+def test_accept_refuses_a_terminating_namespace(harness: DeployHarness) -> None:
+    harness.cluster.terminating.add("demo")
     with pytest.raises(Conflict, match="being terminated"):
-        world.accept(key="k")
+        harness.accept(key="k")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_accept_refuses_a_terminating_namespace(world: World) -> None:
         ({"namespace": "Demo"}, NameInvalid),
     ],
 )
-def test_accept_refuses_invalid_operations(world: World, bad: dict[str, str], expected: type[KubernautError]) -> None:
+def test_accept_refuses_invalid_operations(harness: DeployHarness, bad: dict[str, str], expected: type[KubernautError]) -> None:
     with pytest.raises(expected):
-        world.accept(**bad)  # type: ignore[arg-type]
-    assert world.cluster.requests == []
+        harness.accept(**bad)  # type: ignore[arg-type]
+    assert harness.cluster.requests == []

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.deploying import CRASHING, LATE, WORKLOAD, World
-from support.past import operation
+from support.deploy_harness import CRASHING, LATE, WORKLOAD, DeployHarness
+from support.records import operation
 
 from kubernaut.deploy.execute import execute
 from kubernaut.deploy.requests import RollbackRequest, UninstallRequest
@@ -31,39 +31,39 @@ PROBED = {"template": WORKLOAD, "annotations": '{kubernaut/probe: \'{"path":"/",
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def harness(tmp_path: Path) -> DeployHarness:
+    return DeployHarness(tmp_path)
 
 
-def crossed(world: World, method: str, other: Callable[[], object]) -> None:
+def crossed(harness: DeployHarness, method: str, other: Callable[[], object]) -> None:
     """Let ``other`` happen just before Helm does anything."""
-    original = getattr(world.helm, method)
+    original = getattr(harness.helm, method)
 
     def slower(*arguments: Any, **named: Any) -> None:
-        setattr(world.helm, method, original)
+        setattr(harness.helm, method, original)
         other()
         original(*arguments, **named)
 
-    setattr(world.helm, method, slower)
+    setattr(harness.helm, method, slower)
 
 
-def test_ctrl_c_is_named_in_the_outcome(world: World) -> None:
-    world.deploy()
-    world.helm.end_with(Status.PENDING_UPGRADE, KeyboardInterrupt())
+def test_ctrl_c_is_named_in_the_outcome(harness: DeployHarness) -> None:
+    harness.deploy()
+    harness.helm.end_with(Status.PENDING_UPGRADE, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        world.deploy("1.1.0")
-    assert world.operation.outcome is not None
-    assert world.operation.outcome.message == "The deploy was stopped: KeyboardInterrupt."
+        harness.deploy("1.1.0")
+    assert harness.operation.outcome is not None
+    assert harness.operation.outcome.message == "The deploy was stopped: KeyboardInterrupt."
 
 
-def test_ctrl_c_leaves_another_operations_record(world: World) -> None:
+def test_ctrl_c_leaves_another_operations_record(harness: DeployHarness) -> None:
     """Another deployer's Helm has made its record, and works on; ours is stopped before it made one."""
-    world.deploy()
-    late = world.wanted("1.1.0")
+    harness.deploy()
+    late = harness.request("1.1.0")
 
     def another() -> None:
-        world.helm.end_with(Status.PENDING_UPGRADE)
-        world.helm.upgrade(
+        harness.helm.end_with(Status.PENDING_UPGRADE)
+        harness.helm.upgrade(
             "hello",
             late.chart_ref,
             namespace="demo",
@@ -77,203 +77,207 @@ def test_ctrl_c_leaves_another_operations_record(world: World) -> None:
         )
         raise KeyboardInterrupt
 
-    crossed(world, "upgrade", another)
+    crossed(harness, "upgrade", another)
     with pytest.raises(KeyboardInterrupt):
-        execute(late, context=world.context)
-    assert world.statuses == ["deployed", "pending-upgrade"]
-    assert world.operation.made == ()
+        execute(late, context=harness.context)
+    assert harness.statuses == ["deployed", "pending-upgrade"]
+    assert harness.operation.made == ()
 
 
-def test_rollback_that_lost_a_race_claims_no_record(world: World) -> None:
-    world.deploy()
-    world.deploy("1.1.0")
-    crossed(world, "rollback", lambda: (world.deploy("1.2.0"), world.helm.end_with(None, ReleaseLocked("release: already exists"))))
+def test_rollback_that_lost_a_race_claims_no_record(harness: DeployHarness) -> None:
+    harness.deploy()
+    harness.deploy("1.1.0")
+    crossed(
+        harness,
+        "rollback",
+        lambda: (harness.deploy("1.2.0"), harness.helm.end_with(None, ReleaseLocked("release: already exists"))),
+    )
     with pytest.raises(ReleaseLocked):
-        execute(RollbackRequest("demo", "hello"), context=world.context)
-    mine = next(one for one in world.past.operations if one.verb == "rollback")
+        execute(RollbackRequest("demo", "hello"), context=harness.context)
+    mine = next(one for one in harness.history.operations if one.verb == "rollback")
     assert mine.made == ()
     assert mine.outcome is not None
     assert mine.outcome.reason == "release_locked"
 
 
-def test_ctrl_c_in_a_rollback_leaves_plain_helms_record(world: World) -> None:
-    world.deploy()
-    world.deploy("1.1.0")
-    chart = world.operation.chart
+def test_ctrl_c_in_a_rollback_leaves_plain_helms_record(harness: DeployHarness) -> None:
+    harness.deploy()
+    harness.deploy("1.1.0")
+    chart = harness.operation.chart
     assert chart is not None
 
     def plain() -> None:
         known: dict[str, Any] = {"namespace": "demo", "values": {}, "labels": {}, "description": "", "timeout": 1, "log": print}
-        world.helm.end_with(Status.PENDING_UPGRADE)
-        world.helm.upgrade("hello", str(chart.ref), history_max=5, install=True, **known)
+        harness.helm.end_with(Status.PENDING_UPGRADE)
+        harness.helm.upgrade("hello", str(chart.ref), history_max=5, install=True, **known)
         raise KeyboardInterrupt
 
-    crossed(world, "rollback", plain)
+    crossed(harness, "rollback", plain)
     with pytest.raises(KeyboardInterrupt):
-        execute(RollbackRequest("demo", "hello"), context=world.context)
-    assert world.statuses == ["superseded", "deployed", "pending-upgrade"]
-    assert world.operation.made == ()
+        execute(RollbackRequest("demo", "hello"), context=harness.context)
+    assert harness.statuses == ["superseded", "deployed", "pending-upgrade"]
+    assert harness.operation.made == ()
 
 
 @pytest.mark.parametrize("request_", ["get service", "list pods"])
-def test_ctrl_c_during_probe_or_diagnosis(world: World, request_: str) -> None:
-    world.cluster.answers["demo", "web", "http"] = (200, "ok")
-    world.deploy(**PROBED)
+def test_ctrl_c_during_probe_or_diagnosis(harness: DeployHarness, request_: str) -> None:
+    harness.cluster.answers["demo", "web", "http"] = (200, "ok")
+    harness.deploy(**PROBED)
     if request_ == "list pods":
-        world.helm.end_with(Status.FAILED, LATE)
-    wanted = world.wanted("1.1.0", **PROBED)
-    world.cluster.fail(request_, KeyboardInterrupt())  # type: ignore[arg-type]
+        harness.helm.end_with(Status.FAILED, LATE)
+    wanted = harness.request("1.1.0", **PROBED)
+    harness.cluster.fail(request_, KeyboardInterrupt())  # type: ignore[arg-type]
     with pytest.raises(KeyboardInterrupt):
-        execute(wanted, context=world.context)
-    assert world.operation.outcome is not None
-    assert world.operation.outcome.reason == "interrupted"
-    assert [made.id for made in world.operation.made] == ["demo.hello.v2"]
-    assert world.deploy("1.1.0", **PROBED)[1]  # nobody knows yet that it answers
+        execute(wanted, context=harness.context)
+    assert harness.operation.outcome is not None
+    assert harness.operation.outcome.reason == "interrupted"
+    assert [made.id for made in harness.operation.made] == ["demo.hello.v2"]
+    assert harness.deploy("1.1.0", **PROBED)[1]  # nobody knows yet that it answers
 
 
-def test_explanation_survives_ctrl_c_in_the_rollback(world: World) -> None:
-    world.deploy(template=WORKLOAD)
-    first = world.operation.chart
-    world.cluster.pods["demo"] = [CRASHING]
-    world.helm.end_with(Status.FAILED, LATE)
-    world.helm.end_with(Status.PENDING_ROLLBACK, KeyboardInterrupt())
+def test_explanation_survives_ctrl_c_in_the_rollback(harness: DeployHarness) -> None:
+    harness.deploy(template=WORKLOAD)
+    first = harness.operation.chart
+    harness.cluster.pods["demo"] = [CRASHING]
+    harness.helm.end_with(Status.FAILED, LATE)
+    harness.helm.end_with(Status.PENDING_ROLLBACK, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        world.deploy("1.1.0", template=WORKLOAD)
-    outcome = world.operation.outcome
+        harness.deploy("1.1.0", template=WORKLOAD)
+    outcome = harness.operation.outcome
     assert outcome is not None
     assert outcome.reason == "interrupted"
     assert "keeps crashing" in outcome.message
     assert "Helm: timed out waiting for the condition" in outcome.details
-    assert [made.chart for made in world.operation.made] == [world.operation.chart, first]
+    assert [made.chart for made in harness.operation.made] == [harness.operation.chart, first]
 
 
-def test_explanation_is_written_before_the_rollback(world: World) -> None:
-    world.deploy()
-    world.helm.end_with(Status.FAILED, LATE)
+def test_explanation_is_written_before_the_rollback(harness: DeployHarness) -> None:
+    harness.deploy()
+    harness.helm.end_with(Status.FAILED, LATE)
     seen: list[str] = []
-    crossed(world, "rollback", lambda: seen.append(world.operation.outcome.reason if world.operation.outcome else "nothing"))
+    crossed(harness, "rollback", lambda: seen.append(harness.operation.outcome.reason if harness.operation.outcome else "nothing"))
     with pytest.raises(DeployRolledBack):
-        world.deploy("1.1.0")
+        harness.deploy("1.1.0")
     assert seen == ["deploy_failed"]
 
 
-def test_rollback_with_an_unknown_result_is_reported(world: World) -> None:
-    world.deploy()
-    world.helm.end_with(Status.FAILED, LATE)
-    crossed(world, "rollback", lambda: world.cluster.fail("list secrets", ClusterUnreachable("gone"), times=2))
+def test_rollback_with_an_unknown_result_is_reported(harness: DeployHarness) -> None:
+    harness.deploy()
+    harness.helm.end_with(Status.FAILED, LATE)
+    crossed(harness, "rollback", lambda: harness.cluster.fail("list secrets", ClusterUnreachable("gone"), times=2))
     with pytest.raises(DeployKept, match=r"timed out.* Whether v1 \(1\.0\.0\) runs again is unknown"):
-        world.deploy("1.1.0")
+        harness.deploy("1.1.0")
 
 
-def test_failed_automatic_rollback_records_its_actor(world: World) -> None:
-    world.deploy()
-    world.helm.end_with(Status.FAILED, LATE)
-    world.helm.end_with(Status.FAILED, LATE)
+def test_failed_automatic_rollback_records_its_actor(harness: DeployHarness) -> None:
+    harness.deploy()
+    harness.helm.end_with(Status.FAILED, LATE)
+    harness.helm.end_with(Status.FAILED, LATE)
     with pytest.raises(DeployKept):
-        world.deploy("1.1.0")
-    newest = HistoryStore(world.cluster).releases("demo", "hello").items[0]  # type: ignore[arg-type]
+        harness.deploy("1.1.0")
+    newest = HistoryStore(harness.cluster).releases("demo", "hello").items[0]  # type: ignore[arg-type]
     assert (newest.id, newest.status, newest.created_by) == ("demo.hello.v3", "failed", "ada")
 
 
-def test_failed_deploy_after_a_delete_is_not_rolled_back(world: World) -> None:
+def test_failed_deploy_after_a_delete_is_not_rolled_back(harness: DeployHarness) -> None:
     """Helm before 3.19.5 leaves a revision ``deployed`` below the deleted one."""
-    world.deploy()
-    world.helm.end_with(Status.FAILED, LATE)
+    harness.deploy()
+    harness.helm.end_with(Status.FAILED, LATE)
     with pytest.raises(DeployKept):
-        world.deploy("1.1.0", on_failure="keep")
-    execute(UninstallRequest("demo", "hello"), context=world.context)
-    assert world.statuses == ["deployed", "uninstalled"]
-    world.helm.end_with(Status.FAILED, LATE)
+        harness.deploy("1.1.0", on_failure="keep")
+    execute(UninstallRequest("demo", "hello"), context=harness.context)
+    assert harness.statuses == ["deployed", "uninstalled"]
+    harness.helm.end_with(Status.FAILED, LATE)
     with pytest.raises(DeployKept, match="no earlier release"):
-        world.deploy("1.2.0")
-    assert len(world.statuses) == 3
+        harness.deploy("1.2.0")
+    assert len(harness.statuses) == 3
 
 
-def test_expired_credentials_make_the_result_unknown(world: World) -> None:
-    wanted = world.wanted()
-    crossed(world, "upgrade", lambda: world.helm.end_with(Status.DEPLOYED, LATE))
-    original = world.helm.upgrade
+def test_expired_credentials_make_the_result_unknown(harness: DeployHarness) -> None:
+    wanted = harness.request()
+    crossed(harness, "upgrade", lambda: harness.helm.end_with(Status.DEPLOYED, LATE))
+    original = harness.helm.upgrade
 
     def expired(*arguments: Any, **named: Any) -> None:
         try:
             original(*arguments, **named)
         finally:
-            world.cluster.fail("list secrets", ClusterDenied("the credentials have expired"))
+            harness.cluster.fail("list secrets", ClusterDenied("the credentials have expired"))
 
-    world.helm.upgrade = expired  # type: ignore[method-assign]
+    harness.helm.upgrade = expired  # type: ignore[method-assign]
     with pytest.raises(ClusterDenied, match=r"deploy of demo\.hello is unknown: the credentials have expired"):
-        execute(wanted, context=world.context)
+        execute(wanted, context=harness.context)
 
 
-def test_operation_without_an_outcome_stays_with_its_record(world: World) -> None:
+def test_operation_without_an_outcome_stays_with_its_record(harness: DeployHarness) -> None:
     """Killed after Helm had made the record: the operation records its actor and must not expire."""
-    world.deploy()
-    killed = world.operation.model_copy(
+    harness.deploy()
+    killed = harness.operation.model_copy(
         update={"made": (), "outcome": None, "finished_at": None, "started_at": datetime.now(UTC) - timedelta(days=9)}
     )
-    world.cluster.delete_secret("demo", killed.secret)
-    world.cluster.create_secret("demo", operation_secret(killed))
-    world.deploy("1.1.0")
-    assert killed.id in {one.id for one in world.past.operations}
+    harness.cluster.delete_secret("demo", killed.secret)
+    harness.cluster.create_secret("demo", operation_secret(killed))
+    harness.deploy("1.1.0")
+    assert killed.id in {one.id for one in harness.history.operations}
 
 
-def test_denied_expiry_does_not_affect_the_outcome(world: World) -> None:
+def test_denied_expiry_does_not_affect_the_outcome(harness: DeployHarness) -> None:
     old = operation("old", reason="chart_invalid").model_copy(update={"started_at": datetime.now(UTC) - timedelta(days=9)})
-    world.cluster.create_secret("demo", operation_secret(old))
-    wanted = world.wanted()
-    world.cluster.fail("delete secret", ClusterDenied("secrets is forbidden"))
-    execute(wanted, context=world.context)
-    assert not any("could not be written down" in str(event) for event in world.events)
+    harness.cluster.create_secret("demo", operation_secret(old))
+    wanted = harness.request()
+    harness.cluster.fail("delete secret", ClusterDenied("secrets is forbidden"))
+    execute(wanted, context=harness.context)
+    assert not any("could not be written down" in str(event) for event in harness.events)
 
 
-def test_delete_reports_helms_warning(world: World) -> None:
-    world.deploy()
-    world.helm.end_with(Status.UNINSTALLED, HelmFailed("uninstallation completed with 1 error(s): timed out"))
-    assert execute(UninstallRequest("demo", "hello"), context=world.context)[1]
-    assert any("uninstallation completed with 1 error" in str(event) for event in world.events)
+def test_delete_reports_helms_warning(harness: DeployHarness) -> None:
+    harness.deploy()
+    harness.helm.end_with(Status.UNINSTALLED, HelmFailed("uninstallation completed with 1 error(s): timed out"))
+    assert execute(UninstallRequest("demo", "hello"), context=harness.context)[1]
+    assert any("uninstallation completed with 1 error" in str(event) for event in harness.events)
 
 
-def test_delete_of_a_purged_release_has_an_outcome(world: World) -> None:
-    world.deploy()
-    secret = world.past.records[0].secret
-    crossed(world, "uninstall", lambda: world.cluster.delete_secret("demo", secret))
+def test_delete_of_a_purged_release_has_an_outcome(harness: DeployHarness) -> None:
+    harness.deploy()
+    secret = harness.history.records[0].secret
+    crossed(harness, "uninstall", lambda: harness.cluster.delete_secret("demo", secret))
     with pytest.raises(ReleaseNotFound, match=r"demo\.hello\.v1 and its history"):
-        execute(UninstallRequest("demo", "hello"), context=world.context)
-    assert world.operation.outcome is not None
-    assert world.operation.outcome.reason == "release_not_found"
+        execute(UninstallRequest("demo", "hello"), context=harness.context)
+    assert harness.operation.outcome is not None
+    assert harness.operation.outcome.reason == "release_not_found"
 
 
-def test_delete_reports_a_concurrent_deploy(world: World) -> None:
-    world.deploy()
-    another = world.wanted("1.1.0")
+def test_delete_reports_a_concurrent_deploy(harness: DeployHarness) -> None:
+    harness.deploy()
+    another = harness.request("1.1.0")
     plain: dict[str, Any] = {"namespace": "demo", "values": {}, "labels": {}, "description": "", "timeout": 1.0, "history_max": 9}
-    crossed(world, "uninstall", lambda: world.helm.upgrade("hello", another.chart_ref, install=True, **plain, log=print))
+    crossed(harness, "uninstall", lambda: harness.helm.upgrade("hello", another.chart_ref, install=True, **plain, log=print))
     with pytest.raises(Conflict, match=r"demo\.hello\.v2 .* uninstalled"):
-        execute(UninstallRequest("demo", "hello"), context=world.context)
+        execute(UninstallRequest("demo", "hello"), context=harness.context)
 
 
-def test_denied_probe_is_not_repeated(world: World) -> None:
-    wanted = world.wanted(**PROBED)
-    world.cluster.requests.clear()
-    world.cluster.fail("get service", ClusterDenied('cannot get resource "services/proxy"'), times=99)
+def test_denied_probe_is_not_repeated(harness: DeployHarness) -> None:
+    wanted = harness.request(**PROBED)
+    harness.cluster.requests.clear()
+    harness.cluster.fail("get service", ClusterDenied('cannot get resource "services/proxy"'), times=99)
     with pytest.raises(DeployKept, match="services/proxy"):
-        execute(wanted, context=world.context)
-    assert sum(request.startswith("get service") for request in world.cluster.requests) == 1
+        execute(wanted, context=harness.context)
+    assert sum(request.startswith("get service") for request in harness.cluster.requests) == 1
 
 
-def test_probe_failure_is_not_attributed_to_helm(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_failure_is_not_attributed_to_helm(harness: DeployHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernaut.deploy.diagnose._MIN_PROBE_SECONDS", 0.05)
-    world.cluster.pods["demo"] = [CRASHING]
+    harness.cluster.pods["demo"] = [CRASHING]
     with pytest.raises(DeployKept) as caught:
-        world.deploy(timeout=0.01, **PROBED)
+        harness.deploy(timeout=0.01, **PROBED)
     assert [line[:14] for line in caught.value.details if "does not answer" in line] == ["Probe: The app"]
 
 
-def test_events_are_selected_by_the_clusters_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_are_selected_by_the_clusters_clock(harness: DeployHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     """This machine's clock is an hour ahead: new events still count, older ones do not."""
     ahead = datetime.now(UTC) + timedelta(hours=1)
     monkeypatch.setattr("kubernaut.deploy.operations.now", lambda: ahead)
-    world.cluster.events["demo"] = [
+    harness.cluster.events["demo"] = [
         {
             "type": "Warning",
             "reason": reason,
@@ -283,7 +287,7 @@ def test_events_are_selected_by_the_clusters_clock(world: World, monkeypatch: py
         }
         for reason, seconds in (("Old", -60), ("FailedCreate", 60))
     ]
-    world.helm.end_with(Status.FAILED, LATE)
+    harness.helm.end_with(Status.FAILED, LATE)
     with pytest.raises(DeployKept, match="FailedCreate: exceeded quota") as caught:
-        world.deploy(template=WORKLOAD)
+        harness.deploy(template=WORKLOAD)
     assert "Old" not in "".join(caught.value.details)

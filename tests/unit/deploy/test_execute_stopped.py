@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.deploying import LATE, WORKLOAD, World
-from support.locking import ADA, BOB
-from support.locking import World as Locking
+from support.deploy_harness import LATE, WORKLOAD, DeployHarness
+from support.lock_harness import ADA, BOB
+from support.lock_harness import LockHarness as Locking
 
 from kubernaut.deploy.execute import execute
 from kubernaut.deploy.lock import hold
@@ -20,87 +20,87 @@ PROBED = {"template": WORKLOAD, "annotations": '{kubernaut/probe: \'{"path":"/he
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def harness(tmp_path: Path) -> DeployHarness:
+    return DeployHarness(tmp_path)
 
 
-def stop_when(world: World, request: str) -> None:
+def stop_when(harness: DeployHarness, request: str) -> None:
     """Let the work be stopped right after a request."""
-    asked = world.cluster._asked
+    asked = harness.cluster._asked
 
     def watched(asking: str) -> Any:
-        world.stopped = world.stopped or asking.startswith(request)
+        harness.stopped = harness.stopped or asking.startswith(request)
         return asked(asking)
 
-    world.cluster._asked = watched  # type: ignore[method-assign]
+    harness.cluster._asked = watched  # type: ignore[method-assign]
 
 
-def carry_out_and_be_stopped(world: World, wanted: OperationRequest) -> None:
+def carry_out_and_be_stopped(harness: DeployHarness, wanted: OperationRequest) -> None:
     with pytest.raises(Interrupted, match=r"demo\.hello was stopped"):
-        execute(wanted, context=world.context)
+        execute(wanted, context=harness.context)
 
 
 @pytest.mark.parametrize("verb", ["deploy", "rollback"])
-def test_stop_ends_a_running_helm_without_a_rollback(world: World, verb: str) -> None:
-    world.deploy()
-    world.deploy("1.1.0")
-    wanted = world.wanted("1.2.0") if verb == "deploy" else RollbackRequest("demo", "hello", revision=1)
-    stop_when(world, "create secret demo/sh.helm")
-    carry_out_and_be_stopped(world, wanted)
-    assert world.statuses == ["superseded", "deployed", "failed"]
-    operation = world.operation
+def test_stop_ends_a_running_helm_without_a_rollback(harness: DeployHarness, verb: str) -> None:
+    harness.deploy()
+    harness.deploy("1.1.0")
+    wanted = harness.request("1.2.0") if verb == "deploy" else RollbackRequest("demo", "hello", revision=1)
+    stop_when(harness, "create secret demo/sh.helm")
+    carry_out_and_be_stopped(harness, wanted)
+    assert harness.statuses == ["superseded", "deployed", "failed"]
+    operation = harness.operation
     assert operation.outcome is not None
     assert (operation.state, operation.outcome.reason) == ("failed", "interrupted")
     assert [made.id for made in operation.made] == ["demo.hello.v3"]
-    assert world.cluster._leases == {}
+    assert harness.cluster._leases == {}
 
 
-def test_deploy_after_a_stop(world: World) -> None:
-    world.deploy()
-    stop_when(world, "create secret demo/sh.helm.release.v1.hello.v2")
-    carry_out_and_be_stopped(world, world.wanted("1.1.0"))
-    world.stopped = False
-    _, _, release = world.deploy("1.2.0")
+def test_deploy_after_a_stop(harness: DeployHarness) -> None:
+    harness.deploy()
+    stop_when(harness, "create secret demo/sh.helm.release.v1.hello.v2")
+    carry_out_and_be_stopped(harness, harness.request("1.1.0"))
+    harness.stopped = False
+    _, _, release = harness.deploy("1.2.0")
     assert release is not None
     assert release.serving == release.revision == 3
 
 
-def test_stop_ends_a_running_delete(world: World) -> None:
-    world.deploy()
-    stop_when(world, "patch secret demo/sh.helm")
+def test_stop_ends_a_running_delete(harness: DeployHarness) -> None:
+    harness.deploy()
+    stop_when(harness, "patch secret demo/sh.helm")
     with pytest.raises(Interrupted):
-        execute(UninstallRequest("demo", "hello"), context=world.context)
-    assert world.statuses == ["uninstalling"]
-    assert world.operation.outcome is not None
-    assert world.operation.outcome.reason == "interrupted"
+        execute(UninstallRequest("demo", "hello"), context=harness.context)
+    assert harness.statuses == ["uninstalling"]
+    assert harness.operation.outcome is not None
+    assert harness.operation.outcome.reason == "interrupted"
 
 
-def test_stop_during_the_rollback_reports_both(world: World) -> None:
-    world.deploy()
-    world.helm.end_with(Status.FAILED, LATE)
-    stop_when(world, "create secret demo/sh.helm.release.v1.hello.v3")
+def test_stop_during_the_rollback_reports_both(harness: DeployHarness) -> None:
+    harness.deploy()
+    harness.helm.end_with(Status.FAILED, LATE)
+    stop_when(harness, "create secret demo/sh.helm.release.v1.hello.v3")
     with pytest.raises(Interrupted, match=r"1\.1\.0 to demo failed: timed out .* demo\.hello was stopped"):
-        execute(world.wanted("1.1.0"), context=world.context)
-    assert world.statuses == ["deployed", "failed", "failed"]
-    assert world.operation.outcome is not None
-    assert world.operation.outcome.reason == "interrupted"
+        execute(harness.request("1.1.0"), context=harness.context)
+    assert harness.statuses == ["deployed", "failed", "failed"]
+    assert harness.operation.outcome is not None
+    assert harness.operation.outcome.reason == "interrupted"
 
 
-def test_stop_ends_the_probe(world: World) -> None:
-    stop_when(world, "get service")
+def test_stop_ends_the_probe(harness: DeployHarness) -> None:
+    stop_when(harness, "get service")
     with pytest.raises(Interrupted):
-        execute(world.wanted(timeout=60.0, **PROBED), context=world.context)
-    assert world.operation.outcome is not None
-    assert world.operation.outcome.reason == "interrupted"
+        execute(harness.request(timeout=60.0, **PROBED), context=harness.context)
+    assert harness.operation.outcome is not None
+    assert harness.operation.outcome.reason == "interrupted"
 
 
-def test_stop_before_the_begin_runs_nothing(world: World) -> None:
-    operation, _ = world.accept()
-    stop_when(world, "create lease")
+def test_stop_before_the_begin_runs_nothing(harness: DeployHarness) -> None:
+    operation, _ = harness.accept()
+    stop_when(harness, "create lease")
     with pytest.raises(Interrupted):
-        world.serve(operation)
-    assert world.past.records == ()
-    assert world.find(operation).state == "failed"
+        harness.serve(operation)
+    assert harness.history.records == ()
+    assert harness.find(operation).state == "failed"
 
 
 def test_stop_ends_waiting_for_the_lock() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.deploying import World
-from support.past import own, past, set_aside
+from support.deploy_harness import DeployHarness
 from support.planning import EXPIRED, LIVE, UNCHANGED, outcome, plan
+from support.records import history, own, set_aside
 
 from kubernaut.deploy.execute import execute
 from kubernaut.deploy.requests import RollbackRequest, UninstallRequest
@@ -18,12 +18,12 @@ from kubernaut.testing.cluster import FakeCluster
 OLD = own(1, "superseded", "one", config={"was": "other"})
 CURRENT = own(2, "deployed", "two", config={"is": "another"})
 DELETED = own(2, "uninstalled", "two")
-KNOWN = past(OLD, CURRENT)
+KNOWN = history(OLD, CURRENT)
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def harness(tmp_path: Path) -> DeployHarness:
+    return DeployHarness(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -51,17 +51,17 @@ def test_if_match_of_a_rollback_names_its_target() -> None:
 
 def test_stale_etag_is_refused_before_the_lock_and_without_an_effect() -> None:
     assert outcome("delete", KNOWN, LIVE, if_match="x") is ReleaseChanged
-    assert outcome("delete", past(OLD, DELETED), if_match="x") is ReleaseChanged
-    assert outcome("delete", past(OLD, DELETED), if_match=DELETED.etag) == UNCHANGED
+    assert outcome("delete", history(OLD, DELETED), if_match="x") is ReleaseChanged
+    assert outcome("delete", history(OLD, DELETED), if_match=DELETED.etag) == UNCHANGED
     assert outcome("restore", KNOWN, EXPIRED, if_match="x") is ReleaseChanged
 
 
 def test_missing_release_is_reported_before_if_match() -> None:
-    assert outcome("delete", past(), if_match="x") is ReleaseNotFound
+    assert outcome("delete", history(), if_match="x") is ReleaseNotFound
     assert outcome("rollback", KNOWN, revision=7, if_match="x") is ReleaseNotFound
     assert outcome("delete", KNOWN, revision=1, if_match="x") is ReleaseNotCurrent
     with pytest.raises(ReleaseChanged, match=r"demo\.hello does not exist") as caught:
-        plan("deploy", past(), if_match="x")
+        plan("deploy", history(), if_match="x")
     assert "current" not in caught.value.problem()
 
 
@@ -73,48 +73,48 @@ def test_not_current_names_the_current_release() -> None:
 
 def test_if_match_accepts_the_etag_of_a_copy_set_aside() -> None:
     copy = set_aside(2, "deployed")
-    assert outcome("delete", past(OLD, copy, aside=(copy,)), if_match=copy.etag) == "recreate-record, helm-uninstall"
+    assert outcome("delete", history(OLD, copy, aside=(copy,)), if_match=copy.etag) == "recreate-record, helm-uninstall"
 
 
-def etag(world: World, revision: int | None = None) -> str:
-    found = world.past.find(revision) if revision else world.past.current
+def etag(harness: DeployHarness, revision: int | None = None) -> str:
+    found = harness.history.find(revision) if revision else harness.history.current
     assert found is not None
     return found.etag
 
 
-def test_if_match_accepts_the_shown_etag(world: World) -> None:
-    _, _, release = world.deploy()
+def test_if_match_accepts_the_shown_etag(harness: DeployHarness) -> None:
+    _, _, release = harness.deploy()
     assert release is not None
-    assert release.etag == etag(world)
-    _, _, second = world.deploy("1.1.0", if_match=release.etag)
+    assert release.etag == etag(harness)
+    _, _, second = harness.deploy("1.1.0", if_match=release.etag)
     assert second is not None
     with pytest.raises(ReleaseChanged):
-        world.deploy("1.2.0", if_match=release.etag)
-    execute(RollbackRequest("demo", "hello", revision=1, if_match=etag(world, 1)), context=world.context)
-    execute(UninstallRequest("demo", "hello", if_match=etag(world)), context=world.context)
-    assert world.statuses[-1] == "uninstalled"
+        harness.deploy("1.2.0", if_match=release.etag)
+    execute(RollbackRequest("demo", "hello", revision=1, if_match=etag(harness, 1)), context=harness.context)
+    execute(UninstallRequest("demo", "hello", if_match=etag(harness)), context=harness.context)
+    assert harness.statuses[-1] == "uninstalled"
 
 
-def test_if_match_notices_a_change_before_the_lock_is_acquired(world: World) -> None:
-    world.deploy()
-    known, taken = etag(world), world.cluster.create_lease
+def test_if_match_notices_a_change_before_the_lock_is_acquired(harness: DeployHarness) -> None:
+    harness.deploy()
+    known, taken = etag(harness), harness.cluster.create_lease
 
     def create_lease(namespace: str, made: Any) -> Any:
-        world.cluster.create_lease = taken  # type: ignore[method-assign]
-        world.deploy("1.1.0")
+        harness.cluster.create_lease = taken  # type: ignore[method-assign]
+        harness.deploy("1.1.0")
         return taken(namespace, made)
 
-    world.cluster.create_lease = create_lease  # type: ignore[method-assign]
+    harness.cluster.create_lease = create_lease  # type: ignore[method-assign]
     with pytest.raises(ReleaseChanged):
-        execute(UninstallRequest("demo", "hello", if_match=known), context=world.context)
-    assert world.statuses[-1] == "deployed"
-    assert isinstance(world.cluster, FakeCluster)
-    assert world.cluster._leases == {}
+        execute(UninstallRequest("demo", "hello", if_match=known), context=harness.context)
+    assert harness.statuses[-1] == "deployed"
+    assert isinstance(harness.cluster, FakeCluster)
+    assert harness.cluster._leases == {}
 
 
-def test_own_reconciliation_does_not_break_if_match(world: World) -> None:
-    world.deploy()
-    world.leave_a_deploy()
-    assert world.statuses[-1] == "pending-upgrade"
-    _, changed, _ = world.deploy("1.2.0", if_match=etag(world))
+def test_own_reconciliation_does_not_break_if_match(harness: DeployHarness) -> None:
+    harness.deploy()
+    harness.leave_a_deploy()
+    assert harness.statuses[-1] == "pending-upgrade"
+    _, changed, _ = harness.deploy("1.2.0", if_match=etag(harness))
     assert changed

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from support.racing import Room, race
+from support.racing import ExclusiveSection, race
 
 from kubernaut.deploy.lease import LockState, LockTiming, holder_of, new_holder
 from kubernaut.deploy.lock import HeldLock, hold
@@ -320,26 +320,26 @@ def test_many_acquire_at_once(cluster: FakeCluster, timeout: float, found: str) 
         left = {"holderIdentity": "gone", "leaseDurationSeconds": 1, "renewTime": "2026-03-01T12:00:00.000000Z"}
         cluster.create_lease("demo", {"metadata": {"name": NAME}, "spec": left})
 
-    def attempt(number: int, room: Room) -> None:
+    def attempt(number: int, section: ExclusiveSection) -> None:
         me = new_holder(f"op{number}", "deploy", f"racer{number}", host="h", process="")
-        with holding(cluster, holder=me, timeout=timeout) as held, room.inside():
+        with holding(cluster, holder=me, timeout=timeout) as held, section.inside():
             more(cluster, "replace lease", 2)
             held.check()
 
     racers = 12
-    room, refused = race(attempt, racers, seconds=100)
-    assert room.entered + len(refused) == racers
-    assert room.entered >= 1
+    section, refused = race(attempt, racers, seconds=100)
+    assert section.entered + len(refused) == racers
+    assert section.entered >= 1
     if timeout:
-        assert room.entered == racers, "who waits in line gets it in the end"
+        assert section.entered == racers, "who waits in line gets it in the end"
     for message in refused:
         assert "is locked by racer" in message or "is locked by the holder 'gone'" in message
     assert ("demo", NAME) not in cluster._leases
 
 
 def test_room_detects_two_inside() -> None:
-    room = Room()
-    with room.inside(), pytest.raises(AssertionError, match="two are inside"), room.inside():
+    section = ExclusiveSection()
+    with section.inside(), pytest.raises(AssertionError, match="two are inside"), section.inside():
         pass
-    with suppress(AssertionError), room.inside():
-        assert room.entered == 2
+    with suppress(AssertionError), section.inside():
+        assert section.entered == 2

@@ -336,7 +336,7 @@ def _decoded(encoded: str | bytes) -> dict[str, Any]:
 class InMemoryMachine(Machine):
     """A verb is killed at any of its writes."""
 
-    bench = InMemory
+    system = InMemory
     kills = st.tuples(st.integers(0, 16), st.booleans())
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.deploying import World
+from support.deploy_harness import DeployHarness
 
 from kubernaut.deploy.operations import OperationWriter, update_operation
 from kubernaut.errors import ClusterUnreachable
@@ -21,8 +21,8 @@ QUICK = 0.01
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def harness(tmp_path: Path) -> DeployHarness:
+    return DeployHarness(tmp_path)
 
 
 def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
@@ -32,39 +32,39 @@ def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
         time.sleep(0.002)
 
 
-def begun(world: World, cluster: Any = None) -> tuple[OperationWriter, Operation, Journal]:
+def begun(harness: DeployHarness, cluster: Any = None) -> tuple[OperationWriter, Operation, Journal]:
     """Begin an accepted operation."""
-    operation, _ = world.accept()
+    operation, _ = harness.accept()
     journal = Journal()
-    writer = OperationWriter(lambda: cluster or world.cluster, journal, operation, every=QUICK)
+    writer = OperationWriter(lambda: cluster or harness.cluster, journal, operation, every=QUICK)
     running = operation.model_copy(update={"waits_until": None})
     writer.begin(running)
     return writer, running, journal
 
 
-def texts(world: World, operation: Operation) -> list[str]:
-    return [event.text for event in world.find(operation).events]
+def texts(harness: DeployHarness, operation: Operation) -> list[str]:
+    return [event.text for event in harness.find(operation).events]
 
 
 def ended(operation: Operation) -> Operation:
     return operation.model_copy(update={"finished_at": now(), "outcome": Outcome(reason="succeeded", message="")})
 
 
-def test_events_are_written_while_the_operation_runs(world: World) -> None:
-    writer, running, journal = begun(world)
+def test_events_are_written_while_the_operation_runs(harness: DeployHarness) -> None:
+    writer, running, journal = begun(harness)
     for line in ("one", "two", "three"):
         journal(Notice("deploy", line))
-        until(lambda line=line: line in texts(world, running))
-    assert world.find(running).state == "running"
-    assert [(seq, event.text) for seq, event in numbered_events(world.find(running))] == [(1, "one"), (2, "two"), (3, "three")]
+        until(lambda line=line: line in texts(harness, running))
+    assert harness.find(running).state == "running"
+    assert [(seq, event.text) for seq, event in numbered_events(harness.find(running))] == [(1, "one"), (2, "two"), (3, "three")]
     writer.close()
 
 
-def test_no_events_are_written_without_news(world: World) -> None:
-    writer, running, journal = begun(world)
+def test_no_events_are_written_without_news(harness: DeployHarness) -> None:
+    writer, running, journal = begun(harness)
     journal(Notice("deploy", "one"))
-    until(lambda: texts(world, running) == ["one"])
-    looks = len(world.cluster.writes)
+    until(lambda: texts(harness, running) == ["one"])
+    looks = len(harness.cluster.writes)
     passed = threading.Event()
     waited = writer._closed.wait
 
@@ -76,68 +76,68 @@ def test_no_events_are_written_without_news(world: World) -> None:
     for _ in range(3):
         passed.clear()
         assert passed.wait(10)
-    assert len(world.cluster.writes) == looks
+    assert len(harness.cluster.writes) == looks
     writer.close()
 
 
-def test_no_events_are_written_after_the_outcome(world: World) -> None:
-    writer, running, journal = begun(world)
+def test_no_events_are_written_after_the_outcome(harness: DeployHarness) -> None:
+    writer, running, journal = begun(harness)
     journal(Notice("deploy", "one"))
     writer.write(writer.with_events(ended(running)))
-    version = world.find(running).resource_version
+    version = harness.find(running).resource_version
     journal(Notice("deploy", "too late"))
     until(lambda: not [one for one in threading.enumerate() if one.name == f"operation {running.id}"])
-    assert world.find(running).resource_version == version
-    assert texts(world, running) == ["one"]
+    assert harness.find(running).resource_version == version
+    assert texts(harness, running) == ["one"]
 
 
-def test_last_events_are_written_unless_the_secret_has_changed(world: World) -> None:
+def test_last_events_are_written_unless_the_secret_has_changed(harness: DeployHarness) -> None:
     for others in (False, True):
-        writer, running, journal = begun(world)
+        writer, running, journal = begun(harness)
         writer.write(writer.with_events(ended(running)))
         if others:
-            world.cluster.patch_secret("demo", running.secret, {"metadata": {"annotations": {"by": "somebody"}}})
+            harness.cluster.patch_secret("demo", running.secret, {"metadata": {"annotations": {"by": "somebody"}}})
         journal(Notice("deploy", "that was it"))
         writer.write_last_events()
-        assert texts(world, running) == ([] if others else ["that was it"])
-        assert world.find(running).state == "succeeded"
+        assert texts(harness, running) == ([] if others else ["that was it"])
+        assert harness.find(running).state == "succeeded"
 
 
-def test_explanation_stays_while_events_are_written(world: World) -> None:
-    writer, running, journal = begun(world)
+def test_explanation_stays_while_events_are_written(harness: DeployHarness) -> None:
+    writer, running, journal = begun(harness)
     writer.write(running.model_copy(update={"outcome": Outcome(reason="deploy_failed", message="a pod crashes")}))
     journal(Notice("rollback", "back to v1"))
-    until(lambda: "back to v1" in texts(world, running))
-    outcome = world.find(running).outcome
+    until(lambda: "back to v1" in texts(harness, running))
+    outcome = harness.find(running).outcome
     assert outcome is not None
     assert outcome.message == "a pod crashes"
     writer.close()
 
 
-def test_failed_write_of_events_is_tried_again(world: World) -> None:
-    writer, running, journal = begun(world)
-    world.cluster.fail("patch secret", ClusterUnreachable("away"), times=3)
+def test_failed_write_of_events_is_tried_again(harness: DeployHarness) -> None:
+    writer, running, journal = begun(harness)
+    harness.cluster.fail("patch secret", ClusterUnreachable("away"), times=3)
     journal(Notice("deploy", "one"))
-    until(lambda: texts(world, running) == ["one"])
+    until(lambda: texts(harness, running) == ["one"])
     writer.close()
 
 
-def test_events_do_not_overwrite_another_write(world: World) -> None:
-    writer, running, journal = begun(world)
+def test_events_do_not_overwrite_another_write(harness: DeployHarness) -> None:
+    writer, running, journal = begun(harness)
     theirs = ended(running).model_copy(update={"note": "settled by another"})
-    update_operation(world.cluster, theirs)  # type: ignore[arg-type]
+    update_operation(harness.cluster, theirs)  # type: ignore[arg-type]
     journal(Notice("deploy", "one"))
     until(lambda: not [one for one in threading.enumerate() if one.name == f"operation {running.id}"])
-    assert world.find(running).note == "settled by another"
+    assert harness.find(running).note == "settled by another"
     writer.close()
 
 
 class Hanging(FakeCluster):
     """A cluster whose first live write hangs until it is let go, and lands then."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, harness: DeployHarness) -> None:
         super().__init__("demo")
-        self._secrets, self._leases = world.cluster._secrets, world.cluster._leases
+        self._secrets, self._leases = harness.cluster._secrets, harness.cluster._leases
         self._version = 1000
         self.hangs, self.go = threading.Event(), threading.Event()
         self.landed: list[BaseException | None] = []
@@ -157,58 +157,60 @@ class Hanging(FakeCluster):
         return answer
 
 
-def test_hanging_write_delays_the_outcome_briefly_and_does_not_undo_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_write_delays_the_outcome_briefly_and_does_not_undo_it(
+    harness: DeployHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("kubernaut.deploy.operations._MAX_WRITE_WAIT", 0.05)
-    world.cluster = Hanging(world)
-    writer, running, journal = begun(world)
+    harness.cluster = Hanging(harness)
+    writer, running, journal = begun(harness)
     journal(Notice("deploy", "one"))
-    assert world.cluster.hangs.wait(10)
+    assert harness.cluster.hangs.wait(10)
     journal(Notice("deploy", "two"))
     writer.write(writer.with_events(ended(running)))
-    assert world.find(running).state == "succeeded"
-    world.cluster.go.set()
-    until(lambda: world.cluster.landed)
-    assert world.cluster.landed[0] is not None
-    assert (world.find(running).state, texts(world, running)) == ("succeeded", ["one", "two"])
+    assert harness.find(running).state == "succeeded"
+    harness.cluster.go.set()
+    until(lambda: harness.cluster.landed)
+    assert harness.cluster.landed[0] is not None
+    assert (harness.find(running).state, texts(harness, running)) == ("succeeded", ["one", "two"])
 
 
-def test_accepted_deploy_shows_events_while_helm_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accepted_deploy_shows_events_while_helm_runs(harness: DeployHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(OperationWriter.__init__.__kwdefaults__, "every", QUICK)
-    operation, _ = world.accept()
+    operation, _ = harness.accept()
     seen: list[Operation] = []
-    upgrade = world.helm.upgrade
+    upgrade = harness.helm.upgrade
 
     def slow(*arguments: Any, **how: Any) -> None:
         how["log"]("Helm says this")
-        until(lambda: "Helm says this" in texts(world, operation))
-        seen.append(world.find(operation))
+        until(lambda: "Helm says this" in texts(harness, operation))
+        seen.append(harness.find(operation))
         upgrade(*arguments, **how)
 
-    monkeypatch.setattr(world.helm, "upgrade", slow)
-    world.serve(operation)
+    monkeypatch.setattr(harness.helm, "upgrade", slow)
+    harness.serve(operation)
     assert [one.state for one in seen] == ["running"]
-    assert world.find(operation).state == "succeeded"
+    assert harness.find(operation).state == "succeeded"
 
 
-def test_plain_deploy_writes_no_events_meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_deploy_writes_no_events_meanwhile(harness: DeployHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     before = threading.enumerate()
-    upgrade = world.helm.upgrade
+    upgrade = harness.helm.upgrade
 
     def looked(*arguments: Any, **how: Any) -> None:
         others = {one.name.split()[0] for one in threading.enumerate() if one not in before}
         assert others <= {"lock"}
         upgrade(*arguments, **how)
 
-    monkeypatch.setattr(world.helm, "upgrade", looked)
-    world.deploy()
-    assert world.operation.state == "succeeded"
+    monkeypatch.setattr(harness.helm, "upgrade", looked)
+    harness.deploy()
+    assert harness.operation.state == "succeeded"
 
 
-def test_written_events_are_redacted_and_decodable(world: World) -> None:
-    writer, running, journal = begun(world)
+def test_written_events_are_redacted_and_decodable(harness: DeployHarness) -> None:
+    writer, running, journal = begun(harness)
     journal(Notice("deploy", "token=hunter2 \ud800"))
-    until(lambda: texts(world, running))
-    secret = world.cluster.get_secret("demo", running.secret)
+    until(lambda: texts(harness, running))
+    secret = harness.cluster.get_secret("demo", running.secret)
     assert secret is not None
     found = decode_operation(secret)
     assert found is not None

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.past import made, operation, own, past, record
 from support.planning import EXPIRED, LIVE, NOW, UNCHANGED, VERBS, known_of, outcome, plain, plan, uninstall_of
+from support.records import history, made, operation, own, record
 
 from kubernaut.deploy.lease import Lock
 from kubernaut.deploy.revisions import previous_deployed
@@ -105,7 +105,7 @@ def test_plan_with_a_single_record(verb: str) -> None:
             "delete": UNCHANGED,
         },
     }.items():
-        assert outcome(verb, past(own(1, status), operations=(operation(),))) == wanted_outcome[verb]
+        assert outcome(verb, history(own(1, status), operations=(operation(),))) == wanted_outcome[verb]
 
 
 # putting in order
@@ -113,18 +113,18 @@ def test_plan_with_a_single_record(verb: str) -> None:
 
 def test_fenced_record_is_recreated_where_helm_rewrites_it() -> None:
     fenced = replace(own(2, "failed"), immutable=True)
-    known = past(own(1, "deployed", config={"a": 1}), fenced)
+    known = history(own(1, "deployed", config={"a": 1}), fenced)
     assert outcome("deploy", known) == "helm-upgrade"
     assert outcome("rollback", known) == "helm-rollback"
     assert outcome("delete", known) == "recreate-record, helm-uninstall"
-    deleted = past(own(1, "superseded"), replace(own(2, "uninstalled"), immutable=True))
+    deleted = history(own(1, "superseded"), replace(own(2, "uninstalled"), immutable=True))
     assert outcome("deploy", deleted) == "recreate-record, helm-install-replace"
     assert outcome("restore", deleted) == "helm-rollback"
 
 
 def test_fenced_running_record_is_recreated_first() -> None:
     """Helm could not supersede it, and two would be deployed."""
-    known = past(replace(own(1, "deployed", config={"a": 1}), immutable=True), own(2, "failed"))
+    known = history(replace(own(1, "deployed", config={"a": 1}), immutable=True), own(2, "failed"))
     for verb, kind in (("deploy", "helm-upgrade"), ("rollback", "helm-rollback")):
         planned = plan(verb, known)
         assert (planned.actions[0].kind, planned.actions[0].subject) == ("recreate-record", "demo.hello.v1")
@@ -132,7 +132,7 @@ def test_fenced_running_record_is_recreated_first() -> None:
 
 
 def test_stray_deployed_revisions_are_marked_superseded() -> None:
-    known = past(own(1, "deployed"), own(2, "deployed"), own(3, "failed"))
+    known = history(own(1, "deployed"), own(2, "deployed"), own(3, "failed"))
     assert [(action.kind, action.subject) for action in plan("deploy", known).actions] == [
         ("mark-superseded", "demo.hello.v1"),
         ("helm-upgrade", "demo.hello"),
@@ -142,7 +142,7 @@ def test_stray_deployed_revisions_are_marked_superseded() -> None:
 
 def test_interrupted_recreation_is_finished_first() -> None:
     copy = replace(own(2, "deployed"), aside=True)
-    known = replace(past(own(1, "superseded"), copy), aside=(copy,))
+    known = replace(history(own(1, "superseded"), copy), aside=(copy,))
     assert outcome("delete", known) == "recreate-record, helm-uninstall"
     assert outcome("unlock", known) == "recreate-record"
 
@@ -150,7 +150,7 @@ def test_interrupted_recreation_is_finished_first() -> None:
 def test_interrupted_or_failed_restore_is_repeated() -> None:
     back = operation("back", verb="restore", reason=None, after=2)
     for status, expected in (("pending-rollback", FAIL_THEN_BACK), ("failed", "helm-rollback")):
-        known = past(own(1, "superseded"), own(2, "uninstalled"), record(3, status), operations=(back,))
+        known = history(own(1, "superseded"), own(2, "uninstalled"), record(3, status), operations=(back,))
         planned = plan("restore", known)
         assert ", ".join(action.kind for action in planned.actions) == expected
         assert planned.actions[-1].subject == "demo.hello.v2"
@@ -186,22 +186,22 @@ def test_repeated_rollback_continues_to_its_first_target() -> None:
         for reason in (None, "interrupted"):
             ended = begun.model_copy(update={"outcome": Outcome(reason=reason, message="") if reason else None})
             if status == "failed" or reason is None:
-                assert target(past(*before, record(3, status), operations=(ended,))) == 1
+                assert target(history(*before, record(3, status), operations=(ended,))) == 1
     failed = begun.model_copy(update={"outcome": Outcome(reason="deploy_failed", message="")})
-    assert target(past(*before, record(3, "failed"), operations=(failed,))) == 2
-    assert target(past(*before, record(3, "failed"), record(4, "failed"), operations=(begun,))) == 2
+    assert target(history(*before, record(3, "failed"), operations=(failed,))) == 2
+    assert target(history(*before, record(3, "failed"), record(4, "failed"), operations=(begun,))) == 2
 
 
 # unlock
 
 
 def test_unlock_without_anything_to_do() -> None:
-    assert outcome("unlock", past()) == UNCHANGED
-    assert outcome("unlock", past(own(1, "deployed"), operations=(operation(finished_at=NOW),))) == UNCHANGED
+    assert outcome("unlock", history()) == UNCHANGED
+    assert outcome("unlock", history(own(1, "deployed"), operations=(operation(finished_at=NOW),))) == UNCHANGED
 
 
 def test_unlock_takes_the_lock_and_finishes_everything() -> None:
-    ours = past(own(1, "deployed"), own(2, "pending-upgrade", "two"), operations=(operation("two", reason=None),))
+    ours = history(own(1, "deployed"), own(2, "pending-upgrade", "two"), operations=(operation("two", reason=None),))
     assert outcome("unlock", ours, LIVE) == "take-lock, mark-failed, settle-operation"
     assert outcome("unlock", plain("pending-upgrade", age=0.0)) == "mark-failed"
     assert outcome("unlock", plain("uninstalling", age=None), EXPIRED) == "take-lock, mark-failed"
@@ -212,13 +212,13 @@ def test_unlock_takes_the_lock_and_finishes_everything() -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_damaged_current_record_refuses_every_verb(verb: str) -> None:
-    known = past(own(1, "deployed"), own(2, "deployed", payload="!!!"))
+    known = history(own(1, "deployed"), own(2, "deployed", payload="!!!"))
     assert outcome(verb, known) is Conflict
 
 
 def test_deleted_current_record_outweighs_an_older_deployed_one() -> None:
     """Helm before 3.19.5 leaves it so after a failed upgrade was deleted."""
-    known = past(own(1, "deployed", config={"a": 1}), own(2, "uninstalled"), operations=(operation(),))
+    known = history(own(1, "deployed", config={"a": 1}), own(2, "uninstalled"), operations=(operation(),))
     assert [outcome(verb, known) for verb in VERBS] == [
         "mark-superseded, helm-install-replace",
         "helm-rollback",
@@ -229,7 +229,7 @@ def test_deleted_current_record_outweighs_an_older_deployed_one() -> None:
 
 @pytest.mark.parametrize("revision", [9, 10, 11, 100])
 def test_deploy_after_a_delete_replaces_any_revision(revision: int) -> None:
-    known = past(*(own(number, "superseded") for number in range(1, revision)), own(revision, "uninstalled"))
+    known = history(*(own(number, "superseded") for number in range(1, revision)), own(revision, "uninstalled"))
     assert outcome("deploy", known) == "helm-install-replace"
 
 
@@ -251,35 +251,35 @@ def test_deploy_after_a_delete_replaces_any_revision(revision: int) -> None:
     ids=["chart", "values", "values-gone", "true-is-not-1", "it-failed", "unknown-chart", "foreign", "its-operation-is-gone"],
 )
 def test_difference_leads_to_an_upgrade(known: Any, more: dict[str, Any]) -> None:
-    assert outcome("deploy", past(known[0], operations=(known[1],)), **more) == "helm-upgrade"
+    assert outcome("deploy", history(known[0], operations=(known[1],)), **more) == "helm-upgrade"
 
 
 def test_equal_release_needs_no_upgrade() -> None:
-    known = past(own(2, "deployed", config={"a": 1, "b": None, "c": [1.0]}), operations=(operation(),))
+    known = history(own(2, "deployed", config={"a": 1, "b": None, "c": [1.0]}), operations=(operation(),))
     planned = plan("deploy", known, values={"c": [1], "b": None, "a": 1.0})
     assert not planned.changes
     assert planned.reason == "v2 already runs 1.0.0 with these values"
 
 
 def test_deploy_without_an_outcome_is_repeated() -> None:
-    known = past(own(2, "deployed"), operations=(operation(reason=None),))
+    known = history(own(2, "deployed"), operations=(operation(reason=None),))
     assert plan("deploy", known).actions[0].reason == "v2 (1.0.0) has no outcome: the deploy by ada was interrupted"
 
 
 def test_unreadable_operation_is_deployed_again() -> None:
     newer = operation().model_copy(update={"unread": "it was written by a newer kubernaut (operation.v2)"})
-    assert "newer kubernaut" in plan("deploy", past(own(2, "deployed"), operations=(newer,))).actions[0].reason
+    assert "newer kubernaut" in plan("deploy", history(own(2, "deployed"), operations=(newer,))).actions[0].reason
 
 
 def test_labels_copied_by_plain_helm_are_ignored() -> None:
     copied = record(3, "deployed", labels=dict(own(2, "deployed").labels))
-    assert outcome("deploy", past(own(2, "superseded"), copied, operations=(operation(),))) == "helm-upgrade"
+    assert outcome("deploy", history(own(2, "superseded"), copied, operations=(operation(),))) == "helm-upgrade"
 
 
 def test_rolled_back_release_is_compared_by_its_own_chart() -> None:
     first, failed, back = own(1, "superseded"), own(2, "failed", "two"), record(3, "deployed")
     two = operation("two", reason="deploy_rolled_back", digest="sha256:b", made=(made(failed, "sha256:b"), made(back)))
-    known = past(first, failed, back, operations=(two, operation()))
+    known = history(first, failed, back, operations=(two, operation()))
     assert outcome("deploy", known) == UNCHANGED
     assert outcome("deploy", known, digest="sha256:b") == "helm-upgrade"
 
@@ -288,20 +288,20 @@ def test_rolled_back_release_is_compared_by_its_own_chart() -> None:
 
 
 def test_reason_names_keys_but_no_values() -> None:
-    known = past(own(2, "deployed", config={"a": {"b.c": "SECRET", "d": 1}, "e": 1}), operations=(operation(),))
+    known = history(own(2, "deployed", config={"a": {"b.c": "SECRET", "d": 1}, "e": 1}), operations=(operation(),))
     (action,) = plan("deploy", known, values={"a": {"d": 2}}).actions
     assert action.reason == r"values differ: a.b\.c, a.d, e; no longer set: a.b\.c, e"
     assert "SECRET" not in action.reason
 
 
 def test_reason_counts_further_keys() -> None:
-    known = past(own(2, "deployed", config={f"k{number:02}": 1 for number in range(30)}), operations=(operation(),))
+    known = history(own(2, "deployed", config={f"k{number:02}": 1 for number in range(30)}), operations=(operation(),))
     assert "and 20 more" in plan("deploy", known).actions[0].reason
 
 
 def test_refusal_names_holder_start_and_commands() -> None:
     with pytest.raises(ReleaseLocked, match=r"demo\.hello is locked by ada on ci-7 \(deploy\)"):
-        plan("deploy", past(), LIVE)
+        plan("deploy", history(), LIVE)
     with pytest.raises(ReleaseLocked, match=r"pending-install \(v2\), by plain Helm since 2026-11-22 11:00:00 UTC") as caught:
         plan("deploy", plain("pending-install", age=300.0))
     assert "--lock-timeout" in caught.value.hint
@@ -315,17 +315,19 @@ def test_refusal_names_holder_start_and_commands() -> None:
 
 
 def test_reason_names_who_left_a_record() -> None:
-    known = past(own(1, "deployed"), own(2, "pending-upgrade", "two"), operations=(operation("two", reason=None),))
+    known = history(own(1, "deployed"), own(2, "pending-upgrade", "two"), operations=(operation("two", reason=None),))
     first = plan("deploy", known, EXPIRED).actions[0]
     assert first.reason == "it was left pending-upgrade by ada (deploy), which is gone, since 2026-11-22 12:00:00 UTC"
     current = own(1, "uninstalling")
     deletion = uninstall_of(current).model_copy(update={"actor": "bob"})
-    assert "the delete by bob (delete) since" in plan("deploy", past(current, operations=(deletion, operation()))).actions[0].reason
+    assert (
+        "the delete by bob (delete) since" in plan("deploy", history(current, operations=(deletion, operation()))).actions[0].reason
+    )
 
 
 def test_missing_namespace_is_refused_or_created() -> None:
-    assert outcome("deploy", past(), namespace_missing=True) is NamespaceNotFound
-    assert outcome("deploy", past(), namespace_missing=True, create_namespace=True) == "create-namespace, helm-install"
+    assert outcome("deploy", history(), namespace_missing=True) is NamespaceNotFound
+    assert outcome("deploy", history(), namespace_missing=True, create_namespace=True) == "create-namespace, helm-install"
 
 
 # rollback
@@ -337,41 +339,41 @@ def target(known: ReleaseHistory, revision: int | None = None) -> int:
 
 def test_rollback_skips_failed_and_damaged_revisions() -> None:
     records = [own(1, "superseded"), own(2, "superseded"), own(3, "failed"), own(4, "deployed", config={"a": 1})]
-    assert target(past(*records)) == 2
-    assert target(past(*records), 1) == 1
-    assert target(past(own(1, "superseded"), own(2, "deployed"), own(3, "failed"))) == 2
-    assert target(past(own(1, "superseded"), own(2, "superseded", payload="!!!"), own(3, "failed"))) == 1
+    assert target(history(*records)) == 2
+    assert target(history(*records), 1) == 1
+    assert target(history(own(1, "superseded"), own(2, "deployed"), own(3, "failed"))) == 2
+    assert target(history(own(1, "superseded"), own(2, "superseded", payload="!!!"), own(3, "failed"))) == 1
 
 
 def test_rollback_to_what_runs_does_nothing() -> None:
-    known = past(own(1, "superseded", config={"a": 1}), own(2, "superseded"), own(3, "deployed", config={"a": 1.0}))
+    known = history(own(1, "superseded", config={"a": 1}), own(2, "superseded"), own(3, "deployed", config={"a": 1.0}))
     assert outcome("rollback", known, revision=3) == UNCHANGED
     assert outcome("rollback", known, revision=1) == UNCHANGED
     assert outcome("rollback", known, revision=2) == "helm-rollback"
-    assert outcome("rollback", past(own(1, "superseded"), own(2, "failed")), revision=2) == "helm-rollback"
+    assert outcome("rollback", history(own(1, "superseded"), own(2, "failed")), revision=2) == "helm-rollback"
 
 
 @pytest.mark.parametrize(("status", "error"), [("pending-upgrade", Conflict), ("uninstalling", Conflict), (None, ReleaseNotFound)])
 def test_rollback_to_a_revision_that_never_ran_is_refused(status: str | None, error: type[Exception]) -> None:
     records = [own(1, status)] if status else []
-    assert outcome("rollback", past(*records, own(3, "deployed", config={"a": 1})), revision=1) is error
+    assert outcome("rollback", history(*records, own(3, "deployed", config={"a": 1})), revision=1) is error
 
 
 def test_rollback_to_a_damaged_record_is_refused() -> None:
-    assert outcome("rollback", past(own(1, "superseded", payload="!!!"), own(2, "deployed")), revision=1) is Conflict
+    assert outcome("rollback", history(own(1, "superseded", payload="!!!"), own(2, "deployed")), revision=1) is Conflict
 
 
 # delete
 
 
 def test_only_the_current_release_is_deleted_restored_or_unlocked() -> None:
-    known = past(own(1, "superseded"), own(2, "deployed"), operations=(operation(),))
+    known = history(own(1, "superseded"), own(2, "deployed"), operations=(operation(),))
     assert outcome("delete", known, revision=1) is ReleaseNotCurrent
     assert outcome("delete", known, revision=2) == "helm-uninstall"
-    deleted = past(own(1, "superseded"), own(2, "uninstalled"))
+    deleted = history(own(1, "superseded"), own(2, "uninstalled"))
     assert outcome("restore", deleted, revision=1) is ReleaseNotCurrent
     assert outcome("restore", deleted, revision=2) == "helm-rollback"
-    assert outcome("delete", past(own(1, "superseded"), own(2, "uninstalled")), revision=2) == UNCHANGED
+    assert outcome("delete", history(own(1, "superseded"), own(2, "uninstalled")), revision=2) == UNCHANGED
     assert outcome("unlock", known, LIVE, revision=1) is ReleaseNotCurrent
     assert outcome("unlock", known, LIVE, revision=2) == "take-lock, settle-operation"
 
@@ -391,16 +393,16 @@ items: [{kind: ConfigMap, metadata: {name: other, namespace: elsewhere}}, {kind:
 
 
 def test_delete_lists_the_objects_that_it_removes() -> None:
-    (action,) = plan("delete", past(own(2, "deployed", manifest=MANIFEST))).actions
+    (action,) = plan("delete", history(own(2, "deployed", manifest=MANIFEST))).actions
     assert action.objects == ("Deployment/web", "ConfigMap/other in elsewhere", "Service/web")
     assert action.reason == "v2 (1.0.0) is deployed; removes 3 objects"
-    (action,) = plan("delete", past(own(2, "deployed", manifest="kind: [1\n"))).actions
+    (action,) = plan("delete", history(own(2, "deployed", manifest="kind: [1\n"))).actions
     assert (action.objects, action.reason) == ((), "v2 (1.0.0) is deployed; removes no objects")
 
 
 def test_interrupted_delete_lists_the_objects_that_it_still_removes() -> None:
     left = own(1, "uninstalling", manifest=MANIFEST)
-    known = past(left, operations=(uninstall_of(left),))
+    known = history(left, operations=(uninstall_of(left),))
     assert [len(action.objects) for action in plan("deploy", known).actions] == [3, 0]
     assert "earlier delete of v1 (1.0.0) was interrupted" in plan("delete", known).actions[0].reason
 
@@ -415,11 +417,11 @@ def test_objects_are_left_out_of_the_json_of_other_actions() -> None:
 
 def test_reasons_name_versions_and_subjects_do_not() -> None:
     old, current = own(1, "superseded", version="1.0.0"), own(2, "failed", version="1.1.0")
-    (back,) = plan("rollback", past(old, current)).actions
+    (back,) = plan("rollback", history(old, current)).actions
     assert (back.subject, back.reason) == ("demo.hello.v1", "v2 (1.1.0) is failed; goes back to v1 (1.0.0), which is superseded")
-    (upgrade,) = plan("deploy", past(old, current)).actions
+    (upgrade,) = plan("deploy", history(old, current)).actions
     assert (upgrade.subject, upgrade.reason) == ("demo.hello", "v2 (1.1.0) is failed")
-    deleted = past(old, own(2, "uninstalled", version="1.1.0"))
+    deleted = history(old, own(2, "uninstalled", version="1.1.0"))
     assert plan("restore", deleted).actions[-1].reason.startswith("v2 (1.1.0) was deleted")
     assert plan("deploy", deleted).actions[-1].reason == "v2 (1.1.0) was deleted; deploys 1.0.0"
 
@@ -428,6 +430,6 @@ def test_reasons_name_versions_and_subjects_do_not() -> None:
 
 
 def test_target_of_an_automatic_rollback() -> None:
-    assert previous_deployed(past(own(1, "superseded"), own(2, "deployed"), own(3, "failed")), 3) is not None
-    assert previous_deployed(past(own(1, "superseded"), own(2, "failed"), own(3, "failed")), 3) is None
-    assert previous_deployed(past(), 1) is None
+    assert previous_deployed(history(own(1, "superseded"), own(2, "deployed"), own(3, "failed")), 3) is not None
+    assert previous_deployed(history(own(1, "superseded"), own(2, "failed"), own(3, "failed")), 3) is None
+    assert previous_deployed(history(), 1) is None

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from support.deploying import World
-from support.locking import lease_manifest
-from support.past import operation, own, past
+from support.deploy_harness import DeployHarness
+from support.lock_harness import lease_manifest
 from support.planning import EXPIRED, LIVE, NOW, UNCHANGED, known_of, plain, uninstall_of
+from support.records import history, operation, own
 
 from kubernaut.adapters.process import process_identity
 from kubernaut.deploy.execute import Result, execute
@@ -24,8 +24,8 @@ GONE = process_identity().rpartition("/")[0] + "/1"
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def harness(tmp_path: Path) -> DeployHarness:
+    return DeployHarness(tmp_path)
 
 
 def kinds(known: ReleaseHistory, lock: Lock = Lock()) -> str:  # noqa: B008
@@ -37,23 +37,23 @@ def kinds(known: ReleaseHistory, lock: Lock = Lock()) -> str:  # noqa: B008
 
 
 def test_recovery_without_anything_unfinished() -> None:
-    assert kinds(past()) == UNCHANGED
-    assert kinds(past(own(1, "deployed"), operations=(operation(finished_at=NOW),))) == UNCHANGED
+    assert kinds(history()) == UNCHANGED
+    assert kinds(history(own(1, "deployed"), operations=(operation(finished_at=NOW),))) == UNCHANGED
 
 
 def test_recovery_refuses_a_live_lock() -> None:
-    for known in (past(), known_of("pending-upgrade"), known_of("deployed")):
+    for known in (history(), known_of("pending-upgrade"), known_of("deployed")):
         with pytest.raises(ReleaseLocked) as caught:
             plan(known, LIVE, RecoveryRequest("demo", "hello"))
         assert caught.value.problem()["holder"]["actor"] == "ada"
 
 
 def test_recovery_finishes_what_a_dead_holder_left() -> None:
-    left = past(own(1, "deployed"), own(2, "pending-upgrade"), operations=(operation(reason=None),))
+    left = history(own(1, "deployed"), own(2, "pending-upgrade"), operations=(operation(reason=None),))
     assert kinds(left, EXPIRED) == "take-lock, mark-failed, settle-operation"
     assert kinds(left) == "mark-failed, settle-operation"
     current = own(2, "uninstalling")
-    assert kinds(past(current, operations=(uninstall_of(current),))) == "mark-failed, settle-operation"
+    assert kinds(history(current, operations=(uninstall_of(current),))) == "mark-failed, settle-operation"
 
 
 @pytest.mark.parametrize("status", ["pending-install", "pending-upgrade", "pending-rollback", "uninstalling"])
@@ -65,56 +65,56 @@ def test_recovery_leaves_plain_helm_alone_until_it_is_stale(status: str) -> None
 
 def test_recovery_leaves_accepted_operations_until_they_are_overdue() -> None:
     waiting = operation(reason=None, waits_until=NOW)
-    assert kinds(replace(past(operations=(waiting,)), read_at=NOW - timedelta(seconds=1))) == UNCHANGED
-    assert kinds(past(operations=(waiting,))) == UNCHANGED  # nobody knows the time
-    assert kinds(replace(past(operations=(waiting,)), read_at=NOW)) == "settle-operation"
+    assert kinds(replace(history(operations=(waiting,)), read_at=NOW - timedelta(seconds=1))) == UNCHANGED
+    assert kinds(history(operations=(waiting,))) == UNCHANGED  # nobody knows the time
+    assert kinds(replace(history(operations=(waiting,)), read_at=NOW)) == "settle-operation"
 
 
 # how it is done
 
 
-def recover(world: World) -> Result:
-    return execute(RecoveryRequest("demo", "hello"), context=world.context)
+def recover(harness: DeployHarness) -> Result:
+    return execute(RecoveryRequest("demo", "hello"), context=harness.context)
 
 
-def leave_lease(world: World, process: str) -> None:
+def leave_lease(harness: DeployHarness, process: str) -> None:
     host = process.partition("/")[0]
     holder = new_holder("01old", "deploy", "ada", host=host, process=process)
     time = datetime.now(UTC)
-    world.cluster.create_lease(
+    harness.cluster.create_lease(
         "demo", lease_manifest("demo", "hello", holder, seconds=30, acquired=time, renewed=time, transitions=0)
     )
 
 
-def test_recovery_after_a_kill_marks_failed_and_settles(world: World) -> None:
-    world.deploy()
-    left = world.leave_a_deploy()
-    leave_lease(world, GONE)
-    planned, changed, release = recover(world)
+def test_recovery_after_a_kill_marks_failed_and_settles(harness: DeployHarness) -> None:
+    harness.deploy()
+    left = harness.leave_a_deploy()
+    leave_lease(harness, GONE)
+    planned, changed, release = recover(harness)
     assert changed
     assert [action.kind for action in planned.actions] == ["take-lock", "mark-failed", "settle-operation"]
-    assert world.statuses == ["deployed", "failed"]
+    assert harness.statuses == ["deployed", "failed"]
     assert release is not None
     assert (release.id, release.status, release.operation) == ("demo.hello.v2", "failed", left)
-    ended = next(one for one in world.past.operations if one.id == left)
+    ended = next(one for one in harness.history.operations if one.id == left)
     assert ended.outcome is not None
     assert (ended.state, ended.outcome.reason) == ("failed", "interrupted")
-    assert world.cluster._leases == {}
-    assert recover(world)[1] is False
+    assert harness.cluster._leases == {}
+    assert recover(harness)[1] is False
 
 
-def test_recovery_writes_nothing_while_the_holder_is_alive(world: World) -> None:
-    world.deploy()
-    left = world.leave_a_deploy()
-    leave_lease(world, process_identity())
-    before = len(world.cluster.writes)
+def test_recovery_writes_nothing_while_the_holder_is_alive(harness: DeployHarness) -> None:
+    harness.deploy()
+    left = harness.leave_a_deploy()
+    leave_lease(harness, process_identity())
+    before = len(harness.cluster.writes)
     with pytest.raises(ReleaseLocked):
-        recover(world)
-    assert len(world.cluster.writes) == before
-    assert next(one for one in world.past.operations if one.id == left).state == "running"
+        recover(harness)
+    assert len(harness.cluster.writes) == before
+    assert next(one for one in harness.history.operations if one.id == left).state == "running"
 
 
-def test_recovery_writes_no_operation(world: World) -> None:
-    world.deploy()
-    recover(world)
-    assert len(world.past.operations) == 1
+def test_recovery_writes_no_operation(harness: DeployHarness) -> None:
+    harness.deploy()
+    recover(harness)
+    assert len(harness.history.operations) == 1

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.past import made, operation, own, record, record_secret
+from support.records import made, operation, own, record, record_secret
 
 from kubernaut.errors import Conflict, NameInvalid, ReleaseNotFound
 from kubernaut.history.detail import diff_releases, parse_other, read_logs, read_manifest, read_report, read_values

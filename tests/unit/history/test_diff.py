@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support.past import DIGEST, made, operation, own, past, record
+from support.records import DIGEST, history, made, operation, own, record
 
 from kubernaut.history.diff import Difference, Snapshot, compare, compare_values
 from kubernaut.history.records import Record
@@ -28,7 +28,7 @@ def manifest(*, image: str = "a", held: str = "one", greeting: str = "hello") ->
 
 
 def side(found: Record, *operations: Any) -> Snapshot:
-    return Snapshot(past(found, operations=operations).release(found), found)
+    return Snapshot(history(found, operations=operations).release(found), found)
 
 
 def differing(old: str, new: str) -> Difference:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.past import STARTED, operation, record_secret
+from support.records import STARTED, operation, record_secret
 
 from kubernaut.adapters.kube_http import WatchEvent
 from kubernaut.errors import ClusterUnreachable, IndexStale, OperationNotFound, ReleaseNotFound

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.histories import NAMESPACES, STEPS, Step, compare, eventually
+from support.random_histories import CHANGES, NAMESPACES, Change, compare, eventually
 
 from kubernaut.history.index import Index, Timings
 from kubernaut.history.store import HistoryStore
@@ -12,8 +12,8 @@ from kubernaut.testing.cluster import FakeCluster
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(STEPS, max_size=30))
-def test_loaded_index_equals_the_store(steps: list[Step]) -> None:
+@given(st.lists(CHANGES, max_size=30))
+def test_loaded_index_equals_the_store(steps: list[Change]) -> None:
     cluster = FakeCluster(*NAMESPACES)
     for step in steps:
         step.take(cluster)  # type: ignore[arg-type]
@@ -23,8 +23,8 @@ def test_loaded_index_equals_the_store(steps: list[Step]) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(STEPS, max_size=15), st.lists(STEPS, min_size=1, max_size=15), st.integers(0, 15))
-def test_watching_index_equals_the_store_after_changes(before: list[Step], after: list[Step], forgotten: int) -> None:
+@given(st.lists(CHANGES, max_size=15), st.lists(CHANGES, min_size=1, max_size=15), st.integers(0, 15))
+def test_watching_index_equals_the_store_after_changes(before: list[Change], after: list[Change], forgotten: int) -> None:
     cluster = FakeCluster(*NAMESPACES)
     for step in before:
         step.take(cluster)  # type: ignore[arg-type]

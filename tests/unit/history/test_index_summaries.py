@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.past import DIGEST, STARTED, made, operation, own, record, record_secret
+from support.records import DIGEST, STARTED, made, operation, own, record, record_secret
 
 from kubernaut.ci import CiBuild
 from kubernaut.history.index.summaries import (

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.histories import eventually
-from support.past import STARTED, operation, record_secret
+from support.random_histories import eventually
+from support.records import STARTED, operation, record_secret
 
 from kubernaut.errors import ClusterDenied, ClusterUnreachable, IndexStale
 from kubernaut.history.index import Index, Query, Timings

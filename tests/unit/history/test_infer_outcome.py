@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from support.past import STARTED, made, operation, own, record, set_aside
+from support.records import STARTED, made, operation, own, record, set_aside
 
 from kubernaut.history.operations import Operation, Outcome
 from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL, Record, Status

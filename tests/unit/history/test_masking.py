@@ -11,7 +11,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from support.past import record
+from support.records import record
 
 from kubernaut.history.masking import join_objects, mask_objects, mask_record, mask_values
 from kubernaut.redact import redact

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from support.past import operation
+from support.records import operation
 
 from kubernaut.ci import CiBuild
 from kubernaut.history.operations import LARGEST, Operation, decode_operation, encode_operation, operation_secret

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.past import STARTED, made, operation, record, record_secret
+from support.records import STARTED, made, operation, record, record_secret
 
 from kubernaut.events import Journal, LogLine, RecordedEvent, StepFinished, StepOutcome, StepStarted
 from kubernaut.history.operations import (

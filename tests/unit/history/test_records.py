@@ -9,7 +9,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.past import record, record_secret
+from support.records import record, record_secret
 
 from kubernaut.history.records import PENDING, Record, Status, decode, encode
 

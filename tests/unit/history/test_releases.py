@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from support.past import DIGEST, made, operation, own, record
+from support.records import DIGEST, made, operation, own, record
 
 from kubernaut.ci import CiBuild
 from kubernaut.errors import NameInvalid

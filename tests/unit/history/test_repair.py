@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.past import NAMESPACE, operation, record, record_secret
+from support.records import NAMESPACE, operation, record, record_secret
 
 from kubernaut.history.operations import operation_secret
 from kubernaut.history.records import Record, decode, encode

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.past import STARTED, made, operation, own, past, record, record_secret
+from support.records import STARTED, history, made, operation, own, record, record_secret
 
 from kubernaut.errors import ReleaseNotFound
 from kubernaut.history.operations import operation_secret
@@ -198,7 +198,7 @@ def test_unfinished_operations() -> None:
     known = operation("a", reason=None)
     finished = operation("b", finished_at=known.started_at)
     unread = operation("c", reason=None).model_copy(update={"unread": "newer"})
-    assert past(operations=(unread, finished, known)).unfinished == (known,)
+    assert history(operations=(unread, finished, known)).unfinished == (known,)
 
 
 def test_attempts_are_operations_without_a_release() -> None:
@@ -209,7 +209,7 @@ def test_attempts_are_operations_without_a_release() -> None:
         operation("noted", made=(made(gone),)),
         operation("unread").model_copy(update={"unread": "newer"}),
     )
-    found = past(mine, operations=operations)
+    found = history(mine, operations=operations)
     assert [one.id for one in found.attempts] == ["refused", "unread"]
     assert replace(found, records=()).attempts == (operations[0], operations[1], operations[3])
 

@@ -6,24 +6,24 @@ from collections.abc import Iterator
 
 import pytest
 import responses
-from support.running import CANARY, Runs
-from support.stand_in import StandIn, Time, behind_responses
+from support.fake_jenkins import FakeClock, FakeJenkins, behind_responses
+from support.job_runner import CANARY, JobRunner
 
 
 @pytest.fixture
-def run() -> Iterator[Runs]:
+def run() -> Iterator[JobRunner]:
     with responses.RequestsMock(assert_all_requests_are_fired=False) as http:
-        time = Time()
-        stand_in = StandIn(time.now)
-        behind_responses(stand_in, http)
-        runs = Runs(time, stand_in)
+        time = FakeClock()
+        jenkins = FakeJenkins(time.now)
+        behind_responses(jenkins, http)
+        runs = JobRunner(time, jenkins)
         yield runs
         assert CANARY not in str(runs.heard)
         runs.server.close()
 
 
 @pytest.fixture(params=["jenkins", "hudson"])
-def either(run: Runs, request: pytest.FixtureRequest) -> Runs:
+def either(run: JobRunner, request: pytest.FixtureRequest) -> JobRunner:
     """On Jenkins, and on Hudson, which tells no queue ids."""
-    run.stand_in.hudson = request.param == "hudson"
+    run.jenkins.hudson = request.param == "hudson"
     return run

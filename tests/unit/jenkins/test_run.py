@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import requests
-from support.running import STARTING, Runs, after
-from support.stand_in import JOB, URL, Item
+from support.fake_jenkins import JOB, URL, Item
+from support.job_runner import STARTING, JobRunner, after
 
 from kubernaut.errors import BuildAborted, JenkinsDenied, JenkinsUnreachable, JobInvalid, JobNotFound
 
@@ -18,16 +18,16 @@ HOSTILE = "a\"b'c $(id) `x` ]]> <b> é 😀\n\ttab &amp; %41 a=b&c=d " + "x" * 2
 # requests
 
 
-def test_request_is_sent_once_with_its_parameters(either: Runs) -> None:
+def test_request_is_sent_once_with_its_parameters(either: JobRunner) -> None:
     told = either({"VERSION": HOSTILE})
-    (asked,) = either.stand_in.triggers
+    (asked,) = either.jenkins.triggers
     assert asked.form == {"VERSION": HOSTILE, "OP_ID": told.op_id}  # NAMESPACE keeps the job's default
     assert (told.job, told.number, told.triggered, told.url) == (JOB, None, True, f"{URL}/job/{JOB}/")
     assert told.why == "In the quiet period. Expires in 4.9 sec"
 
 
-def test_build_that_begins_at_once_is_returned(either: Runs) -> None:
-    either.stand_in.on_item = either.stand_in.start
+def test_build_that_begins_at_once_is_returned(either: JobRunner) -> None:
+    either.jenkins.on_item = either.jenkins.start
     told = either()
     assert (told.number, told.url, told.result) == (1, f"{URL}/job/{JOB}/1/", None)
 
@@ -41,38 +41,38 @@ def test_build_that_begins_at_once_is_returned(either: Runs) -> None:
         ({"parameters": ("VERSION",), "hudson": True}, JobInvalid),
     ],
 )
-def test_invalid_request_is_not_sent(run: Runs, change: dict[str, Any], failure: type[Exception]) -> None:
+def test_invalid_request_is_not_sent(run: JobRunner, change: dict[str, Any], failure: type[Exception]) -> None:
     for name, value in change.items():
-        setattr(run.stand_in, name, value)
+        setattr(run.jenkins, name, value)
     with pytest.raises(failure):
         run({"VERSION": "1.4.2"})
-    assert run.stand_in.triggers == []
+    assert run.jenkins.triggers == []
 
 
-def test_build_without_op_id_is_found_by_its_queue_item(run: Runs) -> None:
-    run.stand_in.parameters = ("VERSION",)
+def test_build_without_op_id_is_found_by_its_queue_item(run: JobRunner) -> None:
+    run.jenkins.parameters = ("VERSION",)
     after(run)
     told = run({"VERSION": "1"}, follow=True)
     assert (told.op_id, told.queue_id, told.result) == (None, 100, "SUCCESS")
 
 
-def test_rejected_crumb_is_renewed_and_one_build_is_requested(run: Runs) -> None:
-    run.stand_in.upset("POST .*build", (403, {"X-Jenkins": "2.500"}, b"No valid crumb was included in the request"))
+def test_rejected_crumb_is_renewed_and_one_build_is_requested(run: JobRunner) -> None:
+    run.jenkins.inject("POST .*build", (403, {"X-Jenkins": "2.500"}, b"No valid crumb was included in the request"))
     assert run().queue_id == 100
-    assert len(run.stand_in.items) == 1
+    assert len(run.jenkins.items) == 1
 
 
-def test_missing_permission_is_denied(run: Runs) -> None:
-    run.stand_in.upset("POST .*build", (403, {"X-Jenkins": "2.500"}, b"ci is missing the Job/Build permission"))
+def test_missing_permission_is_denied(run: JobRunner) -> None:
+    run.jenkins.inject("POST .*build", (403, {"X-Jenkins": "2.500"}, b"ci is missing the Job/Build permission"))
     with pytest.raises(JenkinsDenied):
         run()
-    assert run.stand_in.items == {}
+    assert run.jenkins.items == {}
 
 
 # lookup
 
 
-def test_build_is_followed_to_its_end(either: Runs) -> None:
+def test_build_is_followed_to_its_end(either: JobRunner) -> None:
     after(either)
     told = either(follow=True)
     assert (told.number, told.result, told.url) == (1, "SUCCESS", f"{URL}/job/{JOB}/1/")
@@ -80,90 +80,90 @@ def test_build_is_followed_to_its_end(either: Runs) -> None:
     assert any(f"#1 is running: {URL}/job/{JOB}/1/" in notice for notice in either.notices)
 
 
-def test_forgotten_queue_item_is_found_among_the_builds(run: Runs) -> None:
+def test_forgotten_queue_item_is_found_among_the_builds(run: JobRunner) -> None:
     def begin_and_forget(item: Item) -> None:
-        run.stand_in.start(item).end()
-        run.stand_in.forget(item)
+        run.jenkins.start(item).end()
+        run.jenkins.forget(item)
 
-    run.stand_in.on_item = lambda item: run.time.at(1.0, lambda: begin_and_forget(item))
+    run.jenkins.on_item = lambda item: run.clock.at(1.0, lambda: begin_and_forget(item))
     assert run(follow=True).number == 1
-    assert [one.path for one in run.stand_in.asked].count("/queue/item/100/api/json") == 2
+    assert [one.path for one in run.jenkins.received].count("/queue/item/100/api/json") == 2
 
 
-def test_cancelled_queue_item_is_aborted(run: Runs) -> None:
-    run.stand_in.on_item = lambda item: run.time.at(2.5, lambda: setattr(item, "cancelled", True))
+def test_cancelled_queue_item_is_aborted(run: JobRunner) -> None:
+    run.jenkins.on_item = lambda item: run.clock.at(2.5, lambda: setattr(item, "cancelled", True))
     with pytest.raises(BuildAborted, match=JOB) as aborted:
         run(follow=True)
     assert aborted.value.members["queueId"] == 100
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.5, 5.5])
-def test_queue_item_lost_on_hudson_is_aborted(run: Runs, moment: float) -> None:
-    run.stand_in.hudson = True
-    run.stand_in.on_item = lambda item: run.time.at(moment, lambda: setattr(item, "cancelled", True))
+def test_queue_item_lost_on_hudson_is_aborted(run: JobRunner, moment: float) -> None:
+    run.jenkins.hudson = True
+    run.jenkins.on_item = lambda item: run.clock.at(moment, lambda: setattr(item, "cancelled", True))
     with pytest.raises(BuildAborted, match="restart") as vanished:
         run(follow=True)
     assert f"--op-id {vanished.value.members['opId']}`" in vanished.value.hint
-    assert run.time.now() < 40
+    assert run.clock.now() < 40
 
 
-def test_requests_are_never_identical(either: Runs) -> None:
+def test_requests_are_never_identical(either: JobRunner) -> None:
     names = {either({"VERSION": "1"}).op_id for _ in range(2)}
-    assert len(names) == len(either.stand_in.items) == 2
+    assert len(names) == len(either.jenkins.items) == 2
 
 
-def test_merged_requests_without_op_id_share_the_build(run: Runs) -> None:
-    run.stand_in.parameters = ("VERSION",)
+def test_merged_requests_without_op_id_share_the_build(run: JobRunner) -> None:
+    run.jenkins.parameters = ("VERSION",)
     assert [run({"VERSION": "1"}).queue_id for _ in range(2)] == [100, 100]
 
 
-def test_build_without_a_location_is_found_by_its_op_id(run: Runs) -> None:
-    run.stand_in.location = False
+def test_build_without_a_location_is_found_by_its_op_id(run: JobRunner) -> None:
+    run.jenkins.location = False
     after(run)
     assert run(follow=True).result == "SUCCESS"
 
 
 @pytest.mark.parametrize("where", ["queue", "builds", "ended"])
-def test_existing_build_with_the_op_id_is_used(either: Runs, where: str) -> None:
-    item = either.stand_in.put({"OP_ID": "push-1"})
+def test_existing_build_with_the_op_id_is_used(either: JobRunner, where: str) -> None:
+    item = either.jenkins.put({"OP_ID": "push-1"})
     if where != "queue":
-        made = either.stand_in.start(item)
+        made = either.jenkins.start(item)
         made.end("SUCCESS" if where == "ended" else None)
     told = either(op_id="push-1")
-    assert either.stand_in.triggers == []
+    assert either.jenkins.triggers == []
     assert not told.triggered
     assert (told.number, told.result) == {"queue": (None, None), "builds": (1, None), "ended": (1, "SUCCESS")}[where]
 
 
-def test_repeated_request_follows_the_build_from_its_beginning(either: Runs) -> None:
+def test_repeated_request_follows_the_build_from_its_beginning(either: JobRunner) -> None:
     after(either)
     first = either(op_id="push-1", follow=True)
     either.heard.clear()
     again = either(op_id="push-1", follow=True)
     assert (again.number, again.result, again.triggered) == (first.number, "SUCCESS", False)
-    assert len(either.stand_in.triggers) == 1
+    assert len(either.jenkins.triggers) == 1
     assert either.lines[-1] == "Finished: SUCCESS"
 
 
-def test_item_that_becomes_a_build_meanwhile_is_found(either: Runs) -> None:
-    item = either.stand_in.put({"OP_ID": "push-1"})
-    usual: Callable[..., Any] = either.stand_in._queue
+def test_item_that_becomes_a_build_meanwhile_is_found(either: JobRunner) -> None:
+    item = either.jenkins.put({"OP_ID": "push-1"})
+    usual: Callable[..., Any] = either.jenkins._queue
 
     def begin_first(*asked: Any) -> Any:
         if item.number is None:
-            either.stand_in.start(item)
+            either.jenkins.start(item)
         return usual(*asked)
 
-    either.stand_in._queue = begin_first  # type: ignore[method-assign]
+    either.jenkins._queue = begin_first  # type: ignore[method-assign]
     assert either(op_id="push-1").number == 1
-    assert either.stand_in.triggers == []
+    assert either.jenkins.triggers == []
 
 
-def test_new_build_without_parameters_yet_is_found(either: Runs) -> None:
-    either.stand_in.start(either.stand_in.put({"OP_ID": "push-0"}))
-    either.stand_in.start(either.stand_in.put({"OP_ID": "push-1"})).untold = 1
+def test_new_build_without_parameters_yet_is_found(either: JobRunner) -> None:
+    either.jenkins.start(either.jenkins.put({"OP_ID": "push-0"}))
+    either.jenkins.start(either.jenkins.put({"OP_ID": "push-1"})).untold = 1
     assert either(op_id="push-1").number == 2
-    assert either.stand_in.triggers == []
+    assert either.jenkins.triggers == []
 
 
 # unconfirmed requests
@@ -173,50 +173,50 @@ def test_new_build_without_parameters_yet_is_found(either: Runs) -> None:
     "effect",
     [requests.ReadTimeout(), requests.ConnectionError("Connection aborted."), (500, {}, b"oops"), (502, {}, b"<html>proxy</html>")],
 )
-def test_received_request_without_an_answer_is_found(either: Runs, effect: Any) -> None:
+def test_received_request_without_an_answer_is_found(either: JobRunner, effect: Any) -> None:
     after(either)
-    either.stand_in.upset("POST .*build", effect, heard=True)
+    either.jenkins.inject("POST .*build", effect, received=True)
     assert either(follow=True).result == "SUCCESS"
-    assert len(either.stand_in.triggers) == 1
+    assert len(either.jenkins.triggers) == 1
     assert "looking for" in either.notices[0]
 
 
 @pytest.mark.parametrize("effect", [requests.ReadTimeout(), (500, {}, b"oops")])
-def test_lost_request_is_not_sent_again(either: Runs, effect: Any) -> None:
-    either.stand_in.upset("POST .*build", effect)
+def test_lost_request_is_not_sent_again(either: JobRunner, effect: Any) -> None:
+    either.jenkins.inject("POST .*build", effect)
     with pytest.raises(JenkinsUnreachable, match="did not confirm") as unknown:
         either(op_id="push 1")
-    assert len(either.stand_in.triggers) == 1
+    assert len(either.jenkins.triggers) == 1
     assert unknown.value.hint.startswith(f"`kubernaut jenkins run {JOB} --op-id 'push 1'` ")
-    assert 30 <= either.time.now() < 40
+    assert 30 <= either.clock.now() < 40
     assert min(either.gaps()) >= 1
 
 
-def test_late_request_is_found(either: Runs) -> None:
-    either.stand_in.upset("POST .*build", requests.ReadTimeout())
-    either.time.at(20, lambda: either.stand_in.start(either.stand_in.put({"OP_ID": "push-1"})).end())
+def test_late_request_is_found(either: JobRunner) -> None:
+    either.jenkins.inject("POST .*build", requests.ReadTimeout())
+    either.clock.at(20, lambda: either.jenkins.start(either.jenkins.put({"OP_ID": "push-1"})).end())
     assert either(op_id="push-1").number == 1
-    assert len(either.stand_in.triggers) == 1
+    assert len(either.jenkins.triggers) == 1
 
 
-def test_search_continues_after_a_restart(run: Runs) -> None:
-    run.stand_in.upset("POST .*build", requests.ReadTimeout(), heard=True)
-    run.stand_in.on_item = lambda item: run.stand_in.upset("GET", STARTING, times=60)
+def test_search_continues_after_a_restart(run: JobRunner) -> None:
+    run.jenkins.inject("POST .*build", requests.ReadTimeout(), received=True)
+    run.jenkins.on_item = lambda item: run.jenkins.inject("GET", STARTING, times=60)
     assert run().why is not None
-    assert len(run.stand_in.triggers) == 1
+    assert len(run.jenkins.triggers) == 1
 
 
-def test_unconfirmed_request_without_op_id_is_an_error(run: Runs) -> None:
-    run.stand_in.parameters = ("VERSION",)
-    run.stand_in.upset("POST .*build", requests.ReadTimeout(), heard=True)
+def test_unconfirmed_request_without_op_id_is_an_error(run: JobRunner) -> None:
+    run.jenkins.parameters = ("VERSION",)
+    run.jenkins.inject("POST .*build", requests.ReadTimeout(), received=True)
     with pytest.raises(JenkinsUnreachable, match="did not confirm") as unknown:
         run({"VERSION": "1"})
     assert f"{URL}/job/{JOB}/" in unknown.value.hint
 
 
-def test_unsent_request_fails_at_once(run: Runs) -> None:
-    run.stand_in.upset("POST .*build", STARTING)
+def test_unsent_request_fails_at_once(run: JobRunner) -> None:
+    run.jenkins.inject("POST .*build", STARTING)
     with pytest.raises(JenkinsUnreachable):
         run()
-    assert run.time.now() == 0
+    assert run.clock.now() == 0
     assert not any("go on" in notice for notice in run.notices)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import requests
-from support.running import STARTING, Runs, after
-from support.stand_in import JOB, URL, Item, Run
+from support.fake_jenkins import JOB, URL, Item, Run
+from support.job_runner import STARTING, JobRunner, after
 
 from kubernaut.errors import BuildAborted, BuildUnsuccessful, DeadlineExceeded, JenkinsUnreachable, JobNotFound
 from kubernaut.events import LogLine
@@ -20,7 +20,7 @@ GOES_ON = r"The build may go on|it goes on"
 
 
 @pytest.mark.parametrize("result", ["FAILURE", "UNSTABLE", "NOT_BUILT"])
-def test_build_without_success_fails_with_its_last_lines(either: Runs, result: str) -> None:
+def test_build_without_success_fails_with_its_last_lines(either: JobRunner, result: str) -> None:
     after(either, result=result)
     with pytest.raises(BuildUnsuccessful, match=rf"{JOB} #1 ended as {result}: {URL}/job/{JOB}/1/") as failed:
         either(follow=True)
@@ -30,92 +30,92 @@ def test_build_without_success_fails_with_its_last_lines(either: Runs, result: s
     assert failed.value.exit_status == 10
 
 
-def test_aborted_build(either: Runs) -> None:
+def test_aborted_build(either: JobRunner) -> None:
     after(either, result="ABORTED")
     with pytest.raises(BuildAborted, match="#1 was aborted"):
         either(follow=True)
 
 
-def test_build_without_a_result(run: Runs) -> None:
+def test_build_without_a_result(run: JobRunner) -> None:
     after(run, result=None)
     with pytest.raises(BuildUnsuccessful, match="without a result"):
         run(follow=True)
-    assert run.time.now() < 60
+    assert run.clock.now() < 60
 
 
 @pytest.mark.parametrize("moment", [0.2, 2.2])
-def test_job_deleted_meanwhile(either: Runs, moment: float) -> None:
+def test_job_deleted_meanwhile(either: JobRunner, moment: float) -> None:
     after(either, start=1, end=100)
-    either.time.at(moment, lambda: setattr(either.stand_in, "there", False))
+    either.clock.at(moment, lambda: setattr(either.jenkins, "there", False))
     if moment < 1:
-        either.stand_in.on_item = lambda item: either.time.at(moment, lambda: either.stand_in.items.clear())
+        either.jenkins.on_item = lambda item: either.clock.at(moment, lambda: either.jenkins.items.clear())
     with pytest.raises(JobNotFound):
         either(follow=True)
 
 
-def test_build_deleted_meanwhile(run: Runs) -> None:
+def test_build_deleted_meanwhile(run: JobRunner) -> None:
     after(run, end=100)
-    run.time.at(3.2, run.stand_in.runs.clear)
+    run.clock.at(3.2, run.jenkins.runs.clear)
     with pytest.raises(JobNotFound, match="#1 of shop-deploy"):
         run(follow=True)
 
 
-def test_following_has_a_deadline(either: Runs) -> None:
+def test_following_has_a_deadline(either: JobRunner) -> None:
     after(either, end=100)
     with pytest.raises(DeadlineExceeded, match=GOES_ON) as late:
         either(follow=True, longest=10.0, op_id="push-1")
-    assert either.time.now() <= 11
+    assert either.clock.now() <= 11
     assert "--op-id push-1 --follow" in late.value.hint
-    assert either.stand_in.runs[1].building
+    assert either.jenkins.runs[1].building
 
 
 # outages
 
 
-def test_restart_is_waited_for_with_one_notice(either: Runs) -> None:
+def test_restart_is_waited_for_with_one_notice(either: JobRunner) -> None:
     after(either, end=30)
-    either.time.at(5, lambda: either.stand_in.upset("", STARTING, times=9))
-    either.time.at(16, lambda: either.stand_in.upset("", requests.ConnectionError(), times=3))
+    either.clock.at(5, lambda: either.jenkins.inject("", STARTING, times=9))
+    either.clock.at(16, lambda: either.jenkins.inject("", requests.ConnectionError(), times=3))
     assert either(follow=True).result == "SUCCESS"
     assert len([one for one in either.notices if "Retrying" in one]) == 2
     assert either.notices.count("Jenkins answers again") == 2
     assert either.lines == ["Started by user ci", "release 1.4.2", "Finished: SUCCESS"]
 
 
-def test_queued_build_is_found_after_a_restart(either: Runs) -> None:
+def test_queued_build_is_found_after_a_restart(either: JobRunner) -> None:
     after(either, start=20)
-    either.time.at(3, lambda: either.stand_in.upset("", STARTING, times=10))
+    either.clock.at(3, lambda: either.jenkins.inject("", STARTING, times=10))
     assert either(follow=True).result == "SUCCESS"
-    assert len(either.stand_in.triggers) == 1
+    assert len(either.jenkins.triggers) == 1
 
 
-def test_build_lost_in_a_restart_has_failed(either: Runs) -> None:
+def test_build_lost_in_a_restart_has_failed(either: JobRunner) -> None:
     after(either, end=100)
 
     def restart() -> None:
-        made = either.stand_in.runs[1]
+        made = either.jenkins.runs[1]
         made.given = {}
         made.log = b"Started by user ci\njava.io.IOException\n"
         made.end("FAILURE")
 
-    either.time.at(4, restart)
+    either.clock.at(4, restart)
     with pytest.raises(BuildUnsuccessful):
         either(follow=True)
 
 
-def test_long_outage_is_an_error(either: Runs) -> None:
+def test_long_outage_is_an_error(either: JobRunner) -> None:
     after(either, end=1000)
-    either.time.at(5, lambda: either.stand_in.upset("", STARTING, times=10_000))
+    either.clock.at(5, lambda: either.jenkins.inject("", STARTING, times=10_000))
     with pytest.raises(JenkinsUnreachable, match=GOES_ON) as away:
         either(follow=True)
-    assert 300 <= either.time.now() < 320
+    assert 300 <= either.clock.now() < 320
     assert "--follow" in away.value.hint
     assert away.value.members["number"] == 1
 
 
-def test_replaced_console_is_a_notice(run: Runs) -> None:
+def test_replaced_console_is_a_notice(run: JobRunner) -> None:
     after(run, end=10)
-    run.time.at(4, lambda: setattr(run.stand_in.runs[1], "log", b"anew\n"))
+    run.clock.at(4, lambda: setattr(run.jenkins.runs[1], "log", b"anew\n"))
     run(follow=True)
     assert run.lines == ["Started by user ci", "release 1.4.2", "anew", "Finished: SUCCESS"]
     assert any("console" in notice for notice in run.notices)
@@ -125,27 +125,27 @@ def test_replaced_console_is_a_notice(run: Runs) -> None:
 
 
 @pytest.mark.parametrize("start", [0.01, 0.5, 1.5, 7.3, 25.0])
-def test_requests_are_a_second_apart(either: Runs, start: float) -> None:
+def test_requests_are_a_second_apart(either: JobRunner, start: float) -> None:
     after(either, start=start, end=20)
     either(follow=True)
     assert min(either.gaps()) >= 1
 
 
 @pytest.mark.parametrize("start", [0.01, 0.5, 0.99])
-def test_line_is_shown_within_two_seconds(either: Runs, start: float) -> None:
+def test_line_is_shown_within_two_seconds(either: JobRunner, start: float) -> None:
     said: dict[str, float] = {}
 
     def begin(item: Item) -> None:
-        made: Run = either.stand_in.start(item)
+        made: Run = either.jenkins.start(item)
         for number in range(40):
-            either.time.at(either.time.now() + number * 0.37, lambda number=number: say(made, number))  # type: ignore[misc]
-        either.time.at(either.time.now() + 16, made.end)
+            either.clock.at(either.clock.now() + number * 0.37, lambda number=number: say(made, number))  # type: ignore[misc]
+        either.clock.at(either.clock.now() + 16, made.end)
 
     def say(made: Run, number: int) -> None:
-        said[f"line {number}"] = either.time.now()
+        said[f"line {number}"] = either.clock.now()
         made.say(f"line {number}\n")
 
-    either.stand_in.on_item = lambda item: either.time.at(start, lambda: begin(item))
+    either.jenkins.on_item = lambda item: either.clock.at(start, lambda: begin(item))
     either(follow=True)
     late = {event.text: at - said[event.text] for at, event in either.heard if isinstance(event, LogLine)}
     assert len(late) == 40
@@ -153,14 +153,16 @@ def test_line_is_shown_within_two_seconds(either: Runs, start: float) -> None:
     assert max(seconds for line, seconds in late.items() if int(line.split()[1]) > 5) <= 1.01
 
 
-def test_new_reason_to_wait_is_a_notice(either: Runs) -> None:
+def test_new_reason_to_wait_is_a_notice(either: JobRunner) -> None:
     def waits(item: Item) -> None:
         for second in range(15):
-            either.time.at(second, lambda second=second: setattr(item, "why", f"In the quiet period. Expires in {15 - second} sec"))  # type: ignore[misc]
-        either.time.at(15, lambda: setattr(item, "why", "Waiting for next available executor"))
-        either.time.at(30, lambda: either.stand_in.start(item).end())
+            either.clock.at(
+                second, lambda second=second: setattr(item, "why", f"In the quiet period. Expires in {15 - second} sec")
+            )  # type: ignore[misc]
+        either.clock.at(15, lambda: setattr(item, "why", "Waiting for next available executor"))
+        either.clock.at(30, lambda: either.jenkins.start(item).end())
 
-    either.stand_in.on_item = waits
+    either.jenkins.on_item = waits
     either(follow=True)
     told = [notice for notice in either.notices if notice.startswith("waiting: ")]
     assert len(told) == 2
@@ -170,78 +172,78 @@ def test_new_reason_to_wait_is_a_notice(either: Runs) -> None:
 # signals
 
 
-def interrupt(run: Runs, moment: float) -> None:
+def interrupt(run: JobRunner, moment: float) -> None:
     def stop() -> None:
         raise KeyboardInterrupt("Stopped by Ctrl-C.")
 
-    run.time.at(moment, stop)
+    run.clock.at(moment, stop)
 
 
-def test_signal_leaves_the_build_running(either: Runs) -> None:
+def test_signal_leaves_the_build_running(either: JobRunner) -> None:
     after(either, end=100)
     interrupt(either, 6)
     with pytest.raises(KeyboardInterrupt) as stopped:
         either(follow=True, op_id="push-1")
-    assert either.stand_in.runs[1].building
+    assert either.jenkins.runs[1].building
     assert either.notices[-1] == f"the build goes on: #1 is running: {URL}/job/{JOB}/1/"
     (note,) = stopped.value.__notes__
     assert f"`kubernaut jenkins run {JOB} --op-id push-1 --follow`" in note
     assert f"{URL}/job/{JOB}/1/" in note
 
 
-def test_signal_stops_the_build_on_request(either: Runs) -> None:
+def test_signal_stops_the_build_on_request(either: JobRunner) -> None:
     after(either, end=100)
     interrupt(either, 6)
     with pytest.raises(KeyboardInterrupt):
         either(follow=True, abort_on_interrupt=True)
-    assert either.stand_in.runs[1].result == "ABORTED"
+    assert either.jenkins.runs[1].result == "ABORTED"
     assert either.notices[-1].startswith("#1 ")
-    assert either.time.now() < 10
+    assert either.clock.now() < 10
 
 
-def test_signal_removes_the_queue_item_on_request(either: Runs) -> None:
+def test_signal_removes_the_queue_item_on_request(either: JobRunner) -> None:
     interrupt(either, 6)
     with pytest.raises(KeyboardInterrupt):
         either(follow=True, abort_on_interrupt=True)
-    assert either.stand_in.items[100].cancelled
+    assert either.jenkins.items[100].cancelled
     assert either.notices[-1] == "removed from the queue"
 
 
-def test_build_that_begins_during_the_cancel_is_stopped(either: Runs) -> None:
-    usual: Callable[..., Any] = either.stand_in._cancel
+def test_build_that_begins_during_the_cancel_is_stopped(either: JobRunner) -> None:
+    usual: Callable[..., Any] = either.jenkins._cancel
 
     def begin_first(*asked: Any) -> Any:
-        either.stand_in.start(either.stand_in.items[100])
+        either.jenkins.start(either.jenkins.items[100])
         return usual(*asked)
 
-    either.stand_in._cancel = begin_first  # type: ignore[method-assign]
+    either.jenkins._cancel = begin_first  # type: ignore[method-assign]
     interrupt(either, 6)
     with pytest.raises(KeyboardInterrupt):
         either(follow=True, abort_on_interrupt=True)
-    assert either.stand_in.runs[1].result == "ABORTED"
+    assert either.jenkins.runs[1].result == "ABORTED"
 
 
 @pytest.mark.parametrize("trouble", ["never stops", "away"])
-def test_build_that_cannot_be_stopped_is_a_notice(either: Runs, trouble: str) -> None:
+def test_build_that_cannot_be_stopped_is_a_notice(either: JobRunner, trouble: str) -> None:
     after(either, end=1000)
-    either.stand_in.on_stop = lambda run: None
+    either.jenkins.on_stop = lambda run: None
     if trouble == "away":
-        either.time.at(5.9, lambda: either.stand_in.upset("", STARTING, times=10_000))
+        either.clock.at(5.9, lambda: either.jenkins.inject("", STARTING, times=10_000))
     interrupt(either, 6)
     with pytest.raises(KeyboardInterrupt) as stopped:
         either(follow=True, abort_on_interrupt=True)
     assert "has not stopped yet" in either.notices[-1] or "could not stop" in either.notices[-1]
     assert f"{URL}/job/{JOB}/1/" in either.notices[-1]
-    assert either.time.now() < 30
+    assert either.clock.now() < 30
     assert stopped.value.__notes__
 
 
-def test_signal_before_the_request_adds_no_note(run: Runs) -> None:
+def test_signal_before_the_request_adds_no_note(run: JobRunner) -> None:
 
     def stop(*_asked: Any) -> Any:
         raise KeyboardInterrupt
 
-    run.stand_in._queue = stop  # type: ignore[method-assign]
+    run.jenkins._queue = stop  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt) as stopped:
         run(op_id="push-1")
     assert not hasattr(stopped.value, "__notes__")

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support.workshop import Workshop, write
+from support.source_tree import SourceTree, write
 
 from kubernaut.errors import ApplicationInvalid, DockerfileInvalid
 from kubernaut.publish.application import Application, check_dockerfile, load_application
@@ -25,17 +25,17 @@ tagPrefix: shop-v
 """
 
 
-def refuse(shop: Workshop, text: str) -> ApplicationInvalid:
-    write(shop.app / "kubernaut.yaml", text)
+def refuse(tree: SourceTree, text: str) -> ApplicationInvalid:
+    write(tree.app / "kubernaut.yaml", text)
     with pytest.raises(ApplicationInvalid) as caught:
-        load_application(shop.app)
+        load_application(tree.app)
     assert "Traceback" not in str(caught.value)
     return caught.value
 
 
-def test_every_key_is_read(shop: Workshop) -> None:
-    write(shop.app / "kubernaut.yaml", FULL)
-    application = load_application(shop.app)
+def test_every_key_is_read(tree: SourceTree) -> None:
+    write(tree.app / "kubernaut.yaml", FULL)
+    application = load_application(tree.app)
     assert application.image.args == {"NODE": "22"}
     assert application.image.target == "final"
     assert application.pin.tag is None
@@ -43,12 +43,12 @@ def test_every_key_is_read(shop: Workshop) -> None:
     assert (application.probe.path, application.probe.port) == ("/healthz", 80)
     assert application.on_failure == "keep"
     assert application.tag_prefix == "shop-v"
-    assert application.chart_path == shop.chart
-    assert application.environment_paths == {"production": shop.app / "values" / "production.yaml"}
+    assert application.chart_path == tree.chart
+    assert application.environment_paths == {"production": tree.app / "values" / "production.yaml"}
 
 
-def test_the_defaults_are_those_of_an_ordinary_folder(shop: Workshop) -> None:
-    application = load_application(shop.app)
+def test_the_defaults_are_those_of_an_ordinary_folder(tree: SourceTree) -> None:
+    application = load_application(tree.app)
     assert application.image.context == "."
     assert application.pin.repository == "image.repository"
     assert application.on_failure == "rollback"
@@ -56,21 +56,21 @@ def test_the_defaults_are_those_of_an_ordinary_folder(shop: Workshop) -> None:
     assert application.probe is None
 
 
-def test_the_folder_is_no_part_of_the_json(shop: Workshop) -> None:
-    dumped = load_application(shop.app).model_dump(mode="json", by_alias=True)
+def test_the_folder_is_no_part_of_the_json(tree: SourceTree) -> None:
+    dumped = load_application(tree.app).model_dump(mode="json", by_alias=True)
     assert "directory" not in dumped
     assert dumped["onFailure"] == "rollback"
 
 
-def test_an_application_is_frozen(shop: Workshop) -> None:
+def test_an_application_is_frozen(tree: SourceTree) -> None:
     with pytest.raises(ValueError, match="frozen"):
-        load_application(shop.app).name = "other"  # type: ignore[misc]
+        load_application(tree.app).name = "other"  # type: ignore[misc]
 
 
-def test_a_relative_folder_is_resolved(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(shop.app)
-    assert load_application(Path()).directory == shop.app
-    write(shop.app / "kubernaut.yaml", "name: shop\n\nchrat: x\n")
+def test_a_relative_folder_is_resolved(tree: SourceTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree.app)
+    assert load_application(Path()).directory == tree.app
+    write(tree.app / "kubernaut.yaml", "name: shop\n\nchrat: x\n")
     with pytest.raises(ApplicationInvalid, match=r"^kubernaut.yaml:1: .*chart.*1 more"):
         load_application(Path())
 
@@ -122,32 +122,32 @@ def test_a_relative_folder_is_resolved(shop: Workshop, monkeypatch: pytest.Monke
         ("name: shop\nchart: ../../charts/web\nenvironments: {a: /etc/passwd}\n", 3, "environments.a: /etc/passwd outside"),
     ],
 )
-def test_an_invalid_file_is_reported_with_its_line(shop: Workshop, text: str, line: int, facts: str) -> None:
-    error = refuse(shop, text)
-    assert error.message.startswith(f"{shop.app}/kubernaut.yaml:{line}: ")
+def test_an_invalid_file_is_reported_with_its_line(tree: SourceTree, text: str, line: int, facts: str) -> None:
+    error = refuse(tree, text)
+    assert error.message.startswith(f"{tree.app}/kubernaut.yaml:{line}: ")
     assert all(fact in error.message for fact in facts.split()), error.message
     assert error.hint
 
 
 @pytest.mark.parametrize("name", ["--x", "A", "a" * 54, "..", "a/../b", "hello\\n", "a.b", "-a", "é"])
-def test_a_name_that_helm_or_kubernetes_rejects_is_invalid(shop: Workshop, name: str) -> None:
-    error = refuse(shop, f'name: "{name}"\nchart: ../../charts/web\n')
+def test_a_name_that_helm_or_kubernetes_rejects_is_invalid(tree: SourceTree, name: str) -> None:
+    error = refuse(tree, f'name: "{name}"\nchart: ../../charts/web\n')
     assert "kubernaut.yaml:1: name: " in error.message
 
 
-def test_all_problems_are_reported_together(shop: Workshop) -> None:
-    error = refuse(shop, "nmae: shop\nchart: ../../charts/web\nprobe:\n  port: 0\n")
+def test_all_problems_are_reported_together(tree: SourceTree) -> None:
+    error = refuse(tree, "nmae: shop\nchart: ../../charts/web\nprobe:\n  port: 0\n")
     assert "2 more" in error.message
     assert [line.split(":")[1] for line in error.details] == ["1", "1", "4"]
 
 
-def test_a_missing_file_is_reported_with_its_absolute_folder(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(shop.chart)
+def test_a_missing_file_is_reported_with_its_absolute_folder(tree: SourceTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree.chart)
     for folder, named in (
-        (shop.chart, shop.chart),
-        (shop.tree / "none", shop.tree / "none"),
-        (Path(), shop.chart),
-        (Path(".."), shop.chart.parent),
+        (tree.chart, tree.chart),
+        (tree.root / "none", tree.root / "none"),
+        (Path(), tree.chart),
+        (Path(".."), tree.chart.parent),
     ):
         with pytest.raises(ApplicationInvalid) as caught:
             load_application(folder)
@@ -155,18 +155,18 @@ def test_a_missing_file_is_reported_with_its_absolute_folder(shop: Workshop, mon
         assert str(named) in caught.value.message
 
 
-def test_text_that_is_not_utf8(shop: Workshop) -> None:
-    (shop.app / "kubernaut.yaml").write_bytes(b"name: shop\nchart: \xff\n")
+def test_text_that_is_not_utf8(tree: SourceTree) -> None:
+    (tree.app / "kubernaut.yaml").write_bytes(b"name: shop\nchart: \xff\n")
     with pytest.raises(ApplicationInvalid, match=r"kubernaut\.yaml:2: .*UTF-8"):
-        load_application(shop.app)
+        load_application(tree.app)
 
 
-def test_deep_and_recursive_yaml_ends(shop: Workshop) -> None:
-    assert "32 levels" in refuse(shop, "name: &a [*a]\nchart: x\n").message
-    refuse(shop, "name: " + "[" * 400 + "\n")
+def test_deep_and_recursive_yaml_ends(tree: SourceTree) -> None:
+    assert "32 levels" in refuse(tree, "name: &a [*a]\nchart: x\n").message
+    refuse(tree, "name: " + "[" * 400 + "\n")
     bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 28))
-    assert "100000 values" in refuse(shop, bomb).message
-    assert "1 MiB" in refuse(shop, "name: shop\n" + "#" * (1 << 20)).message
+    assert "100000 values" in refuse(tree, bomb).message
+    assert "1 MiB" in refuse(tree, "name: shop\n" + "#" * (1 << 20)).message
 
 
 def test_without_git_the_chart_must_be_inside_the_application(tmp_path: Path) -> None:
@@ -180,32 +180,32 @@ def test_without_git_the_chart_must_be_inside_the_application(tmp_path: Path) ->
         load_application(app)
 
 
-def test_a_chart_linked_from_outside_is_invalid(shop: Workshop, tmp_path: Path) -> None:
+def test_a_chart_linked_from_outside_is_invalid(tree: SourceTree, tmp_path: Path) -> None:
     write(tmp_path / "elsewhere" / "Chart.yaml", "name: x\n")
-    (shop.app / "chart").symlink_to(tmp_path / "elsewhere")
-    assert "kubernaut.yaml:2: chart: chart " in refuse(shop, "name: shop\nchart: chart\n").message
+    (tree.app / "chart").symlink_to(tmp_path / "elsewhere")
+    assert "kubernaut.yaml:2: chart: chart " in refuse(tree, "name: shop\nchart: chart\n").message
 
 
-def application(shop: Workshop, **image: str) -> Application:
-    return load_application(shop.app).model_copy(update={"image": load_application(shop.app).image.model_copy(update=image)})
+def application(tree: SourceTree, **image: str) -> Application:
+    return load_application(tree.app).model_copy(update={"image": load_application(tree.app).image.model_copy(update=image)})
 
 
-def test_the_dockerfile_must_exist_inside_the_context(shop: Workshop, tmp_path: Path) -> None:
-    check_dockerfile(application(shop))
+def test_the_dockerfile_must_exist_inside_the_context(tree: SourceTree, tmp_path: Path) -> None:
+    check_dockerfile(application(tree))
     with pytest.raises(DockerfileInvalid, match="Dockerfile None "):
-        check_dockerfile(application(shop, dockerfile="None"))
+        check_dockerfile(application(tree, dockerfile="None"))
     for outside in ("../Dockerfile", "/etc/hostname", "a/../../Dockerfile"):
         with pytest.raises(DockerfileInvalid, match=re.escape(f"{outside} is outside")):
-            check_dockerfile(application(shop, dockerfile=outside))
+            check_dockerfile(application(tree, dockerfile=outside))
     write(tmp_path / "secret", "FROM scratch\n")
-    (shop.app / "linked").symlink_to(tmp_path / "secret")
+    (tree.app / "linked").symlink_to(tmp_path / "secret")
     with pytest.raises(DockerfileInvalid, match="linked is outside"):
-        check_dockerfile(application(shop, dockerfile="linked"))
-    (shop.app / "inner").symlink_to("Dockerfile")
-    check_dockerfile(application(shop, dockerfile="inner"))
-    (shop.app / "folder").mkdir()
+        check_dockerfile(application(tree, dockerfile="linked"))
+    (tree.app / "inner").symlink_to("Dockerfile")
+    check_dockerfile(application(tree, dockerfile="inner"))
+    (tree.app / "folder").mkdir()
     with pytest.raises(DockerfileInvalid, match="Dockerfile folder "):
-        check_dockerfile(application(shop, dockerfile="folder"))
+        check_dockerfile(application(tree, dockerfile="folder"))
 
 
 @pytest.mark.parametrize(
@@ -220,11 +220,11 @@ def test_the_dockerfile_must_exist_inside_the_context(shop: Workshop, tmp_path: 
         ("name: " + "[" * 3000, ":1: nested"),
     ],
 )
-def test_values_that_break_parsers_are_reported_with_their_line(shop: Workshop, text: str, facts: str) -> None:
-    message = refuse(shop, text).message
+def test_values_that_break_parsers_are_reported_with_their_line(tree: SourceTree, text: str, facts: str) -> None:
+    message = refuse(tree, text).message
     assert all(fact in message for fact in facts.split()), message
 
 
-def test_a_date_is_read_as_text(shop: Workshop) -> None:
-    write(shop.app / "kubernaut.yaml", "name: shop\nchart: ../../charts/web\nimage: {args: {SINCE: 2031-13-45}}\n")
-    assert load_application(shop.app).image.args == {"SINCE": "2031-13-45"}
+def test_a_date_is_read_as_text(tree: SourceTree) -> None:
+    write(tree.app / "kubernaut.yaml", "name: shop\nchart: ../../charts/web\nimage: {args: {SINCE: 2031-13-45}}\n")
+    assert load_application(tree.app).image.args == {"SINCE": "2031-13-45"}

@@ -6,7 +6,7 @@ import tarfile
 from typing import IO, Any
 
 import pytest
-from support.workshop import DOCKERFILE, Workshop, write
+from support.source_tree import DOCKERFILE, SourceTree, write
 
 from kubernaut.publish.application import load_application
 from kubernaut.publish.image import make_image
@@ -23,8 +23,10 @@ from kubernaut.publish.source import read_source
         ("Docker*\n!Dockerfile\n", ".kubernaut.Dockerfile", {"Dockerfile", ".kubernaut.Dockerfile"}),
     ],
 )
-def test_the_engine_leaves_out_of_the_image_what_dockerignore_names(shop: Workshop, ignore: str, read: str, sent: set[str]) -> None:
-    write(shop.app / ".dockerignore", ignore)
+def test_the_engine_leaves_out_of_the_image_what_dockerignore_names(
+    tree: SourceTree, ignore: str, read: str, sent: set[str]
+) -> None:
+    write(tree.app / ".dockerignore", ignore)
     seen: dict[str, Any] = {}
 
     def build(context: IO[bytes], **named: Any) -> str:
@@ -33,9 +35,9 @@ def test_the_engine_leaves_out_of_the_image_what_dockerignore_names(shop: Worksh
         seen.update(named, files=files)
         return "sha256:0"
 
-    shop.engine.build = build  # type: ignore[assignment]
-    source = read_source(load_application(shop.app))
-    make_image(shop.engine, source, tag="shop:1", labels={"a": "b"}, time=None, log=lambda _: None)  # type: ignore[arg-type]
+    tree.engine.build = build  # type: ignore[assignment]
+    source = read_source(load_application(tree.app))
+    make_image(tree.engine, source, tag="shop:1", labels={"a": "b"}, time=None, log=lambda _: None)  # type: ignore[arg-type]
     assert (seen["dockerfile"], seen["labels"]) == (read, {})
     assert {name for name in seen["files"] if "Dockerfile" in name} == sent
     assert seen["files"][read] == DOCKERFILE.rstrip() + '\nLABEL "a"="b"\n'

@@ -9,7 +9,7 @@ import pytest
 import requests.adapters
 import yaml
 from support.publishing import chart_in, go, outcomes
-from support.workshop import Workshop, write
+from support.source_tree import SourceTree, write
 
 from kubernaut.ci import CiBuild
 from kubernaut.errors import ImageNotFound, RegistryUnreachable, SettingInvalid, VersionConflict
@@ -21,19 +21,19 @@ from kubernaut.testing.registry import FakeRegistry
 BUILD = {"JOB_NAME": "team/shop-release", "BUILD_NUMBER": "7", "BUILD_TAG": "jenkins-shop-release-7"}
 
 
-def test_a_folder_becomes_a_version(shop: Workshop, registry: FakeRegistry, tmp_path: Path) -> None:
-    plan, changed, published = publish(shop.app, version=None, image=None, dry_run=False, context=shop.context(registry.address))
+def test_a_folder_becomes_a_version(tree: SourceTree, registry: FakeRegistry, tmp_path: Path) -> None:
+    plan, changed, published = publish(tree.app, version=None, image=None, dry_run=False, context=tree.context(registry.address))
     assert changed
     assert [action.kind for action in plan.actions] == ["build-image", "push-image", "push-chart"]
     assert published is not None
     assert (published.name, published.version) == ("shop", "1.0.0")
     assert published.image.ref == f"{registry.address}/shop@{published.image.digest}"
     assert published.chart.ref == f"{registry.address}/charts/shop:1.0.0"
-    assert published.source.commit == shop.git("rev-parse", "HEAD").strip()
+    assert published.source.commit == tree.git("rev-parse", "HEAD").strip()
     assert published.environments == ("production",)
     assert registry.manifest("shop", published.image.digest) == registry.manifest("shop", "1.0.0")
-    assert outcomes(shop) == [("build", "done"), ("push image", "done"), ("package", "done"), ("push chart", "done")]
-    assert shop.git("status", "--porcelain") == ""
+    assert outcomes(tree) == [("build", "done"), ("push image", "done"), ("package", "done"), ("push chart", "done")]
+    assert tree.git("status", "--porcelain") == ""
     chart = chart_in(registry, tmp_path / "unpacked")
     metadata = yaml.safe_load((chart / "Chart.yaml").read_text())
     assert (metadata["name"], metadata["version"], metadata["appVersion"]) == ("shop", "1.0.0", "1.0.0")
@@ -49,8 +49,10 @@ def test_a_folder_becomes_a_version(shop: Workshop, registry: FakeRegistry, tmp_
     assert (chart / "environments" / "production.yaml").read_text() == "replicas: 3\n"
 
 
-def test_the_same_again_asks_once_and_does_nothing(shop: Workshop, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = go(shop, registry)
+def test_the_same_again_asks_once_and_does_nothing(
+    tree: SourceTree, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = go(tree, registry)
     sent: list[str] = []
     over = requests.adapters.HTTPAdapter.send
 
@@ -59,123 +61,123 @@ def test_the_same_again_asks_once_and_does_nothing(shop: Workshop, registry: Fak
         return over(self, request, *arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
-    shop.engine.running, shop.helm_starts = False, 0
-    shop.events.clear()
-    plan, changed, again = publish(shop.app, version=None, image=None, dry_run=False, context=shop.context(registry.address))
+    tree.engine.running, tree.helm_starts = False, 0
+    tree.events.clear()
+    plan, changed, again = publish(tree.app, version=None, image=None, dry_run=False, context=tree.context(registry.address))
     assert (changed, again) == (False, first)
     assert not plan.changes
     assert plan.reason.startswith("shop 1.0.0 ")
     assert sent == [f"GET http://{registry.address}/v2/charts/shop/manifests/1.0.0"]
-    assert shop.helm_starts == 0
-    assert outcomes(shop) == [("publish", "unchanged")]
+    assert tree.helm_starts == 0
+    assert outcomes(tree) == [("publish", "unchanged")]
 
 
-def test_another_content_under_the_same_version(shop: Workshop, registry: FakeRegistry) -> None:
-    first = go(shop, registry)
-    write(shop.app / "index.js", "// other\n")
-    pushed = list(shop.engine.pushes)
+def test_another_content_under_the_same_version(tree: SourceTree, registry: FakeRegistry) -> None:
+    first = go(tree, registry)
+    write(tree.app / "index.js", "// other\n")
+    pushed = list(tree.engine.pushes)
     with pytest.raises(VersionConflict, match=r"shop 1\.0\.0 .*source sha256:"):
-        go(shop, registry, version="1.0.0")
-    assert shop.engine.pushes == pushed
-    assert shop.context(registry.address).registry.find("shop", "1.0.0") == first
-    assert go(shop, registry).version.startswith("1.0.1-dev.0.g")
+        go(tree, registry, version="1.0.0")
+    assert tree.engine.pushes == pushed
+    assert tree.context(registry.address).registry.find("shop", "1.0.0") == first
+    assert go(tree, registry).version.startswith("1.0.1-dev.0.g")
 
 
-def test_a_dry_run_touches_nothing(shop: Workshop, registry: FakeRegistry) -> None:
-    shop.engine.running = False
-    plan, changed, published = publish(shop.app, version=None, image=None, dry_run=True, context=shop.context(registry.address))
+def test_a_dry_run_touches_nothing(tree: SourceTree, registry: FakeRegistry) -> None:
+    tree.engine.running = False
+    plan, changed, published = publish(tree.app, version=None, image=None, dry_run=True, context=tree.context(registry.address))
     assert (changed, published) == (False, None)
     assert [action.kind for action in plan.actions] == ["build-image", "push-image", "push-chart"]
     assert {method for method, _ in registry.requests} == {"GET"}
-    assert [event.outcome for event in shop.events if isinstance(event, StepFinished)] == [StepOutcome.PLANNED]
-    assert shop.helm_starts == 0
+    assert [event.outcome for event in tree.events if isinstance(event, StepFinished)] == [StepOutcome.PLANNED]
+    assert tree.helm_starts == 0
 
 
-def test_an_image_of_somebody_else(shop: Workshop, registry: FakeRegistry) -> None:
+def test_an_image_of_somebody_else(tree: SourceTree, registry: FakeRegistry) -> None:
     digest = registry.put_manifest("others/image", "x", b"{}")
     image = f"{registry.address}/others/image@{digest}"
-    (shop.app / "Dockerfile").unlink()
-    shop.engine.running = False
-    published = go(shop, registry, image=image, version="2.0.0")
+    (tree.app / "Dockerfile").unlink()
+    tree.engine.running = False
+    published = go(tree, registry, image=image, version="2.0.0")
     assert published.image.ref == image
-    assert outcomes(shop) == [("package", "done"), ("push chart", "done")]
-    assert go(shop, registry, image=image, version="2.0.0") == published
+    assert outcomes(tree) == [("package", "done"), ("push chart", "done")]
+    assert go(tree, registry, image=image, version="2.0.0") == published
     other = registry.put_manifest("others/image", "y", b'{"a": 1}')
     with pytest.raises(VersionConflict, match=r"shop 2\.0\.0 .*@sha256:"):
-        go(shop, registry, image=f"{registry.address}/others/image@{other}", version="2.0.0")
+        go(tree, registry, image=f"{registry.address}/others/image@{other}", version="2.0.0")
     with pytest.raises(ImageNotFound):
-        go(shop, registry, image=f"{registry.address}/others/image@sha256:{'0' * 64}", version="3.0.0")
+        go(tree, registry, image=f"{registry.address}/others/image@sha256:{'0' * 64}", version="3.0.0")
 
 
-def test_nodes_may_know_the_registry_by_another_name(shop: Workshop, registry: FakeRegistry, tmp_path: Path) -> None:
-    published = go(shop, registry, pull_registry="registry.internal:5000/mirror")
+def test_nodes_may_know_the_registry_by_another_name(tree: SourceTree, registry: FakeRegistry, tmp_path: Path) -> None:
+    published = go(tree, registry, pull_registry="registry.internal:5000/mirror")
     assert published.image.ref.startswith("registry.internal:5000/mirror/shop@sha256:")
-    assert shop.engine.pushes == [f"{registry.address}/shop:1.0.0"]
+    assert tree.engine.pushes == [f"{registry.address}/shop:1.0.0"]
 
 
-def test_images_and_charts_must_not_meet(shop: Workshop, registry: FakeRegistry) -> None:
+def test_images_and_charts_must_not_meet(tree: SourceTree, registry: FakeRegistry) -> None:
     with pytest.raises(SettingInvalid, match="/shop"):
-        go(shop, registry, chart_registry=registry.address)
+        go(tree, registry, chart_registry=registry.address)
     with pytest.raises(SettingInvalid):
-        publish(shop.app, version=None, image=None, dry_run=False, context=shop.context(""))
+        publish(tree.app, version=None, image=None, dry_run=False, context=tree.context(""))
 
 
-def test_of_an_exported_source_the_ci_server_knows_the_commit(shop: Workshop, registry: FakeRegistry) -> None:
-    shutil.rmtree(shop.tree / ".git")
-    shop.chart.rename(shop.app / "chart")
-    file = shop.app / "kubernaut.yaml"
+def test_of_an_exported_source_the_ci_server_knows_the_commit(tree: SourceTree, registry: FakeRegistry) -> None:
+    shutil.rmtree(tree.root / ".git")
+    tree.chart.rename(tree.app / "chart")
+    file = tree.app / "kubernaut.yaml"
     write(file, file.read_text().replace("../../charts/web", "chart"))
-    shop.variables = {**BUILD, "GIT_COMMIT": "f" * 40, "GIT_URL": "https://ada:canary@git.example.com/shop.git"}
-    published = go(shop, registry)
+    tree.variables = {**BUILD, "GIT_COMMIT": "f" * 40, "GIT_URL": "https://ada:canary@git.example.com/shop.git"}
+    published = go(tree, registry)
     assert (published.source.commit, published.source.repository) == ("f" * 40, "https://git.example.com/shop.git")
     assert published.version.startswith("0.0.0-dev.src.")
-    shop.variables = {"GIT_COMMIT": "$(id)", "GIT_URL": "a b"}
-    assert go(shop, registry, version="2.0.0").source == SourceOfVersion()
+    tree.variables = {"GIT_COMMIT": "$(id)", "GIT_URL": "a b"}
+    assert go(tree, registry, version="2.0.0").source == SourceOfVersion()
 
 
-def test_facts_go_with_the_version(shop: Workshop, registry: FakeRegistry, tmp_path: Path) -> None:
-    shop.git("remote", "add", "origin", "https://ada:canary@git.example.com/shop.git")
+def test_facts_go_with_the_version(tree: SourceTree, registry: FakeRegistry, tmp_path: Path) -> None:
+    tree.git("remote", "add", "origin", "https://ada:canary@git.example.com/shop.git")
     write(
-        shop.app / "kubernaut.yaml",
-        (shop.app / "kubernaut.yaml").read_text() + "probe: {path: /healthz, port: http}\nonFailure: keep\n",
+        tree.app / "kubernaut.yaml",
+        (tree.app / "kubernaut.yaml").read_text() + "probe: {path: /healthz, port: http}\nonFailure: keep\n",
     )
-    shop.commit()
-    shop.variables = {**BUILD, "BUILD_URL": "https://ada:canary@ci.example.com/job/7/", "GIT_COMMIT": "f" * 40, "GIT_URL": "x"}
-    published = go(shop, registry, version="2.0.0")
+    tree.commit()
+    tree.variables = {**BUILD, "BUILD_URL": "https://ada:canary@ci.example.com/job/7/", "GIT_COMMIT": "f" * 40, "GIT_URL": "x"}
+    published = go(tree, registry, version="2.0.0")
     assert published.source.repository == "https://git.example.com/shop.git"
-    assert published.source.commit == shop.git("rev-parse", "HEAD").strip(), "in a work tree git decides"
+    assert published.source.commit == tree.git("rev-parse", "HEAD").strip(), "in a work tree git decides"
     known = CiBuild(url="https://ci.example.com/job/7/", job="team/shop-release", number=7, tag="jenkins-shop-release-7")
     assert published.build == known
     annotations = yaml.safe_load((chart_in(registry, tmp_path / "unpacked", "2.0.0") / "Chart.yaml").read_text())["annotations"]
     assert json.loads(annotations["kubernaut/probe"]) == {"path": "/healthz", "port": "http"}
     assert annotations["kubernaut/on-failure"] == "keep"
-    labels = shop.engine.find_image({"org.opencontainers.image.source": "https://git.example.com/shop.git"})
+    labels = tree.engine.find_image({"org.opencontainers.image.source": "https://git.example.com/shop.git"})
     assert labels is not None
-    assert "canary" not in repr(shop.events) + repr(published)
+    assert "canary" not in repr(tree.events) + repr(published)
 
 
-def test_uncommitted_changes_are_told(shop: Workshop, registry: FakeRegistry) -> None:
-    write(shop.app / "index.js", "// other\n")
-    published = go(shop, registry)
-    assert published.source.commit == shop.git("rev-parse", "HEAD").strip() + "-dirty"
+def test_uncommitted_changes_are_told(tree: SourceTree, registry: FakeRegistry) -> None:
+    write(tree.app / "index.js", "// other\n")
+    published = go(tree, registry)
+    assert published.source.commit == tree.git("rev-parse", "HEAD").strip() + "-dirty"
     assert published.created_at is not None  # Helm's own time: the commit's would be a lie
 
 
-def test_an_interrupted_publication_goes_on(shop: Workshop, registry: FakeRegistry) -> None:
+def test_an_interrupted_publication_goes_on(tree: SourceTree, registry: FakeRegistry) -> None:
     registry.fail("PUT /v2/charts/shop/manifests", 500)
     with pytest.raises(RegistryUnreachable):
-        go(shop, registry)
-    assert shop.context(registry.address).registry.versions("shop") == []
+        go(tree, registry)
+    assert tree.context(registry.address).registry.versions("shop") == []
     registry.heal()
-    shop.events.clear()
-    go(shop, registry)
-    assert outcomes(shop)[0] == ("build", "unchanged")
-    assert len(shop.engine.builds) == 1
+    tree.events.clear()
+    go(tree, registry)
+    assert outcomes(tree)[0] == ("build", "unchanged")
+    assert len(tree.engine.builds) == 1
 
 
 @pytest.mark.parametrize("name", ["build", "push image", "package", "push chart"])
-def test_stopped_at_any_step_nothing_is_left_and_the_next_run_works(shop: Workshop, registry: FakeRegistry, name: str) -> None:
-    context = shop.context(registry.address)
+def test_stopped_at_any_step_nothing_is_left_and_the_next_run_works(tree: SourceTree, registry: FakeRegistry, name: str) -> None:
+    context = tree.context(registry.address)
 
     def stop(event: object) -> None:
         if isinstance(event, StepStarted) and event.step == name:
@@ -183,108 +185,108 @@ def test_stopped_at_any_step_nothing_is_left_and_the_next_run_works(shop: Worksh
 
     context.progress._listener = stop
     with pytest.raises(KeyboardInterrupt):
-        publish(shop.app, version=None, image=None, dry_run=False, context=context)
-    assert list(shop.temporary.iterdir()) == []
+        publish(tree.app, version=None, image=None, dry_run=False, context=context)
+    assert list(tree.temporary.iterdir()) == []
     assert context.registry.versions("shop") == []
-    assert go(shop, registry).version == "1.0.0"
-    assert shop.git("status", "--porcelain") == ""
+    assert go(tree, registry).version == "1.0.0"
+    assert tree.git("status", "--porcelain") == ""
 
 
 # races
 
 
-def racing(shop: Workshop, registry: FakeRegistry, step: str, act: Callable[[], object]) -> PublishedVersion:
-    context = shop.context(registry.address)
+def racing(tree: SourceTree, registry: FakeRegistry, step: str, act: Callable[[], object]) -> PublishedVersion:
+    context = tree.context(registry.address)
     done: list[bool] = []
 
     def listen(event: object) -> None:
-        shop.events.append(event)  # type: ignore[arg-type]
+        tree.events.append(event)  # type: ignore[arg-type]
         if isinstance(event, StepStarted) and event.step == step and not done:
             done.append(True)
             act()
 
     context.progress._listener = listen
-    published = publish(shop.app, version=None, image=None, dry_run=False, context=context)[2]
+    published = publish(tree.app, version=None, image=None, dry_run=False, context=context)[2]
     assert published is not None
     return published
 
 
-def test_somebody_else_publishes_the_same_meanwhile(shop: Workshop, registry: FakeRegistry) -> None:
+def test_somebody_else_publishes_the_same_meanwhile(tree: SourceTree, registry: FakeRegistry) -> None:
     others: list[PublishedVersion] = []
-    mine = racing(shop, registry, "push chart", lambda: others.append(go(shop, registry)))
+    mine = racing(tree, registry, "push chart", lambda: others.append(go(tree, registry)))
     assert mine == others[0]
-    assert outcomes(shop)[-1] == ("push chart", "unchanged")
+    assert outcomes(tree)[-1] == ("push chart", "unchanged")
 
 
-def test_somebody_else_publishes_the_same_while_ours_is_built(shop: Workshop, registry: FakeRegistry) -> None:
+def test_somebody_else_publishes_the_same_while_ours_is_built(tree: SourceTree, registry: FakeRegistry) -> None:
     others: list[PublishedVersion] = []
-    mine = racing(shop, registry, "build", lambda: others.append(go(shop, registry)))
+    mine = racing(tree, registry, "build", lambda: others.append(go(tree, registry)))
     assert mine == others[0]
-    assert outcomes(shop)[-1] == ("publish", "unchanged")
-    assert shop.engine.pushes == [f"{registry.address}/shop:1.0.0"]
+    assert outcomes(tree)[-1] == ("publish", "unchanged")
+    assert tree.engine.pushes == [f"{registry.address}/shop:1.0.0"]
 
 
 @pytest.mark.parametrize("step", ["build", "push chart"])
-def test_somebody_else_publishes_another_meanwhile(shop: Workshop, registry: FakeRegistry, step: str) -> None:
+def test_somebody_else_publishes_another_meanwhile(tree: SourceTree, registry: FakeRegistry, step: str) -> None:
     others: list[PublishedVersion] = []
 
     def other() -> None:
-        text = (shop.app / "index.js").read_text()
-        write(shop.app / "index.js", "// theirs\n")
-        others.append(go(shop, registry, version="1.0.0"))
-        write(shop.app / "index.js", text)
+        text = (tree.app / "index.js").read_text()
+        write(tree.app / "index.js", "// theirs\n")
+        others.append(go(tree, registry, version="1.0.0"))
+        write(tree.app / "index.js", text)
 
     with pytest.raises(VersionConflict):
-        racing(shop, registry, step, other)
+        racing(tree, registry, step, other)
     if step == "build":  # before ours was pushed: the tag is still theirs
         assert registry.manifest("shop", "1.0.0") == registry.manifest("shop", others[0].image.digest)
 
 
-def test_somebody_else_pushes_an_image_between_our_push_and_our_look(shop: Workshop, registry: FakeRegistry) -> None:
-    over = shop.engine.push
+def test_somebody_else_pushes_an_image_between_our_push_and_our_look(tree: SourceTree, registry: FakeRegistry) -> None:
+    over = tree.engine.push
 
     def push(repository: str, tag: str, **named: object) -> str:
         digest = over(repository, tag, **named)  # type: ignore[arg-type]
         registry.put_manifest("shop", tag, b'{"theirs": 1}')
         return digest
 
-    shop.engine.push = push  # type: ignore[method-assign]
+    tree.engine.push = push  # type: ignore[method-assign]
     with pytest.raises(VersionConflict, match=r":1\.0\.0 .*sha256:.*sha256:"):
-        go(shop, registry)
+        go(tree, registry)
     assert registry.tags("charts/shop") == []
 
 
 # build alone
 
 
-def build(shop: Workshop, registry: FakeRegistry, *, dry_run: bool = False) -> tuple[bool, BuiltImage | None]:
-    _, changed, image = build_image(shop.app, version=None, dry_run=dry_run, context=shop.context(registry.address))
+def build(tree: SourceTree, registry: FakeRegistry, *, dry_run: bool = False) -> tuple[bool, BuiltImage | None]:
+    _, changed, image = build_image(tree.app, version=None, dry_run=dry_run, context=tree.context(registry.address))
     return changed, image
 
 
-def test_the_image_alone(shop: Workshop, registry: FakeRegistry) -> None:
-    assert build(shop, registry, dry_run=True) == (False, None)
-    changed, image = build(shop, registry)
+def test_the_image_alone(tree: SourceTree, registry: FakeRegistry) -> None:
+    assert build(tree, registry, dry_run=True) == (False, None)
+    changed, image = build(tree, registry)
     assert changed
     assert image is not None
     assert image.ref == f"{registry.address}/shop:1.0.0"
-    assert build(shop, registry) == (False, image)
-    assert build(shop, registry, dry_run=True) == (False, image)
+    assert build(tree, registry) == (False, image)
+    assert build(tree, registry, dry_run=True) == (False, image)
     assert registry.requests == []
-    assert go(shop, registry).version == "1.0.0"
-    assert len(shop.engine.builds) == 1
+    assert go(tree, registry).version == "1.0.0"
+    assert len(tree.engine.builds) == 1
 
 
-def test_an_image_of_another_commit_is_not_taken(shop: Workshop, registry: FakeRegistry) -> None:
-    build(shop, registry)
-    shop.git("commit", "--quiet", "--amend", "--message=other")
-    shop.git("tag", "--force", "v1.0.0")
-    published = go(shop, registry)
-    assert len(shop.engine.builds) == 2
-    assert published.source.commit == shop.git("rev-parse", "HEAD").strip()
+def test_an_image_of_another_commit_is_not_taken(tree: SourceTree, registry: FakeRegistry) -> None:
+    build(tree, registry)
+    tree.git("commit", "--quiet", "--amend", "--message=other")
+    tree.git("tag", "--force", "v1.0.0")
+    published = go(tree, registry)
+    assert len(tree.engine.builds) == 2
+    assert published.source.commit == tree.git("rev-parse", "HEAD").strip()
 
 
-def test_an_image_needs_no_registry(shop: Workshop) -> None:
-    _, _, image = build_image(shop.app, version="7.0.0", dry_run=False, context=shop.context(""))
+def test_an_image_needs_no_registry(tree: SourceTree) -> None:
+    _, _, image = build_image(tree.app, version="7.0.0", dry_run=False, context=tree.context(""))
     assert image is not None
     assert image.ref == "shop:7.0.0"

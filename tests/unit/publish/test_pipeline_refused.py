@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.publishing import chart_in, go, outcomes
-from support.workshop import Workshop, write
+from support.source_tree import SourceTree, write
 
 from kubernaut.errors import (
     BuildFailed,
@@ -36,55 +36,55 @@ image: nginx:latest
 """
 
 
-def refuse(shop: Workshop, registry: FakeRegistry, expected: type[KubernautError], match: str, **named: str) -> KubernautError:
+def refuse(tree: SourceTree, registry: FakeRegistry, expected: type[KubernautError], match: str, **named: str) -> KubernautError:
     with pytest.raises(expected, match=match) as caught:
-        go(shop, registry, **named)
+        go(tree, registry, **named)
     assert registry.tags("charts/shop") == []
-    assert str(shop.temporary) not in json.dumps(caught.value.problem())
+    assert str(tree.temporary) not in json.dumps(caught.value.problem())
     return caught.value
 
 
-def test_a_failing_run(shop: Workshop, registry: FakeRegistry) -> None:
-    write(shop.app / "Dockerfile", "FROM node:22-slim\nRUN echo the library is missing; exit 7\n")
-    error = refuse(shop, registry, BuildFailed, r"Step 2/3 : RUN echo the library is missing")
+def test_a_failing_run(tree: SourceTree, registry: FakeRegistry) -> None:
+    write(tree.app / "Dockerfile", "FROM node:22-slim\nRUN echo the library is missing; exit 7\n")
+    error = refuse(tree, registry, BuildFailed, r"Step 2/3 : RUN echo the library is missing")
     assert "the library is missing" in error.details
     assert registry.tags("shop") == []
-    assert ("build", "failed") in outcomes(shop)
+    assert ("build", "failed") in outcomes(tree)
 
 
-def test_no_dockerfile(shop: Workshop, registry: FakeRegistry) -> None:
-    (shop.app / "Dockerfile").unlink()
-    refuse(shop, registry, DockerfileInvalid, "Dockerfile")
-    assert shop.events == []
+def test_no_dockerfile(tree: SourceTree, registry: FakeRegistry) -> None:
+    (tree.app / "Dockerfile").unlink()
+    refuse(tree, registry, DockerfileInvalid, "Dockerfile")
+    assert tree.events == []
 
 
-def test_the_engine_is_missing(shop: Workshop, registry: FakeRegistry) -> None:
-    shop.engine.running = False
-    refuse(shop, registry, EngineUnreachable, "ngine")
+def test_the_engine_is_missing(tree: SourceTree, registry: FakeRegistry) -> None:
+    tree.engine.running = False
+    refuse(tree, registry, EngineUnreachable, "ngine")
 
 
-def test_the_registry_is_down_before(shop: Workshop, registry: FakeRegistry) -> None:
+def test_the_registry_is_down_before(tree: SourceTree, registry: FakeRegistry) -> None:
     registry.stop()
     with pytest.raises(RegistryUnreachable, match=r"127\.0\.0\.1:\d+ .*Connection refused"):
-        go(shop, registry)
-    assert shop.engine.builds == []
+        go(tree, registry)
+    assert tree.engine.builds == []
 
 
 @pytest.mark.parametrize("status", [CUT, 500, 503])
 @pytest.mark.parametrize(
     "what", ["POST /v2/shop/blobs", "PUT /v2/shop/manifests", "POST /v2/charts/shop", "PUT /v2/charts/shop/manifests"]
 )
-def test_the_registry_goes_down_during_a_push(shop: Workshop, registry: FakeRegistry, what: str, status: int) -> None:
+def test_the_registry_goes_down_during_a_push(tree: SourceTree, registry: FakeRegistry, what: str, status: int) -> None:
     registry.fail(what, status)
-    refuse(shop, registry, RegistryUnreachable, "shop")
+    refuse(tree, registry, RegistryUnreachable, "shop")
     registry.heal()
-    assert go(shop, registry).version == "1.0.0"
+    assert go(tree, registry).version == "1.0.0"
 
 
 @pytest.mark.parametrize("what", ["PUT /v2/shop/manifests", "PUT /v2/charts/shop/manifests", "GET /v2/charts/shop"])
-def test_the_registry_refuses(shop: Workshop, registry: FakeRegistry, what: str) -> None:
+def test_the_registry_refuses(tree: SourceTree, registry: FakeRegistry, what: str) -> None:
     registry.fail(what, 403)
-    refuse(shop, registry, RegistryDenied, "refuse|denied|403")
+    refuse(tree, registry, RegistryDenied, "refuse|denied|403")
 
 
 @pytest.mark.parametrize(
@@ -118,10 +118,10 @@ def test_the_registry_refuses(shop: Workshop, registry: FakeRegistry, what: str)
     ],
 )
 def test_a_chart_that_cannot_be_published(
-    shop: Workshop, registry: FakeRegistry, name: str, text: str, expected: type[KubernautError], match: str
+    tree: SourceTree, registry: FakeRegistry, name: str, text: str, expected: type[KubernautError], match: str
 ) -> None:
-    write(shop.chart / name, text)
-    refuse(shop, registry, expected, match)
+    write(tree.chart / name, text)
+    refuse(tree, registry, expected, match)
     assert registry.tags("shop") == [] or name == ".helmignore"
 
 
@@ -136,54 +136,54 @@ def test_a_chart_that_cannot_be_published(
     ],
 )
 def test_values_that_cannot_be_published(
-    shop: Workshop, registry: FakeRegistry, text: str, expected: type[KubernautError], match: str
+    tree: SourceTree, registry: FakeRegistry, text: str, expected: type[KubernautError], match: str
 ) -> None:
-    write(shop.app / "values" / "production.yaml", text)
-    refuse(shop, registry, expected, match)
+    write(tree.app / "values" / "production.yaml", text)
+    refuse(tree, registry, expected, match)
     assert registry.tags("shop") == []
 
 
-def test_a_wrong_chart_stops_the_build(shop: Workshop, registry: FakeRegistry) -> None:
-    write(shop.chart / "values.yaml", "- no mapping\n")
-    over = shop.engine.build
+def test_a_wrong_chart_stops_the_build(tree: SourceTree, registry: FakeRegistry) -> None:
+    write(tree.chart / "values.yaml", "- no mapping\n")
+    over = tree.engine.build
     went_on: list[str] = []
 
     def slow(*arguments: object, log: Callable[[str], None], **named: object) -> str:
         for _ in range(500):
             log("still building")
             os.sched_yield()
-            if any(isinstance(event, StepFinished) for event in shop.events):
+            if any(isinstance(event, StepFinished) for event in tree.events):
                 break
             __import__("threading").Event().wait(0.01)
         went_on.append("x")
         return over(*arguments, log=log, **named)  # type: ignore[arg-type]
 
-    shop.engine.build = slow  # type: ignore[method-assign]
-    refuse(shop, registry, ChartInvalid, r"values\.yaml:1: ")
+    tree.engine.build = slow  # type: ignore[method-assign]
+    refuse(tree, registry, ChartInvalid, r"values\.yaml:1: ")
     assert went_on == []
-    assert outcomes(shop) == [("build", StepOutcome.UNCHANGED.value), ("package", StepOutcome.FAILED.value)]
+    assert outcomes(tree) == [("build", StepOutcome.UNCHANGED.value), ("package", StepOutcome.FAILED.value)]
 
 
-def test_the_chart_has_a_file_in_an_environments_place(shop: Workshop, registry: FakeRegistry) -> None:
-    write(shop.chart / "environments" / "production.yaml", "replicas: 9\n")
-    refuse(shop, registry, ChartInvalid, r"environments/production\.yaml")
+def test_the_chart_has_a_file_in_an_environments_place(tree: SourceTree, registry: FakeRegistry) -> None:
+    write(tree.chart / "environments" / "production.yaml", "replicas: 9\n")
+    refuse(tree, registry, ChartInvalid, r"environments/production\.yaml")
 
 
-def test_a_chart_that_is_linked_together(shop: Workshop, registry: FakeRegistry, tmp_path: Path) -> None:
-    (shop.chart / "templates" / "linked.yaml").symlink_to("../more.yaml")
-    write(shop.chart / "more.yaml", "kind: ConfigMap\n")
-    go(shop, registry, version="3.0.0")
+def test_a_chart_that_is_linked_together(tree: SourceTree, registry: FakeRegistry, tmp_path: Path) -> None:
+    (tree.chart / "templates" / "linked.yaml").symlink_to("../more.yaml")
+    write(tree.chart / "more.yaml", "kind: ConfigMap\n")
+    go(tree, registry, version="3.0.0")
     assert (chart_in(registry, tmp_path / "unpacked", "3.0.0") / "templates" / "linked.yaml").read_text() == "kind: ConfigMap\n"
 
 
-def test_a_file_too_large_for_helm(shop: Workshop, registry: FakeRegistry) -> None:
-    (shop.chart / "large").write_bytes(b"x" * (5 * 1024 * 1024 + 1))
-    refuse(shop, registry, ChartInvalid, "large")
+def test_a_file_too_large_for_helm(tree: SourceTree, registry: FakeRegistry) -> None:
+    (tree.chart / "large").write_bytes(b"x" * (5 * 1024 * 1024 + 1))
+    refuse(tree, registry, ChartInvalid, "large")
 
 
-def test_a_shallow_clone(shop: Workshop, registry: FakeRegistry) -> None:
-    shop.commit("apps/shop/index.js")
-    (shop.tree / ".git" / "shallow").write_text(shop.git("rev-parse", "HEAD"))
-    error = refuse(shop, registry, ShallowClone, "shallow")
+def test_a_shallow_clone(tree: SourceTree, registry: FakeRegistry) -> None:
+    tree.commit("apps/shop/index.js")
+    (tree.root / ".git" / "shallow").write_text(tree.git("rev-parse", "HEAD"))
+    error = refuse(tree, registry, ShallowClone, "shallow")
     assert "git fetch --unshallow --tags" in error.hint
-    assert go(shop, registry, version="4.0.0").version == "4.0.0"
+    assert go(tree, registry, version="4.0.0").version == "4.0.0"

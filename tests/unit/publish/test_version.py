@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from semver import Version as SemVer
-from support.workshop import Workshop, write
+from support.source_tree import SourceTree, write
 
 from kubernaut.adapters.git import open_git
 from kubernaut.errors import ShallowClone, VersionInvalid
@@ -132,106 +132,106 @@ def test_only_versions_are_tags_and_the_highest_counts() -> None:
 # with a real git
 
 
-def decide(shop: Workshop, override: str | None = None) -> str:
-    application = load_application(shop.app)
+def decide(tree: SourceTree, override: str | None = None) -> str:
+    application = load_application(tree.app)
     source = read_source(application)
-    git = open_git(application.directory, shop.environment)
+    git = open_git(application.directory, tree.environment)
     found = None if git is None else read_git(git, source)
     return decide_version(found, application.tag_prefix, source.digest, override)
 
 
-def test_a_tagged_commit(shop: Workshop) -> None:
-    assert decide(shop) == "1.0.0"
-    shop.git("tag", "--annotate", "--message=x", "v1.1.0")
-    assert decide(shop) == "1.1.0"
+def test_a_tagged_commit(tree: SourceTree) -> None:
+    assert decide(tree) == "1.0.0"
+    tree.git("tag", "--annotate", "--message=x", "v1.1.0")
+    assert decide(tree) == "1.1.0"
 
 
-def test_only_commits_that_touch_the_inputs_count(shop: Workshop) -> None:
-    shop.commit("README.md")
-    assert decide(shop) == "1.0.0"
-    first = shop.commit("apps/shop/index.js")
-    assert decide(shop) == f"1.0.1-dev.1.g{first[:7]}"
-    shop.commit("README.md")
-    assert decide(shop) == f"1.0.1-dev.1.g{first[:7]}"
-    second = shop.commit("charts/web/NOTES.md")
-    assert decide(shop) == f"1.0.1-dev.2.g{second[:7]}"
+def test_only_commits_that_touch_the_inputs_count(tree: SourceTree) -> None:
+    tree.commit("README.md")
+    assert decide(tree) == "1.0.0"
+    first = tree.commit("apps/shop/index.js")
+    assert decide(tree) == f"1.0.1-dev.1.g{first[:7]}"
+    tree.commit("README.md")
+    assert decide(tree) == f"1.0.1-dev.1.g{first[:7]}"
+    second = tree.commit("charts/web/NOTES.md")
+    assert decide(tree) == f"1.0.1-dev.2.g{second[:7]}"
 
 
-def test_only_tags_that_the_commit_reaches_count(shop: Workshop) -> None:
-    shop.git("checkout", "--quiet", "-b", "other")
-    shop.commit("apps/shop/index.js")
-    shop.git("tag", "v9.0.0")
-    shop.git("checkout", "--quiet", "main")
-    sha = shop.commit("apps/shop/other.js")
-    assert decide(shop) == f"1.0.1-dev.1.g{sha[:7]}"
+def test_only_tags_that_the_commit_reaches_count(tree: SourceTree) -> None:
+    tree.git("checkout", "--quiet", "-b", "other")
+    tree.commit("apps/shop/index.js")
+    tree.git("tag", "v9.0.0")
+    tree.git("checkout", "--quiet", "main")
+    sha = tree.commit("apps/shop/other.js")
+    assert decide(tree) == f"1.0.1-dev.1.g{sha[:7]}"
 
 
-def test_each_application_has_its_own_tags(shop: Workshop) -> None:
-    write(shop.app / "kubernaut.yaml", (shop.app / "kubernaut.yaml").read_text() + "tagPrefix: shop-v\n")
-    shop.commit()
-    shop.git("tag", "shop-v3.2.1")
-    shop.git("tag", "v7.0.0")
-    assert decide(shop) == "3.2.1"
+def test_each_application_has_its_own_tags(tree: SourceTree) -> None:
+    write(tree.app / "kubernaut.yaml", (tree.app / "kubernaut.yaml").read_text() + "tagPrefix: shop-v\n")
+    tree.commit()
+    tree.git("tag", "shop-v3.2.1")
+    tree.git("tag", "v7.0.0")
+    assert decide(tree) == "3.2.1"
 
 
 @pytest.mark.parametrize("path", ["apps/shop/index.js", "apps/shop/kubernaut.yaml", "charts/web/values.yaml", "apps/shop/new.js"])
-def test_a_changed_input_is_dirty(shop: Workshop, path: str) -> None:
-    with (shop.tree / path).open("a") as file:
+def test_a_changed_input_is_dirty(tree: SourceTree, path: str) -> None:
+    with (tree.root / path).open("a") as file:
         file.write("\n# changed\n")
-    assert ".dirty." in decide(shop)
+    assert ".dirty." in decide(tree)
 
 
-def test_a_deleted_input_is_dirty(shop: Workshop) -> None:
-    (shop.app / "index.js").unlink()
-    assert ".dirty." in decide(shop)
+def test_a_deleted_input_is_dirty(tree: SourceTree) -> None:
+    (tree.app / "index.js").unlink()
+    assert ".dirty." in decide(tree)
 
 
-def test_a_file_that_git_ignores_and_the_image_gets_is_dirty(shop: Workshop) -> None:
-    write(shop.tree / ".gitignore", "*.log\n")
-    shop.commit()
-    write(shop.app / "a.log", "x")
-    assert ".dirty." in decide(shop)
+def test_a_file_that_git_ignores_and_the_image_gets_is_dirty(tree: SourceTree) -> None:
+    write(tree.root / ".gitignore", "*.log\n")
+    tree.commit()
+    write(tree.app / "a.log", "x")
+    assert ".dirty." in decide(tree)
 
 
-def test_what_is_no_input_is_not_dirty(shop: Workshop) -> None:
-    write(shop.app / ".dockerignore", "notes.md\nREADME.md\n")
-    write(shop.app / "README.md", "x")
-    shop.commit()
-    shop.git("tag", "v2.0.0")
-    write(shop.app / "notes.md", "not known to git, not sent to the engine")
-    write(shop.app / "README.md", "known to git, changed, not sent to the engine")
-    write(shop.tree / "elsewhere", "x")
-    (shop.app / "index.js").touch()
-    assert decide(shop) == "2.0.0"
+def test_what_is_no_input_is_not_dirty(tree: SourceTree) -> None:
+    write(tree.app / ".dockerignore", "notes.md\nREADME.md\n")
+    write(tree.app / "README.md", "x")
+    tree.commit()
+    tree.git("tag", "v2.0.0")
+    write(tree.app / "notes.md", "not known to git, not sent to the engine")
+    write(tree.app / "README.md", "known to git, changed, not sent to the engine")
+    write(tree.root / "elsewhere", "x")
+    (tree.app / "index.js").touch()
+    assert decide(tree) == "2.0.0"
 
 
-def clone(shop: Workshop, depth: int) -> Workshop:
-    target = shop.tree.parent / "clone"
-    subprocess.run(["git", "clone", "--quiet", f"--depth={depth}", f"file://{shop.tree}", target], check=True, env=shop.environment)
-    return Workshop(target)
+def clone(tree: SourceTree, depth: int) -> SourceTree:
+    target = tree.root.parent / "clone"
+    subprocess.run(["git", "clone", "--quiet", f"--depth={depth}", f"file://{tree.root}", target], check=True, env=tree.environment)
+    return SourceTree(target)
 
 
-def test_a_shallow_clone(shop: Workshop) -> None:
-    shop.commit("apps/shop/index.js")
-    shallow = clone(shop, 1)
+def test_a_shallow_clone(tree: SourceTree) -> None:
+    tree.commit("apps/shop/index.js")
+    shallow = clone(tree, 1)
     with pytest.raises(ShallowClone):
         decide(shallow)
     assert decide(shallow, "5.0.0") == "5.0.0"
     shallow.git("fetch", "--quiet", "--unshallow", "--tags")
-    assert decide(shallow) == decide(shop)
+    assert decide(shallow) == decide(tree)
 
 
-def test_a_shallow_clone_of_a_tagged_commit_needs_no_counting(shop: Workshop) -> None:
-    shop.commit("apps/shop/index.js")
-    shop.git("tag", "v1.2.0")
-    assert decide(clone(shop, 1)) == "1.2.0"
+def test_a_shallow_clone_of_a_tagged_commit_needs_no_counting(tree: SourceTree) -> None:
+    tree.commit("apps/shop/index.js")
+    tree.git("tag", "v1.2.0")
+    assert decide(clone(tree, 1)) == "1.2.0"
 
 
-def test_without_a_repository_and_without_a_commit(shop: Workshop) -> None:
-    (shop.tree / ".git").rename(shop.tree.parent / "hidden")
-    write(shop.app / "kubernaut.yaml", "name: shop\nchart: chart\n")
-    (shop.app / "chart").mkdir()
-    (shop.app / "chart" / "Chart.yaml").write_text("name: x\n")
-    assert decide(shop).startswith("0.0.0-dev.src.")
-    shop.git("init", "--quiet")
-    assert decide(shop).startswith("0.0.0-dev.src.")
+def test_without_a_repository_and_without_a_commit(tree: SourceTree) -> None:
+    (tree.root / ".git").rename(tree.root.parent / "hidden")
+    write(tree.app / "kubernaut.yaml", "name: shop\nchart: chart\n")
+    (tree.app / "chart").mkdir()
+    (tree.app / "chart" / "Chart.yaml").write_text("name: x\n")
+    assert decide(tree).startswith("0.0.0-dev.src.")
+    tree.git("init", "--quiet")
+    assert decide(tree).startswith("0.0.0-dev.src.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.backend import HELLO, WAIT, Backend, deployed, nothing_was_written, operation_of
+from support.backend import backend as backend
 from support.clients import listening, token_file
-from support.deployed import HELLO, WAIT, Town, deployed, nothing_was_written, operation_of
-from support.deployed import town as town
-from support.serving import Serving, problem
+from support.in_process_server import InProcessServer, problem
 
 from kubernaut.ci import HEADER, CiBuild, build_header
 from kubernaut.client import Client
@@ -19,15 +19,15 @@ NONE = dict.fromkeys(RECORDED)
 
 
 @pytest.fixture
-def server(town: Town) -> Serving:
-    return town.server(watching=False)
+def server(backend: Backend) -> InProcessServer:
+    return backend.server(watching=False)
 
 
-def of(server: Serving, response: Any) -> Any:
+def of(server: InProcessServer, response: Any) -> Any:
     return server.get(f"/api/operations/{operation_of(response)}").json["build"]
 
 
-def test_every_write_records_the_ci_build(server: Serving) -> None:
+def test_every_write_records_the_ci_build(server: InProcessServer) -> None:
     headers = {**WAIT, **build_header(BUILD)}
     for response in (
         server.post("/api/releases", HELLO, headers=headers),
@@ -39,7 +39,7 @@ def test_every_write_records_the_ci_build(server: Serving) -> None:
         assert (of(server, response), response.json["build"]) == (RECORDED, RECORDED)
 
 
-def test_a_url_alone_is_a_build_and_no_header_is_none(server: Serving) -> None:
+def test_a_url_alone_is_a_build_and_no_header_is_none(server: InProcessServer) -> None:
     first = server.post("/api/releases", HELLO, headers={**WAIT, HEADER: "url=https://ci.example.com/job/x/7/&number="})
     assert first.json["build"] == {**NONE, "url": "https://ci.example.com/job/x/7/"}
     second = server.post("/api/releases", {**HELLO, "version": "1.1.0"}, headers=WAIT)
@@ -47,18 +47,18 @@ def test_a_url_alone_is_a_build_and_no_header_is_none(server: Serving) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "nonsense", "url=javascript:alert(1)", "number=x&job=", "&&&==&%ff=%ff", "more=1"])
-def test_invalid_build_values_are_omitted(server: Serving, value: str) -> None:
+def test_invalid_build_values_are_omitted(server: InProcessServer, value: str) -> None:
     assert server.post("/api/releases", HELLO, headers={**WAIT, HEADER: value}).json["build"] == NONE
 
 
 @pytest.mark.parametrize("value", ["x" * 4001, "url=é", "url=\t"])
-def test_an_invalid_build_header_is_refused(town: Town, server: Serving, value: str) -> None:
+def test_an_invalid_build_header_is_refused(backend: Backend, server: InProcessServer, value: str) -> None:
     response = server.post("/api/releases", HELLO, headers={HEADER: value})
     problem(response, 422, "request_invalid")
-    assert nothing_was_written(town)
+    assert nothing_was_written(backend)
 
 
-def test_the_build_does_not_change_the_fingerprint(server: Serving) -> None:
+def test_the_build_does_not_change_the_fingerprint(server: InProcessServer) -> None:
     key = {**WAIT, "Idempotency-Key": "order-7"}
     first = server.post("/api/releases", HELLO, headers={**key, **build_header(BUILD)})
     again = server.post("/api/releases", HELLO, headers={**key, **build_header(CiBuild(url="https://ci/8"))})
@@ -66,20 +66,20 @@ def test_the_build_does_not_change_the_fingerprint(server: Serving) -> None:
     assert again.json["build"] == RECORDED, "the build that was first"
 
 
-def test_the_servers_own_build_is_never_recorded(town: Town) -> None:
-    server = town.server(watching=False)
+def test_the_servers_own_build_is_never_recorded(backend: Backend) -> None:
+    server = backend.server(watching=False)
     environment = {"BUILD_URL": "https://ci/server/1", "JOB_NAME": "server", "BUILD_NUMBER": "1"}
     own = server.context.kubernaut.settings
     object.__setattr__(own, "build", CiBuild(url=environment["BUILD_URL"]))
     assert deployed(server)["build"] == NONE
 
 
-def test_the_client_sends_its_build(town: Town, server: Serving) -> None:
+def test_the_client_sends_its_build(backend: Backend, server: InProcessServer) -> None:
     with listening(server) as url:
-        client = Client(url, token_file=token_file(town.folder), build=BUILD)
+        client = Client(url, token_file=token_file(backend.folder), build=BUILD)
         assert client.deploy("hello", namespace="demo", version="1.0.0").release.build == BUILD  # type: ignore[union-attr]
         assert client.delete("hello", namespace="demo").release.build == BUILD  # type: ignore[union-attr]
-        assert Client(url, token_file=token_file(town.folder)).restore("hello", namespace="demo").release.build == CiBuild()  # type: ignore[union-attr]
+        assert Client(url, token_file=token_file(backend.folder)).restore("hello", namespace="demo").release.build == CiBuild()  # type: ignore[union-attr]
 
 
 def test_the_build_header_is_limited_to_4000_characters() -> None:
@@ -91,11 +91,11 @@ def test_the_build_header_is_limited_to_4000_characters() -> None:
     assert build_header(CiBuild()) == {}
 
 
-def test_a_different_chart_digest_is_a_conflict(town: Town, server: Serving) -> None:
-    digest = town.shop.publish("2.0.0")
+def test_a_different_chart_digest_is_a_conflict(backend: Backend, server: InProcessServer) -> None:
+    digest = backend.publisher.publish("2.0.0")
     other = server.post("/api/releases", {**HELLO, "version": "2.0.0", "digest": "sha256:" + "0" * 64}, headers=WAIT)
     assert digest in problem(other, 409, "version_conflict")["detail"]
-    assert nothing_was_written(town)
+    assert nothing_was_written(backend)
     made = server.post("/api/releases", {**HELLO, "version": "2.0.0", "digest": digest}, headers=WAIT)
     assert (made.status_code, made.json["chart"]["digest"]) == (201, digest)
     problem(server.post("/api/releases", {**HELLO, "digest": "latest"}), 422, "request_invalid")

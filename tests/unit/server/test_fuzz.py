@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.deployed import a_town
+from support.backend import running_backend
 from support.fuzzing import failures, plan, schema_of
-from support.serving import DEPLOYER
+from support.in_process_server import DEPLOYER
 
 from kubernaut.server.app import create_app
 from kubernaut.server.listener import listen
@@ -18,10 +18,10 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    with a_town(tmp_path) as town:
-        town.shop.publish("1.0.0")
-        town.shop.publish("1.1.0")
-        server = town.server(watching=False)
+    with running_backend(tmp_path) as backend:
+        backend.publisher.publish("1.0.0")
+        backend.publisher.publish("1.1.0")
+        server = backend.server(watching=False)
         for version, namespace in (("1.0.0", "demo"), ("1.1.0", "demo"), ("1.0.0", "prod")):
             body = {"name": "hello", "namespace": namespace, "version": version}
             assert server.post("/api/releases", body, headers={"Prefer": "wait=20"}).status_code == 201

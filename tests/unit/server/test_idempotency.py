@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.deployed import HELLO, SOON, Town, a_town, deployed, ended, operation_of, until
-from support.serving import TEAM, Serving, problem
+from support.backend import HELLO, SOON, Backend, deployed, ended, operation_of, running_backend, until
+from support.in_process_server import TEAM, InProcessServer, problem
 from werkzeug.test import TestResponse
 
 from kubernaut.errors import ClusterUnreachable, DeadlineExceeded, RequestInvalid
@@ -23,19 +23,19 @@ KEYED = {"Idempotency-Key": "k-1", "Prefer": "wait=20"}
 
 
 @pytest.fixture
-def town(tmp_path: Path) -> Iterator[Town]:
-    with a_town(tmp_path) as made:
-        made.shop.publish("1.0.0")
+def backend(tmp_path: Path) -> Iterator[Backend]:
+    with running_backend(tmp_path) as made:
+        made.publisher.publish("1.0.0")
         yield made
 
 
 @pytest.fixture
-def server(town: Town) -> Serving:
-    return town.server(watching=False)
+def server(backend: Backend) -> InProcessServer:
+    return backend.server(watching=False)
 
 
-def deploys(town: Town) -> int:
-    return len([start for start in town.helm.starts if start[0] in ("upgrade", "install")])
+def deploys(backend: Backend) -> int:
+    return len([start for start in backend.helm.starts if start[0] in ("upgrade", "install")])
 
 
 def at_once(*calls: Callable[[], TestResponse]) -> list[TestResponse]:
@@ -111,7 +111,7 @@ def test_different_requests_have_different_fingerprints() -> None:
 # the same request again
 
 
-def test_a_repeated_request_returns_the_same_operation(town: Town, server: Serving) -> None:
+def test_a_repeated_request_returns_the_same_operation(backend: Backend, server: InProcessServer) -> None:
     first = server.post("/api/releases", HELLO, headers=KEYED)
     assert first.status_code == 201, first.text
     for headers in (KEYED, {"Idempotency-Key": '"k-1"'}):
@@ -119,32 +119,32 @@ def test_a_repeated_request_returns_the_same_operation(town: Town, server: Servi
         assert again.status_code == 201, again.text
         assert again.json == first.json
         assert operation_of(again) == operation_of(first)
-    assert deploys(town) == 1
+    assert deploys(backend) == 1
     assert len(server.get("/api/releases?all=true").json["items"]) == 1
 
 
-def test_a_repeated_request_returns_the_same_error(town: Town, server: Serving) -> None:
-    town.helm.end_with(Status.FAILED, DeadlineExceeded("timed out waiting for the condition"))
+def test_a_repeated_request_returns_the_same_error(backend: Backend, server: InProcessServer) -> None:
+    backend.helm.end_with(Status.FAILED, DeadlineExceeded("timed out waiting for the condition"))
     first = problem(server.post("/api/releases", HELLO, headers=KEYED), 422, "deploy_failed")
-    other = town.server(watching=False)
+    other = backend.server(watching=False)
     for one in (server, other):
         again = problem(one.post("/api/releases", HELLO, headers=KEYED), 422, "deploy_failed")
         for name in ("detail", "operation", "release", "details"):
             assert again.get(name) == first.get(name), name
-    assert deploys(town) == 1
+    assert deploys(backend) == 1
 
 
-def test_a_repeated_no_op_returns_the_release(town: Town, server: Serving) -> None:
+def test_a_repeated_no_op_returns_the_release(backend: Backend, server: InProcessServer) -> None:
     assert server.post("/api/releases", HELLO, headers={"Prefer": "wait=20"}).status_code == 201
-    answers = [one.post("/api/releases", HELLO, headers=KEYED) for one in (server, town.server(watching=False), server)]
+    answers = [one.post("/api/releases", HELLO, headers=KEYED) for one in (server, backend.server(watching=False), server)]
     deployed(server, values={"text": "newer"})
-    answers.append(town.server(watching=False).post("/api/releases", HELLO, headers=KEYED))
+    answers.append(backend.server(watching=False).post("/api/releases", HELLO, headers=KEYED))
     assert [answer.status_code for answer in answers] == [200] * 4, [answer.text for answer in answers]
     assert {answer.json["id"] for answer in answers} == {"demo.hello.v1"}
     assert len({operation_of(answer) for answer in answers}) == 1
 
 
-def test_a_key_of_another_request_is_refused(town: Town, server: Serving) -> None:
+def test_a_key_of_another_request_is_refused(backend: Backend, server: InProcessServer) -> None:
     assert server.post("/api/releases", HELLO, headers=KEYED).status_code == 201
     operation = operation_of(server.post("/api/releases", HELLO, headers=KEYED))
     for response in (
@@ -157,23 +157,23 @@ def test_a_key_of_another_request_is_refused(town: Town, server: Serving) -> Non
     assert server.get("/api/releases/demo.hello.current").json["status"] == "deployed"
 
 
-def test_keys_are_separate_per_token(server: Serving) -> None:
+def test_keys_are_separate_per_token(server: InProcessServer) -> None:
     first = server.post("/api/releases", HELLO, headers=KEYED)
     second = server.post("/api/releases", {**HELLO, "values": {"text": "x"}}, headers=KEYED, token=TEAM)
     assert (first.status_code, second.status_code) == (201, 201)
     assert operation_of(first) != operation_of(second)
 
 
-def test_keys_survive_a_restart(town: Town, server: Serving) -> None:
+def test_keys_survive_a_restart(backend: Backend, server: InProcessServer) -> None:
     first = server.post("/api/releases", HELLO, headers=KEYED)
     server.close()
-    again = town.server(watching=False).post("/api/releases", HELLO, headers=KEYED)
+    again = backend.server(watching=False).post("/api/releases", HELLO, headers=KEYED)
     assert (again.status_code, again.json) == (first.status_code, first.json)
     assert operation_of(again) == operation_of(first)
-    assert deploys(town) == 1
+    assert deploys(backend) == 1
 
 
-def test_a_repeated_request_ignores_its_own_changes(town: Town, server: Serving) -> None:
+def test_a_repeated_request_ignores_its_own_changes(backend: Backend, server: InProcessServer) -> None:
     first = server.post("/api/releases", HELLO, headers={"Prefer": "wait=20"})
     headers = {**KEYED, "If-Match": first.headers["ETag"]}
     body = {**HELLO, "values": {"text": "new"}}
@@ -191,43 +191,43 @@ def test_a_repeated_request_ignores_its_own_changes(town: Town, server: Serving)
     assert server.get("/api/releases/demo.hello.current").json["id"] == "demo.hello.v3"
 
 
-def test_a_refused_request_does_not_use_its_key(town: Town, server: Serving) -> None:
+def test_a_refused_request_does_not_use_its_key(backend: Backend, server: InProcessServer) -> None:
     problem(server.post("/api/releases", {**HELLO, "version": "9.9.9"}, headers=KEYED), 404, "version_not_found")
-    town.shop.publish("9.9.9")
+    backend.publisher.publish("9.9.9")
     assert server.post("/api/releases", {**HELLO, "version": "9.9.9"}, headers=KEYED).status_code == 201
 
 
-def test_a_dry_run_does_not_use_its_key(server: Serving) -> None:
+def test_a_dry_run_does_not_use_its_key(server: InProcessServer) -> None:
     assert server.post("/api/releases?dryRun=true", {**HELLO, "note": "other"}, headers=KEYED).status_code == 200
     assert server.post("/api/releases", HELLO, headers=KEYED).status_code == 201
 
 
-def test_a_repeated_request_to_a_running_operation_returns_202(town: Town, server: Serving) -> None:
-    town.helm.may_end.clear()
+def test_a_repeated_request_to_a_running_operation_returns_202(backend: Backend, server: InProcessServer) -> None:
+    backend.helm.may_end.clear()
     first = server.post("/api/releases", HELLO, headers={"Idempotency-Key": "k-1"})
-    assert town.helm.begun.wait(SOON)
+    assert backend.helm.begun.wait(SOON)
     again = server.post("/api/releases", HELLO, headers={"Idempotency-Key": "k-1"})
     assert (first.status_code, again.status_code) == (202, 202)
     assert again.json["id"] == first.json["id"]
     assert again.json["state"] == "running"
-    town.helm.may_end.set()
+    backend.helm.may_end.set()
     ended(server, first.json["id"])
-    assert deploys(town) == 1
+    assert deploys(backend) == 1
 
 
-def test_a_lost_response_of_the_cluster_is_recovered(town: Town, server: Serving) -> None:
-    town.cluster.fail("create secret demo/kubernaut.key-", ClusterUnreachable("the connection broke off."), after=True)
+def test_a_lost_response_of_the_cluster_is_recovered(backend: Backend, server: InProcessServer) -> None:
+    backend.cluster.fail("create secret demo/kubernaut.key-", ClusterUnreachable("the connection broke off."), after=True)
     first = server.post("/api/releases", HELLO, headers=KEYED)
     assert first.status_code == 201, first.text
     again = server.post("/api/releases", HELLO, headers=KEYED)
     assert operation_of(again) == operation_of(first)
-    assert deploys(town) == 1
+    assert deploys(backend) == 1
 
 
-def test_an_unreachable_cluster_accepts_nothing_and_keeps_the_key_free(town: Town, server: Serving) -> None:
-    town.cluster.fail("create secret demo/kubernaut.key-", ClusterUnreachable("The cluster does not answer."))
+def test_an_unreachable_cluster_accepts_nothing_and_keeps_the_key_free(backend: Backend, server: InProcessServer) -> None:
+    backend.cluster.fail("create secret demo/kubernaut.key-", ClusterUnreachable("The cluster does not answer."))
     problem(server.post("/api/releases", HELLO, headers=KEYED), 503, "cluster_unreachable")
-    assert operations(town) == []
+    assert operations(backend) == []
     assert server.context.workers.running() == 0
     assert server.post("/api/releases", HELLO, headers=KEYED).status_code == 201
 
@@ -236,27 +236,27 @@ def test_an_unreachable_cluster_accepts_nothing_and_keeps_the_key_free(town: Tow
 
 
 @pytest.mark.parametrize("round", range(3))
-def test_concurrent_requests_with_one_key_at_two_servers_deploy_once(town: Town, round: int) -> None:
-    servers = [town.server(), town.server()]
+def test_concurrent_requests_with_one_key_at_two_servers_deploy_once(backend: Backend, round: int) -> None:
+    servers = [backend.server(), backend.server()]
     calls = [lambda server=server: server.post("/api/releases", HELLO, headers=KEYED) for server in servers * 3]
     answers = at_once(*calls)
     assert [answer.status_code for answer in answers] == [201] * 6, [answer.text for answer in answers]
     assert len({operation_of(answer) for answer in answers}) == 1
     assert all(answer.json == answers[0].json for answer in answers)
-    assert deploys(town) == 1
+    assert deploys(backend) == 1
 
 
-def test_a_client_waiting_at_another_server_gets_the_release(town: Town) -> None:
-    one, other = town.server(), town.server()
-    town.helm.may_end.clear()
+def test_a_client_waiting_at_another_server_gets_the_release(backend: Backend) -> None:
+    one, other = backend.server(), backend.server()
+    backend.helm.may_end.clear()
     first = one.post("/api/releases", HELLO, headers={"Idempotency-Key": "k-1"})
-    assert town.helm.begun.wait(SOON)
+    assert backend.helm.begun.wait(SOON)
     assert other.post("/api/releases", HELLO, headers={"Idempotency-Key": "k-1", "Prefer": "wait=0"}).status_code == 202
     waiting: list[TestResponse] = []
     thread = threading.Thread(target=lambda: waiting.append(other.post("/api/releases", HELLO, headers=KEYED)))
     thread.start()
     until(lambda: other.context.workers.waiters.count() == 1, "it waits")
-    town.helm.may_end.set()
+    backend.helm.may_end.set()
     thread.join(SOON)
     [answer] = waiting
     assert answer.status_code == 201, answer.text
@@ -264,35 +264,35 @@ def test_a_client_waiting_at_another_server_gets_the_release(town: Town) -> None
     assert answer.json == one.get("/api/releases/demo.hello.v1").json
 
 
-def test_of_two_concurrent_writes_to_a_release_one_is_refused_as_locked(town: Town) -> None:
-    town.helm.may_end.clear()
-    server = town.server(workers=4)
+def test_of_two_concurrent_writes_to_a_release_one_is_refused_as_locked(backend: Backend) -> None:
+    backend.helm.may_end.clear()
+    server = backend.server(workers=4)
     bodies = [{**HELLO, "values": {"text": str(number)}} for number in range(2)]
     answers = at_once(*(lambda body=body: server.post("/api/releases", body) for body in bodies))  # type: ignore[misc]
-    assert town.helm.begun.wait(SOON)
+    assert backend.helm.begun.wait(SOON)
     accepted = [answer for answer in answers if answer.status_code == 202]
     until(lambda: server.context.workers.running() == 1, "one of them is done")
-    town.helm.may_end.set()
+    backend.helm.may_end.set()
     ends = [ended(server, operation_of(answer)) for answer in accepted]
     refused = [answer.json["code"] for answer in answers if answer.status_code == 409]
     refused += [end["outcome"]["reason"] for end in ends if end["state"] == "failed"]
     assert refused == ["release_locked"]
     assert [end["state"] for end in ends if end["state"] != "failed"] == ["succeeded"]
-    assert deploys(town) == 1
+    assert deploys(backend) == 1
 
 
-def test_a_locked_release_is_refused_with_its_holder_unless_lock_timeout_is_set(town: Town) -> None:
-    server = town.server()
-    town.helm.may_end.clear()
+def test_a_locked_release_is_refused_with_its_holder_unless_lock_timeout_is_set(backend: Backend) -> None:
+    server = backend.server()
+    backend.helm.may_end.clear()
     first = server.post("/api/releases", HELLO)
-    assert town.helm.begun.wait(SOON)
+    assert backend.helm.begun.wait(SOON)
     other = {**HELLO, "values": {"text": "other"}}
     payload = problem(server.post("/api/releases", other), 409, "release_locked")
     assert "ada" in payload["detail"]
-    assert town.cluster.writes[-1] != "create secret"
+    assert backend.cluster.writes[-1] != "create secret"
     patient = server.post("/api/releases", {**other, "lockTimeout": 20})
     assert patient.status_code == 202, patient.text
-    town.helm.may_end.set()
+    backend.helm.may_end.set()
     assert ended(server, operation_of(first))["state"] == "succeeded"
     assert ended(server, operation_of(patient))["state"] == "succeeded"
     assert server.get("/api/releases/demo.hello.current").json["revision"] == 2
@@ -301,55 +301,55 @@ def test_a_locked_release_is_refused_with_its_holder_unless_lock_timeout_is_set(
 # a server that is busy, or about to end
 
 
-def operations(town: Town) -> list[str]:
-    return [name for (_, name) in town.cluster._secrets if name.startswith("kubernaut.")]
+def operations(backend: Backend) -> list[str]:
+    return [name for (_, name) in backend.cluster._secrets if name.startswith("kubernaut.")]
 
 
-def test_a_busy_server_sends_retry_after_and_accepts_nothing(town: Town) -> None:
-    town.shop.publish("1.0.0", "other")
-    server = town.server(workers=1, watching=False)
-    town.helm.may_end.clear()
+def test_a_busy_server_sends_retry_after_and_accepts_nothing(backend: Backend) -> None:
+    backend.publisher.publish("1.0.0", "other")
+    server = backend.server(workers=1, watching=False)
+    backend.helm.may_end.clear()
     first = server.post("/api/releases", HELLO, headers={"Idempotency-Key": "k-1"})
-    assert town.helm.begun.wait(SOON)
-    before = operations(town)
+    assert backend.helm.begun.wait(SOON)
+    before = operations(backend)
     response = server.post("/api/releases", {**HELLO, "name": "other"}, headers={"Idempotency-Key": "k-2"})
     problem(response, 503, "server_busy")
     assert int(response.headers["Retry-After"]) > 0
-    assert operations(town) == before
+    assert operations(backend) == before
     again = server.post("/api/releases", HELLO, headers={"Idempotency-Key": "k-1"})
     assert again.status_code == 202, "what is known already needs no worker"
-    town.helm.may_end.set()
+    backend.helm.may_end.set()
     ended(server, operation_of(first))
     until(lambda: server.context.workers.running() == 0, "the worker is free")
     assert server.post("/api/releases", {**HELLO, "name": "other"}, headers={**KEYED, "Idempotency-Key": "k-2"}).status_code == 201
 
 
-def test_a_stopping_server_refuses_writes_and_finishes_running_ones(town: Town) -> None:
-    server = town.server(watching=False)
-    town.helm.may_end.clear()
+def test_a_stopping_server_refuses_writes_and_finishes_running_ones(backend: Backend) -> None:
+    server = backend.server(watching=False)
+    backend.helm.may_end.clear()
     first = server.post("/api/releases", HELLO)
-    assert town.helm.begun.wait(SOON)
+    assert backend.helm.begun.wait(SOON)
     stopping = threading.Thread(target=server.context.workers.stop, args=(SOON,))
     stopping.start()
     until(lambda: server.context.workers.stopping, "it stops")
     problem(server.post("/api/releases", {**HELLO, "namespace": "prod"}), 503, "server_stopping")
-    town.helm.may_end.set()
+    backend.helm.may_end.set()
     stopping.join(SOON)
     assert ended(server, operation_of(first))["state"] == "succeeded"
 
 
-def test_an_operation_stopped_after_the_grace_is_recorded_as_interrupted(town: Town) -> None:
-    server = town.server(watching=False)
-    town.helm.may_end.clear()
+def test_an_operation_stopped_after_the_grace_is_recorded_as_interrupted(backend: Backend) -> None:
+    server = backend.server(watching=False)
+    backend.helm.may_end.clear()
     first = server.post("/api/releases", HELLO)
-    assert town.helm.begun.wait(SOON)
+    assert backend.helm.begun.wait(SOON)
     server.context.workers.stop(0.05)
-    end = ended(town.server(watching=False), operation_of(first))
+    end = ended(backend.server(watching=False), operation_of(first))
     assert (end["state"], end["outcome"]["reason"]) == ("failed", "interrupted")
 
 
-def test_a_wait_beyond_the_waiter_limit_is_not_applied(town: Town) -> None:
-    server = town.server(waiting=0, watching=False)
+def test_a_wait_beyond_the_waiter_limit_is_not_applied(backend: Backend) -> None:
+    server = backend.server(waiting=0, watching=False)
     response = server.post("/api/releases", HELLO, headers={"Prefer": "wait=20"})
     assert response.status_code in (201, 202)
     assert "Preference-Applied" not in response.headers

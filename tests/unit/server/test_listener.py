@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.serving import COMMAND_LINE, DEPLOYER, HOST, Serving
-from support.shelf import Shelf
+from support.in_process_server import COMMAND_LINE, DEPLOYER, HOST, InProcessServer
+from support.stub_routes import StubRoutes
 
 from kubernaut.errors import PortTaken, SettingInvalid
 from kubernaut.server.listener import HttpServer, Limits, listen
@@ -89,7 +89,7 @@ def threads() -> set[threading.Thread]:
 
 
 def test_the_app_is_served_over_new_and_kept_alive_connections(tmp_path: Path) -> None:
-    serving = Serving(tmp_path, Shelf().routes)
+    serving = InProcessServer(tmp_path, StubRoutes().routes)
     headers = {"Authorization": f"Bearer {DEPLOYER}", "Content-Type": "application/json", "Host": HOST}
     with listening(serving.app) as server, closing(HTTPConnection("127.0.0.1", server.port, timeout=10)) as client:
         for _ in range(3):

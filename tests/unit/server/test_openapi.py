@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 import schemathesis
-from support.serving import Serving, problem
+from support.in_process_server import InProcessServer, problem
 
 from kubernaut.server.openapi import openapi
 from kubernaut.server.routes import all_routes
@@ -21,12 +21,12 @@ JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Serving:
-    return Serving(tmp_path)
+def server(tmp_path: Path) -> InProcessServer:
+    return InProcessServer(tmp_path)
 
 
 @pytest.fixture
-def document(server: Serving) -> dict[str, Any]:
+def document(server: InProcessServer) -> dict[str, Any]:
     found: dict[str, Any] = server.get("/openapi.json", token=None).json
     return found
 
@@ -35,7 +35,7 @@ def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]
     return {(method.upper(), path): operation for path, calls in document["paths"].items() for method, operation in calls.items()}
 
 
-def test_the_document_has_exactly_the_routes_of_the_app(server: Serving, document: dict[str, Any]) -> None:
+def test_the_document_has_exactly_the_routes_of_the_app(server: InProcessServer, document: dict[str, Any]) -> None:
     registered = {(route.method, route.rule.replace("<", "{").replace(">", "}")) for route in server.app._router.routes}  # type: ignore[attr-defined]
     assert registered == set(operations(document))
     assert len(registered) == len(all_routes(server.context)) + 1
@@ -127,7 +127,7 @@ def test_path_parameters_are_declared_with_matching_examples(document: dict[str,
             assert re.fullmatch(parameter["schema"]["pattern"], parameter["example"]), parameter
 
 
-def test_security_matches_the_need_for_a_token(server: Serving, document: dict[str, Any]) -> None:
+def test_security_matches_the_need_for_a_token(server: InProcessServer, document: dict[str, Any]) -> None:
     for (method, path), operation in operations(document).items():
         asked = server.ask(method, re.sub(r"{\w+}", "demo.hello.v1", path), token=None)
         if operation["security"]:
@@ -147,7 +147,7 @@ def test_every_route_documents_its_problems(document: dict[str, Any]) -> None:
         assert any(status.startswith("2") for status in operation["responses"])
 
 
-def test_the_document_is_reproducible(server: Serving) -> None:
+def test_the_document_is_reproducible(server: InProcessServer) -> None:
     routes: tuple[Route, ...] = all_routes(server.context)
     assert json.dumps(openapi(routes)) == json.dumps(openapi(routes))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.deployed import HELLO, SOON, WAIT, Town, a_town, deployed, ended, operation_of, until
-from support.serving import READER, TEAM, Serving, problem
+from support.backend import HELLO, SOON, WAIT, Backend, deployed, ended, operation_of, running_backend, until
+from support.in_process_server import READER, TEAM, InProcessServer, problem
 from werkzeug.test import TestResponse
 
 from kubernaut.errors import ClusterUnreachable
@@ -23,31 +23,31 @@ STREAM = {"Accept": "text/event-stream"}
 
 
 @pytest.fixture
-def town(tmp_path: Path) -> Iterator[Town]:
-    with a_town(tmp_path) as made:
-        made.shop.publish("1.0.0")
+def backend(tmp_path: Path) -> Iterator[Backend]:
+    with running_backend(tmp_path) as made:
+        made.publisher.publish("1.0.0")
         yield made
 
 
 @pytest.fixture
-def server(town: Town) -> Serving:
-    return town.server(watching=False)
+def server(backend: Backend) -> InProcessServer:
+    return backend.server(watching=False)
 
 
-def begun(town: Town, server: Serving, *says: str) -> str:
+def begun(backend: Backend, server: InProcessServer, *says: str) -> str:
     """Begin a deploy that says something and waits then; return the operation's id."""
-    town.helm.may_end.clear()
-    town.helm.says = list(says)
+    backend.helm.may_end.clear()
+    backend.helm.says = list(says)
     response = server.post("/api/releases", HELLO)
     assert response.status_code == 202, response.text
-    assert town.helm.begun.wait(SOON)
+    assert backend.helm.begun.wait(SOON)
     return operation_of(response)
 
 
 # one operation
 
 
-def test_an_operation_is_returned_without_events_and_values(town: Town, server: Serving) -> None:
+def test_an_operation_is_returned_without_events_and_values(backend: Backend, server: InProcessServer) -> None:
     release = deployed(server, note="first")
     response = server.get(f"/api/operations/{release['operation']}", token=READER)
     assert response.status_code == 200, response.text
@@ -61,57 +61,57 @@ def test_an_operation_is_returned_without_events_and_values(town: Town, server: 
     assert not {"events", "fingerprint", "key", "resourceVersion"} & set(payload)
 
 
-def test_a_running_operation_is_running_at_every_server(town: Town) -> None:
-    server, other = town.server(), town.server()
-    id = begun(town, server)
+def test_a_running_operation_is_running_at_every_server(backend: Backend) -> None:
+    server, other = backend.server(), backend.server()
+    id = begun(backend, server)
     assert server.get(f"/api/operations/{id}").json["state"] == "running"
     until(lambda: other.get(f"/api/operations/{id}").json["state"] == "running", "the other server hears of it")
-    town.helm.may_end.set()
+    backend.helm.may_end.set()
     for one in (server, other):
         assert ended(one, id)["state"] == "succeeded"
 
 
-def test_the_location_of_an_accepted_write_exists_at_once(town: Town, server: Serving) -> None:
-    other = town.server(watching=False)  # it knows nothing of what comes after its start
-    id = begun(town, server)
+def test_the_location_of_an_accepted_write_exists_at_once(backend: Backend, server: InProcessServer) -> None:
+    other = backend.server(watching=False)  # it knows nothing of what comes after its start
+    id = begun(backend, server)
     for one in (server, other):
         assert one.get(f"/api/operations/{id}").status_code == 200
 
 
-def test_the_outcome_is_returned_even_if_it_could_not_be_recorded(town: Town, server: Serving) -> None:
+def test_the_outcome_is_returned_even_if_it_could_not_be_recorded(backend: Backend, server: InProcessServer) -> None:
     answers: list[TestResponse] = []
-    town.helm.may_end.clear()
+    backend.helm.may_end.clear()
     waiting = threading.Thread(target=lambda: answers.append(server.post("/api/releases", HELLO, headers=WAIT)))
     waiting.start()
-    assert town.helm.begun.wait(SOON)
-    town.cluster.fail("", ClusterUnreachable("The cluster does not answer."), times=None)
-    town.helm.may_end.set()
+    assert backend.helm.begun.wait(SOON)
+    backend.cluster.fail("", ClusterUnreachable("The cluster does not answer."), times=None)
+    backend.helm.may_end.set()
     waiting.join(SOON)
     [answer] = answers
     assert problem(answer, 503, "cluster_unreachable")["operation"] == operation_of(answer)
     assert server.get(f"/api/operations/{operation_of(answer)}").json["state"] == "failed"
     sent = frames(stream(server, operation_of(answer)).text)
     assert (sent[-1].event, sent[-1].data["state"]) == ("finished", "failed")
-    town.cluster.heal()
+    backend.cluster.heal()
 
 
 @pytest.mark.parametrize("rest", ["", "/events"])
-def test_an_unknown_operation_is_not_found(server: Serving, rest: str) -> None:
+def test_an_unknown_operation_is_not_found(server: InProcessServer, rest: str) -> None:
     problem(server.get(f"/api/operations/{new_operation_id()}{rest}"), 404, "operation_not_found")
     assert server.get(f"/api/operations/nothing{rest}").status_code == 404
 
 
 @pytest.mark.parametrize("rest", ["", "/events"])
-def test_an_operation_needs_access_to_its_namespace(town: Town, server: Serving, rest: str) -> None:
+def test_an_operation_needs_access_to_its_namespace(backend: Backend, server: InProcessServer, rest: str) -> None:
     release = deployed(server, namespace="prod")
     problem(server.get(f"/api/operations/{release['operation']}{rest}", token=TEAM), 403, "not_allowed")
     problem(server.get(f"/api/operations/{release['operation']}{rest}", token=None), 401, "unauthorized")
     assert server.get(f"/api/operations/{release['operation']}{rest}", token=READER).status_code == 200
 
 
-def test_a_server_for_some_namespaces_hides_other_operations(town: Town, server: Serving) -> None:
+def test_a_server_for_some_namespaces_hides_other_operations(backend: Backend, server: InProcessServer) -> None:
     release = deployed(server, namespace="prod")
-    small = town.server(watching=False, namespaces=("demo",))
+    small = backend.server(watching=False, namespaces=("demo",))
     assert small.get(f"/api/operations/{release['operation']}").status_code == 404
 
 
@@ -122,9 +122,9 @@ def texts(items: list[dict[str, Any]]) -> list[str]:
     return [item["text"] for item in items if item["kind"] == "logLine"]
 
 
-def test_events_are_numbered_and_filtered_by_after(town: Town, server: Serving) -> None:
-    id = begun(town, server, "one", "two")
-    town.helm.may_end.set()
+def test_events_are_numbered_and_filtered_by_after(backend: Backend, server: InProcessServer) -> None:
+    id = begun(backend, server, "one", "two")
+    backend.helm.may_end.set()
     ended(server, id)
     all_of_it = server.get(f"/api/operations/{id}/events").json
     assert [item["seq"] for item in all_of_it["items"]] == list(range(1, len(all_of_it["items"]) + 1))
@@ -137,8 +137,8 @@ def test_events_are_numbered_and_filtered_by_after(town: Town, server: Serving) 
         assert rest["next"] == max(after, all_of_it["next"])
 
 
-def test_a_long_poll_waits_for_the_next_event(town: Town, server: Serving) -> None:
-    id = begun(town, server, "one")
+def test_a_long_poll_waits_for_the_next_event(backend: Backend, server: InProcessServer) -> None:
+    id = begun(backend, server, "one")
     known = server.get(f"/api/operations/{id}/events").json
     assert known["finished"] is False
     assert server.get(f"/api/operations/{id}/events?after={known['next']}").json == {**known, "items": []}
@@ -147,7 +147,7 @@ def test_a_long_poll_waits_for_the_next_event(town: Town, server: Serving) -> No
     waiting = threading.Thread(target=lambda: answers.append(server.get(path)))
     waiting.start()
     until(lambda: server.context.workers.waiters.count() == 1, "it waits")
-    town.helm.may_end.set()
+    backend.helm.may_end.set()
     waiting.join(SOON)
     [answer] = answers
     assert answer.json["items"]
@@ -155,7 +155,7 @@ def test_a_long_poll_waits_for_the_next_event(town: Town, server: Serving) -> No
     assert server.context.workers.waiters.count() == 0
 
 
-def followed(server: Serving, id: str) -> list[dict[str, Any]]:
+def followed(server: InProcessServer, id: str) -> list[dict[str, Any]]:
     """Poll an operation from its beginning to its end."""
     items: list[dict[str, Any]] = []
     after, finished = 0, False
@@ -166,14 +166,14 @@ def followed(server: Serving, id: str) -> list[dict[str, Any]]:
     return items
 
 
-def test_polling_to_the_end_returns_each_event_once(town: Town, server: Serving) -> None:
+def test_polling_to_the_end_returns_each_event_once(backend: Backend, server: InProcessServer) -> None:
     lines = [f"line {number}" for number in range(300)]
-    id = begun(town, server, *lines)
+    id = begun(backend, server, *lines)
     seen: list[list[dict[str, Any]]] = []
     readers = [threading.Thread(target=lambda: seen.append(followed(server, id))) for _ in range(3)]
     for reader in readers:
         reader.start()
-    town.helm.may_end.set()
+    backend.helm.may_end.set()
     for reader in readers:
         reader.join(SOON)
     assert len(seen) == 3
@@ -182,11 +182,11 @@ def test_polling_to_the_end_returns_each_event_once(town: Town, server: Serving)
         assert [item["seq"] for item in items] == list(range(1, len(items) + 1))
 
 
-def test_recorded_events_are_the_same_at_another_server(town: Town) -> None:
-    server, other = town.server(), town.server()
+def test_recorded_events_are_the_same_at_another_server(backend: Backend) -> None:
+    server, other = backend.server(), backend.server()
     lines = [f"line {number}" for number in range(Journal.FIRST + Journal.LAST + 100)]
-    id = begun(town, server, *lines)
-    town.helm.may_end.set()
+    id = begun(backend, server, *lines)
+    backend.helm.may_end.set()
     ended(server, id)
     until(lambda: other.get(f"/api/operations/{id}/events").json["finished"], "the other server hears of the end")
     here, there = (followed(one, id) for one in (server, other))
@@ -199,14 +199,14 @@ def test_recorded_events_are_the_same_at_another_server(town: Town) -> None:
     assert min(missing) == Journal.FIRST + 1, "the numbers show the missing events"
 
 
-def test_waiting_at_another_server_reads_only_changed_records(town: Town) -> None:
-    server, other = town.server(), town.server()
-    id = begun(town, server, "one")
+def test_waiting_at_another_server_reads_only_changed_records(backend: Backend) -> None:
+    server, other = backend.server(), backend.server()
+    id = begun(backend, server, "one")
     until(lambda: other.get(f"/api/operations/{id}").json["state"] == "running", "the other server hears of it")
     after = other.get(f"/api/operations/{id}/events").json["next"]
-    town.cluster.requests.clear()
+    backend.cluster.requests.clear()
     assert other.get(f"/api/operations/{id}/events?after={after + 1000}&wait=1").json["items"] == []
-    asked = [request for request in town.cluster.requests if request.startswith(("get secret", "list secrets"))]
+    asked = [request for request in backend.cluster.requests if request.startswith(("get secret", "list secrets"))]
     assert len(asked) <= 2, "it looks a hundred times, and the other server writes every few seconds"
 
 
@@ -230,13 +230,13 @@ def frames(text: str) -> list[Frame]:
     return found
 
 
-def stream(server: Serving, id: str, *, after: int | None = None, **headers: str) -> TestResponse:
+def stream(server: InProcessServer, id: str, *, after: int | None = None, **headers: str) -> TestResponse:
     query = "" if after is None else f"?after={after}"
     return server.get(f"/api/operations/{id}/events{query}", headers={**STREAM, **headers}, buffered=False)
 
 
-def test_a_stream_sends_events_and_then_the_end(town: Town, server: Serving) -> None:
-    id = begun(town, server, "one", "two")
+def test_a_stream_sends_events_and_then_the_end(backend: Backend, server: InProcessServer) -> None:
+    id = begun(backend, server, "one", "two")
     response = stream(server, id)
     assert response.status_code == 200
     assert response.content_type.startswith("text/event-stream")
@@ -247,9 +247,9 @@ def test_a_stream_sends_events_and_then_the_end(town: Town, server: Serving) -> 
     text = ""
     while "two" not in text:
         text += next(chunks).decode()
-    assert town.helm.begun.is_set()
+    assert backend.helm.begun.is_set()
     assert "event: finished" not in text
-    town.helm.may_end.set()
+    backend.helm.may_end.set()
     text += "".join(chunk.decode() for chunk in chunks)
     sent = frames(text)
     assert [frame.id for frame in sent[:-1]] == list(range(1, len(sent)))
@@ -259,15 +259,15 @@ def test_a_stream_sends_events_and_then_the_end(town: Town, server: Serving) -> 
     assert server.context.workers.waiters.count() == 0
 
 
-def test_a_stream_resumes_after_last_event_id(town: Town, server: Serving) -> None:
-    id = begun(town, server, "one", "two", "three")
+def test_a_stream_resumes_after_last_event_id(backend: Backend, server: InProcessServer) -> None:
+    id = begun(backend, server, "one", "two", "three")
     response = stream(server, id)
     chunks, sent = response.iter_encoded(), []
     while len(sent) < 2:
         sent += frames(next(chunks).decode())
     response.close()
     until(lambda: server.context.workers.waiters.count() == 0, "the seat is free")
-    town.helm.may_end.set()
+    backend.helm.may_end.set()
     last = sent[-1].id
     rest = frames(stream(server, id, after=0, **{"Last-Event-ID": str(last)}).text)
     numbers = [frame.id for frame in (*sent, *rest[:-1])]
@@ -276,44 +276,44 @@ def test_a_stream_resumes_after_last_event_id(town: Town, server: Serving) -> No
     assert frames(stream(server, id, after=last).text) == rest
 
 
-def test_a_silent_stream_sends_heartbeats(town: Town, server: Serving) -> None:
-    id = begun(town, server)
+def test_a_silent_stream_sends_heartbeats(backend: Backend, server: InProcessServer) -> None:
+    id = begun(backend, server)
     response = stream(server, id)
     chunks = response.iter_encoded()
     heard = [next(chunks) for _ in range(8)]
     assert heard[-1] == b": still running\n\n"
-    town.helm.may_end.set()
+    backend.helm.may_end.set()
     response.close()
 
 
-def test_a_stream_ends_after_its_maximum_duration(town: Town) -> None:
-    server = town.server(watching=False, timing=StreamTiming(heartbeat=0.02, max_duration=1.0, poll=0.01))
-    id = begun(town, server, "one")
+def test_a_stream_ends_after_its_maximum_duration(backend: Backend) -> None:
+    server = backend.server(watching=False, timing=StreamTiming(heartbeat=0.02, max_duration=1.0, poll=0.01))
+    id = begun(backend, server, "one")
     first = frames(stream(server, id).text)
     assert first
     assert first[-1].event != "finished"
-    town.helm.may_end.set()
+    backend.helm.may_end.set()
     ended(server, id)
     rest = frames(stream(server, id, **{"Last-Event-ID": str(first[-1].id)}).text)
     assert rest[0].id == (first[-1].id or 0) + 1
     assert rest[-1].event == "finished"
 
 
-def test_a_stream_of_a_finished_operation_ends_at_once(town: Town, server: Serving) -> None:
+def test_a_stream_of_a_finished_operation_ends_at_once(backend: Backend, server: InProcessServer) -> None:
     release = deployed(server)
-    sent = frames(stream(town.server(watching=False), release["operation"]).text)
+    sent = frames(stream(backend.server(watching=False), release["operation"]).text)
     assert sent[0].id == 1
     assert sent[-1].event == "finished"
 
 
-def test_a_stream_at_another_server_sends_the_same_events(town: Town) -> None:
-    server, other = town.server(), town.server()
-    id = begun(town, server, "one", "two")
+def test_a_stream_at_another_server_sends_the_same_events(backend: Backend) -> None:
+    server, other = backend.server(), backend.server()
+    id = begun(backend, server, "one", "two")
     texts: list[str] = []
     reading = threading.Thread(target=lambda: texts.append(stream(other, id).text))
     reading.start()
     until(lambda: other.context.workers.waiters.count() == 1, "it reads")
-    town.helm.may_end.set()
+    backend.helm.may_end.set()
     reading.join(SOON)
     there = frames(texts[0])
     here = frames(stream(server, id).text)
@@ -329,9 +329,9 @@ def test_a_stream_at_another_server_sends_the_same_events(town: Town) -> None:
 # how many
 
 
-def test_waiters_beyond_the_limit_are_refused(town: Town) -> None:
-    server = town.server(waiting=2, watching=False)
-    id = begun(town, server, "one")
+def test_waiters_beyond_the_limit_are_refused(backend: Backend) -> None:
+    server = backend.server(waiting=2, watching=False)
+    id = begun(backend, server, "one")
     streams = [stream(server, id) for _ in range(2)]
     chunks = [one.iter_encoded() for one in streams]
     for one in chunks:
@@ -344,12 +344,12 @@ def test_waiters_beyond_the_limit_are_refused(town: Town) -> None:
     streams[0].close()
     again = stream(server, id)
     assert again.status_code == 200
-    town.helm.may_end.set()
+    backend.helm.may_end.set()
     assert frames(again.text)[-1].event == "finished"
 
 
-def test_a_stream_that_is_never_read_frees_its_place(town: Town, server: Serving) -> None:
-    id = begun(town, server)
+def test_a_stream_that_is_never_read_frees_its_place(backend: Backend, server: InProcessServer) -> None:
+    id = begun(backend, server)
     for _ in range(20):
         response = stream(server, id)
         assert response.status_code == 200
@@ -357,17 +357,17 @@ def test_a_stream_that_is_never_read_frees_its_place(town: Town, server: Serving
     assert server.context.workers.waiters.count() == 0
 
 
-def test_the_number_of_waiters_is_a_metric(town: Town, server: Serving) -> None:
-    id = begun(town, server)
+def test_the_number_of_waiters_is_a_metric(backend: Backend, server: InProcessServer) -> None:
+    id = begun(backend, server)
     response = stream(server, id)
     assert b"kubernaut_event_streams 1.0" in server.context.metrics.render()
     response.close()
     assert b"kubernaut_event_streams 0.0" in server.context.metrics.render()
 
 
-def test_a_stopping_server_ends_only_streams_of_other_servers(town: Town) -> None:
-    server, other = town.server(), town.server()
-    id = begun(town, server, "one")
+def test_a_stopping_server_ends_only_streams_of_other_servers(backend: Backend) -> None:
+    server, other = backend.server(), backend.server()
+    id = begun(backend, server, "one")
     read: list[str] = []
     reading = [threading.Thread(target=lambda one=one: read.append(stream(one, id).text)) for one in (server, other)]
     for thread in reading:
@@ -379,7 +379,7 @@ def test_a_stopping_server_ends_only_streams_of_other_servers(town: Town) -> Non
     assert not reading[1].is_alive()
     assert reading[0].is_alive()
     assert "event: finished" not in read[0]
-    town.helm.may_end.set()
+    backend.helm.may_end.set()
     reading[0].join(SOON)
     assert frames(read[1])[-1].event == "finished"
 
@@ -388,6 +388,6 @@ def test_a_stopping_server_ends_only_streams_of_other_servers(town: Town) -> Non
     ("query", "headers"),
     [("after=-1", {}), ("after=x", {}), ("wait=61", {}), ("wait=0.5", {}), ("since=1", {}), ("", {"Last-Event-ID": "x"})],
 )
-def test_invalid_event_queries_are_refused(server: Serving, query: str, headers: dict[str, str]) -> None:
+def test_invalid_event_queries_are_refused(server: InProcessServer, query: str, headers: dict[str, str]) -> None:
     id = deployed(server)["operation"]
     problem(server.get(f"/api/operations/{id}/events?{query}", headers=headers), 422, "request_invalid")

@@ -6,7 +6,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-from support.deployed import HELLO, SOON, a_town, ended, operation_of, until
+from support.backend import HELLO, SOON, ended, operation_of, running_backend, until
 
 from kubernaut.server.app import create_app
 from kubernaut.server.operations.workers import RunningOperation, Workers
@@ -18,14 +18,14 @@ def test_an_operation_finishes_only_when_its_worker_is_done(tmp_path: Path) -> N
     def hold(_: RunningOperation) -> None:
         assert done.wait(SOON)
 
-    with a_town(tmp_path) as town:
-        town.shop.publish("1.0.0")
-        server = town.server(watching=False)
+    with running_backend(tmp_path) as backend:
+        backend.publisher.publish("1.0.0")
+        server = backend.server(watching=False)
         server.context = replace(server.context, workers=Workers(on_finished=hold))
         server.app = create_app(server.context)
         id = operation_of(server.post("/api/releases", HELLO))
         kept = {"owner": "kubernaut", "kubernaut/operation": id, "kubernaut/outcome": "succeeded"}
-        until(lambda: town.cluster.list_secrets("demo", kept), "the cluster knows of its end")
+        until(lambda: backend.cluster.list_secrets("demo", kept), "the cluster knows of its end")
         server.context.index.refresh("demo", "hello")
         assert server.get(f"/api/operations/{id}").json["state"] == "running"
         assert server.get(f"/api/operations/{id}/events").json["finished"] is False

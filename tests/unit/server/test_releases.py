@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.past import STARTED, made, operation, own, record_secret
-from support.serving import READER, TEAM, Serving, problem
+from support.in_process_server import READER, TEAM, InProcessServer, problem
+from support.records import STARTED, made, operation, own, record_secret
 
 from kubernaut.history.operations import operation_secret
 from kubernaut.history.store import HistoryStore
@@ -32,7 +32,7 @@ def manifest(greeting: str) -> str:
     )
 
 
-def serving(folder: Path) -> Serving:
+def serving(folder: Path) -> InProcessServer:
     cluster = FakeCluster("demo", "prod")
     event = {"at": STARTED, "step": "deploy", "kind": "notice", "text": "demo/hello"}
     finished = operation(made=(made(own(2, "deployed")),), events=(event,), finished_at=STARTED)
@@ -52,24 +52,24 @@ def serving(folder: Path) -> Serving:
         operation_secret(finished),
     ):
         cluster.create_secret(secret["metadata"]["namespace"], secret)
-    served = Serving(folder, releases.routes, cluster)
+    served = InProcessServer(folder, releases.routes, cluster)
     served.context.index.load()
     return served
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Serving:
+def server(tmp_path_factory: pytest.TempPathFactory) -> InProcessServer:
     """A server, for tests that only read."""
     return serving(tmp_path_factory.mktemp("server"))
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Serving:
+def own_server(tmp_path: Path) -> InProcessServer:
     """A server of the test's own."""
     return serving(tmp_path)
 
 
-def ids(server: Serving, path: str, **request: Any) -> list[str]:
+def ids(server: InProcessServer, path: str, **request: Any) -> list[str]:
     response = server.get(path, **request)
     assert response.status_code == 200, response.text
     return [item["id"] for item in response.json["items"]]
@@ -78,7 +78,7 @@ def ids(server: Serving, path: str, **request: Any) -> list[str]:
 # lists
 
 
-def test_the_list_has_the_active_releases_in_order(server: Serving) -> None:
+def test_the_list_has_the_active_releases_in_order(server: InProcessServer) -> None:
     response = server.get("/api/releases")
     active = ["demo.hello.v2", "demo.v3.v1", "demo.web.example.com.v1", "prod.broken.v2", "prod.failing.v1", "prod.hello.v1"]
     assert [item["id"] for item in response.json["items"]] == active
@@ -89,7 +89,7 @@ def test_the_list_has_the_active_releases_in_order(server: Serving) -> None:
 
 
 @pytest.mark.parametrize("all", [False, True])
-def test_the_list_equals_the_history(server: Serving, all: bool) -> None:
+def test_the_list_equals_the_history(server: InProcessServer, all: bool) -> None:
     content = server.get(f"/api/releases?all={str(all).lower()}").json
     assert content == HistoryStore(server.cluster).list(all=all).model_dump(mode="json", by_alias=True)
 
@@ -106,7 +106,7 @@ def test_the_list_equals_the_history(server: Serving, all: bool) -> None:
         ("version=9.9.9&all=true", []),
     ],
 )
-def test_filters_select_matching_releases(server: Serving, query: str, expected: list[str]) -> None:
+def test_filters_select_matching_releases(server: InProcessServer, query: str, expected: list[str]) -> None:
     response = server.get(f"/api/releases?{query}")
     assert [item["id"] for item in response.json["items"]] == expected
     assert response.json["count"] == len(expected)
@@ -129,16 +129,16 @@ def test_filters_select_matching_releases(server: Serving, query: str, expected:
         "unknown=1",
     ],
 )
-def test_invalid_queries_are_refused(server: Serving, query: str) -> None:
+def test_invalid_queries_are_refused(server: InProcessServer, query: str) -> None:
     problem(server.get(f"/api/releases?{query}"), 422, "request_invalid")
 
 
 @pytest.mark.parametrize("query", ["namespace=Demo", "namespace=", "name=--help", f"name={'a' * 54}", "namespace=demo.x"])
-def test_invalid_names_are_refused(server: Serving, query: str) -> None:
+def test_invalid_names_are_refused(server: InProcessServer, query: str) -> None:
     problem(server.get(f"/api/releases?{query}"), 422, "name_invalid")
 
 
-def test_warm_reads_send_no_request_to_the_cluster(server: Serving) -> None:
+def test_warm_reads_send_no_request_to_the_cluster(server: InProcessServer) -> None:
     paths = ("/api/releases", "/api/releases?all=true", "/api/releases/demo.hello.v2", "/api/releases/demo.hello/history")
     for path in paths:
         server.get(path)
@@ -148,7 +148,7 @@ def test_warm_reads_send_no_request_to_the_cluster(server: Serving) -> None:
     assert server.cluster.requests == []
 
 
-def pages(server: Serving, path: str, **request: Any) -> Iterator[list[str]]:
+def pages(server: InProcessServer, path: str, **request: Any) -> Iterator[list[str]]:
     """Yield the pages' ids, going from each to the next by its Link."""
     while path:
         response = server.get(path, **request)
@@ -160,7 +160,7 @@ def pages(server: Serving, path: str, **request: Any) -> Iterator[list[str]]:
         path = found[1] if found else ""
 
 
-def test_pages_keep_the_filters(server: Serving) -> None:
+def test_pages_keep_the_filters(server: InProcessServer) -> None:
     walked = list(pages(server, "/api/releases?all=true&namespace=demo&limit=2"))
     assert walked == [
         ["demo.gone.v10", "demo.gone.v9"],
@@ -179,7 +179,7 @@ PLACES = st.sets(st.tuples(st.sampled_from(["demo", "prod"]), NAMES, st.integers
 def test_paging_never_skips_or_repeats_a_release(
     tmp_path: Path, before: set[tuple[str, str, int]], after: set[tuple[str, str, int]], limit: int, when: int
 ) -> None:
-    server = Serving(tmp_path, releases.routes, FakeCluster("demo", "prod"))
+    server = InProcessServer(tmp_path, releases.routes, FakeCluster("demo", "prod"))
     put(server, before)
     server.context.index.load()
     walked: list[str] = []
@@ -199,12 +199,12 @@ def place(id: str) -> tuple[str, str, int]:
     return namespace, name, -int(revision)
 
 
-def put(server: Serving, places: set[tuple[str, str, int]]) -> None:
+def put(server: InProcessServer, places: set[tuple[str, str, int]]) -> None:
     for namespace, name, revision in places:
         server.cluster.create_secret(namespace, record_secret(revision, "superseded", name=name, namespace=namespace))
 
 
-def exchange(server: Serving, before: set[tuple[str, str, int]], after: set[tuple[str, str, int]]) -> None:
+def exchange(server: InProcessServer, before: set[tuple[str, str, int]], after: set[tuple[str, str, int]]) -> None:
     for namespace, name, revision in before - after:
         server.cluster.delete_secret(namespace, f"sh.helm.release.v1.{name}.v{revision}")
     put(server, after - before)
@@ -216,13 +216,13 @@ def exchange(server: Serving, before: set[tuple[str, str, int]], after: set[tupl
 
 
 @pytest.mark.parametrize("id", ["demo.hello.v2", "demo.hello.current", "demo.hello"])
-def test_a_release_is_found_by_id_as_current_and_by_name(server: Serving, id: str) -> None:
+def test_a_release_is_found_by_id_as_current_and_by_name(server: InProcessServer, id: str) -> None:
     response = server.get(f"/api/releases/{id}")
     assert response.json["id"] == "demo.hello.v2"
     assert (response.json["createdBy"], response.json["managedBy"]) == ("ada", "kubernaut")
 
 
-def test_the_etag_changes_with_the_record(own_server: Serving) -> None:
+def test_the_etag_changes_with_the_record(own_server: InProcessServer) -> None:
     server = own_server
     release = server.get("/api/releases/demo.hello")
     metadata = server.cluster.get_secret("demo", "sh.helm.release.v1.hello.v2")["metadata"]  # type: ignore[index]
@@ -232,7 +232,7 @@ def test_the_etag_changes_with_the_record(own_server: Serving) -> None:
     assert server.get("/api/releases/demo.hello").headers["ETag"] != release.headers["ETag"]
 
 
-def test_foreign_releases_and_names_with_dots_are_found(server: Serving) -> None:
+def test_foreign_releases_and_names_with_dots_are_found(server: InProcessServer) -> None:
     release = server.get("/api/releases/demo.web.example.com").json
     assert (release["name"], release["managedBy"], release["createdBy"]) == ("web.example.com", "helm", None)
     assert server.get("/api/releases/demo.web.example.com.v1/history").json["count"] == 1
@@ -264,13 +264,13 @@ def test_foreign_releases_and_names_with_dots_are_found(server: Serving) -> None
         ("..", 404, "route_not_found"),
     ],
 )
-def test_invalid_and_unknown_ids_are_problems(server: Serving, part: str, id: str, status: int, code: str) -> None:
+def test_invalid_and_unknown_ids_are_problems(server: InProcessServer, part: str, id: str, status: int, code: str) -> None:
     if part == "/history" and id in ("demo.hello.v99", "demo.hello.v0"):
         return  # a name's history is the same, whichever of its revisions is named
     problem(server.get(f"/api/releases/{id}{part}"), status, code)
 
 
-def test_the_history_lists_every_revision_newest_first(server: Serving) -> None:
+def test_the_history_lists_every_revision_newest_first(server: InProcessServer) -> None:
     response = server.get("/api/releases/demo.gone/history")
     assert [item["id"] for item in response.json["items"]] == ["demo.gone.v10", "demo.gone.v9"]
     assert (response.json["count"], response.json["next"]) == (2, None)
@@ -280,7 +280,7 @@ def test_the_history_lists_every_revision_newest_first(server: Serving) -> None:
 # one release at length
 
 
-def test_manifest_values_and_diff_mask_secrets(server: Serving) -> None:
+def test_manifest_values_and_diff_mask_secrets(server: InProcessServer) -> None:
     manifested = server.get("/api/releases/demo.hello/manifest")
     assert list(manifested.json) == ["id", "manifest"]
     assert manifested.json["id"] == "demo.hello.v2"
@@ -301,7 +301,7 @@ def test_manifest_values_and_diff_mask_secrets(server: Serving) -> None:
 
 
 @pytest.mark.parametrize(("to", "expected"), [("1", "demo.hello.v1"), ("v1", "demo.hello.v1"), ("prod.hello", "prod.hello.v1")])
-def test_a_release_is_compared_with_the_given_one(server: Serving, to: str, expected: str) -> None:
+def test_a_release_is_compared_with_the_given_one(server: InProcessServer, to: str, expected: str) -> None:
     content = server.get(f"/api/releases/demo.hello/diff?to={to}").json
     assert (content["from"], content["to"]) == ("demo.hello.v2", expected)
 
@@ -317,22 +317,24 @@ def test_a_release_is_compared_with_the_given_one(server: Serving, to: str, expe
         (f"to=demo.{'a' * 54}", 422, "name_invalid"),
     ],
 )
-def test_a_diff_with_an_invalid_or_unknown_release_is_a_problem(server: Serving, query: str, status: int, code: str) -> None:
+def test_a_diff_with_an_invalid_or_unknown_release_is_a_problem(
+    server: InProcessServer, query: str, status: int, code: str
+) -> None:
     problem(server.get(f"/api/releases/demo.hello/diff?{query}"), status, code)
 
 
-def test_the_first_release_has_no_default_diff(server: Serving) -> None:
+def test_the_first_release_has_no_default_diff(server: InProcessServer) -> None:
     problem(server.get("/api/releases/demo.hello.v1/diff"), 404, "release_not_found")
 
 
-def test_the_report_has_the_operation_with_its_events(server: Serving) -> None:
+def test_the_report_has_the_operation_with_its_events(server: InProcessServer) -> None:
     report = server.get("/api/releases/demo.hello/report").json
     assert report["release"] == server.get("/api/releases/demo.hello").json
     assert report["operation"]["actor"] == "ada"
     assert [event["text"] for event in report["operation"]["events"]] == ["demo/hello"]
 
 
-def test_a_damaged_record_is_shown_as_damaged(server: Serving) -> None:
+def test_a_damaged_record_is_shown_as_damaged(server: InProcessServer) -> None:
     release = server.get("/api/releases/prod.broken").json
     assert release["description"].startswith("damaged: its content cannot be decoded")
     assert release["status"] == "deployed"
@@ -346,7 +348,7 @@ def test_a_damaged_record_is_shown_as_damaged(server: Serving) -> None:
 # who may see what
 
 
-def test_a_token_sees_only_its_namespaces(server: Serving) -> None:
+def test_a_token_sees_only_its_namespaces(server: InProcessServer) -> None:
     response = server.get("/api/releases?all=true", token=TEAM)
     assert {item["namespace"] for item in response.json["items"]} == {"demo"}
     assert response.json["count"] == 6
@@ -367,7 +369,7 @@ def test_a_token_sees_only_its_namespaces(server: Serving) -> None:
         *(f"/api/releases/{id}{part}" for id in ("prod.hello.v1", "prod.hello", "prod.nothing", "nowhere.hello") for part in PARTS),
     ],
 )
-def test_a_token_gets_403_for_every_other_namespace(server: Serving, path: str) -> None:
+def test_a_token_gets_403_for_every_other_namespace(server: InProcessServer, path: str) -> None:
     content = problem(server.get(path, token=TEAM), 403, "not_allowed")
     assert "team" in content["detail"]
     if "nothing" not in path and "nowhere" not in path:
@@ -375,16 +377,16 @@ def test_a_token_gets_403_for_every_other_namespace(server: Serving, path: str) 
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_read_only_token_reads_everything(server: Serving, part: str) -> None:
+def test_a_read_only_token_reads_everything(server: InProcessServer, part: str) -> None:
     assert server.get(f"/api/releases/demo.hello{part}", token=READER).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/api/releases", *(f"/api/releases/demo.hello{part}" for part in PARTS)])
-def test_reads_without_a_token_are_unauthorized(server: Serving, path: str) -> None:
+def test_reads_without_a_token_are_unauthorized(server: InProcessServer, path: str) -> None:
     problem(server.get(path, token=None), 401, "unauthorized")
 
 
-def test_a_server_for_some_namespaces_shows_only_these(own_server: Serving) -> None:
+def test_a_server_for_some_namespaces_shows_only_these(own_server: InProcessServer) -> None:
     context = replace(own_server.context, namespaces=("prod",))
     own_server.app = create_app(context, releases.routes(context))
     assert ids(own_server, "/api/releases") == ["prod.broken.v2", "prod.failing.v1", "prod.hello.v1"]

@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import pytest
-from support.serving import Serving, problem
-from support.shelf import Shelf
+from support.in_process_server import InProcessServer, problem
+from support.stub_routes import StubRoutes
 
 from kubernaut.server.request import MAX_BODY_BYTES, MAX_DEPTH
 
@@ -19,17 +19,17 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-def shelf() -> Shelf:
-    return Shelf()
+def stub() -> StubRoutes:
+    return StubRoutes()
 
 
 @pytest.fixture
-def server(shelf: Shelf, tmp_path: Path) -> Iterator[Serving]:
-    yield Serving(tmp_path, shelf.routes)
-    assert not shelf.requests, "the handler was called"
+def server(stub: StubRoutes, tmp_path: Path) -> Iterator[InProcessServer]:
+    yield InProcessServer(tmp_path, stub.routes)
+    assert not stub.requests, "the handler was called"
 
 
-def send(server: Serving, body: bytes | str, path: str = "/things", **headers: str) -> Any:
+def send(server: InProcessServer, body: bytes | str, path: str = "/things", **headers: str) -> Any:
     return server.ask("POST", path, data=body, headers={**JSON, **headers})
 
 
@@ -63,7 +63,7 @@ def send(server: Serving, body: bytes | str, path: str = "/things", **headers: s
         b'{"name": "a", "values": {"x": ' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}}",
     ],
 )
-def test_invalid_and_ambiguous_json_is_malformed(server: Serving, body: bytes) -> None:
+def test_invalid_and_ambiguous_json_is_malformed(server: InProcessServer, body: bytes) -> None:
     payload = problem(send(server, body), 400, "request_malformed")
     assert len(payload["detail"]) < 200
 
@@ -88,33 +88,33 @@ def test_invalid_and_ambiguous_json_is_malformed(server: Serving, body: bytes) -
         ({"name": "a", "a/b~c": 1}, "/a~1b~0c"),
     ],
 )
-def test_an_invalid_body_is_reported_by_pointer_without_values(server: Serving, body: Any, pointer: str) -> None:
+def test_an_invalid_body_is_reported_by_pointer_without_values(server: InProcessServer, body: Any, pointer: str) -> None:
     payload = problem(send(server, json.dumps(body)), 422, "request_invalid")
     assert [error["pointer"] for error in payload["errors"]] == [pointer]
     assert payload["errors"][0]["detail"]
 
 
-def test_secret_values_are_not_repeated(server: Serving) -> None:
+def test_secret_values_are_not_repeated(server: InProcessServer) -> None:
     response = send(server, json.dumps({"name": ["hunter2"], "size": "hunter3", "password": "hunter4"}))
     payload = problem(response, 422, "request_invalid")
     assert len(payload["errors"]) == 3
     assert "hunter" not in response.text
 
 
-def test_the_number_of_reported_faults_is_limited(server: Serving) -> None:
+def test_the_number_of_reported_faults_is_limited(server: InProcessServer) -> None:
     response = send(server, json.dumps({"name": "a", "tags": [1] * 10_000}))
     assert len(problem(response, 422, "request_invalid")["errors"]) == 20
 
 
-def test_a_body_may_have_1_mib(server: Serving, shelf: Shelf) -> None:
+def test_a_body_may_have_1_mib(server: InProcessServer, stub: StubRoutes) -> None:
     frame = len(b'{"name": ""}')
     payload = problem(send(server, b'{"name": "' + b"x" * (MAX_BODY_BYTES - frame + 1) + b'"}'), 413, "request_too_large")
     assert "1 MiB" in payload["hint"]
     assert send(server, b'{"name": "' + b"x" * (MAX_BODY_BYTES - frame) + b'"}').status_code == 200
-    shelf.requests.clear()
+    stub.requests.clear()
 
 
-def test_a_body_that_is_too_large_is_not_read(server: Serving) -> None:
+def test_a_body_that_is_too_large_is_not_read(server: InProcessServer) -> None:
     stream = io.BytesIO(b"x" * 10)
     response = send_stream(server, stream, 10**12)
     problem(response, 413, "request_too_large")
@@ -122,13 +122,13 @@ def test_a_body_that_is_too_large_is_not_read(server: Serving) -> None:
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "0x10", " 5", "٣", "1, 1", "9" * 5000])
-def test_an_invalid_content_length_is_refused(server: Serving, length: str) -> None:
+def test_an_invalid_content_length_is_refused(server: InProcessServer, length: str) -> None:
     payload = server.ask("POST", "/things", data=b"{}", headers=JSON, environ_overrides={"CONTENT_LENGTH": length})
     assert payload.status_code in {400, 413}
     assert payload.content_type == "application/problem+json"
 
 
-def test_a_truncated_body_is_malformed(server: Serving) -> None:
+def test_a_truncated_body_is_malformed(server: InProcessServer) -> None:
     response = send_stream(server, io.BytesIO(b'{"name":'), 100)
     assert "8 of 100 bytes" in problem(response, 400, "request_malformed")["detail"]
 
@@ -148,25 +148,25 @@ def test_a_truncated_body_is_malformed(server: Serving) -> None:
         "application/json, text/plain",
     ],
 )
-def test_other_media_types_are_refused(server: Serving, kind: str) -> None:
+def test_other_media_types_are_refused(server: InProcessServer, kind: str) -> None:
     problem(send(server, b'{"name": "a"}', **{"Content-Type": kind}), 415, "media_type_unsupported")
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/json;charset=UTF-8", 'Application/JSON; charset="utf-8" '])
-def test_a_utf8_charset_is_accepted(server: Serving, shelf: Shelf, kind: str) -> None:
+def test_a_utf8_charset_is_accepted(server: InProcessServer, stub: StubRoutes, kind: str) -> None:
     assert send(server, b'{"name": "\xc3\xa4"}', **{"Content-Type": kind}).status_code == 200
-    assert shelf.requests.pop().body.name == "ä"
+    assert stub.requests.pop().body.name == "ä"
 
 
-def test_an_empty_form_is_refused(server: Serving, shelf: Shelf) -> None:
+def test_an_empty_form_is_refused(server: InProcessServer, stub: StubRoutes) -> None:
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     problem(server.ask("POST", "/things/a/turn", headers=form), 415, "media_type_unsupported")
     problem(server.ask("DELETE", "/things/a", headers=form), 415, "media_type_unsupported")
     assert server.ask("POST", "/things/a/turn").status_code == 200
-    assert shelf.requests.pop().body is None
+    assert stub.requests.pop().body is None
 
 
-def test_an_unexpected_body_is_refused(server: Serving) -> None:
+def test_an_unexpected_body_is_refused(server: InProcessServer) -> None:
     problem(server.ask("DELETE", "/things/a", json={"note": "x"}), 400, "request_malformed")
     problem(server.ask("GET", "/things", data=b"x"), 400, "request_malformed")
 
@@ -200,29 +200,29 @@ def test_an_unexpected_body_is_refused(server: Serving) -> None:
         ("lockTimeout=null", "/lockTimeout"),
     ],
 )
-def test_unknown_repeated_and_mistyped_parameters_are_refused(server: Serving, query: str, pointer: str) -> None:
+def test_unknown_repeated_and_mistyped_parameters_are_refused(server: InProcessServer, query: str, pointer: str) -> None:
     payload = problem(server.get(f"/things?{query}"), 422, "request_invalid")
     assert {error["pointer"] for error in payload["errors"]} == {pointer}
 
 
-def test_a_text_parameter_is_never_read_as_a_number(server: Serving, shelf: Shelf) -> None:
+def test_a_text_parameter_is_never_read_as_a_number(server: InProcessServer, stub: StubRoutes) -> None:
     for text in ("1", "true", "null", "", "{}"):
         assert server.get("/things", query_string={"status": text}).status_code == 200
-        assert shelf.requests.pop().query.status == text
+        assert stub.requests.pop().query.status == text
 
 
-def test_queries_that_are_not_utf8_or_too_long_are_refused(server: Serving) -> None:
+def test_queries_that_are_not_utf8_or_too_long_are_refused(server: InProcessServer) -> None:
     problem(server.get("/things?status=%ff"), 400, "request_malformed")
     problem(server.get("/things?" + "&".join(f"a{number}=1" for number in range(1000))), 422, "request_invalid")
 
 
-def test_a_route_without_a_query_refuses_parameters(server: Serving) -> None:
+def test_a_route_without_a_query_refuses_parameters(server: InProcessServer) -> None:
     problem(server.get("/things/a?x=1"), 422, "request_invalid")
     problem(server.post("/things?dryRun=true", {"name": "a"}), 422, "request_invalid")
 
 
 @pytest.mark.parametrize("tag", ["x", '"X"', '"x', "*", '"x" "y"'])
-def test_a_header_must_match_its_pattern(server: Serving, tag: str) -> None:
+def test_a_header_must_match_its_pattern(server: InProcessServer, tag: str) -> None:
     response = server.ask("POST", "/things/a/turn", headers={"If-Match": tag})
     assert problem(response, 422, "request_invalid")["errors"][0]["pointer"] == "/if-match"
 
@@ -269,7 +269,7 @@ def test_a_header_must_match_its_pattern(server: Serving, tag: str) -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_only_exact_paths_are_routed(server: Serving, method: str, path: str) -> None:
+def test_only_exact_paths_are_routed(server: InProcessServer, method: str, path: str) -> None:
     payload = problem(raw(server, path, method), 404, "route_not_found")
     assert len(payload["detail"]) < 500
 
@@ -286,16 +286,16 @@ def test_only_exact_paths_are_routed(server: Serving, method: str, path: str) ->
         ("", 400),
     ],
 )
-def test_absolute_and_encoded_targets_are_understood(server: Serving, shelf: Shelf, path: str, status: int) -> None:
+def test_absolute_and_encoded_targets_are_understood(server: InProcessServer, stub: StubRoutes, path: str, status: int) -> None:
     assert raw(server, path).status_code == status
-    shelf.requests.clear()
+    stub.requests.clear()
 
 
-def send_stream(server: Serving, stream: io.BytesIO, length: int) -> Any:
+def send_stream(server: InProcessServer, stream: io.BytesIO, length: int) -> Any:
     return server.ask("POST", "/things", input_stream=stream, headers=JSON, environ_overrides={"CONTENT_LENGTH": str(length)})
 
 
-def raw(server: Serving, target: str, method: str = "GET") -> Any:
+def raw(server: InProcessServer, target: str, method: str = "GET") -> Any:
     """Send a target exactly as it is, decoded as a WSGI server does it."""
     path, _, query = target.partition("?")
     decoded = unquote_to_bytes(path).decode("latin-1")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 from support.faults import until
-from support.serving import connect
+from support.in_process_server import connect
 
 from kubernaut import Kubernaut, load_settings
 from kubernaut.errors import (

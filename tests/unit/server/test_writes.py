@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.deployed import HELLO, WAIT, Town, a_town, deployed, ended, nothing_was_written, operation_of
-from support.serving import Serving, problem
+from support.backend import HELLO, WAIT, Backend, deployed, ended, nothing_was_written, operation_of, running_backend
+from support.in_process_server import InProcessServer, problem
 from werkzeug.test import TestResponse
 
 from kubernaut.errors import DeadlineExceeded
@@ -18,21 +18,21 @@ CANARY = "canary-8f3a-secret"
 
 
 @pytest.fixture
-def town(tmp_path: Path) -> Iterator[Town]:
-    with a_town(tmp_path) as made:
-        made.shop.publish("1.0.0")
+def backend(tmp_path: Path) -> Iterator[Backend]:
+    with running_backend(tmp_path) as made:
+        made.publisher.publish("1.0.0")
         yield made
 
 
 @pytest.fixture
-def server(town: Town) -> Serving:
-    return town.server(watching=False)
+def server(backend: Backend) -> InProcessServer:
+    return backend.server(watching=False)
 
 
 # what is answered
 
 
-def test_a_deploy_is_accepted_and_executed(town: Town, server: Serving) -> None:
+def test_a_deploy_is_accepted_and_executed(backend: Backend, server: InProcessServer) -> None:
     response = server.post("/api/releases", {**HELLO, "note": "first", "values": {"text": "hi"}})
     assert response.status_code == 202, response.text
     payload = response.json
@@ -49,7 +49,7 @@ def test_a_deploy_is_accepted_and_executed(town: Town, server: Serving) -> None:
     assert release["source"]["commit"] or release["chart"]["digest"]
 
 
-def test_a_waiting_client_gets_the_release(server: Serving) -> None:
+def test_a_waiting_client_gets_the_release(server: InProcessServer) -> None:
     response = server.post("/api/releases", HELLO, headers=WAIT)
     assert response.status_code == 201
     assert response.json["id"] == "demo.hello.v1"
@@ -60,28 +60,28 @@ def test_a_waiting_client_gets_the_release(server: Serving) -> None:
     assert operation_of(response) == response.json["operation"]
 
 
-def test_a_no_op_returns_200_with_the_release(town: Town, server: Serving) -> None:
+def test_a_no_op_returns_200_with_the_release(backend: Backend, server: InProcessServer) -> None:
     first = deployed(server)
     response = server.post("/api/releases", HELLO, headers=WAIT)
     assert response.status_code == 200
     assert response.json == first
     assert response.headers["Content-Location"] == "/api/releases/demo.hello.v1"
     assert ended(server, operation_of(response))["state"] == "unchanged"
-    assert len([start for start in town.helm.starts if start[0] == "upgrade"]) == 1
+    assert len([start for start in backend.helm.starts if start[0] == "upgrade"]) == 1
 
 
-def test_an_operation_longer_than_the_wait_returns_202(town: Town, server: Serving) -> None:
-    town.helm.may_end.clear()
+def test_an_operation_longer_than_the_wait_returns_202(backend: Backend, server: InProcessServer) -> None:
+    backend.helm.may_end.clear()
     response = server.post("/api/releases", HELLO, headers={"Prefer": "wait=0"})
     assert response.status_code == 202
     assert response.headers["Preference-Applied"] == "wait=0"
     assert response.json["state"] in ("accepted", "running")
-    town.helm.may_end.set()
+    backend.helm.may_end.set()
     assert ended(server, operation_of(response))["state"] == "succeeded"
 
 
-def test_a_failure_is_a_problem_with_the_release_and_the_operation(town: Town, server: Serving) -> None:
-    town.helm.end_with(Status.FAILED, DeadlineExceeded("timed out waiting for the condition"))
+def test_a_failure_is_a_problem_with_the_release_and_the_operation(backend: Backend, server: InProcessServer) -> None:
+    backend.helm.end_with(Status.FAILED, DeadlineExceeded("timed out waiting for the condition"))
     response = server.post("/api/releases", HELLO, headers=WAIT)
     payload = problem(response, 422, "deploy_failed")
     assert payload["operation"] == operation_of(response)
@@ -92,17 +92,17 @@ def test_a_failure_is_a_problem_with_the_release_and_the_operation(town: Town, s
     assert server.get("/api/releases/demo.hello.v1").json["status"] == "failed"
 
 
-def test_a_rolled_back_failure_has_its_own_code(town: Town, server: Serving) -> None:
+def test_a_rolled_back_failure_has_its_own_code(backend: Backend, server: InProcessServer) -> None:
     deployed(server)
-    town.shop.publish("1.1.0")
-    town.helm.end_with(Status.FAILED, DeadlineExceeded("timed out waiting for the condition"))
+    backend.publisher.publish("1.1.0")
+    backend.helm.end_with(Status.FAILED, DeadlineExceeded("timed out waiting for the condition"))
     response = server.post("/api/releases", {**HELLO, "version": "1.1.0"}, headers=WAIT)
     payload = problem(response, 422, "deploy_rolled_back")
     assert payload["release"] == "demo.hello.v2"
     assert server.get("/api/releases/demo.hello.current").json["id"] == "demo.hello.v3"
 
 
-def test_lists_include_a_finished_write(server: Serving) -> None:
+def test_lists_include_a_finished_write(server: InProcessServer) -> None:
     for round in range(1, 6):
         release = deployed(server, values={"text": str(round)})
         assert release["revision"] == round
@@ -111,19 +111,19 @@ def test_lists_include_a_finished_write(server: Serving) -> None:
         assert server.get("/api/releases/demo.hello.current").json == release
 
 
-def test_values_of_all_sources_are_merged(town: Town, server: Serving) -> None:
-    town.shop.publish("2.0.0", environment="text: production\nkept: 1\n")
+def test_values_of_all_sources_are_merged(backend: Backend, server: InProcessServer) -> None:
+    backend.publisher.publish("2.0.0", environment="text: production\nkept: 1\n")
     body = {**HELLO, "version": "2.0.0", "environment": "production", "values": {"text": "mine", "n": None}, "set": ["a.b=1"]}
     deployed(server, **body)
-    config = town.cluster  # read as plain Helm would
+    config = backend.cluster  # read as plain Helm would
     record = server.context.kubernaut.values("demo.hello.v1")
     assert record == {"text": "mine", "kept": 1, "n": None, "a": {"b": 1}}
     assert config.requests
 
 
-def test_the_default_version_is_the_newest_stable_or_with_pre_the_newest(town: Town, server: Serving) -> None:
-    town.shop.publish("1.2.0")
-    town.shop.publish("2.0.0-rc.1")
+def test_the_default_version_is_the_newest_stable_or_with_pre_the_newest(backend: Backend, server: InProcessServer) -> None:
+    backend.publisher.publish("1.2.0")
+    backend.publisher.publish("2.0.0-rc.1")
     unnamed = {"name": "hello", "namespace": "demo"}
     first = server.post("/api/releases", unnamed, headers=WAIT).json
     second = server.post("/api/releases", {**unnamed, "pre": True}, headers=WAIT).json
@@ -133,15 +133,15 @@ def test_the_default_version_is_the_newest_stable_or_with_pre_the_newest(town: T
 # a dry run
 
 
-def test_a_dry_run_returns_the_plan_and_writes_nothing(town: Town, server: Serving) -> None:
+def test_a_dry_run_returns_the_plan_and_writes_nothing(backend: Backend, server: InProcessServer) -> None:
     response = server.post("/api/releases?dryRun=true", HELLO)
     assert response.status_code == 200
     assert [action["kind"] for action in response.json["actions"]] == ["helm-install"]
-    assert nothing_was_written(town)
+    assert nothing_was_written(backend)
     assert "Location" not in response.headers
     deployed(server)
-    town.cluster.requests.clear()
-    town.shop.publish("1.1.0")
+    backend.cluster.requests.clear()
+    backend.publisher.publish("1.1.0")
     for method, path, body in (
         ("POST", "/api/releases", {**HELLO, "version": "1.1.0"}),
         ("DELETE", "/api/releases/demo.hello.v1", None),
@@ -150,13 +150,13 @@ def test_a_dry_run_returns_the_plan_and_writes_nothing(town: Town, server: Servi
         response = server.ask(method, f"{path}?dryRun=true", **({} if body is None else {"json": body}))
         assert response.status_code == 200, response.text
         assert set(response.json) == {"actions", "reason"}
-    assert nothing_was_written(town)
+    assert nothing_was_written(backend)
 
 
 # delete, rollback, restore
 
 
-def test_a_soft_delete_and_its_repetition(town: Town, server: Serving) -> None:
+def test_a_soft_delete_and_its_repetition(backend: Backend, server: InProcessServer) -> None:
     deployed(server)
     for status in (201, 200, 200):
         response = server.delete("/api/releases/demo.hello.v1", headers=WAIT)
@@ -169,7 +169,7 @@ def test_a_soft_delete_and_its_repetition(town: Town, server: Serving) -> None:
     assert server.get("/api/releases").json["items"] == []
 
 
-def test_deleting_another_release_names_the_current_one(server: Serving) -> None:
+def test_deleting_another_release_names_the_current_one(server: InProcessServer) -> None:
     deployed(server)
     deployed(server, values={"text": "more"})
     payload = problem(server.delete("/api/releases/demo.hello.v1"), 409, "release_not_current")
@@ -177,14 +177,14 @@ def test_deleting_another_release_names_the_current_one(server: Serving) -> None
     assert server.get("/api/releases/demo.hello.current").json["status"] == "deployed"
 
 
-def test_an_unknown_release_cannot_be_deleted(server: Serving) -> None:
+def test_an_unknown_release_cannot_be_deleted(server: InProcessServer) -> None:
     problem(server.delete("/api/releases/demo.hello.v1"), 404, "release_not_found")
     deployed(server)
     assert server.delete("/api/releases/demo.hello.v7").status_code == 409
 
 
 @pytest.mark.parametrize("id", ["demo.hello.v1", "demo.hello.current", "demo.hello"])
-def test_rolling_back_to_a_deleted_release_restores_it(server: Serving, id: str) -> None:
+def test_rolling_back_to_a_deleted_release_restores_it(server: InProcessServer, id: str) -> None:
     deployed(server, values={"text": "kept"})
     assert server.delete("/api/releases/demo.hello.current", headers=WAIT).status_code == 201
     response = server.post(f"/api/releases/{id}/rollback", headers=WAIT)
@@ -194,7 +194,7 @@ def test_rolling_back_to_a_deleted_release_restores_it(server: Serving, id: str)
     assert server.context.kubernaut.values("demo.hello.v2") == {"text": "kept"}
 
 
-def test_a_rollback_creates_a_new_release(server: Serving) -> None:
+def test_a_rollback_creates_a_new_release(server: InProcessServer) -> None:
     deployed(server, values={"text": "one"})
     deployed(server, values={"text": "two"})
     response = server.post("/api/releases/demo.hello.v1/rollback", {"note": "two was bad"}, headers=WAIT)
@@ -205,14 +205,14 @@ def test_a_rollback_creates_a_new_release(server: Serving) -> None:
     assert ended(server, operation_of(response))["verb"] == "rollback"
 
 
-def test_a_rollback_to_the_running_release_is_a_no_op(server: Serving) -> None:
+def test_a_rollback_to_the_running_release_is_a_no_op(server: InProcessServer) -> None:
     deployed(server)
     response = server.post("/api/releases/demo.hello.v1/rollback", headers=WAIT)
     assert response.status_code == 200
     assert response.json["id"] == "demo.hello.v1"
 
 
-def test_a_rollback_of_current_goes_to_the_previous_release(server: Serving) -> None:
+def test_a_rollback_of_current_goes_to_the_previous_release(server: InProcessServer) -> None:
     deployed(server, values={"text": "one"})
     problem(server.post("/api/releases/demo.hello.current/rollback"), 404, "release_not_found")
     deployed(server, values={"text": "two"})
@@ -221,10 +221,10 @@ def test_a_rollback_of_current_goes_to_the_previous_release(server: Serving) -> 
     assert server.context.kubernaut.values("demo.hello.v3") == {"text": "one"}
 
 
-def test_a_failed_restore_is_repeated_by_another_rollback(town: Town, server: Serving) -> None:
+def test_a_failed_restore_is_repeated_by_another_rollback(backend: Backend, server: InProcessServer) -> None:
     deployed(server, values={"text": "kept"})
     assert server.delete("/api/releases/demo.hello.v1", headers=WAIT).status_code == 201
-    town.helm.end_with(Status.FAILED, DeadlineExceeded("timed out waiting for the condition."))
+    backend.helm.end_with(Status.FAILED, DeadlineExceeded("timed out waiting for the condition."))
     problem(server.post("/api/releases/demo.hello.v1/rollback", headers=WAIT), 422, "deploy_failed")
     response = server.post("/api/releases/demo.hello.v1/rollback", headers=WAIT)
     assert response.status_code == 201, response.text
@@ -234,9 +234,9 @@ def test_a_failed_restore_is_repeated_by_another_rollback(town: Town, server: Se
 # secrets
 
 
-def test_secret_values_appear_in_no_response(town: Town, server: Serving) -> None:
-    town.helm.says = [f"password: {CANARY}"]
-    town.helm.end_with(Status.FAILED, DeadlineExceeded(f"it said token={CANARY}"))
+def test_secret_values_appear_in_no_response(backend: Backend, server: InProcessServer) -> None:
+    backend.helm.says = [f"password: {CANARY}"]
+    backend.helm.end_with(Status.FAILED, DeadlineExceeded(f"it said token={CANARY}"))
     answers: list[TestResponse] = []
     body = {**HELLO, "values": {"password": CANARY}, "set": [f"db.password={CANARY}"]}
     answers.append(server.post("/api/releases", body, headers={**WAIT, "Idempotency-Key": "k1"}))

@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.deployed import HELLO, WAIT, Town, a_town, deployed, ended, nothing_was_written, operation_of
-from support.serving import READER, TEAM, Serving, problem
+from support.backend import HELLO, WAIT, Backend, deployed, ended, nothing_was_written, operation_of, running_backend
+from support.in_process_server import READER, TEAM, InProcessServer, problem
 
 
 @pytest.fixture
-def town(tmp_path: Path) -> Iterator[Town]:
-    with a_town(tmp_path) as made:
-        made.shop.publish("1.0.0")
+def backend(tmp_path: Path) -> Iterator[Backend]:
+    with running_backend(tmp_path) as made:
+        made.publisher.publish("1.0.0")
         yield made
 
 
 @pytest.fixture
-def server(town: Town) -> Serving:
-    return town.server(watching=False)
+def server(backend: Backend) -> InProcessServer:
+    return backend.server(watching=False)
 
 
 # who may
@@ -35,25 +35,25 @@ def server(town: Town) -> Serving:
         ("POST", "/api/releases/demo.hello.v1/rollback", None),
     ],
 )
-def test_a_read_only_token_cannot_write(town: Town, server: Serving, method: str, path: str, body: Any) -> None:
+def test_a_read_only_token_cannot_write(backend: Backend, server: InProcessServer, method: str, path: str, body: Any) -> None:
     request = {} if body is None else {"json": body}
     problem(server.ask(method, path, token=READER, **request), 403, "not_allowed")
     problem(server.ask(method, path, token=None, **request), 401, "unauthorized")
-    assert nothing_was_written(town)
+    assert nothing_was_written(backend)
 
 
-def test_a_token_writes_only_in_its_namespaces(town: Town, server: Serving) -> None:
+def test_a_token_writes_only_in_its_namespaces(backend: Backend, server: InProcessServer) -> None:
     problem(server.post("/api/releases", {**HELLO, "namespace": "prod"}, token=TEAM), 403, "not_allowed")
     problem(server.delete("/api/releases/prod.hello.v1", token=TEAM), 403, "not_allowed")
     problem(server.post("/api/releases/prod.hello.v1/rollback", token=TEAM), 403, "not_allowed")
-    assert nothing_was_written(town)
+    assert nothing_was_written(backend)
     assert server.post("/api/releases", HELLO, token=TEAM, headers=WAIT).json["createdBy"] == "team"
 
 
-def test_a_server_for_some_namespaces_writes_only_there(town: Town) -> None:
-    server = town.server(watching=False, namespaces=("demo",))
+def test_a_server_for_some_namespaces_writes_only_there(backend: Backend) -> None:
+    server = backend.server(watching=False, namespaces=("demo",))
     problem(server.post("/api/releases", {**HELLO, "namespace": "prod"}), 403, "not_allowed")
-    assert nothing_was_written(town)
+    assert nothing_was_written(backend)
     deployed(server)
 
 
@@ -83,10 +83,10 @@ def test_a_server_for_some_namespaces_writes_only_there(town: Town) -> None:
     ],
 )
 def test_invalid_writes_are_refused_and_write_nothing(
-    town: Town, server: Serving, more: dict[str, Any], status: int, code: str
+    backend: Backend, server: InProcessServer, more: dict[str, Any], status: int, code: str
 ) -> None:
     problem(server.post("/api/releases", {**HELLO, **more}), status, code)
-    assert nothing_was_written(town)
+    assert nothing_was_written(backend)
     assert server.context.workers.running() == 0
 
 
@@ -101,26 +101,28 @@ def test_invalid_writes_are_refused_and_write_nothing(
         ("--post-renderer=sh", 422, "request_invalid"),
     ],
 )
-def test_charts_of_other_registries_are_refused(town: Town, server: Serving, chart: str, status: int, code: str) -> None:
-    asked = len(town.shop.registry.requests)
+def test_charts_of_other_registries_are_refused(
+    backend: Backend, server: InProcessServer, chart: str, status: int, code: str
+) -> None:
+    asked = len(backend.publisher.registry.requests)
     payload = problem(server.post("/api/releases", {"name": "hello", "namespace": "demo", "chart": chart}), status, code)
     assert "pass" not in json.dumps(payload).replace("passwd", "")
-    assert nothing_was_written(town)
-    assert len(town.shop.registry.requests) == asked
+    assert nothing_was_written(backend)
+    assert len(backend.publisher.registry.requests) == asked
 
 
 @pytest.mark.parametrize("by", ["tag", "digest"])
-def test_a_chart_is_deployed_by_reference(town: Town, server: Serving, by: str) -> None:
-    digest = town.shop.publish("1.5.0")
-    ref = f"oci://{town.shop.prefix}/charts/hello" + (":1.5.0" if by == "tag" else f"@{digest}")
+def test_a_chart_is_deployed_by_reference(backend: Backend, server: InProcessServer, by: str) -> None:
+    digest = backend.publisher.publish("1.5.0")
+    ref = f"oci://{backend.publisher.prefix}/charts/hello" + (":1.5.0" if by == "tag" else f"@{digest}")
     response = server.post("/api/releases", {"name": "hello", "namespace": "demo", "chart": ref}, headers=WAIT)
     assert response.status_code == 201, response.text
     assert response.json["chart"]["digest"] == digest
 
 
-def test_values_that_violate_the_schema_are_reported(town: Town, server: Serving) -> None:
+def test_values_that_violate_the_schema_are_reported(backend: Backend, server: InProcessServer) -> None:
     schema = json.dumps({"type": "object", "properties": {"replicas": {"type": "integer"}}})
-    town.shop.publish("3.0.0", values_schema_json=schema)
+    backend.publisher.publish("3.0.0", values_schema_json=schema)
     body = {**HELLO, "version": "3.0.0", "values": {"replicas": "many"}}
     response = server.post("/api/releases", body, headers=WAIT)
     assert response.status_code == 422
@@ -132,29 +134,29 @@ def test_values_that_violate_the_schema_are_reported(town: Town, server: Serving
 
 
 @pytest.mark.parametrize("id", ["hello", "demo.hello.v01", "Demo.hello.v1", "demo..v1"])
-def test_invalid_ids_are_refused(town: Town, server: Serving, id: str) -> None:
+def test_invalid_ids_are_refused(backend: Backend, server: InProcessServer, id: str) -> None:
     for response in (server.delete(f"/api/releases/{id}"), server.post(f"/api/releases/{id}/rollback")):
         assert response.status_code in (404, 422), response.text
         problem(response, response.status_code, response.json["code"])
-    assert nothing_was_written(town)
+    assert nothing_was_written(backend)
 
 
-def test_a_namespace_is_created_on_request(server: Serving) -> None:
+def test_a_namespace_is_created_on_request(server: InProcessServer) -> None:
     assert deployed(server, namespace="fresh", createNamespace=True)["id"] == "fresh.hello.v1"
 
 
 # If-Match
 
 
-def etag(server: Serving) -> str:
+def etag(server: InProcessServer) -> str:
     return str(server.get("/api/releases/demo.hello.current").headers["ETag"])
 
 
-def test_a_write_with_another_etag_is_refused(town: Town, server: Serving) -> None:
+def test_a_write_with_another_etag_is_refused(backend: Backend, server: InProcessServer) -> None:
     deployed(server)
     stale = etag(server)
     deployed(server, values={"text": "newer"})
-    town.cluster.requests.clear()
+    backend.cluster.requests.clear()
     for response in (
         server.post("/api/releases", {**HELLO, "values": {"text": "mine"}}, headers={"If-Match": stale}),
         server.delete("/api/releases/demo.hello.current", headers={"If-Match": stale}),
@@ -162,10 +164,10 @@ def test_a_write_with_another_etag_is_refused(town: Town, server: Serving) -> No
         server.post("/api/releases/demo.hello.v2/rollback", headers={"If-Match": stale}),
     ):
         problem(response, 412, "release_changed")
-    assert nothing_was_written(town)
+    assert nothing_was_written(backend)
 
 
-def test_a_write_with_the_current_etag_is_executed(server: Serving) -> None:
+def test_a_write_with_the_current_etag_is_executed(server: InProcessServer) -> None:
     deployed(server)
     response = server.post(
         "/api/releases", {**HELLO, "values": {"text": "mine"}}, headers={**WAIT, "If-Match": f'"other", {etag(server)}'}
@@ -177,8 +179,8 @@ def test_a_write_with_the_current_etag_is_executed(server: Serving) -> None:
     assert response.status_code == 201, response.text
 
 
-def test_if_match_on_a_missing_release_is_refused(town: Town, server: Serving) -> None:
+def test_if_match_on_a_missing_release_is_refused(backend: Backend, server: InProcessServer) -> None:
     for header in ("*", '"x"'):
         problem(server.post("/api/releases", HELLO, headers={"If-Match": header}), 412, "release_changed")
     problem(server.post("/api/releases", HELLO, headers={"If-Match": "unquoted"}), 422, "request_invalid")
-    assert nothing_was_written(town)
+    assert nothing_was_written(backend)

@@ -104,7 +104,7 @@ def made(of: Record, digest: str = DIGEST) -> ReleaseReference:
     )
 
 
-def past(
+def history(
     *records: Record,
     operations: tuple[Operation, ...] = (),
     aside: tuple[Record, ...] = (),

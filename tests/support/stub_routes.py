@@ -17,7 +17,7 @@ from kubernaut.server.routing import EVENT_STREAM, Header, Parameter, Request, R
 SECRET = "canary-8f3a-secret"
 
 
-class Thing(Model):
+class Item(Model):
     name: str
     size: int = Field(1, ge=0)
     note: str | None = None
@@ -32,7 +32,7 @@ class Filter(Model):
     lock_timeout: float | None = Field(None, ge=0, le=100)
 
 
-class Shelf:
+class StubRoutes:
     """A few calls of every kind, which note what reaches them."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Shelf:
         return (
             *system.routes(context),
             Route("GET", "/things", "listThings", "Lists.", self.see, seen, query=Filter),
-            Route("POST", "/things", "makeThing", "Makes.", self.see, seen, role=Role.DEPLOY, body=Thing),
+            Route("POST", "/things", "makeThing", "Makes.", self.see, seen, role=Role.DEPLOY, body=Item),
             Route("GET", "/things/{id}", "getThing", "Gets.", self.see, seen, parameters=named),
             Route("DELETE", "/things/{id}", "dropThing", "Drops.", self.drop, seen, role=Role.DEPLOY, parameters=named),
             Route(
@@ -61,7 +61,7 @@ class Shelf:
                 seen,
                 role=Role.DEPLOY,
                 parameters=named,
-                body=Thing,
+                body=Item,
                 body_required=False,
                 headers=(Header("If-Match", "An ETag.", r'"[a-z]+"'),),
             ),

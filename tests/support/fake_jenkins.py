@@ -1,6 +1,6 @@
-"""A stand-in for a Jenkins with one job, for what a real one does too seldom: it forgets, stumbles, and answers when it likes.
+"""A fake Jenkins with one job, for what a real server does too seldom: forgetting queue items, failing, answering late.
 
-What it is comes from tests on a real server. It is asked over ``responses`` with a clock that a test holds, or listens itself.
+Its behaviour was observed on a real server. It answers behind ``responses``, with a clock that the test moves, or on a socket.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ JOB = "shop-deploy"
 Reply = tuple[int, dict[str, str], bytes]
 
 
-class Time:
-    """A clock that stands still until somebody waits; what is to happen meanwhile then happens."""
+class FakeClock:
+    """A clock that moves only while :meth:`wait` is called; what is planned for that time happens then."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -74,8 +74,8 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request that was heard."""
+class ReceivedRequest:
+    """A request that arrived."""
 
     at: float
     method: str
@@ -84,17 +84,17 @@ class Asked:
 
 
 @dataclass
-class Upset:
-    """What the server answers in place of its answer: to requests that match, a number of times."""
+class Fault:
+    """An answer, or a broken connection, for a number of requests that match; ``received`` ones are carried out all the same."""
 
     pattern: str
     effect: Reply | Exception
     times: int = 1
-    heard: bool = False
+    received: bool = False
 
 
 @dataclass
-class StandIn:
+class FakeJenkins:
     """The server; a test moves its builds.
 
     Attributes:
@@ -110,10 +110,10 @@ class StandIn:
     location: bool = True
     on_item: Callable[[Item], object] = lambda item: None
     on_stop: Callable[[Run], object] = lambda run: run.end("ABORTED")
-    asked: list[Asked] = field(default_factory=list)
+    received: list[ReceivedRequest] = field(default_factory=list)
     items: dict[int, Item] = field(default_factory=dict)
     runs: dict[int, Run] = field(default_factory=dict)
-    upsets: list[Upset] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
 
     def start(self, item: Item) -> Run:
         """Make a build of an item."""
@@ -133,26 +133,26 @@ class StandIn:
         self.on_item(item)
         return item
 
-    def upset(self, pattern: str, effect: Reply | Exception, times: int = 1, *, heard: bool = False) -> None:
-        """Answer otherwise to the next requests that match, whether or not they are heard."""
-        self.upsets.append(Upset(pattern, effect, times, heard))
+    def inject(self, pattern: str, effect: Reply | Exception, times: int = 1, *, received: bool = False) -> None:
+        """Answer the next requests that match with an effect; a request that is received still changes the state."""
+        self.faults.append(Fault(pattern, effect, times, received))
 
     @property
-    def triggers(self) -> list[Asked]:
+    def triggers(self) -> list[ReceivedRequest]:
         """The requests to run the job."""
-        return [one for one in self.asked if one.method == "POST" and "/build" in one.path]
+        return [one for one in self.received if one.method == "POST" and "/build" in one.path]
 
     def answer(self, method: str, url: str, body: bytes | str | None) -> Reply | Exception:
         """Answer a request."""
         parts = urlsplit(url)
         form = dict(parse_qsl(body.decode() if isinstance(body, bytes) else body or "", keep_blank_values=True))
-        self.asked.append(Asked(self.now(), method, parts.path, form))
-        for upset in self.upsets:
-            if upset.times and re.search(upset.pattern, f"{method} {parts.path}"):
-                upset.times -= 1
-                if upset.heard:
+        self.received.append(ReceivedRequest(self.now(), method, parts.path, form))
+        for fault in self.faults:
+            if fault.times and re.search(fault.pattern, f"{method} {parts.path}"):
+                fault.times -= 1
+                if fault.received:
                     self._usual(method, parts.path, dict(parse_qsl(parts.query)), form)
-                return upset.effect
+                return fault.effect
         return self._usual(method, parts.path, dict(parse_qsl(parts.query)), form)
 
     def _usual(self, method: str, path: str, query: dict[str, str], form: dict[str, str]) -> Reply:
@@ -248,19 +248,19 @@ def _given(given: Mapping[str, str]) -> dict[str, Any]:
     return {"parameters": [{"name": name, "value": value} for name, value in given.items()]}
 
 
-def behind_responses(stand_in: StandIn, http: responses.RequestsMock) -> None:
-    """Let a stand-in answer what this process asks."""
+def behind_responses(jenkins: FakeJenkins, http: responses.RequestsMock) -> None:
+    """Answer this process's requests with a fake Jenkins."""
 
     def answer(request: requests.PreparedRequest) -> Any:
-        return stand_in.answer(request.method or "", request.url or "", request.body)
+        return jenkins.answer(request.method or "", request.url or "", request.body)
 
     for method in (responses.GET, responses.POST):
         http.add_callback(method, re.compile(re.escape(URL)), callback=answer)
 
 
 @contextmanager
-def listening(stand_in: StandIn) -> Iterator[str]:
-    """Let a stand-in listen; yields its address."""
+def listening(jenkins: FakeJenkins) -> Iterator[str]:
+    """Let a fake Jenkins listen while the block runs; yield its address."""
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -269,7 +269,7 @@ def listening(stand_in: StandIn) -> Iterator[str]:
         def _serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             with lock:
-                reply = stand_in.answer(self.command, self.path, body)
+                reply = jenkins.answer(self.command, self.path, body)
             if isinstance(reply, Exception):
                 self.close_connection = True
                 return

@@ -16,13 +16,13 @@ import yaml
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import Conflict
+from support.checkout import REPOSITORY as CHECKOUT
+from support.checkout import Checkout, make_checkout
 from support.ci_jobs import Jobs
+from support.ci_scenario import DEPLOY, RELEASE, REPOSITORY, CiScenario, path_with_kubernaut
 from support.ci_server import running
 from support.github import FakeGitHub
 from support.hudson import HudsonHome, make_repository
-from support.jenkins_world import DEPLOY, RELEASE, REPOSITORY, Ci, path_with_kubernaut
-from support.world import REPOSITORY as CHECKOUT
-from support.world import World, make_world
 
 DEPLOY_SECONDS = 40
 """What a deploy may take; one that never becomes ready takes as long."""
@@ -34,10 +34,10 @@ _GIT = ("GIT_COMMIT", "GIT_URL", "GIT_BRANCH")
 
 
 @contextmanager
-def on_hudson(platform: Mapping[str, str], folder: Path) -> Iterator[Ci]:
+def on_hudson(platform: Mapping[str, str], folder: Path) -> Iterator[CiScenario]:
     """Start a Hudson whose builds deploy to the local platform; what they may know lies in files, and is looked for at the end."""
     with FakeGitHub() as github:
-        made = _in_a_world_of_its_own(make_world(platform, folder / "checkout"))
+        made = _in_a_world_of_its_own(make_checkout(platform, folder / "checkout"))
         secrets = _Secrets(folder / "secrets", platform, github.token)
         home = HudsonHome(folder / "ci", executors=3)
         jenkins = {"KUBERNAUT_JENKINS_USER": home.admin.name, "KUBERNAUT_JENKINS_TOKEN_FILE": str(home.admin.token_file)}
@@ -59,9 +59,9 @@ def on_hudson(platform: Mapping[str, str], folder: Path) -> Iterator[Ci]:
         with running(home, builds) as server:
             jenkins["KUBERNAUT_JENKINS_URL"] = server.url
             made.environment = {**made.environment, **jenkins}
-            ci = Ci(
+            ci = CiScenario(
                 jobs=Jobs(server.url, server.user, server.token_file),
-                world=made,
+                checkout=made,
                 repository=_origin(folder, made, jenkins),
                 cluster=Cluster(platform["KUBECONFIG"]),
                 flavour="freestyle",
@@ -74,7 +74,7 @@ def on_hudson(platform: Mapping[str, str], folder: Path) -> Iterator[Ci]:
 
 
 @contextmanager
-def on_jenkins(folder: Path) -> Iterator[Ci]:
+def on_jenkins(folder: Path) -> Iterator[CiScenario]:
     """Use a Jenkins that is there, and the cluster and registry of KUBECONFIG and KUBERNAUT_REGISTRY, which its agents must reach.
 
     What it must have stands in the README for administrators. Those who wrote this have not run it: no Jenkins was to be had.
@@ -91,7 +91,7 @@ def on_jenkins(folder: Path) -> Iterator[Ci]:
         "KUBERNAUT_JENKINS_USER": user,
         "KUBERNAUT_JENKINS_TOKEN_FILE": str(token_file),
     }
-    made = _in_a_world_of_its_own(make_world(environment, folder / "checkout"))
+    made = _in_a_world_of_its_own(make_checkout(environment, folder / "checkout"))
     # The server's credentials are called after the namespace, and its agents know the registry as it is given.
     made.namespace = environment.get("JENKINS_NAMESPACE") or "kubernaut-test"
     made.environment = {**made.environment, "KUBERNAUT_REGISTRY": environment["KUBERNAUT_REGISTRY"], **jenkins}
@@ -103,9 +103,9 @@ def on_jenkins(folder: Path) -> Iterator[Ci]:
         made.git("remote", "add", "origin", repository)
     else:
         repository = _origin(folder, made, jenkins, parameter=False)
-    ci = Ci(
+    ci = CiScenario(
         jobs=Jobs(url, user, token_file, folder=environment.get("JENKINS_FOLDER", ""), patience=GENUINE_SECONDS),
-        world=made,
+        checkout=made,
         repository=repository,
         cluster=Cluster(environment["KUBECONFIG"]),
         flavour="pipeline",
@@ -114,15 +114,15 @@ def on_jenkins(folder: Path) -> Iterator[Ci]:
     yield from _with_jobs(ci)
 
 
-def _origin(folder: Path, world: World, jenkins: Mapping[str, str], *, parameter: bool = True) -> str:
+def _origin(folder: Path, checkout: Checkout, jenkins: Mapping[str, str], *, parameter: bool = True) -> str:
     """Make the repository that the world pushes to; its hook knows the server and nothing else of ours."""
-    environment = {"PATH": path_with_kubernaut(), "HOME": world.environment["HOME"], **jenkins}
+    environment = {"PATH": path_with_kubernaut(), "HOME": checkout.environment["HOME"], **jenkins}
     repository = str(make_repository(folder / "hub.git", RELEASE, environment, parameter=parameter))
-    world.git("remote", "add", "origin", repository)
+    checkout.git("remote", "add", "origin", repository)
     return repository
 
 
-def _with_jobs(ci: Ci) -> Iterator[Ci]:
+def _with_jobs(ci: CiScenario) -> Iterator[CiScenario]:
     """Let the jobs be the scenario's own, and remove them at its end."""
     if there := [job for job in (RELEASE, DEPLOY) if ci.jobs.exists(job)]:
         pytest.fail(f"{' and '.join(there)} exist already on {ci.jobs.url}; JENKINS_FOLDER names a folder without them")
@@ -134,7 +134,7 @@ def _with_jobs(ci: Ci) -> Iterator[Ci]:
                 ci.jobs.delete(job)
 
 
-def _with_namespace(ci: Ci) -> Iterator[Ci]:
+def _with_namespace(ci: CiScenario) -> Iterator[CiScenario]:
     """Make the namespace, which Deploy does not, and give it back."""
     try:
         ci.cluster.create_namespace(ci.namespace)
@@ -146,7 +146,7 @@ def _with_namespace(ci: Ci) -> Iterator[Ci]:
         ci.close()
 
 
-def _in_a_world_of_its_own(made: World) -> World:
+def _in_a_world_of_its_own(made: Checkout) -> Checkout:
     """Let nothing of a CI build that runs the tests be taken for the build that they are about."""
     known = made.environment.items()
     made.environment = {name: value for name, value in known if name not in _GIT and not name.startswith(_OTHERS)}

@@ -20,12 +20,12 @@ from typing import Any, Literal
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import KubernautError, NotFound
+from support.checkout import Checkout
 from support.ci_jobs import Jobs
 from support.ci_server import files_with
 from support.faults import until
 from support.github import FakeGitHub
 from support.hudson import Hudson
-from support.world import World
 
 NAME = "hello-world"
 RELEASE, DEPLOY = f"{NAME}-release", f"{NAME}-deploy"
@@ -38,7 +38,7 @@ Build = dict[str, Any]
 
 
 @dataclass
-class Ci:
+class CiScenario:
     """The jobs' world.
 
     Attributes:
@@ -54,7 +54,7 @@ class Ci:
     """
 
     jobs: Jobs
-    world: World
+    checkout: Checkout
     repository: str
     cluster: Cluster
     flavour: Literal["freestyle", "pipeline"]
@@ -65,38 +65,38 @@ class Ci:
 
     @property
     def namespace(self) -> str:
-        return self.world.namespace
+        return self.checkout.namespace
 
     def setup(self, *more: str, status: int = 0) -> Any:
         """Bring the jobs to the server; a new version goes to the world's namespace first."""
         folder = ["--folder", self.jobs.folder] if self.jobs.folder else []
         where = ["--repository", self.repository, "--branch", "main", "--namespace", self.namespace, *folder]
-        return self.world.json("jenkins", "setup", str(self.world.app), *where, *more, status=status)
+        return self.checkout.json("jenkins", "setup", str(self.checkout.app), *where, *more, status=status)
 
     def run(self, job: str, *more: str, status: int = 0, **parameters: str) -> Any:
         """Run a job as a person does."""
         given = [part for name, value in parameters.items() for part in ("--param", f"{name}={value}")]
-        return self.world.json("jenkins", "run", self.full(job), *given, *more, status=status)
+        return self.checkout.json("jenkins", "run", self.full(job), *given, *more, status=status)
 
     def index(self, content: str) -> None:
         """Replace the application's program."""
-        (self.world.app / "index.js").write_text(content)
+        (self.checkout.app / "index.js").write_text(content)
 
     def program(self, whom: str) -> str:
         """Return the application's program, greeting somebody else."""
         old, new = f"${{GREETING}}, {_INDEX}", f"${{GREETING}}, {whom}"
-        original = self.world.git("show", f"v1.0.0:examples/{NAME}/index.js")
+        original = self.checkout.git("show", f"v1.0.0:examples/{NAME}/index.js")
         assert original.count(old) == 1, "the example greets otherwise"
         return original.replace(old, new)
 
     def push(self, message: str) -> str:
         """Commit and push; what is pushed runs Release. Return the commit."""
-        self.world.commit(message)
-        commit = self.world.git("rev-parse", "HEAD").strip()
+        self.checkout.commit(message)
+        commit = self.checkout.git("rev-parse", "HEAD").strip()
         if Path(self.repository).is_dir():
             self.heard(status=0)
         else:  # a real one, with no hook of ours, that is given away for the scenario
-            self.world.git("push", "--quiet", "--force", "origin", "main", "--tags")
+            self.checkout.git("push", "--quiet", "--force", "origin", "main", "--tags")
             self.run(RELEASE, "--op-id", f"push-{commit}")
         return commit
 
@@ -104,8 +104,8 @@ class Ci:
         """Push to the repository here, and return what its hook says; hold the hook to its exit status."""
         pushed = subprocess.run(
             ["git", "push", "--quiet", "origin", "main", "--tags"],
-            cwd=self.world.tree,
-            env=dict(self.world.environment),
+            cwd=self.checkout.tree,
+            env=dict(self.checkout.environment),
             capture_output=True,
             text=True,
             check=True,
@@ -186,12 +186,12 @@ class Ci:
 
     def history(self) -> list[tuple[int, str]]:
         """Helm's history, oldest first, as plain Helm shows it."""
-        listed = json.loads(self.world.helm("history", NAME, "-n", self.namespace, "-o", "json"))
+        listed = json.loads(self.checkout.helm("history", NAME, "-n", self.namespace, "-o", "json"))
         return [(entry["revision"], entry["status"]) for entry in listed]
 
     def current(self) -> dict[str, Any]:
         """The current release, as kubernaut shows it."""
-        shown: dict[str, Any] = self.world.json("show", NAME, "-n", self.namespace)
+        shown: dict[str, Any] = self.checkout.json("show", NAME, "-n", self.namespace)
         return shown
 
     def idle(self) -> None:

@@ -24,8 +24,8 @@ from kubernaut.server.routing import Route
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
 from kubernaut.testing.registry import FakeRegistry
-from support.published import Shop
-from support.serving import Serving, connect
+from support.in_process_server import InProcessServer, connect
+from support.publisher import Publisher
 
 SOON = 20.0
 """Seconds after which something that has not come never comes."""
@@ -61,17 +61,17 @@ class PatientHelm(FakeHelm):
 
 
 @dataclass
-class Town:
+class Backend:
     """One cluster, and the servers on it."""
 
     folder: Path
-    shop: Shop
+    publisher: Publisher
     cluster: FakeCluster = field(default_factory=lambda: FakeCluster("demo", "prod"))
-    servers: list[Serving] = field(default_factory=list)
+    servers: list[InProcessServer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.helm = PatientHelm(self.cluster)
-        self.shop.helms.append(self.helm)
+        self.publisher.helms.append(self.helm)
 
     def server(
         self,
@@ -82,16 +82,16 @@ class Town:
         watching: bool = True,
         namespaces: tuple[str, ...] = (),
         **environment: str,
-    ) -> Serving:
+    ) -> InProcessServer:
         """Start another server; what it begins, :meth:`close` ends."""
-        settings = {"KUBERNAUT_ACTOR": "server", "KUBERNAUT_REGISTRY": self.shop.prefix, **environment}
-        made = Serving(self.folder, routes=lambda _: (), cluster=self.cluster, environment=settings)
+        settings = {"KUBERNAUT_ACTOR": "server", "KUBERNAUT_REGISTRY": self.publisher.prefix, **environment}
+        made = InProcessServer(self.folder, routes=lambda _: (), cluster=self.cluster, environment=settings)
         connect(made.context.kubernaut, self.cluster, self.helm)
         made.context = replace(
             made.context,
             index=Index(lambda: self.cluster, namespaces=namespaces, timings=PATIENT),  # type: ignore[arg-type, return-value]
             workers=Workers(workers, max_waiters=waiting),
-            chart_policy=ChartPolicy([f"{self.shop.prefix}/charts"]),
+            chart_policy=ChartPolicy([f"{self.publisher.prefix}/charts"]),
             namespaces=namespaces,
         )
         made.app = create_app(made.context, self._routes(made.context, timing))
@@ -115,10 +115,10 @@ class Town:
 
 
 @contextmanager
-def a_town(folder: Path) -> Iterator[Town]:
+def running_backend(folder: Path) -> Iterator[Backend]:
     """Make a town with a registry of its own, and end all that runs in it."""
     with FakeRegistry() as registry:
-        made = Town(folder, Shop(folder, registry))
+        made = Backend(folder, Publisher(folder, registry))
         try:
             yield made
         finally:
@@ -126,11 +126,11 @@ def a_town(folder: Path) -> Iterator[Town]:
 
 
 @pytest.fixture
-def town(tmp_path: Path) -> Iterator[Town]:
+def backend(tmp_path: Path) -> Iterator[Backend]:
     """A town whose shop has published two versions."""
-    with a_town(tmp_path) as made:
-        made.shop.publish("1.0.0")
-        made.shop.publish("1.1.0")
+    with running_backend(tmp_path) as made:
+        made.publisher.publish("1.0.0")
+        made.publisher.publish("1.1.0")
         yield made
 
 
@@ -144,7 +144,7 @@ def until(condition: Callable[[], object], what: str) -> None:
     raise AssertionError(f"it never came: {what}")
 
 
-def current(server: Serving) -> bool:
+def current(server: InProcessServer) -> bool:
     """Say whether a server's index is current."""
     try:
         server.context.index.check()
@@ -160,7 +160,7 @@ def operation_of(response: TestResponse) -> str:
     return location.removeprefix("/api/operations/")
 
 
-def ended(server: Serving, id: str) -> dict[str, Any]:
+def ended(server: InProcessServer, id: str) -> dict[str, Any]:
     """Wait until an operation has ended, and return it."""
     path = f"/api/operations/{id}"
     until(lambda: server.get(path).json["state"] not in ("accepted", "running"), f"the end of {id}")
@@ -168,7 +168,7 @@ def ended(server: Serving, id: str) -> dict[str, Any]:
     return told
 
 
-def deployed(server: Serving, **more: Any) -> dict[str, Any]:
+def deployed(server: InProcessServer, **more: Any) -> dict[str, Any]:
     """Deploy :data:`HELLO`, wait, and return the release."""
     response = server.post("/api/releases", {**HELLO, **more}, headers=WAIT)
     assert response.status_code == 201, response.text
@@ -176,6 +176,6 @@ def deployed(server: Serving, **more: Any) -> dict[str, Any]:
     return told
 
 
-def nothing_was_written(town: Town) -> bool:
+def nothing_was_written(backend: Backend) -> bool:
     """Say whether nobody has written into the cluster since its requests were counted."""
-    return not town.cluster.writes
+    return not backend.cluster.writes

@@ -13,7 +13,7 @@ import yaml
 Answer = tuple[int, dict[str, Any] | str, dict[str, str]]
 
 
-class Api:
+class FakeApiServer:
     """An API server; ``answers`` are given in turn, the last again and again, their bodies while it ``speaks``."""
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ _TOLD = re.compile(r"curl -H @(?P<file>\S+) (?P<url>http://\S+?)/api/releases")
 
 
 @dataclass
-class Serving:
+class ServerProcess:
     """A server that listens.
 
     Attributes:
@@ -71,7 +71,7 @@ class Serving:
         return self.running.wait(seconds)
 
 
-def listening(running: Running) -> Serving:
+def listening(running: Running) -> ServerProcess:
     """Wait until a server that was started with ``--port 0`` is ready."""
 
     def told() -> re.Match[str] | None:
@@ -82,13 +82,13 @@ def listening(running: Running) -> Serving:
     until(told, "the server listens", 30)
     found = told()
     assert found is not None
-    served = Serving(running, found["url"], Path(found["file"]))
+    served = ServerProcess(running, found["url"], Path(found["file"]))
     until(served.ready, "the server is ready", 30)
     return served
 
 
 @contextmanager
-def serving(environment: Mapping[str, str], directory: Path, folder: Path, *arguments: str) -> Iterator[Serving]:
+def serving(environment: Mapping[str, str], directory: Path, folder: Path, *arguments: str) -> Iterator[ServerProcess]:
     """Run a server, and end it; what it says goes into files of ``folder``."""
     files = [folder / "server.stdout", folder / "server.stderr"]
     with files[0].open("wb") as stdout, files[1].open("wb") as stderr:

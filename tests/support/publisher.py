@@ -17,7 +17,7 @@ _SOURCE = f"sha256:{'2' * 64}"
 
 
 @dataclass
-class Shop:
+class Publisher:
     """A registry with charts, each of which the Helms in memory know too.
 
     Attributes:

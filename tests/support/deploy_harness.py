@@ -42,7 +42,7 @@ CRASHING = {
 
 
 @dataclass
-class World:
+class DeployHarness:
     """A cluster, a Helm, and a chart that is pushed anew for every version."""
 
     folder: Path
@@ -67,19 +67,19 @@ class World:
         )
 
     @property
-    def past(self) -> ReleaseHistory:
+    def history(self) -> ReleaseHistory:
         return HistoryStore(self.cluster).get("demo", "hello")  # type: ignore[arg-type]
 
     @property
     def statuses(self) -> list[str]:
-        return [record.status for record in reversed(self.past.records)]
+        return [record.status for record in reversed(self.history.records)]
 
     @property
     def operation(self) -> Operation:
         """The newest operation."""
-        return self.past.operations[0]
+        return self.history.operations[0]
 
-    def wanted(self, version: str = "1.0.0", *, template: str = CONFIG_MAP, annotations: str = "", **more: Any) -> DeployRequest:
+    def request(self, version: str = "1.0.0", *, template: str = CONFIG_MAP, annotations: str = "", **more: Any) -> DeployRequest:
         chart = write_chart(self.folder, "hello", version=version, template=template)
         if annotations:
             (chart / "Chart.yaml").write_text(f"{(chart / 'Chart.yaml').read_text()}annotations: {annotations}\n")
@@ -87,7 +87,7 @@ class World:
         return DeployRequest("demo", "hello", version, f"oci://r/charts/hello@{digest}", digest, **more)
 
     def deploy(self, version: str = "1.0.0", *, dry_run: bool = False, **more: Any) -> Result:
-        wanted = self.wanted(version, **more)
+        wanted = self.request(version, **more)
         self.helm.starts.clear()
         self.cluster.requests.clear()
         return execute(wanted, context=self.context, dry_run=dry_run)
@@ -110,7 +110,7 @@ class World:
 
     def serve(self, operation: Operation, wanted: OperationRequest | Callable[[], OperationRequest] | None = None) -> Result:
         """Carry out what was accepted; a deploy by default."""
-        prepared = wanted or self.wanted()
+        prepared = wanted or self.request()
         return execute_accepted(operation, prepared if callable(prepared) else lambda: prepared, context=self.context)
 
     def leave_a_deploy(self, version: str = "1.1.0") -> str:
@@ -122,7 +122,7 @@ class World:
         self.helm.end_with(Status.PENDING_UPGRADE)
         labels = {OPERATION_LABEL: running.id, REVISION_LABEL: "2"}
         how: dict[str, Any] = {"values": {}, "labels": labels, "description": "", "timeout": 9.0, "history_max": 50}
-        self.helm.upgrade("hello", self.wanted(version).chart_ref, namespace="demo", install=False, log=print, **how)
+        self.helm.upgrade("hello", self.request(version).chart_ref, namespace="demo", install=False, log=print, **how)
         return running.id
 
     def find(self, operation: Operation) -> Operation:
@@ -130,8 +130,8 @@ class World:
         return HistoryStore(self.cluster).operation(operation.id)  # type: ignore[arg-type]
 
 
-def verbs(world: World) -> list[str]:
-    return [verb for verb, _ in world.helm.starts]
+def verbs(harness: DeployHarness) -> list[str]:
+    return [verb for verb, _ in harness.helm.starts]
 
 
 # deploy

@@ -14,7 +14,7 @@ from kubernaut.testing.chart import load_chart
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
 from kubernaut.testing.registry import FakeRegistry
-from support.workshop import HELM, make_workshop
+from support.source_tree import HELM, make_source_tree
 
 
 class ShippingHelm(FakeHelm):
@@ -38,7 +38,7 @@ class ShippingHelm(FakeHelm):
 
 
 @dataclass
-class Yard:
+class ShipHarness:
     """A checkout of ``shop``, and all that it takes to ship it.
 
     Args:
@@ -54,19 +54,19 @@ class Yard:
     cluster: FakeCluster = field(default_factory=lambda: FakeCluster("demo", "production"))
 
     def __post_init__(self) -> None:
-        self.shop = make_workshop(self.folder / "tree")
+        self.tree = make_source_tree(self.folder / "tree")
         self.helm = ShippingHelm(self.cluster, self.settings)
 
     @property
     def settings(self) -> Settings:
         """The settings, as the variables are now."""
         given = {"registry": self.registry.address, "helm": HELM, "actor": "ada"}
-        return load_settings(given, environment={**self.shop.environment, **self.variables}, directory=self.shop.tree)
+        return load_settings(given, environment={**self.tree.environment, **self.variables}, directory=self.tree.root)
 
     @property
     def commit(self) -> str:
         """The checkout's commit."""
-        return self.shop.git("rev-parse", "HEAD").strip()
+        return self.tree.git("rev-parse", "HEAD").strip()
 
     @property
     def notices(self) -> list[str]:
@@ -77,11 +77,11 @@ class Yard:
         """Return the verbs."""
         service = Kubernaut(self.settings, listener=listener or self.events.append)
         clients = service.context.clients
-        clients.engine, clients.helm, clients.cluster = self.shop.engine, self.helm, self.cluster
+        clients.engine, clients.helm, clients.cluster = self.tree.engine, self.helm, self.cluster
         return service
 
     def release(self, version: str) -> str:
         """Commit a change and give it a version's tag; return the commit."""
-        commit = self.shop.commit("apps/shop/index.js")
-        self.shop.git("tag", f"v{version}")
+        commit = self.tree.commit("apps/shop/index.js")
+        self.tree.git("tag", f"v{version}")
         return commit

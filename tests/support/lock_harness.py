@@ -25,7 +25,7 @@ HOUR = 3600.0
 
 
 @dataclass
-class World:
+class LockHarness:
     """A cluster, and a clock that goes on by sleeping; what is planned happens when its time has come."""
 
     cluster: FakeCluster = field(default_factory=lambda: FakeCluster("demo"))

@@ -18,7 +18,7 @@ from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId
 from kubernaut.history.repair import aside_secret
 from kubernaut.history.store import HistoryStore
 
-from .past import STARTED, made, operation, record_secret
+from .records import STARTED, made, operation, record_secret
 
 NAMESPACES = ("demo", "prod")
 NAMES = ("a", "a-b", "b")
@@ -26,7 +26,7 @@ OPERATIONS = ("one", "two", "three")
 MANIFEST = "kind: Pod\nspec: {containers: [{image: 'r/a@sha256:00'}, {image: b}]}\n"
 
 
-class Step(Protocol):
+class Change(Protocol):
     """Something that is written."""
 
     def take(self, cluster: Cluster) -> None:
@@ -35,7 +35,7 @@ class Step(Protocol):
 
 
 @dataclass(frozen=True)
-class Write:
+class WriteRecord:
     """A record that is made, or changed."""
 
     namespace: str
@@ -66,7 +66,7 @@ class Write:
 
 
 @dataclass(frozen=True)
-class Remove:
+class RemoveRecord:
     """A record that is deleted; with ``aside``, after it was set aside; with ``kept``, it is only set aside."""
 
     namespace: str
@@ -88,7 +88,7 @@ class Remove:
 
 
 @dataclass(frozen=True)
-class Handler:
+class WriteOperation:
     """An operation that is written, or written over, or that is gone."""
 
     namespace: str
@@ -115,10 +115,10 @@ class Handler:
             cluster.patch_secret(self.namespace, f"kubernaut.{self.id}", {"metadata": {"labels": labels}, "data": secret["data"]})
 
     def _operation(self, cluster: Cluster) -> Operation:
-        past = HistoryStore(cluster).get(self.namespace, self.name)
-        elsewhere = {one.uid for operation in past.operations if operation.id != self.id for one in operation.made}
+        history = HistoryStore(cluster).get(self.namespace, self.name)
+        elsewhere = {one.uid for operation in history.operations if operation.id != self.id for one in operation.made}
         outcome = Outcome(reason=SUCCEEDED, message="well") if self.ended else None
-        noted = tuple(made(record) for record in past.records if record.revision == self.made and record.uid not in elsewhere)
+        noted = tuple(made(record) for record in history.records if record.revision == self.made and record.uid not in elsewhere)
         of = {"namespace": self.namespace, "name": self.name, "outcome": outcome, "finished_at": STARTED if self.ended else None}
         return operation(self.id, verb=self.verb, made=noted, note=f"by {self.id}").model_copy(update=of)
 
@@ -126,18 +126,18 @@ class Handler:
 _names = {"namespace": st.sampled_from(NAMESPACES), "name": st.sampled_from(NAMES)}
 _revisions = st.integers(1, 4)
 _payloads = st.sampled_from([None, None, None, "!!!", encode({"info": "none", "chart": 7})])
-STEPS = st.one_of(
+CHANGES = st.one_of(
     st.builds(
-        Write,
+        WriteRecord,
         **_names,
         revision=_revisions,
         status=st.sampled_from([status.value for status in Status]),
         operation=st.sampled_from([None, *OPERATIONS]),
         payload=_payloads,
     ),
-    st.builds(Remove, **_names, revision=_revisions, aside=st.booleans(), kept=st.booleans()),
+    st.builds(RemoveRecord, **_names, revision=_revisions, aside=st.booleans(), kept=st.booleans()),
     st.builds(
-        Handler,
+        WriteOperation,
         **_names,
         id=st.sampled_from(OPERATIONS),
         verb=st.sampled_from(["deploy", "rollback", "delete"]),

@@ -21,7 +21,7 @@ PROGRAM = Path(sys.executable).with_name("kubernaut")
 
 
 @dataclass
-class World:
+class Checkout:
     """A team's checkout, and what its processes find in their environment."""
 
     tree: Path
@@ -94,7 +94,7 @@ class World:
         return Kubernaut(load_settings(environment=self.environment, directory=self.tree), listener=listener)
 
 
-def make_world(platform: Mapping[str, str], tree: Path) -> World:
+def make_checkout(platform: Mapping[str, str], tree: Path) -> Checkout:
     """Copy the example and its chart into a new git work tree."""
     for part in ("examples/hello-world", "charts/hello-world"):
         shutil.copytree(REPOSITORY / part, tree / part)
@@ -110,7 +110,7 @@ def make_world(platform: Mapping[str, str], tree: Path) -> World:
         "GIT_COMMITTER_NAME": "Ada",
         "GIT_COMMITTER_EMAIL": "ada@example.com",
     }
-    made = World(tree, f"e2e-{key}", environment)
+    made = Checkout(tree, f"e2e-{key}", environment)
     made.greet(key)  # another source in every world: nothing is built before
     made.git("init", "--quiet", "--initial-branch=main")
     made.commit("hello")

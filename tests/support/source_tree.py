@@ -52,10 +52,10 @@ SCHEMA = '{"type": "object", "properties": {"replicas": {"type": "integer"}}}'
 
 
 @dataclass
-class Workshop:
+class SourceTree:
     """A team's checkout."""
 
-    tree: Path
+    root: Path
     engine: FakeEngine = field(default_factory=FakeEngine)
     events: list[Event] = field(default_factory=list)
     helm_starts: int = 0
@@ -64,19 +64,19 @@ class Workshop:
     @property
     def app(self) -> Path:
         """The application's folder."""
-        return self.tree / "apps" / "shop"
+        return self.root / "apps" / "shop"
 
     @property
     def chart(self) -> Path:
         """The chart's folder."""
-        return self.tree / "charts" / "web"
+        return self.root / "charts" / "web"
 
     @property
     def environment(self) -> dict[str, str]:
         """What a process in this checkout finds."""
         return {
             "PATH": os.environ["PATH"],
-            "HOME": str(self.tree.parent),
+            "HOME": str(self.root.parent),
             "TMPDIR": str(self.temporary),
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_CONFIG_NOSYSTEM": "1",
@@ -86,7 +86,7 @@ class Workshop:
     @property
     def temporary(self) -> Path:
         """Where temporary files go."""
-        path = self.tree.parent / "temporary"
+        path = self.root.parent / "temporary"
         path.mkdir(exist_ok=True)
         return path
 
@@ -94,13 +94,13 @@ class Workshop:
         """Run git in the work tree."""
         named = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
         return subprocess.run(
-            ["git", *named, *arguments], cwd=self.tree, env=self.environment, capture_output=True, text=True, check=True
+            ["git", *named, *arguments], cwd=self.root, env=self.environment, capture_output=True, text=True, check=True
         ).stdout
 
     def commit(self, *paths: str, message: str = "change") -> str:
         """Commit everything (or change some files first); return the commit."""
         for path in paths:
-            (self.tree / path).write_text(os.urandom(4).hex())
+            (self.root / path).write_text(os.urandom(4).hex())
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", "--message", message)
         return self.git("rev-parse", "HEAD").strip()
@@ -108,7 +108,7 @@ class Workshop:
     def settings(self, registry: str, **others: str) -> Settings:
         """The settings with a registry."""
         arguments = {"registry": registry or None, "helm": HELM, **others}
-        return load_settings(arguments, environment=self.environment, directory=self.tree)
+        return load_settings(arguments, environment=self.environment, directory=self.root)
 
     def context(self, registry: str, **others: str) -> PublishContext:
         """What building and publishing needs; Helm is the real one."""
@@ -129,18 +129,18 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def make_workshop(tree: Path) -> Workshop:
+def make_source_tree(root: Path) -> SourceTree:
     """Make the checkout, all of it committed and tagged v1.0.0."""
-    shop = Workshop(tree)
-    write(shop.app / "kubernaut.yaml", APPLICATION)
-    write(shop.app / "Dockerfile", DOCKERFILE)
-    write(shop.app / "index.js", "// hello\n")
-    write(shop.app / "values" / "production.yaml", "replicas: 3\n")
-    write(shop.chart / "Chart.yaml", CHART)
-    write(shop.chart / "values.yaml", VALUES)
-    write(shop.chart / "values.schema.json", SCHEMA)
-    write(shop.chart / "templates" / "deployment.yaml", DEPLOYMENT)
-    shop.git("init", "--quiet", "--initial-branch=main")
-    shop.commit(message="hello")
-    shop.git("tag", "v1.0.0")
-    return shop
+    tree = SourceTree(root)
+    write(tree.app / "kubernaut.yaml", APPLICATION)
+    write(tree.app / "Dockerfile", DOCKERFILE)
+    write(tree.app / "index.js", "// hello\n")
+    write(tree.app / "values" / "production.yaml", "replicas: 3\n")
+    write(tree.chart / "Chart.yaml", CHART)
+    write(tree.chart / "values.yaml", VALUES)
+    write(tree.chart / "values.schema.json", SCHEMA)
+    write(tree.chart / "templates" / "deployment.yaml", DEPLOYMENT)
+    tree.git("init", "--quiet", "--initial-branch=main")
+    tree.commit(message="hello")
+    tree.git("tag", "v1.0.0")
+    return tree

@@ -10,24 +10,24 @@ from kubernaut.jenkins.jobs import JobPath
 from kubernaut.jenkins.run import BuildRun, run_job
 from kubernaut.jenkins.server import JenkinsServer
 from kubernaut.jenkins.tracking import Clock
-from support.stand_in import JOB, URL, Item, StandIn, Time
+from support.fake_jenkins import JOB, URL, FakeClock, FakeJenkins, Item
 
 CANARY = "canary-5f3a-" + "x" * 32
 STARTING = (503, {"X-Jenkins": "2.500"}, b"Please wait while Jenkins is getting ready to work")
 
 
-class Runs:
+class JobRunner:
     """Runs the job of a stand-in, and keeps what is said."""
 
-    def __init__(self, time: Time, stand_in: StandIn) -> None:
-        self.time = time
-        self.stand_in = stand_in
+    def __init__(self, clock: FakeClock, jenkins: FakeJenkins) -> None:
+        self.clock = clock
+        self.jenkins = jenkins
         self.heard: list[tuple[float, Event]] = []
         self.server = JenkinsServer(URL, user="ci", token=lambda: CANARY)
 
     def __call__(self, parameters: dict[str, str] | None = None, **how: Any) -> BuildRun:
-        progress = Progress(lambda event: self.heard.append((self.time.now(), event)), clock=self.time.now)
-        clock = Clock(self.time.now, self.time.wait)
+        progress = Progress(lambda event: self.heard.append((self.clock.now(), event)), clock=self.clock.now)
+        clock = Clock(self.clock.now, self.clock.wait)
         return run_job(self.server, JobPath((JOB,)), parameters or {}, clock=clock, progress=progress, **how)
 
     @property
@@ -40,18 +40,18 @@ class Runs:
 
     def gaps(self) -> list[float]:
         """The seconds between two requests, from the one that asked for the build on."""
-        asked = self.stand_in.asked
-        since = asked[asked.index(self.stand_in.triggers[0]) + 1 :]
+        asked = self.jenkins.received
+        since = asked[asked.index(self.jenkins.triggers[0]) + 1 :]
         return [later.at - earlier.at for earlier, later in pairwise(since)]
 
 
-def after(run: Runs, *, start: float = 0.5, end: float = 3.5, result: str | None = "SUCCESS") -> None:
+def after(run: JobRunner, *, start: float = 0.5, end: float = 3.5, result: str | None = "SUCCESS") -> None:
     """Let each item become a build after a while, say two lines, and end."""
 
     def begin(item: Item) -> None:
-        made = run.stand_in.start(item)
+        made = run.jenkins.start(item)
         made.say("Started by user ci\nrelea")
-        run.time.at(run.time.now() + 1, lambda: made.say("se 1.4.2\n"))
-        run.time.at(run.time.now() + end, lambda: (made.say(f"Finished: {result}"), made.end(result)))
+        run.clock.at(run.clock.now() + 1, lambda: made.say("se 1.4.2\n"))
+        run.clock.at(run.clock.now() + end, lambda: (made.say(f"Finished: {result}"), made.end(result)))
 
-    run.stand_in.on_item = lambda item: run.time.at(run.time.now() + start, lambda: begin(item))
+    run.jenkins.on_item = lambda item: run.clock.at(run.clock.now() + start, lambda: begin(item))

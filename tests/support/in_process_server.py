@@ -34,7 +34,7 @@ Routes = Callable[[ServerContext], Sequence[Route]]
 
 
 @dataclass
-class Serving:
+class InProcessServer:
     """A server without a socket.
 
     Args:
