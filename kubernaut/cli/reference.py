@@ -51,7 +51,7 @@ def _between_marks(page: str, table: Iterator[str]) -> str:
 
 def _statuses() -> Iterator[str]:
     yield "## Exit statuses\n"
-    yield "| status | means |\n| --- | --- |"
+    yield "| status | meaning |\n| --- | --- |"
     yield from (f"| {status} | {meaning} |" for status, meaning in EXIT_STATUSES.items())
     yield ""
 
@@ -64,7 +64,7 @@ def _errors() -> Iterator[str]:
 
 
 def _settings() -> Iterator[str]:
-    yield "| setting | environment | default | is |\n| --- | --- | --- | --- |"
+    yield "| setting | environment | default | meaning |\n| --- | --- | --- | --- |"
     for row in SETTINGS:
         variables = ", ".join(f"`{variable}`" for variable in row.variables)
         yield _row(f"`{row.name}`", variables, f"`{row.default}`" if row.default is not None else "", row.help)
@@ -110,7 +110,7 @@ def _options(command: click.Command, context: click.Context) -> Iterator[str]:
     records = [parameter.get_help_record(context) for parameter in command.params]
     rows = [_row(f"`{record[0]}`", re.sub(r" +", " ", record[1])) for record in records if record and record[1]]
     if rows:
-        yield "| option | is |\n| --- | --- |"
+        yield "| option | meaning |\n| --- | --- |"
         yield from rows
         yield ""
 
