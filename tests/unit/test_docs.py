@@ -229,6 +229,14 @@ def test_pages_name_no_place_on_somebodys_machine(page: Path) -> None:
     assert not re.search(r"(?<![\w.])/(?:home/(?!node)|root/|Users/|work/)", text_of(page))
 
 
+def test_every_path_in_the_architecture_exists() -> None:
+    page = UNFENCED.sub("", text_of(DOCS / "architecture.md"))
+    paths = set(re.findall(r"`([\w.-]+/[\w./-]*|[\w-]+\.(?:py|md|toml))`", page))
+    assert len(paths) > 40
+    for path in paths:
+        assert (ROOT / path).exists() or (ROOT / "kubernaut" / path).exists(), path
+
+
 def test_every_call_of_the_api_is_documented(tmp_path: Path) -> None:
     routes = with_document(all_routes(InProcessServer(tmp_path).context))
     rows = re.findall(r"^\| `([A-Z]+) (/\S*)` \|", text_of(DOCS / "api.md"), re.MULTILINE)
