@@ -143,7 +143,11 @@ def parse_set(text: str, into: dict[str, Any]) -> None:
         return
     except _Invalid as error:
         key = text.split("=", 1)[0]  # never the whole text, which may contain a secret
-        raise ValuesInvalid(f"--set {key}…: {error}.", hint="The syntax of --set is Helm's: KEY=VALUE[,KEY=VALUE…].") from None
+        raise ValuesInvalid(
+            f"--set {key}…: {error}.",
+            hint="The syntax of --set is Helm's: KEY=VALUE[,KEY=VALUE…].",
+            http_hint="The syntax of `set` is that of Helm: KEY=VALUE[,KEY=VALUE…].",
+        ) from None
 
 
 class _End(Exception):

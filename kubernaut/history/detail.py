@@ -152,7 +152,9 @@ def _predecessor(history: ReleaseHistory, record: Record) -> Record:
     found = next((one for one in history.records if one.revision < record.revision), None)
     if found is None:
         raise ReleaseNotFound(
-            f"{record.id} has no predecessor to compare with.", hint="Name the other release: --to ID, or ?to=ID over HTTP."
+            f"{record.id} has no predecessor to compare with.",
+            hint="Name the other release with --to ID.",
+            http_hint="Name the other release: `?to=ID`.",
         )
     return found
 

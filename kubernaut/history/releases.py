@@ -182,6 +182,7 @@ def position(revisions: Sequence[int], wanted: ReleaseId) -> int:
     raise ReleaseNotFound(
         f"The release {wanted} does not exist; {wanted.name} has the revisions {revisions[-1]} to {revisions[0]}.",
         hint=f"`kubernaut history {wanted.name} -n {wanted.namespace}` lists them.",
+        http_hint=f"`GET /api/releases/{wanted.namespace}.{wanted.name}.current/history` lists them.",
     )
 
 

@@ -149,6 +149,7 @@ class Registry:
             raise VersionNotFound(
                 f"{name} has only pre-releases in {self.chart_repository(name)}.",
                 hint="Name the version, or take the newest pre-release with --pre.",
+                http_hint="Name the version, or send `pre: true` for the newest pre-release.",
             )
         raise VersionNotFound(f"No version of {name} is published in {self.chart_repository(name)}.")
 
