@@ -8,15 +8,7 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.command import (
-    Command,
-    app_dir_argument,
-    dry_run_option,
-    output_option,
-    registry_option,
-    verbose_option,
-    version_option,
-)
+from kubernaut.cli.command import Command, app_dir_argument, dry_run_option, output_options, registry_option, version_option
 
 
 @click.command(
@@ -31,8 +23,7 @@ from kubernaut.cli.command import (
 @version_option
 @dry_run_option
 @registry_option
-@output_option
-@verbose_option
+@output_options
 def build(app_dir: Path, output: str, **options: Any) -> None:
     """Build the image of an application without pushing it.
 

@@ -194,6 +194,8 @@ server_option = click.option(
     callback=_store_server,
     help="Run the command on this kubernaut server (default: $KUBERNAUT_SERVER, then on this machine).",
 )
+output_options = combine(output_option, verbose_option)
+"""The options of every command."""
 jenkins_options = combine(
     click.option(
         "--url",
@@ -221,6 +223,8 @@ timeout_option = click.option(
 lock_timeout_option = click.option(
     "--lock-timeout", metavar="DURATION", help="Time to wait for another operation on the release (default: fail at once)."
 )
+operation_options = combine(note_option, timeout_option, lock_timeout_option, dry_run_option)
+"""The options of ``rollback``, ``delete`` and ``restore``."""
 to_option = click.option(
     "--to",
     metavar="FILE",

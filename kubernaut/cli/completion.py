@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from kubernaut.cli.command import Command, output_option, verbose_option
+from kubernaut.cli.command import Command, output_options
 from kubernaut.cli.output import print_json
 
 
@@ -18,8 +18,7 @@ from kubernaut.cli.output import print_json
     statuses=(0, 2),
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@output_option
-@verbose_option
+@output_options
 def completion(shell: str, output: str) -> None:
     """Print the completion script for a shell."""
     from click.shell_completion import get_completion_class

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kubernaut.cli.command import Command, output_option, verbose_option
+from kubernaut.cli.command import Command, output_options
 from kubernaut.cli.output import print_json
 from kubernaut.cli.render import NONE, print_table
 
@@ -25,8 +25,7 @@ _DEFAULT_KUBECONFIG = "~/.kube/config"
     ],
     statuses=(0, 2, 3),
 )
-@output_option
-@verbose_option
+@output_options
 def config(output: str) -> None:
     """Show each setting with its value and origin.
 

@@ -12,17 +12,13 @@ from kubernaut.cli.command import (
     Command,
     cluster_options,
     current_revision_option,
-    dry_run_option,
-    lock_timeout_option,
     namespace_option,
-    note_option,
-    output_option,
+    operation_options,
+    output_options,
     release_argument,
-    timeout_option,
-    verbose_option,
     yes_option,
 )
-from kubernaut.cli.prompts import Confirmation, run_confirmed
+from kubernaut.cli.session import Confirmation, run_confirmed
 
 CONFIRMATION = Confirmation(
     verb="delete",
@@ -44,13 +40,9 @@ CONFIRMATION = Confirmation(
 @namespace_option
 @current_revision_option
 @yes_option
-@note_option
-@timeout_option
-@lock_timeout_option
-@dry_run_option
+@operation_options
 @cluster_options
-@output_option
-@verbose_option
+@output_options
 def delete(release: str, output: str, yes: bool, **options: Any) -> None:
     """Delete a release; its history is kept for restore.
 

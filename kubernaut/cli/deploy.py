@@ -13,11 +13,10 @@ from kubernaut.cli.command import (
     Command,
     cluster_options,
     deploy_options,
-    output_option,
+    output_options,
     registry_option,
     target_namespace_option,
     to_option,
-    verbose_option,
 )
 from kubernaut.cli.output import OutputFile
 
@@ -48,8 +47,7 @@ from kubernaut.cli.output import OutputFile
 @registry_option
 @cluster_options
 @to_option
-@output_option
-@verbose_option
+@output_options
 def deploy(application: str | None, handover: Path | None, output: str, to: Path | None, **options: Any) -> None:
     """Deploy a published version to a namespace.
 

@@ -14,10 +14,9 @@ from kubernaut.cli.command import (
     Command,
     cluster_options,
     namespace_option,
-    output_option,
+    output_options,
     release_argument,
     revision_option,
-    verbose_option,
 )
 from kubernaut.cli.output import print_data, print_json, print_message
 
@@ -43,8 +42,7 @@ _COLOURS = {"@": "cyan", "-": "red", "+": "green"}
 @namespace_option
 @revision_option
 @cluster_options
-@output_option
-@verbose_option
+@output_options
 def diff(release: str, output: str, **options: Any) -> None:
     """Show what a release changed.
 

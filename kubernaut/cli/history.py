@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.command import Command, cluster_options, namespace_option, output_option, release_argument, verbose_option
+from kubernaut.cli.command import Command, cluster_options, namespace_option, output_options, release_argument
 
 
 @click.command(
@@ -20,8 +20,7 @@ from kubernaut.cli.command import Command, cluster_options, namespace_option, ou
 @release_argument
 @namespace_option
 @cluster_options
-@output_option
-@verbose_option
+@output_options
 def history(release: str, output: str, **options: Any) -> None:
     """List all releases of a name, newest first.
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.command import READ_STATUSES, Command, cluster_options, output_option, target_arguments, verbose_option
+from kubernaut.cli.command import READ_STATUSES, Command, cluster_options, output_options, target_arguments
 
 
 @click.command(
@@ -22,8 +22,7 @@ from kubernaut.cli.command import READ_STATUSES, Command, cluster_options, outpu
 @click.option("-n", "--namespace", metavar="NAMESPACE", help="Namespace to list (default: all namespaces).")
 @click.option("--all", is_flag=True, help="List every release in the history, not only active ones.")
 @cluster_options
-@output_option
-@verbose_option
+@output_options
 def list(output: str, **options: Any) -> None:
     """List the active releases, including those of plain Helm.
 

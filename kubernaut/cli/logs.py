@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from kubernaut.cli import session
-from kubernaut.cli.command import Command, cluster_options, namespace_option, output_option, release_argument, verbose_option
+from kubernaut.cli.command import Command, cluster_options, namespace_option, output_options, release_argument
 from kubernaut.cli.output import print_data, print_json
 
 STOPPED = 130
@@ -27,8 +27,7 @@ STOPPED = 130
 @click.option("--tail", metavar="N", type=click.IntRange(min=0), help="Print only the last N lines of each container.")
 @click.option("-p", "--previous", is_flag=True, help="Print the logs of the containers before their last restart.")
 @cluster_options
-@output_option
-@verbose_option
+@output_options
 def logs(release: str, output: str, **options: Any) -> None:
     """Print the logs of the pods of a release.
 

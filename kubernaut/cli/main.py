@@ -40,6 +40,7 @@ QUICK_START = (
     "kubernaut ship --help",
 )
 COMMANDS = tuple(name for names in SECTIONS.values() for name in names if name != "local")
+JENKINS_COMMANDS = ("setup", "run")
 
 
 class MainGroup(Group):
@@ -52,10 +53,9 @@ class MainGroup(Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         """Import a command."""
-        if cmd_name in COMMANDS:
-            command: click.Command = getattr(importlib.import_module(f"kubernaut.cli.{cmd_name}"), cmd_name)
-            return command
-        return _load_plugin(cmd_name)
+        if cmd_name == "jenkins":
+            return jenkins
+        return _import_command(cmd_name, cmd_name) if cmd_name in COMMANDS else _load_plugin(cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands in sections."""
@@ -95,6 +95,23 @@ class MainGroup(Group):
     def _run(self, arguments: list[str]) -> None:
         with self.make_context(PROGRAM, arguments) as context:
             self.invoke(context)
+
+
+class JenkinsGroup(Group):
+    """The commands of ``kubernaut jenkins``, each in the module ``jenkins_NAME``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names of the commands."""
+        return list(JENKINS_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Import a command."""
+        return _import_command(f"jenkins_{cmd_name}", cmd_name) if cmd_name in JENKINS_COMMANDS else None
+
+
+def _import_command(module: str, name: str) -> click.Command:
+    command: click.Command = getattr(importlib.import_module(f"kubernaut.cli.{module}"), name)
+    return command
 
 
 def _plugins() -> dict[str, Any]:
@@ -157,6 +174,18 @@ def main(context: click.Context) -> None:
     """Publish applications and deploy them to Kubernetes, with a full release history.
 
     A version is an image and a chart, published from a source folder; a release is a version deployed to a namespace.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@click.group(cls=JenkinsGroup, invoke_without_command=True)
+@click.pass_context
+def jenkins(context: click.Context) -> None:
+    """Set up and run the Release and Deploy jobs on a Jenkins.
+
+    NAME-release publishes a version of a commit, NAME-deploy deploys a version to a namespace. A push runs the first, which
+    passes its version to the second.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -12,10 +12,9 @@ from kubernaut.cli.command import (
     Command,
     app_dir_argument,
     dry_run_option,
-    output_option,
+    output_options,
     registry_option,
     to_option,
-    verbose_option,
     version_option,
 )
 from kubernaut.cli.output import OutputFile
@@ -42,8 +41,7 @@ from kubernaut.cli.output import OutputFile
 @dry_run_option
 @registry_option
 @to_option
-@output_option
-@verbose_option
+@output_options
 def publish(app_dir: Path, output: str, to: Path | None, **options: Any) -> None:
     """Publish a version: build and push image and chart.
 

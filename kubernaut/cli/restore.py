@@ -12,14 +12,10 @@ from kubernaut.cli.command import (
     Command,
     cluster_options,
     current_revision_option,
-    dry_run_option,
-    lock_timeout_option,
     namespace_option,
-    note_option,
-    output_option,
+    operation_options,
+    output_options,
     release_argument,
-    timeout_option,
-    verbose_option,
 )
 
 
@@ -34,13 +30,9 @@ from kubernaut.cli.command import (
 @release_argument
 @namespace_option
 @current_revision_option
-@note_option
-@timeout_option
-@lock_timeout_option
-@dry_run_option
+@operation_options
 @cluster_options
-@output_option
-@verbose_option
+@output_options
 def restore(release: str, output: str, **options: Any) -> None:
     """Restore a deleted release.
 

@@ -12,15 +12,11 @@ from kubernaut.cli.command import (
     ROLLBACK_STATUSES,
     Command,
     cluster_options,
-    dry_run_option,
-    lock_timeout_option,
     namespace_option,
-    note_option,
-    output_option,
+    operation_options,
+    output_options,
     release_argument,
-    timeout_option,
     to_option,
-    verbose_option,
 )
 from kubernaut.cli.output import OutputFile
 
@@ -39,14 +35,10 @@ from kubernaut.cli.output import OutputFile
 @click.option(
     "--revision", metavar="N", type=click.IntRange(min=1), help="Revision to roll back to (default: the previous one that served)."
 )
-@note_option
-@timeout_option
-@lock_timeout_option
-@dry_run_option
+@operation_options
 @cluster_options
 @to_option
-@output_option
-@verbose_option
+@output_options
 def rollback(release: str, output: str, to: Path | None, **options: Any) -> None:
     """Roll a release back to an earlier revision.
 

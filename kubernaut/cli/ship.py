@@ -14,11 +14,10 @@ from kubernaut.cli.command import (
     app_dir_argument,
     cluster_options,
     deploy_options,
-    output_option,
+    output_options,
     registry_option,
     target_namespace_option,
     to_option,
-    verbose_option,
     version_option,
 )
 from kubernaut.cli.output import OutputFile
@@ -40,8 +39,7 @@ from kubernaut.cli.output import OutputFile
 @registry_option
 @cluster_options
 @to_option
-@output_option
-@verbose_option
+@output_options
 def ship(app_dir: Path, output: str, to: Path | None, **options: Any) -> None:
     """Publish a version and deploy it to a namespace.
 

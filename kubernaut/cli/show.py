@@ -7,15 +7,7 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.command import (
-    Command,
-    cluster_options,
-    namespace_option,
-    output_option,
-    release_argument,
-    revision_option,
-    verbose_option,
-)
+from kubernaut.cli.command import Command, cluster_options, namespace_option, output_options, release_argument, revision_option
 
 
 @click.command(
@@ -30,8 +22,7 @@ from kubernaut.cli.command import (
 @namespace_option
 @revision_option
 @cluster_options
-@output_option
-@verbose_option
+@output_options
 def show(release: str, output: str, **options: Any) -> None:
     """Show the details of one release.
 

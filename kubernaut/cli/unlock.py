@@ -13,12 +13,11 @@ from kubernaut.cli.command import (
     dry_run_option,
     namespace_option,
     note_option,
-    output_option,
+    output_options,
     release_argument,
-    verbose_option,
     yes_option,
 )
-from kubernaut.cli.prompts import Confirmation, run_confirmed
+from kubernaut.cli.session import Confirmation, run_confirmed
 
 CONFIRMATION = Confirmation(
     verb="unlock",
@@ -42,8 +41,7 @@ CONFIRMATION = Confirmation(
 @note_option
 @dry_run_option
 @cluster_options
-@output_option
-@verbose_option
+@output_options
 def unlock(release: str, output: str, yes: bool, **options: Any) -> None:
     """Unlock a release that a dead process holds.
 

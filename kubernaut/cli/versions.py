@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.command import Command, output_option, registry_option, server_option, verbose_option
+from kubernaut.cli.command import Command, output_options, registry_option, server_option
 
 
 @click.command(
@@ -20,8 +20,7 @@ from kubernaut.cli.command import Command, output_option, registry_option, serve
 @click.argument("name", metavar="NAME")
 @registry_option
 @server_option
-@output_option
-@verbose_option
+@output_options
 def versions(name: str, output: str, **options: Any) -> None:
     """List the published versions of an application.
 

@@ -37,7 +37,7 @@ def uninstall(count: int) -> Plan:
 def on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal for the confirmation."""
     terminal = SimpleNamespace(isatty=lambda: True)
-    monkeypatch.setattr("kubernaut.cli.prompts.sys", SimpleNamespace(stdin=terminal, stderr=terminal))
+    monkeypatch.setattr("kubernaut.cli.session.sys", SimpleNamespace(stdin=terminal, stderr=terminal))
 
 
 @pytest.mark.parametrize("name", sorted(WRITING))

@@ -44,7 +44,7 @@ def locked(stub: StubKubernaut) -> StubKubernaut:
 def on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal for the confirmation."""
     terminal = SimpleNamespace(isatty=lambda: True)
-    monkeypatch.setattr("kubernaut.cli.prompts.sys", SimpleNamespace(stdin=terminal, stderr=terminal))
+    monkeypatch.setattr("kubernaut.cli.session.sys", SimpleNamespace(stdin=terminal, stderr=terminal))
 
 
 def test_unlock_prints_its_result(run: Run, locked: StubKubernaut) -> None:
