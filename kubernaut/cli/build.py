@@ -25,10 +25,10 @@ from kubernaut.cli.command import Command, app_dir_argument, dry_run_option, out
 @registry_option
 @output_options
 def build(app_dir: Path, output: str, **options: Any) -> None:
-    """Build the image of an application without pushing it.
+    """Build the image of an application.
 
-    APP_DIR is a folder with a kubernaut.yaml, which names the Dockerfile. The image stays in the Docker engine. An image that was
-    already built from the same source is not built again.
+    APP_DIR is a folder with a kubernaut.yaml, which names the Dockerfile. The image stays in the Docker engine and is not pushed.
+    An image that was already built from the same source is not built again.
     """
     with session.local_with_progress(options) as kubernaut:
         outcome = kubernaut.build(app_dir, **options)

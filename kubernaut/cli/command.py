@@ -217,9 +217,7 @@ registry_option = click.option(
 )
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print the plan without changing anything.")
 note_option = click.option("--note", metavar="TEXT", help="Reason for the change, recorded in the release history.")
-timeout_option = click.option(
-    "--timeout", metavar="DURATION", help="Time to wait until all pods are ready, such as 90s or 5m (default: 5m)."
-)
+timeout_option = click.option("--timeout", metavar="DURATION", help="Time limit of the operation, such as 90s or 5m (default: 5m).")
 lock_timeout_option = click.option(
     "--lock-timeout", metavar="DURATION", help="Time to wait for another operation on the release (default: fail at once)."
 )
@@ -238,7 +236,7 @@ yes_option = click.option("-y", "--yes", is_flag=True, help="Skip the confirmati
 current_revision_option = click.option(
     "--revision", metavar="N", type=click.IntRange(min=1), help="Fail unless this is the current revision of the release."
 )
-version_option = click.option("--version", metavar="VERSION", help="Version to publish, as SemVer (default: derived from git).")
+version_option = click.option("--version", metavar="VERSION", help="Version number, as SemVer (default: derived from git).")
 namespace_option = click.option("-n", "--namespace", metavar="NAMESPACE", help="Namespace of the release; required with a NAME.")
 target_namespace_option = click.option("-n", "--namespace", metavar="NAMESPACE", required=True, help="Namespace to deploy to.")
 deploy_options = combine(

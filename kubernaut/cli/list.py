@@ -24,9 +24,9 @@ from kubernaut.cli.command import READ_STATUSES, Command, cluster_options, outpu
 @cluster_options
 @output_options
 def list(output: str, **options: Any) -> None:
-    """List the active releases, including those of plain Helm.
+    """List the active releases.
 
-    A release is active until it is deleted, even if it failed.
+    A release is active until it is deleted, even if it failed. Releases of plain Helm are included.
     """
     releases = session.open_backend(options).list(**options)
     namespace = options["namespace"]

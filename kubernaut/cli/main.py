@@ -57,6 +57,11 @@ class MainGroup(Group):
             return jenkins
         return _import_command(cmd_name, cmd_name) if cmd_name in COMMANDS else _load_plugin(cmd_name)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, then the options."""
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands in sections."""
         listed = {name for names in SECTIONS.values() for name in names}

@@ -24,7 +24,7 @@ from kubernaut.cli.output import OutputFile
 @click.command(
     cls=Command,
     examples=[
-        ("kubernaut rollback hello-world -n demo", "roll back to the previous release that served"),
+        ("kubernaut rollback hello-world -n demo", "roll back to the newest earlier release that worked"),
         ("kubernaut rollback hello-world -n demo --revision 3 --note 'greeting was wrong'", "roll back to revision 3"),
         ("kubernaut rollback hello-world -n demo --dry-run", "print what would be changed"),
     ],
@@ -33,7 +33,10 @@ from kubernaut.cli.output import OutputFile
 @release_argument
 @namespace_option
 @click.option(
-    "--revision", metavar="N", type=click.IntRange(min=1), help="Revision to roll back to (default: the previous one that served)."
+    "--revision",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Revision to roll back to (default: the newest earlier one that worked).",
 )
 @operation_options
 @cluster_options
