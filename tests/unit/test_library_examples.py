@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -65,7 +66,7 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend
 def test_examples_run_in_order(backend: Backend, capsys: pytest.CaptureFixture[str]) -> None:
     with listening(backend.server()) as address:
         for number, block in enumerate(BLOCKS):
-            exec(compile(block.replace(SERVER, address), f"library.md:{number}", "exec"), {"__name__": "example"})
+            runpy.run_path(str(write(backend.folder / f"example{number}.py", block.replace(SERVER, address))))
     shipped, state, deployed, *steps = capsys.readouterr().out.splitlines()
     assert (shipped, state, deployed) == ("demo.hello-world.v1 deployed changed", "succeeded", "demo.hello-world.v4 changed")
     assert [step.split()[:2] for step in steps] == [["publish", "unchanged"], ["deploy", "unchanged"]]
