@@ -74,7 +74,7 @@ data: {text: {{ .Values.text | quote }}}
 
 
 @dataclass
-class World:
+class ClusterHarness:
     """A namespace of its own on the real cluster, and a chart that is pushed anew."""
 
     folder: Path
@@ -97,14 +97,14 @@ class World:
         self.image = f"{self.settings.require_registry()}/library/node:22"
 
     @property
-    def past(self) -> ReleaseHistory:
+    def history(self) -> ReleaseHistory:
         return HistoryStore(self.cluster).get(self.namespace, "web")
 
     @property
     def statuses(self) -> list[str]:
-        return [record.status for record in reversed(self.past.records)]
+        return [record.status for record in reversed(self.history.records)]
 
-    def wanted(self, template: str, *sets: str, annotations: str = "", **more: Any) -> DeployRequest:
+    def request(self, template: str, *sets: str, annotations: str = "", **more: Any) -> DeployRequest:
         values = yaml.safe_dump({"image": self.image, "script": SERVER, "cpu": "10m", "text": "a"})
         chart = write_chart(self.folder, "web", template=template, values=values)
         if annotations:
@@ -118,14 +118,14 @@ class World:
         return DeployRequest(self.namespace, "web", "0.1.0", f"oci://{registry}/web@{digest}", digest, **arguments)
 
     def deploy(self, template: str, *sets: str, **more: Any) -> Result:
-        return execute(self.wanted(template, *sets, **more), context=self.context)
+        return execute(self.request(template, *sets, **more), context=self.context)
 
 
 @pytest.fixture(params=["helm3", "helm4"])
-def world(request: pytest.FixtureRequest, platform: Mapping[str, str], tmp_path: Path) -> Iterator[World]:
+def harness(request: pytest.FixtureRequest, platform: Mapping[str, str], tmp_path: Path) -> Iterator[ClusterHarness]:
     program = str(request.getfixturevalue("helm4")) if request.param == "helm4" else "helm"
     environment = {**os.environ, **platform, "KUBERNAUT_HELM": program, "KUBERNAUT_ACTOR": "ada"}
-    made = World(tmp_path, load_settings(environment=environment, directory=tmp_path))
+    made = ClusterHarness(tmp_path, load_settings(environment=environment, directory=tmp_path))
     yield made
     made.cluster._json("DELETE", f"/api/v1/namespaces/{made.namespace}")
     made.cluster.close()
@@ -138,56 +138,56 @@ def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-def test_a_workload_that_answers_and_then_does_not(world: World) -> None:
+def test_a_workload_that_answers_and_then_does_not(harness: ClusterHarness) -> None:
     probe = '{kubernaut/probe: \'{"path":"/","port":80}\'}'
-    assert world.deploy(WORKLOAD, annotations=probe)[1]
-    assert not world.deploy(WORKLOAD, annotations=probe)[1]
+    assert harness.deploy(WORKLOAD, annotations=probe)[1]
+    assert not harness.deploy(WORKLOAD, annotations=probe)[1]
     broken = "const fs = require('fs'); throw new Error('no database')"
     with pytest.raises(DeployRolledBack, match=r"\bweb\b.*\bv1\b.*\bv3\b") as caught:
-        world.deploy(WORKLOAD, f"script={broken}", annotations=probe, timeout=25.0)  # within its second back-off
+        harness.deploy(WORKLOAD, f"script={broken}", annotations=probe, timeout=25.0)  # within its second back-off
     assert any("no database" in line for line in caught.value.details)
     with pytest.raises(DeployRolledBack, match=r"/nope:1 .*\bweb\b.*not found"):
-        world.deploy(WORKLOAD, f"image={world.settings.require_registry()}/nope:1", annotations=probe, timeout=15.0)
+        harness.deploy(WORKLOAD, f"image={harness.settings.require_registry()}/nope:1", annotations=probe, timeout=15.0)
     with pytest.raises(DeployKept, match="Insufficient cpu"):
-        world.deploy(WORKLOAD, "cpu=99", annotations=probe, timeout=10.0, on_failure="keep")
-    assert world.statuses == ["superseded", "failed", "superseded", "failed", "deployed", "failed"]
-    assert world.deploy(WORKLOAD, annotations=probe)[1]
-    assert world.cluster.get_through_service(world.namespace, "web", 80, "/", timeout=10) == (200, "hi")
+        harness.deploy(WORKLOAD, "cpu=99", annotations=probe, timeout=10.0, on_failure="keep")
+    assert harness.statuses == ["superseded", "failed", "superseded", "failed", "deployed", "failed"]
+    assert harness.deploy(WORKLOAD, annotations=probe)[1]
+    assert harness.cluster.get_through_service(harness.namespace, "web", 80, "/", timeout=10) == (200, "hi")
 
 
-def test_values_that_are_null_are_no_change(world: World) -> None:
+def test_values_that_are_null_are_no_change(harness: ClusterHarness) -> None:
     sets = ("a=null", "b.c=null", "list[1]=x", "text=null", "big=12345678901")
-    assert world.deploy('{{ .Values | toJson | printf "# %s" }}\n', *sets)[1]
-    assert not world.deploy('{{ .Values | toJson | printf "# %s" }}\n', *sets)[1]
+    assert harness.deploy('{{ .Values | toJson | printf "# %s" }}\n', *sets)[1]
+    assert not harness.deploy('{{ .Values | toJson | printf "# %s" }}\n', *sets)[1]
 
 
-def test_ten_deploys_a_delete_and_a_deploy(world: World) -> None:
+def test_ten_deploys_a_delete_and_a_deploy(harness: ClusterHarness) -> None:
     template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {text: {{ .Values.text | quote }}}\n"
     for number in range(10):
-        world.deploy(template, f"text={number}x")
-    execute(UninstallRequest(world.namespace, "web"), context=world.context)
-    _, _, release = world.deploy(template, "text=again")
+        harness.deploy(template, f"text={number}x")
+    execute(UninstallRequest(harness.namespace, "web"), context=harness.context)
+    _, _, release = harness.deploy(template, "text=again")
     assert release is not None
     assert (release.revision, release.status, release.created_by) == (11, "deployed", "ada")
-    assert len(world.past.records) == 11
-    assert len(world.past.operations) == 12
+    assert len(harness.history.records) == 11
+    assert len(harness.history.operations) == 12
 
 
-def test_operations_are_collected_with_their_records(world: World) -> None:
+def test_operations_are_collected_with_their_records(harness: ClusterHarness) -> None:
     template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {text: {{ .Values.text | quote }}}\n"
     for number in range(4):
-        world.deploy(template, f"text={number}x", history_max=2)
-    until(lambda: len(world.past.operations) == 2)
+        harness.deploy(template, f"text={number}x", history_max=2)
+    until(lambda: len(harness.history.operations) == 2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_helm_that_dies_in_the_middle(world: World, number: signal.Signals) -> None:
-    world.deploy(SLOW)
-    wanted = world.wanted(SLOW, "text=b", on_failure="keep")
+def test_a_helm_that_dies_in_the_middle(harness: ClusterHarness, number: signal.Signals) -> None:
+    harness.deploy(SLOW)
+    wanted = harness.request(SLOW, "text=b", on_failure="keep")
     killed: list[int] = []
 
     def kill_in_the_hook() -> None:
-        until(lambda: world.cluster.list_pods(world.namespace, {}), 50)  # the hook is the only one
+        until(lambda: harness.cluster.list_pods(harness.namespace, {}), 50)  # the hook is the only one
         (helm,) = helms(wanted)
         os.kill(int(helm.name), number)
         killed.append(int(helm.name))
@@ -195,11 +195,11 @@ def test_a_helm_that_dies_in_the_middle(world: World, number: signal.Signals) ->
     killer = threading.Thread(target=kill_in_the_hook)
     killer.start()
     with pytest.raises(DeployKept):
-        execute(wanted, context=world.context)
+        execute(wanted, context=harness.context)
     killer.join()
     assert len(killed) == 1
-    assert world.statuses == ["deployed", "failed"]
-    assert world.past.records[0].labelled_status == world.past.records[0].status
+    assert harness.statuses == ["deployed", "failed"]
+    assert harness.history.records[0].labelled_status == harness.history.records[0].status
 
 
 def helms(wanted: DeployRequest) -> list[Path]:
@@ -231,96 +231,98 @@ execute(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()), context=context)
 """
 
 
-def start(world: World, wanted: DeployRequest) -> subprocess.Popen[bytes]:
-    environment = {**world.settings.environment, "SOME_TOKEN": CANARY}
+def start(harness: ClusterHarness, wanted: DeployRequest) -> subprocess.Popen[bytes]:
+    environment = {**harness.settings.environment, "SOME_TOKEN": CANARY}
     root = Path(__file__).parents[2]
-    file = world.folder / "wanted"
+    file = harness.folder / "wanted"
     file.write_bytes(pickle.dumps(wanted))
     process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(file)], cwd=root, env=environment, stderr=subprocess.PIPE)
-    until(lambda: any(record.status.startswith("pending") for record in world.past.records))
+    until(lambda: any(record.status.startswith("pending") for record in harness.history.records))
     return process
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_kubernaut_that_dies_takes_helm_with_it(world: World, number: signal.Signals) -> None:
+def test_kubernaut_that_dies_takes_helm_with_it(harness: ClusterHarness, number: signal.Signals) -> None:
     """Helm is told by the kernel, and writes ``failed`` itself: nothing is locked."""
-    world.deploy(SLOW)
-    process = start(world, world.wanted(SLOW, "text=b"))
+    harness.deploy(SLOW)
+    process = start(harness, harness.request(SLOW, "text=b"))
     process.send_signal(number)
     process.communicate(timeout=30)
-    until(lambda: world.statuses == ["deployed", "failed"])
-    assert world.past.operations[0].outcome is None
+    until(lambda: harness.statuses == ["deployed", "failed"])
+    assert harness.history.operations[0].outcome is None
 
 
-def test_ctrl_c_in_a_program(world: World) -> None:
-    world.deploy(SLOW)
-    process = start(world, world.wanted(SLOW, "text=b"))
+def test_ctrl_c_in_a_program(harness: ClusterHarness) -> None:
+    harness.deploy(SLOW)
+    process = start(harness, harness.request(SLOW, "text=b"))
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert b"KeyboardInterrupt" in stderr
-    assert world.statuses == ["deployed", "failed"]
-    outcome = world.past.operations[0].outcome
+    assert harness.statuses == ["deployed", "failed"]
+    outcome = harness.history.operations[0].outcome
     assert outcome is not None
     assert outcome.reason == "interrupted"
 
 
-def test_no_secret_in_arguments_or_environments(world: World) -> None:
+def test_no_secret_in_arguments_or_environments(harness: ClusterHarness) -> None:
     """A canary in the values and the environment, looked for in /proc while Helm runs, and in what is written down."""
-    world.deploy(SLOW)
-    wanted = world.wanted(SLOW, "text=b")
+    harness.deploy(SLOW)
+    wanted = harness.request(SLOW, "text=b")
     wanted = DeployRequest(**{**vars(wanted), "values": read_values({"db": {"password": CANARY}}, sets=["text=b"])})
-    process = start(world, wanted)
+    process = start(harness, wanted)
     (helm,) = helms(wanted)
     assert CANARY.encode() not in (helm / "cmdline").read_bytes()
     assert CANARY.encode() not in (helm / "environ").read_bytes()
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
-    until(lambda: world.statuses == ["deployed", "failed"])
-    written = list(world.cluster.list_secrets(world.namespace, {"owner": "kubernaut"}))
-    assert CANARY not in json.dumps([operation.model_dump(mode="json") for operation in world.past.operations])
+    until(lambda: harness.statuses == ["deployed", "failed"])
+    written = list(harness.cluster.list_secrets(harness.namespace, {"owner": "kubernaut"}))
+    assert CANARY not in json.dumps([operation.model_dump(mode="json") for operation in harness.history.operations])
     assert CANARY not in json.dumps([secret["metadata"] for secret in written])
 
 
-def test_two_at_the_same_time(world: World) -> None:
-    world.deploy(SLOW)
-    process = start(world, world.wanted(SLOW, "text=b"))
+def test_two_at_the_same_time(harness: ClusterHarness) -> None:
+    harness.deploy(SLOW)
+    process = start(harness, harness.request(SLOW, "text=b"))
     with pytest.raises(ReleaseLocked, match=r"\bweb\b.*\bada\b.*\bdeploy\b") as caught:
-        world.deploy(SLOW, "text=c")
+        harness.deploy(SLOW, "text=c")
     assert caught.value.problem()["holder"]["actor"] == "ada"
     assert "kubernaut unlock" in caught.value.hint
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
-    until(lambda: world.statuses == ["deployed", "failed"])
+    until(lambda: harness.statuses == ["deployed", "failed"])
 
 
-def test_a_user_who_may_not(world: World, tmp_path: Path) -> None:
-    world.cluster.create_namespace(world.namespace)
-    accounts = f"/api/v1/namespaces/{world.namespace}/serviceaccounts"
-    world.cluster._json("POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "weak"}})
+def test_a_user_who_may_not(harness: ClusterHarness, tmp_path: Path) -> None:
+    harness.cluster.create_namespace(harness.namespace)
+    accounts = f"/api/v1/namespaces/{harness.namespace}/serviceaccounts"
+    harness.cluster._json("POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "weak"}})
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    token = world.cluster._json("POST", f"{accounts}/weak/token", body=request)["status"]["token"]
+    token = harness.cluster._json("POST", f"{accounts}/weak/token", body=request)["status"]["token"]
     for name, secret, reason in (("weak", token, "secrets is forbidden"), ("wrong", "nonsense-token", None)):
-        config = yaml.safe_load(Path(world.settings.kubeconfig or "").read_text())
+        config = yaml.safe_load(Path(harness.settings.kubeconfig or "").read_text())
         config["users"][0]["user"] = {"token": secret}
         file = tmp_path / name
         file.write_text(yaml.safe_dump(config))
         weak = Cluster(str(file))
         with pytest.raises(ClusterDenied, match=reason) as caught:
-            HistoryStore(weak).get(world.namespace, "web")
+            HistoryStore(weak).get(harness.namespace, "web")
         assert config["current-context"] in str(caught.value)
-        helm = Helm(world.settings.helm, kubeconfig=str(file), environment=world.settings.environment, plain_http=lambda _: True)
+        helm = Helm(
+            harness.settings.helm, kubeconfig=str(file), environment=harness.settings.environment, plain_http=lambda _: True
+        )
         with pytest.raises(ClusterDenied) as denied:
-            helm.rollback("web", 1, namespace=world.namespace, timeout=10, history_max=5, log=print)
+            helm.rollback("web", 1, namespace=harness.namespace, timeout=10, history_max=5, log=print)
         assert secret not in str(caught.value) + str(denied.value)
         with pytest.raises(ClusterDenied, match=r"\bweb\b"):
-            weak.get_through_service(world.namespace, "web", 80, "/", timeout=5)
+            weak.get_through_service(harness.namespace, "web", 80, "/", timeout=5)
 
 
-def test_what_is_not_the_charts_to_make(world: World) -> None:
-    world.cluster.create_namespace(world.namespace)
+def test_what_is_not_the_charts_to_make(harness: ClusterHarness) -> None:
+    harness.cluster.create_namespace(harness.namespace)
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"}}
-    world.cluster._json("POST", f"/api/v1/namespaces/{world.namespace}/configmaps", body=body)
+    harness.cluster._json("POST", f"/api/v1/namespaces/{harness.namespace}/configmaps", body=body)
     with pytest.raises(KubernautError, match="exists and cannot be imported") as caught:
-        world.deploy("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\n")
+        harness.deploy("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\n")
     assert caught.value.exit_status == 5
-    assert world.statuses == []
+    assert harness.statuses == []

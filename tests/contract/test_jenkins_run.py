@@ -39,7 +39,7 @@ QUEUED = "is already in progress"
 
 
 @dataclass
-class Place:
+class RunHarness:
     """A job on the server, and the command in front of it."""
 
     ci: Hudson
@@ -88,24 +88,24 @@ class Place:
 
 
 @pytest.fixture
-def make(ci_server: Hudson, tmp_path: Path) -> Iterator[Callable[[str], Place]]:
+def make(ci_server: Hudson, tmp_path: Path) -> Iterator[Callable[[str], RunHarness]]:
     """Make a job that runs a script of bash; what it has left running is ended afterwards."""
-    made: list[Place] = []
+    made: list[RunHarness] = []
 
-    def make(script: str) -> Place:
+    def make(script: str) -> RunHarness:
         server = JenkinsServer(ci_server.url, user=ci_server.user, token=token_from_file(ci_server.token_file))
-        place = Place(ci_server, server, JobPath((f"run-{uuid.uuid4().hex[:8]}",)), tmp_path)
-        server.create(place.path, job("#!/bin/bash\n" + script))
-        made.append(place)
-        return place
+        harness = RunHarness(ci_server, server, JobPath((f"run-{uuid.uuid4().hex[:8]}",)), tmp_path)
+        server.create(harness.path, job("#!/bin/bash\n" + script))
+        made.append(harness)
+        return harness
 
     yield make
-    for place in made:
-        for process in place.processes:
+    for harness in made:
+        for process in harness.processes:
             process.kill()
             process.communicate()
-        place.delete()
-        place.server.close()
+        harness.delete()
+        harness.server.close()
     ci_server.end_builds()
 
 
@@ -124,52 +124,52 @@ def job(script: str) -> str:
     return "<?xml version='1.0' encoding='UTF-8'?>\n" + ElementTree.tostring(root, encoding="unicode")
 
 
-def test_build_runs_with_its_parameters_and_is_followed(make: Callable[[str], Place]) -> None:
-    place = make('printf %s "$NOTE" | sha256sum; echo "for $OP_ID"')
+def test_build_runs_with_its_parameters_and_is_followed(make: Callable[[str], RunHarness]) -> None:
+    harness = make('printf %s "$NOTE" | sha256sum; echo "for $OP_ID"')
     heard: list[str] = []
-    told = place.run(lambda event: heard.append(event.text) if isinstance(event, LogLine) else None, follow=True, note=HOSTILE)
-    assert (told.number, told.result, told.url) == (1, "SUCCESS", f"{place.ci.url}/job/{place.path}/1/")
+    told = harness.run(lambda event: heard.append(event.text) if isinstance(event, LogLine) else None, follow=True, note=HOSTILE)
+    assert (told.number, told.result, told.url) == (1, "SUCCESS", f"{harness.ci.url}/job/{harness.path}/1/")
     assert f"{hashlib.sha256(HOSTILE.encode()).hexdigest()}  -" in heard
     assert f"for {told.op_id}" in heard
     assert heard[-1] == "Finished: SUCCESS"
-    assert place.server.builds(place.path)[0].parameters["NOTE"] == HOSTILE
+    assert harness.server.builds(harness.path)[0].parameters["NOTE"] == HOSTILE
 
 
-def test_failed_build_shows_its_last_lines(make: Callable[[str], Place]) -> None:
-    place = make("echo no such image; exit 7")
+def test_failed_build_shows_its_last_lines(make: Callable[[str], RunHarness]) -> None:
+    harness = make("echo no such image; exit 7")
     with pytest.raises(BuildUnsuccessful, match=r"#1 .*FAILURE") as failed:
-        place.run(follow=True)
+        harness.run(follow=True)
     assert "no such image" in failed.value.details
     assert failed.value.details[-1] == "Finished: FAILURE"
 
 
-def test_unknown_parameters_and_missing_jobs_are_refused(make: Callable[[str], Place]) -> None:
-    place = make("exit 0")
+def test_unknown_parameters_and_missing_jobs_are_refused(make: Callable[[str], RunHarness]) -> None:
+    harness = make("exit 0")
     with pytest.raises(JobInvalid, match=r"'NOTES'.*'NOTE'"):
-        run_job(place.server, place.path, {"NOTES": "x"})
-    place.server._do(f"{place.path.url_path}/disable", "disable the job")
-    with pytest.raises(JobInvalid, match=str(place.path)):
-        place.run()
+        run_job(harness.server, harness.path, {"NOTES": "x"})
+    harness.server._do(f"{harness.path.url_path}/disable", "disable the job")
+    with pytest.raises(JobInvalid, match=str(harness.path)):
+        harness.run()
     with pytest.raises(JobNotFound):
-        run_job(place.server, JobPath.parse("nobody's"), {})
-    assert place.server.builds(place.path) == ()
+        run_job(harness.server, JobPath.parse("nobody's"), {})
+    assert harness.server.builds(harness.path) == ()
 
 
-def test_build_aborted_elsewhere(make: Callable[[str], Place]) -> None:
-    place = make(FOR_EVER)
-    process = place.start("--follow")
-    until(lambda: place.server.builds(place.path), "a build")
-    place.says(1, "running")
-    place.server.stop(place.path, 1)
+def test_build_aborted_elsewhere(make: Callable[[str], RunHarness]) -> None:
+    harness = make(FOR_EVER)
+    process = harness.start("--follow")
+    until(lambda: harness.server.builds(harness.path), "a build")
+    harness.says(1, "running")
+    harness.server.stop(harness.path, 1)
     _, err = process.communicate(timeout=60)
     assert process.returncode == BuildAborted.exit_status, err
-    assert f"{place.path} #1 " in err
+    assert f"{harness.path} #1 " in err
 
 
 @pytest.mark.parametrize(("option", "result"), [((), None), (("--abort-on-interrupt",), "ABORTED")])
-def test_signal_leaves_or_stops_the_build(make: Callable[[str], Place], option: tuple[str, ...], result: str | None) -> None:
-    place = make(FOR_EVER)
-    process = place.start("--follow", *option)
+def test_signal_leaves_or_stops_the_build(make: Callable[[str], RunHarness], option: tuple[str, ...], result: str | None) -> None:
+    harness = make(FOR_EVER)
+    process = harness.start("--follow", *option)
     assert process.stdout is not None
     while process.stdout.readline() != "running\n":
         assert process.poll() is None
@@ -177,89 +177,89 @@ def test_signal_leaves_or_stops_the_build(make: Callable[[str], Place], option: 
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143
     assert "#1" in err
-    assert place.result(1) == result
-    place.server.stop(place.path, 1)
+    assert harness.result(1) == result
+    harness.server.stop(harness.path, 1)
 
 
-def test_queue_item_removed_here_or_elsewhere(make: Callable[[str], Place]) -> None:
-    place = make(FOR_EVER)
-    place.run()
-    until(lambda: place.server.builds(place.path), "a build")
-    process = place.start("--follow", "--abort-on-interrupt")
+def test_queue_item_removed_here_or_elsewhere(make: Callable[[str], RunHarness]) -> None:
+    harness = make(FOR_EVER)
+    harness.run()
+    until(lambda: harness.server.builds(harness.path), "a build")
+    process = harness.start("--follow", "--abort-on-interrupt")
     assert process.stderr is not None
     while QUEUED not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
-    assert place.server.queue(place.path) == ()
+    assert harness.server.queue(harness.path) == ()
 
     def cancel(event: Event) -> None:
         if isinstance(event, Notice) and QUEUED in event.text:
-            place.server.cancel(place.server.queue(place.path)[0])
+            harness.server.cancel(harness.server.queue(harness.path)[0])
 
-    with pytest.raises(BuildAborted, match=str(place.path)):
-        place.run(cancel, follow=True)
-    place.server.stop(place.path, 1)
+    with pytest.raises(BuildAborted, match=str(harness.path)):
+        harness.run(cancel, follow=True)
+    harness.server.stop(harness.path, 1)
 
 
-def test_concurrent_runs_with_one_op_id_are_one_build(make: Callable[[str], Place]) -> None:
-    place = make("exit 0")
-    processes = [place.start("--op-id", "push-1", "--follow") for _ in range(3)]
+def test_concurrent_runs_with_one_op_id_are_one_build(make: Callable[[str], RunHarness]) -> None:
+    harness = make("exit 0")
+    processes = [harness.start("--op-id", "push-1", "--follow") for _ in range(3)]
     for process in processes:
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
         assert "Finished: SUCCESS" in out
-    assert [build.number for build in place.server.builds(place.path)] == [1]
-    assert not place.run(op_id="push-1").triggered
+    assert [build.number for build in harness.server.builds(harness.path)] == [1]
+    assert not harness.run(op_id="push-1").triggered
 
 
-def test_runs_without_op_id_are_separate_builds(make: Callable[[str], Place]) -> None:
-    place = make("sleep 1")
-    names = {place.run().op_id for _ in range(3)}
+def test_runs_without_op_id_are_separate_builds(make: Callable[[str], RunHarness]) -> None:
+    harness = make("sleep 1")
+    names = {harness.run().op_id for _ in range(3)}
     # A build is listed before it has its parameters.
-    until(lambda: sum("OP_ID" in build.parameters for build in place.server.builds(place.path)) == 3, "three builds")
-    assert {build.parameters["OP_ID"] for build in place.server.builds(place.path)} == names
-    until(lambda: not any(build.building for build in place.server.builds(place.path)), "their end")
+    until(lambda: sum("OP_ID" in build.parameters for build in harness.server.builds(harness.path)) == 3, "three builds")
+    assert {build.parameters["OP_ID"] for build in harness.server.builds(harness.path)} == names
+    until(lambda: not any(build.building for build in harness.server.builds(harness.path)), "their end")
 
 
-def test_restart_is_waited_for(make: Callable[[str], Place]) -> None:
-    place = make('[ "$NOTE" = short ] || { echo running; sleep 600; }')
-    runs = place.start("--follow")
-    until(lambda: place.server.builds(place.path), "a build")
-    place.says(1, "running")
-    waits = place.start("--follow", "--param", "NOTE=short", "--op-id", "second")
-    until(lambda: place.server.queue(place.path), "an item in the queue")
+def test_restart_is_waited_for(make: Callable[[str], RunHarness]) -> None:
+    harness = make('[ "$NOTE" = short ] || { echo running; sleep 600; }')
+    runs = harness.start("--follow")
+    until(lambda: harness.server.builds(harness.path), "a build")
+    harness.says(1, "running")
+    waits = harness.start("--follow", "--param", "NOTE=short", "--op-id", "second")
+    until(lambda: harness.server.queue(harness.path), "an item in the queue")
     # As administrators do: else it would begin the one that waits while it stops, and lose it.
-    Jobs(place.ci.url, place.ci.user, place.ci.token_file).ask("POST", "/quietDown", status=302)
-    place.ci.restart()
+    Jobs(harness.ci.url, harness.ci.user, harness.ci.token_file).ask("POST", "/quietDown", status=302)
+    harness.ci.restart()
     _, err = runs.communicate(timeout=120)
     # The server calls a build that ran when it stopped failed, or aborted, as it comes.
     assert runs.returncode in (BuildUnsuccessful.exit_status, BuildAborted.exit_status), err
-    assert re.search(rf"{re.escape(place.ci.url)}(?!/job/)", err), "it says which server does not answer"
+    assert re.search(rf"{re.escape(harness.ci.url)}(?!/job/)", err), "it says which server does not answer"
     out, err = waits.communicate(timeout=120)
     assert waits.returncode == 0, err
     assert "Finished: SUCCESS" in out
-    second, first = place.server.builds(place.path)  # of the one that ran then the server may have forgotten the parameters
+    second, first = harness.server.builds(harness.path)  # of the one that ran then the server may have forgotten the parameters
     assert (second.parameters["OP_ID"], second.number, first.number) == ("second", 2, 1)
 
 
-def test_job_deleted_while_followed(make: Callable[[str], Place]) -> None:
-    place = make(FOR_EVER)
+def test_job_deleted_while_followed(make: Callable[[str], RunHarness]) -> None:
+    harness = make(FOR_EVER)
 
     def delete(event: Event) -> None:
         if isinstance(event, LogLine) and event.text == "running":
-            other = JenkinsServer(place.ci.url, user=place.ci.user, token=token_from_file(place.ci.token_file))
-            replace(place, server=other).delete()
+            other = JenkinsServer(harness.ci.url, user=harness.ci.user, token=token_from_file(harness.ci.token_file))
+            replace(harness, server=other).delete()
             other.close()
 
-    with pytest.raises(JobNotFound, match=str(place.path)):
-        place.run(delete, follow=True)
+    with pytest.raises(JobNotFound, match=str(harness.path)):
+        harness.run(delete, follow=True)
 
 
-def test_lines_are_shown_at_once_with_a_request_a_second(make: Callable[[str], Place]) -> None:
+def test_lines_are_shown_at_once_with_a_request_a_second(make: Callable[[str], RunHarness]) -> None:
     """How far it is behind is measured by `make bench`, and held to its bound with a clock of its own in the unit tests."""
-    place = make('for i in {1..25}; do date "+at %s.%N"; sleep 0.23; done')
+    harness = make('for i in {1..25}; do date "+at %s.%N"; sleep 0.23; done')
     said, heard = list[float](), list[float]()
 
     def hear(event: Event) -> None:
@@ -267,15 +267,15 @@ def test_lines_are_shown_at_once_with_a_request_a_second(make: Callable[[str], P
             heard.append(time.time())
             said.append(float(event.text[3:]))
 
-    before, begun = asked(place), time.monotonic()
-    place.run(hear, follow=True)
-    seconds, requests = time.monotonic() - begun, asked(place) - before
+    before, begun = asked(harness), time.monotonic()
+    harness.run(hear, follow=True)
+    seconds, requests = time.monotonic() - begun, asked(harness) - before
     assert len(said) == 25
     assert heard[0] < said[-1], "the first line is shown before the last one is said"
     assert requests <= seconds + 5, f"{requests} in {seconds:.1f} s"  # a job to read, a crumb to get, a build to ask for
 
 
-def asked(place: Place) -> int:
+def asked(harness: RunHarness) -> int:
     """Return how many requests about the job the server has logged."""
-    text = place.ci.home.log.read_text(errors="replace")
-    return sum(f"/job/{place.path}" in line or "/queue/" in line for line in text.splitlines())
+    text = harness.ci.home.log.read_text(errors="replace")
+    return sum(f"/job/{harness.path}" in line or "/queue/" in line for line in text.splitlines())

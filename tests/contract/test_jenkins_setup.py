@@ -25,7 +25,7 @@ pytestmark = pytest.mark.platform
 
 
 @dataclass
-class Place:
+class SetupHarness:
     """The server, an application of this test's own, and what the administrator does to its jobs."""
 
     ci: Hudson
@@ -64,34 +64,34 @@ class Place:
 
 
 @pytest.fixture
-def place(ci_server: Hudson) -> Iterator[Place]:
+def harness(ci_server: Hudson) -> Iterator[SetupHarness]:
     server = JenkinsServer(ci_server.url, user=ci_server.user, token=ci_server.home.admin.password)
-    yield Place(ci_server, server, wish(application=f"setup-{uuid.uuid4().hex[:8]}"))
+    yield SetupHarness(ci_server, server, wish(application=f"setup-{uuid.uuid4().hex[:8]}"))
     server.close()
 
 
-def test_second_setup_changes_nothing_after_saves_and_restarts(place: Place) -> None:
-    assert place.setup() == ["created", "created"]
-    assert place.setup() == ["unchanged", "unchanged"]
-    place.own_save()
-    assert place.setup() == ["unchanged", "unchanged"]
-    place.ci.restart()
-    assert place.setup() == ["unchanged", "unchanged"]
-    place.own_save()
-    assert place.setup() == ["unchanged", "unchanged"]
+def test_second_setup_changes_nothing_after_saves_and_restarts(harness: SetupHarness) -> None:
+    assert harness.setup() == ["created", "created"]
+    assert harness.setup() == ["unchanged", "unchanged"]
+    harness.own_save()
+    assert harness.setup() == ["unchanged", "unchanged"]
+    harness.ci.restart()
+    assert harness.setup() == ["unchanged", "unchanged"]
+    harness.own_save()
+    assert harness.setup() == ["unchanged", "unchanged"]
 
 
-def test_update_applies_to_the_running_server(place: Place) -> None:
-    place.setup()
-    place.own_save()
-    other = wish(application=place.wish.application, namespace="other", branch="next")
-    assert place.setup(other) == ["updated", "unchanged"]
-    place.own_save()  # what it writes is what it has in memory
-    assert place.setup(other) == ["unchanged", "unchanged"]
-    assert "<defaultValue>other</defaultValue>" in place.release
-    assert "\nbranch=next\n" in place.release
-    place.ci.restart()
-    assert place.setup(other) == ["unchanged", "unchanged"]
+def test_update_applies_to_the_running_server(harness: SetupHarness) -> None:
+    harness.setup()
+    harness.own_save()
+    other = wish(application=harness.wish.application, namespace="other", branch="next")
+    assert harness.setup(other) == ["updated", "unchanged"]
+    harness.own_save()  # what it writes is what it has in memory
+    assert harness.setup(other) == ["unchanged", "unchanged"]
+    assert "<defaultValue>other</defaultValue>" in harness.release
+    assert "\nbranch=next\n" in harness.release
+    harness.ci.restart()
+    assert harness.setup(other) == ["unchanged", "unchanged"]
 
 
 ADDED = {
@@ -109,71 +109,71 @@ ADDED = {
 KEPT = ("echo before 😀 ]]&gt;", "echo after", "ada@example.com", "VERBOSE", "0 3 * * *", ">7<", "Ask Ada.")
 
 
-def test_additions_stay_and_changes_are_restored(place: Place) -> None:
-    place.setup()
+def test_additions_stay_and_changes_are_restored(harness: SetupHarness) -> None:
+    harness.setup()
     for old, new in ADDED.items():
-        place.edit(old, new)
-    place.own_save()
-    assert place.setup() == ["unchanged", "unchanged"], "what is added is no difference"
-    place.edit("set -euo pipefail", "set -x")
-    place.edit("<defaultValue>demo</defaultValue>", "<defaultValue>theirs</defaultValue>")
-    place.own_save()
-    change, _ = plan_setup(place.server, [place.wish])
+        harness.edit(old, new)
+    harness.own_save()
+    assert harness.setup() == ["unchanged", "unchanged"], "what is added is no difference"
+    harness.edit("set -euo pipefail", "set -x")
+    harness.edit("<defaultValue>demo</defaultValue>", "<defaultValue>theirs</defaultValue>")
+    harness.own_save()
+    change, _ = plan_setup(harness.server, [harness.wish])
     assert "NAMESPACE" in change.reason
     assert re.search(r"^- *.*set -x.*\n", change.difference, re.MULTILINE)
     assert re.search(r"^\+ *.*set -euo pipefail.*\n", change.difference, re.MULTILINE)
     assert "-          <defaultValue>theirs</defaultValue>\n+          <defaultValue>demo</defaultValue>" in change.difference
-    assert place.setup() == ["updated", "unchanged"]
-    place.own_save()
-    place.ci.restart()
-    assert place.setup() == ["unchanged", "unchanged"]
-    text = write(read(place.release))
+    assert harness.setup() == ["updated", "unchanged"]
+    harness.own_save()
+    harness.ci.restart()
+    assert harness.setup() == ["unchanged", "unchanged"]
+    text = write(read(harness.release))
     assert [part for part in KEPT if part not in text] == []
     assert "set -x" not in text
 
 
-def test_foreign_job_is_taken_over_with_force_only(place: Place) -> None:
+def test_foreign_job_is_taken_over_with_force_only(harness: SetupHarness) -> None:
     step = "<hudson.tasks.Shell><command>make</command></hudson.tasks.Shell>"
     theirs = f"<project><description>é 😀</description><builders>{step}</builders></project>"
-    place.server.create(job_path(place.wish.application, "deploy"), theirs)
+    harness.server.create(job_path(harness.wish.application, "deploy"), theirs)
     with pytest.raises(JobConflict):
-        place.setup()
+        harness.setup()
     with pytest.raises(JobNotFound):
-        place.server.job(job_path(place.wish.application, "release"))
-    assert place.setup(force=True) == ["created", "updated"]
-    place.own_save()
-    assert place.setup() == ["unchanged", "unchanged"]
-    root = read(place.config("deploy"))
+        harness.server.job(job_path(harness.wish.application, "release"))
+    assert harness.setup(force=True) == ["created", "updated"]
+    harness.own_save()
+    assert harness.setup() == ["unchanged", "unchanged"]
+    root = read(harness.config("deploy"))
     assert root.findtext("builders/*/command") == "make"
     described, _, mark = (root.findtext("description") or "").partition("\n")
     assert described == "é 😀"
-    assert f" {place.wish.application}:" in mark
+    assert f" {harness.wish.application}:" in mark
 
 
-def test_hostile_values_are_stored_unchanged(place: Place) -> None:
+def test_hostile_values_are_stored_unchanged(harness: SetupHarness) -> None:
     repository = "https://git.example.com/a'b$(id)`x`]]>&amp;😀.git"
-    odd = wish(application=place.wish.application, repository=repository, directory="my app/é 😀 $(id)")
-    assert place.setup(odd) == ["created", "created"]
-    place.own_save()
-    assert place.setup(odd) == ["unchanged", "unchanged"]
-    odd = wish(application=place.wish.application, repository=repository, directory="ü😀")
-    assert place.setup(odd) == ["updated", "unchanged"]
-    place.own_save()
-    place.ci.restart()
-    assert place.setup(odd) == ["unchanged", "unchanged"]
+    odd = wish(application=harness.wish.application, repository=repository, directory="my app/é 😀 $(id)")
+    assert harness.setup(odd) == ["created", "created"]
+    harness.own_save()
+    assert harness.setup(odd) == ["unchanged", "unchanged"]
+    odd = wish(application=harness.wish.application, repository=repository, directory="ü😀")
+    assert harness.setup(odd) == ["updated", "unchanged"]
+    harness.own_save()
+    harness.ci.restart()
+    assert harness.setup(odd) == ["unchanged", "unchanged"]
 
 
-def test_reader_creates_no_jobs(place: Place) -> None:
-    reader = place.ci.reader
-    server = JenkinsServer(place.ci.url, user=reader.name, token=reader.password)
+def test_reader_creates_no_jobs(harness: SetupHarness) -> None:
+    reader = harness.ci.reader
+    server = JenkinsServer(harness.ci.url, user=reader.name, token=reader.password)
     with pytest.raises(JenkinsDenied):
-        apply(server, plan_setup(server, [place.wish]))
+        apply(server, plan_setup(server, [harness.wish]))
     server.close()
     with pytest.raises(JobNotFound):
-        place.server.job(job_path(place.wish.application, "release"))
+        harness.server.job(job_path(harness.wish.application, "release"))
 
 
-def test_harmful_jobs_are_not_sent(place: Place) -> None:
+def test_harmful_jobs_are_not_sent(harness: SetupHarness) -> None:
     for asked, error in (({"flavour": "pipeline"}, JobInvalid), ({"folder": "team"}, JobNotFound)):
         with pytest.raises(error):
-            plan_setup(place.server, [wish(application=place.wish.application, **asked)])
+            plan_setup(harness.server, [wish(application=harness.wish.application, **asked)])
