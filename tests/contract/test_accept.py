@@ -79,7 +79,7 @@ class AcceptContract:
         server().context.clients.cluster.create_namespace(name)
         return name
 
-    def test_of_two_servers_with_one_key_one_accepts(self, server: Callable[[], Kubernaut], namespace: str) -> None:
+    def test_concurrent_requests_with_one_key_are_accepted_once(self, server: Callable[[], Kubernaut], namespace: str) -> None:
         servers = [server(), server()]
         for number in range(ROUNDS):
             asked = {"namespace": namespace, "key": f"key {number}", "fingerprint": "f"}
@@ -91,7 +91,7 @@ class AcceptContract:
         with pytest.raises(IdempotencyKeyReused):
             servers[0].accept("deploy", "web", namespace=namespace, key="key 0", fingerprint="another")
 
-    def test_a_key_is_known_in_other_namespaces(self, server: Callable[[], Kubernaut], namespace: str) -> None:
+    def test_key_is_reserved_across_namespaces(self, server: Callable[[], Kubernaut], namespace: str) -> None:
         one, other = server(), f"{namespace}-2"
         one.context.clients.cluster.create_namespace(other)
         known, _ = one.accept("deploy", "web", namespace=namespace, key=namespace)
@@ -102,7 +102,7 @@ class AcceptContract:
             server().accept("deploy", "web", namespace=other, key=namespace)
         assert caught.value.problem()["operation"] == known.id
 
-    def test_the_namespace_is_made_only_when_that_is_asked_for(self, server: Callable[[], Kubernaut], namespace: str) -> None:
+    def test_namespace_is_created_only_on_request(self, server: Callable[[], Kubernaut], namespace: str) -> None:
         fresh = f"{namespace}-3"
         with pytest.raises(NamespaceNotFound):
             server().accept("deploy", "web", namespace=fresh)
@@ -116,7 +116,7 @@ class AcceptContract:
         ledger.begin(running)
         return ledger, running, journal
 
-    def test_what_is_begun_by_one_is_not_begun_by_another(self, server: Callable[[], Kubernaut], namespace: str) -> None:
+    def test_operation_begins_once(self, server: Callable[[], Kubernaut], namespace: str) -> None:
         one, other = server(), server()
         accepted, _ = one.accept("deploy", "web", namespace=namespace)
         running = accepted.model_copy(update={"waits_until": None})
@@ -127,7 +127,7 @@ class AcceptContract:
             ledger.end_unbegun(Outcome(reason="conflict", message=""))
         assert one.operation(accepted.id).state == "running"
 
-    def test_another_server_sees_what_is_said_and_how_it_ends(self, server: Callable[[], Kubernaut], namespace: str) -> None:
+    def test_other_server_sees_events_and_outcome(self, server: Callable[[], Kubernaut], namespace: str) -> None:
         one, other = server(), server()
         ledger, running, journal = self.begun(one, namespace)
         for line in ("one", "two"):
@@ -191,7 +191,7 @@ class TestRealCluster(AcceptContract):
         helm.push(helm.package(chart, folder / "out"), registry)
         return f"oci://{registry}/cm:1.2.3"
 
-    def test_a_chart_by_its_reference_for_two_servers(
+    def test_chart_reference_is_deployed_and_seen_by_both_servers(
         self, server: Callable[[], Kubernaut], settings: Settings, namespace: str, tmp_path: Path
     ) -> None:
         one, other = server(), server()
@@ -215,7 +215,7 @@ class TestRealCluster(AcceptContract):
         assert one.delete(release.id, operation=deleted, if_match=release.etag).changed
         assert other.operation(deleted.id).state == "succeeded"
 
-    def test_a_helm_in_the_middle_of_its_work_is_shown_and_stopped(
+    def test_running_helm_is_shown_and_stopped(
         self, server: Callable[[], Kubernaut], settings: Settings, namespace: str, tmp_path: Path
     ) -> None:
         chart, other, stop = self.push(settings, tmp_path, namespace, SLOW), server(), threading.Event()

@@ -57,7 +57,7 @@ def refused(verb: object, *args: object, **options: object) -> KubernautError:
 # what is made
 
 
-def test_a_deploy_returns_the_release_and_tells_its_steps(verbs: ReleaseVerbs, backend: Backend, told: list[Event]) -> None:
+def test_deploy_returns_the_release_and_reports_steps(verbs: ReleaseVerbs, backend: Backend, told: list[Event]) -> None:
     backend.helm.says = ["creating 1 resource(s)"]
     done = verbs.deploy("hello", namespace="demo", version="1.0.0", note="first", values=[{"text": "hi"}], set=["a.b=c"])
     assert done.changed
@@ -75,13 +75,13 @@ def test_a_deploy_returns_the_release_and_tells_its_steps(verbs: ReleaseVerbs, b
     assert "demo.hello.v1" in told[-1].detail
 
 
-def test_the_newest_version_is_deployed_where_none_is_named(verbs: ReleaseVerbs) -> None:
+def test_deploy_without_version_takes_the_newest(verbs: ReleaseVerbs) -> None:
     done = verbs.deploy("hello", namespace="demo")
     assert done.release is not None
     assert done.release.chart.version == "1.1.0"
 
 
-def test_what_runs_already_is_left_as_it_is(verbs: ReleaseVerbs, told: list[Event]) -> None:
+def test_deploy_of_the_same_request_changes_nothing(verbs: ReleaseVerbs, told: list[Event]) -> None:
     verbs.deploy("hello", namespace="demo", version="1.0.0")
     again = verbs.deploy("hello", namespace="demo", version="1.0.0")
     assert not again.changed
@@ -93,7 +93,7 @@ def test_what_runs_already_is_left_as_it_is(verbs: ReleaseVerbs, told: list[Even
     assert told[-1].outcome is StepOutcome.UNCHANGED
 
 
-def test_a_dry_run_says_what_would_be_done_and_shows_what_is_there(verbs: ReleaseVerbs, backend: Backend) -> None:
+def test_dry_run_returns_the_plan_and_the_current_release(verbs: ReleaseVerbs, backend: Backend) -> None:
     first = verbs.deploy("hello", namespace="demo", version="1.0.0", dry_run=True)
     assert ([action.kind for action in first.plan.actions], first.changed, first.release) == (["helm-install"], False, None)
     verbs.deploy("hello", namespace="demo", version="1.0.0")
@@ -107,7 +107,7 @@ def test_a_dry_run_says_what_would_be_done_and_shows_what_is_there(verbs: Releas
     assert len(verbs.history("hello", namespace="demo").items) == 1
 
 
-def test_the_namespace_is_made_where_that_is_wished(verbs: ReleaseVerbs) -> None:
+def test_create_namespace_creates_the_namespace(verbs: ReleaseVerbs) -> None:
     assert isinstance(refused(verbs.deploy, "hello", namespace="new"), NamespaceNotFound)
     done = verbs.deploy("hello", namespace="new", create_namespace=True)
     assert done.release is not None
@@ -117,7 +117,7 @@ def test_the_namespace_is_made_where_that_is_wished(verbs: ReleaseVerbs) -> None
 # back and forth
 
 
-def test_a_rollback_makes_a_release_of_the_one_before(verbs: ReleaseVerbs) -> None:
+def test_rollback_creates_a_release_from_the_previous_one(verbs: ReleaseVerbs) -> None:
     verbs.deploy("hello", namespace="demo", version="1.0.0")
     verbs.deploy("hello", namespace="demo", version="1.1.0")
     back = verbs.rollback("hello", namespace="demo", note="greeting was wrong")
@@ -129,7 +129,7 @@ def test_a_rollback_makes_a_release_of_the_one_before(verbs: ReleaseVerbs) -> No
     assert (forth.release.revision, forth.release.chart.version) == (4, "1.1.0")
 
 
-def test_a_delete_is_soft_and_a_restore_undoes_it(verbs: ReleaseVerbs) -> None:
+def test_delete_keeps_history_and_restore_undoes_it(verbs: ReleaseVerbs) -> None:
     verbs.deploy("hello", namespace="demo", version="1.0.0")
     running = verbs.restore("hello", namespace="demo")
     assert not running.changed
@@ -150,7 +150,7 @@ def test_a_delete_is_soft_and_a_restore_undoes_it(verbs: ReleaseVerbs) -> None:
     assert (back.release.id, back.release.status) == ("demo.hello.v2", "deployed")
 
 
-def test_a_rollback_of_what_is_deleted_goes_to_what_ran_before(verbs: ReleaseVerbs) -> None:
+def test_rollback_of_a_deleted_release_goes_to_the_revision_before(verbs: ReleaseVerbs) -> None:
     verbs.deploy("hello", namespace="demo", version="1.0.0")
     verbs.deploy("hello", namespace="demo", version="1.1.0")
     verbs.delete("hello", namespace="demo")
@@ -177,7 +177,7 @@ def test_lists_iterate_over_releases(verbs: ReleaseVerbs) -> None:
 # failures
 
 
-def test_a_deploy_that_fails_and_goes_back_says_why(verbs: ReleaseVerbs, backend: Backend, told: list[Event]) -> None:
+def test_failed_deploy_is_rolled_back_and_explained(verbs: ReleaseVerbs, backend: Backend, told: list[Event]) -> None:
     verbs.deploy("hello", namespace="demo", version="1.0.0")
     backend.publisher.publish("2.0.0", template=WORKLOAD)
     backend.helm.end_with(Status.FAILED, LATE)
@@ -191,7 +191,7 @@ def test_a_deploy_that_fails_and_goes_back_says_why(verbs: ReleaseVerbs, backend
     assert verbs.show("hello", namespace="demo").chart.version == "1.0.0"
 
 
-def test_a_deploy_that_fails_and_is_kept_says_why(verbs: ReleaseVerbs, backend: Backend) -> None:
+def test_failed_deploy_is_kept_on_request(verbs: ReleaseVerbs, backend: Backend) -> None:
     backend.publisher.publish("2.0.0", template=WORKLOAD)
     backend.helm.end_with(Status.FAILED, LATE)
     failure = refused(verbs.deploy, "hello", namespace="demo", version="2.0.0", on_failure="keep")
@@ -200,7 +200,7 @@ def test_a_deploy_that_fails_and_is_kept_says_why(verbs: ReleaseVerbs, backend: 
     assert verbs.show("demo.hello.v1").status == "failed"
 
 
-def test_what_is_refused_is_refused_alike(verbs: ReleaseVerbs, backend: Backend, tmp_path: Path) -> None:
+def test_refusals_have_the_same_class_and_facts(verbs: ReleaseVerbs, backend: Backend, tmp_path: Path) -> None:
     verbs.deploy("hello", namespace="demo", version="1.0.0")
     verbs.deploy("hello", namespace="demo", version="1.1.0")
     shown = verbs.show("hello", namespace="demo")
@@ -228,7 +228,7 @@ def test_what_is_refused_is_refused_alike(verbs: ReleaseVerbs, backend: Backend,
     assert verbs.delete("hello", namespace="demo", if_match=shown.etag).changed
 
 
-def test_an_option_that_nobody_knows_is_a_defect_of_the_program(verbs: ReleaseVerbs) -> None:
+def test_unknown_option_raises_type_error(verbs: ReleaseVerbs) -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'dryrun'"):
         verbs.deploy("hello", namespace="demo", dryrun=True)  # type: ignore[call-arg]
 
@@ -240,7 +240,7 @@ def text(model: Model) -> str:
     return model.model_dump_json(by_alias=True, indent=1)
 
 
-def test_what_is_read_is_the_same(backend: Backend) -> None:
+def test_reads_return_the_same(backend: Backend) -> None:
     here = library(backend)
     here.deploy("hello", namespace="demo", version="1.0.0", values=[{"text": "a", "password": "hunter22hunter22"}])
     here.deploy("hello", namespace="demo", version="1.1.0", note="new greeting")
@@ -275,7 +275,7 @@ def test_what_is_read_is_the_same(backend: Backend) -> None:
         assert [event.text for event in there.events(operation.id)] == [event.text for event in operation.events]
 
 
-def test_a_list_of_many_pages_is_whole(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_reads_all_pages(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernaut.client.client.PAGE_SIZE", 2)
     here = library(backend)
     for _ in range(2):

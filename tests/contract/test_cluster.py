@@ -52,12 +52,12 @@ class ClusterContract:
         cluster.create_namespace(name)
         return name
 
-    def test_a_namespace_is_made_once(self, cluster: Cluster, namespace: str) -> None:
+    def test_creating_a_namespace_is_idempotent(self, cluster: Cluster, namespace: str) -> None:
         assert cluster.namespace_exists(namespace)
         assert not cluster.namespace_exists(f"{namespace}-not")
         cluster.create_namespace(namespace)
 
-    def test_a_secret_is_made_read_and_deleted(self, cluster: Cluster, namespace: str) -> None:
+    def test_secret_is_created_read_and_deleted(self, cluster: Cluster, namespace: str) -> None:
         made = cluster.create_secret(namespace, secret("one", app="a"))
         assert made["metadata"]["uid"]
         assert made["metadata"]["creationTimestamp"].endswith("Z")
@@ -70,17 +70,17 @@ class ClusterContract:
         cluster.delete_secret(namespace, "one")
         assert cluster.get_secret(namespace, "one") is None
 
-    def test_a_secret_is_made_once(self, cluster: Cluster, namespace: str) -> None:
+    def test_existing_secret_is_a_conflict(self, cluster: Cluster, namespace: str) -> None:
         cluster.create_secret(namespace, secret("one"))
         with pytest.raises(Conflict, match="already exists"):
             cluster.create_secret(namespace, secret("one"))
 
-    def test_no_secret_without_a_namespace(self, cluster: Cluster, namespace: str) -> None:
+    def test_secret_needs_a_namespace(self, cluster: Cluster, namespace: str) -> None:
         with pytest.raises(NamespaceNotFound):
             cluster.create_secret(f"{namespace}-not", secret("one"))
         assert cluster.list_secrets(f"{namespace}-not", {}) == []
 
-    def test_secrets_are_found_by_their_labels(self, cluster: Cluster, namespace: str) -> None:
+    def test_list_selects_secrets_by_labels(self, cluster: Cluster, namespace: str) -> None:
         for name, app, tier in (("one", "a", "x"), ("two", "b", "x"), ("three", "c", "y")):
             cluster.create_secret(namespace, secret(name, app=app, tier=tier))
 
@@ -94,7 +94,7 @@ class ClusterContract:
         everywhere = cluster.list_secrets(None, {"app": "a", "tier": "x"})
         assert namespace in {item["metadata"]["namespace"] for item in everywhere}
 
-    def test_metadata_only_saves_the_data(self, cluster: Cluster, namespace: str) -> None:
+    def test_metadata_only_omits_the_data(self, cluster: Cluster, namespace: str) -> None:
         cluster.create_secret(namespace, secret("one", app="a"))
         (whole,) = cluster.list_secrets(namespace, {"app": "a"})
         (metadata,) = cluster.list_secrets(namespace, {"app": "a"}, metadata_only=True)
@@ -103,7 +103,7 @@ class ClusterContract:
         assert metadata["metadata"]["uid"] == whole["metadata"]["uid"]
         assert metadata["metadata"]["namespace"] == namespace
 
-    def test_a_patch_merges(self, cluster: Cluster, namespace: str) -> None:
+    def test_patch_merges(self, cluster: Cluster, namespace: str) -> None:
         made = cluster.create_secret(namespace, secret("one", app="a", tier="x"))
         patched = cluster.patch_secret(
             namespace, "one", {"metadata": {"labels": {"app": "b", "tier": None}}, "data": {"more": "bW9yZQ=="}}
@@ -115,21 +115,21 @@ class ClusterContract:
         again = cluster.patch_secret(namespace, "one", {"metadata": {"labels": {"app": "b"}}})
         assert again["metadata"]["resourceVersion"] == patched["metadata"]["resourceVersion"], "nothing has changed"
 
-    def test_a_patch_of_another_version_is_refused(self, cluster: Cluster, namespace: str) -> None:
+    def test_patch_of_a_stale_version_is_a_conflict(self, cluster: Cluster, namespace: str) -> None:
         made = cluster.create_secret(namespace, secret("one"))
         version = made["metadata"]["resourceVersion"]
         cluster.patch_secret(namespace, "one", {"metadata": {"labels": {"a": "b"}}})
         with pytest.raises(Conflict, match="modified"):
             cluster.patch_secret(namespace, "one", {"metadata": {"resourceVersion": version, "labels": {"a": "c"}}})
 
-    def test_a_patch_of_nothing_or_of_the_type_is_an_error(self, cluster: Cluster, namespace: str) -> None:
+    def test_patch_of_a_missing_secret_or_of_its_type_fails(self, cluster: Cluster, namespace: str) -> None:
         with pytest.raises(NotFound):
             cluster.patch_secret(namespace, "none", {"metadata": {"labels": {"a": "b"}}})
         cluster.create_secret(namespace, secret("one"))
         with pytest.raises(BadInput, match="field is immutable"):
             cluster.patch_secret(namespace, "one", {"type": "kubernaut/other"})
 
-    def test_who_wrote_and_when(self, cluster: Cluster, namespace: str) -> None:
+    def test_managed_fields_hold_time_and_operation(self, cluster: Cluster, namespace: str) -> None:
         made = cluster.create_secret(namespace, secret("one"))["metadata"]
         (writer,), created = made["managedFields"], datetime.fromisoformat(made["creationTimestamp"])  # it looks at its clock twice
         assert timedelta(0) <= created - datetime.fromisoformat(writer["time"]) <= timedelta(seconds=5)
@@ -137,7 +137,7 @@ class ClusterContract:
         (read,) = cluster.list_secrets(namespace, {}, metadata_only=True)
         assert read["metadata"]["managedFields"][0]["time"] == writer["time"]
 
-    def test_only_the_version_that_was_read_is_deleted(self, cluster: Cluster, namespace: str) -> None:
+    def test_delete_of_a_stale_version_is_a_conflict(self, cluster: Cluster, namespace: str) -> None:
         made = cluster.create_secret(namespace, secret("one"))
         patched = cluster.patch_secret(namespace, "one", {"metadata": {"labels": {"a": "b"}}})
         with pytest.raises(Conflict):
@@ -149,7 +149,7 @@ class ClusterContract:
 
     # what is immutable, and what is too large
 
-    def test_an_immutable_secret_keeps_its_data(self, cluster: Cluster, namespace: str) -> None:
+    def test_immutable_secret_keeps_its_data(self, cluster: Cluster, namespace: str) -> None:
         made = cluster.create_secret(namespace, secret("one"))
         fenced = cluster.patch_secret(namespace, "one", {**value(b"last"), "immutable": True})
         assert (fenced["immutable"], fenced["data"]) == (True, value(b"last")["data"])
@@ -172,7 +172,7 @@ class ClusterContract:
         cluster.delete_secret(namespace, "one", resource_version=labelled["metadata"]["resourceVersion"])
         assert "immutable" not in cluster.create_secret(namespace, secret("one"))
 
-    def test_a_secret_holds_a_mebibyte(self, cluster: Cluster, namespace: str) -> None:
+    def test_secret_is_limited_to_one_mebibyte(self, cluster: Cluster, namespace: str) -> None:
         large = b"x" * (1 << 20)
         cluster.create_secret(namespace, {**secret("full"), **value(large)})
         with pytest.raises(BadInput, match="may not be more than 1048576 bytes"):
@@ -183,7 +183,7 @@ class ClusterContract:
 
     # leases
 
-    def test_a_lease_is_made_read_and_deleted(self, cluster: Cluster, namespace: str) -> None:
+    def test_lease_is_created_read_and_deleted(self, cluster: Cluster, namespace: str) -> None:
         assert cluster.get_lease(namespace, "one") is None
         made = cluster.create_lease(namespace, lease("one"))
         assert made["metadata"]["uid"]
@@ -194,7 +194,7 @@ class ClusterContract:
             cluster.delete_lease(namespace, "one")
         assert cluster.get_lease(namespace, "one") is None
 
-    def test_a_lease_is_made_once_in_a_namespace(self, cluster: Cluster, namespace: str) -> None:
+    def test_existing_lease_is_a_conflict(self, cluster: Cluster, namespace: str) -> None:
         cluster.create_lease(namespace, lease("one"))
         with pytest.raises(Conflict, match="already exists"):
             cluster.create_lease(namespace, lease("one", "eve"))
@@ -202,7 +202,7 @@ class ClusterContract:
             cluster.create_lease(f"{namespace}-not", lease("one"))
         assert cluster.get_lease(f"{namespace}-not", "one") is None
 
-    def test_a_lease_is_replaced_by_who_read_it_last(self, cluster: Cluster, namespace: str) -> None:
+    def test_replacing_a_stale_lease_is_a_conflict(self, cluster: Cluster, namespace: str) -> None:
         made = cluster.create_lease(namespace, lease("one"))
         eves = held_by(made, "eve")
         eves["metadata"] = {**made["metadata"], "annotations": {"actor": "eve"}}
@@ -213,7 +213,7 @@ class ClusterContract:
             cluster.replace_lease(namespace, held_by(made, "ada"))
         assert cluster.get_lease(namespace, "one") == taken
 
-    def test_what_is_written_needs_no_more_than_uid_and_version(self, cluster: Cluster, namespace: str) -> None:
+    def test_replace_needs_only_uid_and_resource_version(self, cluster: Cluster, namespace: str) -> None:
         made = cluster.create_lease(namespace, lease("one"))
         metadata = {key: made["metadata"][key] for key in ("name", "uid", "resourceVersion")}
         taken = cluster.replace_lease(namespace, {**lease("one", "eve"), "metadata": metadata})
@@ -221,7 +221,7 @@ class ClusterContract:
         assert "annotations" not in taken["metadata"]
         assert taken["metadata"]["creationTimestamp"] == made["metadata"]["creationTimestamp"]
 
-    def test_a_lease_that_is_gone_is_not_made_anew(self, cluster: Cluster, namespace: str) -> None:
+    def test_replace_does_not_recreate_a_deleted_lease(self, cluster: Cluster, namespace: str) -> None:
         made = cluster.create_lease(namespace, lease("one"))
         cluster.delete_lease(namespace, "one")
         with pytest.raises(NotFound):
@@ -234,7 +234,7 @@ class ClusterContract:
             with pytest.raises(ValueError, match=missing):
                 cluster.replace_lease(namespace, {**made, "metadata": partial})
 
-    def test_another_lease_of_the_same_name_is_left_alone(self, cluster: Cluster, namespace: str) -> None:
+    def test_recreated_lease_is_not_replaced_or_deleted(self, cluster: Cluster, namespace: str) -> None:
         old = cluster.create_lease(namespace, lease("one"))
         cluster.delete_lease(namespace, "one")
         new = cluster.create_lease(namespace, lease("one", "eve"))
@@ -253,7 +253,7 @@ class ClusterContract:
     @pytest.mark.parametrize(
         "broken", [{"leaseDurationSeconds": 0}, {"renewTime": "2026-01-01T00:00:00Z"}, {"acquireTime": "yesterday"}]
     )
-    def test_a_broken_lease_is_refused(self, cluster: Cluster, namespace: str, broken: dict[str, Any]) -> None:
+    def test_invalid_lease_is_refused(self, cluster: Cluster, namespace: str, broken: dict[str, Any]) -> None:
         wrong = lease("one")
         wrong["spec"] |= broken
         with pytest.raises(BadInput):
@@ -261,7 +261,7 @@ class ClusterContract:
 
     # the clock
 
-    def test_the_servers_clock(self, cluster: Cluster, namespace: str) -> None:
+    def test_server_time_is_the_servers_clock(self, cluster: Cluster, namespace: str) -> None:
         made = cluster.create_secret(namespace, secret("one"))
         now = cluster.server_time
         assert now is not None
@@ -269,7 +269,7 @@ class ClusterContract:
         created = datetime.fromisoformat(made["metadata"]["creationTimestamp"])
         assert timedelta(0) <= now - created <= timedelta(seconds=5)
 
-    def test_what_is_not_there(self, cluster: Cluster, namespace: str) -> None:
+    def test_missing_pods_logs_and_services(self, cluster: Cluster, namespace: str) -> None:
         assert cluster.list_pods(namespace, {"app": "none"}) == []
         with pytest.raises(NotFound):
             list(cluster.pod_log(namespace, "none", container=None, tail=5, follow=False, previous=False))
@@ -283,7 +283,7 @@ class TestFakeCluster(ClusterContract):
     def cluster(self) -> FakeCluster:
         return FakeCluster()
 
-    def test_what_has_an_owner_goes_with_it(self, cluster: FakeCluster, namespace: str) -> None:
+    def test_owned_secret_is_deleted_with_its_last_owner(self, cluster: FakeCluster, namespace: str) -> None:
         owner = cluster.create_secret(namespace, secret("owner"))
         other = cluster.create_secret(namespace, secret("other"))
         owned = secret("owned")
@@ -298,14 +298,14 @@ class TestFakeCluster(ClusterContract):
         cluster.delete_secret(namespace, "other")
         assert cluster.get_secret(namespace, "owned") is None
 
-    def test_it_fails_when_told_to(self, cluster: FakeCluster) -> None:
+    def test_injected_failure_happens_once(self, cluster: FakeCluster) -> None:
         cluster.fail("list secrets", ClusterUnreachable("gone"))
         with pytest.raises(ClusterUnreachable):
             cluster.list_secrets(None, {})
         assert cluster.list_secrets(None, {}) == []
         assert cluster.writes == []
 
-    def test_it_fails_until_it_is_healed(self, cluster: FakeCluster, namespace: str) -> None:
+    def test_injected_failure_lasts_until_healed(self, cluster: FakeCluster, namespace: str) -> None:
         cluster.fail("", ClusterUnreachable("gone"), times=None)
         for _ in range(3):
             with pytest.raises(ClusterUnreachable):
@@ -315,13 +315,13 @@ class TestFakeCluster(ClusterContract):
         cluster.heal()
         assert cluster.get_lease(namespace, "one") is None
 
-    def test_an_answer_is_lost(self, cluster: FakeCluster, namespace: str) -> None:
+    def test_injected_failure_after_the_write(self, cluster: FakeCluster, namespace: str) -> None:
         cluster.fail("create lease", ClusterUnreachable("gone"), after=True)
         with pytest.raises(ClusterUnreachable):
             cluster.create_lease(namespace, lease("one"))
         assert cluster.get_lease(namespace, "one") is not None
 
-    def test_its_clock_is_set(self, cluster: FakeCluster, namespace: str) -> None:
+    def test_clock_can_be_set(self, cluster: FakeCluster, namespace: str) -> None:
         real = cluster.server_time
         cluster.server_time = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
         made = cluster.create_secret(namespace, secret("one"))
@@ -333,7 +333,7 @@ class TestFakeCluster(ClusterContract):
         cluster.server_time = None
         assert timedelta(0) <= cluster.server_time - real < timedelta(minutes=1)
 
-    def test_a_namespace_that_is_being_deleted(self, cluster: FakeCluster, namespace: str) -> None:
+    def test_terminating_namespace_refuses_creation(self, cluster: FakeCluster, namespace: str) -> None:
         cluster.create_lease(namespace, lease("old"))
         cluster.terminating.add(namespace)
         for create in (cluster.create_lease, cluster.create_secret):
@@ -348,24 +348,24 @@ class TestRealCluster(ClusterContract):
     def cluster(self, platform: Mapping[str, str]) -> Cluster:
         return Cluster(platform["KUBECONFIG"])
 
-    def test_it_knows_its_server(self, cluster: Cluster) -> None:
+    def test_server_address_is_known(self, cluster: Cluster) -> None:
         assert cluster.server().startswith("https://127.0.0.1:")
 
-    def test_an_unknown_context(self, platform: Mapping[str, str]) -> None:
+    def test_unknown_context_is_named(self, platform: Mapping[str, str]) -> None:
         with pytest.raises(ClusterUnreachable, match="'nope'"):
             Cluster(platform["KUBECONFIG"], "nope").namespace_exists("default")
 
-    def test_kubeconfigs_are_joined(self, platform: Mapping[str, str], tmp_path: Path) -> None:
+    def test_kubeconfigs_are_merged(self, platform: Mapping[str, str], tmp_path: Path) -> None:
         other = tmp_path / "other"
         other.write_text("apiVersion: v1\nkind: Config\nclusters: []\ncontexts: []\nusers: []\n")
         assert Cluster(f"{other}:{tmp_path / 'missing'}:{platform['KUBECONFIG']}").namespace_exists("default")
 
-    def test_no_clock_before_the_first_answer(self, cluster: Cluster) -> None:
+    def test_server_time_is_unknown_before_the_first_answer(self, cluster: Cluster) -> None:
         assert cluster.server_time is None
         cluster.namespace_exists("default")
         assert cluster.server_time is not None
 
-    def test_a_namespace_that_is_being_deleted(self, cluster: Cluster, namespace: str) -> None:
+    def test_terminating_namespace_refuses_creation(self, cluster: Cluster, namespace: str) -> None:
         kept = secret("kept")
         kept["metadata"] = {"name": "kept", "finalizers": ["kubernaut.test/kept"]}
         cluster.create_secret(namespace, kept)
@@ -377,7 +377,9 @@ class TestRealCluster(ClusterContract):
         finally:
             cluster.patch_secret(namespace, "kept", {"metadata": {"finalizers": None}})
 
-    def test_who_may_do_nothing(self, cluster: Cluster, namespace: str, platform: Mapping[str, str], tmp_path: Path) -> None:
+    def test_denied_requests_quote_the_api_server(
+        self, cluster: Cluster, namespace: str, platform: Mapping[str, str], tmp_path: Path
+    ) -> None:
         """What RBAC forbids is said in the API server's words."""
         accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
         cluster._json("POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "nobody"}})

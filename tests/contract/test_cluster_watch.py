@@ -61,7 +61,7 @@ class ClusterWatchContract:
         return cluster.watch_secrets(namespace, LABELS, resource_version=version, seconds=seconds)
 
     @pytest.mark.parametrize("metadata_only", [True, False])
-    def test_a_list_comes_in_parts(self, cluster: Cluster, namespace: str, metadata_only: bool) -> None:
+    def test_list_is_read_in_pages(self, cluster: Cluster, namespace: str, metadata_only: bool) -> None:
         names = ["five", "four", "one", "three", "two"]
         for name in names:
             cluster.create_secret(namespace, secret(name))
@@ -71,13 +71,13 @@ class ClusterWatchContract:
         assert all(("data" in item) != metadata_only for item in items)
         assert version.isdigit()
 
-    def test_what_a_label_is_not(self, cluster: Cluster, namespace: str) -> None:
+    def test_label_can_be_excluded(self, cluster: Cluster, namespace: str) -> None:
         for name, labels in (("none", {}), ("new", {"status": "new"}), ("old", {"status": "old"})):
             cluster.create_secret(namespace, secret(name, **labels))
         found = cluster.page_secrets(namespace, {**LABELS, "status": NotEqual("old")}, limit=9).items
         assert [item["metadata"]["name"] for item in found] == ["new", "none"]
 
-    def test_what_is_made_meanwhile_is_in_no_later_part(self, cluster: Cluster, namespace: str) -> None:
+    def test_pages_are_of_one_state(self, cluster: Cluster, namespace: str) -> None:
         for name in ("a", "b", "c"):
             cluster.create_secret(namespace, secret(name))
         first = cluster.page_secrets(namespace, LABELS, limit=2)
@@ -87,7 +87,7 @@ class ClusterWatchContract:
         heard = told(iter(self.watched(cluster, namespace, first.resource_version)))
         assert next(heard) == ("ADDED", "d")
 
-    def test_a_watch_tells_what_changed_since_the_list(self, cluster: Cluster, namespace: str) -> None:
+    def test_watch_reports_changes_since_the_list(self, cluster: Cluster, namespace: str) -> None:
         cluster.create_secret(namespace, secret("old"))
         _, version = listed(cluster, namespace)
         made = cluster.create_secret(namespace, secret("one"))
@@ -107,7 +107,7 @@ class ClusterWatchContract:
         assert heard[1].metadata["labels"]["status"] == "new"
         assert {change.metadata["uid"] for change in heard} == {made["metadata"]["uid"]}
 
-    def test_a_watch_hears_while_it_waits(self, cluster: Cluster, namespace: str) -> None:
+    def test_watch_reports_changes_while_waiting(self, cluster: Cluster, namespace: str) -> None:
         _, version = listed(cluster, namespace)
         heard = told(iter(self.watched(cluster, namespace, version)))
         timer = threading.Timer(0.2, cluster.create_secret, (namespace, secret("one")))
@@ -115,7 +115,7 @@ class ClusterWatchContract:
         assert next(heard) == ("ADDED", "one")
         timer.join()
 
-    def test_what_leaves_the_selection_is_deleted_to_it(self, cluster: Cluster, namespace: str) -> None:
+    def test_secret_leaving_the_selection_is_reported_deleted(self, cluster: Cluster, namespace: str) -> None:
         cluster.create_secret(namespace, secret("one", owner="c"))
         _, version = listed(cluster, namespace)
         for owner in ("a", "b", "c"):
@@ -123,7 +123,7 @@ class ClusterWatchContract:
         heard = told(iter(self.watched(cluster, namespace, version)))
         assert [next(heard)[0] for _ in range(3)] == ["ADDED", "MODIFIED", "DELETED"]
 
-    def test_only_a_namespace_is_watched(self, cluster: Cluster, namespace: str) -> None:
+    def test_watch_is_limited_to_its_namespace(self, cluster: Cluster, namespace: str) -> None:
         cluster.create_namespace(f"{namespace}-other")
         _, version = listed(cluster, namespace)
         cluster.create_secret(f"{namespace}-other", secret("other"))
@@ -132,7 +132,7 @@ class ClusterWatchContract:
         everywhere = told(iter(self.watched(cluster, None, version)))
         assert next(name for _, name in everywhere if name in ("one", "other")) == "other"
 
-    def test_the_server_ends_a_watch(self, cluster: Cluster, namespace: str) -> None:
+    def test_server_ends_a_watch(self, cluster: Cluster, namespace: str) -> None:
         _, version = listed(cluster, namespace)
         began = time.monotonic()
         heard = list(self.watched(cluster, namespace, version, seconds=1))
@@ -140,7 +140,7 @@ class ClusterWatchContract:
         assert [change.type for change in heard] in ([], ["BOOKMARK"])
         assert all(int(change.resource_version) >= int(version) for change in heard)
 
-    def test_another_thread_ends_a_watch(self, cluster: Cluster, namespace: str) -> None:
+    def test_watch_is_closed_from_another_thread(self, cluster: Cluster, namespace: str) -> None:
         _, version = listed(cluster, namespace)
         watch = self.watched(cluster, namespace, version, seconds=60)
         ended: list[Sequence[WatchEvent]] = []
@@ -157,14 +157,14 @@ class TestFakeCluster(ClusterWatchContract):
     def cluster(self) -> FakeCluster:
         return FakeCluster()
 
-    def test_what_can_not_be_continued(self, cluster: FakeCluster, namespace: str) -> None:
+    def test_forgotten_version_expires(self, cluster: FakeCluster, namespace: str) -> None:
         _, version = listed(cluster, namespace)  # type: ignore[arg-type]
         cluster.create_secret(namespace, secret("one"))
         cluster.forget()
         with pytest.raises(ResourceExpired):
             next(iter(cluster.watch_secrets(namespace, LABELS, resource_version=version, seconds=20)))
 
-    def test_a_list_that_is_forgotten(self, cluster: FakeCluster, namespace: str) -> None:
+    def test_forgotten_page_expires(self, cluster: FakeCluster, namespace: str) -> None:
         for name in ("a", "b", "c"):
             cluster.create_secret(namespace, secret(name))
         page = cluster.page_secrets(namespace, LABELS, limit=2)
@@ -172,14 +172,14 @@ class TestFakeCluster(ClusterWatchContract):
         with pytest.raises(ResourceExpired):
             cluster.page_secrets(namespace, LABELS, limit=2, continue_token=page.continue_token)
 
-    def test_a_watch_that_is_forgotten_while_it_waits(self, cluster: FakeCluster, namespace: str) -> None:
+    def test_waiting_watch_expires(self, cluster: FakeCluster, namespace: str) -> None:
         watch = cluster.watch_secrets(namespace, LABELS, resource_version="0", seconds=20)
         cluster.create_secret(namespace, secret("one"))
         cluster.forget()
         with pytest.raises(ResourceExpired):
             next(iter(watch))
 
-    def test_a_watch_that_is_cut(self, cluster: FakeCluster, namespace: str) -> None:
+    def test_cut_watch_raises_unreachable(self, cluster: FakeCluster, namespace: str) -> None:
         watch = cluster.watch_secrets(namespace, LABELS, resource_version="0", seconds=20)
         cluster.create_secret(namespace, secret("one"))
         assert next(told(iter(watch))) == ("ADDED", "one")
@@ -188,14 +188,14 @@ class TestFakeCluster(ClusterWatchContract):
             next(iter(watch))
         assert next(told(iter(cluster.watch_secrets(namespace, LABELS, resource_version="0", seconds=20)))) == ("ADDED", "one")
 
-    def test_a_watch_that_falls_silent(self, cluster: FakeCluster, namespace: str) -> None:
+    def test_silent_watch_raises_unreachable(self, cluster: FakeCluster, namespace: str) -> None:
         cluster.changes.silent = True
         watch = cluster.watch_secrets(namespace, LABELS, resource_version="0", seconds=0)
         cluster.create_secret(namespace, secret("one"))
         with pytest.raises(ClusterUnreachable):
             next(iter(watch))
 
-    def test_a_watch_that_cannot_be_opened(self, cluster: FakeCluster, namespace: str) -> None:
+    def test_denied_watch_raises_denied(self, cluster: FakeCluster, namespace: str) -> None:
         cluster.fail("watch secrets", ClusterDenied("no"))
         with pytest.raises(ClusterDenied):
             cluster.watch_secrets(namespace, LABELS, resource_version="0", seconds=0)

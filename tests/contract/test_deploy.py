@@ -138,7 +138,7 @@ def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-def test_a_workload_that_answers_and_then_does_not(harness: ClusterHarness) -> None:
+def test_failing_workloads_are_explained_and_rolled_back(harness: ClusterHarness) -> None:
     probe = '{kubernaut/probe: \'{"path":"/","port":80}\'}'
     assert harness.deploy(WORKLOAD, annotations=probe)[1]
     assert not harness.deploy(WORKLOAD, annotations=probe)[1]
@@ -155,13 +155,13 @@ def test_a_workload_that_answers_and_then_does_not(harness: ClusterHarness) -> N
     assert harness.cluster.get_through_service(harness.namespace, "web", 80, "/", timeout=10) == (200, "hi")
 
 
-def test_values_that_are_null_are_no_change(harness: ClusterHarness) -> None:
+def test_null_values_are_compared_as_helm_does(harness: ClusterHarness) -> None:
     sets = ("a=null", "b.c=null", "list[1]=x", "text=null", "big=12345678901")
     assert harness.deploy('{{ .Values | toJson | printf "# %s" }}\n', *sets)[1]
     assert not harness.deploy('{{ .Values | toJson | printf "# %s" }}\n', *sets)[1]
 
 
-def test_ten_deploys_a_delete_and_a_deploy(harness: ClusterHarness) -> None:
+def test_deploy_after_ten_revisions_and_a_delete(harness: ClusterHarness) -> None:
     template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {text: {{ .Values.text | quote }}}\n"
     for number in range(10):
         harness.deploy(template, f"text={number}x")
@@ -173,7 +173,7 @@ def test_ten_deploys_a_delete_and_a_deploy(harness: ClusterHarness) -> None:
     assert len(harness.history.operations) == 12
 
 
-def test_operations_are_collected_with_their_records(harness: ClusterHarness) -> None:
+def test_operations_are_pruned_with_their_records(harness: ClusterHarness) -> None:
     template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {text: {{ .Values.text | quote }}}\n"
     for number in range(4):
         harness.deploy(template, f"text={number}x", history_max=2)
@@ -181,7 +181,7 @@ def test_operations_are_collected_with_their_records(harness: ClusterHarness) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_helm_that_dies_in_the_middle(harness: ClusterHarness, number: signal.Signals) -> None:
+def test_helm_killed_midway_is_a_failed_deploy(harness: ClusterHarness, number: signal.Signals) -> None:
     harness.deploy(SLOW)
     wanted = harness.request(SLOW, "text=b", on_failure="keep")
     killed: list[int] = []
@@ -242,7 +242,7 @@ def start(harness: ClusterHarness, wanted: DeployRequest) -> subprocess.Popen[by
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_kubernaut_that_dies_takes_helm_with_it(harness: ClusterHarness, number: signal.Signals) -> None:
+def test_helm_ends_when_kubernaut_dies(harness: ClusterHarness, number: signal.Signals) -> None:
     """Helm is told by the kernel, and writes ``failed`` itself: nothing is locked."""
     harness.deploy(SLOW)
     process = start(harness, harness.request(SLOW, "text=b"))
@@ -252,7 +252,7 @@ def test_kubernaut_that_dies_takes_helm_with_it(harness: ClusterHarness, number:
     assert harness.history.operations[0].outcome is None
 
 
-def test_ctrl_c_in_a_program(harness: ClusterHarness) -> None:
+def test_ctrl_c_in_a_program_interrupts_the_operation(harness: ClusterHarness) -> None:
     harness.deploy(SLOW)
     process = start(harness, harness.request(SLOW, "text=b"))
     process.send_signal(signal.SIGINT)
@@ -264,7 +264,7 @@ def test_ctrl_c_in_a_program(harness: ClusterHarness) -> None:
     assert outcome.reason == "interrupted"
 
 
-def test_no_secret_in_arguments_or_environments(harness: ClusterHarness) -> None:
+def test_secrets_are_not_in_arguments_environments_or_records(harness: ClusterHarness) -> None:
     """A canary in the values and the environment, looked for in /proc while Helm runs, and in what is written down."""
     harness.deploy(SLOW)
     wanted = harness.request(SLOW, "text=b")
@@ -281,7 +281,7 @@ def test_no_secret_in_arguments_or_environments(harness: ClusterHarness) -> None
     assert CANARY not in json.dumps([secret["metadata"] for secret in written])
 
 
-def test_two_at_the_same_time(harness: ClusterHarness) -> None:
+def test_second_deploy_is_locked_out(harness: ClusterHarness) -> None:
     harness.deploy(SLOW)
     process = start(harness, harness.request(SLOW, "text=b"))
     with pytest.raises(ReleaseLocked, match=r"\bweb\b.*\bada\b.*\bdeploy\b") as caught:
@@ -293,7 +293,7 @@ def test_two_at_the_same_time(harness: ClusterHarness) -> None:
     until(lambda: harness.statuses == ["deployed", "failed"])
 
 
-def test_a_user_who_may_not(harness: ClusterHarness, tmp_path: Path) -> None:
+def test_denied_user_gets_cluster_denied_without_token(harness: ClusterHarness, tmp_path: Path) -> None:
     harness.cluster.create_namespace(harness.namespace)
     accounts = f"/api/v1/namespaces/{harness.namespace}/serviceaccounts"
     harness.cluster._json("POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "weak"}})
@@ -318,7 +318,7 @@ def test_a_user_who_may_not(harness: ClusterHarness, tmp_path: Path) -> None:
             weak.get_through_service(harness.namespace, "web", 80, "/", timeout=5)
 
 
-def test_what_is_not_the_charts_to_make(harness: ClusterHarness) -> None:
+def test_existing_foreign_object_is_a_conflict(harness: ClusterHarness) -> None:
     harness.cluster.create_namespace(harness.namespace)
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"}}
     harness.cluster._json("POST", f"/api/v1/namespaces/{harness.namespace}/configmaps", body=body)

@@ -101,12 +101,12 @@ def hidden(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("all", [False, True])
-def test_the_values_are_helms(platform: dict[str, str], namespace: str, kubernaut: Kubernaut, all: bool) -> None:
+def test_values_are_those_of_helm(platform: dict[str, str], namespace: str, kubernaut: Kubernaut, all: bool) -> None:
     theirs = helm(platform, "get", "values", "shop", "-n", namespace, "-o", "json", *(["--all"] if all else []))
     assert kubernaut.values("shop", namespace=namespace, all=all) == hidden(json.loads(theirs))
 
 
-def test_the_manifest_is_helms_with_the_hooks_after_it(platform: dict[str, str], namespace: str, kubernaut: Kubernaut) -> None:
+def test_manifest_is_helms_followed_by_hooks(platform: dict[str, str], namespace: str, kubernaut: Kubernaut) -> None:
     theirs = "\n".join(helm(platform, "get", part, "shop", "-n", namespace) for part in ("manifest", "hooks"))
     ours = kubernaut.manifest("shop", namespace=namespace)
     assert "canary" not in ours
@@ -121,7 +121,7 @@ def test_the_manifest_is_helms_with_the_hooks_after_it(platform: dict[str, str],
     ]
 
 
-def test_what_an_upgrade_changed_is_told_without_what_is_secret(namespace: str, kubernaut: Kubernaut) -> None:
+def test_diff_masks_secrets(namespace: str, kubernaut: Kubernaut) -> None:
     found = kubernaut.diff("shop", namespace=namespace)
     assert "canary" not in found.model_dump_json()
     assert {value.path: (value.from_, value.to) for value in found.values} == {

@@ -55,10 +55,10 @@ class EngineContract:
             context(dockerfile), dockerfile="Dockerfile", tag=tag, target=None, args={"A": "b"}, labels=labels, log=log
         )
 
-    def test_it_answers_with_its_version(self, engine: DockerEngine) -> None:
+    def test_engine_reports_its_version(self, engine: DockerEngine) -> None:
         assert engine.check()[0].isdigit()
 
-    def test_an_image_is_built_line_by_line(self, engine: DockerEngine, repository: str) -> None:
+    def test_build_reports_lines(self, engine: DockerEngine, repository: str) -> None:
         said: list[str] = []
         image = self.build(engine, f"{repository}:1.0.0", said=said, one=uuid.uuid4().hex)
         assert image.startswith("sha256:")
@@ -66,41 +66,41 @@ class EngineContract:
         assert any(line.startswith("Step 1/") and "FROM scratch" in line for line in said)
         assert not any("\n" in line for line in said)
 
-    def test_an_image_is_found_by_all_its_labels(self, engine: DockerEngine, repository: str) -> None:
+    def test_image_is_found_by_all_its_labels(self, engine: DockerEngine, repository: str) -> None:
         key = uuid.uuid4().hex
         image = self.build(engine, f"{repository}:1.0.0", **{"kubernaut/key": key, "two": "2"})
         assert engine.find_image({"kubernaut/key": key}) == image
         assert engine.find_image({"kubernaut/key": key, "two": "2"}) == image
         assert engine.find_image({"kubernaut/key": key, "two": "3"}) is None
 
-    def test_labels_may_stand_in_the_dockerfile(self, engine: DockerEngine, repository: str) -> None:
+    def test_image_is_found_by_labels_of_the_dockerfile(self, engine: DockerEngine, repository: str) -> None:
         key = uuid.uuid4().hex
         image = self.build(engine, f"{repository}:1.0.0", f'{DOCKERFILE}LABEL "kubernaut/key"="{key}" "b"="c d"\n')
         assert engine.find_image({"kubernaut/key": key, "b": "c d"}) == image
 
-    def test_the_same_again_is_the_same_image(self, engine: DockerEngine, repository: str) -> None:
+    def test_same_build_is_the_same_image(self, engine: DockerEngine, repository: str) -> None:
         key = uuid.uuid4().hex
         assert self.build(engine, f"{repository}:1.0.0", key=key) == self.build(engine, f"{repository}:1.0.0", key=key)
 
-    def test_a_push_gives_the_digest_that_the_registry_has(self, engine: DockerEngine, repository: str) -> None:
+    def test_push_returns_the_registrys_digest(self, engine: DockerEngine, repository: str) -> None:
         image = self.build(engine, f"{repository}:1.0.0", key=uuid.uuid4().hex)
         engine.tag(image, repository, "1.0.1")
         digest = engine.push(repository, "1.0.1", credentials=None, log=lambda _: None)
         assert RegistryClient(plain_http=lambda _: True).manifest_digest(repository, "1.0.1") == digest
         assert engine.push(repository, "1.0.0", credentials=None, log=lambda _: None) == digest
 
-    def test_an_image_that_is_not_there(self, engine: DockerEngine, repository: str) -> None:
+    def test_missing_image_is_not_found(self, engine: DockerEngine, repository: str) -> None:
         with pytest.raises(ImageNotFound):
             engine.push(repository, "9.9.9", credentials=None, log=lambda _: None)
         with pytest.raises(ImageNotFound):
             engine.tag("sha256:" + "0" * 64, repository, "9.9.9")
 
-    def test_a_registry_that_is_not_there(self, engine: DockerEngine) -> None:
+    def test_missing_registry_is_unreachable(self, engine: DockerEngine) -> None:
         self.build(engine, "localhost:9/nobody:1.0.0")
         with pytest.raises(RegistryUnreachable):
             engine.push("localhost:9/nobody", "1.0.0", credentials=None, log=lambda _: None)
 
-    def test_a_failing_step_says_its_last_lines(self, engine: DockerEngine, repository: str, base: str) -> None:
+    def test_failed_step_is_named_with_its_last_lines(self, engine: DockerEngine, repository: str, base: str) -> None:
         dockerfile = f"FROM {base}\nRUN echo the library is missing; exit 7\n"
         with pytest.raises(BuildFailed, match=r"Step 2/2 : RUN echo the library is missing; exit 7.*code: 7") as caught:
             self.build(engine, f"{repository}:1.0.0", dockerfile)
@@ -114,17 +114,17 @@ class EngineContract:
             ("# nothing\n", "(?i)dockerfile.*empty|no instructions|file with no"),
         ],
     )
-    def test_a_dockerfile_that_is_none(self, engine: DockerEngine, repository: str, dockerfile: str, message: str) -> None:
+    def test_invalid_dockerfile_fails_the_build(self, engine: DockerEngine, repository: str, dockerfile: str, message: str) -> None:
         with pytest.raises(BuildFailed, match=message):
             self.build(engine, f"{repository}:1.0.0", dockerfile)
 
-    def test_a_dockerfile_that_the_context_lacks(self, engine: DockerEngine, repository: str) -> None:
+    def test_missing_dockerfile_fails_the_build(self, engine: DockerEngine, repository: str) -> None:
         with pytest.raises(BuildFailed, match="Cannot locate specified Dockerfile: other"):
             engine.build(
                 context(), dockerfile="other", tag=f"{repository}:1.0.0", target=None, args={}, labels={}, log=lambda _: None
             )
 
-    def test_what_the_listener_raises_ends_the_build(self, engine: DockerEngine, repository: str) -> None:
+    def test_listener_error_ends_the_build(self, engine: DockerEngine, repository: str) -> None:
         class Enough(Exception):
             pass
 
@@ -150,7 +150,7 @@ class TestFakeEngine(EngineContract):
     def base(self) -> str:
         return "node:22-slim"
 
-    def test_it_can_be_away(self) -> None:
+    def test_stopped_engine_is_unreachable(self) -> None:
         engine = FakeEngine()
         engine.running = False
         with pytest.raises(EngineUnreachable):
@@ -171,11 +171,11 @@ class TestRealEngine(EngineContract):
     def base(self) -> str:
         return "node:22-slim"
 
-    def test_a_mount_needs_what_the_api_does_not_offer(self, engine: DockerEngine, repository: str, base: str) -> None:
+    def test_mount_needs_buildkit(self, engine: DockerEngine, repository: str, base: str) -> None:
         with pytest.raises(BuildFailed, match="BuildKit") as caught:
             self.build(engine, f"{repository}:1.0.0", f"FROM {base}\nRUN --mount=type=cache,target=/x true\n")
         assert "--image" in caught.value.hint
 
-    def test_a_socket_that_is_not_there(self, tmp_path: Path) -> None:
+    def test_missing_socket_is_unreachable(self, tmp_path: Path) -> None:
         with pytest.raises(EngineUnreachable, match=r"/no\.sock.*No such file or directory"):
             DockerEngine(f"unix://{tmp_path}/no.sock").check()

@@ -26,12 +26,12 @@ class HelmContract(AnyHelm):
 
     # charts
 
-    def test_a_chart_is_packaged(self, helm: Helm, tmp_path: Path) -> None:
+    def test_chart_is_packaged(self, helm: Helm, tmp_path: Path) -> None:
         package = helm.package(write_chart(tmp_path), tmp_path / "out")
         assert package == tmp_path / "out" / "tiny-0.1.0.tgz"
         assert package.is_file()
 
-    def test_a_package_is_rendered(self, helm: Helm, tmp_path: Path) -> None:
+    def test_package_is_rendered(self, helm: Helm, tmp_path: Path) -> None:
         package = helm.package(write_chart(tmp_path), tmp_path / "out")
         manifest = helm.template(package, name="app", namespace="ns", values={"text": 'a "b" 😀\u2028'})
         document = yaml.safe_load(manifest)
@@ -39,13 +39,13 @@ class HelmContract(AnyHelm):
         assert document["data"]["text"] == 'a "b" 😀\u2028'
 
     @pytest.mark.parametrize("broken", ["Chart.yaml", "values.yaml"])
-    def test_a_broken_chart_is_not_packaged(self, helm: Helm, tmp_path: Path, broken: str) -> None:
+    def test_broken_chart_is_not_packaged(self, helm: Helm, tmp_path: Path, broken: str) -> None:
         chart = write_chart(tmp_path)
         (chart / broken).write_text("a: [\n")
         with pytest.raises(ChartInvalid):
             helm.package(chart, tmp_path)
 
-    def test_no_chart_is_no_chart(self, helm: Helm, tmp_path: Path) -> None:
+    def test_folder_without_a_chart_is_refused(self, helm: Helm, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
         with pytest.raises(ChartInvalid):
             helm.package(tmp_path / "empty", tmp_path)
@@ -53,18 +53,18 @@ class HelmContract(AnyHelm):
             helm.template(tmp_path / "missing", name="r", namespace="ns", values={})
 
     @pytest.mark.parametrize("template", [BAD_YAML, BAD_TEMPLATE], ids=["yaml", "template"])
-    def test_a_broken_template_is_named_with_its_line(self, helm: Helm, tmp_path: Path, template: str) -> None:
+    def test_broken_template_is_named_with_its_line(self, helm: Helm, tmp_path: Path, template: str) -> None:
         with pytest.raises(ChartInvalid, match=r"templates/object\.yaml:[789]"):
             helm.template(write_chart(tmp_path, template=template), name="r", namespace="ns", values={})
 
-    def test_values_against_the_schema(self, helm: Helm, tmp_path: Path) -> None:
+    def test_values_are_checked_against_the_schema(self, helm: Helm, tmp_path: Path) -> None:
         chart = write_chart(tmp_path, values_schema_json='{"properties": {"text": {"type": "string"}}}')
         with pytest.raises(ValuesInvalid, match="text"):
             helm.template(chart, name="r", namespace="ns", values={"text": 1})
 
     # releases
 
-    def test_an_install_writes_a_record(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    def test_install_writes_a_record(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
         values = {"text": "hi", "none": None, "list": [1, {"a": True}], "emoji": "😀"}
         self.deploy(helm, write_chart(tmp_path), namespace, values=values, description='1.0.0 by ada: "hello"')
         (record,) = self.records(cluster, namespace)
@@ -80,7 +80,7 @@ class HelmContract(AnyHelm):
         assert record.deleted_at is None
         assert record.deployed_at
 
-    def test_an_upgrade_supersedes(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    def test_upgrade_supersedes(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
         chart = write_chart(tmp_path)
         self.deploy(helm, chart, namespace, labels={"kubernaut/operation": "one", "kubernaut/revision": "1"})
         self.deploy(helm, chart, namespace, labels={"kubernaut/operation": "two"}, values={"text": "b"})
@@ -90,13 +90,13 @@ class HelmContract(AnyHelm):
         assert new.labels["kubernaut/operation"] == "two"
         assert new.labels["kubernaut/revision"] == "1"  # carried over: why it is compared with Helm's own
 
-    def test_no_values_are_no_overrides(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    def test_upgrade_without_values_resets_them(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
         chart = write_chart(tmp_path)
         self.deploy(helm, chart, namespace, values={"text": "seven"})
         self.deploy(helm, chart, namespace, values={})
         assert self.records(cluster, namespace)[0].config == {}
 
-    def test_a_rollback_copies_the_targets_values_and_labels(
+    def test_rollback_copies_values_and_labels_of_the_target(
         self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path
     ) -> None:
         chart = write_chart(tmp_path)
@@ -108,14 +108,14 @@ class HelmContract(AnyHelm):
         assert new.config == {"text": "a"}
         assert new.labels["kubernaut/operation"] == "one"
 
-    def test_a_rollback_to_nothing(self, helm: Helm, namespace: str, tmp_path: Path) -> None:
+    def test_rollback_to_a_missing_revision(self, helm: Helm, namespace: str, tmp_path: Path) -> None:
         with pytest.raises(ReleaseNotFound):
             helm.rollback("r", 1, namespace=namespace, timeout=30, history_max=50, log=print)
         self.deploy(helm, write_chart(tmp_path), namespace)
         with pytest.raises(ReleaseNotFound):
             helm.rollback("r", 7, namespace=namespace, timeout=30, history_max=50, log=print)
 
-    def test_a_soft_delete_keeps_the_history(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    def test_uninstall_keeps_the_history(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
         self.deploy(helm, write_chart(tmp_path), namespace)
         for _ in range(2):  # a second time is no failure
             helm.uninstall("r", namespace=namespace, description="Deleted by ada", timeout=30, log=print)
@@ -126,14 +126,14 @@ class HelmContract(AnyHelm):
         with pytest.raises(ReleaseNotFound):
             helm.uninstall("none", namespace=namespace, description="", timeout=30, log=print)
 
-    def test_a_rollback_restores(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    def test_rollback_restores_a_deleted_release(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
         self.deploy(helm, write_chart(tmp_path), namespace, values={"text": "a"})
         helm.uninstall("r", namespace=namespace, description="", timeout=30, log=print)
         helm.rollback("r", 1, namespace=namespace, timeout=30, history_max=50, log=print)
         new, _ = self.records(cluster, namespace)
         assert (new.revision, new.status, new.config) == (2, Status.DEPLOYED, {"text": "a"})
 
-    def test_after_ten_revisions_a_deleted_release_needs_replace(
+    def test_deleted_release_with_ten_revisions_needs_replace(
         self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path
     ) -> None:
         chart = write_chart(tmp_path)
@@ -149,13 +149,13 @@ class HelmContract(AnyHelm):
         assert tombstone.deleted_at  # stays, though the status does not tell any more
         assert len(rest) == 9
 
-    def test_the_history_is_pruned(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    def test_history_is_pruned(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
         chart = write_chart(tmp_path)
         for number in range(5):
             self.deploy(helm, chart, namespace, values={"text": str(number)}, history_max=3)
         assert [record.revision for record in self.records(cluster, namespace)] == [5, 4, 3]
 
-    def test_a_pending_record_locks(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    def test_pending_record_locks(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
         chart = write_chart(tmp_path)
         self.deploy(helm, chart, namespace)
         self.deploy(helm, chart, namespace, values={"text": "b"})
@@ -170,9 +170,7 @@ class HelmContract(AnyHelm):
             Status.SUPERSEDED,
         ]
 
-    def test_an_unfinished_install_is_deleted_and_replaced(
-        self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path
-    ) -> None:
+    def test_unfinished_install_is_deleted_and_replaced(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
         chart = write_chart(tmp_path)
         self.deploy(helm, chart, namespace)
         mark(cluster, self.records(cluster, namespace)[0], Status.PENDING_INSTALL)
@@ -182,9 +180,7 @@ class HelmContract(AnyHelm):
         self.deploy(helm, chart, namespace, replace=True)
         assert [record.status for record in self.records(cluster, namespace)] == [Status.DEPLOYED, Status.SUPERSEDED]
 
-    def test_an_unfinished_delete_is_finished_by_another(
-        self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path
-    ) -> None:
+    def test_unfinished_delete_is_finished_by_another(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
         self.deploy(helm, write_chart(tmp_path), namespace)
         mark(cluster, self.records(cluster, namespace)[0], Status.UNINSTALLING)
         with pytest.raises(ReleaseNotFound, match="has no deployed releases"):
@@ -192,7 +188,7 @@ class HelmContract(AnyHelm):
         helm.uninstall("r", namespace=namespace, description="", timeout=30, log=print)
         assert self.records(cluster, namespace)[0].status == Status.UNINSTALLED
 
-    def test_a_failed_install_is_upgraded(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    def test_failed_install_is_upgraded(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
         chart = write_chart(tmp_path)
         self.deploy(helm, chart, namespace)
         mark(cluster, self.records(cluster, namespace)[0], Status.FAILED)
@@ -200,7 +196,7 @@ class HelmContract(AnyHelm):
         assert [record.status for record in self.records(cluster, namespace)] == [Status.DEPLOYED, Status.SUPERSEDED]
 
     @pytest.mark.parametrize(("wrong", "error"), [("yaml", ChartInvalid), ("template", ChartInvalid), ("schema", ValuesInvalid)])
-    def test_what_cannot_be_rendered_leaves_nothing(
+    def test_unrenderable_chart_leaves_no_record(
         self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path, wrong: str, error: type[KubernautError]
     ) -> None:
         schema = '{"properties": {"text": {"type": "integer"}}}' if wrong == "schema" else "{}"
@@ -209,12 +205,12 @@ class HelmContract(AnyHelm):
             self.deploy(helm, write_chart(tmp_path, template=template, values_schema_json=schema), namespace)
         assert self.records(cluster, namespace) == ()
 
-    def test_no_release_without_a_namespace(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    def test_release_needs_a_namespace(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
         chart = write_chart(tmp_path)
         with pytest.raises(NamespaceNotFound):
             self.deploy(helm, chart, f"{namespace}-not")
 
-    def test_dots_in_foreign_names(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    def test_foreign_names_may_contain_dots(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
         helm.upgrade(
             "my.app.v2",
             str(write_chart(tmp_path)),
@@ -236,7 +232,7 @@ class TestFakeHelm(InMemory, HelmContract):
 
 
 class _RealHelm(HelmContract):
-    def test_a_pushed_chart_is_deployed_by_digest(
+    def test_pushed_chart_is_deployed_by_digest(
         self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path, platform: Mapping[str, str]
     ) -> None:
         registry = f"{platform['KUBERNAUT_REGISTRY']}/{uuid.uuid4().hex[:8]}"
@@ -247,11 +243,11 @@ class _RealHelm(HelmContract):
 
 @pytest.mark.platform
 class TestHelm3(Helm3, _RealHelm):
-    def test_it_is_helm_3(self, helm: Helm) -> None:
+    def test_version_is_3(self, helm: Helm) -> None:
         assert helm.version().startswith("3.")
 
 
 @pytest.mark.platform
 class TestHelm4(Helm4, _RealHelm):
-    def test_it_is_helm_4(self, helm: Helm) -> None:
+    def test_version_is_4(self, helm: Helm) -> None:
         assert helm.version().startswith("4.")

@@ -31,7 +31,7 @@ class RecordsContract(AnyHelm):
     # records that are immutable
 
     @pytest.mark.parametrize("verb", ["install", "upgrade"])
-    def test_a_record_fenced_meanwhile_is_not_overwritten(
+    def test_fenced_record_is_not_overwritten(
         self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path, verb: str
     ) -> None:
         """A Helm that another has given up, and that then ends well: an install says so, an upgrade that it failed."""
@@ -51,9 +51,7 @@ class RecordsContract(AnyHelm):
         assert fenced.status == fenced.labelled_status == Status.FAILED
         assert [record.status for record in older] == [Status.SUPERSEDED] * len(older), "and nothing is deployed any more"
 
-    def test_what_supersedes_an_immutable_record_leaves_it(
-        self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path
-    ) -> None:
+    def test_immutable_record_is_not_superseded(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
         chart = write_chart(tmp_path)
         self.deploy(helm, chart, namespace)
         mark(cluster, self.records(cluster, namespace)[0], Status.DEPLOYED, immutable=True)
@@ -64,7 +62,7 @@ class RecordsContract(AnyHelm):
         assert statuses == [Status.DEPLOYED, Status.SUPERSEDED, Status.DEPLOYED]
 
     @pytest.mark.parametrize("status", [Status.DEPLOYED, Status.FAILED, Status.UNINSTALLING])
-    def test_a_delete_of_an_immutable_record_says_that_it_did(
+    def test_uninstall_of_an_immutable_record_reports_success(
         self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path, status: Status
     ) -> None:
         self.deploy(helm, write_chart(tmp_path), namespace)
@@ -72,7 +70,7 @@ class RecordsContract(AnyHelm):
         helm.uninstall("r", namespace=namespace, description="", timeout=30, log=print)
         assert [record.status for record in self.records(cluster, namespace)] == [status]
 
-    def test_an_immutable_record_is_replaced_only_if_it_failed(
+    def test_immutable_record_is_replaced_only_if_failed(
         self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path
     ) -> None:
         chart = write_chart(tmp_path)
@@ -88,7 +86,7 @@ class RecordsContract(AnyHelm):
 
     # a check that stops it
 
-    def test_a_check_that_raises_stops_it(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    def test_raising_check_stops_helm(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
         waiting = write_chart(tmp_path, "waiting", template=CONFIG_MAP + NEVER_BOUND)
 
         def check() -> None:
@@ -106,7 +104,7 @@ class RecordsContract(AnyHelm):
 
 
 class TestFakeHelm(InMemory, RecordsContract):
-    def test_a_delete_that_is_stopped(self, helm: FakeHelm, cluster: FakeCluster, namespace: str, tmp_path: Path) -> None:
+    def test_stopped_delete_stays_uninstalling(self, helm: FakeHelm, cluster: FakeCluster, namespace: str, tmp_path: Path) -> None:
         self.deploy(helm, write_chart(tmp_path), namespace)  # type: ignore[arg-type]
 
         def check() -> None:

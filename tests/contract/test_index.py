@@ -129,7 +129,7 @@ def rows(told: list[dict[str, Any]]) -> list[dict[str, str]]:
     return [{key: str(one[key]) for key in ("revision", "status", "chart", "app_version")} for one in told]
 
 
-def test_it_tells_what_helm_and_the_history_tell(cluster: Cluster, namespace: str, index: Index, helm: Callable[..., Any]) -> None:
+def test_index_agrees_with_helm_and_the_history(cluster: Cluster, namespace: str, index: Index, helm: Callable[..., Any]) -> None:
     write_histories(cluster, namespace)
     history = HistoryStore(cluster)
 
@@ -153,7 +153,7 @@ def test_it_tells_what_helm_and_the_history_tell(cluster: Cluster, namespace: st
         assert [one["description"] for one in told] == [release.description for release in reversed(known.items)]
 
 
-def test_what_plain_helm_does_shows(namespace: str, index: Index, helm: Callable[..., Any], tmp_path: Path) -> None:
+def test_changes_by_plain_helm_are_indexed(namespace: str, index: Index, helm: Callable[..., Any], tmp_path: Path) -> None:
     chart = str(write_chart(tmp_path))
 
     def shows(*expected: tuple[int, str]) -> None:
@@ -174,7 +174,7 @@ def test_what_plain_helm_does_shows(namespace: str, index: Index, helm: Callable
     shows()
 
 
-def test_what_was_written_is_read_at_once(cluster: Cluster, namespace: str, index: Index) -> None:
+def test_refresh_reads_a_write_at_once(cluster: Cluster, namespace: str, index: Index) -> None:
     for revision in range(1, 6):
         write(cluster, namespace, revision, "deployed")
         index.refresh(namespace, "r")
@@ -185,7 +185,7 @@ def test_what_was_written_is_read_at_once(cluster: Cluster, namespace: str, inde
         assert index.page(Query(namespace=namespace, all=True)).count == revision - 1
 
 
-def test_it_goes_on_when_the_server_ends_its_watch(cluster: Cluster, namespace: str) -> None:
+def test_watch_is_renewed_when_the_server_ends_it(cluster: Cluster, namespace: str) -> None:
     index = Index(cluster, namespaces=[namespace], timings=Timings(watch=1))
     index.start()
     try:
@@ -202,9 +202,7 @@ def test_it_goes_on_when_the_server_ends_its_watch(cluster: Cluster, namespace: 
         index.stop()
 
 
-def test_it_needs_no_more_rights_than_in_its_namespaces(
-    cluster: Cluster, namespace: str, platform: Mapping[str, str], tmp_path: Path
-) -> None:
+def test_namespaced_rights_suffice(cluster: Cluster, namespace: str, platform: Mapping[str, str], tmp_path: Path) -> None:
     address = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
     accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
     cluster._json("POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "reader"}})
@@ -244,7 +242,7 @@ def test_it_needs_no_more_rights_than_in_its_namespaces(
         restricted.close()
 
 
-def test_what_happened_while_the_server_was_away_shows(
+def test_changes_during_an_outage_are_indexed(
     cluster: Cluster, namespace: str, platform: Mapping[str, str], tmp_path: Path
 ) -> None:
     """It says that it is old, goes on where it was, and lists anew where the server has forgotten that."""

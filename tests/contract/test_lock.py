@@ -62,7 +62,7 @@ class LockContract:
     ) -> AbstractContextManager[HeldLock]:
         return hold(cluster, namespace, "web.app", holder, timeout=timeout, notify=print, timing=QUICK, force=force)
 
-    def test_it_is_taken_renewed_and_released(self, cluster: Cluster, namespace: str) -> None:
+    def test_lock_is_taken_renewed_and_released(self, cluster: Cluster, namespace: str) -> None:
         with self.holding(cluster, namespace, ADA) as held:
             assert held.found == Lock()
             first = cluster.get_lease(namespace, "kubernaut.web.app")
@@ -81,7 +81,7 @@ class LockContract:
         assert cluster.get_lease(namespace, "kubernaut.web.app") is None
         assert read_lock(cluster, namespace, "web.app") == Lock()
 
-    def test_the_second_one_is_refused_or_waits(self, cluster: Cluster, namespace: str) -> None:
+    def test_second_holder_is_refused_or_waits(self, cluster: Cluster, namespace: str) -> None:
         with self.holding(cluster, namespace, ADA) as held:
             for timeout in (0.0, 1.0):
                 began = time.monotonic()
@@ -95,7 +95,7 @@ class LockContract:
                 assert second.found == Lock()
             timer.join()
 
-    def test_it_is_deleted_by_hand(self, cluster: Cluster, namespace: str) -> None:
+    def test_deleted_lease_is_a_lost_lock(self, cluster: Cluster, namespace: str) -> None:
         with self.holding(cluster, namespace, ADA) as held:
             cluster.delete_lease(namespace, "kubernaut.web.app")
             until(lambda: is_lost(held))
@@ -103,7 +103,7 @@ class LockContract:
                 held.check()
             assert cluster.get_lease(namespace, "kubernaut.web.app") is None, "nothing makes it anew"
 
-    def test_it_is_taken_by_force(self, cluster: Cluster, namespace: str) -> None:
+    def test_forced_lock_is_lost_to_its_holder(self, cluster: Cluster, namespace: str) -> None:
         with self.holding(cluster, namespace, ADA) as held, self.holding(cluster, namespace, BOB, force=True) as taken:
             assert taken.found.state is LockState.LIVE
             until(lambda: is_lost(held))
@@ -115,7 +115,7 @@ class LockContract:
         assert cluster.get_lease(namespace, "kubernaut.web.app") is None
 
     @pytest.mark.parametrize("emptied", [False, True])
-    def test_it_is_taken_over(self, cluster: Cluster, namespace: str, emptied: bool) -> None:
+    def test_expired_or_empty_lease_is_taken_over(self, cluster: Cluster, namespace: str, emptied: bool) -> None:
         left = lease_manifest(namespace, "web.app", ADA, seconds=1, acquired=LONG_AGO, renewed=LONG_AGO, transitions=4)
         cluster.create_lease(namespace, {**left, "spec": {}} if emptied else left)
         with self.holding(cluster, namespace, BOB) as held:
@@ -128,7 +128,7 @@ class LockContract:
 
     @pytest.mark.parametrize("timeout", [0.0, 120.0])
     @pytest.mark.parametrize("expired", [False, True])
-    def test_many_want_it_at_once(self, cluster: Cluster, namespace: str, timeout: float, expired: bool) -> None:
+    def test_lock_is_exclusive_among_many(self, cluster: Cluster, namespace: str, timeout: float, expired: bool) -> None:
         if expired:
             cluster.create_lease(
                 namespace, lease_manifest(namespace, "web.app", ADA, seconds=1, acquired=LONG_AGO, renewed=LONG_AGO, transitions=0)
@@ -149,12 +149,12 @@ class LockContract:
         assert all(re.search(r"\bracer\d\b", message) for message in refused)
         assert cluster.get_lease(namespace, "kubernaut.web.app") is None
 
-    def test_no_namespace(self, cluster: Cluster, namespace: str) -> None:
+    def test_missing_namespace_has_no_lock(self, cluster: Cluster, namespace: str) -> None:
         assert read_lock(cluster, f"{namespace}-not", "web.app") == Lock()
         with pytest.raises(NamespaceNotFound), self.holding(cluster, f"{namespace}-not", BOB):
             raise AssertionError
 
-    def test_a_namespace_that_is_being_deleted(self, cluster: Cluster, namespace: str) -> None:
+    def test_terminating_namespace_is_a_conflict(self, cluster: Cluster, namespace: str) -> None:
         self.terminate(cluster, namespace)
         with (
             pytest.raises(Conflict, match=r"web\.app.*being terminated") as caught,
@@ -187,7 +187,9 @@ class TestRealCluster(LockContract):
         cluster.create_secret(namespace, {"metadata": {"name": "stays", "finalizers": ["kubernaut.test/stays"]}})
         cluster._json("DELETE", f"/api/v1/namespaces/{namespace}")
 
-    def test_a_user_who_may_not(self, cluster: Cluster, namespace: str, platform: Mapping[str, str], tmp_path: Path) -> None:
+    def test_missing_rights_on_leases_are_named(
+        self, cluster: Cluster, namespace: str, platform: Mapping[str, str], tmp_path: Path
+    ) -> None:
         accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
         cluster._json("POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "weak"}})
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}

@@ -51,7 +51,7 @@ class RegistryContract:
         program = Helm(helm, environment={"HOME": str(folder), "PATH": "/usr/bin:/bin"}, plain_http=lambda _: True)
         return program.push(program.package(chart, chart.parent), registry.chart_repository("shop").removesuffix("/shop"))
 
-    def test_nothing_is_published(self, registry: Registry) -> None:
+    def test_empty_registry_has_no_versions(self, registry: Registry) -> None:
         assert registry.find("shop", "1.0.0") is None
         assert registry.versions("shop") == []
         assert registry.tags("shop") == []
@@ -62,7 +62,7 @@ class RegistryContract:
         with pytest.raises(VersionNotFound, match=r"\bshop\b"):
             registry.resolve("shop")
 
-    def test_helm_puts_the_annotations_where_one_request_finds_them(self, registry: Registry, helm: str, folder: Path) -> None:
+    def test_published_facts_are_read_from_annotations(self, registry: Registry, helm: str, folder: Path) -> None:
         facts = {
             "org.opencontainers.image.revision": "31fba06",
             "org.opencontainers.image.source": "https://git.example.com/shop",
@@ -85,7 +85,7 @@ class RegistryContract:
         assert found.environments == ("production", "staging")
         assert registry.image_digest(registry.chart_repository("shop"), "1.4.3-dev.5.gabc1234") == digest
 
-    def test_versions_are_in_the_order_of_semver(self, registry: Registry, helm: str, folder: Path) -> None:
+    def test_versions_are_in_semver_order(self, registry: Registry, helm: str, folder: Path) -> None:
         for version in ("1.9.0", "1.10.0", "1.10.0-rc.1", "1.10.1-dev.2.gabc1234", "0.1.0"):
             self.push(registry, helm, folder, version)
         order = ["1.10.1-dev.2.gabc1234", "1.10.0", "1.10.0-rc.1", "1.9.0", "0.1.0"]
@@ -95,13 +95,13 @@ class RegistryContract:
         assert registry.resolve("shop", pre=True).version == "1.10.1-dev.2.gabc1234"
         assert registry.resolve("shop", "0.1.0").version == "0.1.0"
 
-    def test_only_prereleases(self, registry: Registry, helm: str, folder: Path) -> None:
+    def test_prereleases_need_pre(self, registry: Registry, helm: str, folder: Path) -> None:
         self.push(registry, helm, folder, "1.0.0-rc.1")
         with pytest.raises(VersionNotFound, match=r"\bshop\b") as caught:
             registry.resolve("shop")
         assert "--pre" in caught.value.hint
 
-    def test_charts_of_others_are_left_out_and_in_the_way(self, registry: Registry, helm: str, folder: Path) -> None:
+    def test_foreign_charts_are_skipped_and_conflict(self, registry: Registry, helm: str, folder: Path) -> None:
         self.push(registry, helm, folder, "2.0.0", {})
         self.push(registry, helm, folder, "1.0.0")
         assert [version.version for version in registry.versions("shop")] == ["1.0.0"]
@@ -109,13 +109,13 @@ class RegistryContract:
         with pytest.raises(VersionConflict, match=r"\bshop\b.*\b2\.0\.0\b"):
             registry.find("shop", "2.0.0")
 
-    def test_the_values_of_an_environment(self, registry: Registry, helm: str, folder: Path) -> None:
+    def test_environment_values_are_read_from_the_chart(self, registry: Registry, helm: str, folder: Path) -> None:
         self.push(registry, helm, folder, "1.0.0", OURS | {"kubernaut/environments": "production"})
         version = registry.resolve("shop")
         assert registry.environment_values(version, "production") == {"replicas": 3}
         assert registry.environment_values(version, "staging") is None
 
-    def test_a_chart_by_tag_or_by_digest_whoever_pushed_it(self, registry: Registry, helm: str, folder: Path) -> None:
+    def test_chart_is_found_by_tag_or_digest(self, registry: Registry, helm: str, folder: Path) -> None:
         ours = {"kubernaut/environments": "production", "org.opencontainers.image.revision": "31fba06"}
         digest = self.push(registry, helm, folder, "1.0.0", OURS | ours)
         repository = registry.chart_repository("shop")
@@ -128,13 +128,13 @@ class RegistryContract:
         found = registry.chart(f"oci://{repository}:2.0.0")
         assert (found.version, found.chart.digest, found.source.commit, found.environments) == ("2.0.0", foreign, None, ())
 
-    def test_what_is_no_chart_is_said_so(self, registry: Registry) -> None:
+    def test_invalid_chart_reference_is_refused(self, registry: Registry) -> None:
         with pytest.raises(VersionNotFound, match=r"\bshop\b.*\b7\.0\.0\b"):
             registry.chart(f"oci://{registry.chart_repository('shop')}:7.0.0")
         with pytest.raises(BadInput):
             registry.chart("file:///etc")
 
-    def test_the_digest_of_a_tag_and_an_image_by_digest(self, registry: Registry, helm: str, folder: Path) -> None:
+    def test_image_must_be_given_by_digest(self, registry: Registry, helm: str, folder: Path) -> None:
         digest = self.push(registry, helm, folder, "1.0.0")
         repository = registry.chart_repository("shop")
         assert registry.check_image(f"{repository}@{digest}").digest == digest
@@ -144,7 +144,7 @@ class RegistryContract:
             with pytest.raises(BadInput, match=re.escape(vague)):
                 registry.check_image(vague)
 
-    def test_pushed_again_the_chart_is_another_and_the_tag_moves(self, registry: Registry, helm: str, folder: Path) -> None:
+    def test_pushing_again_moves_the_tag(self, registry: Registry, helm: str, folder: Path) -> None:
         self.push(registry, helm, folder, "1.0.0")
         second = self.push(registry, helm, folder, "1.0.0", OURS | {"kubernaut/build-url": "https://ci.example.com/8"})
         assert registry.resolve("shop", "1.0.0").chart.digest == second
@@ -160,7 +160,9 @@ class TestFakeRegistry(RegistryContract):
     def address(self, running: FakeRegistry) -> str:
         return f"{running.address}/team"
 
-    def test_down_and_up_again(self, running: FakeRegistry, registry: Registry, helm: str, folder: Path) -> None:
+    def test_registry_is_unreachable_until_it_starts_again(
+        self, running: FakeRegistry, registry: Registry, helm: str, folder: Path
+    ) -> None:
         self.push(registry, helm, folder, "1.0.0")
         running.stop()
         with pytest.raises(RegistryUnreachable, match=running.address):
@@ -183,5 +185,5 @@ class TestRealRegistryWithHelm4(TestRealRegistry):
         return str(helm4)
 
 
-def test_helm_is_there() -> None:
+def test_helm_is_installed() -> None:
     assert shutil.which(HELM)

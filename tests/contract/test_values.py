@@ -83,7 +83,7 @@ def same(ours: Any, theirs: Any) -> bool:
     return canonical(without_nulls(ours)) == canonical(without_nulls(theirs))
 
 
-def test_every_word_means_the_same(chart: Path) -> None:
+def test_yaml_scalars_mean_the_same(chart: Path) -> None:
     text = "\n".join(f"k{index}: {word}" for index, word in enumerate(WORDS) if word not in ("-", "<<"))
     theirs = real(chart, "--values", "-", input=text)
     ours = parse_yaml(text, "words")
@@ -92,7 +92,7 @@ def test_every_word_means_the_same(chart: Path) -> None:
 
 @SLOW
 @given(st.lists(st.text(string.digits + "+-._eExXoObBaAfFnNyYtTrR:", min_size=1, max_size=8), min_size=60, max_size=60))
-def test_words_that_nobody_thought_of(chart: Path, words: list[str]) -> None:
+def test_random_yaml_scalars_mean_the_same(chart: Path, words: list[str]) -> None:
     wanted = [word for word in words if not word.endswith(":") and word not in ("-",) and _finite(resolve_plain(word))]
     text = "\n".join(f"k{index}: {word}" for index, word in enumerate(wanted))
     assert same(parse_yaml(text, "words"), real(chart, "--values", "-", input=text)), wanted
@@ -121,7 +121,7 @@ def test_documents_mean_the_same(chart: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["a: [", "a: .inf", "a: .nan", "- a", "text", "a: b: c", "\ta: 1", "a: {<<: 1}", "? [a]\n: 1"])
-def test_what_helm_refuses_is_refused(chart: Path, text: str) -> None:
+def test_invalid_yaml_is_refused_as_by_helm(chart: Path, text: str) -> None:
     assert real(chart, "--values", "-", input=text) is None
     with pytest.raises(ValuesInvalid):
         parse_yaml(text, "text")
@@ -138,7 +138,7 @@ VALUES = st.dictionaries(
 @SLOW
 @example({"a": "😀\u2028\x7f\x85\ufeff\ufffe\x00", "<<": {"b": 1}, "": "empty", "yes": "yes", "1": 1.0, "é": -0.0})
 @given(VALUES)
-def test_values_arrive_as_they_were_sent(chart: Path, helm: Helm, values: dict[str, Any]) -> None:
+def test_values_reach_the_template_unchanged(chart: Path, helm: Helm, values: dict[str, Any]) -> None:
     for reserved in ("global",):
         values.pop(reserved, None)
     arrived = rendered(helm.template(chart, name="r", namespace="ns", values=values))
@@ -166,20 +166,20 @@ def ours_of_set(*sets: str) -> Any:
 
 
 @pytest.mark.parametrize("text", SETS)
-def test_a_set_means_the_same(chart: Path, text: str) -> None:
+def test_set_means_the_same(chart: Path, text: str) -> None:
     assert same({"v": ours_of_set(text)}, {"v": real(chart, f"--set={text}")})
 
 
 @SLOW
 @given(st.text("ab.[]{}=,\\01 -", max_size=12))
-def test_sets_that_nobody_thought_of(chart: Path, text: str) -> None:
+def test_random_sets_mean_the_same(chart: Path, text: str) -> None:
     assert same({"v": ours_of_set(text)}, {"v": real(chart, f"--set={text}")})
 
 
 @pytest.mark.parametrize(
     "sets", [("a.b=1", "a.c=2"), ("a[0]=x", "a[1]=y"), ("a={x,y}", "a[1]=z"), ("a=1", "a=2"), ("a.b=1", "a=2")]
 )
-def test_sets_follow_each_other(chart: Path, sets: tuple[str, ...]) -> None:
+def test_repeated_sets_mean_the_same(chart: Path, sets: tuple[str, ...]) -> None:
     assert same({"v": ours_of_set(*sets)}, {"v": real(chart, *(f"--set={text}" for text in sets))})
 
 
@@ -190,7 +190,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 @SLOW
 @given(VALUES, VALUES)
-def test_files_are_merged_the_same(chart: Path, files: tuple[Path, Path], under: dict[str, Any], over: dict[str, Any]) -> None:
+def test_files_are_merged_as_by_helm(chart: Path, files: tuple[Path, Path], under: dict[str, Any], over: dict[str, Any]) -> None:
     from kubernaut.adapters.helm import values_input
 
     for path, values in zip(files, (under, over), strict=True):

@@ -35,27 +35,27 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def test_a_failing_run_shows_its_last_lines(checkout: Checkout) -> None:
+def test_failed_build_step_shows_its_last_lines(checkout: Checkout) -> None:
     edit(checkout.app / "Dockerfile", "USER", "RUN echo the library is missing; exit 7\nUSER")
     problem = refused(checkout, *shipping(checkout), code="build_failed", status=3)
     assert "the library is missing" in json.dumps(problem)
     assert checkout.json("versions", "hello-world")["items"] == []
 
 
-def test_another_content_under_the_same_version(checkout: Checkout) -> None:
+def test_other_content_of_a_version_is_a_conflict(checkout: Checkout) -> None:
     checkout.run("publish", str(checkout.app))
     checkout.greet("other")
     problem = refused(checkout, "publish", str(checkout.app), "--version", "1.0.0", code="version_conflict", status=5)
     assert "1.0.0" in str(problem["detail"])
 
 
-def test_an_unknown_version(checkout: Checkout) -> None:
+def test_unknown_version_is_not_found(checkout: Checkout) -> None:
     checkout.run("publish", str(checkout.app))
     problem = refused(checkout, "deploy", "hello-world@9.9.9", "-n", checkout.namespace, code="version_not_found", status=4)
     assert "9.9.9" in str(problem["detail"])
 
 
-def test_values_against_the_schema(checkout: Checkout) -> None:
+def test_values_that_break_the_schema_are_refused(checkout: Checkout) -> None:
     checkout.run("ship", str(checkout.app), "-n", checkout.namespace, "--create-namespace")
     problem = refused(
         checkout, "deploy", "hello-world", "-n", checkout.namespace, "--set", "replicaCount=many", code="values_invalid", status=3
@@ -64,24 +64,24 @@ def test_values_against_the_schema(checkout: Checkout) -> None:
     assert len(checkout.json("history", "hello-world", "-n", checkout.namespace)["items"]) == 1
 
 
-def test_a_namespace_that_is_not_there(checkout: Checkout) -> None:
+def test_missing_namespace_is_not_found(checkout: Checkout) -> None:
     checkout.run("publish", str(checkout.app))
     refused(checkout, "deploy", "hello-world", "-n", checkout.namespace, code="namespace_not_found", status=4)
 
 
-def test_the_registry_down(checkout: Checkout) -> None:
+def test_registry_unreachable(checkout: Checkout) -> None:
     down = replace(checkout, environment={**checkout.environment, "KUBERNAUT_REGISTRY": "127.0.0.1:9/nobody"})
     refused(down, *shipping(checkout), code="registry_unreachable", status=8)
 
 
-def test_the_engine_missing(checkout: Checkout) -> None:
+def test_engine_unreachable(checkout: Checkout) -> None:
     missing = replace(checkout, environment={**checkout.environment, "DOCKER_HOST": f"unix://{checkout.tree.parent}/no.sock"})
     refused(missing, *shipping(checkout), code="engine_unreachable", status=8)
     assert checkout.json("versions", "hello-world")["items"] == []
 
 
 @pytest.mark.parametrize("verb", ["list", "ship"])
-def test_the_cluster_unreachable(checkout: Checkout, verb: str) -> None:
+def test_cluster_unreachable(checkout: Checkout, verb: str) -> None:
     config = checkout.tree.parent / "kubeconfig"
     text = Path(checkout.environment["KUBECONFIG"]).read_text()
     config.write_text(re.sub(r"https://127\.0\.0\.1:[0-9]+", "https://127.0.0.1:9", text))
@@ -89,18 +89,18 @@ def test_the_cluster_unreachable(checkout: Checkout, verb: str) -> None:
     refused(away, *(("list",) if verb == "list" else shipping(checkout)), code="cluster_unreachable", status=8)
 
 
-def test_a_context_that_is_not_in_the_kubeconfig(checkout: Checkout) -> None:
+def test_unknown_context_is_named(checkout: Checkout) -> None:
     problem = refused(checkout, "list", "--context", "nowhere", code="cluster_unreachable", status=8)
     assert "nowhere" in str(problem["detail"])
 
 
 @pytest.mark.parametrize("name", ["--x", "A", "a" * 54, "..", "a/../b", "hello\n"])
-def test_names_that_helm_would_take_for_something_else(checkout: Checkout, name: str) -> None:
+def test_invalid_names_are_refused(checkout: Checkout, name: str) -> None:
     problem = json.loads(checkout.run("deploy", "-n", checkout.namespace, "-o", "json", "--", name, status=3).stdout)
     assert problem["code"] == "name_invalid"
 
 
-def test_an_image_that_the_chart_does_not_run(checkout: Checkout) -> None:
+def test_chart_that_runs_another_image_is_refused(checkout: Checkout) -> None:
     for path in (checkout.chart / "templates").glob("deployment.yaml"):
         text = path.read_text().splitlines()
         path.write_text(

@@ -67,9 +67,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counted]:
             _open.remove(counted)
 
 
-def test_an_unchanged_ship_starts_no_helm_writes_nothing_and_asks_little(
-    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unchanged_ship_starts_no_helm_and_writes_nothing(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     checkout.library().ship(checkout.app, namespace=checkout.namespace, create_namespace=True)
     with counting(monkeypatch) as counted:
         outcome = checkout.library().ship(checkout.app, namespace=checkout.namespace, create_namespace=True)
@@ -79,7 +77,7 @@ def test_an_unchanged_ship_starts_no_helm_writes_nothing_and_asks_little(
     assert 0 < len(counted.requests) <= 8, counted.requests
 
 
-def test_a_changed_ship_builds_once_pushes_once_and_deploys_once(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_ship_builds_pushes_and_deploys_once(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     checkout.library().ship(checkout.app, namespace=checkout.namespace, create_namespace=True)
     checkout.greet("good evening")
     checkout.commit()

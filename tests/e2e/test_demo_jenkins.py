@@ -16,7 +16,7 @@ from kubernaut_local import Platform
 pytestmark = pytest.mark.platform
 
 
-def test_a_push_becomes_a_running_release(local_platform: Platform, platform: dict[str, str], tmp_path: Path) -> None:
+def test_push_becomes_a_running_release(local_platform: Platform, platform: dict[str, str], tmp_path: Path) -> None:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("KUBERNAUT_", "JENKINS_", "BUILD_"))}
     environment = {**kept, "XDG_STATE_HOME": str(Path(platform["KUBECONFIG"]).parents[3])}
     command = [sys.executable, REPOSITORY / "examples" / "demo_jenkins.py", "--name", local_platform.name, "--greeting", 'Say "hi"']

@@ -57,7 +57,7 @@ def deployer(checkout: Checkout, tmp_path: Path) -> Checkout:
     return replace(checkout, environment={**checkout.environment, "KUBECONFIG": str(kubeconfig)})
 
 
-def test_all_verbs_of_a_release_need_no_more(deployer: Checkout) -> None:
+def test_deployer_rights_suffice_for_every_verb(deployer: Checkout) -> None:
     namespace = ("-n", deployer.namespace)
     first = deployer.json("deploy", "hello-world", *namespace)
     assert (first["revision"], first["status"]) == (1, "deployed")
@@ -75,13 +75,13 @@ def test_all_verbs_of_a_release_need_no_more(deployer: Checkout) -> None:
     assert deployer.json("restore", "hello-world", *namespace)["status"] == "deployed"
 
 
-def test_helm_4_needs_no_more_either(deployer: Checkout, helm4: Path) -> None:
+def test_deployer_rights_suffice_for_helm_4(deployer: Checkout, helm4: Path) -> None:
     checkout = replace(deployer, environment={**deployer.environment, "KUBERNAUT_HELM": str(helm4)})
     assert checkout.json("deploy", "hello-world", "-n", checkout.namespace)["status"] == "deployed"
     assert checkout.json("deploy", "hello-world", "-n", checkout.namespace, "--set", "replicaCount=2")["revision"] == 2
 
 
-def test_elsewhere_it_may_nothing(deployer: Checkout) -> None:
+def test_deployer_is_denied_in_other_namespaces(deployer: Checkout) -> None:
     problem = deployer.json("deploy", "hello-world", "-n", "default", status=9)
     assert problem["code"] == "cluster_denied"
     assert deployer.json("list", "-n", "kube-system", status=9)["code"] == "cluster_denied"
@@ -118,7 +118,7 @@ def stage(deployer: Checkout, tmp_path: Path) -> Iterator[Stage]:
     assert not (deployer.tree / "pwned").exists()
 
 
-def test_release_then_deploy_as_their_jenkinsfiles_say(deployer: Checkout, stage: Stage) -> None:
+def test_release_and_deploy_scripts_of_the_jenkinsfiles(deployer: Checkout, stage: Stage) -> None:
     done = stage("release/Jenkinsfile", APP_DIR="examples/hello-world")
     assert done.returncode == 0, done.stderr
     version = json.loads((deployer.tree / "release.json").read_text())["version"]
@@ -137,7 +137,7 @@ def test_release_then_deploy_as_their_jenkinsfiles_say(deployer: Checkout, stage
     assert not (deployer.tree / "deployed.json").exists()
 
 
-def test_the_examples_of_the_command_line_and_the_library(deployer: Checkout, stage: Stage) -> None:
+def test_cli_and_library_examples(deployer: Checkout, stage: Stage) -> None:
     folder = deployer.tree / "jenkins" / "examples"
     folder.mkdir(parents=True)
     (folder / "library.py").write_bytes((REPOSITORY / "jenkins" / "examples" / "library.py").read_bytes())
@@ -150,7 +150,7 @@ def test_the_examples_of_the_command_line_and_the_library(deployer: Checkout, st
     assert deployer.json("show", "hello-world", "-n", deployer.namespace)["chart"]["version"] == "1.0.0"
 
 
-def test_the_example_of_the_server(deployer: Checkout, stage: Stage, tmp_path: Path) -> None:
+def test_rest_example(deployer: Checkout, stage: Stage, tmp_path: Path) -> None:
     wish: dict[str, Any] = {"name": "hello-world", "namespace": deployer.namespace, "version": "1.0.0", "note": NOTE}
     request = deployer.tree / "request.json"
     request.write_text(json.dumps(wish))

@@ -26,7 +26,7 @@ def run(checkout: Checkout, *argv: str | Path, **more: str) -> str:
     return done.stderr + done.stdout
 
 
-def test_the_demo_on_the_local_platform_and_again(local_platform: Platform, platform: dict[str, str], tmp_path: Path) -> None:
+def test_demo_on_the_local_platform_runs_twice(local_platform: Platform, platform: dict[str, str], tmp_path: Path) -> None:
     checkout = make_checkout(platform, tmp_path / "checkout")
     demo = checkout.tree / "examples" / "demo.py"
     demo.write_text((REPOSITORY / "examples" / "demo.py").read_text())
@@ -46,7 +46,7 @@ def test_the_demo_on_the_local_platform_and_again(local_platform: Platform, plat
     run(checkout, Path(sys.executable).with_name("kubernaut"), "delete", "demo.hello-world.current", "--yes", **platform)
 
 
-def test_the_demo_on_a_cluster_of_ones_own_starts_nothing(checkout: Checkout) -> None:
+def test_demo_on_another_cluster_starts_no_platform(checkout: Checkout) -> None:
     registry = checkout.environment["KUBERNAUT_REGISTRY"]
     said = run(checkout, sys.executable, REPOSITORY / "examples" / "demo.py", "--cluster", "current", "--registry", registry)
     assert "port-forward service/hello-world" in said

@@ -21,7 +21,7 @@ def server(checkout: Checkout, tmp_path: Path) -> Iterator[ServerProcess]:
         yield served
 
 
-def test_a_release_that_plain_helm_made_is_there_too(checkout: Checkout, server: ServerProcess) -> None:
+def test_foreign_release_is_listed_deleted_and_restored(checkout: Checkout, server: ServerProcess) -> None:
     checkout.run("publish", "examples/hello-world")
     chart = f"oci://{checkout.environment['KUBERNAUT_REGISTRY']}/charts/hello-world"
     checkout.helm(

@@ -19,7 +19,7 @@ NEVER_READY = 'console.error("cannot open the greeting file")\nprocess.exit(3)\n
 DEAF = "setInterval(() => {}, 1000)\n"
 
 
-def test_a_second_setup_changes_nothing_also_after_a_restart(ci: CiScenario, set_up: Any) -> None:
+def test_second_setup_changes_nothing_also_after_a_restart(ci: CiScenario, set_up: Any) -> None:
     def changes(said: Any) -> dict[str, str]:
         return {job["job"].rpartition("/")[2]: job["change"] for job in said["items"]}
 
@@ -39,7 +39,7 @@ def test_a_second_setup_changes_nothing_also_after_a_restart(ci: CiScenario, set
     assert [ci.jobs.config(job) for job in (RELEASE, DEPLOY)] == saved
 
 
-def test_a_push_travels_to_the_cluster_and_each_part_names_the_others(ci: CiScenario, set_up: Any, tmp_path: Path) -> None:
+def test_push_is_released_deployed_and_linked(ci: CiScenario, set_up: Any, tmp_path: Path) -> None:
     commit, release, deploy = ci.ship("morning!")
     version = ci.artifact(RELEASE, release, "release.json")["version"]
     assert deploy["parameters"]["VERSION"] == version
@@ -66,14 +66,14 @@ def test_a_push_travels_to_the_cluster_and_each_part_names_the_others(ci: CiScen
         assert set(pages) == {(contexts[0], release["url"]), (contexts[1], deploy["url"])}
 
 
-def test_a_push_that_is_told_twice_is_released_once(ci: CiScenario, good: dict[str, Any]) -> None:
+def test_repeated_push_event_is_released_once(ci: CiScenario, good: dict[str, Any]) -> None:
     commit, release, _ = ci.ship("twice!")
     again = ci.run(RELEASE, "--op-id", f"push-{commit}", **({"GIT_COMMIT": commit} if ci.flavour == "freestyle" else {}))
     assert again["number"] == release["number"]
     assert next(build["number"] for build in ci.jobs.builds(RELEASE)) == release["number"]
 
 
-def test_a_version_that_never_becomes_ready_leaves_the_last_good_one_serving(ci: CiScenario, good: dict[str, Any]) -> None:
+def test_failed_version_leaves_the_last_good_one_serving(ci: CiScenario, good: dict[str, Any]) -> None:
     ci.shows(good["chart"]["version"])
     ci.index(NEVER_READY)
     commit = ci.push("a program that ends at once")
@@ -90,7 +90,7 @@ def test_a_version_that_never_becomes_ready_leaves_the_last_good_one_serving(ci:
         assert ci.github.states(commit) == {"kubernaut/release": "success", f"kubernaut/deploy/{ci.namespace}": "failure"}
 
 
-def test_an_abort_in_the_midst_of_a_deploy_holds_up_nobody(ci: CiScenario, good: dict[str, Any]) -> None:
+def test_aborted_deploy_does_not_block_the_next(ci: CiScenario, good: dict[str, Any]) -> None:
     last = ci.history()[-1][0]
     ci.index(DEAF)  # it runs, and answers nothing
     release = ci.released(ci.push("a program that never answers"))
@@ -105,7 +105,7 @@ def test_an_abort_in_the_midst_of_a_deploy_holds_up_nobody(ci: CiScenario, good:
     assert (last + 1, "failed") in ci.history()
 
 
-def test_deploys_at_once_wait_for_each_other(ci: CiScenario, good: dict[str, Any]) -> None:
+def test_concurrent_deploys_wait_for_each_other(ci: CiScenario, good: dict[str, Any]) -> None:
     before = ci.history()[-1][0]
     release, deploy = ci.slowly("everybody at once!")
     # Of one job Jenkins runs one after the other; whoever deploys by hand waits for the lock.
@@ -121,7 +121,7 @@ def test_deploys_at_once_wait_for_each_other(ci: CiScenario, good: dict[str, Any
     assert len(ci.history()) >= before + 3
 
 
-def test_a_person_promotes_a_version_to_another_namespace(ci: CiScenario, good: dict[str, Any]) -> None:
+def test_version_is_promoted_to_another_namespace(ci: CiScenario, good: dict[str, Any]) -> None:
     version = good["chart"]["version"]
     other = f"{ci.namespace}-2"
     ci.cluster.create_namespace(other)
@@ -139,7 +139,7 @@ def test_a_person_promotes_a_version_to_another_namespace(ci: CiScenario, good: 
         ci.cluster._json("DELETE", f"/api/v1/namespaces/{other}")
 
 
-def test_a_release_without_a_namespace_hands_nothing_over(ci: CiScenario, good: dict[str, Any]) -> None:
+def test_release_without_namespace_starts_no_deploy(ci: CiScenario, good: dict[str, Any]) -> None:
     before = [build["number"] for build in ci.jobs.builds(DEPLOY)]
     ci.run(RELEASE, "--op-id", "nowhere", NAMESPACE="")
     release = ci.ended(RELEASE, "nowhere")

@@ -27,9 +27,7 @@ def hudson(ci: CiScenario, good: dict[str, Any]) -> Iterator[Hudson]:
     ci.hudson.start()
 
 
-def test_after_a_servers_restart_asking_again_for_the_deploy_that_waited_runs_it_once(
-    ci: CiScenario, good: dict[str, Any], hudson: Hudson
-) -> None:
+def test_queued_deploy_runs_once_after_a_restart(ci: CiScenario, good: dict[str, Any], hudson: Hudson) -> None:
     before = ci.history()[-1][0]
     _, deploy = ci.slowly("nobody this time!")
     wanted = {"VERSION": good["chart"]["version"], "NAMESPACE": ci.namespace, "NOTE": "after all"}
@@ -47,7 +45,7 @@ def test_after_a_servers_restart_asking_again_for_the_deploy_that_waited_runs_it
     assert ci.current()["chart"]["version"] == good["chart"]["version"]
 
 
-def test_a_server_that_is_killed_takes_no_deploy_with_it(ci: CiScenario, good: dict[str, Any], hudson: Hudson) -> None:
+def test_killed_server_leaves_its_deploy_running(ci: CiScenario, good: dict[str, Any], hudson: Hudson) -> None:
     before = ci.history()[-1][0]
     _, deploy = ci.slowly("whoever is left!")
     hudson.kill()
@@ -62,7 +60,7 @@ def test_a_server_that_is_killed_takes_no_deploy_with_it(ci: CiScenario, good: d
     ci.in_order(before)
 
 
-def test_a_push_while_the_server_is_away_is_made_up_for_once(ci: CiScenario, hudson: Hudson) -> None:
+def test_push_during_an_outage_is_released_once(ci: CiScenario, hudson: Hudson) -> None:
     ci.index(ci.program("whoever waited!"))
     ci.checkout.commit("while nobody listens")
     hudson.stop()
@@ -93,7 +91,7 @@ def test_a_push_while_the_server_is_away_is_made_up_for_once(ci: CiScenario, hud
         (DEPLOY, {"VERSION": GOOD, "NAMESPACE": "a b; touch pwned"}, "a b; touch pwned"),
     ],
 )
-def test_values_that_nobody_should_give_make_a_red_build_that_says_so(
+def test_hostile_parameters_fail_the_build_and_are_named(
     ci: CiScenario, good: dict[str, Any], hudson: Hudson, job: str, parameters: dict[str, str], fact: str
 ) -> None:
     op_id = f"hostile-{abs(hash((job, *parameters.items())))}"
@@ -109,7 +107,7 @@ def test_values_that_nobody_should_give_make_a_red_build_that_says_so(
     assert ci.history() == before
 
 
-def test_refusing_github_is_a_warning_in_the_console(ci: CiScenario, hudson: Hudson) -> None:
+def test_refused_commit_status_is_a_console_warning(ci: CiScenario, hudson: Hudson) -> None:
     assert ci.github is not None
     ci.github.fail(401, message="Bad credentials")
     try:
@@ -120,7 +118,7 @@ def test_refusing_github_is_a_warning_in_the_console(ci: CiScenario, hudson: Hud
         assert re.search(r"\b401\b.*Bad credentials", ci.console(job, build))
 
 
-def test_a_job_that_is_gone_is_an_error_and_the_next_setup_makes_it_again(ci: CiScenario, hudson: Hudson) -> None:
+def test_missing_job_is_recreated_by_setup(ci: CiScenario, hudson: Hudson) -> None:
     ci.jobs.delete(DEPLOY)
     problem = ci.run(DEPLOY, VERSION="1.0.0", NAMESPACE=ci.namespace, status=4)
     assert problem["code"] == "job_not_found"
@@ -136,7 +134,7 @@ def test_a_job_that_is_gone_is_an_error_and_the_next_setup_makes_it_again(ci: Ci
     ci.idle()
 
 
-def test_a_job_of_somebody_else_is_left_alone(ci: CiScenario, hudson: Hudson) -> None:
+def test_foreign_job_is_a_conflict(ci: CiScenario, hudson: Hudson) -> None:
     mine = ci.checkout.app / "kubernaut.yaml"
     mine.write_text(mine.read_text().replace(f"name: {NAME}", "name: theirs"))
     ci.jobs.create("theirs-deploy", "echo hello")
@@ -152,7 +150,7 @@ def test_a_job_of_somebody_else_is_left_alone(ci: CiScenario, hudson: Hudson) ->
 
 
 @pytest.mark.parametrize("where", ["nobody", "a registry", "a page of the server"])
-def test_what_is_no_jenkins_is_called_so_and_nothing_is_made(ci: CiScenario, hudson: Hudson, where: str) -> None:
+def test_wrong_jenkins_address_is_unreachable(ci: CiScenario, hudson: Hudson, where: str) -> None:
     registry = ci.checkout.environment["KUBERNAUT_REGISTRY"].partition("/")[0]
     url = {"nobody": "http://127.0.0.1:1", "a registry": f"http://{registry}", "a page of the server": f"{hudson.url}/login"}[where]
     problem = ci.setup("--url", url, status=8)
@@ -161,7 +159,7 @@ def test_what_is_no_jenkins_is_called_so_and_nothing_is_made(ci: CiScenario, hud
     assert "<" not in json.dumps(problem)
 
 
-def test_a_wrong_password_is_refused_and_not_repeated(ci: CiScenario, hudson: Hudson) -> None:
+def test_wrong_password_is_denied_and_not_repeated(ci: CiScenario, hudson: Hudson) -> None:
     known = ci.checkout.environment
     ci.checkout.environment = {**known, "KUBERNAUT_JENKINS_TOKEN": "canary-wrong-password"}
     try:

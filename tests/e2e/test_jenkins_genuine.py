@@ -15,14 +15,14 @@ JENKINSFILES = sorted(FOLDER.rglob("*Jenkinsfile"))
 
 @pytest.mark.platform
 @pytest.mark.parametrize("file", JENKINSFILES, ids=lambda file: str(file.relative_to(FOLDER)))
-def test_jenkins_can_read_a_jenkinsfile(ci: CiScenario, file: object) -> None:
+def test_jenkinsfile_is_valid(ci: CiScenario, file: object) -> None:
     text = FOLDER.joinpath(str(file)).read_text()
     answer = ci.jobs.ask("POST", "/pipeline-model-converter/validate", data={"jenkinsfile": text})
     assert "successfully validated" in answer.text, answer.text
 
 
 @pytest.mark.platform
-def test_jenkins_finds_nothing_wrong_with_the_configuration_as_code(ci: CiScenario) -> None:
+def test_configuration_as_code_is_valid(ci: CiScenario) -> None:
     answer = ci.jobs.ask("POST", "/configuration-as-code/check", data=(FOLDER / "casc.yaml").read_bytes(), status=None)
     if answer.status_code == 404:
         pytest.skip("needs the plugin configuration-as-code on the server")

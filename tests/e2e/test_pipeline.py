@@ -37,7 +37,7 @@ def answer_of(port: str) -> dict[str, str]:
     return found[0]
 
 
-def test_from_a_folder_to_an_answer_over_http(checkout: Checkout, platform: dict[str, str]) -> None:
+def test_ship_deploys_an_application_that_answers(checkout: Checkout, platform: dict[str, str]) -> None:
     port = platform["KUBERNAUT_NODE_PORT"]
     release = ship(checkout, "--set", f"service.type=NodePort,service.nodePort={port}", "--note", "the first one")
     assert release["id"] == f"{checkout.namespace}.hello-world.v1"
@@ -58,7 +58,7 @@ def test_from_a_folder_to_an_answer_over_http(checkout: Checkout, platform: dict
     checkout.run("delete", "hello-world", "-n", checkout.namespace, "--yes")
 
 
-def test_the_same_again_is_unchanged_and_a_change_is_a_new_release(checkout: Checkout) -> None:
+def test_unchanged_ship_then_changed_ship_then_rollback(checkout: Checkout) -> None:
     first = ship(checkout)
     again = ship(checkout)
     assert again["id"] == first["id"]
@@ -85,7 +85,7 @@ def test_the_same_again_is_unchanged_and_a_change_is_a_new_release(checkout: Che
     assert checkout.git("status", "--porcelain") == ""
 
 
-def test_ten_deploys_a_delete_and_a_deploy_keep_the_history_whole(checkout: Checkout) -> None:
+def test_history_survives_ten_deploys_and_a_delete(checkout: Checkout) -> None:
     ship(checkout)
     for number in range(2, 11):
         release = checkout.json("deploy", "hello-world", "-n", checkout.namespace, "--set", f"greeting=number {number}")
@@ -108,7 +108,7 @@ def test_ten_deploys_a_delete_and_a_deploy_keep_the_history_whole(checkout: Chec
     assert (restored["revision"], restored["status"], restored["active"]) == (12, "deployed", True)
 
 
-def test_a_release_of_plain_helm_is_listed_without_made_up_facts(checkout: Checkout) -> None:
+def test_foreign_release_is_listed_without_invented_facts(checkout: Checkout) -> None:
     ship(checkout)
     plain = checkout.tree.parent / "plain"
     (plain / "templates").mkdir(parents=True)
@@ -123,7 +123,7 @@ def test_a_release_of_plain_helm_is_listed_without_made_up_facts(checkout: Check
     assert checkout.json("show", release["id"])["id"] == release["id"]
 
 
-def test_an_environment_of_the_version_is_chosen_by_name(checkout: Checkout) -> None:
+def test_environment_is_chosen_by_name(checkout: Checkout) -> None:
     production = ship(checkout, "--environment", "production", "--timeout", "3m")
     pods = checkout.library().logs("hello-world", namespace=checkout.namespace)
     assert len({line.split(" ", 1)[0] for line in pods}) >= 2
@@ -132,19 +132,19 @@ def test_an_environment_of_the_version_is_chosen_by_name(checkout: Checkout) -> 
     assert problem["code"] == "environment_not_found"
 
 
-def test_helm_test_reaches_the_application_through_its_service(checkout: Checkout, helm4: Path) -> None:
+def test_helm_test_passes(checkout: Checkout, helm4: Path) -> None:
     ship(checkout)
     assert "Succeeded" in checkout.helm("test", "hello-world", "-n", checkout.namespace, "--timeout", "1m")
     again = [helm4, "test", "hello-world", "-n", checkout.namespace, "--timeout", "1m"]
     assert subprocess.run(again, env=dict(checkout.environment), capture_output=True, timeout=120, check=False).returncode == 0
 
 
-def test_the_logs_are_the_pods_own(checkout: Checkout) -> None:
+def test_logs_are_the_pods_own(checkout: Checkout) -> None:
     ship(checkout)
     assert "listens on port" in checkout.run("logs", "hello-world", "-n", checkout.namespace).stdout
 
 
-def test_a_failed_deploy_says_why_and_the_release_before_it_runs_again(checkout: Checkout) -> None:
+def test_failed_deploy_is_explained_and_rolled_back(checkout: Checkout) -> None:
     first = ship(checkout)
     source = checkout.app / "index.js"
     source.write_text('console.error("cannot open the greeting file");\nprocess.exit(3);\n')
@@ -161,7 +161,7 @@ def test_a_failed_deploy_says_why_and_the_release_before_it_runs_again(checkout:
     assert checkout.json("show", "hello-world", "-n", checkout.namespace)["status"] == "failed"
 
 
-def test_a_dry_run_changes_nothing(checkout: Checkout) -> None:
+def test_dry_run_changes_nothing(checkout: Checkout) -> None:
     plan = ship(checkout, "--dry-run")
     kinds = [action["kind"] for action in plan["actions"]]  # type: ignore[attr-defined]
     assert kinds[:3] == ["build-image", "push-image", "push-chart"]
@@ -170,7 +170,7 @@ def test_a_dry_run_changes_nothing(checkout: Checkout) -> None:
     assert checkout.json("versions", "hello-world")["items"] == []
 
 
-def test_the_library_tells_each_step(checkout: Checkout) -> None:
+def test_library_reports_each_step(checkout: Checkout) -> None:
     events: list[Event] = []
     outcome = checkout.library(events.append).ship(checkout.app, namespace=checkout.namespace, create_namespace=True)
     assert outcome.changed
@@ -181,7 +181,7 @@ def test_the_library_tells_each_step(checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_during_the_rollout_stops_helm_and_the_next_run_works(checkout: Checkout, signum: signal.Signals) -> None:
+def test_signal_during_the_rollout_stops_helm(checkout: Checkout, signum: signal.Signals) -> None:
     ship(checkout)
     (checkout.app / "index.js").write_text("setInterval(() => {}, 1000);\n")  # runs, and is never ready
     checkout.commit()
@@ -208,7 +208,7 @@ def test_a_signal_during_the_rollout_stops_helm_and_the_next_run_works(checkout:
 
 
 @pytest.mark.parametrize("step", ["build", "push image", "package", "push chart", "deploy"])
-def test_ctrl_c_at_any_step_leaves_nothing_and_the_next_run_works(checkout: Checkout, tmp_path: Path, step: str) -> None:
+def test_ctrl_c_at_any_step_leaves_nothing(checkout: Checkout, tmp_path: Path, step: str) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     running = subprocess.Popen(

@@ -23,7 +23,7 @@ def server(checkout: Checkout, tmp_path: Path) -> Iterator[ServerProcess]:
         yield served
 
 
-def test_whatever_a_running_server_is_asked_it_answers_as_its_document_says(checkout: Checkout, server: ServerProcess) -> None:
+def test_fuzzed_requests_get_documented_answers(checkout: Checkout, server: ServerProcess) -> None:
     _, _, token = server.headers["Authorization"].partition(" ")
     found = failures(schema_of(plan(server.url, token, examples=3, **{"request-timeout": 330})))
     assert not found, "\n\n".join(f"{name}\n{told}" for name, told in found.items())

@@ -19,7 +19,7 @@ BUSY = (429, 500, 503)
 
 
 @pytest.mark.parametrize("point", ["before-lease", "before-operation"])
-def test_cut_off_before_anything_is_done(scenario: FaultScenario, point: str) -> None:
+def test_outage_before_the_first_write_changes_nothing(scenario: FaultScenario, point: str) -> None:
     subject = scenario.subject()
     subject.deploy("a")
     running = subject.held(point, *subject.verb("deploy", "b", "-o", "json"))
@@ -34,7 +34,7 @@ def test_cut_off_before_anything_is_done(scenario: FaultScenario, point: str) ->
     scenario.check_settled()
 
 
-def test_cut_off_from_the_start(scenario: FaultScenario) -> None:
+def test_outage_from_the_start_is_unreachable(scenario: FaultScenario) -> None:
     subject = scenario.subject()
     with subject.proxy.away():
         ended = subject.deploy("a", "-o", "json", status=8)
@@ -54,7 +54,7 @@ def test_cut_off_from_the_start(scenario: FaultScenario) -> None:
         ("helm4", "after-final-write"),
     ],
 )
-def test_cut_off_while_helm_works(scenario: FaultScenario, helm: str, point: str) -> None:
+def test_outage_while_helm_runs_is_resolved_by_the_next_deploy(scenario: FaultScenario, helm: str, point: str) -> None:
     """What came of it nobody knows, and that is said; it is found out by the next one."""
     subject = scenario.subject(helm)
     subject.deploy("a")
@@ -74,7 +74,7 @@ def test_cut_off_while_helm_works(scenario: FaultScenario, helm: str, point: str
 
 
 @pytest.mark.parametrize("verb", ["rollback", "delete"])
-def test_another_verb_is_cut_off(scenario: FaultScenario, verb: str) -> None:
+def test_outage_in_another_verb_is_resolved_by_running_it_again(scenario: FaultScenario, verb: str) -> None:
     subject = scenario.subject()
     subject.deploy("a")
     subject.deploy("b")
@@ -90,7 +90,7 @@ def test_another_verb_is_cut_off(scenario: FaultScenario, verb: str) -> None:
     scenario.check_settled()
 
 
-def test_cut_off_for_a_moment(scenario: FaultScenario) -> None:
+def test_short_outage_is_survived(scenario: FaultScenario) -> None:
     """The last write of a deploy is made, and only then the cluster is away: it comes back in time for what follows."""
     subject = scenario.subject()
     subject.deploy("a")
@@ -101,7 +101,7 @@ def test_cut_off_for_a_moment(scenario: FaultScenario) -> None:
     scenario.check_settled()
 
 
-def test_a_busy_api_server_costs_no_lock(scenario: FaultScenario) -> None:
+def test_busy_api_server_costs_no_lock(scenario: FaultScenario) -> None:
     """The lock's renewals are refused for a while; it is still ours, and the deploy goes on."""
     subject = scenario.subject()
     subject.deploy("a")
@@ -115,7 +115,7 @@ def test_a_busy_api_server_costs_no_lock(scenario: FaultScenario) -> None:
 
 
 @pytest.mark.parametrize("status", BUSY)
-def test_a_busy_api_server_while_the_end_is_written(scenario: FaultScenario, status: int) -> None:
+def test_busy_api_server_while_the_outcome_is_written(scenario: FaultScenario, status: int) -> None:
     """The deploy is done, whatever can be written of it."""
     subject = scenario.subject()
     subject.deploy("a")
@@ -128,7 +128,7 @@ def test_a_busy_api_server_while_the_end_is_written(scenario: FaultScenario, sta
     assert [one.outcome for one in scenario.check_settled().operations] == ["succeeded"] * 3
 
 
-def test_the_answer_to_the_lock_is_lost(scenario: FaultScenario) -> None:
+def test_lost_answer_to_the_lock_leaves_no_lease(scenario: FaultScenario) -> None:
     """It was taken, and who took it does not know: no lock is left behind for others to wait for."""
     subject = scenario.subject()
     subject.deploy("a")
@@ -140,7 +140,7 @@ def test_the_answer_to_the_lock_is_lost(scenario: FaultScenario) -> None:
     scenario.check_settled()
 
 
-def test_the_answer_to_a_renewal_is_lost(scenario: FaultScenario) -> None:
+def test_lost_answer_to_a_renewal_is_survived(scenario: FaultScenario) -> None:
     subject = scenario.subject()
     subject.deploy("a")
     subject.proxy.delay(lambda request: _applies(request), 12)
@@ -152,7 +152,7 @@ def test_the_answer_to_a_renewal_is_lost(scenario: FaultScenario) -> None:
     scenario.check_settled()
 
 
-def test_a_slow_api_server(scenario: FaultScenario) -> None:
+def test_slow_api_server_is_survived(scenario: FaultScenario) -> None:
     subject = scenario.subject()
     subject.proxy.delay(lambda request: request.writes, 0.5)
     subject.deploy("a")
@@ -160,7 +160,7 @@ def test_a_slow_api_server(scenario: FaultScenario) -> None:
 
 
 @pytest.mark.parametrize("point", ["mid-apply", "before-final-write"])
-def test_the_api_server_stops_and_goes_on(scenario: FaultScenario, local_platform: Platform, point: str) -> None:
+def test_suspended_api_server_is_survived(scenario: FaultScenario, local_platform: Platform, point: str) -> None:
     """For as long as many an upgrade of a control plane takes; nobody gives up, nothing is lost."""
     subject = scenario.subject()
     subject.deploy("a")
@@ -178,7 +178,7 @@ def test_the_api_server_stops_and_goes_on(scenario: FaultScenario, local_platfor
 
 
 @pytest.mark.parametrize("point", ["before-operation", "after-record", "before-final-write", "before-end"])
-def test_the_api_server_is_killed(scenario: FaultScenario, local_platform: Platform, point: str) -> None:
+def test_killed_api_server_is_survived_by_the_next_deploy(scenario: FaultScenario, local_platform: Platform, point: str) -> None:
     """It comes back by itself. How the deploy ends depends on when; that the next one works does not."""
     subject = scenario.subject()
     subject.deploy("a")
@@ -208,7 +208,7 @@ def _applies(request: Request) -> bool:
     return POINTS["mid-apply"].matches(request)
 
 
-def test_requests_are_refused_while_it_is_read(scenario: FaultScenario) -> None:
+def test_refused_reads_are_retried(scenario: FaultScenario) -> None:
     """A read that is refused twice is asked for again; one that is refused for ever is told."""
     subject = scenario.subject()
     subject.deploy("a")

@@ -56,7 +56,7 @@ def in_order_after(
 
 
 @pytest.mark.parametrize("what", ["slow=40", "image=registry.invalid/missing:1"], ids=["in-a-hook", "in-a-rollout"])
-def test_an_abort_in_the_middle_of_helm(scenario: FaultScenario, helm: str, what: str) -> None:
+def test_abort_while_helm_runs_lets_the_next_build_deploy(scenario: FaultScenario, helm: str, what: str) -> None:
     subject, other = scenario.subject(helm), scenario.subject(helm)
     subject.deploy("a")
     with deploying(subject, "b", "--set", what) as aborted:
@@ -68,7 +68,7 @@ def test_an_abort_in_the_middle_of_helm(scenario: FaultScenario, helm: str, what
     assert took < GRACE + 20, f"{took:.1f} s"
 
 
-def test_an_abort_that_helm_obeys_before_kubernaut_hears_of_it(scenario: FaultScenario, helm: str) -> None:
+def test_abort_that_reaches_helm_first_rolls_nothing_back(scenario: FaultScenario, helm: str) -> None:
     """For a moment it looks as if somebody had stopped Helm alone, and it is told so; nothing is rolled back because of that."""
     subject, other = scenario.subject(helm), scenario.subject(helm)
     subject.deploy("a")
@@ -80,7 +80,7 @@ def test_an_abort_that_helm_obeys_before_kubernaut_hears_of_it(scenario: FaultSc
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_an_abort_between_its_own_writes(scenario: FaultScenario, point: str) -> None:
+def test_abort_between_own_writes_lets_the_next_build_deploy(scenario: FaultScenario, point: str) -> None:
     subject, other = scenario.subject(), scenario.subject()
     subject.deploy("a")
     subject.proxy.hold(point)
@@ -91,7 +91,7 @@ def test_an_abort_between_its_own_writes(scenario: FaultScenario, point: str) ->
         in_order_after(scenario, subject, aborted, other, 8)
 
 
-def test_an_abort_while_it_waits_in_line(scenario: FaultScenario) -> None:
+def test_abort_while_waiting_for_the_lock_leaves_the_lock(scenario: FaultScenario) -> None:
     subject, other, third = scenario.subject(), scenario.subject(), scenario.subject()
     subject.deploy("a")
     holder = subject.held("mid-apply", *subject.verb("deploy", "b"))
@@ -118,7 +118,7 @@ def checkout(platform: Mapping[str, str], tmp_path: Path) -> Checkout:
     return made
 
 
-def test_an_abort_in_the_middle_of_a_build(checkout: Checkout, tmp_path: Path) -> None:
+def test_abort_during_the_image_build_publishes_nothing(checkout: Checkout, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     (workspace / "tmp").mkdir(parents=True)
     line = shlex.join([str(PROGRAM), "publish", str(checkout.app), "--version", "2.0.0", "--to", "release.json", "-v"])

@@ -24,7 +24,7 @@ UNFINISHED = {"deploy": "pending-upgrade", "rollback": "pending-rollback", "dele
 FINISHED = {"delete": "uninstalled"}
 
 
-def test_each_verb_passes_its_points_in_order(scenario: FaultScenario, helm: str) -> None:
+def test_each_verb_passes_its_fault_points_in_order(scenario: FaultScenario, helm: str) -> None:
     """What is in the cluster at each point is what the point's name says."""
     subject = scenario.subject(helm)
     subject.deploy("a")
@@ -48,7 +48,7 @@ def test_each_verb_passes_its_points_in_order(scenario: FaultScenario, helm: str
         scenario.check_settled()
 
 
-def test_more_than_a_config_map(scenario: FaultScenario) -> None:
+def test_chart_with_a_hook_and_a_workload(scenario: FaultScenario) -> None:
     subject = scenario.subject()
     subject.deploy("a", "--set", f"image={subject.image}")
     running = subject.start(*subject.verb("deploy", "b"), "--set", "slow=60")
@@ -58,7 +58,7 @@ def test_more_than_a_config_map(scenario: FaultScenario) -> None:
     assert scenario.statuses() == ["deployed", "failed"]
 
 
-def test_a_request_is_lost_or_only_its_answer(scenario: FaultScenario) -> None:
+def test_request_or_answer_is_lost(scenario: FaultScenario) -> None:
     subject = scenario.subject()
     subject.deploy("a")
     for point, statuses in (("before-record", ["deployed"]), ("after-record", ["deployed", "pending-upgrade"])):
@@ -71,7 +71,7 @@ def test_a_request_is_lost_or_only_its_answer(scenario: FaultScenario) -> None:
         assert scenario.statuses() == statuses
 
 
-def test_a_proxy_that_is_cut_off_answers_or_is_slow(scenario: FaultScenario) -> None:
+def test_proxy_cuts_off_answers_and_delays(scenario: FaultScenario) -> None:
     subject = scenario.subject()
     cluster, impatient = Cluster(str(subject.proxy.kubeconfig)), Cluster(str(subject.proxy.kubeconfig), timeout=1)
     assert cluster.namespace_exists("default")
@@ -94,7 +94,7 @@ def test_a_proxy_that_is_cut_off_answers_or_is_slow(scenario: FaultScenario) -> 
     cluster.close()
 
 
-def test_a_watch_streams_and_breaks_when_the_proxy_is_cut_off(scenario: FaultScenario) -> None:
+def test_watch_breaks_when_the_proxy_is_cut_off(scenario: FaultScenario) -> None:
     subject = scenario.subject()
     with closing(http.client.HTTPConnection("127.0.0.1", subject.proxy.port, timeout=10)) as connection:
         streams: list[http.client.HTTPResponse] = []
@@ -111,13 +111,13 @@ def test_a_watch_streams_and_breaks_when_the_proxy_is_cut_off(scenario: FaultSce
             streams[-1].read()
 
 
-def test_no_credentials_reach_the_subject(scenario: FaultScenario) -> None:
+def test_subject_gets_no_credentials(scenario: FaultScenario) -> None:
     subject = scenario.subject()
     assert json.loads(subject.proxy.kubeconfig.read_text())["users"][0]["user"] == {}
     assert not list(subject.folder.rglob("*.pem"))
 
 
-def test_an_orphan_outlives_kubernaut(scenario: FaultScenario, helm: str) -> None:
+def test_orphaned_helm_outlives_kubernaut(scenario: FaultScenario, helm: str) -> None:
     orphanage = write_wrapper(scenario.folder, scenario.helms[helm])
     subject = scenario.subject(str(orphanage.helm))
     subject.deploy("a")
@@ -134,7 +134,7 @@ def test_an_orphan_outlives_kubernaut(scenario: FaultScenario, helm: str) -> Non
     assert scenario.look().current.status == "deployed"
 
 
-def test_requests_are_understood() -> None:
+def test_requests_are_parsed() -> None:
     create = Request("POST", "/api/v1/namespaces/demo/secrets", body=b'{"metadata":{"name":"kubernaut.1"}}')
     assert (create.namespace, create.resource, create.name, create.writes) == ("demo", "secrets", "kubernaut.1", True)
     lease = Request("PUT", "/apis/coordination.k8s.io/v1/namespaces/demo/leases/kubernaut.app")

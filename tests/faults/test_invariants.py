@@ -45,13 +45,13 @@ def watched(snapshot: Snapshot = SOUND) -> Watched:
     return made
 
 
-def test_a_sound_history_is_sound() -> None:
+def test_sound_history_passes() -> None:
     assert Watched().broken(SOUND, recovered=True) == []
     assert watched().broken(SOUND, recovered=True) == []
     assert Watched().broken(Snapshot(()), recovered=True) == []
 
 
-def test_what_follows_a_sound_history_is_sound() -> None:
+def test_sound_successors_pass() -> None:
     grown = replace(SOUND, records=(*SOUND.records[:2], seen(3, "superseded"), seen(4, "deployed")))
     assert watched().broken(grown, recovered=True) == []
     deleted = replace(SOUND, records=(*SOUND.records[:2], seen(3, "uninstalled")))
@@ -62,7 +62,7 @@ def test_what_follows_a_sound_history_is_sound() -> None:
     assert watched().broken(pruned, history_max=3) == []
 
 
-def test_a_rollback_has_labels_of_where_it_goes_back_to() -> None:
+def test_rollback_carries_the_labels_of_its_target() -> None:
     back = seen(4, "deployed", operation="op1", own=False)
     grown = Snapshot(
         (*SOUND.records[:2], seen(3, "superseded"), back), (*SOUND.operations, attempted(4, verb="rollback", made=made_by(4)))
@@ -93,7 +93,7 @@ def test_a_rollback_has_labels_of_where_it_goes_back_to() -> None:
         ("I7", replace(SOUND, records=(*SOUND.records[:2], seen(3, "deployed", label="failed")))),
     ],
 )
-def test_a_broken_history_is_told(name: str, now: Snapshot) -> None:
+def test_broken_history_is_reported(name: str, now: Snapshot) -> None:
     assert name in names(watched().broken(now))
 
 
@@ -108,27 +108,27 @@ def test_a_broken_history_is_told(name: str, now: Snapshot) -> None:
         ("I8", replace(SOUND, operations=(*SOUND.operations, attempted(4, "", made=())))),
     ],
 )
-def test_what_a_recovery_must_put_in_order(name: str, now: Snapshot) -> None:
+def test_unfinished_history_is_reported_after_a_recovery_only(name: str, now: Snapshot) -> None:
     assert name in names(watched().broken(now, recovered=True))
     assert name not in names(watched().broken(now))
 
 
-def test_pruning_is_no_excuse_for_a_record_in_the_middle() -> None:
+def test_pruning_does_not_excuse_a_gap() -> None:
     now = replace(SOUND, records=(seen(1, "superseded"), seen(3, "superseded"), seen(4, "deployed")))
     assert names(watched().broken(now, history_max=3)) == {"I6"}
 
 
-def test_a_copy_set_aside_is_the_record() -> None:
+def test_copy_set_aside_counts_as_the_record() -> None:
     assert "I6" not in names(watched().broken(replace(SOUND, records=SOUND.records[:2], aside=(3,))))
 
 
-def test_what_the_test_takes_away_is_not_missed() -> None:
+def test_forgotten_record_is_not_missed() -> None:
     remembers = watched()
     remembers.forget(1)
     assert remembers.broken(replace(SOUND, records=SOUND.records[1:])) == []
 
 
-def test_secrets_are_read() -> None:
+def test_snapshot_reads_secrets() -> None:
     first, second = record(1, "superseded"), record(2, "deployed")
     mine = operation("op", made=(made(second),))
     labels = {"kubernaut/operation": "op", "kubernaut/revision": "2"}
@@ -144,7 +144,7 @@ def test_secrets_are_read() -> None:
     assert names(Watched().broken(found, recovered=True)) == {"I4", "I7"}
 
 
-def test_what_never_changes_in_a_record_is_its_identity() -> None:
+def test_identity_covers_what_never_changes() -> None:
     def identity(**changed: Any) -> str:
         secret = record_secret(1, "deployed")
         decoded = decode(secret)
@@ -164,7 +164,7 @@ def test_what_never_changes_in_a_record_is_its_identity() -> None:
         assert identity(**changed) != identity()
 
 
-def test_a_record_that_cannot_be_read_goes_by_its_label() -> None:
+def test_unreadable_record_goes_by_its_label() -> None:
     broken = snapshot([record_secret(1, "deployed", payload="bm9uc2Vuc2U=")])
     assert (broken.records[0].status, broken.records[0].identity) == ("deployed", "")
     assert Watched().broken(broken) == []

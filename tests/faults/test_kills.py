@@ -19,7 +19,7 @@ LEFT = {"before-record": "failed", "after-record": "failed", "mid-apply": "faile
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_deploy_whose_kubernaut_is_killed(scenario: FaultScenario, helm: str, point: str) -> None:
+def test_deploy_with_kubernaut_killed(scenario: FaultScenario, helm: str, point: str) -> None:
     """Helm ends by itself and writes what came of it, within seconds; then the same command works."""
     subject = scenario.subject(helm)
     subject.deploy("a")
@@ -36,7 +36,7 @@ def test_a_deploy_whose_kubernaut_is_killed(scenario: FaultScenario, helm: str, 
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_first_deploy_whose_kubernaut_is_killed(scenario: FaultScenario, point: str) -> None:
+def test_first_deploy_with_kubernaut_killed(scenario: FaultScenario, point: str) -> None:
     subject = scenario.subject()
     subject.killed(point, *subject.verb("deploy", "a"))
     subject.settled()
@@ -47,7 +47,7 @@ def test_a_first_deploy_whose_kubernaut_is_killed(scenario: FaultScenario, point
 
 
 @pytest.mark.parametrize("verb", ["rollback", "delete", "restore"])
-def test_a_verb_whose_kubernaut_is_killed(scenario: FaultScenario, helm: str, verb: str) -> None:
+def test_other_verbs_with_kubernaut_killed(scenario: FaultScenario, helm: str, verb: str) -> None:
     """At each point after the other: a history that grows under faults. Helm 3 and 4 catch no signal here and simply die."""
     subject = scenario.subject(helm)
     subject.deploy("a")
@@ -65,7 +65,7 @@ def test_a_verb_whose_kubernaut_is_killed(scenario: FaultScenario, helm: str, ve
     ("who", "helm"),
     [(("helm",), "helm3"), (("helm",), "helm4"), (("kubernaut", "helm"), "helm3"), (("kubernaut", "helm"), "helm4")],
 )
-def test_a_deploy_whose_helm_is_killed(scenario: FaultScenario, who: tuple[str, ...], helm: str) -> None:
+def test_deploy_with_helm_killed(scenario: FaultScenario, who: tuple[str, ...], helm: str) -> None:
     subject = scenario.subject(helm)
     subject.deploy("a")
     for point in POINTS:
@@ -81,7 +81,7 @@ def test_a_deploy_whose_helm_is_killed(scenario: FaultScenario, who: tuple[str, 
 
 
 @pytest.mark.parametrize("verb", ["rollback", "delete", "restore"])
-def test_a_verb_whose_helm_is_killed(scenario: FaultScenario, verb: str) -> None:
+def test_other_verbs_with_helm_killed(scenario: FaultScenario, verb: str) -> None:
     subject = scenario.subject()
     subject.deploy("a")
     for point in POINTS:
@@ -94,7 +94,7 @@ def test_a_verb_whose_helm_is_killed(scenario: FaultScenario, verb: str) -> None
 
 
 @pytest.mark.parametrize("point", ["after-record", "before-final-write"])
-def test_a_deploy_whose_last_words_are_lost(scenario: FaultScenario, helm: str, point: str) -> None:
+def test_deploy_with_final_writes_lost_is_failed_by_the_next(scenario: FaultScenario, helm: str, point: str) -> None:
     """kubernaut is dead, and Helm does not reach the cluster any more: the record stays pending until the next deploy."""
     subject = scenario.subject(helm)
     subject.deploy("a")
@@ -111,7 +111,7 @@ def test_a_deploy_whose_last_words_are_lost(scenario: FaultScenario, helm: str, 
     assert [one.outcome for one in now.operations] == ["succeeded", "interrupted", "succeeded"]
 
 
-def test_a_record_that_arrives_late(scenario: FaultScenario, helm: str) -> None:
+def test_late_record_is_failed_by_the_next_deploy(scenario: FaultScenario, helm: str) -> None:
     """Helm is killed while its record is on the way, kubernaut ends, and then the record arrives."""
     subject = scenario.subject(helm)
     subject.deploy("a")
@@ -125,7 +125,7 @@ def test_a_record_that_arrives_late(scenario: FaultScenario, helm: str) -> None:
     assert [one.status for one in scenario.check_settled().records] == ["superseded", "failed", "deployed"]
 
 
-def test_a_last_write_that_arrives_late(scenario: FaultScenario, helm: str) -> None:
+def test_late_final_write_changes_nothing(scenario: FaultScenario, helm: str) -> None:
     """Helm is killed while its last write is on the way, kubernaut marks the record failed and goes back, and then it arrives."""
     subject = scenario.subject(helm)
     subject.deploy("a")
@@ -140,7 +140,7 @@ def test_a_last_write_that_arrives_late(scenario: FaultScenario, helm: str) -> N
 
 
 @pytest.mark.parametrize("point", OWN_POINTS)
-def test_kubernaut_killed_between_its_own_writes(scenario: FaultScenario, point: str) -> None:
+def test_kubernaut_killed_between_own_writes(scenario: FaultScenario, point: str) -> None:
     subject = scenario.subject()
     subject.deploy("a")
     subject.killed(point, *subject.verb("deploy", "b"))
@@ -155,7 +155,7 @@ def test_kubernaut_killed_between_its_own_writes(scenario: FaultScenario, point:
 
 
 @pytest.mark.parametrize("point", ["before-fence", "after-fence"])
-def test_kubernaut_killed_while_it_fences(scenario: FaultScenario, point: str) -> None:
+def test_kubernaut_killed_while_fencing(scenario: FaultScenario, point: str) -> None:
     subject = scenario.subject()
     _left_pending(scenario, subject)
     subject.killed(point, *subject.verb("deploy", "c"))
@@ -165,7 +165,7 @@ def test_kubernaut_killed_while_it_fences(scenario: FaultScenario, point: str) -
 
 
 @pytest.mark.parametrize("point", ["after-aside", "before-recreate", "mid-apply", "before-end"])
-def test_kubernaut_killed_while_it_recreates_a_record(scenario: FaultScenario, point: str) -> None:
+def test_kubernaut_killed_while_recreating_a_record(scenario: FaultScenario, point: str) -> None:
     """A fenced record must be rewritten by ``helm uninstall``: it is set aside, deleted, created anew. Nothing is lost between."""
     subject = scenario.subject()
     _left_pending(scenario, subject)
@@ -181,7 +181,7 @@ def test_kubernaut_killed_while_it_recreates_a_record(scenario: FaultScenario, p
     assert [one.revision for one in now.records] == [1, 2, 3]
 
 
-def test_a_bare_rollback_continues_where_it_was_killed(scenario: FaultScenario, helm: str) -> None:
+def test_killed_rollback_continues_to_its_target(scenario: FaultScenario, helm: str) -> None:
     """It said where it goes back to; what it left failed is not where to go back from."""
     subject = scenario.subject(helm)
     subject.deploy("a")
@@ -193,7 +193,7 @@ def test_a_bare_rollback_continues_where_it_was_killed(scenario: FaultScenario, 
     scenario.check_settled()
 
 
-def test_killed_again_and_again(scenario: FaultScenario, helm: str) -> None:
+def test_repeated_kills_leave_a_deployable_release(scenario: FaultScenario, helm: str) -> None:
     """Each deploy is killed before it has ended; the tenth is not."""
     subject = scenario.subject(helm)
     subject.deploy("a")

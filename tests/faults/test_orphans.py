@@ -34,7 +34,7 @@ def let_go(subject: Subject, point: str) -> None:
 
 
 @pytest.mark.parametrize("point", ["before-record", "after-record", "mid-apply", "before-final-write"])
-def test_the_orphan_of_a_deploy(scenario: FaultScenario, helm: str, point: str) -> None:
+def test_orphaned_deploy_cannot_change_the_history(scenario: FaultScenario, helm: str, point: str) -> None:
     subject, _ = orphaned(scenario, helm, point, "deploy", "orphan")
     other = scenario.subject(helm)
     other.deploy("c")
@@ -49,7 +49,7 @@ def test_the_orphan_of_a_deploy(scenario: FaultScenario, helm: str, point: str) 
 
 
 @pytest.mark.parametrize("point", ["after-record", "before-final-write"])
-def test_the_orphan_of_a_rollback(scenario: FaultScenario, helm: str, point: str) -> None:
+def test_orphaned_rollback_can_only_supersede(scenario: FaultScenario, helm: str, point: str) -> None:
     """Its own record is fenced. Before that it marks superseded what is deployed; then the same deploy is no matter of course."""
     subject, _ = orphaned(scenario, helm, point, "rollback")
     other = scenario.subject(helm)
@@ -65,7 +65,7 @@ def test_the_orphan_of_a_rollback(scenario: FaultScenario, helm: str, point: str
 
 
 @pytest.mark.parametrize("point", ["after-record", "before-final-write"])
-def test_the_orphan_of_a_delete(scenario: FaultScenario, helm: str, point: str) -> None:
+def test_orphaned_delete_can_only_supersede(scenario: FaultScenario, helm: str, point: str) -> None:
     """It is finished by the deploy that follows, and its own record is fenced. Helm 4 ends by superseding what is deployed."""
     subject, _ = orphaned(scenario, helm, point, "delete")
     other = scenario.subject(helm)
@@ -80,7 +80,7 @@ def test_the_orphan_of_a_delete(scenario: FaultScenario, helm: str, point: str) 
 
 
 @pytest.mark.parametrize("verb", ["delete", "rollback"])
-def test_what_is_fenced_can_still_be_deleted_and_rolled_back(scenario: FaultScenario, verb: str) -> None:
+def test_fenced_release_can_be_deleted_and_rolled_back(scenario: FaultScenario, verb: str) -> None:
     """The fence is taken down for the Helm that must rewrite the record, and stands again afterwards: the orphan still lives."""
     subject, _ = orphaned(scenario, "helm3", "before-final-write", "deploy", "orphan")
     other = scenario.subject()
@@ -93,7 +93,7 @@ def test_what_is_fenced_can_still_be_deleted_and_rolled_back(scenario: FaultScen
     scenario.check_settled()
 
 
-def test_an_orphan_that_was_faster(scenario: FaultScenario, helm: str) -> None:
+def test_finished_orphan_is_a_success(scenario: FaultScenario, helm: str) -> None:
     """It has finished before anybody comes: that is no failure, and it is told so."""
     subject, wrapper = orphaned(scenario, helm, "before-final-write", "deploy", "orphan")
     let_go(subject, "before-final-write")

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.platform
 
 
 @pytest.mark.parametrize("verb", ["deploy", "rollback", "delete"])
-def test_two_at_once(scenario: FaultScenario, verb: str) -> None:
+def test_second_verb_is_refused_or_waits(scenario: FaultScenario, verb: str) -> None:
     """The second is refused at once and told for whom; and one that waits in line gets its turn."""
     one, other = scenario.subject(), scenario.subject()
     one.deploy("a")
@@ -41,7 +41,7 @@ def test_two_at_once(scenario: FaultScenario, verb: str) -> None:
     scenario.check_settled()
 
 
-def test_nothing_to_do_needs_no_lock(scenario: FaultScenario) -> None:
+def test_unchanged_deploy_needs_no_lock(scenario: FaultScenario) -> None:
     one, other = scenario.subject(), scenario.subject()
     one.deploy("a")
     holder = one.held("before-operation", *one.verb("deploy", "b"))
@@ -54,7 +54,7 @@ def test_nothing_to_do_needs_no_lock(scenario: FaultScenario) -> None:
 
 
 @pytest.mark.parametrize("verb", ["deploy", "rollback", "delete"])
-def test_plain_helm_at_work_is_left_alone(scenario: FaultScenario, helm: str, verb: str) -> None:
+def test_running_plain_helm_is_left_alone(scenario: FaultScenario, helm: str, verb: str) -> None:
     one, other = scenario.subject(helm), scenario.subject(helm)
     one.deploy("a")
     one.deploy("b")
@@ -74,7 +74,7 @@ def test_plain_helm_at_work_is_left_alone(scenario: FaultScenario, helm: str, ve
     scenario.check_settled()
 
 
-def test_plain_helm_is_waited_for(scenario: FaultScenario) -> None:
+def test_running_plain_helm_is_waited_for(scenario: FaultScenario) -> None:
     one, other = scenario.subject(), scenario.subject()
     one.deploy("a")
     other.proxy.hold("mid-apply")
@@ -89,7 +89,7 @@ def test_plain_helm_is_waited_for(scenario: FaultScenario) -> None:
     scenario.check_settled()
 
 
-def test_plain_helm_that_is_dead(scenario: FaultScenario, helm: str) -> None:
+def test_dead_plain_helm_is_given_up_after_stale_after(scenario: FaultScenario, helm: str) -> None:
     """Nobody knows that but the clock."""
     one, other = scenario.subject(helm), scenario.subject(helm)
     one.deploy("a")
@@ -103,7 +103,7 @@ def test_plain_helm_that_is_dead(scenario: FaultScenario, helm: str) -> None:
     assert [record.status for record in scenario.check_settled().records] == ["superseded", "failed", "deployed"]
 
 
-def test_plain_helm_beside_a_kubernaut_that_works(scenario: FaultScenario, helm: str) -> None:
+def test_plain_helm_is_refused_beside_kubernaut(scenario: FaultScenario, helm: str) -> None:
     """Helm itself refuses; what kubernaut does is not disturbed."""
     one, other = scenario.subject(helm), scenario.subject(helm)
     one.deploy("a")
@@ -115,7 +115,7 @@ def test_plain_helm_beside_a_kubernaut_that_works(scenario: FaultScenario, helm:
     scenario.check_settled()
 
 
-def test_plain_helm_is_faster(scenario: FaultScenario, helm: str) -> None:
+def test_faster_plain_helm_is_a_conflict(scenario: FaultScenario, helm: str) -> None:
     """It makes the revision that kubernaut's Helm was about to make: that one is refused, and it is a conflict."""
     one, other = scenario.subject(helm), scenario.subject(helm)
     one.deploy("a")
@@ -128,7 +128,7 @@ def test_plain_helm_is_faster(scenario: FaultScenario, helm: str) -> None:
     assert [record.status for record in scenario.check_settled().records] == ["superseded", "deployed"]
 
 
-def test_everything_at_once(scenario: FaultScenario, helm: str) -> None:
+def test_concurrent_verbs_leave_a_sound_history(scenario: FaultScenario, helm: str) -> None:
     """Whoever is not the winner of a round is refused, and each round leaves a history in order."""
     subjects = [scenario.subject(helm) for _ in range(4)]
     subjects[0].deploy("a")
@@ -146,7 +146,7 @@ def test_everything_at_once(scenario: FaultScenario, helm: str) -> None:
         scenario.check_settled()
 
 
-def test_twenty_deployers_in_one_process(scenario: FaultScenario) -> None:
+def test_one_of_twenty_deployers_wins(scenario: FaultScenario) -> None:
     subject = scenario.subject()
     subject.deploy("a")
     subject.proxy.hold("mid-apply")
@@ -178,7 +178,7 @@ def test_twenty_deployers_in_one_process(scenario: FaultScenario) -> None:
     assert len(now.operations) == 2
 
 
-def test_a_holder_that_is_stopped_is_not_dead(scenario: FaultScenario) -> None:
+def test_suspended_holder_keeps_the_lock(scenario: FaultScenario) -> None:
     """It is asleep for less than its lease holds, and whoever comes meanwhile does not take it for dead."""
     one, other = scenario.subject(), scenario.subject()
     one.deploy("a")

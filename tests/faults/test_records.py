@@ -60,7 +60,7 @@ def edit(scenario: FaultScenario, revision: int, patch: Mapping[str, Any]) -> No
 
 
 @pytest.mark.parametrize(("helm", "revision"), [("helm3", 1), ("helm4", 2), ("helm3", 3), ("helm4", 3)])
-def test_a_record_that_somebody_deleted(scenario: FaultScenario, helm: str, revision: int) -> None:
+def test_deleted_record_is_survived(scenario: FaultScenario, helm: str, revision: int) -> None:
     subject = scenario.subject(helm)
     for text in "abc":
         subject.deploy(text)
@@ -74,7 +74,7 @@ def test_a_record_that_somebody_deleted(scenario: FaultScenario, helm: str, revi
 @pytest.mark.parametrize(
     ("helm", "label"), [("helm3", "superseded"), ("helm4", "superseded"), ("helm3", "pending-upgrade"), ("helm4", "nonsense")]
 )
-def test_a_label_that_says_something_else(scenario: FaultScenario, helm: str, label: str) -> None:
+def test_wrong_label_is_corrected(scenario: FaultScenario, helm: str, label: str) -> None:
     """The content is what Helm believes; what is left afterwards agrees with itself."""
     subject = scenario.subject(helm)
     subject.deploy("a")
@@ -87,7 +87,7 @@ def test_a_label_that_says_something_else(scenario: FaultScenario, helm: str, la
     assert [one.revision for one in now.records if "deployed" in (one.label, one.status)] == [3]
 
 
-def test_an_old_label_that_says_deployed(scenario: FaultScenario, helm: str) -> None:
+def test_wrong_deployed_label_of_an_old_record(scenario: FaultScenario, helm: str) -> None:
     subject = scenario.subject(helm)
     subject.deploy("a")
     subject.deploy("b")
@@ -99,7 +99,7 @@ def test_an_old_label_that_says_deployed(scenario: FaultScenario, helm: str) -> 
 
 
 @pytest.mark.parametrize("payload", ["", "bm9uc2Vuc2U=", base64.b64encode(base64.b64encode(gzip.compress(b"[]"))).decode()])
-def test_a_current_record_that_cannot_be_read(scenario: FaultScenario, payload: str) -> None:
+def test_unreadable_current_record_is_refused_and_named(scenario: FaultScenario, payload: str) -> None:
     """Helm cannot go on either: it is said which Secret it is, and nothing is touched."""
     subject = scenario.subject()
     subject.deploy("a")
@@ -114,7 +114,7 @@ def test_a_current_record_that_cannot_be_read(scenario: FaultScenario, payload: 
     assert scenario.text() == "b"
 
 
-def test_an_older_record_that_cannot_be_read(scenario: FaultScenario, helm: str) -> None:
+def test_unreadable_older_record_is_not_a_target(scenario: FaultScenario, helm: str) -> None:
     subject = scenario.subject(helm)
     subject.deploy("a")
     subject.deploy("b")
@@ -126,7 +126,7 @@ def test_an_older_record_that_cannot_be_read(scenario: FaultScenario, helm: str)
     assert f"{NAME}.v1" in problem["detail"]
 
 
-def test_a_release_that_is_too_large(scenario: FaultScenario, helm: str, tmp_path: Path) -> None:
+def test_too_large_release_is_refused(scenario: FaultScenario, helm: str, tmp_path: Path) -> None:
     """Refused before anything is applied; what ran before is untouched."""
     subject = scenario.subject(helm)
     subject.deploy("a")
@@ -149,7 +149,7 @@ def test_a_release_that_is_too_large(scenario: FaultScenario, helm: str, tmp_pat
 
 
 @pytest.mark.parametrize("began", ["2999-01-01T00:00:00Z", LONG_AGO])
-def test_an_operation_of_a_newer_schema(scenario: FaultScenario, began: str) -> None:
+def test_operation_of_a_newer_schema_is_left_untouched(scenario: FaultScenario, began: str) -> None:
     """It is shown as what it is, never rewritten, and in nobody's way; nor thrown away: what it made is not known."""
     subject = scenario.subject()
     subject.deploy("a")
@@ -173,7 +173,7 @@ def test_an_operation_of_a_newer_schema(scenario: FaultScenario, began: str) -> 
 
 
 @pytest.mark.parametrize("verb", ["deploy", "rollback", "delete"])
-def test_operations_that_may_not_be_written(scenario: FaultScenario, verb: str) -> None:
+def test_denied_operation_does_not_stop_the_verb(scenario: FaultScenario, verb: str) -> None:
     """Nobody will know who it was, and it is said; it is done all the same."""
     subject = scenario.subject()
     subject.deploy("a")
@@ -188,7 +188,7 @@ def test_operations_that_may_not_be_written(scenario: FaultScenario, verb: str) 
 # the lock
 
 
-def test_leases_are_forbidden(scenario: FaultScenario) -> None:
+def test_denied_leases_are_refused_with_the_needed_verbs(scenario: FaultScenario) -> None:
     subject = scenario.subject()
     subject.deploy("a")
     for method in ("POST", "GET", "PUT"):
@@ -199,7 +199,7 @@ def test_leases_are_forbidden(scenario: FaultScenario) -> None:
     assert len(scenario.check_settled().operations) == 1
 
 
-def test_a_lock_left_by_a_dead_holder_on_another_machine(scenario: FaultScenario) -> None:
+def test_lock_of_a_dead_holder_elsewhere_is_taken_over(scenario: FaultScenario) -> None:
     """Nothing is known of its process: it is watched for as long as its lease holds, and then taken over."""
     subject = scenario.subject()
     subject.deploy("a")
@@ -214,7 +214,7 @@ def test_a_lock_left_by_a_dead_holder_on_another_machine(scenario: FaultScenario
     scenario.check_settled()
 
 
-def test_a_lock_that_is_renewed_elsewhere(scenario: FaultScenario) -> None:
+def test_lock_renewed_elsewhere_is_respected(scenario: FaultScenario) -> None:
     """Its clock is wrong, and it lives: whoever waits for it sees that, and is told who it is."""
     subject = scenario.subject()
     subject.deploy("a")
@@ -237,7 +237,7 @@ def test_a_lock_that_is_renewed_elsewhere(scenario: FaultScenario) -> None:
         {"leaseDurationSeconds": 1, "leaseTransitions": 2147483647},
     ],
 )
-def test_a_lock_that_somebody_wrote_by_hand(scenario: FaultScenario, spec: Mapping[str, Any]) -> None:
+def test_invalid_lock_is_taken_over(scenario: FaultScenario, spec: Mapping[str, Any]) -> None:
     subject = scenario.subject()
     subject.deploy("a")
     put_lease(scenario, "x", {"kubernaut/process": "a/b/c", "kubernaut/actor": "\u202e", "kubernaut/build-url": "x" * 5000}, **spec)
@@ -246,7 +246,7 @@ def test_a_lock_that_somebody_wrote_by_hand(scenario: FaultScenario, spec: Mappi
 
 
 @pytest.mark.parametrize("how", ["taken", "deleted"])
-def test_a_lock_that_is_taken_away(scenario: FaultScenario, how: str) -> None:
+def test_lost_lock_stops_helm(scenario: FaultScenario, how: str) -> None:
     """Helm is stopped, the release is left to whoever has it now, and its lock is not touched."""
     subject = scenario.subject()
     subject.deploy("a")
@@ -274,7 +274,7 @@ def test_a_lock_that_is_taken_away(scenario: FaultScenario, how: str) -> None:
 # the namespace
 
 
-def test_a_namespace_that_is_being_deleted(scenario: FaultScenario) -> None:
+def test_terminating_namespace_is_a_conflict(scenario: FaultScenario) -> None:
     subject = scenario.subject()
     subject.deploy("a")
     path = f"/api/v1/namespaces/{scenario.namespace}/configmaps"

@@ -50,7 +50,7 @@ def ended(server: ServerProcess, location: str) -> Mapping[str, Any]:
     return operation
 
 
-def test_a_release_lives_and_dies_over_http_and_its_history_is_helms(scenario: FaultScenario) -> None:
+def test_release_lifecycle_over_http(scenario: FaultScenario) -> None:
     server = serve(scenario.subject())
     made = server.post("/api/releases", {**wanted(scenario), "note": "by hand"}, status=201, Prefer="wait=60")
     assert (made["id"], made["status"], made["createdBy"], made["note"]) == (
@@ -75,7 +75,7 @@ def test_a_release_lives_and_dies_over_http_and_its_history_is_helms(scenario: F
     assert server.stop().status == 0
 
 
-def test_two_servers_and_one_idempotency_key_make_one_release(scenario: FaultScenario) -> None:
+def test_one_idempotency_key_at_two_servers_is_one_release(scenario: FaultScenario) -> None:
     first, second = serve(scenario.subject()), serve(scenario.subject())
     one = first.post("/api/releases", slowly(scenario, "a", 3), Idempotency_Key="k-1")
     other = second.post("/api/releases", slowly(scenario, "a", 3), status=None, Idempotency_Key="k-1", Prefer="wait=60")
@@ -89,7 +89,7 @@ def test_two_servers_and_one_idempotency_key_make_one_release(scenario: FaultSce
     assert reused["code"] == "idempotency_key_reused"
 
 
-def test_a_server_that_is_killed_in_the_middle_leaves_what_the_next_one_resolves(scenario: FaultScenario) -> None:
+def test_operation_of_a_killed_server_is_resolved_by_the_next(scenario: FaultScenario) -> None:
     subject = scenario.subject()
     server = serve(subject)
     server.post("/api/releases", wanted(scenario, "a"), status=201, Prefer="wait=60")
@@ -108,7 +108,7 @@ def test_a_server_that_is_killed_in_the_middle_leaves_what_the_next_one_resolves
     assert scenario.text() == "b"
 
 
-def test_sigterm_lets_a_running_deploy_end_and_refuses_new_ones(scenario: FaultScenario) -> None:
+def test_sigterm_finishes_running_deploys_and_refuses_new_ones(scenario: FaultScenario) -> None:
     subject = scenario.subject()
     server = serve(subject)
     subject.proxy.hold("mid-apply")
@@ -126,7 +126,7 @@ def test_sigterm_lets_a_running_deploy_end_and_refuses_new_ones(scenario: FaultS
     scenario.check(recovered=True)
 
 
-def test_what_plain_helm_does_shows_within_a_second(scenario: FaultScenario) -> None:
+def test_changes_by_plain_helm_show_within_a_second(scenario: FaultScenario) -> None:
     subject = scenario.subject()
     server = serve(subject)
     server.post("/api/releases", wanted(scenario, "a"), status=201, Prefer="wait=60")
@@ -138,7 +138,7 @@ def test_what_plain_helm_does_shows_within_a_second(scenario: FaultScenario) -> 
     assert (shown["managedBy"], shown["createdBy"], shown["operation"]) == ("helm", None, None)
 
 
-def test_a_held_lock_is_told_with_its_holder(scenario: FaultScenario) -> None:
+def test_locked_release_names_its_holder(scenario: FaultScenario) -> None:
     subject = scenario.subject()
     first, second = serve(subject), serve(scenario.subject())
     first.post("/api/releases", wanted(scenario, "a"), status=201, Prefer="wait=60")

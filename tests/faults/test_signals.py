@@ -40,7 +40,9 @@ def send(running: Running, numbers: Sequence[signal.Signals], *, helm: bool) -> 
 
 
 @pytest.mark.parametrize(("verb", "together", "numbers"), KINDS, ids=names)
-def test_a_signal_in_the_middle(scenario: FaultScenario, verb: str, together: bool, numbers: Sequence[signal.Signals]) -> None:
+def test_signal_while_helm_runs_interrupts_the_verb(
+    scenario: FaultScenario, verb: str, together: bool, numbers: Sequence[signal.Signals]
+) -> None:
     """Its stdout and stderr are closed at the same moment: a terminal that is closed, a CI job that is aborted."""
     subject = scenario.subject()
     subject.deploy("a")
@@ -63,7 +65,7 @@ def test_a_signal_in_the_middle(scenario: FaultScenario, verb: str, together: bo
 
 
 @pytest.mark.parametrize("number", STATUSES)
-def test_helm_4_in_the_middle(scenario: FaultScenario, number: signal.Signals) -> None:
+def test_signal_while_helm_4_runs_interrupts_the_deploy(scenario: FaultScenario, number: signal.Signals) -> None:
     subject = scenario.subject("helm4")
     subject.deploy("a")
     running = subject.held("mid-apply", *subject.verb("deploy", "b"))
@@ -78,7 +80,7 @@ def test_helm_4_in_the_middle(scenario: FaultScenario, number: signal.Signals) -
 
 
 @pytest.mark.parametrize("point", ["before-lease", "after-lease", "before-operation", "after-operation", "before-end"])
-def test_a_signal_between_its_own_writes(scenario: FaultScenario, point: str) -> None:
+def test_signal_between_own_writes_leaves_no_lock(scenario: FaultScenario, point: str) -> None:
     """The request that is under way is broken off; what it did meanwhile is put in order, by this one or by the next."""
     subject = scenario.subject()
     subject.deploy("a")
@@ -95,7 +97,7 @@ def test_a_signal_between_its_own_writes(scenario: FaultScenario, point: str) ->
     assert scenario.check_settled().current.status == "deployed"
 
 
-def test_a_signal_while_it_waits_in_line(scenario: FaultScenario) -> None:
+def test_signal_while_waiting_for_the_lock_leaves_the_lock(scenario: FaultScenario) -> None:
     subject, other = scenario.subject(), scenario.subject()
     subject.deploy("a")
     holder = subject.held("mid-apply", *subject.verb("deploy", "b"))
@@ -109,7 +111,7 @@ def test_a_signal_while_it_waits_in_line(scenario: FaultScenario) -> None:
     assert len(scenario.check_settled().records) == 2
 
 
-def test_nobody_listens(scenario: FaultScenario) -> None:
+def test_closed_output_does_not_stop_a_deploy(scenario: FaultScenario) -> None:
     """Its stdout and stderr are closed in the middle, and no signal says so: the deploy goes on, and its end is known."""
     subject = scenario.subject()
     running = subject.held("mid-apply", *subject.verb("deploy", "a"), pipes=True)

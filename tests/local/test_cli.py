@@ -18,7 +18,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_help_teaches() -> None:
+def test_help_has_examples_and_exit_statuses() -> None:
     shown = CliRunner().invoke(local, ["--help"], catch_exceptions=False).output
     assert '\n    eval "$(kubernaut local env)"\n' in shown
     for verb in ("up", "down", "status", "env"):
@@ -28,7 +28,7 @@ def test_help_teaches() -> None:
         assert "Exit status: " in explained
 
 
-def test_status_of_a_platform_that_never_was() -> None:
+def test_status_of_a_missing_platform_is_down() -> None:
     ended = CliRunner().invoke(local, ["status", "-o", "json"], catch_exceptions=False)
     assert ended.exit_code == 8
     found = json.loads(ended.stdout)
@@ -37,7 +37,7 @@ def test_status_of_a_platform_that_never_was() -> None:
     assert shown[0].split() == ["platform", "default:", "down"]
 
 
-def test_status_where_there_is_no_linux_to_run_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_works_without_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown() -> dict[str, str]:
         raise OSError("no os-release")
 
@@ -45,24 +45,24 @@ def test_status_where_there_is_no_linux_to_run_it_on(monkeypatch: pytest.MonkeyP
     assert CliRunner().invoke(local, ["status"], catch_exceptions=False).exit_code == 8
 
 
-def test_env_of_a_platform_that_never_was() -> None:
+def test_env_of_a_missing_platform_fails_with_a_hint() -> None:
     with pytest.raises(PlatformFailed, match=r"\bblue\b") as caught:
         CliRunner().invoke(local, ["env", "--name", "blue"], catch_exceptions=False)
     assert "`kubernaut local up --name blue`" in caught.value.hint
 
 
 @pytest.mark.parametrize("verb", ["up", "down", "status", "env"])
-def test_a_bad_name(verb: str) -> None:
+def test_invalid_name_is_refused(verb: str) -> None:
     with pytest.raises(NameInvalid, match="-x"):
         CliRunner().invoke(local, [verb, "--name", "-x"], catch_exceptions=False)
 
 
 @pytest.mark.parametrize("arguments", [["--node-port", "80"], ["--port-api", "0"], ["--port-registry", "x"], ["extra"]])
-def test_bad_options(arguments: list[str]) -> None:
+def test_invalid_options_are_usage_errors(arguments: list[str]) -> None:
     assert CliRunner().invoke(local, ["up", *arguments]).exit_code == 2
 
 
-def test_status_for_a_person() -> None:
+def test_status_table() -> None:
     processes = (
         ProcessStatus(name="etcd", state="running", pid=4711, uptime_seconds=75.2, log=Path("/s/logs/etcd.log")),
         ProcessStatus(

@@ -20,7 +20,7 @@ ROOT = "/s/kubernaut/local/blue"
 PORTS = Ports(api=16444, registry=15001, node_ports=(30081, 30082))
 
 
-def test_kubeadm_is_told_where_the_api_is() -> None:
+def test_kubeadm_configuration_names_the_api() -> None:
     cluster, init = yaml.safe_load_all(config.kubeadm(LAYOUT, PORTS))
     assert cluster["controlPlaneEndpoint"] == "127.0.0.1:16444"
     assert cluster["certificatesDir"] == f"{ROOT}/pki"
@@ -43,7 +43,7 @@ def test_json_configurations() -> None:
     assert [plugin["type"] for plugin in json.loads(config.cni())["plugins"]] == ["bridge", "portmap"]
 
 
-def test_the_users_kubeconfig_is_named_after_the_platform() -> None:
+def test_kubeconfig_is_named_after_the_platform() -> None:
     data = {"certificate-authority-data": "a", "client-certificate-data": "b", "client-key-data": "c"}
     read = json.loads(config.kubeconfig(LAYOUT, PORTS, data))
     assert read["current-context"] == "kubernaut-blue"
@@ -57,7 +57,7 @@ def read_supervisord() -> configparser.ConfigParser:
     return read
 
 
-def test_every_process_but_the_link_runs_in_the_network_namespace() -> None:
+def test_processes_run_in_the_network_namespace() -> None:
     read = read_supervisord()
     commands = {
         name.partition(":")[2]: shlex.split(read[name]["command"]) for name in read.sections() if name.startswith("program:")
@@ -70,11 +70,11 @@ def test_every_process_but_the_link_runs_in_the_network_namespace() -> None:
     assert all(command[0] == "nsenter" for command in commands.values())
 
 
-def test_the_link_forwards_every_port() -> None:
+def test_link_forwards_every_port() -> None:
     assert shlex.split(read_supervisord()["program:link"]["command"])[-4:] == ["16444", "15001", "30081", "30082"]
 
 
-def test_supervisords_own_signs_are_escaped() -> None:
+def test_supervisord_placeholders_are_escaped() -> None:
     assert read_supervisord()["supervisord"]["environment"] == 'ODD="50%",PATH="/p/bin:/bin"'
 
 
@@ -88,5 +88,5 @@ def test_supervisords_own_signs_are_escaped() -> None:
         ("nameserver fe80::1%eth0\n", "nameserver fe80::1%eth0\n"),
     ],
 )
-def test_a_resolver_on_the_hosts_loopback_is_replaced(host: str, inside: str) -> None:
+def test_loopback_resolver_is_replaced(host: str, inside: str) -> None:
     assert inside_resolv_conf(host) == inside

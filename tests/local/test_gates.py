@@ -16,7 +16,7 @@ def component(name: str, status: str, message: str = "", error: str = "") -> dic
     return {"metadata": {"name": name}, "conditions": [{"type": "Healthy", "status": status, "message": message, "error": error}]}
 
 
-def test_components_are_read_from_the_apis_word() -> None:
+def test_component_health_is_read_from_the_api() -> None:
     answer = {"items": [component("etcd-0", "True", "ok"), component("scheduler", "False", error="connection refused")]}
     found = {gate.name: (gate.ready, gate.detail) for gate in component_gates(200, answer)}
     ready, unknown = found.pop("kube-controller-manager")
@@ -33,12 +33,12 @@ def test_components_are_read_from_the_apis_word() -> None:
         (200, [{"type": "Ready", "status": "False", "message": "cni plugin not initialized"}], "cni plugin not initialized"),
     ],
 )
-def test_the_node_says_itself_why_it_is_not_ready(status: int, conditions: list[dict[str, str]], detail: str) -> None:
+def test_node_condition_is_the_detail(status: int, conditions: list[dict[str, str]], detail: str) -> None:
     assert node_detail(status, {"status": {"conditions": conditions}}) == detail
 
 
 @pytest.mark.parametrize(("status", "fact"), [(200, ""), (404, ""), (403, "403")])
-def test_a_node_without_a_condition_is_not_ready(status: int, fact: str) -> None:
+def test_node_without_condition_is_not_ready(status: int, fact: str) -> None:
     detail = node_detail(status, {"status": {"conditions": []}})
     assert detail
     assert fact in detail
@@ -51,7 +51,7 @@ def target(tmp_path: Path) -> Target:
     return Target(layout, Ports())
 
 
-def test_gates_are_told_once_and_asked_until_they_open(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gates_are_reported_once_and_checked_until_ready(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, told = list[list[str]](), list[str]()
 
     def check(_target: Target, wanted: list[str]) -> list[Gate]:
@@ -66,7 +66,7 @@ def test_gates_are_told_once_and_asked_until_they_open(target: Target, monkeypat
     assert asked == [["link"], list(GATES[1:]), ["node"]]
 
 
-def test_what_is_late_is_named_with_the_end_of_its_log(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_late_gate_is_named_with_its_log(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     target.layout.log("kubelet").write_text("no space left\n")
     monkeypatch.setattr(
         gates, "check", lambda _target, wanted: [Gate(name=name, ready=name != "node", detail="no CNI") for name in wanted]
@@ -80,7 +80,7 @@ def status(name: str, state: str, target: Target) -> ProcessStatus:
     return ProcessStatus(name=name, state=state, pid=None, uptime_seconds=None, log=target.layout.log(name))
 
 
-def test_a_process_that_was_started_anew_is_waited_for(target: Target) -> None:
+def test_restarted_process_is_waited_for(target: Target) -> None:
     states = iter((None, "starting", "backoff", "starting", "running"))
 
     def processes() -> list[ProcessStatus] | None:
@@ -91,7 +91,7 @@ def test_a_process_that_was_started_anew_is_waited_for(target: Target) -> None:
     assert next(states, None) is None
 
 
-def test_a_process_that_does_not_stay_is_named(target: Target) -> None:
+def test_process_that_keeps_ending_is_named(target: Target) -> None:
     target.layout.log("kubelet").write_text("no space left\n")
     now = [status("etcd", "running", target), status("kubelet", "starting", target)]
     with pytest.raises(DeadlineExceeded, match=r"\bkubelet\b") as caught:
@@ -99,7 +99,7 @@ def test_a_process_that_does_not_stay_is_named(target: Target) -> None:
     assert caught.value.details == ("kubelet: starting", "kubelet.log: no space left")
 
 
-def test_a_process_that_gave_up_fails_at_once(target: Target) -> None:
+def test_fatal_process_fails_at_once(target: Target) -> None:
     log = target.layout.log("etcd")
     log.write_text("bad flag\n")
     fatal = status("etcd", "fatal", target).model_copy(update={"error": "Exited too quickly"})
@@ -108,7 +108,7 @@ def test_a_process_that_gave_up_fails_at_once(target: Target) -> None:
     assert caught.value.details == ("bad flag",)
 
 
-def test_the_end_of_pid_1_fails_at_once(target: Target) -> None:
+def test_end_of_pid_1_fails_at_once(target: Target) -> None:
     target.layout.log("init").write_text("mount: permission denied\n")
     with pytest.raises(PlatformFailed, match="PID 1") as caught:
         Waiter(target, 60, lambda: None, lambda: False).wait(lambda name: None)

@@ -20,7 +20,7 @@ class Clock:
         return self.now
 
 
-def test_progress_says_what_is_left_and_not_too_often() -> None:
+def test_progress_is_reported_at_intervals_with_an_estimate() -> None:
     clock, said = Clock(), list[str]()
     progress = BuildProgress(1930, said.append, clock)
     for _ in range(812):
@@ -40,7 +40,7 @@ def test_downloads_are_counted() -> None:
     assert "2" in said[0].split()
 
 
-def test_more_packages_than_expected_are_no_more_than_all() -> None:
+def test_progress_is_at_most_one_hundred_percent() -> None:
     progress = BuildProgress(1, lambda text: None, Clock())
     progress.line("a")
     progress.line("b")
@@ -63,24 +63,24 @@ def test_estimate(done: int, total: int, seconds: float, left: str) -> None:
 
 
 @pytest.mark.parametrize("answer", ["go1.26.0", "go1.26.8", "go1.30", "go2.0", "devel go1.27-abc"])
-def test_go_new_enough(answer: str) -> None:
+def test_supported_go_versions(answer: str) -> None:
     check_version(answer)
 
 
 @pytest.mark.parametrize("answer", ["go1.25.9", "go1.4", "", "gccgo 12"])
-def test_go_too_old(answer: str) -> None:
+def test_old_go_is_refused(answer: str) -> None:
     with pytest.raises(ToolMissing, match=r"\b1\.26\b"):
         check_version(answer)
 
 
-def test_go_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_go_is_a_missing_tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(golang, "_GO_FOLDER", str(tmp_path))
     with pytest.raises(ToolMissing, match=r"\bGo\b"):
         find_go()
 
 
-def test_go_too_old_stops_the_build_before_it_begins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_old_go_stops_the_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     go = tmp_path / "go"
     go.write_text('#!/bin/sh\n[ "$1" = env ] && echo go1.19.8 && exit\necho "built with $1" >&2\nexit 1\n')
     go.chmod(0o755)
@@ -89,7 +89,7 @@ def test_go_too_old_stops_the_build_before_it_begins(monkeypatch: pytest.MonkeyP
         build(GoBuild(tmp_path, ".", ""), tmp_path / "out", Commands(), lambda text: None)
 
 
-def test_the_build_is_for_this_machine_whatever_the_shell_builds_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_build_ignores_go_variables_of_the_shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     go, seen = tmp_path / "go", tmp_path / "seen"
     go.write_text(
         '#!/bin/sh\n[ "$2" = GOVERSION ] && echo go1.26.0 && exit\n[ "$2" = GOHOSTARCH ] && echo amd64 && exit\n'
@@ -104,7 +104,7 @@ def test_the_build_is_for_this_machine_whatever_the_shell_builds_for(monkeypatch
     assert seen.read_text() == f"amd64 on {Path.home()}\n"
 
 
-def test_the_key_changes_with_what_is_built(tmp_path: Path) -> None:
+def test_cache_key_covers_what_is_built(tmp_path: Path) -> None:
     (tmp_path / "go.sum").write_text("a")
     first = GoBuild(tmp_path, ".", "-s")
     keys = {first.key(), GoBuild(tmp_path, ".", "-w").key()}
@@ -114,7 +114,7 @@ def test_the_key_changes_with_what_is_built(tmp_path: Path) -> None:
     assert first.key() not in keys
 
 
-def test_the_package_brings_its_modules_at_the_versions_it_names() -> None:
+def test_module_files_have_the_named_versions() -> None:
     assert f"k8s.io/kubernetes v{KUBERNETES_VERSION}" in (KUBERNETES.folder / "go.mod").read_text()
     assert f"helm.sh/helm/v4 v{HELM_VERSION}" in (HELM.folder / "go.mod").read_text()
     assert f"gitVersion=v{KUBERNETES_VERSION}" in KUBERNETES.ldflags

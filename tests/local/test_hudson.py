@@ -50,7 +50,7 @@ def jobs(ci_server: Hudson) -> Jobs:
 
 
 @pytest.mark.platform
-def test_every_change_needs_a_crumb_and_a_user_who_may(ci_server: Hudson, jobs: Jobs) -> None:
+def test_changes_need_a_crumb_and_permission(ci_server: Hudson, jobs: Jobs) -> None:
     refused = jobs.ask("POST", "/createItem", params={"name": "local-crumb"}, data=b"<project/>", crumb=False, status=403)
     assert "No valid crumb was included in the request" in refused.text
     stale = jobs.ask("POST", "/createItem", params={"name": "local-crumb"}, headers={".crumb": "0" * 32}, crumb=False, status=403)
@@ -64,7 +64,7 @@ def test_every_change_needs_a_crumb_and_a_user_who_may(ci_server: Hudson, jobs: 
 
 
 @pytest.mark.platform
-def test_a_build_finds_the_servers_environment_and_its_own_page(ci_server: Hudson, jobs: Jobs) -> None:
+def test_build_environment(ci_server: Hudson, jobs: Jobs) -> None:
     jobs.create("local-environment", 'env; echo "said $WORD"', "WORD")
     jobs.run("local-environment", WORD="é 😀 $(id)")
     build = jobs.ended("local-environment", 1)
@@ -80,7 +80,7 @@ def test_a_build_finds_the_servers_environment_and_its_own_page(ci_server: Hudso
 
 
 @pytest.mark.platform
-def test_an_aborted_build_is_aborted_and_its_processes_hear_of_it(ci_server: Hudson, jobs: Jobs) -> None:
+def test_aborted_build_terminates_its_processes(ci_server: Hudson, jobs: Jobs) -> None:
     jobs.create("local-abort", "trap 'touch heard; exit 1' TERM\ntouch begun\nwhile true; do read -t 0.1 < <(:); done")
     jobs.run("local-abort")
     workspace = ci_server.home.job("local-abort") / "workspace"
@@ -93,7 +93,7 @@ def test_an_aborted_build_is_aborted_and_its_processes_hear_of_it(ci_server: Hud
 
 
 @pytest.mark.platform
-def test_a_restart_keeps_the_jobs_and_one_that_cannot_be_read_is_named(ci_server: Hudson, jobs: Jobs) -> None:
+def test_restart_keeps_jobs_and_names_an_unreadable_one(ci_server: Hudson, jobs: Jobs) -> None:
     jobs.create("local-restart", "echo hello")
     jobs.run("local-restart")
     jobs.ended("local-restart", 1)
@@ -118,7 +118,7 @@ def test_a_restart_keeps_the_jobs_and_one_that_cannot_be_read_is_named(ci_server
 
 
 @pytest.mark.platform
-def test_a_port_that_was_taken_meanwhile_is_named(ci_server: Hudson, tmp_path: Path) -> None:
+def test_taken_port_is_named(ci_server: Hudson, tmp_path: Path) -> None:
     server = Hudson(HudsonHome(tmp_path))
     with socket.create_server(("127.0.0.1", server.port)), pytest.raises(PortTaken, match=rf"\b{server.port}\b"):
         server.start()
@@ -126,7 +126,7 @@ def test_a_port_that_was_taken_meanwhile_is_named(ci_server: Hudson, tmp_path: P
 
 
 @pytest.mark.platform
-def test_it_ends_with_whoever_started_it(ci_server: Hudson, tmp_path: Path) -> None:
+def test_server_ends_with_its_parent(ci_server: Hudson, tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", START, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as starter:
@@ -137,7 +137,7 @@ def test_it_ends_with_whoever_started_it(ci_server: Hudson, tmp_path: Path) -> N
 
 
 @pytest.mark.platform
-def test_a_planted_secret_is_found_wherever_a_build_leaves_it(ci_server: Hudson, jobs: Jobs) -> None:
+def test_leaked_secret_is_found(ci_server: Hudson, jobs: Jobs) -> None:
     secret = f"canary-{os.urandom(8).hex()}"
     assert leaks(ci_server.home, [secret]) == []
     jobs.create("local-leak", f"echo {secret}")
@@ -152,7 +152,7 @@ def test_a_planted_secret_is_found_wherever_a_build_leaves_it(ci_server: Hudson,
     until(lambda: found() >= {"server.log", "config.xml", "log"}, f"it is found: {found()}")
 
 
-def test_a_secret_in_an_argument_is_noticed() -> None:
+def test_secret_in_arguments_is_noticed() -> None:
     secret = f"canary-{os.urandom(8).hex()}"
     with no_secret_in_arguments((secret,)), subprocess.Popen([sys.executable, "-c", WAIT, "other"], stdin=subprocess.PIPE) as plain:
         plain.communicate(timeout=20)
@@ -187,7 +187,7 @@ def compiled(tmp_path: Path) -> Path:
     return tmp_path / "a.class"
 
 
-def test_the_patch_changes_two_files_and_no_other(tmp_path: Path, compiled: Path) -> None:
+def test_patch_changes_two_files_only(tmp_path: Path, compiled: Path) -> None:
     patch(a_war(tmp_path), compiled, tmp_path / "patched.war")
     with zipfile.ZipFile(tmp_path / "patched.war") as war:
         assert sorted(war.namelist()) == sorted([WEB_XML, "index.html", CLASS])
@@ -197,13 +197,13 @@ def test_the_patch_changes_two_files_and_no_other(tmp_path: Path, compiled: Path
 
 
 @pytest.mark.parametrize("web_xml", ["", "<web-app/>", SHIPPED * 2, with_crumbs(SHIPPED), SHIPPED.replace("CrumbFilter", "Crumbs")])
-def test_the_patch_refuses_an_unknown_war(tmp_path: Path, compiled: Path, web_xml: str) -> None:
+def test_patch_refuses_an_unknown_war(tmp_path: Path, compiled: Path, web_xml: str) -> None:
     with pytest.raises(PlatformFailed, match=r"web\.xml"):
         patch(a_war(tmp_path, web_xml), compiled, tmp_path / "patched.war")
     assert not (tmp_path / "patched.war").exists()
 
 
-def test_the_patch_refuses_what_is_no_war(tmp_path: Path, compiled: Path) -> None:
+def test_patch_refuses_other_files(tmp_path: Path, compiled: Path) -> None:
     (tmp_path / "page.html").write_text("<html>not found</html>")
     with pytest.raises(PlatformFailed, match=r"page\.html"):
         patch(tmp_path / "page.html", compiled, tmp_path / "patched.war")
@@ -215,14 +215,14 @@ def test_the_patch_refuses_what_is_no_war(tmp_path: Path, compiled: Path) -> Non
         patch(a_war(tmp_path, **{CLASS: "x"}), compiled, tmp_path / "patched.war")
 
 
-def test_what_was_fetched_is_held_to_its_hash(tmp_path: Path) -> None:
+def test_fetched_file_is_checked_against_its_hash(tmp_path: Path) -> None:
     (tmp_path / "a.jar").write_bytes(b"a")
     parts.check(tmp_path, {"a.jar": "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"})
     with pytest.raises(PlatformFailed, match=r"a\.jar.*ca978112"):
         parts.check(tmp_path, {"a.jar": "0" * 64})
 
 
-def test_without_java_it_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_java_is_a_missing_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolMissing, match=r"\bjava\b") as caught:
         Hudson(HudsonHome(tmp_path / "home"), cache_home=tmp_path / "cache").start()
@@ -233,12 +233,12 @@ def test_without_java_it_says_what_is_missing(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc"])
-def test_no_other_folder_is_taken_for_a_jobs(tmp_path: Path, name: str) -> None:
+def test_invalid_job_names_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(SettingInvalid):
         HudsonHome(tmp_path).remove_job(name)
 
 
-def test_passwords_are_new_each_time_and_for_their_owner_only(tmp_path: Path) -> None:
+def test_passwords_are_random_and_private(tmp_path: Path) -> None:
     homes = [HudsonHome(tmp_path / name) for name in ("a", "b")]
     for home in homes:
         home.prepare("http://127.0.0.1:1/")

@@ -10,12 +10,12 @@ from kubernaut_local.layout import Layout, cache_home, check_name, state_home
 
 
 @pytest.mark.parametrize("name", ["default", "a", "a-1", "1", "x" * 40])
-def test_good_names(name: str) -> None:
+def test_valid_names(name: str) -> None:
     assert check_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a-", "A", "a.b", "a/b", "..", "a\n", "x" * 41, "--help"])
-def test_bad_names(name: str) -> None:
+def test_invalid_names_are_refused(name: str) -> None:
     with pytest.raises(NameInvalid):
         check_name(name)
 
@@ -30,12 +30,12 @@ def test_folders_follow_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("folder", ["/a b", "/a%b", '/a"b', "/a:b", "/a,b", "/ä"])
-def test_a_path_that_the_programs_could_not_read_is_refused(folder: str) -> None:
+def test_unsupported_path_is_refused(folder: str) -> None:
     with pytest.raises(SettingInvalid, match=re.escape(folder)):
         Layout(Path(folder), "x").check()
 
 
-def test_a_path_too_long_for_a_socket_is_refused() -> None:
+def test_too_long_path_is_refused() -> None:
     with pytest.raises(SettingInvalid, match="a" * 80):
         Layout(Path("/" + "a" * 80), "x").check()
     Layout(Path("/" + "a" * 20), "x").check()

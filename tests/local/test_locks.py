@@ -26,7 +26,7 @@ def quiet(pid: int | None) -> None:
     return None
 
 
-def test_who_holds_a_lock(tmp_path: Path) -> None:
+def test_holder_is_the_locking_process(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     assert holder(path) is None
     with locked(path, timeout=1, waiting=quiet):
@@ -34,7 +34,7 @@ def test_who_holds_a_lock(tmp_path: Path) -> None:
     assert holder(path) is None
 
 
-def test_a_second_one_waits_says_so_and_gives_up(tmp_path: Path) -> None:
+def test_second_holder_waits_and_times_out(tmp_path: Path) -> None:
     path, told = tmp_path / "lock", list[int | None]()
     with hold(path) as other:
         with pytest.raises(DeadlineExceeded, match=str(other.pid)), locked(path, timeout=0.3, waiting=told.append):
@@ -43,7 +43,7 @@ def test_a_second_one_waits_says_so_and_gives_up(tmp_path: Path) -> None:
     assert told == [other.pid]
 
 
-def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
+def test_lock_ends_with_its_holder(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with hold(path) as other:
         other.kill()
@@ -51,7 +51,7 @@ def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
             assert holder(path) == os.getpid()
 
 
-def test_a_lock_whose_file_was_removed_is_taken_on_the_new_file(tmp_path: Path) -> None:
+def test_removed_lock_file_is_recreated(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with hold(path) as other:
 
@@ -63,7 +63,7 @@ def test_a_lock_whose_file_was_removed_is_taken_on_the_new_file(tmp_path: Path) 
             assert holder(path) == os.getpid()
 
 
-def test_the_kernels_table() -> None:
+def test_kernel_table_is_parsed() -> None:
     table = (
         "1: FLOCK  ADVISORY  WRITE 4711 fe:00:263401 0 EOF\n"
         "1: -> FLOCK  ADVISORY  WRITE 4712 fe:00:263401 0 EOF\n"

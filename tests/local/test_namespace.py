@@ -25,13 +25,13 @@ def quiet(pid: int | None) -> None:
     return None
 
 
-def test_nothing_runs(layout: Layout) -> None:
+def test_missing_platform_is_not_running(layout: Layout) -> None:
     assert namespace.settled(layout) is None
     (layout.run / "gone").touch()
     assert namespace.settled(layout) is None
 
 
-def test_one_that_is_just_starting_is_waited_for(layout: Layout) -> None:
+def test_starting_platform_is_waited_for(layout: Layout) -> None:
     done = threading.Event()
 
     def start() -> None:
@@ -46,7 +46,7 @@ def test_one_that_is_just_starting_is_waited_for(layout: Layout) -> None:
         starting.join()
 
 
-def test_one_that_is_just_ending_is_waited_for(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ending_platform_is_waited_for(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     held, over = threading.Event(), threading.Event()
 
     def end() -> None:

@@ -31,32 +31,32 @@ def sh(script: str) -> list[str | Path]:
     return ["sh", "-c", script]
 
 
-def test_both_outputs_are_told_apart() -> None:
+def test_outputs_are_separate() -> None:
     said = list[str]()
     assert Commands().run(sh("echo a; echo b >&2; echo c"), what="x", timeout=10, line=said.append) == ["a", "c"]
     assert said == ["b"]
 
 
-def test_a_failure_has_its_status_and_last_lines() -> None:
+def test_failure_has_status_and_last_lines() -> None:
     with pytest.raises(PlatformFailed, match=r"Baking.*\b3\b") as caught:
         Commands().run(sh("seq 100 >&2; exit 3"), what="Baking", timeout=10)
     assert caught.value.details[-1] == "100"
     assert len(caught.value.details) == 20
 
 
-def test_a_missing_program() -> None:
+def test_missing_program_is_a_missing_tool() -> None:
     with pytest.raises(ToolMissing, match="no-such-program"):
         Commands().run(["no-such-program"], what="x", timeout=10)
 
 
-def test_a_deadline_ends_the_whole_group() -> None:
+def test_deadline_ends_the_process_group() -> None:
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded, match="Sleeping"):
         Commands().run(sh("sleep 60 & sleep 60"), what="Sleeping", timeout=0.3)
     assert time.monotonic() - started < 10
 
 
-def test_stop_ends_what_runs_and_starts_no_more() -> None:
+def test_stop_ends_running_commands_and_refuses_new_ones() -> None:
     commands, failures, running = Commands(), list[BaseException](), threading.Event()
 
     def work() -> None:
@@ -75,7 +75,7 @@ def test_stop_ends_what_runs_and_starts_no_more() -> None:
         commands.run(["true"], what="x", timeout=10)
 
 
-def test_a_program_does_not_outlive_a_kill_in_the_moment_it_starts(tmp_path: Path) -> None:
+def test_program_ends_when_its_parent_is_killed_at_start(tmp_path: Path) -> None:
     script = (
         "import os, signal, subprocess, sys\n"
         "from kubernaut_local.commands import Commands\n"
@@ -97,13 +97,13 @@ def test_a_program_does_not_outlive_a_kill_in_the_moment_it_starts(tmp_path: Pat
     assert not mark.exists()
 
 
-def test_the_tail_of_a_log(tmp_path: Path) -> None:
+def test_tail_of_a_log(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("\n".join(map(str, range(50))))
     assert tail(tmp_path / "log", 2) == ["48", "49"]
     assert tail(tmp_path / "none") == []
 
 
-def test_what_fails_first_is_raised_and_the_rest_is_stopped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_first_failure_stops_the_rest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fail(cache: Cache, commands: Commands, progress: Progress) -> None:
         commands.run(sh("exit 7"), what="Building", timeout=10)
 
@@ -118,7 +118,7 @@ def test_what_fails_first_is_raised_and_the_rest_is_stopped(monkeypatch: pytest.
     assert time.monotonic() - started < 20
 
 
-def test_the_cache_makes_a_thing_once_and_never_a_half_one(tmp_path: Path) -> None:
+def test_cache_creates_entries_once_and_completely(tmp_path: Path) -> None:
     cache, made = Cache(tmp_path), list[Path]()
 
     def fail(folder: Path) -> None:
@@ -140,7 +140,7 @@ def test_the_cache_makes_a_thing_once_and_never_a_half_one(tmp_path: Path) -> No
     assert [entry.name for entry in folder.parent.iterdir()] == ["k"]
 
 
-def test_packages_are_chosen_from_what_apt_would_do() -> None:
+def test_packages_are_selected_from_apts_simulation() -> None:
     simulation = [
         "NOTE: This is only a simulation!",
         "Inst libc6 (2.36-9 Debian:12 [amd64]) [gcc-12-base:amd64 ]",
@@ -155,13 +155,13 @@ def test_packages_are_chosen_from_what_apt_would_do() -> None:
     assert select(simulation, sections) == {"libc6": "2.36-9", "libseccomp2": "2.5.4", "runc": "1.1.5", "tini": "0.19"}
 
 
-def test_without_apt_nothing_can_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_apt_is_a_missing_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolMissing, match="apt-get"):
         packages(Cache(tmp_path), Commands(), print)
 
 
-def test_another_distribution_has_packages_of_its_own() -> None:
+def test_cache_key_covers_distribution_and_machine() -> None:
     keys = {
         cache_key({"ID": "debian", "VERSION_ID": version}, machine) for version in ("12", "13") for machine in ("x86_64", "aarch64")
     }
@@ -175,7 +175,7 @@ def fill(layer: Layer) -> None:
     layer.folder("home/node", 0o755, 1000)
 
 
-def test_an_image_is_the_same_bytes_each_time(tmp_path: Path) -> None:
+def test_image_is_reproducible(tmp_path: Path) -> None:
     images = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -184,7 +184,7 @@ def test_an_image_is_the_same_bytes_each_time(tmp_path: Path) -> None:
     assert images[0].digest == images[1].digest
 
 
-def test_an_image_names_its_layer_packed_and_unpacked(tmp_path: Path) -> None:
+def test_image_names_its_layer_packed_and_unpacked(tmp_path: Path) -> None:
     write(tmp_path, fill, {"Cmd": ["hello"]})
     image = Image(tmp_path)
     manifest = json.loads(image.manifest)

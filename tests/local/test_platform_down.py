@@ -128,7 +128,7 @@ def others_live() -> bool:
     return host.REGISTER.exists()
 
 
-def test_nothing_is_left_in_the_hosts_folders(hosts_folders: tuple[set[str], set[str]]) -> None:
+def test_host_folders_are_left_unchanged(hosts_folders: tuple[set[str], set[str]]) -> None:
     before, after = hosts_folders
     assert "/etc/passwd" in after
     platforms = {*host.MOUNT_POINTS, str(host.REGISTER)}
@@ -137,7 +137,7 @@ def test_nothing_is_left_in_the_hosts_folders(hosts_folders: tuple[set[str], set
     assert before - after - (platforms if str(host.REGISTER) in before else set()) == set()
 
 
-def test_down_leaves_the_host_as_it_was(make_platform: Callable[[str], Platform]) -> None:
+def test_down_restores_the_host(make_platform: Callable[[str], Platform]) -> None:
     platform = make_platform("down")
     alone = not others_live()
     before, settings = host_facts(platform), sysctls()
@@ -164,7 +164,7 @@ def test_down_leaves_the_host_as_it_was(make_platform: Callable[[str], Platform]
     assert not platform.down(purge=True).changed
 
 
-def test_an_interrupted_up_is_finished_by_the_next(make_platform: Callable[[str], Platform]) -> None:
+def test_interrupted_up_is_finished_by_the_next(make_platform: Callable[[str], Platform]) -> None:
     platform = make_platform("kill")
     for line in ("packages started", "configure started", "start started", "ready link", "ready kube-apiserver"):
         assert stop_at(platform, line, signal.SIGKILL) == -signal.SIGKILL
@@ -173,7 +173,7 @@ def test_an_interrupted_up_is_finished_by_the_next(make_platform: Callable[[str]
     assert not platform.up().changed
 
 
-def test_up_that_is_stopped_by_a_person_stops_what_it_started(make_platform: Callable[[str], Platform]) -> None:
+def test_stopped_up_stops_what_it_started(make_platform: Callable[[str], Platform]) -> None:
     platform = make_platform("stop")
     before = host_facts(platform)
     for line in ("start started", "ready registry"):
@@ -184,7 +184,7 @@ def test_up_that_is_stopped_by_a_person_stops_what_it_started(make_platform: Cal
             assert after[fact] == before[fact], fact
 
 
-def test_two_ups_at_once_bring_it_up_once(make_platform: Callable[[str], Platform]) -> None:
+def test_concurrent_ups_start_one_platform(make_platform: Callable[[str], Platform]) -> None:
     platform = make_platform("race")
     with upping(platform) as first, upping(platform) as second:
         said = [process.communicate(timeout=240)[0] for process in (first, second)]
@@ -203,7 +203,7 @@ def test_two_platforms_run_side_by_side(make_platform: Callable[[str], Platform]
     assert one.status().ready
 
 
-def test_status_and_down_of_what_never_was(make_platform: Callable[[str], Platform]) -> None:
+def test_missing_platform_is_down(make_platform: Callable[[str], Platform]) -> None:
     platform = make_platform("none")
     assert platform.status().state is State.DOWN
     assert platform.status().ports is None
@@ -223,7 +223,7 @@ def without_kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_build_that_is_stopped_leaves_no_process(
+def test_stopped_build_leaves_no_process(
     make_platform: Callable[[str], Platform], without_kubernetes: Path, number: signal.Signals, until: Until
 ) -> None:
     platform = make_platform("build")
@@ -250,7 +250,7 @@ def test_a_build_that_is_stopped_leaves_no_process(
     assert number is signal.SIGKILL or not left
 
 
-def test_without_go_nothing_is_started(
+def test_missing_go_starts_nothing(
     make_platform: Callable[[str], Platform], without_kubernetes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -262,7 +262,7 @@ def test_without_go_nothing_is_started(
     assert not platform.folder.exists()
 
 
-def test_another_user_is_refused(make_platform: Callable[[str], Platform]) -> None:
+def test_other_users_are_refused(make_platform: Callable[[str], Platform]) -> None:
     platform = make_platform("user")
     child = os.fork()
     if child == 0:

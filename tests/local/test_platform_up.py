@@ -141,7 +141,7 @@ def test_everything_is_ready(platform: Platform) -> None:
         assert "Umask:\t0022\n" in Path(f"/proc/{process.pid}/status").read_text()
 
 
-def test_a_second_up_changes_nothing(platform: Platform) -> None:
+def test_second_up_changes_nothing(platform: Platform) -> None:
     before = platform.status()
     again = platform.up()
     assert not again.changed
@@ -149,7 +149,7 @@ def test_a_second_up_changes_nothing(platform: Platform) -> None:
     assert [process.pid for process in platform.status().processes] == [process.pid for process in before.processes]
 
 
-def test_the_environment_leads_other_programs_to_it(platform: Platform) -> None:
+def test_environment_configures_other_programs(platform: Platform) -> None:
     environment = platform.environment()
     ran = subprocess.run(
         ["helm", "list", "--all-namespaces", "--output", "json"],
@@ -165,12 +165,12 @@ def test_the_environment_leads_other_programs_to_it(platform: Platform) -> None:
     assert version.stdout.startswith("v3.")
 
 
-def test_an_application_is_reached_at_its_node_port(platform: Platform, pod: str, until: Until) -> None:
+def test_application_answers_at_its_node_port(platform: Platform, pod: str, until: Until) -> None:
     port = int(platform.environment()["KUBERNAUT_NODE_PORT"])
     until(lambda: answer_of(port) == "hello from node 1000", "the application answers", 30)
 
 
-def test_logs_events_and_the_services_proxy(api: Api, pod: str, until: Until) -> None:
+def test_logs_events_and_service_proxy(api: Api, pod: str, until: Until) -> None:
     until(lambda: api.ask("GET", "/api/v1/namespaces/default/services/app/proxy/by-proxy")[0] == 200, "the proxy answers", 30)
     assert get(api, "/api/v1/namespaces/default/services/app/proxy/by-proxy") == "hello from node 1000"
     log = "/api/v1/namespaces/default/pods/app/log"
@@ -196,7 +196,7 @@ def test_logs_events_and_the_services_proxy(api: Api, pod: str, until: Until) ->
         "kube-proxy",
     ],
 )
-def test_a_killed_process_comes_back(platform: Platform, pod: str, name: str, until: Until) -> None:
+def test_killed_process_is_restarted(platform: Platform, pod: str, name: str, until: Until) -> None:
     def pid_of(found: PlatformStatus) -> int | None:
         return next((process.pid for process in found.processes if process.name == name), None)
 
@@ -209,7 +209,7 @@ def test_a_killed_process_comes_back(platform: Platform, pod: str, name: str, un
     until(lambda: answer_of(port) == "hello from node 1000", "the application answers", 30)
 
 
-def test_a_stopped_process_is_told(platform: Platform, until: Until) -> None:
+def test_suspended_process_is_not_ready(platform: Platform, until: Until) -> None:
     pid = next(process.pid for process in platform.status().processes if process.name == "registry")
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
@@ -222,13 +222,13 @@ def test_a_stopped_process_is_told(platform: Platform, until: Until) -> None:
     until(lambda: platform.status().ready, "everything is ready again", 30)
 
 
-def test_other_ports_are_refused_while_it_is_up(platform: Platform) -> None:
+def test_other_ports_are_refused_while_up(platform: Platform) -> None:
     with pytest.raises(SettingInvalid, match=re.escape(platform.name)):
         platform.up(ports=Wishes(node_ports=(31999,)))
     assert platform.status().ready
 
 
-def test_after_the_end_of_everything_up_brings_it_back_with_its_data(platform: Platform, api: Api, pod: str, until: Until) -> None:
+def test_up_after_a_crash_keeps_the_data(platform: Platform, api: Api, pod: str, until: Until) -> None:
     environment = platform.environment()
     body = {"metadata": {"name": "kept"}, "data": {"key": "value"}}
     assert api.ask("POST", "/api/v1/namespaces/default/configmaps", body)[0] == 201
@@ -253,7 +253,7 @@ def pid_one(platform: Platform) -> int:
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("PPid:")))
 
 
-def test_a_port_of_a_running_platform_is_taken(platform: Platform, make_platform: Callable[[str], Platform]) -> None:
+def test_port_of_a_running_platform_is_taken(platform: Platform, make_platform: Callable[[str], Platform]) -> None:
     ports = platform.ports_for()
     other = make_platform("taken")
     with pytest.raises(PortTaken, match=rf"\b{ports.registry}\b.*slirp4netns"):

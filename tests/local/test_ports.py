@@ -16,7 +16,7 @@ def test_default_has_fixed_ports() -> None:
     assert choose("default", None, Wishes(), lambda port: False) == DEFAULT_PORTS
 
 
-def test_another_platform_gets_free_ports() -> None:
+def test_other_platform_gets_free_ports() -> None:
     first = choose("blue", None, Wishes(), lambda port: True)
     taken = set(first.all())
     assert choose("blue", None, Wishes(), lambda port: port not in taken) == Ports(
@@ -24,11 +24,11 @@ def test_another_platform_gets_free_ports() -> None:
     )
 
 
-def test_platforms_of_different_names_begin_at_different_ports() -> None:
+def test_candidates_depend_on_the_name() -> None:
     assert len({choose(name, None, Wishes(), lambda port: True).api for name in ("blue", "green", "test-1", "test-2")}) == 4
 
 
-def test_every_port_of_the_range_is_tried() -> None:
+def test_candidates_cover_the_range() -> None:
     tried = candidates("blue", 1000)
     assert (len(tried), min(tried), max(tried), len(set(tried))) == (900, 1000, 1899, 900)
 
@@ -38,13 +38,13 @@ def test_recorded_ports_are_kept_even_when_something_listens_on_them() -> None:
     assert choose("blue", recorded, Wishes(), lambda port: False) == recorded
 
 
-def test_wishes_win() -> None:
+def test_requested_ports_win() -> None:
     recorded = Ports(api=1, registry=2, node_ports=(30000,))
     wishes = Wishes(api=5, node_ports=(30001, 30002))
     assert choose("blue", recorded, wishes, lambda port: False) == Ports(api=5, registry=2, node_ports=(30001, 30002))
 
 
-def test_a_port_that_is_wished_for_is_not_chosen_for_something_else() -> None:
+def test_requested_port_is_not_chosen_twice() -> None:
     registry = choose("blue", None, Wishes(), lambda port: True).registry
     assert choose("blue", None, Wishes(api=registry), lambda port: True).registry == registry + 1
 
@@ -57,7 +57,7 @@ def test_a_port_that_is_wished_for_is_not_chosen_for_something_else() -> None:
         (Wishes(registry=10250), r"\b10250\b.*\bregistry\b"),
     ],
 )
-def test_ports_that_would_meet_are_refused(wishes: Wishes, facts: str) -> None:
+def test_conflicting_ports_are_refused(wishes: Wishes, facts: str) -> None:
     with pytest.raises(SettingInvalid, match=facts):
         choose("default", None, wishes, lambda port: True)
 
@@ -79,7 +79,7 @@ def listener() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def test_a_taken_port_is_named_with_its_process(listener: int) -> None:
+def test_taken_port_is_named_with_its_process(listener: int) -> None:
     assert not is_free(listener)
     with pytest.raises(PortTaken) as caught:
         check_free(Ports(api=listener))
@@ -88,7 +88,7 @@ def test_a_taken_port_is_named_with_its_process(listener: int) -> None:
     assert "--port-api" in caught.value.hint
 
 
-def test_listening_sockets_are_read_from_the_kernels_table() -> None:
+def test_listening_sockets_are_parsed() -> None:
     table = (
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
         "   0: 0100007F:3A98 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0\n"

@@ -21,13 +21,13 @@ MOUNTINFO = (
 )
 
 
-def test_mounts_in_a_folder_are_found() -> None:
+def test_mounts_below_a_folder() -> None:
     assert state.mounts_under(MOUNTINFO, Path("/s/kubernaut/local/blue")) == ["/s/kubernaut/local/blue/docker/overlay2/x"]
     assert state.mounts_under(MOUNTINFO, Path("/s/with space")) == ["/s/with space"]
     assert state.mounts_under(MOUNTINFO, Path("/elsewhere")) == []
 
 
-def test_a_folder_with_a_mount_is_not_purged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_with_a_mount_is_not_purged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Layout(tmp_path, "blue")
     layout.root.mkdir(parents=True)
     monkeypatch.setattr(state, "mounts_under", lambda text, folder: [f"{folder}/x"])
@@ -36,7 +36,7 @@ def test_a_folder_with_a_mount_is_not_purged(tmp_path: Path, monkeypatch: pytest
     assert layout.root.exists()
 
 
-def test_a_purge_leaves_nothing_of_kubernauts(tmp_path: Path) -> None:
+def test_purge_leaves_nothing(tmp_path: Path) -> None:
     layout = Layout(tmp_path, "blue")
     state.prepare(layout)
     with locked(layout.lock, timeout=1, waiting=lambda pid: None):
@@ -44,14 +44,14 @@ def test_a_purge_leaves_nothing_of_kubernauts(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_purge_removes_the_lock_of_an_up_that_never_got_further(tmp_path: Path) -> None:
+def test_purge_removes_a_lone_lock(tmp_path: Path) -> None:
     layout = Layout(tmp_path, "blue")
     with locked(layout.lock, timeout=1, waiting=lambda pid: None):
         state.purge(layout)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_purge_leaves_the_other_platforms(tmp_path: Path) -> None:
+def test_purge_leaves_other_platforms(tmp_path: Path) -> None:
     blue, green = Layout(tmp_path, "blue"), Layout(tmp_path, "green")
     state.prepare(blue)
     state.prepare(green)
@@ -59,7 +59,7 @@ def test_a_purge_leaves_the_other_platforms(tmp_path: Path) -> None:
     assert green.etc.is_dir()
 
 
-def test_the_record_comes_back(tmp_path: Path) -> None:
+def test_record_is_written_and_read(tmp_path: Path) -> None:
     layout = Layout(tmp_path, "blue")
     state.prepare(layout)
     assert state.read(layout) is None
@@ -69,7 +69,7 @@ def test_the_record_comes_back(tmp_path: Path) -> None:
     assert layout.record.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_registrys_port_cannot_change_under_its_releases() -> None:
+def test_registry_port_is_fixed() -> None:
     record = Record(name="blue", ports=Ports(), created_at=datetime(2026, 1, 2, tzinfo=UTC))
     state.check_change("blue", record, Ports(api=1))
     state.check_change("blue", None, Ports(registry=1))
@@ -77,7 +77,7 @@ def test_the_registrys_port_cannot_change_under_its_releases() -> None:
         state.check_change("blue", record, Ports(registry=1))
 
 
-def test_a_link_is_made_and_moved(tmp_path: Path) -> None:
+def test_link_is_created_and_updated(tmp_path: Path) -> None:
     for target in ("/one", "/two", "/two"):
         state.link(tmp_path / "bin" / "helm", Path(target))
         assert (tmp_path / "bin" / "helm").readlink() == Path(target)
@@ -91,7 +91,7 @@ def test_credentials_are_read_from_kubeadms_kubeconfig() -> None:
         credentials("users: []\n")
 
 
-def test_private_files_are_private_from_the_start(tmp_path: Path) -> None:
+def test_private_files_have_mode_0600(tmp_path: Path) -> None:
     write_private(tmp_path / "key", "x")
     write_private(tmp_path / "key", "y")
     assert ((tmp_path / "key").read_text(), (tmp_path / "key").stat().st_mode & 0o777) == ("y", 0o600)
@@ -129,7 +129,7 @@ def forget_cgroup_files(fake: Path) -> None:
         file.unlink()
 
 
-def test_the_last_platform_to_leave_puts_the_host_back(fake_host: Path) -> None:
+def test_last_platform_restores_the_host(fake_host: Path) -> None:
     one, two = Layout(fake_host, "one"), Layout(fake_host, "two")
     enter(one)
     assert (fake_host / "cgroup/cpuset/kubernaut-one/cpuset.cpus").read_text() == "0-1"
@@ -150,7 +150,7 @@ def test_the_last_platform_to_leave_puts_the_host_back(fake_host: Path) -> None:
     assert not host.leave(two)
 
 
-def test_a_platform_that_is_just_starting_counts_as_there(fake_host: Path) -> None:
+def test_starting_platform_counts_as_running(fake_host: Path) -> None:
     one, two = Layout(fake_host, "one"), Layout(fake_host, "two")
     enter(one)
     enter(two)
@@ -160,7 +160,7 @@ def test_a_platform_that_is_just_starting_counts_as_there(fake_host: Path) -> No
         assert (fake_host / "var/cni").is_dir()
 
 
-def test_ports_of_a_living_platform_are_reserved(fake_host: Path) -> None:
+def test_ports_of_running_platforms_are_reserved(fake_host: Path) -> None:
     one, two = Layout(fake_host, "one"), Layout(fake_host, "two")
     assert enter(one).api == 1
     with locked(one.alive, timeout=1, waiting=lambda pid: None):
@@ -168,7 +168,7 @@ def test_ports_of_a_living_platform_are_reserved(fake_host: Path) -> None:
     assert enter(two).api == 1
 
 
-def test_one_name_in_two_state_folders_is_refused_while_the_other_lives(fake_host: Path) -> None:
+def test_running_platform_of_the_same_name_is_a_conflict(fake_host: Path) -> None:
     one, other = Layout(fake_host / "a", "one"), Layout(fake_host / "b", "one")
     enter(one)
     with locked(one.alive, timeout=1, waiting=lambda pid: None), pytest.raises(Conflict, match=r"\bone\b"):
@@ -176,7 +176,7 @@ def test_one_name_in_two_state_folders_is_refused_while_the_other_lives(fake_hos
     enter(other)
 
 
-def test_what_is_a_living_namesakes_is_left_alone(fake_host: Path) -> None:
+def test_running_namesake_is_left_alone(fake_host: Path) -> None:
     one, other = Layout(fake_host / "a", "one"), Layout(fake_host / "b", "one")
     enter(one)
     pod = fake_host / "cgroup/pids/kubernaut-one/kubepods"
@@ -192,7 +192,7 @@ def test_what_is_a_living_namesakes_is_left_alone(fake_host: Path) -> None:
     assert not pod.parent.exists()
 
 
-def test_what_a_crash_left_of_cgroups_goes_before_the_next_start(fake_host: Path) -> None:
+def test_leftover_cgroups_are_removed_at_start(fake_host: Path) -> None:
     one = Layout(fake_host, "one")
     enter(one)
     pod = fake_host / "cgroup/pids/kubernaut-one/kubepods"
@@ -203,7 +203,7 @@ def test_what_a_crash_left_of_cgroups_goes_before_the_next_start(fake_host: Path
     assert not pod.exists()
 
 
-def test_a_record_of_an_earlier_boot_is_not_believed(fake_host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_record_of_an_earlier_boot_is_ignored(fake_host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = Layout(fake_host, "one")
     monkeypatch.setattr(host, "_boot", lambda: "first")
     enter(one)
@@ -216,7 +216,7 @@ def test_a_record_of_an_earlier_boot_is_not_believed(fake_host: Path, monkeypatc
     assert (fake_host / "sys/kernel/panic").read_text() == "5"
 
 
-def test_cgroups_of_version_2_get_their_controllers(fake_host: Path) -> None:
+def test_cgroup_v2_controllers_are_delegated(fake_host: Path) -> None:
     root = fake_host / "cgroup"
     (root / "cgroup.controllers").write_text("cpuset cpu memory pids hugetlb")
     (root / "cgroup.subtree_control").write_text("memory")
@@ -229,7 +229,7 @@ def test_cgroups_of_version_2_get_their_controllers(fake_host: Path) -> None:
     assert (root / "cgroup.subtree_control").read_text() == "-cpuset"
 
 
-def test_cgroups_of_version_2_that_cannot_be_had(fake_host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_cgroup_v2_controllers_fail(fake_host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (fake_host / "cgroup/cgroup.controllers").write_text("cpu")
     (fake_host / "cgroup/cgroup.subtree_control").mkdir()
     monkeypatch.setattr(host, "_handed_down", list)

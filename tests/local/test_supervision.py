@@ -28,13 +28,13 @@ def listen(layout: Layout) -> socket.socket:
     return server
 
 
-def test_one_that_is_not_there_says_nothing(layout: Layout) -> None:
+def test_missing_supervisord_has_no_answer(layout: Layout) -> None:
     assert ask(layout, {}) is None
     listen(layout).close()  # a dead one leaves its socket behind
     assert ask(layout, {}) is None
 
 
-def test_one_that_is_stopped_is_not_waited_for(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suspended_supervisord_is_not_waited_for(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "SECONDS", 0.2)
     started = time.monotonic()
     with listen(layout):
@@ -43,7 +43,7 @@ def test_one_that_is_stopped_is_not_waited_for(layout: Layout, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("body", [b"", b"<methodResponse><para", b"no XML"])
-def test_one_that_is_killed_while_it_answers(layout: Layout, body: bytes) -> None:
+def test_supervisord_killed_while_answering(layout: Layout, body: bytes) -> None:
     def answer(server: socket.socket) -> None:
         connection, _ = server.accept()
         with connection:
@@ -57,7 +57,7 @@ def test_one_that_is_killed_while_it_answers(layout: Layout, body: bytes) -> Non
         thread.join(10)
 
 
-def test_a_link_that_is_killed_while_it_answers(layout: Layout) -> None:
+def test_link_killed_while_answering(layout: Layout) -> None:
     def answer(server: socket.socket) -> None:
         connection, _ = server.accept()
         with connection:
