@@ -237,7 +237,11 @@ current_revision_option = click.option(
     "--revision", metavar="N", type=click.IntRange(min=1), help="Fail unless this is the current revision of the release."
 )
 version_option = click.option("--version", metavar="VERSION", help="Version number, as SemVer (default: derived from git).")
-namespace_option = click.option("-n", "--namespace", metavar="NAMESPACE", help="Namespace of the release; required with a NAME.")
+release_options = combine(
+    click.argument("release", metavar="NAME|ID"),
+    click.option("-n", "--namespace", metavar="NAMESPACE", help="Namespace of the release; required with a NAME."),
+)
+"""The argument and the option that name a release."""
 target_namespace_option = click.option("-n", "--namespace", metavar="NAMESPACE", required=True, help="Namespace to deploy to.")
 deploy_options = combine(
     click.option(
@@ -274,4 +278,3 @@ deploy_options = combine(
 """The options of ``deploy`` and ``ship``."""
 
 app_dir_argument = click.argument("app_dir", metavar="APP_DIR", type=click.Path(path_type=Path))
-release_argument = click.argument("release", metavar="NAME|ID")

@@ -12,10 +12,9 @@ from kubernaut.cli.command import (
     Command,
     cluster_options,
     current_revision_option,
-    namespace_option,
     operation_options,
     output_options,
-    release_argument,
+    release_options,
     yes_option,
 )
 from kubernaut.cli.session import Confirmation, run_confirmed
@@ -36,8 +35,7 @@ CONFIRMATION = Confirmation(
     ],
     statuses=ROLLBACK_STATUSES,
 )
-@release_argument
-@namespace_option
+@release_options
 @current_revision_option
 @yes_option
 @operation_options

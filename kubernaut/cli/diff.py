@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubernaut.cli import session
-from kubernaut.cli.command import (
-    READ_STATUSES,
-    Command,
-    cluster_options,
-    namespace_option,
-    output_options,
-    release_argument,
-    revision_option,
-)
+from kubernaut.cli.command import READ_STATUSES, Command, cluster_options, output_options, release_options, revision_option
 from kubernaut.cli.output import print_data, print_json, print_message
 
 if TYPE_CHECKING:
@@ -37,9 +29,8 @@ _COLOURS = {"@": "cyan", "-": "red", "+": "green"}
     ],
     statuses=(*READ_STATUSES[:-2], 5, *READ_STATUSES[-2:]),
 )
-@release_argument
+@release_options
 @click.option("--to", metavar="ID", help="ID of the other release, or a revision of the same name (default: the previous one).")
-@namespace_option
 @revision_option
 @cluster_options
 @output_options

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.command import Command, cluster_options, namespace_option, output_options, release_argument
+from kubernaut.cli.command import Command, cluster_options, output_options, release_options
 
 
 @click.command(
@@ -17,8 +17,7 @@ from kubernaut.cli.command import Command, cluster_options, namespace_option, ou
         ("kubernaut history demo.hello-world.current -o json", "print them as JSON"),
     ],
 )
-@release_argument
-@namespace_option
+@release_options
 @cluster_options
 @output_options
 def history(release: str, output: str, **options: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from kubernaut.cli import session
-from kubernaut.cli.command import Command, cluster_options, namespace_option, output_options, release_argument
+from kubernaut.cli.command import Command, cluster_options, output_options, release_options
 from kubernaut.cli.output import print_data, print_json
 
 STOPPED = 130
@@ -21,8 +21,7 @@ STOPPED = 130
         ("kubernaut logs hello-world -n demo --previous", "print the logs of containers that crashed"),
     ],
 )
-@release_argument
-@namespace_option
+@release_options
 @click.option("-f", "--follow", is_flag=True, help="Stream new lines until Ctrl-C.")
 @click.option("--tail", metavar="N", type=click.IntRange(min=0), help="Print only the last N lines of each container.")
 @click.option("-p", "--previous", is_flag=True, help="Print the logs of the containers before their last restart.")

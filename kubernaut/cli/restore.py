@@ -12,10 +12,9 @@ from kubernaut.cli.command import (
     Command,
     cluster_options,
     current_revision_option,
-    namespace_option,
     operation_options,
     output_options,
-    release_argument,
+    release_options,
 )
 
 
@@ -27,8 +26,7 @@ from kubernaut.cli.command import (
     ],
     statuses=ROLLBACK_STATUSES,
 )
-@release_argument
-@namespace_option
+@release_options
 @current_revision_option
 @operation_options
 @cluster_options

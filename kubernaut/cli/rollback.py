@@ -12,10 +12,9 @@ from kubernaut.cli.command import (
     ROLLBACK_STATUSES,
     Command,
     cluster_options,
-    namespace_option,
     operation_options,
     output_options,
-    release_argument,
+    release_options,
     to_option,
 )
 from kubernaut.cli.output import OutputFile
@@ -30,8 +29,7 @@ from kubernaut.cli.output import OutputFile
     ],
     statuses=ROLLBACK_STATUSES,
 )
-@release_argument
-@namespace_option
+@release_options
 @click.option(
     "--revision",
     metavar="N",

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.command import Command, cluster_options, namespace_option, output_options, release_argument, revision_option
+from kubernaut.cli.command import Command, cluster_options, output_options, release_options, revision_option
 
 
 @click.command(
@@ -18,8 +18,7 @@ from kubernaut.cli.command import Command, cluster_options, namespace_option, ou
         ("kubernaut show demo.hello-world.current -o json", "print the JSON of the REST API"),
     ],
 )
-@release_argument
-@namespace_option
+@release_options
 @revision_option
 @cluster_options
 @output_options

@@ -7,16 +7,7 @@ from typing import Any
 import click
 
 from kubernaut.cli import render
-from kubernaut.cli.command import (
-    Command,
-    cluster_options,
-    dry_run_option,
-    namespace_option,
-    note_option,
-    output_options,
-    release_argument,
-    yes_option,
-)
+from kubernaut.cli.command import Command, cluster_options, dry_run_option, note_option, output_options, release_options, yes_option
 from kubernaut.cli.session import Confirmation, run_confirmed
 
 CONFIRMATION = Confirmation(
@@ -35,8 +26,7 @@ CONFIRMATION = Confirmation(
     ],
     statuses=(0, 2, 3, 4, 5, 8, 9),
 )
-@release_argument
-@namespace_option
+@release_options
 @yes_option
 @note_option
 @dry_run_option

@@ -187,6 +187,14 @@ def steps(stub: StubKubernaut) -> Deployed:
     return Deployed(PLAN, True, release())
 
 
+def plan_in_step(stub: StubKubernaut) -> Deployed:
+    """Report one step that a dry run has planned."""
+    assert stub.listener is not None
+    with Progress(stub.listener).step("deploy", "demo/hello-world") as step:
+        step.planned(f"dry run: {PLAN.summary}")
+    return Deployed(PLAN, False, None)
+
+
 def wait_in_step(stub: StubKubernaut) -> Deployed:
     """Wait in a step for a signal, and clean up."""
     assert stub.listener is not None
@@ -283,6 +291,7 @@ def main() -> None:
     stub = StubKubernaut()
     behaviours: dict[str, dict[str, Any]] = {
         "steps": {"ship": steps},
+        "plan": {"ship": plan_in_step},
         "wait": {"ship": wait_in_step},
         "cleanup": {"ship": clean_up_slowly},
         "finalise": {"ship": finalise},

@@ -185,6 +185,15 @@ def test_steps_on_a_terminal_are_live() -> None:
     assert "hunter22" not in terminal.raw
 
 
+def test_a_dry_run_is_planned_not_unchanged() -> None:
+    out, err = start((*SHIP, "--dry-run"), "plan").communicate()
+    assert re.search(r"deploy +planned +\d\.\ds +dry run: push-chart hello-world:1\.4\.2, helm-upgrade demo/hello-world", err)
+    terminal = Terminal((*SHIP, "--dry-run"), "plan")
+    assert terminal.end() == 0
+    assert re.search(r"~ deploy +\d\.\ds +dry run: push-chart", terminal.text)
+    assert "unchanged" not in out + err + terminal.text
+
+
 def test_ctrl_c_on_a_terminal_shows_the_cursor_again() -> None:
     terminal = Terminal(SHIP, "wait")
     terminal.until("waiting for a signal")

@@ -96,6 +96,8 @@ def test_release_lifecycle_on_a_server(there: Run, here: Run) -> None:
     assert made.stdout == "hello 1.0.0 runs in demo as demo.hello.v1\n"
     assert "deploy     started    hello 1.0.0 to demo" in made.stderr
     assert "deploy     done" in made.stderr
+    assert "kubernaut history hello -n demo" in made.stderr
+    assert "kubernaut logs" not in made.stderr
     assert there("deploy", "hello@1.0.0", "-n", "demo").stdout == "hello 1.0.0 already runs in demo as demo.hello.v1\n"
     assert there("deploy", "hello", "-n", "demo").exit_code == 0
     assert "as demo.hello.v3" in there("rollback", "hello", "-n", "demo").stdout
