@@ -1,8 +1,8 @@
-// Answers a greeting and says which version and commit of itself is running. Node's standard library is all it needs.
+// Responds with a greeting and its own version and commit. It uses Node's standard library only.
 import { createServer } from 'node:http'
 
 const { PORT = '8080', GREETING = 'Hello', VERSION = 'unknown', COMMIT = 'unknown' } = process.env
-const FINISH_MS = 3000 // how long open requests may take to finish once the server was told to stop
+const FINISH_MS = 3000 // how long open requests may take to finish when the server stops
 
 const pages = {
   '/': () => ({ greeting: `${GREETING}, world!`, version: VERSION, commit: COMMIT }),
@@ -16,7 +16,7 @@ const server = createServer((request, response) => {
     const text = JSON.stringify(body) + '\n'
     if (stopping) headers.Connection = 'close'
     response.writeHead(status, { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text), ...headers })
-    response.end(text) // Node leaves the body out of the answer to a HEAD request
+    response.end(text) // Node omits the body for a HEAD request
   }
   const path = request.url.split('?', 1)[0]
   if (!Object.hasOwn(pages, path)) return send(404, { error: `nothing is at ${path}` })
@@ -30,7 +30,7 @@ server.on('error', (error) => {
   process.exit(1)
 })
 
-// Kubernetes sends SIGTERM, a terminal's Ctrl-C SIGINT. As PID 1 of a container the process gets neither by default: it must listen.
+// Kubernetes sends SIGTERM, Ctrl-C in a terminal SIGINT. PID 1 of a container ignores both unless it handles them.
 const stop = (signal) => {
   if (stopping) return
   stopping = true

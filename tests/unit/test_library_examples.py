@@ -24,6 +24,7 @@ from kubernaut.testing.engine import FakeEngine
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "library.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: hello-world}\nspec: {ports: [{port: 80}]}\n"
+CI_VARIABLES = ("KUBERNAUT_", "JENKINS_", "HUDSON_", "BUILD_", "JOB_", "GITHUB_")
 SERVER = "https://kubernaut.example.com"
 
 
@@ -39,7 +40,7 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend
     (tmp_path / "production.yaml").write_text("replicaCount: 2\n")
     token_file(tmp_path)
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith(("KUBERNAUT_", "JENKINS_", "BUILD_"))]:
+    for name in [name for name in os.environ if name.startswith(CI_VARIABLES)]:
         monkeypatch.delenv(name)
     for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
         monkeypatch.setenv(name, os.devnull)

@@ -1,4 +1,4 @@
-{{/* The name of everything the release makes: the release's, with the chart's unless it is in there already. */}}
+{{/* The name of the release's objects: the release's name, and the chart's unless the release's contains it. */}}
 {{- define "hello-world.fullname" -}}
 {{- $release := replace "." "-" .Release.Name -}}
 {{- if contains .Chart.Name $release -}}
@@ -8,13 +8,13 @@
 {{- end -}}
 {{- end -}}
 
-{{/* By what the Service, the Deployment and the budget find the pods; never to change for a release. */}}
+{{/* The labels by which the Service, the Deployment and the budget select the pods; they must not change during a release's life. */}}
 {{- define "hello-world.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{/* The labels of every object but the test, which must not get the application's traffic. */}}
+{{/* The labels of every object except the test pod, which must not get the application's traffic. */}}
 {{- define "hello-world.labels" -}}
 {{ include "hello-world.selectorLabels" . }}
 {{ include "hello-world.commonLabels" . }}
@@ -41,7 +41,7 @@ helm.sh/chart: {{ include "hello-world.labelValue" (printf "%s-%s" .Chart.Name .
 {{- index (.Chart.Annotations | default dict) "org.opencontainers.image.revision" | default "" -}}
 {{- end -}}
 
-{{/* The image: by its digest where that is known. */}}
+{{/* The image, by its digest if that is set. */}}
 {{- define "hello-world.image" -}}
 {{- with .Values.image.digest -}}
 {{- printf "%s@%s" $.Values.image.repository . -}}
