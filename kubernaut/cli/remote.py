@@ -66,7 +66,7 @@ class RemoteBackend(Client):
     def ship(self, app_dir: str | Path, *, namespace: str, **options: Unpack[ShipOptions]) -> Deployed:
         """Publish a version from this machine, and deploy it on the server."""
         from kubernaut._requests import choose_environment
-        from kubernaut.client.requests import deploy_body
+        from kubernaut.client.client import deploy_body
         from kubernaut.history.releases import ReleaseId
         from kubernaut.names import check_namespace
         from kubernaut.publish.application import load_application

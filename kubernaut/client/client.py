@@ -7,21 +7,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from pydantic.alias_generators import to_camel
 from typing_extensions import override
 
 from kubernaut.adapters.secret_files import static_token, token_from_file
 from kubernaut.ci import CiBuild, build_header, sanitize_build
 from kubernaut.client.operations import NumberedEvent, follow, get_operation, iter_events
-from kubernaut.client.requests import deploy_body, last_deleted, last_run, release_fields
 from kubernaut.client.transport import NO_RETRY, Transport, parse
+from kubernaut.deploy.values import merge, read_values
 from kubernaut.errors import ReleaseNotCurrent, ReleaseNotFound, SettingInvalid, Unreachable
 from kubernaut.events import Listener, ignore_event
 from kubernaut.history.detail import ReleaseReport
 from kubernaut.history.diff import Difference
 from kubernaut.history.operations import Operation
-from kubernaut.history.records import GONE
-from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, ReleaseList
-from kubernaut.interface import Deployed, DeployOptions, OperationOptions, ReleaseOptions, ReleaseVerbs
+from kubernaut.history.records import GONE, Status
+from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, ReleaseList, last_deleted
+from kubernaut.interface import (
+    Deployed,
+    DeployOptions,
+    OperationOptions,
+    ReleaseOptions,
+    ReleaseVerbs,
+    ShipOptions,
+    check_options,
+)
 from kubernaut.models import Model, Plan
 from kubernaut.names import check_name, check_namespace
 
@@ -30,6 +39,8 @@ if TYPE_CHECKING:
 
 PAGE_SIZE = 500
 _MAX_PAGES = 10_000
+_OPERATION = ("note", "timeout", "lock_timeout")
+_DEPLOY = (*_OPERATION, "version", "pre", "chart", "digest", "environment", "create_namespace", "on_failure", "reuse_values")
 
 
 class Client(ReleaseVerbs):
@@ -162,16 +173,16 @@ class Client(ReleaseVerbs):
     def rollback(self, release: str, **options: Unpack[ReleaseOptions]) -> Deployed:
         found = _find(release, options)
         target = found if found.revision is not None else self._rollback_target(found)
-        return self._write("POST", f"{_path(target)}/rollback", found, options, body=release_fields(options))
+        return self._write("POST", f"{_path(target)}/rollback", found, options, body=_release_fields(options))
 
     @override
     def delete(self, release: str, **options: Unpack[ReleaseOptions]) -> Deployed:
         found = _find(release, options)
-        return self._write("DELETE", _path(found), found, options, query=release_fields(options))
+        return self._write("DELETE", _path(found), found, options, query=_release_fields(options))
 
     @override
     def restore(self, release: str, **options: Unpack[ReleaseOptions]) -> Deployed:
-        found, fields = _find(release, options), release_fields(options)
+        found, fields = _find(release, options), _release_fields(options)
         releases = self.history(str(found)).items
         if not releases:
             raise ReleaseNotFound(f"Release {found.name} does not exist in namespace {found.namespace}.")
@@ -212,8 +223,10 @@ class Client(ReleaseVerbs):
     def _rollback_target(self, current: ReleaseId) -> ReleaseId:
         """Return the release to name in a rollback: for a deleted one its predecessor, since ``current`` would mean a restore."""
         releases = self.history(str(current)).items
-        target = last_run(releases) if releases and releases[0].status in GONE else None
-        return ReleaseId.parse(target.id) if target else current
+        if not releases or releases[0].status not in GONE:
+            return current
+        ran = (release for release in releases[1:] if release.status in (Status.DEPLOYED, Status.SUPERSEDED))
+        return next((ReleaseId.parse(release.id) for release in ran), current)
 
     def _current(self, release: ReleaseId) -> Release | None:
         try:
@@ -260,3 +273,36 @@ def _find(release: str, options: ReleaseOptions) -> ReleaseId:
 
 def _path(release: ReleaseId) -> str:
     return f"/api/releases/{release}"
+
+
+def _release_fields(options: ReleaseOptions) -> dict[str, Any]:
+    """Return the options of a rollback, restore or delete as the server takes them. Raises: TypeError."""
+    return _fields(options, ReleaseOptions, _OPERATION)
+
+
+def deploy_body(release: ReleaseId, options: DeployOptions | ShipOptions) -> dict[str, Any]:
+    """Return the body of a deploy; files of values are read, and their layers merged.
+
+    Raises:
+        TypeError: The server does not take an option.
+        ValuesInvalid: A file or a ``--set`` is invalid.
+    """
+    fields = _fields(options, DeployOptions, _DEPLOY)
+    requested = read_values(None, options.get("values", ()), options.get("set", ()), reuse=options.get("reuse_values", False))
+    values: dict[str, Any] = {}
+    for layer in requested.layers:
+        values = merge(values, layer)
+    if values:
+        fields["values"] = values
+    if requested.sets:
+        fields["set"] = list(requested.sets)
+    return {"name": release.name, "namespace": release.namespace, **fields}
+
+
+def _fields(options: OperationOptions, known: type, names: Sequence[str]) -> dict[str, Any]:
+    check_options(options, known)
+    if "operation" in options:
+        raise TypeError("unexpected keyword argument 'operation'; a server accepts its operations itself")
+    given: Mapping[str, Any] = {**options}
+    fields = {to_camel(name): given.get(name) for name in names}
+    return {name: value for name, value in fields.items() if value is not None and value is not False}

@@ -46,7 +46,6 @@ from kubernaut.deploy.revisions import (
     difference,
     find_unfinished,
     interrupted_target,
-    last_deleted,
     previous_run,
     removed_objects,
     title,
@@ -54,6 +53,7 @@ from kubernaut.deploy.revisions import (
 from kubernaut.deploy.values import canonical
 from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseChanged, ReleaseNotCurrent, ReleaseNotFound
 from kubernaut.history.records import PENDING, Record, Status
+from kubernaut.history.releases import last_deleted
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action, Plan
 
@@ -170,7 +170,7 @@ def _rollback_target(history: ReleaseHistory, current: Record, revision: int | N
 
 
 def _restore(history: ReleaseHistory, current: Record) -> Plan:
-    deleted = last_deleted(history)
+    deleted = last_deleted(history.records)
     if deleted is None:
         return Plan(reason=f"{title(current)} is not deleted: it is {current.status}")
     reason = f"{title(deleted)} was deleted and comes back as it was"

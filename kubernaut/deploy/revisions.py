@@ -127,16 +127,6 @@ def interrupted_target(history: ReleaseHistory, current: Record) -> Record | Non
     return None
 
 
-def last_deleted(history: ReleaseHistory) -> Record | None:
-    """Return the record that was deleted last, if nothing has run since; failed and interrupted restores do not count."""
-    for record in history.records:
-        if record.status in GONE:
-            return record
-        if record.status not in (*PENDING, Status.FAILED):
-            return None
-    return None
-
-
 # what an interrupted operation left
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field
@@ -19,7 +19,7 @@ from kubernaut.ci import CiBuild, build_from_annotations
 from kubernaut.errors import NameInvalid, ReleaseNotFound
 from kubernaut.helm_yaml import is_too_deep
 from kubernaut.history.operations import UNREAD, Operation, ReleaseReference
-from kubernaut.history.records import GONE, Record, Status, as_mapping, parse_time
+from kubernaut.history.records import GONE, PENDING, Record, Status, as_mapping, parse_time
 from kubernaut.models import Model
 from kubernaut.names import check_namespace, check_release_name
 
@@ -96,6 +96,9 @@ class Release(Model):
     def etag(self) -> str:
         """The UID and the resource version, without quotes."""
         return f"{self.uid}-{self.resource_version}"
+
+
+RecordOrRelease = TypeVar("RecordOrRelease", Record, Release)
 
 
 class ReleaseList(Model):
@@ -205,6 +208,16 @@ def serving_revision(records: Sequence[Record]) -> int | None:
     if not records or max(records, key=lambda record: record.revision).status == Status.UNINSTALLED:
         return None
     return max((record.revision for record in records if record.status == Status.DEPLOYED), default=None)
+
+
+def last_deleted(releases: Sequence[RecordOrRelease]) -> RecordOrRelease | None:
+    """Return the release that was deleted last, if nothing has run since: unfinished and failed restores do not count.
+
+    Args:
+        releases: All records or releases of a name, newest first.
+    """
+    newest = next((one for one in releases if one.status not in (*PENDING, Status.FAILED)), None)
+    return newest if newest is not None and newest.status in GONE else None
 
 
 def describe(record: Record, records: Sequence[Record], operations: Iterable[Operation]) -> Release:
