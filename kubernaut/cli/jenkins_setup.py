@@ -134,7 +134,7 @@ def _check_jenkinsfiles(application: JobSettings, app_dir: Path, server: ServerK
 
 
 def _show_plan(server: JenkinsServer, changes: Sequence[Change], output: str) -> None:
-    from kubernaut.jenkins.setup import as_plan, job_url
+    from kubernaut.jenkins.setup import as_plan
 
     plan = as_plan(changes)
     if output == "json":
@@ -143,7 +143,7 @@ def _show_plan(server: JenkinsServer, changes: Sequence[Change], output: str) ->
     planned = [change for change in changes if change.kind != "unchanged"]
     for number, (action, change) in enumerate(zip(plan.actions, planned, strict=True), start=1):
         print_data(f"{number}. {action.kind} {action.subject}: {action.reason}")
-        _put_indented(change.difference or "\n".join(_description(change, job_url(server, change.job.path))))
+        _put_indented(change.difference or "\n".join(_description(change, change.job.path.page(server.url))))
     if not planned:
         print_data(f"nothing to do: {plan.reason}")
 

@@ -79,6 +79,10 @@ class JobPath:
         """The quoted path on the server, such as ``job/team/job/shop-release``."""
         return "/".join(f"job/{quote(segment, safe='')}" for segment in self.segments)
 
+    def page(self, server: str) -> str:
+        """Return the page of the job on a server."""
+        return f"{server.rstrip('/')}/{self.url_path}/"
+
     def __str__(self) -> str:
         return "/".join(self.segments)
 
@@ -233,14 +237,6 @@ def define_jobs(settings: JobSettings, server: ServerKind) -> tuple[JobDefinitio
     return _define(settings, "release", flavour, server), _define(settings, "deploy", flavour, server)
 
 
-def description_marker(application: str, does: str) -> str:
-    """Return the line of a job's description that marks it as made by kubernaut."""
-    return (
-        f"Made by kubernaut for the application {application}: {does}. "
-        "What is changed in its own settings is put back by the next setup."
-    )
-
-
 def check_credential_free(repository: str) -> None:
     """Refuse a repository URL with a password or token, which every reader of the job would see.
 
@@ -268,7 +264,8 @@ def _define(settings: JobSettings, kind: Kind, flavour: Flavour, server: ServerK
     return JobDefinition(
         path=job_path(settings.application, kind, settings.folder),
         application=settings.application,
-        marker=description_marker(settings.application, _DOES[kind]),
+        marker=f"Made by kubernaut for the application {settings.application}: {_DOES[kind]}. "
+        "What is changed in its own settings is put back by the next setup.",
         parameters=parameters,
         steps=_shell_step(settings, kind) if flavour == "freestyle" else _pipeline(settings, kind),
         artifact=ARTIFACTS[kind],
@@ -277,13 +274,11 @@ def _define(settings: JobSettings, kind: Kind, flavour: Flavour, server: ServerK
 
 
 def _shell_step(settings: JobSettings, kind: Kind) -> ShellStep:
-    marker = f"# kubernaut's {kind} step:"
     if kind == "deploy":
-        return ShellStep(deploy_script(marker, settings.application), marker)
+        return shell_step(kind, application=settings.application)
     deploy_job = str(job_path(settings.application, "deploy", settings.folder))
     repository, branch, directory = settings.repository, settings.branch, settings.directory
-    script = release_script(marker, repository=repository, branch=branch, directory=directory, deploy_job=deploy_job)
-    return ShellStep(script, marker)
+    return shell_step(kind, repository=repository, branch=branch, directory=directory, deploy_job=deploy_job)
 
 
 def _pipeline(settings: JobSettings, kind: Kind) -> PipelineFromScm:
@@ -316,22 +311,21 @@ def _check(settings: JobSettings, flavour: Flavour) -> None:
         )
 
 
-# the shell steps; values stand quoted in assignments at the top, parameters are read from the environment, and nothing is echoed
+# the shell steps; parameters are read from the environment, and nothing is echoed
 
 
-def release_script(marker: str, *, repository: str, branch: str, directory: str, deploy_job: str) -> str:
-    """Return the shell step of Release: publish a commit, and pass the version to ``deploy_job`` if a namespace is given."""
-    values = {"repository": repository, "branch": branch, "directory": directory, "deploy_job": deploy_job}
-    return _HEADER.replace("{mark}", marker) + _assignments(values) + _RELEASE
+def shell_step(kind: Kind, **values: str) -> ShellStep:
+    """Return the shell step of a job; its ``values`` stand quoted in assignments at the top.
 
-
-def deploy_script(marker: str, application: str) -> str:
-    """Return the shell step of Deploy: deploy a published version to a namespace."""
-    return _HEADER.replace("{mark}", marker) + _assignments({"application": application}) + _DEPLOY
-
-
-def _assignments(values: dict[str, str]) -> str:
-    return "\n" + "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
+    Args:
+        kind: The job. Release publishes a commit, and passes the version to ``deploy_job`` if a namespace is given; Deploy
+            deploys a published version to a namespace.
+        values: Of Release ``repository``, ``branch``, ``directory`` and ``deploy_job``; of Deploy ``application``.
+    """
+    marker = f"# kubernaut's {kind} step:"
+    assignments = "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
+    script = f"{_HEADER.replace('{mark}', marker)}\n{assignments}{_RELEASE if kind == 'release' else _DEPLOY}"
+    return ShellStep(script, marker)
 
 
 _HEADER = """\

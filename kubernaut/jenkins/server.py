@@ -114,7 +114,7 @@ class JenkinsServer:
     def job(self, path: JobPath) -> Job:
         """Return a job. Raises: JobNotFound."""
         call = self._call(f"read job {path}")
-        read = partial(responses.read_job, path=path, url=self._page(path))
+        read = partial(responses.read_job, path=path, url=path.page(self.url))
         job = self._fetch_json(f"{path.url_path}/api/json", call, read, responses.JOB_TREE)
         if job is None:
             raise responses.job_not_found(path, call)
@@ -165,7 +165,9 @@ class JenkinsServer:
         """Return the last builds of a job, newest first. Raises: JobNotFound."""
         call = self._call(f"read the builds of job {path}")
         tree = hudson.builds_tree(self._connection.kind, responses.BUILD_TREE, _MAX_BUILDS)
-        builds = self._fetch_json(f"{path.url_path}/api/json", call, partial(responses.read_builds, job_url=self._page(path)), tree)
+        builds = self._fetch_json(
+            f"{path.url_path}/api/json", call, partial(responses.read_builds, job_url=path.page(self.url)), tree
+        )
         if builds is None:
             raise responses.job_not_found(path, call)
         return builds[:_MAX_BUILDS]
@@ -173,7 +175,7 @@ class JenkinsServer:
     def build(self, path: JobPath, number: int) -> Build | None:
         """Return a build; ``None`` if it does not exist."""
         call = self._call(f"read build {number} of job {path}")
-        read = partial(responses.read_build, job_url=self._page(path))
+        read = partial(responses.read_build, job_url=path.page(self.url))
         return self._fetch_json(f"{path.url_path}/{number}/api/json", call, read, responses.BUILD_TREE)
 
     def console(self, path: JobPath, number: int, start: int) -> ConsoleChunk | None:
@@ -196,9 +198,6 @@ class JenkinsServer:
 
     def _call(self, purpose: str) -> Call:
         return Call(self.url, self._user, purpose)
-
-    def _page(self, path: JobPath) -> str:
-        return f"{self.url}/{path.url_path}/"
 
     def _get(self, where: str, call: Call, **query: str) -> Response:
         try:

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from kubernaut.errors import JobConflict, JobInvalid, JobNotFound, KubernautError
 from kubernaut.jenkins.config_xml import difference, merge, owner, read, render, write
-from kubernaut.jenkins.hudson import ServerKind
-from kubernaut.jenkins.jobs import JobDefinition, JobPath, JobSettings, define_jobs
-from kubernaut.jenkins.responses import Job
+from kubernaut.jenkins.jobs import JobDefinition, JobSettings, define_jobs
 from kubernaut.models import Action, Model, Plan
+
+if TYPE_CHECKING:
+    from kubernaut.jenkins.server import JenkinsServer
 
 ChangeKind = Literal["create", "update", "unchanged"]
 _DONE: dict[ChangeKind, str] = {"create": "created", "update": "updated", "unchanged": "unchanged"}
-
-
-class _Server(Protocol):
-    """The methods of :class:`~kubernaut.jenkins.server.JenkinsServer` that are used here."""
-
-    url: str
-
-    def kind(self) -> ServerKind: ...
-    def config(self, path: JobPath) -> str | None: ...
-    def create(self, path: JobPath, config: str) -> None: ...
-    def reconfigure(self, path: JobPath, config: str) -> None: ...
-    def job(self, path: JobPath) -> Job: ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +49,7 @@ class JobResult(Model):
     change: str
 
 
-def plan_setup(server: _Server, settings: Sequence[JobSettings], *, force: bool = False) -> tuple[Change, ...]:
+def plan_setup(server: JenkinsServer, settings: Sequence[JobSettings], *, force: bool = False) -> tuple[Change, ...]:
     """Plan the changes for applications; sends nothing.
 
     Args:
@@ -135,7 +124,7 @@ def as_plan(changes: Sequence[Change]) -> Plan:
     return Plan(actions=tuple(actions), reason="" if actions else "the jobs are up to date")
 
 
-def apply(server: _Server, changes: Sequence[Change]) -> tuple[JobResult, ...]:
+def apply(server: JenkinsServer, changes: Sequence[Change]) -> tuple[JobResult, ...]:
     """Create and update jobs, and read each one back.
 
     Raises:
@@ -148,16 +137,11 @@ def apply(server: _Server, changes: Sequence[Change]) -> tuple[JobResult, ...]:
         except KubernautError as error:
             error.details = (*error.details, *(f"{item.job} is {item.change}" for item in done if item.change != "unchanged"))
             raise
-        done.append(JobResult(job=str(change.job.path), url=job_url(server, change.job.path), change=_DONE[change.kind]))
+        done.append(JobResult(job=str(change.job.path), url=change.job.path.page(server.url), change=_DONE[change.kind]))
     return tuple(done)
 
 
-def job_url(server: _Server, path: JobPath) -> str:
-    """Return the page of a job."""
-    return f"{server.url.rstrip('/')}/{path.url_path}/"
-
-
-def _apply(server: _Server, change: Change) -> None:
+def _apply(server: JenkinsServer, change: Change) -> None:
     path = change.job.path
     if change.config is None:
         return
@@ -178,7 +162,7 @@ def _is_up_to_date(job: JobDefinition, config: str | None) -> bool:
         return False
 
 
-def _check_folders(server: _Server, jobs: Sequence[JobDefinition]) -> None:
+def _check_folders(server: JenkinsServer, jobs: Sequence[JobDefinition]) -> None:
     folders = {job.path.folder for job in jobs if job.path.folder is not None}
     for folder in sorted(folders, key=str):
         try:

@@ -41,11 +41,6 @@ Found = TypeVar("Found", Build, QueueItem)
 # the name of a request
 
 
-def new_op_id() -> str:
-    """Return a unique name for a request."""
-    return f"kubernaut-{uuid.uuid4().hex}"
-
-
 def check_op_id(op_id: str) -> None:
     """Check that a server returns a request's name unchanged. Raises: JobInvalid."""
     if not op_id or op_id != op_id.strip() or not op_id.isprintable() or len(op_id) > MAX_OP_ID:
@@ -60,16 +55,14 @@ def choose_op_id(job: Job, op_id: str | None, reports_queue_ids: Callable[[], bo
 
     Args:
         job: The job.
-        op_id: The requested name.
+        op_id: The requested name, checked.
         reports_queue_ids: Whether the server reports the queue item of a request.
 
     Raises:
         JobInvalid: Nothing would identify the build.
     """
-    if op_id is not None:
-        check_op_id(op_id)
     if OP_ID in job.parameters:
-        return op_id or new_op_id()
+        return op_id or f"kubernaut-{uuid.uuid4().hex}"
     if op_id is None and reports_queue_ids():
         return None
     raise JobInvalid(

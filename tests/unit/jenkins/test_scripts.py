@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.job_server import wish
 
-from kubernaut.jenkins.jobs import ShellStep, define_jobs, deploy_script, release_script
+from kubernaut.jenkins.jobs import ShellStep, define_jobs, shell_step
 
 HOSTILE = "a\"b'c $(touch pwned) `touch pwned` ]]> <b> é 😀\n\tx; touch pwned & -- -x ${HOME} \\"
 STUB = """\
@@ -101,13 +101,11 @@ class Agent:
         return done
 
     def release(self, **parameters: str) -> subprocess.CompletedProcess[str]:
-        script = release_script(
-            "# ours:", repository=str(self.origin), branch="main", directory="my app", deploy_job="team/shop-deploy"
-        )
-        return self.run(script, **parameters)
+        values = {"repository": str(self.origin), "branch": "main", "directory": "my app", "deploy_job": "team/shop-deploy"}
+        return self.run(shell_step("release", **values).script, **parameters)
 
     def deploy(self, **parameters: str) -> subprocess.CompletedProcess[str]:
-        return self.run(deploy_script("# ours:", "shop"), **parameters)
+        return self.run(shell_step("deploy", application="shop").script, **parameters)
 
     @property
     def calls(self) -> list[list[str]]:
@@ -280,7 +278,7 @@ def test_deploy_replaces_the_shell(agent: Agent) -> None:
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30).filter(lambda text: "\n\n" not in text))
 def test_quoted_values_are_unchanged_in_bash(text: str) -> None:
     names = ("repository", "branch", "directory", "deploy_job")
-    script = release_script("# ours:", repository=text, branch=text, directory=text, deploy_job=text)
+    script = shell_step("release", **dict.fromkeys(names, text)).script
     shown = " ".join(f'"${name}"' for name in names)
     done = subprocess.run(
         ["bash", "-c", f"{script.split(chr(10) * 2)[1]}\nprintf '%s\\0' {shown}"], capture_output=True, check=True
