@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from kubernaut.errors import BadInput, EnvironmentNotFound, VersionConflict
 from kubernaut.interface import DeployOptions, OperationOptions, ReleaseOptions, ShipOptions, check_options
-from kubernaut.names import check_name, check_namespace
+from kubernaut.models import check_name, check_namespace
 
 if TYPE_CHECKING:
     from kubernaut.context import Context
     from kubernaut.deploy.requests import DeployRequest, OperationRequest
     from kubernaut.deploy.values import Values
     from kubernaut.history.releases import ReleaseId
-    from kubernaut.publish.published import ChartVersion, PublishedVersion
+    from kubernaut.publish.version import ChartVersion, PublishedVersion
 
 
 def deploy_request(context: Context, name: str, namespace: str, options: DeployOptions) -> DeployRequest:

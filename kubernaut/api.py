@@ -40,7 +40,7 @@ from kubernaut.interface import (
     ShipOptions,
     check_options,
 )
-from kubernaut.names import check_name, check_namespace
+from kubernaut.models import check_name, check_namespace
 from kubernaut.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from kubernaut.history.index import Index
     from kubernaut.history.operations import Operation
     from kubernaut.history.releases import Release, ReleaseList
-    from kubernaut.publish.published import PublishedVersion
+    from kubernaut.publish.version import PublishedVersion
 
 
 class Kubernaut(ReleaseVerbs):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kubernaut.history.operations import Operation
     from kubernaut.history.releases import Release, ReleaseList
     from kubernaut.publish.pipeline import BuiltImage
-    from kubernaut.publish.published import PublishedVersion
+    from kubernaut.publish.version import PublishedVersion
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from kubernaut.errors import (
     RegistryUnreachable,
     ValuesInvalid,
 )
-from kubernaut.names import check_namespace, check_release_name
+from kubernaut.models import check_namespace, check_release_name
 from kubernaut.redact import environment_secrets, is_secret_key, redact
 
 Log = Callable[[str], None]

@@ -36,12 +36,12 @@ from kubernaut.adapters.kube_http import (
     Watch,
     label_selector,
     parse_date,
+    read_kubeconfig,
     resource_path,
     send,
     status_error,
     status_message,
 )
-from kubernaut.adapters.kubeconfig import read_kubeconfig
 from kubernaut.errors import ClusterDenied, ClusterUnreachable, Conflict, KubernautError, NotFound
 from kubernaut.settings import is_loopback
 

@@ -77,7 +77,7 @@ def _read(path: Path, application: str | None, *, pre: bool) -> tuple[str, str |
     """Return the name, the version and the chart digest in a file. Raises: click.UsageError, BadInput."""
     if application is not None or pre:
         raise click.UsageError(f"--from {path} cannot be combined with {application or '--pre'}.", click.get_current_context())
-    from kubernaut.publish.published import read_version_file  # imports the libraries of the registry
+    from kubernaut.publish.version import read_version_file  # imports the libraries of the registry
 
     found = read_version_file(path)
     return found.name, found.version, found.chart.digest

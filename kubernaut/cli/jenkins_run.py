@@ -144,7 +144,7 @@ def _with_version(parameters: dict[str, str], handover: Path | None) -> dict[str
         return parameters
     if VERSION in parameters:
         raise click.UsageError(f"--from cannot be combined with --param {VERSION}.", click.get_current_context())
-    from kubernaut.publish.published import read_version_file
+    from kubernaut.publish.version import read_version_file
 
     return {VERSION: read_version_file(handover).version, **parameters}
 

@@ -19,7 +19,7 @@ from kubernaut.settings import Settings, is_loopback
 
 if TYPE_CHECKING:
     from kubernaut.api import Kubernaut
-    from kubernaut.publish.published import PublishedVersion
+    from kubernaut.publish.version import PublishedVersion
 
 
 class RemoteBackend(Client):
@@ -68,7 +68,7 @@ class RemoteBackend(Client):
         from kubernaut._requests import choose_environment
         from kubernaut.client.client import deploy_body
         from kubernaut.history.releases import ReleaseId
-        from kubernaut.names import check_namespace
+        from kubernaut.models import check_namespace
         from kubernaut.publish.application import load_application
 
         # What cannot be deployed is not published: the deploy's arguments are checked first.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kubernaut.history.releases import Release, ReleaseList
     from kubernaut.interface import Built, Deployed, Published
     from kubernaut.models import Plan
-    from kubernaut.publish.published import PublishedVersion
+    from kubernaut.publish.version import PublishedVersion
 
 NONE = "-"
 MAX_OBJECTS = 20

@@ -31,11 +31,10 @@ from kubernaut.interface import (
     ShipOptions,
     check_options,
 )
-from kubernaut.models import Model, Plan
-from kubernaut.names import check_name, check_namespace
+from kubernaut.models import Model, Plan, check_name, check_namespace
 
 if TYPE_CHECKING:
-    from kubernaut.publish.published import PublishedVersion
+    from kubernaut.publish.version import PublishedVersion
 
 PAGE_SIZE = 500
 _MAX_PAGES = 10_000
@@ -125,7 +124,7 @@ class Client(ReleaseVerbs):
 
     @override
     def versions(self, name: str) -> Sequence[PublishedVersion]:
-        from kubernaut.publish.published import PublishedVersion  # it imports the Docker client
+        from kubernaut.publish.version import PublishedVersion  # it imports the Docker client
 
         items = self._transport.get(f"/api/versions/{check_name(name)}").content.get("items")
         return tuple(parse(PublishedVersion, item) for item in (items if isinstance(items, list) else ()))

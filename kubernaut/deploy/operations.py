@@ -50,8 +50,7 @@ from kubernaut.history.operations import (
 )
 from kubernaut.history.records import KUBERNAUT_OWNER, Record
 from kubernaut.history.store import ReleaseHistory
-from kubernaut.models import Plan
-from kubernaut.names import check_name, check_namespace, check_release_name
+from kubernaut.models import Plan, check_name, check_namespace, check_release_name
 from kubernaut.redact import redact
 
 if TYPE_CHECKING:

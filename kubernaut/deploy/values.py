@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kubernaut.errors import ValuesInvalid
-from kubernaut.helm_yaml import read_yaml
+from kubernaut.yaml_reader import read_yaml
 
 _MAX_INDEX = 65_536
 _MAX_DEPTH = 30

@@ -17,11 +17,10 @@ from pydantic import Field
 
 from kubernaut.ci import CiBuild, build_from_annotations
 from kubernaut.errors import NameInvalid, ReleaseNotFound
-from kubernaut.helm_yaml import is_too_deep
 from kubernaut.history.operations import UNREAD, Operation, ReleaseReference
 from kubernaut.history.records import GONE, PENDING, Record, Status, as_mapping, parse_time
-from kubernaut.models import Model
-from kubernaut.names import check_namespace, check_release_name
+from kubernaut.models import Model, check_namespace, check_release_name
+from kubernaut.yaml_reader import is_too_deep
 
 _REVISION = re.compile(r"v(0|[1-9][0-9]{0,8})")
 _COMMIT = "org.opencontainers.image.revision"

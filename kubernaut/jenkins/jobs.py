@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from kubernaut.errors import JobInvalid
 from kubernaut.jenkins.hudson import Flavour, ServerKind, choose_flavour
-from kubernaut.names import check_name, check_namespace
+from kubernaut.models import check_name, check_namespace
 
 Kind = Literal["release", "deploy"]
 

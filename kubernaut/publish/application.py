@@ -16,9 +16,8 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from kubernaut.adapters.git import find_work_tree
 from kubernaut.errors import ApplicationInvalid, DockerfileInvalid, KubernautError, NameInvalid
-from kubernaut.models import Model
-from kubernaut.names import check_name, check_namespace
-from kubernaut.publish.yaml_document import Document, YamlProblem, read_document
+from kubernaut.models import Model, check_name, check_namespace
+from kubernaut.yaml_reader import Document, YamlProblem, read_document
 
 FILE_NAME = "kubernaut.yaml"
 

@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from kubernaut.errors import BadInput, ChartInvalid, ImageNotPinned, ValuesInvalid
-from kubernaut.helm_yaml import parse_yaml
 from kubernaut.publish.pins import pin_values
 from kubernaut.publish.registry import ENVIRONMENTS, IMAGE, ON_FAILURE, PROBE, SOURCE_DIGEST
 from kubernaut.publish.source import NO_TIME, Source, read_entry
-from kubernaut.publish.yaml_document import YamlProblem, read_document
+from kubernaut.yaml_reader import YamlProblem, parse_yaml, read_document
 
 if TYPE_CHECKING:  # importing it takes 30 ms, and an unchanged version does not need it
     from kubernaut.adapters.helm import Helm

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kubernaut.errors import ChartInvalid, ValuesInvalid
-from kubernaut.helm_yaml import parse_yaml
-from kubernaut.publish.yaml_document import YamlProblem, read_document
+from kubernaut.yaml_reader import YamlProblem, parse_yaml, read_document
 
 
 def pin_values(text: bytes, pins: Mapping[str, str], *, shown: str) -> bytes:

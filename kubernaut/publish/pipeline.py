@@ -24,10 +24,9 @@ from kubernaut.models import Action, Model, Plan
 from kubernaut.publish.application import Application, check_dockerfile, load_application
 from kubernaut.publish.chart import ChartCopy, read_environments
 from kubernaut.publish.image import image_labels, make_image, push_image
-from kubernaut.publish.published import Artefact, PublishedVersion, SourceOfVersion
 from kubernaut.publish.registry import CREATED, REVISION, SOURCE, Registry
 from kubernaut.publish.source import Source, read_source
-from kubernaut.publish.version import decide_version, read_git
+from kubernaut.publish.version import Artefact, PublishedVersion, SourceOfVersion, decide_version, read_git
 from kubernaut.settings import Settings
 
 if TYPE_CHECKING:

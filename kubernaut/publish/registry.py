@@ -25,11 +25,10 @@ from kubernaut.errors import (
     VersionConflict,
     VersionNotFound,
 )
-from kubernaut.helm_yaml import parse_yaml
-from kubernaut.names import check_name
-from kubernaut.publish.published import Artefact, ChartReference, ChartVersion, PublishedVersion, SourceOfVersion
-from kubernaut.publish.version import parse
+from kubernaut.models import check_name
+from kubernaut.publish.version import Artefact, ChartReference, ChartVersion, PublishedVersion, SourceOfVersion, parse
 from kubernaut.settings import Settings
+from kubernaut.yaml_reader import parse_yaml
 
 SOURCE_DIGEST = "kubernaut/source-digest"
 IMAGE = "kubernaut/image"

@@ -20,16 +20,15 @@ import bottle
 from kubernaut.errors import KubernautError, MethodNotAllowed
 from kubernaut.models import Model
 from kubernaut.redact import environment_secrets, redact
-from kubernaut.server.context import RequestContext
 from kubernaut.server.openapi import with_document
 from kubernaut.server.problems import MEDIA_TYPE, problem_headers, problem_json
 from kubernaut.server.request import RequestReader, decode_path, request_context, route_not_found
-from kubernaut.server.routing import JSON, Response, Route
+from kubernaut.server.routing import JSON, RequestContext, Response, Route
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from kubernaut.server.context import ServerContext
+    from kubernaut.server.routing import ServerContext
 
 _CONTEXT = "kubernaut.request_context"
 _LINE_END = b"\n"  # so that a terminal's prompt starts on a new line

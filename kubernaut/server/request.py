@@ -26,9 +26,8 @@ from kubernaut.errors import (
 )
 from kubernaut.models import Model
 from kubernaut.server.auth.access import Authenticator, Caller, Role
-from kubernaut.server.context import RequestContext
 from kubernaut.server.problems import Fault, invalid_model, invalid_part
-from kubernaut.server.routing import Request, Route
+from kubernaut.server.routing import Request, RequestContext, Route
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_DEPTH = 64

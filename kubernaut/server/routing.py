@@ -1,16 +1,25 @@
-"""Routes, requests and responses as plain data, independent of the web framework.
+"""Routes, requests, responses and the contexts of handlers as plain data, independent of the web framework.
 
 A route declares everything that the OpenAPI document shows; a request with anything else is refused.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kubernaut.models import Model
 from kubernaut.server.auth.access import Caller, Role
+
+if TYPE_CHECKING:
+    from kubernaut.api import Kubernaut
+    from kubernaut.history.index import Index
+    from kubernaut.server.audit import Audit
+    from kubernaut.server.auth.access import Authenticator, ChartPolicy
+    from kubernaut.server.metrics import Metrics
+    from kubernaut.server.operations.workers import Workers
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
@@ -127,3 +136,51 @@ class Route:
     body: type[Model] | None = None
     body_required: bool = True
     headers: tuple[Header, ...] = ()
+
+
+@dataclass(frozen=True)
+class ServerContext:
+    """The parts of a server, created once and passed to every route.
+
+    Attributes:
+        namespaces: The namespaces that the server shows and changes; all when empty.
+    """
+
+    kubernaut: Kubernaut
+    index: Index
+    workers: Workers
+    chart_policy: ChartPolicy
+    authenticator: Authenticator
+    audit: Audit
+    metrics: Metrics
+    namespaces: tuple[str, ...] = ()
+
+
+@dataclass
+class RequestContext:
+    """One request and its result, for the metrics and the audit log.
+
+    Attributes:
+        id: The request ID.
+        path: As sent, percent-encoded, without the query.
+        headers: By lower-case name.
+        client: The client's address.
+        started: Seconds on the monotonic clock.
+        route: The matched route; ``None`` before that and without a match.
+        caller: The authenticated caller; ``None`` before that and on open routes.
+        audit_fields: Additions to the audit line: ``release``, ``operation``.
+        outcome: The error code of a failed request.
+        status: The HTTP status, once the response has started; 0 before.
+    """
+
+    id: str
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    client: str
+    started: float = field(default_factory=time.monotonic)
+    route: Route | None = None
+    caller: Caller | None = None
+    audit_fields: Mapping[str, str] = field(default_factory=dict)
+    outcome: str | None = None
+    status: int = 0

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from kubernaut.errors import IndexStale, KubernautError, SettingInvalid
-from kubernaut.names import check_namespace
+from kubernaut.models import check_namespace
 from kubernaut.redact import environment_secrets
 from kubernaut.server.audit import Audit, AuditFile, to_stderr
 from kubernaut.server.auth.access import AllowedHosts, Authenticator, ChartPolicy, Token
 from kubernaut.server.auth.tokens import generated_token, named_tokens
-from kubernaut.server.context import ServerContext
 from kubernaut.server.metrics import GaugeName, Metrics
 from kubernaut.server.operations.recovery import Recovery
 from kubernaut.server.operations.workers import RunningOperation, Workers
+from kubernaut.server.routing import ServerContext
 from kubernaut.settings import Settings, is_loopback
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from support.charts import write_chart
 from kubernaut.adapters.helm import Helm
 from kubernaut.deploy.values import canonical, merge, parse_set
 from kubernaut.errors import ValuesInvalid
-from kubernaut.helm_yaml import parse_yaml, resolve_plain
+from kubernaut.yaml_reader import parse_yaml, resolve_plain
 
 pytestmark = pytest.mark.slow
 

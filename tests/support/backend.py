@@ -16,11 +16,10 @@ from kubernaut.errors import IndexStale
 from kubernaut.history.index import Index, Timings
 from kubernaut.server.app import create_app
 from kubernaut.server.auth.access import ChartPolicy
-from kubernaut.server.context import ServerContext
 from kubernaut.server.operations.workers import Workers
 from kubernaut.server.routes import operations, releases, writes
 from kubernaut.server.routes.operations import StreamTiming
-from kubernaut.server.routing import Route
+from kubernaut.server.routing import Route, ServerContext
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
 from kubernaut.testing.registry import FakeRegistry

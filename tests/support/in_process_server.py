@@ -17,10 +17,9 @@ from kubernaut.history.index import Index
 from kubernaut.server.app import create_app
 from kubernaut.server.audit import Audit
 from kubernaut.server.auth.access import AllowedHosts, Authenticator, Caller, ChartPolicy, Role, Token, token_digest
-from kubernaut.server.context import ServerContext
 from kubernaut.server.metrics import Metrics
 from kubernaut.server.operations.workers import Workers
-from kubernaut.server.routing import Route
+from kubernaut.server.routing import Route, ServerContext
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
 

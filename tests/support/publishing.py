@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kubernaut.events import StepFinished
 from kubernaut.publish.pipeline import publish
-from kubernaut.publish.published import PublishedVersion
+from kubernaut.publish.version import PublishedVersion
 from kubernaut.testing.registry import FakeRegistry
 from support.source_tree import SourceTree
 

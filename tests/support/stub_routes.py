@@ -10,9 +10,8 @@ from pydantic import Field
 from kubernaut.errors import DeployKept, IndexStale, ReleaseNotFound, ServerBusy
 from kubernaut.models import Model
 from kubernaut.server.auth.access import Role
-from kubernaut.server.context import ServerContext
 from kubernaut.server.routes import system
-from kubernaut.server.routing import EVENT_STREAM, Header, Parameter, Request, Response, ResponseSpec, Route
+from kubernaut.server.routing import EVENT_STREAM, Header, Parameter, Request, Response, ResponseSpec, Route, ServerContext
 
 SECRET = "canary-8f3a-secret"
 

@@ -24,7 +24,7 @@ from kubernaut.errors import (
     VersionConflict,
 )
 from kubernaut.events import Event
-from kubernaut.publish.published import Artefact, ChartReference, ChartVersion, SourceOfVersion
+from kubernaut.publish.version import Artefact, ChartReference, ChartVersion, SourceOfVersion
 
 
 class Idle(Kubernaut):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubernaut.errors import NameInvalid
-from kubernaut.names import check_name, check_namespace, check_release_name
+from kubernaut.models import check_name, check_namespace, check_release_name
 
 BAD = [
     "",

@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from kubernaut.errors import BadInput, ChartRefused, HostRefused, NotAllowed, RequestInvalid, SettingInvalid, Unauthorized
 from kubernaut.history.releases import ReleaseId
-from kubernaut.publish.published import ChartReference
+from kubernaut.publish.version import ChartReference
 from kubernaut.settings import is_loopback, parse_registry
 
 MAX_TOKEN_LENGTH = 512

@@ -15,7 +15,7 @@ from typing import Any
 
 from kubernaut.adapters import secret_files
 from kubernaut.errors import NameInvalid, SettingInvalid
-from kubernaut.names import check_namespace
+from kubernaut.models import check_namespace
 from kubernaut.server.auth.access import MAX_TOKEN_LENGTH, Caller, Role, Token, token_digest
 
 ADMIN = "admin"

@@ -27,8 +27,8 @@ from kubernaut.server.routing import Request, Response
 if TYPE_CHECKING:
     from kubernaut.api import Kubernaut
     from kubernaut.history.operations import Operation
-    from kubernaut.server.context import ServerContext
     from kubernaut.server.operations.workers import OperationFunction, WorkerSlot
+    from kubernaut.server.routing import ServerContext
 
 MAX_WAIT_SECONDS = 300
 """The longest wait that ``Prefer`` can ask for; ``Preference-Applied`` states the applied one."""

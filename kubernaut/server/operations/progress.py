@@ -35,7 +35,7 @@ from kubernaut.server.routing import Request, Response
 
 if TYPE_CHECKING:
     from kubernaut.history.releases import Release
-    from kubernaut.server.context import ServerContext
+    from kubernaut.server.routing import ServerContext
 
 POLL_SECONDS = 0.25
 _UNFINISHED = frozenset({"accepted", "running"})

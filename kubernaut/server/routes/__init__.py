@@ -8,7 +8,7 @@ from kubernaut.server.routes import operations, releases, system, writes
 from kubernaut.server.routing import Route
 
 if TYPE_CHECKING:
-    from kubernaut.server.context import ServerContext
+    from kubernaut.server.routing import ServerContext
 
 
 def all_routes(context: ServerContext) -> tuple[Route, ...]:

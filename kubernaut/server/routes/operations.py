@@ -22,7 +22,7 @@ from kubernaut.server.routing import EVENT_STREAM, JSON, Header, Parameter, Requ
 
 if TYPE_CHECKING:
     from kubernaut.history.operations import Operation
-    from kubernaut.server.context import ServerContext
+    from kubernaut.server.routing import ServerContext
 
 MAX_POLL_SECONDS = 60
 _RETRY_MILLISECONDS = 2000

@@ -21,14 +21,13 @@ from kubernaut.history.diff import Difference
 from kubernaut.history.index import Query
 from kubernaut.history.records import Status
 from kubernaut.history.releases import Release, ReleaseId, ReleaseList
-from kubernaut.models import Model
-from kubernaut.names import NAME_LENGTH, check_name, check_namespace, check_release_name
-from kubernaut.publish.published import PublishedVersion
+from kubernaut.models import NAME_LENGTH, Model, check_name, check_namespace, check_release_name
+from kubernaut.publish.version import PublishedVersion
 from kubernaut.server.auth.access import accessible_release, require_access, visible_namespaces
 from kubernaut.server.routing import Handler, Parameter, Request, Response, ResponseSpec, Route
 
 if TYPE_CHECKING:
-    from kubernaut.server.context import ServerContext
+    from kubernaut.server.routing import ServerContext
 
 NAMESPACE_PATTERN = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 NAME_PATTERN = rf"{NAMESPACE_PATTERN}(?:\.{NAMESPACE_PATTERN})*"

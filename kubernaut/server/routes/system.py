@@ -11,7 +11,7 @@ from kubernaut.server.metrics import CONTENT_TYPE
 from kubernaut.server.routing import Request, Response, ResponseSpec, Route
 
 if TYPE_CHECKING:
-    from kubernaut.server.context import ServerContext
+    from kubernaut.server.routing import ServerContext
 
 
 class Health(Model):

@@ -13,8 +13,7 @@ from kubernaut.ci import HEADER, HEADER_PATTERN
 from kubernaut.errors import ReleaseNotCurrent
 from kubernaut.history.records import GONE
 from kubernaut.history.releases import Release, ReleaseId
-from kubernaut.models import Model, Plan
-from kubernaut.names import NAME_LENGTH, NAMESPACE_LENGTH
+from kubernaut.models import NAME_LENGTH, NAMESPACE_LENGTH, Model, Plan
 from kubernaut.server.auth.access import Role
 from kubernaut.server.operations.execution import MAX_WAIT_SECONDS, Decision, WriteRequest, execute
 from kubernaut.server.operations.progress import OperationStatus
@@ -24,7 +23,7 @@ from kubernaut.server.routing import Header, Request, Response, ResponseSpec, Ro
 if TYPE_CHECKING:
     from kubernaut.api import Kubernaut
     from kubernaut.interface import Deployed, DeployOptions, OperationOptions
-    from kubernaut.server.context import ServerContext
+    from kubernaut.server.routing import ServerContext
 
 _LABEL = r"^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$"
 _CHART = r"^oci://[a-z0-9][a-z0-9.:_/-]*(?:@sha256:[0-9a-f]{64}|:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})$"

@@ -19,7 +19,7 @@ from kubernaut.errors import Interrupted
 from kubernaut.events import Listener
 from kubernaut.history.operations import Operation, new_operation_id, now
 from kubernaut.server import serving
-from kubernaut.server.context import ServerContext
+from kubernaut.server.routing import ServerContext
 from kubernaut.server.serving import ServeOptions
 from kubernaut.settings import Settings
 from kubernaut.testing.cluster import FakeCluster

@@ -24,7 +24,7 @@ from kubernaut.history.releases import Release, ReleaseChart, ReleaseImage, Rele
 from kubernaut.interface import Built, Deployed, Published
 from kubernaut.models import Action, Plan
 from kubernaut.publish.pipeline import BuiltImage
-from kubernaut.publish.published import Artefact, PublishedVersion, SourceOfVersion
+from kubernaut.publish.version import Artefact, PublishedVersion, SourceOfVersion
 from kubernaut.settings import Settings
 
 DIGEST = "sha256:" + "ab" * 32

@@ -301,4 +301,4 @@ def test_its_help_imports_no_server() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=dict(os.environ))
     loaded: set[Any] = set(done.stdout.splitlines()[-1].split())
-    assert not {"bottle", "waitress", "prometheus_client", "lightkube", "kubernaut.server.context"} & loaded
+    assert not {"bottle", "waitress", "prometheus_client", "lightkube", "kubernaut.server.routing"} & loaded

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kubernaut.errors import BadInput
-from kubernaut.publish.published import ChartReference
+from kubernaut.publish.version import ChartReference
 
 DIGEST = "sha256:" + "0f" * 32
 

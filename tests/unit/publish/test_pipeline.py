@@ -15,7 +15,7 @@ from kubernaut.ci import CiBuild
 from kubernaut.errors import ImageNotFound, RegistryUnreachable, SettingInvalid, VersionConflict
 from kubernaut.events import StepFinished, StepOutcome, StepStarted
 from kubernaut.publish.pipeline import BuiltImage, build_image, publish
-from kubernaut.publish.published import PublishedVersion, SourceOfVersion
+from kubernaut.publish.version import PublishedVersion, SourceOfVersion
 from kubernaut.testing.registry import FakeRegistry
 
 BUILD = {"JOB_NAME": "team/shop-release", "BUILD_NUMBER": "7", "BUILD_TAG": "jenkins-shop-release-7"}

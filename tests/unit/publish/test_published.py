@@ -11,7 +11,7 @@ import pytest
 from unit.cli.stub import release, version
 
 from kubernaut.errors import BadInput
-from kubernaut.publish.published import MAX_FILE_SIZE, read_version_file
+from kubernaut.publish.version import MAX_FILE_SIZE, read_version_file
 
 
 @pytest.fixture

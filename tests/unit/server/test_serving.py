@@ -32,9 +32,9 @@ from kubernaut.history.operations import Operation, new_operation_id, now
 from kubernaut.interface import Deployed
 from kubernaut.models import Plan
 from kubernaut.server.audit import Audit
-from kubernaut.server.context import ServerContext
 from kubernaut.server.metrics import Metrics
 from kubernaut.server.operations.workers import RunningOperation
+from kubernaut.server.routing import ServerContext
 from kubernaut.server.serving import ServeOptions, create_context, record_result, run
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
