@@ -169,9 +169,12 @@ def _platform(name: str) -> dict[str, str]:
 
 def _docker_folder() -> Path:
     """Return the folder of the Docker client that the platform's packages hold, for machines without one."""
-    from kubernaut_local import debian, layout, parts
+    from kubernaut_local.cache import Cache
+    from kubernaut_local.commands import CommandRunner
+    from kubernaut_local.debian import fetch_packages
 
-    packages, _ = parts.run(lambda commands: debian.packages(layout.Cache(layout.cache_home()), commands, lambda _: None))
+    with CommandRunner() as commands:
+        packages, _ = fetch_packages(Cache.default(), commands, lambda _: None)
     return packages.root / "usr" / "bin"
 
 

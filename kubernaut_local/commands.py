@@ -1,6 +1,6 @@
-"""Running the programs that make the platform's parts: one deadline each, their output line by line, and a way to stop them all.
+"""Running programs with a timeout, their output line by line, and a way to stop all of them at once.
 
-Programs run in process groups of their own and die with the thread that started them. No shell is involved anywhere.
+Each program runs in its own process group, without a shell, and is killed when the thread that started it ends.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import IO
 
 from kubernaut.adapters import pdeathsig_exec
@@ -23,49 +24,59 @@ from kubernaut.errors import DeadlineExceeded, Interrupted, PlatformFailed, Tool
 TAIL_LINES = 20
 _STOP_SECONDS = 3.0
 
-Line = Callable[[str], None]
+LineCallback = Callable[[str], None]
 
 
 def _ignore(line: str) -> None:
-    """Take a line and do nothing with it."""
+    """Ignore a line."""
 
 
-class Commands:
-    """Runs programs, from any thread, until :meth:`stop` is called; then it ends those that run and starts no more."""
+class CommandRunner:
+    """Runs programs, from any thread, until :meth:`stop` is called.
+
+    A context manager: it stops the running programs when its block raises an exception.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
         self._stopped = False
 
+    def __enter__(self) -> CommandRunner:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None:
+            self.stop()
+
     def run(
         self,
         argv: Sequence[str | Path],
         *,
-        what: str,
+        description: str,
         timeout: float,
-        line: Line = _ignore,
+        on_line: LineCallback = _ignore,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> list[str]:
-        """Run a program to its end.
+        """Run a program and wait for its end.
 
         Args:
             argv: The program and its arguments.
-            what: What it is for, in a person's words; the error's subject.
-            timeout: Seconds after which it is killed.
-            line: Is given each line of its standard error as it comes.
+            description: The subject of error messages, such as `Unpacking runc`.
+            timeout: Seconds after which the program is killed.
+            on_line: Called with each line of its standard error.
             env: Variables to add to the environment.
-            cwd: Where to run it.
+            cwd: The folder to run it in.
 
         Returns:
             The lines of its standard output.
 
         Raises:
-            PlatformFailed: It ended with another status than 0.
-            DeadlineExceeded: It was killed at its deadline.
+            PlatformFailed: The exit status is not 0.
+            DeadlineExceeded: The program was killed after the timeout.
             Interrupted: :meth:`stop` was called.
-            ToolMissing: There is no such program.
+            ToolMissing: The program is not on PATH.
         """
         command = [str(part) for part in argv]
         expired = threading.Event()
@@ -80,10 +91,10 @@ class Commands:
         timer.start()
         tail: deque[str] = deque(maxlen=TAIL_LINES)
         try:
-            output = _pump((_pipe(process.stdout), _pipe(process.stderr)), tail, line)
+            output = _read_outputs((_pipe(process.stdout), _pipe(process.stderr)), tail, on_line)
             status = process.wait()
         except BaseException:
-            _end(process)
+            _terminate(process)
             raise
         finally:
             timer.cancel()
@@ -92,25 +103,25 @@ class Commands:
             with self._lock:
                 self._running.discard(process)
         if is_stop(status):
-            await_stop(lambda: self._check(what))
-        self._check(what)
+            await_stop(lambda: self._raise_if_stopped(description))
+        self._raise_if_stopped(description)
         if expired.is_set():
-            raise DeadlineExceeded(f"{what} took longer than {timeout:.0f} s and was stopped.", details=tail)
+            raise DeadlineExceeded(f"{description} took longer than {timeout:.0f} s and was stopped.", details=tail)
         if status != 0:
-            raise PlatformFailed(f"{what} failed: `{' '.join(command[:3])}` ended with status {status}.", details=tail)
+            raise PlatformFailed(f"{description} failed: `{' '.join(command[:3])}` exited with status {status}.", details=tail)
         return output
 
     def stop(self) -> None:
-        """End the programs that run, and let no further one start."""
+        """Terminate the running programs and refuse to start another one."""
         with self._lock:
             self._stopped = True
             running = list(self._running)
         for process in running:
-            _end(process)
+            _terminate(process)
 
-    def _check(self, what: str) -> None:
+    def _raise_if_stopped(self, description: str) -> None:
         if self._stopped:
-            raise Interrupted(f"{what} was stopped.")
+            raise Interrupted(f"{description} was stopped.")
 
     def _start(self, command: list[str], env: Mapping[str, str], cwd: Path | None) -> subprocess.Popen[str]:
         program = shutil.which(command[0], path=env.get("PATH"))
@@ -118,9 +129,9 @@ class Commands:
             raise ToolMissing(f"`{command[0]}` is not installed.")
         with self._lock:
             if self._stopped:
-                raise Interrupted("The work was stopped.")
+                raise Interrupted(f"`{command[0]}` was not started: the command was stopped.")
             process = subprocess.Popen(
-                # setpriv would not notice that we were killed before it has told the kernel what is to happen then.
+                # Unlike setpriv, this also notices when this process was killed before the signal was set.
                 [
                     sys.executable,
                     "-I",
@@ -143,19 +154,19 @@ class Commands:
             return process
 
 
-def _pump(outputs: tuple[IO[str], IO[str]], tail: deque[str], line: Line) -> list[str]:
-    """Read both outputs to their ends; standard error in a thread of its own, or a full pipe would stop the program."""
-    plain, errors = outputs
+def _read_outputs(outputs: tuple[IO[str], IO[str]], tail: deque[str], on_line: LineCallback) -> list[str]:
+    """Read both outputs to their ends; standard error in its own thread, since a full pipe would block the program."""
+    stdout, stderr = outputs
 
     def read_errors() -> None:
-        for text in errors:
+        for text in stderr:
             tail.append(text.rstrip("\n"))
-            line(text.rstrip("\n"))
+            on_line(text.rstrip("\n"))
 
     reader = threading.Thread(target=read_errors, daemon=True)
     reader.start()
     output = []
-    for text in plain:
+    for text in stdout:
         output.append(text.rstrip("\n"))
         tail.append(text.rstrip("\n"))
     reader.join()
@@ -168,7 +179,7 @@ def _pipe(stream: IO[str] | None) -> IO[str]:
     return stream
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _terminate(process: subprocess.Popen[str]) -> None:
     _kill(process, signal.SIGTERM)
     try:
         process.wait(_STOP_SECONDS)
@@ -185,7 +196,7 @@ def _kill(process: subprocess.Popen[str], number: signal.Signals) -> None:
 
 
 def tail(path: Path, lines: int = TAIL_LINES) -> list[str]:
-    """Return the last lines of a log file, or none if there is no such file."""
+    """Return the last lines of a log file; an empty list if it does not exist."""
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - 32_768))

@@ -1,6 +1,6 @@
-"""The programs' configuration files, rendered from the state folder and the ports; pure.
+"""The configuration files of the programs, rendered from the state folder and the ports. Pure.
 
-What is YAML for its reader is written as JSON, which is YAML too and needs no quoting rules of ours.
+YAML files are written as JSON, which is valid YAML and simpler to quote.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from kubernaut_local import network
+from kubernaut_local.components import KUBERNETES_VERSION
 from kubernaut_local.layout import Layout
-from kubernaut_local.model import Ports
-from kubernaut_local.programs import KUBERNETES_VERSION
+from kubernaut_local.models import Ports
 
 PAUSE_IMAGE = "pause:local"
-# In the namespace's own /run.
+# In the /run of the platform's mount namespace.
 CONTAINERD_SOCKET = "/run/kubernaut/containerd.sock"
 
 
 def kubeadm(layout: Layout, ports: Ports) -> str:
-    """Return kubeadm's configuration: it makes certificates and kubeconfigs, and nothing else."""
+    """Return kubeadm's configuration; kubeadm only creates certificates and kubeconfigs."""
     version = "kubeadm.k8s.io/v1beta4"
     cluster = {
         "apiVersion": version,
@@ -35,7 +35,7 @@ def kubeadm(layout: Layout, ports: Ports) -> str:
         "controlPlaneEndpoint": f"127.0.0.1:{ports.api}",
         "networking": {"dnsDomain": network.CLUSTER_DOMAIN, "serviceSubnet": network.SERVICE_CIDR, "podSubnet": network.POD_CIDR},
         "apiServer": {"certSANs": ["localhost", "127.0.0.1"]},
-        # An external etcd without certificates keeps kubeadm from making those: ours listens on the inside's loopback only.
+        # kubeadm creates no certificates for an external etcd; this one listens on the namespace's loopback only.
         "etcd": {"external": {"endpoints": ["http://127.0.0.1:2379"], "caFile": "", "certFile": "", "keyFile": ""}},
     }
     init = {
@@ -48,7 +48,7 @@ def kubeadm(layout: Layout, ports: Ports) -> str:
 
 
 def containerd(layout: Layout, ports: Ports, cni: Path) -> str:
-    """Return the configuration of Kubernetes' containerd."""
+    """Return containerd's configuration."""
     root, quoted = layout.root / "containerd", json.dumps
     return f"""version = 2
 root = {quoted(str(root / "root"))}
@@ -59,7 +59,7 @@ state = "/run/containerd"
   path = {quoted(str(root / "opt"))}
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = {quoted(f"localhost:{ports.registry}/{PAUSE_IMAGE}")}
-  # Without CAP_SYS_RESOURCE, as in many containers, runc could not lower a score and would die of it.
+  # Without CAP_SYS_RESOURCE, as in many containers, runc cannot lower a score and would fail.
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = {quoted(str(cni))}
@@ -70,7 +70,7 @@ state = "/run/containerd"
 
 
 def cni() -> str:
-    """Return the pods' network: one bridge, and ports of the node where a pod asks for them."""
+    """Return the CNI configuration: one bridge, and port mappings for pods with host ports."""
     ipam = {"type": "host-local", "ranges": [[{"subnet": network.NODE_POD_CIDR}]], "routes": [{"dst": "0.0.0.0/0"}]}
     bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": True, "hairpinMode": True, "ipam": ipam}
     portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
@@ -83,9 +83,9 @@ def kubelet(layout: Layout) -> str:
         {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
-            "address": "0.0.0.0",  # noqa: S104 - of the platform's network namespace; the API server asks the node's address
+            "address": "0.0.0.0",  # noqa: S104 - in the platform's network namespace; the API server connects to the node's address
             "authentication": {"anonymous": {"enabled": False}, "x509": {"clientCAFile": str(layout.pki / "ca.crt")}},
-            # By default a refusal is remembered for 30 s: also one from before the administrator was granted access.
+            # By default a denial is cached for 30 s, also one from before the administrator was granted access.
             "authorization": {"mode": "Webhook", "webhook": {"cacheUnauthorizedTTL": "1s"}},
             "cgroupDriver": "cgroupfs",
             "cgroupRoot": f"/{layout.cgroup}",
@@ -95,10 +95,10 @@ def kubelet(layout: Layout) -> str:
             "volumePluginDir": str(layout.root / "kubelet" / "volumeplugins"),
             "podLogsDir": str(layout.logs / "pods"),
             "clusterDomain": network.CLUSTER_DOMAIN,
-            # There is no cluster DNS yet; with the link's resolver pods can at least ask for names outside.
+            # The platform has no cluster DNS; with slirp4netns' resolver pods can resolve external names.
             "clusterDNS": [network.LINK_RESOLVER],
             "resolvConf": str(layout.etc / "resolv.conf"),
-            # The host's disk is the user's own: a nearly full one must not evict the pods of an afternoon's work.
+            # A nearly full disk of the host must not evict the pods.
             "imageGCHighThresholdPercent": 100,
             "evictionHard": {
                 "memory.available": "50Mi",
@@ -111,9 +111,9 @@ def kubelet(layout: Layout) -> str:
 
 
 def registry(layout: Layout, ports: Ports) -> str:
-    """Return the registry's configuration; what the host's port leads to arrives on the node's address, not on loopback."""
+    """Return the registry's configuration; it listens on all addresses, as forwarded connections arrive on the node's address."""
     storage = {"filesystem": {"rootdirectory": str(layout.root / "registry")}, "delete": {"enabled": True}}
-    # Its cache of blobs would go on answering for what was removed behind its back.
+    # No blob cache is configured: it would serve blobs that were deleted from the file system.
     return _json({"version": "0.1", "log": {"level": "warn"}, "storage": storage, "http": {"addr": f"0.0.0.0:{ports.registry}"}})
 
 
@@ -123,7 +123,7 @@ def docker(layout: Layout, ports: Ports) -> str:
         {
             "registry-mirrors": [f"http://127.0.0.1:{ports.registry}"],
             "userland-proxy": False,
-            # Else it would make itself a key in the host's /etc/docker.
+            # By default dockerd creates a key in the host's /etc/docker.
             "deprecated-key-path": str(layout.etc / "docker-key.json"),
         }
     )

@@ -1,6 +1,6 @@
-"""Where the platform keeps what: the state folder of one platform, and the cache that all platforms share.
+"""The paths of a platform's state folder. Pure: nothing is created here.
 
-Only names and paths are decided here; nothing is created. Every path under a state folder is spelled once, in :class:`Layout`.
+Every path below a state folder is spelled once, in :class:`Layout`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kubernaut.errors import NameInvalid, SettingInvalid
 
-# The name becomes a cgroup, a host name and a kube context, and the shortest of them is the rest of a socket's path.
+# The name becomes a cgroup, a host name, a kube context and a part of socket paths, which have the strictest limit.
 NAME_LENGTH = 40
 _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?")
 # The path is written into overlayfs options (`:` and `,` separate), supervisord.conf (`%` and `"`) and TOML.
@@ -22,79 +22,64 @@ _SOCKET_PATH = 107
 
 
 def check_name(name: str) -> str:
-    """Return a platform's name: an RFC 1123 label of at most 40 characters."""
+    """Return a platform's name if it is an RFC 1123 label of at most 40 characters. Raises: NameInvalid."""
     if len(name) > NAME_LENGTH or not _NAME.fullmatch(name):
-        hint = f"A name is lower-case letters, digits and inner dashes, at most {NAME_LENGTH} characters."
-        raise NameInvalid(f"{name!r} cannot be a platform's name.", hint=hint)
+        hint = f"Use lower-case letters, digits and dashes (not at the ends), at most {NAME_LENGTH} characters."
+        raise NameInvalid(f"{name!r} is not a valid platform name.", hint=hint)
     return name
 
 
 def state_home() -> Path:
-    """Return the XDG folder for state."""
+    """Return the XDG state folder."""
     return _xdg("XDG_STATE_HOME", ".local/state")
 
 
 def cache_home() -> Path:
-    """Return the XDG folder for what can be made again."""
+    """Return the XDG cache folder."""
     return _xdg("XDG_CACHE_HOME", ".cache")
 
 
 def _xdg(variable: str, default: str) -> Path:
-    # The XDG specification: a relative path is to be ignored.
+    # The XDG specification requires that a relative path is ignored.
     value = os.environ.get(variable, "")
     return Path(value) if value.startswith("/") else Path.home() / default
 
 
 @dataclass(frozen=True)
-class Cache:
-    """The cache folder: programs, packages and images, each under a key of what made it."""
-
-    home: Path
-
-    @property
-    def root(self) -> Path:
-        """The folder that is kubernaut's."""
-        return self.home / "kubernaut"
-
-    def entry(self, kind: str, key: str) -> Path:
-        """Return the folder of one cached thing."""
-        return self.root / kind / key
-
-    def lock(self, kind: str) -> Path:
-        """Return the lock file for making things of a kind."""
-        return self.root / f"{kind}.lock"
-
-
-@dataclass(frozen=True)
 class Layout:
-    """The state folder of one platform."""
+    """The state folder of one platform.
+
+    Attributes:
+        home: The XDG state folder.
+        name: The platform's name.
+    """
 
     home: Path
     name: str
 
     @property
     def root(self) -> Path:
-        """The platform's own folder, which `down --purge` removes."""
+        """The state folder itself, which `down --purge` removes."""
         return self.home / "kubernaut" / "local" / self.name
 
     @property
     def lock(self) -> Path:
-        """The lock that `up` and `down` hold; beside the folder, since a purge removes that."""
+        """The lock file that `up` and `down` hold; it lies beside the folder, which a purge removes."""
         return self.lock_of(self.root)
 
     @staticmethod
     def lock_of(root: Path) -> Path:
-        """Return that lock of a platform's folder, whosever it is."""
+        """Return the lock file of any platform's state folder."""
         return root.with_name(f"{root.name}.lock")
 
     @property
     def record(self) -> Path:
-        """What was decided when the platform was first brought up."""
+        """The record of the platform's ports, written by the first `up`."""
         return self.root / "platform.json"
 
     @property
     def etc(self) -> Path:
-        """The rendered configurations."""
+        """The rendered configuration files."""
         return self.root / "etc"
 
     @property
@@ -104,8 +89,18 @@ class Layout:
 
     @property
     def kubeconfigs(self) -> Path:
-        """The programs' own kubeconfigs."""
+        """The kubeconfigs of the Kubernetes programs."""
         return self.root / "kubeconfigs"
+
+    @property
+    def admin_certificate(self) -> Path:
+        """The super-administrator's certificate."""
+        return self.kubeconfigs / "super-admin.crt"
+
+    @property
+    def admin_key(self) -> Path:
+        """The super-administrator's private key."""
+        return self.kubeconfigs / "super-admin.key"
 
     @property
     def kubeconfig(self) -> Path:
@@ -114,64 +109,64 @@ class Layout:
 
     @property
     def run(self) -> Path:
-        """Sockets and locks that the host must reach; all else of that kind lives in the namespace's own /run."""
+        """The sockets and locks that the host uses; the others lie in the /run of the platform's namespace."""
         return self.root / "run"
 
     @property
     def logs(self) -> Path:
-        """One file per process, and the pods' logs."""
+        """The log files, one per process, and the pods' logs."""
         return self.root / "logs"
 
     @property
     def alive(self) -> Path:
-        """The file that PID 1 of the namespaces holds locked as long as it lives."""
+        """The file that PID 1 of the namespaces keeps locked while it lives."""
         return self.alive_in(self.root)
 
     @staticmethod
     def alive_in(root: Path) -> Path:
-        """Return that file in a platform's folder, whosever it is."""
+        """Return the file that PID 1 locks in any platform's state folder."""
         return root / "run" / "alive"
 
     @property
     def supervisor_socket(self) -> Path:
-        """Where supervisord answers."""
+        """The socket of supervisord's API."""
         return self.run / "ctl.sock"
 
     @property
     def link_socket(self) -> Path:
-        """Where slirp4netns answers."""
+        """The socket of slirp4netns' API."""
         return self.run / "link.sock"
 
     @property
     def docker_socket(self) -> Path:
-        """Where the Docker engine answers."""
+        """The socket of the Docker engine."""
         return self.run / "docker.sock"
 
     @property
     def bin(self) -> Path:
-        """The folders that `env` puts on PATH, one per Helm."""
+        """The folders that `env` puts on PATH, one per Helm version."""
         return self.root / "bin"
 
     @property
     def cgroup(self) -> str:
-        """The name of the platform's cgroup in every hierarchy."""
+        """The name of the platform's cgroup, below the root of each hierarchy."""
         return f"kubernaut-{self.name}"
 
     def log(self, process: str) -> Path:
-        """Return a process's log file."""
+        """Return the log file of a process."""
         return self.logs / f"{process}.log"
 
     def check(self) -> None:
-        """Refuse a folder whose path the programs could not work with."""
+        """Raise SettingInvalid if the programs cannot work with the folder's path."""
         path = str(self.root)
         if not _PATH.fullmatch(path):
             raise SettingInvalid(
-                f"The state folder {path!r} cannot be used: its path may hold only letters, digits and ./+@=_-",
-                hint="Name another one with XDG_STATE_HOME.",
+                f"The state folder {path!r} cannot be used: its path may contain only ASCII letters, digits and ./+@=_-",
+                hint="Set XDG_STATE_HOME to another folder.",
             )
         longest = str(self.docker_socket)
         if len(os.fsencode(longest)) > _SOCKET_PATH:
             raise SettingInvalid(
-                f"The state folder {path!r} is too deep: a socket's path in it would have over {_SOCKET_PATH} characters.",
-                hint="Name a shorter one with XDG_STATE_HOME, or a shorter platform name with --name.",
+                f"The state folder {path!r} is too long: socket paths below it would exceed {_SOCKET_PATH} bytes.",
+                hint="Set XDG_STATE_HOME to a shorter path, or choose a shorter platform name with --name.",
             )

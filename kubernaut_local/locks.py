@@ -1,6 +1,6 @@
-"""Locks between processes, and who holds them.
+"""Locks between processes, and the pid of their holder.
 
-A lock is an flock on a file: the kernel frees it when its holder ends, however that happens, so none is ever stale.
+A lock is an flock on a file. The kernel releases it when its holder ends for any reason, so a lock is never stale.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ _OPEN_TRIES = 20
 
 
 @contextmanager
-def locked(path: Path, *, timeout: float, waiting: Callable[[int | None], None]) -> Iterator[None]:
-    """Hold a lock for the block.
+def locked(path: Path, *, timeout: float, on_wait: Callable[[int | None], None] = lambda _pid: None) -> Iterator[None]:
+    """Hold a lock during the block.
 
     Args:
-        path: The lock's file; it and its folder are created, and the file stays.
-        timeout: How many seconds to wait for another holder.
-        waiting: Is told once, with the holder's pid if that can be found, when there is one.
+        path: The lock file; it and its folder are created, and the file is kept.
+        timeout: Seconds to wait while another process holds the lock.
+        on_wait: Called once if another process holds the lock, with its pid if that can be found.
 
     Raises:
-        DeadlineExceeded: Another process held it all that time.
+        DeadlineExceeded: Another process still holds the lock after the timeout.
     """
     deadline = time.monotonic() + timeout
     handle = _open(path)
     try:
-        _acquire(handle, path, deadline, waiting)
+        _acquire(handle, path, deadline, on_wait)
         while not _is_at(handle, path):
-            # The last holder removed the file while this one waited for it.
+            # The last holder removed the file meanwhile.
             os.close(handle)
             handle = _open(path)
-            _acquire(handle, path, deadline, waiting)
+            _acquire(handle, path, deadline, on_wait)
         yield
     finally:
         os.close(handle)
@@ -51,7 +51,7 @@ def _open(path: Path) -> int:
         try:
             return os.open(path, flags, 0o600)
         except FileNotFoundError:
-            # Somebody who was done with the folder removed it just now.
+            # Another process has just removed the folder.
             continue
     return os.open(path, flags, 0o600)
 
@@ -63,38 +63,41 @@ def _is_at(handle: int, path: Path) -> bool:
         return False
 
 
-def _acquire(handle: int, path: Path, deadline: float, waiting: Callable[[int | None], None]) -> None:
-    told = False
+def _acquire(handle: int, path: Path, deadline: float, on_wait: Callable[[int | None], None]) -> None:
+    reported = False
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            if not told:
-                told = True
-                waiting(holder(path))
+            if not reported:
+                reported = True
+                on_wait(holder(path))
             if time.monotonic() > deadline:
                 raise DeadlineExceeded(f"Another process (pid {holder(path) or 'unknown'}) still holds {path}.") from None
         time.sleep(_POLL_SECONDS)
 
 
 def holder(path: Path) -> int | None:
-    """Return the pid of the process that holds a lock, without disturbing it; none if it is free."""
+    """Return the pid of the process that holds a lock, or None if it is free; the lock is not touched."""
     try:
-        wanted = path.stat()
+        file = path.stat()
     except FileNotFoundError:
         return None
-    for pid in candidates(Path("/proc/locks").read_text(encoding="ascii"), wanted.st_ino):
-        if _has_open(pid, wanted):
+    for pid in flock_pids(Path("/proc/locks").read_text(encoding="ascii"), file.st_ino):
+        if _has_open(pid, file):
             return pid
     return None
 
 
-def candidates(locks: str, inode: int) -> list[int]:
-    """Return the pids that /proc/locks names as holders of an flock on a file with this inode, on whichever device.
+def flock_pids(locks: str, inode: int) -> list[int]:
+    """Return the pids that hold an flock on a file with an inode number, on any device.
 
-    A line is `1: FLOCK  ADVISORY  WRITE 4711 fe:00:263401 0 EOF`; one with `->` waits and holds nothing. The device is that of
-    the superblock, which on btrfs and overlayfs is not what stat(2) says, so it is left to the caller to look closer.
+    The device is ignored: /proc/locks shows that of the superblock, which on btrfs and overlayfs differs from that of stat(2).
+
+    Args:
+        locks: The text of /proc/locks, such as `1: FLOCK  ADVISORY  WRITE 4711 fe:00:263401 0 EOF`; `->` marks a waiting process.
+        inode: The file's inode number.
     """
     pids = []
     for line in locks.splitlines():
@@ -104,17 +107,17 @@ def candidates(locks: str, inode: int) -> list[int]:
     return pids
 
 
-def _has_open(pid: int, wanted: os.stat_result) -> bool:
+def _has_open(pid: int, file: os.stat_result) -> bool:
     try:
         handles = list(Path(f"/proc/{pid}/fd").iterdir())
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return False
-    return any(_is_same(handle, wanted) for handle in handles)
+    return any(_is_same(handle, file) for handle in handles)
 
 
-def _is_same(handle: Path, wanted: os.stat_result) -> bool:
+def _is_same(handle: Path, file: os.stat_result) -> bool:
     try:
-        return os.path.samestat(handle.stat(), wanted)
+        return os.path.samestat(handle.stat(), file)
     except OSError:
-        # Closed meanwhile, or a link to something that cannot be reached by its path.
+        # Closed meanwhile, or a link that does not lead to a path.
         return False

@@ -1,6 +1,6 @@
-"""The addresses inside every platform, and the host's resolver as the inside can use it.
+"""The addresses inside the platform's network namespace, and its resolv.conf. Pure.
 
-Each platform has a network namespace of its own, so all of them use the same addresses and the programs their default ports.
+Each platform has its own network namespace, so all platforms use the same addresses and the programs' default ports.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import ipaddress
 NAMESPACE = "/run/netns/node"
 LINK_CIDR = "10.99.0.0/24"
 NODE_ADDRESS = "10.99.0.100"
-# slirp4netns answers DNS here and asks the host's own resolvers.
+# slirp4netns forwards DNS queries to this address to the host's resolvers.
 LINK_RESOLVER = "10.99.0.3"
 SERVICE_CIDR = "10.97.0.0/16"
 POD_CIDR = "10.245.0.0/16"
@@ -18,18 +18,18 @@ NODE_POD_CIDR = "10.245.0.0/24"
 CLUSTER_DOMAIN = "cluster.local"
 NODE_NAME = "local"
 NODE_PORT_RANGE = "30000-32767"
-# etcd, kubelet, kube-proxy, controller-manager and scheduler: a port leads to the same one inside, so none of them can be led to.
+# etcd, kubelet, kube-proxy, controller-manager and scheduler. A port is forwarded to the same number inside, so these are taken.
 INSIDE_PORTS = (2379, 2380, 10248, 10249, 10250, 10256, 10257, 10259)
 
 
-def inside_resolv_conf(host: str) -> str:
-    """Return the host's resolv.conf with resolvers on its loopback, which the inside cannot reach, replaced by the link's.
+def render_resolv_conf(host_resolv_conf: str) -> str:
+    """Return the platform's resolv.conf: the host's, with slirp4netns' resolver in place of resolvers on the host's loopback.
 
     Args:
-        host: The text of the host's /etc/resolv.conf; empty if it has none.
+        host_resolv_conf: The text of the host's /etc/resolv.conf; empty if it does not exist.
     """
     lines: list[str] = []
-    for line in host.splitlines():
+    for line in host_resolv_conf.splitlines():
         fields = line.split()
         if len(fields) >= 2 and fields[0] == "nameserver" and _is_loopback(fields[1]):
             line = f"nameserver {LINK_RESOLVER}"

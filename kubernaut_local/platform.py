@@ -1,7 +1,7 @@
-"""The platform's verbs: up, down, status and environment.
+"""The platform's commands: up, down, status and environment.
 
-Each decides what is to be done from what is found, never from what an earlier run believed; so `up` goes on where a killed one
-ended, and `down` after a crash removes what is left.
+Each acts on the state that it finds, not on what an earlier command recorded as done. So `up` continues an interrupted `up`, and
+`down` cleans up after a crash.
 """
 
 from __future__ import annotations
@@ -18,253 +18,289 @@ from typing import Literal
 
 from kubernaut.errors import NotRoot, PlatformFailed, SettingInvalid, ToolMissing
 from kubernaut.events import Listener, Progress, Step, ignore_event
-from kubernaut_local import debian, gates, host, image, namespace, parts, ports, programs, state, supervision
-from kubernaut_local import layout as layouts
-from kubernaut_local.gates import Target, Waiter
-from kubernaut_local.layout import Cache, Layout
+from kubernaut_local import clients, components, debian, host, images, layout, pid1, ports, readiness, state
+from kubernaut_local.cache import Cache
+from kubernaut_local.commands import CommandRunner
+from kubernaut_local.components import Components
+from kubernaut_local.layout import Layout
 from kubernaut_local.locks import locked
-from kubernaut_local.model import Down, PlatformStatus, Ports, ProcessStatus, Record, State, Up, Wishes
-from kubernaut_local.parts import Parts
-from kubernaut_local.seed import Seeder
+from kubernaut_local.models import (
+    DownResult,
+    PlatformRecord,
+    PlatformState,
+    PlatformStatus,
+    PortOptions,
+    Ports,
+    ProcessStatus,
+    UpResult,
+)
 
 READY_SECONDS = 180.0
 _LOCK_SECONDS = 4000.0
-_GATES_OF_START = ("link", "registry", "dockerd", "kube-apiserver")
+# Must pass before images are pushed, and before the administrator is granted access.
+_REGISTRY_CHECKS = ("link", "registry")
+_API_CHECKS = (*_REGISTRY_CHECKS, "dockerd", "kube-apiserver")
 
 
 class Platform:
-    """A local platform, by its name.
+    """A local platform.
 
     Args:
-        name: An RFC 1123 label; platforms of different names run side by side.
-        state_home: Where state is kept instead of XDG_STATE_HOME.
-        cache_home: Where programs and images are kept instead of XDG_CACHE_HOME.
+        name: Its name, an RFC 1123 label; platforms of different names run side by side.
+        state_home: The folder for state instead of XDG_STATE_HOME.
+        cache_home: The folder for programs and images instead of XDG_CACHE_HOME.
+
+    Raises:
+        NameInvalid: The name is not valid.
     """
 
     def __init__(self, name: str = ports.DEFAULT_NAME, *, state_home: Path | None = None, cache_home: Path | None = None) -> None:
-        self.name = layouts.check_name(name)
-        self._layout = Layout(state_home or layouts.state_home(), name)
-        self._cache = Cache(cache_home or layouts.cache_home())
+        self.name = layout.check_name(name)
+        self._layout = Layout(state_home or layout.state_home(), name)
+        self._cache = Cache(cache_home) if cache_home else Cache.default()
 
     @property
     def folder(self) -> Path:
         """The state folder."""
         return self._layout.root
 
-    def ports_for(self, wishes: Wishes | None = None) -> Ports:
-        """Return the ports that `up` would take: those wished for, else those of the first `up`, else defaults or free ones."""
-        return self._choose(wishes or Wishes(), lambda _port: True)
+    def ports_for(self, options: PortOptions | None = None) -> Ports:
+        """Return the ports that `up` would use: those of the options, else those of the first `up`, else defaults or free ones."""
+        return self._choose_ports(options or PortOptions(), lambda _port: True)
 
-    def up(self, listener: Listener = ignore_event, ports: Ports | Wishes | None = None, *, timeout: float = READY_SECONDS) -> Up:
-        """Bring the platform up, or finish what an interrupted `up` began; do nothing if it is up and ready.
+    def up(
+        self, listener: Listener = ignore_event, ports: Ports | PortOptions | None = None, *, timeout: float = READY_SECONDS
+    ) -> UpResult:
+        """Start the platform, or complete an interrupted `up`; do nothing if the platform is ready.
 
         Args:
-            listener: Is told of the progress.
-            ports: The ports on the host's 127.0.0.1, or only some of them; see :meth:`ports_for`.
-            timeout: How many seconds the started processes have to become ready.
+            listener: Receives the progress.
+            ports: All or some of the ports on the host's 127.0.0.1; see :meth:`ports_for`.
+            timeout: Seconds that the started processes have to become ready.
 
         Raises:
-            NotRoot: Only root may make namespaces and mounts.
-            PortTaken: Something else listens on one of the ports.
+            NotRoot: The process does not run as root.
+            PortTaken: Another process listens on one of the ports.
+            SettingInvalid: The platform runs with other ports, or the state folder's path cannot be used.
             ToolMissing: Go or apt-get is missing or too old.
-            PlatformFailed: A part did not start; the end of its log is in the details.
+            PlatformFailed: A component cannot be started; the end of its log is in the details.
             DeadlineExceeded: The platform did not become ready in time.
         """
         self._check_host()
         self._layout.check()
         progress, started = Progress(listener), time.monotonic()
-        wishes = Wishes(api=ports.api, registry=ports.registry, node_ports=ports.node_ports) if ports else Wishes()
+        options = PortOptions(api=ports.api, registry=ports.registry, node_ports=ports.node_ports) if ports else PortOptions()
         with self._locked(progress):
-            changed, taken = self._up(wishes, progress, timeout)
-        return Up(name=self.name, changed=changed, ports=taken, seconds=round(time.monotonic() - started, 3))
+            changed, used = self._up(options, progress, timeout)
+        return UpResult(name=self.name, changed=changed, ports=used, seconds=round(time.monotonic() - started, 3))
 
-    def down(self, purge: bool = False, listener: Listener = ignore_event) -> Down:
-        """Take the platform down; its data stays unless it is purged.
+    def down(self, purge: bool = False, listener: Listener = ignore_event) -> DownResult:
+        """Stop the platform.
 
         Args:
-            purge: Remove the state folder too: the cluster's objects, the registry's and the engine's images, the certificates.
-            listener: Is told of the progress.
+            purge: Also remove the state folder: the cluster's objects, the registry's and the engine's images, the certificates.
+            listener: Receives the progress.
+
+        Raises:
+            NotRoot: The process does not run as root.
+            PlatformFailed: The state folder cannot be purged.
         """
         self._check_host()
         progress, started = Progress(listener), time.monotonic()
-        layout = self._layout
-        # The lock without the folder: an `up` that is still building, or was stopped while it did.
-        if not layout.root.exists() and not layout.lock.exists():
+        # The lock file without the folder: an `up` is building, or was stopped while building.
+        if not self._layout.root.exists() and not self._layout.lock.exists():
             with progress.step("down", self.name) as step:
-                left = host.leave(layout)
-                (step.done if left else step.unchanged)("the host is as it was" if left else "not up, and nothing is kept")
-            return Down(name=self.name, changed=left, purged=False, seconds=round(time.monotonic() - started, 3))
+                changed = host.release(self._layout)
+                (step.done if changed else step.unchanged)("the host's settings are restored" if changed else "not up, no data")
+            return DownResult(name=self.name, changed=changed, purged=False, seconds=round(time.monotonic() - started, 3))
         with self._locked(progress):
             with progress.step("down", self.name) as step:
-                changed = self._undo()
+                changed = self._stop()
                 if changed:
-                    step.done("every process has ended, the host is as it was")
+                    step.done("all processes have ended, the host's settings are restored")
                 else:
-                    step.unchanged("it was not up")
+                    step.unchanged("not up")
             if purge:
-                with progress.step("purge", str(layout.root)) as step:
-                    state.purge(layout)
-                    step.done("its data is gone")
-        return Down(name=self.name, changed=changed or purge, purged=purge, seconds=round(time.monotonic() - started, 3))
+                with progress.step("purge", str(self._layout.root)) as step:
+                    state.purge(self._layout)
+                    step.done("removed")
+        return DownResult(name=self.name, changed=changed or purge, purged=purge, seconds=round(time.monotonic() - started, 3))
 
     def status(self) -> PlatformStatus:
-        """Return what is so now: every process and every readiness gate, asked afresh."""
-        layout, recorded = self._layout, state.read(self._layout)
-        one = namespace.pid_one(layout)
+        """Return the current status: every process and every readiness check.
+
+        Raises:
+            NotRoot: The state folder is not readable.
+        """
+        paths, record = self._layout, state.read_record(self._layout)
+        pid = pid1.find(paths)
         facts = {
             "name": self.name,
-            "folder": layout.root,
-            "ports": recorded.ports if recorded else None,
-            "kubeconfig": layout.kubeconfig if layout.kubeconfig.exists() else None,
-            "docker_host": f"unix://{layout.docker_socket}" if recorded else None,
-            "registry": f"localhost:{recorded.ports.registry}" if recorded else None,
+            "folder": paths.root,
+            "ports": record.ports if record else None,
+            "kubeconfig": paths.kubeconfig if paths.kubeconfig.exists() else None,
+            "docker_host": f"unix://{paths.docker_socket}" if record else None,
+            "registry": f"localhost:{record.ports.registry}" if record else None,
             "versions": self._versions(),
         }
-        if one is None or recorded is None:
-            return PlatformStatus(state=State.DOWN, **facts)
-        processes = tuple(supervision.ask(layout, namespace.host_pids(one)) or ())
-        found = tuple(gates.check(Target(layout, recorded.ports))) if state.has_certificates(layout) else ()
+        if pid is None or record is None:
+            return PlatformStatus(state=PlatformState.DOWN, **facts)
+        processes = tuple(clients.list_processes(paths, pid1.host_pids(pid)) or ())
+        has_certificates = paths.admin_key.exists()
+        checks = tuple(readiness.run_checks(readiness.Target(paths, record.ports))) if has_certificates else ()
         running = bool(processes) and all(process.state == "running" for process in processes)
-        ready = running and bool(found) and all(gate.ready for gate in found)
-        return PlatformStatus(state=State.READY if ready else State.NOT_READY, gates=found, processes=processes, **facts)
+        ready = running and bool(checks) and all(check.ready for check in checks)
+        overall = PlatformState.READY if ready else PlatformState.NOT_READY
+        return PlatformStatus(state=overall, checks=checks, processes=processes, **facts)
 
     def environment(self, helm: Literal[3, 4] = 3, listener: Listener = ignore_event) -> dict[str, str]:
-        """Return the variables with which docker, helm, kubectl and kubernaut find the platform.
+        """Return the environment variables with which docker, helm, kubectl and kubernaut find the platform.
 
         Args:
-            helm: Which Helm comes first on PATH; Helm 4 is built when it is first asked for.
-            listener: Is told of the progress of that build.
+            helm: The Helm version to put first on PATH; Helm 4 is built on first use.
+            listener: Receives the progress of that build.
+
+        Raises:
+            PlatformFailed: The platform is not up.
         """
-        layout, recorded = self._layout, state.read(self._layout)
-        if recorded is None or namespace.pid_one(layout) is None:
-            raise PlatformFailed(f"The platform {self.name!r} is not up.", hint=f"Bring it up with `{_command('up', self.name)}`.")
-        program = self.helm(helm, listener)
-        folder = layout.bin / f"helm{helm}"
-        state.link(folder / "helm", program)
-        others = [entry for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if Path(entry).parent != layout.bin]
+        paths, record = self._layout, state.read_record(self._layout)
+        if record is None or pid1.find(paths) is None:
+            raise PlatformFailed(f"The platform {self.name!r} is not up.", hint=f"Start it with `{_command('up', self.name)}`.")
+        folder = paths.bin / f"helm{helm}"
+        state.replace_symlink(folder / "helm", self.helm(helm, listener))
+        others = [entry for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if Path(entry).parent != paths.bin]
         return {
-            "KUBECONFIG": str(layout.kubeconfig),
-            "DOCKER_HOST": f"unix://{layout.docker_socket}",
-            "KUBERNAUT_REGISTRY": f"localhost:{recorded.ports.registry}",
-            "KUBERNAUT_NODE_PORT": str(recorded.ports.node_ports[0]),
+            "KUBECONFIG": str(paths.kubeconfig),
+            "DOCKER_HOST": f"unix://{paths.docker_socket}",
+            "KUBERNAUT_REGISTRY": f"localhost:{record.ports.registry}",
+            "KUBERNAUT_NODE_PORT": str(record.ports.node_ports[0]),
             "PATH": os.pathsep.join([str(folder), *others]),
         }
 
     def helm(self, version: Literal[3, 4] = 3, listener: Listener = ignore_event) -> Path:
-        """Return Helm's program: the one of the Python package `helm-binary`, or Helm 4, built when it is first asked for."""
+        """Return the path of Helm: the one of the Python package `helm-binary`, or Helm 4, which is built on first use.
+
+        Raises:
+            ToolMissing: The package is not installed, or Go is missing or too old.
+        """
         if version == 3:
-            return programs.helm3()
-        with Progress(listener).step("helm", f"Helm {programs.HELM_VERSION}, built from its Go module") as step:
-            program, made = parts.run(lambda commands: programs.helm4(self._cache, commands, step.log))
-            (step.done if made else step.unchanged)(f"Helm {programs.HELM_VERSION}" + ("" if made else " was built before"))
+            return components.helm3()
+        title = f"Helm {components.HELM_VERSION}"
+        with Progress(listener).step("helm", f"{title}, built from its Go module") as step, CommandRunner() as commands:
+            program, built = components.helm4(self._cache, commands, step.log)
+            (step.done if built else step.unchanged)(f"built {title}" if built else f"{title} is in the cache")
         return program
 
-    def _up(self, wishes: Wishes, progress: Progress, timeout: float) -> tuple[bool, Ports]:
-        layout, recorded = self._layout, state.read(self._layout)
-        wanted = self.ports_for(wishes)
-        is_ours = namespace.settled(layout) is None
-        if is_ours:
-            state.check_change(self.name, recorded, wanted)
-            # Once more in time, before minutes of building; what counts is what is found at the start.
-            ports.check_free(wanted)
-            found = parts.get(self._cache, progress)
+    def _up(self, options: PortOptions, progress: Progress, timeout: float) -> tuple[bool, Ports]:
+        paths, record = self._layout, state.read_record(self._layout)
+        chosen = self.ports_for(options)
+        starting = pid1.find_settled(paths) is None
+        if starting:
+            state.check_registry_port(self.name, record, chosen)
+            # Checked before minutes of building, and again at the start.
+            ports.check_free(chosen)
+            prepared = components.prepare(self._cache, progress)
             try:
-                wanted = self._start(wishes, found, progress)
+                chosen = self._start(options, prepared, progress)
             except BaseException:
-                self._undo()
+                self._stop()
                 raise
-        elif recorded is None or recorded.ports != wanted:
-            hint = f"Take it down first: `{_command('down', self.name)}`."
-            raise SettingInvalid(f"The platform {self.name!r} is up with other ports.", hint=hint)
-        elif self.status().ready and state.is_finished(layout):
+        elif record is None or record.ports != chosen:
+            hint = f"Stop it first with `{_command('down', self.name)}`."
+            raise SettingInvalid(f"The platform {self.name!r} runs with other ports.", hint=hint)
+        elif self.status().ready and state.is_complete(paths):
             with progress.step("up", self.name) as step:
-                step.unchanged("up and ready already")
-            return False, wanted
+                step.unchanged("already up and ready")
+            return False, chosen
         else:
-            found = parts.get(self._cache, progress)
+            prepared = components.prepare(self._cache, progress)
         try:
-            with progress.step("ready", "waiting for every part to answer") as step:
-                self._finish(wanted, found, step, timeout)
+            with progress.step("ready", "waiting until every component is ready") as step:
+                self._complete(chosen, prepared, step, timeout)
         except KeyboardInterrupt:
-            # What this `up` started it also stops; what ran before, or is not ready in time, is left as it is, to be looked at.
-            if is_ours:
-                self._undo()
+            # Ctrl-C stops only what this `up` has started. After a timeout the platform is left running, for diagnosis.
+            if starting:
+                self._stop()
             raise
-        return True, wanted
+        return True, chosen
 
-    def _undo(self) -> bool:
-        """End what runs and put the host back as it was; return whether there was anything to do."""
-        ended = namespace.end(self._layout)
-        return host.leave(self._layout) or ended
+    def _stop(self) -> bool:
+        """End all processes and restore the host's settings; return whether anything was left to do."""
+        killed = pid1.kill(self._layout)
+        return host.release(self._layout) or killed
 
-    def _start(self, wishes: Wishes, found: Parts, progress: Progress) -> Ports:
-        layout = self._layout
+    def _start(self, options: PortOptions, prepared: Components, progress: Progress) -> Ports:
+        paths = self._layout
 
-        def decide(is_unreserved: Callable[[int], bool]) -> Ports:
-            decided = self._choose(wishes, is_unreserved)
-            ports.check_free(decided)
-            return decided
+        def choose_ports(is_unreserved: Callable[[int], bool]) -> Ports:
+            chosen = self._choose_ports(options, is_unreserved)
+            ports.check_free(chosen)
+            return chosen
 
-        with progress.step("configure", str(layout.root)) as step:
-            state.prepare(layout)
-            wanted = host.enter(layout, decide)
-            recorded = state.read(layout)
-            created = recorded.created_at if recorded else datetime.now(UTC)
-            state.write(layout, Record(name=self.name, ports=wanted, created_at=created))
-            made = parts.run(lambda commands: state.configure(layout, wanted, found, commands))
-            step.done("certificates and configurations written" if made else "configurations written")
-        with progress.step("start", "namespaces of their own, and every process in them") as step:
-            pid = namespace.start(layout, namespace.plan(layout, found.packages.busybox))
+        with progress.step("configure", str(paths.root)) as step:
+            state.create_folders(paths)
+            chosen = host.acquire(paths, choose_ports)
+            record = state.read_record(paths)
+            created_at = record.created_at if record else datetime.now(UTC)
+            state.write_record(paths, PlatformRecord(name=self.name, ports=chosen, created_at=created_at))
+            with CommandRunner() as commands:
+                certified = state.write_configuration(paths, chosen, prepared, commands)
+            step.done("certificates and configurations written" if certified else "configurations written")
+        with progress.step("start", "the namespaces and their processes") as step:
+            pid = pid1.start(paths, pid1.init_config(paths, prepared.packages.busybox))
             step.done(f"PID 1 is process {pid}")
-        return wanted
+        return chosen
 
-    def _finish(self, wanted: Ports, found: Parts, step: Step, timeout: float) -> None:
-        """Wait for the parts, and put in what a new cluster and a new registry lack."""
-        layout, target = self._layout, Target(self._layout, wanted)
-        waiter = Waiter(target, timeout, self._processes, lambda: namespace.pid_one(layout) is not None)
-        waiter.wait(step.log, _GATES_OF_START[:2])
-        seeder = Seeder(wanted.registry)
-        seeder.push(found.pause, "pause", ("local",))
-        seeder.push(found.node, "library/node", image.node_tags(image.node_version()))
-        waiter.wait(step.log, _GATES_OF_START)
-        gates.grant_admin(target)
+    def _complete(self, used: Ports, prepared: Components, step: Step, timeout: float) -> None:
+        """Wait until every component is ready; push the images and grant the administrator access as soon as possible."""
+        paths, target = self._layout, readiness.Target(self._layout, used)
+        waiter = readiness.Waiter(target, timeout, self._list_processes, lambda: pid1.find(paths) is not None)
+        waiter.wait(step.log, _REGISTRY_CHECKS)
+        registry = clients.RegistryClient(used.registry)
+        registry.push(prepared.pause, "pause", ("local",))
+        registry.push(prepared.node, "library/node", images.node_tags(images.node_version()))
+        waiter.wait(step.log, _API_CHECKS)
+        readiness.grant_admin(target)
         waiter.wait(step.log)
         waiter.wait_running()
-        state.finish(layout)
-        step.done(f"API 127.0.0.1:{wanted.api}, registry localhost:{wanted.registry}, node port {wanted.node_ports[0]}")
+        state.mark_complete(paths)
+        step.done(f"API 127.0.0.1:{used.api}, registry localhost:{used.registry}, node port {used.node_ports[0]}")
 
-    def _choose(self, wishes: Wishes, is_unreserved: Callable[[int], bool]) -> Ports:
-        recorded = state.read(self._layout)
+    def _choose_ports(self, options: PortOptions, is_unreserved: Callable[[int], bool]) -> Ports:
+        record = state.read_record(self._layout)
         return ports.choose(
-            self.name, recorded.ports if recorded else None, wishes, lambda port: is_unreserved(port) and ports.is_free(port)
+            self.name, record.ports if record else None, options, lambda port: is_unreserved(port) and ports.is_free(port)
         )
 
-    def _processes(self) -> list[ProcessStatus] | None:
-        return supervision.ask(self._layout, {})
+    def _list_processes(self) -> list[ProcessStatus] | None:
+        return clients.list_processes(self._layout, {})
 
     def _versions(self) -> dict[str, str]:
-        versions = {"kubernetes": programs.KUBERNETES_VERSION}
-        packages = debian.find(self._cache)
+        versions = {"kubernetes": components.KUBERNETES_VERSION}
+        packages = debian.find_packages(self._cache)
         if packages is not None:
             known = packages.versions()
-            versions |= {name: known[name] for name in debian.WANTED if name in known}
+            versions |= {name: known[name] for name in debian.PACKAGES if name in known}
         return versions
 
     def _check_host(self) -> None:
         if sys.platform != "linux":
-            raise ToolMissing("The local platform runs on Linux only.", hint="Use a cluster of your own: CLUSTER=current.")
+            raise ToolMissing(
+                "The local platform runs on Linux only.",
+                hint="Use your own cluster: `make demo CLUSTER=current REGISTRY=HOST/PREFIX`.",
+            )
         if os.geteuid() != 0:
-            raise NotRoot("The local platform makes namespaces and mounts, which only root may.")
+            raise NotRoot("The local platform creates namespaces and mounts, which needs root.")
         for tool in ("unshare", "nsenter", "setsid", "setpriv", "mount", "umount"):
             if shutil.which(tool) is None:
-                raise ToolMissing(f"`{tool}` is not installed.", hint="It is part of util-linux.")
+                raise ToolMissing(f"`{tool}` is not installed.", hint="Run `apt-get install util-linux mount`.")
 
     def _locked(self, progress: Progress) -> AbstractContextManager[None]:
-        def waiting(pid: int | None) -> None:
+        def on_wait(pid: int | None) -> None:
             with progress.step("wait", f"another `kubernaut local` works on {self.name} (pid {pid or 'unknown'})") as step:
                 step.done("waiting for it to end")
 
-        return locked(self._layout.lock, timeout=_LOCK_SECONDS, waiting=waiting)
+        return locked(self._layout.lock, timeout=_LOCK_SECONDS, on_wait=on_wait)
 
 
 def _command(verb: str, name: str) -> str:

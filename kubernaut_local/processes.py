@@ -1,6 +1,6 @@
-"""The platform's processes: what runs, in which order, and supervisord's configuration for it; pure.
+"""The platform's processes: their command lines, their order, and supervisord's configuration. Pure.
 
-Everything but the link runs in the platform's network namespace; supervisord itself and the link stay in the host's.
+supervisord and the link run in the host's network namespace, all other processes in the platform's.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ from pathlib import Path
 
 from kubernaut_local import config, network
 from kubernaut_local.layout import Layout
-from kubernaut_local.model import Ports
+from kubernaut_local.models import Ports
 
+# slirp4netns, which forwards the host's ports.
 LINK = "link"
 
 
 @dataclass(frozen=True)
 class Process:
-    """One supervised program.
+    """A process that supervisord runs.
 
-    Priorities order the starts only; a program that needs another one tries until it is there.
+    Attributes:
+        priority: The order of the starts, lowest first; supervisord does not wait until a process is ready.
+        stop_seconds: Seconds from SIGTERM to SIGKILL.
     """
 
     name: str
@@ -31,14 +34,14 @@ class Process:
 
 
 def processes(layout: Layout, ports: Ports, kubernetes: Path, python: Path, link_script: Path) -> list[Process]:
-    """Return the platform's processes in their order.
+    """Return the platform's processes in the order of their starts.
 
     Args:
         layout: The state folder.
-        ports: The ports.
+        ports: The ports to forward.
         kubernetes: The folder of the Kubernetes programs.
-        python: The interpreter that runs the link's script.
-        link_script: That script.
+        python: The interpreter for the link's script.
+        link_script: The path of `inside/link.py`.
     """
     link = (
         str(python),
@@ -54,7 +57,7 @@ def processes(layout: Layout, ports: Ports, kubernetes: Path, python: Path, link
         Process("registry", 10, ("docker-registry", "serve", str(layout.etc / "registry.json"))),
         Process("containerd", 10, ("containerd", "--config", str(layout.etc / "containerd.toml"))),
         Process("dockerd", 15, _dockerd(layout), 2),
-        # It waits for every open watch to end, which none does by itself.
+        # On SIGTERM it waits for open watches, which do not end.
         Process("kube-apiserver", 20, _apiserver(layout, ports, kubernetes), 2),
         Process("kube-controller-manager", 30, _controller_manager(layout, kubernetes)),
         Process("kube-scheduler", 30, _scheduler(layout, kubernetes)),
@@ -128,14 +131,14 @@ def _etcd(layout: Layout) -> tuple[str, ...]:
 
 
 def _dockerd(layout: Layout) -> tuple[str, ...]:
-    # The pid file lies in the namespace's own /run: a later start must not take another process for this one.
+    # The pid file lies in the namespace's /run: on the host a stale one could name another process.
     return (
         *(
             "dockerd",
             f"--config-file={layout.etc / 'docker.json'}",
             f"--data-root={layout.root / 'docker'}",
             "--exec-root=/run/docker",
-            # Its own one would be a second containerd, which leaves an /opt/containerd on the host.
+            # Otherwise dockerd starts a second containerd, which leaves an /opt/containerd on the host.
             f"--containerd={config.CONTAINERD_SOCKET}",
         ),
         *("--pidfile=/run/docker.pid", f"--host=unix://{layout.docker_socket}", f"--cgroup-parent=/{layout.cgroup}/docker"),
@@ -148,7 +151,7 @@ def _apiserver(layout: Layout, ports: Ports, kubernetes: Path) -> tuple[str, ...
         str(kubernetes / "kube-apiserver"),
         "--etcd-servers=http://127.0.0.1:2379",
         f"--secure-port={ports.api}",
-        # The address of the namespace that the link leads to; the host has it on 127.0.0.1 only.
+        # All addresses of the namespace; on the host the API is forwarded from 127.0.0.1 only.
         "--bind-address=0.0.0.0",
         f"--advertise-address={network.NODE_ADDRESS}",
         f"--tls-cert-file={pki}/apiserver.crt",
@@ -189,7 +192,7 @@ def _controller_manager(layout: Layout, kubernetes: Path) -> tuple[str, ...]:
         f"--cluster-cidr={network.POD_CIDR}",
         "--leader-elect=false",
         "--bind-address=127.0.0.1",
-        # By default it asks 20 times a second at most, and takes 5 s for the accounts of its controllers before any of them works.
+        # With the default of 20 requests a second it takes 5 s to create its controllers' accounts.
         "--kube-api-qps=200",
         "--kube-api-burst=400",
         f"--flex-volume-plugin-dir={layout.root}/kubelet/volumeplugins",

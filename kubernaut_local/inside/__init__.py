@@ -1,4 +1,4 @@
-"""The two scripts that run inside the namespaces: PID 1's beginning (`init.py`) and the network link (`link.py`).
+"""The scripts that the platform runs: PID 1 of its namespaces (`init.py`) and the network link (`link.py`).
 
-They are run by their path and use the standard library only, so that they depend on nothing that `up` had imported.
+They are run by their paths and import the standard library only.
 """

@@ -1,7 +1,7 @@
-"""PID 1 of the platform's namespaces: makes the mounts and the network namespace, then becomes supervisord.
+"""PID 1 of the platform's namespaces: prepares the mounts and the network namespace, then becomes supervisord.
 
-Run as `unshare --mount --pid … python init.py PLAN.json`; the plan is written by :mod:`kubernaut_local.namespace`. Whatever is
-mounted here is seen by the platform only, and goes with it.
+Run as `unshare --mount --pid … python init.py CONFIG.json`; :mod:`kubernaut_local.pid1` writes the configuration. Only the
+platform sees the mounts, and they disappear with it.
 """
 
 from __future__ import annotations
@@ -18,54 +18,54 @@ from typing import Any
 
 
 def main() -> None:
-    """Prepare the namespaces as the plan says and become supervisord."""
-    plan: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    hold(Path(plan["alive"]))
-    socket.sethostname(plan["hostname"])
+    """Prepare the namespaces and become supervisord."""
+    config: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    acquire_lock(Path(config["alive"]))
+    socket.sethostname(config["hostname"])
     mount("--make-rprivate", "/")
-    private_run(Path(plan["resolvConf"]))
-    for source, target in plan["binds"]:
+    mount_run(Path(config["resolvConf"]))
+    for source, target in config["binds"]:
         mount("--bind", source, target)
-    network(plan["network"], plan["busybox"])
-    # Volumes that are mounted later must be seen by the containers that asked for it (mountPropagation).
+    create_network(config["network"], config["busybox"])
+    # Containers with mountPropagation must see volumes that are mounted later.
     mount("--make-rshared", "/")
-    supervisord: list[str] = plan["supervisord"]
-    os.execve(supervisord[0], supervisord, plan["environment"])  # noqa: S606 - an argument list, and no shell is wanted
+    supervisord: list[str] = config["supervisord"]
+    os.execve(supervisord[0], supervisord, config["environment"])  # noqa: S606 - an argument list, without a shell
 
 
-def hold(alive: Path) -> None:
-    """Lock the file by which the host knows PID 1; the lock lives exactly as long as this process."""
+def acquire_lock(alive: Path) -> None:
+    """Lock the file by which the host finds PID 1; the lock is held until this process ends."""
     handle = os.open(alive, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        sys.exit("another PID 1 of this platform is alive")
+        sys.exit("another PID 1 of this platform is running")
     os.set_inheritable(handle, True)
 
 
-def private_run(resolv_conf: Path) -> None:
-    """Give the platform a /run of its own: container sockets, network namespaces and xtables.lock live there."""
+def mount_run(resolv_conf: Path) -> None:
+    """Mount a private /run, for container sockets, network namespaces and xtables.lock, and the platform's resolv.conf."""
     link = Path(os.path.realpath("/etc/resolv.conf"))
     mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
     for folder in ("/run/netns", "/run/lock"):
         Path(folder).mkdir()
     if link.is_relative_to("/run"):
-        # systemd-resolved and friends: /etc/resolv.conf points into the /run that has just been covered.
+        # As with systemd-resolved: /etc/resolv.conf links into the /run that is hidden now.
         link.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(resolv_conf, link)
     elif link.exists():
         mount("--bind", str(resolv_conf), str(link))
 
 
-def network(namespace: str, busybox: str) -> None:
-    """Make the network namespace, with its own /sys and the host's cgroup mounts back in their place."""
+def create_network(namespace: str, busybox: str) -> None:
+    """Create the network namespace and mount its /sys, with the host's cgroup mounts."""
     Path(namespace).touch()
     run("unshare", f"--net={namespace}", "true")
     inside = ("nsenter", f"--net={namespace}", "--")
     run(*inside, busybox, "ip", "link", "set", "lo", "up")
-    # Docker sets the policy of FORWARD to DROP when it is the one that turns forwarding on, and pods would not reach each other.
+    # If dockerd enabled forwarding itself, it would set the FORWARD policy to DROP, and pods could not reach each other.
     run(*inside, busybox, "sysctl", "-w", "net.ipv4.ip_forward=1")
-    # A sysfs shows the network namespace it was mounted in; a new one hides the cgroup mounts that stand inside the old one.
+    # A sysfs shows the network namespace that mounted it; a new one hides the cgroup mounts below the old one.
     Path("/run/cgroup").mkdir()
     mount("--rbind", "/sys/fs/cgroup", "/run/cgroup")
     run(*inside, "mount", "-t", "sysfs", "sysfs", "/sys")
@@ -74,12 +74,12 @@ def network(namespace: str, busybox: str) -> None:
 
 
 def mount(*arguments: str) -> None:
-    """Mount something."""
+    """Run `mount`."""
     run("mount", *arguments)
 
 
 def run(*argv: str) -> None:
-    """Run a program that must succeed; what it says goes to this process's log."""
+    """Run a program that must succeed; its output goes to the log of PID 1."""
     subprocess.run(argv, check=True)
 
 

@@ -1,7 +1,7 @@
-"""The platform's only link to the host: slirp4netns, and the ports of the host's 127.0.0.1 that it leads inside.
+"""The network link between the host and the platform: runs slirp4netns and forwards ports of the host's 127.0.0.1.
 
-Run by supervisord as `link.py SOCKET NETNS GUEST_ADDRESS CIDR PORT…`. When slirp4netns ends, so does this, and supervisord
-starts both anew; when this is killed, the kernel kills slirp4netns with it (a parent-death signal).
+Run by supervisord as `link.py SOCKET NETNS GUEST_ADDRESS CIDR PORT…`. It ends when slirp4netns ends, and supervisord restarts
+it; when it is killed, the kernel kills slirp4netns too (a parent-death signal).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ START_SECONDS = 10.0
 
 
 def main() -> int:
-    """Run the link until it ends or is told to; return its exit status."""
+    """Run slirp4netns until it ends or SIGTERM arrives; return its exit status."""
     path, namespace, guest, cidr = sys.argv[1:5]
     ports = [int(port) for port in sys.argv[5:]]
     Path(path).unlink(missing_ok=True)
@@ -52,18 +52,18 @@ def main() -> int:
 
 
 def forward(process: subprocess.Popen[bytes], path: str, guest: str, ports: list[int]) -> None:
-    """Lead each port of the host's loopback to the same port inside."""
+    """Forward each port of the host's 127.0.0.1 to the same port inside."""
     for port in ports:
         arguments = {"proto": "tcp", "host_addr": "127.0.0.1", "host_port": port, "guest_addr": guest, "guest_port": port}
-        answer = ask(process, path, {"execute": "add_hostfwd", "arguments": arguments})
+        answer = call(process, path, {"execute": "add_hostfwd", "arguments": arguments})
         if "error" in answer:
             sys.exit(f"port {port} cannot be forwarded: {answer['error']}")
-        sys.stdout.write(f"127.0.0.1:{port} leads inside\n")
+        sys.stdout.write(f"forwarding 127.0.0.1:{port}\n")
         sys.stdout.flush()
 
 
-def ask(process: subprocess.Popen[bytes], path: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Put one question to slirp4netns, which answers one per connection."""
+def call(process: subprocess.Popen[bytes], path: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Send a request to slirp4netns' API, waiting until it listens, and return the answer."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from kubernaut.errors import NameInvalid, PlatformFailed
 from kubernaut_local.cli import local, status_lines
-from kubernaut_local.model import Gate, PlatformStatus, Ports, ProcessStatus, State
+from kubernaut_local.models import PlatformState, PlatformStatus, Ports, ProcessStatus, ReadinessCheck
 
 
 @pytest.fixture(autouse=True)
@@ -76,14 +76,14 @@ def test_status_table() -> None:
     )
     found = PlatformStatus(
         name="blue",
-        state=State.NOT_READY,
+        state=PlatformState.NOT_READY,
         folder=Path("/s"),
         ports=Ports(),
         kubeconfig=Path("/s/kubeconfig"),
         docker_host="unix:///s/run/docker.sock",
         registry="localhost:15000",
         versions={"kubernetes": "1.35.4", "socat": "1"},
-        gates=(Gate(name="etcd", ready=True), Gate(name="node", ready=False, detail="not registered")),
+        checks=(ReadinessCheck(name="etcd", ready=True), ReadinessCheck(name="node", ready=False, detail="not registered")),
         processes=processes,
     )
     first, *lines = status_lines(found)
@@ -99,7 +99,8 @@ def test_status_table() -> None:
         "etcd     running  4711  1m15s   /s/logs/etcd.log",
         "kubelet  backoff  -     -       /s/logs/kubelet.log  Exited too quickly",
         "",
-        "GATE  READY",
-        "etcd  yes",
-        "node  no     not registered",
+        "CHECK  READY",
+        "etcd   yes",
+        "node   no     not registered",
     ]
+    assert [check["name"] for check in found.model_dump(mode="json", by_alias=True)["gates"]] == ["etcd", "node"]

@@ -11,8 +11,8 @@ import yaml
 
 from kubernaut_local import config
 from kubernaut_local.layout import Layout
-from kubernaut_local.model import Ports
-from kubernaut_local.network import LINK_RESOLVER, inside_resolv_conf
+from kubernaut_local.models import Ports
+from kubernaut_local.network import LINK_RESOLVER, render_resolv_conf
 from kubernaut_local.processes import processes, supervisord
 
 LAYOUT = Layout(Path("/s"), "blue")
@@ -89,4 +89,4 @@ def test_supervisord_placeholders_are_escaped() -> None:
     ],
 )
 def test_loopback_resolver_is_replaced(host: str, inside: str) -> None:
-    assert inside_resolv_conf(host) == inside
+    assert render_resolv_conf(host) == inside

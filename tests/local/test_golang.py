@@ -7,9 +7,9 @@ import pytest
 
 from kubernaut.errors import ToolMissing
 from kubernaut_local import golang
-from kubernaut_local.commands import Commands
+from kubernaut_local.commands import CommandRunner
+from kubernaut_local.components import HELM, HELM_VERSION, KUBERNETES, KUBERNETES_VERSION
 from kubernaut_local.golang import BuildProgress, GoBuild, build, check_version, estimate, find_go
-from kubernaut_local.programs import HELM, HELM_VERSION, KUBERNETES, KUBERNETES_VERSION
 
 
 class Clock:
@@ -86,7 +86,7 @@ def test_old_go_stops_the_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     go.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(ToolMissing, match=r"\bgo1\.19\.8\b"):
-        build(GoBuild(tmp_path, ".", ""), tmp_path / "out", Commands(), lambda text: None)
+        build(GoBuild(tmp_path, ".", ""), tmp_path / "out", CommandRunner(), lambda text: None)
 
 
 def test_build_ignores_go_variables_of_the_shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_build_ignores_go_variables_of_the_shell(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("GOARCH", "riscv64")
     monkeypatch.setenv("GO111MODULE", "off")
     monkeypatch.delenv("HOME", raising=False)
-    build(GoBuild(tmp_path, ".", ""), tmp_path / "out", Commands(), lambda text: None)
+    build(GoBuild(tmp_path, ".", ""), tmp_path / "out", CommandRunner(), lambda text: None)
     assert seen.read_text() == f"amd64 on {Path.home()}\n"
 
 

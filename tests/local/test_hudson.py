@@ -1,4 +1,4 @@
-"""The CI server of the tests: that it is a real one in what the tests of the jobs rely on, and that its patch knows its war."""
+"""The Hudson CI server of the tests: the behaviour that the tests of the jobs rely on, and its patch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.ci_jobs import Jobs
 from support.ci_scenario import no_secret_in_arguments
 from support.ci_server import leaks
 from support.faults import until
-from support.hudson import Hudson, HudsonHome, parts
+from support.hudson import Hudson, HudsonHome, install
 from support.hudson.patch import CLASS, WEB_XML, patch, with_crumbs
 
 from kubernaut.errors import PlatformFailed, PortTaken, SettingInvalid, ToolMissing
@@ -217,9 +217,9 @@ def test_patch_refuses_other_files(tmp_path: Path, compiled: Path) -> None:
 
 def test_fetched_file_is_checked_against_its_hash(tmp_path: Path) -> None:
     (tmp_path / "a.jar").write_bytes(b"a")
-    parts.check(tmp_path, {"a.jar": "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"})
+    install.check_hashes(tmp_path, {"a.jar": "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"})
     with pytest.raises(PlatformFailed, match=r"a\.jar.*ca978112"):
-        parts.check(tmp_path, {"a.jar": "0" * 64})
+        install.check_hashes(tmp_path, {"a.jar": "0" * 64})
 
 
 def test_missing_java_is_a_missing_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +228,7 @@ def test_missing_java_is_a_missing_tool(tmp_path: Path, monkeypatch: pytest.Monk
         Hudson(HudsonHome(tmp_path / "home"), cache_home=tmp_path / "cache").start()
     assert "Maven" in str(caught.value.hint)
     with pytest.raises(ToolMissing, match=r"\bmvn\b.*\bjavac\b"):
-        parts.tools("mvn", "javac")
+        install.find_tools("mvn", "javac")
     assert not (tmp_path / "home").exists()
 
 

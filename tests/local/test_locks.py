@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kubernaut.errors import DeadlineExceeded
-from kubernaut_local.locks import candidates, holder, locked
+from kubernaut_local.locks import flock_pids, holder, locked
 
 HOLD = (
     "import fcntl, sys, os; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()"
@@ -22,14 +22,10 @@ def hold(path: Path) -> subprocess.Popen[str]:
     return process
 
 
-def quiet(pid: int | None) -> None:
-    return None
-
-
 def test_holder_is_the_locking_process(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     assert holder(path) is None
-    with locked(path, timeout=1, waiting=quiet):
+    with locked(path, timeout=1):
         assert holder(path) == os.getpid()
     assert holder(path) is None
 
@@ -37,7 +33,7 @@ def test_holder_is_the_locking_process(tmp_path: Path) -> None:
 def test_second_holder_waits_and_times_out(tmp_path: Path) -> None:
     path, told = tmp_path / "lock", list[int | None]()
     with hold(path) as other:
-        with pytest.raises(DeadlineExceeded, match=str(other.pid)), locked(path, timeout=0.3, waiting=told.append):
+        with pytest.raises(DeadlineExceeded, match=str(other.pid)), locked(path, timeout=0.3, on_wait=told.append):
             pytest.fail("two hold it")
         other.kill()
     assert told == [other.pid]
@@ -47,7 +43,7 @@ def test_lock_ends_with_its_holder(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with hold(path) as other:
         other.kill()
-        with locked(path, timeout=10, waiting=quiet):
+        with locked(path, timeout=10):
             assert holder(path) == os.getpid()
 
 
@@ -59,7 +55,7 @@ def test_removed_lock_file_is_recreated(tmp_path: Path) -> None:
             path.unlink()
             other.kill()
 
-        with locked(path, timeout=10, waiting=remove):
+        with locked(path, timeout=10, on_wait=remove):
             assert holder(path) == os.getpid()
 
 
@@ -70,4 +66,4 @@ def test_kernel_table_is_parsed() -> None:
         "2: POSIX  ADVISORY  WRITE 4713 fe:00:263401 0 EOF\n"
         "3: FLOCK  ADVISORY  READ 4714 fe:00:26340 0 EOF\n"
     )
-    assert candidates(table, 263401) == [4711]
+    assert flock_pids(table, 263401) == [4711]

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from kubernaut.errors import KubernautError, NotRoot, ToolMissing
-from kubernaut_local import Platform, State, debian, host, layout
+from kubernaut_local import Platform, PlatformState, debian, host, layout
+from kubernaut_local.cache import Cache
 
 pytestmark = pytest.mark.platform
 
@@ -68,7 +69,7 @@ def run(*argv: str) -> str:
 
 def iptables() -> str:
     """The host's rules, by the platform's own iptables, without the counters."""
-    packages = debian.find(layout.Cache(layout.cache_home()))
+    packages = debian.find_packages(Cache.default())
     assert packages is not None
     environment = packages.environment()
     return "\n".join(
@@ -125,16 +126,16 @@ def hosts_folders(real: None, make_platform: Callable[[str], Platform]) -> tuple
 
 
 def others_live() -> bool:
-    return host.REGISTER.exists()
+    return host.STATE_FOLDER.exists()
 
 
 def test_host_folders_are_left_unchanged(hosts_folders: tuple[set[str], set[str]]) -> None:
     before, after = hosts_folders
     assert "/etc/passwd" in after
-    platforms = {*host.MOUNT_POINTS, str(host.REGISTER)}
+    platforms = {*host.MOUNT_POINTS, str(host.STATE_FOLDER)}
     # Another platform that lives still needs its folders; those of one that was killed, and never went, go with the last one.
     assert after - before - (platforms if others_live() else set()) == set()
-    assert before - after - (platforms if str(host.REGISTER) in before else set()) == set()
+    assert before - after - (platforms if str(host.STATE_FOLDER) in before else set()) == set()
 
 
 def test_down_restores_the_host(make_platform: Callable[[str], Platform]) -> None:
@@ -178,7 +179,7 @@ def test_stopped_up_stops_what_it_started(make_platform: Callable[[str], Platfor
     before = host_facts(platform)
     for line in ("start started", "ready registry"):
         assert stop_at(platform, line, signal.SIGINT) != 0
-        assert platform.status().state is State.DOWN
+        assert platform.status().state is PlatformState.DOWN
         after = host_facts(platform)
         for fact in ("mounts", "interfaces", "iptables", "cgroups", "processes"):
             assert after[fact] == before[fact], fact
@@ -205,7 +206,7 @@ def test_two_platforms_run_side_by_side(make_platform: Callable[[str], Platform]
 
 def test_missing_platform_is_down(make_platform: Callable[[str], Platform]) -> None:
     platform = make_platform("none")
-    assert platform.status().state is State.DOWN
+    assert platform.status().state is PlatformState.DOWN
     assert platform.status().ports is None
     assert not platform.down(purge=True).changed
     with pytest.raises(KubernautError, match=re.escape(platform.name)):

@@ -18,8 +18,8 @@ import pytest
 from docker.models.images import Image
 
 from kubernaut.errors import PortTaken, SettingInvalid
-from kubernaut_local import Platform, PlatformStatus, Ports, State, Wishes
-from kubernaut_local.probe import Api
+from kubernaut_local import Platform, PlatformState, PlatformStatus, PortOptions, Ports
+from kubernaut_local.clients import KubernetesApi
 
 pytestmark = pytest.mark.platform
 
@@ -60,7 +60,7 @@ def platform(make_platform: Callable[[str], Platform]) -> Platform:
 
 
 @pytest.fixture(scope="module")
-def api(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Api:
+def api(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> KubernetesApi:
     """The cluster as the user's kubeconfig leads to it."""
     folder = tmp_path_factory.mktemp("kubeconfig")
     kubeconfig = json.loads(Path(platform.environment()["KUBECONFIG"]).read_text())
@@ -69,11 +69,11 @@ def api(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Api:
     for name, data in files.items():
         (folder / name).write_bytes(base64.b64decode(data))
     port = int(cluster["server"].rpartition(":")[2])
-    return Api(port, folder / "ca", folder / "cert", folder / "key")
+    return KubernetesApi(port, folder / "ca", folder / "cert", folder / "key")
 
 
-def get(api: Api, path: str) -> Any:
-    status, answer = api.ask("GET", path)
+def get(api: KubernetesApi, path: str) -> Any:
+    status, answer = api.request("GET", path)
     assert status == 200, answer
     return answer
 
@@ -99,18 +99,18 @@ def image(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def pod(api: Api, image: str, platform: Platform, until: Until) -> str:
+def pod(api: KubernetesApi, image: str, platform: Platform, until: Until) -> str:
     """A running pod behind a Service with the forwarded node port."""
     container = {"name": "app", "image": image, "ports": [{"containerPort": 3000}]}
     body = {
         "metadata": {"name": "app", "labels": {"app": "app"}},
         "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
     }
-    assert api.ask("POST", "/api/v1/namespaces/default/pods", body)[0] == 201
+    assert api.request("POST", "/api/v1/namespaces/default/pods", body)[0] == 201
     node_port = int(platform.environment()["KUBERNAUT_NODE_PORT"])
     ports = [{"port": 80, "targetPort": 3000, "nodePort": node_port}]
     service = {"metadata": {"name": "app"}, "spec": {"type": "NodePort", "selector": {"app": "app"}, "ports": ports}}
-    assert api.ask("POST", "/api/v1/namespaces/default/services", service)[0] == 201
+    assert api.request("POST", "/api/v1/namespaces/default/services", service)[0] == 201
     until(lambda: get(api, "/api/v1/namespaces/default/pods/app")["status"]["phase"] == "Running", "the pod runs", 60)
     return "app"
 
@@ -128,8 +128,8 @@ def answer_of(port: int) -> str:
 
 def test_everything_is_ready(platform: Platform) -> None:
     found = platform.status()
-    assert found.state is State.READY
-    assert [gate for gate in found.gates if not gate.ready] == []
+    assert found.state is PlatformState.READY
+    assert [check for check in found.checks if not check.ready] == []
     for process in found.processes:
         assert process.state == "running"
         assert process.pid is not None
@@ -170,8 +170,8 @@ def test_application_answers_at_its_node_port(platform: Platform, pod: str, unti
     until(lambda: answer_of(port) == "hello from node 1000", "the application answers", 30)
 
 
-def test_logs_events_and_service_proxy(api: Api, pod: str, until: Until) -> None:
-    until(lambda: api.ask("GET", "/api/v1/namespaces/default/services/app/proxy/by-proxy")[0] == 200, "the proxy answers", 30)
+def test_logs_events_and_service_proxy(api: KubernetesApi, pod: str, until: Until) -> None:
+    until(lambda: api.request("GET", "/api/v1/namespaces/default/services/app/proxy/by-proxy")[0] == 200, "the proxy answers", 30)
     assert get(api, "/api/v1/namespaces/default/services/app/proxy/by-proxy") == "hello from node 1000"
     log = "/api/v1/namespaces/default/pods/app/log"
     until(lambda: "asked for /by-proxy" in get(api, log), "the log has the question", 30)
@@ -215,8 +215,8 @@ def test_suspended_process_is_not_ready(platform: Platform, until: Until) -> Non
     os.kill(pid, signal.SIGSTOP)
     try:
         found = platform.status()
-        assert found.state is State.NOT_READY
-        assert [gate.name for gate in found.gates if not gate.ready] == ["registry"]
+        assert found.state is PlatformState.NOT_READY
+        assert [check.name for check in found.checks if not check.ready] == ["registry"]
     finally:
         os.kill(pid, signal.SIGCONT)
     until(lambda: platform.status().ready, "everything is ready again", 30)
@@ -224,16 +224,16 @@ def test_suspended_process_is_not_ready(platform: Platform, until: Until) -> Non
 
 def test_other_ports_are_refused_while_up(platform: Platform) -> None:
     with pytest.raises(SettingInvalid, match=re.escape(platform.name)):
-        platform.up(ports=Wishes(node_ports=(31999,)))
+        platform.up(ports=PortOptions(node_ports=(31999,)))
     assert platform.status().ready
 
 
-def test_up_after_a_crash_keeps_the_data(platform: Platform, api: Api, pod: str, until: Until) -> None:
+def test_up_after_a_crash_keeps_the_data(platform: Platform, api: KubernetesApi, pod: str, until: Until) -> None:
     environment = platform.environment()
     body = {"metadata": {"name": "kept"}, "data": {"key": "value"}}
-    assert api.ask("POST", "/api/v1/namespaces/default/configmaps", body)[0] == 201
+    assert api.request("POST", "/api/v1/namespaces/default/configmaps", body)[0] == 201
     os.kill(pid_one(platform), signal.SIGKILL)
-    until(lambda: platform.status().state is State.DOWN, "it is seen to be down", 20)
+    until(lambda: platform.status().state is PlatformState.DOWN, "it is seen to be down", 20)
     # At once, while the kernel may still be ending what ran inside.
     assert platform.up().changed
     assert platform.environment() == environment
@@ -257,6 +257,6 @@ def test_port_of_a_running_platform_is_taken(platform: Platform, make_platform: 
     ports = platform.ports_for()
     other = make_platform("taken")
     with pytest.raises(PortTaken, match=rf"\b{ports.registry}\b.*slirp4netns"):
-        other.up(ports=Wishes(registry=ports.registry))
+        other.up(ports=PortOptions(registry=ports.registry))
     assert not other.folder.exists()
     assert Ports.model_validate(ports) == platform.status().ports

@@ -8,24 +8,24 @@ import pytest
 from pydantic import ValidationError
 
 from kubernaut.errors import PortTaken, SettingInvalid
-from kubernaut_local.model import Ports, Wishes
+from kubernaut_local.models import PortOptions, Ports
 from kubernaut_local.ports import DEFAULT_PORTS, candidates, check_free, choose, is_free, listening_inodes
 
 
 def test_default_has_fixed_ports() -> None:
-    assert choose("default", None, Wishes(), lambda port: False) == DEFAULT_PORTS
+    assert choose("default", None, PortOptions(), lambda port: False) == DEFAULT_PORTS
 
 
 def test_other_platform_gets_free_ports() -> None:
-    first = choose("blue", None, Wishes(), lambda port: True)
+    first = choose("blue", None, PortOptions(), lambda port: True)
     taken = set(first.all())
-    assert choose("blue", None, Wishes(), lambda port: port not in taken) == Ports(
+    assert choose("blue", None, PortOptions(), lambda port: port not in taken) == Ports(
         api=first.api + 1, registry=first.registry + 1, node_ports=(first.node_ports[0] + 1,)
     )
 
 
 def test_candidates_depend_on_the_name() -> None:
-    assert len({choose(name, None, Wishes(), lambda port: True).api for name in ("blue", "green", "test-1", "test-2")}) == 4
+    assert len({choose(name, None, PortOptions(), lambda port: True).api for name in ("blue", "green", "test-1", "test-2")}) == 4
 
 
 def test_candidates_cover_the_range() -> None:
@@ -35,42 +35,42 @@ def test_candidates_cover_the_range() -> None:
 
 def test_recorded_ports_are_kept_even_when_something_listens_on_them() -> None:
     recorded = Ports(api=1, registry=2, node_ports=(30000,))
-    assert choose("blue", recorded, Wishes(), lambda port: False) == recorded
+    assert choose("blue", recorded, PortOptions(), lambda port: False) == recorded
 
 
 def test_requested_ports_win() -> None:
     recorded = Ports(api=1, registry=2, node_ports=(30000,))
-    wishes = Wishes(api=5, node_ports=(30001, 30002))
-    assert choose("blue", recorded, wishes, lambda port: False) == Ports(api=5, registry=2, node_ports=(30001, 30002))
+    options = PortOptions(api=5, node_ports=(30001, 30002))
+    assert choose("blue", recorded, options, lambda port: False) == Ports(api=5, registry=2, node_ports=(30001, 30002))
 
 
 def test_requested_port_is_not_chosen_twice() -> None:
-    registry = choose("blue", None, Wishes(), lambda port: True).registry
-    assert choose("blue", None, Wishes(api=registry), lambda port: True).registry == registry + 1
+    registry = choose("blue", None, PortOptions(), lambda port: True).registry
+    assert choose("blue", None, PortOptions(api=registry), lambda port: True).registry == registry + 1
 
 
 @pytest.mark.parametrize(
-    ("wishes", "facts"),
+    ("options", "facts"),
     [
-        (Wishes(api=5000, registry=5000), r"\b5000\b.*\bregistry\b.*\bAPI\b"),
-        (Wishes(node_ports=(30001, 30001)), r"\b30001\b"),
-        (Wishes(registry=10250), r"\b10250\b.*\bregistry\b"),
+        (PortOptions(api=5000, registry=5000), r"\b5000\b.*\bregistry\b.*\bAPI\b"),
+        (PortOptions(node_ports=(30001, 30001)), r"\b30001\b"),
+        (PortOptions(registry=10250), r"\b10250\b.*\bregistry\b"),
     ],
 )
-def test_conflicting_ports_are_refused(wishes: Wishes, facts: str) -> None:
+def test_conflicting_ports_are_refused(options: PortOptions, facts: str) -> None:
     with pytest.raises(SettingInvalid, match=facts):
-        choose("default", None, wishes, lambda port: True)
+        choose("default", None, options, lambda port: True)
 
 
 def test_no_free_port_is_an_error() -> None:
     with pytest.raises(PortTaken):
-        choose("blue", None, Wishes(), lambda port: False)
+        choose("blue", None, PortOptions(), lambda port: False)
 
 
 @pytest.mark.parametrize("wrong", [{"api": 0}, {"registry": 65536}, {"node_ports": (80,)}])
 def test_ports_out_of_range_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        Wishes(**wrong)  # type: ignore[arg-type]
+        PortOptions(**wrong)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 
 from kubernaut.errors import Conflict, PlatformFailed, SettingInvalid
 from kubernaut_local import host, state
-from kubernaut_local.certificates import credentials, write_private
+from kubernaut_local.certificates import read_credentials, write_private
 from kubernaut_local.layout import Layout
 from kubernaut_local.locks import locked
-from kubernaut_local.model import Ports, Record
+from kubernaut_local.models import PlatformRecord, Ports
 
 MOUNTINFO = (
     "21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n"
@@ -38,57 +38,57 @@ def test_folder_with_a_mount_is_not_purged(tmp_path: Path, monkeypatch: pytest.M
 
 def test_purge_leaves_nothing(tmp_path: Path) -> None:
     layout = Layout(tmp_path, "blue")
-    state.prepare(layout)
-    with locked(layout.lock, timeout=1, waiting=lambda pid: None):
+    state.create_folders(layout)
+    with locked(layout.lock, timeout=1):
         state.purge(layout)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_purge_removes_a_lone_lock(tmp_path: Path) -> None:
     layout = Layout(tmp_path, "blue")
-    with locked(layout.lock, timeout=1, waiting=lambda pid: None):
+    with locked(layout.lock, timeout=1):
         state.purge(layout)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_purge_leaves_other_platforms(tmp_path: Path) -> None:
     blue, green = Layout(tmp_path, "blue"), Layout(tmp_path, "green")
-    state.prepare(blue)
-    state.prepare(green)
+    state.create_folders(blue)
+    state.create_folders(green)
     state.purge(blue)
     assert green.etc.is_dir()
 
 
 def test_record_is_written_and_read(tmp_path: Path) -> None:
     layout = Layout(tmp_path, "blue")
-    state.prepare(layout)
-    assert state.read(layout) is None
-    record = Record(name="blue", ports=Ports(node_ports=(30001, 30002)), created_at=datetime(2026, 1, 2, tzinfo=UTC))
-    state.write(layout, record)
-    assert state.read(layout) == record
+    state.create_folders(layout)
+    assert state.read_record(layout) is None
+    record = PlatformRecord(name="blue", ports=Ports(node_ports=(30001, 30002)), created_at=datetime(2026, 1, 2, tzinfo=UTC))
+    state.write_record(layout, record)
+    assert state.read_record(layout) == record
     assert layout.record.stat().st_mode & 0o777 == 0o600
 
 
 def test_registry_port_is_fixed() -> None:
-    record = Record(name="blue", ports=Ports(), created_at=datetime(2026, 1, 2, tzinfo=UTC))
-    state.check_change("blue", record, Ports(api=1))
-    state.check_change("blue", None, Ports(registry=1))
+    record = PlatformRecord(name="blue", ports=Ports(), created_at=datetime(2026, 1, 2, tzinfo=UTC))
+    state.check_registry_port("blue", record, Ports(api=1))
+    state.check_registry_port("blue", None, Ports(registry=1))
     with pytest.raises(SettingInvalid, match=r"\b15000\b"):
-        state.check_change("blue", record, Ports(registry=1))
+        state.check_registry_port("blue", record, Ports(registry=1))
 
 
 def test_link_is_created_and_updated(tmp_path: Path) -> None:
     for target in ("/one", "/two", "/two"):
-        state.link(tmp_path / "bin" / "helm", Path(target))
+        state.replace_symlink(tmp_path / "bin" / "helm", Path(target))
         assert (tmp_path / "bin" / "helm").readlink() == Path(target)
 
 
 def test_credentials_are_read_from_kubeadms_kubeconfig() -> None:
     fields = {"certificate-authority-data": "QQ==", "client-certificate-data": "Qg==", "client-key-data": "Qw=="}
     text = "clusters:\n- cluster:\n" + "".join(f"    {field}: {value}\n" for field, value in fields.items())
-    assert credentials(text)["client-key-data"] == "Qw=="
+    assert read_credentials(text)["client-key-data"] == "Qw=="
     with pytest.raises(PlatformFailed):
-        credentials("users: []\n")
+        read_credentials("users: []\n")
 
 
 def test_private_files_have_mode_0600(tmp_path: Path) -> None:
@@ -100,8 +100,8 @@ def test_private_files_have_mode_0600(tmp_path: Path) -> None:
 @pytest.fixture
 def fake_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A host of files: a register, one sysctl, one mount point, two cgroup hierarchies."""
-    monkeypatch.setattr(host, "REGISTER", tmp_path / "register")
-    monkeypatch.setattr(host, "_HOST", tmp_path / "register" / ".host.json")
+    monkeypatch.setattr(host, "STATE_FOLDER", tmp_path / "register")
+    monkeypatch.setattr(host, "_RECORD", tmp_path / "register" / ".host.json")
     monkeypatch.setattr(host, "_SYSCTL_FOLDER", tmp_path / "sys")
     monkeypatch.setattr(host, "SYSCTLS", ("kernel/panic", "fs/inotify/max_user_instances"))
     monkeypatch.setattr(host, "MOUNT_POINTS", {str(tmp_path / "var" / "cni"): "cni", str(tmp_path / "etc"): "etc"})
@@ -120,7 +120,7 @@ def fake_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def enter(layout: Layout, ports: Ports | None = None) -> Ports:
     layout.run.mkdir(parents=True, exist_ok=True)
     forget_cgroup_files(host._CGROUPS.parent)
-    return host.enter(layout, lambda free: ports or Ports(api=next(port for port in range(1, 9) if free(port))))
+    return host.acquire(layout, lambda free: ports or Ports(api=next(port for port in range(1, 9) if free(port))))
 
 
 def forget_cgroup_files(fake: Path) -> None:
@@ -137,17 +137,17 @@ def test_last_platform_restores_the_host(fake_host: Path) -> None:
     assert (fake_host / "sys/fs/inotify/max_user_instances").read_text() == "4096"
     enter(two)
     forget_cgroup_files(fake_host)
-    with locked(two.alive, timeout=1, waiting=lambda pid: None):
-        assert host.leave(one)
+    with locked(two.alive, timeout=1):
+        assert host.release(one)
         assert (fake_host / "sys/kernel/panic").read_text() == "10\n"
         assert (fake_host / "var/cni").is_dir()
-    assert host.leave(two)
+    assert host.release(two)
     assert (fake_host / "sys/kernel/panic").read_text() == "0"
     assert (fake_host / "sys/fs/inotify/max_user_instances").read_text() == "128"
     assert not (fake_host / "var/cni").exists()
     assert (fake_host / "etc").is_dir()
     assert not (fake_host / "register").exists()
-    assert not host.leave(two)
+    assert not host.release(two)
 
 
 def test_starting_platform_counts_as_running(fake_host: Path) -> None:
@@ -155,15 +155,15 @@ def test_starting_platform_counts_as_running(fake_host: Path) -> None:
     enter(one)
     enter(two)
     forget_cgroup_files(fake_host)
-    with locked(two.lock, timeout=1, waiting=lambda pid: None):
-        host.leave(one)
+    with locked(two.lock, timeout=1):
+        host.release(one)
         assert (fake_host / "var/cni").is_dir()
 
 
 def test_ports_of_running_platforms_are_reserved(fake_host: Path) -> None:
     one, two = Layout(fake_host, "one"), Layout(fake_host, "two")
     assert enter(one).api == 1
-    with locked(one.alive, timeout=1, waiting=lambda pid: None):
+    with locked(one.alive, timeout=1):
         assert enter(two).api == 2
     assert enter(two).api == 1
 
@@ -171,7 +171,7 @@ def test_ports_of_running_platforms_are_reserved(fake_host: Path) -> None:
 def test_running_platform_of_the_same_name_is_a_conflict(fake_host: Path) -> None:
     one, other = Layout(fake_host / "a", "one"), Layout(fake_host / "b", "one")
     enter(one)
-    with locked(one.alive, timeout=1, waiting=lambda pid: None), pytest.raises(Conflict, match=r"\bone\b"):
+    with locked(one.alive, timeout=1), pytest.raises(Conflict, match=r"\bone\b"):
         enter(other)
     enter(other)
 
@@ -181,14 +181,14 @@ def test_running_namesake_is_left_alone(fake_host: Path) -> None:
     enter(one)
     pod = fake_host / "cgroup/pids/kubernaut-one/kubepods"
     pod.mkdir()
-    with locked(one.alive, timeout=1, waiting=lambda pid: None):
+    with locked(one.alive, timeout=1):
         with pytest.raises(Conflict):
             enter(other)
-        assert not host.leave(other)
+        assert not host.release(other)
         assert pod.is_dir()
         assert (fake_host / "register" / "one.json").exists()
     forget_cgroup_files(fake_host)
-    assert host.leave(one)
+    assert host.release(one)
     assert not pod.parent.exists()
 
 
@@ -205,14 +205,14 @@ def test_leftover_cgroups_are_removed_at_start(fake_host: Path) -> None:
 
 def test_record_of_an_earlier_boot_is_ignored(fake_host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = Layout(fake_host, "one")
-    monkeypatch.setattr(host, "_boot", lambda: "first")
+    monkeypatch.setattr(host, "_boot_id", lambda: "first")
     enter(one)
     (fake_host / "sys/kernel/panic").write_text("5\n")
-    monkeypatch.setattr(host, "_boot", lambda: "second")
+    monkeypatch.setattr(host, "_boot_id", lambda: "second")
     enter(one)
     (fake_host / "sys/kernel/panic").write_text("10\n")
     forget_cgroup_files(fake_host)
-    host.leave(one)
+    host.release(one)
     assert (fake_host / "sys/kernel/panic").read_text() == "5"
 
 
@@ -225,13 +225,13 @@ def test_cgroup_v2_controllers_are_delegated(fake_host: Path) -> None:
     assert own.read_text() == (root / "cgroup.subtree_control").read_text() == "+cpu +cpuset +memory +pids"
     own.unlink()
     (root / "cgroup.subtree_control").write_text("cpuset memory")  # as the kernel would show it
-    assert host.leave(Layout(fake_host, "one"))
+    assert host.release(Layout(fake_host, "one"))
     assert (root / "cgroup.subtree_control").read_text() == "-cpuset"
 
 
 def test_missing_cgroup_v2_controllers_fail(fake_host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (fake_host / "cgroup/cgroup.controllers").write_text("cpu")
     (fake_host / "cgroup/cgroup.subtree_control").mkdir()
-    monkeypatch.setattr(host, "_handed_down", list)
+    monkeypatch.setattr(host, "_enabled_controllers", list)
     with pytest.raises(PlatformFailed, match=r"\+cpu\b"):
         enter(Layout(fake_host, "one"))

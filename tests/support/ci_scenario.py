@@ -110,7 +110,7 @@ class CiScenario:
             text=True,
             check=True,
         )
-        ended = re.findall(r"^remote: the hook ended with (\d+)", pushed.stderr, re.MULTILINE)
+        ended = re.findall(r"^remote: the hook exited with status (\d+)", pushed.stderr, re.MULTILINE)
         assert status is None or ended == [str(status)], pushed.stderr
         return pushed.stderr
 

@@ -1,7 +1,7 @@
-"""The server's home folder: who may do what, and how it works; written before its first start, and then the server's own.
+"""The server's home folder: its configuration and users, written before the first start.
 
-Two users: one who may do everything, one who may only look. Their passwords are made here and stand in files that only their
-owner may read; the server keeps hashes. Anonymous callers may do nothing, and every change needs a crumb.
+It has an administrator and a read-only user. Their passwords are generated here and stored in files of mode 0600; the server keeps
+hashes. Anonymous callers have no rights, and every change requires a crumb.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from kubernaut.errors import SettingInvalid
 from kubernaut_local.certificates import write_private
-from support.hudson.parts import HUDSON_VERSION
+from support.hudson.install import HUDSON_VERSION
 
 ADMIN, READER = "ci", "reader"
 _PERMISSIONS = (
@@ -28,11 +28,11 @@ _DECLARATION = "<?xml version='1.0' encoding='UTF-8'?>\n"
 
 @dataclass(frozen=True)
 class User:
-    """Somebody who may log in.
+    """A user of the server.
 
     Attributes:
         name: The user's name.
-        token_file: The file with the password, alone in it; mode 0600. Hudson has no API tokens.
+        token_file: The file with the password only; mode 0600. Hudson has no API tokens.
     """
 
     name: str
@@ -45,12 +45,12 @@ class User:
 
 @dataclass(frozen=True)
 class HudsonHome:
-    """A folder for one server; it may be given to another server when the first has ended.
+    """The folder of one server; another server may use it after the first has ended.
 
     Attributes:
-        folder: All of it lies here.
-        executors: How many builds run at once.
-        quiet_seconds: How long a build waits at least before it starts; the server's own default would be 5.
+        folder: The folder.
+        executors: The number of builds that run at the same time.
+        quiet_seconds: The minimum wait before a build starts; the server's default is 5.
     """
 
     folder: Path
@@ -59,49 +59,49 @@ class HudsonHome:
 
     @property
     def root(self) -> Path:
-        """What the server knows as HUDSON_HOME."""
+        """The server's HUDSON_HOME."""
         return self.folder / "home"
 
     @property
     def log(self) -> Path:
-        """What the server says, with a line for every request."""
+        """The server's log, with a line for every request."""
         return self.folder / "server.log"
 
     @property
     def run(self) -> Path:
-        """Where the server unpacks itself."""
+        """The folder in which the server unpacks its war."""
         return self.folder / "run"
 
     @property
     def tmp(self) -> Path:
-        """Where the server keeps the scripts of the builds that run."""
+        """The folder for the scripts of running builds."""
         return self.folder / "tmp"
 
     @property
     def admin(self) -> User:
-        """Who may do everything."""
+        """The administrator."""
         return User(ADMIN, self.folder / f"{ADMIN}.password")
 
     @property
     def reader(self) -> User:
-        """Who may look at jobs and builds, and change nothing."""
+        """The user who can read jobs and builds and change nothing."""
         return User(READER, self.folder / f"{READER}.password")
 
     def job(self, name: str) -> Path:
-        """Return the folder of a job, by its name alone. Raises: SettingInvalid."""
+        """Return the folder of a job. Raises: SettingInvalid: The name is not that of a job."""
         if name in ("", ".", "..") or "/" in name:
-            raise SettingInvalid(f"{name!r} is not the name of a job.")
+            raise SettingInvalid(f"{name!r} is not a valid job name.")
         return self.root / "jobs" / name
 
     def remove_job(self, name: str) -> None:
-        """Remove a job's folder by hand: a configuration that the server refused would else keep it from starting again."""
+        """Remove a job's folder while the server is stopped; the server does not start with a configuration that it cannot read."""
         shutil.rmtree(self.job(name), ignore_errors=True)
 
     def prepare(self, url: str) -> None:
-        """Write what the server reads when it starts; what it has written itself since then stays.
+        """Write the configuration that the server reads at its start; files that the server has written are kept.
 
         Args:
-            url: Where it is, with a slash at its end; without it builds would not know their own page.
+            url: The server's address with a trailing slash, from which builds derive BUILD_URL.
         """
         for folder in (self.folder, self.root, self.run, self.tmp):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -135,13 +135,13 @@ def _security() -> ElementTree.Element:
     for permission in _PERMISSIONS:
         ElementTree.SubElement(strategy, "permission").text = permission
     ElementTree.SubElement(root, "useSecurity").text = "true"
-    # No port for agents: it would be open to the whole network.
+    # Disable the port for agents, which would listen on all addresses.
     ElementTree.SubElement(root, "slaveAgentPort").text = "-1"
     return root
 
 
 def _account(user: User) -> ElementTree.Element:
-    """Make up a password, and return the account that knows its hash."""
+    """Generate and store a password; return the account with its hash."""
     password, salt = secrets.token_urlsafe(24), secrets.token_hex(6)
     write_private(user.token_file, password)
     root = ElementTree.Element("user")

@@ -1,6 +1,6 @@
-"""A git repository that runs a job when it is pushed to: it stands for GitHub and its webhook.
+"""A git repository in which a push runs a job, in place of GitHub and its webhook.
 
-A bare repository with a post-receive hook, and a work tree beside it that a person commits in.
+It is a bare repository with a post-receive hook, with a work tree beside it.
 """
 
 from __future__ import annotations
@@ -18,30 +18,29 @@ _SECONDS = 120.0
 _IDENTITY = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com", "-c", "commit.gpgsign=false")
 _HOOK = """\
 #!/bin/bash
-# A push runs the release job for exactly the commit that was pushed. Heard twice, it runs the job once.
+# Run the release job for the pushed commit. The operation ID makes a repeated call start one build only.
 while read -r _ commit reference; do
   [ "$reference" = {reference} ] || continue
   env -i {environment} kubernaut jenkins run {job} {parameter}--op-id "push-$commit"
-  echo "the hook ended with $?"
+  echo "the hook exited with status $?"
 done
 """
 
 
 def make_repository(folder: Path, job: str, environment: Mapping[str, str], *, parameter: bool = True) -> Path:
-    """Make a bare repository in which a push runs a job.
+    """Create a bare repository in which a push runs a job.
 
     Args:
-        folder: Where; it is made.
-        job: The job.
-        environment: What the hook finds in its environment, and nothing else: PATH, where the server is, who asks, and the file
-            with the token; never a secret itself.
-        parameter: Whether the job is told which commit; a Pipeline fetches its branch's newest.
+        folder: The folder to create.
+        job: The name of the job.
+        environment: The whole environment of the hook: PATH, the server's URL, the user, and the file with the token.
+        parameter: Whether to pass the commit as GIT_COMMIT; a Pipeline fetches the newest commit of its branch.
 
     Returns:
         The folder.
 
     Raises:
-        GitFailed: git could not make it.
+        GitFailed: git failed.
     """
     _git(folder.parent, "init", "--quiet", "--bare", f"--initial-branch={BRANCH}", str(folder))
     hook = folder / "hooks" / "post-receive"
@@ -57,12 +56,12 @@ def make_repository(folder: Path, job: str, environment: Mapping[str, str], *, p
 
 
 class Origin:
-    """Such a repository, and somebody's work tree of it.
+    """A repository in which a push runs a job, with a work tree.
 
     Args:
-        folder: Where both are made; it need not exist.
-        job: The job that a push runs.
-        environment: What the hook finds in its environment, see :func:`make_repository`.
+        folder: The folder for both; it is created.
+        job: The name of the job.
+        environment: The environment of the hook; see :func:`make_repository`.
     """
 
     def __init__(self, folder: Path, job: str, environment: Mapping[str, str]) -> None:
@@ -73,16 +72,16 @@ class Origin:
         _git(self.tree, "checkout", "--quiet", "-B", BRANCH)
 
     def commit(self, message: str) -> str:
-        """Commit everything in the work tree; return the commit."""
+        """Commit all changes of the work tree; return the commit's SHA."""
         _git(self.tree, "add", "--all")
         _git(self.tree, "commit", "--quiet", "--message", message)
         return _git(self.tree, "rev-parse", "HEAD").strip()
 
     def push(self) -> str:
-        """Push what is committed; return what the hook said.
+        """Push the commits; return the output of the hook.
 
         Raises:
-            GitFailed: git refused, or the hook did not end in time.
+            GitFailed: git failed, or the hook did not end in time.
         """
         return _git(self.tree, "push", "--quiet", "origin", BRANCH)
 
@@ -101,7 +100,7 @@ def _git(where: Path, *arguments: str) -> str:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise GitFailed(f"git {arguments[0]} in {where} did not run: {error}.") from error
+        raise GitFailed(f"git {arguments[0]} in {where} could not be run: {error}.") from error
     if done.returncode:
         raise GitFailed(f"git {arguments[0]} in {where} failed: {done.stdout.strip()}")
     return done.stdout

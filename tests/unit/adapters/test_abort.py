@@ -19,7 +19,7 @@ from kubernaut.adapters.docker import credentials_for
 from kubernaut.adapters.git import open_git
 from kubernaut.adapters.helm import Helm
 from kubernaut.errors import GitFailed, HelmFailed, Interrupted, KubernautError, LockLost, RegistryDenied
-from kubernaut_local.commands import Commands
+from kubernaut_local.commands import CommandRunner
 
 STOPS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 ABORT = """
@@ -224,7 +224,7 @@ def test_what_a_check_raises_after_the_end_is_the_reason(program: Program, tmp_p
 
 @pytest.mark.usefixtures("aborted")
 def test_a_stopped_platform_program_is_stopped_work(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    commands = Commands()
+    commands = CommandRunner()
     monkeypatch.setattr(process.time, "sleep", lambda _: commands.stop())
     with pytest.raises(Interrupted):
-        commands.run([program("part", "die(signal.SIGTERM)")], what="Making a part", timeout=60)
+        commands.run([program("part", "die(signal.SIGTERM)")], description="Building a component", timeout=60)

@@ -1,4 +1,4 @@
-"""Commands, the cache, package selection and images: what makes the parts, without making the real ones."""
+"""Commands, the cache, package selection and images, without building the real components."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ import pytest
 
 from kubernaut.errors import DeadlineExceeded, Interrupted, PlatformFailed, ToolMissing
 from kubernaut.events import Progress
-from kubernaut_local import parts
-from kubernaut_local.cached import cached
-from kubernaut_local.commands import Commands, tail
-from kubernaut_local.debian import cache_key, packages, select
-from kubernaut_local.image import Image, Layer, libraries, node_tags, write
-from kubernaut_local.layout import Cache
+from kubernaut_local import components
+from kubernaut_local.cache import Cache
+from kubernaut_local.commands import CommandRunner, tail
+from kubernaut_local.debian import cache_key, fetch_packages, select
+from kubernaut_local.images import Image, LayerWriter, libraries, node_tags, write_image
 
 
 def sh(script: str) -> list[str | Path]:
@@ -33,35 +32,35 @@ def sh(script: str) -> list[str | Path]:
 
 def test_outputs_are_separate() -> None:
     said = list[str]()
-    assert Commands().run(sh("echo a; echo b >&2; echo c"), what="x", timeout=10, line=said.append) == ["a", "c"]
+    assert CommandRunner().run(sh("echo a; echo b >&2; echo c"), description="x", timeout=10, on_line=said.append) == ["a", "c"]
     assert said == ["b"]
 
 
 def test_failure_has_status_and_last_lines() -> None:
     with pytest.raises(PlatformFailed, match=r"Baking.*\b3\b") as caught:
-        Commands().run(sh("seq 100 >&2; exit 3"), what="Baking", timeout=10)
+        CommandRunner().run(sh("seq 100 >&2; exit 3"), description="Baking", timeout=10)
     assert caught.value.details[-1] == "100"
     assert len(caught.value.details) == 20
 
 
 def test_missing_program_is_a_missing_tool() -> None:
     with pytest.raises(ToolMissing, match="no-such-program"):
-        Commands().run(["no-such-program"], what="x", timeout=10)
+        CommandRunner().run(["no-such-program"], description="x", timeout=10)
 
 
 def test_deadline_ends_the_process_group() -> None:
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded, match="Sleeping"):
-        Commands().run(sh("sleep 60 & sleep 60"), what="Sleeping", timeout=0.3)
+        CommandRunner().run(sh("sleep 60 & sleep 60"), description="Sleeping", timeout=0.3)
     assert time.monotonic() - started < 10
 
 
 def test_stop_ends_running_commands_and_refuses_new_ones() -> None:
-    commands, failures, running = Commands(), list[BaseException](), threading.Event()
+    commands, failures, running = CommandRunner(), list[BaseException](), threading.Event()
 
     def work() -> None:
         try:
-            commands.run(sh("echo up >&2; sleep 60"), what="Sleeping", timeout=90, line=lambda line: running.set())
+            commands.run(sh("echo up >&2; sleep 60"), description="Sleeping", timeout=90, on_line=lambda line: running.set())
         except Interrupted as failure:
             failures.append(failure)
 
@@ -72,19 +71,19 @@ def test_stop_ends_running_commands_and_refuses_new_ones() -> None:
     thread.join(10)
     assert len(failures) == 1
     with pytest.raises(Interrupted):
-        commands.run(["true"], what="x", timeout=10)
+        commands.run(["true"], description="x", timeout=10)
 
 
 def test_program_ends_when_its_parent_is_killed_at_start(tmp_path: Path) -> None:
     script = (
         "import os, signal, subprocess, sys\n"
-        "from kubernaut_local.commands import Commands\n"
+        "from kubernaut_local.commands import CommandRunner\n"
         "start = subprocess.Popen.__init__\n"
         "def die(self, *args, **kwargs):\n"
         "    start(self, *args, **kwargs, pass_fds=[int(sys.argv[2])])\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "subprocess.Popen.__init__ = die\n"
-        "Commands().run(['sh', '-c', 'sleep 1; echo lived > $0', sys.argv[1]], what='x', timeout=60)\n"
+        "CommandRunner().run(['sh', '-c', 'sleep 1; echo lived > $0', sys.argv[1]], description='x', timeout=60)\n"
     )
     mark = tmp_path / "outlived"
     # What is started holds the pipe open as long as it lives.
@@ -104,17 +103,17 @@ def test_tail_of_a_log(tmp_path: Path) -> None:
 
 
 def test_first_failure_stops_the_rest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def fail(cache: Cache, commands: Commands, progress: Progress) -> None:
-        commands.run(sh("exit 7"), what="Building", timeout=10)
+    def fail(cache: Cache, commands: CommandRunner, progress: Progress) -> None:
+        commands.run(sh("exit 7"), description="Building", timeout=10)
 
-    def wait(cache: Cache, commands: Commands, progress: Progress) -> None:
-        commands.run(sh("sleep 60"), what="Fetching", timeout=90)
+    def wait(cache: Cache, commands: CommandRunner, progress: Progress) -> None:
+        commands.run(sh("sleep 60"), description="Fetching", timeout=90)
 
-    monkeypatch.setattr(parts, "_kubernetes", wait)
-    monkeypatch.setattr(parts, "_debian", fail)
+    monkeypatch.setattr(components, "_prepare_kubernetes", wait)
+    monkeypatch.setattr(components, "_prepare_packages", fail)
     started = time.monotonic()
     with pytest.raises(PlatformFailed, match="Building"):
-        parts.get(Cache(tmp_path), Progress())
+        components.prepare(Cache(tmp_path), Progress())
     assert time.monotonic() - started < 20
 
 
@@ -130,12 +129,12 @@ def test_cache_creates_entries_once_and_completely(tmp_path: Path) -> None:
         (folder / "whole").touch()
 
     with pytest.raises(PlatformFailed):
-        cached(cache, "things", "k", fail, print)
+        cache.get_or_create("things", "k", fail, print)
     assert list((tmp_path / "kubernaut" / "things").iterdir()) == []
     (tmp_path / "kubernaut" / "things" / ".new-of-a-killed-one").mkdir()
-    folder, fresh = cached(cache, "things", "k", make, print)
+    folder, fresh = cache.get_or_create("things", "k", make, print)
     assert (fresh, (folder / "whole").exists()) == (True, True)
-    assert cached(cache, "things", "k", make, print) == (folder, False)
+    assert cache.get_or_create("things", "k", make, print) == (folder, False)
     assert len(made) == 1
     assert [entry.name for entry in folder.parent.iterdir()] == ["k"]
 
@@ -158,7 +157,7 @@ def test_packages_are_selected_from_apts_simulation() -> None:
 def test_missing_apt_is_a_missing_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolMissing, match="apt-get"):
-        packages(Cache(tmp_path), Commands(), print)
+        fetch_packages(Cache(tmp_path), CommandRunner(), print)
 
 
 def test_cache_key_covers_distribution_and_machine() -> None:
@@ -168,7 +167,7 @@ def test_cache_key_covers_distribution_and_machine() -> None:
     assert len(keys) == 4
 
 
-def fill(layer: Layer) -> None:
+def fill(layer: LayerWriter) -> None:
     layer.file("usr/local/bin/hello", b"#!/bin/sh\n", 0o755)
     layer.link("bin", "usr/bin")
     layer.folder("tmp", 0o1777)
@@ -179,13 +178,13 @@ def test_image_is_reproducible(tmp_path: Path) -> None:
     images = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        write(tmp_path / name, fill, {"Cmd": ["hello"]})
+        write_image(tmp_path / name, fill, {"Cmd": ["hello"]})
         images.append(Image(tmp_path / name))
     assert images[0].digest == images[1].digest
 
 
 def test_image_names_its_layer_packed_and_unpacked(tmp_path: Path) -> None:
-    write(tmp_path, fill, {"Cmd": ["hello"]})
+    write_image(tmp_path, fill, {"Cmd": ["hello"]})
     image = Image(tmp_path)
     manifest = json.loads(image.manifest)
     blobs = dict(image.blobs())

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from kubernaut.errors import DeadlineExceeded, PlatformFailed
-from kubernaut_local import gates
-from kubernaut_local.gates import GATES, Target, Waiter, component_gates, node_detail
+from kubernaut_local import readiness
 from kubernaut_local.layout import Layout
-from kubernaut_local.model import Gate, Ports, ProcessStatus
+from kubernaut_local.models import Ports, ProcessStatus, ReadinessCheck
+from kubernaut_local.readiness import CHECKS, Target, Waiter, component_checks, node_problem
 
 
 def component(name: str, status: str, message: str = "", error: str = "") -> dict[str, Any]:
@@ -18,12 +18,12 @@ def component(name: str, status: str, message: str = "", error: str = "") -> dic
 
 def test_component_health_is_read_from_the_api() -> None:
     answer = {"items": [component("etcd-0", "True", "ok"), component("scheduler", "False", error="connection refused")]}
-    found = {gate.name: (gate.ready, gate.detail) for gate in component_gates(200, answer)}
+    found = {check.name: (check.ready, check.detail) for check in component_checks(200, answer)}
     ready, unknown = found.pop("kube-controller-manager")
     assert not ready
     assert unknown
     assert found == {"etcd": (True, ""), "kube-scheduler": (False, "connection refused")}
-    assert not any(gate.ready for gate in component_gates(500, {}))
+    assert not any(check.ready for check in component_checks(500, {}))
 
 
 @pytest.mark.parametrize(
@@ -34,12 +34,12 @@ def test_component_health_is_read_from_the_api() -> None:
     ],
 )
 def test_node_condition_is_the_detail(status: int, conditions: list[dict[str, str]], detail: str) -> None:
-    assert node_detail(status, {"status": {"conditions": conditions}}) == detail
+    assert node_problem(status, {"status": {"conditions": conditions}}) == detail
 
 
 @pytest.mark.parametrize(("status", "fact"), [(200, ""), (404, ""), (403, "403")])
 def test_node_without_condition_is_not_ready(status: int, fact: str) -> None:
-    detail = node_detail(status, {"status": {"conditions": []}})
+    detail = node_problem(status, {"status": {"conditions": []}})
     assert detail
     assert fact in detail
 
@@ -54,22 +54,24 @@ def target(tmp_path: Path) -> Target:
 def test_gates_are_reported_once_and_checked_until_ready(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, told = list[list[str]](), list[str]()
 
-    def check(_target: Target, wanted: list[str]) -> list[Gate]:
+    def run_checks(_target: Target, wanted: list[str]) -> list[ReadinessCheck]:
         asked.append(list(wanted))
-        return [Gate(name=name, ready=name != "node" or len(asked) > 2) for name in wanted]
+        return [ReadinessCheck(name=name, ready=name != "node" or len(asked) > 2) for name in wanted]
 
-    monkeypatch.setattr(gates, "check", check)
+    monkeypatch.setattr(readiness, "run_checks", run_checks)
     waiter = Waiter(target, 10, lambda: None, lambda: True)
     waiter.wait(told.append, ["link"])
     waiter.wait(told.append)
-    assert told == [*GATES[:-2], GATES[-1], "node"]
-    assert asked == [["link"], list(GATES[1:]), ["node"]]
+    assert told == [*CHECKS[:-2], CHECKS[-1], "node"]
+    assert asked == [["link"], list(CHECKS[1:]), ["node"]]
 
 
 def test_late_gate_is_named_with_its_log(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     target.layout.log("kubelet").write_text("no space left\n")
     monkeypatch.setattr(
-        gates, "check", lambda _target, wanted: [Gate(name=name, ready=name != "node", detail="no CNI") for name in wanted]
+        readiness,
+        "run_checks",
+        lambda _target, wanted: [ReadinessCheck(name=name, ready=name != "node", detail="no CNI") for name in wanted],
     )
     with pytest.raises(DeadlineExceeded, match=r"\bnode\b") as caught:
         Waiter(target, 0.2, lambda: None, lambda: True).wait(lambda name: None)

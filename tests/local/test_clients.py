@@ -1,4 +1,4 @@
-"""Asking supervisord: what it says, and that nothing waits for one that does not answer."""
+"""Querying supervisord and slirp4netns while they are stopped or killed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from kubernaut_local import probe
+from kubernaut_local import clients
+from kubernaut_local.clients import list_processes
 from kubernaut_local.layout import Layout
-from kubernaut_local.supervision import ask
 
 
 @pytest.fixture
@@ -29,16 +29,16 @@ def listen(layout: Layout) -> socket.socket:
 
 
 def test_missing_supervisord_has_no_answer(layout: Layout) -> None:
-    assert ask(layout, {}) is None
+    assert list_processes(layout, {}) is None
     listen(layout).close()  # a dead one leaves its socket behind
-    assert ask(layout, {}) is None
+    assert list_processes(layout, {}) is None
 
 
 def test_suspended_supervisord_is_not_waited_for(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "SECONDS", 0.2)
+    monkeypatch.setattr(clients, "TIMEOUT_SECONDS", 0.2)
     started = time.monotonic()
     with listen(layout):
-        assert ask(layout, {}) is None
+        assert list_processes(layout, {}) is None
     assert time.monotonic() - started < 5
 
 
@@ -53,7 +53,7 @@ def test_supervisord_killed_while_answering(layout: Layout, body: bytes) -> None
     with listen(layout) as server:
         thread = threading.Thread(target=answer, args=(server,))
         thread.start()
-        assert ask(layout, {}) is None
+        assert list_processes(layout, {}) is None
         thread.join(10)
 
 
@@ -66,6 +66,6 @@ def test_link_killed_while_answering(layout: Layout) -> None:
     with listen(layout) as server:
         thread = threading.Thread(target=answer, args=(server,))
         thread.start()
-        with pytest.raises(probe.NO_ANSWER):
-            probe.forwarded_ports(layout.supervisor_socket)
+        with pytest.raises(clients.NO_ANSWER):
+            clients.list_forwarded_ports(layout.supervisor_socket)
         thread.join(10)

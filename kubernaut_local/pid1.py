@@ -1,6 +1,6 @@
-"""The platform's namespaces from the host's side: starting PID 1 in them, finding it, ending it.
+"""Starting, finding and killing PID 1 of the platform's Linux namespaces.
 
-PID 1 holds a lock as long as it lives, so it is found by asking the kernel who holds that lock: there is no pid file to be stale.
+PID 1 holds a lock while it lives, so it is found as the holder of that lock; a pid file could be stale.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from kubernaut_local.host import MOUNT_POINTS
 from kubernaut_local.layout import Layout
 from kubernaut_local.locks import holder, locked
 
-_INIT = Path(__file__).parent / "inside" / "init.py"
+_INIT_SCRIPT = Path(__file__).parent / "inside" / "init.py"
 _START_SECONDS = 20.0
 _END_SECONDS = 20.0
 _POLL_SECONDS = 0.02
 
 
-def pid_one(layout: Layout) -> int | None:
-    """Return the host's pid of the platform's PID 1, or none if the platform does not run."""
+def find(layout: Layout) -> int | None:
+    """Return the host's pid of the platform's PID 1, or None if the platform does not run."""
     return holder(layout.alive)
 
 
-def plan(layout: Layout, busybox: Path) -> dict[str, Any]:
-    """Return what PID 1 has to do before it becomes supervisord."""
+def init_config(layout: Layout, busybox: Path) -> dict[str, Any]:
+    """Return the configuration of `inside/init.py`, which prepares the namespaces and then becomes supervisord."""
     return {
         "alive": str(layout.alive),
         "hostname": layout.cgroup,
@@ -45,28 +45,36 @@ def plan(layout: Layout, busybox: Path) -> dict[str, Any]:
         "network": network.NAMESPACE,
         "busybox": str(busybox),
         "supervisord": [sys.executable, "-I", "-m", "supervisor.supervisord", "-n", "-c", str(layout.etc / "supervisord.conf")],
-        # Nothing of the caller's environment, nor its umask: what is started must not depend on the shell that started it.
+        # The processes must not depend on the caller's environment.
         "environment": {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root"},
     }
 
 
-def start(layout: Layout, what: Mapping[str, Any]) -> int:
-    """Start PID 1 in new namespaces and return its pid, as soon as it lives.
+def start(layout: Layout, config: Mapping[str, Any]) -> int:
+    """Start PID 1 in new namespaces and wait until it holds its lock.
+
+    Args:
+        layout: The state folder.
+        config: See :func:`init_config`.
+
+    Returns:
+        The host's pid of PID 1.
 
     Raises:
-        PlatformFailed: It ended at once; its log's end is in the details.
+        PlatformFailed: PID 1 ended at once; the end of its log is in the details.
+        DeadlineExceeded: PID 1 did not start in time.
     """
     path = layout.etc / "init.json"
-    path.write_text(json.dumps(what, indent=2), encoding="utf-8")
-    # Whoever is started below keeps the writing end open, so the reading end reports when all of them are gone. So does the lock:
-    # it is shared by inheritance, and `unshare` ends only when the kernel has ended everything inside.
+    path.write_text(json.dumps(config, indent=2), encoding="utf-8")
+    # The started processes inherit the pipe's writing end and the lock on the file `gone`. Both are closed only when all of them
+    # have ended, since `unshare` ends after every process of its namespace.
     reading, writing = os.pipe()
-    gone = os.open(_gone(layout), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    gone = os.open(_gone_file(layout), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(gone, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with layout.log("init").open("wb") as log:
-            # Of their own session, so no Ctrl-C reaches them, and nobody's children, so that no zombie is left to the caller.
-            # The kernel kills PID 1, and so all that runs in its namespace, when the waiting `unshare` dies.
+            # A new session is not reached by Ctrl-C, and `--fork` leaves no zombie to the caller. When `unshare` dies, the kernel
+            # kills PID 1 and so every process of its namespace.
             subprocess.run(
                 [
                     *(
@@ -81,14 +89,14 @@ def start(layout: Layout, what: Mapping[str, Any]) -> int:
                         "--ipc",
                         "--uts",
                     ),
-                    *("--", sys.executable, "-I", str(_INIT), str(path)),
+                    *("--", sys.executable, "-I", str(_INIT_SCRIPT), str(path)),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd="/",
-                # `unshare` lives as long as the platform: a CI server that ends what bears its job's variables must not find them.
-                env=what["environment"],
+                # CI servers kill processes that have their job's variables, and `unshare` lives as long as the platform.
+                env=config["environment"],
                 umask=0o022,
                 pass_fds=(writing, gone),
                 check=True,
@@ -106,40 +114,47 @@ def start(layout: Layout, what: Mapping[str, Any]) -> int:
 def _wait_for_start(layout: Layout, reading: int) -> int:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
-        pid = pid_one(layout)
+        pid = find(layout)
         if pid is not None:
             return pid
         if select.select([reading], [], [], _POLL_SECONDS)[0]:
-            raise PlatformFailed("The platform's namespaces could not be made.", details=tail(layout.log("init")))
+            raise PlatformFailed("The platform's namespaces could not be created.", details=tail(layout.log("init")))
     raise DeadlineExceeded(f"The platform's PID 1 did not start within {_START_SECONDS:.0f} s.", details=tail(layout.log("init")))
 
 
-def settled(layout: Layout) -> int | None:
-    """Return the host's pid of PID 1, or none, once that is certain.
+def find_settled(layout: Layout) -> int | None:
+    """Return the host's pid of PID 1 or None, after waiting for a start or an end that is in progress.
 
-    One that has just been killed frees its lock a moment before the rest has ended; one that has just been started, by an `up`
-    that was stopped then, takes it a moment later.
+    A killed PID 1 releases its lock before the other processes have ended, and a starting one acquires it after they have begun.
+
+    Raises:
+        DeadlineExceeded: The start or end is still in progress after 20 s.
     """
     deadline = time.monotonic() + _END_SECONDS
     while True:
-        pid = pid_one(layout)
-        if pid is not None or not _gone(layout).exists():
+        pid = find(layout)
+        if pid is not None or not _gone_file(layout).exists():
             return pid
         try:
-            with locked(_gone(layout), timeout=0, waiting=lambda _pid: None):
+            with locked(_gone_file(layout), timeout=0):
                 return None
         except DeadlineExceeded:
             if time.monotonic() > deadline:
                 raise
 
 
-def _gone(layout: Layout) -> Path:
+def _gone_file(layout: Layout) -> Path:
+    """Return the file that is locked until every process of the platform has ended."""
     return layout.run / "gone"
 
 
-def end(layout: Layout) -> bool:
-    """Kill PID 1 and with it everything that runs inside; return whether there was one."""
-    pid = settled(layout)
+def kill(layout: Layout) -> bool:
+    """Kill PID 1 and so every process of its namespace; return whether it was running.
+
+    Raises:
+        DeadlineExceeded: The processes did not end in time.
+    """
+    pid = find_settled(layout)
     if pid is None:
         return False
     parent = _parent(pid)
@@ -152,7 +167,7 @@ def end(layout: Layout) -> bool:
             signal.pidfd_send_signal(handles[0], signal.SIGKILL)
         except ProcessLookupError:
             return True
-        # A PID 1 ends only after the kernel has ended everything in its namespace; `unshare` ends after it.
+        # PID 1 ends after every other process of its namespace, and `unshare` after PID 1.
         for handle in handles:
             if not select.select([handle], [], [], _END_SECONDS)[0]:
                 raise DeadlineExceeded(f"The platform's processes did not end within {_END_SECONDS:.0f} s of SIGKILL.")
@@ -163,16 +178,16 @@ def end(layout: Layout) -> bool:
 
 
 def _parent(pid: int) -> int | None:
-    """Return the pid of the `unshare` that waits for PID 1."""
+    """Return the pid of PID 1's parent if that is `unshare`."""
     fields = _status(pid)
     parent = int(fields.get("PPid", "0"))
     return parent if parent and _status(parent).get("Name") == "unshare" else None
 
 
-def host_pids(one: int) -> dict[int, int]:
-    """Return the host's pid of each process inside, by the pid it has there."""
+def host_pids(pid: int) -> dict[int, int]:
+    """Return the host's pid of each process in a process's pid namespace, by the pid that it has there."""
     try:
-        namespace = Path(f"/proc/{one}/ns/pid").readlink()
+        namespace = Path(f"/proc/{pid}/ns/pid").readlink()
     except (FileNotFoundError, PermissionError):
         return {}
     found = {}
