@@ -1,6 +1,6 @@
-"""What all tests share: the platform that the real ones run on.
+"""Shared fixtures: the local platform for the tests of real parts.
 
-One local platform for the whole run, with a name, ports and state of its own, so that the tests meet nothing of the user's. It is
+One local platform for the whole run, with its own name, ports and state, so that it never meets a user's platform. It is
 brought up when the first test asks for it and taken down, with its state, at the end.
 """
 
@@ -44,7 +44,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the platform's own tests first: what `down` puts back on the host can be compared only while no other platform lives."""
+    """Put the platform's own tests first: the host after `down` can be compared only while no other platform runs."""
     items.sort(key=lambda item: Path(__file__).parent / "local" not in item.path.parents)
 
 

@@ -1,4 +1,4 @@
-"""What servers do together on one cluster, in memory and on the platform's real one: accepted once, begun once, seen by all."""
+"""Several servers on one cluster, in memory and real: an operation is accepted once, begun once and seen by all."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
 
 
 def at_once(calls: list[Callable[[], Any]]) -> list[Any]:
-    """Let threads do these at once; return what each returned or raised."""
+    """Run the calls in threads at once; return the result or exception of each."""
     start, answers = threading.Barrier(len(calls)), [None] * len(calls)
 
     def run(number: int) -> None:
         start.wait()
         try:
             answers[number] = calls[number]()
-        except Exception as error:  # noqa: BLE001 - told by the test
+        except Exception as error:  # noqa: BLE001 - returned to the test
             answers[number] = error  # type: ignore[call-overload]
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(len(calls))]
@@ -67,7 +67,7 @@ def at_once(calls: list[Callable[[], Any]]) -> list[Any]:
 
 
 class AcceptContract:
-    """Subclasses say how one more server gets to the cluster."""
+    """The contract; a subclass provides ``server``, which starts another server on the cluster."""
 
     @pytest.fixture
     def server(self, tmp_path: Path) -> Callable[[], Kubernaut]:
@@ -95,7 +95,7 @@ class AcceptContract:
         one, other = server(), f"{namespace}-2"
         one.context.clients.cluster.create_namespace(other)
         known, _ = one.accept("deploy", "web", namespace=namespace, key=namespace)
-        # Other namespaces' keys are read from the API server's memory, to which what was written comes a little later.
+        # Keys of other namespaces are read from the API server's watch cache, which lags a write a little.
         labels = {"owner": "kubernaut", KEY_LABEL: key_label(str(known.key))}
         until(lambda: list(one.context.clients.cluster.list_secrets(None, labels, metadata_only=True, cached=True)))
         with pytest.raises(IdempotencyKeyReused, match=namespace) as caught:

@@ -1,4 +1,4 @@
-"""What the verbs promise, carried out by the library and by a server for its client: the same answers, the same errors."""
+"""The contract of the verbs, for the library and for the client of a server: the same results, the same errors."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def refused(verb: object, *args: object, **options: object) -> KubernautError:
     return caught.value
 
 
-# what is made
+# deploys
 
 
 def test_deploy_returns_the_release_and_reports_steps(verbs: ReleaseVerbs, backend: Backend, told: list[Event]) -> None:

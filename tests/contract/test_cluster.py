@@ -1,4 +1,4 @@
-"""What `Cluster` promises, on the one in memory and on the platform's real one."""
+"""The contract of `Cluster`, for the fake in memory and for the real one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def value(text: bytes) -> dict[str, Any]:
 
 
 class ClusterContract:
-    """Subclasses say which cluster."""
+    """The contract; a subclass provides ``cluster``."""
 
     @pytest.fixture
     def cluster(self) -> Cluster:
@@ -143,11 +143,11 @@ class ClusterContract:
         with pytest.raises(Conflict):
             cluster.delete_secret(namespace, "one", resource_version=made["metadata"]["resourceVersion"])
         assert cluster.get_secret(namespace, "one") is not None
-        for _ in range(2):  # one that is gone is no failure
+        for _ in range(2):  # deleting it twice is not an error
             cluster.delete_secret(namespace, "one", resource_version=patched["metadata"]["resourceVersion"])
         assert cluster.get_secret(namespace, "one") is None
 
-    # what is immutable, and what is too large
+    # immutable and too large Secrets
 
     def test_immutable_secret_keeps_its_data(self, cluster: Cluster, namespace: str) -> None:
         made = cluster.create_secret(namespace, secret("one"))
@@ -165,7 +165,7 @@ class ClusterContract:
             with pytest.raises(BadInput, match="field is immutable when `immutable` is set"):
                 cluster.patch_secret(namespace, "one", patch)
         version = made["metadata"]["resourceVersion"]
-        with pytest.raises(Conflict):  # which is told before what is immutable
+        with pytest.raises(Conflict):  # the version is checked before immutability
             cluster.patch_secret(namespace, "one", {"metadata": {"resourceVersion": version}, **value(b"other")})
         labelled = cluster.patch_secret(namespace, "one", {"metadata": {"labels": {"a": "b"}}, **value(b"last")})
         assert (labelled["metadata"]["labels"], labelled["data"]) == ({"a": "b"}, value(b"last")["data"])
@@ -380,7 +380,7 @@ class TestRealCluster(ClusterContract):
     def test_denied_requests_quote_the_api_server(
         self, cluster: Cluster, namespace: str, platform: Mapping[str, str], tmp_path: Path
     ) -> None:
-        """What RBAC forbids is said in the API server's words."""
+        """A denial quotes the API server's message."""
         accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
         cluster._json("POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "nobody"}})
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}

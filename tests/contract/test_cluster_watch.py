@@ -1,4 +1,4 @@
-"""What `Cluster` promises of lists in parts and of watches, on the one in memory and on the platform's real one."""
+"""The contract of `Cluster` for paged lists and watches, for the fake in memory and for the real one."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def listed(cluster: Cluster, namespace: str | None, **options: Any) -> tuple[lis
 
 
 def told(changes: Iterator[WatchEvent]) -> Iterator[tuple[str, str]]:
-    """Return what the changes are and of what, without bookmarks."""
+    """Yield the kind and the name of each change, without bookmarks."""
     return ((change.type, str(change.metadata["name"])) for change in changes if change.type != "BOOKMARK")
 
 
 class ClusterWatchContract:
-    """Subclasses say which cluster."""
+    """The contract; a subclass provides ``cluster``."""
 
     @pytest.fixture
     def cluster(self) -> Cluster:
@@ -136,7 +136,7 @@ class ClusterWatchContract:
         _, version = listed(cluster, namespace)
         began = time.monotonic()
         heard = list(self.watched(cluster, namespace, version, seconds=1))
-        assert time.monotonic() - began > 0.5  # one that the server does not end fails
+        assert time.monotonic() - began > 0.5  # a watch that the server does not end raises
         assert [change.type for change in heard] in ([], ["BOOKMARK"])
         assert all(int(change.resource_version) >= int(version) for change in heard)
 

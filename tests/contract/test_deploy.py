@@ -1,4 +1,4 @@
-"""Deploys on the platform's real cluster, with Helm 3 and Helm 4: what pods do, what a crash leaves, who may do what."""
+"""Deploys on the real cluster, with Helm 3 and Helm 4: failing pods, crashes, missing rights."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ data: {text: {{ .Values.text | quote }}}
 
 @dataclass
 class ClusterHarness:
-    """A namespace of its own on the real cluster, and a chart that is pushed anew."""
+    """A namespace on the real cluster, and charts pushed to the real registry."""
 
     folder: Path
     settings: Settings
@@ -243,7 +243,7 @@ def start(harness: ClusterHarness, wanted: DeployRequest) -> subprocess.Popen[by
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_helm_ends_when_kubernaut_dies(harness: ClusterHarness, number: signal.Signals) -> None:
-    """Helm is told by the kernel, and writes ``failed`` itself: nothing is locked."""
+    """The parent-death signal stops Helm, which writes ``failed`` itself: nothing is locked."""
     harness.deploy(SLOW)
     process = start(harness, harness.request(SLOW, "text=b"))
     process.send_signal(number)
@@ -265,7 +265,7 @@ def test_ctrl_c_in_a_program_interrupts_the_operation(harness: ClusterHarness) -
 
 
 def test_secrets_are_not_in_arguments_environments_or_records(harness: ClusterHarness) -> None:
-    """A canary in the values and the environment, looked for in /proc while Helm runs, and in what is written down."""
+    """Look for a canary of the values and the environment in /proc while Helm runs, and in the stored operations."""
     harness.deploy(SLOW)
     wanted = harness.request(SLOW, "text=b")
     wanted = DeployRequest(**{**vars(wanted), "values": read_values({"db": {"password": CANARY}}, sets=["text=b"])})

@@ -1,4 +1,4 @@
-"""What is told of a release at length is what plain Helm tells of it, but for what is secret; on the platform."""
+"""Values, manifest and diff of a release agree with plain Helm's, but for masked secrets; on the platform."""
 
 from __future__ import annotations
 

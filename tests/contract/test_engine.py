@@ -1,4 +1,4 @@
-"""What `Engine` promises, on the engine in this process and on the platform's real one."""
+"""The contract of the engine, for the fake in this process and for the real one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def context(dockerfile: str = DOCKERFILE, **files: str) -> io.BytesIO:
 
 
 class EngineContract:
-    """Subclasses say which engine, and which registry it reaches."""
+    """The contract; a subclass provides ``engine`` and a ``repository`` that it reaches."""
 
     @pytest.fixture
     def engine(self) -> DockerEngine:

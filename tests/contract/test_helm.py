@@ -1,4 +1,4 @@
-"""What `Helm` promises, on the one in memory and on Helm 3 and Helm 4 with the platform's real cluster."""
+"""The contract of `Helm`, for the fake in memory and for Helm 3 and Helm 4 on the real cluster."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BAD_TEMPLATE = CONFIG_MAP + "  x: {{ nonsense .Values.text }}\n"
 
 
 class HelmContract(AnyHelm):
-    """What every Helm does."""
+    """The contract."""
 
     # charts
 
@@ -117,7 +117,7 @@ class HelmContract(AnyHelm):
 
     def test_uninstall_keeps_the_history(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
         self.deploy(helm, write_chart(tmp_path), namespace)
-        for _ in range(2):  # a second time is no failure
+        for _ in range(2):  # repeating it is not an error
             helm.uninstall("r", namespace=namespace, description="Deleted by ada", timeout=30, log=print)
         (record,) = self.records(cluster, namespace)
         assert record.status == Status.UNINSTALLED
@@ -146,7 +146,7 @@ class HelmContract(AnyHelm):
         new, tombstone, *rest = self.records(cluster, namespace)
         assert (new.revision, new.status, new.description) == (11, Status.DEPLOYED, "again")
         assert tombstone.status == Status.SUPERSEDED
-        assert tombstone.deleted_at  # stays, though the status does not tell any more
+        assert tombstone.deleted_at  # stays, although the status is superseded
         assert len(rest) == 9
 
     def test_history_is_pruned(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:

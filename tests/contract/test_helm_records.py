@@ -1,4 +1,4 @@
-"""What `Helm` does with records that are immutable, and when it is stopped, in memory and with Helm 3 and Helm 4."""
+"""The contract of `Helm` for immutable records and for being stopped, in memory and with Helm 3 and Helm 4."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ spec: {accessModes: [ReadWriteOnce], storageClassName: none, resources: {request
 
 
 class RecordsContract(AnyHelm):
-    """What every Helm does."""
+    """The contract."""
 
     # records that are immutable
 
@@ -34,7 +34,7 @@ class RecordsContract(AnyHelm):
     def test_fenced_record_is_not_overwritten(
         self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path, verb: str
     ) -> None:
-        """A Helm that another has given up, and that then ends well: an install says so, an upgrade that it failed."""
+        """Helm ends well after its record was fenced: an install reports success, an upgrade reports failure."""
         if verb == "upgrade":
             self.deploy(helm, write_chart(tmp_path), namespace)
         waiting = write_chart(tmp_path, "waiting", template=CONFIG_MAP + NEVER_BOUND)

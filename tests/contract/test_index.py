@@ -1,4 +1,4 @@
-"""What the index tells is what Helm and the history tell, on a real cluster; and with how few rights."""
+"""The index agrees with Helm and the history on a real cluster, with as few rights as possible."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def index(cluster: Cluster) -> Iterator[Index]:
 
 @pytest.fixture
 def helm(platform: Mapping[str, str]) -> Callable[..., Any]:
-    """Runs Helm 3, and returns what it prints as JSON."""
+    """A function that runs Helm 3 and returns its JSON output."""
 
     def run(*arguments: str) -> Any:
         asked = subprocess.run(["helm", *arguments], env={**os.environ, **platform}, capture_output=True, text=True, check=True)
@@ -93,7 +93,7 @@ def is_watch(request: Request) -> bool:
 
 
 def is_list(request: Request) -> bool:
-    """Whether it asks for all; whether the server still answers is asked for with a smaller limit."""
+    """Whether a request lists everything; the liveness check lists with a smaller limit."""
     return request.resource == "secrets" and "limit=1000" in request.query
 
 
@@ -116,7 +116,7 @@ def everything(index: Index, **query: Any) -> list[Release]:
 
 
 def row(release: Release) -> dict[str, str]:
-    """Return what Helm too tells of a release."""
+    """Return the facts of a release that Helm prints too."""
     return {
         "revision": str(release.revision),
         "status": release.status,
@@ -159,7 +159,7 @@ def test_changes_by_plain_helm_are_indexed(namespace: str, index: Index, helm: C
     def shows(*expected: tuple[int, str]) -> None:
         def check() -> None:
             assert [(one.revision, one.status) for one in everything(index, namespace=namespace, all=True)] == [*expected]
-            assert_young(index)  # sooner or later: what others change elsewhere is read as well
+            assert_young(index)  # eventually: changes in other namespaces are read as well
 
         eventually(check, 20)
 
@@ -245,7 +245,7 @@ def test_namespaced_rights_suffice(cluster: Cluster, namespace: str, platform: M
 def test_changes_during_an_outage_are_indexed(
     cluster: Cluster, namespace: str, platform: Mapping[str, str], tmp_path: Path
 ) -> None:
-    """It says that it is old, goes on where it was, and lists anew where the server has forgotten that."""
+    """The index is stale meanwhile, resumes its watch, and lists again when the server has forgotten the version."""
     timings = Timings(ping=0.1, stale=0.5, first_pause=0.05, longest_pause=0.2)
     write(cluster, namespace, 1, "deployed")
     with FaultProxy(Path(platform["KUBECONFIG"]), tmp_path) as proxy:

@@ -1,4 +1,4 @@
-"""What ``kubernaut.jenkins.server`` promises, kept by a real server: Hudson, with its security and its crumbs."""
+"""``kubernaut.jenkins.server`` against a real server: Hudson, with security and crumbs."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def ended(there: JenkinsServer, path: JobPath, number: int) -> str | None:
 
 
 def told(there: JenkinsServer, path: JobPath, number: int) -> str:
-    """Wait until a build has said all, which may be after its end, and return its console."""
+    """Wait for the end of a build's console, which may follow the build's end, and return its text."""
 
     def silent() -> bool:
         console = there.console(path, number, 0)
@@ -127,7 +127,7 @@ def test_job_is_created_read_and_reconfigured(there: JenkinsServer, path: JobPat
     assert second is not None
     assert ElementTree.canonicalize(second) == ElementTree.canonicalize(changed)
     assert there.job(path).parameters == ("VERSION",)
-    there.reconfigure(path, second)  # what it sends is what it takes
+    there.reconfigure(path, second)  # a configuration that was read can be sent back
     assert there.config(path) == second
 
 
@@ -199,7 +199,7 @@ def test_rejected_configuration(ci_server: Hudson, there: JenkinsServer, path: J
 
 def test_hostile_values_arrive_unchanged(there: JenkinsServer, path: JobPath) -> None:
     there.create(path, config('#!/bin/bash\nprintf %s "$VERSION" | base64 -w0; echo; echo "${#LONG}"', "VERSION", "LONG", "OP_ID"))
-    assert there.trigger(path, {"VERSION": HOSTILE, "LONG": "x" * 20_000, "OP_ID": "one"}) is None  # Hudson tells of no queue item
+    assert there.trigger(path, {"VERSION": HOSTILE, "LONG": "x" * 20_000, "OP_ID": "one"}) is None  # Hudson returns no queue item
     until(lambda: any(build.parameters for build in there.builds(path)), "it was run")  # it is listed before it has them
     (build,) = there.builds(path)
     assert build.parameters == {"VERSION": HOSTILE, "LONG": "x" * 20_000, "OP_ID": "one"}
@@ -268,7 +268,7 @@ def test_console_is_read_in_chunks(ci_server: Hudson, there: JenkinsServer, path
     assert there.console(path, 1, pieces[-1].next + 1000) == ConsoleChunk(text, pieces[-1].next, more=False, reset=True)
 
 
-# who may
+# rights
 
 
 def test_reader_is_denied_writes(ci_server: Hudson, there: JenkinsServer, reader: JenkinsServer, path: JobPath) -> None:

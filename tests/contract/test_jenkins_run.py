@@ -67,7 +67,7 @@ class RunHarness:
         return process
 
     def says(self, number: int, text: str) -> None:
-        """Wait until a build has said something."""
+        """Wait until a build's console contains a text."""
         until(lambda: (told := self.server.console(self.path, number, 0)) is not None and text in told.text, text)
 
     def result(self, number: int) -> str | None:
@@ -75,7 +75,7 @@ class RunHarness:
         return build.result if build is not None else "DELETED"
 
     def over(self, number: int) -> None:
-        """Wait until the server has done with a build: one that it still saves is in the way of who deletes the job."""
+        """Wait until the server has finished with a build: a job cannot be deleted while a build of it is being saved."""
         until(lambda: (told := self.server.console(self.path, number, 0)) is None or not told.more, f"the end of #{number}")
 
     def delete(self) -> None:
@@ -89,7 +89,7 @@ class RunHarness:
 
 @pytest.fixture
 def make(ci_server: Hudson, tmp_path: Path) -> Iterator[Callable[[str], RunHarness]]:
-    """Make a job that runs a script of bash; what it has left running is ended afterwards."""
+    """A function that creates a job with a bash script; processes that it leaves are ended afterwards."""
     made: list[RunHarness] = []
 
     def make(script: str) -> RunHarness:
@@ -230,7 +230,7 @@ def test_restart_is_waited_for(make: Callable[[str], RunHarness]) -> None:
     harness.says(1, "running")
     waits = harness.start("--follow", "--param", "NOTE=short", "--op-id", "second")
     until(lambda: harness.server.queue(harness.path), "an item in the queue")
-    # As administrators do: else it would begin the one that waits while it stops, and lose it.
+    # Otherwise the server starts the queued build while it shuts down, and loses it.
     Jobs(harness.ci.url, harness.ci.user, harness.ci.token_file).ask("POST", "/quietDown", status=302)
     harness.ci.restart()
     _, err = runs.communicate(timeout=120)
@@ -240,7 +240,7 @@ def test_restart_is_waited_for(make: Callable[[str], RunHarness]) -> None:
     out, err = waits.communicate(timeout=120)
     assert waits.returncode == 0, err
     assert "Finished: SUCCESS" in out
-    second, first = harness.server.builds(harness.path)  # of the one that ran then the server may have forgotten the parameters
+    second, first = harness.server.builds(harness.path)  # whose parameters may be lost
     assert (second.parameters["OP_ID"], second.number, first.number) == ("second", 2, 1)
 
 
@@ -258,7 +258,7 @@ def test_job_deleted_while_followed(make: Callable[[str], RunHarness]) -> None:
 
 
 def test_lines_are_shown_at_once_with_a_request_a_second(make: Callable[[str], RunHarness]) -> None:
-    """How far it is behind is measured by `make bench`, and held to its bound with a clock of its own in the unit tests."""
+    """`make bench` measures the delay; the unit tests check its bound with a fake clock."""
     harness = make('for i in {1..25}; do date "+at %s.%N"; sleep 0.23; done')
     said, heard = list[float](), list[float]()
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.platform
 
 @dataclass
 class SetupHarness:
-    """The server, an application of this test's own, and what the administrator does to its jobs."""
+    """The server, an application of this test, and an administrator's changes to its jobs."""
 
     ci: Hudson
     server: JenkinsServer
@@ -86,7 +86,7 @@ def test_update_applies_to_the_running_server(harness: SetupHarness) -> None:
     harness.own_save()
     other = wish(application=harness.wish.application, namespace="other", branch="next")
     assert harness.setup(other) == ["updated", "unchanged"]
-    harness.own_save()  # what it writes is what it has in memory
+    harness.own_save()  # it writes its state in memory
     assert harness.setup(other) == ["unchanged", "unchanged"]
     assert "<defaultValue>other</defaultValue>" in harness.release
     assert "\nbranch=next\n" in harness.release

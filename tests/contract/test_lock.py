@@ -45,7 +45,7 @@ def is_lost(held: HeldLock) -> bool:
 
 
 class LockContract:
-    """Subclasses say which cluster."""
+    """The contract; a subclass provides ``cluster``."""
 
     @pytest.fixture
     def cluster(self) -> Cluster:

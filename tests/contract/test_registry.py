@@ -1,4 +1,4 @@
-"""What `Registry` promises, on a registry in this process and on the platform's real one; charts are pushed by the real Helm."""
+"""The contract of `Registry`, for the fake in this process and for the real one; the real Helm pushes the charts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OURS = {SOURCE_DIGEST: DIGEST, IMAGE: f"localhost/shop@{DIGEST}"}
 
 
 class RegistryContract:
-    """Subclasses say where the registry is, and which Helm pushes."""
+    """The contract; a subclass provides the registry's ``address`` and the ``helm`` that pushes."""
 
     @pytest.fixture
     def address(self) -> str:

@@ -1,4 +1,4 @@
-"""Values mean to us what they mean to the real Helm: YAML, ``--set``, and what goes in on standard input. No cluster is needed."""
+"""YAML, ``--set`` and values on standard input mean the same as to the real Helm. Needs no cluster."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def rendered(manifest: str) -> Any:
 
 
 def real(chart: Path, *arguments: str, input: str = "") -> Any:
-    """What the real Helm makes of values; ``None`` for what it refuses."""
+    """Return the values as the real Helm parses them; ``None`` where it refuses them."""
     done = subprocess.run(
         [program(), "template", "r", chart, *arguments], input=input.encode(), capture_output=True, timeout=60, check=False
     )

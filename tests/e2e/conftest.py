@@ -12,7 +12,7 @@ from support.checkout import Checkout, make_checkout
 from support.ci_scenario import CiScenario, no_secret_in_arguments
 from support.ci_servers import on_hudson, on_jenkins
 
-# What only a genuine Jenkins can tell is no test that could be skipped elsewhere: `make test-jenkins` names one.
+# Tests of a genuine Jenkins are not collected elsewhere: `make test-jenkins` names a server.
 collect_ignore = [] if os.environ.get("KUBERNAUT_TEST_JENKINS") else ["test_jenkins_genuine.py"]
 
 
@@ -24,7 +24,7 @@ def checkout(platform: dict[str, str], tmp_path: Path) -> Checkout:
 
 @pytest.fixture(scope="session")
 def ci(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CiScenario]:
-    """The CI server, without jobs; KUBERNAUT_TEST_JENKINS says that it is a genuine Jenkins."""
+    """The CI server, without jobs; a genuine Jenkins if KUBERNAUT_TEST_JENKINS is set."""
     folder = tmp_path_factory.mktemp("jenkins")
     if os.environ.get("KUBERNAUT_TEST_JENKINS"):
         with on_jenkins(folder) as there:
@@ -36,13 +36,13 @@ def ci(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def set_up(ci: CiScenario) -> Any:
-    """The jobs, set up; what the command said."""
+    """The output of the command that set the jobs up."""
     return ci.setup()
 
 
 @pytest.fixture
 def nothing_leaks(ci: CiScenario) -> Iterator[None]:
-    """No test leaves a secret in a console, a URL, a config.xml, a log or a build's file, and none has one in an argument list."""
+    """Fail a test that leaves a secret in a console, a URL, a config.xml, a log, a build's file or an argument list."""
     with no_secret_in_arguments(ci.secrets):
         yield
     assert ci.leaks() == []
@@ -50,7 +50,7 @@ def nothing_leaks(ci: CiScenario) -> Iterator[None]:
 
 @pytest.fixture
 def good(ci: CiScenario, set_up: Any) -> dict[str, Any]:
-    """A good release that serves; made by the first who asks."""
+    """A good release that serves; deployed on first use."""
     if not ci.answer():
         ci.ship("everybody!")
     return ci.current()

@@ -1,4 +1,4 @@
-"""What a user may get wrong, and what the world may: each has a clear error, and nothing is lost."""
+"""Mistakes of a user and failures of the environment: each has a clear error, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def shipping(checkout: Checkout) -> tuple[str, ...]:
 
 
 def edit(path: Path, old: str, new: str) -> None:
-    """Replace what must be there."""
+    """Replace a text that must be there."""
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))

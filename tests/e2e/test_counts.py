@@ -21,7 +21,7 @@ WRITES = {"POST", "PUT", "PATCH", "DELETE"}
 
 @dataclass
 class Counted:
-    """What was started and sent."""
+    """The programs started and the requests sent."""
 
     programs: list[list[str]] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
@@ -45,7 +45,7 @@ sys.addaudithook(_audit)
 
 @contextmanager
 def counting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counted]:
-    """Count what happens inside."""
+    """Count programs and requests while the block runs."""
     counted = Counted()
     over_requests, over_httpx = requests.adapters.HTTPAdapter.send, httpx2.HTTPTransport.handle_request
 

@@ -1,4 +1,4 @@
-"""A deployer with the rights of jenkins/agent/rbac.yaml alone, on the real cluster; and what Jenkins' stages run, with them."""
+"""A deployer with only the rights of jenkins/agent/rbac.yaml, and the Jenkinsfiles' scripts run with them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PLURAL = {
 
 
 def grant(cluster: Cluster, namespace: str) -> str:
-    """Make the deployer of a namespace, as the file says it; return its token."""
+    """Create the deployer of a namespace from the file; return its token."""
     cluster._json("POST", "/api/v1/namespaces", body={"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
     documents = list(yaml.safe_load_all(RIGHTS.read_text().replace("staging", namespace)))
     assert [document["kind"] for document in documents] == ["ServiceAccount", "Role", "RoleBinding", "Secret"]
@@ -46,7 +46,7 @@ def grant(cluster: Cluster, namespace: str) -> str:
 
 @pytest.fixture
 def deployer(checkout: Checkout, tmp_path: Path) -> Checkout:
-    """The world, with the kubeconfig of a deployer of its namespace; version 1.0.0 is published."""
+    """The checkout, with the kubeconfig of a deployer of its namespace; version 1.0.0 is published."""
     admin = Path(checkout.environment["KUBECONFIG"])
     config = yaml.safe_load(admin.read_text())
     config["users"][0]["user"] = {"token": grant(Cluster(str(admin)), checkout.namespace)}

@@ -1,4 +1,4 @@
-"""The demo on the local platform, twice, and on a cluster of one's own."""
+"""The demo on the local platform, twice, and on another cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.platform
 
 
 def run(checkout: Checkout, *argv: str | Path, **more: str) -> str:
-    """Run a program in the work tree; return all that it said."""
+    """Run a program in the work tree; return its stderr and stdout."""
     environment = {**checkout.environment, **more}
     done = subprocess.run(
         argv, cwd=checkout.tree, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.platform
 
 @pytest.fixture
 def server(checkout: Checkout, tmp_path: Path) -> Iterator[ServerProcess]:
-    """A server with the world's registry and cluster."""
+    """A server with the checkout's registry and cluster."""
     environment = {**checkout.environment, "XDG_STATE_HOME": str(tmp_path / "state")}
     with serving(environment, checkout.tree, tmp_path) as served:
         yield served
@@ -28,7 +28,7 @@ def test_foreign_release_is_listed_deleted_and_restored(checkout: Checkout, serv
         "install", "by-hand", chart, "--version", "1.0.0", "--plain-http", "-n", checkout.namespace, "--create-namespace", "--wait"
     )
     current = f"/api/releases/{checkout.namespace}.by-hand.current"
-    until(lambda: server.shows(current).get("status") == "deployed", "it shows")  # a second at most, on a machine of its own
+    until(lambda: server.shows(current).get("status") == "deployed", "it shows")  # within a second on an idle machine
     shown = server.get(current)
     assert (shown["managedBy"], shown["status"], shown["createdBy"], shown["operation"]) == ("helm", "deployed", None, None)
     assert shown["images"][0]["digest"]

@@ -28,7 +28,7 @@ def test_second_setup_changes_nothing_also_after_a_restart(ci: CiScenario, set_u
     assert changes(ci.setup()) == {RELEASE: "unchanged", DEPLOY: "unchanged"}
     assert [ci.jobs.config(job) for job in (RELEASE, DEPLOY)] == before
     if ci.hudson is None:
-        return  # somebody else's server is not restarted
+        return  # a genuine Jenkins is not restarted
     for job in (RELEASE, DEPLOY):  # so that the server writes them its own way
         for verb in ("disable", "enable"):
             ci.jobs.ask("POST", f"{ci.jobs.path(job)}/{verb}", status=302)
@@ -108,7 +108,7 @@ def test_aborted_deploy_does_not_block_the_next(ci: CiScenario, good: dict[str, 
 def test_concurrent_deploys_wait_for_each_other(ci: CiScenario, good: dict[str, Any]) -> None:
     before = ci.history()[-1][0]
     release, deploy = ci.slowly("everybody at once!")
-    # Of one job Jenkins runs one after the other; whoever deploys by hand waits for the lock.
+    # Jenkins runs the builds of a job one after the other; a manual deploy waits for the lock.
     queued = ci.run(DEPLOY, "--op-id", "by-bob", VERSION=good["chart"]["version"], NAMESPACE=ci.namespace, NOTE="the old one")
     assert queued.get("number") is None
     version = ci.artifact(RELEASE, release, "release.json")["version"]

@@ -32,10 +32,10 @@ def test_queued_deploy_runs_once_after_a_restart(ci: CiScenario, good: dict[str,
     _, deploy = ci.slowly("nobody this time!")
     wanted = {"VERSION": good["chart"]["version"], "NAMESPACE": ci.namespace, "NOTE": "after all"}
     assert ci.run(DEPLOY, "--op-id", "by-carol", **wanted).get("number") is None
-    # As administrators do: else it could begin the one that waits while it stops.
+    # Otherwise the server could start the queued build while it shuts down.
     ci.jobs.ask("POST", "/quietDown", status=302)
     hudson.restart()
-    # Mostly it still knows what waited; now and then it ends before it has written its queue down. Who asks need not know which.
+    # Mostly the queue survives; now and then the server ends before it has written it. The same request works in both cases.
     for _ in range(2):
         ci.run(DEPLOY, "--op-id", "by-carol", **wanted)
     after = ci.ended(DEPLOY, "by-carol")
@@ -49,7 +49,7 @@ def test_killed_server_leaves_its_deploy_running(ci: CiScenario, good: dict[str,
     before = ci.history()[-1][0]
     _, deploy = ci.slowly("whoever is left!")
     hudson.kill()
-    # Nobody reads what it says, or will ever signal it: it finishes what it was told.
+    # Its output is not read, and no signal comes: it finishes its deploy.
     ci.answers("whoever is left!")
     ci.in_order(before)
     hudson.start()

@@ -1,6 +1,6 @@
-"""What only a genuine Jenkins can tell: whether it can read our Jenkinsfiles and its own configuration as code.
+"""A genuine Jenkins validates the Jenkinsfiles and its configuration as code.
 
-Collected by `make test-jenkins` only. Those who wrote this have not run it: no Jenkins was to be had.
+Collected by `make test-jenkins` only; not run by the authors, for want of a Jenkins.
 """
 
 from __future__ import annotations

@@ -20,12 +20,12 @@ pytestmark = pytest.mark.platform
 
 
 def ship(checkout: Checkout, *more: str, status: int = 0) -> dict[str, object]:
-    """Ship the example into the world's namespace."""
+    """Ship the example into the checkout's namespace."""
     return checkout.json("ship", str(checkout.app), "-n", checkout.namespace, "--create-namespace", *more, status=status)  # type: ignore[no-any-return]
 
 
 def answer_of(port: str) -> dict[str, str]:
-    """Return what the node port answers; the node's rules follow the Service's endpoints within a second or so."""
+    """Return the answer at the node port; the node's rules follow the Service's endpoints within a second or so."""
     found: list[dict[str, str]] = []
 
     def answers() -> bool:
@@ -243,7 +243,7 @@ def wait_for(condition: object, seconds: float = 60.0) -> None:
 
 
 def processes_of(checkout: Checkout) -> list[str]:
-    """The command lines of the processes that were started for the world and still run."""
+    """The command lines of the processes that were started for the checkout and still run."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.platform
 
 @pytest.fixture
 def server(checkout: Checkout, tmp_path: Path) -> Iterator[ServerProcess]:
-    """A server that knows the world's namespace only, with two releases of a name in it."""
+    """A server that knows the checkout's namespace only, with two releases of a name in it."""
     checkout.run("ship", "examples/hello-world", "-n", checkout.namespace, "--create-namespace")
     checkout.run("deploy", "hello-world", "-n", checkout.namespace, "--set", "replicaCount=2")
     environment = {**checkout.environment, "XDG_STATE_HOME": str(tmp_path / "state")}

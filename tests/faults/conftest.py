@@ -1,4 +1,4 @@
-"""The fixtures of the fault tests: one published application for all of them, a namespace and proxies of its own for each."""
+"""The fixtures of the fault tests: one published application for all tests, a namespace and proxies for each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def published(platform: Mapping[str, str], tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def scenario(platform: Mapping[str, str], helm4: Path, published: Published, tmp_path: Path) -> Iterator[FaultScenario]:
-    """A namespace of its own, in which nothing is deployed yet."""
+    """A new namespace without a release."""
     made = FaultScenario(tmp_path, platform, published, helms_of(platform, helm4))
     try:
         yield made

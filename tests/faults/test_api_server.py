@@ -1,4 +1,4 @@
-"""An API server that is gone, busy or slow: before, during and after a deploy. What is not known is said; the next one works."""
+"""An unreachable, busy or slow API server: an unknown outcome is reported, and the next deploy works."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_outage_from_the_start_is_unreachable(scenario: FaultScenario) -> None:
     ],
 )
 def test_outage_while_helm_runs_is_resolved_by_the_next_deploy(scenario: FaultScenario, helm: str, point: str) -> None:
-    """What came of it nobody knows, and that is said; it is found out by the next one."""
+    """The outcome is unknown, which is reported; the next deploy finds it out."""
     subject = scenario.subject(helm)
     subject.deploy("a")
     running = subject.held(point, *subject.verb("deploy", "b"))
@@ -91,7 +91,7 @@ def test_outage_in_another_verb_is_resolved_by_running_it_again(scenario: FaultS
 
 
 def test_short_outage_is_survived(scenario: FaultScenario) -> None:
-    """The last write of a deploy is made, and only then the cluster is away: it comes back in time for what follows."""
+    """The cluster is away after the last write of a deploy, and answers again in time."""
     subject = scenario.subject()
     subject.deploy("a")
     running = subject.held("mid-apply", *subject.verb("deploy", "b"))
@@ -116,7 +116,7 @@ def test_busy_api_server_costs_no_lock(scenario: FaultScenario) -> None:
 
 @pytest.mark.parametrize("status", BUSY)
 def test_busy_api_server_while_the_outcome_is_written(scenario: FaultScenario, status: int) -> None:
-    """The deploy is done, whatever can be written of it."""
+    """The deploy succeeds, although its outcome cannot be written."""
     subject = scenario.subject()
     subject.deploy("a")
     subject.proxy.answer(POINTS["before-end"].matches, status, times=9)
@@ -129,7 +129,7 @@ def test_busy_api_server_while_the_outcome_is_written(scenario: FaultScenario, s
 
 
 def test_lost_answer_to_the_lock_leaves_no_lease(scenario: FaultScenario) -> None:
-    """It was taken, and who took it does not know: no lock is left behind for others to wait for."""
+    """The Lease was created, but the answer is lost: no lock is left behind."""
     subject = scenario.subject()
     subject.deploy("a")
     running = subject.held("after-lease", *subject.verb("deploy", "b"))
@@ -161,7 +161,7 @@ def test_slow_api_server_is_survived(scenario: FaultScenario) -> None:
 
 @pytest.mark.parametrize("point", ["mid-apply", "before-final-write"])
 def test_suspended_api_server_is_survived(scenario: FaultScenario, local_platform: Platform, point: str) -> None:
-    """For as long as many an upgrade of a control plane takes; nobody gives up, nothing is lost."""
+    """The API server is suspended for as long as a control plane upgrade may take."""
     subject = scenario.subject()
     subject.deploy("a")
     running = subject.held(point, *subject.verb("deploy", "b"))
@@ -179,14 +179,14 @@ def test_suspended_api_server_is_survived(scenario: FaultScenario, local_platfor
 
 @pytest.mark.parametrize("point", ["before-operation", "after-record", "before-final-write", "before-end"])
 def test_killed_api_server_is_survived_by_the_next_deploy(scenario: FaultScenario, local_platform: Platform, point: str) -> None:
-    """It comes back by itself. How the deploy ends depends on when; that the next one works does not."""
+    """It restarts by itself. The end of the deploy depends on the moment; the next deploy always works."""
     subject = scenario.subject()
     subject.deploy("a")
     running = subject.held(point, *subject.verb("deploy", "b"))
     os.kill(api_server(local_platform), signal.SIGKILL)
     subject.proxy.release(point)
     ended = running.wait(60)
-    # One that has just started refuses everybody for a moment: then it is 9 that says that nothing is known.
+    # A starting API server denies every request for a moment: then the status for an unknown outcome is 9.
     assert ended.status in (0, 6, 7, 8) or (ended.status == 9 and "kubernaut history" in ended.stderr), ended
     assert "Traceback" not in ended.stderr
     assert "defect" not in ended.stderr
@@ -209,7 +209,7 @@ def _applies(request: Request) -> bool:
 
 
 def test_refused_reads_are_retried(scenario: FaultScenario) -> None:
-    """A read that is refused twice is asked for again; one that is refused for ever is told."""
+    """A read that fails twice is retried; one that always fails is reported."""
     subject = scenario.subject()
     subject.deploy("a")
     reads = secret("GET", "")

@@ -1,7 +1,7 @@
 """A build that is aborted: the shell, kubernaut and its Helm all get the signal, more than once, the console is gone, and the next
 build starts at once.
 
-So it was seen on a real CI server, which waits for nobody. Nothing may be left for a person to do.
+This was observed on a real CI server. No manual work may be left.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ POINTS = ["before-lease", "after-lease", "after-operation", "before-record", "af
 
 
 def deploying(subject: Subject, text: str, *more: str, number: int = 7) -> ShellStep:
-    """Start a Deploy build: as its job does, with what the release's JSON goes to."""
+    """Start a Deploy build as its job does, with ``--to`` for the release's JSON."""
     line = [str(PROGRAM), *subject.verb("deploy", text, "--lock-timeout", "10m", "--to", "deployed.json", *more)]
     return ShellStep(shlex.join(line), {**subject.environment, **BUILD, "BUILD_NUMBER": str(number)}, subject.folder)
 
@@ -69,7 +69,7 @@ def test_abort_while_helm_runs_lets_the_next_build_deploy(scenario: FaultScenari
 
 
 def test_abort_that_reaches_helm_first_rolls_nothing_back(scenario: FaultScenario, helm: str) -> None:
-    """For a moment it looks as if somebody had stopped Helm alone, and it is told so; nothing is rolled back because of that."""
+    """For a moment it looks as if Helm alone had been stopped; nothing is rolled back because of that."""
     subject, other = scenario.subject(helm), scenario.subject(helm)
     subject.deploy("a")
     with deploying(subject, "b", "--set", "image=registry.invalid/missing:1") as aborted:
@@ -129,7 +129,7 @@ def test_abort_during_the_image_build_publishes_nothing(checkout: Checkout, tmp_
         aborted.abort()
         with ShellStep(line, environment, workspace) as following:
             following.wait_for("RUN node")
-            with paused(*following.processes()):  # so that what is there is not its own, however long the aborted one takes
+            with paused(*following.processes()):  # so that the checks see the aborted build's leftovers, not its own output
                 aborted.gone()
                 assert not (workspace / "release.json").exists()
                 assert checkout.json("versions", "hello-world")["items"] == [], "there is no half version"

@@ -1,4 +1,4 @@
-"""The harness itself: what goes through the proxy works, and each fault is really made. A fault that is not made tests nothing."""
+"""The harness itself: requests through the proxy work, and each fault really happens: one that does not tests nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FINISHED = {"delete": "uninstalled"}
 
 
 def test_each_verb_passes_its_fault_points_in_order(scenario: FaultScenario, helm: str) -> None:
-    """What is in the cluster at each point is what the point's name says."""
+    """The state of the cluster at each point matches the point's name."""
     subject = scenario.subject(helm)
     subject.deploy("a")
     for verb, unfinished in UNFINISHED.items():
@@ -118,14 +118,14 @@ def test_subject_gets_no_credentials(scenario: FaultScenario) -> None:
 
 
 def test_orphaned_helm_outlives_kubernaut(scenario: FaultScenario, helm: str) -> None:
-    orphanage = write_wrapper(scenario.folder, scenario.helms[helm])
-    subject = scenario.subject(str(orphanage.helm))
+    wrapper = write_wrapper(scenario.folder, scenario.helms[helm])
+    subject = scenario.subject(str(wrapper.helm))
     subject.deploy("a")
     subject.proxy.hold("before-final-write")
     running = subject.start(*subject.verb("deploy"))
     subject.proxy.wait_for("before-final-write")
     running.kill()
-    pid = orphanage.pids[-1]
+    pid = wrapper.pids[-1]
     assert Path(f"/proc/{pid}/comm").read_text().strip() == "helm"
     os.kill(pid, 0)
     assert scenario.look().current.status == "pending-upgrade"

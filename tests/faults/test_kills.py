@@ -14,13 +14,13 @@ pytestmark = pytest.mark.platform
 
 POINTS = ("before-record", "after-record", "mid-apply", "before-final-write")
 OWN_POINTS = ("before-lease", "after-lease", "before-operation", "after-operation", "before-end", "before-unlock")
-# What a deploy's record says once kubernaut is dead and its Helm was told so by the kernel: Helm writes it, nobody helps.
+# The status of a deploy's record after kubernaut was killed: Helm writes it when it gets the parent-death signal.
 LEFT = {"before-record": "failed", "after-record": "failed", "mid-apply": "failed", "before-final-write": "deployed"}
 
 
 @pytest.mark.parametrize("point", POINTS)
 def test_deploy_with_kubernaut_killed(scenario: FaultScenario, helm: str, point: str) -> None:
-    """Helm ends by itself and writes what came of it, within seconds; then the same command works."""
+    """Helm ends by itself and writes the outcome within seconds; then the same command works."""
     subject = scenario.subject(helm)
     subject.deploy("a")
     scenario.check_settled()
@@ -48,7 +48,7 @@ def test_first_deploy_with_kubernaut_killed(scenario: FaultScenario, point: str)
 
 @pytest.mark.parametrize("verb", ["rollback", "delete", "restore"])
 def test_other_verbs_with_kubernaut_killed(scenario: FaultScenario, helm: str, verb: str) -> None:
-    """At each point after the other: a history that grows under faults. Helm 3 and 4 catch no signal here and simply die."""
+    """The history grows under faults at each point. Helm 3 and 4 catch no signal here and simply die."""
     subject = scenario.subject(helm)
     subject.deploy("a")
     for point in POINTS:
@@ -69,7 +69,7 @@ def test_deploy_with_helm_killed(scenario: FaultScenario, who: tuple[str, ...], 
     subject = scenario.subject(helm)
     subject.deploy("a")
     for point in POINTS:
-        lost = point == "before-record"  # one that arrives late is another test
+        lost = point == "before-record"  # a late record is another test
         ended = subject.killed(point, *subject.verb("deploy", f"b-{point}"), who=who, forward=not lost)
         if "kubernaut" not in who:  # the last write may arrive before kubernaut looks, or after
             assert ended.status in ({7} if lost else {0, 6} if point == "before-final-write" else {6}), ended
@@ -146,7 +146,7 @@ def test_kubernaut_killed_between_own_writes(scenario: FaultScenario, point: str
     subject.killed(point, *subject.verb("deploy", "b"))
     subject.settled()
     scenario.check()
-    subject.deploy("c")  # another one: what was finished before the kill would be nothing to do
+    subject.deploy("c")  # another value: a deploy that was finished before the kill would change nothing
     assert scenario.text() == "c"
     now = scenario.check_settled()
     done = point in ("before-end", "before-unlock")
@@ -182,7 +182,7 @@ def test_kubernaut_killed_while_recreating_a_record(scenario: FaultScenario, poi
 
 
 def test_killed_rollback_continues_to_its_target(scenario: FaultScenario, helm: str) -> None:
-    """It said where it goes back to; what it left failed is not where to go back from."""
+    """The killed rollback stored its target; its failed record does not change that."""
     subject = scenario.subject(helm)
     subject.deploy("a")
     subject.deploy("b")
@@ -219,10 +219,10 @@ def _prepare(subject: Subject, verb: str, point: str) -> None:
 
 
 def _holds_after(scenario: FaultScenario, subject: Subject, verb: str, point: str) -> Snapshot:
-    """Hold what is there to what the verb promises."""
+    """Check the state after a verb, and the invariants."""
     expected = {"rollback": ("deployed", "a"), "delete": ("uninstalled", None), "restore": ("deployed", f"b-{point}")}[verb]
     assert (scenario.look().current.status, scenario.text()) == expected, (verb, point)
-    if scenario.look().lease is not None:  # it was done already when kubernaut was killed: who does nothing writes nothing
+    if scenario.look().lease is not None:  # complete before the kill: the unchanged verb left the Lease
         subject.deploy(f"c-{point}")
     return scenario.check_settled()
 

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.platform
 _RECORD, _ASIDE = f"sh.helm.release.v1.{NAME}.v", f"kubernaut.aside.{NAME}.v"
 _CODES = {error.code: error.__name__ for error in vars(errors).values() if isinstance(error, type) and hasattr(error, "code")}
 _CODES["deploy_failed"] = KEPT
-_REFUSED = r"x\, ports: [{containerPort: 99999}]"  # an image, and what the API server does not take
+_REFUSED = r"x\, ports: [{containerPort: 99999}]"  # an image, and a port that the API server rejects
 _OWN = ("after-lease", "before-operation", "after-operation", "before-end", "before-unlock")
 _HELMS = ("before-record", "after-record", "mid-apply", "before-final-write", "after-final-write")
 _RECOVERIES = ("after-fence", "after-aside", "before-recreate")
@@ -211,7 +211,7 @@ def _decoded(encoded: str | bytes) -> dict[str, Any]:
 
 
 class RealMachine(Machine):
-    """kubernaut is killed alone, so that Helm is told and ends by itself; with Helm; or Helm outlives it."""
+    """Kills kubernaut alone, so that Helm gets the parent-death signal; with Helm; or so that Helm outlives it."""
 
     counts = (0, 0, 1, 8)
     in_memory, broken = False, BROKEN

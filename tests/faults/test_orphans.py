@@ -1,4 +1,4 @@
-"""A Helm that outlives its kubernaut: whatever it still writes, the history is that of the deploy that came after it."""
+"""A Helm that outlives its kubernaut: its late writes do not change the history of the deploys after it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def records(snapshot: Snapshot) -> list[object]:
 
 
 def let_go(subject: Subject, point: str) -> None:
-    """Let the orphan do what it wants, to its end."""
+    """Let the orphan run to its end."""
     subject.proxy.release(point)
     subject.settled(20)
 
@@ -50,7 +50,7 @@ def test_orphaned_deploy_cannot_change_the_history(scenario: FaultScenario, helm
 
 @pytest.mark.parametrize("point", ["after-record", "before-final-write"])
 def test_orphaned_rollback_can_only_supersede(scenario: FaultScenario, helm: str, point: str) -> None:
-    """Its own record is fenced. Before that it marks superseded what is deployed; then the same deploy is no matter of course."""
+    """Its own record is fenced. It may still mark the deployed record superseded; then the same deploy changes something."""
     subject, _ = orphaned(scenario, helm, point, "rollback")
     other = scenario.subject(helm)
     other.deploy("c")
@@ -66,7 +66,7 @@ def test_orphaned_rollback_can_only_supersede(scenario: FaultScenario, helm: str
 
 @pytest.mark.parametrize("point", ["after-record", "before-final-write"])
 def test_orphaned_delete_can_only_supersede(scenario: FaultScenario, helm: str, point: str) -> None:
-    """It is finished by the deploy that follows, and its own record is fenced. Helm 4 ends by superseding what is deployed."""
+    """The next deploy finishes the delete and fences its record. Helm 4 ends by superseding the deployed record."""
     subject, _ = orphaned(scenario, helm, point, "delete")
     other = scenario.subject(helm)
     other.deploy("c")
@@ -94,7 +94,7 @@ def test_fenced_release_can_be_deleted_and_rolled_back(scenario: FaultScenario, 
 
 
 def test_finished_orphan_is_a_success(scenario: FaultScenario, helm: str) -> None:
-    """It has finished before anybody comes: that is no failure, and it is told so."""
+    """It finished before the next deploy: its operation has succeeded."""
     subject, wrapper = orphaned(scenario, helm, "before-final-write", "deploy", "orphan")
     let_go(subject, "before-final-write")
     until(lambda: scenario.statuses() == ["superseded", "superseded", "deployed"], "the orphan has finished")

@@ -1,4 +1,4 @@
-"""Several at once: kubernauts, and plain Helm, which knows no lock. One wins, the others are told who it is."""
+"""Concurrent kubernauts, and plain Helm, which takes no lock. One wins; the others name the holder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.platform
 
 @pytest.mark.parametrize("verb", ["deploy", "rollback", "delete"])
 def test_second_verb_is_refused_or_waits(scenario: FaultScenario, verb: str) -> None:
-    """The second is refused at once and told for whom; and one that waits in line gets its turn."""
+    """The second is refused at once, naming the holder; with ``--lock-timeout`` it gets its turn."""
     one, other = scenario.subject(), scenario.subject()
     one.deploy("a")
     one.deploy("b")
@@ -90,7 +90,7 @@ def test_running_plain_helm_is_waited_for(scenario: FaultScenario) -> None:
 
 
 def test_dead_plain_helm_is_given_up_after_stale_after(scenario: FaultScenario, helm: str) -> None:
-    """Nobody knows that but the clock."""
+    """Only the age of its record shows it."""
     one, other = scenario.subject(helm), scenario.subject(helm)
     one.deploy("a")
     other.proxy.hold("mid-apply")
@@ -104,7 +104,7 @@ def test_dead_plain_helm_is_given_up_after_stale_after(scenario: FaultScenario, 
 
 
 def test_plain_helm_is_refused_beside_kubernaut(scenario: FaultScenario, helm: str) -> None:
-    """Helm itself refuses; what kubernaut does is not disturbed."""
+    """Helm itself refuses; kubernaut's deploy is not disturbed."""
     one, other = scenario.subject(helm), scenario.subject(helm)
     one.deploy("a")
     holder = one.held("after-record", *one.verb("deploy", "b"))
@@ -129,7 +129,7 @@ def test_faster_plain_helm_is_a_conflict(scenario: FaultScenario, helm: str) -> 
 
 
 def test_concurrent_verbs_leave_a_sound_history(scenario: FaultScenario, helm: str) -> None:
-    """Whoever is not the winner of a round is refused, and each round leaves a history in order."""
+    """All but one verb of a round may be refused; each round leaves a sound history."""
     subjects = [scenario.subject(helm) for _ in range(4)]
     subjects[0].deploy("a")
     subjects[0].deploy("b")
@@ -179,7 +179,7 @@ def test_one_of_twenty_deployers_wins(scenario: FaultScenario) -> None:
 
 
 def test_suspended_holder_keeps_the_lock(scenario: FaultScenario) -> None:
-    """It is asleep for less than its lease holds, and whoever comes meanwhile does not take it for dead."""
+    """It is suspended for less than its Lease lasts; others do not take it for dead."""
     one, other = scenario.subject(), scenario.subject()
     one.deploy("a")
     holder = one.held("mid-apply", *one.verb("deploy", "b"))

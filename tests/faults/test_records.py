@@ -1,4 +1,4 @@
-"""Records, operations and locks that hands, other tools and newer versions have been at; and what may not be written."""
+"""Records, operations and locks changed by hand, by other tools or by newer versions; and denied writes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def leases(scenario: FaultScenario) -> str:
 
 
 def put_lease(scenario: FaultScenario, identity: str, annotations: Mapping[str, str] | None = None, **spec: Any) -> None:
-    """Write a Lease by hand, as it may be left by somebody who is not of this machine."""
+    """Write a Lease as a holder on another machine may have left it."""
     body = {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -75,7 +75,7 @@ def test_deleted_record_is_survived(scenario: FaultScenario, helm: str, revision
     ("helm", "label"), [("helm3", "superseded"), ("helm4", "superseded"), ("helm3", "pending-upgrade"), ("helm4", "nonsense")]
 )
 def test_wrong_label_is_corrected(scenario: FaultScenario, helm: str, label: str) -> None:
-    """The content is what Helm believes; what is left afterwards agrees with itself."""
+    """Helm believes the content; afterwards label and content agree."""
     subject = scenario.subject(helm)
     subject.deploy("a")
     subject.deploy("b")
@@ -100,7 +100,7 @@ def test_wrong_deployed_label_of_an_old_record(scenario: FaultScenario, helm: st
 
 @pytest.mark.parametrize("payload", ["", "bm9uc2Vuc2U=", base64.b64encode(base64.b64encode(gzip.compress(b"[]"))).decode()])
 def test_unreadable_current_record_is_refused_and_named(scenario: FaultScenario, payload: str) -> None:
-    """Helm cannot go on either: it is said which Secret it is, and nothing is touched."""
+    """Helm cannot go on either: the Secret is named, and nothing is changed."""
     subject = scenario.subject()
     subject.deploy("a")
     subject.deploy("b")
@@ -127,7 +127,7 @@ def test_unreadable_older_record_is_not_a_target(scenario: FaultScenario, helm: 
 
 
 def test_too_large_release_is_refused(scenario: FaultScenario, helm: str, tmp_path: Path) -> None:
-    """Refused before anything is applied; what ran before is untouched."""
+    """Refused before anything is applied; the running release is unchanged."""
     subject = scenario.subject(helm)
     subject.deploy("a")
     files = []
@@ -150,7 +150,7 @@ def test_too_large_release_is_refused(scenario: FaultScenario, helm: str, tmp_pa
 
 @pytest.mark.parametrize("began", ["2999-01-01T00:00:00Z", LONG_AGO])
 def test_operation_of_a_newer_schema_is_left_untouched(scenario: FaultScenario, began: str) -> None:
-    """It is shown as what it is, never rewritten, and in nobody's way; nor thrown away: what it made is not known."""
+    """It is never rewritten or pruned, because its result is unknown, and it blocks nothing."""
     subject = scenario.subject()
     subject.deploy("a")
     id = "01" + "z" * 24
@@ -174,7 +174,7 @@ def test_operation_of_a_newer_schema_is_left_untouched(scenario: FaultScenario, 
 
 @pytest.mark.parametrize("verb", ["deploy", "rollback", "delete"])
 def test_denied_operation_does_not_stop_the_verb(scenario: FaultScenario, verb: str) -> None:
-    """Nobody will know who it was, and it is said; it is done all the same."""
+    """The missing operation is reported; the verb is carried out all the same."""
     subject = scenario.subject()
     subject.deploy("a")
     subject.deploy("b")
@@ -200,7 +200,7 @@ def test_denied_leases_are_refused_with_the_needed_verbs(scenario: FaultScenario
 
 
 def test_lock_of_a_dead_holder_elsewhere_is_taken_over(scenario: FaultScenario) -> None:
-    """Nothing is known of its process: it is watched for as long as its lease holds, and then taken over."""
+    """Its process cannot be checked: the Lease is watched until it expires, and then taken over."""
     subject = scenario.subject()
     subject.deploy("a")
     process = "00000000-0000-0000-0000-000000000000/4026531836/4026531834/elsewhere/1/1"
@@ -215,7 +215,7 @@ def test_lock_of_a_dead_holder_elsewhere_is_taken_over(scenario: FaultScenario) 
 
 
 def test_lock_renewed_elsewhere_is_respected(scenario: FaultScenario) -> None:
-    """Its clock is wrong, and it lives: whoever waits for it sees that, and is told who it is."""
+    """The holder's clock is wrong, but it renews: a waiter sees that and names it."""
     subject = scenario.subject()
     subject.deploy("a")
     put_lease(scenario, "bob@elsewhere/op", {"kubernaut/actor": "bob", "kubernaut/host": "elsewhere"})
@@ -247,7 +247,7 @@ def test_invalid_lock_is_taken_over(scenario: FaultScenario, spec: Mapping[str, 
 
 @pytest.mark.parametrize("how", ["taken", "deleted"])
 def test_lost_lock_stops_helm(scenario: FaultScenario, how: str) -> None:
-    """Helm is stopped, the release is left to whoever has it now, and its lock is not touched."""
+    """Helm is stopped; the release is left to the new holder, whose lock is not touched."""
     subject = scenario.subject()
     subject.deploy("a")
     running = subject.held("mid-apply", *subject.verb("deploy", "b", "-o", "json"))

@@ -1,4 +1,4 @@
-"""Signals to kubernaut, alone or with its Helm, once or twice, with nobody left who listens: all is in order afterwards."""
+"""Signals to kubernaut, alone or with its Helm, once or twice, with closed outputs: the release is in order afterwards."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ def test_signal_while_helm_4_runs_interrupts_the_deploy(scenario: FaultScenario,
 
 @pytest.mark.parametrize("point", ["before-lease", "after-lease", "before-operation", "after-operation", "before-end"])
 def test_signal_between_own_writes_leaves_no_lock(scenario: FaultScenario, point: str) -> None:
-    """The request that is under way is broken off; what it did meanwhile is put in order, by this one or by the next."""
+    """The current request is cut off; its effect is put in order by this process or by the next."""
     subject = scenario.subject()
     subject.deploy("a")
     running = subject.held(point, *subject.verb("deploy", "b"))
-    with paused(running.pid):  # so that it looks at what it leaves when the write has arrived
+    with paused(running.pid):  # so that it cleans up after the write has arrived
         running.signal(signal.SIGTERM)
         subject.let_go(point)
     assert running.wait(20).status == 143
@@ -112,7 +112,7 @@ def test_signal_while_waiting_for_the_lock_leaves_the_lock(scenario: FaultScenar
 
 
 def test_closed_output_does_not_stop_a_deploy(scenario: FaultScenario) -> None:
-    """Its stdout and stderr are closed in the middle, and no signal says so: the deploy goes on, and its end is known."""
+    """Its stdout and stderr are closed without a signal: the deploy goes on, and its outcome is stored."""
     subject = scenario.subject()
     running = subject.held("mid-apply", *subject.verb("deploy", "a"), pipes=True)
     running.hang_up()

@@ -1,4 +1,4 @@
-"""What the tests of the platform itself share: platforms of their own, and waiting for something to become so."""
+"""Shared fixtures of the platform's own tests: new platforms, and waiting for a condition."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_program_ends_when_its_parent_is_killed_at_start(tmp_path: Path) -> None
         "CommandRunner().run(['sh', '-c', 'sleep 1; echo lived > $0', sys.argv[1]], description='x', timeout=60)\n"
     )
     mark = tmp_path / "outlived"
-    # What is started holds the pipe open as long as it lives.
+    # The started program holds the pipe open as long as it lives.
     reading, writing = os.pipe()
     with os.fdopen(reading) as end:
         killed = subprocess.run([sys.executable, "-c", script, str(mark), str(writing)], pass_fds=(writing,), check=False)

@@ -72,7 +72,7 @@ def test_build_environment(ci_server: Hudson, jobs: Jobs) -> None:
     assert build["result"] == "SUCCESS", said
     assert f"BUILD_URL={ci_server.url}/job/local-environment/1/\n" in said
     assert "said é 😀 $(id)\n" in said
-    # Whoever started the server has variables of its own, such as pytest's, and nothing of them is here.
+    # Variables of the process that started the server, such as pytest's, are not passed on.
     # Two first logins at once would ruin the map of the server's environment, had it no such entry from the beginning.
     assert b"HUDSON_USER=ci" in Path(f"/proc/{ci_server.pid}/environ").read_bytes().split(b"\0")
     assert "PYTEST_CURRENT_TEST" in os.environ

@@ -1,4 +1,4 @@
-"""Coming and going: what `down` leaves, interrupted `up`s, platforms side by side, and refusals."""
+"""The host after `down`, interrupted `up`s, platforms side by side, and refusals."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ print("done", result.changed, flush=True)
 
 @contextlib.contextmanager
 def upping(platform: Platform, cache: Path | None = None) -> Iterator[subprocess.Popen[str]]:
-    """Run `up` in a process of its own, which can be killed."""
+    """Run `up` in a child process, which can be killed."""
     home = platform.folder.parents[2]
     arguments = [platform.name, str(home), str(cache or layout.cache_home())]
     with subprocess.Popen([sys.executable, "-c", UP, *arguments], stdout=subprocess.PIPE, text=True) as process:
@@ -50,7 +50,7 @@ def upping(platform: Platform, cache: Path | None = None) -> Iterator[subprocess
 
 
 def stop_at(platform: Platform, line: str, number: signal.Signals, cache: Path | None = None) -> int:
-    """Begin an `up` and send it a signal when it says a line like this pattern; return its exit status."""
+    """Start an `up` and send it a signal when it prints a line that matches; return its exit status."""
     with upping(platform, cache) as process:
         assert process.stdout is not None
         for said in process.stdout:
@@ -83,7 +83,7 @@ def iptables() -> str:
 def host_facts(platform: Platform) -> dict[str, object]:
     """Everything that a platform could leave behind, as far as it is this platform's."""
     name = platform.name
-    # `os.walk` passes over what goes away meanwhile: other platforms' cgroups come and go.
+    # `os.walk` skips folders that vanish meanwhile: other platforms' cgroups come and go.
     cgroups = [folder for folder, _, _ in os.walk("/sys/fs/cgroup") if f"kubernaut-{name}" in folder]
     processes = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -110,14 +110,14 @@ def sysctls() -> dict[str, str]:
 
 
 def folders() -> set[str]:
-    """What stands where programs like to leave things."""
+    """Return the paths in folders where programs tend to leave files."""
     tops = (".", "etc", "etc/docker", "opt", "opt/*", "var/lib", "var/log", "run", "usr/libexec", "usr/local/*")
     return {str(path) for top in tops for path in Path("/").glob(f"{top}/*")}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def hosts_folders(real: None, make_platform: Callable[[str], Platform]) -> tuple[set[str], set[str]]:
-    """What stood in the host's folders before the first platform of this module and after it; by then the cache has everything."""
+    """The paths in the host's folders before and after the first platform of this module, which also fills the cache."""
     platform = make_platform("warm")
     before = folders()
     platform.up()
@@ -215,7 +215,7 @@ def test_missing_platform_is_down(make_platform: Callable[[str], Platform]) -> N
 
 @pytest.fixture
 def without_kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache without the Go programs; what comes from Debian is the ordinary cache's, so that none of it is fetched again."""
+    """A cache without the Go programs; Debian packages come from the usual cache, so that none is fetched again."""
     cache = tmp_path_factory.mktemp("go")
     (cache / "kubernaut").mkdir()
     for kind in ("debian", "images"):
@@ -247,7 +247,7 @@ def test_stopped_build_leaves_no_process(
     until(lambda: not going(), "the Go tool has ended", 10)
     assert not platform.folder.exists()
     left = list((without_kubernetes / "kubernaut" / "kubernetes").iterdir())
-    # After a kill -9 nobody can tidy up; the next `up` does, before it builds.
+    # After a kill -9 the next `up` cleans up, before it builds.
     assert number is signal.SIGKILL or not left
 
 

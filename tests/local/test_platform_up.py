@@ -1,4 +1,4 @@
-"""A real platform: what it offers, and that it heals."""
+"""A real platform: its services, and its recovery."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ process.on('SIGTERM', () => process.exit(0));
 @pytest.fixture(scope="module")
 def platform(make_platform: Callable[[str], Platform]) -> Platform:
     platform = make_platform("up")
-    # From a hostile shell: what is started must not depend on it.
+    # From a hostile shell, on which the started processes must not depend.
     before = os.umask(0o077)
     try:
         assert platform.up().changed

@@ -1,1 +1,1 @@
-"""What tests share beside fixtures."""
+"""Code that tests share."""

@@ -1,4 +1,4 @@
-"""A server's answers, made up: what a client of the REST door is told by nobody."""
+"""Made-up answers of the REST API, for tests of its client."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def said(seq: int, kind: str, text: str, second: int = 2, step: str = "deploy") 
 
 
 def accepted(http: responses.RequestsMock, *events: dict[str, Any], ended: dict[str, Any] = ENDED) -> None:
-    """Let a deploy be accepted, say something and end."""
+    """Let a deploy be accepted, report events and end."""
     http.post(f"{URL}/api/releases", json=RUNNING, status=202, headers={"Location": f"/api/operations/{ID}"})
     http.get(OPERATION, json=RUNNING)
     http.get(OPERATION, json=ended)

@@ -1,4 +1,4 @@
-"""The REST door with all that a deploy needs, in this process: servers side by side over one cluster, one Helm, one registry."""
+"""The REST API with everything that a deploy needs, in this process: servers over one cluster, one Helm, one registry."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ QUICK = StreamTiming(heartbeat=0.05, max_duration=SOON, poll=0.01)
 
 
 class PatientHelm(FakeHelm):
-    """A Helm that can be told to wait in the midst of its work, and to say something before."""
+    """A Helm that can be made to print lines and to wait before it deploys."""
 
     def __init__(self, cluster: FakeCluster) -> None:
         super().__init__(cluster)
@@ -47,7 +47,7 @@ class PatientHelm(FakeHelm):
         self.says: list[str] = []
 
     def upgrade(self, name: str, chart: str, **how: Any) -> None:
-        """Say what is to be said, wait, and do what Helm does."""
+        """Print the lines, wait, and deploy."""
         self._wait(**how)
         super().upgrade(name, chart, **how)
 
@@ -82,7 +82,7 @@ class Backend:
         namespaces: tuple[str, ...] = (),
         **environment: str,
     ) -> InProcessServer:
-        """Start another server; what it begins, :meth:`close` ends."""
+        """Start another server; :meth:`close` ends it."""
         settings = {"KUBERNAUT_ACTOR": "server", "KUBERNAUT_REGISTRY": self.publisher.prefix, **environment}
         made = InProcessServer(self.folder, routes=lambda _: (), cluster=self.cluster, environment=settings)
         connect(made.context.kubernaut, self.cluster, self.helm)
@@ -115,7 +115,7 @@ class Backend:
 
 @contextmanager
 def running_backend(folder: Path) -> Iterator[Backend]:
-    """Make a town with a registry of its own, and end all that runs in it."""
+    """Create a backend with its own registry; close it afterwards."""
     with FakeRegistry() as registry:
         made = Backend(folder, Publisher(folder, registry))
         try:
@@ -126,7 +126,7 @@ def running_backend(folder: Path) -> Iterator[Backend]:
 
 @pytest.fixture
 def backend(tmp_path: Path) -> Iterator[Backend]:
-    """A town whose shop has published two versions."""
+    """A backend with two published versions."""
     with running_backend(tmp_path) as made:
         made.publisher.publish("1.0.0")
         made.publisher.publish("1.1.0")
@@ -144,7 +144,7 @@ def until(condition: Callable[[], object], what: str) -> None:
 
 
 def current(server: InProcessServer) -> bool:
-    """Say whether a server's index is current."""
+    """Return whether a server's index is current."""
     try:
         server.context.index.check()
     except IndexStale:
@@ -176,5 +176,5 @@ def deployed(server: InProcessServer, **more: Any) -> dict[str, Any]:
 
 
 def nothing_was_written(backend: Backend) -> bool:
-    """Say whether nobody has written into the cluster since its requests were counted."""
+    """Return whether the cluster was not written to since its requests were counted."""
     return not backend.cluster.writes

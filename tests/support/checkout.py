@@ -1,4 +1,4 @@
-"""The world of an end-to-end test: a git work tree of its own, a namespace of its own, a registry prefix of its own."""
+"""The checkout of an end-to-end test: its own git work tree, namespace and registry prefix."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROGRAM = Path(sys.executable).with_name("kubernaut")
 
 @dataclass
 class Checkout:
-    """A team's checkout, and what its processes find in their environment."""
+    """A git work tree, and the environment of the processes in it."""
 
     tree: Path
     namespace: str
@@ -56,7 +56,7 @@ class Checkout:
         return done
 
     def json(self, *arguments: str, status: int = 0) -> Any:
-        """Run the kubernaut command with -o json and read what it prints."""
+        """Run the kubernaut command with -o json; return the parsed output."""
         return json.loads(self.run(*arguments, "-o", "json", status=status).stdout)
 
     def helm(self, *arguments: str) -> str:
@@ -90,7 +90,7 @@ class Checkout:
         source.write_text(f"// {greeting}\n" + source.read_text())
 
     def library(self, listener: Listener = ignore_event) -> Kubernaut:
-        """The library, with the world's settings."""
+        """The library, with the checkout's settings."""
         return Kubernaut(load_settings(environment=self.environment, directory=self.tree), listener=listener)
 
 
@@ -111,7 +111,7 @@ def make_checkout(platform: Mapping[str, str], tree: Path) -> Checkout:
         "GIT_COMMITTER_EMAIL": "ada@example.com",
     }
     made = Checkout(tree, f"e2e-{key}", environment)
-    made.greet(key)  # another source in every world: nothing is built before
+    made.greet(key)  # a new source in every checkout: no image is built yet
     made.git("init", "--quiet", "--initial-branch=main")
     made.commit("hello")
     made.git("tag", "v1.0.0")

@@ -1,4 +1,4 @@
-"""Jobs on the CI server, by plain HTTP: what tests do there beside kubernaut, and look at behind its back."""
+"""Jobs on the CI server by plain HTTP, independent of kubernaut's own client."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Jobs:
     def ask(
         self, method: str, path: str, *, status: int | None = 200, crumb: bool = True, headers: Mapping[str, str] = {}, **how: Any
     ) -> requests.Response:
-        """Ask it, with a crumb if something is to be changed, and hold its answer to a status."""
+        """Send a request, with a crumb for a POST, and check the status of the answer."""
         sent = {**(self.crumb() if crumb and method == "POST" else {}), **headers}
         answer = self.session.request(method, f"{self.url}{path}", headers=sent, timeout=30, allow_redirects=False, **how)
         assert status in (None, answer.status_code), f"{method} {path}: {answer.status_code}\n{answer.text[:2000]}"
         return answer
 
     def crumb(self) -> dict[str, str]:
-        """A header with a fresh crumb; none where the server has no use for it."""
+        """A header with a fresh crumb; empty if the server uses none."""
         answer = self.session.get(f"{self.url}/crumbIssuer/api/json", timeout=30)
         return {} if answer.status_code == 404 else {answer.json()["crumbRequestField"]: answer.json()["crumb"]}
 
@@ -63,7 +63,7 @@ class Jobs:
         self.ask("POST", f"{at}/createItem", params={"name": job}, data=config, headers=headers, status=status)
 
     def run(self, job: str, **parameters: str) -> None:
-        """Ask for a build."""
+        """Trigger a build."""
         verb = "buildWithParameters" if parameters else "build"
         answer = self.ask("POST", f"{self.path(job)}/{verb}", data=parameters, status=None)
         assert answer.status_code in (200, 201, 302), answer.text[:2000]
@@ -95,15 +95,15 @@ class Jobs:
         return build
 
     def console(self, job: str, number: int) -> str:
-        """All that a build has said, with plain line ends."""
+        """The console of a build, with plain line ends."""
         return self.ask("GET", f"{self.path(job)}/{number}/consoleText").text.replace("\r\n", "\n")
 
     def stop(self, job: str, number: int) -> None:
-        """Abort a build, as a person does on its page."""
+        """Abort a build, as the button on its page does."""
         self.ask("POST", f"{self.path(job)}/{number}/stop", status=302)
 
     def exists(self, job: str) -> bool:
-        """Say whether there is such a job."""
+        """Return whether a job exists."""
         return self.ask("GET", f"{self.path(job)}/api/json", status=None).status_code == 200
 
     def delete(self, job: str) -> None:

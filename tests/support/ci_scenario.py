@@ -1,7 +1,7 @@
 """A CI server with an application's jobs, the repository whose pushes reach it, and the cluster that its builds deploy to.
 
-The same scenario runs on two servers: on the Hudson that tests start themselves, with freestyle jobs, and on a genuine Jenkins that
-somebody names (`make test-jenkins`), with Pipelines. What can only be done to a server of one's own asks for :attr:`Ci.hudson`.
+The same scenario runs on two servers: on the Hudson that the tests start, with freestyle jobs, and on a genuine Jenkins that
+`make test-jenkins` names, with Pipelines. Tests that stop or break the server need :attr:`CiScenario.hudson`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NAME = "hello-world"
 RELEASE, DEPLOY = f"{NAME}-release", f"{NAME}-deploy"
 REPOSITORY = "team/hello-world"
 SLOW_SECONDS = 15
-"""What a slow program takes to start: long enough for others to come meanwhile, shorter than a deploy's deadline."""
+"""How long a slow program takes to start: long enough for concurrent deploys, shorter than a deploy's deadline."""
 _INDEX = "world!"
 
 Build = dict[str, Any]
@@ -39,18 +39,18 @@ Build = dict[str, Any]
 
 @dataclass
 class CiScenario:
-    """The jobs' world.
+    """The CI server with its jobs, the checkout and the cluster.
 
     Attributes:
         jobs: The server, looked at by plain HTTP.
-        world: The team's checkout, and the environment of whoever sets jobs up and runs them by hand.
+        checkout: The team's checkout, and the environment in which jobs are set up and run by hand.
         repository: Where the team pushes to and the jobs fetch from; a folder here, or the URL of a real one.
         cluster: Where the builds deploy to.
-        flavour: What kind of jobs the server has.
+        flavour: The kind of jobs.
         hudson: The server's process, where the tests started it.
-        github: What GitHub is told; none where a real one is told.
-        secrets: What must be found nowhere but in the files that hold it.
-        places: Files and folders in which builds and the server leave something.
+        github: The fake GitHub; none where a real one receives the statuses.
+        secrets: Secrets that must be nowhere but in the files that hold them.
+        places: Files and folders that builds and the server write to.
     """
 
     jobs: Jobs
@@ -68,13 +68,13 @@ class CiScenario:
         return self.checkout.namespace
 
     def setup(self, *more: str, status: int = 0) -> Any:
-        """Bring the jobs to the server; a new version goes to the world's namespace first."""
+        """Set the jobs up; a new version goes to the checkout's namespace first."""
         folder = ["--folder", self.jobs.folder] if self.jobs.folder else []
         where = ["--repository", self.repository, "--branch", "main", "--namespace", self.namespace, *folder]
         return self.checkout.json("jenkins", "setup", str(self.checkout.app), *where, *more, status=status)
 
     def run(self, job: str, *more: str, status: int = 0, **parameters: str) -> Any:
-        """Run a job as a person does."""
+        """Run a job by the command line."""
         given = [part for name, value in parameters.items() for part in ("--param", f"{name}={value}")]
         return self.checkout.json("jenkins", "run", self.full(job), *given, *more, status=status)
 
@@ -83,14 +83,14 @@ class CiScenario:
         (self.checkout.app / "index.js").write_text(content)
 
     def program(self, whom: str) -> str:
-        """Return the application's program, greeting somebody else."""
+        """Return the application's program with another greeting."""
         old, new = f"${{GREETING}}, {_INDEX}", f"${{GREETING}}, {whom}"
         original = self.checkout.git("show", f"v1.0.0:examples/{NAME}/index.js")
         assert original.count(old) == 1, "the example greets otherwise"
         return original.replace(old, new)
 
     def push(self, message: str) -> str:
-        """Commit and push; what is pushed runs Release. Return the commit."""
+        """Commit and push, which runs Release; return the commit."""
         self.checkout.commit(message)
         commit = self.checkout.git("rev-parse", "HEAD").strip()
         if Path(self.repository).is_dir():
@@ -101,7 +101,7 @@ class CiScenario:
         return commit
 
     def heard(self, status: int | None = None) -> str:
-        """Push to the repository here, and return what its hook says; hold the hook to its exit status."""
+        """Push to the repository in this folder, check its hook's exit status, and return the output."""
         pushed = subprocess.run(
             ["git", "push", "--quiet", "origin", "main", "--tags"],
             cwd=self.checkout.tree,
@@ -131,11 +131,11 @@ class CiScenario:
         return self._ended(job, op_id)
 
     def console(self, job: str, build: Build) -> str:
-        """All that a build has said."""
+        """The console of a build."""
         return self.jobs.console(job, build["number"])
 
     def artifact(self, job: str, build: Build, name: str) -> Any:
-        """What a build has archived."""
+        """An artifact of a build, parsed as JSON."""
         return self.jobs.ask("GET", f"{self.jobs.path(job)}/{build['number']}/artifact/{name}").json()
 
     def ship(self, whom: str) -> tuple[str, Build, Build]:
@@ -160,7 +160,7 @@ class CiScenario:
         return release, deploy
 
     def in_order(self, before: int) -> None:
-        """Hold Helm's history after a revision to what is left when everything has ended well: one deployed, nothing pending."""
+        """Check Helm's history after a revision: the last is deployed, none is pending."""
         self.idle()
         statuses = [status for revision, status in self.history() if revision > before]
         assert statuses.count("deployed") == 1, statuses
@@ -168,7 +168,7 @@ class CiScenario:
         assert set(statuses) <= {"deployed", "superseded", "failed"}, statuses
 
     def answer(self) -> dict[str, Any]:
-        """What the application on the cluster answers; nothing while it does not."""
+        """The application's answer on the cluster; empty while it does not answer."""
         try:
             status, text = self.cluster.get_through_service(self.namespace, NAME, 80, "/", timeout=5)
             said: dict[str, Any] = json.loads(text) if status == 200 else {}
@@ -177,11 +177,11 @@ class CiScenario:
         return said
 
     def answers(self, whom: str) -> None:
-        """Wait until the application greets somebody: the pod before may still finish its last requests."""
+        """Wait for a greeting: the previous pod may still finish its last requests."""
         until(lambda: self.answer().get("greeting") == f"Hello, {whom}", f"hello-world greets {whom}: {self.answer()}", 60)
 
     def shows(self, version: str) -> None:
-        """Wait until the application is of a version: the pod of the one before may still be there."""
+        """Wait until the application answers with a version: the previous pod may still be there."""
         until(lambda: self.answer().get("version") == version, f"hello-world answers as {version}: {self.answer()}", 60)
 
     def history(self) -> list[tuple[int, str]]:
@@ -195,13 +195,13 @@ class CiScenario:
         return shown
 
     def idle(self) -> None:
-        """Wait until nobody holds the release's lock, and no process of an ended build is left."""
+        """Wait until the release's lock is free, and no process of an ended build is left."""
         until(lambda: self.cluster.get_lease(self.namespace, f"kubernaut.{NAME}") is None, "nobody holds the lock", 60)
         if self.hudson is not None:
             until(lambda: not self.hudson or not self.hudson.build_processes(), "the builds' processes have ended", 60)
 
     def leaks(self) -> list[str]:
-        """Return where one of the secrets is that must not be there."""
+        """Return the places that contain a secret and must not."""
         found = files_with(self.places, self.secrets)
         for job in (RELEASE, DEPLOY):
             if not self.jobs.exists(job):
@@ -212,7 +212,7 @@ class CiScenario:
         return found
 
     def close(self) -> None:
-        """Give the namespace back."""
+        """Delete the namespace."""
         with suppress(NotFound):
             self.cluster._json("DELETE", f"/api/v1/namespaces/{self.namespace}")
         self.cluster.close()
@@ -245,9 +245,9 @@ class CiScenario:
 
 @contextmanager
 def no_secret_in_arguments(secrets: tuple[str, ...]) -> Iterator[set[str]]:
-    """Look at every process's arguments again and again while the block runs: anybody on the machine could.
+    """Check the arguments of all processes while the block runs, as any user of the machine could.
 
-    What it is given is the programs that had one so far; at the end there must be none.
+    Yields the programs whose arguments had a secret so far; fails at the end if there is one.
     """
     over, found = threading.Event(), set[str]()
     wanted = [secret.encode() for secret in secrets]

@@ -1,4 +1,4 @@
-"""The real CI server that tests run jobs on, and the search for what it must never have been told."""
+"""The real CI server that tests run jobs on, and the search for leaked secrets in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LARGEST = 64 << 20
 
 @contextmanager
 def running(home: HudsonHome, environment: Mapping[str, str] | None = None) -> Iterator[Hudson]:
-    """Run a CI server, and end it and its builds; where there is no Java skip, or fail with CI=true."""
+    """Run a CI server and end it with its builds; without Java skip, or fail with CI=true."""
     server = Hudson(home, environment)
     try:
         server.start()
@@ -30,14 +30,14 @@ def running(home: HudsonHome, environment: Mapping[str, str] | None = None) -> I
         with server:
             yield server
     finally:
-        shutil.rmtree(home.run, ignore_errors=True)  # the unpacked server: large, and nobody looks at it
+        shutil.rmtree(home.run, ignore_errors=True)  # the unpacked server is large
 
 
 @pytest.fixture(scope="session")
 def ci_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hudson]:
-    """A running Hudson: security on, crumbs checked, no quiet period. Its jobs are everybody's: each test has names of its own.
+    """A running Hudson: security on, crumbs checked, no quiet period. All tests share it: each uses its own job names.
 
-    Who restarts it does so between its own builds, and leaves it running. At the end no password may be found in it.
+    A test restarts it between its own builds only, and leaves it running. At the end no password may be in its files.
     """
     home = HudsonHome(tmp_path_factory.mktemp("ci-server"), executors=4)
     with running(home) as server:
@@ -63,7 +63,7 @@ def files_with(places: Iterable[Path], secrets: Iterable[str]) -> list[str]:
 
 
 def files_of(place: Path) -> Iterator[Path]:
-    """Walk a folder, or a single file, and pass over what goes away meanwhile: builds make folders and remove them."""
+    """Walk a folder, or a single file, and skip files that vanish meanwhile: builds create folders and remove them."""
     if place.is_file():
         yield place
     for folder, _, names in os.walk(place):

@@ -1,4 +1,4 @@
-"""The two places where the jobs' scenario runs: a Hudson that is started for it, and a genuine Jenkins that somebody names."""
+"""The two CI servers of the jobs' scenario: a Hudson that is started for it, and a genuine Jenkins."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from support.github import FakeGitHub
 from support.hudson import HudsonHome, make_repository
 
 DEPLOY_SECONDS = 40
-"""What a deploy may take; one that never becomes ready takes as long."""
+"""The timeout of a deploy; one that never becomes ready takes as long."""
 GENUINE = ("JENKINS_URL", "JENKINS_USER", "JENKINS_TOKEN", "KUBECONFIG", "KUBERNAUT_REGISTRY")
 GENUINE_SECONDS = 900.0
 """How long to wait there for a build's end: an agent may have to start first, and a deploy's deadline is the server's."""
@@ -35,7 +35,7 @@ _GIT = ("GIT_COMMIT", "GIT_URL", "GIT_BRANCH")
 
 @contextmanager
 def on_hudson(platform: Mapping[str, str], folder: Path) -> Iterator[CiScenario]:
-    """Start a Hudson whose builds deploy to the local platform; what they may know lies in files, and is looked for at the end."""
+    """Start a Hudson whose builds deploy to the local platform, with their secrets in files."""
     with FakeGitHub() as github:
         made = _in_a_world_of_its_own(make_checkout(platform, folder / "checkout"))
         secrets = _Secrets(folder / "secrets", platform, github.token)
@@ -75,9 +75,9 @@ def on_hudson(platform: Mapping[str, str], folder: Path) -> Iterator[CiScenario]
 
 @contextmanager
 def on_jenkins(folder: Path) -> Iterator[CiScenario]:
-    """Use a Jenkins that is there, and the cluster and registry of KUBECONFIG and KUBERNAUT_REGISTRY, which its agents must reach.
+    """Use an existing Jenkins, and the cluster and registry of KUBECONFIG and KUBERNAUT_REGISTRY, which its agents must reach.
 
-    What it must have stands in the README for administrators. Those who wrote this have not run it: no Jenkins was to be had.
+    The README for administrators lists its requirements. Not run by the authors, for want of a Jenkins.
     """
     environment = dict(os.environ)
     if missing := [name for name in GENUINE if not environment.get(name)]:
@@ -115,7 +115,7 @@ def on_jenkins(folder: Path) -> Iterator[CiScenario]:
 
 
 def _origin(folder: Path, checkout: Checkout, jenkins: Mapping[str, str], *, parameter: bool = True) -> str:
-    """Make the repository that the world pushes to; its hook knows the server and nothing else of ours."""
+    """Create the repository that the checkout pushes to; its hook knows only the server."""
     environment = {"PATH": path_with_kubernaut(), "HOME": checkout.environment["HOME"], **jenkins}
     repository = str(make_repository(folder / "hub.git", RELEASE, environment, parameter=parameter))
     checkout.git("remote", "add", "origin", repository)
@@ -123,7 +123,7 @@ def _origin(folder: Path, checkout: Checkout, jenkins: Mapping[str, str], *, par
 
 
 def _with_jobs(ci: CiScenario) -> Iterator[CiScenario]:
-    """Let the jobs be the scenario's own, and remove them at its end."""
+    """Require that the jobs do not exist, and delete them at the end."""
     if there := [job for job in (RELEASE, DEPLOY) if ci.jobs.exists(job)]:
         pytest.fail(f"{' and '.join(there)} exist already on {ci.jobs.url}; JENKINS_FOLDER names a folder without them")
     try:
@@ -135,7 +135,7 @@ def _with_jobs(ci: CiScenario) -> Iterator[CiScenario]:
 
 
 def _with_namespace(ci: CiScenario) -> Iterator[CiScenario]:
-    """Make the namespace, which Deploy does not, and give it back."""
+    """Create the namespace, which Deploy does not, and delete it at the end."""
     try:
         ci.cluster.create_namespace(ci.namespace)
     except Conflict:
@@ -147,14 +147,14 @@ def _with_namespace(ci: CiScenario) -> Iterator[CiScenario]:
 
 
 def _in_a_world_of_its_own(made: Checkout) -> Checkout:
-    """Let nothing of a CI build that runs the tests be taken for the build that they are about."""
+    """Remove the variables of a CI build that runs the tests."""
     known = made.environment.items()
     made.environment = {name: value for name, value in known if name not in _GIT and not name.startswith(_OTHERS)}
     return made
 
 
 class _Secrets:
-    """What builds need and nobody may see, in files of mode 0600."""
+    """The secrets of the builds, in files of mode 0600."""
 
     def __init__(self, folder: Path, platform: Mapping[str, str], github: str) -> None:
         folder.mkdir(mode=0o700)
@@ -171,7 +171,7 @@ class _Secrets:
         self.values = (github, password, basic, key[100:150], base64.b64decode(key).decode().splitlines()[2])
 
     def environment(self) -> dict[str, str]:
-        """Where builds find them."""
+        """The variables that name the files."""
         return {
             "KUBECONFIG": str(self._folder / "kubeconfig"),
             "DOCKER_CONFIG": str(self._folder),

@@ -1,4 +1,4 @@
-"""A build's shell step as a CI server runs it, and aborts it: a shell of its own, its output a pipe, every process told singly."""
+"""A build's shell step as a CI server runs and aborts it: its own shell, its output a pipe, a signal to each process."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ROUNDS = 3
 
 
 class ShellStep:
-    """A running shell step; with it left, nothing of it lives.
+    """A running shell step; leaving the context kills its processes.
 
     Args:
-        script: What the shell is to do.
+        script: The shell's script.
         environment: The build's.
         folder: Its workspace.
     """
@@ -52,7 +52,7 @@ class ShellStep:
         self._hang_up()
 
     def processes(self) -> list[int]:
-        """The living processes of the step: what the shell has started, and what has the build's cookie, and what that started."""
+        """The living processes of the step: those with the build's cookie, and their children."""
         parents = _parents()
         found = list(dict.fromkeys((self._process.pid, *_marked(self._cookie))))
         for pid in found:
@@ -78,10 +78,10 @@ class ShellStep:
         raise AssertionError(f"nothing said {text!r}: {''.join(said)}")
 
     def abort(self, *, innermost_first: bool = False) -> None:
-        """Tell every process to end, one by one and more than once, the innermost first, and listen no more.
+        """Send SIGTERM to every process one by one and repeatedly, the innermost first, and close the console.
 
         Args:
-            innermost_first: The innermost has obeyed before the others hear of it.
+            innermost_first: The innermost has ended before the others get the signal.
         """
         tree = self.processes()
         self._hang_up()
@@ -94,7 +94,7 @@ class ShellStep:
             _tell(tree[::-1], signal.SIGTERM)
 
     def end(self, seconds: float = 120.0) -> str:
-        """Wait until it has ended, and hold it to its success; return its console."""
+        """Wait for its end, check its success, and return its console."""
         said, _ = self._process.communicate(timeout=seconds)
         console = said.decode(errors="replace")
         assert self._process.returncode == 0, console
@@ -105,7 +105,7 @@ class ShellStep:
         until(lambda: not self.processes(), "no process of the step lives", seconds)
 
     def _started(self) -> list[int]:
-        """What the shell itself has started, and lives."""
+        """The living children of the shell."""
         return [pid for pid, parent in _parents().items() if parent == self._process.pid]
 
     def _hang_up(self) -> None:

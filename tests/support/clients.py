@@ -1,4 +1,4 @@
-"""A client of the REST door, over a socket: the server of a town, listening; and the library on the same town, to compare with."""
+"""A client of the REST API over a socket, and the library on the same backend, to compare with."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def client(url: str, listener: Listener = ignore_event, **how: Any) -> Client:
 
 
 def library(backend: Backend, listener: Listener = ignore_event, *, actor: str = "ada") -> Kubernaut:
-    """Return the library, at work on a town in the name of whom the client's token stands for."""
+    """Return the library on a backend, with the actor of the client's token."""
     environment = {"KUBERNAUT_ACTOR": actor, "KUBERNAUT_REGISTRY": backend.publisher.prefix}
     made = Kubernaut(load_settings(environment=environment, directory=backend.folder), listener=listener)
     connect(made, backend.cluster, backend.helm)

@@ -1,4 +1,4 @@
-"""A small API server in this process, which answers as it is told, and the kubeconfig that leads to it."""
+"""A fake API server in this process with prepared answers, and a kubeconfig for it."""
 
 from __future__ import annotations
 

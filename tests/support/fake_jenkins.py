@@ -64,7 +64,7 @@ class Run:
     building: bool = True
     result: str | None = None
     untold: int = 0
-    """How often it is told yet without what it was given."""
+    """How often it is still listed without its parameters."""
 
     def say(self, text: str) -> None:
         self.log += text.encode()
@@ -98,8 +98,8 @@ class FakeJenkins:
     """The server; a test moves its builds.
 
     Attributes:
-        hudson: It is Hudson: it tells no queue ids.
-        on_item: What becomes of a request, at once.
+        hudson: Behave as Hudson, which has no queue IDs.
+        on_item: Called with each new queue item.
     """
 
     now: Callable[[], float]

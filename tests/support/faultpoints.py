@@ -1,6 +1,6 @@
 """Requests to the API server, as the fault proxy sees them, and the points at which it can hold them. Pure.
 
-A point is named by what the subject is about to do, or has just done and does not know yet: `before-record`, `after-record`.
+A point is named after a write that the subject is about to make, or has made without an answer: `before-record`, `after-record`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ASIDE = "kubernaut.aside."
 
 @dataclass(frozen=True)
 class Request:
-    """A request: what is asked of which object."""
+    """A request, with its verb and object."""
 
     method: str
     path: str
@@ -65,7 +65,7 @@ class Request:
 
     @property
     def label(self) -> str:
-        """The status that the body's labels say."""
+        """The status in the body's labels."""
         match = _STATUS_LABEL.search(self.body)
         if match:
             return self.body[match.end() : match.end() + match[1][0]].decode()

@@ -2,7 +2,7 @@
 
 The subject gets a kubeconfig without credentials that names the proxy; the proxy has those of the real one. It streams, so watches
 and logs work. It holds requests at named points (:mod:`support.faultpoints`), loses them, answers in the API server's place, is
-slow, or is not there at all. Two subjects have two proxies: what one suffers, the other does not. It does not kill anybody.
+slow, or unreachable. Each subject has its own proxy, so that faults of one do not affect another. It kills no process.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class FaultProxy:
             hold.let_go(False)
         self.cut()
 
-    # what a test asks for
+    # for tests
 
     def hold(self, name: str, *, where: Matches = lambda _: True) -> None:
         """Hold the next request at this point, once; the others pass."""
@@ -89,11 +89,11 @@ class FaultProxy:
         return hold.request
 
     def reached(self, name: str) -> bool:
-        """Say whether a request is held at this point, or was."""
+        """Return whether a request is or was held at this point."""
         return self._holds[name].reached.is_set()
 
     def answered(self, name: str) -> bool:
-        """Say whether the API server has answered the request that was held at this point; it may have refused it."""
+        """Return whether the API server has answered, even with an error, the request that was held at this point."""
         return self._holds[name].answered.is_set()
 
     def release(self, name: str, *, forward: bool = True) -> None:
@@ -111,7 +111,7 @@ class FaultProxy:
             self._delays.append((matches, seconds))
 
     def undo(self) -> None:
-        """Forget what is answered and delayed."""
+        """Remove the prepared answers and delays."""
         with self._lock:
             self._answers.clear()
             self._delays.clear()
@@ -145,7 +145,7 @@ class FaultProxy:
         """Return how many requests so far match."""
         return sum(1 for request in list(self.seen) if matches(request))
 
-    # what the handlers ask
+    # for the handlers
 
     def note(self, request: Request) -> None:
         self.seen.append(request)
@@ -164,10 +164,10 @@ class FaultProxy:
                 self._closing.wait(seconds)
 
     def passes(self, request: Request, *, answered: bool) -> bool:
-        """Hold a request if this is where the test wants it; say whether it goes on."""
+        """Hold a request at its point, if the test asked for that; return whether it is forwarded."""
         with self._lock:
             hold = next((one for one in self._holds.values() if one.takes(request, answered)), None)
-            # In the same moment: a hold that is made by somebody who was told of the answer is for other requests.
+            # Atomically: a hold that is set after the answer is for later requests.
             for one in self._holds.values():
                 if answered and one.request is request:
                     one.answered.set()
@@ -241,7 +241,7 @@ class _Upstream:
     def connect(self) -> http.client.HTTPSConnection:
         connection = http.client.HTTPSConnection(self._host, self._port, context=self._context, timeout=_CONNECT_SECONDS)
         connection.connect()
-        connection.sock.settimeout(None)  # a watch says nothing for long
+        connection.sock.settimeout(None)  # a watch may be silent for long
         return connection
 
 
@@ -261,12 +261,12 @@ class _Server(ThreadingHTTPServer):
         self._thread.join()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        if not isinstance(sys.exc_info()[1], OSError):  # a subject that was killed is what the tests are about
+        if not isinstance(sys.exc_info()[1], OSError):  # killed subjects are normal here
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection of the subject, with one of its own to the API server."""
+    """A connection of the subject, with a matching one to the API server."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -284,7 +284,7 @@ class _Handler(BaseHTTPRequestHandler):
         super().finish()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: requests have secrets in them."""
+        """Log nothing: requests contain secrets."""
 
     def _serve(self) -> None:
         address = urlsplit(self.path)
@@ -351,7 +351,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _drop(self) -> None:
-        """Break the connection: the subject does not know what came of its request."""
+        """Break the connection: the subject does not learn the result of its request."""
         self.close_connection = True
         with suppress(OSError):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -364,7 +364,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _has_ended(upstream: http.client.HTTPSConnection) -> bool:
-    """Say whether the API server has closed an idle connection; a client of its own would notice as well."""
+    """Return whether the API server has closed an idle connection, which a direct client would notice too."""
     return upstream.sock is None or bool(select.select([upstream.sock], [], [], 0)[0])
 
 

@@ -1,4 +1,4 @@
-"""What the fault tests share: a release on the real cluster, and kubernaut processes that reach it through proxies of their own.
+"""Shared code of the fault tests: a release on the real cluster, and kubernaut processes that reach it through proxies.
 
 The processes are the real command, as users run it. One chart, published once, deploys in a second: a ConfigMap. Values make it
 more: ``slow=N`` adds a hook that takes N seconds, ``image=REF`` a Deployment.
@@ -74,7 +74,7 @@ def until(condition: Callable[[], object], what: str, seconds: float = 20.0) -> 
 
 @contextmanager
 def paused(*pids: int) -> Iterator[None]:
-    """Let processes stand still while the block runs: what they and others are told meanwhile, they hear at once."""
+    """Suspend processes while the block runs: signals sent meanwhile arrive together."""
     _tell(pids, signal.SIGSTOP)
     until(lambda: all(_state(pid) in "TZ" for pid in pids), "they stand still")
     try:
@@ -93,7 +93,7 @@ class Published:
 
 
 def publish(platform: Mapping[str, str], folder: Path) -> Published:
-    """Push the chart as ``kubernaut publish`` would, without an image: nobody asks for it before a pod runs."""
+    """Push the chart as ``kubernaut publish`` would, without an image, which only a pod would need."""
     registry = f"{platform['KUBERNAUT_REGISTRY']}/f-{uuid.uuid4().hex[:8]}"
     image = f"{platform['KUBERNAUT_REGISTRY']}/library/node:22"
     chart = write_chart(folder, NAME, version="1.0.0", template=_TEMPLATE, values=f"text: hello\nhookImage: {image}\n")
@@ -147,7 +147,7 @@ class Running:
         self.process.wait(10)
 
     def hang_up(self) -> None:
-        """Close the ends of its stdout and stderr that somebody read."""
+        """Close the reading ends of its stdout and stderr."""
         for stream in (self.stdout, self.stderr):
             assert not isinstance(stream, Path), "started without pipes"
             stream.close()
@@ -160,7 +160,7 @@ class Running:
 
 @dataclass
 class Subject:
-    """Who runs kubernaut: behind a proxy of their own, with a Helm, a home and a folder for temporary files of their own."""
+    """A user of kubernaut with their own proxy, Helm, home and folder for temporary files."""
 
     folder: Path
     proxy: FaultProxy
@@ -169,11 +169,11 @@ class Subject:
     started: list[Running] = field(default_factory=list)
 
     def start(self, *arguments: str, pipes: bool = False, **environment: str) -> Running:
-        """Start ``kubernaut ARGUMENTS``, in a session of its own."""
+        """Start ``kubernaut ARGUMENTS`` in a new session."""
         return self._start([str(PROGRAM), *arguments], pipes, environment)
 
     def plain_upgrade(self, text: str) -> Running:
-        """Start ``helm upgrade``, as somebody does who knows nothing of kubernaut."""
+        """Start a plain ``helm upgrade``."""
         chart = f"oci://{self.environment['KUBERNAUT_REGISTRY']}/charts/{NAME}"
         command = [self.environment["KUBERNAUT_HELM"], "upgrade", "--install", NAME, chart, "--plain-http", "--version", "1.0.0"]
         return self._start([*command, "-n", self.namespace, "--set", f"text={text}"], False, {})
@@ -234,7 +234,7 @@ class Subject:
         return running.wait()
 
     def let_go(self, point: str, *, forward: bool = True) -> None:
-        """Let a held request go on or lose it; what goes on has arrived, although nobody may be left who waits for the answer."""
+        """Forward or drop a held request; return when a forwarded one has reached the API server."""
         self.proxy.release(point, forward=forward)
         if forward and not POINTS[point].answered:
             until(lambda: self.proxy.answered(point), f"{point}: the request has arrived")
@@ -248,11 +248,11 @@ class Subject:
         return self.run(*self.verb("deploy", text), *more, **how)
 
     def processes(self) -> list[int]:
-        """The living processes that were started here, whoever started them."""
+        """The living processes of this subject, including children and orphans."""
         return _marked(str(self.proxy.kubeconfig))
 
     def leftovers(self) -> list[str]:
-        """What is left in its folder for temporary files."""
+        """The names in its folder for temporary files."""
         return sorted(path.name for path in (self.folder / "tmp").iterdir())
 
     def close(self) -> None:
@@ -272,7 +272,7 @@ class Subject:
 
 @dataclass
 class FaultScenario:
-    """A namespace of its own on the real cluster, in which one release lives."""
+    """A namespace on the real cluster with one release, and the subjects that change it."""
 
     folder: Path
     platform: Mapping[str, str]
@@ -307,11 +307,11 @@ class FaultScenario:
         return self.subjects[-1]
 
     def look(self) -> Snapshot:
-        """Read what is in the namespace now."""
+        """Read the state of the release."""
         return look(self.cluster, self.namespace, NAME)
 
     def check(self, *, recovered: bool = False, history_max: int = 50) -> Snapshot:
-        """Hold what is there to the invariants, and remember it."""
+        """Check the invariants, and remember the state."""
         now = self.look()
         broken = self.watched.broken(now, recovered=recovered, history_max=history_max)
         assert not broken, "\n".join([*broken, str(now)])
@@ -319,7 +319,7 @@ class FaultScenario:
         return now
 
     def check_settled(self, *, history_max: int = 50) -> Snapshot:
-        """Hold everything to the invariants after a recovery: nothing pending, no lock, no process and no file left over."""
+        """Check the invariants after a recovery: nothing pending, no lock, no process and no file left over."""
         for subject in self.subjects:
             until(lambda subject=subject: not subject.processes(), f"no process of {subject.folder.name} is left over")  # type: ignore[misc]
             assert subject.leftovers() == []
@@ -330,7 +330,7 @@ class FaultScenario:
         return [record.status for record in self.look().records]
 
     def text(self) -> str | None:
-        """What the chart's ConfigMap says, if it is there."""
+        """The text in the chart's ConfigMap, if it exists."""
         try:
             found = self.cluster._json("GET", f"/api/v1/namespaces/{self.namespace}/configmaps/{NAME}")
         except NotFound:
@@ -344,7 +344,7 @@ class FaultScenario:
         return found
 
     def close(self) -> None:
-        """End what was started, and give the namespace back."""
+        """End the subjects and delete the namespace."""
         for subject in self.subjects:
             subject.close()
         with suppress(NotFound):  # nothing was deployed
@@ -387,7 +387,7 @@ def _tell(pids: Collection[int], number: signal.Signals) -> None:
 
 
 def _state(pid: int) -> str:
-    """Return a process's state, as ps tells it; one that is gone is as good as a zombie."""
+    """Return a process's state letter; ``Z`` also for a process that is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

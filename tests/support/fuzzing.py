@@ -37,7 +37,7 @@ def plan(url: str, token: str, *, examples: int, **more: Any) -> SchemathesisCon
 
 
 def failures(schema: BaseSchema) -> dict[str, str]:
-    """Try the server and return what did not hold: each failure once for each call, with the request that shows it."""
+    """Fuzz the server and return the failures, one of each kind per call, with the request that shows it."""
     found: dict[str, str] = {}
     tried: set[str] = set()
     for event in from_schema(schema).execute():

@@ -20,7 +20,7 @@ from kubernaut.testing.helm import FakeHelm
 
 
 class AnyHelm:
-    """Subclasses say which Helm, and which cluster it writes to."""
+    """A subclass provides ``helm`` and the ``cluster`` that it writes to."""
 
     @pytest.fixture
     def cluster(self) -> Cluster:
@@ -54,7 +54,7 @@ class AnyHelm:
         return HistoryStore(cluster).get(namespace, "r").records
 
     def waits(self, cluster: Cluster, namespace: str) -> bool:
-        """Say whether a Helm has made the claim that it then waits for; the one in memory makes none."""
+        """Return whether Helm has created the claim that it waits for; the fake creates none."""
         return True
 
     def let_go_on(self, cluster: Cluster, namespace: str) -> None:
@@ -81,7 +81,7 @@ class InMemory(AnyHelm):
 
 
 class OnPlatform(AnyHelm):
-    """A real one; subclasses say which program."""
+    """A real Helm; a subclass provides the program."""
 
     @pytest.fixture
     def program(self, platform: Mapping[str, str]) -> str:

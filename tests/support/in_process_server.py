@@ -1,4 +1,4 @@
-"""The REST door in this process, over a cluster and a Helm in memory: an app, tokens, and a client that asks it."""
+"""The REST API in this process, over a cluster and a Helm in memory: an app, tokens, and a client."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class InProcessServer:
         return self.ask("DELETE", path, **request)
 
     def close(self) -> None:
-        """End what runs."""
+        """Stop the workers and the index."""
         self.context.workers.stop(0)
         self.context.index.stop()
 
@@ -93,7 +93,7 @@ class InProcessServer:
 
 
 def connect(kubernaut: Kubernaut, cluster: FakeCluster, helm: FakeHelm) -> None:
-    """Let a library work with what is in memory: a connection that was opened is not opened again."""
+    """Give a library the fakes in memory as its clients."""
     kubernaut.context.clients.cluster, kubernaut.context.clients.helm = cluster, helm
 
 

@@ -1,14 +1,13 @@
-"""What must hold of a release's history after every fault, judged by the Secrets themselves.
+"""The invariants of a release's history after every fault, checked on the Secrets themselves.
 
-A ``Snapshot`` is what is there now, read with a decoder of its own, not kubernaut's: a defect there must not hide here. ``Watched``
-remembers what was there before. ``Watched.broken`` is pure: it says which invariants are broken, each in a line that begins with
-its name.
+A ``Snapshot`` is the current state, decoded without kubernaut's code, so that a defect there does not hide here. ``Watched``
+remembers earlier states. ``Watched.broken`` is pure: it returns a line for each broken invariant, which begins with its name.
 
 I1  at most one record is ``deployed``, by label and by content
-I2  revisions only grow, and a revision is never another release than it was
+I2  revisions only grow, and a revision stays the same release
 I3  an operation that succeeded has its record, with its label and its chart's digest
 I4  nothing is pending or uninstalling once a recovery ran, and no lock and no copy set aside is left
-I5  no operation is the maker of two records
+I5  no operation made two records
 I6  no record is lost but those that ``history_max`` prunes
 I7  the two statuses of a record are the same
 I8  no operation is without an outcome once a recovery ran
@@ -38,7 +37,7 @@ _RAN = ("deployed", "superseded", "uninstalling", "uninstalled")
 
 @dataclass(frozen=True)
 class Seen:
-    """A record: ``identity`` is of what never changes in it, and empty where it cannot be decoded."""
+    """A record: ``identity`` is a digest of its unchanging parts, and empty where it cannot be decoded."""
 
     revision: int
     uid: str
@@ -62,7 +61,7 @@ class Attempted:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is there now, oldest first."""
+    """The state of a release, oldest record first."""
 
     records: tuple[Seen, ...]
     operations: tuple[Attempted, ...] = ()
@@ -81,7 +80,7 @@ class Snapshot:
 
 
 def look(cluster: Cluster, namespace: str, name: str) -> Snapshot:
-    """Read what is there of a release."""
+    """Read the state of a release."""
     secrets = cluster.list_secrets(namespace, {"name": name, "owner": ("helm", "kubernaut")})
     try:
         lease = cluster._json("GET", f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/kubernaut.{name}")
@@ -91,7 +90,7 @@ def look(cluster: Cluster, namespace: str, name: str) -> Snapshot:
 
 
 def snapshot(secrets: Iterable[Mapping[str, Any]], lease: Mapping[str, Any] | None = None) -> Snapshot:
-    """Return what Secrets, as the API has them, say."""
+    """Return the state that Secrets describe, as the API returns them."""
     by_name = {str(secret["metadata"]["name"]): secret for secret in secrets}
     records = [_record(secret) for name, secret in by_name.items() if name.startswith(_RECORD)]
     aside = [int(name.rpartition(".v")[2]) for name in by_name if name.startswith(_ASIDE)]
@@ -106,10 +105,10 @@ def snapshot(secrets: Iterable[Mapping[str, Any]], lease: Mapping[str, Any] | No
 
 @dataclass
 class Watched:
-    """What was seen so far.
+    """The states seen so far.
 
     Attributes:
-        identities: By revision, what it was.
+        identities: The identity of each record by revision.
         highest: The highest revision that was ever seen.
     """
 
@@ -117,7 +116,7 @@ class Watched:
     highest: int = 0
 
     def remember(self, now: Snapshot) -> None:
-        """Take what is there for what was there."""
+        """Remember a state as the last one seen."""
         self.identities = {one.revision: one.identity or self.identities.get(one.revision, "") for one in now.records}
         self.highest = max([self.highest, *self.identities])
 
@@ -126,10 +125,10 @@ class Watched:
         self.identities.pop(revision, None)
 
     def broken(self, now: Snapshot, *, recovered: bool = False, history_max: int = 50) -> list[str]:
-        """Return what is broken.
+        """Return the broken invariants.
 
         Args:
-            now: What is there.
+            now: The state.
             recovered: Whether an operation has ended since the fault, and so put everything in order.
             history_max: How many records Helm keeps.
         """
@@ -181,7 +180,7 @@ def _succeeded(now: Snapshot) -> Iterator[str]:
         if not operation.made:
             yield f"I3: {operation.verb} {operation.id} succeeded and made nothing"
         for uid, revision, digest in operation.made:
-            record = by_uid.get(uid) or by_revision.get(revision)  # one that was recreated has another uid
+            record = by_uid.get(uid) or by_revision.get(revision)  # a recreated record has another uid
             if record is None and revision < oldest:
                 continue  # pruned
             yield from _made(operation, record, revision, digest)
@@ -246,7 +245,7 @@ def _record(secret: Mapping[str, Any]) -> Seen:
 
 
 def _identity(content: Mapping[str, Any]) -> str:
-    """Return the digest of what no verb changes in a record: Helm changes its status and what hooks did."""
+    """Return the digest of the parts of a record that no verb changes: all but its status and its hooks' results."""
     info = {key: value for key, value in (content.get("info") or {}).items() if key not in _ENDS}
     chart = (content.get("chart") or {}).get("metadata")
     kept = [content.get("name"), content.get("version"), chart, content.get("config"), content.get("manifest"), info]
@@ -266,7 +265,7 @@ def _operation(secret: Mapping[str, Any]) -> Attempted:
 
 
 def _content(encoded: str | bytes) -> Mapping[str, Any]:
-    """Decode base64, gzip and JSON; what cannot be decoded is empty."""
+    """Decode base64, gzip and JSON; empty if that fails."""
     try:
         content = json.loads(gzip.decompress(base64.b64decode(encoded)))
     except (OSError, EOFError, ValueError):

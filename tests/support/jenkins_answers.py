@@ -1,4 +1,4 @@
-"""A Jenkins' answers, made up: what the one that tests run does not say, or not when it is wanted."""
+"""Made-up answers of a Jenkins, for cases that the real server of the tests does not produce on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the job of a stand-in for a Jenkins, on a clock that is held, and keeps what is said."""
+"""Runs the job of a fake Jenkins on a fake clock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STARTING = (503, {"X-Jenkins": "2.500"}, b"Please wait while Jenkins is getting 
 
 
 class JobRunner:
-    """Runs the job of a stand-in, and keeps what is said."""
+    """Runs the job of a fake Jenkins, and keeps the events with their times."""
 
     def __init__(self, clock: FakeClock, jenkins: FakeJenkins) -> None:
         self.clock = clock
@@ -39,14 +39,14 @@ class JobRunner:
         return [event.text for _, event in self.heard if isinstance(event, Notice)]
 
     def gaps(self) -> list[float]:
-        """The seconds between two requests, from the one that asked for the build on."""
+        """The seconds between requests, from the one that triggered the build."""
         asked = self.jenkins.received
         since = asked[asked.index(self.jenkins.triggers[0]) + 1 :]
         return [later.at - earlier.at for earlier, later in pairwise(since)]
 
 
 def after(run: JobRunner, *, start: float = 0.5, end: float = 3.5, result: str | None = "SUCCESS") -> None:
-    """Let each item become a build after a while, say two lines, and end."""
+    """Let each queue item become a build after a while, print two lines, and end."""
 
     def begin(item: Item) -> None:
         made = run.jenkins.start(item)

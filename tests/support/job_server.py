@@ -13,11 +13,11 @@ URL = "https://ci.example.com"
 
 
 class FakeJobServer:
-    """Keeps what it is sent, and remembers what was sent.
+    """Stores the configurations, and records the writes.
 
     Attributes:
-        keeps: What the server makes of a config.xml that it is sent.
-        failing: Raises what a write is to fail with.
+        keeps: Returns the config.xml as the server stores it.
+        failing: Raises the error of a write that is to fail.
     """
 
     def __init__(self, kind: ServerKind = "hudson", *, folders: tuple[str, ...] = ()) -> None:

@@ -1,4 +1,4 @@
-"""A cluster, a lock and a clock that only the one who waits moves on."""
+"""A cluster, a lock and a clock that only waiting moves."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOUR = 3600.0
 
 @dataclass
 class LockHarness:
-    """A cluster, and a clock that goes on by sleeping; what is planned happens when its time has come."""
+    """A cluster, and a clock that sleeping moves; planned actions run when their time comes."""
 
     cluster: FakeCluster = field(default_factory=lambda: FakeCluster("demo"))
     seconds: float = 500.0
@@ -56,7 +56,7 @@ class LockHarness:
         self.planned.sort(key=lambda item: item[0])
 
     def put(self, holder: Holder, *, ago: float = 0.0, transitions: int = 0) -> None:
-        """Let somebody hold the lock, who has renewed it so many seconds ago by what his clock says."""
+        """Let a holder have the lock, renewed so many seconds ago by the holder's clock."""
         time = self.wall() - timedelta(seconds=ago)
         made = lease_manifest("demo", "web", holder, seconds=30, acquired=time, renewed=time, transitions=transitions)
         old = self.lease
@@ -66,7 +66,7 @@ class LockHarness:
             self.cluster.replace_lease("demo", replacement_of(old, made))
 
     def renews(self, holder: Holder, *, ago: float = 0.0, until: float = 900.0) -> None:
-        """Let somebody hold the lock and renew it every five seconds until then."""
+        """Let a holder have the lock and renew it every five seconds until then."""
         self.put(holder, ago=ago)
         for passed in range(5, int(until) + 1, 5):
             self.at(passed, lambda: self.put(holder, ago=ago))

@@ -1,6 +1,6 @@
 """The state machine: verbs, kills and plain Helm in any order, each held to the model and to the invariants.
 
-Where it runs is a :class:`Bench`: the cluster and Helm in memory, or the real ones. What must come of a step is the model's to say.
+It runs on a :class:`System`: the cluster and Helm in memory, or the real ones. The model predicts the result of each step.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class System(Protocol):
         """Prepare a namespace, or the lack of one, and how many records Helm keeps."""
 
     def verb(self, verb: str, *, kill: Any = None, dry_run: bool = False, lock: str = DEAD, **how: Any) -> str:
-        """Carry a verb out, or kill it on the way; return what came of it as the model names it, or ``KILLED``."""
+        """Run a verb, or kill it on the way; return its result as the model names it, or ``KILLED``."""
 
     def plain(self, verb: str, what: str, revision: int, *, ends: bool) -> None:
         """Run plain Helm, or leave it at work."""
 
     def outlived(self) -> tuple[int, list[int]] | None:
-        """Return what a Helm that is still at work makes, and which revisions it replaces."""
+        """Return the revision that a running orphan makes, and the revisions that it replaces."""
 
     def end_outlived(self) -> None:
         """Let it come to its end."""
@@ -46,7 +46,7 @@ class System(Protocol):
         """Let more time pass than ``stale_after``."""
 
     def seen(self) -> Seen:
-        """Look at what is there."""
+        """Return the state as the model sees it."""
 
     def snapshot(self) -> Snapshot:
         """Look at it as the invariants do."""
@@ -55,7 +55,7 @@ class System(Protocol):
         """Return all that is there, to be compared."""
 
     def runs(self) -> str | None:
-        """Return what runs, ``None`` for nothing; ``""`` where that cannot be told."""
+        """Return the running version and values, ``None`` for nothing, ``""`` if unknown."""
 
     def close(self) -> None:
         """End everything."""
@@ -78,7 +78,7 @@ def settings_of(*, examples: int, steps: int, shrink: bool = True) -> settings:
 
 
 def last_in_storage(entries: tuple[Entry, ...]) -> Entry | None:
-    """Return what ``helm upgrade --install`` takes for the last revision: the API lists v9 after v10."""
+    """Return the revision that ``helm upgrade --install`` takes for the last: the API lists v9 after v10."""
     return max(entries, key=lambda one: f"v{one.revision}", default=None)
 
 
@@ -87,9 +87,9 @@ class Machine(RuleBasedStateMachine):
 
     Attributes:
         newer: Whether Helm is newer than 3.19.5.
-        in_memory: Whether time can be made to pass, and whatever a verb does to fail.
+        in_memory: Whether time can be moved, and every step of a verb can be made to fail.
         counts: With how many revisions a run begins.
-        broken: What is said of a release that cannot run, whoever goes back to it.
+        broken: The suffix of a release that never becomes ready, even when rolled back to.
         kills: Where a verb is killed.
     """
 
@@ -222,7 +222,7 @@ class Machine(RuleBasedStateMachine):
         self.on.grow_old()
         self.model.grow_old()
 
-    # what must hold after each
+    # the invariant after each rule
 
     @invariant()
     def is_as_the_model_says(self) -> None:
@@ -263,7 +263,7 @@ class Machine(RuleBasedStateMachine):
         self.turned = answer in _TURNS
 
     def is_open(self, verb: str, how: dict[str, Any]) -> bool:
-        """Say whether nobody has settled where a verb goes: a rollback after one that was killed and made nothing."""
+        """Return whether the target is undefined: of a rollback after one that was killed before it made a record."""
         current = self.model.current
         bare = verb == "rollback" and how.get("revision") is None
         return bare and current is not None and current.status != "deployed" and current.revision in self.adrift
@@ -280,16 +280,16 @@ class Machine(RuleBasedStateMachine):
         return expected
 
     def plain_verb(self, verb: str, what: str = "", revision: int = 0, *, ends: bool = True) -> None:
-        ends = ends or self.model.state.open > 0  # else nobody can tell whose it is: the killed one was about to do the same
+        ends = ends or self.model.state.open > 0  # otherwise the record could also be the killed operation's
         self.on.plain(verb, what, revision, ends=ends)
         self.model.plain(verb, what, revision, ends=ends)
 
     def is_quiet(self) -> bool:
-        """Say whether plain Helm can go by what it reads: nothing pending, and nothing that only kubernaut understands."""
+        """Return whether plain Helm can work on the records: nothing pending, and nothing that only kubernaut understands."""
         return self.model.state.namespace and not any(one.unfinished or one.aside for one in self.model.state.entries)
 
     def sound(self) -> list[int]:
-        """Return the revisions that run when somebody goes back to them."""
+        """Return the revisions that become ready when rolled back to."""
         return [one.revision for one in self.model.state.entries if not (self.broken and one.what.endswith(self.broken))]
 
     def may_upgrade(self) -> bool:
@@ -309,7 +309,7 @@ class Machine(RuleBasedStateMachine):
         return self.is_quiet() and (current is None or (current.status == "uninstalled" and not current.fenced))
 
     def excused(self, line: str) -> bool:
-        """Say whether an invariant knows less than the model: no digest of plain Helm's, an unlocked delete, a copy set aside."""
+        """Return whether the model permits a broken invariant: an unknown digest, an unlocked delete, a copy set aside."""
         failed = any(f" v{one.revision} is failed" in line for one in self.model.state.entries if one.status == "failed")
         aside = any(line.endswith(f" v{one.revision} is not there") for one in self.model.state.entries if one.aside)
         return line.startswith("I3") and (line.endswith("of no digest instead of ") or failed or aside)

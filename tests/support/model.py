@@ -1,8 +1,8 @@
-"""What a release's history must be after each verb: the rules once more, said without kubernaut's code.
+"""The expected history of a release after each verb: the rules once more, without kubernaut's code.
 
 The model knows nothing of Secrets, Leases or plans. It keeps the list of revisions with their statuses, who holds the lock, and
 how many operations have no end, and each verb walks through the states that it may be stopped in: a verb that ends is in the last
-of them, one that is killed in any. What a verb must answer is ``DONE``, ``NOTHING``, or the name of the error.
+of them, one that is killed in any. The result of a verb is ``DONE``, ``NOTHING``, or the name of the error.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Model:
     """A release, as it must be.
 
     Args:
-        newer: Whether Helm's uninstall marks what is deployed below as superseded: since 3.19.5.
+        newer: Whether Helm's uninstall marks an older deployed record superseded: since 3.19.5.
 
     Attributes:
         state: As it is now.
@@ -56,7 +56,7 @@ class Model:
     # kubernaut's verbs
 
     def deploy(self, what: str, *, fails: str = "", keep: int = 50, create: bool = False, same: bool = False) -> str:
-        """``fails`` is empty, or what becomes of a release that fails; ``same`` settles what is left open."""
+        """``fails`` is empty, or the end of a failing release; ``same`` decides where the rules leave it open."""
         self._start()
         now = self.current
         if not self.state.namespace and not create:
@@ -128,7 +128,7 @@ class Model:
         return self._end(DONE)
 
     def unlock(self) -> str:
-        """It is for a holder that is known to be dead, so it asks nobody."""
+        """It is for a holder that is known to be dead, so it does not prompt."""
         self._start()
         if not self.state.namespace:
             return NOTHING
@@ -168,7 +168,7 @@ class Model:
         self.state = self.walked[-1] if ends else next(unfinished)
 
     def outlived(self, revision: int, replaces: list[int]) -> None:
-        """A Helm that outlived its kubernaut ends; what was put in order meanwhile stays as it is."""
+        """A Helm that outlived its kubernaut ends; repaired records stay as they are."""
         self._start()
         for one in replaces:
             old = self.entry(one)
@@ -185,20 +185,20 @@ class Model:
             self._put(self.current.revision, old=True)
 
     def killed(self, seen: Seen, *, lock: str = DEAD) -> None:
-        """The last verb was killed: it is in one of its states; or Helm, which was told, has written that it failed.
+        """The last verb was killed: the state is one of its states, or Helm got the signal and wrote ``failed``.
 
         Raises:
-            AssertionError: What is seen is none of them.
+            AssertionError: The state is none of them.
         """
         possible = [state for state in self.walked if state.seen == seen]
         possible = possible or [state for state in map(told, self.walked) if state.seen == seen]
         assert possible, "\n".join([f"{seen}", "is none of", *(str(state.seen) for state in self.walked)])
         self.state = replace(possible[-1], lock=lock if seen.locked else FREE)
 
-    # what the verbs are made of
+    # parts of the verbs
 
     def _turn(self, main: str) -> bool:
-        """Take the lock and put in order what was left, if nobody is at work."""
+        """Take the lock and repair unfinished work, unless another holder works."""
         now = self.current
         if self.state.lock == ELSEWHERE or (now and now.unfinished and now.plain and not now.old):
             return False
@@ -225,7 +225,7 @@ class Model:
         return True
 
     def _tidy(self) -> None:
-        """Finish what broke off while a record was made anew."""
+        """Finish the recreation of a record that broke off."""
         for revision in [one.revision for one in reversed(self.state.entries) if one.aside]:
             self._begin()
             self._recreate(revision)
@@ -267,7 +267,7 @@ class Model:
         self._go(lock=FREE)
         return answer
 
-    # what Helm does
+    # plain Helm
 
     def _install(self, what: str, *, fails: bool = False) -> bool:
         if self.current:

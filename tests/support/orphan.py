@@ -1,6 +1,6 @@
-"""A ``helm`` that outlives kubernaut: what a test sets as KUBERNAUT_HELM to have an orphan.
+"""A ``helm`` that outlives kubernaut; a test sets it as KUBERNAUT_HELM to get an orphan.
 
-The program starts the real Helm in a session of its own, which neither the kernel's parent-death signal nor a kill of its process
+The program starts the real Helm in a new session, which neither the kernel's parent-death signal nor a kill of its process
 group reaches, ignores SIGTERM itself, and writes down the real Helm's process id.
 """
 

@@ -1,4 +1,4 @@
-"""What the tests of the plan ask, and what they are told, as one word."""
+"""Requests for tests of the plan, and the plan's outcome as one word."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def plan(verb: str, known: ReleaseHistory, lock: Lock = Lock(), *, namespace_mis
 
 
 def outcome(verb: str, known: ReleaseHistory, lock: Lock = Lock(), **more: Any) -> object:  # noqa: B008
-    """What a plan does, as one word: the kinds of its actions, or the error."""
+    """The outcome of a plan as one word: the kinds of its actions, or the error."""
     try:
         planned = plan(verb, known, lock, **more)
     except (Conflict, ReleaseNotFound, NamespaceNotFound) as error:

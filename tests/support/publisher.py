@@ -1,4 +1,4 @@
-"""Versions and charts in a registry, published without an engine or a Helm program, for the tests of who deploys them."""
+"""Versions and charts in a registry, published without an engine or a Helm program, for tests that deploy them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Publisher:
 
     @property
     def prefix(self) -> str:
-        """Where everything lies; what the registry setting is."""
+        """The registry setting."""
         return f"{self.registry.address}/shop"
 
     def publish(

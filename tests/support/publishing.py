@@ -1,4 +1,4 @@
-"""Publishing in a workshop, and looking at what came of it."""
+"""Publish from a source tree, and look at the result."""
 
 from __future__ import annotations
 

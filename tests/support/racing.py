@@ -1,4 +1,4 @@
-"""Races for a lock: a room that tells when two are inside, and threads that all start at once."""
+"""Races for a lock: a section that detects two threads inside, and threads that start at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kubernaut.errors import ReleaseLocked
 
 
 class ExclusiveSection:
-    """Where there must never be two."""
+    """A section that fails when two threads are inside."""
 
     def __init__(self) -> None:
         self.entered = 0
@@ -27,10 +27,10 @@ class ExclusiveSection:
 
 
 def race(attempt: Callable[[int, ExclusiveSection], None], racers: int, *, seconds: float) -> tuple[ExclusiveSection, list[str]]:
-    """Let so many threads attempt the same at once; return the room, and what those were told who were refused.
+    """Let threads attempt the same at once; return the section, and the messages of the refused threads.
 
     Args:
-        attempt: What each does, with its number, and the room that it has to itself while it holds the lock.
+        attempt: Called by each thread with its number and the section, which it enters while it holds the lock.
         racers: How many.
         seconds: How long each may take to end.
     """
@@ -44,7 +44,7 @@ def race(attempt: Callable[[int, ExclusiveSection], None], racers: int, *, secon
             attempt(number, section)
         except ReleaseLocked as error:
             refused.append(error.message)
-        except BaseException as error:  # noqa: BLE001 - told by the test
+        except BaseException as error:  # noqa: BLE001 - asserted below
             failures.append(error)
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(racers)]

@@ -1,4 +1,4 @@
-"""Random histories: what may be written to a cluster, step by step, and whether an index tells of it what the history does."""
+"""Random histories: random writes to a cluster, and the comparison of an index with the history."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ MANIFEST = "kind: Pod\nspec: {containers: [{image: 'r/a@sha256:00'}, {image: b}]
 
 
 class Change(Protocol):
-    """Something that is written."""
+    """A write to the cluster."""
 
     def take(self, cluster: Cluster) -> None:
-        """Write it; what cannot be written is passed over."""
+        """Write it, if that is possible."""
         ...
 
 
 @dataclass(frozen=True)
 class WriteRecord:
-    """A record that is made, or changed."""
+    """Create or change a record."""
 
     namespace: str
     name: str
@@ -67,7 +67,7 @@ class WriteRecord:
 
 @dataclass(frozen=True)
 class RemoveRecord:
-    """A record that is deleted; with ``aside``, after it was set aside; with ``kept``, it is only set aside."""
+    """Delete a record; with ``aside``, set a copy aside first; with ``kept``, only set a copy aside."""
 
     namespace: str
     name: str
@@ -89,7 +89,7 @@ class RemoveRecord:
 
 @dataclass(frozen=True)
 class WriteOperation:
-    """An operation that is written, or written over, or that is gone."""
+    """Write, overwrite or delete an operation."""
 
     namespace: str
     name: str
@@ -150,7 +150,7 @@ CHANGES = st.one_of(
 
 
 def eventually(check: Callable[[], object], seconds: float = 10) -> object:
-    """Ask again and again until nothing is raised; what is raised at the end is raised."""
+    """Call a check until it passes; raise its last error."""
     until = time.monotonic() + seconds
     while True:
         try:
@@ -167,7 +167,7 @@ def told(releases: Sequence[Release]) -> list[bytes]:
 
 
 def compare(index: Index, history: HistoryStore) -> None:
-    """Fail unless an index tells what the history tells: in lists, of each name, and of each release."""
+    """Fail unless an index returns what the history returns: lists, each name, and each release."""
     for namespace in (None, *NAMESPACES):
         for all in (False, True):
             expected = history.list(namespace, all=all)

@@ -1,4 +1,4 @@
-"""Records and operations for tests of what is pure."""
+"""Records and operations for tests of pure functions."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def record(revision: int, status: str, **wanted: Any) -> Record:
 
 
 def own(revision: int, status: str, operation: str = "op", **wanted: Any) -> Record:
-    """Return a record with the labels of an operation of ours."""
+    """Return a record with the labels of kubernaut's operation."""
     return record(revision, status, labels={OPERATION_LABEL: operation, REVISION_LABEL: str(revision)}, **wanted)
 
 
@@ -98,7 +98,7 @@ def operation(
 
 
 def made(of: Record, digest: str = DIGEST) -> ReleaseReference:
-    """Return what an operation notes of a record."""
+    """Return an operation's reference to a record."""
     return ReleaseReference(
         id=of.id, uid=of.uid, revision=of.revision, secret=of.secret, chart=OperationChart(version="1.0.0", digest=digest)
     )

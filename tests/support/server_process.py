@@ -1,4 +1,4 @@
-"""A real `kubernaut serve`, as a process of its own, and what asks it."""
+"""A real `kubernaut serve` process, and requests to it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ServerProcess:
     def ask(
         self, method: str, path: str, *, status: int | None = 200, headers: Mapping[str, str] | None = None, **how: Any
     ) -> requests.Response:
-        """Ask it, and hold its answer to a status."""
+        """Send a request, and check the status of the answer."""
         response = requests.request(method, self.url + path, headers={**self.headers, **(headers or {})}, timeout=330, **how)
         assert status in (None, response.status_code), f"{method} {path}: {response.status_code}\n{response.text}"
         return response
@@ -56,13 +56,13 @@ class ServerProcess:
         return self.ask("POST", path, status=status, headers=sent, json=body).json()
 
     def shows(self, path: str) -> Any:
-        """GET JSON as soon as it is there; nothing while it is not found: what others write is known a moment later."""
+        """GET JSON; empty while it is not found, because the index lags a write a little."""
         answer = self.ask("GET", path, status=None)
         assert answer.status_code in (200, 404), answer.text
         return answer.json() if answer.status_code == 200 else {}
 
     def ready(self) -> bool:
-        """Say whether it knows what is in the cluster."""
+        """Return whether its index is loaded."""
         return self.ask("GET", "/readyz", status=None).status_code == 200
 
     def stop(self, seconds: float = 60.0) -> Ended:
@@ -89,7 +89,7 @@ def listening(running: Running) -> ServerProcess:
 
 @contextmanager
 def serving(environment: Mapping[str, str], directory: Path, folder: Path, *arguments: str) -> Iterator[ServerProcess]:
-    """Run a server, and end it; what it says goes into files of ``folder``."""
+    """Run a server, and end it; its output goes into files of ``folder``."""
     files = [folder / "server.stdout", folder / "server.stderr"]
     with files[0].open("wb") as stdout, files[1].open("wb") as stderr:
         process = subprocess.Popen(

@@ -70,7 +70,7 @@ class ShipHarness:
 
     @property
     def notices(self) -> list[str]:
-        """What was said about GitHub."""
+        """The notices about GitHub."""
         return [event.text for event in self.events if isinstance(event, Notice) and event.step == "github"]
 
     def open(self, listener: Listener | None = None) -> Kubernaut:

@@ -1,4 +1,4 @@
-"""A workshop for tests of `build`: an application and a chart in a git work tree, an engine and a registry in this process."""
+"""A source tree for tests of `publish`: an application and a chart in a git work tree, with an engine in this process."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class SourceTree:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process in this checkout finds."""
+        """The environment of a process in this tree."""
         return {
             "PATH": os.environ["PATH"],
             "HOME": str(self.root.parent),

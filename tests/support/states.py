@@ -1,4 +1,4 @@
-"""What the model of a release knows: its revisions, its lock, its operations, as data."""
+"""The state of the model: revisions, lock and operations, as data."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Entry:
     """A revision.
 
     Attributes:
-        what: What it is: the version and the values.
+        what: The version and the values.
         plain: Whether plain Helm made it, or was the last that worked on it.
-        known: Whether kubernaut knows what it is by the chart's digest; ``None`` where the rules leave that open.
+        known: Whether kubernaut knows the chart's digest; ``None`` where the rules leave that open.
         ended: Whether the operation that made it was written to its end.
         back: Whether going back made it.
         fenced: Whether it can no longer be written to.
@@ -46,7 +46,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Seen:
-    """What can be seen of a state from outside; ``records`` are revision, status, what it is, and whether it is fenced."""
+    """The visible part of a state; ``records`` are revision, status, version and values, and whether it is fenced."""
 
     records: tuple[tuple[int, str, str, bool], ...] = ()
     aside: tuple[int, ...] = ()
@@ -57,7 +57,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class State:
-    """What is there: the revisions, oldest first, who holds the lock, and how many operations have no end."""
+    """The revisions, oldest first, the holder of the lock, and the number of operations without an end."""
 
     entries: tuple[Entry, ...] = ()
     lock: str = FREE
@@ -76,7 +76,7 @@ class State:
 
 
 def by_plain_helm(state: State, revision: int, known: bool | None) -> State:
-    """Say of a revision that plain Helm made it, or works on it; ``known`` is ``None`` where that changes nothing."""
+    """Mark a revision as made or changed by plain Helm; ``known`` is ``None`` where that changes nothing."""
 
     def told_of(one: Entry) -> Entry:
         return replace(one, plain=True, known=one.known if known is None else known)
@@ -85,7 +85,7 @@ def by_plain_helm(state: State, revision: int, known: bool | None) -> State:
 
 
 def told(state: State) -> State:
-    """Say what an install or upgrade leaves whose Helm was told to stop; the others catch no signal."""
+    """Return the state after a signal to Helm: an install or upgrade writes ``failed``, other commands catch none."""
     last = state.entries[-1:]
     failed = tuple(replace(one, status="failed") if one.status in ("pending-install", "pending-upgrade") else one for one in last)
     return replace(state, entries=(*state.entries[:-1], *failed))

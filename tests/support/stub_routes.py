@@ -1,4 +1,4 @@
-"""Calls of every kind that do nothing, for tests of what stands before and behind a handler."""
+"""Routes of every kind that do nothing, for tests of the code around handlers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Filter(Model):
 
 
 class StubRoutes:
-    """A few calls of every kind, which note what reaches them."""
+    """A few routes of every kind, which record their requests."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
