@@ -299,13 +299,16 @@ def test_denied_user_gets_cluster_denied_without_token(harness: ClusterHarness, 
     harness.cluster._json("POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "weak"}})
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     token = harness.cluster._json("POST", f"{accounts}/weak/token", body=request)["status"]["token"]
-    for name, secret, reason in (("weak", token, "secrets is forbidden"), ("wrong", "nonsense-token", None)):
+    for name, secret, read, proxied in (
+        ("weak", token, "secrets is forbidden", r"\bweb\b.*services/proxy|services/proxy.*\bweb\b"),
+        ("wrong", "nonsense-token", None, "Unauthorized"),
+    ):
         config = yaml.safe_load(Path(harness.settings.kubeconfig or "").read_text())
         config["users"][0]["user"] = {"token": secret}
         file = tmp_path / name
         file.write_text(yaml.safe_dump(config))
         weak = Cluster(str(file))
-        with pytest.raises(ClusterDenied, match=reason) as caught:
+        with pytest.raises(ClusterDenied, match=read) as caught:
             HistoryStore(weak).get(harness.namespace, "web")
         assert config["current-context"] in str(caught.value)
         helm = Helm(
@@ -314,7 +317,7 @@ def test_denied_user_gets_cluster_denied_without_token(harness: ClusterHarness, 
         with pytest.raises(ClusterDenied) as denied:
             helm.rollback("web", 1, namespace=harness.namespace, timeout=10, history_max=5, log=print)
         assert secret not in str(caught.value) + str(denied.value)
-        with pytest.raises(ClusterDenied, match=r"\bweb\b"):
+        with pytest.raises(ClusterDenied, match=proxied):
             weak.get_through_service(harness.namespace, "web", 80, "/", timeout=5)
 
 

@@ -1,7 +1,7 @@
 import org.junit.Test
 import static org.junit.Assert.*
 
-/** The evaluator itself: what Jenkins refuses it refuses, each for its own reason. */
+/** The evaluator itself: it refuses what Jenkins refuses, each for its own reason. */
 class EvaluatorTest extends Declarative {
     void refused(String reason, String text) {
         def file = File.createTempFile('Jenkinsfile', '')
@@ -19,25 +19,25 @@ class EvaluatorTest extends Declarative {
         "pipeline {\n agent $agent\n $more\n stages { stage('x') { steps {\n $steps\n } } } }"
     }
 
-    @Test void whatIsMissing() {
+    @Test void missingParts() {
         refused('no stages', 'pipeline { agent any }')
         refused('no agent', "pipeline { stages { stage('x') { steps { echo 'y' } } } }")
         refused('has no steps', "pipeline { agent any; stages { stage('x') { } } }")
         refused('has no pipeline', "echo 'y'")
         refused('without a label', "pipeline { agent { label '' }; stages { stage('x') { steps { echo 'y' } } } }")
     }
-    @Test void whatIsMistyped() {
+    @Test void misspelledNames() {
         refused("unknown 'stags'", 'pipeline { agent any; stags { } }')
         refused("unknown 'disableConcurentBuilds'", of("echo 'y'", 'any', 'options { disableConcurentBuilds() }'))
         refused("unknown 'allways'", of("echo 'y'", 'any', "post { allways { echo 'x' } }"))
         refused("unknown 'gitHubPush'", of("echo 'y'", 'any', 'triggers { gitHubPush() }'))
         refused("unknown 'expresion'", stages("stage('x') { when { expresion { true } }; steps { echo 'y' } }"))
     }
-    @Test void whatStandsTwice() {
+    @Test void duplicateParts() {
         refused('agent twice', "pipeline { agent any; agent any; stages { stage('x') { steps { echo 'y' } } } }")
         refused('steps twice', "pipeline { agent any; stages { stage('x') { steps { echo 'y' }; steps { echo 'y' } } } }")
     }
-    @Test void whatStandsWhereItDoesNothing() {
+    @Test void misplacedParts() {
         refused('a step outside steps', "pipeline { agent any; stages { stage('x') { sh 'y' } } }")
         refused('no step', of("def a = 1"))
         refused('no step', of("env.A = 'b'"))
@@ -46,19 +46,19 @@ class EvaluatorTest extends Declarative {
         refused('no environment', of("echo 'y'", 'any', 'environment { A = params.B }'))
         refused('neither true nor false', stages("stage('x') { when { expression { 'no' } }; steps { echo 'y' } }"))
     }
-    @Test void whatNeedsAnAgent() {
+    @Test void stepsThatNeedAnAgent() {
         refused('sh needs an agent', of("sh 'y'", 'none'))
         refused('needs an agent', of("withCredentials([file(credentialsId: 'a', variable: 'B')]) { echo 'y' }", 'none'))
         refused('sh needs an agent', of("echo 'y'", 'none', "post { always { sh 'y' } }"))
     }
-    @Test void aCommandThatIsPutTogether() {
+    @Test void interpolatedCommands() {
         refused('no command as it stands', of('sh "echo ${params.A}"'))
         refused('no command as it stands', of("sh 'echo ' + params.A"))
     }
-    @Test void anAgentOfAStageIsGoneAfterIt() {
+    @Test void agentOfAStageEndsWithIt() {
         refused('sh needs an agent', stages("stage('x') { agent any; steps { sh 'y' } }; stage('z') { steps { sh 'y' } }", 'none'))
     }
-    @Test void whatIsRightIsAccepted() {
+    @Test void validPipelineIsAccepted() {
         def file = File.createTempFile('Jenkinsfile', '')
         file.text = of("script { env.A = 'b' }\n dir('z') { sh 'y' }", 'any', "environment { B = \"\${params.C ?: 'd'}\" }")
         run(file.path)

@@ -10,9 +10,9 @@ class ExamplesTest extends Declarative {
         assertFalse(env.toString().contains(SECRET))
         leave("example-$name")
     }
-    @Test void theCommandLine() { example('cli', ['docker-config', 'kubeconfig-staging']) }
-    @Test void theLibrary() { example('library', ['docker-config', 'kubeconfig-staging']) }
-    @Test void theServer() {
+    @Test void commandLine() { example('cli', ['docker-config', 'kubeconfig-staging']) }
+    @Test void library() { example('library', ['docker-config', 'kubeconfig-staging']) }
+    @Test void server() {
         example('rest', ['kubernaut-token'], [VERSION: '1.0.0', NOTE: DeployTest.HOSTILE])
         assertEquals([name: 'hello-world', namespace: 'staging', version: '1.0.0', note: DeployTest.HOSTILE],
             new groovy.json.JsonSlurper().parseText(files['request.json']))

@@ -49,13 +49,13 @@ class JobsTest {
         script.jobs
     }
 
-    @Test void twoJobs() {
+    @Test void definesTwoJobs() {
         def jobs = jobs(new File(Declarative.ROOT, 'jenkins/jobs.groovy').text)
         assertEquals([['hello-world-release'], ['hello-world-deploy']], jobs*.args)
         Declarative.OUT.mkdirs()
         new File(Declarative.OUT, 'jobs.json').text = JsonOutput.toJson(jobs)
     }
-    @Test(expected = NotDeclarative) void whatItDoesNotKnow() {
+    @Test(expected = NotDeclarative) void unknownMethodsAreRefused() {
         jobs("pipelineJob('x') { definition { cpsScm { scriptpath('y') } } }")
     }
 }
