@@ -44,7 +44,7 @@ from kubernaut.models import check_name, check_namespace
 from kubernaut.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from kubernaut.commit_status import CommitStatusReporter
+    from kubernaut.adapters.github import CommitStatusReporter
     from kubernaut.deploy.requests import DeployRequest, OperationRequest
     from kubernaut.history.detail import ReleaseReport
     from kubernaut.history.diff import Difference
@@ -362,7 +362,8 @@ class Kubernaut(ReleaseVerbs):
                 return built
 
             deployed = self._execute(begin, options)
-            report.set_release(deployed.release, changed=deployed.changed)
+            if deployed.release is not None:
+                report.set_release(deployed.release.id, changed=deployed.changed)
             return deployed
 
     def _change(self, kind: Callable[..., OperationRequest], release: str, options: ReleaseOptions) -> Deployed:

@@ -11,13 +11,12 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from kubernaut.commit_status import CommitStatusReporter
 from kubernaut.events import Progress, StopCheck, never_stop
 from kubernaut.settings import Settings
 
 if TYPE_CHECKING:
     from kubernaut.adapters.docker import DockerEngine
-    from kubernaut.adapters.github import StatusClient
+    from kubernaut.adapters.github import CommitStatusReporter, StatusClient
     from kubernaut.adapters.helm import Helm
     from kubernaut.adapters.kube import Cluster
     from kubernaut.adapters.registry import Credentials, RegistryClient
@@ -134,6 +133,8 @@ class Context:
 
     def status_reporter(self, *, silent: bool) -> CommitStatusReporter:
         """Return the reporter of a verb's commit statuses; with ``silent`` it reports nothing."""
+        from kubernaut.adapters.github import CommitStatusReporter
+
         github = None if silent else self.clients.github
         return CommitStatusReporter(github, self.settings, self.progress.listener)
 

@@ -17,12 +17,11 @@ from support.github import CANARY, FakeGitHub
 from support.ship_harness import ShipHarness
 from support.source_tree import write
 
-from kubernaut import commit_status
+from kubernaut.adapters import github as github_adapter
+from kubernaut.adapters.github import CommitStatusReporter, StatusClient
 from kubernaut.adapters.github import Status as GitHubStatus
-from kubernaut.adapters.github import StatusClient
 from kubernaut.cli.main import main
 from kubernaut.cli.signals import Terminated
-from kubernaut.commit_status import CommitStatusReporter
 from kubernaut.context import Clients
 from kubernaut.errors import BuildFailed, DeployRolledBack, Interrupted, KubernautError, VersionNotFound
 from kubernaut.events import Event, Notice, StepFinished
@@ -237,7 +236,7 @@ def test_command_line_shows_the_warning_and_keeps_the_exit_status(
 def test_hanging_github_delays_only_the_end_by_the_wait(
     harness: ShipHarness, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commit_status, "WAIT", 0.8)
+    monkeypatch.setattr(github_adapter, "WAIT", 0.8)
     kubernaut = harness.open()
     kubernaut.publish(harness.tree.app)
     kubernaut.deploy("shop", namespace="demo")
@@ -252,7 +251,7 @@ def test_hanging_github_delays_only_the_end_by_the_wait(
 
 
 def test_wait_is_at_most_three_seconds() -> None:
-    assert commit_status.WAIT <= 3
+    assert github_adapter.WAIT <= 3
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -279,7 +278,7 @@ def test_signal_while_waiting_for_github_ends_the_wait(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commit_status, "wait", interrupted)
+    monkeypatch.setattr(github_adapter, "wait", interrupted)
     github.hang()
     with pytest.raises(KeyboardInterrupt):
         harness.open().publish(harness.tree.app)
@@ -338,7 +337,7 @@ def test_no_thread_and_no_client_without_a_token(harness: ShipHarness, monkeypat
 
 
 def test_process_without_threads_is_a_warning(harness: ShipHarness, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commit_status, "WAIT", 0.1)
+    monkeypatch.setattr(github_adapter, "WAIT", 0.1)
     monkeypatch.setattr(threading.Thread, "start", _no_thread)
     with CommitStatusReporter(Clients(harness.settings).github, harness.settings, harness.events.append) as reporter:
         report(reporter)

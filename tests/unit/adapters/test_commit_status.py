@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubernaut.commit_status import MAX_DESCRIPTION, NoCommit, description_of, find_commit, repository_at
+from kubernaut.adapters.github import MAX_DESCRIPTION, NoCommit, description_of, find_commit, repository_at
 from kubernaut.settings import Settings, load_settings
 
 SHA = "6dcb09b5b57875f334f61aebed695e2e4193db5e"
