@@ -46,8 +46,7 @@ from kubernaut.settings import Settings, load_settings
 if TYPE_CHECKING:
     from kubernaut.adapters.github import CommitStatusReporter
     from kubernaut.deploy.requests import DeployRequest, OperationRequest
-    from kubernaut.history.detail import ReleaseReport
-    from kubernaut.history.diff import Difference
+    from kubernaut.history.detail import Difference, ReleaseReport
     from kubernaut.history.index import Index
     from kubernaut.history.operations import Operation
     from kubernaut.history.releases import Release, ReleaseList
@@ -333,7 +332,7 @@ class Kubernaut(ReleaseVerbs):
             tail: Only the last lines of each container.
             previous: The logs from before each container's last restart.
         """
-        from kubernaut.history.detail import read_logs
+        from kubernaut.history.store import read_logs
 
         clients = self.context.clients
         record = clients.history.record(release_id(release, namespace))

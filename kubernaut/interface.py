@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, Unpack
 from kubernaut.models import Plan
 
 if TYPE_CHECKING:
-    from kubernaut.history.detail import ReleaseReport
-    from kubernaut.history.diff import Difference
+    from kubernaut.history.detail import Difference, ReleaseReport
     from kubernaut.history.operations import Operation
     from kubernaut.history.releases import Release, ReleaseList
     from kubernaut.publish.pipeline import BuiltImage

@@ -13,7 +13,7 @@ from kubernaut.cli.command import READ_STATUSES, Command, cluster_options, outpu
 from kubernaut.cli.output import print_data, print_json, print_message
 
 if TYPE_CHECKING:
-    from kubernaut.history.diff import Difference
+    from kubernaut.history.detail import Difference
     from kubernaut.history.releases import ReleaseChart
 
 _NAMES = ("--- ", "+++ ")
@@ -84,7 +84,7 @@ def _chart(chart: ReleaseChart) -> str:
 
 def _marked(text: str) -> str:
     """Return a value with a changed secret marked as in the manifest."""
-    from kubernaut.history.diff import CHANGED, CHANGED_LINE
+    from kubernaut.history.detail import CHANGED, CHANGED_LINE
     from kubernaut.redact import MASK
 
     return text.replace(CHANGED, MASK) + CHANGED_LINE if CHANGED in text else text

@@ -17,8 +17,7 @@ from kubernaut.client.transport import NO_RETRY, Transport, parse
 from kubernaut.deploy.values import merge, read_values
 from kubernaut.errors import ReleaseNotCurrent, ReleaseNotFound, SettingInvalid, Unreachable
 from kubernaut.events import Listener, ignore_event
-from kubernaut.history.detail import ReleaseReport
-from kubernaut.history.diff import Difference
+from kubernaut.history.detail import Difference, ReleaseReport
 from kubernaut.history.operations import Operation
 from kubernaut.history.records import GONE, Status
 from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, ReleaseList, last_deleted

@@ -15,9 +15,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.errors import ClusterDenied, DeadlineExceeded, DeployKept, KubernautError
-from kubernaut.history.detail import list_pods
 from kubernaut.history.records import Record
 from kubernaut.history.releases import manifest_objects, service_ports
+from kubernaut.history.store import list_pods
 from kubernaut.redact import redact
 
 if TYPE_CHECKING:

@@ -1,28 +1,39 @@
-"""One release in detail: manifest, values, report, differences from another release, pods and logs. Secret values are masked."""
+"""One release in detail: manifest, values, report, and differences from another release. Secret values are masked.
+
+They are masked on both sides of a difference too (:mod:`kubernaut.history.masking`), and changes of them still show: a value
+becomes ``*** (changed)``, and a line of the manifest that looks like the one it replaces ends with ``# changed``.
+"""
 
 from __future__ import annotations
 
-import queue
+import difflib
+import json
 import re
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from kubernaut.errors import BadInput, Conflict, ReleaseNotFound
-from kubernaut.history.diff import Difference, Snapshot, compare
-from kubernaut.history.masking import join_objects, mask_record, mask_values
+from pydantic import Field
+
+from kubernaut.errors import Conflict, ReleaseNotFound
+from kubernaut.history.masking import MaskedObject, join_objects, mask_record, mask_values
 from kubernaut.history.operations import Operation
 from kubernaut.history.records import Record
-from kubernaut.history.releases import Release, ReleaseId, pod_selectors
+from kubernaut.history.releases import Release, ReleaseChart, ReleaseId, ReleaseImage
 from kubernaut.history.store import HistoryStore, ReleaseHistory
 from kubernaut.models import Model
+from kubernaut.redact import MASK
 
-if TYPE_CHECKING:
-    from kubernaut.adapters.kube import Cluster
+CHANGED = f"{MASK} (changed)"
+CHANGED_LINE = " # changed"
 
 _DEEPEST = 100
 _REVISION = re.compile(r"v?([0-9]{1,9})")
 _WITHOUT_HASHES = {"fingerprint": None, "key": None}  # hashes of requests, from which passwords could be guessed
+_NOTHING = "/dev/null"
+_MOST_LINES = 3000
+_NUMBERED = re.compile(rf"{re.escape(MASK)}\ue000[0-9]+\ue001")
 
 
 class ReleaseReport(Model):
@@ -30,6 +41,60 @@ class ReleaseReport(Model):
 
     release: Release
     operation: Operation | None = None
+
+
+class ChartChange(Model):
+    """A change of the chart or its version."""
+
+    from_: ReleaseChart = Field(alias="from")
+    to: ReleaseChart
+
+
+class AppVersionChange(Model):
+    """A change of the chart's appVersion."""
+
+    from_: str | None = Field(alias="from")
+    to: str | None
+
+
+class ImagesChange(Model):
+    """A change of the images."""
+
+    from_: tuple[ReleaseImage, ...] = Field(alias="from")
+    to: tuple[ReleaseImage, ...]
+
+
+class ValueChange(Model):
+    r"""A changed value and its path, such as ``image.tag``; a dot in a key is written ``\.``; a list is one value."""
+
+    path: str
+    change: Literal["added", "removed", "changed"]
+    from_: Any = Field(default=None, alias="from")
+    to: Any = None
+
+
+class Difference(Model):
+    """The differences between two releases; ``None`` or empty where they are equal.
+
+    Attributes:
+        from_: The ID of the first.
+        to: The ID of the second.
+        values: Of the values that override the chart's.
+        manifest: A unified diff of the manifests, with one "file" per object.
+    """
+
+    from_: str = Field(alias="from")
+    to: str
+    chart: ChartChange | None = None
+    app_version: AppVersionChange | None = None
+    images: ImagesChange | None = None
+    values: tuple[ValueChange, ...] = ()
+    manifest: str = ""
+
+    @property
+    def empty(self) -> bool:
+        """Whether the releases are equal."""
+        return not (self.chart or self.app_version or self.images or self.values or self.manifest)
 
 
 def read_manifest(store: HistoryStore, wanted: ReleaseId) -> str:
@@ -78,74 +143,6 @@ def parse_other(wanted: ReleaseId, to: str) -> ReleaseId:
     """Return the release to compare with: an ID, or a revision of the same name. Raises: NameInvalid."""
     revision = _REVISION.fullmatch(to)
     return ReleaseId(wanted.namespace, wanted.name, int(revision[1])) if revision else ReleaseId.parse(to)
-
-
-def list_pods(record: Record, cluster: Cluster) -> list[dict[str, Any]]:
-    """Return the pods of a release, by name."""
-    found: dict[str, dict[str, Any]] = {}
-    for labels in pod_selectors(record.manifest):
-        for pod in cluster.list_pods(record.namespace, labels):
-            found[str(pod["metadata"]["name"])] = pod
-    return [found[name] for name in sorted(found)]
-
-
-def read_logs(record: Record, cluster: Cluster, *, follow: bool, tail: int | None, previous: bool) -> Iterator[str]:
-    """Yield the log lines of a release's containers, each after its pod's name.
-
-    Args:
-        record: The release.
-        cluster: Its cluster.
-        follow: Continue with new lines, of all containers at once; otherwise one container after the other.
-        tail: Only the last lines of each container.
-        previous: Of the runs before the last restart; containers that never restarted are skipped.
-    """
-    containers = [
-        (str(pod["metadata"]["name"]), str(container["name"]))
-        for pod in list_pods(record, cluster)
-        for container in pod["spec"]["containers"]
-    ]
-
-    def lines(pod: str, container: str) -> Iterator[str]:
-        several = sum(1 for name, _ in containers if name == pod) > 1
-        prefix = f"{pod}/{container}" if several else pod
-        log = cluster.pod_log(record.namespace, pod, container=container, tail=tail, follow=follow, previous=previous)
-        try:
-            yield from (f"{prefix}  {line}" for line in log)
-        except BadInput as refused:  # the container has not started, or has no previous run
-            if not previous:
-                yield f"{prefix}  ({refused.message})"
-
-    if follow and len(containers) > 1:
-        yield from _interleave([lines(*container) for container in containers])
-    else:
-        for container in containers:
-            yield from lines(*container)
-
-
-def _interleave(streams: Sequence[Iterator[str]]) -> Iterator[str]:
-    """Yield the lines of several streams as they arrive."""
-    arrived: queue.Queue[str | Exception | None] = queue.Queue(maxsize=1000)
-
-    def pump(stream: Iterator[str]) -> None:
-        end: Exception | None = None
-        try:
-            for line in stream:
-                arrived.put(line)
-        except Exception as failure:  # noqa: BLE001 - raised by the reader, which would wait forever otherwise
-            end = failure
-        arrived.put(end)
-
-    for stream in streams:
-        threading.Thread(target=pump, args=(stream,), daemon=True, name="kubernaut-logs").start()
-    left = len(streams)
-    while left:
-        item = arrived.get()
-        if isinstance(item, str):
-            yield item
-        elif item is None:
-            left -= 1
-        else:
-            raise item
 
 
 def _predecessor(history: ReleaseHistory, record: Record) -> Record:
@@ -206,3 +203,126 @@ def _coalesce(defaults: Mapping[str, Any], config: Mapping[str, Any]) -> dict[st
         elif isinstance(default, Mapping) and isinstance(config[key], Mapping):
             merged[key] = _coalesce(default, config[key])
     return merged
+
+
+# differences; pure
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A release and its record."""
+
+    release: Release
+    record: Record
+
+
+def compare(old: Snapshot, new: Snapshot) -> Difference:
+    """Return the differences between two releases."""
+    before, after = old.release, new.release
+    return Difference(
+        from_=before.id,
+        to=after.id,
+        chart=ChartChange(from_=before.chart, to=after.chart) if before.chart != after.chart else None,
+        app_version=(
+            AppVersionChange(from_=before.app_version, to=after.app_version) if before.app_version != after.app_version else None
+        ),
+        images=ImagesChange(from_=before.images, to=after.images) if before.images != after.images else None,
+        values=compare_values(old.record.config, new.record.config),
+        manifest=_compare_manifests(old.record, new.record),
+    )
+
+
+def compare_values(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[ValueChange, ...]:
+    """Return the changed values, ordered by path, with secret values masked."""
+    before, after = dict(_leaves(old)), dict(_leaves(new))
+    masked_before, masked_after = dict(_leaves(mask_values(old))), dict(_leaves(mask_values(new)))
+    changes = []
+    for path in sorted(before.keys() | after.keys()):
+        if path in before and path in after:
+            if _canonical(before[path]) == _canonical(after[path]):
+                continue
+            word, shown = "changed", masked_after[path]
+            if _canonical(masked_before[path]) == _canonical(shown):
+                shown = _marked(shown)
+        else:
+            word, shown = ("added" if path in after else "removed"), masked_after.get(path)
+        changes.append(ValueChange(path=path, change=word, from_=masked_before.get(path), to=shown))
+    return tuple(changes)
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        path = prefix + str(key).replace("\\", "\\\\").replace(".", "\\.")
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _marked(value: Any) -> Any:
+    """Return a masked value, marked as different from another that looks the same."""
+    if isinstance(value, str):
+        return value.replace(MASK, CHANGED)
+    if isinstance(value, Mapping):
+        return {key: _marked(item) for key, item in value.items()}
+    return [_marked(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+class _NumberedMask:
+    """Masks texts with a number, equal for equal texts, so that lines with different secrets differ."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+
+    def __call__(self, text: str) -> str:
+        return f"{MASK}\ue000{self._known.setdefault(text, len(self._known))}\ue001"
+
+
+def _compare_manifests(old: Record, new: Record) -> str:
+    numbers = _NumberedMask()
+    before, after = _by_title(mask_record(old, numbers)), _by_title(mask_record(new, numbers))
+    lines = (
+        line
+        for title in dict.fromkeys((*before, *after))
+        for line in _compare_objects(f"{old.id}/{title}", before.get(title), f"{new.id}/{title}", after.get(title))
+    )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _by_title(objects: Iterable[MaskedObject]) -> dict[str, list[str]]:
+    """Return each object's lines by its title; a repeated title is numbered."""
+    found: dict[str, list[str]] = {}
+    times: Counter[str] = Counter()
+    for one in objects:
+        times[one.title] += 1
+        found[one.title if times[one.title] == 1 else f"{one.title} ({times[one.title]})"] = one.text.splitlines()
+    return found
+
+
+def _compare_objects(old: str, before: list[str] | None, new: str, after: list[str] | None) -> Iterator[str]:
+    """Yield the unified diff of two objects."""
+    if before == after:
+        return
+    names, (left, right) = (old if before else _NOTHING, new if after else _NOTHING), (before or [], after or [])
+    if max(len(left), len(right)) > _MOST_LINES:
+        yield from (f"--- {names[0]}", f"+++ {names[1]}", f"@@ -1,{len(left)} +1,{len(right)} @@ too long for a line-by-line diff")
+        return
+    yield from _without_numbers(difflib.unified_diff(left, right, *names, lineterm=""))
+
+
+def _without_numbers(lines: Iterator[str]) -> Iterator[str]:
+    """Remove the numbers, and mark added lines that then look like removed ones."""
+    removed: dict[str, set[str]] = {}
+    for line in lines:
+        shown = _NUMBERED.sub(MASK, line)
+        if line.startswith("@@"):
+            removed.clear()
+        elif line.startswith("-"):
+            removed.setdefault(shown[1:], set()).add(line[1:])
+        elif line.startswith("+") and shown[1:] in removed and line[1:] not in removed[shown[1:]]:
+            shown += CHANGED_LINE
+        yield shown

@@ -16,8 +16,7 @@ from urllib.parse import urlencode
 from pydantic import AfterValidator, Field
 
 from kubernaut.errors import RequestInvalid
-from kubernaut.history.detail import ReleaseReport, parse_other
-from kubernaut.history.diff import Difference
+from kubernaut.history.detail import Difference, ReleaseReport, parse_other
 from kubernaut.history.index import Query
 from kubernaut.history.records import Status
 from kubernaut.history.releases import Release, ReleaseId, ReleaseList

@@ -19,7 +19,7 @@ from typing import Any
 
 from kubernaut.ci import CiBuild
 from kubernaut.events import Listener, Progress
-from kubernaut.history.diff import AppVersionChange, ChartChange, Difference, ImagesChange, ValueChange
+from kubernaut.history.detail import AppVersionChange, ChartChange, Difference, ImagesChange, ValueChange
 from kubernaut.history.releases import Release, ReleaseChart, ReleaseImage, ReleaseList, ReleaseSource
 from kubernaut.interface import Built, Deployed, Published
 from kubernaut.models import Action, Plan

@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 from unit.cli.stub import DIGEST, StubKubernaut, difference
 
-from kubernaut.history.diff import Difference
+from kubernaut.history.detail import Difference
 
 Run = Callable[..., Result]
 

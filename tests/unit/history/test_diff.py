@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.records import DIGEST, history, made, operation, own, record
 
-from kubernaut.history.diff import Difference, Snapshot, compare, compare_values
+from kubernaut.history.detail import Difference, Snapshot, compare, compare_values
 from kubernaut.history.records import Record
 
 IMAGE = "r/hello@sha256:{}"
