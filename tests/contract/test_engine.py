@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from support.messages import facts
 
 from kubernaut.adapters.docker import DockerEngine
 from kubernaut.adapters.registry import RegistryClient
@@ -177,5 +178,5 @@ class TestRealEngine(EngineContract):
         assert "--image" in caught.value.hint
 
     def test_missing_socket_is_unreachable(self, tmp_path: Path) -> None:
-        with pytest.raises(EngineUnreachable, match=r"/no\.sock.*No such file or directory"):
+        with pytest.raises(EngineUnreachable, match=facts("no.sock", "No such file or directory")):
             DockerEngine(f"unix://{tmp_path}/no.sock").check()

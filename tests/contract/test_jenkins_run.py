@@ -19,6 +19,7 @@ import pytest
 from support.backend import until
 from support.checkout import PROGRAM
 from support.ci_jobs import Jobs
+from support.messages import facts
 
 from kubernaut.adapters.secret_files import token_from_file
 from kubernaut.errors import BuildAborted, BuildUnsuccessful, JobInvalid, JobNotFound
@@ -142,7 +143,7 @@ def test_build_runs_with_its_parameters_and_is_followed(make: Callable[[str], Ru
 
 def test_failed_build_shows_its_last_lines(make: Callable[[str], RunHarness]) -> None:
     harness = make("echo no such image; exit 7")
-    with pytest.raises(BuildUnsuccessful, match=r"#1 .*FAILURE") as failed:
+    with pytest.raises(BuildUnsuccessful, match=facts("#1", "FAILURE")) as failed:
         harness.run(follow=True)
     assert "no such image" in failed.value.details
     assert failed.value.details[-1] == "Finished: FAILURE"
@@ -150,7 +151,7 @@ def test_failed_build_shows_its_last_lines(make: Callable[[str], RunHarness]) ->
 
 def test_unknown_parameters_and_missing_jobs_are_refused(make: Callable[[str], RunHarness]) -> None:
     harness = make("exit 0")
-    with pytest.raises(JobInvalid, match=r"'NOTES'.*'NOTE'"):
+    with pytest.raises(JobInvalid, match=facts("'NOTES'", "'NOTE'")):
         run_job(harness.server, harness.path, {"NOTES": "x"})
     harness.post("disable")
     with pytest.raises(JobInvalid, match=str(harness.path)):

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.messages import facts
 from support.racing import ExclusiveSection, race
 
 from kubernaut.adapters.kube import Cluster
@@ -107,7 +108,7 @@ class LockContract:
         with self.holding(cluster, namespace, ADA) as held, self.holding(cluster, namespace, BOB, force=True) as taken:
             assert taken.found.state is LockState.LIVE
             until(lambda: is_lost(held))
-            with pytest.raises(LockLost, match=r"\bbob\b.*\bci-9\b"):
+            with pytest.raises(LockLost, match=facts("bob", "ci-9")):
                 held.check()
             held.release()
             assert not is_lost(taken)
@@ -157,7 +158,7 @@ class LockContract:
     def test_terminating_namespace_is_a_conflict(self, cluster: Cluster, namespace: str) -> None:
         self.terminate(cluster, namespace)
         with (
-            pytest.raises(Conflict, match=r"web\.app.*being terminated") as caught,
+            pytest.raises(Conflict, match=facts("web.app", "being terminated")) as caught,
             self.holding(cluster, namespace, BOB),
         ):
             raise AssertionError
@@ -198,7 +199,7 @@ class TestRealCluster(LockContract):
         config["users"][0]["user"] = {"token": token}
         (tmp_path / "weak").write_text(yaml.safe_dump(config))
         weak = Cluster(str(tmp_path / "weak"))
-        with pytest.raises(ClusterDenied, match=r"kubernaut\.web\.app.*leases") as caught:
+        with pytest.raises(ClusterDenied, match=facts("kubernaut.web.app", "leases")) as caught:
             self.holding(weak, namespace, BOB).__enter__()
         assert all(fact in caught.value.hint for fact in ("get", "create", "update", "delete", "leases.coordination.k8s.io"))
         with pytest.raises(ClusterDenied, match=r"kubernaut\.web\.app"):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from pydantic import ValidationError
+from support.messages import facts
 
 from kubernaut.errors import PortTaken, SettingInvalid
 from kubernaut_local.models import PortOptions, Ports
@@ -50,15 +51,15 @@ def test_requested_port_is_not_chosen_twice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "facts"),
+    ("options", "pattern"),
     [
-        (PortOptions(api=5000, registry=5000), r"\b5000\b.*\bregistry\b.*\bAPI\b"),
-        (PortOptions(node_ports=(30001, 30001)), r"\b30001\b"),
-        (PortOptions(registry=10250), r"\b10250\b.*\bregistry\b"),
+        (PortOptions(api=5000, registry=5000), facts("5000", "registry", "API")),
+        (PortOptions(node_ports=(30001, 30001)), facts("30001")),
+        (PortOptions(registry=10250), facts("10250", "registry")),
     ],
 )
-def test_conflicting_ports_are_refused(options: PortOptions, facts: str) -> None:
-    with pytest.raises(SettingInvalid, match=facts):
+def test_conflicting_ports_are_refused(options: PortOptions, pattern: str) -> None:
+    with pytest.raises(SettingInvalid, match=pattern):
         choose("default", None, options, lambda port: True)
 
 
