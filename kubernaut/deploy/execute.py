@@ -259,7 +259,8 @@ def _deploy(request: DeployRequest, execution: Execution, planned: Plan, action:
     deployed = execution.is_deployed(record)
     if deployed:
         log, check = execution.step.log, execution.lock.check
-        failure = probe(record, cluster=execution.cluster, seconds=execution.seconds_left, log=log, check=check)
+        seconds = execution.deadline - execution.context.clock()
+        failure = probe(record, cluster=execution.cluster, seconds=seconds, log=log, check=check)
     else:
         failure = execution.failure_of(record)
     if failure is None:

@@ -134,11 +134,6 @@ class Execution:
         """The revision that Helm will make."""
         return (self.history.current.revision if self.history.current else 0) + 1
 
-    @property
-    def seconds_left(self) -> float:
-        """How many seconds are left until the deadline."""
-        return self.deadline - self.context.clock()
-
     # before Helm runs
 
     def read(self) -> ReleaseHistory:

@@ -19,7 +19,7 @@ from kubernaut.adapters.process import is_process_gone, process_identity
 from kubernaut.ci import CiBuild, build_annotations, build_from_annotations
 from kubernaut.errors import ReleaseLocked
 from kubernaut.history.operations import Operation
-from kubernaut.history.records import KUBERNAUT_OWNER
+from kubernaut.history.records import KUBERNAUT_OWNER, as_mapping
 
 LEASE_SECONDS = 30
 """How long a Lease is valid without a renewal."""
@@ -168,16 +168,30 @@ def lease_name(name: str) -> str:
 
 
 def lease_manifest(
-    namespace: str, name: str, holder: Holder, *, seconds: float, acquired: datetime, renewed: datetime, transitions: int
+    namespace: str,
+    name: str,
+    holder: Holder,
+    *,
+    seconds: float,
+    acquired: datetime,
+    renewed: datetime,
+    transitions: int = 0,
+    replaces: Lease | None = None,
 ) -> dict[str, Any]:
-    """Return the Lease of a release's lock in the form of the Kubernetes API."""
+    """Return the Lease of a release's lock in the form of the Kubernetes API.
+
+    It can replace only the Lease that was read, so it has that one's UID: a PUT of a deleted Lease creates it anew in spite of its
+    ``resourceVersion``, but not with a UID.
+    """
     notes = {key: getattr(holder, key) for key in _NOTES}
+    version = dict(zip(("uid", "resourceVersion"), replaces.version, strict=True)) if replaces else {}
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
         "metadata": {
             "name": lease_name(name),
             "namespace": namespace,
+            **{key: text for key, text in version.items() if text},
             "labels": {"owner": KUBERNAUT_OWNER, "name": name},
             "annotations": {
                 **{f"kubernaut/{key}": _plain(text) for key, text in notes.items() if text},
@@ -194,30 +208,59 @@ def lease_manifest(
     }
 
 
-def replacement_of(old: Mapping[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Return the new Lease so that it can replace only the one that was read.
+def is_dead(holder: Holder) -> bool:
+    """Return whether a holder is certainly gone: a process of this machine that has ended."""
+    return bool(holder.process) and is_process_gone(holder.process)
 
-    It has the old one's UID: a PUT of a deleted Lease creates it anew in spite of its ``resourceVersion``, but not with a UID.
+
+@dataclass(frozen=True)
+class Lease:
+    """A Lease as it was read.
+
+    Attributes:
+        version: Its UID and resource version: they change with each write and when it is recreated.
+        holder: ``None`` without one.
+        seconds: How many seconds it is valid without a renewal; never more than :data:`LEASE_SECONDS`.
+        transitions: How often its holder has changed.
+        renewed: When it was last renewed, by the holder's clock.
     """
-    metadata = _mapping(old.get("metadata"))
-    version = {key: metadata[key] for key in ("resourceVersion", "uid") if key in metadata}
-    return {**new, "metadata": {**new["metadata"], **version}}
+
+    version: tuple[str, str]
+    holder: Holder | None
+    seconds: int
+    transitions: int
+    renewed: datetime | None
+
+    def is_held_by(self, holder: Holder) -> bool:
+        """Return whether a holder holds it."""
+        return self.holder is not None and self.holder.identity == _plain(holder.identity)
+
+    def seems_fresh(self, wall_now: datetime) -> bool:
+        """Return whether it was renewed in time by the wall clock; false for one from the future."""
+        return self.renewed is not None and timedelta(0) <= wall_now - self.renewed <= timedelta(seconds=self.seconds)
+
+    def seems_stale(self, wall_now: datetime) -> bool:
+        """Return whether it was not renewed in time by the wall clock; one from the future is neither fresh nor stale."""
+        return self.renewed is None or wall_now - self.renewed > timedelta(seconds=self.seconds)
 
 
-def version_of(lease: Mapping[str, Any]) -> tuple[str, str]:
-    """Return a Lease's UID and resource version: they change with each write and when it is recreated."""
-    metadata = _mapping(lease.get("metadata"))
-    return str(metadata.get("uid")), str(metadata.get("resourceVersion"))
+def decode_lease(content: Mapping[str, Any]) -> Lease:
+    """Return a Lease in the form of the Kubernetes API, without what is invalid."""
+    metadata, spec = as_mapping(content.get("metadata")), as_mapping(content.get("spec"))
+    seconds, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
+    return Lease(
+        version=(str(metadata.get("uid") or ""), str(metadata.get("resourceVersion") or "")),
+        holder=_decode_holder(as_mapping(metadata.get("annotations")), spec),
+        seconds=seconds if type(seconds) is int and 1 <= seconds <= LEASE_SECONDS else LEASE_SECONDS,
+        transitions=transitions if type(transitions) is int and 0 <= transitions < 2**31 - 1 else 0,
+        renewed=_time(spec.get("renewTime")),
+    )
 
 
-def holder_of(lease: Mapping[str, Any]) -> Holder | None:
-    """Return the holder of a Lease; ``None`` without one."""
-    spec, metadata = _mapping(lease.get("spec")), _mapping(lease.get("metadata"))
+def _decode_holder(annotations: Mapping[str, Any], spec: Mapping[str, Any]) -> Holder | None:
     identity = spec.get("holderIdentity")
     if not isinstance(identity, str) or not identity.strip():
         return None
-    annotations = _mapping(metadata.get("annotations"))
-
     notes = {key: text for key in _NOTES if isinstance(text := annotations.get(f"kubernaut/{key}"), str)}
     return Holder(
         _plain(identity),
@@ -225,41 +268,6 @@ def holder_of(lease: Mapping[str, Any]) -> Holder | None:
         build=build_from_annotations(annotations),
         since=_time(spec.get("acquireTime")),
     )
-
-
-def is_held_by(lease: Mapping[str, Any], holder: Holder) -> bool:
-    """Return whether a holder holds a Lease."""
-    found = holder_of(lease)
-    return found is not None and found.identity == _plain(holder.identity)
-
-
-def is_dead(holder: Holder) -> bool:
-    """Return whether a holder is certainly gone: a process of this machine that has ended."""
-    return bool(holder.process) and is_process_gone(holder.process)
-
-
-def duration_of(lease: Mapping[str, Any]) -> int:
-    """Return how many seconds a Lease is valid without a renewal; never more than :data:`LEASE_SECONDS`."""
-    seconds = _mapping(lease.get("spec")).get("leaseDurationSeconds")
-    return seconds if type(seconds) is int and 1 <= seconds <= LEASE_SECONDS else LEASE_SECONDS
-
-
-def transitions_of(lease: Mapping[str, Any]) -> int:
-    """Return how often the holder of a Lease has changed."""
-    transitions = _mapping(lease.get("spec")).get("leaseTransitions")
-    return transitions if type(transitions) is int and 0 <= transitions < 2**31 - 1 else 0
-
-
-def seems_fresh(lease: Mapping[str, Any], wall_now: datetime) -> bool:
-    """Return whether a Lease was renewed in time by the wall clock; false for one from the future."""
-    renewed = _time(_mapping(lease.get("spec")).get("renewTime"))
-    return renewed is not None and timedelta(0) <= wall_now - renewed <= timedelta(seconds=duration_of(lease))
-
-
-def seems_stale(lease: Mapping[str, Any], wall_now: datetime) -> bool:
-    """Return whether a Lease was not renewed in time by the wall clock; one from the future is neither fresh nor stale."""
-    renewed = _time(_mapping(lease.get("spec")).get("renewTime"))
-    return renewed is None or wall_now - renewed > timedelta(seconds=duration_of(lease))
 
 
 class LeaseObserver:
@@ -277,20 +285,16 @@ class LeaseObserver:
         self.alive = False
         self.unchanged = 0.0
 
-    def observe(self, lease: Mapping[str, Any]) -> None:
+    def observe(self, lease: Lease) -> None:
         """Compare the Lease with the one that was observed before."""
-        now, version = self._timing.clock(), version_of(lease)
-        if version == self._version:
+        now = self._timing.clock()
+        if lease.version == self._version:
             # A gap without observations, or with an API server that did not answer the holder either, does not count against it.
             self.unchanged += min(now - self._observed_at, self._timing.renew_seconds)
         else:
-            self.alive = self._version is not None or seems_fresh(lease, self._timing.wall())
+            self.alive = self._version is not None or lease.seems_fresh(self._timing.wall())
             self.unchanged = 0.0
-        self._version, self._observed_at = version, now
-
-
-def _mapping(content: Any) -> Mapping[str, Any]:
-    return content if isinstance(content, Mapping) else {}
+        self._version, self._observed_at = lease.version, now
 
 
 def _micro_time(time: datetime) -> str:

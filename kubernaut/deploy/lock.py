@@ -13,26 +13,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.deploy.lease import (
     Holder,
+    Lease,
     LeaseObserver,
     Lock,
     LockState,
     LockTiming,
-    duration_of,
-    holder_of,
+    decode_lease,
     is_dead,
-    is_held_by,
     lease_manifest,
     lease_name,
     locked_error,
-    replacement_of,
-    seems_stale,
-    transitions_of,
-    version_of,
 )
 from kubernaut.errors import (
     ClusterDenied,
@@ -65,11 +60,14 @@ def read_lock(cluster: Cluster, namespace: str, name: str, *, timing: LockTiming
     """
     with _explaining(namespace, name, "read"):
         found = cluster.get_lease(namespace, lease_name(name))
-    holder = holder_of(found) if found else None
-    if found is None or holder is None:
+    lease = decode_lease(found or {})
+    return _lock(lease, expired=lease.seems_stale(timing.wall()))
+
+
+def _lock(lease: Lease, *, expired: bool) -> Lock:
+    if lease.holder is None:
         return Lock()
-    expired = is_dead(holder) or seems_stale(found, timing.wall())
-    return Lock(LockState.EXPIRED if expired else LockState.LIVE, holder)
+    return Lock(LockState.EXPIRED if expired or is_dead(lease.holder) else LockState.LIVE, lease.holder)
 
 
 @contextmanager
@@ -180,24 +178,20 @@ class _Acquisition:
         self._notify_taken_over(found)
         return found
 
-    def _judge(self, lease: Mapping[str, Any]) -> Lock:
+    def _judge(self, lease: Lease) -> Lock:
         """Return the state of a Lease that was read; ``live`` unless its holder is certainly gone."""
         self._observer.observe(lease)
-        holder = holder_of(lease)
-        if is_held_by(lease, self._lock.holder):
+        if lease.is_held_by(self._lock.holder):
             return self._previous  # our own write, whose answer was lost
-        if holder is None:
-            return Lock()
-        expired = is_dead(holder) or self._observer.unchanged >= duration_of(lease)
-        return Lock(LockState.EXPIRED if expired else LockState.LIVE, holder)
+        return _lock(lease, expired=self._observer.unchanged >= lease.seconds)
 
-    def _wait(self, lease: Mapping[str, Any], found: Lock) -> None:
+    def _wait(self, lease: Lease, found: Lock) -> None:
         assert found.holder is not None  # noqa: S101 - a live lock has a holder
         left = self._deadline - self._timing.clock()
         if self._observer.alive and left <= 0:
             lock, lasting = self._lock, found.holder.held_for(self._timing.wall())
             raise locked_error(lock.namespace, lock.name, found.holder, lasting=lasting, waited=self._timeout)
-        self._notify_waiting(found.holder, duration_of(lease))
+        self._notify_waiting(found.holder, lease.seconds)
         self._timing.sleep(min(self._timing.poll_seconds, left) if self._observer.alive else self._timing.poll_seconds)
 
     def _notify_waiting(self, holder: Holder, seconds: int) -> None:
@@ -216,6 +210,7 @@ class _Acquisition:
             self._lock.notify(f"The lock of {self._lock.title} was taken over from {found.holder}, {why}.")
 
 
+@dataclass(eq=False)
 class HeldLock:
     """The lock of a release, held by one operation and renewed by a thread.
 
@@ -224,31 +219,23 @@ class HeldLock:
         stopped: Returns true when the work is to be stopped.
     """
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        namespace: str,
-        name: str,
-        holder: Holder,
-        notify: Notify,
-        timing: LockTiming,
-        stopped: StopCheck = never_stop,
-    ) -> None:
-        self.cluster = cluster
-        self.namespace = namespace
-        self.name = name
-        self.holder = holder
-        self.notify = notify
-        self.timing = timing
-        self.stopped = stopped
-        self.found = Lock()
-        self._lease: Mapping[str, Any] | None = None
-        self._write_unconfirmed = False
-        self._lost: str | None = None
-        self._renewal_error: str | None = None
-        self._renewal_error_notified = False
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._renew_until_ended, name=f"lock {namespace}.{name}", daemon=True)
+    cluster: Cluster
+    namespace: str
+    name: str
+    holder: Holder
+    notify: Notify
+    timing: LockTiming
+    stopped: StopCheck
+    found: Lock = field(default_factory=Lock)
+    _lease: Lease | None = None
+    _write_unconfirmed: bool = False
+    _lost: str | None = None
+    _renewal_error: str | None = None
+    _renewal_error_notified: bool = False
+    _ended: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self._thread = threading.Thread(target=self._renew_until_ended, name=f"lock {self.title}", daemon=True)
 
     @property
     def title(self) -> str:
@@ -277,31 +264,32 @@ class HeldLock:
         """Create the Lease; return false if it exists. Raises: see :func:`hold`."""
         self.holder = replace(self.holder, since=self.timing.wall())
         try:
-            self._write(lambda: self.cluster.create_lease(self.namespace, self._own_lease(transitions=0)))
+            self._write(lambda: self.cluster.create_lease(self.namespace, self._own_lease()))
         except Conflict as conflict:
             if "already exists" in conflict.message:
                 return False
             raise
         return True
 
-    def take_over(self, old: Mapping[str, Any]) -> bool:
+    def take_over(self, old: Lease) -> bool:
         """Replace the Lease of the holder that was read; return false if it has changed since."""
         self.holder = replace(self.holder, since=self.timing.wall())
-        new = replacement_of(old, self._own_lease(transitions=transitions_of(old) + 1))
+        new = self._own_lease(replaces=old, transitions=old.transitions + 1)
         try:
             self._write(lambda: self.cluster.replace_lease(self.namespace, new))
         except (Conflict, NotFound):
             return False
         return True
 
-    def read(self) -> dict[str, Any] | None:
+    def read(self) -> Lease | None:
         """Return the Lease as it is now."""
-        return self.cluster.get_lease(self.namespace, lease_name(self.name))
+        found = self.cluster.get_lease(self.namespace, lease_name(self.name))
+        return decode_lease(found) if found else None
 
     def _write(self, write: Callable[[], Mapping[str, Any]]) -> None:
         self._write_unconfirmed = True
         try:
-            self._lease = write()
+            self._lease = decode_lease(write())
         except ClusterUnreachable:  # the write may have succeeded, and its answer was lost
             raise
         except KubernautError:
@@ -309,12 +297,10 @@ class HeldLock:
             raise
         self._write_unconfirmed = False
 
-    def _own_lease(self, *, transitions: int) -> dict[str, Any]:
-        now, seconds = self.timing.wall(), self.timing.lease_seconds
-        acquired = self.holder.since or now
-        return lease_manifest(
-            self.namespace, self.name, self.holder, seconds=seconds, acquired=acquired, renewed=now, transitions=transitions
-        )
+    def _own_lease(self, *, replaces: Lease | None = None, transitions: int = 0) -> dict[str, Any]:
+        now = self.timing.wall()
+        times: dict[str, Any] = {"seconds": self.timing.lease_seconds, "acquired": self.holder.since or now, "renewed": now}
+        return lease_manifest(self.namespace, self.name, self.holder, **times, transitions=transitions, replaces=replaces)
 
     # renewing
 
@@ -335,18 +321,18 @@ class HeldLock:
         """Renew the Lease once; a conflict may come from our own earlier renewal, whose answer was lost."""
         old = self._lease
         assert old is not None  # noqa: S101 - only an acquired lock is renewed
-        new = replacement_of(old, self._own_lease(transitions=transitions_of(old)))
+        new = self._own_lease(replaces=old, transitions=old.transitions)
         try:
-            self._lease = self.cluster.replace_lease(self.namespace, new)
+            self._lease = decode_lease(self.cluster.replace_lease(self.namespace, new))
         except (Conflict, NotFound):
             self._reread()
 
     def _reread(self) -> None:
         found = self.read()
-        if found is not None and is_held_by(found, self.holder):
+        if found is not None and found.is_held_by(self.holder):
             self._lease = found
             return
-        other = holder_of(found) if found else None
+        other = found.holder if found else None
         why = f"{other} has taken it" if other else f"its Lease {lease_name(self.name)} was deleted or emptied"
         self._lost = f"The lock of {self.title} is lost: {why}."
 
@@ -370,11 +356,10 @@ class HeldLock:
     def _delete(self) -> None:
         """Delete our Lease; a renewal that was under way may have changed it meanwhile."""
         for left in reversed(range(_DELETE_ATTEMPTS)):
-            if self._lease is None or not is_held_by(self._lease, self.holder):
+            if self._lease is None or not self._lease.is_held_by(self.holder):
                 return
-            version = version_of(self._lease)[1]
             try:
-                self.cluster.delete_lease(self.namespace, lease_name(self.name), resource_version=version)
+                self.cluster.delete_lease(self.namespace, lease_name(self.name), resource_version=self._lease.version[1])
             except Conflict:
                 if not left:
                     raise

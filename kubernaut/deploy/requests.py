@@ -88,46 +88,37 @@ class DeployRequest(OperationRequest):
 
 
 @dataclass(frozen=True)
-class RollbackRequest(OperationRequest):
-    """Roll back to ``revision``; by default to the newest one before the current one that ran."""
+class RevisionRequest(OperationRequest):
+    """A request that may name a ``revision``, which must be the current one, except for a rollback."""
+
+    revision: int | None = None
+
+
+class RollbackRequest(RevisionRequest):
+    """Roll back to the revision; by default to the newest one before the current one that ran."""
 
     verb: ClassVar[str] = "rollback"
 
-    revision: int | None = None
 
-
-@dataclass(frozen=True)
-class RestoreRequest(OperationRequest):
-    """Restore the current release after a soft delete; ``revision``, if given, must be the current one."""
+class RestoreRequest(RevisionRequest):
+    """Restore the current release after a soft delete."""
 
     verb: ClassVar[str] = "restore"
 
-    revision: int | None = None
 
-
-@dataclass(frozen=True)
-class UninstallRequest(OperationRequest):
-    """Uninstall the current release and keep its history; ``revision``, if given, must be the current one."""
+class UninstallRequest(RevisionRequest):
+    """Uninstall the current release and keep its history."""
 
     verb: ClassVar[str] = "delete"
 
-    revision: int | None = None
 
-
-@dataclass(frozen=True)
-class UnlockRequest(OperationRequest):
-    """Take the lock from a holder that is known to be dead, and finish what it left.
-
-    ``revision``, if given, must be the current one.
-    """
+class UnlockRequest(RevisionRequest):
+    """Take the lock from a holder that is known to be dead, and finish what it left."""
 
     verb: ClassVar[str] = "unlock"
     force: ClassVar[bool] = True
 
-    revision: int | None = None
 
-
-@dataclass(frozen=True)
 class RecoveryRequest(UnlockRequest):
     """Finish what is left unfinished where it is certain that nothing works on it any more."""
 

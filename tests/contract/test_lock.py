@@ -19,7 +19,7 @@ from support.racing import ExclusiveSection, race
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.ci import CiBuild
-from kubernaut.deploy.lease import Holder, Lock, LockState, LockTiming, holder_of, lease_manifest, new_holder
+from kubernaut.deploy.lease import Holder, Lock, LockState, LockTiming, decode_lease, lease_manifest, new_holder
 from kubernaut.deploy.lock import HeldLock, hold, read_lock
 from kubernaut.errors import ClusterDenied, Conflict, LockLost, NamespaceNotFound, ReleaseLocked
 from kubernaut.testing.cluster import FakeCluster
@@ -68,7 +68,7 @@ class LockContract:
             assert held.found == Lock()
             first = cluster.get_lease(namespace, "kubernaut.web.app")
             assert first is not None
-            found = holder_of(first)
+            found = decode_lease(first).holder
             assert found is not None
             assert (found.identity, found.actor, found.build) == (ADA.identity, "Ada Łovelace?", ADA.build)
             assert read_lock(cluster, namespace, "web.app") == Lock(LockState.LIVE, found)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kubernaut.ci import CiBuild
-from kubernaut.deploy.lease import Holder, LockTiming, holder_of, lease_manifest, new_holder, replacement_of
+from kubernaut.deploy.lease import Holder, LockTiming, decode_lease, lease_manifest, new_holder
 from kubernaut.deploy.lock import HeldLock, hold
 from kubernaut.errors import ReleaseLocked
 from kubernaut.testing.cluster import FakeCluster
@@ -58,12 +58,15 @@ class LockHarness:
     def put(self, holder: Holder, *, ago: float = 0.0, transitions: int = 0) -> None:
         """Let a holder have the lock, renewed so many seconds ago by the holder's clock."""
         time = self.wall() - timedelta(seconds=ago)
-        made = lease_manifest("demo", "web", holder, seconds=30, acquired=time, renewed=time, transitions=transitions)
         old = self.lease
+        replaces = decode_lease(old) if old else None
+        made = lease_manifest(
+            "demo", "web", holder, seconds=30, acquired=time, renewed=time, transitions=transitions, replaces=replaces
+        )
         if old is None:
             self.cluster.create_lease("demo", made)
         else:
-            self.cluster.replace_lease("demo", replacement_of(old, made))
+            self.cluster.replace_lease("demo", made)
 
     def renews(self, holder: Holder, *, ago: float = 0.0, until: float = 900.0) -> None:
         """Let a holder have the lock and renew it every five seconds until then."""
@@ -84,7 +87,7 @@ class LockHarness:
         with hold(self.cluster, "demo", "web", holder, **known) as held:  # type: ignore[arg-type]
             found = self.lease
             assert found is not None
-            assert (holder_of(found) or ADA).identity == holder.identity
+            assert (decode_lease(found).holder or ADA).identity == holder.identity
             yield held
 
     def locked(self, *, timeout: float = 0.0) -> ReleaseLocked:

@@ -11,19 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubernaut.ci import CiBuild
-from kubernaut.deploy.lease import (
-    Holder,
-    duration_of,
-    holder_of,
-    is_held_by,
-    lease_manifest,
-    new_holder,
-    replacement_of,
-    seems_fresh,
-    seems_stale,
-    transitions_of,
-    version_of,
-)
+from kubernaut.deploy.lease import Holder, decode_lease, lease_manifest, new_holder
 
 NOW = datetime(2026, 3, 1, 12, 3, 11, 250_000, tzinfo=UTC)
 ADA = new_holder("01op", "deploy", "ada", host="ci-7", process="boot/4242", build=CiBuild(url="http://ci/7"), since=NOW)
@@ -76,25 +64,25 @@ def test_lease_duration_is_whole_seconds(seconds: float, there: int) -> None:
 
 
 def test_holder_is_decoded_as_encoded() -> None:
-    assert holder_of(written()) == ADA
+    assert decode_lease(written()).holder == ADA
     plain = replace(ADA, build=None)
-    assert holder_of(written(plain)) == plain
+    assert decode_lease(written(plain)).holder == plain
 
 
 @given(st.text(), st.text(), st.text())
 def test_holder_recognizes_itself_with_any_name(actor: str, host: str, operation: str) -> None:
     holder = new_holder(operation, "deploy", actor, host=host, process="p", since=NOW)
     made = written(holder)
-    assert is_held_by(made, holder)
-    found = holder_of(made)
+    assert decode_lease(made).is_held_by(holder)
+    found = decode_lease(made).holder
     assert found is not None
     assert (str(found) + found.identity).isprintable()
-    assert not is_held_by(made, ADA)
+    assert not decode_lease(made).is_held_by(ADA)
 
 
 def test_two_operations_of_one_actor_are_two_holders() -> None:
     again = new_holder("02op", "deploy", "ada", host="ci-7", process="boot/4242", build=CiBuild(url="http://ci/7"), since=NOW)
-    assert not is_held_by(written(), again)
+    assert not decode_lease(written()).is_held_by(again)
 
 
 @pytest.mark.parametrize(
@@ -111,12 +99,12 @@ def test_two_operations_of_one_actor_are_two_holders() -> None:
     ],
 )
 def test_lease_without_a_holder(lease: dict[str, Any]) -> None:
-    assert holder_of(lease) is None
-    assert not is_held_by(lease, ADA)
+    assert decode_lease(lease).holder is None
+    assert not decode_lease(lease).is_held_by(ADA)
 
 
 def test_holder_of_another_tool() -> None:
-    found = holder_of({"spec": {"holderIdentity": "other-tool_1"}})
+    found = decode_lease({"spec": {"holderIdentity": "other-tool_1"}}).holder
     assert found == Holder("other-tool_1")
     assert str(found) == "the holder 'other-tool_1'"
 
@@ -125,12 +113,16 @@ def test_holder_of_another_tool() -> None:
     "annotations", [None, [], "x", {"kubernaut/actor": None, "kubernaut/host": 3, "kubernaut/verb": {}}, {"else": "x"}]
 )
 def test_invalid_annotations_are_ignored(annotations: Any) -> None:
-    found = holder_of({"metadata": {"annotations": annotations}, "spec": {"holderIdentity": "x", "acquireTime": "yesterday"}})
+    found = decode_lease(
+        {"metadata": {"annotations": annotations}, "spec": {"holderIdentity": "x", "acquireTime": "yesterday"}}
+    ).holder
     assert found == Holder("x")
 
 
 def test_holder_is_printable() -> None:
-    found = holder_of({"metadata": {"annotations": {"kubernaut/actor": "ada\x1b[2J\nbob"}}, "spec": {"holderIdentity": "x"}})
+    found = decode_lease(
+        {"metadata": {"annotations": {"kubernaut/actor": "ada\x1b[2J\nbob"}}, "spec": {"holderIdentity": "x"}}
+    ).holder
     assert found is not None
     assert str(found) == "ada?[2J?bob"
 
@@ -140,13 +132,13 @@ def test_holder_is_printable() -> None:
     [(30, 30), (1, 1), (29, 29), (31, 30), (0, 30), (-5, 30), (2**31 - 1, 30), (None, 30), ("5", 30), (True, 30), (2.5, 30)],
 )
 def test_absurd_duration_is_thirty_seconds(seconds: Any, holds: int) -> None:
-    assert duration_of(edited(leaseDurationSeconds=seconds)) == holds
-    assert duration_of({}) == 30
+    assert decode_lease(edited(leaseDurationSeconds=seconds)).seconds == holds
+    assert decode_lease({}).seconds == 30
 
 
 @pytest.mark.parametrize(("transitions", "known"), [(4, 4), (0, 0), (None, 0), (-1, 0), ("4", 0), (True, 0), (2**31 - 1, 0)])
 def test_transitions_of_a_lease(transitions: Any, known: int) -> None:
-    assert transitions_of(edited(leaseTransitions=transitions)) == known
+    assert decode_lease(edited(leaseTransitions=transitions)).transitions == known
 
 
 @pytest.mark.parametrize(
@@ -162,23 +154,23 @@ def test_transitions_of_a_lease(transitions: Any, known: int) -> None:
 )
 def test_freshness_by_the_wall_clock(age: float, fresh: bool, stale: bool) -> None:
     now = NOW + timedelta(seconds=age)
-    assert (seems_fresh(written(), now), seems_stale(written(), now)) == (fresh, stale)
+    assert (decode_lease(written()).seems_fresh(now), decode_lease(written()).seems_stale(now)) == (fresh, stale)
 
 
 def test_freshness_uses_the_leases_duration() -> None:
-    assert not seems_fresh(written(seconds=5), NOW + timedelta(seconds=6))
-    assert seems_stale(written(seconds=5), NOW + timedelta(seconds=6))
+    assert not decode_lease(written(seconds=5)).seems_fresh(NOW + timedelta(seconds=6))
+    assert decode_lease(written(seconds=5)).seems_stale(NOW + timedelta(seconds=6))
 
 
 @pytest.mark.parametrize("time", [None, "", "soon", 7, {}, "0001-01-01T00:00:00+23:00", "2026-13-01T00:00:00Z"])
 def test_invalid_renew_time_is_stale(time: Any) -> None:
-    assert not seems_fresh(edited(renewTime=time), NOW)
-    assert seems_stale(edited(renewTime=time), NOW)
+    assert not decode_lease(edited(renewTime=time)).seems_fresh(NOW)
+    assert decode_lease(edited(renewTime=time)).seems_stale(NOW)
 
 
 def test_renew_time_of_other_tools_is_parsed() -> None:
     for text in ("2026-03-01T12:03:11Z", "2026-03-01T13:03:11+01:00", "2026-03-01T12:03:11.123456789Z", "2026-03-01T12:03:11"):
-        assert seems_fresh(edited(renewTime=text), NOW)
+        assert decode_lease(edited(renewTime=text)).seems_fresh(NOW)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +208,7 @@ def test_held_for(seconds: int, words: str) -> None:
 
 def test_replacement_names_the_lease_that_was_read() -> None:
     old = {"metadata": {"name": "kubernaut.web", "uid": "u", "resourceVersion": "7", "labels": {"old": "x"}}}
-    new = replacement_of(old, written())
-    assert version_of(new) == ("u", "7")
+    new = lease_manifest("demo", "web", ADA, seconds=30, acquired=NOW, renewed=NOW, replaces=decode_lease(old))
+    assert decode_lease(new).version == ("u", "7")
     assert new["metadata"]["labels"] == {"owner": "kubernaut", "name": "web"}
     assert new["spec"] == written()["spec"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.racing import ExclusiveSection, race
 
-from kubernaut.deploy.lease import LockState, LockTiming, holder_of, new_holder
+from kubernaut.deploy.lease import LockState, LockTiming, decode_lease, new_holder
 from kubernaut.deploy.lock import HeldLock, hold
 from kubernaut.errors import ClusterDenied, ClusterUnreachable, Conflict, KubernautError, LockLost, ReleaseLocked
 from kubernaut.testing.cluster import FakeCluster
@@ -124,7 +124,7 @@ def test_forced_takeover_is_a_lost_lock(cluster: FakeCluster) -> None:
         assert message.startswith("The lock of demo.web is lost: bob on ci-9 (unlock since ")
         assert message.endswith(" has taken it.")
         held.release()
-        assert (holder_of(kept(cluster)) or ADA).identity == BOB.identity, "who has lost it does not delete it"
+        assert (decode_lease(kept(cluster)).holder or ADA).identity == BOB.identity, "who has lost it does not delete it"
         taken.check()
 
 
@@ -250,7 +250,7 @@ def test_release_leaves_another_holders_lease(cluster: FakeCluster) -> None:
     with holding(cluster, STILL):
         other = holding(cluster, STILL, holder=BOB, force=True)
         other.__enter__()
-    assert (holder_of(kept(cluster)) or ADA).identity == BOB.identity
+    assert (decode_lease(kept(cluster)).holder or ADA).identity == BOB.identity
     other.__exit__(None, None, None)
     assert ("demo", NAME) not in cluster._leases
 
@@ -275,7 +275,7 @@ def test_ctrl_c_before_acquiring_leaves_the_other_lock(cluster: FakeCluster) -> 
         cluster.fail("create lease", KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt), holding(cluster):
             raise AssertionError
-        assert (holder_of(kept(cluster)) or ADA).identity == BOB.identity
+        assert (decode_lease(kept(cluster)).holder or ADA).identity == BOB.identity
         held.check()
 
 
