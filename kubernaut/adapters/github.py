@@ -16,7 +16,7 @@ from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from queue import SimpleQueue
-from typing import Any, Literal, Self
+from typing import Literal, Self
 from urllib.parse import quote, urlsplit
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_before_delay, wait_fixed
@@ -276,7 +276,7 @@ class StatusClient:
             raise StatusNotSent(error.message.rstrip(".")) from error
         except RequestError as error:
             raise StatusNotSent(error.reason, retryable=error.retryable) from error
-        content = _content(answer)
+        content = answer.json_object or {}
         if not (200 <= answer.status < 300 and "state" in content):
             text = content["message"] if isinstance(content.get("message"), str) else ""
             message = "".join(char for char in redact(text, (token,)) if char.isprintable())[:200].rstrip(" .")
@@ -298,11 +298,3 @@ def _refusal(answer: Response, status: Status) -> str:
         422: f"commit {status.commit[:12]} of {status.repository} is not accepted (HTTP 422)",
     }
     return reasons.get(code, f"HTTP {code}")
-
-
-def _content(answer: Response) -> dict[str, Any]:
-    try:
-        content = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}

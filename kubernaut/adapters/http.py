@@ -6,6 +6,7 @@ caller decides what may be sent where.
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -90,6 +91,15 @@ class Response:
         """The absolute URL that a redirect names; ``None`` for any other response."""
         location = self.headers.get("Location")
         return urljoin(self.url, location) if self.status in REDIRECTS and location else None
+
+    @property
+    def json_object(self) -> dict[str, Any] | None:
+        """The JSON object in the body; ``None`` for any other content."""
+        try:
+            content = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+        return content if isinstance(content, dict) else None
 
 
 class HttpClient:

@@ -6,7 +6,6 @@ response is lost, or when the server, or a proxy before it, answers 502 or 503.
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -133,7 +132,7 @@ class Transport:
         return self._checked(response, anonymous=token is None)
 
     def _checked(self, response: Response, *, anonymous: bool) -> JSONResponse:
-        content = _content(response)
+        content = response.json_object
         if 200 <= response.status < 300 and content is not None:
             return JSONResponse(response.status, response.headers, content)
         failure = self._failure(response, content)
@@ -180,14 +179,7 @@ def parse(model: type[M], content: Mapping[str, Any]) -> M:
         Unreachable: The content does not fit the model.
     """
     try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        unknown = [found["loc"] for found in error.errors() if found["type"] == "extra_forbidden"]
-    known = copy.deepcopy(dict(content))
-    for path in unknown:
-        _drop(known, path)
-    try:
-        return model.model_validate(known)
+        return model.model_validate(content, extra="ignore")
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(step) for step in first["loc"])
@@ -197,23 +189,9 @@ def parse(model: type[M], content: Mapping[str, Any]) -> M:
         ) from error
 
 
-def _drop(content: Any, path: tuple[int | str, ...]) -> None:
-    for step in path[:-1]:
-        content = content[step]
-    del content[path[-1]]
-
-
 def _seconds(header: str | None) -> float | None:
     """Return the number of a ``Retry-After`` header; ``None`` for a date."""
     return float(header) if header is not None and header.isascii() and header.isdigit() and len(header) < 10 else None
-
-
-def _content(response: Response) -> dict[str, Any] | None:
-    try:
-        content = json.loads(response.body)
-    except (ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def _json(body: Mapping[str, Any] | None) -> bytes | None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from copy import deepcopy
-from dataclasses import dataclass
 from difflib import unified_diff
+from typing import NamedTuple
 
 from kubernaut.errors import JobConflict, JobInvalid
 from kubernaut.jenkins import hudson as hudson_layout
@@ -121,13 +121,8 @@ def _display(root: ET.Element) -> list[str]:
 # the settings
 
 
-@dataclass(frozen=True)
-class MergedConfig:
-    """A configuration with the settings of kubernaut.
-
-    Attributes:
-        changed: The names of the settings that differed; empty if none did.
-    """
+class MergedConfig(NamedTuple):
+    """A configuration with the settings of kubernaut; ``changed`` names the settings that differed, if any."""
 
     root: ET.Element
     changed: tuple[str, ...]

@@ -20,13 +20,13 @@ from kubernaut.jenkins.server import JenkinsServer, TriggerUnconfirmed
 from kubernaut.jenkins.tracking import (
     OP_ID,
     Clock,
-    Follower,
     Lookup,
     Poller,
     PollTiming,
     check_op_id,
     check_request,
     choose_op_id,
+    follow_build,
     request_lock,
 )
 from kubernaut.models import Model
@@ -239,12 +239,11 @@ class _Run:
         try:
             build = self._build = self._build or self._wait_for_start(poll)
             self._step.notice(self._state())
-            follower = Follower(self._server, self._path, build.number, poll=poll, step=self._step)
-            self._build = follower.follow()
+            self._build, last = follow_build(self._server, self._path, build.number, poll=poll, step=self._step)
         except JenkinsUnreachable as outage:
             message = f"{outage.message} The build may go on: {self._state()}."
             raise JenkinsUnreachable(message, hint=self._follow_hint(), members=self._members()) from outage
-        self._check_result(self._build, follower.last)
+        self._check_result(self._build, last)
         self._step.done(f"#{build.number} {self._build.result}")
         return self.result()
 

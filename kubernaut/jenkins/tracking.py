@@ -286,8 +286,8 @@ class LineBuffer:
         return [rest] if rest else []
 
 
-class Follower:
-    """Follows a build to its end.
+def follow_build(server: JenkinsServer, path: JobPath, number: int, *, poll: Poller, step: Step) -> tuple[Build, tuple[str, ...]]:
+    """Report the console of a build until it has ended; return the build, and its last lines that are not blank.
 
     Args:
         server: The server.
@@ -295,60 +295,40 @@ class Follower:
         number: The number of the build.
         poll: Asks the server.
         step: Receives the lines of the console.
+
+    Raises:
+        JobNotFound: The build, or its job, was deleted.
+        KubernautError: The server does not answer, or the deadline is over.
     """
+    buffer, start, undecided = LineBuffer(), 0, 0
+    last: deque[str] = deque(maxlen=LAST_LINES)
 
-    def __init__(self, server: JenkinsServer, path: JobPath, number: int, *, poll: Poller, step: Step) -> None:
-        self._server, self._path, self._number, self._poll, self._step = server, path, number, poll, step
-        self._lines = LineBuffer()
-        self._last: deque[str] = deque(maxlen=LAST_LINES)
-        self._undecided = 0
+    def report(lines: list[str]) -> None:
+        for line in lines:
+            step.log(line)
+            last.append(line)
 
-    @property
-    def last(self) -> tuple[str, ...]:
-        """The last lines that are not blank."""
-        return tuple(line for line in self._last if line.strip())
-
-    def follow(self) -> Build:
-        """Report the console until the build has ended; return the build.
-
-        Raises:
-            JobNotFound: The build, or its job, was deleted.
-            KubernautError: The server does not answer, or the deadline is over.
-        """
-        start = 0
-        while True:
-            chunk = self._poll(partial(self._server.console, self._path, self._number, start))
-            if chunk is not None:
-                start = chunk.next
-                lines = self._lines.feed(chunk)
-                if self._lines.replaced:
-                    self._step.notice("the server has replaced the console of the build; it starts again")
-                self._report(lines)
-                if chunk.more:
-                    continue
-            build = self._build()
-            if self._has_ended(build):
-                self._report(self._lines.flush())
-                return build
-
-    def _build(self) -> Build:
-        build = self._poll(lambda: self._server.build(self._path, self._number))
+    while True:
+        chunk = poll(partial(server.console, path, number, start))
+        if chunk is not None:
+            start = chunk.next
+            lines = buffer.feed(chunk)
+            if buffer.replaced:
+                step.notice("the server has replaced the console of the build; it starts again")
+            report(lines)
+            if chunk.more:
+                continue
+        build = poll(lambda: server.build(path, number))
         if build is None:
             raise JobNotFound(
-                f"Build #{self._number} of {self._path} no longer exists: it, or its job, was deleted.",
+                f"Build #{number} of {path} no longer exists: it, or its job, was deleted.",
                 hint="What it has changed stays; `kubernaut history NAME -n NAMESPACE` shows the changes of a release.",
             )
-        return build
-
-    def _has_ended(self, build: Build) -> bool:
-        """Say whether a build has ended; one that stopped without a result gets one soon, or never."""
-        self._undecided = self._undecided + 1 if not build.building and build.result is None else 0
-        return not build.building and (build.result is not None or self._undecided > _MAX_UNDECIDED)
-
-    def _report(self, lines: list[str]) -> None:
-        for line in lines:
-            self._step.log(line)
-            self._last.append(line)
+        # A build that stopped without a result gets one soon, or never.
+        undecided = undecided + 1 if not build.building and build.result is None else 0
+        if not build.building and (build.result is not None or undecided > _MAX_UNDECIDED):
+            report(buffer.flush())
+            return build, tuple(line for line in last if line.strip())
 
 
 def _bytes(text: str) -> bytes:
