@@ -1,8 +1,8 @@
-"""What a CI server adds to the commands that its jobs call. A part of `make bench`.
+"""The overhead of a CI server over the commands that its jobs run. A part of `make bench`.
 
-On the local platform and a real CI server of the Jenkins family, without a quiet period: builds of the Deploy job beside `kubernaut
-deploy` by hand, a push beside `kubernaut ship`, both until the application says the new greeting, in turns; and how far behind the
-console `kubernaut jenkins run --follow` is, and how often it asks. Exits with 1 if a target is missed.
+With a CI server of the Jenkins family, without a quiet period, on the local platform: builds of the Deploy job compared with
+`kubernaut deploy`, and a push compared with `kubernaut ship`, each until the application answers with the new greeting; and the
+delay and the request rate of `kubernaut jenkins run --follow`. Exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ci_figures import Figures, times, verdicts
-from measure import Failed, platform, tell
+from measure import MeasurementFailed, platform, print_results
 
 from kubernaut.errors import KubernautError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the bench; return the exit status."""
+    """Run the benchmark; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--pairs", type=int, default=5, help="rounds that count; %(default)s by default")
+    parser.add_argument("--pairs", type=int, default=5, help="the number of rounds; %(default)s by default")
     parser.add_argument("--name", default="default", help="the local platform's name; %(default)s by default")
     options = parser.parse_args(arguments)
     if options.pairs < 1:
         parser.error("--pairs must be at least 1")
     try:
         figures = _measure(options.name, options.pairs)
-    except (Failed, KubernautError) as failure:
+    except (MeasurementFailed, KubernautError) as failure:
         print(f"Failed: {failure}", file=sys.stderr)
         return 7
-    return tell(times(figures), list(verdicts(figures)))
+    return print_results(times(figures), list(verdicts(figures)))
 
 
 def _measure(name: str, pairs: int) -> Figures:
@@ -40,14 +40,14 @@ def _measure(name: str, pairs: int) -> Figures:
 
     with (
         tempfile.TemporaryDirectory(prefix="kubernaut-bench-") as folder,
-        runs.prepared(platform(name), Path(folder)) as place,
+        runs.prepared(platform(name), Path(folder)) as setup,
     ):
-        print(f"{pairs} pushes, and as many by hand …", flush=True)
-        push = runs.pushes(place, pairs)
+        print(f"{pairs} pushes, and as many `ship` …", flush=True)
+        push = runs.pushes(setup, pairs)
         print(f"{pairs} deploys on each side …", flush=True)
-        deploy = runs.deploys(place, pairs)
-        print("a build that is followed …", flush=True)
-        return Figures(deploy, push, runs.followed(place))
+        deploy = runs.deploys(setup, pairs)
+        print("following a build …", flush=True)
+        return Figures(deploy, push, runs.follow(setup))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What ci.py found out, as data, and what it makes of it. Pure: what is run is in ci_runs.py."""
+"""The results of ci.py and their comparison with the targets. Pure; ci_runs.py measures."""
 
 from __future__ import annotations
 
@@ -8,79 +8,83 @@ from dataclasses import dataclass
 
 from measure import Verdict
 
-MOST_IN_STEP = 1.5
-"""Seconds that a Deploy build may take more than its command by hand."""
-MOST_FROM_PUSH = 5.0
-"""Seconds that it may take more from the push to the new greeting than from the commit to it by hand."""
-MOST_BEHIND = 2.0
-"""Seconds until a line that the server has is shown."""
-MOST_REQUESTS = 1.0
-"""Requests a second while a build is followed."""
+MAX_DEPLOY_OVERHEAD = 1.5
+"""Target: seconds by which a Deploy build may exceed `kubernaut deploy`."""
+MAX_PUSH_OVERHEAD = 5.0
+"""Target: seconds by which the time from a push to the new greeting may exceed that of `kubernaut ship`."""
+MAX_CONSOLE_DELAY = 2.0
+"""Target: seconds until a line of the build's console is shown."""
+MAX_REQUEST_RATE = 1.0
+"""Target: requests per second while a build is followed."""
 
 
 @dataclass(frozen=True)
-class Turns:
-    """The same thing by the CI server and by hand, in turns, in seconds."""
+class Pairs:
+    """The seconds of the same task by the CI server and by a command, measured alternately."""
 
     ci: Sequence[float]
-    hand: Sequence[float]
+    command: Sequence[float]
 
     @property
-    def more(self) -> float:
-        """What the CI server adds: the median of the pairs' differences."""
-        return statistics.median(ci - hand for ci, hand in zip(self.ci, self.hand, strict=True))
+    def overhead(self) -> float:
+        """The overhead of the CI server in seconds: the median of the pairs' differences."""
+        return statistics.median(ci - command for ci, command in zip(self.ci, self.command, strict=True))
 
 
 @dataclass(frozen=True)
-class Followed:
-    """A build that says when it says something, followed by the command.
+class Following:
+    """A build with timestamps in its console, followed by the command.
 
     Attributes:
-        behind: Seconds from each line's being said to its being shown.
-        requests: How many the server got about the build meanwhile.
-        seconds: How long the command ran.
+        delays: Seconds from the output of each line until it was shown.
+        requests: The number of requests about the build that the server received meanwhile.
+        seconds: The duration of the command.
     """
 
-    behind: Sequence[float]
+    delays: Sequence[float]
     requests: int
     seconds: float
 
 
 @dataclass(frozen=True)
 class Figures:
-    """All of it."""
+    """All results."""
 
-    deploy: Turns
-    push: Turns
-    followed: Followed
+    deploy: Pairs
+    push: Pairs
+    following: Following
 
 
 def times(figures: Figures) -> dict[str, Sequence[float]]:
-    """Return the rows of the table."""
+    """Return the seconds of each row of the table."""
     return {
         "deploy, a build": figures.deploy.ci,
-        "deploy, by hand": figures.deploy.hand,
+        "kubernaut deploy": figures.deploy.command,
         "push to greeting": figures.push.ci,
-        "ship to greeting": figures.push.hand,
-        "a line, shown": figures.followed.behind,
+        "ship to greeting": figures.push.command,
+        "console delay": figures.following.delays,
     }
 
 
 def verdicts(figures: Figures) -> Iterator[Verdict]:
-    """Compare with the targets."""
-    more = figures.deploy.more
+    """Yield the results compared with the targets."""
+    overhead = figures.deploy.overhead
     yield Verdict(
-        f"a Deploy build: {more:+.2f} s beside the command by hand; target: at most +{MOST_IN_STEP}", more <= MOST_IN_STEP
+        f"a Deploy build: {overhead:+.2f} s compared with `deploy`; target: at most +{MAX_DEPLOY_OVERHEAD}",
+        overhead <= MAX_DEPLOY_OVERHEAD,
     )
-    more = figures.push.more
+    overhead = figures.push.overhead
     yield Verdict(
-        f"push to greeting: {more:+.2f} s beside `ship` by hand; target: at most +{MOST_FROM_PUSH}", more <= MOST_FROM_PUSH
+        f"push to greeting: {overhead:+.2f} s compared with `ship`; target: at most +{MAX_PUSH_OVERHEAD}",
+        overhead <= MAX_PUSH_OVERHEAD,
     )
-    behind = max(figures.followed.behind)
-    yield Verdict(f"a line of the console: shown after {behind:.2f} s at most; target: {MOST_BEHIND}", behind <= MOST_BEHIND)
-    rate = figures.followed.requests / figures.followed.seconds
+    delay = max(figures.following.delays)
     yield Verdict(
-        f"following: {figures.followed.requests} requests in {figures.followed.seconds:.1f} s, {rate:.2f} a second; "
-        f"target: at most {MOST_REQUESTS:g}",
-        rate <= MOST_REQUESTS,
+        f"a line of the console: shown after {delay:.2f} s at most; target: {MAX_CONSOLE_DELAY}", delay <= MAX_CONSOLE_DELAY
+    )
+    rate = figures.following.requests / figures.following.seconds
+    yield Verdict(
+        f"following: {figures.following.requests} requests in {figures.following.seconds:.1f} s, {rate:.2f} per second; "
+        f"target: at most {MAX_REQUEST_RATE:g}",
+        rate <= MAX_REQUEST_RATE,
     )

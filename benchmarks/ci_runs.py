@@ -1,4 +1,4 @@
-"""What ci.py runs: builds of a real CI server beside the same commands by hand, on the local platform. Judges nothing."""
+"""The measurements of ci.py: builds of a CI server and the same commands, on the local platform."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from ci_figures import Followed, Turns
-from measure import Failed, kubernaut, run
+from ci_figures import Following, Pairs
+from measure import MeasurementFailed, kubernaut, run
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import KubernautError
@@ -30,23 +30,26 @@ from support.hudson import Hudson, HudsonHome, Origin  # noqa: E402
 
 NAME = "hello-world"
 APPLICATION = Path("examples", NAME)
-CI, HAND = "bench-jenkins", "bench-jenkins-hand"
-TALK = "bench-talk"
+CI_NAMESPACE, COMMAND_NAMESPACE = "bench-jenkins", "bench-jenkins-command"
+TIMESTAMPS_JOB = "bench-timestamps"
 LINES, PAUSE = 30, 0.4
-PATIENCE = 180.0
-"""Seconds after which what should have happened is given up."""
-# Each line says when it was said.
-_TALK = f"""#!/bin/bash
-for _ in $(seq {LINES}); do date +said-%s.%N; sleep {PAUSE}; done
+TIMEOUT_SECONDS = 180.0
+# Each line of the console contains the time of its output.
+_TIMESTAMPS_SCRIPT = f"""#!/bin/bash
+for _ in $(seq {LINES}); do date +time-%s.%N; sleep {PAUSE}; done
 """
 
 
 @dataclass
-class Place:
+class Setup:
     """A CI server with the jobs of hello-world, a repository, and the two namespaces.
 
     Attributes:
-        environment: In which `kubernaut` finds the platform and the server.
+        folder: A folder for files.
+        environment: The environment with which `kubernaut` uses the platform and the server.
+        server: The CI server.
+        origin: The repository and its work tree.
+        edits: The number of commits so far.
     """
 
     folder: Path
@@ -56,7 +59,7 @@ class Place:
     edits: int = 0
 
     def edit(self) -> str:
-        """Make a commit with another greeting; return the greeting."""
+        """Commit a new greeting; return it."""
         self.edits += 1
         greeting = f"Hello {time.time_ns()}"
         values = self.origin.tree / "charts" / NAME / "values.yaml"
@@ -67,28 +70,28 @@ class Place:
         return greeting
 
     def run(self, *arguments: str) -> float:
-        """Run the command in the work tree; return the seconds that it took."""
+        """Run `kubernaut` in the work tree; return its duration in seconds."""
         return run([kubernaut(), *arguments], self.origin.tree, self.environment)
 
     def wait_for(self, greeting: str, namespace: str) -> None:
-        """Wait until the application says so. Raises: Failed: It does not."""
+        """Wait until the application answers with a greeting. Raises: MeasurementFailed."""
         cluster = Cluster(self.environment["KUBECONFIG"])
-        deadline = time.monotonic() + PATIENCE
-        said = ""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        answer = ""
         try:
-            while greeting not in said:
+            while greeting not in answer:
                 if time.monotonic() > deadline:
-                    raise Failed(f"{namespace} still says {said!r}, not {greeting!r}")
+                    raise MeasurementFailed(f"the application in {namespace} still answers {answer!r}, expected {greeting!r}")
                 time.sleep(0.05)
                 with suppress(KubernautError):
-                    _, said = cluster.get_through_service(namespace, NAME, 80, "/", timeout=2)
+                    _, answer = cluster.get_through_service(namespace, NAME, 80, "/", timeout=2)
         finally:
             cluster.close()
 
 
 @contextmanager
-def prepared(platform: Mapping[str, str], folder: Path) -> Iterator[Place]:
-    """Bring the CI server up, with the jobs and a version that runs in both namespaces; take all of it away again."""
+def prepared(platform: Mapping[str, str], folder: Path) -> Iterator[Setup]:
+    """Start the CI server, set up the jobs and deploy hello-world to both namespaces; remove all of it at the end."""
     home = HudsonHome(folder / "ci")
     kept = ("KUBECONFIG", "DOCKER_HOST", "PATH")
     environment = {
@@ -100,82 +103,82 @@ def prepared(platform: Mapping[str, str], folder: Path) -> Iterator[Place]:
     }
     with Hudson(home, environment) as server:
         shell = {**os.environ, **environment, "KUBERNAUT_JENKINS_URL": server.url}
-        here = {name: shell[name] for name in (*environment, "KUBERNAUT_JENKINS_URL")}
-        place = Place(folder, shell, server, Origin(folder, f"{NAME}-release", here))
+        hook = {name: shell[name] for name in (*environment, "KUBERNAUT_JENKINS_URL")}
+        setup = Setup(folder, shell, server, Origin(folder, f"{NAME}-release", hook))
         for part in (APPLICATION, Path("charts", NAME)):
-            shutil.copytree(ROOT / part, place.origin.tree / part)
-        place.edit()
+            shutil.copytree(ROOT / part, setup.origin.tree / part)
+        setup.edit()
         try:
-            for namespace in (CI, HAND):
-                place.run("ship", str(APPLICATION), "--namespace", namespace, "--create-namespace")
-            where = ("--repository", str(place.origin.repository), "--namespace", CI)
-            place.run("jenkins", "setup", str(APPLICATION), *where)
-            place.origin.push()
-            place.run("jenkins", "run", f"{NAME}-release", "--op-id", f"push-{_head(place)}", "--follow")
-            yield place
+            for namespace in (CI_NAMESPACE, COMMAND_NAMESPACE):
+                setup.run("ship", str(APPLICATION), "--namespace", namespace, "--create-namespace")
+            where = ("--repository", str(setup.origin.repository), "--namespace", CI_NAMESPACE)
+            setup.run("jenkins", "setup", str(APPLICATION), *where)
+            setup.origin.push()
+            setup.run("jenkins", "run", f"{NAME}-release", "--op-id", f"push-{_head(setup)}", "--follow")
+            yield setup
         finally:
-            for namespace in (CI, HAND):
-                with suppress(Failed):
+            for namespace in (CI_NAMESPACE, COMMAND_NAMESPACE):
+                with suppress(MeasurementFailed):
                     run(["helm", "uninstall", NAME, "--namespace", namespace, "--ignore-not-found"], folder, shell)
 
 
-def pushes(place: Place, pairs: int) -> Turns:
-    """Time the way from a commit to its greeting: by a push, and by `ship`."""
+def pushes(setup: Setup, pairs: int) -> Pairs:
+    """Time a push, and `ship`, until the application answers with the greeting of the commit."""
     ci: list[float] = []
-    hand: list[float] = []
+    command: list[float] = []
     for _ in range(pairs):
-        greeting = place.edit()
+        greeting = setup.edit()
         started = time.perf_counter()
-        place.run("ship", str(APPLICATION), "--namespace", HAND)
-        place.wait_for(greeting, HAND)
-        hand.append(time.perf_counter() - started)
-        greeting = place.edit()  # another commit: nothing of the one before helps it
+        setup.run("ship", str(APPLICATION), "--namespace", COMMAND_NAMESPACE)
+        setup.wait_for(greeting, COMMAND_NAMESPACE)
+        command.append(time.perf_counter() - started)
+        greeting = setup.edit()  # another commit, so that no cache helps
         started = time.perf_counter()
-        place.origin.push()
-        place.wait_for(greeting, CI)
+        setup.origin.push()
+        setup.wait_for(greeting, CI_NAMESPACE)
         ci.append(time.perf_counter() - started)
-        place.run("jenkins", "run", f"{NAME}-deploy", "--op-id", _hand_over(place), "--follow")
-    return Turns(ci, hand)
+        setup.run("jenkins", "run", f"{NAME}-deploy", "--op-id", _deploy_operation(setup), "--follow")
+    return Pairs(ci, command)
 
 
-def deploys(place: Place, pairs: int) -> Turns:
-    """Time builds of the Deploy job, as the server does, beside the same command by hand; two versions in turns."""
-    versions = [json.loads(_said(place, "versions", NAME, "-o", "json"))["items"][number]["version"] for number in (0, 1)]
+def deploys(setup: Setup, pairs: int) -> Pairs:
+    """Time builds of the Deploy job, as the server reports them, and the same command, with two versions alternately."""
+    versions = [json.loads(_output(setup, "versions", NAME, "-o", "json"))["items"][number]["version"] for number in (0, 1)]
     ci: list[float] = []
-    hand: list[float] = []
+    command: list[float] = []
     for number in range(pairs + 1):
         version = versions[number % 2]
-        seconds = place.run("deploy", f"{NAME}@{version}", "--namespace", HAND, "--lock-timeout", "10m")
-        parameters = ("--param", f"VERSION={version}", "--param", f"NAMESPACE={CI}")
-        build = json.loads(_said(place, "jenkins", "run", f"{NAME}-deploy", *parameters, "--follow", "-o", "json"))
-        if number:  # the first one is not counted: it fills every cache
-            hand.append(seconds)
-            ci.append(_duration(place, build["number"]))
-    return Turns(ci, hand)
+        seconds = setup.run("deploy", f"{NAME}@{version}", "--namespace", COMMAND_NAMESPACE, "--lock-timeout", "10m")
+        parameters = ("--param", f"VERSION={version}", "--param", f"NAMESPACE={CI_NAMESPACE}")
+        build = json.loads(_output(setup, "jenkins", "run", f"{NAME}-deploy", *parameters, "--follow", "-o", "json"))
+        if number:  # the first round fills the caches
+            command.append(seconds)
+            ci.append(_duration(setup, build["number"]))
+    return Pairs(ci, command)
 
 
-def followed(place: Place) -> Followed:
-    """Follow a build that says when it says something, and count what the server is asked meanwhile."""
-    server = open_server(load_settings(environment=place.environment, directory=place.folder))
-    server.create(JobPath((TALK,)), _talk())
+def follow(setup: Setup) -> Following:
+    """Follow a build whose console has timestamps; measure the delays and count the requests to the server."""
+    server = open_server(load_settings(environment=setup.environment, directory=setup.folder))
+    server.create(JobPath((TIMESTAMPS_JOB,)), _timestamps_job())
     server.close()
-    command = [kubernaut(), "jenkins", "run", TALK, "--op-id", "bench", "--follow"]
-    before, started = _requests(place), time.perf_counter()
-    behind: list[float] = []
+    command = [kubernaut(), "jenkins", "run", TIMESTAMPS_JOB, "--op-id", "bench", "--follow"]
+    before, started = _requests(setup), time.perf_counter()
+    delays: list[float] = []
     with subprocess.Popen(
-        command, env=dict(place.environment), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        command, env=dict(setup.environment), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             now = time.time()
-            if line.startswith("said-"):
-                behind.append(now - float(line.removeprefix("said-")))
-    if process.returncode or len(behind) != LINES:
-        raise Failed(f"{' '.join(command)}: exit status {process.returncode}, {len(behind)} lines of {LINES}")
-    return Followed(behind, _requests(place) - before, time.perf_counter() - started)
+            if line.startswith("time-"):
+                delays.append(now - float(line.removeprefix("time-")))
+    if process.returncode or len(delays) != LINES:
+        raise MeasurementFailed(f"{' '.join(command)}: exit status {process.returncode}, {len(delays)} of {LINES} lines")
+    return Following(delays, _requests(setup) - before, time.perf_counter() - started)
 
 
-def _talk() -> str:
+def _timestamps_job() -> str:
     root = ElementTree.Element("project")
     definitions = ElementTree.SubElement(
         ElementTree.SubElement(ElementTree.SubElement(root, "properties"), "hudson.model.ParametersDefinitionProperty"),
@@ -186,39 +189,39 @@ def _talk() -> str:
         ElementTree.SubElement(parameter, name).text = text
     ElementTree.SubElement(root, "scm", {"class": "hudson.scm.NullSCM"})
     shell = ElementTree.SubElement(ElementTree.SubElement(root, "builders"), "hudson.tasks.Shell")
-    ElementTree.SubElement(shell, "command").text = _TALK
+    ElementTree.SubElement(shell, "command").text = _TIMESTAMPS_SCRIPT
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _requests(place: Place) -> int:
-    """Count the access log's lines that are of the build; before there is one, the job and the queue are looked at."""
-    log = place.server.home.log.read_text(encoding="utf-8", errors="replace")
-    return sum(f"/job/{TALK}/1/" in line for line in log.splitlines())
+def _requests(setup: Setup) -> int:
+    """Return the number of requests about the build in the access log; those before the build started do not count."""
+    log = setup.server.home.log.read_text(encoding="utf-8", errors="replace")
+    return sum(f"/job/{TIMESTAMPS_JOB}/1/" in line for line in log.splitlines())
 
 
-def _duration(place: Place, number: int) -> float:
-    """Return how long the server says that a build took, in seconds."""
-    build = ElementTree.parse(place.server.home.job(f"{NAME}-deploy") / "builds" / str(number) / "build.xml")  # noqa: S314
+def _duration(setup: Setup, number: int) -> float:
+    """Return the duration of a build in seconds, as the server reports it."""
+    build = ElementTree.parse(setup.server.home.job(f"{NAME}-deploy") / "builds" / str(number) / "build.xml")  # noqa: S314
     return float(build.findtext("duration") or "nan") / 1000
 
 
-def _hand_over(place: Place) -> str:
-    """Return what the newest release build called its request for a deploy."""
-    done = _said(place, "jenkins", "run", f"{NAME}-release", "--op-id", f"push-{_head(place)}", "-o", "json")
-    return f"hudson-{NAME}-release-{json.loads(done)['number']}"
+def _deploy_operation(setup: Setup) -> str:
+    """Return the operation ID of the deploy that the newest release build started."""
+    build = _output(setup, "jenkins", "run", f"{NAME}-release", "--op-id", f"push-{_head(setup)}", "-o", "json")
+    return f"hudson-{NAME}-release-{json.loads(build)['number']}"
 
 
-def _head(place: Place) -> str:
+def _head(setup: Setup) -> str:
     return subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=place.origin.tree, capture_output=True, text=True, check=True
+        ["git", "rev-parse", "HEAD"], cwd=setup.origin.tree, capture_output=True, text=True, check=True
     ).stdout.strip()
 
 
-def _said(place: Place, *arguments: str) -> str:
+def _output(setup: Setup, *arguments: str) -> str:
     command = [kubernaut(), *arguments]
     done = subprocess.run(
-        command, cwd=place.origin.tree, env=dict(place.environment), stdin=subprocess.DEVNULL, capture_output=True, text=True
+        command, cwd=setup.origin.tree, env=dict(setup.environment), stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
     if done.returncode:
-        raise Failed(f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr}")
+        raise MeasurementFailed(f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr}")
     return done.stdout

@@ -1,4 +1,4 @@
-"""What the benchmarks share: programs that are timed, runs that are summed up, targets. Measures nothing itself."""
+"""Helpers of the benchmarks: running and timing programs, the table of results, and the targets."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Run = Callable[[Sequence[str], Path, Mapping[str, str]], float]
-"""Runs a program in a folder with an environment, and returns the seconds it took."""
+"""Runs a program in a folder with an environment, and returns its duration in seconds."""
 
 
-class Failed(Exception):
-    """What is measured failed: there is nothing to compare."""
+class MeasurementFailed(Exception):
+    """A measured program failed, so there is no result."""
 
 
 def run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> float:
-    """Run a program and time it.
+    """Run a program; return its duration in seconds.
 
     Raises:
-        Failed: It could not be started or exited with another status than 0; with what it said.
+        MeasurementFailed: The program could not be started, or its exit status is not 0; the message contains its output.
     """
     started = time.perf_counter()
     try:
@@ -37,20 +37,20 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) ->
             text=True,
         )
     except OSError as error:
-        raise Failed(f"{command[0]}: {error.strerror}") from error
+        raise MeasurementFailed(f"{command[0]}: {error.strerror}") from error
     seconds = time.perf_counter() - started
     if result.returncode:
-        raise Failed(f"{' '.join(command)}: exit status {result.returncode}\n{result.stdout}")
+        raise MeasurementFailed(f"{' '.join(command)}: exit status {result.returncode}\n{result.stdout}")
     return seconds
 
 
 def kubernaut() -> str:
-    """Return the command beside this Python."""
+    """Return the path of `kubernaut` beside this Python."""
     return str(Path(sys.executable).with_name("kubernaut"))
 
 
 def platform(name: str) -> dict[str, str]:
-    """Bring up the local platform; return the environment in which programs find it."""
+    """Start the local platform; return the environment with which programs use it."""
     from kubernaut.cli.progress import show_progress
     from kubernaut_local import Platform
 
@@ -62,7 +62,7 @@ def platform(name: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Summary:
-    """Some runs of the same thing, in seconds."""
+    """The summary of several runs, in seconds."""
 
     median: float
     low: float
@@ -70,38 +70,33 @@ class Summary:
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> Summary:
-        """Sum up at least one run."""
+        """Return the summary of at least one run."""
         return cls(statistics.median(seconds), min(seconds), max(seconds))
 
 
-def report(times: Mapping[str, Sequence[float]]) -> Iterator[str]:
-    """Yield the table's lines."""
-    width = max(18, *(len(side) + 2 for side in times))
+def format_table(times: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    """Yield the lines of the table, one row per name."""
+    width = max(18, *(len(name) + 2 for name in times))
     yield f"{'seconds':<{width}}{'median':>8}{'min':>8}{'max':>8}{'runs':>6}"
-    for side, seconds in times.items():
+    for name, seconds in times.items():
         summary = Summary.of(seconds)
-        yield f"{side:<{width}}{summary.median:>8.2f}{summary.low:>8.2f}{summary.high:>8.2f}{len(seconds):>6}"
+        yield f"{name:<{width}}{summary.median:>8.2f}{summary.low:>8.2f}{summary.high:>8.2f}{len(seconds):>6}"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One target, and whether it was met."""
+    """A result beside its target, and whether the target was met."""
 
     text: str
     met: bool
 
 
-def judge(verdicts: Sequence[Verdict]) -> int:
-    """Print the verdicts; return the exit status."""
+def print_results(times: Mapping[str, Sequence[float]], verdicts: Sequence[Verdict], more: Iterable[str] = ()) -> int:
+    """Print the table, more lines and the verdicts; return the exit status: 1 if a target was missed."""
+    print()
+    for line in (*format_table(times), *more):
+        print(line)
+    print()
     for verdict in verdicts:
         print(f"{'met' if verdict.met else 'MISSED':<8}{verdict.text}")
     return 0 if all(verdict.met for verdict in verdicts) else 1
-
-
-def tell(times: Mapping[str, Sequence[float]], verdicts: Sequence[Verdict], more: Iterable[str] = ()) -> int:
-    """Print the table, the lines that follow it and the verdicts; return the exit status."""
-    print()
-    for line in (*report(times), *more):
-        print(line)
-    print()
-    return judge(verdicts)

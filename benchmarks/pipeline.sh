@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# What `kubernaut ship` is measured against: the pipeline as one writes it by hand.
+# The hand-written pipeline that `kubernaut ship` is compared with.
 #
-# It does less: nothing is pinned by digest, recorded, explained or rolled back. To be no easier to beat than need be, it gives Helm the
-# package that lies here instead of fetching it from the registry.
+# It does less: it pins no digests, records nothing, explains no failure and does not roll back. To keep it fast, Helm deploys the
+# local package instead of the one in the registry.
 #
-# Runs in a folder with examples/ and charts/. REGISTRY, NAMESPACE and VERSION come from the environment; PLAIN_HTTP, too, if the
-# registry has no TLS.
+# Run it in a folder with examples/ and charts/, with REGISTRY, NAMESPACE and VERSION in the environment, and PLAIN_HTTP for a
+# registry without TLS.
 set -euo pipefail
 : "${REGISTRY:?}" "${NAMESPACE:?}" "${VERSION:?}"
 

@@ -1,4 +1,4 @@
-"""What race.py found out, as data, and what it makes of it. Pure: what is run is in race_runs.py."""
+"""The results of race.py and their comparison with the targets. Pure; race_runs.py measures."""
 
 from __future__ import annotations
 
@@ -8,42 +8,41 @@ from dataclasses import dataclass
 
 from measure import Verdict
 
-SAFE, BARE, HELM = "deploy", "deploy, no lock", "helm upgrade"
-MOST_COST = 0.150
-"""Seconds that the lock and the operation may add to a deploy."""
-MOST_UNTIL_FAILED = 5.0
-"""Seconds until the release of a killed kubernaut is failed, and no more pending."""
-MOST_UNTIL_TAKEN = 30.0 + 5.0
-"""Seconds until the lock of a silent holder is another's: the lease, and a little for looking at it."""
-MOST_UNTIL_TOLD = 2.0
-"""Seconds until a deploy that comes too late is told who is at work."""
-LOST = 5
+MAX_OVERHEAD = 0.150
+"""Target: seconds that the lock and the operation may add to a deploy."""
+MAX_UNTIL_FAILED = 5.0
+"""Target: seconds until the release of a killed deploy changes from pending to failed."""
+MAX_UNTIL_TAKEN = 30.0 + 5.0
+"""Target: seconds until another deploy gets the lock of a suspended one: the lease's duration, and some for polling."""
+MAX_UNTIL_REFUSED = 2.0
+"""Target: seconds until a deploy fails because another one holds the lock."""
+LOCK_LOST = 5
 """The exit status of a deploy that lost its lock."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Deploys of a changed value in turns: with lock and operation, without, and by plain Helm."""
+    """The seconds of deploys of a changed value, alternately with lock and operation, without, and by Helm."""
 
-    safe: Sequence[float]
-    bare: Sequence[float]
+    locked: Sequence[float]
+    unlocked: Sequence[float]
     helm: Sequence[float]
 
     @property
-    def more(self) -> float:
-        """What lock and operation add: the median of the pairs' differences."""
-        return statistics.median(safe - bare for safe, bare in zip(self.safe, self.bare, strict=True))
+    def overhead(self) -> float:
+        """The seconds that lock and operation add: the median of the pairs' differences."""
+        return statistics.median(locked - unlocked for locked, unlocked in zip(self.locked, self.unlocked, strict=True))
 
 
 @dataclass(frozen=True)
 class Killed:
-    """A kubernaut that is killed in the middle of a hook, and a plain Helm.
+    """A deploy, and a Helm, that were killed while a hook ran.
 
     Attributes:
-        until_failed: Seconds until kubernaut's release was failed.
-        again: Seconds that the same command took afterwards.
-        undisturbed: Seconds that it takes when nobody is killed.
-        helm: The status of plain Helm's release as many seconds after its death as kubernaut's may take.
+        until_failed: Seconds until the release of the killed deploy was failed.
+        again: Seconds of the same command afterwards.
+        undisturbed: Seconds of the same command without a kill.
+        helm: The status of the killed Helm's release after MAX_UNTIL_FAILED seconds.
         helm_again: The exit status of the same ``helm upgrade`` afterwards.
     """
 
@@ -55,15 +54,15 @@ class Killed:
 
 
 @dataclass(frozen=True)
-class Silent:
-    """A holder that stands still, as if it were cut off, and one that waits for its lock.
+class Suspended:
+    """A deploy that was suspended, as if cut off from the cluster, and another one that waited for its lock.
 
     Attributes:
-        until_taken: Seconds from its last sign of life until the lock was the other's.
-        status: The exit status of the silent one, once it went on.
-        code: What it said that was wrong.
-        until_ended: Seconds that it took to notice.
-        deployed: How many records are ``deployed`` in the end.
+        until_taken: Seconds from the suspension until the other deploy had the lock.
+        status: The exit status of the suspended deploy after it was resumed.
+        code: The error code of the suspended deploy.
+        until_ended: Seconds from its resumption to its end.
+        deployed: The number of records with the status ``deployed`` at the end.
     """
 
     until_taken: float
@@ -75,87 +74,87 @@ class Silent:
 
 @dataclass(frozen=True)
 class Race:
-    """Many that want the same name at the same time.
+    """Deploys of the same name at the same time.
 
     Attributes:
-        won: How many deployed.
-        told: Seconds of each attempt that was told who holds the lock.
-        else_said: What the others said.
-        alone: Seconds until one was told that came alone, after the race.
+        won: The number of successful deploys.
+        refused: The seconds of each deploy that failed with the name of the lock's holder.
+        other_errors: The messages of deploys that failed otherwise.
+        refused_alone: The seconds of a single deploy that failed with the name of the lock's holder after the race.
     """
 
     won: int
-    told: Sequence[float]
-    else_said: Sequence[str]
-    alone: float
+    refused: Sequence[float]
+    other_errors: Sequence[str]
+    refused_alone: float
 
 
 @dataclass(frozen=True)
 class Figures:
-    """All that was measured."""
+    """All results."""
 
     cost: Cost
     killed: Killed
-    silent: Silent
+    suspended: Suspended
     race: Race
 
 
 def verdicts(figures: Figures) -> Iterator[Verdict]:
-    """Compare the figures with the targets."""
-    more = figures.cost.more
+    """Yield the results compared with the targets."""
+    overhead = figures.cost.overhead
     yield Verdict(
-        f"lock and operation: {more * 1000:+.0f} ms a deploy; target: at most {MOST_COST * 1000:.0f} ms",
-        more <= MOST_COST,
+        f"lock and operation: {overhead * 1000:+.0f} ms per deploy; target: at most {MAX_OVERHEAD * 1000:.0f} ms",
+        overhead <= MAX_OVERHEAD,
     )
     yield from _killed(figures.killed)
-    yield from _silent(figures.silent)
+    yield from _suspended(figures.suspended)
     yield from _race(figures.race)
 
 
 def _killed(killed: Killed) -> Iterator[Verdict]:
     yield Verdict(
-        f"kill -9: failed after {killed.until_failed:.2f} s; target: at most {MOST_UNTIL_FAILED:.0f} s "
-        f"(plain Helm: still {killed.helm} then, the same command again ends with {killed.helm_again})",
-        killed.until_failed <= MOST_UNTIL_FAILED,
+        f"kill -9: failed after {killed.until_failed:.2f} s; target: at most {MAX_UNTIL_FAILED:.0f} s "
+        f"(Helm: {killed.helm} then, the same command again exits with {killed.helm_again})",
+        killed.until_failed <= MAX_UNTIL_FAILED,
     )
 
 
-def _silent(silent: Silent) -> Iterator[Verdict]:
+def _suspended(suspended: Suspended) -> Iterator[Verdict]:
     yield Verdict(
-        f"silent holder: its lock taken after {silent.until_taken:.1f} s; target: at most {MOST_UNTIL_TAKEN:.0f} s",
-        silent.until_taken <= MOST_UNTIL_TAKEN,
+        f"suspended deploy: lock taken after {suspended.until_taken:.1f} s; target: at most {MAX_UNTIL_TAKEN:.0f} s",
+        suspended.until_taken <= MAX_UNTIL_TAKEN,
     )
     yield Verdict(
-        f"silent holder: ends with {silent.status} ({silent.code}) {silent.until_ended:.1f} s after it goes on, "
-        f"{silent.deployed} deployed; target: {LOST} (lock_lost), 1 deployed",
-        (silent.status, silent.code, silent.deployed) == (LOST, "lock_lost", 1),
+        f"suspended deploy: exits with {suspended.status} ({suspended.code}) {suspended.until_ended:.1f} s after it is resumed, "
+        f"{suspended.deployed} deployed; target: {LOCK_LOST} (lock_lost), 1 deployed",
+        (suspended.status, suspended.code, suspended.deployed) == (LOCK_LOST, "lock_lost", 1),
     )
 
 
 def _race(race: Race) -> Iterator[Verdict]:
-    others = len(race.told) + len(race.else_said)
-    said = f" (else said: {'; '.join(race.else_said)})" if race.else_said else ""
+    total = race.won + len(race.refused) + len(race.other_errors)
+    others = f" (other errors: {'; '.join(race.other_errors)})" if race.other_errors else ""
     yield Verdict(
-        f"race: {race.won} of {race.won + others} won, {len(race.told)} told who holds the lock{said}; target: 1, all others",
-        race.won == 1 and bool(race.told) and not race.else_said,
+        f"race: {race.won} of {total} succeeded, {len(race.refused)} named the lock's holder{others}; target: 1, all others",
+        race.won == 1 and bool(race.refused) and not race.other_errors,
     )
-    slowest = max(race.told, default=float("inf"))
+    slowest = max(race.refused, default=float("inf"))
     yield Verdict(
-        f"race: the slowest was told after {slowest:.2f} s (one that comes alone: {race.alone:.2f} s); "
-        f"target: at most {MOST_UNTIL_TOLD:.0f} s",
-        slowest <= MOST_UNTIL_TOLD,
+        f"race: the slowest failed after {slowest:.2f} s (a single one: {race.refused_alone:.2f} s); "
+        f"target: at most {MAX_UNTIL_REFUSED:.0f} s",
+        slowest <= MAX_UNTIL_REFUSED,
     )
 
 
 def times(figures: Figures) -> dict[str, Sequence[float]]:
-    """Return the seconds that the table shows."""
+    """Return the seconds of each row of the table."""
     cost, killed = figures.cost, figures.killed
     return {
-        SAFE: cost.safe,
-        BARE: cost.bare,
-        HELM: cost.helm,
+        "deploy": cost.locked,
+        "deploy, no lock": cost.unlocked,
+        "helm upgrade": cost.helm,
         "slow deploy": [killed.undisturbed],
         "again after kill": [killed.again],
-        **({"told in the race": figures.race.told} if figures.race.told else {}),
-        "told alone": [figures.race.alone],
+        **({"refused in race": figures.race.refused} if figures.race.refused else {}),
+        "refused alone": [figures.race.refused_alone],
     }

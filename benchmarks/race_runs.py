@@ -1,4 +1,4 @@
-"""What race.py runs: deploys on the local platform, some of them killed, silenced, or too late. Judges nothing."""
+"""The measurements of race.py: deploys on the local platform, some of them killed, suspended or refused."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 from unittest.mock import patch
 
 import yaml
-from measure import Failed, kubernaut
-from race_figures import MOST_UNTIL_FAILED, Cost, Killed, Race, Silent
+from measure import MeasurementFailed, kubernaut
+from race_figures import MAX_UNTIL_FAILED, Cost, Killed, Race, Suspended
 
 from kubernaut.adapters.helm import Helm
 from kubernaut.adapters.kube import Cluster
@@ -42,12 +42,11 @@ WRITES = (
     "kubernaut.deploy.operations.update_operation",
     "kubernaut.deploy.execution.delete_expired",
 )
-PATIENCE = 120.0
-"""Seconds after which what should have happened is given up."""
-SLOW, SILENT, WINNER = 8, 90, 15
-"""Seconds that the hook takes: of a deploy that is killed, of one that is silenced, of one that others race with."""
+TIMEOUT_SECONDS = 120.0
+KILLED_PAUSE, SUSPENDED_PAUSE, RACE_PAUSE = 8, 90, 15
+"""The duration of the hook in seconds, for a deploy that is killed, suspended, or part of a race."""
 
-# A ConfigMap, and before an upgrade a hook that takes as long as is wanted.
+# A ConfigMap, and a pre-upgrade hook of a given duration.
 TEMPLATE = """{{ if .Values.pause }}
 apiVersion: v1
 kind: Pod
@@ -66,22 +65,22 @@ kind: ConfigMap
 metadata: {name: {{ .Release.Name }}}
 data: {text: {{ .Values.text | quote }}}
 """
-# The command deploys only what kubernaut has published.
+# `kubernaut deploy` accepts published charts only, which have these annotations.
 PUBLISHED = {"kubernaut/image": f"localhost/race@sha256:{'0' * 64}", "kubernaut/source-digest": f"sha256:{'0' * 64}"}
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Place:
-    """A namespace, and a chart to deploy there.
+class Sandbox:
+    """A namespace, and a chart to deploy in it.
 
     Attributes:
-        environment: In which `helm` and `kubernaut` find the platform.
-        folder: For files; somebody else removes it.
-        namespace: Its name.
-        digest: Which chart.
-        programs: What was started there.
+        environment: The environment with which `helm` and `kubernaut` use the platform.
+        folder: A folder for files.
+        namespace: The namespace's name.
+        digest: The chart's digest.
+        programs: The programs that were started.
     """
 
     environment: Mapping[str, str]
@@ -91,8 +90,8 @@ class Place:
     programs: list[Program] = field(default_factory=list)
 
     @classmethod
-    def prepare(cls, environment: Mapping[str, str], folder: Path) -> Place:
-        """Push the chart."""
+    def prepare(cls, environment: Mapping[str, str], folder: Path) -> Sandbox:
+        """Push the chart; return a sandbox without a namespace."""
         chart = folder / NAME
         (chart / "templates").mkdir(parents=True)
         about = {"apiVersion": "v2", "name": NAME, "version": VERSION, "annotations": PUBLISHED}
@@ -101,45 +100,45 @@ class Place:
         (chart / "values.yaml").write_text(yaml.safe_dump(values))
         (chart / "templates" / "all.yaml").write_text(TEMPLATE)
         registry = {"KUBERNAUT_REGISTRY": f"{environment['KUBERNAUT_REGISTRY']}/bench-race", "KUBERNAUT_ACTOR": "bench"}
-        place = cls({**environment, **registry}, folder)
-        helm = place.context().helm()
-        return replace(place, digest=helm.push(helm.package(chart, folder / "out"), place.charts))
+        sandbox = cls({**environment, **registry}, folder)
+        helm = sandbox.context().helm()
+        return replace(sandbox, digest=helm.push(helm.package(chart, folder / "out"), sandbox.charts))
 
     @property
     def charts(self) -> str:
-        """Where the chart is."""
+        """The chart registry."""
         return load_settings(environment=self.environment, directory=self.folder).require_chart_registry()
 
     @property
     def chart(self) -> str:
-        """The chart, by digest."""
+        """The reference of the chart, by digest."""
         return f"oci://{self.charts}/{NAME}@{self.digest}"
 
     @contextmanager
-    def namespaced(self) -> Iterator[Place]:
-        """Give it a new namespace with the first release in it, and take the namespace away again."""
-        place = replace(self, namespace=f"bench-{uuid.uuid4().hex[:8]}", programs=[])
-        cluster = place.context().cluster()
+    def in_namespace(self) -> Iterator[Sandbox]:
+        """Yield the sandbox with a new namespace and a first release in it; delete the namespace at the end."""
+        sandbox = replace(self, namespace=f"bench-{uuid.uuid4().hex[:8]}", programs=[])
+        cluster = sandbox.context().cluster()
         try:
-            execute(place.wanted("first"), context=place.context())
-            yield place
+            execute(sandbox.request("first"), context=sandbox.context())
+            yield sandbox
         finally:
-            for program in place.programs:
+            for program in sandbox.programs:
                 program.stop()
-            cluster._json("DELETE", f"/api/v1/namespaces/{place.namespace}")
+            cluster._json("DELETE", f"/api/v1/namespaces/{sandbox.namespace}")
 
     def context(self, actor: str = "bench") -> DeployContext:
-        """Return what a deploy in this process needs, with connections of its own."""
+        """Return a context, with its own connections, for a deploy in this process."""
         settings = load_settings(environment={**self.environment, "KUBERNAUT_ACTOR": actor}, directory=self.folder)
         known: dict[str, Any] = {"kubeconfig": settings.kubeconfig, "environment": settings.environment}
         helm = Helm(settings.helm, plain_http=settings.uses_plain_http, **known)
         cluster = Cluster(settings.kubeconfig)
         return DeployContext(lambda: helm, lambda: cluster, HistoryStore(cluster), settings, Progress())
 
-    def wanted(self, text: str, *, name: str = NAME, pause: int = 0) -> DeployRequest:
-        """Return a deploy of a value."""
-        wish = read_values(sets=(f"text={text}", f"pause={pause}"))
-        more: dict[str, Any] = {"values": wish, "create_namespace": True, "timeout": PATIENCE}
+    def request(self, text: str, *, name: str = NAME, pause: int = 0) -> DeployRequest:
+        """Return the request to deploy a text."""
+        values = read_values(sets=(f"text={text}", f"pause={pause}"))
+        more: dict[str, Any] = {"values": values, "create_namespace": True, "timeout": TIMEOUT_SECONDS}
         return DeployRequest(self.namespace, name, VERSION, self.chart, self.digest, **more)
 
     def statuses(self, name: str = NAME) -> list[str]:
@@ -150,24 +149,22 @@ class Place:
         finally:
             cluster.close()
 
-    # programs
-
     def kubernaut(self, text: str, pause: int, *more: str) -> Program:
         """Start `kubernaut deploy`."""
         values = ("--set", f"text={text}", "--set", f"pause={pause}")
         return Program([kubernaut(), "deploy", f"{NAME}@{VERSION}", "-n", self.namespace, *values, "-o", "json", *more], self)
 
     def helm(self, text: str, pause: int) -> Program:
-        """Start plain `helm upgrade`."""
+        """Start `helm upgrade`."""
         values = ("--namespace", self.namespace, "--set", f"text={text},pause={pause}", "--wait", "--plain-http")
         return Program(["helm", "upgrade", NAME, self.chart, *values], self)
 
-    def until_in_the_hook(self, program: Program) -> None:
-        """Wait until a program's release is pending, and its hook's pod is there."""
+    def wait_for_hook(self, program: Program) -> None:
+        """Wait until the program's release is pending and the pod of its hook runs."""
 
-        def there() -> bool:
+        def in_hook() -> bool:
             if program.process.poll() is not None:
-                raise Failed(f"{program.words} ended before its time.\n{program.said()}")
+                raise MeasurementFailed(f"{program.command} ended before its hook ran.\n{program.all_output()}")
             return self.statuses()[0] in PENDING and bool(running())
 
         def running() -> list[Any]:
@@ -175,39 +172,39 @@ class Place:
             return [pod for pod in pods if pod["status"].get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]]
 
         cluster = self.context().cluster()
-        until(there, f"{program.words}: it is in its hook")
+        wait_until(in_hook, f"{program.command} runs its hook")
 
 
 class Program:
-    """A program that runs, and says what it has to say into files."""
+    """A running program, with its output in files."""
 
-    def __init__(self, command: Sequence[str], place: Place) -> None:
-        self.words = " ".join(command)
-        self._stdout, self._stderr = (place.folder / f"{uuid.uuid4().hex}.{name}" for name in ("out", "err"))
+    def __init__(self, command: Sequence[str], sandbox: Sandbox) -> None:
+        self.command = " ".join(command)
+        self._stdout, self._stderr = (sandbox.folder / f"{uuid.uuid4().hex}.{name}" for name in ("out", "err"))
         self._started = time.perf_counter()
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
             files: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": stderr}
-            self.process = subprocess.Popen(command, cwd=place.folder, env=dict(place.environment), **files)
-        place.programs.append(self)
+            self.process = subprocess.Popen(command, cwd=sandbox.folder, env=dict(sandbox.environment), **files)
+        sandbox.programs.append(self)
 
     def end(self) -> int:
-        """Wait for its end; return its exit status."""
+        """Wait for its end; return its exit status. Raises: MeasurementFailed: It does not end in time."""
         try:
-            return self.process.wait(PATIENCE)
+            return self.process.wait(TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired as expired:
             self.process.kill()
-            raise Failed(f"{self.words} does not end.\n{self.said()}") from expired
+            raise MeasurementFailed(f"{self.command} did not end in time.\n{self.all_output()}") from expired
 
     def seconds(self) -> float:
-        """Wait for its good end; return how long it took. Raises: Failed."""
+        """Wait until it succeeds; return its duration in seconds. Raises: MeasurementFailed."""
         status = self.end()
         taken = time.perf_counter() - self._started
         if status:
-            raise Failed(f"{self.words}: exit status {status}\n{self.said()}")
+            raise MeasurementFailed(f"{self.command}: exit status {status}\n{self.all_output()}")
         return taken
 
-    def said(self) -> str:
-        """Return all that it has said."""
+    def all_output(self) -> str:
+        """Return its standard output and standard error."""
         return self.output() + self._stderr.read_text(errors="replace")
 
     def output(self) -> str:
@@ -215,70 +212,67 @@ class Program:
         return self._stdout.read_text(errors="replace")
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to it and to what it has started."""
-        for pid in (self.process.pid, *_descendants(self.process.pid)):
+        """Send a signal to the program and its descendants."""
+        for pid in (self.process.pid, *descendants(self.process.pid)):
             with suppress(ProcessLookupError):  # it has just ended
                 os.kill(pid, number)
 
     def stop(self) -> None:
-        """End it, if the measurement broke off before its end."""
+        """Terminate it if it still runs after a failed measurement."""
         if self.process.poll() is None:
             self.signal(signal.SIGCONT)
             self.process.terminate()
             self.end()
 
 
-def _descendants(pid: int) -> list[int]:
-    """Return what a process has started, and what that has."""
+def descendants(pid: int) -> list[int]:
+    """Return the pids of a process's descendants."""
     found: list[int] = []
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in map(int, children.read_text().split()):
-            found += [child, *_descendants(child)]
+            found += [child, *descendants(child)]
     return found
 
 
-def until(look: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
-    """Look until there is something to see; return it. Raises: Failed."""
+def wait_until(condition: Callable[[], T], description: str, seconds: float = TIMEOUT_SECONDS) -> T:
+    """Poll a condition; return its first true value. Raises: MeasurementFailed: It is not true in time."""
     deadline = time.monotonic() + seconds
-    while not (seen := look()):
+    while not (value := condition()):
         if time.monotonic() > deadline:
-            raise Failed(f"It did not happen in {seconds:.0f} s: {what}.")
+            raise MeasurementFailed(f"Not within {seconds:.0f} s: {description}.")
         time.sleep(0.05)
-    return seen
+    return value
 
 
-# the measurements
+def cost(sandbox: Sandbox, pairs: int) -> Cost:
+    """Time a deploy with and without lock and operation, and by Helm, alternately, after a round that does not count."""
+    context = sandbox.context()
 
+    def locked(text: str) -> None:
+        execute(sandbox.request(text, name="locked"), context=context)
 
-def cost(place: Place, pairs: int) -> Cost:
-    """Time the same deploy with and without lock and operation, and by plain Helm, in turns; the first round does not count."""
-    context = place.context()
-
-    def safe(text: str) -> None:
-        execute(place.wanted(text, name="safe"), context=context)
-
-    def bare(text: str) -> None:
-        with _nothing_locked():
-            execute(place.wanted(text, name="bare"), context=context)
+    def unlocked(text: str) -> None:
+        with without_lock():
+            execute(sandbox.request(text, name="unlocked"), context=context)
 
     def helm(text: str) -> None:
-        how: dict[str, Any] = {"namespace": place.namespace, "timeout": PATIENCE, "history_max": 50, "log": lambda _: None}
+        how: dict[str, Any] = {"namespace": sandbox.namespace, "timeout": TIMEOUT_SECONDS, "history_max": 50, "log": lambda _: None}
         values = {"text": text, "pause": 0}
-        context.helm().upgrade("helm", place.chart, install=True, values=values, labels={}, description="bench", **how)
+        context.helm().upgrade("helm", sandbox.chart, install=True, values=values, labels={}, description="bench", **how)
 
-    sides: list[tuple[Callable[[str], None], list[float]]] = [(safe, []), (bare, []), (helm, [])]
+    sides: list[tuple[Callable[[str], None], list[float]]] = [(locked, []), (unlocked, []), (helm, [])]
     for number in range(pairs + 1):
-        for deploy, taken in sides if number % 2 else (sides[1], sides[0], sides[2]):
+        for deploy, seconds in sides if number % 2 else (sides[1], sides[0], sides[2]):
             started = time.perf_counter()
             deploy(f"round {number}")
             if number:
-                taken.append(time.perf_counter() - started)
-    return Cost(*(taken for _, taken in sides))
+                seconds.append(time.perf_counter() - started)
+    return Cost(*(seconds for _, seconds in sides))
 
 
 @contextmanager
-def _nothing_locked() -> Iterator[None]:
-    """Let this process deploy without a lock and without an operation."""
+def without_lock() -> Iterator[None]:
+    """Deploy without a lock and without an operation during the block."""
 
     @contextmanager
     def hold(*_: Any, **__: Any) -> Iterator[SimpleNamespace]:
@@ -294,45 +288,45 @@ def _nothing_locked() -> Iterator[None]:
         yield
 
 
-def killed(place: Place) -> Killed:
-    """Kill a kubernaut in its hook, and let the same command run again."""
-    undisturbed = place.kubernaut("undisturbed", SLOW).seconds()
-    program = place.kubernaut("killed", SLOW)
-    place.until_in_the_hook(program)
+def kill(sandbox: Sandbox) -> Killed:
+    """Kill a deploy while its hook runs, and run the same command again."""
+    undisturbed = sandbox.kubernaut("undisturbed", KILLED_PAUSE).seconds()
+    program = sandbox.kubernaut("killed", KILLED_PAUSE)
+    sandbox.wait_for_hook(program)
     started = time.perf_counter()
     program.process.kill()
-    until(lambda: place.statuses()[0] == "failed", "the killed kubernaut's release is failed", SLOW)
+    wait_until(lambda: sandbox.statuses()[0] == "failed", "the release of the killed deploy is failed", KILLED_PAUSE)
     until_failed = time.perf_counter() - started
     program.end()
-    again = place.kubernaut("killed", SLOW).seconds()
-    return Killed(until_failed, again, undisturbed, *_killed_helm(place))
+    again = sandbox.kubernaut("killed", KILLED_PAUSE).seconds()
+    return Killed(until_failed, again, undisturbed, *_killed_helm(sandbox))
 
 
-def _killed_helm(place: Place) -> tuple[str, int]:
-    program = place.helm("helm", SLOW)
-    place.until_in_the_hook(program)
+def _killed_helm(sandbox: Sandbox) -> tuple[str, int]:
+    program = sandbox.helm("helm", KILLED_PAUSE)
+    sandbox.wait_for_hook(program)
     program.process.kill()
     program.end()
-    time.sleep(MOST_UNTIL_FAILED)
-    return place.statuses()[0], place.helm("helm", SLOW).end()
+    time.sleep(MAX_UNTIL_FAILED)
+    return sandbox.statuses()[0], sandbox.helm("helm", KILLED_PAUSE).end()
 
 
-def silent(place: Place) -> Silent:
-    """Let a holder and its Helm stand still in the hook, let another one wait for the lock, then let the first go on."""
-    cluster = place.context().cluster()
+def suspend(sandbox: Sandbox) -> Suspended:
+    """Suspend a deploy and its Helm in the hook, let another deploy wait for the lock, and resume the first one."""
+    cluster = sandbox.context().cluster()
 
     def holder() -> str | None:
-        lease = cluster.get_lease(place.namespace, lease_name(NAME))
+        lease = cluster.get_lease(sandbox.namespace, lease_name(NAME))
         return str(lease["spec"]["holderIdentity"]) if lease else None
 
-    first = place.kubernaut("silent", SILENT)
+    first = sandbox.kubernaut("suspended", SUSPENDED_PAUSE)
     try:
-        place.until_in_the_hook(first)
+        sandbox.wait_for_hook(first)
         before = holder()
         first.signal(signal.SIGSTOP)
         started = time.perf_counter()
-        second = place.kubernaut("second", 0, "--lock-timeout", "60s")
-        until(lambda: holder() not in (before, None), "another one has the silent holder's lock")
+        second = sandbox.kubernaut("second", 0, "--lock-timeout", "60s")
+        wait_until(lambda: holder() not in (before, None), "another deploy has the lock of the suspended one")
         until_taken = time.perf_counter() - started
         second.seconds()
     finally:
@@ -340,48 +334,48 @@ def silent(place: Place) -> Silent:
     started = time.perf_counter()
     status = first.end()
     until_ended = time.perf_counter() - started
-    return Silent(until_taken, status, _code(first), until_ended, place.statuses().count("deployed"))
+    return Suspended(until_taken, status, _code(first), until_ended, sandbox.statuses().count("deployed"))
 
 
 def _code(program: Program) -> str:
     try:
         return str(json.loads(program.output())["code"])
     except (ValueError, KeyError, TypeError):
-        return "no problem told"
+        return "no error code"
 
 
-def race(place: Place, deployers: int) -> Race:
-    """Let many deploy the same name at the same time, each as somebody else; and one more while the winner is at work."""
-    everybody = [place.context(f"racer-{number:02}") for number in range(deployers + 1)]
+def race(sandbox: Sandbox, deployers: int) -> Race:
+    """Deploy the same name at the same time by several actors, and once more while the winner is running."""
+    contexts = [sandbox.context(f"racer-{number:02}") for number in range(deployers + 1)]
     start = threading.Barrier(deployers)
-    told = threading.Semaphore(0)
+    ended = threading.Semaphore(0)
 
     def attempt(context: DeployContext) -> tuple[float, ReleaseLocked | None]:
         started = time.perf_counter()
         try:
-            execute(place.wanted(context.settings.actor, pause=WINNER), context=context)
+            execute(sandbox.request(context.settings.actor, pause=RACE_PAUSE), context=context)
         except ReleaseLocked as locked:
             return time.perf_counter() - started, locked
         return time.perf_counter() - started, None
 
     def racer(context: DeployContext) -> tuple[float, ReleaseLocked | None]:
-        start.wait(PATIENCE)
+        start.wait(TIMEOUT_SECONDS)
         try:
             return attempt(context)
         finally:
-            told.release()
+            ended.release()
 
-    *racers, late = everybody
+    *racers, late = contexts
     with ThreadPoolExecutor(deployers) as pool:
         running = [pool.submit(racer, context) for context in racers]
         for _ in range(deployers - 1):
-            told.acquire(timeout=PATIENCE)
-        alone, late_locked = attempt(late)
-        ended = [future.result() for future in running]
-    winners = [context.settings.actor for context, (_, locked) in zip(racers, ended, strict=True) if locked is None]
+            ended.acquire(timeout=TIMEOUT_SECONDS)
+        refused_alone, late_locked = attempt(late)
+        results = [future.result() for future in running]
+    winners = [context.settings.actor for context, (_, locked) in zip(racers, results, strict=True) if locked is None]
     if late_locked is None:
-        raise Failed("The winner of the race had ended before the last one was told.")
-    losers = [(seconds, locked.message) for seconds, locked in ended if locked is not None]
-    named = [seconds for seconds, message in losers if any(f"locked by {winner} " in message for winner in winners)]
+        raise MeasurementFailed("The winner of the race ended before the last deploy was refused.")
+    losers = [(seconds, locked.message) for seconds, locked in results if locked is not None]
+    refused = [seconds for seconds, message in losers if any(f"locked by {winner} " in message for winner in winners)]
     others = [message for _, message in losers if not any(f"locked by {winner} " in message for winner in winners)]
-    return Race(len(winners), named, others, alone)
+    return Race(len(winners), refused, others, refused_alone)

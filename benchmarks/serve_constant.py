@@ -1,6 +1,6 @@
-"""The server's program with one call that answers a constant body: what the server's bench holds its lists beside.
+"""A server with one route that returns a constant body, for comparison with the lists of `kubernaut serve`.
 
-The same app, gate, token and listener, and no index: run by `serve_runs.py` as a program of its own.
+It has the same app, authentication and listener, and no release index. `serve_runs.py` runs it as a separate process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kubernaut.server.serving import ServeOptions, create_context
 
 
 def main() -> int:
-    """Serve the file that is named, until SIGTERM."""
+    """Serve the file given as argument, until SIGTERM."""
     body = Path(sys.argv[1]).read_bytes()
     settings = load_settings({"serve_port": 0})
     context = create_context(Kubernaut(settings), ServeOptions())

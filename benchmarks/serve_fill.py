@@ -1,4 +1,4 @@
-"""Fills a cluster with releases for the bench of the server, as Helm keeps them, and takes them away again."""
+"""Creating releases in Helm's format for serve.py, and deleting them."""
 
 from __future__ import annotations
 
@@ -19,39 +19,46 @@ _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Filling:
-    """How many releases there shall be: ``names`` in all, spread over ``namespaces``, each with ``revisions`` of ``size`` bytes."""
+class Dataset:
+    """The releases to create.
 
-    names: int
+    Attributes:
+        releases: The number of releases.
+        revisions: The number of revisions of each release.
+        namespaces: The number of namespaces over which the releases are spread.
+        size: The size of each record in bytes.
+    """
+
+    releases: int
     revisions: int
     namespaces: int
     size: int = 20_000
 
-    def spread(self) -> Iterator[tuple[str, str]]:
+    def names(self) -> Iterator[tuple[str, str]]:
         """Yield each release's namespace and name."""
-        for number in range(self.names):
+        for number in range(self.releases):
             yield f"bench-{number % self.namespaces}", f"app-{number:04d}"
 
 
 @contextmanager
-def filled(cluster: Cluster, filling: Filling) -> Iterator[None]:
-    """Make the releases; take their namespaces away at the end."""
-    names = [f"bench-{number}" for number in range(filling.namespaces)]
+def populated(cluster: Cluster, dataset: Dataset) -> Iterator[None]:
+    """Create the releases; delete their namespaces at the end."""
+    names = [f"bench-{number}" for number in range(dataset.namespaces)]
     for name in names:
         cluster.create_namespace(name)
     try:
         with ThreadPoolExecutor(_WRITERS) as pool:
-            for made in pool.map(lambda one: _fill(cluster, *one, filling), filling.spread()):
-                assert made == filling.revisions
+            for created in pool.map(lambda name: _create(cluster, *name, dataset), dataset.names()):
+                assert created == dataset.revisions
         yield
     finally:
         _remove(cluster, names)
 
 
 def record(namespace: str, name: str, revision: int, status: Status, size: int) -> dict[str, Any]:
-    """Return the Secret of a release whose record is about ``size`` bytes, as the API server keeps it."""
+    """Return the Secret of a release record of about ``size`` bytes."""
     made = (_BEGIN + timedelta(minutes=revision)).isoformat()
-    # What cannot be compressed makes a record as large as it is meant to be; templates are what is large in real ones.
+    # Random bytes, since the record is compressed; real records are large because of their templates.
     filler = base64.b64encode(os.urandom(size * 9 // 16)).decode()
     content = {
         "name": name,
@@ -71,11 +78,11 @@ def record(namespace: str, name: str, revision: int, status: Status, size: int) 
     return {"metadata": metadata, "type": SECRET_TYPE, "data": {"release": encode(content)}}
 
 
-def _fill(cluster: Cluster, namespace: str, name: str, filling: Filling) -> int:
-    for revision in range(1, filling.revisions + 1):
-        status = Status.DEPLOYED if revision == filling.revisions else Status.SUPERSEDED
-        cluster.create_secret(namespace, record(namespace, name, revision, status, filling.size))
-    return filling.revisions
+def _create(cluster: Cluster, namespace: str, name: str, dataset: Dataset) -> int:
+    for revision in range(1, dataset.revisions + 1):
+        status = Status.DEPLOYED if revision == dataset.revisions else Status.SUPERSEDED
+        cluster.create_secret(namespace, record(namespace, name, revision, status, dataset.size))
+    return dataset.revisions
 
 
 def _remove(cluster: Cluster, namespaces: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
-"""Asks a server for its answers over kept connections, and times each: as fast as it can, or at a given rate.
+"""Sends requests to a server over keep-alive connections and times each, at the maximum or a given rate; prints JSON.
 
-Run as a program of its own, so that it does not share its interpreter with what it measures; it prints its times as JSON.
+A separate process, so that it does not share an interpreter with the code that it measures.
 """
 
 from __future__ import annotations
@@ -19,36 +19,42 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class Load:
-    """What came of it: the seconds of each answer, in order of asking; how many were no 200; how long it all took."""
+    """The result of a load.
+
+    Attributes:
+        seconds: The seconds of each request, in the order of the requests.
+        errors: The number of responses with a status other than 200.
+        duration: The seconds of all requests together.
+    """
 
     seconds: list[float]
     errors: int
-    took: float
+    duration: float
 
     @property
     def rate(self) -> float:
-        """Answers in a second."""
-        return len(self.seconds) / self.took
+        """Responses per second."""
+        return len(self.seconds) / self.duration
 
     def percentile(self, percent: float) -> float:
-        """Return the seconds within which that many of the answers came."""
+        """Return a percentile of the seconds."""
         ranked = sorted(self.seconds)
         return ranked[min(len(ranked) - 1, int(len(ranked) * percent / 100))]
 
 
-def ask(url: str, header: str, *, connections: int, requests: int, rate: float | None) -> Load:
-    """Ask.
+def run(url: str, header: str, *, connections: int, requests: int, rate: float | None) -> Load:
+    """Send requests and time them.
 
     Args:
-        url: What to ask for.
+        url: The URL to request.
         header: The line of the Authorization header.
-        connections: How many connections are kept, each of a thread.
-        requests: How many requests in all.
-        rate: How many in a second, evenly; each is timed from when it was due, so that none hides behind a slow one.
+        connections: The number of connections, each in its own thread.
+        requests: The total number of requests.
+        rate: Requests per second, or None for the maximum. A request is timed from its due time, so a wait for a slow one counts.
     """
     parts = urlsplit(url)
     name, _, value = header.partition(":")
-    begun = time.perf_counter()
+    started = time.perf_counter()
     lock, seconds, errors, taken = threading.Lock(), [0.0] * requests, [0], iter(range(requests))
 
     def work() -> None:
@@ -58,7 +64,7 @@ def ask(url: str, header: str, *, connections: int, requests: int, rate: float |
                 number = next(taken, None)
             if number is None:
                 break
-            due = time.perf_counter() if rate is None else begun + number / rate
+            due = time.perf_counter() if rate is None else started + number / rate
             time.sleep(max(0.0, due - time.perf_counter()))
             connection.request("GET", f"{parts.path}?{parts.query}" if parts.query else parts.path, headers={name: value.strip()})
             with connection.getresponse() as response:
@@ -74,7 +80,7 @@ def ask(url: str, header: str, *, connections: int, requests: int, rate: float |
         thread.start()
     for thread in threads:
         thread.join()
-    return Load(seconds, errors[0], time.perf_counter() - begun)
+    return Load(seconds, errors[0], time.perf_counter() - started)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=float)
     options = parser.parse_args(arguments)
     header = options.header_file.read_text(encoding="ascii").strip()
-    load = ask(options.url, header, connections=options.connections, requests=options.requests, rate=options.rate)
+    load = run(options.url, header, connections=options.connections, requests=options.requests, rate=options.rate)
     json.dump(asdict(load), sys.stdout)
     return 0
 

@@ -1,8 +1,7 @@
-"""How long `kubernaut ship` takes beside the pipeline that one writes by hand (pipeline.sh). This is what `make bench` runs.
+"""The duration of `kubernaut ship` compared with a hand-written pipeline (pipeline.sh). A part of `make bench`.
 
-On the local platform, in copies of examples/ and charts/ in a temporary folder: rounds of the shell pipeline after an edit of
-index.js, `ship` after such an edit, and `ship` with nothing changed; in turns, so that whatever else the machine does meets them
-all. Each is timed as a whole process. Exits with 1 if a target is missed.
+Each round runs the shell pipeline after an edit of index.js, `ship` after such an edit, and `ship` without a change, alternately,
+on the local platform and in copies of examples/ and charts/. Whole processes are timed. Exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -18,42 +17,42 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from measure import Failed, Run, Summary, Verdict, kubernaut, platform, report, run, tell
+from measure import MeasurementFailed, Run, Summary, Verdict, format_table, kubernaut, platform, print_results, run
 
 ROOT = Path(__file__).parents[1]
 NAME = "hello-world"
 SHELL, CHANGED, UNCHANGED = "shell pipeline", "ship, changed", "ship, unchanged"
-MORE_THAN_SHELL = 1.0
-"""Seconds that a changed ship may take more than the shell pipeline."""
-PART_OF_SHELL = 0.25
-"""What an unchanged ship may take of the shell pipeline's time."""
+MAX_EXTRA_SECONDS = 1.0
+"""Target: the seconds by which a `ship` of a change may exceed the shell pipeline."""
+MAX_UNCHANGED_RATIO = 0.25
+"""Target: the duration of a `ship` without a change, as a part of the shell pipeline's."""
 
 
 def verdicts(summaries: Mapping[str, Summary]) -> list[Verdict]:
-    """Compare the medians with the targets."""
+    """Return the medians compared with the targets."""
     shell, changed, unchanged = (summaries[side].median for side in (SHELL, CHANGED, UNCHANGED))
     return [
         Verdict(
             f"{CHANGED}: {changed / shell:.2f} of the shell pipeline ({changed - shell:+.2f} s); "
-            f"target: at most +{MORE_THAN_SHELL} s",
-            changed <= shell + MORE_THAN_SHELL,
+            f"target: at most +{MAX_EXTRA_SECONDS} s",
+            changed <= shell + MAX_EXTRA_SECONDS,
         ),
         Verdict(
-            f"{UNCHANGED}: {unchanged / shell:.2f} of the shell pipeline; target: at most {PART_OF_SHELL}",
-            unchanged <= PART_OF_SHELL * shell,
+            f"{UNCHANGED}: {unchanged / shell:.2f} of the shell pipeline; target: at most {MAX_UNCHANGED_RATIO}",
+            unchanged <= MAX_UNCHANGED_RATIO * shell,
         ),
     ]
 
 
 @dataclass
 class Bench:
-    """The two sides, each with a copy of its own, a namespace of its own and a part of the registry of its own.
+    """The two sides, the shell pipeline and kubernaut, each with its own copy, namespace and repositories.
 
     Args:
-        folder: Where the copies go; somebody else removes it.
-        environment: In which `docker`, `helm` and `kubernaut` find the platform.
+        folder: The folder for the copies.
+        environment: The environment with which `docker`, `helm` and `kubernaut` use the platform.
         run: Runs and times a program.
-        label: Makes every edit differ from those of earlier benches, whose layers the engine may still keep.
+        label: Makes each edit differ from those of earlier runs, whose layers the Docker engine may have cached.
     """
 
     folder: Path
@@ -63,7 +62,7 @@ class Bench:
     _edits: int = 0
 
     def prepare(self) -> None:
-        """Make the copies, each a git repository, as the version comes from git; and take away what an earlier bench left."""
+        """Remove the releases of an earlier run and make the copies, each a git repository, from which the version is derived."""
         self.remove()
         for side in ("shell", "kubernaut"):
             copy = self.folder / side
@@ -73,24 +72,24 @@ class Bench:
             for arguments in (["init", "--quiet"], ["add", "--all"], [*identity, "commit", "--quiet", "--message", "hello-world"]):
                 self.run(["git", *arguments], copy, self.environment)
 
-    def measure(self, pairs: int, say: Callable[[str], None]) -> dict[str, list[float]]:
-        """Time the rounds, after one that is not counted: it makes the namespaces and fills every cache."""
+    def measure(self, pairs: int, log: Callable[[str], None]) -> dict[str, list[float]]:
+        """Return the seconds of each round by side, after a warm-up that creates the namespaces and fills the caches."""
         times: dict[str, list[float]] = {SHELL: [], CHANGED: [], UNCHANGED: []}
         for number in range(pairs + 1):
-            # The sides take turns in being first.
+            # The sides alternate in running first.
             sides = [self._ship, self._shell] if number % 2 else [self._shell, self._ship]
             seconds = {name: taken for side in sides for name, taken in side().items()}
-            say(f"{f'round {number}' if number else 'warm-up':<10}" + "  ".join(f"{name} {seconds[name]:.2f}" for name in times))
+            log(f"{f'round {number}' if number else 'warm-up':<10}" + "  ".join(f"{name} {seconds[name]:.2f}" for name in times))
             if number:
                 for name, taken in seconds.items():
                     times[name].append(taken)
         return times
 
     def remove(self) -> None:
-        """Take both releases away; what cannot be taken away is the next bench's first task."""
+        """Uninstall both releases, as far as possible."""
         for side in ("shell", "kubernaut"):
             command = ["helm", "uninstall", NAME, "--namespace", f"bench-{side}", "--ignore-not-found"]
-            with suppress(Failed):
+            with suppress(MeasurementFailed):
                 self.run(command, self.folder, self.environment)
 
     def _shell(self) -> dict[str, float]:
@@ -117,8 +116,8 @@ class Bench:
         return self._edits
 
 
-def starts(environment: Mapping[str, str], run: Run = run, runs: int = 5) -> dict[str, list[float]]:
-    """Time how long the programs take to start; for information."""
+def start_times(environment: Mapping[str, str], run: Run = run, runs: int = 5) -> dict[str, list[float]]:
+    """Return the seconds that `kubernaut --help` and `helm version` take, for information."""
     commands = {"kubernaut --help": [kubernaut(), "--help"], "helm version": ["helm", "version", "--short"]}
     times: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(runs):
@@ -128,9 +127,9 @@ def starts(environment: Mapping[str, str], run: Run = run, runs: int = 5) -> dic
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the bench; return the exit status."""
+    """Run the benchmark; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--pairs", type=int, default=7, help="rounds that count; %(default)s by default")
+    parser.add_argument("--pairs", type=int, default=7, help="the number of rounds; %(default)s by default")
     parser.add_argument("--name", default="default", help="the local platform's name; %(default)s by default")
     options = parser.parse_args(arguments)
     if options.pairs < 1:
@@ -138,16 +137,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     environment = _platform(options.name)
     missing = [program for program in ("docker", "helm", "git") if shutil.which(program, path=environment["PATH"]) is None]
     if missing:
-        print(f"The shell pipeline needs {' and '.join(missing)} on PATH.", file=sys.stderr)
+        print(f"Not on PATH: {', '.join(missing)}.", file=sys.stderr)
         return 8
     try:
         times = _measure(environment, options.pairs)
-        times_to_start = starts(environment)
-    except Failed as failure:
+        programs = start_times(environment)
+    except MeasurementFailed as failure:
         print(f"Failed: {failure}", file=sys.stderr)
         return 7
-    judged = verdicts({name: Summary.of(seconds) for name, seconds in times.items()})
-    return tell(times, judged, list(report(times_to_start))[1:])
+    compared = verdicts({name: Summary.of(seconds) for name, seconds in times.items()})
+    return print_results(times, compared, list(format_table(programs))[1:])
 
 
 def _measure(environment: Mapping[str, str], pairs: int) -> dict[str, list[float]]:
@@ -168,7 +167,7 @@ def _platform(name: str) -> dict[str, str]:
 
 
 def _docker_folder() -> Path:
-    """Return the folder of the Docker client that the platform's packages hold, for machines without one."""
+    """Return the folder of the Docker client in the platform's packages, for machines without one."""
     from kubernaut_local.cache import Cache
     from kubernaut_local.commands import CommandRunner
     from kubernaut_local.debian import fetch_packages

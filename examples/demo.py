@@ -1,7 +1,7 @@
-"""hello-world travels the whole way: from its folder to a running release that answers. This is what `make demo` runs.
+"""Publish and deploy hello-world, from its folder to a running release, and call it. `make demo` runs this.
 
-With `--cluster local` on the local platform, which is brought up first; with `--cluster current` on a cluster, registry and
-Docker engine of your own: the current kube context and DOCKER_HOST are used, and nothing is started.
+`--cluster local` starts the local platform and uses it. `--cluster current` starts nothing and uses your own cluster, registry and
+Docker engine: the current kube context, --registry and DOCKER_HOST.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from kubernaut.events import Listener, Progress
 APPLICATION = Path(__file__).parent / "hello-world"
 NAME = "hello-world"
 NAMESPACE = "demo"
-ANSWERS_WITHIN = 60.0  # seconds; for pods that start again because the platform did
+ANSWER_SECONDS = 60.0  # long enough for pods that restart with the platform
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; return the exit status, which is the `kubernaut` command's."""
+    """Run the demo; return the exit status, as documented for the `kubernaut` command."""
     options = _options(arguments)
     with handle_signals():
         return handle_errors(lambda: _demo(options), json=False, verbose=options.verbose)
@@ -40,17 +40,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--cluster", choices=["local", "current"], default="local", help="where to; %(default)s by default")
-    parser.add_argument("--registry", metavar="HOST/PREFIX", help="the OCI registry; the local platform's, or KUBERNAUT_REGISTRY")
+    parser.add_argument(
+        "--cluster", choices=["local", "current"], default="local", help="the cluster to use; %(default)s by default"
+    )
+    parser.add_argument(
+        "--registry", metavar="HOST/PREFIX", help="the OCI registry; by default the local platform's, or KUBERNAUT_REGISTRY"
+    )
     parser.add_argument("--name", default="default", help="the local platform's name; %(default)s by default")
-    parser.add_argument("--verbose", action="store_true", help="show every line that the tools say")
+    parser.add_argument("--verbose", action="store_true", help="show the output of the tools")
     return parser.parse_args(arguments)
 
 
 def _demo(options: argparse.Namespace) -> None:
     environment = dict(os.environ)
     if options.cluster == "local":
-        # A log that says nothing for the minutes of the first build would look stuck.
+        # The first build takes minutes: without a terminal, print every line, so that it does not look stuck.
         with show_progress(options.verbose or not sys.stderr.isatty()) as listener:
             environment |= local_platform(options.name, listener)
     with show_progress(options.verbose) as listener:
@@ -62,7 +66,7 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def local_platform(name: str, listener: Listener) -> dict[str, str]:
-    """Bring the local platform up; return the variables that make it the current cluster."""
+    """Start the local platform; return the environment variables with which programs use it."""
     from kubernaut_local import Platform
 
     platform = Platform(name)
@@ -71,38 +75,38 @@ def local_platform(name: str, listener: Listener) -> dict[str, str]:
 
 
 def _ship(settings: Settings, port: str | None, listener: Listener) -> Deployed:
-    """Publish the application and deploy that version: everything that kubernaut is for."""
+    """Publish the application and deploy that version. This is the whole use of kubernaut's library."""
     values = ["service.type=NodePort", f"service.nodePort={port}"] if port else []
     return Kubernaut(settings, listener=listener).ship(APPLICATION, namespace=NAMESPACE, create_namespace=True, set=values)
 
 
 def _call(url: str, deployed: Deployed, listener: Listener) -> str:
-    """Ask the application until this version answers: the one before it may still finish its last requests."""
+    """Call the application until this version answers; the previous one may still answer for a moment."""
     version = deployed.release.app_version if deployed.release else None
 
     def check(answer: Any) -> None:
         if answer.get("version") != version:
-            raise ValueError(f"what answers is still version {answer.get('version')}")
+            raise ValueError(f"version {answer.get('version')} still answers")
 
     with Progress(listener).step("call", url) as step:
-        answer = answer_of(url, check, f"{NAME} {version}")
+        answer = wait_for_answer(url, check, f"{NAME} {version}")
         step.done(answer)
         return answer
 
 
-def answer_of(url: str, check: Callable[[Any], None], what: str) -> str:
-    """Ask the application, past any proxy, until its answer is the right one; return it.
+def wait_for_answer(url: str, check: Callable[[Any], None], expected: str) -> str:
+    """Call a URL, without a proxy, until it returns the expected JSON; return that as text.
 
     Args:
-        url: Where it answers.
-        check: Raises ValueError while the answer is another.
-        what: Whose answer it is to be.
+        url: The URL to call.
+        check: Raises ValueError for an unexpected answer.
+        expected: A description of the expected answer, for the error.
 
     Raises:
-        Unreachable: It does not come in time.
+        Unreachable: The expected answer did not come in time.
     """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + ANSWERS_WITHIN
+    deadline = time.monotonic() + ANSWER_SECONDS
     while True:
         try:
             with opener.open(url, timeout=2) as response:
@@ -110,14 +114,14 @@ def answer_of(url: str, check: Callable[[Any], None], what: str) -> str:
             check(answer)
         except (OSError, ValueError) as error:
             if time.monotonic() > deadline:
-                raise Unreachable(f"{url} does not answer as {what}: {error}.") from error
+                raise Unreachable(f"{url} does not answer as {expected}: {error}.") from error
             time.sleep(0.2)
         else:
             return json.dumps(answer)
 
 
 def _helm_history(settings: Settings) -> str:
-    """Ask plain Helm: a release that kubernaut made is a Helm release like any other."""
+    """Return the output of `helm history`: kubernaut's releases are ordinary Helm releases."""
     context = ["--kube-context", settings.context] if settings.context else []
     kubeconfig = {"KUBECONFIG": settings.kubeconfig} if settings.kubeconfig else {}
     result = subprocess.run(
@@ -136,9 +140,9 @@ def _show(deployed: Deployed, history: str, port: str | None, answer: str | None
     print(f"\n$ helm history {NAME} -n {NAMESPACE}\n{history}\n")
     if port:
         print(f"$ curl http://127.0.0.1:{port}/\n{answer}\n")
-        first = 'eval "$(kubernaut local env)"    # from then on, this shell uses the local platform'
+        first = 'eval "$(kubernaut local env)"    # use the local platform in this shell'
     else:
-        print("The application answered through its Service: before that, no deploy is done.\n")
+        print("The application answered through its Service; a deploy waits for that.\n")
         first = f"kubectl -n {NAMESPACE} port-forward service/{NAME} 8080:80    # then: curl http://127.0.0.1:8080/"
     print("Try next:")
     for command in (
@@ -148,20 +152,20 @@ def _show(deployed: Deployed, history: str, port: str | None, answer: str | None
         f"kubernaut history {NAME} -n {NAMESPACE}",
         f"kubernaut logs {NAME} -n {NAMESPACE}",
         f"kubernaut ship examples/{NAME} -n {NAMESPACE} --reuse-values --set greeting=Ahoj",
-        f"kubernaut delete {NAME} -n {NAMESPACE}    # the history stays; kubernaut restore brings it back",
+        f"kubernaut delete {NAME} -n {NAMESPACE}    # keeps the history; `kubernaut restore` brings it back",
     ):
         print(f"  {command}")
     server = f"http://{settings.serve_host}:{settings.serve_port}"
-    print("The same over HTTP: `kubernaut serve`, and in another shell:")
+    print("The same over HTTP: run `kubernaut serve`, and in another shell:")
     for path in ("", f"/{NAMESPACE}.{NAME}.current", f"/{NAMESPACE}.{NAME}.current/history"):
         print(f"  curl -H @{settings.token_path()} {server}/api/releases{path}")
 
 
 def _activation() -> list[str]:
-    """Say how this shell comes to know `kubernaut`, unless it does."""
+    """Return the command that puts `kubernaut` on PATH, if it is not there."""
     script = Path(sys.prefix, "bin", "activate")
-    known = shutil.which("kubernaut") is not None or not script.exists()
-    return [] if known else [f". {os.path.relpath(script)}    # puts kubernaut on this shell's PATH"]
+    on_path = shutil.which("kubernaut") is not None or not script.exists()
+    return [] if on_path else [f". {os.path.relpath(script)}    # put kubernaut on this shell's PATH"]
 
 
 if __name__ == "__main__":

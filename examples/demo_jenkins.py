@@ -1,7 +1,7 @@
-"""A push becomes a running release: CI server, jobs, repository and cluster are real. This is what `make demo-jenkins` runs.
+"""Push a commit that a real CI server releases and deploys to a real cluster. `make demo-jenkins` runs this.
 
-It brings up the local platform and a CI server of the Jenkins family, sets up the jobs of hello-world there, pushes a commit with a
-new greeting to a repository that runs the release job, follows both builds, and asks the application what it says.
+It starts the local platform and a CI server of the Jenkins family, sets up the jobs of hello-world, and pushes a commit with a new
+greeting to a repository whose hook runs the release job. It follows both builds and calls the application.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from demo import NAME, NAMESPACE, answer_of, local_platform
+from demo import NAME, NAMESPACE, local_platform, wait_for_answer
 
 from kubernaut.cli.error_handler import handle_errors
 from kubernaut.cli.progress import show_progress
@@ -37,7 +37,7 @@ RELEASE, DEPLOY = f"{NAME}-release", f"{NAME}-deploy"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; return the exit status, which is the `kubernaut` command's."""
+    """Run the demo; return the exit status, as documented for the `kubernaut` command."""
     options = _options(arguments)
     with handle_signals():
         return handle_errors(lambda: _demo(options), json=False, verbose=options.verbose)
@@ -46,9 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--name", default="default", help="the local platform's name; %(default)s by default")
-    parser.add_argument("--greeting", default="Ahoj", help="what the pushed commit makes it say; %(default)s by default")
-    parser.add_argument("--keep", action="store_true", help="leave the CI server running, until Ctrl-C")
-    parser.add_argument("--verbose", action="store_true", help="show every line that the tools say")
+    parser.add_argument("--greeting", default="Ahoj", help="the greeting of the pushed commit; %(default)s by default")
+    parser.add_argument("--keep", action="store_true", help="keep the CI server running until Ctrl-C")
+    parser.add_argument("--verbose", action="store_true", help="show the output of the tools")
     return parser.parse_args(arguments)
 
 
@@ -62,12 +62,15 @@ def _demo(options: argparse.Namespace) -> None:
         with server:
             _push_and_follow(server, Path(folder), environment, options.greeting)
             if options.keep:
-                print(f"\n{server.url}/ as {server.user}, with the password in {server.token_file}; Ctrl-C ends it.", flush=True)
+                print(
+                    f"\nThe CI server: {server.url}/, user {server.user}, password in {server.token_file}. Stop it with Ctrl-C.",
+                    flush=True,
+                )
                 wait_for_signal()
 
 
 def _environment(name: str, home: HudsonHome, listener: Listener) -> dict[str, str]:
-    """Bring the platform up; return what a build of the CI server finds in its environment: a release job runs the deploy job."""
+    """Start the platform; return the environment of the CI server's builds. With the access, a release job runs the deploy job."""
     platform = local_platform(name, listener)
     programs = f"{Path(sys.executable).parent}{os.pathsep}{platform['PATH']}"
     kept = ("KUBECONFIG", "DOCKER_HOST", "KUBERNAUT_REGISTRY", "KUBERNAUT_NODE_PORT")
@@ -76,13 +79,13 @@ def _environment(name: str, home: HudsonHome, listener: Listener) -> dict[str, s
 
 
 def _push_and_follow(server: Hudson, folder: Path, environment: Mapping[str, str], greeting: str) -> None:
-    here = {**environment, "KUBERNAUT_JENKINS_URL": server.url}  # a build knows it by itself
-    shell = {**os.environ, **here}
-    origin = Origin(folder, RELEASE, here)
+    hook = {**environment, "KUBERNAUT_JENKINS_URL": server.url}  # builds get the URL from the server
+    shell = {**os.environ, **hook}
+    origin = Origin(folder, RELEASE, hook)
     _copy(origin.tree, environment["KUBERNAUT_NODE_PORT"])
     origin.commit("hello-world")
 
-    # The jobs may deploy into a namespace, and make none.
+    # The jobs do not create the namespace.
     _run(["kubernaut", "ship", str(APPLICATION), "--namespace", NAMESPACE, "--create-namespace"], origin.tree, shell)
     where = ["--repository", str(origin.repository), "--namespace", NAMESPACE]
     _run(["kubernaut", "jenkins", "setup", str(APPLICATION), *where], origin.tree, shell)
@@ -96,7 +99,7 @@ def _push_and_follow(server: Hudson, folder: Path, environment: Mapping[str, str
     release = _follow(RELEASE, f"push-{commit}", origin.tree, shell)
     deploy = _follow(DEPLOY, f"hudson-{RELEASE}-{release['number']}", origin.tree, shell)
     url = f"http://127.0.0.1:{environment['KUBERNAUT_NODE_PORT']}/"
-    answer = _answer(url, greeting)
+    answer = _wait_for_greeting(url, greeting)
     seconds = time.monotonic() - pushed
 
     _run(["kubernaut", "show", f"{NAMESPACE}.{NAME}.current"], origin.tree, shell)
@@ -107,41 +110,41 @@ def _push_and_follow(server: Hudson, folder: Path, environment: Mapping[str, str
 
 
 def _copy(tree: Path, port: str) -> None:
-    """Put the example into the work tree, with values of its own for the namespace of the demo."""
+    """Copy the example into the work tree, with values for the demo's namespace."""
     for part in (APPLICATION, Path("charts", NAME)):
         shutil.copytree(ROOT / part, tree / part)
     service = f"service:\n  type: NodePort\n  nodePort: {port}\n"
     (tree / APPLICATION / "values" / f"{NAMESPACE}.yaml").write_text(service, encoding="utf-8")
-    described = tree / APPLICATION / "kubernaut.yaml"
-    text = described.read_text(encoding="utf-8")
-    described.write_text(
+    description = tree / APPLICATION / "kubernaut.yaml"
+    text = description.read_text(encoding="utf-8")
+    description.write_text(
         text.replace("environments:\n", f"environments:\n  {NAMESPACE}: values/{NAMESPACE}.yaml\n"), encoding="utf-8"
     )
 
 
-def _follow(job: str, request: str, tree: Path, shell: Mapping[str, str]) -> dict[str, str]:
-    """Follow the build of a request; return what it came to."""
-    done = _run(["kubernaut", "jenkins", "run", job, "--op-id", request, "--follow", "-o", "json"], tree, shell, keep=True)
+def _follow(job: str, operation: str, tree: Path, shell: Mapping[str, str]) -> dict[str, str]:
+    """Follow the build of an operation; return its result."""
+    done = _run(["kubernaut", "jenkins", "run", job, "--op-id", operation, "--follow", "-o", "json"], tree, shell, capture=True)
     build: dict[str, str] = json.loads(done)
     return build
 
 
-def _run(command: list[str], tree: Path, shell: Mapping[str, str], *, keep: bool = False) -> str:
+def _run(command: list[str], tree: Path, shell: Mapping[str, str], *, capture: bool = False) -> str:
     print(f"\n$ {shlex.join(command)}", flush=True)
     done = subprocess.run(
-        command, cwd=tree, env=dict(shell), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if keep else None, text=True
+        command, cwd=tree, env=dict(shell), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if capture else None, text=True
     )
     if done.returncode:
-        raise BuildUnsuccessful(f"`{shlex.join(command)}` ended with status {done.returncode}.", hint="It said why, above.")
+        raise BuildUnsuccessful(f"`{shlex.join(command)}` exited with status {done.returncode}.", hint="See its output above.")
     return done.stdout or ""
 
 
-def _answer(url: str, greeting: str) -> str:
+def _wait_for_greeting(url: str, greeting: str) -> str:
     def check(answer: Any) -> None:
         if greeting not in answer["greeting"]:
-            raise ValueError(f"it says {answer['greeting']!r}")
+            raise ValueError(f"the greeting is {answer['greeting']!r}")
 
-    return answer_of(url, check, f"one that says {greeting}")
+    return wait_for_answer(url, check, f"{NAME} with the greeting {greeting!r}")
 
 
 if __name__ == "__main__":
