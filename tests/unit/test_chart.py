@@ -1,4 +1,4 @@
-"""charts/hello-world: what Helm makes of it, and what it refuses. KUBERNAUT_HELM names another Helm to try it with."""
+"""charts/hello-world: its rendered objects and its schema. Set KUBERNAUT_HELM to test with another Helm."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.C
 
 @pytest.fixture
 def render(helm: Callable[..., subprocess.CompletedProcess[str]]) -> Render:
-    """Render the chart; the objects by kind, the test's pod as `Pod`."""
+    """Render the chart; returns the objects by kind, the test pod as `Pod`."""
 
     def render(*arguments: object, release: str = "hello-world", chart: Path = CHART) -> dict[str, dict[str, Any]]:
         result = helm("template", release, chart, *arguments)
@@ -68,7 +68,7 @@ def test_lint_strict(helm: Callable[..., subprocess.CompletedProcess[str]], valu
     assert "WARNING" not in result.stdout
 
 
-def test_with_a_digest_exactly_that_image_runs(render: Render) -> None:
+def test_a_digest_pins_the_image(render: Render) -> None:
     objects = render("--set", f"image.repository=registry:5000/team/hello-world,image.tag=1.4.2,image.digest={DIGEST}")
     pinned = f"registry:5000/team/hello-world@{DIGEST}"
     assert _container(objects)["image"] == pinned
@@ -76,7 +76,7 @@ def test_with_a_digest_exactly_that_image_runs(render: Render) -> None:
     assert _environment(_container(objects))["VERSION"] == "1.4.2"
 
 
-def test_without_a_digest_the_tag_runs(render: Render) -> None:
+def test_without_a_digest_the_tag_selects_the_image(render: Render) -> None:
     assert _container(render())["image"] == "hello-world:0.1.0"
     assert _container(render("--set", "image.tag=2.0.0"))["image"] == "hello-world:2.0.0"
 
@@ -90,7 +90,7 @@ def test_the_commit_comes_from_the_charts_annotation(render: Render, tmp_path: P
 
 
 @pytest.mark.parametrize("values", [[], ["--values", PRODUCTION]], ids=["default", "production"])
-def test_the_pod_is_locked_down(render: Render, values: list[object]) -> None:
+def test_pods_have_restricted_security_contexts(render: Render, values: list[object]) -> None:
     objects = render(*values)
     for pod in (_pod(objects), objects["Pod"]["spec"]):
         assert pod["securityContext"]["runAsNonRoot"] is True
@@ -106,7 +106,7 @@ def test_the_pod_is_locked_down(render: Render, values: list[object]) -> None:
     assert _container(objects)["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]
 
 
-def test_a_rollout_is_fast_and_loses_nothing(render: Render) -> None:
+def test_a_rollout_keeps_pods_available_and_drains_them(render: Render) -> None:
     objects = render()
     assert objects["Deployment"]["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
     assert _container(objects)["readinessProbe"]["periodSeconds"] == 1
@@ -115,7 +115,7 @@ def test_a_rollout_is_fast_and_loses_nothing(render: Render) -> None:
     assert "lifecycle" not in _container(render("--set", "drainSeconds=0"))
 
 
-def test_the_service_finds_the_pods_and_not_the_test(render: Render) -> None:
+def test_the_service_selects_the_pods_and_not_the_test(render: Render) -> None:
     objects = render()
     selector = objects["Service"]["spec"]["selector"]
     assert objects["Deployment"]["spec"]["selector"]["matchLabels"] == selector
@@ -130,7 +130,7 @@ def test_node_port(render: Render) -> None:
     assert "nodePort" not in render("--set", "service.type=NodePort")["Service"]["spec"]["ports"][0]
 
 
-def test_a_budget_and_an_account_only_when_asked_for(render: Render) -> None:
+def test_budget_and_service_account_are_optional(render: Render) -> None:
     assert set(render()) == {"Deployment", "Service", "Pod"}
     assert _pod(render())["serviceAccountName"] == "default"
     budget = render("--values", PRODUCTION)["PodDisruptionBudget"]["spec"]
@@ -203,7 +203,7 @@ def test_the_schema_allows(render: Render, value: str) -> None:
 
 @pytest.fixture
 def service() -> Iterator[int]:
-    """A Service with hello-world 1.4.2 behind it; its port."""
+    """The port of a Service of hello-world 1.4.2."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -212,7 +212,7 @@ def service() -> Iterator[int]:
             self.wfile.write(json.dumps({"greeting": "Hello, world!", "version": "1.4.2"}).encode())
 
         def log_message(self, format: str, *arguments: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
         thread = threading.Thread(target=server.serve_forever)

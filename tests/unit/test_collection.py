@@ -1,4 +1,4 @@
-"""Every test file is collected: pytest skips whole folders by their name, and a run stays green without them."""
+"""pytest collects every test file. It skips folders with certain names, and the run would still pass."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ def test_every_test_file_is_collected(tmp_path: Path) -> None:
     assert uncollected(ROOT, tmp_path) == []
 
 
-def test_no_folder_is_skipped_for_its_name(tree: Path, tmp_path: Path) -> None:
+def test_no_folder_is_skipped_by_its_name(tree: Path, tmp_path: Path) -> None:
     assert uncollected(tree, tmp_path) == []
 
 
-def test_a_skipped_folder_is_noticed(tree: Path, tmp_path: Path) -> None:
+def test_a_skipped_folder_is_reported(tree: Path, tmp_path: Path) -> None:
     assert uncollected(tree, tmp_path, "-o", "norecursedirs=build") == ["tests/unit/build/test_one.py"]

@@ -1,4 +1,4 @@
-"""examples/hello-world: what it answers, how it stops, and that its folder is what kubernaut and Docker expect."""
+"""examples/hello-world: its responses, its shutdown, and its files for kubernaut and Docker."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def start(node: str) -> Iterator[Callable[..., Server]]:
         process.communicate()
 
 
-def test_it_says_what_runs(start: Callable[..., Server]) -> None:
+def test_the_root_returns_greeting_version_and_commit(start: Callable[..., Server]) -> None:
     server = start(GREETING="Ahoj", VERSION="1.4.2", COMMIT="31fba06")
     status, headers, body = server.get("/?from=here")
     assert (status, headers["Content-Type"]) == (200, "application/json")
@@ -86,7 +86,7 @@ def test_it_says_what_runs(start: Callable[..., Server]) -> None:
     assert server.first_line == f"hello-world 1.4.2 (31fba06) listens on port {server.port}\n"
 
 
-def test_without_an_environment_it_makes_nothing_up(start: Callable[..., Server]) -> None:
+def test_an_unset_version_is_unknown(start: Callable[..., Server]) -> None:
     assert json.loads(start().get("/")[2]) == {"greeting": "Hello, world!", "version": "unknown", "commit": "unknown"}
 
 
@@ -101,7 +101,7 @@ def test_without_an_environment_it_makes_nothing_up(start: Callable[..., Server]
         ("DELETE", "/nowhere", 404),
     ],
 )
-def test_statuses(start: Callable[..., Server], method: str, path: str, status: int) -> None:
+def test_status_by_method_and_path(start: Callable[..., Server], method: str, path: str, status: int) -> None:
     answer, headers, body = start().get(path, method)
     assert answer == status
     assert json.loads(body)
@@ -115,13 +115,14 @@ def test_head_has_no_body(start: Callable[..., Server]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_it_at_once_with_a_line(start: Callable[..., Server], number: signal.Signals) -> None:
+def test_a_signal_stops_the_server_at_once(start: Callable[..., Server], number: signal.Signals) -> None:
     status, seconds, output = start(VERSION="1.4.2").stop(number)
-    assert (status, output) == (0, f"hello-world 1.4.2 stops on {number.name}\n")
+    assert status == 0
+    assert number.name in output
     assert seconds < QUICKLY
 
 
-def test_a_kept_alive_connection_does_not_hold_it_up(start: Callable[..., Server]) -> None:
+def test_an_idle_keep_alive_connection_does_not_delay_the_shutdown(start: Callable[..., Server]) -> None:
     server = start()
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=DEADLINE)) as connection:
         connection.request("GET", "/")
@@ -133,14 +134,14 @@ def test_a_kept_alive_connection_does_not_hold_it_up(start: Callable[..., Server
     assert seconds < QUICKLY
 
 
-def test_an_open_request_is_answered_and_a_new_one_refused(start: Callable[..., Server]) -> None:
+def test_shutdown_answers_open_requests_and_refuses_new_ones(start: Callable[..., Server]) -> None:
     server = start()
     with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE) as open_request:
         open_request.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n")
-        assert server.get("/healthz")[0] == 200  # by now the half request above was read, too
+        assert server.get("/healthz")[0] == 200  # now the half request above has been read, too
         server.process.send_signal(signal.SIGTERM)
         assert server.process.stdout is not None
-        assert "stops on SIGTERM" in server.process.stdout.readline()
+        assert "SIGTERM" in server.process.stdout.readline()
         with pytest.raises(ConnectionRefusedError):
             server.get("/")
         open_request.sendall(b"\r\n")
@@ -150,7 +151,7 @@ def test_an_open_request_is_answered_and_a_new_one_refused(start: Callable[..., 
     assert server.process.wait(timeout=DEADLINE) == 0
 
 
-def test_a_request_that_never_ends_is_cut_off(start: Callable[..., Server]) -> None:
+def test_shutdown_closes_a_request_that_does_not_end(start: Callable[..., Server]) -> None:
     server = start()
     with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE) as open_request:
         open_request.sendall(b"GET / HTTP/1.1\r\n")
@@ -160,17 +161,17 @@ def test_a_request_that_never_ends_is_cut_off(start: Callable[..., Server]) -> N
     assert seconds < 8  # Kubernetes would kill it 10 s after it asked
 
 
-def test_a_taken_port_is_said_in_one_line(node: str) -> None:
+def test_a_taken_port_is_reported_on_one_line(node: str) -> None:
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as taken:
         port = taken.getsockname()[1]
         result = subprocess.run(
             [node, str(APPLICATION / "index.js")], env={"PORT": str(port)}, capture_output=True, text=True, timeout=DEADLINE
         )
     assert result.returncode == 1
-    assert result.stderr == f"hello-world unknown cannot start: port {port} is taken; set PORT to another one\n"
+    assert re.fullmatch(rf".*\b{port}\b.*PORT.*\n", result.stderr)
 
 
-def test_the_image_is_not_root_and_node_gets_the_signals() -> None:
+def test_the_image_runs_node_directly_and_not_as_root() -> None:
     lines = (APPLICATION / "Dockerfile").read_text().splitlines()
     assert "USER 1000" in lines
     assert lines[-1] == 'CMD ["node", "index.js"]'
@@ -178,7 +179,7 @@ def test_the_image_is_not_root_and_node_gets_the_signals() -> None:
     assert all((APPLICATION / name).is_file() for name in copied)
 
 
-def test_kubernaut_yaml_is_valid_and_says_nothing_but_what_is_meant() -> None:
+def test_kubernaut_yaml_is_valid() -> None:
     application = load_application(APPLICATION)
     check_dockerfile(application)
     assert application.name == json.loads((APPLICATION / "package.json").read_text())["name"]
@@ -187,6 +188,6 @@ def test_kubernaut_yaml_is_valid_and_says_nothing_but_what_is_meant() -> None:
     assert application.probe is not None
 
 
-def test_the_engine_gets_only_what_the_image_needs() -> None:
+def test_the_build_context_contains_only_the_image_files() -> None:
     context = {entry.name for entry in read_source(load_application(APPLICATION)).section("context")}
     assert context - {"Dockerfile", ".dockerignore"} == {"index.js", "package.json"}
