@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,34 +40,36 @@ class Changes:
 
     Attributes:
         silent: Whether watches receive nothing, not even their end, as over a dead connection.
+        version: The version of the last change.
+        cuts: The number of times that the connections were broken.
     """
 
     def __init__(self) -> None:
         self.silent = False
+        self.version = 0
+        self.cuts = 0
         self._changed = threading.Condition()
         self._log: list[_Entry] = []
-        self._version = 0
         self._oldest = 0
-        self._cuts = 0
 
     def note(self, version: int, before: _Object | None, after: _Object | None) -> None:
         """Add a change and wake the watches."""
         with self._changed:
             self._log.append(_Entry(version, before, after))
-            self._version = version
+            self.version = version
             self._changed.notify_all()
 
     def cut(self) -> None:
         """Break the connections of all watches."""
         with self._changed:
-            self._cuts += 1
+            self.cuts += 1
             self._changed.notify_all()
 
     def forget(self) -> None:
         """Drop all changes so far: a watch that resumes before them expires."""
         with self._changed:
             self._log.clear()
-            self._oldest = self._version + 1
+            self._oldest = self.version + 1
             self._changed.notify_all()
 
     def watch(self, selected: Callable[[_Object], bool], after: int, seconds: float) -> FakeWatch:
@@ -77,7 +80,7 @@ class Changes:
         """Return the next change of a watch, or ``None`` at its end; blocks. Raises: ResourceExpired, ClusterUnreachable."""
         with self._changed:
             while not watch.closed:
-                if watch.cuts != self._cuts:
+                if watch.cuts != self.cuts:
                     raise ClusterUnreachable("The fake cluster broke the connection.")
                 if not self.silent and watch.position < self._oldest - 1:
                     raise ResourceExpired("too old resource version")
@@ -98,30 +101,13 @@ class Changes:
             watch.closed = True
             self._changed.notify_all()
 
-    @property
-    def cuts(self) -> int:
-        """The number of times that the connections were broken."""
-        return self._cuts
-
-    @property
-    def version(self) -> int:
-        """The version of the last change."""
-        return self._version
-
     def _following(self, watch: FakeWatch) -> WatchEvent | None:
-        for entry in self._log[self._index(watch.position) :]:
+        for entry in self._log[bisect_right(self._log, watch.position, key=lambda entry: entry.version) :]:
             watch.position = entry.version
             change = entry.seen(watch.selected)
             if change is not None:
                 return change
         return None
-
-    def _index(self, position: int) -> int:
-        """Return the index in the log of the first change after a version."""
-        index = len(self._log)
-        while index and self._log[index - 1].version > position:
-            index -= 1
-        return index
 
 
 class FakeWatch:

@@ -113,7 +113,7 @@ class FakeHelm:
         records = self._records(namespace, name)
         stored_last = max(records, key=lambda record: record.secret, default=None)  # in the API's order: v9 after v10
         if install and (stored_last is None or stored_last.status == Status.UNINSTALLED):
-            self._install(name, chart, namespace, values, labels, description, check)
+            self._install(self._content(self._chart(chart), name, namespace, values), labels, description, check)
             return
         if not records:
             raise ReleaseNotFound(f'"{name}" has no deployed releases')
@@ -123,11 +123,11 @@ class FakeHelm:
         deployed = [record for record in records if record.status == Status.DEPLOYED]
         if not deployed and last.status not in (Status.FAILED, Status.SUPERSEDED):
             raise ReleaseNotFound(f'"{name}" has no deployed releases')
-        content = self._content(self._chart(chart), name, namespace, values, last)
+        content = self._content(self._chart(chart), name, namespace, values, last) | {"version": last.revision + 1}
         kept = {key: value for key, value in last.labels.items() if key not in _SYSTEM_LABELS}
         self._prune(records, history_max)
         pending, replaced = Status.PENDING_UPGRADE, deployed[-1:] or [last]
-        self._write(content, last.revision + 1, {**kept, **labels}, pending, description, replaced, check)
+        self._write(content, {**kept, **labels}, pending, description, replaced, check)
 
     def install_replace(
         self,
@@ -145,7 +145,7 @@ class FakeHelm:
         """Do what ``helm install --replace --wait`` does."""
         self.starts.append(("install", f"{namespace}.{name}"))
         check()
-        self._install(name, chart, namespace, values, labels, description, check)
+        self._install(self._content(self._chart(chart), name, namespace, values), labels, description, check)
 
     def rollback(
         self, name: str, revision: int, *, namespace: str, timeout: float, history_max: int, log: Log, check: Check = no_check
@@ -163,7 +163,8 @@ class FakeHelm:
         deployed = [record for record in records if record.status == Status.DEPLOYED]
         text = f"Rollback to {revision}"
         content["info"] = {"first_deployed": records[-1].info.get("first_deployed"), "last_deployed": _now()}
-        self._write(content, records[-1].revision + 1, labels, Status.PENDING_ROLLBACK, text, deployed, check)
+        content["version"] = records[-1].revision + 1
+        self._write(content, labels, Status.PENDING_ROLLBACK, text, deployed, check)
 
     def uninstall(self, name: str, *, namespace: str, description: str, timeout: float, log: Log, check: Check = no_check) -> None:
         """Do what ``helm uninstall --keep-history --wait`` does."""
@@ -184,43 +185,27 @@ class FakeHelm:
 
     # the records
 
-    def _install(
-        self,
-        name: str,
-        chart: str,
-        namespace: str,
-        values: Mapping[str, Any],
-        labels: Mapping[str, str],
-        description: str,
-        check: Check,
-    ) -> None:
-        records = self._records(namespace, name)
+    def _install(self, content: dict[str, Any], labels: Mapping[str, str], description: str, check: Check) -> None:
+        namespace = content["namespace"]
+        records = self._records(namespace, content["name"])
         if records and records[-1].status not in (Status.UNINSTALLED, Status.FAILED):
             raise ReleaseLocked("cannot reuse a name that is still in use")
-        content = self._content(self._chart(chart), name, namespace, values, None)
         if not self.cluster.namespace_exists(namespace):
             raise NamespaceNotFound(f'create: failed to create: namespaces "{namespace}" not found')
         if records and records[-1].status != Status.FAILED:
             self._change(records[-1], Status.SUPERSEDED, "superseded by new release")
-        revision = records[-1].revision + 1 if records else 1
-        self._write(content, revision, labels, Status.PENDING_INSTALL, description, [], check)
+        content["version"] = records[-1].revision + 1 if records else 1
+        self._write(content, labels, Status.PENDING_INSTALL, description, [], check)
 
     def _write(
-        self,
-        content: dict[str, Any],
-        revision: int,
-        labels: Mapping[str, str],
-        pending: Status,
-        description: str,
-        replaced: list[Record],
-        check: Check,
+        self, content: dict[str, Any], labels: Mapping[str, str], pending: Status, text: str, replaced: list[Record], check: Check
     ) -> None:
         """Create the record, then end as configured."""
         end = self._end(Status.DEPLOYED)
         if end.status is None:
             _raise(end)
             return
-        record = self._create(content, revision, labels, pending)
+        record = self._create(content, labels, pending)
         failed = f'{"Upgrade" if pending is Status.PENDING_UPGRADE else "Release"} "{record.name}" failed: '
         try:
             check()
@@ -232,28 +217,18 @@ class FakeHelm:
             for old in replaced:
                 self._record(old, Status.SUPERSEDED, old.description)
             finish = self._record if pending is Status.PENDING_INSTALL else self._change
-            finish(record, end.status, description)
+            finish(record, end.status, text)
         elif end.status is not pending:
             self._record(record, end.status, f"{failed}{end.error}")
         _raise(end)
 
-    def _create(self, content: dict[str, Any], revision: int, labels: Mapping[str, str], pending: Status) -> Record:
-        info = {**content["info"], "status": pending.value, "description": "Preparing"}
-        content = {**content, "version": revision, "info": info}
+    def _create(self, content: dict[str, Any], labels: Mapping[str, str], pending: Status) -> Record:
+        name, revision = content["name"], str(content["version"])
+        content = {**content, "info": {**content["info"], "status": pending.value, "description": "Preparing"}}
         stamp = str(int(datetime.now(UTC).timestamp()))
-        system = {
-            "name": content["name"],
-            "owner": HELM_OWNER,
-            "status": pending.value,
-            "version": str(revision),
-            "createdAt": stamp,
-        }
-        name = f"sh.helm.release.v1.{content['name']}.v{revision}"
-        secret = {
-            "metadata": {"name": name, "labels": {**labels, **system}},
-            "type": SECRET_TYPE,
-            "data": {"release": encode(content)},
-        }
+        system = {"name": name, "owner": HELM_OWNER, "status": pending.value, "version": revision, "createdAt": stamp}
+        metadata = {"name": f"sh.helm.release.v1.{name}.v{revision}", "labels": {**labels, **system}}
+        secret = {"metadata": metadata, "type": SECRET_TYPE, "data": {"release": encode(content)}}
         record = decode(self.cluster.create_secret(content["namespace"], secret))
         assert record is not None  # noqa: S101 - it was just written
         return record
@@ -303,7 +278,7 @@ class FakeHelm:
         return load_chart(Path(chart))
 
     def _content(
-        self, chart: FakeChart, name: str, namespace: str, values: Mapping[str, Any], last: Record | None
+        self, chart: FakeChart, name: str, namespace: str, values: Mapping[str, Any], last: Record | None = None
     ) -> dict[str, Any]:
         return {
             "name": name,
