@@ -110,29 +110,24 @@ class Step:
 
 
 class Progress:
-    """Opens steps and reports them to a listener."""
+    """Opens steps and reports them to its ``listener``."""
 
     def __init__(self, listener: Listener = ignore_event, clock: Callable[[], float] = time.monotonic) -> None:
-        self._listener = listener
+        self.listener = listener
         self._clock = clock
-
-    @property
-    def listener(self) -> Listener:
-        """The listener."""
-        return self._listener
 
     @contextmanager
     def step(self, name: str, subject: str) -> Iterator[Step]:
         """Open a step that ends with the block; it has failed if the block raises."""
         started = self._clock()
-        step = Step(name, self._listener)
-        self._listener(StepStarted(name, subject))
+        step = Step(name, self.listener)
+        self.listener(StepStarted(name, subject))
         try:
             yield step
         except BaseException as failure:
-            self._listener(StepFinished(name, StepOutcome.FAILED, str(failure).split("\n", 1)[0], self._clock() - started))
+            self.listener(StepFinished(name, StepOutcome.FAILED, str(failure).split("\n", 1)[0], self._clock() - started))
             raise
-        self._listener(StepFinished(name, step.outcome, step.detail, self._clock() - started))
+        self.listener(StepFinished(name, step.outcome, step.detail, self._clock() - started))
 
 
 @dataclass(frozen=True)

@@ -189,8 +189,10 @@ class DockerEngine:
         where = self._host or "the default socket"
         try:
             yield
+        except docker.errors.NotFound as error:
+            raise ImageNotFound(f"The Docker engine at {where} does not have it: {_explanation(error)}.") from error
         except docker.errors.APIError as error:
-            raise _api_error(where, error) from error
+            raise EngineUnreachable(f"The Docker engine at {where} refuses: {_explanation(error)}") from error
         except docker.errors.InvalidConfigFile as error:
             raise SettingInvalid(f"Docker's config.json cannot be read: {error}.") from error
         except docker.errors.TLSParameterError as error:
@@ -206,12 +208,7 @@ class DockerEngine:
 
 
 _warnings_lock = threading.Lock()
-_FAILURES = (
-    docker.errors.DockerException,
-    docker.errors.StreamParseError,
-    urllib3.exceptions.HTTPError,
-    OSError,
-)
+_FAILURES = (docker.errors.DockerException, docker.errors.StreamParseError, urllib3.exceptions.HTTPError, OSError)
 
 
 class _Output:
@@ -352,12 +349,6 @@ def _push_failed(image: str, failure: str) -> KubernautError:
     if any(sign in failure.lower() for sign in _DENIED):
         return RegistryDenied(f"The registry refuses the push of {image}: {failure}")
     return RegistryUnreachable(f"The push of {image} failed: {failure}")
-
-
-def _api_error(where: str, error: docker.errors.APIError) -> KubernautError:
-    if isinstance(error, docker.errors.NotFound):
-        return ImageNotFound(f"The Docker engine at {where} does not have it: {_explanation(error)}.")
-    return EngineUnreachable(f"The Docker engine at {where} refuses: {_explanation(error)}")
 
 
 def _explanation(error: docker.errors.APIError) -> str:

@@ -143,11 +143,9 @@ class Helm:
         self._plain_http = plain_http
         self._grace = grace
         self._secrets = environment_secrets(environment)
-        self._environment = _allowed(environment)
-        if kubeconfig or environment.get("KUBECONFIG"):
-            self._environment["KUBECONFIG"] = kubeconfig or environment["KUBECONFIG"]
-        if docker_config or environment.get("DOCKER_CONFIG"):
-            self._environment["DOCKER_CONFIG"] = docker_config or environment["DOCKER_CONFIG"]
+        allowed = {name: value for name, value in environment.items() if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)}
+        files = {"KUBECONFIG": kubeconfig, "DOCKER_CONFIG": docker_config}
+        self._environment = allowed | {name: file for name, own in files.items() if (file := own or environment.get(name))}
 
     def version(self) -> str:
         """Return Helm's version, such as ``3.17.3``. Raises: ToolMissing."""
@@ -169,15 +167,15 @@ class Helm:
         rendered: list[CompletedProcess] = []
 
         def run(argv: list[str], input: bytes) -> None:
-            secrets = _secret_texts(values)
             rendered.append(
                 self._helm(argv, input=input, what=what, seconds=CHART_SECONDS, secrets=secrets, keep=_LARGEST_MANIFEST)
             )
 
+        secrets = _secret_texts(values)
         check_release_name(name)
         _run_sync(_Command(run, values=values).template(name, _path(chart), namespace=check_namespace(namespace), no_hooks=True))
         if _CANCELLED.search(rendered[0].stdout):  # Helm prints it into the manifest, continues and exits with 0
-            raise self._cancelled(what, rendered[0], _secret_texts(values))
+            raise self._cancelled(what, rendered[0], secrets)
         if rendered[0].truncated:
             raise ChartInvalid(f"{what} produced more than {_LARGEST_MANIFEST >> 20} MiB.")
         return rendered[0].text
@@ -329,11 +327,6 @@ class Helm:
         return ["--plain-http"]
 
 
-def _allowed(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that Helm may see."""
-    return {name: value for name, value in environment.items() if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)}
-
-
 def values_input(values: Mapping[str, Any]) -> bytes:
     """Return values as Helm reads them: JSON that is also YAML. Raises: ValuesInvalid."""
     try:
@@ -365,15 +358,15 @@ def _tail(stderr: str, secrets: Sequence[str]) -> list[str]:
     return redact(stderr, secrets).splitlines()[-10:]
 
 
-def _secret_texts(content: Any, secret: bool = False) -> tuple[str, ...]:
+def _secret_texts(values: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the texts below keys of the values that name secrets, longest first: Helm's messages must not repeat them.
 
     Each line of a text counts too, since Helm's output is redacted line by line; and each as Helm quotes it.
     """
-    return tuple(sorted(set(_find_secrets(content, secret)), key=len, reverse=True))
+    return tuple(sorted(set(_find_secrets(values)), key=len, reverse=True))
 
 
-def _find_secrets(content: Any, secret: bool) -> Iterator[str]:
+def _find_secrets(content: Any, secret: bool = False) -> Iterator[str]:
     if isinstance(content, Mapping):
         for key, value in content.items():
             yield from _find_secrets(value, secret or is_secret_key(str(key)))

@@ -172,7 +172,8 @@ class HttpClient:
             ) as response:
                 return Response(url, response.status_code, response.headers, self._body(response, limit))
         except requests.RequestException as error:
-            raise RequestError(_reason(error), retryable=not isinstance(error, _PERMANENT), unsent=_is_unsent(error)) from error
+            unsent = any(isinstance(layer, _UNSENT) for layer in _layers(error))
+            raise RequestError(_reason(error), retryable=not isinstance(error, _PERMANENT), unsent=unsent) from error
 
     def _body(self, response: requests.Response, limit: int) -> bytes:
         succeeded = 200 <= response.status_code < 300
@@ -244,10 +245,6 @@ def _reason(error: requests.RequestException) -> str:
     if message is not None:
         return message
     return "the connection was cut off" if isinstance(error, requests.exceptions.ChunkedEncodingError) else type(error).__name__
-
-
-def _is_unsent(error: requests.RequestException) -> bool:
-    return any(isinstance(layer, _UNSENT) for layer in _layers(error))
 
 
 def _layers(error: BaseException) -> Iterator[BaseException]:

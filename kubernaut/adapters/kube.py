@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ from kubernaut.settings import is_loopback
 _DEFAULT = "~/.kube/config"
 _METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _ONE_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_JSON = "application/json"
 _MERGE_PATCH = "application/merge-patch+json"
 _CONNECT_SECONDS = 10.0
 _LATE_SECONDS = 3.0  # how much later than requested the server may end a watch
@@ -63,6 +64,9 @@ class Cluster:
         kubeconfig: The file, or several joined as in KUBECONFIG; by default ~/.kube/config, in a pod the service account.
         context: The kube context; the current one by default.
         timeout: Seconds to wait for one response.
+
+    Attributes:
+        server_time: The API server's time in its last response, in whole seconds; ``None`` before the first response.
     """
 
     def __init__(self, kubeconfig: str | None = None, context: str | None = None, *, timeout: float = 30.0) -> None:
@@ -72,12 +76,7 @@ class Cluster:
         self._lock = threading.Lock()
         self._config: SingleConfig | None = None
         self._client: httpx2.Client | None = None
-        self._server_time: datetime | None = None
-
-    @property
-    def server_time(self) -> datetime | None:
-        """The API server's time in its last response, in whole seconds; ``None`` before the first response."""
-        return self._server_time
+        self.server_time: datetime | None = None
 
     def server(self) -> str:
         """Return the API server's URL. Raises: ClusterUnreachable (kubeconfig missing or invalid, unknown context)."""
@@ -148,10 +147,7 @@ class Cluster:
 
     def get_secret(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Return a Secret, or ``None``."""
-        try:
-            return self._json("GET", resource_path(namespace, "secrets", name))
-        except NotFound:
-            return None
+        return self._find(resource_path(namespace, "secrets", name))
 
     def create_secret(self, namespace: str, secret: Mapping[str, Any]) -> dict[str, Any]:
         """Create a Secret. Raises: Conflict when it exists, NamespaceNotFound."""
@@ -167,10 +163,7 @@ class Cluster:
 
     def get_lease(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Return a Lease, or ``None``."""
-        try:
-            return self._json("GET", resource_path(namespace, "leases", name, api=_LEASES), timeout=_LEASE_SECONDS)
-        except NotFound:
-            return None
+        return self._find(resource_path(namespace, "leases", name, api=_LEASES), timeout=_LEASE_SECONDS)
 
     def create_lease(self, namespace: str, lease: Mapping[str, Any]) -> dict[str, Any]:
         """Create a Lease. Raises: Conflict when it exists, NamespaceNotFound."""
@@ -201,10 +194,8 @@ class Cluster:
     def create_namespace(self, namespace: str) -> None:
         """Create a namespace; do nothing if it exists."""
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
-        try:
+        with suppress(Conflict):
             self._json("POST", "/api/v1/namespaces", body=body)
-        except Conflict:
-            return
 
     def list_pods(self, namespace: str, labels: Labels) -> Sequence[dict[str, Any]]:
         """Return the pods with these labels."""
@@ -315,12 +306,16 @@ class Cluster:
         items: list[dict[str, Any]] = answer.get("items") or []
         return items
 
+    def _find(self, address: str, *, timeout: float | None = None) -> dict[str, Any] | None:
+        try:
+            return self._json("GET", address, timeout=timeout)
+        except NotFound:
+            return None
+
     def _delete(self, address: str, resource_version: str | None, *, timeout: float | None = None) -> None:
         options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"resourceVersion": resource_version}}
-        try:
+        with suppress(NotFound):
             self._json("DELETE", address, body=None if resource_version is None else options, timeout=timeout)
-        except NotFound:
-            return
 
     def _json(self, method: str, address: str, **options: Any) -> dict[str, Any]:
         """Return the object in a response; the options are those of :meth:`_response`."""
@@ -347,21 +342,15 @@ class Cluster:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> httpx2.Response:
-        sent = {
-            "Accept": "application/json",
-            **({"Content-Type": "application/json"} if body is not None else {}),
-            **(headers or {}),
-        }
+        sent = {"Accept": _JSON, **({"Content-Type": _JSON} if body is not None else {}), **(headers or {})}
         content = None if body is None else json.dumps(body).encode()
         client = self._connected()
         seconds = min(self._timeout, timeout or self._timeout)
         limits = httpx2.Timeout(seconds, connect=min(seconds, _CONNECT_SECONDS))
         with self._mapped_errors(seconds=seconds):
-            request = client.build_request(
-                method, address, params=parameters or None, headers=sent, content=content, timeout=limits
-            )
+            request = client.build_request(method, address, params=parameters, headers=sent, content=content, timeout=limits)
             response = send(client, request, retry=method == "GET")
-        self._server_time = parse_date(response.headers.get("Date", "")) or self._server_time
+        self.server_time = parse_date(response.headers.get("Date", "")) or self.server_time
         return response
 
     @contextmanager

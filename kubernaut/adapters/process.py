@@ -141,17 +141,17 @@ def run(
     check()
     child, stdout, stderr = _start(argv, environment)
     pipes = _Pipes(child, stdout, stderr, input, keep, log)
-    timed_out = False
     try:
-        if not pipes.wait(time.monotonic() + deadline, check):
-            timed_out = True
+        timed_out = not pipes.wait(time.monotonic() + deadline, check)
+        if timed_out:
             _stop(child, pipes, grace)
     except BaseException:
         _stop(child, pipes, grace)
         raise
     finally:
         pipes.close()
-        _kill(child)
+        _signal(child, signal.SIGKILL)  # the rest of its group
+        child.wait()
     if not timed_out and is_stop(child.returncode):
         await_stop(check)
     elif not timed_out and child.returncode != 0:
@@ -197,20 +197,16 @@ class _Pipes:
         self._stdout = stdout
         self._input = memoryview(input)
         self._keep = keep
-        self._log = log
+        self.log = log
         self._partial = b""
         self.stdout = bytearray()
         self.truncated = False
         self.lines: deque[str] = deque(maxlen=200)
         self._selector = selectors.DefaultSelector()
-        for pipe, events in (
-            (child.stdin, selectors.EVENT_WRITE),
-            (stdout, selectors.EVENT_READ),
-            (stderr, selectors.EVENT_READ),
-        ):
+        for pipe in (child.stdin, stdout, stderr):
             if pipe is not None:
                 os.set_blocking(pipe.fileno(), False)
-                self._selector.register(pipe, events)
+                self._selector.register(pipe, selectors.EVENT_WRITE if pipe is child.stdin else selectors.EVENT_READ)
 
     def wait(self, until: float, check: Check = no_check) -> bool:
         """Move bytes until the child has ended (true) or the monotonic clock has reached ``until`` (false)."""
@@ -239,10 +235,6 @@ class _Pipes:
         if self._partial:
             self.lines.append(self._partial.decode("utf-8", "replace"))
             self._partial = b""
-
-    def stop_logging(self) -> None:
-        """Do not log further lines."""
-        self._log = None
 
     def _drain(self) -> None:
         """Read the rest that an ended child left in its pipes, which a grandchild may keep open and fill further.
@@ -295,8 +287,8 @@ class _Pipes:
         for raw in whole:
             line = raw[:_LONGEST_LINE].decode("utf-8", "replace").rstrip("\r")
             self.lines.append(line)
-            if self._log is not None:
-                self._log(line)
+            if self.log is not None:
+                self.log(line)
 
     def _close_pipe(self, pipe: IO[bytes]) -> None:
         self._selector.unregister(pipe)
@@ -314,15 +306,9 @@ def has_ended(child: subprocess.Popen[bytes]) -> bool:
 
 
 def _stop(child: subprocess.Popen[bytes], pipes: _Pipes, grace: float) -> None:
-    pipes.stop_logging()
+    pipes.log = None
     _signal(child, signal.SIGTERM)
     pipes.wait(time.monotonic() + grace)
-
-
-def _kill(child: subprocess.Popen[bytes]) -> None:
-    """Kill the rest of the group, then reap the child."""
-    _signal(child, signal.SIGKILL)
-    child.wait()
 
 
 def _signal(child: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -65,8 +64,7 @@ class RegistryClient:
     ) -> None:
         self._plain_http = plain_http
         self._credentials = credentials
-        self._authorizations: dict[tuple[str, str], str] = {}
-        self._lock = threading.Lock()
+        self._authorizations: dict[str, str] = {}  # by repository; one read or write at a time is atomic
         self._http = HttpClient(retries=2)
 
     def close(self) -> None:
@@ -141,15 +139,12 @@ class RegistryClient:
     def _get(
         self, repository: str, path: str, limit: int, *, accept: str = "*/*", method: str = "GET", allow_redirect: bool = False
     ) -> Response | None:
-        key = (_host(repository), repository)
-        with self._lock:
-            authorization = self._authorizations.get(key)
+        authorization = self._authorizations.get(repository)
         request = _Request(repository, self._url(repository, path), limit, method, accept, authorization=authorization)
         response = self._send(request)
         if response.status == 401:
             authorization = self._authorize(repository, response.headers.get("WWW-Authenticate", ""))
-            with self._lock:
-                self._authorizations[key] = authorization
+            self._authorizations[repository] = authorization
             request = replace(request, authorization=authorization)
             response = self._send(request)
         response = self._follow(request, response, allow_redirect=allow_redirect)
