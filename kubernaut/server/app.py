@@ -21,7 +21,7 @@ from kubernaut.errors import KubernautError, MethodNotAllowed
 from kubernaut.models import Model
 from kubernaut.redact import environment_secrets, redact
 from kubernaut.server.openapi import with_document
-from kubernaut.server.problems import MEDIA_TYPE, problem_headers, problem_json
+from kubernaut.server.problems import MEDIA_TYPE, problem_headers, problem_json, status_phrase
 from kubernaut.server.request import RequestReader, decode_path, request_context, route_not_found
 from kubernaut.server.routing import JSON, RequestContext, Response, Route
 
@@ -58,7 +58,8 @@ class _App:
         self._router = _router()
         for route in routes:
             reader = RequestReader(route, context.authenticator)
-            self._router.route(_rule(route.path), route.method, partial(_handle, reader))
+            rule = route.path.replace("{", "<").replace("}", ">")
+            self._router.route(rule, route.method, partial(_handle, reader))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request = environ[_CONTEXT] = request_context(environ)
@@ -84,7 +85,8 @@ class _App:
         request.outcome, request.audit_fields = error.code, _audit_fields(error)
         body = problem_json(error, instance=request.path, request_id=request.id, secrets=self._secrets)
         headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), **problem_headers(error)}
-        _start(request, start_response, _status_line(error.http_status), [*headers.items()])
+        status = f"{error.http_status} {status_phrase(error.http_status)}"
+        _start(request, start_response, status, [*headers.items()])
         return [] if request.method == "HEAD" else [body]
 
     def _record(self, request: RequestContext) -> None:
@@ -189,17 +191,6 @@ def _start(
     context.status = int(status.split(" ", 1)[0])
     own = [(name, value) for name, value in headers if name not in dict(_COMMON_HEADERS)]
     return start_response(status, [*own, *_COMMON_HEADERS, ("X-Request-Id", context.id)], exc_info)
-
-
-def _status_line(status: int) -> str:
-    try:
-        return f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return f"{status} Unknown"
-
-
-def _rule(path: str) -> str:
-    return path.replace("{", "<").replace("}", ">")
 
 
 def _unexpected(request: RequestContext) -> KubernautError:

@@ -60,59 +60,6 @@ _STREAM_AHEAD_BYTES = 1024 * 1024  # of a response that the client has not read 
 logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns whenever a request waits a moment for a thread
 
 
-class HttpServer:
-    """A listening server, in its own thread.
-
-    Attributes:
-        port: The port, also when it was chosen by the system.
-        address: The base URL.
-    """
-
-    def __init__(self, server: _Server, host: str) -> None:
-        self.port = int(server.effective_port)
-        self.address = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
-        self._server = server
-        self._thread = threading.Thread(target=server.serve, name="kubernaut-listen")
-        self._thread.start()
-
-    def stop(self, grace: float = 10.0) -> None:
-        """Refuse new connections, wait for open responses, and stop.
-
-        Args:
-            grace: Seconds to wait; responses that take longer are cut off.
-        """
-        self._server.stop(grace)
-        self._thread.join()
-
-
-def listen(
-    app: WSGIApplication, host: str, port: int, *, behind_tls_proxy: bool = False, limits: Limits | None = None
-) -> HttpServer:
-    """Start serving an app.
-
-    Args:
-        app: The app.
-        host: The address to listen on.
-        port: The port; 0 for any free one.
-        behind_tls_proxy: Trust a proxy's ``X-Forwarded-For`` and ``X-Forwarded-Proto``; otherwise they are removed.
-            ``X-Forwarded-Host`` is never trusted.
-        limits: The limits on clients.
-
-    Raises:
-        PortTaken: Another process listens on the port.
-        SettingInvalid: The host is not an address of this machine.
-    """
-    limits = limits or Limits()
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise PortTaken(f"Port {port} of {host} is in use.", hint="Choose another port: kubernaut serve --port PORT") from error
-        raise SettingInvalid(f"The server cannot listen on {host}, port {port}: {error.strerror}.") from error
-    return HttpServer(_Server(app, listening, _adjustments(behind_tls_proxy, limits), limits), host)
-
-
 def _adjustments(behind_tls_proxy: bool, limits: Limits) -> Adjustments:
     proxy: dict[str, Any] = {"trusted_proxy": "*", "trusted_proxy_headers": {"x-forwarded-for", "x-forwarded-proto"}}
     return Adjustments(
@@ -223,15 +170,20 @@ class _Channel(HTTPChannel):
                 self.server.add_task(self)
 
 
-class _Server(TcpWSGIServer):
-    """The listening socket, and the loop that reads and writes all connections."""
+class HttpServer(TcpWSGIServer):
+    """A listening server: the socket, and the loop that reads and writes all connections, in its own thread.
+
+    Attributes:
+        port: The port, also when it was chosen by the system.
+        address: The base URL.
+    """
 
     channel_class = _Channel
     active_channels: Any
     effective_port: int
     _map: Any
 
-    def __init__(self, app: WSGIApplication, listening: socket.socket, adjustments: Adjustments, limits: Limits) -> None:
+    def __init__(self, app: WSGIApplication, host: str, listening: socket.socket, adjustments: Adjustments, limits: Limits) -> None:
         self.stopping = False
         self._limits = limits
         self._deadline = 0.0
@@ -239,13 +191,17 @@ class _Server(TcpWSGIServer):
         self._closed = False
         sockinfo = (listening.family, listening.type, listening.proto, listening.getsockname())
         super().__init__(app, _sock=listening, adj=adjustments, sockinfo=sockinfo, bind_socket=False)
+        self.port = int(self.effective_port)
+        self.address = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        self._thread = threading.Thread(target=self._serve, name="kubernaut-listen")
+        self._thread.start()
 
     def maintenance(self, now: float) -> None:
         """Check the times of every connection; waitress calls this every ``cleanup_interval`` seconds."""
         for channel in [*self.active_channels.values()]:
             channel.check_times(self._limits, now)
 
-    def serve(self) -> None:
+    def _serve(self) -> None:
         """Serve until :meth:`stop` is called and the open responses are sent."""
         while not self.stopping:
             self._loop_once()
@@ -263,11 +219,16 @@ class _Server(TcpWSGIServer):
             if not self._closed:
                 super().pull_trigger()
 
-    def stop(self, grace: float) -> None:
-        """Let :meth:`serve` return within so many seconds; from any thread."""
+    def stop(self, grace: float = 10.0) -> None:
+        """Refuse new connections, wait for open responses, and stop.
+
+        Args:
+            grace: Seconds to wait; responses that take longer are cut off.
+        """
         self._deadline = time.monotonic() + grace
         self.stopping = True
         self.pull_trigger()
+        self._thread.join()
 
     def _close_idle(self) -> bool:
         """Close idle connections; return whether others are left."""
@@ -279,6 +240,34 @@ class _Server(TcpWSGIServer):
 
     def _loop_once(self) -> None:
         wasyncore.loop(timeout=self._limits.check_seconds, use_poll=True, map=self._map, count=1)
+
+
+def listen(
+    app: WSGIApplication, host: str, port: int, *, behind_tls_proxy: bool = False, limits: Limits | None = None
+) -> HttpServer:
+    """Start serving an app.
+
+    Args:
+        app: The app.
+        host: The address to listen on.
+        port: The port; 0 for any free one.
+        behind_tls_proxy: Trust a proxy's ``X-Forwarded-For`` and ``X-Forwarded-Proto``; otherwise they are removed.
+            ``X-Forwarded-Host`` is never trusted.
+        limits: The limits on clients.
+
+    Raises:
+        PortTaken: Another process listens on the port.
+        SettingInvalid: The host is not an address of this machine.
+    """
+    limits = limits or Limits()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(f"Port {port} of {host} is in use.", hint="Choose another port: kubernaut serve --port PORT") from error
+        raise SettingInvalid(f"The server cannot listen on {host}, port {port}: {error.strerror}.") from error
+    return HttpServer(app, host, listening, _adjustments(behind_tls_proxy, limits), limits)
 
 
 def _error(error: Error) -> KubernautError:

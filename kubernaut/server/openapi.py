@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from kubernaut.models import Model
-from kubernaut.server.problems import MEDIA_TYPE, Problem
+from kubernaut.server.problems import MEDIA_TYPE, Problem, status_phrase
 from kubernaut.server.routing import JSON, Request, Response, ResponseSpec, Route
 
 _REF = "#/components/schemas/{model}"
@@ -32,7 +31,6 @@ def with_document(routes: Iterable[Route]) -> tuple[Route, ...]:
         return Response(body=document)
 
     own = Route(
-        method="GET",
         path="/openapi.json",
         name="getOpenapi",
         summary="Returns this document.",
@@ -158,7 +156,7 @@ def _response(spec: ResponseSpec, schemas: Schemas) -> dict[str, Any]:
 
 def _problem(status: int, schemas: Schemas) -> dict[str, Any]:
     return {
-        "description": _phrase(status),
+        "description": status_phrase(status),
         "headers": {**_REQUEST_ID, **_headers(_HEADERS_OF_STATUS.get(status, {}))},
         "content": {MEDIA_TYPE: {"schema": schemas[Problem, "serialization"]}},
     }
@@ -166,13 +164,6 @@ def _problem(status: int, schemas: Schemas) -> dict[str, Any]:
 
 def _headers(headers: Mapping[str, str]) -> dict[str, Any]:
     return {name: {"description": description, "schema": {"type": "string"}} for name, description in headers.items()}
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"
 
 
 def _schemas(routes: Iterable[Route]) -> tuple[Schemas, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from pydantic import ConfigDict, ValidationError
@@ -66,6 +67,14 @@ def problem_json(
     if status is not None:
         data["status"] = status
     return json.dumps(redact_data(data, secrets), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+def status_phrase(status: int) -> str:
+    """Return the reason phrase of an HTTP status; ``Unknown`` for one that HTTP does not define, such as 499."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
 
 
 def problem_headers(error: KubernautError) -> Mapping[str, str]:

@@ -123,12 +123,12 @@ class Route:
         body: The model of the body, if the route takes one.
     """
 
-    method: str
     path: str
     name: str
     summary: str
     handler: Handler
     responses: Mapping[int, ResponseSpec]
+    method: str = "GET"
     problems: tuple[int, ...] = ()
     role: Role | None = Role.READ
     parameters: tuple[Parameter, ...] = ()

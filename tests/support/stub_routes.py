@@ -47,25 +47,25 @@ class StubRoutes:
         seen = {200: ResponseSpec("Seen.")}
         return (
             *system.routes(context),
-            Route("GET", "/things", "listThings", "Lists.", self.see, seen, query=Filter),
-            Route("POST", "/things", "makeThing", "Makes.", self.see, seen, role=Role.DEPLOY, body=Item),
-            Route("GET", "/things/{id}", "getThing", "Gets.", self.see, seen, parameters=named),
-            Route("DELETE", "/things/{id}", "dropThing", "Drops.", self.drop, seen, role=Role.DEPLOY, parameters=named),
+            Route("/things", "listThings", "Lists.", self.see, seen, query=Filter),
+            Route("/things", "makeThing", "Makes.", self.see, seen, method="POST", role=Role.DEPLOY, body=Item),
+            Route("/things/{id}", "getThing", "Gets.", self.see, seen, parameters=named),
+            Route("/things/{id}", "dropThing", "Drops.", self.drop, seen, method="DELETE", role=Role.DEPLOY, parameters=named),
             Route(
-                "POST",
                 "/things/{id}/turn",
                 "turnThing",
                 "Turns.",
                 self.see,
                 seen,
+                method="POST",
                 role=Role.DEPLOY,
                 parameters=named,
                 body=Item,
                 body_required=False,
                 headers=(Header("If-Match", "An ETag.", r'"[a-z]+"'),),
             ),
-            Route("GET", "/stream", "stream", "Streams.", self.stream, {200: ResponseSpec("Events.", media_types=(EVENT_STREAM,))}),
-            Route("GET", "/fail/{how}", "fail", "Fails.", self.fail, seen, parameters=(Parameter("how", "How."),)),
+            Route("/stream", "stream", "Streams.", self.stream, {200: ResponseSpec("Events.", media_types=(EVENT_STREAM,))}),
+            Route("/fail/{how}", "fail", "Fails.", self.fail, seen, parameters=(Parameter("how", "How."),)),
         )
 
     def see(self, request: Request) -> Response:

@@ -158,12 +158,9 @@ class Authenticator:
         match = _BEARER.fullmatch(header.strip(" \t"))
         if match is None:
             raise Unauthorized("The Authorization header is not `Bearer TOKEN`.")
-        return self._lookup(self._tokens, token_digest(match[1]))
-
-    @staticmethod
-    def _lookup(tokens: Sequence[Token], sent: bytes) -> Caller:
+        sent = token_digest(match[1])
         # Every token is compared, each in constant time, so that the duration reveals nothing about any of them.
-        found = [token.caller for token in tokens if hmac.compare_digest(token.digest, sent)]
+        found = [token.caller for token in self._tokens if hmac.compare_digest(token.digest, sent)]
         if not found:
             raise Unauthorized("The token is unknown.")
         return found[0]

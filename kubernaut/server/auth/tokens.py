@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,12 +140,9 @@ def _namespace(name: Any, where: str) -> str:
 
 
 def _check_distinct(tokens: tuple[Token, ...], path: Path) -> None:
-    for names in _sharing(tokens):
-        raise SettingInvalid(f"{path}: {' and '.join(names)} have the same token.", hint="Give each name a different token.")
-
-
-def _sharing(tokens: tuple[Token, ...]) -> Iterator[list[str]]:
-    names: dict[bytes, list[str]] = {}
+    named: dict[bytes, list[str]] = {}
     for token in tokens:
-        names.setdefault(token.digest, []).append(token.caller.name)
-    return (sharing for sharing in names.values() if len(sharing) > 1)
+        named.setdefault(token.digest, []).append(token.caller.name)
+    for names in named.values():
+        if len(names) > 1:
+            raise SettingInvalid(f"{path}: {' and '.join(names)} have the same token.", hint="Give each name a different token.")

@@ -60,25 +60,16 @@ class WriteRequest:
     Attributes:
         release: The release that is changed, and that ``If-Match`` refers to.
         decide: Returns the verb and its call; it may read the present state.
-        note: A note for the history.
-        timeout: Seconds that the operation may take.
-        lock_timeout: Seconds to wait for other operations on the release.
+        options: The note, the timeout and the lock timeout.
         create_namespace: Create the namespace if it does not exist.
         dry_run: Only return the plan.
     """
 
     release: ReleaseId
     decide: Callable[[Kubernaut], Decision]
-    note: str | None = None
-    timeout: float | None = None
-    lock_timeout: float | None = None
+    options: OperationOptions
     create_namespace: bool = False
     dry_run: bool = False
-
-    @property
-    def options(self) -> OperationOptions:
-        """The options that all verbs share."""
-        return {"note": self.note, "timeout": self.timeout, "lock_timeout": self.lock_timeout}
 
 
 def execute(write: WriteRequest, request: Request, context: ServerContext) -> Response:
@@ -155,7 +146,7 @@ class PendingWrite:
 
     def _check(self, decision: Decision) -> None:
         """Raise what a dry run raises; a held lock only where the operation would not wait for it."""
-        patience = self.write.lock_timeout
+        patience = self.write.options.get("lock_timeout")
         try:
             self.plan(decision)
         except ReleaseLocked:
@@ -168,9 +159,9 @@ class PendingWrite:
             verb,
             write.release.name,
             namespace=write.release.namespace,
-            note=write.note,
-            timeout=write.timeout,
-            lock_timeout=write.lock_timeout,
+            note=write.options.get("note"),
+            timeout=write.options.get("timeout"),
+            lock_timeout=write.options.get("lock_timeout"),
             fingerprint=self._fingerprint,
             key=self._key,
             create_namespace=write.create_namespace,

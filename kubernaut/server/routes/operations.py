@@ -70,7 +70,6 @@ def routes(context: ServerContext, timing: StreamTiming = StreamTiming()) -> tup
 
     return (
         Route(
-            method="GET",
             path="/api/operations/{id}",
             name="getOperation",
             summary="Returns an operation: who started it, its plan, its progress and its outcome.",
@@ -80,7 +79,6 @@ def routes(context: ServerContext, timing: StreamTiming = StreamTiming()) -> tup
             parameters=(_ID,),
         ),
         Route(
-            method="GET",
             path="/api/operations/{id}/events",
             name="getOperationEvents",
             summary="Returns an operation's events: the new ones as JSON, or all as they come if `text/event-stream` is preferred.",

@@ -210,7 +210,6 @@ def routes(context: ServerContext) -> tuple[Route, ...]:
     handlers = _Handlers(context)
     return (
         Route(
-            method="GET",
             path="/api/releases",
             name="listReleases",
             summary="Lists the active releases, or all, by namespace and name, newest revision first.",
@@ -247,7 +246,6 @@ def routes(context: ServerContext) -> tuple[Route, ...]:
         ),
         _release_route("/report", "getReport", "Returns the release and its operation.", handlers.report, ReleaseReport),
         Route(
-            method="GET",
             path="/api/versions/{name}",
             name="listVersions",
             summary="Lists the published versions of an application, newest first, with their active releases.",
@@ -270,7 +268,6 @@ def _release_route(
 ) -> Route:
     """Return the route to one release, or to a part of it."""
     return Route(
-        method="GET",
         path=f"/api/releases/{{id}}{suffix}",
         name=name,
         summary=summary,
@@ -304,12 +301,9 @@ def decode_cursor(cursor: str) -> Position:
 def _position(cursor: str) -> Position | None:
     try:
         match json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)):
-            case [str(namespace), str(name), int(revision)] if not isinstance(revision, bool):
-                return (namespace, name, revision) if _is_possible(namespace, name, revision) else None
+            case [str(namespace), str(name), int(revision)] if not isinstance(revision, bool) and 0 <= revision < _MAX_REVISION:
+                possible = all(0 < len(part) <= _MAX_NAME_LENGTH for part in (namespace, name))
+                return (namespace, name, revision) if possible else None
     except (ValueError, RecursionError):
-        return None
+        pass
     return None
-
-
-def _is_possible(namespace: str, name: str, revision: int) -> bool:
-    return 0 < len(namespace) <= _MAX_NAME_LENGTH and 0 < len(name) <= _MAX_NAME_LENGTH and 0 <= revision < _MAX_REVISION

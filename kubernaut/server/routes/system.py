@@ -37,7 +37,6 @@ def routes(context: ServerContext) -> tuple[Route, ...]:
 
     return (
         Route(
-            method="GET",
             path="/healthz",
             name="getHealth",
             summary="Returns 200 while the server runs, regardless of the cluster.",
@@ -46,7 +45,6 @@ def routes(context: ServerContext) -> tuple[Route, ...]:
             role=None,
         ),
         Route(
-            method="GET",
             path="/readyz",
             name="getReadiness",
             summary="Returns 200 when the release index is current and the server accepts writes; otherwise the reason.",
@@ -56,7 +54,6 @@ def routes(context: ServerContext) -> tuple[Route, ...]:
             role=None,
         ),
         Route(
-            method="GET",
             path="/metrics",
             name="getMetrics",
             summary="Returns the metrics in Prometheus' text format.",

@@ -193,7 +193,7 @@ def _creation(body: NewRelease, query: DryRunQuery, context: ServerContext) -> W
         return Decision("deploy", deploy)
 
     release = ReleaseId(body.namespace, body.name)
-    return WriteRequest(release, decide, create_namespace=body.create_namespace, dry_run=query.dry_run, **_options(body))
+    return WriteRequest(release, decide, _options(body), create_namespace=body.create_namespace, dry_run=query.dry_run)
 
 
 def _deletion(release: ReleaseId, query: DeleteQuery) -> WriteRequest:
@@ -205,24 +205,20 @@ def _deletion(release: ReleaseId, query: DeleteQuery) -> WriteRequest:
             error.members.setdefault("current", current.id)
             raise
 
-    return WriteRequest(release, lambda _: Decision("delete", delete), dry_run=query.dry_run, **_options(query))
+    return WriteRequest(release, lambda _: Decision("delete", delete), _options(query), dry_run=query.dry_run)
 
 
 def _rollback(release: ReleaseId, body: RollbackOptions, query: DryRunQuery) -> WriteRequest:
     def decide(kubernaut: Kubernaut) -> Decision:
         target = kubernaut.show(str(release))
-        if target.status in GONE and _is_current(target, kubernaut):
+        if target.status in GONE and target.id == kubernaut.show(str(ReleaseId(target.namespace, target.name))).id:
             return Decision("restore", lambda kubernaut, options: kubernaut.restore(target.id, **options))
         return Decision("rollback", lambda kubernaut, options: kubernaut.rollback(str(release), **options))
 
-    return WriteRequest(release, decide, dry_run=query.dry_run, **_options(body))
+    return WriteRequest(release, decide, _options(body), dry_run=query.dry_run)
 
 
-def _is_current(release: Release, kubernaut: Kubernaut) -> bool:
-    return kubernaut.show(str(ReleaseId(release.namespace, release.name))).id == release.id
-
-
-def _options(model: NewRelease | RollbackOptions) -> dict[str, Any]:
+def _options(model: NewRelease | RollbackOptions) -> OperationOptions:
     return {"note": model.note, "timeout": model.timeout, "lock_timeout": model.lock_timeout}
 
 
