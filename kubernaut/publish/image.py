@@ -15,14 +15,12 @@ from kubernaut.adapters.registry import Credentials
 from kubernaut.errors import RegistryUnreachable, VersionConflict
 from kubernaut.events import Step
 from kubernaut.publish.application import check_dockerfile
-from kubernaut.publish.registry import CREATED, REVISION, SOURCE, SOURCE_DIGEST, Registry
+from kubernaut.publish.registry import CREATED, REVISION, SOURCE, SOURCE_DIGEST, TITLE, VERSION, Registry
 from kubernaut.publish.source import Source, context_tar, read_entry
 
-TITLE = "org.opencontainers.image.title"
 _DOCKERFILE = ".kubernaut.Dockerfile"
 _IGNORE = ".dockerignore"
 _PLAIN = re.compile(r"[^\x00-\x1f\x7f\"\\$`]*")
-VERSION = "org.opencontainers.image.version"
 
 
 def image_labels(source: Source, version: str, facts: Mapping[str, str]) -> dict[str, str]:

@@ -108,14 +108,14 @@ def build_image(
     ref = f"{repository}:{candidate.version}"
     engine = context.engine()
     built = engine.find_image(candidate.labels)
+    plan = _plan(candidate, Action(kind="build-image", subject=ref, reason="no image of this source exists yet"))
     if built is None and dry_run:
-        plan = _build_plan(candidate, ref)
         _show_planned("build", ref, plan, context)
         return plan, False, None
     image = built or _build(candidate, repository, engine, context)
     result = BuiltImage(name=name, version=candidate.version, ref=ref, id=image, source_digest=candidate.source.digest)
     if built is None:
-        return _build_plan(candidate, ref), True, result
+        return plan, True, result
     with context.progress.step("build", ref) as step:
         if not dry_run:
             engine.tag(built, repository, candidate.version)
@@ -196,7 +196,8 @@ def _read(app_dir: str | Path, version: str | None, context: PublishContext) -> 
     facts: dict[str, str] = {}
     time = None
     if state is None and find_work_tree(application.directory) is None:
-        facts.update(_facts_of_ci(context.settings.environment))
+        commit, repository = ci_source(context.settings.environment)
+        facts.update({key: text for key, text in ((REVISION, commit), (SOURCE, repository)) if text})
     if state is not None:
         facts[REVISION] = state.commit + ("-dirty" if state.changed else "")
         if state.repository is not None:
@@ -205,12 +206,6 @@ def _read(app_dir: str | Path, version: str | None, context: PublishContext) -> 
             time = state.time
             facts[CREATED] = time.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return _Candidate(source, name, facts, time)
-
-
-def _facts_of_ci(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the commit and repository that a CI build reports, for sources outside a git work tree."""
-    commit, repository = ci_source(environment)
-    return {key: text for key, text in ((REVISION, commit), (SOURCE, repository)) if text}
 
 
 def _publish(candidate: _Candidate, repository: str, prebuilt: Artefact | None, context: PublishContext) -> PublishedVersion:
@@ -322,10 +317,6 @@ def _check_same(candidate: _Candidate, prebuilt: Artefact | None, found: Publish
         )
     if prebuilt is not None and found.image.digest != prebuilt.digest:
         raise VersionConflict(f"{candidate.title} is already published with a different image: {where} has {found.image.ref}.")
-
-
-def _build_plan(candidate: _Candidate, ref: str) -> Plan:
-    return _plan(candidate, Action(kind="build-image", subject=ref, reason="no image of this source exists yet"))
 
 
 def _publish_plan(candidate: _Candidate, repository: str, registry: Registry, prebuilt: Artefact | None) -> Plan:

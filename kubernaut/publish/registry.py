@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from kubernaut.adapters.registry import Manifest, RegistryClient
@@ -104,17 +105,11 @@ class Registry:
 
     def versions(self, name: str) -> list[PublishedVersion]:
         """Return the published versions, newest first by SemVer, without charts that kubernaut did not publish."""
-        repository = self.chart_repository(name)
-
-        def fetch(tag: str) -> PublishedVersion | None:
-            manifest = self._client.manifest(repository, tag)
-            return None if manifest is None else self._published(name, tag, manifest)
-
         tags = self.tags(name)
         if not tags:
             return []
         with ThreadPoolExecutor(min(_THREADS, len(tags)), thread_name_prefix="kubernaut-versions") as pool:
-            return [version for version in pool.map(fetch, tags) if version is not None]
+            return [version for version in pool.map(partial(self._fetch, name), tags) if version is not None]
 
     def newest(self, name: str, *, pre: bool = False) -> PublishedVersion | None:
         """Return the newest stable version, with ``pre`` the newest including pre-releases, or ``None``."""
@@ -122,9 +117,7 @@ class Registry:
             parsed = parse(tag)
             if parsed is None or (parsed.prerelease and not pre):
                 continue
-            manifest = self._client.manifest(self.chart_repository(name), tag)
-            version = None if manifest is None else self._published(name, tag, manifest)
-            if version is not None:
+            if (version := self._fetch(name, tag)) is not None:
                 return version
         return None
 
@@ -134,12 +127,9 @@ class Registry:
         Raises:
             VersionNotFound: It is not published.
         """
-        if version is not None:
-            if parse(version) is None:
-                raise VersionNotFound(f"{name} has no version {version!r}: this is not SemVer.")
-            found = self.find(name, version)
-        else:
-            found = self.newest(name, pre=pre)
+        if version is not None and parse(version) is None:
+            raise VersionNotFound(f"{name} has no version {version!r}: this is not SemVer.")
+        found = self.newest(name, pre=pre) if version is None else self.find(name, version)
         if found is not None:
             return found
         if version is not None:
@@ -221,6 +211,10 @@ class Registry:
                 f"{match[1].split('/')[0]} has no image {image}.", hint="Push the image before publishing a version with it."
             )
         return Artefact(ref=image, digest=match[2])
+
+    def _fetch(self, name: str, tag: str) -> PublishedVersion | None:
+        manifest = self._client.manifest(self.chart_repository(name), tag)
+        return None if manifest is None else self._published(name, tag, manifest)
 
     def _layer(self, repository: str, digest: str) -> str:
         manifest = self._client.manifest(repository, digest)

@@ -33,7 +33,6 @@ from kubernaut.adapters.docker import context_paths
 from kubernaut.errors import ChartInvalid, SourceUnreadable
 from kubernaut.publish.application import Application
 
-_CHUNK = 1 << 20
 _SPOOL = 32 << 20
 # The time of files that do not come from a commit: old, but valid in a zip file.
 NO_TIME = datetime(1980, 1, 2, tzinfo=UTC)
@@ -163,12 +162,12 @@ def _new_folders(name: str, seen: set[str]) -> Iterator[str]:
 
 
 def _add(tar: tarfile.TarFile, entry: Entry, seconds: int) -> None:
-    if entry.kind == "link":
-        info = _info(entry.name, tarfile.SYMTYPE, 0o777, seconds)
-        info.linkname = str(entry.path.readlink())
-        tar.addfile(info)
+    if entry.kind != "link":
+        _add_file(tar, entry.name, read_entry(entry), int(entry.kind, 8), seconds)
         return
-    _add_file(tar, entry.name, read_entry(entry), int(entry.kind, 8), seconds)
+    info = _info(entry.name, tarfile.SYMTYPE, 0o777, seconds)
+    info.linkname = str(entry.path.readlink())
+    tar.addfile(info)
 
 
 def _add_file(tar: tarfile.TarFile, name: str, data: bytes, mode: int, seconds: int) -> None:
@@ -188,18 +187,11 @@ def _entry(section: str, name: str, path: Path) -> Entry:
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode):
             return Entry(section, name, path, "link", hashlib.sha256(os.fsencode(path.readlink())).hexdigest())
-        kind = "755" if mode & stat.S_IXUSR else "644"
-        return Entry(section, name, path, kind, _content(path))
+        with path.open("rb", buffering=0) as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        return Entry(section, name, path, "755" if mode & stat.S_IXUSR else "644", content)
     except OSError as error:
         raise SourceUnreadable(f"{path} cannot be read: {error.strerror}.") from error
-
-
-def _content(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _chart_files(chart: Path) -> list[str]:

@@ -183,7 +183,7 @@ def test_stopped_at_any_step_nothing_is_left_and_the_next_run_works(tree: Source
         if isinstance(event, StepStarted) and event.step == name:
             raise KeyboardInterrupt
 
-    context.progress._listener = stop
+    context.progress.listener = stop
     with pytest.raises(KeyboardInterrupt):
         publish(tree.app, version=None, image=None, dry_run=False, context=context)
     assert list(tree.temporary.iterdir()) == []
@@ -205,7 +205,7 @@ def racing(tree: SourceTree, registry: FakeRegistry, step: str, act: Callable[[]
             done.append(True)
             act()
 
-    context.progress._listener = listen
+    context.progress.listener = listen
     published = publish(tree.app, version=None, image=None, dry_run=False, context=context)[2]
     assert published is not None
     return published
