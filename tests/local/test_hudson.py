@@ -127,9 +127,9 @@ def test_taken_port_is_named(ci_server: Hudson, tmp_path: Path) -> None:
 
 @pytest.mark.platform
 def test_server_ends_with_its_parent(ci_server: Hudson, tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", START, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as starter:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", START, str(tmp_path)]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None
         pid = int(starter.stdout.readline())
         starter.kill()
