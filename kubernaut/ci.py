@@ -15,7 +15,6 @@ from kubernaut.redact import redact, without_credentials
 
 MAX_URL = 2000
 MAX_TEXT = 500
-LARGEST_NUMBER = 10**9 - 1
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")

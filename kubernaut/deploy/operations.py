@@ -250,7 +250,7 @@ class OperationWriter:
             ClusterUnreachable: The API server does not answer.
         """
         if self.accepted is None:
-            create_operation(self._open(), operation)
+            self._open().create_secret(operation.namespace, operation_secret(operation))
             self._written = operation
             return
         self._version = self._begin_accepted(operation, self.accepted)
@@ -351,11 +351,6 @@ class OperationWriter:
             if self._closed.is_set() or self._written is None:
                 return
             self._version = update_operation(self._open(), self.with_events(self._written), version=self._version)
-
-
-def create_operation(cluster: Cluster, operation: Operation) -> None:
-    """Create an operation's Secret. Raises: NamespaceNotFound, ClusterDenied, ClusterUnreachable."""
-    cluster.create_secret(operation.namespace, operation_secret(operation))
 
 
 def update_operation(cluster: Cluster, operation: Operation, *, version: str | None = None) -> str:

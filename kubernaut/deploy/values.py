@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kubernaut.errors import ValuesInvalid
+from kubernaut.history.detail import leaves
 from kubernaut.yaml_reader import read_yaml
 
 _MAX_INDEX = 65_536
@@ -117,17 +118,10 @@ def _missing(current: Mapping[str, Any], new: Mapping[str, Any], prefix: str) ->
 
 def differing(current: Mapping[str, Any] | None, new: Mapping[str, Any]) -> list[str]:
     """Return the keys whose values differ, as ``a.b``; never the values themselves."""
-    before, after = dict(_leaves(current or {}, "")), dict(_leaves(new, ""))
+    before, after = (
+        {path: json.dumps(_normal(value), sort_keys=True) for path, value in leaves(one)} for one in (current or {}, new)
+    )
     return sorted(path for path in before.keys() | after.keys() if before.get(path, "") != after.get(path, ""))
-
-
-def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
-    for key, value in values.items():
-        path = prefix + key.replace(".", "\\.")
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, path + ".")
-        else:
-            yield path, json.dumps(_normal(value), sort_keys=True)
 
 
 # --set

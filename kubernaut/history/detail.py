@@ -11,8 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -208,8 +207,7 @@ def _coalesce(defaults: Mapping[str, Any], config: Mapping[str, Any]) -> dict[st
 # differences; pure
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """A release and its record."""
 
     release: Release
@@ -219,14 +217,13 @@ class Snapshot:
 def compare(old: Snapshot, new: Snapshot) -> Difference:
     """Return the differences between two releases."""
     before, after = old.release, new.release
+    apps = before.app_version, after.app_version
     return Difference(
         from_=before.id,
         to=after.id,
-        chart=ChartChange(from_=before.chart, to=after.chart) if before.chart != after.chart else None,
-        app_version=(
-            AppVersionChange(from_=before.app_version, to=after.app_version) if before.app_version != after.app_version else None
-        ),
-        images=ImagesChange(from_=before.images, to=after.images) if before.images != after.images else None,
+        chart=None if before.chart == after.chart else ChartChange(from_=before.chart, to=after.chart),
+        app_version=None if apps[0] == apps[1] else AppVersionChange(from_=apps[0], to=apps[1]),
+        images=None if before.images == after.images else ImagesChange(from_=before.images, to=after.images),
         values=compare_values(old.record.config, new.record.config),
         manifest=_compare_manifests(old.record, new.record),
     )
@@ -234,8 +231,8 @@ def compare(old: Snapshot, new: Snapshot) -> Difference:
 
 def compare_values(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[ValueChange, ...]:
     """Return the changed values, ordered by path, with secret values masked."""
-    before, after = dict(_leaves(old)), dict(_leaves(new))
-    masked_before, masked_after = dict(_leaves(mask_values(old))), dict(_leaves(mask_values(new)))
+    before, after = dict(leaves(old)), dict(leaves(new))
+    masked_before, masked_after = dict(leaves(mask_values(old))), dict(leaves(mask_values(new)))
     changes = []
     for path in sorted(before.keys() | after.keys()):
         if path in before and path in after:
@@ -250,11 +247,12 @@ def compare_values(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Valu
     return tuple(changes)
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values that are not maps, and empty maps, each with its path."""
     for key, value in values.items():
         path = prefix + str(key).replace("\\", "\\\\").replace(".", "\\.")
         if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{path}.")
+            yield from leaves(value, f"{path}.")
         else:
             yield path, value
 
@@ -272,19 +270,13 @@ def _marked(value: Any) -> Any:
     return [_marked(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-class _NumberedMask:
-    """Masks texts with a number, equal for equal texts, so that lines with different secrets differ."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, int] = {}
-
-    def __call__(self, text: str) -> str:
-        return f"{MASK}\ue000{self._known.setdefault(text, len(self._known))}\ue001"
-
-
 def _compare_manifests(old: Record, new: Record) -> str:
-    numbers = _NumberedMask()
-    before, after = _by_title(mask_record(old, numbers)), _by_title(mask_record(new, numbers))
+    numbers: dict[str, int] = {}
+
+    def mark(text: str) -> str:  # equal for equal texts, so that lines with different secrets differ
+        return f"{MASK}\ue000{numbers.setdefault(text, len(numbers))}\ue001"
+
+    before, after = _by_title(mask_record(old, mark)), _by_title(mask_record(new, mark))
     lines = (
         line
         for title in dict.fromkeys((*before, *after))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Literal
 from urllib.parse import unquote
@@ -160,21 +160,25 @@ def _target(element: ET.Element, parents: dict[ET.Element, ET.Element]) -> ET.El
 
 def _unfold_entry(root: ET.Element, key: str, value: ET.Element) -> bool:
     kind = value.get("class", "")
-    if key in _UNFOLD:
-        _UNFOLD[key](root, value)
+    if key == "builders":
+        _child(root, key).extend(list(value))
+    elif key == "parametersDefinitionProperties":
+        _unfold_parameters(root, value)
+    elif key == "appointedNode":
+        _unfold_node(root, value)
+    elif key in ("scm", "logRotator"):
+        if (old := root.find(key)) is not None:
+            root.remove(old)
+        _append(root, key, value)
     elif kind in _SCALARS:
         _child(root, key).text = value.text  # the copy at the top may be stale
     elif kind.startswith("hudson.triggers."):
-        _append(root, "triggers", value)
+        _append(_child(root, "triggers"), kind, value)
     elif kind.startswith("hudson.tasks."):
-        _append(root, "publishers", value)
+        _append(_child(root, "publishers"), kind, value)
     else:
         return False
     return True
-
-
-def _unfold_builders(root: ET.Element, value: ET.Element) -> None:
-    _child(root, "builders").extend(list(value))
 
 
 def _unfold_parameters(root: ET.Element, value: ET.Element) -> None:
@@ -191,33 +195,14 @@ def _unfold_node(root: ET.Element, value: ET.Element) -> None:
             _child(root, tag).text = text
 
 
-def _unfold_whole(tag: str) -> Callable[[ET.Element, ET.Element], None]:
-    def unfold(root: ET.Element, value: ET.Element) -> None:
-        old = root.find(tag)
-        if old is not None:
-            root.remove(old)
-        moved = deepcopy(value)
-        moved.tag = tag
-        root.append(moved)
-
-    return unfold
-
-
-def _append(root: ET.Element, tag: str, value: ET.Element) -> None:
+def _append(parent: ET.Element, tag: str, value: ET.Element) -> None:
     moved = deepcopy(value)
-    moved.tag = moved.attrib.pop("class")
-    _child(root, tag).append(moved)
+    moved.tag = tag
+    if moved.get("class") == tag:
+        del moved.attrib["class"]
+    parent.append(moved)
 
 
 def _child(root: ET.Element, tag: str) -> ET.Element:
     found = root.find(tag)
     return ET.SubElement(root, tag) if found is None else found
-
-
-_UNFOLD: dict[str, Callable[[ET.Element, ET.Element], None]] = {
-    "builders": _unfold_builders,
-    "parametersDefinitionProperties": _unfold_parameters,
-    "appointedNode": _unfold_node,
-    "scm": _unfold_whole("scm"),
-    "logRotator": _unfold_whole("logRotator"),
-}

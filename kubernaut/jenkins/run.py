@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from kubernaut.errors import BuildAborted, BuildUnsuccessful, DeadlineExceeded, JenkinsUnreachable, KubernautError
 from kubernaut.events import Progress, Step
@@ -19,7 +20,6 @@ from kubernaut.jenkins.responses import Build, Job, QueueItem
 from kubernaut.jenkins.server import JenkinsServer, TriggerUnconfirmed
 from kubernaut.jenkins.tracking import (
     OP_ID,
-    Clock,
     Lookup,
     Poller,
     PollTiming,
@@ -72,7 +72,6 @@ def run_job(
     abort_on_interrupt: bool = False,
     longest: float = FOLLOW_SECONDS,
     timing: PollTiming = PollTiming(),  # noqa: B008 - frozen
-    clock: Clock = Clock(),  # noqa: B008 - frozen
     progress: Progress | None = None,
 ) -> BuildRun:
     """Run a job.
@@ -86,7 +85,6 @@ def run_job(
         abort_on_interrupt: Stop the build when a signal interrupts this process.
         longest: Seconds to follow the build.
         timing: The pace of the requests.
-        clock: The time.
         progress: Receives the steps and the console.
 
     Raises:
@@ -104,7 +102,7 @@ def run_job(
     check_request(job, parameters)
     name = choose_op_id(job, op_id, lambda: reports_queue_ids(server.kind()))
     with (progress or Progress()).step("build", str(path)) as step:
-        run = _Run(server, job, Lookup(name), step, timing, clock)
+        run = _Run(server, job, Lookup(name), step, timing)
         try:
             run.begin(parameters, named=op_id is not None)
             return run.follow(longest) if follow else run.glance()
@@ -118,9 +116,9 @@ def run_job(
 class _Run:
     """One request, and what is known of its build."""
 
-    def __init__(self, server: JenkinsServer, job: Job, lookup: Lookup, step: Step, timing: PollTiming, clock: Clock) -> None:
+    def __init__(self, server: JenkinsServer, job: Job, lookup: Lookup, step: Step, timing: PollTiming) -> None:
         self._server, self._job, self._path = server, job, job.path
-        self._lookup, self._step, self._timing, self._clock = lookup, step, timing, clock
+        self._lookup, self._step, self._timing = lookup, step, timing
         self._requested = self._confirmed = self._triggered = False
         self._item_forgotten = False
         self._build: Build | None = None
@@ -160,10 +158,10 @@ class _Run:
     def _search(self, unconfirmed: TriggerUnconfirmed) -> None:
         """Look for the build of an unconfirmed request, which is not sent again."""
         poll = self._poller()
-        until = self._clock.now() + self._timing.search
+        until = self._timing.now() + self._timing.search
         try:
             looks = 0
-            while self._lookup.op_id is not None and (looks < _MAX_LOOKS or self._clock.now() < until):
+            while self._lookup.op_id is not None and (looks < _MAX_LOOKS or self._timing.now() < until):
                 if self._find(poll):
                     return
                 looks += 1
@@ -302,8 +300,8 @@ class _Run:
         return "Run the job again if it is still needed."
 
     def _stop(self) -> str:
-        until = self._clock.now() + self._timing.stop
-        poll = Poller(self._timing, self._clock, self._step.notice, until=until)
+        until = self._timing.now() + self._timing.stop
+        poll = Poller(self._timing, self._step.notice, until=until)
         if self._build is None:
             self._find(poll)
         if self._build is None and self._item is not None:
@@ -315,7 +313,7 @@ class _Run:
             return "neither in the queue nor among the builds: nothing to stop, unless the request is still on its way"
         number = self._build.number
         poll(lambda: self._server.stop(self._path, number))
-        while self._clock.now() + self._timing.interval < until:
+        while self._timing.now() + self._timing.interval < until:
             build = poll(lambda: self._server.build(self._path, number))
             if build is None or not build.building:
                 self._build = build or self._build
@@ -361,15 +359,15 @@ class _Run:
         return f"`{command} --follow` continues to follow it." if command else f"See {self._url()}."
 
     def _poller(self, longest: float = float("inf"), after: float = 0.0) -> Poller:
-        until = self._clock.now() + longest
-        return Poller(self._timing, self._clock, self._step.notice, after=after, until=until, late=lambda: self._late(longest))
+        until = self._timing.now() + longest
+        return Poller(self._timing, self._step.notice, after=after, until=until, late=lambda: self._late(longest))
 
     def _late(self, longest: float) -> DeadlineExceeded:
         message = f"{self._path} has not ended within {longest:.0f} s; it goes on: {self._state()}."
         return DeadlineExceeded(message, hint=self._follow_hint(), members=self._members())
 
     def _single_attempt(self) -> Poller:
-        return Poller(PollTiming(interval=0.0, outage=0.0), self._clock, self._step.notice)
+        return Poller(replace(self._timing, interval=0.0, outage=0.0), self._step.notice)
 
 
 def _without_times(why: str | None) -> str:

@@ -162,7 +162,7 @@ def _open_lock(number: int) -> int | None:
 
 @dataclass(frozen=True)
 class PollTiming:
-    """Times in seconds.
+    """Times in seconds, and the clock that measures them.
 
     Attributes:
         interval: Between two requests.
@@ -170,6 +170,8 @@ class PollTiming:
         search: How long an unconfirmed request is looked for.
         outage: How long the server may not answer, as during a restart.
         stop: How long a build may take to stop.
+        now: The clock.
+        wait: Waits for a number of seconds.
     """
 
     interval: float = 1.0
@@ -177,12 +179,6 @@ class PollTiming:
     search: float = 30.0
     outage: float = 300.0
     stop: float = 20.0
-
-
-@dataclass(frozen=True)
-class Clock:
-    """The time in seconds, and how to wait."""
-
     now: Callable[[], float] = time.monotonic
     wait: Callable[[float], None] = time.sleep
 
@@ -192,7 +188,6 @@ class Poller:
 
     Args:
         timing: The interval, and the longest outage.
-        clock: The time.
         notify: Receives notices of the start and end of an outage.
         after: Seconds before the first question.
         until: The deadline, on the clock.
@@ -202,16 +197,15 @@ class Poller:
     def __init__(
         self,
         timing: PollTiming,
-        clock: Clock,
         notify: Callable[[str], None],
         *,
         after: float = 0.0,
         until: float = float("inf"),
         late: Callable[[], KubernautError] = lambda: KubernautError("The time limit is over."),
     ) -> None:
-        self._timing, self._clock, self._notify = timing, clock, notify
+        self._timing, self._notify = timing, notify
         self._until, self._late = until, late
-        self._next = clock.now() + after
+        self._next = timing.now() + after
         self._outage = False
 
     def __call__(self, question: Callable[[], T]) -> T:
@@ -221,13 +215,13 @@ class Poller:
             JenkinsUnreachable: The outage is too long.
             KubernautError: The deadline is over.
         """
-        began = self._clock.now()
+        began = self._timing.now()
         while True:
             self._pause()
             try:
                 answer = question()
             except JenkinsUnreachable as failure:
-                if self._clock.now() - began >= self._timing.outage:
+                if self._timing.now() - began >= self._timing.outage:
                     raise
                 if not self._outage:
                     self._outage = True
@@ -239,12 +233,12 @@ class Poller:
             return answer
 
     def _pause(self) -> None:
-        pause = max(self._next - self._clock.now(), 0.0)
-        if self._clock.now() + pause > self._until:
+        pause = max(self._next - self._timing.now(), 0.0)
+        if self._timing.now() + pause > self._until:
             raise self._late()
         if pause:
-            self._clock.wait(pause)
-        self._next = self._clock.now() + self._timing.interval
+            self._timing.wait(pause)
+        self._next = self._timing.now() + self._timing.interval
 
 
 # the console

@@ -9,7 +9,7 @@ from kubernaut.events import Event, LogLine, Notice, Progress
 from kubernaut.jenkins.jobs import JobPath
 from kubernaut.jenkins.run import BuildRun, run_job
 from kubernaut.jenkins.server import JenkinsServer
-from kubernaut.jenkins.tracking import Clock
+from kubernaut.jenkins.tracking import PollTiming
 from support.fake_jenkins import JOB, URL, FakeClock, FakeJenkins, Item
 
 CANARY = "canary-5f3a-" + "x" * 32
@@ -27,8 +27,8 @@ class JobRunner:
 
     def __call__(self, parameters: dict[str, str] | None = None, **how: Any) -> BuildRun:
         progress = Progress(lambda event: self.heard.append((self.clock.now(), event)), clock=self.clock.now)
-        clock = Clock(self.clock.now, self.clock.wait)
-        return run_job(self.server, JobPath((JOB,)), parameters or {}, clock=clock, progress=progress, **how)
+        timing = PollTiming(now=self.clock.now, wait=self.clock.wait)
+        return run_job(self.server, JobPath((JOB,)), parameters or {}, timing=timing, progress=progress, **how)
 
     @property
     def lines(self) -> list[str]:

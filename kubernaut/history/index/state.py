@@ -127,7 +127,7 @@ class NameState:
         """Return the operations that made and ended no release, newest first."""
         labelled = {record.metadata.operation for record in self.revisions()}
         made_none = (cached.metadata for cached in self.operations.values() if cached.summary and not cached.summary.made)
-        return sorted((one for one in made_none if one.operation not in labelled), key=_operation_id, reverse=True)
+        return sorted((one for one in made_none if one.operation not in labelled), key=lambda one: str(one.operation), reverse=True)
 
     def publish(self) -> None:
         """Make the current state the published view."""
@@ -264,7 +264,3 @@ def is_newer(version: str, than: str) -> bool:
 
 def _is_surely_newer(version: str, than: str) -> bool:
     return version.isdigit() and than.isdigit() and int(version) > int(than)
-
-
-def _operation_id(metadata: RecordMetadata) -> str:
-    return str(metadata.operation)
