@@ -29,11 +29,7 @@ GITHUB_TOKEN = "KUBERNAUT_GITHUB_TOKEN"  # noqa: S105 - the variable's name
 
 
 class Clients:
-    """The clients, each opened when it is first needed and then shared.
-
-    Args:
-        settings: The addresses and credentials.
-    """
+    """The clients at the addresses in the settings, each opened when it is first needed and then shared."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

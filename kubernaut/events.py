@@ -143,13 +143,9 @@ def _utc_now() -> datetime:
 
 
 class Journal:
-    """A listener that records events and passes them on; may be called by several threads.
+    """A listener that records events and passes them on to the next one; may be called by several threads.
 
-    It keeps the first 50 and the last 500 events and counts those between.
-
-    Args:
-        listener: The next listener.
-        clock: Returns the time.
+    It keeps the first 50 and the last 500 events, with the clock's time, and counts those between.
     """
 
     FIRST = 50

@@ -96,11 +96,9 @@ def is_secret_key(key: Any) -> bool:
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return a text with secrets replaced by ``***``.
+    """Return a text, of one line or many, with secrets replaced by ``***``.
 
-    Args:
-        text: One line or many.
-        secrets: Values known to be secret (:func:`environment_secrets`); masked everywhere, URL-quoted too.
+    ``secrets`` are values known to be secret (:func:`environment_secrets`); they are masked everywhere, URL-quoted too.
     """
     for secret in secrets:
         text = text.replace(secret, MASK)

@@ -148,11 +148,7 @@ def _key(key: Any, node: yaml.Node) -> str:
 
 
 def parse_yaml(text: str | bytes, source: str) -> dict[str, Any]:
-    """Return the map in a YAML document; an empty document is an empty map.
-
-    Args:
-        text: The document.
-        source: Its name in messages.
+    """Return the map in a YAML document, which messages call ``source``; an empty document is an empty map.
 
     Raises:
         ValuesInvalid: The document cannot be parsed, or is not a map; the message names the line.
@@ -219,12 +215,7 @@ def _check_values(content: Any, seen: list[int], source: str) -> None:
 
 
 class YamlProblem(Exception):
-    """The text is not valid YAML.
-
-    Args:
-        line: The line, from 1.
-        message: The problem.
-    """
+    """The text is not valid YAML; ``message`` is the problem, ``line`` counts from 1."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)

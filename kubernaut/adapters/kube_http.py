@@ -147,13 +147,7 @@ def status_message(body: str) -> str:
 
 
 def status_error(cluster: str, status: int, message: str) -> KubernautError:
-    """Return the error for a failed response.
-
-    Args:
-        cluster: The cluster's name, as the beginning of a sentence.
-        status: The HTTP status.
-        message: The API server's message.
-    """
+    """Return the error for a failed response's HTTP status and message; ``cluster`` is the beginning of a sentence."""
     if status == 401:
         return ClusterDenied(
             f"{cluster} does not accept the credentials; they may have expired.", hint="Log in to the cluster again."
@@ -175,13 +169,7 @@ def status_error(cluster: str, status: int, message: str) -> KubernautError:
 
 
 class HttpWatch:
-    """A watch over an open HTTP response.
-
-    Args:
-        response: The stream.
-        mapped_errors: Converts a broken connection into our error.
-        cluster: The cluster's name, as the beginning of a sentence.
-    """
+    """A watch over an open HTTP response; ``mapped_errors`` converts a broken connection, ``cluster`` begins a sentence."""
 
     def __init__(self, response: httpx2.Response, mapped_errors: Callable[[], AbstractContextManager[None]], cluster: str) -> None:
         self._response = response

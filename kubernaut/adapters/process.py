@@ -97,9 +97,7 @@ def await_stop(check: Check = no_check) -> None:
     """Wait so that an abort which stopped a program first can stop this process too.
 
     In the main thread the signal's exception is raised here. In another thread the caller's failure comes after that exception.
-
-    Args:
-        check: Called repeatedly; raises when the work should stop.
+    ``check`` is called repeatedly, and raises when the work should stop.
     """
     until = time.monotonic() + ABORT_SECONDS
     check()

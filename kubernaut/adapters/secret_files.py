@@ -118,12 +118,7 @@ def token_from_file(path: Path) -> TokenSource:
 
 
 def token_from_settings(settings: Settings, variable: str, file: str | None) -> TokenSource:
-    """Return the source of a token: its environment variable if set, else its file if set, else no token.
-
-    Args:
-        settings: The settings; their environment may hold the token.
-        variable: The environment variable, such as ``KUBERNAUT_JENKINS_TOKEN``.
-        file: The token file's path, as set.
+    """Return the source of a token: its environment variable if set (``KUBERNAUT_JENKINS_TOKEN``), else its file, else no token.
 
     Raises:
         SettingInvalid: The variable's value contains characters that a header cannot have.

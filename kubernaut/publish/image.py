@@ -26,10 +26,7 @@ _PLAIN = re.compile(r"[^\x00-\x1f\x7f\"\\$`]*")
 def image_labels(source: Source, version: str, facts: Mapping[str, str]) -> dict[str, str]:
     """Return the image's labels: the OCI labels and the source digest.
 
-    Args:
-        source: The source of the image.
-        version: The version.
-        facts: Revision, source and created, if known, under their OCI names.
+    ``facts`` are revision, source and created, if known, under their OCI names.
     """
     labels = {TITLE: source.application.name, VERSION: version, SOURCE_DIGEST: source.digest}
     return labels | {name: facts[name] for name in (REVISION, SOURCE, CREATED) if name in facts}

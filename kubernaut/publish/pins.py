@@ -16,12 +16,7 @@ from kubernaut.yaml_reader import YamlProblem, parse_yaml, read_document
 
 
 def pin_values(text: bytes, pins: Mapping[str, str], *, shown: str) -> bytes:
-    """Return a values file with the pins set.
-
-    Args:
-        text: The bytes of the values file.
-        pins: The values to set, by dotted path.
-        shown: The name of the file in messages.
+    """Return the bytes of a values file with the pins set: values by dotted path. Messages call the file ``shown``.
 
     Raises:
         ChartInvalid: The file is not YAML, or a pin's parent is not a mapping.

@@ -52,12 +52,7 @@ _THREADS = 8
 
 
 class Registry:
-    """The image and chart registries of the settings.
-
-    Args:
-        client: The HTTP client for registries.
-        settings: The registries' addresses.
-    """
+    """The image and chart registries of the settings, read with an HTTP client for registries."""
 
     def __init__(self, client: RegistryClient, settings: Settings) -> None:
         self._client = client
@@ -143,10 +138,7 @@ class Registry:
         raise VersionNotFound(f"No version of {name} is published in {self.chart_repository(name)}.")
 
     def chart(self, reference: str) -> ChartVersion:
-        """Return a chart of any registry and any publisher; takes one request.
-
-        Args:
-            reference: ``oci://HOST[:PORT]/PATH:VERSION`` or ``…@sha256:…``.
+        """Return the chart ``oci://HOST[:PORT]/PATH:VERSION`` or ``…@sha256:…``, of any publisher; takes one request.
 
         Raises:
             BadInput: The reference has another form, or does not name a Helm chart.

@@ -38,12 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 def create_app(context: ServerContext, routes: Sequence[Route] | None = None) -> WSGIApplication:
-    """Return the app.
-
-    Args:
-        context: The server's parts.
-        routes: The routes; all of the API by default. ``/openapi.json`` is added.
-    """
+    """Return the app with these routes, by default all of the API, and ``/openapi.json``."""
     if routes is None:
         from kubernaut.server.routes import all_routes
 
@@ -133,12 +128,7 @@ def _unrouted(error: bottle.HTTPError) -> NoReturn:
 
 
 class _Stream:
-    """A streamed response; an error in the middle is logged and ends the connection.
-
-    Args:
-        body: Yields the bytes.
-        log: Logs the exception that is being handled.
-    """
+    """A streamed response; an error in the middle ends the connection, after ``log`` has logged the exception being handled."""
 
     def __init__(self, body: Iterable[bytes], log: Callable[[], None]) -> None:
         self._body = body

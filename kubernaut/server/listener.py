@@ -220,11 +220,7 @@ class HttpServer(TcpWSGIServer):
                 super().pull_trigger()
 
     def stop(self, grace: float = 10.0) -> None:
-        """Refuse new connections, wait for open responses, and stop.
-
-        Args:
-            grace: Seconds to wait; responses that take longer are cut off.
-        """
+        """Refuse new connections, wait ``grace`` seconds for open responses, cut off the rest, and stop."""
         self._deadline = time.monotonic() + grace
         self.stopping = True
         self.pull_trigger()

@@ -90,12 +90,7 @@ def problem_headers(error: KubernautError) -> Mapping[str, str]:
 
 
 def invalid_model(error: ValidationError, part: str) -> RequestInvalid:
-    """Return the error for a part of the request that does not match its model; it repeats no sent value.
-
-    Args:
-        error: The validation error.
-        part: The part, such as ``body``.
-    """
+    """Return the error for a part of the request, such as ``body``, that does not match its model; it repeats no sent value."""
     faults = [_fault(found) for found in error.errors(include_url=False, include_input=False, include_context=False)]
     return invalid_part(part, faults)
 

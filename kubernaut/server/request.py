@@ -46,12 +46,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class RequestReader:
-    """Reads the requests to one route.
-
-    Args:
-        route: The route.
-        authenticator: Identifies the caller.
-    """
+    """Reads the requests to one route."""
 
     def __init__(self, route: Route, authenticator: Authenticator) -> None:
         self.route = route
@@ -61,12 +56,7 @@ class RequestReader:
         self._headers = {header.name.lower(): re.compile(header.pattern) for header in route.headers if header.pattern}
 
     def read(self, context: RequestContext, environ: Mapping[str, Any], parameters: Mapping[str, str]) -> Request:
-        """Check and parse a request; sets the context's route and caller.
-
-        Args:
-            context: The request's context.
-            environ: The WSGI environment.
-            parameters: The path parameters by name.
+        """Check and parse a request from its WSGI environment and its path parameters; sets the context's route and caller.
 
         Raises:
             Unauthorized: The route needs a token, and the request has none or an unknown one.

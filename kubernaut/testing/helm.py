@@ -42,10 +42,7 @@ class _End:
 
 
 class FakeHelm:
-    """Helm for tests.
-
-    Args:
-        cluster: The cluster with the records.
+    """Helm for tests, with its records in a cluster.
 
     Attributes:
         starts: The commands so far, each with its release: ``("upgrade", "demo.hello")``.

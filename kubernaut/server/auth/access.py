@@ -142,10 +142,7 @@ class Authenticator:
         self._hosts.check(host)
 
     def authenticate(self, headers: Mapping[str, str]) -> Caller:
-        """Return the caller of a request.
-
-        Args:
-            headers: The request's headers by lower-case name.
+        """Return the caller of a request, from its headers by lower-case name.
 
         Raises:
             Unauthorized: The token is missing, malformed or unknown.
@@ -230,10 +227,9 @@ def _canonical(name: str) -> str | None:
 
 
 class ChartPolicy:
-    """The registries that charts may come from; Helm itself would also take paths, URLs and repository names.
+    """The registries that charts may come from, each ``HOST[:PORT][/PREFIX]`` with everything below it.
 
-    Args:
-        prefixes: Each ``HOST[:PORT][/PREFIX]``; everything below it is allowed.
+    Helm itself would also take paths, URLs and repository names.
 
     Raises:
         SettingInvalid: A prefix is not a registry.

@@ -35,11 +35,7 @@ _CLEANUP_SECONDS = 30.0
 
 
 class RunningOperation:
-    """An operation that this server executes: its events, and in the end its result. Thread-safe.
-
-    Args:
-        operation: The accepted operation.
-        secrets: Secret values to mask in events.
+    """An accepted operation that this server executes: its events, with secrets masked, and in the end its result. Thread-safe.
 
     Attributes:
         seconds: The duration; 0 until there is a result.
@@ -119,11 +115,7 @@ class RunningOperation:
 
 
 class WaiterLimit:
-    """Bounds the requests that wait for operations (event streams, long polls, waiting writes): each occupies a server thread.
-
-    Args:
-        limit: The number of requests that may wait at once.
-    """
+    """Bounds the requests that wait for operations at once (event streams, long polls, writes): each occupies a server thread."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -244,11 +236,7 @@ class Workers:
         return any((operation.namespace, operation.name) == (namespace, name) for operation in operations)
 
     def stop(self, grace: float) -> None:
-        """Refuse new operations, wait for running ones, then stop the rest and wait until they have cleaned up.
-
-        Args:
-            grace: Seconds to wait before operations are stopped.
-        """
+        """Refuse new operations, wait ``grace`` seconds for running ones, stop the rest, and wait until they have cleaned up."""
         with self._changed:
             self._stopping = True
             if self._changed.wait_for(lambda: not self._reserved, max(grace, 0.0)):
