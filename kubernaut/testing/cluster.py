@@ -316,9 +316,7 @@ class FakeCluster:
         return str(self._version)
 
     def _remove(self, namespace: str, name: str) -> None:
-        gone = self._secrets.pop((namespace, name), None)
-        if gone is None:
-            return
+        gone = self._secrets.pop((namespace, name))
         self._next()
         self._noted(self._secrets, gone, None)
         uid = gone["metadata"]["uid"]

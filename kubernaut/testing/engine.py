@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 from kubernaut.adapters.docker import TAIL, DockerEngine
 from kubernaut.adapters.registry import Credentials
@@ -28,6 +28,7 @@ _INSTRUCTIONS = frozenset((
     "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
 ))
 # fmt: on
+_MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class FakeEngine(DockerEngine):
                     location = _send(connection, "POST", f"/v2/{name}/blobs/uploads/", b"", headers, repository)["location"]
                     mark = "&" if "?" in location else "?"
                     _send(connection, "PUT", f"{location}{mark}digest={_sha256(blob)}", blob, headers, repository)
-                typed = {**headers, "Content-Type": "application/vnd.docker.distribution.manifest.v2+json"}
+                typed = {**headers, "Content-Type": _MANIFEST_TYPE}
                 _send(connection, "PUT", f"/v2/{name}/manifests/{tag}", manifest, typed, repository)
         except (OSError, http.client.HTTPException) as error:
             raise RegistryUnreachable(f"The push of {repository}:{tag} failed: {error}") from error
@@ -182,22 +183,15 @@ def _run(line: str, step: str, say: Callable[[str], None], lines: deque[str]) ->
 
 
 def _manifest(image: _Image) -> bytes:
+    def descriptor(kind: str, blob: bytes) -> dict[str, Any]:
+        return {"mediaType": f"application/vnd.docker.{kind}", "size": len(blob), "digest": _sha256(blob)}
+
     return json.dumps(
         {
             "schemaVersion": 2,
-            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-            "config": {
-                "mediaType": "application/vnd.docker.container.image.v1+json",
-                "size": len(image.config),
-                "digest": _sha256(image.config),
-            },
-            "layers": [
-                {
-                    "mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip",
-                    "size": len(image.layer),
-                    "digest": _sha256(image.layer),
-                }
-            ],
+            "mediaType": _MANIFEST_TYPE,
+            "config": descriptor("container.image.v1+json", image.config),
+            "layers": [descriptor("image.rootfs.diff.tar.gzip", image.layer)],
         }
     ).encode()
 
