@@ -114,7 +114,10 @@ class CommitStatusReporter:
                 future.set_result(str(failure) if isinstance(failure, StatusNotSent) else defect)
 
     def _warn_of_failures(self) -> None:
-        newest = {status.context: (status, _outcome(future)) for status, future in self._sent}
+        newest = {
+            status.context: (status, "no answer in time" if future.cancel() or not future.done() else future.result())
+            for status, future in self._sent
+        }
         for reason in dict.fromkeys(reason for _, reason in newest.values() if reason):
             failed = [f"{status.context} ({status.state})" for status, why in newest.values() if why == reason]
             self.warn(f"Could not set {' and '.join(failed)} on GitHub: {reason}.")
@@ -155,10 +158,6 @@ class CommitStatus:
         description = description_of(redact(text, environment_secrets(settings.environment)))
         url = settings.build.url if settings.build else None
         self._reporter.send(Status(*self._place, self._context, state, description, url))
-
-
-def _outcome(future: Future[str]) -> str:
-    return "no answer in time" if future.cancel() or not future.done() else future.result()
 
 
 def _cause(failure: BaseException) -> str:

@@ -11,11 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.errors import ClusterDenied, DeadlineExceeded, DeployKept, KubernautError
-from kubernaut.history.records import Record
+from kubernaut.history.records import Record, parse_time
 from kubernaut.history.releases import manifest_objects, service_ports
 from kubernaut.history.store import list_pods
 from kubernaut.redact import redact
@@ -84,10 +83,8 @@ def _explain_from_cluster(record: Record, cluster: Cluster) -> Explanation:
 
 def _is_since(event: Mapping[str, Any], since: str) -> bool:
     text = event.get("lastTimestamp") or event.get("eventTime") or (event.get("metadata") or {}).get("creationTimestamp")
-    try:
-        return text is None or datetime.fromisoformat(str(text)) >= datetime.fromisoformat(since)
-    except (ValueError, TypeError):
-        return True
+    at, began = parse_time(str(text or "")), parse_time(since)
+    return at is None or began is None or at >= began
 
 
 # the probe

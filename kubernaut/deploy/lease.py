@@ -29,10 +29,6 @@ _NOTES = ("actor", "host", "process", "verb", "operation")
 """The fields of a holder that the Lease keeps as annotations."""
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True)
 class LockTiming:
     """The durations of a lock, in seconds, and the clocks that measure them.
@@ -50,7 +46,7 @@ class LockTiming:
     renew_seconds: float = 5.0
     poll_seconds: float = 1.0
     clock: Callable[[], float] = time.monotonic
-    wall: Callable[[], datetime] = _utc_now
+    wall: Callable[[], datetime] = lambda: datetime.now(UTC)
     sleep: Callable[[float], None] = time.sleep
 
 

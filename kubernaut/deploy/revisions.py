@@ -7,14 +7,14 @@ only the age of its record shows that it is gone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kubernaut.deploy.requests import DeployRequest, OperationRequest
 from kubernaut.deploy.values import canonical, differing, overrides_lost
 from kubernaut.errors import ReleaseLocked
-from kubernaut.history.operations import SUCCEEDED, Operation, OperationChart
+from kubernaut.history.operations import SUCCEEDED, Operation, OperationChart, few
 from kubernaut.history.records import GONE, PENDING, Record, Status, parse_time
 from kubernaut.history.releases import find_operation, manifest_objects
 from kubernaut.history.repair import INTERRUPTED
@@ -60,11 +60,6 @@ def removed_objects(record: Record) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _few(keys: Sequence[str]) -> str:
-    shown = ", ".join(keys[:MAX_KEYS])
-    return shown + (f" and {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else "")
-
-
 # the revision that is deployed, rolled back to or restored
 
 
@@ -73,7 +68,7 @@ def difference(current: Record, history: ReleaseHistory, request: DeployRequest)
     values = request.merged_values(history)
     why = _difference(current, history, request, values)
     lost = overrides_lost(current.config, values) if why else ()
-    return f"{why}; no longer set: {_few(lost)}" if lost else why
+    return f"{why}; no longer set: {few(lost, MAX_KEYS)}" if lost else why
 
 
 def _difference(current: Record, history: ReleaseHistory, request: DeployRequest, values: Mapping[str, Any]) -> str | None:
@@ -94,7 +89,7 @@ def _difference(current: Record, history: ReleaseHistory, request: DeployRequest
     if chart.digest != request.chart_digest:
         return f"{chart.version or 'an unknown version'} becomes {request.version}"
     if canonical(current.config) != canonical(values):
-        return f"values differ: {_few(differing(current.config, values))}"
+        return f"values differ: {few(differing(current.config, values), MAX_KEYS)}"
     return None
 
 

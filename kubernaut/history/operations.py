@@ -50,9 +50,8 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID = re.compile(rf"[{_ALPHABET}]{{26}}")
 _LONGEST_LINE = 4000
 _SHORTEST_TEXT = 256
-_LEGACY_BUILD = (
-    "buildUrl"  # the only field of a build that older versions read; they reject unknown fields, so the rest is separate
-)
+# The only field of a build that older versions read; they reject unknown fields, so the rest is separate.
+_LEGACY_BUILD = "buildUrl"
 _BUILD_KEY = "build"
 
 
@@ -379,7 +378,7 @@ def _validate(content: dict[str, Any], known: Operation) -> tuple[Operation, str
             _remove(content, error["loc"], base, only=error["type"] == "extra_forbidden")
     if operation.verb not in get_args(Verb):
         invalid[f"verb {operation.verb}"] = None
-    return operation, f"it was written by a newer kubernaut ({_few(invalid)} is not known here)" if invalid else None
+    return operation, f"it was written by a newer kubernaut ({few(invalid, 5)} is not known here)" if invalid else None
 
 
 def _remove(content: dict[str, Any], path: tuple[int | str, ...], base: Mapping[str, Any], *, only: bool) -> None:
@@ -395,6 +394,7 @@ def _remove(content: dict[str, Any], path: tuple[int | str, ...], base: Mapping[
     parent.pop(path[-1], None)
 
 
-def _few(names: Iterable[str]) -> str:
+def few(names: Iterable[str], most: int) -> str:
+    """Return the first names, at most ``most``, and how many more there are."""
     found = list(names)
-    return ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+    return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")

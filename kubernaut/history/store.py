@@ -125,7 +125,7 @@ class HistoryStore:
         return found
 
     def _operation(self, id: str, namespace: str | None, *, cached: bool = False) -> Operation | None:
-        """Return an operation; ``at_hand`` accepts a list from the API server's cache."""
+        """Return an operation; ``cached`` accepts a list from the API server's cache."""
         cluster, labels = self._open(), {"owner": KUBERNAUT_OWNER, OPERATION_LABEL: id}
         for listed in cluster.list_secrets(namespace, labels, metadata_only=True, cached=cached):
             metadata = listed["metadata"]
@@ -148,7 +148,11 @@ class HistoryStore:
 
         Ordered by namespace and name, the newest revision first. Three requests; with ``all``, one.
         """
-        found, secrets = self._everything(namespace) if all else self._current(namespace)
+        if all:
+            secrets: Sequence[Mapping[str, Any]] = self._open().list_secrets(namespace, {"owner": (HELM_OWNER, KUBERNAUT_OWNER)})
+            found: Sequence[Record] = _whole(_records(secrets))
+        else:
+            found, secrets = self._current(namespace)
         by_name = _grouped(found)
         operations: dict[tuple[str, str], list[Operation]] = {}
         for operation in _operations(secrets):
@@ -160,11 +164,6 @@ class HistoryStore:
         )
         items = tuple(release for release in described if all or release.active)
         return ReleaseList(items=items, count=len(items))
-
-    def _everything(self, namespace: str | None) -> tuple[Sequence[Record], Sequence[Mapping[str, Any]]]:
-        """Return all records, and the Secrets of both owners."""
-        secrets = self._open().list_secrets(namespace, {"owner": (HELM_OWNER, KUBERNAUT_OWNER)})
-        return _whole(_records(secrets)), secrets
 
     def _current(self, namespace: str | None) -> tuple[Sequence[Record], Sequence[Mapping[str, Any]]]:
         """Return the current and the deployed records of each name, whole, and kubernaut's Secrets."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -205,14 +205,8 @@ def _number(value: Any) -> int | None:
 
 
 def _parameters(content: Mapping[str, Any]) -> dict[str, str]:
-    return dict(_values(content.get("actions")))
-
-
-def _values(actions: Any) -> Iterator[tuple[str, str]]:
-    for action in _objects(actions):
-        for entry in _objects(action.get("parameters")):
-            if isinstance(entry.get("name"), str):
-                yield entry["name"], _text(entry.get("value"))
+    entries = (entry for action in _objects(content.get("actions")) for entry in _objects(action.get("parameters")))
+    return {entry["name"]: _text(entry.get("value")) for entry in entries if isinstance(entry.get("name"), str)}
 
 
 def _text(value: Any) -> str:

@@ -154,9 +154,7 @@ class Reflector(_Loop):
 class Fetcher(_Loop):
     """Reads the content of pending names, and pings the server when there are none."""
 
-    def __init__(self, source: SecretSource, cache: IndexCache, namespace: str | None, timings: Timings) -> None:
-        super().__init__("kubernaut-index-reader", source, cache, namespace, timings)
-        self.current = True  # until a request fails
+    current = True  # until a request fails
 
     def step(self) -> None:
         """Wait for a pending name and read it, or ping the server when that is due."""
@@ -204,7 +202,7 @@ class Informer:
         self._stale_seconds = timings.stale
         self._made_at = time.monotonic()
         self._reflectors = [Reflector(source, cache, namespace, timings) for namespace in self._namespaces]
-        self._fetcher = Fetcher(source, cache, self._namespaces[0], timings)
+        self._fetcher = Fetcher("kubernaut-index-reader", source, cache, self._namespaces[0], timings)
 
     @property
     def _threads(self) -> Sequence[_Loop]:
