@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from kubernaut.errors import KubernautError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -57,6 +60,15 @@ class Command(click.Command):
         self.examples = tuple(examples)
         self.statuses = tuple(statuses)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an error that leaves it has hints with the names of the command line."""
+        try:
+            return super().invoke(ctx)
+        except KubernautError as failure:
+            named = next((ctx.params[key] for key in ("release", "name", "application") if ctx.params.get(key)), "")
+            _fill_hints(failure, named.partition("@")[0], ctx.params.get("namespace"))
+            raise
+
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the help: usage, description, examples, options, exit statuses."""
         self.format_usage(ctx, formatter)
@@ -72,6 +84,15 @@ class Command(click.Command):
     def exit_line(self) -> str:
         """Return the sentence on exit statuses."""
         return "Exit status: " + "; ".join(f"{status} {EXIT_STATUSES[status]}" for status in self.statuses) + "."
+
+
+def _fill_hints(failure: KubernautError, release: str, namespace: str | None) -> None:
+    from kubernaut.history.releases import ReleaseId
+
+    id = None
+    with suppress(KubernautError):  # the name itself may be what is wrong
+        id = ReleaseId.resolve(release, namespace) if release else None
+    failure.fill_hints(*((id.namespace, id.name, str(id)) if id else (namespace,)))
 
 
 class Group(click.Group):

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
     from kubernaut.deploy.lock import HeldLock
 
-_PLACEHOLDER_ID = re.compile(r"(?<=releases/)ID\b|(?<=show )ID\b")
-
 Find = Callable[[ReleaseHistory], Record | None]
 
 
@@ -71,11 +68,7 @@ def completing_hints(request: OperationRequest) -> Iterator[None]:
     try:
         yield
     except KubernautError as failure:
-        id = getattr(failure, "release", None) or f"{request.release}.current"
-        for attribute in ("hint", "http_hint"):
-            text = _PLACEHOLDER_ID.sub(id, getattr(failure, attribute))
-            text = re.sub(r"\bNAMESPACE\b", request.namespace, text)
-            setattr(failure, attribute, re.sub(r"\bNAME\b", request.name, text))
+        failure.fill_hints(request.namespace, request.name, getattr(failure, "release", None) or f"{request.release}.current")
         raise
 
 

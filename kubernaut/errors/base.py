@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 _COMMAND_LINE = re.compile(r"(?<![\w-])--?[a-z]|[`(]kubernaut |\b(?:same|this) command\b|\bstands? above\b", re.IGNORECASE)
+_PLACEHOLDER_ID = re.compile(r"(?<=releases/)ID\b|(?<=show )ID\b")
 _PROBLEM_MEMBERS = frozenset({"type", "title", "status", "detail", "code", "hint", "details", "instance"})
 
 
@@ -54,6 +55,14 @@ class KubernautError(Exception):
             self.http_hint = http_hint
         elif hint is not None and not _COMMAND_LINE.search(hint):
             self.http_hint = hint
+
+    def fill_hints(self, namespace: str | None = None, name: str | None = None, id: str | None = None) -> None:
+        """Replace the placeholders NAMESPACE, NAME and ID in both hints by what is known, so that commands can be pasted."""
+        for attribute in ("hint", "http_hint"):
+            text = getattr(self, attribute)
+            for pattern, value in ((_PLACEHOLDER_ID, id), (r"\bNAMESPACE\b", namespace), (r"\bNAME\b", name)):
+                text = text if value is None else re.sub(pattern, value, text)
+            setattr(self, attribute, text)
 
     def problem(self) -> dict[str, Any]:
         """Return the failure as an RFC 9457 problem, with the hint for HTTP."""

@@ -29,10 +29,23 @@ def test_each_error_has_its_exit_status_and_hint(
     result = run(*SHIP)
     assert result.exit_code == kind.exit_status
     assert result.stdout == ""
+    error.fill_hints("demo")
     assert result.stderr == f"error: It did not work.\n  line one\n  line two\nhint: {error.hint}\n"
     result = run(*SHIP, "-o", "json")
     assert result.exit_code == kind.exit_status
     assert problem(result) == {**error.problem(), "hint": error.hint}
+
+
+@pytest.mark.parametrize("release", [("hello-world", "-n", "demo"), ("demo.hello-world.v3",)])
+@pytest.mark.parametrize("kind", list(error_classes()), ids=lambda kind: kind.__name__)
+def test_hints_name_the_release_of_the_command(
+    run: Run, stub: StubKubernaut, kind: type[KubernautError], release: tuple[str, ...]
+) -> None:
+    stub.answers["show"] = kind("It did not work.")
+    hint = run("show", *release).stderr.partition("hint: ")[2]
+    assert hint
+    assert not re.search(r"\bNAME\b|\bNAMESPACE\b|\bID\b(?=`)", hint)
+    assert kind.hint.count(" NAME -n NAMESPACE") == hint.count(" hello-world -n demo")
 
 
 def test_every_exit_status_is_documented() -> None:
