@@ -110,7 +110,8 @@ class MortalHelm(FakeHelm):
         return _End(well, None) if well is Status.UNINSTALLED else super()._end(well)  # what shall fail is the other one
 
     def _write(self, *arguments: Any) -> None:
-        self._about = arguments[4], arguments[5]
+        _, _, _, description, replaced, _ = arguments
+        self._about = description, replaced
         try:
             super()._write(*arguments)
         except Exception:
@@ -123,7 +124,7 @@ class MortalHelm(FakeHelm):
         try:
             record = super()._create(*arguments)
         except Killed:
-            made = self.cluster._secrets.get((NAMESPACE, f"{_RECORD}{arguments[1]}"))
+            made = self.cluster._secrets.get((NAMESPACE, f"{_RECORD}{arguments[0]['version']}"))
             left = decode(copy.deepcopy(made)) if made else None
             self.at_work = AtWork(left, replaced, description) if left else None
             raise
