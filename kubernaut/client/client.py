@@ -12,8 +12,7 @@ from typing_extensions import override
 
 from kubernaut.adapters.secret_files import static_token, token_from_file
 from kubernaut.ci import CiBuild, build_header, sanitize_build
-from kubernaut.client.operations import NumberedEvent, follow, get_operation, iter_events
-from kubernaut.client.transport import NO_RETRY, Transport, parse
+from kubernaut.client.transport import NO_RETRY, NumberedEvent, Transport, follow, get_operation, iter_events, parse
 from kubernaut.deploy.values import merge, read_values
 from kubernaut.errors import ReleaseNotCurrent, ReleaseNotFound, SettingInvalid, Unreachable
 from kubernaut.events import Listener, ignore_event

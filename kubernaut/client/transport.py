@@ -1,4 +1,4 @@
-"""HTTP to one server: addresses, tokens, repetition, and the errors that a failed request means.
+"""HTTP to one server: addresses, tokens, repetition, the errors that a failed request means, and following an operation.
 
 Every request may be repeated: a read changes nothing, and a write carries an Idempotency-Key. So a request is sent again when its
 response is lost, or when the server, or a proxy before it, answers 502 or 503.
@@ -7,18 +7,30 @@ response is lost, or when the server, or a proxy before it, answers 502 or 503.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay
 from tenacity.stop import stop_base
 
 from kubernaut.adapters.http import HttpClient, RequestError, Response, ResponseTooLarge, checked_address
 from kubernaut.adapters.secret_files import TokenSource
-from kubernaut.errors import KubernautError, Unauthorized, Unreachable, ValuesInvalid, from_problem
+from kubernaut.errors import (
+    DeadlineExceeded,
+    KubernautError,
+    OperationNotFound,
+    Unauthorized,
+    Unreachable,
+    ValuesInvalid,
+    from_problem,
+)
+from kubernaut.events import Event, Listener, LogLine, Notice, StepFinished, StepOutcome, StepStarted
+from kubernaut.history.operations import Operation, OperationEvent, is_operation_id
 from kubernaut.models import Model
 
 M = TypeVar("M", bound=Model)
@@ -36,12 +48,21 @@ _MAX_PROBLEM_BYTES = 4 << 20
 _RETRIED_STATUSES = frozenset({502, 503})
 _HINT = "Check the `server` setting (`kubernaut config`) and that the server runs: `curl URL/healthz`."
 
+LONG_POLL = 20
+"""Seconds for which the server holds a response back until there are new events."""
+MAX_DURATION = 2 * 3600.0
+"""Seconds to wait for an operation that has no timeout."""
+_MARGIN = 600.0
+_MIN_POLL = 0.5
+
+_OUTCOMES = {outcome.value: outcome for outcome in StepOutcome}
+_STATES = {"succeeded": StepOutcome.DONE, "unchanged": StepOutcome.UNCHANGED}
+
 
 @dataclass(frozen=True)
 class JSONResponse:
     """A successful response; ``headers`` by their names in any case."""
 
-    status: int
     headers: Mapping[str, str]
     content: dict[str, Any]
 
@@ -134,7 +155,7 @@ class Transport:
     def _checked(self, response: Response, *, anonymous: bool) -> JSONResponse:
         content = response.json_object
         if 200 <= response.status < 300 and content is not None:
-            return JSONResponse(response.status, response.headers, content)
+            return JSONResponse(response.headers, content)
         failure = self._failure(response, content)
         if anonymous and isinstance(failure, Unauthorized):
             failure.hint = "Set the `token_file` setting (KUBERNAUT_TOKEN_FILE) to the file with the server's token."
@@ -205,3 +226,113 @@ def _query(query: Mapping[str, Any] | None) -> dict[str, str]:
     texts = {True: "true", False: "false"}
     given = {key: value for key, value in (query or {}).items() if value is not None}
     return {key: texts[value] if isinstance(value, bool) else str(value) for key, value in given.items()}
+
+
+# operations
+
+
+class NumberedEvent(OperationEvent):
+    """An event of an operation; ``seq`` is its number, from 1."""
+
+    seq: int
+
+
+class EventPage(Model):
+    """The events after a number; ``next`` is the number to continue after, ``finished`` that no more will follow."""
+
+    items: tuple[NumberedEvent, ...] = ()
+    next: int = Field(ge=0)
+    finished: bool
+
+
+def get_operation(transport: Transport, id: str) -> Operation:
+    """Return an operation, without its events. Raises: OperationNotFound."""
+    return parse(Operation, transport.get(_operation_path(id), stop=PATIENT_STOP).content)
+
+
+def iter_events(transport: Transport, id: str, after: int = 0) -> Iterator[NumberedEvent]:
+    """Yield the events of an operation as they come, until it is finished.
+
+    Raises:
+        DeadlineExceeded: The operation is not finished long after its timeout.
+        KubernautError: The server's problem.
+    """
+    deadline = time.monotonic() + _max_duration(get_operation(transport, id))
+    while True:
+        asked = time.monotonic()
+        query = {"after": after, "wait": LONG_POLL}
+        page = parse(EventPage, transport.get(f"{_operation_path(id)}/events", query, wait=LONG_POLL, stop=PATIENT_STOP).content)
+        yield from page.items
+        if page.finished:
+            return
+        if asked > deadline:
+            raise DeadlineExceeded(f"Operation {id} is not finished long after its timeout.")
+        if page.next <= after:  # a server that does not hold responses back is not polled without a pause
+            time.sleep(max(_MIN_POLL - (time.monotonic() - asked), 0))
+        after = max(page.next, after)
+
+
+def follow(transport: Transport, id: str, listener: Listener) -> Operation:
+    """Send an operation's events to a listener, and return the operation when it is finished.
+
+    Raises:
+        KubernautError: The operation's failure, or the server does not answer any more.
+    """
+    decoder = _EventDecoder()
+    try:
+        for event in iter_events(transport, id):
+            listener(decoder.decode(event))
+        operation = get_operation(transport, id)
+    except KeyboardInterrupt:
+        listener(Notice("server", f"operation {id} continues on {transport.url}"))
+        raise
+    except Unreachable as failure:
+        failure.members.setdefault("operation", id)
+        failure.hint = f"Operation {id} may still be running; run the same command again: it does not repeat finished work."
+        raise
+    for end in decoder.finish(operation):
+        listener(end)
+    if operation.state not in ("succeeded", "unchanged"):
+        raise operation.failure
+    return operation
+
+
+class _EventDecoder:
+    """Turns the events of an operation back into those that its listener received."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, datetime] = {}
+
+    def decode(self, event: OperationEvent) -> Event:
+        """Return the event; one of an unknown kind becomes a notice."""
+        if event.kind == StepStarted.kind:
+            self._open[event.step] = event.at
+            return StepStarted(event.step, event.text)
+        if event.kind == StepFinished.kind:
+            word, _, detail = event.text.partition(" ")
+            outcome = _OUTCOMES.get(word, StepOutcome.DONE)
+            return StepFinished(event.step, outcome, detail, self._close(event.step, event.at))
+        return LogLine(event.step, event.text) if event.kind == LogLine.kind else Notice(event.step, event.text)
+
+    def finish(self, operation: Operation) -> Iterator[StepFinished]:
+        """Yield the end of each open step: it ended with the operation."""
+        outcome = _STATES.get(operation.state, StepOutcome.FAILED)
+        detail = operation.outcome.message.partition("\n")[0] if operation.outcome else ""
+        for step, started in reversed(tuple(self._open.items())):
+            yield StepFinished(step, outcome, detail, self._close(step, operation.finished_at or started))
+
+    def _close(self, step: str, at: datetime) -> float:
+        """Return the seconds that a step took."""
+        return max((at - self._open.pop(step, at)).total_seconds(), 0.0)
+
+
+def _operation_path(id: str) -> str:
+    if not is_operation_id(id):
+        raise OperationNotFound(f"{id!r} is not a valid operation ID.")
+    return f"/api/operations/{id}"
+
+
+def _max_duration(operation: Operation) -> float:
+    """Return the seconds that an operation may take: its timeout, the same for a rollback, its wait for the lock, and a margin."""
+    lock = (operation.waits_until - operation.started_at).total_seconds() if operation.waits_until else 0.0
+    return 2 * operation.timeout + lock + _MARGIN if operation.timeout else MAX_DURATION

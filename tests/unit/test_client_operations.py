@@ -98,7 +98,7 @@ def test_interrupt_notes_that_the_operation_continues(http: responses.RequestsMo
 def test_unreachable_server_error_names_the_operation(http: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch) -> None:
     from tenacity import stop_after_attempt
 
-    monkeypatch.setattr("kubernaut.client.operations.PATIENT_STOP", stop_after_attempt(2))
+    monkeypatch.setattr("kubernaut.client.transport.PATIENT_STOP", stop_after_attempt(2))
     http.post(f"{URL}/api/releases", json=RUNNING, status=202, headers={"Location": f"/api/operations/{ID}"})
     http.get(OPERATION, json=RUNNING)
     http.get(f"{OPERATION}/events", body=requests.ConnectionError("x"))
