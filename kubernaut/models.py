@@ -60,10 +60,10 @@ class Plan(Model):
         return ", ".join(f"{action.kind} {action.subject}" for action in self.actions)
 
 
-def check_name(name: str, what: str = "name") -> str:
+def check_name(name: str) -> str:
     """Return the name of an application or a new release: an RFC 1123 label, at most 53 characters. Raises: NameInvalid."""
     if len(name) > NAME_LENGTH or not _LABEL.fullmatch(name):
-        raise NameInvalid(f"{name!r} cannot be a {what}.")
+        raise NameInvalid(f"{name!r} cannot be a name.")
     return name
 
 

@@ -75,5 +75,6 @@ def test_accepted_name_is_safe_in_arguments_paths_and_urls(name: str) -> None:
 
 
 def test_message_names_the_kind() -> None:
-    with pytest.raises(NameInvalid, match="'A' cannot be a release"):
-        check_name("A", "release")
+    for check, kind in ((check_name, "name"), (check_namespace, "namespace"), (check_release_name, "release's name")):
+        with pytest.raises(NameInvalid, match=f"'A' cannot be a {kind}"):
+            check("A")

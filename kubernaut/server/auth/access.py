@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from kubernaut.errors import BadInput, ChartRefused, HostRefused, NotAllowed, RequestInvalid, SettingInvalid, Unauthorized
-from kubernaut.history.releases import ReleaseId
 from kubernaut.publish.version import ChartReference
 from kubernaut.settings import is_loopback, parse_registry
 
@@ -88,18 +87,6 @@ def require_access(namespace: str, caller: Caller, namespaces: Collection[str], 
             f"This server does not cover the namespace {namespace}.",
             hint="Ask a server that covers it, or the operator of this one.",
         )
-
-
-def accessible_release(text: str, caller: Caller, namespaces: Collection[str], role: Role = Role.READ) -> ReleaseId:
-    """Return the release that an ID names, after :func:`require_access` on its namespace.
-
-    Raises:
-        NameInvalid: The text is not a release ID.
-        NotAllowed: The caller or the server has no access to its namespace.
-    """
-    found = ReleaseId.parse(text)
-    require_access(found.namespace, caller, namespaces, role)
-    return found
 
 
 def visible_namespaces(caller: Caller, namespaces: Collection[str]) -> frozenset[str] | None:

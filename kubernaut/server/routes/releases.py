@@ -22,7 +22,7 @@ from kubernaut.history.records import Status
 from kubernaut.history.releases import Release, ReleaseId, ReleaseList
 from kubernaut.models import NAME_LENGTH, Model, check_name, check_namespace, check_release_name
 from kubernaut.publish.version import PublishedVersion
-from kubernaut.server.auth.access import accessible_release, require_access, visible_namespaces
+from kubernaut.server.auth.access import require_access, visible_namespaces
 from kubernaut.server.routing import Handler, Parameter, Request, Response, ResponseSpec, Route
 
 if TYPE_CHECKING:
@@ -186,7 +186,9 @@ class _Handlers:
         return Response(body=VersionList(items=items, count=len(items)))
 
     def _requested(self, request: Request) -> ReleaseId:
-        return accessible_release(request.parameters["id"], request.caller, self._namespaces)
+        release = ReleaseId.parse(request.parameters["id"])
+        require_access(release.namespace, request.caller, self._namespaces)
+        return release
 
     def _resolved(self, request: Request) -> str:
         """Return the ID of the requested release with its revision."""

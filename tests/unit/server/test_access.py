@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kubernaut.errors import KubernautError, NameInvalid, NotAllowed
 from kubernaut.history.releases import ReleaseId
-from kubernaut.server.auth.access import Caller, Role, accessible_release, require_access, visible_namespaces
+from kubernaut.server.auth.access import Caller, Role, require_access, visible_namespaces
 from kubernaut.server.routes.releases import ID_PATTERN
 
 EVERYWHERE, TEAM = Caller("ada", Role.DEPLOY), Caller("team", Role.READ, frozenset({"demo", "test"}))
@@ -33,7 +33,7 @@ def test_the_documented_id_pattern_matches_the_parser(text: str) -> None:
 
 def refused(text: str, caller: Caller, namespaces: tuple[str, ...], role: Role = Role.READ) -> type[KubernautError] | None:
     try:
-        accessible_release(text, caller, namespaces, role)
+        require_access(ReleaseId.parse(text).namespace, caller, namespaces, role)
     except KubernautError as error:
         return type(error)
     return None
