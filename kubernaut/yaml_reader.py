@@ -263,9 +263,8 @@ def read_document(data: bytes) -> Document:
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
-        lines: dict[tuple[Any, ...], int] = {}
-        problems: list[tuple[int, str]] = []
-        content = None if node is None else _Reader(loader, lines, problems).plain(node, ())
+        reader = _Reader(loader)
+        content = None if node is None else reader.plain(node, ())
     except yaml.reader.ReaderError as error:
         raise YamlProblem(text.count("\n", 0, error.position) + 1, "contains a character that YAML does not allow") from error
     except yaml.MarkedYAMLError as error:
@@ -276,19 +275,19 @@ def read_document(data: bytes) -> Document:
     finally:
         if loader is not None:
             loader.dispose()
-    return Document(content, lines, problems)
+    return Document(content, reader.lines, reader.problems)
 
 
 class _Reader:
-    def __init__(self, loader: yaml.SafeLoader, lines: dict[tuple[Any, ...], int], problems: list[tuple[int, str]]) -> None:
+    def __init__(self, loader: yaml.SafeLoader) -> None:
+        self.lines: dict[tuple[Any, ...], int] = {}
+        self.problems: list[tuple[int, str]] = []
         self._loader = loader
-        self._lines = lines
-        self._problems = problems
         self._seen = 0
 
     def plain(self, node: yaml.Node, place: tuple[Any, ...]) -> Any:
         line = node.start_mark.line + 1
-        self._lines.setdefault(place, line)
+        self.lines.setdefault(place, line)
         self._seen += 1
         if self._seen > _DOCUMENT_NODES:  # nested aliases multiply
             raise YamlProblem(line, f"more than {_DOCUMENT_NODES} values")
@@ -313,12 +312,12 @@ class _Reader:
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                self._problems.append((line, "a key must be text"))
+                self.problems.append((line, "a key must be text"))
                 continue
             key = key_node.value
             if key in content:
-                self._problems.append((line, f"duplicate key {key!r}"))
+                self.problems.append((line, f"duplicate key {key!r}"))
                 continue
-            self._lines[(*place, key)] = line
+            self.lines[(*place, key)] = line
             content[key] = self.plain(value_node, (*place, key))
         return content

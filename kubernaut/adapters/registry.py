@@ -76,7 +76,7 @@ class RegistryClient:
         response = self._get(repository, f"manifests/{reference}", MANIFEST_LIMIT, accept=", ".join(MANIFEST_TYPES))
         if response is None:
             return None
-        digest = _sha256(response.body)
+        digest = content_digest(response.body)
         if _DIGEST.fullmatch(reference) and digest != reference:
             raise RegistryUnreachable(f"{_host(repository)} returned other content for {repository}@{reference} ({digest}).")
         return Manifest(digest, self._json(repository, response.body))
@@ -97,7 +97,7 @@ class RegistryClient:
         response = self._get(repository, f"blobs/{digest}", limit, allow_redirect=True)
         if response is None:
             return None
-        found = _sha256(response.body)
+        found = content_digest(response.body)
         if found != digest:
             raise RegistryUnreachable(f"{_host(repository)} returned other content for {repository}@{digest} ({found}).")
         return response.body
@@ -238,7 +238,8 @@ class _Request:
     form: Mapping[str, str] | None = None
 
 
-def _sha256(content: bytes) -> str:
+def content_digest(content: bytes) -> str:
+    """Return the OCI digest of content, ``sha256:…``."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 

@@ -72,10 +72,6 @@ class Changes:
             self._oldest = self.version + 1
             self._changed.notify_all()
 
-    def watch(self, selected: Callable[[_Object], bool], after: int, seconds: float) -> FakeWatch:
-        """Return what changes after a version."""
-        return FakeWatch(self, selected, after, seconds)
-
     def next(self, watch: FakeWatch) -> WatchEvent | None:
         """Return the next change of a watch, or ``None`` at its end; blocks. Raises: ResourceExpired, ClusterUnreachable."""
         with self._changed:
@@ -111,7 +107,7 @@ class Changes:
 
 
 class FakeWatch:
-    """A watch; ``position`` is the last version that it received."""
+    """A watch of the selected changes after a version; ``position`` is the last version that it received."""
 
     def __init__(self, changes: Changes, selected: Callable[[_Object], bool], after: int, seconds: float) -> None:
         self.selected = selected

@@ -20,7 +20,7 @@ from typing import Any
 
 from kubernaut.adapters.kube_http import Labels, NotEqual, ResourceExpired, SecretPage, Watch
 from kubernaut.errors import BadInput, Conflict, NamespaceNotFound, NotFound
-from kubernaut.testing.changes import Changes
+from kubernaut.testing.changes import Changes, FakeWatch
 
 _READS = ("get ", "list ", "watch ")
 _LEASES = "leases.coordination.k8s.io"
@@ -144,7 +144,7 @@ class FakeCluster:
             return namespace in (None, metadata["namespace"]) and _matches(metadata.get("labels") or {}, labels)
 
         with self._asked(f"watch secrets {namespace or '*'}"):
-            return self.changes.watch(selected, int(resource_version), seconds)
+            return FakeWatch(self.changes, selected, int(resource_version), seconds)
 
     def forget(self) -> None:
         """Expire all list tokens and resource versions so far."""

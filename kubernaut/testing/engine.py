@@ -6,7 +6,6 @@ An image is the bytes of the context with its labels. ``RUN`` understands ``exit
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import shlex
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from kubernaut.adapters.docker import TAIL, DockerEngine
-from kubernaut.adapters.registry import Credentials
+from kubernaut.adapters.registry import Credentials, content_digest
 from kubernaut.errors import BuildFailed, EngineUnreachable, ImageNotFound, RegistryDenied, RegistryUnreachable
 
 # fmt: off
@@ -104,8 +103,8 @@ class FakeEngine(DockerEngine):
             if line.upper().startswith("RUN "):
                 _run(line, f"Step {number}/{len(steps)} : {line}", say, lines)
         labels = {**labels, **_labels(steps)}
-        config = json.dumps({"labels": labels, "args": dict(args), "target": target, "layer": _sha256(layer)}).encode()
-        image = _Image(_sha256(config), config, layer, labels)
+        config = json.dumps({"labels": labels, "args": dict(args), "target": target, "layer": content_digest(layer)}).encode()
+        image = _Image(content_digest(config), config, layer, labels)
         self._images = [other for other in self._images if other.id != image.id] + [image]
         self._tags[tag] = image
         self.builds.append(tag)
@@ -129,14 +128,14 @@ class FakeEngine(DockerEngine):
                 for blob in (image.config, image.layer):
                     location = _send(connection, "POST", f"/v2/{name}/blobs/uploads/", b"", headers, repository)["location"]
                     mark = "&" if "?" in location else "?"
-                    _send(connection, "PUT", f"{location}{mark}digest={_sha256(blob)}", blob, headers, repository)
+                    _send(connection, "PUT", f"{location}{mark}digest={content_digest(blob)}", blob, headers, repository)
                 typed = {**headers, "Content-Type": _MANIFEST_TYPE}
                 _send(connection, "PUT", f"/v2/{name}/manifests/{tag}", manifest, typed, repository)
         except (OSError, http.client.HTTPException) as error:
             raise RegistryUnreachable(f"The push of {repository}:{tag} failed: {error}") from error
         self.pushes.append(f"{repository}:{tag}")
-        log(f"{tag}: digest: {_sha256(manifest)} size: {len(manifest)}")
-        return _sha256(manifest)
+        log(f"{tag}: digest: {content_digest(manifest)} size: {len(manifest)}")
+        return content_digest(manifest)
 
     def tag(self, image: str, repository: str, tag: str) -> None:
         """Tag an image."""
@@ -184,7 +183,7 @@ def _run(line: str, step: str, say: Callable[[str], None], lines: deque[str]) ->
 
 def _manifest(image: _Image) -> bytes:
     def descriptor(kind: str, blob: bytes) -> dict[str, Any]:
-        return {"mediaType": f"application/vnd.docker.{kind}", "size": len(blob), "digest": _sha256(blob)}
+        return {"mediaType": f"application/vnd.docker.{kind}", "size": len(blob), "digest": content_digest(blob)}
 
     return json.dumps(
         {
@@ -208,7 +207,3 @@ def _send(
     if response.status >= 400:
         raise RegistryUnreachable(f"The push of {repository} failed: HTTP {response.status}")
     return {name.lower(): value for name, value in response.getheaders()}
-
-
-def _sha256(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"

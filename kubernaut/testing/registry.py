@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
+from kubernaut.adapters.registry import content_digest
+
 _ROUTE = re.compile(r"/v2/(?P<name>.+?)/(?P<kind>manifests|blobs/uploads|blobs|tags)/(?P<rest>.*)")
 CUT = 0
 """The status that closes the connection without a response."""
@@ -105,7 +107,7 @@ class FakeRegistry:
         self, name: str, tag: str, content: bytes, media_type: str = "application/vnd.oci.image.manifest.v1+json"
     ) -> str:
         """Store a manifest under a tag and return its digest."""
-        digest = _sha256(content)
+        digest = content_digest(content)
         with self._lock:
             self._content.manifests[name, digest] = self._content.manifests[name, tag] = (media_type, content)
             tags = self._content.tags.setdefault(name, [])
@@ -115,13 +117,12 @@ class FakeRegistry:
 
     def manifest(self, name: str, reference: str) -> bytes | None:
         """Return a manifest's bytes by tag or digest."""
-        with self._lock:
-            found = self._content.manifests.get((name, reference))
+        found = self.find("manifests", name, reference)
         return None if found is None else found[1]
 
     def put_blob(self, name: str, content: bytes) -> str:
         """Store a blob and return its digest."""
-        digest = _sha256(content)
+        digest = content_digest(content)
         with self._lock:
             self._content.blobs[name, digest] = content
         return digest
@@ -200,7 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
         if found is None:
             self._error(404, f"{kind[:-1].upper()}_UNKNOWN", f"{kind[:-1]} unknown")
             return
-        self._answer(200, found[1], {"Content-Type": found[0], "Docker-Content-Digest": _sha256(found[1])})
+        self._answer(200, found[1], {"Content-Type": found[0], "Docker-Content-Digest": content_digest(found[1])})
 
     def _tags(self, name: str, query: dict[str, list[str]]) -> None:
         tags = self.owner.tags(name)
@@ -223,7 +224,7 @@ class _Handler(BaseHTTPRequestHandler):
         location = {"Location": f"/v2/{name}/blobs/uploads/{key}", "Range": f"0-{max(0, len(upload) - 1)}"}
         if self.command != "PUT":
             self._answer(202, b"", location)
-        elif query.get("digest") != [_sha256(bytes(upload))]:
+        elif query.get("digest") != [content_digest(bytes(upload))]:
             self._error(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
         else:
             digest = self.owner.put_blob(name, bytes(upload))
@@ -275,7 +276,3 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
-
-
-def _sha256(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
