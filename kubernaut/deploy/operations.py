@@ -78,19 +78,17 @@ def new_operation(
     """Return an operation that can be accepted. Raises: BadInput, NameInvalid."""
     if verb not in get_args(Verb):
         raise BadInput(f"{verb!r} cannot be accepted as an operation; {', '.join(get_args(Verb))} can.")
-    return Operation(
-        id=new_operation_id(),
-        verb=verb,
-        namespace=check_namespace(namespace),
-        name=check_name(name) if verb == "deploy" else check_release_name(name),
-        actor=settings.actor,
-        build=settings.build,
-        note=how["note"],
-        timeout=how["timeout"],
-        started_at=now(),
-        fingerprint=fingerprint,
-        key=None if key is None else key_hash(settings.actor, key),
+    check_namespace(namespace)
+    name = check_name(name) if verb == "deploy" else check_release_name(name)
+    hashed = None if key is None else key_hash(settings.actor, key)
+    return _operation(
+        verb, namespace, name, settings, note=how["note"], timeout=how["timeout"], fingerprint=fingerprint, key=hashed
     )
+
+
+def _operation(verb: str, namespace: str, name: str, settings: Settings, **known: Any) -> Operation:
+    who: dict[str, Any] = {"actor": settings.actor, "build": settings.build}
+    return Operation(id=new_operation_id(), verb=verb, namespace=namespace, name=name, started_at=now(), **who, **known)
 
 
 def accept(operation: Operation, cluster: Cluster, *, patience: float, create_namespace: bool) -> tuple[Operation, bool]:
@@ -171,16 +169,7 @@ def operation_for(request: OperationRequest, settings: Settings, accepted: Opera
         known |= {"chart": chart, "environment": request.environment, "commit": request.commit}
     if accepted is not None:
         return accepted.model_copy(update={**known, "waits_until": None})
-    return Operation(
-        id=new_operation_id(),
-        verb=request.verb,
-        namespace=request.namespace,
-        name=request.name,
-        actor=settings.actor,
-        build=settings.build,
-        started_at=now(),
-        **known,
-    )
+    return _operation(request.verb, request.namespace, request.name, settings, **known)
 
 
 def storable(plan: Plan) -> Plan:

@@ -30,13 +30,8 @@ _SCALARS = ("string", "boolean", "int", "long")
 
 
 def kind_of_response(headers: Mapping[str, str]) -> ServerKind | None:
-    """Return the kind of server by any response: only Jenkins sends its header with each."""
-    return "jenkins" if "X-Jenkins" in headers else None
-
-
-def kind_of_front_page(headers: Mapping[str, str]) -> ServerKind | None:
-    """Return the kind of server by its front page, where Hudson sends its header."""
-    return "hudson" if "X-Hudson" in headers else None
+    """Return the kind of server: Jenkins sends its header with each response, Hudson with its front page only."""
+    return "jenkins" if "X-Jenkins" in headers else "hudson" if "X-Hudson" in headers else None
 
 
 def builds_tree(kind: ServerKind | None, tree: str, count: int) -> str:

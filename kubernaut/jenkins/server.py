@@ -73,7 +73,6 @@ class JenkinsServer:
             self._expect(self._get("api/json", call, tree="nodeName"), call)
         if self._connection.kind is None:  # Hudson reports it on its front page only
             answer = self._expect(self._get("", call), call)
-            self._connection.kind = hudson.kind_of_front_page(answer.headers)
             if self._connection.kind is None:
                 raise responses.not_jenkins(answer, call)
         return self._connection.kind
@@ -345,7 +344,7 @@ class _Connection(jenkins.Jenkins):  # type: ignore[misc]
             headers["Authorization"] = "Basic " + b64encode(f"{self._user}:{secret}".encode()).decode()
         query, body = req.params or None, req.data or None
         answer = self._http.send(req.method, req.url, limit=_MAX_BODY, headers=headers, query=query, body=body)
-        self.kind = hudson.kind_of_response(answer.headers) or self.kind
+        self.kind = self.kind or hudson.kind_of_response(answer.headers)
         return _TextResponse(answer)
 
     def _response_handler(self, response: _TextResponse) -> _TextResponse:
