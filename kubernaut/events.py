@@ -16,6 +16,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import ClassVar
 
+from pydantic import Field
+
+from kubernaut.models import Model
+
 
 class StepOutcome(StrEnum):
     """How a step ended; ``planned``: a dry run found something to do and changed nothing."""
@@ -178,3 +182,31 @@ class Journal:
         """The number of events between the first and the last that were not kept."""
         with self._lock:
             return self._count - len(self._first) - len(self._last)
+
+
+class OperationEvent(Model):
+    """An event of an operation: ``kind`` is the event's, ``text`` its subject, line or outcome, redacted."""
+
+    at: datetime
+    step: str
+    kind: str
+    text: str
+
+
+class NumberedEvent(OperationEvent):
+    """An event of an operation; ``seq`` counts from 1 over all events, including those that were not kept."""
+
+    seq: int
+
+
+class Events(Model):
+    """The events after a given one.
+
+    Attributes:
+        next: The number to pass as ``after`` in the next request.
+        finished: Whether the operation has finished: then no events follow ``next``.
+    """
+
+    items: tuple[NumberedEvent, ...]
+    next: int = Field(ge=0)
+    finished: bool

@@ -12,10 +12,10 @@ from typing_extensions import override
 
 from kubernaut.adapters.secret_files import static_token, token_from_file
 from kubernaut.ci import CiBuild, build_header, sanitize_build
-from kubernaut.client.transport import NO_RETRY, NumberedEvent, Transport, follow, get_operation, iter_events, parse
+from kubernaut.client.transport import NO_RETRY, Transport, follow, get_operation, iter_events, parse
 from kubernaut.deploy.values import merge, read_values
 from kubernaut.errors import ReleaseNotCurrent, ReleaseNotFound, SettingInvalid, Unreachable
-from kubernaut.events import Listener, ignore_event
+from kubernaut.events import Listener, NumberedEvent, ignore_event
 from kubernaut.history.detail import Difference, ReleaseReport
 from kubernaut.history.operations import Operation
 from kubernaut.history.records import GONE, Status

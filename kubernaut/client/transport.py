@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay
 from tenacity.stop import stop_base
 
@@ -29,8 +29,19 @@ from kubernaut.errors import (
     ValuesInvalid,
     from_problem,
 )
-from kubernaut.events import Event, Listener, LogLine, Notice, StepFinished, StepOutcome, StepStarted
-from kubernaut.history.operations import Operation, OperationEvent, is_operation_id
+from kubernaut.events import (
+    Event,
+    Events,
+    Listener,
+    LogLine,
+    Notice,
+    NumberedEvent,
+    OperationEvent,
+    StepFinished,
+    StepOutcome,
+    StepStarted,
+)
+from kubernaut.history.operations import Operation, is_operation_id
 from kubernaut.models import Model
 
 M = TypeVar("M", bound=Model)
@@ -231,20 +242,6 @@ def _query(query: Mapping[str, Any] | None) -> dict[str, str]:
 # operations
 
 
-class NumberedEvent(OperationEvent):
-    """An event of an operation; ``seq`` is its number, from 1."""
-
-    seq: int
-
-
-class EventPage(Model):
-    """The events after a number; ``next`` is the number to continue after, ``finished`` that no more will follow."""
-
-    items: tuple[NumberedEvent, ...] = ()
-    next: int = Field(ge=0)
-    finished: bool
-
-
 def get_operation(transport: Transport, id: str) -> Operation:
     """Return an operation, without its events. Raises: OperationNotFound."""
     return parse(Operation, transport.get(_operation_path(id), stop=PATIENT_STOP).content)
@@ -261,7 +258,7 @@ def iter_events(transport: Transport, id: str, after: int = 0) -> Iterator[Numbe
     while True:
         asked = time.monotonic()
         query = {"after": after, "wait": LONG_POLL}
-        page = parse(EventPage, transport.get(f"{_operation_path(id)}/events", query, wait=LONG_POLL, stop=PATIENT_STOP).content)
+        page = parse(Events, transport.get(f"{_operation_path(id)}/events", query, wait=LONG_POLL, stop=PATIENT_STOP).content)
         yield from page.items
         if page.finished:
             return

@@ -24,7 +24,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from kubernaut.ci import CiBuild, make_build
 from kubernaut.errors import DeployFailed, KubernautError, error_classes, from_problem
-from kubernaut.events import Journal, LogLine, Notice, RecordedEvent, StepStarted
+from kubernaut.events import Journal, LogLine, Notice, OperationEvent, RecordedEvent, StepStarted
 from kubernaut.history.records import KUBERNAUT_OWNER, OPERATION_LABEL, Record, pack, parse_time, storable, truncate, unpack
 from kubernaut.models import Model, Plan
 from kubernaut.redact import redact
@@ -80,15 +80,6 @@ class ReleaseReference(Model):
     revision: int
     secret: str
     chart: OperationChart | None = None
-
-
-class OperationEvent(Model):
-    """An event of an operation: ``kind`` is the event's, ``text`` its subject, line or outcome, redacted."""
-
-    at: datetime
-    step: str
-    kind: str
-    text: str
 
 
 class Operation(Model):

@@ -13,14 +13,12 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from kubernaut.ci import CiBuild
 from kubernaut.errors import DeployFailed, KubernautError
+from kubernaut.events import Events, NumberedEvent
 from kubernaut.history.operations import (
     Operation,
     OperationChart,
-    OperationEvent,
     Outcome,
     ReleaseReference,
     State,
@@ -68,25 +66,6 @@ class OperationStatus(Model):
     finished_at: datetime | None = None
     outcome: Outcome | None = None
     made: tuple[ReleaseReference, ...] = ()
-
-
-class NumberedEvent(OperationEvent):
-    """An event of an operation; ``seq`` counts from 1 over all events, including those that were not kept."""
-
-    seq: int
-
-
-class Events(Model):
-    """The events after a given one.
-
-    Attributes:
-        next: The number to pass as ``after`` in the next request.
-        finished: Whether the operation has finished: then no events follow ``next``.
-    """
-
-    items: tuple[NumberedEvent, ...]
-    next: int = Field(ge=0)
-    finished: bool
 
 
 class OperationFollower:

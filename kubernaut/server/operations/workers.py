@@ -17,8 +17,8 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 
 from kubernaut.errors import KubernautError, ServerBusy, ServerStopping
-from kubernaut.events import Event, Journal, Listener, RecordedEvent, StopCheck
-from kubernaut.history.operations import Operation, OperationEvent, operation_events
+from kubernaut.events import Event, Journal, Listener, OperationEvent, RecordedEvent, StopCheck
+from kubernaut.history.operations import Operation, operation_events
 from kubernaut.interface import Deployed
 from kubernaut.redact import redact
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from kubernaut.errors import OperationNotFound, Unreachable
+from kubernaut.events import Events
 from kubernaut.models import Model
 from kubernaut.server.auth.access import require_access
 from kubernaut.server.metrics import GaugeName
 from kubernaut.server.operations.execution import HEADER_ELEMENT
-from kubernaut.server.operations.progress import POLL_SECONDS, Events, OperationFollower, OperationStatus
+from kubernaut.server.operations.progress import POLL_SECONDS, OperationFollower, OperationStatus
 from kubernaut.server.operations.workers import WaiterLimit
 from kubernaut.server.routing import EVENT_STREAM, JSON, Header, Parameter, Request, Response, ResponseSpec, Route
 

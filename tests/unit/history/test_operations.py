@@ -15,11 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.records import STARTED, made, operation, record, record_secret
 
-from kubernaut.events import Journal, LogLine, RecordedEvent, StepFinished, StepOutcome, StepStarted
+from kubernaut.events import Journal, LogLine, OperationEvent, RecordedEvent, StepFinished, StepOutcome, StepStarted
 from kubernaut.history.operations import (
     LARGEST,
     Operation,
-    OperationEvent,
     Outcome,
     decode_operation,
     encode_operation,
