@@ -84,7 +84,7 @@ class BuildProgress:
 
 
 def estimate(done: int, total: int, seconds: float) -> str:
-    """Return the remaining time at the pace so far, roughly, as text; empty if it is too early to tell."""
+    """Return the remaining time at the pace so far, roughly, as text; empty if it cannot be estimated yet."""
     if done < _ESTIMATE_FROM:
         return ""
     left = seconds * (total - done) / done + LINK_SECONDS

@@ -51,7 +51,7 @@ def acquire(layout: Layout, choose_ports: Callable[[Callable[[int], bool]], Port
 
     Args:
         layout: The state folder.
-        choose_ports: Returns the ports, given a function that tells whether no other platform uses a port. It runs under a lock.
+        choose_ports: Returns the ports, given a function that returns whether no other platform uses a port. It runs under a lock.
 
     Returns:
         The chosen ports.
