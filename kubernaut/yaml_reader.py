@@ -248,11 +248,7 @@ class Document:
 
 
 def read_document(data: bytes) -> Document:
-    """Read one YAML document.
-
-    Raises:
-        YamlProblem: The data is not UTF-8, not YAML, too large, or more than one document.
-    """
+    """Read one YAML document. Raises: YamlProblem (the data is not UTF-8, not YAML, too large, or more than one document)."""
     if len(data) > _LARGEST_FILE:
         raise YamlProblem(1, f"larger than {_LARGEST_FILE >> 20} MiB")
     try:

@@ -117,11 +117,7 @@ class Registry:
         return None
 
     def resolve(self, name: str, version: str | None = None, *, pre: bool = False) -> PublishedVersion:
-        """Return the named version, or the newest one.
-
-        Raises:
-            VersionNotFound: It is not published.
-        """
+        """Return the named version, or the newest one. Raises: VersionNotFound (it is not published)."""
         if version is not None and parse(version) is None:
             raise VersionNotFound(f"{name} has no version {version!r}: this is not SemVer.")
         found = self.newest(name, pre=pre) if version is None else self.find(name, version)
