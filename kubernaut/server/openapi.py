@@ -88,10 +88,11 @@ def problems_of(route: Route) -> tuple[int, ...]:
 def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
     responses = {str(status): _response(spec, schemas) for status, spec in route.responses.items()}
     problems = {str(status): _problem(status, schemas) for status in problems_of(route)}
+    headers = [_parameter("header", header.name, header.description, _text(header.pattern)) for header in route.headers]
     operation: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.summary,
-        "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
+        "parameters": [*_path_parameters(route), *_query_parameters(route), *headers],
         "responses": {**problems, **responses},
         "security": [{"bearer": []}] if route.role is not None else [],
     }
@@ -125,10 +126,6 @@ def _query_parameters(route: Route) -> list[dict[str, Any]]:
         )
         for name, field in schema["properties"].items()
     ]
-
-
-def _header_parameters(route: Route) -> list[dict[str, Any]]:
-    return [_parameter("header", header.name, header.description, _text(header.pattern)) for header in route.headers]
 
 
 def _parameter(place: str, name: str, description: str, schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:

@@ -162,7 +162,8 @@ class FakeCluster:
         with self._asked(f"create secret {namespace}/{secret['metadata']['name']}"):
             wanted = {"type": "Opaque", **copy.deepcopy(dict(secret))}
             texts = wanted.pop("stringData", None) or {}
-            wanted["data"] = {**(wanted.get("data") or {}), **{key: _base64(text) for key, text in texts.items()}}
+            encoded = {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
+            wanted["data"] = {**(wanted.get("data") or {}), **encoded}
             _check_secret(wanted)
             return self._create("secrets", self._secrets, namespace, wanted)
 
@@ -367,10 +368,6 @@ def _stamp(time: datetime) -> str:
 
 def _written(stamp: str) -> list[dict[str, Any]]:
     return [{"manager": "kubernaut", "operation": "Update", "time": stamp}]
-
-
-def _base64(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
 
 
 def _merge(kept: dict[str, Any], patch: Mapping[str, Any]) -> None:

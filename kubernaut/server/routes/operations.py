@@ -66,7 +66,8 @@ def routes(context: ServerContext, timing: StreamTiming = StreamTiming()) -> tup
         follower, waiters = _follower(request, context, timing), context.workers.waiters
         if not prefers_stream(request.headers.get("accept")):
             return Response(body=_poll(follower, request.query, waiters))
-        stream = _Stream(_frames(follower, _last_event(request), timing), waiters.acquire())
+        after = int(request.headers.get("last-event-id") or request.query.after)  # a reconnecting browser repeats the query
+        stream = _Stream(_frames(follower, after, timing), waiters.acquire())
         return Response(body=stream, headers={"X-Accel-Buffering": "no"}, media_type=EVENT_STREAM)
 
     return (
@@ -158,12 +159,6 @@ class _Stream(Iterator[bytes]):
         except BaseException:
             self.close()
             raise
-
-
-def _last_event(request: Request) -> int:
-    """Return the last event that the client has; ``Last-Event-ID`` wins over ``after``."""
-    query: EventsQuery = request.query
-    return int(request.headers.get("last-event-id") or query.after)
 
 
 def _frames(follower: OperationFollower, after: int, timing: StreamTiming) -> Iterator[bytes]:
