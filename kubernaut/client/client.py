@@ -20,15 +20,7 @@ from kubernaut.history.detail import Difference, ReleaseReport
 from kubernaut.history.operations import Operation
 from kubernaut.history.records import GONE, Status
 from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, ReleaseList, last_deleted
-from kubernaut.interface import (
-    Deployed,
-    DeployOptions,
-    OperationOptions,
-    ReleaseOptions,
-    ReleaseVerbs,
-    ShipOptions,
-    check_options,
-)
+from kubernaut.interface import Deployed, DeployOptions, OperationOptions, ReleaseOptions, ReleaseVerbs, ShipOptions, check_options
 from kubernaut.models import Model, Plan, check_name, check_namespace
 
 if TYPE_CHECKING:

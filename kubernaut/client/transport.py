@@ -29,18 +29,7 @@ from kubernaut.errors import (
     ValuesInvalid,
     from_problem,
 )
-from kubernaut.events import (
-    Event,
-    Events,
-    Listener,
-    LogLine,
-    Notice,
-    NumberedEvent,
-    OperationEvent,
-    StepFinished,
-    StepOutcome,
-    StepStarted,
-)
+from kubernaut.events import Event, Events, Listener, LogLine, Notice, NumberedEvent, StepFinished, StepOutcome, StepStarted
 from kubernaut.history.operations import Operation, is_operation_id
 from kubernaut.models import Model
 
@@ -300,7 +289,7 @@ class _EventDecoder:
     def __init__(self) -> None:
         self._open: dict[str, datetime] = {}
 
-    def decode(self, event: OperationEvent) -> Event:
+    def decode(self, event: NumberedEvent) -> Event:
         """Return the event; one of an unknown kind becomes a notice."""
         if event.kind == StepStarted.kind:
             self._open[event.step] = event.at

@@ -91,12 +91,7 @@ def _is_since(event: Mapping[str, Any], since: str) -> bool:
 
 
 def probe(
-    record: Record,
-    *,
-    cluster: Cluster,
-    seconds: float,
-    log: Callable[[str], None],
-    check: Callable[[], None],
+    record: Record, *, cluster: Cluster, seconds: float, log: Callable[[str], None], check: Callable[[], None]
 ) -> KubernautError | None:
     """Send the application's probe until it is answered; return the failure, if any.
 

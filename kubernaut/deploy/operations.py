@@ -213,12 +213,7 @@ class OperationWriter:
     """
 
     def __init__(
-        self,
-        cluster: Callable[[], Cluster],
-        journal: Journal,
-        accepted: Operation | None = None,
-        *,
-        every: float = EVENTS_SECONDS,
+        self, cluster: Callable[[], Cluster], journal: Journal, accepted: Operation | None = None, *, every: float = EVENTS_SECONDS
     ) -> None:
         self.journal = journal
         self.accepted = accepted

@@ -16,14 +16,7 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from kubernaut.errors import (
-    MediaTypeUnsupported,
-    NotAllowed,
-    RequestInvalid,
-    RequestMalformed,
-    RequestTooLarge,
-    RouteNotFound,
-)
+from kubernaut.errors import MediaTypeUnsupported, NotAllowed, RequestInvalid, RequestMalformed, RequestTooLarge, RouteNotFound
 from kubernaut.models import Model
 from kubernaut.server.auth.access import Authenticator, Caller, Role
 from kubernaut.server.problems import Fault, invalid_model, invalid_part

@@ -16,14 +16,7 @@ from typing import TYPE_CHECKING
 from kubernaut.ci import CiBuild
 from kubernaut.errors import DeployFailed, KubernautError
 from kubernaut.events import Events, NumberedEvent
-from kubernaut.history.operations import (
-    Operation,
-    OperationChart,
-    Outcome,
-    ReleaseReference,
-    State,
-    numbered_events,
-)
+from kubernaut.history.operations import Operation, OperationChart, Outcome, ReleaseReference, State, numbered_events
 from kubernaut.history.releases import ReleaseId
 from kubernaut.models import Model, Plan
 from kubernaut.redact import environment_secrets
