@@ -62,7 +62,7 @@ def _demo(options: argparse.Namespace) -> None:
         port = environment["KUBERNAUT_NODE_PORT"] if options.cluster == "local" else None
         deployed = _ship(settings, port, listener)
         answer = _call(f"http://127.0.0.1:{port}/", deployed, listener) if port else None
-    _show(deployed, _helm_history(settings), port, answer, settings)
+    _show(deployed, _helm_history(settings), port, answer, settings, options.name)
 
 
 def local_platform(name: str, listener: Listener) -> dict[str, str]:
@@ -134,13 +134,14 @@ def _helm_history(settings: Settings) -> str:
     return (result.stdout or result.stderr).rstrip()
 
 
-def _show(deployed: Deployed, history: str, port: str | None, answer: str | None, settings: Settings) -> None:
+def _show(deployed: Deployed, history: str, port: str | None, answer: str | None, settings: Settings, platform: str) -> None:
     if not deployed.changed:
         print(f"\nUnchanged: {deployed.plan.reason}")
     print(f"\n$ helm history {NAME} -n {NAMESPACE}\n{history}\n")
     if port:
         print(f"$ curl http://127.0.0.1:{port}/\n{answer}\n")
-        first = 'eval "$(kubernaut local env)"    # use the local platform in this shell'
+        named = "" if platform == "default" else f" --name {platform}"
+        first = f'eval "$(kubernaut local env{named})"    # use the local platform in this shell'
     else:
         print("The application answered through its Service; a deploy waits for that.\n")
         first = f"kubectl -n {NAMESPACE} port-forward service/{NAME} 8080:80    # then: curl http://127.0.0.1:8080/"
