@@ -18,11 +18,8 @@ from kubernaut.testing.cluster import FakeCluster
 
 
 def secret(name: str, **labels: str) -> dict[str, object]:
-    return {
-        "metadata": {"name": name, "labels": labels},
-        "type": "kubernaut/test",
-        "data": {"key": base64.b64encode(b"value").decode()},
-    }
+    metadata = {"name": name, "labels": labels}
+    return {"metadata": metadata, "type": "kubernaut/test", "data": {"key": base64.b64encode(b"value").decode()}}
 
 
 def lease(name: str, holder: str = "ada") -> dict[str, Any]:

@@ -1,0 +1,133 @@
+"""The release that a rollback, a restore or a delete works on, and what the plan lists of it."""
+
+from __future__ import annotations
+
+import pytest
+from support.planning import LIVE, UNCHANGED, outcome, plan, uninstall_of
+from support.records import history, operation, own, record
+
+from kubernaut.deploy.revisions import previous_deployed
+from kubernaut.errors import Conflict, ReleaseNotCurrent, ReleaseNotFound
+from kubernaut.history.operations import Outcome
+from kubernaut.history.store import ReleaseHistory
+from kubernaut.models import Action, Plan
+
+
+def target(known: ReleaseHistory, revision: int | None = None) -> int:
+    return int(plan("rollback", known, revision=revision).actions[-1].subject.rpartition("v")[2])
+
+
+def test_rollback_skips_failed_and_damaged_revisions() -> None:
+    records = [own(1, "superseded"), own(2, "superseded"), own(3, "failed"), own(4, "deployed", config={"a": 1})]
+    assert target(history(*records)) == 2
+    assert target(history(*records), 1) == 1
+    assert target(history(own(1, "superseded"), own(2, "deployed"), own(3, "failed"))) == 2
+    assert target(history(own(1, "superseded"), own(2, "superseded", payload="!!!"), own(3, "failed"))) == 1
+
+
+def test_rollback_to_what_runs_does_nothing() -> None:
+    known = history(own(1, "superseded", config={"a": 1}), own(2, "superseded"), own(3, "deployed", config={"a": 1.0}))
+    assert outcome("rollback", known, revision=3) == UNCHANGED
+    assert outcome("rollback", known, revision=1) == UNCHANGED
+    assert outcome("rollback", known, revision=2) == "helm-rollback"
+    assert outcome("rollback", history(own(1, "superseded"), own(2, "failed")), revision=2) == "helm-rollback"
+
+
+@pytest.mark.parametrize(("status", "error"), [("pending-upgrade", Conflict), ("uninstalling", Conflict), (None, ReleaseNotFound)])
+def test_rollback_to_a_revision_that_never_ran_is_refused(status: str | None, error: type[Exception]) -> None:
+    records = [own(1, status)] if status else []
+    assert outcome("rollback", history(*records, own(3, "deployed", config={"a": 1})), revision=1) is error
+
+
+def test_rollback_to_a_damaged_record_is_refused() -> None:
+    assert outcome("rollback", history(own(1, "superseded", payload="!!!"), own(2, "deployed")), revision=1) is Conflict
+
+
+# delete
+
+
+def test_only_the_current_release_is_deleted_restored_or_unlocked() -> None:
+    known = history(own(1, "superseded"), own(2, "deployed"), operations=(operation(),))
+    assert outcome("delete", known, revision=1) is ReleaseNotCurrent
+    assert outcome("delete", known, revision=2) == "helm-uninstall"
+    deleted = history(own(1, "superseded"), own(2, "uninstalled"))
+    assert outcome("restore", deleted, revision=1) is ReleaseNotCurrent
+    assert outcome("restore", deleted, revision=2) == "helm-rollback"
+    assert outcome("delete", history(own(1, "superseded"), own(2, "uninstalled")), revision=2) == UNCHANGED
+    assert outcome("unlock", known, LIVE, revision=1) is ReleaseNotCurrent
+    assert outcome("unlock", known, LIVE, revision=2) == "take-lock, settle-operation"
+
+
+MANIFEST = """apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data, annotations: {helm.sh/resource-policy: keep}}
+---
+apiVersion: v1
+kind: List
+items: [{kind: ConfigMap, metadata: {name: other, namespace: elsewhere}}, {kind: Service, metadata: {name: web, namespace: demo}}]
+"""
+
+
+def test_delete_lists_the_objects_that_it_removes() -> None:
+    (action,) = plan("delete", history(own(2, "deployed", manifest=MANIFEST))).actions
+    assert action.objects == ("Deployment/web", "ConfigMap/other in elsewhere", "Service/web")
+    assert action.reason == "v2 (1.0.0) is deployed; removes 3 objects"
+    (action,) = plan("delete", history(own(2, "deployed", manifest="kind: [1\n"))).actions
+    assert (action.objects, action.reason) == ((), "v2 (1.0.0) is deployed; removes no objects")
+
+
+def test_interrupted_delete_lists_the_objects_that_it_still_removes() -> None:
+    left = own(1, "uninstalling", manifest=MANIFEST)
+    known = history(left, operations=(uninstall_of(left),))
+    assert [len(action.objects) for action in plan("deploy", known).actions] == [3, 0]
+    assert "earlier delete of v1 (1.0.0) was interrupted" in plan("delete", known).actions[0].reason
+
+
+def test_objects_are_left_out_of_the_json_of_other_actions() -> None:
+    action = Action(kind="helm-upgrade", subject="demo.hello", reason="because")
+    assert action.model_dump(mode="json") == {"kind": "helm-upgrade", "subject": "demo.hello", "reason": "because"}
+
+
+# versions
+
+
+def test_reasons_name_versions_and_subjects_do_not() -> None:
+    old, current = own(1, "superseded", version="1.0.0"), own(2, "failed", version="1.1.0")
+    (back,) = plan("rollback", history(old, current)).actions
+    assert (back.subject, back.reason) == ("demo.hello.v1", "v2 (1.1.0) is failed; goes back to v1 (1.0.0), which is superseded")
+    (upgrade,) = plan("deploy", history(old, current)).actions
+    assert (upgrade.subject, upgrade.reason) == ("demo.hello", "v2 (1.1.0) is failed")
+    deleted = history(old, own(2, "uninstalled", version="1.1.0"))
+    assert plan("restore", deleted).actions[-1].reason.startswith("v2 (1.1.0) was deleted")
+    assert plan("deploy", deleted).actions[-1].reason == "v2 (1.1.0) was deleted; deploys 1.0.0"
+
+
+# after a failure
+
+
+def test_target_of_an_automatic_rollback() -> None:
+    assert previous_deployed(history(own(1, "superseded"), own(2, "deployed"), own(3, "failed")), 3) is not None
+    assert previous_deployed(history(own(1, "superseded"), own(2, "failed"), own(3, "failed")), 3) is None
+    assert previous_deployed(history(), 1) is None
+
+
+def test_repeated_rollback_continues_to_its_first_target() -> None:
+    """Two rollbacks without a revision: the first left v3, and started from v2."""
+    going = Plan(actions=(Action(kind="helm-rollback", subject="demo.hello.v1", reason="because"),))
+    begun = operation("back", verb="rollback", reason=None, after=2, plan=going)
+    before = (own(1, "superseded"), own(2, "deployed", config={"a": 1}))
+    for status in ("pending-rollback", "failed"):
+        for reason in (None, "interrupted"):
+            ended = begun.model_copy(update={"outcome": Outcome(reason=reason, message="") if reason else None})
+            if status == "failed" or reason is None:
+                assert target(history(*before, record(3, status), operations=(ended,))) == 1
+    failed = begun.model_copy(update={"outcome": Outcome(reason="deploy_failed", message="")})
+    assert target(history(*before, record(3, "failed"), operations=(failed,))) == 2
+    assert target(history(*before, record(3, "failed"), record(4, "failed"), operations=(begun,))) == 2
+
+
+# unlock
