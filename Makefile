@@ -35,7 +35,7 @@ demo-jenkins: install ## Bring up a CI server too: a push to a repository become
 
 check: install ## The fast inner loop: lint, types and the tests that need no root and no cluster
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/pytest -q -m "not platform and not slow" -n 4
+	$(BIN)/pytest -q -m "not platform and not slow" -n 4 --hypothesis-profile=quick
 
 lint: install ## Style, spelling, types, which package may import which, and whether every import is a declared dependency
 	$(BIN)/ruff check .

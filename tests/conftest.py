@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # How long an example takes depends on the machine, its load and coverage, and the first draw builds Hypothesis' character tables.
 settings.register_profile("untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("untimed"), max_examples=20)  # `make check`; `make test` runs them all
 settings.load_profile("untimed")
 
 # A shell's background job ignores SIGINT, nohup SIGHUP, and so would every program that the tests start and send them to.
