@@ -3,6 +3,9 @@
 >>> from kubernaut import Kubernaut
 >>> Kubernaut().ship("examples/hello-world", namespace="demo").release.id    # doctest: +SKIP
 'demo.hello-world.v1'
+
+The public API is what this package exports, and ``kubernaut.errors``, ``kubernaut.events``, ``kubernaut.client`` and
+``kubernaut.testing``; docs/library.md describes it. All other modules are internal and may change.
 """
 
 from kubernaut.api import Kubernaut
