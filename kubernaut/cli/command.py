@@ -88,11 +88,15 @@ class Command(click.Command):
 
 def _fill_hints(failure: KubernautError, release: str, namespace: str | None) -> None:
     from kubernaut.history.releases import ReleaseId
+    from kubernaut.models import check_namespace, check_release_name
 
-    id = None
-    with suppress(KubernautError):  # the name itself may be what is wrong
-        id = ReleaseId.resolve(release, namespace) if release else None
-    failure.fill_hints(*((id.namespace, id.name, str(id)) if id else (namespace,)))
+    with suppress(KubernautError):  # an invalid name is no part of a command to paste
+        id = ReleaseId.resolve(release, namespace)
+        failure.fill_hints(id.namespace, id.name, str(id))
+    with suppress(KubernautError):
+        failure.fill_hints(namespace=check_namespace(namespace or ""))
+    with suppress(KubernautError):
+        failure.fill_hints(name=check_release_name(release))
 
 
 class Group(click.Group):

@@ -61,7 +61,7 @@ class KubernautError(Exception):
         for attribute in ("hint", "http_hint"):
             text = getattr(self, attribute)
             for pattern, value in ((_PLACEHOLDER_ID, id), (r"\bNAMESPACE\b", namespace), (r"\bNAME\b", name)):
-                text = text if value is None else re.sub(pattern, value, text)
+                text = text if value is None else re.sub(pattern, lambda _, value=value: value, text)
             setattr(self, attribute, text)
 
     def problem(self) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class HostRefused(Forbidden):
 
     code = "host_refused"
     http_status = 421
-    hint = "Use the address that the server printed, or start it with `kubernaut serve --allow-host NAME`."
+    hint = "Use the address that the server printed, or start it with `kubernaut serve --allow-host HOST`."
     http_hint = "Use the server's own address; its administrator can allow further host names."
 
 

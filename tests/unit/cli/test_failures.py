@@ -12,7 +12,17 @@ from unit.cli.stub import StubKubernaut
 
 from kubernaut.cli.command import EXIT_STATUSES
 from kubernaut.cli.error_handler import Usage, wants_json
-from kubernaut.errors import BuildFailed, DeployRolledBack, KubernautError, error_classes
+from kubernaut.errors import (
+    BuildFailed,
+    DeployRolledBack,
+    KubernautError,
+    NameInvalid,
+    ReleaseLocked,
+    ReleaseNotFound,
+    SettingInvalid,
+    VersionNotFound,
+    error_classes,
+)
 from kubernaut.events import Progress
 
 Run = Callable[..., Result]
@@ -46,6 +56,29 @@ def test_hints_name_the_release_of_the_command(
     assert hint
     assert not re.search(r"\bNAME\b|\bNAMESPACE\b|\bID\b(?=`)", hint)
     assert kind.hint.count(" NAME -n NAMESPACE") == hint.count(" hello-world -n demo")
+
+
+@pytest.mark.parametrize("text", ["a\\1", "\\g<0>", "a b", "$(x)", "-x", "A"])
+@pytest.mark.parametrize("kind", [NameInvalid, ReleaseNotFound, ReleaseLocked])
+def test_hints_do_not_repeat_an_invalid_name(run: Run, stub: StubKubernaut, kind: type[KubernautError], text: str) -> None:
+    stub.answers["show"] = kind("It did not work.")
+    for line in (("show", "--namespace=demo", "--", text), ("show", f"--namespace={text}", "web")):
+        result = run(*line)
+        assert result.exit_code == kind.exit_status
+        hint = result.stderr.partition("hint: ")[2]
+        assert hint
+        assert f" {text} " not in f" {hint} "
+
+
+def test_an_error_of_a_command_with_several_namespaces_keeps_its_status(run: Run) -> None:
+    result = run("serve", "--namespace", "demo", "--namespace", "staging", "--host", "0.0.0.0")  # noqa: S104 - refused without TLS
+    assert result.exit_code == SettingInvalid.exit_status
+    assert "--allow-host NAME" in result.stderr
+
+
+def test_hints_name_the_application_without_a_namespace(run: Run, stub: StubKubernaut) -> None:
+    stub.answers["versions"] = VersionNotFound("It did not work.")
+    assert "`kubernaut versions hello-world`" in run("versions", "hello-world").stderr
 
 
 def test_every_exit_status_is_documented() -> None:
