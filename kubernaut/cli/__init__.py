@@ -1,1 +1,1 @@
-"""The command line ``kubernaut``: one module per command, on top of :class:`kubernaut.Kubernaut`. Internal."""
+"""The command line ``kubernaut`` on top of :class:`kubernaut.Kubernaut`; ``main.MODULES`` lists its commands. Internal."""

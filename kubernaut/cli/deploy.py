@@ -1,4 +1,4 @@
-"""``kubernaut deploy``: deploy a published version to a namespace."""
+"""The commands that change a release: ``deploy``, ``rollback``, ``delete``, ``restore`` and ``unlock``."""
 
 from __future__ import annotations
 
@@ -9,16 +9,34 @@ import click
 
 from kubernaut.cli import render, session
 from kubernaut.cli.command import (
+    ROLLBACK_STATUSES,
     WRITE_STATUSES,
     Command,
     cluster_options,
+    current_revision_option,
     deploy_options,
+    dry_run_option,
+    note_option,
+    operation_options,
     output_options,
     registry_option,
+    release_options,
     target_namespace_option,
     to_option,
+    yes_option,
 )
 from kubernaut.cli.output import OutputFile
+
+_CONFIRM_DELETE = session.Confirmation(
+    verb="delete",
+    question="Delete this release? Its history is kept; `kubernaut restore {release}` brings it back.",
+    declined="Nothing was deleted.",
+)
+_CONFIRM_UNLOCK = session.Confirmation(
+    verb="unlock",
+    question="Unlock this release? Answer y only if the process that holds it has ended. The history is kept.",
+    declined="Nothing was unlocked.",
+)
 
 
 @click.command(
@@ -55,7 +73,7 @@ def deploy(application: str | None, handover: Path | None, output: str, to: Path
     not become ready, the cause is reported, and the release is rolled back (exit status 6) or kept (7).
     """
     output_file = OutputFile(to, dry_run=options["dry_run"])
-    chosen = _parse(application) if handover is None else _read(handover, application, pre=options["pre"])
+    chosen = _parse_application(application) if handover is None else _read_handover(handover, application, pre=options["pre"])
     name, version, digest = chosen
     with session.backend_with_progress(options) as kubernaut:
         outcome = kubernaut.deploy(name, version=version, digest=digest, **options)
@@ -63,7 +81,7 @@ def deploy(application: str | None, handover: Path | None, output: str, to: Path
     render.show_deployed(outcome, output, dry_run=options["dry_run"])
 
 
-def _parse(application: str | None) -> tuple[str, str | None, str | None]:
+def _parse_application(application: str | None) -> tuple[str, str | None, str | None]:
     """Return the name and the version, if any, of ``NAME@VERSION``. Raises: click.UsageError."""
     if application is None:
         raise click.UsageError("Missing argument NAME[@VERSION], or option --from FILE.", click.get_current_context())
@@ -73,7 +91,7 @@ def _parse(application: str | None) -> tuple[str, str | None, str | None]:
     return name, version or None, None
 
 
-def _read(path: Path, application: str | None, *, pre: bool) -> tuple[str, str | None, str | None]:
+def _read_handover(path: Path, application: str | None, *, pre: bool) -> tuple[str, str | None, str | None]:
     """Return the name, the version and the chart digest in a file. Raises: click.UsageError, BadInput."""
     if application is not None or pre:
         raise click.UsageError(f"--from {path} cannot be combined with {application or '--pre'}.", click.get_current_context())
@@ -81,3 +99,112 @@ def _read(path: Path, application: str | None, *, pre: bool) -> tuple[str, str |
 
     found = read_version_file(path)
     return found.name, found.version, found.chart.digest
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("kubernaut rollback hello-world -n demo", "roll back to the newest earlier release that worked"),
+        ("kubernaut rollback hello-world -n demo --revision 3 --note 'greeting was wrong'", "roll back to revision 3"),
+        ("kubernaut rollback hello-world -n demo --dry-run", "print what would be changed"),
+    ],
+    statuses=ROLLBACK_STATUSES,
+)
+@release_options
+@click.option(
+    "--revision",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Revision to roll back to (default: the newest earlier one that worked).",
+)
+@operation_options
+@cluster_options
+@to_option
+@output_options
+def rollback(release: str, output: str, to: Path | None, **options: Any) -> None:
+    """Roll a release back to an earlier revision.
+
+    Makes a new release with the chart and values of the earlier one: a rollback from revision 4 to 3 makes revision 5. An operation
+    that another process left unfinished is completed first.
+    """
+    output_file = OutputFile(to, dry_run=options["dry_run"])
+    with session.backend_with_progress(options) as kubernaut:
+        outcome = kubernaut.rollback(release, **options)
+    output_file.write(outcome.release)
+    render.show_deployed(outcome, output, dry_run=options["dry_run"])
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("kubernaut delete hello-world -n demo", "show what will be removed, ask, and delete"),
+        ("kubernaut delete hello-world -n demo --yes", "delete without asking, in scripts"),
+        ("kubernaut restore hello-world -n demo", "undo the delete"),
+    ],
+    statuses=ROLLBACK_STATUSES,
+)
+@release_options
+@current_revision_option
+@yes_option
+@operation_options
+@cluster_options
+@output_options
+def delete(release: str, output: str, yes: bool, **options: Any) -> None:
+    """Delete a release; its history is kept for restore.
+
+    The objects of the release are removed from the cluster, and the release history stays, as with helm uninstall --keep-history.
+    Only the current release of a name can be deleted. Deleting it again changes nothing.
+    """
+    outcome = session.run_confirmed(_CONFIRM_DELETE, release, options, yes=yes)
+    render.show_deployed(outcome, output, dry_run=options["dry_run"])
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("kubernaut restore hello-world -n demo", "undo the delete"),
+        ("kubernaut list -n demo --all", "find deleted releases: their STATUS is uninstalled"),
+    ],
+    statuses=ROLLBACK_STATUSES,
+)
+@release_options
+@current_revision_option
+@operation_options
+@cluster_options
+@output_options
+def restore(release: str, output: str, **options: Any) -> None:
+    """Restore a deleted release.
+
+    Makes a new release with the same chart and values. Restoring a release that is not deleted changes nothing.
+    """
+    with session.backend_with_progress(options) as kubernaut:
+        outcome = kubernaut.restore(release, **options)
+    render.show_deployed(outcome, output, dry_run=options["dry_run"])
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("kubernaut unlock hello-world -n demo --dry-run", "show the holder, and what would be changed"),
+        ("kubernaut unlock hello-world -n demo", "show that, ask, and unlock"),
+        ("kubernaut unlock hello-world -n demo --yes --note 'the build agent is gone'", "unlock without asking"),
+    ],
+    statuses=(0, 2, 3, 4, 5, 8, 9),
+)
+@release_options
+@yes_option
+@note_option
+@dry_run_option
+@cluster_options
+@output_options
+def unlock(release: str, output: str, yes: bool, **options: Any) -> None:
+    """Unlock a release that a dead process holds.
+
+    Use it only if the process that holds the release is dead; deploy, rollback, delete and restore detect most of these cases
+    themselves.
+
+    Takes the lock from any holder, marks an unfinished revision as failed, so that no Helm process can still complete it, and
+    records the end of unfinished operations. The workload and the history are not changed.
+    """
+    outcome = session.run_confirmed(_CONFIRM_UNLOCK, release, options, yes=yes)
+    render.show_unlocked(outcome, output, dry_run=options["dry_run"])

@@ -1,7 +1,7 @@
 """The command ``kubernaut``: finds a command, runs it with error and signal handling, and exits with its status.
 
-The module of a command is imported when the command runs or the list of commands is shown. It imports client libraries (Docker,
-Helm, Kubernetes) only when it runs, so that ``--help`` is fast.
+The module of a command, see :data:`MODULES`, is imported when one of its commands runs or the list of commands is shown. A command
+imports client libraries (Docker, Helm, Kubernetes) only when it runs, so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any, NoReturn
 
 import click
 
-from kubernaut.cli.command import Command, Group, server_option, verbose_option
+from kubernaut.cli.command import Command, Group, output_options, server_option, verbose_option
 from kubernaut.cli.error_handler import handle_errors, wants_json
+from kubernaut.cli.output import print_json
 from kubernaut.cli.signals import handle_signals
 from kubernaut.errors import ToolMissing
 
@@ -39,12 +40,21 @@ QUICK_START = (
     "kubernaut history NAME -n demo",
     "kubernaut ship --help",
 )
-COMMANDS = tuple(name for names in SECTIONS.values() for name in names if name != "local")
+MODULES = {
+    "inspect": ("list", "show", "history", "versions", "logs", "diff"),
+    "publish": ("build", "publish", "ship"),
+    "deploy": ("deploy", "rollback", "delete", "restore", "unlock"),
+    "serve": ("serve",),
+    "config": ("config",),
+    "main": ("jenkins", "completion"),
+}
+"""The commands that each module of this package defines."""
+COMMANDS = {name: module for module, names in MODULES.items() for name in names}
 JENKINS_COMMANDS = ("setup", "run")
 
 
 class MainGroup(Group):
-    """The commands of this package, each in the module of its name, and those of other distributions."""
+    """The commands of this package and those of other distributions."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names of all commands."""
@@ -53,9 +63,7 @@ class MainGroup(Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         """Import a command."""
-        if cmd_name == "jenkins":
-            return jenkins
-        return _import_command(cmd_name, cmd_name) if cmd_name in COMMANDS else _load_plugin(cmd_name)
+        return _import_command(COMMANDS[cmd_name], cmd_name) if cmd_name in COMMANDS else _load_plugin(cmd_name)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands, then the options."""
@@ -194,3 +202,28 @@ def jenkins(context: click.Context) -> None:
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ('eval "$(kubernaut completion bash)"', "bash: add to ~/.bashrc"),
+        ('eval "$(kubernaut completion zsh)"', "zsh: add to ~/.zshrc"),
+        ("kubernaut completion fish > ~/.config/fish/completions/kubernaut.fish", "fish: run once"),
+    ],
+    statuses=(0, 2),
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@output_options
+def completion(shell: str, output: str) -> None:
+    """Print the completion script for a shell."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError(f"Completion for {shell} is not supported.")
+    script = kind(main, {}, PROGRAM, COMPLETE).source()
+    if output == "json":
+        print_json({"shell": shell, "script": script})
+    else:
+        click.echo(script)

@@ -1,0 +1,217 @@
+"""The commands that only read: ``list``, ``show``, ``history``, ``versions``, ``logs`` and ``diff``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kubernaut.cli import render, session
+from kubernaut.cli.command import (
+    READ_STATUSES,
+    Command,
+    cluster_options,
+    output_options,
+    registry_option,
+    release_options,
+    revision_option,
+    server_option,
+    target_arguments,
+)
+from kubernaut.cli.output import print_data, print_json, print_message
+
+if TYPE_CHECKING:
+    from kubernaut.history.detail import Difference
+    from kubernaut.history.releases import ReleaseChart
+
+_STOPPED = 130
+_DIFF_HEADERS = ("--- ", "+++ ")
+_DIFF_COLOURS = {"@": "cyan", "-": "red", "+": "green"}
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("kubernaut list", "list the active releases of all namespaces"),
+        ("kubernaut list -n demo --all", "list the whole history of a namespace, including deleted releases"),
+        ("kubernaut list -o json", "print the releases as JSON"),
+    ],
+    statuses=tuple(status for status in READ_STATUSES if status != 4),
+)
+@click.option("-n", "--namespace", metavar="NAMESPACE", help="Namespace to list (default: all namespaces).")
+@click.option("--all", is_flag=True, help="List every release in the history, not only active ones.")
+@cluster_options
+@output_options
+def list(output: str, **options: Any) -> None:
+    """List the active releases.
+
+    A release is active until it is deleted, even if it failed. Releases of plain Helm are included.
+    """
+    releases = session.open_backend(options).list(**options)
+    namespace = options["namespace"]
+    where = f" in {namespace}" if namespace else ""
+    every = f"kubernaut list{f' -n {namespace}' if namespace else ''} --all{target_arguments()}"
+    empty = f"No releases found{where}." if options["all"] else f"No active releases found{where}. Include deleted ones: `{every}`."
+    render.show_releases(releases, output, empty=empty)
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("kubernaut show hello-world -n demo", "show the current release"),
+        ("kubernaut show demo.hello-world.v3", "show a release by its ID"),
+        ("kubernaut show demo.hello-world.current -o json", "print the JSON of the REST API"),
+    ],
+)
+@release_options
+@revision_option
+@cluster_options
+@output_options
+def show(release: str, output: str, **options: Any) -> None:
+    """Show the details of one release.
+
+    Shows its status, chart, images by digest, commit, actor, times and outcome. A release is named by its ID,
+    NAMESPACE.NAME.vREVISION, or by its name and -n NAMESPACE.
+    """
+    render.show_release(session.open_backend(options).show(release, **options), output)
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("kubernaut history hello-world -n demo", "list the releases, newest first"),
+        ("kubernaut history demo.hello-world.current -o json", "print them as JSON"),
+    ],
+)
+@release_options
+@cluster_options
+@output_options
+def history(release: str, output: str, **options: Any) -> None:
+    """List all releases of a name, newest first.
+
+    Shows the columns of helm history, and the commit and the actor of each release; below them, failed operations that made no
+    release. The history is kept when a release is deleted. Helm keeps the last 50 releases (setting history_max).
+    """
+    render.show_history(session.open_backend(options).history(release, **options), output)
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("kubernaut versions hello-world", "list the versions, newest first"),
+        ("kubernaut versions hello-world --registry registry.example.com/team", "list the versions in another registry"),
+    ],
+)
+@click.argument("name", metavar="NAME")
+@registry_option
+@server_option
+@output_options
+def versions(name: str, output: str, **options: Any) -> None:
+    """List the published versions of an application.
+
+    The newest version is first. To deploy one: kubernaut deploy NAME@VERSION -n NAMESPACE.
+    """
+    render.show_versions(name, session.open_backend(options).versions(name), output)
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("kubernaut logs hello-world -n demo", "print the logs of all pods"),
+        ("kubernaut logs hello-world -n demo --follow --tail 10", "print the last lines, and stream new ones"),
+        ("kubernaut logs hello-world -n demo --previous", "print the logs of containers that crashed"),
+    ],
+)
+@release_options
+@click.option("-f", "--follow", is_flag=True, help="Stream new lines until Ctrl-C.")
+@click.option("--tail", metavar="N", type=click.IntRange(min=0), help="Print only the last N lines of each container.")
+@click.option("-p", "--previous", is_flag=True, help="Print the logs of the containers before their last restart.")
+@cluster_options
+@output_options
+def logs(release: str, output: str, **options: Any) -> None:
+    """Print the logs of the pods of a release.
+
+    Each line starts with the name of its pod. With -o json each line is an object, {"line": "…"}.
+    """
+    try:
+        for line in session.open_backend(options).logs(release, **options):
+            if output == "json":
+                print_json({"line": line}, one_line=True)
+            else:
+                print_data(line)
+    except KeyboardInterrupt as stop:
+        if not options["follow"]:
+            raise
+        raise click.exceptions.Exit(getattr(stop, "exit_status", _STOPPED)) from stop  # the normal end of --follow
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("kubernaut diff hello-world -n demo", "show what the current release changed"),
+        ("kubernaut diff hello-world -n demo --to 2", "show what a rollback to revision 2 would change"),
+        ("kubernaut diff staging.hello-world.current --to production.hello-world.current", "compare two namespaces"),
+    ],
+    statuses=(*READ_STATUSES[:-2], 5, *READ_STATUSES[-2:]),
+)
+@release_options
+@click.option("--to", metavar="ID", help="ID of the other release, or a revision of the same name (default: the previous one).")
+@revision_option
+@cluster_options
+@output_options
+def diff(release: str, output: str, **options: Any) -> None:
+    """Show what a release changed.
+
+    Compares chart, images, values and manifest with the previous release; with --to, shows the changes from the release to that
+    one. Secret values are masked; only whether they differ is shown.
+    """
+    difference = session.open_backend(options).diff(release, **options)
+    if output == "json":
+        print_json(difference)
+    elif difference.empty:
+        print_message(f"{difference.from_} and {difference.to} do not differ.")
+    else:
+        print_data(f"--- {difference.from_}")
+        print_data(f"+++ {difference.to}")
+        for line in _diff_lines(difference):
+            print_data(line, colour="" if line.startswith(_DIFF_HEADERS) else _DIFF_COLOURS.get(line[:1], ""))
+
+
+def _diff_lines(difference: Difference) -> Iterator[str]:
+    """Yield the lines of a unified diff."""
+    chart, version, images = difference.chart, difference.app_version, difference.images
+    if chart:
+        yield from _diff_part("chart", [_chart(chart.from_)], [_chart(chart.to)])
+    if version:
+        yield from _diff_part("app version", filter(None, [version.from_]), filter(None, [version.to]))
+    if images:
+        yield from _diff_part("images", (image.ref for image in images.from_), (image.ref for image in images.to))
+    if difference.values:
+        yield "@@ values @@"
+    for value in difference.values:
+        if value.change != "added":
+            yield f"-{value.path}: {json.dumps(value.from_, ensure_ascii=False)}"
+        if value.change != "removed":
+            yield f"+{value.path}: {_marked(json.dumps(value.to, ensure_ascii=False))}"
+    yield from difference.manifest.splitlines()
+
+
+def _diff_part(title: str, before: Iterable[str], after: Iterable[str]) -> Iterator[str]:
+    yield f"@@ {title} @@"
+    yield from (f"-{line}" for line in before)
+    yield from (f"+{line}" for line in after)
+
+
+def _chart(chart: ReleaseChart) -> str:
+    named = "-".join(part for part in (chart.name, chart.version) if part)
+    return " ".join(part for part in (named, chart.digest) if part)
+
+
+def _marked(text: str) -> str:
+    """Return a value with a changed secret marked as in the manifest."""
+    from kubernaut.history.detail import CHANGED, CHANGED_LINE
+    from kubernaut.redact import MASK
+
+    return text.replace(CHANGED, MASK) + CHANGED_LINE if CHANGED in text else text
