@@ -111,29 +111,29 @@ class AcceptContract:
     def begun(self, one: Kubernaut, namespace: str) -> tuple[OperationWriter, Operation, Journal]:
         accepted, _ = one.accept("deploy", "web", namespace=namespace)
         journal = Journal()
-        ledger = OperationWriter(lambda: one.context.clients.cluster, journal, accepted, every=0.05)
+        writer = OperationWriter(lambda: one.context.clients.cluster, journal, accepted, every=0.05)
         running = accepted.model_copy(update={"waits_until": None})
-        ledger.begin(running)
-        return ledger, running, journal
+        writer.begin(running)
+        return writer, running, journal
 
     def test_operation_begins_once(self, server: Callable[[], Kubernaut], namespace: str) -> None:
         one, other = server(), server()
         accepted, _ = one.accept("deploy", "web", namespace=namespace)
         running = accepted.model_copy(update={"waits_until": None})
-        ledgers = [OperationWriter(lambda by=by: by.context.clients.cluster, Journal(), accepted) for by in (one, other)]
-        answers = at_once([lambda ledger=ledger: ledger.begin(running) for ledger in ledgers])
+        writers = [OperationWriter(lambda by=by: by.context.clients.cluster, Journal(), accepted) for by in (one, other)]
+        answers = at_once([lambda writer=writer: writer.begin(running) for writer in writers])
         assert sorted(map(type, answers), key=str) == [type(None), Conflict]
-        for ledger in ledgers:
-            ledger.end_unbegun(Outcome(reason="conflict", message=""))
+        for writer in writers:
+            writer.end_unbegun(Outcome(reason="conflict", message=""))
         assert one.operation(accepted.id).state == "running"
 
     def test_other_server_sees_events_and_outcome(self, server: Callable[[], Kubernaut], namespace: str) -> None:
         one, other = server(), server()
-        ledger, running, journal = self.begun(one, namespace)
+        writer, running, journal = self.begun(one, namespace)
         for line in ("one", "two"):
             journal(Notice("deploy", line))
             until(lambda line=line: line in [event.text for event in other.operation(running.id).events])
-        ledger.write(running.model_copy(update={"finished_at": now(), "outcome": Outcome(reason="succeeded", message="")}))
+        writer.write(running.model_copy(update={"finished_at": now(), "outcome": Outcome(reason="succeeded", message="")}))
         assert other.operation(running.id).state == "succeeded"
         labels = {"owner": "kubernaut", "kubernaut/outcome": "succeeded"}
         listed = other.context.clients.cluster.list_secrets(namespace, labels, metadata_only=True)

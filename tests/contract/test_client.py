@@ -35,16 +35,16 @@ from kubernaut.models import Model
 
 
 @pytest.fixture
-def told() -> list[Event]:
+def events() -> list[Event]:
     return []
 
 
 @pytest.fixture(params=["library", "client"])
-def verbs(request: pytest.FixtureRequest, backend: Backend, told: list[Event]) -> Iterator[ReleaseVerbs]:
+def verbs(request: pytest.FixtureRequest, backend: Backend, events: list[Event]) -> Iterator[ReleaseVerbs]:
     if request.param == "library":
-        yield library(backend, told.append)
+        yield library(backend, events.append)
         return
-    with listening(backend.server(watching=False)) as url, closing(client(url, told.append)) as made:
+    with listening(backend.server(watching=False)) as url, closing(client(url, events.append)) as made:
         yield made
 
 
@@ -57,7 +57,7 @@ def refused(verb: object, *args: object, **options: object) -> KubernautError:
 # deploys
 
 
-def test_deploy_returns_the_release_and_reports_steps(verbs: ReleaseVerbs, backend: Backend, told: list[Event]) -> None:
+def test_deploy_returns_the_release_and_reports_steps(verbs: ReleaseVerbs, backend: Backend, events: list[Event]) -> None:
     backend.helm.says = ["creating 1 resource(s)"]
     done = verbs.deploy("hello", namespace="demo", version="1.0.0", note="first", values=[{"text": "hi"}], set=["a.b=c"])
     assert done.changed
@@ -66,13 +66,13 @@ def test_deploy_returns_the_release_and_reports_steps(verbs: ReleaseVerbs, backe
     assert (done.release.id, done.release.status, done.release.active) == ("demo.hello.v1", "deployed", True)
     assert (done.release.created_by, done.release.note) == ("ada", "first")
     assert verbs.values("demo.hello.v1") == {"text": "hi", "a": {"b": "c"}}
-    assert isinstance(told[0], StepStarted)
-    assert told[0].step == "deploy"
-    assert {"hello", "1.0.0", "demo"} <= set(told[0].subject.split())
-    assert LogLine("deploy", "creating 1 resource(s)") in told
-    assert isinstance(told[-1], StepFinished)
-    assert (told[-1].step, told[-1].outcome) == ("deploy", StepOutcome.DONE)
-    assert "demo.hello.v1" in told[-1].detail
+    assert isinstance(events[0], StepStarted)
+    assert events[0].step == "deploy"
+    assert {"hello", "1.0.0", "demo"} <= set(events[0].subject.split())
+    assert LogLine("deploy", "creating 1 resource(s)") in events
+    assert isinstance(events[-1], StepFinished)
+    assert (events[-1].step, events[-1].outcome) == ("deploy", StepOutcome.DONE)
+    assert "demo.hello.v1" in events[-1].detail
 
 
 def test_deploy_without_version_takes_the_newest(verbs: ReleaseVerbs) -> None:
@@ -81,7 +81,7 @@ def test_deploy_without_version_takes_the_newest(verbs: ReleaseVerbs) -> None:
     assert done.release.chart.version == "1.1.0"
 
 
-def test_deploy_of_the_same_request_changes_nothing(verbs: ReleaseVerbs, told: list[Event]) -> None:
+def test_deploy_of_the_same_request_changes_nothing(verbs: ReleaseVerbs, events: list[Event]) -> None:
     verbs.deploy("hello", namespace="demo", version="1.0.0")
     again = verbs.deploy("hello", namespace="demo", version="1.0.0")
     assert not again.changed
@@ -89,8 +89,8 @@ def test_deploy_of_the_same_request_changes_nothing(verbs: ReleaseVerbs, told: l
     assert {"v1", "1.0.0"} <= set(again.plan.reason.split())
     assert again.release is not None
     assert again.release.id == "demo.hello.v1"
-    assert isinstance(told[-1], StepFinished)
-    assert told[-1].outcome is StepOutcome.UNCHANGED
+    assert isinstance(events[-1], StepFinished)
+    assert events[-1].outcome is StepOutcome.UNCHANGED
 
 
 def test_dry_run_returns_the_plan_and_the_current_release(verbs: ReleaseVerbs, backend: Backend) -> None:
@@ -177,7 +177,7 @@ def test_lists_iterate_over_releases(verbs: ReleaseVerbs) -> None:
 # failures
 
 
-def test_failed_deploy_is_rolled_back_and_explained(verbs: ReleaseVerbs, backend: Backend, told: list[Event]) -> None:
+def test_failed_deploy_is_rolled_back_and_explained(verbs: ReleaseVerbs, backend: Backend, events: list[Event]) -> None:
     verbs.deploy("hello", namespace="demo", version="1.0.0")
     backend.publisher.publish("2.0.0", template=WORKLOAD)
     backend.helm.end_with(Status.FAILED, LATE)
@@ -186,7 +186,7 @@ def test_failed_deploy_is_rolled_back_and_explained(verbs: ReleaseVerbs, backend
     assert "timed out waiting for the condition" in "\n".join((failure.message, *failure.details))
     assert failure.release == "demo.hello.v2"
     assert "`kubernaut history " in failure.hint
-    ends = [event for event in told if isinstance(event, StepFinished)]
+    ends = [event for event in events if isinstance(event, StepFinished)]
     assert StepOutcome.FAILED in {end.outcome for end in ends}
     assert verbs.show("hello", namespace="demo").chart.version == "1.0.0"
 

@@ -379,21 +379,21 @@ class TestRealCluster(ClusterContract):
     ) -> None:
         """A denial quotes the API server's message."""
         accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
-        cluster._json("POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "nobody"}})
+        cluster._json("POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "unprivileged"}})
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-        token = cluster._json("POST", f"{accounts}/nobody/token", body=request)["status"]["token"]
+        token = cluster._json("POST", f"{accounts}/unprivileged/token", body=request)["status"]["token"]
         config = yaml.safe_load(Path(platform["KUBECONFIG"]).read_text())
         config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
         (tmp_path / "config").write_text(yaml.safe_dump(config))
-        nobody = Cluster(str(tmp_path / "config"))
+        unprivileged = Cluster(str(tmp_path / "config"))
         made = cluster.create_lease(namespace, lease("one"))
-        cannot = f'User "system:serviceaccount:{namespace}:nobody" cannot'
+        cannot = f'User "system:serviceaccount:{namespace}:unprivileged" cannot'
         for verb, ask in (
-            ("get", lambda: nobody.get_lease(namespace, "one")),
-            ("create", lambda: nobody.create_lease(namespace, lease("two"))),
-            ("update", lambda: nobody.replace_lease(namespace, held_by(made, "eve"))),
-            ("delete", lambda: nobody.delete_lease(namespace, "one", resource_version=made["metadata"]["resourceVersion"])),
+            ("get", lambda: unprivileged.get_lease(namespace, "one")),
+            ("create", lambda: unprivileged.create_lease(namespace, lease("two"))),
+            ("update", lambda: unprivileged.replace_lease(namespace, held_by(made, "eve"))),
+            ("delete", lambda: unprivileged.delete_lease(namespace, "one", resource_version=made["metadata"]["resourceVersion"])),
         ):
             with pytest.raises(ClusterDenied, match=f'{cannot} {verb} resource "leases" in API group "coordination.k8s.io"'):
                 ask()
-        nobody.close()
+        unprivileged.close()

@@ -39,7 +39,7 @@ def listed(cluster: Cluster, namespace: str | None, **options: Any) -> tuple[lis
     return items, version
 
 
-def told(changes: Iterator[WatchEvent]) -> Iterator[tuple[str, str]]:
+def changed_names(changes: Iterator[WatchEvent]) -> Iterator[tuple[str, str]]:
     """Yield the kind and the name of each change, without bookmarks."""
     return ((change.type, str(change.metadata["name"])) for change in changes if change.type != "BOOKMARK")
 
@@ -84,8 +84,8 @@ class ClusterWatchContract:
         cluster.create_secret(namespace, secret("d"))
         rest = cluster.page_secrets(namespace, LABELS, limit=2, continue_token=first.continue_token)
         assert ([item["metadata"]["name"] for item in rest.items], rest.continue_token) == (["c"], "")
-        heard = told(iter(self.watched(cluster, namespace, first.resource_version)))
-        assert next(heard) == ("ADDED", "d")
+        changed = changed_names(iter(self.watched(cluster, namespace, first.resource_version)))
+        assert next(changed) == ("ADDED", "d")
 
     def test_watch_reports_changes_since_the_list(self, cluster: Cluster, namespace: str) -> None:
         cluster.create_secret(namespace, secret("old"))
@@ -93,26 +93,26 @@ class ClusterWatchContract:
         made = cluster.create_secret(namespace, secret("one"))
         patched = cluster.patch_secret(namespace, "one", {"metadata": {"labels": {"status": "new"}}})
         cluster.delete_secret(namespace, "one")
-        heard = list(islice(self.watched(cluster, namespace, version), 3))
-        assert [(change.type, change.metadata["name"]) for change in heard] == [
+        changed = list(islice(self.watched(cluster, namespace, version), 3))
+        assert [(change.type, change.metadata["name"]) for change in changed] == [
             ("ADDED", "one"),
             ("MODIFIED", "one"),
             ("DELETED", "one"),
         ]
-        assert [change.resource_version for change in heard[:2]] == [
+        assert [change.resource_version for change in changed[:2]] == [
             made["metadata"]["resourceVersion"],
             patched["metadata"]["resourceVersion"],
         ]
-        assert int(heard[2].resource_version) > int(heard[1].resource_version)
-        assert heard[1].metadata["labels"]["status"] == "new"
-        assert {change.metadata["uid"] for change in heard} == {made["metadata"]["uid"]}
+        assert int(changed[2].resource_version) > int(changed[1].resource_version)
+        assert changed[1].metadata["labels"]["status"] == "new"
+        assert {change.metadata["uid"] for change in changed} == {made["metadata"]["uid"]}
 
     def test_watch_reports_changes_while_waiting(self, cluster: Cluster, namespace: str) -> None:
         _, version = listed(cluster, namespace)
-        heard = told(iter(self.watched(cluster, namespace, version)))
+        changed = changed_names(iter(self.watched(cluster, namespace, version)))
         timer = threading.Timer(0.2, cluster.create_secret, (namespace, secret("one")))
         timer.start()
-        assert next(heard) == ("ADDED", "one")
+        assert next(changed) == ("ADDED", "one")
         timer.join()
 
     def test_secret_leaving_the_selection_is_reported_deleted(self, cluster: Cluster, namespace: str) -> None:
@@ -120,25 +120,25 @@ class ClusterWatchContract:
         _, version = listed(cluster, namespace)
         for owner in ("a", "b", "c"):
             cluster.patch_secret(namespace, "one", {"metadata": {"labels": {"owner": owner}}})
-        heard = told(iter(self.watched(cluster, namespace, version)))
-        assert [next(heard)[0] for _ in range(3)] == ["ADDED", "MODIFIED", "DELETED"]
+        changed = changed_names(iter(self.watched(cluster, namespace, version)))
+        assert [next(changed)[0] for _ in range(3)] == ["ADDED", "MODIFIED", "DELETED"]
 
     def test_watch_is_limited_to_its_namespace(self, cluster: Cluster, namespace: str) -> None:
         cluster.create_namespace(f"{namespace}-other")
         _, version = listed(cluster, namespace)
         cluster.create_secret(f"{namespace}-other", secret("other"))
         cluster.create_secret(namespace, secret("one"))
-        assert next(told(iter(self.watched(cluster, namespace, version)))) == ("ADDED", "one")
-        everywhere = told(iter(self.watched(cluster, None, version)))
+        assert next(changed_names(iter(self.watched(cluster, namespace, version)))) == ("ADDED", "one")
+        everywhere = changed_names(iter(self.watched(cluster, None, version)))
         assert next(name for _, name in everywhere if name in ("one", "other")) == "other"
 
     def test_server_ends_a_watch(self, cluster: Cluster, namespace: str) -> None:
         _, version = listed(cluster, namespace)
         began = time.monotonic()
-        heard = list(self.watched(cluster, namespace, version, seconds=1))
+        changed = list(self.watched(cluster, namespace, version, seconds=1))
         assert time.monotonic() - began > 0.5  # a watch that the server does not end raises
-        assert [change.type for change in heard] in ([], ["BOOKMARK"])
-        assert all(int(change.resource_version) >= int(version) for change in heard)
+        assert [change.type for change in changed] in ([], ["BOOKMARK"])
+        assert all(int(change.resource_version) >= int(version) for change in changed)
 
     def test_watch_is_closed_from_another_thread(self, cluster: Cluster, namespace: str) -> None:
         _, version = listed(cluster, namespace)
@@ -182,11 +182,14 @@ class TestFakeCluster(ClusterWatchContract):
     def test_cut_watch_raises_unreachable(self, cluster: FakeCluster, namespace: str) -> None:
         watch = cluster.watch_secrets(namespace, LABELS, resource_version="0", seconds=20)
         cluster.create_secret(namespace, secret("one"))
-        assert next(told(iter(watch))) == ("ADDED", "one")
+        assert next(changed_names(iter(watch))) == ("ADDED", "one")
         cluster.changes.cut()
         with pytest.raises(ClusterUnreachable):
             next(iter(watch))
-        assert next(told(iter(cluster.watch_secrets(namespace, LABELS, resource_version="0", seconds=20)))) == ("ADDED", "one")
+        assert next(changed_names(iter(cluster.watch_secrets(namespace, LABELS, resource_version="0", seconds=20)))) == (
+            "ADDED",
+            "one",
+        )
 
     def test_silent_watch_raises_unreachable(self, cluster: FakeCluster, namespace: str) -> None:
         cluster.changes.silent = True

@@ -184,32 +184,32 @@ def test_operations_are_pruned_with_their_records(harness: ClusterHarness) -> No
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_helm_killed_midway_is_a_failed_deploy(harness: ClusterHarness, number: signal.Signals) -> None:
     harness.deploy(SLOW)
-    wanted = harness.request(SLOW, "text=b", on_failure="keep")
+    request = harness.request(SLOW, "text=b", on_failure="keep")
     killed: list[int] = []
 
     def kill_in_the_hook() -> None:
         until(lambda: harness.cluster.list_pods(harness.namespace, {}), 50)  # the hook is the only one
-        (helm,) = helms(wanted)
+        (helm,) = helms(request)
         os.kill(int(helm.name), number)
         killed.append(int(helm.name))
 
     killer = threading.Thread(target=kill_in_the_hook)
     killer.start()
     with pytest.raises(DeployKept):
-        execute(wanted, context=harness.context)
+        execute(request, context=harness.context)
     killer.join()
     assert len(killed) == 1
     assert harness.statuses == ["deployed", "failed"]
     assert harness.history.records[0].labelled_status == harness.history.records[0].status
 
 
-def helms(wanted: DeployRequest) -> list[Path]:
+def helms(request: DeployRequest) -> list[Path]:
     """Return the folders in /proc of the Helms that deploy this."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):  # it has ended meanwhile
             words = path.read_bytes().split(b"\0")
-            if wanted.chart_digest.encode() in b"".join(words[:8]) and b"upgrade" in words[:3]:
+            if request.chart_digest.encode() in b"".join(words[:8]) and b"upgrade" in words[:3]:
                 found.append(path.parent)
     return found
 
@@ -232,11 +232,11 @@ execute(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()), context=context)
 """
 
 
-def start(harness: ClusterHarness, wanted: DeployRequest) -> subprocess.Popen[bytes]:
+def start(harness: ClusterHarness, request: DeployRequest) -> subprocess.Popen[bytes]:
     environment = {**harness.settings.environment, "SOME_TOKEN": CANARY}
     root = Path(__file__).parents[2]
-    file = harness.folder / "wanted"
-    file.write_bytes(pickle.dumps(wanted))
+    file = harness.folder / "request"
+    file.write_bytes(pickle.dumps(request))
     process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(file)], cwd=root, env=environment, stderr=subprocess.PIPE)
     until(lambda: any(record.status.startswith("pending") for record in harness.history.records))
     return process
@@ -268,10 +268,10 @@ def test_ctrl_c_in_a_program_interrupts_the_operation(harness: ClusterHarness) -
 def test_secrets_are_not_in_arguments_environments_or_records(harness: ClusterHarness) -> None:
     """Look for a canary of the values and the environment in /proc while Helm runs, and in the stored operations."""
     harness.deploy(SLOW)
-    wanted = harness.request(SLOW, "text=b")
-    wanted = DeployRequest(**{**vars(wanted), "values": read_values({"db": {"password": CANARY}}, sets=["text=b"])})
-    process = start(harness, wanted)
-    (helm,) = helms(wanted)
+    request = harness.request(SLOW, "text=b")
+    request = DeployRequest(**{**vars(request), "values": read_values({"db": {"password": CANARY}}, sets=["text=b"])})
+    process = start(harness, request)
+    (helm,) = helms(request)
     assert CANARY.encode() not in (helm / "cmdline").read_bytes()
     assert CANARY.encode() not in (helm / "environ").read_bytes()
     process.send_signal(signal.SIGTERM)

@@ -49,9 +49,9 @@ class EngineContract:
         raise NotImplementedError
 
     def build(
-        self, engine: DockerEngine, tag: str, dockerfile: str = DOCKERFILE, said: list[str] | None = None, **labels: str
+        self, engine: DockerEngine, tag: str, dockerfile: str = DOCKERFILE, lines: list[str] | None = None, **labels: str
     ) -> str:
-        log = (lambda line: None) if said is None else said.append
+        log = (lambda line: None) if lines is None else lines.append
         return engine.build(
             context(dockerfile), dockerfile="Dockerfile", tag=tag, target=None, args={"A": "b"}, labels=labels, log=log
         )
@@ -60,12 +60,12 @@ class EngineContract:
         assert engine.check()[0].isdigit()
 
     def test_build_reports_lines(self, engine: DockerEngine, repository: str) -> None:
-        said: list[str] = []
-        image = self.build(engine, f"{repository}:1.0.0", said=said, one=uuid.uuid4().hex)
+        lines: list[str] = []
+        image = self.build(engine, f"{repository}:1.0.0", lines=lines, one=uuid.uuid4().hex)
         assert image.startswith("sha256:")
         assert len(image) == 71
-        assert any(line.startswith("Step 1/") and "FROM scratch" in line for line in said)
-        assert not any("\n" in line for line in said)
+        assert any(line.startswith("Step 1/") and "FROM scratch" in line for line in lines)
+        assert not any("\n" in line for line in lines)
 
     def test_image_is_found_by_all_its_labels(self, engine: DockerEngine, repository: str) -> None:
         key = uuid.uuid4().hex
@@ -97,9 +97,9 @@ class EngineContract:
             engine.tag("sha256:" + "0" * 64, repository, "9.9.9")
 
     def test_missing_registry_is_unreachable(self, engine: DockerEngine) -> None:
-        self.build(engine, "localhost:9/nobody:1.0.0")
+        self.build(engine, "localhost:9/missing:1.0.0")
         with pytest.raises(RegistryUnreachable):
-            engine.push("localhost:9/nobody", "1.0.0", credentials=None, log=lambda _: None)
+            engine.push("localhost:9/missing", "1.0.0", credentials=None, log=lambda _: None)
 
     def test_failed_step_is_named_with_its_last_lines(self, engine: DockerEngine, repository: str, base: str) -> None:
         dockerfile = f"FROM {base}\nRUN echo the library is missing; exit 7\n"

@@ -125,8 +125,8 @@ def row(release: Release) -> dict[str, str]:
     }
 
 
-def rows(told: list[dict[str, Any]]) -> list[dict[str, str]]:
-    return [{key: str(one[key]) for key in ("revision", "status", "chart", "app_version")} for one in told]
+def rows(listed: list[dict[str, Any]]) -> list[dict[str, str]]:
+    return [{key: str(one[key]) for key in ("revision", "status", "chart", "app_version")} for one in listed]
 
 
 def test_index_agrees_with_helm_and_the_history(cluster: Cluster, namespace: str, index: Index, helm: Callable[..., Any]) -> None:
@@ -146,11 +146,11 @@ def test_index_agrees_with_helm_and_the_history(cluster: Cluster, namespace: str
     assert sorted(one["name"] for one in listed) == sorted(newest)
     assert rows(listed) == [row(newest[one["name"]]) for one in listed]
     for name in newest:
-        told = helm("history", name, "-n", namespace, "-o", "json")
+        revisions = helm("history", name, "-n", namespace, "-o", "json")
         known = index.history(namespace, name)
         assert known == history.releases(namespace, name)
-        assert rows(told) == [row(release) for release in reversed(known.items)]
-        assert [one["description"] for one in told] == [release.description for release in reversed(known.items)]
+        assert rows(revisions) == [row(release) for release in reversed(known.items)]
+        assert [one["description"] for one in revisions] == [release.description for release in reversed(known.items)]
 
 
 def test_changes_by_plain_helm_are_indexed(namespace: str, index: Index, helm: Callable[..., Any], tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def ended(there: JenkinsServer, path: JobPath, number: int) -> str | None:
     return build.result
 
 
-def told(there: JenkinsServer, path: JobPath, number: int) -> str:
+def console_text(there: JenkinsServer, path: JobPath, number: int) -> str:
     """Wait for the end of a build's console, which may follow the build's end, and return its text."""
 
     def silent() -> bool:
@@ -163,7 +163,7 @@ def test_quoted_names(there: JenkinsServer, path: JobPath, name: str) -> None:
     assert there.job(odd).buildable
     there.trigger(odd, {"OP_ID": "1"})
     until(lambda: there.builds(odd), "it was run")
-    assert "ran" in told(there, odd, 1)
+    assert "ran" in console_text(there, odd, 1)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_hostile_values_arrive_unchanged(there: JenkinsServer, path: JobPath) ->
     (build,) = there.builds(path)
     assert build.parameters == {"VERSION": HOSTILE, "LONG": "x" * 20_000, "OP_ID": "one"}
     assert (build.number, build.url, build.queue_id) == (1, f"{there.url}/job/{path}/1/", None)
-    shown = told(there, path, 1)
+    shown = console_text(there, path, 1)
     assert base64.b64encode(HOSTILE.encode()).decode() in shown
     assert "\n20000\n" in shown
     assert ended(there, path, 1) == "SUCCESS"
@@ -296,7 +296,7 @@ def test_unknown_users(ci_server: Hudson, path: JobPath) -> None:
     canary = f"canary-{uuid.uuid4().hex}"
     strangers = {
         ci_server.user: JenkinsServer(ci_server.url, user=ci_server.user, token=static_token(canary)),
-        "nobody": JenkinsServer(ci_server.url, user="nobody", token=static_token(canary)),
+        "stranger": JenkinsServer(ci_server.url, user="stranger", token=static_token(canary)),
         "": JenkinsServer(ci_server.url),
     }
     for user, stranger in strangers.items():
@@ -323,8 +323,8 @@ def test_crumb_of_another_session_is_renewed(there: JenkinsServer, reader: Jenki
 
 def test_wrong_addresses(ci_server: Hudson, path: JobPath) -> None:
     beside = JenkinsServer(f"{ci_server.url}/static", user=ci_server.user, token=ci_server.home.admin.password)
-    nobody = JenkinsServer("http://127.0.0.1:9", user=ci_server.user, token=ci_server.home.admin.password)
-    for server, facts in ((beside, (f"{ci_server.url}/static",)), (nobody, ("http://127.0.0.1:9", "Connection refused"))):
+    unreachable = JenkinsServer("http://127.0.0.1:9", user=ci_server.user, token=ci_server.home.admin.password)
+    for server, facts in ((beside, (f"{ci_server.url}/static",)), (unreachable, ("http://127.0.0.1:9", "Connection refused"))):
         for call in (server.kind, lambda server=server: server.job(path), lambda server=server: server.trigger(path, {"A": "1"})):
             refused(ci_server, call, JenkinsUnreachable, *facts)
         server.close()

@@ -69,7 +69,7 @@ class RunHarness:
 
     def says(self, number: int, text: str) -> None:
         """Wait until a build's console contains a text."""
-        until(lambda: (told := self.server.console(self.path, number, 0)) is not None and text in told.text, text)
+        until(lambda: (console := self.server.console(self.path, number, 0)) is not None and text in console.text, text)
 
     def result(self, number: int) -> str | None:
         build = self.server.build(self.path, number)
@@ -77,7 +77,7 @@ class RunHarness:
 
     def over(self, number: int) -> None:
         """Wait until the server has finished with a build: a job cannot be deleted while a build of it is being saved."""
-        until(lambda: (told := self.server.console(self.path, number, 0)) is None or not told.more, f"the end of #{number}")
+        until(lambda: (console := self.server.console(self.path, number, 0)) is None or not console.more, f"the end of #{number}")
 
     def delete(self) -> None:
         """Delete the job, if it is there, and its builds."""
@@ -132,12 +132,14 @@ def job(script: str) -> str:
 
 def test_build_runs_with_its_parameters_and_is_followed(make: Callable[[str], RunHarness]) -> None:
     harness = make('printf %s "$NOTE" | sha256sum; echo "for $OP_ID"')
-    heard: list[str] = []
-    told = harness.run(lambda event: heard.append(event.text) if isinstance(event, LogLine) else None, follow=True, note=HOSTILE)
-    assert (told.number, told.result, told.url) == (1, "SUCCESS", f"{harness.ci.url}/job/{harness.path}/1/")
-    assert f"{hashlib.sha256(HOSTILE.encode()).hexdigest()}  -" in heard
-    assert f"for {told.op_id}" in heard
-    assert heard[-1] == "Finished: SUCCESS"
+    received: list[str] = []
+    build = harness.run(
+        lambda event: received.append(event.text) if isinstance(event, LogLine) else None, follow=True, note=HOSTILE
+    )
+    assert (build.number, build.result, build.url) == (1, "SUCCESS", f"{harness.ci.url}/job/{harness.path}/1/")
+    assert f"{hashlib.sha256(HOSTILE.encode()).hexdigest()}  -" in received
+    assert f"for {build.op_id}" in received
+    assert received[-1] == "Finished: SUCCESS"
     assert harness.server.builds(harness.path)[0].parameters["NOTE"] == HOSTILE
 
 
@@ -157,7 +159,7 @@ def test_unknown_parameters_and_missing_jobs_are_refused(make: Callable[[str], R
     with pytest.raises(JobInvalid, match=str(harness.path)):
         harness.run()
     with pytest.raises(JobNotFound):
-        run_job(harness.server, JobPath.parse("nobody's"), {})
+        run_job(harness.server, JobPath.parse("missing"), {})
     assert harness.server.builds(harness.path) == ()
 
 
@@ -271,18 +273,18 @@ def test_job_deleted_while_followed(make: Callable[[str], RunHarness]) -> None:
 def test_lines_are_shown_at_once_with_a_request_a_second(make: Callable[[str], RunHarness]) -> None:
     """`make bench` measures the delay; the unit tests check its bound with a fake clock."""
     harness = make('for i in {1..25}; do date "+at %s.%N"; sleep 0.23; done')
-    said, heard = list[float](), list[float]()
+    printed, received = list[float](), list[float]()
 
     def hear(event: Event) -> None:
         if isinstance(event, LogLine) and event.text.startswith("at "):
-            heard.append(time.time())
-            said.append(float(event.text[3:]))
+            received.append(time.time())
+            printed.append(float(event.text[3:]))
 
     before, begun = asked(harness), time.monotonic()
     harness.run(hear, follow=True)
     seconds, requests = time.monotonic() - begun, asked(harness) - before
-    assert len(said) == 25
-    assert heard[0] < said[-1], "the first line is shown before the last one is said"
+    assert len(printed) == 25
+    assert received[0] < printed[-1], "the first line is shown before the last one is said"
     assert requests <= seconds + 5, f"{requests} in {seconds:.1f} s"  # a job to read, a crumb to get, a build to ask for
 
 

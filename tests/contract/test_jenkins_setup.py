@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.ci_jobs import Jobs
-from support.job_server import wish
+from support.job_server import job_settings
 
 from kubernaut.errors import JenkinsDenied, JobConflict, JobInvalid, JobNotFound
 from kubernaut.jenkins.config_xml import read, write
@@ -30,10 +30,10 @@ class SetupHarness:
 
     ci: Hudson
     server: JenkinsServer
-    wish: JobSettings
+    settings: JobSettings
 
-    def setup(self, wish: JobSettings | None = None, *, force: bool = False) -> list[str]:
-        changes = plan_setup(self.server, [wish or self.wish], force=force)
+    def setup(self, settings: JobSettings | None = None, *, force: bool = False) -> list[str]:
+        changes = plan_setup(self.server, [settings or self.settings], force=force)
         return [item.change for item in apply(self.server, changes)]
 
     @property
@@ -41,7 +41,7 @@ class SetupHarness:
         return self.config("release")
 
     def config(self, kind: Kind) -> str:
-        text = self.server.config(job_path(self.wish.application, kind))
+        text = self.server.config(job_path(self.settings.application, kind))
         assert text is not None
         return text
 
@@ -49,13 +49,13 @@ class SetupHarness:
         """Change Release as an administrator does, by its configuration."""
         text = write(read(self.release), hudson=True)
         assert old in text
-        self.server.reconfigure(job_path(self.wish.application, "release"), text.replace(old, new, 1))
+        self.server.reconfigure(job_path(self.settings.application, "release"), text.replace(old, new, 1))
 
     def own_save(self) -> None:
         """Let the server save the jobs itself, in its own layout."""
         for kind in ("release", "deploy"):
             for verb in ("disable", "enable"):
-                self.jobs.ask("POST", f"/job/{self.wish.application}-{kind}/{verb}", status=302)
+                self.jobs.ask("POST", f"/job/{self.settings.application}-{kind}/{verb}", status=302)
         assert "<originalValue" in self.release
 
     @property
@@ -66,7 +66,7 @@ class SetupHarness:
 @pytest.fixture
 def harness(ci_server: Hudson) -> Iterator[SetupHarness]:
     server = JenkinsServer(ci_server.url, user=ci_server.user, token=ci_server.home.admin.password)
-    yield SetupHarness(ci_server, server, wish(application=f"setup-{uuid.uuid4().hex[:8]}"))
+    yield SetupHarness(ci_server, server, job_settings(application=f"setup-{uuid.uuid4().hex[:8]}"))
     server.close()
 
 
@@ -84,7 +84,7 @@ def test_second_setup_changes_nothing_after_saves_and_restarts(harness: SetupHar
 def test_update_applies_to_the_running_server(harness: SetupHarness) -> None:
     harness.setup()
     harness.own_save()
-    other = wish(application=harness.wish.application, namespace="other", branch="next")
+    other = job_settings(application=harness.settings.application, namespace="other", branch="next")
     assert harness.setup(other) == ["updated", "unchanged"]
     harness.own_save()  # it writes its state in memory
     assert harness.setup(other) == ["unchanged", "unchanged"]
@@ -118,7 +118,7 @@ def test_additions_stay_and_changes_are_restored(harness: SetupHarness) -> None:
     harness.edit("set -euo pipefail", "set -x")
     harness.edit("<defaultValue>demo</defaultValue>", "<defaultValue>theirs</defaultValue>")
     harness.own_save()
-    change, _ = plan_setup(harness.server, [harness.wish])
+    change, _ = plan_setup(harness.server, [harness.settings])
     assert "NAMESPACE" in change.reason
     assert re.search(r"^- *.*set -x.*\n", change.difference, re.MULTILINE)
     assert re.search(r"^\+ *.*set -euo pipefail.*\n", change.difference, re.MULTILINE)
@@ -135,11 +135,11 @@ def test_additions_stay_and_changes_are_restored(harness: SetupHarness) -> None:
 def test_foreign_job_is_taken_over_with_force_only(harness: SetupHarness) -> None:
     step = "<hudson.tasks.Shell><command>make</command></hudson.tasks.Shell>"
     theirs = f"<project><description>é 😀</description><builders>{step}</builders></project>"
-    harness.server.create(job_path(harness.wish.application, "deploy"), theirs)
+    harness.server.create(job_path(harness.settings.application, "deploy"), theirs)
     with pytest.raises(JobConflict):
         harness.setup()
     with pytest.raises(JobNotFound):
-        harness.server.job(job_path(harness.wish.application, "release"))
+        harness.server.job(job_path(harness.settings.application, "release"))
     assert harness.setup(force=True) == ["created", "updated"]
     harness.own_save()
     assert harness.setup() == ["unchanged", "unchanged"]
@@ -147,16 +147,16 @@ def test_foreign_job_is_taken_over_with_force_only(harness: SetupHarness) -> Non
     assert root.findtext("builders/*/command") == "make"
     described, _, mark = (root.findtext("description") or "").partition("\n")
     assert described == "é 😀"
-    assert f" {harness.wish.application}:" in mark
+    assert f" {harness.settings.application}:" in mark
 
 
 def test_hostile_values_are_stored_unchanged(harness: SetupHarness) -> None:
     repository = "https://git.example.com/a'b$(id)`x`]]>&amp;😀.git"
-    odd = wish(application=harness.wish.application, repository=repository, directory="my app/é 😀 $(id)")
+    odd = job_settings(application=harness.settings.application, repository=repository, directory="my app/é 😀 $(id)")
     assert harness.setup(odd) == ["created", "created"]
     harness.own_save()
     assert harness.setup(odd) == ["unchanged", "unchanged"]
-    odd = wish(application=harness.wish.application, repository=repository, directory="ü😀")
+    odd = job_settings(application=harness.settings.application, repository=repository, directory="ü😀")
     assert harness.setup(odd) == ["updated", "unchanged"]
     harness.own_save()
     harness.ci.restart()
@@ -167,13 +167,13 @@ def test_reader_creates_no_jobs(harness: SetupHarness) -> None:
     reader = harness.ci.reader
     server = JenkinsServer(harness.ci.url, user=reader.name, token=reader.password)
     with pytest.raises(JenkinsDenied):
-        apply(server, plan_setup(server, [harness.wish]))
+        apply(server, plan_setup(server, [harness.settings]))
     server.close()
     with pytest.raises(JobNotFound):
-        harness.server.job(job_path(harness.wish.application, "release"))
+        harness.server.job(job_path(harness.settings.application, "release"))
 
 
 def test_harmful_jobs_are_not_sent(harness: SetupHarness) -> None:
     for asked, error in (({"flavour": "pipeline"}, JobInvalid), ({"folder": "team"}, JobNotFound)):
         with pytest.raises(error):
-            plan_setup(harness.server, [wish(application=harness.wish.application, **asked)])
+            plan_setup(harness.server, [job_settings(application=harness.settings.application, **asked)])

@@ -93,9 +93,9 @@ def test_yaml_scalars_mean_the_same(chart: Path) -> None:
 @SLOW
 @given(st.lists(st.text(string.digits + "+-._eExXoObBaAfFnNyYtTrR:", min_size=1, max_size=8), min_size=60, max_size=60))
 def test_random_yaml_scalars_mean_the_same(chart: Path, words: list[str]) -> None:
-    wanted = [word for word in words if not word.endswith(":") and word not in ("-",) and _finite(resolve_plain(word))]
-    text = "\n".join(f"k{index}: {word}" for index, word in enumerate(wanted))
-    assert same(parse_yaml(text, "words"), real(chart, "--values", "-", input=text)), wanted
+    usable = [word for word in words if not word.endswith(":") and word not in ("-",) and _finite(resolve_plain(word))]
+    text = "\n".join(f"k{index}: {word}" for index, word in enumerate(usable))
+    assert same(parse_yaml(text, "words"), real(chart, "--values", "-", input=text)), usable
 
 
 def _finite(value: Any) -> bool:

@@ -35,7 +35,7 @@ def ci(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
-def set_up(ci: CiScenario) -> Any:
+def setup_output(ci: CiScenario) -> Any:
     """The output of the command that set the jobs up."""
     return ci.setup()
 
@@ -49,8 +49,8 @@ def nothing_leaks(ci: CiScenario) -> Iterator[None]:
 
 
 @pytest.fixture
-def good(ci: CiScenario, set_up: Any) -> dict[str, Any]:
-    """A good release that serves; deployed on first use."""
+def serving_release(ci: CiScenario, setup_output: Any) -> dict[str, Any]:
+    """The release that serves; deployed on first use."""
     if not ci.answer():
         ci.ship("everybody!")
     return ci.current()

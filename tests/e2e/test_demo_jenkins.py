@@ -33,12 +33,12 @@ def test_push_becomes_a_running_release(local_platform: Platform, platform: dict
         )
     finally:
         subprocess.run(["helm", "uninstall", "hello-world", "-n", "demo"], env={**kept, **platform}, check=False, timeout=120)
-    said = done.stdout
-    assert done.returncode == 0, said
+    output = done.stdout
+    assert done.returncode == 0, output
     page = r"http://127\.0\.0\.1:\d+/job/hello-world-"
-    assert re.search(rf"^hello-world-release\b.*{page}release/", said, re.MULTILINE)
-    assert re.search(rf"^remote: .*hello-world-release\b.*{page}release/", said, re.MULTILINE)
-    assert re.search(r"\bhello-world \S+ \([0-9a-f]{7}\).*\bdemo\.hello-world\.v\d+\b", said, re.MULTILINE)
-    assert re.search(rf"\bbuild\b.*{page}deploy/1/", said, re.MULTILINE)
-    assert '"greeting": "Say \\"hi\\", world!"' in said
-    assert re.findall(rf"\bhello-world-(release|deploy) #1 +SUCCESS +{page}", said, re.MULTILINE) == ["release", "deploy"]
+    assert re.search(rf"^hello-world-release\b.*{page}release/", output, re.MULTILINE)
+    assert re.search(rf"^remote: .*hello-world-release\b.*{page}release/", output, re.MULTILINE)
+    assert re.search(r"\bhello-world \S+ \([0-9a-f]{7}\).*\bdemo\.hello-world\.v\d+\b", output, re.MULTILINE)
+    assert re.search(rf"\bbuild\b.*{page}deploy/1/", output, re.MULTILINE)
+    assert '"greeting": "Say \\"hi\\", world!"' in output
+    assert re.findall(rf"\bhello-world-(release|deploy) #1 +SUCCESS +{page}", output, re.MULTILINE) == ["release", "deploy"]

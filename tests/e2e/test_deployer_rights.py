@@ -122,17 +122,17 @@ def test_release_and_deploy_scripts_of_the_jenkinsfiles(deployer: Checkout, stag
     done = stage("release/Jenkinsfile", APP_DIR="examples/hello-world")
     assert done.returncode == 0, done.stderr
     version = json.loads((deployer.tree / "release.json").read_text())["version"]
-    wanted = {"NAME": "hello-world", "VERSION": version, "NAMESPACE": deployer.namespace, "ENVIRONMENT": "", "NOTE": NOTE}
-    done = stage("deploy/Jenkinsfile", **wanted)
+    parameters = {"NAME": "hello-world", "VERSION": version, "NAMESPACE": deployer.namespace, "ENVIRONMENT": "", "NOTE": NOTE}
+    done = stage("deploy/Jenkinsfile", **parameters)
     assert done.returncode == 0, done.stderr
     made = json.loads((deployer.tree / "deployed.json").read_text())
     assert (made["id"], made["chart"]["version"]) == (f"{deployer.namespace}.hello-world.v1", version)
     assert made["note"] == NOTE
     assert made["build"]["tag"] == f"jenkins-{deployer.namespace}-7"
-    shown = stage("deploy/Jenkinsfile", 1, **wanted)
+    shown = stage("deploy/Jenkinsfile", 1, **parameters)
     assert shown.returncode == 0
     assert made["id"] in shown.stdout
-    refused = stage("deploy/Jenkinsfile", **wanted | {"VERSION": "9.9.9"})
+    refused = stage("deploy/Jenkinsfile", **parameters | {"VERSION": "9.9.9"})
     assert refused.returncode == 4
     assert not (deployer.tree / "deployed.json").exists()
 
@@ -151,9 +151,9 @@ def test_cli_and_library_examples(deployer: Checkout, stage: Stage) -> None:
 
 
 def test_rest_example(deployer: Checkout, stage: Stage, tmp_path: Path) -> None:
-    wish: dict[str, Any] = {"name": "hello-world", "namespace": deployer.namespace, "version": "1.0.0", "note": NOTE}
+    body: dict[str, Any] = {"name": "hello-world", "namespace": deployer.namespace, "version": "1.0.0", "note": NOTE}
     request = deployer.tree / "request.json"
-    request.write_text(json.dumps(wish))
+    request.write_text(json.dumps(body))
     environment = {**deployer.environment, "XDG_STATE_HOME": str(tmp_path / "state")}
     with serving(environment, deployer.tree, tmp_path, "--namespace", deployer.namespace) as served:
         at = {"KUBERNAUT_SERVER": served.url, "TOKEN_HEADER": str(served.header_file)}
@@ -161,11 +161,11 @@ def test_rest_example(deployer: Checkout, stage: Stage, tmp_path: Path) -> None:
         done = stage("examples/rest.Jenkinsfile", **at, BUILD_URL=page)
         assert done.returncode == 0, done.stderr
         made = json.loads(done.stdout)
-        assert (made["id"], made["note"]) == (f"{deployer.namespace}.hello-world.v1", wish["note"])
+        assert (made["id"], made["note"]) == (f"{deployer.namespace}.hello-world.v1", body["note"])
         assert made["build"]["url"] == page
         again = stage("examples/rest.Jenkinsfile", **at)
         assert json.loads(again.stdout)["id"] == made["id"]
-        request.write_text(json.dumps(wish | {"version": "9.9.9"}))
+        request.write_text(json.dumps(body | {"version": "9.9.9"}))
         refused = stage("examples/rest.Jenkinsfile", **at, BUILD_TAG="jenkins-other-8")
         assert refused.returncode == 1
         assert json.loads(refused.stderr[refused.stderr.index("{") :])["status"] == 404

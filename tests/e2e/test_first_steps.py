@@ -48,7 +48,7 @@ def test_demo_on_the_local_platform_runs_twice(local_platform: Platform, platfor
 
 def test_demo_on_another_cluster_starts_no_platform(checkout: Checkout) -> None:
     registry = checkout.environment["KUBERNAUT_REGISTRY"]
-    said = run(checkout, sys.executable, REPOSITORY / "examples" / "demo.py", "--cluster", "current", "--registry", registry)
-    assert "port-forward service/hello-world" in said
-    assert "kubernetes" not in said
+    output = run(checkout, sys.executable, REPOSITORY / "examples" / "demo.py", "--cluster", "current", "--registry", registry)
+    assert "port-forward service/hello-world" in output
+    assert "kubernetes" not in output
     checkout.run("delete", "demo.hello-world.current", "--yes")

@@ -19,7 +19,7 @@ GOOD = "the version that serves"
 
 
 @pytest.fixture
-def hudson(ci: CiScenario, good: dict[str, Any]) -> Iterator[Hudson]:
+def hudson(ci: CiScenario, serving_release: dict[str, Any]) -> Iterator[Hudson]:
     """The server's process, left running."""
     if ci.hudson is None:
         pytest.skip("somebody else's server is not broken")
@@ -27,25 +27,25 @@ def hudson(ci: CiScenario, good: dict[str, Any]) -> Iterator[Hudson]:
     ci.hudson.start()
 
 
-def test_queued_deploy_runs_once_after_a_restart(ci: CiScenario, good: dict[str, Any], hudson: Hudson) -> None:
+def test_queued_deploy_runs_once_after_a_restart(ci: CiScenario, serving_release: dict[str, Any], hudson: Hudson) -> None:
     before = ci.history()[-1][0]
     _, deploy = ci.slowly("nobody this time!")
-    wanted = {"VERSION": good["chart"]["version"], "NAMESPACE": ci.namespace, "NOTE": "after all"}
-    assert ci.run(DEPLOY, "--op-id", "by-carol", **wanted).get("number") is None
+    parameters = {"VERSION": serving_release["chart"]["version"], "NAMESPACE": ci.namespace, "NOTE": "after all"}
+    assert ci.run(DEPLOY, "--op-id", "by-carol", **parameters).get("number") is None
     # Otherwise the server could start the queued build while it shuts down.
     ci.jobs.ask("POST", "/quietDown", status=302)
     hudson.restart()
     # Mostly the queue survives; now and then the server ends before it has written it. The same request works in both cases.
     for _ in range(2):
-        ci.run(DEPLOY, "--op-id", "by-carol", **wanted)
+        ci.run(DEPLOY, "--op-id", "by-carol", **parameters)
     after = ci.ended(DEPLOY, "by-carol")
     assert after["result"] == "SUCCESS", ci.console(DEPLOY, after)
     assert ci.jobs.ended(DEPLOY, deploy["number"])["result"] in ("ABORTED", "FAILURE")
     ci.in_order(before)
-    assert ci.current()["chart"]["version"] == good["chart"]["version"]
+    assert ci.current()["chart"]["version"] == serving_release["chart"]["version"]
 
 
-def test_killed_server_leaves_its_deploy_running(ci: CiScenario, good: dict[str, Any], hudson: Hudson) -> None:
+def test_killed_server_leaves_its_deploy_running(ci: CiScenario, serving_release: dict[str, Any], hudson: Hudson) -> None:
     before = ci.history()[-1][0]
     _, deploy = ci.slowly("whoever is left!")
     hudson.kill()
@@ -64,8 +64,8 @@ def test_push_during_an_outage_is_released_once(ci: CiScenario, hudson: Hudson) 
     ci.index(ci.program("whoever waited!"))
     ci.checkout.commit("while nobody listens")
     hudson.stop()
-    said = ci.heard(status=8)
-    assert re.search(rf"^remote: .*{re.escape(hudson.url)}", said, re.MULTILINE)
+    output = ci.notify_push(status=8)
+    assert re.search(rf"^remote: .*{re.escape(hudson.url)}", output, re.MULTILINE)
     commit = ci.checkout.git("rev-parse", "HEAD").strip()
     assert ci.checkout.git("ls-remote", "origin", "main").startswith(commit), "what is pushed is pushed"
     hudson.start()
@@ -92,17 +92,17 @@ def test_push_during_an_outage_is_released_once(ci: CiScenario, hudson: Hudson) 
     ],
 )
 def test_hostile_parameters_fail_the_build_and_are_named(
-    ci: CiScenario, good: dict[str, Any], hudson: Hudson, job: str, parameters: dict[str, str], fact: str
+    ci: CiScenario, serving_release: dict[str, Any], hudson: Hudson, job: str, parameters: dict[str, str], fact: str
 ) -> None:
     op_id = f"hostile-{abs(hash((job, *parameters.items())))}"
     before = ci.history()
-    version = good["chart"]["version"]
+    version = serving_release["chart"]["version"]
     ci.run(job, "--op-id", op_id, **{name: version if value == GOOD else value for name, value in parameters.items()})
     build = ci.ended(job, op_id)
-    said = ci.console(job, build)
-    assert build["result"] == "FAILURE", said
-    assert fact in said
-    assert "Traceback" not in said
+    console = ci.console(job, build)
+    assert build["result"] == "FAILURE", console
+    assert fact in console
+    assert "Traceback" not in console
     assert [file for file in files_of(hudson.home.root) if file.name.startswith("pwned")] == []
     assert ci.history() == before
 
@@ -127,8 +127,8 @@ def test_missing_job_is_recreated_by_setup(ci: CiScenario, hudson: Hudson) -> No
     release = ci.released(commit)
     assert release["result"] == "FAILURE", "a version that nobody takes over is no success"
     assert ci.artifact(RELEASE, release, "release.json")["source"]["commit"] == commit
-    said = {job["job"]: job["change"] for job in ci.setup()["items"]}
-    assert said == {RELEASE: "unchanged", DEPLOY: "created"}
+    changes = {job["job"]: job["change"] for job in ci.setup()["items"]}
+    assert changes == {RELEASE: "unchanged", DEPLOY: "created"}
     ci.run(RELEASE, "--op-id", "again", GIT_COMMIT=commit)
     until(lambda: ci.answer().get("greeting") == "Hello, nobody yet!", "the version is deployed", 120)
     ci.idle()

@@ -44,10 +44,10 @@ def test_ship_deploys_an_application_that_answers(checkout: Checkout, platform: 
     assert release["status"] == "deployed"
     assert release["active"] is True
     assert release["managedBy"] == "kubernaut"
-    said = answer_of(port)
+    answer = answer_of(port)
     commit = checkout.git("rev-parse", "HEAD").strip()
-    assert said["version"] == "1.0.0"
-    assert commit.startswith(said["commit"])
+    assert answer["version"] == "1.0.0"
+    assert commit.startswith(answer["commit"])
     assert release["source"]["commit"] == commit  # type: ignore[index]
     assert release["images"][0]["digest"].startswith("sha256:")  # type: ignore[index]
 
@@ -195,10 +195,10 @@ def test_signal_during_the_rollout_stops_helm(checkout: Checkout, signum: signal
     try:
         wait_for(lambda: "pending-upgrade" in checkout.helm("history", "hello-world", "-n", checkout.namespace))
         running.send_signal(signum)
-        _, said = running.communicate(timeout=60)
+        _, stderr = running.communicate(timeout=60)
     finally:
         running.kill()
-    assert running.returncode == 128 + signum, said
+    assert running.returncode == 128 + signum, stderr
     assert not processes_of(checkout)
     checkout.git("reset", "--quiet", "--hard", "v1.0.0")
     assert ship(checkout)["status"] == "deployed"
@@ -222,12 +222,12 @@ def test_ctrl_c_at_any_step_leaves_nothing(checkout: Checkout, tmp_path: Path, s
     )
     try:
         assert running.stderr is not None
-        said = next(line for line in running.stderr if line.startswith(step))  # its first line: it has begun
+        first_line = next(line for line in running.stderr if line.startswith(step))  # its first line: it has begun
         running.send_signal(signal.SIGINT)
         _, rest = running.communicate(timeout=60)
     finally:
         running.kill()
-    assert running.returncode == 130, said + rest
+    assert running.returncode == 130, first_line + rest
     assert "Traceback" not in rest
     assert not processes_of(checkout)
     assert list(temporary.iterdir()) == []

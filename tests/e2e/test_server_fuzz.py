@@ -26,6 +26,6 @@ def server(checkout: Checkout, tmp_path: Path) -> Iterator[ServerProcess]:
 def test_fuzzed_requests_get_documented_answers(checkout: Checkout, server: ServerProcess) -> None:
     _, _, token = server.headers["Authorization"].partition(" ")
     found = failures(schema_of(plan(server.url, token, examples=3, **{"request-timeout": 330})))
-    assert not found, "\n\n".join(f"{name}\n{told}" for name, told in found.items())
+    assert not found, "\n\n".join(f"{name}\n{report}" for name, report in found.items())
     assert server.ready()
     assert checkout.helm("list", "--all", "--namespace", checkout.namespace, "--short").split() == ["hello-world"]

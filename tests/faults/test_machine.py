@@ -64,14 +64,14 @@ class OnPlatform:
         else:
             running = self.user.start(*arguments)
         ended = running.wait()
-        said = ended.problem() if ended.stdout else {}
+        problem = ended.problem() if ended.stdout else {}
         self.user.settled()
         if ended.status:
-            answer = _CODES[said["code"]]
+            answer = _CODES[problem["code"]]
             self.sure = answer == ROLLED_BACK or (self.sure and answer != KEPT)
             return answer
         if dry_run:
-            return DONE if said["actions"] else NOTHING
+            return DONE if problem["actions"] else NOTHING
         changed = self.everything() != before
         self.sure = self.sure or changed
         return DONE if changed else NOTHING
@@ -147,8 +147,8 @@ class OnPlatform:
             self.user.proxy.hold("after-record")
         with subprocess.Popen(command, env=self.user.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
             if ends:
-                _, said = process.communicate(timeout=60)
-                assert process.returncode == 0, said
+                _, stderr = process.communicate(timeout=60)
+                assert process.returncode == 0, stderr
                 return
             self.user.proxy.wait_for("after-record")
             process.kill()

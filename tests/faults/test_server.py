@@ -19,7 +19,7 @@ def serve(subject: Subject) -> ServerProcess:
     return listening(subject.start("serve", "--port", "0"))
 
 
-def wanted(scenario: FaultScenario, text: str = "a", **values: object) -> dict[str, Any]:
+def deploy_request(scenario: FaultScenario, text: str = "a", **values: object) -> dict[str, Any]:
     """A request that deploys."""
     return {
         "name": NAME,
@@ -33,14 +33,14 @@ def wanted(scenario: FaultScenario, text: str = "a", **values: object) -> dict[s
 
 def slowly(scenario: FaultScenario, text: str, seconds: int = 8) -> dict[str, Any]:
     """A request whose deploy takes its time, in a hook."""
-    return wanted(scenario, text, slow=seconds)
+    return deploy_request(scenario, text, slow=seconds)
 
 
 def state(server: ServerProcess, location: str) -> str:
     return str(server.get(location)["state"])
 
 
-def told(events: Mapping[str, Any]) -> list[tuple[int, str, str]]:
+def event_texts(events: Mapping[str, Any]) -> list[tuple[int, str, str]]:
     return [(event["seq"], event["kind"], event["text"]) for event in events["items"]]
 
 
@@ -52,14 +52,14 @@ def ended(server: ServerProcess, location: str) -> Mapping[str, Any]:
 
 def test_release_lifecycle_over_http(scenario: FaultScenario) -> None:
     server = serve(scenario.subject())
-    made = server.post("/api/releases", {**wanted(scenario), "note": "by hand"}, status=201, Prefer="wait=60")
+    made = server.post("/api/releases", {**deploy_request(scenario), "note": "by hand"}, status=201, Prefer="wait=60")
     assert (made["id"], made["status"], made["createdBy"], made["note"]) == (
         f"{scenario.namespace}.app.v1",
         "deployed",
         "admin",
         "by hand",
     )
-    again = server.post("/api/releases", wanted(scenario), status=200, Prefer="wait=60")
+    again = server.post("/api/releases", deploy_request(scenario), status=200, Prefer="wait=60")
     assert again["id"] == made["id"]
     current = f"/api/releases/{scenario.namespace}.app.current"
     deleted = server.ask("DELETE", current, status=201, headers={"Prefer": "wait=60"}).json()
@@ -85,14 +85,14 @@ def test_one_idempotency_key_at_two_servers_is_one_release(scenario: FaultScenar
         shown = first.get(path)
         until(lambda path=path, shown=shown: second.get(path) == shown, f"the other server shows {path} too", 5)  # type: ignore[misc]
     assert scenario.statuses() == ["deployed"]
-    reused = second.post("/api/releases", wanted(scenario, "b"), status=422, Idempotency_Key="k-1")
+    reused = second.post("/api/releases", deploy_request(scenario, "b"), status=422, Idempotency_Key="k-1")
     assert reused["code"] == "idempotency_key_reused"
 
 
 def test_operation_of_a_killed_server_is_resolved_by_the_next(scenario: FaultScenario) -> None:
     subject = scenario.subject()
     server = serve(subject)
-    server.post("/api/releases", wanted(scenario, "a"), status=201, Prefer="wait=60")
+    server.post("/api/releases", deploy_request(scenario, "a"), status=201, Prefer="wait=60")
     begun = server.ask("POST", "/api/releases", status=202, json=slowly(scenario, "b"), headers={"Idempotency-Key": "k-2"})
     until(lambda: "pending-upgrade" in scenario.statuses(), "Helm is at work")
     server.running.kill()
@@ -103,7 +103,7 @@ def test_operation_of_a_killed_server_is_resolved_by_the_next(scenario: FaultSce
     until(lambda: scenario.look().lease is None, "who has put it in order has let go of it")
     replayed = restarted.ask("POST", "/api/releases", status=None, json=slowly(scenario, "b"), headers={"Idempotency-Key": "k-2"})
     assert replayed.headers["Location"] == begun.headers["Location"]
-    restarted.post("/api/releases", wanted(scenario, "b"), status=201, Prefer="wait=60")
+    restarted.post("/api/releases", deploy_request(scenario, "b"), status=201, Prefer="wait=60")
     scenario.check(recovered=True)
     assert scenario.text() == "b"
 
@@ -112,12 +112,12 @@ def test_sigterm_finishes_running_deploys_and_refuses_new_ones(scenario: FaultSc
     subject = scenario.subject()
     server = serve(subject)
     subject.proxy.hold("mid-apply")
-    begun = server.ask("POST", "/api/releases", status=202, json=wanted(scenario, "a"))
+    begun = server.ask("POST", "/api/releases", status=202, json=deploy_request(scenario, "a"))
     subject.proxy.wait_for("mid-apply")
     assert scenario.statuses() == ["pending-install"]
     server.running.signal(signal.SIGTERM)
     until(lambda: server.ask("GET", "/readyz", status=None).status_code == 503, "it says that it is about to end", 5)
-    refused = server.ask("POST", "/api/releases", status=503, json={**wanted(scenario), "name": "other"}).json()
+    refused = server.ask("POST", "/api/releases", status=503, json={**deploy_request(scenario), "name": "other"}).json()
     assert refused["code"] == "server_stopping"
     assert state(server, begun.headers["Location"]) == "running"
     subject.proxy.release("mid-apply")
@@ -129,7 +129,7 @@ def test_sigterm_finishes_running_deploys_and_refuses_new_ones(scenario: FaultSc
 def test_changes_by_plain_helm_show_within_a_second(scenario: FaultScenario) -> None:
     subject = scenario.subject()
     server = serve(subject)
-    server.post("/api/releases", wanted(scenario, "a"), status=201, Prefer="wait=60")
+    server.post("/api/releases", deploy_request(scenario, "a"), status=201, Prefer="wait=60")
     assert subject.plain_upgrade("b").wait().status == 0
     done = time.monotonic()
     until(lambda: server.get(f"/api/releases/{scenario.namespace}.app.current")["revision"] == 2, "the new release shows", 5)
@@ -141,15 +141,15 @@ def test_changes_by_plain_helm_show_within_a_second(scenario: FaultScenario) -> 
 def test_locked_release_names_its_holder(scenario: FaultScenario) -> None:
     subject = scenario.subject()
     first, second = serve(subject), serve(scenario.subject())
-    first.post("/api/releases", wanted(scenario, "a"), status=201, Prefer="wait=60")
+    first.post("/api/releases", deploy_request(scenario, "a"), status=201, Prefer="wait=60")
     subject.proxy.hold("mid-apply")
-    begun = first.post("/api/releases", wanted(scenario, "b"))
+    begun = first.post("/api/releases", deploy_request(scenario, "b"))
     subject.proxy.wait_for("mid-apply")
-    refused = second.post("/api/releases", wanted(scenario, "c"), status=409)
+    refused = second.post("/api/releases", deploy_request(scenario, "c"), status=409)
     assert refused["code"] == "release_locked"
     assert refused["holder"]["operation"] == begun["id"]
     subject.proxy.release("mid-apply")
     assert ended(second, f"/api/operations/{begun['id']}")["state"] == "succeeded"
     path = f"/api/operations/{begun['id']}/events"
     assert second.get(path)["finished"]
-    until(lambda: told(second.get(path)) == told(first.get(path)), "both tell the same, to the last word", 5)
+    until(lambda: event_texts(second.get(path)) == event_texts(first.get(path)), "both tell the same, to the last word", 5)

@@ -31,9 +31,9 @@ def sh(script: str) -> list[str | Path]:
 
 
 def test_outputs_are_separate() -> None:
-    said = list[str]()
-    assert CommandRunner().run(sh("echo a; echo b >&2; echo c"), description="x", timeout=10, on_line=said.append) == ["a", "c"]
-    assert said == ["b"]
+    lines = list[str]()
+    assert CommandRunner().run(sh("echo a; echo b >&2; echo c"), description="x", timeout=10, on_line=lines.append) == ["a", "c"]
+    assert lines == ["b"]
 
 
 def test_failure_has_status_and_last_lines() -> None:

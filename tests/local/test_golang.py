@@ -21,23 +21,23 @@ class Clock:
 
 
 def test_progress_is_reported_at_intervals_with_an_estimate() -> None:
-    clock, said = Clock(), list[str]()
-    progress = BuildProgress(1930, said.append, clock)
+    clock, messages = Clock(), list[str]()
+    progress = BuildProgress(1930, messages.append, clock)
     for _ in range(812):
         clock.now += 0.1
         progress.line("k8s.io/api/core/v1")
-    assert 10 <= len(said) <= 17
-    assert all(fact in said[-1] for fact in ("1,930", " %", "2 min"))
+    assert 10 <= len(messages) <= 17
+    assert all(fact in messages[-1] for fact in ("1,930", " %", "2 min"))
 
 
 def test_downloads_are_counted() -> None:
-    clock, said = Clock(), list[str]()
-    progress = BuildProgress(0, said.append, clock)
+    clock, messages = Clock(), list[str]()
+    progress = BuildProgress(0, messages.append, clock)
     progress.line("go: downloading k8s.io/kubernetes v1.35.4")
     clock.now += 60
     progress.line("go: downloading k8s.io/api v0.35.4")
-    assert len(said) == 1
-    assert "2" in said[0].split()
+    assert len(messages) == 1
+    assert "2" in messages[0].split()
 
 
 def test_progress_is_at_most_one_hundred_percent() -> None:

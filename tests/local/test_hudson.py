@@ -59,8 +59,8 @@ def test_changes_need_a_crumb_and_permission(ci_server: Hudson, jobs: Jobs) -> N
     reader.create("local-crumb", "true", status=403)
     assert reader.session.get(f"{ci_server.url}/api/json", timeout=30).status_code == 200
     jobs.ask("GET", "/job/local-crumb/api/json", status=404)
-    nobody = requests.get(f"{ci_server.url}/api/json", timeout=30)
-    assert (nobody.status_code, "/login?from=" in nobody.text) == (403, True)
+    anonymous = requests.get(f"{ci_server.url}/api/json", timeout=30)
+    assert (anonymous.status_code, "/login?from=" in anonymous.text) == (403, True)
 
 
 @pytest.mark.platform
@@ -68,27 +68,27 @@ def test_build_environment(ci_server: Hudson, jobs: Jobs) -> None:
     jobs.create("local-environment", 'env; echo "said $WORD"', "WORD")
     jobs.run("local-environment", WORD="é 😀 $(id)")
     build = jobs.ended("local-environment", 1)
-    said = jobs.console("local-environment", 1)
-    assert build["result"] == "SUCCESS", said
-    assert f"BUILD_URL={ci_server.url}/job/local-environment/1/\n" in said
-    assert "said é 😀 $(id)\n" in said
+    console = jobs.console("local-environment", 1)
+    assert build["result"] == "SUCCESS", console
+    assert f"BUILD_URL={ci_server.url}/job/local-environment/1/\n" in console
+    assert "said é 😀 $(id)\n" in console
     # Variables of the process that started the server, such as pytest's, are not passed on.
     # Two first logins at once would ruin the map of the server's environment, had it no such entry from the beginning.
     assert b"HUDSON_USER=ci" in Path(f"/proc/{ci_server.pid}/environ").read_bytes().split(b"\0")
     assert "PYTEST_CURRENT_TEST" in os.environ
-    assert "PYTEST" not in said
+    assert "PYTEST" not in console
 
 
 @pytest.mark.platform
 def test_aborted_build_terminates_its_processes(ci_server: Hudson, jobs: Jobs) -> None:
-    jobs.create("local-abort", "trap 'touch heard; exit 1' TERM\ntouch begun\nwhile true; do read -t 0.1 < <(:); done")
+    jobs.create("local-abort", "trap 'touch terminated; exit 1' TERM\ntouch begun\nwhile true; do read -t 0.1 < <(:); done")
     jobs.run("local-abort")
     workspace = ci_server.home.job("local-abort") / "workspace"
     until((workspace / "begun").exists, "the build runs")
     assert ci_server.build_processes()
     jobs.stop("local-abort", 1)
     assert jobs.ended("local-abort", 1)["result"] == "ABORTED"
-    until((workspace / "heard").exists, "the step got SIGTERM")
+    until((workspace / "terminated").exists, "the step got SIGTERM")
     until(lambda: not ci_server.build_processes(), "none of its processes is left")
 
 
@@ -160,10 +160,10 @@ def test_secret_in_arguments_is_noticed() -> None:
     with (
         found,
         no_secret_in_arguments((secret,)) as seen,
-        subprocess.Popen([sys.executable, "-c", WAIT, secret], stdin=subprocess.PIPE) as telling,
+        subprocess.Popen([sys.executable, "-c", WAIT, secret], stdin=subprocess.PIPE) as writer,
     ):
         until(lambda: seen, "it was noticed")
-        telling.communicate(timeout=20)
+        writer.communicate(timeout=20)
 
 
 def _lives(pid: int) -> bool:

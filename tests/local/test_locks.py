@@ -31,12 +31,12 @@ def test_holder_is_the_locking_process(tmp_path: Path) -> None:
 
 
 def test_second_holder_waits_and_times_out(tmp_path: Path) -> None:
-    path, told = tmp_path / "lock", list[int | None]()
+    path, holders = tmp_path / "lock", list[int | None]()
     with hold(path) as other:
-        with pytest.raises(DeadlineExceeded, match=str(other.pid)), locked(path, timeout=0.3, on_wait=told.append):
+        with pytest.raises(DeadlineExceeded, match=str(other.pid)), locked(path, timeout=0.3, on_wait=holders.append):
             pytest.fail("two hold it")
         other.kill()
-    assert told == [other.pid]
+    assert holders == [other.pid]
 
 
 def test_lock_ends_with_its_holder(tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ def stop_at(platform: Platform, line: str, number: signal.Signals, cache: Path |
     """Start an `up` and send it a signal when it prints a line that matches; return its exit status."""
     with upping(platform, cache) as process:
         assert process.stdout is not None
-        for said in process.stdout:
-            if re.fullmatch(line, said.rstrip("\n")):
+        for printed in process.stdout:
+            if re.fullmatch(line, printed.rstrip("\n")):
                 process.send_signal(number)
                 break
         else:
@@ -188,9 +188,9 @@ def test_stopped_up_stops_what_it_started(make_platform: Callable[[str], Platfor
 def test_concurrent_ups_start_one_platform(make_platform: Callable[[str], Platform]) -> None:
     platform = make_platform("race")
     with upping(platform) as first, upping(platform) as second:
-        said = [process.communicate(timeout=240)[0] for process in (first, second)]
-    assert sorted(text.splitlines()[-1] for text in said) == ["done False", "done True"]
-    assert len([text for text in said if "wait started" in text]) == 1
+        outputs = [process.communicate(timeout=240)[0] for process in (first, second)]
+    assert sorted(text.splitlines()[-1] for text in outputs) == ["done False", "done True"]
+    assert len([text for text in outputs if "wait started" in text]) == 1
 
 
 def test_two_platforms_run_side_by_side(make_platform: Callable[[str], Platform]) -> None:

@@ -52,17 +52,17 @@ def target(tmp_path: Path) -> Target:
 
 
 def test_gates_are_reported_once_and_checked_until_ready(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, told = list[list[str]](), list[str]()
+    asked, reported = list[list[str]](), list[str]()
 
-    def run_checks(_target: Target, wanted: list[str]) -> list[ReadinessCheck]:
-        asked.append(list(wanted))
-        return [ReadinessCheck(name=name, ready=name != "node" or len(asked) > 2) for name in wanted]
+    def run_checks(_target: Target, names: list[str]) -> list[ReadinessCheck]:
+        asked.append(list(names))
+        return [ReadinessCheck(name=name, ready=name != "node" or len(asked) > 2) for name in names]
 
     monkeypatch.setattr(readiness, "run_checks", run_checks)
     waiter = Waiter(target, 10, lambda: None, lambda: True)
-    waiter.wait(told.append, ["link"])
-    waiter.wait(told.append)
-    assert told == [*CHECKS[:-2], CHECKS[-1], "node"]
+    waiter.wait(reported.append, ["link"])
+    waiter.wait(reported.append)
+    assert reported == [*CHECKS[:-2], CHECKS[-1], "node"]
     assert asked == [["link"], list(CHECKS[1:]), ["node"]]
 
 
@@ -71,7 +71,7 @@ def test_late_gate_is_named_with_its_log(target: Target, monkeypatch: pytest.Mon
     monkeypatch.setattr(
         readiness,
         "run_checks",
-        lambda _target, wanted: [ReadinessCheck(name=name, ready=name != "node", detail="no CNI") for name in wanted],
+        lambda _target, names: [ReadinessCheck(name=name, ready=name != "node", detail="no CNI") for name in names],
     )
     with pytest.raises(DeadlineExceeded, match=r"\bnode\b") as caught:
         Waiter(target, 0.2, lambda: None, lambda: True).wait(lambda name: None)

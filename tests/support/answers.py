@@ -66,7 +66,7 @@ def problem(http: responses.RequestsMock, method: str, url: str, status: int, co
     http.add(method, url, json.dumps(content), status=status, content_type=PROBLEM_JSON, headers=headers)
 
 
-def said(seq: int, kind: str, text: str, second: int = 2, step: str = "deploy") -> dict[str, Any]:
+def event_json(seq: int, kind: str, text: str, second: int = 2, step: str = "deploy") -> dict[str, Any]:
     return {"seq": seq, "at": f"2026-05-04T03:02:0{second}Z", "step": step, "kind": kind, "text": text}
 
 

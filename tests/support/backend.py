@@ -163,16 +163,16 @@ def ended(server: InProcessServer, id: str) -> dict[str, Any]:
     """Wait until an operation has ended, and return it."""
     path = f"/api/operations/{id}"
     until(lambda: server.get(path).json["state"] not in ("accepted", "running"), f"the end of {id}")
-    told: dict[str, Any] = server.get(path).json
-    return told
+    body: dict[str, Any] = server.get(path).json
+    return body
 
 
 def deployed(server: InProcessServer, **more: Any) -> dict[str, Any]:
     """Deploy :data:`HELLO`, wait, and return the release."""
     response = server.post("/api/releases", {**HELLO, **more}, headers=WAIT)
     assert response.status_code == 201, response.text
-    told: dict[str, Any] = response.json
-    return told
+    body: dict[str, Any] = response.json
+    return body
 
 
 def nothing_was_written(backend: Backend) -> bool:

@@ -94,13 +94,13 @@ class CiScenario:
         self.checkout.commit(message)
         commit = self.checkout.git("rev-parse", "HEAD").strip()
         if Path(self.repository).is_dir():
-            self.heard(status=0)
+            self.notify_push(status=0)
         else:  # a real one, with no hook of ours, that is given away for the scenario
             self.checkout.git("push", "--quiet", "--force", "origin", "main", "--tags")
             self.run(RELEASE, "--op-id", f"push-{commit}")
         return commit
 
-    def heard(self, status: int | None = None) -> str:
+    def notify_push(self, status: int | None = None) -> str:
         """Push to the repository in this folder, check its hook's exit status, and return the output."""
         pushed = subprocess.run(
             ["git", "push", "--quiet", "origin", "main", "--tags"],
@@ -171,10 +171,10 @@ class CiScenario:
         """The application's answer on the cluster; empty while it does not answer."""
         try:
             status, text = self.cluster.get_through_service(self.namespace, NAME, 80, "/", timeout=5)
-            said: dict[str, Any] = json.loads(text) if status == 200 else {}
+            answer: dict[str, Any] = json.loads(text) if status == 200 else {}
         except (KubernautError, ValueError):
             return {}
-        return said
+        return answer
 
     def answers(self, whom: str) -> None:
         """Wait for a greeting: the previous pod may still finish its last requests."""
@@ -206,9 +206,9 @@ class CiScenario:
         for job in (RELEASE, DEPLOY):
             if not self.jobs.exists(job):
                 continue
-            said = {f"{job}'s config.xml": self.jobs.config(job)}
-            said |= {f"{job} #{build['number']}": self.console(job, build) for build in self.jobs.builds(job)}
-            found += [where for where, text in said.items() if any(secret in text for secret in self.secrets)]
+            texts = {f"{job}'s config.xml": self.jobs.config(job)}
+            texts |= {f"{job} #{build['number']}": self.console(job, build) for build in self.jobs.builds(job)}
+            found += [where for where, text in texts.items() if any(secret in text for secret in self.secrets)]
         return found
 
     def close(self) -> None:
@@ -250,7 +250,7 @@ def no_secret_in_arguments(secrets: tuple[str, ...]) -> Iterator[set[str]]:
     Yields the programs whose arguments had a secret so far; fails at the end if there is one.
     """
     over, found = threading.Event(), set[str]()
-    wanted = [secret.encode() for secret in secrets]
+    encoded = [secret.encode() for secret in secrets]
 
     def look() -> None:
         while not over.wait(0.05):
@@ -259,7 +259,7 @@ def no_secret_in_arguments(secrets: tuple[str, ...]) -> Iterator[set[str]]:
                     arguments = path.read_bytes()
                 except OSError:
                     continue
-                if any(secret in arguments for secret in wanted):
+                if any(secret in arguments for secret in encoded):
                     found.add(arguments.split(b"\0", 1)[0].decode(errors="replace"))
 
     looking = threading.Thread(target=look)

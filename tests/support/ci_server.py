@@ -57,9 +57,9 @@ def leaks(home: HudsonHome, secrets: Iterable[str]) -> list[str]:
 
 def files_with(places: Iterable[Path], secrets: Iterable[str]) -> list[str]:
     """Return the files, in folders or given by name, that have one of the secrets in them."""
-    wanted = [secret.encode() for secret in secrets]
-    assert all(wanted), "an empty secret is in every file"
-    return [str(file) for place in places for file in files_of(place) if file.is_file() and _has(file, wanted)]
+    encoded = [secret.encode() for secret in secrets]
+    assert all(encoded), "an empty secret is in every file"
+    return [str(file) for place in places for file in files_of(place) if file.is_file() and _has(file, encoded)]
 
 
 def files_of(place: Path) -> Iterator[Path]:
@@ -70,10 +70,10 @@ def files_of(place: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in sorted(names))
 
 
-def _has(file: Path, wanted: Iterable[bytes]) -> bool:
+def _has(file: Path, encoded: Iterable[bytes]) -> bool:
     try:
         with file.open("rb") as opened:
             content = opened.read(_LARGEST)
     except FileNotFoundError:  # a server that runs writes files aside and renames them
         return False
-    return any(secret in content for secret in wanted)
+    return any(secret in content for secret in encoded)

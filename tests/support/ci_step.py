@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from support.faults import _marked, _parents, _tell, paused, until
+from support.faults import _marked, _parents, _signal, paused, until
 
 ROUNDS = 3
 """How often each process gets the signal: once by its parent's pid, once by its cookie, and once more."""
@@ -70,12 +70,12 @@ class ShellStep:
     def wait_for(self, text: str) -> None:
         """Read its console until a line holds a text."""
         assert self._process.stdout is not None
-        said = []
+        lines = []
         for line in self._process.stdout:
-            said.append(line.decode(errors="replace"))
-            if text in said[-1]:
+            lines.append(line.decode(errors="replace"))
+            if text in lines[-1]:
                 return
-        raise AssertionError(f"nothing said {text!r}: {''.join(said)}")
+        raise AssertionError(f"nothing said {text!r}: {''.join(lines)}")
 
     def abort(self, *, innermost_first: bool = False) -> None:
         """Send SIGTERM to every process one by one and repeatedly, the innermost first, and close the console.
@@ -89,14 +89,14 @@ class ShellStep:
             os.kill(tree[-1], signal.SIGTERM)
             until(lambda: tree[-1] not in _parents(), "the innermost has obeyed")
         with paused(*self._started()):  # so that no kubernaut sees its Helm obey before it hears of it itself
-            _tell(tree[::-1], signal.SIGTERM)
+            _signal(tree[::-1], signal.SIGTERM)
         for _ in range(ROUNDS - 1):
-            _tell(tree[::-1], signal.SIGTERM)
+            _signal(tree[::-1], signal.SIGTERM)
 
     def end(self, seconds: float = 120.0) -> str:
         """Wait for its end, check its success, and return its console."""
-        said, _ = self._process.communicate(timeout=seconds)
-        console = said.decode(errors="replace")
+        output, _ = self._process.communicate(timeout=seconds)
+        console = output.decode(errors="replace")
         assert self._process.returncode == 0, console
         return console
 

@@ -87,10 +87,10 @@ class DeployHarness:
         return DeployRequest("demo", "hello", version, f"oci://r/charts/hello@{digest}", digest, **more)
 
     def deploy(self, version: str = "1.0.0", *, dry_run: bool = False, **more: Any) -> Result:
-        wanted = self.request(version, **more)
+        request = self.request(version, **more)
         self.helm.starts.clear()
         self.cluster.requests.clear()
-        return execute(wanted, context=self.context, dry_run=dry_run)
+        return execute(request, context=self.context, dry_run=dry_run)
 
     def accept(
         self,
@@ -108,9 +108,9 @@ class DeployHarness:
         operation = new_operation(verb, namespace, name, self.context.settings, fingerprint, key, how)
         return accept(operation, self.cluster, patience=patience, create_namespace=create_namespace)  # type: ignore[arg-type]
 
-    def serve(self, operation: Operation, wanted: OperationRequest | Callable[[], OperationRequest] | None = None) -> Result:
+    def serve(self, operation: Operation, request: OperationRequest | Callable[[], OperationRequest] | None = None) -> Result:
         """Carry out what was accepted; a deploy by default."""
-        prepared = wanted or self.request()
+        prepared = request or self.request()
         return execute_accepted(operation, prepared if callable(prepared) else lambda: prepared, context=self.context)
 
     def leave_a_deploy(self, version: str = "1.1.0") -> str:

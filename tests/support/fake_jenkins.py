@@ -63,7 +63,7 @@ class Run:
     log: bytes = b""
     building: bool = True
     result: str | None = None
-    untold: int = 0
+    listed_without_parameters: int = 0
     """How often it is still listed without its parameters."""
 
     def say(self, text: str) -> None:
@@ -184,34 +184,34 @@ class FakeJenkins:
 
     def _job(self, query: dict[str, str], _form: dict[str, str]) -> Reply:
         if query["tree"].startswith("builds"):
-            return self._json({"builds": [self._told(run) for run in reversed(self.runs.values())]})
+            return self._json({"builds": [self._build_json(run) for run in reversed(self.runs.values())]})
         declared = [{"parameterDefinitions": [{"name": name} for name in self.parameters]}]
         return self._json({"buildable": self.buildable, "property": declared if self.parameters else []})
 
-    def _told(self, run: Run) -> dict[str, Any]:
-        actions = [] if run.untold else [_given(run.given)]
-        run.untold = max(0, run.untold - 1)
-        told = {"number": run.number, "building": run.building, "result": run.result, "actions": actions}
-        return told if self.hudson else {**told, "queueId": run.queue_id}
+    def _build_json(self, run: Run) -> dict[str, Any]:
+        actions = [] if run.listed_without_parameters else [_given(run.given)]
+        run.listed_without_parameters = max(0, run.listed_without_parameters - 1)
+        build = {"number": run.number, "building": run.building, "result": run.result, "actions": actions}
+        return build if self.hudson else {**build, "queueId": run.queue_id}
 
     def _waiting(self) -> list[Item]:
         return [item for item in self.items.values() if item.number is None and not item.cancelled]
 
     def _queue(self, _query: dict[str, str], _form: dict[str, str]) -> Reply:
-        return self._json({"items": [self._waits(item) for item in self._waiting()]})
+        return self._json({"items": [self._item_json(item) for item in self._waiting()]})
 
-    def _waits(self, item: Item) -> dict[str, Any]:
-        told = {"id": item.id, "why": item.why, "task": {"name": JOB, "url": f"{URL}/job/{JOB}/"}, "actions": [_given(item.given)]}
+    def _item_json(self, item: Item) -> dict[str, Any]:
+        entry = {"id": item.id, "why": item.why, "task": {"name": JOB, "url": f"{URL}/job/{JOB}/"}, "actions": [_given(item.given)]}
         began = {} if item.number is None else {"executable": {"number": item.number}}
-        return {**told, "cancelled": item.cancelled, **began}
+        return {**entry, "cancelled": item.cancelled, **began}
 
     def _item(self, query: dict[str, str], _form: dict[str, str]) -> Reply:
         item = self.items.get(int(query["n"]))
-        return (404, {}, b"") if item is None or self.hudson else self._json(self._waits(item))
+        return (404, {}, b"") if item is None or self.hudson else self._json(self._item_json(item))
 
     def _run(self, query: dict[str, str], _form: dict[str, str]) -> Reply:
         run = self.runs.get(int(query["n"]))
-        return (404, {}, b"") if run is None else self._json(self._told(run))
+        return (404, {}, b"") if run is None else self._json(self._build_json(run))
 
     def _log(self, query: dict[str, str], _form: dict[str, str]) -> Reply:
         run = self.runs.get(int(query["n"]))

@@ -75,12 +75,12 @@ def until(condition: Callable[[], object], what: str, seconds: float = 20.0) -> 
 @contextmanager
 def paused(*pids: int) -> Iterator[None]:
     """Suspend processes while the block runs: signals sent meanwhile arrive together."""
-    _tell(pids, signal.SIGSTOP)
+    _signal(pids, signal.SIGSTOP)
     until(lambda: all(_state(pid) in "TZ" for pid in pids), "they stand still")
     try:
         yield
     finally:
-        _tell(pids, signal.SIGCONT)
+        _signal(pids, signal.SIGCONT)
 
 
 @dataclass(frozen=True)
@@ -380,7 +380,7 @@ def _marked(text: str) -> list[int]:
     return found
 
 
-def _tell(pids: Collection[int], number: signal.Signals) -> None:
+def _signal(pids: Collection[int], number: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, number)

@@ -46,8 +46,8 @@ def failures(schema: BaseSchema) -> dict[str, str]:
                 found[f"{type(error).__name__}"] = str(error)
             case events.ScenarioFinished(recorder=recorder):
                 tried.add(recorder.label)
-                for name, told in _failed(recorder):
-                    found.setdefault(name, told)
+                for name, report in _failed(recorder):
+                    found.setdefault(name, report)
     assert len(tried) > 1, "nothing was tried"
     return found
 
@@ -70,8 +70,8 @@ def _failed(recorder: ScenarioRecorder) -> Iterator[tuple[str, str]]:
         for check in checks:
             if check.failure_info is not None and not _could_not_be_known(check.name, answered):
                 failure = check.failure_info.failure
-                told = f"{failure.title}: {failure.message}\n{check.failure_info.code_sample}"
-                yield f"{recorder.label}: {check.name}", f"{told}\n{answered.text[:500] if answered else ''}"
+                report = f"{failure.title}: {failure.message}\n{check.failure_info.code_sample}"
+                yield f"{recorder.label}: {check.name}", f"{report}\n{answered.text[:500] if answered else ''}"
 
 
 def _could_not_be_known(check: str, answered: Response | None) -> bool:

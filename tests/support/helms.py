@@ -36,7 +36,7 @@ class AnyHelm:
         cluster.create_namespace(name)
         return name
 
-    def deploy(self, helm: Helm, chart: Path, namespace: str, *, replace: bool = False, **wanted: Any) -> None:
+    def deploy(self, helm: Helm, chart: Path, namespace: str, *, replace: bool = False, **options: Any) -> None:
         arguments: dict[str, Any] = {
             "values": {},
             "labels": {"kubernaut/operation": "one"},
@@ -44,7 +44,7 @@ class AnyHelm:
             "history_max": 50,
             "install": True,
         }
-        arguments |= wanted
+        arguments |= options
         if replace:
             del arguments["history_max"], arguments["install"]
         start = helm.install_replace if replace else helm.upgrade

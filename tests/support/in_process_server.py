@@ -101,13 +101,13 @@ def problem(response: TestResponse, status: int, code: str) -> dict[str, Any]:
     """Return the problem that a response holds, and hold the response to its status, its code and the form of every problem."""
     assert response.status_code == status, response.text
     assert response.content_type == "application/problem+json"
-    told: dict[str, Any] = json.loads(response.data)
-    assert told["status"] == status
-    assert told["code"] == code
-    assert told["type"] == f"urn:kubernaut:problem:{code}"
-    assert told["title"]
-    assert told["detail"].endswith((".", "?", "…"))
-    assert told["hint"]
-    assert not COMMAND_LINE.search(told["hint"]), told["hint"]
-    assert told["requestId"] == response.headers["X-Request-Id"]
-    return told
+    body: dict[str, Any] = json.loads(response.data)
+    assert body["status"] == status
+    assert body["code"] == code
+    assert body["type"] == f"urn:kubernaut:problem:{code}"
+    assert body["title"]
+    assert body["detail"].endswith((".", "?", "…"))
+    assert body["hint"]
+    assert not COMMAND_LINE.search(body["hint"]), body["hint"]
+    assert body["requestId"] == response.headers["X-Request-Id"]
+    return body

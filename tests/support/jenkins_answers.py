@@ -49,12 +49,12 @@ def failing(call: Callable[[], object], kind: type[Error], words: str | None = N
         call()
     error = caught.value
     assert type(error) is kind
-    told = "".join(traceback.format_exception(error)) + repr(error)
+    shown = "".join(traceback.format_exception(error)) + repr(error)
     if isinstance(error, KubernautError):
-        told += json.dumps(error.problem())
+        shown += json.dumps(error.problem())
         assert redact(error.hint) == error.hint, "a hint that looks like a secret would be shown without its words"
-    assert CANARY not in told
-    assert CRUMB not in told
+    assert CANARY not in shown
+    assert CRUMB not in shown
     return error
 
 

@@ -22,21 +22,21 @@ class JobRunner:
     def __init__(self, clock: FakeClock, jenkins: FakeJenkins) -> None:
         self.clock = clock
         self.jenkins = jenkins
-        self.heard: list[tuple[float, Event]] = []
+        self.events: list[tuple[float, Event]] = []
         self.server = JenkinsServer(URL, user="ci", token=lambda: CANARY)
 
     def __call__(self, parameters: dict[str, str] | None = None, **how: Any) -> BuildRun:
-        progress = Progress(lambda event: self.heard.append((self.clock.now(), event)), clock=self.clock.now)
+        progress = Progress(lambda event: self.events.append((self.clock.now(), event)), clock=self.clock.now)
         timing = PollTiming(now=self.clock.now, wait=self.clock.wait)
         return run_job(self.server, JobPath((JOB,)), parameters or {}, timing=timing, progress=progress, **how)
 
     @property
     def lines(self) -> list[str]:
-        return [event.text for _, event in self.heard if isinstance(event, LogLine)]
+        return [event.text for _, event in self.events if isinstance(event, LogLine)]
 
     @property
     def notices(self) -> list[str]:
-        return [event.text for _, event in self.heard if isinstance(event, Notice)]
+        return [event.text for _, event in self.events if isinstance(event, Notice)]
 
     def gaps(self) -> list[float]:
         """The seconds between requests, from the one that triggered the build."""

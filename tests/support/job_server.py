@@ -59,7 +59,7 @@ class FakeJobServer:
         self.configs[str(path)] = self.keeps(config)
 
 
-def wish(**facts: Any) -> JobSettings:
+def job_settings(**facts: Any) -> JobSettings:
     """Return a wish for hello-world, with changes."""
     usual = {
         "application": "hello-world",

@@ -31,7 +31,7 @@ class LockHarness:
     cluster: FakeCluster = field(default_factory=lambda: FakeCluster("demo"))
     seconds: float = 500.0
     planned: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> float:
@@ -83,7 +83,7 @@ class LockHarness:
 
     @contextmanager
     def hold(self, holder: Holder = BOB, *, timeout: float = 0.0, force: bool = False, **timing: Any) -> Iterator[HeldLock]:
-        known = {"timeout": timeout, "notify": self.said.append, "timing": replace(self.timing, **timing), "force": force}
+        known = {"timeout": timeout, "notify": self.notices.append, "timing": replace(self.timing, **timing), "force": force}
         with hold(self.cluster, "demo", "web", holder, **known) as held:  # type: ignore[arg-type]
             found = self.lease
             assert found is not None

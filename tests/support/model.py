@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from support.states import DEAD, ELSEWHERE, FREE, OURS, Entry, Seen, State, by_plain_helm, told
+from support.states import DEAD, ELSEWHERE, FREE, OURS, Entry, Seen, State, after_signal, by_plain_helm
 
 DONE, NOTHING = "done", "nothing to do"
 LOCKED, NOT_FOUND, NO_NAMESPACE, CONFLICT, NOT_CURRENT = (
@@ -191,7 +191,7 @@ class Model:
             AssertionError: The state is none of them.
         """
         possible = [state for state in self.walked if state.seen == seen]
-        possible = possible or [state for state in map(told, self.walked) if state.seen == seen]
+        possible = possible or [state for state in map(after_signal, self.walked) if state.seen == seen]
         assert possible, "\n".join([f"{seen}", "is none of", *(str(state.seen) for state in self.walked)])
         self.state = replace(possible[-1], lock=lock if seen.locked else FREE)
 

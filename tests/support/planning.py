@@ -38,14 +38,14 @@ KINDS: dict[str, type[OperationRequest]] = {
 }
 
 
-def wanted(digest: str = DIGEST, *, values: Mapping[str, Any] | None = None, **more: Any) -> DeployRequest:
+def deploy_request(digest: str = DIGEST, *, values: Mapping[str, Any] | None = None, **more: Any) -> DeployRequest:
     return DeployRequest(
         "demo", "hello", "1.0.0", f"oci://r/hello@{digest}", digest, values=Values(environment=values or {}), **more
     )
 
 
 def plan(verb: str, known: ReleaseHistory, lock: Lock = Lock(), *, namespace_missing: bool = False, **more: Any) -> Plan:  # noqa: B008
-    asked = wanted(**more) if verb == "deploy" else KINDS[verb]("demo", "hello", **more)
+    asked = deploy_request(**more) if verb == "deploy" else KINDS[verb]("demo", "hello", **more)
     return decide(known, lock, asked, namespace_missing=namespace_missing)
 
 

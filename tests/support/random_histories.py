@@ -47,7 +47,7 @@ class WriteRecord:
 
     def take(self, cluster: Cluster) -> None:
         labels = {OPERATION_LABEL: self.operation, REVISION_LABEL: "2"} if self.operation else {}
-        wanted = record_secret(
+        secret_manifest = record_secret(
             self.revision,
             self.status,
             name=self.name,
@@ -56,12 +56,14 @@ class WriteRecord:
             payload=self.payload,
             manifest=MANIFEST,
         )
-        secret = wanted["metadata"]["name"]
+        secret = secret_manifest["metadata"]["name"]
         if cluster.get_secret(self.namespace, secret) is None:
-            cluster.create_secret(self.namespace, wanted)
+            cluster.create_secret(self.namespace, secret_manifest)
         else:
             cluster.patch_secret(
-                self.namespace, secret, {"metadata": {"labels": wanted["metadata"]["labels"]}, "data": wanted["data"]}
+                self.namespace,
+                secret,
+                {"metadata": {"labels": secret_manifest["metadata"]["labels"]}, "data": secret_manifest["data"]},
             )
 
 
@@ -161,7 +163,7 @@ def eventually(check: Callable[[], object], seconds: float = 10) -> object:
             time.sleep(0.002)
 
 
-def told(releases: Sequence[Release]) -> list[bytes]:
+def encoded(releases: Sequence[Release]) -> list[bytes]:
     """Return the releases' JSON."""
     return [release.model_dump_json(by_alias=True).encode() for release in releases]
 
@@ -172,7 +174,7 @@ def compare(index: Index, history: HistoryStore) -> None:
         for all in (False, True):
             expected = history.list(namespace, all=all)
             page = index.page(Query(namespace=namespace, all=all, limit=500))
-            assert [*page.items] == told(expected.items)
+            assert [*page.items] == encoded(expected.items)
             assert (page.count, page.next) == (expected.count, None)
     for namespace in NAMESPACES:
         for name in NAMES:

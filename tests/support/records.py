@@ -68,20 +68,20 @@ def record_secret(
     }
 
 
-def record(revision: int, status: str, **wanted: Any) -> Record:
+def record(revision: int, status: str, **fields: Any) -> Record:
     """Return a record."""
-    decoded = decode(record_secret(revision, status, **wanted))
+    decoded = decode(record_secret(revision, status, **fields))
     assert decoded is not None
     return decoded
 
 
-def own(revision: int, status: str, operation: str = "op", **wanted: Any) -> Record:
+def own(revision: int, status: str, operation: str = "op", **fields: Any) -> Record:
     """Return a record with the labels of kubernaut's operation."""
-    return record(revision, status, labels={OPERATION_LABEL: operation, REVISION_LABEL: str(revision)}, **wanted)
+    return record(revision, status, labels={OPERATION_LABEL: operation, REVISION_LABEL: str(revision)}, **fields)
 
 
 def operation(
-    id: str = "op", *, verb: Any = "deploy", digest: str = DIGEST, reason: str | None = SUCCEEDED, **wanted: Any
+    id: str = "op", *, verb: Any = "deploy", digest: str = DIGEST, reason: str | None = SUCCEEDED, **fields: Any
 ) -> Operation:
     """Return an operation."""
     return Operation(
@@ -93,7 +93,7 @@ def operation(
         chart=OperationChart(version="1.0.0", ref=f"oci://r/hello@{digest}", digest=digest),
         started_at=STARTED,
         outcome=Outcome(reason=reason, message="") if reason else None,
-        **wanted,
+        **fields,
     )
 
 
@@ -114,8 +114,8 @@ def history(
     return ReleaseHistory(tuple(sorted(records, key=lambda record: -record.revision)), operations, aside, read_at)
 
 
-def set_aside(revision: int, status: str, **wanted: Any) -> Record:
+def set_aside(revision: int, status: str, **fields: Any) -> Record:
     """Return a record as it is read from a copy that was set aside."""
-    decoded = decode(aside_secret(record_secret(revision, status, **wanted)))
+    decoded = decode(aside_secret(record_secret(revision, status, **fields)))
     assert decoded is not None
     return decoded

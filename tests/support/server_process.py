@@ -17,7 +17,7 @@ import requests
 from support.faults import Ended, Running, until
 
 PROGRAM = Path(sys.executable).with_name("kubernaut")
-_TOLD = re.compile(r"curl -H @(?P<file>\S+) (?P<url>http://\S+?)/api/releases")
+_ADDRESS = re.compile(r"curl -H @(?P<file>\S+) (?P<url>http://\S+?)/api/releases")
 
 
 @dataclass
@@ -74,13 +74,13 @@ class ServerProcess:
 def listening(running: Running) -> ServerProcess:
     """Wait until a server that was started with ``--port 0`` is ready."""
 
-    def told() -> re.Match[str] | None:
+    def address() -> re.Match[str] | None:
         assert running.process.poll() is None, running.wait().stderr
         assert isinstance(running.stderr, Path)
-        return _TOLD.search(running.stderr.read_text())
+        return _ADDRESS.search(running.stderr.read_text())
 
-    until(told, "the server listens", 30)
-    found = told()
+    until(address, "the server listens", 30)
+    found = address()
     assert found is not None
     served = ServerProcess(running, found["url"], Path(found["file"]))
     until(served.ready, "the server is ready", 30)

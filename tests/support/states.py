@@ -78,13 +78,13 @@ class State:
 def by_plain_helm(state: State, revision: int, known: bool | None) -> State:
     """Mark a revision as made or changed by plain Helm; ``known`` is ``None`` where that changes nothing."""
 
-    def told_of(one: Entry) -> Entry:
+    def mark(one: Entry) -> Entry:
         return replace(one, plain=True, known=one.known if known is None else known)
 
-    return replace(state, entries=tuple(told_of(one) if one.revision == revision else one for one in state.entries))
+    return replace(state, entries=tuple(mark(one) if one.revision == revision else one for one in state.entries))
 
 
-def told(state: State) -> State:
+def after_signal(state: State) -> State:
     """Return the state after a signal to Helm: an install or upgrade writes ``failed``, other commands catch none."""
     last = state.entries[-1:]
     failed = tuple(replace(one, status="failed") if one.status in ("pending-install", "pending-upgrade") else one for one in last)

@@ -125,13 +125,13 @@ def test_deploy_refuses_invalid_chart_arguments(
 
 
 def test_acting_records_the_actor_and_shares_the_clients(kubernaut: Kubernaut, harness: DeployHarness) -> None:
-    heard: list[Event] = []
+    events: list[Event] = []
     before = len(harness.events)
-    bob = kubernaut.acting("bob", build=CiBuild(url="http://ci/9"), listener=heard.append)
+    bob = kubernaut.acting("bob", build=CiBuild(url="http://ci/9"), listener=events.append)
     release = bob.deploy("shop", namespace="demo", chart=CHART_REF).release
     assert release is not None
     assert (release.created_by, release.build.url) == ("bob", "http://ci/9")
-    assert heard
+    assert events
     assert len(harness.events) == before
     assert bob.show("demo.shop") == kubernaut.show("demo.shop")
     mine = kubernaut.rollback("demo.shop.v1", note="mine").release

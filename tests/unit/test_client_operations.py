@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 import responses
-from support.answers import ENDED, ID, OPERATION, RUNNING, URL, accepted, client, problem, said
+from support.answers import ENDED, ID, OPERATION, RUNNING, URL, accepted, client, event_json, problem
 
 from kubernaut.errors import DeployRolledBack, Interrupted, KubernautError, OperationNotFound, ReleaseNotFound, Unreachable
 from kubernaut.events import Event, LogLine, Notice, StepFinished, StepOutcome, StepStarted
@@ -23,16 +23,16 @@ def http() -> Iterator[responses.RequestsMock]:
 def test_listener_receives_the_events_of_the_operation(http: responses.RequestsMock) -> None:
     accepted(
         http,
-        said(1, "stepStarted", "hello to demo"),
-        said(2, "logLine", "creating 1 resource(s)"),
-        said(3, "notice", "waits for eve"),
-        said(4, "stepStarted", "probe", 3, "probe"),
-        said(5, "stepFinished", "unchanged it answers", 5, "probe"),
-        said(6, "rumour", "of a newer server"),
+        event_json(1, "stepStarted", "hello to demo"),
+        event_json(2, "logLine", "creating 1 resource(s)"),
+        event_json(3, "notice", "waits for eve"),
+        event_json(4, "stepStarted", "probe", 3, "probe"),
+        event_json(5, "stepFinished", "unchanged it answers", 5, "probe"),
+        event_json(6, "rumour", "of a newer server"),
     )
-    told: list[Event] = []
-    client(listener=told.append).deploy("hello", namespace="demo")
-    assert told == [
+    events: list[Event] = []
+    client(listener=events.append).deploy("hello", namespace="demo")
+    assert events == [
         StepStarted("deploy", "hello to demo"),
         LogLine("deploy", "creating 1 resource(s)"),
         Notice("deploy", "waits for eve"),
@@ -45,7 +45,7 @@ def test_listener_receives_the_events_of_the_operation(http: responses.RequestsM
 
 def test_events_are_read_in_pages_each_once(http: responses.RequestsMock) -> None:
     http.get(OPERATION, json=RUNNING)
-    pages = [([said(1, "logLine", "a")], 1, False), ([], 1, False), ([said(2, "logLine", "b")], 2, True)]
+    pages = [([event_json(1, "logLine", "a")], 1, False), ([], 1, False), ([event_json(2, "logLine", "b")], 2, True)]
     for items, following, finished in pages:
         http.get(f"{OPERATION}/events", json={"items": items, "next": following, "finished": finished})
     assert [(event.seq, event.text) for event in client().events(ID)] == [(1, "a"), (2, "b")]
@@ -79,20 +79,20 @@ def test_each_failed_operation_raises(http: responses.RequestsMock, outcome: Any
 
 
 def test_interrupt_notes_that_the_operation_continues(http: responses.RequestsMock) -> None:
-    accepted(http, said(1, "stepStarted", "hello to demo"))
-    told: list[Event] = []
+    accepted(http, event_json(1, "stepStarted", "hello to demo"))
+    events: list[Event] = []
 
     def listen(event: Event) -> None:
-        told.append(event)
+        events.append(event)
         if isinstance(event, StepStarted):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         client(listener=listen).deploy("hello", namespace="demo")
-    assert isinstance(told[-1], Notice)
-    assert told[-1].step == "server"
-    assert URL in told[-1].text
-    assert ID in told[-1].text
+    assert isinstance(events[-1], Notice)
+    assert events[-1].step == "server"
+    assert URL in events[-1].text
+    assert ID in events[-1].text
 
 
 def test_unreachable_server_error_names_the_operation(http: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch) -> None:

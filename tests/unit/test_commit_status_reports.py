@@ -49,8 +49,8 @@ def harness(tmp_path: Path, github: FakeGitHub, caplog: pytest.LogCaptureFixture
         harness.tree.git("remote", "add", "origin", f"{github.url}/team/shop.git")
         yield harness
         kept = HistoryStore(harness.cluster).get("demo", "shop")  # type: ignore[arg-type]
-        said = f"{harness.events!r} {caplog.text} {registry.requests!r} {kept!r} {harness.helm.pushed!r}"
-        assert CANARY not in said
+        output = f"{harness.events!r} {caplog.text} {registry.requests!r} {kept!r} {harness.helm.pushed!r}"
+        assert CANARY not in output
         assert all(CANARY not in status.body.values() for status in github.statuses)
 
 

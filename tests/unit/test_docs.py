@@ -65,8 +65,8 @@ def command_lines(page: Path) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("name", ["cli.md", "errors.md", "settings.md"])
 def test_what_is_written_from_the_code_is_up_to_date(name: str) -> None:
-    wanted = reference.pages(DOCS)[DOCS / name]
-    assert text_of(DOCS / name) == wanted, "run: python -m kubernaut.cli.reference docs"
+    expected = reference.pages(DOCS)[DOCS / name]
+    assert text_of(DOCS / name) == expected, "run: python -m kubernaut.cli.reference docs"
 
 
 def all_commands(group: click.Group = main, above: str = "") -> Iterator[tuple[str, click.Command]]:

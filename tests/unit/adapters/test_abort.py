@@ -126,10 +126,10 @@ class Aborted(KeyboardInterrupt):
 
 def stopped_by(call: Callable[[], object]) -> signal.Signals:
     """Return the signal that a call is stopped by; a result or a failure that comes before the signal fails the test."""
-    heard: list[signal.Signals] = []
+    signals: list[signal.Signals] = []
 
     def hear(number: int, _frame: object) -> None:
-        heard.append(signal.Signals(number))
+        signals.append(signal.Signals(number))
         raise Aborted
 
     before = {number: signal.signal(number, hear) for number in STOPS}
@@ -138,9 +138,9 @@ def stopped_by(call: Callable[[], object]) -> signal.Signals:
     except KubernautError as failure:
         result = failure
     except Aborted:
-        return heard[0]
+        return signals[0]
     finally:
-        if not heard:  # it is on its way, and would end the test run
+        if not signals:  # it is on its way, and would end the test run
             with suppress(Aborted):
                 signal.sigtimedwait([], 10)
         for number, handler in before.items():

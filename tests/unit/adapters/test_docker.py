@@ -90,7 +90,7 @@ def push(client: DockerEngine, credentials: Credentials | None = None) -> str:
 
 
 def test_image_id_is_read_from_the_result_not_from_step_output(tmp_path: Path) -> None:
-    said: list[str] = []
+    output: list[str] = []
     answer = lines(
         {"stream": "Step 1/1 : RUN x\n"},
         {"aux": {"ID": ID}},
@@ -99,8 +99,8 @@ def test_image_id_is_read_from_the_result_not_from_step_output(tmp_path: Path) -
         {"stream": "f\n"},
     )
     with engine(tmp_path, answer) as (client, _):
-        assert build(client, said.append) == ID
-    assert said == ["Step 1/1 : RUN x", f"sha256:{'b' * 64}", "half"]
+        assert build(client, output.append) == ID
+    assert output == ["Step 1/1 : RUN x", f"sha256:{'b' * 64}", "half"]
 
 
 def test_error_in_the_stream_is_raised(tmp_path: Path) -> None:

@@ -37,17 +37,17 @@ def seen(tmp_path: Path) -> Callable[[], dict[str, Any]]:
 def make(tmp_path: Path) -> Make:
     """A Helm that writes down what it sees, then runs the given code."""
 
-    def write(body: str = "", environment: dict[str, str] | None = None, **wanted: Any) -> Helm:
+    def write(body: str = "", environment: dict[str, str] | None = None, **options: Any) -> Helm:
         program = tmp_path / "helm"
         program.write_text(f"#!{sys.executable} -IS" + RECORD.format(path=str(tmp_path / "seen")) + body)
         program.chmod(0o755)
         arguments: dict[str, Any] = {"kubeconfig": "/kube/config", "plain_http": lambda registry: registry.startswith("localhost")}
-        return Helm(str(program), environment={"PATH": os.environ["PATH"], **(environment or {})}, **{**arguments, **wanted})
+        return Helm(str(program), environment={"PATH": os.environ["PATH"], **(environment or {})}, **{**arguments, **options})
 
     return write
 
 
-def deploy(helm: Helm, *, replace: bool = False, install: bool = True, **wanted: Any) -> None:
+def deploy(helm: Helm, *, replace: bool = False, install: bool = True, **options: Any) -> None:
     arguments: dict[str, Any] = {
         "namespace": "demo",
         "values": {"a": 1},
@@ -55,7 +55,7 @@ def deploy(helm: Helm, *, replace: bool = False, install: bool = True, **wanted:
         "description": '1.0 by ada: "hi, $(rm -rf /) `x`"',
         "timeout": 89.2,
         "log": print,
-        **wanted,
+        **options,
     }
     if replace:
         helm.install_replace("app", "oci://localhost:5000/charts/app@sha256:1", **arguments)
@@ -68,7 +68,7 @@ def test_upgrade_arguments(make: Make, seen: Callable[[], Any]) -> None:
     argv = seen()["argv"]
     assert argv[:3] == ["upgrade", "app", "oci://localhost:5000/charts/app@sha256:1"]
     text = " ".join(argv)
-    for wanted in (
+    for argument in (
         "--install",
         "--wait",
         "--reset-values",
@@ -80,7 +80,7 @@ def test_upgrade_arguments(make: Make, seen: Callable[[], Any]) -> None:
         "--plain-http",
         "--kube-context=the context",
     ):
-        assert wanted in text
+        assert argument in text
     assert argv[argv.index("--description") + 1] == '1.0 by ada: "hi, $(rm -rf /) `x`"'  # no shell has touched it
     assert "--output" not in argv  # it would print all values
     assert not {"--atomic", "--rollback-on-failure", "--create-namespace", "--wait-for-jobs", "--force"} & set(argv)
@@ -159,38 +159,38 @@ def test_secrets_are_masked_in_output_and_errors(make: Make, seen: Callable[[], 
         f'and {CANARY}-env\\nmore {CANARY}\\n"); sys.exit(1)'
     )
     helm = make(body, environment={"AWS_SECRET_ACCESS_KEY": f"{CANARY}-env"})
-    said: list[str] = []
+    lines: list[str] = []
     with pytest.raises(Exception, match=r"execution error at \(a/templates/x.yaml:1:1\): \*\*\*") as caught:
         deploy(
             helm,
             values={"db": {"password": CANARY, "credentials": {"user": CANARY}}, "list": [{"apiToken": CANARY}]},
-            log=said.append,
+            log=lines.append,
         )
     assert CANARY not in str(seen()["argv"])
     assert CANARY not in seen()["cmdline"]
     assert CANARY in seen()["input"]
-    assert CANARY not in "\n".join(said)
+    assert CANARY not in "\n".join(lines)
     assert CANARY not in str(caught.value) + "".join(getattr(caught.value, "details", ()))
 
 
 def test_each_line_of_a_multi_line_secret_is_masked(make: Make) -> None:
     key = '-----BEGIN KEY-----\nabcdefgh\nij"klmnop\n-----END KEY-----\n'
     body = r"""sys.stderr.write("Error: x: bad\nabcdefgh\nvalue ij\\\"klmnop\nij\"klmnop\n"); sys.exit(1)"""
-    said: list[str] = []
+    lines: list[str] = []
     with pytest.raises(Exception, match="bad") as caught:
-        deploy(make(body), values={"tls": {"password": key}}, log=said.append)
-    shown = "\n".join([*said, str(caught.value), *getattr(caught.value, "details", ())])
-    assert said == ["***", "value ***", "***"]
+        deploy(make(body), values={"tls": {"password": key}}, log=lines.append)
+    shown = "\n".join([*lines, str(caught.value), *getattr(caught.value, "details", ())])
+    assert lines == ["***", "value ***", "***"]
     assert "abcdefgh" not in shown
     assert "klmnop" not in shown
 
 
 def test_log_omits_the_error_line(make: Make) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     helm = make('sys.stderr.write("Pulled: x\\nError: bad\\n"); sys.exit(1)')
     with pytest.raises(Exception, match="bad"):
-        deploy(helm, log=said.append)
-    assert said == ["Pulled: x"]
+        deploy(helm, log=lines.append)
+    assert lines == ["Pulled: x"]
 
 
 def test_deadline_stops_helm(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

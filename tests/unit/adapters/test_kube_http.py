@@ -102,10 +102,10 @@ def test_expired_continue_token_is_reported(api: FakeApiServer, cluster: Cluster
 
 def test_broken_watch_is_unreachable(api: FakeApiServer, cluster: Cluster) -> None:
     api.say((200, event("ADDED", metadata={"name": "a"}), {"Content-Length": "9999", "Connection": "close"}))
-    heard = iter(cluster.watch_secrets("demo", LABELS, resource_version="7", seconds=9))
-    assert next(heard).metadata == {"name": "a"}
+    changes = iter(cluster.watch_secrets("demo", LABELS, resource_version="7", seconds=9))
+    assert next(changes).metadata == {"name": "a"}
     with pytest.raises(ClusterUnreachable):
-        next(heard)
+        next(changes)
 
 
 def test_silent_watch_is_unreachable(api: FakeApiServer, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

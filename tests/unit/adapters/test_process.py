@@ -64,20 +64,20 @@ def wait_for(path: Path, seconds: float = 10.0) -> str:
     return path.read_text()
 
 
-def go(argv: list[str], **wanted: object) -> CompletedProcess:
+def go(argv: list[str], **options: object) -> CompletedProcess:
     arguments: dict[str, object] = {"environment": {"PATH": os.environ["PATH"]}, "deadline": 20.0, "grace": 5.0}
-    return run(argv, **{**arguments, **wanted})  # type: ignore[arg-type]
+    return run(argv, **{**arguments, **options})  # type: ignore[arg-type]
 
 
 def test_input_output_and_status_are_passed(script: Script) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     done = go(
         script("data = sys.stdin.buffer.read(); print(len(data)); print('é\\nzwei', file=sys.stderr); sys.exit(3)"),
         input=b"x" * 300_000,
-        log=said.append,
+        log=lines.append,
     )
     assert (done.returncode, done.stdout, done.timed_out, done.truncated) == (3, b"300000\n", False, False)
-    assert said == ["é", "zwei"]
+    assert lines == ["é", "zwei"]
     assert done.stderr == "é\nzwei"
 
 
@@ -94,10 +94,10 @@ def test_output_is_truncated(script: Script) -> None:
 
 
 def test_endless_line_is_split(script: Script) -> None:
-    said: list[str] = []
-    go(script("sys.stderr.write('a' * 1_000_000)"), log=said.append)
-    assert said
-    assert max(map(len, said)) <= 8192
+    lines: list[str] = []
+    go(script("sys.stderr.write('a' * 1_000_000)"), log=lines.append)
+    assert lines
+    assert max(map(len, lines)) <= 8192
 
 
 def test_program_sees_only_the_given_environment(script: Script) -> None:
@@ -117,7 +117,7 @@ def test_program_may_finish_in_its_grace_period(script: Script, tmp_path: Path) 
     done = go(
         script(f"""
             def stop(*_):
-                open({str(tmp_path / "said")!r}, "w").write("failed\\n")
+                open({str(tmp_path / "record")!r}, "w").write("failed\\n")
                 print("cancelled"); sys.exit(1)
             signal.signal(signal.SIGTERM, stop)
             time.sleep(60)
@@ -125,7 +125,7 @@ def test_program_may_finish_in_its_grace_period(script: Script, tmp_path: Path) 
         deadline=0.5,
     )
     assert (done.timed_out, done.returncode, done.stdout) == (True, 1, b"cancelled\n")
-    assert (tmp_path / "said").read_text() == "failed\n"
+    assert (tmp_path / "record").read_text() == "failed\n"
 
 
 def test_program_that_ignores_sigterm_is_killed(script: Script) -> None:
@@ -170,10 +170,10 @@ def test_output_written_just_before_the_end_is_read(script: Script, tmp_path: Pa
         return has_ended(child)
 
     monkeypatch.setattr(process, "has_ended", ends_meanwhile)
-    said: list[str] = []
-    done = go(argv, log=said.append)
+    lines: list[str] = []
+    done = go(argv, log=lines.append)
     assert looked
-    assert (done.returncode, len(done.stdout), said.count("y")) == (0, 50_001, 25_000)
+    assert (done.returncode, len(done.stdout), lines.count("y")) == (0, 50_001, 25_000)
 
 
 def test_exception_of_the_log_stops_the_program(script: Script) -> None:
@@ -203,10 +203,10 @@ def stops_once(path: Path) -> Callable[[], None]:
 
 @pytest.mark.parametrize("busy", ["time.sleep(60)", "os.close(1); os.close(2); time.sleep(60)", "[print(i) for i in range(10**9)]"])
 def test_check_stops_the_program(script: Script, tmp_path: Path, busy: str) -> None:
-    up, said = tmp_path / "up", tmp_path / "said"
+    up, record = tmp_path / "up", tmp_path / "record"
     argv = script(f"""
         def stop(*_):
-            open({str(said)!r}, "w").write("failed\\n")
+            open({str(record)!r}, "w").write("failed\\n")
             os._exit(1)
         signal.signal(signal.SIGTERM, stop)
         open({str(up)!r}, "w").close()
@@ -216,7 +216,7 @@ def test_check_stops_the_program(script: Script, tmp_path: Path, busy: str) -> N
     with pytest.raises(Stopped):
         go(argv, check=stops_once(up))
     assert time.monotonic() - started < 5
-    assert said.read_text() == "failed\n"  # by SIGTERM, and it had its grace
+    assert record.read_text() == "failed\n"  # by SIGTERM, and it had its grace
 
 
 def test_program_that_ignores_sigterm_is_killed_after_a_check(script: Script, tmp_path: Path) -> None:
@@ -258,14 +258,14 @@ def test_ctrl_c_stops_the_program(script: Script) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_program_stops_when_this_process_ends(script: Script, tmp_path: Path, number: signal.Signals) -> None:
     """As Helm does: it says that it was cancelled, and then writes its record. Nobody reads what it says any more."""
-    said = tmp_path / "said"
+    record = tmp_path / "record"
     child = script(f"""
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         def stop(*_):
             time.sleep(0.2)
             print("cancelled", flush=True)
             print("cancelled", file=sys.stderr, flush=True)
-            open({str(said)!r}, "w").write("failed\\n")
+            open({str(record)!r}, "w").write("failed\\n")
             sys.exit(1)
         signal.signal(signal.SIGTERM, stop)
         open({str(tmp_path / "up")!r}, "w").write("up\\n")
@@ -276,7 +276,7 @@ def test_program_stops_when_this_process_ends(script: Script, tmp_path: Path, nu
     wait_for(tmp_path / "up")
     ours.send_signal(number)
     ours.wait(10)
-    assert wait_for(said) == "failed\n"
+    assert wait_for(record) == "failed\n"
 
 
 def test_program_runs_in_a_thread(script: Script) -> None:

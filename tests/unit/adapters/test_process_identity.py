@@ -52,11 +52,11 @@ def test_this_process_is_not_gone() -> None:
 
 
 def test_threads_share_the_identity() -> None:
-    said: list[str] = []
-    thread = threading.Thread(target=lambda: said.append(process_identity()))
+    identities: list[str] = []
+    thread = threading.Thread(target=lambda: identities.append(process_identity()))
     thread.start()
     thread.join()
-    assert said == [process_identity()]
+    assert identities == [process_identity()]
 
 
 def test_child_is_gone_after_it_is_killed(child: Child) -> None:

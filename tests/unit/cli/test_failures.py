@@ -163,7 +163,7 @@ def test_an_interrupt_is_not_a_defect(run: Run, stub: StubKubernaut) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "wanted"),
+    ("line", "expected"),
     [
         (["-o", "json"], True),
         (["-ojson"], True),
@@ -175,8 +175,8 @@ def test_an_interrupt_is_not_a_defect(run: Run, stub: StubKubernaut) -> None:
         ([], False),
     ],
 )
-def test_json_output_is_detected_before_parsing(line: list[str], wanted: bool) -> None:
-    assert wants_json(line) is wanted
+def test_json_output_is_detected_before_parsing(line: list[str], expected: bool) -> None:
+    assert wants_json(line) is expected
 
 
 @pytest.mark.parametrize(("details", "repeated"), [(("one", "\x1b[91mtwo\x1b[0m"), False), (("two", "three"), True)])

@@ -80,11 +80,11 @@ def test_a_group_without_a_command_prints_its_help(run: Run) -> None:
         assert f"\n  {name} " in run("jenkins").stdout
 
 
-@pytest.mark.parametrize(("line", "meant"), [(["shpi"], "ship"), (["jenkins", "setpu"], "setup")])
-def test_a_misspelt_command_is_corrected(run: Run, line: list[str], meant: str) -> None:
+@pytest.mark.parametrize(("line", "command"), [(["shpi"], "ship"), (["jenkins", "setpu"], "setup")])
+def test_a_misspelt_command_is_corrected(run: Run, line: list[str], command: str) -> None:
     result = run(*line)
     assert result.exit_code == 2
-    assert f"Did you mean {meant!r}?" in result.stderr
+    assert f"Did you mean {command!r}?" in result.stderr
 
 
 @pytest.mark.parametrize("name", LEAVES)

@@ -243,7 +243,7 @@ def test_closed_stdout_leaves_the_build_running(harness: RunHarness) -> None:
 def test_concurrent_runs_with_one_op_id_run_once(harness: RunHarness) -> None:
     says(harness, "Finished: SUCCESS\n", "SUCCESS")
     processes = [harness.start(JOB, "--op-id", "push-1", "-o", "json") for _ in range(3)]
-    told = [json.loads(harness.end(process, 0)[0]) for process in processes]
+    results = [json.loads(harness.end(process, 0)[0]) for process in processes]
     assert len(harness.jenkins.triggers) == 1
-    assert [one["number"] for one in told] == [1, 1, 1]
-    assert [one["triggered"] for one in told].count(True) == 1
+    assert [one["number"] for one in results] == [1, 1, 1]
+    assert [one["triggered"] for one in results].count(True) == 1

@@ -131,9 +131,9 @@ def test_it_says_where_it_is_with_a_command_line_that_works_and_a_signal_ends_it
 def test_a_program_reads_where_it_is(serve: Callable[..., Server]) -> None:
     server = serve("-o", "json").listening()
     until(lambda: server.out.endswith("}\n"), "it has said it")
-    told = json.loads(server.out)
-    assert told["tokenFile"] == str(server.header_file)
-    assert requests.get(f"{told['url']}/healthz", timeout=10).status_code == 200
+    printed = json.loads(server.out)
+    assert printed["tokenFile"] == str(server.header_file)
+    assert requests.get(f"{printed['url']}/healthz", timeout=10).status_code == 200
 
 
 def test_a_running_deploy_may_end(serve: Callable[..., Server], tmp_path: Path) -> None:
@@ -246,9 +246,9 @@ def test_a_port_that_is_taken_is_a_conflict(serve: Callable[..., Server]) -> Non
         port = str(other.getsockname()[1])
         server = serve("--port", port, "-o", "json")
         assert server.ended() == 5
-    told = json.loads(server.out)
-    assert told["code"] == "port_taken"
-    assert port in told["detail"]
+    printed = json.loads(server.out)
+    assert printed["code"] == "port_taken"
+    assert port in printed["detail"]
 
 
 @pytest.mark.parametrize(

@@ -84,8 +84,8 @@ def test_reads_print_the_same_with_and_without_a_server(there: Run, here: Run, o
         if from_here.exit_code == 0:
             assert from_server.stdout == from_here.stdout, line
         elif output:
-            told, expected = problem(from_server), problem(from_here)
-            assert {key: told[key] for key in expected} == expected
+            shown, expected = problem(from_server), problem(from_here)
+            assert {key: shown[key] for key in expected} == expected
         else:
             assert from_server.stderr == from_here.stderr
 
@@ -120,10 +120,10 @@ def test_deploy_from_a_file_records_the_ci_build(there: Run, backend: Backend) -
     line = ("deploy", "--from", str(file), "-n", "demo", "--to", str(made))
     done = there(*line, env=build)
     assert done.exit_code == 0, done.output
-    told = json.loads(made.read_text())
-    assert (told["chart"]["version"], told["createdBy"]) == ("1.0.0", "ada")
+    shown = json.loads(made.read_text())
+    assert (shown["chart"]["version"], shown["createdBy"]) == ("1.0.0", "ada")
     page = "https://ci/job/team/job/hello-deploy/7/"
-    assert told["build"] == {"url": page, "job": "team/hello-deploy", "number": 7, "tag": build["BUILD_TAG"], "change": None}
+    assert shown["build"] == {"url": page, "job": "team/hello-deploy", "number": 7, "tag": build["BUILD_TAG"], "change": None}
     assert f"build        {page}" in there("show", "hello", "-n", "demo").stdout
 
     backend.publisher.publish("1.0.0", template="kind: ConfigMap\napiVersion: v1\nmetadata: {name: other}\n")
@@ -137,9 +137,9 @@ def test_failed_deploys_exit_alike(there: Run, backend: Backend) -> None:
     backend.helm.end_with(Status.FAILED, LATE)
     failed = there("deploy", "hello@1.1.0", "-n", "demo", "-o", "json")
     assert failed.exit_code == 6
-    told = problem(failed)
-    assert (told["code"], told["release"]) == ("deploy_rolled_back", "demo.hello.v2")
-    assert told["operation"]
+    shown = problem(failed)
+    assert (shown["code"], shown["release"]) == ("deploy_rolled_back", "demo.hello.v2")
+    assert shown["operation"]
     backend.helm.end_with(Status.FAILED, LATE)
     assert there("deploy", "hello@1.1.0", "-n", "demo", "--on-failure", "keep").exit_code == 7
 
@@ -260,8 +260,8 @@ def test_ship_publishes_locally_and_deploys_on_the_server(there: Run, here: Run,
     done = there("ship", app, "-n", "demo", "--note", "new greeting", "-o", "json")
     assert done.exit_code == 0, done.output
     assert len(published) == 1
-    told = json.loads(done.stdout)
-    assert (told["id"], told["chart"]["version"], told["note"], told["createdBy"]) == (
+    shown = json.loads(done.stdout)
+    assert (shown["id"], shown["chart"]["version"], shown["note"], shown["createdBy"]) == (
         "demo.hello.v1",
         "1.1.0",
         "new greeting",

@@ -111,10 +111,10 @@ def test_last_log_lines_are_quoted() -> None:
     crashing = pod(**waiting("CrashLoopBackOff", restartCount=2, lastState={"terminated": {"exitCode": 1}}))
     ended = pod("web-2", state={"terminated": {"exitCode": 1}}, name="job")
     fine = pod("web-3", phase="Running", state={"running": {}}, ready=True, name="ok")
-    wanted = logs_to_read([crashing, ended, fine, crashing])
-    assert wanted == (LogSource("web-1", "web", previous=True), LogSource("web-2", "job", previous=False))
+    sources = logs_to_read([crashing, ended, fine, crashing])
+    assert sources == (LogSource("web-1", "web", previous=True), LogSource("web-2", "job", previous=False))
     lines = [f"line {number}" for number in range(50)] + ["password=hunter2hunter2"]
-    explanation = explain([crashing], [], {wanted[0]: lines})
+    explanation = explain([crashing], [], {sources[0]: lines})
     assert "The last lines of web in web-1:" in explanation.details
     assert "  line 49" in explanation.details
     assert "  line 1" not in explanation.details

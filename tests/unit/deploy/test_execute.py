@@ -363,14 +363,14 @@ def test_dry_run_of_the_other_verbs(harness: DeployHarness, verb: type[Operation
 
 def test_secrets_are_neither_written_nor_reported(harness: DeployHarness) -> None:
     """A canary in the values: in Helm's record, where it belongs, and nowhere else."""
-    wish = read_values({"db": {"password": CANARY}, "plain": CANARY}, sets=[f"token={CANARY}"])
-    harness.deploy(values=wish)
+    values = read_values({"db": {"password": CANARY}, "plain": CANARY}, sets=[f"token={CANARY}"])
+    harness.deploy(values=values)
     harness.helm.end_with(Status.FAILED, HelmFailed(f"the server said password={CANARY}"))
     harness.cluster.pods["demo"] = [CRASHING]
     harness.cluster.logs["demo", "web-1", "web"] = [f"token: {CANARY}"]
     with pytest.raises(KubernautError) as caught:
         harness.deploy("1.1.0", template=WORKLOAD, values=read_values({"db": {"password": CANARY + "2"}}))
-    told = json.dumps([caught.value.problem(), [str(event) for event in harness.events if "StepFinished" not in str(event)]])
+    shown = json.dumps([caught.value.problem(), [str(event) for event in harness.events if "StepFinished" not in str(event)]])
     secrets = harness.cluster.list_secrets("demo", {"owner": "kubernaut"})
     operations = [decode_operation(secret) for secret in secrets]
     assert len(operations) == 2
@@ -378,4 +378,4 @@ def test_secrets_are_neither_written_nor_reported(harness: DeployHarness) -> Non
     assert CANARY not in json.dumps([secret["metadata"] for secret in harness.cluster.list_secrets("demo", {})])
     assert CANARY not in "".join(caught.value.details)
     assert CANARY in json.dumps(harness.history.records[-1].config)
-    assert told
+    assert shown

@@ -33,7 +33,7 @@ def harness(tmp_path: Path) -> DeployHarness:
     return DeployHarness(tmp_path)
 
 
-def somebody_holds(harness: DeployHarness) -> None:
+def take_lock_as_bob(harness: DeployHarness) -> None:
     time = datetime.now(UTC)
     harness.cluster.create_lease(
         "demo", lease_manifest("demo", "hello", BOB, seconds=30, acquired=time, renewed=time, transitions=0)
@@ -66,10 +66,10 @@ def test_accepted_deploy_is_executed_as_its_operation(harness: DeployHarness, ke
 def test_accepted_deploy_sends_one_request_more(harness: DeployHarness) -> None:
     harness.deploy()
     operation, _ = harness.accept()
-    wanted = harness.request("1.1.0")
+    request = harness.request("1.1.0")
     harness.cluster.requests.clear()
-    harness.serve(operation, wanted)
-    ours = [request for request in harness.cluster.requests if "sh.helm" not in request]
+    harness.serve(operation, request)
+    ours = [sent for sent in harness.cluster.requests if "sh.helm" not in sent]
     assert ours == [
         "list secrets demo",
         "create lease demo/kubernaut.hello",
@@ -98,7 +98,7 @@ def test_unchanged_accepted_deploy_is_no_attempt(harness: DeployHarness) -> None
 
 def test_accepted_deploy_that_became_unnecessary_is_unchanged(harness: DeployHarness) -> None:
     """Another process deploys the same before the lock is acquired."""
-    wanted = harness.request()
+    request = harness.request()
     operation, _ = harness.accept()
     taken = harness.cluster.create_lease
 
@@ -108,7 +108,7 @@ def test_accepted_deploy_that_became_unnecessary_is_unchanged(harness: DeployHar
         return taken(namespace, made)
 
     harness.cluster.create_lease = create_lease  # type: ignore[method-assign]
-    _, changed, release = harness.serve(operation, wanted)
+    _, changed, release = harness.serve(operation, request)
     assert not changed
     assert release is not None
     assert release.operation != operation.id
@@ -128,7 +128,7 @@ def test_refused_plan_is_an_outcome(harness: DeployHarness) -> None:
 
 
 def test_refused_lock_is_an_outcome(harness: DeployHarness) -> None:
-    somebody_holds(harness)
+    take_lock_as_bob(harness)
     operation, _ = harness.accept()
     with pytest.raises(ReleaseLocked) as caught:
         harness.serve(operation)
@@ -260,10 +260,10 @@ def test_settle_leaves_an_operation_that_has_begun(harness: DeployHarness) -> No
     harness.cluster.server_time += timedelta(hours=1)
     read = harness.history
     harness.serve(operation)
-    said: list[str] = []
-    settle(harness.cluster, read, notify=said.append)  # type: ignore[arg-type]
+    notices: list[str] = []
+    settle(harness.cluster, read, notify=notices.append)  # type: ignore[arg-type]
     assert harness.find(operation).state == "succeeded"
-    assert "could not be written" in said[-1]
+    assert "could not be written" in notices[-1]
 
 
 def test_unchanged_operations_expire(harness: DeployHarness) -> None:

@@ -187,7 +187,7 @@ def test_ctrl_c_during_the_rollback(harness: DeployHarness) -> None:
 
 
 def test_unreachable_cluster_leaves_the_outcome_to_the_next_operation(harness: DeployHarness) -> None:
-    wanted = harness.request()
+    request = harness.request()
     original = harness.helm.upgrade
 
     def lost(*arguments: Any, **named: Any) -> None:
@@ -197,7 +197,7 @@ def test_unreachable_cluster_leaves_the_outcome_to_the_next_operation(harness: D
 
     harness.helm.upgrade = lost  # type: ignore[method-assign]
     with pytest.raises(ClusterUnreachable, match=r"deploy of demo\.hello is unknown: refused Helm: connection refused"):
-        execute(wanted, context=harness.context)
+        execute(request, context=harness.context)
     assert harness.operation.outcome is None
     harness.helm.upgrade = original  # type: ignore[method-assign]
     assert harness.deploy("1.1.0")[1]
@@ -241,10 +241,10 @@ def test_helm_that_lost_a_race_is_a_locked_release(harness: DeployHarness) -> No
 
 
 def test_unwritable_operation_runs_no_helm(harness: DeployHarness) -> None:
-    wanted = harness.request()
+    request = harness.request()
     harness.cluster.fail("create secret", ClusterUnreachable("refused"))
     with pytest.raises(ClusterUnreachable):
-        execute(wanted, context=harness.context)
+        execute(request, context=harness.context)
     assert "upgrade" not in verbs(harness)
 
 

@@ -125,10 +125,10 @@ def test_ctrl_c_during_probe_or_diagnosis(harness: DeployHarness, request_: str)
     harness.deploy(**PROBED)
     if request_ == "list pods":
         harness.helm.end_with(Status.FAILED, LATE)
-    wanted = harness.request("1.1.0", **PROBED)
+    request = harness.request("1.1.0", **PROBED)
     harness.cluster.fail(request_, KeyboardInterrupt())  # type: ignore[arg-type]
     with pytest.raises(KeyboardInterrupt):
-        execute(wanted, context=harness.context)
+        execute(request, context=harness.context)
     assert harness.operation.outcome is not None
     assert harness.operation.outcome.reason == "interrupted"
     assert [made.id for made in harness.operation.made] == ["demo.hello.v2"]
@@ -194,7 +194,7 @@ def test_failed_deploy_after_a_delete_is_not_rolled_back(harness: DeployHarness)
 
 
 def test_expired_credentials_make_the_result_unknown(harness: DeployHarness) -> None:
-    wanted = harness.request()
+    request = harness.request()
     crossed(harness, "upgrade", lambda: harness.helm.end_with(Status.DEPLOYED, LATE))
     original = harness.helm.upgrade
 
@@ -206,7 +206,7 @@ def test_expired_credentials_make_the_result_unknown(harness: DeployHarness) -> 
 
     harness.helm.upgrade = expired  # type: ignore[method-assign]
     with pytest.raises(ClusterDenied, match=r"deploy of demo\.hello is unknown: the credentials have expired"):
-        execute(wanted, context=harness.context)
+        execute(request, context=harness.context)
 
 
 def test_operation_without_an_outcome_stays_with_its_record(harness: DeployHarness) -> None:
@@ -224,9 +224,9 @@ def test_operation_without_an_outcome_stays_with_its_record(harness: DeployHarne
 def test_denied_expiry_does_not_affect_the_outcome(harness: DeployHarness) -> None:
     old = operation("old", reason="chart_invalid").model_copy(update={"started_at": datetime.now(UTC) - timedelta(days=9)})
     harness.cluster.create_secret("demo", operation_secret(old))
-    wanted = harness.request()
+    request = harness.request()
     harness.cluster.fail("delete secret", ClusterDenied("secrets is forbidden"))
-    execute(wanted, context=harness.context)
+    execute(request, context=harness.context)
     assert not any("could not be written down" in str(event) for event in harness.events)
 
 
@@ -257,12 +257,12 @@ def test_delete_reports_a_concurrent_deploy(harness: DeployHarness) -> None:
 
 
 def test_denied_probe_is_not_repeated(harness: DeployHarness) -> None:
-    wanted = harness.request(**PROBED)
+    request = harness.request(**PROBED)
     harness.cluster.requests.clear()
     harness.cluster.fail("get service", ClusterDenied('cannot get resource "services/proxy"'), times=99)
     with pytest.raises(DeployKept, match="services/proxy"):
-        execute(wanted, context=harness.context)
-    assert sum(request.startswith("get service") for request in harness.cluster.requests) == 1
+        execute(request, context=harness.context)
+    assert sum(sent.startswith("get service") for sent in harness.cluster.requests) == 1
 
 
 def test_probe_failure_is_not_attributed_to_helm(harness: DeployHarness, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,18 +35,18 @@ def stop_when(harness: DeployHarness, request: str) -> None:
     harness.cluster._asked = watched  # type: ignore[method-assign]
 
 
-def carry_out_and_be_stopped(harness: DeployHarness, wanted: OperationRequest) -> None:
+def execute_until_stopped(harness: DeployHarness, request: OperationRequest) -> None:
     with pytest.raises(Interrupted, match=r"demo\.hello was stopped"):
-        execute(wanted, context=harness.context)
+        execute(request, context=harness.context)
 
 
 @pytest.mark.parametrize("verb", ["deploy", "rollback"])
 def test_stop_ends_a_running_helm_without_a_rollback(harness: DeployHarness, verb: str) -> None:
     harness.deploy()
     harness.deploy("1.1.0")
-    wanted = harness.request("1.2.0") if verb == "deploy" else RollbackRequest("demo", "hello", revision=1)
+    request = harness.request("1.2.0") if verb == "deploy" else RollbackRequest("demo", "hello", revision=1)
     stop_when(harness, "create secret demo/sh.helm")
-    carry_out_and_be_stopped(harness, wanted)
+    execute_until_stopped(harness, request)
     assert harness.statuses == ["superseded", "deployed", "failed"]
     operation = harness.operation
     assert operation.outcome is not None
@@ -58,7 +58,7 @@ def test_stop_ends_a_running_helm_without_a_rollback(harness: DeployHarness, ver
 def test_deploy_after_a_stop(harness: DeployHarness) -> None:
     harness.deploy()
     stop_when(harness, "create secret demo/sh.helm.release.v1.hello.v2")
-    carry_out_and_be_stopped(harness, harness.request("1.1.0"))
+    execute_until_stopped(harness, harness.request("1.1.0"))
     harness.stopped = False
     _, _, release = harness.deploy("1.2.0")
     assert release is not None
@@ -104,18 +104,27 @@ def test_stop_before_the_begin_runs_nothing(harness: DeployHarness) -> None:
 
 
 def test_stop_ends_waiting_for_the_lock() -> None:
-    line = Locking()
-    line.renews(BOB)
+    lock_harness = Locking()
+    lock_harness.renews(BOB)
     stopped = False
 
     def stop() -> None:
         nonlocal stopped
         stopped = True
 
-    line.at(30, stop)
+    lock_harness.at(30, stop)
     with (
         pytest.raises(Interrupted),
-        hold(line.cluster, "demo", "web", ADA, timeout=600, notify=line.said.append, timing=line.timing, stopped=lambda: stopped),  # type: ignore[arg-type]
+        hold(
+            lock_harness.cluster,
+            "demo",
+            "web",
+            ADA,
+            timeout=600,
+            notify=lock_harness.notices.append,
+            timing=lock_harness.timing,
+            stopped=lambda: stopped,
+        ),  # type: ignore[arg-type]
     ):
         raise AssertionError
-    assert 30 <= line.passed < 35
+    assert 30 <= lock_harness.passed < 35

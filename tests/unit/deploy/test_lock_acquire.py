@@ -32,7 +32,7 @@ def test_free_lock_takes_two_requests(harness: LockHarness) -> None:
         assert harness.lease["spec"]["acquireTime"] == harness.lease["spec"]["renewTime"] == "2026-03-01T12:00:00.000000Z"
     assert harness.lease is None
     assert harness.cluster.requests == [f"create lease demo/{NAME}", f"delete lease demo/{NAME}"]
-    assert harness.said == []
+    assert harness.notices == []
 
 
 def test_lock_can_be_acquired_repeatedly(harness: LockHarness) -> None:
@@ -68,7 +68,7 @@ def test_waiting_is_reported_once_and_succeeds(harness: LockHarness) -> None:
     with harness.hold(timeout=60) as held:
         assert held.found == Lock()
     assert 12.5 <= harness.passed < 14
-    (line,) = harness.said
+    (line,) = harness.notices
     assert "demo.web is locked by ada on ci-7 (deploy since 12:00:00 UTC, http://ci/7)" in line
     assert "60 s" in line
     assert len([request for request in harness.cluster.requests if request.startswith("create")]) == 3  # ada's, in vain, and now
@@ -90,7 +90,7 @@ def test_timeout_spans_several_holders(harness: LockHarness) -> None:
     error = harness.locked(timeout=40)
     assert harness.passed == 40
     assert "eve on ci-3 (rollback since" in error.message
-    assert [line.split(" (")[0] for line in harness.said] == [
+    assert [line.split(" (")[0] for line in harness.notices] == [
         f"The release demo.web is locked by {who}" for who in ("ada on ci-7", "eve on ci-3")
     ]
 
@@ -104,7 +104,7 @@ def test_waiting_takes_over_from_a_holder_that_stops_renewing(harness: LockHarne
         assert harness.lease is not None
         assert harness.lease["spec"]["leaseTransitions"] == 1
     assert 40 <= harness.passed <= 42
-    (line,) = harness.said[1:]
+    (line,) = harness.notices[1:]
     assert "demo.web was taken over from ada on ci-7 (deploy since 12:00:10 UTC, http://ci/7)" in line
 
 
@@ -123,10 +123,10 @@ def test_dead_holder_on_another_machine_with_any_clock(harness: LockHarness, ago
         assert harness.lease is not None
         assert harness.lease["spec"]["leaseTransitions"] == 7
     assert 30 <= harness.passed <= 31, "unchanged for the length of the lease, and not a moment longer"
-    assert len(harness.said) == 2
-    assert "ada" in harness.said[0]
-    assert "30 s" in harness.said[0]
-    assert "taken over from ada" in harness.said[1]
+    assert len(harness.notices) == 2
+    assert "ada" in harness.notices[0]
+    assert "30 s" in harness.notices[0]
+    assert "taken over from ada" in harness.notices[1]
 
 
 @pytest.mark.parametrize("ago", [31.0, HOUR, -0.5, -HOUR], ids=str)
@@ -177,7 +177,7 @@ def test_killed_process_of_this_machine_holds_nothing(harness: LockHarness, dead
         assert held.found.state is LockState.EXPIRED
         assert (held.found.holder or ADA).process == dead.process
     assert harness.passed == 0
-    (line,) = harness.said
+    (line,) = harness.notices
     assert f"demo.web was taken over from {held.found.holder}" in line
 
 
@@ -195,7 +195,7 @@ def test_lease_without_a_holder_is_free(harness: LockHarness, spec: dict[str, An
     with harness.hold() as held:
         assert held.found == Lock()
     assert harness.passed == 0
-    assert harness.said == []
+    assert harness.notices == []
     assert harness.lease is None
 
 
@@ -291,7 +291,7 @@ def test_force_takes_over_from_a_live_holder(harness: LockHarness) -> None:
     harness.put(ADA)
     with harness.hold(EVE, force=True) as held:
         assert (held.found.state, held.found.holder and held.found.holder.actor) == (LockState.LIVE, "ada")
-    (line,) = harness.said
+    (line,) = harness.notices
     assert "demo.web was taken over from ada on ci-7 (deploy since 12:00:00 UTC, http://ci/7), by force" in line
     assert harness.lease is None
 

@@ -28,8 +28,8 @@ def cluster() -> FakeCluster:
     return FakeCluster("demo")
 
 
-def holding(cluster: FakeCluster, timing: LockTiming = QUICK, **wanted: Any) -> Any:
-    known = {"timeout": 0, "notify": print, "timing": timing, **wanted}
+def holding(cluster: FakeCluster, timing: LockTiming = QUICK, **options: Any) -> Any:
+    known = {"timeout": 0, "notify": print, "timing": timing, **options}
     return hold(cluster, "demo", "web", known.pop("holder", ADA), **known)  # type: ignore[arg-type]
 
 
@@ -63,19 +63,19 @@ def renewed(cluster: FakeCluster, times: int = 2) -> None:
 
 def lost(held: HeldLock) -> str:
     """Wait until the lock is lost; return the message."""
-    said: list[str] = []
+    messages: list[str] = []
 
     def checked() -> bool:
         try:
             held.check()
         except LockLost as error:
-            said.append(error.message)
-        return bool(said)
+            messages.append(error.message)
+        return bool(messages)
 
     until(checked)
     with pytest.raises(LockLost):
         held.check()  # and it stays so
-    return said[0]
+    return messages[0]
 
 
 def test_renewal_replaces_the_lease(cluster: FakeCluster) -> None:
@@ -164,22 +164,22 @@ def test_lock_survives_an_added_annotation(cluster: FakeCluster) -> None:
     ids=repr,
 )
 def test_failing_renewals_do_not_lose_the_lock(cluster: FakeCluster, error: BaseException) -> None:
-    said: list[str] = []
-    with holding(cluster, notify=said.append) as held:
+    notices: list[str] = []
+    with holding(cluster, notify=notices.append) as held:
         cluster.fail("", error, times=None)
         end = time.monotonic() + 1.2  # longer than the lease holds
         until(lambda: time.monotonic() > end)
         more(cluster, "replace lease")
         held.check()
         held.check()
-        (line,) = said
+        (line,) = notices
         assert line.startswith("The lock of demo.web cannot be renewed")
         assert line.endswith(str(error))
         cluster.heal()
         renewed(cluster)
         held.check()
         cluster.fail("replace lease", error, times=None)
-        until(lambda: (held.check(), len(said) == 2)[1])  # a second outage is said again
+        until(lambda: (held.check(), len(notices) == 2)[1])  # a second outage is said again
         cluster.heal()
     assert ("demo", NAME) not in cluster._leases
 
@@ -231,11 +231,11 @@ def test_lock_is_released_after_any_error(cluster: FakeCluster, error: BaseExcep
 
 @pytest.mark.parametrize("failure", [ClusterUnreachable("gone"), ClusterDenied("no delete"), Conflict("no")], ids=repr)
 def test_failed_release_is_reported_and_hides_no_error(cluster: FakeCluster, failure: KubernautError) -> None:
-    said: list[str] = []
+    notices: list[str] = []
     cluster.fail("delete lease", failure, times=None)
-    with pytest.raises(ValueError, match="the work failed"), holding(cluster, notify=said.append):
+    with pytest.raises(ValueError, match="the work failed"), holding(cluster, notify=notices.append):
         raise ValueError("the work failed")
-    assert said == [f"The lock of demo.web could not be released; it expires by itself in 1 s: {failure}"]
+    assert notices == [f"The lock of demo.web could not be released; it expires by itself in 1 s: {failure}"]
 
 
 def test_release_after_an_own_late_renewal(cluster: FakeCluster) -> None:
@@ -256,10 +256,10 @@ def test_release_leaves_another_holders_lease(cluster: FakeCluster) -> None:
 
 
 def test_release_of_a_deleted_lease_is_silent(cluster: FakeCluster) -> None:
-    said: list[str] = []
-    with holding(cluster, STILL, notify=said.append):
+    notices: list[str] = []
+    with holding(cluster, STILL, notify=notices.append):
         cluster.delete_lease("demo", NAME)
-    assert said == []
+    assert notices == []
 
 
 def test_ctrl_c_while_acquiring_releases_the_lock(cluster: FakeCluster) -> None:

@@ -77,8 +77,8 @@ class MortalCluster(FakeCluster):
         if self.dead:
             raise Killed
         if self.meanwhile and request.startswith("create lease "):
-            somebody, self.meanwhile = self.meanwhile, None
-            somebody()
+            interfere, self.meanwhile = self.meanwhile, None
+            interfere()
         dies = not request.startswith(("get ", "list ")) and self.left == 0
         if not request.startswith(("get ", "list ")):
             self.left -= 1
@@ -176,7 +176,7 @@ class InMemory:
 
     def verb(self, verb: str, *, kill: Any = None, dry_run: bool = False, lock: str = DEAD, **how: Any) -> str:
         self.cluster.meanwhile = how.pop("meanwhile", None)
-        wanted, ends = self.wanted(verb, **how)
+        request, ends = self.build_request(verb, **how)
         self.helm = helm = self.new_helm()
         for status in ends:
             helm.end_with(status, HelmFailed("the chart does not start"))
@@ -186,9 +186,9 @@ class InMemory:
         served = self.turns % 2 == 0 and verb != "unlock" and not (kill or dry_run) and NAMESPACE in self.cluster._namespaces
         try:
             if served:
-                planned, changed, _ = self.serve(verb, wanted)
+                planned, changed, _ = self.serve(verb, request)
             else:
-                planned, changed, _ = execute(wanted, context=self.context, dry_run=dry_run)
+                planned, changed, _ = execute(request, context=self.context, dry_run=dry_run)
         except KubernautError as refused:
             return type(refused).__name__
         except Killed:
@@ -200,25 +200,25 @@ class InMemory:
         assert not (dry_run and changed)
         return DONE if changed or (dry_run and planned.changes) else NOTHING
 
-    def serve(self, verb: str, wanted: OperationRequest) -> Result:
+    def serve(self, verb: str, request: OperationRequest) -> Result:
         """Carry a verb out as a server does, which accepts it first; whatever comes of it, that is written down."""
-        operation = new_operation(verb, NAMESPACE, NAME, settings(), None, None, {"note": None, "timeout": wanted.timeout})
+        operation = new_operation(verb, NAMESPACE, NAME, settings(), None, None, {"note": None, "timeout": request.timeout})
         accepted, _ = accept(operation, self.cluster, patience=0, create_namespace=False)  # type: ignore[arg-type]
         try:
-            return execute_accepted(accepted, lambda: wanted, context=self.context)
+            return execute_accepted(accepted, lambda: request, context=self.context)
         finally:
             kept = [one for one in HistoryStore(self.cluster).get(NAMESPACE, NAME).operations if one.id == accepted.id]  # type: ignore[arg-type]
             assert all(one.finished_at is not None and one.outcome is not None for one in kept), "it has no end"
 
-    def wanted(self, verb: str, **how: Any) -> tuple[OperationRequest, list[Status]]:
-        """Return what is wanted, and how Helm fails."""
+    def build_request(self, verb: str, **how: Any) -> tuple[OperationRequest, list[Status]]:
+        """Return the request of a verb, and how Helm fails."""
         fails = how.pop("fails", "")
         ends = [Status.FAILED] * (2 if fails == "for good" else bool(fails))
         if verb != "deploy":
             return _VERBS[verb](NAMESPACE, NAME, history_max=self.keep, **how), ends
         version, text = how["what"].split()
         digest = published()[0][version]
-        wanted = DeployRequest(
+        request = DeployRequest(
             NAMESPACE,
             NAME,
             version,
@@ -229,7 +229,7 @@ class InMemory:
             create_namespace=how.get("create", False),
             history_max=self.keep,
         )
-        return wanted, ends
+        return request, ends
 
     @property
     def context(self) -> DeployContext:

@@ -86,7 +86,7 @@ def test_stale_record_of_plain_helm_is_finished(status: str, index: int, verb: s
 @pytest.mark.parametrize("verb", VERBS)
 def test_plan_with_a_single_record(verb: str) -> None:
     """Nothing before the current one: no way back."""
-    for status, wanted_outcome in {
+    for status, expected in {
         "deployed": {"deploy": UNCHANGED, "rollback": ReleaseNotFound, "restore": UNCHANGED, "delete": "helm-uninstall"},
         "failed": {"deploy": "helm-upgrade", "rollback": ReleaseNotFound, "restore": UNCHANGED, "delete": "helm-uninstall"},
         "pending-install": {
@@ -102,7 +102,7 @@ def test_plan_with_a_single_record(verb: str) -> None:
             "delete": UNCHANGED,
         },
     }.items():
-        assert outcome(verb, history(own(1, status), operations=(operation(),))) == wanted_outcome[verb]
+        assert outcome(verb, history(own(1, status), operations=(operation(),))) == expected[verb]
 
 
 # putting in order

@@ -66,8 +66,8 @@ def test_all_values_merge_chart_defaults_and_overrides_like_helm(cluster: FakeCl
     }
 
 
-def changes(history: HistoryStore, wanted: ReleaseId, to: str | None = None) -> tuple[str, str, object, object]:
-    found = diff_releases(history, wanted, to)
+def changes(history: HistoryStore, release_id: ReleaseId, to: str | None = None) -> tuple[str, str, object, object]:
+    found = diff_releases(history, release_id, to)
     value = next(value for value in found.values if value.path == "a")
     return found.from_, found.to, value.from_, value.to
 
@@ -128,11 +128,11 @@ def test_record_without_a_valid_release_raises_conflict(cluster: FakeCluster) ->
     payload = encode({"info": {"status": "deployed"}, "chart": {"metadata": {"name": ["shop"]}}, "manifest": ["no text"]})
     cluster.create_secret("demo", record_secret(1, "superseded", name="odd"))
     cluster.create_secret("demo", record_secret(2, "deployed", name="odd", payload=payload))
-    history, wanted = HistoryStore(cluster), ReleaseId("demo", "odd")
-    for read in (lambda: read_report(history, wanted), lambda: diff_releases(history, wanted, None)):
+    history, release_id = HistoryStore(cluster), ReleaseId("demo", "odd")
+    for read in (lambda: read_report(history, release_id), lambda: diff_releases(history, release_id, None)):
         with pytest.raises(Conflict, match=r"demo\.odd\.v2 is damaged"):
             read()
-    assert "masked whole" in read_manifest(history, wanted)
+    assert "masked whole" in read_manifest(history, release_id)
 
 
 def nested(depth: int) -> dict[str, Any]:

@@ -28,10 +28,10 @@ def write(cluster: FakeCluster, *secrets: dict[str, Any]) -> None:
         cluster.create_secret(secret["metadata"]["namespace"], secret)
 
 
-def release(cluster: FakeCluster, namespace: str, name: str, *statuses: str, **wanted: Any) -> None:
+def release(cluster: FakeCluster, namespace: str, name: str, *statuses: str, **fields: Any) -> None:
     """Write a name's records, the oldest first."""
     for revision, status in enumerate(statuses, 1):
-        write(cluster, record_secret(revision, status, name=name, namespace=namespace, **wanted))
+        write(cluster, record_secret(revision, status, name=name, namespace=namespace, **fields))
 
 
 def loaded(cluster: FakeCluster, namespaces: Sequence[str] = ()) -> Index:
@@ -253,15 +253,15 @@ def test_corrupt_record_is_listed_as_damaged(cluster: FakeCluster) -> None:
 @pytest.mark.parametrize("id", ["demo.a.v7", "demo.none", "nowhere.a"])
 def test_missing_releases_raise_the_same_error_as_the_store(cluster: FakeCluster, id: str) -> None:
     index = loaded(cluster)
-    wanted = ReleaseId.parse(id)
-    with pytest.raises(ReleaseNotFound) as told:
-        index.release(wanted)
+    release_id = ReleaseId.parse(id)
+    with pytest.raises(ReleaseNotFound) as raised:
+        index.release(release_id)
     with pytest.raises(ReleaseNotFound) as known:
-        HistoryStore(cluster).release(wanted)  # type: ignore[arg-type]
-    assert (told.value.message, told.value.hint) == (known.value.message, known.value.hint)
-    if wanted.name != "a" or wanted.namespace != "demo":
+        HistoryStore(cluster).release(release_id)  # type: ignore[arg-type]
+    assert (raised.value.message, raised.value.hint) == (known.value.message, known.value.hint)
+    if release_id.name != "a" or release_id.namespace != "demo":
         with pytest.raises(ReleaseNotFound):
-            index.history(wanted.namespace, wanted.name)
+            index.history(release_id.namespace, release_id.name)
 
 
 def test_unknown_operation_is_looked_up_in_the_cluster(cluster: FakeCluster) -> None:

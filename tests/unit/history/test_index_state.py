@@ -16,10 +16,10 @@ from kubernaut.history.index.summaries import RecordMetadata
 NAME = Name("demo", "a")
 
 
-def seen(revision: int = 1, version: str = "5", *, uid: str | None = None, name: Name = NAME, **wanted: object) -> RecordMetadata:
+def seen(revision: int = 1, version: str = "5", *, uid: str | None = None, name: Name = NAME, **fields: object) -> RecordMetadata:
     secret = f"sh.helm.release.v1.{name.name}.v{revision}"
-    sight = RecordMetadata(name, secret, uid or f"uid-{name}-{revision}", version, revision, "deployed", record_uid="r")
-    return replace(sight, **wanted)  # type: ignore[arg-type]
+    metadata = RecordMetadata(name, secret, uid or f"uid-{name}-{revision}", version, revision, "deployed", record_uid="r")
+    return replace(metadata, **fields)  # type: ignore[arg-type]
 
 
 def revisions(known: IndexState, name: Name = NAME) -> list[tuple[int, str]]:
@@ -77,8 +77,8 @@ def test_late_deletion_spares_a_new_secret_of_the_same_name() -> None:
 
 def test_replace_removes_older_secrets_that_are_not_listed() -> None:
     known = IndexState()
-    for sight in (seen(1, "5"), seen(2, "6"), seen(3, "12"), seen(1, "5", name=Name("prod", "b"))):
-        known.update(sight)
+    for metadata in (seen(1, "5"), seen(2, "6"), seen(3, "12"), seen(1, "5", name=Name("prod", "b"))):
+        known.update(metadata)
     assert known.replace("demo", [seen(1, "7")], "10") == {NAME}
     assert revisions(known) == [(3, "12"), (1, "7")]
     assert revisions(known, Name("prod", "b")) == [(1, "5")], "which is in another namespace"

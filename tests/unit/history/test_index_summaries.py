@@ -77,21 +77,26 @@ def test_parse_metadata_ignores_other_secrets(labels: dict[str, str]) -> None:
 def test_release_json_equals_the_described_release() -> None:
     mine = own(2, "deployed", manifest=MANIFEST)
     by = operation(made=(made(mine),), note="why")
-    told = summarize_release(mine, [summarize_operation(by)])
-    assert told.release(mine.resource_version) == describe(mine, [mine], [by])
-    assert (told.status, told.chart_version, told.operation, told.whole) == ("deployed", "1.0.0", summarize_operation(by), True)
+    summary = summarize_release(mine, [summarize_operation(by)])
+    assert summary.release(mine.resource_version) == describe(mine, [mine], [by])
+    assert (summary.status, summary.chart_version, summary.operation, summary.whole) == (
+        "deployed",
+        "1.0.0",
+        summarize_operation(by),
+        True,
+    )
 
 
 def test_standing_changes_active_and_serving_only() -> None:
-    told = summarize_release(record(1, "deployed"), ())
-    assert told.standing(active=True, serving=1) is told
-    other = told.standing(active=False, serving=2).release("1")
-    assert other == told.release("1").model_copy(update={"active": False, "serving": 2})
+    summary = summarize_release(record(1, "deployed"), ())
+    assert summary.standing(active=True, serving=1) is summary
+    other = summary.standing(active=False, serving=2).release("1")
+    assert other == summary.release("1").model_copy(update={"active": False, "serving": 2})
 
 
 def test_short_release_is_not_shortened() -> None:
-    told = summarize_release(record(1, "deployed"), ())
-    assert told.shortened() is told
+    summary = summarize_release(record(1, "deployed"), ())
+    assert summary.shortened() is summary
 
 
 def test_long_release_is_shortened_but_keeps_identifiers() -> None:
@@ -121,8 +126,8 @@ def test_every_release_is_shortened_to_the_limit(description: str, note: str, im
     description = description.encode("utf-8", "replace").decode()
     containers = json.dumps([{"image": image} for image in images])
     one = record(1, "failed", manifest=f"kind: Pod\nspec: {{containers: {containers}}}", description=description)
-    told = summarize_release(one, [summarize_operation(operation(made=(made(one),), note=note))])
-    short = told.shortened()
+    summary = summarize_release(one, [summarize_operation(operation(made=(made(one),), note=note))])
+    short = summary.shortened()
     assert len(short.json) <= MAX_JSON_BYTES
     Release.model_validate_json(short.json)
     assert len(short.standing(active=False, serving=999_999_999).json) <= MAX_JSON_BYTES
@@ -142,11 +147,11 @@ def test_every_release_is_shortened_to_the_limit(description: str, note: str, im
 )
 def test_invalid_content_still_gives_a_release(content: dict[str, Any]) -> None:
     odd = record(1, "failed", payload=encode(content))
-    told = summarize_release(odd, ())
-    release = told.release("1")
+    summary = summarize_release(odd, ())
+    release = summary.release("1")
     assert (release.id, release.active) == ("demo.hello.v1", True)
-    assert told.status == release.status
-    assert told.shortened().json == told.json
+    assert summary.status == release.status
+    assert summary.shortened().json == summary.json
 
 
 @pytest.mark.parametrize("payload", ["", "!!!", "aGVsbG8="])

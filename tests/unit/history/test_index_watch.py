@@ -35,8 +35,8 @@ def begin(cluster: FakeCluster) -> Iterator[Callable[..., Index]]:
     """Starts indexes, and stops them at the end."""
     begun: list[Index] = []
 
-    def start(timings: Timings = SLOW, *, ready: bool = True, **wanted: Any) -> Index:
-        index = Index(cluster, timings=timings, **wanted)  # type: ignore[arg-type]
+    def start(timings: Timings = SLOW, *, ready: bool = True, **options: Any) -> Index:
+        index = Index(cluster, timings=timings, **options)  # type: ignore[arg-type]
         begun.append(index)
         index.start()
         if ready:
@@ -64,8 +64,8 @@ def write(cluster: FakeCluster, secret: dict[str, Any]) -> None:
 
 
 def patch(cluster: FakeCluster, secret: dict[str, Any]) -> None:
-    wanted = {"metadata": {"labels": secret["metadata"]["labels"]}, "data": secret["data"]}
-    cluster.patch_secret(secret["metadata"]["namespace"], secret["metadata"]["name"], wanted)
+    body = {"metadata": {"labels": secret["metadata"]["labels"]}, "data": secret["data"]}
+    cluster.patch_secret(secret["metadata"]["namespace"], secret["metadata"]["name"], body)
 
 
 def listed(index: Index, **query: Any) -> list[tuple[str, str]]:
@@ -85,10 +85,10 @@ def becomes_stale(index: Index, pattern: str) -> None:
         try:
             index.check()
         except IndexStale as stale:
-            said = stale.message
+            message = stale.message
         else:
-            said = "it is current"
-        assert re.search(pattern, said)
+            message = "it is current"
+        assert re.search(pattern, message)
 
     eventually(check)
 
@@ -146,8 +146,8 @@ def test_operation_event_costs_one_request(cluster: FakeCluster, begin: Callable
     assert "watch secrets *" in cluster.requests
     cluster.requests.clear()
     event = {"at": STARTED, "step": "deploy", "kind": "line", "text": "still waiting"}
-    said = type(running).model_validate({**running.model_dump(), "events": [event]})
-    cluster.patch_secret("demo", running.secret, {"data": operation_secret(said)["data"]})
+    message = type(running).model_validate({**running.model_dump(), "events": [event]})
+    cluster.patch_secret("demo", running.secret, {"data": operation_secret(message)["data"]})
 
     write(cluster, record_secret(1, "deployed", name="later"))
     shows(index, ("demo.hello.v1", "deployed"), ("demo.later.v1", "deployed"))  # what came before it has been heard of
@@ -300,11 +300,11 @@ def test_late_events_do_not_undo_a_refresh(cluster: FakeCluster, begin: Callable
     seen: list[list[tuple[str, str]]] = [listed(index)]
     known = index._cache.apply
 
-    def heard(change: Any) -> None:
+    def record_change(change: Any) -> None:
         known(change)
         seen.append(listed(index))
 
-    index._cache.apply = heard  # type: ignore[method-assign]
+    index._cache.apply = record_change  # type: ignore[method-assign]
     cluster.changes.silent = False
     write(cluster, record_secret(1, "deployed", name="last"))
     shows(index, ("demo.hello.v1", "deployed"), ("demo.last.v1", "deployed"))

@@ -20,23 +20,23 @@ FIRST = own(1, "superseded", "first", last_deployed=EARLIER)
 
 
 def killed(
-    verb: str = "deploy", kind: str = "helm-upgrade", subject: str = "demo.hello", id: str = "op", **wanted: Any
+    verb: str = "deploy", kind: str = "helm-upgrade", subject: str = "demo.hello", id: str = "op", **fields: Any
 ) -> Operation:
     plan = Plan(
         actions=(Action(kind="mark-failed", subject="demo.hello.v7", reason="x"), Action(kind=kind, subject=subject, reason="x"))
     )
-    return operation(id, verb=verb, reason=None, plan=plan, **wanted)
+    return operation(id, verb=verb, reason=None, plan=plan, **fields)
 
 
-def rollback(id: str = "back", verb: str = "rollback", **wanted: Any) -> Operation:
-    return killed(verb, "helm-rollback", "demo.hello.v1", id, **wanted)
+def rollback(id: str = "back", verb: str = "rollback", **fields: Any) -> Operation:
+    return killed(verb, "helm-rollback", "demo.hello.v1", id, **fields)
 
 
-def back(revision: int, status: str, description: str = "Rollback to 1", **wanted: Any) -> Record:
-    return record(revision, status, labels=COPIED, description=description, **{"last_deployed": LATER, **wanted})
+def back(revision: int, status: str, description: str = "Rollback to 1", **fields: Any) -> Record:
+    return record(revision, status, labels=COPIED, description=description, **{"last_deployed": LATER, **fields})
 
 
-def told(found: InferredOutcome | None) -> tuple[str, str, tuple[int, ...]]:
+def outcome_of(found: InferredOutcome | None) -> tuple[str, str, tuple[int, ...]]:
     assert found is not None
     return found.outcome.reason, found.outcome.message, tuple(one.revision for one in found.made)
 
@@ -58,22 +58,22 @@ def test_parameters_cover_every_status() -> None:
     assert {status for status, _, _ in DEPLOYS} == {status.value for status in Status}
 
 
-@pytest.mark.parametrize(("status", "reason", "said"), DEPLOYS)
-def test_deploy_outcome_follows_the_labelled_record(status: str, reason: str, said: str) -> None:
-    found = told(infer_outcome(killed(), [own(2, status), FIRST]))
+@pytest.mark.parametrize(("status", "reason", "fact"), DEPLOYS)
+def test_deploy_outcome_follows_the_labelled_record(status: str, reason: str, fact: str) -> None:
+    found = outcome_of(infer_outcome(killed(), [own(2, status), FIRST]))
     assert found[0] == reason
-    assert said in found[1]
+    assert fact in found[1]
     assert "kubernaut ended before it recorded the outcome." in found[1]
     assert found[2] == (2,)
 
 
-@pytest.mark.parametrize(("status", "reason", "said"), DEPLOYS)
-def test_recorded_uid_identifies_the_record(status: str, reason: str, said: str) -> None:
+@pytest.mark.parametrize(("status", "reason", "fact"), DEPLOYS)
+def test_recorded_uid_identifies_the_record(status: str, reason: str, fact: str) -> None:
     mine = record(2, status, labels=COPIED)
     wrote = killed(made=(made(mine, "sha256:b"),))
     found = infer_outcome(wrote, [mine, FIRST])
     assert found is not None
-    assert (found.outcome.reason, said in found.outcome.message, found.made) == (reason, True, wrote.made)
+    assert (found.outcome.reason, fact in found.outcome.message, found.made) == (reason, True, wrote.made)
 
 
 def test_finished_and_unreadable_operations_are_not_inferred() -> None:
@@ -98,7 +98,7 @@ def test_apply_writes_outcome_and_reference() -> None:
 
 def test_set_aside_copy_counts_as_its_record() -> None:
     mine = set_aside(2, "deployed", labels={OPERATION_LABEL: "op", REVISION_LABEL: "2"})
-    assert told(infer_outcome(killed(), [mine, FIRST]))[2] == (2,)
+    assert outcome_of(infer_outcome(killed(), [mine, FIRST]))[2] == (2,)
 
 
 def test_recorded_explanation_of_a_failure_is_kept() -> None:
@@ -113,11 +113,11 @@ def test_recorded_explanation_of_a_failure_is_kept() -> None:
 
 def test_helm_description_is_redacted() -> None:
     found = infer_outcome(killed(), [own(2, "failed", description="password=hunter22")])
-    assert "hunter22" not in told(found)[1]
+    assert "hunter22" not in outcome_of(found)[1]
 
 
 def test_superseded_record_may_be_a_replaced_failure() -> None:
-    found = told(
+    found = outcome_of(
         infer_outcome(killed(), [own(3, "deployed", "other"), own(2, "superseded", description="superseded by new release")])
     )
     assert found[0] == "interrupted"
@@ -125,7 +125,7 @@ def test_superseded_record_may_be_a_replaced_failure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("records", "said"),
+    ("records", "fact"),
     [
         ([], "Nothing was deployed"),
         ([FIRST], "Nothing was deployed"),
@@ -140,21 +140,21 @@ def test_superseded_record_may_be_a_replaced_failure() -> None:
         ([record(3, "deployed", labels={OPERATION_LABEL: "op", REVISION_LABEL: "2"}), FIRST], "Which release it made is unknown"),
     ],
 )
-def test_deploy_without_a_record_is_interrupted(records: list[Record], said: str) -> None:
-    found = told(infer_outcome(killed(), records))
+def test_deploy_without_a_record_is_interrupted(records: list[Record], fact: str) -> None:
+    found = outcome_of(infer_outcome(killed(), records))
     assert found[0] == "interrupted"
-    assert said in found[1]
+    assert fact in found[1]
     assert found[2] == ()
 
 
 def test_deleted_record_of_the_operation_is_reported() -> None:
-    found = told(infer_outcome(killed(made=(made(own(2, "deployed")),)), [FIRST]))
+    found = outcome_of(infer_outcome(killed(made=(made(own(2, "deployed")),)), [FIRST]))
     assert (found[0], found[2]) == ("interrupted", (2,))
     assert "no longer exists" in found[1]
 
 
 @pytest.mark.parametrize(
-    ("status", "reason", "said"),
+    ("status", "reason", "fact"),
     [
         ("uninstalled", "succeeded", "v2 was deleted"),
         ("uninstalling", "interrupted", "left v2 uninstalling"),
@@ -166,25 +166,25 @@ def test_deleted_record_of_the_operation_is_reported() -> None:
         *((status, "interrupted", f"was not deleted, it is {status}") for status in ("pending-install", "pending-rollback")),
     ],
 )
-def test_delete_outcome_follows_the_record_status(status: str, reason: str, said: str) -> None:
+def test_delete_outcome_follows_the_record_status(status: str, reason: str, fact: str) -> None:
     wrote = killed("delete", "helm-uninstall", "demo.hello.v2")
     found = infer_outcome(wrote, [own(2, status, "other"), FIRST])
-    assert (told(found)[0], told(found)[2]) == (reason, (2,))
-    assert said in told(found)[1]
+    assert (outcome_of(found)[0], outcome_of(found)[2]) == (reason, (2,))
+    assert fact in outcome_of(found)[1]
     assert found is not None
     assert found.made[0].chart is None
 
 
 def test_delete_of_a_missing_record_is_unknown() -> None:
     for wrote in (killed("delete", "helm-uninstall", "demo.hello.v2"), operation(verb="delete", reason=None)):
-        found = told(infer_outcome(wrote, [FIRST]))
+        found = outcome_of(infer_outcome(wrote, [FIRST]))
         assert (found[0], found[2]) == ("interrupted", ())
         assert "unknown" in found[1]
 
 
 @pytest.mark.parametrize("verb", ["rollback", "restore"])
 @pytest.mark.parametrize(
-    ("mine", "reason", "said"),
+    ("mine", "reason", "fact"),
     [
         (back(3, "pending-rollback"), "interrupted", "left v3 pending-rollback"),
         (back(3, "deployed"), "succeeded", "v3 was deployed"),
@@ -193,10 +193,10 @@ def test_delete_of_a_missing_record_is_unknown() -> None:
         (back(3, "failed", "Rollback to 1: Marked failed by ada"), "interrupted", "v3 failed: Rollback to 1"),
     ],
 )
-def test_rollback_is_identified_by_helm_description(verb: str, mine: Record, reason: str, said: str) -> None:
-    found = told(infer_outcome(rollback(verb=verb), [mine, own(2, "superseded", "second", last_deployed=EARLIER), FIRST]))
+def test_rollback_is_identified_by_helm_description(verb: str, mine: Record, reason: str, fact: str) -> None:
+    found = outcome_of(infer_outcome(rollback(verb=verb), [mine, own(2, "superseded", "second", last_deployed=EARLIER), FIRST]))
     assert found[0] == reason
-    assert said in found[1]
+    assert fact in found[1]
     assert found[2] == (3,)
 
 
@@ -223,7 +223,7 @@ PERHAPS = [
 
 @pytest.mark.parametrize("other", range(len(NOT_OURS)))
 def test_rollback_without_a_record_is_interrupted(other: int) -> None:
-    found = told(infer_outcome(rollback(), [NOT_OURS[other], SECOND, FIRST]))
+    found = outcome_of(infer_outcome(rollback(), [NOT_OURS[other], SECOND, FIRST]))
     assert (found[0], found[2]) == ("interrupted", ())
     assert "Nothing was deployed" in found[1]
 
@@ -231,21 +231,21 @@ def test_rollback_without_a_record_is_interrupted(other: int) -> None:
 @pytest.mark.parametrize("other", range(len(PERHAPS)))
 def test_rollback_with_ambiguous_records_is_unknown(other: int) -> None:
     for records in ([PERHAPS[other], SECOND, FIRST], [back(4, "deployed"), PERHAPS[other], SECOND, FIRST]):
-        found = told(infer_outcome(rollback(), records))
+        found = outcome_of(infer_outcome(rollback(), records))
         assert (found[0], found[2]) == ("interrupted", ())
         assert "Which release it made, if any, is unknown" in found[1]
 
 
 def test_two_possible_records_are_not_credited() -> None:
-    found = told(infer_outcome(rollback(), [back(4, "deployed"), back(3, "superseded"), SECOND, FIRST]))
+    found = outcome_of(infer_outcome(rollback(), [back(4, "deployed"), back(3, "superseded"), SECOND, FIRST]))
     assert (found[0], found[2]) == ("interrupted", ())
 
 
 def test_record_of_another_operation_is_not_credited() -> None:
     theirs, mine = back(3, "superseded"), back(4, "deployed")
     other = rollback("other", made=(made(theirs),)).model_copy(update={"finished_at": STARTED})
-    assert told(infer_outcome(rollback(), [mine, theirs, SECOND, FIRST], [other, rollback()]))[2] == (4,)
-    assert told(infer_outcome(rollback(), [theirs, SECOND, FIRST], [other]))[2] == ()
+    assert outcome_of(infer_outcome(rollback(), [mine, theirs, SECOND, FIRST], [other, rollback()]))[2] == (4,)
+    assert outcome_of(infer_outcome(rollback(), [theirs, SECOND, FIRST], [other]))[2] == ()
 
 
 @pytest.mark.parametrize(
@@ -254,18 +254,18 @@ def test_record_of_another_operation_is_not_credited() -> None:
     ids=["unfinished", "deploy", "unread"],
 )
 def test_running_rival_makes_the_record_ambiguous(other: Operation) -> None:
-    found = told(infer_outcome(rollback(), [back(3, "deployed"), SECOND, FIRST], [other]))
+    found = outcome_of(infer_outcome(rollback(), [back(3, "deployed"), SECOND, FIRST], [other]))
     assert (found[0], found[2]) == ("interrupted", ())
 
 
 def test_unfinished_delete_is_not_a_rival() -> None:
     other = killed("delete", "helm-uninstall", "demo.hello.v2", "other")
-    assert told(infer_outcome(rollback(), [back(3, "deployed"), SECOND, FIRST], [other]))[2] == (3,)
+    assert outcome_of(infer_outcome(rollback(), [back(3, "deployed"), SECOND, FIRST], [other]))[2] == (3,)
 
 
 def test_recorded_predecessor_revision_identifies_the_record() -> None:
     """Whoever came next has marked it failed, in words of his own; and no clock is asked."""
     marked = back(3, "failed", "Rollback to 1: Marked failed by bob: it was left so by ada", last_deployed=EARLIER)
     deployed = own(2, "deployed", "first")
-    assert told(infer_outcome(rollback(after=2), [marked, deployed, FIRST]))[2] == (3,)
-    assert told(infer_outcome(rollback(after=1), [marked, deployed, FIRST]))[2] == ()
+    assert outcome_of(infer_outcome(rollback(after=2), [marked, deployed, FIRST]))[2] == (3,)
+    assert outcome_of(infer_outcome(rollback(after=1), [marked, deployed, FIRST]))[2] == ()

@@ -368,9 +368,9 @@ def test_event_numbers_count_dropped_events() -> None:
         journal(LogLine("deploy", f"line {number}"))
         numbers[f"line {number}"] = number
         if number in (1, 49, 50, 51, 549, 550, 551, 700, 800):
-            said = operation(events=operation_events(journal.events), events_left_out=journal.left_out)
-            assert {event.text: seq for seq, event in numbered_events(said)}.items() <= numbers.items()
-            assert numbered_events(said)[-1][0] == number
+            stored = operation(events=operation_events(journal.events), events_left_out=journal.left_out)
+            assert {event.text: seq for seq, event in numbered_events(stored)}.items() <= numbers.items()
+            assert numbered_events(stored)[-1][0] == number
     many = tuple(event(noise(2000, number)) for number in range(550))
     smaller = read(encode_operation(operation(events=many, events_left_out=250)))
     assert len(smaller.events) < 550

@@ -84,8 +84,8 @@ def test_deploying_build_precedes_the_publishing_build() -> None:
 def test_publishing_build_is_read_from_chart_annotations() -> None:
     known = {"url": "https://ci/7", "job": "team/shop-release", "number": "7", "tag": "jenkins-7", "change": "31"}
     found = own(2, "deployed", annotations={f"kubernaut/build-{name}": text for name, text in known.items()})
-    told = describe(found, [found], [operation()]).build
-    assert told == CiBuild(url="https://ci/7", job="team/shop-release", number=7, tag="jenkins-7", change="31")
+    build = describe(found, [found], [operation()]).build
+    assert build == CiBuild(url="https://ci/7", job="team/shop-release", number=7, tag="jenkins-7", change="31")
     strange = own(2, "deployed", annotations={"kubernaut/build-url": "javascript:alert(1)", "kubernaut/build-number": "seven"})
     assert describe(strange, [strange], [operation()]).build == CiBuild()
 
@@ -182,7 +182,7 @@ def test_damaged_record_is_described() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("demo.hello.v12", ReleaseId("demo", "hello", 12)),
         ("demo.hello.current", ReleaseId("demo", "hello")),
@@ -195,8 +195,8 @@ def test_damaged_record_is_described() -> None:
         ("demo.hello.vx", ReleaseId("demo", "hello.vx")),
     ],
 )
-def test_release_id_is_parsed(text: str, wanted: ReleaseId) -> None:
-    assert ReleaseId.parse(text) == wanted
+def test_release_id_is_parsed(text: str, expected: ReleaseId) -> None:
+    assert ReleaseId.parse(text) == expected
 
 
 def test_release_id_formats_as_it_parses() -> None:

@@ -132,7 +132,7 @@ def set_it_aside(cluster: FakeCluster, name: str, revision: int, *, deleted: boo
     cluster.requests.clear()
 
 
-def everything_told(history: HistoryStore, name: str) -> list[Release]:
+def read_everything(history: HistoryStore, name: str) -> list[Release]:
     """Return what every way of asking tells, but when and by which write the record became what it is."""
     lists = [history.list("demo"), history.list("demo", all=True), history.releases("demo", name)]
     found = [release for one in lists for release in one.items] + [history.release(ReleaseId("demo", name))]
@@ -144,9 +144,9 @@ def everything_told(history: HistoryStore, name: str) -> list[Release]:
 def test_set_aside_record_is_found_everywhere(cluster: FakeCluster, name: str, revision: int, deleted: bool) -> None:
     """All that is told stays as it was, but when and by which write it became so: what can be matched then is the copy."""
     history = HistoryStore(cluster)
-    before = everything_told(history, name)
+    before = read_everything(history, name)
     set_it_aside(cluster, name, revision, deleted=deleted)
-    assert everything_told(history, name) == before
+    assert read_everything(history, name) == before
     found = history.get("demo", name)
     assert [(one.revision, one.aside) for one in found.aside] == [(revision, True)]
     assert [one.revision for one in found.records if one.aside] == ([revision] if deleted else [])

@@ -18,7 +18,7 @@ def run() -> Iterator[JobRunner]:
         behind_responses(jenkins, http)
         runs = JobRunner(time, jenkins)
         yield runs
-        assert CANARY not in str(runs.heard)
+        assert CANARY not in str(runs.events)
         runs.server.close()
 
 

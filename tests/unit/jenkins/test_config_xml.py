@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.job_server import wish
+from support.job_server import job_settings
 
 from kubernaut.errors import JobConflict, JobInvalid, NameInvalid
 from kubernaut.jenkins.config_xml import difference, merge, owner, read, render, write
 from kubernaut.jenkins.jobs import JobDefinition, PipelineFromScm, ShellStep, define_jobs
 
-RELEASE, DEPLOY = define_jobs(wish(), "hudson")
-PIPELINE, _ = define_jobs(wish(credentials_id="team-git"), "jenkins")
+RELEASE, DEPLOY = define_jobs(job_settings(), "hudson")
+PIPELINE, _ = define_jobs(job_settings(credentials_id="team-git"), "jenkins")
 STRINGS = "properties/hudson.model.ParametersDefinitionProperty/parameterDefinitions"
 
 nasty = st.text(max_size=40) | st.sampled_from(
@@ -42,11 +42,13 @@ def commands(root: ET.Element) -> list[str]:
     return [command.text or "" for command in root.findall("builders/hudson.tasks.Shell/command")]
 
 
-@given(st.builds(wish, repository=nasty, branch=nasty, directory=nasty, namespace=st.sampled_from(["", "demo"]), folder=nasty))
-def test_settings_are_returned_unchanged_or_refused(wanted: object) -> None:
+@given(
+    st.builds(job_settings, repository=nasty, branch=nasty, directory=nasty, namespace=st.sampled_from(["", "demo"]), folder=nasty)
+)
+def test_settings_are_returned_unchanged_or_refused(settings: object) -> None:
     for kind in ("jenkins", "hudson"):
         try:
-            jobs = define_jobs(wanted, kind)  # type: ignore[arg-type]
+            jobs = define_jobs(settings, kind)  # type: ignore[arg-type]
         except (JobInvalid, NameInvalid):
             continue
         for job in jobs:
@@ -81,7 +83,7 @@ def test_additions_of_an_administrator_stay(before: str, after: str, default: st
     description.text = f"{described}\n{description.text}\n{described}"
     root = read(write(root))
     assert merge(root, RELEASE).changed == ()
-    changed = merge(root, define_jobs(wish(namespace="other"), "hudson")[0])
+    changed = merge(root, define_jobs(job_settings(namespace="other"), "hudson")[0])
     assert changed.changed == ("parameter NAMESPACE",)
     lines = [line for line in difference(root, changed.root).splitlines()[2:] if line.startswith(("+", "-"))]
     assert [line.strip("+- ") for line in lines] == ["<defaultValue>demo</defaultValue>", "<defaultValue>other</defaultValue>"]

@@ -34,10 +34,10 @@ def test_folder_is_not_a_package() -> None:
 
 def test_import_jenkins_is_python_jenkins_in_the_repository_root() -> None:
     code = "import jenkins, importlib.metadata; print(jenkins.__file__); print(jenkins.Jenkins.__name__)"
-    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     file = next(file for file in importlib.metadata.files("python-jenkins") or () if str(file) == "jenkins/__init__.py")
-    assert Path(said[0]) == Path(str(file.locate()))
-    assert said[1] == "Jenkins"
+    assert Path(printed[0]) == Path(str(file.locate()))
+    assert printed[1] == "Jenkins"
 
 
 @pytest.mark.parametrize("path", JENKINSFILES, ids=[str(path.relative_to(FOLDER)) for path in JENKINSFILES])

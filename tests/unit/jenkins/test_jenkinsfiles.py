@@ -82,11 +82,11 @@ def run(script: str, folder: Path, *, status: int = 0, **environment: str) -> li
     file.write_text(script, encoding="utf-8")
     file.chmod(0o755)
     subprocess.run(["bash", "-n", file], check=True)
-    said = folder / "said"
-    said.unlink(missing_ok=True)
+    record = folder / "said"
+    record.unlink(missing_ok=True)
     given = {
         "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
-        "SAID": str(said),
+        "SAID": str(record),
         "WORKSPACE": str(work),
         "DOCKER_CONFIG_JSON": "/secret files/1/config.json",
         **environment,
@@ -95,7 +95,7 @@ def run(script: str, folder: Path, *, status: int = 0, **environment: str) -> li
     assert done.returncode == status, done.stderr
     assert not (work / "pwned").exists()
     assert "secret" not in done.stdout + done.stderr, "the shell echoes what it runs"
-    return [call.split("\0") for call in said.read_text(encoding="utf-8").split("\0\0")[:-1]]
+    return [call.split("\0") for call in record.read_text(encoding="utf-8").split("\0\0")[:-1]]
 
 
 def test_all_tests_of_the_evaluator_ran(left: Path) -> None:
@@ -130,16 +130,16 @@ def found(entries: list[dict[str, Any]], *path: str) -> list[list[str]]:
 def test_job_dsl_creates_the_same_jobs_as_setup(left: Path) -> None:
     jobs = json.loads((left / "jobs.json").read_text(encoding="utf-8"))
     repository = "https://github.com/example/hello-world.git"
-    wish = JobSettings("hello-world", repository, "main", ".", "pipeline", namespace="staging")
-    for job, wanted in zip(jobs, define_jobs(wish, "jenkins"), strict=True):
-        assert job["args"] == [str(wanted.path)]
+    settings = JobSettings("hello-world", repository, "main", ".", "pipeline", namespace="staging")
+    for job, expected in zip(jobs, define_jobs(settings, "jenkins"), strict=True):
+        assert job["args"] == [str(expected.path)]
         assert [Parameter(name, text, default) for name, default, text in found(job["said"], "parameters", "stringParam")] == list(
-            wanted.parameters
+            expected.parameters
         )
         scm = ("definition", "cpsScm")
         assert found(job["said"], *scm, "scm", "git", "remote", "url") == [[repository]]
         assert found(job["said"], *scm, "scm", "git", "branch") == [["main"]]
-        assert found(job["said"], *scm, "scriptPath") == [[wanted.steps.script_path]]  # type: ignore[union-attr]
+        assert found(job["said"], *scm, "scriptPath") == [[expected.steps.script_path]]  # type: ignore[union-attr]
         assert found(job["said"], "properties", "disableConcurrentBuilds") == [[]]
 
 
@@ -165,8 +165,8 @@ def test_deploy_exits_with_the_status_of_kubernaut_and_removes_the_old_file(left
 
 def test_report_of_a_failed_deploy_never_fails(left: Path, tmp_path: Path) -> None:
     script = script_of(left, "deploy-failed", 1)
-    said = run(script, tmp_path, NAME="shop", NAMESPACE="staging", STATUS="8")
-    assert [call[:-1] for call in said] == [["show", "shop", "-n", "staging"], ["history", "shop", "-n", "staging"]]
+    calls = run(script, tmp_path, NAME="shop", NAMESPACE="staging", STATUS="8")
+    assert [call[:-1] for call in calls] == [["show", "shop", "-n", "staging"], ["history", "shop", "-n", "staging"]]
 
 
 def test_release_publishes_the_application_folder(left: Path, tmp_path: Path) -> None:
@@ -174,24 +174,24 @@ def test_release_publishes_the_application_folder(left: Path, tmp_path: Path) ->
     (tmp_path / "work" / "release.json").write_text("{}")
     script = script_of(left, "release")
     for folder in ("apps/shop", HOSTILE):
-        [said] = run(script, tmp_path, APP_DIR=folder)
-        assert said == ["publish", folder, "--to", str(tmp_path / "work" / "release.json"), "DOCKER_CONFIG=/secret files/1"]
+        [call] = run(script, tmp_path, APP_DIR=folder)
+        assert call == ["publish", folder, "--to", str(tmp_path / "work" / "release.json"), "DOCKER_CONFIG=/secret files/1"]
     assert not (tmp_path / "work" / "release.json").exists()
     run(script, tmp_path, status=3, APP_DIR=".", STATUS="3")
 
 
 def test_example_of_the_command_line(left: Path, tmp_path: Path) -> None:
-    [said] = run(script_of(left, "example-cli"), tmp_path, BUILD_NUMBER="7")
-    assert said[:-1] == ["ship", "examples/hello-world", "-n", "staging", "--note", "build 7", "--lock-timeout", "10m"]
+    [call] = run(script_of(left, "example-cli"), tmp_path, BUILD_NUMBER="7")
+    assert call[:-1] == ["ship", "examples/hello-world", "-n", "staging", "--note", "build 7", "--lock-timeout", "10m"]
 
 
 @pytest.mark.parametrize("name", ["deploy", "release", "example-cli"])
 def test_command_line_accepts_the_arguments_of_the_jenkinsfiles(name: str, left: Path, tmp_path: Path) -> None:
     given = {"NAME": "shop", "VERSION": "1.4.2", "NAMESPACE": "staging", "ENVIRONMENT": "production", "NOTE": HOSTILE}
-    [said] = run(script_of(left, name), tmp_path, **given, APP_DIR=".", BUILD_NUMBER="7")
-    command = main.get_command(click.Context(main), said[0])
+    [call] = run(script_of(left, name), tmp_path, **given, APP_DIR=".", BUILD_NUMBER="7")
+    command = main.get_command(click.Context(main), call[0])
     assert command is not None
-    assert command.make_context(said[0], said[1:-1]).params
+    assert command.make_context(call[0], call[1:-1]).params
 
 
 def test_no_script_contains_groovy_interpolation(left: Path) -> None:

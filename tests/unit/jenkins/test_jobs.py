@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.job_server import wish
+from support.job_server import job_settings
 
 from kubernaut.errors import JobInvalid, NameInvalid
 from kubernaut.jenkins.jobs import PipelineFromScm, ShellStep, check_credential_free, choose_flavour, define_jobs
 
 
 def test_freestyle_jobs() -> None:
-    release, deploy = define_jobs(wish(), "hudson")
+    release, deploy = define_jobs(job_settings(), "hudson")
     assert (str(release.path), str(deploy.path)) == ("hello-world-release", "hello-world-deploy")
     assert [parameter.name for parameter in release.parameters] == ["NAMESPACE", "GIT_COMMIT", "OP_ID"]
     assert [parameter.name for parameter in deploy.parameters] == ["VERSION", "NAMESPACE", "ENVIRONMENT", "NOTE", "OP_ID"]
@@ -24,7 +24,7 @@ def test_freestyle_jobs() -> None:
 
 
 def test_pipeline_jobs() -> None:
-    release, deploy = define_jobs(wish(folder="team/shops", credentials_id="team-git", jenkinsfiles="ci"), "jenkins")
+    release, deploy = define_jobs(job_settings(folder="team/shops", credentials_id="team-git", jenkinsfiles="ci"), "jenkins")
     assert (str(release.path), str(deploy.path)) == ("team/shops/hello-world-release", "team/shops/hello-world-deploy")
     assert [parameter.name for parameter in release.parameters] == ["NAMESPACE", "APP_DIR", "OP_ID"]
     assert release.parameters[1].default == "examples/hello-world"
@@ -34,13 +34,13 @@ def test_pipeline_jobs() -> None:
 
 
 def test_jenkinsfiles_at_the_top_of_the_repository() -> None:
-    release, _ = define_jobs(wish(jenkinsfiles="."), "jenkins")
+    release, _ = define_jobs(job_settings(jenkinsfiles="."), "jenkins")
     assert isinstance(release.steps, PipelineFromScm)
     assert release.steps.script_path == "release/Jenkinsfile"
 
 
 def test_deploy_job_is_named_with_its_folder() -> None:
-    release, _ = define_jobs(wish(folder="team", flavour="freestyle"), "jenkins")
+    release, _ = define_jobs(job_settings(folder="team", flavour="freestyle"), "jenkins")
     assert isinstance(release.steps, ShellStep)
     assert "\ndeploy_job=team/hello-world-deploy\n" in release.steps.script
 
@@ -52,7 +52,7 @@ def test_freestyle_is_available_on_every_server(kind: Any) -> None:
 
 def test_pipeline_is_refused_for_hudson() -> None:
     with pytest.raises(JobInvalid, match="Pipelines"):
-        define_jobs(wish(flavour="pipeline"), "hudson")
+        define_jobs(job_settings(flavour="pipeline"), "hudson")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_pipeline_is_refused_for_hudson() -> None:
 )
 def test_invalid_names_are_refused(facts: dict[str, str]) -> None:
     with pytest.raises(NameInvalid):
-        define_jobs(wish(**facts), "hudson")
+        define_jobs(job_settings(**facts), "hudson")
 
 
 @pytest.mark.parametrize(
@@ -102,13 +102,13 @@ def test_invalid_names_are_refused(facts: dict[str, str]) -> None:
 )
 def test_invalid_settings_are_refused(facts: dict[str, str]) -> None:
     with pytest.raises(JobInvalid) as refused:
-        define_jobs(wish(**{"flavour": "freestyle", **facts}), "jenkins")
+        define_jobs(job_settings(**{"flavour": "freestyle", **facts}), "jenkins")
     assert refused.value.hint
 
 
 def test_invalid_credentials_id_is_refused() -> None:
     with pytest.raises(JobInvalid, match="credential"):
-        define_jobs(wish(credentials_id="a b"), "jenkins")
+        define_jobs(job_settings(credentials_id="a b"), "jenkins")
 
 
 @pytest.mark.parametrize(
@@ -122,16 +122,16 @@ def test_invalid_credentials_id_is_refused() -> None:
 )
 def test_repository_with_credentials_is_refused_and_not_shown(url: str) -> None:
     with pytest.raises(JobInvalid) as refused:
-        define_jobs(wish(repository=url), "jenkins")
+        define_jobs(job_settings(repository=url), "jenkins")
     assert "canary" not in str(refused.value.problem())
 
 
 @pytest.mark.parametrize("url", ["ssh://git@git.example.com/shop.git", "git@git.example.com:shop.git", "/srv/git/shop.git"])
 def test_ssh_user_is_not_a_credential(url: str) -> None:
     check_credential_free(url)
-    assert define_jobs(wish(repository=url), "jenkins")
+    assert define_jobs(job_settings(repository=url), "jenkins")
 
 
 @pytest.mark.parametrize("branch", ["main", "release/1.4", "feature/é😀", "a'b", "x;y", "$(id)"])
 def test_valid_branches(branch: str) -> None:
-    assert define_jobs(wish(branch=branch), "hudson")
+    assert define_jobs(job_settings(branch=branch), "hudson")

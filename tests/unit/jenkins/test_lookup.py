@@ -98,7 +98,7 @@ def test_op_id_is_unique_unless_given() -> None:
 
 def test_job_without_op_id_needs_a_queue_id() -> None:
     assert choose_op_id(job(), None, lambda: True) is None
-    for op_id, tells in ((None, False), ("push-1", True)):
+    for op_id, with_queue_ids in ((None, False), ("push-1", True)):
         with pytest.raises(JobInvalid, match="OP_ID") as refused:
-            choose_op_id(job("VERSION"), op_id, lambda tells=tells: tells)  # type: ignore[misc]
+            choose_op_id(job("VERSION"), op_id, lambda with_queue_ids=with_queue_ids: with_queue_ids)  # type: ignore[misc]
         assert "OP_ID" in refused.value.hint

@@ -23,9 +23,22 @@ from kubernaut.jenkins.responses import (
 )
 
 URL = "https://ci.example.com"
-_TOLD = ("id", "number", "building", "result", "queueId", "builds", "items", "task", "url", "why", "cancelled", "executable")
-_GIVEN = ("actions", "parameters", "name", "value", "property", "parameterDefinitions", "buildable")
-NAMES = st.sampled_from(_TOLD + _GIVEN)
+_RESPONSE_KEYS = (
+    "id",
+    "number",
+    "building",
+    "result",
+    "queueId",
+    "builds",
+    "items",
+    "task",
+    "url",
+    "why",
+    "cancelled",
+    "executable",
+)
+_JOB_KEYS = ("actions", "parameters", "name", "value", "property", "parameterDefinitions", "buildable")
+NAMES = st.sampled_from(_RESPONSE_KEYS + _JOB_KEYS)
 JSON = st.recursive(
     st.none()
     | st.booleans()

@@ -19,17 +19,17 @@ HOSTILE = "a\"b'c $(id) `x` ]]> <b> é 😀\n\ttab &amp; %41 a=b&c=d " + "x" * 2
 
 
 def test_request_is_sent_once_with_its_parameters(either: JobRunner) -> None:
-    told = either({"VERSION": HOSTILE})
+    build = either({"VERSION": HOSTILE})
     (asked,) = either.jenkins.triggers
-    assert asked.form == {"VERSION": HOSTILE, "OP_ID": told.op_id}  # NAMESPACE keeps the job's default
-    assert (told.job, told.number, told.triggered, told.url) == (JOB, None, True, f"{URL}/job/{JOB}/")
-    assert told.why == "In the quiet period. Expires in 4.9 sec"
+    assert asked.form == {"VERSION": HOSTILE, "OP_ID": build.op_id}  # NAMESPACE keeps the job's default
+    assert (build.job, build.number, build.triggered, build.url) == (JOB, None, True, f"{URL}/job/{JOB}/")
+    assert build.why == "In the quiet period. Expires in 4.9 sec"
 
 
 def test_build_that_begins_at_once_is_returned(either: JobRunner) -> None:
     either.jenkins.on_item = either.jenkins.start
-    told = either()
-    assert (told.number, told.url, told.result) == (1, f"{URL}/job/{JOB}/1/", None)
+    build = either()
+    assert (build.number, build.url, build.result) == (1, f"{URL}/job/{JOB}/1/", None)
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_invalid_request_is_not_sent(run: JobRunner, change: dict[str, Any], fai
 def test_build_without_op_id_is_found_by_its_queue_item(run: JobRunner) -> None:
     run.jenkins.parameters = ("VERSION",)
     after(run)
-    told = run({"VERSION": "1"}, follow=True)
-    assert (told.op_id, told.queue_id, told.result) == (None, 100, "SUCCESS")
+    build = run({"VERSION": "1"}, follow=True)
+    assert (build.op_id, build.queue_id, build.result) == (None, 100, "SUCCESS")
 
 
 def test_rejected_crumb_is_renewed_and_one_build_is_requested(run: JobRunner) -> None:
@@ -74,8 +74,8 @@ def test_missing_permission_is_denied(run: JobRunner) -> None:
 
 def test_build_is_followed_to_its_end(either: JobRunner) -> None:
     after(either)
-    told = either(follow=True)
-    assert (told.number, told.result, told.url) == (1, "SUCCESS", f"{URL}/job/{JOB}/1/")
+    build = either(follow=True)
+    assert (build.number, build.result, build.url) == (1, "SUCCESS", f"{URL}/job/{JOB}/1/")
     assert either.lines == ["Started by user ci", "release 1.4.2", "Finished: SUCCESS"]
     assert any(f"#1 is running: {URL}/job/{JOB}/1/" in notice for notice in either.notices)
 
@@ -129,16 +129,16 @@ def test_existing_build_with_the_op_id_is_used(either: JobRunner, where: str) ->
     if where != "queue":
         made = either.jenkins.start(item)
         made.end("SUCCESS" if where == "ended" else None)
-    told = either(op_id="push-1")
+    build = either(op_id="push-1")
     assert either.jenkins.triggers == []
-    assert not told.triggered
-    assert (told.number, told.result) == {"queue": (None, None), "builds": (1, None), "ended": (1, "SUCCESS")}[where]
+    assert not build.triggered
+    assert (build.number, build.result) == {"queue": (None, None), "builds": (1, None), "ended": (1, "SUCCESS")}[where]
 
 
 def test_repeated_request_follows_the_build_from_its_beginning(either: JobRunner) -> None:
     after(either)
     first = either(op_id="push-1", follow=True)
-    either.heard.clear()
+    either.events.clear()
     again = either(op_id="push-1", follow=True)
     assert (again.number, again.result, again.triggered) == (first.number, "SUCCESS", False)
     assert len(either.jenkins.triggers) == 1
@@ -161,7 +161,7 @@ def test_item_that_becomes_a_build_meanwhile_is_found(either: JobRunner) -> None
 
 def test_new_build_without_parameters_yet_is_found(either: JobRunner) -> None:
     either.jenkins.start(either.jenkins.put({"OP_ID": "push-0"}))
-    either.jenkins.start(either.jenkins.put({"OP_ID": "push-1"})).untold = 1
+    either.jenkins.start(either.jenkins.put({"OP_ID": "push-1"})).listed_without_parameters = 1
     assert either(op_id="push-1").number == 2
     assert either.jenkins.triggers == []
 

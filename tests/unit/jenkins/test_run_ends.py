@@ -133,7 +133,7 @@ def test_requests_are_a_second_apart(either: JobRunner, start: float) -> None:
 
 @pytest.mark.parametrize("start", [0.01, 0.5, 0.99])
 def test_line_is_shown_within_two_seconds(either: JobRunner, start: float) -> None:
-    said: dict[str, float] = {}
+    printed_at: dict[str, float] = {}
 
     def begin(item: Item) -> None:
         made: Run = either.jenkins.start(item)
@@ -142,12 +142,12 @@ def test_line_is_shown_within_two_seconds(either: JobRunner, start: float) -> No
         either.clock.at(either.clock.now() + 16, made.end)
 
     def say(made: Run, number: int) -> None:
-        said[f"line {number}"] = either.clock.now()
+        printed_at[f"line {number}"] = either.clock.now()
         made.say(f"line {number}\n")
 
     either.jenkins.on_item = lambda item: either.clock.at(start, lambda: begin(item))
     either(follow=True)
-    late = {event.text: at - said[event.text] for at, event in either.heard if isinstance(event, LogLine)}
+    late = {event.text: at - printed_at[event.text] for at, event in either.events if isinstance(event, LogLine)}
     assert len(late) == 40
     assert max(late.values()) <= 2
     assert max(seconds for line, seconds in late.items() if int(line.split()[1]) > 5) <= 1.01
@@ -164,9 +164,9 @@ def test_new_reason_to_wait_is_a_notice(either: JobRunner) -> None:
 
     either.jenkins.on_item = waits
     either(follow=True)
-    told = [notice for notice in either.notices if notice.startswith("waiting: ")]
-    assert len(told) == 2
-    assert told[1] == "waiting: Waiting for next available executor"
+    notices = [notice for notice in either.notices if notice.startswith("waiting: ")]
+    assert len(notices) == 2
+    assert notices[1] == "waiting: Waiting for next available executor"
 
 
 # signals

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.job_server import wish
+from support.job_server import job_settings
 
 from kubernaut.jenkins.jobs import ShellStep, define_jobs, shell_step
 
@@ -287,7 +287,7 @@ def test_quoted_values_are_unchanged_in_bash(text: str) -> None:
 
 
 def test_scripts_are_valid_bash_and_echo_nothing() -> None:
-    for job in define_jobs(wish(), "hudson"):
+    for job in define_jobs(job_settings(), "hudson"):
         assert isinstance(job.steps, ShellStep)
         assert job.steps.script.startswith(f"#!/bin/bash\n{job.steps.marker} ")
         checked = subprocess.run(["bash", "-n"], input=job.steps.script, capture_output=True, text=True, check=True)

@@ -283,7 +283,7 @@ def test_build_is_stopped(http: responses.RequestsMock, location: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "body", "size", "more", "wanted"),
+    ("start", "body", "size", "more", "expected"),
     [
         (0, b"a\r\nb\r\n", 4, True, ("a\nb\n", 4, True, False)),
         (4, b"", 4, True, ("", 4, True, False)),
@@ -297,12 +297,12 @@ def test_build_is_stopped(http: responses.RequestsMock, location: str) -> None:
         (0, "é😀\r\n".encode(), 7, True, ("é😀\n", 7, True, False)),
     ],
 )
-def test_console_chunk_is_read(http: responses.RequestsMock, start: int, body: bytes, size: int, more: bool, wanted: Any) -> None:
+def test_console_chunk_is_read(http: responses.RequestsMock, start: int, body: bytes, size: int, more: bool, expected: Any) -> None:
     headers = {"X-Text-Size": str(size), **({"X-More-Data": "true"} if more else {})}
     http.get(f"{JOB}/7/logText/progressiveText?start={start}", body, headers=headers, content_type="text/plain;charset=UTF-8")
     console = server().console(SHOP, 7, start)
     assert console is not None
-    assert (console.text, console.next, console.more, console.reset) == wanted
+    assert (console.text, console.next, console.more, console.reset) == expected
 
 
 # settings

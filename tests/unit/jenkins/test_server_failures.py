@@ -268,14 +268,14 @@ def test_server_error_leaves_the_trigger_unconfirmed(http: responses.RequestsMoc
 @contextmanager
 def silent(cut: bool) -> Iterator[tuple[str, list[bytes]]]:
     """Run a server that receives requests and does not answer: it cuts the connection, or waits for the end of the test."""
-    over, heard = threading.Event(), list[bytes]()
+    over, bodies = threading.Event(), list[bytes]()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_error(404)
 
         def do_POST(self) -> None:
-            heard.append(self.rfile.read(int(self.headers["Content-Length"])))
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
             if not cut:
                 over.wait(30)
             self.close_connection = True
@@ -287,7 +287,7 @@ def silent(cut: bool) -> Iterator[tuple[str, list[bytes]]]:
         thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield f"http://127.0.0.1:{listening.server_port}", heard
+            yield f"http://127.0.0.1:{listening.server_port}", bodies
         finally:
             over.set()
             listening.shutdown()
@@ -297,18 +297,18 @@ def silent(cut: bool) -> Iterator[tuple[str, list[bytes]]]:
 @pytest.mark.parametrize(("cut", "words"), [(True, "did not confirm"), (False, "no answer in time")])
 def test_unanswered_trigger_is_unconfirmed(cut: bool, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # loopback is never reached through a proxy
-    with silent(cut) as (url, heard):
+    with silent(cut) as (url, bodies):
         there = server(url=url, timeout=0.3)
         failing(lambda: there.trigger(SHOP, {"A": "1"}), TriggerUnconfirmed, words)
         there.close()
-    assert heard == [b"A=1"]
+    assert bodies == [b"A=1"]
 
 
 def test_refused_connection_is_unreachable() -> None:
-    with silent(cut=True) as (url, heard):
+    with silent(cut=True) as (url, bodies):
         there = server(url=url)
         failing(lambda: there.trigger(SHOP, {"A": "1"}), TriggerUnconfirmed)
     # The server is gone. The crumb is known, so the request itself is refused.
     failing(lambda: there.trigger(SHOP, {"A": "2"}), JenkinsUnreachable, r"Cannot run job .* Connection refused")
     there.close()
-    assert heard == [b"A=1"]
+    assert bodies == [b"A=1"]

@@ -174,8 +174,8 @@ def test_every_write_is_audited_including_refused_ones(server: InProcessServer) 
     server.delete("/things/stuck")
     server.get("/things/a")
     done, refused, unknown, failed = server.audited
-    said = {"event": "request", "caller": "ada", "method": "DELETE", "route": "/things/{id}", "path": "/things/a", "status": 202}
-    assert {**done, **said, "release": "demo.hello.v1", "operation": "op-1", "request": "r-1", "client": "192.0.2.1"} == done
+    request = {"event": "request", "caller": "ada", "method": "DELETE", "route": "/things/{id}", "path": "/things/a", "status": 202}
+    assert {**done, **request, "release": "demo.hello.v1", "operation": "op-1", "request": "r-1", "client": "192.0.2.1"} == done
     assert (refused["caller"], refused["status"], refused["outcome"]) == ("reader", 403, "not_allowed")
     assert (failed["outcome"], failed["release"], failed["operation"]) == ("deploy_failed", "demo.stuck.v2", "op-2")
     assert (unknown.get("caller"), unknown["status"], unknown["outcome"]) == (None, 401, "unauthorized")

@@ -58,9 +58,9 @@ def test_a_line_has_the_leading_fields_in_order(sink: Sink) -> None:
         path="/api/releases",
     )
     (line,) = sink.lines
-    said = datetime.fromisoformat(line.pop("time"))
-    assert said.tzinfo is not None
-    assert abs((said - before).total_seconds()) < 60
+    logged_at = datetime.fromisoformat(line.pop("time"))
+    assert logged_at.tzinfo is not None
+    assert abs((logged_at - before).total_seconds()) < 60
     assert line == {
         "event": "request",
         "caller": "ci",

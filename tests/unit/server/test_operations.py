@@ -280,8 +280,8 @@ def test_a_silent_stream_sends_heartbeats(backend: Backend, server: InProcessSer
     id = begun(backend, server)
     response = stream(server, id)
     chunks = response.iter_encoded()
-    heard = [next(chunks) for _ in range(8)]
-    assert heard[-1] == b": still running\n\n"
+    received = [next(chunks) for _ in range(8)]
+    assert received[-1] == b": still running\n\n"
     backend.helm.may_end.set()
     response.close()
 

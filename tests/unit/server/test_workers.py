@@ -270,8 +270,8 @@ def test_waiting_threads_are_woken_by_events(workers: Workers) -> None:
     assert running.wait_for_events(0, 0.0) == ((), False)
     assert running.wait_for_events(0, 0.01) == ((), False)
     go.set()
-    said, finished = running.wait_for_events(0, SOON)
-    assert ([event.text for _, event in said], finished) == (["news"], False)
+    events, finished = running.wait_for_events(0, SOON)
+    assert ([event.text for _, event in events], finished) == (["news"], False)
     end.set()
     began = time.monotonic()
     assert running.wait_for_events(1, SOON) == ((), True)
@@ -286,7 +286,7 @@ def test_concurrent_readers_get_every_event_once(workers: Workers) -> None:
             listener(LogLine("deploy", str(number)))
         return DONE
 
-    heard: list[list[str]] = [[] for _ in range(4)]
+    received: list[list[str]] = [[] for _ in range(4)]
     may_begin = threading.Event()
 
     def begin(listener: Listener, stopped: Callable[[], bool]) -> Deployed:
@@ -298,11 +298,11 @@ def test_concurrent_readers_get_every_event_once(workers: Workers) -> None:
     def read(mine: list[str]) -> None:
         after, finished = 0, False
         while not finished:
-            said, finished = running.wait_for_events(after, SOON)
-            mine += [event.text for _, event in said]
-            after = said[-1][0] if said else after
+            events, finished = running.wait_for_events(after, SOON)
+            mine += [event.text for _, event in events]
+            after = events[-1][0] if events else after
 
-    readers = [threading.Thread(target=read, args=(mine,)) for mine in heard]
+    readers = [threading.Thread(target=read, args=(mine,)) for mine in received]
     switching = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:
@@ -313,7 +313,7 @@ def test_concurrent_readers_get_every_event_once(workers: Workers) -> None:
             reader.join(SOON)
     finally:
         sys.setswitchinterval(switching)
-    assert heard == [[str(number) for number in range(count)]] * 4
+    assert received == [[str(number) for number in range(count)]] * 4
 
 
 # the end
