@@ -11,10 +11,9 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Literal, Self
 from urllib.parse import quote, urlsplit
@@ -41,9 +40,6 @@ _SCP_URL = re.compile(r"(?:[^@/\s]+@)?(?P<host>[^:/\s]+):(?P<path>\S+)")
 _PORTS = {"http": 80, "https": 443}
 
 
-# the statuses of a verb
-
-
 class CommitStatusReporter:
     """Reports what a verb does to commits. A context manager, whose end waits until the statuses are sent.
 
@@ -55,8 +51,10 @@ class CommitStatusReporter:
 
     def __init__(self, client: StatusClient | None, settings: Settings, listener: Listener) -> None:
         self.client, self.settings, self._listener = client, settings, listener
-        self._queue: SimpleQueue[tuple[Status, Future[str]] | None] = SimpleQueue()
-        self._sent: list[tuple[Status, Future[str]]] = []
+        self._queue: SimpleQueue[Status | None] = SimpleQueue()
+        self._failures: dict[Status, str] = {}  # by status, in order; empty once it is set
+        self._thread: threading.Thread | None = None
+        self._ended = False
         self._warned: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -65,35 +63,29 @@ class CommitStatusReporter:
     def __exit__(self, *_: object) -> None:
         self._queue.put(None)
         try:
-            wait([future for _, future in self._sent], WAIT)
+            if self._thread is not None:
+                self._thread.join(WAIT)
         finally:
+            self._ended = True
             self._warn_of_failures()
 
-    def publishing(self) -> AbstractContextManager[CommitStatus]:
+    def publishing(self) -> CommitStatus:
         """Report the version that the block publishes."""
-        return self._reporting("kubernaut/release", "is being published", "is published")
+        return CommitStatus(self, "kubernaut/release", "is being published", "is published")
 
-    def deploying(self, namespace: str) -> AbstractContextManager[CommitStatus]:
+    def deploying(self, namespace: str) -> CommitStatus:
         """Report the version that the block deploys."""
-        return self._reporting(f"kubernaut/deploy/{namespace}", f"is being deployed to {namespace}", f"runs in {namespace}")
-
-    @contextmanager
-    def _reporting(self, context: str, doing: str, done: str) -> Iterator[CommitStatus]:
-        status = CommitStatus(self, context, doing)
-        try:
-            yield status
-        except BaseException as failure:
-            status.report("failure", _cause(failure))
-            raise
-        status.report("success", f"{status.version} {done}{status.outcome}")
+        return CommitStatus(self, f"kubernaut/deploy/{namespace}", f"is being deployed to {namespace}", f"runs in {namespace}")
 
     def send(self, status: Status) -> None:
         """Send a status from the thread, after those before."""
-        self._sent.append((status, Future()))
-        self._queue.put(self._sent[-1])
-        if len(self._sent) == 1:
+        self._failures[status] = "no answer in time"
+        self._queue.put(status)
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="kubernaut-github", daemon=True)
             with suppress(RuntimeError):  # the process has no more threads: a warning at the end
-                threading.Thread(target=self._run, name="kubernaut-github", daemon=True).start()
+                thread.start()
+                self._thread = thread
 
     def warn(self, text: str) -> None:
         """Send a notice, each text once; a listener that fails is ignored."""
@@ -103,61 +95,66 @@ class CommitStatusReporter:
                 self._listener(Notice("github", text))
 
     def _run(self) -> None:
-        for status, future in iter(self._queue.get, None):
-            if self.client is None or not future.set_running_or_notify_cancel():
-                continue
+        for status in iter(self._queue.get, None):
+            if self._ended or self.client is None:
+                return
             try:
                 self.client.set_status(status)
-                future.set_result("")
+                self._failures[status] = ""
+            except RequestError as failure:
+                self._failures[status] = str(failure)
             except Exception as failure:  # noqa: BLE001 - whatever it is, it is a warning
-                defect = f"internal error ({type(failure).__name__})"
-                future.set_result(str(failure) if isinstance(failure, StatusNotSent) else defect)
+                self._failures[status] = f"internal error ({type(failure).__name__})"
 
     def _warn_of_failures(self) -> None:
-        newest = {
-            status.context: (status, "no answer in time" if future.cancel() or not future.done() else future.result())
-            for status, future in self._sent
-        }
-        for reason in dict.fromkeys(reason for _, reason in newest.values() if reason):
-            failed = [f"{status.context} ({status.state})" for status, why in newest.values() if why == reason]
-            self.warn(f"Could not set {' and '.join(failed)} on GitHub: {reason}.")
+        failed: dict[str, list[str]] = {}
+        for context, newest in {status.context: status for status in self._failures}.items():
+            failed.setdefault(self._failures[newest], []).append(f"{context} ({newest.state})")
+        for reason, statuses in failed.items():
+            if reason:
+                self.warn(f"Could not set {' and '.join(statuses)} on GitHub: {reason}.")
 
 
 class CommitStatus:
-    """The status of one context and version. Nothing is reported before :meth:`begin`.
+    """The status of one context and version. A context manager, whose end reports the result of the block.
 
-    Attributes:
-        version: The version; empty until it is known.
-        outcome: The end of the description of a success.
+    Nothing is reported before :meth:`begin`.
     """
 
-    def __init__(self, reporter: CommitStatusReporter, context: str, doing: str) -> None:
-        self._reporter, self._context, self._doing = reporter, context, doing
+    def __init__(self, reporter: CommitStatusReporter, context: str, doing: str, done: str) -> None:
+        self._reporter, self._context, self._doing, self._done = reporter, context, doing, done
         self._place: tuple[str, str] | None = None
-        self.version = self.outcome = ""
+        self._version = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _type: object, failure: BaseException | None, _traceback: object) -> None:
+        if failure is None:
+            self._report("success", f"{self._version} {self._done}")
+        else:
+            self._report("failure", _cause(failure))
 
     def begin(self, version: str, commit: str | None, source: str | None) -> None:
         """Report ``pending`` on the commit of a version; warn if it has none on this GitHub."""
-        self.version = version
+        self._version = version
         if self._reporter.client is not None:
             try:
                 self._place = find_commit(commit, source, self._reporter.settings)
             except NoCommit as reason:
                 self._reporter.warn(f"No commit status for {version}: {reason}.")
-        self.report("pending", f"{version} {self._doing}")
+        self._report("pending", f"{version} {self._doing}")
 
     def set_release(self, id: str, *, changed: bool) -> None:
-        """Name the release in the outcome."""
-        self.outcome = f"{'' if changed else ' already,'} as {id}"
+        """Name the release in the description of a success."""
+        self._done += f"{'' if changed else ' already,'} as {id}"
 
-    def report(self, state: State, text: str) -> None:
-        """Report a state and its description, without secrets of the environment."""
-        if self._place is None:
-            return
-        settings = self._reporter.settings
-        description = description_of(redact(text, environment_secrets(settings.environment)))
-        url = settings.build.url if settings.build else None
-        self._reporter.send(Status(*self._place, self._context, state, description, url))
+    def _report(self, state: State, text: str) -> None:
+        if self._place is not None:
+            settings = self._reporter.settings
+            description = description_of(redact(text, environment_secrets(settings.environment)))
+            url = settings.build.url if settings.build else None
+            self._reporter.send(Status(*self._place, self._context, state, description, url))
 
 
 def _cause(failure: BaseException) -> str:
@@ -166,9 +163,6 @@ def _cause(failure: BaseException) -> str:
     if isinstance(failure, KeyboardInterrupt):
         return str(failure) or "Stopped by Ctrl-C."
     return f"Internal error ({type(failure).__name__})."
-
-
-# the repository, the commit and the description; pure
 
 
 class NoCommit(Exception):
@@ -214,9 +208,6 @@ def find_commit(commit: str | None, source: str | None, settings: Settings) -> t
     return found, commit
 
 
-# HTTP
-
-
 @dataclass(frozen=True)
 class Status:
     """A commit status: ``repository`` is ``OWNER/NAME``, ``commit`` the full SHA, ``target_url`` the page to link to."""
@@ -227,14 +218,6 @@ class Status:
     state: State
     description: str
     target_url: str | None = None
-
-
-class StatusNotSent(Exception):
-    """A status that GitHub has not accepted. ``retryable`` means that a second try may succeed."""
-
-    def __init__(self, reason: str, *, retryable: bool = False) -> None:
-        super().__init__(reason)
-        self.retryable = retryable
 
 
 class StatusClient:
@@ -255,45 +238,44 @@ class StatusClient:
         self._http.close()
 
     def set_status(self, status: Status) -> None:
-        """Set a commit status, within three seconds. Raises: StatusNotSent."""
+        """Set a commit status, within three seconds. Raises: RequestError, with the reason of a refusal."""
         deadline = time.monotonic() + _SECONDS
-        retry = retry_if_exception(lambda error: isinstance(error, StatusNotSent) and error.retryable)
+        retry = retry_if_exception(lambda error: isinstance(error, RequestError) and error.retryable)
         stop = stop_after_attempt(2) | stop_before_delay(_SECONDS)
-        retrying = Retrying(retry=retry, stop=stop, wait=wait_fixed(0.25), reraise=True)
-        retrying(lambda: self._post(status, max(deadline - time.monotonic(), 0.1)))
+        Retrying(retry=retry, stop=stop, wait=wait_fixed(0.25), reraise=True)(self._post, status, deadline)
 
-    def _post(self, status: Status, timeout: float) -> None:
-        body = {key: value for key, value in asdict(status).items() if value is not None}
-        path = f"/repos/{quote(body.pop('repository'))}/statuses/{quote(body.pop('commit'), safe='')}"
+    def _post(self, status: Status, deadline: float) -> None:
+        path = f"/repos/{quote(status.repository)}/statuses/{quote(status.commit, safe='')}"
+        body = {"state": status.state, "context": status.context, "description": status.description}
+        if status.target_url is not None:
+            body["target_url"] = status.target_url
         try:
             url = checked_address(self._url, self._plain_http, example=_EXAMPLE, server="GitHub") + path
             if (token := self._token()) is None:
-                raise StatusNotSent("no token")
+                raise RequestError("no token", retryable=False)
             headers = {**_HEADERS, "Authorization": f"Bearer {token}"}
-            answer = self._http.send("POST", url, limit=1 << 20, headers=headers, body=json.dumps(body).encode(), timeout=timeout)
+            left = max(deadline - time.monotonic(), 0.1)
+            answer = self._http.send("POST", url, limit=1 << 20, headers=headers, body=json.dumps(body).encode(), timeout=left)
         except SettingInvalid as error:
-            raise StatusNotSent(error.message.rstrip(".")) from error
-        except RequestError as error:
-            raise StatusNotSent(error.reason, retryable=error.retryable) from error
-        content = answer.json_object or {}
-        if not (200 <= answer.status < 300 and "state" in content):
-            text = content["message"] if isinstance(content.get("message"), str) else ""
-            message = "".join(char for char in redact(text, (token,)) if char.isprintable())[:200].rstrip(" .")
-            raise StatusNotSent(
-                _refusal(answer, status) + (message and f": {message}"), retryable=answer.status >= 500 or answer.status == 408
-            )
+            raise RequestError(error.message.rstrip("."), retryable=False) from error
+        if not (200 <= answer.status < 300 and "state" in (answer.json_object or {})):
+            raise RequestError(_refusal(answer, status, token), retryable=answer.status >= 500 or answer.status == 408)
 
 
-def _refusal(answer: Response, status: Status) -> str:
-    code = answer.status
+def _refusal(answer: Response, status: Status, token: str) -> str:
+    """Return why GitHub has not accepted a status, with its own message."""
+    code, repository = answer.status, status.repository
     if 200 <= code < 300:
         return f"{urlsplit(answer.url).hostname} does not answer like GitHub's API; check `github_url`"
     if answer.redirect_url is not None:
-        return f"redirect to {urlsplit(answer.redirect_url).hostname} not followed (HTTP {code}); was {status.repository} renamed?"
-    reasons = {
+        return f"redirect to {urlsplit(answer.redirect_url).hostname} not followed (HTTP {code}); was {repository} renamed?"
+    reason = {
         401: "invalid token (HTTP 401)",
-        403: f"setting statuses in {status.repository} is denied (HTTP 403)",
-        404: f"{status.repository} does not exist, or the token has no access to it (HTTP 404)",
-        422: f"commit {status.commit[:12]} of {status.repository} is not accepted (HTTP 422)",
-    }
-    return reasons.get(code, f"HTTP {code}")
+        403: f"setting statuses in {repository} is denied (HTTP 403)",
+        404: f"{repository} does not exist, or the token has no access to it (HTTP 404)",
+        422: f"commit {status.commit[:12]} of {repository} is not accepted (HTTP 422)",
+    }.get(code, f"HTTP {code}")
+    message = (answer.json_object or {}).get("message")
+    text = redact(message, (token,)) if isinstance(message, str) else ""
+    printable = "".join(char for char in text if char.isprintable())[:200].rstrip(" .")
+    return f"{reason}: {printable}" if printable else reason

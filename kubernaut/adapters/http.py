@@ -151,12 +151,13 @@ class HttpClient:
             headers: In addition to those of every request.
             query: Parameters to add to the URL.
             body: The bytes, or a form.
-            timeout: Seconds to wait for each part of this response.
+            timeout: Seconds to wait for the connection, at most 5, and for each part of this response.
 
         Raises:
             RequestError: There is no response.
             ResponseTooLarge: The response is larger than ``limit``.
         """
+        wait = self._timeout if timeout is None else timeout
         try:
             with self._session.request(
                 method,
@@ -166,7 +167,7 @@ class HttpClient:
                 data=body,
                 auth=_no_netrc,
                 stream=True,
-                timeout=(_CONNECT_TIMEOUT, self._timeout if timeout is None else timeout),
+                timeout=(min(_CONNECT_TIMEOUT, wait), wait),
                 allow_redirects=False,
                 proxies=_NO_PROXY if is_loopback(urlsplit(url).hostname or "") else None,
             ) as response:

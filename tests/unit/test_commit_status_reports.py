@@ -275,10 +275,14 @@ def test_signal_is_reported_after_the_cleanup(harness: ShipHarness, github: Fake
 def test_signal_while_waiting_for_github_ends_the_wait(
     harness: ShipHarness, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+    join = threading.Thread.join
 
-    monkeypatch.setattr(github_adapter, "wait", interrupted)
+    def interrupted(thread: threading.Thread, timeout: float | None = None) -> None:
+        if thread.name == "kubernaut-github":
+            raise KeyboardInterrupt
+        join(thread, timeout)
+
+    monkeypatch.setattr(threading.Thread, "join", interrupted)
     github.hang()
     with pytest.raises(KeyboardInterrupt):
         harness.open().publish(harness.tree.app)

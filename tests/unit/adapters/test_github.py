@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from support.github import CANARY, FakeGitHub
 
-from kubernaut.adapters.github import Status, StatusClient, StatusNotSent
+from kubernaut.adapters.github import Status, StatusClient
+from kubernaut.adapters.http import RequestError
 from kubernaut.adapters.secret_files import static_token, token_from_settings
 from kubernaut.settings import is_loopback, load_settings
 
@@ -22,8 +23,8 @@ def client(url: str, token: str | None = CANARY, *, plain: bool = False) -> Stat
     return StatusClient(url, token=static_token(token), plain_http=lambda host: plain or is_loopback(host.partition(":")[0]))
 
 
-def refusal(url: str, token: str | None = CANARY) -> StatusNotSent:
-    with pytest.raises(StatusNotSent) as caught:
+def refusal(url: str, token: str | None = CANARY) -> RequestError:
+    with pytest.raises(RequestError) as caught:
         client(url, token).set_status(STATUS)
     assert CANARY not in repr(caught.value)
     return caught.value
@@ -173,7 +174,7 @@ def test_unreadable_token_is_a_reason(tmp_path: Path) -> None:
             )(),  # type: ignore[misc]
             plain_http=is_loopback,
         )
-        with pytest.raises(StatusNotSent) as caught:
+        with pytest.raises(RequestError) as caught:
             statuses.set_status(STATUS)
         assert not caught.value.retryable
         assert CANARY not in str(caught.value)

@@ -20,7 +20,8 @@ import pytest
 from support.github import FakeGitHub
 from support.programs import program
 
-from kubernaut.adapters.github import State, Status, StatusClient, StatusNotSent
+from kubernaut.adapters.github import State, Status, StatusClient
+from kubernaut.adapters.http import RequestError
 from kubernaut.adapters.secret_files import static_token
 
 pytestmark = pytest.mark.slow
@@ -163,7 +164,7 @@ def test_stand_in_refusals_are_valid(part: dict[str, Any]) -> None:
                 github.url, token=static_token("another" if github is denied else github.token), plain_http=lambda _: True
             )
             denied.token = "changed meanwhile"
-            with pytest.raises(StatusNotSent):
+            with pytest.raises(RequestError):
                 client.set_status(Status("team/shop", SHA, "c", "success", "d"))
             (answer,) = github.answers
             assert answer.status == status
