@@ -82,21 +82,16 @@ class ReleaseReference(Model):
     chart: OperationChart | None = None
 
 
-class Operation(Model):
-    """An attempt to change a release.
+class OperationBase(Model):
+    """The fields that an operation has in the cluster and in the REST API.
 
     Attributes:
         verb: One of :data:`Verb`; an unknown word if a newer version wrote it.
         actor: ``None`` only where it cannot be read.
         build: The CI build that requested it.
         timeout: In seconds.
-        after: The current revision when it began; 0 for none.
-        fingerprint: Identifies the accepted request among those with the same key.
-        key: The hash of its Idempotency-Key, see :func:`key_hash`.
         waits_until: On an accepted operation that has not begun: the latest time to begin, by the API server's clock.
-        events: In order; ``events_left_out`` events are missing after the first :data:`Journal.FIRST`.
-        unread: Why it cannot be read, or not completely; never written.
-        resource_version: That of its Secret; never written.
+        made: The releases that it created or ended, in order.
     """
 
     id: str
@@ -111,14 +106,28 @@ class Operation(Model):
     chart: OperationChart | None = None
     plan: Plan = Plan()
     timeout: float | None = None
-    after: int | None = None
     started_at: datetime
+    waits_until: datetime | None = None
     finished_at: datetime | None = None
     outcome: Outcome | None = None
     made: tuple[ReleaseReference, ...] = ()
+
+
+class Operation(OperationBase):
+    """An attempt to change a release.
+
+    Attributes:
+        after: The current revision when it began; 0 for none.
+        fingerprint: Identifies the accepted request among those with the same key.
+        key: The hash of its Idempotency-Key, see :func:`key_hash`.
+        events: In order; ``events_left_out`` events are missing after the first :data:`Journal.FIRST`.
+        unread: Why it cannot be read, or not completely; never written.
+        resource_version: That of its Secret; never written.
+    """
+
+    after: int | None = None
     fingerprint: str | None = None
     key: str | None = None
-    waits_until: datetime | None = None
     events: tuple[OperationEvent, ...] = ()
     events_left_out: int = 0
     unread: str | None = Field(default=None, exclude=True)

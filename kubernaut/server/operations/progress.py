@@ -10,15 +10,12 @@ import copy
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-from kubernaut.ci import CiBuild
 from kubernaut.errors import DeployFailed, KubernautError
 from kubernaut.events import Events, NumberedEvent
-from kubernaut.history.operations import Operation, OperationChart, Outcome, ReleaseReference, State, numbered_events
+from kubernaut.history.operations import Operation, OperationBase, State, numbered_events
 from kubernaut.history.releases import ReleaseId
-from kubernaut.models import Model, Plan
 from kubernaut.redact import environment_secrets
 from kubernaut.server.operations.workers import RunningOperation, SequencedEvent
 from kubernaut.server.problems import MEDIA_TYPE, problem_headers, problem_json
@@ -32,33 +29,10 @@ POLL_SECONDS = 0.25
 _UNFINISHED = frozenset({"accepted", "running"})
 
 
-class OperationStatus(Model):
-    """An operation, without its events.
+class OperationStatus(OperationBase):
+    """An operation, without its events; ``state`` is the progress, and ``outcome`` has the result of a finished operation."""
 
-    Attributes:
-        state: The progress; ``outcome`` has the result of a finished operation.
-        waits_until: When a waiting operation gives up waiting for its turn.
-        made: The releases that it created or ended, in order.
-    """
-
-    id: str
     state: State
-    verb: str
-    namespace: str
-    name: str
-    actor: str | None = None
-    build: CiBuild | None = None
-    note: str | None = None
-    environment: str | None = None
-    commit: str | None = None
-    chart: OperationChart | None = None
-    plan: Plan = Plan()
-    timeout: float | None = None
-    started_at: datetime
-    waits_until: datetime | None = None
-    finished_at: datetime | None = None
-    outcome: Outcome | None = None
-    made: tuple[ReleaseReference, ...] = ()
 
 
 class OperationFollower:
@@ -97,7 +71,7 @@ class OperationFollower:
     def status(self) -> OperationStatus:
         """The operation for the API; for an operation of this server, never behind the cluster's record."""
         operation = self.operation
-        fields = {name: getattr(operation, name) for name in OperationStatus.model_fields if name != "state"}
+        fields = {name: getattr(operation, name) for name in OperationBase.model_fields}
         return OperationStatus(**fields, state=self._state(operation))
 
     def wait_done(self, seconds: float) -> bool:
