@@ -143,6 +143,11 @@ class Layout:
         return self.run / "docker.sock"
 
     @property
+    def kubelet_socket(self) -> Path:
+        """The longest socket of the kubelet, which creates it with a random number (32 bits) as its name and renames it."""
+        return self.root / "kubelet" / "root" / "pod-resources" / "4294967295"
+
+    @property
     def bin(self) -> Path:
         """The folders that `env` puts on PATH, one per Helm version."""
         return self.root / "bin"
@@ -164,8 +169,7 @@ class Layout:
                 f"The state folder {path!r} cannot be used: its path may contain only ASCII letters, digits and ./+@=_-",
                 hint="Set XDG_STATE_HOME to another folder.",
             )
-        longest = str(self.docker_socket)
-        if len(os.fsencode(longest)) > _SOCKET_PATH:
+        if max(len(os.fsencode(socket)) for socket in (self.docker_socket, self.kubelet_socket)) > _SOCKET_PATH:
             raise SettingInvalid(
                 f"The state folder {path!r} is too long: socket paths below it would exceed {_SOCKET_PATH} bytes.",
                 hint="Set XDG_STATE_HOME to a shorter path, or choose a shorter platform name with --name.",

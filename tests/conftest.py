@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -50,18 +51,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def local_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def local_platform() -> Iterator[Platform]:
     """The running platform of this test run."""
     if os.geteuid() != 0:
         missing("root, for the local platform")
     from kubernaut_local import Platform
 
-    platform = Platform(f"test-{os.getpid()}", state_home=tmp_path_factory.mktemp("state"))
-    try:
-        platform.up()
-        yield platform
-    finally:
-        platform.down(purge=True)
+    with tempfile.TemporaryDirectory(prefix="kubernaut-", ignore_cleanup_errors=True) as state:  # a short path, for its sockets
+        platform = Platform(f"test-{os.getpid()}", state_home=Path(state))
+        try:
+            platform.up()
+            yield platform
+        finally:
+            platform.down(purge=True)
 
 
 @pytest.fixture(scope="session")

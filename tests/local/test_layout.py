@@ -39,3 +39,10 @@ def test_too_long_path_is_refused() -> None:
     with pytest.raises(SettingInvalid, match="a" * 80):
         Layout(Path("/" + "a" * 80), "x").check()
     Layout(Path("/" + "a" * 20), "x").check()
+
+
+def test_longest_path_leaves_room_for_the_kubelet_s_socket() -> None:
+    beside = len(str(Layout(Path("/"), "x").kubelet_socket))
+    Layout(Path("/" + "a" * (106 - beside)), "x").check()
+    with pytest.raises(SettingInvalid):
+        Layout(Path("/" + "a" * (107 - beside)), "x").check()
