@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from kubernaut.errors import BadInput, ChartInvalid, ImageNotPinned, ValuesInvalid
-from kubernaut.publish.pins import pin_values
 from kubernaut.publish.registry import ENVIRONMENTS, IMAGE, ON_FAILURE, PROBE, SOURCE_DIGEST
 from kubernaut.publish.source import NO_TIME, Source, read_entry
-from kubernaut.yaml_reader import YamlProblem, parse_yaml, read_document
+from kubernaut.yaml_reader import Document, YamlProblem, parse_yaml, read_document
 
 if TYPE_CHECKING:  # importing it takes 30 ms, and an unchanged version does not need it
     from kubernaut.adapters.helm import Helm
@@ -162,16 +161,13 @@ class ChartCopy:
 
     def _mapping(self, name: str) -> dict[str, Any]:
         shown = self._application.chart_path / name
+        text = (self._chart / name).read_bytes()
         try:
-            content = yaml.safe_load(io.BytesIO((self._chart / name).read_bytes()))
-            document = read_document((self._chart / name).read_bytes())
-        except YamlProblem as error:
-            raise ChartInvalid(f"{shown}:{error.line}: {error.message}.") from error
+            content = yaml.safe_load(text)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             raise ChartInvalid(f"{shown}:{1 if mark is None else mark.line + 1}: not YAML.") from error
-        for line, text in document.problems:
-            raise ChartInvalid(f"{shown}:{line}: {text}.")
+        _read_document(text, str(shown))
         if not isinstance(content, dict) or not isinstance(content.get("annotations") or {}, dict):
             raise ChartInvalid(f"{shown}:1: expected a mapping.")
         return content
@@ -209,3 +205,96 @@ class ChartCopy:
         return ImageNotPinned(
             f"The chart {self._application.chart_path}, rendered{where}, does not run {repository} by digest: {runs}."
         )
+
+
+# values.yaml with the image; pure
+
+
+def pin_values(text: bytes, pins: Mapping[str, str], *, shown: str) -> bytes:
+    """Return the bytes of a values file with the pins set: values by dotted path. Messages call the file ``shown``.
+
+    Comments, order and quotes are kept. The result is read back as Helm reads it, to check that only the pins changed; if that
+    fails, the values are written as JSON instead.
+
+    Raises:
+        ChartInvalid: The file is not YAML, or a pin's parent is not a mapping.
+    """
+    pinned = _with_pins(text, pins, shown)
+    kept = _keeping_comments(text, pins)
+    if kept is not None and _plain(kept) == pinned:
+        return kept
+    return json.dumps(pinned, indent=2, ensure_ascii=False).encode()
+
+
+def _read_document(text: bytes, shown: str) -> Document:
+    """Return the content of a YAML file of the chart, with line numbers. Raises: ChartInvalid."""
+    try:
+        document = read_document(text)
+    except YamlProblem as error:
+        raise ChartInvalid(f"{shown}:{error.line}: {error.message}.") from error
+    for line, fault in document.problems:
+        raise ChartInvalid(f"{shown}:{line}: {fault}.")
+    return document
+
+
+def _with_pins(text: bytes, pins: Mapping[str, str], shown: str) -> dict[str, Any]:
+    document = _read_document(text, shown)
+    if document.content is not None and not isinstance(document.content, dict):
+        raise ChartInvalid(f"{shown}:1: expected a mapping.")
+    try:
+        content = parse_yaml(text, shown)
+    except ValuesInvalid as error:
+        raise ChartInvalid(error.message) from error
+    unshared: dict[str, Any] = _unshared(content)
+    for path, value in pins.items():
+        keys = path.split(".")
+        place = unshared
+        for depth, key in enumerate(keys[:-1]):
+            if place.get(key) is None:
+                place[key] = {}
+            place = place[key]
+            if not isinstance(place, dict):
+                line = document.line(keys[: depth + 1])
+                raise ChartInvalid(f"{shown}:{line}: {'.'.join(keys[: depth + 1])} is not a mapping, so {path} cannot be pinned.")
+        place[keys[-1]] = value
+    return unshared
+
+
+def _unshared(content: Any) -> Any:
+    # Two aliases of one mapping are one object: a pin in the first must not appear in the second.
+    if isinstance(content, dict):
+        return {key: _unshared(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_unshared(value) for value in content]
+    return content
+
+
+def _keeping_comments(text: bytes, pins: Mapping[str, str]) -> bytes | None:
+    from ruamel.yaml import YAML  # costs 30 ms, and only a build needs it
+    from ruamel.yaml.error import MarkedYAMLError, YAMLStreamError
+
+    editor = YAML(typ="rt")
+    editor.preserve_quotes = True
+    editor.width = 1 << 16
+    try:
+        content = editor.load(text.decode("utf-8-sig")) or editor.map()
+        for path, value in pins.items():
+            *above, last = path.split(".")
+            place = content
+            for key in above:
+                if place.get(key) is None:
+                    place[key] = editor.map()
+                place = place[key]
+            place[last] = value
+        out = io.BytesIO()
+        editor.dump(content, out)
+    except (YAMLStreamError, MarkedYAMLError, ValueError, AttributeError, TypeError):
+        return None
+    return out.getvalue()
+
+
+def _plain(text: bytes) -> Any:
+    try:
+        return parse_yaml(text, "")
+    except ValuesInvalid:
+        return None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubernaut.errors import ChartInvalid
-from kubernaut.publish.pins import pin_values
+from kubernaut.publish.chart import pin_values
 
 PINS = {"image.repository": "host/shop", "image.digest": "sha256:" + "0" * 64, "image.tag": "1.0.0"}
 
