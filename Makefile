@@ -51,7 +51,9 @@ test: install ## Everything, with coverage: lint, all tests, the last of them on
 	rm -rf .coverage
 	$(COVERED) -q -m "not platform and not slow" -n 4
 	$(COVERED) -q -m "slow and not platform" -n 4
-	$(COVERED) -m platform
+	# the platform's own tests first: they compare the host before and after; then two platforms side by side
+	$(COVERED) -q -m platform --durations=10 tests/local
+	$(COVERED) -q -m platform --durations=20 --ignore tests/local -n 2 --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
