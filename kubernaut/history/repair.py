@@ -218,7 +218,7 @@ def _made_by(operation: Operation, records: Sequence[Record], others: Sequence[O
     """Return the record that an operation made, or why it is unknown; neither if no record of it exists."""
     if operation.made:
         noted = (record for made in operation.made for record in records if record.uid == made.uid)
-        return next(noted, None), "The release that it made no longer exists"
+        return next(noted, None), f"The release {operation.made[0].id} that it made no longer exists"
     labelled = [record for record in records if record.labels.get(OPERATION_LABEL) == operation.id]
     for record in labelled:
         if record.operation_id:

@@ -146,7 +146,7 @@ class _Run:
         try:
             queue_id = self._server.trigger(self._path, {**parameters, **name})
         except TriggerUnconfirmed as unconfirmed:
-            self._step.notice("Jenkins did not confirm the request: looking for its build")
+            self._step.notice(f"Jenkins did not confirm the request to run {self._path}: looking for its build")
             self._search(unconfirmed)
         except KubernautError:
             self._requested = self._triggered = False

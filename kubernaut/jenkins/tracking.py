@@ -206,7 +206,7 @@ class Poller:
         self._timing, self._notify = timing, notify
         self._until, self._late = until, late
         self._next = timing.now() + after
-        self._outage = False
+        self._outage_began: float | None = None
 
     def __call__(self, question: Callable[[], T]) -> T:
         """Ask, and repeat the question during an outage.
@@ -223,13 +223,13 @@ class Poller:
             except JenkinsUnreachable as failure:
                 if self._timing.now() - began >= self._timing.outage:
                     raise
-                if not self._outage:
-                    self._outage = True
+                if self._outage_began is None:
+                    self._outage_began = self._timing.now()
                     self._notify(f"{failure} Retrying for up to {self._timing.outage / 60:.0f} minutes")
                 continue
-            if self._outage:
-                self._outage = False
-                self._notify("Jenkins answers again")
+            if self._outage_began is not None:
+                self._notify(f"Jenkins answers again after {self._timing.now() - self._outage_began:.0f} s")
+                self._outage_began = None
             return answer
 
     def _pause(self) -> None:

@@ -47,7 +47,7 @@ def test_unknown_options_are_type_errors(idle: Idle) -> None:
         lambda: idle.rollback("app", namespace="demo", dryrun=True),  # type: ignore[call-arg]
         lambda: idle.ship("app", namespace="demo", chart="oci://r/app:1"),  # type: ignore[call-arg]
     ):
-        with pytest.raises(TypeError, match=r"unexpected keyword argument '(dryrun|chart)'; [A-Za-z]+Options has note, timeout"):
+        with pytest.raises(TypeError, match=r"'(dryrun|chart)'.*\b[A-Za-z]+Options\b.*\bnote, timeout\b"):
             call()
 
 
@@ -56,7 +56,7 @@ def test_unknown_options_are_type_errors(idle: Idle) -> None:
     [
         ({"namespace": "Demo"}, NameInvalid, "'Demo'"),
         ({"set": ["a[x]=1"]}, ValuesInvalid, "--set a[x]"),
-        ({"values": ["nowhere.yaml"]}, ValuesInvalid, "nowhere.yaml cannot be read"),
+        ({"values": ["nowhere.yaml"]}, ValuesInvalid, "nowhere.yaml"),
         ({"environment": "staging"}, EnvironmentNotFound, "'staging'"),
     ],
 )

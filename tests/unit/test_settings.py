@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.messages import facts
 
 from kubernaut.ci import CiBuild
 from kubernaut.errors import SettingInvalid
@@ -38,7 +39,7 @@ def test_lock_timeout_and_stale_after(tmp_path: Path) -> None:
     settings = load(tmp_path, 'stale_after = "1h"\n', {"KUBERNAUT_LOCK_TIMEOUT": "90"}, lock_timeout="2m")
     assert (settings.lock_timeout, settings.stale_after) == (120.0, 3600.0)
     assert settings.origins["lock_timeout"] == "argument --lock-timeout"
-    with pytest.raises(SettingInvalid, match="lock_timeout is 'forever'"):
+    with pytest.raises(SettingInvalid, match=facts("lock_timeout", "'forever'")):
         load(tmp_path, lock_timeout="forever")
 
 
@@ -66,26 +67,26 @@ def test_every_setting_is_an_attribute_with_an_origin(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "match"),
+    ("text", "words"),
     [
-        ("registry = ", "is not TOML"),
-        ('regsitry = "x"\n', r"unknown setting 'regsitry'; did you mean 'registry'\?"),
-        ('zzz = "x"\n', "unknown setting 'zzz'"),
-        ('registry = ""\n', "expected a registry such as"),
-        ("history_max = 0\n", r"history_max is '0' \(.*kubernaut\.toml\); expected a number from 1"),
-        ("timeout = true\n", "expected a duration"),
-        ('plain_http = ["internal:5000"]\n', "plain_http must be a string"),
-        ("[registry]\n", "registry must be a string"),
+        ("registry = ", ("TOML",)),
+        ('regsitry = "x"\n', ("'regsitry'", "'registry'")),
+        ('zzz = "x"\n', ("'zzz'",)),
+        ('registry = ""\n', ("registry",)),
+        ("history_max = 0\n", ("history_max", "'0'", "1", "10000")),
+        ("timeout = true\n", ("timeout",)),
+        ('plain_http = ["internal:5000"]\n', ("plain_http",)),
+        ("[registry]\n", ("registry",)),
     ],
 )
-def test_invalid_file_is_refused(tmp_path: Path, text: str, match: str) -> None:
-    with pytest.raises(SettingInvalid, match=match):
+def test_invalid_file_is_refused(tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(SettingInvalid, match=facts("kubernaut.toml", *words)):
         load(tmp_path, text)
 
 
 def test_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "kubernaut.toml").write_bytes(b'registry = "\xff"\n')
-    with pytest.raises(SettingInvalid, match="is not TOML"):
+    with pytest.raises(SettingInvalid, match=facts("kubernaut.toml")):
         load(tmp_path)
 
 
@@ -115,7 +116,7 @@ def test_registry_is_normalized(tmp_path: Path, good: str) -> None:
     ],
 )
 def test_invalid_registry_is_refused(tmp_path: Path, bad: str) -> None:
-    with pytest.raises(SettingInvalid, match="expected a registry such as"):
+    with pytest.raises(SettingInvalid, match=facts("registry")):
         load(tmp_path, registry=bad)
 
 
@@ -123,7 +124,7 @@ def test_chart_registry_defaults_to_charts_below_the_registry(tmp_path: Path) ->
     assert load(tmp_path, registry="host/team").require_chart_registry() == "host/team/charts"
     assert load(tmp_path, registry="host/team", chart_registry="other").require_chart_registry() == "other"
     for call in (load(tmp_path).require_registry, load(tmp_path).require_chart_registry):
-        with pytest.raises(SettingInvalid, match="No registry is set"):
+        with pytest.raises(SettingInvalid, match=facts("registry")):
             call()
 
 
@@ -153,7 +154,7 @@ def test_duration_is_parsed(text: str, value: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "m", "5 m", "5M", "-5s", "1.5h", "1m1h", "٣s", "٣", "9" * 400, "8d", "169h", "5m\n"])
 def test_invalid_duration_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="a duration"):
+    with pytest.raises(ValueError, match=facts("duration")):
         parse_duration(text)
 
 
@@ -180,7 +181,7 @@ def test_actor_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("name", ["actor", "context", "docker_host", "helm"])
 def test_values_must_be_one_printable_line(tmp_path: Path, name: str) -> None:
-    with pytest.raises(SettingInvalid, match="a line of printable characters"):
+    with pytest.raises(SettingInvalid, match=facts(name)):
         load(tmp_path, **{name: "a\nb"})
 
 
@@ -192,14 +193,14 @@ def test_build_comes_from_the_setting_or_the_ci_server(tmp_path: Path) -> None:
     assert (settings.build_url, settings.build) == ("https://ci/8?buildId=8", CiBuild(url="https://ci/8?buildId=8"))
     assert settings.origins["build_url"] == "environment KUBERNAUT_BUILD_URL"
     for strange in ("javascript:alert(1)", "a\nb", "7", "http://[::1"):
-        with pytest.raises(SettingInvalid, match="an address such as"):
+        with pytest.raises(SettingInvalid, match=facts("build_url")):
             load(tmp_path, build_url=strange)
         assert load(tmp_path, environment={"BUILD_URL": strange}).build is None  # the CI server's words stop nothing
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "10001", "many", "٣"])
 def test_invalid_history_max_is_refused(tmp_path: Path, value: str) -> None:
-    with pytest.raises(SettingInvalid, match="a number from 1 to 10000"):
+    with pytest.raises(SettingInvalid, match=facts("history_max", "1", "10000")):
         load(tmp_path, history_max=value)
 
 

@@ -85,14 +85,14 @@ def test_setting_overrides_the_repository(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("commit", "source", "why"),
     [
-        (None, "https://github.com/team/shop", "commit is unknown"),
-        (f"{SHA}-dirty", "https://github.com/team/shop", "uncommitted changes"),
-        (SHA[:7], "https://github.com/team/shop", "not a full SHA"),
-        ("../../user", "https://github.com/team/shop", "not a full SHA"),
-        (f"{SHA}\n", "https://github.com/team/shop", "not a full SHA"),
-        (SHA.upper(), "https://github.com/team/shop", "not a full SHA"),
+        (None, "https://github.com/team/shop", "commit"),
+        (f"{SHA}-dirty", "https://github.com/team/shop", "uncommitted"),
+        (SHA[:7], "https://github.com/team/shop", "SHA"),
+        ("../../user", "https://github.com/team/shop", "SHA"),
+        (f"{SHA}\n", "https://github.com/team/shop", "SHA"),
+        (SHA.upper(), "https://github.com/team/shop", "SHA"),
         (SHA, None, "github_repository"),
-        (SHA, "https://gitlab.com/team/shop", "not on https://api.github.com"),
+        (SHA, "https://gitlab.com/team/shop", "https://api.github.com"),
     ],
 )
 def test_version_without_a_commit(commit: str | None, source: str | None, why: str, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.fake_api_server import Answer, FakeApiServer, config
+from support.messages import facts
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import BadInput, ClusterDenied, ClusterUnreachable, Conflict, KubernautError, NamespaceNotFound, NotFound
@@ -64,7 +67,7 @@ def test_read_is_repeated_when_the_server_is_busy(api: FakeApiServer, cluster: C
 
 def test_read_is_repeated_three_times_at_most(api: FakeApiServer, cluster: Cluster) -> None:
     api.say(503)
-    with pytest.raises(ClusterUnreachable, match="answers 503"):
+    with pytest.raises(ClusterUnreachable, match=facts("503")):
         cluster.list_pods("demo", {})
     assert len(api.asked) == 4
 
@@ -128,9 +131,9 @@ def test_lease_requests_have_a_short_timeout(api: FakeApiServer, tmp_path: Path,
     with socket.create_server(("127.0.0.1", 0)) as silent:
         slow = Cluster(config(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}"), timeout=60.0)
         for name in ("create lease", "replace lease", "delete lease"):
-            with pytest.raises(ClusterUnreachable, match="did not answer within"):
+            with pytest.raises(ClusterUnreachable, match=facts("0 s")):
                 WRITES[name](slow)
-        with pytest.raises(ClusterUnreachable, match="did not answer within"):
+        with pytest.raises(ClusterUnreachable, match=facts("0 s")):
             slow.get_lease("demo", "x")
         slow.close()
 
@@ -182,7 +185,7 @@ def test_failed_response_is_converted_to_its_error(
 
 def test_error_names_the_context(api: FakeApiServer, cluster: Cluster) -> None:
     api.say(401)
-    with pytest.raises(ClusterDenied, match=r"context 'here' \(http://127.0.0.1:\d+\) does not accept the credentials"):
+    with pytest.raises(ClusterDenied, match=facts("'here'", api.url)):
         cluster.list_pods("demo", {})
 
 
@@ -196,14 +199,14 @@ def test_namespace_exists_for_a_user_without_the_right(api: FakeApiServer, clust
 
 
 def test_closed_port_is_unreachable(tmp_path: Path) -> None:
-    with pytest.raises(ClusterUnreachable, match="does not answer"):
+    with pytest.raises(ClusterUnreachable, match=facts("http://127.0.0.1:9")):
         Cluster(config(tmp_path, "http://127.0.0.1:9")).list_pods("demo", {})
 
 
 def test_slow_server_is_unreachable(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         slow = Cluster(config(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}"), timeout=0.2)
-        with pytest.raises(ClusterUnreachable, match="did not answer within"):
+        with pytest.raises(ClusterUnreachable, match=facts("0 s")):
             slow.list_pods("demo", {})
 
 
@@ -220,7 +223,7 @@ def test_response_through_a_service_is_limited(api: FakeApiServer, cluster: Clus
 
 
 def test_request_to_a_service_without_the_right_is_denied(api: FakeApiServer, cluster: Cluster) -> None:
-    """What the API server refuses is not the application's answer."""
+    """A refusal by the API server is not the application's answer."""
     refused = {"kind": "Status", "message": 'User "ada" cannot get resource "services/proxy" in API group ""', "code": 403}
     api.say((403, json.dumps(refused, separators=(",", ":")), {}), (403, "no entry", {"Content-Type": "text/plain"}))
     with pytest.raises(ClusterDenied, match="services/proxy"):
@@ -249,12 +252,12 @@ def test_credential_plugin_supplies_the_token(api: FakeApiServer, tmp_path: Path
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("#!/bin/sh\necho your session has expired >&2; exit 1\n", "credential plugin failed"),
+        ("#!/bin/sh\necho your session has expired >&2; exit 1\n", "plugin"),
         ("#!/bin/sh\necho '{}'\n", "plugin .* token"),
         ("#!/bin/sh\necho nonsense\n", "plugin .* token"),
-        (None, "is not installed"),
-        ("#!/no/such/interpreter\n", "plugin .*plugin is not installed"),
-        ("neither a script nor a program\n", "plugin .* cannot be run: Exec format error"),
+        (None, "plugin"),
+        ("#!/no/such/interpreter\n", "plugin"),
+        ("neither a script nor a program\n", f"plugin .*{os.strerror(errno.ENOEXEC)}"),
     ],
 )
 def test_failing_credential_plugin_is_denied(api: FakeApiServer, tmp_path: Path, body: str | None, words: str) -> None:
@@ -278,7 +281,7 @@ def test_invalid_certificates_are_unreachable(tmp_path: Path) -> None:
         {"certificate-authority-data": "!"},
     ):
         broken = Cluster(config(tmp_path, "https://127.0.0.1:9", **more))
-        with pytest.raises(ClusterUnreachable, match="unusable certificates"):
+        with pytest.raises(ClusterUnreachable, match=facts("certificates")):
             broken.list_pods("demo", {})
 
 

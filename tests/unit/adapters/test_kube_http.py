@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from support.fake_api_server import FakeApiServer, config
+from support.messages import facts
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.adapters.kube_http import ResourceExpired, WatchEvent, status_error, status_message
@@ -83,7 +84,7 @@ def test_list_is_requested_page_by_page(api: FakeApiServer, cluster: Cluster) ->
         ((200, "<html>", {}), ClusterUnreachable, "watch events"),
         ((200, '{"type": "ADDED"}\n', {}), ClusterUnreachable, "watch events"),
         ((200, '{"type": "ADDED", "object": 7}\n', {}), ClusterUnreachable, "watch events"),
-        ((0, "", {}), ClusterUnreachable, "does not answer"),
+        ((0, "", {}), ClusterUnreachable, "http://127"),
     ],
 )
 def test_failed_watch_is_converted_to_its_error(
@@ -113,7 +114,7 @@ def test_silent_watch_is_unreachable(api: FakeApiServer, cluster: Cluster, monke
     monkeypatch.setattr("kubernaut.adapters.kube._LATE_SECONDS", 0.3)
     api.speaks.clear()
     try:
-        with pytest.raises(ClusterUnreachable, match="did not answer within 0 s"):
+        with pytest.raises(ClusterUnreachable, match=facts("0 s")):
             list(cluster.watch_secrets("demo", LABELS, resource_version="7", seconds=0))
         monkeypatch.setattr("kubernaut.adapters.kube._LATE_SECONDS", 30)
         watch = cluster.watch_secrets("demo", LABELS, resource_version="7", seconds=0)

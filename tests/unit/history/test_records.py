@@ -68,7 +68,7 @@ def test_status_is_read_from_metadata_alone() -> None:
     found = decode(secret)
     assert found is not None
     assert (found.revision, found.status) == (4, "failed")
-    assert "no release" in str(found.damaged)
+    assert found.damaged
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,10 @@ def test_damaged_record_raises_nothing(payload: str) -> None:
 
 
 def test_decompression_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = packed(gzip.compress(json.dumps({"a": "b" * 5000}).encode()))
+    assert not damaged(content).damaged
     monkeypatch.setattr("kubernaut.history.records._LARGEST_CONTENT", 1000)
-    assert "larger than" in str(damaged(packed(gzip.compress(json.dumps({"a": "b" * 5000}).encode()))).damaged)
+    assert damaged(content).damaged
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def test_taken_over_job_keeps_its_settings() -> None:
     merged = merge(read(text), RELEASE)
     assert owner(read(text)) is None
     assert owner(merged.root) == "hello-world"
-    assert (merged.root.findtext("description") or "").startswith("Ask Ada.\nMade by kubernaut for ")
+    assert (merged.root.findtext("description") or "").startswith("Ask Ada.\n")
     assert commands(merged.root)[0] == "make"
     assert len(commands(merged.root)) == 2
     assert merged.root.findtext("triggers/*/spec") == "0 3 * * *"

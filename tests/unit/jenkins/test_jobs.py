@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from support.job_server import job_settings
+from support.messages import facts
 
 from kubernaut.errors import JobInvalid, NameInvalid
 from kubernaut.jenkins.jobs import PipelineFromScm, ShellStep, check_credential_free, choose_flavour, define_jobs
@@ -51,7 +52,7 @@ def test_freestyle_is_available_on_every_server(kind: Any) -> None:
 
 
 def test_pipeline_is_refused_for_hudson() -> None:
-    with pytest.raises(JobInvalid, match="Pipelines"):
+    with pytest.raises(JobInvalid, match=facts("Pipelines")):
         define_jobs(job_settings(flavour="pipeline"), "hudson")
 
 

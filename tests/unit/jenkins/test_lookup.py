@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.messages import facts
 
 from kubernaut.errors import JobInvalid
 from kubernaut.jenkins.jobs import JobPath
@@ -54,20 +57,20 @@ def test_cancelled_item_is_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameters", "fact", "hint"),
+    ("parameters", "words", "hint"),
     [
-        ({"VERSON": "1"}, "'VERSON'; did you mean 'VERSION'?", "VERSION, OP_ID"),
-        ({"version": "1"}, "did you mean 'VERSION'?", "VERSION, OP_ID"),
-        ({"XYZZY": "1"}, "'XYZZY'", "VERSION, OP_ID"),
-        ({"OP_ID": "1"}, "OP_ID", "--op-id"),
-        ({"VERSION": "hunter22\0"}, "invalid character", "control characters"),
-        ({"VERSION": "hunter22\udcff"}, "invalid character", "UTF-8"),
+        ({"VERSON": "1"}, ("'VERSON'", "'VERSION'"), "VERSION, OP_ID"),
+        ({"version": "1"}, ("'version'", "'VERSION'"), "VERSION, OP_ID"),
+        ({"XYZZY": "1"}, ("'XYZZY'",), "VERSION, OP_ID"),
+        ({"OP_ID": "1"}, ("OP_ID",), "--op-id"),
+        ({"VERSION": "hunter22\0"}, ("'VERSION'",), "UTF-8"),
+        ({"VERSION": "hunter22\udcff"}, ("'VERSION'",), "UTF-8"),
     ],
 )
-def test_unknown_and_invalid_parameters_are_refused(parameters: dict[str, str], fact: str, hint: str) -> None:
+def test_unknown_and_invalid_parameters_are_refused(parameters: dict[str, str], words: tuple[str, ...], hint: str) -> None:
     with pytest.raises(JobInvalid) as refused:
         check_request(job("VERSION", "OP_ID"), parameters)
-    assert fact in refused.value.message
+    assert re.search(facts(*words), refused.value.message)
     assert hint in refused.value.hint
     assert "hunter22" not in refused.value.message
 

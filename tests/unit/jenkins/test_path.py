@@ -67,7 +67,7 @@ def test_valid_names(text: str, url_path: str, name: str) -> None:
     ],
 )
 def test_invalid_names(text: str) -> None:
-    with pytest.raises(JobInvalid, match="valid job name") as caught:
+    with pytest.raises(JobInvalid) as caught:
         JobPath.parse(text)
     assert caught.value.message.isprintable()
     assert len(caught.value.message) < 400

@@ -77,7 +77,7 @@ def test_build_is_followed_to_its_end(either: JobRunner) -> None:
     build = either(follow=True)
     assert (build.number, build.result, build.url) == (1, "SUCCESS", f"{URL}/job/{JOB}/1/")
     assert either.lines == ["Started by user ci", "release 1.4.2", "Finished: SUCCESS"]
-    assert any(f"#1 is running: {URL}/job/{JOB}/1/" in notice for notice in either.notices)
+    assert any(f"{URL}/job/{JOB}/1/" in notice for notice in either.notices)
 
 
 def test_forgotten_queue_item_is_found_among_the_builds(run: JobRunner) -> None:
@@ -101,7 +101,7 @@ def test_cancelled_queue_item_is_aborted(run: JobRunner) -> None:
 def test_queue_item_lost_on_hudson_is_aborted(run: JobRunner, moment: float) -> None:
     run.jenkins.hudson = True
     run.jenkins.on_item = lambda item: run.clock.at(moment, lambda: setattr(item, "cancelled", True))
-    with pytest.raises(BuildAborted, match="restart") as vanished:
+    with pytest.raises(BuildAborted, match=JOB) as vanished:
         run(follow=True)
     assert f"--op-id {vanished.value.members['opId']}`" in vanished.value.hint
     assert run.clock.now() < 40
@@ -178,13 +178,13 @@ def test_received_request_without_an_answer_is_found(either: JobRunner, effect: 
     either.jenkins.inject("POST .*build", effect, received=True)
     assert either(follow=True).result == "SUCCESS"
     assert len(either.jenkins.triggers) == 1
-    assert "looking for" in either.notices[0]
+    assert JOB in either.notices[0]
 
 
 @pytest.mark.parametrize("effect", [requests.ReadTimeout(), (500, {}, b"oops")])
 def test_lost_request_is_not_sent_again(either: JobRunner, effect: Any) -> None:
     either.jenkins.inject("POST .*build", effect)
-    with pytest.raises(JenkinsUnreachable, match="did not confirm") as unknown:
+    with pytest.raises(JenkinsUnreachable) as unknown:
         either(op_id="push 1")
     assert len(either.jenkins.triggers) == 1
     assert unknown.value.hint.startswith(f"`kubernaut jenkins run {JOB} --op-id 'push 1'` ")
@@ -209,7 +209,7 @@ def test_search_continues_after_a_restart(run: JobRunner) -> None:
 def test_unconfirmed_request_without_op_id_is_an_error(run: JobRunner) -> None:
     run.jenkins.parameters = ("VERSION",)
     run.jenkins.inject("POST .*build", requests.ReadTimeout(), received=True)
-    with pytest.raises(JenkinsUnreachable, match="did not confirm") as unknown:
+    with pytest.raises(JenkinsUnreachable) as unknown:
         run({"VERSION": "1"})
     assert f"{URL}/job/{JOB}/" in unknown.value.hint
 
@@ -219,4 +219,4 @@ def test_unsent_request_fails_at_once(run: JobRunner) -> None:
     with pytest.raises(JenkinsUnreachable):
         run()
     assert run.clock.now() == 0
-    assert not any("go on" in notice for notice in run.notices)
+    assert run.notices == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,12 +10,10 @@ import pytest
 import requests
 from support.fake_jenkins import JOB, URL, Item, Run
 from support.job_runner import STARTING, JobRunner, after
+from support.messages import facts
 
 from kubernaut.errors import BuildAborted, BuildUnsuccessful, DeadlineExceeded, JenkinsUnreachable, JobNotFound
 from kubernaut.events import LogLine
-
-GOES_ON = r"The build may go on|it goes on"
-
 
 # results
 
@@ -22,7 +21,7 @@ GOES_ON = r"The build may go on|it goes on"
 @pytest.mark.parametrize("result", ["FAILURE", "UNSTABLE", "NOT_BUILT"])
 def test_build_without_success_fails_with_its_last_lines(either: JobRunner, result: str) -> None:
     after(either, result=result)
-    with pytest.raises(BuildUnsuccessful, match=rf"{JOB} #1 ended as {result}: {URL}/job/{JOB}/1/") as failed:
+    with pytest.raises(BuildUnsuccessful, match=facts(JOB, "#1", result, f"{URL}/job/{JOB}/1/")) as failed:
         either(follow=True)
     assert failed.value.details == ("Started by user ci", "release 1.4.2", f"Finished: {result}")
     assert failed.value.members["result"] == result
@@ -32,13 +31,13 @@ def test_build_without_success_fails_with_its_last_lines(either: JobRunner, resu
 
 def test_aborted_build(either: JobRunner) -> None:
     after(either, result="ABORTED")
-    with pytest.raises(BuildAborted, match="#1 was aborted"):
+    with pytest.raises(BuildAborted, match=facts(JOB, "#1")):
         either(follow=True)
 
 
 def test_build_without_a_result(run: JobRunner) -> None:
     after(run, result=None)
-    with pytest.raises(BuildUnsuccessful, match="without a result"):
+    with pytest.raises(BuildUnsuccessful, match=facts(JOB, "#1")):
         run(follow=True)
     assert run.clock.now() < 60
 
@@ -56,13 +55,13 @@ def test_job_deleted_meanwhile(either: JobRunner, moment: float) -> None:
 def test_build_deleted_meanwhile(run: JobRunner) -> None:
     after(run, end=100)
     run.clock.at(3.2, run.jenkins.runs.clear)
-    with pytest.raises(JobNotFound, match="#1 of shop-deploy"):
+    with pytest.raises(JobNotFound, match=facts(JOB, "#1")):
         run(follow=True)
 
 
 def test_following_has_a_deadline(either: JobRunner) -> None:
     after(either, end=100)
-    with pytest.raises(DeadlineExceeded, match=GOES_ON) as late:
+    with pytest.raises(DeadlineExceeded, match=facts("#1")) as late:
         either(follow=True, longest=10.0, op_id="push-1")
     assert either.clock.now() <= 11
     assert "--op-id push-1 --follow" in late.value.hint
@@ -77,8 +76,8 @@ def test_restart_is_waited_for_with_one_notice(either: JobRunner) -> None:
     either.clock.at(5, lambda: either.jenkins.inject("", STARTING, times=9))
     either.clock.at(16, lambda: either.jenkins.inject("", requests.ConnectionError(), times=3))
     assert either(follow=True).result == "SUCCESS"
-    assert len([one for one in either.notices if "Retrying" in one]) == 2
-    assert either.notices.count("Jenkins answers again") == 2
+    outages = [notice for notice in either.notices if re.search(rf"{URL}.*\b5 minutes\b|\bJenkins\b.* \d+ s$", notice)]
+    assert ["5 minutes" in notice for notice in outages] == [True, False, True, False]  # its beginning, its end, and the next
     assert either.lines == ["Started by user ci", "release 1.4.2", "Finished: SUCCESS"]
 
 
@@ -106,7 +105,7 @@ def test_build_lost_in_a_restart_has_failed(either: JobRunner) -> None:
 def test_long_outage_is_an_error(either: JobRunner) -> None:
     after(either, end=1000)
     either.clock.at(5, lambda: either.jenkins.inject("", STARTING, times=10_000))
-    with pytest.raises(JenkinsUnreachable, match=GOES_ON) as away:
+    with pytest.raises(JenkinsUnreachable, match=URL) as away:
         either(follow=True)
     assert 300 <= either.clock.now() < 320
     assert "--follow" in away.value.hint
@@ -164,9 +163,9 @@ def test_new_reason_to_wait_is_a_notice(either: JobRunner) -> None:
 
     either.jenkins.on_item = waits
     either(follow=True)
-    notices = [notice for notice in either.notices if notice.startswith("waiting: ")]
-    assert len(notices) == 2
-    assert notices[1] == "waiting: Waiting for next available executor"
+    queued = [notice for notice in either.notices if "quiet period" in notice or "executor" in notice]  # Jenkins' words
+    assert len(queued) == 2
+    assert "Waiting for next available executor" in queued[1]
 
 
 # signals
@@ -185,7 +184,7 @@ def test_signal_leaves_the_build_running(either: JobRunner) -> None:
     with pytest.raises(KeyboardInterrupt) as stopped:
         either(follow=True, op_id="push-1")
     assert either.jenkins.runs[1].building
-    assert either.notices[-1] == f"the build goes on: #1 is running: {URL}/job/{JOB}/1/"
+    assert re.search(facts("#1", f"{URL}/job/{JOB}/1/"), either.notices[-1])
     (note,) = stopped.value.__notes__
     assert f"`kubernaut jenkins run {JOB} --op-id push-1 --follow`" in note
     assert f"{URL}/job/{JOB}/1/" in note
@@ -206,7 +205,7 @@ def test_signal_removes_the_queue_item_on_request(either: JobRunner) -> None:
     with pytest.raises(KeyboardInterrupt):
         either(follow=True, abort_on_interrupt=True)
     assert either.jenkins.items[100].cancelled
-    assert either.notices[-1] == "removed from the queue"
+    assert not any(f"{URL}/job/{JOB}/1/" in notice for notice in either.notices)
 
 
 def test_build_that_begins_during_the_cancel_is_stopped(either: JobRunner) -> None:
@@ -232,7 +231,6 @@ def test_build_that_cannot_be_stopped_is_a_notice(either: JobRunner, trouble: st
     interrupt(either, 6)
     with pytest.raises(KeyboardInterrupt) as stopped:
         either(follow=True, abort_on_interrupt=True)
-    assert "has not stopped yet" in either.notices[-1] or "could not stop" in either.notices[-1]
     assert f"{URL}/job/{JOB}/1/" in either.notices[-1]
     assert either.clock.now() < 30
     assert stopped.value.__notes__

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import requests.adapters
 import yaml
+from support.messages import facts
 from support.publishing import chart_in, go, outcomes
 from support.source_tree import SourceTree, write
 
@@ -66,7 +68,7 @@ def test_the_same_again_asks_once_and_does_nothing(
     plan, changed, again = publish(tree.app, version=None, image=None, dry_run=False, context=tree.context(registry.address))
     assert (changed, again) == (False, first)
     assert not plan.changes
-    assert plan.reason.startswith("shop 1.0.0 ")
+    assert re.search(facts("shop", "1.0.0"), str(plan.reason))
     assert sent == [f"GET http://{registry.address}/v2/charts/shop/manifests/1.0.0"]
     assert tree.helm_starts == 0
     assert outcomes(tree) == [("publish", "unchanged")]

@@ -175,7 +175,7 @@ def test_a_file_that_changes_meanwhile_is_found(tree: SourceTree) -> None:
     with pytest.raises(SourceUnreadable, match=r"index\.js "), context_tar(source):
         pass
     (tree.app / "index.js").unlink()
-    with pytest.raises(SourceUnreadable, match=r"index\.js .*No such file"), context_tar(source):
+    with pytest.raises(SourceUnreadable, match=r"index\.js\b.*No such file"), context_tar(source):
         pass
 
 
@@ -200,9 +200,9 @@ def test_links_in_the_chart(tree: SourceTree, tmp_path: Path) -> None:
     read_source(load_application(tree.app))
     write(tmp_path / "secret", "x")
     (tree.chart / "outer").symlink_to(tmp_path / "secret")
-    with pytest.raises(ChartInvalid, match=r"outer .*out of the chart"):
+    with pytest.raises(ChartInvalid, match=r"\bouter\b"):
         read_source(load_application(tree.app))
     (tree.chart / "outer").unlink()
     (tree.chart / "folder").symlink_to("templates")
-    with pytest.raises(ChartInvalid, match="folder "):
+    with pytest.raises(ChartInvalid, match=r"\bfolder\b"):
         read_source(load_application(tree.app))

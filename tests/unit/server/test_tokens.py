@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import subprocess
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from support.messages import facts
 from support.programs import program
 
 from kubernaut.adapters import secret_files
@@ -120,15 +122,15 @@ class TestGeneratedToken:
         there, missing, link = header_file(tmp_path), tmp_path / "missing", tmp_path / "link"
         for target in (there, missing):
             link.symlink_to(target)
-            assert "symbolic link" in refusal(generated_token, link).message
+            assert str(link) in refusal(generated_token, link).message
             link.unlink()
         assert not missing.exists()
 
     def test_pipes_and_folders_are_refused(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe", 0o600)
-        assert "regular file" in refusal(generated_token, tmp_path / "pipe").message
         (tmp_path / "folder").mkdir(mode=0o700)
-        refusal(generated_token, tmp_path / "folder")
+        for path in (tmp_path / "pipe", tmp_path / "folder"):
+            assert str(path) in refusal(generated_token, path).message
 
     def test_a_file_of_another_user_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = header_file(tmp_path)
@@ -136,7 +138,9 @@ class TestGeneratedToken:
         monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
         monkeypatch.setattr(os, "getegid", lambda: group + 1)
         monkeypatch.setattr(os, "getgroups", lambda: [group + 2])
-        assert "another user" in refusal(generated_token, path).message
+        error = refusal(generated_token, path)
+        assert str(path) in error.message
+        assert "0600" in error.hint
 
     def test_a_folder_writable_by_others_is_refused(self, tmp_path: Path) -> None:
         folder = tmp_path / "open"
@@ -172,10 +176,10 @@ class TestGeneratedToken:
 
     def test_an_interrupted_write_leaves_no_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def full(_descriptor: int) -> None:
-            raise OSError(28, "No space left on device")
+            raise OSError(28, os.strerror(28))
 
         monkeypatch.setattr(os, "fsync", full)
-        assert "No space left" in refusal(generated_token, tmp_path / "token").message
+        assert os.strerror(28) in refusal(generated_token, tmp_path / "token").message
         assert list(tmp_path.iterdir()) == []
 
 
@@ -196,45 +200,48 @@ class TestNamedTokens:
     @pytest.mark.parametrize(
         ("content", "words"),
         [
-            ("", "tokens.toml does not define"),
-            ("tokens = 3\n", "tokens.toml does not define"),
-            ("[tokens]\n", "tokens.toml does not define"),
-            (f'password = "{CANARY}"\n', "outside the tables"),
-            (f'[tokens.ci]\ntoken = "{CANARY}\n', "see line 2"),
-            (f"{CANARY} = = 3\n", "see line 1"),
-            ("[tokens.ci]\nx = " + "[" * 5000, "is not TOML"),
-            (f'[tokens]\nci = "{CANARY}"\n', "tokens.ci is not"),
-            ('[tokens.ci]\nrole = "read"\n', "tokens.ci needs exactly one of sha256 and token"),
-            (f'[tokens.ci]\ntoken = "{CANARY}"\nsha256 = "{"a" * 64}"\nrole = "read"\n', "tokens.ci needs exactly one"),
-            (f'[tokens.ci]\ntoken = "{CANARY}"\n', "tokens.ci.role must be"),
-            (f'[tokens.ci]\ntoken = "{CANARY}"\nrole = "{CANARY}"\n', "tokens.ci.role must be"),
-            (f'[tokens.ci]\ntoken = "{CANARY}"\nrole = ["read"]\n', "tokens.ci.role must be"),
-            ('[tokens.ci]\ntoken = "short"\nrole = "read"\n', "tokens.ci.token is not 32 to 512"),
-            (f'[tokens.ci]\ntoken = "{CANARY} "\nrole = "read"\n', "tokens.ci.token is not"),
-            ('[tokens.ci]\ntoken = 123456\nrole = "read"\n', "tokens.ci.token is not"),
-            (f'[tokens.ci]\nsha256 = "{CANARY}"\nrole = "read"\n', "tokens.ci.sha256 is not 64"),
+            ("", ()),
+            ("tokens = 3\n", ()),
+            ("[tokens]\n", ()),
+            (f'password = "{CANARY}"\n', ("[tokens.NAME]",)),
+            (f'[tokens.ci]\ntoken = "{CANARY}\n', ("TOML", "line 2")),
+            (f"{CANARY} = = 3\n", ("TOML", "line 1")),
+            ("[tokens.ci]\nx = " + "[" * 5000, ("TOML",)),
+            (f'[tokens]\nci = "{CANARY}"\n', ("tokens.ci", "table")),
+            ('[tokens.ci]\nrole = "read"\n', ("tokens.ci", "sha256", "token")),
+            (f'[tokens.ci]\ntoken = "{CANARY}"\nsha256 = "{"a" * 64}"\nrole = "read"\n', ("tokens.ci", "sha256", "token")),
+            (f'[tokens.ci]\ntoken = "{CANARY}"\n', ("tokens.ci.role", '"read"', '"deploy"')),
+            (f'[tokens.ci]\ntoken = "{CANARY}"\nrole = "{CANARY}"\n', ("tokens.ci.role", '"read"', '"deploy"')),
+            (f'[tokens.ci]\ntoken = "{CANARY}"\nrole = ["read"]\n', ("tokens.ci.role", '"read"', '"deploy"')),
+            ('[tokens.ci]\ntoken = "short"\nrole = "read"\n', ("tokens.ci.token", "32", "512")),
+            (f'[tokens.ci]\ntoken = "{CANARY} "\nrole = "read"\n', ("tokens.ci.token", "32", "512")),
+            ('[tokens.ci]\ntoken = 123456\nrole = "read"\n', ("tokens.ci.token", "32", "512")),
+            (f'[tokens.ci]\nsha256 = "{CANARY}"\nrole = "read"\n', ("tokens.ci.sha256", "64")),
             (
                 f'[tokens.ci]\ntoken = "{CANARY}"\nrole = "read"\n"{CANARY}" = 1\n',
-                "tokens.ci has an unknown key; the keys are sha256",
+                ("tokens.ci", "sha256", "token", "role", "namespaces"),
             ),
-            (f'[tokens.ci]\ntoken = "{CANARY}"\nrolle = "read"\n', "tokens.ci.rolle is unknown"),
-            (f'[tokens.ci]\ntoken = "{CANARY}"\nrole = "read"\nnamespaces = "demo"\n', "tokens.ci.namespaces must be a list"),
-            (f'[tokens.ci]\ntoken = "{CANARY}"\nrole = "read"\nnamespaces = []\n', "tokens.ci.namespaces must be a list"),
-            (f'[tokens.ci]\ntoken = "{CANARY}"\nrole = "read"\nnamespaces = ["demo", "{CANARY}!"]\n', "tokens.ci.namespaces[1]"),
-            (f'[tokens.ci]\ntoken = "{CANARY}"\nrole = "read"\nnamespaces = [7]\n', "tokens.ci.namespaces[0]"),
-            (f'[tokens."a b"]\ntoken = "{CANARY}"\nrole = "read"\n', "a token's name must have"),
-            (f'[tokens."a\\nb"]\ntoken = "{CANARY}"\nrole = "read"\n', "a token's name must have"),
+            (f'[tokens.ci]\ntoken = "{CANARY}"\nrolle = "read"\n', ("tokens.ci.rolle", "role")),
+            (f'[tokens.ci]\ntoken = "{CANARY}"\nrole = "read"\nnamespaces = "demo"\n', ("tokens.ci.namespaces",)),
+            (f'[tokens.ci]\ntoken = "{CANARY}"\nrole = "read"\nnamespaces = []\n', ("tokens.ci.namespaces",)),
+            (
+                f'[tokens.ci]\ntoken = "{CANARY}"\nrole = "read"\nnamespaces = ["demo", "{CANARY}!"]\n',
+                ("tokens.ci.namespaces[1]",),
+            ),
+            (f'[tokens.ci]\ntoken = "{CANARY}"\nrole = "read"\nnamespaces = [7]\n', ("tokens.ci.namespaces[0]",)),
+            (f'[tokens."a b"]\ntoken = "{CANARY}"\nrole = "read"\n', ("63", "`@`")),
+            (f'[tokens."a\\nb"]\ntoken = "{CANARY}"\nrole = "read"\n', ("63", "`@`")),
             (
                 f'[tokens.a]\ntoken = "{CANARY}"\nrole = "read"\n'
                 f'[tokens.b]\nsha256 = "{hashlib.sha256(CANARY.encode()).hexdigest()}"\nrole = "deploy"\n',
-                "a and b have the same token",
+                ("a and b",),
             ),
-            ("#" * (300 << 10), "is larger than"),
+            ("#" * (300 << 10), (f"{256 << 10}",)),
         ],
     )
-    def test_invalid_entries_are_named_by_key_without_values(self, tmp_path: Path, content: str, words: str) -> None:
-        error = refusal(named_tokens, tokens_file(tmp_path, content))
-        assert words in error.message
+    def test_invalid_entries_are_named_by_key_without_values(self, tmp_path: Path, content: str, words: tuple[str, ...]) -> None:
+        file = tokens_file(tmp_path, content)
+        assert re.search(facts(str(file), *words), refusal(named_tokens, file).message)
 
     def test_a_named_tokens_file_with_open_permissions_is_refused(self, tmp_path: Path) -> None:
         path = tokens_file(tmp_path, f'[tokens.ci]\ntoken = "{CANARY}"\nrole = "read"\n', permissions=0o644)

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
+from support.messages import facts
 
 from kubernaut.errors import DeployKept, Interrupted, KubernautError, ServerBusy, ServerStopping
 from kubernaut.events import Journal, Listener, LogLine, StepStarted
@@ -74,7 +75,7 @@ def test_operations_beyond_the_limit_are_refused(workers: Workers) -> None:
     jobs = [Job(), Job()]
     running = [workers.start(operation(), job) for job in jobs]
     assert workers.running() == 2
-    with pytest.raises(ServerBusy, match="2 operations"):
+    with pytest.raises(ServerBusy, match=facts("2")):
         workers.reserve()
     jobs[0].may_end.set()
     assert running[0].wait_done(SOON)
