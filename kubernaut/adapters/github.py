@@ -34,6 +34,7 @@ MAX_DESCRIPTION = 140
 """Characters that GitHub accepts."""
 _SECONDS = 3.0
 _HEADERS = {"Accept": "application/vnd.github+json", "Content-Type": "application/json", "X-GitHub-Api-Version": "2022-11-28"}
+_FIELDS = ("state", "context", "description", "target_url")
 _EXAMPLE = "https://api.github.com or https://github.example.com/api/v3"
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _SCP_URL = re.compile(r"(?:[^@/\s]+@)?(?P<host>[^:/\s]+):(?P<path>\S+)")
@@ -246,9 +247,7 @@ class StatusClient:
 
     def _post(self, status: Status, deadline: float) -> None:
         path = f"/repos/{quote(status.repository)}/statuses/{quote(status.commit, safe='')}"
-        body = {"state": status.state, "context": status.context, "description": status.description}
-        if status.target_url is not None:
-            body["target_url"] = status.target_url
+        body = {name: getattr(status, name) for name in _FIELDS if getattr(status, name) is not None}
         try:
             url = checked_address(self._url, self._plain_http, example=_EXAMPLE, server="GitHub") + path
             if (token := self._token()) is None:
