@@ -7,6 +7,7 @@ brought up when the first test asks for it and taken down, with its state, at th
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from support.ci_server import ci_server as ci_server
 if TYPE_CHECKING:
     from kubernaut_local import Platform
 
+
+_STATE = "KUBERNAUT_TEST_STATE"
 
 # How long an example takes depends on the machine, its load and coverage, and the first draw builds Hypothesis' character tables.
 settings.register_profile("untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -39,10 +42,32 @@ def missing(part: str) -> NoReturn:
     pytest.skip(f"needs {part}")
 
 
-def pytest_configure() -> None:
-    """Let Ctrl-C reach the programs that tests stop by it: a shell's background jobs, as in some CI, begin with it ignored."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Ctrl-C reach the programs that tests stop by it, and choose the folder of the platforms' states, for all workers.
+
+    A shell's background jobs, as in some CI, begin with Ctrl-C ignored. The folder has a short path, for the sockets in it.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not _is_worker(config):
+        os.environ[_STATE] = tempfile.mkdtemp(prefix="kubernaut-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Take down the platforms of an interrupted run: the workers of pytest-xdist end without a teardown then."""
+    if _is_worker(config):
+        return
+    state = Path(os.environ.pop(_STATE))
+    for left in sorted((state / "kubernaut" / "local").glob("test-*")):
+        from kubernaut_local import Platform
+
+        if left.is_dir():
+            Platform(left.name, state_home=state).down(purge=True)
+    shutil.rmtree(state)
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -57,13 +82,12 @@ def local_platform() -> Iterator[Platform]:
         missing("root, for the local platform")
     from kubernaut_local import Platform
 
-    with tempfile.TemporaryDirectory(prefix="kubernaut-", ignore_cleanup_errors=True) as state:  # a short path, for its sockets
-        platform = Platform(f"test-{os.getpid()}", state_home=Path(state))
-        try:
-            platform.up()
-            yield platform
-        finally:
-            platform.down(purge=True)
+    platform = Platform(f"test-{os.getpid()}", state_home=Path(os.environ[_STATE]))
+    try:
+        platform.up()
+        yield platform
+    finally:
+        platform.down(purge=True)
 
 
 @pytest.fixture(scope="session")
