@@ -16,7 +16,7 @@ Run = Callable[[Sequence[str], Path, Mapping[str, str]], float]
 
 
 class MeasurementFailed(Exception):
-    """A measured program failed, so there is no result."""
+    """A measured program failed: the measurement has no result."""
 
 
 def run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> float:

@@ -87,7 +87,7 @@ def console_text(there: JenkinsServer, path: JobPath, number: int) -> str:
         console = there.console(path, number, 0)
         return console is not None and not console.more
 
-    until(silent, f"the build {number} of {path} has said all")
+    until(silent, f"the build {number} of {path} has printed everything")
     console = there.console(path, number, 0)
     assert console is not None
     return console.text

@@ -286,7 +286,7 @@ def test_lines_are_shown_at_once_with_a_request_a_second(make: Callable[[str], R
     harness.run(hear, follow=True)
     seconds, requests = time.monotonic() - begun, asked(harness) - before
     assert len(printed) == 25
-    assert received[0] < printed[-1], "the first line is shown before the last one is said"
+    assert received[0] < printed[-1], "the first line is shown before the last one is printed"
     assert requests <= seconds + 5, f"{requests} in {seconds:.1f} s"  # a job to read, a crumb to get, a build to ask for
 
 

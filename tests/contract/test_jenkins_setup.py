@@ -114,7 +114,7 @@ def test_additions_stay_and_changes_are_restored(harness: SetupHarness) -> None:
     for old, new in ADDED.items():
         harness.edit(old, new)
     harness.own_save()
-    assert harness.setup() == ["unchanged", "unchanged"], "what is added is no difference"
+    assert harness.setup() == ["unchanged", "unchanged"], "an addition is not a difference"
     harness.edit("set -euo pipefail", "set -x")
     harness.edit("<defaultValue>demo</defaultValue>", "<defaultValue>theirs</defaultValue>")
     harness.own_save()

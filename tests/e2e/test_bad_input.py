@@ -70,7 +70,7 @@ def test_missing_namespace_is_not_found(checkout: Checkout) -> None:
 
 
 def test_registry_unreachable(checkout: Checkout) -> None:
-    down = replace(checkout, environment={**checkout.environment, "KUBERNAUT_REGISTRY": "127.0.0.1:9/nobody"})
+    down = replace(checkout, environment={**checkout.environment, "KUBERNAUT_REGISTRY": "127.0.0.1:9/missing"})
     refused(down, *shipping(checkout), code="registry_unreachable", status=8)
 
 
@@ -104,7 +104,7 @@ def test_chart_that_runs_another_image_is_refused(checkout: Checkout) -> None:
     for path in (checkout.chart / "templates").glob("deployment.yaml"):
         text = path.read_text().splitlines()
         path.write_text(
-            "\n".join("          image: somebody/else:latest" if line.strip().startswith("image:") else line for line in text)
+            "\n".join("          image: another/image:latest" if line.strip().startswith("image:") else line for line in text)
         )
     refused(checkout, *shipping(checkout), code="image_not_pinned", status=3)
     assert checkout.json("versions", "hello-world")["items"] == []

@@ -22,14 +22,14 @@ GOOD = "the version that serves"
 def hudson(ci: CiScenario, serving_release: dict[str, Any]) -> Iterator[Hudson]:
     """The server's process, left running."""
     if ci.hudson is None:
-        pytest.skip("somebody else's server is not broken")
+        pytest.skip("an external server is not disturbed")
     yield ci.hudson
     ci.hudson.start()
 
 
 def test_queued_deploy_runs_once_after_a_restart(ci: CiScenario, serving_release: dict[str, Any], hudson: Hudson) -> None:
     before = ci.history()[-1][0]
-    _, deploy = ci.slowly("nobody this time!")
+    _, deploy = ci.slowly("the queue!")
     parameters = {"VERSION": serving_release["chart"]["version"], "NAMESPACE": ci.namespace, "NOTE": "after all"}
     assert ci.run(DEPLOY, "--op-id", "by-carol", **parameters).get("number") is None
     # Otherwise the server could start the queued build while it shuts down.
@@ -47,10 +47,10 @@ def test_queued_deploy_runs_once_after_a_restart(ci: CiScenario, serving_release
 
 def test_killed_server_leaves_its_deploy_running(ci: CiScenario, serving_release: dict[str, Any], hudson: Hudson) -> None:
     before = ci.history()[-1][0]
-    _, deploy = ci.slowly("whoever is left!")
+    _, deploy = ci.slowly("the survivors!")
     hudson.kill()
     # Its output is not read, and no signal comes: it finishes its deploy.
-    ci.answers("whoever is left!")
+    ci.answers("the survivors!")
     ci.in_order(before)
     hudson.start()
     lost = ci.jobs.build(DEPLOY, deploy["number"])
@@ -61,19 +61,19 @@ def test_killed_server_leaves_its_deploy_running(ci: CiScenario, serving_release
 
 
 def test_push_during_an_outage_is_released_once(ci: CiScenario, hudson: Hudson) -> None:
-    ci.index(ci.program("whoever waited!"))
-    ci.checkout.commit("while nobody listens")
+    ci.index(ci.program("the patient!"))
+    ci.checkout.commit("during the outage")
     hudson.stop()
     output = ci.notify_push(status=8)
     assert re.search(rf"^remote: .*{re.escape(hudson.url)}", output, re.MULTILINE)
     commit = ci.checkout.git("rev-parse", "HEAD").strip()
-    assert ci.checkout.git("ls-remote", "origin", "main").startswith(commit), "what is pushed is pushed"
+    assert ci.checkout.git("ls-remote", "origin", "main").startswith(commit), "the push itself succeeded"
     hudson.start()
     asked = [ci.run(RELEASE, "--op-id", f"push-{commit}", GIT_COMMIT=commit) for _ in range(2)]
     assert asked[0]["job"] == asked[1]["job"]
     release = ci.released(commit)
     assert ci.deployed(release)["result"] == "SUCCESS"
-    ci.answers("whoever waited!")
+    ci.answers("the patient!")
 
 
 @pytest.mark.parametrize(
@@ -122,15 +122,15 @@ def test_missing_job_is_recreated_by_setup(ci: CiScenario, hudson: Hudson) -> No
     ci.jobs.delete(DEPLOY)
     problem = ci.run(DEPLOY, VERSION="1.0.0", NAMESPACE=ci.namespace, status=4)
     assert problem["code"] == "job_not_found"
-    ci.index(ci.program("nobody yet!"))
-    commit = ci.push("there is no Deploy")
+    ci.index(ci.program("early birds!"))
+    commit = ci.push("without a Deploy job")
     release = ci.released(commit)
-    assert release["result"] == "FAILURE", "a version that nobody takes over is no success"
+    assert release["result"] == "FAILURE", "a release whose Deploy job is missing fails"
     assert ci.artifact(RELEASE, release, "release.json")["source"]["commit"] == commit
     changes = {job["job"]: job["change"] for job in ci.setup()["items"]}
     assert changes == {RELEASE: "unchanged", DEPLOY: "created"}
     ci.run(RELEASE, "--op-id", "again", GIT_COMMIT=commit)
-    until(lambda: ci.answer().get("greeting") == "Hello, nobody yet!", "the version is deployed", 120)
+    until(lambda: ci.answer().get("greeting") == "Hello, early birds!", "the version is deployed", 120)
     ci.idle()
 
 
@@ -149,10 +149,14 @@ def test_foreign_job_is_a_conflict(ci: CiScenario, hudson: Hudson) -> None:
     ci.jobs.ask("GET", "/job/theirs-release/api/json", status=404)
 
 
-@pytest.mark.parametrize("where", ["nobody", "a registry", "a page of the server"])
+@pytest.mark.parametrize("where", ["a closed port", "a registry", "a page of the server"])
 def test_wrong_jenkins_address_is_unreachable(ci: CiScenario, hudson: Hudson, where: str) -> None:
     registry = ci.checkout.environment["KUBERNAUT_REGISTRY"].partition("/")[0]
-    url = {"nobody": "http://127.0.0.1:1", "a registry": f"http://{registry}", "a page of the server": f"{hudson.url}/login"}[where]
+    url = {
+        "a closed port": "http://127.0.0.1:1",
+        "a registry": f"http://{registry}",
+        "a page of the server": f"{hudson.url}/login",
+    }[where]
     problem = ci.setup("--url", url, status=8)
     assert problem["code"] == "jenkins_unreachable"
     assert url in problem["detail"]

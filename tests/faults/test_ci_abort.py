@@ -132,7 +132,7 @@ def test_abort_during_the_image_build_publishes_nothing(checkout: Checkout, tmp_
             with paused(*following.processes()):  # so that the checks see the aborted build's leftovers, not its own output
                 aborted.gone()
                 assert not (workspace / "release.json").exists()
-                assert checkout.json("versions", "hello-world")["items"] == [], "there is no half version"
+                assert checkout.json("versions", "hello-world")["items"] == [], "an incomplete version is not listed"
             following.end()
             following.gone()
     made = json.loads((workspace / "release.json").read_text())

@@ -32,7 +32,7 @@ SOUND = Snapshot(
     records=(seen(1, "superseded"), seen(2, "failed"), seen(3, "deployed")),
     operations=(attempted(1), attempted(2, "helm_failed"), attempted(3)),
 )
-HELD = {"spec": {"holderIdentity": "somebody"}}
+HELD = {"spec": {"holderIdentity": "another"}}
 
 
 def names(broken: Sequence[str]) -> set[str]:

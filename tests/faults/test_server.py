@@ -152,4 +152,4 @@ def test_locked_release_names_its_holder(scenario: FaultScenario) -> None:
     assert ended(second, f"/api/operations/{begun['id']}")["state"] == "succeeded"
     path = f"/api/operations/{begun['id']}/events"
     assert second.get(path)["finished"]
-    until(lambda: event_texts(second.get(path)) == event_texts(first.get(path)), "both tell the same, to the last word", 5)
+    until(lambda: event_texts(second.get(path)) == event_texts(first.get(path)), "both servers return the same events", 5)

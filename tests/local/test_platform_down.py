@@ -58,7 +58,7 @@ def stop_at(platform: Platform, line: str, number: signal.Signals, cache: Path |
                 process.send_signal(number)
                 break
         else:
-            pytest.fail(f"`up` never said {line!r}")
+            pytest.fail(f"`up` never printed {line!r}")
         process.stdout.read()
         return process.wait(60)
 

@@ -196,7 +196,7 @@ class CiScenario:
 
     def idle(self) -> None:
         """Wait until the release's lock is free, and no process of an ended build is left."""
-        until(lambda: self.cluster.get_lease(self.namespace, f"kubernaut.{NAME}") is None, "nobody holds the lock", 60)
+        until(lambda: self.cluster.get_lease(self.namespace, f"kubernaut.{NAME}") is None, "the lock is free", 60)
         if self.hudson is not None:
             until(lambda: not self.hudson or not self.hudson.build_processes(), "the builds' processes have ended", 60)
 

@@ -75,7 +75,7 @@ class ShellStep:
             lines.append(line.decode(errors="replace"))
             if text in lines[-1]:
                 return
-        raise AssertionError(f"nothing said {text!r}: {''.join(lines)}")
+        raise AssertionError(f"the console never contained {text!r}: {''.join(lines)}")
 
     def abort(self, *, innermost_first: bool = False) -> None:
         """Send SIGTERM to every process one by one and repeatedly, the innermost first, and close the console.

@@ -340,7 +340,7 @@ class FaultScenario:
     def record(self, revision: int) -> dict[str, Any]:
         """The Secret of a revision."""
         found = self.cluster.get_secret(self.namespace, f"sh.helm.release.v1.{NAME}.v{revision}")
-        assert found is not None, f"there is no v{revision}"
+        assert found is not None, f"v{revision} does not exist"
         return found
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ def plan(url: str, token: str, *, examples: int, **more: Any) -> SchemathesisCon
             "base-url": url,
             "headers": {"Authorization": f"Bearer {token}"},
             "continue-on-failure": True,
-            # A soft delete keeps the record: what was deleted is still to be read.
+            # A soft delete keeps the record, which stays readable.
             "checks": {"use_after_free": {"enabled": False}},
             "generation": {"max-examples": examples, "deterministic": True, "database": "none"},
             "warnings": False,
@@ -77,8 +77,8 @@ def _failed(recorder: ScenarioRecorder) -> Iterator[tuple[str, str]]:
 def _could_not_be_known(check: str, answered: Response | None) -> bool:
     """Whether a request was rightly refused though the document allows it.
 
-    No schema says which cursor was given, what a chart's own schema wants, or that a number must fit into 64 bits. What a schema
-    can say, ours must: of such faults an answer has a list.
+    No schema says which cursor was given, what a chart's own schema wants, or that a number must fit into 64 bits. Faults that a
+    schema can describe must be in ours: the answer lists them.
     """
     if check != "positive_data_acceptance" or answered is None:
         return False

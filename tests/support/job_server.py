@@ -1,4 +1,4 @@
-"""A Jenkins in memory, as `kubernaut.jenkins.setup` sees it: jobs' configurations and nothing else; and a wish for jobs."""
+"""A Jenkins in memory, as `kubernaut.jenkins.setup` sees it: jobs' configurations and nothing else; and the settings of jobs."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class FakeJobServer:
 
     def reconfigure(self, path: JobPath, config: str) -> None:
         if str(path) not in self.configs:
-            raise JobNotFound(f"There is no job {path}.")
+            raise JobNotFound(f"Job {path} does not exist.")
         self._take("reconfigure", path, config)
 
     def job(self, path: JobPath) -> Job:
         if str(path) not in self._folders:
-            raise JobNotFound(f"There is no job {path}.")
+            raise JobNotFound(f"Job {path} does not exist.")
         return Job(path, f"{URL}/{path.url_path}/", (), False)
 
     def close(self) -> None:
@@ -60,7 +60,7 @@ class FakeJobServer:
 
 
 def job_settings(**facts: Any) -> JobSettings:
-    """Return a wish for hello-world, with changes."""
+    """Return the job settings of hello-world, with changes."""
     usual = {
         "application": "hello-world",
         "repository": "https://git.example.com/hello-world.git",

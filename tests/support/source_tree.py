@@ -111,7 +111,7 @@ class SourceTree:
         return load_settings(arguments, environment=self.environment, directory=self.root)
 
     def context(self, registry: str, **others: str) -> PublishContext:
-        """What building and publishing needs; Helm is the real one."""
+        """The context for building and publishing; Helm is real."""
         settings = self.settings(registry, **others)
 
         def helm() -> Helm:

@@ -100,7 +100,7 @@ class StubRoutes:
         if request.parameters["how"] in unsound:
             return Response(**unsound[request.parameters["how"]])
         failure: dict[str, Exception] = {
-            "known": ReleaseNotFound("There is no release demo.hello.", details=[f"password: {SECRET}"]),
+            "known": ReleaseNotFound("The release demo.hello does not exist.", details=[f"password: {SECRET}"]),
             "busy": ServerBusy("There are 8 operations under way."),
             "deploy": DeployKept("It did not become ready."),
             "unforeseen": RuntimeError(f"it broke with {SECRET}"),

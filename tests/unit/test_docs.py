@@ -1,4 +1,4 @@
-"""The documentation is true: what the code has stands in it, what it names exists, and its examples can be run."""
+"""The documentation is true: it covers the code, its names exist, and its examples run."""
 
 from __future__ import annotations
 

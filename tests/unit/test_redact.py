@@ -1,4 +1,4 @@
-"""What redact() takes out, and what it must leave alone."""
+"""The texts that redact() masks, and those that it must leave alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must be changed in Hudson's war for Java 9 and newer, and for crumbs that somebody checks; pure but for the two files.
+"""The changes to Hudson's war for Java 9 and newer, and for checked crumbs; pure but for the two files.
 
 As shipped it wants a class of Java 8 to stop a build's processes, so that an aborted build is a failed one whose processes go on;
 and the filter that refuses a request without a crumb is commented out. The given class is put where it wins over the shipped one.
@@ -31,7 +31,7 @@ def patch(shipped: Path, compiled: Path, patched: Path) -> None:
         patched: The file to write; nothing is left there when the war is refused.
 
     Raises:
-        PlatformFailed: It is no war, or not one that this is made for.
+        PlatformFailed: The file is not a war, or not of the supported version.
     """
     try:
         with zipfile.ZipFile(shipped) as source:
@@ -54,7 +54,7 @@ def with_crumbs(web_xml: str) -> str:
 
 
 def _write(source: zipfile.ZipFile, web_xml: str, compiled: Path, patched: Path) -> None:
-    # Level 1: the copy is made on first use while somebody waits, and unpacked again at every start.
+    # Level 1: the copy is made on first use while a client waits, and unpacked again at every start.
     with zipfile.ZipFile(patched, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target:
         for entry in source.infolist():
             target.writestr(entry, web_xml if entry.filename == WEB_XML else source.read(entry), compresslevel=1)

@@ -1,6 +1,6 @@
 """A program that is stopped from outside: an abort signals the processes of a build in any order, often the innermost first.
 
-What a stopped program printed counts for nothing. When the abort reaches this process a moment later, that is the reason.
+The output of a stopped program is ignored. When the abort reaches this process a moment later, that is the reason.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def called(
 
 
 class Aborted(KeyboardInterrupt):
-    """What a signal to this process raises, as the command line has it."""
+    """The exception that a signal to this process raises, as in the command line."""
 
 
 def stopped_by(call: Callable[[], object]) -> signal.Signals:

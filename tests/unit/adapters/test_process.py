@@ -185,7 +185,7 @@ def test_exception_of_the_log_stops_the_program(script: Script) -> None:
 
 
 class Stopped(Exception):
-    """What a check raises."""
+    """The exception of a check."""
 
 
 def stops_once(path: Path) -> Callable[[], None]:
@@ -257,7 +257,7 @@ def test_ctrl_c_stops_the_program(script: Script) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux'")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_program_stops_when_this_process_ends(script: Script, tmp_path: Path, number: signal.Signals) -> None:
-    """As Helm does: it says that it was cancelled, and then writes its record. Nobody reads what it says any more."""
+    """The program, like Helm, prints that it was cancelled and then writes its record. Its output is not read any more."""
     record = tmp_path / "record"
     child = script(f"""
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)

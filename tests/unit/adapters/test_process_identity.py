@@ -17,7 +17,7 @@ import pytest
 from kubernaut.adapters import process
 from kubernaut.adapters.process import is_process_gone, process_identity
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
 
 SAY = "from kubernaut.adapters.process import process_identity; print(process_identity(), flush=True)"
 LIVING = f"{SAY}; input()"

@@ -40,7 +40,7 @@ def test_history_lists_operations_without_a_release(run: Run, stub: StubKubernau
     result = run("history", "hello-world", "-n", "demo")
     assert result.stdout.split("\n\n", 1)[1].splitlines() == [
         "operations without a release:",
-        "  2031-05-06T07:08:09Z deploy 1.4.2 by ada: chart_refused: It is no chart.",
+        "  2031-05-06T07:08:09Z deploy 1.4.2 by ada: chart_refused: It is not a chart.",
         "  2031-05-06T07:08:09Z rollback by ada: unfinished since 2031-05-06T07:08:09Z",
         "  2031-05-06T07:08:09Z deploy 1.4.2 by unknown: unread: it was written by a newer kubernaut (operation.v2)",
         "  2031-05-06T07:08:09Z deploy 1.4.2 by ada: interrupted",

@@ -1,4 +1,4 @@
-"""Plans: what a dry run and a confirmation print; and the commands to run next that a result prints."""
+"""The plan that a dry run and a confirmation print, and the commands to run next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``kubernaut serve`` as a process: what it says, how a signal ends it, and that no token shows anywhere."""
+"""``kubernaut serve`` as a process: its output, its end by a signal, and that no output has a token."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Server:
 
     @property
     def curl(self) -> str:
-        """The command line that it told."""
+        """The printed curl command."""
         found = CURL.search(self.err)
         assert found is not None, self.err
         return found[0]
@@ -130,7 +130,7 @@ def test_it_says_where_it_is_with_a_command_line_that_works_and_a_signal_ends_it
 
 def test_a_program_reads_where_it_is(serve: Callable[..., Server]) -> None:
     server = serve("-o", "json").listening()
-    until(lambda: server.out.endswith("}\n"), "it has said it")
+    until(lambda: server.out.endswith("}\n"), "the JSON is complete")
     printed = json.loads(server.out)
     assert printed["tokenFile"] == str(server.header_file)
     assert requests.get(f"{printed['url']}/healthz", timeout=10).status_code == 200

@@ -139,7 +139,7 @@ def test_operations_without_a_release_expire(harness: DeployHarness) -> None:
         newer = operation_secret(old.model_copy(update={"id": new_operation_id()}))
         harness.cluster.create_secret("demo", {**newer, "type": "kubernaut/operation.v2"})
     harness.deploy()
-    # what cannot be read is not ours to delete
+    # unreadable operations are not deleted
     assert sorted(bool(one.unread) for one in harness.history.operations) == [False, False, True, True]
 
 
@@ -178,7 +178,7 @@ def test_deploy_creates_the_namespace_on_request_only(harness: DeployHarness) ->
     assert [action.kind for action in plan.actions] == ["create-namespace", "helm-install"]
 
 
-# what goes wrong
+# failures
 
 
 def test_chart_refused_by_helm_leaves_no_release(harness: DeployHarness) -> None:
@@ -367,7 +367,7 @@ def test_secrets_are_neither_written_nor_reported(harness: DeployHarness) -> Non
     """A canary in the values: in Helm's record, where it belongs, and nowhere else."""
     values = read_values({"db": {"password": CANARY}, "plain": CANARY}, sets=[f"token={CANARY}"])
     harness.deploy(values=values)
-    harness.helm.end_with(Status.FAILED, HelmFailed(f"the server said password={CANARY}"))
+    harness.helm.end_with(Status.FAILED, HelmFailed(f"the server answered password={CANARY}"))
     harness.cluster.pods["demo"] = [CRASHING]
     harness.cluster.logs["demo", "web-1", "web"] = [f"token: {CANARY}"]
     with pytest.raises(KubernautError) as caught:

@@ -63,7 +63,7 @@ def test_failed_deploy_is_explained_then_rolled_back(harness: DeployHarness) -> 
     assert steps[-2:] == [("deploy", StepOutcome.FAILED), ("rollback", StepOutcome.DONE)]
     back = HistoryStore(harness.cluster).releases("demo", "hello").items[0]  # type: ignore[arg-type]
     assert (back.created_by, back.chart.version) == ("ada", "1.0.0")
-    plan, changed, _ = harness.deploy(template=WORKLOAD)  # what runs again is known: nothing to do
+    plan, changed, _ = harness.deploy(template=WORKLOAD)  # the release that runs again is known: nothing to do
     assert not changed, plan
 
 
@@ -74,7 +74,7 @@ def test_failed_deploy_is_kept_on_request(harness: DeployHarness) -> None:
         harness.deploy("1.1.0", on_failure="keep")
     assert caught.value.exit_status == 7
     assert harness.statuses == ["deployed", "failed"]
-    harness.deploy("1.1.0")  # and the next try is no no-op
+    harness.deploy("1.1.0")  # and the next deploy is not a no-op
     assert harness.statuses == ["superseded", "failed", "deployed"]
 
 
@@ -168,7 +168,7 @@ def test_ctrl_c_leaves_nothing_pending(harness: DeployHarness, left: Status | No
     harness.helm.end_with(left, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         harness.deploy("1.1.0")
-    assert verbs(harness) == ["upgrade"]  # nothing is rolled back behind an impatient person's back
+    assert verbs(harness) == ["upgrade"]  # an interrupted deploy rolls nothing back
     assert harness.operation.outcome is not None
     assert harness.operation.outcome.reason == "interrupted"
     assert not any(status.startswith("pending") for status in harness.statuses)

@@ -1,4 +1,4 @@
-"""Races and interruptions: what is written and reported stays true."""
+"""Races and interruptions: the record and the report stay true."""
 
 from __future__ import annotations
 

@@ -220,7 +220,7 @@ def test_lease_of_another_tool_is_observed(harness: LockHarness, spec: dict[str,
 
 
 class Racing(FakeCluster):
-    """Somebody is always faster: before a request, something happens."""
+    """Another process is always faster: something happens before a request."""
 
     def __init__(self) -> None:
         super().__init__("demo")

@@ -114,9 +114,9 @@ def test_deleted_lease_is_a_lost_lock(cluster: FakeCluster) -> None:
     with holding(cluster) as held:
         cluster.delete_lease("demo", NAME)
         assert lost(held) == "The lock of demo.web is lost: its Lease kubernaut.web was deleted or emptied."
-        until(lambda: "lock demo.web" not in [thread.name for thread in threading.enumerate()])  # and nobody asks any more
+        until(lambda: "lock demo.web" not in [thread.name for thread in threading.enumerate()])  # and the thread has ended
     assert ("demo", NAME) not in cluster._leases, "nothing has made it anew"
-    assert asked(cluster, "delete lease") == 1, "nobody releases what he does not hold"
+    assert asked(cluster, "delete lease") == 1, "a lost lock is not released"
 
 
 def test_forced_takeover_is_a_lost_lock(cluster: FakeCluster) -> None:

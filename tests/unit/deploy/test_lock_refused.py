@@ -18,7 +18,7 @@ def harness() -> LockHarness:
     return LockHarness()
 
 
-# what the API server refuses
+# refusals by the API server
 
 
 def test_denied_lock_names_the_missing_rights(harness: LockHarness) -> None:
@@ -68,7 +68,7 @@ def test_unreachable_cluster_is_not_waited_for(harness: LockHarness) -> None:
     harness.cluster.fail("", ClusterUnreachable("gone"), times=None)
     with pytest.raises(ClusterUnreachable), harness.hold(timeout=60):
         raise AssertionError
-    assert harness.passed == 0, "nobody knows whether there is anything to wait for"
+    assert harness.passed == 0, "whether a holder exists is unknown, so it does not wait"
 
 
 # an API server that does not answer meanwhile

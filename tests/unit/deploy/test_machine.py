@@ -60,13 +60,13 @@ class Killed(BaseException):
 
 
 class MortalCluster(FakeCluster):
-    """A cluster whose client dies at one of its writes, before it is carried out or before the answer: then nobody asks anything.
+    """A cluster whose client dies at one of its writes, before its effect or before the answer, and sends nothing more.
 
     Attributes:
         left: After how many more writes; negative for never.
-        answered: Whether the last one is still carried out.
+        answered: Whether the last write has its effect.
         dead: Whether it has died.
-        meanwhile: What somebody does before a lock is asked for.
+        meanwhile: Called before a lock is acquired.
     """
 
     left, answered, dead = -1, False, False
@@ -107,7 +107,7 @@ class MortalHelm(FakeHelm):
     _about: tuple[str, list[Record]]
 
     def _end(self, well: Status) -> _End:
-        return _End(well, None) if well is Status.UNINSTALLED else super()._end(well)  # what shall fail is the other one
+        return _End(well, None) if well is Status.UNINSTALLED else super()._end(well)  # the other command is to fail
 
     def _write(self, *arguments: Any) -> None:
         _, _, _, description, replaced, _ = arguments
@@ -201,7 +201,7 @@ class InMemory:
         return DONE if changed or (dry_run and planned.changes) else NOTHING
 
     def serve(self, verb: str, request: OperationRequest) -> Result:
-        """Carry a verb out as a server does, which accepts it first; whatever comes of it, that is written down."""
+        """Execute a verb as a server does, which accepts it first; its outcome is always recorded."""
         operation = new_operation(verb, NAMESPACE, NAME, settings(), None, None, {"note": None, "timeout": request.timeout})
         accepted, _ = accept(operation, self.cluster, patience=0, create_namespace=False)  # type: ignore[arg-type]
         try:

@@ -96,7 +96,7 @@ def test_last_events_are_written_unless_the_secret_has_changed(harness: DeployHa
         writer, running, journal = begun(harness)
         writer.write(writer.with_events(ended(running)))
         if others:
-            harness.cluster.patch_secret("demo", running.secret, {"metadata": {"annotations": {"by": "somebody"}}})
+            harness.cluster.patch_secret("demo", running.secret, {"metadata": {"annotations": {"by": "eve"}}})
         journal(Notice("deploy", "that was it"))
         writer.write_last_events()
         assert texts(harness, running) == ([] if others else ["that was it"])

@@ -33,7 +33,7 @@ def kinds(known: ReleaseHistory, lock: Lock = Lock()) -> str:  # noqa: B008
     return ", ".join(action.kind for action in planned.actions) or UNCHANGED
 
 
-# what there is to do
+# the actions
 
 
 def test_recovery_without_anything_unfinished() -> None:
@@ -66,7 +66,7 @@ def test_recovery_leaves_plain_helm_alone_until_it_is_stale(status: str) -> None
 def test_recovery_leaves_accepted_operations_until_they_are_overdue() -> None:
     waiting = operation(reason=None, waits_until=NOW)
     assert kinds(replace(history(operations=(waiting,)), read_at=NOW - timedelta(seconds=1))) == UNCHANGED
-    assert kinds(history(operations=(waiting,))) == UNCHANGED  # nobody knows the time
+    assert kinds(history(operations=(waiting,))) == UNCHANGED  # the time is unknown
     assert kinds(replace(history(operations=(waiting,)), read_at=NOW)) == "settle-operation"
 
 

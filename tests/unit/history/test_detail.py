@@ -182,7 +182,7 @@ spec: {selector: {matchLabels: {app: web}}, template: {spec: {containers: [{name
 
 
 def test_defect_in_one_log_stream_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever follows would wait for ever for a stream that ended without a word."""
+    """A follower would wait for ever for a stream that ended silently."""
     cluster = FakeCluster("demo")
     cluster.pods["demo"] = [
         {"metadata": {"name": name, "labels": {"app": "web"}}, "spec": {"containers": [{"name": "web"}]}} for name in ("a", "b")

@@ -93,7 +93,7 @@ def test_version_filter_searches_all_records(cluster: FakeCluster) -> None:
     cluster.requests.clear()
     assert ids(index, version="2.0.0", all=True, namespace="demo") == []
     assert ids(index, version="1.0.0") == ["demo.a.v2", "demo.b.v2", "prod.a.v1", "test.c.v1"]
-    assert cluster.requests == [], "what has been read once is known"
+    assert cluster.requests == [], "contents are read once"
 
 
 @pytest.mark.parametrize("all", [False, True])
@@ -119,7 +119,7 @@ _CHANGES = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.booleans()), max_s
 @settings(max_examples=30, deadline=None)
 @given(st.lists(_CHANGES, min_size=1, max_size=8), st.booleans(), st.integers(1, 3))
 def test_paging_never_skips_or_repeats_during_changes(changes: list[list[tuple[str, bool]]], all: bool, limit: int) -> None:
-    """Whatever comes and goes, what stays is shown once."""
+    """Releases come and go; one that stays is listed exactly once."""
     cluster = FakeCluster("demo", "prod")
     for name in "abcdefgh":
         release(cluster, "demo", f"{name}-stays", "superseded", "deployed")
@@ -152,7 +152,7 @@ def test_load_takes_two_lists_and_reads_only_what_is_missing(cluster: FakeCluste
     assert cluster.requests == ["list secrets *"] * 2 + ["get secret test/sh.helm.release.v1.c.v1"]
     cluster.requests.clear()
     index.load()
-    assert cluster.requests == ["list secrets *"], "what is known is not read again"
+    assert cluster.requests == ["list secrets *"], "known contents are not read again"
 
 
 def test_only_the_given_namespaces_are_requested(cluster: FakeCluster) -> None:
@@ -349,7 +349,7 @@ def test_result_of_a_finished_operation_is_in_every_list(cluster: FakeCluster) -
     write(cluster, operation_secret(begun))
     index = loaded(cluster)
     assert index.operation(ID).finished_at is None
-    release(cluster, "demo", "d", "deployed")  # what another name has to tell stays where it is
+    release(cluster, "demo", "d", "deployed")  # the release of another name keeps its place
     write(cluster, record_secret(3, "deployed", name="a", namespace="demo"))
     ended = operation_secret(operation(ID, finished_at=STARTED).model_copy(update={"name": "a"}))
     cluster.patch_secret("demo", begun.secret, {"data": ended["data"], "metadata": {"labels": ended["metadata"]["labels"]}})

@@ -68,7 +68,7 @@ def test_parse_metadata_of_an_operation_knows_its_end(ended: Any, finished: bool
 
 
 @pytest.mark.parametrize(
-    "labels", [{}, {"owner": "helm"}, {"owner": "kubernaut"}, {"owner": "somebody", "kubernaut/operation": "op"}]
+    "labels", [{}, {"owner": "helm"}, {"owner": "kubernaut"}, {"owner": "another", "kubernaut/operation": "op"}]
 )
 def test_parse_metadata_ignores_other_secrets(labels: dict[str, str]) -> None:
     assert parse_metadata({"metadata": {"name": "other", "namespace": "demo", "labels": labels}}) is None

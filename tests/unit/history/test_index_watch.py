@@ -41,7 +41,7 @@ def begin(cluster: FakeCluster) -> Iterator[Callable[..., Index]]:
         index.start()
         if ready:
             eventually(index.check)
-            eventually(lambda: watched(index))  # what was listed is current before the watch has been asked for
+            eventually(lambda: watched(index))  # the list is current before the watch is requested
         return index
 
     yield start
@@ -150,7 +150,7 @@ def test_operation_event_costs_one_request(cluster: FakeCluster, begin: Callable
     cluster.patch_secret("demo", running.secret, {"data": operation_secret(message)["data"]})
 
     write(cluster, record_secret(1, "deployed", name="later"))
-    shows(index, ("demo.hello.v1", "deployed"), ("demo.later.v1", "deployed"))  # what came before it has been heard of
+    shows(index, ("demo.hello.v1", "deployed"), ("demo.later.v1", "deployed"))  # the earlier changes have arrived
     assert [one.text for one in index.operation(running.id).events] == ["still waiting"]
     assert cluster.requests.count(f"get secret demo/{running.secret}") == 1
     assert index.unfinished() == {("demo", "hello")}
@@ -222,7 +222,7 @@ def test_unreachable_server_makes_the_index_stale(cluster: FakeCluster, begin: C
     becomes_stale(index, r"stale \(last synced \d+ s ago\): The cluster does not answer\.")
     age = index.age()
     assert age >= 0.3
-    assert listed(index) == [("demo.hello.v1", "deployed")], "what was known is still told"
+    assert listed(index) == [("demo.hello.v1", "deployed")], "the last known state is still served"
     cluster.heal()
     eventually(index.check)
     assert index.age() < age

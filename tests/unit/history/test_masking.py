@@ -243,7 +243,7 @@ def test_masked_manifest_is_unchanged_by_redact() -> None:
 
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz.-_", min_size=1, max_size=12)
-# What nobody could take for a part of the manifest's own words.
+# Texts that do not occur in the manifest itself.
 CANARIES = st.text(min_size=6, max_size=40).map(lambda text: f"⟦{text}⟧")
 
 

@@ -300,7 +300,7 @@ def test_any_content_decodes_to_an_operation(changes: dict[str, Any]) -> None:
         assert found.unread
 
 
-# what was accepted, and what came of it
+# accepted operations and their outcome
 
 
 @pytest.mark.parametrize(

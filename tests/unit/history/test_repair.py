@@ -70,7 +70,7 @@ def test_patch_of_a_damaged_record_keeps_its_content() -> None:
 
 
 def test_full_record_loses_description_then_notes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is too long is refused by the API server: the record would stay as it is, for ever."""
+    """The API server refuses a Secret that is too large: the record could never change."""
     long, notes = (base64.b64encode(os.urandom(900)).decode() for _ in range(2))
     found = record(2, "pending-upgrade", notes=notes, manifest="kind: Pod")
     short = long[:79] + "…"
@@ -89,7 +89,7 @@ def test_full_record_loses_description_then_notes(monkeypatch: pytest.MonkeyPatc
             assert (after.status, after.manifest) == ("failed", "kind: Pod")
             tried.append((after.description, after.info.get("notes")))
     assert tried == [stage for stage in stages for _ in range(2)]
-    assert LARGEST_SECRET == 1048576  # what the API server says in its refusal
+    assert LARGEST_SECRET == 1048576  # the limit in the API server's refusal
 
 
 def test_copy_decodes_as_its_record() -> None:

@@ -133,7 +133,7 @@ def set_it_aside(cluster: FakeCluster, name: str, revision: int, *, deleted: boo
 
 
 def read_everything(history: HistoryStore, name: str) -> list[Release]:
-    """Return what every way of asking tells, but when and by which write the record became what it is."""
+    """Return the releases of every query, without the time and the resource version of the last write."""
     lists = [history.list("demo"), history.list("demo", all=True), history.releases("demo", name)]
     found = [release for one in lists for release in one.items] + [history.release(ReleaseId("demo", name))]
     return [release.model_copy(update={"updated_at": None, "resource_version": ""}) for release in found]
@@ -142,7 +142,7 @@ def read_everything(history: HistoryStore, name: str) -> list[Release]:
 @pytest.mark.parametrize(("name", "revision"), [("hello", 2), ("hello", 1), ("gone", 10), ("foreign.app", 1), ("failing", 2)])
 @pytest.mark.parametrize("deleted", [True, False])
 def test_set_aside_record_is_found_everywhere(cluster: FakeCluster, name: str, revision: int, deleted: bool) -> None:
-    """All that is told stays as it was, but when and by which write it became so: what can be matched then is the copy."""
+    """Every query returns the same, except for the time and resource version of the last write, which are those of the copy."""
     history = HistoryStore(cluster)
     before = read_everything(history, name)
     set_it_aside(cluster, name, revision, deleted=deleted)

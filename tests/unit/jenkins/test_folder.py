@@ -1,4 +1,4 @@
-"""The repository's folder for Jenkins: what it must not hold, and that its parts speak of the same things."""
+"""The repository's folder for Jenkins: files that it must not have, and the agreement of its parts."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def evaluated(out: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the evaluator's tests left, made once for all processes of this test run."""
+    """The output of the evaluator's tests, made once for all processes of this test run."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
@@ -71,7 +71,7 @@ def script_of(left: Path, name: str, number: int = 0) -> str:
 
 
 def run(script: str, folder: Path, *, status: int = 0, **environment: str) -> list[list[str]]:
-    """Run a script with a stub of kubernaut; return what that was told, call by call."""
+    """Run a script with a stub of kubernaut; return the arguments of each call."""
     (folder / "bin").mkdir(exist_ok=True)
     stub = folder / "bin" / "kubernaut"
     stub.write_text(STUB)

@@ -1,4 +1,4 @@
-"""Running a job: the request is sent once, and its build is found whatever the server forgets."""
+"""Running a job: the request is sent once, and its build is found although the server forgets."""
 
 from __future__ import annotations
 

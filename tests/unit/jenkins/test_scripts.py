@@ -116,13 +116,13 @@ class Agent:
 
     @property
     def seen(self) -> dict[str, str]:
-        """What kubernaut saw of its environment."""
+        """The environment of kubernaut."""
         seen: dict[str, str] = json.loads((self.folder / "calls.seen").read_text())
         return seen
 
     @property
     def released(self) -> str:
-        """What release.json was made of."""
+        """The source of release.json."""
         return (self.workspace / "release.json").read_text()
 
 

@@ -114,7 +114,7 @@ def test_foreign_jobs_are_conflicts_and_all_are_named() -> None:
     assert RELEASE in text
     assert DEPLOY in text
     assert "--force" in text
-    assert "+      <artifacts>release.json</artifacts>" in text, "what would differ is shown"
+    assert "+      <artifacts>release.json</artifacts>" in text, "the difference is shown"
     del server.configs[RELEASE]
     with pytest.raises(JobConflict, match=DEPLOY):
         plan_setup(server, [job_settings()])

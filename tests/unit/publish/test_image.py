@@ -1,4 +1,4 @@
-"""What the engine is sent: the user's files, and the labels in a Dockerfile that stays out of the image."""
+"""The build context: the user's files, and the labels in a Dockerfile that stays out of the image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Version files: what publish wrote is read back, anything else is refused."""
+"""Version files: a file of publish is read back, anything else is refused."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def test_a_release_needs_a_role_in_its_namespace(
 
 
 def test_visible_namespaces_are_those_with_access() -> None:
-    for caller in (EVERYWHERE, TEAM, Caller("nobody", Role.READ, frozenset())):
+    for caller in (EVERYWHERE, TEAM, Caller("guest", Role.READ, frozenset())):
         for namespaces in ((), ("demo",), ("demo", "prod")):
             seen = visible_namespaces(caller, namespaces)
             for namespace in ("demo", "test", "prod"):

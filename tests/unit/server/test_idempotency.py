@@ -317,7 +317,7 @@ def test_a_busy_server_sends_retry_after_and_accepts_nothing(backend: Backend) -
     assert int(response.headers["Retry-After"]) > 0
     assert operations(backend) == before
     again = server.post("/api/releases", HELLO, headers={"Idempotency-Key": "k-1"})
-    assert again.status_code == 202, "what is known already needs no worker"
+    assert again.status_code == 202, "a known operation does not need a worker"
     backend.helm.may_end.set()
     ended(server, operation_of(first))
     until(lambda: server.context.workers.running() == 0, "the worker is free")

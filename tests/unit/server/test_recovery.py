@@ -22,7 +22,7 @@ Settle = Callable[[str, str], Deployed]
 
 
 class Cluster:
-    """An index and a Kubernaut in one: what is unfinished, and what comes of putting it in order."""
+    """An index and a Kubernaut in one, with the unfinished operations and the result of their recovery."""
 
     def __init__(self, *names: str) -> None:
         self.left = {("demo", name) for name in names}
@@ -177,4 +177,4 @@ def test_stop_interrupts_a_recovery(make: Callable[..., Recovery], lines: list[d
     recovery.stop()
     assert cluster.at_once == 0
     assert cluster.asked == [("demo", "app")]
-    assert lines == [], "that it was stopped is no failure"
+    assert lines == [], "a stop is not a failure"

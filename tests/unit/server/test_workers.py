@@ -222,7 +222,7 @@ def started(workers: Workers, asked: Operation) -> bool:
         return False
 
 
-# what it says
+# its events
 
 
 def say(running: RunningOperation, *texts: str) -> None:

@@ -1,4 +1,4 @@
-"""The routes that write: what is executed and how it is answered."""
+"""The routes that write: the operations that they execute, and their answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def server(backend: Backend) -> InProcessServer:
     return backend.server(watching=False)
 
 
-# what is answered
+# answers
 
 
 def test_a_deploy_is_accepted_and_executed(backend: Backend, server: InProcessServer) -> None:

@@ -57,7 +57,7 @@ def test_a_server_for_some_namespaces_writes_only_there(backend: Backend) -> Non
     deployed(server)
 
 
-# what is refused before anything is accepted
+# refusals before an operation is accepted
 
 
 @pytest.mark.parametrize(
