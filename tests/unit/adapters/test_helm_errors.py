@@ -3,7 +3,10 @@
 # ruff: noqa: E501 - messages stand as they were recorded
 from __future__ import annotations
 
+import re
+
 import pytest
+from support.messages import facts
 
 from kubernaut.adapters.helm_errors import TABLE, chart_location, clean_message, helm_error
 from kubernaut.errors import (
@@ -198,14 +201,15 @@ def test_value_quoted_by_helm_4_is_removed() -> None:
     )
     error = helm_error("Rendering", message, 1)
     assert "hunter2" not in str(error) + "".join(error.details)
-    assert "at '/login': '***' does not match pattern '^a'" in str(error)
+    assert re.search(facts("'/login'", "'***'", "'^a'"), str(error))
 
 
 def test_message_names_the_action_and_the_reason() -> None:
     error = helm_error("Deploying n.r", 'WARNING: group-readable\nError: 1 error occurred:\n\t* Service "i" is invalid: x\n', 1)
-    assert str(error) == 'Deploying n.r failed: Service "i" is invalid: x'
+    assert re.search(facts("n.r", 'Service "i" is invalid: x'), str(error))
+    assert "WARNING" not in str(error)
 
 
 def test_exit_without_a_message_names_the_status() -> None:
-    assert "status 7" in str(helm_error("Deploying", "", 7))
-    assert "signal 9" in str(helm_error("Deploying", "", -9))
+    assert re.search(facts("7"), str(helm_error("Deploying", "", 7)))
+    assert re.search(facts("signal", "9"), str(helm_error("Deploying", "", -9)))

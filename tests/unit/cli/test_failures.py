@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from support.messages import facts
 from unit.cli.stub import StubKubernaut
 
 from kubernaut.cli.command import EXIT_STATUSES
@@ -88,38 +89,39 @@ def test_every_exit_status_is_documented() -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (("ship", "app"), "Missing option '-n'"),
-        (("ship", "-n", "demo"), "Missing argument 'APP_DIR'"),
-        (("ship", "app", "-n", "demo", "--vresion", "1"), "No such option"),
-        (("ship", "app", "-n", "demo", "--on-failure", "cry"), "'cry' is not one of"),
-        (("shipp",), "'shipp'. Did you mean 'ship'?"),
-        (("xyzzy",), "'xyzzy'"),
-        (("--xyzzy",), "No such option"),
-        (("show", "a", "--revision", "0"), "0 is not in the range"),
+        (("ship", "app"), ("-n",)),
+        (("ship", "-n", "demo"), ("APP_DIR",)),
+        (("ship", "app", "-n", "demo", "--vresion", "1"), ("--vresion",)),
+        (("ship", "app", "-n", "demo", "--on-failure", "cry"), ("'cry'", "keep", "rollback")),
+        (("shipp",), ("'shipp'", "'ship'")),
+        (("xyzzy",), ("'xyzzy'",)),
+        (("--xyzzy",), ("--xyzzy",)),
+        (("show", "a", "--revision", "0"), ("--revision", "0", "1")),
     ],
 )
-def test_an_invalid_command_line_has_status_2(run: Run, problem: Problem, line: tuple[str, ...], words: str) -> None:
+def test_an_invalid_command_line_has_status_2(run: Run, problem: Problem, line: tuple[str, ...], words: tuple[str, ...]) -> None:
     result = run(*line)
     assert result.exit_code == 2
-    assert words in result.stderr
+    assert re.search(facts(*words), result.stderr)
     assert "--help" in result.stderr
     assert result.stdout == ""
     content = problem(run(*line, "-o", "json"))
     assert content["code"] == Usage.code
-    assert words in content["detail"]
+    assert re.search(facts(*words), content["detail"])
 
 
 def test_an_invalid_setting_is_bad_input(run: Run) -> None:
     result = run(*SHIP, "--timeout", "soon")
     assert result.exit_code == 3
-    assert "argument --timeout" in result.stderr
+    assert re.search(facts("--timeout", "'soon'"), result.stderr)
 
 
 def test_a_defect_is_reported_without_a_traceback(run: Run, stub: StubKubernaut, problem: Problem) -> None:
     stub.answers["ship"] = ZeroDivisionError("division by zero")
     result = run(*SHIP)
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"error: Unexpected ZeroDivisionError: division by zero\nhint: {KubernautError.hint}")
+    assert result.stderr.startswith("error: ")
+    assert re.search(facts("ZeroDivisionError", "division by zero", KubernautError.hint), result.stderr)
     assert "Traceback" not in result.stderr
     assert problem(run(*SHIP, "-o", "json"))["code"] == "internal"
 

@@ -110,7 +110,7 @@ def test_a_file_that_becomes_unwritable_is_reported_after_the_work(run: Run, stu
     result = run(*LINES["publish"], "--to", str(folder / "release.json"))
     assert result.exit_code == 3
     assert str(folder / "release.json") in result.stderr
-    assert "nothing has been changed" not in result.stderr
+    assert "nothing" not in result.stderr
 
 
 def test_a_symbolic_link_is_replaced_and_its_target_kept(run: Run, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_from_excludes_other_versions(run: Run, stub: StubKubernaut, file: Path,
 def test_deploy_requires_a_name_or_a_file(run: Run, stub: StubKubernaut) -> None:
     result = run("deploy", "-n", "demo")
     assert (result.exit_code, stub.calls) == (2, [])
-    assert "--from FILE" in result.stderr
+    assert "--from" in result.stderr
 
 
 def test_a_file_that_is_not_a_version_is_not_deployed(run: Run, stub: StubKubernaut, file: Path) -> None:

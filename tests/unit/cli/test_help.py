@@ -84,7 +84,7 @@ def test_a_group_without_a_command_prints_its_help(run: Run) -> None:
 def test_a_misspelt_command_is_corrected(run: Run, line: list[str], command: str) -> None:
     result = run(*line)
     assert result.exit_code == 2
-    assert f"Did you mean {command!r}?" in result.stderr
+    assert repr(command) in result.stderr
 
 
 @pytest.mark.parametrize("name", LEAVES)

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import Result
+from support.messages import facts
 from unit.cli.stub import PLAN, StubKubernaut, release
 from unit.cli.test_verbs import WRITING
 
@@ -57,7 +58,7 @@ def test_a_dry_run_prints_the_plan(run: Run, stub: StubKubernaut, name: str) -> 
 def test_a_dry_run_with_changes_counts_them(run: Run, stub: StubKubernaut, name: str) -> None:
     stub.answers[name] = type(stub.answers[name])(PLAN, False, None)
     result = run(*WRITING[name], "--dry-run")
-    assert "dry run: 2 changes" in result.stderr
+    assert re.search(facts("dry run", "2"), result.stderr)
     assert "unchanged" not in result.output
     assert "nothing to do" not in result.output
 
@@ -158,7 +159,7 @@ def test_the_next_commands_after_a_ship(run: Run) -> None:
 
 def test_the_next_commands_after_a_delete(run: Run) -> None:
     result = run(*WRITING["delete"])
-    assert "demo.hello-world.v3 can be restored" in result.stdout
+    assert "demo.hello-world.v3" in result.stdout
     assert commands(result.stderr) == [[verb, "hello-world", "-n", "demo"] for verb in ("restore", "history")]
 
 

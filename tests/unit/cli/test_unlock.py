@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
 from click.testing import Result
+from support.messages import facts
 from unit.cli.stub import StubKubernaut, release
 from unit.cli.test_processes import Terminal
 
@@ -50,8 +52,7 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unlock_prints_its_result(run: Run, locked: StubKubernaut) -> None:
     result = run(*UNLOCK, "--yes", "--note", "the agent is gone")
     assert result.exit_code == 0
-    assert "hello-world in demo is unlocked" in result.stdout
-    assert "demo.hello-world.v3: failed" in result.stdout
+    assert re.search(r"hello-world\b.*\bdemo\b.*\n(.*\n)*.*demo\.hello-world\.v3: failed", result.stdout)
     assert locked.calls == [
         ("unlock", ("hello-world",), {"namespace": "demo", "note": "the agent is gone", "dry_run": False}),
     ]
@@ -61,7 +62,7 @@ def test_nothing_to_unlock_is_not_a_failure(run: Run, stub: StubKubernaut) -> No
     stub.answers["unlock"] = NOTHING
     result = run(*UNLOCK, "--yes")
     assert result.exit_code == 0
-    assert result.stdout.startswith("hello-world in demo is not locked: nothing to do\n")
+    assert re.search(facts("hello-world", "demo", "not locked"), result.stdout)
 
 
 def test_unlock_without_a_terminal_needs_yes(run: Run, locked: StubKubernaut) -> None:

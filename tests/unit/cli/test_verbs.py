@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import Result
+from support.messages import facts
 from unit.cli.stub import COMMIT, DIGEST, MOMENT, StubKubernaut, foreign, release, version
 
 from kubernaut import Deployed, Kubernaut, Plan, Published
@@ -170,7 +171,7 @@ def test_deploy_takes_a_name_with_or_without_a_version(
 def test_deploy_refuses_an_incomplete_version(run: Run, word: str) -> None:
     result = run("deploy", word, "-n", "demo")
     assert result.exit_code == 2
-    assert "is not NAME or NAME@VERSION" in result.stderr
+    assert re.search(facts(f"{word!r}", "NAME@VERSION"), result.stderr)
 
 
 def test_a_release_is_named_by_id_or_name(run: Run, stub: StubKubernaut) -> None:
@@ -186,17 +187,23 @@ def test_a_release_is_named_by_id_or_name(run: Run, stub: StubKubernaut) -> None
 def test_set_requires_a_key_and_a_value(run: Run, pair: str) -> None:
     result = run("ship", "app", "-n", "demo", "--set", pair)
     assert result.exit_code == 2
-    assert "is not KEY=VALUE" in result.stderr
+    assert re.search(facts(f"{pair!r}", "KEY=VALUE"), result.stderr)
 
 
 def test_an_unchanged_ship_is_reported_as_such(run: Run, stub: StubKubernaut) -> None:
     stub.answers["ship"] = Deployed(Plan(), False, release())
-    assert run(*WRITING["ship"]).stdout == "hello-world 1.4.2 (31fba06) already runs in demo as demo.hello-world.v3\n"
+    unchanged = run(*WRITING["ship"]).stdout
+    assert re.search(facts("hello-world", "1.4.2", "31fba06", "demo", "demo.hello-world.v3"), unchanged)
+    stub.answers["ship"] = Deployed(Plan(), True, release())
+    assert run(*WRITING["ship"]).stdout != unchanged
 
 
 def test_an_unchanged_publish_is_reported_as_such(run: Run, stub: StubKubernaut) -> None:
     stub.answers["publish"] = Published(Plan(), False, version())
-    assert run(*WRITING["publish"]).stdout.startswith("hello-world 1.4.2 is already published\n")
+    unchanged = run(*WRITING["publish"]).stdout
+    assert re.search(facts("hello-world", "1.4.2"), unchanged)
+    stub.answers["publish"] = Published(Plan(), True, version())
+    assert run(*WRITING["publish"]).stdout != unchanged
 
 
 def test_list_outside_a_terminal_is_complete(run: Run) -> None:
