@@ -105,7 +105,7 @@ def refused(ci_server: Hudson, call: Callable[[], object], kind: type[Error], *f
     return caught.value
 
 
-def test_it_is_a_hudson(there: JenkinsServer, reader: JenkinsServer) -> None:
+def test_server_kind_is_hudson(there: JenkinsServer, reader: JenkinsServer) -> None:
     assert there.kind() == reader.kind() == "hudson"
 
 

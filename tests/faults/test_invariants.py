@@ -144,7 +144,7 @@ def test_snapshot_reads_secrets() -> None:
     assert names(Watched().broken(found, recovered=True)) == {"I4", "I7"}
 
 
-def test_identity_covers_what_never_changes() -> None:
+def test_identity_covers_the_immutable_fields() -> None:
     def identity(**changed: Any) -> str:
         secret = record_secret(1, "deployed")
         decoded = decode(secret)

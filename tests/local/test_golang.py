@@ -104,7 +104,7 @@ def test_build_ignores_go_variables_of_the_shell(monkeypatch: pytest.MonkeyPatch
     assert seen.read_text() == f"amd64 on {Path.home()}\n"
 
 
-def test_cache_key_covers_what_is_built(tmp_path: Path) -> None:
+def test_cache_key_covers_the_sources(tmp_path: Path) -> None:
     (tmp_path / "go.sum").write_text("a")
     first = GoBuild(tmp_path, ".", "-s")
     keys = {first.key(), GoBuild(tmp_path, ".", "-w").key()}

@@ -174,7 +174,7 @@ def test_interrupted_up_is_finished_by_the_next(make_platform: Callable[[str], P
     assert not platform.up().changed
 
 
-def test_stopped_up_stops_what_it_started(make_platform: Callable[[str], Platform]) -> None:
+def test_stopped_up_stops_its_processes(make_platform: Callable[[str], Platform]) -> None:
     platform = make_platform("stop")
     before = host_facts(platform)
     for line in ("start started", "ready registry"):

@@ -105,7 +105,7 @@ def test_hostile_environment_gives_a_valid_build(environment: dict[str, str]) ->
     assert sanitize_build(build) == build, "a sanitized build does not change"
 
 
-def test_no_valid_value_is_no_build() -> None:
+def test_without_a_valid_value_the_build_is_unknown() -> None:
     assert make_build() is None
     assert make_build(url="nonsense", job=" ", number="x") is None
     assert sanitize_build(CiBuild()) is None

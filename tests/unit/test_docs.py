@@ -64,7 +64,7 @@ def command_lines(page: Path) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("name", ["cli.md", "errors.md", "settings.md"])
-def test_what_is_written_from_the_code_is_up_to_date(name: str) -> None:
+def test_generated_pages_are_up_to_date(name: str) -> None:
     expected = reference.pages(DOCS)[DOCS / name]
     assert text_of(DOCS / name) == expected, "run: python -m kubernaut.cli.reference docs"
 
@@ -225,7 +225,7 @@ def test_python_blocks_compile(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_pages_name_no_place_on_somebodys_machine(page: Path) -> None:
+def test_pages_contain_no_local_paths(page: Path) -> None:
     assert not re.search(r"(?<![\w.])/(?:home/(?!node)|root/|Users/|work/)", text_of(page))
 
 

@@ -211,7 +211,7 @@ def test_a_chart_may_render_nothing(program: Program) -> None:
 
 @pytest.mark.usefixtures("aborted")
 @pytest.mark.parametrize("end", [*ENDS.values(), f"{OBEYS}; sys.exit(1)", "sys.exit(1)"])
-def test_what_a_check_raises_after_the_end_is_the_reason(program: Program, tmp_path: Path, end: str) -> None:
+def test_exception_of_a_check_after_the_end_is_the_reason(program: Program, tmp_path: Path, end: str) -> None:
     pid = tmp_path / "pid"
 
     def check() -> None:

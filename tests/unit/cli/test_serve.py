@@ -107,9 +107,7 @@ def tokens_file(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_says_where_it_is_with_a_command_line_that_works_and_a_signal_ends_it_well(
-    serve: Callable[..., Server], number: signal.Signals
-) -> None:
+def test_printed_command_works_and_a_signal_stops_the_server(serve: Callable[..., Server], number: signal.Signals) -> None:
     server = serve().listening()
     assert re.search(r"^listening at http://127\.0\.0\.1:[1-9][0-9]*$", server.err, re.MULTILINE)
     assert f"the token is in {server.header_file}\n" in server.err
@@ -128,7 +126,7 @@ def test_it_says_where_it_is_with_a_command_line_that_works_and_a_signal_ends_it
     assert "error" not in server.err
 
 
-def test_a_program_reads_where_it_is(serve: Callable[..., Server]) -> None:
+def test_the_address_is_printed_as_json(serve: Callable[..., Server]) -> None:
     server = serve("-o", "json").listening()
     until(lambda: server.out.endswith("}\n"), "the JSON is complete")
     printed = json.loads(server.out)
@@ -163,7 +161,7 @@ def test_a_second_signal_stops_it(serve: Callable[..., Server], tmp_path: Path, 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_signal_that_another_thread_is_handed_counts_too(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_signal_delivered_to_another_thread_counts(serve: Callable[..., Server], tmp_path: Path) -> None:
     """The system may hand it to any thread, and does when deploys begin; the main thread sleeps meanwhile."""
     job = tmp_path / "job"
     server = serve("--grace", "1h", JOB=str(job)).listening()
@@ -176,7 +174,7 @@ def test_a_signal_that_another_thread_is_handed_counts_too(serve: Callable[..., 
     assert job.with_suffix(".stopped").exists()
 
 
-def test_what_takes_longer_than_the_grace_is_stopped(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_work_beyond_the_grace_is_stopped(serve: Callable[..., Server], tmp_path: Path) -> None:
     job = tmp_path / "job"
     server = serve("--grace", "0", JOB=str(job)).listening()
     server.signal(signal.SIGTERM)
@@ -226,7 +224,7 @@ def test_the_generated_token_shows_nowhere(serve: Callable[..., Server]) -> None
     assert token not in server.out + server.err
 
 
-def test_named_tokens_are_told_by_their_file_and_no_token_is_made(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_named_tokens_are_reported_by_file_and_no_token_is_generated(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve("--tokens", str(tokens_file(tmp_path))).listening()
     assert f"tokens: {tmp_path / 'tokens.toml'}\n" in server.err
     assert server.curl.startswith("curl -H @HEADER_FILE ")
@@ -269,7 +267,7 @@ def test_a_port_that_is_taken_is_a_conflict(serve: Callable[..., Server]) -> Non
         (("--tokens", "missing.toml"), 3, "missing.toml"),
     ],
 )
-def test_what_it_cannot_be_is_refused_with_a_hint(
+def test_invalid_options_are_refused_with_a_hint(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: tuple[str, ...], status: int, words: str
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
@@ -281,7 +279,9 @@ def test_what_it_cannot_be_is_refused_with_a_hint(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_settings_say_where_it_listens(run: Run, stub: StubKubernaut, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_settings_decide_where_the_server_listens(
+    run: Run, stub: StubKubernaut, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     stub.answers["watch"] = ClusterUnreachable("far enough")
     monkeypatch.setenv("KUBERNAUT_SERVE_PORT", "9090")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
@@ -295,7 +295,7 @@ def test_settings_say_where_it_listens(run: Run, stub: StubKubernaut, monkeypatc
     assert stub.settings.origins["serve_port"] == "argument --port"
 
 
-def test_its_help_imports_no_server() -> None:
+def test_help_of_serve_imports_no_server() -> None:
     script = (
         "import sys\nfrom kubernaut.cli.main import main\ntry: main(['serve', '--help'])\nexcept SystemExit: print(*sys.modules)"
     )

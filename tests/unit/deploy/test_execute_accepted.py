@@ -85,7 +85,7 @@ def test_accepted_deploy_sends_one_request_more(harness: DeployHarness) -> None:
     ]
 
 
-def test_unchanged_accepted_deploy_is_no_attempt(harness: DeployHarness) -> None:
+def test_unchanged_accepted_deploy_is_not_an_attempt(harness: DeployHarness) -> None:
     harness.deploy()
     operation, _ = harness.accept()
     plan, changed, _ = harness.serve(operation)

@@ -28,7 +28,7 @@ def test_rollback_skips_failed_and_damaged_revisions() -> None:
     assert target(history(own(1, "superseded"), own(2, "superseded", payload="!!!"), own(3, "failed"))) == 1
 
 
-def test_rollback_to_what_runs_does_nothing() -> None:
+def test_rollback_to_the_running_release_does_nothing() -> None:
     known = history(own(1, "superseded", config={"a": 1}), own(2, "superseded"), own(3, "deployed", config={"a": 1.0}))
     assert outcome("rollback", known, revision=3) == UNCHANGED
     assert outcome("rollback", known, revision=1) == UNCHANGED

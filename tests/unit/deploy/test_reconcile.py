@@ -48,7 +48,7 @@ def test_recovery_refuses_a_live_lock() -> None:
         assert caught.value.problem()["holder"]["actor"] == "ada"
 
 
-def test_recovery_finishes_what_a_dead_holder_left() -> None:
+def test_recovery_finishes_operations_of_a_dead_holder() -> None:
     left = history(own(1, "deployed"), own(2, "pending-upgrade"), operations=(operation(reason=None),))
     assert kinds(left, EXPIRED) == "take-lock, mark-failed, settle-operation"
     assert kinds(left) == "mark-failed, settle-operation"

@@ -146,7 +146,7 @@ def test_paging_never_skips_or_repeats_during_changes(changes: list[list[tuple[s
         assert len([one for one in shown if one.endswith("-stays.v1")]) == len(stay)
 
 
-def test_load_takes_two_lists_and_reads_only_what_is_missing(cluster: FakeCluster) -> None:
+def test_load_takes_two_lists_and_reads_only_missing_contents(cluster: FakeCluster) -> None:
     index = Index(cluster)  # type: ignore[arg-type]
     index.load()
     assert cluster.requests == ["list secrets *"] * 2 + ["get secret test/sh.helm.release.v1.c.v1"]

@@ -143,7 +143,7 @@ def test_a_difference_is_empty_where_only_the_layout_differs() -> None:
     assert difference(read("<project><a/><b>1</b></project>"), read("<project>\n  <a></a>\n  <b>1</b>\n</project>")) == ""
 
 
-def test_hudson_is_told_to_forget_what_it_holds() -> None:
+def test_hudson_is_asked_to_drop_kept_parameters() -> None:
     root = read("<project><description/></project>")
     assert read(write(root, hudson=True)).find("project-properties") is None
     assert '<project-properties class="concurrent-hash-map" />' in write(root, hudson=True)

@@ -56,7 +56,7 @@ def test_the_defaults_are_those_of_an_ordinary_folder(tree: SourceTree) -> None:
     assert application.probe is None
 
 
-def test_the_folder_is_no_part_of_the_json(tree: SourceTree) -> None:
+def test_the_json_omits_the_folder(tree: SourceTree) -> None:
     dumped = load_application(tree.app).model_dump(mode="json", by_alias=True)
     assert "directory" not in dumped
     assert dumped["onFailure"] == "rollback"

@@ -12,7 +12,7 @@ from kubernaut.errors import DeadlineExceeded, GitFailed
 from kubernaut.redact import without_credentials
 
 
-def test_without_git_it_is_no_error(tree: SourceTree) -> None:
+def test_missing_git_is_not_an_error(tree: SourceTree) -> None:
     assert open_git(tree.app, {**tree.environment, "PATH": "/nowhere"}) is None
     assert open_git(Path("/"), tree.environment) is None
 
@@ -105,7 +105,7 @@ def test_a_git_that_fails_and_one_that_hangs(tree: SourceTree, tmp_path: Path, m
         run(tree.root, ["log"], fake_git(tmp_path, "exec sleep 5"))
 
 
-def test_what_a_hook_sets_is_not_passed_on(tree: SourceTree, tmp_path: Path) -> None:
+def test_variables_of_a_hook_are_not_passed_on(tree: SourceTree, tmp_path: Path) -> None:
     environment = {**fake_git(tmp_path, "env"), "GIT_DIR": "/elsewhere", "GIT_INDEX_FILE": "x", "GIT_CONFIG_COUNT": "0"}
     seen = run(tree.root, ["x"], environment).splitlines()
     assert not any(line.startswith(("GIT_DIR=", "GIT_INDEX_FILE=")) for line in seen)

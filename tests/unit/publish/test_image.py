@@ -23,9 +23,7 @@ from kubernaut.publish.source import read_source
         ("Docker*\n!Dockerfile\n", ".kubernaut.Dockerfile", {"Dockerfile", ".kubernaut.Dockerfile"}),
     ],
 )
-def test_the_engine_leaves_out_of_the_image_what_dockerignore_names(
-    tree: SourceTree, ignore: str, read: str, sent: set[str]
-) -> None:
+def test_the_engine_omits_ignored_files_from_the_image(tree: SourceTree, ignore: str, read: str, sent: set[str]) -> None:
     write(tree.app / ".dockerignore", ignore)
     seen: dict[str, Any] = {}
 

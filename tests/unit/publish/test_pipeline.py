@@ -51,9 +51,7 @@ def test_a_folder_becomes_a_version(tree: SourceTree, registry: FakeRegistry, tm
     assert (chart / "environments" / "production.yaml").read_text() == "replicas: 3\n"
 
 
-def test_the_same_again_asks_once_and_does_nothing(
-    tree: SourceTree, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_repeated_publish_sends_one_request(tree: SourceTree, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     first = go(tree, registry)
     sent: list[str] = []
     over = requests.adapters.HTTPAdapter.send
@@ -95,7 +93,7 @@ def test_a_dry_run_touches_nothing(tree: SourceTree, registry: FakeRegistry) -> 
     assert tree.helm_starts == 0
 
 
-def test_an_image_of_somebody_else(tree: SourceTree, registry: FakeRegistry) -> None:
+def test_an_image_of_another_publisher(tree: SourceTree, registry: FakeRegistry) -> None:
     digest = registry.put_manifest("others/image", "x", b"{}")
     image = f"{registry.address}/others/image@{digest}"
     (tree.app / "Dockerfile").unlink()
@@ -124,7 +122,7 @@ def test_images_and_charts_must_not_meet(tree: SourceTree, registry: FakeRegistr
         publish(tree.app, version=None, image=None, dry_run=False, context=tree.context(""))
 
 
-def test_of_an_exported_source_the_ci_server_knows_the_commit(tree: SourceTree, registry: FakeRegistry) -> None:
+def test_commit_of_an_exported_source_comes_from_the_ci_server(tree: SourceTree, registry: FakeRegistry) -> None:
     shutil.rmtree(tree.root / ".git")
     tree.chart.rename(tree.app / "chart")
     file = tree.app / "kubernaut.yaml"
@@ -158,7 +156,7 @@ def test_facts_go_with_the_version(tree: SourceTree, registry: FakeRegistry, tmp
     assert "canary" not in repr(tree.events) + repr(published)
 
 
-def test_uncommitted_changes_are_told(tree: SourceTree, registry: FakeRegistry) -> None:
+def test_uncommitted_changes_are_reported(tree: SourceTree, registry: FakeRegistry) -> None:
     write(tree.app / "index.js", "// other\n")
     published = go(tree, registry)
     assert published.source.commit == tree.git("rev-parse", "HEAD").strip() + "-dirty"
@@ -213,14 +211,14 @@ def racing(tree: SourceTree, registry: FakeRegistry, step: str, act: Callable[[]
     return published
 
 
-def test_somebody_else_publishes_the_same_meanwhile(tree: SourceTree, registry: FakeRegistry) -> None:
+def test_another_publisher_wins_with_the_same_content(tree: SourceTree, registry: FakeRegistry) -> None:
     others: list[PublishedVersion] = []
     mine = racing(tree, registry, "push chart", lambda: others.append(go(tree, registry)))
     assert mine == others[0]
     assert outcomes(tree)[-1] == ("push chart", "unchanged")
 
 
-def test_somebody_else_publishes_the_same_while_ours_is_built(tree: SourceTree, registry: FakeRegistry) -> None:
+def test_another_publisher_finishes_the_same_content_during_the_build(tree: SourceTree, registry: FakeRegistry) -> None:
     others: list[PublishedVersion] = []
     mine = racing(tree, registry, "build", lambda: others.append(go(tree, registry)))
     assert mine == others[0]
@@ -229,7 +227,7 @@ def test_somebody_else_publishes_the_same_while_ours_is_built(tree: SourceTree, 
 
 
 @pytest.mark.parametrize("step", ["build", "push chart"])
-def test_somebody_else_publishes_another_meanwhile(tree: SourceTree, registry: FakeRegistry, step: str) -> None:
+def test_another_publisher_wins_with_different_content(tree: SourceTree, registry: FakeRegistry, step: str) -> None:
     others: list[PublishedVersion] = []
 
     def other() -> None:
@@ -244,7 +242,7 @@ def test_somebody_else_publishes_another_meanwhile(tree: SourceTree, registry: F
         assert registry.manifest("shop", "1.0.0") == registry.manifest("shop", others[0].image.digest)
 
 
-def test_somebody_else_pushes_an_image_between_our_push_and_our_look(tree: SourceTree, registry: FakeRegistry) -> None:
+def test_another_publisher_pushes_between_push_and_check(tree: SourceTree, registry: FakeRegistry) -> None:
     over = tree.engine.push
 
     def push(repository: str, tag: str, **named: object) -> str:

@@ -24,7 +24,7 @@ def digest(tree: SourceTree) -> str:
     return read_source(load_application(tree.app)).digest
 
 
-def test_the_digest_is_what_the_documentation_says(tree: SourceTree) -> None:
+def test_the_digest_is_the_documented_one(tree: SourceTree) -> None:
     application = load_application(tree.app)
     records = []
     for section, name, path in [
@@ -72,13 +72,13 @@ def test_every_change_that_counts_changes_the_digest(tree: SourceTree, change: C
         lambda tree: write(tree.root / "README.md", "elsewhere\n"),
     ],
 )
-def test_what_does_not_count_does_not_change_it(tree: SourceTree, change: Callable[[SourceTree], object]) -> None:
+def test_other_files_do_not_change_the_digest(tree: SourceTree, change: Callable[[SourceTree], object]) -> None:
     before = digest(tree)
     change(tree)
     assert digest(tree) == before
 
 
-def test_what_git_keeps_does_not_count(tree: SourceTree) -> None:
+def test_the_git_folder_does_not_count(tree: SourceTree) -> None:
     write(
         tree.app / "kubernaut.yaml",
         "name: shop\nchart: ../../charts/web\nimage: {context: ../..}\n",
@@ -90,7 +90,7 @@ def test_what_git_keeps_does_not_count(tree: SourceTree) -> None:
     assert any(entry.name == ".git/HEAD" for entry in read_source(load_application(tree.app)).section("context"))
 
 
-def test_what_dockerignore_names_does_not_count(tree: SourceTree) -> None:
+def test_ignored_files_do_not_count(tree: SourceTree) -> None:
     write(tree.app / ".dockerignore", "# comment\nnode_modules\n**/*.log\n*.md\n!README.md\n/tmp/\n")
     before = digest(tree)
     for name in ("node_modules/a/b.js", "deep/er/x.log", "notes.md", "tmp/x"):
@@ -123,7 +123,7 @@ def test_records_cannot_be_taken_for_others(entries: list[tuple[str, str, str]])
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=64), other=st.binary(max_size=64))
-def test_the_digest_tells_contents_apart(tree: SourceTree, content: bytes, other: bytes) -> None:
+def test_the_digest_distinguishes_contents(tree: SourceTree, content: bytes, other: bytes) -> None:
     (tree.app / "data").write_bytes(content)
     first = digest(tree)
     (tree.app / "data").write_bytes(other)

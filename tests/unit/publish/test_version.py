@@ -45,7 +45,7 @@ def test_without_git_the_source_names_it() -> None:
     assert decide_version(None, "v", DIGEST) == "0.0.0-dev.src.1a2b3c4d"
 
 
-def test_a_cut_off_history_is_no_number() -> None:
+def test_a_cut_off_history_has_no_count() -> None:
     with pytest.raises(ShallowClone) as caught:
         decide_version(state(None, None), "v", DIGEST)
     assert "git fetch --unshallow --tags" in caught.value.hint
@@ -193,7 +193,7 @@ def test_a_file_that_git_ignores_and_the_image_gets_is_dirty(tree: SourceTree) -
     assert ".dirty." in decide(tree)
 
 
-def test_what_is_no_input_is_not_dirty(tree: SourceTree) -> None:
+def test_changes_outside_the_inputs_are_not_dirty(tree: SourceTree) -> None:
     write(tree.app / ".dockerignore", "notes.md\nREADME.md\n")
     write(tree.app / "README.md", "x")
     tree.commit()

@@ -39,7 +39,7 @@ def test_every_write_records_the_ci_build(server: InProcessServer) -> None:
         assert (of(server, response), response.json["build"]) == (RECORDED, RECORDED)
 
 
-def test_a_url_alone_is_a_build_and_no_header_is_none(server: InProcessServer) -> None:
+def test_a_url_alone_is_a_build_and_a_missing_header_is_not(server: InProcessServer) -> None:
     first = server.post("/api/releases", HELLO, headers={**WAIT, HEADER: "url=https://ci.example.com/job/x/7/&number="})
     assert first.json["build"] == {**NONE, "url": "https://ci.example.com/job/x/7/"}
     second = server.post("/api/releases", {**HELLO, "version": "1.1.0"}, headers=WAIT)

@@ -240,7 +240,7 @@ def served(kubernaut: Kubernaut, **options: Any) -> Iterator[Server]:
 
 
 class TestRun:
-    def test_it_serves_and_leaves_no_thread(self, make: Make) -> None:
+    def test_server_runs_and_leaves_no_thread(self, make: Make) -> None:
         before = set(threading.enumerate())
         with served(make(serve_port=0)) as server:
             assert server.status("/healthz") == 200

@@ -59,7 +59,7 @@ def refusal(read: Callable[[Path], object], path: Path) -> SettingInvalid:
 
 
 class TestGeneratedToken:
-    def test_it_is_generated_once_and_private(self, tmp_path: Path) -> None:
+    def test_token_is_generated_once_and_private(self, tmp_path: Path) -> None:
         path = tmp_path / "state" / "kubernaut" / "token"
         before = os.umask(0)
         try:
