@@ -33,7 +33,7 @@ def test_second_verb_is_refused_or_waits(scenario: FaultScenario, verb: str) -> 
     assert scenario.look().records == before.records
     assert len(scenario.look().operations) == len(before.operations)
     waiting = other.start(*other.verb(verb, "d", "--lock-timeout", "60s"))
-    until(lambda: "user0" in (other.folder / "1.stderr").read_text(), "it says for whom it waits")
+    until(lambda: "user0" in (other.folder / "1.stderr").read_text(), "it names the holder")
     one.proxy.release("mid-apply")
     assert holder.wait().status == 0
     assert waiting.wait().status == 0
@@ -81,7 +81,7 @@ def test_running_plain_helm_is_waited_for(scenario: FaultScenario) -> None:
     plain = other.plain_upgrade("plain")
     other.proxy.wait_for("mid-apply")
     waiting = one.start(*one.verb("deploy", "c", "--lock-timeout", "60s"))
-    until(lambda: "Helm" in (one.folder / "1.stderr").read_text(), "it says for whom it waits")
+    until(lambda: "Helm" in (one.folder / "1.stderr").read_text(), "it names the holder")
     other.proxy.release("mid-apply")
     assert plain.wait(30).status == 0
     assert waiting.wait().status == 0

@@ -82,9 +82,9 @@ class CiScenario:
         """Replace the application's program."""
         (self.checkout.app / "index.js").write_text(content)
 
-    def program(self, whom: str) -> str:
+    def program(self, greeted: str) -> str:
         """Return the application's program with another greeting."""
-        old, new = f"${{GREETING}}, {_INDEX}", f"${{GREETING}}, {whom}"
+        old, new = f"${{GREETING}}, {_INDEX}", f"${{GREETING}}, {greeted}"
         original = self.checkout.git("show", f"v1.0.0:examples/{NAME}/index.js")
         assert original.count(old) == 1, "the example greets otherwise"
         return original.replace(old, new)
@@ -138,22 +138,22 @@ class CiScenario:
         """An artifact of a build, parsed as JSON."""
         return self.jobs.ask("GET", f"{self.jobs.path(job)}/{build['number']}/artifact/{name}").json()
 
-    def ship(self, whom: str) -> tuple[str, Build, Build]:
+    def ship(self, greeted: str) -> tuple[str, Build, Build]:
         """Push a greeting, and see it through both jobs to the cluster; return the commit and the builds."""
-        self.index(self.program(whom))
-        commit = self.push(f"greet {whom}")
+        self.index(self.program(greeted))
+        commit = self.push(f"greet {greeted}")
         release = self.released(commit)
         assert release["result"] == "SUCCESS", self.console(RELEASE, release)
         deploy = self.deployed(release)
         assert deploy["result"] == "SUCCESS", self.console(DEPLOY, deploy)
-        self.answers(whom)
+        self.answers(greeted)
         return commit, release, deploy
 
-    def slowly(self, whom: str) -> tuple[Build, Build]:
+    def slowly(self, greeted: str) -> tuple[Build, Build]:
         """Push a program that takes its time to start, and return its builds while Helm waits for its pods."""
         last = self.history()[-1][0]
-        self.index(f"await new Promise((done) => setTimeout(done, {SLOW_SECONDS}000))\n{self.program(whom)}")
-        release = self.released(self.push(f"greet {whom} later"))
+        self.index(f"await new Promise((done) => setTimeout(done, {SLOW_SECONDS}000))\n{self.program(greeted)}")
+        release = self.released(self.push(f"greet {greeted} later"))
         assert release["result"] == "SUCCESS", self.console(RELEASE, release)
         deploy = self.deploying(release)
         until(lambda: self.history()[-1] == (last + 1, "pending-upgrade"), "Helm is in the midst of it", 60)
@@ -176,9 +176,9 @@ class CiScenario:
             return {}
         return answer
 
-    def answers(self, whom: str) -> None:
+    def answers(self, greeted: str) -> None:
         """Wait for a greeting: the previous pod may still finish its last requests."""
-        until(lambda: self.answer().get("greeting") == f"Hello, {whom}", f"hello-world greets {whom}: {self.answer()}", 60)
+        until(lambda: self.answer().get("greeting") == f"Hello, {greeted}", f"hello-world greets {greeted}: {self.answer()}", 60)
 
     def shows(self, version: str) -> None:
         """Wait until the application answers with a version: the previous pod may still be there."""

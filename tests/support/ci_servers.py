@@ -37,7 +37,7 @@ _GIT = ("GIT_COMMIT", "GIT_URL", "GIT_BRANCH")
 def on_hudson(platform: Mapping[str, str], folder: Path) -> Iterator[CiScenario]:
     """Start a Hudson whose builds deploy to the local platform, with their secrets in files."""
     with FakeGitHub() as github:
-        made = _in_a_world_of_its_own(make_checkout(platform, folder / "checkout"))
+        made = _isolated(make_checkout(platform, folder / "checkout"))
         secrets = _Secrets(folder / "secrets", platform, github.token)
         home = HudsonHome(folder / "ci", executors=3)
         jenkins = {"KUBERNAUT_JENKINS_USER": home.admin.name, "KUBERNAUT_JENKINS_TOKEN_FILE": str(home.admin.token_file)}
@@ -91,7 +91,7 @@ def on_jenkins(folder: Path) -> Iterator[CiScenario]:
         "KUBERNAUT_JENKINS_USER": user,
         "KUBERNAUT_JENKINS_TOKEN_FILE": str(token_file),
     }
-    made = _in_a_world_of_its_own(make_checkout(environment, folder / "checkout"))
+    made = _isolated(make_checkout(environment, folder / "checkout"))
     # The server's credentials are called after the namespace, and its agents know the registry as it is given.
     made.namespace = environment.get("JENKINS_NAMESPACE") or "kubernaut-test"
     made.environment = {**made.environment, "KUBERNAUT_REGISTRY": environment["KUBERNAUT_REGISTRY"], **jenkins}
@@ -146,7 +146,7 @@ def _with_namespace(ci: CiScenario) -> Iterator[CiScenario]:
         ci.close()
 
 
-def _in_a_world_of_its_own(made: Checkout) -> Checkout:
+def _isolated(made: Checkout) -> Checkout:
     """Remove the variables of a CI build that runs the tests."""
     known = made.environment.items()
     made.environment = {name: value for name, value in known if name not in _GIT and not name.startswith(_OTHERS)}

@@ -292,14 +292,14 @@ class _Handler(BaseHTTPRequestHandler):
         request = Request(self.command, address.path, address.query, body, self.headers.get("User-Agent", ""))
         self._proxy.note(request)
         try:
-            self._carry(request)
+            self._handle(request)
         except (OSError, http.client.HTTPException) as failure:  # the API server is gone, or the subject is
             self._proxy.failures.append(f"{request}: {failure!r}")
             self._drop()
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _serve  # noqa: N815 - http.server's names
 
-    def _carry(self, request: Request) -> None:
+    def _handle(self, request: Request) -> None:
         self._proxy.wait(request)
         instead = self._proxy.answer_for(request)
         if instead is not None:

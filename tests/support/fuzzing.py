@@ -68,13 +68,13 @@ def _failed(recorder: ScenarioRecorder) -> Iterator[tuple[str, str]]:
     for case_id, checks in recorder.checks.items():
         answered = recorder.find_response(case_id=case_id)
         for check in checks:
-            if check.failure_info is not None and not _could_not_be_known(check.name, answered):
+            if check.failure_info is not None and not _is_beyond_the_schema(check.name, answered):
                 failure = check.failure_info.failure
                 report = f"{failure.title}: {failure.message}\n{check.failure_info.code_sample}"
                 yield f"{recorder.label}: {check.name}", f"{report}\n{answered.text[:500] if answered else ''}"
 
 
-def _could_not_be_known(check: str, answered: Response | None) -> bool:
+def _is_beyond_the_schema(check: str, answered: Response | None) -> bool:
     """Whether a request was rightly refused though the document allows it.
 
     No schema says which cursor was given, what a chart's own schema wants, or that a number must fit into 64 bits. Faults that a

@@ -18,7 +18,7 @@ from support.invariants import Snapshot, Watched
 from support.model import DONE, KEPT, NOTHING, ROLLED_BACK, Model
 from support.states import DEAD, ELSEWHERE, Entry, Seen
 
-WHATS = ("1.0.0 a", "1.0.0 b", "2.0.0 a")
+VARIANTS = ("1.0.0 a", "1.0.0 b", "2.0.0 a")
 KILLED = "killed"
 LOCKS = st.sampled_from([DEAD, DEAD, DEAD, ELSEWHERE])
 _TURNS = (DONE, KEPT, ROLLED_BACK)
@@ -112,15 +112,15 @@ class Machine(RuleBasedStateMachine):
         self.model = Model(newer=self.newer, namespace=namespace or count > 0)
         self.on.begin(namespace=self.model.state.namespace, keep=keep)
         for number in range(count):
-            self.plain_verb("upgrade" if number else "install", WHATS[number % 3])
+            self.plain_verb("upgrade" if number else "install", VARIANTS[number % 3])
 
     # kubernaut's verbs
 
-    @rule(what=st.sampled_from(WHATS), create=st.booleans())
+    @rule(what=st.sampled_from(VARIANTS), create=st.booleans())
     def deploy(self, what: str, create: bool) -> None:
         self.do("deploy", what=what, create=create)
 
-    @rule(what=st.sampled_from(WHATS), fails=st.sampled_from(["rolled back", "kept", "for good"]))
+    @rule(what=st.sampled_from(VARIANTS), fails=st.sampled_from(["rolled back", "kept", "for good"]))
     def deploy_that_fails(self, what: str, fails: str) -> None:
         if not self.in_memory and fails == "for good":
             fails = "rolled back"
@@ -136,7 +136,7 @@ class Machine(RuleBasedStateMachine):
         self.do(verb, fails=True)
 
     @precondition(lambda self: self.in_memory and self.may_upgrade() and self.model.state.lock != ELSEWHERE)
-    @rule(what=st.sampled_from(WHATS), other=st.sampled_from(WHATS))
+    @rule(what=st.sampled_from(VARIANTS), other=st.sampled_from(VARIANTS))
     def deploy_that_is_overtaken(self, what: str, other: str) -> None:
         """Plain Helm upgrades after kubernaut has looked, and before it has the lock."""
         how: dict[str, Any] = {"what": what}
@@ -153,7 +153,7 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.current)
     @rule()
-    def delete_what_is_not_current(self) -> None:
+    def delete_an_older_revision(self) -> None:
         current = self.model.current
         assert current is not None
         self.do("delete", revision=current.revision + 1)
@@ -166,7 +166,7 @@ class Machine(RuleBasedStateMachine):
     def unlock(self) -> None:
         self.do("unlock")
 
-    @rule(verb=st.sampled_from(["deploy", "rollback", "delete", "restore", "unlock"]), what=st.sampled_from(WHATS))
+    @rule(verb=st.sampled_from(["deploy", "rollback", "delete", "restore", "unlock"]), what=st.sampled_from(VARIANTS))
     def dry_run(self, verb: str, what: str) -> None:
         how: dict[str, Any] = {"what": what} if verb == "deploy" else {}
         if self.is_open(verb, how):
@@ -177,7 +177,7 @@ class Machine(RuleBasedStateMachine):
         would = self.predicted(copy.deepcopy(self.model), verb, answer, how)
         assert answer == (DONE if would in _TURNS else would), f"{verb}: {answer}, expected {would}"
 
-    @rule(what=st.sampled_from(WHATS), fails=st.sampled_from(["", "", "rolled back"]), data=st.data(), lock=LOCKS)
+    @rule(what=st.sampled_from(VARIANTS), fails=st.sampled_from(["", "", "rolled back"]), data=st.data(), lock=LOCKS)
     def kill_a_deploy(self, what: str, fails: str, data: st.DataObject, lock: str) -> None:
         self.kill("deploy", data, lock, what=what + self.broken * bool(fails), fails=fails)
 
@@ -188,7 +188,7 @@ class Machine(RuleBasedStateMachine):
     # plain Helm
 
     @precondition(lambda self: self.may_upgrade())
-    @rule(what=st.sampled_from(WHATS), ends=st.booleans())
+    @rule(what=st.sampled_from(VARIANTS), ends=st.booleans())
     def plain_upgrade(self, what: str, ends: bool) -> None:
         self.plain_verb("upgrade", what, ends=ends)
 
@@ -204,7 +204,7 @@ class Machine(RuleBasedStateMachine):
         self.plain_verb("uninstall", ends=ends)
 
     @precondition(lambda self: self.may_install())
-    @rule(what=st.sampled_from(WHATS), ends=st.booleans())
+    @rule(what=st.sampled_from(VARIANTS), ends=st.booleans())
     def plain_install(self, what: str, ends: bool) -> None:
         self.plain_verb("install", what, ends=ends)
 
@@ -225,7 +225,7 @@ class Machine(RuleBasedStateMachine):
     # the invariant after each rule
 
     @invariant()
-    def is_as_the_model_says(self) -> None:
+    def matches_the_model(self) -> None:
         if not hasattr(self, "model"):
             return
         seen, state = self.on.seen(), self.model.state

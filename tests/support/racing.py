@@ -14,16 +14,16 @@ class ExclusiveSection:
 
     def __init__(self) -> None:
         self.entered = 0
-        self._door = threading.Lock()
+        self._lock = threading.Lock()
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        assert self._door.acquire(blocking=False), "two are inside"
+        assert self._lock.acquire(blocking=False), "two are inside"
         self.entered += 1
         try:
             yield
         finally:
-            self._door.release()
+            self._lock.release()
 
 
 def race(attempt: Callable[[int, ExclusiveSection], None], racers: int, *, seconds: float) -> tuple[ExclusiveSection, list[str]]:

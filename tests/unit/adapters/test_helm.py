@@ -30,7 +30,7 @@ Make = Callable[..., Helm]
 
 
 @pytest.fixture
-def seen(tmp_path: Path) -> Callable[[], dict[str, Any]]:
+def recorded(tmp_path: Path) -> Callable[[], dict[str, Any]]:
     return lambda: json.loads((tmp_path / "seen").read_text())  # type: ignore[no-any-return]
 
 
@@ -64,9 +64,9 @@ def deploy(helm: Helm, *, replace: bool = False, install: bool = True, **options
         helm.upgrade("app", "oci://localhost:5000/charts/app@sha256:1", install=install, history_max=7, **arguments)
 
 
-def test_upgrade_arguments(make: Make, seen: Callable[[], Any]) -> None:
+def test_upgrade_arguments(make: Make, recorded: Callable[[], Any]) -> None:
     deploy(make(context="the context"))
-    argv = seen()["argv"]
+    argv = recorded()["argv"]
     assert argv[:3] == ["upgrade", "app", "oci://localhost:5000/charts/app@sha256:1"]
     text = " ".join(argv)
     for argument in (
@@ -85,24 +85,24 @@ def test_upgrade_arguments(make: Make, seen: Callable[[], Any]) -> None:
     assert argv[argv.index("--description") + 1] == '1.0 by ada: "hi, $(rm -rf /) `x`"'  # no shell has touched it
     assert "--output" not in argv  # it would print all values
     assert not {"--atomic", "--rollback-on-failure", "--create-namespace", "--wait-for-jobs", "--force"} & set(argv)
-    assert json.loads(seen()["input"]) == {"a": 1}
+    assert json.loads(recorded()["input"]) == {"a": 1}
 
 
-def test_upgrade_of_an_existing_release_omits_install(make: Make, seen: Callable[[], Any]) -> None:
+def test_upgrade_of_an_existing_release_omits_install(make: Make, recorded: Callable[[], Any]) -> None:
     deploy(make(), install=False)
-    assert seen()["argv"][0] == "upgrade"
-    assert "--install" not in seen()["argv"]
+    assert recorded()["argv"][0] == "upgrade"
+    assert "--install" not in recorded()["argv"]
 
 
-def test_arguments_of_other_commands(make: Make, seen: Callable[[], Any]) -> None:
+def test_arguments_of_other_commands(make: Make, recorded: Callable[[], Any]) -> None:
     helm = make()
     deploy(helm, replace=True)
-    assert seen()["argv"][:4] == ["install", "app", "oci://localhost:5000/charts/app@sha256:1", "--replace"]
-    assert {"--wait", "--plain-http", "--labels=kubernaut/operation=one,kubernaut/revision=2"} <= set(seen()["argv"])
+    assert recorded()["argv"][:4] == ["install", "app", "oci://localhost:5000/charts/app@sha256:1", "--replace"]
+    assert {"--wait", "--plain-http", "--labels=kubernaut/operation=one,kubernaut/revision=2"} <= set(recorded()["argv"])
     helm.rollback("app", 3, namespace="demo", timeout=10, history_max=7, log=print)
-    assert seen()["argv"] == ["rollback", "app", "3", "--history-max", "7", "--timeout", "10s", "--namespace", "demo", "--wait"]
+    assert recorded()["argv"] == ["rollback", "app", "3", "--history-max", "7", "--timeout", "10s", "--namespace", "demo", "--wait"]
     helm.uninstall("app", namespace="demo", description="gone", timeout=10, log=print)
-    assert seen()["argv"] == [
+    assert recorded()["argv"] == [
         "uninstall",
         "app",
         "--timeout",
@@ -116,13 +116,13 @@ def test_arguments_of_other_commands(make: Make, seen: Callable[[], Any]) -> Non
     ]
 
 
-def test_registry_with_tls_is_used_without_plain_http(make: Make, seen: Callable[[], Any]) -> None:
+def test_registry_with_tls_is_used_without_plain_http(make: Make, recorded: Callable[[], Any]) -> None:
     helm = make(plain_http=lambda _: False)
     deploy(helm)
-    assert "--plain-http" not in seen()["argv"]
+    assert "--plain-http" not in recorded()["argv"]
 
 
-def test_environment_is_allow_listed(make: Make, seen: Callable[[], Any]) -> None:
+def test_environment_is_allow_listed(make: Make, recorded: Callable[[], Any]) -> None:
     helm = make(
         environment={
             "HOME": "/home/ada",
@@ -141,7 +141,7 @@ def test_environment_is_allow_listed(make: Make, seen: Callable[[], Any]) -> Non
         docker_config="/docker",
     )
     deploy(helm)
-    assert set(seen()["environment"]) - {"LC_CTYPE"} == {
+    assert set(recorded()["environment"]) - {"LC_CTYPE"} == {
         "PATH",
         "HOME",
         "HTTPS_PROXY",
@@ -150,10 +150,10 @@ def test_environment_is_allow_listed(make: Make, seen: Callable[[], Any]) -> Non
         "KUBECONFIG",
         "DOCKER_CONFIG",
     }
-    assert seen()["environment"]["KUBECONFIG"] == "/kube/config"
+    assert recorded()["environment"]["KUBECONFIG"] == "/kube/config"
 
 
-def test_secrets_are_masked_in_output_and_errors(make: Make, seen: Callable[[], Any]) -> None:
+def test_secrets_are_masked_in_output_and_errors(make: Make, recorded: Callable[[], Any]) -> None:
     """A canary in the values and in the environment: not in the arguments, not in the log, not in the error."""
     body = (
         f'sys.stderr.write("level=WARN password {CANARY}\\nError: execution error at (a/templates/x.yaml:1:1): {CANARY} '
@@ -167,9 +167,9 @@ def test_secrets_are_masked_in_output_and_errors(make: Make, seen: Callable[[], 
             values={"db": {"password": CANARY, "credentials": {"user": CANARY}}, "list": [{"apiToken": CANARY}]},
             log=lines.append,
         )
-    assert CANARY not in str(seen()["argv"])
-    assert CANARY not in seen()["cmdline"]
-    assert CANARY in seen()["input"]
+    assert CANARY not in str(recorded()["argv"])
+    assert CANARY not in recorded()["cmdline"]
+    assert CANARY in recorded()["input"]
     assert CANARY not in "\n".join(lines)
     assert CANARY not in str(caught.value) + "".join(getattr(caught.value, "details", ()))
 
@@ -227,7 +227,7 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("verb", ["upgrade", "install", "rollback", "uninstall"])
-def test_check_stops_helm(make: Make, seen: Callable[[], Any], tmp_path: Path, verb: str) -> None:
+def test_check_stops_helm(make: Make, recorded: Callable[[], Any], tmp_path: Path, verb: str) -> None:
     helm = make(f"""
 signal.signal(signal.SIGTERM, lambda *_: (open({str(tmp_path / "failed")!r}, "w").close(), sys.exit(1)))
 open({str(tmp_path / "up")!r}, "w").close()
@@ -247,7 +247,7 @@ time.sleep(60)
     }
     with pytest.raises(LockLost, match="taken"):
         start[verb]()
-    assert seen()["argv"][0] == verb
+    assert recorded()["argv"][0] == verb
     assert (tmp_path / "failed").exists()
 
 
@@ -273,14 +273,14 @@ def test_missing_helm_is_reported() -> None:
         helm.version()
 
 
-def test_helm_runs_inside_an_event_loop(make: Make, seen: Callable[[], Any]) -> None:
+def test_helm_runs_inside_an_event_loop(make: Make, recorded: Callable[[], Any]) -> None:
     import asyncio
 
     async def main() -> None:
         deploy(make())
 
     asyncio.run(main())
-    assert seen()["argv"][0] == "upgrade"
+    assert recorded()["argv"][0] == "upgrade"
 
 
 @pytest.mark.parametrize("values", [{"a": float("nan")}, {"a": float("inf")}, {"a": object()}, {"a": "\ud800"}])
@@ -290,14 +290,14 @@ def test_values_that_are_not_json_are_refused(values: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("replace", [False, True])
-def test_values_that_are_nested_too_deeply_are_refused(make: Make, seen: Callable[[], Any], replace: bool) -> None:
+def test_values_that_are_nested_too_deeply_are_refused(make: Make, recorded: Callable[[], Any], replace: bool) -> None:
     nested: dict[str, Any] = {}
     for _ in range(100_000):
         nested = {"a": nested}
     with pytest.raises(ValuesInvalid):
         deploy(make(), replace=replace, values=nested)
     with pytest.raises(FileNotFoundError):
-        seen()
+        recorded()
 
 
 def test_importing_kubernaut_imports_no_client() -> None:

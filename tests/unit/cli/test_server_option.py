@@ -34,7 +34,7 @@ def url(backend: Backend) -> Iterator[str]:
 
 
 @pytest.fixture
-def there(url: str, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Run:
+def remote(url: str, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command line with a server."""
     monkeypatch.chdir(backend.folder)
     environment = {"KUBERNAUT_SERVER": url, "KUBERNAUT_TOKEN_FILE": str(token_file(backend.folder)), "HOME": str(backend.folder)}
@@ -46,7 +46,7 @@ def there(url: str, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 @pytest.fixture
-def here(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Run:
+def local(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command line without a server, on the same cluster."""
     monkeypatch.setattr("kubernaut.cli.session.open_kubernaut", lambda _settings, listener: library(backend, listener))
 
@@ -76,12 +76,12 @@ READS = (
 
 
 @pytest.mark.parametrize("output", [(), ("-o", "json")])
-def test_reads_print_the_same_with_and_without_a_server(there: Run, here: Run, output: tuple[str, ...]) -> None:
+def test_reads_print_the_same_with_and_without_a_server(remote: Run, local: Run, output: tuple[str, ...]) -> None:
     for version in ("1.0.0", "1.1.0"):
-        assert there("deploy", f"hello@{version}", "-n", "demo", "--note", f"greeting of {version}").exit_code == 0
-    asked = [there(*line, *output) for line in READS]
+        assert remote("deploy", f"hello@{version}", "-n", "demo", "--note", f"greeting of {version}").exit_code == 0
+    asked = [remote(*line, *output) for line in READS]
     for line, from_server in zip(READS, asked, strict=True):
-        from_here = here(*line, *output)
+        from_here = local(*line, *output)
         assert from_server.exit_code == from_here.exit_code, line
         if from_here.exit_code == 0:
             assert from_server.stdout == from_here.stdout, line
@@ -92,67 +92,67 @@ def test_reads_print_the_same_with_and_without_a_server(there: Run, here: Run, o
             assert from_server.stderr == from_here.stderr
 
 
-def test_release_lifecycle_on_a_server(there: Run, here: Run) -> None:
-    made = there("deploy", "hello@1.0.0", "-n", "demo", "--note", "first")
+def test_release_lifecycle_on_a_server(remote: Run, local: Run) -> None:
+    made = remote("deploy", "hello@1.0.0", "-n", "demo", "--note", "first")
     assert made.exit_code == 0, made.output
     assert re.search(facts("hello", "1.0.0", "demo", "demo.hello.v1"), made.stdout)
     assert re.search(r"^deploy +started +hello 1\.0\.0\b.*\bdemo$", made.stderr, re.MULTILINE)
     assert re.search(r"^deploy +done\b", made.stderr, re.MULTILINE)
     assert "kubernaut history hello -n demo" in made.stderr
     assert "kubernaut logs" not in made.stderr
-    again = there("deploy", "hello@1.0.0", "-n", "demo")
+    again = remote("deploy", "hello@1.0.0", "-n", "demo")
     assert re.search(facts("hello", "1.0.0", "demo", "demo.hello.v1"), again.stdout)
-    assert there("deploy", "hello", "-n", "demo").exit_code == 0
-    assert "demo.hello.v3" in there("rollback", "hello", "-n", "demo").stdout
-    assert "demo.hello.v3" in there("delete", "hello", "-n", "demo", "--yes").stdout
-    assert json.loads(there("list", "-o", "json").stdout)["items"] == []
-    assert "demo.hello.v4" in there("restore", "hello", "-n", "demo").stdout
-    assert json.loads(here("show", "hello", "-n", "demo", "-o", "json").stdout)["id"] == "demo.hello.v4"
+    assert remote("deploy", "hello", "-n", "demo").exit_code == 0
+    assert "demo.hello.v3" in remote("rollback", "hello", "-n", "demo").stdout
+    assert "demo.hello.v3" in remote("delete", "hello", "-n", "demo", "--yes").stdout
+    assert json.loads(remote("list", "-o", "json").stdout)["items"] == []
+    assert "demo.hello.v4" in remote("restore", "hello", "-n", "demo").stdout
+    assert json.loads(local("show", "hello", "-n", "demo", "-o", "json").stdout)["id"] == "demo.hello.v4"
 
 
-def test_deploy_from_a_file_records_the_ci_build(there: Run, backend: Backend) -> None:
+def test_deploy_from_a_file_records_the_ci_build(remote: Run, backend: Backend) -> None:
     build = {
         "JOB_NAME": "team/hello-deploy",
         "BUILD_NUMBER": "7",
         "BUILD_TAG": "jenkins-team-hello-deploy-7",
         "JENKINS_URL": "https://ci/",
     }
-    versions = json.loads(there("versions", "hello", "-o", "json").stdout)["items"]
+    versions = json.loads(remote("versions", "hello", "-o", "json").stdout)["items"]
     file, made = backend.folder / "release.json", backend.folder / "deployed.json"
     file.write_text(json.dumps(next(one for one in versions if one["version"] == "1.0.0")))
     line = ("deploy", "--from", str(file), "-n", "demo", "--to", str(made))
-    done = there(*line, env=build)
+    done = remote(*line, env=build)
     assert done.exit_code == 0, done.output
     shown = json.loads(made.read_text())
     assert (shown["chart"]["version"], shown["createdBy"]) == ("1.0.0", "ada")
     page = "https://ci/job/team/job/hello-deploy/7/"
     assert shown["build"] == {"url": page, "job": "team/hello-deploy", "number": 7, "tag": build["BUILD_TAG"], "change": None}
-    assert f"build        {page}" in there("show", "hello", "-n", "demo").stdout
+    assert f"build        {page}" in remote("show", "hello", "-n", "demo").stdout
 
     backend.publisher.publish("1.0.0", template="kind: ConfigMap\napiVersion: v1\nmetadata: {name: other}\n")
-    other = there(*line, "-o", "json", env=build)
+    other = remote(*line, "-o", "json", env=build)
     assert (other.exit_code, problem(other)["code"]) == (5, "version_conflict")
     assert not made.exists()
 
 
-def test_failed_deploys_exit_alike(there: Run, backend: Backend) -> None:
-    there("deploy", "hello@1.0.0", "-n", "demo")
+def test_failed_deploys_exit_alike(remote: Run, backend: Backend) -> None:
+    remote("deploy", "hello@1.0.0", "-n", "demo")
     backend.helm.end_with(Status.FAILED, LATE)
-    failed = there("deploy", "hello@1.1.0", "-n", "demo", "-o", "json")
+    failed = remote("deploy", "hello@1.1.0", "-n", "demo", "-o", "json")
     assert failed.exit_code == 6
     shown = problem(failed)
     assert (shown["code"], shown["release"]) == ("deploy_rolled_back", "demo.hello.v2")
     assert shown["operation"]
     backend.helm.end_with(Status.FAILED, LATE)
-    assert there("deploy", "hello@1.1.0", "-n", "demo", "--on-failure", "keep").exit_code == 7
+    assert remote("deploy", "hello@1.1.0", "-n", "demo", "--on-failure", "keep").exit_code == 7
 
 
 @pytest.mark.parametrize(
     "line",
     [("--server", "{url}", "list"), ("list", "--server", "{url}"), ("--server", "http://127.0.0.1:9", "list", "--server", "{url}")],
 )
-def test_server_option_before_and_after_the_command(there: Run, url: str, line: tuple[str, ...]) -> None:
-    done = there(*(word.format(url=url) for word in line), env={"KUBERNAUT_SERVER": ""})
+def test_server_option_before_and_after_the_command(remote: Run, url: str, line: tuple[str, ...]) -> None:
+    done = remote(*(word.format(url=url) for word in line), env={"KUBERNAUT_SERVER": ""})
     assert done.exit_code == 0, done.output
     assert (done.stdout, f"kubernaut list --all --server {url}" in done.stderr) == ("", True)
 
@@ -165,37 +165,37 @@ def test_commands_on_a_cluster_have_the_server_option(name: str) -> None:
     assert ("--server" in options) is (("--context" in options and name != "serve") or name == "versions")
 
 
-def test_unreachable_server_exits_8(there: Run) -> None:
-    failed = there("--server", "http://127.0.0.1:9", "list")
+def test_unreachable_server_exits_8(remote: Run) -> None:
+    failed = remote("--server", "http://127.0.0.1:9", "list")
     assert failed.exit_code == 8
     assert "http://127.0.0.1:9" in failed.stderr
 
 
-def test_insufficient_token_exits_9(there: Run, backend: Backend) -> None:
+def test_insufficient_token_exits_9(remote: Run, backend: Backend) -> None:
     (backend.folder / "reader").mkdir()
     reader = str(token_file(backend.folder / "reader", READER))
-    assert there("list", env={"KUBERNAUT_TOKEN_FILE": reader}).exit_code == 0
-    failed = there("deploy", "hello", "-n", "demo", "-o", "json", env={"KUBERNAUT_TOKEN_FILE": reader})
+    assert remote("list", env={"KUBERNAUT_TOKEN_FILE": reader}).exit_code == 0
+    failed = remote("deploy", "hello", "-n", "demo", "-o", "json", env={"KUBERNAUT_TOKEN_FILE": reader})
     assert (failed.exit_code, problem(failed)["code"]) == (9, "not_allowed")
-    failed = there("list", env={"KUBERNAUT_TOKEN_FILE": ""})
+    failed = remote("list", env={"KUBERNAUT_TOKEN_FILE": ""})
     assert failed.exit_code == 9
     assert "KUBERNAUT_TOKEN_FILE" in failed.stderr
 
 
-def test_local_token_is_sent_to_loopback_servers_only(there: Run, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_token_is_sent_to_loopback_servers_only(remote: Run, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     state = backend.folder / ".local" / "state" / "kubernaut"
     state.mkdir(parents=True)
     token_file(state)
     own = {"KUBERNAUT_TOKEN_FILE": "", "XDG_STATE_HOME": ""}
-    assert there("list", env=own).exit_code == 0
+    assert remote("list", env=own).exit_code == 0
     sent: list[Any] = []
     monkeypatch.setattr("kubernaut.cli.remote.Client.__init__", lambda _self, _url, **how: sent.append(how["token_file"]))
     monkeypatch.setattr("kubernaut.cli.remote.Client.list", lambda _self, **_: (_ for _ in ()).throw(KeyboardInterrupt))
-    there("list", env={**own, "KUBERNAUT_SERVER": "https://kubernaut.example.com"})
+    remote("list", env={**own, "KUBERNAUT_SERVER": "https://kubernaut.example.com"})
     assert sent == [None]
 
 
-def test_only_configured_durations_are_sent(there: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_configured_durations_are_sent(remote: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
 
     def deploy(_self: object, _name: str, **how: Any) -> None:
@@ -203,8 +203,8 @@ def test_only_configured_durations_are_sent(there: Run, monkeypatch: pytest.Monk
         raise KeyboardInterrupt
 
     monkeypatch.setattr("kubernaut.cli.remote.RemoteBackend.deploy", deploy)
-    there("deploy", "hello", "-n", "demo")
-    there("deploy", "hello", "-n", "demo", "--timeout", "90s", env={"KUBERNAUT_LOCK_TIMEOUT": "1m"})
+    remote("deploy", "hello", "-n", "demo")
+    remote("deploy", "hello", "-n", "demo", "--timeout", "90s", env={"KUBERNAUT_LOCK_TIMEOUT": "1m"})
     assert "timeout" not in asked[0]
     assert "lock_timeout" not in asked[0]
     assert (asked[1]["timeout"], asked[1]["lock_timeout"]) == (90.0, 60.0)
@@ -221,15 +221,15 @@ def test_only_configured_durations_are_sent(there: Run, monkeypatch: pytest.Monk
         (("deploy", "hello", "-n", "demo", "--registry", "r.example.com"), "--registry"),
     ],
 )
-def test_commands_and_options_that_a_server_refuses_exit_2(there: Run, line: tuple[str, ...], words: str) -> None:
-    refused = there(*line)
+def test_commands_and_options_that_a_server_refuses_exit_2(remote: Run, line: tuple[str, ...], words: str) -> None:
+    refused = remote(*line)
     assert refused.exit_code == 2
     assert words in refused.stderr
     assert "KUBERNAUT_SERVER" in refused.stderr
 
 
-def test_serve_has_no_server_option(there: Run) -> None:
-    refused = there("serve", "--server", "http://127.0.0.1:9")
+def test_serve_has_no_server_option(remote: Run) -> None:
+    refused = remote("serve", "--server", "http://127.0.0.1:9")
     assert (refused.exit_code, "--server" in refused.stderr) == (2, True)
 
 
@@ -260,8 +260,8 @@ def app(tmp_path: Path) -> str:
     return str(tree.app)
 
 
-def test_ship_publishes_locally_and_deploys_on_the_server(there: Run, here: Run, published: list[Any], app: str) -> None:
-    done = there("ship", app, "-n", "demo", "--note", "new greeting", "-o", "json")
+def test_ship_publishes_locally_and_deploys_on_the_server(remote: Run, local: Run, published: list[Any], app: str) -> None:
+    done = remote("ship", app, "-n", "demo", "--note", "new greeting", "-o", "json")
     assert done.exit_code == 0, done.output
     assert len(published) == 1
     shown = json.loads(done.stdout)
@@ -273,8 +273,8 @@ def test_ship_publishes_locally_and_deploys_on_the_server(there: Run, here: Run,
     )
 
 
-def test_ship_dry_run_publishes_nothing(there: Run, published: list[Any], app: str, url: str) -> None:
-    done = there("ship", app, "-n", "demo", "--dry-run")
+def test_ship_dry_run_publishes_nothing(remote: Run, published: list[Any], app: str, url: str) -> None:
+    done = remote("ship", app, "-n", "demo", "--dry-run")
     assert done.exit_code == 0, done.output
     first, second = done.stdout.splitlines()
     assert first.startswith("1. push-chart hello:1.1.0: ")
@@ -287,8 +287,8 @@ def test_ship_dry_run_publishes_nothing(there: Run, published: list[Any], app: s
     ("option", "code"), [(("--set", "a[x]=1"), "values_invalid"), (("--environment", "nowhere"), "environment_not_found")]
 )
 def test_ship_checks_the_deploy_before_it_publishes(
-    there: Run, published: list[Any], app: str, option: tuple[str, str], code: str
+    remote: Run, published: list[Any], app: str, option: tuple[str, str], code: str
 ) -> None:
-    refused = there("ship", app, "-n", "demo", *option, "-o", "json")
+    refused = remote("ship", app, "-n", "demo", *option, "-o", "json")
     assert problem(refused)["code"] == code
     assert published == []

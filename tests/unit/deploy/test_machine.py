@@ -19,7 +19,7 @@ import pytest
 from hypothesis import strategies as st
 from support.charts import write_chart
 from support.invariants import Snapshot, snapshot
-from support.machine import KILLED, WHATS, Machine, settings_of
+from support.machine import KILLED, VARIANTS, Machine, settings_of
 from support.model import DONE, NOTHING
 from support.states import DEAD, Seen
 
@@ -147,7 +147,7 @@ def published() -> tuple[Mapping[str, str], Mapping[str, Any]]:
     """Package the chart's versions once; return their digests, and what a registry has."""
     helm, digests = FakeHelm(FakeCluster()), {}
     with TemporaryDirectory() as folder:
-        for version in sorted({what.split()[0] for what in WHATS}):
+        for version in sorted({what.split()[0] for what in VARIANTS}):
             package = helm.package(write_chart(Path(folder), NAME, version=version), Path(folder) / "out")
             digests[version] = helm.push(package, "r/charts")
     return digests, helm.pushed
@@ -348,7 +348,7 @@ TestMachine.settings = settings_of(examples=200, steps=20)
 Step = Callable[[InMemoryMachine], None]
 
 
-def deploys(what: str = WHATS[0], **how: Any) -> Step:
+def deploys(what: str = VARIANTS[0], **how: Any) -> Step:
     return lambda machine: machine.do("deploy", what=what, **how)
 
 
@@ -360,18 +360,18 @@ def leaves(verb: str, **how: Any) -> Step:
     return lambda machine: machine.plain_verb(verb, ends=False, **how)
 
 
-BROKEN_OFF = (deploys(WHATS[1], kill=(2, True)), does("delete", kill=(4, True)))
+BROKEN_OFF = (deploys(VARIANTS[1], kill=(2, True)), does("delete", kill=(4, True)))
 FOUND: Mapping[str, tuple[int, tuple[Step, ...]]] = {
-    "a deploy after a restore of v9": (9, (does("delete"), does("restore"), deploys(WHATS[1]))),
+    "a deploy after a restore of v9": (9, (does("delete"), does("restore"), deploys(VARIANTS[1]))),
     "plain Helm uninstalls what was deployed": (0, (deploys(), leaves("uninstall"), does("delete"))),
-    "plain Helm goes back after a deploy": (1, (deploys(WHATS[1]), leaves("rollback", revision=1), does("restore"), deploys())),
+    "plain Helm goes back after a deploy": (1, (deploys(VARIANTS[1]), leaves("rollback", revision=1), does("restore"), deploys())),
     "a deploy that was not seen through": (0, (deploys(kill=(3, True)), deploys())),
-    "a record whose recreation broke off": (1, (*BROKEN_OFF, deploys(WHATS[2]), does("delete"))),
+    "a record whose recreation broke off": (1, (*BROKEN_OFF, deploys(VARIANTS[2]), does("delete"))),
     "an unlock after a recreation broke off": (1, (*BROKEN_OFF, does("unlock"))),
     "a rollback that was killed goes on": (3, (does("rollback", revision=1, kill=(2, True)), does("rollback"))),
     "an orphan whose record was replaced": (
         1,
-        (deploys(WHATS[1], kill=(2, True)), does("delete"), deploys(WHATS[2]), lambda machine: machine.orphan_ends()),
+        (deploys(VARIANTS[1], kill=(2, True)), does("delete"), deploys(VARIANTS[2]), lambda machine: machine.orphan_ends()),
     ),
 }
 
@@ -383,4 +383,4 @@ def test_regressions(found: str) -> None:
     machine.start(count)
     for step in steps:
         step(machine)
-        machine.is_as_the_model_says()
+        machine.matches_the_model()

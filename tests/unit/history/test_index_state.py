@@ -133,10 +133,10 @@ def test_names_are_sorted() -> None:
 
 
 def test_run_in_background_returns_at_once() -> None:
-    go_on = threading.Event()
-    called = run_in_background(lambda: go_on.wait(10))
+    proceed = threading.Event()
+    called = run_in_background(lambda: proceed.wait(10))
     assert not called.done()
-    go_on.set()
+    proceed.set()
     assert called.result(10)
 
 

@@ -95,14 +95,14 @@ def becomes_stale(index: Index, pattern: str) -> None:
 
 def held(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, request: str) -> threading.Event:
     """Let the requests of a method wait until an event is set."""
-    go_on, original = threading.Event(), getattr(cluster, request)
+    proceed, original = threading.Event(), getattr(cluster, request)
 
     def waits(*arguments: Any, **named: Any) -> Any:
-        go_on.wait(10)
+        proceed.wait(10)
         return original(*arguments, **named)
 
     monkeypatch.setattr(cluster, request, waits)
-    return go_on
+    return proceed
 
 
 def test_changes_are_published(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
@@ -233,12 +233,12 @@ def test_pending_reads_make_the_index_stale(
 ) -> None:
     """Meanwhile what was shown is shown, the whole name at a time."""
     index = begin(Timings(watch=60, ping=60, stale=0.1))
-    go_on = held(cluster, monkeypatch, "get_secret")
+    proceed = held(cluster, monkeypatch, "get_secret")
     cluster.create_secret("demo", record_secret(2, "deployed"))
 
     becomes_stale(index, "last synced")
     assert listed(index, all=True) == [("demo.hello.v1", "deployed")]
-    go_on.set()
+    proceed.set()
     shows(index, ("demo.hello.v2", "deployed"))
     eventually(index.check)
 
@@ -318,12 +318,12 @@ def test_late_read_does_not_undo_a_refresh(
 ) -> None:
     index = begin()
     answered, original = threading.Event(), cluster.get_secret
-    go_on = threading.Event()
+    proceed = threading.Event()
 
     def late(*arguments: Any) -> Any:
         answer = original(*arguments)
         answered.set()
-        go_on.wait(10)
+        proceed.wait(10)
         return answer
 
     monkeypatch.setattr(cluster, "get_secret", late)
@@ -332,7 +332,7 @@ def test_late_read_does_not_undo_a_refresh(
     patch(cluster, record_secret(1, "deployed", description="done"))
     index.refresh("demo", "hello")
     assert index.release(ReleaseId("demo", "hello")).description == "done"
-    go_on.set()
+    proceed.set()
     write(cluster, record_secret(1, "deployed", name="last"))
     shows(index, ("demo.hello.v1", "deployed"), ("demo.last.v1", "deployed"))
     assert index.release(ReleaseId("demo", "hello")) == HistoryStore(cluster).release(ReleaseId("demo", "hello"))  # type: ignore[arg-type]

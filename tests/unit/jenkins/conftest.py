@@ -23,7 +23,7 @@ def run() -> Iterator[JobRunner]:
 
 
 @pytest.fixture(params=["jenkins", "hudson"])
-def either(run: JobRunner, request: pytest.FixtureRequest) -> JobRunner:
+def runner(run: JobRunner, request: pytest.FixtureRequest) -> JobRunner:
     """On Jenkins, and on Hudson, which has no queue IDs in its builds."""
     run.jenkins.hudson = request.param == "hudson"
     return run

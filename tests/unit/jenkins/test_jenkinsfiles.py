@@ -48,7 +48,7 @@ def evaluated(out: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def evaluator_output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output of the evaluator's tests, made once for all processes of this test run."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -62,12 +62,12 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def pipeline(left: Path, name: str) -> Any:
-    return json.loads((left / f"{name}.json").read_text(encoding="utf-8"))
+def pipeline(evaluator_output: Path, name: str) -> Any:
+    return json.loads((evaluator_output / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def script_of(left: Path, name: str, number: int = 0) -> str:
-    return str(pipeline(left, name)["sh"][number]["script"])
+def script_of(evaluator_output: Path, name: str, number: int = 0) -> str:
+    return str(pipeline(evaluator_output, name)["sh"][number]["script"])
 
 
 def run(script: str, folder: Path, *, status: int = 0, **environment: str) -> list[list[str]]:
@@ -98,26 +98,26 @@ def run(script: str, folder: Path, *, status: int = 0, **environment: str) -> li
     return [call.split("\0") for call in record.read_text(encoding="utf-8").split("\0\0")[:-1]]
 
 
-def test_all_tests_of_the_evaluator_ran(left: Path) -> None:
+def test_all_tests_of_the_evaluator_ran(evaluator_output: Path) -> None:
     suites = [
         ET.parse(file).getroot()  # noqa: S314 - surefire wrote it
-        for file in sorted(left.glob("surefire-reports/TEST-*.xml"))
+        for file in sorted(evaluator_output.glob("surefire-reports/TEST-*.xml"))
     ]
     assert {suite.get("name") for suite in suites} == {"DeployTest", "EvaluatorTest", "ExamplesTest", "JobsTest", "ReleaseTest"}
     assert sum(int(suite.get("tests", "0")) for suite in suites) >= 35
     assert all(suite.get(of) == "0" for suite in suites for of in ("errors", "failures", "skipped"))
 
 
-def declared(left: Path, name: str) -> list[Parameter]:
-    parameters = pipeline(left, name)["parameters"]
+def declared(evaluator_output: Path, name: str) -> list[Parameter]:
+    parameters = pipeline(evaluator_output, name)["parameters"]
     assert {parameter["type"] for parameter in parameters} == {"string"}
     return [Parameter(parameter["name"], parameter["description"], parameter["defaultValue"]) for parameter in parameters]
 
 
-def test_parameters_match_those_of_the_jobs(left: Path) -> None:
-    assert declared(left, "deploy") == list(deploy_parameters())
+def test_parameters_match_those_of_the_jobs(evaluator_output: Path) -> None:
+    assert declared(evaluator_output, "deploy") == list(deploy_parameters())
     # Release's others have each application's own defaults, which a Jenkinsfile would take away.
-    assert declared(left, "release") == [release_parameters("pipeline")[-1]]
+    assert declared(evaluator_output, "release") == [release_parameters("pipeline")[-1]]
 
 
 def found(entries: list[dict[str, Any]], *path: str) -> list[list[str]]:
@@ -127,8 +127,8 @@ def found(entries: list[dict[str, Any]], *path: str) -> list[list[str]]:
     return [args for entry in entries if entry["name"] == path[0] for args in found(entry["said"], *path[1:])]
 
 
-def test_job_dsl_creates_the_same_jobs_as_setup(left: Path) -> None:
-    jobs = json.loads((left / "jobs.json").read_text(encoding="utf-8"))
+def test_job_dsl_creates_the_same_jobs_as_setup(evaluator_output: Path) -> None:
+    jobs = json.loads((evaluator_output / "jobs.json").read_text(encoding="utf-8"))
     repository = "https://github.com/example/hello-world.git"
     settings = JobSettings("hello-world", repository, "main", ".", "pipeline", namespace="staging")
     for job, expected in zip(jobs, define_jobs(settings, "jenkins"), strict=True):
@@ -143,9 +143,9 @@ def test_job_dsl_creates_the_same_jobs_as_setup(left: Path) -> None:
         assert found(job["said"], "properties", "disableConcurrentBuilds") == [[]]
 
 
-def test_deploy_passes_its_parameters_on_exactly(left: Path, tmp_path: Path) -> None:
+def test_deploy_passes_its_parameters_on_exactly(evaluator_output: Path, tmp_path: Path) -> None:
     given = {"NAME": "shop", "VERSION": "1.4.2", "NAMESPACE": "staging", "ENVIRONMENT": "", "NOTE": ""}
-    script = script_of(left, "deploy")
+    script = script_of(evaluator_output, "deploy")
     docker = "DOCKER_CONFIG=/secret files/1"
     rest = ["--lock-timeout", "10m", "--to", "deployed.json", docker]
     assert run(script, tmp_path, **given) == [["deploy", "shop@1.4.2", "-n", "staging", *rest]]
@@ -155,24 +155,24 @@ def test_deploy_passes_its_parameters_on_exactly(left: Path, tmp_path: Path) -> 
     assert run(script, tmp_path, **given | {"VERSION": HOSTILE}) == [["deploy", f"shop@{HOSTILE}", "-n", "staging", *rest]]
 
 
-def test_deploy_exits_with_the_status_of_kubernaut_and_removes_the_old_file(left: Path, tmp_path: Path) -> None:
+def test_deploy_exits_with_the_status_of_kubernaut_and_removes_the_old_file(evaluator_output: Path, tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "deployed.json").write_text("{}")
     given = {"NAME": "shop", "VERSION": "1.4.2", "NAMESPACE": "staging", "STATUS": "6"}
-    run(script_of(left, "deploy"), tmp_path, status=6, **given)
+    run(script_of(evaluator_output, "deploy"), tmp_path, status=6, **given)
     assert not (tmp_path / "work" / "deployed.json").exists()
 
 
-def test_report_of_a_failed_deploy_never_fails(left: Path, tmp_path: Path) -> None:
-    script = script_of(left, "deploy-failed", 1)
+def test_report_of_a_failed_deploy_never_fails(evaluator_output: Path, tmp_path: Path) -> None:
+    script = script_of(evaluator_output, "deploy-failed", 1)
     calls = run(script, tmp_path, NAME="shop", NAMESPACE="staging", STATUS="8")
     assert [call[:-1] for call in calls] == [["show", "shop", "-n", "staging"], ["history", "shop", "-n", "staging"]]
 
 
-def test_release_publishes_the_application_folder(left: Path, tmp_path: Path) -> None:
+def test_release_publishes_the_application_folder(evaluator_output: Path, tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "release.json").write_text("{}")
-    script = script_of(left, "release")
+    script = script_of(evaluator_output, "release")
     for folder in ("apps/shop", HOSTILE):
         [call] = run(script, tmp_path, APP_DIR=folder)
         assert call == ["publish", folder, "--to", str(tmp_path / "work" / "release.json"), "DOCKER_CONFIG=/secret files/1"]
@@ -180,23 +180,23 @@ def test_release_publishes_the_application_folder(left: Path, tmp_path: Path) ->
     run(script, tmp_path, status=3, APP_DIR=".", STATUS="3")
 
 
-def test_example_of_the_command_line(left: Path, tmp_path: Path) -> None:
-    [call] = run(script_of(left, "example-cli"), tmp_path, BUILD_NUMBER="7")
+def test_example_of_the_command_line(evaluator_output: Path, tmp_path: Path) -> None:
+    [call] = run(script_of(evaluator_output, "example-cli"), tmp_path, BUILD_NUMBER="7")
     assert call[:-1] == ["ship", "examples/hello-world", "-n", "staging", "--note", "build 7", "--lock-timeout", "10m"]
 
 
 @pytest.mark.parametrize("name", ["deploy", "release", "example-cli"])
-def test_command_line_accepts_the_arguments_of_the_jenkinsfiles(name: str, left: Path, tmp_path: Path) -> None:
+def test_command_line_accepts_the_arguments_of_the_jenkinsfiles(name: str, evaluator_output: Path, tmp_path: Path) -> None:
     given = {"NAME": "shop", "VERSION": "1.4.2", "NAMESPACE": "staging", "ENVIRONMENT": "production", "NOTE": HOSTILE}
-    [call] = run(script_of(left, name), tmp_path, **given, APP_DIR=".", BUILD_NUMBER="7")
+    [call] = run(script_of(evaluator_output, name), tmp_path, **given, APP_DIR=".", BUILD_NUMBER="7")
     command = main.get_command(click.Context(main), call[0])
     assert command is not None
     assert command.make_context(call[0], call[1:-1]).params
 
 
-def test_no_script_contains_groovy_interpolation(left: Path) -> None:
+def test_no_script_contains_groovy_interpolation(evaluator_output: Path) -> None:
     for name in ("deploy", "deploy-failed", "release", "example-cli", "example-library", "example-rest"):
-        for step in pipeline(left, name)["sh"]:
+        for step in pipeline(evaluator_output, name)["sh"]:
             assert step["script"].startswith("#!/bin/bash\n")
             assert "S3CRET" not in step["script"]
             assert not re.search(r"\bset\b.*-\w*x", step["script"])

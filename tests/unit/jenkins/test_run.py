@@ -18,17 +18,17 @@ HOSTILE = "a\"b'c $(id) `x` ]]> <b> é 😀\n\ttab &amp; %41 a=b&c=d " + "x" * 2
 # requests
 
 
-def test_request_is_sent_once_with_its_parameters(either: JobRunner) -> None:
-    build = either({"VERSION": HOSTILE})
-    (asked,) = either.jenkins.triggers
+def test_request_is_sent_once_with_its_parameters(runner: JobRunner) -> None:
+    build = runner({"VERSION": HOSTILE})
+    (asked,) = runner.jenkins.triggers
     assert asked.form == {"VERSION": HOSTILE, "OP_ID": build.op_id}  # NAMESPACE keeps the job's default
     assert (build.job, build.number, build.triggered, build.url) == (JOB, None, True, f"{URL}/job/{JOB}/")
     assert build.why == "In the quiet period. Expires in 4.9 sec"
 
 
-def test_build_that_begins_at_once_is_returned(either: JobRunner) -> None:
-    either.jenkins.on_item = either.jenkins.start
-    build = either()
+def test_build_that_begins_at_once_is_returned(runner: JobRunner) -> None:
+    runner.jenkins.on_item = runner.jenkins.start
+    build = runner()
     assert (build.number, build.url, build.result) == (1, f"{URL}/job/{JOB}/1/", None)
 
 
@@ -72,12 +72,12 @@ def test_missing_permission_is_denied(run: JobRunner) -> None:
 # lookup
 
 
-def test_build_is_followed_to_its_end(either: JobRunner) -> None:
-    after(either)
-    build = either(follow=True)
+def test_build_is_followed_to_its_end(runner: JobRunner) -> None:
+    after(runner)
+    build = runner(follow=True)
     assert (build.number, build.result, build.url) == (1, "SUCCESS", f"{URL}/job/{JOB}/1/")
-    assert either.lines == ["Started by user ci", "release 1.4.2", "Finished: SUCCESS"]
-    assert any(f"{URL}/job/{JOB}/1/" in notice for notice in either.notices)
+    assert runner.lines == ["Started by user ci", "release 1.4.2", "Finished: SUCCESS"]
+    assert any(f"{URL}/job/{JOB}/1/" in notice for notice in runner.notices)
 
 
 def test_forgotten_queue_item_is_found_among_the_builds(run: JobRunner) -> None:
@@ -107,9 +107,9 @@ def test_queue_item_lost_on_hudson_is_aborted(run: JobRunner, moment: float) -> 
     assert run.clock.now() < 40
 
 
-def test_requests_are_never_identical(either: JobRunner) -> None:
-    names = {either({"VERSION": "1"}).op_id for _ in range(2)}
-    assert len(names) == len(either.jenkins.items) == 2
+def test_requests_are_never_identical(runner: JobRunner) -> None:
+    names = {runner({"VERSION": "1"}).op_id for _ in range(2)}
+    assert len(names) == len(runner.jenkins.items) == 2
 
 
 def test_merged_requests_without_op_id_share_the_build(run: JobRunner) -> None:
@@ -124,46 +124,46 @@ def test_build_without_a_location_is_found_by_its_op_id(run: JobRunner) -> None:
 
 
 @pytest.mark.parametrize("where", ["queue", "builds", "ended"])
-def test_existing_build_with_the_op_id_is_used(either: JobRunner, where: str) -> None:
-    item = either.jenkins.put({"OP_ID": "push-1"})
+def test_existing_build_with_the_op_id_is_used(runner: JobRunner, where: str) -> None:
+    item = runner.jenkins.put({"OP_ID": "push-1"})
     if where != "queue":
-        made = either.jenkins.start(item)
+        made = runner.jenkins.start(item)
         made.end("SUCCESS" if where == "ended" else None)
-    build = either(op_id="push-1")
-    assert either.jenkins.triggers == []
+    build = runner(op_id="push-1")
+    assert runner.jenkins.triggers == []
     assert not build.triggered
     assert (build.number, build.result) == {"queue": (None, None), "builds": (1, None), "ended": (1, "SUCCESS")}[where]
 
 
-def test_repeated_request_follows_the_build_from_its_beginning(either: JobRunner) -> None:
-    after(either)
-    first = either(op_id="push-1", follow=True)
-    either.events.clear()
-    again = either(op_id="push-1", follow=True)
+def test_repeated_request_follows_the_build_from_its_beginning(runner: JobRunner) -> None:
+    after(runner)
+    first = runner(op_id="push-1", follow=True)
+    runner.events.clear()
+    again = runner(op_id="push-1", follow=True)
     assert (again.number, again.result, again.triggered) == (first.number, "SUCCESS", False)
-    assert len(either.jenkins.triggers) == 1
-    assert either.lines[-1] == "Finished: SUCCESS"
+    assert len(runner.jenkins.triggers) == 1
+    assert runner.lines[-1] == "Finished: SUCCESS"
 
 
-def test_item_that_becomes_a_build_meanwhile_is_found(either: JobRunner) -> None:
-    item = either.jenkins.put({"OP_ID": "push-1"})
-    usual: Callable[..., Any] = either.jenkins._queue
+def test_item_that_becomes_a_build_meanwhile_is_found(runner: JobRunner) -> None:
+    item = runner.jenkins.put({"OP_ID": "push-1"})
+    usual: Callable[..., Any] = runner.jenkins._queue
 
     def begin_first(*asked: Any) -> Any:
         if item.number is None:
-            either.jenkins.start(item)
+            runner.jenkins.start(item)
         return usual(*asked)
 
-    either.jenkins._queue = begin_first  # type: ignore[method-assign]
-    assert either(op_id="push-1").number == 1
-    assert either.jenkins.triggers == []
+    runner.jenkins._queue = begin_first  # type: ignore[method-assign]
+    assert runner(op_id="push-1").number == 1
+    assert runner.jenkins.triggers == []
 
 
-def test_new_build_without_parameters_yet_is_found(either: JobRunner) -> None:
-    either.jenkins.start(either.jenkins.put({"OP_ID": "push-0"}))
-    either.jenkins.start(either.jenkins.put({"OP_ID": "push-1"})).listed_without_parameters = 1
-    assert either(op_id="push-1").number == 2
-    assert either.jenkins.triggers == []
+def test_new_build_without_parameters_yet_is_found(runner: JobRunner) -> None:
+    runner.jenkins.start(runner.jenkins.put({"OP_ID": "push-0"}))
+    runner.jenkins.start(runner.jenkins.put({"OP_ID": "push-1"})).listed_without_parameters = 1
+    assert runner(op_id="push-1").number == 2
+    assert runner.jenkins.triggers == []
 
 
 # unconfirmed requests
@@ -173,30 +173,30 @@ def test_new_build_without_parameters_yet_is_found(either: JobRunner) -> None:
     "effect",
     [requests.ReadTimeout(), requests.ConnectionError("Connection aborted."), (500, {}, b"oops"), (502, {}, b"<html>proxy</html>")],
 )
-def test_received_request_without_an_answer_is_found(either: JobRunner, effect: Any) -> None:
-    after(either)
-    either.jenkins.inject("POST .*build", effect, received=True)
-    assert either(follow=True).result == "SUCCESS"
-    assert len(either.jenkins.triggers) == 1
-    assert JOB in either.notices[0]
+def test_received_request_without_an_answer_is_found(runner: JobRunner, effect: Any) -> None:
+    after(runner)
+    runner.jenkins.inject("POST .*build", effect, received=True)
+    assert runner(follow=True).result == "SUCCESS"
+    assert len(runner.jenkins.triggers) == 1
+    assert JOB in runner.notices[0]
 
 
 @pytest.mark.parametrize("effect", [requests.ReadTimeout(), (500, {}, b"oops")])
-def test_lost_request_is_not_sent_again(either: JobRunner, effect: Any) -> None:
-    either.jenkins.inject("POST .*build", effect)
+def test_lost_request_is_not_sent_again(runner: JobRunner, effect: Any) -> None:
+    runner.jenkins.inject("POST .*build", effect)
     with pytest.raises(JenkinsUnreachable) as unknown:
-        either(op_id="push 1")
-    assert len(either.jenkins.triggers) == 1
+        runner(op_id="push 1")
+    assert len(runner.jenkins.triggers) == 1
     assert unknown.value.hint.startswith(f"`kubernaut jenkins run {JOB} --op-id 'push 1'` ")
-    assert 30 <= either.clock.now() < 40
-    assert min(either.gaps()) >= 1
+    assert 30 <= runner.clock.now() < 40
+    assert min(runner.gaps()) >= 1
 
 
-def test_late_request_is_found(either: JobRunner) -> None:
-    either.jenkins.inject("POST .*build", requests.ReadTimeout())
-    either.clock.at(20, lambda: either.jenkins.start(either.jenkins.put({"OP_ID": "push-1"})).end())
-    assert either(op_id="push-1").number == 1
-    assert len(either.jenkins.triggers) == 1
+def test_late_request_is_found(runner: JobRunner) -> None:
+    runner.jenkins.inject("POST .*build", requests.ReadTimeout())
+    runner.clock.at(20, lambda: runner.jenkins.start(runner.jenkins.put({"OP_ID": "push-1"})).end())
+    assert runner(op_id="push-1").number == 1
+    assert len(runner.jenkins.triggers) == 1
 
 
 def test_search_continues_after_a_restart(run: JobRunner) -> None:

@@ -237,11 +237,11 @@ def test_proxy_headers_are_trusted_only_behind_a_proxy() -> None:
 
 
 def test_stop_waits_for_open_responses_and_refuses_connections() -> None:
-    begun, go_on = threading.Event(), threading.Event()
+    begun, proceed = threading.Event(), threading.Event()
 
     def slow(environ: Any, start_response: Any) -> list[bytes]:
         begun.set()
-        go_on.wait(10)
+        proceed.wait(10)
         return hello(environ, start_response)
 
     server = listen(slow, "127.0.0.1", 0, limits=PATIENT)
@@ -254,7 +254,7 @@ def test_stop_waits_for_open_responses_and_refuses_connections() -> None:
         with pytest.raises(ConnectionRefusedError):
             connect(server)
         assert stopping.is_alive()
-        go_on.set()
+        proceed.set()
         status, headers, body = answer(client)
         assert (status, headers["connection"], body) == (200, "close", b"hello")
         stopping.join(10)
@@ -263,10 +263,10 @@ def test_stop_waits_for_open_responses_and_refuses_connections() -> None:
 
 def test_stop_returns_after_the_grace_and_leaves_no_thread() -> None:
     before = threads()
-    go_on = threading.Event()
+    proceed = threading.Event()
 
     def stuck(environ: Any, start_response: Any) -> list[bytes]:
-        go_on.wait(10)
+        proceed.wait(10)
         return hello(environ, start_response)
 
     server = listen(stuck, "127.0.0.1", 0, limits=PATIENT)
@@ -276,7 +276,7 @@ def test_stop_returns_after_the_grace_and_leaves_no_thread() -> None:
         server.stop(0.2)
         assert time.monotonic() - began < 5
         assert closed(client)
-    go_on.set()
+    proceed.set()
     wait_for(lambda: threads() <= before)
 
 
