@@ -153,7 +153,7 @@ def test_the_next_commands_of_an_empty_list_are_complete(run: Run, stub: StubKub
 
 def test_the_next_commands_after_a_ship(run: Run) -> None:
     result = run(*WRITING["ship"])
-    assert result.stdout == "hello-world 1.4.2 (31fba06) runs in demo as demo.hello-world.v3\n"
+    assert re.search(facts("hello-world", "1.4.2", "31fba06", "demo", "demo.hello-world.v3"), result.stdout)
     assert commands(result.stderr) == [[verb, "hello-world", "-n", "demo"] for verb in ("history", "logs", "rollback")]
 
 

@@ -113,7 +113,7 @@ def test_renewed_lock_is_not_taken_over(cluster: FakeCluster) -> None:
 def test_deleted_lease_is_a_lost_lock(cluster: FakeCluster) -> None:
     with holding(cluster) as held:
         cluster.delete_lease("demo", NAME)
-        assert lost(held) == "The lock of demo.web is lost: its Lease kubernaut.web was deleted or emptied."
+        assert re.search(facts("demo.web", "kubernaut.web"), lost(held))
         until(lambda: "lock demo.web" not in [thread.name for thread in threading.enumerate()])  # and the thread has ended
     assert ("demo", NAME) not in cluster._leases, "nothing has made it anew"
     assert asked(cluster, "delete lease") == 1, "a lost lock is not released"
@@ -122,11 +122,9 @@ def test_deleted_lease_is_a_lost_lock(cluster: FakeCluster) -> None:
 def test_forced_takeover_is_a_lost_lock(cluster: FakeCluster) -> None:
     with holding(cluster) as held, holding(cluster, holder=BOB, force=True) as taken:
         assert taken.found.state is LockState.LIVE
-        message = lost(held)
-        assert message.startswith("The lock of demo.web is lost: bob on ci-9 (unlock since ")
-        assert message.endswith(" has taken it.")
+        assert re.search(facts("demo.web", "bob", "ci-9", "unlock"), lost(held))
         held.release()
-        assert (decode_lease(kept(cluster)).holder or ADA).identity == BOB.identity, "who has lost it does not delete it"
+        assert (decode_lease(kept(cluster)).holder or ADA).identity == BOB.identity, "the loser does not delete the Lease"
         taken.check()
 
 
@@ -333,9 +331,9 @@ def test_many_acquire_at_once(cluster: FakeCluster, timeout: float, found: str) 
     assert section.entered + len(refused) == racers
     assert section.entered >= 1
     if timeout:
-        assert section.entered == racers, "who waits in line gets it in the end"
+        assert section.entered == racers, "each waiting holder gets the lock in the end"
     for message in refused:
-        assert "is locked by racer" in message or "is locked by the holder 'gone'" in message
+        assert re.search(r"\bracer|'gone'", message)
     assert ("demo", NAME) not in cluster._leases
 
 

@@ -219,7 +219,7 @@ def test_unreachable_server_makes_the_index_stale(cluster: FakeCluster, begin: C
     assert index.age() < 0.3
     cluster.fail("", ClusterUnreachable("The cluster does not answer."), times=None)
 
-    becomes_stale(index, r"stale \(last synced \d+ s ago\): The cluster does not answer\.")
+    becomes_stale(index, r"\b\d+ s\b.*The cluster does not answer\.")
     age = index.age()
     assert age >= 0.3
     assert listed(index) == [("demo.hello.v1", "deployed")], "the last known state is still served"
@@ -231,12 +231,12 @@ def test_unreachable_server_makes_the_index_stale(cluster: FakeCluster, begin: C
 def test_pending_reads_make_the_index_stale(
     cluster: FakeCluster, begin: Callable[..., Index], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Meanwhile what was shown is shown, the whole name at a time."""
+    """Until the reads are done, the earlier state of the whole name is served."""
     index = begin(Timings(watch=60, ping=60, stale=0.1))
     proceed = held(cluster, monkeypatch, "get_secret")
     cluster.create_secret("demo", record_secret(2, "deployed"))
 
-    becomes_stale(index, "last synced")
+    becomes_stale(index, r"\b\d+ s\b")
     assert listed(index, all=True) == [("demo.hello.v1", "deployed")]
     proceed.set()
     shows(index, ("demo.hello.v2", "deployed"))
@@ -247,7 +247,7 @@ def test_denied_list_is_reported(cluster: FakeCluster, begin: Callable[..., Inde
     cluster.fail("list secrets", ClusterDenied('User "eve" cannot list resource "secrets"'), times=None)
     index = begin(QUICK, ready=False)
 
-    becomes_stale(index, 'not ready: User "eve" cannot list')
+    becomes_stale(index, r'^(?!.*\d+ s\b).*User "eve" cannot list')
     with pytest.raises(IndexStale):
         index.page(Query())
     cluster.heal()
@@ -259,7 +259,7 @@ def test_denied_watch_makes_the_index_stale(cluster: FakeCluster, begin: Callabl
     cluster.fail("watch secrets", ClusterDenied('User "eve" cannot watch resource "secrets"'), times=None)
     index = begin(QUICK, ready=False)
 
-    becomes_stale(index, r'last synced .* ago.*User "eve" cannot watch')
+    becomes_stale(index, r'\b\d+ s\b.*User "eve" cannot watch')
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -267,7 +267,7 @@ def test_defect_in_a_thread_is_reported(cluster: FakeCluster, begin: Callable[..
     index = begin(QUICK)
     monkeypatch.setattr(index._cache, "apply", lambda change: 1 // 0)
     write(cluster, record_secret(2, "deployed"))
-    becomes_stale(index, "kubernaut-index-all has ended: ZeroDivisionError")
+    becomes_stale(index, "kubernaut-index-all.*ZeroDivisionError")
 
 
 # read-your-writes

@@ -195,11 +195,11 @@ def test_the_dockerfile_must_exist_inside_the_context(tree: SourceTree, tmp_path
     with pytest.raises(DockerfileInvalid, match="Dockerfile None "):
         check_dockerfile(application(tree, dockerfile="None"))
     for outside in ("../Dockerfile", "/etc/hostname", "a/../../Dockerfile"):
-        with pytest.raises(DockerfileInvalid, match=re.escape(f"{outside} is outside")):
+        with pytest.raises(DockerfileInvalid, match=re.escape(outside)):
             check_dockerfile(application(tree, dockerfile=outside))
     write(tmp_path / "secret", "FROM scratch\n")
     (tree.app / "linked").symlink_to(tmp_path / "secret")
-    with pytest.raises(DockerfileInvalid, match="linked is outside"):
+    with pytest.raises(DockerfileInvalid, match=r"\blinked\b"):
         check_dockerfile(application(tree, dockerfile="linked"))
     (tree.app / "inner").symlink_to("Dockerfile")
     check_dockerfile(application(tree, dockerfile="inner"))
