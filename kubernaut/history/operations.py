@@ -250,11 +250,13 @@ def encode_operation(operation: Operation) -> str:
 
     A larger operation loses events, the first ones last; then details, the last ones last; then the ends of long texts.
     """
+    packed = _pack(operation)
     for reduce in (_without_events, _without_details, _with_short_texts):
-        if _fits(operation):
+        if len(packed) <= LARGEST:
             break
         operation = reduce(operation)
-    return base64.b64encode(_pack(operation)).decode("ascii")
+        packed = _pack(operation)
+    return base64.b64encode(packed).decode("ascii")
 
 
 def decode_operation(secret: Mapping[str, Any]) -> Operation | None:
