@@ -10,6 +10,9 @@ REGISTRY ?=
 UPGRADE ?=
 SOAK ?= 20
 
+# Without bytecode every pytest worker, and every program that a test starts, compiles the whole package and its tests again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-jenkins check lint test test-jenkins soak bench up down purge requirements clean
 
@@ -35,7 +38,7 @@ demo-jenkins: install ## Bring up a CI server too: a push to a repository become
 
 check: install ## The fast inner loop: lint, types and the tests that need no root and no cluster
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/pytest -q -m "not platform and not slow" -n 4 --hypothesis-profile=quick
+	$(BIN)/pytest -q -m "not platform and not slow" -n 4 --dist worksteal --hypothesis-profile=quick
 
 lint: install ## Style, spelling, types, which package may import which, and whether every import is a declared dependency
 	$(BIN)/ruff check .
