@@ -15,17 +15,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kubernaut.ci import CiBuild
 from kubernaut.events import Listener, Progress
-from kubernaut.history.detail import AppVersionChange, ChartChange, Difference, ImagesChange, ValueChange
 from kubernaut.history.releases import Release, ReleaseChart, ReleaseImage, ReleaseList, ReleaseSource
 from kubernaut.interface import Built, Deployed, Published
 from kubernaut.models import Action, Plan
-from kubernaut.publish.pipeline import BuiltImage
-from kubernaut.publish.version import Artefact, PublishedVersion, SourceOfVersion
 from kubernaut.settings import Settings
+
+if TYPE_CHECKING:
+    from kubernaut.history.detail import Difference
+    from kubernaut.publish.version import PublishedVersion
 
 DIGEST = "sha256:" + "ab" * 32
 COMMIT = "31fba06c0ffee31fba06c0ffee31fba06c0ffee0"
@@ -94,6 +95,8 @@ def foreign() -> Release:
 
 def version(number: str = "1.4.2") -> PublishedVersion:
     """Return a published version."""
+    from kubernaut.publish.version import Artefact, PublishedVersion, SourceOfVersion
+
     return PublishedVersion(
         name="hello-world",
         version=number,
@@ -109,6 +112,8 @@ def version(number: str = "1.4.2") -> PublishedVersion:
 
 def difference() -> Difference:
     """Return the difference between two releases; it includes a secret."""
+    from kubernaut.history.detail import AppVersionChange, ChartChange, Difference, ImagesChange, ValueChange
+
     old, new = (ReleaseChart(name="hello-world", version=number, digest=DIGEST) for number in ("1.4.1", "1.4.2"))
     return Difference(
         from_="demo.hello-world.v2",
@@ -129,6 +134,37 @@ def difference() -> Difference:
     )
 
 
+def built() -> Built:
+    """Return the result of a build."""
+    from kubernaut.publish.pipeline import BuiltImage
+
+    return Built(
+        PLAN, True, BuiltImage(name="hello-world", version="1.4.2", ref="hello-world:1.4.2", id=DIGEST, source_digest=DIGEST)
+    )
+
+
+class Answers(dict[str, Any]):
+    """The answer of each verb, made when it is first read: a process imports only what its verb returns, as kubernaut does."""
+
+    def __missing__(self, verb: str) -> Any:
+        self[verb] = DEFAULT_ANSWERS[verb]()
+        return self[verb]
+
+
+DEFAULT_ANSWERS: dict[str, Callable[[], Any]] = {
+    "build": built,
+    "publish": lambda: Published(PLAN, True, version()),
+    **dict.fromkeys(("deploy", "ship", "rollback", "restore", "unlock"), lambda: Deployed(PLAN, True, release())),
+    "delete": lambda: Deployed(PLAN, True, release(status="uninstalled", active=False, deleted_at=MOMENT)),
+    "list": lambda: ReleaseList(items=(release(), foreign()), count=2),
+    "history": lambda: ReleaseList(items=(release(), release(id="demo.hello-world.v2", revision=2, status="superseded")), count=2),
+    "show": release,
+    "diff": difference,
+    "logs": lambda: ["hello-0 listening", "hello-0 GET /"],
+    "versions": lambda: [version(), version("1.4.1")],
+}
+
+
 class StubKubernaut:
     """Returns for each verb the answer of that name, and records the calls."""
 
@@ -136,22 +172,7 @@ class StubKubernaut:
         self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
         self.settings: Settings | None = None
         self.listener: Listener | None = None
-        self.answers: dict[str, Any] = {
-            "build": Built(
-                PLAN,
-                True,
-                BuiltImage(name="hello-world", version="1.4.2", ref="hello-world:1.4.2", id=DIGEST, source_digest=DIGEST),
-            ),
-            "publish": Published(PLAN, True, version()),
-            **{verb: Deployed(PLAN, True, release()) for verb in ("deploy", "ship", "rollback", "restore", "unlock")},
-            "delete": Deployed(PLAN, True, release(status="uninstalled", active=False, deleted_at=MOMENT)),
-            "list": ReleaseList(items=(release(), foreign()), count=2),
-            "history": ReleaseList(items=(release(), release(id="demo.hello-world.v2", revision=2, status="superseded")), count=2),
-            "show": release(),
-            "diff": difference(),
-            "logs": ["hello-0 listening", "hello-0 GET /"],
-            "versions": [version(), version("1.4.1")],
-        }
+        self.answers = Answers()
 
     def __getattr__(self, verb: str) -> Callable[..., Any]:
         if verb.startswith("_"):
