@@ -6,8 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from kubernaut.adapters.helm import Helm
 from kubernaut.adapters.registry import RegistryClient
@@ -15,6 +19,7 @@ from kubernaut.events import Event, Progress
 from kubernaut.publish.pipeline import PublishContext
 from kubernaut.publish.registry import Registry
 from kubernaut.settings import Settings, load_settings
+from kubernaut.testing.chart import load_chart, pack_chart
 from kubernaut.testing.engine import FakeEngine
 
 HELM = shutil.which("helm", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "helm"
@@ -51,13 +56,28 @@ spec:
 SCHEMA = '{"type": "object", "properties": {"replicas": {"type": "integer"}}}'
 
 
+class PushingHelm(Helm):
+    """The real Helm for pushes; it renders and packages in this process, for tests of other steps."""
+
+    def package(self, chart: Path, destination: Path) -> Path:
+        return pack_chart(load_chart(chart), destination)
+
+    def template(self, chart: Path, *, name: str, namespace: str, values: Mapping[str, Any]) -> str:
+        return load_chart(chart).render(name, namespace, values)
+
+
 @dataclass
 class SourceTree:
-    """A team's checkout."""
+    """A team's checkout.
+
+    Attributes:
+        helm: The Helm that publishes it.
+    """
 
     root: Path
     engine: FakeEngine = field(default_factory=FakeEngine)
     events: list[Event] = field(default_factory=list)
+    helm: type[Helm] = Helm
     helm_starts: int = 0
     variables: dict[str, str] = field(default_factory=dict)
 
@@ -111,12 +131,12 @@ class SourceTree:
         return load_settings(arguments, environment=self.environment, directory=self.root)
 
     def context(self, registry: str, **others: str) -> PublishContext:
-        """The context for building and publishing; Helm is real."""
+        """The context for building and publishing; Helm is real unless the tree has another."""
         settings = self.settings(registry, **others)
 
         def helm() -> Helm:
             self.helm_starts += 1
-            return Helm(HELM, environment=settings.environment, plain_http=settings.uses_plain_http)
+            return self.helm(HELM, environment=settings.environment, plain_http=settings.uses_plain_http)
 
         web = RegistryClient(plain_http=settings.uses_plain_http)
         return PublishContext(lambda: self.engine, helm, Registry(web, settings), settings, Progress(self.events.append))
@@ -131,16 +151,26 @@ def write(path: Path, text: str) -> Path:
 
 def make_source_tree(root: Path) -> SourceTree:
     """Make the checkout, all of it committed and tagged v1.0.0."""
-    tree = SourceTree(root)
-    write(tree.app / "kubernaut.yaml", APPLICATION)
-    write(tree.app / "Dockerfile", DOCKERFILE)
-    write(tree.app / "index.js", "// hello\n")
-    write(tree.app / "values" / "production.yaml", "replicas: 3\n")
-    write(tree.chart / "Chart.yaml", CHART)
-    write(tree.chart / "values.yaml", VALUES)
-    write(tree.chart / "values.schema.json", SCHEMA)
-    write(tree.chart / "templates" / "deployment.yaml", DEPLOYMENT)
-    tree.git("init", "--quiet", "--initial-branch=main")
-    tree.commit(message="hello")
-    tree.git("tag", "v1.0.0")
-    return tree
+    for path, content in _committed_files().items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+    return SourceTree(root)
+
+
+@cache
+def _committed_files() -> dict[Path, bytes]:
+    """Return the files of the checkout, with those of its repository: git runs only for the first checkout."""
+    with TemporaryDirectory() as folder:
+        tree = SourceTree(Path(folder) / "tree")
+        write(tree.app / "kubernaut.yaml", APPLICATION)
+        write(tree.app / "Dockerfile", DOCKERFILE)
+        write(tree.app / "index.js", "// hello\n")
+        write(tree.app / "values" / "production.yaml", "replicas: 3\n")
+        write(tree.chart / "Chart.yaml", CHART)
+        write(tree.chart / "values.yaml", VALUES)
+        write(tree.chart / "values.schema.json", SCHEMA)
+        write(tree.chart / "templates" / "deployment.yaml", DEPLOYMENT)
+        tree.git("init", "--quiet", "--initial-branch=main", "--template=")
+        tree.commit(message="hello")
+        tree.git("tag", "v1.0.0")
+        return {path.relative_to(tree.root): path.read_bytes() for path in tree.root.rglob("*") if path.is_file()}

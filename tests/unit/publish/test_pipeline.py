@@ -11,7 +11,7 @@ import requests.adapters
 import yaml
 from support.messages import facts
 from support.publishing import chart_in, go, outcomes
-from support.source_tree import SourceTree, write
+from support.source_tree import PushingHelm, SourceTree, write
 
 from kubernaut.ci import CiBuild
 from kubernaut.errors import ImageNotFound, RegistryUnreachable, SettingInvalid, VersionConflict
@@ -73,6 +73,7 @@ def test_repeated_publish_sends_one_request(tree: SourceTree, registry: FakeRegi
 
 
 def test_another_content_under_the_same_version(tree: SourceTree, registry: FakeRegistry) -> None:
+    tree.helm = PushingHelm
     first = go(tree, registry)
     write(tree.app / "index.js", "// other\n")
     pushed = list(tree.engine.pushes)
@@ -164,6 +165,7 @@ def test_uncommitted_changes_are_reported(tree: SourceTree, registry: FakeRegist
 
 
 def test_an_interrupted_publication_goes_on(tree: SourceTree, registry: FakeRegistry) -> None:
+    tree.helm = PushingHelm
     registry.fail("PUT /v2/charts/shop/manifests", 500)
     with pytest.raises(RegistryUnreachable):
         go(tree, registry)
@@ -196,6 +198,7 @@ def test_stopped_at_any_step_nothing_is_left_and_the_next_run_works(tree: Source
 
 
 def racing(tree: SourceTree, registry: FakeRegistry, step: str, act: Callable[[], object]) -> PublishedVersion:
+    tree.helm = PushingHelm
     context = tree.context(registry.address)
     done: list[bool] = []
 

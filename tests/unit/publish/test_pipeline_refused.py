@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.publishing import chart_in, go, outcomes
-from support.source_tree import SourceTree, write
+from support.source_tree import PushingHelm, SourceTree, write
 
 from kubernaut.errors import (
     BuildFailed,
@@ -75,6 +75,7 @@ def test_the_registry_is_down_before(tree: SourceTree, registry: FakeRegistry) -
     "what", ["POST /v2/shop/blobs", "PUT /v2/shop/manifests", "POST /v2/charts/shop", "PUT /v2/charts/shop/manifests"]
 )
 def test_the_registry_goes_down_during_a_push(tree: SourceTree, registry: FakeRegistry, what: str, status: int) -> None:
+    tree.helm = PushingHelm
     registry.fail(what, status)
     refuse(tree, registry, RegistryUnreachable, "shop")
     registry.heal()
