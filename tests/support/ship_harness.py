@@ -1,7 +1,8 @@
-"""All verbs in this process: a checkout, an engine, a registry, a cluster; Helm packages really and deploys in memory."""
+"""All verbs in this process: a checkout, an engine, a registry, a cluster, and a Helm that publishes and deploys in memory."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 from kubernaut import Kubernaut
 from kubernaut.adapters.helm import Helm
 from kubernaut.events import Event, Listener, Notice
+from kubernaut.publish.registry import CHART_LAYER
 from kubernaut.settings import Settings, load_settings
 from kubernaut.testing.chart import load_chart
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
 from kubernaut.testing.registry import FakeRegistry
 from support.source_tree import HELM, make_source_tree
+
+CHART_CONFIG = "application/vnd.cncf.helm.config.v1+json"
 
 
 class ShippingHelm(FakeHelm):
@@ -37,6 +41,33 @@ class ShippingHelm(FakeHelm):
         return digest
 
 
+class PublishingHelm(FakeHelm):
+    """Pushes into a registry as the real one does; starts no program.
+
+    Args:
+        cluster: Where it deploys.
+        registry: Where it pushes.
+    """
+
+    def __init__(self, cluster: FakeCluster, registry: FakeRegistry) -> None:
+        super().__init__(cluster)
+        self._registry = registry
+
+    def push(self, package: Path, registry: str) -> str:
+        chart = load_chart(package)
+        repository = f"{registry.partition('/')[2]}/{chart.name}"
+        config, content = json.dumps(chart.metadata).encode(), package.read_bytes()
+        manifest = {
+            "schemaVersion": 2,
+            "config": {"mediaType": CHART_CONFIG, "digest": self._registry.put_blob(repository, config), "size": len(config)},
+            "layers": [{"mediaType": CHART_LAYER, "digest": self._registry.put_blob(repository, content), "size": len(content)}],
+            "annotations": chart.metadata["annotations"],
+        }
+        digest = self._registry.put_manifest(repository, chart.metadata["version"], json.dumps(manifest).encode())
+        self.pushed[f"oci://{registry}/{chart.name}@{digest}"] = chart
+        return digest
+
+
 @dataclass
 class ShipHarness:
     """A checkout of ``shop``, and all that it takes to ship it.
@@ -55,7 +86,7 @@ class ShipHarness:
 
     def __post_init__(self) -> None:
         self.tree = make_source_tree(self.folder / "tree")
-        self.helm = ShippingHelm(self.cluster, self.settings)
+        self.helm = PublishingHelm(self.cluster, self.registry)
 
     @property
     def settings(self) -> Settings:

@@ -192,7 +192,6 @@ def test_dirty_commit_is_one_warning(harness: ShipHarness, github: FakeGitHub) -
         (lambda github: github.fail(404, message="Not Found"), "(HTTP 404)"),
         (lambda github: github.fail(403, headers={"retry-after": "3600"}), "(HTTP 403)"),
         (lambda github: github.fail(503), "HTTP 503"),
-        (lambda github: github.hang(), "no answer in time"),
         (lambda github: github.__exit__(), "Connection refused"),
     ],
 )
@@ -200,6 +199,19 @@ def test_unsent_statuses_are_one_warning_and_change_nothing(
     harness: ShipHarness, github: FakeGitHub, fault: Callable[[FakeGitHub], None], reason: str
 ) -> None:
     fault(github)
+    check_one_warning(harness, reason)
+
+
+def test_unanswered_statuses_are_one_warning_and_change_nothing(
+    harness: ShipHarness, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(github_adapter, "WAIT", 0.5)
+    github.hang()
+    check_one_warning(harness, "no answer in time")
+
+
+def check_one_warning(harness: ShipHarness, reason: str) -> None:
+    """Ship twice, the second time in vain, and check that each has one warning with the reason."""
     kubernaut = harness.open()
     assert kubernaut.ship(harness.tree.app, namespace="demo").changed
     (notice,) = harness.notices
