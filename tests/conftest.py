@@ -6,6 +6,7 @@ brought up when the first test asks for it and taken down, with its state, at th
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -28,6 +29,9 @@ _STATE = "KUBERNAUT_TEST_STATE"
 settings.register_profile("untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", settings.get_profile("untimed"), max_examples=20)  # `make check`; `make test` runs them all
 settings.load_profile("untimed")
+
+# Collecting makes a million objects that stay, and the garbage collector would visit them again and again.
+gc.disable()
 
 # A shell's background job ignores SIGINT, nohup SIGHUP, and so would every program that the tests start and send them to.
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
@@ -72,7 +76,14 @@ def _is_worker(config: pytest.Config) -> bool:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the platform's own tests first: the host after `down` can be compared only while no other platform runs."""
-    items.sort(key=lambda item: Path(__file__).parent / "local" not in item.path.parents)
+    local = Path(__file__).parent / "local"
+    items.sort(key=lambda item: item.path.parent != local)
+
+
+def pytest_collection_finish() -> None:
+    """Leave the collected tests out of later garbage collections."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

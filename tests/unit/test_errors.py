@@ -141,8 +141,9 @@ def texts(node: ast.AST) -> Iterator[str]:
 
 def hints() -> Iterator[tuple[str, str, str]]:
     """Yield each hint in the package: its file, ``hint`` or ``http_hint``, and its text."""
-    for file in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    sources = {file: file.read_text(encoding="utf-8") for file in sorted(PACKAGE.rglob("*.py"))}
+    for file, source in sources.items():
+        for node in ast.walk(ast.parse(source)) if "hint" in source.lower() else ():
             named: list[tuple[str, ast.AST]] = []
             match node:
                 case ast.keyword(arg=("hint" | "http_hint") as name, value=value):
