@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.records import STARTED, operation, record_secret
 
 from kubernaut.adapters.kube_http import WatchEvent
@@ -116,7 +117,7 @@ def test_pages_join_to_the_whole_list(cluster: FakeCluster, all: bool, limit: in
 _CHANGES = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.booleans()), max_size=6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(_CHANGES, min_size=1, max_size=8), st.booleans(), st.integers(1, 3))
 def test_paging_never_skips_or_repeats_during_changes(changes: list[list[tuple[str, bool]]], all: bool, limit: int) -> None:
     """Releases come and go; one that stays is listed exactly once."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.random_histories import CHANGES, NAMESPACES, Change, compare, eventually
 
 from kubernaut.history.index import Index, Timings
@@ -11,7 +12,7 @@ from kubernaut.history.store import HistoryStore
 from kubernaut.testing.cluster import FakeCluster
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(CHANGES, max_size=30))
 def test_loaded_index_equals_the_store(steps: list[Change]) -> None:
     cluster = FakeCluster(*NAMESPACES)
@@ -22,7 +23,7 @@ def test_loaded_index_equals_the_store(steps: list[Change]) -> None:
     compare(index, HistoryStore(cluster))  # type: ignore[arg-type]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(CHANGES, max_size=15), st.lists(CHANGES, min_size=1, max_size=15), st.integers(0, 15))
 def test_watching_index_equals_the_store_after_changes(before: list[Change], after: list[Change], forgotten: int) -> None:
     cluster = FakeCluster(*NAMESPACES)

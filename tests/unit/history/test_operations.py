@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.records import STARTED, made, operation, record, record_secret
 
 from kubernaut.events import Journal, LogLine, OperationEvent, RecordedEvent, StepFinished, StepOutcome, StepStarted
@@ -285,7 +286,7 @@ def test_unread_is_never_written() -> None:
     assert claimed.unread is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["id", "verb", "actor", "chart", "plan", "made", "outcome", "events", "startedAt", "new"]),

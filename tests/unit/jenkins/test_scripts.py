@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.job_server import job_settings
 from support.messages import facts
 
@@ -276,7 +277,7 @@ def test_deploy_replaces_the_shell(agent: Agent) -> None:
     assert agent.seen["pid"] == os.getpid(), "the signal of an abort reaches kubernaut, and nothing outlives it"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30).filter(lambda text: "\n\n" not in text))
 def test_quoted_values_are_unchanged_in_bash(text: str) -> None:
     names = ("repository", "branch", "directory", "deploy_job")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.source_tree import SourceTree, write
 
 from kubernaut.errors import ChartInvalid, SourceUnreadable
@@ -121,7 +122,7 @@ def test_records_cannot_be_taken_for_others(entries: list[tuple[str, str, str]])
     assert (listing(known) == listing(other)) == (known == other)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=64), other=st.binary(max_size=64))
 def test_the_digest_distinguishes_contents(tree: SourceTree, content: bytes, other: bytes) -> None:
     (tree.app / "data").write_bytes(content)

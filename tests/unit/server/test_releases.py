@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.in_process_server import READER, TEAM, InProcessServer, problem
 from support.records import STARTED, made, operation, own, record_secret
 
@@ -174,7 +175,7 @@ NAMES = st.sampled_from(["a", "a-b", "a.b", "aa", "b", "z"])
 PLACES = st.sets(st.tuples(st.sampled_from(["demo", "prod"]), NAMES, st.integers(1, 12)), max_size=25)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(PLACES, PLACES, st.integers(1, 7), st.integers(0, 3))
 def test_paging_never_skips_or_repeats_a_release(
     tmp_path: Path, before: set[tuple[str, str, int]], after: set[tuple[str, str, int]], limit: int, when: int
