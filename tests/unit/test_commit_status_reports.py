@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import signal
 import threading
 import time
@@ -14,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from support.deploy_harness import LATE
 from support.github import CANARY, FakeGitHub
+from support.messages import facts
 from support.ship_harness import ShipHarness
 from support.source_tree import write
 
@@ -63,7 +65,7 @@ def test_publish_and_deploy_are_reported(harness: ShipHarness, github: FakeGitHu
     kubernaut = harness.open()
     kubernaut.publish(harness.tree.app)
     assert github.states(harness.commit) == {RELEASE: "success"}
-    assert last(github, RELEASE) == "1.0.0 is published"
+    assert re.search(facts("1.0.0"), last(github, RELEASE))
     kubernaut.deploy("shop", namespace="demo")
     assert github.states(harness.commit) == {RELEASE: "success", DEMO: "success"}
     assert last(github, DEMO) == "1.0.0 runs in demo as demo.shop.v1"

