@@ -28,8 +28,8 @@ ROOT = Path(__file__).parents[3]
 PROJECT = ROOT / "tests" / "jenkinsfiles"
 HOSTILE = 'it\'s "new"\n$(touch pwned) `touch pwned` ${HOME} ; touch pwned ]]> \N{GRINNING FACE} \\ *'
 STUB = """#!/bin/bash
-for word in "$@"; do printf '%s\\0' "$word"; done >> "$SAID"
-printf 'DOCKER_CONFIG=%s\\0\\0' "$DOCKER_CONFIG" >> "$SAID"
+for word in "$@"; do printf '%s\\0' "$word"; done >> "$CALLS"
+printf 'DOCKER_CONFIG=%s\\0\\0' "$DOCKER_CONFIG" >> "$CALLS"
 exit "${STATUS:-0}"
 """
 
@@ -82,11 +82,11 @@ def run(script: str, folder: Path, *, status: int = 0, **environment: str) -> li
     file.write_text(script, encoding="utf-8")
     file.chmod(0o755)
     subprocess.run(["bash", "-n", file], check=True)
-    record = folder / "said"
+    record = folder / "calls"
     record.unlink(missing_ok=True)
     given = {
         "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
-        "SAID": str(record),
+        "CALLS": str(record),
         "WORKSPACE": str(work),
         "DOCKER_CONFIG_JSON": "/secret files/1/config.json",
         **environment,
@@ -124,7 +124,7 @@ def found(entries: list[dict[str, Any]], *path: str) -> list[list[str]]:
     """Return the arguments of every call at a path of a recorded Job DSL script."""
     if len(path) == 1:
         return [entry["args"] for entry in entries if entry["name"] == path[0]]
-    return [args for entry in entries if entry["name"] == path[0] for args in found(entry["said"], *path[1:])]
+    return [args for entry in entries if entry["name"] == path[0] for args in found(entry["calls"], *path[1:])]
 
 
 def test_job_dsl_creates_the_same_jobs_as_setup(evaluator_output: Path) -> None:
@@ -133,14 +133,14 @@ def test_job_dsl_creates_the_same_jobs_as_setup(evaluator_output: Path) -> None:
     settings = JobSettings("hello-world", repository, "main", ".", "pipeline", namespace="staging")
     for job, expected in zip(jobs, define_jobs(settings, "jenkins"), strict=True):
         assert job["args"] == [str(expected.path)]
-        assert [Parameter(name, text, default) for name, default, text in found(job["said"], "parameters", "stringParam")] == list(
+        assert [Parameter(name, text, default) for name, default, text in found(job["calls"], "parameters", "stringParam")] == list(
             expected.parameters
         )
         scm = ("definition", "cpsScm")
-        assert found(job["said"], *scm, "scm", "git", "remote", "url") == [[repository]]
-        assert found(job["said"], *scm, "scm", "git", "branch") == [["main"]]
-        assert found(job["said"], *scm, "scriptPath") == [[expected.steps.script_path]]  # type: ignore[union-attr]
-        assert found(job["said"], "properties", "disableConcurrentBuilds") == [[]]
+        assert found(job["calls"], *scm, "scm", "git", "remote", "url") == [[repository]]
+        assert found(job["calls"], *scm, "scm", "git", "branch") == [["main"]]
+        assert found(job["calls"], *scm, "scriptPath") == [[expected.steps.script_path]]  # type: ignore[union-attr]
+        assert found(job["calls"], "properties", "disableConcurrentBuilds") == [[]]
 
 
 def test_deploy_passes_its_parameters_on_exactly(evaluator_output: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ import com.lesfurets.jenkins.unit.BasePipelineTest
 import groovy.json.JsonOutput
 import org.junit.Before
 
-/** Jenkins said ABORTED (a refused input, a timeout, a stopped build), as opposed to a failed step. */
+/** The build ends as ABORTED (a refused input, a timeout, a stopped build), as opposed to a failed step. */
 class Aborted extends RuntimeException { Aborted(String m) { super(m) } }
 
 /** What Jenkins would refuse before it runs anything, or what cannot be run where it stands. */
@@ -22,13 +22,13 @@ class Section {
 }
 
 /** Remembers the calls made in a block. */
-class Said {
-    final List<Map> said = []
+class RecordedCalls {
+    final List<Map> calls = []
     Map<String, Closure> on(List<String> names) {
-        names.collectEntries { n -> [n, { Object... a -> said << [name: n, args: a as List]; [(n): a as List] }] }
+        names.collectEntries { n -> [n, { Object... a -> calls << [name: n, args: a as List]; [(n): a as List] }] }
     }
-    List<String> names() { said*.name }
-    def arg(String name) { said.find { it.name == name }?.args?.getAt(0) }
+    List<String> names() { calls*.name }
+    def arg(String name) { calls.find { it.name == name }?.args?.getAt(0) }
 }
 
 /** An environment block: what is assigned goes into the build's environment. */
@@ -92,8 +92,8 @@ class Declarative extends BasePipelineTest {
     void leave(String name) {
         OUT.mkdirs()
         new File(OUT, "${name}.json").text = JsonOutput.prettyPrint(JsonOutput.toJson([
-            parameters: model.parameters ? model.parameters.said.collect { it.args[0] + [type: it.name] } : [],
-            options: model.options ? model.options.said : [],
+            parameters: model.parameters ? model.parameters.calls.collect { it.args[0] + [type: it.name] } : [],
+            options: model.options ? model.options.calls : [],
             triggers: model.triggers ? model.triggers.names() : [],
             agent: model.agent,
             sh: did('sh').collect { [script: it.arg, credentials: it.credentials] },
@@ -102,15 +102,15 @@ class Declarative extends BasePipelineTest {
         ]))
     }
 
-    Said said(String where, Closure c, List<String> names) {
-        def k = new Said()
+    RecordedCalls recorded(String where, Closure c, List<String> names) {
+        def k = new RecordedCalls()
         section(c, new Section(where, binding, k.on(names)))
         k
     }
     void once(Map where, String k, v) { if (where.containsKey(k)) throw new NotDeclarative("$k twice"); where[k] = v }
     def agentOf(x) {
         if (x in ['any', 'none']) return x
-        def k = said('agent', x as Closure, ['label'])
+        def k = recorded('agent', x as Closure, ['label'])
         if (!k.arg('label')) throw new NotDeclarative('an agent without a label')
         [label: k.arg('label')]
     }
@@ -120,11 +120,11 @@ class Declarative extends BasePipelineTest {
         def stages = []
         section(c, new Section('pipeline', binding, [
             agent: { x -> once(model, 'agent', agentOf(x)) },
-            options: { Closure o -> once(model, 'options', said('options', o, OPTIONS)) },
-            triggers: { Closure o -> once(model, 'triggers', said('triggers', o, ['pollSCM', 'cron', 'githubPush'])) },
+            options: { Closure o -> once(model, 'options', recorded('options', o, OPTIONS)) },
+            triggers: { Closure o -> once(model, 'triggers', recorded('triggers', o, ['pollSCM', 'cron', 'githubPush'])) },
             parameters: { Closure o ->
-                once(model, 'parameters', said('parameters', o, ['string', 'choice', 'booleanParam', 'text', 'password']))
-                model.parameters.said.each { def p = it.args[0]; if (!params.containsKey(p.name)) params[p.name] = p.defaultValue }
+                once(model, 'parameters', recorded('parameters', o, ['string', 'choice', 'booleanParam', 'text', 'password']))
+                model.parameters.calls.each { def p = it.args[0]; if (!params.containsKey(p.name)) params[p.name] = p.defaultValue }
             },
             environment: { Closure o -> section(o, new Env(env, params)) },
             stages: { Closure o ->
@@ -176,7 +176,7 @@ class Declarative extends BasePipelineTest {
             }])) },
             steps: { Closure x -> once(st, 'steps', x) },
             environment: { Closure o -> section(o, new Env(env, params)) },
-            options: { Closure o -> once(st, 'options', said('stage options', o, ['timeout', 'retry'])) },
+            options: { Closure o -> once(st, 'options', recorded('stage options', o, ['timeout', 'retry'])) },
             post: { Closure o -> once(st, 'post', postOf(o)) },
         ]))
         if (!st.steps) throw new NotDeclarative("stage '$name' has no steps")

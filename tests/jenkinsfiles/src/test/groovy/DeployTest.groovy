@@ -20,7 +20,7 @@ class DeployTest extends Declarative {
         deploy()
         assertEquals('SUCCESS', result)
         assertEquals(['Check', 'Deploy'], ran)
-        assertEquals(['VERSION', 'NAMESPACE', 'ENVIRONMENT', 'NOTE', 'OP_ID'], model.parameters.said.collect { it.args[0].name })
+        assertEquals(['VERSION', 'NAMESPACE', 'ENVIRONMENT', 'NOTE', 'OP_ID'], model.parameters.calls.collect { it.args[0].name })
         assertEquals(['withCredentials', 'sh', 'archiveArtifacts', 'readJSON'], steps*.name)
         assertEquals('shop', did('sh')[0].env.NAME)
         assertEquals('deployed.json', did('archiveArtifacts')[0].arg.artifacts)

@@ -45,12 +45,12 @@ class Grammar extends CodeVisitorSupport {
         }
     }
     static void assigned(ASTNode it) {
-        def said = it instanceof ExpressionStatement ? it.expression : null
-        def right = said instanceof BinaryExpression ? said.rightExpression : null
+        def expression = it instanceof ExpressionStatement ? it.expression : null
+        def right = expression instanceof BinaryExpression ? expression.rightExpression : null
         def allowed = [ConstantExpression, GStringExpression, MethodCallExpression]
         if (!allowed.any { it.isInstance(right) }) refuse('no environment', it)
     }
-    /** A rule of ours: a command is text as it stands, so that nothing that somebody typed, and no secret, becomes a part of it. */
+    /** A rule of ours: a command is text as it stands, so that no input and no secret becomes a part of it. */
     static void shell(MethodCallExpression call) {
         def given = call.arguments.expressions
         if (!(given.size() == 1 && given[0] instanceof ConstantExpression)) refuse('no command as it stands', call)

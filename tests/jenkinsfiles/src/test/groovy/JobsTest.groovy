@@ -12,23 +12,23 @@ class Recorder {
         definition: ['cpsScm'], cpsScm: ['scm', 'scriptPath'], scm: ['git'], git: ['remote', 'branch'], remote: ['url'],
     ]
     final String where
-    final List said = []
+    final List calls = []
     Recorder(String where) { this.where = where }
     def methodMissing(String name, args) {
         if (!(name in KNOWN[where])) throw new NotDeclarative("$where: unknown '$name'")
         note(name, args as List)
     }
     void note(String name, List args) {
-        def entry = [name: name, args: args.findAll { !(it instanceof Closure) }*.toString(), said: []]
+        def entry = [name: name, args: args.findAll { !(it instanceof Closure) }*.toString(), calls: []]
         if (args && args.last() instanceof Closure) {
             def inner = new Recorder(name)
             Closure c = args.last().clone()
             c.delegate = inner
             c.resolveStrategy = Closure.DELEGATE_FIRST
             c.call()
-            entry.said = inner.said
+            entry.calls = inner.calls
         }
-        said << entry
+        calls << entry
     }
 }
 
@@ -37,7 +37,7 @@ abstract class JobDsl extends Script {
     def pipelineJob(String name, Closure c) {
         def r = new Recorder('top')
         r.note('pipelineJob', [name, c])
-        jobs.addAll(r.said)
+        jobs.addAll(r.calls)
     }
 }
 

@@ -15,7 +15,7 @@ class ReleaseTest extends Declarative {
         assertEquals('SUCCESS', result)
         assertEquals(['Publish', 'Hand over'], ran)
         assertEquals(['dir', 'checkout', 'withCredentials', 'sh', 'archiveArtifacts', 'readJSON', 'build', 'echo'], steps*.name)
-        assertEquals(['OP_ID'], model.parameters.said.collect { it.args[0].name })
+        assertEquals(['OP_ID'], model.parameters.calls.collect { it.args[0].name })
         def sh = did('sh')[0]
         assertEquals(['shop', 'apps/shop'], [sh.env.NAME, sh.env.APP_DIR])
         assertEquals('#7 1.4.3-dev.2.g31fba06', currentBuild.displayName.toString())
