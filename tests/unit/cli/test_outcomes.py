@@ -31,7 +31,7 @@ def attempt(id: str, *, unread: str | None = None, **changes: Any) -> Operation:
 
 def test_history_lists_operations_without_a_release(run: Run, stub: StubKubernaut) -> None:
     attempts = (
-        attempt("a", outcome=Outcome(reason="chart_refused", message="It is\nno chart.")),
+        attempt("a", outcome=Outcome(reason="chart_refused", message="It is\nnot a chart.")),
         attempt("b", verb="rollback", chart=None),
         attempt("c", actor=None, unread="it was written by a newer kubernaut (operation.v2)"),
         attempt("d", outcome=Outcome(reason="interrupted", message="")),
