@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -29,9 +29,6 @@ _STATE = "KUBERNAUT_TEST_STATE"
 settings.register_profile("untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", settings.get_profile("untimed"), max_examples=20)  # `make check`; `make test` runs them all
 settings.load_profile("untimed")
-
-# Collecting makes a million objects that stay, and the garbage collector would visit them again and again.
-gc.disable()
 
 # A shell's background job ignores SIGINT, nohup SIGHUP, and so would every program that the tests start and send them to.
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
@@ -80,10 +77,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.parent != local)
 
 
-def pytest_collection_finish() -> None:
-    """Leave the collected tests out of later garbage collections."""
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without garbage collections: almost all of the million objects stay, and later collections leave them out too."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")
