@@ -252,7 +252,12 @@ def test_a_failed_program_is_reported_with_its_output(load: Load, sandbox: Any) 
 def test_a_suspended_program_is_suspended_with_its_descendants(load: Load, sandbox: Any) -> None:
     runs = load("race_runs")
     program = runs.Program(["sh", "-c", "sh -c 'sleep 60; :'; :"], sandbox)
-    children = runs.wait_until(lambda: len(found := runs.descendants(program.process.pid)) == 2 and found, "started", 10.0)
+
+    def started() -> Any:  # before sleep runs, its shell waits in vfork and cannot be stopped
+        found = runs.descendants(program.process.pid)
+        return len(found) == 2 and "sleep\n" in [Path(f"/proc/{pid}/comm").read_text() for pid in found] and found
+
+    children = runs.wait_until(started, "started", 10.0)
     program.signal(runs.signal.SIGSTOP)
     pids = (program.process.pid, *children)
     runs.wait_until(
