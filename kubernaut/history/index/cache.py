@@ -203,7 +203,9 @@ class IndexCache:
         listing = run_in_background(lambda: self._source.list_metadata(namespace))
         if is_first:
             for secrets in prefetch(self._source.list_likely_current(namespace)):
-                self._store(secrets)
+                _, names = self._store(secrets)
+                with self.lock:  # the fetcher may have published some meanwhile, which the list below then finds unchanged
+                    self._publish({name for name in names if self.state.get(name).view is not None})
         listed, version = listing.result()
         with self.lock:
             changed = self.state.replace(namespace, listed, version)

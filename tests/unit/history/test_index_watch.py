@@ -15,6 +15,7 @@ from support.records import STARTED, operation, record_secret
 from kubernaut.errors import ClusterDenied, ClusterUnreachable, IndexStale
 from kubernaut.history.index import Index, Query, Timings
 from kubernaut.history.operations import operation_secret
+from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL
 from kubernaut.history.releases import Release, ReleaseId
 from kubernaut.history.store import HistoryStore
 from kubernaut.testing.cluster import FakeCluster
@@ -198,6 +199,47 @@ def test_expired_watch_lists_again(cluster: FakeCluster, begin: Callable[..., In
     shows(index, ("demo.hello.v2", "deployed"))
     write(cluster, record_secret(3, "failed"))
     shows(index, ("demo.hello.v3", "failed"))
+
+
+def test_name_published_during_a_list_keeps_no_earlier_state(
+    cluster: FakeCluster, begin: Callable[..., Index], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list reads an operation whose event has expired while the fetcher publishes the name without it."""
+    cluster.delete_secret("demo", "sh.helm.release.v1.hello.v1")
+    index = begin()
+    contents_listed, fetched, published = threading.Event(), threading.Event(), threading.Event()
+    page_secrets, get_secret = cluster.page_secrets, cluster.get_secret
+
+    def late_page(*arguments: Any, **named: Any) -> Any:
+        page = page_secrets(*arguments, **named)
+        if not named.get("metadata_only"):
+            contents_listed.set()
+            published.wait(10)
+        return page
+
+    def late_secret(*arguments: Any) -> Any:
+        secret = get_secret(*arguments)
+        fetched.set()
+        contents_listed.wait(10)
+        return secret
+
+    monkeypatch.setattr(cluster, "page_secrets", late_page)
+    monkeypatch.setattr(cluster, "get_secret", late_secret)
+    cluster.create_secret("demo", record_secret(1, "deployed", labels={OPERATION_LABEL: "op", REVISION_LABEL: "1"}))
+    assert fetched.wait(10)
+    cluster.fail("watch secrets", ClusterUnreachable("gone"), times=None)
+    cluster.changes.cut()
+    cluster.create_secret("demo", operation_secret(operation("op")))
+    cluster.forget()
+    cluster.heal()
+    shows(index, ("demo.hello.v1", "deployed"))
+    published.set()
+
+    def same() -> None:
+        expected = [item.model_dump_json(by_alias=True).encode() for item in HistoryStore(cluster).list().items]  # type: ignore[arg-type]
+        assert [*index.page(Query()).items] == expected
+
+    eventually(same)
 
 
 def test_silent_watch_is_replaced(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
