@@ -107,7 +107,7 @@ class Changes:
 
 
 class FakeWatch:
-    """A watch of the selected changes after a version; ``position`` is the last version that it received."""
+    """A watch of the selected changes after a version; ``position`` is the version up to which it has received them."""
 
     def __init__(self, changes: Changes, selected: Callable[[_Object], bool], after: int, seconds: float) -> None:
         self.selected = selected
@@ -122,7 +122,7 @@ class FakeWatch:
         while (change := self._changes.next(self)) is not None:
             yield change
         if not self.closed:
-            yield WatchEvent("BOOKMARK", {"resourceVersion": str(max(self.position, self._changes.version))})
+            yield WatchEvent("BOOKMARK", {"resourceVersion": str(self.position)})
 
     def close(self) -> None:
         """End the watch; callable from any thread."""

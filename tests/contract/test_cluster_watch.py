@@ -15,6 +15,7 @@ import pytest
 from kubernaut.adapters.kube import Cluster
 from kubernaut.adapters.kube_http import NotEqual, ResourceExpired, Watch, WatchEvent
 from kubernaut.errors import ClusterDenied, ClusterUnreachable
+from kubernaut.testing.changes import FakeWatch
 from kubernaut.testing.cluster import FakeCluster
 
 LABELS = {"owner": ("a", "b")}
@@ -197,6 +198,25 @@ class TestFakeCluster(ClusterWatchContract):
         cluster.create_secret(namespace, secret("one"))
         with pytest.raises(ClusterUnreachable):
             next(iter(watch))
+
+    def test_bookmark_omits_a_change_after_the_end(
+        self, cluster: FakeCluster, namespace: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A watch that resumes at the bookmark receives the change."""
+        _, version = listed(cluster, namespace)  # type: ignore[arg-type]
+        following = cluster.changes.next
+
+        def changed_at_the_end(watch: FakeWatch) -> WatchEvent | None:
+            found = following(watch)
+            if found is None:
+                cluster.create_secret(namespace, secret("late"))
+            return found
+
+        with monkeypatch.context() as patched:
+            patched.setattr(cluster.changes, "next", changed_at_the_end)
+            (bookmark,) = cluster.watch_secrets(namespace, LABELS, resource_version=version, seconds=0)
+        resumed = cluster.watch_secrets(namespace, LABELS, resource_version=bookmark.resource_version, seconds=20)
+        assert next(changed_names(iter(resumed))) == ("ADDED", "late")
 
     def test_denied_watch_raises_denied(self, cluster: FakeCluster, namespace: str) -> None:
         cluster.fail("watch secrets", ClusterDenied("no"))
