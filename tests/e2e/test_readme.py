@@ -94,6 +94,10 @@ def reader(local_platform: Platform, platform: dict[str, str], tmp_path: Path) -
             "make demo ": f"{sys.executable} examples/demo.py --name {name} ",
             ". .venv/bin/activate": f". {Path(sys.executable).parent}/activate",
             "kubernaut local env": f"kubernaut local env --name {name}",
+            # For a moment the node's proxy still knows the pod of the release before.
+            'curl -sS "http://127.0.0.1:$KUBERNAUT_NODE_PORT/"': (
+                'timeout 30 bash -c "until curl -sS http://127.0.0.1:$KUBERNAUT_NODE_PORT/ | grep everyone; do sleep 0.1; done"'
+            ),
         },
     )
     subprocess.run(
