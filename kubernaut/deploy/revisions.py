@@ -14,8 +14,8 @@ from typing import Any
 from kubernaut.deploy.requests import DeployRequest, OperationRequest
 from kubernaut.deploy.values import canonical, differing, overrides_lost
 from kubernaut.errors import ReleaseLocked
-from kubernaut.history.operations import SUCCEEDED, Operation, OperationChart, few
-from kubernaut.history.records import GONE, PENDING, Record, Status, parse_time
+from kubernaut.history.operations import SUCCEEDED, Operation, OperationChart
+from kubernaut.history.records import GONE, PENDING, Record, Status, few, parse_time
 from kubernaut.history.releases import find_operation, manifest_objects
 from kubernaut.history.repair import INTERRUPTED
 from kubernaut.history.store import ReleaseHistory

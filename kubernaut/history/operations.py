@@ -25,7 +25,7 @@ from pydantic import Field, ValidationError, model_validator
 from kubernaut.ci import CiBuild, make_build
 from kubernaut.errors import DeployFailed, KubernautError, error_classes, from_problem
 from kubernaut.events import Journal, LogLine, Notice, OperationEvent, RecordedEvent, StepStarted
-from kubernaut.history.records import KUBERNAUT_OWNER, OPERATION_LABEL, Record, pack, parse_time, storable, truncate, unpack
+from kubernaut.history.records import KUBERNAUT_OWNER, OPERATION_LABEL, Record, few, pack, parse_time, storable, truncate, unpack
 from kubernaut.models import Model, Plan
 from kubernaut.redact import redact
 
@@ -394,9 +394,3 @@ def _remove(content: dict[str, Any], path: tuple[int | str, ...], base: Mapping[
     for step in path[:-1]:
         parent = parent[step]
     parent.pop(path[-1], None)
-
-
-def few(names: Iterable[str], most: int) -> str:
-    """Return the first names, at most ``most``, and how many more there are."""
-    found = list(names)
-    return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")

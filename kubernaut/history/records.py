@@ -15,7 +15,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -316,6 +316,12 @@ def truncate(value: Any, longest: int) -> Any:
     if isinstance(value, Mapping):
         return {key: truncate(item, longest) for key, item in value.items()}
     return tuple(truncate(item, longest) for item in value[: longest // 16]) if isinstance(value, list | tuple) else value
+
+
+def few(names: Iterable[str], most: int) -> str:
+    """Return the first names, at most ``most``, and how many more there are."""
+    found = list(names)
+    return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
 
 
 def _clean(value: Any) -> Any:
