@@ -90,7 +90,7 @@ def _fill_hints(failure: KubernautError, release: str, namespace: str | None) ->
     from kubernaut.history.releases import ReleaseId
     from kubernaut.models import check_namespace, check_release_name
 
-    with suppress(KubernautError):  # an invalid name is no part of a command to paste
+    with suppress(KubernautError):  # a command to paste has valid names only
         id = ReleaseId.resolve(release, namespace)
         failure.fill_hints(id.namespace, id.name, str(id))
     with suppress(KubernautError):
