@@ -30,7 +30,7 @@ settings.register_profile("untimed", settings(), deadline=None, suppress_health_
 settings.register_profile("quick", settings.get_profile("untimed"), max_examples=20)  # `make check`; `make test` runs them all
 settings.load_profile("untimed")
 
-# A shell's background job ignores SIGINT, nohup SIGHUP, and so would every program that the tests start and send them to.
+# A shell's background job (some CI) ignores SIGINT, nohup SIGHUP, and so would every program that the tests start and send them to.
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
@@ -44,12 +44,7 @@ def missing(part: str) -> NoReturn:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let Ctrl-C reach the programs that tests stop by it, and choose the folder of the platforms' states, for all workers.
-
-    A shell's background jobs, as in some CI, begin with Ctrl-C ignored. The folder has a short path, for the sockets in it.
-    """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Choose the folder of the platforms' states, for all workers; its path is short, for the sockets in it."""
     if not _is_worker(config):
         os.environ[_STATE] = tempfile.mkdtemp(prefix="kubernaut-")
 

@@ -106,6 +106,30 @@ def held(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, request: str) ->
     return proceed
 
 
+def lists_what_the_store_lists(index: Index, cluster: FakeCluster) -> None:
+    def same() -> None:
+        expected = [item.model_dump_json(by_alias=True).encode() for item in HistoryStore(cluster).list().items]  # type: ignore[arg-type]
+        assert [*index.page(Query()).items] == expected
+
+    eventually(same)
+
+
+def answered_late(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, request: str, answered: threading.Event, proceed: threading.Event
+) -> None:
+    """Let the whole objects that a method returns, which set the event ``answered``, arrive when ``proceed`` is set."""
+    original = getattr(cluster, request)
+
+    def late(*arguments: Any, **named: Any) -> Any:
+        answer = original(*arguments, **named)
+        if not named.get("metadata_only"):
+            answered.set()
+            proceed.wait(10)
+        return answer
+
+    monkeypatch.setattr(cluster, request, late)
+
+
 def test_changes_are_published(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
     index = begin()
     write(cluster, record_secret(2, "pending-upgrade"))
@@ -208,23 +232,8 @@ def test_name_published_during_a_list_keeps_no_earlier_state(
     cluster.delete_secret("demo", "sh.helm.release.v1.hello.v1")
     index = begin()
     contents_listed, fetched, published = threading.Event(), threading.Event(), threading.Event()
-    page_secrets, get_secret = cluster.page_secrets, cluster.get_secret
-
-    def late_page(*arguments: Any, **named: Any) -> Any:
-        page = page_secrets(*arguments, **named)
-        if not named.get("metadata_only"):
-            contents_listed.set()
-            published.wait(10)
-        return page
-
-    def late_secret(*arguments: Any) -> Any:
-        secret = get_secret(*arguments)
-        fetched.set()
-        contents_listed.wait(10)
-        return secret
-
-    monkeypatch.setattr(cluster, "page_secrets", late_page)
-    monkeypatch.setattr(cluster, "get_secret", late_secret)
+    answered_late(cluster, monkeypatch, "page_secrets", contents_listed, published)
+    answered_late(cluster, monkeypatch, "get_secret", fetched, contents_listed)
     cluster.create_secret("demo", record_secret(1, "deployed", labels={OPERATION_LABEL: "op", REVISION_LABEL: "1"}))
     assert fetched.wait(10)
     cluster.fail("watch secrets", ClusterUnreachable("gone"), times=None)
@@ -234,12 +243,7 @@ def test_name_published_during_a_list_keeps_no_earlier_state(
     cluster.heal()
     shows(index, ("demo.hello.v1", "deployed"))
     published.set()
-
-    def same() -> None:
-        expected = [item.model_dump_json(by_alias=True).encode() for item in HistoryStore(cluster).list().items]  # type: ignore[arg-type]
-        assert [*index.page(Query()).items] == expected
-
-    eventually(same)
+    lists_what_the_store_lists(index, cluster)
 
 
 def test_silent_watch_is_replaced(cluster: FakeCluster, begin: Callable[..., Index]) -> None:
@@ -359,16 +363,8 @@ def test_late_read_does_not_undo_a_refresh(
     cluster: FakeCluster, begin: Callable[..., Index], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = begin()
-    answered, original = threading.Event(), cluster.get_secret
-    proceed = threading.Event()
-
-    def late(*arguments: Any) -> Any:
-        answer = original(*arguments)
-        answered.set()
-        proceed.wait(10)
-        return answer
-
-    monkeypatch.setattr(cluster, "get_secret", late)
+    answered, proceed = threading.Event(), threading.Event()
+    answered_late(cluster, monkeypatch, "get_secret", answered, proceed)
     patch(cluster, record_secret(1, "failed"))
     assert answered.wait(10)
     patch(cluster, record_secret(1, "deployed", description="done"))
@@ -393,9 +389,4 @@ def test_concurrent_changes_are_all_published(cluster: FakeCluster, begin: Calla
         thread.start()
     for thread in writers:
         thread.join()
-
-    def same() -> None:
-        expected = [item.model_dump_json(by_alias=True).encode() for item in HistoryStore(cluster).list().items]  # type: ignore[arg-type]
-        assert [*index.page(Query()).items] == expected
-
-    eventually(same)
+    lists_what_the_store_lists(index, cluster)
