@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.random_histories import eventually
+from support.random_histories import encoded, eventually
 from support.records import STARTED, operation, record_secret
 
 from kubernaut.errors import ClusterDenied, ClusterUnreachable, IndexStale
@@ -108,8 +108,7 @@ def held(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, request: str) ->
 
 def lists_what_the_store_lists(index: Index, cluster: FakeCluster) -> None:
     def same() -> None:
-        expected = [item.model_dump_json(by_alias=True).encode() for item in HistoryStore(cluster).list().items]  # type: ignore[arg-type]
-        assert [*index.page(Query()).items] == expected
+        assert [*index.page(Query()).items] == encoded(HistoryStore(cluster).list().items)  # type: ignore[arg-type]
 
     eventually(same)
 
