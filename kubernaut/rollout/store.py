@@ -1,0 +1,188 @@
+"""What was seen of a release's objects, and the snapshots of it that all judgements are made from. Pure.
+
+The store keeps the objects of the release only: those that its manifest names, and those whose owner or Service has such a name.
+The exact owners are compared by UID when a snapshot is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from kubernaut.history.records import as_mapping
+from kubernaut.rollout.objects import (
+    Expected,
+    Object,
+    ObjectKey,
+    is_deleted,
+    key_of,
+    labels_of,
+    mappings,
+    metadata_of,
+    name_of,
+    owner_uids,
+    time_in,
+    uid_of,
+)
+
+MOST_PODS = 200
+MOST_EVENTS = 2_000
+SERVICE_NAME = "kubernetes.io/service-name"
+
+_WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job")
+_OWNED = ("Pod", "ReplicaSet", "Job")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A release's objects as the cluster showed them at one moment.
+
+    Attributes:
+        at: The moment, by the cluster's clock.
+        objects: The objects by identity.
+        events: The events about an object by its UID, oldest first.
+        unreadable: By kind, why its objects are not known: ``cannot read events in demo: no right to list events``.
+        left_out: By kind, how many objects are not in it because there are too many.
+    """
+
+    at: datetime
+    objects: Mapping[ObjectKey, Object] = field(default_factory=dict)
+    events: Mapping[str, Sequence[Object]] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    def of_kind(self, kind: str) -> list[Object]:
+        """Return the objects of a kind, by namespace and name."""
+        return [self.objects[key] for key in sorted(self.objects) if key.kind == kind]
+
+    def owned_by(self, owner: Object, kind: str) -> list[Object]:
+        """Return the objects of a kind with this owner that are not being deleted, by name."""
+        uid = uid_of(owner)
+        return [item for item in self.of_kind(kind) if uid in owner_uids(item) and not is_deleted(item)]
+
+    def events_about(self, item: Object) -> Sequence[Object]:
+        """Return the events about an object, oldest first."""
+        return self.events.get(uid_of(item), ())
+
+    def knows_all(self, kind: str) -> bool:
+        """Return whether every object of the release of this kind is known."""
+        return kind not in self.unreadable and not self.left_out.get(kind)
+
+
+class Store:
+    """The last known state of a release's objects.
+
+    Args:
+        expected: The objects of the manifest and its hooks.
+    """
+
+    def __init__(self, expected: Iterable[Expected] = ()) -> None:
+        self._objects: dict[ObjectKey, Object] = {}
+        self._events: dict[str, Object] = {}
+        self._left_out: dict[str, int] = {}
+        self._unreadable: dict[str, str] = {}
+        self._names: dict[str, frozenset[str]] = {}
+        self._all_names: frozenset[str] = frozenset()
+        self.expect(expected)
+
+    def expect(self, expected: Iterable[Expected]) -> None:
+        """Set the objects that the release consists of; what is known already stays."""
+        names: dict[str, set[str]] = {}
+        for one in expected:
+            names.setdefault(one.key.kind, set()).add(one.key.name)
+        self._names = {kind: frozenset(found) for kind, found in names.items()}
+        self._all_names = frozenset().union(*self._names.values()) if names else frozenset()
+
+    def replace(self, kind: str, items: Iterable[Object]) -> None:
+        """Set all objects of a kind, as a list returned them; the kind is readable again."""
+        self._unreadable.pop(kind, None)
+        self._left_out.pop(kind, None)
+        if kind == "Event":
+            self._events.clear()
+        for key in [key for key in self._objects if key.kind == kind]:
+            del self._objects[key]
+        for item in items:
+            self.apply("ADDED", {"kind": kind, **item})
+
+    def apply(self, change: str, item: Object) -> bool:
+        """Apply a change that a watch reported; return whether the object belongs to the release.
+
+        Args:
+            change: ``ADDED``, ``MODIFIED`` or ``DELETED``.
+            item: The object, with its kind.
+        """
+        if not self.belongs(item):
+            return False
+        kind, key = str(item.get("kind")), key_of(item)
+        if kind == "Event":
+            self._add_event(item)
+        elif change == "DELETED":
+            self._objects.pop(key, None)
+        elif kind == "Pod" and key not in self._objects and self._count("Pod") >= MOST_PODS:
+            self._left_out["Pod"] = self._left_out.get("Pod", 0) + 1
+        else:
+            self._objects[key] = item
+        return True
+
+    def set_unreadable(self, kind: str, why: str) -> None:
+        """Note that the objects of a kind cannot be read, and forget those that were known."""
+        self.replace(kind, ())
+        self._unreadable[kind] = why
+
+    def belongs(self, item: Object) -> bool:
+        """Return whether an object is one of the release's, by its name or its owner's name."""
+        kind = str(item.get("kind"))
+        if kind == "Event":
+            return self._is_related(str(as_mapping(item.get("involvedObject")).get("name")))
+        if name_of(item) in self._names.get(kind, ()):
+            return True
+        if kind == "EndpointSlice":
+            return labels_of(item).get(SERVICE_NAME) in self._names.get("Service", ())
+        if kind == "PersistentVolumeClaim":
+            return any(f"-{name}-" in name_of(item) for name in self._names.get("StatefulSet", ()))
+        if kind in _OWNED:
+            owners = mappings(metadata_of(item).get("ownerReferences"))
+            return any(owner.get("kind") in _WORKLOADS and self._is_related(str(owner.get("name"))) for owner in owners)
+        return False
+
+    def snapshot(self, at: datetime) -> Snapshot:
+        """Return what is known now."""
+        events: dict[str, list[Object]] = {}
+        for event in sorted(self._events.values(), key=_event_order):
+            events.setdefault(str(as_mapping(event.get("involvedObject")).get("uid")), []).append(event)
+        return Snapshot(at, dict(self._objects), events, dict(self._unreadable), dict(self._left_out))
+
+    def _is_related(self, name: str) -> bool:
+        """Return whether a name is an expected object's, or begins with one: ``web-7f9-x2`` is a pod of ``web``."""
+        parts = name.split("-")
+        return any("-".join(parts[:length]) in self._all_names for length in range(len(parts), 0, -1))
+
+    def _count(self, kind: str) -> int:
+        return sum(1 for key in self._objects if key.kind == kind)
+
+    def _add_event(self, event: Object) -> None:
+        self._events[uid_of(event) or name_of(event)] = event
+        while len(self._events) > MOST_EVENTS:
+            oldest = min(self._events, key=lambda uid: _event_order(self._events[uid]))
+            del self._events[oldest]
+            self._left_out["Event"] = self._left_out.get("Event", 0) + 1
+
+
+def event_time(event: Object) -> datetime | None:
+    """Return when an event happened last, by the cluster's clock."""
+    series = as_mapping(event.get("series"))
+    metadata = metadata_of(event)
+    times = (time_in(event, "lastTimestamp"), time_in(series, "lastObservedTime"), time_in(event, "eventTime"))
+    return next((time for time in times if time), None) or time_in(metadata, "creationTimestamp")
+
+
+def event_count(event: Object) -> int:
+    """Return how often an event happened."""
+    counts = (event.get("count"), as_mapping(event.get("series")).get("count"))
+    return max((count for count in counts if isinstance(count, int)), default=1)
+
+
+def _event_order(event: Object) -> float:
+    time = event_time(event)
+    return time.timestamp() if time else 0.0
