@@ -23,7 +23,7 @@ from kubernaut.deploy.operations import OperationWriter, description_of, operati
 from kubernaut.deploy.plan import RECONCILING, plan
 from kubernaut.deploy.reconcile import reconcile, settle
 from kubernaut.deploy.requests import DeployRequest, OperationRequest, UninstallRequest, UnlockRequest
-from kubernaut.deploy.revisions import chart_of, previous_deployed, title
+from kubernaut.deploy.revisions import chart_of, served_before, title
 from kubernaut.errors import (
     Conflict,
     DeployKept,
@@ -307,7 +307,7 @@ def _uninstall(request: OperationRequest, execution: Execution, current: Record)
 def _roll_back_or_keep(failed: NotReady) -> KubernautError:
     """Roll a failed deploy back, or keep it; return or raise the error that reports the result."""
     request, execution, record, error = failed.request, failed.execution, failed.record, failed.error
-    target = previous_deployed(execution.history, record.revision)
+    target = served_before(execution.history, record.revision, through_deletes=False).record
     on_failure = request.on_failure or record.annotations.get(ON_FAILURE) or "rollback"
     if isinstance(execution.helm_failure, Interrupted) or on_failure != "rollback" or target is None:
         why = " There is no earlier release to roll back to." if on_failure == "rollback" and target is None else ""

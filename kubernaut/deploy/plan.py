@@ -46,8 +46,9 @@ from kubernaut.deploy.revisions import (
     difference,
     find_unfinished,
     interrupted_target,
-    previous_run,
+    newest_served,
     removed_objects,
+    served_before,
     title,
 )
 from kubernaut.deploy.values import canonical
@@ -136,7 +137,7 @@ def _deploy(history: ReleaseHistory, request: DeployRequest, *, namespace_missin
 
 
 def _rollback(history: ReleaseHistory, current: Record, request: RollbackRequest) -> Plan:
-    target = _rollback_target(history, current, request.revision)
+    target, passed_over = _rollback_target(history, current, request.revision)
     same = (
         current.chart == target.chart
         and current.manifest == target.manifest
@@ -144,20 +145,14 @@ def _rollback(history: ReleaseHistory, current: Record, request: RollbackRequest
     )
     if current.status == Status.DEPLOYED and (target is current or same):
         return Plan(reason=f"{title(current)} already runs what v{target.revision} is")
-    reason = f"{title(current)} {_was(current)}; goes back to {title(target)}, which is {target.status}"
+    reason = f"{title(current)} {_was(current)}; goes back to {title(target)}, which is {target.status}{passed_over}"
     return Plan(actions=(Action(kind="helm-rollback", subject=target.id, reason=reason),))
 
 
-def _rollback_target(history: ReleaseHistory, current: Record, revision: int | None) -> Record:
+def _rollback_target(history: ReleaseHistory, current: Record, revision: int | None) -> tuple[Record, str]:
+    """Return the revision to roll back to, and why newer ones were passed over, to follow a reason."""
     if revision is None:
-        found = interrupted_target(history, current) or previous_run(history, current)
-        if found is None:
-            raise ReleaseNotFound(
-                f"{current.id} has no earlier release to go back to.",
-                hint=f"`kubernaut history {current.name} -n {current.namespace}` lists the revisions; name one with --revision.",
-                http_hint=f"`GET /api/releases/{current.id}/history` lists the revisions; name one of them.",
-            )
-        return found
+        return _served_target(history, current)
     hint = f"Roll back to another revision; `kubernaut history {current.name} -n {current.namespace}` lists them."
     found = history.find(revision)
     if found is None:
@@ -166,15 +161,32 @@ def _rollback_target(history: ReleaseHistory, current: Record, revision: int | N
         raise Conflict(f"The record of {found.id} is damaged: {found.damaged}.", hint=hint)
     if found.status in PENDING or found.status == Status.UNINSTALLING:
         raise Conflict(f"{found.id} never ran: it is {found.status}.", hint=hint)
-    return found
+    return found, ""
+
+
+def _served_target(history: ReleaseHistory, current: Record) -> tuple[Record, str]:
+    interrupted = interrupted_target(history, current)
+    if interrupted is not None:
+        return interrupted, ""
+    target = served_before(history, current.revision)
+    if target.record is None:
+        raise ReleaseNotFound(
+            f"{current.id} has no earlier release that served{target.passed_over_text}.",
+            hint=f"`kubernaut history {current.name} -n {current.namespace}` lists the revisions; name one with --revision.",
+            http_hint=f"`GET /api/releases/{current.id}/history` lists the revisions; name one of them.",
+        )
+    return target.record, target.passed_over_text
 
 
 def _restore(history: ReleaseHistory, current: Record) -> Plan:
     deleted = last_deleted(history.records)
     if deleted is None:
         return Plan(reason=f"{title(current)} is not deleted: it is {current.status}")
-    reason = f"{title(deleted)} was deleted and comes back as it was"
-    return Plan(actions=(Action(kind="helm-rollback", subject=deleted.id, reason=reason),))
+    served = newest_served(history, (record for record in history.records if record.revision <= deleted.revision))
+    target = served.record or deleted
+    how = "as it was" if target is deleted else f"as {title(target)}{served.passed_over_text}"
+    reason = f"{title(deleted)} was deleted and comes back {how}"
+    return Plan(actions=(Action(kind="helm-rollback", subject=target.id, reason=reason),))
 
 
 def _delete(current: Record) -> Plan:

@@ -7,8 +7,9 @@ only the age of its record shows that it is gone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from kubernaut.deploy.requests import DeployRequest, OperationRequest
@@ -93,20 +94,63 @@ def _difference(current: Record, history: ReleaseHistory, request: DeployRequest
     return None
 
 
-def previous_deployed(history: ReleaseHistory, revision: int) -> Record | None:
-    """Return the newest deployed record before a revision: the target of the rollback when that revision fails.
+@dataclass(frozen=True)
+class Target:
+    """The newest revision that served, if any; ``passed_over`` says why newer ones were not chosen."""
 
-    A deploy that follows a delete has none, even if older records are deployed.
+    record: Record | None
+    passed_over: tuple[str, ...] = ()
+
+    @property
+    def passed_over_text(self) -> str:
+        """Why newer revisions were passed over, to follow a clause; empty if none was."""
+        return f"; passed over: {few(self.passed_over, MAX_KEYS)}" if self.passed_over else ""
+
+
+def why_not_served(record: Record, history: ReleaseHistory) -> str | None:
+    """Return why a revision never served as it was meant to; ``None`` if it did.
+
+    Helm marks a release ``deployed`` and later ``superseded`` whose application never answered: the operation decides. Where it is
+    unknown, as for a release of plain Helm, the status does.
     """
-    if history.current is not None and history.current.status in GONE:
+    if record.damaged:
+        return "its record is damaged"
+    if record.status not in (Status.DEPLOYED, Status.SUPERSEDED, *GONE):
+        return f"it is {record.status}"
+    found = find_operation(record, history.operations)
+    if found is None or found[0].unread:
         return None
-    return next((record for record in history.records if record.revision < revision and record.status == Status.DEPLOYED), None)
+    operation, made = found
+    if made is not None and made.uid != operation.made[0].uid:
+        return None  # the rollback after a failed deploy
+    if operation.outcome is None:
+        return f"its {operation.verb} has no outcome"
+    return None if operation.outcome.reason == SUCCEEDED else f"its {operation.verb} failed ({operation.outcome.reason})"
 
 
-def previous_run(history: ReleaseHistory, current: Record) -> Record | None:
-    """Return the newest record before the current one that ran."""
-    older = (record for record in history.records if record.revision < current.revision and not record.damaged)
-    return next((record for record in older if record.status in (Status.DEPLOYED, Status.SUPERSEDED)), None)
+def newest_served(history: ReleaseHistory, records: Iterable[Record]) -> Target:
+    """Return the newest of the records that served; they are given newest first."""
+    passed_over: list[str] = []
+    for record in records:
+        why = why_not_served(record, history)
+        if why is None:
+            return Target(record, tuple(passed_over))
+        passed_over.append(f"{title(record)}, {why}")
+    return Target(None, tuple(passed_over))
+
+
+def served_before(history: ReleaseHistory, revision: int, *, through_deletes: bool = True) -> Target:
+    """Return the newest revision before another that served.
+
+    Args:
+        history: The release's history.
+        revision: The revision that is to be left.
+        through_deletes: Whether to look beyond a deleted release; a failed deploy that follows a delete is not rolled back.
+    """
+    older: Iterable[Record] = (record for record in history.records if record.revision < revision)
+    if not through_deletes:
+        older = takewhile(lambda record: record.status not in GONE and not record.deleted_at, older)
+    return newest_served(history, older)
 
 
 def interrupted_target(history: ReleaseHistory, current: Record) -> Record | None:

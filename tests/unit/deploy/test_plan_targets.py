@@ -7,11 +7,12 @@ import re
 import pytest
 from support.messages import facts
 from support.planning import LIVE, UNCHANGED, outcome, plan, uninstall_of
-from support.records import history, operation, own, record
+from support.records import history, made, operation, own, record
 
-from kubernaut.deploy.revisions import previous_deployed
+from kubernaut.deploy.revisions import served_before
 from kubernaut.errors import Conflict, ReleaseNotCurrent, ReleaseNotFound
-from kubernaut.history.operations import Outcome
+from kubernaut.history.operations import Operation, Outcome
+from kubernaut.history.records import Record
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action, Plan
 
@@ -116,9 +117,46 @@ def test_reasons_name_versions_and_subjects_do_not() -> None:
 
 
 def test_target_of_an_automatic_rollback() -> None:
-    assert previous_deployed(history(own(1, "superseded"), own(2, "deployed"), own(3, "failed")), 3) is not None
-    assert previous_deployed(history(own(1, "superseded"), own(2, "failed"), own(3, "failed")), 3) is None
-    assert previous_deployed(history(), 1) is None
+    def automatic(*records: Record, operations: tuple[Operation, ...] = ()) -> int | None:
+        found = served_before(history(*records, operations=operations), 4, through_deletes=False).record
+        return found.revision if found else None
+
+    assert automatic(own(1, "superseded"), own(2, "deployed"), own(3, "failed")) == 2
+    assert automatic(own(1, "superseded"), own(2, "failed"), own(3, "failed")) == 1
+    assert automatic(own(1, "superseded"), own(2, "uninstalled")) is None
+    assert automatic(own(1, "superseded"), own(2, "superseded", deleted="2026-11-22T12:00:00Z"), own(3, "failed")) is None
+    assert automatic() is None
+
+
+@pytest.mark.parametrize("reason", ["deploy_failed", "deploy_kept", "interrupted", None])
+def test_revision_whose_operation_failed_is_passed_over_and_named(reason: str | None) -> None:
+    """Helm calls it deployed, and superseded once a later revision runs; the application never answered."""
+    bad = own(2, "superseded", "bad")
+    failed = operation("bad", made=(made(bad),), reason=reason)
+    known = history(own(1, "superseded"), bad, own(3, "deployed", config={"a": 1}), operations=(failed,))
+    assert target(known) == 1
+    assert "v2 (1.0.0)" in plan("rollback", known).actions[-1].reason
+    assert target(known, 2) == 2
+
+
+def test_rollback_after_a_failed_deploy_counts_as_serving() -> None:
+    bad, back = own(2, "failed", "both"), own(3, "superseded")
+    both = operation("both", made=(made(bad), made(back)), reason="deploy_rolled_back")
+    assert target(history(own(1, "superseded"), bad, back, own(4, "failed"), operations=(both,))) == 3
+
+
+def test_rollback_without_a_revision_that_served_is_refused() -> None:
+    bad = own(1, "superseded", "bad")
+    failed = operation("bad", made=(made(bad),), reason="deploy_failed")
+    assert outcome("rollback", history(bad, own(2, "failed"), operations=(failed,))) is ReleaseNotFound
+
+
+def test_restore_brings_back_the_newest_revision_that_served() -> None:
+    bad = own(2, "uninstalled", "bad")
+    kept = operation("bad", made=(made(bad),), reason="deploy_kept")
+    (restored,) = plan("restore", history(own(1, "superseded"), bad, operations=(kept,))).actions
+    assert restored.subject == "demo.hello.v1"
+    assert "v2 (1.0.0)" in restored.reason
 
 
 def test_repeated_rollback_continues_to_its_first_target() -> None:
