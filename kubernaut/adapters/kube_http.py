@@ -1,24 +1,20 @@
-"""The Kubernetes API's HTTP protocol (paths, selectors, errors, repeated requests, pages, watches), and the kubeconfig.
+"""The Kubernetes API's HTTP protocol: selectors, errors, repeated requests, pages and watches.
 
-:mod:`kubernaut.adapters.kube` holds the connection and the credentials.
+:mod:`kubernaut.adapters.kube_connection` holds the connection and the credentials.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote
 
 import httpx2
-import yaml
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, retry_if_result, stop_after_attempt
 
 from kubernaut.errors import BadInput, ClusterDenied, ClusterUnreachable, Conflict, KubernautError, NamespaceNotFound, NotFound
@@ -28,10 +24,7 @@ _BUSY = frozenset({429, 502, 503, 504})
 _PAUSES = (0.1, 0.4, 1.5)
 _LONGEST_PAUSE = 5.0
 _LONGEST_MESSAGE = 500
-_SECTIONS = ("clusters", "contexts", "users")
-_PATHS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
-_EXEC_V1 = "client.authentication.k8s.io/v1"
-_HINT = "Check the `kubeconfig` and `context` settings (`kubernaut config`)."
+_CHANGES = tuple(f'{{"type":"{type}"'.encode() for type in ("ADDED", "MODIFIED", "DELETED"))
 
 
 class NotEqual(str):
@@ -48,11 +41,11 @@ class ResourceExpired(Exception):
 
 
 @dataclass(frozen=True)
-class SecretPage:
+class Page:
     """A page of a list.
 
     Attributes:
-        items: The Secrets, or their metadata.
+        items: The objects, or their metadata; as in the API's lists, they may lack ``kind`` and ``apiVersion``.
         resource_version: The state that the whole list shows; a watch continues from it.
         continue_token: Requests the next page; empty on the last.
     """
@@ -68,11 +61,16 @@ class WatchEvent:
 
     Attributes:
         type: ``ADDED``, ``MODIFIED``, ``DELETED``, or ``BOOKMARK``, which only carries the resource version.
-        metadata: The object's metadata.
+        object: The object, or only its metadata, with its kind.
     """
 
     type: str
-    metadata: Mapping[str, Any]
+    object: Mapping[str, Any]
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The object's metadata."""
+        return self.object.get("metadata") or {}
 
     @property
     def resource_version(self) -> str:
@@ -90,12 +88,6 @@ class Watch(Protocol):
     def close(self) -> None:
         """End the watch; from any thread."""
         ...
-
-
-def resource_path(namespace: str | None, *parts: str, api: str = "/api/v1") -> str:
-    """Return the URL path of a resource in a namespace, or of a kind in all namespaces."""
-    place = ("namespaces", namespace, *parts) if namespace else parts
-    return "/".join([api, *(quote(part, safe=":") for part in place)])
 
 
 def label_selector(labels: Labels) -> str:
@@ -137,6 +129,13 @@ def _pause(state: RetryCallState) -> float:
     return float(min(float(after), _LONGEST_PAUSE) if after.isdigit() else _PAUSES[min(state.attempt_number, len(_PAUSES)) - 1])
 
 
+def refused_credentials(message: str, **named: Any) -> ClusterDenied:
+    """Return the error for credentials that the cluster does not accept, or that cannot be obtained."""
+    error = ClusterDenied(message, **named)
+    error.unauthenticated = True
+    return error
+
+
 def status_message(body: str) -> str:
     """Return the message of a Kubernetes ``Status``; of anything else, such as a proxy's page, the beginning."""
     try:
@@ -149,7 +148,7 @@ def status_message(body: str) -> str:
 def status_error(cluster: str, status: int, message: str) -> KubernautError:
     """Return the error for a failed response's HTTP status and message; ``cluster`` is the beginning of a sentence."""
     if status == 401:
-        return ClusterDenied(
+        return refused_credentials(
             f"{cluster} does not accept the credentials; they may have expired.", hint="Log in to the cluster again."
         )
     if status == 403 and "being terminated" in message:
@@ -169,19 +168,33 @@ def status_error(cluster: str, status: int, message: str) -> KubernautError:
 
 
 class HttpWatch:
-    """A watch over an open HTTP response; ``mapped_errors`` converts a broken connection, ``cluster`` begins a sentence."""
+    """A watch over an open HTTP response.
 
-    def __init__(self, response: httpx2.Response, mapped_errors: Callable[[], AbstractContextManager[None]], cluster: str) -> None:
+    Args:
+        response: The response; its body is read by the iteration.
+        mapped_errors: Converts a broken connection.
+        cluster: The beginning of a sentence.
+        mentioning: If not empty, a change is skipped, without being decoded, unless its JSON contains one of these words.
+    """
+
+    def __init__(
+        self,
+        response: httpx2.Response,
+        mapped_errors: Callable[[], AbstractContextManager[None]],
+        cluster: str,
+        mentioning: Iterable[str] = (),
+    ) -> None:
         self._response = response
         self._mapped_errors = mapped_errors
         self._cluster = cluster
+        self._words = tuple(word.encode() for word in mentioning)
         self._closed = False
 
     def __iter__(self) -> Iterator[WatchEvent]:
         """Yield the events. Raises: ResourceExpired, ClusterUnreachable, ClusterDenied."""
         try:
             with self._mapped_errors():
-                yield from (self._event(line) for line in self._response.iter_lines() if line)
+                yield from (self._event(line) for line in self._lines() if self._is_wanted(line))
         except ClusterUnreachable:
             if not self._closed:
                 raise
@@ -197,82 +210,25 @@ class HttpWatch:
             with suppress(OSError):
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
-    def _event(self, line: str) -> WatchEvent:
+    def _lines(self) -> Iterator[bytes]:
+        rest = b""
+        for chunk in self._response.iter_bytes():
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from (line for line in lines if line)
+        if rest:
+            yield rest
+
+    def _is_wanted(self, line: bytes) -> bool:
+        return not self._words or not line.startswith(_CHANGES) or any(word in line for word in self._words)
+
+    def _event(self, line: bytes) -> WatchEvent:
         try:
             event = json.loads(line)
             type, content = str(event["type"]), dict(event["object"])
         except (ValueError, KeyError, TypeError) as error:
             raise ClusterUnreachable(f"{self._cluster} sends something other than Kubernetes watch events.") from error
         if type != "ERROR":
-            return WatchEvent(type, content.get("metadata") or {})
+            return WatchEvent(type, content)
         if content.get("code") == GONE:
             raise ResourceExpired(str(content.get("message", "")))
         raise status_error(self._cluster, int(content.get("code") or 500), str(content.get("message", "")))
-
-
-# The kubeconfig; lightkube reads one file, and does not know client.authentication.k8s.io/v1.
-
-
-def read_kubeconfig(kubeconfig: str) -> dict[str, Any]:
-    """Return the merged files of a KUBECONFIG, as kubectl merges them: the first that names a cluster, context or user wins.
-
-    Relative paths are made absolute.
-
-    Raises:
-        ClusterUnreachable: None of the files exists, or one is invalid.
-    """
-    names = [name for name in kubeconfig.split(os.pathsep) if name]
-    paths = [Path(name).expanduser().absolute() for name in names]
-    existing = [path for path in paths if path.is_file()]
-    if not existing:
-        raise ClusterUnreachable(f"No kubeconfig exists at {', '.join(map(str, paths)) or 'any place'}.", hint=_HINT)
-    merged: dict[str, Any] = {section: [] for section in _SECTIONS}
-    for path in existing:
-        _merge(merged, _read(path), path)
-    return merged
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise ClusterUnreachable(f"The kubeconfig {path}{where} cannot be read: {type(error).__name__}.", hint=_HINT) from error
-    if not isinstance(content, dict):
-        raise ClusterUnreachable(f"{path} is not a kubeconfig.", hint=_HINT)
-    return content
-
-
-def _merge(merged: dict[str, Any], content: dict[str, Any], path: Path) -> None:
-    if content.get("current-context") and not merged.get("current-context"):
-        merged["current-context"] = content["current-context"]
-    for section in _SECTIONS:
-        entries = content.get(section) or []
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) and "name" in entry for entry in entries):
-            raise ClusterUnreachable(f"The kubeconfig {path} is invalid at {section}.", hint=_HINT)
-        known = {entry["name"] for entry in merged[section]}
-        for entry in entries:
-            if entry["name"] not in known:
-                merged[section].append({**entry, section[:-1]: _absolute(entry.get(section[:-1]) or {}, path.parent)})
-
-
-def _absolute(body: dict[str, Any], folder: Path) -> dict[str, Any]:
-    body = {key: str(folder / value) if key in _PATHS and value else value for key, value in body.items()}
-    plugin = body.get("exec")
-    if isinstance(plugin, dict):
-        body["exec"] = _exec_plugin(plugin, folder)
-    return body
-
-
-def _exec_plugin(plugin: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return an exec plugin as lightkube takes it; its output (``status.token``) is the same in v1beta1 and v1."""
-    command = str(plugin.get("command", ""))
-    version = plugin.get("apiVersion")
-    info = {"apiVersion": version, "kind": "ExecCredential", "spec": {"interactive": False}}
-    return {
-        **plugin,
-        "command": str(folder / command) if "/" in command else command,
-        "apiVersion": "client.authentication.k8s.io/v1beta1" if version == _EXEC_V1 else version,
-        "env": [*(plugin.get("env") or []), {"name": "KUBERNETES_EXEC_INFO", "value": json.dumps(info)}],
-    }

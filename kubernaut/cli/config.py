@@ -53,7 +53,7 @@ def _in_force(settings: Settings, name: str) -> dict[str, Any]:
 
 
 def _current_context(settings: Settings) -> dict[str, Any]:
-    from kubernaut.adapters.kube_http import read_kubeconfig
+    from kubernaut.adapters.kubeconfig import read_kubeconfig
     from kubernaut.errors import ClusterUnreachable
 
     kubeconfig = settings.kubeconfig or str(Path(_DEFAULT_KUBECONFIG).expanduser())

@@ -307,9 +307,14 @@ class RegistryDenied(Forbidden):
 
 
 class ClusterDenied(Forbidden):
-    """Kubernetes' access control refuses the request."""
+    """Kubernetes' access control refuses the request.
+
+    Attributes:
+        unauthenticated: Whether the credentials are refused, as after they have expired; otherwise a right is missing.
+    """
 
     code = "cluster_denied"
+    unauthenticated: bool = False
     hint = "`kubectl auth can-i --list -n NAMESPACE` lists the rights."
     http_hint = "Grant the missing right in the namespace, with a Role and a RoleBinding."
 

@@ -18,20 +18,22 @@ _LATE_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class _Entry:
-    """One change: the metadata of an object before and after it, or ``None``."""
+    """One change: an object before and after it, or ``None``; ``resource`` is its kind's full name."""
 
     version: int
+    resource: str
     before: _Object | None
     after: _Object | None
 
-    def seen(self, selected: Callable[[_Object], bool]) -> WatchEvent | None:
-        """Return the change as a label selection sees it: an object that leaves the selection is deleted there."""
-        before = self.before if self.before is not None and selected(self.before) else None
-        after = self.after if self.after is not None and selected(self.after) else None
+    def seen(self, watch: FakeWatch) -> WatchEvent | None:
+        """Return the change as a watch sees it: an object that leaves the label selection is deleted there."""
+        before = self.before if self.before is not None and watch.selected(self.resource, self.before) else None
+        after = self.after if self.after is not None and watch.selected(self.resource, self.after) else None
         if after is not None:
-            return WatchEvent("MODIFIED" if before is not None else "ADDED", after)
+            return WatchEvent("MODIFIED" if before is not None else "ADDED", watch.shown(after))
         if before is not None:
-            return WatchEvent("DELETED", {**before, "resourceVersion": str(self.version)})
+            gone = {**before, "metadata": {**before["metadata"], "resourceVersion": str(self.version)}}
+            return WatchEvent("DELETED", watch.shown(gone))
         return None
 
 
@@ -52,10 +54,10 @@ class Changes:
         self._log: list[_Entry] = []
         self._oldest = 0
 
-    def note(self, version: int, before: _Object | None, after: _Object | None) -> None:
+    def note(self, version: int, resource: str, before: _Object | None, after: _Object | None) -> None:
         """Add a change and wake the watches."""
         with self._changed:
-            self._log.append(_Entry(version, before, after))
+            self._log.append(_Entry(version, resource, before, after))
             self.version = version
             self._changed.notify_all()
 
@@ -100,17 +102,31 @@ class Changes:
     def _following(self, watch: FakeWatch) -> WatchEvent | None:
         for entry in self._log[bisect_right(self._log, watch.position, key=lambda entry: entry.version) :]:
             watch.position = entry.version
-            change = entry.seen(watch.selected)
+            change = entry.seen(watch)
             if change is not None:
                 return change
         return None
 
 
 class FakeWatch:
-    """A watch of the selected changes after a version; ``position`` is the version up to which it has received them."""
+    """A watch of the changes after a version.
 
-    def __init__(self, changes: Changes, selected: Callable[[_Object], bool], after: int, seconds: float) -> None:
+    Attributes:
+        selected: Whether it reports an object, by the full name of the kind and the object.
+        shown: Returns an object as it reports it.
+        position: The last version that it received.
+    """
+
+    def __init__(
+        self,
+        changes: Changes,
+        selected: Callable[[str, _Object], bool],
+        shown: Callable[[_Object], _Object],
+        after: int,
+        seconds: float,
+    ) -> None:
         self.selected = selected
+        self.shown = shown
         self.position = after
         self.until = time.monotonic() + seconds
         self.cuts = changes.cuts
@@ -122,7 +138,7 @@ class FakeWatch:
         while (change := self._changes.next(self)) is not None:
             yield change
         if not self.closed:
-            yield WatchEvent("BOOKMARK", {"resourceVersion": str(self.position)})
+            yield WatchEvent("BOOKMARK", {"metadata": {"resourceVersion": str(max(self.position, self._changes.version))}})
 
     def close(self) -> None:
         """End the watch; callable from any thread."""

@@ -1,7 +1,7 @@
-"""A Kubernetes cluster in memory with the methods of :class:`kubernaut.adapters.kube.Cluster`: Secrets, Leases, pods, events.
+"""A Kubernetes cluster in memory with the methods of :class:`kubernaut.adapters.kube.Cluster`.
 
 It follows the API server for uids, resource versions, labels, merge patches, immutable and oversized objects, and garbage
-collection by owner. It runs nothing: a test sets pods, events, logs and service responses.
+collection by owner. It runs nothing: a test puts and removes objects, and sets logs and service responses.
 """
 
 # ruff: noqa: ARG002 - the fake accepts every argument of the real class
@@ -11,23 +11,22 @@ import base64
 import copy
 import re
 import threading
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from kubernaut.adapters.kube_http import Labels, NotEqual, ResourceExpired, SecretPage, Watch
+from kubernaut.adapters.kube_http import Labels, Page, Watch
+from kubernaut.adapters.kube_resources import EVENTS, LEASES, PODS, RESOURCES, SECRETS, Resource
 from kubernaut.errors import BadInput, Conflict, NamespaceNotFound, NotFound
-from kubernaut.testing.changes import Changes, FakeWatch
+from kubernaut.testing.changes import Changes
+from kubernaut.testing.objects import FakeObjects, merge_patch
 
 _READS = ("get ", "list ", "watch ")
-_LEASES = "leases.coordination.k8s.io"
 _LARGEST_SECRET = 1_048_576
 _MICRO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)")
 _Object = dict[str, Any]
-_Objects = dict[tuple[str, str], _Object]
 
 
 @dataclass
@@ -45,9 +44,9 @@ class FakeCluster:
 
     Attributes:
         requests: The requests so far as verb and subject; writes are those that do not start with get, list or watch.
-        changes: The changes to Secrets that watches receive; also injects watch faults.
-        pods: The pods by namespace, as API dictionaries.
-        events: The events by namespace.
+        resources: The kinds that the API server serves; a test adds its own.
+        pods: Pods by namespace, as API dictionaries, that lists show and watches do not; :meth:`put` makes pods for both.
+        events: The same for events.
         logs: The log lines by namespace, pod and container (or ``None``).
         answers: The services/proxy responses, status and body, by namespace, service and port.
         terminating: The namespaces that are being deleted; creating objects in them fails.
@@ -61,11 +60,9 @@ class FakeCluster:
         self.answers: dict[tuple[str, str, int | str], tuple[int, str]] = {}
         self.terminating: set[str] = set()
         self._namespaces = {"default", *namespaces}
-        self._secrets: _Objects = {}
-        self._leases: _Objects = {}
-        self._version = 0
-        self.changes = Changes()
-        self._pages: dict[str, SecretPage] = {}
+        self.resources: list[Resource] = list(RESOURCES.values())
+        self._objects = FakeObjects(lambda: self.server_time)
+        self._secrets, self._leases = self._objects.of(SECRETS), self._objects.of(LEASES)
         self._faults: list[_Fault] = []
         self._server_time: datetime | None = None
         self._lock = threading.RLock()
@@ -108,54 +105,91 @@ class FakeCluster:
     def close(self) -> None:
         """Do nothing; a fake does not hold connections."""
 
+    @property
+    def changes(self) -> Changes:
+        """The changes that watches receive; also injects watch faults."""
+        return self._objects.changes
+
+    def put(self, object: Mapping[str, Any], namespace: str = "default") -> dict[str, Any]:
+        """Create or replace an object of any kind, as a controller would, and return it; it needs kind, apiVersion and a name.
+
+        Args:
+            object: The object; its uid and time of creation are made up unless it has them.
+            namespace: The namespace, unless the object names one.
+        """
+        resource = self._resource(str(object["apiVersion"]), str(object["kind"]))
+        place = str(object["metadata"].get("namespace") or namespace) if resource.namespaced else ""
+        with self._lock:
+            return self._objects.put(resource, place, object)
+
+    def remove(self, object: Mapping[str, Any]) -> None:
+        """Delete an object that :meth:`put` returned."""
+        metadata = object["metadata"]
+        with self._lock:
+            resource = self._resource(str(object["apiVersion"]), str(object["kind"]))
+            self._objects.remove(resource, str(metadata.get("namespace") or ""), str(metadata["name"]))
+
+    def list_objects(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        labels: Labels | None = None,
+        *,
+        metadata_only: bool = False,
+        cached: bool = False,
+        limit: int | None = None,
+        continue_token: str = "",
+        timeout: float | None = None,
+    ) -> Page:
+        """Return the objects with these labels: all, or a page of at most ``limit``. Raises: ResourceExpired."""
+        with self._asked(f"list {resource.plural} {namespace or '*'}"):
+            simple = {PODS: self.pods, EVENTS: self.events}.get(resource, {}).get(namespace or "", [])
+            return self._objects.page(
+                resource, namespace, labels or {}, metadata_only=metadata_only, limit=limit, token=continue_token, more=simple
+            )
+
+    def watch_objects(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        labels: Labels | None = None,
+        *,
+        resource_version: str,
+        seconds: int,
+        metadata_only: bool = False,
+        mentioning: Collection[str] = (),
+    ) -> Watch:
+        """Watch the objects with these labels from a resource version on, for a number of seconds."""
+        with self._asked(f"watch {resource.plural} {namespace or '*'}"):
+            return self._objects.watch(resource, namespace, labels or {}, resource_version, seconds, metadata_only=metadata_only)
+
+    def get_object(
+        self, resource: Resource, namespace: str | None, name: str, *, timeout: float | None = None
+    ) -> dict[str, Any] | None:
+        """Return an object, or ``None``."""
+        place = namespace or "" if resource.namespaced else ""
+        with self._asked(f"get {resource.kind.lower()} {f'{place}/' if place else ''}{name}"):
+            return copy.deepcopy(self._objects.of(resource).get((place, name)))
+
+    def find_resource(self, api_version: str, kind: str) -> Resource:
+        """Return the resource of a kind, as the API server serves it. Raises: NotFound when it does not."""
+        with self._asked(f"get resources {api_version}"):
+            return self._resource(api_version, kind)
+
     def list_secrets(
         self, namespace: str | None, labels: Labels, *, metadata_only: bool = False, cached: bool = False
     ) -> Sequence[dict[str, Any]]:
         """Return the Secrets with these labels; the result is always current."""
-        with self._asked(f"list secrets {namespace or '*'}"):
-            return self._selected(namespace, labels, metadata_only)
-
-    def page_secrets(
-        self,
-        namespace: str | None,
-        labels: Labels,
-        *,
-        metadata_only: bool = False,
-        limit: int,
-        continue_token: str = "",
-        timeout: float | None = None,
-    ) -> SecretPage:
-        """Return a page of the Secrets with these labels, the first or the one at ``continue_token``. Raises: ResourceExpired."""
-        with self._asked(f"list secrets {namespace or '*'}"):
-            if continue_token and continue_token not in self._pages:
-                raise ResourceExpired("The provided continue parameter is too old.")
-            whole = SecretPage(self._selected(namespace, labels, metadata_only), str(self._version))
-            whole = self._pages.pop(continue_token, whole)
-            rest = SecretPage(whole.items[limit:], whole.resource_version)
-            token = uuid.uuid4().hex if rest.items else ""
-            if token:
-                self._pages[token] = rest
-            return SecretPage(whole.items[:limit], whole.resource_version, token)
-
-    def watch_secrets(self, namespace: str | None, labels: Labels, *, resource_version: str, seconds: int) -> Watch:
-        """Watch the metadata of the Secrets with these labels from a resource version on, for a number of seconds."""
-
-        def selected(metadata: Mapping[str, Any]) -> bool:
-            return namespace in (None, metadata["namespace"]) and _matches(metadata.get("labels") or {}, labels)
-
-        with self._asked(f"watch secrets {namespace or '*'}"):
-            return FakeWatch(self.changes, selected, int(resource_version), seconds)
+        return self.list_objects(SECRETS, namespace, labels, metadata_only=metadata_only).items
 
     def forget(self) -> None:
         """Expire all list tokens and resource versions so far."""
         with self._lock:
-            self._pages.clear()
-            self.changes.forget()
+            self._objects.forget()
 
     def get_secret(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Return a Secret, or ``None``."""
-        with self._asked(f"get secret {namespace}/{name}"):
-            return copy.deepcopy(self._secrets.get((namespace, name)))
+        return self.get_object(SECRETS, namespace, name)
 
     def create_secret(self, namespace: str, secret: Mapping[str, Any]) -> dict[str, Any]:
         """Create a Secret. Raises: Conflict if it exists, NamespaceNotFound, BadInput if it is too large."""
@@ -165,33 +199,32 @@ class FakeCluster:
             encoded = {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
             wanted["data"] = {**(wanted.get("data") or {}), **encoded}
             _check_secret(wanted)
-            return self._create("secrets", self._secrets, namespace, wanted)
+            return self._create(SECRETS, namespace, wanted)
 
     def patch_secret(self, namespace: str, name: str, patch: Mapping[str, Any]) -> dict[str, Any]:
         """Merge-patch a Secret. Raises: Conflict for another resource version, NotFound, BadInput for immutable data."""
         with self._asked(f"patch secret {namespace}/{name}"):
-            kept = self._kept("secrets", self._secrets, namespace, name, (patch.get("metadata") or {}).get("resourceVersion"))
+            kept = self._objects.found(SECRETS, namespace, name, (patch.get("metadata") or {}).get("resourceVersion"))
             wanted = copy.deepcopy(kept)
-            _merge(wanted, copy.deepcopy(dict(patch)))
+            merge_patch(wanted, copy.deepcopy(dict(patch)))
             _check_secret(wanted, kept)
-            return self._update(self._secrets, namespace, kept, wanted)
+            return self._objects.update(SECRETS, kept, wanted)
 
     def delete_secret(self, namespace: str, name: str, *, resource_version: str | None = None) -> None:
         """Delete a Secret and the objects that it alone owns; a missing one is ignored. Raises: Conflict for another version."""
         with self._asked(f"delete secret {namespace}/{name}"), suppress(NotFound):
-            self._kept("Secret", self._secrets, namespace, name, resource_version)
-            self._remove(namespace, name)
+            self._objects.found(SECRETS, namespace, name, resource_version)
+            self._objects.remove(SECRETS, namespace, name)
 
     def get_lease(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Return a Lease, or ``None``."""
-        with self._asked(f"get lease {namespace}/{name}"):
-            return copy.deepcopy(self._leases.get((namespace, name)))
+        return self.get_object(LEASES, namespace, name)
 
     def create_lease(self, namespace: str, lease: Mapping[str, Any]) -> dict[str, Any]:
         """Create a Lease. Raises: Conflict if it exists, NamespaceNotFound."""
         with self._asked(f"create lease {namespace}/{lease['metadata']['name']}"):
             _check_lease(lease)
-            return self._create(_LEASES, self._leases, namespace, copy.deepcopy(dict(lease)))
+            return self._create(LEASES, namespace, copy.deepcopy(dict(lease)))
 
     def replace_lease(self, namespace: str, lease: Mapping[str, Any]) -> dict[str, Any]:
         """Replace the Lease with the same name, uid and resourceVersion. Raises: Conflict for another version, NotFound."""
@@ -200,17 +233,17 @@ class FakeCluster:
         if not (uid and version):
             raise ValueError("a Lease is replaced by uid and resourceVersion")
         with self._asked(f"replace lease {namespace}/{name}"):
-            kept = self._kept(_LEASES, self._leases, namespace, name, version, uid)
+            kept = self._objects.found(LEASES, namespace, name, version, uid)
             server = {key: kept["metadata"][key] for key in ("namespace", "creationTimestamp", "managedFields")}
             wanted["metadata"] = {**wanted["metadata"], **server}
             _check_lease(wanted)
-            return self._update(self._leases, namespace, kept, wanted)
+            return self._objects.update(LEASES, kept, wanted)
 
     def delete_lease(self, namespace: str, name: str, *, resource_version: str | None = None) -> None:
         """Delete a Lease; a missing one is ignored. Raises: Conflict for another resource version."""
         with self._asked(f"delete lease {namespace}/{name}"), suppress(NotFound):
-            self._kept("Lease.coordination.k8s.io", self._leases, namespace, name, resource_version)
-            del self._leases[namespace, name]
+            self._objects.found(LEASES, namespace, name, resource_version)
+            self._objects.remove(LEASES, namespace, name)
 
     def namespace_exists(self, namespace: str) -> bool:
         """Return whether the namespace exists."""
@@ -224,24 +257,36 @@ class FakeCluster:
 
     def list_pods(self, namespace: str, labels: Labels) -> Sequence[dict[str, Any]]:
         """Return the pods with these labels."""
-        with self._asked(f"list pods {namespace}"):
-            found = self.pods.get(namespace, [])
-            return [copy.deepcopy(pod) for pod in found if _matches(pod["metadata"].get("labels") or {}, labels)]
+        return self.list_objects(PODS, namespace, labels).items
 
     def list_events(self, namespace: str) -> Sequence[dict[str, Any]]:
         """Return the namespace's events."""
-        with self._asked(f"list events {namespace}"):
-            return copy.deepcopy(self.events.get(namespace, []))
+        return self.list_objects(EVENTS, namespace).items
 
     def pod_log(
-        self, namespace: str, pod: str, *, container: str | None, tail: int | None, follow: bool, previous: bool
+        self,
+        namespace: str,
+        pod: str,
+        *,
+        container: str | None,
+        tail: int | None,
+        follow: bool,
+        previous: bool,
+        limit_bytes: int | None = None,
+        timeout: float | None = None,
     ) -> Iterator[str]:
         """Yield the log lines of a container; ``follow`` ends after them, ``previous`` returns the same log."""
         with self._asked(f"get log {namespace}/{pod}"):
             lines = self.logs.get((namespace, pod, container))
         if lines is None:
             raise NotFound(f'pods "{pod}" not found.')
-        yield from lines if tail is None else lines[len(lines) - min(tail, len(lines)) :]
+        lines = lines if tail is None else lines[len(lines) - min(tail, len(lines)) :]
+        left = limit_bytes
+        for line in lines:
+            yield line if left is None else line[:left]
+            left = left if left is None else left - len(line) - 1
+            if left is not None and left <= 0:
+                return
 
     def get_through_service(self, namespace: str, service: str, port: int | str, path: str, *, timeout: float) -> tuple[int, str]:
         """GET ``path`` through the Service; a Service without a configured response returns 503."""
@@ -263,79 +308,22 @@ class FakeCluster:
             if fault is not None:
                 raise fault.error
 
-    def _create(self, kind: str, objects: _Objects, namespace: str, wanted: _Object) -> dict[str, Any]:
+    def _create(self, resource: Resource, namespace: str, wanted: _Object) -> dict[str, Any]:
         name = str(wanted["metadata"]["name"])
         if namespace not in self._namespaces:
             raise NamespaceNotFound(f'namespaces "{namespace}" not found.')
         if namespace in self.terminating:
-            raise Conflict(f'{kind} "{name}" is forbidden: unable to create new content, the namespace is being terminated.')
-        if (namespace, name) in objects:
-            raise Conflict(f'{kind} "{name}" already exists.')
-        stamp = _stamp(self.server_time)
-        server = {"namespace": namespace, "uid": str(uuid.uuid4()), "creationTimestamp": stamp, "resourceVersion": self._next()}
-        wanted["metadata"] = {**wanted["metadata"], **server, "managedFields": _written(stamp)}
-        objects[namespace, name] = wanted
-        self._noted(objects, None, wanted)
-        return copy.deepcopy(wanted)
+            raise Conflict(
+                f'{resource.full_name} "{name}" is forbidden: unable to create new content, the namespace is being terminated.'
+            )
+        return self._objects.create(resource, namespace, wanted)
 
-    def _kept(
-        self, kind: str, objects: _Objects, namespace: str, name: str, version: str | None, uid: str | None = None
-    ) -> dict[str, Any]:
-        """Return the object to change. Raises: NotFound, Conflict for another uid or resource version."""
-        kept = objects.get((namespace, name))
-        if kept is None:
-            raise NotFound(f'{kind} "{name}" not found.')
-        if version not in (None, kept["metadata"]["resourceVersion"]) or uid not in (None, kept["metadata"]["uid"]):
-            raise Conflict(f'Operation cannot be fulfilled on {kind} "{name}": the object has been modified.')
-        return kept
-
-    def _update(self, objects: _Objects, namespace: str, kept: _Object, wanted: _Object) -> dict[str, Any]:
-        """Store a changed object; an unchanged one keeps its version, as on a real API server."""
-        if wanted != kept:
-            fields = {"resourceVersion": self._next(), "managedFields": _written(_stamp(self.server_time))}
-            wanted["metadata"] = {**wanted["metadata"], **fields}
-            objects[namespace, str(wanted["metadata"]["name"])] = wanted
-            self._noted(objects, kept, wanted)
-        return copy.deepcopy(wanted)
-
-    def _noted(self, objects: _Objects, before: _Object | None, after: _Object | None) -> None:
-        """Report the last change to the watches."""
-        if objects is self._secrets:
-            changed = [None if thing is None else copy.deepcopy(thing["metadata"]) for thing in (before, after)]
-            self.changes.note(self._version, *changed)
-
-    def _selected(self, namespace: str | None, labels: Labels, metadata_only: bool) -> list[_Object]:
-        found = [
-            secret
-            for (place, _), secret in sorted(self._secrets.items())
-            if namespace in (None, place) and _matches(secret["metadata"].get("labels") or {}, labels)
-        ]
-        return [copy.deepcopy({"metadata": secret["metadata"]} if metadata_only else secret) for secret in found]
-
-    def _next(self) -> str:
-        self._version += 1
-        return str(self._version)
-
-    def _remove(self, namespace: str, name: str) -> None:
-        gone = self._secrets.pop((namespace, name))
-        self._next()
-        self._noted(self._secrets, gone, None)
-        uid = gone["metadata"]["uid"]
-        uids = {secret["metadata"]["uid"] for secret in self._secrets.values()}
-        for place, other in list(self._secrets):
-            kept = self._secrets.get((place, other))
-            owners = [owner["uid"] for owner in (kept["metadata"].get("ownerReferences") or [])] if kept else []
-            if uid in owners and not uids.intersection(owners):
-                self._remove(place, other)
-
-
-def _matches(labels: Mapping[str, str], wanted: Labels) -> bool:
-    def one(key: str, value: str | Sequence[str]) -> bool:
-        if isinstance(value, NotEqual):
-            return labels.get(key) != value
-        return labels.get(key) in ((value,) if isinstance(value, str) else value)
-
-    return all(one(key, value) for key, value in wanted.items())
+    def _resource(self, api_version: str, kind: str) -> Resource:
+        found = (one for one in self.resources if (one.api_version, one.kind) == (api_version, kind))
+        resource = next(found, None)
+        if resource is None:
+            raise NotFound(f"The fake cluster does not serve the kind {kind} of {api_version}.")
+        return resource
 
 
 def _check_secret(wanted: _Object, kept: _Object | None = None) -> None:
@@ -360,22 +348,3 @@ def _check_lease(wanted: Mapping[str, Any]) -> None:
     for field in ("acquireTime", "renewTime"):
         if field in spec and not _MICRO_TIME.fullmatch(str(spec[field])):
             raise BadInput(f'Lease in version "v1" cannot be handled as a Lease: parsing time "{spec[field]}".')
-
-
-def _stamp(time: datetime) -> str:
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _written(stamp: str) -> list[dict[str, Any]]:
-    return [{"manager": "kubernaut", "operation": "Update", "time": stamp}]
-
-
-def _merge(kept: dict[str, Any], patch: Mapping[str, Any]) -> None:
-    for key, value in patch.items():
-        if value is None:
-            kept.pop(key, None)
-        elif isinstance(value, Mapping):
-            below = kept.setdefault(key, {})
-            _merge(below, value)
-        else:
-            kept[key] = value

@@ -14,6 +14,7 @@ import pytest
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.adapters.kube_http import NotEqual, ResourceExpired, Watch, WatchEvent
+from kubernaut.adapters.kube_resources import SECRETS
 from kubernaut.errors import ClusterDenied, ClusterUnreachable
 from kubernaut.testing.changes import FakeWatch
 from kubernaut.testing.cluster import FakeCluster
@@ -31,10 +32,10 @@ def secret(name: str, **labels: str) -> dict[str, Any]:
 
 def listed(cluster: Cluster, namespace: str | None, **options: Any) -> tuple[list[dict[str, Any]], str]:
     """Return a whole list, read in parts, and the state that it is of."""
-    page = cluster.page_secrets(namespace, LABELS, limit=2, **options)
+    page = cluster.list_objects(SECRETS, namespace, LABELS, limit=2, **options)
     items, version = list(page.items), page.resource_version
     while page.continue_token:
-        page = cluster.page_secrets(namespace, LABELS, limit=2, continue_token=page.continue_token, **options)
+        page = cluster.list_objects(SECRETS, namespace, LABELS, limit=2, continue_token=page.continue_token, **options)
         assert page.resource_version == version, "all parts are of one state"
         items += page.items
     return items, version
@@ -59,7 +60,7 @@ class ClusterWatchContract:
         return name
 
     def watched(self, cluster: Cluster, namespace: str | None, version: str, seconds: int = 20) -> Watch:
-        return cluster.watch_secrets(namespace, LABELS, resource_version=version, seconds=seconds)
+        return cluster.watch_objects(SECRETS, namespace, LABELS, metadata_only=True, resource_version=version, seconds=seconds)
 
     @pytest.mark.parametrize("metadata_only", [True, False])
     def test_list_is_read_in_pages(self, cluster: Cluster, namespace: str, metadata_only: bool) -> None:
@@ -75,15 +76,15 @@ class ClusterWatchContract:
     def test_label_can_be_excluded(self, cluster: Cluster, namespace: str) -> None:
         for name, labels in (("none", {}), ("new", {"status": "new"}), ("old", {"status": "old"})):
             cluster.create_secret(namespace, secret(name, **labels))
-        found = cluster.page_secrets(namespace, {**LABELS, "status": NotEqual("old")}, limit=9).items
+        found = cluster.list_objects(SECRETS, namespace, {**LABELS, "status": NotEqual("old")}, limit=9).items
         assert [item["metadata"]["name"] for item in found] == ["new", "none"]
 
     def test_pages_are_of_one_state(self, cluster: Cluster, namespace: str) -> None:
         for name in ("a", "b", "c"):
             cluster.create_secret(namespace, secret(name))
-        first = cluster.page_secrets(namespace, LABELS, limit=2)
+        first = cluster.list_objects(SECRETS, namespace, LABELS, limit=2)
         cluster.create_secret(namespace, secret("d"))
-        rest = cluster.page_secrets(namespace, LABELS, limit=2, continue_token=first.continue_token)
+        rest = cluster.list_objects(SECRETS, namespace, LABELS, limit=2, continue_token=first.continue_token)
         assert ([item["metadata"]["name"] for item in rest.items], rest.continue_token) == (["c"], "")
         changed = changed_names(iter(self.watched(cluster, namespace, first.resource_version)))
         assert next(changed) == ("ADDED", "d")
@@ -163,38 +164,37 @@ class TestFakeCluster(ClusterWatchContract):
         cluster.create_secret(namespace, secret("one"))
         cluster.forget()
         with pytest.raises(ResourceExpired):
-            next(iter(cluster.watch_secrets(namespace, LABELS, resource_version=version, seconds=20)))
+            next(iter(cluster.watch_objects(SECRETS, namespace, LABELS, metadata_only=True, resource_version=version, seconds=20)))
 
     def test_forgotten_page_expires(self, cluster: FakeCluster, namespace: str) -> None:
         for name in ("a", "b", "c"):
             cluster.create_secret(namespace, secret(name))
-        page = cluster.page_secrets(namespace, LABELS, limit=2)
+        page = cluster.list_objects(SECRETS, namespace, LABELS, limit=2)
         cluster.forget()
         with pytest.raises(ResourceExpired):
-            cluster.page_secrets(namespace, LABELS, limit=2, continue_token=page.continue_token)
+            cluster.list_objects(SECRETS, namespace, LABELS, limit=2, continue_token=page.continue_token)
 
     def test_waiting_watch_expires(self, cluster: FakeCluster, namespace: str) -> None:
-        watch = cluster.watch_secrets(namespace, LABELS, resource_version="0", seconds=20)
+        watch = cluster.watch_objects(SECRETS, namespace, LABELS, metadata_only=True, resource_version="0", seconds=20)
         cluster.create_secret(namespace, secret("one"))
         cluster.forget()
         with pytest.raises(ResourceExpired):
             next(iter(watch))
 
     def test_cut_watch_raises_unreachable(self, cluster: FakeCluster, namespace: str) -> None:
-        watch = cluster.watch_secrets(namespace, LABELS, resource_version="0", seconds=20)
+        watch = cluster.watch_objects(SECRETS, namespace, LABELS, metadata_only=True, resource_version="0", seconds=20)
         cluster.create_secret(namespace, secret("one"))
         assert next(changed_names(iter(watch))) == ("ADDED", "one")
         cluster.changes.cut()
         with pytest.raises(ClusterUnreachable):
             next(iter(watch))
-        assert next(changed_names(iter(cluster.watch_secrets(namespace, LABELS, resource_version="0", seconds=20)))) == (
-            "ADDED",
-            "one",
-        )
+        assert next(
+            told(iter(cluster.watch_objects(SECRETS, namespace, LABELS, metadata_only=True, resource_version="0", seconds=20)))
+        ) == ("ADDED", "one")
 
     def test_silent_watch_raises_unreachable(self, cluster: FakeCluster, namespace: str) -> None:
         cluster.changes.silent = True
-        watch = cluster.watch_secrets(namespace, LABELS, resource_version="0", seconds=0)
+        watch = cluster.watch_objects(SECRETS, namespace, LABELS, metadata_only=True, resource_version="0", seconds=0)
         cluster.create_secret(namespace, secret("one"))
         with pytest.raises(ClusterUnreachable):
             next(iter(watch))
@@ -221,7 +221,7 @@ class TestFakeCluster(ClusterWatchContract):
     def test_denied_watch_raises_denied(self, cluster: FakeCluster, namespace: str) -> None:
         cluster.fail("watch secrets", ClusterDenied("no"))
         with pytest.raises(ClusterDenied):
-            cluster.watch_secrets(namespace, LABELS, resource_version="0", seconds=0)
+            cluster.watch_objects(SECRETS, namespace, LABELS, metadata_only=True, resource_version="0", seconds=0)
         assert cluster.writes == [f"create namespace {namespace}"]
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cachetools import LRUCache
 
-from kubernaut.adapters.kube_http import NotEqual, ResourceExpired, SecretPage, Watch, WatchEvent
+from kubernaut.adapters.kube_http import NotEqual, Page, ResourceExpired, Watch, WatchEvent
+from kubernaut.adapters.kube_resources import SECRETS
 from kubernaut.errors import ClusterUnreachable
 from kubernaut.history.index.state import CachedRecord, IndexState, NameState
 from kubernaut.history.index.summaries import (
@@ -100,11 +101,13 @@ class SecretSource:
 
     def ping(self, namespace: str | None) -> None:
         """Make the smallest possible list request. Raises: ClusterUnreachable, ClusterDenied."""
-        self._open().page_secrets(namespace, {"owner": _OWNERS}, metadata_only=True, limit=1, timeout=_PING_SECONDS)
+        self._open().list_objects(SECRETS, namespace, {"owner": _OWNERS}, metadata_only=True, limit=1, timeout=_PING_SECONDS)
 
     def watch(self, namespace: str | None, version: str, seconds: int) -> Watch:
         """Watch the metadata of all Secrets from a resource version on. Raises: ResourceExpired."""
-        return self._open().watch_secrets(namespace, {"owner": _OWNERS}, resource_version=version, seconds=seconds)
+        return self._open().watch_objects(
+            SECRETS, namespace, {"owner": _OWNERS}, resource_version=version, seconds=seconds, metadata_only=True
+        )
 
     def _list(
         self, namespace: str | None, labels: Labels, parse: Callable[[Secret], T | None], *, metadata_only: bool = False
@@ -133,10 +136,12 @@ class SecretSource:
                 for page in self._pages(namespace, labels):
                     yield from page.items
 
-    def _pages(self, namespace: str | None, labels: Labels, *, metadata_only: bool = False) -> Iterator[SecretPage]:
+    def _pages(self, namespace: str | None, labels: Labels, *, metadata_only: bool = False) -> Iterator[Page]:
         limit, token = _METADATA_LIMIT if metadata_only else _CONTENT_LIMIT, ""
         while True:
-            page = self._open().page_secrets(namespace, labels, metadata_only=metadata_only, limit=limit, continue_token=token)
+            page = self._open().list_objects(
+                SECRETS, namespace, labels, metadata_only=metadata_only, limit=limit, continue_token=token
+            )
             yield page
             token = page.continue_token
             if not token:

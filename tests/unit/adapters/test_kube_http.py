@@ -16,6 +16,7 @@ from support.messages import facts
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.adapters.kube_http import ResourceExpired, WatchEvent, status_error, status_message
+from kubernaut.adapters.kube_resources import SECRETS
 from kubernaut.errors import BadInput, ClusterDenied, ClusterUnreachable, Conflict, KubernautError, NamespaceNotFound, NotFound
 
 UID = 'Operation cannot be fulfilled on leases.coordination.k8s.io "a": StorageError: invalid object, Code: 4, Key: /registry/a, '
@@ -42,12 +43,15 @@ def event(kind: str, **thing: Any) -> str:
 
 
 def watched(cluster: Cluster) -> list[WatchEvent]:
-    return list(cluster.watch_secrets("demo", LABELS, resource_version="7", seconds=9))
+    return list(cluster.watch_objects(SECRETS, "demo", LABELS, metadata_only=True, resource_version="7", seconds=9))
 
 
 def test_watch_requests_metadata_and_bookmarks(api: FakeApiServer, cluster: Cluster) -> None:
     api.say((200, event("ADDED", metadata={"name": "a", "resourceVersion": "8"}) + event("BOOKMARK", metadata={}), {}))
-    assert watched(cluster) == [WatchEvent("ADDED", {"name": "a", "resourceVersion": "8"}), WatchEvent("BOOKMARK", {})]
+    assert watched(cluster) == [
+        WatchEvent("ADDED", {"metadata": {"name": "a", "resourceVersion": "8"}}),
+        WatchEvent("BOOKMARK", {"metadata": {}}),
+    ]
     ((_, path, headers, _),) = api.asked
     assert headers["Accept"] == "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
     assert urlsplit(path).path == "/api/v1/namespaces/demo/secrets"
@@ -65,8 +69,8 @@ def test_list_is_requested_page_by_page(api: FakeApiServer, cluster: Cluster) ->
         (200, {"metadata": {"resourceVersion": "7", "continue": "more"}, "items": [{"metadata": {"name": "a"}}]}, {}),
         (200, {"metadata": {"resourceVersion": "7"}, "items": None}, {}),
     )
-    first = cluster.page_secrets(None, LABELS, limit=1, metadata_only=True)
-    last = cluster.page_secrets(None, LABELS, limit=1, metadata_only=True, continue_token=first.continue_token)
+    first = cluster.list_objects(SECRETS, None, LABELS, limit=1, metadata_only=True)
+    last = cluster.list_objects(SECRETS, None, LABELS, limit=1, metadata_only=True, continue_token=first.continue_token)
     assert (len(first.items), first.resource_version, first.continue_token) == (1, "7", "more")
     assert (len(last.items), last.resource_version, last.continue_token) == (0, "7", "")
     assert [parse_qs(urlsplit(path).query).get("continue") for _, path, _, _ in api.asked] == [None, ["more"]]
@@ -98,13 +102,13 @@ def test_failed_watch_is_converted_to_its_error(
 def test_expired_continue_token_is_reported(api: FakeApiServer, cluster: Cluster) -> None:
     api.say((410, {"message": "The provided continue parameter is too old"}, {}))
     with pytest.raises(ResourceExpired, match="continue parameter"):
-        cluster.page_secrets(None, LABELS, limit=1, continue_token="more")
+        cluster.list_objects(SECRETS, None, LABELS, limit=1, continue_token="more")
 
 
 def test_broken_watch_is_unreachable(api: FakeApiServer, cluster: Cluster) -> None:
     api.say((200, event("ADDED", metadata={"name": "a"}), {"Content-Length": "9999", "Connection": "close"}))
-    changes = iter(cluster.watch_secrets("demo", LABELS, resource_version="7", seconds=9))
-    assert next(changes).metadata == {"name": "a"}
+    heard = iter(cluster.watch_objects(SECRETS, "demo", LABELS, metadata_only=True, resource_version="7", seconds=9))
+    assert next(heard).metadata == {"name": "a"}
     with pytest.raises(ClusterUnreachable):
         next(changes)
 
@@ -114,10 +118,10 @@ def test_silent_watch_is_unreachable(api: FakeApiServer, cluster: Cluster, monke
     monkeypatch.setattr("kubernaut.adapters.kube._LATE_SECONDS", 0.3)
     api.speaks.clear()
     try:
-        with pytest.raises(ClusterUnreachable, match=facts("0 s")):
-            list(cluster.watch_secrets("demo", LABELS, resource_version="7", seconds=0))
+        with pytest.raises(ClusterUnreachable, match="did not answer within 0 s"):
+            list(cluster.watch_objects(SECRETS, "demo", LABELS, metadata_only=True, resource_version="7", seconds=0))
         monkeypatch.setattr("kubernaut.adapters.kube._LATE_SECONDS", 30)
-        watch = cluster.watch_secrets("demo", LABELS, resource_version="7", seconds=0)
+        watch = cluster.watch_objects(SECRETS, "demo", LABELS, metadata_only=True, resource_version="7", seconds=0)
         timer = threading.Timer(0.1, watch.close)
         timer.start()
         began = time.monotonic()

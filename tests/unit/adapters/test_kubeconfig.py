@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from kubernaut.adapters.kube import Cluster
-from kubernaut.adapters.kube_http import read_kubeconfig
+from kubernaut.adapters.kubeconfig import read_kubeconfig
 from kubernaut.errors import ClusterUnreachable
 
 

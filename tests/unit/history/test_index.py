@@ -170,7 +170,7 @@ def test_only_the_given_namespaces_are_requested(cluster: FakeCluster) -> None:
 
 def test_expired_paged_list_is_restarted(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernaut.history.index.cache._METADATA_LIMIT", 2)
-    page, left = cluster.page_secrets, [2]
+    page, left = cluster.list_objects, [2]
 
     def forgetful(*arguments: Any, **named: Any) -> Any:
         if named.get("continue_token") and left[0]:
@@ -178,7 +178,7 @@ def test_expired_paged_list_is_restarted(cluster: FakeCluster, monkeypatch: pyte
             cluster.forget()
         return page(*arguments, **named)
 
-    cluster.page_secrets = forgetful  # type: ignore[method-assign]
+    cluster.list_objects = forgetful  # type: ignore[method-assign]
     index = loaded(cluster)
     assert ids(index) == ["demo.a.v2", "demo.b.v2", "prod.a.v1", "test.c.v1"]
     left[0] = 1000
@@ -357,7 +357,7 @@ def test_result_of_a_finished_operation_is_in_every_list(cluster: FakeCluster) -
     for name in ("sh.helm.release.v1.a.v3", begun.secret):  # heard of, and not read yet
         secret = cluster.get_secret("demo", name)
         assert secret is not None
-        index._cache.apply(WatchEvent("MODIFIED", secret["metadata"]))
+        index._cache.apply(WatchEvent("MODIFIED", secret))
     assert ids(index, name="a", namespace="demo") == ["demo.a.v2"]
     assert index.operation(ID).finished_at is not None
     assert ids(index, name="a", namespace="demo") == ["demo.a.v3"]
@@ -372,6 +372,6 @@ def test_deleted_records_leave_the_cache(cluster: FakeCluster) -> None:
     secret = cluster.get_secret("demo", "sh.helm.release.v1.z.v1")
     assert secret is not None
     cluster.delete_secret("demo", "sh.helm.release.v1.z.v1")
-    index._cache.apply(WatchEvent("DELETED", secret["metadata"]))
+    index._cache.apply(WatchEvent("DELETED", secret))
     assert index._cache.contents.currsize == before
     assert ids(index, name="z", all=True) == []

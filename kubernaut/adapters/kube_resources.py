@@ -1,0 +1,91 @@
+"""The resources of the Kubernetes API: which path serves the objects of a kind. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind of object, as the API serves it.
+
+    Attributes:
+        kind: The kind: ``Deployment``.
+        api_version: The group and version: ``apps/v1``; ``v1`` for the core group.
+        plural: The name in paths: ``deployments``.
+        namespaced: Whether its objects belong to a namespace.
+    """
+
+    kind: str
+    api_version: str
+    plural: str
+    namespaced: bool = True
+
+    @property
+    def group(self) -> str:
+        """The API group; empty for the core group."""
+        group, slash, _ = self.api_version.rpartition("/")
+        return group if slash else ""
+
+    @property
+    def full_name(self) -> str:
+        """The plural with the group, as the API server writes it: ``leases.coordination.k8s.io``."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def path(self, namespace: str | None = None, *parts: str) -> str:
+        """Return the URL path of an object, by name and subresource, or of the kind; ``None`` means all namespaces."""
+        place = ("namespaces", namespace) if namespace and self.namespaced else ()
+        return "/".join([api_path(self.api_version), *(quote(part, safe=":") for part in (*place, self.plural, *parts))])
+
+
+def api_path(api_version: str) -> str:
+    """Return the URL path of an API group and version."""
+    root = "/apis" if "/" in api_version else "/api"
+    return "/".join([root, *(quote(part, safe="") for part in api_version.split("/"))])
+
+
+SECRETS = Resource("Secret", "v1", "secrets")
+LEASES = Resource("Lease", "coordination.k8s.io/v1", "leases")
+NAMESPACES = Resource("Namespace", "v1", "namespaces", namespaced=False)
+PODS = Resource("Pod", "v1", "pods")
+SERVICES = Resource("Service", "v1", "services")
+EVENTS = Resource("Event", "v1", "events")
+
+RESOURCES: Mapping[str, Resource] = {
+    resource.kind: resource
+    for resource in (
+        SECRETS,
+        LEASES,
+        NAMESPACES,
+        PODS,
+        SERVICES,
+        EVENTS,
+        Resource("ReplicaSet", "apps/v1", "replicasets"),
+        Resource("ReplicationController", "v1", "replicationcontrollers"),
+        Resource("Deployment", "apps/v1", "deployments"),
+        Resource("StatefulSet", "apps/v1", "statefulsets"),
+        Resource("DaemonSet", "apps/v1", "daemonsets"),
+        Resource("Job", "batch/v1", "jobs"),
+        Resource("PersistentVolumeClaim", "v1", "persistentvolumeclaims"),
+        Resource("EndpointSlice", "discovery.k8s.io/v1", "endpointslices"),
+        Resource("CustomResourceDefinition", "apiextensions.k8s.io/v1", "customresourcedefinitions", namespaced=False),
+    )
+}
+"""The resources that kubernaut knows without asking the API server, by kind."""
+
+
+def known_resource(api_version: str, kind: str) -> Resource | None:
+    """Return a resource of :data:`RESOURCES`; ``None`` for another kind, or for another version."""
+    known = RESOURCES.get(kind)
+    return known if known is not None and known.api_version == api_version else None
+
+
+def served_resource(api_version: str, kind: str, served: Iterable[Mapping[str, Any]]) -> Resource | None:
+    """Return the resource of a kind among those that the API server lists for a version; subresources do not count."""
+    for one in served:
+        if one.get("kind") == kind and "/" not in str(one.get("name", "/")):
+            return Resource(kind, api_version, str(one["name"]), bool(one.get("namespaced")))
+    return None
