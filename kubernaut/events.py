@@ -58,6 +58,24 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class WorkloadProgress:
+    """The state of one object of a release while it rolls out, whenever it changes.
+
+    Attributes:
+        step: The name of the step.
+        workload: The object, such as ``Deployment web``.
+        text: What it does: ``2 of 3 ready · web-7f9 pulling image``.
+        ready: Whether it no longer has to be waited for.
+    """
+
+    kind: ClassVar[str] = "workloadProgress"
+    step: str
+    workload: str
+    text: str
+    ready: bool
+
+
+@dataclass(frozen=True)
 class StepFinished:
     """A step ended; ``detail`` is a line for people, ``seconds`` its wall time."""
 
@@ -68,7 +86,7 @@ class StepFinished:
     seconds: float
 
 
-Event = StepStarted | LogLine | Notice | StepFinished
+Event = StepStarted | LogLine | Notice | WorkloadProgress | StepFinished
 Listener = Callable[[Event], None]
 StopCheck = Callable[[], bool]
 """Returns whether the running work should stop."""
@@ -87,18 +105,22 @@ class Step:
     """An open step: takes lines, notices and an outcome."""
 
     def __init__(self, name: str, listener: Listener) -> None:
-        self._name = name
+        self.name = name
         self._listener = listener
         self.outcome = StepOutcome.DONE
         self.detail = ""
 
     def log(self, text: str) -> None:
         """Add a line of the output of the step's tool."""
-        self._listener(LogLine(self._name, text.rstrip("\r\n")))
+        self._listener(LogLine(self.name, text.rstrip("\r\n")))
 
     def notice(self, text: str) -> None:
         """Add a message of kubernaut itself."""
-        self._listener(Notice(self._name, text))
+        self._listener(Notice(self.name, text))
+
+    def workload(self, workload: str, text: str, *, ready: bool) -> None:
+        """Add the state of an object of the release; see :class:`WorkloadProgress`."""
+        self._listener(WorkloadProgress(self.name, workload, text, ready))
 
     def done(self, detail: str) -> None:
         """Set the outcome to done; ``detail`` describes the result."""

@@ -24,7 +24,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from kubernaut.ci import CiBuild, make_build
 from kubernaut.errors import DeployFailed, KubernautError, error_classes, from_problem
-from kubernaut.events import Journal, LogLine, Notice, OperationEvent, RecordedEvent, StepStarted
+from kubernaut.events import Journal, LogLine, Notice, OperationEvent, RecordedEvent, StepStarted, WorkloadProgress
 from kubernaut.history.records import KUBERNAUT_OWNER, OPERATION_LABEL, Record, few, pack, parse_time, storable, truncate, unpack
 from kubernaut.models import Model, Plan
 from kubernaut.redact import redact
@@ -313,6 +313,8 @@ def _text(recorded: RecordedEvent) -> str:
         return event.subject
     if isinstance(event, LogLine | Notice):
         return event.text
+    if isinstance(event, WorkloadProgress):
+        return f"{event.workload}: {event.text}"
     return f"{event.outcome.value} {event.detail}".rstrip()
 
 

@@ -1,0 +1,167 @@
+"""Follow a rollout beside Helm: report what the cluster does, and give up by rule.
+
+Helm runs in the calling thread and calls :meth:`RolloutFollower.check` several times a second; the error that it raises stops Helm.
+The cluster is watched by the threads of :class:`~kubernaut.rollout.watch.RolloutWatch` from before Helm starts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from kubernaut.adapters.process import Check
+from kubernaut.errors import HelmFailed, KubernautError
+from kubernaut.events import Step
+from kubernaut.rollout.objects import Expected
+from kubernaut.rollout.store import Snapshot
+from kubernaut.rollout.verdict import Rules, Verdict, Watched, begin, judge
+from kubernaut.rollout.watch import RolloutWatch
+from kubernaut.rollout.workloads import Phase, WorkloadState
+
+_RECORD_SECONDS = 0.3
+_LOOK_SECONDS = 0.2
+
+FindExpected = Callable[[], Sequence[Expected] | None]
+"""Returns the objects of the new revision, once its record exists."""
+
+
+class RolloutGivenUp(HelmFailed):
+    """The rollout failed by rule, so Helm was stopped; ``verdict`` says why."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        problem = verdict.problem
+        super().__init__(f"{problem.message if problem else 'The rollout failed'}; given up {verdict.rule}.")
+        self.verdict = verdict
+
+
+class RolloutFollower:
+    """Follows one rollout, from before Helm starts to the last verdict.
+
+    Args:
+        watch: Watches the release's objects.
+        rules: When to give up.
+        step: Receives the progress.
+        before: The objects of the release as it was, whose state is remembered before Helm changes it.
+        find: Finds the objects of the new revision.
+        clock: A monotonic clock in seconds.
+
+    Attributes:
+        verdict: The last verdict; ``None`` before the objects of the new revision are known.
+    """
+
+    def __init__(
+        self,
+        watch: RolloutWatch,
+        rules: Rules,
+        step: Step,
+        *,
+        before: Sequence[Expected],
+        find: FindExpected,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.verdict: Verdict | None = None
+        self._watch = watch
+        self._step = step
+        self._before = before
+        self._find = find
+        self._clock = clock
+        self._expected: Sequence[Expected] | None = None
+        self._watched = Watched(rules)
+        self._began = False
+        self._next_find = 0.0
+        self._shown: dict[str, tuple[str, bool]] = {}
+        self._named: set[str] = set()
+
+    def __enter__(self) -> Self:
+        self._watch.__enter__()
+        self._watch.expect(self._before)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._watch.__exit__(kind, error, trace)
+
+    def check(self) -> None:
+        """Look once, and report what changed. Raises: RolloutGivenUp."""
+        verdict = self._look(self._watch.snapshot(), helm_done=False)
+        if verdict is not None and verdict.is_failed:
+            raise RolloutGivenUp(verdict)
+
+    def finish(self, seconds: float, check: Check) -> Verdict | None:
+        """Wait until the release is ready or has failed, once Helm is done; return the last verdict.
+
+        What a watch showed may be a moment old, so a release is called ready only by objects that were read after Helm ended.
+
+        Args:
+            seconds: How long to wait.
+            check: Called at least once a second; an error that it raises ends the wait.
+        """
+        until = self._clock() + seconds
+        snapshot = self._watch.refresh()
+        while True:
+            check()
+            verdict = self._look(snapshot, helm_done=True)
+            if verdict is None or verdict.is_ready or verdict.is_failed or self._clock() >= until:
+                return verdict
+            self._watch.wait(min(_LOOK_SECONDS, max(0.0, until - self._clock())))
+            snapshot = self._watch.snapshot()
+            if self._judge(snapshot, helm_done=True).is_ready:
+                snapshot = self._watch.refresh()
+
+    def snapshot(self) -> Snapshot:
+        """Return what the cluster shows now."""
+        return self._watch.snapshot()
+
+    def _look(self, snapshot: Snapshot, *, helm_done: bool) -> Verdict | None:
+        self._remember_before(snapshot)
+        self._find_expected(at_once=helm_done)
+        self._name_unreadable(snapshot)
+        if self._expected is None:
+            return None
+        self.verdict = self._judge(snapshot, helm_done=helm_done)
+        self._report(self.verdict.states)
+        return self.verdict
+
+    def _judge(self, snapshot: Snapshot, *, helm_done: bool) -> Verdict:
+        verdict, self._watched = judge(self._watched, self._expected or (), snapshot, helm_done=helm_done)
+        return verdict
+
+    def _remember_before(self, snapshot: Snapshot) -> None:
+        if not self._began and self._expected is None and self._watch.is_synced():
+            self._watched = begin(self._watched.rules, self._before, snapshot)
+            self._began = True
+
+    def _find_expected(self, *, at_once: bool) -> None:
+        """Look for the record of the new revision, which Helm creates after it has started."""
+        if self._expected is not None or (self._clock() < self._next_find and not at_once):
+            return
+        self._next_find = self._clock() + _RECORD_SECONDS
+        with suppress(KubernautError):  # asked again, and Helm itself reports a cluster that does not answer
+            self._expected = self._find()
+        if self._expected is not None:
+            self._watch.expect(self._expected)
+
+    # progress
+
+    def _name_unreadable(self, snapshot: Snapshot) -> None:
+        for why in snapshot.unreadable.values():
+            if why not in self._named:
+                self._named.add(why)
+                self._step.notice(f"{why[:1].upper()}{why[1:]}.")
+
+    def _report(self, states: Iterable[WorkloadState]) -> None:
+        for state in states:
+            line, ready = progress_line(state), state.is_ready
+            if self._shown.get(str(state.key)) != (line, ready) and (state.exists or not state.hook):
+                self._shown[str(state.key)] = line, ready
+                self._step.workload(str(state.key), line, ready=ready)
+
+
+def progress_line(state: WorkloadState) -> str:
+    """Return what an object does, for a person: ``2 of 3 ready · web-7f9 pulling image``."""
+    waiting = next((pod for pod in state.pods if not pod.ready and pod.key != state.key), None)
+    if state.phase is not Phase.PROGRESSING or waiting is None:
+        return state.summary
+    return f"{state.summary} · {waiting.key.name} {waiting.activity}"
