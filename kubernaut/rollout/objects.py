@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from kubernaut.history.records import as_mapping, parse_time
@@ -12,16 +12,47 @@ from kubernaut.history.records import as_mapping, parse_time
 Object = Mapping[str, Any]
 """A Kubernetes object, as in the API's JSON."""
 
-_CORE = ("", "apps", "batch", "autoscaling", "policy", "extensions")
+_BUILTIN_GROUPS = (
+    "",
+    "apps",
+    "autoscaling",
+    "batch",
+    "extensions",
+    "policy",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "certificates.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "events.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+    "networking.k8s.io",
+    "node.k8s.io",
+    "rbac.authorization.k8s.io",
+    "resource.k8s.io",
+    "scheduling.k8s.io",
+    "storage.k8s.io",
+)
+_LARGEST_NUMBER = 2**31 - 1
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class ObjectKey:
-    """The identity of an object; ``namespace`` is empty for an object of the cluster."""
+    """The identity of an object.
+
+    Attributes:
+        kind: Its kind.
+        namespace: Its namespace; empty for an object of the cluster.
+        name: Its name.
+        group: The API group of a kind that is not one of Kubernetes' own, such as Knative's ``Service``; otherwise empty.
+    """
 
     kind: str
     namespace: str
     name: str
+    group: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
@@ -43,7 +74,7 @@ class Expected:
     @property
     def is_builtin(self) -> bool:
         """Whether the kind is one of Kubernetes' own."""
-        return self.group in _CORE or self.group.endswith(".k8s.io")
+        return not self.key.group
 
 
 def expected_objects(objects: Sequence[Object], namespace: str, hooks: Sequence[Object] = ()) -> tuple[Expected, ...]:
@@ -67,8 +98,13 @@ def hook_events(item: Object) -> tuple[str, ...]:
 
 def key_of(item: Object, namespace: str = "") -> ObjectKey:
     """Return an object's identity; ``namespace`` is that of an object that names none."""
-    metadata = metadata_of(item)
-    return ObjectKey(str(item.get("kind") or ""), str(metadata.get("namespace") or namespace), str(metadata.get("name") or ""))
+    metadata, group = metadata_of(item), group_of(item)
+    return ObjectKey(
+        str(item.get("kind") or ""),
+        str(metadata.get("namespace") or namespace),
+        str(metadata.get("name") or ""),
+        "" if group in _BUILTIN_GROUPS else group,
+    )
 
 
 def group_of(item: Object) -> str:
@@ -128,8 +164,9 @@ def created_at(item: Object) -> datetime | None:
 
 
 def time_in(fields: Object, name: str) -> datetime | None:
-    """Return the time in a field."""
-    return parse_time(str(fields.get(name) or ""))
+    """Return the time in a field; ``None`` for one that cannot be a cluster's."""
+    time = parse_time(str(fields.get(name) or ""))
+    return time if time is not None and _EARLIEST <= time <= _LATEST else None
 
 
 def condition(item: Object, type: str) -> Object:
@@ -143,9 +180,9 @@ def is_condition(item: Object, type: str, status: str = "True") -> bool:
 
 
 def number(fields: Object, name: str, default: int = 0) -> int:
-    """Return a whole number in a field; ``default`` if it is missing or not a number."""
+    """Return a whole number of 32 bits in a field, as the API has them; ``default`` for anything else."""
     value = fields.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else default
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST_NUMBER else default
 
 
 def mappings(value: Any) -> Iterator[Object]:

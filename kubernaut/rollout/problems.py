@@ -38,6 +38,7 @@ class Cause(StrEnum):
     READINESS_PROBE_FAILED = "readiness_probe_failed"
     VOLUME_NOT_MOUNTED = "volume_not_mounted"
     POD_NOT_STARTED = "pod_not_started"
+    POD_NOT_READY = "pod_not_ready"
     POD_UNSCHEDULABLE = "pod_unschedulable"
     POD_EVICTED = "pod_evicted"
     POD_FAILED = "pod_failed"
@@ -62,6 +63,12 @@ class Cause(StrEnum):
     HELM_FAILED = "helm_failed"
 
 
+CRASHES = frozenset(
+    {Cause.CONTAINER_CRASHED, Cause.CONTAINER_OUT_OF_MEMORY, Cause.LIVENESS_PROBE_FAILED, Cause.STARTUP_PROBE_FAILED}
+)
+PULLS = frozenset({Cause.IMAGE_NOT_FOUND, Cause.IMAGE_DENIED, Cause.IMAGE_PULL_FAILED})
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that keeps an object from being ready.
@@ -74,6 +81,7 @@ class Problem:
         failures: How often it has happened, for causes that count tries.
         since: Since when, where the cluster says so.
         fatal: Whether waiting cannot help: the object itself has given up.
+        passing: Whether only the deadline ends it: a Job has more tries, a pod is replaced, a node comes.
     """
 
     cause: Cause
@@ -83,6 +91,7 @@ class Problem:
     failures: int = 1
     since: datetime | None = None
     fatal: bool = False
+    passing: bool = False
 
     @property
     def identity(self) -> tuple[Cause, ObjectKey, str]:

@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 from kubernaut.history.records import as_mapping
 from kubernaut.rollout.objects import (
     Expected,
     Object,
     ObjectKey,
+    created_at,
     is_deleted,
     key_of,
     labels_of,
     mappings,
     metadata_of,
     name_of,
+    number,
     owner_uids,
     time_in,
     uid_of,
@@ -29,6 +32,9 @@ from kubernaut.rollout.objects import (
 MOST_PODS = 200
 MOST_EVENTS = 2_000
 SERVICE_NAME = "kubernetes.io/service-name"
+# A generated name has 63 characters at most: the beginning of its stem, and five random ones.
+_LONGEST_STEM = 58
+_LONGEST_VERSION = 20
 
 _WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job")
 _OWNED = ("Pod", "ReplicaSet", "Job")
@@ -52,14 +58,31 @@ class Snapshot:
     unreadable: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
 
-    def of_kind(self, kind: str) -> list[Object]:
-        """Return the objects of a kind, by namespace and name."""
-        return [self.objects[key] for key in sorted(self.objects) if key.kind == kind]
+    def of_kind(self, kind: str) -> Sequence[Object]:
+        """Return the objects of one of Kubernetes' own kinds, by namespace and name."""
+        return self._by_kind.get(kind, ())
 
     def owned_by(self, owner: Object, kind: str) -> list[Object]:
         """Return the objects of a kind with this owner that are not being deleted, by name."""
-        uid = uid_of(owner)
-        return [item for item in self.of_kind(kind) if uid in owner_uids(item) and not is_deleted(item)]
+        owned = self._by_owner.get(uid_of(owner), ())
+        return [item for item in owned if item.get("kind") == kind and not is_deleted(item)]
+
+    @cached_property
+    def _by_kind(self) -> Mapping[str, Sequence[Object]]:
+        found: dict[str, list[Object]] = {}
+        for key in sorted(self.objects):
+            if not key.group:
+                found.setdefault(key.kind, []).append(self.objects[key])
+        return found
+
+    @cached_property
+    def _by_owner(self) -> Mapping[str, Sequence[Object]]:
+        found: dict[str, list[Object]] = {}
+        for kind in _OWNED:
+            for item in self.of_kind(kind):
+                for uid in owner_uids(item):
+                    found.setdefault(uid, []).append(item)
+        return found
 
     def events_about(self, item: Object) -> Sequence[Object]:
         """Return the events about an object, oldest first."""
@@ -79,8 +102,9 @@ class Store:
 
     def __init__(self, expected: Iterable[Expected] = ()) -> None:
         self._objects: dict[ObjectKey, Object] = {}
+        self._pods: set[ObjectKey] = set()
         self._events: dict[str, Object] = {}
-        self._left_out: dict[str, int] = {}
+        self._left_out: dict[str, set[object]] = {}
         self._unreadable: dict[str, str] = {}
         self._names: dict[str, frozenset[str]] = {}
         self._all_names: frozenset[str] = frozenset()
@@ -92,21 +116,29 @@ class Store:
         for one in expected:
             names.setdefault(one.key.kind, set()).add(one.key.name)
         self._names = {kind: frozenset(found) for kind, found in names.items()}
-        self._all_names = frozenset().union(*self._names.values()) if names else frozenset()
+        self._all_names = frozenset().union(*self._names.values()) - {""} if names else frozenset()
 
-    def replace(self, kind: str, items: Iterable[Object]) -> None:
-        """Set all objects of a kind, as a list returned them; the kind is readable again."""
+    def replace(self, kind: str, items: Iterable[Object], group: str = "") -> None:
+        """Set all objects of a kind, as a list returned them; the kind is readable again.
+
+        Args:
+            kind: The kind.
+            items: Its objects; Kubernetes leaves their kind out of a list.
+            group: The API group of a kind that is not one of Kubernetes' own.
+        """
         self._unreadable.pop(kind, None)
         self._left_out.pop(kind, None)
         if kind == "Event":
             self._events.clear()
-        for key in [key for key in self._objects if key.kind == kind]:
-            del self._objects[key]
+        for key in [key for key in self._objects if key.kind == kind and key.group == group]:
+            self._remove(key)
         for item in items:
             self.apply("ADDED", {"kind": kind, **item})
 
     def apply(self, change: str, item: Object) -> bool:
         """Apply a change that a watch reported; return whether the object belongs to the release.
+
+        A change that is older than what is known of the object, as a list and a watch may cross, is left out.
 
         Args:
             change: ``ADDED``, ``MODIFIED`` or ``DELETED``.
@@ -114,15 +146,17 @@ class Store:
         """
         if not self.belongs(item):
             return False
-        kind, key = str(item.get("kind")), key_of(item)
-        if kind == "Event":
-            self._add_event(item)
+        key = key_of(item)
+        if key.kind == "Event":
+            self._apply_event(change, item)
+        elif 0 < _version(item) < _version(self._objects.get(key, {})):
+            return True
         elif change == "DELETED":
-            self._objects.pop(key, None)
-        elif kind == "Pod" and key not in self._objects and self._count("Pod") >= MOST_PODS:
-            self._left_out["Pod"] = self._left_out.get("Pod", 0) + 1
+            self._remove(key)
         else:
             self._objects[key] = item
+            if key.kind == "Pod":
+                self._add_pod(key)
         return True
 
     def set_unreadable(self, kind: str, why: str) -> None:
@@ -138,7 +172,7 @@ class Store:
         if name_of(item) in self._names.get(kind, ()):
             return True
         if kind == "EndpointSlice":
-            return labels_of(item).get(SERVICE_NAME) in self._names.get("Service", ())
+            return str(labels_of(item).get(SERVICE_NAME)) in self._names.get("Service", ())
         if kind == "PersistentVolumeClaim":
             return any(f"-{name}-" in name_of(item) for name in self._names.get("StatefulSet", ()))
         if kind in _OWNED:
@@ -151,22 +185,55 @@ class Store:
         events: dict[str, list[Object]] = {}
         for event in sorted(self._events.values(), key=_event_order):
             events.setdefault(str(as_mapping(event.get("involvedObject")).get("uid")), []).append(event)
-        return Snapshot(at, dict(self._objects), events, dict(self._unreadable), dict(self._left_out))
+        left_out = {kind: len(found) for kind, found in self._left_out.items() if found}
+        return Snapshot(at, dict(self._objects), events, dict(self._unreadable), left_out)
 
     def _is_related(self, name: str) -> bool:
-        """Return whether a name is an expected object's, or begins with one: ``web-7f9-x2`` is a pod of ``web``."""
+        """Return whether a name is an expected object's, or begins with one: ``web-7f9-x2`` is a pod of ``web``.
+
+        Of a long name only the beginning is in a pod's name.
+        """
         parts = name.split("-")
-        return any("-".join(parts[:length]) in self._all_names for length in range(len(parts), 0, -1))
+        if any("-".join(parts[:length]) in self._all_names for length in range(len(parts), 0, -1)):
+            return True
+        stem = name[:_LONGEST_STEM]
+        return len(stem) == _LONGEST_STEM and any(expected.startswith(stem) for expected in self._all_names)
 
-    def _count(self, kind: str) -> int:
-        return sum(1 for key in self._objects if key.kind == kind)
+    def _add_pod(self, key: ObjectKey) -> None:
+        """Note a pod; of too many, the oldest are left out, because the newest are of the newest revision."""
+        self._pods.add(key)
+        self._left_out.get("Pod", set()).discard(key)
+        while len(self._pods) > MOST_PODS:
+            oldest = min(self._pods, key=lambda pod: _age_order(self._objects[pod]))
+            self._remove(oldest)
+            self._left_out.setdefault("Pod", set()).add(oldest)
 
-    def _add_event(self, event: Object) -> None:
-        self._events[uid_of(event) or name_of(event)] = event
+    def _remove(self, key: ObjectKey) -> None:
+        self._objects.pop(key, None)
+        self._pods.discard(key)
+        self._left_out.get(key.kind, set()).discard(key)
+
+    def _apply_event(self, change: str, event: Object) -> None:
+        identity = uid_of(event) or name_of(event)
+        self._events.pop(identity, None)
+        if change == "DELETED":
+            return
+        self._events[identity] = event
         while len(self._events) > MOST_EVENTS:
-            oldest = min(self._events, key=lambda uid: _event_order(self._events[uid]))
+            oldest = min(self._events, key=lambda known: _event_order(self._events[known]))
             del self._events[oldest]
-            self._left_out["Event"] = self._left_out.get("Event", 0) + 1
+            self._left_out.setdefault("Event", set()).add(oldest)
+
+
+def _version(item: Object) -> int:
+    """Return the resource version of an object, a number that grows with each change; 0 for one that is not a number."""
+    text = str(metadata_of(item).get("resourceVersion") or "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_VERSION else 0
+
+
+def _age_order(item: Object) -> tuple[float, str]:
+    created = created_at(item)
+    return created.timestamp() if created else 0.0, name_of(item)
 
 
 def event_time(event: Object) -> datetime | None:
@@ -179,10 +246,10 @@ def event_time(event: Object) -> datetime | None:
 
 def event_count(event: Object) -> int:
     """Return how often an event happened."""
-    counts = (event.get("count"), as_mapping(event.get("series")).get("count"))
-    return max((count for count in counts if isinstance(count, int)), default=1)
+    return max(number(event, "count"), number(as_mapping(event.get("series")), "count"), 1)
 
 
-def _event_order(event: Object) -> float:
+def _event_order(event: Object) -> tuple[float, int]:
+    """Order events by time, which has whole seconds, and within a second by their versions."""
     time = event_time(event)
-    return time.timestamp() if time else 0.0
+    return time.timestamp() if time else 0.0, _version(event)

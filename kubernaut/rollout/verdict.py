@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from kubernaut.rollout.objects import Expected, ObjectKey, number, spec_of
-from kubernaut.rollout.problems import Cause, Problem
+from kubernaut.rollout.memory import Pulls, Tries, count_pulls, is_applied, ready_since, tries_of
+from kubernaut.rollout.objects import Expected, Object, ObjectKey, uid_of
+from kubernaut.rollout.problems import CRASHES, PULLS, Cause, Problem
 from kubernaut.rollout.store import Snapshot
 from kubernaut.rollout.workloads import Phase, WorkloadState, workload_states
 
@@ -25,8 +26,8 @@ class Rules:
         image_failures: Failed pulls of an image that is not found or denied.
         crash_restarts: Restarts of a container that crashes, runs out of memory or fails its liveness or startup probe.
         command_failures: Starts of a container whose command cannot be run.
-        config_seconds: Seconds that a missing ConfigMap, Secret, key or volume may take to appear.
-        pending_seconds: Seconds that pods may be unschedulable, over quota or not admitted.
+        config_seconds: Seconds that a missing ConfigMap, Secret, key or deleted object may take to appear.
+        pending_seconds: Seconds that pods may be unschedulable, over quota or not admitted, or a Deployment past its own deadline.
         endpoints_seconds: Seconds that a Service may have no endpoints although the pods are ready.
         settle_seconds: Seconds that a container which has restarted must stay ready.
         unprobed_seconds: Seconds that a container without a readiness probe must run.
@@ -45,7 +46,7 @@ class Rules:
         """Return how many failures of a cause end the rollout; ``None`` for a cause that is not counted."""
         if cause in (Cause.IMAGE_NOT_FOUND, Cause.IMAGE_DENIED):
             return self.image_failures
-        if cause in _CRASHES:
+        if cause in CRASHES:
             return self.crash_restarts
         return self.command_failures if cause is Cause.CONTAINER_COMMAND_INVALID else None
 
@@ -60,12 +61,9 @@ class Rules:
         return self.endpoints_seconds if cause is Cause.SERVICE_WITHOUT_ENDPOINTS else None
 
 
-_CRASHES = frozenset(
-    {Cause.CONTAINER_CRASHED, Cause.CONTAINER_OUT_OF_MEMORY, Cause.LIVENESS_PROBE_FAILED, Cause.STARTUP_PROBE_FAILED}
-)
 _AT_ONCE = frozenset({Cause.IMAGE_NAME_INVALID, Cause.JOB_FAILED, Cause.HOOK_FAILED})
 _CONFIGURATION = frozenset({Cause.CONTAINER_CONFIG_INVALID, Cause.OBJECT_DELETED})
-_PENDING = frozenset({Cause.POD_UNSCHEDULABLE, Cause.QUOTA_EXCEEDED, Cause.ADMISSION_DENIED})
+_PENDING = frozenset({Cause.POD_UNSCHEDULABLE, Cause.QUOTA_EXCEEDED, Cause.ADMISSION_DENIED, Cause.DEADLINE_EXCEEDED})
 
 
 class Judgement(StrEnum):
@@ -86,6 +84,7 @@ class Verdict:
         problem: Why it failed, or the most important thing that it waits for, if any.
         rule: By which rule it failed: ``after 3 restarts``.
         believed_at: From when on pods that are ready are believed to stay so, if that is all that is waited for.
+        unreadable: What could not be read, so that it was judged without: ``cannot read events in demo: no right to list events``.
     """
 
     judgement: Judgement
@@ -93,6 +92,7 @@ class Verdict:
     problem: Problem | None = None
     rule: str = ""
     believed_at: datetime | None = None
+    unreadable: tuple[str, ...] = ()
 
     @property
     def is_ready(self) -> bool:
@@ -111,31 +111,32 @@ class Watched:
 
     Attributes:
         rules: The rules in force.
-        before: The generation of each object when the rollout began; a new object has none.
-        restarts: How often each container, by pod and name, had failed when the rollout began.
-        applied: The objects that Helm has changed, created, or left as they are.
-        seen: The objects that existed at some time.
+        began_at: When the rollout began, by the cluster's clock; ``None`` if its beginning was not seen.
+        before: The objects as they were when the rollout began.
+        tries: How often each container, by its pod's UID and its name, had failed when the rollout began.
+        applied: When each object was seen first as the new revision has it.
+        finished: The Jobs that were complete: they may be deleted.
+        pulls: The failed pulls of each container, as far as they were seen.
+        ready_since: Since when each ready pod and workload, by UID, has been seen ready.
         first_seen: When each present problem was seen first.
     """
 
     rules: Rules = Rules()
-    before: Mapping[ObjectKey, int] = field(default_factory=dict)
-    restarts: Mapping[tuple[ObjectKey, str], int] = field(default_factory=dict)
-    applied: frozenset[ObjectKey] = frozenset()
-    seen: frozenset[ObjectKey] = frozenset()
+    began_at: datetime | None = None
+    before: Mapping[ObjectKey, Object] = field(default_factory=dict)
+    tries: Mapping[tuple[str, str], Tries] = field(default_factory=dict)
+    applied: Mapping[ObjectKey, datetime] = field(default_factory=dict)
+    finished: frozenset[ObjectKey] = frozenset()
+    pulls: Mapping[tuple[str, str], Pulls] = field(default_factory=dict)
+    ready_since: Mapping[str, datetime] = field(default_factory=dict)
     first_seen: Mapping[tuple[Cause, ObjectKey, str], datetime] = field(default_factory=dict)
 
 
 def begin(rules: Rules, expected: Iterable[Expected], snapshot: Snapshot) -> Watched:
     """Return what to remember of the objects as they are before Helm starts."""
-    states = workload_states(expected, snapshot)
-    restarts = {
-        (problem.object, problem.container): problem.failures
-        for state in states
-        for problem in state.problems
-        if problem.container and rules.failures(problem.cause) is not None
-    }
-    return Watched(rules, {state.key: state.generation for state in states if state.exists}, restarts)
+    keys = (one.key for one in expected)
+    before = {key: snapshot.objects[key] for key in keys if key in snapshot.objects}
+    return Watched(rules, snapshot.at, before, tries_of(snapshot))
 
 
 def judge(
@@ -143,7 +144,8 @@ def judge(
 ) -> tuple[Verdict, Watched]:
     """Judge a release, and return what to remember for the next snapshot.
 
-    Before Helm has applied an object, what is wrong with it is the old revision's, and does not count.
+    Before Helm has applied an object, what is wrong with it is the old revision's, and does not count. A release is ready only when
+    Helm has ended and every object is ready.
 
     Args:
         watched: What was remembered of the snapshots before.
@@ -151,97 +153,122 @@ def judge(
         snapshot: What the cluster shows now.
         helm_done: Whether Helm has ended, so that every object is the new revision's.
     """
-    states = tuple(_with_deletion(state, watched) for state in workload_states(expected, snapshot))
-    ordinary = tuple(state for state in states if not state.hook)
-    by_key = {one.key: one for one in expected}
-    applied = watched.applied | {
-        state.key
-        for state in states
-        if state.exists and (helm_done or state.hook or _is_applied(state, by_key[state.key], snapshot, watched))
-    }
-    counting = [state for state in states if state.key in applied or state.key in watched.seen]
-    pods_ready = all(state.is_ready for state in ordinary if state.key.kind != "Service")
-    problems = [
-        _since_begin(problem, watched)
-        for state in counting
-        for problem in state.problems
-        if pods_ready or problem.cause is not Cause.SERVICE_WITHOUT_ENDPOINTS  # their clock starts when the pods are ready
-    ]
-    first_seen = {one.identity: watched.first_seen.get(one.identity) or _first(one, snapshot.at) for one in problems}
-    seen = watched.seen | {state.key for state in states if state.exists and state.key in applied}
-    watched = replace(watched, applied=frozenset(applied), seen=frozenset(seen), first_seen=first_seen)
-    for problem in problems:
+    states = workload_states(expected, snapshot)
+    watched = _remember(watched, states, {one.key: one for one in expected}, snapshot, helm_done=helm_done)
+    states = tuple(_with_absence(state, watched, helm_done=helm_done) for state in states)
+    problems = _counting(states, watched, snapshot)
+    first_seen = {problem.identity: _first_seen(problem, since, watched, snapshot.at) for problem, since in problems}
+    watched = replace(watched, first_seen=first_seen)
+    ranked = sorted((problem for problem, _ in problems), key=lambda problem: _rank(problem, watched.rules))
+    verdict = Verdict(
+        Judgement.PROGRESSING, states, next(iter(ranked), None), unreadable=tuple(sorted(set(snapshot.unreadable.values())))
+    )
+    for problem in ranked:
         rule = _given_up(problem, watched, snapshot)
         if rule is not None:
-            return Verdict(Judgement.FAILED, states, problem, rule), watched
-    first = problems[0] if problems else None
-    if not all(state.is_ready for state in ordinary) or any(state.key not in applied for state in ordinary if state.exists):
-        return Verdict(Judgement.PROGRESSING, states, first), watched
-    believed = _believed_at(ordinary, watched.rules, expected)
+            return replace(verdict, judgement=Judgement.FAILED, problem=problem, rule=rule), watched
+    ordinary = tuple(state for state in states if not state.hook)
+    if not helm_done or not all(state.is_ready for state in ordinary):
+        return verdict, watched
+    believed = _believed_at(ordinary, watched)
     if believed is not None and believed > snapshot.at:
-        return Verdict(Judgement.PROGRESSING, states, first, believed_at=believed), watched
-    return Verdict(Judgement.READY, states), watched
+        return replace(verdict, believed_at=believed), watched
+    return replace(verdict, judgement=Judgement.READY, problem=None), watched
 
 
-def _first(problem: Problem, at: datetime) -> datetime:
-    """Return when a problem was seen first: now, unless the cluster knows it for longer."""
-    return min(problem.since, at) if problem.since is not None else at
+def _remember(
+    watched: Watched, states: Sequence[WorkloadState], by_key: Mapping[ObjectKey, Expected], snapshot: Snapshot, *, helm_done: bool
+) -> Watched:
+    def applies(state: WorkloadState) -> bool:
+        live, before = snapshot.objects[state.key], watched.before.get(state.key)
+        return (helm_done and not state.hook) or is_applied(by_key[state.key], live, before, watched.began_at)
+
+    applied = {state.key: snapshot.at for state in states if state.exists and applies(state)}
+    finished = (state.key for state in states if state.key.kind == "Job" and state.phase is Phase.READY)
+    return replace(
+        watched,
+        applied={**applied, **watched.applied},
+        finished=watched.finished.union(finished),
+        pulls=count_pulls(watched.pulls, snapshot),
+        ready_since=ready_since(watched.ready_since, states, snapshot.at),
+    )
 
 
-def _is_applied(state: WorkloadState, one: Expected, snapshot: Snapshot, watched: Watched) -> bool:
-    before = watched.before.get(state.key)
-    if before is None or before != state.generation:
-        return True
-    live = snapshot.objects.get(state.key)
-    return live is not None and _contains(spec_of(live), spec_of(one.object))
-
-
-def _contains(live: object, wanted: object) -> bool:
-    """Return whether a live object has all that a manifest says; the cluster adds its defaults, and may write a value otherwise."""
-    if isinstance(wanted, Mapping):
-        stated = ((name, value) for name, value in wanted.items() if value is not None)
-        return isinstance(live, Mapping) and all(_contains(live.get(name), value) for name, value in stated)
-    if isinstance(wanted, list):
-        return isinstance(live, list) and len(live) == len(wanted) and all(map(_contains, live, wanted))
-    return live == wanted
-
-
-def _with_deletion(state: WorkloadState, watched: Watched) -> WorkloadState:
-    """Add the problem of an object that existed in this rollout and is gone; hooks are deleted on purpose."""
-    if state.exists or state.hook or state.phase is Phase.NOT_JUDGED or state.key not in watched.seen:
+def _with_absence(state: WorkloadState, watched: Watched, *, helm_done: bool) -> WorkloadState:
+    """Return the state of an object that existed in this rollout, or was to exist, and is gone; hooks are deleted on purpose."""
+    if state.exists or state.hook or state.phase is Phase.NOT_JUDGED or not (helm_done or state.key in watched.applied):
         return state
+    if state.key in watched.finished:
+        return replace(state, phase=Phase.READY, summary="succeeded, and was deleted")
     message = f"{state.key.kind.lower()} {state.key.name} was deleted during the rollout"
-    problem = Problem(Cause.OBJECT_DELETED, state.key, message)
-    return replace(state, problems=(problem, *state.problems))
+    return replace(state, problems=(Problem(Cause.OBJECT_DELETED, state.key, message), *state.problems))
 
 
-def _since_begin(problem: Problem, watched: Watched) -> Problem:
-    """Count a problem's failures from the beginning of the rollout."""
-    before = watched.restarts.get((problem.object, problem.container), 0)
-    return replace(problem, failures=problem.failures - before) if before else problem
+def _counting(states: Sequence[WorkloadState], watched: Watched, snapshot: Snapshot) -> list[tuple[Problem, datetime]]:
+    """Return the problems that count, each with the time from which on it counts.
+
+    The clock of a Service's endpoints starts when the pods are ready.
+    """
+    pods_ready = all(state.is_ready for state in states if state.key.kind != "Service" and not state.hook)
+    return [
+        (_since_begin(problem, watched, snapshot), watched.applied.get(state.key, snapshot.at))
+        for state in states
+        if not state.is_ready and (state.key in watched.applied or not state.exists)
+        for problem in state.problems
+        if pods_ready or problem.cause is not Cause.SERVICE_WITHOUT_ENDPOINTS
+    ]
+
+
+def _since_begin(problem: Problem, watched: Watched, snapshot: Snapshot) -> Problem:
+    """Count a problem's failures from the beginning of the rollout, and failed pulls also as they were seen."""
+    container = uid_of(snapshot.objects.get(problem.object, {})), problem.container
+    before = watched.tries.get(container, Tries())
+    if problem.cause in PULLS:
+        seen = watched.pulls.get(container, Pulls()).failures
+        return replace(problem, failures=max(problem.failures - before.pulls, seen))
+    counts = problem.container and watched.rules.failures(problem.cause) is not None
+    return replace(problem, failures=max(0, problem.failures - before.restarts)) if counts else problem
+
+
+def _first_seen(problem: Problem, counts_from: datetime, watched: Watched, at: datetime) -> datetime:
+    """Return when a problem was seen first: when the cluster says so, but not before its object was applied."""
+    known = watched.first_seen.get(problem.identity)
+    return known or max(counts_from, min(problem.since or at, at))
+
+
+def _rank(problem: Problem, rules: Rules) -> int:
+    """Order problems: those that have given up, those that a rule ends, others, and those that pass."""
+    if problem.passing:
+        return 3
+    ruled = rules.failures(problem.cause) is not None or rules.seconds(problem.cause) is not None
+    return 0 if problem.fatal else 1 if ruled else 2
 
 
 def _given_up(problem: Problem, watched: Watched, snapshot: Snapshot) -> str | None:
     """Return the rule by which a problem ends the rollout, for a person; ``None`` while it may pass."""
+    if problem.passing:
+        return None
     if problem.fatal:
         return "at once"
     most = watched.rules.failures(problem.cause)
     if most is not None and problem.failures >= most:
-        return f"after {most} {'restarts' if problem.cause in _CRASHES else 'tries'}"
+        return f"after {most} {'restarts' if problem.cause in CRASHES else 'tries'}"
     seconds = watched.rules.seconds(problem.cause)
     if seconds is not None and snapshot.at - watched.first_seen[problem.identity] >= timedelta(seconds=seconds):
         return f"after {seconds:g} s" if seconds else "at once"
     return None
 
 
-def _believed_at(states: Iterable[WorkloadState], rules: Rules, expected: Sequence[Expected]) -> datetime | None:
-    """Return from when on all pods are believed to stay ready."""
-    least = {one.key: number(spec_of(one.object), "minReadySeconds") for one in expected}
-    times = (
-        pod.believed_at(unprobed=max(rules.unprobed_seconds, least.get(state.key, 0)), settle=rules.settle_seconds)
-        for state in states
-        if state.phase is Phase.READY
+def _believed_at(states: Iterable[WorkloadState], watched: Watched) -> datetime | None:
+    """Return from when on all pods are believed to stay ready; those that are not known, when they were ready long enough."""
+    rules, since = watched.rules, watched.ready_since
+    found = [state for state in states if state.phase is Phase.READY]
+    times = [
+        pod.believed_at(seen_at=since[pod.uid], least=state.min_ready, unprobed=rules.unprobed_seconds, settle=rules.settle_seconds)
+        for state in found
         for pod in state.pods
         if pod.ready
-    )
-    return max((time for time in times if time is not None), default=None)
+    ]
+    by_numbers = [state for state in found if state.by_numbers]
+    unknown = [since[state.uid] + timedelta(seconds=max(rules.settle_seconds, state.min_ready)) for state in by_numbers]
+    return max((*unknown, *(time for time in times if time is not None)), default=None)

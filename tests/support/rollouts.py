@@ -1,0 +1,49 @@
+"""A rollout as a sequence of snapshots, judged one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kubernaut.rollout.objects import expected_objects
+from kubernaut.rollout.store import Snapshot, Store
+from kubernaut.rollout.verdict import Rules, Verdict, Watched, begin, judge
+from support.kube_objects import NAMESPACE, Json, manifest, moment
+
+
+def snapshot_of(seconds: float, expected: Sequence[Any], *objects: Json, unreadable: Mapping[str, str] | None = None) -> Snapshot:
+    """Return a snapshot with these objects."""
+    store = Store(expected)
+    for item in objects:
+        store.apply("ADDED", item)
+    for kind, why in (unreadable or {}).items():
+        store.set_unreadable(kind, why)
+    return store.snapshot(moment(seconds))
+
+
+class Rollout:
+    """A rollout of a release with these objects, which began at second 0.
+
+    Args:
+        wanted: The objects of the new revision, as the cluster has them or as the manifest does.
+        hooks: The hooks' objects, with their annotations.
+        before: The objects in the cluster before Helm started.
+        rules: The rules.
+    """
+
+    def __init__(self, *wanted: Json, hooks: Sequence[Json] = (), before: Sequence[Json] = (), rules: Rules | None = None) -> None:
+        self.expected = expected_objects([manifest(item) for item in wanted], NAMESPACE, hooks)
+        self.watched: Watched = begin(rules or Rules(), self.expected, snapshot_of(0, self.expected, *before))
+        self.verdicts: list[Verdict] = []
+
+    def see(self, seconds: float, *objects: Json, helm_done: bool = True, unreadable: Mapping[str, str] | None = None) -> Verdict:
+        """Return the verdict on what the cluster has at a time."""
+        found = snapshot_of(seconds, self.expected, *objects, unreadable=unreadable)
+        verdict, self.watched = judge(self.watched, self.expected, found, helm_done=helm_done)
+        self.verdicts.append(verdict)
+        return verdict
+
+    @property
+    def words(self) -> list[str]:
+        """The verdicts so far."""
+        return [verdict.judgement.value for verdict in self.verdicts]
