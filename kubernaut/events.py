@@ -207,7 +207,7 @@ class Journal:
 
 
 class OperationEvent(Model):
-    """An event of an operation: ``kind`` is the event's, ``text`` its subject, line or outcome, redacted."""
+    """An event of an operation: ``kind`` is the event's, ``text`` its subject, line, state or outcome, redacted."""
 
     at: datetime
     step: str

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Self, cast
 from kubernaut.cli.command import is_verbose
 from kubernaut.cli.output import StderrStream, is_terminal, print_message, sanitize
 from kubernaut.cli.signals import on_signal
-from kubernaut.events import Event, Listener, LogLine, Notice, StepFinished, StepOutcome, StepStarted
+from kubernaut.events import Event, Listener, LogLine, Notice, StepFinished, StepOutcome, StepStarted, WorkloadProgress
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 TAIL = 20
 """The number of lines shown of a failed step."""
+WORKLOADS = 8
+"""The number of workloads shown of a running step."""
 
 _HELM_STEPS = frozenset(("deploy", "rollback", "restore", "delete"))
 STOPPING = "Stopping: {}. Further signals are ignored."
@@ -82,6 +84,8 @@ class _Display:
                 self._line(event.step, text)
             elif isinstance(event, Notice):
                 self._notice(event.step, sanitize(event.text))
+            elif isinstance(event, WorkloadProgress):
+                self._workload(event)
             else:
                 self._finished(event)
 
@@ -111,6 +115,9 @@ class _Display:
     def _notice(self, step: str, text: str) -> None:
         raise NotImplementedError
 
+    def _workload(self, event: WorkloadProgress) -> None:
+        raise NotImplementedError
+
     def _finished(self, event: StepFinished) -> None:
         raise NotImplementedError
 
@@ -131,11 +138,29 @@ class PlainDisplay(_Display):
     def _notice(self, step: str, text: str) -> None:
         print_message(f"{step:<10} {text}")
 
+    def _workload(self, event: WorkloadProgress) -> None:
+        print_message(f"{event.step:<10} {sanitize(event.workload)}: {sanitize(event.text)}")
+
     def _finished(self, event: StepFinished) -> None:
         for line in self._tail(event):
             print_message(f"{event.step:<10} | {line}")
         detail = event.detail or ("stopped" if event.outcome is StepOutcome.FAILED else "")
         print_message(f"{event.step:<10} {event.outcome.value:<10} {format_duration(event.seconds):>6}  {detail}".rstrip())
+
+
+def _workload_lines(workloads: Sequence[tuple[WorkloadProgress, float]], now: float) -> Iterator[Text]:
+    """Yield a line per workload; of many, those that are waited for, and how many more there are."""
+    from rich.text import Text
+
+    shown = [one for one in workloads if not one[0].ready] if len(workloads) > WORKLOADS else workloads
+    for event, since in shown[:WORKLOADS]:
+        text = f"{sanitize(event.workload)}: {sanitize(event.text)}"
+        if event.ready:
+            yield Text.assemble("    ", ("✓ ", "green"), (text, "dim"), no_wrap=True, overflow="ellipsis")
+        else:
+            yield Text(f"      {text} {now - since:.0f} s", no_wrap=True, overflow="ellipsis")
+    if len(shown) > WORKLOADS:
+        yield Text(f"      and {len(shown) - WORKLOADS} more", style="dim")
 
 
 class LiveDisplay(_Display):
@@ -148,6 +173,7 @@ class LiveDisplay(_Display):
 
         super().__init__(verbose)
         self._running: dict[str, tuple[str, float]] = {}
+        self._workloads: dict[str, dict[str, tuple[WorkloadProgress, float]]] = {}
         self._console = Console(file=cast(IO[str], StderrStream()), highlight=False, emoji=False, markup=False)
         self._spinner = Spinner("dots")
         self._live = Live(
@@ -174,7 +200,10 @@ class LiveDisplay(_Display):
             glyph = frame.plain if isinstance(frame, Text) else "-"
             head = f" {step:<10} {format_duration(now - since):>6}  "
             yield Text.assemble((glyph, "cyan"), head, subject, no_wrap=True, overflow="ellipsis")
-            if tail:
+            workloads = self._workloads.get(step)
+            if workloads:
+                yield from _workload_lines(list(workloads.values()), now)
+            elif tail:
                 yield Text(f"    {tail[-1]}", style="dim", no_wrap=True, overflow="ellipsis")
 
     def _message(self, text: str) -> None:
@@ -190,8 +219,12 @@ class LiveDisplay(_Display):
     def _notice(self, step: str, text: str) -> None:  # noqa: ARG002 - the running steps are right below
         self._print(f"  {text}", "yellow")
 
+    def _workload(self, event: WorkloadProgress) -> None:
+        self._workloads.setdefault(event.step, {})[event.workload] = event, time.monotonic()
+
     def _finished(self, event: StepFinished) -> None:
         subject, _ = self._running.pop(event.step, ("", 0.0))
+        self._workloads.pop(event.step, None)
         for line in self._tail(event):
             self._print(f"    {line}", "dim")
         detail = event.detail or ("stopped" if event.outcome is StepOutcome.FAILED else subject)

@@ -29,7 +29,18 @@ from kubernaut.errors import (
     ValuesInvalid,
     from_problem,
 )
-from kubernaut.events import Event, Events, Listener, LogLine, Notice, NumberedEvent, StepFinished, StepOutcome, StepStarted
+from kubernaut.events import (
+    Event,
+    Events,
+    Listener,
+    LogLine,
+    Notice,
+    NumberedEvent,
+    StepFinished,
+    StepOutcome,
+    StepStarted,
+    WorkloadProgress,
+)
 from kubernaut.history.operations import Operation, is_operation_id
 from kubernaut.models import Model
 
@@ -298,6 +309,10 @@ class _EventDecoder:
             word, _, detail = event.text.partition(" ")
             outcome = _OUTCOMES.get(word, StepOutcome.DONE)
             return StepFinished(event.step, outcome, detail, self._close(event.step, event.at))
+        if event.kind == WorkloadProgress.kind:
+            word, _, state = event.text.partition(" ")
+            workload, _, text = state.partition(": ")
+            return WorkloadProgress(event.step, workload, text, ready=word == "ready")
         return LogLine(event.step, event.text) if event.kind == LogLine.kind else Notice(event.step, event.text)
 
     def finish(self, operation: Operation) -> Iterator[StepFinished]:

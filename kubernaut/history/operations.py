@@ -314,7 +314,7 @@ def _text(recorded: RecordedEvent) -> str:
     if isinstance(event, LogLine | Notice):
         return event.text
     if isinstance(event, WorkloadProgress):
-        return f"{event.workload}: {event.text}"
+        return f"{'ready' if event.ready else 'progressing'} {event.workload}: {event.text}"
     return f"{event.outcome.value} {event.detail}".rstrip()
 
 
