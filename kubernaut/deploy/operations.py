@@ -29,24 +29,26 @@ from kubernaut.errors import (
     NotFound,
 )
 from kubernaut.events import Journal
-from kubernaut.history.operations import (
+from kubernaut.history.operation_codec import (
     KEY_LABEL,
+    decode_operation,
+    key_label,
+    operation_data,
+    operation_from_labels,
+    operation_secret,
+    outcome_labels,
+)
+from kubernaut.history.operations import (
     Operation,
     OperationChart,
     Outcome,
     ReleaseReference,
     Verb,
-    decode_operation,
-    encode_operation,
     key_hash,
-    key_label,
     key_secret_name,
     new_operation_id,
     now,
     operation_events,
-    operation_from_labels,
-    operation_secret,
-    outcome_labels,
 )
 from kubernaut.history.records import KUBERNAUT_OWNER, Record
 from kubernaut.history.store import ReleaseHistory
@@ -361,7 +363,7 @@ def update_operation(cluster: Cluster, operation: Operation, *, version: str | N
         metadata["labels"] = labels
     if version is not None:
         metadata["resourceVersion"] = version
-    patch = {"data": {"operation": encode_operation(operation)}, **({"metadata": metadata} if metadata else {})}
+    patch = {"data": operation_data(operation), **({"metadata": metadata} if metadata else {})}
     written = cluster.patch_secret(operation.namespace, operation.secret, patch)
     return str(written["metadata"]["resourceVersion"])
 

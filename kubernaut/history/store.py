@@ -11,7 +11,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.errors import BadInput, OperationNotFound
-from kubernaut.history.operations import Operation, decode_operation, is_operation_id
+from kubernaut.history.operation_codec import decode_operation
+from kubernaut.history.operations import Operation, is_operation_id
 from kubernaut.history.records import HELM_OWNER, KUBERNAUT_OWNER, OPERATION_LABEL, Record, Status, decode, secret_name
 from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, ReleaseList, describe, pod_selectors, position
 

@@ -19,7 +19,8 @@ from kubernaut.adapters.kube import Cluster
 from kubernaut.deploy.operations import OperationWriter
 from kubernaut.errors import Conflict, IdempotencyKeyReused, Interrupted, NamespaceNotFound
 from kubernaut.events import Journal, Notice
-from kubernaut.history.operations import KEY_LABEL, Operation, Outcome, key_label, now
+from kubernaut.history.operation_codec import KEY_LABEL, key_label
+from kubernaut.history.operations import Operation, Outcome, now
 from kubernaut.settings import Settings, load_settings
 from kubernaut.testing.cluster import FakeCluster
 

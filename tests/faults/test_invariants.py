@@ -11,7 +11,7 @@ import pytest
 from support.invariants import Attempted, Seen, Snapshot, Watched, snapshot
 from support.records import DIGEST, made, operation, record, record_secret
 
-from kubernaut.history.operations import operation_secret
+from kubernaut.history.operation_codec import operation_secret
 from kubernaut.history.records import decode, encode
 
 

@@ -13,7 +13,8 @@ from kubernaut.deploy.operations import accept, new_operation
 from kubernaut.deploy.requests import DeployRequest, OperationRequest
 from kubernaut.errors import DeadlineExceeded
 from kubernaut.events import Event, Progress
-from kubernaut.history.operations import Operation, operation_secret
+from kubernaut.history.operation_codec import operation_secret
+from kubernaut.history.operations import Operation
 from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL, Status
 from kubernaut.history.store import HistoryStore, ReleaseHistory
 from kubernaut.settings import load_settings

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import IndexStale, ReleaseNotFound
 from kubernaut.history.index import Index, Query
-from kubernaut.history.operations import OUTCOME_LABEL, SUCCEEDED, Operation, Outcome, operation_secret
+from kubernaut.history.operation_codec import OUTCOME_LABEL, operation_secret
+from kubernaut.history.operations import SUCCEEDED, Operation, Outcome
 from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL, Status, encode
 from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId
 from kubernaut.history.repair import aside_secret

@@ -26,7 +26,8 @@ from kubernaut.history.index.summaries import (
     summarize_operation,
     summarize_release,
 )
-from kubernaut.history.operations import Operation, decode_operation
+from kubernaut.history.operation_codec import decode_operation
+from kubernaut.history.operations import Operation
 from kubernaut.history.records import HELM_OWNER, KUBERNAUT_OWNER, OPERATION_LABEL, Status, decode
 
 if TYPE_CHECKING:

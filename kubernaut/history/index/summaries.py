@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from pydantic_core import PydanticSerializationError
 
-from kubernaut.history.operations import OUTCOME_LABEL, Operation
+from kubernaut.history.operation_codec import OUTCOME_LABEL
+from kubernaut.history.operations import Operation
 from kubernaut.history.records import ASIDE_LABEL, KUBERNAUT_OWNER, OPERATION_LABEL, REVISION_LABEL, Record, decode, storable
 from kubernaut.history.releases import Release, describe, find_operation
 from kubernaut.models import Plan

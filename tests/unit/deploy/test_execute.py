@@ -27,7 +27,8 @@ from kubernaut.errors import (
     NamespaceNotFound,
 )
 from kubernaut.events import StepFinished, StepOutcome
-from kubernaut.history.operations import decode_operation, new_operation_id, now, operation_secret
+from kubernaut.history.operation_codec import decode_operation, operation_secret
+from kubernaut.history.operations import new_operation_id, now
 from kubernaut.history.records import Status, encode
 from kubernaut.history.store import HistoryStore
 

@@ -26,7 +26,7 @@ from kubernaut.errors import (
     ReleaseNotFound,
     ValuesInvalid,
 )
-from kubernaut.history.operations import operation_secret
+from kubernaut.history.operation_codec import operation_secret
 from kubernaut.history.records import Status
 
 

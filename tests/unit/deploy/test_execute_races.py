@@ -25,7 +25,7 @@ from kubernaut.errors import (
     ReleaseLocked,
     ReleaseNotFound,
 )
-from kubernaut.history.operations import operation_secret
+from kubernaut.history.operation_codec import operation_secret
 from kubernaut.history.records import Status
 from kubernaut.history.store import HistoryStore
 

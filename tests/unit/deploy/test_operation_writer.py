@@ -14,7 +14,8 @@ from support.deploy_harness import DeployHarness
 from kubernaut.deploy.operations import OperationWriter, update_operation
 from kubernaut.errors import ClusterUnreachable
 from kubernaut.events import Journal, Notice
-from kubernaut.history.operations import Operation, Outcome, decode_operation, now, numbered_events
+from kubernaut.history.operation_codec import decode_operation
+from kubernaut.history.operations import Operation, Outcome, now, numbered_events
 from kubernaut.testing.cluster import FakeCluster
 
 QUICK = 0.01

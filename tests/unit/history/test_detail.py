@@ -12,7 +12,7 @@ from support.records import made, operation, own, record, record_secret
 
 from kubernaut.errors import Conflict, NameInvalid, ReleaseNotFound
 from kubernaut.history.detail import diff_releases, parse_other, read_manifest, read_report, read_values
-from kubernaut.history.operations import operation_secret
+from kubernaut.history.operation_codec import operation_secret
 from kubernaut.history.records import encode
 from kubernaut.history.releases import ReleaseId
 from kubernaut.history.store import HistoryStore, read_logs

@@ -16,7 +16,7 @@ from support.records import STARTED, operation, record_secret
 from kubernaut.adapters.kube_http import WatchEvent
 from kubernaut.errors import ClusterUnreachable, IndexStale, OperationNotFound, ReleaseNotFound
 from kubernaut.history.index import Index, Query
-from kubernaut.history.operations import operation_secret
+from kubernaut.history.operation_codec import operation_secret
 from kubernaut.history.releases import Release, ReleaseId
 from kubernaut.history.store import HistoryStore
 from kubernaut.testing.cluster import FakeCluster

@@ -19,7 +19,7 @@ from kubernaut.history.index.summaries import (
     summarize_operation,
     summarize_release,
 )
-from kubernaut.history.operations import operation_secret
+from kubernaut.history.operation_codec import operation_secret
 from kubernaut.history.records import encode
 from kubernaut.history.releases import Release, describe
 from kubernaut.history.repair import aside_secret

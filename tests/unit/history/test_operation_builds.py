@@ -11,7 +11,8 @@ import pytest
 from support.records import operation
 
 from kubernaut.ci import CiBuild
-from kubernaut.history.operations import LARGEST, Operation, decode_operation, encode_operation, operation_secret
+from kubernaut.history.operation_codec import LARGEST, decode_operation, encode_operation, operation_secret
+from kubernaut.history.operations import Operation
 from kubernaut.history.records import unpack
 
 BUILD = CiBuild(url="https://ci/job/shop-deploy/7/", job="shop-deploy", number=7, tag="jenkins-shop-deploy-7", change="31")

@@ -17,18 +17,15 @@ from support.examples import examples
 from support.records import STARTED, made, operation, record, record_secret
 
 from kubernaut.events import Journal, LogLine, OperationEvent, RecordedEvent, StepFinished, StepOutcome, StepStarted
+from kubernaut.history.operation_codec import LARGEST, decode_operation, encode_operation, operation_secret
 from kubernaut.history.operations import (
-    LARGEST,
     Operation,
     Outcome,
-    decode_operation,
-    encode_operation,
     is_operation_id,
     key_hash,
     new_operation_id,
     numbered_events,
     operation_events,
-    operation_secret,
     with_recreated_record,
 )
 from kubernaut.history.repair import aside_secret

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.records import NAMESPACE, operation, record, record_secret
 
-from kubernaut.history.operations import operation_secret
+from kubernaut.history.operation_codec import operation_secret
 from kubernaut.history.records import Record, decode, encode
 from kubernaut.history.repair import LARGEST_SECRET, aside_secret, failed_patch, recreated_secret, superseded_patch
 from kubernaut.testing.cluster import FakeCluster

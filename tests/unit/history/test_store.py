@@ -9,7 +9,7 @@ import pytest
 from support.records import STARTED, history, made, operation, own, record, record_secret
 
 from kubernaut.errors import ReleaseNotFound
-from kubernaut.history.operations import operation_secret
+from kubernaut.history.operation_codec import operation_secret
 from kubernaut.history.releases import Release, ReleaseId
 from kubernaut.history.repair import aside_secret
 from kubernaut.history.store import HistoryStore

@@ -66,6 +66,7 @@ def test_component_names_are_stable(document: dict[str, Any]) -> None:
         "CiBuild",
         "Difference",
         "Events",
+        "Evidence",
         "Fault",
         "Health",
         "ImagesChange",

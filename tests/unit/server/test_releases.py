@@ -15,7 +15,7 @@ from support.examples import examples
 from support.in_process_server import READER, TEAM, InProcessServer, problem
 from support.records import STARTED, made, operation, own, record_secret
 
-from kubernaut.history.operations import operation_secret
+from kubernaut.history.operation_codec import operation_secret
 from kubernaut.history.store import HistoryStore
 from kubernaut.server.app import create_app
 from kubernaut.server.routes import releases

@@ -11,7 +11,7 @@ from support.in_process_server import READER, TEAM, InProcessServer, problem
 from support.publisher import Publisher
 from support.records import STARTED, made, operation, own, record_secret
 
-from kubernaut.history.operations import operation_secret
+from kubernaut.history.operation_codec import operation_secret
 from kubernaut.server.app import create_app
 from kubernaut.server.routes import releases
 from kubernaut.testing.cluster import FakeCluster
