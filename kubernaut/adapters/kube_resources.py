@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from kubernaut.errors import BadInput
+
 
 @dataclass(frozen=True, slots=True)
 class Resource:
@@ -36,15 +38,26 @@ class Resource:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     def path(self, namespace: str | None = None, *parts: str) -> str:
-        """Return the URL path of an object, by name and subresource, or of the kind; ``None`` means all namespaces."""
+        """Return the URL path of an object, by name and subresource, or of the kind; ``None`` means all namespaces.
+
+        Raises:
+            BadInput: A name is empty or a dot segment.
+        """
         place = ("namespaces", namespace) if namespace and self.namespaced else ()
-        return "/".join([api_path(self.api_version), *(quote(part, safe=":") for part in (*place, self.plural, *parts))])
+        return "/".join([api_path(self.api_version), *map(_segment, (*place, self.plural, *parts))])
 
 
 def api_path(api_version: str) -> str:
     """Return the URL path of an API group and version."""
     root = "/apis" if "/" in api_version else "/api"
-    return "/".join([root, *(quote(part, safe="") for part in api_version.split("/"))])
+    return "/".join([root, *map(_segment, api_version.split("/"))])
+
+
+def _segment(name: str) -> str:
+    """Return a name as a segment of a path; a dot segment would name another path."""
+    if name in ("", ".", ".."):
+        raise BadInput(f"{name!r} is not a name in the Kubernetes API.")
+    return quote(name, safe=":")
 
 
 SECRETS = Resource("Secret", "v1", "secrets")

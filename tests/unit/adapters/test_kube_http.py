@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -16,7 +17,7 @@ from support.messages import facts
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.adapters.kube_http import ResourceExpired, WatchEvent, status_error, status_message
-from kubernaut.adapters.kube_resources import SECRETS
+from kubernaut.adapters.kube_resources import RESOURCES, SECRETS, Resource
 from kubernaut.errors import BadInput, ClusterDenied, ClusterUnreachable, Conflict, KubernautError, NamespaceNotFound, NotFound
 
 UID = 'Operation cannot be fulfilled on leases.coordination.k8s.io "a": StorageError: invalid object, Code: 4, Key: /registry/a, '
@@ -175,3 +176,86 @@ def test_status_is_converted_to_its_error(status: int, message: str, error: type
 )
 def test_status_message(body: str, message: str) -> None:
     assert status_message(body) == message
+
+
+# objects of any kind
+
+PODS = RESOURCES["Pod"]
+
+
+def test_watch_of_whole_objects_skips_those_that_mention_no_word(api: FakeApiServer, cluster: Cluster) -> None:
+    lines = [f'{{"type":"ADDED","object":{{"metadata":{{"name":"{name}"}}}}}}\n' for name in ("web-1", "other", "web-2")]
+    broken = '{"type":"MODIFIED","object":{{{{ never decoded\n'
+    bookmark = '{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"9"}}}'
+    api.say((200, "".join([*lines, broken, bookmark]), {}))
+    watch = cluster.watch_objects(PODS, "demo", resource_version="7", seconds=9, mentioning=["web"])
+    assert [(seen.type, seen.metadata.get("name")) for seen in watch] == [
+        ("ADDED", "web-1"),
+        ("ADDED", "web-2"),
+        ("BOOKMARK", None),
+    ]
+    ((_, path, headers, _),) = api.asked
+    assert headers["Accept"] == "application/json"
+    assert "labelSelector" not in parse_qs(urlsplit(path).query)
+
+
+def test_error_event_is_never_skipped(api: FakeApiServer, cluster: Cluster) -> None:
+    api.say((200, '{"type":"ERROR","object":{"code":410,"message":"too old"}}', {}))
+    with pytest.raises(ResourceExpired):
+        list(cluster.watch_objects(PODS, "demo", resource_version="7", seconds=9, mentioning=["web"]))
+
+
+def test_watch_updates_the_server_time(api: FakeApiServer, cluster: Cluster) -> None:
+    api.say((200, "", {"Date": "Thu, 01 Jan 2026 10:00:00 GMT"}))
+    list(cluster.watch_objects(PODS, "demo", resource_version="7", seconds=9))
+    assert cluster.server_time == datetime(2026, 1, 1, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("api_version", "root"),
+    [("v1", "/api/v1"), ("apps/v1", "/apis/apps/v1"), ("a?b/v1", "/apis/a%3Fb/v1")],
+)
+def test_kind_is_looked_up_in_its_version(api: FakeApiServer, cluster: Cluster, api_version: str, root: str) -> None:
+    served = [
+        {"name": "widgets/status", "kind": "Widget", "namespaced": True},
+        {"name": "widgets", "kind": "Widget", "namespaced": False},
+    ]
+    api.say((200, {"resources": served}, {}))
+    assert cluster.find_resource(api_version, "Widget") == Resource("Widget", api_version, "widgets", namespaced=False)
+    assert api.asked[0][1] == root
+
+
+@pytest.mark.parametrize("answer", [(200, {"resources": None}, {}), (404, {"message": "page not found"}, {})])
+def test_kind_that_is_not_served_is_not_found(api: FakeApiServer, cluster: Cluster, answer: Any) -> None:
+    api.say(answer)
+    with pytest.raises(NotFound, match=r"Widget of example\.com/v1"):
+        cluster.find_resource("example.com/v1", "Widget")
+
+
+def test_known_kind_needs_no_request(api: FakeApiServer, cluster: Cluster) -> None:
+    assert cluster.find_resource("apps/v1", "Deployment") == RESOURCES["Deployment"]
+    assert api.asked == []
+
+
+def test_expired_credentials_differ_from_a_missing_right(api: FakeApiServer, cluster: Cluster) -> None:
+    api.say(401, 403)
+    for unauthenticated in (True, False):
+        with pytest.raises(ClusterDenied) as denied:
+            cluster.list_objects(PODS, "demo")
+        assert denied.value.unauthenticated is unauthenticated
+
+
+def test_log_is_limited(api: FakeApiServer, cluster: Cluster) -> None:
+    api.say((200, "one\ntwo\n", {}))
+    lines = cluster.pod_log("demo", "p", container="c", tail=5, follow=False, previous=True, limit_bytes=9, timeout=1)
+    assert list(lines) == ["one", "two"]
+    assert parse_qs(urlsplit(api.asked[0][1]).query)["limitBytes"] == ["9"]
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_name_that_would_change_the_path_is_refused(api: FakeApiServer, cluster: Cluster, name: str) -> None:
+    with pytest.raises(BadInput):
+        cluster.get_object(PODS, "demo", name)
+    with pytest.raises(BadInput):
+        cluster.find_resource(f"a/{name}/b", "Widget")
+    assert api.asked == []
