@@ -6,6 +6,7 @@ The exact owners are compared by UID when a snapshot is read.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -50,6 +51,8 @@ class Snapshot:
         events: The events about an object by its UID, oldest first.
         unreadable: By kind, why its objects are not known: ``cannot read events in demo: no right to list events``.
         left_out: By kind, how many objects are not in it because there are too many.
+        contact: When the cluster was heard last, by its clock: ``at`` while it is heard.
+        disconnected: Why the cluster is not heard, so that what is known may be old; empty while it is heard.
     """
 
     at: datetime
@@ -57,6 +60,8 @@ class Snapshot:
     events: Mapping[str, Sequence[Object]] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
+    contact: datetime | None = None
+    disconnected: str = ""
 
     def of_kind(self, kind: str) -> Sequence[Object]:
         """Return the objects of one of Kubernetes' own kinds, by namespace and name."""
@@ -104,8 +109,8 @@ class Store:
         self._objects: dict[ObjectKey, Object] = {}
         self._pods: set[ObjectKey] = set()
         self._events: dict[str, Object] = {}
-        self._left_out: dict[str, set[object]] = {}
-        self._unreadable: dict[str, str] = {}
+        self._left_out: dict[tuple[str, str], set[object]] = {}
+        self._unreadable: dict[tuple[str, str], str] = {}
         self._names: dict[str, frozenset[str]] = {}
         self._all_names: frozenset[str] = frozenset()
         self.expect(expected)
@@ -118,19 +123,22 @@ class Store:
         self._names = {kind: frozenset(found) for kind, found in names.items()}
         self._all_names = frozenset().union(*self._names.values()) - {""} if names else frozenset()
 
-    def replace(self, kind: str, items: Iterable[Object], group: str = "") -> None:
+    def replace(self, kind: str, items: Iterable[Object], namespace: str = "", group: str = "") -> None:
         """Set all objects of a kind, as a list returned them; the kind is readable again.
 
         Args:
             kind: The kind.
             items: Its objects; Kubernetes leaves their kind out of a list.
+            namespace: The namespace of the list; empty for all namespaces.
             group: The API group of a kind that is not one of Kubernetes' own.
         """
-        self._unreadable.pop(kind, None)
-        self._left_out.pop(kind, None)
+        self.set_readable(kind, namespace)
+        for place in [place for place in self._left_out if _is_within(place, kind, namespace)]:
+            del self._left_out[place]
         if kind == "Event":
-            self._events.clear()
-        for key in [key for key in self._objects if key.kind == kind and key.group == group]:
+            for uid in [uid for uid, event in self._events.items() if namespace in ("", key_of(event).namespace)]:
+                del self._events[uid]
+        for key in [key for key in self._objects if _is_within((key.kind, key.namespace), kind, namespace) and key.group == group]:
             self._remove(key)
         for item in items:
             self.apply("ADDED", {"kind": kind, **item})
@@ -159,10 +167,15 @@ class Store:
                 self._add_pod(key)
         return True
 
-    def set_unreadable(self, kind: str, why: str) -> None:
-        """Note that the objects of a kind cannot be read, and forget those that were known."""
-        self.replace(kind, ())
-        self._unreadable[kind] = why
+    def set_unreadable(self, kind: str, why: str, namespace: str = "", group: str = "") -> None:
+        """Note that the objects of a kind cannot be read, and forget those that were known; the arguments are as for a list."""
+        self.replace(kind, (), namespace, group)
+        self._unreadable[kind, namespace] = why
+
+    def set_readable(self, kind: str, namespace: str = "") -> None:
+        """Note that the objects of a kind can be read again."""
+        for place in [place for place in self._unreadable if _is_within(place, kind, namespace)]:
+            del self._unreadable[place]
 
     def belongs(self, item: Object) -> bool:
         """Return whether an object is one of the release's, by its name or its owner's name."""
@@ -185,8 +198,11 @@ class Store:
         events: dict[str, list[Object]] = {}
         for event in sorted(self._events.values(), key=_event_order):
             events.setdefault(str(as_mapping(event.get("involvedObject")).get("uid")), []).append(event)
-        left_out = {kind: len(found) for kind, found in self._left_out.items() if found}
-        return Snapshot(at, dict(self._objects), events, dict(self._unreadable), left_out)
+        left_out: Counter[str] = Counter()
+        for (kind, _), found in self._left_out.items():
+            left_out[kind] += len(found)
+        unreadable = {kind: why for (kind, _), why in reversed(self._unreadable.items())}
+        return Snapshot(at, dict(self._objects), events, unreadable, +left_out)
 
     def _is_related(self, name: str) -> bool:
         """Return whether a name is an expected object's, or begins with one: ``web-7f9-x2`` is a pod of ``web``.
@@ -202,16 +218,16 @@ class Store:
     def _add_pod(self, key: ObjectKey) -> None:
         """Note a pod; of too many, the oldest are left out, because the newest are of the newest revision."""
         self._pods.add(key)
-        self._left_out.get("Pod", set()).discard(key)
+        self._left_out.get(("Pod", key.namespace), set()).discard(key)
         while len(self._pods) > MOST_PODS:
             oldest = min(self._pods, key=lambda pod: _age_order(self._objects[pod]))
             self._remove(oldest)
-            self._left_out.setdefault("Pod", set()).add(oldest)
+            self._left_out.setdefault(("Pod", oldest.namespace), set()).add(oldest)
 
     def _remove(self, key: ObjectKey) -> None:
         self._objects.pop(key, None)
         self._pods.discard(key)
-        self._left_out.get(key.kind, set()).discard(key)
+        self._left_out.get((key.kind, key.namespace), set()).discard(key)
 
     def _apply_event(self, change: str, event: Object) -> None:
         identity = uid_of(event) or name_of(event)
@@ -221,8 +237,13 @@ class Store:
         self._events[identity] = event
         while len(self._events) > MOST_EVENTS:
             oldest = min(self._events, key=lambda known: _event_order(self._events[known]))
-            del self._events[oldest]
-            self._left_out.setdefault("Event", set()).add(oldest)
+            namespace = key_of(self._events.pop(oldest)).namespace
+            self._left_out.setdefault(("Event", namespace), set()).add(oldest)
+
+
+def _is_within(place: tuple[str, str], kind: str, namespace: str) -> bool:
+    """Return whether the objects of a kind and namespace are among those of another, where no namespace means all."""
+    return place[0] == kind and namespace in ("", place[1])
 
 
 def _version(item: Object) -> int:
