@@ -221,8 +221,8 @@ class LiveStore:
         with self._changed:
             return self._changed.wait_for(lambda: self._changes != self._seen, seconds)
 
-    def wait_listed(self, seconds: float) -> bool:
-        """Wait until every source has been read once, or found to be unreadable; return whether that is so."""
+    def is_synced(self, seconds: float) -> bool:
+        """Return whether every source has been read once, or found to be unreadable; wait so many seconds for it."""
         with self._changed:
             return self._changed.wait_for(lambda: all(one.listed for one in self._sources), seconds)
 

@@ -1,7 +1,7 @@
 """The threads that read a cluster into a :class:`~kubernaut.rollout.live.LiveStore`.
 
-A :class:`Reflector` lists a kind and watches it; an :class:`ObjectReader` reads single objects by name. A watch that is cut resumes,
-one that has expired begins with a new list, and a kind that may not be read is tried again after a while.
+A :class:`Reflector` lists a kind and watches it; an :class:`ObjectReader` reads single objects by name. A watch that is cut
+resumes, one that has expired begins with a new list, and a kind that may not be read is tried again after a while.
 """
 
 from __future__ import annotations

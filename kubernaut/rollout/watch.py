@@ -1,7 +1,7 @@
 """Watches a release while it rolls out: the objects of its manifest, what belongs to them, and the events about them.
 
-Each kind and namespace is read by its own thread: a kind that may not be read costs only its own evidence, and an API server that is
-gone leaves what was known.
+Each kind and namespace is read by its own thread: a kind that may not be read costs only its own evidence, and an API server that
+is gone leaves what was known.
 """
 
 from __future__ import annotations
@@ -116,9 +116,9 @@ class RolloutWatch:
         """Wait until something has changed since the last snapshot; return whether it has."""
         return self._live.wait(seconds)
 
-    def wait_listed(self, seconds: float) -> bool:
-        """Wait until every kind has been read once, or found to be unreadable; return whether that is so."""
-        return self._live.wait_listed(seconds)
+    def is_synced(self, seconds: float = 0.0) -> bool:
+        """Return whether every kind has been read once, or found to be unreadable; wait so many seconds for it."""
+        return self._live.is_synced(seconds)
 
     def refresh(self) -> Snapshot:
         """Read everything except events anew, in parallel, and return the fresh snapshot.
