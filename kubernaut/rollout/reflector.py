@@ -148,7 +148,7 @@ class Reflector(_Reader):
             for event in watch:
                 self._live.apply(self.source, event)
                 self._version = event.resource_version or self._version
-                heard = True
+                heard = heard or event.type != "BOOKMARK"
             if not heard and time.monotonic() - began < _SHORTEST_WATCH and not self.stopping.is_set():
                 raise ClusterUnreachable("The cluster ends each watch at once.")
         except ResourceExpired:

@@ -34,7 +34,7 @@ MOST_PODS = 200
 MOST_EVENTS = 2_000
 SERVICE_NAME = "kubernetes.io/service-name"
 # A generated name has 63 characters at most: the beginning of its stem, and five random ones.
-_LONGEST_STEM = 58
+LONGEST_STEM = 58
 _LONGEST_VERSION = 20
 
 _WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job")
@@ -212,8 +212,8 @@ class Store:
         parts = name.split("-")
         if any("-".join(parts[:length]) in self._all_names for length in range(len(parts), 0, -1)):
             return True
-        stem = name[:_LONGEST_STEM]
-        return len(stem) == _LONGEST_STEM and any(expected.startswith(stem) for expected in self._all_names)
+        stem = name[:LONGEST_STEM]
+        return len(stem) == LONGEST_STEM and any(expected.startswith(stem) for expected in self._all_names)
 
     def _add_pod(self, key: ObjectKey) -> None:
         """Note a pod; of too many, the oldest are left out, because the newest are of the newest revision."""

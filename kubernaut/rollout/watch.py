@@ -19,14 +19,12 @@ from kubernaut.rollout.needs import kinds_to_watch, objects_to_read
 from kubernaut.rollout.objects import Expected
 from kubernaut.rollout.pod_logs import read_logs
 from kubernaut.rollout.reflector import ObjectReader, Reflector, Timings
-from kubernaut.rollout.store import Snapshot
+from kubernaut.rollout.store import LONGEST_STEM, Snapshot
 
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
 
 _STOP_SECONDS = 1.0
-# A generated name has 63 characters at most: the beginning of its stem, and five random ones.
-_LONGEST_STEM = 58
 _MOST_WATCHES = 60  # each holds a connection, and the lock's renewals need some of the client's hundred
 
 
@@ -87,7 +85,7 @@ class RolloutWatch:
 
         May be called again, as for the objects of a rollback: what is known of them stays.
         """
-        names = frozenset(one.key.name[:_LONGEST_STEM] for one in expected)
+        names = frozenset(one.key.name[:LONGEST_STEM] for one in expected)
         kinds, objects = kinds_to_watch(expected), objects_to_read(expected)
         old = self._readers
         if self._plan != (names, kinds, objects):
