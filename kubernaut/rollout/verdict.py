@@ -61,6 +61,7 @@ class Rules:
         return self.endpoints_seconds if cause is Cause.SERVICE_WITHOUT_ENDPOINTS else None
 
 
+_CATCH_UP = timedelta(seconds=2)  # until the changes of a time without a connection have been read
 _AT_ONCE = frozenset({Cause.IMAGE_NAME_INVALID, Cause.JOB_FAILED, Cause.HOOK_FAILED})
 _CONFIGURATION = frozenset({Cause.CONTAINER_CONFIG_INVALID, Cause.OBJECT_DELETED})
 _PENDING = frozenset({Cause.POD_UNSCHEDULABLE, Cause.QUOTA_EXCEEDED, Cause.ADMISSION_DENIED, Cause.DEADLINE_EXCEEDED})
@@ -119,6 +120,7 @@ class Watched:
         pulls: The failed pulls of each container, as far as they were seen.
         ready_since: Since when each ready pod and workload, by UID, has been seen ready.
         first_seen: When each present problem was seen first.
+        silent_at: When the cluster was not heard last, if ever.
     """
 
     rules: Rules = Rules()
@@ -130,6 +132,7 @@ class Watched:
     pulls: Mapping[tuple[str, str], Pulls] = field(default_factory=dict)
     ready_since: Mapping[str, datetime] = field(default_factory=dict)
     first_seen: Mapping[tuple[Cause, ObjectKey, str], datetime] = field(default_factory=dict)
+    silent_at: datetime | None = None
 
 
 def begin(rules: Rules, expected: Iterable[Expected], snapshot: Snapshot) -> Watched:
@@ -145,7 +148,7 @@ def judge(
     """Judge a release, and return what to remember for the next snapshot.
 
     Before Helm has applied an object, what is wrong with it is the old revision's, and does not count. A release is ready only when
-    Helm has ended and every object is ready.
+    Helm has ended and every object is ready. While the cluster is not heard, nothing is called ready, and no time runs out.
 
     Args:
         watched: What was remembered of the snapshots before.
@@ -168,7 +171,7 @@ def judge(
         if rule is not None:
             return replace(verdict, judgement=Judgement.FAILED, problem=problem, rule=rule), watched
     ordinary = tuple(state for state in states if not state.hook)
-    if not helm_done or not all(state.is_ready for state in ordinary):
+    if not helm_done or snapshot.disconnected or not all(state.is_ready for state in ordinary):
         return verdict, watched
     believed = _believed_at(ordinary, watched)
     if believed is not None and believed > snapshot.at:
@@ -191,6 +194,7 @@ def _remember(
         finished=watched.finished.union(finished),
         pulls=count_pulls(watched.pulls, snapshot),
         ready_since=ready_since(watched.ready_since, states, snapshot.at),
+        silent_at=snapshot.at if snapshot.disconnected else watched.silent_at,
     )
 
 
@@ -253,6 +257,8 @@ def _given_up(problem: Problem, watched: Watched, snapshot: Snapshot) -> str | N
     most = watched.rules.failures(problem.cause)
     if most is not None and problem.failures >= most:
         return f"after {most} {'restarts' if problem.cause in CRASHES else 'tries'}"
+    if watched.silent_at is not None and snapshot.at - watched.silent_at < _CATCH_UP:
+        return None
     seconds = watched.rules.seconds(problem.cause)
     if seconds is not None and snapshot.at - watched.first_seen[problem.identity] >= timedelta(seconds=seconds):
         return f"after {seconds:g} s" if seconds else "at once"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from kubernaut.rollout.objects import expected_objects
@@ -36,9 +37,17 @@ class Rollout:
         self.watched: Watched = begin(rules or Rules(), self.expected, snapshot_of(0, self.expected, *before))
         self.verdicts: list[Verdict] = []
 
-    def see(self, seconds: float, *objects: Json, helm_done: bool = True, unreadable: Mapping[str, str] | None = None) -> Verdict:
+    def see(
+        self,
+        seconds: float,
+        *objects: Json,
+        helm_done: bool = True,
+        unreadable: Mapping[str, str] | None = None,
+        disconnected: str = "",
+    ) -> Verdict:
         """Return the verdict on what the cluster has at a time."""
         found = snapshot_of(seconds, self.expected, *objects, unreadable=unreadable)
+        found = replace(found, disconnected=disconnected)
         verdict, self.watched = judge(self.watched, self.expected, found, helm_done=helm_done)
         self.verdicts.append(verdict)
         return verdict

@@ -100,7 +100,7 @@ def test_kinds_of_the_same_name_are_kept_apart() -> None:
     assert names(store, "Service") == ["web"]
     store.replace("Service", [])
     assert list(store.snapshot(moment(0)).objects) == [ObjectKey("Service", NAMESPACE, "web", "serving.knative.dev")]
-    store.replace("Service", [], "serving.knative.dev")
+    store.replace("Service", [], group="serving.knative.dev")
     assert store.snapshot(moment(0)).objects == {}
 
 

@@ -25,6 +25,7 @@ from support.kube_objects import (
     service,
     stateful_set,
     terminated,
+    unschedulable,
     waiting,
 )
 from support.rollouts import Rollout
@@ -268,6 +269,25 @@ def test_crash_in_the_newest_of_three_hundred_pods_is_seen() -> None:
     pods = [owned_pod(first, str(number), created=number) for number in range(300)]
     rollout = Rollout(new, before=[old])
     assert rollout.see(400, new, first, second, owned_pod(second, "x", crashed(3), created=390), *pods).is_failed
+
+
+# a cluster that is not heard
+
+
+def test_no_time_runs_out_while_the_cluster_is_not_heard() -> None:
+    rollout, stuck = Rollout(WEB), unschedulable("web-7f1-a", owner=NEWEST)
+    rollout.see(1, WEB, NEWEST, stuck)
+    rollout.see(120, WEB, NEWEST, stuck, disconnected="connection refused")
+    rollout.see(121, WEB, NEWEST, stuck)
+    rollout.see(121.9, WEB, NEWEST, stuck)
+    assert rollout.words == ["progressing"] * 4
+    assert rollout.see(122, WEB, NEWEST, stuck).is_failed
+
+
+def test_nothing_is_ready_while_the_cluster_is_not_heard() -> None:
+    rollout, item = Rollout(WEB), owned_pod(NEWEST, "a")
+    assert not rollout.see(5, WEB, NEWEST, item, disconnected="connection refused").is_ready
+    assert rollout.see(6, WEB, NEWEST, item).is_ready
 
 
 # other
