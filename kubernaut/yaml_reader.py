@@ -1,150 +1,29 @@
-"""YAML as Helm reads it (:func:`parse_yaml`), and with the line of each key for error messages (:func:`read_document`).
+"""YAML as Helm and Kubernetes read it, and with the line of each key for error messages (:func:`read_document`).
 
-For Helm ``0644`` is 420, ``yes``, ``on`` and ``y`` are true, dates stay text, and ``1e3`` is a number: its YAML library (go-yaml 2)
-resolves plain scalars by its own rules, close but not equal to PyYAML's. Helm and PyYAML silently take the last of two equal keys;
-here a duplicate key is an error.
+Values (:func:`parse_yaml`) must not have duplicate keys; Helm and Kubernetes silently take the last one. So do manifests
+(:func:`parse_documents`), which are read as they were applied.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from kubernaut._yaml_nodes import Builder, compose, is_too_deep
 from kubernaut.errors import ValuesInvalid
 
-_TAG = "tag:yaml.org,2002:"
 _LARGEST_FILE = 1 << 20
+_LARGEST_MANIFEST = 16 << 20
 _MOST_NODES = 200_000
-_DEEPEST = 500
 _DOCUMENT_DEPTH = 32
 _DOCUMENT_NODES = 100_000
-_OPENING = ("[", "{", "- ", "-\t", "? ", ": ")
-
-_WORDS: dict[str, Any] = {
-    **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
-    **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
-    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
-    **dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan),
-    **{
-        sign + word: math.copysign(math.inf, -1 if sign == "-" else 1)
-        for sign in ("", "+", "-")
-        for word in (".inf", ".Inf", ".INF")
-    },
-}
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_DOTTED = re.compile(r"\.[0-9]+(_[0-9]+)*([eE][-+]?[0-9]+(_[0-9]+)*)?")  # Go takes underscores between digits
-_INT = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))")
-_INT64, _UINT64 = range(-(2**63), 2**63), range(2**64)
-_BASES = (16, 2, 8, 10)
-
-
-def resolve_plain(word: str) -> Any:
-    """Return the value of a plain (unquoted) YAML scalar in Helm."""
-    if word in _WORDS:
-        return _WORDS[word]
-    if word[0] == ".":
-        return _float(word.replace("_", "")) if _DOTTED.fullmatch(word) else word
-    if word[0] not in "+-0123456789":
-        return word
-    digits = word.replace("_", "")
-    number = _int(digits)
-    if number is not None:
-        return number
-    value = _float(digits)
-    return word if value is digits else value
-
-
-def _int(digits: str) -> int | None:
-    match = _INT.fullmatch(digits)
-    if match is None:
-        return None
-    base, text = next((base, group) for base, group in zip(_BASES, match.groups()[1:], strict=True) if group is not None)
-    number = int(text, base) * (-1 if match[1] == "-" else 1)
-    return number if number in _INT64 or (number in _UINT64 and not match[1]) else None
-
-
-def _float(text: str) -> Any:
-    if not _FLOAT.fullmatch(text):
-        return text
-    value = float(text)
-    return text if math.isinf(value) else value
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """PyYAML's parser with Helm's resolution of plain scalars."""
-
-    def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
-        """Return a node's tag: our own for a plain scalar, else the default."""
-        if kind is yaml.ScalarNode and implicit[0]:
-            return f"{_TAG}merge" if value == "<<" else "!plain"
-        if kind is yaml.ScalarNode:
-            return f"{_TAG}str"
-        return f"{_TAG}seq" if kind is yaml.SequenceNode else f"{_TAG}map"
-
-    def scalar(self, node: yaml.ScalarNode) -> Any:
-        """Build a scalar."""
-        if node.tag == f"{_TAG}binary":
-            try:
-                return base64.b64decode(node.value).decode("utf-8", "replace")
-            except binascii.Error as error:
-                raise yaml.constructor.ConstructorError(None, None, "!!binary is not base64", node.start_mark) from error
-        if node.tag in {"!plain", *(_TAG + name for name in ("int", "float", "bool", "null"))}:
-            return resolve_plain(node.value)
-        return node.value
-
-    def mapping(self, node: yaml.Node) -> dict[str, Any]:
-        """Build a map with its merge keys; a duplicate key is an error."""
-        own: dict[str, Any] = {}
-        merged: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            if key_node.tag == f"{_TAG}merge":
-                self._merge(merged, value_node)
-                continue
-            key = _key(self.construct_object(key_node, deep=True), key_node)
-            if key in own:
-                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
-            own[key] = self.construct_object(value_node, deep=True)
-        return {**merged, **own}
-
-    def _merge(self, merged: dict[str, Any], node: yaml.Node) -> None:
-        for part in node.value if isinstance(node, yaml.SequenceNode) else [node]:
-            value = self.construct_object(part, deep=True)
-            if not isinstance(value, dict):
-                raise yaml.constructor.ConstructorError(None, None, "only a map can be merged", part.start_mark)
-            for key, item in value.items():
-                merged.setdefault(key, item)
-
-    def any_node(self, node: yaml.Node) -> Any:
-        """Build a node by its kind; custom tags are ignored."""
-        if isinstance(node, yaml.ScalarNode):
-            return self.scalar(node)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.construct_object(item, deep=True) for item in node.value]
-        return self.mapping(node)
-
-
-_Loader.yaml_constructors = {None: _Loader.any_node}
-_Loader.yaml_multi_constructors = {}
-
-
-def _key(key: Any, node: yaml.Node) -> str:
-    if isinstance(key, bool):
-        return "true" if key else "false"
-    if isinstance(key, str):
-        return key
-    if isinstance(key, int):
-        return str(key)
-    if isinstance(key, float) and math.isfinite(key):
-        return str(int(key)) if key.is_integer() and abs(key) < 1e15 else repr(key)
-    raise yaml.constructor.ConstructorError(None, None, "a key must be a scalar", node.start_mark)
+_SEPARATOR = re.compile(r"^---(.*)$", re.MULTILINE)
 
 
 def parse_yaml(text: str | bytes, source: str) -> dict[str, Any]:
@@ -158,7 +37,8 @@ def parse_yaml(text: str | bytes, source: str) -> dict[str, Any]:
     try:
         if is_too_deep(text):
             raise ValuesInvalid(f"{source} is nested too deeply.")
-        content = yaml.load(text, Loader=_Loader)  # noqa: S506
+        node = compose(text, single=True)
+        content = None if node is None else Builder(strict=True, api=False).value(node)
         _check_values(content, [0], source)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -176,20 +56,42 @@ def parse_yaml(text: str | bytes, source: str) -> dict[str, Any]:
     return content
 
 
-def is_too_deep(text: str | bytes) -> bool:
-    """Return whether YAML is nested too deeply to read: libyaml recurses on the C stack, and would crash this process."""
-    sample = text if isinstance(text, str) else text.decode("utf-8", "replace")
-    if sum(sample.count(opening) for opening in _OPENING) <= _DEEPEST:
-        return False
-    depth = 0
-    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > _DEEPEST:
-                return True
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-    return False
+def parse_documents(text: str) -> Iterator[tuple[int, Any]]:
+    """Yield the documents of a manifest, each with its first line, as Kubernetes reads them; empty ones are ``None``.
+
+    Helm divides a manifest at lines that begin with ``---`` before it parses YAML, and converts each document to JSON.
+
+    Raises:
+        YamlProblem: A document cannot be parsed, or is not JSON; the documents before it have been yielded.
+    """
+    if len(text) > _LARGEST_MANIFEST:
+        raise YamlProblem(1, f"larger than {_LARGEST_MANIFEST >> 20} MiB")
+    start, line = 0, 1
+    for separator in _SEPARATOR.finditer(text):
+        yield line, _parse_document(text[start : separator.start()], line)
+        line += text.count("\n", start, separator.start())
+        if separator[1].strip() and not separator[1].lstrip().startswith("#"):
+            raise YamlProblem(line, "text follows the separator `---`")
+        start = separator.end()
+    yield line, _parse_document(text[start:], line)
+
+
+def _parse_document(text: str, line: int) -> Any:
+    try:
+        if is_too_deep(text):
+            raise YamlProblem(line, "nested too deeply")
+        node = compose(text)
+        return None if node is None else Builder(strict=False, api=True).value(node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        below = min(mark.line if mark else 0, text.rstrip().count("\n"))  # the end of the text is the end of its last line
+        raise YamlProblem(line + below, str(error.problem or error.context)) from error
+    except yaml.YAMLError as error:
+        raise YamlProblem(line, str(getattr(error, "reason", None) or "not YAML")) from error
+    except UnicodeEncodeError as error:  # half a surrogate pair
+        raise YamlProblem(line + text.count("\n", 0, error.start), "the text is not Unicode") from error
+    except RecursionError as error:
+        raise YamlProblem(line, "nested too deeply") from error
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

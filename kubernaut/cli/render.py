@@ -225,6 +225,7 @@ def show_release(release: Release, output: str) -> None:
             ("version", _version(release)),
             ("chart", _pinned(release.chart.ref or _chart(release), release.chart.digest)),
             *(("image", _pinned(image.ref, image.digest)) for image in release.images),
+            ("images", f"unknown: the manifest cannot be read: {release.unread}" if release.unread else ""),
             ("commit", release.source.commit or ""),
             ("repository", release.source.repository or ""),
             ("build", release.build.label),

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.errors import ClusterDenied, DeadlineExceeded, DeployKept, KubernautError
-from kubernaut.history.records import Record, parse_time
-from kubernaut.history.releases import manifest_objects, service_ports
+from kubernaut.history.manifest import Manifest, manifest_of, service_ports
+from kubernaut.history.records import Record, as_mapping, parse_time
 from kubernaut.history.store import list_pods
 from kubernaut.redact import redact
 
@@ -62,6 +62,9 @@ def diagnose(record: Record, failure: KubernautError, *, cluster: Cluster, what:
     first = explanation.problems[0] if explanation.problems else ""
     why = f"{first}." if first else failure.message
     details = [*(line for line in explanation.details if line != first), f"{source}: {failure.message}", *failure.details]
+    problem = manifest_of(record).problem
+    if problem:
+        details.append(f"The pods were not examined, because the manifest cannot be read: {problem}")
     return DeployKept(redact(f"{what} failed: {why}"), details=[redact(line) for line in dict.fromkeys(details)])
 
 
@@ -77,7 +80,7 @@ def _explain_from_cluster(record: Record, cluster: Cluster) -> Explanation:
                 record.namespace, log.pod, container=log.container, tail=LOG_LINES, follow=False, previous=log.previous
             )
             logs[log] = list(lines)
-    names = [str((document.get("metadata") or {}).get("name")) for document in manifest_objects(record.manifest)]
+    names = [str(as_mapping(document.get("metadata")).get("name")) for document in manifest_of(record).objects]
     return explain(pods, events, logs, workloads=names)
 
 
@@ -91,7 +94,13 @@ def _is_since(event: Mapping[str, Any], since: str) -> bool:
 
 
 def probe(
-    record: Record, *, cluster: Cluster, seconds: float, log: Callable[[str], None], check: Callable[[], None]
+    record: Record,
+    *,
+    cluster: Cluster,
+    seconds: float,
+    log: Callable[[str], None],
+    notify: Callable[[str], None],
+    check: Callable[[], None],
 ) -> KubernautError | None:
     """Send the application's probe until it is answered; return the failure, if any.
 
@@ -100,13 +109,18 @@ def probe(
         cluster: The release's cluster; its API server forwards the request to the Service.
         seconds: How long to try.
         log: Receives a line about the request.
+        notify: Receives a notice if the probe is not sent because the manifest, and so its Service, cannot be read.
         check: Called before each request; an error that it raises ends the probe.
     """
     target = _probe_of(record)
     if target is None:
         return None
     path, port = target
-    service = _service_with(record, port)
+    manifest = manifest_of(record)
+    if manifest.problem:
+        notify(f"The probe is not sent, because the manifest of {record.id} cannot be read: {manifest.problem}.")
+        return None
+    service = _service_with(record, manifest, port)
     if service is None:
         return DeployKept(f"{record.id} has no Service with the port {port} for the application's probe.")
     log(f"GET {path} from the Service {service}, port {port}")
@@ -151,9 +165,9 @@ def _probe_of(record: Record) -> tuple[str, int | str] | None:
     return str(found.get("path") or "/"), port if isinstance(port, int) else str(port)
 
 
-def _service_with(record: Record, port: int | str) -> str | None:
+def _service_with(record: Record, manifest: Manifest, port: int | str) -> str | None:
     """Return the release's Service with a port; of several, the one with the release's name."""
-    names = [found.service for found in service_ports(record.manifest) if port in (found.port, found.name)]
+    names = [found.service for found in service_ports(manifest) if port in (found.port, found.name)]
     return record.name if record.name in names else names[0] if names else None
 
 

@@ -258,9 +258,9 @@ def _deploy(request: DeployRequest, execution: Execution, planned: Plan, action:
     execution.add_release(record, chart)
     deployed = execution.is_deployed(record)
     if deployed:
-        log, check = execution.step.log, execution.lock.check
+        log, notify, check = execution.step.log, execution.step.notice, execution.lock.check
         seconds = execution.deadline - execution.context.clock()
-        failure = probe(record, cluster=execution.cluster, seconds=seconds, log=log, check=check)
+        failure = probe(record, cluster=execution.cluster, seconds=seconds, log=log, notify=notify, check=check)
     else:
         failure = execution.failure_of(record)
     if failure is None:

@@ -53,6 +53,7 @@ from kubernaut.deploy.revisions import (
 )
 from kubernaut.deploy.values import canonical
 from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseChanged, ReleaseNotCurrent, ReleaseNotFound
+from kubernaut.history.manifest import manifest_of
 from kubernaut.history.records import PENDING, Record, Status
 from kubernaut.history.releases import last_deleted
 from kubernaut.history.store import ReleaseHistory
@@ -200,7 +201,10 @@ def _delete(current: Record) -> Plan:
 def _uninstall(record: Record, reason: str) -> Action:
     """Return the action that uninstalls a release, with the objects that it removes."""
     objects = removed_objects(record)
+    problem = manifest_of(record).problem
     count = f"{len(objects) or 'no'} object{'' if len(objects) == 1 else 's'}"
+    if problem:
+        count = f"the objects of its manifest, which cannot be listed ({problem})"
     return Action(kind="helm-uninstall", subject=record.id, reason=f"{reason}; removes {count}", objects=objects)
 
 

@@ -15,9 +15,10 @@ from typing import Any
 from kubernaut.deploy.requests import DeployRequest, OperationRequest
 from kubernaut.deploy.values import canonical, differing, overrides_lost
 from kubernaut.errors import ReleaseLocked
+from kubernaut.history.manifest import manifest_of
 from kubernaut.history.operations import SUCCEEDED, Operation, OperationChart
 from kubernaut.history.records import GONE, PENDING, Record, Status, few, parse_time
-from kubernaut.history.releases import find_operation, manifest_objects
+from kubernaut.history.releases import find_operation
 from kubernaut.history.repair import INTERRUPTED
 from kubernaut.history.store import ReleaseHistory
 
@@ -43,12 +44,12 @@ def chart_of(record: Record, history: ReleaseHistory) -> OperationChart:
 
 
 def removed_objects(record: Record) -> tuple[str, ...]:
-    """Return the objects that an uninstall removes, as ``KIND/NAME``, in the order of the manifest.
+    """Return the objects that an uninstall removes, as ``KIND/NAME``, in the order of the manifest; none if it cannot be read.
 
     Objects with the annotation ``helm.sh/resource-policy: keep`` stay. One outside the release's namespace has its own appended.
     """
     found: list[str] = []
-    for document in manifest_objects(record.manifest):
+    for document in manifest_of(record).objects:
         metadata = document.get("metadata")
         metadata = metadata if isinstance(metadata, Mapping) else {}
         annotations = metadata.get("annotations")

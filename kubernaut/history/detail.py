@@ -218,12 +218,13 @@ def compare(old: Snapshot, new: Snapshot) -> Difference:
     """Return the differences between two releases."""
     before, after = old.release, new.release
     apps = before.app_version, after.app_version
+    unknown = before.unread or after.unread
     return Difference(
         from_=before.id,
         to=after.id,
         chart=None if before.chart == after.chart else ChartChange(from_=before.chart, to=after.chart),
         app_version=None if apps[0] == apps[1] else AppVersionChange(from_=apps[0], to=apps[1]),
-        images=None if before.images == after.images else ImagesChange(from_=before.images, to=after.images),
+        images=None if unknown or before.images == after.images else ImagesChange(from_=before.images, to=after.images),
         values=compare_values(old.record.config, new.record.config),
         manifest=_compare_manifests(old.record, new.record),
     )

@@ -20,9 +20,9 @@ from typing import Any
 
 import yaml
 
+from kubernaut._yaml_nodes import is_too_deep
 from kubernaut.history.records import Record
 from kubernaut.redact import MASK, is_secret_key, is_secret_variable, redact
-from kubernaut.yaml_reader import is_too_deep
 
 Mark = Callable[[str], str]
 """Returns the mask for a secret text: :data:`kubernaut.redact.MASK`, perhaps with a suffix."""

@@ -7,25 +7,23 @@ Who made a release, why and from which chart is in its operation. An operation c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
-import yaml
 from pydantic import Field
 
 from kubernaut.ci import CiBuild, build_from_annotations
 from kubernaut.errors import NameInvalid, ReleaseNotFound
+from kubernaut.history.manifest import manifest_images, manifest_of
 from kubernaut.history.operations import UNREAD, Operation, ReleaseReference
-from kubernaut.history.records import GONE, PENDING, Record, Status, as_mapping, parse_time
+from kubernaut.history.records import GONE, PENDING, Record, Status, parse_time
 from kubernaut.models import Model, check_namespace, check_release_name
-from kubernaut.yaml_reader import is_too_deep
 
 _REVISION = re.compile(r"v(0|[1-9][0-9]{0,8})")
 _COMMIT = "org.opencontainers.image.revision"
 _REPOSITORY = "org.opencontainers.image.source"
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class ReleaseChart(Model):
@@ -64,6 +62,7 @@ class Release(Model):
     Attributes:
         serving: The newest deployed revision of its name.
         build: The CI build that deployed it, else the one that published its version; empty for neither.
+        unread: Why its manifest cannot be read, such as ``line 812: …``; its images are unknown then. Not in the JSON if it can.
         resource_version: That of its record; not in the JSON.
     """
 
@@ -89,6 +88,7 @@ class Release(Model):
     description: str
     outcome: ReleaseOutcome | None
     operation: str | None
+    unread: str | None = Field(default=None, exclude_if=lambda unread: unread is None)
     resource_version: str = Field(default="", exclude=True)
 
     @property
@@ -234,6 +234,7 @@ def describe(record: Record, records: Sequence[Record], operations: Iterable[Ope
     annotations = record.annotations
     version = record.chart.get("version")
     app_version = record.chart.get("appVersion")
+    manifest = manifest_of(record)
     created = parse_time(record.deployed_at) or parse_time(record.created)
     return Release(
         id=record.id,
@@ -252,7 +253,7 @@ def describe(record: Record, records: Sequence[Record], operations: Iterable[Ope
             digest=known.digest if known else None,
         ),
         app_version=None if app_version is None else str(app_version),
-        images=tuple(_image(ref) for ref in manifest_images(record.manifest)),
+        images=tuple(_image(ref) for ref in manifest_images(manifest)),
         source=ReleaseSource(commit=annotations.get(_COMMIT), repository=annotations.get(_REPOSITORY)),
         build=(operation and operation.build) or build_from_annotations(annotations) or CiBuild(),
         created_by=operation.actor if operation else None,
@@ -263,6 +264,7 @@ def describe(record: Record, records: Sequence[Record], operations: Iterable[Ope
         description=record.description or (f"damaged: {record.damaged}" if record.damaged else ""),
         outcome=_outcome(record, operation),
         operation=operation.id if operation else None,
+        unread=manifest.problem,
         resource_version=record.resource_version,
     )
 
@@ -281,74 +283,3 @@ def _outcome(record: Record, operation: Operation | None) -> ReleaseOutcome | No
 def _image(ref: str) -> ReleaseImage:
     _, _, digest = ref.partition("@")
     return ReleaseImage(ref=ref, digest=digest or None)
-
-
-@dataclass(frozen=True)
-class ServicePort:
-    """A port of a Service."""
-
-    service: str
-    name: str | None
-    port: int
-
-
-def manifest_objects(manifest: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the objects of a manifest, those of a List one by one; invalid YAML ends the iteration."""
-    try:
-        if is_too_deep(manifest):
-            return
-        for document in yaml.load_all(manifest, Loader=_LOADER):
-            if isinstance(document, Mapping):
-                items = document.get("items") if str(document.get("kind", "")).endswith("List") else None
-                yield from (item for item in items if isinstance(item, Mapping)) if isinstance(items, list) else (document,)
-    except (yaml.YAMLError, RecursionError):
-        return
-
-
-def manifest_images(manifest: str) -> tuple[str, ...]:
-    """Return the images that the manifest's pods run, each once, in order."""
-    found: dict[str, None] = {}
-    for spec in (spec for document in manifest_objects(manifest) for spec in _pod_specs(document.get("spec"))):
-        for group in ("initContainers", "containers"):
-            for container in spec.get(group) or []:
-                if isinstance(container, Mapping) and isinstance(container.get("image"), str):
-                    found[container["image"]] = None
-    return tuple(found)
-
-
-def pod_selectors(manifest: str) -> tuple[Mapping[str, str], ...]:
-    """Return the labels by which the manifest's workloads select their pods."""
-    found: list[Mapping[str, str]] = []
-    for document in manifest_objects(manifest):
-        spec = document.get("spec")
-        if not isinstance(spec, Mapping) or not any(True for _ in _pod_specs(spec)):
-            continue
-        selector = spec.get("selector")
-        labels = selector.get("matchLabels") if isinstance(selector, Mapping) else None
-        if labels is None and isinstance(spec.get("template"), Mapping):
-            labels = as_mapping(as_mapping(spec["template"]).get("metadata")).get("labels")
-        if labels is None and document.get("kind") == "Pod":
-            labels = as_mapping(document.get("metadata")).get("labels")
-        if isinstance(labels, Mapping) and labels and dict(labels) not in found:
-            found.append({str(key): str(value) for key, value in labels.items()})
-    return tuple(found)
-
-
-def service_ports(manifest: str) -> tuple[ServicePort, ...]:
-    """Return the ports of the manifest's Services."""
-    return tuple(
-        ServicePort(str(as_mapping(document.get("metadata")).get("name")), port.get("name"), port["port"])
-        for document in manifest_objects(manifest)
-        if document.get("kind") == "Service"
-        for port in as_mapping(document.get("spec")).get("ports") or []
-        if isinstance(port, Mapping) and isinstance(port.get("port"), int)
-    )
-
-
-def _pod_specs(value: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(value, Mapping):
-        if isinstance(value.get("containers"), list):
-            yield value
-            return
-        for item in value.values():
-            yield from _pod_specs(item)

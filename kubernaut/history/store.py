@@ -11,10 +11,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.errors import BadInput, OperationNotFound
+from kubernaut.history.manifest import manifest_of, pod_selectors
 from kubernaut.history.operation_codec import decode_operation
 from kubernaut.history.operations import Operation, is_operation_id
 from kubernaut.history.records import HELM_OWNER, KUBERNAUT_OWNER, OPERATION_LABEL, Record, Status, decode, secret_name
-from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, ReleaseList, describe, pod_selectors, position
+from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, ReleaseList, describe, position
 
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
@@ -224,9 +225,15 @@ def _grouped(records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:
 
 
 def list_pods(record: Record, cluster: Cluster) -> list[dict[str, Any]]:
-    """Return the pods of a release, by name."""
+    """Return the pods of a release, by name. Raises: BadInput (its manifest cannot be read)."""
+    manifest = manifest_of(record)
+    if manifest.problem:
+        raise BadInput(
+            f"The pods of {record.id} are unknown, because its manifest cannot be read: {manifest.problem}.",
+            hint=f"`kubectl get pods -n {record.namespace}` lists the pods of the namespace.",
+        )
     found: dict[str, dict[str, Any]] = {}
-    for labels in pod_selectors(record.manifest):
+    for labels in pod_selectors(manifest):
         for pod in cluster.list_pods(record.namespace, labels):
             found[str(pod["metadata"]["name"])] = pod
     return [found[name] for name in sorted(found)]
@@ -241,6 +248,9 @@ def read_logs(record: Record, cluster: Cluster, *, follow: bool, tail: int | Non
         follow: Continue with new lines, of all containers at once; otherwise one container after the other.
         tail: Only the last lines of each container.
         previous: Of the runs before the last restart; containers that never restarted are skipped.
+
+    Raises:
+        BadInput: The release's manifest cannot be read.
     """
     containers = [
         (str(pod["metadata"]["name"]), str(container["name"]))

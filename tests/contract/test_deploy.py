@@ -58,6 +58,25 @@ kind: Service
 metadata: {name: web}
 spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
 """
+PROBE = '{kubernaut/probe: \'{"path":"/","port":80}\'}'
+CRD = """apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: matchers.GROUP}
+spec:
+  group: GROUP
+  scope: Namespaced
+  names: {kind: Matcher, plural: matchers, singular: matcher}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema:
+        openAPIV3Schema:
+          type: object
+          properties:
+            matchType: {type: string, enum: [=, "!=", "=~", "!~"]}
+---
+"""
 # A hook that takes as long as a test wants: Helm is in the middle of it.
 SLOW = """apiVersion: v1
 kind: Pod
@@ -140,20 +159,34 @@ def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
 
 
 def test_failing_workloads_are_explained_and_rolled_back(harness: ClusterHarness) -> None:
-    probe = '{kubernaut/probe: \'{"path":"/","port":80}\'}'
-    assert harness.deploy(WORKLOAD, annotations=probe)[1]
-    assert not harness.deploy(WORKLOAD, annotations=probe)[1]
+    assert harness.deploy(WORKLOAD, annotations=PROBE)[1]
+    assert not harness.deploy(WORKLOAD, annotations=PROBE)[1]
     broken = "const fs = require('fs'); throw new Error('no database')"
     with pytest.raises(DeployRolledBack, match=facts("web", "v1", "v3")) as caught:
-        harness.deploy(WORKLOAD, f"script={broken}", annotations=probe, timeout=25.0)  # within its second back-off
+        harness.deploy(WORKLOAD, f"script={broken}", annotations=PROBE, timeout=25.0)  # within its second back-off
     assert any("no database" in line for line in caught.value.details)
     with pytest.raises(DeployRolledBack, match=facts("nope:1", "web", "not found")):
-        harness.deploy(WORKLOAD, f"image={harness.settings.require_registry()}/nope:1", annotations=probe, timeout=15.0)
+        harness.deploy(WORKLOAD, f"image={harness.settings.require_registry()}/nope:1", annotations=PROBE, timeout=15.0)
     with pytest.raises(DeployKept, match="Insufficient cpu"):
-        harness.deploy(WORKLOAD, "cpu=99", annotations=probe, timeout=10.0, on_failure="keep")
+        harness.deploy(WORKLOAD, "cpu=99", annotations=PROBE, timeout=10.0, on_failure="keep")
     assert harness.statuses == ["superseded", "failed", "superseded", "failed", "deployed", "failed"]
-    assert harness.deploy(WORKLOAD, annotations=probe)[1]
+    assert harness.deploy(WORKLOAD, annotations=PROBE)[1]
     assert harness.cluster.get_through_service(harness.namespace, "web", 80, "/", timeout=10) == (200, "hi")
+
+
+def test_service_beside_a_crd_with_an_equals_sign_is_found(harness: ClusterHarness) -> None:
+    """The Prometheus operator's CRDs have ``enum: [=, '!=']``, which is text to Kubernetes and an error to PyYAML."""
+    group = f"{harness.namespace}.example.com"  # an object of the cluster, which is removed with the release
+    try:
+        _, changed, release = harness.deploy(CRD.replace("GROUP", group) + WORKLOAD, annotations=PROBE)
+        assert changed
+        assert release is not None
+        assert (release.status, release.unread) == ("deployed", None)
+        assert [image.ref for image in release.images] == [harness.image]
+        assert any("GET /" in str(event) for event in harness.events)  # the probe was sent
+    finally:
+        with suppress(KubernautError):  # it was not deployed
+            execute(UninstallRequest(harness.namespace, "web", timeout=60.0), context=harness.context)
 
 
 def test_null_values_are_compared_as_helm_does(harness: ClusterHarness) -> None:

@@ -18,10 +18,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.charts import write_chart
 
+from kubernaut._yaml_nodes import resolve_plain
 from kubernaut.adapters.helm import Helm
 from kubernaut.deploy.values import canonical, merge, parse_set
 from kubernaut.errors import ValuesInvalid
-from kubernaut.yaml_reader import parse_yaml, resolve_plain
+from kubernaut.yaml_reader import parse_yaml
 
 pytestmark = pytest.mark.slow
 

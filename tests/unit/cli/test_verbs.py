@@ -262,6 +262,11 @@ def test_show_omits_unknown_facts_of_a_foreign_release(run: Run, stub: StubKuber
     assert "None" not in text
 
 
+def test_show_says_why_the_images_are_unknown(run: Run, stub: StubKubernaut) -> None:
+    stub.answers["show"] = release(images=(), unread="line 812: found undefined alias")
+    assert "line 812: found undefined alias" in run("show", "demo.hello-world.v3").stdout
+
+
 def test_show_prints_the_serving_revision_of_a_failed_release(run: Run, stub: StubKubernaut) -> None:
     stub.answers["show"] = release(status="failed", serving=2)
     text = run("show", "demo.hello-world.v3").stdout

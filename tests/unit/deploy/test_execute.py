@@ -26,7 +26,7 @@ from kubernaut.errors import (
     KubernautError,
     NamespaceNotFound,
 )
-from kubernaut.events import StepFinished, StepOutcome
+from kubernaut.events import Notice, StepFinished, StepOutcome
 from kubernaut.history.operation_codec import decode_operation, operation_secret
 from kubernaut.history.operations import new_operation_id, now
 from kubernaut.history.records import Status, encode
@@ -209,6 +209,16 @@ def test_unanswered_probe_rolls_back_or_keeps(harness: DeployHarness, monkeypatc
         harness.deploy("1.1.0", timeout=0.01, on_failure="keep", **PROBED)
     plan, *_ = harness.deploy("1.1.0", dry_run=True, **PROBED)
     assert "deploy_failed" in plan.actions[0].reason  # deployed to Helm, and still no no-op
+
+
+def test_probe_of_an_unreadable_manifest_is_not_sent(harness: DeployHarness) -> None:
+    _, changed, release = harness.deploy(**{**PROBED, "template": f"{WORKLOAD}\n---\nkind: A\nspec: .nan\n"})
+    assert changed
+    assert release is not None
+    assert release.status == "deployed"
+    assert ".nan" in str(release.unread)
+    assert not [request for request in harness.cluster.requests if request.startswith("get service")]
+    assert any(".nan" in event.text for event in harness.events if isinstance(event, Notice))
 
 
 def test_probe_without_a_service_fails(harness: DeployHarness) -> None:

@@ -80,9 +80,16 @@ def test_delete_lists_the_objects_that_it_removes() -> None:
     (action,) = plan("delete", history(own(2, "deployed", manifest=MANIFEST))).actions
     assert action.objects == ("Deployment/web", "ConfigMap/other in elsewhere", "Service/web")
     assert re.search(facts("v2", "1.0.0", "deployed", "3"), action.reason)
-    (action,) = plan("delete", history(own(2, "deployed", manifest="kind: [1\n"))).actions
+    (action,) = plan("delete", history(own(2, "deployed", manifest="# nothing\n"))).actions
     assert action.objects == ()
     assert re.search(facts("v2", "1.0.0", "deployed"), action.reason)
+
+
+def test_delete_says_why_it_cannot_list_the_objects_that_it_removes() -> None:
+    (action,) = plan("delete", history(own(2, "deployed", manifest=f"{MANIFEST}---\nkind: [1\n"))).actions
+    assert action.objects == ()
+    assert "line 13" in action.reason
+    assert "no objects" not in action.reason
 
 
 def test_interrupted_delete_lists_the_objects_that_it_still_removes() -> None:

@@ -10,7 +10,7 @@ import pytest
 from support.messages import facts
 from support.records import made, operation, own, record, record_secret
 
-from kubernaut.errors import Conflict, NameInvalid, ReleaseNotFound
+from kubernaut.errors import BadInput, Conflict, NameInvalid, ReleaseNotFound
 from kubernaut.history.detail import diff_releases, parse_other, read_manifest, read_report, read_values
 from kubernaut.history.operation_codec import operation_secret
 from kubernaut.history.records import encode
@@ -196,3 +196,9 @@ def test_defect_in_one_log_stream_ends_all(monkeypatch: pytest.MonkeyPatch) -> N
     lines = read_logs(record(1, "deployed", manifest=WORKLOAD), cluster, follow=True, tail=None, previous=False)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no such thing"):
         list(lines)
+
+
+def test_logs_of_a_release_with_an_unreadable_manifest_are_refused() -> None:
+    broken = record(1, "deployed", manifest=f"{WORKLOAD}---\nkind: *nowhere\n")
+    with pytest.raises(BadInput, match=r"demo\.hello\.v1.*line 4"):
+        list(read_logs(broken, FakeCluster("demo"), follow=False, tail=None, previous=False))  # type: ignore[arg-type]

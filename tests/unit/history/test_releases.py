@@ -17,10 +17,6 @@ from kubernaut.history.releases import (
     ReleaseList,
     describe,
     find_operation,
-    manifest_images,
-    manifest_objects,
-    pod_selectors,
-    service_ports,
     serving_revision,
 )
 
@@ -57,6 +53,7 @@ def test_release_has_the_documented_fields() -> None:
         "description",
         "outcome",
         "operation",
+        "unread",
     ]
 
 
@@ -237,58 +234,3 @@ def test_resolve_accepts_ids_and_names() -> None:
         ReleaseId.resolve("demo.hello.v3", revision=4)
     with pytest.raises(NameInvalid):
         ReleaseId.resolve("hello")
-
-
-WORKLOADS = """
-# Source: a
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  selector: {matchLabels: {app: web, tier: 1}}
-  template:
-    metadata: {labels: {app: web, tier: 1, more: x}}
-    spec:
-      initContainers: [{name: i, image: "r/init:1"}]
-      containers: [{name: a, image: "r/web:1@sha256:aa"}, {name: b, image: "r/web:1@sha256:aa"}, {name: c}]
----
----
-apiVersion: batch/v1
-kind: CronJob
-metadata: {name: cron}
-spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: c, image: r/cron}]}}}}}
----
-apiVersion: batch/v1
-kind: Job
-metadata: {name: job}
-spec: {template: {metadata: {labels: {job: j}}, spec: {containers: [{name: j, image: r/job}]}}}
----
-apiVersion: v1
-kind: List
-items:
-  - {apiVersion: v1, kind: Pod, metadata: {name: p, labels: {pod: p}}, spec: {containers: [{image: r/pod}]}}
-  - {apiVersion: v1, kind: Service, metadata: {name: web}, spec: {ports: [{name: http, port: 80}, {port: 443}]}}
-"""
-
-
-def test_images_are_unique_and_in_order() -> None:
-    assert manifest_images(WORKLOADS) == ("r/init:1", "r/web:1@sha256:aa", "r/cron", "r/job", "r/pod")
-
-
-def test_pod_selectors_of_workloads() -> None:
-    assert pod_selectors(WORKLOADS) == ({"app": "web", "tier": "1"}, {"job": "j"}, {"pod": "p"})
-
-
-def test_service_ports() -> None:
-    assert [(port.service, port.name, port.port) for port in service_ports(WORKLOADS)] == [("web", "http", 80), ("web", None, 443)]
-
-
-@pytest.mark.parametrize(
-    "manifest",
-    ["", "a: [", "- 1\n- 2", "text", "a: 1\n---\nb: {", "spec: 1", "spec: {containers: 1}", "kind: Service", "a: " + "[" * 200_000],
-)
-def test_invalid_manifests_raise_nothing(manifest: str) -> None:
-    assert manifest_images(manifest) == ()
-    assert pod_selectors(manifest) == ()
-    assert service_ports(manifest) == ()
-    list(manifest_objects(manifest))
