@@ -200,6 +200,7 @@ class Reflector(_Reader):
             if error.unauthenticated:
                 raise
             return None
+        self._live.server_clock.note(self._cluster.server_time)
         with self._lock:
             self._watch = watch
             if self.stopping.is_set():

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
 
 _STOP_SECONDS = 1.0
+_REFRESHING = 3  # connections, whose opening takes longer than a list
+_NOT_REFRESHED = ("Event", "Service")
 _MOST_WATCHES = 60  # each holds a connection, and the lock's renewals need some of the client's hundred
 
 
@@ -56,6 +60,7 @@ class RolloutWatch:
         self._timings = timings or Timings()
         self._live = LiveStore(clock, on_change)
         self._readers: list[Reflector | ObjectReader] = []
+        self._replaced: list[Reflector | ObjectReader] = []
         self._plan: object = None
         self._running = False
 
@@ -76,7 +81,7 @@ class RolloutWatch:
         for reader in self._readers:
             reader.stop()
         until = time.monotonic() + _STOP_SECONDS
-        for reader in self._readers:
+        for reader in (*self._readers, *self._replaced):
             if reader.is_alive():
                 reader.join(max(0.0, until - time.monotonic()))
 
@@ -101,6 +106,7 @@ class RolloutWatch:
         for reader in old:
             if reader not in self._readers:
                 reader.stop()
+                self._replaced.append(reader)
         if self._running:
             for reader in self._readers:
                 if reader not in old:
@@ -119,22 +125,28 @@ class RolloutWatch:
         return self._live.is_synced(seconds)
 
     def refresh(self) -> Snapshot:
-        """Read everything except events anew, in parallel, and return the fresh snapshot.
+        """Read everything except events and Services anew, several kinds at a time, and return the fresh snapshot.
 
         Raises:
             ClusterUnreachable: Not everything could be read.
             ClusterDenied: The credentials have expired.
         """
+        left = deque(reader for reader in self._readers if reader.sources[0].kind not in _NOT_REFRESHED)
         failures: list[KubernautError] = []
 
-        def read(reader: Reflector | ObjectReader) -> None:
-            try:
-                reader.refresh()
-            except KubernautError as error:
-                failures.append(error)
+        def read() -> None:
+            while left and not failures:
+                with suppress(IndexError):  # another thread took the last one
+                    reader = left.popleft()
+                    try:
+                        reader.refresh()
+                    except KubernautError as error:
+                        failures.append(error)
 
-        readers = [reader for reader in self._readers if not any(source.kind == "Event" for source in reader.sources)]
-        threads = [threading.Thread(target=read, args=(reader,), daemon=True, name=f"{reader.name}-refresh") for reader in readers]
+        threads = [
+            threading.Thread(target=read, daemon=True, name=f"kubernaut-rollout-refresh-{number}")
+            for number in range(min(len(left), _REFRESHING))
+        ]
         until = time.monotonic() + self._timings.request
         for thread in threads:
             thread.start()
