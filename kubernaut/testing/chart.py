@@ -72,7 +72,7 @@ class FakeChart:
 
     def _parse(self, path: str, text: str) -> None:
         try:
-            list(yaml.safe_load_all(text))
+            list(yaml.compose_all(text, Loader=yaml.SafeLoader))  # its values are Helm's to judge: `=` is text there
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise ChartInvalid(f"Rendering the chart {self.name} failed at {path}:{line}: YAML parse error on {path}") from error

@@ -109,6 +109,8 @@ def _finite(value: Any) -> bool:
         "a: &x {b: 1}\nc: *x\nd: {<<: *x, e: 2}\nf: {<<: [*x, {b: 9, g: 3}], h: 1}\n",
         "a: !!str 1\nb: !!int '3'\nc: !!float 1\nd: !custom x\ne: !!binary aGk=\nf: '0644'\ng: \"yes\"\n",
         "1: a\ntrue: b\n0x10: c\n1.5: d\nno: e\n",
+        "a: [=, '!=']\n=: b\n1e6: c\n123456789.5: d\n",
+        "a: {b: 1, <<: {b: 2, c: 3}}\nd: {<<: {b: 2, c: 3}, b: 1}\n",
         "a: |\n  x\n  y\nb: >\n  x\n  y\nc: [1, 'two', [3]]\nd: {}\ne: []\n",
         "a:\nb: ~\nc: ''\n",
         "é: ü\n日本: 😀\n",

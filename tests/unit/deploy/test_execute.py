@@ -211,6 +211,12 @@ def test_unanswered_probe_rolls_back_or_keeps(harness: DeployHarness, monkeypatc
     assert "deploy_failed" in plan.actions[0].reason  # deployed to Helm, and still no no-op
 
 
+def test_service_behind_a_crd_with_an_equals_sign_is_probed(harness: DeployHarness) -> None:
+    harness.cluster.answers["demo", "web", "http"] = (200, "ok")
+    assert harness.deploy(**{**PROBED, "template": f"kind: A\nspec: {{enum: [=, '!=']}}\n---\n{WORKLOAD}"})[1]
+    assert "get service demo/web:http/healthz" in harness.cluster.requests
+
+
 def test_probe_of_an_unreadable_manifest_is_not_sent(harness: DeployHarness) -> None:
     _, changed, release = harness.deploy(**{**PROBED, "template": f"{WORKLOAD}\n---\nkind: A\nspec: .nan\n"})
     assert changed
