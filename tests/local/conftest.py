@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kubernaut_local import Platform
+from kubernaut_local.clients import KubernetesApi
 
 Until = Callable[[Callable[[], object], str, float], None]
 
@@ -51,3 +54,24 @@ def make_platform(real: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
     yield make
     for platform in made:
         platform.down(purge=True)
+
+
+@pytest.fixture(scope="module")
+def connect(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Platform], KubernetesApi]:
+    """Connect to a platform's cluster as its user's kubeconfig does."""
+
+    def open_api(platform: Platform) -> KubernetesApi:
+        folder = tmp_path_factory.mktemp("kubeconfig")
+        kubeconfig = json.loads(Path(platform.environment()["KUBECONFIG"]).read_text())
+        cluster, user = kubeconfig["clusters"][0]["cluster"], kubeconfig["users"][0]["user"]
+        files = {
+            "ca": cluster["certificate-authority-data"],
+            "cert": user["client-certificate-data"],
+            "key": user["client-key-data"],
+        }
+        for name, data in files.items():
+            (folder / name).write_bytes(base64.b64decode(data))
+        port = int(cluster["server"].rpartition(":")[2])
+        return KubernetesApi(port, folder / "ca", folder / "cert", folder / "key")
+
+    return open_api

@@ -40,7 +40,7 @@ def test_json_configurations() -> None:
     assert json.loads(config.kubelet(LAYOUT))["cgroupRoot"] == "/kubernaut-blue"
     assert json.loads(config.docker(LAYOUT, PORTS))["registry-mirrors"] == ["http://127.0.0.1:15001"]
     assert json.loads(config.registry(LAYOUT, PORTS))["http"]["addr"] == "0.0.0.0:15001"
-    assert [plugin["type"] for plugin in json.loads(config.cni())["plugins"]] == ["bridge", "portmap"]
+    assert [plugin["type"] for plugin in json.loads(config.cni())["plugins"]] == ["ptp", "portmap"]
 
 
 def test_kubeconfig_is_named_after_the_platform() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import http.client
 import json
 import os
@@ -60,16 +59,9 @@ def platform(make_platform: Callable[[str], Platform]) -> Platform:
 
 
 @pytest.fixture(scope="module")
-def api(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> KubernetesApi:
+def api(platform: Platform, connect: Callable[[Platform], KubernetesApi]) -> KubernetesApi:
     """The cluster as the user's kubeconfig leads to it."""
-    folder = tmp_path_factory.mktemp("kubeconfig")
-    kubeconfig = json.loads(Path(platform.environment()["KUBECONFIG"]).read_text())
-    cluster, user = kubeconfig["clusters"][0]["cluster"], kubeconfig["users"][0]["user"]
-    files = {"ca": cluster["certificate-authority-data"], "cert": user["client-certificate-data"], "key": user["client-key-data"]}
-    for name, data in files.items():
-        (folder / name).write_bytes(base64.b64decode(data))
-    port = int(cluster["server"].rpartition(":")[2])
-    return KubernetesApi(port, folder / "ca", folder / "cert", folder / "key")
+    return connect(platform)
 
 
 def get(api: KubernetesApi, path: str) -> Any:
