@@ -115,7 +115,7 @@ class Watched:
         began_at: When the rollout began, by the cluster's clock; ``None`` if its beginning was not seen.
         before: The objects as they were when the rollout began.
         tries: How often each container, by its pod's UID and its name, had failed when the rollout began.
-        applied: When each object was seen first as the new revision has it.
+        applied: The objects that were seen as the new revision has them.
         finished: The Jobs that were complete: they may be deleted.
         pulls: The failed pulls of each container, as far as they were seen.
         ready_since: Since when each ready pod and workload, by UID, has been seen ready.
@@ -127,7 +127,7 @@ class Watched:
     began_at: datetime | None = None
     before: Mapping[ObjectKey, Object] = field(default_factory=dict)
     tries: Mapping[tuple[str, str], Tries] = field(default_factory=dict)
-    applied: Mapping[ObjectKey, datetime] = field(default_factory=dict)
+    applied: frozenset[ObjectKey] = frozenset()
     finished: frozenset[ObjectKey] = frozenset()
     pulls: Mapping[tuple[str, str], Pulls] = field(default_factory=dict)
     ready_since: Mapping[str, datetime] = field(default_factory=dict)
@@ -159,14 +159,14 @@ def judge(
     states = workload_states(expected, snapshot)
     watched = _remember(watched, states, {one.key: one for one in expected}, snapshot, helm_done=helm_done)
     states = tuple(_with_absence(state, watched, helm_done=helm_done) for state in states)
-    problems = _counting(states, watched, snapshot)
-    first_seen = {problem.identity: _first_seen(problem, since, watched, snapshot.at) for problem, since in problems}
+    problems = sorted(_counting(states, watched, snapshot), key=lambda problem: _rank(problem, watched.rules))
+    # The cluster's own times do not count: the clocks of nodes differ, and a problem from before the rollout gets its time anew.
+    first_seen = {one.identity: watched.first_seen.get(one.identity, snapshot.at) for one in problems}
     watched = replace(watched, first_seen=first_seen)
-    ranked = sorted((problem for problem, _ in problems), key=lambda problem: _rank(problem, watched.rules))
     verdict = Verdict(
-        Judgement.PROGRESSING, states, next(iter(ranked), None), unreadable=tuple(sorted(set(snapshot.unreadable.values())))
+        Judgement.PROGRESSING, states, next(iter(problems), None), unreadable=tuple(sorted(set(snapshot.unreadable.values())))
     )
-    for problem in ranked:
+    for problem in problems:
         rule = _given_up(problem, watched, snapshot)
         if rule is not None:
             return replace(verdict, judgement=Judgement.FAILED, problem=problem, rule=rule), watched
@@ -186,11 +186,11 @@ def _remember(
         live, before = snapshot.objects[state.key], watched.before.get(state.key)
         return (helm_done and not state.hook) or is_applied(by_key[state.key], live, before, watched.began_at)
 
-    applied = {state.key: snapshot.at for state in states if state.exists and applies(state)}
+    applied = (state.key for state in states if state.exists and applies(state))
     finished = (state.key for state in states if state.key.kind == "Job" and state.phase is Phase.READY)
     return replace(
         watched,
-        applied={**applied, **watched.applied},
+        applied=watched.applied.union(applied),
         finished=watched.finished.union(finished),
         pulls=count_pulls(watched.pulls, snapshot),
         ready_since=ready_since(watched.ready_since, states, snapshot.at),
@@ -208,14 +208,14 @@ def _with_absence(state: WorkloadState, watched: Watched, *, helm_done: bool) ->
     return replace(state, problems=(Problem(Cause.OBJECT_DELETED, state.key, message), *state.problems))
 
 
-def _counting(states: Sequence[WorkloadState], watched: Watched, snapshot: Snapshot) -> list[tuple[Problem, datetime]]:
-    """Return the problems that count, each with the time from which on it counts.
+def _counting(states: Sequence[WorkloadState], watched: Watched, snapshot: Snapshot) -> list[Problem]:
+    """Return the problems that count: of objects that Helm has applied, and that are not ready.
 
     The clock of a Service's endpoints starts when the pods are ready.
     """
     pods_ready = all(state.is_ready for state in states if state.key.kind != "Service" and not state.hook)
     return [
-        (_since_begin(problem, watched, snapshot), watched.applied.get(state.key, snapshot.at))
+        _since_begin(problem, watched, snapshot)
         for state in states
         if not state.is_ready and (state.key in watched.applied or not state.exists)
         for problem in state.problems
@@ -232,12 +232,6 @@ def _since_begin(problem: Problem, watched: Watched, snapshot: Snapshot) -> Prob
         return replace(problem, failures=max(problem.failures - before.pulls, seen))
     counts = problem.container and watched.rules.failures(problem.cause) is not None
     return replace(problem, failures=max(0, problem.failures - before.restarts)) if counts else problem
-
-
-def _first_seen(problem: Problem, counts_from: datetime, watched: Watched, at: datetime) -> datetime:
-    """Return when a problem was seen first: when the cluster says so, but not before its object was applied."""
-    known = watched.first_seen.get(problem.identity)
-    return known or max(counts_from, min(problem.since or at, at))
 
 
 def _rank(problem: Problem, rules: Rules) -> int:

@@ -12,6 +12,7 @@ from support.kube_objects import (
     crashed,
     daemon_set,
     deployment,
+    ended,
     event,
     manifest,
     node_pod,
@@ -20,6 +21,7 @@ from support.kube_objects import (
     replica_set,
     running,
     stateful_set,
+    terminated,
     unschedulable,
     waiting,
 )
@@ -94,6 +96,12 @@ def test_evicted_pod_that_was_replaced_never_ends_a_rollout() -> None:
     found = state_of(web, new, evicted, owned_pod(new, "b", waiting("ContainerCreating")))
     assert [(problem.cause, problem.passing, problem.fatal) for problem in found.problems] == [(Cause.POD_EVICTED, True, False)]
     assert state_of(web, new, evicted, owned_pod(new, "b")).is_ready
+
+
+def test_pod_that_succeeded_serves_no_deployment() -> None:
+    web = deployment()
+    new = replica_set(web)
+    assert not state_of(web, new, owned_pod(new, "a", terminated(ended(0)), phase="Succeeded")).is_ready
 
 
 def test_progress_deadline_is_reported() -> None:

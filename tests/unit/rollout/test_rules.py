@@ -181,7 +181,7 @@ def test_endpoints_are_waited_for_from_when_the_pods_are_ready() -> None:
 def test_progress_deadline_of_the_deployment() -> None:
     late = changed(WEB, status={"conditions": [condition("Progressing", "False", "ProgressDeadlineExceeded", since=10)]})
     watched, item = rollout(), owned_pod(NEWEST, "a", running(ready=False))
-    watched.see(1, WEB, NEWEST, item)
+    watched.see(10, late, NEWEST, item)
     assert not watched.see(69.9, late, NEWEST, item).is_failed
     assert_given_up(watched.see(70, late, NEWEST, item), Cause.DEADLINE_EXCEEDED, "60 s")
 

@@ -13,6 +13,7 @@ from support.kube_objects import (
     deployment,
     ended,
     endpoint_slice,
+    event,
     job,
     metadata,
     moment,
@@ -193,6 +194,18 @@ def test_problem_that_began_before_the_rollout_is_given_its_time() -> None:
     assert not rollout.see(1, WEB, NEWEST, stuck).is_failed
     assert not rollout.see(60.9, WEB, NEWEST, stuck).is_failed
     assert rollout.see(61, WEB, NEWEST, stuck).is_failed
+
+
+def test_pod_that_a_ready_deployment_no_longer_wants_does_not_count() -> None:
+    verdict = Rollout(WEB).see(9, WEB, NEWEST, owned_pod(NEWEST, "a"), owned_pod(NEWEST, "b", crashed(9)))
+    assert verdict.is_ready
+
+
+def test_clock_of_a_node_that_is_behind_gives_nothing_up() -> None:
+    rollout, item = Rollout(WEB), owned_pod(NEWEST, "a", waiting("ContainerCreating"))
+    mount = event(item, "FailedMount", 'secret "tls" not found', at=-50, first=-60)
+    assert not rollout.see(1, WEB, NEWEST, item, mount).is_failed
+    assert not rollout.see(20, WEB, NEWEST, item, mount).is_failed
 
 
 def test_what_is_wrong_is_shown_by_importance() -> None:
