@@ -109,6 +109,7 @@ class Store:
         self._objects: dict[ObjectKey, Object] = {}
         self._pods: set[ObjectKey] = set()
         self._events: dict[str, Object] = {}
+        self._event_order: dict[str, tuple[float, int]] = {}
         self._left_out: dict[tuple[str, str], set[object]] = {}
         self._unreadable: dict[tuple[str, str], str] = {}
         self._names: dict[str, frozenset[str]] = {}
@@ -137,7 +138,7 @@ class Store:
             del self._left_out[place]
         if kind == "Event":
             for uid in [uid for uid, event in self._events.items() if namespace in ("", key_of(event).namespace)]:
-                del self._events[uid]
+                self._remove_event(uid)
         for key in [key for key in self._objects if _is_within((key.kind, key.namespace), kind, namespace) and key.group == group]:
             self._remove(key)
         for item in items:
@@ -196,7 +197,7 @@ class Store:
     def snapshot(self, at: datetime) -> Snapshot:
         """Return what is known now."""
         events: dict[str, list[Object]] = {}
-        for event in sorted(self._events.values(), key=_event_order):
+        for event in map(self._events.__getitem__, sorted(self._events, key=self._event_order.__getitem__)):
             events.setdefault(str(as_mapping(event.get("involvedObject")).get("uid")), []).append(event)
         left_out: Counter[str] = Counter()
         for (kind, _), found in self._left_out.items():
@@ -231,14 +232,19 @@ class Store:
 
     def _apply_event(self, change: str, event: Object) -> None:
         identity = uid_of(event) or name_of(event)
-        self._events.pop(identity, None)
+        self._remove_event(identity)
         if change == "DELETED":
             return
-        self._events[identity] = event
+        self._events[identity], self._event_order[identity] = event, _event_order(event)
         while len(self._events) > MOST_EVENTS:
-            oldest = min(self._events, key=lambda known: _event_order(self._events[known]))
-            namespace = key_of(self._events.pop(oldest)).namespace
+            oldest = min(self._event_order, key=self._event_order.__getitem__)
+            namespace = key_of(self._events[oldest]).namespace
+            self._remove_event(oldest)
             self._left_out.setdefault(("Event", namespace), set()).add(oldest)
+
+    def _remove_event(self, identity: str) -> None:
+        self._events.pop(identity, None)
+        self._event_order.pop(identity, None)
 
 
 def _is_within(place: tuple[str, str], kind: str, namespace: str) -> bool:

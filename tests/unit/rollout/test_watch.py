@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from support.fake_api_server import FakeApiServer, config
 
+from kubernaut.adapters.kube import Cluster
 from kubernaut.adapters.kube_resources import Resource
 from kubernaut.errors import ClusterDenied, ClusterUnreachable
 from kubernaut.rollout.objects import Expected, ObjectKey, expected_objects
@@ -587,3 +590,28 @@ def test_watches_are_bounded(cluster: FakeCluster) -> None:
     with watching(cluster, items) as watch:
         assert len(requests(cluster, "list")) == 60
         assert set(watch.snapshot().unreadable) == {"Deployment", "ReplicaSet", "Pod", "Event"}
+
+
+# a real connection
+
+
+def test_end_closes_silent_connections(tmp_path: Path) -> None:
+    api, before = FakeApiServer(), threading.active_count()
+    cluster = Cluster(config(tmp_path, api.url))
+    try:
+        with RolloutWatch(cluster, "demo", timings=FAST) as watch:
+            watch.expect(expected(thing("Pod", "web")))
+            assert watch.is_synced(SOON)
+            api.speaks.clear()
+            until(lambda: len({path.split("?")[0] for _, path, _, _ in api.asked if "watch=true" in path}) == 2, "both are silent")
+            until(lambda: not watch.snapshot().disconnected, "both are open")
+            began = time.monotonic()
+        assert time.monotonic() - began < 1
+        until(
+            lambda: not [one for one in threading.enumerate() if one.name.startswith("kubernaut-rollout")], "the threads have ended"
+        )
+    finally:
+        api.speaks.set()
+        api.close()
+        cluster.close()
+    until(lambda: threading.active_count() <= before, "the server has ended")
