@@ -24,7 +24,10 @@ PULLING_REASONS = (
 _NOT_FOUND = re.compile(r"not found|(manifest|name) unknown|does not exist|no such manifest", re.IGNORECASE)
 _DENIED = re.compile(r"denied|unauthorized|forbidden|authentication required|authorization failed|no basic auth", re.IGNORECASE)
 _PULL_FAILURE = re.compile(r"failed to pull image|is not present with pull policy of never", re.IGNORECASE)
-_COMMAND = re.compile(r"executable file not found|no such file or directory|permission denied|exec format error|is a directory")
+_COMMAND = re.compile(
+    r"executable file .*not found|\bexec(utable)?\b.*(no such file|permission denied|exec format error|is a directory)",
+    re.IGNORECASE,
+)
 _NOT_EXECUTABLE = re.compile(r'exec:? "?(?P<file>[^":\s]+)"?: (?P<why>.*)', re.IGNORECASE)
 _START_FAILURES = ("StartError", "ContainerCannotRun")
 _PROBES = (("liveness", Cause.LIVENESS_PROBE_FAILED), ("startup", Cause.STARTUP_PROBE_FAILED))

@@ -116,6 +116,21 @@ def test_command_that_cannot_be_run_counts_every_try(status: Json) -> None:
     assert "/srv/run" in found.message
 
 
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ('exec: "runn": executable file not found in $PATH', Cause.CONTAINER_COMMAND_INVALID),
+        ("executable file `runn` not found in $PATH", Cause.CONTAINER_COMMAND_INVALID),
+        ("exec /srv/run: exec format error", Cause.CONTAINER_COMMAND_INVALID),
+        ('exec: "/srv": is a directory: permission denied', Cause.CONTAINER_COMMAND_INVALID),
+        ('error mounting "/var/lib/x" to rootfs at "/etc/x": no such file or directory', Cause.CONTAINER_NOT_STARTED),
+    ],
+)
+def test_bad_command_by_the_words_of_the_runtime(text: str, cause: Cause) -> None:
+    wrapped = f"failed to create containerd task: OCI runtime create failed: runc create failed: unable to start process: {text}"
+    assert problem_of(pod("web-1", waiting("RunContainerError", wrapped))).cause is cause
+
+
 def test_missing_secret_of_the_environment() -> None:
     found = problem_of(pod("web-1", waiting("CreateContainerConfigError", 'secret "token" not found')))
     assert found.cause is Cause.CONTAINER_CONFIG_INVALID
