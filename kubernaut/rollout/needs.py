@@ -56,7 +56,7 @@ def objects_to_read(expected: Iterable[Expected]) -> tuple[ObjectNeed, ...]:
     return tuple(
         ObjectNeed(str(one.object.get("apiVersion")), one.key)
         for one in expected
-        if not one.is_builtin or one.key.kind == "CustomResourceDefinition"
+        if one.key.name and (not one.is_builtin or one.key.kind == "CustomResourceDefinition")
     )
 
 

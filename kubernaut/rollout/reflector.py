@@ -236,14 +236,14 @@ class ObjectReader(_Reader):
             self._read(source)
 
     def step(self) -> None:
-        """Read the objects that are due."""
+        """Read the objects that are due; one that cannot be read does not delay the others."""
         for source in self._needs:
             if self._due[source] <= time.monotonic() and not self.stopping.is_set():
                 try:
                     pause = self._read(source)
                 except KubernautError as error:
                     self._live.lose(source, error.message)
-                    raise
+                    pause = self._timings.poll
                 self._due[source] = time.monotonic() + pause
         self.stopping.wait(max(0.0, min(self._due.values()) - time.monotonic()))
 
@@ -261,6 +261,9 @@ class ObjectReader(_Reader):
         except ClusterDenied as error:
             if not _denied(self._live, source, resource, error):
                 raise
+            return self._timings.denied
+        except BadInput as error:
+            self._live.deny(source, f"{what}: {error.message}")
             return self._timings.denied
         self._live.server_clock.note(self._cluster.server_time)
         self._live.put(source, need, item)

@@ -281,6 +281,30 @@ def test_denied_custom_resource_is_named_and_its_sibling_read(cluster: FakeClust
         assert watch.snapshot().unreadable == {}
 
 
+def test_object_that_cannot_be_read_does_not_delay_another(cluster: FakeCluster) -> None:
+    cluster.resources.append(WIDGETS)
+    items = [thing("Widget", name, "example.com/v1") for name in ("a", "b")]
+    for item in items:
+        cluster.put(item, "demo")
+    cluster.fail("get widget demo/a", GONE, times=None)
+    with watching(cluster, items, synced=False) as watch:
+        until(lambda: names(watch.snapshot(), "Widget") == ["b"], "the other one is read")
+        assert watch.snapshot().disconnected == GONE.message
+        cluster.heal()
+        until(lambda: names(watch.snapshot(), "Widget") == ["a", "b"], "both are read")
+        assert watch.snapshot().disconnected == ""
+
+
+def test_object_whose_name_is_invalid_is_named(tmp_path: Path) -> None:
+    reader = Cluster(config(tmp_path, "http://127.0.0.1:9"))
+    definition = thing("CustomResourceDefinition", "..", "apiextensions.k8s.io/v1")
+    with RolloutWatch(reader, "demo", timings=FAST) as watch:
+        watch.expect(expected(definition, thing("Widget", "", "example.com/v1")))
+        assert watch.is_synced(SOON)
+        assert list(watch.snapshot().unreadable) == ["CustomResourceDefinition"]
+        assert watch.snapshot().disconnected == ""
+
+
 # rights
 
 
