@@ -107,7 +107,12 @@ TABLE = (
         r"|path \"[^\"]+\" not found",
         ChartInvalid,
     ),
-    Rule(r"unable to build kubernetes objects|error validating|no matches for kind|error converting yaml to json", ChartInvalid),
+    Rule(
+        r"no matches for kind",
+        ChartInvalid,
+        "The cluster does not serve this kind or version: change apiVersion in the chart, or install its CustomResourceDefinition.",
+    ),
+    Rule(r"unable to build kubernetes objects|error validating|error converting yaml to json", ChartInvalid),
     Rule(
         r"exists and cannot be imported into the current release|invalid ownership metadata",
         Conflict,

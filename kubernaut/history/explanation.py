@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Literal
 
 from pydantic import Field
 
@@ -18,8 +19,10 @@ LOG_LINES = 50
 """How many of a container's last lines an explanation quotes."""
 
 _LONGEST_LINE = 500
-_LONGEST_READ = 4_000
+_LONGEST_READ = 1_000
+_MOST_READ = 4 * LOG_LINES
 _LONGEST_TEXT = 600
+_LONGEST_SENTENCE = 1_000
 _LONGEST_HELM = 3_000
 _MOST = {"status": 12, "event": 20, "helm": 1, "unreadable": 8, "log": 4}
 _LONGEST_FACT = 300
@@ -34,7 +37,7 @@ class Evidence(Model):
     """One observation that supports an explanation.
 
     Attributes:
-        kind: ``status``, ``log``, ``event``, ``helm`` or ``unreadable``; an unknown word if a newer version wrote it.
+        kind: What it is; ``unreadable`` for what could not be read.
         about: The object: ``Deployment web``, ``pod web-7f9-x2, container app``; for ``unreadable`` the kind that was not read.
         text: What was observed; a log has several lines.
         count: How often it happened.
@@ -42,7 +45,7 @@ class Evidence(Model):
         at: When it happened last, by the cluster's clock.
     """
 
-    kind: str
+    kind: Literal["event", "log", "status", "helm", "unreadable"]
     about: str
     text: str
     count: int = 1
@@ -72,13 +75,13 @@ class Explanation(Model):
 
 def clean(text: str, secrets: Iterable[str] = (), *, longest: int = _LONGEST_TEXT) -> str:
     """Return a text without secrets and control characters, on one line of at most ``longest`` characters."""
-    return _shorten(redact(" ".join(_printable(text[: _LONGEST_READ * 4]).split()), secrets), longest)
+    return _shorten(redact(" ".join(_printable(text[: 4 * _LONGEST_READ]).split()), secrets), longest)
 
 
 def clean_lines(lines: Sequence[str], secrets: Iterable[str] = (), *, most: int = LOG_LINES) -> list[str]:
     """Return the last lines of a log, without secrets and control characters, each of at most 500 characters."""
-    # All lines together: a key in PEM form has many.
-    text = "\n".join(_printable(line[:_LONGEST_READ].replace("\n", " ")) for line in lines)
+    # More lines than are kept, and all together: a key in PEM form has many.
+    text = "\n".join(_printable(line[:_LONGEST_READ].replace("\n", " ")) for line in list(lines)[-_MOST_READ:])
     text = redact(_END_OF_KEY.sub(MASK, text), secrets)
     return [_shorten(line.rstrip(), _LONGEST_LINE) for line in text.splitlines()][-most:]
 
@@ -97,7 +100,9 @@ def sealed(explanation: Explanation, secrets: Iterable[str] = ()) -> Explanation
         for name, value in list(explanation.facts.items())[:_MOST_FACTS]
         if value
     }
-    sentence = clean(explanation.sentence, known, longest=2 * _LONGEST_TEXT)
+    if len(json.dumps(facts)) > LARGEST // 4:
+        facts = {name: _shorten(value, _LONGEST_FACT // 4) for name, value in list(facts.items())[: _MOST_FACTS // 2]}
+    sentence = clean(explanation.sentence, known, longest=_LONGEST_SENTENCE)
     return _fit(Explanation(cause=str(explanation.cause), sentence=sentence, facts=facts, evidence=tuple(evidence)))
 
 

@@ -19,7 +19,8 @@ from pydantic import ValidationError
 
 from kubernaut.ci import CiBuild, make_build
 from kubernaut.events import Journal
-from kubernaut.history.operations import LEGACY_BUILD, Evidence, Operation, Outcome, Verb
+from kubernaut.history.explanation import Evidence
+from kubernaut.history.operations import LEGACY_BUILD, Operation, Outcome, Verb
 from kubernaut.history.records import KUBERNAUT_OWNER, OPERATION_LABEL, few, pack, parse_time, truncate, unpack
 from kubernaut.models import Model
 

@@ -22,6 +22,7 @@ from pydantic import Field, model_validator
 from kubernaut.ci import CiBuild, make_build
 from kubernaut.errors import DeployFailed, KubernautError, error_classes, from_problem
 from kubernaut.events import Journal, LogLine, Notice, OperationEvent, RecordedEvent, StepStarted, WorkloadProgress
+from kubernaut.history.explanation import Evidence
 from kubernaut.history.records import Record, storable, truncate
 from kubernaut.models import Model, Plan
 from kubernaut.redact import redact
@@ -39,24 +40,6 @@ _ID = re.compile(rf"[{_ALPHABET}]{{26}}")
 _LONGEST_LINE = 4000
 LEGACY_BUILD = "buildUrl"
 """The only field of a build that older versions read; they reject unknown fields, so the rest is stored separately."""
-
-
-class Evidence(Model):
-    """A fact that explains a failure.
-
-    Attributes:
-        kind: ``event``, ``log``, ``status``, ``helm``, or ``unreadable`` for one that could not be had.
-        about: The object, or the pod and the container: ``web-7f9/app``.
-        text: The fact; of a log its last lines.
-        count: How many facts like it there were.
-        at: When it was seen last.
-    """
-
-    kind: Literal["event", "log", "status", "helm", "unreadable"]
-    about: str
-    text: str
-    count: int = 1
-    at: datetime | None = None
 
 
 class Outcome(Model):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kubernaut.rollout.objects import Object, ObjectKey, created_at, is_deleted, key_of, number, owner_uids
-from kubernaut.rollout.pods import Container, containers, pod_state
+from kubernaut.rollout.containers import Container, containers
+from kubernaut.rollout.objects import Object, ObjectKey, created_at, is_deleted, key_of, number, owner_uids, spec_of
+from kubernaut.rollout.pods import pod_state
 from kubernaut.rollout.problems import Problem
 from kubernaut.rollout.store import Snapshot
 from kubernaut.rollout.verdict import Verdict
@@ -38,7 +39,8 @@ def logs_to_read(verdict: Verdict | None, snapshot: Snapshot) -> tuple[LogSource
         for one in _by_interest(pod, problem):
             if (owner, one.name) in seen:
                 continue
-            runs = list(_runs(one, failing=_is_failing(one, problem), ready=verdict is not None and verdict.is_ready))
+            wanted = (verdict is not None and verdict.is_ready) or spec_of(pod).get("restartPolicy") in ("Never", "OnFailure")
+            runs = list(_runs(one, failing=_is_failing(one, problem), wanted=wanted))
             if runs:
                 seen.add((owner, one.name))
                 found.update(dict.fromkeys(LogSource(one.pod.namespace, one.pod.name, one.name, run) for run in runs))
@@ -64,7 +66,9 @@ def _pods(verdict: Verdict | None, snapshot: Snapshot) -> Iterator[Object]:
     others = [state for state in verdict.states if not state.is_ready or verdict.is_ready]
     for state in (*with_problem, *others):
         pods = [snapshot.objects[pod.key] for pod in state.pods if pod.key in snapshot.objects]
-        unready = {pod.key for pod in state.pods if not pod.ready or verdict.is_ready or state in with_problem}
+        # A pod of a Job is ready while it runs.
+        all_pods = verdict.is_ready or state in with_problem or state.key.kind == "Job"
+        unready = {pod.key for pod in state.pods if all_pods or not pod.ready}
         for pod in sorted(pods, key=_age):
             key = key_of(pod)
             if key in unready:
@@ -90,14 +94,14 @@ def _is_failing(one: Container, problem: Problem | None) -> bool:
     return problem is not None and problem.object == one.pod and problem.container == one.name
 
 
-def _runs(one: Container, *, failing: bool, ready: bool) -> Iterator[bool]:
+def _runs(one: Container, *, failing: bool, wanted: bool) -> Iterator[bool]:
     """Yield the runs of a container to read: ``False`` for the last one, ``True`` for the one before."""
     restarted = one.restarts > 0 and bool(one.last)
     if one.state("running"):
         is_task = one.init and not one.is_sidecar
         if restarted and (failing or not one.status.get("ready")):
             yield True
-        if failing or ready or is_task or not one.status.get("ready"):
+        if failing or wanted or is_task or not one.status.get("ready"):
             yield False
     elif one.state("terminated"):
         if number(one.state("terminated"), "exitCode") != 0:

@@ -1,0 +1,206 @@
+"""The cause in a message of Helm 3.17 or 4.2. Pure.
+
+Helm has no error codes, so the texts of its ``pkg/kube`` and ``pkg/action`` decide; ``tests/unit/rollout/test_helm_failures.py``
+holds one of each.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from kubernaut.errors import KubernautError
+from kubernaut.rollout.problems import Cause, short
+from kubernaut.rollout.refusals import Finding, first_words, listed, refusal
+
+STARTED = re.compile(r"^[A-Z][\w-]* \S+(?: back to revision \d+)? failed(?: at [^\s:]+(?::\d+)?)?: ")
+"""What kubernaut puts before Helm's message."""
+
+_HOOK = re.compile(
+    r"failed (?P<installing>(?:pre|post)-install): |(?P<event>(?:pre|post)-(?:upgrade|rollback|delete)) hooks failed: "
+    r"|Hook (?P<created>(?:pre|post)-[a-z]+) \S+ failed: "
+)
+_HOOK_NAME = re.compile(
+    r"\b(?:job (?P<job>[\w.-]+) failed: (?P<why>\w+)|pod (?P<pod>[\w.-]+) failed"
+    r"|resource (?P<kind>\w+)/[\w.-]*/(?P<name>[\w.-]+) not ready\. status: (?P<status>\w+), message: (?P<message>.*))"
+)
+_CONFLICT = re.compile(
+    r"conflict occurred while applying object (?:(?P<namespace>[\w.-]*)/)?(?P<name>[\w.:-]+) (?P<version>\S+), Kind=(?P<kind>\w+): "
+)
+_ONE_CONFLICT = re.compile(r'conflict with "(?P<manager>[^"]*)"[^:\n]*(?: at [^\n]*?Z)?: (?P<field>\.\S+)')
+_MANAGER = re.compile(r'conflicts with "(?P<manager>[^"]*)"')
+_FIELD_LINE = re.compile(r"^\s*- (?P<field>\.\S+)", re.MULTILINE)
+_OWNERSHIP = re.compile(
+    r'(?P<kind>\w+) "(?P<name>[^"]+)" in namespace "(?P<namespace>[^"]*)" exists and cannot be imported into the current release'
+)
+_CURRENT_VALUE = re.compile(r'key "meta\.helm\.sh/release-(name|namespace)" must equal "[^"]*": current value is "([^"]*)"')
+_NO_KIND = re.compile(r'no matches for kind "(?P<kind>[^"]+)" in (?:version|group) "(?P<version>[^"]+)"')
+_MAPPING_NAME = re.compile(r'resource mapping not found for name: "(?P<name>[^"]*)" namespace: "(?P<namespace>[^"]*)"')
+_REMOVED = re.compile(r"current release manifest contains removed kubernetes api")
+_DEADLINE = re.compile(
+    r"timed out waiting|context deadline exceeded|would exceed context deadline|took longer than|not ready\. status: (?!Failed)"
+)
+_ONLY_WAITED = re.compile(
+    r"(?:context deadline exceeded|timed out waiting for the condition|.* took longer than [\d.]+ s, and Helm was stopped\.?)"
+    r"|(?:time=\S+ )?level=(?:DEBUG|INFO|WARN)\b.*"
+)
+_STOPPED = re.compile(r"took longer than (?P<seconds>[\d.]+) s")
+_NOT_READY = re.compile(
+    r"resource (?P<kind>\w+)/[\w.-]*/(?P<name>[\w.-]+) not ready\. status: (?P<status>\w+), message: (?P<message>[^\n]*)"
+)
+_FAILED = re.compile(r"resource (?P<kind>\w+)/[\w.-]*/(?P<name>[\w.-]+) not ready\. status: Failed, message: (?P<message>[^\n]*)")
+# A Job or Pod that was waited for, and a hook of a rollback, which Helm 3 does not call one.
+_FAILED_JOB = re.compile(
+    r"\bjob is failed: [\w.-]*/(?P<name>[\w.-]+)|\b(?:job|pod) (?P<other>[\w.-]+) failed(?:: (?P<message>[^\n]*))?"
+)
+
+_REPLACED = {
+    ("Ingress", "extensions/v1beta1"): "networking.k8s.io/v1",
+    ("Ingress", "networking.k8s.io/v1beta1"): "networking.k8s.io/v1",
+    ("NetworkPolicy", "extensions/v1beta1"): "networking.k8s.io/v1",
+    ("Deployment", "extensions/v1beta1"): "apps/v1",
+    ("Deployment", "apps/v1beta1"): "apps/v1",
+    ("Deployment", "apps/v1beta2"): "apps/v1",
+    ("StatefulSet", "apps/v1beta1"): "apps/v1",
+    ("StatefulSet", "apps/v1beta2"): "apps/v1",
+    ("DaemonSet", "extensions/v1beta1"): "apps/v1",
+    ("CronJob", "batch/v1beta1"): "batch/v1",
+    ("PodDisruptionBudget", "policy/v1beta1"): "policy/v1",
+    ("HorizontalPodAutoscaler", "autoscaling/v2beta1"): "autoscaling/v2",
+    ("HorizontalPodAutoscaler", "autoscaling/v2beta2"): "autoscaling/v2",
+    ("CustomResourceDefinition", "apiextensions.k8s.io/v1beta1"): "apiextensions.k8s.io/v1",
+    ("EndpointSlice", "discovery.k8s.io/v1beta1"): "discovery.k8s.io/v1",
+}
+
+
+def helm_text(failure: KubernautError) -> str:
+    """Return Helm's own words in a failure, whole."""
+    first = STARTED.sub("", failure.message, count=1)
+    rest = "\n".join(failure.details)
+    return rest if first.rstrip(".") and first.rstrip(".") in rest else "\n".join(filter(None, (first, rest)))
+
+
+def added_words(failure: KubernautError, known: str) -> str:
+    """Return Helm's own words without what says only that it waited, and empty if ``known`` has them."""
+    lines = [line for line in helm_text(failure).splitlines() if line.strip() and not _ONLY_WAITED.fullmatch(line.strip())]
+    text = "\n".join(lines)
+    return "" if text.strip().rstrip(".").lower() in known.lower() else text
+
+
+def helm_finding(failure: KubernautError) -> Finding:
+    """Return what a failure of Helm says."""
+    text = helm_text(failure)
+    hook = _HOOK.search(text)
+    found = next((found for find in _FINDERS if (found := find(text)) is not None), None)
+    if hook is not None:
+        event = hook["installing"] or hook["event"] or hook["created"] or ""
+        if found is None:
+            return _hook_finding(event, text[hook.end() :])
+        return replace(found, facts={**found.facts, "hook": event})
+    if found is not None:
+        return found
+    failed = _FAILED.search(text) or _FAILED_JOB.search(text)
+    if failed is not None:
+        known = failed.groupdict()
+        kind, name = known.get("kind") or ("Job" if "job" in failed[0] else "Pod"), failed["name"] or known.get("other") or ""
+        cause = Cause.JOB_FAILED if kind == "Job" else Cause.POD_FAILED if kind == "Pod" else Cause.HELM_FAILED
+        why = f": {short(known['message'])}" if known.get("message") else ""
+        return Finding(cause, f"{kind} {name} failed{why}", {"kind": kind, "name": name}, decides=False)
+    if _DEADLINE.search(text):
+        return _deadline_finding(text)
+    return Finding(Cause.HELM_FAILED, first_words(text))
+
+
+# what Helm reports
+
+
+def _hook_finding(event: str, text: str) -> Finding:
+    named = _HOOK_NAME.search(text)
+    facts = {"hook": event}
+    if named is None:
+        timed_out = _DEADLINE.search(text) is not None
+        why = f"its {event} hook did not finish in time" if timed_out else f"its {event} hook failed: {first_words(text)}"
+        return Finding(Cause.HOOK_FAILED, why, {**facts, "timedOut": "true"} if timed_out else facts)
+    kind = "Job" if named["job"] else "Pod" if named["pod"] else named["kind"]
+    name = named["job"] or named["pod"] or named["name"]
+    facts |= {"kind": kind, "name": name}
+    if named["status"] and named["status"] != "Failed":
+        return Finding(Cause.HOOK_FAILED, f"{event} hook {name} did not finish in time", {**facts, "timedOut": "true"})
+    reason = named["why"] or named["message"] or ""
+    return Finding(Cause.HOOK_FAILED, f"{event} hook {name} failed" + (f" ({short(reason)})" if reason else ""), facts)
+
+
+def _deadline_finding(text: str) -> Finding:
+    stopped = _STOPPED.search(text)
+    facts = {"seconds": stopped["seconds"]} if stopped else {}
+    waiting = _NOT_READY.search(text)
+    why = "it was not ready in time" if stopped is None else f"it was not ready after {stopped['seconds']} s"
+    if waiting is not None:
+        facts |= {"kind": waiting["kind"], "name": waiting["name"]}
+        why = f"{waiting['kind']} {waiting['name']} was not ready in time: {short(waiting['message'])}"
+    return Finding(Cause.DEADLINE_EXCEEDED, why, facts, decides=False)
+
+
+def _apply_conflict(text: str) -> Finding | None:
+    found = _CONFLICT.search(text)
+    if found is None:
+        return None
+    rest = text[found.end() :]
+    one = _ONE_CONFLICT.search(rest)
+    fields = [one["field"]] if one else [match["field"].rstrip(".") for match in _FIELD_LINE.finditer(rest)]
+    managers = [one["manager"]] if one else [match["manager"] for match in _MANAGER.finditer(rest)]
+    fields, managers = list(dict.fromkeys(fields)), list(dict.fromkeys(managers))
+    facts = {
+        "kind": found["kind"],
+        "namespace": found["namespace"] or "",
+        "name": found["name"],
+        "field": ", ".join(fields),
+        "manager": ", ".join(managers),
+    }
+    which = f"field {fields[0]}" if len(fields) == 1 else f"fields {listed(fields)}" if fields else "a field"
+    whom = listed(managers) or "another field manager"
+    is_or_are = "is" if len(fields) < 2 else "are"
+    return Finding(
+        Cause.APPLY_CONFLICT, f"{which} of {found['kind']} {found['name']} {is_or_are} managed by {whom}, not by Helm", facts
+    )
+
+
+def _foreign_object(text: str) -> Finding | None:
+    found = _OWNERSHIP.search(text)
+    if found is None:
+        return None
+    owner = dict(_CURRENT_VALUE.findall(text[found.end() :]))
+    facts = {**found.groupdict(), "owner": owner.get("name", ""), "ownerNamespace": owner.get("namespace", "")}
+    title = f"{found['kind']} {found['name']}" + (f" in namespace {found['namespace']}" if found["namespace"] else "")
+    if owner:
+        named = f"release {owner['name']}" if "name" in owner else "a release of the same name"
+        where = f" in namespace {owner['namespace']}" if "namespace" in owner else ""
+        why = f"{title} belongs to {named}{where}"
+    else:
+        why = f"{title} exists already and was not created by Helm"
+    return Finding(Cause.OWNED_BY_ANOTHER_RELEASE, why, facts)
+
+
+def _missing_kind(text: str) -> Finding | None:
+    found = _NO_KIND.search(text)
+    if found is None:
+        return None
+    kind, version = found["kind"], found["version"]
+    named = _MAPPING_NAME.search(text)
+    name = named["name"] if named else ""
+    facts = {"kind": kind, "name": name, "apiVersion": version, "replacement": _REPLACED.get((kind, version), "")}
+    group = version.rpartition("/")[0]
+    if _REMOVED.search(text):
+        facts["manifest"] = "previous"
+        return Finding(
+            Cause.API_VERSION_MISSING,
+            f"the previous revision has a {kind}{f' {name}' if name else ''} of {version}, which the cluster no longer serves",
+            facts,
+        )
+    is_own = "." in group and not group.endswith(".k8s.io")
+    missing = "no such kind is installed in the cluster" if is_own else "the cluster does not serve that version"
+    facts["installed"] = "false" if is_own else ""
+    return Finding(Cause.API_VERSION_MISSING, f"{kind}{f' {name}' if name else ''} is of {version}, but {missing}", facts)
+
+
+_FINDERS = (_apply_conflict, _foreign_object, _missing_kind, refusal)
