@@ -215,10 +215,17 @@ def creation_problems(owner: Object, snapshot: Snapshot) -> list[Problem]:
     if events and events[-1].get("reason") == "FailedCreate":
         since = time_in(events[-1], "firstTimestamp") or event_time(events[-1])
         return [_creation_problem(owner, str(events[-1].get("message")), event_count(events[-1]), since)]
-    failure = condition(owner, "ReplicaFailure")
-    if failure.get("status") != "True":
-        return []
-    return [_creation_problem(owner, str(failure.get("message")), 1, time_in(failure, "lastTransitionTime"))]
+    return creation_failures(owner)
+
+
+def creation_failures(owner: Object) -> list[Problem]:
+    """Return why a controller cannot create pods or a ReplicaSet, by its conditions alone."""
+    pods, replica_set = condition(owner, "ReplicaFailure"), condition(owner, "Progressing")
+    if pods.get("status") == "True":
+        return [_creation_problem(owner, str(pods.get("message")), 1, time_in(pods, "lastTransitionTime"))]
+    if replica_set.get("reason") == "ReplicaSetCreateError":
+        return [_creation_problem(owner, str(replica_set.get("message")), 1, time_in(replica_set, "lastTransitionTime"))]
+    return []
 
 
 def _creation_problem(owner: Object, text: str, failures: int, since: datetime | None) -> Problem:

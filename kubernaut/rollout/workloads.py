@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from kubernaut.rollout.controllers import (
+    creation_failures,
     creation_problems,
     daemon_set,
     deployment,
@@ -59,7 +60,9 @@ def _state(one: Expected, snapshot: Snapshot, release: Sequence[Expected]) -> Wo
         words = ("does not exist yet" if live is None else "is being deleted") if waits else unreadable or "not judged"
         return WorkloadState(one.key, Phase.PROGRESSING if waits else Phase.NOT_JUDGED, words, exists=False, hook=one.hook)
     if not _is_observed(live):
-        found = WorkloadState(one.key, Phase.PROGRESSING, "its controller has not seen it yet")
+        # A Deployment whose ReplicaSet cannot be created stays in this state.
+        problems = tuple(creation_failures(live))
+        found = WorkloadState(one.key, Phase.PROGRESSING, "its controller has not seen it yet", problems=problems)
     elif one.is_builtin and kind == "Service":
         found = service(live, snapshot, release)
     elif one.is_builtin and kind in _JUDGES:

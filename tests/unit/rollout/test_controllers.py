@@ -67,6 +67,15 @@ def test_deployment_that_its_controller_has_not_seen_shows_no_problems() -> None
     assert (found.phase, found.problems, found.pods) == (Phase.PROGRESSING, (), ())
 
 
+def test_replica_set_that_cannot_be_created() -> None:
+    message = 'replicasets.apps "web-7f2" is forbidden: exceeded quota: small'
+    failed = condition("Progressing", "False", "ReplicaSetCreateError", message)
+    web = changed(deployment(generation=2, observed=1), status={"conditions": [failed]})
+    found = state_of(web, replica_set(web, 1))
+    assert [problem.cause for problem in found.problems] == [Cause.QUOTA_EXCEEDED]
+    assert message in found.problems[0].message
+
+
 def test_deployment_without_a_status_is_not_ready() -> None:
     web = deployment(replicas=0)
     del web["status"]
