@@ -16,7 +16,7 @@ from kubernaut.rollout.containers import containers
 from kubernaut.rollout.evidence import event_evidence, log_evidence, status_evidence, unreadable_evidence
 from kubernaut.rollout.findings import Observed, hook_event, hook_title, problem_finding, problem_of_pod, revision_of
 from kubernaut.rollout.helm_failures import added_words, helm_finding
-from kubernaut.rollout.logs import LogSource
+from kubernaut.rollout.logs import UNREADABLE, LogSource
 from kubernaut.rollout.objects import Expected
 from kubernaut.rollout.pod_findings import last_words
 from kubernaut.rollout.problems import Cause, Problem
@@ -61,7 +61,9 @@ def explain(
     states = verdict.states if verdict is not None else workload_states(objects, snapshot)
     known = tuple(secrets)
     cleaned = {source: clean_lines(lines, known) for source, lines in (logs or {}).items()}
-    observed = Observed(snapshot, tuple(states), objects, cleaned)
+    unread = {source: lines[0] for source, lines in cleaned.items() if len(lines) == 1 and lines[0].startswith(UNREADABLE)}
+    read = {source: lines for source, lines in cleaned.items() if source not in unread}
+    observed = Observed(snapshot, tuple(states), objects, read, unread)
     problem, found, verb = _decide(failure, verdict, observed, is_probe=is_probe)
     sentence = f"{what} {verb}: {found.why}." if found.why else f"{what} {verb}."
     facts = dict(found.facts)
@@ -167,7 +169,7 @@ def _underlying(problem: Problem, observed: Observed) -> Problem:
 
 def _waiting(found: Finding, state: WorkloadState) -> Finding:
     facts = {**found.facts, "kind": state.key.kind, "namespace": state.key.namespace, "name": state.key.name}
-    return Finding(Cause.DEADLINE_EXCEEDED, f"{state.key} still waits ({_doing(state)})", facts)
+    return Finding(Cause.DEADLINE_EXCEEDED, f"{state.key} still waits ({_doing(state)})", facts, decides=False)
 
 
 def _doing(state: WorkloadState) -> str:
@@ -205,7 +207,7 @@ def _evidence(
     *,
     since: datetime | None,
 ) -> Iterator[Evidence]:
-    if problem is None and found.decides and verdict is None:  # what Helm found before it changed anything is not about pods
+    if problem is None and found.decides:  # a refusal is not about what the pods do
         named = found.facts.get("kind"), found.facts.get("name")
         states = tuple(one for one in observed.states if one.hook or (one.key.kind, one.key.name) == named)
         observed = replace(observed, states=states)

@@ -105,6 +105,8 @@ def unreadable_evidence(observed: Observed) -> Iterator[Evidence]:
     """Yield what could not be read, and what was not looked at."""
     for kind, why in sorted(observed.snapshot.unreadable.items()):
         yield Evidence(kind="unreadable", about=kind, text=why)
+    for source, why in observed.unread.items():
+        yield Evidence(kind="unreadable", about=_log_title(source, observed), text=why)
     for kind, count in sorted(observed.snapshot.left_out.items()):
         yield Evidence(kind="unreadable", about=kind, text=f"{count} more {kind} objects were not looked at", count=count)
 

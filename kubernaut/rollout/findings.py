@@ -55,12 +55,14 @@ class Observed:
         states: The states of the release's objects.
         expected: The objects of its manifest and its hooks.
         logs: The last lines of containers.
+        unread: Why logs could not be read.
     """
 
     snapshot: Snapshot
     states: tuple[WorkloadState, ...] = ()
     expected: tuple[Expected, ...] = ()
     logs: Mapping[LogSource, Sequence[str]] = field(default_factory=dict)
+    unread: Mapping[LogSource, str] = field(default_factory=dict)
 
     def state_with(self, problem: Problem) -> WorkloadState | None:
         """Return the state of the object that has a problem, itself or through its pods."""
@@ -248,7 +250,8 @@ def _creation(problem: Problem, owner: str, snapshot: Snapshot) -> Finding:
         why = short(text).removeprefix("Error creating: ")
         return Finding(problem.cause, f"the pods of {owner} cannot be created: {why}")
     facts = {name: value for name, value in found.facts.items() if name not in ("kind", "name")}
-    return Finding(found.cause, f"the pods of {owner} cannot be created: {found.facts.get('reason') or found.why}", facts)
+    why = (found.facts.get("reason") or found.why).replace(" an object", " them", 1)
+    return Finding(found.cause, f"the pods of {owner} cannot be created: {why}", facts)
 
 
 # claims and Services

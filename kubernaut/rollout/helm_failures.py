@@ -24,6 +24,11 @@ _HOOK_NAME = re.compile(
     r"\b(?:job (?P<job>[\w.-]+) failed: (?P<why>\w+)|pod (?P<pod>[\w.-]+) failed"
     r"|resource (?P<kind>\w+)/[\w.-]*/(?P<name>[\w.-]+) not ready\. status: (?P<status>\w+), message: (?P<message>.*))"
 )
+_JOB_REASONS = {
+    "BackoffLimitExceeded": "its pods failed as often as its backoffLimit allows",
+    "Job Failed": "its pods failed as often as its backoffLimit allows",
+    "DeadlineExceeded": "it ran longer than its activeDeadlineSeconds",
+}
 _CONFLICT = re.compile(
     r"conflict occurred while applying object (?:(?P<namespace>[\w.-]*)/)?(?P<name>[\w.:-]+) (?P<version>\S+), Kind=(?P<kind>\w+): "
 )
@@ -126,8 +131,9 @@ def _hook_finding(event: str, text: str) -> Finding:
     facts |= {"kind": kind, "name": name}
     if named["status"] and named["status"] != "Failed":
         return Finding(Cause.HOOK_FAILED, f"{event} hook {name} did not finish in time", {**facts, "timedOut": "true"})
-    reason = named["why"] or named["message"] or ""
-    return Finding(Cause.HOOK_FAILED, f"{event} hook {name} failed" + (f" ({short(reason)})" if reason else ""), facts)
+    reason = short(named["why"] or named["message"]) if named["why"] or named["message"] else ""
+    why = next((words for start, words in _JOB_REASONS.items() if reason.startswith(start)), reason)
+    return Finding(Cause.HOOK_FAILED, f"{event} hook {name} failed" + (f" ({why})" if why else ""), {**facts, "reason": reason})
 
 
 def _deadline_finding(text: str) -> Finding:
@@ -188,19 +194,20 @@ def _missing_kind(text: str) -> Finding | None:
     kind, version = found["kind"], found["version"]
     named = _MAPPING_NAME.search(text)
     name = named["name"] if named else ""
+    title = f"{kind} {name}" if name else kind
     facts = {"kind": kind, "name": name, "apiVersion": version, "replacement": _REPLACED.get((kind, version), "")}
     group = version.rpartition("/")[0]
     if _REMOVED.search(text):
         facts["manifest"] = "previous"
         return Finding(
             Cause.API_VERSION_MISSING,
-            f"the previous revision has a {kind}{f' {name}' if name else ''} of {version}, which the cluster no longer serves",
+            f"{title} of the previous revision has apiVersion {version}, which the cluster no longer serves",
             facts,
         )
     is_own = "." in group and not group.endswith(".k8s.io")
-    missing = "no such kind is installed in the cluster" if is_own else "the cluster does not serve that version"
+    missing = "which is not installed in the cluster" if is_own else "which the cluster does not serve"
     facts["installed"] = "false" if is_own else ""
-    return Finding(Cause.API_VERSION_MISSING, f"{kind}{f' {name}' if name else ''} is of {version}, but {missing}", facts)
+    return Finding(Cause.API_VERSION_MISSING, f"{title} has apiVersion {version}, {missing}", facts)
 
 
 _FINDERS = (_apply_conflict, _foreign_object, _missing_kind, refusal)

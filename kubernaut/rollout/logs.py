@@ -13,6 +13,8 @@ from kubernaut.rollout.store import Snapshot
 from kubernaut.rollout.verdict import Verdict
 
 MOST_LOGS = 3
+UNREADABLE = "cannot read logs: "
+"""The beginning of the only line of a log that could not be read; the reason follows."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

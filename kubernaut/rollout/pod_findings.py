@@ -271,7 +271,7 @@ def _unschedulable(subject: Subject) -> Finding | None:
     text = str(scheduled.get("message") or scheduled.get("reason") or "")
     text = short(text.partition(" preemption: ")[0]) if text else "the scheduler gives no reason"
     is_claim = subject.problem.cause is Cause.CLAIM_NOT_BOUND
-    what = "a claim is not bound that the pods of {} need" if is_claim else "no node fits the pods of {}"
+    what = "the pods of {} need a claim that is not bound" if is_claim else "no node fits the pods of {}"
     return Finding(subject.problem.cause, f"{what.format(subject.owner)}: {text}", {"reason": text})
 
 
@@ -293,7 +293,7 @@ def _volume(subject: Subject) -> Finding | None:
         facts |= {"missing": kind, "missingName": name, "key": file["key"]}
         why = f"key {file['key']} does not exist in {where}"
         return Finding(Cause.CONTAINER_CONFIG_INVALID, f"{title} cannot be mounted: {why}", facts)
-    why = short(text.partition(" : ")[2] or text or subject.problem.message)
+    why = short(text.partition(" : ")[2] or text.rpartition("]: ")[2] or subject.problem.message)
     return Finding(subject.problem.cause, f"{title} cannot be mounted: {why}", facts)
 
 

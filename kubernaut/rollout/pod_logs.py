@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kubernaut.errors import BadInput, ClusterDenied, KubernautError, NotFound
 from kubernaut.history.explanation import LOG_LINES, clean, clean_lines
-from kubernaut.rollout.logs import LogSource
+from kubernaut.rollout.logs import UNREADABLE, LogSource
 
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
@@ -38,9 +38,9 @@ def read_logs(
         try:
             lines = _read(cluster, source, seconds)
         except KubernautError as error:
-            found[source] = (f"cannot read logs: {_why(error)}",)
+            found[source] = (f"{UNREADABLE}{_why(error)}",)
         except Exception as defect:  # noqa: BLE001 - a log is evidence, and must not hide the failure that it is read for
-            found[source] = (f"cannot read logs: {type(defect).__name__}",)
+            found[source] = (f"{UNREADABLE}{type(defect).__name__}",)
         else:
             found[source] = tuple(clean_lines(lines, secrets))
 
@@ -50,7 +50,7 @@ def read_logs(
         thread.start()
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
-    late = (f"cannot read logs: no answer within {seconds:g} s",)
+    late = (f"{UNREADABLE}no answer within {seconds:g} s",)
     return {source: found.get(source, late) for source in wanted}
 
 

@@ -124,7 +124,11 @@ def _over_quota(text: str) -> Finding | None:
     needs = _QUOTA_NEEDS.search(text)
     if needs is None:
         return None
-    return Finding(Cause.QUOTA_EXCEEDED, f"quota {needs['quota']} requires {short(needs['needs'])}", needs.groupdict())
+    return Finding(
+        Cause.QUOTA_EXCEEDED,
+        f"quota {needs['quota']} requires {listed(short(needs['needs']).replace(' for: ', ' for container ').split('; '))}",
+        needs.groupdict(),
+    )
 
 
 def _not_admitted(text: str) -> Finding | None:
@@ -140,7 +144,7 @@ def _not_admitted(text: str) -> Finding | None:
     ):
         found = pattern.search(text)
         if found is not None:
-            refused = _refused_object(text[: found.start()]) or "it"
+            refused = _refused_object(text[: found.start()]) or "an object"
             why = f": {short(found['why'])}" if found["why"] else ""
             unanswered = {"unanswered": "true"} if pattern is _WEBHOOK_DOWN else {}
             return Finding(
@@ -187,7 +191,7 @@ def _immutable(kind: str, name: str, rest: str, fields: Sequence[str]) -> str:
     allowed = _MUTABLE.search(rest)
     if allowed is not None:
         only = (allowed["of_workload"] or allowed["of_claim"]).replace("'", "")
-        return f"only {only} can be changed in the spec of {kind} {name}"
+        return f"the spec of {kind} {name} cannot be changed, except {only}"
     which = f"field {fields[0]}" if len(fields) == 1 else f"fields {listed(fields)}" if fields else "a field"
     return f"{which} of {kind} {name} cannot be changed"
 

@@ -100,7 +100,7 @@ EXPECTED: Mapping[str, tuple[Cause, Mapping[str, str], tuple[str, ...]]] = {
         {"hook": "pre-upgrade", "name": "migrate", "container": "migrate", "exitCode": "1"},
         ("pre-upgrade hook migrate", "ghcr.io/acme/migrate:1.4.2", "exit status 1", "column email already exists"),
     ),
-    "hook failed, deleted since": (Cause.HOOK_FAILED, {"name": "migrate"}, ("ghcr.io/acme/migrate:1.4.2", "BackoffLimitExceeded")),
+    "hook failed, deleted since": (Cause.HOOK_FAILED, {"name": "migrate"}, ("ghcr.io/acme/migrate:1.4.2", "backoffLimit")),
     "hook failed, not judged": (Cause.HOOK_FAILED, {"hook": "pre-install", "name": "migrate"}, ("pre-install hook migrate",)),
     "hook hangs, Helm 3": (Cause.HOOK_FAILED, {"name": "migrate", "timedOut": "true"}, ("hook migrate", "lock held by pid 12")),
     "hook hangs, Helm 4": (Cause.HOOK_FAILED, {"name": "migrate", "timedOut": "true"}, ("pre-upgrade hook migrate", "running")),
@@ -303,12 +303,29 @@ def test_unreadable_kind_is_evidence_and_takes_nothing_else_away(kind: str) -> N
         assert found.of_kind("log") == before.of_kind("log")
 
 
+def test_log_that_cannot_be_read_is_evidence_and_not_quoted() -> None:
+    why = "cannot read logs: no right to read the logs of pods"
+    found = replace(FAILING["crash"], logs={("app", True): [why]}).explain()
+    assert found.of_kind("log") == []
+    assert [(one.about, one.text) for one in found.of_kind("unreadable")] == [(f"pod {POD}, container app, previous run", why)]
+    assert why not in found.sentence
+    assert "exit status 1" in found.sentence
+
+
 def test_hook_that_is_deleted_leaves_its_events() -> None:
     failing = FAILING["hook failed, deleted since"]
     gone = {"kind": "Job", "metadata": {"name": "migrate", "uid": "gone"}}
     events = [event(gone, "BackoffLimitExceeded", "Job has reached the specified backoff limit")]
     (found,) = replace(failing, events=events).explain().of_kind("event")
     assert found.about == "Job migrate"
+
+
+def test_refusal_is_not_supported_by_the_states_of_pods() -> None:
+    crash = FAILING["crash"]
+    waiting_web = replace(FAILING["node port taken"], objects=crash.objects, live=[], judged=True)
+    assert waiting_web.explain().cause == Cause.NODE_PORT_TAKEN
+    slow = replace(FAILING["slow pull"], failure=None, helm=FAILING["node port taken"].helm)
+    assert [one.kind for one in slow.explain().evidence] == ["helm"]
 
 
 def test_helm_words_are_evidence_once() -> None:

@@ -112,6 +112,11 @@ def test_values_are_not_read_as_fields() -> None:
     assert helm_finding(helm_error("Deploying demo.a", message, 1)).facts["field"] == "spec.template"
 
 
+@pytest.mark.parametrize("what", ["Deploying demo.hello", "Rolling demo.hello back to revision 3", "Deleting demo.hello"])
+def test_action_is_not_repeated(what: str) -> None:
+    assert helm_finding(helm_error(what, "Error: new words", 1)).why == "new words"
+
+
 def test_refusal_decides_and_a_deadline_does_not() -> None:
     port = 'Error: Service "web" is invalid: spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated'
     assert helm_finding(helm_error("Deploying demo.web", port, 1)).decides
