@@ -381,6 +381,7 @@ _HINTS: Mapping[str, Callable[[_Facts], _Pair]] = {
     Cause.CONDITION_FALSE: _condition,
     Cause.CONTAINER_NOT_STARTED: _condition,
     Cause.CONTAINER_NOT_READY: _condition,
+    Cause.POD_NOT_READY: _condition,
     Cause.POD_NOT_STARTED: _condition,
     Cause.POD_EVICTED: _condition,
     Cause.POD_FAILED: _condition,

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from kubernaut.rollout.container_problems import container_problem
-from kubernaut.rollout.containers import STARTING_REASONS, containers, exit_text, last_event
-from kubernaut.rollout.containers import Container as Container
+from kubernaut.rollout.containers import STARTING_REASONS, Container, containers, last_event
 from kubernaut.rollout.objects import (
     Object,
     ObjectKey,
@@ -25,8 +24,6 @@ from kubernaut.rollout.objects import (
 )
 from kubernaut.rollout.problems import Cause, Problem, short
 from kubernaut.rollout.store import event_count, event_time
-
-__all__ = ["Container", "PodState", "containers", "exit_text", "pod_state"]
 
 _EVICTED = ("Evicted", "Preempting", "NodeShutdown", "Terminated")
 _MISSING_SOURCE = re.compile(r'(configmap|secret) "?\S+"? not found|references non-existent', re.IGNORECASE)

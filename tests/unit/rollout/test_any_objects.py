@@ -1,4 +1,4 @@
-"""Whatever the cluster returns, a rollout is judged, and a release that is called ready has only ready objects."""
+"""Whatever the cluster returns, a rollout is judged and explained, and a release that is called ready has only ready objects."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ from support.kube_objects import (
     waiting,
 )
 
+from kubernaut.errors import HelmFailed
+from kubernaut.rollout.diagnose import explain
 from kubernaut.rollout.objects import Expected, expected_objects
 from kubernaut.rollout.store import Store
 from kubernaut.rollout.verdict import Rules, Verdict, Watched, begin, judge
@@ -149,7 +151,7 @@ ANYTHING = st.builds(lambda kind, parts: {**parts, "kind": kind}, st.sampled_fro
 def verdicts(
     wanted: Sequence[Json], states: Sequence[Sequence[Json]], times: Sequence[float], unreadable: Sequence[str]
 ) -> list[Verdict]:
-    """Judge a rollout through the states of a cluster, and check each verdict."""
+    """Judge a rollout through the states of a cluster, and check and explain each verdict."""
     expected: tuple[Expected, ...] = expected_objects([manifest(item) for item in wanted], NAMESPACE, [HOOK])
     watched = Watched()
     found = []
@@ -164,6 +166,8 @@ def verdicts(
             watched = begin(Rules(), expected, snapshot)
         verdict, watched = judge(watched, expected, snapshot, helm_done=number > 0)
         assert_consistent(verdict)
+        explanation = explain("web 1.0.0 to demo", HelmFailed("timed out"), snapshot, verdict=verdict, expected=expected)
+        assert explanation.sentence
         found.append(verdict)
     return found
 
