@@ -244,7 +244,9 @@ def _for_hook(found: Finding, state: WorkloadState | None) -> Finding:
 def _creation(problem: Problem, owner: str, snapshot: Snapshot) -> Finding:
     item = snapshot.objects.get(problem.object, {})
     events = [event for event in snapshot.events_about(item) if event.get("reason") == "FailedCreate"]
-    text = str(events[-1].get("message") if events else condition(item, "ReplicaFailure").get("message") or problem.message)
+    conditions = (condition(item, "ReplicaFailure"), condition(item, "Progressing"))
+    failed = next((one for one in conditions if one.get("reason") in ("FailedCreate", "ReplicaSetCreateError")), {})
+    text = str(events[-1].get("message") if events else failed.get("message") or problem.message)
     found = refusal(text)
     if found is None:
         why = short(text).removeprefix("Error creating: ")

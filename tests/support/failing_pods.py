@@ -115,6 +115,13 @@ def _service_selecting(selector: Item, **more: Any) -> Failing:
     return Failing([wanted, service], live=[live, replica_set, one, service])
 
 
+def _without_replica_set(message: str) -> Failing:
+    wanted, live, _ = deployment()
+    failed = {"type": "Progressing", "status": "False", "reason": "ReplicaSetCreateError", "message": message}
+    live["status"] = {"observedGeneration": 1, "conditions": [failed]}
+    return Failing([wanted], live=[live])
+
+
 def _without_progress(failing: Failing) -> Failing:
     live = copy.deepcopy(failing.live)
     failed = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "lastTransitionTime": at(70)}
@@ -240,6 +247,9 @@ FAILING_PODS: Mapping[str, Failing] = {
     ),
     "webhook denies pods": _not_created(
         'Error creating: admission webhook "validate.kyverno.svc-fail" denied the request: resource Pod/demo/web was blocked: require-labels: team is required'
+    ),
+    "ReplicaSet over quota": _without_replica_set(
+        'Failed to create new replica set "web-7f9c5d4b6": replicasets.apps "web-7f9c5d4b6" is forbidden: exceeded quota: sets, requested: count/replicasets.apps=1, used: count/replicasets.apps=2, limited: count/replicasets.apps=2'
     ),
     "service account missing": _not_created(
         'Error creating: pods "web-7f9c5d4b6-" is forbidden: error looking up service account demo/app: serviceaccount "app" not found'

@@ -80,6 +80,7 @@ EXPECTED: Mapping[str, tuple[Cause, Mapping[str, str], tuple[str, ...]]] = {
         {"webhook": "validate.kyverno.svc-fail"},
         ("team is required", "Deployment web"),
     ),
+    "ReplicaSet over quota": (Cause.QUOTA_EXCEEDED, {"quota": "sets"}, ("quota sets", "Deployment web", "2 in use")),
     "service account missing": (
         Cause.PODS_NOT_CREATED,
         {"missing": "ServiceAccount", "missingName": "app"},
