@@ -29,6 +29,7 @@ _REGISTRY = re.compile(r"[a-z0-9]+((\.|-+)[a-z0-9]+)*(:[0-9]{1,5})?(/[a-z0-9]+((
 _SERVER = re.compile(r"https?://[^\s/@?#\\]+(/[^\s@?#\\]*)?")
 _REPOSITORY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?/(?!\.\.?$)[A-Za-z0-9._-]+")
 _GITHUB = "https://api.github.com"
+_DEFAULT, _NOT_SET = "default", "not set"  # origins
 _LONGEST = 7 * 24 * 3600
 
 
@@ -52,10 +53,21 @@ def parse_registry(text: str) -> str:
     return stripped
 
 
-def _revisions(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= 10_000:
-        raise ValueError("a number from 1 to 10000")
+def _wait(text: str) -> float:
+    seconds = parse_duration(text)
+    if not seconds:
+        raise ValueError("a duration of at least 1s")
+    return seconds
+
+
+def _count(text: str, most: int = 100) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > 9 or not 1 <= int(text) <= most:
+        raise ValueError(f"a number from 1 to {most}")
     return int(text)
+
+
+def _revisions(text: str) -> int:
+    return _count(text, 10_000)
 
 
 def _port(text: str) -> int:
@@ -140,6 +152,35 @@ SETTINGS = (
         "stale_after", "age at which an unfinished release of plain Helm counts as abandoned", parse=parse_duration, default="15m"
     ),
     _setting("history_max", "number of releases of a name that Helm keeps", parse=_revisions, default="50"),
+    _setting(
+        "image_failures", "failed pulls of an image that is missing or denied; then a deploy fails", parse=_count, default="2"
+    ),
+    _setting("crash_restarts", "restarts of a crashing container; then a deploy fails", parse=_count, default="3"),
+    _setting(
+        "command_failures", "starts of a container whose command cannot be run; then a deploy fails", parse=_count, default="2"
+    ),
+    _setting(
+        "config_timeout",
+        "time for a missing ConfigMap, Secret, key or object to appear; then a deploy fails; 0 for at once",
+        parse=parse_duration,
+        default="20s",
+    ),
+    _setting(
+        "pending_timeout",
+        "time for pods to fit the quota, be admitted and get a node; then a deploy fails; 0 for at once",
+        parse=parse_duration,
+        default="1m",
+    ),
+    _setting(
+        "endpoints_timeout", "time for a Service of ready pods to get endpoints; then a deploy fails", parse=_wait, default="20s"
+    ),
+    _setting("settle_time", "time that a restarted container must stay ready; 0 for no wait", parse=parse_duration, default="10s"),
+    _setting(
+        "unprobed_time",
+        "time that a container without a readiness probe must run; 0 for no wait",
+        parse=parse_duration,
+        default="5s",
+    ),
     _setting("actor", "name of the deployer in the history; by default user@host, in a CI build its user or `jenkins`"),
     _setting("build_url", "page of the CI build that runs kubernaut; the CI server's BUILD_URL by default", parse=_page),
     _setting("server", "kubernaut server that runs the commands, such as https://kubernaut.example.com", parse=_server),
@@ -186,6 +227,14 @@ class Settings:
     lock_timeout: float
     stale_after: float
     history_max: int
+    image_failures: int
+    crash_restarts: int
+    command_failures: int
+    config_timeout: float
+    pending_timeout: float
+    endpoints_timeout: float
+    settle_time: float
+    unprobed_time: float
     actor: str
     build_url: str | None
     build: CiBuild | None
@@ -201,6 +250,10 @@ class Settings:
     serve_port: int
     origins: Mapping[str, str]
     environment: Mapping[str, str]
+
+    def is_given(self, name: str) -> bool:
+        """Return whether a setting has a value that the user gave, instead of its default."""
+        return self.origins[name] not in (_DEFAULT, _NOT_SET)
 
     def require_registry(self) -> str:
         """Return the registry. Raises: SettingInvalid (not set)."""
@@ -273,7 +326,7 @@ def _find(
             return environment[variable], f"environment {variable}"
     if row.name in file_values:
         return str(file_values[row.name]), str(path)
-    return row.default, "default" if row.default is not None else "not set"
+    return row.default, _DEFAULT if row.default is not None else _NOT_SET
 
 
 def _read(row: Setting, text: str, origin: str) -> Any:

@@ -16,8 +16,9 @@ from kubernaut.adapters.process import Check
 from kubernaut.errors import HelmFailed, KubernautError
 from kubernaut.events import Step
 from kubernaut.rollout.objects import Expected
+from kubernaut.rollout.rules import Rules
 from kubernaut.rollout.store import Snapshot
-from kubernaut.rollout.verdict import Rules, Verdict, Watched, begin, judge
+from kubernaut.rollout.verdict import Verdict, Watched, begin, judge
 from kubernaut.rollout.watch import RolloutWatch
 from kubernaut.rollout.workloads import Phase, WorkloadState
 

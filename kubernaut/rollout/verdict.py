@@ -1,7 +1,8 @@
 """Whether a release is ready, still progressing, or has failed: by rule, with the cause. Pure.
 
-A problem is not a failure yet: a node may come, a quota may be freed, a container that crashed twice may start. :class:`Rules` says
-how often or how long each kind of problem may last. The first verdict ``failed`` stops Helm.
+A problem is not a failure yet: a node may come, a quota may be freed, a container that crashed twice may start. The
+:class:`~kubernaut.rollout.rules.Rules` say how often or how long each kind of problem may last. The first verdict ``failed`` stops
+Helm.
 """
 
 from __future__ import annotations
@@ -14,57 +15,11 @@ from enum import StrEnum
 from kubernaut.rollout.memory import Pulls, Tries, count_pulls, is_applied, ready_since, tries_of
 from kubernaut.rollout.objects import Expected, Object, ObjectKey, uid_of
 from kubernaut.rollout.problems import CRASHES, PULLS, Cause, Problem
+from kubernaut.rollout.rules import Rules
 from kubernaut.rollout.store import Snapshot
 from kubernaut.rollout.workloads import Phase, WorkloadState, workload_states
 
-
-@dataclass(frozen=True)
-class Rules:
-    """How much a rollout may go wrong before it is given up; each is a setting, and an annotation of the chart.
-
-    Attributes:
-        image_failures: Failed pulls of an image that is not found or denied.
-        crash_restarts: Restarts of a container that crashes, runs out of memory or fails its liveness or startup probe.
-        command_failures: Starts of a container whose command cannot be run.
-        config_seconds: Seconds that a missing ConfigMap, Secret, key or deleted object may take to appear.
-        pending_seconds: Seconds that pods may be unschedulable, over quota or not admitted, or a Deployment past its own deadline.
-        endpoints_seconds: Seconds that a Service may have no endpoints although the pods are ready.
-        settle_seconds: Seconds that a container which has restarted must stay ready.
-        unprobed_seconds: Seconds that a container without a readiness probe must run.
-    """
-
-    image_failures: int = 2
-    crash_restarts: int = 3
-    command_failures: int = 2
-    config_seconds: float = 20.0
-    pending_seconds: float = 60.0
-    endpoints_seconds: float = 20.0
-    settle_seconds: float = 10.0
-    unprobed_seconds: float = 5.0
-
-    def failures(self, cause: Cause) -> int | None:
-        """Return how many failures of a cause end the rollout; ``None`` for a cause that is not counted."""
-        if cause in (Cause.IMAGE_NOT_FOUND, Cause.IMAGE_DENIED):
-            return self.image_failures
-        if cause in CRASHES:
-            return self.crash_restarts
-        return self.command_failures if cause is Cause.CONTAINER_COMMAND_INVALID else None
-
-    def seconds(self, cause: Cause) -> float | None:
-        """Return how many seconds a cause may last; ``None`` for as long as the deadline allows."""
-        if cause in _AT_ONCE:
-            return 0.0
-        if cause in _CONFIGURATION:
-            return self.config_seconds
-        if cause in _PENDING:
-            return self.pending_seconds
-        return self.endpoints_seconds if cause is Cause.SERVICE_WITHOUT_ENDPOINTS else None
-
-
 _CATCH_UP = timedelta(seconds=2)  # until the changes of a time without a connection have been read
-_AT_ONCE = frozenset({Cause.IMAGE_NAME_INVALID, Cause.JOB_FAILED, Cause.HOOK_FAILED})
-_CONFIGURATION = frozenset({Cause.CONTAINER_CONFIG_INVALID, Cause.OBJECT_DELETED})
-_PENDING = frozenset({Cause.POD_UNSCHEDULABLE, Cause.QUOTA_EXCEEDED, Cause.ADMISSION_DENIED, Cause.DEADLINE_EXCEEDED})
 
 
 class Judgement(StrEnum):
@@ -123,7 +78,7 @@ class Watched:
         silent_at: When the cluster was not heard last, if ever.
     """
 
-    rules: Rules = Rules()
+    rules: Rules = field(default_factory=Rules)
     began_at: datetime | None = None
     before: Mapping[ObjectKey, Object] = field(default_factory=dict)
     tries: Mapping[tuple[str, str], Tries] = field(default_factory=dict)
@@ -264,11 +219,11 @@ def _believed_at(states: Iterable[WorkloadState], watched: Watched) -> datetime 
     rules, since = watched.rules, watched.ready_since
     found = [state for state in states if state.phase is Phase.READY]
     times = [
-        pod.believed_at(seen_at=since[pod.uid], least=state.min_ready, unprobed=rules.unprobed_seconds, settle=rules.settle_seconds)
+        pod.believed_at(seen_at=since[pod.uid], least=state.min_ready, unprobed=rules.unprobed_time, settle=rules.settle_time)
         for state in found
         for pod in state.pods
         if pod.ready
     ]
     by_numbers = [state for state in found if state.by_numbers]
-    unknown = [since[state.uid] + timedelta(seconds=max(rules.settle_seconds, state.min_ready)) for state in by_numbers]
+    unknown = [since[state.uid] + timedelta(seconds=max(rules.settle_time, state.min_ready)) for state in by_numbers]
     return max((*unknown, *(time for time in times if time is not None)), default=None)

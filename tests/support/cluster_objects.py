@@ -14,8 +14,9 @@ from kubernaut.history.explanation import Explanation
 from kubernaut.rollout.diagnose import explain
 from kubernaut.rollout.logs import LogSource, logs_to_read
 from kubernaut.rollout.objects import expected_objects
+from kubernaut.rollout.rules import Rules
 from kubernaut.rollout.store import Snapshot, Store
-from kubernaut.rollout.verdict import Rules, Verdict, begin, judge
+from kubernaut.rollout.verdict import Verdict, begin, judge
 
 NOW = datetime(2026, 11, 28, 12, 0, 0, tzinfo=UTC)
 WHAT = "hello 1.4.2 to demo"

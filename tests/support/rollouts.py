@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from kubernaut.rollout.objects import expected_objects
+from kubernaut.rollout.rules import Rules
 from kubernaut.rollout.store import Snapshot, Store
-from kubernaut.rollout.verdict import Rules, Verdict, Watched, begin, judge
+from kubernaut.rollout.verdict import Verdict, Watched, begin, judge
 from support.kube_objects import NAMESPACE, Json, manifest, moment
 
 

@@ -204,6 +204,47 @@ def test_invalid_history_max_is_refused(tmp_path: Path, value: str) -> None:
         load(tmp_path, history_max=value)
 
 
+COUNTS = ("image_failures", "crash_restarts", "command_failures")
+WAITS = ("config_timeout", "pending_timeout", "settle_time", "unprobed_time")
+
+
+def test_defaults_of_the_rollout_settings(tmp_path: Path) -> None:
+    settings = load(tmp_path)
+    assert [getattr(settings, name) for name in COUNTS] == [2, 3, 2]
+    assert [getattr(settings, name) for name in (*WAITS, "endpoints_timeout")] == [20.0, 60.0, 10.0, 5.0, 20.0]
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_rollout_counts_are_from_1_to_100(tmp_path: Path, name: str) -> None:
+    for number in (1, 100):
+        assert getattr(load(tmp_path, f"{name} = {number}\n"), name) == number
+    for text in ("0", "-1", "101", "2.5", "many", "٣", "3s", "9" * 5000):
+        with pytest.raises(SettingInvalid, match=facts(name, "1", "100")):
+            load(tmp_path, environment={f"KUBERNAUT_{name.upper()}": text})
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_rollout_durations_may_be_zero(tmp_path: Path, name: str) -> None:
+    assert getattr(load(tmp_path, environment={f"KUBERNAUT_{name.upper()}": "0"}), name) == 0.0
+    assert getattr(load(tmp_path, f'{name} = "1m30s"\n'), name) == 90.0
+    for text in ("-1s", "soon", "8d"):
+        with pytest.raises(SettingInvalid, match=facts(name, "duration")):
+            load(tmp_path, **{name: text})
+
+
+def test_endpoints_timeout_is_at_least_a_second(tmp_path: Path) -> None:
+    assert load(tmp_path, endpoints_timeout="1s").endpoints_timeout == 1.0
+    for text in ("0", "0m", "-1s", "soon"):
+        with pytest.raises(SettingInvalid, match=facts("endpoints_timeout", "duration")):
+            load(tmp_path, endpoints_timeout=text)
+
+
+def test_defaults_and_absent_values_are_not_given(tmp_path: Path) -> None:
+    settings = load(tmp_path, 'timeout = "5m"\n', {"KUBERNAUT_CRASH_RESTARTS": "3"}, settle_time="10s")
+    given = {row.name for row in SETTINGS if settings.is_given(row.name)}
+    assert given == {"timeout", "crash_restarts", "settle_time"}  # a value counts also if it equals the default
+
+
 def test_serve_settings_have_their_options(tmp_path: Path) -> None:
     settings = load(tmp_path)
     assert (settings.serve_host, settings.serve_port) == ("127.0.0.1", 8080)

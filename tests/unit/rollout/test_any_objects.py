@@ -42,8 +42,9 @@ from support.kube_objects import (
 from kubernaut.errors import HelmFailed
 from kubernaut.rollout.diagnose import explain
 from kubernaut.rollout.objects import Expected, expected_objects
+from kubernaut.rollout.rules import Rules
 from kubernaut.rollout.store import Store
-from kubernaut.rollout.verdict import Rules, Verdict, Watched, begin, judge
+from kubernaut.rollout.verdict import Verdict, Watched, begin, judge
 from kubernaut.rollout.workloads import Phase
 
 KINDS = (

@@ -20,8 +20,9 @@ from kubernaut.rollout.hints import hint_for
 from kubernaut.rollout.logs import LogSource, logs_to_read
 from kubernaut.rollout.objects import expected_objects, key_of
 from kubernaut.rollout.problems import Cause, Problem
+from kubernaut.rollout.rules import Rules
 from kubernaut.rollout.store import Snapshot
-from kubernaut.rollout.verdict import Judgement, Rules, Verdict, Watched, judge
+from kubernaut.rollout.verdict import Judgement, Verdict, Watched, judge
 
 CANARY = "hunter2-c4n4ry"
 MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

@@ -29,7 +29,8 @@ from support.kube_objects import (
 from support.rollouts import Rollout
 
 from kubernaut.rollout.problems import Cause
-from kubernaut.rollout.verdict import Rules, Verdict
+from kubernaut.rollout.rules import Rules
+from kubernaut.rollout.verdict import Verdict
 
 WEB = deployment()
 NEWEST = replica_set(WEB)
@@ -245,10 +246,10 @@ def test_hook_that_an_earlier_operation_left_behind_does_not_count() -> None:
 
 
 def test_rules_are_settings() -> None:
-    patient = Rules(crash_restarts=5, config_seconds=90)
+    patient = Rules(crash_restarts=5, config_timeout=90)
     assert not see(rollout(patient), 50, crashed(4)).is_failed
     assert see(rollout(patient), 50, crashed(5)).is_failed
-    watched = rollout(replace(patient, unprobed_seconds=0))
+    watched = rollout(replace(patient, unprobed_time=0))
     bare = changed(WEB, spec={"template": {"spec": {"containers": [container(probed=False)]}}})
     item = owned_pod(NEWEST, "a", running(3), containers=[container(probed=False)])
     assert watched.see(3, bare, NEWEST, item).is_ready
