@@ -245,6 +245,22 @@ def test_hook_that_an_earlier_operation_left_behind_does_not_count() -> None:
 # settings
 
 
+@pytest.mark.parametrize(
+    ("rules", "cause", "item"),
+    [
+        (
+            Rules(config_timeout=0),
+            Cause.CONTAINER_CONFIG_INVALID,
+            owned_pod(NEWEST, "a", waiting("CreateContainerConfigError", CONFIG)),
+        ),
+        (Rules(pending_timeout=0), Cause.POD_UNSCHEDULABLE, unschedulable("web-7f1-a", MEMORY, owner=NEWEST)),
+    ],
+)
+def test_timeout_of_zero_ends_the_rollout_at_once(rules: Rules, cause: Cause, item: Json) -> None:
+    assert not rollout().see(1, WEB, NEWEST, item).is_failed
+    assert_given_up(rollout(rules).see(1, WEB, NEWEST, item), cause, "at once")
+
+
 def test_rules_are_settings() -> None:
     patient = Rules(crash_restarts=5, config_timeout=90)
     assert not see(rollout(patient), 50, crashed(4)).is_failed
