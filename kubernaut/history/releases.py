@@ -16,10 +16,14 @@ from pydantic import Field
 
 from kubernaut.ci import CiBuild, build_from_annotations
 from kubernaut.errors import NameInvalid, ReleaseNotFound
+from kubernaut.history.explanation import Evidence
 from kubernaut.history.manifest import manifest_images, manifest_of
 from kubernaut.history.operations import UNREAD, Operation, ReleaseReference
 from kubernaut.history.records import GONE, PENDING, Record, Status, parse_time
 from kubernaut.models import Model, check_namespace, check_release_name
+
+ROLLED_BACK = "rolled_back"
+"""The reason in the outcome of a release that was made because the one before it failed."""
 
 _REVISION = re.compile(r"v(0|[1-9][0-9]{0,8})")
 _COMMIT = "org.opencontainers.image.revision"
@@ -50,10 +54,17 @@ class ReleaseSource(Model):
 
 
 class ReleaseOutcome(Model):
-    """The outcome of the operation that made the release."""
+    """The outcome of the operation that made the release.
+
+    Attributes:
+        cause: The code of what kept the release from being ready, such as ``image_not_found``, if that is known.
+        evidence: The observations that explain it, of a single release; not in the JSON without any, nor in that of lists.
+    """
 
     reason: str
     message: str
+    cause: str | None = None
+    evidence: tuple[Evidence, ...] = Field(default=(), exclude_if=lambda evidence: not evidence)
 
 
 class Release(Model):
@@ -220,7 +231,7 @@ def last_deleted(releases: Sequence[RecordOrRelease]) -> RecordOrRelease | None:
 
 
 def describe(record: Record, records: Sequence[Record], operations: Iterable[Operation]) -> Release:
-    """Return a record as a release.
+    """Return a record as a release, without the evidence of its outcome; see :func:`with_evidence`.
 
     Args:
         record: The record.
@@ -276,8 +287,17 @@ def _outcome(record: Record, operation: Operation | None) -> ReleaseOutcome | No
     if operation is None or outcome is None:
         return None
     if len(operation.made) > 1 and operation.made[0].uid != record.uid:
-        return ReleaseOutcome(reason="rolled_back", message=f"Made because {operation.made[0].id} failed.")
-    return ReleaseOutcome(reason=outcome.reason, message=outcome.message)
+        return ReleaseOutcome(reason=ROLLED_BACK, message=f"Made because {operation.made[0].id} failed.")
+    return ReleaseOutcome(reason=outcome.reason, message=outcome.message, cause=outcome.cause)
+
+
+def with_evidence(release: Release, operations: Iterable[Operation]) -> Release:
+    """Return a release with the evidence of its outcome, from the operation that made it; without a cause it has none."""
+    outcome = release.outcome
+    operation = next((one for one in operations if one.id == release.operation), None)
+    if outcome is None or outcome.cause is None or operation is None or operation.outcome is None:
+        return release
+    return release.model_copy(update={"outcome": outcome.model_copy(update={"evidence": operation.outcome.evidence})})
 
 
 def _image(ref: str) -> ReleaseImage:

@@ -15,7 +15,7 @@ from kubernaut.history.manifest import manifest_of, pod_selectors
 from kubernaut.history.operation_codec import decode_operation
 from kubernaut.history.operations import Operation, is_operation_id
 from kubernaut.history.records import HELM_OWNER, KUBERNAUT_OWNER, OPERATION_LABEL, Record, Status, decode, secret_name
-from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, ReleaseList, describe, position
+from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, ReleaseList, describe, position, with_evidence
 
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
@@ -75,8 +75,8 @@ class ReleaseHistory:
         return self.records[position([record.revision for record in self.records], wanted)]
 
     def release(self, record: Record) -> Release:
-        """Return one of the records as a release."""
-        return describe(record, self.records, self.operations)
+        """Return one of the records as a release, with the evidence of its outcome."""
+        return with_evidence(describe(record, self.records, self.operations), self.operations)
 
     def describe(self, record: Record | None) -> Release | None:
         """Return one of the records as a release, and ``None`` for ``None``."""
@@ -142,7 +142,7 @@ class HistoryStore:
         history = self.get(namespace, name)
         if not history.records and not history.attempts:
             position((), ReleaseId(namespace, name))
-        items = tuple(history.release(record) for record in history.records)
+        items = tuple(describe(record, history.records, history.operations) for record in history.records)
         return ReleaseHistoryList(items=items, count=len(items), attempts=history.attempts)
 
     def list(self, namespace: str | None = None, *, all: bool = False) -> ReleaseList:

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from kubernaut.history.explanation import Evidence
+from kubernaut.history.operation_codec import operation_secret
 from kubernaut.history.operations import SUCCEEDED, Operation, OperationChart, Outcome, ReleaseReference
 from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL, Record, decode, encode
 from kubernaut.history.repair import aside_secret
-from kubernaut.history.store import ReleaseHistory
+from kubernaut.history.store import HistoryStore, ReleaseHistory
+from kubernaut.testing.cluster import FakeCluster
 
 NAMESPACE, NAME = "demo", "hello"
 DIGEST = "sha256:" + "a" * 64
@@ -119,3 +122,32 @@ def set_aside(revision: int, status: str, **fields: Any) -> Record:
     decoded = decode(aside_secret(record_secret(revision, status, **fields)))
     assert decoded is not None
     return decoded
+
+
+EVIDENCE = (
+    Evidence(kind="status", about="Deployment web", text="0 of 1 replicas are ready"),
+    Evidence(kind="event", about="Pod web-7f9-x2", text="Back-off pulling image registry.example.com/web:9", count=12, at=STARTED),
+    Evidence(kind="log", about="pod web-7f9-x2, container app", text="starting\n  cannot connect to db:5432"),
+    Evidence(kind="unreadable", about="events", text="no right to list events"),
+)
+SENTENCE = "The image registry.example.com/web:9 does not exist."
+
+
+def failed_operation(id: str = "op", *made_records: Record, **fields: Any) -> Operation:
+    """Return a finished deploy that failed because of an image that does not exist, with evidence."""
+    outcome = Outcome(reason="deploy_failed", message=SENTENCE, cause="image_not_found", evidence=EVIDENCE)
+    references = tuple(map(made, made_records))
+    return operation(id, made=references, finished_at=STARTED, **fields).model_copy(update={"outcome": outcome})
+
+
+def write_rolled_back(cluster: FakeCluster, **fields: Any) -> None:
+    """Write a name whose second revision failed and was rolled back, and that operation."""
+    labels = {OPERATION_LABEL: "op", REVISION_LABEL: "2"}
+    for secret in (
+        record_secret(1, "superseded", **fields),
+        record_secret(2, "failed", labels=labels, **fields),
+        record_secret(3, "deployed", **fields),
+    ):
+        cluster.create_secret(NAMESPACE, secret)
+    stored = HistoryStore(cluster).get(NAMESPACE, NAME).records  # type: ignore[arg-type]
+    cluster.create_secret(NAMESPACE, operation_secret(failed_operation("op", *stored[1::-1])))

@@ -181,7 +181,7 @@ class IndexCache:
             return name in self._pending
 
     def release(self, record: CachedRecord, state: NameState, read: Contents) -> ReleaseJSON | None:
-        """Return the whole JSON of a published record; ``None`` unless it is in ``read`` or cached."""
+        """Return the whole JSON of a published record, without evidence; ``None`` unless it is in ``read`` or cached."""
         view, key = state.view, record.metadata.key
         with self.lock:
             found = record.release if record.release and record.release.whole else read.get(key) or self.contents.get(key)
@@ -349,7 +349,7 @@ def _size(content: Content) -> int:
     """Return about how many bytes a content takes."""
     if isinstance(content, ReleaseJSON):
         return len(content.json)
-    return 1000 + len(str((content.get("data") or {}).get("operation") or ""))
+    return 1000 + sum(len(str(text)) for text in (content.get("data") or {}).values())
 
 
 def run_in_background(call: Callable[[], T]) -> Future[T]:

@@ -18,7 +18,7 @@ from kubernaut.history.index.state import CachedRecord, IndexState, NameState, n
 from kubernaut.history.index.summaries import NamespacedName, RecordMetadata
 from kubernaut.history.index.watch import Informer
 from kubernaut.history.operations import Operation, is_operation_id
-from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, position
+from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, position, with_evidence
 
 T = TypeVar("T")
 Cursor = tuple[str, str, int]
@@ -92,14 +92,14 @@ class Index(Informer):
         return self._answer(ask, "The list of releases")
 
     def release(self, wanted: ReleaseId) -> Release:
-        """Return a release. Raises: ReleaseNotFound, IndexStale before the first list."""
+        """Return a release, with the evidence of its outcome. Raises: ReleaseNotFound, IndexStale before the first list."""
 
         def ask(read: Contents) -> tuple[Release | None, Sequence[RecordMetadata]]:
             state = self._cache.state.get(NamespacedName(wanted.namespace, wanted.name))
             records = _published(state)
             record = records[position([one.metadata.revision for one in records], wanted)]
             found = self._cache.release(record, state, read)
-            return (found.release(record.metadata.version), ()) if found else (None, [record.metadata])
+            return self._with_evidence(found.release(record.metadata.version), read) if found else (None, [record.metadata])
 
         return self._answer(ask, str(wanted))
 
@@ -181,6 +181,14 @@ class Index(Informer):
                 return answer
             read = self._fetch(missing, read)
         raise IndexStale(f"{subject} changes faster than it can be read.")
+
+    def _with_evidence(self, release: Release, read: Contents) -> tuple[Release | None, Sequence[RecordMetadata]]:
+        """Return a release with the evidence of its outcome, or the operation that must be read for it."""
+        metadata = self._cache.state.operations.get(release.operation or "")
+        if release.outcome is None or release.outcome.cause is None or metadata is None:
+            return release, ()
+        operation = self._cache.operation(metadata, read)
+        return (with_evidence(release, [operation]), ()) if operation else (None, [metadata])
 
     def _json(self, state: NameState, record: CachedRecord, read: Contents) -> bytes | None:
         if state.view is not None and record is state.view.records[0]:

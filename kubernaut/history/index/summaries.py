@@ -93,7 +93,7 @@ class RecordMetadata:
 
 @dataclass(frozen=True, slots=True)
 class OperationSummary:
-    """An operation without events, plan and details.
+    """An operation without events, plan, details and evidence.
 
     Attributes:
         json: The operation's JSON.
@@ -208,7 +208,7 @@ def find_summary(record: Record, known: Sequence[tuple[OperationSummary, Operati
 
 def summarize_operation(operation: Operation) -> OperationSummary:
     """Return the summary of an operation."""
-    outcome = operation.outcome and operation.outcome.model_copy(update={"details": (), "left_out": 0})
+    outcome = operation.outcome and operation.outcome.model_copy(update={"details": (), "left_out": 0, "evidence": ()})
     less = operation.model_copy(update={"events": (), "events_left_out": 0, "plan": Plan(), "outcome": outcome})
     finished = operation.finished_at is not None or operation.unread is not None
     text = less.model_dump_json(by_alias=True, exclude_none=True).encode()
