@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from kubernaut.adapters.github import CommitStatusReporter
     from kubernaut.deploy.requests import DeployRequest, OperationRequest
     from kubernaut.history.detail import Difference, ReleaseReport
+    from kubernaut.history.explain import ReleaseExplanation
     from kubernaut.history.index import Index
     from kubernaut.history.operations import Operation
     from kubernaut.history.releases import Release, ReleaseList
@@ -298,6 +299,12 @@ class Kubernaut(ReleaseVerbs):
         from kubernaut.history.detail import read_report
 
         return read_report(self.context.clients.history, release_id(release, namespace, revision))
+
+    @override
+    def explain(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> ReleaseExplanation:
+        from kubernaut.history.explain import read_explanation
+
+        return read_explanation(self.context.clients.history, release_id(release, namespace, revision))
 
     @override
     def operation(self, id: str, *, namespace: str | None = None) -> Operation:

@@ -15,6 +15,7 @@ from kubernaut.models import Plan
 
 if TYPE_CHECKING:
     from kubernaut.history.detail import Difference, ReleaseReport
+    from kubernaut.history.explain import ReleaseExplanation
     from kubernaut.history.operations import Operation
     from kubernaut.history.releases import Release, ReleaseList
     from kubernaut.publish.pipeline import BuiltImage
@@ -182,6 +183,16 @@ class ReleaseVerbs(Protocol):
 
     def report(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> ReleaseReport:
         """Return a release with the operation that made it and that operation's events."""
+
+    def explain(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> ReleaseExplanation:
+        """Return why a release failed, with the evidence, or that it did not.
+
+        Args:
+            release: The release. Without a revision, the last change of the name counts: also a failed deploy that made no release,
+                or whose release was rolled back.
+            namespace: The release's namespace, unless it is named by its ID.
+            revision: A revision of the release.
+        """
 
     def operation(self, id: str) -> Operation:
         """Return an operation. Raises: OperationNotFound."""

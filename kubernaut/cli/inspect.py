@@ -1,4 +1,4 @@
-"""The commands that only read: ``list``, ``show``, ``history``, ``versions``, ``logs`` and ``diff``."""
+"""The commands that only read: ``list``, ``show``, ``history``, ``explain``, ``versions``, ``logs`` and ``diff``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kubernaut.cli import render, session
+from kubernaut.cli import render, render_release, session
 from kubernaut.cli.command import (
     READ_STATUSES,
     Command,
@@ -72,10 +72,10 @@ def list(output: str, **options: Any) -> None:
 def show(release: str, output: str, **options: Any) -> None:
     """Show the details of one release.
 
-    Shows its status, chart, images by digest, commit, actor, times and outcome. A release is named by its ID,
-    NAMESPACE.NAME.vREVISION, or by its name and -n NAMESPACE.
+    Shows its status, chart, images by digest, commit, actor, times and outcome; if it failed, also the cause and the evidence. A
+    release is named by its ID, NAMESPACE.NAME.vREVISION, or by its name and -n NAMESPACE.
     """
-    render.show_release(session.open_backend(options).show(release, **options), output)
+    render_release.show_release(session.open_backend(options).show(release, **options), output)
 
 
 @click.command(
@@ -91,10 +91,31 @@ def show(release: str, output: str, **options: Any) -> None:
 def history(release: str, output: str, **options: Any) -> None:
     """List all releases of a name, newest first.
 
-    Shows the columns of helm history, and the commit and the actor of each release; below them, failed operations that made no
-    release. The history is kept when a release is deleted. Helm keeps the last 50 releases (setting history_max).
+    Shows the columns of helm history, and commit, actor and cause of failure of each release; below them, failed operations
+    that made no release. The history is kept when a release is deleted. Helm keeps the last 50 releases (setting history_max).
     """
     render.show_history(session.open_backend(options).history(release, **options), output)
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("kubernaut explain hello-world -n demo", "explain the last change"),
+        ("kubernaut explain demo.hello-world.v3", "explain a release by its ID"),
+        ("kubernaut explain demo.hello-world.v3 -o json", "print the cause and the evidence as JSON"),
+    ],
+)
+@release_options
+@revision_option
+@cluster_options
+@output_options
+def explain(release: str, output: str, **options: Any) -> None:
+    """Explain why a release failed.
+
+    Prints the cause, and the evidence as it was when the release failed: states, events, logs. Without a revision, explains the
+    last change, also if it was rolled back or made no release. Exits with status 0 also for a release that succeeded, and says so.
+    """
+    render_release.show_explanation(session.open_backend(options).explain(release, **options), output)
 
 
 @click.command(

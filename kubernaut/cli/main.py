@@ -28,7 +28,7 @@ LOCAL = "Run a single-node Kubernetes platform on this machine."
 
 SECTIONS = {
     "Publish and deploy": ("ship", "build", "publish", "deploy"),
-    "Inspect releases": ("list", "show", "history", "diff", "logs", "versions"),
+    "Inspect releases": ("list", "show", "history", "explain", "diff", "logs", "versions"),
     "Change releases": ("rollback", "delete", "restore", "unlock"),
     "Server": ("serve",),
     "CI": ("jenkins",),
@@ -41,7 +41,7 @@ QUICK_START = (
     "kubernaut ship --help",
 )
 MODULES = {
-    "inspect": ("list", "show", "history", "versions", "logs", "diff"),
+    "inspect": ("list", "show", "history", "explain", "versions", "logs", "diff"),
     "publish": ("build", "publish", "ship"),
     "deploy": ("deploy", "rollback", "delete", "restore", "unlock"),
     "serve": ("serve",),

@@ -1,4 +1,4 @@
-"""Prints releases, versions and plans, as text or as the JSON of the REST API."""
+"""Prints lists of releases, versions and plans, as text or as the JSON of the REST API."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ _SHORT_COMMIT = 7
 _SHORT_DIGEST = len("sha256:") + 12
 _UNITS = ((60, "s"), (60, "m"), (24, "h"), (365, "d"))
 _GAP = 2
-_NARROW = ("REV", "STATUS", "UPDATED", "CREATED", "COMMIT")
+_NARROW = ("REV", "STATUS", "UPDATED", "CREATED", "COMMIT", "CAUSE")
+_WHOLE = ("CAUSE",)
 _COLOURS = {"deployed": "green", "failed": "red", "uninstalled": "dim", "superseded": "dim"}
 
 
@@ -82,8 +83,8 @@ def show_published(outcome: Published, output: str, *, dry_run: bool) -> None:
         print_json(version)
     else:
         print_data(f"{version.name} {version.version} {'published' if outcome.changed else 'is already published'}")
-        image = _pinned(version.image.ref, version.image.digest)
-        print_pairs([("image", image), ("chart", _pinned(version.chart.ref, version.chart.digest))])
+        image = pinned(version.image.ref, version.image.digest)
+        print_pairs([("image", image), ("chart", pinned(version.chart.ref, version.chart.digest))])
         _print_next(f"deploy {version.name}@{version.version} -n NAMESPACE{target_arguments('registry')}")
 
 
@@ -128,7 +129,7 @@ def _print_next(*commands: str) -> None:
 
 def _title(release: Release) -> str:
     commit = f" ({_commit(release.source.commit)})" if release.source.commit else ""
-    return f"{release.name} {_version(release)}{commit}"
+    return f"{release.name} {version_of(release)}{commit}"
 
 
 # releases
@@ -148,14 +149,14 @@ def show_releases(releases: ReleaseList, output: str, *, empty: str) -> None:
             release.namespace,
             str(release.revision),
             release.status,
-            _version(release),
+            version_of(release),
             _commit(release.source.commit),
             release.created_by or release.managed_by,
             format_time(release.created_at or release.updated_at),
         )
         for release in releases.items
     ]
-    print_table(("NAME", "NAMESPACE", "REV", "STATUS", "VERSION", "COMMIT", "BY", "UPDATED"), rows, optional="COMMIT")
+    print_table(("NAME", "NAMESPACE", "REV", "STATUS", "VERSION", "COMMIT", "BY", "UPDATED"), rows, optional=("COMMIT",))
     _print_count(releases)
 
 
@@ -179,20 +180,22 @@ def show_history(releases: ReleaseList, output: str) -> None:
 
 def _print_history(releases: ReleaseList) -> None:
     compact = is_terminal(sys.stdout)
-    header = ("REV", "UPDATED", "STATUS", *(("VERSION",) if compact else ("CHART", "APP VERSION")), "COMMIT", "BY", "DESCRIPTION")
+    chart = ("VERSION",) if compact else ("CHART", "APP VERSION")
+    header = ("REV", "UPDATED", "STATUS", *chart, "COMMIT", "BY", "CAUSE", "DESCRIPTION")
     rows = [
         (
             str(release.revision),
             format_time(release.created_at or release.updated_at),
             release.status,
-            *((_version(release),) if compact else (_chart(release), release.app_version or NONE)),
+            *((version_of(release),) if compact else (chart_of(release), release.app_version or NONE)),
             _commit(release.source.commit),
             release.created_by or release.managed_by,
+            (release.outcome.cause if release.outcome else None) or NONE,
             release.description or "",
         )
         for release in releases.items
     ]
-    print_table(header, rows, optional="COMMIT", last_below=True)
+    print_table(header, rows, optional=("COMMIT", "BY"), last_below=True)
 
 
 def _operation(operation: Operation) -> str:
@@ -209,46 +212,6 @@ def _operation(operation: Operation) -> str:
 def _print_count(releases: ReleaseList) -> None:
     if releases.count > len(releases.items):
         print_message(f"Showing {len(releases.items)} of {releases.count} releases.")
-
-
-def show_release(release: Release, output: str) -> None:
-    """Print all facts of one release."""
-    if output == "json":
-        print_json(release)
-        return
-    flags = [word for word, true in (("active", release.active), ("serving", release.serving == release.revision)) if true]
-    print_pairs(
-        [
-            ("id", release.id),
-            ("status", release.status + (f" ({', '.join(flags)})" if flags else "")),
-            ("serving", f"revision {release.serving}" if release.serving and release.serving != release.revision else ""),
-            ("version", _version(release)),
-            ("chart", _pinned(release.chart.ref or _chart(release), release.chart.digest)),
-            *(("image", _pinned(image.ref, image.digest)) for image in release.images),
-            ("images", f"unknown: the manifest cannot be read: {release.unread}" if release.unread else ""),
-            ("commit", release.source.commit or ""),
-            ("repository", release.source.repository or ""),
-            ("build", release.build.label),
-            ("by", release.created_by or ""),
-            ("note", release.note or ""),
-            ("managed by", release.managed_by),
-            ("created", format_utc(release.created_at) if release.created_at else ""),
-            ("updated", format_utc(release.updated_at) if release.updated_at else ""),
-            ("deleted", format_utc(release.deleted_at) if release.deleted_at else ""),
-            ("description", release.description or ""),
-            ("outcome", _outcome(release)),
-            ("operation", release.operation or ""),
-        ]
-    )
-
-
-def _outcome(release: Release) -> str:
-    outcome = release.outcome
-    if outcome is not None:
-        return f"{outcome.reason}: {outcome.message}".removesuffix(": ")
-    if release.operation is None:
-        return ""
-    return f"unfinished since {format_utc(release.created_at)}" if release.created_at else "unfinished"
 
 
 def show_versions(name: str, versions: Sequence[PublishedVersion], output: str) -> None:
@@ -270,14 +233,16 @@ def show_versions(name: str, versions: Sequence[PublishedVersion], output: str) 
         )
         for version in versions
     ]
-    print_table(("VERSION", "CREATED", "COMMIT", "IMAGE", "ENVIRONMENTS"), rows, optional="COMMIT")
+    print_table(("VERSION", "CREATED", "COMMIT", "IMAGE", "ENVIRONMENTS"), rows, optional=("COMMIT",))
 
 
-def _version(release: Release) -> str:
+def version_of(release: Release) -> str:
+    """Return the version of a release."""
     return release.chart.version or release.app_version or NONE
 
 
-def _chart(release: Release) -> str:
+def chart_of(release: Release) -> str:
+    """Return the name and the version of a release's chart."""
     return "-".join(part for part in (release.chart.name, release.chart.version) if part) or NONE
 
 
@@ -288,7 +253,8 @@ def _commit(commit: str | None) -> str:
     return commit[:_SHORT_COMMIT] + ("-dirty" if commit.endswith("-dirty") else "")
 
 
-def _pinned(ref: str | None, digest: str | None) -> str:
+def pinned(ref: str | None, digest: str | None) -> str:
+    """Return a reference with its digest."""
     if not digest or (ref and digest in ref):
         return ref or ""
     return f"{ref}@{digest}" if ref else digest
@@ -297,13 +263,15 @@ def _pinned(ref: str | None, digest: str | None) -> str:
 # tables and times
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, optional: str = "", last_below: bool = False) -> None:
+def print_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, optional: Sequence[str] = (), last_below: bool = False
+) -> None:
     """Write a table to stdout; outside a terminal with all columns and nothing shortened.
 
     Args:
         header: The titles of the columns.
         rows: The cells.
-        optional: The column that a narrow terminal omits.
+        optional: The columns that a narrow terminal omits, the first one first.
         last_below: Write the last column below each row on a narrow terminal.
     """
     if is_terminal(sys.stdout):
@@ -318,7 +286,7 @@ def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
     return [max(map(len, column)) for column in zip(*lines, strict=True)]
 
 
-def _print_on_terminal(header: Sequence[str], rows: Sequence[Sequence[str]], optional: str, last_below: bool) -> None:
+def _print_on_terminal(header: Sequence[str], rows: Sequence[Sequence[str]], optional: Sequence[str], last_below: bool) -> None:
     from rich.console import Console
     from rich.padding import Padding
     from rich.table import Table
@@ -329,9 +297,10 @@ def _print_on_terminal(header: Sequence[str], rows: Sequence[Sequence[str]], opt
     below: list[str] = []
     if last_below and _table_width(_widths(lines)) > console.width:
         below = [line.pop() for line in lines][1:]
-    if optional in header and _table_width(_widths(lines)) > console.width:
-        at = header.index(optional)
-        lines = [[*line[:at], *line[at + 1 :]] for line in lines]
+    for title in optional:
+        if _table_width(_widths(lines)) > console.width:
+            at = lines[0].index(title)
+            lines = [[*line[:at], *line[at + 1 :]] for line in lines]
     widths = _fitted_widths(lines, console.width) if below else [None] * len(lines[0])
     for part in [[line] for line in lines] if below else [lines]:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
@@ -349,10 +318,11 @@ def _table_width(widths: Sequence[int]) -> int:
 
 
 def _fitted_widths(lines: Sequence[Sequence[str]], width: int) -> list[int]:
-    """Return the widths of the columns, with the widest ones reduced until the table fits."""
+    """Return the widths of the columns, with the widest ones reduced until the table fits; codes are never cut."""
     widths = _widths(lines)
-    while _table_width(widths) > width and max(widths) > 1:
-        widths[widths.index(max(widths))] -= 1
+    foldable = [at for at, title in enumerate(lines[0]) if title not in _WHOLE]
+    while _table_width(widths) > width and any(widths[at] > 1 for at in foldable):
+        widths[max(foldable, key=widths.__getitem__)] -= 1
     return widths
 
 

@@ -17,6 +17,7 @@ from kubernaut.deploy.values import merge, read_values
 from kubernaut.errors import ReleaseNotCurrent, ReleaseNotFound, SettingInvalid, Unreachable
 from kubernaut.events import Listener, NumberedEvent, ignore_event
 from kubernaut.history.detail import Difference, ReleaseReport
+from kubernaut.history.explain import ReleaseExplanation
 from kubernaut.history.operations import Operation
 from kubernaut.history.records import GONE, Status
 from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, ReleaseList, last_deleted
@@ -136,6 +137,10 @@ class Client(ReleaseVerbs):
     @override
     def report(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> ReleaseReport:
         return parse(ReleaseReport, self._get(ReleaseId.resolve(release, namespace, revision), "/report"))
+
+    @override
+    def explain(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> ReleaseExplanation:
+        return parse(ReleaseExplanation, self._get(ReleaseId.resolve(release, namespace, revision), "/explanation"))
 
     @override
     def operation(self, id: str) -> Operation:

@@ -111,7 +111,7 @@ def read_values(store: HistoryStore, wanted: ReleaseId, *, all: bool) -> dict[st
 def read_report(store: HistoryStore, wanted: ReleaseId) -> ReleaseReport:
     """Return a release and its operation. Raises: ReleaseNotFound, Conflict for a damaged record."""
     history = store.get(wanted.namespace, wanted.name)
-    release = _described(history, history.record(wanted))
+    release = describe_checked(history, history.record(wanted))
     operation = next((one for one in history.operations if one.id == release.operation), None)
     return ReleaseReport(release=release, operation=operation and operation.model_copy(update=_WITHOUT_HASHES))
 
@@ -156,10 +156,11 @@ def _predecessor(history: ReleaseHistory, record: Record) -> Record:
 
 
 def _snapshot(history: ReleaseHistory, record: Record) -> Snapshot:
-    return Snapshot(_described(history, _with_checked_values(_checked(record))), record)
+    return Snapshot(describe_checked(history, _with_checked_values(_checked(record))), record)
 
 
-def _described(history: ReleaseHistory, record: Record) -> Release:
+def describe_checked(history: ReleaseHistory, record: Record) -> Release:
+    """Return a record as a release. Raises: Conflict (its content is not a release)."""
     try:
         return history.release(record)
     except (ValueError, TypeError, OverflowError) as error:

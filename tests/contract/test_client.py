@@ -263,6 +263,8 @@ def test_reads_return_the_same(backend: Backend) -> None:
         assert there.diff("hello", namespace="demo") == here.diff("hello", namespace="demo")
         assert there.diff("demo.hello.v2", "1") == here.diff("demo.hello.v2", "1")
         assert text(there.report("demo.hello.v2")) == text(here.report("demo.hello.v2"))
+        for id in ("demo.hello", "demo.hello.v1", "demo.hello.v2"):
+            assert there.explain(id) == here.explain(id)
         operation = there.report("demo.hello.v2").operation
         assert operation is not None
         shown = there.operation(operation.id)

@@ -1,7 +1,7 @@
 """The routes that read releases and published versions.
 
-Lists, single releases and histories come from the index, without a request to the cluster. Manifest, values, diff and report of one
-release are read from its record, and versions from the registry.
+Lists, single releases and histories come from the index, without a request to the cluster. Manifest, values, diff, report and
+explanation of one release are read from its record, and versions from the registry.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field
 
 from kubernaut.errors import RequestInvalid
 from kubernaut.history.detail import Difference, ReleaseReport, parse_other
+from kubernaut.history.explain import ReleaseExplanation
 from kubernaut.history.index import Query
 from kubernaut.history.records import Status
 from kubernaut.history.releases import Release, ReleaseId, ReleaseList
@@ -172,6 +173,9 @@ class _Handlers:
     def report(self, request: Request) -> Response:
         return Response(body=self._kubernaut.report(self._resolved(request)))
 
+    def explain(self, request: Request) -> Response:
+        return Response(body=self._kubernaut.explain(str(self._requested(request))))
+
     def versions(self, request: Request) -> Response:
         name = check_name(request.parameters["name"])
         visible = visible_namespaces(request.caller, self._namespaces)
@@ -247,6 +251,13 @@ def routes(context: ServerContext) -> tuple[Route, ...]:
             query=DiffQuery,
         ),
         _release_route("/report", "getReport", "Returns the release and its operation.", handlers.report, ReleaseReport),
+        _release_route(
+            "/explanation",
+            "getExplanation",
+            "Returns why the release failed, with the evidence, or that it did not; for `current`, of the last change of the name.",
+            handlers.explain,
+            ReleaseExplanation,
+        ),
         Route(
             path="/api/versions/{name}",
             name="listVersions",

@@ -26,6 +26,7 @@ from kubernaut.settings import Settings
 
 if TYPE_CHECKING:
     from kubernaut.history.detail import Difference
+    from kubernaut.history.explain import ReleaseExplanation
     from kubernaut.publish.version import PublishedVersion
 
 DIGEST = "sha256:" + "ab" * 32
@@ -134,6 +135,28 @@ def difference() -> Difference:
     )
 
 
+def explanation(**changes: Any) -> ReleaseExplanation:
+    """Return the explanation of a failed release of hello-world in demo, with changed fields."""
+    from support.records import EVIDENCE, SENTENCE
+
+    from kubernaut.history.explain import ReleaseExplanation
+
+    facts: dict[str, Any] = {
+        "id": "demo.hello-world.v3",
+        "namespace": "demo",
+        "name": "hello-world",
+        "verb": "deploy",
+        "state": "failed",
+        "reason": "deploy_failed",
+        "cause": "image_not_found",
+        "sentence": SENTENCE,
+        "evidence": EVIDENCE,
+        "operation": "op-1",
+        "at": MOMENT,
+    }
+    return ReleaseExplanation(**{**facts, **changes})
+
+
 def built() -> Built:
     """Return the result of a build."""
     from kubernaut.publish.pipeline import BuiltImage
@@ -159,6 +182,7 @@ DEFAULT_ANSWERS: dict[str, Callable[[], Any]] = {
     "list": lambda: ReleaseList(items=(release(), foreign()), count=2),
     "history": lambda: ReleaseList(items=(release(), release(id="demo.hello-world.v2", revision=2, status="superseded")), count=2),
     "show": release,
+    "explain": explanation,
     "diff": difference,
     "logs": lambda: ["hello-0 listening", "hello-0 GET /"],
     "versions": lambda: [version(), version("1.4.1")],

@@ -36,6 +36,7 @@ LOOKING = {
     "list": ("list",),
     "show": ("show", "demo.hello-world.v3"),
     "history": ("history", "hello-world", "-n", "demo"),
+    "explain": ("explain", "hello-world", "-n", "demo"),
     "diff": ("diff", "hello-world", "-n", "demo"),
     "versions": ("versions", "hello-world"),
 }
@@ -237,9 +238,9 @@ def test_an_empty_list_is_reported_on_stderr(run: Run, stub: StubKubernaut, argu
 def test_history_has_the_columns_of_helm_and_the_actor(run: Run) -> None:
     text = run("history", "hello-world", "-n", "demo").stdout
     header = text.splitlines()[0]
-    for title in ("REV", "UPDATED", "STATUS", "CHART", "APP VERSION", "DESCRIPTION", "COMMIT", "BY"):
+    for title in ("REV", "UPDATED", "STATUS", "CHART", "APP VERSION", "DESCRIPTION", "COMMIT", "BY", "CAUSE"):
         assert title in header
-    assert 'hello-world-1.4.2   1.4.2         31fba06   ada@workshop   1.4.2 (31fba06) by ada: "new greeting"' in text
+    assert 'hello-world-1.4.2   1.4.2         31fba06   ada@workshop   -       1.4.2 (31fba06) by ada: "new greeting"' in text
 
 
 def test_show_prints_all_facts(run: Run) -> None:

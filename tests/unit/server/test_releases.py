@@ -23,7 +23,7 @@ from kubernaut.testing.cluster import FakeCluster
 
 CANARY = "canary-8f3a-secret"
 LABELS = {"kubernaut/operation": "op", "kubernaut/revision": "2"}
-PARTS = ("", "/history", "/manifest", "/values", "/diff", "/report")
+PARTS = ("", "/history", "/manifest", "/values", "/diff", "/report", "/explanation")
 
 
 def manifest(greeting: str) -> str:
