@@ -15,7 +15,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kubernaut.deploy.diagnose import diagnose, probe
 from kubernaut.deploy.execution import DeployContext, Execution, NotReady, completing_hints
 from kubernaut.deploy.lease import Lock, holder_for
 from kubernaut.deploy.lock import hold, read_lock
@@ -24,8 +23,10 @@ from kubernaut.deploy.plan import RECONCILING, plan
 from kubernaut.deploy.reconcile import reconcile, settle
 from kubernaut.deploy.requests import DeployRequest, OperationRequest, UninstallRequest, UnlockRequest
 from kubernaut.deploy.revisions import chart_of, served_before, title
+from kubernaut.deploy.rollout import Rollout, following
 from kubernaut.errors import (
     Conflict,
+    DeployFailed,
     DeployKept,
     DeployRolledBack,
     HelmFailed,
@@ -43,6 +44,7 @@ from kubernaut.models import Action, Plan
 
 if TYPE_CHECKING:
     from kubernaut.adapters.helm import Helm
+    from kubernaut.deploy.lock import HeldLock
 
 ON_FAILURE = "kubernaut/on-failure"
 """The chart's annotation that decides what follows a failed deploy, unless the request does: ``rollback`` or ``keep``."""
@@ -251,40 +253,36 @@ def _carry_out(action: Action, request: OperationRequest, execution: Execution) 
 
 def _deploy(request: DeployRequest, execution: Execution, planned: Plan, action: Action) -> Result:
     chart = execution.operation.chart
-    _run_helm(execution, _deploy_command(request, execution, action))
-    record = execution.read_back(execution.find_labelled)
-    if record is None:
-        raise execution.failure_of(None)
-    execution.add_release(record, chart)
-    deployed = execution.is_deployed(record)
-    if deployed:
-        log, notify, check = execution.step.log, execution.step.notice, execution.lock.check
-        seconds = execution.deadline - execution.context.clock()
-        failure = probe(record, cluster=execution.cluster, seconds=seconds, log=log, notify=notify, check=check)
-    else:
-        failure = execution.failure_of(record)
-    if failure is None:
-        return _succeeded(execution, planned, record, chart)
-    source, what = "Probe" if deployed else "Helm", request.subject
-    raise NotReady(request, execution, record, diagnose(record, failure, cluster=execution.cluster, what=what, source=source))
+    with following(execution, execution.next_revision) as rollout:
+        _run_helm(execution, _deploy_command(request, execution, action), rollout)
+        record = execution.read_back(execution.find_labelled)
+        if record is None:
+            raise execution.failure_of(None)
+        execution.add_release(record, chart)
+        failure = rollout.failure(record)
+        if failure is None:
+            return _succeeded(execution, planned, record, chart)
+        raise NotReady(request, execution, record, rollout.explained(record, failure, request.subject))
 
 
 def _roll_back(request: OperationRequest, execution: Execution, planned: Plan, action: Action) -> Result:
     target = execution.history.by_id(action.subject)
     chart = chart_of(target, execution.history)
-    _run_helm(execution, _rollback_command(request, execution, target, chart))
-    record = execution.read_back(execution.find_own)
-    if record is None:
-        raise execution.failure_of(None)
-    execution.add_release(record, chart)
-    if execution.is_deployed(record):
-        return _succeeded(execution, planned, record, chart)
-    raise diagnose(record, execution.failure_of(record), cluster=execution.cluster, what=f"The rollback to {target.id}")
+    with following(execution, execution.next_revision) as rollout:
+        _run_helm(execution, _rollback_command(request, execution, target, chart), rollout)
+        record = execution.read_back(execution.find_own)
+        if record is None:
+            raise execution.failure_of(None)
+        execution.add_release(record, chart)
+        failure = rollout.failure(record)
+        if failure is None:
+            return _succeeded(execution, planned, record, chart)
+        raise rollout.explained(record, failure, f"The rollback to {target.id}")
 
 
 def _uninstall(request: OperationRequest, execution: Execution, current: Record) -> Record:
     """Uninstall the current release, or finish an interrupted uninstall; return its record afterwards."""
-    _run_helm(execution, _uninstall_command(request, execution))
+    _run_helm(execution, _uninstall_command(request, execution), execution.lock)
     record = execution.read_back(lambda history: history.find(current.revision))
     if record is None:
         raise ReleaseNotFound(f"{current.id} and its history were removed by another process at the same time.")
@@ -311,26 +309,45 @@ def _roll_back_or_keep(failed: NotReady) -> KubernautError:
     on_failure = request.on_failure or record.annotations.get(ON_FAILURE) or "rollback"
     if isinstance(execution.helm_failure, Interrupted) or on_failure != "rollback" or target is None:
         why = " There is no earlier release to roll back to." if on_failure == "rollback" and target is None else ""
-        return DeployKept(error.message + why, details=error.details)
+        return DeployKept(error.message + why, details=error.details, **_kept_of(error))
     execution.write_explanation(error)
     with execution.context.progress.step("rollback", target.id) as step:
         execution.step = step
-        chart = chart_of(target, execution.history)
-        _run_helm(execution, _rollback_command(request, execution, target, chart))
+        back = _back_to(target, failed)
+        step.done(f"{back.id} runs what v{target.revision} was")
+    return DeployRolledBack(
+        f"{error.message} {title(target)} runs again as v{back.revision}.", details=error.details, **_kept_of(error)
+    )
+
+
+def _back_to(target: Record, failed: NotReady) -> Record:
+    """Roll back to a record after a failed deploy; return the record that it made. Raises: DeployKept, Interrupted."""
+    request, execution, error = failed.request, failed.execution, failed.error
+    chart = chart_of(target, execution.history)
+    execution.deadline = execution.context.clock() + request.timeout
+    with following(execution, failed.record.revision + 1) as rollout:
+        _run_helm(execution, _rollback_command(request, execution, target, chart), rollout)
         try:
-            back = execution.read_back(lambda history: execution.find_own(history, after=record.revision))
+            back = execution.read_back(lambda history: execution.find_own(history, after=failed.record.revision))
         except KubernautError as unknown:
             message = f"{error.message} Whether {title(target)} runs again is unknown: {unknown.message}"
-            raise DeployKept(message, hint=unknown.hint, http_hint=unknown.http_hint, details=error.details) from unknown
+            kept = _kept_of(error) | {"hint": unknown.hint, "http_hint": unknown.http_hint}
+            raise DeployKept(message, details=error.details, **kept) from unknown
         if back is not None:
             execution.add_release(back, chart)
-        if back is None or not execution.is_deployed(back):
-            if execution.interruption is not None:
-                raise Interrupted(f"{error.message} {execution.interruption.message}", details=error.details)
-            why = f": {execution.helm_failure}" if execution.helm_failure else "."
-            raise DeployKept(f"{error.message} The rollback to {title(target)} failed as well{why}", details=error.details)
-        step.done(f"{back.id} runs what v{target.revision} was")
-    return DeployRolledBack(f"{error.message} {title(target)} runs again as v{back.revision}.", details=error.details)
+        failure = execution.helm_failure if back is None else rollout.failure(back)
+    if back is not None and failure is None:
+        return back
+    if execution.interruption is not None:
+        raise Interrupted(f"{error.message} {execution.interruption.message}", details=error.details)
+    why = f": {failure}" if failure else "."
+    message = f"{error.message} The rollback to {title(target)} failed as well{why}"
+    raise DeployKept(message, details=error.details, **_kept_of(error))
+
+
+def _kept_of(error: DeployFailed) -> dict[str, Any]:
+    """Return what the report of a failed deploy keeps of its explanation."""
+    return {"hint": error.hint, "http_hint": error.http_hint, "members": error.members}
 
 
 # the Helm phase
@@ -363,16 +380,16 @@ def _uninstall_command(request: OperationRequest, execution: Execution) -> HelmC
     return lambda helm, control: helm.uninstall(request.name, **how, **control)
 
 
-def _run_helm(execution: Execution, command: HelmCommand) -> None:
+def _run_helm(execution: Execution, command: HelmCommand, checked: Rollout | HeldLock) -> None:
     """Run one Helm command; its failure is kept for later, because the record decides what is true.
 
-    ``check`` is called again and again while Helm runs, and an error that it raises stops Helm, because the lock is lost or the
-    work is to be stopped. Observers of the rollout start and end here, around the command.
+    ``checked.check`` is called again and again while Helm runs, and an error that it raises stops Helm: the lock is lost, the work
+    is to be stopped, or the rollout has failed.
     """
     execution.helm_failure = None
     try:
         execution.lock.check()
-        command(execution.context.helm(), {"log": execution.step.log, "check": execution.lock.check})
+        command(execution.context.helm(), {"log": execution.step.log, "check": checked.check})
     except KubernautError as failure:
         execution.helm_failure = failure
 

@@ -186,7 +186,9 @@ def made(record: Record, chart: OperationChart | None) -> ReleaseReference:
 
 def outcome_of(failure: KubernautError) -> Outcome:
     """Return the outcome of an operation that failed."""
-    return Outcome(reason=failure.code, message=redact(failure.message), details=tuple(redact(line) for line in failure.details))
+    kept = {"cause": failure.members.get("cause"), "evidence": failure.members.get("evidence", ())}
+    details = tuple(redact(line) for line in failure.details)
+    return Outcome(reason=failure.code, message=redact(failure.message), details=details, **kept)
 
 
 def description_of(what: str, operation: Operation) -> str:

@@ -112,6 +112,11 @@ def failed_patch(record: Record, description: str) -> dict[str, Any]:
     return {**_patch(record, Status.FAILED, description), "immutable": True}
 
 
+def described_patch(record: Record, description: str) -> dict[str, Any]:
+    """Return the merge patch that changes a record's description only; the API server refuses it for a changed record."""
+    return _patch(record, Status(record.status), description)
+
+
 def superseded_patch(record: Record) -> dict[str, Any]:
     """Return the merge patch that marks a record superseded; the API server refuses it for a changed record."""
     return _patch(record, Status.SUPERSEDED, record.description)

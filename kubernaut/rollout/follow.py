@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +19,7 @@ from kubernaut.events import Step
 from kubernaut.rollout.objects import Expected
 from kubernaut.rollout.rules import Rules
 from kubernaut.rollout.store import Snapshot
-from kubernaut.rollout.verdict import Verdict, Watched, begin, judge
+from kubernaut.rollout.verdict import Judgement, Verdict, Watched, begin, judge
 from kubernaut.rollout.watch import RolloutWatch
 from kubernaut.rollout.workloads import Phase, WorkloadState
 
@@ -100,20 +101,22 @@ class RolloutFollower:
             check: Called at least once a second; an error that it raises ends the wait.
         """
         until = self._clock() + seconds
-        snapshot = self._watch.refresh()
         while True:
             check()
-            verdict = self._look(snapshot, helm_done=True)
-            if verdict is None or verdict.is_ready or verdict.is_failed or self._clock() >= until:
+            verdict = self._look(self._watch.snapshot(), helm_done=True)
+            if verdict is not None and verdict.is_ready:
+                verdict = self._confirmed()
+            if self._expected is None or verdict is None or verdict.is_ready or verdict.is_failed or self._clock() >= until:
                 return verdict
             self._watch.wait(min(_LOOK_SECONDS, max(0.0, until - self._clock())))
-            snapshot = self._watch.snapshot()
-            if self._judge(snapshot, helm_done=True).is_ready:
-                snapshot = self._watch.refresh()
 
-    def snapshot(self) -> Snapshot:
-        """Return what the cluster shows now."""
-        return self._watch.snapshot()
+    def _confirmed(self) -> Verdict | None:
+        """Return the verdict by objects that are read now; the one by the watches is kept while the cluster does not answer."""
+        try:
+            fresh = self._watch.refresh()
+        except KubernautError:
+            return replace(self.verdict, judgement=Judgement.PROGRESSING) if self.verdict is not None else None
+        return self._look(fresh, helm_done=True)
 
     def _look(self, snapshot: Snapshot, *, helm_done: bool) -> Verdict | None:
         self._remember_before(snapshot)

@@ -197,8 +197,8 @@ def test_probe_that_is_answered(harness: DeployHarness) -> None:
 
 
 def test_unanswered_probe_rolls_back_or_keeps(harness: DeployHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubernaut.deploy.diagnose._MIN_PROBE_SECONDS", 0.05)
-    monkeypatch.setattr("kubernaut.deploy.diagnose._PROBE_PAUSE", 0.01)
+    monkeypatch.setattr("kubernaut.deploy.probe._MIN_PROBE_SECONDS", 0.05)
+    monkeypatch.setattr("kubernaut.deploy.probe._PROBE_PAUSE", 0.01)
     harness.cluster.answers["demo", "web", "http"] = (200, "ok")
     harness.deploy(**PROBED)
     harness.cluster.answers["demo", "web", "http"] = (500, "broken")

@@ -268,7 +268,7 @@ def test_denied_probe_is_not_repeated(harness: DeployHarness) -> None:
 
 
 def test_probe_failure_is_not_attributed_to_helm(harness: DeployHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubernaut.deploy.diagnose._MIN_PROBE_SECONDS", 0.05)
+    monkeypatch.setattr("kubernaut.deploy.probe._MIN_PROBE_SECONDS", 0.05)
     harness.cluster.pods["demo"] = [CRASHING]
     with pytest.raises(DeployKept) as caught:
         harness.deploy(timeout=0.01, **PROBED)

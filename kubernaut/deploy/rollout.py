@@ -1,0 +1,175 @@
+"""The rollout of the release that an operation makes: watched beside Helm, waited for, and explained when it fails.
+
+:mod:`kubernaut.rollout` judges and explains; here are the record, the deadline and the application's probe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from kubernaut.deploy.probe import probe
+from kubernaut.errors import ClusterDenied, Conflict, DeadlineExceeded, DeployKept, HelmFailed, KubernautError, NotFound
+from kubernaut.history.explanation import Evidence, Explanation
+from kubernaut.history.manifest import manifest_of, read_manifest
+from kubernaut.history.records import GONE, Record, decode, parse_time
+from kubernaut.history.repair import described_patch
+from kubernaut.rollout.diagnose import explain
+from kubernaut.rollout.follow import RolloutFollower, RolloutGivenUp
+from kubernaut.rollout.hints import hint_for
+from kubernaut.rollout.logs import logs_to_read
+from kubernaut.rollout.objects import Expected, expected_objects
+from kubernaut.rollout.rules import rules_from
+from kubernaut.rollout.verdict import Verdict
+from kubernaut.rollout.watch import RolloutWatch
+
+if TYPE_CHECKING:
+    from kubernaut.deploy.execution import Execution
+
+
+class Rollout:
+    """The rollout of one revision.
+
+    Args:
+        execution: The operation that makes it.
+        revision: The revision that Helm makes.
+    """
+
+    def __init__(self, execution: Execution, revision: int) -> None:
+        operation, current = execution.operation, execution.history.current
+        self._execution = execution
+        self._secret = f"sh.helm.release.v1.{operation.name}.v{revision}"
+        self._watch = RolloutWatch(execution.cluster, operation.namespace)
+        self._expected: Sequence[Expected] = ()
+        self._began: datetime | None = None
+        before = expected_of(current) if current is not None and current.status not in GONE else None
+        self.follower = RolloutFollower(self._watch, Rules(), execution.step, before=before or (), find=self._find)
+
+    def check(self) -> None:
+        """Check the lock and the rollout, in Helm's thread. Raises: LockLost, Interrupted, RolloutGivenUp."""
+        self._execution.lock.check()
+        self.follower.check()
+
+    def failure(self, record: Record) -> KubernautError | None:
+        """Return why a release that Helm ended with is not deployed and ready; ``None`` if it is.
+
+        Raises:
+            LockLost: The lock was lost meanwhile.
+            Interrupted: The work is to be stopped.
+        """
+        execution = self._execution
+        if not execution.is_deployed(record):
+            return execution.failure_of(record)
+        log, notify, check = execution.step.log, execution.step.notice, execution.lock.check
+        verdict = self.follower.finish(self._seconds_left(), check)
+        if verdict is not None and not verdict.is_ready:
+            return _not_ready(verdict)
+        seconds = self._seconds_left()
+        failed = probe(record, cluster=execution.cluster, seconds=seconds, log=log, notify=notify, check=check)
+        return None if failed is None else ProbeFailed(failed)
+
+    def explained(self, record: Record, failure: KubernautError, what: str) -> DeployKept:
+        """Return the error for a release that failed, with its cause and the evidence; its record is described by the cause.
+
+        Args:
+            record: The release's record.
+            failure: The failure that Helm, the rollout or the probe reported.
+            what: What failed, such as ``hello 1.4.2 to demo``.
+        """
+        explanation = self._explain(failure, what)
+        self._describe(record, explanation)
+        hints = hint_for(explanation, record.namespace, record.name)
+        problem = manifest_of(record).problem
+        unexamined = [f"The pods were not examined, because the manifest cannot be read: {problem}"] if problem else []
+        return DeployKept(
+            explanation.sentence,
+            details=[*evidence_lines(explanation.evidence), *unexamined],
+            hint=hints.hint,
+            http_hint=hints.http_hint,
+            members={
+                "cause": explanation.cause,
+                "evidence": [one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in explanation.evidence],
+            },
+        )
+
+    def _explain(self, failure: KubernautError, what: str) -> Explanation:
+        verdict, snapshot = self.follower.verdict, self._watch.snapshot()
+        is_probe = isinstance(failure, ProbeFailed)
+        shown = failure.failure if isinstance(failure, ProbeFailed) else failure
+        logs = self._watch.logs(logs_to_read(verdict, snapshot))
+        known: dict[str, Any] = {"verdict": verdict, "expected": self._expected, "logs": logs, "since": self._began}
+        return explain(what, shown, snapshot, is_probe=is_probe, **known)
+
+    def _describe(self, record: Record, explanation: Explanation) -> None:
+        """Write the cause into the record, for plain `helm history`; it matters less than the failure itself."""
+        with suppress(Conflict, ClusterDenied, NotFound):
+            cluster = self._execution.cluster
+            current = cluster.get_secret(record.namespace, record.secret)
+            newest = decode(current) if current is not None else None
+            if newest is not None and newest.uid == record.uid:
+                cluster.patch_secret(record.namespace, record.secret, described_patch(newest, explanation.sentence))
+
+    def _find(self) -> Sequence[Expected] | None:
+        """Return the objects of the revision, once Helm has created its record."""
+        secret = self._execution.cluster.get_secret(self._execution.operation.namespace, self._secret)
+        record = decode(secret) if secret is not None else None
+        if record is None or record.damaged:
+            return None
+        self._began = parse_time(record.created)
+        self._expected = expected_of(record) or ()
+        return self._expected or None
+
+    def _seconds_left(self) -> float:
+        return max(0.0, self._execution.deadline - self._execution.context.clock())
+
+
+class ProbeFailed(HelmFailed):
+    """The application does not answer its probe."""
+
+    def __init__(self, failure: KubernautError) -> None:
+        super().__init__(failure.message, details=failure.details)
+        self.failure = failure
+
+
+@contextmanager
+def following(execution: Execution, revision: int) -> Iterator[Rollout]:
+    """Watch the rollout of the revision that Helm is about to make."""
+    rollout = Rollout(execution, revision)
+    with rollout.follower:
+        yield rollout
+
+
+def expected_of(record: Record) -> tuple[Expected, ...] | None:
+    """Return the objects of a record, its hooks last; ``None`` if its manifest cannot be read whole."""
+    manifest = manifest_of(record)
+    hooks = [read_manifest(text) for text in hook_manifests(record)]
+    if manifest.problem or any(hook.problem for hook in hooks):
+        return None
+    return expected_objects(manifest.objects, record.namespace, [item for hook in hooks for item in hook.objects])
+
+
+def hook_manifests(record: Record) -> list[str]:
+    """Return the manifests of a record's hooks."""
+    hooks = record.content.get("hooks")
+    return [str(hook.get("manifest") or "") for hook in hooks if isinstance(hook, dict)] if isinstance(hooks, list) else []
+
+
+def evidence_lines(evidence: Sequence[Evidence]) -> Iterator[str]:
+    """Yield evidence as lines for a person; the lines of a log are indented."""
+    for one in evidence:
+        count = f" ({one.count} times)" if one.count > 1 else ""
+        if one.kind == "log":
+            yield f"The last lines of {one.about}:"
+            yield from (f"  {line}" for line in one.text.splitlines())
+        elif one.kind == "unreadable":
+            yield f"Not known: {one.text}"
+        else:
+            yield f"{one.about}: {one.text}{count}"
+
+
+def _not_ready(verdict: Verdict) -> KubernautError:
+    if verdict.is_failed:
+        return RolloutGivenUp(verdict)
+    return DeadlineExceeded(verdict.problem.message if verdict.problem else "The release was not ready in time.")
