@@ -17,7 +17,7 @@ from kubernaut.history.manifest import manifest_of, read_manifest
 from kubernaut.history.records import GONE, Record, decode, parse_time
 from kubernaut.history.repair import described_patch
 from kubernaut.rollout.diagnose import explain
-from kubernaut.rollout.follow import RolloutFollower, RolloutGivenUp
+from kubernaut.rollout.follow import RolloutFollower, RolloutGivenUp, Target
 from kubernaut.rollout.hints import hint_for
 from kubernaut.rollout.logs import logs_to_read
 from kubernaut.rollout.objects import Expected, expected_objects
@@ -45,7 +45,7 @@ class Rollout:
         self._expected: Sequence[Expected] = ()
         self._began: datetime | None = None
         before = expected_of(current) if current is not None and current.status not in GONE else None
-        self.follower = RolloutFollower(self._watch, Rules(), execution.step, before=before or (), find=self._find)
+        self.follower = RolloutFollower(self._watch, execution.step, before=before or (), find=self._find)
 
     def check(self) -> None:
         """Check the lock and the rollout, in Helm's thread. Raises: LockLost, Interrupted, RolloutGivenUp."""
@@ -111,15 +111,21 @@ class Rollout:
             if newest is not None and newest.uid == record.uid:
                 cluster.patch_secret(record.namespace, record.secret, described_patch(newest, explanation.sentence))
 
-    def _find(self) -> Sequence[Expected] | None:
-        """Return the objects of the revision, once Helm has created its record."""
+    def _find(self) -> Target | None:
+        """Return what is rolled out, once Helm has created the record of the revision."""
         secret = self._execution.cluster.get_secret(self._execution.operation.namespace, self._secret)
         record = decode(secret) if secret is not None else None
         if record is None or record.damaged:
             return None
         self._began = parse_time(record.created)
-        self._expected = expected_of(record) or ()
-        return self._expected or None
+        expected = expected_of(record)
+        if expected is None:
+            return None
+        self._expected = expected
+        rules, notices = rules_from(self._execution.context.settings, record.annotations)
+        for notice in notices:
+            self._execution.step.notice(notice)
+        return Target(expected, rules)
 
     def _seconds_left(self) -> float:
         return max(0.0, self._execution.deadline - self._execution.context.clock())

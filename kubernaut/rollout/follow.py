@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -26,8 +26,16 @@ from kubernaut.rollout.workloads import Phase, WorkloadState
 _RECORD_SECONDS = 0.3
 _LOOK_SECONDS = 0.2
 
-FindExpected = Callable[[], Sequence[Expected] | None]
-"""Returns the objects of the new revision, once its record exists."""
+FindTarget = Callable[[], "Target | None"]
+"""Returns what is rolled out, once the record of the new revision exists."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is rolled out: the objects of the new revision, and the rules that its chart and the settings make."""
+
+    expected: Sequence[Expected]
+    rules: Rules
 
 
 class RolloutGivenUp(HelmFailed):
@@ -44,10 +52,9 @@ class RolloutFollower:
 
     Args:
         watch: Watches the release's objects.
-        rules: When to give up.
         step: Receives the progress.
         before: The objects of the release as it was, whose state is remembered before Helm changes it.
-        find: Finds the objects of the new revision.
+        find: Finds what is rolled out.
         clock: A monotonic clock in seconds.
 
     Attributes:
@@ -57,11 +64,10 @@ class RolloutFollower:
     def __init__(
         self,
         watch: RolloutWatch,
-        rules: Rules,
         step: Step,
         *,
         before: Sequence[Expected],
-        find: FindExpected,
+        find: FindTarget,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.verdict: Verdict | None = None
@@ -71,7 +77,7 @@ class RolloutFollower:
         self._find = find
         self._clock = clock
         self._expected: Sequence[Expected] | None = None
-        self._watched = Watched(rules)
+        self._watched = Watched()
         self._began = False
         self._next_find = 0.0
         self._shown: dict[str, tuple[str, bool]] = {}
@@ -143,9 +149,11 @@ class RolloutFollower:
             return
         self._next_find = self._clock() + _RECORD_SECONDS
         with suppress(KubernautError):  # asked again, and Helm itself reports a cluster that does not answer
-            self._expected = self._find()
-        if self._expected is not None:
-            self._watch.expect(self._expected)
+            target = self._find()
+            if target is not None:
+                self._expected = target.expected
+                self._watched = replace(self._watched, rules=target.rules)
+                self._watch.expect(target.expected)
 
     # progress
 

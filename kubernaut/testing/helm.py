@@ -2,7 +2,7 @@
 
 The history is the same as Helm's: revisions, statuses, merged and copied labels, pruning, even the failure of ``upgrade --install``
 after a soft delete from revision 10 on. Templates support ``{{ .Values.a.b }}``, ``{{ .Release.Name }}`` and
-``{{ .Release.Namespace }}``, with ``| quote`` and ``| toJson``. No object is applied.
+``{{ .Release.Namespace }}``, with ``| quote`` and ``| toJson``. The objects that run or serve something are ready at once.
 """
 
 # ruff: noqa: ARG002 - the fake accepts every argument of the real class
@@ -28,6 +28,7 @@ from kubernaut.errors import (
 from kubernaut.history.records import HELM_OWNER, PENDING, SECRET_TYPE, Record, Status, decode, encode
 from kubernaut.testing.chart import FakeChart, load_chart, pack_chart
 from kubernaut.testing.cluster import FakeCluster
+from kubernaut.testing.workloads import apply_manifest, remove_manifest
 
 Log = Callable[[str], None]
 _SYSTEM_LABELS = frozenset({"name", "owner", "status", "version", "createdAt", "modifiedAt"})
@@ -177,6 +178,7 @@ class FakeHelm:
             record = self._record(records[-1], Status.UNINSTALLING, "Deletion in progress (or silently failed)", deleted=_now())
             check()
             if end.status is not Status.UNINSTALLING:
+                remove_manifest(self.cluster, record.manifest, record.namespace)
                 self._record(record, end.status, description)
         _raise(end)
 
@@ -211,6 +213,7 @@ class FakeHelm:
                 self._record(record, Status.FAILED, f"{failed}context canceled")
             raise
         if end.status is Status.DEPLOYED:
+            apply_manifest(self.cluster, record.manifest, record.namespace, record.revision)
             for old in replaced:
                 self._record(old, Status.SUPERSEDED, old.description)
             finish = self._record if pending is Status.PENDING_INSTALL else self._change
