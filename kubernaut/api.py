@@ -332,6 +332,9 @@ class Kubernaut(ReleaseVerbs):
     ) -> Iterator[str]:
         """Yield the log lines of a release's pods, each after its pod's name.
 
+        A release that is not the current one has no pods: its lines are those that were kept when it failed, and a ``Notice`` to
+        the listener says so.
+
         Args:
             release: The release.
             namespace: The release's namespace, unless it is named by its ID.
@@ -339,11 +342,12 @@ class Kubernaut(ReleaseVerbs):
             tail: Only the last lines of each container.
             previous: The logs from before each container's last restart.
         """
-        from kubernaut.history.store import read_logs
+        from kubernaut.history.logs import read_logs
 
-        clients = self.context.clients
-        record = clients.history.record(release_id(release, namespace))
-        return read_logs(record, clients.cluster, follow=follow, tail=tail, previous=previous)
+        clients, wanted = self.context.clients, release_id(release, namespace)
+        history = clients.history.get(wanted.namespace, wanted.name)
+        notify = partial(self.context.progress.notice, "logs")
+        return read_logs(history, history.record(wanted), clients.cluster, notify, follow=follow, tail=tail, previous=previous)
 
     # from here into publish/ and deploy/
 

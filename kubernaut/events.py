@@ -142,6 +142,10 @@ class Progress:
         self.listener = listener
         self._clock = clock
 
+    def notice(self, step: str, text: str) -> None:
+        """Report a message outside a step; ``step`` names the verb."""
+        self.listener(Notice(step, text))
+
     @contextmanager
     def step(self, name: str, subject: str) -> Iterator[Step]:
         """Open a step that ends with the block; it has failed if the block raises."""

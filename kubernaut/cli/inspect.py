@@ -154,7 +154,8 @@ def versions(name: str, output: str, **options: Any) -> None:
 def logs(release: str, output: str, **options: Any) -> None:
     """Print the logs of the pods of a release.
 
-    Each line starts with the name of its pod. With -o json each line is an object, {"line": "…"}.
+    Each line starts with the name of its pod. Of a release that is not the current one, such as one that was rolled back, it prints
+    the log lines that were kept when it failed. With -o json each line is an object, {"line": "…"}.
     """
     try:
         for line in session.open_backend(options).logs(release, **options):

@@ -88,7 +88,7 @@ class RemoteBackend(Client):
 
     def logs(self, release: str, *, namespace: str | None = None, **_: object) -> NoReturn:
         """Refuse. Raises: Usage."""
-        command = _command("show", release, namespace)
+        command = _command("explain", release, namespace)
         self._refuse("logs", f"`kubectl logs` shows the pods' logs; `{command}` explains a deploy that failed.")
 
     def unlock(self, release: str, *, namespace: str | None = None, **_: object) -> NoReturn:

@@ -15,7 +15,7 @@ from kubernaut.cli.output import print_message
 from kubernaut.cli.progress import show_progress
 from kubernaut.cli.render import plan_lines
 from kubernaut.errors import Interrupted
-from kubernaut.events import Listener, ignore_event
+from kubernaut.events import Event, Listener, Notice
 
 if TYPE_CHECKING:
     from kubernaut.api import Kubernaut
@@ -40,8 +40,13 @@ def open_kubernaut(settings: Settings, listener: Listener) -> Kubernaut:
 
 
 def open_backend(options: dict[str, Any]) -> Backend:
-    """Return the backend for a verb that only reads; the settings are removed from ``options``."""
-    return _open(_pop_settings(options), ignore_event)
+    """Return the backend for a verb that only reads, and show its notices; the settings are removed from ``options``."""
+    return _open(_pop_settings(options), _show_notice)
+
+
+def _show_notice(event: Event) -> None:
+    if isinstance(event, Notice):
+        print_message(event.text)
 
 
 @contextmanager

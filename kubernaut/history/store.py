@@ -1,10 +1,8 @@
-"""Reads the cluster: the release history, in few requests and decoding only what is needed, and the pods and logs of a release."""
+"""Reads the cluster: the release history, in few requests and decoding only what is needed, and the pods of a release."""
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -221,7 +219,7 @@ def _grouped(records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:
     return grouped
 
 
-# pods and logs
+# pods
 
 
 def list_pods(record: Record, cluster: Cluster) -> list[dict[str, Any]]:
@@ -237,65 +235,3 @@ def list_pods(record: Record, cluster: Cluster) -> list[dict[str, Any]]:
         for pod in cluster.list_pods(record.namespace, labels):
             found[str(pod["metadata"]["name"])] = pod
     return [found[name] for name in sorted(found)]
-
-
-def read_logs(record: Record, cluster: Cluster, *, follow: bool, tail: int | None, previous: bool) -> Iterator[str]:
-    """Yield the log lines of a release's containers, each after its pod's name.
-
-    Args:
-        record: The release.
-        cluster: Its cluster.
-        follow: Continue with new lines, of all containers at once; otherwise one container after the other.
-        tail: Only the last lines of each container.
-        previous: Of the runs before the last restart; containers that never restarted are skipped.
-
-    Raises:
-        BadInput: The release's manifest cannot be read.
-    """
-    containers = [
-        (str(pod["metadata"]["name"]), str(container["name"]))
-        for pod in list_pods(record, cluster)
-        for container in pod["spec"]["containers"]
-    ]
-
-    def lines(pod: str, container: str) -> Iterator[str]:
-        several = sum(1 for name, _ in containers if name == pod) > 1
-        prefix = f"{pod}/{container}" if several else pod
-        log = cluster.pod_log(record.namespace, pod, container=container, tail=tail, follow=follow, previous=previous)
-        try:
-            yield from (f"{prefix}  {line}" for line in log)
-        except BadInput as refused:  # the container has not started, or has no previous run
-            if not previous:
-                yield f"{prefix}  ({refused.message})"
-
-    if follow and len(containers) > 1:
-        yield from _interleave([lines(*container) for container in containers])
-    else:
-        for container in containers:
-            yield from lines(*container)
-
-
-def _interleave(streams: Sequence[Iterator[str]]) -> Iterator[str]:
-    """Yield the lines of several streams as they arrive."""
-    arrived: queue.Queue[str | Exception | None] = queue.Queue(maxsize=1000)
-
-    def pump(stream: Iterator[str]) -> None:
-        end: Exception | None = None
-        try:
-            for line in stream:
-                arrived.put(line)
-        except Exception as failure:  # noqa: BLE001 - raised by the reader, which would wait forever otherwise
-            end = failure
-        arrived.put(end)
-
-    for stream in streams:
-        threading.Thread(target=pump, args=(stream,), daemon=True, name="kubernaut-logs").start()
-    left = len(streams)
-    while left:
-        item = arrived.get()
-        if isinstance(item, str):
-            yield item
-        elif item is None:
-            left -= 1
-        else:
-            raise item

@@ -10,6 +10,7 @@ from click.testing import Result
 from support.records import EVIDENCE, SENTENCE
 from unit.cli.stub import StubKubernaut, explanation, release
 
+from kubernaut.events import Progress
 from kubernaut.history.releases import ReleaseList, ReleaseOutcome
 
 Run = Callable[..., Result]
@@ -149,3 +150,15 @@ def test_history_json_has_the_causes(run: Run, stub: StubKubernaut) -> None:
     items = json.loads(run(*HISTORY, "-o", "json").stdout)["items"]
     assert items[0]["outcome"] == {"reason": "deploy_failed", "message": SENTENCE, "cause": "image_not_found"}
     assert items[1]["outcome"] is None
+
+
+def test_logs_of_an_earlier_release_has_kept_lines_and_a_notice(run: Run, stub: StubKubernaut) -> None:
+    def kept(stub: StubKubernaut) -> list[str]:
+        assert stub.listener is not None
+        Progress(stub.listener).notice("logs", "demo.hello-world.v2 is not the current release")
+        return ["pod a  starting"]
+
+    stub.answers["logs"] = kept
+    result = run("logs", "demo.hello-world.v2")
+    assert (result.exit_code, result.stdout) == (0, "pod a  starting\n")
+    assert "demo.hello-world.v2" in result.stderr

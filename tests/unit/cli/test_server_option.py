@@ -213,7 +213,7 @@ def test_only_configured_durations_are_sent(remote: Run, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (("logs", "hello", "-n", "demo"), "kubernaut show hello -n demo"),
+        (("logs", "hello", "-n", "demo"), "kubernaut explain hello -n demo"),
         (("unlock", "hello", "-n", "demo", "--yes"), "kubernaut history hello -n demo"),
         (("list", "--context", "kind"), "--context"),
         (("show", "demo.hello.v1", "--kubeconfig", "k"), "--kubeconfig"),

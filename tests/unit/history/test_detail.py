@@ -1,21 +1,20 @@
-"""Tests of manifests, values, differences, reports and logs of one release, over a cluster in memory."""
+"""Tests of manifests, values, differences and reports of one release, over a cluster in memory."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from support.messages import facts
-from support.records import made, operation, own, record, record_secret
+from support.records import made, operation, own, record_secret
 
-from kubernaut.errors import BadInput, Conflict, NameInvalid, ReleaseNotFound
+from kubernaut.errors import Conflict, NameInvalid, ReleaseNotFound
 from kubernaut.history.detail import diff_releases, parse_other, read_manifest, read_report, read_values
 from kubernaut.history.operation_codec import operation_secret
 from kubernaut.history.records import encode
 from kubernaut.history.releases import ReleaseId
-from kubernaut.history.store import HistoryStore, read_logs
+from kubernaut.history.store import HistoryStore
 from kubernaut.testing.cluster import FakeCluster
 
 LABELS = {"kubernaut/operation": "op", "kubernaut/revision": "2"}
@@ -174,31 +173,3 @@ def test_report_contains_the_operation_with_its_events(cluster: FakeCluster) -> 
 def test_report_of_a_foreign_release_has_no_operation(history: HistoryStore) -> None:
     report = read_report(history, ReleaseId("prod", "foreign.app", 1))
     assert (report.release.name, report.operation) == ("foreign.app", None)
-
-
-WORKLOAD = """kind: Deployment
-spec: {selector: {matchLabels: {app: web}}, template: {spec: {containers: [{name: web}]}}}
-"""
-
-
-def test_defect_in_one_log_stream_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A follower would wait for ever for a stream that ended silently."""
-    cluster = FakeCluster("demo")
-    cluster.pods["demo"] = [
-        {"metadata": {"name": name, "labels": {"app": "web"}}, "spec": {"containers": [{"name": "web"}]}} for name in ("a", "b")
-    ]
-
-    def broken(namespace: str, pod: str, **_: Any) -> Iterator[str]:
-        yield "hello"
-        raise ValueError("no such thing")
-
-    monkeypatch.setattr(cluster, "pod_log", broken)
-    lines = read_logs(record(1, "deployed", manifest=WORKLOAD), cluster, follow=True, tail=None, previous=False)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="no such thing"):
-        list(lines)
-
-
-def test_logs_of_a_release_with_an_unreadable_manifest_are_refused() -> None:
-    broken = record(1, "deployed", manifest=f"{WORKLOAD}---\nkind: *nowhere\n")
-    with pytest.raises(BadInput, match=r"demo\.hello\.v1.*line 4"):
-        list(read_logs(broken, FakeCluster("demo"), follow=False, tail=None, previous=False))  # type: ignore[arg-type]
