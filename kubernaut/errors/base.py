@@ -132,8 +132,8 @@ class DeployFailed(KubernautError):
     code = "deploy_failed"
     exit_status = 7
     http_status = 422
-    hint = "`kubernaut show NAME -n NAMESPACE` shows the failed release, `kubernaut logs NAME -n NAMESPACE` its pods' output."
-    http_hint = "`GET /api/releases/ID/report` shows the failed release and its operation."
+    hint = "`kubernaut explain NAME -n NAMESPACE` shows the evidence, `kubernaut logs NAME -n NAMESPACE` the pods' output."
+    http_hint = "`GET /api/releases/ID/explanation` shows the evidence."
     release: str | None = None
     operation: str | None = None
 

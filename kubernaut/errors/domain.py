@@ -206,8 +206,8 @@ class DeployRolledBack(DeployFailed):
 
     code = "deploy_rolled_back"
     exit_status = 6
-    hint = "The previous release runs again; `kubernaut history NAME -n NAMESPACE` shows both, `kubernaut show ID` the failed one."
-    http_hint = "The previous release runs again; `GET /api/releases/ID/report` shows the failed one and its operation."
+    hint = "The previous release runs again; `kubernaut explain NAME -n NAMESPACE` shows why the new one failed."
+    http_hint = "The previous release runs again; `GET /api/releases/ID/explanation` shows why the new one failed."
 
 
 class DeployKept(DeployFailed):

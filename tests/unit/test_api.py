@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.deploy_harness import DeployHarness
+from support.records import write_rolled_back
 from support.source_tree import make_source_tree
 
 from kubernaut import Kubernaut, KubernautError, load_settings
@@ -23,7 +24,7 @@ from kubernaut.errors import (
     ValuesInvalid,
     VersionConflict,
 )
-from kubernaut.events import Event
+from kubernaut.events import Event, Notice
 from kubernaut.publish.version import Artefact, ChartReference, ChartVersion, SourceOfVersion
 
 
@@ -230,3 +231,12 @@ def test_recover_changes_only_unfinished_operations(kubernaut: Kubernaut, harnes
     harness.leave_a_deploy()
     assert kubernaut.recover("hello", namespace="demo").changed
     assert harness.statuses == ["deployed", "failed"]
+
+
+def test_logs_of_an_earlier_release_are_the_kept_lines_with_a_notice(kubernaut: Kubernaut, harness: DeployHarness) -> None:
+    write_rolled_back(harness.cluster)
+    lines = list(kubernaut.logs("demo.hello.v2"))
+    assert [line.split()[-1] for line in lines] == ["starting", "db:5432"]
+    notices = [event.text for event in harness.events if isinstance(event, Notice)]
+    assert ["demo.hello.v2" in text for text in notices] == [True]
+    assert kubernaut.explain("hello", namespace="demo").cause == "image_not_found"

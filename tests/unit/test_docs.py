@@ -18,6 +18,7 @@ from kubernaut.cli.error_handler import Usage
 from kubernaut.cli.main import SECTIONS, main
 from kubernaut.errors import error_classes
 from kubernaut.publish.application import Application, Image, Pin, Probe
+from kubernaut.rollout.problems import Cause
 from kubernaut.server.openapi import with_document
 from kubernaut.server.routes import all_routes
 from kubernaut.server.routes.writes import NewRelease
@@ -61,6 +62,12 @@ def command_lines(page: Path) -> Iterator[list[str]]:
             words = line.split(" #")[0].split(" > ")[0].strip()
             if words.startswith("kubernaut "):
                 yield shlex.split(words)[1:]
+
+
+def test_every_cause_is_documented() -> None:
+    causes = text_of(DOCS / "errors.md").partition("## Causes")[2]
+    cells = re.findall(r"^\| (`[^|]*) \|", causes, flags=re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(cells))) == sorted(Cause)
 
 
 @pytest.mark.parametrize("name", ["cli.md", "errors.md", "settings.md"])
