@@ -28,6 +28,8 @@ from kubernaut.rollout.watch import RolloutWatch
 if TYPE_CHECKING:
     from kubernaut.deploy.execution import Execution
 
+_LONGEST_DESCRIPTION = 200
+
 
 class Rollout:
     """The rollout of one revision.
@@ -109,7 +111,7 @@ class Rollout:
             current = cluster.get_secret(record.namespace, record.secret)
             newest = decode(current) if current is not None else None
             if newest is not None and newest.uid == record.uid:
-                cluster.patch_secret(record.namespace, record.secret, described_patch(newest, explanation.sentence))
+                cluster.patch_secret(record.namespace, record.secret, described_patch(newest, _short(explanation.sentence)))
 
     def _find(self) -> Target | None:
         """Return what is rolled out, once Helm has created the record of the revision."""
@@ -173,6 +175,10 @@ def evidence_lines(evidence: Sequence[Evidence]) -> Iterator[str]:
             yield f"Not known: {one.text}"
         else:
             yield f"{one.about}: {one.text}{count}"
+
+
+def _short(sentence: str) -> str:
+    return sentence if len(sentence) <= _LONGEST_DESCRIPTION else f"{sentence[: _LONGEST_DESCRIPTION - 1]}…"
 
 
 def _not_ready(verdict: Verdict) -> KubernautError:

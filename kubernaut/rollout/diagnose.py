@@ -211,10 +211,11 @@ def _evidence(
         named = found.facts.get("kind"), found.facts.get("name")
         states = tuple(one for one in observed.states if one.hook or (one.key.kind, one.key.name) == named)
         observed = replace(observed, states=states)
-    yield from status_evidence(observed, problem, verdict.rule if verdict is not None and verdict.is_failed else "")
+    given_up = verdict is not None and verdict.is_failed  # then Helm was stopped, and has nothing to add
+    yield from status_evidence(observed, problem, verdict.rule if verdict is not None and given_up else "")
     yield from log_evidence(observed)
     yield from event_evidence(observed, problem, since)
-    text = added_words(failure, found.why)
+    text = "" if given_up else added_words(failure, found.why)
     if text and not isinstance(failure, Interrupted):
         yield Evidence(kind="helm", about="Helm" if found.cause is not Cause.APPLICATION_PROBE_FAILED else "the probe", text=text)
     yield from unreadable_evidence(observed)

@@ -19,6 +19,7 @@ _SECONDS = 5.0
 _LARGEST_LOG = 1 << 20
 _LONGEST_LINE = 4_000
 _TAILS = (LOG_LINES, 10, 1)
+_GONE = "unable to retrieve container logs for "  # what the kubelet answers, as if it were the log
 
 
 def read_logs(
@@ -42,7 +43,8 @@ def read_logs(
         except Exception as defect:  # noqa: BLE001 - a log is evidence, and must not hide the failure that it is read for
             found[source] = (f"{UNREADABLE}{type(defect).__name__}",)
         else:
-            found[source] = tuple(clean_lines(lines, secrets))
+            gone = len(lines) == 1 and lines[0].startswith(_GONE)
+            found[source] = (f"{UNREADABLE}its node has removed them",) if gone else tuple(clean_lines(lines, secrets))
 
     until = time.monotonic() + seconds
     threads = [threading.Thread(target=read, args=(source,), daemon=True, name="kubernaut-rollout-log") for source in wanted]
