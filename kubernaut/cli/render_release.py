@@ -121,5 +121,5 @@ def _repeats(release: Release) -> bool:
     """Return whether the description and the outcome's message say the same: Helm's record has the cause in its description too."""
     if release.outcome is None or not release.description or not release.outcome.message:
         return False
-    message, description = (" ".join(text.split()).rstrip(".") for text in (release.outcome.message, release.description))
+    message, description = (" ".join(text.split()).rstrip(".…") for text in (release.outcome.message, release.description))
     return description in message or (release.outcome.cause is not None and message in description)
