@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.deploy.probe import probe
-from kubernaut.errors import ClusterDenied, Conflict, DeadlineExceeded, DeployKept, HelmFailed, KubernautError, NotFound
+from kubernaut.errors import DeadlineExceeded, DeployKept, HelmFailed, KubernautError
 from kubernaut.history.explanation import Evidence, Explanation
 from kubernaut.history.manifest import manifest_of, read_manifest
 from kubernaut.history.records import GONE, Record, decode, parse_time
@@ -106,11 +106,11 @@ class Rollout:
 
     def _describe(self, record: Record, explanation: Explanation) -> None:
         """Write the cause into the record, for plain `helm history`; it matters less than the failure itself."""
-        with suppress(Conflict, ClusterDenied, NotFound):
+        with suppress(KubernautError):
             cluster = self._execution.cluster
             current = cluster.get_secret(record.namespace, record.secret)
             newest = decode(current) if current is not None else None
-            if newest is not None and newest.uid == record.uid:
+            if newest is not None and newest.uid == record.uid and not newest.immutable:
                 cluster.patch_secret(record.namespace, record.secret, described_patch(newest, _short(explanation.sentence)))
 
     def _find(self) -> Target | None:

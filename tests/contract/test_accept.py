@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.api_calls import call_api
 from support.charts import write_chart
 
 from kubernaut import Kubernaut
@@ -181,7 +182,7 @@ class TestRealCluster(AcceptContract):
         yield name
         for made in (name, f"{name}-2", f"{name}-3"):
             if cluster.namespace_exists(made):
-                cluster._json("DELETE", f"/api/v1/namespaces/{made}")
+                call_api(cluster, "DELETE", f"/api/v1/namespaces/{made}")
 
     def push(self, settings: Settings, folder: Path, namespace: str, template: str) -> str:
         """Push a chart; return its reference."""

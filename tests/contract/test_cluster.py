@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.api_calls import call_api
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import BadInput, ClusterDenied, ClusterUnreachable, Conflict, NamespaceNotFound, NotFound
@@ -366,7 +367,7 @@ class TestRealCluster(ClusterContract):
         kept = secret("kept")
         kept["metadata"] = {"name": "kept", "finalizers": ["kubernaut.test/kept"]}
         cluster.create_secret(namespace, kept)
-        cluster._json("DELETE", f"/api/v1/namespaces/{namespace}")
+        call_api(cluster, "DELETE", f"/api/v1/namespaces/{namespace}")
         try:
             for create in (cluster.create_lease, cluster.create_secret):
                 with pytest.raises(Conflict, match="being terminated"):
@@ -379,9 +380,11 @@ class TestRealCluster(ClusterContract):
     ) -> None:
         """A denial quotes the API server's message."""
         accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
-        cluster._json("POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "unprivileged"}})
+        call_api(
+            cluster, "POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "unprivileged"}}
+        )
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-        token = cluster._json("POST", f"{accounts}/unprivileged/token", body=request)["status"]["token"]
+        token = call_api(cluster, "POST", f"{accounts}/unprivileged/token", body=request)["status"]["token"]
         config = yaml.safe_load(Path(platform["KUBECONFIG"]).read_text())
         config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
         (tmp_path / "config").write_text(yaml.safe_dump(config))

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.api_calls import call_api
 from support.charts import write_chart
 from support.messages import facts
 
@@ -147,7 +148,7 @@ def harness(request: pytest.FixtureRequest, platform: Mapping[str, str], tmp_pat
     environment = {**os.environ, **platform, "KUBERNAUT_HELM": program, "KUBERNAUT_ACTOR": "ada"}
     made = ClusterHarness(tmp_path, load_settings(environment=environment, directory=tmp_path))
     yield made
-    made.cluster._json("DELETE", f"/api/v1/namespaces/{made.namespace}")
+    call_api(made.cluster, "DELETE", f"/api/v1/namespaces/{made.namespace}")
     made.cluster.close()
 
 
@@ -164,11 +165,14 @@ def test_failing_workloads_are_explained_and_rolled_back(harness: ClusterHarness
     broken = "const fs = require('fs'); throw new Error('no database')"
     with pytest.raises(DeployRolledBack, match=facts("web", "v1", "v3")) as caught:
         harness.deploy(WORKLOAD, f"script={broken}", annotations=PROBE, timeout=25.0)  # within its second back-off
+    assert caught.value.members["cause"] == "container_crashed"
     assert any("no database" in line for line in caught.value.details)
-    with pytest.raises(DeployRolledBack, match=facts("nope:1", "web", "not found")):
-        harness.deploy(WORKLOAD, f"image={harness.settings.require_registry()}/nope:1", annotations=PROBE, timeout=15.0)
-    with pytest.raises(DeployKept, match="Insufficient cpu"):
+    with pytest.raises(DeployRolledBack, match=facts("nope:1", "web")) as missing:
+        harness.deploy(WORKLOAD, f"image={harness.settings.require_registry()}/nope:1", annotations=PROBE, timeout=25.0)
+    assert missing.value.members["cause"] == "image_not_found"
+    with pytest.raises(DeployKept, match="Insufficient cpu") as unscheduled:
         harness.deploy(WORKLOAD, "cpu=99", annotations=PROBE, timeout=10.0, on_failure="keep")
+    assert unscheduled.value.members["cause"] == "pod_unschedulable"
     assert harness.statuses == ["superseded", "failed", "superseded", "failed", "deployed", "failed"]
     assert harness.deploy(WORKLOAD, annotations=PROBE)[1]
     assert harness.cluster.get_through_service(harness.namespace, "web", 80, "/", timeout=10) == (200, "hi")
@@ -330,9 +334,9 @@ def test_second_deploy_is_locked_out(harness: ClusterHarness) -> None:
 def test_denied_user_gets_cluster_denied_without_token(harness: ClusterHarness, tmp_path: Path) -> None:
     harness.cluster.create_namespace(harness.namespace)
     accounts = f"/api/v1/namespaces/{harness.namespace}/serviceaccounts"
-    harness.cluster._json("POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "weak"}})
+    call_api(harness.cluster, "POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "weak"}})
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    token = harness.cluster._json("POST", f"{accounts}/weak/token", body=request)["status"]["token"]
+    token = call_api(harness.cluster, "POST", f"{accounts}/weak/token", body=request)["status"]["token"]
     for name, secret, read, proxied in (
         ("weak", token, "secrets is forbidden", facts("web", "services/proxy")),
         ("wrong", "nonsense-token", None, "Unauthorized"),
@@ -358,7 +362,7 @@ def test_denied_user_gets_cluster_denied_without_token(harness: ClusterHarness, 
 def test_existing_foreign_object_is_a_conflict(harness: ClusterHarness) -> None:
     harness.cluster.create_namespace(harness.namespace)
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"}}
-    harness.cluster._json("POST", f"/api/v1/namespaces/{harness.namespace}/configmaps", body=body)
+    call_api(harness.cluster, "POST", f"/api/v1/namespaces/{harness.namespace}/configmaps", body=body)
     with pytest.raises(KubernautError, match="exists and cannot be imported") as caught:
         harness.deploy("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\n")
     assert caught.value.exit_status == 5

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.api_calls import call_api
 from support.charts import write_chart
 from support.faultpoints import Request
 from support.faultproxy import FaultProxy
@@ -45,7 +46,7 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     name = f"i-{uuid.uuid4().hex[:8]}"
     cluster.create_namespace(name)
     yield name
-    cluster._json("DELETE", f"/api/v1/namespaces/{name}")
+    call_api(cluster, "DELETE", f"/api/v1/namespaces/{name}")
 
 
 @pytest.fixture
@@ -205,17 +206,17 @@ def test_watch_is_renewed_when_the_server_ends_it(cluster: Cluster, namespace: s
 def test_namespaced_rights_suffice(cluster: Cluster, namespace: str, platform: Mapping[str, str], tmp_path: Path) -> None:
     address = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
     accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
-    cluster._json("POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "reader"}})
+    call_api(cluster, "POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "reader"}})
     rbac = "rbac.authorization.k8s.io"
     role = {"metadata": {"name": "reader"}, "apiVersion": f"{rbac}/v1"}
     rules = [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]}]
-    cluster._json("POST", f"{address}/roles", body={**role, "kind": "Role", "rules": rules})
+    call_api(cluster, "POST", f"{address}/roles", body={**role, "kind": "Role", "rules": rules})
     subjects = [{"kind": "ServiceAccount", "name": "reader", "namespace": namespace}]
     reference = {"apiGroup": rbac, "kind": "Role", "name": "reader"}
     binding = {**role, "kind": "RoleBinding", "subjects": subjects, "roleRef": reference}
-    cluster._json("POST", f"{address}/rolebindings", body=binding)
+    call_api(cluster, "POST", f"{address}/rolebindings", body=binding)
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    token = cluster._json("POST", f"{accounts}/reader/token", body=request)["status"]["token"]
+    token = call_api(cluster, "POST", f"{accounts}/reader/token", body=request)["status"]["token"]
     config = yaml.safe_load(Path(platform["KUBECONFIG"]).read_text())
     config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
     (tmp_path / "config").write_text(yaml.safe_dump(config))

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.api_calls import call_api
 from support.messages import facts
 from support.racing import ExclusiveSection, race
 
@@ -186,15 +187,15 @@ class TestRealCluster(LockContract):
 
     def terminate(self, cluster: Cluster, namespace: str) -> None:
         cluster.create_secret(namespace, {"metadata": {"name": "stays", "finalizers": ["kubernaut.test/stays"]}})
-        cluster._json("DELETE", f"/api/v1/namespaces/{namespace}")
+        call_api(cluster, "DELETE", f"/api/v1/namespaces/{namespace}")
 
     def test_missing_rights_on_leases_are_named(
         self, cluster: Cluster, namespace: str, platform: Mapping[str, str], tmp_path: Path
     ) -> None:
         accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
-        cluster._json("POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "weak"}})
+        call_api(cluster, "POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "weak"}})
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-        token = cluster._json("POST", f"{accounts}/weak/token", body=request)["status"]["token"]
+        token = call_api(cluster, "POST", f"{accounts}/weak/token", body=request)["status"]["token"]
         config = yaml.safe_load(Path(platform["KUBECONFIG"]).read_text())
         config["users"][0]["user"] = {"token": token}
         (tmp_path / "weak").write_text(yaml.safe_dump(config))

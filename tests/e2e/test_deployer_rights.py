@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.api_calls import call_api
 from support.checkout import PROGRAM, REPOSITORY, Checkout
 from support.faults import until
 from support.jenkinsfile import scripts
@@ -34,14 +35,14 @@ PLURAL = {
 
 def grant(cluster: Cluster, namespace: str) -> str:
     """Create the deployer of a namespace from the file; return its token."""
-    cluster._json("POST", "/api/v1/namespaces", body={"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    call_api(cluster, "POST", "/api/v1/namespaces", body={"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
     documents = list(yaml.safe_load_all(RIGHTS.read_text().replace("staging", namespace)))
     assert [document["kind"] for document in documents] == ["ServiceAccount", "Role", "RoleBinding", "Secret"]
     for document in documents:
-        cluster._json("POST", PLURAL[document["kind"]].format(namespace), body=document)
+        call_api(cluster, "POST", PLURAL[document["kind"]].format(namespace), body=document)
     secret = f"{PLURAL['Secret'].format(namespace)}/kubernaut-deployer"
-    until(lambda: "token" in cluster._json("GET", secret).get("data", {}), "the cluster has made the token", 30)
-    return base64.b64decode(cluster._json("GET", secret)["data"]["token"]).decode()
+    until(lambda: "token" in call_api(cluster, "GET", secret).get("data", {}), "the cluster has made the token", 30)
+    return base64.b64decode(call_api(cluster, "GET", secret)["data"]["token"]).decode()
 
 
 @pytest.fixture

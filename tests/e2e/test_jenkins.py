@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.api_calls import call_api
 from support.ci_scenario import DEPLOY, NAME, RELEASE, CiScenario
 from support.faults import until
 from support.server_process import serving
@@ -138,7 +139,7 @@ def test_version_is_promoted_to_another_namespace(ci: CiScenario, serving_releas
         assert shown["note"] == note
         assert ci.ended(DEPLOY, "promoted")["url"] == shown["build"]["url"]
     finally:
-        ci.cluster._json("DELETE", f"/api/v1/namespaces/{other}")
+        call_api(ci.cluster, "DELETE", f"/api/v1/namespaces/{other}")
 
 
 def test_release_without_namespace_starts_no_deploy(ci: CiScenario, serving_release: dict[str, Any]) -> None:

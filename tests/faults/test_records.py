@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.api_calls import call_api
 from support.faultpoints import lease, secret
 from support.faults import NAME, FaultScenario, until
 
@@ -44,12 +45,12 @@ def put_lease(scenario: FaultScenario, identity: str, annotations: Mapping[str, 
             **spec,
         },
     }
-    scenario.cluster._json("POST", leases(scenario), body=body)
+    call_api(scenario.cluster, "POST", leases(scenario), body=body)
 
 
 def patch_lease(scenario: FaultScenario, patch: Mapping[str, Any]) -> None:
     headers = {"Content-Type": "application/merge-patch+json"}
-    scenario.cluster._json("PATCH", f"{leases(scenario)}/kubernaut.{NAME}", body=patch, headers=headers)
+    call_api(scenario.cluster, "PATCH", f"{leases(scenario)}/kubernaut.{NAME}", body=patch, headers=headers)
 
 
 def edit(scenario: FaultScenario, revision: int, patch: Mapping[str, Any]) -> None:
@@ -256,7 +257,7 @@ def test_lost_lock_stops_helm(scenario: FaultScenario, how: str) -> None:
     if how == "taken":
         patch_lease(scenario, {"spec": {"holderIdentity": "eve"}, "metadata": {"annotations": {"kubernaut/actor": "eve"}}})
     else:
-        scenario.cluster._json("DELETE", f"{leases(scenario)}/kubernaut.{NAME}")
+        call_api(scenario.cluster, "DELETE", f"{leases(scenario)}/kubernaut.{NAME}")
     ended = running.wait(30)
     subject.proxy.release("mid-apply", forward=False)
     assert ended.status == 5, ended
@@ -268,7 +269,7 @@ def test_lost_lock_stops_helm(scenario: FaultScenario, how: str) -> None:
     if how == "taken":
         assert now.lease is not None
         assert now.lease["spec"]["holderIdentity"] == "eve"
-        scenario.cluster._json("DELETE", f"{leases(scenario)}/kubernaut.{NAME}")
+        call_api(scenario.cluster, "DELETE", f"{leases(scenario)}/kubernaut.{NAME}")
     subject.deploy("c")
     scenario.check_settled()
 
@@ -281,8 +282,8 @@ def test_terminating_namespace_is_a_conflict(scenario: FaultScenario) -> None:
     subject.deploy("a")
     path = f"/api/v1/namespaces/{scenario.namespace}/configmaps"
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "stays", "finalizers": ["kubernaut.test/stays"]}}
-    scenario.cluster._json("POST", path, body=body)
-    scenario.cluster._json("DELETE", f"/api/v1/namespaces/{scenario.namespace}")
+    call_api(scenario.cluster, "POST", path, body=body)
+    call_api(scenario.cluster, "DELETE", f"/api/v1/namespaces/{scenario.namespace}")
     try:
         until(lambda: scenario.statuses() == [], "the records are gone")
         problem = subject.deploy("b", "-o", "json", status=5).problem()
@@ -291,4 +292,4 @@ def test_terminating_namespace_is_a_conflict(scenario: FaultScenario) -> None:
         assert problem["hint"]
     finally:
         headers = {"Content-Type": "application/merge-patch+json"}
-        scenario.cluster._json("PATCH", f"{path}/stays", body={"metadata": {"finalizers": None}}, headers=headers)
+        call_api(scenario.cluster, "PATCH", f"{path}/stays", body={"metadata": {"finalizers": None}}, headers=headers)

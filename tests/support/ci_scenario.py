@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import KubernautError, NotFound
+from support.api_calls import call_api
 from support.checkout import Checkout
 from support.ci_jobs import Jobs
 from support.ci_server import files_with
@@ -214,7 +215,7 @@ class CiScenario:
     def close(self) -> None:
         """Delete the namespace."""
         with suppress(NotFound):
-            self.cluster._json("DELETE", f"/api/v1/namespaces/{self.namespace}")
+            call_api(self.cluster, "DELETE", f"/api/v1/namespaces/{self.namespace}")
         self.cluster.close()
 
     def full(self, job: str) -> str:

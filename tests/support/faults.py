@@ -23,6 +23,7 @@ from typing import IO, Any
 from kubernaut.adapters.helm import Helm
 from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import NotFound
+from support.api_calls import call_api
 from support.charts import write_chart
 from support.faultpoints import POINTS
 from support.faultproxy import FaultProxy
@@ -332,7 +333,7 @@ class FaultScenario:
     def text(self) -> str | None:
         """The text in the chart's ConfigMap, if it exists."""
         try:
-            found = self.cluster._json("GET", f"/api/v1/namespaces/{self.namespace}/configmaps/{NAME}")
+            found = call_api(self.cluster, "GET", f"/api/v1/namespaces/{self.namespace}/configmaps/{NAME}")
         except NotFound:
             return None
         return str(found["data"]["text"])
@@ -348,7 +349,7 @@ class FaultScenario:
         for subject in self.subjects:
             subject.close()
         with suppress(NotFound):  # nothing was deployed
-            self.cluster._json("DELETE", f"/api/v1/namespaces/{self.namespace}")
+            call_api(self.cluster, "DELETE", f"/api/v1/namespaces/{self.namespace}")
         self.cluster.close()
 
 

@@ -17,6 +17,7 @@ from kubernaut.history.records import Record, Status, encode
 from kubernaut.history.store import HistoryStore
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
+from support.api_calls import call_api
 
 
 class AnyHelm:
@@ -98,14 +99,14 @@ class OnPlatform(AnyHelm):
 
     def waits(self, cluster: Cluster, namespace: str) -> bool:
         try:
-            cluster._json("GET", _claim(namespace))
+            call_api(cluster, "GET", _claim(namespace))
         except NotFound:
             return False
         return True
 
     def let_go_on(self, cluster: Cluster, namespace: str) -> None:
         headers = {"Content-Type": "application/merge-patch+json"}
-        cluster._json("PATCH", f"{_claim(namespace)}/status", body={"status": {"phase": "Bound"}}, headers=headers)
+        call_api(cluster, "PATCH", f"{_claim(namespace)}/status", body={"status": {"phase": "Bound"}}, headers=headers)
 
 
 def _claim(namespace: str) -> str:

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.errors import NotFound
+from support.api_calls import call_api
 
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
@@ -83,7 +84,7 @@ def look(cluster: Cluster, namespace: str, name: str) -> Snapshot:
     """Read the state of a release."""
     secrets = cluster.list_secrets(namespace, {"name": name, "owner": ("helm", "kubernaut")})
     try:
-        lease = cluster._json("GET", f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/kubernaut.{name}")
+        lease = call_api(cluster, "GET", f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/kubernaut.{name}")
     except NotFound:
         lease = None
     return snapshot(secrets, lease)
