@@ -130,6 +130,8 @@ class RolloutFollower:
         self._name_unreadable(snapshot)
         if self._expected is None:
             return None
+        if self.verdict is not None and self.verdict.is_failed:
+            return self.verdict  # final: while Helm is being stopped, the container that crashes may run again
         self.verdict = self._judge(snapshot, helm_done=helm_done)
         self._report(self.verdict.states)
         return self.verdict

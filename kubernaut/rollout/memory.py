@@ -74,9 +74,9 @@ def _next_pulls(known: Pulls, one: Container) -> Pulls:
 
 
 def ready_since(before: Mapping[str, datetime], states: Iterable[WorkloadState], at: datetime) -> Mapping[str, datetime]:
-    """Return since when each ready pod and workload, by UID, has been seen ready."""
+    """Return since when each ready pod, by its run, and each ready workload, by UID, has been seen ready."""
     ready = {state.uid for state in states if state.exists and state.is_ready}
-    ready |= {pod.uid for state in states for pod in state.pods if pod.ready}
+    ready |= {pod.run for state in states for pod in state.pods if pod.ready}
     return {uid: before.get(uid, at) for uid in ready}
 
 

@@ -50,6 +50,7 @@ class PodState:
         activity: What it does, for a person: ``pulling image``.
         since: Since when it does that, where the cluster says so.
         uid: Its UID.
+        restarts: How often its containers were restarted.
         is_over: Whether all its containers have ended for good.
         ready_at: When it became ready, if it is.
         unprobed_at: When the last container without a readiness probe began to run.
@@ -62,11 +63,17 @@ class PodState:
     activity: str
     since: datetime | None = None
     uid: str = ""
+    restarts: int = 0
     is_over: bool = False
     ready_at: datetime | None = None
     unprobed_at: datetime | None = None
     restarted_at: datetime | None = None
     problems: tuple[Problem, ...] = ()
+
+    @property
+    def run(self) -> str:
+        """Identifies the pod with the present run of its containers: a restart may be too quick to be seen as not ready."""
+        return f"{self.uid}/{self.restarts}"
 
     def believed_at(self, *, seen_at: datetime, least: float, unprobed: float, settle: float) -> datetime | None:
         """Return from when on a ready pod is believed to stay ready; ``None`` for at once.
@@ -103,6 +110,7 @@ def pod_state(pod: Object, events: Sequence[Object] = ()) -> PodState:
         activity,
         since,
         uid=uid_of(pod),
+        restarts=sum(one.restarts for one in found),
         is_over=phase in ("Succeeded", "Failed"),
         ready_at=time_in(condition(pod, "Ready"), "lastTransitionTime") if serves else None,
         unprobed_at=_latest(one for one in running if not one.spec.get("readinessProbe")) if serves else None,

@@ -73,7 +73,7 @@ class Watched:
         applied: The objects that were seen as the new revision has them.
         finished: The Jobs that were complete: they may be deleted.
         pulls: The failed pulls of each container, as far as they were seen.
-        ready_since: Since when each ready pod and workload, by UID, has been seen ready.
+        ready_since: Since when each ready pod, by its run, and each ready workload, by UID, has been seen ready.
         first_seen: When each present problem was seen first.
         silent_at: When the cluster was not heard last, if ever.
     """
@@ -219,7 +219,7 @@ def _believed_at(states: Iterable[WorkloadState], watched: Watched) -> datetime 
     rules, since = watched.rules, watched.ready_since
     found = [state for state in states if state.phase is Phase.READY]
     times = [
-        pod.believed_at(seen_at=since[pod.uid], least=state.min_ready, unprobed=rules.unprobed_time, settle=rules.settle_time)
+        pod.believed_at(seen_at=since[pod.run], least=state.min_ready, unprobed=rules.unprobed_time, settle=rules.settle_time)
         for state in found
         for pod in state.pods
         if pod.ready

@@ -10,34 +10,28 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from support.api_calls import call_api
-from support.charts import write_chart
+from support.cluster_harness import ClusterHarness
 from support.messages import facts
 
 from kubernaut.adapters.helm import Helm
 from kubernaut.adapters.kube import Cluster
-from kubernaut.deploy.execute import Result, execute
-from kubernaut.deploy.execution import DeployContext
+from kubernaut.deploy.execute import execute
 from kubernaut.deploy.requests import DeployRequest, UninstallRequest
 from kubernaut.deploy.values import read_values
 from kubernaut.errors import ClusterDenied, DeployKept, DeployRolledBack, KubernautError, ReleaseLocked
-from kubernaut.events import Event, Progress
-from kubernaut.history.store import HistoryStore, ReleaseHistory
-from kubernaut.settings import Settings, load_settings
+from kubernaut.history.store import HistoryStore
+from kubernaut.settings import load_settings
 
 pytestmark = pytest.mark.platform
 
 CANARY = "canary-8f3a-secret"
-SERVER = "require('http').createServer((q,r)=>r.end('hi')).listen(8080)"
 WORKLOAD = """apiVersion: apps/v1
 kind: Deployment
 metadata: {name: web}
@@ -92,54 +86,6 @@ kind: ConfigMap
 metadata: {name: {{ .Release.Name }}}
 data: {text: {{ .Values.text | quote }}}
 """
-
-
-@dataclass
-class ClusterHarness:
-    """A namespace on the real cluster, and charts pushed to the real registry."""
-
-    folder: Path
-    settings: Settings
-    namespace: str = field(default_factory=lambda: f"d-{uuid.uuid4().hex[:8]}")
-    events: list[Event] = field(default_factory=list)
-    pushed: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.cluster = Cluster(self.settings.kubeconfig)
-        self.helm = Helm(
-            self.settings.helm,
-            kubeconfig=self.settings.kubeconfig,
-            environment=self.settings.environment,
-            plain_http=self.settings.uses_plain_http,
-        )
-        self.context = DeployContext(
-            lambda: self.helm, lambda: self.cluster, HistoryStore(self.cluster), self.settings, Progress(self.events.append)
-        )
-        self.image = f"{self.settings.require_registry()}/library/node:22"
-
-    @property
-    def history(self) -> ReleaseHistory:
-        return HistoryStore(self.cluster).get(self.namespace, "web")
-
-    @property
-    def statuses(self) -> list[str]:
-        return [record.status for record in reversed(self.history.records)]
-
-    def request(self, template: str, *sets: str, annotations: str = "", **more: Any) -> DeployRequest:
-        values = yaml.safe_dump({"image": self.image, "script": SERVER, "cpu": "10m", "text": "a"})
-        chart = write_chart(self.folder, "web", template=template, values=values)
-        if annotations:
-            (chart / "Chart.yaml").write_text(f"{(chart / 'Chart.yaml').read_text()}annotations: {annotations}\n")
-        registry = f"{self.settings.require_registry()}/{self.namespace}"
-        key = template + annotations
-        if key not in self.pushed:  # a package is another one every time: Helm writes the time into it
-            self.pushed[key] = self.helm.push(self.helm.package(chart, self.folder / "out"), registry)
-        digest = self.pushed[key]
-        arguments: dict[str, Any] = {"values": read_values(sets=sets), "create_namespace": True, "timeout": 60.0, **more}
-        return DeployRequest(self.namespace, "web", "0.1.0", f"oci://{registry}/web@{digest}", digest, **arguments)
-
-    def deploy(self, template: str, *sets: str, **more: Any) -> Result:
-        return execute(self.request(template, *sets, **more), context=self.context)
 
 
 @pytest.fixture(params=["helm3", "helm4"])

@@ -62,6 +62,15 @@ def test_restarted_container_is_believed_when_it_has_settled() -> None:
     assert rollout.see(14, WEB, NEWEST, item).is_ready
 
 
+def test_restart_that_is_too_quick_to_be_seen_as_not_ready_settles_as_well() -> None:
+    rollout = Rollout(WEB)
+    rollout.see(1, WEB, NEWEST, owned_pod(NEWEST, "a", running(1)), helm_done=False)
+    again = owned_pod(NEWEST, "a", running(4, restarts=1))
+    assert not rollout.see(5, WEB, NEWEST, again).is_ready
+    assert not rollout.see(13.9, WEB, NEWEST, again).is_ready
+    assert rollout.see(14, WEB, NEWEST, again).is_ready
+
+
 def test_min_ready_seconds_count() -> None:
     live = deployment(minReadySeconds=30)
     newest, rollout = replica_set(live), Rollout(live)
