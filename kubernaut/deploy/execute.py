@@ -13,17 +13,18 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from kubernaut.deploy.execution import DeployContext, Execution, NotReady, completing_hints
+from kubernaut.deploy.helm_commands import deploy_command, rollback_command, run_helm, uninstall_command
 from kubernaut.deploy.lease import Lock, holder_for
 from kubernaut.deploy.lock import hold, read_lock
-from kubernaut.deploy.operations import OperationWriter, description_of, operation_for
+from kubernaut.deploy.operations import OperationWriter, operation_for
 from kubernaut.deploy.plan import RECONCILING, plan
 from kubernaut.deploy.reconcile import reconcile, settle
 from kubernaut.deploy.requests import DeployRequest, OperationRequest, UninstallRequest, UnlockRequest
 from kubernaut.deploy.revisions import chart_of, served_before, title
-from kubernaut.deploy.rollout import Rollout, following
+from kubernaut.deploy.rollout import following
 from kubernaut.errors import (
     Conflict,
     DeployFailed,
@@ -32,28 +33,22 @@ from kubernaut.errors import (
     HelmFailed,
     Interrupted,
     KubernautError,
+    LockLost,
     ReleaseLocked,
     ReleaseNotFound,
 )
 from kubernaut.events import Journal, Progress, Step
 from kubernaut.history.operations import UNCHANGED, Operation, OperationChart, Outcome
-from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL, Record, Status
+from kubernaut.history.records import Record, Status
 from kubernaut.history.releases import Release
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action, Plan
-
-if TYPE_CHECKING:
-    from kubernaut.adapters.helm import Helm
-    from kubernaut.deploy.lock import HeldLock
 
 ON_FAILURE = "kubernaut/on-failure"
 """The chart's annotation that decides what follows a failed deploy, unless the request does: ``rollback`` or ``keep``."""
 MAX_ROUNDS = 20
 """How often an operation plans anew because the records change meanwhile."""
 _POLL_SECONDS = 1.0
-
-HelmCommand = Callable[["Helm", dict[str, Any]], None]
-"""Runs one Helm command with the keyword arguments that observe and stop it."""
 
 
 class Result(NamedTuple):
@@ -254,7 +249,7 @@ def _carry_out(action: Action, request: OperationRequest, execution: Execution) 
 def _deploy(request: DeployRequest, execution: Execution, planned: Plan, action: Action) -> Result:
     chart = execution.operation.chart
     with following(execution, execution.next_revision) as rollout:
-        _run_helm(execution, _deploy_command(request, execution, action), rollout)
+        run_helm(execution, deploy_command(request, execution, action), rollout)
         record = execution.read_back(execution.find_labelled)
         if record is None:
             raise execution.failure_of(None)
@@ -269,7 +264,7 @@ def _roll_back(request: OperationRequest, execution: Execution, planned: Plan, a
     target = execution.history.by_id(action.subject)
     chart = chart_of(target, execution.history)
     with following(execution, execution.next_revision) as rollout:
-        _run_helm(execution, _rollback_command(request, execution, target, chart), rollout)
+        run_helm(execution, rollback_command(request, execution, target, chart), rollout)
         record = execution.read_back(execution.find_own)
         if record is None:
             raise execution.failure_of(None)
@@ -282,7 +277,7 @@ def _roll_back(request: OperationRequest, execution: Execution, planned: Plan, a
 
 def _uninstall(request: OperationRequest, execution: Execution, current: Record) -> Record:
     """Uninstall the current release, or finish an interrupted uninstall; return its record afterwards."""
-    _run_helm(execution, _uninstall_command(request, execution), execution.lock)
+    run_helm(execution, uninstall_command(request, execution), execution.lock)
     record = execution.read_back(lambda history: history.find(current.revision))
     if record is None:
         raise ReleaseNotFound(f"{current.id} and its history were removed by another process at the same time.")
@@ -315,9 +310,8 @@ def _roll_back_or_keep(failed: NotReady) -> KubernautError:
         execution.step = step
         back = _back_to(target, failed)
         step.done(f"{back.id} runs what v{target.revision} was")
-    return DeployRolledBack(
-        f"{error.message} {title(target)} runs again as v{back.revision}.", details=error.details, **_kept_of(error)
-    )
+    message = f"{error.message} {title(target)} runs again as v{back.revision}."
+    return DeployRolledBack(message, details=error.details, members=error.members, **_hints_after_rollback(error))
 
 
 def _back_to(target: Record, failed: NotReady) -> Record:
@@ -326,7 +320,7 @@ def _back_to(target: Record, failed: NotReady) -> Record:
     chart = chart_of(target, execution.history)
     execution.deadline = execution.context.clock() + request.timeout
     with following(execution, failed.record.revision + 1) as rollout:
-        _run_helm(execution, _rollback_command(request, execution, target, chart), rollout)
+        run_helm(execution, rollback_command(request, execution, target, chart), rollout)
         try:
             back = execution.read_back(lambda history: execution.find_own(history, after=failed.record.revision))
         except KubernautError as unknown:
@@ -335,63 +329,27 @@ def _back_to(target: Record, failed: NotReady) -> Record:
             raise DeployKept(message, details=error.details, **kept) from unknown
         if back is not None:
             execution.add_release(back, chart)
-        failure = execution.helm_failure if back is None else rollout.failure(back)
+        try:
+            failure = execution.failure_of(None) if back is None else rollout.failure(back)
+        except Interrupted as stopped:
+            raise Interrupted(f"{error.message} {stopped.message}", details=error.details, members=error.members) from None
+        except LockLost as lost:
+            failure = lost
     if back is not None and failure is None:
         return back
-    if execution.interruption is not None:
-        raise Interrupted(f"{error.message} {execution.interruption.message}", details=error.details)
-    why = f": {failure}" if failure else "."
-    message = f"{error.message} The rollback to {title(target)} failed as well{why}"
+    message = f"{error.message} The rollback to {title(target)} failed as well: {failure}"
     raise DeployKept(message, details=error.details, **_kept_of(error))
+
+
+def _hints_after_rollback(error: DeployFailed) -> dict[str, str]:
+    """Return the hints of a deploy that was rolled back: advice that names no pods, which are gone, and where the evidence is."""
+    advice = "" if "`" in error.http_hint else f"{error.http_hint} "
+    return {"hint": advice + DeployRolledBack.hint, "http_hint": advice + DeployRolledBack.http_hint}
 
 
 def _kept_of(error: DeployFailed) -> dict[str, Any]:
     """Return what the report of a failed deploy keeps of its explanation."""
     return {"hint": error.hint, "http_hint": error.http_hint, "members": error.members}
-
-
-# the Helm phase
-
-
-def _deploy_command(request: DeployRequest, execution: Execution, action: Action) -> HelmCommand:
-    operation = execution.operation
-    common: dict[str, Any] = {
-        "namespace": request.namespace,
-        "values": request.merged_values(execution.history),
-        "labels": {OPERATION_LABEL: operation.id, REVISION_LABEL: str(execution.next_revision)},
-        "description": description_of(request.version, operation),
-        "timeout": request.timeout,
-    }
-    if action.kind == "helm-install-replace":
-        return lambda helm, control: helm.install_replace(request.name, request.chart_ref, **common, **control)
-    common |= {"install": action.kind == "helm-install", "history_max": request.history_max}
-    return lambda helm, control: helm.upgrade(request.name, request.chart_ref, **common, **control)
-
-
-def _rollback_command(request: OperationRequest, execution: Execution, target: Record, chart: OperationChart) -> HelmCommand:
-    execution.rollback_chart = chart
-    how: dict[str, Any] = {"namespace": target.namespace, "timeout": request.timeout, "history_max": request.history_max}
-    return lambda helm, control: helm.rollback(target.name, target.revision, **how, **control)
-
-
-def _uninstall_command(request: OperationRequest, execution: Execution) -> HelmCommand:
-    description = description_of("Deleted", execution.operation)
-    how: dict[str, Any] = {"namespace": request.namespace, "timeout": request.timeout, "description": description}
-    return lambda helm, control: helm.uninstall(request.name, **how, **control)
-
-
-def _run_helm(execution: Execution, command: HelmCommand, checked: Rollout | HeldLock) -> None:
-    """Run one Helm command; its failure is kept for later, because the record decides what is true.
-
-    ``checked.check`` is called again and again while Helm runs, and an error that it raises stops Helm: the lock is lost, the work
-    is to be stopped, or the rollout has failed.
-    """
-    execution.helm_failure = None
-    try:
-        execution.lock.check()
-        command(execution.context.helm(), {"log": execution.step.log, "check": checked.check})
-    except KubernautError as failure:
-        execution.helm_failure = failure
 
 
 # the end

@@ -14,7 +14,7 @@ from typing import Any
 
 from kubernaut.deploy.requests import DeployRequest, OperationRequest
 from kubernaut.deploy.values import canonical, differing, overrides_lost
-from kubernaut.errors import ReleaseLocked
+from kubernaut.errors import DeployKept, ReleaseLocked
 from kubernaut.history.manifest import manifest_of
 from kubernaut.history.operations import SUCCEEDED, Operation, OperationChart
 from kubernaut.history.records import GONE, PENDING, Record, Status, few, parse_time
@@ -85,7 +85,7 @@ def _difference(current: Record, history: ReleaseHistory, request: DeployRequest
     first = made is None or made.uid == operation.made[0].uid
     if operation.outcome is None:
         return f"{title(current)} has no outcome: the deploy by {operation.actor or 'an unknown actor'} was interrupted"
-    if first and operation.outcome.reason != SUCCEEDED:
+    if operation.outcome.reason != SUCCEEDED and (first or operation.outcome.reason == DeployKept.code):
         return f"{title(current)} did not succeed: {operation.outcome.reason}"
     chart = chart_of(current, history)
     if chart.digest != request.chart_digest:
@@ -122,8 +122,9 @@ def why_not_served(record: Record, history: ReleaseHistory) -> str | None:
     if found is None or found[0].unread:
         return None
     operation, made = found
-    if made is not None and made.uid != operation.made[0].uid:
-        return None  # the rollback after a failed deploy
+    if made is not None and made.uid != operation.made[0].uid:  # the rollback after a failed deploy
+        failed = operation.outcome is not None and operation.outcome.reason == DeployKept.code
+        return "it was not ready after the rollback" if failed else None
     if operation.outcome is None:
         return f"its {operation.verb} has no outcome"
     return None if operation.outcome.reason == SUCCEEDED else f"its {operation.verb} failed ({operation.outcome.reason})"

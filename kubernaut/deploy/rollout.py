@@ -11,13 +11,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.deploy.probe import probe
-from kubernaut.errors import DeadlineExceeded, DeployKept, HelmFailed, KubernautError
+from kubernaut.errors import DeadlineExceeded, DeployKept, KubernautError
 from kubernaut.history.explanation import Evidence, Explanation
 from kubernaut.history.manifest import manifest_of, read_manifest
 from kubernaut.history.records import GONE, Record, decode, parse_time
 from kubernaut.history.repair import described_patch
 from kubernaut.rollout.diagnose import explain
-from kubernaut.rollout.follow import RolloutFollower, RolloutGivenUp, Target
+from kubernaut.rollout.follow import RolloutFollower, Target, given_up
 from kubernaut.rollout.hints import hint_for
 from kubernaut.rollout.logs import logs_to_read
 from kubernaut.rollout.objects import Expected, expected_objects
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kubernaut.deploy.execution import Execution
 
 _LONGEST_DESCRIPTION = 200
+_LAST_LOOK_SECONDS = 2.0
 
 
 class Rollout:
@@ -45,12 +46,15 @@ class Rollout:
         self._secret = f"sh.helm.release.v1.{operation.name}.v{revision}"
         self._watch = RolloutWatch(execution.cluster, operation.namespace)
         self._expected: Sequence[Expected] = ()
+        self._record: Record | None = None
+        self._is_unread = False
+        self._probe_failure: KubernautError | None = None
         self._began: datetime | None = None
         before = expected_of(current) if current is not None and current.status not in GONE else None
         self.follower = RolloutFollower(self._watch, execution.step, before=before or (), find=self._find)
 
     def check(self) -> None:
-        """Check the lock and the rollout, in Helm's thread. Raises: LockLost, Interrupted, RolloutGivenUp."""
+        """Check the lock and the rollout, in Helm's thread. Raises: LockLost, Interrupted, HelmFailed."""
         self._execution.lock.check()
         self.follower.check()
 
@@ -61,16 +65,19 @@ class Rollout:
             LockLost: The lock was lost meanwhile.
             Interrupted: The work is to be stopped.
         """
-        execution = self._execution
+        execution, self._record = self._execution, record
         if not execution.is_deployed(record):
-            return execution.failure_of(record)
+            failure = execution.failure_of(record)
+            self.follower.look_once_more(_LAST_LOOK_SECONDS)
+            return failure
         log, notify, check = execution.step.log, execution.step.notice, execution.lock.check
         verdict = self.follower.finish(self._seconds_left(), check)
         if verdict is not None and not verdict.is_ready:
             return _not_ready(verdict)
         seconds = self._seconds_left()
         failed = probe(record, cluster=execution.cluster, seconds=seconds, log=log, notify=notify, check=check)
-        return None if failed is None else ProbeFailed(failed)
+        self._probe_failure = failed
+        return failed
 
     def explained(self, record: Record, failure: KubernautError, what: str) -> DeployKept:
         """Return the error for a release that failed, with its cause and the evidence; its record is described by the cause.
@@ -83,8 +90,8 @@ class Rollout:
         explanation = self._explain(failure, what)
         self._describe(record, explanation)
         hints = hint_for(explanation, record.namespace, record.name)
-        problem = manifest_of(record).problem
-        unexamined = [f"The pods were not examined, because the manifest cannot be read: {problem}"] if problem else []
+        unread = _unread(record)
+        unexamined = [f"The pods were not examined, because {unread}"] if unread else []
         return DeployKept(
             explanation.sentence,
             details=[*evidence_lines(explanation.evidence), *unexamined],
@@ -98,11 +105,10 @@ class Rollout:
 
     def _explain(self, failure: KubernautError, what: str) -> Explanation:
         verdict, snapshot = self.follower.verdict, self._watch.snapshot()
-        is_probe = isinstance(failure, ProbeFailed)
-        shown = failure.failure if isinstance(failure, ProbeFailed) else failure
+        is_probe = failure is self._probe_failure
         logs = self._watch.logs(logs_to_read(verdict, snapshot))
         known: dict[str, Any] = {"verdict": verdict, "expected": self._expected, "logs": logs, "since": self._began}
-        return explain(what, shown, snapshot, is_probe=is_probe, **known)
+        return explain(what, failure, snapshot, is_probe=is_probe, **known)
 
     def _describe(self, record: Record, explanation: Explanation) -> None:
         """Write the cause into the record, for plain `helm history`; it matters less than the failure itself."""
@@ -115,13 +121,14 @@ class Rollout:
 
     def _find(self) -> Target | None:
         """Return what is rolled out, once Helm has created the record of the revision."""
-        secret = self._execution.cluster.get_secret(self._execution.operation.namespace, self._secret)
-        record = decode(secret) if secret is not None else None
-        if record is None or record.damaged:
+        record = None if self._is_unread else self._record or self._created()
+        if record is None:
             return None
         self._began = parse_time(record.created)
         expected = expected_of(record)
         if expected is None:
+            self._is_unread = True
+            self._execution.step.notice(f"The rollout is not judged, because {_unread(record)}. The result is Helm's.")
             return None
         self._expected = expected
         rules, notices = rules_from(self._execution.context.settings, record.annotations)
@@ -129,16 +136,12 @@ class Rollout:
             self._execution.step.notice(notice)
         return Target(expected, rules)
 
+    def _created(self) -> Record | None:
+        secret = self._execution.cluster.get_secret(self._execution.operation.namespace, self._secret)
+        return decode(secret) if secret is not None else None
+
     def _seconds_left(self) -> float:
         return max(0.0, self._execution.deadline - self._execution.context.clock())
-
-
-class ProbeFailed(HelmFailed):
-    """The application does not answer its probe."""
-
-    def __init__(self, failure: KubernautError) -> None:
-        super().__init__(failure.message, details=failure.details)
-        self.failure = failure
 
 
 @contextmanager
@@ -151,10 +154,9 @@ def following(execution: Execution, revision: int) -> Iterator[Rollout]:
 
 def expected_of(record: Record) -> tuple[Expected, ...] | None:
     """Return the objects of a record, its hooks last; ``None`` if its manifest cannot be read whole."""
-    manifest = manifest_of(record)
-    hooks = [read_manifest(text) for text in hook_manifests(record)]
-    if manifest.problem or any(hook.problem for hook in hooks):
+    if _unread(record):
         return None
+    manifest, hooks = manifest_of(record), [read_manifest(text) for text in hook_manifests(record)]
     return expected_objects(manifest.objects, record.namespace, [item for hook in hooks for item in hook.objects])
 
 
@@ -181,7 +183,18 @@ def _short(sentence: str) -> str:
     return sentence if len(sentence) <= _LONGEST_DESCRIPTION else f"{sentence[: _LONGEST_DESCRIPTION - 1]}…"
 
 
+def _unread(record: Record) -> str:
+    """Return that and why a record's objects cannot be read; empty if they can be."""
+    if record.damaged:
+        return f"the record of {record.id} is damaged"
+    problem = manifest_of(record).problem
+    if problem:
+        return f"the manifest of {record.id} cannot be read: {problem}"
+    found = next((hook.problem for hook in map(read_manifest, hook_manifests(record)) if hook.problem), None)
+    return f"a hook of {record.id} cannot be read: {found}" if found else ""
+
+
 def _not_ready(verdict: Verdict) -> KubernautError:
     if verdict.is_failed:
-        return RolloutGivenUp(verdict)
+        return given_up(verdict)
     return DeadlineExceeded(verdict.problem.message if verdict.problem else "The release was not ready in time.")

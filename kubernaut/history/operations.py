@@ -160,7 +160,9 @@ class Operation(OperationBase):
         outcome = self.outcome or Outcome(reason=UNREAD, message=f"The outcome of the {self.verb} is unknown: {why}.")
         code = outcome.reason if outcome.reason in {error.code for error in error_classes()} else DeployFailed.code
         named = {"operation": self.id, **({"release": self.made[0].id} if self.made else {})}
-        return from_problem({"code": code, "detail": outcome.message, "details": list(outcome.details), **named})
+        evidence = [one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in outcome.evidence]
+        known = {"cause": outcome.cause, "evidence": evidence} if outcome.cause else {}
+        return from_problem({"code": code, "detail": outcome.message, "details": list(outcome.details), **named, **known})
 
     def may_begin(self, at: datetime | None) -> bool:
         """Return whether it is accepted and may still begin at the API server's time ``at``; ``None`` if that is unknown."""

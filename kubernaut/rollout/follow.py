@@ -38,13 +38,10 @@ class Target:
     rules: Rules
 
 
-class RolloutGivenUp(HelmFailed):
-    """The rollout failed by rule, so Helm was stopped; ``verdict`` says why."""
-
-    def __init__(self, verdict: Verdict) -> None:
-        problem = verdict.problem
-        super().__init__(f"{problem.message if problem else 'The rollout failed'}; given up {verdict.rule}.")
-        self.verdict = verdict
+def given_up(verdict: Verdict) -> HelmFailed:
+    """Return the error that stops Helm for a rollout that failed: its problem, and the rule by which it was given up."""
+    problem = verdict.problem
+    return HelmFailed(f"{problem.message if problem else 'The rollout failed'}; given up {verdict.rule}.")
 
 
 class RolloutFollower:
@@ -92,10 +89,27 @@ class RolloutFollower:
         self._watch.__exit__(kind, error, trace)
 
     def check(self) -> None:
-        """Look once, and report what changed. Raises: RolloutGivenUp."""
+        """Look once, and report what changed. Raises: HelmFailed: The rollout failed by rule."""
         verdict = self._look(self._watch.snapshot(), helm_done=False)
         if verdict is not None and verdict.is_failed:
-            raise RolloutGivenUp(verdict)
+            raise given_up(verdict)
+
+    def look_once_more(self, seconds: float) -> None:
+        """Look at what a Helm that failed left, if the rollout was not given up already.
+
+        What the watches show may be a moment old, so it is read anew if the cluster answers.
+
+        Args:
+            seconds: How long to wait for what was not read yet.
+        """
+        if self.verdict is not None and self.verdict.is_failed:
+            return
+        self._find_expected(at_once=True)
+        synced, snapshot = self._watch.is_synced(seconds), self._watch.snapshot()
+        if synced and not snapshot.disconnected:
+            with suppress(KubernautError):
+                snapshot = self._watch.refresh()
+        self._look(snapshot, helm_done=False)
 
     def finish(self, seconds: float, check: Check) -> Verdict | None:
         """Wait until the release is ready or has failed, once Helm is done; return the last verdict.

@@ -34,12 +34,17 @@ Log = Callable[[str], None]
 _SYSTEM_LABELS = frozenset({"name", "owner", "status", "version", "createdAt", "modifiedAt"})
 
 
+def _call(check: Check) -> None:
+    check()
+
+
 @dataclass
 class _End:
     """The result of the next release command."""
 
     status: Status | None
     error: KubernautError | BaseException | None
+    during: Callable[[Check], None] = _call
 
 
 class FakeHelm:
@@ -56,14 +61,22 @@ class FakeHelm:
         self.pushed: dict[str, FakeChart] = {}
         self._ends: list[_End] = []
 
-    def end_with(self, status: Status | None, error: KubernautError | BaseException | None = None) -> None:
+    def end_with(
+        self,
+        status: Status | None,
+        error: KubernautError | BaseException | None = None,
+        *,
+        during: Callable[[Check], None] = _call,
+    ) -> None:
         """Make the next release command leave its record with a status and raise an error.
 
         Args:
             status: The status of the record; ``None`` for no record.
             error: The error to raise, if any: a real Helm may fail after deploying, or succeed without.
+            during: Called while an install, upgrade or rollback waits, once its record is pending. It receives ``check``, which a
+                real Helm calls again and again while it waits; an error that it raises stops Helm.
         """
-        self._ends.append(_End(status, error))
+        self._ends.append(_End(status, error, during))
 
     def version(self) -> str:
         """Return the Helm version that the fake follows."""
@@ -207,7 +220,7 @@ class FakeHelm:
         record = self._create(content, labels, pending)
         failed = f'{"Upgrade" if pending is Status.PENDING_UPGRADE else "Release"} "{record.name}" failed: '
         try:
-            check()
+            end.during(check)
         except BaseException:
             if pending is not Status.PENDING_ROLLBACK:  # Helm does not handle signals in a rollback
                 self._record(record, Status.FAILED, f"{failed}context canceled")

@@ -21,6 +21,7 @@ from kubernaut.settings import load_settings
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
 from support.charts import CONFIG_MAP, write_chart
+from support.kube_objects import crashed, deployment, owned_pod, replica_set
 
 CANARY = "canary-8f3a-secret"
 LATE = DeadlineExceeded("timed out waiting for the condition")
@@ -36,10 +37,8 @@ kind: Service
 metadata: {name: web}
 spec: {ports: [{name: http, port: 80}]}
 """
-CRASHING = {
-    "metadata": {"name": "web-1", "labels": {"app": "web"}},
-    "status": {"containerStatuses": [{"name": "web", "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]},
-}
+CRASHING = "web-7f1-1"
+"""The pod of :func:`put_crashing`."""
 
 
 @dataclass
@@ -129,6 +128,31 @@ class DeployHarness:
     def find(self, operation: Operation) -> Operation:
         """Return an operation as it is kept now."""
         return HistoryStore(self.cluster).operation(operation.id)  # type: ignore[arg-type]
+
+
+def put_crashing(cluster: FakeCluster, restarts: int = 2) -> None:
+    """Put the Deployment of ``WORKLOAD`` anew, with a ReplicaSet and a pod whose container crashes."""
+    web = deployment("web", ready=0)
+    replicas = replica_set(web)
+    for item in (web, replicas, owned_pod(replicas, "1", crashed(restarts))):
+        cluster.put(item | {"metadata": {**item["metadata"], "creationTimestamp": cluster.server_time.isoformat()}})
+
+
+def crash(harness: DeployHarness, restarts: int = 2) -> None:
+    """Let the next Helm time out while its pods crash."""
+    harness.helm.end_with(Status.FAILED, LATE, during=lambda check: put_crashing(harness.cluster, restarts))
+
+
+def after_helm(harness: DeployHarness, method: str, action: Callable[[], object]) -> None:
+    """Let something happen right after the next Helm command of a kind has ended."""
+    original = getattr(harness.helm, method)
+
+    def longer(*arguments: Any, **named: Any) -> None:
+        setattr(harness.helm, method, original)
+        original(*arguments, **named)
+        action()
+
+    setattr(harness.helm, method, longer)
 
 
 def verbs(harness: DeployHarness) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.deploy_harness import CANARY, CRASHING, LATE, WORKLOAD, DeployHarness, verbs
+from support.deploy_harness import CANARY, CRASHING, LATE, WORKLOAD, DeployHarness, put_crashing, verbs
 from support.messages import facts
 from support.records import operation
 
@@ -202,9 +202,17 @@ def test_unanswered_probe_rolls_back_or_keeps(harness: DeployHarness, monkeypatc
     harness.cluster.answers["demo", "web", "http"] = (200, "ok")
     harness.deploy(**PROBED)
     harness.cluster.answers["demo", "web", "http"] = (500, "broken")
+    back = harness.helm.rollback
+
+    def answered(*arguments: Any, **named: Any) -> None:
+        harness.cluster.answers["demo", "web", "http"] = (200, "ok")
+        back(*arguments, **named)
+
+    harness.helm.rollback = answered  # type: ignore[method-assign]
     with pytest.raises(DeployRolledBack, match=facts("GET /healthz", "500", "broken")):
         harness.deploy("1.1.0", timeout=0.01, **PROBED)
     assert harness.statuses == ["superseded", "superseded", "deployed"]
+    harness.cluster.answers["demo", "web", "http"] = (500, "broken")
     with pytest.raises(DeployKept):
         harness.deploy("1.1.0", timeout=0.01, on_failure="keep", **PROBED)
     plan, *_ = harness.deploy("1.1.0", dry_run=True, **PROBED)
@@ -384,9 +392,9 @@ def test_secrets_are_neither_written_nor_reported(harness: DeployHarness) -> Non
     """A canary in the values: in Helm's record, where it belongs, and nowhere else."""
     values = read_values({"db": {"password": CANARY}, "plain": CANARY}, sets=[f"token={CANARY}"])
     harness.deploy(values=values)
-    harness.helm.end_with(Status.FAILED, HelmFailed(f"the server answered password={CANARY}"))
-    harness.cluster.pods["demo"] = [CRASHING]
-    harness.cluster.logs["demo", "web-1", "web"] = [f"token: {CANARY}"]
+    failure = HelmFailed(f"the server answered password={CANARY}")
+    harness.helm.end_with(Status.FAILED, failure, during=lambda check: put_crashing(harness.cluster))
+    harness.cluster.logs["demo", CRASHING, "web"] = [f"token: {CANARY}"]
     with pytest.raises(KubernautError) as caught:
         harness.deploy("1.1.0", template=WORKLOAD, values=read_values({"db": {"password": CANARY + "2"}}))
     shown = json.dumps([caught.value.problem(), [str(event) for event in harness.events if "StepFinished" not in str(event)]])
@@ -396,5 +404,7 @@ def test_secrets_are_neither_written_nor_reported(harness: DeployHarness) -> Non
     assert CANARY not in "".join(operation.model_dump_json() for operation in operations if operation)
     assert CANARY not in json.dumps([secret["metadata"] for secret in harness.cluster.list_secrets("demo", {})])
     assert CANARY not in "".join(caught.value.details)
+    assert "  token: " in "".join(caught.value.details), "the log was read"
+    assert CANARY not in "".join(record.description for record in harness.history.records)
     assert CANARY in json.dumps(harness.history.records[-1].config)
     assert shown

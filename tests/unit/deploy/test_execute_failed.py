@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.deploy_harness import CRASHING, LATE, WORKLOAD, DeployHarness, verbs
+from support.deploy_harness import CRASHING, LATE, WORKLOAD, DeployHarness, crash, verbs
 from support.lock_harness import BOB
 from support.messages import facts
 
@@ -37,18 +37,17 @@ def harness(tmp_path: Path) -> DeployHarness:
 
 def test_failed_deploy_is_explained_then_rolled_back(harness: DeployHarness) -> None:
     harness.deploy(template=WORKLOAD)
-    harness.cluster.pods["demo"] = [CRASHING]
-    harness.cluster.logs["demo", "web-1", "web"] = ["no database"]
-    harness.helm.end_with(Status.FAILED, LATE)
+    harness.cluster.logs["demo", CRASHING, "web"] = ["no database"]
+    crash(harness)
     with pytest.raises(DeployRolledBack) as caught:
         harness.deploy("1.1.0", template=WORKLOAD)
     failure = caught.value
-    assert re.search(r"hello 1\.1\.0 .*\bdemo\b.*\bcontainer web\b.*v1 \(1\.0\.0\) .*\bv3\b", failure.message)
-    assert "`kubernaut history hello -n demo`" in failure.hint
-    assert "`kubernaut show demo.hello.v2`" in failure.hint
-    assert "/api/releases/demo.hello.v2/report" in failure.http_hint
+    assert re.search(r"hello 1\.1\.0 .*\bdemo\b.*\bcontainer of Deployment web\b.*v1 \(1\.0\.0\) .*\bv3\b", failure.message)
+    assert failure.members["cause"] == "container_crashed"
+    assert "`kubernaut explain hello -n demo`" in failure.hint
+    assert "`kubernaut logs" not in failure.hint, "the pods are gone"
+    assert "/api/releases/demo.hello.v2/explanation" in failure.http_hint
     assert "  no database" in failure.details
-    assert "Helm: timed out waiting for the condition" in failure.details
     assert failure.exit_status == 6
     assert (failure.release, failure.operation) == ("demo.hello.v2", harness.operation.id)
     assert failure.problem()["release"] == "demo.hello.v2"
@@ -58,7 +57,7 @@ def test_failed_deploy_is_explained_then_rolled_back(harness: DeployHarness) -> 
     rolled_back = next(
         index for index, request in enumerate(asked) if request.startswith("create secret demo/sh.helm") and request.endswith("v3")
     )
-    assert asked.index("list pods demo") < asked.index("get log demo/web-1") < rolled_back
+    assert asked.index("list pods demo") < asked.index(f"get log demo/{CRASHING}") < rolled_back
     steps = [(event.step, event.outcome) for event in harness.events if isinstance(event, StepFinished)]
     assert steps[-2:] == [("deploy", StepOutcome.FAILED), ("rollback", StepOutcome.DONE)]
     back = HistoryStore(harness.cluster).releases("demo", "hello").items[0]  # type: ignore[arg-type]
@@ -117,8 +116,8 @@ def test_hints_name_the_release(harness: DeployHarness) -> None:
     with pytest.raises(DeployKept) as kept:
         harness.deploy()
     assert "`kubernaut show hello -n demo`" in kept.value.hint
-    assert "`kubernaut logs hello -n demo`" in kept.value.hint
-    assert "/api/releases/demo.hello.v1/report" in kept.value.http_hint
+    assert "--timeout" in kept.value.hint
+    assert "timeout" in kept.value.http_hint
     now = datetime.now(UTC)
     harness.cluster.create_lease("demo", lease_manifest("demo", "hello", BOB, seconds=30, acquired=now, renewed=now, transitions=0))
     with pytest.raises(ReleaseLocked) as locked:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.deploy_harness import CRASHING, LATE, WORKLOAD, DeployHarness
+from support.deploy_harness import CRASHING, LATE, WORKLOAD, DeployHarness, after_helm, crash, put_crashing
+from support.kube_objects import deployment, event, replica_set
 from support.messages import facts
 from support.records import operation
 
@@ -28,6 +29,7 @@ from kubernaut.errors import (
 from kubernaut.history.operation_codec import operation_secret
 from kubernaut.history.records import Status
 from kubernaut.history.store import HistoryStore
+from kubernaut.rollout.watch import RolloutWatch
 
 PROBED = {"template": WORKLOAD, "annotations": '{kubernaut/probe: \'{"path":"/","port":"http"}\'}'}
 
@@ -121,14 +123,19 @@ def test_ctrl_c_in_a_rollback_leaves_plain_helms_record(harness: DeployHarness) 
     assert harness.operation.made == ()
 
 
-@pytest.mark.parametrize("request_", ["get service", "list pods"])
-def test_ctrl_c_during_probe_or_diagnosis(harness: DeployHarness, request_: str) -> None:
+@pytest.mark.parametrize("phase", ["probe", "wait", "diagnosis"])
+def test_ctrl_c_after_helm(harness: DeployHarness, monkeypatch: pytest.MonkeyPatch, phase: str) -> None:
     harness.cluster.answers["demo", "web", "http"] = (200, "ok")
     harness.deploy(**PROBED)
-    if request_ == "list pods":
-        harness.helm.end_with(Status.FAILED, LATE)
     request = harness.request("1.1.0", **PROBED)
-    harness.cluster.fail(request_, KeyboardInterrupt())  # type: ignore[arg-type]
+    if phase == "probe":
+        harness.cluster.fail("get service", KeyboardInterrupt())
+    else:
+        monkeypatch.setattr(RolloutWatch, "wait" if phase == "wait" else "logs", interrupted)
+    if phase == "diagnosis":
+        crash(harness)
+    elif phase == "wait":
+        after_helm(harness, "upgrade", lambda: put_crashing(harness.cluster, restarts=1))
     with pytest.raises(KeyboardInterrupt):
         execute(request, context=harness.context)
     assert harness.operation.outcome is not None
@@ -137,19 +144,23 @@ def test_ctrl_c_during_probe_or_diagnosis(harness: DeployHarness, request_: str)
     assert harness.deploy("1.1.0", **PROBED)[1]  # whether it answers is still unknown
 
 
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_explanation_survives_ctrl_c_in_the_rollback(harness: DeployHarness) -> None:
     harness.deploy(template=WORKLOAD)
     first = harness.operation.chart
-    harness.cluster.pods["demo"] = [CRASHING]
-    harness.helm.end_with(Status.FAILED, LATE)
+    crash(harness)
     harness.helm.end_with(Status.PENDING_ROLLBACK, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         harness.deploy("1.1.0", template=WORKLOAD)
     outcome = harness.operation.outcome
     assert outcome is not None
     assert outcome.reason == "interrupted"
-    assert re.search(facts("container web"), outcome.message)
-    assert "Helm: timed out waiting for the condition" in outcome.details
+    assert re.search(facts("container", "Deployment web"), outcome.message)
+    assert outcome.cause == "container_crashed"
+    assert any(CRASHING in one.about for one in outcome.evidence)
     assert [made.chart for made in harness.operation.made] == [harness.operation.chart, first]
 
 
@@ -167,8 +178,9 @@ def test_rollback_with_an_unknown_result_is_reported(harness: DeployHarness) -> 
     harness.deploy()
     harness.helm.end_with(Status.FAILED, LATE)
     crossed(harness, "rollback", lambda: harness.cluster.fail("list secrets", ClusterUnreachable("gone"), times=2))
-    with pytest.raises(DeployKept, match=r"timed out.*v1 \(1\.0\.0\).*unknown"):
+    with pytest.raises(DeployKept, match=r"1\.1\.0.*v1 \(1\.0\.0\).*unknown") as caught:
         harness.deploy("1.1.0")
+    assert caught.value.members["cause"] == "deadline_exceeded"
 
 
 def test_failed_automatic_rollback_records_its_actor(harness: DeployHarness) -> None:
@@ -269,10 +281,9 @@ def test_denied_probe_is_not_repeated(harness: DeployHarness) -> None:
 
 def test_probe_failure_is_not_attributed_to_helm(harness: DeployHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernaut.deploy.probe._MIN_PROBE_SECONDS", 0.05)
-    harness.cluster.pods["demo"] = [CRASHING]
-    with pytest.raises(DeployKept) as caught:
+    with pytest.raises(DeployKept, match=facts("GET", "503")) as caught:
         harness.deploy(timeout=0.01, **PROBED)
-    assert len([line for line in caught.value.details if line.startswith("Probe: ")]) == 1
+    assert caught.value.members["cause"] == "application_probe_failed"
     assert not any(line.startswith("Helm: ") for line in caught.value.details)
 
 
@@ -280,17 +291,20 @@ def test_events_are_selected_by_the_clusters_clock(harness: DeployHarness, monke
     """This machine's clock is an hour ahead: new events still count, older ones do not."""
     ahead = datetime.now(UTC) + timedelta(hours=1)
     monkeypatch.setattr("kubernaut.deploy.operations.now", lambda: ahead)
-    harness.cluster.events["demo"] = [
-        {
-            "type": "Warning",
-            "reason": reason,
-            "message": "exceeded quota",
-            "involvedObject": {"kind": "ReplicaSet", "name": "web-1"},
-            "lastTimestamp": (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(),
-        }
-        for reason, seconds in (("Old", -60), ("FailedCreate", 60))
-    ]
-    harness.helm.end_with(Status.FAILED, LATE)
-    with pytest.raises(DeployKept, match="FailedCreate: exceeded quota") as caught:
+
+    def put(check: Callable[[], None]) -> None:
+        web = deployment("web", ready=0, updated=0, total=0)
+        replicas = replica_set(web)
+        for item in (web, replicas):
+            harness.cluster.put(item)
+        for reason, seconds in (("Old", -60), ("FailedCreate", 60)):
+            at = (harness.cluster.server_time + timedelta(seconds=seconds)).isoformat()
+            harness.cluster.put(event(replicas, reason, "exceeded quota: pods") | {"firstTimestamp": at, "lastTimestamp": at})
+
+    harness.helm.end_with(Status.FAILED, LATE, during=put)
+    with pytest.raises(DeployKept) as caught:
         harness.deploy(template=WORKLOAD)
-    assert "Old" not in "".join(caught.value.details)
+    assert caught.value.members["cause"] == "quota_exceeded"
+    shown = "".join(caught.value.details)
+    assert "FailedCreate" in shown
+    assert "Old" not in shown

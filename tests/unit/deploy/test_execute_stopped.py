@@ -80,7 +80,7 @@ def test_stop_during_the_rollback_reports_both(harness: DeployHarness) -> None:
     harness.deploy()
     harness.helm.end_with(Status.FAILED, LATE)
     stop_when(harness, "create secret demo/sh.helm.release.v1.hello.v3")
-    with pytest.raises(Interrupted, match=facts("1.1.0", "demo", "timed out waiting for the condition", "demo.hello")):
+    with pytest.raises(Interrupted, match=facts("1.1.0", "demo", "not ready", "demo.hello")):
         execute(harness.request("1.1.0"), context=harness.context)
     assert harness.statuses == ["deployed", "failed", "failed"]
     assert harness.operation.outcome is not None

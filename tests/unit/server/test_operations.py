@@ -206,7 +206,9 @@ def test_waiting_at_another_server_reads_only_changed_records(backend: Backend) 
     after = other.get(f"/api/operations/{id}/events").json["next"]
     backend.cluster.requests.clear()
     assert other.get(f"/api/operations/{id}/events?after={after + 1000}&wait=1").json["items"] == []
-    asked = [request for request in backend.cluster.requests if request.startswith(("get secret", "list secrets"))]
+    rollout = "get secret demo/sh.helm.release.v1.hello.v1"  # the deploy itself looks for the record that its Helm makes
+    reads = [request for request in backend.cluster.requests if request.startswith(("get secret", "list secrets"))]
+    asked = [request for request in reads if request != rollout]
     assert len(asked) <= 2, "it looks a hundred times, and the other server writes every few seconds"
 
 

@@ -1,0 +1,72 @@
+"""The Helm commands of the verbs, and how one is run: observed, stopped, and with its failure kept for later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kubernaut.deploy.operations import description_of
+from kubernaut.errors import KubernautError
+from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL
+
+if TYPE_CHECKING:
+    from kubernaut.adapters.helm import Helm
+    from kubernaut.deploy.execution import Execution
+    from kubernaut.deploy.requests import DeployRequest, OperationRequest
+    from kubernaut.history.operations import OperationChart
+    from kubernaut.history.records import Record
+    from kubernaut.models import Action
+
+HelmCommand = Callable[["Helm", dict[str, Any]], None]
+"""Runs one Helm command with the keyword arguments that observe and stop it."""
+
+
+class Checked(Protocol):
+    """What is checked while Helm runs: the lock, or the lock and the rollout."""
+
+    def check(self) -> None:
+        """Check once. Raises: KubernautError to stop Helm."""
+
+
+def deploy_command(request: DeployRequest, execution: Execution, action: Action) -> HelmCommand:
+    """Return the command that installs or upgrades the release."""
+    operation = execution.operation
+    common: dict[str, Any] = {
+        "namespace": request.namespace,
+        "values": request.merged_values(execution.history),
+        "labels": {OPERATION_LABEL: operation.id, REVISION_LABEL: str(execution.next_revision)},
+        "description": description_of(request.version, operation),
+        "timeout": request.timeout,
+    }
+    if action.kind == "helm-install-replace":
+        return lambda helm, control: helm.install_replace(request.name, request.chart_ref, **common, **control)
+    common |= {"install": action.kind == "helm-install", "history_max": request.history_max}
+    return lambda helm, control: helm.upgrade(request.name, request.chart_ref, **common, **control)
+
+
+def rollback_command(request: OperationRequest, execution: Execution, target: Record, chart: OperationChart) -> HelmCommand:
+    """Return the command that rolls back to a record, whose chart is then that of the record that Helm makes."""
+    execution.rollback_chart = chart
+    how: dict[str, Any] = {"namespace": target.namespace, "timeout": request.timeout, "history_max": request.history_max}
+    return lambda helm, control: helm.rollback(target.name, target.revision, **how, **control)
+
+
+def uninstall_command(request: OperationRequest, execution: Execution) -> HelmCommand:
+    """Return the command that uninstalls the release and keeps its history."""
+    description = description_of("Deleted", execution.operation)
+    how: dict[str, Any] = {"namespace": request.namespace, "timeout": request.timeout, "description": description}
+    return lambda helm, control: helm.uninstall(request.name, **how, **control)
+
+
+def run_helm(execution: Execution, command: HelmCommand, checked: Checked) -> None:
+    """Run one Helm command; its failure is kept for later, because the record decides what is true.
+
+    ``checked.check`` is called again and again while Helm runs, and an error that it raises stops Helm: the lock is lost, the work
+    is to be stopped, or the rollout has failed.
+    """
+    execution.helm_failure = None
+    try:
+        execution.lock.check()
+        command(execution.context.helm(), {"log": execution.step.log, "check": checked.check})
+    except KubernautError as failure:
+        execution.helm_failure = failure
