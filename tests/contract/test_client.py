@@ -188,7 +188,7 @@ def test_failed_deploy_is_rolled_back_and_explained(verbs: ReleaseVerbs, backend
     assert failure.members["cause"] == "deadline_exceeded"
     assert re.search(facts("hello", "2.0.0", "demo", "1.0.0", "v3"), failure.message)
     assert failure.release == "demo.hello.v2"
-    assert "`kubernaut explain hello -n demo`" in failure.hint
+    assert "`kubernaut explain " in failure.hint
     ends = [event for event in events if isinstance(event, StepFinished)]
     assert StepOutcome.FAILED in {end.outcome for end in ends}
     assert verbs.show("hello", namespace="demo").chart.version == "1.0.0"
