@@ -141,6 +141,7 @@ def test_ctrl_c_after_helm(harness: DeployHarness, monkeypatch: pytest.MonkeyPat
     assert harness.operation.outcome is not None
     assert harness.operation.outcome.reason == "interrupted"
     assert [made.id for made in harness.operation.made] == ["demo.hello.v2"]
+    monkeypatch.undo()
     assert harness.deploy("1.1.0", **PROBED)[1]  # whether it answers is still unknown
 
 
