@@ -214,8 +214,8 @@ class TestFakeCluster(ClusterWatchContract):
 
         with monkeypatch.context() as patched:
             patched.setattr(cluster.changes, "next", changed_at_the_end)
-            (bookmark,) = cluster.watch_secrets(namespace, LABELS, resource_version=version, seconds=0)
-        resumed = cluster.watch_secrets(namespace, LABELS, resource_version=bookmark.resource_version, seconds=20)
+            (bookmark,) = cluster.watch_objects(SECRETS, namespace, LABELS, resource_version=version, seconds=0)
+        resumed = cluster.watch_objects(SECRETS, namespace, LABELS, resource_version=bookmark.resource_version, seconds=20)
         assert next(changed_names(iter(resumed))) == ("ADDED", "late")
 
     def test_denied_watch_raises_denied(self, cluster: FakeCluster, namespace: str) -> None:

@@ -147,7 +147,8 @@ FAILING_PODS: Mapping[str, Failing] = {
         statuses(
             waiting(
                 "InvalidImageName",
-                'Failed to apply default image tag "ghcr.io/Acme/web:1": couldn\'t parse image name "ghcr.io/Acme/web:1": invalid reference format: repository name (Acme/web) must be lowercase',
+                'Failed to apply default image tag "ghcr.io/Acme/web:1": '
+                'couldn\'t parse image name "ghcr.io/Acme/web:1": invalid reference format: repository name (Acme/web) must be lowercase',
             )
         ),
         containers=[container(image="ghcr.io/Acme/web:1")],

@@ -230,7 +230,7 @@ def test_name_published_during_a_list_keeps_no_earlier_state(
     cluster.delete_secret("demo", "sh.helm.release.v1.hello.v1")
     index = begin()
     contents_listed, fetched, published = threading.Event(), threading.Event(), threading.Event()
-    answered_late(cluster, monkeypatch, "page_secrets", contents_listed, published)
+    answered_late(cluster, monkeypatch, "list_objects", contents_listed, published)
     answered_late(cluster, monkeypatch, "get_secret", fetched, contents_listed)
     cluster.create_secret("demo", record_secret(1, "deployed", labels={OPERATION_LABEL: "op", REVISION_LABEL: "1"}))
     assert fetched.wait(10)
