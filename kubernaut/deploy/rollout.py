@@ -71,7 +71,7 @@ class Rollout:
             self.follower.look_once_more(_LAST_LOOK_SECONDS)
             return failure
         log, notify, check = execution.step.log, execution.step.notice, execution.lock.check
-        verdict = self.follower.finish(self._seconds_left(), check)
+        verdict = self.follower.finish(max(self._seconds_left(), _LAST_LOOK_SECONDS), check)
         if verdict is not None and not verdict.is_ready:
             return _not_ready(verdict)
         seconds = self._seconds_left()

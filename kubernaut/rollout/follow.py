@@ -25,6 +25,7 @@ from kubernaut.rollout.workloads import Phase, WorkloadState
 
 _RECORD_SECONDS = 0.3
 _LOOK_SECONDS = 0.2
+_SYNC_SECONDS = 2.0
 
 FindTarget = Callable[[], "Target | None"]
 """Returns what is rolled out, once the record of the new revision exists."""
@@ -121,6 +122,8 @@ class RolloutFollower:
             check: Called at least once a second; an error that it raises ends the wait.
         """
         until = self._clock() + seconds
+        self._find_expected(at_once=True)
+        self._watch.is_synced(min(seconds, _SYNC_SECONDS))  # what was not read yet is not missing
         while True:
             check()
             verdict = self._look(self._watch.snapshot(), helm_done=True)
