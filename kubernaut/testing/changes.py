@@ -114,7 +114,7 @@ class FakeWatch:
     Attributes:
         selected: Whether it reports an object, by the full name of the kind and the object.
         shown: Returns an object as it reports it.
-        position: The last version that it received.
+        position: The version up to which it has received the selected changes.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class FakeWatch:
         while (change := self._changes.next(self)) is not None:
             yield change
         if not self.closed:
-            yield WatchEvent("BOOKMARK", {"metadata": {"resourceVersion": str(max(self.position, self._changes.version))}})
+            yield WatchEvent("BOOKMARK", {"metadata": {"resourceVersion": str(self.position)}})
 
     def close(self) -> None:
         """End the watch; callable from any thread."""

@@ -189,7 +189,9 @@ class TestFakeCluster(ClusterWatchContract):
         with pytest.raises(ClusterUnreachable):
             next(iter(watch))
         assert next(
-            told(iter(cluster.watch_objects(SECRETS, namespace, LABELS, metadata_only=True, resource_version="0", seconds=20)))
+            changed_names(
+                iter(cluster.watch_objects(SECRETS, namespace, LABELS, metadata_only=True, resource_version="0", seconds=20))
+            )
         ) == ("ADDED", "one")
 
     def test_silent_watch_raises_unreachable(self, cluster: FakeCluster, namespace: str) -> None:

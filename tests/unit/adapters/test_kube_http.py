@@ -108,8 +108,8 @@ def test_expired_continue_token_is_reported(api: FakeApiServer, cluster: Cluster
 
 def test_broken_watch_is_unreachable(api: FakeApiServer, cluster: Cluster) -> None:
     api.say((200, event("ADDED", metadata={"name": "a"}), {"Content-Length": "9999", "Connection": "close"}))
-    heard = iter(cluster.watch_objects(SECRETS, "demo", LABELS, metadata_only=True, resource_version="7", seconds=9))
-    assert next(heard).metadata == {"name": "a"}
+    changes = iter(cluster.watch_objects(SECRETS, "demo", LABELS, metadata_only=True, resource_version="7", seconds=9))
+    assert next(changes).metadata == {"name": "a"}
     with pytest.raises(ClusterUnreachable):
         next(changes)
 
@@ -119,7 +119,7 @@ def test_silent_watch_is_unreachable(api: FakeApiServer, cluster: Cluster, monke
     monkeypatch.setattr("kubernaut.adapters.kube._LATE_SECONDS", 0.3)
     api.speaks.clear()
     try:
-        with pytest.raises(ClusterUnreachable, match="did not answer within 0 s"):
+        with pytest.raises(ClusterUnreachable, match=facts("0 s")):
             list(cluster.watch_objects(SECRETS, "demo", LABELS, metadata_only=True, resource_version="7", seconds=0))
         monkeypatch.setattr("kubernaut.adapters.kube._LATE_SECONDS", 30)
         watch = cluster.watch_objects(SECRETS, "demo", LABELS, metadata_only=True, resource_version="7", seconds=0)

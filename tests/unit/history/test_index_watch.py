@@ -15,6 +15,7 @@ from support.records import STARTED, operation, record_secret
 from kubernaut.errors import ClusterDenied, ClusterUnreachable, IndexStale
 from kubernaut.history.index import Index, Query, Timings
 from kubernaut.history.operation_codec import operation_secret
+from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL
 from kubernaut.history.releases import Release, ReleaseId
 from kubernaut.history.store import HistoryStore
 from kubernaut.testing.cluster import FakeCluster
