@@ -111,8 +111,8 @@ class Target:
 def why_not_served(record: Record, history: ReleaseHistory) -> str | None:
     """Return why a revision never served as it was meant to; ``None`` if it did.
 
-    Helm marks a release ``deployed`` and later ``superseded`` whose application never answered: the operation decides. Where it is
-    unknown, as for a release of plain Helm, the status does.
+    Helm marks a release ``deployed`` and later ``superseded`` whose application never answered: the operation decides. Where its
+    outcome is unknown, as for a release of plain Helm, the status does.
     """
     if record.damaged:
         return "its record is damaged"
@@ -125,8 +125,8 @@ def why_not_served(record: Record, history: ReleaseHistory) -> str | None:
     if made is not None and made.uid != operation.made[0].uid:  # the rollback after a failed deploy
         failed = operation.outcome is not None and operation.outcome.reason == DeployKept.code
         return "it was not ready after the rollback" if failed else None
-    if operation.outcome is None:
-        return f"its {operation.verb} has no outcome"
+    if operation.outcome is None:  # its process ended before it was written
+        return None
     return None if operation.outcome.reason == SUCCEEDED else f"its {operation.verb} failed ({operation.outcome.reason})"
 
 

@@ -135,8 +135,8 @@ def test_target_of_an_automatic_rollback() -> None:
     assert automatic() is None
 
 
-@pytest.mark.parametrize("reason", ["deploy_failed", "deploy_kept", "interrupted", None])
-def test_revision_whose_operation_failed_is_passed_over_and_named(reason: str | None) -> None:
+@pytest.mark.parametrize("reason", ["deploy_failed", "interrupted"])
+def test_revision_whose_operation_failed_is_passed_over_and_named(reason: str) -> None:
     """Helm calls it deployed, and superseded once a later revision runs; the application never answered."""
     bad = own(2, "superseded", "bad")
     failed = operation("bad", made=(made(bad),), reason=reason)
@@ -144,6 +144,12 @@ def test_revision_whose_operation_failed_is_passed_over_and_named(reason: str | 
     assert target(known) == 1
     assert "v2 (1.0.0)" in plan("rollback", known).actions[-1].reason
     assert target(known, 2) == 2
+
+
+def test_revision_whose_operation_has_no_outcome_counts_by_its_status() -> None:
+    killed = own(2, "superseded", "killed")
+    without = operation("killed", made=(made(killed),), reason=None)
+    assert target(history(own(1, "superseded"), killed, own(3, "deployed", config={"a": 1}), operations=(without,))) == 2
 
 
 def test_rollback_after_a_failed_deploy_counts_as_serving() -> None:
