@@ -263,8 +263,10 @@ class Machine(RuleBasedStateMachine):
         self.turned = answer in _TURNS
 
     def is_open(self, verb: str, how: dict[str, Any]) -> bool:
-        """Return whether the target is undefined: of a rollback after one that was killed before it made a record."""
+        """Return whether the target is undefined: also of a rollback after one that was killed before it made a record."""
         current = self.model.current
+        if (verb != "deploy" or how.get("fails")) and self.model.is_open(verb, how.get("revision")):
+            return True
         bare = verb == "rollback" and how.get("revision") is None
         return bare and current is not None and current.status != "deployed" and current.revision in self.adrift
 

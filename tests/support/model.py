@@ -67,7 +67,7 @@ class Model:
         gone = now is not None and now.status in ("uninstalled", "uninstalling")
         if not self._turn("install" if gone else "upgrade"):
             return LOCKED
-        before = None if gone else next(reversed(self.deployed), None)
+        before = self._newest_served(self._since_delete())
         if now is None or gone:
             worked = self._install(what, fails=bool(fails))
         else:
@@ -85,8 +85,7 @@ class Model:
             return NOT_FOUND
         if revision is None:
             toward = self.entry(now.toward) if now.pending or now.status == "failed" else None
-            ran = (one for one in reversed(self.state.entries[:-1]) if one.status in ("deployed", "superseded"))
-            target = toward or next(ran, None)
+            target = toward or self._newest_served(self.state.entries[:-1])
         else:
             target = self.entry(revision)
         if target is None:
@@ -104,14 +103,13 @@ class Model:
         self._start()
         if self.current is None:
             return NOT_FOUND
-        entries = list(self.state.entries)
-        while entries and (entries[-1].pending or entries[-1].status == "failed"):
-            entries.pop()
-        if not entries or entries[-1].status not in ("uninstalled", "uninstalling"):
+        entries = self._until_delete()
+        if not entries:
             return NOTHING
+        target = self._newest_served(entries) or entries[-1]
         if not self._turn("rollback"):
             return LOCKED
-        return self._end(DONE if self._back_to(entries[-1], keep=keep, fails=fails) else KEPT)
+        return self._end(DONE if self._back_to(target, keep=keep, fails=fails) else KEPT)
 
     def delete(self, revision: int | None = None) -> str:
         self._start()
@@ -195,6 +193,31 @@ class Model:
         assert possible, "\n".join([f"{seen}", "is none of", *(str(state.seen) for state in self.walked)])
         self.state = replace(possible[-1], lock=lock if seen.locked else FREE)
 
+    # where a verb goes back to
+
+    def is_open(self, verb: str, revision: int | None = None) -> bool:
+        """Return whether the rules leave open where a verb goes back to."""
+        entries = {
+            "deploy": self._since_delete(),
+            "rollback": self.state.entries[:-1] if revision is None else (),
+            "restore": self._until_delete(),
+        }.get(verb, ())
+        return next((one.served is None for one in reversed(entries) if one.served is not False), False)
+
+    def _newest_served(self, entries: tuple[Entry, ...]) -> Entry | None:
+        return next((one for one in reversed(entries) if one.served), None)
+
+    def _since_delete(self) -> tuple[Entry, ...]:
+        gone = [one.deleted or one.status in ("uninstalled", "uninstalling") for one in self.state.entries]
+        return self.state.entries[len(gone) - gone[::-1].index(True) :] if True in gone else self.state.entries
+
+    def _until_delete(self) -> tuple[Entry, ...]:
+        """Return the revisions up to the one that was deleted last; none if something has run since."""
+        entries = self.state.entries
+        while entries and (entries[-1].pending or entries[-1].status == "failed"):
+            entries = entries[:-1]
+        return entries if entries and entries[-1].status in ("uninstalled", "uninstalling") else ()
+
     # parts of the verbs
 
     def _turn(self, main: str) -> bool:
@@ -250,10 +273,7 @@ class Model:
     def _settle(self) -> None:
         while self.state.open > self._begun:
             self._go(open=self.state.open - 1)
-        ended = (
-            one if one.ended else replace(one, ended=True, known=None if one.back else one.known) for one in self.state.entries
-        )
-        self.state = replace(self.state, entries=tuple(ended))
+        self.state = replace(self.state, entries=tuple(one.settled() for one in self.state.entries))
 
     def _begin(self) -> None:
         if not self._begun and not self._silent:
@@ -261,8 +281,10 @@ class Model:
             self._go(open=self.state.open + 1)
 
     def _end(self, answer: str) -> str:
-        ended = tuple(replace(one, ended=True, toward=one.toward * one.ended) for one in self.state.entries)
-        self._go(open=self.state.open - 1, entries=ended)
+        ended = [replace(one, toward=one.toward * one.ended) for one in self.state.entries]
+        for one in [one for one in ended if not one.ended][: {DONE: 0, ROLLED_BACK: 1}.get(answer)]:
+            ended[ended.index(one)] = replace(one, failed=True)
+        self._go(open=self.state.open - 1, entries=tuple(replace(one, ended=True) for one in ended))
         self._fence()
         self._go(lock=FREE)
         return answer
@@ -271,7 +293,7 @@ class Model:
 
     def _install(self, what: str, *, fails: bool = False) -> bool:
         if self.current:
-            self._put(self.current.revision, status="superseded")
+            self._put(self.current.revision, status="superseded", deleted=True)
         return self._finish(self._add("pending-install", what), fails=fails)
 
     def _upgrade(self, what: str, *, keep: int, fails: bool = False) -> bool:

@@ -14,8 +14,11 @@ class Entry:
     Attributes:
         what: The version and the values.
         plain: Whether plain Helm made it, or was the last that worked on it.
+        foreign: Whether plain Helm made it.
         known: Whether kubernaut knows the chart's digest; ``None`` where the rules leave that open.
         ended: Whether the operation that made it was written to its end.
+        failed: Whether that operation failed, so that it never served; ``None`` where the rules leave that open.
+        deleted: Whether it was deleted, and an install replaced it.
         back: Whether going back made it.
         fenced: Whether it can no longer be written to.
         aside: Whether there is a ``copy`` of it set aside, or that ``alone``.
@@ -27,8 +30,11 @@ class Entry:
     status: str
     what: str
     plain: bool = False
+    foreign: bool = False
     known: bool | None = True
     ended: bool = False
+    failed: bool | None = False
+    deleted: bool = False
     back: bool = False
     fenced: bool = False
     aside: str = ""
@@ -42,6 +48,20 @@ class Entry:
     @property
     def unfinished(self) -> bool:
         return self.pending or self.status == "uninstalling"
+
+    @property
+    def served(self) -> bool | None:
+        """Whether it ran as it was meant to; ``None`` where the rules leave that open."""
+        ran = self.status in ("deployed", "superseded", "uninstalled", "uninstalling")
+        return None if ran and self.failed is None else ran and not self.failed
+
+    def settled(self) -> Entry:
+        """Return it after the outcome of the operation that made it was inferred, if that was missing."""
+        if self.ended:
+            return self
+        ran = self.status == "deployed" or (self.status == "superseded" and not self.deleted)
+        failed = self.failed if ran else None if self.back else not self.foreign
+        return replace(self, ended=True, failed=failed, known=None if self.back else self.known)
 
 
 @dataclass(frozen=True)
@@ -79,7 +99,9 @@ def by_plain_helm(state: State, revision: int, known: bool | None) -> State:
     """Mark a revision as made or changed by plain Helm; ``known`` is ``None`` where that changes nothing."""
 
     def mark(one: Entry) -> Entry:
-        return replace(one, plain=True, known=one.known if known is None else known)
+        if known is None:
+            return replace(one, plain=True)
+        return replace(one, plain=True, foreign=True, known=known)
 
     return replace(state, entries=tuple(mark(one) if one.revision == revision else one for one in state.entries))
 
