@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -93,6 +93,26 @@ def is_secret_variable(name: str) -> bool:
 def is_secret_key(key: Any) -> bool:
     """Return whether a key names a secret value, as ``dbPassword`` does and ``secretName`` does not."""
     return isinstance(key, str) and _SECRET_KEY.fullmatch(key) is not None
+
+
+def secret_texts(content: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the texts below secret keys of JSON data, each after its nearest secret key; each line of a text counts too.
+
+    Args:
+        content: The data.
+        key: The secret key that it stands below, if any.
+    """
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from secret_texts(value, name if is_secret_key(name) else key)
+    elif isinstance(content, list | tuple):
+        for value in content:
+            yield from secret_texts(value, key)
+    elif key and type(content) is int and len(str(content)) > 5:
+        yield key, str(content)
+    elif key and isinstance(content, str):
+        texts = (content, *(line.strip() for line in content.splitlines()))
+        yield from ((key, text) for text in texts if len(text) > 3)
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:

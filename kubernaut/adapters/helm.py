@@ -13,7 +13,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,7 +33,7 @@ from kubernaut.errors import (
     ValuesInvalid,
 )
 from kubernaut.models import check_namespace, check_release_name
-from kubernaut.redact import environment_secrets, is_secret_key, redact
+from kubernaut.redact import environment_secrets, redact, secret_texts
 
 Log = Callable[[str], None]
 T = TypeVar("T")
@@ -361,22 +361,7 @@ def _tail(stderr: str, secrets: Sequence[str]) -> list[str]:
 def _secret_texts(values: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the texts below keys of the values that name secrets, longest first: Helm's messages must not repeat them.
 
-    Each line of a text counts too, since Helm's output is redacted line by line; and each as Helm quotes it.
+    Each is also as Helm quotes it.
     """
-    return tuple(sorted(set(_find_secrets(values)), key=len, reverse=True))
-
-
-def _find_secrets(content: Any, secret: bool = False) -> Iterator[str]:
-    if isinstance(content, Mapping):
-        for key, value in content.items():
-            yield from _find_secrets(value, secret or is_secret_key(str(key)))
-    elif isinstance(content, list | tuple):
-        for value in content:
-            yield from _find_secrets(value, secret)
-    elif secret and type(content) is int and len(str(content)) > 5:
-        yield str(content)
-    elif secret and isinstance(content, str) and len(content) > 3:
-        for text in (content, *(line.strip() for line in content.splitlines())):
-            if len(text) > 3:
-                yield text
-                yield json.dumps(text, ensure_ascii=False)[1:-1]
+    found = {text for _, text in secret_texts(values)}
+    return tuple(sorted(found | {json.dumps(text, ensure_ascii=False)[1:-1] for text in found}, key=len, reverse=True))

@@ -22,7 +22,7 @@ import yaml
 
 from kubernaut._yaml_nodes import is_too_deep
 from kubernaut.history.records import Record
-from kubernaut.redact import MASK, is_secret_key, is_secret_variable, redact
+from kubernaut.redact import MASK, SHORTEST_SECRET, is_secret_key, is_secret_variable, redact, secret_texts
 
 Mark = Callable[[str], str]
 """Returns the mask for a secret text: :data:`kubernaut.redact.MASK`, perhaps with a suffix."""
@@ -59,6 +59,7 @@ class SecretScanner:
         self._secret_nodes: set[int] = set()
         self._masked_nodes: set[int] = set()
         self._secret_texts: set[str] = set()
+        self._held_texts: set[str] = set()
         self._texts: dict[int, str] = {}
 
     def scan(self, node: yaml.Node, sensitivity: Sensitivity) -> None:
@@ -74,6 +75,7 @@ class SecretScanner:
                 self.scan(item, Sensitivity.SECRET_VALUE if after else sensitivity)
         elif sensitivity is Sensitivity.SECRET_VALUE or _HOLDS_SECRET.search(node.value):
             self._secret_nodes.add(id(node))
+            self._held_texts.add(node.value)
         else:
             self._texts[id(node)] = node.value
 
@@ -109,6 +111,7 @@ class SecretScanner:
 
     def _collect(self, data: yaml.Node) -> None:
         for key, text in _texts(data).items():
+            self._held_texts.update(_decoded(text))
             if is_secret_key(key):
                 self._secret_texts.update(
                     (text, *_decoded(text), base64.b64encode(text.encode("utf-8", "replace")).decode("ascii"))
@@ -119,6 +122,21 @@ class SecretScanner:
         others = "\n".join(text for place, text in self._texts.items() if place not in self._secret_nodes)
         found = (text for text in self._secret_texts if len(text) >= _SHORTEST_REPEATED and text in others)
         return tuple(sorted(found, key=len, reverse=True))
+
+    def known(self, secret: Iterable[str], doubtful: Iterable[str]) -> tuple[str, ...]:
+        """Return the secret texts that can be masked in any text, the longest first.
+
+        What stands under a harmless key of a Secret, or is ``doubtful``, may be a host or a Secret's name: it counts unless it also
+        stands elsewhere in the manifest in plain sight.
+
+        Args:
+            secret: Further texts that are secret.
+            doubtful: Further texts that may be.
+        """
+        others = "\n".join(text for place, text in self._texts.items() if place not in self._secret_nodes)
+        held = {text for text in (*self._held_texts, *doubtful) if len(text) >= _SHORTEST_REPEATED and text not in others}
+        found = held.union(text for text in (*self._secret_texts, *secret) if _is_distinctive(text))
+        return tuple(sorted(found, key=lambda text: (-len(text), text)))
 
     def mask(self, node: yaml.Node, secrets: tuple[str, ...], mark: Mark) -> None:
         """Mask the secret nodes below a node, and secrets in all other texts."""
@@ -138,6 +156,11 @@ class SecretScanner:
         else:
             for item in node.value:
                 self.mask(item, secrets, mark)
+
+
+def _is_distinctive(text: str) -> bool:
+    """Return whether a text is long enough to be masked everywhere, which would ruin sentences for a short word."""
+    return len(text) >= _SHORTEST_REPEATED or (len(text) >= SHORTEST_SECRET and not text.isalpha())
 
 
 def after_flags(items: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
@@ -244,13 +267,32 @@ class MaskedObject:
 
 def mask_record(record: Record, mark: Mark = plain_mask) -> Iterator[MaskedObject]:
     """Yield the masked objects of a record's manifest; hooks come last, as in ``helm template``."""
+    return mask_objects(_manifest_with_hooks(record), mark)
+
+
+def _manifest_with_hooks(record: Record) -> str:
     hooks = record.content.get("hooks")
     parts = [
         f"---\n# Source: {hook.get('path')}\n{hook['manifest']}"
         for hook in (hooks if isinstance(hooks, list) else ())
         if isinstance(hook, Mapping) and isinstance(hook.get("manifest"), str)
     ]
-    return mask_objects("\n".join((record.manifest, *parts)), mark)
+    return "\n".join((record.manifest, *parts))
+
+
+def known_secrets(record: Record) -> tuple[str, ...]:
+    """Return the values of a release that are known to be secret, the longest first: in logs and messages they are masked.
+
+    They are those below secret keys of its values and of its manifest, and the data of its Secrets.
+    """
+    scanner = SecretScanner()
+    for text in _START.split(_manifest_with_hooks(record)):
+        _scan_document(text, scanner)
+    secret: set[str] = set()
+    doubtful: set[str] = set()
+    for key, text in secret_texts(record.config):
+        (doubtful if key.casefold().endswith("secret") else secret).add(text)  # which may also be a Secret's name
+    return scanner.known(secret, doubtful)
 
 
 def join_objects(objects: Iterable[MaskedObject]) -> str:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.records import record
 
-from kubernaut.history.masking import join_objects, mask_objects, mask_record, mask_values
+from kubernaut.history.masking import join_objects, known_secrets, mask_objects, mask_record, mask_values
 from kubernaut.redact import redact
 
 CANARY = "c4nary-7f3e9d21"
@@ -271,3 +271,51 @@ def test_masked_values_never_contain_values_of_secret_keys(values: dict[str, str
         wrapped = {"shop": [wrapped]}
     shown = json.dumps(mask_values(wrapped), ensure_ascii=False)
     assert not any(value in shown for value in values.values())
+
+
+def known(manifest: str = "", **config: Any) -> tuple[str, ...]:
+    return known_secrets(record(1, "failed", manifest=manifest, config=config))
+
+
+def secret(**data: str) -> str:
+    encoded = "".join(f"  {key}: {base64.b64encode(value.encode()).decode()}\n" for key, value in data.items())
+    return f"kind: Secret\nmetadata: {{name: shop-db}}\ndata:\n{encoded}---\n"
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        known(secret(password=CANARY)),
+        known(secret(dsn=CANARY)),
+        known(f"kind: Secret\nstringData: {{dsn: {CANARY}}}\n"),
+        known(DEPLOYMENT),
+        known(f"kind: Pod\nspec: {{args: [--db-password, {CANARY}]}}\n"),
+        known(db={"password": CANARY}),
+        known(tokens=[{"name": "ci", "token": CANARY}]),
+        known(oauth={"clientSecret": CANARY}),
+        known(password="pin 81"),
+    ],
+)
+def test_secrets_of_a_release_are_known(found: tuple[str, ...]) -> None:
+    assert set(found) & {CANARY, "pin 81"}
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        known(secret(host="db.example.com") + "kind: ConfigMap\ndata: {url: 'http://db.example.com'}\n"),
+        known("kind: Pod\nspec: {volumes: [{secret: {secretName: shop-database}}]}\n", existingSecret="shop-database"),
+        known(secret(mode="true", port="5432"), password="secret"),
+        known("kind: [", greeting="hello world"),
+        known("", nested="x" * 20),
+    ],
+)
+def test_names_and_words_are_not_taken_for_secrets(found: tuple[str, ...]) -> None:
+    assert not set(found) & {"db.example.com", "shop-database", "true", "5432", "secret", "hello world", "x" * 20}
+
+
+def test_known_secrets_are_the_longest_first() -> None:
+    content = record(1, "failed", manifest=secret(password=CANARY, key2=f"{CANARY}-longer"))
+    found = known_secrets(content)
+    assert [len(text) for text in found] == sorted(map(len, found), reverse=True)
+    assert f"{CANARY}-longer" in found
