@@ -33,6 +33,7 @@ from kubernaut.interface import (
     Built,
     Deployed,
     DeployOptions,
+    LogOptions,
     OperationOptions,
     Published,
     ReleaseOptions,
@@ -41,6 +42,7 @@ from kubernaut.interface import (
     check_options,
 )
 from kubernaut.models import check_name, check_namespace
+from kubernaut.redact import environment_secrets
 from kubernaut.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -321,16 +323,8 @@ class Kubernaut(ReleaseVerbs):
 
         return Index(lambda: self.context.clients.cluster, namespaces=tuple(namespaces))
 
-    def logs(
-        self,
-        release: str,
-        *,
-        namespace: str | None = None,
-        follow: bool = False,
-        tail: int | None = None,
-        previous: bool = False,
-    ) -> Iterator[str]:
-        """Yield the log lines of a release's pods, each after its pod's name.
+    def logs(self, release: str, *, namespace: str | None = None, **options: Unpack[LogOptions]) -> Iterator[str]:
+        """Yield the log lines of a release's pods, each after its pod's name, without known secrets.
 
         A release that is not the current one has no pods: its lines are those that were kept when it failed, and a ``Notice`` to
         the listener says so.
@@ -338,16 +332,18 @@ class Kubernaut(ReleaseVerbs):
         Args:
             release: The release.
             namespace: The release's namespace, unless it is named by its ID.
-            follow: Wait for new lines.
-            tail: Only the last lines of each container.
-            previous: The logs from before each container's last restart.
-        """
-        from kubernaut.history.logs import read_logs
+            options: See :class:`LogOptions`.
 
-        clients, wanted = self.context.clients, release_id(release, namespace)
+        Raises:
+            NotFound: No container has the name.
+            BadInput: ``since`` is combined with kept lines, which have no times.
+        """
+        from kubernaut.history.logs import LogQuery, read_logs
+
+        clients, wanted, query = self.context.clients, release_id(release, namespace), LogQuery(**options)
         history = clients.history.get(wanted.namespace, wanted.name)
-        notify = partial(self.context.progress.notice, "logs")
-        return read_logs(history, history.record(wanted), clients.cluster, notify, follow=follow, tail=tail, previous=previous)
+        notify, secrets = partial(self.context.progress.notice, "logs"), environment_secrets(self.settings.environment)
+        return read_logs(history, history.record(wanted), clients.cluster, notify, query, secrets=secrets)
 
     # from here into publish/ and deploy/
 

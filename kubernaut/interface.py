@@ -125,6 +125,24 @@ class DeployOptions(ShipOptions, total=False):
     digest: str | None
 
 
+class LogOptions(TypedDict, total=False):
+    """The options of :meth:`kubernaut.Kubernaut.logs`.
+
+    Attributes:
+        follow: Wait for new lines.
+        tail: Only the last lines of each container.
+        previous: The logs from before each container's last restart.
+        container: Only the containers of this name, also init containers; by default all except init containers.
+        since: Only lines of the last so many seconds.
+    """
+
+    follow: bool
+    tail: int | None
+    previous: bool
+    container: str | None
+    since: float | None
+
+
 def check_options(options: Mapping[str, Any], known: type) -> None:
     """Check the names of keyword arguments against a class of options. Raises: TypeError."""
     for name in options:

@@ -230,6 +230,7 @@ class Cluster:
         tail: int | None,
         follow: bool,
         previous: bool,
+        since_seconds: int | None = None,
         limit_bytes: int | None = None,
         timeout: float | None = None,
     ) -> Iterator[str]:
@@ -239,6 +240,8 @@ class Cluster:
             parameters["container"] = container
         if tail is not None:
             parameters["tailLines"] = tail
+        if since_seconds is not None:
+            parameters["sinceSeconds"] = since_seconds
         if limit_bytes is not None:
             parameters["limitBytes"] = limit_bytes
         seconds = min(self._api.timeout, timeout or self._api.timeout)

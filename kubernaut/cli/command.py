@@ -150,10 +150,12 @@ def target_arguments(*names: str) -> str:
     return "".join(f" --{name} {shlex.quote(str(given[name]))}" for name in chosen)
 
 
-def parse_duration(_context: click.Context, _parameter: click.Parameter, text: str) -> float:
-    """Parse the value of an option as a duration in seconds. Raises: click.BadParameter."""
+def parse_duration(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+    """Parse the value of an option as a duration in seconds; ``None`` if it was not given. Raises: click.BadParameter."""
     from kubernaut import settings
 
+    if text is None:
+        return None
     try:
         return settings.parse_duration(text)
     except ValueError as error:

@@ -14,6 +14,7 @@ from kubernaut.cli.command import (
     Command,
     cluster_options,
     output_options,
+    parse_duration,
     registry_option,
     release_options,
     revision_option,
@@ -143,19 +144,23 @@ def versions(name: str, output: str, **options: Any) -> None:
         ("kubernaut logs hello-world -n demo", "print the logs of all pods"),
         ("kubernaut logs hello-world -n demo --follow --tail 10", "print the last lines, and stream new ones"),
         ("kubernaut logs hello-world -n demo --previous", "print the logs of containers that crashed"),
+        ("kubernaut logs hello-world -n demo --container migrate --since 10m", "print what one container wrote lately"),
     ],
 )
 @release_options
 @click.option("-f", "--follow", is_flag=True, help="Stream new lines until Ctrl-C.")
 @click.option("--tail", metavar="N", type=click.IntRange(min=0), help="Print only the last N lines of each container.")
 @click.option("-p", "--previous", is_flag=True, help="Print the logs of the containers before their last restart.")
+@click.option("-c", "--container", metavar="NAME", help="Print only the containers of this name; also init containers.")
+@click.option("--since", metavar="DURATION", callback=parse_duration, help="Print only lines of this last time, such as 90s or 5m.")
 @cluster_options
 @output_options
 def logs(release: str, output: str, **options: Any) -> None:
     """Print the logs of the pods of a release.
 
     Each line starts with the name of its pod. Of a release that is not the current one, such as one that was rolled back, it prints
-    the log lines that were kept when it failed. With -o json each line is an object, {"line": "…"}.
+    the log lines that were kept when it failed; they have no times, so --since is refused. With -o json each line is an object,
+    {"line": "…"}.
     """
     try:
         for line in session.open_backend(options).logs(release, **options):

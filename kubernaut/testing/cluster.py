@@ -272,10 +272,11 @@ class FakeCluster:
         tail: int | None,
         follow: bool,
         previous: bool,
+        since_seconds: int | None = None,
         limit_bytes: int | None = None,
         timeout: float | None = None,
     ) -> Iterator[str]:
-        """Yield the log lines of a container; ``follow`` ends after them, ``previous`` returns the same log."""
+        """Yield the log lines of a container; ``follow`` ends after them; ``previous``, ``since_seconds`` change nothing."""
         with self._asked(f"get log {namespace}/{pod}"):
             lines = self.logs.get((namespace, pod, container))
         if lines is None:

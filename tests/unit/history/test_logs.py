@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from support.records import failed_operation, history, own, record
 
-from kubernaut.errors import BadInput
-from kubernaut.history.logs import read_logs
+from kubernaut.errors import BadInput, NotFound
+from kubernaut.history.explanation import Evidence
+from kubernaut.history.logs import LogQuery, read_logs
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.testing.cluster import FakeCluster
 
@@ -43,14 +45,14 @@ def lines(known: ReleaseHistory, revision: int, cluster: FakeCluster, **options:
     notices: list[str] = []
     found = known.find(revision)
     assert found is not None
-    return list(read_logs(known, found, cluster, notices.append, **options)), notices  # type: ignore[arg-type]
+    return list(read_logs(known, found, cluster, notices.append, LogQuery(**options))), notices  # type: ignore[arg-type]
 
 
 def test_current_release_has_the_logs_of_its_pods(cluster: FakeCluster) -> None:
     assert lines(rolled_back(), 3, cluster) == (["a  a runs", "b  b runs"], [])
 
 
-@pytest.mark.parametrize("options", [{}, {"follow": True}, {"previous": True}])
+@pytest.mark.parametrize("options", [{}, {"follow": True}, {"previous": True}, {"container": "app"}])
 def test_rolled_back_release_has_the_kept_lines_and_no_pods_of_another(cluster: FakeCluster, options: dict[str, Any]) -> None:
     found, notices = lines(rolled_back(), 2, cluster, **options)
     assert found == KEPT
@@ -77,6 +79,65 @@ def test_current_release_without_pods_has_the_kept_lines(cluster: FakeCluster) -
     found, notices = lines(history(failed, operations=(failed_operation("op", failed),)), 1, cluster)
     assert found == KEPT
     assert ["demo.hello.v1" in notice for notice in notices] == [True]
+
+
+@pytest.mark.parametrize(("container", "found"), [("web", ["a  a/web", "b  b/web"]), ("migrate", ["a  a/migrate"])])
+def test_container_selects_also_init_containers(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, container: str, found: list[str]
+) -> None:
+    cluster.pods["demo"][0]["spec"]["initContainers"] = [{"name": "migrate"}]
+    monkeypatch.setattr(cluster, "pod_log", lambda namespace, pod, *, container, **_: iter([f"{pod}/{container}"]))
+    assert lines(rolled_back(), 3, cluster, container=container)[0] == found
+
+
+def test_unknown_container_is_refused_with_those_that_exist(cluster: FakeCluster) -> None:
+    cluster.pods["demo"][1]["spec"]["initContainers"] = [{"name": "migrate"}]
+    with pytest.raises(NotFound, match=r"demo\.hello\.v3.*'wrong'.*web, migrate"):
+        lines(rolled_back(), 3, cluster, container="wrong")
+
+
+@pytest.mark.parametrize(("since", "seconds"), [(None, None), (90.0, 90), (0.2, 1), (0, 1)])
+def test_since_is_whole_seconds(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, since: float | None, seconds: int | None
+) -> None:
+    monkeypatch.setattr(cluster, "pod_log", lambda *_, since_seconds, **__: iter([str(since_seconds)]))
+    assert lines(rolled_back(), 3, cluster, since=since)[0] == [f"a  {seconds}", f"b  {seconds}"]
+
+
+def test_container_selects_kept_lines(cluster: FakeCluster) -> None:
+    logs = [("pod w-1, init container migrate", "no table"), ("pod w-1, container app, previous run", "died"), ("odd", "line")]
+    evidence = tuple(Evidence(kind="log", about=about, text=text) for about, text in logs)
+    known = rolled_back()
+    (operation,) = known.operations
+    assert operation.outcome is not None
+    outcome = operation.outcome.model_copy(update={"evidence": evidence})
+    known = replace(known, operations=(operation.model_copy(update={"outcome": outcome}),))
+    assert lines(known, 2, cluster, container="migrate")[0] == ["pod w-1, init container migrate  no table"]
+    assert lines(known, 2, cluster, container="app")[0] == ["pod w-1, container app, previous run  died"]
+    with pytest.raises(NotFound, match=r"demo\.hello\.v2.*'web'.*migrate, app"):
+        lines(known, 2, cluster, container="web")
+
+
+def test_since_is_refused_for_kept_lines(cluster: FakeCluster) -> None:
+    with pytest.raises(BadInput, match=r"demo\.hello\.v2.*--since") as refused:
+        lines(rolled_back(), 2, cluster, since=60)
+    assert "--tail" in refused.value.hint
+
+
+@pytest.mark.parametrize("options", [{"since": 60}, {"container": "web"}])
+def test_release_without_kept_lines_is_named_with_any_option(cluster: FakeCluster, options: dict[str, Any]) -> None:
+    found, notices = lines(rolled_back(), 1, cluster, **options)
+    assert found == []
+    assert ["demo.hello.v1" in notice for notice in notices] == [True]
+
+
+def test_secrets_are_masked_in_live_and_kept_lines(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "kind: Secret\nstringData: {dsn: c4nary-7f3e9d21}\n---\n"
+    line = "connects with c4nary-7f3e9d21, as 0ther-s3cret says"
+    monkeypatch.setattr(cluster, "pod_log", lambda *_, **__: iter([line]))
+    live = record(1, "deployed", manifest=secret + WORKLOAD)
+    found = read_logs(history(live), live, cluster, print, secrets=("0ther-s3cret",))  # type: ignore[arg-type]
+    assert list(found) == ["a  connects with ***, as *** says", "b  connects with ***, as *** says"]
 
 
 def test_defect_in_one_log_stream_ends_all(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
