@@ -73,7 +73,7 @@ def execute(request: OperationRequest, *, context: DeployContext, dry_run: bool 
         LockLost: Another operation took the lock over meanwhile.
         KubernautError: Nothing was changed: see :func:`kubernaut.deploy.plan.plan`, the lock and Helm.
     """
-    writer = OperationWriter(context.cluster, Journal(context.progress.listener))
+    writer = OperationWriter(context.cluster, Journal(context.progress.listener), secrets=context.secrets)
     return _execute(request, context, writer, dry_run=dry_run)
 
 
@@ -89,7 +89,7 @@ def execute_accepted(operation: Operation, build_request: Callable[[], Operation
         Conflict: The operation has been begun or given an outcome elsewhere; nothing was changed.
         KubernautError: See ``build_request`` and :func:`execute`.
     """
-    writer = OperationWriter(context.cluster, Journal(context.progress.listener), operation)
+    writer = OperationWriter(context.cluster, Journal(context.progress.listener), operation, secrets=context.secrets)
     with writer.recording_end(operation):
         request = build_request()
         found, accepted = ((one.verb, one.namespace, one.name) for one in (request, operation))
@@ -337,7 +337,7 @@ def _back_to(target: Record, failed: NotReady) -> Record:
             failure = lost
     if back is not None and failure is None:
         return back
-    message = f"{error.message} The rollback to {title(target)} failed as well: {failure}"
+    message = f"{error.message} The rollback to {title(target)} failed as well: {rollout.cleaned(failure)}"
     raise DeployKept(message, details=error.details, **_kept_of(error))
 
 

@@ -33,6 +33,7 @@ from kubernaut.history.operations import SUCCEEDED, Operation, OperationChart, O
 from kubernaut.history.records import OPERATION_LABEL, PENDING, Record, Status
 from kubernaut.history.store import HistoryStore, ReleaseHistory
 from kubernaut.models import Plan
+from kubernaut.redact import environment_secrets
 from kubernaut.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,6 +61,11 @@ class DeployContext:
     progress: Progress
     clock: Callable[[], float] = time.monotonic
     stopped: StopCheck = never_stop
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The values of secret variables, which are masked everywhere."""
+        return environment_secrets(self.settings.environment)
 
 
 @contextmanager
@@ -254,7 +260,7 @@ class Execution:
     def write_explanation(self, error: DeployFailed) -> None:
         """Write why the deploy failed before anything is rolled back, in case this process dies meanwhile."""
         with suppress(KubernautError):  # written again at the end
-            self._write(outcome_of(error))
+            self._write(outcome_of(error, self.writer.secrets))
 
     def finish_succeeded(self) -> None:
         """Write the outcome of a success; a failure to do so is reported, and undoes nothing."""
@@ -293,7 +299,7 @@ class Execution:
             failure.operation = self.operation.id
             failure.release = self.operation.made[0].id if self.operation.made else None
         with suppress(KubernautError):  # the failure itself has to be reported
-            self._finish(outcome_of(failure))
+            self._finish(outcome_of(failure, self.writer.secrets))
 
     def _finish_stopped(self, stopped: BaseException) -> None:
         """Write that the operation was stopped, and mark a record that it left pending as failed."""
@@ -307,7 +313,7 @@ class Execution:
             if self.owns(record):
                 labelled = record.labels.get(OPERATION_LABEL) == self.operation.id
                 self.add_release(record, self.operation.chart if labelled else self.rollback_chart)
-        outcome, before = outcome_of(failure), self.operation.outcome
+        outcome, before = outcome_of(failure, self.writer.secrets), self.operation.outcome
         if before is not None:  # it had failed already, and was being rolled back
             outcome = before.model_copy(update={"reason": outcome.reason, "message": f"{before.message} {outcome.message}"})
         with suppress(KubernautError):

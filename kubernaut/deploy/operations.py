@@ -11,7 +11,7 @@ that is not begun in time gets it from the next operation on the same release.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, get_args
@@ -184,11 +184,11 @@ def made(record: Record, chart: OperationChart | None) -> ReleaseReference:
     return ReleaseReference(id=record.id, uid=record.uid, revision=record.revision, secret=record.secret, chart=chart)
 
 
-def outcome_of(failure: KubernautError) -> Outcome:
-    """Return the outcome of an operation that failed."""
+def outcome_of(failure: KubernautError, secrets: Sequence[str] = ()) -> Outcome:
+    """Return the outcome of an operation that failed, without secrets."""
     kept = {"cause": failure.members.get("cause"), "evidence": failure.members.get("evidence", ())}
-    details = tuple(redact(line) for line in failure.details)
-    return Outcome(reason=failure.code, message=redact(failure.message), details=details, **kept)
+    details = tuple(redact(line, secrets) for line in failure.details)
+    return Outcome(reason=failure.code, message=redact(failure.message, secrets), details=details, **kept)
 
 
 def description_of(what: str, operation: Operation) -> str:
@@ -214,11 +214,19 @@ class OperationWriter:
         journal: The events of the operation.
         accepted: The operation if it was accepted before; otherwise :meth:`begin` creates it.
         every: Seconds between two writes of the events.
+        secrets: Values that are masked.
     """
 
     def __init__(
-        self, cluster: Callable[[], Cluster], journal: Journal, accepted: Operation | None = None, *, every: float = EVENTS_SECONDS
+        self,
+        cluster: Callable[[], Cluster],
+        journal: Journal,
+        accepted: Operation | None = None,
+        *,
+        every: float = EVENTS_SECONDS,
+        secrets: Sequence[str] = (),
     ) -> None:
+        self.secrets = tuple(secrets)
         self.journal = journal
         self.accepted = accepted
         self._open = cluster
@@ -248,7 +256,7 @@ class OperationWriter:
     def with_events(self, operation: Operation) -> Operation:
         """Return the operation with the events so far."""
         return operation.model_copy(
-            update={"events": operation_events(self.journal.events), "events_left_out": self.journal.left_out}
+            update={"events": operation_events(self.journal.events, self.secrets), "events_left_out": self.journal.left_out}
         )
 
     def write(self, operation: Operation) -> None:
@@ -271,7 +279,7 @@ class OperationWriter:
         try:
             yield
         except KubernautError as failure:
-            self.end_unbegun(outcome_of(failure))
+            self.end_unbegun(outcome_of(failure, self.secrets))
             raise
         except BaseException as stopped:
             why = str(stopped) or type(stopped).__name__

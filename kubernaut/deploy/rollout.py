@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from kubernaut.deploy.probe import probe
 from kubernaut.errors import DeadlineExceeded, DeployKept, KubernautError
-from kubernaut.history.explanation import Evidence, Explanation
+from kubernaut.history.explanation import Evidence, Explanation, clean
 from kubernaut.history.manifest import manifest_of, read_manifest
+from kubernaut.history.masking import known_secrets
 from kubernaut.history.records import GONE, Record, decode, parse_time
 from kubernaut.history.repair import described_patch
 from kubernaut.rollout.diagnose import explain
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from kubernaut.deploy.execution import Execution
 
 _LONGEST_DESCRIPTION = 200
+_LONGEST_MESSAGE = 1_000
 _LAST_LOOK_SECONDS = 2.0
 
 
@@ -51,6 +53,7 @@ class Rollout:
         self._probe_failure: KubernautError | None = None
         self._began: datetime | None = None
         before = expected_of(current) if current is not None and current.status not in GONE else None
+        self._secrets = execution.context.secrets
         self.follower = RolloutFollower(self._watch, execution.step, before=before or (), find=self._find)
 
     def check(self) -> None:
@@ -87,6 +90,7 @@ class Rollout:
             failure: The failure that Helm, the rollout or the probe reported.
             what: What failed, such as ``hello 1.4.2 to demo``.
         """
+        self._know_secrets_of(record)
         explanation = self._explain(failure, what)
         self._describe(record, explanation)
         hints = hint_for(explanation, record.namespace, record.name)
@@ -103,12 +107,21 @@ class Rollout:
             },
         )
 
+    def cleaned(self, failure: KubernautError | None) -> str:
+        """Return the message of a failure without the release's secrets and without control characters."""
+        if self._record is not None:
+            self._know_secrets_of(self._record)
+        return clean(str(failure), self._secrets, longest=_LONGEST_MESSAGE)
+
+    def _know_secrets_of(self, record: Record) -> None:
+        self._secrets = (*self._execution.context.secrets, *known_secrets(record))
+
     def _explain(self, failure: KubernautError, what: str) -> Explanation:
-        verdict, snapshot = self.follower.verdict, self._watch.snapshot()
+        verdict, snapshot, secrets = self.follower.verdict, self._watch.snapshot(), self._secrets
         is_probe = failure is self._probe_failure
-        logs = self._watch.logs(logs_to_read(verdict, snapshot))
+        logs = self._watch.logs(logs_to_read(verdict, snapshot), secrets)
         known: dict[str, Any] = {"verdict": verdict, "expected": self._expected, "logs": logs, "since": self._began}
-        return explain(what, failure, snapshot, is_probe=is_probe, **known)
+        return explain(what, failure, snapshot, is_probe=is_probe, secrets=secrets, **known)
 
     def _describe(self, record: Record, explanation: Explanation) -> None:
         """Write the cause into the record, for plain `helm history`; it matters less than the failure itself."""

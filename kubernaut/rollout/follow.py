@@ -16,6 +16,7 @@ from typing import Self
 from kubernaut.adapters.process import Check
 from kubernaut.errors import HelmFailed, KubernautError
 from kubernaut.events import Step
+from kubernaut.history.explanation import clean
 from kubernaut.rollout.objects import Expected
 from kubernaut.rollout.rules import Rules
 from kubernaut.rollout.store import Snapshot
@@ -187,7 +188,7 @@ class RolloutFollower:
             line, ready = progress_line(state), state.is_ready
             if self._shown.get(str(state.key)) != (line, ready) and (state.exists or not state.hook):
                 self._shown[str(state.key)] = line, ready
-                self._step.workload(str(state.key), line, ready=ready)
+                self._step.workload(str(state.key), clean(line), ready=ready)
 
 
 def progress_line(state: WorkloadState) -> str:

@@ -1,0 +1,324 @@
+"""The rollout beside Helm, as a deploy goes through it: given up by rule, waited for, and explained without what cannot be read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.deploy_harness import CRASHING, LATE, WORKLOAD, DeployHarness, put_crashing
+from support.kube_objects import deployment, event, owned_pod, replica_set, waiting
+from support.watching import GONE, WIDGETS, until
+
+from kubernaut.deploy.execute import Result
+from kubernaut.errors import ClusterDenied, DeployKept, DeployRolledBack, HelmFailed, KubernautError
+from kubernaut.events import Notice, WorkloadProgress
+from kubernaut.history.records import Status
+
+Check = Callable[[], None]
+DENIED = ClusterDenied("no")
+CUSTOM = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: lamp}\n"
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> DeployHarness:
+    return DeployHarness(tmp_path)
+
+
+def rolls_out(harness: DeployHarness, put: Callable[[Check], object], *, error: KubernautError | None = None) -> None:
+    """Let the next Helm change the cluster, and then wait until it is stopped; with an error, it ends with that instead."""
+
+    def during(check: Check) -> None:
+        put(check)
+        if error is None:
+            until(check, "the rollout is given up")
+
+    harness.helm.end_with(Status.FAILED, error, during=during)
+
+
+def failed(harness: DeployHarness, version: str = "1.0.0", template: str = WORKLOAD, **options: Any) -> DeployKept:
+    with pytest.raises(DeployKept) as caught:
+        harness.deploy(version, template=template, **options)
+    return caught.value
+
+
+def deployed(harness: DeployHarness, template: str = WORKLOAD, **options: Any) -> Result:
+    result = harness.deploy(template=template, **options)
+    assert harness.statuses[-1] == "deployed"
+    return result
+
+
+def notices(harness: DeployHarness) -> list[str]:
+    return [event.text for event in harness.events if isinstance(event, Notice)]
+
+
+def progress(harness: DeployHarness, workload: str) -> list[tuple[str, bool]]:
+    found = (event for event in harness.events if isinstance(event, WorkloadProgress))
+    return [(event.text, event.ready) for event in found if event.workload == workload]
+
+
+# given up, or ready
+
+
+def test_crash_stops_helm_by_rule(harness: DeployHarness) -> None:
+    rolls_out(harness, lambda check: put_crashing(harness.cluster, restarts=3))
+    error = failed(harness)
+    assert error.members["cause"] == "container_crashed"
+    assert any("given up after 3 restarts" in line for line in error.details)
+    assert not any(line.startswith("Helm: ") for line in error.details), "it was stopped, and has nothing to add"
+    assert harness.statuses == ["failed"]
+    assert progress(harness, "Deployment web")[-1][1] is False
+
+
+def test_cause_is_in_the_description_that_plain_helm_shows(harness: DeployHarness) -> None:
+    rolls_out(harness, lambda check: put_crashing(harness.cluster, restarts=3))
+    error = failed(harness)
+    (record,) = harness.history.records
+    assert record.description == error.message.partition(" There is no earlier")[0]
+    assert len(record.description) <= 200
+
+
+def test_ready_workloads_are_reported_once(harness: DeployHarness) -> None:
+    deployed(harness)
+    assert progress(harness, "Deployment web")[-1] == ("1 of 1 ready", True)
+    shown = progress(harness, "Deployment web")
+    assert len(shown) == len(set(shown))
+
+
+def test_rollback_is_followed_and_explained_as_well(harness: DeployHarness) -> None:
+    deployed(harness)
+    rolls_out(harness, lambda check: put_crashing(harness.cluster, restarts=3))
+    with pytest.raises(DeployRolledBack) as caught:
+        harness.deploy("1.1.0", template=WORKLOAD)
+    assert caught.value.members["cause"] == "container_crashed"
+    assert harness.statuses == ["superseded", "failed", "deployed"]
+
+
+def test_manifest_that_cannot_be_read_leaves_the_result_to_helm(harness: DeployHarness) -> None:
+    deployed(harness, f"{WORKLOAD}---\nkind: A\nspec: .nan\n")
+    assert [text for text in notices(harness) if "demo.hello.v1" in text and ".nan" in text]
+    assert progress(harness, "Deployment web") == []
+
+
+def test_annotation_that_is_ignored_is_named(harness: DeployHarness) -> None:
+    deployed(harness, annotations="{kubernaut/crash-restarts: many}")
+    assert [text for text in notices(harness) if "kubernaut/crash-restarts" in text and "many" in text]
+
+
+# rights
+
+
+@pytest.mark.parametrize("plural", ["pods", "events", "replicasets", "deployments", "services"])
+def test_kind_that_may_not_be_read_is_named_once_and_a_good_release_is_deployed(harness: DeployHarness, plural: str) -> None:
+    harness.environment["KUBERNAUT_SETTLE_TIME"] = "0"  # pods that are not seen would have to stay ready for it
+    harness.cluster.fail(f"list {plural}", DENIED, times=None)
+    deployed(harness)
+    assert notices(harness) == [f"Cannot read {plural} in demo: no right to list {plural}."]
+
+
+@pytest.mark.parametrize("plural", ["events", "replicasets", "services"])
+def test_kind_that_may_not_be_read_costs_only_its_evidence(harness: DeployHarness, plural: str) -> None:
+    harness.cluster.logs["demo", CRASHING, "web"] = ["no database"]
+    harness.cluster.fail(f"list {plural}", DENIED, times=None)
+    rolls_out(harness, lambda check: put_crashing(harness.cluster, restarts=3))
+    error = failed(harness)
+    assert error.members["cause"] == "container_crashed"
+    assert f"Not known: cannot read {plural} in demo: no right to list {plural}" in error.details
+    assert "  no database" in error.details
+    assert any(CRASHING in line and "3 restarts" in line for line in error.details)
+
+
+def test_pods_that_may_not_be_read_leave_the_workload_and_its_events(harness: DeployHarness) -> None:
+    def put(check: Check) -> None:
+        put_crashing(harness.cluster)
+        at = harness.cluster.server_time.isoformat()
+        about = owned_pod(replica_set(deployment("web")), "1")
+        told = event(about, "BackOff", "Back-off restarting failed container web")
+        harness.cluster.put(told | {"firstTimestamp": at, "lastTimestamp": at})
+
+    harness.cluster.fail("list pods", DENIED, times=None)
+    rolls_out(harness, put, error=LATE)
+    error = failed(harness)
+    assert error.members["cause"] == "deadline_exceeded"
+    assert "Deployment web" in error.message
+    assert "Not known: cannot read pods in demo: no right to list pods" in error.details
+
+
+def test_log_that_may_not_be_read_costs_only_itself(harness: DeployHarness) -> None:
+    harness.cluster.fail("get log", DENIED, times=None)
+    rolls_out(harness, lambda check: put_crashing(harness.cluster, restarts=3))
+    error = failed(harness)
+    assert error.members["cause"] == "container_crashed"
+    assert [line for line in error.details if line.startswith("Not known: ") and "no right to read the logs of pods" in line]
+
+
+def test_lease_that_may_not_be_used_changes_nothing(harness: DeployHarness) -> None:
+    harness.cluster.fail("create lease", DENIED, times=None)
+    with pytest.raises(ClusterDenied) as caught:
+        harness.deploy(template=WORKLOAD)
+    assert "lease" in f"{caught.value.message} {caught.value.hint}".lower()
+    assert (harness.helm.starts, harness.statuses) == ([], [])
+
+
+# an API server that does not answer
+
+
+def test_api_server_that_is_gone_during_the_rollout(harness: DeployHarness) -> None:
+    def during(check: Check) -> None:
+        harness.cluster.fail("list ", GONE, times=None)
+        harness.cluster.changes.cut()
+        for _ in range(3):
+            check()
+        harness.cluster.heal()
+
+    harness.helm.end_with(Status.DEPLOYED, during=during)
+    deployed(harness)
+    assert notices(harness) == []
+
+
+def test_api_server_that_is_gone_after_helm_is_waited_for(harness: DeployHarness) -> None:
+    harness.helm.end_with(Status.DEPLOYED, during=lambda check: harness.cluster.fail("list pods", GONE, times=3))
+    deployed(harness)
+
+
+def test_api_server_that_stays_away_explains_by_what_was_seen(harness: DeployHarness) -> None:
+    def put(check: Check) -> None:
+        put_crashing(harness.cluster)
+        until(lambda: check() or [text for text, _ in progress(harness, "Deployment web") if "crashing" in text], "it is seen")
+        harness.cluster.fail("get log", GONE, times=None)
+        harness.cluster.fail("list pods", GONE, times=None)
+
+    rolls_out(harness, put, error=LATE)
+    error = failed(harness)
+    assert error.members["cause"] == "container_crashed"
+    assert [line for line in error.details if line.startswith("Not known: ") and "does not answer" in line]
+
+
+# the cluster changes under the rollout
+
+
+def new(harness: DeployHarness, item: dict[str, Any]) -> dict[str, Any]:
+    """Return an object that is created now."""
+    return item | {"metadata": {**item["metadata"], "creationTimestamp": harness.cluster.server_time.isoformat()}}
+
+
+def test_workload_that_is_deleted_by_hand_is_named(harness: DeployHarness) -> None:
+    harness.environment["KUBERNAUT_CONFIG_TIMEOUT"] = "0"
+
+    def put(check: Check) -> None:
+        made = harness.cluster.put(new(harness, deployment("web", ready=0)))
+        until(lambda: check() or [ready for text, ready in progress(harness, "Deployment web") if "0 of 1" in text], "it is seen")
+        harness.cluster.remove(made)
+
+    rolls_out(harness, put)
+    error = failed(harness)
+    assert error.members["cause"] == "object_deleted"
+    assert re.search(r"[Dd]eployment web", error.message)
+
+
+def test_namespace_that_is_being_deleted_is_named(harness: DeployHarness) -> None:
+    why = 'pods "web-7f1-1" is forbidden: unable to create new content in namespace demo because it is being terminated'
+
+    def put(check: Check) -> None:
+        web = deployment("web", ready=0, updated=0, total=0)
+        web["status"]["conditions"] = [{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": why}]
+        harness.cluster.put(new(harness, web))
+        harness.cluster.put(new(harness, replica_set(web)))
+
+    rolls_out(harness, put)
+    error = failed(harness)
+    assert error.members["cause"] == "namespace_terminating"
+    assert "namespace demo" in error.message
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"), [("{paused: true, replicas: 1", "paused"), ("{replicas: 0", "0 of 0 ready")], ids=["paused", "no replicas"]
+)
+def test_workload_that_needs_no_pods_is_deployed(harness: DeployHarness, spec: str, text: str) -> None:
+    deployed(harness, WORKLOAD.replace("spec:\n  selector", f"spec:\n  {spec[1:].replace(', ', chr(10) + '  ')}\n  selector"))
+    shown, ready = progress(harness, "Deployment web")[-1]
+    assert ready
+    assert text in shown
+
+
+# custom resources
+
+
+@pytest.fixture
+def widgets(harness: DeployHarness) -> DeployHarness:
+    harness.cluster.resources.append(WIDGETS)
+    return harness
+
+
+def widget(status: str) -> dict[str, Any]:
+    conditions = [{"type": "Ready", "status": status, "reason": "Bulb", "message": "the bulb is broken"}] if status else []
+    return {
+        "apiVersion": "example.com/v1",
+        "kind": "Widget",
+        "metadata": {"name": "lamp"},
+        "status": {"conditions": conditions},
+    }
+
+
+@pytest.mark.parametrize(("status", "text"), [("True", "ready"), ("", "not judged: it has no Ready condition")])
+def test_custom_resource_counts_by_its_condition(widgets: DeployHarness, status: str, text: str) -> None:
+    widgets.cluster.put(widget(status), "demo")
+    deployed(widgets, CUSTOM)
+    assert progress(widgets, "Widget lamp")[-1] == (text, True)
+
+
+def test_custom_resource_that_is_not_ready_fails_the_deploy(widgets: DeployHarness) -> None:
+    rolls_out(widgets, lambda check: widgets.cluster.put(widget("False"), "demo"), error=LATE)
+    error = failed(widgets, template=CUSTOM)
+    assert error.members["cause"] == "condition_false"
+    assert "the bulb is broken" in error.message
+
+
+def test_custom_resource_that_may_not_be_read_is_named_and_not_waited_for(widgets: DeployHarness) -> None:
+    widgets.cluster.fail("get widget ", DENIED, times=None)
+    deployed(widgets, CUSTOM)
+    assert [text for text in notices(widgets) if "lamp" in text or "widgets" in text]
+
+
+# bounds
+
+
+def test_two_hundred_pods_and_two_thousand_events_are_explained_briefly(harness: DeployHarness) -> None:
+    def put(check: Check) -> None:
+        web = deployment("web", 200, ready=0)
+        replicas = replica_set(web)
+        at = harness.cluster.server_time.isoformat()
+        message = "Back-off pulling image r/web: not found"
+        pods = [owned_pod(replicas, f"{number:03}", waiting("ImagePullBackOff", message)) for number in range(250)]
+        for item in (web, replicas, *pods):
+            harness.cluster.put(item | {"metadata": {**item["metadata"], "creationTimestamp": at}})
+        for number in range(2_500):
+            pod = pods[number % 250]
+            told = event(pod, "Failed", f"\x1b[31mFailed to pull image r/web: not found, try {number}", at=number)
+            harness.cluster.put(told | {"firstTimestamp": at, "lastTimestamp": at})
+
+    rolls_out(harness, put, error=LATE)
+    error = failed(harness)
+    assert error.members["cause"] == "image_not_found"
+    assert len(error.details) < 60
+    assert "\x1b" not in "".join((error.message, *error.details))
+    assert max(map(len, error.details)) < 1_000
+
+
+def test_log_of_binary_lines_and_escapes_is_safe_to_show(harness: DeployHarness) -> None:
+    junk = ["\x00\x01\x02", "\x1b]0;title\x07\x1b[31mred", "x" * (1 << 20), "no database"]
+    harness.cluster.logs["demo", CRASHING, "web"] = junk
+    rolls_out(harness, lambda check: put_crashing(harness.cluster, restarts=3))
+    error = failed(harness)
+    shown = "\n".join(error.details)
+    assert "  no database" in error.details
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", shown)
+    assert len(shown) < 40_000
+
+
+def test_helm_that_reports_no_reason_is_a_failure(harness: DeployHarness) -> None:
+    harness.helm.end_with(Status.FAILED, HelmFailed("Helm ended with exit status 1."))
+    error = failed(harness)
+    assert error.members["cause"] == "helm_failed"
