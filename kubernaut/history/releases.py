@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Literal, TypeVar
 
 from pydantic import Field
@@ -67,6 +68,29 @@ class ReleaseOutcome(Model):
     evidence: tuple[Evidence, ...] = Field(default=(), exclude_if=lambda evidence: not evidence)
 
 
+class HealthStatus(StrEnum):
+    """What the objects of a release do, in the words of Argo CD."""
+
+    HEALTHY = "healthy"
+    PROGRESSING = "progressing"
+    DEGRADED = "degraded"
+    MISSING = "missing"
+    SUSPENDED = "suspended"
+    UNKNOWN = "unknown"
+
+
+class ReleaseHealth(Model):
+    """What the objects of a release do at the moment when it is read.
+
+    Attributes:
+        status: The status of the object that is worst.
+        reason: Why, in one sentence that names the object; empty for a healthy release of which everything could be read.
+    """
+
+    status: HealthStatus
+    reason: str = ""
+
+
 class Release(Model):
     """One revision in Helm's release history.
 
@@ -74,6 +98,7 @@ class Release(Model):
         serving: The newest deployed revision of its name.
         build: The CI build that deployed it, else the one that published its version; empty for neither.
         unread: Why its manifest cannot be read, such as ``line 812: …``; its images are unknown then. Not in the JSON if it can.
+        health: What its objects do now; ``None`` where that was not read, and for a release without objects: :attr:`has_objects`.
         resource_version: That of its record; not in the JSON.
     """
 
@@ -100,12 +125,18 @@ class Release(Model):
     outcome: ReleaseOutcome | None
     operation: str | None
     unread: str | None = Field(default=None, exclude_if=lambda unread: unread is None)
+    health: ReleaseHealth | None = None
     resource_version: str = Field(default="", exclude=True)
 
     @property
     def etag(self) -> str:
         """The UID and the resource version, without quotes."""
         return f"{self.uid}-{self.resource_version}"
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether the objects in the cluster are its own: it is active, and Helm has ended its work on it."""
+        return self.active and self.status not in PENDING
 
 
 RecordOrRelease = TypeVar("RecordOrRelease", Record, Release)

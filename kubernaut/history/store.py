@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -148,22 +148,24 @@ class HistoryStore:
 
         Ordered by namespace and name, the newest revision first. Three requests; with ``all``, one.
         """
+        items = tuple(release for release, _ in self.list_records(namespace, all=all))
+        return ReleaseList(items=items, count=len(items))
+
+    def list_records(self, namespace: str | None = None, *, all: bool = False) -> Iterator[tuple[Release, Record]]:
+        """Yield what :meth:`list` returns, each release with its record."""
         if all:
             secrets: Sequence[Mapping[str, Any]] = self._open().list_secrets(namespace, {"owner": (HELM_OWNER, KUBERNAUT_OWNER)})
             found: Sequence[Record] = _whole(_records(secrets))
         else:
             found, secrets = self._current(namespace)
-        by_name = _grouped(found)
         operations: dict[tuple[str, str], list[Operation]] = {}
         for operation in _operations(secrets):
             operations.setdefault((operation.namespace, operation.name), []).append(operation)
-        described = (
-            describe(record, records, operations.get(key, ()))
-            for key, records in sorted(by_name.items())
-            for record in (records if all else records[:1])
-        )
-        items = tuple(release for release in described if all or release.active)
-        return ReleaseList(items=items, count=len(items))
+        for key, records in sorted(_grouped(found).items()):
+            for record in records if all else records[:1]:
+                release = describe(record, records, operations.get(key, ()))
+                if all or release.active:
+                    yield release, record
 
     def _current(self, namespace: str | None) -> tuple[Sequence[Record], Sequence[Mapping[str, Any]]]:
         """Return the current and the deployed records of each name, whole, and kubernaut's Secrets."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import timedelta
 
-from kubernaut.rollout.problems import CRASHES, Cause
+from kubernaut.rollout.problems import CRASHES, Cause, Problem
 from kubernaut.settings import SETTINGS, Settings
 
 _AT_ONCE = frozenset({Cause.IMAGE_NAME_INVALID, Cause.JOB_FAILED, Cause.HOOK_FAILED})
@@ -57,6 +58,25 @@ class Rules:
         if cause in _PENDING:
             return self.pending_timeout
         return self.endpoints_timeout if cause is Cause.SERVICE_WITHOUT_ENDPOINTS else None
+
+    def given_up(self, problem: Problem, lasted: timedelta | None) -> str | None:
+        """Return the rule by which a problem is given up, for a person; ``None`` while it may pass.
+
+        Args:
+            problem: The problem.
+            lasted: For how long it has been there; ``None`` if that does not count.
+        """
+        if problem.passing:
+            return None
+        if problem.fatal:
+            return "at once"
+        most = self.failures(problem.cause)
+        if most is not None and problem.failures >= most:
+            return f"after {most} {'restarts' if problem.cause in CRASHES else 'tries'}"
+        seconds = self.seconds(problem.cause)
+        if seconds is not None and lasted is not None and lasted >= timedelta(seconds=seconds):
+            return f"after {seconds:g} s" if seconds else "at once"
+        return None
 
 
 _NAMES = frozenset(field.name for field in fields(Rules))

@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from kubernaut.rollout.memory import Pulls, Tries, count_pulls, is_applied, ready_since, tries_of
 from kubernaut.rollout.objects import Expected, Object, ObjectKey, uid_of
-from kubernaut.rollout.problems import CRASHES, PULLS, Cause, Problem
+from kubernaut.rollout.problems import PULLS, Cause, Problem
 from kubernaut.rollout.rules import Rules
 from kubernaut.rollout.store import Snapshot
 from kubernaut.rollout.workloads import Phase, WorkloadState, workload_states
@@ -122,7 +122,7 @@ def judge(
         Judgement.PROGRESSING, states, next(iter(problems), None), unreadable=tuple(sorted(set(snapshot.unreadable.values())))
     )
     for problem in problems:
-        rule = _given_up(problem, watched, snapshot)
+        rule = watched.rules.given_up(problem, _lasted(problem, watched, snapshot))
         if rule is not None:
             return replace(verdict, judgement=Judgement.FAILED, problem=problem, rule=rule), watched
     ordinary = tuple(state for state in states if not state.hook)
@@ -168,7 +168,7 @@ def _counting(states: Sequence[WorkloadState], watched: Watched, snapshot: Snaps
 
     The clock of a Service's endpoints starts when the pods are ready.
     """
-    pods_ready = all(state.is_ready for state in states if state.key.kind != "Service" and not state.hook)
+    pods_ready = pods_are_ready(states)
     return [
         _since_begin(problem, watched, snapshot)
         for state in states
@@ -176,6 +176,11 @@ def _counting(states: Sequence[WorkloadState], watched: Watched, snapshot: Snaps
         for problem in state.problems
         if pods_ready or problem.cause is not Cause.SERVICE_WITHOUT_ENDPOINTS
     ]
+
+
+def pods_are_ready(states: Iterable[WorkloadState]) -> bool:
+    """Return whether nothing is waited for but Services and hooks."""
+    return all(state.is_ready for state in states if state.key.kind != "Service" and not state.hook)
 
 
 def _since_begin(problem: Problem, watched: Watched, snapshot: Snapshot) -> Problem:
@@ -197,21 +202,11 @@ def _rank(problem: Problem, rules: Rules) -> int:
     return 0 if problem.fatal else 1 if ruled else 2
 
 
-def _given_up(problem: Problem, watched: Watched, snapshot: Snapshot) -> str | None:
-    """Return the rule by which a problem ends the rollout, for a person; ``None`` while it may pass."""
-    if problem.passing:
-        return None
-    if problem.fatal:
-        return "at once"
-    most = watched.rules.failures(problem.cause)
-    if most is not None and problem.failures >= most:
-        return f"after {most} {'restarts' if problem.cause in CRASHES else 'tries'}"
+def _lasted(problem: Problem, watched: Watched, snapshot: Snapshot) -> timedelta | None:
+    """Return how long a problem has been seen; ``None`` until the changes of a time of silence have been read."""
     if watched.silent_at is not None and snapshot.at - watched.silent_at < _CATCH_UP:
         return None
-    seconds = watched.rules.seconds(problem.cause)
-    if seconds is not None and snapshot.at - watched.first_seen[problem.identity] >= timedelta(seconds=seconds):
-        return f"after {seconds:g} s" if seconds else "at once"
-    return None
+    return snapshot.at - watched.first_seen[problem.identity]
 
 
 def _believed_at(states: Iterable[WorkloadState], watched: Watched) -> datetime | None:

@@ -23,6 +23,7 @@ from kubernaut.rollout.controllers import (
 from kubernaut.rollout.objects import (
     Expected,
     Object,
+    ObjectKey,
     condition,
     is_condition,
     is_deleted,
@@ -40,7 +41,7 @@ from kubernaut.rollout.services import claim, service
 from kubernaut.rollout.states import Phase, WorkloadState
 from kubernaut.rollout.store import Snapshot
 
-__all__ = ["Phase", "WorkloadState", "workload_states"]
+__all__ = ["Phase", "WorkloadState", "is_judged", "workload_states"]
 
 
 def workload_states(expected: Iterable[Expected], snapshot: Snapshot) -> tuple[WorkloadState, ...]:
@@ -50,10 +51,15 @@ def workload_states(expected: Iterable[Expected], snapshot: Snapshot) -> tuple[W
     return tuple(state for state in found if state is not None)
 
 
+def is_judged(key: ObjectKey) -> bool:
+    """Return whether an object has a state: it runs or serves something, or is of a kind outside Kubernetes."""
+    return bool(key.group) or key.kind in _JUDGED
+
+
 def _state(one: Expected, snapshot: Snapshot, release: Sequence[Expected]) -> WorkloadState | None:
-    kind, judged = one.key.kind, one.is_builtin and one.key.kind in _JUDGED
-    if one.is_builtin and not judged:
+    if not is_judged(one.key):
         return None
+    kind, judged = one.key.kind, one.is_builtin
     live, unreadable = snapshot.objects.get(one.key), snapshot.unreadable.get(kind)
     if live is None or is_deleted(live):
         waits = judged and unreadable is None

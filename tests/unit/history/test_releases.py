@@ -54,6 +54,7 @@ def test_release_has_the_documented_fields() -> None:
         "outcome",
         "operation",
         "unread",
+        "health",
     ]
 
 

@@ -38,14 +38,16 @@ from support.kube_objects import (
     unschedulable,
     waiting,
 )
+from support.rollouts import snapshot_of
 
 from kubernaut.errors import HelmFailed
 from kubernaut.rollout.diagnose import explain
+from kubernaut.rollout.health import Subject, health_of
 from kubernaut.rollout.objects import Expected, expected_objects
 from kubernaut.rollout.rules import Rules
 from kubernaut.rollout.store import Store
 from kubernaut.rollout.verdict import Verdict, Watched, begin, judge
-from kubernaut.rollout.workloads import Phase
+from kubernaut.rollout.workloads import Phase, workload_states
 
 KINDS = (
     "Pod",
@@ -216,3 +218,19 @@ def test_nothing_wrong_makes_an_object_ready(sick: list[Json]) -> None:
     worse = verdicts(WANTED, [HEALTHY, [*HEALTHY, *sick]], [100, 120], [])[-1]
     ready = {state.key: state.is_ready for state in healthy.states}
     assert all(ready[state.key] >= state.is_ready for state in worse.states)
+
+
+@given(clusters(), st.floats(0, 1e6), st.lists(st.sampled_from(KINDS), max_size=2))
+def test_health_of_damaged_objects_is_never_better_than_their_states(
+    objects: list[Json], seconds: float, unreadable: list[str]
+) -> None:
+    expected = expected_objects([manifest(item) for item in WANTED], NAMESPACE)
+    found = snapshot_of(seconds, expected, *objects, unreadable=dict.fromkeys(unreadable, "no right"))
+    health = health_of(Subject(expected, moment(0)), found)
+    states = workload_states(expected, found)
+    assert health.reason or health.status == "healthy"
+    if health.status == "healthy":
+        assert all(state.is_ready for state in states)
+        assert all(state.exists for state in states)
+    if all(state.phase is Phase.READY for state in states):
+        assert health.status in ("healthy", "suspended", "progressing", "degraded")
