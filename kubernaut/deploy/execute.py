@@ -43,6 +43,7 @@ from kubernaut.history.records import Record, Status
 from kubernaut.history.releases import Release
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action, Plan
+from kubernaut.rollout.health_reader import HealthReader
 
 ON_FAILURE = "kubernaut/on-failure"
 """The chart's annotation that decides what follows a failed deploy, unless the request does: ``rollback`` or ``keep``."""
@@ -141,11 +142,22 @@ def _plan_unlocked(request: OperationRequest, context: DeployContext, history: R
     reads_lock = dry_run or isinstance(request, UnlockRequest)  # the others find out when they acquire it
     lock = read_lock(context.cluster(), request.namespace, request.name) if reads_lock else Lock()
     try:
-        return plan(history, lock, request, namespace_missing=namespace_missing)
+        return _plan_with_health(history, lock, request, context, namespace_missing=namespace_missing)
     except ReleaseLocked:
         if dry_run or not request.lock_timeout:
             raise
         return None
+
+
+def _plan_with_health(
+    history: ReleaseHistory, lock: Lock, request: OperationRequest, context: DeployContext, *, namespace_missing: bool = False
+) -> Plan:
+    """Plan; the health of what runs is read only for a deploy that would change nothing."""
+    planned = plan(history, lock, request, namespace_missing=namespace_missing)
+    if planned.changes or history.current is None or not isinstance(request, DeployRequest):
+        return planned
+    health = HealthReader(context.store, context.cluster, context.settings).health(history.current, quick=True)
+    return plan(history, lock, request, health=health)
 
 
 # acquire the lock
@@ -214,7 +226,7 @@ def _plan_when_helm_is_done(request: OperationRequest, execution: Execution, dea
     notified = False
     while True:
         try:
-            return plan(execution.read(), execution.lock.found, request)
+            return _plan_with_health(execution.read(), execution.lock.found, request, execution.context)
         except ReleaseLocked as busy:
             if execution.context.clock() >= deadline:
                 raise

@@ -7,7 +7,7 @@ revision ``deployed`` below one that was deleted).
 current record       deploy                  rollback            restore              delete
 ===================  ======================  ==================  ===================  ==================
 none                 install                 not found           not found            not found
-deployed, the same   nothing                 roll back           nothing              uninstall
+deployed, the same   nothing [2]_            roll back           nothing              uninstall
 deployed, another    upgrade                 roll back           nothing              uninstall
 superseded, failed,
 unknown              upgrade                 roll back           nothing [1]_         uninstall
@@ -20,6 +20,7 @@ damaged              conflict                conflict            conflict       
 ===================  ======================  ==================  ===================  ==================
 
 .. [1] After an unfinished or failed restore the deleted release is still to be restored: mark failed, roll back to it.
+.. [2] An upgrade if the release is degraded or missing.
 
 The lock decides whether that is allowed. *Live*: refused with the holder, unless there is nothing to do. *Free* or *expired*: no
 other kubernaut is at work, so an unfinished record (``pending-*``, ``uninstalling``) of kubernaut is finished; one of plain Helm
@@ -55,7 +56,7 @@ from kubernaut.deploy.values import canonical
 from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseChanged, ReleaseNotCurrent, ReleaseNotFound
 from kubernaut.history.manifest import manifest_of
 from kubernaut.history.records import PENDING, Record, Status
-from kubernaut.history.releases import last_deleted
+from kubernaut.history.releases import HealthStatus, ReleaseHealth, last_deleted
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action, Plan
 
@@ -66,7 +67,14 @@ _REPLACES = frozenset({"helm-install-replace", "helm-uninstall"})
 _SUPERSEDES = frozenset({"helm-upgrade", "helm-install-replace", "helm-rollback"})
 
 
-def plan(history: ReleaseHistory, lock: Lock, request: OperationRequest, *, namespace_missing: bool = False) -> Plan:
+def plan(
+    history: ReleaseHistory,
+    lock: Lock,
+    request: OperationRequest,
+    *,
+    namespace_missing: bool = False,
+    health: ReleaseHealth | None = None,
+) -> Plan:
     """Decide what to do; see the table above.
 
     Args:
@@ -74,6 +82,7 @@ def plan(history: ReleaseHistory, lock: Lock, request: OperationRequest, *, name
         lock: The release's lock as it was found; ``Lock()`` for a free one.
         request: The requested operation.
         namespace_missing: Whether the namespace does not exist.
+        health: The health of the current release; only a deploy that would change nothing depends on it.
 
     Raises:
         NamespaceNotFound: The namespace does not exist, and the request does not create it.
@@ -85,7 +94,7 @@ def plan(history: ReleaseHistory, lock: Lock, request: OperationRequest, *, name
     """
     if isinstance(request, UnlockRequest):
         return _unlock(history, lock, request)
-    main = _main_plan(history, request, namespace_missing=namespace_missing)
+    main = _main_plan(history, request, namespace_missing=namespace_missing, health=health)
     if not main.changes:
         return main
     if lock.state is LockState.LIVE:
@@ -97,12 +106,14 @@ def plan(history: ReleaseHistory, lock: Lock, request: OperationRequest, *, name
     return Plan(actions=(*first, *(action for action in main.actions if action not in first)), reason=main.reason)
 
 
-def _main_plan(history: ReleaseHistory, request: OperationRequest, *, namespace_missing: bool) -> Plan:
+def _main_plan(
+    history: ReleaseHistory, request: OperationRequest, *, namespace_missing: bool, health: ReleaseHealth | None
+) -> Plan:
     """Return what is to be done if nothing was left unfinished."""
     current = history.current
     if isinstance(request, DeployRequest):
         _check_match(current, current, request)
-        return _deploy(history, request, namespace_missing=namespace_missing)
+        return _deploy(history, request, namespace_missing=namespace_missing, health=health)
     if current is None:
         raise ReleaseNotFound(f"The release {request.release} does not exist.")
     if isinstance(request, RestoreRequest | UninstallRequest):
@@ -119,7 +130,7 @@ def _main_plan(history: ReleaseHistory, request: OperationRequest, *, namespace_
 # the verbs
 
 
-def _deploy(history: ReleaseHistory, request: DeployRequest, *, namespace_missing: bool) -> Plan:
+def _deploy(history: ReleaseHistory, request: DeployRequest, *, namespace_missing: bool, health: ReleaseHealth | None) -> Plan:
     current = history.current
     if namespace_missing and not request.create_namespace:
         raise NamespaceNotFound(f"The namespace {request.namespace} does not exist.")
@@ -131,10 +142,15 @@ def _deploy(history: ReleaseHistory, request: DeployRequest, *, namespace_missin
     if current.status in (Status.UNINSTALLED, Status.UNINSTALLING):
         reason = f"{title(current)} was deleted; deploys {request.version}"
         return Plan(actions=(Action(kind="helm-install-replace", subject=request.release, reason=reason),))
-    why = difference(current, history, request)
+    why = difference(current, history, request, health)
     if why is None:
-        return Plan(reason=f"v{current.revision} already runs {request.version} with these values")
+        return Plan(reason=f"v{current.revision} already runs {request.version} with these values{_aside(health)}")
     return Plan(actions=(Action(kind="helm-upgrade", subject=request.release, reason=why),))
+
+
+def _aside(health: ReleaseHealth | None) -> str:
+    """Return that a release which is not applied again is not healthy either, to follow a clause."""
+    return "" if health is None or health.status is HealthStatus.HEALTHY else f"; it is {health.status}: {health.reason}"
 
 
 def _rollback(history: ReleaseHistory, current: Record, request: RollbackRequest) -> Plan:

@@ -18,7 +18,7 @@ from kubernaut.errors import DeployKept, ReleaseLocked
 from kubernaut.history.manifest import manifest_of
 from kubernaut.history.operations import SUCCEEDED, Operation, OperationChart
 from kubernaut.history.records import GONE, PENDING, Record, Status, few, parse_time
-from kubernaut.history.releases import find_operation
+from kubernaut.history.releases import HealthStatus, ReleaseHealth, find_operation
 from kubernaut.history.repair import INTERRUPTED
 from kubernaut.history.store import ReleaseHistory
 
@@ -65,10 +65,17 @@ def removed_objects(record: Record) -> tuple[str, ...]:
 # the revision that is deployed, rolled back to or restored
 
 
-def difference(current: Record, history: ReleaseHistory, request: DeployRequest) -> str | None:
-    """Return why the current release has to be upgraded; ``None`` if it already runs what is requested."""
+def difference(current: Record, history: ReleaseHistory, request: DeployRequest, health: ReleaseHealth | None = None) -> str | None:
+    """Return why the current release has to be upgraded; ``None`` if it already runs what is requested.
+
+    Args:
+        current: The current release.
+        history: The release's history.
+        request: The deploy.
+        health: The health of the current release; one that is not known does not count.
+    """
     values = request.merged_values(history)
-    why = _difference(current, history, request, values)
+    why = _difference(current, history, request, values) or _ailment(current, health)
     lost = overrides_lost(current.config, values) if why else ()
     return f"{why}; no longer set: {few(lost, MAX_KEYS)}" if lost else why
 
@@ -93,6 +100,12 @@ def _difference(current: Record, history: ReleaseHistory, request: DeployRequest
     if canonical(current.config) != canonical(values):
         return f"values differ: {few(differing(current.config, values), MAX_KEYS)}"
     return None
+
+
+def _ailment(current: Record, health: ReleaseHealth | None) -> str | None:
+    """Return that a release does not run as it was deployed, so that applying it again may help."""
+    ill = health is not None and health.status in (HealthStatus.DEGRADED, HealthStatus.MISSING)
+    return f"{title(current)} is {health.status}: {health.reason}" if health is not None and ill else None
 
 
 @dataclass(frozen=True)
