@@ -8,7 +8,7 @@ Docker client.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -264,12 +264,17 @@ class Kubernaut(ReleaseVerbs):
     # history: what runs, and what ran
 
     @override
-    def list(self, *, namespace: str | None = None, all: bool = False) -> ReleaseList:
-        return self.context.clients.history.list(namespace and check_namespace(namespace), all=all)
+    def list(self, *, namespace: str | None = None, all: bool = False, health: bool = False) -> ReleaseList:
+        clients = self.context.clients
+        return (clients.health if health else clients.history).list(namespace and check_namespace(namespace), all=all)
 
     @override
     def show(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> Release:
-        return self.context.clients.history.release(release_id(release, namespace, revision))
+        return self.context.clients.health.release(release_id(release, namespace, revision))
+
+    def with_health(self, releases: Iterable[Release]) -> tuple[Release, ...]:
+        """Return releases, such as those of :meth:`watch`, with their health as it is now."""
+        return self.context.clients.health.add((release, None) for release in releases)
 
     @override
     def history(self, release: str, *, namespace: str | None = None) -> ReleaseList:

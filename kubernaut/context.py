@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kubernaut.history.store import HistoryStore
     from kubernaut.publish.pipeline import PublishContext
     from kubernaut.publish.registry import Registry
+    from kubernaut.rollout.health_reader import HealthReader
 
 GITHUB_TOKEN = "KUBERNAUT_GITHUB_TOKEN"  # noqa: S105 - the variable's name
 
@@ -70,6 +71,13 @@ class Clients:
         from kubernaut.history.store import HistoryStore
 
         return HistoryStore(lambda: self.cluster)
+
+    @cached_property
+    def health(self) -> HealthReader:
+        """The health of releases in the cluster."""
+        from kubernaut.rollout.health_reader import HealthReader
+
+        return HealthReader(self.history, lambda: self.cluster, self._settings)
 
     @cached_property
     def registry_client(self) -> RegistryClient:

@@ -157,11 +157,17 @@ class ReleaseVerbs(Protocol):
     raises :class:`kubernaut.KubernautError` when it fails.
     """
 
-    def list(self, *, namespace: str | None = None, all: bool = False) -> ReleaseList:
-        """Return the active releases of one namespace or of all; with ``all``, every release in the history."""
+    def list(self, *, namespace: str | None = None, all: bool = False, health: bool = False) -> ReleaseList:
+        """Return the active releases of one namespace or of all; with ``all``, every release in the history.
+
+        Args:
+            namespace: Only releases in this namespace.
+            all: Also releases that are not active.
+            health: Read the health of each release too, which takes a request for each kind of their objects.
+        """
 
     def show(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> Release:
-        """Return one release; for a name, the current one."""
+        """Return one release with its health; for a name, the current one."""
 
     def history(self, release: str, *, namespace: str | None = None) -> ReleaseList:
         """Return all releases of a name in a namespace, newest first."""

@@ -37,25 +37,27 @@ _DIFF_COLOURS = {"@": "cyan", "-": "red", "+": "green"}
     examples=[
         ("kubernaut list", "list the active releases of all namespaces"),
         ("kubernaut list -n demo --all", "list the whole history of a namespace, including deleted releases"),
-        ("kubernaut list -o json", "print the releases as JSON"),
+        ("kubernaut list --no-health -o json", "print the releases as JSON, without looking at their workloads"),
     ],
     statuses=tuple(status for status in READ_STATUSES if status != 4),
 )
 @click.option("-n", "--namespace", metavar="NAMESPACE", help="Namespace to list (default: all namespaces).")
 @click.option("--all", is_flag=True, help="List every release in the history, not only active ones.")
+@click.option("--health/--no-health", default=True, help="Read what the workloads of the releases do now (default: yes).")
 @cluster_options
 @output_options
 def list(output: str, **options: Any) -> None:
     """List the active releases.
 
-    A release is active until it is deleted, even if it failed. Releases of plain Helm are included.
+    A release is active until it is deleted, even if it failed. Releases of plain Helm are included. HEALTH is what the workloads of
+    the current release do now: healthy, progressing, degraded, missing, suspended or unknown; kubernaut show has the reason.
     """
     releases = session.open_backend(options).list(**options)
     namespace = options["namespace"]
     where = f" in {namespace}" if namespace else ""
     every = f"kubernaut list{f' -n {namespace}' if namespace else ''} --all{target_arguments()}"
     empty = f"No releases found{where}." if options["all"] else f"No active releases found{where}. Include deleted ones: `{every}`."
-    render.show_releases(releases, output, empty=empty)
+    render.show_releases(releases, output, empty=empty, health=options["health"])
 
 
 @click.command(
@@ -73,8 +75,8 @@ def list(output: str, **options: Any) -> None:
 def show(release: str, output: str, **options: Any) -> None:
     """Show the details of one release.
 
-    Shows its status, chart, images by digest, commit, actor, times and outcome; if it failed, also the cause and the evidence. A
-    release is named by its ID, NAMESPACE.NAME.vREVISION, or by its name and -n NAMESPACE.
+    Shows its status, health, chart, images by digest, commit, actor, times and outcome; if it failed, also the cause and the
+    evidence. A release is named by its ID, NAMESPACE.NAME.vREVISION, or by its name and -n NAMESPACE.
     """
     render_release.show_release(session.open_backend(options).show(release, **options), output)
 

@@ -25,9 +25,18 @@ _SHORT_COMMIT = 7
 _SHORT_DIGEST = len("sha256:") + 12
 _UNITS = ((60, "s"), (60, "m"), (24, "h"), (365, "d"))
 _GAP = 2
-_NARROW = ("REV", "STATUS", "UPDATED", "CREATED", "COMMIT", "CAUSE")
+_NARROW = ("REV", "STATUS", "HEALTH", "UPDATED", "CREATED", "COMMIT", "CAUSE")
 _WHOLE = ("CAUSE",)
-_COLOURS = {"deployed": "green", "failed": "red", "uninstalled": "dim", "superseded": "dim"}
+_COLOURS = {
+    "deployed": "green",
+    "failed": "red",
+    "uninstalled": "dim",
+    "superseded": "dim",
+    "healthy": "green",
+    "progressing": "yellow",
+    "degraded": "red",
+    "missing": "red",
+}
 
 
 # plans
@@ -135,8 +144,8 @@ def _title(release: Release) -> str:
 # releases
 
 
-def show_releases(releases: ReleaseList, output: str, *, empty: str) -> None:
-    """Print releases as a table; without any, the message ``empty``."""
+def show_releases(releases: ReleaseList, output: str, *, empty: str, health: bool = False) -> None:
+    """Print releases as a table, with their ``health`` if that was read; without any, the message ``empty``."""
     if output == "json":
         print_json(releases)
         return
@@ -149,6 +158,7 @@ def show_releases(releases: ReleaseList, output: str, *, empty: str) -> None:
             release.namespace,
             str(release.revision),
             release.status,
+            *((release.health.status.value if release.health else NONE,) if health else ()),
             version_of(release),
             _commit(release.source.commit),
             release.created_by or release.managed_by,
@@ -156,7 +166,8 @@ def show_releases(releases: ReleaseList, output: str, *, empty: str) -> None:
         )
         for release in releases.items
     ]
-    print_table(("NAME", "NAMESPACE", "REV", "STATUS", "VERSION", "COMMIT", "BY", "UPDATED"), rows, optional=("COMMIT",))
+    header = ("NAME", "NAMESPACE", "REV", "STATUS", *(("HEALTH",) if health else ()), "VERSION", "COMMIT", "BY", "UPDATED")
+    print_table(header, rows, optional=("COMMIT", "BY", "UPDATED") if health else ("COMMIT",))
     _print_count(releases)
 
 

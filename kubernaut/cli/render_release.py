@@ -33,6 +33,7 @@ def show_release(release: Release, output: str) -> None:
         [
             ("id", release.id),
             ("status", release.status + (f" ({', '.join(flags)})" if flags else "")),
+            ("health", _health(release)),
             ("serving", f"revision {release.serving}" if release.serving and release.serving != release.revision else ""),
             ("version", version_of(release)),
             ("chart", pinned(release.chart.ref or chart_of(release), release.chart.digest)),
@@ -106,6 +107,11 @@ def _wrapped(text: str, indent: str) -> Iterator[str]:
             yield from textwrap.wrap(line, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False) or [""]
         else:
             yield f"{indent}{line}"
+
+
+def _health(release: Release) -> str:
+    health = release.health
+    return "" if health is None else f"{health.status}: {health.reason}" if health.reason else health.status.value
 
 
 def _outcome(release: Release) -> str:

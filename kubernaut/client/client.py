@@ -87,6 +87,7 @@ class Client(ReleaseVerbs):
         *,
         namespace: str | None = None,
         all: bool = False,
+        health: bool = False,
         name: str | None = None,
         status: str | None = None,
         version: str | None = None,
@@ -96,12 +97,13 @@ class Client(ReleaseVerbs):
         Args:
             namespace: Only releases in this namespace.
             all: Also releases that are not active.
+            health: Have the health of each release read too.
             name: Only releases with this name.
             status: Only releases with this status.
             version: Only releases of this version.
         """
         query = {"namespace": namespace and check_namespace(namespace), "name": name, "status": status, "version": version}
-        items = tuple(self._pages({**query, "all": all or None}))
+        items = tuple(self._pages({**query, "all": all or None, "health": health or None}))
         return ReleaseList(items=items, count=len(items))
 
     @override

@@ -29,6 +29,9 @@ HOST = "127.0.0.1:8080"
 COMMAND_LINE = re.compile(r"(^|[\s`(])--?[a-z]|[`(](kubernaut|helm|kubectl|docker|git|chmod) |\bkubernaut [a-z]+ [A-Z]")
 """A command or an option, which no hint of an HTTP answer names."""
 
+HEALTHY = {"status": "healthy", "reason": ""}
+"""The health of a single release without workloads; other responses have none."""
+
 Routes = Callable[[ServerContext], Sequence[Route]]
 
 

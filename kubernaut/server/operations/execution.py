@@ -199,7 +199,7 @@ def _matching_etag(release: ReleaseId, header: str | None, kubernaut: Kubernaut)
     if header is None:
         return None
     try:
-        etag = kubernaut.show(str(release)).etag
+        etag = kubernaut.context.clients.history.release(release).etag
     except ReleaseNotFound as missing:
         raise ReleaseChanged(f"{release} does not match If-Match: {missing.message}") from missing
     if header.strip() == "*":

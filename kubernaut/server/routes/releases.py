@@ -1,14 +1,14 @@
 """The routes that read releases and published versions.
 
-Lists, single releases and histories come from the index, without a request to the cluster. Manifest, values, diff, report and
-explanation of one release are read from its record, and versions from the registry.
+Lists, single releases and histories come from the index, without a request to the cluster; only health is read from it. Manifest,
+values, diff, report and explanation of one release are read from its record, and versions from the registry.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlencode
@@ -80,6 +80,9 @@ class ReleasesQuery(Model):
     status: str | None = Field(None, description="Only releases with this Helm status.", pattern=f"^({'|'.join(Status)})$")
     version: str | None = Field(None, description="Only releases with this chart version.", min_length=1, max_length=256)
     all: bool = Field(False, description="Every release in the history, not only the active ones.")
+    health: bool = Field(
+        False, description="Read the health of the releases on this page, from the cluster; `null` for releases without objects."
+    )
     limit: int = Field(DEFAULT_LIMIT, description="The maximum number of releases on a page.", ge=1, le=MAX_LIMIT)
     cursor: Cursor | None = Field(None, description="The `next` of the previous page.")
 
@@ -145,11 +148,12 @@ class _Handlers:
         )
         cursor = encode_cursor(page.next) if page.next else None
         # The index keeps each release as JSON, so that a list of hundreds only joins bytes.
-        body = b'{"items":[%b],"count":%d,"next":%b}' % (b",".join(page.items), page.count, json.dumps(cursor).encode())
+        items = self._with_health(page.items) if query.health else page.items
+        body = b'{"items":[%b],"count":%d,"next":%b}' % (b",".join(items), page.count, json.dumps(cursor).encode())
         return Response(body=body, headers={**self._age(), **_link(request, query, cursor)})
 
     def show(self, request: Request) -> Response:
-        release = self._index.release(self._requested(request))
+        (release,) = self._kubernaut.with_health([self._index.release(self._requested(request))])
         return Response(body=release, headers={"ETag": f'"{release.etag}"'})
 
     def history(self, request: Request) -> Response:
@@ -188,6 +192,11 @@ class _Handlers:
             for version in self._kubernaut.versions(name)
         )
         return Response(body=VersionList(items=items, count=len(items)))
+
+    def _with_health(self, items: Iterable[bytes]) -> tuple[bytes, ...]:
+        """Return the JSON of releases with their health."""
+        releases = self._kubernaut.with_health(Release.model_validate_json(item) for item in items)
+        return tuple(release.model_dump_json(by_alias=True).encode() for release in releases)
 
     def _requested(self, request: Request) -> ReleaseId:
         release = ReleaseId.parse(request.parameters["id"])
@@ -231,7 +240,12 @@ def routes(context: ServerContext) -> tuple[Route, ...]:
             query=ReleasesQuery,
         ),
         _release_route(
-            "", "getRelease", "Returns one release.", handlers.show, Release, {"ETag": "The version of the release's record."}
+            "",
+            "getRelease",
+            "Returns one release, with its health.",
+            handlers.show,
+            Release,
+            {"ETag": "The version of the release's record."},
         ),
         _release_route(
             "/history", "getHistory", "Lists all releases of the name, newest first.", handlers.history, ReleaseList, _AGE_HEADER

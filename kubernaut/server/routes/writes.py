@@ -201,7 +201,7 @@ def _deletion(release: ReleaseId, query: DeleteQuery) -> WriteRequest:
         try:
             return kubernaut.delete(str(release), **options)
         except ReleaseNotCurrent as error:
-            current = kubernaut.show(str(ReleaseId(release.namespace, release.name)))
+            current = _find(kubernaut, ReleaseId(release.namespace, release.name))
             error.members.setdefault("current", current.id)
             raise
 
@@ -210,12 +210,17 @@ def _deletion(release: ReleaseId, query: DeleteQuery) -> WriteRequest:
 
 def _rollback(release: ReleaseId, body: RollbackOptions, query: DryRunQuery) -> WriteRequest:
     def decide(kubernaut: Kubernaut) -> Decision:
-        target = kubernaut.show(str(release))
-        if target.status in GONE and target.id == kubernaut.show(str(ReleaseId(target.namespace, target.name))).id:
+        target = _find(kubernaut, release)
+        if target.status in GONE and target.id == _find(kubernaut, ReleaseId(target.namespace, target.name)).id:
             return Decision("restore", lambda kubernaut, options: kubernaut.restore(target.id, **options))
         return Decision("rollback", lambda kubernaut, options: kubernaut.rollback(str(release), **options))
 
     return WriteRequest(release, decide, _options(body), dry_run=query.dry_run)
+
+
+def _find(kubernaut: Kubernaut, release: ReleaseId) -> Release:
+    """Return a release as its record has it, without its health."""
+    return kubernaut.context.clients.history.release(release)
 
 
 def _options(model: NewRelease | RollbackOptions) -> OperationOptions:

@@ -43,3 +43,15 @@ def problem() -> Callable[[Result], dict[str, Any]]:
         return content
 
     return read
+
+
+@pytest.fixture
+def at_width(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Make stdout a terminal of some columns."""
+
+    def set_width(columns: int) -> None:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        for module in ("render", "render_release"):
+            monkeypatch.setattr(f"kubernaut.cli.{module}.is_terminal", lambda _: True)
+
+    return set_width

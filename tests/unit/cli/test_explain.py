@@ -23,18 +23,6 @@ LONG_SENTENCE = (
 )
 
 
-@pytest.fixture
-def at_width(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Make stdout a terminal of some columns."""
-
-    def set_width(columns: int) -> None:
-        monkeypatch.setenv("COLUMNS", str(columns))
-        for module in ("render", "render_release"):
-            monkeypatch.setattr(f"kubernaut.cli.{module}.is_terminal", lambda _: True)
-
-    return set_width
-
-
 def words(text: str) -> str:
     return " ".join(text.split())
 

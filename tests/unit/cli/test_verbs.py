@@ -46,7 +46,19 @@ FILES = {"to", "handover"}
 """The files that the command line reads and writes; `diff --to` is an argument of the library."""
 LIBRARY_ONLY = {"if_match", "operation", "chart", "digest"}
 """Arguments that only the library and the REST server have."""
-SERVER_ONLY = {"accept", "accepted", "acting", "close", "manifest", "operation", "recover", "report", "values", "watch"}
+SERVER_ONLY = {
+    "accept",
+    "accepted",
+    "acting",
+    "close",
+    "manifest",
+    "operation",
+    "recover",
+    "report",
+    "values",
+    "watch",
+    "with_health",
+}
 """Methods of the library for the REST server."""
 
 
@@ -210,9 +222,9 @@ def test_an_unchanged_publish_is_reported_as_such(run: Run, stub: StubKubernaut)
 def test_list_outside_a_terminal_is_complete(run: Run) -> None:
     lines = run("list").stdout.splitlines()
     assert [line.split() for line in lines] == [
-        ["NAME", "NAMESPACE", "REV", "STATUS", "VERSION", "COMMIT", "BY", "UPDATED"],
-        ["hello-world", "demo", "3", "deployed", "1.4.2", COMMIT[:7], "ada@workshop", "2031-05-06T07:08:09Z"],
-        ["nginx", "tools", "1", "deployed", "18.1.0", "-", "helm", "2031-05-06T07:08:09Z"],
+        ["NAME", "NAMESPACE", "REV", "STATUS", "HEALTH", "VERSION", "COMMIT", "BY", "UPDATED"],
+        ["hello-world", "demo", "3", "deployed", "-", "1.4.2", COMMIT[:7], "ada@workshop", "2031-05-06T07:08:09Z"],
+        ["nginx", "tools", "1", "deployed", "-", "18.1.0", "-", "helm", "2031-05-06T07:08:09Z"],
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.backend import HELLO, SOON, Backend, deployed, ended, operation_of, running_backend, until
-from support.in_process_server import TEAM, InProcessServer, problem
+from support.in_process_server import HEALTHY, TEAM, InProcessServer, problem
 from werkzeug.test import TestResponse
 
 from kubernaut.errors import ClusterUnreachable, DeadlineExceeded, RequestInvalid
@@ -261,7 +261,7 @@ def test_a_client_waiting_at_another_server_gets_the_release(backend: Backend) -
     [answer] = waiting
     assert answer.status_code == 201, answer.text
     assert operation_of(answer) == operation_of(first)
-    assert answer.json == one.get("/api/releases/demo.hello.v1").json
+    assert answer.json | {"health": HEALTHY} == one.get("/api/releases/demo.hello.v1").json
 
 
 def test_of_two_concurrent_writes_to_a_release_one_is_refused_as_locked(backend: Backend) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.backend import HELLO, WAIT, Backend, deployed, ended, nothing_was_written, operation_of, running_backend
-from support.in_process_server import InProcessServer, problem
+from support.in_process_server import HEALTHY, InProcessServer, problem
 from werkzeug.test import TestResponse
 
 from kubernaut.errors import DeadlineExceeded
@@ -108,7 +108,7 @@ def test_lists_include_a_finished_write(server: InProcessServer) -> None:
         assert release["revision"] == round
         [listed] = server.get("/api/releases").json["items"]
         assert listed == release
-        assert server.get("/api/releases/demo.hello.current").json == release
+        assert server.get("/api/releases/demo.hello.current").json == release | {"health": HEALTHY}
 
 
 def test_values_of_all_sources_are_merged(backend: Backend, server: InProcessServer) -> None:
