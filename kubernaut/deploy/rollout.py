@@ -19,8 +19,9 @@ from kubernaut.history.records import GONE, Record, decode, parse_time
 from kubernaut.history.repair import described_patch
 from kubernaut.rollout.diagnose import explain
 from kubernaut.rollout.follow import RolloutFollower, Target, given_up
+from kubernaut.rollout.helm_failures import NOT_IN_TIME
 from kubernaut.rollout.hints import hint_for
-from kubernaut.rollout.logs import logs_to_read
+from kubernaut.rollout.logs import UNREADABLE, logs_to_read
 from kubernaut.rollout.objects import Expected, expected_objects
 from kubernaut.rollout.rules import rules_from
 from kubernaut.rollout.verdict import Verdict
@@ -108,10 +109,13 @@ class Rollout:
         )
 
     def cleaned(self, failure: KubernautError | None) -> str:
-        """Return the message of a failure without the release's secrets and without control characters."""
+        """Return a failure, and what was waited for, without the release's secrets and without control characters."""
         if self._record is not None:
             self._know_secrets_of(self._record)
-        return clean(str(failure), self._secrets, longest=_LONGEST_MESSAGE)
+        verdict = self.follower.verdict
+        waits = verdict.problem if verdict is not None and isinstance(failure, DeadlineExceeded) else None
+        text = f"{failure} {waits.message[:1].upper()}{waits.message[1:]}." if waits is not None else str(failure)
+        return clean(text, self._secrets, longest=_LONGEST_MESSAGE)
 
     def _know_secrets_of(self, record: Record) -> None:
         self._secrets = (*self._execution.context.secrets, *known_secrets(record))
@@ -186,6 +190,8 @@ def evidence_lines(evidence: Sequence[Evidence]) -> Iterator[str]:
         if one.kind == "log":
             yield f"The last lines of {one.about}:"
             yield from (f"  {line}" for line in one.text.splitlines())
+        elif one.kind == "unreadable" and one.text.startswith(UNREADABLE):
+            yield f"Not known: the log of {one.about}: {one.text.removeprefix(UNREADABLE)}"
         elif one.kind == "unreadable":
             yield f"Not known: {one.text}"
         else:
@@ -210,4 +216,4 @@ def _unread(record: Record) -> str:
 def _not_ready(verdict: Verdict) -> KubernautError:
     if verdict.is_failed:
         return given_up(verdict)
-    return DeadlineExceeded(verdict.problem.message if verdict.problem else "The release was not ready in time.")
+    return DeadlineExceeded(NOT_IN_TIME)

@@ -97,11 +97,11 @@ def _decide(
     problem = _most_important(verdict, observed.states)
     if problem is not None:
         return problem, problem_finding(problem, observed), verb
-    waiting = next((state for state in observed.states if state.exists and not state.is_ready), None)
+    waiting = min(_waiting_states(observed.states), key=lambda state: state.key.kind == "Service", default=None)
     if waiting is None:
         is_deadline = found.cause is Cause.DEADLINE_EXCEEDED and not found.facts.get("name")
         return None, replace(found, why="") if is_deadline else found, verb if is_deadline else "failed"
-    return None, _waiting(found, waiting), verb
+    return None, _still_waits(found, waiting), verb
 
 
 def _decide_hook(found: Finding, observed: Observed) -> tuple[Problem | None, Finding, str]:
@@ -153,10 +153,19 @@ def _doing_of_hook(state: WorkloadState, observed: Observed) -> str:
 
 
 def _most_important(verdict: Verdict | None, states: Sequence[WorkloadState]) -> Problem | None:
-    """Return the problem that explains most: the verdict's, unless it follows from another one."""
+    """Return the problem that explains most: the verdict's, unless it follows from another one.
+
+    That a Service has no endpoints explains nothing while a workload is not ready, even one whose pods may not be read.
+    """
     first = [verdict.problem] if verdict is not None and verdict.problem is not None else []
     found = [*first, *(problem for state in states if not state.is_ready and not state.hook for problem in state.problems)]
+    if any(state.key.kind != "Service" for state in _waiting_states(states)):
+        found = [problem for problem in found if problem.cause is not Cause.SERVICE_WITHOUT_ENDPOINTS]
     return min(found, key=lambda problem: problem.cause in _CONSEQUENCES, default=None)
+
+
+def _waiting_states(states: Sequence[WorkloadState]) -> list[WorkloadState]:
+    return [state for state in states if state.exists and not state.is_ready and not state.hook]
 
 
 def _underlying(problem: Problem, observed: Observed) -> Problem:
@@ -167,7 +176,7 @@ def _underlying(problem: Problem, observed: Observed) -> Problem:
     return next((one for one in state.problems if one.cause is not problem.cause), problem) if state is not None else problem
 
 
-def _waiting(found: Finding, state: WorkloadState) -> Finding:
+def _still_waits(found: Finding, state: WorkloadState) -> Finding:
     facts = {**found.facts, "kind": state.key.kind, "namespace": state.key.namespace, "name": state.key.name}
     return Finding(Cause.DEADLINE_EXCEEDED, f"{state.key} still waits ({_doing(state)})", facts, decides=False)
 

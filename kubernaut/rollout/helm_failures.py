@@ -15,6 +15,8 @@ from kubernaut.rollout.refusals import Finding, first_words, listed, refusal
 
 STARTED = re.compile(r"^[A-Z][\w-]* \S+(?: back to revision \d+)? failed(?: at [^\s:]+(?::\d+)?)?: ")
 """What kubernaut puts before Helm's message."""
+NOT_IN_TIME = "The release was not ready in time."
+"""The failure of a release that Helm deployed and that was not ready at the deadline: what it waited for is the reason."""
 
 _HOOK = re.compile(
     r"failed (?P<installing>(?:pre|post)-install): |(?P<event>(?:pre|post)-(?:upgrade|rollback|delete)) hooks failed: "
@@ -44,9 +46,11 @@ _MAPPING_NAME = re.compile(r'resource mapping not found for name: "(?P<name>[^"]
 _REMOVED = re.compile(r"current release manifest contains removed kubernetes api")
 _DEADLINE = re.compile(
     r"timed out waiting|context deadline exceeded|would exceed context deadline|took longer than|not ready\. status: (?!Failed)"
+    rf"|{re.escape(NOT_IN_TIME)}"
 )
 _ONLY_WAITED = re.compile(
     r"(?:context deadline exceeded|timed out waiting for the condition|.* took longer than [\d.]+ s, and Helm was stopped\.?)"
+    rf"|{re.escape(NOT_IN_TIME)}"
     r"|(?:time=\S+ )?level=(?:DEBUG|INFO|WARN)\b.*"
 )
 _STOPPED = re.compile(r"took longer than (?P<seconds>[\d.]+) s")
@@ -143,7 +147,8 @@ def _deadline_finding(text: str) -> Finding:
     why = "it was not ready in time" if stopped is None else f"it was not ready after {stopped['seconds']} s"
     if waiting is not None:
         facts |= {"kind": waiting["kind"], "name": waiting["name"]}
-        why = f"{waiting['kind']} {waiting['name']} was not ready in time: {short(waiting['message'])}"
+        message = short(waiting["message"]) if waiting["message"].strip() else f"Helm reports the status {waiting['status']}"
+        why = f"{waiting['kind']} {waiting['name']} was not ready in time: {message}"
     return Finding(Cause.DEADLINE_EXCEEDED, why, facts, decides=False)
 
 

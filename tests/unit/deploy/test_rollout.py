@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.deploy_harness import CRASHING, LATE, WORKLOAD, DeployHarness, put_crashing
-from support.kube_objects import deployment, event, owned_pod, replica_set, waiting
+from support.deploy_harness import CRASHING, LATE, WORKLOAD, DeployHarness, after_helm, put_crashing
+from support.kube_objects import deployment, endpoint_slice, event, owned_pod, replica_set, service, waiting
 from support.watching import GONE, WIDGETS, until
 
 from kubernaut.deploy.execute import Result
@@ -87,6 +87,28 @@ def test_ready_workloads_are_reported_once(harness: DeployHarness) -> None:
     assert len(shown) == len(set(shown))
 
 
+def test_crash_after_helm_has_ended_is_the_reason_at_the_deadline(harness: DeployHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Helm deployed it; two restarts are too few to give it up."""
+    monkeypatch.setattr("kubernaut.deploy.rollout._LAST_LOOK_SECONDS", 0.3)
+    harness.cluster.logs["demo", CRASHING, "web"] = ["no database"]
+    after_helm(harness, "upgrade", lambda: put_crashing(harness.cluster))
+    error = failed(harness, timeout=0.1)
+    assert error.members["cause"] == "container_crashed"
+    assert "not ready in time" in error.message
+    assert "no database" in error.message
+    assert any(CRASHING in line and "2 restarts" in line for line in error.details)
+    assert not any(line.startswith("Helm: ") for line in error.details)
+
+
+def test_rollback_that_is_not_ready_says_what_it_waited_for(harness: DeployHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubernaut.deploy.rollout._LAST_LOOK_SECONDS", 0.3)
+    deployed(harness)
+    rolls_out(harness, lambda check: put_crashing(harness.cluster, restarts=3), error=LATE)
+    after_helm(harness, "rollback", lambda: put_crashing(harness.cluster, restarts=4))
+    error = failed(harness, "1.1.0", timeout=0.1)
+    assert re.search(r"3 times\..* failed as well: .*[Cc]ontainer web keeps crashing", error.message)
+
+
 def test_rollback_is_followed_and_explained_as_well(harness: DeployHarness) -> None:
     deployed(harness)
     rolls_out(harness, lambda check: put_crashing(harness.cluster, restarts=3))
@@ -144,6 +166,19 @@ def test_pods_that_may_not_be_read_leave_the_workload_and_its_events(harness: De
     assert error.members["cause"] == "deadline_exceeded"
     assert "Deployment web" in error.message
     assert "Not known: cannot read pods in demo: no right to list pods" in error.details
+
+
+def test_service_of_pods_that_may_not_be_read_is_not_the_reason(harness: DeployHarness) -> None:
+    def put(check: Check) -> None:
+        put_crashing(harness.cluster)
+        harness.cluster.put(new(harness, service("web", {"app": "web"})))
+        harness.cluster.put(new(harness, endpoint_slice(service("web"), False)))
+
+    harness.cluster.fail("list pods", DENIED, times=None)
+    rolls_out(harness, put, error=LATE)
+    error = failed(harness, template=WORKLOAD.replace("spec: {ports", "spec: {selector: {app: web}, ports"))
+    assert error.members["cause"] == "deadline_exceeded"
+    assert "Deployment web" in error.message
 
 
 def test_log_that_may_not_be_read_costs_only_itself(harness: DeployHarness) -> None:
