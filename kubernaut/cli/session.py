@@ -101,7 +101,7 @@ def _pop_settings(options: dict[str, Any]) -> Settings:
     settings = load_settings({**given, "server": chosen_server()})
     if settings.server is not None:  # the server has its own settings: it gets those set here, but not the defaults
         mark_remote()
-        chosen = (name for name in DURATIONS if name in given and settings.origins[name] != "default")
+        chosen = (name for name in DURATIONS if name in given and settings.is_given(name))
         options.update({name: getattr(settings, name) for name in chosen})
     return settings
 
