@@ -59,17 +59,17 @@ class _Facts:
         return f"{kind.lower()}/{name}" if name and _KIND.fullmatch(kind) else ""
 
     @property
-    def show(self) -> str:
-        return f"`kubernaut show {self.name} -n {self.namespace}`"
+    def explain(self) -> str:
+        return f"`kubernaut explain {self.name} -n {self.namespace}`"
 
     @property
-    def report(self) -> str:
-        return f"`GET /api/releases/{self.namespace}.{self.name}.current/report`"
+    def explanation(self) -> str:
+        return f"`GET /api/releases/{self.namespace}.{self.name}.current/explanation`"
 
     def describe(self, kind: str = "", name: str = "") -> str:
         """A command that shows an object with its events."""
         about = f"{kind.lower()}/{name}" if kind and name else self.object
-        return f"`kubectl describe {about} {self.where}`" if about else self.show
+        return f"`kubectl describe {about} {self.where}`" if about else self.explain
 
 
 def hint_for(explanation: Explanation, namespace: str, name: str) -> Hints:
@@ -85,7 +85,7 @@ def hint_for(explanation: Explanation, namespace: str, name: str) -> Hints:
     if fixed is not None:
         return Hints(*fixed)
     if make is None:
-        return Hints(f"{facts.show} shows the release and the evidence.", f"{facts.report} shows the release and the evidence.")
+        return Hints(f"{facts.explain} shows the evidence.", f"{facts.explanation} shows the evidence.")
     return Hints(*make(facts))
 
 
@@ -239,7 +239,7 @@ def _job(facts: _Facts) -> _Pair:
 def _service(facts: _Facts) -> _Pair:
     name = facts.object_name("name")
     advice = "Make the selector of the Service equal to the labels of the pods"
-    command = f"`kubectl get service {name} -o wide {facts.where}`" if name else facts.show
+    command = f"`kubectl get service {name} -o wide {facts.where}`" if name else facts.explain
     return f"{advice}: {command} shows the one, `kubectl get pods --show-labels {facts.where}` the others.", f"{advice}."
 
 
@@ -249,7 +249,7 @@ def _load_balancer(facts: _Facts) -> _Pair:
 
 
 def _condition(facts: _Facts) -> _Pair:
-    return f"{_events(facts)} shows its conditions and events.", f"{facts.report} shows the evidence."
+    return f"{_events(facts)} shows its conditions and events.", f"{facts.explanation} shows the evidence."
 
 
 def _terminating(facts: _Facts) -> _Pair:
@@ -271,7 +271,7 @@ def _application_probe(facts: _Facts) -> _Pair:
 def _conflict(facts: _Facts) -> _Pair:
     field = listed(facts.get("field").split(", ")) if facts.get("field") else "the field"
     advice = f"Leave {field} out of the chart, or stop the other manager from writing it"
-    shown = f"`kubectl get {facts.object} {facts.where} -o yaml --show-managed-fields`" if facts.object else facts.show
+    shown = f"`kubectl get {facts.object} {facts.where} -o yaml --show-managed-fields`" if facts.object else facts.explain
     return f"{advice}; {shown} shows who writes which field.", f"{advice}."
 
 

@@ -115,7 +115,7 @@ def test_hints_name_the_release(harness: DeployHarness) -> None:
     harness.helm.end_with(Status.FAILED, LATE)
     with pytest.raises(DeployKept) as kept:
         harness.deploy()
-    assert "`kubernaut show hello -n demo`" in kept.value.hint
+    assert "`kubernaut explain hello -n demo`" in kept.value.hint
     assert "--timeout" in kept.value.hint
     assert "timeout" in kept.value.http_hint
     now = datetime.now(UTC)
