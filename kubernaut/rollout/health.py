@@ -57,12 +57,14 @@ class Subject:
         since: When it was deployed.
         rules: Its rules.
         unread: Why its objects are not known; empty if they are.
+        secrets: Values that are masked in reasons.
     """
 
     expected: tuple[Expected, ...] = ()
     since: datetime | None = None
     rules: Rules = field(default_factory=Rules)
     unread: str = ""
+    secrets: tuple[str, ...] = ()
 
 
 def subject_of(record: Record, rules: Callable[[Mapping[str, str]], Rules] = lambda _: Rules()) -> Subject:

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from kubernaut.adapters.kube_http import ResourceExpired
 from kubernaut.adapters.kube_resources import RESOURCES, Resource
 from kubernaut.errors import ClusterDenied, KubernautError, NotFound
 from kubernaut.history.explanation import clean
+from kubernaut.history.masking import known_secrets
 from kubernaut.history.records import Record, decode, secret_name
 from kubernaut.history.releases import HealthStatus, Release, ReleaseHealth, ReleaseId, ReleaseList
 from kubernaut.history.store import HistoryStore
@@ -88,7 +89,7 @@ class HealthReader:
             record: The record.
             quick: Look at its pods only if it is not well by what their controllers report.
         """
-        return self._read({record.uid: self._subject(record)}, quick=quick)[record.uid]
+        return self._read({record.uid: self._subject(record)}, {record.uid: record}, quick=quick)[record.uid]
 
     def add(self, releases: Iterable[tuple[Release, Record | None]]) -> tuple[Release, ...]:
         """Return releases with their health, in the same order.
@@ -97,23 +98,21 @@ class HealthReader:
             releases: Each release, and its record if that is at hand; else it is read.
         """
         subjects: dict[str, Subject] = {}
+        records: dict[str, Record] = {}
         unread: list[Release] = []
         found: list[Release] = []
         for release, record in releases:  # one at a time, because a manifest that was just read is at hand
             found.append(release)
             if release.has_objects and record is not None:
-                subjects[release.uid] = self._subject(record)
+                subjects[release.uid], records[release.uid] = self._subject(record), record
             elif release.has_objects:
                 unread.append(release)
         subjects |= self._subjects_of(unread)
-        health = self._read(subjects, quick=len(subjects) > 1)
+        health = self._read(subjects, records, quick=len(subjects) > 1)
         return tuple(one.model_copy(update={"health": health[one.uid]}) if one.uid in health else one for one in found)
 
     def _subject(self, record: Record) -> Subject:
-        found = subject_of(record, lambda annotations: rules_from(self._settings, annotations)[0])
-        with self._lock:
-            self._subjects[record.uid] = found
-        return found
+        return subject_of(record, lambda annotations: rules_from(self._settings, annotations)[0])
 
     def _subjects_of(self, releases: Sequence[Release]) -> dict[str, Subject]:
         """Return the subjects of releases whose records are not at hand; a record's objects never change."""
@@ -127,16 +126,31 @@ class HealthReader:
             except KubernautError as error:
                 found[release.uid] = Subject(unread=f"the record of {release.id} cannot be read: {error.message}")
                 return
-            gone = Subject(unread=f"the record of {release.id} does not exist any more")
-            found[release.uid] = self._subject(record) if record is not None and record.uid == release.uid else gone
+            if record is None or record.uid != release.uid:
+                found[release.uid] = Subject(unread=f"the record of {release.id} does not exist any more")
+                return
+            found[release.uid] = replace(self._subject(record), secrets=known_secrets(record))
+            with self._lock:
+                self._subjects[release.uid] = found[release.uid]
 
         _at_once([lambda release=release: read(release) for release in releases if release.uid not in found])  # type: ignore[misc]
         return found
 
-    def _read(self, subjects: Mapping[str, Subject], *, quick: bool) -> Mapping[str, ReleaseHealth]:
+    def _read(self, subjects: Mapping[str, Subject], records: Mapping[str, Record], *, quick: bool) -> Mapping[str, ReleaseHealth]:
+        """Return the health of subjects, by the UIDs of their records; in reasons the secrets of those records are masked."""
+        found = self._examine(subjects, quick=quick)
+
+        def secrets(uid: str) -> tuple[str, ...]:
+            return known_secrets(records[uid]) if uid in records else subjects[uid].secrets
+
+        return {
+            uid: ReleaseHealth(status=health.status, reason=clean(health.reason, secrets(uid))) if health.reason else health
+            for uid, health in found.items()
+        }
+
+    def _examine(self, subjects: Mapping[str, Subject], *, quick: bool) -> Mapping[str, ReleaseHealth]:
         if not any(subject.expected for subject in subjects.values()):
-            at = datetime.now(UTC)
-            return {uid: _cleaned(health_of(subject, Snapshot(at))) for uid, subject in subjects.items()}
+            return {uid: health_of(subject, Snapshot(datetime.now(UTC))) for uid, subject in subjects.items()}
         reading = _Reading(self._open())
         expected = [one for subject in subjects.values() for one in subject.expected]
         _at_once([*reading.own(expected), *([] if quick else reading.belonging(expected))])
@@ -149,7 +163,7 @@ class HealthReader:
         for uid in examined:
             if not quick or reading.has_pods(subjects[uid]):
                 found[uid] = health_of(subjects[uid], reading.whole(subjects[uid]))
-        return {uid: _cleaned(health) for uid, health in found.items()}
+        return found
 
 
 @dataclass
@@ -311,11 +325,6 @@ def _why(error: KubernautError, one: Expected, verb: str) -> str:
     if isinstance(error, NotFound):
         return f"the cluster does not serve {one.key.kind} of {one.object.get('apiVersion')}"
     return error.message
-
-
-def _cleaned(health: ReleaseHealth) -> ReleaseHealth:
-    """Return a health whose reason, which may quote a container, has no secrets and control characters."""
-    return ReleaseHealth(status=health.status, reason=clean(health.reason)) if health.reason else health
 
 
 def _at_once(calls: Sequence[Callable[[], None]]) -> None:

@@ -19,6 +19,7 @@ from kubernaut.rollout.health_reader import HealthReader
 from kubernaut.settings import load_settings
 from kubernaut.testing.cluster import FakeCluster
 
+CANARY = "canary-8f3a-secret"
 DENIED = ClusterDenied("no")
 SERVER_GONE = ClusterUnreachable("The cluster does not answer.")
 
@@ -68,10 +69,18 @@ def test_crashing_release_is_degraded(cluster: FakeCluster) -> None:
 
 
 def test_reason_has_no_secrets(cluster: FakeCluster) -> None:
-    running_release(cluster, status=crashed(5, reason="StartError", message="exec: token=0123456789abcdef0123456789abcdef failed"))
-    health = show(cluster).health
-    assert health is not None
-    assert "0123456789abcdef" not in health.reason
+    message = f"exec: token=0123456789abcdef0123456789abcdef {CANARY} failed"
+    running_release(cluster, status=crashed(5, reason="StartError", message=message))
+    manifest = web() + f"---\napiVersion: v1\nkind: Secret\nmetadata: {{name: db}}\nstringData: {{dsn: {CANARY}}}\n"
+    cluster.create_secret("demo", record_secret(2, "deployed", name="web", manifest=manifest))
+    release = show(cluster)
+    (listed,) = HistoryStore(cluster).list()  # type: ignore[arg-type]
+    (other,) = reader(cluster).add([(listed, None)])
+    for health in (release.health, other.health):
+        assert health is not None
+        assert "StartError" in health.reason
+        assert CANARY not in health.reason
+        assert "0123456789abcdef" not in health.reason
 
 
 @pytest.mark.parametrize("status", ["superseded", "uninstalled", "pending-upgrade"])
