@@ -214,7 +214,7 @@ class Client(ReleaseVerbs):
             raise Unreachable(f"{self._transport.url} accepted the request, but does not name its operation.")
         operation = follow(self._transport, location.rpartition("/")[2], self._listener)
         made = ReleaseId.parse(operation.made[0].id) if operation.made else current
-        return Deployed(operation.plan, operation.state == "succeeded", self._release(made))
+        return Deployed(operation.plan, operation.state == "succeeded", self._release(made).model_copy(update={"health": None}))
 
     def _rollback_target(self, current: ReleaseId) -> ReleaseId:
         """Return the release to name in a rollback: for a deleted one its predecessor, since ``current`` would mean a restore."""
@@ -226,7 +226,7 @@ class Client(ReleaseVerbs):
 
     def _current(self, release: ReleaseId) -> Release | None:
         try:
-            return self._release(release)
+            return self._release(release).model_copy(update={"health": None})
         except ReleaseNotFound:
             return None
 

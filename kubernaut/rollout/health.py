@@ -181,7 +181,7 @@ class _Look:
         return [problem for problem in self.state.problems if problem.cause is not Cause.SERVICE_WITHOUT_ENDPOINTS]
 
     def _lasted(self, problem: Problem) -> timedelta:
-        since = problem.since
+        since = problem.since or created_at(self.snapshot.objects.get(problem.object, {}))
         if problem.cause is Cause.SERVICE_WITHOUT_ENDPOINTS:
             since = _latest([self.subject.since, *(pod.ready_at for state in self.states for pod in state.pods)])
         return timedelta() if since is None else self.snapshot.at - since

@@ -8,51 +8,32 @@ belongs to them, are read. What cannot be read makes no error: it is the reason 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
-from kubernaut.adapters.kube_http import ResourceExpired
-from kubernaut.adapters.kube_resources import RESOURCES, Resource
-from kubernaut.errors import ClusterDenied, KubernautError, NotFound
+from kubernaut.errors import KubernautError
 from kubernaut.history.explanation import clean
 from kubernaut.history.masking import known_secrets
 from kubernaut.history.records import Record, decode, secret_name
 from kubernaut.history.releases import HealthStatus, Release, ReleaseHealth, ReleaseId, ReleaseList
 from kubernaut.history.store import HistoryStore
 from kubernaut.rollout.health import Subject, health_of, subject_of
-from kubernaut.rollout.needs import kinds_to_watch
-from kubernaut.rollout.objects import Expected, Object, ObjectKey, metadata_of
+from kubernaut.rollout.reading import Reading, at_once, late
 from kubernaut.rollout.rules import rules_from
-from kubernaut.rollout.store import Snapshot, Store
+from kubernaut.rollout.store import Snapshot
 
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
     from kubernaut.settings import Settings
 
-_SECONDS = 10.0
 _MOST_SUBJECTS = 2_000
-_MOST_BY_NAME = 20
-_MOST_LISTS = 3
-_MOST_NAMESPACES = 20
 _MOST_EXAMINED = 50
-_PAGE_SIZE = 500
-_MOST_PAGES = 20
-_MOST_THREADS = 6
-_PER_THREAD = 3
-_OF_PODS = ("Pod", "ReplicaSet", "EndpointSlice")
-_OWNED = ("Pod", "ReplicaSet", "PersistentVolumeClaim")
 _UNWELL = (HealthStatus.DEGRADED, HealthStatus.PROGRESSING)
-
-_Place = tuple[str, str]
-"""A kind, and a namespace."""
-_Named = tuple[Resource, str, str]
-"""A resource, a namespace (empty for an object of the cluster), and a name."""
 
 
 class HealthReader:
@@ -62,9 +43,11 @@ class HealthReader:
         store: The release history.
         cluster: Opens the cluster.
         settings: The settings, with the rules of rollouts.
+        seconds: How long to wait for the cluster; what has not been read then is unknown.
     """
 
-    def __init__(self, store: HistoryStore, cluster: Callable[[], Cluster], settings: Settings) -> None:
+    def __init__(self, store: HistoryStore, cluster: Callable[[], Cluster], settings: Settings, *, seconds: float = 10.0) -> None:
+        self._seconds = seconds
         self._store = store
         self._open = cluster
         self._settings = settings
@@ -133,8 +116,10 @@ class HealthReader:
             with self._lock:
                 self._subjects[release.uid] = found[release.uid]
 
-        _at_once([lambda release=release: read(release) for release in releases if release.uid not in found])  # type: ignore[misc]
-        return found
+        at_once([partial(read, release) for release in releases if release.uid not in found], self._seconds)
+        return {
+            one.uid: Subject(unread=f"the record of {one.id} cannot be read: {late(self._seconds)}") for one in releases
+        } | found
 
     def _read(self, subjects: Mapping[str, Subject], records: Mapping[str, Record], *, quick: bool) -> Mapping[str, ReleaseHealth]:
         """Return the health of subjects, by the UIDs of their records; in reasons the secrets of those records are masked."""
@@ -151,202 +136,16 @@ class HealthReader:
     def _examine(self, subjects: Mapping[str, Subject], *, quick: bool) -> Mapping[str, ReleaseHealth]:
         if not any(subject.expected for subject in subjects.values()):
             return {uid: health_of(subject, Snapshot(datetime.now(UTC))) for uid, subject in subjects.items()}
-        reading = _Reading(self._open())
+        reading = Reading(self._open(), self._seconds)
         expected = [one for subject in subjects.values() for one in subject.expected]
-        _at_once([*reading.own(expected), *([] if quick else reading.belonging(expected))])
+        reading.run([*reading.own(expected), *([] if quick else reading.belonging(expected))])
         examined = list(subjects)
         found: dict[str, ReleaseHealth] = {}
         if quick:
-            found = {uid: health_of(subject, reading.by_numbers(subject)) for uid, subject in subjects.items()}
+            found = {uid: health_of(subject, reading.by_numbers(subject.expected)) for uid, subject in subjects.items()}
             examined = [uid for uid, health in found.items() if health.status in _UNWELL][:_MOST_EXAMINED]
-            _at_once(reading.belonging([one for uid in examined for one in subjects[uid].expected]))
+            reading.run(reading.belonging([one for uid in examined for one in subjects[uid].expected]))
         for uid in examined:
-            if not quick or reading.has_pods(subjects[uid]):
-                found[uid] = health_of(subjects[uid], reading.whole(subjects[uid]))
+            if not quick or reading.has_pods(subjects[uid].expected):
+                found[uid] = health_of(subjects[uid], reading.whole(subjects[uid].expected))
         return found
-
-
-@dataclass
-class _Reading:
-    """What is read of the cluster at one time."""
-
-    cluster: Cluster
-    own_objects: dict[ObjectKey, Object] = field(default_factory=dict)
-    listed: dict[_Place, list[Object]] = field(default_factory=dict)
-    unreadable: dict[_Place, str] = field(default_factory=dict)
-
-    @property
-    def at(self) -> datetime:
-        return self.cluster.server_time or datetime.now(UTC)
-
-    # requests
-
-    def own(self, expected: Sequence[Expected]) -> list[Callable[[], None]]:
-        """Return the requests for the objects of manifests."""
-        kinds: dict[tuple[str, str, str], list[Expected]] = {}
-        for one in expected:
-            kinds.setdefault((one.key.group, str(one.object.get("apiVersion")), one.key.kind), []).append(one)
-        by_name = len(expected) <= _MOST_BY_NAME
-        if by_name:
-            return [lambda one=one: self._get(one) for one in expected]  # type: ignore[misc]
-        return [lambda wanted=wanted: self._list_own(wanted) for wanted in kinds.values()]  # type: ignore[misc]
-
-    def belonging(self, expected: Sequence[Expected]) -> list[Callable[[], None]]:
-        """Return the requests for what belongs to the objects of manifests: pods, and what explains their state."""
-        own = {(one.key.kind, one.key.namespace) for one in expected if one.key.kind not in _OWNED}
-        needs = [need for need in kinds_to_watch(expected) if (need.resource.kind, need.namespace) not in own]
-        namespaces = list(dict.fromkeys(need.namespace for need in needs))[:_MOST_NAMESPACES]
-        chosen = [need for need in needs if need.namespace in namespaces]
-        return [lambda need=need: self._list(need.resource, need.namespace) for need in chosen]  # type: ignore[misc]
-
-    def _get(self, one: Expected) -> None:
-        key = one.key
-        place = f"{key} in {key.namespace}"
-        try:
-            item = self.cluster.get_object(self._resource(one), key.namespace, key.name, timeout=_SECONDS)
-        except KubernautError as error:
-            self.unreadable[key.kind, key.namespace] = f"cannot read {place}: {_why(error, one, 'get')}"
-        else:
-            self._keep(one, item)
-
-    def _list_own(self, wanted: Sequence[Expected]) -> None:
-        """List a kind in few namespaces, else in the whole cluster; where that is not allowed, in some of the namespaces."""
-        namespaces = list(dict.fromkeys(one.key.namespace for one in wanted))
-        try:
-            resource = self._resource(wanted[0])
-        except KubernautError as error:
-            for one in wanted:
-                self.unreadable[one.key.kind, one.key.namespace] = f"cannot read {one.key}: {_why(error, one, 'list')}"
-            return
-        found: dict[tuple[str, str], Object] = {}
-        whole = not resource.namespaced or len(namespaces) > _MOST_LISTS
-        if whole:
-            whole = self._list_into(found, resource, None, namespaces)
-        for namespace in () if whole else namespaces[:_MOST_NAMESPACES]:
-            self._list_into(found, resource, namespace, [namespace])
-        for namespace in () if whole else namespaces[_MOST_NAMESPACES:]:
-            self.unreadable[resource.kind, namespace] = f"did not read {resource.plural} in {namespace}: too many namespaces"
-        for one in wanted:
-            self._keep(one, found.get((one.key.namespace if resource.namespaced else "", one.key.name)))
-
-    def _list_into(
-        self, found: dict[tuple[str, str], Object], resource: Resource, namespace: str | None, places: Sequence[str]
-    ) -> bool:
-        """List a kind; return whether that was possible, or has failed in a way that other lists would fail too."""
-        where = namespace or "all namespaces"
-        try:
-            items, whole = self._pages(resource, namespace)
-        except ClusterDenied:
-            if namespace is None and resource.namespaced:
-                return False
-            why = f"no right to list {resource.plural}"
-        except (KubernautError, ResourceExpired) as error:
-            why = str(error)
-        else:
-            found.update(
-                {(str(metadata_of(item).get("namespace") or ""), str(metadata_of(item).get("name"))): item for item in items}
-            )
-            if whole:
-                return True
-            why = f"more than {_MOST_PAGES * _PAGE_SIZE} of them"
-        for place in places:
-            self.unreadable[resource.kind, place] = f"cannot read {resource.plural} in {where}: {why}"
-        return True
-
-    def _list(self, resource: Resource, namespace: str) -> None:
-        """List a kind that belongs to others, in a namespace."""
-        try:
-            items, whole = self._pages(resource, namespace)
-        except (KubernautError, ResourceExpired) as error:
-            why = f"no right to list {resource.plural}" if isinstance(error, ClusterDenied) else str(error)
-            self.unreadable[resource.kind, namespace] = f"cannot read {resource.plural} in {namespace}: {why}"
-            return
-        self.listed[resource.kind, namespace] = [
-            {"apiVersion": resource.api_version, "kind": resource.kind, **item} for item in items
-        ]
-        if not whole:
-            self.unreadable[resource.kind, namespace] = f"did not read all {resource.plural} in {namespace}: too many"
-
-    def _pages(self, resource: Resource, namespace: str | None) -> tuple[list[Object], bool]:
-        """Return the objects of a kind, and whether these are all."""
-        items, token = list[Object](), ""
-        for _ in range(_MOST_PAGES):
-            page = self.cluster.list_objects(resource, namespace, limit=_PAGE_SIZE, continue_token=token, timeout=_SECONDS)
-            items += page.items
-            token = page.continue_token
-            if not token:
-                break
-        return items, not token
-
-    def _resource(self, one: Expected) -> Resource:
-        known = RESOURCES.get(one.key.kind) if one.is_builtin else None
-        return known or self.cluster.find_resource(str(one.object.get("apiVersion")), one.key.kind)
-
-    def _keep(self, one: Expected, item: Object | None) -> None:
-        """Keep an object under the manifest's identity, which has a namespace also where the kind has none."""
-        if item is not None:
-            metadata = {**metadata_of(item), "namespace": one.key.namespace, "name": one.key.name}
-            known = {**item, "apiVersion": one.object.get("apiVersion"), "kind": one.key.kind, "metadata": metadata}
-            self.own_objects[one.key] = known
-
-    # snapshots
-
-    def by_numbers(self, subject: Subject) -> Snapshot:
-        """Return a release's own objects; their controllers' numbers have to do."""
-        keys = [one.key for one in subject.expected]
-        objects = {key: self.own_objects[key] for key in keys if key in self.own_objects}
-        unreadable = {key.kind: why for key in keys if (why := self.unreadable.get((key.kind, key.namespace)))}
-        return Snapshot(self.at, objects, unreadable=unreadable, left_out=dict.fromkeys(_OF_PODS, 1))
-
-    def has_pods(self, subject: Subject) -> bool:
-        """Return whether what belongs to a release has been read."""
-        return any(("Event", one.key.namespace) in {*self.listed, *self.unreadable} for one in subject.expected)
-
-    def whole(self, subject: Subject) -> Snapshot:
-        """Return a release's own objects with all that belongs to them."""
-        namespaces = {one.key.namespace for one in subject.expected}
-        store = Store(subject.expected)
-        for (_, namespace), items in self.listed.items():
-            for item in items if namespace in namespaces else ():
-                store.apply("ADDED", item)
-        for (kind, namespace), why in self.unreadable.items():
-            if namespace in namespaces:
-                store.set_unreadable(kind, why, namespace)
-        for one in subject.expected:
-            if one.key in self.own_objects:
-                store.apply("ADDED", self.own_objects[one.key])
-        return store.snapshot(self.at)
-
-
-def _why(error: KubernautError, one: Expected, verb: str) -> str:
-    if isinstance(error, ClusterDenied):
-        known = RESOURCES.get(one.key.kind) if one.is_builtin else None
-        return f"no right to {verb} {known.plural if known else f'{one.key.kind} objects'}"
-    if isinstance(error, NotFound):
-        return f"the cluster does not serve {one.key.kind} of {one.object.get('apiVersion')}"
-    return error.message
-
-
-def _at_once(calls: Sequence[Callable[[], None]]) -> None:
-    """Make calls, several at a time: a new connection takes longer than a few requests on an open one."""
-    left = deque(calls)
-    failures: list[Exception] = []
-
-    def work() -> None:
-        while left and not failures:
-            with suppress(IndexError):  # another thread took the last one
-                call = left.popleft()
-                try:
-                    call()
-                except Exception as defect:  # noqa: BLE001 - raised below
-                    failures.append(defect)
-
-    count = min(_MOST_THREADS, -(-len(calls) // _PER_THREAD))
-    threads = [threading.Thread(target=work, daemon=True, name=f"kubernaut-health-{number}") for number in range(1, count)]
-    for thread in threads:
-        thread.start()
-    work()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]

@@ -13,6 +13,8 @@ from support.backend import Backend
 from support.backend import backend as backend
 from support.clients import client, library, listening
 from support.deploy_harness import LATE, WORKLOAD
+from support.kube_objects import crashed
+from support.live_releases import running_release
 from support.messages import facts
 
 from kubernaut import Kubernaut
@@ -32,6 +34,7 @@ from kubernaut.errors import (
 )
 from kubernaut.events import Event, LogLine, StepFinished, StepOutcome, StepStarted
 from kubernaut.history.records import Status
+from kubernaut.history.releases import HealthStatus, ReleaseHealth
 from kubernaut.interface import ReleaseVerbs
 from kubernaut.models import Model
 
@@ -114,6 +117,21 @@ def test_create_namespace_creates_the_namespace(verbs: ReleaseVerbs) -> None:
     done = verbs.deploy("hello", namespace="new", create_namespace=True)
     assert done.release is not None
     assert done.release.id == "new.hello.v1"
+
+
+def test_health_is_read_with_one_release_and_on_request_with_a_list(verbs: ReleaseVerbs, backend: Backend) -> None:
+    running_release(backend.cluster, status=crashed(5))
+    for server in backend.servers:
+        server.context.index.refresh("demo", "web")
+    degraded = verbs.show("web", namespace="demo").health
+    assert degraded is not None
+    assert degraded.status == "degraded"
+    assert [release.health for release in verbs.list()] == [None]
+    assert [release.health for release in verbs.list(health=True)] == [degraded]
+    done = verbs.deploy("hello", namespace="demo")
+    assert done.release is not None
+    assert done.release.health is None
+    assert verbs.show("hello", namespace="demo").health == ReleaseHealth(status=HealthStatus.HEALTHY)
 
 
 # back and forth

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -159,6 +160,19 @@ def test_cluster_that_does_not_answer_is_not_an_error(cluster: FakeCluster) -> N
     assert health is not None
     assert health.status == "unknown"
     assert "does not answer" in health.reason
+
+
+@pytest.mark.parametrize("method", ["get_object", "list_objects"])
+def test_cluster_that_answers_late_is_not_waited_for(cluster: FakeCluster, method: str) -> None:
+    running_release(cluster)
+    record = HistoryStore(cluster).record(ReleaseId("demo", "web"))  # type: ignore[arg-type]
+    answers = threading.Event()
+    answer = getattr(cluster, method)
+    setattr(cluster, method, lambda *arguments, **named: (answers.wait(20), answer(*arguments, **named))[1])
+    health = HealthReader(HistoryStore(cluster), lambda: cluster, load_settings(environment={}), seconds=0.1).health(record)  # type: ignore[arg-type, return-value]
+    answers.set()
+    assert health.status == ("unknown" if method == "get_object" else "healthy")
+    assert "no answer within 0.1 s" in health.reason
 
 
 # quickly: only what is not well is examined
