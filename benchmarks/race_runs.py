@@ -124,7 +124,7 @@ class Sandbox:
         finally:
             for program in sandbox.programs:
                 program.stop()
-            cluster._json("DELETE", f"/api/v1/namespaces/{sandbox.namespace}")
+            cluster._api.json("DELETE", f"/api/v1/namespaces/{sandbox.namespace}")
 
     def context(self, actor: str = "bench") -> DeployContext:
         """Return a context, with its own connections, for a deploy in this process."""

@@ -87,7 +87,7 @@ def _create(cluster: Cluster, namespace: str, name: str, dataset: Dataset) -> in
 
 def _remove(cluster: Cluster, namespaces: Sequence[str]) -> None:
     for namespace in namespaces:
-        cluster._json("DELETE", f"/api/v1/namespaces/{namespace}")
+        cluster._api.json("DELETE", f"/api/v1/namespaces/{namespace}")
 
 
 _MANIFEST = """---
