@@ -106,6 +106,7 @@ class Execution:
         helm_failure: The failure of the last Helm command, if it failed.
         rollback_chart: The chart of the release that Helm rolls back to, once it does.
         reconciled: The IDs of the records that were unfinished or fenced and were put in order; their Helm may still run.
+        warnings: The warnings of the API server so far.
     """
 
     context: DeployContext
@@ -120,6 +121,7 @@ class Execution:
     helm_failure: KubernautError | None = None
     rollback_chart: OperationChart | None = None
     reconciled: set[str] = field(default_factory=set)
+    warnings: set[str] = field(default_factory=set)
     _begun: bool = False
     _outcome_unknown: bool = False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kubernaut.adapters.helm_warnings import api_warning
 from kubernaut.deploy.operations import description_of
 from kubernaut.errors import KubernautError
 from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL
@@ -62,11 +63,20 @@ def run_helm(execution: Execution, command: HelmCommand, checked: Checked) -> No
     """Run one Helm command; its failure is kept for later, because the record decides what is true.
 
     ``checked.check`` is called again and again while Helm runs, and an error that it raises stops Helm: the lock is lost, the work
-    is to be stopped, or the rollout has failed.
+    is to be stopped, or the rollout has failed. A warning of the API server becomes a notice, once in an operation.
     """
     execution.helm_failure = None
+
+    def log(line: str) -> None:
+        warning = api_warning(line)
+        if warning is None:
+            execution.step.log(line)
+        elif warning not in execution.warnings:
+            execution.warnings.add(warning)
+            execution.step.notice(f"The cluster warns: {warning}")
+
     try:
         execution.lock.check()
-        command(execution.context.helm(), {"log": execution.step.log, "check": checked.check})
+        command(execution.context.helm(), {"log": log, "check": checked.check})
     except KubernautError as failure:
         execution.helm_failure = failure

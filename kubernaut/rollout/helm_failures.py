@@ -51,7 +51,7 @@ _DEADLINE = re.compile(
 _ONLY_WAITED = re.compile(
     r"(?:context deadline exceeded|timed out waiting for the condition|.* took longer than [\d.]+ s, and Helm was stopped\.?)"
     rf"|{re.escape(NOT_IN_TIME)}"
-    r"|(?:time=\S+ )?level=(?:DEBUG|INFO|WARN)\b.*"
+    r"|(?:time=\S+ )?level=(?:DEBUG|INFO|WARN)\b.*|(?:Pulled|Digest): \S+|[IW]\d{4} [\d:.]+ +\d+ \w+\.go:\d+\] .*"
 )
 _STOPPED = re.compile(r"took longer than (?P<seconds>[\d.]+) s")
 _NOT_READY = re.compile(

@@ -14,7 +14,7 @@ from support.watching import GONE, WIDGETS, until
 
 from kubernaut.deploy.execute import Result
 from kubernaut.errors import ClusterDenied, DeployKept, DeployRolledBack, HelmFailed, KubernautError
-from kubernaut.events import Notice, WorkloadProgress
+from kubernaut.events import LogLine, Notice, WorkloadProgress
 from kubernaut.history.records import Status
 
 Check = Callable[[], None]
@@ -127,6 +127,25 @@ def test_manifest_that_cannot_be_read_leaves_the_result_to_helm(harness: DeployH
 def test_annotation_that_is_ignored_is_named(harness: DeployHarness) -> None:
     deployed(harness, annotations="{kubernaut/crash-restarts: many}")
     assert [text for text in notices(harness) if "kubernaut/crash-restarts" in text and "many" in text]
+
+
+# warnings
+
+
+def test_warning_of_the_api_server_is_one_notice(harness: DeployHarness) -> None:
+    line = "W1128 20:57:47.701948    2084 warnings.go:70] batch/v1beta1 CronJob is deprecated"
+
+    def warn(*arguments: Any, log: Callable[[str], None], **named: Any) -> None:
+        for text in (line, "Pulled: r/charts/hello", line):
+            log(text)
+        upgrade(*arguments, log=log, **named)
+
+    upgrade = harness.helm.upgrade
+    harness.helm.upgrade = warn  # type: ignore[method-assign]
+    deployed(harness)
+    assert [text for text in notices(harness) if "batch/v1beta1 CronJob is deprecated" in text] == notices(harness)
+    assert len(notices(harness)) == 1
+    assert [event.text for event in harness.events if isinstance(event, LogLine)] == ["Pulled: r/charts/hello"]
 
 
 # rights

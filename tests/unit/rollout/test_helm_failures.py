@@ -139,6 +139,8 @@ def test_unknown_message_is_quoted(message: str) -> None:
 def test_words_that_say_only_that_helm_waited_add_nothing() -> None:
     stopped = DeadlineExceeded("Deploying demo.web took longer than 30 s, and Helm was stopped.", details=["level=WARN msg=x"])
     assert added_words(stopped, "anything") == ""
+    noise = ["Pulled: r/web:1", "Digest: sha256:7ffc", "W1128 20:57:47.701948    2084 warnings.go:70] would violate PodSecurity"]
+    assert added_words(DeadlineExceeded(stopped.message, details=noise), "anything") == ""
     assert added_words(helm_error("Deploying demo.web", "Error: UPGRADE FAILED: context deadline exceeded", 1), "") == ""
     assert added_words(helm_error("Deploying demo.web", "Error: new words", 1), "the New Words here") == ""
     assert added_words(helm_error("Deploying demo.web", "Error: new words", 1), "other") == "new words"
