@@ -81,8 +81,7 @@ def _report(error: KubernautError, json: bool, *, trace: bool = False) -> int:
     if trace and error.__cause__ is not None:
         print_message("".join(traceback.format_exception(error)).rstrip())
     print_message(error.message, label="error", colour="red")
-    lines = [line for detail in error.details for line in detail.splitlines() or [""]]
-    for line in [] if already_shown(lines) else lines:
+    for line in _lines(error.details):
         print_message(f"  {line}")
     print_message(error.hint, label="hint", colour="cyan")
     if json:
@@ -91,6 +90,14 @@ def _report(error: KubernautError, json: bool, *, trace: bool = False) -> int:
         except OSError:  # the exit status reports the failure
             discard_output(sys.stdout)
     return error.exit_status
+
+
+def _lines(details: Sequence[str]) -> list[str]:
+    """Return the lines of details without those that were shown below a failed step: all, or those after a detail's first line."""
+    split = [detail.splitlines() or [""] for detail in details]
+    if already_shown(line for lines in split for line in lines):
+        return []
+    return [line for first, *rest in split for line in (first, *(() if already_shown(rest) else rest))]
 
 
 def _usage(error: click.UsageError) -> Usage:

@@ -199,3 +199,17 @@ def test_an_error_does_not_repeat_the_lines_of_its_step(
     assert re.search(
         r"build +started +app\nbuild +\| one\nbuild +\| two\nbuild +failed +\d\.\ds +A step failed\.\nerror: A step", text
     )
+
+
+def test_an_error_does_not_repeat_what_helm_said_below_its_step(run: Run, stub: StubKubernaut) -> None:
+    def fail(stub: StubKubernaut) -> None:
+        assert stub.listener is not None
+        with Progress(stub.listener).step("deploy", "web") as step:
+            for line in ("* field a is wrong", "* field b is wrong"):
+                step.log(line)
+            details = ["pod web-1: crashing", "Helm: 2 errors occurred:\n* field a is wrong\n* field b is wrong"]
+            raise DeployRolledBack("It failed.", details=details)
+
+    stub.answers["ship"] = fail
+    text = run(*SHIP).stderr
+    assert [text.count(words) for words in ("pod web-1: crashing", "2 errors occurred", "field a", "field b")] == [1, 1, 1, 1]
