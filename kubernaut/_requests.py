@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kubernaut.errors import BadInput, EnvironmentNotFound, VersionConflict
+from kubernaut.errors import BadInput, EnvironmentNotFound, Usage, VersionConflict
 from kubernaut.interface import DeployOptions, OperationOptions, ReleaseOptions, ShipOptions, check_options
 from kubernaut.models import check_name, check_namespace
 
@@ -85,6 +85,17 @@ def release_request(
     check_options(options, ReleaseOptions)
     found = release_id(release, options.get("namespace"), options.get("revision"))
     return kind(found.namespace, found.name, revision=found.revision, **operation_settings(context, options))
+
+
+def check_waits(options: OperationOptions) -> None:
+    """Refuse an operation that is not to be waited for: it would end with this process. Raises: Usage."""
+    if not options.get("wait", True):
+        raise Usage(
+            "Without a server nothing continues the operation after the command has ended, so --no-wait cannot be used.",
+            hint="Name a server with --server URL, or leave --no-wait out. `kubernaut watch NAME -n NAMESPACE` shows an operation "
+            "that runs in another process.",
+            http_hint="The operation is always waited for in this process; a server's client takes `wait`.",
+        )
 
 
 def operation_settings(context: Context, options: OperationOptions) -> dict[str, Any]:

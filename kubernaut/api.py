@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from typing_extensions import override
 
 from kubernaut._requests import (
+    check_waits,
     choose_environment,
     deploy_request,
     operation_settings,
@@ -157,6 +158,7 @@ class Kubernaut(ReleaseVerbs):
 
         # What cannot be deployed is not published: the deploy's arguments are checked first.
         check_options(options, ShipOptions)
+        check_waits(options)
         check_namespace(namespace)
         values = requested_values(options)
         choose_environment(load_application(Path(app_dir)).environments, str(app_dir), namespace, options)
@@ -318,7 +320,13 @@ class Kubernaut(ReleaseVerbs):
         """Return an operation, searched in one namespace or in all. Raises: OperationNotFound."""
         return self.context.clients.history.operation(id, namespace and check_namespace(namespace))
 
-    def watch(self, namespaces: Collection[str] = ()) -> Index:
+    @override
+    def watch(self, release: str, *, namespace: str | None = None, timeout: float | None = None) -> Deployed:
+        from kubernaut.deploy.watch import watch
+
+        return Deployed(*watch(release, namespace, context=self.context.deploy_context, timeout=timeout or self.settings.timeout))
+
+    def index(self, namespaces: Collection[str] = ()) -> Index:
         """Return an index of the releases that follows the cluster once it is started, for a program that reads often.
 
         Args:
@@ -349,8 +357,6 @@ class Kubernaut(ReleaseVerbs):
         history = clients.history.get(wanted.namespace, wanted.name)
         notify, secrets = partial(self.context.progress.notice, "logs"), environment_secrets(self.settings.environment)
         return read_logs(history, history.record(wanted), clients.cluster, notify, query, secrets=secrets)
-
-    # from here into publish/ and deploy/
 
     def _publish(self, reporter: CommitStatusReporter, app_dir: str | Path, **arguments: Any) -> Published:
         from kubernaut.publish.pipeline import publish
@@ -384,6 +390,7 @@ class Kubernaut(ReleaseVerbs):
         """Execute a request; it is built under the accepted operation, if any, so that a wrong argument ends that operation."""
         from kubernaut.deploy.execute import execute, execute_accepted
 
+        check_waits(options)
         operation, dry_run, context = options.get("operation"), options.get("dry_run", False), self.context.deploy_context
         if operation is None:
             return Deployed(*execute(request(), context=context, dry_run=dry_run))

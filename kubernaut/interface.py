@@ -44,17 +44,18 @@ class Published:
 class Deployed:
     """The result of a verb that changes a release: the plan, whether anything changed, and the release afterwards.
 
-    On a dry run ``release`` is the current one, if any.
+    On a dry run ``release`` is the current one, if any. ``operation`` is the accepted operation that was not waited for.
     """
 
     plan: Plan
     changed: bool
     release: Release | None
+    operation: Operation | None = None
 
     def after(self, published: Published) -> Deployed:
         """Return the result of a publish and this deploy of its version, as one."""
         plan = Plan(actions=(*published.plan.actions, *self.plan.actions), reason=self.plan.reason)
-        return Deployed(plan, published.changed or self.changed, self.release)
+        return Deployed(plan, published.changed or self.changed, self.release, self.operation)
 
 
 class OperationOptions(TypedDict, total=False):
@@ -67,6 +68,7 @@ class OperationOptions(TypedDict, total=False):
         dry_run: Only return the plan.
         if_match: The ETag that the named release (for a deploy, the current one) must have, else ``ReleaseChanged``.
         operation: The operation from :meth:`Kubernaut.accept` that this call runs.
+        wait: Whether to wait until the operation has ended; ``False`` only on a server, which continues it.
     """
 
     note: str | None
@@ -75,6 +77,7 @@ class OperationOptions(TypedDict, total=False):
     dry_run: bool
     if_match: str | None
     operation: Operation | None
+    wait: bool
 
 
 class ReleaseOptions(OperationOptions, total=False):
@@ -220,6 +223,26 @@ class ReleaseVerbs(Protocol):
 
     def operation(self, id: str) -> Operation:
         """Return an operation. Raises: OperationNotFound."""
+
+    def watch(self, release: str, *, namespace: str | None = None, timeout: float | None = None) -> Deployed:
+        """Follow the operation that runs on a release until it has ended; nothing is changed.
+
+        The listener receives its events, and its failure is raised, as by the verb itself. If no operation runs, the current
+        release is watched until every object is ready.
+
+        Args:
+            release: The release, or the ID of an operation.
+            namespace: The release's namespace, unless it is named by its ID.
+            timeout: Seconds that the current release may take to become ready; the setting by default.
+
+        Raises:
+            ReleaseNotFound: The release does not exist, or is deleted.
+            ReleaseNotCurrent: The named revision is not the current one.
+            OperationNotFound: The operation does not exist.
+            DeployRolledBack: The release failed, and the one before it runs again.
+            DeployKept: The release failed, or is not ready in time.
+            Interrupted: The operation was stopped, or its process has ended without an outcome.
+        """
 
     def deploy(self, name: str, *, namespace: str, **options: Unpack[DeployOptions]) -> Deployed:
         """Deploy a published version to a namespace, and wait until it runs.

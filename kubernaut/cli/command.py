@@ -248,7 +248,15 @@ timeout_option = click.option("--timeout", metavar="DURATION", help="Time limit 
 lock_timeout_option = click.option(
     "--lock-timeout", metavar="DURATION", help="Time to wait for another operation on the release (default: fail at once)."
 )
-operation_options = combine(note_option, timeout_option, lock_timeout_option, dry_run_option)
+no_wait_option = click.option(
+    "--no-wait",
+    "wait",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="With a server: print the operation's ID when it is accepted, and exit; `kubernaut watch ID` follows it.",
+)
+operation_options = combine(note_option, timeout_option, lock_timeout_option, no_wait_option, dry_run_option)
 """The options of ``rollback``, ``delete`` and ``restore``."""
 to_option = click.option(
     "--to",
@@ -300,6 +308,7 @@ deploy_options = combine(
         type=click.Choice(["rollback", "keep"]),
         help="Roll a failed release back, or keep it for inspection (default: onFailure in kubernaut.yaml).",
     ),
+    no_wait_option,
     dry_run_option,
 )
 """The options of ``deploy`` and ``ship``."""

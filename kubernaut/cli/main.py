@@ -28,7 +28,7 @@ LOCAL = "Run a single-node Kubernetes platform on this machine."
 
 SECTIONS = {
     "Publish and deploy": ("ship", "build", "publish", "deploy"),
-    "Inspect releases": ("list", "show", "history", "explain", "diff", "logs", "versions"),
+    "Inspect releases": ("list", "show", "watch", "history", "explain", "diff", "logs", "versions"),
     "Change releases": ("rollback", "delete", "restore", "unlock"),
     "Server": ("serve",),
     "CI": ("jenkins",),
@@ -44,6 +44,7 @@ MODULES = {
     "inspect": ("list", "show", "history", "explain", "versions", "logs", "diff"),
     "publish": ("build", "publish", "ship"),
     "deploy": ("deploy", "rollback", "delete", "restore", "unlock"),
+    "watch": ("watch",),
     "serve": ("serve",),
     "config": ("config",),
     "main": ("jenkins", "completion"),

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self, cast
 
@@ -234,13 +234,16 @@ class LiveDisplay(_Display):
         from rich.table import Table
         from rich.text import Text
 
-        row = Table.grid(padding=(0, 2, 0, 0))
-        row.add_column(no_wrap=True)
-        row.add_column(no_wrap=True, justify="right")
-        failed = event.outcome is StepOutcome.FAILED  # one line is enough: the error follows
-        row.add_column(overflow="ellipsis" if failed else "fold", no_wrap=failed)
         head = Text.assemble(_MARKS[event.outcome], f" {event.step:<10}")
-        row.add_row(head, Text(f"{format_duration(event.seconds):>6}", style="dim"), Text(detail))
+        duration = Text(f"{format_duration(event.seconds):>6}", style="dim")
+        if event.outcome is StepOutcome.FAILED:  # one line is enough: the error follows
+            self._console.print(Text.assemble(head, "  ", duration, "  ", detail), no_wrap=True, overflow="ellipsis")
+            return
+        row = Table.grid(padding=(0, 2, 0, 0))
+        row.add_column(no_wrap=True, min_width=head.cell_len)
+        row.add_column(no_wrap=True, min_width=duration.cell_len, justify="right")
+        row.add_column(overflow="fold")
+        row.add_row(head, duration, Text(detail))
         self._console.print(row)
 
     def _print(self, line: str, style: str) -> None:
@@ -251,16 +254,17 @@ class LiveDisplay(_Display):
 
 
 @contextmanager
-def show_progress(verbose: bool | None = None) -> Iterator[Listener]:
+def show_progress(verbose: bool | None = None, *, watching: bool = False) -> Iterator[Listener]:
     """Show the steps of a command on stderr while the block runs.
 
     Args:
         verbose: Show every line of the tools' output; by default as ``--verbose`` says.
+        watching: Whether the steps are those of another process, so that a signal has nothing to stop.
 
     Yields:
         The listener for :class:`kubernaut.Kubernaut`.
     """
     shown = is_verbose() if verbose is None else verbose
     display = LiveDisplay(shown) if is_terminal(sys.stderr) else PlainDisplay(shown)
-    with display, on_signal(display.stopping):
+    with display, nullcontext() if watching else on_signal(display.stopping):
         yield display

@@ -100,6 +100,9 @@ def show_published(outcome: Published, output: str, *, dry_run: bool) -> None:
 def show_deployed(outcome: Deployed, output: str, *, dry_run: bool) -> None:
     """Print the result of a verb that changes a release, and the commands to use next."""
     release = outcome.release
+    if outcome.operation is not None:
+        _show_accepted(outcome.operation, output)
+        return
     if dry_run or release is None:
         show_plan(outcome.plan, output, dry_run=dry_run)
         return
@@ -115,6 +118,18 @@ def show_deployed(outcome: Deployed, output: str, *, dry_run: bool) -> None:
     print_data(f"{_title(release)} {already}runs in {release.namespace} as {release.id}")
     logs = () if is_remote() else (f"logs {where}",)  # a server does not show logs
     _print_next(f"history {where}", *logs, *((f"rollback {where}",) if release.revision > 1 else ()))
+
+
+def _show_accepted(operation: Operation, output: str) -> None:
+    """Print an operation that is not waited for, and the command that follows it."""
+    if output == "json":
+        from kubernaut.history.operations import OperationBase
+
+        shown = operation.model_dump(mode="json", by_alias=True, include=set(OperationBase.model_fields))
+        print_json({**shown, "state": operation.state})
+        return
+    print_data(f"operation {operation.id}: the {operation.verb} of {operation.namespace}.{operation.name} is {operation.state}")
+    _print_next(f"watch {operation.id}{target_arguments()}")
 
 
 def show_unlocked(outcome: Deployed, output: str, *, dry_run: bool) -> None:

@@ -50,10 +50,17 @@ def _show_notice(event: Event) -> None:
 
 
 @contextmanager
-def backend_with_progress(options: dict[str, Any]) -> Iterator[Backend]:
-    """Yield the backend for a verb that writes, and show its steps; the settings are removed from ``options``."""
+def backend_with_progress(options: dict[str, Any], *, watching: bool = False) -> Iterator[Backend]:
+    """Yield the backend for a verb, and show the steps; the settings are removed from ``options``.
+
+    Args:
+        options: The options of the command.
+        watching: Whether the steps are those of another process, which a signal does not stop.
+    """
+    if not options.get("wait", True) and click.get_current_context().params.get("to") is not None:
+        raise click.UsageError("--to cannot be combined with --no-wait.", click.get_current_context())
     settings = _pop_settings(options)
-    with show_progress() as listener:
+    with show_progress(watching=watching) as listener:
         yield _open(settings, listener)
 
 

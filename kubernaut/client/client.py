@@ -12,13 +12,13 @@ from typing_extensions import override
 
 from kubernaut.adapters.secret_files import static_token, token_from_file
 from kubernaut.ci import CiBuild, build_header, sanitize_build
-from kubernaut.client.transport import NO_RETRY, Transport, follow, get_operation, iter_events, parse
+from kubernaut.client.transport import NO_RETRY, Transport, follow, follow_release, get_operation, iter_events, parse
 from kubernaut.deploy.values import merge, read_values
 from kubernaut.errors import ReleaseNotCurrent, ReleaseNotFound, SettingInvalid, Unreachable
 from kubernaut.events import Listener, NumberedEvent, ignore_event
 from kubernaut.history.detail import Difference, ReleaseReport
 from kubernaut.history.explain import ReleaseExplanation
-from kubernaut.history.operations import Operation
+from kubernaut.history.operations import Operation, is_operation_id
 from kubernaut.history.records import GONE, Status
 from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, ReleaseList, last_deleted
 from kubernaut.interface import Deployed, DeployOptions, OperationOptions, ReleaseOptions, ReleaseVerbs, ShipOptions, check_options
@@ -158,6 +158,15 @@ class Client(ReleaseVerbs):
         """
         return iter_events(self._transport, id, after)
 
+    @override
+    def watch(self, release: str, *, namespace: str | None = None, timeout: float | None = None) -> Deployed:
+        if is_operation_id(release):
+            return self._result(follow(self._transport, release, self._listener))
+        path = f"{_path(ReleaseId.resolve(release, namespace))}/watch"
+        page = follow_release(self._transport, path, timeout, self._listener)
+        found = self._current(ReleaseId.parse(page.release.id)) if page.release else None
+        return Deployed(page.plan or Plan(), page.changed, found)
+
     # the verbs that change a release
 
     @override
@@ -212,7 +221,15 @@ class Client(ReleaseVerbs):
         location = response.headers.get("Location", "")
         if not location:
             raise Unreachable(f"{self._transport.url} accepted the request, but does not name its operation.")
-        operation = follow(self._transport, location.rpartition("/")[2], self._listener)
+        id = location.rpartition("/")[2]
+        if not options.get("wait", True):
+            operation = self.operation(id)
+            return Deployed(operation.plan, False, None, operation)
+        return self._result(follow(self._transport, id, self._listener))
+
+    def _result(self, operation: Operation) -> Deployed:
+        """Return the result of an operation that has ended well."""
+        current = ReleaseId(operation.namespace, operation.name)
         made = ReleaseId.parse(operation.made[0].id) if operation.made else current
         return Deployed(operation.plan, operation.state == "succeeded", self._release(made).model_copy(update={"health": None}))
 

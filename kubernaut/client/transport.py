@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -29,19 +28,9 @@ from kubernaut.errors import (
     ValuesInvalid,
     from_problem,
 )
-from kubernaut.events import (
-    Event,
-    Events,
-    Listener,
-    LogLine,
-    Notice,
-    NumberedEvent,
-    StepFinished,
-    StepOutcome,
-    StepStarted,
-    WorkloadProgress,
-)
-from kubernaut.history.operations import Operation, is_operation_id
+from kubernaut.events import Events, Listener, Notice, NumberedEvent
+from kubernaut.history.operations import Operation, is_operation_id, longest_duration
+from kubernaut.history.replay import EventDecoder, WatchPage
 from kubernaut.models import Model
 
 M = TypeVar("M", bound=Model)
@@ -61,13 +50,7 @@ _HINT = "Check the `server` setting (`kubernaut config`) and that the server run
 
 LONG_POLL = 20
 """Seconds for which the server holds a response back until there are new events."""
-MAX_DURATION = 2 * 3600.0
-"""Seconds to wait for an operation that has no timeout."""
-_MARGIN = 600.0
 _MIN_POLL = 0.5
-
-_OUTCOMES = {outcome.value: outcome for outcome in StepOutcome}
-_STATES = {"succeeded": StepOutcome.DONE, "unchanged": StepOutcome.UNCHANGED}
 
 
 @dataclass(frozen=True)
@@ -254,7 +237,7 @@ def iter_events(transport: Transport, id: str, after: int = 0) -> Iterator[Numbe
         DeadlineExceeded: The operation is not finished long after its timeout.
         KubernautError: The server's problem.
     """
-    deadline = time.monotonic() + _max_duration(get_operation(transport, id))
+    deadline = time.monotonic() + longest_duration(get_operation(transport, id))
     while True:
         asked = time.monotonic()
         query = {"after": after, "wait": LONG_POLL}
@@ -275,7 +258,7 @@ def follow(transport: Transport, id: str, listener: Listener) -> Operation:
     Raises:
         KubernautError: The operation's failure, or the server does not answer any more.
     """
-    decoder = _EventDecoder()
+    decoder = EventDecoder()
     try:
         for event in iter_events(transport, id):
             listener(decoder.decode(event))
@@ -294,46 +277,40 @@ def follow(transport: Transport, id: str, listener: Listener) -> Operation:
     return operation
 
 
-class _EventDecoder:
-    """Turns the events of an operation back into those that its listener received."""
+def follow_release(transport: Transport, path: str, timeout: float | None, listener: Listener) -> WatchPage:
+    """Send the events of a watched release to a listener; return the last page, with the result.
 
-    def __init__(self) -> None:
-        self._open: dict[str, datetime] = {}
+    Args:
+        transport: The server.
+        path: The path of the watch.
+        timeout: Seconds that the release may take to become ready.
+        listener: Receives the events.
 
-    def decode(self, event: NumberedEvent) -> Event:
-        """Return the event; one of an unknown kind becomes a notice."""
-        if event.kind == StepStarted.kind:
-            self._open[event.step] = event.at
-            return StepStarted(event.step, event.text)
-        if event.kind == StepFinished.kind:
-            word, _, detail = event.text.partition(" ")
-            outcome = _OUTCOMES.get(word, StepOutcome.DONE)
-            return StepFinished(event.step, outcome, detail, self._close(event.step, event.at))
-        if event.kind == WorkloadProgress.kind:
-            word, _, state = event.text.partition(" ")
-            workload, _, text = state.partition(": ")
-            return WorkloadProgress(event.step, workload, text, ready=word == "ready")
-        return LogLine(event.step, event.text) if event.kind == LogLine.kind else Notice(event.step, event.text)
-
-    def finish(self, operation: Operation) -> Iterator[StepFinished]:
-        """Yield the end of each open step: it ended with the operation."""
-        outcome = _STATES.get(operation.state, StepOutcome.FAILED)
-        detail = operation.outcome.message.partition("\n")[0] if operation.outcome else ""
-        for step, started in reversed(tuple(self._open.items())):
-            yield StepFinished(step, outcome, detail, self._close(step, operation.finished_at or started))
-
-    def _close(self, step: str, at: datetime) -> float:
-        """Return the seconds that a step took."""
-        return max((at - self._open.pop(step, at)).total_seconds(), 0.0)
+    Raises:
+        KubernautError: The failure of the operation or the release, or the server does not answer any more.
+    """
+    decoder, seen = EventDecoder(), set[tuple[str, str, str]]()
+    watch, after = None, 0
+    while True:
+        asked = time.monotonic()
+        query = {"timeout": timeout, "watch": watch, "after": after, "wait": LONG_POLL}
+        page = parse(WatchPage, transport.get(path, query, wait=LONG_POLL, stop=PATIENT_STOP).content)
+        again = watch is not None and page.watch != watch  # of another server, or one that was started again
+        for event in page.items:
+            content = (event.step, event.kind, event.text)
+            if not again or content not in seen:
+                listener(decoder.decode(event))
+            seen.add(content)
+        if page.problem is not None:
+            raise from_problem(page.problem)
+        if page.finished:
+            return page
+        if not page.items:  # a server that does not hold responses back is not polled without a pause
+            time.sleep(max(_MIN_POLL - (time.monotonic() - asked), 0))
+        watch, after = page.watch, page.next
 
 
 def _operation_path(id: str) -> str:
     if not is_operation_id(id):
         raise OperationNotFound(f"{id!r} is not a valid operation ID.")
     return f"/api/operations/{id}"
-
-
-def _max_duration(operation: Operation) -> float:
-    """Return the seconds that an operation may take: its timeout, the same for a rollback, its wait for the lock, and a margin."""
-    lock = (operation.waits_until - operation.started_at).total_seconds() if operation.waits_until else 0.0
-    return 2 * operation.timeout + lock + _MARGIN if operation.timeout else MAX_DURATION

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from kubernaut.rollout.objects import Expected, expected_objects
 from kubernaut.rollout.rules import rules_from
 from kubernaut.rollout.verdict import Verdict
 from kubernaut.rollout.watch import RolloutWatch
+from kubernaut.settings import Settings
 
 if TYPE_CHECKING:
     from kubernaut.deploy.execution import Execution
@@ -77,7 +78,7 @@ class Rollout:
         log, notify, check = execution.step.log, execution.step.notice, execution.lock.check
         verdict = self.follower.finish(max(self._seconds_left(), _LAST_LOOK_SECONDS), check)
         if verdict is not None and not verdict.is_ready:
-            return _not_ready(verdict)
+            return not_ready(verdict)
         seconds = self._seconds_left()
         failed = probe(record, cluster=execution.cluster, seconds=seconds, log=log, notify=notify, check=check)
         self._probe_failure = failed
@@ -94,19 +95,7 @@ class Rollout:
         self._know_secrets_of(record)
         explanation = self._explain(failure, what)
         self._describe(record, explanation)
-        hints = hint_for(explanation, record.namespace, record.name)
-        unread = _unread(record)
-        unexamined = [f"The pods were not examined, because {unread}"] if unread else []
-        return DeployKept(
-            explanation.sentence,
-            details=[*evidence_lines(explanation.evidence), *unexamined],
-            hint=hints.hint,
-            http_hint=hints.http_hint,
-            members={
-                "cause": explanation.cause,
-                "evidence": [one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in explanation.evidence],
-            },
-        )
+        return kept(explanation, record)
 
     def cleaned(self, failure: KubernautError | None) -> str:
         """Return a failure, and what was waited for, without the release's secrets and without control characters."""
@@ -142,16 +131,13 @@ class Rollout:
         if record is None:
             return None
         self._began = parse_time(record.created)
-        expected = expected_of(record)
-        if expected is None:
+        target = target_of(record, self._execution.context.settings, self._execution.step.notice)
+        if target is None:
             self._is_unread = True
-            self._execution.step.notice(f"The rollout is not judged, because {_unread(record)}. The result is Helm's.")
+            self._execution.step.notice(f"The rollout is not judged, because {why_unread(record)}. The result is Helm's.")
             return None
-        self._expected = expected
-        rules, notices = rules_from(self._execution.context.settings, record.annotations)
-        for notice in notices:
-            self._execution.step.notice(notice)
-        return Target(expected, rules)
+        self._expected = target.expected
+        return target
 
     def _created(self) -> Record | None:
         secret = self._execution.cluster.get_secret(self._execution.operation.namespace, self._secret)
@@ -169,9 +155,26 @@ def following(execution: Execution, revision: int) -> Iterator[Rollout]:
         yield rollout
 
 
+def target_of(record: Record, settings: Settings, notify: Callable[[str], None]) -> Target | None:
+    """Return what the rollout of a record consists of; ``None`` if its objects cannot be read whole.
+
+    Args:
+        record: The record.
+        settings: The settings in effect.
+        notify: Receives a line about each annotation of its chart that is ignored.
+    """
+    expected = expected_of(record)
+    if expected is None:
+        return None
+    rules, notices = rules_from(settings, record.annotations)
+    for notice in notices:
+        notify(notice)
+    return Target(expected, rules)
+
+
 def expected_of(record: Record) -> tuple[Expected, ...] | None:
     """Return the objects of a record, its hooks last; ``None`` if its manifest cannot be read whole."""
-    if _unread(record):
+    if why_unread(record):
         return None
     manifest, hooks = manifest_of(record), [read_manifest(text) for text in hook_manifests(record)]
     return expected_objects(manifest.objects, record.namespace, [item for hook in hooks for item in hook.objects])
@@ -181,6 +184,23 @@ def hook_manifests(record: Record) -> list[str]:
     """Return the manifests of a record's hooks."""
     hooks = record.content.get("hooks")
     return [str(hook.get("manifest") or "") for hook in hooks if isinstance(hook, dict)] if isinstance(hooks, list) else []
+
+
+def kept(explanation: Explanation, record: Record) -> DeployKept:
+    """Return the error for a release that is not ready, from its explanation."""
+    hints = hint_for(explanation, record.namespace, record.name)
+    unread = why_unread(record)
+    unexamined = [f"The pods were not examined, because {unread}"] if unread else []
+    return DeployKept(
+        explanation.sentence,
+        details=[*evidence_lines(explanation.evidence), *unexamined],
+        hint=hints.hint,
+        http_hint=hints.http_hint,
+        members={
+            "cause": explanation.cause,
+            "evidence": [one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in explanation.evidence],
+        },
+    )
 
 
 def evidence_lines(evidence: Sequence[Evidence]) -> Iterator[str]:
@@ -202,7 +222,7 @@ def _short(sentence: str) -> str:
     return sentence if len(sentence) <= _LONGEST_DESCRIPTION else f"{sentence[: _LONGEST_DESCRIPTION - 1]}…"
 
 
-def _unread(record: Record) -> str:
+def why_unread(record: Record) -> str:
     """Return that and why a record's objects cannot be read; empty if they can be."""
     if record.damaged:
         return f"the record of {record.id} is damaged"
@@ -213,7 +233,8 @@ def _unread(record: Record) -> str:
     return f"a hook of {record.id} cannot be read: {found}" if found else ""
 
 
-def _not_ready(verdict: Verdict) -> KubernautError:
+def not_ready(verdict: Verdict) -> KubernautError:
+    """Return the failure of a release that is not ready: the problem that was given up, or the deadline."""
     if verdict.is_failed:
         return given_up(verdict)
     return DeadlineExceeded(NOT_IN_TIME)

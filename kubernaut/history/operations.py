@@ -38,6 +38,8 @@ State = Literal["accepted", "running", "succeeded", "unchanged", "failed", "unre
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID = re.compile(rf"[{_ALPHABET}]{{26}}")
 _LONGEST_LINE = 4000
+_MAX_DURATION = 2 * 3600.0  # of an operation without a timeout
+_MARGIN = 600.0
 LEGACY_BUILD = "buildUrl"
 """The only field of a build that older versions read; they reject unknown fields, so the rest is stored separately."""
 
@@ -167,6 +169,12 @@ class Operation(OperationBase):
     def may_begin(self, at: datetime | None) -> bool:
         """Return whether it is accepted and may still begin at the API server's time ``at``; ``None`` if that is unknown."""
         return self.finished_at is None and self.waits_until is not None and (at is None or at < self.waits_until)
+
+
+def longest_duration(operation: Operation) -> float:
+    """Return the seconds that an operation may take: its timeout, the same for a rollback, its wait for the lock, and a margin."""
+    lock = (operation.waits_until - operation.started_at).total_seconds() if operation.waits_until else 0.0
+    return 2 * operation.timeout + lock + _MARGIN if operation.timeout else _MAX_DURATION
 
 
 def now() -> datetime:

@@ -1,6 +1,7 @@
-"""Follow a rollout beside Helm: report what the cluster does, and give up by rule.
+"""Follow a rollout: report what the cluster does, and give up by rule.
 
 Helm runs in the calling thread and calls :meth:`RolloutFollower.check` several times a second; the error that it raises stops Helm.
+Of a rollout that another process makes, :meth:`RolloutFollower.show` reports the progress.
 The cluster is watched by the threads of :class:`~kubernaut.rollout.watch.RolloutWatch` from before Helm starts.
 """
 
@@ -22,7 +23,7 @@ from kubernaut.rollout.rules import Rules
 from kubernaut.rollout.store import Snapshot
 from kubernaut.rollout.verdict import Judgement, Verdict, Watched, begin, judge
 from kubernaut.rollout.watch import RolloutWatch
-from kubernaut.rollout.workloads import Phase, WorkloadState
+from kubernaut.rollout.workloads import Phase, WorkloadState, workload_states
 
 _RECORD_SECONDS = 0.3
 _LOOK_SECONDS = 0.2
@@ -95,6 +96,20 @@ class RolloutFollower:
         verdict = self._look(self._watch.snapshot(), helm_done=False)
         if verdict is not None and verdict.is_failed:
             raise given_up(verdict)
+
+    def show(self, seconds: float) -> None:
+        """Report what changes within so many seconds, without a judgement: of a rollout that another process judges."""
+        until = self._clock() + seconds
+        while True:
+            self._find_expected(at_once=False)
+            synced, snapshot = self._watch.is_synced(), self._watch.snapshot()
+            if self._expected is not None and synced:  # what was not read yet is not missing
+                self._name_unreadable(snapshot)
+                self._report(workload_states(self._expected, snapshot))
+            left = until - self._clock()
+            if left <= 0:
+                return
+            self._watch.wait(min(_LOOK_SECONDS, left))
 
     def look_once_more(self, seconds: float) -> None:
         """Look at what a Helm that failed left, if the rollout was not given up already.

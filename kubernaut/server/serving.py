@@ -80,7 +80,7 @@ def create_context(kubernaut: Kubernaut, options: ServeOptions) -> ServerContext
     metrics = Metrics()
     write = AuditFile(options.audit_log).write if options.audit_log else to_stderr
     audit = Audit(write, secrets=secrets, on_lost=metrics.count_lost_audit_line)
-    index = kubernaut.watch(options.namespaces)
+    index = kubernaut.index(options.namespaces)
     workers = Workers(options.workers, on_finished=lambda running: record_result(running, audit, metrics), secrets=secrets)
     metrics.set_gauge(GaugeName.INDEX_AGE, index.age)
     metrics.set_gauge(GaugeName.OPERATIONS_RUNNING, workers.running)

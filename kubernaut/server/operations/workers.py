@@ -34,16 +34,15 @@ _CLEANUP_SECONDS = 30.0
 """How long a stopped operation may take to stop Helm and to record that it was stopped."""
 
 
-class RunningOperation:
-    """An accepted operation that this server executes: its events, with secrets masked, and in the end its result. Thread-safe.
+class RunningWork:
+    """Work in a thread of this server: its events, with secrets masked, and in the end its result. Thread-safe.
 
     Attributes:
         seconds: The duration; 0 until there is a result.
-        result: The result or the error; ``None`` while the operation runs.
+        result: The result or the error; ``None`` while the work goes on.
     """
 
-    def __init__(self, operation: Operation, secrets: Iterable[str] = ()) -> None:
-        self.operation = operation
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
         self.started = time.monotonic()
         self.seconds = 0.0
         self.result: Deployed | KubernautError | None = None
@@ -62,7 +61,7 @@ class RunningOperation:
             return self._done
 
     def record(self, event: Event) -> None:
-        """Keep an event; of many, the first and the last ones. The listener of the operation's function."""
+        """Keep an event; of many, the first and the last ones. The listener of the work."""
         (recorded,) = operation_events([RecordedEvent(datetime.now(UTC), event)], self._secrets)
         with self._changed:
             self._count += 1
@@ -76,42 +75,50 @@ class RunningOperation:
             return self._after(after)
 
     def wait_for_events(self, after: int, seconds: float) -> tuple[tuple[SequencedEvent, ...], bool]:
-        """Wait for an event with a higher number than ``after``, the end of the operation or the timeout.
+        """Wait for an event with a higher number than ``after``, the end of the work or the timeout.
 
         Returns:
-            The events, and whether the operation has finished: then no further events follow.
+            The events, and whether the work has finished: then no further events follow.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._count > after or self._done, max(seconds, 0.0))
             return self._after(after), self._done
 
     def wait_done(self, seconds: float) -> bool:
-        """Wait until the operation has finished, at most so many seconds; return whether it has."""
+        """Wait until the work has finished, at most so many seconds; return whether it has."""
         with self._changed:
             return self._changed.wait_for(lambda: self._done, max(seconds, 0.0))
 
     def stop(self) -> None:
-        """Ask the operation to end early and to clean up."""
+        """Ask the work to end early and to clean up."""
         self._stopped.set()
 
     def stopped(self) -> bool:
-        """Return whether the operation is asked to end early; passed to its function."""
+        """Return whether the work is asked to end early."""
         return self._stopped.is_set()
 
     def set_result(self, result: Deployed | KubernautError) -> None:
-        """Set the result; the operation does not count as done yet."""
-        if isinstance(result, KubernautError):  # a kept traceback would keep every object of the operation alive
+        """Set the result; the work does not count as done yet."""
+        if isinstance(result, KubernautError):  # a kept traceback would keep every object of the work alive
             result.__traceback__ = result.__context__ = result.__cause__ = None
         self.result, self.seconds = result, time.monotonic() - self.started
 
     def set_done(self) -> None:
-        """Mark the operation as done, and wake all waiting threads."""
+        """Mark the work as done, and wake all waiting threads."""
         with self._changed:
             self._done = True
             self._changed.notify_all()
 
     def _after(self, after: int) -> tuple[SequencedEvent, ...]:
         return tuple(event for event in (*self._first, *self._last) if event[0] > after)
+
+
+class RunningOperation(RunningWork):
+    """An accepted operation that this server executes."""
+
+    def __init__(self, operation: Operation, secrets: Iterable[str] = ()) -> None:
+        super().__init__(secrets)
+        self.operation = operation
 
 
 class WaiterLimit:

@@ -19,13 +19,13 @@ from kubernaut.server.metrics import GaugeName
 from kubernaut.server.operations.execution import HEADER_ELEMENT
 from kubernaut.server.operations.progress import POLL_SECONDS, OperationFollower, OperationStatus
 from kubernaut.server.operations.workers import WaiterLimit
+from kubernaut.server.routes.releases import MAX_POLL_SECONDS
 from kubernaut.server.routing import EVENT_STREAM, JSON, Header, Parameter, Request, Response, ResponseSpec, Route
 
 if TYPE_CHECKING:
     from kubernaut.history.operations import Operation
     from kubernaut.server.routing import ServerContext
 
-MAX_POLL_SECONDS = 60
 _RETRY_MILLISECONDS = 2000
 _QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.IGNORECASE)
 

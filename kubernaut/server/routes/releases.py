@@ -21,9 +21,11 @@ from kubernaut.history.explain import ReleaseExplanation
 from kubernaut.history.index import Query
 from kubernaut.history.records import Status
 from kubernaut.history.releases import Release, ReleaseId, ReleaseList
+from kubernaut.history.replay import WatchPage
 from kubernaut.models import NAME_LENGTH, Model, check_name, check_namespace, check_release_name
 from kubernaut.publish.version import PublishedVersion
 from kubernaut.server.auth.access import require_access, visible_namespaces
+from kubernaut.server.operations.watches import ReleaseWatches
 from kubernaut.server.routing import Handler, Parameter, Request, Response, ResponseSpec, Route
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ Name = Annotated[
 Cursor = Annotated[str, Field(json_schema_extra={"format": "cursor", "maxLength": MAX_CURSOR_LENGTH})]
 Other = Annotated[str, Field(json_schema_extra={"pattern": f"^(?:{ID_PATTERN}|v?[0-9]{{1,9}})$"})]
 
+MAX_POLL_SECONDS = 60
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 500
 AGE = "X-Index-Age"
@@ -99,6 +102,17 @@ class DiffQuery(Model):
     to: Other | None = Field(None, description="Another release ID, or a revision of the same name; the previous one by default.")
 
 
+class WatchQuery(Model):
+    """The query of the watch route."""
+
+    watch: str | None = Field(None, description="The `watch` of the previous response.", pattern="^[0-9a-z]{26}$")
+    after: int = Field(0, ge=0, le=2**53, description="The number of the last event that the client has.")
+    wait: int = Field(0, ge=0, le=MAX_POLL_SECONDS, description="Seconds to wait for an event if there is none yet.")
+    timeout: float | None = Field(
+        None, ge=1, le=24 * 3600, allow_inf_nan=False, description="Seconds that a release may take to become ready."
+    )
+
+
 class ReleaseManifest(Model):
     """The applied manifest of a release as YAML, with hooks last and secrets masked."""
 
@@ -129,6 +143,7 @@ class VersionList(Model):
 class _Handlers:
     def __init__(self, context: ServerContext) -> None:
         self._index, self._kubernaut, self._namespaces = context.index, context.kubernaut, context.namespaces
+        self._watches, self._waiters = ReleaseWatches(context), context.workers.waiters
 
     def list(self, request: Request) -> Response:
         query: ReleasesQuery = request.query
@@ -179,6 +194,14 @@ class _Handlers:
 
     def explain(self, request: Request) -> Response:
         return Response(body=self._kubernaut.explain(str(self._requested(request))))
+
+    def watch(self, request: Request) -> Response:
+        release, query = str(self._requested(request)), request.query
+        page = self._watches.page(release, query.timeout, id=query.watch, after=query.after, wait=0)
+        if query.wait and not page.items and not page.finished:
+            with self._waiters.acquire():
+                page = self._watches.page(release, query.timeout, id=page.watch, after=page.next, wait=query.wait)
+        return Response(body=page)
 
     def versions(self, request: Request) -> Response:
         name = check_name(request.parameters["name"])
@@ -271,6 +294,14 @@ def routes(context: ServerContext) -> tuple[Route, ...]:
             "Returns why the release failed, with the evidence, or that it did not; for `current`, of the last change of the name.",
             handlers.explain,
             ReleaseExplanation,
+        ),
+        _release_route(
+            "/watch",
+            "watchRelease",
+            "Follows the operation that runs on the release, or the current release until it is ready: returns the new events.",
+            handlers.watch,
+            WatchPage,
+            query=WatchQuery,
         ),
         Route(
             path="/api/versions/{name}",

@@ -177,7 +177,7 @@ class Answers(dict[str, Any]):
 DEFAULT_ANSWERS: dict[str, Callable[[], Any]] = {
     "build": built,
     "publish": lambda: Published(PLAN, True, version()),
-    **dict.fromkeys(("deploy", "ship", "rollback", "restore", "unlock"), lambda: Deployed(PLAN, True, release())),
+    **dict.fromkeys(("deploy", "ship", "rollback", "restore", "unlock", "watch"), lambda: Deployed(PLAN, True, release())),
     "delete": lambda: Deployed(PLAN, True, release(status="uninstalled", active=False, deleted_at=MOMENT)),
     "list": lambda: ReleaseList(items=(release(), foreign()), count=2),
     "history": lambda: ReleaseList(items=(release(), release(id="demo.hello-world.v2", revision=2, status="superseded")), count=2),
@@ -250,6 +250,20 @@ def wait_in_step(stub: StubKubernaut) -> Deployed:
                 select.select([wakeups], [], [])
         finally:
             sys.stderr.write("cleaned up\n")
+
+
+def watch_failing(stub: StubKubernaut) -> Deployed:
+    """Report a deploy that fails and is rolled back, as watch does; on a terminal wait for a key meanwhile."""
+    from kubernaut.errors import DeployRolledBack
+
+    assert stub.listener is not None
+    with Progress(stub.listener).step("deploy", "hello-world 1.4.2 to demo") as step:
+        step.notice("Operation 01m0000000000000000000zzzz by eve since 12:03:11 UTC.")
+        step.workload("Deployment web", "2 of 3 ready · web-7f9-x2 pulling image", ready=False)
+        if os.isatty(0):
+            os.read(0, 1)
+        step.workload("Deployment web", "3 of 3 ready", ready=True)
+        raise DeployRolledBack("hello-world 1.4.2 to demo failed. v3 runs again as v5.", details=["pod web-7f9-x2: crashed"])
 
 
 @contextmanager
@@ -343,6 +357,8 @@ def main() -> None:
         "swallow": {"ship": swallow},
         "shutdown": {"ship": signal_at_shutdown},
         "endless": {"logs": endless},
+        "watch": {"watch": watch_failing},
+        "watching": {"watch": clean_up_slowly},
         "defect": {"ship": ZeroDivisionError("password=hunter22")},
     }
     stub.answers.update(behaviours.get(os.environ.get("STUB", ""), {}))

@@ -28,6 +28,9 @@ DELETE = ("delete", "hello-world", "-n", "demo")
 COMMAND = re.compile(r"\bkubernaut ([a-z][^`\n]*)")
 
 
+PLANNED = sorted(set(WRITING) - {"watch"})
+
+
 def uninstall(count: int) -> Plan:
     """Return the plan of a delete that removes this many objects."""
     objects = tuple(f"ConfigMap/part-{number}" for number in range(count))
@@ -41,7 +44,7 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernaut.cli.session.sys", SimpleNamespace(stdin=terminal, stderr=terminal))
 
 
-@pytest.mark.parametrize("name", sorted(WRITING))
+@pytest.mark.parametrize("name", PLANNED)
 def test_a_dry_run_prints_the_plan(run: Run, stub: StubKubernaut, name: str) -> None:
     outcome = stub.answers[name]
     stub.answers[name] = type(outcome)(PLAN, False, None)
@@ -54,7 +57,7 @@ def test_a_dry_run_prints_the_plan(run: Run, stub: StubKubernaut, name: str) -> 
     assert json.loads(run(*WRITING[name], "--dry-run", "-o", "json").stdout) == PLAN.model_dump(mode="json", by_alias=True)
 
 
-@pytest.mark.parametrize("name", sorted(WRITING))
+@pytest.mark.parametrize("name", PLANNED)
 def test_a_dry_run_with_changes_counts_them(run: Run, stub: StubKubernaut, name: str) -> None:
     stub.answers[name] = type(stub.answers[name])(PLAN, False, None)
     result = run(*WRITING[name], "--dry-run")
@@ -63,7 +66,7 @@ def test_a_dry_run_with_changes_counts_them(run: Run, stub: StubKubernaut, name:
     assert "nothing to do" not in result.output
 
 
-@pytest.mark.parametrize("name", sorted(WRITING))
+@pytest.mark.parametrize("name", PLANNED)
 def test_a_dry_run_without_changes_prints_the_reason(run: Run, stub: StubKubernaut, name: str) -> None:
     stub.answers[name] = type(stub.answers[name])(Plan(reason="1.4.2 already runs"), False, None)
     result = run(*WRITING[name], "--dry-run")
@@ -134,7 +137,7 @@ def check_complete(words: list[str]) -> None:
         assert parsed["namespace"] or parsed["release"].count(".") >= 2, words
 
 
-@pytest.mark.parametrize("name", sorted(WRITING))
+@pytest.mark.parametrize("name", PLANNED)
 def test_the_next_commands_are_complete(run: Run, name: str) -> None:
     found = commands(run(*WRITING[name]).stderr)
     assert found

@@ -17,9 +17,12 @@ from termios import TIOCSWINSZ
 
 import pytest
 
+from kubernaut.cli.progress import STOPPING_HELM
+
 STUB = Path(__file__).parent / "stub.py"
 ROOT = STUB.parents[3]
 SHIP = ("ship", "app", "-n", "demo")
+WATCH = ("watch", "hello-world", "-n", "demo")
 ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
@@ -35,11 +38,11 @@ def start(arguments: Sequence[str], behaviour: str) -> subprocess.Popen[str]:
 
 
 class Terminal:
-    """The command on a terminal of 80 columns."""
+    """The command on a terminal."""
 
-    def __init__(self, arguments: Sequence[str], behaviour: str = "", **variables: str) -> None:
+    def __init__(self, arguments: Sequence[str], behaviour: str = "", *, columns: int = 80, **variables: str) -> None:
         self._master, slave = pty.openpty()
-        ioctl(slave, TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        ioctl(slave, TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         command = [sys.executable, str(STUB), *arguments]
         self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment(behaviour, **variables))
         os.close(slave)
@@ -226,6 +229,42 @@ def test_output_fits_80_columns(line: Sequence[str]) -> None:
     terminal = Terminal(line)
     assert terminal.end() == 0
     assert all(len(text) <= 80 for text in terminal.text.splitlines())
+
+
+@pytest.mark.parametrize("columns", [60, 160])
+def test_watch_on_a_terminal_shows_a_live_line_for_each_workload(columns: int) -> None:
+    terminal = Terminal(WATCH, "watch", columns=columns)
+    terminal.until("Deployment web: 2 of 3 ready · web-7f9-x2")
+    terminal.type("\n")
+    assert terminal.end() == 6
+    failed = re.search(r"✗ deploy +\d\.\ds +hello-world 1\.4\.2.*", terminal.text)
+    assert failed
+    assert len(failed[0].rstrip()) <= columns
+    assert "v3 runs again as v5" in terminal.text.rpartition("error:")[2]
+    assert "pod web-7f9-x2: crashed" in terminal.text.rpartition("error:")[2]
+
+
+def test_watch_outside_a_terminal_prints_each_line_once() -> None:
+    process = start(WATCH, "watch")
+    out, err = process.communicate()
+    assert process.returncode == 6
+    lines = err.splitlines()
+    assert len(set(lines)) == len(lines)
+    assert [line for line in lines if "Deployment web" in line] == [
+        "deploy     Deployment web: 2 of 3 ready · web-7f9-x2 pulling image",
+        "deploy     Deployment web: 3 of 3 ready",
+    ]
+    assert out == ""
+
+
+def test_ctrl_c_ends_only_the_watching(tmp_path: Path) -> None:
+    terminal = Terminal(WATCH, "watching", STUB_NOTES=str(tmp_path / "notes"))
+    terminal.until("waiting for a signal")
+    terminal.process.send_signal(signal.SIGINT)
+    terminal.type("x\n")
+    assert terminal.end() == 130
+    assert STOPPING_HELM not in terminal.text
+    assert "KeyboardInterrupt" not in terminal.text
 
 
 def test_delete_asks_and_yes_deletes() -> None:

@@ -31,6 +31,7 @@ WRITING = {
     "delete": ("delete", "hello-world", "-n", "demo", "--yes"),
     "restore": ("restore", "hello-world", "-n", "demo"),
     "unlock": ("unlock", "hello-world", "-n", "demo", "--yes"),
+    "watch": ("watch", "hello-world", "-n", "demo"),
 }
 LOOKING = {
     "list": ("list",),
@@ -51,12 +52,12 @@ SERVER_ONLY = {
     "accepted",
     "acting",
     "close",
+    "index",
     "manifest",
     "operation",
     "recover",
     "report",
     "values",
-    "watch",
     "with_health",
 }
 """Methods of the library for the REST server."""
@@ -154,6 +155,7 @@ def test_ship_passes_all_options_on(run: Run, stub: StubKubernaut, tmp_path: Pat
                 "create_namespace": True,
                 "on_failure": "keep",
                 "reuse_values": True,
+                "wait": True,
                 "dry_run": False,
             },
         )

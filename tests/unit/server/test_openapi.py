@@ -48,7 +48,10 @@ def test_the_document_has_all_routes(document: dict[str, Any]) -> None:
         ("POST", "/api/releases"),
         ("DELETE", "/api/releases/{id}"),
         ("POST", "/api/releases/{id}/rollback"),
-        *(("GET", f"/api/releases/{{id}}/{part}") for part in ("history", "manifest", "values", "diff", "report", "explanation")),
+        *(
+            ("GET", f"/api/releases/{{id}}/{part}")
+            for part in ("history", "manifest", "values", "diff", "report", "explanation", "watch")
+        ),
         ("GET", "/api/operations/{id}"),
         ("GET", "/api/operations/{id}/events"),
         ("GET", "/api/versions/{name}"),
@@ -98,6 +101,7 @@ def test_component_names_are_stable(document: dict[str, Any]) -> None:
         "ValueChange",
         "VersionList",
         "VersionWithReleases",
+        "WatchPage",
     }
 
 
