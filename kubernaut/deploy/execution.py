@@ -106,7 +106,6 @@ class Execution:
         helm_failure: The failure of the last Helm command, if it failed.
         rollback_chart: The chart of the release that Helm rolls back to, once it does.
         reconciled: The IDs of the records that were unfinished or fenced and were put in order; their Helm may still run.
-        warnings: The warnings of the API server so far.
     """
 
     context: DeployContext
@@ -121,7 +120,7 @@ class Execution:
     helm_failure: KubernautError | None = None
     rollback_chart: OperationChart | None = None
     reconciled: set[str] = field(default_factory=set)
-    warnings: set[str] = field(default_factory=set)
+    _noticed: set[str] = field(default_factory=set)
     _begun: bool = False
     _outcome_unknown: bool = False
 
@@ -202,6 +201,12 @@ class Execution:
     def find_own(self, history: ReleaseHistory, *, after: int = 0) -> Record | None:
         """Return the first record that this operation made after a revision."""
         return next((record for record in reversed(history.records) if record.revision > after and self.owns(record)), None)
+
+    def notice_once(self, text: str) -> None:
+        """Report a notice, unless the operation has reported the same before."""
+        if text not in self._noticed:
+            self._noticed.add(text)
+            self.step.notice(text)
 
     def find_labelled(self, history: ReleaseHistory) -> Record | None:
         """Return the oldest record with the operation's label; plain Helm may have copied the label to newer ones already."""

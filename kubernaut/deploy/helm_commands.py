@@ -71,9 +71,8 @@ def run_helm(execution: Execution, command: HelmCommand, checked: Checked) -> No
         warning = api_warning(line)
         if warning is None:
             execution.step.log(line)
-        elif warning not in execution.warnings:
-            execution.warnings.add(warning)
-            execution.step.notice(f"The cluster warns: {warning}")
+        else:
+            execution.notice_once(f"The cluster warns: {warning}")
 
     try:
         execution.lock.check()

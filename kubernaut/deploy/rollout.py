@@ -56,7 +56,9 @@ class Rollout:
         self._began: datetime | None = None
         before = expected_of(current) if current is not None and current.status not in GONE else None
         self._secrets = execution.context.secrets
-        self.follower = RolloutFollower(self._watch, execution.step, before=before or (), find=self._find)
+        self.follower = RolloutFollower(
+            self._watch, execution.step, before=before or (), find=self._find, notify=execution.notice_once
+        )
 
     def check(self) -> None:
         """Check the lock and the rollout, in Helm's thread. Raises: LockLost, Interrupted, HelmFailed."""
@@ -131,10 +133,10 @@ class Rollout:
         if record is None:
             return None
         self._began = parse_time(record.created)
-        target = target_of(record, self._execution.context.settings, self._execution.step.notice)
+        target = target_of(record, self._execution.context.settings, self._execution.notice_once)
         if target is None:
             self._is_unread = True
-            self._execution.step.notice(f"The rollout is not judged, because {why_unread(record)}. The result is Helm's.")
+            self._execution.notice_once(f"The rollout is not judged, because {why_unread(record)}. The result is Helm's.")
             return None
         self._expected = target.expected
         return target

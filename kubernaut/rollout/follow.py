@@ -55,6 +55,7 @@ class RolloutFollower:
         step: Receives the progress.
         before: The objects of the release as it was, whose state is remembered before Helm changes it.
         find: Finds what is rolled out.
+        notify: Receives what cannot be read, again and again; by default the step, once.
         clock: A monotonic clock in seconds.
 
     Attributes:
@@ -68,6 +69,7 @@ class RolloutFollower:
         *,
         before: Sequence[Expected],
         find: FindTarget,
+        notify: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.verdict: Verdict | None = None
@@ -75,13 +77,13 @@ class RolloutFollower:
         self._step = step
         self._before = before
         self._find = find
+        self._notify = notify or _once(step.notice)
         self._clock = clock
         self._expected: Sequence[Expected] | None = None
         self._watched = Watched()
         self._began = False
         self._next_find = 0.0
         self._shown: dict[str, tuple[str, bool]] = {}
-        self._named: set[str] = set()
 
     def __enter__(self) -> Self:
         self._watch.__enter__()
@@ -194,9 +196,7 @@ class RolloutFollower:
 
     def _name_unreadable(self, snapshot: Snapshot) -> None:
         for why in snapshot.unreadable.values():
-            if why not in self._named:
-                self._named.add(why)
-                self._step.notice(f"{why[:1].upper()}{why[1:]}.")
+            self._notify(f"{why[:1].upper()}{why[1:]}.")
 
     def _report(self, states: Iterable[WorkloadState]) -> None:
         for state in states:
@@ -204,6 +204,18 @@ class RolloutFollower:
             if self._shown.get(str(state.key)) != (line, ready) and (state.exists or not state.hook):
                 self._shown[str(state.key)] = line, ready
                 self._step.workload(str(state.key), clean(line), ready=ready)
+
+
+def _once(notify: Callable[[str], None]) -> Callable[[str], None]:
+    """Return a function that passes each text on once."""
+    seen: set[str] = set()
+
+    def report(text: str) -> None:
+        if text not in seen:
+            seen.add(text)
+            notify(text)
+
+    return report
 
 
 def progress_line(state: WorkloadState) -> str:

@@ -159,6 +159,15 @@ def test_kind_that_may_not_be_read_is_named_once_and_a_good_release_is_deployed(
     assert notices(harness) == [f"Cannot read {plural} in demo: no right to list {plural}."]
 
 
+def test_kind_that_may_not_be_read_is_named_once_with_the_rollback(harness: DeployHarness) -> None:
+    deployed(harness)
+    harness.cluster.fail("list events", DENIED, times=None)
+    rolls_out(harness, lambda check: put_crashing(harness.cluster, restarts=3))
+    with pytest.raises(DeployRolledBack):
+        harness.deploy("1.1.0", template=WORKLOAD)
+    assert notices(harness) == ["Cannot read events in demo: no right to list events."]
+
+
 @pytest.mark.parametrize("plural", ["events", "replicasets", "services"])
 def test_kind_that_may_not_be_read_costs_only_its_evidence(harness: DeployHarness, plural: str) -> None:
     harness.cluster.logs["demo", CRASHING, "web"] = ["no database"]
