@@ -70,8 +70,8 @@ test-jenkins: install ## The CI scenario on a genuine Jenkins of yours: JENKINS_
 soak: install ## The state machine by chance and for long, in memory and on a real cluster (SOAK=20: twenty times as much)
 	SOAK=$(SOAK) $(BIN)/pytest --timeout 0 tests/unit/deploy/test_machine.py tests/faults/test_machine.py
 
-bench: install ## Time kubernaut beside the shell pipeline, what locks, kills and races cost, the server, and what a CI server adds
-	@missed=0; for bench in ship race serve ci; do $(BIN)/python benchmarks/$$bench.py || missed=$$?; done; exit $$missed
+bench: install ## Time kubernaut beside the shell pipeline, how soon failures are explained, what locks, kills and races cost, the server, and what a CI server adds
+	@missed=0; for bench in ship rollout race serve ci; do $(BIN)/python benchmarks/$$bench.py || missed=$$?; done; exit $$missed
 
 up: install ## Bring up the local platform
 	@$(BIN)/kubernaut local up

@@ -23,12 +23,14 @@ class Failure:
         shown: When the first line with the cause was on the screen.
         ended: When kubernaut had given up, and ended.
         helm: When `helm upgrade --wait` of the same chart ended.
+        helm_status: Its exit status; 0 for a release that it calls deployed.
     """
 
     known: float
     shown: float
     ended: float
-    helm: float
+    helm: float = 0.0
+    helm_status: int = 1
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ def table(figures: Figures) -> Iterator[str]:
         middle = [statistics.median(getattr(run, part) for run in runs) for part in ("known", "shown")]
         ends = [statistics.median(getattr(run, part) for run in runs) for part in ("ended", "helm")]
         cells = "".join(f"{seconds:>8.1f}" for seconds in (*middle, until_shown(runs), *ends))
-        yield f"{name:<{width}}{cells}{len(runs):>6}"
+        called = "  Helm exits with 0" if not runs[0].helm_status else ""
+        yield f"{name:<{width}}{cells}{len(runs):>6}{called}"
 
 
 def until_shown(runs: Sequence[Failure]) -> float:

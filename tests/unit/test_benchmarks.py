@@ -46,6 +46,9 @@ def good_figures(load: Load, bench: str) -> Any:
     if bench == "ci":
         pairs = figures.Pairs([3.0, 9.0, 4.0], [2.0, 8.5, 3.0])
         return figures.Figures(pairs, figures.Pairs([9.0, 8.0], [5.0, 5.0]), figures.Following([0.1, 1.1], 15, 15.0))
+    if bench == "rollout":
+        failures = {"image missing": [figures.Failure(1.0, 2.0, 20.0, 90.0)], "hook fails": [figures.Failure(1.0, 3.0, 4.0, 5.0)]}
+        return figures.Figures(failures, done=[0.1, 0.4, 9.0], answered=[True, True])
     answers = load("serve_load").Load([0.01] * 100, 0, 1.0)
     loads = {"lists": answers, "constants": answers, "maximum": answers, "half": answers}
     return figures.Figures([1.0], [1.5], 2.0, **loads, delays=[0.5], before=100.0, after=105.0)
@@ -80,6 +83,10 @@ def good_figures(load: Load, bench: str) -> Any:
         ("ci", "following", {"delays": [0.1, 2.0]}, []),
         ("ci", "following", {"delays": [0.1, 2.1, 0.1]}, [2]),
         ("ci", "following", {"requests": 16}, [3]),
+        ("rollout", "", {}, []),
+        ("rollout", "", {"done": [0.5]}, []),
+        ("rollout", "", {"done": [0.51]}, [1]),
+        ("rollout", "", {"answered": [True, False]}, [2]),
         ("serve", "", {}, []),
         ("serve", "lists", {"seconds": [0.03] * 100}, []),
         ("serve", "lists", {"seconds": [0.031] * 100}, [0]),
@@ -95,6 +102,15 @@ def test_verdicts_at_their_limits(load: Load, bench: str, part: str, changed: di
     figures = good_figures(load, bench)
     changes = {part: dataclasses.replace(getattr(figures, part), **changed)} if part else changed
     verdicts = load(f"{bench}_figures").verdicts(dataclasses.replace(figures, **changes))
+    assert [number for number, verdict in enumerate(verdicts) if not verdict.met] == missed
+
+
+@pytest.mark.parametrize(("shown", "missed"), [([4.0], []), ([4.01], [0]), ([1.5, 9.0, 3.0], []), ([1.5, 9.0, 5.0], [0])])
+def test_verdict_of_rollout_is_about_the_slowest_cause(load: Load, shown: list[float], missed: list[int]) -> None:
+    figures = load("rollout_figures")
+    good = good_figures(load, "rollout")
+    slow = {"Job fails": [figures.Failure(1.0, at, 9.9) for at in shown]}
+    verdicts = figures.verdicts(dataclasses.replace(good, failures={**good.failures, **slow}))
     assert [number for number, verdict in enumerate(verdicts) if not verdict.met] == missed
 
 
@@ -125,7 +141,7 @@ def test_the_exit_status_reports_a_missed_target(
         assert ("MISSED" in output) == bool(status)
 
 
-@pytest.mark.parametrize("bench", ["race", "ci", "serve"])
+@pytest.mark.parametrize("bench", ["race", "ci", "serve", "rollout"])
 def test_a_failed_measurement_prints_no_figures(
     load: Load, bench: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,7 +159,9 @@ def test_a_failed_measurement_prints_no_figures(
         assert "median" not in output
 
 
-@pytest.mark.parametrize(("bench", "option"), [("ship", "pairs"), ("ci", "pairs"), ("race", "deployers"), ("serve", "revisions")])
+@pytest.mark.parametrize(
+    ("bench", "option"), [("ship", "pairs"), ("ci", "pairs"), ("race", "deployers"), ("serve", "revisions"), ("rollout", "runs")]
+)
 def test_too_few_runs_are_a_usage_error(load: Load, bench: str, option: str) -> None:
     with pytest.raises(SystemExit) as caught:
         load(bench).main([f"--{option}", "0"])
