@@ -36,7 +36,7 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
     "second container crashes": ("crashing", "ended with", "crashed"),
     "command missing": ("command cannot be run",),
     "ConfigMap missing": ("configuration missing",),
-    "Secret of a volume missing": ("volume", "absent"),
+    "Secret of a volume missing": ("configuration missing", "waiting for a volume"),
     "out of memory": ("out of memory",),
     "no node fits": ("no node fits",),
     "Job fails": ("failed", "no table"),
