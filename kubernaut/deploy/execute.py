@@ -23,7 +23,7 @@ from kubernaut.deploy.operations import OperationWriter, operation_for
 from kubernaut.deploy.plan import RECONCILING, plan
 from kubernaut.deploy.reconcile import reconcile, settle
 from kubernaut.deploy.requests import DeployRequest, OperationRequest, UninstallRequest, UnlockRequest
-from kubernaut.deploy.revisions import chart_of, served_before, title
+from kubernaut.deploy.revisions import chart_of, difference, served_before, title
 from kubernaut.deploy.rollout import following
 from kubernaut.errors import (
     Conflict,
@@ -259,7 +259,9 @@ def _carry_out(action: Action, request: OperationRequest, execution: Execution) 
 
 
 def _deploy(request: DeployRequest, execution: Execution, planned: Plan, action: Action) -> Result:
-    chart = execution.operation.chart
+    chart, current = execution.operation.chart, execution.history.current
+    if action.kind == "helm-upgrade" and current is not None and difference(current, execution.history, request) is None:
+        execution.step.notice(f"{action.reason}; it is applied again.")
     with following(execution, execution.next_revision) as rollout:
         run_helm(execution, deploy_command(request, execution, action), rollout)
         record = execution.read_back(execution.find_labelled)

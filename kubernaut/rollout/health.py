@@ -156,15 +156,15 @@ class _Look:
         """Return the health of a workload with a ready pod that is not believed to stay ready; ``None`` if it has none."""
         rules, at = self.subject.rules, self.snapshot.at
         for pod in self.state.pods:
-            believed = pod.believed_at(seen_at=at, least=0, unprobed=rules.unprobed_time, settle=rules.settle_time)
-            if not pod.ready or believed is None or believed <= at:
-                continue
-            if pod.restarted_at is None:
-                return self._health(HealthStatus.PROGRESSING, f"pod {pod.key.name} has just started")
-            again = pod.restarts >= rules.crash_restarts
-            count = f"{pod.restarts} restart{'' if pod.restarts == 1 else 's'}"
-            status = HealthStatus.DEGRADED if again else HealthStatus.PROGRESSING
-            return self._health(status, f"pod {pod.key.name} has just started again, with {count}")
+            restarted = pod.believed_at(seen_at=at, least=0, unprobed=0, settle=rules.settle_time)
+            believed = pod.believed_at(seen_at=at, least=self.state.min_ready, unprobed=rules.unprobed_time, settle=0)
+            if pod.ready and restarted is not None and restarted > at:
+                again = pod.restarts >= rules.crash_restarts
+                count = f"{pod.restarts} restart{'' if pod.restarts == 1 else 's'}"
+                status = HealthStatus.DEGRADED if again else HealthStatus.PROGRESSING
+                return self._health(status, f"pod {pod.key.name} has just started again, with {count}")
+            if pod.ready and believed is not None and believed > at:
+                return self._health(HealthStatus.PROGRESSING, f"pod {pod.key.name} has just become ready")
         return None
 
     def _not_ready(self) -> ReleaseHealth:

@@ -13,6 +13,7 @@ from support.records import history, operation, own
 from kubernaut.deploy.lease import Lock
 from kubernaut.deploy.plan import plan
 from kubernaut.errors import ClusterDenied, ReleaseLocked
+from kubernaut.events import Notice
 from kubernaut.history.records import Status
 from kubernaut.history.releases import HealthStatus, ReleaseHealth
 from kubernaut.history.store import ReleaseHistory
@@ -100,6 +101,8 @@ def test_missing_workload_is_applied_again(harness: DeployHarness) -> None:
     assert harness.statuses == ["superseded", "deployed"]
     assert "v1 (1.0.0) is missing: Deployment web does not exist" in result.plan.actions[-1].reason
     assert "v1 (1.0.0) is missing" in harness.operation.plan.actions[-1].reason
+    (notice,) = [event.text for event in harness.events if isinstance(event, Notice)]
+    assert "v1 (1.0.0) is missing: Deployment web does not exist" in notice
 
 
 def test_crashing_workload_is_applied_again(harness: DeployHarness) -> None:

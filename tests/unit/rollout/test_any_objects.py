@@ -232,5 +232,13 @@ def test_health_of_damaged_objects_is_never_better_than_their_states(
     if health.status == "healthy":
         assert all(state.is_ready for state in states)
         assert all(state.exists for state in states)
-    if all(state.phase is Phase.READY for state in states):
-        assert health.status in ("healthy", "suspended", "progressing", "degraded")
+
+
+@given(clusters(), st.floats(0, 1e6))
+def test_release_is_healthy_or_suspended_exactly_if_its_rollout_is_ready(objects: list[Json], seconds: float) -> None:
+    expected = expected_objects([manifest(item) for item in WANTED if item is not DATABASE], NAMESPACE)
+    found = snapshot_of(seconds, expected, *objects)
+    verdict, _ = judge(begin(Rules(), expected, found), expected, found, helm_done=True)
+    health = health_of(Subject(expected, moment(0)), found)
+    if not any(state.by_numbers for state in verdict.states):  # those have to stay ready for a while
+        assert verdict.is_ready == (health.status in ("healthy", "suspended")), (verdict, health)

@@ -31,6 +31,7 @@ from support.kube_objects import (
     replica_set,
     running,
     service,
+    stamp,
     stateful_set,
     terminated,
     unschedulable,
@@ -90,7 +91,9 @@ def test_release_without_objects_is_healthy() -> None:
     assert health_of(Subject(), snapshot_of(NOW, ())).status == "healthy"
 
 
-DAMAGED_POD = unschedulable("web-7f1-p0", owner=SET, since=NOW - 90)
+UPDATED = condition("Progressing", reason="ReplicaSetUpdated")
+SLOW = deployment("web", 1, minReadySeconds=60)
+UNSCHEDULABLE = unschedulable("web-7f1-p0", owner=SET, since=NOW - 90)
 CASES: dict[str, tuple[str, list[Json]]] = {
     "container that crashes again and again": ("degraded", three(crashed(3), **OLD_POD)),
     "container that crashed twice in a new pod": ("progressing", three(crashed(2), **NEW_POD)),
@@ -108,7 +111,7 @@ CASES: dict[str, tuple[str, list[Json]]] = {
         [*(once := three(PULLING, **NEW_POD)), event(once[-1], "Failed", PULL_FAILURE, container="web")],
     ),
     "image whose name is invalid": ("degraded", three(waiting("InvalidImageName"), **NEW_POD)),
-    "pod that no node fits for 90 s": ("degraded", [WEB, SET, DAMAGED_POD]),
+    "pod that no node fits for 90 s": ("degraded", [WEB, SET, UNSCHEDULABLE]),
     "pod that no node fits for 10 s": ("progressing", [WEB, SET, unschedulable("web-7f1-p0", owner=SET, since=NOW - 10)]),
     "pods that are gone": ("degraded", [WEB, SET]),
     "Deployment that its controller has not seen": ("degraded", [deployment(generation=2, observed=1)]),
@@ -118,6 +121,15 @@ CASES: dict[str, tuple[str, list[Json]]] = {
         "degraded",
         [changed(WEB, status={"conditions": [condition("Progressing", "False", "ProgressDeadlineExceeded", since=NOW - 70)]}), SET],
     ),
+    "Deployment whose rollout has just begun": (
+        "progressing",
+        [changed(WEB, status={"updatedReplicas": 0, "conditions": [{**UPDATED, "lastUpdateTime": stamp(NOW - 2)}]})],
+    ),
+    "Deployment whose rollout does not get on": (
+        "degraded",
+        [changed(WEB, status={"updatedReplicas": 0, "conditions": [{**UPDATED, "lastUpdateTime": stamp(NOW - 400)}]})],
+    ),
+    "pod that has to be ready for longer": ("progressing", [SLOW, replica_set(SLOW), owned_pod(replica_set(SLOW), "a", **NEW_POD)]),
     "StatefulSet without a pod": ("degraded", [stateful_set(), *(ordinal_pod(stateful_set(), one, **OLD_POD) for one in (0, 1))]),
     "StatefulSet that is updated": (
         "progressing",
