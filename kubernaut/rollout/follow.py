@@ -19,7 +19,7 @@ from kubernaut.errors import HelmFailed, KubernautError
 from kubernaut.events import Step
 from kubernaut.history.explanation import clean
 from kubernaut.rollout.objects import Expected
-from kubernaut.rollout.rules import Rules
+from kubernaut.rollout.rules import Rules, is_timed
 from kubernaut.rollout.store import Snapshot
 from kubernaut.rollout.verdict import Judgement, Verdict, Watched, begin, judge
 from kubernaut.rollout.watch import RolloutWatch
@@ -133,7 +133,7 @@ class RolloutFollower:
     def finish(self, seconds: float, check: Check) -> Verdict | None:
         """Wait until the release is ready or has failed, once Helm is done; return the last verdict.
 
-        What a watch showed may be a moment old, so a release is called ready only by objects that were read after Helm ended.
+        What a watch showed may be old, so a release is called ready, or late, only by objects that were read after Helm ended.
 
         Args:
             seconds: How long to wait.
@@ -145,16 +145,17 @@ class RolloutFollower:
         while True:
             check()
             verdict = self._look(self._watch.snapshot(), helm_done=True)
-            if verdict is not None and verdict.is_ready:
+            is_late = self._clock() >= until
+            if verdict is not None and (verdict.is_ready or (is_late and not verdict.is_failed)):
                 verdict = self._confirmed()
-            if self._expected is None or verdict is None or verdict.is_ready or verdict.is_failed or self._clock() >= until:
+            if self._expected is None or verdict is None or verdict.is_ready or verdict.is_failed or is_late:
                 return verdict
             self._watch.wait(min(_LOOK_SECONDS, max(0.0, until - self._clock())))
 
     def _confirmed(self) -> Verdict | None:
         """Return the verdict by objects that are read now; the one by the watches is kept while the cluster does not answer."""
         try:
-            fresh = self._watch.refresh()
+            fresh = self._watch.refresh(services=self.verdict is not None and not self.verdict.is_ready)
         except KubernautError:
             return replace(self.verdict, judgement=Judgement.PROGRESSING) if self.verdict is not None else None
         return self._look(fresh, helm_done=True)
@@ -172,7 +173,14 @@ class RolloutFollower:
         return self.verdict
 
     def _judge(self, snapshot: Snapshot, *, helm_done: bool) -> Verdict:
+        """Judge; what ends the rollout because it lasts is read anew: a watch may be silent for longer than it may last."""
         verdict, self._watched = judge(self._watched, self._expected or (), snapshot, helm_done=helm_done)
+        if verdict.is_failed and verdict.problem is not None and is_timed(verdict.problem.cause):
+            try:
+                fresh = self._watch.refresh(services=True)
+            except KubernautError:
+                return replace(verdict, judgement=Judgement.PROGRESSING, rule="")
+            verdict, self._watched = judge(self._watched, self._expected or (), fresh, helm_done=helm_done)
         return verdict
 
     def _remember_before(self, snapshot: Snapshot) -> None:

@@ -79,6 +79,11 @@ class Rules:
         return None
 
 
+def is_timed(cause: Cause) -> bool:
+    """Return whether a cause ends a rollout because it lasts, so that it has to be true still at that moment."""
+    return cause in _CONFIGURATION or cause in _PENDING or cause is Cause.SERVICE_WITHOUT_ENDPOINTS
+
+
 _NAMES = frozenset(field.name for field in fields(Rules))
 _ROWS = tuple(row for row in SETTINGS if row.name in _NAMES)
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from kubernaut.adapters.kube_resources import EVENTS, SERVICES
 from kubernaut.errors import ClusterUnreachable, KubernautError
 from kubernaut.rollout.live import LiveStore, Source
 from kubernaut.rollout.logs import LogSource
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 _STOP_SECONDS = 1.0
 _REFRESHING = 3  # connections, whose opening takes longer than a list
-_NOT_REFRESHED = ("Event", "Service")
 _MOST_WATCHES = 60  # each holds a connection, and the lock's renewals need some of the client's hundred
 
 
@@ -124,14 +124,18 @@ class RolloutWatch:
         """Return whether every kind has been read once, or found to be unreadable; wait so many seconds for it."""
         return self._live.is_synced(seconds)
 
-    def refresh(self) -> Snapshot:
-        """Read everything except events and Services anew, several kinds at a time, and return the fresh snapshot.
+    def refresh(self, *, services: bool = False) -> Snapshot:
+        """Read everything except events anew, several kinds at a time, and return the fresh snapshot.
+
+        Args:
+            services: Whether to read Services too, which no controller changes.
 
         Raises:
             ClusterUnreachable: Not everything could be read.
             ClusterDenied: The credentials have expired.
         """
-        left = deque(reader for reader in self._readers if reader.sources[0].kind not in _NOT_REFRESHED)
+        skipped = (EVENTS.kind,) if services else (EVENTS.kind, SERVICES.kind)
+        left = deque(reader for reader in self._readers if reader.sources[0].kind not in skipped)
         failures: list[KubernautError] = []
 
         def read() -> None:

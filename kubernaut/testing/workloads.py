@@ -135,4 +135,7 @@ def _endpoints(service: Object) -> Object:
     found = _owned(
         service, "EndpointSlice", "discovery.k8s.io/v1", f"{name}-{_SUFFIX}", {"labels": {"kubernetes.io/service-name": name}}
     )
-    return {**found, "addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}], "ports": []}
+    endpoints = [{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}]
+    wanted = as_mapping(service.get("spec")).get("ports") or []
+    ports = [{"name": one.get("name", ""), "port": one.get("port"), "protocol": one.get("protocol", "TCP")} for one in wanted]
+    return {**found, "addressType": "IPv4", "endpoints": endpoints, "ports": ports}

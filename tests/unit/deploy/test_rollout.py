@@ -259,6 +259,40 @@ def test_api_server_that_stays_away_explains_by_what_was_seen(harness: DeployHar
     assert [line for line in error.details if line.startswith("Not known: ") and "does not answer" in line]
 
 
+# watches that report nothing, as over a dead connection
+
+
+def silenced(harness: DeployHarness, check: Check) -> None:
+    """Let the watches of the release report nothing any more."""
+    opened = ("watch deployments demo", "watch pods demo", "watch services demo", "watch endpointslices demo")
+    until(lambda: check() or set(opened) <= set(harness.cluster.requests), "the watches are open")
+    harness.cluster.changes.silent = True
+
+
+SERVED = WORKLOAD.replace("spec: {ports", "spec: {selector: {app: web}, ports")
+
+
+def test_release_is_ready_although_the_watches_are_silent(harness: DeployHarness) -> None:
+    harness.helm.end_with(Status.DEPLOYED, during=lambda check: silenced(harness, check))
+    deployed(harness, SERVED, timeout=1.0)
+
+
+def test_nothing_is_given_up_because_the_watches_are_silent(harness: DeployHarness) -> None:
+    """Their silence is noticed later than a missing object is given up."""
+    harness.environment["KUBERNAUT_CONFIG_TIMEOUT"] = "0"
+    harness.helm.end_with(Status.DEPLOYED, during=lambda check: silenced(harness, check))
+    deployed(harness, SERVED, timeout=30.0)
+
+
+def test_crash_is_the_reason_although_the_watches_are_silent(harness: DeployHarness) -> None:
+    def put(check: Check) -> None:
+        silenced(harness, check)
+        put_crashing(harness.cluster)
+
+    rolls_out(harness, put, error=LATE)
+    assert failed(harness, template=SERVED).members["cause"] == "container_crashed"
+
+
 # the cluster changes under the rollout
 
 
