@@ -115,16 +115,22 @@ def secret_texts(content: Any, key: str = "") -> Iterator[tuple[str, str]]:
         yield from ((key, text) for text in texts if len(text) > 3)
 
 
-def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return a text, of one line or many, with secrets replaced by ``***``.
-
-    ``secrets`` are values known to be secret (:func:`environment_secrets`); they are masked everywhere, URL-quoted too.
-    """
+def mask(text: str, secrets: Iterable[str]) -> str:
+    """Return a text with known secrets replaced by ``***``, URL-quoted too, and nothing else: much faster than :func:`redact`."""
     for secret in secrets:
         text = text.replace(secret, MASK)
         quoted = quote(secret, safe="")
         if quoted != secret:
             text = text.replace(quoted, MASK)
+    return text
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return a text, of one line or many, with secrets replaced by ``***``.
+
+    ``secrets`` are values known to be secret (:func:`environment_secrets`); they are masked everywhere, URL-quoted too.
+    """
+    text = mask(text, secrets)
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
     return text

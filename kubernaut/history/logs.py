@@ -15,7 +15,7 @@ from kubernaut.history.detail import describe_checked
 from kubernaut.history.masking import known_secrets
 from kubernaut.history.records import Record
 from kubernaut.history.store import ReleaseHistory, list_pods
-from kubernaut.redact import redact
+from kubernaut.redact import mask
 
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
@@ -76,8 +76,8 @@ def read_logs(
     pods = list_pods(record, cluster) if record.id == current.id else []
     why = f"{record.id} has no pods" if record.id == current.id else f"{record.id} is not the current release, {current.id} is"
     lines = _pod_logs(record, pods, cluster, query) if pods else _kept_lines(history, record, why, notify, query)
-    masked = (*secrets, *known_secrets(record))
-    yield from (redact(line, masked) for line in lines)
+    known = (*secrets, *known_secrets(record))
+    yield from (mask(line, known) for line in lines)
 
 
 def _kept_lines(history: ReleaseHistory, record: Record, why: str, notify: Notify, query: LogQuery) -> Iterator[str]:
