@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from kubernaut.deploy.execute import Result
 from kubernaut.deploy.execution import DeployContext
@@ -35,6 +35,8 @@ from kubernaut.rollout.watch import RolloutWatch
 
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
+
+T = TypeVar("T")
 
 POLL_SECONDS = 1.0
 """The pause between two looks at an operation."""
@@ -182,45 +184,40 @@ class _OperationWatch:
         """Read the operation and report its new events; return whether it has ended, or its process has."""
         if self.context.stopped():
             raise Interrupted("The watch was stopped.")
-        if not self._is_answered(self._read) or self.operation.finished_at is not None:
-            return self.operation.finished_at is not None
-        may_run = True
+        self._read()
+        if self.operation.finished_at is None and self._ask(lambda: self.observer.may_run(self.operation)) is False:
+            self._read()  # an outcome is written before the lock is released
+            return self._silent_since is None
+        return self.operation.finished_at is not None
 
-        def look() -> None:
-            nonlocal may_run
-            may_run = self.observer.may_run(self.operation)
-            if not may_run:
-                self._read()  # an outcome is written before the lock is released
-
-        return self._is_answered(look) and (self.operation.finished_at is not None or not may_run)
-
-    def _is_answered(self, request: Callable[[], None]) -> bool:
-        """Send requests; return whether the cluster has answered. Raises: ClusterUnreachable after a minute of silence."""
+    def _ask(self, request: Callable[[], T]) -> T | None:
+        """Return the answer to a request; ``None`` if there is none. Raises: ClusterUnreachable, after a minute without one."""
         try:
-            request()
+            answer = request()
         except ClusterUnreachable as silent:
-            began = self._silent_since
-            if began is None:
+            if self._silent_since is None:
                 self._silent_since = self.context.clock()
                 self._notify(f"{silent.message} The watch goes on when it does.")
-            elif self.context.clock() - began >= _SILENCE:
+            elif self.context.clock() - self._silent_since >= _SILENCE:
                 raise
-            return False
+            return None
         self._silent_since = None
-        return True
+        return answer
 
     def _read(self) -> None:
         """Read the operation, and report its new events."""
-        operation = self.operation
-        secret = self._cluster.get_secret(operation.namespace, operation.secret)
-        found = decode_operation(secret) if secret else None
-        if found is None:
-            raise OperationNotFound(f"The operation {operation.id} was deleted while it was watched.")
-        self.operation = found
-        for number, event in numbered_events(found):
+        self.operation = self._ask(self._fetch) or self.operation
+        for number, event in numbered_events(self.operation):
             if number > self._replayed:
                 self._replayed = number
                 self._report(event)
+
+    def _fetch(self) -> Operation:
+        secret = self._cluster.get_secret(self.operation.namespace, self.operation.secret)
+        found = decode_operation(secret) if secret else None
+        if found is None:
+            raise OperationNotFound(f"The operation {self.operation.id} was deleted while it was watched.")
+        return found
 
     def _report(self, event: OperationEvent) -> None:
         """Report an event once; what the workloads do is reported from the cluster."""
@@ -251,7 +248,9 @@ class _OperationWatch:
             return
         rollout = self._rollout
         if rollout is None:
-            history = self._history()
+            history = self._ask(self._history)
+            if history is None:
+                return
             first = (history.current.revision if history.current else 0) if operation.after is None else operation.after
             self._rollout = rollout = self._open(watches, first + 1, operation.verb, history.find(first))
         elif rollout.record is not None and self._exists(rollout.revision + 1):
@@ -266,10 +265,8 @@ class _OperationWatch:
         return rollout
 
     def _exists(self, revision: int) -> bool:
-        found: list[bool] = []
         name = secret_name(self.operation.name, revision)
-        self._is_answered(lambda: found.append(self._cluster.get_secret(self.operation.namespace, name) is not None))
-        return found == [True]
+        return self._ask(lambda: self._cluster.get_secret(self.operation.namespace, name)) is not None
 
     # an operation whose process is gone
 

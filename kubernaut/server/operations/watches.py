@@ -40,7 +40,7 @@ class ReleaseWatch:
         release: The ID of the release.
         timeout: Seconds that the release may take to become ready; ``None`` for the server's setting.
         work: Its events, and in the end its result.
-        asked_until: Until when, on the monotonic clock, the last client that asked waits.
+        asked_until: Until when, on the monotonic clock, a client waits or may still wait.
     """
 
     id: str
@@ -85,7 +85,6 @@ class ReleaseWatches:
         watch = self._find(release, timeout, id, wait)
         after = after if watch.id == id else 0
         found, finished = watch.work.wait_for_events(after, wait)
-        watch.asked_until = time.monotonic()
         result = watch.work.result if finished else None
         if self._context.workers.stopping and isinstance(result, KubernautError):
             raise ServerStopping("The server is shutting down and ends its watches.")

@@ -152,7 +152,7 @@ def test_watch_ends_when_no_client_asks(server: InProcessServer, backend: Backen
     backend.helm.may_end.clear()
     server.post("/api/releases", HELLO)
     assert backend.helm.begun.wait(20)
-    first = page(server)
+    first = page(server, wait=0)
     assert watchers()
     monkeypatch.setattr(watches, "IDLE_SECONDS", 0.0)
     until(lambda: not watchers(), "the end of the watch")
