@@ -165,7 +165,7 @@ class Client(ReleaseVerbs):
         path = f"{_path(ReleaseId.resolve(release, namespace))}/watch"
         page = follow_release(self._transport, path, timeout, self._listener)
         found = self._current(ReleaseId.parse(page.release.id)) if page.release else None
-        return Deployed(page.plan or Plan(), page.changed, found)
+        return Deployed(page.plan or Plan(), page.changed, found or page.release)
 
     # the verbs that change a release
 

@@ -10,12 +10,14 @@ import logging
 import threading
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kubernaut.errors import KubernautError, ServerBusy, ServerStopping
 from kubernaut.events import NumberedEvent
 from kubernaut.history.operations import new_operation_id
+from kubernaut.history.releases import ReleaseId
 from kubernaut.history.replay import WatchPage
 from kubernaut.redact import environment_secrets, redact, redact_data
 from kubernaut.server.operations.workers import RunningWork
@@ -131,4 +133,10 @@ class ReleaseWatches:
             message = f"The watch failed unexpectedly ({type(defect).__name__}); the server's log has the details."
             watch.work.set_result(KubernautError(message))
         finally:
+            self._refresh(ReleaseId.parse(watch.release))
             watch.work.set_done()
+
+    def _refresh(self, release: ReleaseId) -> None:
+        """Let every list show the result before the watch counts as finished."""
+        with suppress(KubernautError):  # the index reports its age and goes on trying
+            self._context.index.refresh(release.namespace, release.name)

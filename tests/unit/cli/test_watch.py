@@ -145,13 +145,13 @@ def test_operation_is_accepted_and_watched_later(remote: Run, backend: Backend, 
 
 
 def test_accepted_operation_is_printed_as_the_api_does(remote: Run, backend: Backend) -> None:
-    library(backend).deploy("hello", namespace="demo", version="1.0.0")
-    library(backend).deploy("hello", namespace="demo", version="1.1.0")
+    for version in ("1.0.0", "1.1.0"):
+        assert remote("deploy", f"hello@{version}", "-n", "demo").exit_code == 0
     backend.helm.may_end.clear()
     for verb in ("rollback", "delete"):
         result = remote(verb, "hello", "-n", "demo", "--no-wait", "-o", "json", *(["--yes"] if verb == "delete" else []))
         content: dict[str, Any] = json.loads(result.stdout)
-        assert (content["verb"], content["name"], content["namespace"]) == (verb, "hello", "demo")
+        assert (content.get("verb"), content.get("name"), content.get("namespace")) == (verb, "hello", "demo"), content
         assert content["state"] in ("accepted", "running", "succeeded")
         assert "fingerprint" not in content
         backend.helm.may_end.set()
