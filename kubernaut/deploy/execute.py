@@ -333,22 +333,22 @@ def _back_to(target: Record, failed: NotReady) -> Record:
     request, execution, error = failed.request, failed.execution, failed.error
     chart = chart_of(target, execution.history)
     execution.deadline = execution.context.clock() + request.timeout
+    back: Record | None = None
     with following(execution, failed.record.revision + 1) as rollout:
         run_helm(execution, rollback_command(request, execution, target, chart), rollout)
         try:
             back = execution.read_back(lambda history: execution.find_own(history, after=failed.record.revision))
-        except KubernautError as unknown:
-            message = f"{error.message} Whether {title(target)} runs again is unknown: {unknown.message}"
-            kept = _kept_of(error) | {"hint": unknown.hint, "http_hint": unknown.http_hint}
-            raise DeployKept(message, details=error.details, **kept) from unknown
-        if back is not None:
-            execution.add_release(back, chart)
-        try:
+            if back is not None:
+                execution.add_release(back, chart)
             failure = execution.failure_of(None) if back is None else rollout.failure(back)
         except Interrupted as stopped:
             raise Interrupted(f"{error.message} {stopped.message}", details=error.details, members=error.members) from None
         except LockLost as lost:
             failure = lost
+        except KubernautError as unknown:
+            message = f"{error.message} Whether {title(target)} runs again is unknown: {unknown.message}"
+            kept = _kept_of(error) | {"hint": unknown.hint, "http_hint": unknown.http_hint}
+            raise DeployKept(message, details=error.details, **kept) from unknown
     if back is not None and failure is None:
         return back
     message = f"{error.message} The rollback to {title(target)} failed as well: {rollout.cleaned(failure)}"

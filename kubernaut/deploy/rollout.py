@@ -71,6 +71,8 @@ class Rollout:
         Raises:
             LockLost: The lock was lost meanwhile.
             Interrupted: The work is to be stopped.
+            ClusterUnreachable, ClusterDenied: The result is unknown, because the API server does not answer or refuses the
+                credentials at the deadline.
         """
         execution, self._record = self._execution, record
         if not execution.is_deployed(record):
@@ -80,6 +82,8 @@ class Rollout:
         log, notify, check = execution.step.log, execution.step.notice, execution.lock.check
         verdict = self.follower.finish(max(self._seconds_left(), _LAST_LOOK_SECONDS), check)
         if verdict is not None and not verdict.is_ready:
+            if not verdict.is_failed and self._watch.snapshot().disconnected:
+                execution.read_back(lambda history: history.find(record.revision))  # the result is unknown if it cannot be read
             return not_ready(verdict)
         seconds = self._seconds_left()
         failed = probe(record, cluster=execution.cluster, seconds=seconds, log=log, notify=notify, check=check)

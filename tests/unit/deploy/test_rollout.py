@@ -13,7 +13,7 @@ from support.kube_objects import deployment, endpoint_slice, event, owned_pod, r
 from support.watching import GONE, WIDGETS, until
 
 from kubernaut.deploy.execute import Result
-from kubernaut.errors import ClusterDenied, DeployKept, DeployRolledBack, HelmFailed, KubernautError
+from kubernaut.errors import ClusterDenied, ClusterUnreachable, DeployKept, DeployRolledBack, HelmFailed, KubernautError
 from kubernaut.events import LogLine, Notice, WorkloadProgress
 from kubernaut.history.records import Status
 
@@ -244,6 +244,39 @@ def test_api_server_that_is_gone_during_the_rollout(harness: DeployHarness) -> N
 def test_api_server_that_is_gone_after_helm_is_waited_for(harness: DeployHarness) -> None:
     harness.helm.end_with(Status.DEPLOYED, during=lambda check: harness.cluster.fail("list pods", GONE, times=3))
     deployed(harness)
+
+
+class Outage(list[Any]):
+    """Events; the cluster is gone once a workload is reported ready, after the record was read back."""
+
+    def __init__(self, harness: DeployHarness, step: str) -> None:
+        super().__init__()
+        self._harness, self._step = harness, step
+
+    def append(self, event: Any) -> None:
+        super().append(event)
+        if isinstance(event, WorkloadProgress) and event.ready and event.step == self._step:
+            self._harness.cluster.fail("", GONE, times=None)
+            self._harness.cluster.changes.cut()
+
+
+def test_api_server_that_is_gone_at_the_deadline_leaves_the_result_unknown(harness: DeployHarness) -> None:
+    harness.events = Outage(harness, "deploy")
+    with pytest.raises(ClusterUnreachable) as caught:
+        harness.deploy(template=WORKLOAD, timeout=0.1)
+    assert "unknown" in caught.value.message
+    harness.cluster.heal()
+    assert harness.statuses == ["deployed"]
+    assert harness.operation.finished_at is None, "the next operation reads the result from the record"
+
+
+def test_api_server_that_is_gone_at_the_deadline_of_a_rollback_is_reported(harness: DeployHarness) -> None:
+    deployed(harness)
+    rolls_out(harness, lambda check: put_crashing(harness.cluster, restarts=3), error=LATE)
+    harness.events = Outage(harness, "rollback")
+    error = failed(harness, "1.1.0", timeout=0.1)
+    assert re.search(r"3 times\..*v1 .*unknown", error.message)
+    assert error.members["cause"] == "container_crashed"
 
 
 def test_api_server_that_stays_away_explains_by_what_was_seen(harness: DeployHarness) -> None:
