@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import requests
 import responses
-from support.answers import ENDED, ID, OPERATION, RUNNING, URL, accepted, client, event_json, problem
+from support.answers import ENDED, ID, OPERATION, RELEASE, RUNNING, URL, accepted, client, event_json, problem
 
 from kubernaut.errors import DeployRolledBack, Interrupted, KubernautError, OperationNotFound, ReleaseNotFound, Unreachable
-from kubernaut.events import Event, LogLine, Notice, StepFinished, StepOutcome, StepStarted
+from kubernaut.events import Event, LogLine, Notice, StepFinished, StepOutcome, StepStarted, WorkloadProgress
 
 
 @pytest.fixture
@@ -125,3 +125,51 @@ def test_dry_run_without_a_release_returns_none(http: responses.RequestsMock) ->
     problem(http, "GET", f"{URL}/api/releases/demo.hello.current", 404, ReleaseNotFound.code)
     assert client().delete("hello", namespace="demo", note="a & b", dry_run=True).release is None
     assert str(http.calls[0].request.url).endswith("?note=a+%26+b&dryRun=true")
+
+
+WATCH = f"{URL}/api/releases/demo.hello.current/watch"
+
+
+def page(watch: str, *events: Any, finished: bool = False, **more: Any) -> dict[str, Any]:
+    return {
+        "watch": watch,
+        "items": events,
+        "next": max((event["seq"] for event in events), default=0),
+        "finished": finished,
+        **more,
+    }
+
+
+def test_watch_is_read_in_pages_and_goes_on_at_another_server(http: responses.RequestsMock) -> None:
+    started = event_json(1, "stepStarted", "hello to demo")
+    http.get(WATCH, json=page("one", started, event_json(2, "workloadProgress", "progressing Deployment web: 0 of 1 ready")))
+    again = page("other", started, event_json(2, "workloadProgress", "ready Deployment web: 1 of 1 ready"))
+    http.get(WATCH, json=again)
+    end = event_json(3, "stepFinished", "done demo.hello.v1 is deployed", 3)
+    plan = {"actions": [], "reason": "new"}
+    http.get(WATCH, json=page("other", end, finished=True, changed=True, plan=plan, release=RELEASE))
+    http.get(f"{URL}/api/releases/demo.hello.v1", json=RELEASE, headers={"ETag": '"u1-7"'})
+    events: list[Event] = []
+    watched = client(listener=events.append).watch("hello", namespace="demo", timeout=60)
+    assert events == [
+        StepStarted("deploy", "hello to demo"),
+        WorkloadProgress("deploy", "Deployment web", "0 of 1 ready", ready=False),
+        WorkloadProgress("deploy", "Deployment web", "1 of 1 ready", ready=True),
+        StepFinished("deploy", StepOutcome.DONE, "demo.hello.v1 is deployed", 1.0),
+    ]
+    assert watched.release is not None
+    assert (watched.changed, watched.plan.reason, watched.release.etag) == (True, "new", "u1-7")
+    asked = [str(call.request.url).partition("?")[2] for call in http.calls][:3]
+    assert asked == [
+        "timeout=60&after=0&wait=20",
+        "timeout=60&watch=one&after=2&wait=20",
+        "timeout=60&watch=other&after=2&wait=20",
+    ]
+
+
+def test_failure_of_a_watched_release_is_raised(http: responses.RequestsMock) -> None:
+    failure = DeployRolledBack("hello failed: no port.", members={"cause": "container_crashed"}).problem()
+    http.get(WATCH, json=page("one", finished=True, problem=failure))
+    with pytest.raises(DeployRolledBack, match="no port") as caught:
+        client().watch("hello", namespace="demo")
+    assert caught.value.members["cause"] == "container_crashed"

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_STOPPING = "The server is shutting down and ends its watches."
+
 IDLE_SECONDS = 30.0
 """How long a watch goes on without a client."""
 MOST = 8
@@ -89,7 +91,7 @@ class ReleaseWatches:
         found, finished = watch.work.wait_for_events(after, wait)
         result = watch.work.result if finished else None
         if self._context.workers.stopping and isinstance(result, KubernautError):
-            raise ServerStopping("The server is shutting down and ends its watches.")
+            raise ServerStopping(_STOPPING)
         if isinstance(result, KubernautError) and not watch.work.events():
             raise copy.copy(result)  # several requests may share it
         items = tuple(NumberedEvent(seq=seq, **dict(event)) for seq, event in found)
@@ -102,10 +104,13 @@ class ReleaseWatches:
 
     def _find(self, release: str, timeout: float | None, id: str | None, wait: float) -> ReleaseWatch:
         """Return the watch with an ID, else the one of the release that runs, else a new one."""
+        if self._context.workers.stopping:
+            raise ServerStopping(_STOPPING)
         with self._lock:
-            self._watches = {key: one for key, one in self._watches.items() if not (one.work.done and one.is_idle())}
+            kept = (one for one in self._watches.values() if not one.work.stopped() and not (one.work.done and one.is_idle()))
+            self._watches = {one.id: one for one in kept}
             running = [one for one in self._watches.values() if not one.work.done]
-            same = (one for one in running if (one.release, one.timeout) == (release, timeout) and not one.work.stopped())
+            same = (one for one in running if (one.release, one.timeout) == (release, timeout))
             watch = self._watches.get(id or "") or next(same, None)
             if watch is None:
                 if len(running) >= MOST:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from support.backend import Backend
+from support.backend import Backend, until
 from support.backend import backend as backend
 from support.clients import library, listening, token_file
 from support.deploy_harness import LATE
@@ -68,11 +68,17 @@ def deploying(backend: Backend, version: str = "1.0.0") -> threading.Thread:
 
 
 def watched(backend: Backend, run: Run, *more: str) -> Result:
-    """Watch, and let Helm end a moment later."""
-    release = threading.Timer(0.5, backend.helm.may_end.set)
-    release.start()
+    """Watch, and let Helm end once the watch has found the operation: then it reads the lock."""
+    backend.cluster.requests.clear()
+
+    def end() -> None:
+        until(lambda: any(request.startswith("get lease") for request in [*backend.cluster.requests]), "the watch")
+        backend.helm.may_end.set()
+
+    ending = threading.Thread(target=end)
+    ending.start()
     result = run(*WATCH, *more)
-    release.join()
+    ending.join()
     return result
 
 

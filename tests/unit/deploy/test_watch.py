@@ -74,7 +74,7 @@ class Watcher:
         context = replace(self.harness.context, progress=Progress(self._listen), stopped=lambda: self.stopped)
         return replace(context, cluster=lambda: self.cluster) if self.cluster is not None else context
 
-    def watch(self, release: str = "demo.hello.current", *, timeout: float = 5.0) -> Result:
+    def watch(self, release: str = "demo.hello.current", *, timeout: float = SOON) -> Result:
         return watch(release, context=self.context, timeout=timeout, poll=QUICK)
 
     def when(self, kind: type[Event], action: Callable[[], object], text: str = "") -> None:

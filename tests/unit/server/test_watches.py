@@ -157,9 +157,9 @@ def test_watch_ends_when_no_client_asks(server: InProcessServer, backend: Backen
     monkeypatch.setattr(watches, "IDLE_SECONDS", 0.0)
     until(lambda: not watchers(), "the end of the watch")
     monkeypatch.undo()
-    backend.helm.may_end.set()
-    second = page(server, watch=first["watch"], after=0)
-    assert second["watch"] != first["watch"] or second["problem"]
+    second = page(server, watch=first["watch"], after=1)
+    assert second["watch"] != first["watch"]
+    assert (second["items"][0]["seq"], second["problem"]) == (1, None)
 
 
 def test_watches_are_limited(server: InProcessServer, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
