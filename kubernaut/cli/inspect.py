@@ -144,9 +144,8 @@ def versions(name: str, output: str, **options: Any) -> None:
     cls=Command,
     examples=[
         ("kubernaut logs hello-world -n demo", "print the logs of all pods"),
-        ("kubernaut logs hello-world -n demo --follow --tail 10", "print the last lines, and stream new ones"),
-        ("kubernaut logs hello-world -n demo --previous", "print the logs of containers that crashed"),
-        ("kubernaut logs hello-world -n demo --container migrate --since 10m", "print what one container wrote lately"),
+        ("kubernaut logs hello-world -n demo --follow --since 10m", "print the last ten minutes, and stream new lines"),
+        ("kubernaut logs hello-world -n demo --previous --container app", "print the log of a container that crashed"),
     ],
 )
 @release_options
