@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from kubernaut.deploy.execute import Result
@@ -168,16 +168,16 @@ class _OperationWatch:
         with ExitStack() as watches:
             while not self._has_ended():
                 self._show(watches)
-        for end in self._decoder.finish(self.operation):
-            self.context.progress.listener(end)
         operation = self.operation
-        if operation.finished_at is None and operation.unread is None:
-            return self._abandoned()
         if operation.state not in ("succeeded", "unchanged"):
+            self._finish_steps("")
+            if operation.finished_at is None and operation.unread is None:
+                return self._abandoned()
             raise operation.failure
         history = self._history()
         made = operation.made[-1].revision if operation.made else None
         record = history.find(made) if made is not None else history.current
+        self._finish_steps(f"{record.id} is {record.status}" if record is not None else "")
         return Result(operation.plan, operation.state == "succeeded", history.describe(record))
 
     def _has_ended(self) -> bool:
@@ -228,6 +228,11 @@ class _OperationWatch:
                 return
             self._opened.add(event.step)
         self.context.progress.listener(self._decoder.decode(event))
+
+    def _finish_steps(self, detail: str) -> None:
+        """Report the end of the open steps: an operation is written before its last step ends."""
+        for end in self._decoder.finish(self.operation):
+            self.context.progress.listener(replace(end, detail=end.detail or detail))
 
     # what it does now
 

@@ -8,11 +8,14 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from support.checkout import PROGRAM, Checkout
 from support.messages import facts
+from support.server_process import serving
 
 pytestmark = pytest.mark.platform
 
@@ -21,12 +24,17 @@ SLOW = f"await new Promise((done) => setTimeout(done, 6000))\n{LISTEN}"
 CRASHING = f"throw new Error('no database')\n{LISTEN}"
 
 
-@contextmanager
-def shipping(checkout: Checkout, start: str) -> Iterator[subprocess.Popen[str]]:
-    """Ship the application with another start in a process, once its deploy has begun."""
+def change(checkout: Checkout, start: str) -> None:
+    """Let the application start in another way."""
     source = checkout.app / "index.js"
     source.write_text(source.read_text().replace(LISTEN, start))
     checkout.commit()
+
+
+@contextmanager
+def shipping(checkout: Checkout, start: str) -> Iterator[subprocess.Popen[str]]:
+    """Ship the application with another start in a process, once its deploy has begun."""
+    change(checkout, start)
     command = [PROGRAM, "ship", str(checkout.app), "-n", checkout.namespace]
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=checkout.tree, env=dict(checkout.environment), text=True, **streams) as ship:  # type: ignore[call-overload]
@@ -76,3 +84,23 @@ def test_deploy_in_another_process_is_watched(checkout: Checkout) -> None:
         problem = checkout.json("watch", *where, status=130)
     assert re.search(facts("v5"), problem["detail"]), problem
     assert "kubernaut unlock hello-world -n" in problem["hint"]
+
+
+def test_deploy_on_a_server_is_accepted_and_watched(checkout: Checkout, tmp_path: Path) -> None:
+    where = ("hello-world", "-n", checkout.namespace)
+    change(checkout, SLOW)
+    with serving({**checkout.environment, "XDG_STATE_HOME": str(tmp_path / "state")}, checkout.tree, tmp_path) as server:
+        remote = replace(checkout, environment={**checkout.environment, "KUBERNAUT_TOKEN_FILE": str(server.header_file)})
+        at_server = ("--server", server.url)
+        accepted = remote.run("ship", str(checkout.app), "-n", checkout.namespace, "--create-namespace", "--no-wait", *at_server)
+        command = re.search(r"next: kubernaut (watch [0-9a-z]{26} --server \S+)", accepted.stderr)
+        assert command, accepted.stderr
+        live = remote.run("watch", *where, *at_server)  # the server watches the operation that it runs
+        by_id = remote.run(*command[1].split())
+        ready = remote.run("watch", *where, *at_server)  # nothing runs any more
+    assert by_id.stdout == live.stdout
+    assert all("hello-world.v1" in one.stdout for one in (live, by_id, ready))
+    for one in (live, by_id):
+        assert re.search(r"^deploy +started +hello-world 1\.0\.", one.stderr, re.MULTILINE), one.stderr
+        assert re.search(r"^deploy +Deployment hello-world: ", one.stderr, re.MULTILINE), one.stderr
+    assert re.search(r"^watch +done", ready.stderr, re.MULTILINE), ready.stderr

@@ -142,7 +142,9 @@ def test_running_deploy_is_watched_until_it_has_succeeded(harness: DeployHarness
     assert seen.changed
     assert (seen.release, seen.plan) == (done.release, harness.operation.plan)
     assert [event.subject for event in watcher.of(StepStarted)] == ["hello 1.0.0 to demo"]
-    assert [event.outcome for event in watcher.of(StepFinished)] == [StepOutcome.DONE]
+    assert [(event.outcome, event.detail) for event in watcher.of(StepFinished)] == [
+        (StepOutcome.DONE, "demo.hello.v1 is deployed")
+    ]
     assert {event.workload for event in watcher.of(WorkloadProgress)} == {"Deployment web", "Service web"}
     assert any(re.search(facts(harness.operation.id, "ada"), event.text) for event in watcher.of(Notice))
 
