@@ -1,4 +1,4 @@
-"""The rollout beside Helm, as a deploy goes through it: given up by rule, waited for, and explained without what cannot be read."""
+"""The rollout beside Helm, as a deploy goes through it: given up by rule, waited for, and explained."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 from support.deploy_harness import CRASHING, LATE, WORKLOAD, DeployHarness, after_helm, put_crashing
-from support.kube_objects import deployment, endpoint_slice, event, owned_pod, replica_set, service, waiting
-from support.watching import GONE, WIDGETS, until
+from support.deploy_rollouts import Check, deployed, failed, new, notices, progress, rolls_out
+from support.kube_objects import deployment, event, owned_pod, replica_set, waiting
+from support.watching import WIDGETS, until
 
-from kubernaut.deploy.execute import Result
-from kubernaut.errors import ClusterDenied, ClusterUnreachable, DeployKept, DeployRolledBack, HelmFailed, KubernautError
-from kubernaut.events import LogLine, Notice, WorkloadProgress
+from kubernaut.errors import ClusterDenied, DeployRolledBack, HelmFailed
+from kubernaut.events import LogLine
 from kubernaut.history.records import Status
 
-Check = Callable[[], None]
 DENIED = ClusterDenied("no")
 CUSTOM = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: lamp}\n"
 
@@ -25,38 +24,6 @@ CUSTOM = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: lamp}\n"
 @pytest.fixture
 def harness(tmp_path: Path) -> DeployHarness:
     return DeployHarness(tmp_path)
-
-
-def rolls_out(harness: DeployHarness, put: Callable[[Check], object], *, error: KubernautError | None = None) -> None:
-    """Let the next Helm change the cluster, and then wait until it is stopped; with an error, it ends with that instead."""
-
-    def during(check: Check) -> None:
-        put(check)
-        if error is None:
-            until(check, "the rollout is given up")
-
-    harness.helm.end_with(Status.FAILED, error, during=during)
-
-
-def failed(harness: DeployHarness, version: str = "1.0.0", template: str = WORKLOAD, **options: Any) -> DeployKept:
-    with pytest.raises(DeployKept) as caught:
-        harness.deploy(version, template=template, **options)
-    return caught.value
-
-
-def deployed(harness: DeployHarness, template: str = WORKLOAD, **options: Any) -> Result:
-    result = harness.deploy(template=template, **options)
-    assert harness.statuses[-1] == "deployed"
-    return result
-
-
-def notices(harness: DeployHarness) -> list[str]:
-    return [event.text for event in harness.events if isinstance(event, Notice)]
-
-
-def progress(harness: DeployHarness, workload: str) -> list[tuple[str, bool]]:
-    found = (event for event in harness.events if isinstance(event, WorkloadProgress))
-    return [(event.text, event.ready) for event in found if event.workload == workload]
 
 
 # given up, or ready
@@ -148,190 +115,7 @@ def test_warning_of_the_api_server_is_one_notice(harness: DeployHarness) -> None
     assert [event.text for event in harness.events if isinstance(event, LogLine)] == ["Pulled: r/charts/hello"]
 
 
-# rights
-
-
-@pytest.mark.parametrize("plural", ["pods", "events", "replicasets", "deployments", "services"])
-def test_kind_that_may_not_be_read_is_named_once_and_a_good_release_is_deployed(harness: DeployHarness, plural: str) -> None:
-    harness.environment["KUBERNAUT_SETTLE_TIME"] = "0"  # pods that are not seen would have to stay ready for it
-    harness.cluster.fail(f"list {plural}", DENIED, times=None)
-    deployed(harness)
-    assert notices(harness) == [f"Cannot read {plural} in demo: no right to list {plural}."]
-
-
-def test_kind_that_may_not_be_read_is_named_once_with_the_rollback(harness: DeployHarness) -> None:
-    deployed(harness)
-    harness.cluster.fail("list events", DENIED, times=None)
-    rolls_out(harness, lambda check: put_crashing(harness.cluster, restarts=3))
-    with pytest.raises(DeployRolledBack):
-        harness.deploy("1.1.0", template=WORKLOAD)
-    assert notices(harness) == ["Cannot read events in demo: no right to list events."]
-
-
-@pytest.mark.parametrize("plural", ["events", "replicasets", "services"])
-def test_kind_that_may_not_be_read_costs_only_its_evidence(harness: DeployHarness, plural: str) -> None:
-    harness.cluster.logs["demo", CRASHING, "web"] = ["no database"]
-    harness.cluster.fail(f"list {plural}", DENIED, times=None)
-    rolls_out(harness, lambda check: put_crashing(harness.cluster, restarts=3))
-    error = failed(harness)
-    assert error.members["cause"] == "container_crashed"
-    assert f"Not known: cannot read {plural} in demo: no right to list {plural}" in error.details
-    assert "  no database" in error.details
-    assert any(CRASHING in line and "3 restarts" in line for line in error.details)
-
-
-def test_pods_that_may_not_be_read_leave_the_workload_and_its_events(harness: DeployHarness) -> None:
-    def put(check: Check) -> None:
-        put_crashing(harness.cluster)
-        at = harness.cluster.server_time.isoformat()
-        about = owned_pod(replica_set(deployment("web")), "1")
-        told = event(about, "BackOff", "Back-off restarting failed container web")
-        harness.cluster.put(told | {"firstTimestamp": at, "lastTimestamp": at})
-
-    harness.cluster.fail("list pods", DENIED, times=None)
-    rolls_out(harness, put, error=LATE)
-    error = failed(harness)
-    assert error.members["cause"] == "deadline_exceeded"
-    assert "Deployment web" in error.message
-    assert "Not known: cannot read pods in demo: no right to list pods" in error.details
-
-
-def test_service_of_pods_that_may_not_be_read_is_not_the_reason(harness: DeployHarness) -> None:
-    def put(check: Check) -> None:
-        put_crashing(harness.cluster)
-        harness.cluster.put(new(harness, service("web", {"app": "web"})))
-        harness.cluster.put(new(harness, endpoint_slice(service("web"), False)))
-
-    harness.cluster.fail("list pods", DENIED, times=None)
-    rolls_out(harness, put, error=LATE)
-    error = failed(harness, template=WORKLOAD.replace("spec: {ports", "spec: {selector: {app: web}, ports"))
-    assert error.members["cause"] == "deadline_exceeded"
-    assert "Deployment web" in error.message
-
-
-def test_log_that_may_not_be_read_costs_only_itself(harness: DeployHarness) -> None:
-    harness.cluster.fail("get log", DENIED, times=None)
-    rolls_out(harness, lambda check: put_crashing(harness.cluster, restarts=3))
-    error = failed(harness)
-    assert error.members["cause"] == "container_crashed"
-    assert [line for line in error.details if line.startswith("Not known: ") and "no right to read the logs of pods" in line]
-
-
-def test_lease_that_may_not_be_used_changes_nothing(harness: DeployHarness) -> None:
-    harness.cluster.fail("create lease", DENIED, times=None)
-    with pytest.raises(ClusterDenied) as caught:
-        harness.deploy(template=WORKLOAD)
-    assert "lease" in f"{caught.value.message} {caught.value.hint}".lower()
-    assert (harness.helm.starts, harness.statuses) == ([], [])
-
-
-# an API server that does not answer
-
-
-def test_api_server_that_is_gone_during_the_rollout(harness: DeployHarness) -> None:
-    def during(check: Check) -> None:
-        harness.cluster.fail("list ", GONE, times=None)
-        harness.cluster.changes.cut()
-        for _ in range(3):
-            check()
-        harness.cluster.heal()
-
-    harness.helm.end_with(Status.DEPLOYED, during=during)
-    deployed(harness)
-    assert notices(harness) == []
-
-
-def test_api_server_that_is_gone_after_helm_is_waited_for(harness: DeployHarness) -> None:
-    harness.helm.end_with(Status.DEPLOYED, during=lambda check: harness.cluster.fail("list pods", GONE, times=3))
-    deployed(harness)
-
-
-class Outage(list[Any]):
-    """Events; the cluster is gone once a workload is reported ready, after the record was read back."""
-
-    def __init__(self, harness: DeployHarness, step: str) -> None:
-        super().__init__()
-        self._harness, self._step = harness, step
-
-    def append(self, event: Any) -> None:
-        super().append(event)
-        if isinstance(event, WorkloadProgress) and event.ready and event.step == self._step:
-            self._harness.cluster.fail("", GONE, times=None)
-            self._harness.cluster.changes.cut()
-
-
-def test_api_server_that_is_gone_at_the_deadline_leaves_the_result_unknown(harness: DeployHarness) -> None:
-    harness.events = Outage(harness, "deploy")
-    with pytest.raises(ClusterUnreachable) as caught:
-        harness.deploy(template=WORKLOAD, timeout=0.1)
-    assert "unknown" in caught.value.message
-    harness.cluster.heal()
-    assert harness.statuses == ["deployed"]
-    assert harness.operation.finished_at is None, "the next operation reads the result from the record"
-
-
-def test_api_server_that_is_gone_at_the_deadline_of_a_rollback_is_reported(harness: DeployHarness) -> None:
-    deployed(harness)
-    rolls_out(harness, lambda check: put_crashing(harness.cluster, restarts=3), error=LATE)
-    harness.events = Outage(harness, "rollback")
-    error = failed(harness, "1.1.0", timeout=0.1)
-    assert re.search(r"3 times\..*v1 .*unknown", error.message)
-    assert error.members["cause"] == "container_crashed"
-
-
-def test_api_server_that_stays_away_explains_by_what_was_seen(harness: DeployHarness) -> None:
-    def put(check: Check) -> None:
-        put_crashing(harness.cluster)
-        until(lambda: check() or [text for text, _ in progress(harness, "Deployment web") if "crashing" in text], "it is seen")
-        harness.cluster.fail("get log", GONE, times=None)
-        harness.cluster.fail("list pods", GONE, times=None)
-
-    rolls_out(harness, put, error=LATE)
-    error = failed(harness)
-    assert error.members["cause"] == "container_crashed"
-    assert [line for line in error.details if line.startswith("Not known: ") and "does not answer" in line]
-
-
-# watches that report nothing, as over a dead connection
-
-
-def silenced(harness: DeployHarness, check: Check) -> None:
-    """Let the watches of the release report nothing any more."""
-    opened = ("watch deployments demo", "watch pods demo", "watch services demo", "watch endpointslices demo")
-    until(lambda: check() or set(opened) <= set(harness.cluster.requests), "the watches are open")
-    harness.cluster.changes.silent = True
-
-
-SERVED = WORKLOAD.replace("spec: {ports", "spec: {selector: {app: web}, ports")
-
-
-def test_release_is_ready_although_the_watches_are_silent(harness: DeployHarness) -> None:
-    harness.helm.end_with(Status.DEPLOYED, during=lambda check: silenced(harness, check))
-    deployed(harness, SERVED, timeout=1.0)
-
-
-def test_nothing_is_given_up_because_the_watches_are_silent(harness: DeployHarness) -> None:
-    """Their silence is noticed later than a missing object is given up."""
-    harness.environment["KUBERNAUT_CONFIG_TIMEOUT"] = "0"
-    harness.helm.end_with(Status.DEPLOYED, during=lambda check: silenced(harness, check))
-    deployed(harness, SERVED, timeout=30.0)
-
-
-def test_crash_is_the_reason_although_the_watches_are_silent(harness: DeployHarness) -> None:
-    def put(check: Check) -> None:
-        silenced(harness, check)
-        put_crashing(harness.cluster)
-
-    rolls_out(harness, put, error=LATE)
-    assert failed(harness, template=SERVED).members["cause"] == "container_crashed"
-
-
 # the cluster changes under the rollout
-
-
-def new(harness: DeployHarness, item: dict[str, Any]) -> dict[str, Any]:
-    """Return an object that is created now."""
-    return item | {"metadata": {**item["metadata"], "creationTimestamp": harness.cluster.server_time.isoformat()}}
 
 
 def test_workload_that_is_deleted_by_hand_is_named(harness: DeployHarness) -> None:

@@ -1,0 +1,54 @@
+"""Deploys whose rollout is in the test's hand: what Helm changes in the cluster, how it ends, and what was reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kubernaut.deploy.execute import Result
+from kubernaut.errors import DeployKept, KubernautError
+from kubernaut.events import Notice, WorkloadProgress
+from kubernaut.history.records import Status
+from support.deploy_harness import WORKLOAD, DeployHarness
+from support.watching import until
+
+Check = Callable[[], None]
+
+
+def rolls_out(harness: DeployHarness, put: Callable[[Check], object], *, error: KubernautError | None = None) -> None:
+    """Let the next Helm change the cluster, and then wait until it is stopped; with an error, it ends with that instead."""
+
+    def during(check: Check) -> None:
+        put(check)
+        if error is None:
+            until(check, "the rollout is given up")
+
+    harness.helm.end_with(Status.FAILED, error, during=during)
+
+
+def failed(harness: DeployHarness, version: str = "1.0.0", template: str = WORKLOAD, **options: Any) -> DeployKept:
+    with pytest.raises(DeployKept) as caught:
+        harness.deploy(version, template=template, **options)
+    return caught.value
+
+
+def deployed(harness: DeployHarness, template: str = WORKLOAD, **options: Any) -> Result:
+    result = harness.deploy(template=template, **options)
+    assert harness.statuses[-1] == "deployed"
+    return result
+
+
+def notices(harness: DeployHarness) -> list[str]:
+    return [event.text for event in harness.events if isinstance(event, Notice)]
+
+
+def progress(harness: DeployHarness, workload: str) -> list[tuple[str, bool]]:
+    found = (event for event in harness.events if isinstance(event, WorkloadProgress))
+    return [(event.text, event.ready) for event in found if event.workload == workload]
+
+
+def new(harness: DeployHarness, item: dict[str, Any]) -> dict[str, Any]:
+    """Return an object that is created now."""
+    return item | {"metadata": {**item["metadata"], "creationTimestamp": harness.cluster.server_time.isoformat()}}
