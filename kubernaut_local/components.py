@@ -1,7 +1,7 @@
 """The components that a platform runs: the Go programs, the Debian packages and the two images, built or fetched before any start.
 
 The Go build takes minutes; fetching packages and packing images takes seconds and runs beside it. The go.mod and go.sum of the
-Go programs are data of this package.
+Go programs, one module, are data of this package.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kubernaut_local.debian import Packages
 from kubernaut_local.golang import GoBuild, build
 from kubernaut_local.images import Image
 
-KUBERNETES_VERSION = "1.35.4"
+KUBERNETES_VERSION = "1.36.5"
 HELM_VERSION = "4.2.4"
 KUBERNETES_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubeadm")
 
@@ -40,8 +40,10 @@ def _ldflags(stamp: dict[str, str]) -> str:
     return " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in stamp.items())])
 
 
+# One Go module for both, so that client-go and what else they share is compiled once. Helm is a separate binary: linked into
+# the other, each of its calls would initialize all of Kubernetes.
 KUBERNETES = GoBuild(_HERE / "kubernetes", ".", _ldflags(_KUBERNETES_STAMP))
-HELM = GoBuild(_HERE / "helm", "tool", _ldflags(_HELM_STAMP))
+HELM = GoBuild(_HERE / "kubernetes", "helm.sh/helm/v4/cmd/helm", _ldflags(_HELM_STAMP))
 
 
 @dataclass(frozen=True)

@@ -118,3 +118,10 @@ def test_module_files_have_the_named_versions() -> None:
     assert f"k8s.io/kubernetes v{KUBERNETES_VERSION}" in (KUBERNETES.folder / "go.mod").read_text()
     assert f"helm.sh/helm/v4 v{HELM_VERSION}" in (HELM.folder / "go.mod").read_text()
     assert f"gitVersion=v{KUBERNETES_VERSION}" in KUBERNETES.ldflags
+
+
+def test_staging_modules_match_kubernetes() -> None:
+    text = (KUBERNETES.folder / "go.mod").read_text()
+    versions = set(re.findall(r"^\t(\S+) => \1 v(\S+)$", text, re.MULTILINE))
+    assert len(versions) > 30
+    assert {version for _, version in versions} == {f"0.{KUBERNETES_VERSION.partition('.')[2]}"}
