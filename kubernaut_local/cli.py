@@ -194,12 +194,12 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     statuses=(0, 2, 3, 8, 9),
     examples=[
         ('eval "$(kubernaut local env)"', "use the platform with docker, helm, kubectl and kubernaut in this shell"),
-        ('eval "$(kubernaut local env --helm 4)"', "with Helm 4, which is built on first use"),
+        ('eval "$(kubernaut local env --helm 3)"', "with Helm 3"),
     ],
 )
 @name_option
 @click.option(
-    "--helm", type=click.Choice(["3", "4"]), default="3", show_default=True, help="The Helm version to put first on PATH."
+    "--helm", type=click.Choice(["3", "4"]), default="4", show_default=True, help="The Helm version to put first on PATH."
 )
 @output_option
 @verbose_option
@@ -209,7 +209,7 @@ def env(name: str, helm: str, output: str) -> None:
     With these variables docker, helm, kubectl and kubernaut use the platform.
     """
     with show_progress() as listener:
-        variables = _platform(name).environment(4 if helm == "4" else 3, listener)
+        variables = _platform(name).environment(3 if helm == "3" else 4, listener)
     if output == "json":
         print_json(variables)
         return

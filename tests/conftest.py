@@ -101,11 +101,11 @@ def local_platform() -> Iterator[Platform]:
 
 @pytest.fixture(scope="session")
 def platform(local_platform: Platform) -> dict[str, str]:
-    """The environment of a process that uses the platform: KUBECONFIG, DOCKER_HOST, KUBERNAUT_REGISTRY, PATH with Helm 3."""
+    """The environment of a process that uses the platform: KUBECONFIG, DOCKER_HOST, KUBERNAUT_REGISTRY, PATH with Helm 4."""
     return local_platform.environment()
 
 
 @pytest.fixture(scope="session")
-def helm4(local_platform: Platform) -> Path:
-    """The path of Helm 4."""
-    return local_platform.helm(4)
+def helms(local_platform: Platform) -> dict[str, str]:
+    """The paths of ``helm3`` and ``helm4``."""
+    return {"helm3": str(local_platform.helm(3)), "helm4": str(local_platform.helm(4))}

@@ -89,9 +89,10 @@ data: {text: {{ .Values.text | quote }}}
 
 
 @pytest.fixture(params=["helm3", "helm4"])
-def harness(request: pytest.FixtureRequest, platform: Mapping[str, str], tmp_path: Path) -> Iterator[ClusterHarness]:
-    program = str(request.getfixturevalue("helm4")) if request.param == "helm4" else "helm"
-    environment = {**os.environ, **platform, "KUBERNAUT_HELM": program, "KUBERNAUT_ACTOR": "ada"}
+def harness(
+    request: pytest.FixtureRequest, platform: Mapping[str, str], helms: Mapping[str, str], tmp_path: Path
+) -> Iterator[ClusterHarness]:
+    environment = {**os.environ, **platform, "KUBERNAUT_HELM": helms[request.param], "KUBERNAUT_ACTOR": "ada"}
     made = ClusterHarness(tmp_path, load_settings(environment=environment, directory=tmp_path))
     yield made
     call_api(made.cluster, "DELETE", f"/api/v1/namespaces/{made.namespace}")

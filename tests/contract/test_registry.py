@@ -180,10 +180,10 @@ class TestRealRegistry(RegistryContract):
 
 
 @pytest.mark.platform
-class TestRealRegistryWithHelm4(TestRealRegistry):
+class TestRealRegistryWithHelm3(TestRealRegistry):
     @pytest.fixture
-    def helm(self, helm4: Path) -> str:
-        return str(helm4)
+    def helm(self, helms: dict[str, str]) -> str:
+        return helms["helm3"]
 
 
 def test_helm_is_installed() -> None:

@@ -76,8 +76,8 @@ def test_deployer_rights_suffice_for_every_verb(deployer: Checkout) -> None:
     assert deployer.json("restore", "hello-world", *namespace)["status"] == "deployed"
 
 
-def test_deployer_rights_suffice_for_helm_4(deployer: Checkout, helm4: Path) -> None:
-    checkout = replace(deployer, environment={**deployer.environment, "KUBERNAUT_HELM": str(helm4)})
+def test_deployer_rights_suffice_for_helm_3(deployer: Checkout, helms: dict[str, str]) -> None:
+    checkout = replace(deployer, environment={**deployer.environment, "KUBERNAUT_HELM": helms["helm3"]})
     assert checkout.json("deploy", "hello-world", "-n", checkout.namespace)["status"] == "deployed"
     assert checkout.json("deploy", "hello-world", "-n", checkout.namespace, "--set", "replicaCount=2")["revision"] == 2
 

@@ -132,10 +132,10 @@ def test_environment_is_chosen_by_name(checkout: Checkout) -> None:
     assert problem["code"] == "environment_not_found"
 
 
-def test_helm_test_passes(checkout: Checkout, helm4: Path) -> None:
+def test_helm_test_passes(checkout: Checkout, helms: dict[str, str]) -> None:
     ship(checkout)
     assert "Succeeded" in checkout.helm("test", "hello-world", "-n", checkout.namespace, "--timeout", "1m")
-    again = [helm4, "test", "hello-world", "-n", checkout.namespace, "--timeout", "1m"]
+    again = [helms["helm3"], "test", "hello-world", "-n", checkout.namespace, "--timeout", "1m"]
     assert subprocess.run(again, env=dict(checkout.environment), capture_output=True, timeout=120, check=False).returncode == 0
 
 

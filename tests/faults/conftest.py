@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from support.faults import FaultScenario, Published, helms_of, publish
+from support.faults import FaultScenario, Published, publish
 
 
 @pytest.fixture(scope="session")
@@ -16,9 +16,11 @@ def published(platform: Mapping[str, str], tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def scenario(platform: Mapping[str, str], helm4: Path, published: Published, tmp_path: Path) -> Iterator[FaultScenario]:
+def scenario(
+    platform: Mapping[str, str], helms: Mapping[str, str], published: Published, tmp_path: Path
+) -> Iterator[FaultScenario]:
     """A new namespace without a release."""
-    made = FaultScenario(tmp_path, platform, published, helms_of(platform, helm4))
+    made = FaultScenario(tmp_path, platform, published, helms)
     try:
         yield made
     finally:

@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
-from support.faults import NAME, FaultScenario, Published, Running, Subject, helms_of, until
+from support.faults import NAME, FaultScenario, Published, Running, Subject, until
 from support.invariants import Snapshot
 from support.machine import KILLED, Machine, settings_of
 from support.model import BROKEN, DONE, KEPT, NOTHING, ROLLED_BACK
@@ -219,7 +219,7 @@ class RealMachine(Machine):
 
 
 @pytest.mark.parametrize("helm", ["helm3", "helm4"])
-def test_machine(helm: str, platform: Mapping[str, str], helm4: Path, published: Published, tmp_path: Path) -> None:
+def test_machine(helm: str, platform: Mapping[str, str], helms: Mapping[str, str], published: Published, tmp_path: Path) -> None:
     class OfThisHelm(RealMachine):
         newer = helm == "helm4"
         numbers = iter(range(1_000_000))
@@ -228,6 +228,6 @@ def test_machine(helm: str, platform: Mapping[str, str], helm4: Path, published:
         def system(cls) -> OnPlatform:
             folder = tmp_path / str(next(cls.numbers))
             folder.mkdir()
-            return OnPlatform(FaultScenario(folder, platform, published, helms_of(platform, helm4)), helm)
+            return OnPlatform(FaultScenario(folder, platform, published, helms), helm)
 
     run_state_machine_as_test(OfThisHelm, settings=settings_of(examples=6, steps=12, shrink=False))

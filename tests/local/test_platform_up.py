@@ -154,7 +154,7 @@ def test_environment_configures_other_programs(platform: Platform) -> None:
     version = subprocess.run(
         ["helm", "version", "--short"], env={**os.environ, **environment}, capture_output=True, text=True, check=True
     )
-    assert version.stdout.startswith("v3.")
+    assert version.stdout.startswith("v4.")
 
 
 def test_application_answers_at_its_node_port(platform: Platform, pod: str, until: Until) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from support.api_calls import call_api
@@ -26,11 +25,10 @@ _DEADLINE, _LONG = 40.0, 90.0
 
 @pytest.fixture(scope="module", params=["helm3", "helm4"])
 def outcomes(
-    request: pytest.FixtureRequest, platform: Mapping[str, str], helm4: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, platform: Mapping[str, str], helms: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Mapping[str, tuple[KubernautError | None, Outcome]]]:
     """Each chart's deploy: its error, and the outcome that is kept."""
-    program = str(helm4) if request.param == "helm4" else "helm"
-    environment = {**os.environ, **platform, "KUBERNAUT_HELM": program, "KUBERNAUT_ACTOR": "ada"}
+    environment = {**os.environ, **platform, "KUBERNAUT_HELM": helms[request.param], "KUBERNAUT_ACTOR": "ada"}
     settings = load_settings(environment=environment, directory=tmp_path_factory.mktemp("settings"))
     templates = {**{name: failing.template for name, failing in FAILING.items()}, **HEALTHY}
     harnesses = {name: ClusterHarness(tmp_path_factory.mktemp("chart"), settings) for name in templates}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -351,13 +350,6 @@ class FaultScenario:
         with suppress(NotFound):  # nothing was deployed
             call_api(self.cluster, "DELETE", f"/api/v1/namespaces/{self.namespace}")
         self.cluster.close()
-
-
-def helms_of(platform: Mapping[str, str], helm4: Path) -> dict[str, str]:
-    """Return the Helms by name, as absolute paths."""
-    helm3 = shutil.which("helm", path=platform["PATH"])
-    assert helm3 is not None
-    return {"helm3": helm3, "helm4": str(helm4)}
 
 
 def _parents() -> dict[int, int]:

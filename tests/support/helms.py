@@ -85,7 +85,7 @@ class OnPlatform(AnyHelm):
     """A real Helm; a subclass provides the program."""
 
     @pytest.fixture
-    def program(self, platform: Mapping[str, str]) -> str:
+    def program(self, helms: Mapping[str, str]) -> str:
         raise NotImplementedError
 
     @pytest.fixture
@@ -117,13 +117,13 @@ class Helm3(OnPlatform):
     """Helm 3."""
 
     @pytest.fixture
-    def program(self, platform: Mapping[str, str]) -> str:
-        return "helm"
+    def program(self, helms: Mapping[str, str]) -> str:
+        return helms["helm3"]
 
 
 class Helm4(OnPlatform):
     """Helm 4."""
 
     @pytest.fixture
-    def program(self, helm4: Path) -> str:
-        return str(helm4)
+    def program(self, helms: Mapping[str, str]) -> str:
+        return helms["helm4"]
