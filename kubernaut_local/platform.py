@@ -257,7 +257,7 @@ class Platform:
         registry.push(prepared.pause, "pause", ("local",))
         registry.push(prepared.node, "library/node", images.node_tags(images.node_version()))
         waiter.wait(step.log, _API_CHECKS)
-        readiness.grant_admin(target)
+        readiness.grant_rights(target)
         waiter.wait(step.log)
         waiter.wait_running()
         state.mark_complete(paths)

@@ -33,6 +33,11 @@ _CLUSTER_CHECKS = (
     "service account",
 )
 CHECKS = (LINK, "registry", "dockerd", *_CLUSTER_CHECKS)
+_RBAC = "rbac.authorization.k8s.io"
+_BINDINGS = (
+    ("kubeadm:cluster-admins", "cluster-admin", ("Group", "kubeadm:cluster-admins")),
+    ("kubeadm:apiserver-kubelet-client", "system:kubelet-api-admin", ("User", "kube-apiserver-kubelet-client")),
+)
 # These are not reachable from the host; the API server reports their health.
 _COMPONENT_STATUSES = {"etcd-0": "etcd", "controller-manager": "kube-controller-manager", "scheduler": "kube-scheduler"}
 
@@ -156,19 +161,24 @@ def node_problem(status: int, node: Any) -> str:
     return "no Ready condition yet"
 
 
-def grant_admin(target: Target) -> None:
-    """Grant cluster-admin to the group of the user's kubeconfig, as `kubeadm init` would.
+def grant_rights(target: Target) -> None:
+    """Grant the rights that `kubeadm init` grants: to the user's kubeconfig, and to the API server as a client of the kubelet.
 
     Raises:
         PlatformFailed: The API refuses, or does not answer for 30 s.
     """
-    name = "kubeadm:cluster-admins"
+    for name, role, subject in _BINDINGS:
+        _bind(target, name, role, subject)
+
+
+def _bind(target: Target, name: str, role: str, subject: tuple[str, str]) -> None:
+    kind, who = subject
     binding = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "apiVersion": f"{_RBAC}/v1",
         "kind": "ClusterRoleBinding",
         "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": name}],
+        "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": _RBAC, "kind": kind, "name": who}],
     }
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_delay(_GRANT_SECONDS),
@@ -177,11 +187,11 @@ def grant_admin(target: Target) -> None:
         reraise=True,
     )
     try:
-        status, answer = retrying(target.api().request, "POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
+        status, answer = retrying(target.api().request, "POST", f"/apis/{_RBAC}/v1/clusterrolebindings", binding)
     except clients.NO_ANSWER as failure:
-        raise PlatformFailed(f"Granting cluster-admin failed: the API does not answer: {failure}.") from failure
+        raise PlatformFailed(f"Granting {role} failed: the API does not answer: {failure}.") from failure
     if status not in (201, 409):
-        raise PlatformFailed(f"Granting cluster-admin failed: the API answers {status}.", details=[str(answer)])
+        raise PlatformFailed(f"Granting {role} failed: the API answers {status}.", details=[str(answer)])
 
 
 class Waiter:
