@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pytest
-from support.api_calls import call_api
 from support.cluster_harness import ClusterHarness
-from support.rollout_cases import FAILING, HEALTHY
+from support.cluster_state import remove
+from support.rollout_cases import FAILING, Failing
+from support.slow_starters import HEALTHY, Slow
 
 from kubernaut.errors import KubernautError
 from kubernaut.history.operations import Outcome
@@ -17,55 +20,96 @@ from kubernaut.settings import load_settings
 
 pytestmark = pytest.mark.platform
 
-_AT_ONCE = 6
+_AT_ONCE = 8
 """Deploys at the same time: most of them wait."""
 _DEADLINE, _LONG = 40.0, 90.0
 """Seconds for what only the deadline ends, and for what must not meet it, also on a slow machine."""
+_CASES: Mapping[str, Failing | Slow] = {**FAILING, **HEALTHY}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A deploy that ended: its error, the outcome that is kept, and the harness of its namespace."""
+
+    error: KubernautError | None
+    outcome: Outcome
+    harness: ClusterHarness
+
+
+def fail(failing: Failing, harness: ClusterHarness) -> None:
+    """Deploy a failing chart, after what it needs."""
+    if failing.before:
+        failing.before(harness)
+    if failing.first:
+        harness.deploy(failing.first)
+    if failing.between:
+        failing.between(harness)
+    timeout = _LONG if failing.by_rule else _DEADLINE
+    harness.deploy(failing.template, timeout=timeout, annotations=failing.annotations, on_failure="keep")
+
+
+def start_slowly(slow: Slow, harness: ClusterHarness) -> None:
+    """Deploy a slow chart, and change the cluster meanwhile."""
+    if slow.before:
+        slow.before(harness)
+    change = threading.Timer(slow.seconds, slow.later or (lambda _: None), [harness])
+    change.start()
+    harness.deploy(slow.template, timeout=_LONG)
+    change.join()
+    if slow.update:
+        harness.deploy(slow.update, timeout=_LONG)
 
 
 @pytest.fixture(scope="module", params=["helm3", "helm4"])
-def outcomes(
-    request: pytest.FixtureRequest, platform: Mapping[str, str], helms: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Mapping[str, tuple[KubernautError | None, Outcome]]]:
-    """Each chart's deploy: its error, and the outcome that is kept."""
-    environment = {**os.environ, **platform, "KUBERNAUT_HELM": helms[request.param], "KUBERNAUT_ACTOR": "ada"}
-    settings = load_settings(environment=environment, directory=tmp_path_factory.mktemp("settings"))
-    templates = {**{name: failing.template for name, failing in FAILING.items()}, **HEALTHY}
-    harnesses = {name: ClusterHarness(tmp_path_factory.mktemp("chart"), settings) for name in templates}
+def helm(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
 
-    def deploy(name: str) -> tuple[KubernautError | None, Outcome]:
-        error = None
+
+@pytest.fixture(scope="module")
+def ended(
+    helm: str, platform: Mapping[str, str], helms: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mapping[str, Ended]]:
+    """The deploy of each chart."""
+    environment = {**os.environ, **platform, "KUBERNAUT_HELM": helms[helm], "KUBERNAUT_ACTOR": "ada"}
+    settings = load_settings(environment=environment, directory=tmp_path_factory.mktemp("settings"))
+
+    def deploy(name: str) -> Ended:
+        case, harness, error = _CASES[name], harnesses[name], None
         try:
-            failing = FAILING.get(name)
-            annotations = failing.annotations if failing else ""
-            timeout = _DEADLINE if failing and not failing.by_rule else _LONG
-            harnesses[name].deploy(templates[name], timeout=timeout, annotations=annotations)
+            if isinstance(case, Failing):
+                fail(case, harness)
+            else:
+                start_slowly(case, harness)
         except KubernautError as failure:
             error = failure
-        outcome = harnesses[name].history.operations[0].outcome
-        assert outcome is not None
-        return error, outcome
+        outcome = harness.history.operations[0].outcome
+        assert outcome is not None, error
+        return Ended(error, outcome, harness)
 
+    names = [name for name, case in _CASES.items() if isinstance(case, Slow) or helm in case.helms]
+    harnesses = {name: ClusterHarness(tmp_path_factory.mktemp("chart"), settings) for name in names}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        yield dict(zip(templates, pool.map(deploy, templates), strict=True))
+        yield dict(zip(names, pool.map(deploy, names), strict=True))
     for harness in harnesses.values():
-        call_api(harness.cluster, "DELETE", f"/api/v1/namespaces/{harness.namespace}")
-        harness.cluster.close()
+        remove(harness)
 
 
 @pytest.mark.parametrize("name", FAILING)
-def test_failing_release_is_explained(outcomes: Mapping[str, tuple[KubernautError | None, Outcome]], name: str) -> None:
-    error, outcome = outcomes[name]
-    failing = FAILING[name]
+def test_failing_release_is_explained(ended: Mapping[str, Ended], name: str) -> None:
+    if name not in ended:
+        pytest.skip("Helm 3 overwrites the fields of other managers")
+    error, outcome, failing = ended[name].error, ended[name].outcome, FAILING[name]
     assert error is not None
     assert (error.exit_status, error.members["cause"], outcome.cause) == (7, failing.cause, failing.cause), error.message
     assert [fact for fact in failing.facts if fact not in error.message] == [], error.message
     assert outcome.evidence
     assert ("given up" in "\n".join(error.details)) is failing.by_rule, error.details
+    described = ended[name].harness.history.records[0]
+    assert described.status == "failed"
 
 
 @pytest.mark.parametrize("name", HEALTHY)
-def test_healthy_release_is_never_given_up(outcomes: Mapping[str, tuple[KubernautError | None, Outcome]], name: str) -> None:
-    error, outcome = outcomes[name]
-    assert error is None
-    assert (outcome.reason, outcome.cause) == ("succeeded", None)
+def test_healthy_release_is_never_given_up(ended: Mapping[str, Ended], name: str) -> None:
+    assert ended[name].error is None
+    assert (ended[name].outcome.reason, ended[name].outcome.cause) == ("succeeded", None)

@@ -1,12 +1,20 @@
-"""Charts that fail on a real cluster, each with its cause, and charts that start slowly and are healthy."""
+"""Charts that fail on a real cluster, each with its cause."""
 
 from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
 
-_READY = "readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}"
-_NODE = "command: [node, -e, {{ .Values.script | quote }}]"
+from support.cluster_state import (
+    Change,
+    config_map_of_another_owner,
+    namespace,
+    no_pods,
+    replicas_of_another_manager,
+)
+
+READY = "readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}"
+NODE = "command: [node, -e, {{ .Values.script | quote }}]"
 
 
 @dataclass(frozen=True)
@@ -19,6 +27,9 @@ class Failing:
         facts: Words that the sentence has.
         by_rule: Whether it is given up by rule, and not at the deadline.
         annotations: Those of the chart.
+        before: Changes the cluster before the deploy.
+        first: A template that is deployed before, and ``between`` changes the cluster after it.
+        helms: The Helms with which it fails.
     """
 
     template: str
@@ -26,25 +37,41 @@ class Failing:
     facts: tuple[str, ...] = ()
     by_rule: bool = True
     annotations: str = ""
+    before: Change | None = None
+    first: str = ""
+    between: Change | None = None
+    helms: tuple[str, ...] = ("helm3", "helm4")
 
 
-def deployment(container: str = "", *, pod: str = "", beside: str = "", name: str = "web", replicas: int = 1) -> str:
-    """Return a Deployment of the server, with further fields of its container and its pod, and a container beside it."""
+def deployment(
+    container: str = "",
+    *,
+    pod: str = "",
+    beside: str = "",
+    name: str = "web",
+    replicas: int = 1,
+    spec: str = "",
+    metadata: str = "",
+    label: str = "",
+) -> str:
+    """Return a Deployment of the server, with further fields of its container, its pod and itself, and a container beside it."""
+    label = label or name
     return f"""apiVersion: apps/v1
 kind: Deployment
-metadata: {{name: {name}}}
+metadata: {{name: {name}{metadata}}}
 spec:
   replicas: {replicas}
-  selector: {{matchLabels: {{app: {name}}}}}
+{textwrap.indent(spec, " " * 2)}
+  selector: {{matchLabels: {{app: {label}}}}}
   template:
-    metadata: {{labels: {{app: {name}}}}}
+    metadata: {{labels: {{app: {label}}}}}
     spec:
       terminationGracePeriodSeconds: 0
 {textwrap.indent(pod, " " * 6)}
       containers:
         - name: app
           image: {{{{ .Values.image }}}}
-{textwrap.indent(container or f"{_NODE}{chr(10)}{_READY}", " " * 10)}
+{textwrap.indent(container or f"{NODE}{chr(10)}{READY}", " " * 10)}
 {textwrap.indent(beside, " " * 8)}
 ---
 """
@@ -111,13 +138,13 @@ FAILING: dict[str, Failing] = {
         ("absent",),
     ),
     "liveness probe fails": Failing(
-        deployment(f"{_NODE}\nlivenessProbe: {{httpGet: {{path: /, port: 9999}}, periodSeconds: 1, failureThreshold: 1}}"),
+        deployment(f"{NODE}\nlivenessProbe: {{httpGet: {{path: /, port: 9999}}, periodSeconds: 1, failureThreshold: 1}}"),
         "liveness_probe_failed",
         ("9999",),
         annotations="{kubernaut/unprobed-time: 20s}",  # it is killed some seconds after it has started
     ),
     "readiness probe fails": Failing(
-        deployment(f"{_NODE}\nreadinessProbe: {{httpGet: {{path: /, port: 9999}}, periodSeconds: 1}}"),
+        deployment(f"{NODE}\nreadinessProbe: {{httpGet: {{path: /, port: 9999}}, periodSeconds: 1}}"),
         "readiness_probe_failed",
         ("9999",),
         by_rule=False,
@@ -162,38 +189,88 @@ FAILING: dict[str, Failing] = {
         ("migrate", "waiting for a lock"),
         by_rule=False,
     ),
-}
-
-HEALTHY: dict[str, str] = {
-    "ready at once": deployment() + service(),
-    "without a probe": deployment(_NODE) + service(),
-    "crashes twice, then runs": deployment(
-        "command: [sh, -c, 'n=$(cat /d/n 2>/dev/null || echo 0); echo $((n+1)) > /d/n; [ $n -ge 2 ] || exit 1; exec sleep 1000']\n"
-        "volumeMounts: [{name: d, mountPath: /d}]",
-        pod="volumes: [{name: d, emptyDir: {}}]",
+    "key of a ConfigMap missing": Failing(
+        deployment("env: [{name: A, valueFrom: {configMapKeyRef: {name: config, key: b}}}]")
+        + "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: config}\ndata: {a: '1'}\n",
+        "container_config_invalid",
+        ("config", "b"),
     ),
-    "ready after 20 s": deployment(
-        'command: [node, -e, {{ printf "setTimeout(() => {%s}, 20000)" .Values.script | quote }}]\n' + _READY
+    "init container crashes": Failing(
+        deployment(pod=f"initContainers: [{shell('echo no schema; exit 6', name='prepare')}]"),
+        "container_crashed",
+        ("prepare", "6", "no schema"),
     ),
-    "Job with two failed tries": """apiVersion: batch/v1
-kind: Job
-metadata: {name: tries}
-spec:
-  backoffLimit: 3
-  template:
-    spec:
-      restartPolicy: OnFailure
-      volumes: [{name: d, emptyDir: {}}]
-      containers:
-        - name: app
-          image: {{ .Values.image }}
-          command: [sh, -c, 'n=$(cat /d/n 2>/dev/null || echo 0); echo $((n+1)) > /d/n; [ $n -ge 2 ]']
-          volumeMounts: [{name: d, mountPath: /d}]
-""",
-    "long hook": deployment() + job("sleep 15", hook="pre-install", name="migrate"),
-    "no replicas": deployment(replicas=0) + service(),
-    "slow sidecar": deployment(
-        beside=f"- {shell('sleep 12; touch /tmp/up; sleep 1000', name='side')[:-1]}, "
-        "readinessProbe: {exec: {command: [cat, /tmp/up]}, periodSeconds: 1}}"
+    "startup probe fails": Failing(
+        deployment(f"{NODE}\nstartupProbe: {{httpGet: {{path: /, port: 9999}}, periodSeconds: 1, failureThreshold: 2}}"),
+        "startup_probe_failed",
+        ("9999",),
+    ),
+    "over quota": Failing(
+        deployment(), "quota_exceeded", ("pods",), before=no_pods, annotations="{kubernaut/pending-timeout: 15s}"
+    ),
+    "pod security refuses": Failing(
+        deployment(),
+        "admission_denied",
+        ("restricted",),
+        before=namespace(pod_security_kubernetes_io__enforce="restricted"),
+        annotations="{kubernaut/pending-timeout: 15s}",
+    ),
+    "node port taken": Failing(
+        "".join(
+            f"apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\n"
+            f"spec: {{type: NodePort, ports: [{{port: 80, nodePort: 32766}}]}}\n---\n"
+            for name in ("one", "two")
+        ),
+        "node_port_taken",
+        ("32766",),
+        by_rule=False,
+    ),
+    "object exists already": Failing(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\n",
+        "owned_by_another_release",
+        ("ConfigMap", "web"),
+        by_rule=False,
+        before=config_map_of_another_owner,
+    ),
+    "selector changed": Failing(deployment(label="other"), "field_immutable", ("selector",), by_rule=False, first=deployment()),
+    "replicas of another manager": Failing(
+        deployment(replicas=3),
+        "apply_conflict",
+        ("autoscaler", "replicas"),
+        by_rule=False,
+        first=deployment(),
+        between=replicas_of_another_manager,
+        helms=("helm4",),
+    ),
+    "API version gone": Failing(
+        "apiVersion: policy/v1beta1\nkind: PodDisruptionBudget\nmetadata: {name: web}\nspec: {minAvailable: 1}\n",
+        "api_version_missing",
+        ("policy/v1beta1", "PodDisruptionBudget"),
+        by_rule=False,
+    ),
+    "object invalid": Failing(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 99999}]}\n",
+        "object_invalid",
+        ("99999",),
+        by_rule=False,
+    ),
+    "pod of a hook without image": Failing(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: migrate, annotations: {helm.sh/hook: pre-install}}\n"
+        + f"spec: {{containers: [{{name: migrate, image: {_MISSING}}}]}}\n---\n"
+        + deployment(),
+        "image_not_found",
+        ("migrate",),
+    ),
+    "hook fails in an upgrade": Failing(
+        deployment() + job("echo cannot migrate; exit 3", hook="pre-upgrade", name="migrate"),
+        "hook_failed",
+        ("migrate", "cannot migrate"),
+        first=deployment(),
+    ),
+    "crash in another namespace": Failing(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: '{{ .Release.Namespace }}-other'}\n---\n"
+        + deployment("command: [sh, -c, 'echo far away; exit 8']", metadata=", namespace: '{{ .Release.Namespace }}-other'"),
+        "container_crashed",
+        ("far away", "8"),
     ),
 }
