@@ -266,7 +266,7 @@ def _deploy(request: DeployRequest, execution: Execution, planned: Plan, action:
         run_helm(execution, deploy_command(request, execution, action), rollout)
         record = execution.read_back(execution.find_labelled)
         if record is None:
-            raise execution.failure_of(None)
+            raise rollout.refused(execution.failure_of(None), request.subject)
         execution.add_release(record, chart)
         failure = rollout.failure(record)
         if failure is None:
@@ -281,7 +281,7 @@ def _roll_back(request: OperationRequest, execution: Execution, planned: Plan, a
         run_helm(execution, rollback_command(request, execution, target, chart), rollout)
         record = execution.read_back(execution.find_own)
         if record is None:
-            raise execution.failure_of(None)
+            raise rollout.refused(execution.failure_of(None), f"The rollback to {target.id}")
         execution.add_release(record, chart)
         failure = rollout.failure(record)
         if failure is None:

@@ -19,10 +19,11 @@ from kubernaut.history.records import GONE, Record, decode, parse_time
 from kubernaut.history.repair import described_patch
 from kubernaut.rollout.diagnose import explain
 from kubernaut.rollout.follow import RolloutFollower, Target, given_up
-from kubernaut.rollout.helm_failures import NOT_IN_TIME
+from kubernaut.rollout.helm_failures import NOT_IN_TIME, helm_finding
 from kubernaut.rollout.hints import hint_for
 from kubernaut.rollout.logs import UNREADABLE, logs_to_read
 from kubernaut.rollout.objects import Expected, expected_objects
+from kubernaut.rollout.problems import Cause
 from kubernaut.rollout.rules import rules_from
 from kubernaut.rollout.verdict import Verdict
 from kubernaut.rollout.watch import RolloutWatch
@@ -115,6 +116,22 @@ class Rollout:
     def _know_secrets_of(self, record: Record) -> None:
         self._secrets = (*self._execution.context.secrets, *known_secrets(record))
 
+    def refused(self, failure: KubernautError, what: str) -> KubernautError:
+        """Return a failure of a Helm that made no record, with the cause and the hint for what its message names.
+
+        Args:
+            failure: The failure.
+            what: What failed, as in :meth:`explained`.
+        """
+        found = helm_finding(failure)
+        if found.cause is Cause.HELM_FAILED or not found.decides:
+            return failure
+        explanation, operation = self._explain(failure, what), self._execution.operation
+        hints = hint_for(explanation, operation.namespace, operation.name)
+        members = {**failure.members, **_members(explanation)}
+        known: dict[str, Any] = {"hint": hints.hint, "http_hint": hints.http_hint, "members": members}
+        return type(failure)(failure.message, details=failure.details, **known)
+
     def _explain(self, failure: KubernautError, what: str) -> Explanation:
         verdict, snapshot, secrets = self.follower.verdict, self._watch.snapshot(), self._secrets
         is_probe = failure is self._probe_failure
@@ -202,11 +219,13 @@ def kept(explanation: Explanation, record: Record) -> DeployKept:
         details=[*evidence_lines(explanation.evidence), *unexamined],
         hint=hints.hint,
         http_hint=hints.http_hint,
-        members={
-            "cause": explanation.cause,
-            "evidence": [one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in explanation.evidence],
-        },
+        members=_members(explanation),
     )
+
+
+def _members(explanation: Explanation) -> dict[str, Any]:
+    evidence = [one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in explanation.evidence]
+    return {"cause": explanation.cause, "evidence": evidence}
 
 
 def evidence_lines(evidence: Sequence[Evidence]) -> Iterator[str]:

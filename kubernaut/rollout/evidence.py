@@ -39,6 +39,8 @@ _REVISION = "deployment.kubernetes.io/revision"
 _TELLING = frozenset({"FailedBinding", "ExternalProvisioning", "WaitForFirstConsumer", "Killing", "NotTriggerScaleUp"})
 _UID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 _HASH = re.compile(r"-[a-z0-9]{6,10}-[a-z0-9]{5}\b|\b[0-9a-f]{12,}\b")
+_CHILD = re.compile(r"#-[a-z0-9]{5}\b")  # a pod of the object that the event is about
+_COMBINED = "(combined from similar events): "  # Kubernetes' own folding, whose message is that of the newest event
 _COUNTER = re.compile(r"(?<!code: )(?<!status )(?<!\d)\d+")
 _POD_ID = re.compile(r" in pod [\w.-]+_[\w.-]+\([0-9a-f-]+\)")
 _FIELD = re.compile(r"\{(?P<container>[^{}]+)\}$")
@@ -208,8 +210,8 @@ def _events_of_deleted_hooks(observed: Observed) -> Iterator[Object]:
 def _alike(event: Object) -> tuple[str, ...]:
     """Return what events have in common that are counted as one: all but pods' names, hashes and counters."""
     about = as_mapping(event.get("involvedObject"))
-    message = str(event.get("message") or "").replace(str(about.get("name") or "\0"), "#")
-    for pattern in (_UID, _HASH, _COUNTER):
+    message = str(event.get("message") or "").removeprefix(_COMBINED).replace(str(about.get("name") or "\0"), "#")
+    for pattern in (_UID, _HASH, _CHILD, _COUNTER):
         message = pattern.sub("#", message)
     return str(about.get("kind")), str(event.get("reason")), str(about.get("fieldPath") or ""), " ".join(message.split())
 
@@ -226,7 +228,7 @@ def _fold(events: Sequence[Object], observed: Observed) -> Evidence:
         state = next((state for state in observed.states if key in {pod.key for pod in state.pods}), None)
         title = f"{len(names)} pods of {state.key}" if state is not None else f"{len(names)} {kind} objects"
     times = [time for event in events for time in (_first_time(event), event_time(event)) if time is not None]
-    message = _POD_ID.sub("", unwrapped(newest.get("message")))
+    message = _POD_ID.sub("", unwrapped(str(newest.get("message") or "").removeprefix(_COMBINED)))
     return Evidence(
         kind="event",
         about=title + (f", container {container['container']}" if container else ""),

@@ -21,12 +21,11 @@ _MERGE = {"Content-Type": "application/merge-patch+json"}
 _APPLY = {"Content-Type": "application/apply-patch+yaml"}
 
 
-def namespace(**labels: str) -> Change:
-    """Create the namespace, with labels; ``__`` stands for the slash and ``_`` for a dash in their names."""
-    named = {name.replace("__", "/").replace("_", "-"): value for name, value in labels.items()}
+def namespace(labels: Mapping[str, str] | None = None) -> Change:
+    """Create the namespace, with labels."""
 
     def change(harness: ClusterHarness) -> None:
-        _create(harness, "/api/v1/namespaces", {"metadata": {"name": harness.namespace, "labels": named}})
+        _create(harness, "/api/v1/namespaces", {"metadata": {"name": harness.namespace, "labels": labels or {}}})
 
     return change
 

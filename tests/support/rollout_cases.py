@@ -30,6 +30,7 @@ class Failing:
         before: Changes the cluster before the deploy.
         first: A template that is deployed before, and ``between`` changes the cluster after it.
         helms: The Helms with which it fails.
+        status: The exit status: other than 7 where Helm refuses before it writes a record.
     """
 
     template: str
@@ -41,6 +42,7 @@ class Failing:
     first: str = ""
     between: Change | None = None
     helms: tuple[str, ...] = ("helm3", "helm4")
+    status: int = 7
 
 
 def deployment(
@@ -212,7 +214,7 @@ FAILING: dict[str, Failing] = {
         deployment(),
         "admission_denied",
         ("restricted",),
-        before=namespace(pod_security_kubernetes_io__enforce="restricted"),
+        before=namespace({"pod-security.kubernetes.io/enforce": "restricted"}),
         annotations="{kubernaut/pending-timeout: 15s}",
     ),
     "node port taken": Failing(
@@ -231,6 +233,7 @@ FAILING: dict[str, Failing] = {
         ("ConfigMap", "web"),
         by_rule=False,
         before=config_map_of_another_owner,
+        status=5,
     ),
     "selector changed": Failing(deployment(label="other"), "field_immutable", ("selector",), by_rule=False, first=deployment()),
     "replicas of another manager": Failing(
@@ -247,6 +250,7 @@ FAILING: dict[str, Failing] = {
         "api_version_missing",
         ("policy/v1beta1", "PodDisruptionBudget"),
         by_rule=False,
+        status=3,
     ),
     "object invalid": Failing(
         "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 99999}]}\n",

@@ -247,6 +247,18 @@ def test_alike_events_of_several_pods_are_one_with_a_count() -> None:
     assert str(found.since) == "2026-11-28 11:59:21+00:00"
 
 
+def test_refusals_of_different_pods_are_one_with_a_count() -> None:
+    wanted, live, replica_set = deployment(replicas=1)
+    failing = Failing([wanted], live=[live, replica_set])
+    refusal = 'Error creating: pods "{}-{}" is forbidden: violates PodSecurity "restricted:latest"'
+    messages = [refusal.format(replica_set["metadata"]["name"], suffix) for suffix in ("x7fmd", "m8k2q", "bqr4t")]
+    messages.append(f"(combined from similar events): {refusal.format(replica_set['metadata']['name'], 'zzzzz')}")
+    events = [event(replica_set, "FailedCreate", message, seconds=10) for message in messages]
+    (found,) = replace(failing, events=events).explain().of_kind("event")
+    assert found.count == 4
+    assert "combined" not in found.text
+
+
 def test_events_that_differ_are_kept_apart() -> None:
     failing, pods = _replicas(1)
     events = [
