@@ -320,7 +320,7 @@ def _roll_back_or_keep(failed: NotReady) -> KubernautError:
         why = " There is no earlier release to roll back to." if on_failure == "rollback" and target is None else ""
         return DeployKept(error.message + why, details=error.details, **_kept_of(error))
     execution.write_explanation(error)
-    with execution.context.progress.step("rollback", target.id) as step:
+    with execution.context.progress.step("rollback", f"{target.id}, within {request.timeout:g} s") as step:
         execution.step = step
         back = _back_to(target, failed)
         step.done(f"{back.id} runs what v{target.revision} was")
