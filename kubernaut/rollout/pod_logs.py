@@ -19,7 +19,8 @@ _SECONDS = 5.0
 _LARGEST_LOG = 1 << 20
 _LONGEST_LINE = 4_000
 _TAILS = (LOG_LINES, 10, 1)
-_GONE = "unable to retrieve container logs for "  # what the kubelet answers, as if it were the log
+# What the kubelet answers, as if it were the log, when the container or its file is gone.
+_GONE = ("unable to retrieve container logs for ", "failed to try resolving symlinks in path ")
 
 
 def read_logs(

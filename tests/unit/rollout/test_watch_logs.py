@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kubernaut.errors import BadInput, ClusterDenied, ClusterUnreachable, KubernautError
-from kubernaut.rollout.logs import LogSource
+from kubernaut.rollout.logs import UNREADABLE, LogSource
 from kubernaut.rollout.pod_logs import read_logs
 from kubernaut.rollout.watch import RolloutWatch
 from kubernaut.testing.cluster import FakeCluster
@@ -51,6 +51,20 @@ def test_previous_run_is_read(cluster: FakeCluster) -> None:
 
     replace_log(cluster, log)
     assert read(cluster, PREVIOUS, APP) == {PREVIOUS: ("before",), APP: ("now",)}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "unable to retrieve container logs for containerd://0a1b2c",
+        'failed to try resolving symlinks in path "/var/log/pods/demo_web-1/app/3.log": lstat /var/log/pods: no such file',
+    ],
+)
+def test_answer_of_the_kubelet_for_a_missing_log_is_not_the_log(cluster: FakeCluster, answer: str) -> None:
+    cluster.logs["demo", "web-1", "app"] = [answer]
+    (line,) = read(cluster, APP)[APP]
+    assert line.startswith(UNREADABLE)
+    assert "symlinks" not in line
 
 
 def test_request_is_bounded(cluster: FakeCluster) -> None:
