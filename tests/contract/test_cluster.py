@@ -380,9 +380,7 @@ class TestRealCluster(ClusterContract):
     ) -> None:
         """A denial quotes the API server's message."""
         accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
-        call_api(
-            cluster, "POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "unprivileged"}}
-        )
+        call_api(cluster, "POST", accounts, body={"metadata": {"name": "unprivileged"}})
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
         token = call_api(cluster, "POST", f"{accounts}/unprivileged/token", body=request)["status"]["token"]
         config = yaml.safe_load(Path(platform["KUBECONFIG"]).read_text())

@@ -143,7 +143,7 @@ def test_index_agrees_with_helm_and_the_history(cluster: Cluster, namespace: str
     releases = everything(index, namespace=namespace, all=True)
     assert len(releases) == _RECORDS
     newest = {release.name: release for release in reversed(releases)}
-    listed = helm("list", "-n", namespace, "-a", "-m", "0", "-o", "json")
+    listed = helm("list", "-n", namespace, "-m", "0", "-o", "json")
     assert sorted(one["name"] for one in listed) == sorted(newest)
     assert rows(listed) == [row(newest[one["name"]]) for one in listed]
     for name in newest:

@@ -28,4 +28,4 @@ def test_fuzzed_requests_get_documented_answers(checkout: Checkout, server: Serv
     found = failures(schema_of(plan(server.url, token, examples=3, **{"request-timeout": 330})))
     assert not found, "\n\n".join(f"{name}\n{report}" for name, report in found.items())
     assert server.ready()
-    assert checkout.helm("list", "--all", "--namespace", checkout.namespace, "--short").split() == ["hello-world"]
+    assert checkout.helm("list", "--namespace", checkout.namespace, "--short").split() == ["hello-world"]

@@ -39,7 +39,7 @@ def shipping(checkout: Checkout, start: str) -> Iterator[subprocess.Popen[str]]:
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=checkout.tree, env=dict(checkout.environment), text=True, **streams) as ship:  # type: ignore[call-overload]
         try:
-            until(lambda: "pending-upgrade" in checkout.helm("list", "-n", checkout.namespace, "--all"), ship)
+            until(lambda: "pending-upgrade" in checkout.helm("list", "-n", checkout.namespace), ship)
             yield ship
         finally:
             ship.kill()

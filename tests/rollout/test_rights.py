@@ -98,10 +98,9 @@ def deploys(admin: ClusterHarness, without: str) -> Deploys:
 
 @pytest.fixture(scope="module", params=["helm3", "helm4"])
 def outcomes(
-    request: pytest.FixtureRequest, platform: Mapping[str, str], helm4: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, platform: Mapping[str, str], helms: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Mapping[str, Deploys]]:
-    program = str(helm4) if request.param == "helm4" else "helm"
-    environment = {**os.environ, **platform, "KUBERNAUT_HELM": program, "KUBERNAUT_ACTOR": "ada"}
+    environment = {**os.environ, **platform, "KUBERNAUT_HELM": helms[request.param], "KUBERNAUT_ACTOR": "ada"}
     settings: Settings = load_settings(environment=environment, directory=tmp_path_factory.mktemp("settings"))
     harnesses = {without: ClusterHarness(tmp_path_factory.mktemp("chart"), settings) for without in WITHOUT}
     with ThreadPoolExecutor(3) as pool:

@@ -18,8 +18,10 @@ pytestmark = pytest.mark.platform
 
 
 @pytest.mark.parametrize("program", ["helm3", "helm4"])
-def test_warning_of_the_api_server_is_one_notice(platform: Mapping[str, str], helm4: Path, tmp_path: Path, program: str) -> None:
-    environment = {**os.environ, **platform, "KUBERNAUT_HELM": str(helm4) if program == "helm4" else "helm"}
+def test_warning_of_the_api_server_is_one_notice(
+    platform: Mapping[str, str], helms: Mapping[str, str], tmp_path: Path, program: str
+) -> None:
+    environment = {**os.environ, **platform, "KUBERNAUT_HELM": helms[program]}
     harness = ClusterHarness(tmp_path, load_settings(environment=environment, directory=tmp_path))
     labels = {"pod-security.kubernetes.io/warn": "restricted"}
     body = {"metadata": {"name": harness.namespace, "labels": labels}}

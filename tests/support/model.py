@@ -304,10 +304,12 @@ class Model:
         return self._finish(self._add("pending-upgrade", what), [] if replaced.fenced else [replaced], fails=fails)
 
     def _back_to(self, target: Entry, *, keep: int, fails: bool = False, toward: int = 0) -> bool:
-        replaced = self.deployed
+        replaced, current = self.deployed, self.current
         target = self.entry(target.revision) or target
         self._prune(keep)
         added = self._add("pending-rollback", target.what, known=target.known, back=True, toward=toward)
+        if target.what.endswith(BROKEN) and current and not current.fenced:  # Helm's way when an object cannot be applied
+            self._put(current.revision, status="superseded")
         return self._finish(added, replaced, fails=fails or target.what.endswith(BROKEN))
 
     def _uninstall(self) -> None:
