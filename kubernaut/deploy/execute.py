@@ -362,7 +362,7 @@ def _hints_after_rollback(error: DeployFailed) -> dict[str, str]:
 
 
 def _kept_of(error: DeployFailed) -> dict[str, Any]:
-    """Return what the report of a failed deploy keeps of its explanation."""
+    """Return the members of an explanation that the report of a failed deploy keeps."""
     return {"hint": error.hint, "http_hint": error.http_hint, "members": error.members}
 
 

@@ -23,7 +23,7 @@ HelmCommand = Callable[["Helm", dict[str, Any]], None]
 
 
 class Checked(Protocol):
-    """What is checked while Helm runs: the lock, or the lock and the rollout."""
+    """The checks while Helm runs: of the lock, or of the lock and the rollout."""
 
     def check(self) -> None:
         """Check once. Raises: KubernautError to stop Helm."""

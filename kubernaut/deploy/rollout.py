@@ -97,7 +97,7 @@ class Rollout:
         Args:
             record: The release's record.
             failure: The failure that Helm, the rollout or the probe reported.
-            what: What failed, such as ``hello 1.4.2 to demo``.
+            what: The name of the failed operation, such as ``hello 1.4.2 to demo``.
         """
         self._know_secrets_of(record)
         explanation = self._explain(failure, what)
@@ -121,7 +121,7 @@ class Rollout:
 
         Args:
             failure: The failure.
-            what: What failed, as in :meth:`explained`.
+            what: The name of the failed operation, as in :meth:`explained`.
         """
         found = helm_finding(failure)
         if found.cause is Cause.HELM_FAILED or not found.decides:
@@ -149,7 +149,7 @@ class Rollout:
                 cluster.patch_secret(record.namespace, record.secret, described_patch(newest, _short(explanation.sentence)))
 
     def _find(self) -> Target | None:
-        """Return what is rolled out, once Helm has created the record of the revision."""
+        """Return the target of the rollout, once Helm has created the record of the revision."""
         record = None if self._is_unread else self._record or self._created()
         if record is None:
             return None
@@ -179,7 +179,7 @@ def following(execution: Execution, revision: int) -> Iterator[Rollout]:
 
 
 def target_of(record: Record, settings: Settings, notify: Callable[[str], None]) -> Target | None:
-    """Return what the rollout of a record consists of; ``None`` if its objects cannot be read whole.
+    """Return the parts of a record's rollout; ``None`` if its objects cannot be read whole.
 
     Args:
         record: The record.

@@ -310,7 +310,7 @@ class _OperationWatch:
 
 
 class _RolloutWatch:
-    """What the rollout of one revision does, as the cluster shows it.
+    """The rollout of one revision, as the cluster shows it.
 
     Attributes:
         follower: Reports it.

@@ -22,7 +22,7 @@ class ReleaseExplanation(Model):
         state: ``running``, ``succeeded``, ``failed``, or ``unread`` if its operation cannot be read.
         reason: The reason of the outcome; ``None`` while it runs, and for a release of plain Helm.
         cause: The code of what kept the release from being ready, such as ``image_not_found``, if that is known.
-        sentence: What failed, on what, and why; for a release of plain Helm, Helm's description.
+        sentence: The failure: of which operation, on which object, and why; for a release of plain Helm, Helm's description.
         evidence: The observations that explain it, the most telling first.
         operation: The ID of the operation; ``None`` for a release of plain Helm.
         at: When it ended; for a release of plain Helm, when it was made.

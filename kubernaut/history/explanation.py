@@ -37,9 +37,9 @@ class Evidence(Model):
     """One observation that supports an explanation.
 
     Attributes:
-        kind: What it is; ``unreadable`` for what could not be read.
+        kind: Its kind; ``unreadable`` for a resource that could not be read.
         about: The object: ``Deployment web``, ``pod web-7f9-x2, container app``; for ``unreadable`` the kind that was not read.
-        text: What was observed; a log has several lines.
+        text: The observation; a log has several lines.
         count: How often it happened.
         since: When it happened first, by the cluster's clock.
         at: When it happened last, by the cluster's clock.
@@ -58,7 +58,7 @@ class Explanation(Model):
 
     Attributes:
         cause: A code of :class:`kubernaut.rollout.problems.Cause`; an unknown word if a newer version wrote it.
-        sentence: What failed, on what, and why.
+        sentence: The failure: of which operation, on which object, and why.
         facts: The names and numbers in the sentence: ``kind``, ``namespace``, ``name``, ``container``, ``image``, ``field``, ….
         evidence: The observations, the most telling first.
     """

@@ -52,7 +52,7 @@ class Outcome(Model):
         message: One line.
         details: Further lines; ``left_out`` says how many of them are missing.
         cause: The code of what kept the release from being ready, such as ``image_not_found``, if that is known.
-        evidence: What explains it.
+        evidence: The observations that explain it.
     """
 
     reason: str

@@ -69,7 +69,7 @@ class ReleaseOutcome(Model):
 
 
 class HealthStatus(StrEnum):
-    """What the objects of a release do, in the words of Argo CD."""
+    """The health of a release, in the words of Argo CD."""
 
     HEALTHY = "healthy"
     PROGRESSING = "progressing"
@@ -80,7 +80,7 @@ class HealthStatus(StrEnum):
 
 
 class ReleaseHealth(Model):
-    """What the objects of a release do at the moment when it is read.
+    """The state of a release's objects at the moment when it is read.
 
     Attributes:
         status: The status of the object that is worst.
@@ -98,7 +98,7 @@ class Release(Model):
         serving: The newest deployed revision of its name.
         build: The CI build that deployed it, else the one that published its version; empty for neither.
         unread: Why its manifest cannot be read, such as ``line 812: …``; its images are unknown then. Not in the JSON if it can.
-        health: What its objects do now; ``None`` where that was not read, and for a release without objects: :attr:`has_objects`.
+        health: Its health now; ``None`` where that was not read, and for a release without objects: :attr:`has_objects`.
         resource_version: That of its record; not in the JSON.
     """
 

@@ -1,4 +1,4 @@
-"""What the cluster does with a release: watched while it rolls out, judged, explained; the same functions compute its health.
+"""The rollout of a release: watched, judged and explained; the same functions compute its health.
 
 Internal: the public names are in :mod:`kubernaut.api`. The pure core, from the bottom: ``objects`` and ``store`` (what is known);
 ``containers``, ``container_problems`` and ``pods``, ``services``, ``controllers`` and ``workloads`` (the state of each object);

@@ -1,4 +1,4 @@
-"""What is wrong with a container: its image, its command, its configuration, its crashes, its probes. Pure."""
+"""The problem of a container: its image, its command, its configuration, its crashes, its probes. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PROBES = (("liveness", Cause.LIVENESS_PROBE_FAILED), ("startup", Cause.STARTUP_
 
 
 def container_problem(one: Container, events: Sequence[Object]) -> Problem | None:
-    """Return what is wrong with a container, with the events about its pod, oldest first."""
+    """Return the problem of a container, if it has one, with the events about its pod, oldest first."""
     reason, ended = one.waiting_reason, one.state("terminated")
     if reason in PULLING_REASONS:
         return _image_problem(one, reason, events)
@@ -145,7 +145,7 @@ def _not_ready_problem(one: Container, events: Sequence[Object]) -> Problem:
 
 
 def _probe_detail(one: Container, kind: str, events: Sequence[Object]) -> str:
-    """Return what a failed probe saw, after a colon."""
+    """Return the message of a failed probe, after a colon."""
     for event in reversed(events):
         message = str(event.get("message"))
         if event.get("reason") == "Unhealthy" and is_about(event, one) and message.lower().startswith(f"{kind} probe"):

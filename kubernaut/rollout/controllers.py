@@ -1,6 +1,6 @@
 """The states of the workloads that keep a number of pods: Deployments, ReplicaSets, StatefulSets, DaemonSets. Pure.
 
-Only pods of the newest revision count. What is wrong with a pod that its controller replaces never ends the rollout.
+Only pods of the newest revision count. Problems of a pod that its controller replaces never end the rollout.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _counted(
 
     Args:
         live: The workload.
-        snapshot: What is known.
+        snapshot: The objects as the cluster shows them.
         desired: How many pods it wants.
         pods: Its pods.
         numbers: How many the controller calls ready, for pods that are not all known.

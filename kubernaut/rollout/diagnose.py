@@ -1,7 +1,7 @@
 """Why an operation failed: one cause, one sentence, and the evidence, from what the cluster shows and what Helm reports. Pure.
 
-A verdict *failed* decides. Otherwise Helm's message does, where it names a refusal of the API server. What is left is a deadline:
-then the explanation is the most important thing that was still waited for.
+A verdict *failed* decides. Otherwise Helm's message does, where it names a refusal of the API server. Otherwise a deadline has
+passed: then the explanation is the most important thing that was still waited for.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def explain(
     """Return why an operation failed, ready to be stored and shown.
 
     Args:
-        what: What failed: ``hello 1.4.2 to demo``.
+        what: The name of the failed operation: ``hello 1.4.2 to demo``.
         failure: The failure that Helm, or the application's probe, reported.
-        snapshot: What the cluster showed.
+        snapshot: The objects as the cluster showed them.
         verdict: The last verdict, if the release was judged.
         expected: The objects of the release, with its hooks.
         logs: The logs of :func:`~kubernaut.rollout.logs.logs_to_read` that could be read.
@@ -105,7 +105,7 @@ def _decide(
 
 
 def _decide_hook(found: Finding, observed: Observed) -> tuple[Problem | None, Finding, str]:
-    """Return what is known of the hook that Helm reports, or of the only one that it can be."""
+    """Return the problem of the hook that Helm reports, or of the only one that it can be."""
     event, name = found.facts["hook"], found.facts.get("name", "")
     named = [state for state in observed.states if event in state.hook and name in ("", state.key.name)]
     live = [state for state in named if state.exists and not state.is_ready]
@@ -128,7 +128,7 @@ def _decide_hook(found: Finding, observed: Observed) -> tuple[Problem | None, Fi
 
 
 def _hook_problem(problem: Problem | None, state: WorkloadState, observed: Observed) -> Finding:
-    """Return what is wrong with a hook, or that it did not end."""
+    """Return the problem of a hook, or that it did not end."""
     if problem is not None:
         return problem_finding(problem, observed)
     event = hook_event(state.hook)
@@ -144,7 +144,7 @@ def _hook_problem(problem: Problem | None, state: WorkloadState, observed: Obser
 
 
 def _doing_of_hook(state: WorkloadState, observed: Observed) -> str:
-    """Return what a hook that does not end does, and the last line of its log."""
+    """Return the state of a hook that does not end, and the last line of its log."""
     if not state.exists:
         return ""
     pods = {pod.key.name for pod in state.pods}
@@ -182,7 +182,7 @@ def _still_waits(found: Finding, state: WorkloadState) -> Finding:
 
 
 def _doing(state: WorkloadState) -> str:
-    """Return what an object does: ``1 of 3 ready, pod web-7f9-x2: pulling image``."""
+    """Return the state of an object: ``1 of 3 ready, pod web-7f9-x2: pulling image``."""
     pod = next((pod for pod in state.pods if not pod.ready and pod.key != state.key), None)
     return state.summary + (f", pod {pod.key.name}: {pod.activity}" if pod is not None else "")
 

@@ -50,7 +50,7 @@ def status_evidence(observed: Observed, problem: Problem | None, rule: str = "")
     """Yield the failing containers and the objects that are not ready.
 
     Args:
-        observed: What is known.
+        observed: The observations of the release.
         problem: Why the release failed, if the cluster shows it.
         rule: By which rule it was given up.
     """
@@ -88,7 +88,7 @@ def event_evidence(observed: Observed, problem: Problem | None, since: datetime 
     """Return the events about what is not ready, alike ones folded into one with a count, in the order of time.
 
     Args:
-        observed: What is known.
+        observed: The observations of the release.
         problem: Why the release failed, if the cluster shows it; the events about its object are kept first.
         since: When the operation began; events that ended before are left out.
     """
@@ -117,7 +117,7 @@ def unreadable_evidence(observed: Observed) -> Iterator[Evidence]:
 
 
 def _container_text(one: Container) -> str:
-    """Return what a container that is not in order does; empty for one that is."""
+    """Return the state of a container that is not in order; empty for one that is."""
     waiting, running, ended = (one.state(name) for name in ("waiting", "running", "terminated"))
     last = ended or one.last
     if one.init and not one.is_sidecar and ended.get("exitCode") == 0:
@@ -208,7 +208,7 @@ def _events_of_deleted_hooks(observed: Observed) -> Iterator[Object]:
 
 
 def _alike(event: Object) -> tuple[str, ...]:
-    """Return what events have in common that are counted as one: all but pods' names, hashes and counters."""
+    """Return the common part of events that are counted as one: all but pods' names, hashes and counters."""
     about = as_mapping(event.get("involvedObject"))
     message = str(event.get("message") or "").removeprefix(_COMBINED).replace(str(about.get("name") or "\0"), "#")
     for pattern in (_UID, _HASH, _CHILD, _COUNTER):

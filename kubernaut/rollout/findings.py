@@ -1,4 +1,4 @@
-"""What a problem of a release's object means, in a clause with its names and numbers. Pure.
+"""The meaning of a problem of a release's object, as a clause with its names and numbers. Pure.
 
 Problems of pods are in :mod:`~kubernaut.rollout.pod_findings`; here are workloads, hooks, Jobs, claims and Services, and the owners
 of pods.
@@ -48,7 +48,7 @@ _FAILURES_OF_HOOKS = frozenset({Cause.JOB_FAILED, Cause.CONTAINER_CRASHED, Cause
 
 @dataclass(frozen=True)
 class Observed:
-    """What is known of a release when it is explained.
+    """The observations of a release when it is explained.
 
     Attributes:
         snapshot: The objects in the cluster.
@@ -83,7 +83,7 @@ class Observed:
 
 
 def problem_finding(problem: Problem, observed: Observed) -> Finding:
-    """Return what a problem means."""
+    """Return the meaning of a problem."""
     state = observed.state_with(problem)
     owner = title_of(state, problem.object, observed.snapshot)
     if problem.object.kind == "Pod" and problem.cause in _WAITS_FOR_CLAIM:
@@ -147,7 +147,7 @@ def place_of(one: Container, owner: str, *, alone: bool) -> str:
 
     Args:
         one: The container.
-        owner: What it belongs to.
+        owner: The object that it belongs to.
         alone: Whether it is the only container of its kind in the pod.
     """
     same = one.name == owner.rpartition(" ")[2]
@@ -260,7 +260,7 @@ def _creation(problem: Problem, owner: str, snapshot: Snapshot) -> Finding:
 
 
 def _claim_of_pod(problem: Problem, snapshot: Snapshot) -> Finding | None:
-    """Return what is wrong with the claim that a pod waits for."""
+    """Return the problem of the claim that a pod waits for."""
     pod = snapshot.objects.get(problem.object)
     if pod is None or not _ABOUT_CLAIMS.search(problem.message):
         return None

@@ -35,7 +35,7 @@ FindTarget = Callable[[], "Target | None"]
 
 @dataclass(frozen=True)
 class Target:
-    """What is rolled out: the objects of the new revision, and the rules that its chart and the settings make."""
+    """The target of a rollout: the objects of the new revision, and the rules that its chart and the settings make."""
 
     expected: Sequence[Expected]
     rules: Rules
@@ -227,7 +227,7 @@ def _once(notify: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def progress_line(state: WorkloadState) -> str:
-    """Return what an object does, for a person: ``2 of 3 ready · web-7f9 pulling image``."""
+    """Return the state of an object, for a person: ``2 of 3 ready · web-7f9 pulling image``."""
     waiting = next((pod for pod in state.pods if not pod.ready and pod.key != state.key), None)
     if state.phase is not Phase.PROGRESSING or waiting is None:
         return state.summary

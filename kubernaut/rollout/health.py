@@ -1,4 +1,4 @@
-"""The health of a release: what its objects do now, by the rules that judge a rollout. Pure.
+"""The health of a release: the state of its objects now, by the rules that judge a rollout. Pure.
 
 A rollout is judged from its beginning to its end; health is judged from one look. What a rollout remembers, such as since when a
 problem has been seen, is therefore taken from the cluster's own times.
@@ -101,7 +101,7 @@ def health_of(subject: Subject, snapshot: Snapshot) -> ReleaseHealth:
 
     Args:
         subject: The release.
-        snapshot: What the cluster shows now.
+        snapshot: The objects as the cluster shows them now.
     """
     if subject.unread:
         return ReleaseHealth(status=HealthStatus.UNKNOWN, reason=subject.unread)

@@ -1,8 +1,9 @@
 """Reads the health of releases, of one or of thousands, in few requests at a time.
 
 The objects of the manifests come first: by name for few of them, else as one list of each kind in a namespace or in the whole
-cluster. What the controllers report about their pods is enough for a release that is well. Only for the others the pods, and what
-belongs to them, are read. What cannot be read makes no error: it is the reason of the health ``unknown``.
+cluster. For a release that is well the numbers that controllers report about their pods are enough. Only for the others the pods,
+and the objects that belong to them, are read. A resource that cannot be read is not an error: it is the reason of the health
+``unknown``.
 """
 
 from __future__ import annotations

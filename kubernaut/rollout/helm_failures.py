@@ -14,9 +14,9 @@ from kubernaut.rollout.problems import Cause, short
 from kubernaut.rollout.refusals import Finding, first_words, listed, refusal
 
 STARTED = re.compile(r"^[A-Z][\w-]* \S+(?: back to revision \d+)? failed(?: at [^\s:]+(?::\d+)?)?: ")
-"""What kubernaut puts before Helm's message."""
+"""The prefix that kubernaut puts before Helm's message."""
 NOT_IN_TIME = "The release was not ready in time."
-"""The failure of a release that Helm deployed and that was not ready at the deadline: what it waited for is the reason."""
+"""The failure of a release that Helm deployed and that was not ready at the deadline; its objects show the reason."""
 
 _HOOK = re.compile(
     r"failed (?P<installing>(?:pre|post)-install): |(?P<event>(?:pre|post)-(?:upgrade|rollback|delete)) hooks failed: "
@@ -97,7 +97,7 @@ def added_words(failure: KubernautError, known: str) -> str:
 
 
 def helm_finding(failure: KubernautError) -> Finding:
-    """Return what a failure of Helm says."""
+    """Return the meaning of a failure of Helm."""
     text = helm_text(failure)
     hook = _HOOK.search(text)
     found = next((found for find in _FINDERS if (found := find(text)) is not None), None)

@@ -21,7 +21,7 @@ _LONGEST_NAME = 253
 
 @dataclass(frozen=True)
 class Hints:
-    """What to do next.
+    """The next step.
 
     Attributes:
         hint: For the command line.
@@ -73,7 +73,7 @@ class _Facts:
 
 
 def hint_for(explanation: Explanation, namespace: str, name: str) -> Hints:
-    """Return what to do next.
+    """Return the next step.
 
     Args:
         explanation: Why the operation failed.

@@ -1,4 +1,4 @@
-"""The store that the watching threads fill: what is known of a release, and how current it is."""
+"""The store that the watching threads fill: the objects of a release, and how current they are."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class LiveStore:
             self._count()
 
     def close(self) -> None:
-        """Ignore all further calls for sources: what is known stays."""
+        """Ignore all further calls for sources; the objects are kept."""
         with self._changed:
             self._closed_at = self._clock()
             self._changed.notify_all()
@@ -198,7 +198,7 @@ class LiveStore:
             source.version = 0
 
     def snapshot(self) -> Snapshot:
-        """Return what is known now; :meth:`wait` waits for changes after it."""
+        """Return the objects as they are known now; :meth:`wait` waits for changes after it."""
         now = self._clock()
         with self._changed:
             at = self.server_clock.at(now)

@@ -1,4 +1,4 @@
-"""What the judgement of a rollout remembers from one snapshot to the next: tries, pulls, readiness, what Helm applied. Pure."""
+"""The memory of a rollout's judgement from one snapshot to the next: tries, pulls, readiness, what Helm applied. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has to be read of a cluster to judge a release: kinds to watch by namespace, and single objects of other groups. Pure."""
+"""The resources that are read to judge a release: kinds to watch by namespace, and single objects of other groups. Pure."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class Expected:
 
 
 def expected_objects(objects: Sequence[Object], namespace: str, hooks: Sequence[Object] = ()) -> tuple[Expected, ...]:
-    """Return what a release consists of.
+    """Return the objects of a release.
 
     Args:
         objects: The manifest's objects.

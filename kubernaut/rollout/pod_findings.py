@@ -1,4 +1,4 @@
-"""What a problem of a pod or of one of its containers means, in a clause with its names and numbers. Pure.
+"""The meaning of a problem of a pod or of one of its containers, as a clause with its names and numbers. Pure.
 
 :mod:`~kubernaut.rollout.pods` finds the problem; here it is read against the container's specification and the words of the kubelet
 and the container runtime, so that the clause names the image, the missing key, the probe's address.
@@ -70,7 +70,7 @@ class Subject:
 
 
 def pod_finding(subject: Subject) -> Finding:
-    """Return what a problem of a pod means."""
+    """Return the meaning of a problem of a pod."""
     explained = _FINDERS.get(subject.problem.cause)
     found = explained(subject) if explained is not None else None
     return found or Finding(subject.problem.cause, short(subject.problem.message))

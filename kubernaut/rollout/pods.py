@@ -47,7 +47,7 @@ class PodState:
     Attributes:
         key: The pod.
         ready: Whether it is ready now, or has succeeded.
-        activity: What it does, for a person: ``pulling image``.
+        activity: Its activity, for a person: ``pulling image``.
         since: Since when it does that, where the cluster says so.
         uid: Its UID.
         restarts: How often its containers were restarted.
@@ -55,7 +55,7 @@ class PodState:
         ready_at: When it became ready, if it is.
         unprobed_at: When the last container without a readiness probe began to run.
         restarted_at: When the last container that has been restarted began to run.
-        problems: What is wrong with it, the most important first.
+        problems: Its problems, the most important first.
     """
 
     key: ObjectKey

@@ -1,4 +1,4 @@
-"""What can keep a release from being ready: the causes, and a problem as one fact about one object. Pure."""
+"""The causes that keep a release from being ready, and a problem as one fact about one object. Pure."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Call:
 
 @dataclass
 class Reading:
-    """What is read of the cluster within some seconds.
+    """The objects that are read of the cluster within some seconds.
 
     Args:
         cluster: The cluster.
@@ -57,7 +57,7 @@ class Reading:
 
     Attributes:
         own_objects: The objects of manifests that exist.
-        listed: What belongs to them, by kind and namespace.
+        listed: The objects that belong to them, by kind and namespace.
         unreadable: By kind and namespace, why its objects are not known.
     """
 

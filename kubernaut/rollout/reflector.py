@@ -65,7 +65,7 @@ class _Reader(threading.Thread):
 
     @property
     def sources(self) -> Sequence[Source]:
-        """What it reads."""
+        """The resource that it reads."""
         raise NotImplementedError
 
     def step(self) -> None:
@@ -121,7 +121,7 @@ class Reflector(_Reader):
 
     @property
     def sources(self) -> Sequence[Source]:
-        """What it reads."""
+        """The resource that it reads."""
         return (self.source,)
 
     def refresh(self) -> None:
@@ -227,7 +227,7 @@ class ObjectReader(_Reader):
 
     @property
     def sources(self) -> Sequence[Source]:
-        """What it reads."""
+        """The resource that it reads."""
         return tuple(self._needs)
 
     def refresh(self) -> None:

@@ -66,7 +66,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """What a message says.
+    """The meaning of a message.
 
     Attributes:
         cause: Its cause.

@@ -11,7 +11,7 @@ from kubernaut.rollout.problems import Problem
 
 
 class Phase(StrEnum):
-    """What an object does: it is on its way, ready, suspended on purpose, or not judged."""
+    """The phase of an object: on its way, ready, suspended on purpose, or not judged."""
 
     PROGRESSING = "progressing"
     READY = "ready"
@@ -25,12 +25,12 @@ class WorkloadState:
 
     Attributes:
         key: The object.
-        phase: What it does.
+        phase: Its phase.
         summary: Its numbers, for a person: ``2 of 3 ready``.
         desired: How many pods it wants; 0 where it has none.
         ready: How many of its pods, of its newest revision, are ready.
         pods: Its pods of the newest revision.
-        problems: What is wrong with it and its pods, the most important first.
+        problems: Its problems and those of its pods, the most important first.
         exists: Whether the object is in the cluster.
         generation: Its generation, which counts the changes of its specification.
         hook: The Helm hook events that create it, if any.

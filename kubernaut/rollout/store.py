@@ -1,4 +1,4 @@
-"""What was seen of a release's objects, and the snapshots of it that all judgements are made from. Pure.
+"""The objects of a release as they were seen, and the snapshots of it that all judgements are made from. Pure.
 
 The store keeps the objects of the release only: those that its manifest names, and those whose owner or Service has such a name.
 The exact owners are compared by UID when a snapshot is read.
@@ -195,7 +195,7 @@ class Store:
         return False
 
     def snapshot(self, at: datetime) -> Snapshot:
-        """Return what is known now."""
+        """Return the objects as they are known now."""
         events: dict[str, list[Object]] = {}
         for event in map(self._events.__getitem__, sorted(self._events, key=self._event_order.__getitem__)):
             events.setdefault(str(as_mapping(event.get("involvedObject")).get("uid")), []).append(event)

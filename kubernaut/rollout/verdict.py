@@ -40,7 +40,7 @@ class Verdict:
         problem: Why it failed, or the most important thing that it waits for, if any.
         rule: By which rule it failed: ``after 3 restarts``.
         believed_at: From when on pods that are ready are believed to stay so, if that is all that is waited for.
-        unreadable: What could not be read, so that it was judged without: ``cannot read events in demo: no right to list events``.
+        unreadable: The resources that it was judged without: ``cannot read events in demo: no right to list events``.
     """
 
     judgement: Judgement
@@ -63,7 +63,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Watched:
-    """What the judgement remembers of a rollout from one snapshot to the next.
+    """The memory of a rollout's judgement from one snapshot to the next.
 
     Attributes:
         rules: The rules in force.
@@ -91,7 +91,7 @@ class Watched:
 
 
 def begin(rules: Rules, expected: Iterable[Expected], snapshot: Snapshot) -> Watched:
-    """Return what to remember of the objects as they are before Helm starts."""
+    """Return the memory of the objects as they are before Helm starts."""
     keys = (one.key for one in expected)
     before = {key: snapshot.objects[key] for key in keys if key in snapshot.objects}
     return Watched(rules, snapshot.at, before, tries_of(snapshot))
@@ -100,15 +100,15 @@ def begin(rules: Rules, expected: Iterable[Expected], snapshot: Snapshot) -> Wat
 def judge(
     watched: Watched, expected: Sequence[Expected], snapshot: Snapshot, *, helm_done: bool = False
 ) -> tuple[Verdict, Watched]:
-    """Judge a release, and return what to remember for the next snapshot.
+    """Judge a release, and return the memory for the next snapshot.
 
     Before Helm has applied an object, what is wrong with it is the old revision's, and does not count. A release is ready only when
     Helm has ended and every object is ready. While the cluster is not heard, nothing is called ready, and no time runs out.
 
     Args:
-        watched: What was remembered of the snapshots before.
+        watched: The memory of the snapshots before.
         expected: The objects of the new revision, with its hooks.
-        snapshot: What the cluster shows now.
+        snapshot: The objects as the cluster shows them now.
         helm_done: Whether Helm has ended, so that every object is the new revision's.
     """
     states = workload_states(expected, snapshot)

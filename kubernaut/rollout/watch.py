@@ -88,7 +88,7 @@ class RolloutWatch:
     def expect(self, expected: Sequence[Expected]) -> None:
         """Set what the release consists of, and watch it; return at once.
 
-        May be called again, as for the objects of a rollback: what is known of them stays.
+        May be called again, as for the objects of a rollback; objects that were read already are kept.
         """
         names = frozenset(one.key.name[:LONGEST_STEM] for one in expected)
         kinds, objects = kinds_to_watch(expected), objects_to_read(expected)
@@ -113,7 +113,7 @@ class RolloutWatch:
                     reader.start()
 
     def snapshot(self) -> Snapshot:
-        """Return what is known now."""
+        """Return the objects as they are known now."""
         return self._live.snapshot()
 
     def wait(self, seconds: float) -> bool:
