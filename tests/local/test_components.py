@@ -109,7 +109,7 @@ def test_first_failure_stops_the_rest(monkeypatch: pytest.MonkeyPatch, tmp_path:
     def wait(cache: Cache, commands: CommandRunner, progress: Progress) -> None:
         commands.run(sh("sleep 60"), description="Fetching", timeout=90)
 
-    monkeypatch.setattr(components, "_prepare_kubernetes", wait)
+    monkeypatch.setattr(components, "_prepare_programs", wait)
     monkeypatch.setattr(components, "_prepare_packages", fail)
     started = time.monotonic()
     with pytest.raises(PlatformFailed, match="Building"):
