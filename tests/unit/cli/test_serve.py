@@ -282,7 +282,7 @@ def test_invalid_options_are_refused_with_a_hint(
 def test_settings_decide_where_the_server_listens(
     run: Run, stub: StubKubernaut, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    stub.answers["watch"] = ClusterUnreachable("far enough")
+    stub.answers["index"] = ClusterUnreachable("far enough")
     monkeypatch.setenv("KUBERNAUT_SERVE_PORT", "9090")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert run("serve", "--context", "other", "--token-file", str(tmp_path / "mine")).exit_code == 8
