@@ -166,15 +166,15 @@ class Platform:
         paths, record = self._layout, state.read_record(self._layout)
         if record is None or pid1.find(paths) is None:
             raise PlatformFailed(f"The platform {self.name!r} is not up.", hint=f"Start it with `{_command('up', self.name)}`.")
-        folder = paths.bin / f"helm{helm}"
-        state.replace_symlink(folder / "helm", self.helm(helm, listener))
+        link = self._helm_link(helm)
+        state.replace_symlink(link, self.helm(helm, listener))
         others = [entry for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if Path(entry).parent != paths.bin]
         return {
             "KUBECONFIG": str(paths.kubeconfig),
             "DOCKER_HOST": f"unix://{paths.docker_socket}",
             "KUBERNAUT_REGISTRY": f"localhost:{record.ports.registry}",
             "KUBERNAUT_NODE_PORT": str(record.ports.node_ports[0]),
-            "PATH": os.pathsep.join([str(folder), *others]),
+            "PATH": os.pathsep.join([str(link.parent), *others]),
         }
 
     def helm(self, version: Literal[3, 4] = 4, listener: Listener = ignore_event) -> Path:
@@ -185,6 +185,9 @@ class Platform:
         """
         if version == 3:
             return components.helm3()
+        link = self._helm_link(4)
+        if link.is_file():  # the one of `up`, also if the cache has moved since
+            return link.resolve()
         with CommandRunner() as commands:
             return components.prepare_helm(self._cache, commands, Progress(listener))
 
@@ -260,6 +263,7 @@ class Platform:
         readiness.grant_rights(target)
         waiter.wait(step.log)
         waiter.wait_running()
+        state.replace_symlink(self._helm_link(4), prepared.helm)
         state.mark_complete(paths)
         step.done(f"API 127.0.0.1:{used.api}, registry localhost:{used.registry}, node port {used.node_ports[0]}")
 
@@ -268,6 +272,9 @@ class Platform:
         return ports.choose(
             self.name, record.ports if record else None, options, lambda port: is_unreserved(port) and ports.is_free(port)
         )
+
+    def _helm_link(self, version: int) -> Path:
+        return self._layout.bin / f"helm{version}" / "helm"
 
     def _list_processes(self) -> list[ProcessStatus] | None:
         return clients.list_processes(self._layout, {})

@@ -157,6 +157,12 @@ def test_environment_configures_other_programs(platform: Platform) -> None:
     assert version.stdout.startswith("v4.")
 
 
+def test_helm_of_a_running_platform_needs_no_cache(platform: Platform, tmp_path: Path) -> None:
+    elsewhere = Platform(platform.name, state_home=platform.folder.parents[2], cache_home=tmp_path / "cache")
+    assert elsewhere.helm() == platform.helm()
+    assert not (tmp_path / "cache").exists()
+
+
 def test_application_answers_at_its_node_port(platform: Platform, pod: str, until: Until) -> None:
     port = int(platform.environment()["KUBERNAUT_NODE_PORT"])
     until(lambda: answer_of(port) == "hello from node 1000", "the application answers", 30)
