@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import uuid
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -72,7 +73,7 @@ class ClusterObjectsContract:
         taken = cluster.replace_lease(namespace, {**made, "spec": {**made["spec"], "holderIdentity": "eve"}})
         cluster.delete_lease(namespace, "one")
         watch = cluster.watch_objects(LEASES, namespace, resource_version=version, seconds=20)
-        seen = [event for event, _ in zip(watch, range(3), strict=False)]
+        seen = list(islice(watch, 3))
         assert [event.type for event in seen] == ["ADDED", "MODIFIED", "DELETED"]
         assert [event.object["spec"]["holderIdentity"] for event in seen] == ["ada", "eve", "eve"]
         assert {(event.object["kind"], event.object["apiVersion"]) for event in seen} == {("Lease", "coordination.k8s.io/v1")}
@@ -114,7 +115,7 @@ class TestFakeCluster(ClusterObjectsContract):
         made = cluster.put(widget, "demo")
         changed = cluster.put({**widget, "status": {"ready": True}}, "demo")
         cluster.remove(changed)
-        seen = [event for event, _ in zip(watch, range(3), strict=False)]
+        seen = list(islice(watch, 3))
         assert [event.type for event in seen] == ["ADDED", "MODIFIED", "DELETED"]
         assert {event.metadata["uid"] for event in seen} == {made["metadata"]["uid"]}
         assert seen[1].object == changed
