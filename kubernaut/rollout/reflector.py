@@ -9,14 +9,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_when_event_set, wait_exponential, wait_random
-
 from kubernaut.adapters.kube_http import ResourceExpired, Watch
 from kubernaut.adapters.kube_resources import Resource
+from kubernaut.adapters.kube_threads import SHORTEST_WATCH, OpenWatch, repeat
 from kubernaut.errors import BadInput, ClusterDenied, ClusterUnreachable, KubernautError, NotFound
 from kubernaut.rollout.live import LiveStore, Source
 from kubernaut.rollout.needs import KindNeed, ObjectNeed
@@ -25,9 +23,7 @@ from kubernaut.rollout.objects import Object, is_condition
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
 
-_FAILURES = (KubernautError, ResourceExpired)
 _PAGE_SIZE = 500
-_SHORTEST_WATCH = 0.5
 
 
 @dataclass(frozen=True)
@@ -83,17 +79,8 @@ class _Reader(threading.Thread):
     def run(self) -> None:
         """Repeat the step until stopped."""
         timings = self._timings
-        attempts = Retrying(
-            retry=retry_if_exception_type(_FAILURES),
-            wait=wait_exponential(timings.first_pause, timings.longest_pause) + wait_random(0, timings.first_pause),
-            sleep=sleep_using_event(self.stopping),
-            stop=stop_when_event_set(self.stopping),
-            reraise=True,
-        )
         try:
-            while not self.stopping.is_set():
-                with suppress(*_FAILURES):  # raised only while stopping
-                    attempts(self.step)
+            repeat(self.step, self.stopping, first_pause=timings.first_pause, longest_pause=timings.longest_pause)
         except Exception as defect:  # noqa: BLE001 - a thread has no caller; the snapshots show it
             for source in self.sources:
                 self._live.lose(source, f"the thread {self.name} has ended: {type(defect).__name__} {defect}")
@@ -116,8 +103,7 @@ class Reflector(_Reader):
         self._need = need
         self._names = names
         self._version = ""
-        self._watch: Watch | None = None
-        self._lock = threading.Lock()
+        self._watch = OpenWatch(self.stopping)
 
     @property
     def sources(self) -> Sequence[Source]:
@@ -149,7 +135,7 @@ class Reflector(_Reader):
                 self._live.apply(self.source, event)
                 self._version = event.resource_version or self._version
                 heard = heard or event.type != "BOOKMARK"
-            if not heard and time.monotonic() - began < _SHORTEST_WATCH and not self.stopping.is_set():
+            if not heard and time.monotonic() - began < SHORTEST_WATCH and not self.stopping.is_set():
                 raise ClusterUnreachable("The cluster ends each watch at once.")
         except ResourceExpired:
             self._version = ""
@@ -167,10 +153,7 @@ class Reflector(_Reader):
 
     def stop(self) -> None:
         """Ask the thread to end, and close its watch."""
-        with self._lock:
-            super().stop()
-            if self._watch is not None:
-                self._watch.close()
+        self._watch.stop()
 
     def _list(self) -> str:
         """List the kind, and return the list's resource version."""
@@ -201,10 +184,7 @@ class Reflector(_Reader):
                 raise
             return None
         self._live.server_clock.note(self._cluster.server_time)
-        with self._lock:
-            self._watch = watch
-            if self.stopping.is_set():
-                watch.close()
+        self._watch.hold(watch)
         self._live.hear(self.source)
         return watch
 

@@ -9,21 +9,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_when_event_set, wait_exponential, wait_random
-
 from kubernaut.adapters.kube_http import ResourceExpired, Watch
+from kubernaut.adapters.kube_threads import FAILURES, SHORTEST_WATCH, OpenWatch, repeat
 from kubernaut.errors import ClusterUnreachable, IndexStale, KubernautError
 from kubernaut.history.index.cache import IndexCache, SecretSource
 
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
 
-_FAILURES = (KubernautError, ResourceExpired)
-_SHORTEST_WATCH = 0.5
 _STOP_SECONDS = 2.0
 
 
@@ -76,18 +72,9 @@ class _Loop(threading.Thread):
 
     def run(self) -> None:
         """Repeat the step until stopped."""
-        pause = wait_exponential(self._timings.first_pause, self._timings.longest_pause) + wait_random(0, self._timings.first_pause)
-        attempts = Retrying(
-            retry=retry_if_exception_type(_FAILURES),
-            wait=pause,
-            sleep=sleep_using_event(self.stopping),
-            stop=stop_when_event_set(self.stopping),
-            reraise=True,
-        )
+        timings = self._timings
         try:
-            while not self.stopping.is_set():
-                with suppress(*_FAILURES):  # raised only while stopping
-                    attempts(self.step)
+            repeat(self.step, self.stopping, first_pause=timings.first_pause, longest_pause=timings.longest_pause)
         except BaseException as defect:
             self.why = f"the thread {self.name} has ended: {type(defect).__name__} {defect}"
             raise
@@ -102,8 +89,7 @@ class Reflector(_Loop):
         super().__init__(f"kubernaut-index-{namespace or 'all'}", source, cache, namespace, timings)
         self.listed = False
         self._version = ""
-        self._watch: Watch | None = None
-        self._lock = threading.Lock()
+        self._watch = OpenWatch(self.stopping)
 
     def relist(self) -> None:
         """List everything. Raises: ClusterUnreachable, ClusterDenied."""
@@ -125,9 +111,9 @@ class Reflector(_Loop):
                 self._cache.apply(event)
                 self._version = event.resource_version or self._version
                 self.current_at, heard = time.monotonic(), True
-            if not heard and time.monotonic() - began < _SHORTEST_WATCH and not self.stopping.is_set():
+            if not heard and time.monotonic() - began < SHORTEST_WATCH and not self.stopping.is_set():
                 raise ClusterUnreachable("The cluster ends each watch at once.")
-        except _FAILURES as error:
+        except FAILURES as error:
             self.current, self.why = False, str(error)
             if isinstance(error, ResourceExpired):
                 self._version = ""
@@ -136,17 +122,11 @@ class Reflector(_Loop):
 
     def stop(self) -> None:
         """Ask the thread to end, and close its watch."""
-        with self._lock:
-            super().stop()
-            if self._watch is not None:
-                self._watch.close()
+        self._watch.stop()
 
     def _open(self) -> Watch:
         watch = self._source.watch(self._namespace, self._version, self._timings.watch)
-        with self._lock:
-            self._watch = watch
-            if self.stopping.is_set():
-                watch.close()
+        self._watch.hold(watch)
         self.current, self.why, self.current_at = True, None, time.monotonic()
         return watch
 
@@ -168,7 +148,7 @@ class Fetcher(_Loop):
                 self._source.ping(self._namespace)
             elif not self._cache.fetch_pending():
                 self.stopping.wait(self._timings.first_pause)
-        except _FAILURES as error:
+        except FAILURES as error:
             self.current, self.why = False, str(error)
             raise
         self.current, self.current_at, self.why = True, time.monotonic(), None
