@@ -104,7 +104,7 @@ def execute_accepted(operation: Operation, build_request: Callable[[], Operation
 
 def _execute(request: OperationRequest, context: DeployContext, writer: OperationWriter, *, dry_run: bool) -> Result:
     context = replace(context, progress=Progress(writer.journal))
-    with completing_hints(request), ExitStack() as lock:
+    with completing_hints(request.namespace, request.name), ExitStack() as lock:
         try:  # the lock outlives the step, because a failed deploy is rolled back under the same lock
             with context.progress.step(request.verb, request.subject) as step:
                 return _plan_and_execute(request, context, writer, step, lock, dry_run=dry_run)

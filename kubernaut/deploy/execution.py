@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from kubernaut.deploy.operations import OperationWriter, delete_expired, made, outcome_of, storable
 from kubernaut.deploy.reconcile import fence, mark_failed
-from kubernaut.deploy.requests import DeployRequest, OperationRequest
+from kubernaut.deploy.requests import DeployRequest
 from kubernaut.deploy.revisions import chart_of
 from kubernaut.errors import (
     BadInput,
@@ -69,12 +69,12 @@ class DeployContext:
 
 
 @contextmanager
-def completing_hints(request: OperationRequest) -> Iterator[None]:
+def completing_hints(namespace: str, name: str) -> Iterator[None]:
     """Put the names of the release into the hints of an error that the block raises, so that their commands can be pasted."""
     try:
         yield
     except KubernautError as failure:
-        failure.fill_hints(request.namespace, request.name, getattr(failure, "release", None) or f"{request.release}.current")
+        failure.fill_hints(namespace, name, getattr(failure, "release", None) or f"{namespace}.{name}.current")
         raise
 
 

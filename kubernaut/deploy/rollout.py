@@ -15,7 +15,7 @@ from kubernaut.errors import DeadlineExceeded, DeployKept, KubernautError
 from kubernaut.history.explanation import Evidence, Explanation, clean
 from kubernaut.history.manifest import manifest_of, read_manifest
 from kubernaut.history.masking import known_secrets
-from kubernaut.history.records import GONE, Record, decode, parse_time
+from kubernaut.history.records import GONE, Record, decode, parse_time, secret_name
 from kubernaut.history.repair import described_patch
 from kubernaut.rollout.diagnose import explain
 from kubernaut.rollout.follow import RolloutFollower, Target, given_up
@@ -48,7 +48,7 @@ class Rollout:
     def __init__(self, execution: Execution, revision: int) -> None:
         operation, current = execution.operation, execution.history.current
         self._execution = execution
-        self._secret = f"sh.helm.release.v1.{operation.name}.v{revision}"
+        self._secret = secret_name(operation.name, revision)
         self._watch = RolloutWatch(execution.cluster, operation.namespace)
         self._expected: Sequence[Expected] = ()
         self._record: Record | None = None

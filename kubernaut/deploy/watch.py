@@ -7,20 +7,20 @@ judged (:mod:`kubernaut.deploy.judge`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from kubernaut.deploy.execute import Result
-from kubernaut.deploy.execution import DeployContext
+from kubernaut.deploy.execution import DeployContext, completing_hints
 from kubernaut.deploy.judge import judge_current
 from kubernaut.deploy.lease import Holder
 from kubernaut.deploy.liveness import LockObserver
 from kubernaut.deploy.requests import RecoveryRequest
 from kubernaut.deploy.revisions import find_unfinished
 from kubernaut.deploy.rollout import expected_of, target_of, why_unread
-from kubernaut.errors import ClusterUnreachable, Interrupted, KubernautError, OperationNotFound, ReleaseNotCurrent
+from kubernaut.errors import ClusterUnreachable, Interrupted, OperationNotFound, ReleaseNotCurrent
 from kubernaut.events import Notice, OperationEvent, Step, StepStarted, WorkloadProgress
 from kubernaut.history.operation_codec import decode_operation
 from kubernaut.history.operations import Operation, is_operation_id, now, numbered_events
@@ -67,10 +67,10 @@ def watch(
     """
     if is_operation_id(release):
         operation = context.store.operation(release, namespace and check_namespace(namespace))
-        with _naming(operation.namespace, operation.name):
+        with completing_hints(operation.namespace, operation.name):
             return _OperationWatch(operation, context, _observer(operation, context), timeout, poll).run()
     wanted = ReleaseId.resolve(release, namespace)
-    with _naming(wanted.namespace, wanted.name):
+    with completing_hints(wanted.namespace, wanted.name):
         return _watch_release(wanted, context, timeout, poll)
 
 
@@ -90,16 +90,6 @@ def _watch_release(wanted: ReleaseId, context: DeployContext, timeout: float, po
             _notifier(context)(f"{wanted.namespace}.{wanted.name} is in use by {busy}. Waiting for it.")
             waiting = busy
         _pause(context, poll)
-
-
-@contextmanager
-def _naming(namespace: str, name: str) -> Iterator[None]:
-    """Put the names of the release into the hints of an error that the block raises."""
-    try:
-        yield
-    except KubernautError as failure:
-        failure.fill_hints(namespace, name, getattr(failure, "release", None) or f"{namespace}.{name}.current")
-        raise
 
 
 def _observer(where: ReleaseId | Operation, context: DeployContext) -> LockObserver:

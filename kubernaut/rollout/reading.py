@@ -255,7 +255,7 @@ def at_once(calls: Sequence[Callable[[], None]], seconds: float) -> frozenset[in
 
     # A new connection takes longer than a few requests on an open one.
     count = min(_MOST_THREADS, -(-len(calls) // _PER_THREAD))
-    threads = [threading.Thread(target=work, daemon=True, name=f"kubernaut-health-{number}") for number in range(count)]
+    threads = [threading.Thread(target=work, daemon=True, name=f"kubernaut-read-{number}") for number in range(count)]
     until = time.monotonic() + seconds
     for thread in threads:
         thread.start()

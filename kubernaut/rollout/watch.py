@@ -6,21 +6,19 @@ is gone leaves what was known.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from kubernaut.adapters.kube_resources import EVENTS, SERVICES
-from kubernaut.errors import ClusterUnreachable, KubernautError
+from kubernaut.errors import ClusterUnreachable
 from kubernaut.rollout.live import LiveStore, Source
 from kubernaut.rollout.logs import LogSource
 from kubernaut.rollout.needs import kinds_to_watch, objects_to_read
 from kubernaut.rollout.objects import Expected
 from kubernaut.rollout.pod_logs import read_logs
+from kubernaut.rollout.reading import at_once
 from kubernaut.rollout.reflector import ObjectReader, Reflector, Timings
 from kubernaut.rollout.store import LONGEST_STEM, Snapshot
 
@@ -135,30 +133,8 @@ class RolloutWatch:
             ClusterDenied: The credentials have expired.
         """
         skipped = (EVENTS.kind,) if services else (EVENTS.kind, SERVICES.kind)
-        left = deque(reader for reader in self._readers if reader.sources[0].kind not in skipped)
-        failures: list[KubernautError] = []
-
-        def read() -> None:
-            while left and not failures:
-                with suppress(IndexError):  # another thread took the last one
-                    reader = left.popleft()
-                    try:
-                        reader.refresh()
-                    except KubernautError as error:
-                        failures.append(error)
-
-        threads = [
-            threading.Thread(target=read, daemon=True, name=f"kubernaut-rollout-refresh-{number}")
-            for number in range(min(len(left), _REFRESHING))
-        ]
-        until = time.monotonic() + self._timings.request
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(max(0.0, until - time.monotonic()))
-        if failures:
-            raise failures[0]
-        if any(thread.is_alive() for thread in threads):
+        readers = [reader for reader in self._readers if reader.sources[0].kind not in skipped]
+        if len(at_once([reader.refresh for reader in readers], self._timings.request)) < len(readers):
             raise ClusterUnreachable(f"The cluster did not answer within {self._timings.request:g} s.")
         return self.snapshot()
 
