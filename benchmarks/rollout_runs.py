@@ -66,7 +66,7 @@ class Chart:
 
     @classmethod
     def push(cls, environment: Mapping[str, str], folder: Path, template: str, annotations: Mapping[str, str]) -> Chart:
-        """Push a chart with a template to a repository of its own."""
+        """Push a chart with a template to a separate repository."""
         folder = folder / uuid.uuid4().hex
         (folder / NAME / "templates").mkdir(parents=True)
         about = {"apiVersion": "v2", "name": NAME, "version": VERSION, "annotations": {**PUBLISHED, **annotations}}

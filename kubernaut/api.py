@@ -275,7 +275,7 @@ class Kubernaut(ReleaseVerbs):
         return self.context.clients.health.release(release_id(release, namespace, revision))
 
     def with_health(self, releases: Iterable[Release]) -> tuple[Release, ...]:
-        """Return releases, such as those of :meth:`watch`, with their health as it is now."""
+        """Return releases, such as those of an :meth:`index`, with their health as it is now."""
         return self.context.clients.health.add((release, None) for release in releases)
 
     @override

@@ -31,7 +31,7 @@ class WatchPage(Model):
     """The events of a watched release after a given one, and the result once the watch has finished.
 
     Attributes:
-        watch: Identifies the watch; another one than before has events of its own, all of which are returned.
+        watch: Identifies the watch; a different one than before has other events, all of which are returned.
         next: The number to pass as ``after`` in the next request.
         finished: Whether the operation has ended, or the release is ready or has failed.
         changed: Whether an operation ended that has changed the release.

@@ -71,7 +71,7 @@ def service(live: Object, snapshot: Snapshot, release: Sequence[Expected]) -> Wo
     if spec.get("type") == "LoadBalancer" and not spec.get("externalIPs") and not _has_address(live):
         return _without_address(live, snapshot)
     if not selector or spec.get("type") == "ExternalName":
-        return WorkloadState(key, Phase.READY, "no endpoints of its own")
+        return WorkloadState(key, Phase.READY, "needs no endpoints")
     if not snapshot.knows_all("EndpointSlice"):
         return WorkloadState(key, Phase.NOT_JUDGED, snapshot.unreadable.get("EndpointSlice", "endpoints are not known"))
     ready = ready_endpoints(live, snapshot)

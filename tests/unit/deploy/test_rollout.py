@@ -210,8 +210,8 @@ def test_two_hundred_pods_and_two_thousand_events_are_explained_briefly(harness:
             harness.cluster.put(item | {"metadata": {**item["metadata"], "creationTimestamp": at}})
         for number in range(2_500):
             pod = pods[number % 250]
-            told = event(pod, "Failed", f"\x1b[31mFailed to pull image r/web: not found, try {number}", at=number)
-            harness.cluster.put(told | {"firstTimestamp": at, "lastTimestamp": at})
+            reported = event(pod, "Failed", f"\x1b[31mFailed to pull image r/web: not found, try {number}", at=number)
+            harness.cluster.put(reported | {"firstTimestamp": at, "lastTimestamp": at})
 
     rolls_out(harness, put, error=LATE)
     error = failed(harness)

@@ -61,8 +61,8 @@ def test_pods_that_may_not_be_read_leave_the_workload_and_its_events(harness: De
         put_crashing(harness.cluster)
         at = harness.cluster.server_time.isoformat()
         about = owned_pod(replica_set(deployment("web")), "1")
-        told = event(about, "BackOff", "Back-off restarting failed container web")
-        harness.cluster.put(told | {"firstTimestamp": at, "lastTimestamp": at})
+        reported = event(about, "BackOff", "Back-off restarting failed container web")
+        harness.cluster.put(reported | {"firstTimestamp": at, "lastTimestamp": at})
 
     harness.cluster.fail("list pods", DENIED, times=None)
     rolls_out(harness, put, error=LATE)

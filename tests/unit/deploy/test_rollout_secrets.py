@@ -40,10 +40,10 @@ def put(harness: DeployHarness, restarts: int) -> None:
     replicas, at = replica_set(web), harness.cluster.server_time.isoformat()
     reason = "StartError"  # the only end whose message is quoted
     pod = owned_pod(replicas, "1", crashed(restarts, message=f"cannot start with {CANARIES}", reason=reason))
-    told = event(pod, "Unhealthy", f"Readiness probe failed: got {CANARIES}")
+    reported = event(pod, "Unhealthy", f"Readiness probe failed: got {CANARIES}")
     for item in (web, replicas, pod):
         harness.cluster.put(item | {"metadata": {**item["metadata"], "creationTimestamp": at}})
-    harness.cluster.put(told | {"firstTimestamp": at, "lastTimestamp": at})
+    harness.cluster.put(reported | {"firstTimestamp": at, "lastTimestamp": at})
 
 
 def by_rule(harness: DeployHarness) -> None:

@@ -1,4 +1,4 @@
-"""Whatever the cluster returns, a rollout is judged and explained, and a release that is called ready has only ready objects."""
+"""Any objects that a cluster may return are judged and explained; a release that is called ready has only ready objects."""
 
 from __future__ import annotations
 
