@@ -153,13 +153,12 @@ class Rollout:
         record = None if self._is_unread else self._record or self._created()
         if record is None:
             return None
-        self._began = parse_time(record.created)
         target = target_of(record, self._execution.context.settings, self._execution.notice_once)
         if target is None:
             self._is_unread = True
             self._execution.notice_once(f"The rollout is not judged, because {why_unread(record)}. The result is Helm's.")
             return None
-        self._expected = target.expected
+        self._expected, self._began = target.expected, target.began_at
         return target
 
     def _created(self) -> Record | None:
@@ -192,7 +191,7 @@ def target_of(record: Record, settings: Settings, notify: Callable[[str], None])
     rules, notices = rules_from(settings, record.annotations)
     for notice in notices:
         notify(notice)
-    return Target(expected, rules)
+    return Target(expected, rules, parse_time(record.created))
 
 
 def expected_of(record: Record) -> tuple[Expected, ...] | None:

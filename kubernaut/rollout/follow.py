@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -35,10 +36,17 @@ FindTarget = Callable[[], "Target | None"]
 
 @dataclass(frozen=True)
 class Target:
-    """The target of a rollout: the objects of the new revision, and the rules that its chart and the settings make."""
+    """The target of a rollout.
+
+    Attributes:
+        expected: The objects of the new revision.
+        rules: The rules that its chart and the settings make.
+        began_at: When its record was created, by the cluster's clock; ``None`` if that cannot be read.
+    """
 
     expected: Sequence[Expected]
     rules: Rules
+    began_at: datetime | None = None
 
 
 def given_up(verdict: Verdict) -> HelmFailed:
@@ -81,7 +89,7 @@ class RolloutFollower:
         self._clock = clock
         self._expected: Sequence[Expected] | None = None
         self._watched = Watched()
-        self._began = False
+        self._first: Snapshot | None = None
         self._next_find = 0.0
         self._shown: dict[str, tuple[str, bool]] = {}
 
@@ -184,9 +192,8 @@ class RolloutFollower:
         return verdict
 
     def _remember_before(self, snapshot: Snapshot) -> None:
-        if not self._began and self._expected is None and self._watch.is_synced():
-            self._watched = begin(self._watched.rules, self._before, snapshot)
-            self._began = True
+        if self._first is None and self._expected is None and self._watch.is_synced():
+            self._first = snapshot
 
     def _find_expected(self, *, at_once: bool) -> None:
         """Look for the record of the new revision, which Helm creates after it has started."""
@@ -197,7 +204,10 @@ class RolloutFollower:
             target = self._find()
             if target is not None:
                 self._expected = target.expected
-                self._watched = replace(self._watched, rules=target.rules)
+                if self._first is not None:
+                    self._watched = begin(target.rules, self._before, self._first, target.began_at)
+                else:
+                    self._watched = Watched(target.rules)
                 self._watch.expect(target.expected)
 
     # progress

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from kubernaut.rollout.memory import Pulls, Tries, count_pulls, is_applied, ready_since, tries_of
-from kubernaut.rollout.objects import Expected, Object, ObjectKey, uid_of
+from kubernaut.rollout.objects import Expected, Object, ObjectKey, created_at, uid_of
 from kubernaut.rollout.problems import PULLS, Cause, Problem
 from kubernaut.rollout.rules import Rules
 from kubernaut.rollout.store import Snapshot
@@ -90,10 +90,20 @@ class Watched:
     silent_at: datetime | None = None
 
 
-def begin(rules: Rules, expected: Iterable[Expected], snapshot: Snapshot) -> Watched:
-    """Return the memory of the objects as they are before Helm starts."""
-    keys = (one.key for one in expected)
-    before = {key: snapshot.objects[key] for key in keys if key in snapshot.objects}
+def begin(rules: Rules, expected: Iterable[Expected], snapshot: Snapshot, began_at: datetime | None = None) -> Watched:
+    """Return the memory of the objects as they were before Helm started.
+
+    Args:
+        rules: The rules in force.
+        expected: The objects of the revision before.
+        snapshot: The objects as they were read first: perhaps late, when Helm had created some already.
+        began_at: When the record of the new revision was created, before which Helm creates no object, if it is known. What was
+            created in the same second counts as older.
+    """
+    if began_at is not None:
+        old = {key: one for key, one in snapshot.objects.items() if (created_at(one) or began_at) <= began_at}
+        snapshot = replace(snapshot, at=min(began_at, snapshot.at), objects=old)
+    before = {one.key: snapshot.objects[one.key] for one in expected if one.key in snapshot.objects}
     return Watched(rules, snapshot.at, before, tries_of(snapshot))
 
 

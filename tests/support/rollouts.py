@@ -31,11 +31,20 @@ class Rollout:
         hooks: The hooks' objects, with their annotations.
         before: The objects in the cluster before Helm started.
         rules: The rules.
+        read_at: The second at which ``before`` was read; by default right before the record was created.
     """
 
-    def __init__(self, *wanted: Json, hooks: Sequence[Json] = (), before: Sequence[Json] = (), rules: Rules | None = None) -> None:
+    def __init__(
+        self,
+        *wanted: Json,
+        hooks: Sequence[Json] = (),
+        before: Sequence[Json] = (),
+        rules: Rules | None = None,
+        read_at: float | None = None,
+    ) -> None:
         self.expected = expected_objects([manifest(item) for item in wanted], NAMESPACE, hooks)
-        self.watched: Watched = begin(rules or Rules(), self.expected, snapshot_of(0, self.expected, *before))
+        first = snapshot_of(read_at or 0, self.expected, *before)
+        self.watched: Watched = begin(rules or Rules(), self.expected, first, None if read_at is None else moment(0))
         self.verdicts: list[Verdict] = []
 
     def see(

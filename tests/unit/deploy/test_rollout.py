@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 from support.deploy_harness import CRASHING, LATE, WORKLOAD, DeployHarness, after_helm, put_crashing
 from support.deploy_rollouts import Check, deployed, failed, new, notices, progress, rolls_out
 from support.kube_objects import deployment, event, owned_pod, replica_set, waiting
-from support.watching import WIDGETS, until
+from support.watching import SOON, WIDGETS, until
 
+from kubernaut.adapters.kube_resources import Resource
 from kubernaut.errors import ClusterDenied, DeployRolledBack, HelmFailed
 from kubernaut.events import LogLine
 from kubernaut.history.records import Status
@@ -37,6 +39,25 @@ def test_crash_stops_helm_by_rule(harness: DeployHarness) -> None:
     assert not any(line.startswith("Helm: ") for line in error.details), "it was stopped, and has nothing to add"
     assert harness.statuses == ["failed"]
     assert progress(harness, "Deployment web")[-1][1] is False
+
+
+def test_crash_before_the_first_answer_of_the_cluster_counts(harness: DeployHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployed(harness)
+    answers = threading.Event()
+    list_objects = harness.cluster.list_objects
+
+    def late(resource: Resource, *arguments: Any, **options: Any) -> Any:
+        assert resource.kind == "Secret" or answers.wait(SOON)
+        return list_objects(resource, *arguments, **options)
+
+    def during(check: Check) -> None:
+        put_crashing(harness.cluster, restarts=3)
+        answers.set()
+        until(check, "the rollout is given up")
+
+    monkeypatch.setattr(harness.cluster, "list_objects", late)
+    harness.helm.end_with(Status.FAILED, during=during)
+    assert failed(harness, "1.1.0", on_failure="keep").members["cause"] == "container_crashed"
 
 
 def test_cause_is_in_the_description_that_plain_helm_shows(harness: DeployHarness) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.kube_objects import (
     Json,
     changed,
@@ -24,6 +26,7 @@ from support.kube_objects import (
     replica_set,
     running,
     service,
+    stamp,
     stateful_set,
     terminated,
     unschedulable,
@@ -32,6 +35,7 @@ from support.kube_objects import (
 from support.rollouts import Rollout
 
 from kubernaut.rollout.problems import Cause
+from kubernaut.rollout.rules import Rules
 from kubernaut.rollout.workloads import Phase
 
 WEB = deployment()
@@ -186,6 +190,16 @@ def test_unchanged_pod_counts_its_failures_from_the_beginning() -> None:
     assert not rollout.see(5, WEB, NEWEST, owned_pod(NEWEST, "a", crashed(9))).is_failed
     assert not rollout.see(15, WEB, NEWEST, owned_pod(NEWEST, "a", crashed(10))).is_failed
     assert rollout.see(35, WEB, NEWEST, owned_pod(NEWEST, "a", crashed(11))).is_failed
+
+
+@given(st.integers(1, 600), st.integers(0, 30), st.integers(1, 10))
+def test_what_was_created_before_the_first_look_is_not_from_before(created: int, more: int, limit: int) -> None:
+    """A busy cluster may answer the first lists when Helm has made the pods, and they have crashed, already."""
+    live = changed(WEB, metadata={"creationTimestamp": stamp(created)})
+    crashing = owned_pod(replica_set(live), "a", crashed(limit), created=created)
+    objects = (live, replica_set(live), crashing)
+    rollout = Rollout(WEB, before=objects, read_at=created + more, rules=Rules(crash_restarts=limit))
+    assert rollout.see(created + more, *objects, helm_done=False).is_failed
 
 
 def test_pod_of_the_same_name_counts_anew() -> None:
