@@ -10,10 +10,11 @@ import gc
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -34,6 +35,21 @@ settings.load_profile("untimed")
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
+
+
+_settrace = sys.settrace
+
+
+def _settrace_again(function: Any) -> None:
+    """Set the trace function of a thread: while another thread does so, Python 3.11 refuses it, and a new thread would end."""
+    try:
+        _settrace(function)
+    except RuntimeError:
+        _settrace(function)  # what was refused has reset the mark that the other thread had set
+
+
+if sys.version_info < (3, 12):
+    sys.settrace = _settrace_again  # coverage measures with it, in every thread
 
 
 def missing(part: str) -> NoReturn:

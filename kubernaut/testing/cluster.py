@@ -14,7 +14,7 @@ import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kubernaut.adapters.kube_http import Labels, Page, Watch
@@ -65,6 +65,7 @@ class FakeCluster:
         self._secrets, self._leases = self._objects.of(SECRETS), self._objects.of(LEASES)
         self._faults: list[_Fault] = []
         self._server_time: datetime | None = None
+        self._passed = timedelta()
         self._lock = threading.RLock()
 
     def fail(self, request: str, error: BaseException, *, times: int | None = 1, after: bool = False) -> None:
@@ -87,11 +88,15 @@ class FakeCluster:
     @property
     def server_time(self) -> datetime:
         """The API server's clock, also used for timestamps: the real time, unless a test sets another."""
-        return self._server_time or datetime.now(UTC).replace(microsecond=0)
+        return (self._server_time or datetime.now(UTC).replace(microsecond=0)) + self._passed
 
     @server_time.setter
     def server_time(self, time: datetime | None) -> None:
-        self._server_time = time
+        self._server_time, self._passed = time, timedelta()
+
+    def pass_seconds(self, seconds: float) -> None:
+        """Put the API server's clock forward."""
+        self._passed += timedelta(seconds=seconds)
 
     @property
     def writes(self) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -131,20 +130,12 @@ class DeployHarness:
         return HistoryStore(self.cluster).operation(operation.id)  # type: ignore[arg-type]
 
 
-def made_at(cluster: FakeCluster) -> str:
-    """Return when an object is created that Helm makes now: Kubernetes needs a second for what the tests do at once.
-
-    What is created in the second of the release's record may as well be from before.
-    """
-    return (cluster.server_time + timedelta(seconds=1)).isoformat()
-
-
 def put_crashing(cluster: FakeCluster, restarts: int = 2) -> None:
     """Put the Deployment of ``WORKLOAD`` anew, with a ReplicaSet and a pod whose container crashes."""
     web = deployment("web", ready=0)
     replicas = replica_set(web)
     for item in (web, replicas, owned_pod(replicas, "1", crashed(restarts))):
-        cluster.put(item | {"metadata": {**item["metadata"], "creationTimestamp": made_at(cluster)}})
+        cluster.put(item | {"metadata": {**item["metadata"], "creationTimestamp": cluster.server_time.isoformat()}})
 
 
 def crash(harness: DeployHarness, restarts: int = 2) -> None:

@@ -11,7 +11,7 @@ from kubernaut.deploy.execute import Result
 from kubernaut.errors import DeployKept, KubernautError
 from kubernaut.events import Notice, WorkloadProgress
 from kubernaut.history.records import Status
-from support.deploy_harness import WORKLOAD, DeployHarness, made_at
+from support.deploy_harness import WORKLOAD, DeployHarness
 from support.watching import until
 
 Check = Callable[[], None]
@@ -51,4 +51,4 @@ def progress(harness: DeployHarness, workload: str) -> list[tuple[str, bool]]:
 
 def new(harness: DeployHarness, item: dict[str, Any]) -> dict[str, Any]:
     """Return an object that is created now."""
-    return item | {"metadata": {**item["metadata"], "creationTimestamp": made_at(harness.cluster)}}
+    return item | {"metadata": {**item["metadata"], "creationTimestamp": harness.cluster.server_time.isoformat()}}

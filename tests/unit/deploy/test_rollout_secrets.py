@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.deploy_harness import CRASHING, WORKLOAD, DeployHarness, made_at
+from support.deploy_harness import CRASHING, WORKLOAD, DeployHarness
 from support.in_process_server import InProcessServer
 from support.kube_objects import crashed, deployment, event, owned_pod, replica_set
 from support.watching import until
@@ -37,7 +37,7 @@ def harness(tmp_path: Path) -> DeployHarness:
 def put(harness: DeployHarness, restarts: int) -> None:
     """Put a pod whose log, exit message and events repeat the secrets."""
     web = deployment("web", ready=0)
-    replicas, at = replica_set(web), made_at(harness.cluster)
+    replicas, at = replica_set(web), harness.cluster.server_time.isoformat()
     reason = "StartError"  # the only end whose message is quoted
     pod = owned_pod(replicas, "1", crashed(restarts, message=f"cannot start with {CANARIES}", reason=reason))
     reported = event(pod, "Unhealthy", f"Readiness probe failed: got {CANARIES}")
