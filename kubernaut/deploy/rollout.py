@@ -153,12 +153,13 @@ class Rollout:
         record = None if self._is_unread else self._record or self._created()
         if record is None:
             return None
+        self._began = parse_time(record.created)
         target = target_of(record, self._execution.context.settings, self._execution.notice_once)
         if target is None:
             self._is_unread = True
             self._execution.notice_once(f"The rollout is not judged, because {why_unread(record)}. The result is Helm's.")
             return None
-        self._expected, self._began = target.expected, target.began_at
+        self._expected = target.expected
         return target
 
     def _created(self) -> Record | None:

@@ -204,11 +204,13 @@ class RolloutFollower:
             target = self._find()
             if target is not None:
                 self._expected = target.expected
-                if self._first is not None:
-                    self._watched = begin(target.rules, self._before, self._first, target.began_at)
-                else:
-                    self._watched = Watched(target.rules)
+                self._watched = self._begun(target)
                 self._watch.expect(target.expected)
+
+    def _begun(self, target: Target) -> Watched:
+        """Return the memory with which the judgement begins: empty if the objects were not read before the record was found."""
+        first, self._first = self._first, None
+        return Watched(target.rules) if first is None else begin(target.rules, self._before, first, target.began_at)
 
     # progress
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
 
 _STOP_SECONDS = 1.0
-_REFRESHING = 3  # connections, whose opening takes longer than a list
 _MOST_WATCHES = 60  # each holds a connection, and the lock's renewals need some of the client's hundred
 
 
