@@ -16,7 +16,7 @@ from kubernaut.history.explanation import Evidence, Explanation, clean
 from kubernaut.history.manifest import manifest_of, read_manifest
 from kubernaut.history.masking import known_secrets
 from kubernaut.history.records import GONE, Record, decode, parse_time, secret_name
-from kubernaut.history.repair import described_patch
+from kubernaut.history.repair import explained_patch
 from kubernaut.rollout.diagnose import explain
 from kubernaut.rollout.follow import RolloutFollower, Target, given_up
 from kubernaut.rollout.helm_failures import NOT_IN_TIME, helm_finding
@@ -140,13 +140,13 @@ class Rollout:
         return explain(what, failure, snapshot, is_probe=is_probe, secrets=secrets, **known)
 
     def _describe(self, record: Record, explanation: Explanation) -> None:
-        """Write the cause into the record, for plain `helm history`; it matters less than the failure itself."""
+        """Mark the record failed, with the cause, for plain `helm history`; it matters less than the failure itself."""
         with suppress(KubernautError):
             cluster = self._execution.cluster
             current = cluster.get_secret(record.namespace, record.secret)
             newest = decode(current) if current is not None else None
             if newest is not None and newest.uid == record.uid and not newest.immutable:
-                cluster.patch_secret(record.namespace, record.secret, described_patch(newest, _short(explanation.sentence)))
+                cluster.patch_secret(record.namespace, record.secret, explained_patch(newest, _short(explanation.sentence)))
 
     def _find(self) -> Target | None:
         """Return the target of the rollout, once Helm has created the record of the revision."""

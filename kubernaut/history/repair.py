@@ -112,9 +112,12 @@ def failed_patch(record: Record, description: str) -> dict[str, Any]:
     return {**_patch(record, Status.FAILED, description), "immutable": True}
 
 
-def described_patch(record: Record, description: str) -> dict[str, Any]:
-    """Return the merge patch that changes a record's description only; the API server refuses it for a changed record."""
-    return _patch(record, Status(record.status), description)
+def explained_patch(record: Record, description: str) -> dict[str, Any]:
+    """Return the merge patch that describes a record that failed; the API server refuses it for a changed record.
+
+    Helm calls a release ``deployed`` that was never ready, such as one whose pods crash a moment later: it becomes ``failed``.
+    """
+    return _patch(record, Status.FAILED if record.status == Status.DEPLOYED else Status(record.status), description)
 
 
 def superseded_patch(record: Record) -> dict[str, Any]:

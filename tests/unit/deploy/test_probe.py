@@ -41,12 +41,12 @@ def test_unanswered_probe_rolls_back_or_keeps(harness: DeployHarness, monkeypatc
     harness.helm.rollback = answered  # type: ignore[method-assign]
     with pytest.raises(DeployRolledBack, match=facts("GET /healthz", "500", "broken")):
         harness.deploy("1.1.0", timeout=0.01, **PROBED)
-    assert harness.statuses == ["superseded", "superseded", "deployed"]
+    assert harness.statuses == ["superseded", "failed", "deployed"]
     harness.cluster.answers["demo", "web", "http"] = (500, "broken")
     with pytest.raises(DeployKept):
         harness.deploy("1.1.0", timeout=0.01, on_failure="keep", **PROBED)
     plan, *_ = harness.deploy("1.1.0", dry_run=True, **PROBED)
-    assert "deploy_failed" in plan.actions[0].reason  # deployed to Helm, and still no no-op
+    assert "v4 (1.1.0) is failed" in plan.actions[0].reason  # Helm had called it deployed
 
 
 def test_service_behind_a_crd_with_an_equals_sign_is_probed(harness: DeployHarness) -> None:
