@@ -26,20 +26,26 @@ _DOCUMENT_NODES = 100_000
 _SEPARATOR = re.compile(r"^---(.*)$", re.MULTILINE)
 
 
-def parse_yaml(text: str | bytes, source: str) -> dict[str, Any]:
+def parse_yaml(text: str | bytes, source: str, *, largest: int = _LARGEST_FILE, most: int = _MOST_NODES) -> dict[str, Any]:
     """Return the map in a YAML document, which messages call ``source``; an empty document is an empty map.
+
+    Args:
+        text: The document.
+        source: Its name.
+        largest: How many bytes or characters it may have.
+        most: How many values it may have.
 
     Raises:
         ValuesInvalid: The document cannot be parsed, or is not a map; the message names the line.
     """
-    if len(text) > _LARGEST_FILE:
-        raise ValuesInvalid(f"{source} is larger than {_LARGEST_FILE >> 20} MiB.")
+    if len(text) > largest:
+        raise ValuesInvalid(f"{source} is larger than {largest >> 20} MiB.")
     try:
         if is_too_deep(text):
             raise ValuesInvalid(f"{source} is nested too deeply.")
         node = compose(text, single=True)
         content = None if node is None else Builder(strict=True, api=False).value(node)
-        _check_values(content, [0], source)
+        _check_values(content, [0], source, most)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -102,15 +108,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ValuesInvalid(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _check_values(content: Any, seen: list[int], source: str) -> None:
+def _check_values(content: Any, seen: list[int], source: str, most: int) -> None:
     """Refuse content that aliases expand too far, and numbers that JSON does not have."""
     seen[0] += 1
-    if seen[0] > _MOST_NODES:
-        raise ValuesInvalid(f"{source} has more than {_MOST_NODES} values.")
+    if seen[0] > most:
+        raise ValuesInvalid(f"{source} has more than {most} values.")
     if isinstance(content, float) and not math.isfinite(content):
         raise ValuesInvalid(f"{source} has the value {content}, which is not a JSON number.")
     for item in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
-        _check_values(item, seen, source)
+        _check_values(item, seen, source, most)
 
 
 # with the line of each key

@@ -103,6 +103,11 @@ TABLE = (
         ChartInvalid,
     ),
     Rule(
+        r"missing in charts/? directory",
+        ChartInvalid,
+        "`helm dependency build CHART` downloads the chart's dependencies into charts/; then package and push it again.",
+    ),
+    Rule(
         r"failed to save: invalid json in values\.schema\.json|file .* is larger than the maximum|chart metadata"
         r"|path \"[^\"]+\" not found",
         ChartInvalid,

@@ -11,6 +11,7 @@ import re
 import tarfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -27,7 +28,8 @@ from kubernaut.errors import (
     VersionNotFound,
 )
 from kubernaut.models import check_name
-from kubernaut.publish.version import Artefact, ChartReference, ChartVersion, PublishedVersion, SourceOfVersion, parse
+from kubernaut.publish.chart_reference import ChartReference, newest_stable, parse_loose, tag_version, version_tag
+from kubernaut.publish.version import Artefact, ChartVersion, PublishedVersion, PublishedVersions, SourceOfVersion, parse
 from kubernaut.settings import Settings
 from kubernaut.yaml_reader import parse_yaml
 
@@ -49,6 +51,7 @@ VALUES_LIMIT = 1 << 20
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PINNED = re.compile(r"([a-z0-9.-]+(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)+)@(sha256:[0-9a-f]{64})")
 _THREADS = 8
+_SHOWN_TAGS = 5
 
 
 class Registry:
@@ -95,16 +98,28 @@ class Registry:
 
     def tags(self, name: str) -> list[str]:
         """Return the SemVer tags of the chart repository, newest first."""
-        known = [(parsed, tag) for tag in self._client.tags(self.chart_repository(name)) if (parsed := parse(tag)) is not None]
-        return [tag for _, tag in sorted(known, key=lambda pair: pair[0], reverse=True)]
+        return [tag for tag in self._chart_tags(name) if parse(tag) is not None]
 
-    def versions(self, name: str) -> list[PublishedVersion]:
-        """Return the published versions, newest first by SemVer, without charts that kubernaut did not publish."""
-        tags = self.tags(name)
+    def versions(self, name: str) -> PublishedVersions:
+        """Return the published versions, newest first by SemVer, with the references of charts that kubernaut did not publish."""
+        tags = self._chart_tags(name)
         if not tags:
-            return []
+            return PublishedVersions()
         with ThreadPoolExecutor(min(_THREADS, len(tags)), thread_name_prefix="kubernaut-versions") as pool:
-            return [version for version in pool.map(partial(self._fetch, name), tags) if version is not None]
+            manifests = list(pool.map(partial(self._client.manifest, self.chart_repository(name)), tags))
+        charts = {tag: found for tag, found in zip(tags, manifests, strict=True) if found and _chart_layer(found)}
+        versions = {tag: self._published(name, tag, manifest) for tag, manifest in charts.items()}
+        foreign = tuple(self._reference(name, tag) for tag, version in versions.items() if version is None)
+        return PublishedVersions((version for version in versions.values() if version is not None), foreign=foreign)
+
+    def _chart_tags(self, name: str) -> list[str]:
+        """Return the tags of the chart repository that are versions, also with build metadata, newest first."""
+        tags = self._client.tags(self.chart_repository(name))
+        known = [(parsed, tag) for tag in tags if (parsed := parse_loose(tag_version(tag))) and str(parsed) == tag_version(tag)]
+        return [tag for _, tag in sorted(known, reverse=True)]
+
+    def _reference(self, name: str, tag: str) -> str:
+        return f"oci://{self.chart_repository(name)}:{tag_version(tag)}"
 
     def newest(self, name: str, *, pre: bool = False) -> PublishedVersion | None:
         """Return the newest stable version, with ``pre`` the newest including pre-releases, or ``None``."""
@@ -117,35 +132,60 @@ class Registry:
         return None
 
     def resolve(self, name: str, version: str | None = None, *, pre: bool = False) -> PublishedVersion:
-        """Return the named version, or the newest one. Raises: VersionNotFound (it is not published)."""
-        if version is not None and parse(version) is None:
-            raise VersionNotFound(f"{name} has no version {version!r}: this is not SemVer.")
-        found = self.newest(name, pre=pre) if version is None else self.find(name, version)
-        if found is not None:
+        """Return the named version, or the newest one.
+
+        Raises:
+            VersionNotFound: It is not published.
+            VersionConflict: The tag holds a chart that kubernaut did not publish.
+        """
+        if version is None:
+            found = self.newest(name, pre=pre)
+            if found is None:
+                raise self._nothing_published(name, pre=pre)
             return found
-        if version is not None:
-            raise VersionNotFound(f"{name} {version} is not published in {self.chart_repository(name)}.")
-        if not pre and self.tags(name):
-            raise VersionNotFound(
-                f"{name} has only pre-releases in {self.chart_repository(name)}.",
+        if parse(version.partition("+")[0]) is None:
+            raise VersionNotFound(f"{name} has no version {version!r}: this is not SemVer.", **_listed(name))
+        try:
+            found = self.find(name, version_tag(version))
+        except VersionConflict as conflict:
+            raise VersionConflict(conflict.message, **_by_reference(name, self._reference(name, version))) from conflict
+        if found is None:
+            raise VersionNotFound(f"{name} {version} is not published in {self.chart_repository(name)}.", **_listed(name))
+        return found
+
+    def _nothing_published(self, name: str, *, pre: bool) -> VersionNotFound:
+        repository, tags = self.chart_repository(name), self._chart_tags(name)
+        if not pre and self.newest(name, pre=True) is not None:
+            return VersionNotFound(
+                f"{name} has only pre-releases in {repository}.",
                 hint="Name the version, or take the newest pre-release with --pre.",
                 http_hint="Name the version, or send `pre: true` for the newest pre-release.",
             )
-        raise VersionNotFound(f"No version of {name} is published in {self.chart_repository(name)}.")
+        if not tags:
+            return VersionNotFound(f"No version of {name} is published in {repository}.", **_listed(name))
+        newest = newest_stable(map(tag_version, tags), strict=True) or tag_version(tags[0])
+        return VersionNotFound(
+            f"No version of {name} was published by kubernaut; {repository} has {len(tags)} from elsewhere, such as {newest}.",
+            **_by_reference(name, self._reference(name, newest)),
+        )
 
     def chart(self, reference: str) -> ChartVersion:
-        """Return the chart ``oci://HOST[:PORT]/PATH:VERSION`` or ``…@sha256:…``, of any publisher; takes one request.
+        """Return the chart ``oci://HOST[:PORT]/PATH[:VERSION][@sha256:…]``, of any publisher; by default the newest stable one.
 
         Raises:
             BadInput: The reference has another form, or does not name a Helm chart.
             VersionNotFound: The registry does not have it.
+            VersionConflict: The tag of the named version has another digest.
         """
         parsed = ChartReference.parse(reference)
+        if not parsed.tag_or_digest:
+            parsed = replace(parsed, tag=self._newest_tag(parsed))
         manifest = self._client.manifest(parsed.repository, parsed.tag_or_digest)
         if manifest is None:
             raise VersionNotFound(
                 f"The registry has no chart {parsed}.", hint="Check the reference, and that the chart was pushed."
             )
+        self._check_tag(parsed, manifest.digest)
         layer = _chart_layer(manifest)
         if layer is None:
             raise BadInput(f"{parsed} is not a Helm chart.", hint="Use a reference that `helm push` printed.")
@@ -153,12 +193,36 @@ class Registry:
         return ChartVersion(
             repository=parsed.repository,
             name=annotations.get(TITLE) or parsed.name,
-            version=annotations.get(VERSION) or parsed.tag_or_digest,
+            version=annotations.get(VERSION) or (tag_version(parsed.tag) if parsed.tag else parsed.tag_or_digest),
             chart=Artefact(ref=str(parsed), digest=manifest.digest),
             source=_source(annotations),
             environments=_environments(annotations),
             layer=layer,
         )
+
+    def _newest_tag(self, chart: ChartReference) -> str:
+        """Return the tag of the newest stable version, as Helm chooses it. Raises: VersionNotFound."""
+        tags = self._client.tags(chart.repository)
+        newest = newest_stable(map(tag_version, tags), strict=True)
+        if newest is not None:
+            return version_tag(newest)
+        if not tags:
+            raise VersionNotFound(f"The registry has no chart {chart}.", hint="Check the reference, and that the chart was pushed.")
+        known = ", ".join(sorted(map(tag_version, tags), reverse=True)[:_SHOWN_TAGS])
+        raise VersionNotFound(
+            f"{chart} has no stable version; it has {known}.", hint=f"Name one: oci://{chart}:{tag_version(max(tags))}."
+        )
+
+    def _check_tag(self, chart: ChartReference, digest: str) -> None:
+        """Check that a tag which is named beside a digest has it; a tag that does not exist proves nothing, as in Helm."""
+        if chart.tag is None or chart.digest is None:
+            return
+        tagged = self._client.manifest_digest(chart.repository, chart.tag)
+        if tagged not in (None, digest):
+            raise VersionConflict(
+                f"{chart.repository}:{chart.tag} has the digest {tagged}, and the reference names {digest}.",
+                hint="The tag was pushed again: name the digest of the chart that you mean, or leave the digest out.",
+            )
 
     def environment_values(self, version: PublishedVersion | ChartVersion, environment: str) -> dict[str, Any] | None:
         """Return the values that a version was published with for an environment, or ``None`` if it names no such environment.
@@ -230,6 +294,22 @@ class Registry:
             environments=_environments(annotations),
             layer=layer,
         )
+
+
+def _listed(name: str) -> dict[str, Any]:
+    """Return the hints of an error about a version that is not published."""
+    return {
+        "hint": f"`kubernaut versions {name}` lists the published versions.",
+        "http_hint": f"`GET /api/versions/{name}` lists the published versions.",
+    }
+
+
+def _by_reference(name: str, reference: str) -> dict[str, Any]:
+    """Return the hints of an error about a chart that kubernaut did not publish."""
+    return {
+        "hint": f"Deploy it by reference: `kubernaut deploy {name} --chart {reference} -n NAMESPACE`.",
+        "http_hint": f"Deploy it by reference: send `chart`, {reference}, instead of a version.",
+    }
 
 
 def _annotations(manifest: Manifest) -> Mapping[str, str]:

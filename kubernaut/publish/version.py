@@ -14,9 +14,7 @@ no git                                      ``0.0.0-dev.src.1a2b3c4d``
 Each is SemVer and sorts after the tag it is based on and before the next one. Commits and changes count only where they touch the
 application's inputs, so a commit elsewhere in the repository makes no new version.
 
-Two texts name a published version. A chart reference is ``oci://HOST[:PORT]/PATH`` with a tag or a digest; Helm accepts paths, URLs
-and repository names as well, which are refused here. A version file, such as ``release.json``, is what ``kubernaut publish --to
-FILE`` writes; it has the chart digest.
+A version file, such as ``release.json``, is what ``kubernaut publish --to FILE`` writes; it has the version's chart digest.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ import copy
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -44,12 +42,7 @@ _SHA = 7
 _LABEL = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?")
 
 MAX_FILE_SIZE = 1 << 20
-_MAX_REFERENCE = 512
-_HOST = r"[a-z0-9]+(?:(?:\.|-+)[a-z0-9]+)*(?::(?P<port>[1-9][0-9]{0,4}))?"
-_PATH = r"(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)+"
-_TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 _DIGEST = r"sha256:[0-9a-f]{64}"
-_REFERENCE = re.compile(rf"oci://(?P<repository>{_HOST}{_PATH})(?::(?P<tag>{_TAG})|@(?P<digest>{_DIGEST}))")
 _HINT = "Name a file that `kubernaut publish --to FILE` wrote."
 
 
@@ -193,9 +186,27 @@ class PublishedVersion(Model):
         return self.chart.ref.rpartition(":")[0]
 
 
+class PublishedVersions(list[PublishedVersion]):
+    """Published versions, newest first.
+
+    Attributes:
+        foreign: The references of charts under the same name that kubernaut did not publish, such as
+            ``oci://HOST/charts/NAME:1.0.0``, newest first.
+    """
+
+    def __init__(self, versions: Iterable[PublishedVersion] = (), *, foreign: Iterable[str] = ()) -> None:
+        super().__init__(versions)
+        self.foreign = tuple(foreign)
+
+
 @dataclass(frozen=True)
 class ChartVersion:
-    """A chart that was named by reference and may come from another publisher; its annotations fill in what they hold."""
+    """A chart that was named by reference and may come from another publisher; its annotations fill in what they hold.
+
+    Attributes:
+        repository: Its OCI repository; empty for a chart that Helm gets as a package.
+        package: The package, for a chart that is not in an OCI registry.
+    """
 
     repository: str
     name: str
@@ -204,44 +215,7 @@ class ChartVersion:
     source: SourceOfVersion
     environments: tuple[str, ...] = ()
     layer: str = ""
-
-
-@dataclass(frozen=True)
-class ChartReference:
-    """A chart in a registry: a repository with a tag or a digest."""
-
-    repository: str
-    tag: str | None = None
-    digest: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.repository}:{self.tag}" if self.digest is None else f"{self.repository}@{self.digest}"
-
-    @property
-    def name(self) -> str:
-        """The chart's name: the last part of the repository, as ``helm push`` sets it."""
-        return self.repository.rpartition("/")[2]
-
-    @property
-    def tag_or_digest(self) -> str:
-        """The digest if there is one, otherwise the tag."""
-        return self.digest or self.tag or ""
-
-    @classmethod
-    def parse(cls, text: str) -> ChartReference:
-        """Parse ``oci://HOST[:PORT]/PATH:VERSION`` or ``…@sha256:DIGEST``; an error repeats nothing of it, it may hold a secret.
-
-        Raises:
-            BadInput: The text has another form.
-        """
-        match = _REFERENCE.fullmatch(text) if len(text) <= _MAX_REFERENCE else None
-        if match is None or int(match["port"] or 1) > 65_535:
-            raise BadInput(
-                "The chart reference is not valid.",
-                hint="Use oci://HOST[:PORT]/PATH:VERSION or oci://HOST[:PORT]/PATH@sha256:DIGEST, without a user name, "
-                "host and path in lower case.",
-            )
-        return cls(match["repository"], match["tag"], match["digest"])
+    package: bytes | None = field(default=None, repr=False)
 
 
 def read_version_file(path: Path) -> PublishedVersion:

@@ -129,6 +129,56 @@ class RegistryContract:
         found = registry.chart(f"oci://{repository}:2.0.0")
         assert (found.version, found.chart.digest, found.source.commit, found.environments) == ("2.0.0", foreign, None, ())
 
+    def test_chart_without_a_version_is_the_newest_stable(self, registry: Registry, helm: str, folder: Path) -> None:
+        for version in ("1.9.0", "1.10.0", "2.0.0-rc.1"):
+            self.push(registry, helm, folder, version, {})
+        reference = f"oci://{registry.chart_repository('shop')}"
+        found = registry.chart(reference)
+        assert (found.version, f"oci://{found.chart.ref}") == ("1.10.0", f"{reference}:1.10.0")
+        with pytest.raises(VersionNotFound, match=r"\bshop\b"):
+            registry.chart(f"{reference}-more")
+
+    def test_only_pre_releases_are_not_chosen_but_named(self, registry: Registry, helm: str, folder: Path) -> None:
+        self.push(registry, helm, folder, "2.0.0-rc.1", {})
+        reference = f"oci://{registry.chart_repository('shop')}"
+        with pytest.raises(VersionNotFound, match=r"2\.0\.0-rc\.1") as caught:
+            registry.chart(reference)
+        assert f"{reference}:2.0.0-rc.1" in caught.value.hint
+
+    def test_version_and_digest_must_agree(self, registry: Registry, helm: str, folder: Path) -> None:
+        first = self.push(registry, helm, folder, "1.0.0", {})
+        second = self.push(registry, helm, folder, "1.0.0", {"a": "b"})
+        reference = f"oci://{registry.chart_repository('shop')}"
+        assert registry.chart(f"{reference}:1.0.0@{second}").chart.digest == second
+        assert registry.chart(f"{reference}:9.0.0@{second}").version == "1.0.0"
+        with pytest.raises(VersionConflict, match=facts(first, second)):
+            registry.chart(f"{reference}:1.0.0@{first}")
+
+    def test_build_metadata_is_found_as_helm_stores_it(self, registry: Registry, helm: str, folder: Path) -> None:
+        digest = self.push(registry, helm, folder, "0.1.0+build.5", {})
+        reference = f"oci://{registry.chart_repository('shop')}"
+        for text in (f"{reference}:0.1.0+build.5", f"{reference}:0.1.0_build.5", reference):
+            assert (registry.chart(text).version, registry.chart(text).chart.digest) == ("0.1.0+build.5", digest)
+        with pytest.raises(VersionConflict) as caught:
+            registry.resolve("shop", "0.1.0+build.5")
+        assert f"{reference}:0.1.0+build.5" in caught.value.hint
+
+    def test_charts_of_others_are_named(self, registry: Registry, helm: str, folder: Path) -> None:
+        for version in ("2.0.0", "1.10.0", "0.1.0+build.5", "3.0.0-rc.1"):
+            self.push(registry, helm, folder, version, {})
+        reference = f"oci://{registry.chart_repository('shop')}"
+        with pytest.raises(VersionNotFound, match=facts("shop", "4", "2.0.0")) as caught:
+            registry.resolve("shop")
+        assert f"kubernaut deploy shop --chart {reference}:2.0.0 -n NAMESPACE" in caught.value.hint
+        assert f"{reference}:2.0.0" in caught.value.http_hint
+        with pytest.raises(VersionConflict) as conflict:
+            registry.resolve("shop", "1.10.0")
+        assert f"--chart {reference}:1.10.0" in conflict.value.hint
+        self.push(registry, helm, folder, "1.0.0")
+        versions = registry.versions("shop")
+        assert [version.version for version in versions] == ["1.0.0"]
+        assert versions.foreign == tuple(f"{reference}:{one}" for one in ("3.0.0-rc.1", "2.0.0", "1.10.0", "0.1.0+build.5"))
+
     def test_invalid_chart_reference_is_refused(self, registry: Registry) -> None:
         with pytest.raises(VersionNotFound, match=facts("shop", "7.0.0")):
             registry.chart(f"oci://{registry.chart_repository('shop')}:7.0.0")

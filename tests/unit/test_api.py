@@ -25,7 +25,8 @@ from kubernaut.errors import (
     VersionConflict,
 )
 from kubernaut.events import Event, Notice
-from kubernaut.publish.version import Artefact, ChartReference, ChartVersion, SourceOfVersion
+from kubernaut.publish.chart_reference import ChartReference
+from kubernaut.publish.version import Artefact, ChartVersion, SourceOfVersion
 
 
 class Idle(Kubernaut):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from kubernaut.errors import BadInput, ChartRefused, HostRefused, NotAllowed, RequestInvalid, SettingInvalid, Unauthorized
-from kubernaut.publish.version import ChartReference
+from kubernaut.publish.chart_reference import ChartReference
 from kubernaut.settings import is_loopback, parse_registry
 
 MAX_TOKEN_LENGTH = 512
@@ -229,9 +229,14 @@ class ChartPolicy:
         """Return a chart reference that may be deployed.
 
         Raises:
-            RequestInvalid: It is not ``oci://HOST/PATH:TAG`` or ``oci://HOST/PATH@sha256:DIGEST``.
+            RequestInvalid: It is not ``oci://HOST/PATH[:VERSION][@sha256:DIGEST]``.
             ChartRefused: Its registry is not allowed.
         """
+        if not ref.startswith("oci://"):
+            raise RequestInvalid(
+                "The chart is not a reference oci://HOST/PATH:VERSION, and a server reads no files and no chart repositories.",
+                hint="Push the chart to a registry, and send that reference.",
+            )
         try:
             repository = ChartReference.parse(ref).repository
         except BadInput as error:

@@ -21,6 +21,9 @@ CHARTS = ChartPolicy(["registry.example.com/charts", "127.0.0.1:5000", "ghcr.exa
         "oci://registry.example.com/charts/deep/er/hello_world:1.4.2-dev.3.g31fba06_build",
         "oci://127.0.0.1:5000/anything/below:1.0.0",
         "oci://ghcr.example.com/team/one-chart:latest",
+        "oci://ghcr.example.com/team/one-chart",
+        "oci://registry.example.com/charts/hello-world:0.1.0+build.5",
+        f"oci://registry.example.com/charts/hello-world:1.4.2@{DIGEST}",
     ],
 )
 def test_charts_of_allowed_registries_pass_unchanged(ref: str) -> None:
@@ -31,6 +34,7 @@ def test_charts_of_allowed_registries_pass_unchanged(ref: str) -> None:
     "ref",
     [
         "oci://registry.example.com/charts-evil/hello-world:1.4.2",
+        "oci://registry.example.com/charts-evil",
         "oci://registry.example.com/chartsevil:1.4.2",
         "oci://registry.example.com/other/charts/hello-world:1.4.2",
         "oci://registry.example.com:5000/charts/hello-world:1.4.2",
@@ -64,12 +68,13 @@ def test_charts_of_other_registries_are_refused(ref: str) -> None:
         "file:///etc/passwd",
         "http://registry.example.com/charts/hello-world:1.4.2",
         "https://registry.example.com/charts/hello-world-1.4.2.tgz",
+        "https://registry.example.com/charts/hello-world@1.4.2",
         "OCI://registry.example.com/charts/hello-world:1.4.2",
         "oci:registry.example.com/charts/hello-world:1.4.2",
         "oci:///charts/hello-world:1.4.2",
-        "oci://registry.example.com/charts/hello-world",
+        "oci://registry.example.com",
         "oci://registry.example.com:1.4.2",
-        f"oci://registry.example.com/charts/hello-world:1.4.2@{DIGEST}",
+        f"oci://registry.example.com/charts/hello-world@{DIGEST}:1.4.2",
         "oci://registry.example.com/charts/hello-world@sha256:abc",
         "oci://registry.example.com/charts/hello-world@sha512:" + "0a" * 32,
         "oci://registry.example.com/charts/hello-world@" + DIGEST.upper(),
