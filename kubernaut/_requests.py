@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kubernaut.errors import BadInput, EnvironmentNotFound, Usage, VersionConflict
+from kubernaut.errors import BadInput, EnvironmentNotFound, NameInvalid, Usage, VersionConflict
 from kubernaut.interface import DeployOptions, OperationOptions, ReleaseOptions, ShipOptions, check_options
-from kubernaut.models import check_name, check_namespace
+from kubernaut.models import check_name, check_namespace, check_release_name
 
 if TYPE_CHECKING:
     from kubernaut.context import Context
@@ -29,7 +29,7 @@ def deploy_request(context: Context, name: str, namespace: str, options: DeployO
     check_options(options, DeployOptions)
     check_namespace(namespace)
     values = requested_values(options)
-    version = _find_version(context, check_name(name), options)
+    version = _find_version(context, check_release_name(name), options)
     digest = options.get("digest")
     if digest is not None and version.chart.digest != digest:
         raise VersionConflict(
@@ -50,16 +50,19 @@ def version_request(
 ) -> DeployRequest:
     """Return the request to deploy a version; ``packaged`` holds its environments' values if it is not in the registry yet."""
     from kubernaut.deploy.requests import DeployRequest
+    from kubernaut.publish.version import ChartVersion
 
     environment = choose_environment(version.environments, f"{version.name} {version.version}", namespace, options)
     if environment is not None and packaged is None:
-        packaged = {environment: context.clients.registry.environment_values(version, environment) or {}}
+        packaged = {environment: _environment_values(context, version, environment)}
     return DeployRequest(
         namespace=namespace,
         name=name,
         version=version.version,
-        chart_ref=f"oci://{version.repository}@{version.chart.digest}",
+        chart_ref=f"oci://{version.repository}@{version.chart.digest}" if version.repository else version.chart.ref,
         chart_digest=version.chart.digest,
+        chart_name=version.name,
+        package=version.package if isinstance(version, ChartVersion) else None,
         values=replace(values, environment=(packaged or {})[environment] if environment is not None else {}),
         environment=environment,
         commit=version.source.commit,
@@ -70,12 +73,14 @@ def version_request(
     )
 
 
-def preview_request(context: Context, app_dir: str | Path, namespace: str, values: Values, options: ShipOptions) -> DeployRequest:
-    """Return the request to deploy a version that is not published yet."""
+def preview_request(
+    context: Context, app_dir: str | Path, name: str | None, namespace: str, values: Values, options: ShipOptions
+) -> DeployRequest:
+    """Return the request to deploy a version that is not published yet; the release has the application's name by default."""
     from kubernaut.publish.pipeline import preview
 
     version, packaged = preview(app_dir, version=options.get("version"), context=context.publish_context)
-    return version_request(context, version.name, version, namespace, values, options, packaged)
+    return version_request(context, name or version.name, version, namespace, values, options, packaged)
 
 
 def release_request(
@@ -85,6 +90,26 @@ def release_request(
     check_options(options, ReleaseOptions)
     found = release_id(release, options.get("namespace"), options.get("revision"))
     return kind(found.namespace, found.name, revision=found.revision, **operation_settings(context, options))
+
+
+def check_ship(app_dir: str | Path, name: str | None, namespace: str, options: ShipOptions) -> Values:
+    """Check the arguments of the deploy in a ship, and return its values: what cannot be deployed is not published.
+
+    Raises:
+        TypeError: An option is unknown.
+        BadInput: A name, the application or its values are invalid.
+        EnvironmentNotFound: The application has no such environment.
+    """
+    from kubernaut.publish.application import load_application
+
+    check_options(options, ShipOptions)
+    check_waits(options)
+    check_namespace(namespace)
+    values = requested_values(options)
+    application = load_application(Path(app_dir))
+    check_release_name(name or application.name)
+    choose_environment(application.environments, str(app_dir), namespace, options)
+    return values
 
 
 def check_waits(options: OperationOptions) -> None:
@@ -147,8 +172,37 @@ def release_id(release: str, namespace: str | None, revision: int | None = None)
 
 def _find_version(context: Context, name: str, options: DeployOptions) -> PublishedVersion | ChartVersion:
     chart, version, pre = options.get("chart"), options.get("version"), options.get("pre", False)
+    application, clients = options.get("application"), context.clients
     if chart is None:
-        return context.clients.registry.resolve(name, version, pre=pre)
-    if version is not None or pre:
-        raise BadInput(f"version and pre cannot be combined with the chart {chart}.")
-    return context.clients.registry.chart(chart)
+        return clients.registry.resolve(_application(name) if application is None else check_name(application), version, pre=pre)
+    if version is not None or pre or application is not None:
+        raise BadInput(
+            "A chart reference cannot be combined with an application, a version or --pre.",
+            hint="Write the version into the reference, such as oci://HOST/PATH:1.4.2, and only the release's name before --chart.",
+            http_hint="Write the version into the reference, such as oci://HOST/PATH:1.4.2, and leave the others out.",
+        )
+    from kubernaut.publish.charts import find_chart
+
+    return find_chart(chart, registry=clients.registry, repositories=clients.chart_repositories, helm=lambda: clients.helm)
+
+
+def _application(release: str) -> str:
+    """Return the application of a release that names no other. Raises: NameInvalid."""
+    if "." not in release:
+        return check_name(release)
+    raise NameInvalid(
+        f"No application is called {release}, because the name contains a dot.",
+        hint=f"Name the application, `kubernaut deploy APPLICATION --name {release} -n NAMESPACE`, or a chart, "
+        f"`kubernaut deploy {release} --chart REF -n NAMESPACE`.",
+        http_hint="Send `application` or `chart` too.",
+    )
+
+
+def _environment_values(context: Context, version: PublishedVersion | ChartVersion, environment: str) -> Mapping[str, Any]:
+    from kubernaut.publish.version import ChartVersion
+
+    if isinstance(version, ChartVersion) and version.package is not None:
+        from kubernaut.publish.chart_package import packaged_values
+
+        return packaged_values(version, environment)
+    return context.clients.registry.environment_values(version, environment) or {}

@@ -8,7 +8,7 @@ Docker client.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 from typing_extensions import override
 
 from kubernaut._requests import (
+    check_ship,
     check_waits,
-    choose_environment,
     deploy_request,
     operation_settings,
     preview_request,
     release_id,
     release_request,
-    requested_values,
     version_request,
 )
 from kubernaut.ci import CiBuild, sanitize_build
@@ -40,7 +39,6 @@ from kubernaut.interface import (
     ReleaseOptions,
     ReleaseVerbs,
     ShipOptions,
-    check_options,
 )
 from kubernaut.models import check_name, check_namespace
 from kubernaut.redact import environment_secrets
@@ -54,7 +52,7 @@ if TYPE_CHECKING:
     from kubernaut.history.index import Index
     from kubernaut.history.operations import Operation
     from kubernaut.history.releases import Release, ReleaseList
-    from kubernaut.publish.version import PublishedVersion
+    from kubernaut.publish.version import PublishedVersions
 
 
 class Kubernaut(ReleaseVerbs):
@@ -129,7 +127,7 @@ class Kubernaut(ReleaseVerbs):
             return self._publish(reporter, app_dir, version=version, image=image, dry_run=dry_run)
 
     @override
-    def versions(self, name: str) -> Sequence[PublishedVersion]:
+    def versions(self, name: str) -> PublishedVersions:
         return self.context.clients.registry.versions(check_name(name))
 
     # deploy: a version becomes a release
@@ -142,33 +140,27 @@ class Kubernaut(ReleaseVerbs):
             request = partial(deploy_request, self.context, name, namespace, options)
             return self._deploy(reporter, request, namespace, options)
 
-    def ship(self, app_dir: str | Path, *, namespace: str, **options: Unpack[ShipOptions]) -> Deployed:
+    def ship(self, app_dir: str | Path, *, namespace: str, name: str | None = None, **options: Unpack[ShipOptions]) -> Deployed:
         """Publish an application, then deploy that version: :meth:`publish` and :meth:`deploy` in one.
 
         Args:
             app_dir: The folder with ``kubernaut.yaml``.
             namespace: The namespace to deploy to.
+            name: The release's name; the application's by default.
             options: See :class:`ShipOptions`.
 
         Raises:
             DeployRolledBack: The release failed, and the one before it runs again.
             DeployKept: The release failed, and stays as it is.
         """
-        from kubernaut.publish.application import load_application
-
-        # What cannot be deployed is not published: the deploy's arguments are checked first.
-        check_options(options, ShipOptions)
-        check_waits(options)
-        check_namespace(namespace)
-        values = requested_values(options)
-        choose_environment(load_application(Path(app_dir)).environments, str(app_dir), namespace, options)
+        values = check_ship(app_dir, name, namespace, options)
         preload_deploy()
         version, dry_run = options.get("version"), options.get("dry_run", False)
 
         def request() -> DeployRequest:
             if (new := published.version) is None:
-                return preview_request(self.context, app_dir, namespace, values, options)
-            return version_request(self.context, new.name, new, namespace, values, options)
+                return preview_request(self.context, app_dir, name, namespace, values, options)
+            return version_request(self.context, name or new.name, new, namespace, values, options)
 
         with self.context.status_reporter(silent=dry_run) as reporter:
             published = self._publish(reporter, app_dir, version=version, image=None, dry_run=dry_run)

@@ -15,6 +15,7 @@ from kubernaut.events import Progress, StopCheck, never_stop
 from kubernaut.settings import Settings
 
 if TYPE_CHECKING:
+    from kubernaut.adapters.chart_repository import ChartRepositoryClient
     from kubernaut.adapters.docker import DockerEngine
     from kubernaut.adapters.github import CommitStatusReporter, StatusClient
     from kubernaut.adapters.helm import Helm
@@ -87,6 +88,13 @@ class Clients:
         return RegistryClient(plain_http=self._settings.uses_plain_http, credentials=self._credentials)
 
     @cached_property
+    def chart_repositories(self) -> ChartRepositoryClient:
+        """The HTTP client of chart repositories."""
+        from kubernaut.adapters.chart_repository import ChartRepositoryClient
+
+        return ChartRepositoryClient(plain_http=self._settings.uses_plain_http, credentials=self._credentials)
+
+    @cached_property
     def registry(self) -> Registry:
         """The registries of images and charts."""
         from kubernaut.publish.registry import Registry
@@ -109,7 +117,7 @@ class Clients:
 
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
-        for name in ("cluster", "registry_client", "github"):
+        for name in ("cluster", "registry_client", "chart_repositories", "github"):
             if self.__dict__.get(name) is not None:
                 getattr(self, name).close()
 

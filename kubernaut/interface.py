@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kubernaut.history.operations import Operation
     from kubernaut.history.releases import Release, ReleaseList
     from kubernaut.publish.pipeline import BuiltImage
-    from kubernaut.publish.version import PublishedVersion
+    from kubernaut.publish.version import PublishedVersion, PublishedVersions
 
 
 @dataclass(frozen=True)
@@ -118,13 +118,16 @@ class DeployOptions(ShipOptions, total=False):
     """The options of :meth:`Kubernaut.deploy`.
 
     Attributes:
+        application: The application whose version is deployed; by default the one with the release's name.
         pre: Without a version: the newest one, pre-releases included.
-        chart: A chart to deploy instead of a version: ``oci://HOST/REPOSITORY:VERSION`` or ``oci://HOST/REPOSITORY@sha256:…``.
+        chart: A chart to deploy instead of a version: ``oci://HOST/PATH``, with ``:VERSION``, ``@sha256:…`` or both after it;
+            ``https://REPOSITORY/NAME@VERSION``; a folder with ``Chart.yaml``, or a ``.tgz`` file. Only the first of a server.
         digest: The digest that the chart must have, else ``VersionConflict``.
     """
 
+    application: str | None
     pre: bool
-    chart: str | None
+    chart: str | Path | None
     digest: str | None
 
 
@@ -175,7 +178,7 @@ class ReleaseVerbs(Protocol):
     def history(self, release: str, *, namespace: str | None = None) -> ReleaseList:
         """Return all releases of a name in a namespace, newest first."""
 
-    def versions(self, name: str) -> Sequence[PublishedVersion]:
+    def versions(self, name: str) -> PublishedVersions:
         """Return the published versions of an application, newest first."""
 
     def manifest(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> str:
@@ -248,7 +251,7 @@ class ReleaseVerbs(Protocol):
         """Deploy a published version to a namespace, and wait until it runs.
 
         Args:
-            name: The application; the release has the same name.
+            name: The release's name; also that of the application, unless ``options`` name another or a chart.
             namespace: The namespace to deploy to.
             options: See :class:`DeployOptions`.
 

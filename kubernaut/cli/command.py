@@ -278,6 +278,7 @@ release_options = combine(
 )
 """The argument and the option that name a release."""
 target_namespace_option = click.option("-n", "--namespace", metavar="NAMESPACE", required=True, help="Namespace to deploy to.")
+release_name_option = click.option("--name", metavar="NAME", help="Name of the release (default: that of the application).")
 deploy_options = combine(
     click.option(
         "--values",

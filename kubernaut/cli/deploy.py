@@ -20,6 +20,7 @@ from kubernaut.cli.command import (
     operation_options,
     output_options,
     registry_option,
+    release_name_option,
     release_options,
     target_namespace_option,
     to_option,
@@ -47,12 +48,22 @@ _CONFIRM_UNLOCK = session.Confirmation(
             "deploy version 1.4.2; without @VERSION the newest stable version",
         ),
         ("kubernaut deploy --from release.json -n demo --to deployed.json", "deploy the version that `publish --to` has written"),
-        ("kubernaut deploy hello-world -n demo --set replicaCount=3 --dry-run", "print what would be changed"),
+        (
+            "kubernaut deploy web -n demo --chart oci://registry.example.com/charts/web:2.1.0 --dry-run",
+            "print the plan for any chart",
+        ),
     ],
     statuses=WRITE_STATUSES,
 )
 @click.argument("application", metavar="[NAME[@VERSION]]", required=False)
 @target_namespace_option
+@release_name_option
+@click.option(
+    "--chart",
+    metavar="REF",
+    help="Deploy a chart as the release NAME, instead of a published version: oci://HOST/PATH[:VERSION][@DIGEST], "
+    "https://REPOSITORY/CHART[@VERSION], a folder with Chart.yaml, or a .tgz file.",
+)
 @click.option(
     "--from",
     "handover",
@@ -66,19 +77,47 @@ _CONFIRM_UNLOCK = session.Confirmation(
 @cluster_options
 @to_option
 @output_options
-def deploy(application: str | None, handover: Path | None, output: str, to: Path | None, **options: Any) -> None:
-    """Deploy a published version to a namespace.
+def deploy(application: str | None, handover: Path | None, name: str | None, output: str, to: Path | None, **options: Any) -> None:
+    """Deploy a published version, or a chart, to a namespace.
 
     Waits until all pods are ready. Deploying a version that already runs with the same values changes nothing. If the release does
     not become ready, the cause is reported, and the release is rolled back (exit status 6) or kept (7).
+
+    The release has the name of the application unless --name gives another. With --chart, NAME is the release's name.
     """
     output_file = OutputFile(to, dry_run=options["dry_run"])
-    chosen = _parse_application(application) if handover is None else _read_handover(handover, application, pre=options["pre"])
-    name, version, digest = chosen
+    release, what = _choose_target(application, handover, name, chart=options["chart"], pre=options["pre"])
     with session.backend_with_progress(options) as kubernaut:
-        outcome = kubernaut.deploy(name, version=version, digest=digest, **options)
+        outcome = kubernaut.deploy(release, **what, **options)
     output_file.write(outcome.release)
     render.show_deployed(outcome, output, dry_run=options["dry_run"])
+
+
+def _choose_target(
+    application: str | None, handover: Path | None, name: str | None, *, chart: str | None, pre: bool
+) -> tuple[str, dict[str, Any]]:
+    """Return the name of the release and the options that say what is deployed. Raises: click.UsageError, BadInput."""
+    if chart is not None:
+        return _named_chart(application, handover, name, pre=pre), {"version": None, "digest": None}
+    chosen = _parse_application(application) if handover is None else _read_handover(handover, application, pre=pre)
+    found, version, digest = chosen
+    more = {} if name in (None, found) else {"application": found}
+    return name or found, {"version": version, "digest": digest, **more}
+
+
+def _named_chart(application: str | None, handover: Path | None, name: str | None, *, pre: bool) -> str:
+    """Return the name of the release of a chart, from the argument or --name. Raises: click.UsageError."""
+    context = click.get_current_context()
+    if handover is not None or pre:
+        raise click.UsageError(f"--chart cannot be combined with {'--pre' if handover is None else '--from'}.", context)
+    if "@" in (application or ""):
+        raise click.UsageError("With --chart the version belongs into the reference, such as oci://HOST/PATH:1.4.2.", context)
+    if application is not None and name is not None:
+        raise click.UsageError("With --chart the argument NAME is the release's name: leave --name out.", context)
+    release = application or name
+    if release is None:
+        raise click.UsageError("Missing argument NAME: the name of the release.", context)
+    return release
 
 
 def _parse_application(application: str | None) -> tuple[str, str | None, str | None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kubernaut.cli import render, render_release, session
+from kubernaut.cli import render, render_release, render_versions, session
 from kubernaut.cli.command import (
     READ_STATUSES,
     Command,
@@ -137,7 +137,7 @@ def versions(name: str, output: str, **options: Any) -> None:
 
     The newest version is first. To deploy one: kubernaut deploy NAME@VERSION -n NAMESPACE.
     """
-    render.show_versions(name, session.open_backend(options).versions(name), output)
+    render_versions.show_versions(name, session.open_backend(options).versions(name), output)
 
 
 @click.command(

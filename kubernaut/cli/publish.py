@@ -17,6 +17,7 @@ from kubernaut.cli.command import (
     dry_run_option,
     output_options,
     registry_option,
+    release_name_option,
     target_namespace_option,
     to_option,
     version_option,
@@ -95,6 +96,7 @@ def publish(app_dir: Path, output: str, to: Path | None, **options: Any) -> None
 )
 @app_dir_argument
 @target_namespace_option
+@release_name_option
 @version_option
 @deploy_options
 @registry_option

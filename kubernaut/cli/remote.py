@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Unpack
@@ -19,7 +18,7 @@ from kubernaut.settings import Settings, is_loopback
 
 if TYPE_CHECKING:
     from kubernaut.api import Kubernaut
-    from kubernaut.publish.version import PublishedVersion
+    from kubernaut.publish.version import PublishedVersions
 
 
 class RemoteBackend(Client):
@@ -54,7 +53,7 @@ class RemoteBackend(Client):
         return Kubernaut(self._settings, listener=self._listener)
 
     @override
-    def versions(self, name: str) -> Sequence[PublishedVersion]:
+    def versions(self, name: str) -> PublishedVersions:
         self._refuse_option("registry", "a registry")
         return super().versions(name)
 
@@ -63,25 +62,26 @@ class RemoteBackend(Client):
         self._refuse_option("registry", "a registry")
         return super().deploy(name, namespace=namespace, **options)
 
-    def ship(self, app_dir: str | Path, *, namespace: str, **options: Unpack[ShipOptions]) -> Deployed:
+    def ship(self, app_dir: str | Path, *, namespace: str, name: str | None = None, **options: Unpack[ShipOptions]) -> Deployed:
         """Publish a version from this machine, and deploy it on the server."""
         from kubernaut._requests import choose_environment
         from kubernaut.client.client import deploy_body
         from kubernaut.history.releases import ReleaseId
-        from kubernaut.models import check_namespace
+        from kubernaut.models import check_namespace, check_release_name
         from kubernaut.publish.application import load_application
 
         # What cannot be deployed is not published: the deploy's arguments are checked first.
         check_options(options, ShipOptions)
         application = load_application(Path(app_dir))
-        release = ReleaseId(check_namespace(namespace), application.name)
+        release = ReleaseId(check_namespace(namespace), check_release_name(name or application.name))
         deploy_body(release, options)
         choose_environment(application.environments, str(app_dir), namespace, options)
         dry_run = options.get("dry_run", False)
         published = self.local.publish(app_dir, version=options.get("version"), dry_run=dry_run)
         if published.version is not None:
             options["version"] = published.version.version
-            return super().deploy(application.name, namespace=namespace, **options).after(published)
+            other = None if release.name == application.name else application.name
+            return super().deploy(release.name, namespace=namespace, application=other, **options).after(published)
         reason = f"{self._url} decides how once the version is published"
         action = Action(kind="deploy", subject=f"{release.namespace}.{release.name}", reason=reason)
         return Deployed(Plan(actions=(action,)), False, self._current(release)).after(published)

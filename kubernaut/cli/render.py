@@ -17,12 +17,10 @@ if TYPE_CHECKING:
     from kubernaut.history.releases import Release, ReleaseList
     from kubernaut.interface import Built, Deployed, Published
     from kubernaut.models import Plan
-    from kubernaut.publish.version import PublishedVersion
 
 NONE = "-"
 MAX_OBJECTS = 20
 _SHORT_COMMIT = 7
-_SHORT_DIGEST = len("sha256:") + 12
 _UNITS = ((60, "s"), (60, "m"), (24, "h"), (365, "d"))
 _GAP = 2
 _NARROW = ("REV", "STATUS", "HEALTH", "UPDATED", "CREATED", "COMMIT", "CAUSE")
@@ -80,7 +78,7 @@ def show_built(outcome: Built, output: str, app_dir: Path) -> None:
         print_json(image)
     else:
         print_data(f"{image.ref} {image.id}")
-        _print_next(f"publish {shlex.quote(str(app_dir))}{target_arguments('registry')}")
+        print_next(f"publish {shlex.quote(str(app_dir))}{target_arguments('registry')}")
 
 
 def show_published(outcome: Published, output: str, *, dry_run: bool) -> None:
@@ -94,7 +92,7 @@ def show_published(outcome: Published, output: str, *, dry_run: bool) -> None:
         print_data(f"{version.name} {version.version} {'published' if outcome.changed else 'is already published'}")
         image = pinned(version.image.ref, version.image.digest)
         print_pairs([("image", image), ("chart", pinned(version.chart.ref, version.chart.digest))])
-        _print_next(f"deploy {version.name}@{version.version} -n NAMESPACE{target_arguments('registry')}")
+        print_next(f"deploy {version.name}@{version.version} -n NAMESPACE{target_arguments('registry')}")
 
 
 def show_deployed(outcome: Deployed, output: str, *, dry_run: bool) -> None:
@@ -113,11 +111,11 @@ def show_deployed(outcome: Deployed, output: str, *, dry_run: bool) -> None:
     where = f"{release.name} -n {release.namespace}{target_arguments()}"
     if release.deleted_at is not None:
         print_data(f"{_title(release)} is {already}deleted; {release.id} can be restored")
-        _print_next(f"restore {where}", f"history {where}")
+        print_next(f"restore {where}", f"history {where}")
         return
     print_data(f"{_title(release)} {already}runs in {release.namespace} as {release.id}")
     logs = () if is_remote() else (f"logs {where}",)  # a server does not show logs
-    _print_next(f"history {where}", *logs, *((f"rollback {where}",) if release.revision > 1 else ()))
+    print_next(f"history {where}", *logs, *((f"rollback {where}",) if release.revision > 1 else ()))
 
 
 def _show_accepted(operation: Operation, output: str) -> None:
@@ -129,7 +127,7 @@ def _show_accepted(operation: Operation, output: str) -> None:
         print_json({**shown, "state": operation.state})
         return
     print_data(f"operation {operation.id}: the {operation.verb} of {operation.namespace}.{operation.name} is {operation.state}")
-    _print_next(f"watch {operation.id}{target_arguments()}")
+    print_next(f"watch {operation.id}{target_arguments()}")
 
 
 def show_unlocked(outcome: Deployed, output: str, *, dry_run: bool) -> None:
@@ -143,17 +141,18 @@ def show_unlocked(outcome: Deployed, output: str, *, dry_run: bool) -> None:
         where = f"{release.name} in {release.namespace}"
         print_data(f"{where} is unlocked" if outcome.changed else f"{where} is not locked: nothing to do")
         print_data(f"the newest release is {release.id}: {release.status}")
-        _print_next(f"history {release.name} -n {release.namespace}{target_arguments()}")
+        print_next(f"history {release.name} -n {release.namespace}{target_arguments()}")
 
 
-def _print_next(*commands: str) -> None:
+def print_next(*commands: str) -> None:
+    """Print the commands to use next."""
     for number, command in enumerate(commands):
         print_message(f"{'      ' if number else 'next: '}kubernaut {command}")
 
 
 def _title(release: Release) -> str:
-    commit = f" ({_commit(release.source.commit)})" if release.source.commit else ""
-    return f"{release.name} {version_of(release)}{commit}"
+    commit = f" ({short_commit(release.source.commit)})" if release.source.commit else ""
+    return f"{release.chart.name or release.name} {version_of(release)}{commit}"
 
 
 # releases
@@ -175,7 +174,7 @@ def show_releases(releases: ReleaseList, output: str, *, empty: str, health: boo
             release.status,
             *((release.health.status.value if release.health else NONE,) if health else ()),
             version_of(release),
-            _commit(release.source.commit),
+            short_commit(release.source.commit),
             release.created_by or release.managed_by,
             format_time(release.created_at or release.updated_at),
         )
@@ -214,7 +213,7 @@ def _print_history(releases: ReleaseList) -> None:
             format_time(release.created_at or release.updated_at),
             release.status,
             *((version_of(release),) if compact else (chart_of(release), release.app_version or NONE)),
-            _commit(release.source.commit),
+            short_commit(release.source.commit),
             release.created_by or release.managed_by,
             (release.outcome.cause if release.outcome else None) or NONE,
             release.description or "",
@@ -240,28 +239,6 @@ def _print_count(releases: ReleaseList) -> None:
         print_message(f"Showing {len(releases.items)} of {releases.count} releases.")
 
 
-def show_versions(name: str, versions: Sequence[PublishedVersion], output: str) -> None:
-    """Print the published versions of an application, newest first."""
-    if output == "json":
-        print_json({"items": versions, "count": len(versions)})
-        return
-    if not versions:
-        print_message(f"No version of {name} is published.")
-        _print_next(f"publish APP_DIR{target_arguments('registry')}")
-        return
-    rows = [
-        (
-            version.version,
-            format_time(version.created_at),
-            _commit(version.source.commit),
-            version.image.digest[:_SHORT_DIGEST] if is_terminal(sys.stdout) else version.image.digest,
-            ", ".join(version.environments) or NONE,
-        )
-        for version in versions
-    ]
-    print_table(("VERSION", "CREATED", "COMMIT", "IMAGE", "ENVIRONMENTS"), rows, optional=("COMMIT",))
-
-
 def version_of(release: Release) -> str:
     """Return the version of a release."""
     return release.chart.version or release.app_version or NONE
@@ -272,7 +249,7 @@ def chart_of(release: Release) -> str:
     return "-".join(part for part in (release.chart.name, release.chart.version) if part) or NONE
 
 
-def _commit(commit: str | None) -> str:
+def short_commit(commit: str | None) -> str:
     """Return the short form of a commit; it keeps the suffix ``-dirty``."""
     if not commit:
         return NONE

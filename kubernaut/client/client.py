@@ -14,7 +14,7 @@ from kubernaut.adapters.secret_files import static_token, token_from_file
 from kubernaut.ci import CiBuild, build_header, sanitize_build
 from kubernaut.client.transport import NO_RETRY, Transport, follow, follow_release, get_operation, iter_events, parse
 from kubernaut.deploy.values import merge, read_values
-from kubernaut.errors import ReleaseNotCurrent, ReleaseNotFound, SettingInvalid, Unreachable
+from kubernaut.errors import BadInput, ReleaseNotCurrent, ReleaseNotFound, SettingInvalid, Unreachable
 from kubernaut.events import Listener, NumberedEvent, ignore_event
 from kubernaut.history.detail import Difference, ReleaseReport
 from kubernaut.history.explain import ReleaseExplanation
@@ -22,15 +22,16 @@ from kubernaut.history.operations import Operation, is_operation_id
 from kubernaut.history.records import GONE, Status
 from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, ReleaseList, last_deleted
 from kubernaut.interface import Deployed, DeployOptions, OperationOptions, ReleaseOptions, ReleaseVerbs, ShipOptions, check_options
-from kubernaut.models import Model, Plan, check_name, check_namespace
+from kubernaut.models import Model, Plan, check_name, check_namespace, check_release_name
 
 if TYPE_CHECKING:
-    from kubernaut.publish.version import PublishedVersion
+    from kubernaut.publish.version import PublishedVersions
 
 PAGE_SIZE = 500
 _MAX_PAGES = 10_000
 _OPERATION = ("note", "timeout", "lock_timeout")
-_DEPLOY = (*_OPERATION, "version", "pre", "chart", "digest", "environment", "create_namespace", "on_failure", "reuse_values")
+_WHAT = ("application", "version", "pre", "chart", "digest")
+_DEPLOY = (*_OPERATION, *_WHAT, "environment", "create_namespace", "on_failure", "reuse_values")
 
 
 class Client(ReleaseVerbs):
@@ -116,11 +117,13 @@ class Client(ReleaseVerbs):
         return parse(ReleaseHistoryList, self._get(ReleaseId.resolve(release, namespace), "/history"))
 
     @override
-    def versions(self, name: str) -> Sequence[PublishedVersion]:
-        from kubernaut.publish.version import PublishedVersion  # it imports the Docker client
+    def versions(self, name: str) -> PublishedVersions:
+        from kubernaut.publish.version import PublishedVersion, PublishedVersions  # it imports the Docker client
 
-        items = self._transport.get(f"/api/versions/{check_name(name)}").content.get("items")
-        return tuple(parse(PublishedVersion, item) for item in (items if isinstance(items, list) else ()))
+        content = self._transport.get(f"/api/versions/{check_name(name)}").content
+        items, foreign = content.get("items"), content.get("foreign")
+        versions = [parse(PublishedVersion, item) for item in (items if isinstance(items, list) else ())]
+        return PublishedVersions(versions, foreign=map(str, foreign if isinstance(foreign, list) else ()))
 
     @override
     def manifest(self, release: str, *, namespace: str | None = None, revision: int | None = None) -> str:
@@ -171,7 +174,7 @@ class Client(ReleaseVerbs):
 
     @override
     def deploy(self, name: str, *, namespace: str, **options: Unpack[DeployOptions]) -> Deployed:
-        release = ReleaseId(check_namespace(namespace), check_name(name))
+        release = ReleaseId(check_namespace(namespace), check_release_name(name))
         return self._write("POST", "/api/releases", release, options, body=deploy_body(release, options))
 
     @override
@@ -298,9 +301,11 @@ def deploy_body(release: ReleaseId, options: DeployOptions | ShipOptions) -> dic
 
     Raises:
         TypeError: The server does not take an option.
+        BadInput: The chart is not in an OCI registry.
         ValuesInvalid: A file or a ``--set`` is invalid.
     """
     fields = _fields(options, DeployOptions, _DEPLOY)
+    _check_chart(fields.get("chart"))
     requested = read_values(None, options.get("values", ()), options.get("set", ()), reuse=options.get("reuse_values", False))
     values: dict[str, Any] = {}
     for layer in requested.layers:
@@ -310,6 +315,15 @@ def deploy_body(release: ReleaseId, options: DeployOptions | ShipOptions) -> dic
     if requested.sets:
         fields["set"] = list(requested.sets)
     return {"name": release.name, "namespace": release.namespace, **fields}
+
+
+def _check_chart(chart: str | Path | None) -> None:
+    """Refuse a chart that a server does not deploy. Raises: BadInput."""
+    if chart is not None and (isinstance(chart, Path) or not chart.startswith("oci://")):
+        raise BadInput(
+            "A server deploys charts of OCI registries only, oci://HOST/PATH:VERSION: it reads no files and no chart repositories.",
+            hint="Push the chart with `helm push PACKAGE.tgz oci://HOST/PATH` and name that, or deploy without a server.",
+        )
 
 
 def _fields(options: OperationOptions, known: type, names: Sequence[str]) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kubernaut.adapters.helm_warnings import api_warning
@@ -29,6 +32,18 @@ class Checked(Protocol):
         """Check once. Raises: KubernautError to stop Helm."""
 
 
+@contextmanager
+def chart_argument(request: DeployRequest) -> Iterator[str]:
+    """Yield the chart as Helm takes it: the reference by digest, or the path of the package, a file that exists meanwhile."""
+    if request.package is None:
+        yield request.chart_ref
+        return
+    with tempfile.TemporaryDirectory(prefix="kubernaut-chart-") as folder:
+        path = Path(folder) / "chart.tgz"
+        path.write_bytes(request.package)
+        yield str(path)
+
+
 def deploy_command(request: DeployRequest, execution: Execution, action: Action) -> HelmCommand:
     """Return the command that installs or upgrades the release."""
     operation = execution.operation
@@ -39,10 +54,18 @@ def deploy_command(request: DeployRequest, execution: Execution, action: Action)
         "description": description_of(request.version, operation),
         "timeout": request.timeout,
     }
-    if action.kind == "helm-install-replace":
-        return lambda helm, control: helm.install_replace(request.name, request.chart_ref, **common, **control)
-    common |= {"install": action.kind == "helm-install", "history_max": request.history_max}
-    return lambda helm, control: helm.upgrade(request.name, request.chart_ref, **common, **control)
+    replaces = action.kind == "helm-install-replace"
+    if not replaces:
+        common |= {"install": action.kind == "helm-install", "history_max": request.history_max}
+
+    def run(helm: Helm, control: dict[str, Any]) -> None:
+        with chart_argument(request) as chart:
+            if replaces:
+                helm.install_replace(request.name, chart, **common, **control)
+            else:
+                helm.upgrade(request.name, chart, **common, **control)
+
+    return run
 
 
 def rollback_command(request: OperationRequest, execution: Execution, target: Record, chart: OperationChart) -> HelmCommand:

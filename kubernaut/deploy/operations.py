@@ -52,7 +52,7 @@ from kubernaut.history.operations import (
 )
 from kubernaut.history.records import KUBERNAUT_OWNER, Record
 from kubernaut.history.store import ReleaseHistory
-from kubernaut.models import Plan, check_name, check_namespace, check_release_name
+from kubernaut.models import Plan, check_namespace, check_release_name
 from kubernaut.redact import redact
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def new_operation(
     if verb not in get_args(Verb):
         raise BadInput(f"{verb!r} cannot be accepted as an operation; {', '.join(get_args(Verb))} can.")
     check_namespace(namespace)
-    name = check_name(name) if verb == "deploy" else check_release_name(name)
+    check_release_name(name)
     hashed = None if key is None else key_hash(settings.actor, key)
     return _operation(
         verb, namespace, name, settings, note=how["note"], timeout=how["timeout"], fingerprint=fingerprint, key=hashed

@@ -53,12 +53,12 @@ from kubernaut.deploy.revisions import (
     title,
 )
 from kubernaut.deploy.values import canonical
-from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseChanged, ReleaseNotCurrent, ReleaseNotFound
+from kubernaut.errors import Conflict, NameInvalid, NamespaceNotFound, ReleaseChanged, ReleaseNotCurrent, ReleaseNotFound
 from kubernaut.history.manifest import manifest_of
 from kubernaut.history.records import PENDING, Record, Status
 from kubernaut.history.releases import HealthStatus, ReleaseHealth, last_deleted
 from kubernaut.history.store import ReleaseHistory
-from kubernaut.models import Action, Plan
+from kubernaut.models import Action, Plan, check_name
 
 RECONCILING = frozenset({"recreate-record", "mark-failed", "mark-superseded"})
 """The actions that put the history in order, without Helm."""
@@ -85,6 +85,7 @@ def plan(
         health: The health of the current release; only a deploy that would change nothing depends on it.
 
     Raises:
+        NameInvalid: The first release of a name that kubernaut gives no release.
         NamespaceNotFound: The namespace does not exist, and the request does not create it.
         ReleaseNotFound: The release does not exist, or has no revision to go back to.
         ReleaseNotCurrent: The named revision is not the current one.
@@ -132,6 +133,8 @@ def _main_plan(
 
 def _deploy(history: ReleaseHistory, request: DeployRequest, *, namespace_missing: bool, health: ReleaseHealth | None) -> Plan:
     current = history.current
+    if current is None:
+        _check_new_name(request)
     if namespace_missing and not request.create_namespace:
         raise NamespaceNotFound(f"The namespace {request.namespace} does not exist.")
     if current is None:
@@ -299,6 +302,17 @@ def _strays(history: ReleaseHistory, main: Action) -> Iterator[Record]:
 def _was(current: Record) -> str:
     left = current.status in PENDING or current.status == Status.UNINSTALLING
     return f"was left {current.status}" if left else f"is {current.status}"
+
+
+def _check_new_name(request: DeployRequest) -> None:
+    """Check the name of the first release: names with dots are upgraded, and not made, because objects are often named alike."""
+    if "." in request.name:
+        raise NameInvalid(
+            f"The release {request.release} does not exist, and the name of a new one has no dot.",
+            hint=f"`kubernaut list -n {request.namespace} --all` lists the releases; use dashes in a new name.",
+            http_hint=f"`GET /api/releases?namespace={request.namespace}&all=true` lists the releases; use dashes in a new name.",
+        )
+    check_name(request.name)
 
 
 def _check_current(current: Record, revision: int | None) -> None:

@@ -55,8 +55,10 @@ class DeployRequest(OperationRequest):
 
     Attributes:
         version: The version of the chart.
-        chart_ref: The chart by digest, ``oci://REGISTRY/NAME@sha256:…``.
+        chart_ref: The chart by digest, ``oci://REGISTRY/NAME@sha256:…``; for a package, where it came from.
         chart_digest: The digest of the chart.
+        chart_name: The chart's own name, which is the application's, where it is not the release's name too.
+        package: The chart itself, for one that is not in an OCI registry: the bytes of its ``.tgz``.
         values: The requested values, in layers.
         environment: The environment whose values are among them.
         commit: The commit that the version was built from.
@@ -76,11 +78,14 @@ class DeployRequest(OperationRequest):
     repository: str | None = None
     on_failure: Literal["rollback", "keep"] | None = None
     create_namespace: bool = False
+    chart_name: str | None = None
+    package: bytes | None = field(default=None, repr=False)
 
     @property
     def subject(self) -> str:
-        """The version and the namespace, for a person."""
-        return f"{self.name} {self.version} to {self.namespace}"
+        """The version and the namespace, and the release's name where it differs from the chart's, for a person."""
+        as_name = "" if self.chart_name in (None, self.name) else f" as {self.name}"
+        return f"{self.chart_name or self.name} {self.version} to {self.namespace}{as_name}"
 
     def merged_values(self, history: ReleaseHistory) -> Mapping[str, Any]:
         """Return the values with all layers merged. Raises: ValuesInvalid."""

@@ -191,12 +191,10 @@ class ReleaseId:
 
     @classmethod
     def resolve(cls, text: str, namespace: str | None = None, revision: int | None = None) -> ReleaseId:
-        """Return the ID for an argument: an ID, or with ``namespace`` a name. Raises: NameInvalid."""
-        first, last = text.partition(".")[0], text.rpartition(".")[2]
-        if namespace is None or (first == namespace and (last == "current" or _REVISION.fullmatch(last))):
-            found = cls.parse(text)
-        else:
-            found = cls(check_namespace(namespace), check_release_name(text))
+        """Return the ID for an argument: an ID, or with ``namespace`` a name, which may have dots. Raises: NameInvalid."""
+        first, *others = text.split(".")
+        is_id = len(others) > 1 and first == namespace and (others[-1] == "current" or _REVISION.fullmatch(others[-1]))
+        found = cls.parse(text) if namespace is None or is_id else cls(check_namespace(namespace), check_release_name(text))
         if revision is None:
             return found
         if found.revision not in (None, revision):

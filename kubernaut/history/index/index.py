@@ -124,14 +124,23 @@ class Index(Informer):
 
         return self._answer(ask, f"The history of {namespace}.{name}")
 
-    def active(self, name: str | None = None) -> tuple[Release, ...]:
-        """Return the active releases, of all names or of one; long ones are shortened. Raises: IndexStale before the first list."""
+    def active(self, name: str | None = None, *, chart: str | None = None) -> tuple[Release, ...]:
+        """Return the active releases, of all names and charts or of one; long ones are shortened.
+
+        Args:
+            name: Only the releases of this name.
+            chart: Only the releases of the chart of this name.
+
+        Raises:
+            IndexStale: Nothing was listed yet.
+        """
         self.check_listed()
         with self._cache.lock:
             current = [
                 _published(state)[0] for known, state in self._cache.state.items() if name in (None, known.name) and state.active
             ]
-            return tuple(record.release.release(record.metadata.version) for record in current if record.release)
+            known = [record for record in current if record.release and chart in (None, record.release.chart_name)]
+            return tuple(record.release.release(record.metadata.version) for record in known if record.release)
 
     def operation(self, id: str) -> Operation:
         """Return an operation; an unknown one is looked up in the cluster.

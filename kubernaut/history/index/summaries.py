@@ -123,6 +123,7 @@ class ReleaseJSON:
         active: Whether it is the active release of its name.
         serving: The serving revision of its name.
         whole: Whether nothing is cut.
+        chart_name: The chart's name.
     """
 
     json: bytes
@@ -132,6 +133,7 @@ class ReleaseJSON:
     active: bool
     serving: int | None
     whole: bool = True
+    chart_name: str | None = None
 
     def release(self, version: str) -> Release:
         """Return the release; ``version`` is the record's resource version, which the JSON does not contain."""
@@ -197,7 +199,9 @@ def summarize_release(record: Record, operations: Iterable[OperationSummary]) ->
         why = type(error).__name__ if isinstance(error, TypeError) else str(error).splitlines()[0]
         release = empty.model_copy(update={"description": f"damaged: its content is not a release: {storable(why)}"})
     found = find_summary(record, known)
-    return ReleaseJSON(_dump(release), release.status, release.chart.version, found, release.active, release.serving)
+    chart = release.chart
+    named = None if chart.name is None else intern(chart.name)
+    return ReleaseJSON(_dump(release), release.status, chart.version, found, release.active, release.serving, chart_name=named)
 
 
 def find_summary(record: Record, known: Sequence[tuple[OperationSummary, Operation]]) -> OperationSummary | None:

@@ -138,6 +138,11 @@ class VersionList(Model):
 
     items: tuple[VersionWithReleases, ...]
     count: int
+    foreign: tuple[str, ...] = Field(
+        default=(),
+        exclude_if=lambda foreign: not foreign,
+        description="The references of charts of this name that kubernaut did not publish; only if there are any.",
+    )
 
 
 class _Handlers:
@@ -207,14 +212,14 @@ class _Handlers:
         name = check_name(request.parameters["name"])
         visible = visible_namespaces(request.caller, self._namespaces)
         active: dict[str | None, list[str]] = {}
-        for release in self._index.active(name):
+        for release in self._index.active(chart=name):  # the name of a release may differ from that of its application
             if visible is None or release.namespace in visible:
                 active.setdefault(release.chart.digest, []).append(release.id)
+        versions = self._kubernaut.versions(name)
         items = tuple(
-            VersionWithReleases(**dict(version), active=tuple(active.get(version.chart.digest, ())))
-            for version in self._kubernaut.versions(name)
+            VersionWithReleases(**dict(version), active=tuple(active.get(version.chart.digest, ()))) for version in versions
         )
-        return Response(body=VersionList(items=items, count=len(items)))
+        return Response(body=VersionList(items=items, count=len(items), foreign=versions.foreign))
 
     def _with_health(self, items: Iterable[bytes]) -> tuple[bytes, ...]:
         """Return the JSON of releases with their health."""

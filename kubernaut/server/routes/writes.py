@@ -17,7 +17,7 @@ from kubernaut.models import NAME_LENGTH, NAMESPACE_LENGTH, Model, Plan
 from kubernaut.server.auth.access import Role
 from kubernaut.server.operations.execution import MAX_WAIT_SECONDS, Decision, WriteRequest, execute
 from kubernaut.server.operations.progress import OperationStatus
-from kubernaut.server.routes.releases import ID
+from kubernaut.server.routes.releases import ID, NAME_PATTERN
 from kubernaut.server.routing import Header, Request, Response, ResponseSpec, Route
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kubernaut.server.routing import ServerContext
 
 _LABEL = r"^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$"
-_CHART = r"^oci://[a-z0-9][a-z0-9.:_/-]*(?:@sha256:[0-9a-f]{64}|:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})$"
+_CHART = r"^oci://[a-z0-9][a-z0-9.:_/-]*(?::[A-Za-z0-9_][A-Za-z0-9._+-]{0,127})?(?:@sha256:[0-9a-f]{64})?$"
 _MAX_NOTE = 1000
 _MAX_SECONDS = 24 * 3600
 
@@ -48,21 +48,32 @@ def _both(name: str, schema: JsonDict) -> JsonDict:
 
 
 class NewRelease(Model):
-    """A release to create: from a published version, or from a chart reference."""
+    """A release to create: from a published version of an application, or from a chart reference."""
 
     model_config = ConfigDict(
-        json_schema_extra={"not": {"anyOf": [_both("version", {"type": "string"}), _both("pre", {"const": True})]}}
+        json_schema_extra={
+            "not": {
+                "anyOf": [*(_both(name, {"type": "string"}) for name in ("version", "application")), _both("pre", {"const": True})]
+            }
+        }
     )
 
-    name: str = Field(pattern=_LABEL, max_length=NAME_LENGTH, description="The application's name, and the name of the release.")
+    name: str = Field(
+        pattern=f"^{NAME_PATTERN}$",
+        max_length=NAME_LENGTH,
+        description="The name of the release, and of the application unless that is named; a new one has no dots.",
+    )
     namespace: str = Field(pattern=_LABEL, max_length=NAMESPACE_LENGTH, description="The namespace to deploy to.")
+    application: str | None = Field(
+        default=None, pattern=_LABEL, max_length=NAME_LENGTH, description="The application, where the release has another name."
+    )
     version: str | None = Field(default=None, max_length=200, description="The version; the newest stable one by default.")
     pre: bool = Field(default=False, description="Without a version: allow pre-releases.")
     chart: str | None = Field(
         default=None,
-        pattern=_CHART,
         max_length=512,
-        description="Instead of a version: `oci://HOST/PATH:TAG` or `oci://HOST/PATH@sha256:DIGEST`.",
+        description="Instead of a version: `oci://HOST/PATH[:VERSION][@sha256:DIGEST]`; by default the newest stable version.",
+        json_schema_extra={"pattern": _CHART},
     )
     digest: str | None = Field(
         default=None,
@@ -88,8 +99,8 @@ class NewRelease(Model):
 
     @model_validator(mode="after")
     def _one_chart(self) -> NewRelease:
-        if self.chart is not None and (self.version is not None or self.pre):
-            raise ValueError("version and pre cannot be combined with chart")
+        if self.chart is not None and (self.version is not None or self.pre or self.application is not None):
+            raise ValueError("application, version and pre cannot be combined with chart")
         return self
 
 
@@ -177,6 +188,7 @@ def _creation(body: NewRelease, query: DryRunQuery, context: ServerContext) -> W
         def deploy(kubernaut: Kubernaut, options: OperationOptions) -> Deployed:
             more: DeployOptions = {
                 **options,
+                "application": body.application,
                 "version": body.version,
                 "pre": body.pre,
                 "chart": chart,

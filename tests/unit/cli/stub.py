@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ from kubernaut.settings import Settings
 if TYPE_CHECKING:
     from kubernaut.history.detail import Difference
     from kubernaut.history.explain import ReleaseExplanation
-    from kubernaut.publish.version import PublishedVersion
+    from kubernaut.publish.version import PublishedVersion, PublishedVersions
 
 DIGEST = "sha256:" + "ab" * 32
 COMMIT = "31fba06c0ffee31fba06c0ffee31fba06c0ffee0"
@@ -111,6 +111,13 @@ def version(number: str = "1.4.2") -> PublishedVersion:
     )
 
 
+def published(*versions: PublishedVersion, foreign: Iterable[str] = ()) -> PublishedVersions:
+    """Return published versions, and the charts beside them."""
+    from kubernaut.publish.version import PublishedVersions
+
+    return PublishedVersions(versions, foreign=foreign)
+
+
 def difference() -> Difference:
     """Return the difference between two releases; it includes a secret."""
     from kubernaut.history.detail import AppVersionChange, ChartChange, Difference, ImagesChange, ValueChange
@@ -185,7 +192,7 @@ DEFAULT_ANSWERS: dict[str, Callable[[], Any]] = {
     "explain": explanation,
     "diff": difference,
     "logs": lambda: ["hello-0 listening", "hello-0 GET /"],
-    "versions": lambda: [version(), version("1.4.1")],
+    "versions": lambda: published(version(), version("1.4.1")),
 }
 
 

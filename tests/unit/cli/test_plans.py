@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import Result
 from support.messages import facts
-from unit.cli.stub import PLAN, StubKubernaut, release
+from unit.cli.stub import PLAN, StubKubernaut, published, release
 from unit.cli.test_verbs import WRITING
 
 from kubernaut import Action, Deployed, Plan
@@ -145,7 +145,7 @@ def test_the_next_commands_are_complete(run: Run, name: str) -> None:
         check_complete(words)
 
 
-@pytest.mark.parametrize(("name", "answer"), [("list", ReleaseList(items=(), count=0)), ("versions", [])])
+@pytest.mark.parametrize(("name", "answer"), [("list", ReleaseList(items=(), count=0)), ("versions", published())])
 def test_the_next_commands_of_an_empty_list_are_complete(run: Run, stub: StubKubernaut, name: str, answer: Any) -> None:
     stub.answers[name] = answer
     found = commands(run(name, *(("hello-world",) if name == "versions" else ())).stderr)

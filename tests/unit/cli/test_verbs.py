@@ -45,7 +45,7 @@ LINES = {**WRITING, **LOOKING, "logs": ("logs", "demo.hello-world.v3")}
 CLI_ONLY = {"output", "yes", "help"}
 FILES = {"to", "handover"}
 """The files that the command line reads and writes; `diff --to` is an argument of the library."""
-LIBRARY_ONLY = {"if_match", "operation", "chart", "digest"}
+LIBRARY_ONLY = {"if_match", "operation", "digest"}
 """Arguments that only the library and the REST server have."""
 SERVER_ONLY = {
     "accept",
@@ -85,7 +85,7 @@ def test_a_command_has_the_options_of_the_library(name: str) -> None:
     offered = {parameter.name for parameter in command(name).params} - CLI_ONLY - set(SETTINGS) - {"verbose"}
     offered = offered if name == "diff" else offered - FILES
     if name == "deploy":  # NAME[@VERSION] is one word on the command line
-        offered = offered - {"application"} | {"name", "version"}
+        offered |= {"version"}
     assert offered == parameters
 
 
@@ -155,6 +155,7 @@ def test_ship_passes_all_options_on(run: Run, stub: StubKubernaut, tmp_path: Pat
                 "create_namespace": True,
                 "on_failure": "keep",
                 "reuse_values": True,
+                "name": None,
                 "wait": True,
                 "dry_run": False,
             },

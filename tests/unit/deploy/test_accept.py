@@ -135,7 +135,7 @@ def test_accept_refuses_a_terminating_namespace(harness: DeployHarness) -> None:
     [
         ({"verb": "purge"}, BadInput),
         ({"name": "--hello"}, NameInvalid),
-        ({"name": "a.b"}, NameInvalid),
+        ({"name": "a..b"}, NameInvalid),
         ({"namespace": "Demo"}, NameInvalid),
     ],
 )

@@ -98,6 +98,9 @@ def test_invalid_writes_are_refused_and_write_nothing(
         ("file:///etc/passwd", 422, "request_invalid"),
         ("oci://user:pass@r.example/hello:1.0.0", 422, "request_invalid"),
         ("/etc", 422, "request_invalid"),
+        ("charts/hello", 422, "request_invalid"),
+        ("https://charts.example/hello@1.0.0", 422, "request_invalid"),
+        ("oci://r.example/charts/hello", 403, "chart_refused"),
         ("--post-renderer=sh", 422, "request_invalid"),
     ],
 )
@@ -111,10 +114,11 @@ def test_charts_of_other_registries_are_refused(
     assert len(backend.publisher.registry.requests) == asked
 
 
-@pytest.mark.parametrize("by", ["tag", "digest"])
+@pytest.mark.parametrize("by", ["tag", "digest", "both", "newest"])
 def test_a_chart_is_deployed_by_reference(backend: Backend, server: InProcessServer, by: str) -> None:
     digest = backend.publisher.publish("1.5.0")
-    ref = f"oci://{backend.publisher.prefix}/charts/hello" + (":1.5.0" if by == "tag" else f"@{digest}")
+    references = {"tag": ":1.5.0", "digest": f"@{digest}", "both": f":1.5.0@{digest}", "newest": ""}
+    ref = f"oci://{backend.publisher.prefix}/charts/hello{references[by]}"
     response = server.post("/api/releases", {"name": "hello", "namespace": "demo", "chart": ref}, headers=WAIT)
     assert response.status_code == 201, response.text
     assert response.json["chart"]["digest"] == digest
