@@ -22,10 +22,14 @@ _WORDS = (
     r"|(?:api|access|secret|private|account|encryption|signing)[_.-]?key|client[_.-]?key[_.-]?data|tls\.key|identitytoken"
 )
 # A secret key *ends* with such a word: secretName, tokenPath and imagePullSecrets hold names, not secrets.
-_KEY = rf"(?<![\w.-])(?:[\w.-]*(?:{_WORDS})|_?auth)"
+# existingSecret and imagePullSecret do too.
+_NAMES = r"(?!(?:[\w.-]*[_.-])?(?:existing|(?:image[_-]?)?pull)[_-]?secret(?![\w.-]))"
+_KEY = rf"(?<![\w.-]){_NAMES}(?:[\w.-]*(?:{_WORDS})|_?auth)"
+# Neither is a boolean or null a secret: automountServiceAccountToken: false.
+_TEXT = r"(?!(?:true|false|null|~)[ \t]*(?:$|[\r\n,;}\])#&]))"
 _QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
 
-_SECRET_KEY = re.compile(rf"(?:[\w.-]*(?:{_WORDS})|_?auth)", re.IGNORECASE)
+_SECRET_KEY = re.compile(rf"{_NAMES}(?:[\w.-]*(?:{_WORDS})|_?auth)", re.IGNORECASE)
 _SECRET_VARIABLE = re.compile(
     r"PASS(?:WORD|WD|PHRASE)|_(?:PASS|PWD)$|SECRET|TOKEN|CREDENTIAL|(?:API|ACCESS|PRIVATE)_?KEY", re.IGNORECASE
 )
@@ -69,11 +73,11 @@ _RULES: tuple[tuple[re.Pattern[str], Replacement], ...] = tuple(
         ),
         # In a line of YAML the value is the rest of the line. Then key=value, "key": "value" and --key value anywhere else.
         (
-            rf"(?m)(^[ \t]*(?:- )?[\"']?{_KEY}[\"']?:[ \t]+)(?![|>*{{\[]|'\*\*\*'[ \t]*$)(?!{_QUOTED}[ \t]*[,}}])\S.*$",
+            rf"(?m)(^[ \t]*(?:- )?[\"']?{_KEY}[\"']?:[ \t]+)(?![|>*{{\[]|'\*\*\*'[ \t]*$)(?!{_QUOTED}[ \t]*[,}}]){_TEXT}\S.*$",
             re.IGNORECASE,
             rf"\1{MASK}",
         ),
-        (rf"({_KEY}[\"']?\s*[:=]\s*)({_QUOTED}|[^\s,;&\"'{{}}\[\]]+)", re.IGNORECASE, _value_in_quotes),
+        (rf"({_KEY}[\"']?\s*[:=]\s*){_TEXT}({_QUOTED}|[^\s,;&\"'{{}}\[\]]+)", re.IGNORECASE, _value_in_quotes),
         (rf"((?<![\w-])--?[\w-]*(?:{_WORDS})[ \t]+)(?:{_QUOTED}|[^\s\"']+)", re.IGNORECASE, rf"\1{MASK}"),
     )
 )

@@ -96,10 +96,25 @@ def test_secret_is_recognized_by_its_shape(text: str) -> None:
         "Step 2/8 : RUN npm install --omit=dev",
         "a Secret in the namespace, and its tokens",
         "all tests pass: 12 of 12",
+        "automountServiceAccountToken: false",
+        "      automountServiceAccountToken: true\n      containers: []",
+        '{"automountServiceAccountToken": false}',
+        "--set automountServiceAccountToken=false,replicas=2",
+        "existingSecret: null",
+        "existingSecret: db-credentials",
+        "auth.existingSecret=db-credentials",
+        "imagePullSecret: registry",
     ],
 )
 def test_harmless_text_stays(text: str) -> None:
     assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["password: trueblue1", "password: true blue", "token=false1234", "password: 'true'", "pwd: nullify7"]
+)
+def test_text_that_only_begins_like_a_boolean_is_masked(text: str) -> None:
+    assert redact(text).partition("=" if "=" in text else ": ")[2].strip("'") == MASK
 
 
 def test_rest_of_the_line_stays() -> None:
