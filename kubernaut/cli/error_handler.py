@@ -17,6 +17,7 @@ from kubernaut.cli.signals import Terminated, finish, received_signal
 from kubernaut.errors import Interrupted, KubernautError, Usage
 
 PIPE_CLOSED = 141
+_LONGEST_LINE = 500
 _CLOSED = (errno.EPIPE, errno.EIO)
 """The errors of a write to a closed pipe and to a closed terminal."""
 
@@ -80,9 +81,9 @@ def _work(work: Callable[[], object]) -> None:
 def _report(error: KubernautError, json: bool, *, trace: bool = False) -> int:
     if trace and error.__cause__ is not None:
         print_message("".join(traceback.format_exception(error)).rstrip())
-    print_message(error.message, label="error", colour="red")
+    print_message(error.message if trace else _brief(error.message), label="error", colour="red")
     for line in _lines(error.details):
-        print_message(f"  {line}")
+        print_message(f"  {line if trace else _brief(line)}")
     print_message(error.hint, label="hint", colour="cyan")
     if json:
         try:
@@ -98,6 +99,16 @@ def _lines(details: Sequence[str]) -> list[str]:
     if already_shown(line for lines in split for line in lines):
         return []
     return [line for first, *rest in split for line in (first, *(() if already_shown(rest) else rest))]
+
+
+def _brief(text: str) -> str:
+    """Return a text without the objects that the API server repeats in its messages; ``--verbose`` shows them."""
+    if len(text) <= _LONGEST_LINE:
+        return text
+    from kubernaut.rollout.problems import without_walls
+
+    shown = without_walls(text)
+    return shown if len(shown) <= _LONGEST_LINE else f"{shown[:_LONGEST_LINE]}… (--verbose shows the rest)"
 
 
 def _usage(error: click.UsageError) -> Usage:

@@ -6,6 +6,7 @@ A name goes into a command only if it is a valid one: names in explanations come
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -298,8 +299,7 @@ def _immutable(facts: _Facts) -> _Pair:
     if not facts.object:
         return _same(f"{advice}.")
     lost = {"PersistentVolumeClaim": " (its data is lost)", "Deployment": " (its pods stop until then)"}.get(kind, "")
-    kept = " (its pods go on running)" if kind == "StatefulSet" else lost
-    orphan = " --cascade=orphan" if kind == "StatefulSet" else ""
+    kept, orphan = (" (its pods go on running)", " --cascade=orphan") if kind == "StatefulSet" else (lost, "")
     command = f"`kubectl delete {facts.object} {facts.where}{orphan}`"
     return (
         f"{advice}; or delete it, so that the next deploy creates it anew{kept}: {command}.",
@@ -309,6 +309,9 @@ def _immutable(facts: _Facts) -> _Pair:
 
 def _invalid(facts: _Facts) -> _Pair:
     field = facts.get("field")
+    if facts.get("expected") == "string":
+        pairs, quoting = facts.get("setString") or "KEY=VALUE", "or quote the value in the chart"
+        return f"Add `--set-string {shlex.quote(pairs)}` to the command, {quoting}.", f"Send `{pairs}` in `setString`, {quoting}."
     return _same(f"Correct {field} in the chart or its values." if field else "Correct the object in the chart or its values.")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from kubernaut.rollout.objects import ObjectKey
 
 _LONGEST_MESSAGE = 400
+_LONGEST_BRACES = 80
 # What a container runtime and the kubelet wrap around the message that matters.
 _WRAPPING = re.compile(
     r"Failed to pull image \S+: |Back-off pulling image \S+: |ErrImagePull: |ErrImageNeverPull: |rpc error: code = \w+ desc = "
@@ -101,7 +102,26 @@ class Problem:
         return self.cause, self.object, self.container
 
 
+def without_walls(text: str) -> str:
+    """Return a message with each long ``{…}``, such as a whole object that the API server repeats, cut to its braces."""
+    found: list[str] = []
+    depth = start = 0
+    for at, character in enumerate(text):
+        if character == "{":
+            depth += 1
+            if depth == 1:
+                found.append(text[start:at])
+                start = at
+        elif character == "}" and depth:
+            depth -= 1
+            if depth == 0:
+                inner = text[start : at + 1]
+                found.append(inner if len(inner) <= _LONGEST_BRACES else "{…}")
+                start = at + 1
+    return "".join((*found, text[start:]))
+
+
 def short(message: Any) -> str:
-    """Return a cluster's message on one line, without wrapping and without its full stop."""
-    text = _WRAPPING.sub("", " ".join(str(message or "no message").split())).rstrip(".")
+    """Return a cluster's message on one line, without wrapping, walls of values and its full stop."""
+    text = _WRAPPING.sub("", without_walls(" ".join(str(message or "no message").split()))).rstrip(".")
     return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…"

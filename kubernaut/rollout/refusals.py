@@ -43,6 +43,14 @@ _BAD_TYPE = re.compile(
     r"applying object|server-side apply failed for object (?:(?P<namespace>[\w.-]*)/)?(?P<name>[\w.:-]+) \S+, Kind=(?P<kind>\w+): "
     r"(?P<why>.*)"
 )
+_WRONG_TYPE = re.compile(
+    r"cannot unmarshal (?P<given>\w+) into Go struct field \w+\.(?P<field>[\w.\[\]-]+) of type (?P<expected>[\w.\[\]*]+)"
+)
+_WRONG_VALUE = re.compile(
+    r"(?P<field>\.[^\s:]+): expected (?P<expected>\w+), got &value\.valueUnstructured\{Value:(?P<value>[^}]*)\}"
+)
+_AS_KIND = re.compile(r'(?P<kind>[A-Z]\w*) in version "[^"]+" cannot be handled as a')
+_TYPES = {"string": "text", "bool": "boolean", "boolean": "boolean", "number": "number", "object": "map", "array": "list"}
 _SERVICE_ACCOUNT = re.compile(r'serviceaccount "(?P<name>[^"]+)" not found')
 _MALFORMED = re.compile(
     r"(?:cannot be handled as a \w+|failed to create typed (?:patch|live) object|unknown field|error validating)[^\n]*"
@@ -196,6 +204,37 @@ def _immutable(kind: str, name: str, rest: str, fields: Sequence[str]) -> str:
     return f"{which} of {kind} {name} cannot be changed"
 
 
+def _wrong_type(text: str) -> Finding | None:
+    """Return that a field has a value of another type, such as a boolean in an annotation."""
+    found = _WRONG_TYPE.search(text) or _WRONG_VALUE.search(text)
+    if found is None:
+        return None
+    known = found.groupdict()
+    given, field = known.get("given") or _type_of(known["value"] or ""), found["field"].lstrip(".")
+    about, kind = _BAD_TYPE.search(text), _AS_KIND.search(text)
+    facts = {"field": field, "given": given, "expected": found["expected"]}
+    title = ""
+    if about is not None and about["kind"]:
+        facts |= {"kind": about["kind"], "name": about["name"]}
+        title = f" of {about['kind']} {about['name']}"
+    elif kind is not None:
+        title = f" of a {kind['kind']}"
+    return Finding(Cause.OBJECT_INVALID, f"{field}{title} must be a {_word(found['expected'])}, and is a {_word(given)}", facts)
+
+
+def _word(type_name: str) -> str:
+    """Return a plain word for a type of Go or JSON."""
+    if type_name.startswith(("int", "uint", "float")):
+        return "number"
+    return "list" if type_name.startswith("[]") else "map" if type_name.startswith("map[") else _TYPES.get(type_name, type_name)
+
+
+def _type_of(value: str) -> str:
+    if value in ("true", "false"):
+        return "bool"
+    return "number" if re.fullmatch(r"-?[0-9][0-9.e+]*", value) else "array" if value.startswith("[") else "object"
+
+
 def _malformed_object(text: str) -> Finding | None:
     found = _MALFORMED.search(text)
     if found is None:
@@ -225,6 +264,7 @@ _REFUSALS: tuple[Callable[[str], Finding | None], ...] = (
     _missing_right,
     _over_quota,
     _not_admitted,
+    _wrong_type,
     _invalid_object,
     _forbidden,
 )

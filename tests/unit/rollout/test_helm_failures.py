@@ -40,6 +40,20 @@ BOTH: list[tuple[str, Cause, dict[str, str], str, str]] = [
         'Error: UPGRADE FAILED: server-side apply failed for object demo/web apps/v1, Kind=Deployment: Deployment.apps "web" is invalid: spec.selector: Invalid value: {"matchLabels":{"app":"b"}}: field is immutable',
     ),
     (
+        "boolean in an annotation",
+        Cause.OBJECT_INVALID,
+        {"field": "metadata.annotations", "given": "bool", "expected": "string"},
+        'Error: INSTALLATION FAILED: unable to build kubernetes objects from release manifest: unable to decode "": json: cannot unmarshal bool into Go struct field ObjectMeta.metadata.annotations of type string',
+        'Error: INSTALLATION FAILED: unable to build kubernetes objects from release manifest: unable to decode "": json: cannot unmarshal bool into Go struct field ObjectMeta.metadata.annotations of type string',
+    ),
+    (
+        "number in a variable",
+        Cause.OBJECT_INVALID,
+        {"given": "number", "expected": "string"},
+        'Error: 1 error occurred:\n\t* Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal number into Go struct field EnvVar.spec.template.spec.containers.env.value of type string\n\n',
+        'Error: server-side apply failed for object demo/web apps/v1, Kind=Deployment: failed to create typed patch object (demo/web; apps/v1, Kind=Deployment): .spec.template.spec.containers[name="web"].env[name="PORT"].value: expected string, got &value.valueUnstructured{Value:8080}',
+    ),
+    (
         "node port",
         Cause.NODE_PORT_TAKEN,
         {"name": "web", "port": "30080"},
