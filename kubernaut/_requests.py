@@ -69,6 +69,8 @@ def version_request(
         repository=version.source.repository,
         on_failure=options.get("on_failure"),
         create_namespace=options.get("create_namespace", False),
+        skip_crds=options.get("skip_crds", False),
+        chart_bytes=version.size,
         **operation_settings(context, options),
     )
 
@@ -137,10 +139,19 @@ def operation_settings(context: Context, options: OperationOptions) -> dict[str,
 
 
 def requested_values(options: ShipOptions) -> Values:
-    """Return the values of ``values``, ``set`` and ``reuse_values``; files are read. Raises: ValuesInvalid."""
+    """Return the values of ``values``, the ``set…`` options and ``reuse_values``; files are read. Raises: ValuesInvalid."""
     from kubernaut.deploy.values import read_values
 
-    return read_values(None, options.get("values", ()), options.get("set", ()), reuse=options.get("reuse_values", False))
+    return read_values(
+        None,
+        options.get("values", ()),
+        options.get("set", ()),
+        reuse=options.get("reuse_values", False),
+        json_sets=options.get("set_json", ()),
+        string_sets=options.get("set_string", ()),
+        file_sets=options.get("set_file", ()),
+        literal_sets=options.get("set_literal", ()),
+    )
 
 
 def choose_environment(known: Collection[str], version: str, namespace: str, options: ShipOptions) -> str | None:

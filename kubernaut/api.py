@@ -385,7 +385,7 @@ class Kubernaut(ReleaseVerbs):
         check_waits(options)
         operation, dry_run, context = options.get("operation"), options.get("dry_run", False), self.context.deploy_context
         if operation is None:
-            return Deployed(*execute(request(), context=context, dry_run=dry_run))
+            return Deployed(*execute(request(), context=context, dry_run=dry_run, diff=options.get("diff", False)))
         if dry_run:
             raise TypeError("operation and dry_run cannot be combined")
         return Deployed(*execute_accepted(operation, request, context=context))

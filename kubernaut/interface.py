@@ -54,7 +54,7 @@ class Deployed:
 
     def after(self, published: Published) -> Deployed:
         """Return the result of a publish and this deploy of its version, as one."""
-        plan = Plan(actions=(*published.plan.actions, *self.plan.actions), reason=self.plan.reason)
+        plan = self.plan.model_copy(update={"actions": (*published.plan.actions, *self.plan.actions)})
         return Deployed(plan, published.changed or self.changed, self.release, self.operation)
 
 
@@ -66,6 +66,7 @@ class OperationOptions(TypedDict, total=False):
         timeout: Seconds that the operation may take; the setting by default.
         lock_timeout: Seconds to wait for another operation on the release, 0 to fail at once; the setting by default.
         dry_run: Only return the plan.
+        diff: With ``dry_run`` for a deploy or a rollback: return a plan with what would change (``Preview``).
         if_match: The ETag that the named release (for a deploy, the current one) must have, else ``ReleaseChanged``.
         operation: The operation from :meth:`Kubernaut.accept` that this call runs.
         wait: Whether to wait until the operation has ended; ``False`` only on a server, which continues it.
@@ -75,6 +76,7 @@ class OperationOptions(TypedDict, total=False):
     timeout: float | None
     lock_timeout: float | None
     dry_run: bool
+    diff: bool
     if_match: str | None
     operation: Operation | None
     wait: bool
@@ -98,20 +100,30 @@ class ShipOptions(OperationOptions, total=False):
     Attributes:
         version: The version; for ``ship`` counted from git by default, for ``deploy`` the newest stable one.
         values: YAML files, or mappings; later ones win.
-        set: ``KEY=VALUE`` in Helm's syntax; wins over ``values``.
+        set: ``KEY=VALUE`` in Helm's syntax; wins over ``values`` and ``set_json``.
+        set_string: ``KEY=VALUE`` in Helm's syntax, with texts as values; wins over ``set``.
+        set_json: ``KEY=JSON`` in Helm's syntax, or a JSON object; wins over ``values``.
+        set_file: ``KEY=PATH`` in Helm's syntax: each value is the text of a file; wins over ``set_string``.
+        set_literal: ``KEY=VALUE``, with a text that has no syntax as value; wins over all others.
         environment: The environment whose packaged values are used; the one named like the namespace by default, if any.
         create_namespace: Create the namespace if it does not exist.
         on_failure: ``rollback`` or ``keep``; as ``kubernaut.yaml`` says by default.
         reuse_values: Merge the values given here over those of the current release.
+        skip_crds: Do not install the chart's ``crds/`` with the first release.
     """
 
     version: str | None
     values: Sequence[str | Path | Mapping[str, Any]]
     set: Sequence[str]
+    set_string: Sequence[str]
+    set_json: Sequence[str]
+    set_file: Sequence[str]
+    set_literal: Sequence[str]
     environment: str | None
     create_namespace: bool
     on_failure: Literal["rollback", "keep"] | None
     reuse_values: bool
+    skip_crds: bool
 
 
 class DeployOptions(ShipOptions, total=False):

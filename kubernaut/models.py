@@ -17,6 +17,8 @@ _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?")
 # Helm's own rule for release names (pkg/chartutil/validate_name.go): labels joined by dots. Foreign releases may have dots.
 _HELM_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
 
+_DEFINITION = "CustomResourceDefinition/"
+
 NAME_LENGTH = 53
 NAMESPACE_LENGTH = 63
 
@@ -41,6 +43,11 @@ class Action(Model):
     subject: str
     reason: str
     objects: tuple[str, ...] = Field(default=(), exclude_if=lambda objects: not objects)
+
+    @property
+    def removed_definitions(self) -> tuple[str, ...]:
+        """The CustomResourceDefinitions among the objects: their custom resources go with them, in all namespaces."""
+        return tuple(one.removeprefix(_DEFINITION).partition(" ")[0] for one in self.objects if one.startswith(_DEFINITION))
 
 
 class Plan(Model):

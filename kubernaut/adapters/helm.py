@@ -10,7 +10,6 @@ Helm 4 share are used. ``--atomic`` is never passed: on a failing reinstall it d
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import Any, TypeVar
 import pyhelm3
 
 from kubernaut.adapters import process
+from kubernaut.adapters.helm_arguments import go_seconds, label_arguments, secret_arguments, values_input
 from kubernaut.adapters.helm_errors import helm_error
 from kubernaut.adapters.process import Check, CompletedProcess, no_check
 from kubernaut.errors import (
@@ -30,10 +30,9 @@ from kubernaut.errors import (
     HelmFailed,
     Interrupted,
     RegistryUnreachable,
-    ValuesInvalid,
 )
 from kubernaut.models import check_namespace, check_release_name
-from kubernaut.redact import environment_secrets, redact, secret_texts
+from kubernaut.redact import environment_secrets, redact
 
 Log = Callable[[str], None]
 T = TypeVar("T")
@@ -54,8 +53,6 @@ _ALLOWED_PREFIXES = ("AWS_", "AZURE_", "AAD_", "CLOUDSDK_", "GOOGLE_", "LC_")
 _DIGEST = re.compile(r"^Digest:\s*(sha256:[0-9a-f]{64})\s*$", re.MULTILINE)
 _CANCELLED = re.compile(rb"^Release \S+ has been cancelled\.$", re.MULTILINE)
 _PACKAGE = re.compile(r"^Successfully packaged chart and saved it to: (.+)$", re.MULTILINE)
-
-_NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 CHART_SECONDS = 60.0
 """Timeout of commands that need no cluster."""
@@ -139,7 +136,7 @@ class Helm:
         if driver not in ("", "secret", "secrets"):
             raise DriverUnsupported(f"HELM_DRIVER is {driver!r}.")
         self._program = program
-        self._context = context
+        self._kube_context = [f"--kube-context={context}"] if context else []
         self._plain_http = plain_http
         self._grace = grace
         self._secrets = environment_secrets(environment)
@@ -171,7 +168,7 @@ class Helm:
                 self._helm(argv, input=input, what=what, seconds=CHART_SECONDS, secrets=secrets, keep=_LARGEST_MANIFEST)
             )
 
-        secrets = _secret_texts(values)
+        secrets = secret_arguments(values)
         check_release_name(name)
         _run_sync(_Command(run, values=values).template(name, _path(chart), namespace=check_namespace(namespace), no_hooks=True))
         if _CANCELLED.search(rendered[0].stdout):  # Helm prints it into the manifest, continues and exits with 0
@@ -207,6 +204,7 @@ class Helm:
         history_max: int,
         log: Log,
         check: Check = no_check,
+        skip_crds: bool = False,
     ) -> None:
         """Run ``helm upgrade --wait --reset-values``, with ``--install`` only if there is no record yet.
 
@@ -218,7 +216,7 @@ class Helm:
         def run(argv: list[str], input: bytes) -> None:
             helm(argv if install else [word for word in argv if word != "--install"], input)
 
-        extra = ("--wait", "--hide-notes", *_labels(labels), *self._transport(chart))
+        extra = ("--wait", "--hide-notes", *label_arguments(labels), *self._transport(chart))
         _run_sync(
             _Command(run, *extra, values=values, history_max=history_max).install_or_upgrade(
                 check_release_name(name),
@@ -227,7 +225,8 @@ class Helm:
                 description=description,
                 create_namespace=False,
                 reset_values=True,
-                timeout=_go_seconds(timeout),
+                timeout=go_seconds(timeout),
+                skip_crds=skip_crds,
             )
         )
 
@@ -243,12 +242,46 @@ class Helm:
         timeout: float,
         log: Log,
         check: Check = no_check,
+        skip_crds: bool = False,
     ) -> None:
         """Run ``helm install --replace --wait``, which pyhelm3 does not support: a deploy after a soft delete."""
         run = self._runner(f"Deploying {namespace}.{name}", timeout, log, check, values)
         argv = ["install", check_release_name(name), _chart(chart), "--replace", "--wait", "--hide-notes", "--values", "-"]
-        argv += ["--namespace", check_namespace(namespace), "--timeout", _go_seconds(timeout), "--description", description]
-        run([*argv, *_labels(labels), *self._transport(chart)], values_input(values))
+        argv += ["--namespace", check_namespace(namespace), "--timeout", go_seconds(timeout), "--description", description]
+        argv += ["--skip-crds"] if skip_crds else []
+        run([*argv, *label_arguments(labels), *self._transport(chart)], values_input(values))
+
+    def render(
+        self, name: str, chart: str, *, command: str, namespace: str, values: Mapping[str, Any], skip_crds: bool, log: Log
+    ) -> dict[str, Any]:
+        """Return the release that ``helm upgrade`` or ``install`` would make (``--dry-run=server``): chart, manifest and hooks.
+
+        Args:
+            name: The release.
+            chart: The chart.
+            command: ``upgrade``, ``install`` for the first release of a name, or ``install-replace`` after a delete.
+            namespace: The namespace.
+            values: The values.
+            skip_crds: As for :meth:`upgrade`.
+            log: Receives Helm's warnings.
+
+        Raises:
+            ChartInvalid, ValuesInvalid: It cannot be rendered.
+        """
+        words = {"upgrade": ["upgrade"], "install": ["upgrade", "--install"], "install-replace": ["install", "--replace"]}[command]
+        argv = [*words, check_release_name(name), _chart(chart), "--dry-run=server", "--output", "json", "--values", "-"]
+        argv += ["--namespace", check_namespace(namespace), *(["--reset-values"] if words[0] == "upgrade" else [])]
+        argv += [*(["--skip-crds"] if skip_crds else []), *self._transport(chart), *self._kube_context]
+        what, secrets = f"Rendering {namespace}.{name}", secret_arguments(values)
+        known: dict[str, Any] = {"input": values_input(values), "seconds": REGISTRY_SECONDS, "secrets": secrets, "log": log}
+        result = self._helm(argv, what=what, keep=_LARGEST_MANIFEST, **known)
+        if result.truncated:
+            raise ChartInvalid(f"{what} produced more than {_LARGEST_MANIFEST >> 20} MiB.")
+        try:
+            content: dict[str, Any] = json.loads(result.text[result.text.index("{") :])  # after what Helm 4 writes about the pull
+        except ValueError as error:
+            raise HelmFailed(f"{what} failed: Helm printed something other than the release.") from error
+        return content
 
     def rollback(
         self, name: str, revision: int, *, namespace: str, timeout: float, history_max: int, log: Log, check: Check = no_check
@@ -257,13 +290,13 @@ class Helm:
         run = self._runner(f"Rolling {namespace}.{name} back to revision {revision}", timeout, log, check)
         command = _Command(run, "--wait", history_max=history_max)
         _run_sync(
-            command.rollback(check_release_name(name), revision, namespace=check_namespace(namespace), timeout=_go_seconds(timeout))
+            command.rollback(check_release_name(name), revision, namespace=check_namespace(namespace), timeout=go_seconds(timeout))
         )
 
     def uninstall(self, name: str, *, namespace: str, description: str, timeout: float, log: Log, check: Check = no_check) -> None:
         """Run ``helm uninstall --keep-history --wait``: the soft delete. Do nothing if the release is deleted already."""
         run = self._runner(f"Deleting {namespace}.{name}", timeout, log, check)
-        command, seconds = _Command(run, "--description", description), _go_seconds(timeout)
+        command, seconds = _Command(run, "--description", description), go_seconds(timeout)
         name, namespace = check_release_name(name), check_namespace(namespace)
         try:
             _run_sync(command.uninstall(name, namespace=namespace, keep_history=True, wait=True, timeout=seconds))
@@ -274,11 +307,9 @@ class Helm:
     def _runner(
         self, what: str, timeout: float, log: Log, check: Check, values: Mapping[str, Any] | None = None
     ) -> Callable[[list[str], bytes], object]:
-        context = [f"--kube-context={self._context}"] if self._context else []
-
         def run(argv: list[str], input: bytes) -> None:
-            seconds, secrets = timeout + MARGIN_SECONDS, _secret_texts(values or {})
-            self._helm([*argv, *context], input=input, what=what, seconds=seconds, secrets=secrets, log=log, check=check)
+            seconds, secrets = timeout + MARGIN_SECONDS, secret_arguments(values or {})
+            self._helm([*argv, *self._kube_context], input=input, what=what, seconds=seconds, secrets=secrets, log=log, check=check)
 
         return run
 
@@ -327,15 +358,6 @@ class Helm:
         return ["--plain-http"]
 
 
-def values_input(values: Mapping[str, Any]) -> bytes:
-    """Return values as Helm reads them: JSON that is also YAML. Raises: ValuesInvalid."""
-    try:
-        text = json.dumps(dict(values), ensure_ascii=False, allow_nan=False)
-        return _NOT_IN_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode()
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValuesInvalid(f"The values cannot be written as JSON: {error}.") from error
-
-
 def _chart(chart: str) -> str:
     if not chart.startswith(("oci://", "/")):
         raise ChartInvalid(f"{chart!r} is neither oci://… nor an absolute path.")
@@ -346,22 +368,5 @@ def _path(path: Path) -> str:
     return os.fspath(path.absolute())
 
 
-def _go_seconds(seconds: float) -> str:
-    return f"{max(1, math.ceil(seconds))}s"
-
-
-def _labels(labels: Mapping[str, str]) -> list[str]:
-    return ["--labels=" + ",".join(f"{key}={value}" for key, value in sorted(labels.items()))] if labels else []
-
-
 def _tail(stderr: str, secrets: Sequence[str]) -> list[str]:
     return redact(stderr, secrets).splitlines()[-10:]
-
-
-def _secret_texts(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the texts below keys of the values that name secrets, longest first: Helm's messages must not repeat them.
-
-    Each is also as Helm quotes it.
-    """
-    found = {text for _, text in secret_texts(values)}
-    return tuple(sorted(found | {json.dumps(text, ensure_ascii=False)[1:-1] for text in found}, key=len, reverse=True))

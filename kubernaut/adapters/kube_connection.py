@@ -196,6 +196,15 @@ class Connection:
             raise ClusterUnreachable(f"The kubeconfig is invalid{context}: {type(error).__name__} {error}.", hint=hint) from error
 
 
+def context_namespace(kubeconfig: str | None, context: str | None) -> str:
+    """Return the namespace of a kube context, in a pod that of the service account; ``default`` if none is set.
+
+    Raises:
+        ClusterUnreachable: The kubeconfig is missing or invalid, or the context is unknown.
+    """
+    return Connection(kubeconfig, context, timeout=1.0).config().namespace
+
+
 def _single(config: SingleConfig | None) -> SingleConfig:
     if config is None:
         raise ConfigError("it has no context")

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import click
 
+from kubernaut.cli.helm_options import check_flags, hidden_options, plain_arguments, positional_refusal
+from kubernaut.cli.value_options import VALUE_OPTIONS
 from kubernaut.errors import KubernautError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -51,22 +53,43 @@ class Command(click.Command):
     Args:
         examples: Command lines, each with its purpose.
         statuses: The exit statuses of the command, besides 1 and those of signals.
+        helm: The commands of Helm whose work it does, and whose flags it therefore accepts or refuses with a reason.
     """
 
     def __init__(
-        self, *args: Any, examples: Sequence[tuple[str, str]] = (), statuses: Sequence[int] = READ_STATUSES, **kwargs: Any
+        self,
+        *args: Any,
+        examples: Sequence[tuple[str, str]] = (),
+        statuses: Sequence[int] = READ_STATUSES,
+        helm: Sequence[str] = (),
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.examples = tuple(examples)
         self.statuses = tuple(statuses)
+        self.helm = tuple(helm)
+        self.params.extend(hidden_options(helm, self.params))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments, also where a flag of Helm has a value that kubernaut's does not take: ``--wait=watcher``."""
+        try:
+            return super().parse_args(ctx, plain_arguments(args, self.helm, ctx) if self.helm else args)
+        except click.UsageError as error:
+            refusal = positional_refusal(error, self)
+            if refusal is None:
+                raise
+            named = next((ctx.params[key] for key in ("release", "application") if ctx.params.get(key)), "")
+            _fill_hints(refusal, named.partition("@")[0], ctx)
+            raise refusal from error
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an error that leaves it has hints with the names of the command line."""
         try:
+            check_flags(ctx)
             return super().invoke(ctx)
         except KubernautError as failure:
             named = next((ctx.params[key] for key in ("release", "name", "application") if ctx.params.get(key)), "")
-            _fill_hints(failure, named.partition("@")[0], ctx.params.get("namespace"))
+            _fill_hints(failure, named.partition("@")[0], ctx)
             raise
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -86,10 +109,11 @@ class Command(click.Command):
         return "Exit status: " + "; ".join(f"{status} {EXIT_STATUSES[status]}" for status in self.statuses) + "."
 
 
-def _fill_hints(failure: KubernautError, release: str, namespace: str | None) -> None:
+def _fill_hints(failure: KubernautError, release: str, context: click.Context) -> None:
     from kubernaut.history.releases import ReleaseId
     from kubernaut.models import check_namespace, check_release_name
 
+    namespace: str | None = context.params.get("namespace")
     with suppress(KubernautError):  # a command to paste has valid names only
         id = ReleaseId.resolve(release, namespace)
         failure.fill_hints(id.namespace, id.name, str(id))
@@ -97,6 +121,12 @@ def _fill_hints(failure: KubernautError, release: str, namespace: str | None) ->
         failure.fill_hints(namespace=check_namespace(namespace or ""))
     with suppress(KubernautError):
         failure.fill_hints(name=check_release_name(release))
+    if namespace is None and any(isinstance(one, NamespaceOption) for one in context.command.params):
+        failure.hint = failure.hint.replace(" -n NAMESPACE", "")  # the same default counts for the next command
+
+
+class NamespaceOption(click.Option):
+    """The namespace of a release; without it and without a release ID, that of the kube context (:mod:`kubernaut.cli.session`)."""
 
 
 class Group(click.Group):
@@ -183,13 +213,6 @@ def _store_server(context: click.Context, _parameter: click.Parameter, value: st
         context.meta[SERVER] = value
 
 
-def _check_pairs(_context: click.Context, _parameter: click.Parameter, pairs: tuple[str, ...]) -> tuple[str, ...]:
-    for pair in pairs:
-        if not pair.partition("=")[0] or "=" not in pair:
-            raise click.BadParameter(f"{pair!r} is not KEY=VALUE.")
-    return pairs
-
-
 output_option = click.option(
     "-o",
     "--output",
@@ -207,7 +230,13 @@ verbose_option = click.option(
     callback=_store_verbose,
     help="Show the full output of Docker, Helm and other tools, and tracebacks.",
 )
-context_option = click.option("--context", metavar="NAME", help="Kube context (default: the current context of the kubeconfig).")
+context_option = click.option(
+    "--context",
+    "--kube-context",
+    "context",
+    metavar="NAME",
+    help="Kube context (default: the current context of the kubeconfig).",
+)
 kubeconfig_option = click.option(
     "--kubeconfig",
     metavar="FILE",
@@ -243,7 +272,9 @@ registry_option = click.option(
     "--registry", metavar="HOST/PREFIX", help="Registry of images and charts (default: $KUBERNAUT_REGISTRY)."
 )
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print the plan without changing anything.")
-note_option = click.option("--note", metavar="TEXT", help="Reason for the change, recorded in the release history.")
+note_option = click.option(
+    "--note", "--description", "note", metavar="TEXT", help="Reason for the change, recorded in the release history."
+)
 timeout_option = click.option("--timeout", metavar="DURATION", help="Time limit of the operation, such as 90s or 5m (default: 5m).")
 lock_timeout_option = click.option(
     "--lock-timeout", metavar="DURATION", help="Time to wait for another operation on the release (default: fail at once)."
@@ -272,34 +303,41 @@ current_revision_option = click.option(
     "--revision", metavar="N", type=click.IntRange(min=1), help="Fail unless this is the current revision of the release."
 )
 version_option = click.option("--version", metavar="VERSION", help="Version number, as SemVer (default: derived from git).")
+namespace_option = click.option(
+    "-n",
+    "--namespace",
+    metavar="NAMESPACE",
+    cls=NamespaceOption,
+    help="Namespace of the release (default with a NAME: that of the kube context; required with --server).",
+)
 release_options = combine(
     click.argument("release", metavar="NAME|ID"),
-    click.option("-n", "--namespace", metavar="NAMESPACE", help="Namespace of the release; required with a NAME."),
+    namespace_option,
 )
 """The argument and the option that name a release."""
-target_namespace_option = click.option("-n", "--namespace", metavar="NAMESPACE", required=True, help="Namespace to deploy to.")
+target_namespace_option = click.option(
+    "-n",
+    "--namespace",
+    metavar="NAMESPACE",
+    cls=NamespaceOption,
+    help="Namespace to deploy to (default: that of the kube context; required with --server).",
+)
 release_name_option = click.option("--name", metavar="NAME", help="Name of the release (default: that of the application).")
 deploy_options = combine(
-    click.option(
-        "--values",
-        metavar="FILE",
-        multiple=True,
-        type=click.Path(dir_okay=False, path_type=Path),
-        help="File of chart values; can be repeated, later files win.",
-    ),
-    click.option(
-        "--set",
-        metavar="KEY=VALUE",
-        multiple=True,
-        callback=_check_pairs,
-        help="Set one chart value, in the syntax of helm --set; can be repeated, wins over --values.",
-    ),
+    *VALUE_OPTIONS,
     click.option(
         "--environment",
         metavar="NAME",
         help="Environment of the version whose values apply (default: the one named like the namespace).",
     ),
-    click.option("--reuse-values", is_flag=True, help="Merge the values into those of the current release."),
+    click.option(
+        "--reuse-values",
+        "--reset-then-reuse-values",
+        "reuse_values",
+        is_flag=True,
+        help="Merge the values into those of the current release.",
+    ),
+    click.option("--skip-crds", is_flag=True, help="Do not install the CustomResourceDefinitions in the chart's folder crds."),
     note_option,
     timeout_option,
     lock_timeout_option,

@@ -54,6 +54,7 @@ _CONFIRM_UNLOCK = session.Confirmation(
         ),
     ],
     statuses=WRITE_STATUSES,
+    helm=("install", "upgrade"),
 )
 @click.argument("application", metavar="[NAME[@VERSION]]", required=False)
 @target_namespace_option
@@ -148,6 +149,7 @@ def _read_handover(path: Path, application: str | None, *, pre: bool) -> tuple[s
         ("kubernaut rollback hello-world -n demo --dry-run", "print what would be changed"),
     ],
     statuses=ROLLBACK_STATUSES,
+    helm=("rollback",),
 )
 @release_options
 @click.option(
@@ -181,6 +183,7 @@ def rollback(release: str, output: str, to: Path | None, **options: Any) -> None
         ("kubernaut restore hello-world -n demo", "undo the delete"),
     ],
     statuses=ROLLBACK_STATUSES,
+    helm=("uninstall",),
 )
 @release_options
 @current_revision_option
@@ -205,6 +208,7 @@ def delete(release: str, output: str, yes: bool, **options: Any) -> None:
         ("kubernaut list -n demo --all", "find deleted releases: their STATUS is uninstalled"),
     ],
     statuses=ROLLBACK_STATUSES,
+    helm=("rollback",),
 )
 @release_options
 @current_revision_option

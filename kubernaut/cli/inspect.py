@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -22,14 +20,9 @@ from kubernaut.cli.command import (
     target_arguments,
 )
 from kubernaut.cli.output import print_data, print_json, print_message
-
-if TYPE_CHECKING:
-    from kubernaut.history.detail import Difference
-    from kubernaut.history.releases import ReleaseChart
+from kubernaut.cli.render_diff import show_difference
 
 _STOPPED = 130
-_DIFF_HEADERS = ("--- ", "+++ ")
-_DIFF_COLOURS = {"@": "cyan", "-": "red", "+": "green"}
 
 
 @click.command(
@@ -201,45 +194,4 @@ def diff(release: str, output: str, **options: Any) -> None:
     elif difference.empty:
         print_message(f"{difference.from_} and {difference.to} do not differ.")
     else:
-        print_data(f"--- {difference.from_}")
-        print_data(f"+++ {difference.to}")
-        for line in _diff_lines(difference):
-            print_data(line, colour="" if line.startswith(_DIFF_HEADERS) else _DIFF_COLOURS.get(line[:1], ""))
-
-
-def _diff_lines(difference: Difference) -> Iterator[str]:
-    """Yield the lines of a unified diff."""
-    chart, version, images = difference.chart, difference.app_version, difference.images
-    if chart:
-        yield from _diff_part("chart", [_chart(chart.from_)], [_chart(chart.to)])
-    if version:
-        yield from _diff_part("app version", filter(None, [version.from_]), filter(None, [version.to]))
-    if images:
-        yield from _diff_part("images", (image.ref for image in images.from_), (image.ref for image in images.to))
-    if difference.values:
-        yield "@@ values @@"
-    for value in difference.values:
-        if value.change != "added":
-            yield f"-{value.path}: {json.dumps(value.from_, ensure_ascii=False)}"
-        if value.change != "removed":
-            yield f"+{value.path}: {_marked(json.dumps(value.to, ensure_ascii=False))}"
-    yield from difference.manifest.splitlines()
-
-
-def _diff_part(title: str, before: Iterable[str], after: Iterable[str]) -> Iterator[str]:
-    yield f"@@ {title} @@"
-    yield from (f"-{line}" for line in before)
-    yield from (f"+{line}" for line in after)
-
-
-def _chart(chart: ReleaseChart) -> str:
-    named = "-".join(part for part in (chart.name, chart.version) if part)
-    return " ".join(part for part in (named, chart.digest) if part)
-
-
-def _marked(text: str) -> str:
-    """Return a value with a changed secret marked as in the manifest."""
-    from kubernaut.history.detail import CHANGED, CHANGED_LINE
-    from kubernaut.redact import MASK
-
-    return text.replace(CHANGED, MASK) + CHANGED_LINE if CHANGED in text else text
+        show_difference(difference)

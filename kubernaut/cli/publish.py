@@ -93,6 +93,7 @@ def publish(app_dir: Path, output: str, to: Path | None, **options: Any) -> None
         ("kubernaut ship examples/hello-world -n demo --dry-run", "print what would be changed"),
     ],
     statuses=WRITE_STATUSES,
+    helm=("install", "upgrade"),
 )
 @app_dir_argument
 @target_namespace_option

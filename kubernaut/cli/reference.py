@@ -1,6 +1,6 @@
-"""Generates documentation from the code: ``python -m kubernaut.cli.reference docs`` updates cli.md, errors.md and settings.md.
+"""Generates documentation from the code: ``python -m kubernaut.cli.reference docs`` updates the pages below.
 
-cli.md is generated as a whole; in errors.md and settings.md the table between two marks.
+cli.md is generated as a whole; in coming-from-helm.md, errors.md and settings.md the table between two marks.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from kubernaut.cli.command import EXIT_STATUSES, Command
+from kubernaut.cli.helm_flags import FLAGS, HELM_COMMANDS, HelmFlag
 from kubernaut.cli.main import PROGRAM, SECTIONS, main
 from kubernaut.errors import error_classes
 from kubernaut.settings import SETTINGS
@@ -34,7 +35,11 @@ A release is named by its ID, `NAMESPACE.NAME.vREVISION` (`NAMESPACE.NAME.curren
 
 def pages(folder: Path) -> dict[Path, str]:
     """Return the text of each generated page, by its path."""
-    tables = {folder / "errors.md": _errors(), folder / "settings.md": _settings()}
+    tables = {
+        folder / "errors.md": _errors(),
+        folder / "settings.md": _settings(),
+        folder / "coming-from-helm.md": _helm_flags(),
+    }
     written = {page: _between_marks(page.read_text(encoding="utf-8"), table) for page, table in tables.items()}
     return {folder / "cli.md": command_line(), **written}
 
@@ -68,6 +73,29 @@ def _settings() -> Iterator[str]:
     for row in SETTINGS:
         variables = ", ".join(f"`{variable}`" for variable in row.variables)
         yield _row(f"`{row.name}`", variables, f"`{row.default}`" if row.default is not None else "", row.help)
+
+
+def _helm_flags() -> Iterator[str]:
+    yield "| flag | of helm | what becomes of it |\n| --- | --- | --- |"
+    for flag in FLAGS:
+        names = ", ".join(f"`{name}`" for name in flag.names)
+        yield _row(names, ", ".join(flag.commands), _fate(flag))
+
+
+def _fate(flag: HelmFlag) -> str:
+    """Return what becomes of a flag of Helm; one that each command has as an option of its own is supported."""
+    own = [_own_option(name, flag.name) for helm in flag.commands for name in HELM_COMMANDS[helm]]
+    if flag.fate == "refused" and all(own):
+        return f"supported: {(own[0].help or '').rstrip('.') if own[0] else ''}"
+    if flag.fate == "same":
+        return f"the same{': ' if flag.why else ''}{flag.why}"
+    return f"{flag.fate}: {flag.why}{'. ' if flag.instead else ''}{flag.instead}"
+
+
+def _own_option(command: str, flag: str) -> click.Option | None:
+    found = main.get_command(click.Context(main), command)
+    options = (parameter for parameter in (found.params if found else ()) if isinstance(parameter, click.Option))
+    return next((option for option in options if flag in option.opts and not option.hidden), None)
 
 
 def _sections() -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from kubernaut.cli.command import is_remote, target_arguments
 from kubernaut.cli.output import is_terminal, print_data, print_json, print_message, sanitize, uses_colour
+from kubernaut.cli.render_diff import show_difference
 
 if TYPE_CHECKING:
     from kubernaut.history.operations import Operation
@@ -56,6 +57,9 @@ def show_plan(plan: Plan, output: str, *, dry_run: bool = True) -> None:
         return
     for line in plan_lines(plan):
         print_data(line)
+    difference = getattr(plan, "difference", None)
+    if difference is not None and not difference.empty:
+        show_difference(difference)
     if not plan.changes:
         print_data(f"nothing to do: {plan.reason}" if plan.reason else "nothing to do")
         return

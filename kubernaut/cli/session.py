@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from kubernaut.cli.command import chosen_server, mark_remote, target_arguments
+from kubernaut.cli.command import NamespaceOption, chosen_server, mark_remote, target_arguments
 from kubernaut.cli.output import print_message
 from kubernaut.cli.progress import show_progress
 from kubernaut.cli.render import plan_lines
@@ -30,6 +30,8 @@ DURATIONS = ("timeout", "lock_timeout")
 SETTINGS = ("registry", "context", "kubeconfig", "server", *DURATIONS)
 """The options that are settings; every other option goes to the verb."""
 JENKINS = ("jenkins_url", "jenkins_user")
+_COMPARED = ("deploy", "ship", "rollback")
+"""The commands whose dry run compares what would run with what runs."""
 
 
 def open_kubernaut(settings: Settings, listener: Listener) -> Kubernaut:
@@ -60,6 +62,8 @@ def backend_with_progress(options: dict[str, Any], *, watching: bool = False) ->
     if not options.get("wait", True) and click.get_current_context().params.get("to") is not None:
         raise click.UsageError("--to cannot be combined with --no-wait.", click.get_current_context())
     settings = _pop_settings(options)
+    if options.get("dry_run") and click.get_current_context().command.name in _COMPARED:
+        options["diff"] = True
     with show_progress(watching=watching) as listener:
         yield _open(settings, listener)
 
@@ -110,7 +114,35 @@ def _pop_settings(options: dict[str, Any]) -> Settings:
         mark_remote()
         chosen = (name for name in DURATIONS if name in given and settings.is_given(name))
         options.update({name: getattr(settings, name) for name in chosen})
+    _choose_namespace(options, settings)
     return settings
+
+
+def _choose_namespace(options: dict[str, Any], settings: Settings) -> None:
+    """Set the namespace to that of the kube context if the command line names a release without one.
+
+    Raises:
+        click.MissingParameter: A server runs the command, and cannot know the kube context.
+        ClusterUnreachable: The kubeconfig cannot be used.
+    """
+    context = click.get_current_context()
+    option = next((one for one in context.command.params if isinstance(one, NamespaceOption)), None)
+    if option is None or options.get("namespace") is not None or _is_id(context.params.get("release")):
+        return
+    if settings.server is not None:
+        if "release" in context.params:
+            return  # the verb names what is wrong
+        raise click.MissingParameter(ctx=context, param=option)
+    from kubernaut.adapters.kube_connection import context_namespace
+
+    options["namespace"] = context.params["namespace"] = context_namespace(settings.kubeconfig, settings.context)
+
+
+def _is_id(release: str | None) -> bool:
+    """Return whether an argument is the ID of a release or of an operation, which has its namespace."""
+    from kubernaut.history.operations import is_operation_id
+
+    return release is not None and ("." in release or is_operation_id(release))
 
 
 # confirmation
@@ -164,5 +196,7 @@ def _confirm(confirmation: Confirmation, outcome: Deployed) -> None:
         print_message(line)
     release = outcome.release
     named = f"{release.name} -n {release.namespace}{target_arguments()}" if release else ""
-    if not click.confirm(confirmation.question.format(release=named), err=True):
+    lost = ", ".join(name for action in outcome.plan.actions for name in action.removed_definitions)
+    first = f"All custom resources of {lost} go with it, in all namespaces, and no restore brings them back. " if lost else ""
+    if not click.confirm(first + confirmation.question.format(release=named), err=True):
         raise Interrupted(confirmation.declined, hint=f"Answer y to {confirmation.verb}, or add --yes.")

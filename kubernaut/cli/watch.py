@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.command import WRITE_STATUSES, Command, cluster_options, output_options
+from kubernaut.cli.command import WRITE_STATUSES, Command, cluster_options, namespace_option, output_options
 
 
 @click.command(
@@ -23,7 +23,7 @@ from kubernaut.cli.command import WRITE_STATUSES, Command, cluster_options, outp
     statuses=WRITE_STATUSES,
 )
 @click.argument("release", metavar="NAME|ID")
-@click.option("-n", "--namespace", metavar="NAMESPACE", help="Namespace of the release; required with a NAME.")
+@namespace_option
 @click.option(
     "--timeout",
     metavar="DURATION",

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Unpack
 from pydantic.alias_generators import to_camel
 from typing_extensions import override
 
+from kubernaut._requests import requested_values
 from kubernaut.adapters.secret_files import static_token, token_from_file
 from kubernaut.ci import CiBuild, build_header, sanitize_build
 from kubernaut.client.transport import NO_RETRY, Transport, follow, follow_release, get_operation, iter_events, parse
-from kubernaut.deploy.values import merge, read_values
+from kubernaut.deploy.set_arguments import merge
 from kubernaut.errors import BadInput, ReleaseNotCurrent, ReleaseNotFound, SettingInvalid, Unreachable
 from kubernaut.events import Listener, NumberedEvent, ignore_event
-from kubernaut.history.detail import Difference, ReleaseReport
+from kubernaut.history.detail import Difference, Preview, ReleaseReport
 from kubernaut.history.explain import ReleaseExplanation
 from kubernaut.history.operations import Operation, is_operation_id
 from kubernaut.history.records import GONE, Status
@@ -31,7 +32,7 @@ PAGE_SIZE = 500
 _MAX_PAGES = 10_000
 _OPERATION = ("note", "timeout", "lock_timeout")
 _WHAT = ("application", "version", "pre", "chart", "digest")
-_DEPLOY = (*_OPERATION, *_WHAT, "environment", "create_namespace", "on_failure", "reuse_values")
+_DEPLOY = (*_OPERATION, *_WHAT, "environment", "create_namespace", "on_failure", "reuse_values", "skip_crds")
 
 
 class Client(ReleaseVerbs):
@@ -218,7 +219,7 @@ class Client(ReleaseVerbs):
         current = ReleaseId(release.namespace, release.name)
         if options.get("dry_run"):
             response = self._transport.write(method, path, query={**(query or {}), "dryRun": True}, body=body, headers=headers)
-            return Deployed(parse(Plan, response.content), False, self._current(current))
+            return Deployed(parse(Preview, response.content), False, self._current(current))
         key = {"Idempotency-Key": uuid.uuid4().hex}
         response = self._transport.write(method, path, query=query, body=body, headers={**headers, **key})
         location = response.headers.get("Location", "")
@@ -306,14 +307,14 @@ def deploy_body(release: ReleaseId, options: DeployOptions | ShipOptions) -> dic
     """
     fields = _fields(options, DeployOptions, _DEPLOY)
     _check_chart(fields.get("chart"))
-    requested = read_values(None, options.get("values", ()), options.get("set", ()), reuse=options.get("reuse_values", False))
+    requested = requested_values(options)
     values: dict[str, Any] = {}
     for layer in requested.layers:
         values = merge(values, layer)
     if values:
         fields["values"] = values
-    if requested.sets:
-        fields["set"] = list(requested.sets)
+    sets = {"set": requested.sets, "setJson": requested.json_sets, "setString": requested.string_sets}
+    fields |= {name: list(texts) for name, texts in sets.items() if texts}
     return {"name": release.name, "namespace": release.namespace, **fields}
 
 

@@ -21,6 +21,7 @@ from kubernaut.deploy.lease import Lock, holder_for
 from kubernaut.deploy.lock import hold, read_lock
 from kubernaut.deploy.operations import OperationWriter, operation_for
 from kubernaut.deploy.plan import RECONCILING, plan
+from kubernaut.deploy.preview import preview
 from kubernaut.deploy.reconcile import reconcile, settle
 from kubernaut.deploy.requests import DeployRequest, OperationRequest, UninstallRequest, UnlockRequest
 from kubernaut.deploy.revisions import chart_of, difference, served_before, title
@@ -60,13 +61,14 @@ class Result(NamedTuple):
     release: Release | None
 
 
-def execute(request: OperationRequest, *, context: DeployContext, dry_run: bool = False) -> Result:
+def execute(request: OperationRequest, *, context: DeployContext, dry_run: bool = False, diff: bool = False) -> Result:
     """Execute an operation on a release.
 
     Args:
         request: The operation to execute.
         context: What it works with.
         dry_run: Only plan; nothing is changed.
+        diff: With ``dry_run``: also compare what would run with what runs.
 
     Raises:
         DeployRolledBack: The new release failed, and the one before it runs again.
@@ -75,7 +77,8 @@ def execute(request: OperationRequest, *, context: DeployContext, dry_run: bool 
         KubernautError: Nothing was changed: see :func:`kubernaut.deploy.plan.plan`, the lock and Helm.
     """
     writer = OperationWriter(context.cluster, Journal(context.progress.listener), secrets=context.secrets)
-    return _execute(request, context, writer, dry_run=dry_run)
+    result = _execute(request, context, writer, dry_run=dry_run)
+    return result._replace(plan=preview(request, result.plan, context)) if dry_run and diff else result
 
 
 def execute_accepted(operation: Operation, build_request: Callable[[], OperationRequest], *, context: DeployContext) -> Result:
@@ -262,7 +265,7 @@ def _deploy(request: DeployRequest, execution: Execution, planned: Plan, action:
     chart, current = execution.operation.chart, execution.history.current
     if action.kind == "helm-upgrade" and current is not None and difference(current, execution.history, request) is None:
         execution.step.notice(f"{action.reason}; it is applied again.")
-    with following(execution, execution.next_revision) as rollout:
+    with following(execution, execution.next_revision, request) as rollout:
         run_helm(execution, deploy_command(request, execution, action), rollout)
         record = execution.read_back(execution.find_labelled)
         if record is None:

@@ -53,6 +53,7 @@ def deploy_command(request: DeployRequest, execution: Execution, action: Action)
         "labels": {OPERATION_LABEL: operation.id, REVISION_LABEL: str(execution.next_revision)},
         "description": description_of(request.version, operation),
         "timeout": request.timeout,
+        "skip_crds": request.skip_crds,
     }
     replaces = action.kind == "helm-install-replace"
     if not replaces:

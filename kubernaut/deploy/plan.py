@@ -43,6 +43,7 @@ from kubernaut.deploy.requests import (
     UnlockRequest,
 )
 from kubernaut.deploy.revisions import (
+    MAX_KEYS,
     Unfinished,
     difference,
     find_unfinished,
@@ -55,7 +56,7 @@ from kubernaut.deploy.revisions import (
 from kubernaut.deploy.values import canonical
 from kubernaut.errors import Conflict, NameInvalid, NamespaceNotFound, ReleaseChanged, ReleaseNotCurrent, ReleaseNotFound
 from kubernaut.history.manifest import manifest_of
-from kubernaut.history.records import PENDING, Record, Status
+from kubernaut.history.records import PENDING, Record, Status, few
 from kubernaut.history.releases import HealthStatus, ReleaseHealth, last_deleted
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action, Plan, check_name
@@ -224,7 +225,12 @@ def _uninstall(record: Record, reason: str) -> Action:
     count = f"{len(objects) or 'no'} object{'' if len(objects) == 1 else 's'}"
     if problem:
         count = f"the objects of its manifest, which cannot be listed ({problem})"
-    return Action(kind="helm-uninstall", subject=record.id, reason=f"{reason}; removes {count}", objects=objects)
+    action = Action(kind="helm-uninstall", subject=record.id, reason=f"{reason}; removes {count}", objects=objects)
+    lost = few(action.removed_definitions, MAX_KEYS)
+    if lost:
+        why = f"{action.reason}; with {lost} go all its custom resources in all namespaces, which no restore brings back"
+        return action.model_copy(update={"reason": why})
+    return action
 
 
 def _unlock(history: ReleaseHistory, lock: Lock, request: UnlockRequest) -> Plan:

@@ -65,6 +65,8 @@ class DeployRequest(OperationRequest):
         repository: The repository that it was built from.
         on_failure: ``rollback`` or ``keep``; ``None`` for the chart's own choice, which is ``rollback`` unless it has one.
         create_namespace: Whether to create the namespace if it does not exist.
+        skip_crds: Whether Helm leaves the chart's ``crds/`` out of an install.
+        chart_bytes: The size of the chart's archive; 0 if it is not known.
     """
 
     verb: ClassVar[str] = "deploy"
@@ -80,6 +82,8 @@ class DeployRequest(OperationRequest):
     create_namespace: bool = False
     chart_name: str | None = None
     package: bytes | None = field(default=None, repr=False)
+    skip_crds: bool = False
+    chart_bytes: int = 0
 
     @property
     def subject(self) -> str:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.deploy.probe import probe
+from kubernaut.deploy.value_hints import is_too_large, string_arguments, too_large
 from kubernaut.errors import DeadlineExceeded, DeployKept, KubernautError
 from kubernaut.history.explanation import Evidence, Explanation, clean
 from kubernaut.history.manifest import manifest_of, read_manifest
@@ -19,7 +20,7 @@ from kubernaut.history.records import GONE, Record, decode, parse_time, secret_n
 from kubernaut.history.repair import explained_patch
 from kubernaut.rollout.diagnose import explain
 from kubernaut.rollout.follow import RolloutFollower, Target, given_up
-from kubernaut.rollout.helm_failures import NOT_IN_TIME, helm_finding
+from kubernaut.rollout.helm_failures import NOT_IN_TIME, helm_finding, helm_text
 from kubernaut.rollout.hints import hint_for
 from kubernaut.rollout.logs import UNREADABLE, logs_to_read
 from kubernaut.rollout.objects import Expected, expected_objects
@@ -31,6 +32,7 @@ from kubernaut.settings import Settings
 
 if TYPE_CHECKING:
     from kubernaut.deploy.execution import Execution
+    from kubernaut.deploy.requests import DeployRequest
 
 _LONGEST_DESCRIPTION = 200
 _LONGEST_MESSAGE = 1_000
@@ -43,11 +45,13 @@ class Rollout:
     Args:
         execution: The operation that makes it.
         revision: The revision that Helm makes.
+        request: The deploy, if it is one: its values may be the cause of a failure.
     """
 
-    def __init__(self, execution: Execution, revision: int) -> None:
+    def __init__(self, execution: Execution, revision: int, request: DeployRequest | None = None) -> None:
         operation, current = execution.operation, execution.history.current
         self._execution = execution
+        self._request = request
         self._secret = secret_name(operation.name, revision)
         self._watch = RolloutWatch(execution.cluster, operation.namespace)
         self._expected: Sequence[Expected] = ()
@@ -123,21 +127,32 @@ class Rollout:
             failure: The failure.
             what: The name of the failed operation, as in :meth:`explained`.
         """
-        found = helm_finding(failure)
+        found, request = helm_finding(failure), self._request
+        if request is not None and is_too_large(helm_text(failure)):
+            message, hint = too_large(
+                what, request.merged_values(self._execution.history), request.chart_bytes or len(request.package or b"")
+            )
+            return type(failure)(message, hint=hint, http_hint=hint, details=failure.details or [failure.message])
         if found.cause is Cause.HELM_FAILED or not found.decides:
             return failure
         explanation, operation = self._explain(failure, what), self._execution.operation
         hints = hint_for(explanation, operation.namespace, operation.name)
         members = {**failure.members, **_members(explanation)}
         known: dict[str, Any] = {"hint": hints.hint, "http_hint": hints.http_hint, "members": members}
-        return type(failure)(failure.message, details=failure.details, **known)
+        return type(failure)(explanation.sentence, details=failure.details or [failure.message], **known)
 
     def _explain(self, failure: KubernautError, what: str) -> Explanation:
         verdict, snapshot, secrets = self.follower.verdict, self._watch.snapshot(), self._secrets
         is_probe = failure is self._probe_failure
         logs = self._watch.logs(logs_to_read(verdict, snapshot), secrets)
         known: dict[str, Any] = {"verdict": verdict, "expected": self._expected, "logs": logs, "since": self._began}
-        return explain(what, failure, snapshot, is_probe=is_probe, secrets=secrets, **known)
+        explanation = explain(what, failure, snapshot, is_probe=is_probe, secrets=secrets, **known)
+        facts, request = explanation.facts, self._request
+        if request is None or facts.get("expected") != "string":
+            return explanation
+        values = request.merged_values(self._execution.history)
+        pairs = string_arguments(values, facts.get("field", ""), facts.get("given", ""))
+        return explanation.model_copy(update={"facts": {**facts, "setString": pairs}}) if pairs else explanation
 
     def _describe(self, record: Record, explanation: Explanation) -> None:
         """Mark the record failed, with the cause, for plain `helm history`; it matters less than the failure itself."""
@@ -171,9 +186,9 @@ class Rollout:
 
 
 @contextmanager
-def following(execution: Execution, revision: int) -> Iterator[Rollout]:
-    """Watch the rollout of the revision that Helm is about to make."""
-    rollout = Rollout(execution, revision)
+def following(execution: Execution, revision: int, request: DeployRequest | None = None) -> Iterator[Rollout]:
+    """Watch the rollout of the revision that Helm is about to make; ``request`` is the deploy, if it is one."""
+    rollout = Rollout(execution, revision, request)
     with rollout.follower:
         yield rollout
 

@@ -21,7 +21,7 @@ from kubernaut.history.operations import Operation
 from kubernaut.history.records import Record
 from kubernaut.history.releases import Release, ReleaseChart, ReleaseId, ReleaseImage
 from kubernaut.history.store import HistoryStore, ReleaseHistory
-from kubernaut.models import Model
+from kubernaut.models import Model, Plan
 from kubernaut.redact import MASK
 
 CHANGED = f"{MASK} (changed)"
@@ -94,6 +94,12 @@ class Difference(Model):
     def empty(self) -> bool:
         """Whether the releases are equal."""
         return not (self.chart or self.app_version or self.images or self.values or self.manifest)
+
+
+class Preview(Plan):
+    """The plan of a dry run, with what it would change where that is compared; without it in the JSON otherwise."""
+
+    difference: Difference | None = Field(default=None, exclude_if=lambda difference: difference is None)
 
 
 def read_manifest(store: HistoryStore, wanted: ReleaseId) -> str:

@@ -198,6 +198,7 @@ class Registry:
             source=_source(annotations),
             environments=_environments(annotations),
             layer=layer,
+            size=_chart_size(manifest),
         )
 
     def _newest_tag(self, chart: ChartReference) -> str:
@@ -293,6 +294,7 @@ class Registry:
             build=build_from_annotations(annotations),
             environments=_environments(annotations),
             layer=layer,
+            size=_chart_size(manifest),
         )
 
 
@@ -331,6 +333,13 @@ def _chart_layer(manifest: Manifest) -> str | None:
         if isinstance(layer, dict) and layer.get("mediaType") == CHART_LAYER and _DIGEST.fullmatch(str(layer.get("digest"))):
             return str(layer["digest"])
     return None
+
+
+def _chart_size(manifest: Manifest) -> int:
+    layers = manifest.content.get("layers")
+    known = (one for one in (layers if isinstance(layers, list) else ()) if isinstance(one, dict))
+    sizes = (one.get("size") for one in known if one.get("mediaType") == CHART_LAYER)
+    return next((size for size in sizes if isinstance(size, int)), 0)
 
 
 def _time(text: str | None) -> datetime | None:

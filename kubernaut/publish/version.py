@@ -167,6 +167,7 @@ class PublishedVersion(Model):
     Attributes:
         build: The CI build that published it, if any.
         layer: The digest of the chart archive, if known; not part of the JSON.
+        size: The bytes of the chart archive, 0 if not known; not part of the JSON.
     """
 
     name: str
@@ -179,6 +180,7 @@ class PublishedVersion(Model):
     build: CiBuild | None
     environments: tuple[str, ...] = ()
     layer: str = Field(default="", exclude=True)
+    size: int = Field(default=0, exclude=True)
 
     @property
     def repository(self) -> str:
@@ -215,6 +217,7 @@ class ChartVersion:
     source: SourceOfVersion
     environments: tuple[str, ...] = ()
     layer: str = ""
+    size: int = 0
     package: bytes | None = field(default=None, repr=False)
 
 

@@ -117,6 +117,7 @@ class FakeHelm:
         history_max: int,
         log: Log,
         check: Check = no_check,
+        skip_crds: bool = False,
     ) -> None:
         """Do what ``helm upgrade --wait --reset-values`` does, with or without ``--install``."""
         self.starts.append(("upgrade", f"{namespace}.{name}"))
@@ -152,11 +153,19 @@ class FakeHelm:
         timeout: float,
         log: Log,
         check: Check = no_check,
+        skip_crds: bool = False,
     ) -> None:
         """Do what ``helm install --replace --wait`` does."""
         self.starts.append(("install", f"{namespace}.{name}"))
         check()
         self._install(self._content(self._chart(chart), name, namespace, values), labels, description, check)
+
+    def render(
+        self, name: str, chart: str, *, command: str, namespace: str, values: Mapping[str, Any], skip_crds: bool, log: Log
+    ) -> dict[str, Any]:
+        """Return what ``helm upgrade`` or ``install`` would make, as with ``--dry-run=server``."""
+        self.starts.append(("render", f"{namespace}.{name}"))
+        return self._content(self._chart(chart), name, namespace, values)
 
     def rollback(
         self, name: str, revision: int, *, namespace: str, timeout: float, history_max: int, log: Log, check: Check = no_check

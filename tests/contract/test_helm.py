@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -79,6 +80,29 @@ class HelmContract(AnyHelm):
         assert "kind: ConfigMap" in record.manifest
         assert record.deleted_at is None
         assert record.deployed_at
+
+    @pytest.mark.parametrize("command", ["install", "upgrade", "install-replace"])
+    def test_render_returns_the_release_and_writes_nothing(
+        self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path, command: str
+    ) -> None:
+        chart = write_chart(tmp_path)
+        if command != "install":
+            self.deploy(helm, chart, namespace)
+        if command == "install-replace":
+            helm.uninstall("r", namespace=namespace, description="", timeout=30, log=print)
+        before = [record.etag for record in self.records(cluster, namespace)]
+        how: dict[str, Any] = {"namespace": namespace, "skip_crds": False, "log": print}
+        release = helm.render("r", str(chart), command=command, values={"text": "hi 😀"}, **how)
+        assert 'text: "hi 😀"' in release["manifest"]
+        assert release["chart"]["metadata"]["version"] == "0.1.0"
+        assert not release.get("hooks")
+        assert [record.etag for record in self.records(cluster, namespace)] == before
+
+    def test_render_refuses_what_cannot_be_rendered(self, helm: Helm, namespace: str, tmp_path: Path) -> None:
+        chart = write_chart(tmp_path, template=BAD_TEMPLATE)
+        how: dict[str, Any] = {"namespace": namespace, "skip_crds": False, "log": print}
+        with pytest.raises(ChartInvalid):
+            helm.render("r", str(chart), command="install", values={}, **how)
 
     def test_upgrade_supersedes(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
         chart = write_chart(tmp_path)

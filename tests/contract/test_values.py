@@ -20,7 +20,8 @@ from support.charts import write_chart
 
 from kubernaut._yaml_nodes import resolve_plain
 from kubernaut.adapters.helm import Helm
-from kubernaut.deploy.values import canonical, merge, parse_set
+from kubernaut.deploy.set_arguments import merge, set_typed
+from kubernaut.deploy.values import canonical, read_values
 from kubernaut.errors import ValuesInvalid
 from kubernaut.yaml_reader import parse_yaml
 
@@ -162,7 +163,7 @@ def ours_of_set(*sets: str) -> Any:
     values: dict[str, Any] = {}
     try:
         for text in sets:
-            parse_set(text, values)
+            set_typed(text, values)
     except ValuesInvalid:
         return None
     return values
@@ -200,3 +201,73 @@ def test_files_are_merged_as_by_helm(chart: Path, files: tuple[Path, Path], unde
         values.pop("global", None)
         path.write_bytes(values_input(values))
     assert same(merge(under, over), real(chart, f"--values={files[0]}", f"--values={files[1]}"))
+
+
+# the rest of the --set family
+
+JSON_SETS = [
+    'a={"b": [1, null, "x,y"]},c=2', "a=true , b=1", "a=", "a=,b=1", "a[1].b=[]", "a[0]=", "a=1e3", "a=01", "a=1.", "a=1e", "a=x",
+    'a="\\u00e9"', "a.b.c={}", "a=[1", "a=1.5.5", "a=1-", "a=-", "a=-0", "a=nullx", "a=1 2", "a\\.b=1", "a[0][1]=1", "=1", "a",
+    'a={"x":1},a.y=2', "a=1,a.b=2", "a=[1],a[1]=2", "a=\u00a0 1",
+]  # fmt: skip
+STRING_SETS = ["a=1,b=true,c=null", "a={1,x}", "a.b=0", "a[0]=1,a[2]=2", "a=", "a={", "a=1\\,2", "a={}", "a=0x10,b=1.5"]
+LITERAL_SETS = [
+    "a=1", "a={x,y}", "a=b\\,c,d=e", "a.b=\\", "a=", "a.b=", "a[0]=", "a[0].b=", "a[1][0]=x", "a\\.b=1", "a,b=c", "=1", "a",
+    "a=b=c", "a= {", "a.b.c=[0]", "a[x]=1", "é=ü, ß",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", JSON_SETS)
+def test_set_json_means_the_same(chart: Path, text: str) -> None:
+    assert same({"v": ours(json_sets=[text])}, {"v": real(chart, f"--set-json={text}")})
+
+
+@pytest.mark.parametrize("text", STRING_SETS)
+def test_set_string_means_the_same(chart: Path, text: str) -> None:
+    assert same({"v": ours(string_sets=[text])}, {"v": real(chart, f"--set-string={text}")})
+
+
+@pytest.mark.parametrize("text", LITERAL_SETS)
+def test_set_literal_means_the_same(chart: Path, text: str) -> None:
+    assert same({"v": ours(literal_sets=[text])}, {"v": real(chart, f"--set-literal={text}")})
+
+
+@SLOW
+@given(st.text('ab.[]{}=,\\01 -"e', max_size=12))
+def test_random_arguments_mean_the_same(chart: Path, text: str) -> None:
+    for name in ("json", "string", "literal"):
+        if name == "json" and text.strip().startswith("{"):  # the form of Helm 4
+            continue
+        assert same({"v": ours(**{f"{name}_sets": [text]})}, {"v": real(chart, f"--set-{name}={text}")}), name
+
+
+@SLOW
+@given(st.lists(st.text('ab,{}\\= \n"é', max_size=8), min_size=3, max_size=3))
+def test_files_mean_the_same(chart: Path, tmp_path_factory: pytest.TempPathFactory, contents: list[str]) -> None:
+    folder = tmp_path_factory.mktemp("files")
+    for number, content in enumerate(contents):
+        (folder / str(number)).write_text(content, newline="")
+    text = f"a={folder}/0,b.c={{{folder}/1,{folder}/2}},d[1]={folder}/2"
+    assert same(ours(file_sets=[text]), real(chart, f"--set-file={text}"))
+
+
+def test_precedence_is_that_of_helm(chart: Path, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("file")
+    (tmp_path / "v.yaml").write_text("{a: v, b: v, c: v, d: v, e: v, f: v, m: {x: v, y: v}, l: [v, v]}")
+    given: dict[str, list[str]] = {
+        "literal": ["f=literal"],
+        "file": [f"e={tmp_path}/f,f={tmp_path}/f"],
+        "string": ["d=1,e=1,f=1,l[1]=string"],
+        "set": ["c=2,d=2,e=2,f=2,m.x=null,l[0]=set"],
+        "json": ['b="j",c="j",d="j",e="j",f="j",m={"z":1}'],
+    }
+    arguments = [f"--set{'' if name == 'set' else f'-{name}'}={text}" for name, texts in given.items() for text in texts]
+    sets = {"sets" if name == "set" else f"{name}_sets": texts for name, texts in given.items()}
+    assert same(ours(values=[tmp_path / "v.yaml"], **sets), real(chart, *arguments, "--values", str(tmp_path / "v.yaml")))
+
+
+def ours(**arguments: Any) -> Any:
+    try:
+        return read_values(**arguments).merged()
+    except ValuesInvalid:
+        return None

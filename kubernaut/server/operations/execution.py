@@ -84,7 +84,7 @@ def execute(write: WriteRequest, request: Request, context: ServerContext) -> Re
     require_access(write.release.namespace, request.caller, context.namespaces, Role.DEPLOY)
     pending = PendingWrite(write, request, context)
     if write.dry_run:
-        return Response(body=pending.plan(pending.decide()).plan, audit_fields={"release": str(write.release)})
+        return Response(body=pending.plan(pending.decide(), diff=True).plan, audit_fields={"release": str(write.release)})
     before = pending.accepted()
     if before is not None:
         return _response(before, pending, replayed=True)
@@ -126,9 +126,9 @@ class PendingWrite:
         if_match = _matching_etag(self.write.release, self.request.headers.get("if-match"), self._kubernaut)
         return replace(self.write.decide(self._kubernaut), if_match=if_match)
 
-    def plan(self, decision: Decision) -> Deployed:
-        """Return the result of a dry run."""
-        return decision.call(self._kubernaut, {**self.write.options, "dry_run": True})
+    def plan(self, decision: Decision, *, diff: bool = False) -> Deployed:
+        """Return the result of a dry run, with ``diff`` with what would change."""
+        return decision.call(self._kubernaut, {**self.write.options, "dry_run": True, "diff": diff})
 
     def start(self, slot: WorkerSlot) -> tuple[Operation, bool]:
         """Accept the operation and start it on the worker.

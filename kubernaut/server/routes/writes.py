@@ -11,9 +11,10 @@ from pydantic_core import CoreSchema
 
 from kubernaut.ci import HEADER, HEADER_PATTERN
 from kubernaut.errors import ReleaseNotCurrent
+from kubernaut.history.detail import Preview
 from kubernaut.history.records import GONE
 from kubernaut.history.releases import Release, ReleaseId
-from kubernaut.models import NAME_LENGTH, NAMESPACE_LENGTH, Model, Plan
+from kubernaut.models import NAME_LENGTH, NAMESPACE_LENGTH, Model
 from kubernaut.server.auth.access import Role
 from kubernaut.server.operations.execution import MAX_WAIT_SECONDS, Decision, WriteRequest, execute
 from kubernaut.server.operations.progress import OperationStatus
@@ -82,7 +83,9 @@ class NewRelease(Model):
         description="The digest that the chart must have; the request is refused if it differs.",
     )
     values: dict[str, Any] = Field(default={}, description="Values that override those of the environment.")
-    set: tuple[str, ...] = Field(default=(), description="`KEY=VALUE` in Helm's syntax; overrides `values`.")
+    set: tuple[str, ...] = Field(default=(), description="`KEY=VALUE` in Helm's syntax; overrides `values` and `setJson`.")
+    set_string: tuple[str, ...] = Field(default=(), description="`KEY=VALUE` with texts as values; overrides `set`.")
+    set_json: tuple[str, ...] = Field(default=(), description="`KEY=JSON`, or a JSON object; overrides `values`.")
     environment: str | None = Field(
         default=None,
         max_length=NAMESPACE_LENGTH,
@@ -92,6 +95,7 @@ class NewRelease(Model):
         default=False, description="Keep the current release's values where this request does not override them."
     )
     create_namespace: bool = Field(default=False, description="Create the namespace if it does not exist.")
+    skip_crds: bool = Field(default=False, description="Do not install the chart's `crds/` with the first release.")
     on_failure: Literal["rollback", "keep"] | None = Field(default=None, description="What happens to a release that fails.")
     note: Note = None
     timeout: Timeout = None
@@ -129,7 +133,7 @@ class ReleaseOrPlan(Model):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return handler(TypeAdapter(Release | Plan).core_schema)
+        return handler(TypeAdapter(Release | Preview).core_schema)
 
 
 def routes(context: ServerContext) -> tuple[Route, ...]:
@@ -195,8 +199,13 @@ def _creation(body: NewRelease, query: DryRunQuery, context: ServerContext) -> W
                 "digest": body.digest,
                 "values": (body.values,),
                 "set": body.set,
+                "set_string": body.set_string,
+                "set_json": body.set_json,
+                "set_file": (),
+                "set_literal": (),
                 "environment": body.environment,
                 "create_namespace": body.create_namespace,
+                "skip_crds": body.skip_crds,
                 "on_failure": body.on_failure,
                 "reuse_values": body.reuse_values,
             }

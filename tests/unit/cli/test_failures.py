@@ -89,7 +89,6 @@ def test_every_exit_status_is_documented() -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (("ship", "app"), ("-n",)),
         (("ship", "-n", "demo"), ("APP_DIR",)),
         (("ship", "app", "-n", "demo", "--vresion", "1"), ("--vresion",)),
         (("ship", "app", "-n", "demo", "--on-failure", "cry"), ("'cry'", "keep", "rollback")),

@@ -94,6 +94,14 @@ def test_the_confirmation_of_delete_lists_the_removed_objects(run: Run, stub: St
     assert (result.exit_code, len(stub.calls)) == (130, 1)
 
 
+@pytest.mark.usefixtures("on_terminal")
+def test_the_confirmation_names_what_no_restore_brings_back(run: Run, stub: StubKubernaut) -> None:
+    action = uninstall(1).actions[0].model_copy(update={"objects": ("CustomResourceDefinition/backups.example.com", "ConfigMap/a")})
+    stub.answers["delete"] = Deployed(Plan(actions=(action,)), False, release())
+    last = run(*DELETE, input="n\n").stderr.split("[y/N]")[0].splitlines()[-1]
+    assert re.search(facts("backups.example.com", "all namespaces"), last)
+
+
 def test_delete_without_a_terminal_requires_yes(run: Run, stub: StubKubernaut) -> None:
     result = run(*DELETE)
     assert result.exit_code == 2

@@ -71,7 +71,6 @@ READS = (
     ("diff", "hello", "-n", "demo", "--to", "1"),
     ("versions", "hello"),
     ("show", "nothing", "-n", "demo"),
-    ("show", "nothing"),
 )
 
 

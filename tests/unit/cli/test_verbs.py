@@ -45,7 +45,7 @@ LINES = {**WRITING, **LOOKING, "logs": ("logs", "demo.hello-world.v3")}
 CLI_ONLY = {"output", "yes", "help"}
 FILES = {"to", "handover"}
 """The files that the command line reads and writes; `diff --to` is an argument of the library."""
-LIBRARY_ONLY = {"if_match", "operation", "digest"}
+LIBRARY_ONLY = {"if_match", "operation", "digest", "diff"}
 """Arguments that only the library and the REST server have."""
 SERVER_ONLY = {
     "accept",
@@ -82,7 +82,8 @@ def library_parameters(name: str) -> set[str]:
 @pytest.mark.parametrize("name", sorted(LINES))
 def test_a_command_has_the_options_of_the_library(name: str) -> None:
     parameters = library_parameters(name) - set(SETTINGS) - LIBRARY_ONLY
-    offered = {parameter.name for parameter in command(name).params} - CLI_ONLY - set(SETTINGS) - {"verbose"}
+    shown = (parameter for parameter in command(name).params if not getattr(parameter, "hidden", False))
+    offered = {parameter.name for parameter in shown} - CLI_ONLY - set(SETTINGS) - {"verbose"}
     offered = offered if name == "diff" else offered - FILES
     if name == "deploy":  # NAME[@VERSION] is one word on the command line
         offered |= {"version"}
@@ -138,6 +139,7 @@ def test_ship_passes_all_options_on(run: Run, stub: StubKubernaut, tmp_path: Pat
             "--on-failure",
             "keep",
         ),
+        *("--set-string", "port=80", "--set-file", "motd=motd.txt", "--skip-crds"),
         *("--reuse-values", "--registry", "r.example.com/team", "--context", "kind", "--kubeconfig", "/k"),
     )
     assert result.exit_code == 0, result.output
@@ -150,6 +152,11 @@ def test_ship_passes_all_options_on(run: Run, stub: StubKubernaut, tmp_path: Pat
                 "version": "1.4.2",
                 "values": (values,),
                 "set": ("replicas=3", "a.b=c=d"),
+                "set_string": ("port=80",),
+                "set_json": (),
+                "set_file": ("motd=motd.txt",),
+                "set_literal": (),
+                "skip_crds": True,
                 "environment": "production",
                 "note": "new greeting",
                 "create_namespace": True,

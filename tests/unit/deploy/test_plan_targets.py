@@ -85,6 +85,18 @@ def test_delete_lists_the_objects_that_it_removes() -> None:
     assert re.search(facts("v2", "1.0.0", "deployed"), action.reason)
 
 
+def test_delete_names_the_definitions_whose_resources_go_for_good() -> None:
+    manifest = (
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: backups.example.com}\n---\n"
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n"
+        "metadata: {name: kept.example.com, annotations: {helm.sh/resource-policy: keep}}\n"
+    )
+    (action,) = plan("delete", history(own(1, "deployed", manifest=manifest))).actions
+    assert action.removed_definitions == ("backups.example.com",)
+    assert re.search(facts("backups.example.com", "all namespaces"), action.reason)
+    assert "kept.example.com" not in action.reason
+
+
 def test_delete_says_why_it_cannot_list_the_objects_that_it_removes() -> None:
     (action,) = plan("delete", history(own(2, "deployed", manifest=f"{MANIFEST}---\nkind: [1\n"))).actions
     assert action.objects == ()

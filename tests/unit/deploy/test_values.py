@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.messages import facts
 
-from kubernaut.deploy.values import Values, canonical, differing, merge, overrides_lost, parse_set, read_values
+from kubernaut.deploy.set_arguments import merge, set_typed
+from kubernaut.deploy.values import Values, canonical, differing, overrides_lost, read_values
 from kubernaut.errors import ValuesInvalid
 
 VALUES = st.dictionaries(
@@ -107,7 +108,7 @@ def test_invalid_set_does_not_reveal_its_value() -> None:
 @given(st.text(alphabet="ab.[]{}=,\\0", max_size=10))
 def test_any_set_is_parsed_or_refused(text: str) -> None:
     try:
-        parse_set(text, {})
+        set_typed(text, {})
     except ValuesInvalid:
         return
 

@@ -82,6 +82,7 @@ def test_component_names_are_stable(document: dict[str, Any]) -> None:
         "OperationStatus",
         "Outcome",
         "Plan",
+        "Preview",
         "Problem",
         "Release",
         "ReleaseChart",
