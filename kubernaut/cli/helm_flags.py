@@ -139,10 +139,18 @@ FLAGS = (
         "Name the registry in the setting plain_http: `export KUBERNAUT_PLAIN_HTTP=HOST:PORT`.",
     ),
     _refused(
-        "--repository-cache", _ALL, "chart repositories are not used", "HELM_CACHE_HOME moves Helm's caches.", takes_value=True
+        "--repository-cache",
+        _ALL,
+        "the names of `helm repo add` are not used: a reference has the URL",
+        "HELM_CACHE_HOME moves Helm's caches.",
+        takes_value=True,
     ),
     _refused(
-        "--repository-config", _ALL, "chart repositories are not used", "HELM_CONFIG_HOME moves Helm's settings.", takes_value=True
+        "--repository-config",
+        _ALL,
+        "the names of `helm repo add` are not used: a reference has the URL",
+        "HELM_CONFIG_HOME moves Helm's settings.",
+        takes_value=True,
     ),
     _refused("--content-cache", _ALL, "Helm's cache is Helm's own", "HELM_CACHE_HOME moves Helm's caches.", takes_value=True),
     _same("--skip-crds", _INSTALL, takes_value=False),
