@@ -38,7 +38,7 @@ from kubernaut.settings import load_settings
 NAME, VERSION = "race", "0.1.0"
 LOCK = "kubernaut.deploy.execute.hold"
 WRITES = (
-    "kubernaut.deploy.operations.OperationWriter.begin",
+    "kubernaut.deploy.operation_writer.OperationWriter.begin",
     "kubernaut.deploy.execution.delete_expired",
 )
 TIMEOUT_SECONDS = 120.0

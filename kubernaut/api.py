@@ -216,6 +216,7 @@ class Kubernaut(ReleaseVerbs):
         fingerprint: str | None = None,
         key: str | None = None,
         create_namespace: bool = False,
+        begins_within: float = 120.0,
     ) -> tuple[Operation, bool]:
         """Record an operation to run later; pass it as ``operation`` to the verb that runs it.
 
@@ -229,6 +230,7 @@ class Kubernaut(ReleaseVerbs):
             fingerprint: Identifies the request among those with the same key.
             key: The Idempotency-Key: all calls with the same key return the operation that the first one recorded.
             create_namespace: Create the namespace if it does not exist.
+            begins_within: Seconds until a verb must run it, which then renews it while it waits for the lock.
 
         Returns:
             The operation, and whether it is new.
@@ -237,12 +239,11 @@ class Kubernaut(ReleaseVerbs):
             IdempotencyKeyReused: The key belongs to another request.
             NamespaceNotFound: The namespace does not exist.
         """
-        from kubernaut.deploy.operations import accept, new_operation
+        from kubernaut.deploy.accepting import accept, new_operation
 
-        options: OperationOptions = {"note": note, "timeout": timeout, "lock_timeout": lock_timeout}
-        how = operation_settings(self.context, options)
+        how = operation_settings(self.context, {"note": note, "timeout": timeout, "lock_timeout": lock_timeout})
         operation = new_operation(verb, namespace, name, self.settings, fingerprint, key, how)
-        return accept(operation, self.context.clients.cluster, patience=how["lock_timeout"], create_namespace=create_namespace)
+        return accept(operation, self.context.clients.cluster, begins_within=begins_within, create_namespace=create_namespace)
 
     def accepted(self, key: str, *, namespace: str, fingerprint: str | None = None) -> Operation | None:
         """Return the operation that :meth:`accept` recorded in a namespace for an Idempotency-Key, if any.
@@ -250,7 +251,7 @@ class Kubernaut(ReleaseVerbs):
         Raises:
             IdempotencyKeyReused: The key belongs to another request.
         """
-        from kubernaut.deploy.operations import accepted_before
+        from kubernaut.deploy.accepting import accepted_before
 
         cluster = self.context.clients.cluster
         return accepted_before(check_namespace(namespace), self.settings.actor, key, fingerprint, cluster)

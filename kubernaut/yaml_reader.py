@@ -82,6 +82,15 @@ def parse_documents(text: str) -> Iterator[tuple[int, Any]]:
     yield line, _parse_document(text[start:], line)
 
 
+def split_documents(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the documents of a manifest as text, each with the line that separates it from the one before; together they are it."""
+    start, separator = 0, ""
+    for found in _SEPARATOR.finditer(text):
+        yield separator, text[start : found.start()]
+        start, separator = found.end(), found[0]
+    yield separator, text[start:]
+
+
 def _parse_document(text: str, line: int) -> Any:
     try:
         if is_too_deep(text):

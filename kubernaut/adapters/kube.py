@@ -144,6 +144,17 @@ class Cluster:
         except NotFound:
             return None
 
+    def delete_object(self, resource: Resource, namespace: str | None, name: str, *, uid: str) -> None:
+        """Delete an object, and in the background what it owns; do nothing if it is gone. Raises: Conflict for another UID."""
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": uid},
+            "propagationPolicy": "Background",
+        }
+        with suppress(NotFound):
+            self._api.json("DELETE", resource.path(namespace, name), body=options)
+
     def find_resource(self, api_version: str, kind: str) -> Resource:
         """Return the resource of a kind, as the API server serves it. Raises: NotFound when it does not."""
         known = known_resource(api_version, kind)

@@ -186,6 +186,9 @@ def show_releases(releases: ReleaseList, output: str, *, empty: str, health: boo
     ]
     header = ("NAME", "NAMESPACE", "REV", "STATUS", *(("HEALTH",) if health else ()), "VERSION", "COMMIT", "BY", "UPDATED")
     print_table(header, rows, optional=("COMMIT", "BY", "UPDATED") if health else ("COMMIT",))
+    for release in releases.items:
+        if release.is_ready_late:
+            print_message(f"{release.id} failed, but it is ready now; the same deploy adopts it.")
     _print_count(releases)
 
 

@@ -32,7 +32,7 @@ def show_release(release: Release, output: str) -> None:
     print_pairs(
         [
             ("id", release.id),
-            ("status", release.status + (f" ({', '.join(flags)})" if flags else "")),
+            ("status", release.status + (f" ({', '.join(flags)})" if flags else "") + _late(release)),
             ("health", _health(release)),
             ("serving", f"revision {release.serving}" if release.serving and release.serving != release.revision else ""),
             ("version", version_of(release)),
@@ -107,6 +107,10 @@ def _wrapped(text: str, indent: str) -> Iterator[str]:
             yield from textwrap.wrap(line, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False) or [""]
         else:
             yield f"{indent}{line}"
+
+
+def _late(release: Release) -> str:
+    return ", but it is ready now; the same deploy adopts it" if release.is_ready_late else ""
 
 
 def _health(release: Release) -> str:

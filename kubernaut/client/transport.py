@@ -237,7 +237,8 @@ def iter_events(transport: Transport, id: str, after: int = 0) -> Iterator[Numbe
         DeadlineExceeded: The operation is not finished long after its timeout.
         KubernautError: The server's problem.
     """
-    deadline = time.monotonic() + longest_duration(get_operation(transport, id))
+    operation = get_operation(transport, id)
+    deadline = time.monotonic() + longest_duration(operation)
     while True:
         asked = time.monotonic()
         query = {"after": after, "wait": LONG_POLL}
@@ -245,6 +246,9 @@ def iter_events(transport: Transport, id: str, after: int = 0) -> Iterator[Numbe
         yield from page.items
         if page.finished:
             return
+        if operation.state == "accepted" and not page.items:  # it waits for its lock, for as long as its client named
+            operation = get_operation(transport, id)
+            deadline = time.monotonic() + longest_duration(operation)
         if asked > deadline:
             raise DeadlineExceeded(f"Operation {id} is not finished long after its timeout.")
         if page.next <= after:  # a server that does not hold responses back is not polled without a pause

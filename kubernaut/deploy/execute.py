@@ -15,26 +15,26 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from kubernaut.deploy.adoption import ADOPT, adopted_health, failed_late
 from kubernaut.deploy.execution import DeployContext, Execution, NotReady, completing_hints
+from kubernaut.deploy.failed_deploy import roll_back_or_keep
 from kubernaut.deploy.helm_commands import deploy_command, rollback_command, run_helm, uninstall_command
 from kubernaut.deploy.lease import Lock, holder_for
+from kubernaut.deploy.leftovers import passed_base
 from kubernaut.deploy.lock import hold, read_lock
-from kubernaut.deploy.operations import OperationWriter, operation_for
+from kubernaut.deploy.operation_writer import OperationWriter
+from kubernaut.deploy.operations import description_of, operation_for
 from kubernaut.deploy.plan import RECONCILING, plan
 from kubernaut.deploy.preview import preview
 from kubernaut.deploy.reconcile import reconcile, settle
+from kubernaut.deploy.removed_kinds import MAP_RECORD, built_records, missing_in
 from kubernaut.deploy.requests import DeployRequest, OperationRequest, UninstallRequest, UnlockRequest
-from kubernaut.deploy.revisions import chart_of, difference, served_before, title
+from kubernaut.deploy.revisions import chart_of, difference
 from kubernaut.deploy.rollout import following
 from kubernaut.errors import (
     Conflict,
-    DeployFailed,
     DeployKept,
-    DeployRolledBack,
     HelmFailed,
-    Interrupted,
-    KubernautError,
-    LockLost,
     ReleaseLocked,
     ReleaseNotFound,
 )
@@ -42,12 +42,11 @@ from kubernaut.events import Journal, Progress, Step
 from kubernaut.history.operations import UNCHANGED, Operation, OperationChart, Outcome
 from kubernaut.history.records import Record, Status
 from kubernaut.history.releases import Release
+from kubernaut.history.repair import adopted_patch
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action, Plan
 from kubernaut.rollout.health_reader import HealthReader
 
-ON_FAILURE = "kubernaut/on-failure"
-"""The chart's annotation that decides what follows a failed deploy, unless the request does: ``rollback`` or ``keep``."""
 MAX_ROUNDS = 20
 """How often an operation plans anew because the records change meanwhile."""
 _POLL_SECONDS = 1.0
@@ -113,7 +112,7 @@ def _execute(request: OperationRequest, context: DeployContext, writer: Operatio
                 return _plan_and_execute(request, context, writer, step, lock, dry_run=dry_run)
         except NotReady as failed:
             with failed.execution.finishing():
-                raise _roll_back_or_keep(failed) from None
+                raise roll_back_or_keep(failed) from None
 
 
 # plan
@@ -155,12 +154,19 @@ def _plan_unlocked(request: OperationRequest, context: DeployContext, history: R
 def _plan_with_health(
     history: ReleaseHistory, lock: Lock, request: OperationRequest, context: DeployContext, *, namespace_missing: bool = False
 ) -> Plan:
-    """Plan; the health of what runs is read only for a deploy that would change nothing."""
+    """Plan; the health of what runs is read only for a deploy that would change nothing, or that may adopt a failed release."""
     planned = plan(history, lock, request, namespace_missing=namespace_missing)
-    if planned.changes or history.current is None or not isinstance(request, DeployRequest):
+    removed = missing_in(context.cluster(), built_records(history, planned.actions))
+    if removed:
+        return plan(history, lock, request, removed=removed)
+    if history.current is None or not isinstance(request, DeployRequest):
         return planned
-    health = HealthReader(context.store, context.cluster, context.settings).health(history.current, quick=True)
-    return plan(history, lock, request, health=health)
+    late = failed_late(history, request) if planned.changes else None
+    if planned.changes and late is None:
+        return planned
+    health = HealthReader(context.store, context.cluster, context.settings).health(history.current, quick=late is None)
+    known = health if late is None else adopted_health(late, health, context.cluster())
+    return plan(history, lock, request, health=known) if known is not None else planned
 
 
 # acquire the lock
@@ -193,6 +199,8 @@ def _execute_locked(request: OperationRequest, execution: Execution) -> Result:
         return _unchanged(execution.step, planned, execution.history)
     execution.begin(planned)
     action = planned.actions[-1]
+    if action.kind == ADOPT:
+        return _adopt(execution, planned, execution.history.by_id(action.subject))
     if isinstance(request, DeployRequest):
         return _deploy(request, execution, planned, action)
     if isinstance(request, UninstallRequest):
@@ -246,6 +254,7 @@ def _carry_out(action: Action, request: OperationRequest, execution: Execution) 
         execution.reconciled.add(action.subject)
         _uninstall(request, execution, execution.history.by_id(action.subject))
         return True
+    base = passed_base(execution.history)
     by = execution.operation.actor or "kubernaut"
     note = request.note if isinstance(request, UnlockRequest) else None  # another verb's note is about that verb
     try:
@@ -253,8 +262,10 @@ def _carry_out(action: Action, request: OperationRequest, execution: Execution) 
     except Conflict as conflict:
         execution.step.notice(f"{conflict.message} Reading the records again.")
         return False
-    if action.kind != "mark-superseded":
+    if action.kind not in ("mark-superseded", MAP_RECORD):
         execution.reconciled.add(action.subject)
+    elif base is not None and base.id == action.subject:
+        execution.passed_base = base
     return True
 
 
@@ -268,13 +279,27 @@ def _deploy(request: DeployRequest, execution: Execution, planned: Plan, action:
     with following(execution, execution.next_revision, request) as rollout:
         run_helm(execution, deploy_command(request, execution, action), rollout)
         record = execution.read_back(execution.find_labelled)
+        execution.restore_statuses(record)
         if record is None:
             raise rollout.refused(execution.failure_of(None), request.subject)
         execution.add_release(record, chart)
         failure = rollout.failure(record)
         if failure is None:
+            execution.remove_leftovers(record)
             return _succeeded(execution, planned, record, chart)
         raise NotReady(request, execution, record, rollout.explained(record, failure, request.subject))
+
+
+def _adopt(execution: Execution, planned: Plan, current: Record) -> Result:
+    """Mark a release deployed that failed and that runs as requested now."""
+    execution.lock.check()
+    description = description_of(f"{current.chart.get('version')}, adopted", execution.operation)
+    patch = adopted_patch(current, execution.operation.id, description)
+    execution.cluster.patch_secret(current.namespace, current.secret, patch)
+    record = execution.read_back(lambda history: history.find(current.revision)) or current
+    execution.remove_leftovers(record)
+    chart = chart_of(current, execution.history)
+    return _succeeded(execution, planned, record, chart, f"adopted: {planned.actions[-1].reason}")
 
 
 def _roll_back(request: OperationRequest, execution: Execution, planned: Plan, action: Action) -> Result:
@@ -283,11 +308,13 @@ def _roll_back(request: OperationRequest, execution: Execution, planned: Plan, a
     with following(execution, execution.next_revision) as rollout:
         run_helm(execution, rollback_command(request, execution, target, chart), rollout)
         record = execution.read_back(execution.find_own)
+        execution.restore_statuses(record)
         if record is None:
             raise rollout.refused(execution.failure_of(None), f"The rollback to {target.id}")
         execution.add_release(record, chart)
         failure = rollout.failure(record)
         if failure is None:
+            execution.remove_leftovers(record)
             return _succeeded(execution, planned, record, chart)
         raise rollout.explained(record, failure, f"The rollback to {target.id}")
 
@@ -311,72 +338,14 @@ def _uninstall(request: OperationRequest, execution: Execution, current: Record)
     raise DeployKept(message, details=failure.details)
 
 
-# a failed deploy: roll back or keep
-
-
-def _roll_back_or_keep(failed: NotReady) -> KubernautError:
-    """Roll a failed deploy back, or keep it; return or raise the error that reports the result."""
-    request, execution, record, error = failed.request, failed.execution, failed.record, failed.error
-    target = served_before(execution.history, record.revision, through_deletes=False).record
-    on_failure = request.on_failure or record.annotations.get(ON_FAILURE) or "rollback"
-    if isinstance(execution.helm_failure, Interrupted) or on_failure != "rollback" or target is None:
-        why = " There is no earlier release to roll back to." if on_failure == "rollback" and target is None else ""
-        return DeployKept(error.message + why, details=error.details, **_kept_of(error))
-    execution.write_explanation(error)
-    with execution.context.progress.step("rollback", f"{target.id}, within {request.timeout:g} s") as step:
-        execution.step = step
-        back = _back_to(target, failed)
-        step.done(f"{back.id} runs what v{target.revision} was")
-    message = f"{error.message} {title(target)} runs again as v{back.revision}."
-    return DeployRolledBack(message, details=error.details, members=error.members, **_hints_after_rollback(error))
-
-
-def _back_to(target: Record, failed: NotReady) -> Record:
-    """Roll back to a record after a failed deploy; return the record that it made. Raises: DeployKept, Interrupted."""
-    request, execution, error = failed.request, failed.execution, failed.error
-    chart = chart_of(target, execution.history)
-    execution.deadline = execution.context.clock() + request.timeout
-    back: Record | None = None
-    with following(execution, failed.record.revision + 1) as rollout:
-        run_helm(execution, rollback_command(request, execution, target, chart), rollout)
-        try:
-            back = execution.read_back(lambda history: execution.find_own(history, after=failed.record.revision))
-            if back is not None:
-                execution.add_release(back, chart)
-            failure = execution.failure_of(None) if back is None else rollout.failure(back)
-        except Interrupted as stopped:
-            raise Interrupted(f"{error.message} {stopped.message}", details=error.details, members=error.members) from None
-        except LockLost as lost:
-            failure = lost
-        except KubernautError as unknown:
-            message = f"{error.message} Whether {title(target)} runs again is unknown: {unknown.message}"
-            kept = _kept_of(error) | {"hint": unknown.hint, "http_hint": unknown.http_hint}
-            raise DeployKept(message, details=error.details, **kept) from unknown
-    if back is not None and failure is None:
-        return back
-    message = f"{error.message} The rollback to {title(target)} failed as well: {rollout.cleaned(failure)}"
-    raise DeployKept(message, details=error.details, **_kept_of(error))
-
-
-def _hints_after_rollback(error: DeployFailed) -> dict[str, str]:
-    """Return the hints of a deploy that was rolled back: advice that names no pods, which are gone, and where the evidence is."""
-    advice = "" if "`" in error.http_hint else f"{error.http_hint} "
-    return {"hint": advice + DeployRolledBack.hint, "http_hint": advice + DeployRolledBack.http_hint}
-
-
-def _kept_of(error: DeployFailed) -> dict[str, Any]:
-    """Return the members of an explanation that the report of a failed deploy keeps."""
-    return {"hint": error.hint, "http_hint": error.http_hint, "members": error.members}
-
-
 # the end
 
 
-def _succeeded(execution: Execution, planned: Plan, record: Record, chart: OperationChart | None) -> Result:
+def _succeeded(execution: Execution, planned: Plan, record: Record, chart: OperationChart | None, message: str = "") -> Result:
     execution.add_release(record, chart)
     if execution.helm_failure is not None:  # the record shows a success, but the warning matters
         execution.step.notice(f"Helm reported: {execution.helm_failure}")
-    execution.finish_succeeded()
+    execution.finish_succeeded(message)
     release = execution.latest.describe(record)
     execution.step.done(f"{record.id} is {record.status}")
     return Result(planned, True, release)

@@ -11,9 +11,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from kubernaut.deploy.operations import OperationWriter, delete_expired, made, outcome_of, storable
-from kubernaut.deploy.reconcile import fence, mark_failed
-from kubernaut.deploy.requests import DeployRequest
+from kubernaut.deploy.leftovers import leftovers, remove
+from kubernaut.deploy.operation_writer import OperationWriter
+from kubernaut.deploy.operations import delete_expired, made, outcome_of, storable
+from kubernaut.deploy.reconcile import fence, mark_failed, restore_statuses
+from kubernaut.deploy.requests import DeployRequest, OperationRequest
 from kubernaut.deploy.revisions import chart_of
 from kubernaut.errors import (
     BadInput,
@@ -106,6 +108,7 @@ class Execution:
         helm_failure: The failure of the last Helm command, if it failed.
         rollback_chart: The chart of the release that Helm rolls back to, once it does.
         reconciled: The IDs of the records that were unfinished or fenced and were put in order; their Helm may still run.
+        passed_base: The deployed record that was marked superseded, so that Helm compares with a later one.
     """
 
     context: DeployContext
@@ -120,6 +123,7 @@ class Execution:
     helm_failure: KubernautError | None = None
     rollback_chart: OperationChart | None = None
     reconciled: set[str] = field(default_factory=set)
+    passed_base: Record | None = None
     _noticed: set[str] = field(default_factory=set)
     _begun: bool = False
     _outcome_unknown: bool = False
@@ -262,6 +266,20 @@ class Execution:
         if all(known.uid != record.uid for known in self.operation.made):
             self.operation = self.operation.model_copy(update={"made": (*self.operation.made, made(record, chart))})
 
+    def restore_statuses(self, record: Record | None, before: ReleaseHistory | None = None) -> None:
+        """Mark records failed again that Helm superseded although they failed, and the passed base deployed without a success."""
+        base = None if record is not None and self.is_deployed(record) else self.passed_base
+        try:
+            if restore_statuses(self.cluster, before or self.history, self.latest, base):
+                self.latest = self._read()
+        except KubernautError as failure:  # the statuses of older revisions matter less than the result
+            self.step.notice(f"The status of an older revision could not be restored: {failure}")
+
+    def remove_leftovers(self, record: Record) -> None:
+        """Delete the objects that only revisions brought that failed; a release runs without them."""
+        self.lock.check()
+        remove(self.cluster, leftovers(self.latest, record), notify=self.step.notice)
+
     # how it ends
 
     def write_explanation(self, error: DeployFailed) -> None:
@@ -269,12 +287,12 @@ class Execution:
         with suppress(KubernautError):  # written again at the end
             self._write(outcome_of(error, self.writer.secrets))
 
-    def finish_succeeded(self) -> None:
+    def finish_succeeded(self, message: str = "") -> None:
         """Write the outcome of a success; a failure to do so is reported, and undoes nothing."""
         if not self._begun:
             return
         try:
-            self._finish(Outcome(reason=SUCCEEDED, message=""))
+            self._finish(Outcome(reason=SUCCEEDED, message=message))
         except KubernautError as failure:
             self.step.notice(f"The operation could not be written: {failure}")
 

@@ -10,7 +10,7 @@ none                 install                 not found           not found      
 deployed, the same   nothing [2]_            roll back           nothing              uninstall
 deployed, another    upgrade                 roll back           nothing              uninstall
 superseded, failed,
-unknown              upgrade                 roll back           nothing [1]_         uninstall
+unknown              upgrade [3]_            roll back           nothing [1]_         uninstall
 uninstalled          install-replace         roll back           roll back to it      nothing
 uninstalling         uninstall,              uninstall,          uninstall,           uninstall
                      install-replace         roll back           roll back to it
@@ -21,19 +21,24 @@ damaged              conflict                conflict            conflict       
 
 .. [1] After an unfinished or failed restore the deleted release is still to be restored: mark failed, roll back to it.
 .. [2] An upgrade if the release is degraded or missing.
+.. [3] Adopted if it is what is requested, was not ready in time, and is ready now: :mod:`kubernaut.deploy.adoption`.
 
 The lock decides whether that is allowed. *Live*: refused with the holder, unless there is nothing to do. *Free* or *expired*: no
 other kubernaut is at work, so an unfinished record (``pending-*``, ``uninstalling``) of kubernaut is finished; one of plain Helm
 only if it is older than ``stale_after``. The first actions put the history in order: a record whose recreation was interrupted is
 recreated, revisions that are ``deployed`` beside the one that Helm will supersede are marked, and a fenced (``immutable``) record
-is recreated without that flag where Helm has to rewrite it.
+is recreated without that flag where it has to be rewritten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import MappingProxyType
 
+from kubernaut.deploy.adoption import ADOPT, failed_late, missing_hook
 from kubernaut.deploy.lease import Lock, LockState, locked_error
+from kubernaut.deploy.leftovers import brought, leftovers, passed_base, unserved_objects
+from kubernaut.deploy.removed_kinds import MAP_RECORD, Removed, built_records, map_action
 from kubernaut.deploy.requests import (
     DeployRequest,
     OperationRequest,
@@ -47,11 +52,11 @@ from kubernaut.deploy.revisions import (
     Unfinished,
     difference,
     find_unfinished,
-    interrupted_target,
     newest_served,
     removed_objects,
     served_before,
     title,
+    unreached_target,
 )
 from kubernaut.deploy.values import canonical
 from kubernaut.errors import Conflict, NameInvalid, NamespaceNotFound, ReleaseChanged, ReleaseNotCurrent, ReleaseNotFound
@@ -61,10 +66,10 @@ from kubernaut.history.releases import HealthStatus, ReleaseHealth, last_deleted
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action, Plan, check_name
 
-RECONCILING = frozenset({"recreate-record", "mark-failed", "mark-superseded"})
+RECONCILING = frozenset({"recreate-record", "mark-failed", "mark-superseded", MAP_RECORD})
 """The actions that put the history in order, without Helm."""
 
-_REPLACES = frozenset({"helm-install-replace", "helm-uninstall"})
+_REPLACES = frozenset({"helm-install-replace", "helm-uninstall", ADOPT})
 _SUPERSEDES = frozenset({"helm-upgrade", "helm-install-replace", "helm-rollback"})
 
 
@@ -75,6 +80,7 @@ def plan(
     *,
     namespace_missing: bool = False,
     health: ReleaseHealth | None = None,
+    removed: Removed = MappingProxyType({}),
 ) -> Plan:
     """Decide what to do; see the table above.
 
@@ -83,7 +89,8 @@ def plan(
         lock: The release's lock as it was found; ``Lock()`` for a free one.
         request: The requested operation.
         namespace_missing: Whether the namespace does not exist.
-        health: The health of the current release; only a deploy that would change nothing depends on it.
+        health: The health of the current release; only a deploy that would change nothing, or adopt it, depends on it.
+        removed: The kinds of the records that Helm builds that the cluster does not serve.
 
     Raises:
         NameInvalid: The first release of a name that kubernaut gives no release.
@@ -104,7 +111,7 @@ def plan(
     unfinished = find_unfinished(history, request)
     if unfinished is not None and not unfinished.stale:
         raise unfinished.error()
-    first = tuple(_reconciliation(history, unfinished, main, lock))
+    first = tuple(_reconciliation(history, unfinished, main, lock, removed))
     return Plan(actions=(*first, *(action for action in main.actions if action not in first)), reason=main.reason)
 
 
@@ -147,9 +154,16 @@ def _deploy(history: ReleaseHistory, request: DeployRequest, *, namespace_missin
         reason = f"{title(current)} was deleted; deploys {request.version}"
         return Plan(actions=(Action(kind="helm-install-replace", subject=request.release, reason=reason),))
     why = difference(current, history, request, health)
+    late = failed_late(history, request) if why is not None and health is not None else None
+    if late is not None and health is not None and health.status is HealthStatus.HEALTHY:
+        hook = missing_hook(late, history)
+        if hook is None:
+            reason = f"{title(late)} was not ready in time, and it is ready now, with this chart and these values"
+            return Plan(actions=(Action(kind=ADOPT, subject=late.id, reason=reason),))
+        why = f"{why}; it is ready now, but its {hook} did not run"
     if why is None:
         return Plan(reason=f"v{current.revision} already runs {request.version} with these values{_aside(health)}")
-    return Plan(actions=(Action(kind="helm-upgrade", subject=request.release, reason=why),))
+    return Plan(actions=(Action(kind="helm-upgrade", subject=request.release, reason=f"{why}{unserved_objects(history)}"),))
 
 
 def _aside(health: ReleaseHealth | None) -> str:
@@ -166,7 +180,8 @@ def _rollback(history: ReleaseHistory, current: Record, request: RollbackRequest
     )
     if current.status == Status.DEPLOYED and (target is current or same):
         return Plan(reason=f"{title(current)} already runs what v{target.revision} is")
-    reason = f"{title(current)} {_was(current)}; goes back to {title(target)}, which is {target.status}{passed_over}"
+    cleans = brought(leftovers(history, target), history)
+    reason = f"{title(current)} {_was(current)}; goes back to {title(target)}, which is {target.status}{passed_over}{cleans}"
     return Plan(actions=(Action(kind="helm-rollback", subject=target.id, reason=reason),))
 
 
@@ -186,9 +201,9 @@ def _rollback_target(history: ReleaseHistory, current: Record, revision: int | N
 
 
 def _served_target(history: ReleaseHistory, current: Record) -> tuple[Record, str]:
-    interrupted = interrupted_target(history, current)
-    if interrupted is not None:
-        return interrupted, ""
+    unreached = unreached_target(history, current)
+    if unreached is not None:
+        return unreached, f"; the rollback to it that made {title(current)} did not succeed, so it is repeated"
     target = served_before(history, current.revision)
     if target.record is None:
         raise ReleaseNotFound(
@@ -256,18 +271,30 @@ def _unlock(history: ReleaseHistory, lock: Lock, request: UnlockRequest) -> Plan
 # what puts the history in order first, so that Helm can do the rest
 
 
-def _reconciliation(history: ReleaseHistory, unfinished: Unfinished | None, main_plan: Plan, lock: Lock) -> Iterator[Action]:
+def _reconciliation(
+    history: ReleaseHistory, unfinished: Unfinished | None, main_plan: Plan, lock: Lock, removed: Removed
+) -> Iterator[Action]:
     yield from _interrupted_recreations(history)
     main = main_plan.actions[-1]
     fenced = {record.revision for record in history.records if record.immutable}
     if unfinished is not None and unfinished.record.status in PENDING:
         yield _mark_failed(unfinished, lock)
         fenced.add(unfinished.record.revision)
-    for record in _rewritten(history, main):
-        if record.revision in fenced:
-            yield Action(kind="recreate-record", subject=record.id, reason="it is fenced, and Helm has to rewrite it")
+    uninstall = None
     if unfinished is not None and unfinished.record.status == Status.UNINSTALLING and main.kind != "helm-uninstall":
-        yield _uninstall(unfinished.record, f"the delete by {unfinished.by} since {unfinished.since} was interrupted")
+        uninstall = _uninstall(unfinished.record, f"the delete by {unfinished.by} since {unfinished.since} was interrupted")
+    built = built_records(history, filter(None, (uninstall, *main_plan.actions))) if removed else ()
+    mapped = {record: action for record in built if (action := map_action(record, removed)) is not None}
+    for record in dict.fromkeys((*_rewritten(history, main), *mapped)):
+        if record.revision in fenced:
+            yield Action(kind="recreate-record", subject=record.id, reason="it is fenced, and has to be rewritten")
+    yield from mapped.values()
+    if uninstall is not None:
+        yield uninstall
+    passed = passed_base(history) if main.kind == "helm-upgrade" else None
+    if passed is not None and history.current is not None:
+        reason = f"{title(history.current)} was applied over it and failed, so Helm has to compare with that"
+        yield Action(kind="mark-superseded", subject=passed.id, reason=reason)
     for record in _strays(history, main):
         yield Action(kind="mark-superseded", subject=record.id, reason="it is deployed beside another revision")
 
@@ -284,7 +311,7 @@ def _mark_failed(unfinished: Unfinished, lock: Lock) -> Action:
 
 
 def _rewritten(history: ReleaseHistory, main: Action) -> Iterator[Record]:
-    """Yield the records that Helm itself rewrites during an action."""
+    """Yield the records that Helm itself, or an adoption, rewrites during an action."""
     for record in history.records:
         if record.damaged:
             continue
@@ -300,6 +327,8 @@ def _strays(history: ReleaseHistory, main: Action) -> Iterator[Record]:
         yield from deployed[1:]
     elif main.kind == "helm-install-replace":
         yield from deployed
+    elif main.kind == ADOPT:
+        yield from (record for record in deployed if record.id != main.subject)
 
 
 # what is checked before

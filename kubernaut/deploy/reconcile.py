@@ -10,10 +10,19 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from kubernaut.deploy.operations import update_operation
+from kubernaut.deploy.removed_kinds import MAP_RECORD, mapped_manifest, missing_in
 from kubernaut.errors import Conflict, KubernautError, NotFound
 from kubernaut.history.operations import now, with_recreated_record
 from kubernaut.history.records import Record, Status, decode
-from kubernaut.history.repair import aside_secret, failed_patch, infer_outcome, recreated_secret, superseded_patch
+from kubernaut.history.repair import (
+    aside_secret,
+    failed_patch,
+    infer_outcome,
+    manifest_patch,
+    recreated_secret,
+    status_patch,
+    superseded_patch,
+)
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action
 
@@ -30,7 +39,7 @@ def reconcile(
 
     Args:
         cluster: The release's cluster.
-        action: ``mark-failed``, ``mark-superseded`` or ``recreate-record``; its subject is the record's ID.
+        action: One of :data:`kubernaut.deploy.plan.RECONCILING`; its subject is the record's ID.
         history: The history that the plan was made from.
         by: The actor, for the record's description.
         note: The actor's note, for the record's description.
@@ -46,6 +55,9 @@ def reconcile(
         mark_failed(cluster, record, f"Marked failed by {by}: {why}")
     elif action.kind == "mark-superseded":
         _patch(cluster, record, superseded_patch(record))
+    elif action.kind == MAP_RECORD:
+        manifest = mapped_manifest(record.manifest, missing_in(cluster, [record]))
+        _patch(cluster, record, manifest_patch(record, manifest))
     else:
         _recreate(cluster, record, history)
 
@@ -113,6 +125,32 @@ def settle(cluster: Cluster, history: ReleaseHistory, *, except_for: str = "", n
             update_operation(cluster, found.apply(operation, now()), version=operation.resource_version or None)
         except KubernautError as failure:
             notify(f"The outcome of the operation {operation.id} could not be written: {failure}")
+
+
+def restore_statuses(cluster: Cluster, before: ReleaseHistory, after: ReleaseHistory, base: Record | None) -> bool:
+    """Undo what Helm wrote into older records: a revision that failed is ``failed``, also after a later one replaced it.
+
+    Return whether a record was changed.
+
+    Args:
+        cluster: The release's cluster.
+        before: The history before Helm ran.
+        after: The history after Helm ran.
+        base: The record that was marked superseded before Helm ran, and that is deployed as long as no later one is.
+    """
+    changed = False
+    for record in after.records:
+        old = before.find(record.revision)
+        if old is None or old.uid != record.uid or record.damaged or record.immutable or record.status != Status.SUPERSEDED:
+            continue
+        if old.status == Status.FAILED:
+            _patch(cluster, record, status_patch(record, Status.FAILED, old.description))
+        elif base is not None and record.uid == base.uid:
+            _patch(cluster, record, status_patch(record, Status.DEPLOYED, base.description))
+        else:
+            continue
+        changed = True
+    return changed
 
 
 def fence(cluster: Cluster, history: ReleaseHistory, ids: Collection[str], *, notify: Notify) -> None:

@@ -19,7 +19,6 @@ from kubernaut.history.manifest import manifest_of
 from kubernaut.history.operations import SUCCEEDED, Operation, OperationChart
 from kubernaut.history.records import GONE, PENDING, Record, Status, few, parse_time
 from kubernaut.history.releases import HealthStatus, ReleaseHealth, find_operation
-from kubernaut.history.repair import INTERRUPTED
 from kubernaut.history.store import ReleaseHistory
 
 MAX_KEYS = 10
@@ -168,13 +167,16 @@ def served_before(history: ReleaseHistory, revision: int, *, through_deletes: bo
     return newest_served(history, older)
 
 
-def interrupted_target(history: ReleaseHistory, current: Record) -> Record | None:
-    """Return the target of the interrupted rollback that made the current record: the same command again continues it."""
+def unreached_target(history: ReleaseHistory, current: Record) -> Record | None:
+    """Return the target of the rollback that made the current record and did not succeed: the same command again goes there too.
+
+    The newest revision that served before it may be the one that the rollback came from.
+    """
     if current.status not in (*PENDING, Status.FAILED) or current.operation_id:
         return None
     for operation in history.operations:
-        interrupted = operation.outcome is None or operation.outcome.reason == INTERRUPTED
-        if operation.verb != "rollback" or not interrupted or operation.after != current.revision - 1:
+        succeeded = operation.outcome is not None and operation.outcome.reason == SUCCEEDED
+        if operation.verb != "rollback" or succeeded or operation.after != current.revision - 1:
             continue
         targets = {action.subject for action in operation.plan.actions if action.kind == "helm-rollback"}
         return next((record for record in history.records if record.id in targets and not record.damaged), None)

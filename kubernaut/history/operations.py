@@ -30,6 +30,7 @@ from kubernaut.redact import redact
 # Reasons of outcomes; that of a failure is the code of an error.
 SUCCEEDED = "succeeded"
 UNCHANGED = "unchanged"  # of an accepted operation that had nothing to do
+INTERRUPTED = "interrupted"
 UNREAD = "unread"  # of an operation that cannot be read completely; never written
 
 Verb = Literal["deploy", "rollback", "restore", "delete"]
@@ -89,7 +90,7 @@ class OperationBase(Model):
         actor: ``None`` only where it cannot be read.
         build: The CI build that requested it.
         timeout: In seconds.
-        waits_until: On an accepted operation that has not begun: the latest time to begin, by the API server's clock.
+        waits_until: On an accepted operation that has not begun: until when it must be renewed or begin, by the API server's clock.
         made: The releases that it created or ended, in order.
     """
 
@@ -165,6 +166,12 @@ class Operation(OperationBase):
         evidence = [one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in outcome.evidence]
         known = {"cause": outcome.cause, "evidence": evidence} if outcome.cause else {}
         return from_problem({"code": code, "detail": outcome.message, "details": list(outcome.details), **named, **known})
+
+    @property
+    def never_began(self) -> bool:
+        """Whether it was accepted, and its process was gone or stopped before it began: it has changed nothing."""
+        ended = self.finished_at is not None and self.outcome is not None and self.outcome.reason == INTERRUPTED
+        return ended and self.unread is None and self.after is None and not self.made and not self.plan.changes
 
     def may_begin(self, at: datetime | None) -> bool:
         """Return whether it is accepted and may still begin at the API server's time ``at``; ``None`` if that is unknown."""

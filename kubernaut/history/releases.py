@@ -134,6 +134,11 @@ class Release(Model):
         return f"{self.uid}-{self.resource_version}"
 
     @property
+    def is_ready_late(self) -> bool:
+        """Whether it failed, and its objects are ready now."""
+        return self.status == Status.FAILED and self.health is not None and self.health.status is HealthStatus.HEALTHY
+
+    @property
     def has_objects(self) -> bool:
         """Whether the objects in the cluster are its own: it is active, and Helm has ended its work on it."""
         return self.active and self.status not in PENDING

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from kubernaut.history.operations import SUCCEEDED, Operation, Outcome, ReleaseReference
+from kubernaut.history.operations import INTERRUPTED, SUCCEEDED, Operation, Outcome, ReleaseReference
 from kubernaut.history.records import (
     ASIDE_LABEL,
     ASIDE_TYPE,
     KUBERNAUT_OWNER,
     OPERATION_LABEL,
     PENDING,
+    REVISION_LABEL,
     SECRET_TYPE,
     Record,
     Status,
@@ -33,7 +34,6 @@ from kubernaut.history.records import (
 )
 from kubernaut.redact import redact
 
-INTERRUPTED = "interrupted"
 LARGEST_SECRET = 1 << 20
 """The size limit of a Secret's data in bytes, before the API's own base64."""
 
@@ -118,6 +118,24 @@ def explained_patch(record: Record, description: str) -> dict[str, Any]:
     Helm calls a release ``deployed`` that was never ready, such as one whose pods crash a moment later: it becomes ``failed``.
     """
     return _patch(record, Status.FAILED if record.status == Status.DEPLOYED else Status(record.status), description)
+
+
+def status_patch(record: Record, status: Status, description: str) -> dict[str, Any]:
+    """Return the merge patch that gives a record a status and a description; the API server refuses it for a changed record."""
+    return _patch(record, status, description)
+
+
+def adopted_patch(record: Record, operation: str, description: str) -> dict[str, Any]:
+    """Return the merge patch that marks a record deployed that failed, by another operation; refused for a changed record."""
+    patch = _patch(record, Status.DEPLOYED, description)
+    patch["metadata"]["labels"] |= {OPERATION_LABEL: operation, REVISION_LABEL: str(record.revision)}
+    return patch
+
+
+def manifest_patch(record: Record, manifest: str) -> dict[str, Any]:
+    """Return the merge patch that gives a record another manifest; the API server refuses it for a changed record."""
+    metadata = {"resourceVersion": record.resource_version, "labels": {"modifiedAt": str(int(time.time()))}}
+    return {"metadata": metadata, "data": {"release": encode({**record.content, "manifest": manifest})}}
 
 
 def superseded_patch(record: Record) -> dict[str, Any]:

@@ -43,7 +43,9 @@ _OWNERSHIP = re.compile(
 _CURRENT_VALUE = re.compile(r'key "meta\.helm\.sh/release-(name|namespace)" must equal "[^"]*": current value is "([^"]*)"')
 _NO_KIND = re.compile(r'no matches for kind "(?P<kind>[^"]+)" in (?:version|group) "(?P<version>[^"]+)"')
 _MAPPING_NAME = re.compile(r'resource mapping not found for name: "(?P<name>[^"]*)" namespace: "(?P<namespace>[^"]*)"')
-_REMOVED = re.compile(r"current release manifest contains removed kubernetes api")
+_REMOVED = re.compile(
+    r"current release manifest contains removed kubernetes api|kubernetes objects (?:from current release manifest|for delete)"
+)
 _DEADLINE = re.compile(
     r"timed out waiting|context deadline exceeded|would exceed context deadline|took longer than|not ready\. status: (?!Failed)"
     rf"|{re.escape(NOT_IN_TIME)}"
@@ -63,7 +65,7 @@ _FAILED_JOB = re.compile(
     r"\bjob is failed: [\w.-]*/(?P<name>[\w.-]+)|\b(?:job|pod) (?P<other>[\w.-]+) failed(?:: (?P<message>[^\n]*))?"
 )
 
-_REPLACED = {
+SUCCESSORS = {
     ("Ingress", "extensions/v1beta1"): "networking.k8s.io/v1",
     ("Ingress", "networking.k8s.io/v1beta1"): "networking.k8s.io/v1",
     ("NetworkPolicy", "extensions/v1beta1"): "networking.k8s.io/v1",
@@ -79,7 +81,29 @@ _REPLACED = {
     ("HorizontalPodAutoscaler", "autoscaling/v2beta2"): "autoscaling/v2",
     ("CustomResourceDefinition", "apiextensions.k8s.io/v1beta1"): "apiextensions.k8s.io/v1",
     ("EndpointSlice", "discovery.k8s.io/v1beta1"): "discovery.k8s.io/v1",
+    ("DaemonSet", "apps/v1beta2"): "apps/v1",
+    ("ReplicaSet", "extensions/v1beta1"): "apps/v1",
+    ("ReplicaSet", "apps/v1beta2"): "apps/v1",
+    ("IngressClass", "networking.k8s.io/v1beta1"): "networking.k8s.io/v1",
+    ("Role", "rbac.authorization.k8s.io/v1beta1"): "rbac.authorization.k8s.io/v1",
+    ("RoleBinding", "rbac.authorization.k8s.io/v1beta1"): "rbac.authorization.k8s.io/v1",
+    ("ClusterRole", "rbac.authorization.k8s.io/v1beta1"): "rbac.authorization.k8s.io/v1",
+    ("ClusterRoleBinding", "rbac.authorization.k8s.io/v1beta1"): "rbac.authorization.k8s.io/v1",
+    ("StorageClass", "storage.k8s.io/v1beta1"): "storage.k8s.io/v1",
+    ("CSIDriver", "storage.k8s.io/v1beta1"): "storage.k8s.io/v1",
+    ("CSINode", "storage.k8s.io/v1beta1"): "storage.k8s.io/v1",
+    ("VolumeAttachment", "storage.k8s.io/v1beta1"): "storage.k8s.io/v1",
+    ("PriorityClass", "scheduling.k8s.io/v1beta1"): "scheduling.k8s.io/v1",
+    ("Lease", "coordination.k8s.io/v1beta1"): "coordination.k8s.io/v1",
+    ("APIService", "apiregistration.k8s.io/v1beta1"): "apiregistration.k8s.io/v1",
+    ("CertificateSigningRequest", "certificates.k8s.io/v1beta1"): "certificates.k8s.io/v1",
+    ("RuntimeClass", "node.k8s.io/v1beta1"): "node.k8s.io/v1",
+    ("MutatingWebhookConfiguration", "admissionregistration.k8s.io/v1beta1"): "admissionregistration.k8s.io/v1",
+    ("ValidatingWebhookConfiguration", "admissionregistration.k8s.io/v1beta1"): "admissionregistration.k8s.io/v1",
+    ("FlowSchema", "flowcontrol.apiserver.k8s.io/v1beta3"): "flowcontrol.apiserver.k8s.io/v1",
+    ("PriorityLevelConfiguration", "flowcontrol.apiserver.k8s.io/v1beta3"): "flowcontrol.apiserver.k8s.io/v1",
 }
+"""The apiVersion that replaces a removed one, by kind and apiVersion."""
 
 
 def helm_text(failure: KubernautError) -> str:
@@ -200,7 +224,7 @@ def _missing_kind(text: str) -> Finding | None:
     named = _MAPPING_NAME.search(text)
     name = named["name"] if named else ""
     title = f"{kind} {name}" if name else kind
-    facts = {"kind": kind, "name": name, "apiVersion": version, "replacement": _REPLACED.get((kind, version), "")}
+    facts = {"kind": kind, "name": name, "apiVersion": version, "replacement": SUCCESSORS.get((kind, version), "")}
     group = version.rpartition("/")[0]
     if _REMOVED.search(text):
         facts["manifest"] = "previous"

@@ -21,6 +21,7 @@ from kubernaut.server.audit import Audit, AuditFile, to_stderr
 from kubernaut.server.auth.access import AllowedHosts, Authenticator, ChartPolicy, Token
 from kubernaut.server.auth.tokens import generated_token, named_tokens
 from kubernaut.server.metrics import GaugeName, Metrics
+from kubernaut.server.operations.abandoned import AbandonedOperations
 from kubernaut.server.operations.recovery import Recovery
 from kubernaut.server.operations.workers import RunningOperation, Workers
 from kubernaut.server.routing import ServerContext
@@ -120,12 +121,21 @@ def run(context: ServerContext, options: ServeOptions, until: Callable[[str], No
     """
     actor = f"kubernaut-server@{socket.gethostname()}"
     recovery = Recovery(context.kubernaut, context.index, context.audit, actor=actor, busy=context.workers.busy)
+    abandoned = AbandonedOperations(
+        lambda: context.kubernaut.context.clients.cluster,
+        context.index,
+        context.audit,
+        actor=actor,
+        is_running=lambda operation: context.workers.find(operation) is not None,
+    )
     with _serving(context, options) as address:
         try:
             recovery.start()
+            abandoned.start()
             try:
                 until(address)
             finally:
+                abandoned.stop()
                 recovery.stop()
             _stop(context.workers, options.grace)
         except KeyboardInterrupt:

@@ -17,7 +17,7 @@ from support.charts import write_chart
 from kubernaut import Kubernaut
 from kubernaut.adapters.helm import Helm
 from kubernaut.adapters.kube import Cluster
-from kubernaut.deploy.operations import OperationWriter
+from kubernaut.deploy.operation_writer import OperationWriter
 from kubernaut.errors import Conflict, IdempotencyKeyReused, Interrupted, NamespaceNotFound
 from kubernaut.events import Journal, Notice
 from kubernaut.history.operation_codec import KEY_LABEL, key_label

@@ -12,7 +12,7 @@ import pytest
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.adapters.kube_resources import LEASES, NAMESPACES, PODS, RESOURCES, SECRETS, Resource
-from kubernaut.errors import ClusterDenied, ClusterUnreachable, NotFound
+from kubernaut.errors import ClusterDenied, ClusterUnreachable, Conflict, NotFound
 from kubernaut.testing.cluster import FakeCluster
 
 WIDGET = Resource("Widget", "example.com/v1", "widgets")
@@ -52,6 +52,15 @@ class ClusterObjectsContract:
         assert two["metadata"]["name"] == "two"
         (bare,) = cluster.list_objects(LEASES, namespace, {"app": "two"}, metadata_only=True).items
         assert "spec" not in bare
+
+    def test_object_is_deleted_by_its_uid(self, cluster: Cluster, namespace: str) -> None:
+        made = cluster.create_lease(namespace, lease("one"))
+        with pytest.raises(Conflict):
+            cluster.delete_object(LEASES, namespace, "one", uid=str(uuid.uuid4()))
+        assert cluster.get_object(LEASES, namespace, "one") is not None
+        cluster.delete_object(LEASES, namespace, "one", uid=made["metadata"]["uid"])
+        assert cluster.get_object(LEASES, namespace, "one") is None
+        cluster.delete_object(LEASES, namespace, "one", uid=made["metadata"]["uid"])
 
     @pytest.mark.parametrize("kind", sorted(RESOURCES))
     def test_known_kind_is_listed(self, cluster: Cluster, namespace: str, kind: str) -> None:

@@ -108,6 +108,30 @@ def test_operation_of_a_killed_server_is_resolved_by_the_next(scenario: FaultSce
     assert scenario.text() == "b"
 
 
+def test_operation_of_a_server_that_was_killed_before_it_began_is_ended_within_seconds(scenario: FaultScenario) -> None:
+    """It waits for a lock that another server holds, as long as its client named; nothing waits for that."""
+    holder, killed = serve(scenario.subject()), serve(scenario.subject())
+    holder.post("/api/releases", deploy_request(scenario, "a"), status=201, Prefer="wait=60")
+    working = holder.ask("POST", "/api/releases", status=202, json=slowly(scenario, "b", 25))
+    until(lambda: "pending-upgrade" in scenario.statuses(), "Helm is at work")
+    body = {**deploy_request(scenario, "c"), "lockTimeout": 3600}
+    accepted = killed.ask("POST", "/api/releases", status=202, json=body, headers={"Idempotency-Key": "k-7"})
+    location = accepted.headers["Location"]
+    assert accepted.json()["state"] == "accepted"
+    until(lambda: state(holder, location) == "accepted", "the other server knows it", 5)
+    time.sleep(6)  # longer than an operation stays without a renewal
+    assert state(holder, location) == "accepted", "its server lives"
+    killed.running.kill()
+    until(lambda: state(holder, location) == "failed", "it is ended while the lock is held", 7)
+    assert holder.get(location)["outcome"]["reason"] == "interrupted"
+    assert state(holder, working.headers["Location"]) == "running"
+    again = holder.ask("POST", "/api/releases", status=202, json=body, headers={"Idempotency-Key": "k-7"})
+    assert again.headers["Location"] != location
+    assert ended(holder, again.headers["Location"])["state"] == "succeeded"
+    assert scenario.text() == "c"
+    assert holder.get(location)["outcome"]["reason"] == "interrupted", "it is kept"
+
+
 def test_sigterm_finishes_running_deploys_and_refuses_new_ones(scenario: FaultScenario) -> None:
     subject = scenario.subject()
     server = serve(subject)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kubernaut.deploy.accepting import BEGINS_WITHIN, accept, new_operation
 from kubernaut.deploy.execute import Result, execute, execute_accepted
 from kubernaut.deploy.execution import DeployContext
-from kubernaut.deploy.operations import accept, new_operation
 from kubernaut.deploy.requests import DeployRequest, OperationRequest
 from kubernaut.errors import DeadlineExceeded
 from kubernaut.events import Event, Progress
@@ -106,7 +106,8 @@ class DeployHarness:
         """Accept an operation; return it, and whether it is new."""
         how = {"note": "please", "timeout": 9.0}
         operation = new_operation(verb, namespace, name, self.context.settings, fingerprint, key, how)
-        return accept(operation, self.cluster, patience=patience, create_namespace=create_namespace)  # type: ignore[arg-type]
+        within = BEGINS_WITHIN + patience
+        return accept(operation, self.cluster, begins_within=within, create_namespace=create_namespace)  # type: ignore[arg-type]
 
     def serve(self, operation: Operation, request: OperationRequest | Callable[[], OperationRequest] | None = None) -> Result:
         """Carry out what was accepted; a deploy by default."""

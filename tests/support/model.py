@@ -68,17 +68,21 @@ class Model:
         if not self._turn("install" if gone else "upgrade"):
             return LOCKED
         before = self._newest_served(self._since_delete())
+        failed = self._failed
         if now is None or gone:
             worked = self._install(what, fails=bool(fails))
         else:
             worked = self._upgrade(what, keep=keep, fails=bool(fails))
+        self._stay_failed(failed)
         if not worked and before is not None and fails != "kept":
+            failed = self._failed
             worked = self._back_to(before, keep=keep, fails=fails == "for good")
+            self._stay_failed(failed)
             return self._end(ROLLED_BACK if worked else KEPT)
         return self._end(DONE if worked else KEPT)
 
     def rollback(self, revision: int | None = None, *, keep: int = 50, fails: bool = False) -> str:
-        """One without a revision goes on to where a killed one was going."""
+        """One without a revision goes on to where one was going that was killed or failed."""
         self._start()
         now = self.current
         if now is None:
@@ -96,7 +100,9 @@ class Model:
             return NOTHING
         if not self._turn("rollback"):
             return LOCKED
+        failed = self._failed
         worked = self._back_to(target, keep=keep, fails=fails, toward=target.revision)
+        self._stay_failed(failed)
         return self._end(DONE if worked else KEPT)
 
     def restore(self, *, keep: int = 50, fails: bool = False) -> str:
@@ -109,7 +115,10 @@ class Model:
         target = self._newest_served(entries) or entries[-1]
         if not self._turn("rollback"):
             return LOCKED
-        return self._end(DONE if self._back_to(target, keep=keep, fails=fails) else KEPT)
+        failed = self._failed
+        worked = self._back_to(target, keep=keep, fails=fails)
+        self._stay_failed(failed)
+        return self._end(DONE if worked else KEPT)
 
     def delete(self, revision: int | None = None) -> str:
         self._start()
@@ -280,8 +289,18 @@ class Model:
             self._begun = True
             self._go(open=self.state.open + 1)
 
+    @property
+    def _failed(self) -> list[int]:
+        return [one.revision for one in self.state.entries if one.status == "failed"]
+
+    def _stay_failed(self, failed: list[int]) -> None:
+        """Helm calls a revision superseded that failed and that it replaced; kubernaut puts that right."""
+        for one in self.state.entries:
+            if one.revision in failed and one.status == "superseded" and not one.fenced:
+                self._put(one.revision, status="failed")
+
     def _end(self, answer: str) -> str:
-        ended = [replace(one, toward=one.toward * one.ended) for one in self.state.entries]
+        ended = [replace(one, toward=one.toward * (one.ended or answer == KEPT)) for one in self.state.entries]
         for one in [one for one in ended if not one.ended][: {DONE: 0, ROLLED_BACK: 1}.get(answer)]:
             ended[ended.index(one)] = replace(one, failed=True)
         self._go(open=self.state.open - 1, entries=tuple(replace(one, ended=True) for one in ended))

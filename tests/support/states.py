@@ -22,7 +22,7 @@ class Entry:
         back: Whether going back made it.
         fenced: Whether it can no longer be written to.
         aside: Whether there is a ``copy`` of it set aside, or that ``alone``.
-        toward: Where the rollback was going that made it and was killed.
+        toward: Where the rollback was going that made it and was killed or failed.
         old: Whether plain Helm left it unfinished longer ago than ``stale_after``.
     """
 

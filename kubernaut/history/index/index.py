@@ -177,6 +177,17 @@ class Index(Informer):
                 if any(not operation.finished for operation in state.operations.values())
             )
 
+    def accepted(self) -> tuple[Operation, ...]:
+        """Return the accepted operations that have not begun, shortened."""
+        with self._cache.lock:
+            summaries = [
+                cached.summary
+                for _, state in self._cache.state.items()
+                for cached in state.operations.values()
+                if not cached.finished and cached.summary is not None
+            ]
+        return tuple(one for one in (summary.operation() for summary in summaries) if one.state == "accepted")
+
     def _answer(
         self, ask: Callable[[Contents], tuple[T | None, Sequence[RecordMetadata]]], subject: str, read: Contents | None = None
     ) -> T:

@@ -35,6 +35,8 @@ MAX_WAIT_SECONDS = 300
 
 _log = logging.getLogger(__name__)
 
+_BEGINS_WITHIN = 5.0
+"""Seconds until a worker of this server must execute an accepted operation; it renews it then."""
 _ETAG = re.compile(r'(W/)?"([^"]*)"')
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -165,6 +167,7 @@ class PendingWrite:
             fingerprint=self._fingerprint,
             key=self._key,
             create_namespace=write.create_namespace,
+            begins_within=_BEGINS_WITHIN,
         )
 
     def _function(self, decision: Decision, operation: Operation) -> OperationFunction:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from kubernaut.errors import DeployFailed, KubernautError
 from kubernaut.events import Events, NumberedEvent
+from kubernaut.history.operation_codec import decode_operation
 from kubernaut.history.operations import Operation, OperationBase, State, numbered_events
 from kubernaut.history.releases import ReleaseId
 from kubernaut.redact import environment_secrets
@@ -95,8 +96,20 @@ class OperationFollower:
             return operation.state
         result = self.running.result if self.running.done else None
         if result is None:
-            return "running"
+            return "running" if self._has_begun(operation, self.running) else "accepted"
         return "failed" if isinstance(result, KubernautError) else "succeeded" if result.changed else "unchanged"
+
+    def _has_begun(self, operation: Operation, running: RunningOperation) -> bool:
+        """Return whether an operation of this server has begun; the index may not have seen it, so the cluster is asked."""
+        if not running.begun:
+            running.begun = operation.state != "accepted"
+        if not running.begun:
+            with suppress(KubernautError):
+                cluster = self._context.kubernaut.context.clients.cluster
+                secret = cluster.get_secret(operation.namespace, operation.secret)
+                found = decode_operation(secret) if secret else None
+                running.begun = found is not None and found.state != "accepted"
+        return running.begun
 
     def _wait_for_events(self, after: int, seconds: float) -> tuple[tuple[SequencedEvent, ...], bool]:
         if self.running is not None:

@@ -114,11 +114,16 @@ class RunningWork:
 
 
 class RunningOperation(RunningWork):
-    """An accepted operation that this server executes."""
+    """An accepted operation that this server executes.
+
+    Attributes:
+        begun: Whether it is known to have begun; until then it waits for its lock.
+    """
 
     def __init__(self, operation: Operation, secrets: Iterable[str] = ()) -> None:
         super().__init__(secrets)
         self.operation = operation
+        self.begun = False
 
 
 class WaiterLimit:

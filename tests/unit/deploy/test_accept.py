@@ -12,7 +12,7 @@ from support.deploy_harness import DeployHarness
 from support.messages import facts
 
 from kubernaut.ci import CiBuild
-from kubernaut.deploy.operations import BEGINS_WITHIN
+from kubernaut.deploy.accepting import BEGINS_WITHIN
 from kubernaut.errors import (
     BadInput,
     ClusterDenied,
@@ -43,7 +43,7 @@ def test_accepted_operation_is_written_and_may_begin(harness: DeployHarness) -> 
         9.0,
     )
     assert operation.waits_until is not None
-    assert abs(operation.waits_until - harness.cluster.server_time - timedelta(seconds=60) - BEGINS_WITHIN) < timedelta(seconds=5)
+    assert abs(operation.waits_until - harness.cluster.server_time - timedelta(seconds=60 + BEGINS_WITHIN)) < timedelta(seconds=5)
     assert harness.history.unfinished == ()
 
 

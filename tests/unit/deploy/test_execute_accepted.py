@@ -12,8 +12,8 @@ from support.deploy_harness import LATE, DeployHarness, verbs
 from support.lock_harness import BOB, lease_manifest
 from support.messages import facts
 
+from kubernaut.deploy.accepting import BEGINS_WITHIN
 from kubernaut.deploy.execute import execute
-from kubernaut.deploy.operations import BEGINS_WITHIN
 from kubernaut.deploy.reconcile import settle
 from kubernaut.deploy.requests import RecoveryRequest, RollbackRequest, UninstallRequest
 from kubernaut.deploy.values import read_values
@@ -243,7 +243,7 @@ def test_accepted_operation_that_may_begin_is_left_alone(harness: DeployHarness)
 
 def test_overdue_operation_is_settled_by_the_next_one(harness: DeployHarness) -> None:
     operation, _ = harness.accept()
-    harness.cluster.server_time += BEGINS_WITHIN + timedelta(seconds=1)
+    harness.cluster.server_time += timedelta(seconds=BEGINS_WITHIN + 1)
     assert [one.id for one in harness.history.unfinished] == [operation.id]
     harness.deploy()
     done = harness.find(operation)

@@ -24,9 +24,9 @@ from support.model import DONE, NOTHING
 from support.states import DEAD, Seen
 
 from kubernaut.adapters.process import process_identity
+from kubernaut.deploy.accepting import accept, new_operation
 from kubernaut.deploy.execute import Result, execute, execute_accepted
 from kubernaut.deploy.execution import DeployContext
-from kubernaut.deploy.operations import accept, new_operation
 from kubernaut.deploy.requests import (
     DeployRequest,
     OperationRequest,
@@ -203,7 +203,7 @@ class InMemory:
     def serve(self, verb: str, request: OperationRequest) -> Result:
         """Execute a verb as a server does, which accepts it first; its outcome is always recorded."""
         operation = new_operation(verb, NAMESPACE, NAME, settings(), None, None, {"note": None, "timeout": request.timeout})
-        accepted, _ = accept(operation, self.cluster, patience=0, create_namespace=False)  # type: ignore[arg-type]
+        accepted, _ = accept(operation, self.cluster, create_namespace=False)  # type: ignore[arg-type]
         try:
             return execute_accepted(accepted, lambda: request, context=self.context)
         finally:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from support.deploy_harness import DeployHarness
 
-from kubernaut.deploy.operations import OperationWriter, update_operation
-from kubernaut.errors import ClusterUnreachable
+from kubernaut.deploy.operation_writer import OperationWriter
+from kubernaut.deploy.operations import update_operation
+from kubernaut.errors import ClusterUnreachable, Conflict
 from kubernaut.events import Journal, Notice
 from kubernaut.history.operation_codec import decode_operation
 from kubernaut.history.operations import Operation, Outcome, now, numbered_events
@@ -161,7 +162,7 @@ class Hanging(FakeCluster):
 def test_hanging_write_delays_the_outcome_briefly_and_does_not_undo_it(
     harness: DeployHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kubernaut.deploy.operations._MAX_WRITE_WAIT", 0.05)
+    monkeypatch.setattr("kubernaut.deploy.operation_writer._MAX_WRITE_WAIT", 0.05)
     harness.cluster = Hanging(harness)
     writer, running, journal = begun(harness)
     journal(Notice("deploy", "one"))
@@ -218,3 +219,54 @@ def test_written_events_are_redacted_and_decodable(harness: DeployHarness) -> No
     assert found.unread is None
     assert "hunter2" not in found.events[0].text
     writer.close()
+
+
+# before it begins
+
+
+def renewing(harness: DeployHarness) -> tuple[OperationWriter, Operation]:
+    operation, _ = harness.accept()
+    return OperationWriter(lambda: harness.cluster, Journal(), operation, renew=QUICK), operation  # type: ignore[arg-type, return-value]
+
+
+def test_accepted_operation_is_renewed_until_it_begins(harness: DeployHarness) -> None:
+    writer, operation = renewing(harness)
+    with writer.recording_end(operation):
+        before = harness.find(operation).resource_version
+        until(lambda: harness.find(operation).resource_version != before)
+        waiting = harness.find(operation)
+        assert waiting.state == "accepted"
+        assert waiting.waits_until is not None
+        assert operation.waits_until is not None
+        assert waiting.waits_until < operation.waits_until, "it holds for seconds"
+        writer.begin(operation.model_copy(update={"waits_until": None}))
+        begun = harness.find(operation)
+        assert begun.state == "running"
+        writer.write(writer.with_events(ended(begun)))
+    assert harness.find(operation).state == "succeeded"
+
+
+def test_renewal_with_a_lost_answer_is_continued(harness: DeployHarness) -> None:
+    writer, operation = renewing(harness)
+    harness.cluster.fail("patch secret", ClusterUnreachable("lost"), after=True)
+    with writer.recording_end(operation):
+        versions = {harness.find(operation).resource_version}
+        until(lambda: len(versions | {harness.find(operation).resource_version}) > 1 and not harness.cluster._faults)
+        now_at = harness.find(operation).resource_version
+        until(lambda: harness.find(operation).resource_version != now_at)
+        writer.begin(operation.model_copy(update={"waits_until": None}))
+        assert harness.find(operation).state == "running"
+        writer.write(writer.with_events(ended(operation.model_copy(update={"waits_until": None}))))
+
+
+def test_operation_that_was_ended_elsewhere_is_renewed_no_more(harness: DeployHarness) -> None:
+    writer, operation = renewing(harness)
+    with writer.recording_end(operation):
+        given_up = harness.find(operation).model_copy(
+            update={"waits_until": None, "finished_at": now(), "outcome": Outcome(reason="interrupted", message="")}
+        )
+        update_operation(harness.cluster, given_up)  # type: ignore[arg-type]
+        until(lambda: not [one for one in threading.enumerate() if one.name == f"accepted {operation.id}"])
+        with pytest.raises(Conflict, match="interrupted"):
+            writer.begin(operation.model_copy(update={"waits_until": None}))
+    assert harness.find(operation).state == "failed"

@@ -190,13 +190,22 @@ def test_repeated_rollback_continues_to_its_first_target() -> None:
     begun = operation("back", verb="rollback", reason=None, after=2, plan=going)
     before = (own(1, "superseded"), own(2, "deployed", config={"a": 1}))
     for status in ("pending-rollback", "failed"):
-        for reason in (None, "interrupted"):
+        for reason in (None, "interrupted", "deploy_failed", "lock_lost"):
             ended = begun.model_copy(update={"outcome": Outcome(reason=reason, message="") if reason else None})
             if status == "failed" or reason is None:
                 assert target(history(*before, record(3, status), operations=(ended,))) == 1
-    failed = begun.model_copy(update={"outcome": Outcome(reason="deploy_failed", message="")})
-    assert target(history(*before, record(3, "failed"), operations=(failed,))) == 2
     assert target(history(*before, record(3, "failed"), record(4, "failed"), operations=(begun,))) == 2
+    kept = begun.model_copy(update={"outcome": Outcome(reason="deploy_failed", message="")})
+    (again,) = plan("rollback", history(*before, record(3, "failed"), operations=(kept,))).actions
+    assert re.search(facts("v3", "v1", "repeated"), again.reason)
+    assert target(history(*before, record(3, "failed"), operations=(kept,)), 2) == 2, "another one is named"
+
+
+def test_rollback_goes_on_after_one_that_succeeded() -> None:
+    going = Plan(actions=(Action(kind="helm-rollback", subject="demo.hello.v1", reason="because"),))
+    done = operation("back", verb="rollback", after=2, plan=going)
+    later = history(own(1, "superseded"), own(2, "superseded"), record(3, "failed"), operations=(done,))
+    assert target(later) == 2
 
 
 # unlock

@@ -1,0 +1,73 @@
+"""A deploy that failed: rolled back to the newest release that served, or kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubernaut.deploy.execution import NotReady
+from kubernaut.deploy.helm_commands import rollback_command, run_helm
+from kubernaut.deploy.revisions import chart_of, served_before, title
+from kubernaut.deploy.rollout import following
+from kubernaut.errors import DeployFailed, DeployKept, DeployRolledBack, Interrupted, KubernautError, LockLost
+from kubernaut.history.records import Record
+
+ON_FAILURE = "kubernaut/on-failure"
+"""The chart's annotation that decides what follows a failed deploy, unless the request does: ``rollback`` or ``keep``."""
+
+
+def roll_back_or_keep(failed: NotReady) -> KubernautError:
+    """Roll a failed deploy back, or keep it; return or raise the error that reports the result."""
+    request, execution, record, error = failed.request, failed.execution, failed.record, failed.error
+    target = served_before(execution.history, record.revision, through_deletes=False).record
+    on_failure = request.on_failure or record.annotations.get(ON_FAILURE) or "rollback"
+    if isinstance(execution.helm_failure, Interrupted) or on_failure != "rollback" or target is None:
+        why = " There is no earlier release to roll back to." if on_failure == "rollback" and target is None else ""
+        return DeployKept(error.message + why, details=error.details, **_kept_of(error))
+    execution.write_explanation(error)
+    with execution.context.progress.step("rollback", f"{target.id}, within {request.timeout:g} s") as step:
+        execution.step = step
+        back = _back_to(target, failed)
+        step.done(f"{back.id} runs what v{target.revision} was")
+    message = f"{error.message} {title(target)} runs again as v{back.revision}."
+    return DeployRolledBack(message, details=error.details, members=error.members, **_hints_after_rollback(error))
+
+
+def _back_to(target: Record, failed: NotReady) -> Record:
+    """Roll back to a record after a failed deploy; return the record that it made. Raises: DeployKept, Interrupted."""
+    request, execution, error = failed.request, failed.execution, failed.error
+    chart = chart_of(target, execution.history)
+    execution.deadline = execution.context.clock() + request.timeout
+    back: Record | None = None
+    with following(execution, failed.record.revision + 1) as rollout:
+        run_helm(execution, rollback_command(request, execution, target, chart), rollout)
+        try:
+            before = execution.latest
+            back = execution.read_back(lambda history: execution.find_own(history, after=failed.record.revision))
+            execution.restore_statuses(back, before)
+            if back is not None:
+                execution.add_release(back, chart)
+            failure = execution.failure_of(None) if back is None else rollout.failure(back)
+        except Interrupted as stopped:
+            raise Interrupted(f"{error.message} {stopped.message}", details=error.details, members=error.members) from None
+        except LockLost as lost:
+            failure = lost
+        except KubernautError as unknown:
+            message = f"{error.message} Whether {title(target)} runs again is unknown: {unknown.message}"
+            kept = _kept_of(error) | {"hint": unknown.hint, "http_hint": unknown.http_hint}
+            raise DeployKept(message, details=error.details, **kept) from unknown
+    if back is not None and failure is None:
+        execution.remove_leftovers(back)
+        return back
+    message = f"{error.message} The rollback to {title(target)} failed as well: {rollout.cleaned(failure)}"
+    raise DeployKept(message, details=error.details, **_kept_of(error))
+
+
+def _hints_after_rollback(error: DeployFailed) -> dict[str, str]:
+    """Return the hints of a deploy that was rolled back: advice that names no pods, which are gone, and where the evidence is."""
+    advice = "" if "`" in error.http_hint else f"{error.http_hint} "
+    return {"hint": advice + DeployRolledBack.hint, "http_hint": advice + DeployRolledBack.http_hint}
+
+
+def _kept_of(error: DeployFailed) -> dict[str, Any]:
+    """Return the members of an explanation that the report of a failed deploy keeps."""
+    return {"hint": error.hint, "http_hint": error.http_hint, "members": error.members}

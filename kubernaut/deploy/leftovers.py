@@ -1,0 +1,159 @@
+"""What revisions that failed left in the cluster: what Helm compares the next one with, and which objects are removed then.
+
+Helm compares a new revision with the last ``deployed`` one, so what a failed revision brought in between would stay for ever:
+objects that no record owns, and with client-side apply fields of objects that stay. A failed revision that was applied whole is
+therefore what Helm compares with, and objects of failed revisions are deleted after a success. Pure, except :func:`remove`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kubernaut.deploy.revisions import newest_served, title, why_not_served
+from kubernaut.deploy.rollout import expected_of
+from kubernaut.errors import DeployKept, KubernautError, NotFound
+from kubernaut.history.manifest import manifest_of
+from kubernaut.history.records import Record, Status, few
+from kubernaut.history.releases import find_operation
+from kubernaut.history.store import ReleaseHistory
+from kubernaut.rollout.objects import Expected, Object, ObjectKey, annotations_of, expected_objects, is_deleted, uid_of
+from kubernaut.rollout.problems import Cause
+
+if TYPE_CHECKING:
+    from kubernaut.adapters.kube import Cluster
+
+NOT_APPLIED = frozenset(
+    {
+        Cause.HOOK_FAILED,
+        Cause.APPLY_CONFLICT,
+        Cause.OWNED_BY_ANOTHER_RELEASE,
+        Cause.FIELD_IMMUTABLE,
+        Cause.OBJECT_INVALID,
+        Cause.NODE_PORT_TAKEN,
+        Cause.ACCESS_DENIED,
+        Cause.API_VERSION_MISSING,
+        Cause.HELM_FAILED,
+    }
+)
+"""The causes of failures in which Helm did not apply every object; in all others the objects were not ready."""
+MAX_NAMED = 10
+MAX_RECORDS = 10
+"""How many of the newest revisions that failed are looked at."""
+_POLICY = "helm.sh/resource-policy"
+_RELEASE_NAME = "meta.helm.sh/release-name"
+_RELEASE_NAMESPACE = "meta.helm.sh/release-namespace"
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """An object of an earlier revision that the current one does not have."""
+
+    object: Expected
+    record: Record
+
+
+def was_applied(record: Record, history: ReleaseHistory) -> bool:
+    """Return whether the operation that made a record applied it whole, and failed because its objects were not ready."""
+    found = find_operation(record, history.operations)
+    if found is None or found[0].unread or found[0].outcome is None:
+        return False
+    operation, made = found
+    outcome = operation.outcome
+    is_first = made is None or made.uid == operation.made[0].uid  # not the rollback after a failed deploy
+    return (
+        is_first
+        and outcome is not None
+        and outcome.reason == DeployKept.code
+        and outcome.cause is not None
+        and outcome.cause not in NOT_APPLIED
+    )
+
+
+def passed_base(history: ReleaseHistory) -> Record | None:
+    """Return the deployed record that an upgrade must not be compared with: a later revision was applied over it, and failed."""
+    current = history.current
+    if current is None or current.damaged or current.status != Status.FAILED or not was_applied(current, history):
+        return None
+    return next((record for record in history.records if not record.damaged and record.status == Status.DEPLOYED), None)
+
+
+def leftovers(history: ReleaseHistory, runs: Record) -> tuple[Leftover, ...]:
+    """Return the objects that only other revisions have: those that did not serve, and the newest one that did before them.
+
+    Args:
+        history: The history of the release.
+        runs: The record of which the objects run, or the one that is rolled back to.
+    """
+    expected = expected_of(runs)
+    others = [record for record in history.records if record.uid != runs.uid and not record.damaged]
+    unserved = [record for record in others if record.status == Status.FAILED or _failed(record, history)][:MAX_RECORDS]
+    if expected is None or not unserved:
+        return ()
+    served = newest_served(history, others).record
+    known = {one.key for one in expected}
+    found: dict[ObjectKey, Leftover] = {}
+    for record in [*([served] if served is not None else []), *unserved]:
+        for one in expected_objects(manifest_of(record).objects, record.namespace):
+            if one.key not in known and one.key.kind and one.key.name and not _is_kept(one.object):
+                found.setdefault(one.key, Leftover(one, record))
+    return tuple(found.values())
+
+
+def brought(found: Iterable[Leftover], history: ReleaseHistory) -> str:
+    """Return the objects that revisions which did not serve brought, to follow a reason; empty for none."""
+    only = [one for one in found if why_not_served(one.record, history) is not None]
+    if not only:
+        return ""
+    by = ", ".join(dict.fromkeys(title(one.record) for one in only))
+    return f"; removes {few([str(one.object.key) for one in only], MAX_NAMED)}, which only {by} brought"
+
+
+def unserved_objects(history: ReleaseHistory) -> str:
+    """Return what a deploy of a chart that is not rendered yet removes, to follow a reason; empty for nothing."""
+    served = newest_served(history, history.records).record
+    found = brought(leftovers(history, served), history) if served is not None else ""
+    return f"{found}, unless the new revision has it" if found else ""
+
+
+def remove(cluster: Cluster, found: Iterable[Leftover], *, notify: Callable[[str], None]) -> None:
+    """Delete the objects that exist and belong to the release, and report each; a failure is reported only.
+
+    Args:
+        cluster: The release's cluster.
+        found: The objects.
+        notify: Receives a line about each object.
+    """
+    for one in found:
+        try:
+            if _remove(cluster, one):
+                notify(f"Removed {one.object.key}, which {title(one.record)} brought and the current revision does not have.")
+        except NotFound:  # its kind is gone, and so is the object
+            continue
+        except KubernautError as failure:
+            notify(f"{one.object.key}, which {title(one.record)} brought, could not be removed: {failure.message}")
+
+
+def _remove(cluster: Cluster, one: Leftover) -> bool:
+    key = one.object.key
+    resource = cluster.find_resource(str(one.object.object.get("apiVersion")), key.kind)
+    namespace = key.namespace if resource.namespaced else None
+    live = cluster.get_object(resource, namespace, key.name)
+    if live is None or is_deleted(live):
+        return False
+    annotations, record = annotations_of(live), one.record
+    owner = (annotations.get(_RELEASE_NAME), annotations.get(_RELEASE_NAMESPACE))
+    if owner != (record.name, record.namespace) or _is_kept(live):
+        return False
+    cluster.delete_object(resource, namespace, key.name, uid=uid_of(live))
+    return True
+
+
+def _failed(record: Record, history: ReleaseHistory) -> bool:
+    """Return whether the operation that made a record failed, so that it did not serve, although Helm may call it superseded."""
+    return record.status in (Status.DEPLOYED, Status.SUPERSEDED) and why_not_served(record, history) is not None
+
+
+def _is_kept(item: Object) -> bool:
+    return str(annotations_of(item).get(_POLICY)).strip().lower() == "keep"

@@ -1,0 +1,161 @@
+"""Kinds that the cluster does not serve any more, in the records of a release: no verb is blocked, with both Helms."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.api_calls import call_api
+from support.cluster_harness import ClusterHarness
+
+from kubernaut.deploy.execute import Result, execute
+from kubernaut.deploy.requests import RestoreRequest, RollbackRequest, UninstallRequest
+from kubernaut.errors import KubernautError, NotFound
+from kubernaut.events import Notice
+from kubernaut.history.repair import manifest_patch
+from kubernaut.settings import load_settings
+
+pytestmark = pytest.mark.platform
+
+CONFIG_MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {text: {{ .Values.text | quote }}}\n"
+BUDGET = """---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: web}
+spec: {minAvailable: 0, selector: {matchLabels: {app: web}}}
+"""
+
+
+@pytest.fixture(params=["helm3", "helm4"])
+def harness(
+    request: pytest.FixtureRequest, platform: Mapping[str, str], helms: Mapping[str, str], tmp_path: Path
+) -> Iterator[ClusterHarness]:
+    environment = {**os.environ, **platform, "KUBERNAUT_HELM": helms[request.param], "KUBERNAUT_ACTOR": "ada"}
+    made = ClusterHarness(tmp_path, load_settings(environment=environment, directory=tmp_path))
+    yield made
+    with suppress(KubernautError):  # most tests delete it
+        delete_crd(made)
+    call_api(made.cluster, "DELETE", f"/api/v1/namespaces/{made.namespace}")
+    made.cluster.close()
+
+
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+def group(harness: ClusterHarness) -> str:
+    return f"{harness.namespace}.example.com"
+
+
+def widget(harness: ClusterHarness) -> str:
+    return f"---\napiVersion: {group(harness)}/v1\nkind: Widget\nmetadata: {{name: one}}\nspec: {{size: 3}}\n"
+
+
+def is_served(harness: ClusterHarness) -> bool:
+    with suppress(NotFound):
+        harness.cluster.find_resource(f"{group(harness)}/v1", "Widget")
+        return True
+    return False
+
+
+def wait_served(harness: ClusterHarness, *, served: bool) -> None:
+    deadline = time.monotonic() + 30
+    while is_served(harness) != served:
+        assert time.monotonic() < deadline, "the API server is slow"
+        time.sleep(0.2)
+
+
+def create_crd(harness: ClusterHarness) -> None:
+    schema: dict[str, Any] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = {"kind": "Widget", "plural": "widgets", "singular": "widget"}
+    body = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"widgets.{group(harness)}"},
+        "spec": {"group": group(harness), "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+    call_api(harness.cluster, "POST", CRDS, body=body)
+    wait_served(harness, served=True)
+
+
+def delete_crd(harness: ClusterHarness) -> None:
+    call_api(harness.cluster, "DELETE", f"{CRDS}/widgets.{group(harness)}")
+    wait_served(harness, served=False)
+
+
+def run(harness: ClusterHarness, kind: Any, **more: Any) -> Result:
+    return execute(kind(harness.namespace, "web", timeout=60.0, **more), context=harness.context)
+
+
+def notices(harness: ClusterHarness) -> str:
+    return "\n".join(event.text for event in harness.events if isinstance(event, Notice))
+
+
+@pytest.fixture
+def gone(harness: ClusterHarness) -> ClusterHarness:
+    """A release with a Widget, whose CustomResourceDefinition was deleted."""
+    create_crd(harness)
+    harness.deploy(CONFIG_MAP + widget(harness))
+    delete_crd(harness)
+    return harness
+
+
+def test_upgrade_skips_objects_of_a_deleted_definition_and_names_them(gone: ClusterHarness) -> None:
+    planned = execute(gone.request(CONFIG_MAP, "text=b"), context=gone.context, dry_run=True).plan
+    assert [action.kind for action in planned.actions] == ["map-record", "helm-upgrade"]
+    assert gone.deploy(CONFIG_MAP, "text=b").changed
+    assert "Widget one" in notices(gone)
+    assert gone.statuses == ["superseded", "deployed"]
+
+
+def test_delete_and_restore_skip_them(gone: ClusterHarness) -> None:
+    assert run(gone, UninstallRequest).changed
+    assert gone.statuses == ["uninstalled"]
+    assert run(gone, RestoreRequest).changed
+    assert gone.statuses == ["uninstalled", "deployed"]
+
+
+def test_rollback_skips_them(gone: ClusterHarness) -> None:
+    gone.deploy(CONFIG_MAP, "text=b")
+    assert run(gone, RollbackRequest).changed
+    assert "Widget" not in gone.history.records[0].manifest
+    assert gone.statuses == ["superseded", "superseded", "deployed"]
+
+
+def test_rollback_to_a_release_with_them_skips_them(harness: ClusterHarness) -> None:
+    create_crd(harness)
+    harness.deploy(CONFIG_MAP + widget(harness))
+    harness.deploy(CONFIG_MAP, "text=b")
+    delete_crd(harness)
+    assert run(harness, RollbackRequest).changed
+    assert "Widget one" in notices(harness)
+
+
+def test_chart_with_a_kind_that_is_not_served_is_blamed_itself(gone: ClusterHarness) -> None:
+    with pytest.raises(KubernautError, match="Widget") as caught:
+        gone.deploy(CONFIG_MAP + widget(gone), "text=b")
+    assert caught.value.members["cause"] == "api_version_missing"
+    assert "CustomResourceDefinition" in caught.value.hint
+    assert gone.statuses == ["deployed"]
+
+
+@pytest.mark.parametrize("verb", ["deploy", "delete"])
+def test_removed_version_is_mapped_to_its_successor(harness: ClusterHarness, verb: str) -> None:
+    """The record is changed as a cluster's upgrade leaves it: policy/v1beta1 was served when it was made."""
+    harness.deploy(CONFIG_MAP + BUDGET)
+    record = harness.history.records[0]
+    old = record.manifest.replace("policy/v1\n", "policy/v1beta1\n")
+    assert old != record.manifest
+    harness.cluster.patch_secret(harness.namespace, record.secret, manifest_patch(record, old))
+    if verb == "delete":
+        assert run(harness, UninstallRequest).changed
+    else:
+        assert harness.deploy(CONFIG_MAP, "text=b").changed
+    assert "PodDisruptionBudget web becomes policy/v1" in notices(harness)
+    budgets = harness.cluster.find_resource("policy/v1", "PodDisruptionBudget")
+    assert harness.cluster.get_object(budgets, harness.namespace, "web") is None, "it was compared or deleted as policy/v1"
