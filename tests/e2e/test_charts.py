@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from support.chart_repository import ChartRepository, serve_charts
 from support.charts import CONFIG_MAP, write_chart
+from support.checkout import Checkout
 
 from kubernaut.adapters.kube import Cluster
 
@@ -140,6 +141,21 @@ def test_the_same_chart_has_one_digest_in_all_forms_and_for_both_helms(shell: Sh
         assert shell.deploy("shop", "./web")["id"] == first["id"]
         shell.helm("package", "web")
         assert shell.deploy("shop", "web-0.1.0.tgz")["id"] == first["id"]
+
+
+def test_an_application_is_shipped_twice_into_a_namespace(checkout: Checkout) -> None:
+    where = ("-n", checkout.namespace)
+    checkout.run("ship", "examples/hello-world", *where, "--create-namespace")
+    canary = checkout.json("ship", "examples/hello-world", *where, "--name", "canary", "--set", "greeting=Ahoj")
+    assert (canary["id"], canary["chart"]["name"]) == (f"{checkout.namespace}.canary.v1", "hello-world")
+    assert checkout.json("deploy", "hello-world@1.0.0", *where, "--name", "canary", "--set", "greeting=Ahoj")["revision"] == 1
+    checkout.run("deploy", "hello-world@1.0.0", *where, "--name", "canary", "--set", "greeting=Servus")
+    assert "Servus" in checkout.run("diff", "canary", *where).stdout
+    assert checkout.json("rollback", "canary", *where)["revision"] == 3
+    listed = {one["name"]: one["revision"] for one in checkout.json("list", *where)["items"]}
+    assert listed == {"hello-world": 1, "canary": 3}
+    checkout.run("delete", "canary", *where, "--yes")
+    assert checkout.json("show", "hello-world", *where)["health"]["status"] == "healthy"
 
 
 def test_missing_dependencies_name_the_command(shell: Shell) -> None:

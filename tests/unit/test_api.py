@@ -57,6 +57,7 @@ def test_unknown_options_are_type_errors(idle: Idle) -> None:
     ("options", "expected", "words"),
     [
         ({"namespace": "Demo"}, NameInvalid, "'Demo'"),
+        ({"name": "Canary"}, NameInvalid, "'Canary'"),
         ({"set": ["a[x]=1"]}, ValuesInvalid, "--set a[x]"),
         ({"values": ["nowhere.yaml"]}, ValuesInvalid, "nowhere.yaml"),
         ({"environment": "staging"}, EnvironmentNotFound, "'staging'"),

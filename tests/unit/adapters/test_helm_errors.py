@@ -92,6 +92,12 @@ RECORDED: list[tuple[type[KubernautError], str]] = [
     ),
     (ChartInvalid, "Error: validation: chart.metadata.version is required"),
     (ChartInvalid, "Error: Chart.yaml file is missing"),
+    (ChartInvalid, "Error: found in Chart.yaml, but missing in charts/ directory: common"),
+    (
+        ChartInvalid,
+        "Error: an error occurred while checking for chart dependencies. You may need to run 'helm dependency build' to fetch "
+        "missing dependencies: found in Chart.yaml, but missing in charts/ directory: common",
+    ),
     (ChartInvalid, "Error: unable to detect chart at /tmp/empty/Chart.yaml: open /tmp/empty/Chart.yaml: no such file or directory"),
     (ChartInvalid, 'Error: path "/tmp/nonexist" not found'),
     (ChartInvalid, "Error: failed to save: Invalid JSON in values.schema.json"),

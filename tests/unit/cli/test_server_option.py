@@ -272,6 +272,24 @@ def test_ship_publishes_locally_and_deploys_on_the_server(remote: Run, local: Ru
     )
 
 
+def test_ship_deploys_under_another_name_on_the_server(remote: Run, published: list[Any], app: str) -> None:
+    assert remote("ship", app, "-n", "demo").exit_code == 0
+    done = remote("ship", app, "-n", "demo", "--name", "canary", "-o", "json")
+    assert done.exit_code == 0, done.output
+    shown = json.loads(done.stdout)
+    assert (shown["id"], shown["chart"]["name"], shown["chart"]["version"]) == ("demo.canary.v1", "hello", "1.1.0")
+    assert len(published) == 2
+    refused = remote("ship", app, "-n", "demo", "--name", "Canary", "-o", "json")
+    assert (problem(refused)["code"], len(published)) == ("name_invalid", 2)
+
+
+def test_local_charts_are_not_deployed_on_a_server(remote: Run, tmp_path: Path) -> None:
+    for chart in (str(tmp_path), "https://charts.example.com/web@1.0.0"):
+        refused = remote("deploy", "web", "-n", "demo", "--chart", chart, "-o", "json")
+        assert (refused.exit_code, problem(refused)["code"]) == (3, "bad_input")
+        assert "helm push" in problem(refused)["hint"]
+
+
 def test_ship_dry_run_publishes_nothing(remote: Run, published: list[Any], app: str, url: str) -> None:
     done = remote("ship", app, "-n", "demo", "--dry-run")
     assert done.exit_code == 0, done.output
