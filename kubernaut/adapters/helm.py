@@ -4,7 +4,8 @@ Each method starts Helm once and reports Helm's result; the truth is in the clus
 
 pyhelm3 writes the arguments; :mod:`kubernaut.adapters.process` runs Helm (no shell, a deadline, tied to this process), and
 :mod:`kubernaut.adapters.helm_errors` interprets its messages. Values are passed on standard input. Only flags that Helm 3.17 and
-Helm 4 share are used. ``--atomic`` is never passed: on a failing reinstall it deletes the history.
+Helm 4 share are used. ``--atomic`` is never passed: on a failing reinstall it deletes the history. Nor is ``--wait-for-jobs``: with
+it Helm 3 fails for a Job that is deleted once it is done (``ttlSecondsAfterFinished``); ``rollout/`` waits for Jobs.
 """
 
 from __future__ import annotations

@@ -53,6 +53,7 @@ class Snapshot:
         left_out: By kind, how many objects are not in it because there are too many.
         contact: When the cluster was heard last, by its clock: ``at`` while it is heard.
         disconnected: Why the cluster is not heard, so that what is known may be old; empty while it is heard.
+        removed: The last state of each Job that is gone: one with ``ttlSecondsAfterFinished: 0`` is deleted as soon as it ends.
     """
 
     at: datetime
@@ -62,6 +63,7 @@ class Snapshot:
     left_out: Mapping[str, int] = field(default_factory=dict)
     contact: datetime | None = None
     disconnected: str = ""
+    removed: Mapping[ObjectKey, Object] = field(default_factory=dict)
 
     def of_kind(self, kind: str) -> Sequence[Object]:
         """Return the objects of one of Kubernetes' own kinds, by namespace and name."""
@@ -108,6 +110,7 @@ class Store:
     def __init__(self, expected: Iterable[Expected] = ()) -> None:
         self._objects: dict[ObjectKey, Object] = {}
         self._pods: set[ObjectKey] = set()
+        self._removed: dict[ObjectKey, Object] = {}
         self._events: dict[str, Object] = {}
         self._event_order: dict[str, tuple[float, int]] = {}
         self._left_out: dict[tuple[str, str], set[object]] = {}
@@ -162,6 +165,8 @@ class Store:
             return True
         elif change == "DELETED":
             self._remove(key)
+            if key.kind == "Job":
+                self._removed[key] = item
         else:
             self._objects[key] = item
             if key.kind == "Pod":
@@ -203,7 +208,7 @@ class Store:
         for (kind, _), found in self._left_out.items():
             left_out[kind] += len(found)
         unreadable = {kind: why for (kind, _), why in reversed(self._unreadable.items())}
-        return Snapshot(at, dict(self._objects), events, unreadable, +left_out)
+        return Snapshot(at, dict(self._objects), events, unreadable, +left_out, removed=dict(self._removed))
 
     def _is_related(self, name: str) -> bool:
         """Return whether a name is an expected object's, or begins with one: ``web-7f9-x2`` is a pod of ``web``.

@@ -17,7 +17,7 @@ from kubernaut.rollout.objects import Expected, Object, ObjectKey, created_at, u
 from kubernaut.rollout.problems import PULLS, Cause, Problem
 from kubernaut.rollout.rules import Rules
 from kubernaut.rollout.store import Snapshot
-from kubernaut.rollout.workloads import Phase, WorkloadState, workload_states
+from kubernaut.rollout.workloads import Phase, WorkloadState, job_state, workload_states
 
 _CATCH_UP = timedelta(seconds=2)  # until the changes of a time without a connection have been read
 
@@ -123,7 +123,7 @@ def judge(
     """
     states = workload_states(expected, snapshot)
     watched = _remember(watched, states, {one.key: one for one in expected}, snapshot, helm_done=helm_done)
-    states = tuple(_with_absence(state, watched, helm_done=helm_done) for state in states)
+    states = tuple(_with_absence(state, watched, snapshot, helm_done=helm_done) for state in states)
     problems = sorted(_counting(states, watched, snapshot), key=lambda problem: _rank(problem, watched.rules))
     # The cluster's own times do not count: the clocks of nodes differ, and a problem from before the rollout gets its time anew.
     first_seen = {one.identity: watched.first_seen.get(one.identity, snapshot.at) for one in problems}
@@ -163,14 +163,25 @@ def _remember(
     )
 
 
-def _with_absence(state: WorkloadState, watched: Watched, *, helm_done: bool) -> WorkloadState:
+def _with_absence(state: WorkloadState, watched: Watched, snapshot: Snapshot, *, helm_done: bool) -> WorkloadState:
     """Return the state of an object that existed in this rollout, or was to exist, and is gone; hooks are deleted on purpose."""
     if state.exists or state.hook or state.phase is Phase.NOT_JUDGED or not (helm_done or state.key in watched.applied):
         return state
-    if state.key in watched.finished:
+    last = _last_state(state, watched, snapshot)
+    if state.key in watched.finished or (last is not None and last.phase is Phase.READY):
         return replace(state, phase=Phase.READY, summary="succeeded, and was deleted")
+    if last is not None and any(problem.fatal for problem in last.problems):
+        return replace(state, summary=last.summary, problems=last.problems)
     message = f"{state.key.kind.lower()} {state.key.name} was deleted during the rollout"
     return replace(state, problems=(Problem(Cause.OBJECT_DELETED, state.key, message), *state.problems))
+
+
+def _last_state(state: WorkloadState, watched: Watched, snapshot: Snapshot) -> WorkloadState | None:
+    """Return the state in which a Job of this rollout ended before it was deleted; ``None`` if that was not seen."""
+    last = snapshot.objects.get(state.key) or snapshot.removed.get(state.key)
+    if last is None or state.key.kind != "Job" or uid_of(last) == uid_of(watched.before.get(state.key, {})):
+        return None
+    return job_state(last, snapshot)
 
 
 def _counting(states: Sequence[WorkloadState], watched: Watched, snapshot: Snapshot) -> list[Problem]:

@@ -99,7 +99,8 @@ def _hook_problems(one: Expected, problems: Sequence[Problem]) -> list[Problem]:
 # jobs and pods
 
 
-def _job(live: Object, snapshot: Snapshot) -> WorkloadState:
+def job_state(live: Object, snapshot: Snapshot) -> WorkloadState:
+    """Return the state of a Job."""
     key, spec, status = key_of(live), spec_of(live), status_of(live)
     desired, succeeded, tries = number(spec, "completions", 1), number(status, "succeeded"), number(status, "failed")
     pods = [(pod, pod_state(pod, snapshot.events_about(pod))) for pod in snapshot.owned_by(live, "Pod")]
@@ -169,7 +170,7 @@ _JUDGES: Mapping[str, _Judge] = {
     "StatefulSet": stateful_set,
     "DaemonSet": daemon_set,
     "Pod": _pod,
-    "Job": _job,
+    "Job": job_state,
     "PersistentVolumeClaim": claim,
 }
 _OBSERVED = ("Deployment", "ReplicaSet", "ReplicationController", "StatefulSet", "DaemonSet")

@@ -13,11 +13,19 @@ from kubernaut.rollout.verdict import Verdict, Watched, begin, judge
 from support.kube_objects import NAMESPACE, Json, manifest, moment
 
 
-def snapshot_of(seconds: float, expected: Sequence[Any], *objects: Json, unreadable: Mapping[str, str] | None = None) -> Snapshot:
-    """Return a snapshot with these objects."""
+def snapshot_of(
+    seconds: float,
+    expected: Sequence[Any],
+    *objects: Json,
+    unreadable: Mapping[str, str] | None = None,
+    removed: Sequence[Json] = (),
+) -> Snapshot:
+    """Return a snapshot with these objects, from which others were deleted."""
     store = Store(expected)
-    for item in objects:
+    for item in (*objects, *removed):
         store.apply("ADDED", item)
+    for item in removed:
+        store.apply("DELETED", item)
     for kind, why in (unreadable or {}).items():
         store.set_unreadable(kind, why)
     return store.snapshot(moment(seconds))
@@ -54,9 +62,10 @@ class Rollout:
         helm_done: bool = True,
         unreadable: Mapping[str, str] | None = None,
         disconnected: str = "",
+        removed: Sequence[Json] = (),
     ) -> Verdict:
-        """Return the verdict on what the cluster has at a time."""
-        found = snapshot_of(seconds, self.expected, *objects, unreadable=unreadable)
+        """Return the verdict on what the cluster has at a time, and on what was deleted as it is last known."""
+        found = snapshot_of(seconds, self.expected, *objects, unreadable=unreadable, removed=removed)
         found = replace(found, disconnected=disconnected)
         verdict, self.watched = judge(self.watched, self.expected, found, helm_done=helm_done)
         self.verdicts.append(verdict)

@@ -88,6 +88,9 @@ spec:
           command: [sh, -c, '{_COUNTING}']
           volumeMounts: [{{name: d, mountPath: /d}}]
 """),
+    "Job removed once it is done": Slow(
+        deployment() + job("sleep 3").replace("spec: {backoffLimit", "spec: {ttlSecondsAfterFinished: 0, backoffLimit")
+    ),
     "long hook": Slow(deployment() + job("sleep 15", hook="pre-install", name="migrate")),
     "no replicas": Slow(deployment(replicas=0) + service()),
     "slow sidecar": Slow(

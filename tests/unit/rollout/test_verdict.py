@@ -101,6 +101,29 @@ def test_nothing_is_ready_before_helm_is_done() -> None:
     assert rollout.see(4, WEB, NEWEST, item).is_ready
 
 
+def test_job_that_is_deleted_as_soon_as_it_succeeds_is_ready() -> None:
+    done = job(succeeded=1, conditions=[condition("Complete")])
+    assert Rollout(job()).see(2, removed=[done]).is_ready
+    assert Rollout(job()).see(2, changed(done, metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"})).is_ready
+
+
+def test_job_that_is_deleted_as_soon_as_it_fails_has_failed() -> None:
+    gone = job(failed=1, conditions=[condition("Failed", message="Job has reached the specified backoff limit")])
+    verdict = Rollout(job()).see(2, removed=[gone])
+    assert (verdict.is_failed, verdict.problem and verdict.problem.cause) == (True, Cause.JOB_FAILED)
+
+
+def test_job_of_the_old_revision_that_was_deleted_is_not_the_new_one() -> None:
+    old = job(succeeded=1, conditions=[condition("Complete")])
+    verdict = Rollout(job(), before=[old]).see(2, removed=[old])
+    assert (verdict.is_ready, verdict.problem and verdict.problem.cause) == (False, Cause.OBJECT_DELETED)
+
+
+def test_job_that_was_deleted_while_it_ran_is_missing() -> None:
+    verdict = Rollout(job()).see(2, removed=[job(active=1)])
+    assert (verdict.is_ready, verdict.problem and verdict.problem.cause) == (False, Cause.OBJECT_DELETED)
+
+
 # never ready
 
 
