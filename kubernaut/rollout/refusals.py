@@ -219,7 +219,8 @@ def _wrong_type(text: str) -> Finding | None:
         title = f" of {about['kind']} {about['name']}"
     elif kind is not None:
         title = f" of a {kind['kind']}"
-    return Finding(Cause.OBJECT_INVALID, f"{field}{title} must be a {_word(found['expected'])}, and is a {_word(given)}", facts)
+    what = f"a value of {field}" if field.endswith((".annotations", ".labels")) else field
+    return Finding(Cause.OBJECT_INVALID, f"{what}{title} must be a {_word(found['expected'])}, and is a {_word(given)}", facts)
 
 
 def _word(type_name: str) -> str:

@@ -26,7 +26,7 @@ _FLAG = re.compile(r"^\s+(?:-(\w), )?--([\w-]+)", re.MULTILINE)
 def table() -> dict[str, set[str]]:
     """The flags in the page, by the command of Helm; ``--wait=hookOnly`` is a value of ``--wait``."""
     found: dict[str, set[str]] = {command: set() for command in HELM_COMMANDS}
-    for names, commands in _ROW.findall(PAGE.read_text(encoding="utf-8")):
+    for names, commands in _ROW.findall(PAGE.read_text(encoding="utf-8").partition("## Flags")[2]):
         for command in commands.split(", "):
             found[command] |= {name.partition("=")[0] for name in re.findall(r"`([^`]+)`", names)}
     return found
