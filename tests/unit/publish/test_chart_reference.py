@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,6 +19,7 @@ from kubernaut.publish.chart_reference import (
     tag_version,
     version_tag,
 )
+from kubernaut.publish.charts import find_chart
 
 DIGEST = "sha256:" + "0f" * 32
 
@@ -185,3 +188,12 @@ def test_a_reference_is_read_as_it_is_written(path: list[str], version: str | No
 )
 def test_the_newest_stable_version_is_that_of_semver(versions: list[str], strict: bool, newest: str | None) -> None:
     assert newest_stable(versions, strict=strict) == newest
+
+
+@given(st.text(max_size=60) | st.text(alphabet="./-ab\0\udcff ", max_size=20))
+def test_any_path_is_a_chart_or_refused(text: str) -> None:
+    unused: Any = None
+    for path in (f"nowhere/{text}", f"./{text}.tgz", text.removeprefix("oci:").removeprefix("http")):
+        with suppress(BadInput):
+            find_chart(path, registry=unused, repositories=unused, helm=lambda: unused)
+            pytest.fail(f"{path!r} is not a chart")
