@@ -342,7 +342,8 @@ def _api_version(facts: _Facts) -> _Pair:
 def _deadline(facts: _Facts) -> _Pair:
     more = "Allow more time with {} if it is only slow"
     shown = f"{facts.describe()} shows what it waits for"
-    return f"{more.format('--timeout 10m')}; {shown}.", f"{more.format('`timeout`, in seconds,')}."
+    late = "If it becomes ready later, the same deploy adopts it."
+    return f"{more.format('--timeout 10m')}; {shown}. {late}", f"{more.format('`timeout`, in seconds,')}. {late}"
 
 
 _FIXED: Mapping[str, _Pair] = {

@@ -198,3 +198,20 @@ def test_release_that_served_is_deployed_again_without_a_success(harness: Deploy
     with pytest.raises(DeployKept):
         harness.deploy("1.3.0", template=WORKLOAD, on_failure="keep")
     assert harness.statuses == ["deployed", "failed", "failed"]
+
+
+def test_deploy_that_was_killed_before_helm_made_a_record_changes_nothing_for_the_next(harness: DeployHarness) -> None:
+    """The release that served is superseded by then, and is still what a rollback goes to."""
+    put(harness)
+    harness.helm.end_with(None, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        harness.deploy("1.2.0", template=WORKLOAD)
+    assert harness.statuses == ["superseded", "failed"]
+    assert plan_target(harness) == "demo.hello.v1"
+    assert harness.deploy("1.3.0", template=WORKLOAD).changed
+    assert harness.statuses == ["superseded", "failed", "deployed"]
+    assert not exists(harness)
+
+
+def plan_target(harness: DeployHarness) -> str:
+    return execute(RollbackRequest("demo", "hello"), context=harness.context, dry_run=True).plan.actions[-1].subject
