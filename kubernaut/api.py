@@ -154,7 +154,6 @@ class Kubernaut(ReleaseVerbs):
             DeployKept: The release failed, and stays as it is.
         """
         values = check_ship(app_dir, name, namespace, options)
-        preload_deploy()
         version, dry_run = options.get("version"), options.get("dry_run", False)
 
         def request() -> DeployRequest:
@@ -163,7 +162,8 @@ class Kubernaut(ReleaseVerbs):
             return version_request(self.context, name or new.name, new, namespace, values, options)
 
         with self.context.status_reporter(silent=dry_run) as reporter:
-            published = self._publish(reporter, app_dir, version=version, image=None, dry_run=dry_run)
+            on_build = partial(preload_deploy, self.context.clients, namespace)
+            published = self._publish(reporter, app_dir, on_build, version=version, image=None, dry_run=dry_run)
             return self._deploy(reporter, request, namespace, options).after(published)
 
     @override
@@ -351,11 +351,14 @@ class Kubernaut(ReleaseVerbs):
         notify, secrets = partial(self.context.progress.notice, "logs"), environment_secrets(self.settings.environment)
         return read_logs(history, history.record(wanted), clients.cluster, notify, query, secrets=secrets)
 
-    def _publish(self, reporter: CommitStatusReporter, app_dir: str | Path, **arguments: Any) -> Published:
+    def _publish(
+        self, reporter: CommitStatusReporter, app_dir: str | Path, on_build: Callable[[], None] = lambda: None, **arguments: Any
+    ) -> Published:
         from kubernaut.publish.pipeline import publish
 
         with reporter.publishing() as report:
-            return Published(*publish(app_dir, **arguments, context=replace(self.context.publish_context, on_version=report.begin)))
+            context = replace(self.context.publish_context, on_version=report.begin, on_build=on_build)
+            return Published(*publish(app_dir, **arguments, context=context))
 
     def _deploy(
         self,

@@ -6,11 +6,13 @@ The methods import the clients: `kubernaut --help` loads none of them, and a scr
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from kubernaut.errors import KubernautError
 from kubernaut.events import Progress, StopCheck, never_stop
 from kubernaut.settings import Settings
 
@@ -178,11 +180,13 @@ class Context:
         )
 
 
-def preload_deploy() -> None:
-    """Start to import in a thread what a deploy needs: it takes a quarter of a second, and a build mostly waits."""
-    threading.Thread(target=_import_deploy, name="kubernaut-import").start()
+def preload_deploy(clients: Clients, namespace: str) -> None:
+    """Prepare in a thread what a deploy needs, its modules and a connection: it takes a quarter of a second, and a build waits."""
+    threading.Thread(target=_prepare_deploy, args=(clients, namespace), daemon=True, name="kubernaut-preload").start()
 
 
-def _import_deploy() -> None:
+def _prepare_deploy(clients: Clients, namespace: str) -> None:
     for module in ("kubernaut.adapters.kube", "kubernaut.deploy.execute"):
         import_module(module)
+    with suppress(KubernautError):  # the deploy itself reports it
+        clients.cluster.namespace_exists(namespace)

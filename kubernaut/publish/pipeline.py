@@ -51,7 +51,12 @@ class BuiltImage(Model):
 
 @dataclass(frozen=True)
 class PublishContext:
-    """The clients and settings of build and publish; the engine and Helm are opened when they are first needed."""
+    """The clients and settings of build and publish; the engine and Helm are opened when they are first needed.
+
+    Attributes:
+        on_version: Called before anything is built.
+        on_build: Called when the engine is about to build, which this process only waits for.
+    """
 
     engine: Callable[[], DockerEngine]
     helm: Callable[[], Helm]
@@ -59,6 +64,7 @@ class PublishContext:
     settings: Settings
     progress: Progress
     on_version: OnVersion = lambda _version, _commit, _repository: None
+    on_build: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -281,6 +287,7 @@ def _build(
             if chart is not None and chart.done() and chart.exception() is not None:
                 raise _ChartRefused
 
+        context.on_build()
         try:
             image = make_image(engine, candidate.source, tag=tag, labels=candidate.labels, time=candidate.time, log=log)
         except _ChartRefused:
