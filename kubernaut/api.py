@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from kubernaut.history.index import Index
     from kubernaut.history.operations import Operation
     from kubernaut.history.releases import Release, ReleaseList
+    from kubernaut.publish.pipeline import PublishContext
     from kubernaut.publish.version import PublishedVersions
 
 
@@ -124,7 +125,7 @@ class Kubernaut(ReleaseVerbs):
             dry_run: Only return the plan.
         """
         with self.context.status_reporter(silent=dry_run) as reporter:
-            return self._publish(reporter, app_dir, version=version, image=image, dry_run=dry_run)
+            return self._publish(reporter, app_dir, self.context.publish_context, version=version, image=image, dry_run=dry_run)
 
     @override
     def versions(self, name: str) -> PublishedVersions:
@@ -154,17 +155,19 @@ class Kubernaut(ReleaseVerbs):
             DeployKept: The release failed, and stays as it is.
         """
         values = check_ship(app_dir, name, namespace, options)
-        version, dry_run = options.get("version"), options.get("dry_run", False)
+        version, dry_run, packages = options.get("version"), options.get("dry_run", False), list[bytes]()
 
-        def request() -> DeployRequest:
+        def begin() -> DeployRequest:
             if (new := published.version) is None:
                 return preview_request(self.context, app_dir, name, namespace, values, options)
-            return version_request(self.context, name or new.name, new, namespace, values, options)
+            request = version_request(self.context, name or new.name, new, namespace, values, options)
+            return replace(request, package=packages[0] if packages else None)
 
         with self.context.status_reporter(silent=dry_run) as reporter:
-            on_build = partial(preload_deploy, self.context.clients, namespace)
-            published = self._publish(reporter, app_dir, on_build, version=version, image=None, dry_run=dry_run)
-            return self._deploy(reporter, request, namespace, options).after(published)
+            preload = partial(preload_deploy, self.context.clients, namespace)
+            context = replace(self.context.publish_context, on_build=preload, on_package=packages.append)
+            published = self._publish(reporter, app_dir, context, version=version, image=None, dry_run=dry_run)
+            return self._deploy(reporter, begin, namespace, options).after(published)
 
     @override
     def rollback(self, release: str, **options: Unpack[ReleaseOptions]) -> Deployed:
@@ -351,14 +354,11 @@ class Kubernaut(ReleaseVerbs):
         notify, secrets = partial(self.context.progress.notice, "logs"), environment_secrets(self.settings.environment)
         return read_logs(history, history.record(wanted), clients.cluster, notify, query, secrets=secrets)
 
-    def _publish(
-        self, reporter: CommitStatusReporter, app_dir: str | Path, on_build: Callable[[], None] = lambda: None, **arguments: Any
-    ) -> Published:
+    def _publish(self, reporter: CommitStatusReporter, app_dir: str | Path, context: PublishContext, **arguments: Any) -> Published:
         from kubernaut.publish.pipeline import publish
 
         with reporter.publishing() as report:
-            context = replace(self.context.publish_context, on_version=report.begin, on_build=on_build)
-            return Published(*publish(app_dir, **arguments, context=context))
+            return Published(*publish(app_dir, **arguments, context=replace(context, on_version=report.begin)))
 
     def _deploy(
         self,

@@ -58,7 +58,7 @@ class DeployRequest(OperationRequest):
         chart_ref: The chart by digest, ``oci://REGISTRY/NAME@sha256:…``; for a package, where it came from.
         chart_digest: The digest of the chart.
         chart_name: The chart's own name, which is the application's, where it is not the release's name too.
-        package: The chart itself, for one that is not in an OCI registry: the bytes of its ``.tgz``.
+        package: The chart itself, the bytes of its ``.tgz``, where it is not in an OCI registry or at hand already.
         values: The requested values, in layers.
         environment: The environment whose values are among them.
         commit: The commit that the version was built from.

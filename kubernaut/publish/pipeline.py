@@ -56,6 +56,7 @@ class PublishContext:
     Attributes:
         on_version: Called before anything is built.
         on_build: Called when the engine is about to build, which this process only waits for.
+        on_package: Called with the chart's package, once it is published.
     """
 
     engine: Callable[[], DockerEngine]
@@ -65,6 +66,7 @@ class PublishContext:
     progress: Progress
     on_version: OnVersion = lambda _version, _commit, _repository: None
     on_build: Callable[[], None] = lambda: None
+    on_package: Callable[[bytes], None] = lambda _package: None
 
 
 @dataclass(frozen=True)
@@ -309,6 +311,7 @@ def _push_chart(candidate: _Candidate, prebuilt: Artefact | None, package: Path,
             raise RegistryUnreachable(f"Pushed {candidate.title}, but {registry.chart_repository(name)} does not report it.")
         _check_same(candidate, prebuilt, found, registry)
         if found.chart.digest == digest:
+            context.on_package(package.read_bytes())
             step.done(digest)
         else:
             step.unchanged(_PUBLISHED_MEANWHILE)
