@@ -90,7 +90,11 @@ def history(release: str, output: str, **options: Any) -> None:
     Shows the columns of helm history, and commit, actor and cause of failure of each release; below them, failed operations
     that made no release. The history is kept when a release is deleted. Helm keeps the last 50 releases (setting history_max).
     """
-    render.show_history(session.open_backend(options).history(release, **options), output)
+    backend = session.open_backend(options)
+    found = backend.history(release, **options)
+    render.show_history(found, output)
+    if output != "json" and found.items and found[0].active and found[0].status == "failed":
+        render.show_ready_late([backend.show(found[0].id)])
 
 
 @click.command(

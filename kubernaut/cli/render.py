@@ -186,10 +186,15 @@ def show_releases(releases: ReleaseList, output: str, *, empty: str, health: boo
     ]
     header = ("NAME", "NAMESPACE", "REV", "STATUS", *(("HEALTH",) if health else ()), "VERSION", "COMMIT", "BY", "UPDATED")
     print_table(header, rows, optional=("COMMIT", "BY", "UPDATED") if health else ("COMMIT",))
-    for release in releases.items:
+    show_ready_late(releases.items)
+    _print_count(releases)
+
+
+def show_ready_late(releases: Sequence[Release]) -> None:
+    """Name the releases that failed and are ready now."""
+    for release in releases:
         if release.is_ready_late:
             print_message(f"{release.id} failed, but it is ready now; the same deploy adopts it.")
-    _print_count(releases)
 
 
 def show_history(releases: ReleaseList, output: str) -> None:

@@ -57,6 +57,17 @@ def test_show_omits_health_where_there_is_none(run: Run) -> None:
     assert "health" not in run("show", "demo.hello-world.v3").stdout
 
 
+@pytest.mark.parametrize("command", [("list",), ("show", "demo.hello-world.v3"), ("history", "demo.hello-world.v3")])
+@pytest.mark.parametrize(("status", "health"), [("failed", "healthy"), ("failed", "degraded"), ("deployed", "healthy")])
+def test_failed_release_that_is_ready_now_is_named(
+    run: Run, stub: StubKubernaut, command: tuple[str, ...], status: str, health: str
+) -> None:
+    one = release(status=status, active=True, health=ReleaseHealth(status=HealthStatus(health)))
+    stub.answers |= {name: ReleaseList(items=(one,), count=1) for name in ("list", "history")} | {"show": one}
+    result = run(*command)
+    assert ("ready now" in result.stdout + result.stderr) == ((status, health) == ("failed", "healthy"))
+
+
 @pytest.mark.parametrize("command", [("list",), ("show", "demo.hello-world.v3")])
 def test_json_has_health_with_its_reason(run: Run, ill: StubKubernaut, command: tuple[str, ...]) -> None:
     content = json.loads(run(*command, "-o", "json").stdout)
