@@ -135,6 +135,7 @@ def operation_settings(context: Context, options: OperationOptions) -> dict[str,
         "stale_after": settings.stale_after,
         "history_max": settings.history_max,
         "if_match": options.get("if_match"),
+        "no_hooks": options.get("no_hooks", False),
     }
 
 

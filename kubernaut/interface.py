@@ -68,6 +68,7 @@ class OperationOptions(TypedDict, total=False):
         dry_run: Only return the plan.
         diff: With ``dry_run`` for a deploy or a rollback: return a plan with what would change (``Preview``).
         if_match: The ETag that the named release (for a deploy, the current one) must have, else ``ReleaseChanged``.
+        no_hooks: Leave out the chart's hooks, also those of an unfinished delete that has to be finished first.
         operation: The operation from :meth:`Kubernaut.accept` that this call runs.
         wait: Whether to wait until the operation has ended; ``False`` only on a server, which continues it.
     """
@@ -78,6 +79,7 @@ class OperationOptions(TypedDict, total=False):
     dry_run: bool
     diff: bool
     if_match: str | None
+    no_hooks: bool
     operation: Operation | None
     wait: bool
 

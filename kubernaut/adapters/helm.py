@@ -203,6 +203,7 @@ class Helm:
         description: str,
         timeout: float,
         history_max: int,
+        no_hooks: bool = False,
         log: Log,
         check: Check = no_check,
         skip_crds: bool = False,
@@ -217,7 +218,7 @@ class Helm:
         def run(argv: list[str], input: bytes) -> None:
             helm(argv if install else [word for word in argv if word != "--install"], input)
 
-        extra = ("--wait", "--hide-notes", *label_arguments(labels), *self._transport(chart))
+        extra = ("--wait", "--hide-notes", *_hooks(no_hooks), *label_arguments(labels), *self._transport(chart))
         _run_sync(
             _Command(run, *extra, values=values, history_max=history_max).install_or_upgrade(
                 check_release_name(name),
@@ -241,6 +242,7 @@ class Helm:
         labels: Mapping[str, str],
         description: str,
         timeout: float,
+        no_hooks: bool = False,
         log: Log,
         check: Check = no_check,
         skip_crds: bool = False,
@@ -250,7 +252,7 @@ class Helm:
         argv = ["install", check_release_name(name), _chart(chart), "--replace", "--wait", "--hide-notes", "--values", "-"]
         argv += ["--namespace", check_namespace(namespace), "--timeout", go_seconds(timeout), "--description", description]
         argv += ["--skip-crds"] if skip_crds else []
-        run([*argv, *label_arguments(labels), *self._transport(chart)], values_input(values))
+        run([*argv, *_hooks(no_hooks), *label_arguments(labels), *self._transport(chart)], values_input(values))
 
     def render(
         self, name: str, chart: str, *, command: str, namespace: str, values: Mapping[str, Any], skip_crds: bool, log: Log
@@ -285,19 +287,38 @@ class Helm:
         return content
 
     def rollback(
-        self, name: str, revision: int, *, namespace: str, timeout: float, history_max: int, log: Log, check: Check = no_check
+        self,
+        name: str,
+        revision: int,
+        *,
+        namespace: str,
+        timeout: float,
+        history_max: int,
+        no_hooks: bool = False,
+        log: Log,
+        check: Check = no_check,
     ) -> None:
         """Run ``helm rollback --wait``."""
         run = self._runner(f"Rolling {namespace}.{name} back to revision {revision}", timeout, log, check)
-        command = _Command(run, "--wait", history_max=history_max)
+        command = _Command(run, "--wait", *_hooks(no_hooks), history_max=history_max)
         _run_sync(
             command.rollback(check_release_name(name), revision, namespace=check_namespace(namespace), timeout=go_seconds(timeout))
         )
 
-    def uninstall(self, name: str, *, namespace: str, description: str, timeout: float, log: Log, check: Check = no_check) -> None:
+    def uninstall(
+        self,
+        name: str,
+        *,
+        namespace: str,
+        description: str,
+        timeout: float,
+        no_hooks: bool = False,
+        log: Log,
+        check: Check = no_check,
+    ) -> None:
         """Run ``helm uninstall --keep-history --wait``: the soft delete. Do nothing if the release is deleted already."""
         run = self._runner(f"Deleting {namespace}.{name}", timeout, log, check)
-        command, seconds = _Command(run, "--description", description), go_seconds(timeout)
+        command, seconds = _Command(run, "--description", description, *_hooks(no_hooks)), go_seconds(timeout)
         name, namespace = check_release_name(name), check_namespace(namespace)
         try:
             _run_sync(command.uninstall(name, namespace=namespace, keep_history=True, wait=True, timeout=seconds))
@@ -367,6 +388,10 @@ def _chart(chart: str) -> str:
 
 def _path(path: Path) -> str:
     return os.fspath(path.absolute())
+
+
+def _hooks(no_hooks: bool) -> list[str]:
+    return ["--no-hooks"] if no_hooks else []
 
 
 def _tail(stderr: str, secrets: Sequence[str]) -> list[str]:

@@ -144,13 +144,13 @@ class Cluster:
         except NotFound:
             return None
 
-    def delete_object(self, resource: Resource, namespace: str | None, name: str, *, uid: str) -> None:
-        """Delete an object, and in the background what it owns; do nothing if it is gone. Raises: Conflict for another UID."""
+    def delete_object(self, resource: Resource, namespace: str | None, name: str, *, uid: str, foreground: bool = False) -> None:
+        """Delete an object, and what it owns: afterwards, or first. A missing one is ignored. Raises: Conflict for another UID."""
         options = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "preconditions": {"uid": uid},
-            "propagationPolicy": "Background",
+            "propagationPolicy": "Foreground" if foreground else "Background",
         }
         with suppress(NotFound):
             self._api.json("DELETE", resource.path(namespace, name), body=options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -37,12 +38,15 @@ EXIT_STATUSES = {
 WRITE_STATUSES = (0, 2, 3, 4, 5, 6, 7, 8, 9)
 ROLLBACK_STATUSES = tuple(status for status in WRITE_STATUSES if status != 6)
 """A rollback, restore or delete that fails is kept, since no earlier release is left to roll back to."""
+_AGAIN = re.compile(r"the same command again with `(--[a-z][^`]*)`")
 READ_STATUSES = (0, 2, 3, 4, 8, 9)
 
 VERBOSE = "kubernaut.verbose"
 """The key of ``--verbose`` in click's ``Context.meta``, which all contexts of a command line share."""
 SERVER = "kubernaut.server"
 """The key of ``--server`` there."""
+ARGUMENTS = "kubernaut.arguments"
+"""The key there of the words of the command line, without the program."""
 REMOTE = "kubernaut.remote"
 """The key there of whether a server runs the command, whichever setting names it."""
 
@@ -90,6 +94,7 @@ class Command(click.Command):
         except KubernautError as failure:
             named = next((ctx.params[key] for key in ("release", "name", "application") if ctx.params.get(key)), "")
             _fill_hints(failure, named.partition("@")[0], ctx)
+            _name_command(failure, ctx)
             raise
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -127,6 +132,24 @@ def _fill_hints(failure: KubernautError, release: str, context: click.Context) -
 
 class NamespaceOption(click.Option):
     """The namespace of a release; without it and without a release ID, that of the kube context (:mod:`kubernaut.cli.session`)."""
+
+
+def _name_command(failure: KubernautError, context: click.Context) -> None:
+    """Make a command to paste of a hint to run the same command again with an option.
+
+    A command line that may have a secret is not repeated.
+    """
+    from kubernaut.redact import redact
+
+    words: list[str] = context.meta.get(ARGUMENTS) or []
+    line = shlex.join(["kubernaut", *words])
+    can_be_repeated = bool(words) and "--" not in words and "`" not in line and redact(line) == line
+
+    def name(match: re.Match[str]) -> str:
+        is_option = any(match[1].split()[0] in parameter.opts for parameter in context.command.params)
+        return f"`{line} {match[1]}`" if is_option and can_be_repeated else match[0]
+
+    failure.hint = _AGAIN.sub(name, failure.hint)
 
 
 class Group(click.Group):
@@ -287,7 +310,10 @@ no_wait_option = click.option(
     default=True,
     help="With a server: print the operation's ID when it is accepted, and exit; `kubernaut watch ID` follows it.",
 )
-operation_options = combine(note_option, timeout_option, lock_timeout_option, no_wait_option, dry_run_option)
+no_hooks_option = click.option(
+    "--no-hooks", is_flag=True, help="Leave out the chart's hooks, also those of an unfinished delete that comes first."
+)
+operation_options = combine(note_option, timeout_option, lock_timeout_option, no_hooks_option, no_wait_option, dry_run_option)
 """The options of ``rollback``, ``delete`` and ``restore``."""
 to_option = click.option(
     "--to",
@@ -347,6 +373,7 @@ deploy_options = combine(
         type=click.Choice(["rollback", "keep"]),
         help="Roll a failed release back, or keep it for inspection (default: onFailure in kubernaut.yaml).",
     ),
+    no_hooks_option,
     no_wait_option,
     dry_run_option,
 )

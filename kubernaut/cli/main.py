@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from kubernaut.cli.command import Command, Group, output_options, server_option, verbose_option
+from kubernaut.cli.command import ARGUMENTS, Command, Group, output_options, server_option, verbose_option
 from kubernaut.cli.error_handler import handle_errors, wants_json
 from kubernaut.cli.output import print_json
 from kubernaut.cli.signals import handle_signals
@@ -107,7 +107,8 @@ class MainGroup(Group):
         sys.exit(status)
 
     def _run(self, arguments: list[str]) -> None:
-        with self.make_context(PROGRAM, arguments) as context:
+        with self.make_context(PROGRAM, list(arguments)) as context:
+            context.meta[ARGUMENTS] = arguments
             self.invoke(context)
 
 

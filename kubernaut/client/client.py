@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PAGE_SIZE = 500
 _MAX_PAGES = 10_000
-_OPERATION = ("note", "timeout", "lock_timeout")
+_OPERATION = ("note", "timeout", "lock_timeout", "no_hooks")
 _WHAT = ("application", "version", "pre", "chart", "digest")
 _DEPLOY = (*_OPERATION, *_WHAT, "environment", "create_namespace", "on_failure", "reuse_values", "skip_crds")
 

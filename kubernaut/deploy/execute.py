@@ -27,14 +27,14 @@ from kubernaut.deploy.operations import description_of, operation_for
 from kubernaut.deploy.plan import RECONCILING, plan
 from kubernaut.deploy.preview import preview
 from kubernaut.deploy.reconcile import reconcile, settle
+from kubernaut.deploy.remains import is_fenced_uninstall, is_gone
 from kubernaut.deploy.removed_kinds import MAP_RECORD, built_records, missing_in
 from kubernaut.deploy.requests import DeployRequest, OperationRequest, UninstallRequest, UnlockRequest
 from kubernaut.deploy.revisions import chart_of, difference
 from kubernaut.deploy.rollout import following
+from kubernaut.deploy.uninstall import uninstalling
 from kubernaut.errors import (
     Conflict,
-    DeployKept,
-    HelmFailed,
     ReleaseLocked,
     ReleaseNotFound,
 )
@@ -154,11 +154,13 @@ def _plan_unlocked(request: OperationRequest, context: DeployContext, history: R
 def _plan_with_health(
     history: ReleaseHistory, lock: Lock, request: OperationRequest, context: DeployContext, *, namespace_missing: bool = False
 ) -> Plan:
-    """Plan; the health of what runs is read only for a deploy that would change nothing, or that may adopt a failed release."""
-    planned = plan(history, lock, request, namespace_missing=namespace_missing)
+    """Plan; what the cluster runs and serves is read only where the plan depends on it: see :func:`kubernaut.deploy.plan.plan`."""
+    current = history.current
+    gone = current is not None and is_fenced_uninstall(current) and is_gone(current, context.cluster())
+    planned = plan(history, lock, request, namespace_missing=namespace_missing, gone=gone)
     removed = missing_in(context.cluster(), built_records(history, planned.actions))
     if removed:
-        return plan(history, lock, request, removed=removed)
+        return plan(history, lock, request, removed=removed, gone=gone)
     if history.current is None or not isinstance(request, DeployRequest):
         return planned
     late = failed_late(history, request) if planned.changes else None
@@ -184,7 +186,9 @@ def _acquire_lock(
     lock.callback(writer.close)  # before the lock is released
     helm_wait = max(0.0, request.lock_timeout - (context.clock() - started))
     deadline = context.clock() + request.timeout
-    return Execution(context, held, writer, operation, step, deadline=deadline, helm_wait=helm_wait)
+    execution = Execution(context, held, writer, operation, step, deadline=deadline, helm_wait=helm_wait)
+    execution.no_hooks = request.no_hooks
+    return execution
 
 
 def _execute_locked(request: OperationRequest, execution: Execution) -> Result:
@@ -204,7 +208,7 @@ def _execute_locked(request: OperationRequest, execution: Execution) -> Result:
     if isinstance(request, DeployRequest):
         return _deploy(request, execution, planned, action)
     if isinstance(request, UninstallRequest):
-        record = _uninstall(request, execution, execution.history.by_id(action.subject))
+        record = _delete(request, execution, action)
         return _succeeded(execution, planned, record, None)
     return _roll_back(request, execution, planned, action)
 
@@ -319,23 +323,35 @@ def _roll_back(request: OperationRequest, execution: Execution, planned: Plan, a
         raise rollout.explained(record, failure, f"The rollback to {target.id}")
 
 
-def _uninstall(request: OperationRequest, execution: Execution, current: Record) -> Record:
-    """Uninstall the current release, or finish an interrupted uninstall; return its record afterwards."""
-    run_helm(execution, uninstall_command(request, execution), execution.lock)
+def _delete(request: UninstallRequest, execution: Execution, action: Action) -> Record:
+    """Uninstall the current release, or record that this has happened; return its record afterwards."""
+    current = execution.history.by_id(action.subject)
+    if action.kind == "helm-uninstall":
+        return _uninstall(request, execution, current)
+    if not _carry_out(action, request, execution):
+        raise Conflict(f"{current.id} was changed at the same time.")
     record = execution.read_back(lambda history: history.find(current.revision))
     if record is None:
         raise ReleaseNotFound(f"{current.id} and its history were removed by another process at the same time.")
-    if record.status == Status.UNINSTALLED:
-        return record
-    newest = execution.latest.current
-    if newest is not None and newest.revision > current.revision:  # Helm uninstalls the current one
-        raise Conflict(f"{newest.id} was made at the same time and is {newest.status}.")
-    if execution.operation.verb == "delete":
-        execution.add_release(record, None)
-    execution.raise_if_stopped()
-    failure = execution.helm_failure or HelmFailed("Helm reported no error.")
-    message = f"{record.id} is not deleted: its status is {record.status}. {failure}"
-    raise DeployKept(message, details=failure.details)
+    return record
+
+
+def _uninstall(request: OperationRequest, execution: Execution, current: Record) -> Record:
+    """Uninstall the current release, or finish an interrupted uninstall; return its record afterwards."""
+    with uninstalling(execution, current) as uninstall:
+        run_helm(execution, uninstall_command(request, execution), uninstall)
+        record = execution.read_back(lambda history: history.find(current.revision))
+        if record is None:
+            raise ReleaseNotFound(f"{current.id} and its history were removed by another process at the same time.")
+        if record.status == Status.UNINSTALLED:
+            return record
+        newest = execution.latest.current
+        if newest is not None and newest.revision > current.revision:  # Helm uninstalls the current one
+            raise Conflict(f"{newest.id} was made at the same time and is {newest.status}.")
+        if execution.operation.verb == "delete":
+            execution.add_release(record, None)
+        execution.raise_if_stopped()
+        raise uninstall.failure(record)
 
 
 # the end

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from kubernaut.deploy.hooks import offer_no_hooks
 from kubernaut.deploy.leftovers import leftovers, remove
 from kubernaut.deploy.operation_writer import OperationWriter
 from kubernaut.deploy.operations import delete_expired, made, outcome_of, storable
@@ -107,6 +108,9 @@ class Execution:
         latest: The history after Helm has run, with this operation as it stands.
         helm_failure: The failure of the last Helm command, if it failed.
         rollback_chart: The chart of the release that Helm rolls back to, once it does.
+        no_hooks: Whether Helm leaves the hooks out.
+        hook_failed: Whether a hook is what failed.
+        outcome_unknown: Whether the cluster did not answer when the records were read back.
         reconciled: The IDs of the records that were unfinished or fenced and were put in order; their Helm may still run.
         passed_base: The deployed record that was marked superseded, so that Helm compares with a later one.
     """
@@ -122,11 +126,13 @@ class Execution:
     latest: ReleaseHistory = field(default_factory=lambda: ReleaseHistory((), ()))
     helm_failure: KubernautError | None = None
     rollback_chart: OperationChart | None = None
+    no_hooks: bool = False
+    hook_failed: bool = False
+    outcome_unknown: bool = False
     reconciled: set[str] = field(default_factory=set)
     passed_base: Record | None = None
     _noticed: set[str] = field(default_factory=set)
     _begun: bool = False
-    _outcome_unknown: bool = False
 
     @property
     def cluster(self) -> Cluster:
@@ -168,7 +174,7 @@ class Execution:
     def _chart(self, plan: Plan) -> OperationChart | None:
         """Return the operation's chart; for a rollback or a delete that of the record that it works on."""
         main = plan.actions[-1]
-        if self.operation.chart is None and main.kind in ("helm-rollback", "helm-uninstall"):
+        if self.operation.chart is None and main.kind in ("helm-rollback", "helm-uninstall", "mark-uninstalled"):
             return chart_of(self.history.by_id(main.subject), self.history)
         return self.operation.chart
 
@@ -189,11 +195,11 @@ class Execution:
             self.step.notice(f"Helm ended and left {record.id} {record.status}; it is marked failed.")
             why = f"Helm ended and left it {record.status}: {self.helm_failure or 'it reported no error'}"
             with suppress(Conflict, ClusterDenied, NotFound):  # changed meanwhile, or not permitted
-                mark_failed(self.cluster, record, why)
+                mark_failed(self.cluster, record, why, self.latest)
             self.latest = self._read()
             return find(self.latest)
         except (ClusterUnreachable, ClusterDenied) as unknown:
-            self._outcome_unknown = True
+            self.outcome_unknown = True
             operation, helm = self.operation, f" Helm: {self.helm_failure}" if self.helm_failure else ""
             release = f"{operation.namespace}.{operation.name}"
             raise type(unknown)(
@@ -304,6 +310,8 @@ class Execution:
         except NotReady:  # not the end: the failed deploy is rolled back or kept
             raise
         except KubernautError as failure:
+            if self.hook_failed and isinstance(failure, DeployFailed):
+                offer_no_hooks(failure)
             self._finish_failed(failure)
             self._fence()
             raise
@@ -318,7 +326,7 @@ class Execution:
 
         Nothing is written while the result is unknown: the next operation reads it from the record.
         """
-        if not self._begun or self._outcome_unknown or self.operation.finished_at is not None:
+        if not self._begun or self.outcome_unknown or self.operation.finished_at is not None:
             return
         if isinstance(failure, DeployFailed):
             failure.operation = self.operation.id

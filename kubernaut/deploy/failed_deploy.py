@@ -59,7 +59,12 @@ def _back_to(target: Record, failed: NotReady) -> Record:
         execution.remove_leftovers(back)
         return back
     message = f"{error.message} The rollback to {title(target)} failed as well: {rollout.cleaned(failure)}"
-    raise DeployKept(message, details=error.details, **_kept_of(error))
+    members = _kept_of(error)
+    if failure is not None and not execution.no_hooks and rollout.is_hook(failure):
+        command = f"kubernaut rollback {target.name} -n {target.namespace} --revision {target.revision} --no-hooks"
+        members["hint"] = f"`{command}` rolls back without hooks. {error.hint}"
+        members["http_hint"] = f"Roll back to {target.id} with `noHooks` set to true to leave hooks out. {error.http_hint}"
+    raise DeployKept(message, details=error.details, **members)
 
 
 def _hints_after_rollback(error: DeployFailed) -> dict[str, str]:

@@ -53,6 +53,7 @@ def deploy_command(request: DeployRequest, execution: Execution, action: Action)
         "labels": {OPERATION_LABEL: operation.id, REVISION_LABEL: str(execution.next_revision)},
         "description": description_of(request.version, operation),
         "timeout": request.timeout,
+        "no_hooks": request.no_hooks,
         "skip_crds": request.skip_crds,
     }
     replaces = action.kind == "helm-install-replace"
@@ -72,14 +73,24 @@ def deploy_command(request: DeployRequest, execution: Execution, action: Action)
 def rollback_command(request: OperationRequest, execution: Execution, target: Record, chart: OperationChart) -> HelmCommand:
     """Return the command that rolls back to a record, whose chart is then that of the record that Helm makes."""
     execution.rollback_chart = chart
-    how: dict[str, Any] = {"namespace": target.namespace, "timeout": request.timeout, "history_max": request.history_max}
+    how: dict[str, Any] = {
+        "namespace": target.namespace,
+        "timeout": request.timeout,
+        "history_max": request.history_max,
+        "no_hooks": request.no_hooks,
+    }
     return lambda helm, control: helm.rollback(target.name, target.revision, **how, **control)
 
 
 def uninstall_command(request: OperationRequest, execution: Execution) -> HelmCommand:
     """Return the command that uninstalls the release and keeps its history."""
     description = description_of("Deleted", execution.operation)
-    how: dict[str, Any] = {"namespace": request.namespace, "timeout": request.timeout, "description": description}
+    how: dict[str, Any] = {
+        "namespace": request.namespace,
+        "timeout": request.timeout,
+        "description": description,
+        "no_hooks": request.no_hooks,
+    }
     return lambda helm, control: helm.uninstall(request.name, **how, **control)
 
 

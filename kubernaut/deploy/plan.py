@@ -12,7 +12,7 @@ deployed, another    upgrade                 roll back           nothing        
 superseded, failed,
 unknown              upgrade [3]_            roll back           nothing [1]_         uninstall
 uninstalled          install-replace         roll back           roll back to it      nothing
-uninstalling         uninstall,              uninstall,          uninstall,           uninstall
+uninstalling [4]_    uninstall,              uninstall,          uninstall,           uninstall
                      install-replace         roll back           roll back to it
 pending-*            mark failed,            mark failed,        mark failed [1]_     mark failed,
                      upgrade                 roll back                                recreate, uninstall
@@ -22,6 +22,7 @@ damaged              conflict                conflict            conflict       
 .. [1] After an unfinished or failed restore the deleted release is still to be restored: mark failed, roll back to it.
 .. [2] An upgrade if the release is degraded or missing.
 .. [3] Adopted if it is what is requested, was not ready in time, and is ready now: :mod:`kubernaut.deploy.adoption`.
+.. [4] If the record is fenced and the objects are gone, it is marked uninstalled instead, without Helm.
 
 The lock decides whether that is allowed. *Live*: refused with the holder, unless there is nothing to do. *Free* or *expired*: no
 other kubernaut is at work, so an unfinished record (``pending-*``, ``uninstalling``) of kubernaut is finished; one of plain Helm
@@ -36,8 +37,10 @@ from collections.abc import Iterator
 from types import MappingProxyType
 
 from kubernaut.deploy.adoption import ADOPT, failed_late, missing_hook
+from kubernaut.deploy.hooks import without_hooks
 from kubernaut.deploy.lease import Lock, LockState, locked_error
 from kubernaut.deploy.leftovers import brought, leftovers, passed_base, unserved_objects
+from kubernaut.deploy.remains import is_fenced_uninstall, mark_uninstalled
 from kubernaut.deploy.removed_kinds import MAP_RECORD, Removed, built_records, map_action
 from kubernaut.deploy.requests import (
     DeployRequest,
@@ -61,12 +64,12 @@ from kubernaut.deploy.revisions import (
 from kubernaut.deploy.values import canonical
 from kubernaut.errors import Conflict, NameInvalid, NamespaceNotFound, ReleaseChanged, ReleaseNotCurrent, ReleaseNotFound
 from kubernaut.history.manifest import manifest_of
-from kubernaut.history.records import PENDING, Record, Status, few
+from kubernaut.history.records import GONE, PENDING, Record, Status, few
 from kubernaut.history.releases import HealthStatus, ReleaseHealth, last_deleted
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action, Plan, check_name
 
-RECONCILING = frozenset({"recreate-record", "mark-failed", "mark-superseded", MAP_RECORD})
+RECONCILING = frozenset({"recreate-record", "mark-failed", "mark-uninstalled", "mark-superseded", MAP_RECORD})
 """The actions that put the history in order, without Helm."""
 
 _REPLACES = frozenset({"helm-install-replace", "helm-uninstall", ADOPT})
@@ -81,6 +84,7 @@ def plan(
     namespace_missing: bool = False,
     health: ReleaseHealth | None = None,
     removed: Removed = MappingProxyType({}),
+    gone: bool = False,
 ) -> Plan:
     """Decide what to do; see the table above.
 
@@ -91,6 +95,7 @@ def plan(
         namespace_missing: Whether the namespace does not exist.
         health: The health of the current release; only a deploy that would change nothing, or adopt it, depends on it.
         removed: The kinds of the records that Helm builds that the cluster does not serve.
+        gone: Whether no object of the current release exists any more; only a fenced uninstall depends on it.
 
     Raises:
         NameInvalid: The first release of a name that kubernaut gives no release.
@@ -102,7 +107,7 @@ def plan(
         Conflict: A record is damaged or cannot be rolled back to.
     """
     if isinstance(request, UnlockRequest):
-        return _unlock(history, lock, request)
+        return _unlock(history, lock, request, gone=gone)
     main = _main_plan(history, request, namespace_missing=namespace_missing, health=health)
     if not main.changes:
         return main
@@ -111,8 +116,12 @@ def plan(
     unfinished = find_unfinished(history, request)
     if unfinished is not None and not unfinished.stale:
         raise unfinished.error()
-    first = tuple(_reconciliation(history, unfinished, main, lock, removed))
-    return Plan(actions=(*first, *(action for action in main.actions if action not in first)), reason=main.reason)
+    gone = gone and is_fenced_uninstall(history.current)
+    first = tuple(_reconciliation(history, unfinished, main, lock, removed, gone=gone))
+    is_done = gone and main.actions[-1].kind == "helm-uninstall"
+    rest = () if is_done else tuple(action for action in main.actions if action not in first)
+    planned = Plan(actions=(*first, *rest), reason=main.reason)
+    return without_hooks(planned) if request.no_hooks else planned
 
 
 def _main_plan(
@@ -195,7 +204,7 @@ def _rollback_target(history: ReleaseHistory, current: Record, revision: int | N
         raise ReleaseNotFound(f"{current.namespace}.{current.name} has no revision {revision}.", hint=hint)
     if found.damaged:
         raise Conflict(f"The record of {found.id} is damaged: {found.damaged}.", hint=hint)
-    if found.status in PENDING or found.status == Status.UNINSTALLING:
+    if found.status in PENDING:
         raise Conflict(f"{found.id} never ran: it is {found.status}.", hint=hint)
     return found, ""
 
@@ -206,9 +215,11 @@ def _served_target(history: ReleaseHistory, current: Record) -> tuple[Record, st
         return unreached, f"; the rollback to it that made {title(current)} did not succeed, so it is repeated"
     target = served_before(history, current.revision)
     if target.record is None:
+        restore = f" `kubernaut restore {current.name} -n {current.namespace}` brings the deleted release back."
+        back = restore if current.status in GONE else ""
         raise ReleaseNotFound(
             f"{current.id} has no earlier release that served{target.passed_over_text}.",
-            hint=f"`kubernaut history {current.name} -n {current.namespace}` lists the revisions; name one with --revision.",
+            hint=f"`kubernaut history {current.name} -n {current.namespace}` lists the revisions; name one with --revision.{back}",
             http_hint=f"`GET /api/releases/{current.id}/history` lists the revisions; name one of them.",
         )
     return target.record, target.passed_over_text
@@ -248,7 +259,7 @@ def _uninstall(record: Record, reason: str) -> Action:
     return action
 
 
-def _unlock(history: ReleaseHistory, lock: Lock, request: UnlockRequest) -> Plan:
+def _unlock(history: ReleaseHistory, lock: Lock, request: UnlockRequest, *, gone: bool) -> Plan:
     if history.current is not None:
         _check_current(history.current, request.revision)
     if lock.state is LockState.LIVE and not request.force:
@@ -260,7 +271,8 @@ def _unlock(history: ReleaseHistory, lock: Lock, request: UnlockRequest) -> Plan
     actions.extend(_interrupted_recreations(history))
     unfinished = find_unfinished(history, request)
     if unfinished is not None and unfinished.stale and not unfinished.record.damaged:
-        actions.append(_mark_failed(unfinished, Lock()))
+        ended = gone and is_fenced_uninstall(unfinished.record)
+        actions.append(mark_uninstalled(unfinished.record) if ended else _mark_failed(unfinished, Lock()))
     for operation in history.unfinished:
         by = operation.actor or "an unknown actor"
         reason = f"the {operation.verb} by {by} since {operation.started_at.isoformat()} has no outcome"
@@ -272,7 +284,7 @@ def _unlock(history: ReleaseHistory, lock: Lock, request: UnlockRequest) -> Plan
 
 
 def _reconciliation(
-    history: ReleaseHistory, unfinished: Unfinished | None, main_plan: Plan, lock: Lock, removed: Removed
+    history: ReleaseHistory, unfinished: Unfinished | None, main_plan: Plan, lock: Lock, removed: Removed, *, gone: bool
 ) -> Iterator[Action]:
     yield from _interrupted_recreations(history)
     main = main_plan.actions[-1]
@@ -280,8 +292,12 @@ def _reconciliation(
     if unfinished is not None and unfinished.record.status in PENDING:
         yield _mark_failed(unfinished, lock)
         fenced.add(unfinished.record.revision)
+    if unfinished is not None and gone:
+        yield mark_uninstalled(unfinished.record)
+        fenced.discard(unfinished.record.revision)
     uninstall = None
-    if unfinished is not None and unfinished.record.status == Status.UNINSTALLING and main.kind != "helm-uninstall":
+    is_uninstalling = unfinished is not None and unfinished.record.status == Status.UNINSTALLING
+    if unfinished is not None and is_uninstalling and not gone and main.kind != "helm-uninstall":
         uninstall = _uninstall(unfinished.record, f"the delete by {unfinished.by} since {unfinished.since} was interrupted")
     built = built_records(history, filter(None, (uninstall, *main_plan.actions))) if removed else ()
     mapped = {record: action for record in built if (action := map_action(record, removed)) is not None}

@@ -6,8 +6,8 @@ starts Helm.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from kubernaut.deploy.operations import update_operation
 from kubernaut.deploy.removed_kinds import MAP_RECORD, mapped_manifest, missing_in
@@ -22,6 +22,7 @@ from kubernaut.history.repair import (
     recreated_secret,
     status_patch,
     superseded_patch,
+    uninstalled_patch,
 )
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action
@@ -50,34 +51,55 @@ def reconcile(
     """
     record = next(record for record in (*history.aside, *history.records) if record.id == action.subject)
     notify(f"{action.kind} {action.subject}: {action.reason}")
+    why = f'{action.reason}: "{note}"' if note else action.reason
     if action.kind == "mark-failed":
-        why = f'{action.reason}: "{note}"' if note else action.reason
-        mark_failed(cluster, record, f"Marked failed by {by}: {why}")
+        mark_failed(cluster, record, f"Marked failed by {by}: {why}", history)
+    elif action.kind == "mark-uninstalled":
+        rewrite(cluster, record, uninstalled_patch(record, f"Marked uninstalled by {by}: {why}"), history)
     elif action.kind == "mark-superseded":
-        _patch(cluster, record, superseded_patch(record))
+        rewrite(cluster, record, superseded_patch(record), history)
     elif action.kind == MAP_RECORD:
         manifest = mapped_manifest(record.manifest, missing_in(cluster, [record]))
-        _patch(cluster, record, manifest_patch(record, manifest))
+        rewrite(cluster, record, manifest_patch(record, manifest), history)
     else:
         _recreate(cluster, record, history)
 
 
-def mark_failed(cluster: Cluster, record: Record, description: str) -> None:
+def mark_failed(cluster: Cluster, record: Record, description: str, history: ReleaseHistory) -> None:
     """Mark an unfinished record failed, and fence it: a last write of its Helm may still be on its way.
 
     Args:
         cluster: The release's cluster.
         record: The record as it was read.
         description: The line that ``helm history`` shows for it.
+        history: The history that has the record.
 
     Raises:
         Conflict: The record has changed meanwhile.
     """
-    _patch(cluster, record, failed_patch(record, description))
+    rewrite(cluster, record, failed_patch(record, description), history)
 
 
-def _recreate(cluster: Cluster, record: Record, history: ReleaseHistory) -> None:
-    """Recreate a record without the ``immutable`` flag, which cannot be removed.
+def rewrite(cluster: Cluster, record: Record, patch: Mapping[str, Any], history: ReleaseHistory) -> None:
+    """Change a record; a fenced one, which the API server refuses to change, is recreated with the change.
+
+    Args:
+        cluster: The release's cluster.
+        record: The record as it was read.
+        patch: A patch of :mod:`kubernaut.history.repair`. A recreated record is fenced again only if the patch fences it.
+        history: The history that has the record.
+
+    Raises:
+        Conflict: The record has changed meanwhile.
+    """
+    if record.immutable:
+        _recreate(cluster, record, history, patch)
+    else:
+        _patch(cluster, record, patch)
+
+
+def _recreate(cluster: Cluster, record: Record, history: ReleaseHistory, patch: Mapping[str, Any] | None = None) -> None:
+    """Recreate a record without the ``immutable`` flag, which cannot be removed; ``patch`` changes it at the same time.
 
     A copy is set aside first, so that the record exists at least once wherever this is interrupted. The record owns its operations'
     Secrets, which the cluster would collect with it, so they are released first.
@@ -85,6 +107,8 @@ def _recreate(cluster: Cluster, record: Record, history: ReleaseHistory) -> None
     namespace = record.namespace
     owned = [one for one in history.operations if not one.unread and any(made.uid == record.uid for made in one.made)]
     source = cluster.get_secret(namespace, record.secret)
+    if patch is not None and (source is None or source["metadata"]["resourceVersion"] != record.resource_version):
+        raise Conflict(f"The record of {record.id} was changed at the same time.")
     copy = cluster.get_secret(namespace, record.aside_secret)
     if source is not None and source.get("immutable"):
         for operation in owned:
@@ -95,7 +119,7 @@ def _recreate(cluster: Cluster, record: Record, history: ReleaseHistory) -> None
         cluster.delete_secret(namespace, record.secret, resource_version=str(source["metadata"]["resourceVersion"]))
         source = None
     if source is None and copy is not None:
-        source = cluster.create_secret(namespace, recreated_secret(copy))
+        source = cluster.create_secret(namespace, recreated_secret(copy, patch))
     recreated = decode(source) if source else None
     if recreated is None:
         raise _gone(record)
@@ -176,7 +200,7 @@ def fence(cluster: Cluster, history: ReleaseHistory, ids: Collection[str], *, no
             notify(f"{record.id} could not be fenced: {failure}")
 
 
-def _patch(cluster: Cluster, record: Record, patch: dict[str, object]) -> None:
+def _patch(cluster: Cluster, record: Record, patch: Mapping[str, Any]) -> None:
     try:
         cluster.patch_secret(record.namespace, record.secret, patch)
     except NotFound as gone:

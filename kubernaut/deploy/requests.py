@@ -23,6 +23,7 @@ class OperationRequest:
         stale_after: Age in seconds from which an unfinished record of plain Helm counts as abandoned.
         history_max: How many records of a release Helm keeps.
         if_match: The ETag that the named record must have; for a deploy, that of the current one.
+        no_hooks: Whether Helm leaves out every hook, also those of an unfinished uninstall that comes first.
     """
 
     verb: ClassVar[str]
@@ -37,6 +38,7 @@ class OperationRequest:
     stale_after: float = 900.0
     history_max: int = 50
     if_match: str | None = None
+    no_hooks: bool = False
 
     @property
     def release(self) -> str:

@@ -17,7 +17,7 @@ from kubernaut.deploy.values import canonical, differing, overrides_lost
 from kubernaut.errors import DeployKept, ReleaseLocked
 from kubernaut.history.manifest import manifest_of
 from kubernaut.history.operations import SUCCEEDED, Operation, OperationChart
-from kubernaut.history.records import GONE, PENDING, Record, Status, few, parse_time
+from kubernaut.history.records import GONE, PENDING, Record, Status, as_mapping, few, parse_time
 from kubernaut.history.releases import HealthStatus, ReleaseHealth, find_operation
 from kubernaut.history.store import ReleaseHistory
 
@@ -48,17 +48,22 @@ def removed_objects(record: Record) -> tuple[str, ...]:
     Objects with the annotation ``helm.sh/resource-policy: keep`` stay. One outside the release's namespace has its own appended.
     """
     found: list[str] = []
-    for document in manifest_of(record).objects:
-        metadata = document.get("metadata")
-        metadata = metadata if isinstance(metadata, Mapping) else {}
-        annotations = metadata.get("annotations")
-        policy = annotations.get("helm.sh/resource-policy") if isinstance(annotations, Mapping) else None
-        if str(policy).strip().lower() == "keep":
-            continue
+    for document in removed_documents(record):
+        metadata = as_mapping(document.get("metadata"))
         namespace = metadata.get("namespace", record.namespace)
         where = "" if namespace == record.namespace else f" in {namespace}"
         found.append(f"{document.get('kind')}/{metadata.get('name')}{where}")
     return tuple(found)
+
+
+def removed_documents(record: Record) -> tuple[Mapping[str, Any], ...]:
+    """Return the objects of a manifest that an uninstall removes: all without ``helm.sh/resource-policy: keep``."""
+
+    def stays(document: Mapping[str, Any]) -> bool:
+        annotations = as_mapping(as_mapping(document.get("metadata")).get("annotations"))
+        return str(annotations.get("helm.sh/resource-policy")).strip().lower() == "keep"
+
+    return tuple(document for document in manifest_of(record).objects if not stays(document))
 
 
 # the revision that is deployed, rolled back to or restored

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from kubernaut.deploy.hooks import hook_manifests, hooks_of, remove_running_hooks
 from kubernaut.deploy.probe import probe
 from kubernaut.deploy.value_hints import is_too_large, string_arguments, too_large
-from kubernaut.errors import DeadlineExceeded, DeployKept, KubernautError
+from kubernaut.errors import DeadlineExceeded, DeployKept, Interrupted, KubernautError, LockLost
 from kubernaut.history.explanation import Evidence, Explanation, clean
 from kubernaut.history.manifest import manifest_of, read_manifest
 from kubernaut.history.masking import known_secrets
@@ -56,6 +58,7 @@ class Rollout:
         self._expected: Sequence[Expected] = ()
         self._record: Record | None = None
         self._is_unread = False
+        self._is_well = False
         self._probe_failure: KubernautError | None = None
         self._began: datetime | None = None
         before = expected_of(current) if current is not None and current.status not in GONE else None
@@ -92,6 +95,7 @@ class Rollout:
         seconds = self._seconds_left()
         failed = probe(record, cluster=execution.cluster, seconds=seconds, log=log, notify=notify, check=check)
         self._probe_failure = failed
+        self._is_well = failed is None
         return failed
 
     def explained(self, record: Record, failure: KubernautError, what: str) -> DeployKept:
@@ -105,7 +109,25 @@ class Rollout:
         self._know_secrets_of(record)
         explanation = self._explain(failure, what)
         self._describe(record, explanation)
+        self._execution.hook_failed = is_about_a_hook(explanation)
         return kept(explanation, record)
+
+    def is_hook(self, failure: KubernautError) -> bool:
+        """Return whether a failure is that of a hook."""
+        return is_about_a_hook(self._explain(failure, ""))
+
+    def remove_running_hooks(self) -> None:
+        """Delete what a Helm that failed or was stopped has left running of its hooks; the evidence is read before."""
+        execution = self._execution
+        if self._is_well or execution.no_hooks or isinstance(execution.helm_failure, LockLost):
+            return
+        with suppress(Interrupted):
+            execution.lock.check()
+        record = self._record
+        with suppress(KubernautError):  # it is asked for again at each other step
+            record = record or self._created()
+        if record is not None:
+            remove_running_hooks(execution, hooks_of(record), parse_time(record.created))
 
     def cleaned(self, failure: KubernautError | None) -> str:
         """Return a failure, and what was waited for, without the release's secrets and without control characters."""
@@ -177,6 +199,8 @@ class Rollout:
             self._is_unread = True
             self._execution.notice_once(f"The rollout is not judged, because {why_unread(record)}. The result is Helm's.")
             return None
+        if self._execution.no_hooks:
+            target = replace(target, expected=[one for one in target.expected if not one.hook])
         self._expected = target.expected
         return target
 
@@ -190,10 +214,20 @@ class Rollout:
 
 @contextmanager
 def following(execution: Execution, revision: int, request: DeployRequest | None = None) -> Iterator[Rollout]:
-    """Watch the rollout of the revision that Helm is about to make; ``request`` is the deploy, if it is one."""
+    """Watch the rollout of the revision that Helm is about to make; if it fails, no hook of it goes on running.
+
+    Args:
+        execution: The operation.
+        revision: The revision.
+        request: The deploy, if it is one.
+    """
     rollout = Rollout(execution, revision, request)
     with rollout.follower:
-        yield rollout
+        try:
+            yield rollout
+        finally:
+            with suppress(LockLost):  # what another operation works on is left alone
+                rollout.remove_running_hooks()
 
 
 def target_of(record: Record, settings: Settings, notify: Callable[[str], None]) -> Target | None:
@@ -221,12 +255,6 @@ def expected_of(record: Record) -> tuple[Expected, ...] | None:
     return expected_objects(manifest.objects, record.namespace, [item for hook in hooks for item in hook.objects])
 
 
-def hook_manifests(record: Record) -> list[str]:
-    """Return the manifests of a record's hooks."""
-    hooks = record.content.get("hooks")
-    return [str(hook.get("manifest") or "") for hook in hooks if isinstance(hook, dict)] if isinstance(hooks, list) else []
-
-
 def kept(explanation: Explanation, record: Record) -> DeployKept:
     """Return the error for a release that is not ready, from its explanation."""
     from kubernaut.rollout.hints import hint_for
@@ -241,6 +269,11 @@ def kept(explanation: Explanation, record: Record) -> DeployKept:
         http_hint=hints.http_hint,
         members=_members(explanation),
     )
+
+
+def is_about_a_hook(explanation: Explanation) -> bool:
+    """Return whether a hook is what failed."""
+    return explanation.cause == Cause.HOOK_FAILED or bool(explanation.facts.get("hook"))
 
 
 def _members(explanation: Explanation) -> dict[str, Any]:

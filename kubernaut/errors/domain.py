@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from kubernaut.errors.base import BadInput, Conflict, DeployFailed, Forbidden, KubernautError, NotFound, Unreachable
 
+NO_HOOKS_HINT = "Run the same command again with `--no-hooks` to leave hooks out."
+"""The end of the hint about a hook that failed; the command line makes a command of it."""
+NO_HOOKS_HTTP_HINT = "Send the request again with `noHooks` set to true to leave hooks out."
+
 
 class ApplicationInvalid(BadInput):
     """The application's ``kubernaut.yaml`` is missing or invalid."""

@@ -21,6 +21,7 @@ from pydantic import Field, model_validator
 
 from kubernaut.ci import CiBuild, make_build
 from kubernaut.errors import DeployFailed, KubernautError, error_classes, from_problem
+from kubernaut.errors.domain import NO_HOOKS_HINT, NO_HOOKS_HTTP_HINT
 from kubernaut.events import Journal, LogLine, Notice, OperationEvent, RecordedEvent, StepStarted, WorkloadProgress
 from kubernaut.history.explanation import Evidence
 from kubernaut.history.records import Record, storable, truncate
@@ -36,6 +37,7 @@ UNREAD = "unread"  # of an operation that cannot be read completely; never writt
 Verb = Literal["deploy", "rollback", "restore", "delete"]
 State = Literal["accepted", "running", "succeeded", "unchanged", "failed", "unread"]
 
+_HOOK_FAILED = "hook_failed"
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID = re.compile(rf"[{_ALPHABET}]{{26}}")
 _LONGEST_LINE = 4000
@@ -165,7 +167,11 @@ class Operation(OperationBase):
         named = {"operation": self.id, **({"release": self.made[0].id} if self.made else {})}
         evidence = [one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in outcome.evidence]
         known = {"cause": outcome.cause, "evidence": evidence} if outcome.cause else {}
-        return from_problem({"code": code, "detail": outcome.message, "details": list(outcome.details), **named, **known})
+        failure = from_problem({"code": code, "detail": outcome.message, "details": list(outcome.details), **named, **known})
+        if outcome.cause == _HOOK_FAILED:
+            failure.hint = f"{failure.hint} {NO_HOOKS_HINT}"
+            failure.http_hint = f"{failure.http_hint} {NO_HOOKS_HTTP_HINT}"
+        return failure
 
     @property
     def never_began(self) -> bool:

@@ -1,8 +1,8 @@
 """Repairs what an interrupted kubernaut left: infers outcomes of operations, and makes Secrets and patches for records. Pure.
 
 A record's status is both in its Secret's label and in its content; one patch changes both, for one resource version. ``immutable``
-is a fence: a Helm process that still runs cannot overwrite the Secret. Since the flag cannot be removed, a record that Helm must
-rewrite is deleted and recreated, and a set-aside copy exists in between.
+is a fence: a Helm process that still runs cannot overwrite the Secret. Since the flag cannot be removed, a fenced record that Helm
+or kubernaut must rewrite is deleted and recreated, and a set-aside copy exists in between.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ LARGEST_SECRET = 1 << 20
 _SHORT_DESCRIPTION = 80
 _UNRECORDED = "kubernaut ended before it recorded the outcome"
 _REPLACED = "superseded by new release"  # written by ``helm install`` into a deleted or failed record that it replaces
+_UNINSTALLS = ("helm-uninstall", "mark-uninstalled")
 _OTHER_DESCRIPTIONS = ('Upgrade "', 'Release "', "Rollback to ")
 
 
@@ -76,8 +77,12 @@ def aside_secret(record_secret: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def recreated_secret(source: Mapping[str, Any]) -> dict[str, Any]:
+def recreated_secret(source: Mapping[str, Any], patch: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return a record's Secret as it is recreated, from itself or from its set-aside copy.
+
+    Args:
+        source: The Secret or its copy.
+        patch: A patch of this module that changes the record at the same time.
 
     Raises:
         ValueError: The Secret is neither.
@@ -86,16 +91,18 @@ def recreated_secret(source: Mapping[str, Any]) -> dict[str, Any]:
     if record is None:
         raise ValueError("only a record can be recreated")
     original = original_metadata(source) if record.aside else source["metadata"]
-    annotations = dict(original.get("annotations") or {})
+    annotations, change = dict(original.get("annotations") or {}), patch or {}
+    labels = {**(original.get("labels") or {}), "status": record.labelled_status or record.status}
     return {
         "metadata": {
             "name": record.secret,
             "namespace": record.namespace,
-            "labels": {**(original.get("labels") or {}), "status": record.labelled_status or record.status},
+            "labels": {**labels, **(change.get("metadata") or {}).get("labels", {})},
             **({"annotations": annotations} if annotations else {}),
         },
         "type": SECRET_TYPE,
-        "data": dict(source.get("data") or {}),
+        "data": {**(source.get("data") or {}), **change.get("data", {})},
+        **({"immutable": True} if change.get("immutable") else {}),
     }
 
 
@@ -136,6 +143,11 @@ def manifest_patch(record: Record, manifest: str) -> dict[str, Any]:
     """Return the merge patch that gives a record another manifest; the API server refuses it for a changed record."""
     metadata = {"resourceVersion": record.resource_version, "labels": {"modifiedAt": str(int(time.time()))}}
     return {"metadata": metadata, "data": {"release": encode({**record.content, "manifest": manifest})}}
+
+
+def uninstalled_patch(record: Record, description: str) -> dict[str, Any]:
+    """Return the merge patch that marks a record uninstalled; the API server refuses it for a changed record."""
+    return _patch(record, Status.UNINSTALLED, description)
 
 
 def superseded_patch(record: Record) -> dict[str, Any]:
@@ -223,7 +235,7 @@ def _outcome_of(operation: Operation, record: Record) -> Outcome:
 
 
 def _deleted(operation: Operation, records: Sequence[Record]) -> InferredOutcome:
-    wanted = next((action.subject for action in operation.plan.actions if action.kind == "helm-uninstall"), None)
+    wanted = next((action.subject for action in operation.plan.actions if action.kind in _UNINSTALLS), None)
     record = next((one for one in records if one.id == wanted), None)
     if record is None:
         message = f"Whether it deleted {wanted or 'anything'} is unknown: the record no longer exists, and {_UNRECORDED}."

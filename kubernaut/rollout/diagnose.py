@@ -84,7 +84,7 @@ def _decide(
         return given_up, problem_finding(given_up, observed), "failed"
     if is_probe:
         return None, Finding(Cause.APPLICATION_PROBE_FAILED, _lower_first(failure.message.rstrip("."))), "failed"
-    found = helm_finding(failure)
+    found = _of_hook(helm_finding(failure), observed)
     if "hook" in found.facts:
         return _decide_hook(found, observed)
     if found.decides:
@@ -102,6 +102,17 @@ def _decide(
         is_deadline = found.cause is Cause.DEADLINE_EXCEEDED and not found.facts.get("name")
         return None, replace(found, why="") if is_deadline else found, verb if is_deadline else "failed"
     return None, _still_waits(found, waiting), verb
+
+
+def _of_hook(found: Finding, observed: Observed) -> Finding:
+    """Return a finding about the Job or Pod of a hook as one about the hook: Helm says so only in installs and upgrades."""
+    named = found.facts.get("kind"), found.facts.get("name")
+    hook = next((one for one in observed.expected if one.hook and (one.key.kind, one.key.name) == named), None)
+    if hook is None or found.cause not in (Cause.JOB_FAILED, Cause.POD_FAILED):
+        return found
+    event = hook_event(hook.hook)
+    why = f"{event} hook {hook.key.name} failed"
+    return replace(found, cause=Cause.HOOK_FAILED, why=why, facts={**found.facts, "hook": event}, decides=True)
 
 
 def _decide_hook(found: Finding, observed: Observed) -> tuple[Problem | None, Finding, str]:

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from kubernaut.errors import ChartInvalid, ValuesInvalid
+from kubernaut.testing.hooks import Hook, split_hooks
 
 _EXPRESSION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}")
 _TYPES = {"string": str, "object": Mapping, "array": list, "boolean": bool, "number": (int, float), "integer": int}
@@ -41,17 +42,20 @@ class FakeChart:
             content.update(path.encode() + b"\0" + data + b"\0")
         return f"sha256:{content.hexdigest()}"
 
-    def render(self, name: str, namespace: str, values: Mapping[str, Any]) -> str:
-        """Return the rendered manifest. Raises: ChartInvalid, ValuesInvalid."""
+    def render(self, name: str, namespace: str, values: Mapping[str, Any]) -> tuple[str, list[Hook]]:
+        """Return the rendered manifest, and the hooks. Raises: ChartInvalid, ValuesInvalid."""
         merged = _coalesced(self.values, values)
         self._check(merged)
-        parts = []
+        parts, hooks = [], list[Hook]()
         for path, data in sorted(self.files.items()):
             if path.startswith("templates/") and not path.endswith("NOTES.txt"):
                 text = self._expand(path, data.decode(), {"Values": merged, "Release": {"Name": name, "Namespace": namespace}})
                 self._parse(path, text)
-                parts.append(f"---\n# Source: {self.name}/{path}\n{text.strip()}\n")
-        return "".join(parts)
+                rest, found = split_hooks(f"{self.name}/{path}", text)
+                hooks += found
+                if rest.strip() or not found:
+                    parts.append(f"---\n# Source: {self.name}/{path}\n{rest.strip()}\n")
+        return "".join(parts), hooks
 
     def _expand(self, path: str, text: str, scope: Mapping[str, Any]) -> str:
         def replace(match: re.Match[str]) -> str:

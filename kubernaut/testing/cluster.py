@@ -176,12 +176,23 @@ class FakeCluster:
         with self._asked(f"get {resource.kind.lower()} {f'{place}/' if place else ''}{name}"):
             return copy.deepcopy(self._objects.of(resource).get((place, name)))
 
-    def delete_object(self, resource: Resource, namespace: str | None, name: str, *, uid: str) -> None:
-        """Delete an object; a missing one is ignored. Raises: Conflict for another UID."""
+    def delete_object(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        *,
+        uid: str,
+        foreground: bool = False,
+    ) -> None:
+        """Delete an object and the pods that it owns; a missing one is ignored. Raises: Conflict for another UID."""
         place = namespace or "" if resource.namespaced else ""
         with self._asked(f"delete {resource.kind.lower()} {f'{place}/' if place else ''}{name}"), suppress(NotFound):
             self._objects.found(resource, place, name, None, uid)
             self._objects.remove(resource, place, name)
+            for pod in list(self._objects.of(PODS).values()):
+                if any(owner.get("uid") == uid for owner in pod["metadata"].get("ownerReferences") or ()):
+                    self._objects.remove(PODS, place, pod["metadata"]["name"])
 
     def find_resource(self, api_version: str, kind: str) -> Resource:
         """Return the resource of a kind, as the API server serves it. Raises: NotFound when it does not."""

@@ -15,10 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from kubernaut.adapters.helm_errors import helm_error
 from kubernaut.adapters.process import Check, no_check
 from kubernaut.errors import (
     BadInput,
     ChartInvalid,
+    HelmFailed,
     KubernautError,
     NamespaceNotFound,
     ReleaseLocked,
@@ -28,6 +30,7 @@ from kubernaut.errors import (
 from kubernaut.history.records import HELM_OWNER, PENDING, SECRET_TYPE, Record, Status, decode, encode
 from kubernaut.testing.chart import FakeChart, load_chart, pack_chart
 from kubernaut.testing.cluster import FakeCluster
+from kubernaut.testing.hooks import run_hooks
 from kubernaut.testing.workloads import apply_manifest, remove_manifest
 
 Log = Callable[[str], None]
@@ -92,7 +95,7 @@ class FakeHelm:
     def template(self, chart: Path, *, name: str, namespace: str, values: Mapping[str, Any]) -> str:
         """Render a packaged chart; return the manifest. Raises: ChartInvalid, ValuesInvalid."""
         self.starts.append(("template", chart.name))
-        return load_chart(chart).render(name, namespace, values)
+        return load_chart(chart).render(name, namespace, values)[0]
 
     def push(self, package: Path, registry: str) -> str:
         """Push a package and return its digest."""
@@ -115,6 +118,7 @@ class FakeHelm:
         description: str,
         timeout: float,
         history_max: int,
+        no_hooks: bool = False,
         log: Log,
         check: Check = no_check,
         skip_crds: bool = False,
@@ -125,7 +129,7 @@ class FakeHelm:
         records = self._records(namespace, name)
         stored_last = max(records, key=lambda record: record.secret, default=None)  # in the API's order: v9 after v10
         if install and (stored_last is None or stored_last.status == Status.UNINSTALLED):
-            self._install(self._content(self._chart(chart), name, namespace, values), labels, description, check)
+            self._install(self._content(self._chart(chart), name, namespace, values), labels, description, check, no_hooks)
             return
         if not records:
             raise ReleaseNotFound(f'"{name}" has no deployed releases')
@@ -139,7 +143,7 @@ class FakeHelm:
         kept = {key: value for key, value in last.labels.items() if key not in _SYSTEM_LABELS}
         self._prune(records, history_max)
         pending, replaced = Status.PENDING_UPGRADE, deployed[-1:] or [last]
-        self._write(content, {**kept, **labels}, pending, description, replaced, check)
+        self._write(content, {**kept, **labels}, pending, description, replaced, check, no_hooks)
 
     def install_replace(
         self,
@@ -151,6 +155,7 @@ class FakeHelm:
         labels: Mapping[str, str],
         description: str,
         timeout: float,
+        no_hooks: bool = False,
         log: Log,
         check: Check = no_check,
         skip_crds: bool = False,
@@ -158,7 +163,7 @@ class FakeHelm:
         """Do what ``helm install --replace --wait`` does."""
         self.starts.append(("install", f"{namespace}.{name}"))
         check()
-        self._install(self._content(self._chart(chart), name, namespace, values), labels, description, check)
+        self._install(self._content(self._chart(chart), name, namespace, values), labels, description, check, no_hooks)
 
     def render(
         self, name: str, chart: str, *, command: str, namespace: str, values: Mapping[str, Any], skip_crds: bool, log: Log
@@ -168,7 +173,16 @@ class FakeHelm:
         return self._content(self._chart(chart), name, namespace, values)
 
     def rollback(
-        self, name: str, revision: int, *, namespace: str, timeout: float, history_max: int, log: Log, check: Check = no_check
+        self,
+        name: str,
+        revision: int,
+        *,
+        namespace: str,
+        timeout: float,
+        history_max: int,
+        no_hooks: bool = False,
+        log: Log,
+        check: Check = no_check,
     ) -> None:
         """Do what ``helm rollback --wait`` does: a new record with the target's chart, values, manifest and labels."""
         self.starts.append(("rollback", f"{namespace}.{name}"))
@@ -184,9 +198,19 @@ class FakeHelm:
         text = f"Rollback to {revision}"
         content["info"] = {"first_deployed": records[-1].info.get("first_deployed"), "last_deployed": _now()}
         content["version"] = records[-1].revision + 1
-        self._write(content, labels, Status.PENDING_ROLLBACK, text, deployed, check)
+        self._write(content, labels, Status.PENDING_ROLLBACK, text, deployed, check, no_hooks)
 
-    def uninstall(self, name: str, *, namespace: str, description: str, timeout: float, log: Log, check: Check = no_check) -> None:
+    def uninstall(
+        self,
+        name: str,
+        *,
+        namespace: str,
+        description: str,
+        timeout: float,
+        no_hooks: bool = False,
+        log: Log,
+        check: Check = no_check,
+    ) -> None:
         """Do what ``helm uninstall --keep-history --wait`` does."""
         self.starts.append(("uninstall", f"{namespace}.{name}"))
         check()
@@ -199,14 +223,16 @@ class FakeHelm:
         if end.status is not None:
             record = self._record(records[-1], Status.UNINSTALLING, "Deletion in progress (or silently failed)", deleted=_now())
             check()
+            self._run_hooks(record, "pre-delete", f"Deleting {namespace}.{name}", no_hooks=no_hooks)
             if end.status is not Status.UNINSTALLING:
                 remove_manifest(self.cluster, record.manifest, record.namespace)
                 self._record(record, end.status, description)
+                self._run_hooks(record, "post-delete", f"Deleting {namespace}.{name}", no_hooks=no_hooks)
         _raise(end)
 
     # the records
 
-    def _install(self, content: dict[str, Any], labels: Mapping[str, str], description: str, check: Check) -> None:
+    def _install(self, content: dict[str, Any], labels: Mapping[str, str], description: str, check: Check, no_hooks: bool) -> None:
         namespace = content["namespace"]
         records = self._records(namespace, content["name"])
         if records and records[-1].status not in (Status.UNINSTALLED, Status.FAILED):
@@ -216,10 +242,17 @@ class FakeHelm:
         if records and records[-1].status != Status.FAILED:
             self._change(records[-1], Status.SUPERSEDED, "superseded by new release")
         content["version"] = records[-1].revision + 1 if records else 1
-        self._write(content, labels, Status.PENDING_INSTALL, description, [], check)
+        self._write(content, labels, Status.PENDING_INSTALL, description, [], check, no_hooks)
 
     def _write(
-        self, content: dict[str, Any], labels: Mapping[str, str], pending: Status, text: str, replaced: list[Record], check: Check
+        self,
+        content: dict[str, Any],
+        labels: Mapping[str, str],
+        pending: Status,
+        text: str,
+        replaced: list[Record],
+        check: Check,
+        no_hooks: bool,
     ) -> None:
         """Create the record, then end as configured."""
         end = self._end(Status.DEPLOYED)
@@ -228,15 +261,23 @@ class FakeHelm:
             return
         record = self._create(content, labels, pending)
         failed = f'{"Upgrade" if pending is Status.PENDING_UPGRADE else "Release"} "{record.name}" failed: '
+        verb, what = pending.value.removeprefix("pending-"), f"Changing {record.namespace}.{record.name}"
         try:
             self.cluster.pass_seconds(1)  # as in reality: what Helm makes is younger than the release's record
+            self._run_hooks(record, f"pre-{verb}", what, no_hooks=no_hooks)
             end.during(check)
-        except BaseException:
+        except BaseException as stopped:
             if pending is not Status.PENDING_ROLLBACK:  # Helm does not handle signals in a rollback
-                self._record(record, Status.FAILED, f"{failed}context canceled")
+                self._record(record, Status.FAILED, f"{failed}{stopped if isinstance(stopped, HelmFailed) else 'context canceled'}")
             raise
         if end.status is Status.DEPLOYED:
             apply_manifest(self.cluster, record.manifest, record.namespace, record.revision)
+            try:
+                self._run_hooks(record, f"post-{verb}", what, no_hooks=no_hooks)
+            except HelmFailed as failure:
+                if pending is not Status.PENDING_ROLLBACK:
+                    self._record(record, Status.FAILED, f"{failed}{failure}")
+                raise
             for old in replaced:
                 self._record(old, Status.SUPERSEDED, old.description)
             finish = self._record if pending is Status.PENDING_INSTALL else self._change
@@ -244,6 +285,13 @@ class FakeHelm:
         elif end.status is not pending:
             self._record(record, end.status, f"{failed}{end.error}")
         _raise(end)
+
+    def _run_hooks(self, record: Record, event: str, what: str, *, no_hooks: bool) -> None:
+        """Run the hooks of an event. Raises: HelmFailed."""
+        failure = None if no_hooks else run_hooks(self.cluster, record.content.get("hooks") or (), event, record.namespace)
+        if failure is not None:  # uninstall and rollback do not name the event
+            begins = {"install": f"failed {event}: ", "upgrade": f"{event} hooks failed: "}.get(event.partition("-")[2], "")
+            raise helm_error(what, f"Error: {begins}{failure}", 1)
 
     def _create(self, content: dict[str, Any], labels: Mapping[str, str], pending: Status) -> Record:
         name, revision = content["name"], str(content["version"])
@@ -303,14 +351,15 @@ class FakeHelm:
     def _content(
         self, chart: FakeChart, name: str, namespace: str, values: Mapping[str, Any], last: Record | None = None
     ) -> dict[str, Any]:
+        manifest, hooks = chart.render(name, namespace, values)
         return {
             "name": name,
             "namespace": namespace,
             "info": {"first_deployed": last.info.get("first_deployed") if last else _now(), "last_deployed": _now()},
             "chart": {"metadata": chart.metadata, "values": chart.values, "templates": [], "files": []},
             "config": copy.deepcopy(dict(values)),
-            "manifest": chart.render(name, namespace, values),
-            "hooks": [],
+            "manifest": manifest,
+            "hooks": hooks,
         }
 
     def _end(self, well: Status) -> _End:

@@ -106,6 +106,15 @@ class ClusterObjectsContract:
         assert cluster.get_object(SECRETS, namespace, "two") is None
         assert made["metadata"]["name"] == "one"
 
+    def test_object_is_deleted_unless_it_is_another(self, cluster: Cluster, namespace: str) -> None:
+        made = cluster.create_secret(namespace, secret("one"))
+        with pytest.raises(Conflict):
+            cluster.delete_object(SECRETS, namespace, "one", uid=str(uuid.uuid4()))
+        assert cluster.get_secret(namespace, "one") is not None
+        cluster.delete_object(SECRETS, namespace, "one", uid=made["metadata"]["uid"])
+        assert cluster.get_secret(namespace, "one") is None
+        cluster.delete_object(SECRETS, namespace, "one", uid=made["metadata"]["uid"])  # repeating it is not an error
+
     def test_kind_that_is_not_served_is_not_found(self, cluster: Cluster) -> None:
         for api_version, kind in (("example.com/v1", "Widget"), ("apps/v1", "Widget"), ("apps/v0", "Deployment")):
             with pytest.raises(NotFound, match=kind):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,20 @@ import pytest
 import yaml
 from support.charts import CONFIG_MAP, write_chart
 from support.helms import AnyHelm, Helm3, Helm4, InMemory, mark
+from support.hooked_charts import with_hook
 
 from kubernaut.adapters.helm import Helm
 from kubernaut.adapters.kube import Cluster
-from kubernaut.errors import ChartInvalid, KubernautError, NamespaceNotFound, ReleaseLocked, ReleaseNotFound, ValuesInvalid
+from kubernaut.adapters.kube_resources import PODS
+from kubernaut.errors import (
+    ChartInvalid,
+    HelmFailed,
+    KubernautError,
+    NamespaceNotFound,
+    ReleaseLocked,
+    ReleaseNotFound,
+    ValuesInvalid,
+)
 from kubernaut.history.records import Status
 from kubernaut.history.store import HistoryStore
 
@@ -228,6 +239,77 @@ class HelmContract(AnyHelm):
         with pytest.raises(error):
             self.deploy(helm, write_chart(tmp_path, template=template, values_schema_json=schema), namespace)
         assert self.records(cluster, namespace) == ()
+
+    # hooks
+
+    def test_hooks_are_in_the_record_and_not_in_the_manifest(
+        self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path, image: str
+    ) -> None:
+        chart = write_chart(tmp_path, template=with_hook("pre-upgrade,pre-delete", name="step", image=image))
+        assert "kind: Pod" not in helm.template(chart, name="r", namespace=namespace, values={})
+        self.deploy(helm, chart, namespace)
+        (record,) = self.records(cluster, namespace)
+        assert "kind: Pod" not in record.manifest
+        (hook,) = record.content["hooks"]
+        assert (hook["name"], hook["events"]) == ("step", ["pre-upgrade", "pre-delete"])
+        assert "kind: Pod" in hook["manifest"]
+
+    @pytest.mark.parametrize("event", ["pre-install", "pre-upgrade", "post-upgrade"])
+    def test_deploy_fails_with_its_hook(
+        self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path, image: str, event: str
+    ) -> None:
+        if event.endswith("upgrade"):
+            self.deploy(helm, write_chart(tmp_path), namespace)
+        chart = write_chart(tmp_path, template=with_hook(event, image=image))
+        with pytest.raises(HelmFailed, match=event):
+            self.deploy(helm, chart, namespace)
+        assert self.records(cluster, namespace)[0].status == Status.FAILED
+        assert cluster.get_object(PODS, namespace, event) is not None, "it stays for inspection"
+        self.deploy(helm, chart, namespace, no_hooks=True)
+        assert self.records(cluster, namespace)[0].status == Status.DEPLOYED
+
+    def test_install_after_a_delete_leaves_hooks_out(
+        self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path, image: str
+    ) -> None:
+        self.deploy(helm, write_chart(tmp_path), namespace)
+        helm.uninstall("r", namespace=namespace, description="", timeout=30, log=print)
+        self.deploy(
+            helm, write_chart(tmp_path, template=with_hook("pre-install", image=image)), namespace, replace=True, no_hooks=True
+        )
+        assert [record.status for record in self.records(cluster, namespace)] == [Status.DEPLOYED, Status.SUPERSEDED]
+
+    def test_uninstall_fails_with_its_hook(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path, image: str) -> None:
+        self.deploy(helm, write_chart(tmp_path, template=with_hook("pre-delete", image=image)), namespace)
+        for _ in range(2):
+            with pytest.raises(HelmFailed, match="pre-delete"):
+                helm.uninstall("r", namespace=namespace, description="", timeout=30, log=print)
+            assert self.records(cluster, namespace)[0].status == Status.UNINSTALLING
+        helm.uninstall("r", namespace=namespace, description="", timeout=30, no_hooks=True, log=print)
+        assert self.records(cluster, namespace)[0].status == Status.UNINSTALLED
+
+    def test_rollback_fails_with_its_hook(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path, image: str) -> None:
+        self.deploy(helm, write_chart(tmp_path, template=with_hook("pre-rollback", image=image)), namespace)
+        self.deploy(helm, write_chart(tmp_path), namespace)
+        how: dict[str, Any] = {"namespace": namespace, "timeout": 30, "history_max": 50, "log": print}
+        with pytest.raises(HelmFailed, match="pre-rollback"):
+            helm.rollback("r", 1, **how)
+        assert self.records(cluster, namespace)[0].status == Status.PENDING_ROLLBACK
+        helm.rollback("r", 1, no_hooks=True, **how)
+        assert self.records(cluster, namespace)[0].status == Status.DEPLOYED
+
+    def test_hook_is_removed_as_its_policy_says(
+        self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path, image: str
+    ) -> None:
+        for policy, command, stays in (
+            ("hook-succeeded", "exit 0", False),
+            ("hook-succeeded", "exit 1", True),
+            ("hook-failed", "exit 1", False),
+        ):
+            name = f"{policy}-{command[-1]}"
+            hooked = with_hook("pre-install,pre-upgrade", name=name, command=command, policy=policy, image=image)
+            with suppress(HelmFailed):
+                self.deploy(helm, write_chart(tmp_path, template=hooked), namespace)
+            assert (cluster.get_object(PODS, namespace, name) is not None) is stays, name
 
     def test_release_needs_a_namespace(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
         chart = write_chart(tmp_path)

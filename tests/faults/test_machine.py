@@ -21,7 +21,7 @@ from support.invariants import Snapshot
 from support.machine import KILLED, Machine, settings_of
 from support.model import BROKEN, DONE, KEPT, NOTHING, ROLLED_BACK
 from support.orphan import write_wrapper
-from support.states import DEAD, Seen
+from support.states import DEAD, HOOKED, Seen
 
 from kubernaut import errors
 
@@ -81,8 +81,10 @@ class OnPlatform:
         fails, what, revision = how.get("fails"), how.get("what", ""), how.get("revision")
         if verb == "deploy":
             arguments += ["--set", f"text={what.replace(' ', '-')}"]
+            arguments += ["--set", "hook=pre-delete"] if what.startswith(HOOKED) else []
             arguments += ["--set", f"image={_REFUSED}"] if fails else []
             arguments += ["--on-failure", "keep" if fails == "kept" else "rollback"]
+        arguments += ["--no-hooks"] if how.get("no_hooks") else []
         arguments += ["--create-namespace"] if how.get("create") else []
         if revision is not None and verb == "delete":
             arguments[1:4] = [f"{self.scenario.namespace}.{NAME}.v{revision}"]
@@ -134,12 +136,12 @@ class OnPlatform:
 
     def plain(self, verb: str, what: str, revision: int, *, ends: bool) -> None:
         chart = [f"oci://{self.scenario.published.registry}/charts/{NAME}@{self.scenario.published.digest}", "--plain-http"]
-        values = ["--set", f"text={what.replace(' ', '-')}"]
+        values = ["--set", f"text={what.replace(' ', '-')}", *(["--set", "hook=pre-delete"] if what.startswith(HOOKED) else [])]
         arguments = {
             "install": ["install", NAME, *chart, *values, "--replace"],
             "upgrade": ["upgrade", NAME, *chart, *values, "--history-max", "0"],
             "rollback": ["rollback", NAME, str(revision), "--history-max", "0"],
-            "uninstall": ["uninstall", NAME, "--keep-history"],
+            "uninstall": ["uninstall", NAME, "--keep-history", "--no-hooks"],
         }[verb]
         command = [self.scenario.helms[self.helm], *arguments, "-n", self.scenario.namespace]
         self.sure = False

@@ -1,7 +1,8 @@
 """Shared code of the fault tests: a release on the real cluster, and kubernaut processes that reach it through proxies.
 
 The processes are the real command, as users run it. One chart, published once, deploys in a second: a ConfigMap. Values make it
-more: ``slow=N`` adds a hook that takes N seconds, ``image=REF`` a Deployment.
+more: ``slow=N`` adds a hook that takes N seconds, ``hook=EVENTS`` one that fails, ``migration=EVENTS`` a Job that never ends as a
+hook, ``image=REF`` a Deployment.
 """
 
 from __future__ import annotations
@@ -47,6 +48,35 @@ spec:
   restartPolicy: Never
   terminationGracePeriodSeconds: 0
   containers: [{name: slow, image: {{ .Values.hookImage }}, command: [node, -e, "setTimeout(() => {}, {{ .Values.slow }}000)"]}]
+{{- end }}
+{{- if .Values.hook }}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: step
+  annotations: {helm.sh/hook: {{ .Values.hook | quote }}}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 0
+  containers: [{name: step, image: {{ .Values.hookImage }}, command: [node, -e, "console.log('no queue'); process.exit(1)"]}]
+{{- end }}
+{{- if .Values.migration }}
+---
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: migrate
+  annotations: {helm.sh/hook: {{ .Values.migration | quote }}}
+spec:
+  template:
+    spec:
+      restartPolicy: Never
+      terminationGracePeriodSeconds: 0
+      containers:
+        - name: migrate
+          image: {{ .Values.hookImage }}
+          command: [node, -e, "console.log('migrating'); setInterval(() => {}, 1000)"]
 {{- end }}
 {{- if .Values.image }}
 ---

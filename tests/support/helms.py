@@ -54,6 +54,11 @@ class AnyHelm:
     def records(self, cluster: Cluster, namespace: str) -> tuple[Record, ...]:
         return HistoryStore(cluster).get(namespace, "r").records
 
+    @pytest.fixture
+    def image(self) -> str:
+        """An image with a shell, which the cluster's nodes can run."""
+        return "r/tools"
+
     def waits(self, cluster: Cluster, namespace: str) -> bool:
         """Return whether Helm has created the claim that it waits for; the fake creates none."""
         return True
@@ -96,6 +101,10 @@ class OnPlatform(AnyHelm):
     def helm(self, platform: Mapping[str, str], program: str) -> Helm:
         environment = {**os.environ, **platform}
         return Helm(program, kubeconfig=platform["KUBECONFIG"], environment=environment, plain_http=lambda _: True)
+
+    @pytest.fixture
+    def image(self, platform: Mapping[str, str]) -> str:
+        return f"{platform['KUBERNAUT_REGISTRY'].partition('/')[0]}/library/node:22"
 
     def waits(self, cluster: Cluster, namespace: str) -> bool:
         try:

@@ -16,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from support.invariants import Snapshot, Watched
 from support.model import DONE, KEPT, NOTHING, ROLLED_BACK, Model
-from support.states import DEAD, ELSEWHERE, Entry, Seen
+from support.states import DEAD, ELSEWHERE, HOOKED, Entry, Seen
 
-VARIANTS = ("1.0.0 a", "1.0.0 b", "2.0.0 a")
+VARIANTS = ("1.0.0 a", "1.0.0 b", "2.0.0 a", f"{HOOKED} a")
 KILLED = "killed"
 LOCKS = st.sampled_from([DEAD, DEAD, DEAD, ELSEWHERE])
 _TURNS = (DONE, KEPT, ROLLED_BACK)
@@ -116,9 +116,9 @@ class Machine(RuleBasedStateMachine):
 
     # kubernaut's verbs
 
-    @rule(what=st.sampled_from(VARIANTS), create=st.booleans())
-    def deploy(self, what: str, create: bool) -> None:
-        self.do("deploy", what=what, create=create)
+    @rule(what=st.sampled_from(VARIANTS), create=st.booleans(), no_hooks=st.booleans())
+    def deploy(self, what: str, create: bool, no_hooks: bool) -> None:
+        self.do("deploy", what=what, create=create, no_hooks=no_hooks)
 
     @rule(what=st.sampled_from(VARIANTS), fails=st.sampled_from(["rolled back", "kept", "for good"]))
     def deploy_that_fails(self, what: str, fails: str) -> None:
@@ -126,9 +126,9 @@ class Machine(RuleBasedStateMachine):
             fails = "rolled back"
         self.do("deploy", what=what + self.broken, fails=fails)
 
-    @rule(revision=st.none() | st.integers(1, 14))
-    def rollback(self, revision: int | None) -> None:
-        self.do("rollback", revision=revision)
+    @rule(revision=st.none() | st.integers(1, 14), no_hooks=st.booleans())
+    def rollback(self, revision: int | None, no_hooks: bool) -> None:
+        self.do("rollback", revision=revision, no_hooks=no_hooks)
 
     @precondition(lambda self: self.in_memory)
     @rule(verb=st.sampled_from(["rollback", "restore"]))
@@ -147,9 +147,9 @@ class Machine(RuleBasedStateMachine):
         assert answer == self.predicted(self.model, "deploy", answer, how)
         self.turned = True
 
-    @rule()
-    def delete(self) -> None:
-        self.do("delete")
+    @rule(no_hooks=st.booleans())
+    def delete(self, no_hooks: bool) -> None:
+        self.do("delete", no_hooks=no_hooks)
 
     @precondition(lambda self: self.model.current)
     @rule()
@@ -158,9 +158,9 @@ class Machine(RuleBasedStateMachine):
         assert current is not None
         self.do("delete", revision=current.revision + 1)
 
-    @rule()
-    def restore(self) -> None:
-        self.do("restore")
+    @rule(no_hooks=st.booleans())
+    def restore(self, no_hooks: bool) -> None:
+        self.do("restore", no_hooks=no_hooks)
 
     @rule()
     def unlock(self) -> None:

@@ -55,7 +55,9 @@ class Model:
 
     # kubernaut's verbs
 
-    def deploy(self, what: str, *, fails: str = "", keep: int = 50, create: bool = False, same: bool = False) -> str:
+    def deploy(
+        self, what: str, *, fails: str = "", keep: int = 50, create: bool = False, same: bool = False, no_hooks: bool = False
+    ) -> str:
         """``fails`` is empty, or the end of a failing release; ``same`` decides where the rules leave it open."""
         self._start()
         now = self.current
@@ -65,8 +67,8 @@ class Model:
         if now and now.status == "deployed" and now.ended and now.what == what and (same if now.known is None else now.known):
             return NOTHING
         gone = now is not None and now.status in ("uninstalled", "uninstalling")
-        if not self._turn("install" if gone else "upgrade"):
-            return LOCKED
+        if refused := self._turn("install" if gone else "upgrade", no_hooks=no_hooks):
+            return refused
         before = self._newest_served(self._since_delete())
         failed = self._failed
         if now is None or gone:
@@ -81,7 +83,7 @@ class Model:
             return self._end(ROLLED_BACK if worked else KEPT)
         return self._end(DONE if worked else KEPT)
 
-    def rollback(self, revision: int | None = None, *, keep: int = 50, fails: bool = False) -> str:
+    def rollback(self, revision: int | None = None, *, keep: int = 50, fails: bool = False, no_hooks: bool = False) -> str:
         """One without a revision goes on to where one was going that was killed or failed."""
         self._start()
         now = self.current
@@ -94,18 +96,18 @@ class Model:
             target = self.entry(revision)
         if target is None:
             return NOT_FOUND
-        if target.unfinished:
+        if target.pending:
             return CONFLICT
         if now.status == "deployed" and now.what == target.what:
             return NOTHING
-        if not self._turn("rollback"):
-            return LOCKED
+        if refused := self._turn("rollback", no_hooks=no_hooks):
+            return refused
         failed = self._failed
         worked = self._back_to(target, keep=keep, fails=fails, toward=target.revision)
         self._stay_failed(failed)
         return self._end(DONE if worked else KEPT)
 
-    def restore(self, *, keep: int = 50, fails: bool = False) -> str:
+    def restore(self, *, keep: int = 50, fails: bool = False, no_hooks: bool = False) -> str:
         self._start()
         if self.current is None:
             return NOT_FOUND
@@ -113,14 +115,14 @@ class Model:
         if not entries:
             return NOTHING
         target = self._newest_served(entries) or entries[-1]
-        if not self._turn("rollback"):
-            return LOCKED
+        if refused := self._turn("rollback", no_hooks=no_hooks):
+            return refused
         failed = self._failed
         worked = self._back_to(target, keep=keep, fails=fails)
         self._stay_failed(failed)
         return self._end(DONE if worked else KEPT)
 
-    def delete(self, revision: int | None = None) -> str:
+    def delete(self, revision: int | None = None, *, no_hooks: bool = False) -> str:
         self._start()
         now = self.current
         if now is None:
@@ -129,10 +131,9 @@ class Model:
             return NOT_CURRENT
         if now.status == "uninstalled":
             return NOTHING
-        if not self._turn("uninstall"):
-            return LOCKED
-        self._uninstall()
-        return self._end(DONE)
+        if refused := self._turn("uninstall", no_hooks=no_hooks):
+            return refused
+        return self._end(DONE if self._uninstall(no_hooks=no_hooks) else KEPT)
 
     def unlock(self) -> str:
         """It is for a holder that is known to be dead, so it does not prompt."""
@@ -144,7 +145,7 @@ class Model:
         self._go(lock=OURS)
         self._tidy()
         if self.current and self.current.unfinished:
-            self._put(self.current.revision, status="failed", fenced=True)
+            self._rewrite(self.current.revision, status="failed", fenced=True)
             self._recovered.append(self.current.revision)
         nothing = free and not self.state.open and self.state.entries == before
         self._settle()
@@ -155,7 +156,7 @@ class Model:
     # plain Helm, where it has something to do
 
     def plain(self, verb: str, what: str = "", revision: int = 0, *, ends: bool = True) -> None:
-        """``helm upgrade``, ``rollback``, ``uninstall --keep-history`` or ``install --replace``; or killed before its end."""
+        """``helm upgrade``, ``rollback``, ``uninstall --no-hooks`` or ``install --replace``; or killed before its end."""
         self._start()
         number = self._next
         if verb == "upgrade" and self.current:
@@ -166,7 +167,7 @@ class Model:
             self._back_to(target, keep=0)
         elif verb == "uninstall":
             number -= 1
-            self._uninstall()
+            self._uninstall(no_hooks=True)
         else:
             self._install(what)
         known = None if verb == "uninstall" else False
@@ -229,11 +230,11 @@ class Model:
 
     # parts of the verbs
 
-    def _turn(self, main: str) -> bool:
-        """Take the lock and repair unfinished work, unless another holder works."""
+    def _turn(self, main: str, *, no_hooks: bool = False) -> str:
+        """Take the lock and repair unfinished work, unless another holder works; return why not."""
         now = self.current
         if self.state.lock == ELSEWHERE or (now and now.unfinished and now.plain and not now.old):
-            return False
+            return LOCKED
         self._go(lock=OURS)
         self._tidy()
         if now and now.pending:
@@ -247,14 +248,18 @@ class Model:
         now = self.current
         if now and now.status == "uninstalling" and main != "uninstall":
             self._begin()
-            self._uninstall()
             self._recovered.append(now.revision)
+            if not self._uninstall(no_hooks=no_hooks):
+                self._go(open=self.state.open - 1)
+                self._fence()
+                self._go(lock=FREE)
+                return KEPT
         for stray in self.deployed if main == "install" else ():
             self._begin()
             self._put(stray.revision, status="superseded")
         self._settle()
         self._begin()
-        return True
+        return ""
 
     def _tidy(self) -> None:
         """Finish the recreation of a record that broke off."""
@@ -272,6 +277,17 @@ class Model:
         self._put(revision, aside="copy", fenced=False)
         self._put(revision, aside="")
         self._recovered.append(revision)
+
+    def _rewrite(self, revision: int, **changes: Any) -> None:
+        """Change a record; a fenced one is recreated."""
+        record = self.entry(revision)
+        if record is not None and record.fenced:
+            self._put(revision, aside="copy")
+            self._put(revision, aside="alone")
+            self._put(revision, aside="copy", **changes)
+            self._put(revision, aside="")
+        else:
+            self._put(revision, **changes)
 
     def _fence(self) -> None:
         """Whose Helm the recovered ones were may still live."""
@@ -331,14 +347,17 @@ class Model:
             self._put(current.revision, status="superseded")
         return self._finish(added, replaced, fails=fails or target.what.endswith(BROKEN))
 
-    def _uninstall(self) -> None:
+    def _uninstall(self, *, no_hooks: bool = False) -> bool:
         assert self.current is not None
         revision = self.current.revision
         self._put(revision, status="uninstalling", plain=False, old=False)
+        if self.current.stuck and not no_hooks:
+            return False
         if self.newer:
             for below in self.deployed:
                 self._put(below.revision, status="superseded")
         self._put(revision, status="uninstalled")
+        return True
 
     @property
     def _next(self) -> int:

@@ -44,9 +44,17 @@ def deploy_request(digest: str = DIGEST, *, values: Mapping[str, Any] | None = N
     )
 
 
-def plan(verb: str, known: ReleaseHistory, lock: Lock = Lock(), *, namespace_missing: bool = False, **more: Any) -> Plan:  # noqa: B008
+def plan(
+    verb: str,
+    known: ReleaseHistory,
+    lock: Lock = Lock(),  # noqa: B008
+    *,
+    namespace_missing: bool = False,
+    gone: bool = False,
+    **more: Any,
+) -> Plan:
     asked = deploy_request(**more) if verb == "deploy" else KINDS[verb]("demo", "hello", **more)
-    return decide(known, lock, asked, namespace_missing=namespace_missing)
+    return decide(known, lock, asked, namespace_missing=namespace_missing, gone=gone)
 
 
 def outcome(verb: str, known: ReleaseHistory, lock: Lock = Lock(), **more: Any) -> object:  # noqa: B008

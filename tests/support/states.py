@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+HOOKED = "3.0.0"
+"""The version whose pre-delete hook fails."""
 FREE, OURS, DEAD, ELSEWHERE = "free", "ours", "dead", "elsewhere"
 
 
@@ -48,6 +50,11 @@ class Entry:
     @property
     def unfinished(self) -> bool:
         return self.pending or self.status == "uninstalling"
+
+    @property
+    def stuck(self) -> bool:
+        """Whether its pre-delete hook fails."""
+        return self.what.startswith(HOOKED)
 
     @property
     def served(self) -> bool | None:

@@ -41,6 +41,7 @@ def test_deploy_sends_only_the_given_options(http: responses.RequestsMock, tmp_p
         on_failure="keep",
         create_namespace=True,
         reuse_values=False,
+        no_hooks=True,
         if_match="u1-7",
     )
     assert sent(http) == {
@@ -53,6 +54,7 @@ def test_deploy_sends_only_the_given_options(http: responses.RequestsMock, tmp_p
         "lockTimeout": 0,
         "onFailure": "keep",
         "createNamespace": True,
+        "noHooks": True,
     }
     headers = http.calls[0].request.headers
     assert headers["Authorization"] == f"Bearer {CANARY}"

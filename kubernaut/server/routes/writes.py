@@ -40,6 +40,9 @@ LockTimeout = Annotated[
     float | None,
     Field(ge=0, le=_MAX_SECONDS, allow_inf_nan=False, description="Seconds to wait for other operations on the release."),
 ]
+NoHooks = Annotated[
+    bool, Field(description="Leave out the chart's hooks, also those of an unfinished delete that has to be finished first.")
+]
 DryRun = Annotated[bool, Field(description="Only return the plan.")]
 
 
@@ -100,6 +103,7 @@ class NewRelease(Model):
     note: Note = None
     timeout: Timeout = None
     lock_timeout: LockTimeout = None
+    no_hooks: NoHooks = False
 
     @model_validator(mode="after")
     def _one_chart(self) -> NewRelease:
@@ -120,6 +124,7 @@ class RollbackOptions(Model):
     note: Note = None
     timeout: Timeout = None
     lock_timeout: LockTimeout = None
+    no_hooks: NoHooks = False
 
 
 class DeleteQuery(RollbackOptions):
@@ -245,7 +250,7 @@ def _find(kubernaut: Kubernaut, release: ReleaseId) -> Release:
 
 
 def _options(model: NewRelease | RollbackOptions) -> OperationOptions:
-    return {"note": model.note, "timeout": model.timeout, "lock_timeout": model.lock_timeout}
+    return {"note": model.note, "timeout": model.timeout, "lock_timeout": model.lock_timeout, "no_hooks": model.no_hooks}
 
 
 _LOCATION = {"Location": "The operation."}

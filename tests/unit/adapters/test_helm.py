@@ -116,6 +116,21 @@ def test_arguments_of_other_commands(make: Make, recorded: Callable[[], Any]) ->
     ]
 
 
+def test_hooks_are_left_out_on_request_only(make: Make, recorded: Callable[[], Any]) -> None:
+    helm = make()
+    start: tuple[Callable[..., None], ...] = (
+        lambda **how: deploy(helm, **how),
+        lambda **how: deploy(helm, replace=True, **how),
+        lambda **how: helm.rollback("app", 3, namespace="demo", timeout=10, history_max=7, log=print, **how),
+        lambda **how: helm.uninstall("app", namespace="demo", description="gone", timeout=10, log=print, **how),
+    )
+    for run in start:
+        run()
+        assert "--no-hooks" not in recorded()["argv"]
+        run(no_hooks=True)
+        assert "--no-hooks" in recorded()["argv"]
+
+
 def test_registry_with_tls_is_used_without_plain_http(make: Make, recorded: Callable[[], Any]) -> None:
     helm = make(plain_http=lambda _: False)
     deploy(helm)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from kubernaut.cli.command import EXIT_STATUSES
 from kubernaut.cli.error_handler import Usage, wants_json
 from kubernaut.errors import (
     BuildFailed,
+    DeployKept,
     DeployRolledBack,
     KubernautError,
     NameInvalid,
@@ -24,6 +26,7 @@ from kubernaut.errors import (
     VersionNotFound,
     error_classes,
 )
+from kubernaut.errors.domain import NO_HOOKS_HINT, NO_HOOKS_HTTP_HINT
 from kubernaut.events import Progress
 
 Run = Callable[..., Result]
@@ -69,6 +72,47 @@ def test_hints_do_not_repeat_an_invalid_name(run: Run, stub: StubKubernaut, kind
         hint = result.stderr.partition("hint: ")[2]
         assert hint
         assert f" {text} " not in f" {hint} "
+
+
+def hook_failed() -> KubernautError:
+    return DeployKept("The hook failed.", hint=NO_HOOKS_HINT, http_hint=NO_HOOKS_HTTP_HINT)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("delete", "hello-world", "-n", "demo", "--yes"),
+        ("deploy", "hello-world@1.4.2", "-n", "demo", "--set", "greeting=good morning", "-o", "json"),
+        ("restore", "demo.hello-world.v3"),
+        ("rollback", "hello-world", "-n", "demo", "--revision", "2"),
+        SHIP,
+    ],
+    ids=lambda line: line[0],
+)
+def test_hint_repeats_the_command_with_the_option(run: Run, stub: StubKubernaut, line: tuple[str, ...]) -> None:
+    stub.answers[line[0]] = hook_failed()
+    hint = run(*line).stderr.partition("hint: ")[2]
+    found = re.search(r"`(kubernaut .+?)`", hint)
+    assert found is not None, hint
+    assert shlex.split(found[1]) == ["kubernaut", *line, "--no-hooks"]
+
+
+@pytest.mark.parametrize(
+    ("line", "hidden"),
+    [
+        (("deploy", "hello-world", "-n", "demo", "--set", "db.password=hunter2-canary"), "hunter2"),
+        (("deploy", "hello-world", "-n", "demo", "--note", "`x`"), "`x`"),
+        (("delete", "-n", "demo", "--yes", "--", "hello-world"), "kubernaut delete"),
+        (("watch", "hello-world", "-n", "demo"), "kubernaut watch"),
+    ],
+)
+def test_hint_repeats_no_command_with_a_secret_or_without_the_option(
+    run: Run, stub: StubKubernaut, line: tuple[str, ...], hidden: str
+) -> None:
+    stub.answers[line[0]] = hook_failed()
+    hint = run(*line).stderr.partition("hint: ")[2]
+    assert "`--no-hooks`" in hint
+    assert hidden not in hint
 
 
 def test_an_error_of_a_command_with_several_namespaces_keeps_its_status(run: Run) -> None:

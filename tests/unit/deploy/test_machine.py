@@ -17,11 +17,12 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from support.charts import write_chart
+from support.charts import CONFIG_MAP, write_chart
+from support.hooked_charts import with_hook
 from support.invariants import Snapshot, snapshot
 from support.machine import KILLED, VARIANTS, Machine, settings_of
 from support.model import DONE, NOTHING
-from support.states import DEAD, Seen
+from support.states import DEAD, HOOKED, Seen
 
 from kubernaut.adapters.process import process_identity
 from kubernaut.deploy.accepting import accept, new_operation
@@ -110,7 +111,7 @@ class MortalHelm(FakeHelm):
         return _End(well, None) if well is Status.UNINSTALLED else super()._end(well)  # the other command is to fail
 
     def _write(self, *arguments: Any) -> None:
-        _, _, _, description, replaced, _ = arguments
+        _, _, _, description, replaced, *_ = arguments
         self._about = description, replaced
         try:
             super()._write(*arguments)
@@ -148,7 +149,8 @@ def published() -> tuple[Mapping[str, str], Mapping[str, Any]]:
     helm, digests = FakeHelm(FakeCluster()), {}
     with TemporaryDirectory() as folder:
         for version in sorted({what.split()[0] for what in VARIANTS}):
-            package = helm.package(write_chart(Path(folder), NAME, version=version), Path(folder) / "out")
+            template = with_hook("pre-delete") if version == HOOKED else CONFIG_MAP
+            package = helm.package(write_chart(Path(folder), NAME, version=version, template=template), Path(folder) / "out")
             digests[version] = helm.push(package, "r/charts")
     return digests, helm.pushed
 
@@ -227,6 +229,7 @@ class InMemory:
             values=Values(sets=(f"text={text}",)),
             on_failure="keep" if fails == "kept" else "rollback",
             create_namespace=how.get("create", False),
+            no_hooks=how.get("no_hooks", False),
             history_max=self.keep,
         )
         return request, ends
@@ -274,7 +277,7 @@ class InMemory:
 
     def start(self, helm: MortalHelm, verb: str, what: str, revision: int) -> None:
         if verb == "uninstall":
-            helm.uninstall(NAME, description="", **_PLAIN)
+            helm.uninstall(NAME, description="", no_hooks=True, **_PLAIN)
         elif verb == "rollback":
             helm.rollback(NAME, revision, history_max=0, **_PLAIN)
         else:
@@ -360,6 +363,7 @@ def leaves(verb: str, **how: Any) -> Step:
     return lambda machine: machine.plain_verb(verb, ends=False, **how)
 
 
+STUCK = VARIANTS[3]
 BROKEN_OFF = (deploys(VARIANTS[1], kill=(2, True)), does("delete", kill=(4, True)))
 FOUND: Mapping[str, tuple[int, tuple[Step, ...]]] = {
     "a deploy after a restore of v9": (9, (does("delete"), does("restore"), deploys(VARIANTS[1]))),
@@ -369,6 +373,38 @@ FOUND: Mapping[str, tuple[int, tuple[Step, ...]]] = {
     "a record whose recreation broke off": (1, (*BROKEN_OFF, deploys(VARIANTS[2]), does("delete"))),
     "an unlock after a recreation broke off": (1, (*BROKEN_OFF, does("unlock"))),
     "a rollback that was killed goes on": (3, (does("rollback", revision=1, kill=(2, True)), does("rollback"))),
+    "every verb after a delete whose hook failed": (
+        1,
+        (
+            deploys(STUCK),
+            does("delete"),
+            does("restore"),
+            deploys(),
+            does("rollback", revision=2),
+            does("delete"),
+            does("unlock"),
+            deploys(),
+            does("delete"),
+        ),
+    ),
+    "a way out without hooks of each verb": (
+        1,
+        (
+            deploys(STUCK),
+            does("delete"),
+            deploys(),
+            deploys(no_hooks=True),
+            deploys(STUCK),
+            does("delete"),
+            does("restore", no_hooks=True),
+            does("delete"),
+            does("delete", no_hooks=True),
+        ),
+    ),
+    "an unlock that is killed while it recreates": (
+        1,
+        (deploys(STUCK), does("delete"), does("restore"), does("unlock", kill=(2, True)), does("unlock"), deploys()),
+    ),
     "an orphan whose record was replaced": (
         1,
         (deploys(VARIANTS[1], kill=(2, True)), does("delete"), deploys(VARIANTS[2]), lambda machine: machine.orphan_ends()),

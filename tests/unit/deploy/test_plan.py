@@ -121,6 +121,38 @@ def test_fenced_record_is_recreated_where_helm_rewrites_it() -> None:
     assert outcome("restore", deleted) == "helm-rollback"
 
 
+@pytest.mark.parametrize(
+    ("verb", "left", "gone"),
+    [
+        ("deploy", "recreate-record, helm-uninstall, helm-install-replace", "mark-uninstalled, helm-install-replace"),
+        ("rollback", "recreate-record, helm-uninstall, helm-rollback", "mark-uninstalled, helm-rollback"),
+        ("restore", "recreate-record, helm-uninstall, helm-rollback", "mark-uninstalled, helm-rollback"),
+        ("delete", "recreate-record, helm-uninstall", "mark-uninstalled"),
+        ("unlock", "mark-failed", "mark-uninstalled"),
+    ],
+)
+def test_fenced_uninstall_goes_by_what_is_left(verb: str, left: str, gone: str) -> None:
+    current = replace(own(2, "uninstalling"), immutable=True)
+    known = history(own(1, "superseded"), current, operations=(uninstall_of(current, finished_at=NOW), operation(finished_at=NOW)))
+    assert outcome(verb, known) == left
+    assert outcome(verb, known, gone=True) == gone
+    unfenced = replace(known, records=(replace(current, immutable=False), *known.records[1:]))
+    assert "mark-uninstalled" not in str(outcome(verb, unfenced, gone=True)), "Helm finishes it, with its hooks"
+
+
+@pytest.mark.parametrize("verb", ["deploy", "rollback", "restore", "delete"])
+def test_plan_says_that_hooks_are_left_out(verb: str) -> None:
+    known = history(own(1, "superseded"), own(2, "uninstalling"), operations=(uninstall_of(own(2, "uninstalling")), operation()))
+    for action in plan(verb, known, no_hooks=True).actions:
+        assert action.reason.endswith("without hooks")
+
+
+def test_revision_that_is_being_uninstalled_is_a_target() -> None:
+    current = own(1, "uninstalling")
+    known = history(current, operations=(uninstall_of(current), operation()))
+    assert outcome("rollback", known, revision=1) == "helm-uninstall, helm-rollback"
+
+
 def test_fenced_running_record_is_recreated_first() -> None:
     """Helm could not supersede it, and two would be deployed."""
     known = history(replace(own(1, "deployed", config={"a": 1}), immutable=True), own(2, "failed"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +15,14 @@ from support.records import NAMESPACE, operation, record, record_secret
 
 from kubernaut.history.operation_codec import operation_secret
 from kubernaut.history.records import Record, decode, encode
-from kubernaut.history.repair import LARGEST_SECRET, aside_secret, failed_patch, recreated_secret, superseded_patch
+from kubernaut.history.repair import (
+    LARGEST_SECRET,
+    aside_secret,
+    failed_patch,
+    recreated_secret,
+    superseded_patch,
+    uninstalled_patch,
+)
 from kubernaut.testing.cluster import FakeCluster
 
 LABELS = {"kubernaut/operation": "op", "kubernaut/revision": "2"}
@@ -133,6 +141,28 @@ def test_recreated_secret_equals_the_original(
     assert again["data"] == secret["data"]
     assert again["metadata"]["labels"] == secret["metadata"]["labels"]
     assert again["metadata"].get("annotations", {}) == annotations
+
+
+@given(
+    labels=st.dictionaries(st.sampled_from(["a", "kubernaut/operation", "modifiedAt"]), st.text(max_size=5)),
+    status=st.sampled_from(["uninstalling", "pending-upgrade", "pending-rollback", "deployed", "failed"]),
+    description=st.text(max_size=200),
+    change=st.sampled_from([failed_patch, uninstalled_patch, lambda record, _: superseded_patch(record)]),
+)
+def test_fenced_record_is_recreated_as_an_unfenced_one_is_patched(
+    labels: dict[str, str], status: str, description: str, change: Callable[[Record, str], dict[str, Any]]
+) -> None:
+    secret = record_secret(2, status, labels=labels)
+    found = decode(secret)
+    assert found is not None
+    patch = change(found, description)
+    again = decode(
+        FakeCluster(NAMESPACE).create_secret(NAMESPACE, recreated_secret(aside_secret({**secret, "immutable": True}), patch))
+    )
+    wanted = patched(secret, patch)
+    assert again is not None
+    for fact in ("status", "labelled_status", "description", "content", "labels", "immutable"):
+        assert getattr(again, fact) == getattr(wanted, fact), fact
 
 
 @pytest.mark.parametrize("note", [None, "", "[]", "{", json.dumps({}), "[" * 100_000])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.backend import HELLO, WAIT, Backend, deployed, ended, nothing_was_written, operation_of, running_backend
+from support.hooked_charts import with_hook
 from support.in_process_server import HEALTHY, InProcessServer, problem
 from werkzeug.test import TestResponse
 
@@ -128,6 +129,29 @@ def test_the_default_version_is_the_newest_stable_or_with_pre_the_newest(backend
     first = server.post("/api/releases", unnamed, headers=WAIT).json
     second = server.post("/api/releases", {**unnamed, "pre": True}, headers=WAIT).json
     assert (first["chart"]["version"], second["chart"]["version"]) == ("1.2.0", "2.0.0-rc.1")
+
+
+# hooks
+
+
+def test_failing_hook_of_a_delete_is_left_out_on_request(backend: Backend, server: InProcessServer) -> None:
+    backend.publisher.publish("1.1.0", template=with_hook("pre-delete"))
+    deployed(server, version="1.1.0")
+    failure = problem(server.delete("/api/releases/demo.hello.v1", headers=WAIT), 422, "deploy_failed")
+    assert failure["cause"] == "hook_failed"
+    assert "`noHooks`" in failure["hint"]
+    again = server.post("/api/releases/demo.hello.v1/rollback", {}, headers=WAIT)
+    assert "`noHooks`" in problem(again, 422, "deploy_failed")["hint"]
+    assert server.delete("/api/releases/demo.hello.v1?noHooks=true", headers=WAIT).status_code == 201
+    assert server.get("/api/releases/demo.hello.v1").json["status"] == "uninstalled"
+    assert server.post("/api/releases/demo.hello.v1/rollback", {"noHooks": True}, headers=WAIT).status_code == 201
+
+
+def test_failing_hook_of_a_deploy_is_left_out_on_request(backend: Backend, server: InProcessServer) -> None:
+    backend.publisher.publish("1.1.0", template=with_hook("pre-install"))
+    body = {**HELLO, "version": "1.1.0"}
+    assert "`noHooks`" in problem(server.post("/api/releases", body, headers=WAIT), 422, "deploy_failed")["hint"]
+    assert server.post("/api/releases", {**body, "noHooks": True}, headers=WAIT).status_code == 201
 
 
 # a dry run

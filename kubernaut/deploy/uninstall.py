@@ -1,0 +1,95 @@
+"""The hooks of an uninstall: watched beside Helm, and explained when one fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from kubernaut.deploy.hooks import DELETE_EVENTS, hooks_of, offer_no_hooks, remove_running_hooks
+from kubernaut.deploy.rollout import is_about_a_hook, kept
+from kubernaut.errors import DeployKept, HelmFailed, LockLost
+from kubernaut.history.masking import known_secrets
+from kubernaut.rollout.diagnose import explain
+from kubernaut.rollout.follow import RolloutFollower, Target
+from kubernaut.rollout.logs import logs_to_read
+from kubernaut.rollout.rules import rules_from
+from kubernaut.rollout.watch import RolloutWatch
+
+if TYPE_CHECKING:
+    from kubernaut.deploy.execution import Execution
+    from kubernaut.history.records import Record
+
+_LAST_LOOK_SECONDS = 2.0
+
+
+class Uninstall:
+    """The uninstall of one release, while Helm runs it.
+
+    Args:
+        execution: The operation.
+        record: The release's record.
+    """
+
+    def __init__(self, execution: Execution, record: Record) -> None:
+        self._execution = execution
+        self._record = record
+        self._watch = RolloutWatch(execution.cluster, record.namespace)
+        self.hooks = () if execution.no_hooks else hooks_of(record, DELETE_EVENTS)
+        self.began = execution.cluster.server_time
+        self.follower = RolloutFollower(
+            self._watch, execution.step, before=self.hooks, find=self._find, notify=execution.notice_once
+        )
+
+    def check(self) -> None:
+        """Check the lock and the hooks, in Helm's thread. Raises: LockLost, Interrupted, HelmFailed."""
+        self._execution.lock.check()
+        if self.hooks:
+            self.follower.check()
+
+    def failure(self, record: Record) -> DeployKept:
+        """Return the error for a release that Helm did not uninstall; for a hook that failed, with the cause and the evidence.
+
+        Args:
+            record: The release's record, as Helm left it.
+        """
+        reported = self._execution.helm_failure or HelmFailed("Helm reported no error.")
+        finishes = self._execution.operation.verb != "delete"
+        what = f"{'Another attempt to finish the' if finishes else 'The'} delete of {record.id}"
+        if self.hooks:
+            self._watch.is_synced(_LAST_LOOK_SECONDS)
+            self.follower.look_once_more(_LAST_LOOK_SECONDS)
+            verdict, snapshot = self.follower.verdict, self._watch.snapshot()
+            secrets = (*self._execution.context.secrets, *known_secrets(record))
+            logs = self._watch.logs(logs_to_read(verdict, snapshot), secrets)
+            known: dict[str, Any] = {"verdict": verdict, "expected": self.hooks, "logs": logs, "since": self.began}
+            explanation = explain(what, reported, snapshot, secrets=secrets, **known)
+            if is_about_a_hook(explanation):
+                then = f" The {self._execution.operation.verb} begins when that delete is finished." if finishes else ""
+                failed = kept(explanation.model_copy(update={"sentence": explanation.sentence + then}), record)
+                offer_no_hooks(failed, alone=True)
+                return failed
+        return DeployKept(f"{record.id} is not deleted: its status is {record.status}. {reported}", details=reported.details)
+
+    def _find(self) -> Target | None:
+        """Return the hooks, once their state before Helm is known."""
+        if not self._watch.is_synced():
+            return None
+        rules, _ = rules_from(self._execution.context.settings, self._record.annotations)
+        return Target(self.hooks, rules)
+
+
+@contextmanager
+def uninstalling(execution: Execution, record: Record) -> Iterator[Uninstall]:
+    """Watch the hooks of a release while the block uninstalls it; what still runs when that failed is removed."""
+    uninstall = Uninstall(execution, record)
+    with ExitStack() as stack:
+        if uninstall.hooks:
+            stack.enter_context(uninstall.follower)
+        try:
+            yield uninstall
+        except LockLost:
+            raise
+        except BaseException:
+            remove_running_hooks(execution, uninstall.hooks, uninstall.began)
+            raise
