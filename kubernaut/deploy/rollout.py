@@ -61,7 +61,7 @@ class Rollout:
         self._is_well = False
         self._probe_failure: KubernautError | None = None
         self._began: datetime | None = None
-        before = expected_of(current) if current is not None and current.status not in GONE else None
+        before = _before(current) if current is not None else None
         self._secrets = execution.context.secrets
         self.follower = RolloutFollower(
             self._watch, execution.step, before=before or (), find=self._find, notify=execution.notice_once
@@ -298,6 +298,11 @@ def evidence_lines(evidence: Sequence[Evidence]) -> Iterator[str]:
 
 def _short(sentence: str) -> str:
     return sentence if len(sentence) <= _LONGEST_DESCRIPTION else f"{sentence[: _LONGEST_DESCRIPTION - 1]}…"
+
+
+def _before(current: Record) -> tuple[Expected, ...] | None:
+    """Return the objects of the current release that exist before Helm starts: of a deleted one only its hooks may."""
+    return hooks_of(current) if current.status in GONE else expected_of(current)
 
 
 def why_unread(record: Record) -> str:

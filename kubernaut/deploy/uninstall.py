@@ -66,7 +66,8 @@ class Uninstall:
             explanation = explain(what, reported, snapshot, secrets=secrets, **known)
             if is_about_a_hook(explanation):
                 then = f" The {self._execution.operation.verb} begins when that delete is finished." if finishes else ""
-                failed = kept(explanation.model_copy(update={"sentence": explanation.sentence + then}), record)
+                sentence = explanation.sentence.replace(f"{what} was not ready", f"{what} was not finished", 1) + then
+                failed = kept(explanation.model_copy(update={"sentence": sentence}), record)
                 offer_no_hooks(failed, alone=True)
                 return failed
         return DeployKept(f"{record.id} is not deleted: its status is {record.status}. {reported}", details=reported.details)

@@ -42,7 +42,11 @@ class FakeChart:
             content.update(path.encode() + b"\0" + data + b"\0")
         return f"sha256:{content.hexdigest()}"
 
-    def render(self, name: str, namespace: str, values: Mapping[str, Any]) -> tuple[str, list[Hook]]:
+    def render(self, name: str, namespace: str, values: Mapping[str, Any]) -> str:
+        """Return the rendered manifest, without hooks. Raises: ChartInvalid, ValuesInvalid."""
+        return self.render_with_hooks(name, namespace, values)[0]
+
+    def render_with_hooks(self, name: str, namespace: str, values: Mapping[str, Any]) -> tuple[str, list[Hook]]:
         """Return the rendered manifest, and the hooks. Raises: ChartInvalid, ValuesInvalid."""
         merged = _coalesced(self.values, values)
         self._check(merged)

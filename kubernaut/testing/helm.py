@@ -95,7 +95,7 @@ class FakeHelm:
     def template(self, chart: Path, *, name: str, namespace: str, values: Mapping[str, Any]) -> str:
         """Render a packaged chart; return the manifest. Raises: ChartInvalid, ValuesInvalid."""
         self.starts.append(("template", chart.name))
-        return load_chart(chart).render(name, namespace, values)[0]
+        return load_chart(chart).render(name, namespace, values)
 
     def push(self, package: Path, registry: str) -> str:
         """Push a package and return its digest."""
@@ -351,7 +351,7 @@ class FakeHelm:
     def _content(
         self, chart: FakeChart, name: str, namespace: str, values: Mapping[str, Any], last: Record | None = None
     ) -> dict[str, Any]:
-        manifest, hooks = chart.render(name, namespace, values)
+        manifest, hooks = chart.render_with_hooks(name, namespace, values)
         return {
             "name": name,
             "namespace": namespace,

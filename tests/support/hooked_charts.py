@@ -56,14 +56,15 @@ def put_running(cluster: FakeCluster, namespace: str = "demo") -> Json:
         namespace,
     )
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "migrate", "uid": job["metadata"]["uid"], "controller": True}
-    status = {"name": "migrate", "ready": True, "restartCount": 0, "state": {"running": {}}}
+    conditions = [{"type": name, "status": "True"} for name in ("PodScheduled", "Initialized", "ContainersReady", "Ready")]
+    status = {"name": "migrate", "ready": True, "restartCount": 0, "state": {"running": {"startedAt": "2026-11-22T12:00:00Z"}}}
     cluster.put(
         {
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {"name": "migrate-x1", "ownerReferences": [owner]},
             "spec": pod_spec,
-            "status": {"phase": "Running", "containerStatuses": [status]},
+            "status": {"phase": "Running", "conditions": conditions, "containerStatuses": [status]},
         },
         namespace,
     )

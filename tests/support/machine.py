@@ -311,7 +311,10 @@ class Machine(RuleBasedStateMachine):
         return self.is_quiet() and (current is None or (current.status == "uninstalled" and not current.fenced))
 
     def excused(self, line: str) -> bool:
-        """Return whether the model permits a broken invariant: an unknown digest, an unlocked delete, a copy set aside."""
+        """Return whether the model permits a broken invariant: an unknown digest, a delete whose hook failed, a copy set aside."""
         failed = any(f" v{one.revision} is failed" in line for one in self.model.state.entries if one.status == "failed")
+        stuck = any(f" v{one.revision} is uninstalling" in line for one in self.model.state.entries if one.stuck)
         aside = any(line.endswith(f" v{one.revision} is not there") for one in self.model.state.entries if one.aside)
+        if line.startswith("I4"):
+            return stuck
         return line.startswith("I3") and (line.endswith("of no digest instead of ") or failed or aside)

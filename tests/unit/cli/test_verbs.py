@@ -140,7 +140,7 @@ def test_ship_passes_all_options_on(run: Run, stub: StubKubernaut, tmp_path: Pat
             "keep",
         ),
         *("--set-string", "port=80", "--set-file", "motd=motd.txt", "--skip-crds"),
-        *("--reuse-values", "--registry", "r.example.com/team", "--context", "kind", "--kubeconfig", "/k"),
+        *("--reuse-values", "--no-hooks", "--registry", "r.example.com/team", "--context", "kind", "--kubeconfig", "/k"),
     )
     assert result.exit_code == 0, result.output
     assert stub.calls == [
@@ -163,6 +163,7 @@ def test_ship_passes_all_options_on(run: Run, stub: StubKubernaut, tmp_path: Pat
                 "on_failure": "keep",
                 "reuse_values": True,
                 "name": None,
+                "no_hooks": True,
                 "wait": True,
                 "dry_run": False,
             },

@@ -248,7 +248,7 @@ def test_running_hook_of_a_failed_deploy_is_removed_before_the_rollback(harness:
     assert isinstance(error, DeployRolledBack)
     assert harness.cluster.get_object(JOBS, "demo", "migrate") is None
     assert harness.cluster.get_object(PODS, "demo", "migrate-x1") is None
-    assert any("migrating 12 of 40" in line for line in error.details)
+    assert any("migrating 12 of 40" in line for line in error.details), (error.message, error.details)
     asked = harness.cluster.requests
     assert asked.index("get log demo/migrate-x1") < asked.index("delete job demo/migrate")
     assert asked.index("delete job demo/migrate") < asked.index("create secret demo/sh.helm.release.v1.hello.v3")
@@ -312,7 +312,7 @@ def test_running_hook_of_a_failed_delete_is_removed(harness: DeployHarness, monk
     monkeypatch.setattr(harness.helm, "uninstall", hangs)
     error = fails(harness, "delete")
     assert error.members["cause"] == "hook_failed"
-    assert any("migrating 12 of 40" in line for line in error.details)
+    assert any("migrating 12 of 40" in line for line in error.details), (error.message, error.details)
     assert harness.cluster.get_object(JOBS, "demo", "migrate") is None
 
 
