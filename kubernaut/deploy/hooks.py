@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from kubernaut.errors import ClusterDenied, KubernautError
 from kubernaut.errors.domain import NO_HOOKS_HINT, NO_HOOKS_HTTP_HINT
 from kubernaut.history.manifest import read_manifest
-from kubernaut.rollout.findings import hook_event
 from kubernaut.rollout.objects import Expected, Object, created_at, expected_objects, is_condition, is_deleted, status_of, uid_of
 
 if TYPE_CHECKING:
@@ -96,6 +95,8 @@ def remove_running_hooks(execution: Execution, hooks: Sequence[Expected], since:
 
 def _remove(execution: Execution, one: Expected, since: datetime | None) -> bool:
     """Delete the object of a hook if it runs; return whether that was requested."""
+    from kubernaut.rollout.findings import hook_event
+
     title, key = f"{hook_event(one.hook)} hook {one.key.name}", one.key
     try:
         live = _read(execution.cluster, one)

@@ -1,4 +1,4 @@
-"""The hooks of an uninstall: watched beside Helm, and explained when one fails."""
+"""The hooks of an uninstall: watched beside Helm, and explained when one fails. What explains it is imported then."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from kubernaut.deploy.hooks import DELETE_EVENTS, hooks_of, offer_no_hooks, remo
 from kubernaut.deploy.rollout import is_about_a_hook, kept
 from kubernaut.errors import DeployKept, HelmFailed, LockLost
 from kubernaut.history.masking import known_secrets
-from kubernaut.rollout.diagnose import explain
 from kubernaut.rollout.follow import RolloutFollower, Target
 from kubernaut.rollout.logs import logs_to_read
 from kubernaut.rollout.rules import rules_from
@@ -53,6 +52,8 @@ class Uninstall:
         Args:
             record: The release's record, as Helm left it.
         """
+        from kubernaut.rollout.diagnose import explain
+
         reported = self._execution.helm_failure or HelmFailed("Helm reported no error.")
         finishes = self._execution.operation.verb != "delete"
         what = f"{'Another attempt to finish the' if finishes else 'The'} delete of {record.id}"
