@@ -25,7 +25,6 @@ from kubernaut.deploy.lock import hold, read_lock
 from kubernaut.deploy.operation_writer import OperationWriter
 from kubernaut.deploy.operations import description_of, operation_for
 from kubernaut.deploy.plan import RECONCILING, plan
-from kubernaut.deploy.preview import preview
 from kubernaut.deploy.reconcile import reconcile, settle
 from kubernaut.deploy.remains import is_fenced_uninstall, is_gone
 from kubernaut.deploy.removed_kinds import MAP_RECORD, built_records, missing_in
@@ -77,7 +76,11 @@ def execute(request: OperationRequest, *, context: DeployContext, dry_run: bool 
     """
     writer = OperationWriter(context.cluster, Journal(context.progress.listener), secrets=context.secrets)
     result = _execute(request, context, writer, dry_run=dry_run)
-    return result._replace(plan=preview(request, result.plan, context)) if dry_run and diff else result
+    if not (dry_run and diff):
+        return result
+    from kubernaut.deploy.preview import preview  # it imports what compares releases
+
+    return result._replace(plan=preview(request, result.plan, context))
 
 
 def execute_accepted(operation: Operation, build_request: Callable[[], OperationRequest], *, context: DeployContext) -> Result:
