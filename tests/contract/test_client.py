@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.backend import Backend
@@ -33,6 +34,7 @@ from kubernaut.errors import (
     VersionNotFound,
 )
 from kubernaut.events import Event, LogLine, StepFinished, StepOutcome, StepStarted
+from kubernaut.history.detail import Preview
 from kubernaut.history.records import Status
 from kubernaut.history.releases import HealthStatus, ReleaseHealth
 from kubernaut.interface import ReleaseVerbs
@@ -96,6 +98,18 @@ def test_deploy_of_the_same_request_changes_nothing(verbs: ReleaseVerbs, events:
     assert again.release.id == "demo.hello.v1"
     assert isinstance(events[-1], StepFinished)
     assert events[-1].outcome is StepOutcome.UNCHANGED
+
+
+def test_dry_run_shows_what_would_change(verbs: ReleaseVerbs, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("two, {2}")
+    verbs.deploy("hello", namespace="demo", version="1.0.0", values=[{"text": "one"}])
+    how: dict[str, Any] = {"set_file": [f"text={tmp_path / 'text'}"], "set_json": ['password="hunter22"']}
+    plan = verbs.deploy("hello", namespace="demo", version="1.1.0", dry_run=True, diff=True, **how).plan
+    assert isinstance(plan, Preview)
+    assert plan.difference is not None
+    assert [(one.path, one.to) for one in plan.difference.values] == [("password", "***"), ("text", "two, {2}")]
+    assert "+  text: " in plan.difference.manifest
+    assert "hunter22" not in plan.model_dump_json()
 
 
 def test_dry_run_returns_the_plan_and_the_current_release(verbs: ReleaseVerbs, backend: Backend) -> None:

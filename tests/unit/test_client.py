@@ -62,6 +62,25 @@ def test_deploy_sends_only_the_given_options(http: responses.RequestsMock, tmp_p
     assert len(headers["Idempotency-Key"]) == 32
 
 
+def test_content_of_files_is_sent_as_text(http: responses.RequestsMock, tmp_path: Path) -> None:
+    accepted(http)
+    (tmp_path / "motd").write_text("a,{b}\\\n")
+    how: dict[str, Any] = {
+        "set_string": ["n=1"],
+        "set_file": [f"motd={tmp_path / 'motd'}"],
+        "set_literal": ["l=x,y"],
+        "set_json": ["j=[1]"],
+    }
+    client().deploy("hello", namespace="demo", skip_crds=True, **how)
+    assert sent(http) == {
+        "name": "hello",
+        "namespace": "demo",
+        "setString": ["n=1", "motd=a\\,\\{b\\}\\\\\n", "l=x\\,y"],
+        "setJson": ["j=[1]"],
+        "skipCrds": True,
+    }
+
+
 def test_each_write_has_its_own_key_and_a_dry_run_none(http: responses.RequestsMock) -> None:
     accepted(http)
     http.get(f"{URL}/api/releases/demo.hello.current", json=RELEASE)

@@ -122,6 +122,12 @@ def test_values_of_all_sources_are_merged(backend: Backend, server: InProcessSer
     assert config.requests
 
 
+def test_set_arguments_have_the_precedence_of_helm(server: InProcessServer) -> None:
+    sets = {"set": ["a=1,b=1,c=1"], "setString": ["b=2"], "setJson": ["a=[0],c=[0],d=[0]", '{"e": {"f": null}}'], "skipCrds": True}
+    deployed(server, values={"a": 0, "v": 1}, **sets)
+    assert server.context.kubernaut.values("demo.hello.v1") == {"a": 1, "v": 1, "b": "2", "c": 1, "d": [0], "e": {"f": None}}
+
+
 def test_the_default_version_is_the_newest_stable_or_with_pre_the_newest(backend: Backend, server: InProcessServer) -> None:
     backend.publisher.publish("1.2.0")
     backend.publisher.publish("2.0.0-rc.1")
