@@ -16,6 +16,7 @@ from kubernaut.cli.command import EXIT_STATUSES
 from kubernaut.cli.error_handler import Usage, wants_json
 from kubernaut.errors import (
     BuildFailed,
+    Conflict,
     DeployKept,
     DeployRolledBack,
     KubernautError,
@@ -48,6 +49,14 @@ def test_each_error_has_its_exit_status_and_hint(
     result = run(*SHIP, "-o", "json")
     assert result.exit_code == kind.exit_status
     assert problem(result) == {**error.problem(), "hint": error.hint}
+
+
+def test_walls_of_json_are_shown_with_verbose_only(run: Run, stub: StubKubernaut, problem: Problem) -> None:
+    wall = '{"matchLabels": {"app": "' + "x" * 600 + '"}}'
+    stub.answers["ship"] = Conflict("It did not work.", details=[f"spec.selector: Invalid value: {wall}: field is immutable"])
+    assert "spec.selector: Invalid value: {…}: field is immutable" in run(*SHIP).stderr
+    assert wall in run(*SHIP, "-v").stderr
+    assert wall in problem(run(*SHIP, "-o", "json"))["details"][0]
 
 
 @pytest.mark.parametrize("release", [("hello-world", "-n", "demo"), ("demo.hello-world.v3",)])

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kubernaut.adapters.helm_errors import helm_error
 from kubernaut.errors import DeadlineExceeded
 from kubernaut.rollout.helm_failures import added_words, helm_finding
-from kubernaut.rollout.problems import Cause
+from kubernaut.rollout.problems import Cause, without_walls
 
 BOTH: list[tuple[str, Cause, dict[str, str], str, str]] = [
     (
@@ -158,3 +160,12 @@ def test_words_that_say_only_that_helm_waited_add_nothing() -> None:
     assert added_words(helm_error("Deploying demo.web", "Error: UPGRADE FAILED: context deadline exceeded", 1), "") == ""
     assert added_words(helm_error("Deploying demo.web", "Error: new words", 1), "the New Words here") == ""
     assert added_words(helm_error("Deploying demo.web", "Error: new words", 1), "other") == "new words"
+
+
+@given(st.text("ab{} ", max_size=300))
+def test_walls_are_cut_to_their_braces(text: str) -> None:
+    shown = without_walls(text)
+    assert len(shown) <= len(text)
+    assert without_walls(f"before {{{'x' * 90}}} after") == "before {…} after"
+    if "{" not in text or len(text) <= 80:
+        assert shown == text
