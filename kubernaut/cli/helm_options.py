@@ -103,4 +103,4 @@ def check_flags(context: click.Context) -> None:
     """Refuse the first flag of Helm that the command line has and kubernaut does not. Raises: Usage."""
     flag: HelmFlag | None = context.meta.get(_REFUSED)
     if flag is not None:
-        raise Usage(f"{flag.name} is not supported: {flag.why}.", hint=flag.instead)
+        raise Usage(f"`{flag.name}` is not supported: {flag.why}.", hint=flag.instead)

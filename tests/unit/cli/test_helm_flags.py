@@ -50,7 +50,7 @@ def test_refused_flag_has_a_reason_and_an_alternative(run: Run, stub: StubKubern
         result = run(*LINES[command], name, *value, "-o", "json")
         problem = json.loads(result.stdout)
         assert (result.exit_code, problem["code"]) == (2, Usage.code)
-        assert flag.name in problem["detail"]
+        assert f"`{flag.name}` is not" in problem["detail"]
         assert flag.why in problem["detail"]
         assert problem["hint"]
         assert "NAMESPACE" not in problem["hint"]
