@@ -83,13 +83,17 @@ def _helm_flags() -> Iterator[str]:
 
 
 def _fate(flag: HelmFlag) -> str:
-    """Return what becomes of a flag of Helm; one that each command has as an option of its own is supported."""
-    own = [_own_option(name, flag.name) for helm in flag.commands for name in HELM_COMMANDS[helm]]
-    if flag.fate == "refused" and all(own):
-        return f"supported: {(own[0].help or '').rstrip('.') if own[0] else ''}"
+    """Return what becomes of a flag of Helm; where a command has an option of that name, its help says it."""
     if flag.fate == "same":
         return f"the same{': ' if flag.why else ''}{flag.why}"
-    return f"{flag.fate}: {flag.why}{'. ' if flag.instead else ''}{flag.instead}"
+    fate = f"{flag.fate}: {flag.why}{'. ' if flag.instead else ''}{flag.instead}"
+    names = dict.fromkeys(name for helm in flag.commands for name in HELM_COMMANDS[helm])
+    own = {name: option for name in names if (option := _own_option(name, flag.name)) is not None}
+    if not own:
+        return fate
+    help = (next(iter(own.values())).help or "").rstrip(".")
+    where = ", ".join(f"`{name}`" for name in own)
+    return f"supported: {help}" if len(own) == len(names) else f"on {where}: {help}. Else {fate}"
 
 
 def _own_option(command: str, flag: str) -> click.Option | None:
