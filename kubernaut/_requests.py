@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.errors import BadInput, EnvironmentNotFound, NameInvalid, Usage, VersionConflict
-from kubernaut.interface import DeployOptions, OperationOptions, ReleaseOptions, ShipOptions, check_options
+from kubernaut.interface import DeployOptions, OperationOptions, ReleaseOptions, RollbackOptions, ShipOptions, check_options
 from kubernaut.models import check_name, check_namespace, check_release_name
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def version_request(
     from kubernaut.deploy.requests import DeployRequest
     from kubernaut.publish.version import ChartVersion
 
+    settings = context.settings
     environment = choose_environment(version.environments, f"{version.name} {version.version}", namespace, options)
     if environment is not None and packaged is None:
         packaged = {environment: _environment_values(context, version, environment)}
@@ -71,6 +72,9 @@ def version_request(
         create_namespace=options.get("create_namespace", False),
         skip_crds=options.get("skip_crds", False),
         chart_bytes=version.size,
+        on_conflict=options.get("on_conflict") or (settings.on_conflict if settings.is_given("on_conflict") else None),
+        take_ownership=options.get("take_ownership", False),
+        always=options.get("always", False),
         **operation_settings(context, options),
     )
 
@@ -86,12 +90,13 @@ def preview_request(
 
 
 def release_request(
-    context: Context, kind: Callable[..., OperationRequest], release: str, options: ReleaseOptions
+    context: Context, kind: Callable[..., OperationRequest], release: str, options: ReleaseOptions | RollbackOptions
 ) -> OperationRequest:
     """Return a request of a kind for an existing release."""
-    check_options(options, ReleaseOptions)
+    check_options(options, RollbackOptions if hasattr(kind, "on_conflict") else ReleaseOptions)
     found = release_id(release, options.get("namespace"), options.get("revision"))
-    return kind(found.namespace, found.name, revision=found.revision, **operation_settings(context, options))
+    more = {"on_conflict": chosen} if (chosen := options.get("on_conflict")) else {}
+    return kind(found.namespace, found.name, revision=found.revision, **more, **operation_settings(context, options))
 
 
 def check_ship(app_dir: str | Path, name: str | None, namespace: str, options: ShipOptions) -> Values:

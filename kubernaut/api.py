@@ -38,6 +38,7 @@ from kubernaut.interface import (
     Published,
     ReleaseOptions,
     ReleaseVerbs,
+    RollbackOptions,
     ShipOptions,
 )
 from kubernaut.models import check_name, check_namespace
@@ -170,7 +171,7 @@ class Kubernaut(ReleaseVerbs):
             return self._deploy(reporter, begin, namespace, options).after(published)
 
     @override
-    def rollback(self, release: str, **options: Unpack[ReleaseOptions]) -> Deployed:
+    def rollback(self, release: str, **options: Unpack[RollbackOptions]) -> Deployed:
         from kubernaut.deploy.requests import RollbackRequest
 
         return self._change(RollbackRequest, release, options)
@@ -182,7 +183,7 @@ class Kubernaut(ReleaseVerbs):
         return self._change(UninstallRequest, release, options)
 
     @override
-    def restore(self, release: str, **options: Unpack[ReleaseOptions]) -> Deployed:
+    def restore(self, release: str, **options: Unpack[RollbackOptions]) -> Deployed:
         from kubernaut.deploy.requests import RestoreRequest
 
         return self._change(RestoreRequest, release, options)

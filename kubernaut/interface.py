@@ -96,6 +96,17 @@ class ReleaseOptions(OperationOptions, total=False):
     revision: int | None
 
 
+class RollbackOptions(ReleaseOptions, total=False):
+    """The options of a rollback and a restore.
+
+    Attributes:
+        on_conflict: Whether to ``take`` fields that others have changed since, which Helm 4 refuses, or to ``fail``; ``take`` by
+            default.
+    """
+
+    on_conflict: Literal["fail", "take"] | None
+
+
 class ShipOptions(OperationOptions, total=False):
     """The options of :meth:`Kubernaut.ship`.
 
@@ -112,6 +123,10 @@ class ShipOptions(OperationOptions, total=False):
         on_failure: ``rollback`` or ``keep``; as ``kubernaut.yaml`` says by default.
         reuse_values: Merge the values given here over those of the current release.
         skip_crds: Do not install the chart's ``crds/`` with the first release.
+        on_conflict: Whether to ``take`` fields that others have changed since, which Helm 4 refuses, or to ``fail``; ``fail`` by
+            default, ``take`` with ``take_ownership``.
+        take_ownership: Adopt objects that exist and do not belong to the release.
+        always: Apply the release even if nothing has changed.
     """
 
     version: str | None
@@ -126,6 +141,9 @@ class ShipOptions(OperationOptions, total=False):
     on_failure: Literal["rollback", "keep"] | None
     reuse_values: bool
     skip_crds: bool
+    on_conflict: Literal["fail", "take"] | None
+    take_ownership: bool
+    always: bool
 
 
 class DeployOptions(ShipOptions, total=False):
@@ -274,12 +292,12 @@ class ReleaseVerbs(Protocol):
             DeployKept: The release failed, and stays as it is.
         """
 
-    def rollback(self, release: str, **options: Unpack[ReleaseOptions]) -> Deployed:
+    def rollback(self, release: str, **options: Unpack[RollbackOptions]) -> Deployed:
         """Make a new release with an older one's chart and values.
 
         Args:
             release: The release to go back to, or the name; then the newest revision that served before the current one by default.
-            options: See :class:`ReleaseOptions`.
+            options: See :class:`RollbackOptions`.
         """
 
     def delete(self, release: str, **options: Unpack[ReleaseOptions]) -> Deployed:
@@ -293,12 +311,12 @@ class ReleaseVerbs(Protocol):
             ReleaseNotCurrent: The named revision is not the current one.
         """
 
-    def restore(self, release: str, **options: Unpack[ReleaseOptions]) -> Deployed:
+    def restore(self, release: str, **options: Unpack[RollbackOptions]) -> Deployed:
         """Bring the current release back after a soft delete, as it was.
 
         Args:
             release: The release.
-            options: See :class:`ReleaseOptions`; a ``revision`` must be the current one.
+            options: See :class:`RollbackOptions`; a ``revision`` must be the current one.
 
         Raises:
             ReleaseNotCurrent: The named revision is not the current one.

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kubernaut.ci import CiBuild, ci_build, ci_user, make_build
 from kubernaut.errors import SettingInvalid
@@ -102,6 +102,12 @@ def _text(text: str) -> str:
     return text
 
 
+def _choice(text: str) -> str:
+    if text not in ("fail", "take"):
+        raise ValueError("`fail` or `take`")
+    return text
+
+
 @dataclass(frozen=True)
 class Setting:
     """A row of the table.
@@ -151,6 +157,7 @@ SETTINGS = (
     _setting(
         "stale_after", "age at which an unfinished release of plain Helm counts as abandoned", parse=parse_duration, default="15m"
     ),
+    _setting("on_conflict", "what Helm 4 does with fields that others changed: `fail` or `take`", parse=_choice, default="fail"),
     _setting("history_max", "number of releases of a name that Helm keeps", parse=_revisions, default="50"),
     _setting(
         "image_failures", "failed pulls of an image that is missing or denied; then a deploy fails", parse=_count, default="2"
@@ -226,6 +233,7 @@ class Settings:
     timeout: float
     lock_timeout: float
     stale_after: float
+    on_conflict: Literal["fail", "take"]
     history_max: int
     image_failures: int
     crash_restarts: int

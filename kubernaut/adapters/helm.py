@@ -11,7 +11,6 @@ it Helm 3 fails for a Job that is deleted once it is done (``ttlSecondsAfterFini
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,16 @@ from typing import Any, TypeVar
 import pyhelm3
 
 from kubernaut.adapters import process
-from kubernaut.adapters.helm_arguments import go_seconds, label_arguments, secret_arguments, values_input
+from kubernaut.adapters.helm_arguments import (
+    absolute,
+    allowed_variables,
+    checked_chart,
+    flag_arguments,
+    go_seconds,
+    label_arguments,
+    secret_arguments,
+    values_input,
+)
 from kubernaut.adapters.helm_errors import helm_error
 from kubernaut.adapters.process import Check, CompletedProcess, no_check
 from kubernaut.errors import (
@@ -37,19 +45,6 @@ from kubernaut.redact import environment_secrets, redact
 
 Log = Callable[[str], None]
 T = TypeVar("T")
-
-# Helm sees only these variables: a CI job's environment is full of secrets that a chart's plugin must not see.
-# fmt: off
-_ALLOWED = frozenset((
-    "PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY",
-    "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy", "XDG_CACHE_HOME",
-    "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "GNUPGHOME",
-    "PASSWORD_STORE_DIR", "HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "HELM_REGISTRY_CONFIG",
-    "HELM_BURST_LIMIT", "HELM_QPS", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "USE_GKE_GCLOUD_AUTH_PLUGIN",
-))
-# fmt: on
-# A kubeconfig's exec plugins (aws, gcloud, kubelogin) and Docker's credential helpers (ecr-login, gcr) need these to log in.
-_ALLOWED_PREFIXES = ("AWS_", "AZURE_", "AAD_", "CLOUDSDK_", "GOOGLE_", "LC_")
 
 _DIGEST = re.compile(r"^Digest:\s*(sha256:[0-9a-f]{64})\s*$", re.MULTILINE)
 _CANCELLED = re.compile(rb"^Release \S+ has been cancelled\.$", re.MULTILINE)
@@ -138,21 +133,24 @@ class Helm:
             raise DriverUnsupported(f"HELM_DRIVER is {driver!r}.")
         self._program = program
         self._kube_context = [f"--kube-context={context}"] if context else []
+        self._version = ""
         self._plain_http = plain_http
         self._grace = grace
         self._secrets = environment_secrets(environment)
-        allowed = {name: value for name, value in environment.items() if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)}
+        allowed = allowed_variables(environment)
         files = {"KUBECONFIG": kubeconfig, "DOCKER_CONFIG": docker_config}
         self._environment = allowed | {name: file for name, own in files.items() if (file := own or environment.get(name))}
 
     def version(self) -> str:
-        """Return Helm's version, such as ``3.17.3``. Raises: ToolMissing."""
-        output = self._helm(["version", "--template", "{{.Version}}"], what="Asking for Helm's version", seconds=CHART_SECONDS)
-        return output.text.strip().removeprefix("v")
+        """Return Helm's version, such as ``3.17.3``; Helm is asked once. Raises: ToolMissing."""
+        if not self._version:
+            output = self._helm(["version", "--template", "{{.Version}}"], what="Asking for Helm's version", seconds=CHART_SECONDS)
+            self._version = output.text.strip().removeprefix("v")
+        return self._version
 
     def package(self, chart: Path, destination: Path) -> Path:
         """Package a chart folder; return the ``.tgz`` in ``destination``. Raises: ChartInvalid."""
-        argv = ["package", _path(chart), f"--destination={_path(destination)}"]
+        argv = ["package", absolute(chart), f"--destination={absolute(destination)}"]
         output = self._helm(argv, what=f"Packaging the chart {chart.name}", seconds=CHART_SECONDS)
         match = _PACKAGE.search(output.text)
         if match is None:
@@ -171,7 +169,7 @@ class Helm:
 
         secrets = secret_arguments(values)
         check_release_name(name)
-        _run_sync(_Command(run, values=values).template(name, _path(chart), namespace=check_namespace(namespace), no_hooks=True))
+        _run_sync(_Command(run, values=values).template(name, absolute(chart), namespace=check_namespace(namespace), no_hooks=True))
         if _CANCELLED.search(rendered[0].stdout):  # Helm prints it into the manifest, continues and exits with 0
             raise self._cancelled(what, rendered[0], secrets)
         if rendered[0].truncated:
@@ -181,7 +179,7 @@ class Helm:
     def push(self, package: Path, registry: str) -> str:
         """Push a package to ``oci://registry``; return the manifest digest. Raises: RegistryUnreachable, RegistryDenied."""
         registry = registry.removeprefix("oci://")
-        argv = ["push", _path(package), f"oci://{registry}", *self._transport(registry)]
+        argv = ["push", absolute(package), f"oci://{registry}", *self._transport(registry)]
         output = self._helm(argv, what=f"Pushing {package.name} to {registry}", seconds=REGISTRY_SECONDS)
         match = _DIGEST.search(output.stderr) or _DIGEST.search(output.text)  # Helm 3, Helm 4
         if match is None:
@@ -207,22 +205,25 @@ class Helm:
         log: Log,
         check: Check = no_check,
         skip_crds: bool = False,
+        force_conflicts: bool = False,
+        take_ownership: bool = False,
     ) -> None:
         """Run ``helm upgrade --wait --reset-values``, with ``--install`` only if there is no record yet.
 
         With ``--install``, Helm 3.17 to 4.2 takes the record that is listed last for the newest, v9 after v10, once the release was
-        deleted, and installs over it.
+        deleted, and installs over it. ``force_conflicts`` is only for Helm 4, and for objects that it applies on the server.
         """
         helm = self._runner(f"Deploying {namespace}.{name}", timeout, log, check, values)
 
         def run(argv: list[str], input: bytes) -> None:
             helm(argv if install else [word for word in argv if word != "--install"], input)
 
-        extra = ("--wait", "--hide-notes", *_hooks(no_hooks), *label_arguments(labels), *self._transport(chart))
+        flags = flag_arguments(no_hooks=no_hooks, force_conflicts=force_conflicts, take_ownership=take_ownership)
+        extra = ("--wait", "--hide-notes", *flags, *label_arguments(labels), *self._transport(chart))
         _run_sync(
             _Command(run, *extra, values=values, history_max=history_max).install_or_upgrade(
                 check_release_name(name),
-                _chart(chart),
+                checked_chart(chart),
                 namespace=check_namespace(namespace),
                 description=description,
                 create_namespace=False,
@@ -246,16 +247,28 @@ class Helm:
         log: Log,
         check: Check = no_check,
         skip_crds: bool = False,
+        force_conflicts: bool = False,
+        take_ownership: bool = False,
     ) -> None:
         """Run ``helm install --replace --wait``, which pyhelm3 does not support: a deploy after a soft delete."""
         run = self._runner(f"Deploying {namespace}.{name}", timeout, log, check, values)
-        argv = ["install", check_release_name(name), _chart(chart), "--replace", "--wait", "--hide-notes", "--values", "-"]
+        argv = ["install", check_release_name(name), checked_chart(chart), "--replace", "--wait", "--hide-notes", "--values", "-"]
         argv += ["--namespace", check_namespace(namespace), "--timeout", go_seconds(timeout), "--description", description]
-        argv += ["--skip-crds"] if skip_crds else []
-        run([*argv, *_hooks(no_hooks), *label_arguments(labels), *self._transport(chart)], values_input(values))
+        argv += flag_arguments(skip_crds=skip_crds, no_hooks=no_hooks, take_ownership=take_ownership)
+        extra = [*flag_arguments(force_conflicts=force_conflicts), *label_arguments(labels), *self._transport(chart)]
+        run([*argv, *extra], values_input(values))
 
     def render(
-        self, name: str, chart: str, *, command: str, namespace: str, values: Mapping[str, Any], skip_crds: bool, log: Log
+        self,
+        name: str,
+        chart: str,
+        *,
+        command: str,
+        namespace: str,
+        values: Mapping[str, Any],
+        skip_crds: bool,
+        log: Log,
+        take_ownership: bool = False,
     ) -> dict[str, Any]:
         """Return the release that ``helm upgrade`` or ``install`` would make (``--dry-run=server``): chart, manifest and hooks.
 
@@ -266,15 +279,16 @@ class Helm:
             namespace: The namespace.
             values: The values.
             skip_crds: As for :meth:`upgrade`.
+            take_ownership: As for :meth:`upgrade`.
             log: Receives Helm's warnings.
 
         Raises:
             ChartInvalid, ValuesInvalid: It cannot be rendered.
         """
         words = {"upgrade": ["upgrade"], "install": ["upgrade", "--install"], "install-replace": ["install", "--replace"]}[command]
-        argv = [*words, check_release_name(name), _chart(chart), "--dry-run=server", "--output", "json", "--values", "-"]
+        argv = [*words, check_release_name(name), checked_chart(chart), "--dry-run=server", "--output", "json", "--values", "-"]
         argv += ["--namespace", check_namespace(namespace), *(["--reset-values"] if words[0] == "upgrade" else [])]
-        argv += [*(["--skip-crds"] if skip_crds else []), *self._transport(chart), *self._kube_context]
+        argv += [*flag_arguments(skip_crds=skip_crds, take_ownership=take_ownership), *self._transport(chart), *self._kube_context]
         what, secrets = f"Rendering {namespace}.{name}", secret_arguments(values)
         known: dict[str, Any] = {"input": values_input(values), "seconds": REGISTRY_SECONDS, "secrets": secrets, "log": log}
         result = self._helm(argv, what=what, keep=_LARGEST_MANIFEST, **known)
@@ -297,10 +311,12 @@ class Helm:
         no_hooks: bool = False,
         log: Log,
         check: Check = no_check,
+        force_conflicts: bool = False,
     ) -> None:
-        """Run ``helm rollback --wait``."""
+        """Run ``helm rollback --wait``; ``force_conflicts`` as in :meth:`upgrade`."""
         run = self._runner(f"Rolling {namespace}.{name} back to revision {revision}", timeout, log, check)
-        command = _Command(run, "--wait", *_hooks(no_hooks), history_max=history_max)
+        flags = flag_arguments(wait=True, no_hooks=no_hooks, force_conflicts=force_conflicts)
+        command = _Command(run, *flags, history_max=history_max)
         _run_sync(
             command.rollback(check_release_name(name), revision, namespace=check_namespace(namespace), timeout=go_seconds(timeout))
         )
@@ -318,7 +334,7 @@ class Helm:
     ) -> None:
         """Run ``helm uninstall --keep-history --wait``: the soft delete. Do nothing if the release is deleted already."""
         run = self._runner(f"Deleting {namespace}.{name}", timeout, log, check)
-        command, seconds = _Command(run, "--description", description, *_hooks(no_hooks)), go_seconds(timeout)
+        command, seconds = _Command(run, "--description", description, *flag_arguments(no_hooks=no_hooks)), go_seconds(timeout)
         name, namespace = check_release_name(name), check_namespace(namespace)
         try:
             _run_sync(command.uninstall(name, namespace=namespace, keep_history=True, wait=True, timeout=seconds))
@@ -378,20 +394,6 @@ class Helm:
         if reference.startswith(("/", ".")) or not self._plain_http(reference.removeprefix("oci://")):
             return []
         return ["--plain-http"]
-
-
-def _chart(chart: str) -> str:
-    if not chart.startswith(("oci://", "/")):
-        raise ChartInvalid(f"{chart!r} is neither oci://… nor an absolute path.")
-    return chart
-
-
-def _path(path: Path) -> str:
-    return os.fspath(path.absolute())
-
-
-def _hooks(no_hooks: bool) -> list[str]:
-    return ["--no-hooks"] if no_hooks else []
 
 
 def _tail(stderr: str, secrets: Sequence[str]) -> list[str]:

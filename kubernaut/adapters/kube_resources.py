@@ -66,6 +66,7 @@ NAMESPACES = Resource("Namespace", "v1", "namespaces", namespaced=False)
 PODS = Resource("Pod", "v1", "pods")
 SERVICES = Resource("Service", "v1", "services")
 EVENTS = Resource("Event", "v1", "events")
+SCALERS = Resource("HorizontalPodAutoscaler", "autoscaling/v2", "horizontalpodautoscalers")
 
 RESOURCES: Mapping[str, Resource] = {
     resource.kind: resource
@@ -87,12 +88,30 @@ RESOURCES: Mapping[str, Resource] = {
         Resource("CustomResourceDefinition", "apiextensions.k8s.io/v1", "customresourcedefinitions", namespaced=False),
     )
 }
-"""The resources that kubernaut knows without asking the API server, by kind."""
+"""The resources that kubernaut judges, and reads in whichever version a manifest names, by kind."""
+
+CHART_RESOURCES: Mapping[str, Resource] = {
+    resource.kind: resource
+    for resource in (
+        SCALERS,
+        Resource("ConfigMap", "v1", "configmaps"),
+        Resource("ServiceAccount", "v1", "serviceaccounts"),
+        Resource("CronJob", "batch/v1", "cronjobs"),
+        Resource("Ingress", "networking.k8s.io/v1", "ingresses"),
+        Resource("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies"),
+        Resource("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets"),
+        Resource("Role", "rbac.authorization.k8s.io/v1", "roles"),
+        Resource("RoleBinding", "rbac.authorization.k8s.io/v1", "rolebindings"),
+        Resource("ClusterRole", "rbac.authorization.k8s.io/v1", "clusterroles", namespaced=False),
+        Resource("ClusterRoleBinding", "rbac.authorization.k8s.io/v1", "clusterrolebindings", namespaced=False),
+    )
+}
+"""Other resources that charts have, by kind; the API server need not be asked for their paths either."""
 
 
 def known_resource(api_version: str, kind: str) -> Resource | None:
-    """Return a resource of :data:`RESOURCES`; ``None`` for another kind, or for another version."""
-    known = RESOURCES.get(kind)
+    """Return a resource that is known without a request; ``None`` for another kind, or for another version."""
+    known = RESOURCES.get(kind) or CHART_RESOURCES.get(kind)
     return known if known is not None and known.api_version == api_version else None
 
 

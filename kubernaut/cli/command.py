@@ -302,6 +302,11 @@ timeout_option = click.option("--timeout", metavar="DURATION", help="Time limit 
 lock_timeout_option = click.option(
     "--lock-timeout", metavar="DURATION", help="Time to wait for another operation on the release (default: fail at once)."
 )
+on_conflict_option = click.option(
+    "--on-conflict",
+    type=click.Choice(["fail", "take"]),
+    help="Fields that others have changed, which Helm 4 refuses: fail, or take them over.",
+)
 no_wait_option = click.option(
     "--no-wait",
     "wait",
@@ -374,6 +379,9 @@ deploy_options = combine(
         help="Roll a failed release back, or keep it for inspection (default: onFailure in kubernaut.yaml).",
     ),
     no_hooks_option,
+    on_conflict_option,
+    click.option("--take-ownership", is_flag=True, help="Adopt objects that exist and do not belong to the release."),
+    click.option("--always", is_flag=True, help="Apply the release even if nothing has changed."),
     no_wait_option,
     dry_run_option,
 )

@@ -17,6 +17,7 @@ from kubernaut.cli.command import (
     deploy_options,
     dry_run_option,
     note_option,
+    on_conflict_option,
     operation_options,
     output_options,
     registry_option,
@@ -158,6 +159,7 @@ def _read_handover(path: Path, application: str | None, *, pre: bool) -> tuple[s
     type=click.IntRange(min=1),
     help="Revision to roll back to (default: the newest earlier one that worked).",
 )
+@on_conflict_option
 @operation_options
 @cluster_options
 @to_option
@@ -212,6 +214,7 @@ def delete(release: str, output: str, yes: bool, **options: Any) -> None:
 )
 @release_options
 @current_revision_option
+@on_conflict_option
 @operation_options
 @cluster_options
 @output_options

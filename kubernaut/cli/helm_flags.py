@@ -260,8 +260,8 @@ FLAGS = (
     _refused(
         "--force-conflicts",
         _CHANGE,
-        "it overwrites what another manager has set, without a word",
-        "Leave the field out of the chart; `kubernaut explain NAME -n NAMESPACE` names it and its manager.",
+        "kubernaut has its own option, which Helm 3 needs not",
+        "Use --on-conflict take.",
     ),
     _refused(
         "--server-side",

@@ -22,7 +22,16 @@ from kubernaut.history.explain import ReleaseExplanation
 from kubernaut.history.operations import Operation, is_operation_id
 from kubernaut.history.records import GONE, Status
 from kubernaut.history.releases import Release, ReleaseHistoryList, ReleaseId, ReleaseList, last_deleted
-from kubernaut.interface import Deployed, DeployOptions, OperationOptions, ReleaseOptions, ReleaseVerbs, ShipOptions, check_options
+from kubernaut.interface import (
+    Deployed,
+    DeployOptions,
+    OperationOptions,
+    ReleaseOptions,
+    ReleaseVerbs,
+    RollbackOptions,
+    ShipOptions,
+    check_options,
+)
 from kubernaut.models import Model, Plan, check_name, check_namespace, check_release_name
 
 if TYPE_CHECKING:
@@ -32,7 +41,8 @@ PAGE_SIZE = 500
 _MAX_PAGES = 10_000
 _OPERATION = ("note", "timeout", "lock_timeout", "no_hooks")
 _WHAT = ("application", "version", "pre", "chart", "digest")
-_DEPLOY = (*_OPERATION, *_WHAT, "environment", "create_namespace", "on_failure", "reuse_values", "skip_crds")
+_APPLYING = ("on_conflict", "take_ownership", "always")
+_DEPLOY = (*_OPERATION, *_WHAT, *_APPLYING, "environment", "create_namespace", "on_failure", "reuse_values", "skip_crds")
 
 
 class Client(ReleaseVerbs):
@@ -179,10 +189,10 @@ class Client(ReleaseVerbs):
         return self._write("POST", "/api/releases", release, options, body=deploy_body(release, options))
 
     @override
-    def rollback(self, release: str, **options: Unpack[ReleaseOptions]) -> Deployed:
+    def rollback(self, release: str, **options: Unpack[RollbackOptions]) -> Deployed:
         found = _find(release, options)
         target = found if found.revision is not None else self._rollback_target(found)
-        return self._write("POST", f"{_path(target)}/rollback", found, options, body=_release_fields(options))
+        return self._write("POST", f"{_path(target)}/rollback", found, options, body=_rollback_fields(options))
 
     @override
     def delete(self, release: str, **options: Unpack[ReleaseOptions]) -> Deployed:
@@ -190,8 +200,8 @@ class Client(ReleaseVerbs):
         return self._write("DELETE", _path(found), found, options, query=_release_fields(options))
 
     @override
-    def restore(self, release: str, **options: Unpack[ReleaseOptions]) -> Deployed:
-        found, fields = _find(release, options), _release_fields(options)
+    def restore(self, release: str, **options: Unpack[RollbackOptions]) -> Deployed:
+        found, fields = _find(release, options), _rollback_fields(options)
         releases = self.history(str(found)).items
         if not releases:
             raise ReleaseNotFound(f"Release {found.name} does not exist in namespace {found.namespace}.")
@@ -293,8 +303,13 @@ def _path(release: ReleaseId) -> str:
 
 
 def _release_fields(options: ReleaseOptions) -> dict[str, Any]:
-    """Return the options of a rollback, restore or delete as the server takes them. Raises: TypeError."""
+    """Return the options of a delete as the server takes them. Raises: TypeError."""
     return _fields(options, ReleaseOptions, _OPERATION)
+
+
+def _rollback_fields(options: RollbackOptions) -> dict[str, Any]:
+    """Return the options of a rollback or a restore as the server takes them. Raises: TypeError."""
+    return _fields(options, RollbackOptions, (*_OPERATION, "on_conflict"))
 
 
 def deploy_body(release: ReleaseId, options: DeployOptions | ShipOptions) -> dict[str, Any]:

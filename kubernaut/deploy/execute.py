@@ -24,6 +24,7 @@ from kubernaut.deploy.leftovers import passed_base
 from kubernaut.deploy.lock import hold, read_lock
 from kubernaut.deploy.operation_writer import OperationWriter
 from kubernaut.deploy.operations import description_of, operation_for
+from kubernaut.deploy.ownership import with_adoptions
 from kubernaut.deploy.plan import RECONCILING, plan
 from kubernaut.deploy.reconcile import reconcile, settle
 from kubernaut.deploy.remains import is_fenced_uninstall, is_gone
@@ -129,6 +130,7 @@ def _plan_and_execute(
     if first is not None and not first.changes:
         return _unchanged(step, first, history)
     if first is not None and dry_run:
+        first = with_adoptions(first, request, history, context, step)
         step.planned(f"dry run: {first.summary}")
         return Result(first, False, history.describe(history.current))
     created = tuple(action for action in first.actions if action.kind == "create-namespace") if first else ()
@@ -166,7 +168,7 @@ def _plan_with_health(
         return plan(history, lock, request, removed=removed, gone=gone)
     if history.current is None or not isinstance(request, DeployRequest):
         return planned
-    late = failed_late(history, request) if planned.changes else None
+    late = failed_late(history, request) if planned.changes and not request.always else None
     if planned.changes and late is None:
         return planned
     health = HealthReader(context.store, context.cluster, context.settings).health(history.current, quick=late is None)

@@ -7,9 +7,10 @@ from typing import Any
 from kubernaut.deploy.execution import NotReady
 from kubernaut.deploy.helm_commands import rollback_command, run_helm
 from kubernaut.deploy.revisions import chart_of, served_before, title
-from kubernaut.deploy.rollout import following
+from kubernaut.deploy.rollout import following, nothing_applied
 from kubernaut.errors import DeployFailed, DeployKept, DeployRolledBack, Interrupted, KubernautError, LockLost
 from kubernaut.history.records import Record
+from kubernaut.rollout.problems import Cause
 
 ON_FAILURE = "kubernaut/on-failure"
 """The chart's annotation that decides what follows a failed deploy, unless the request does: ``rollback`` or ``keep``."""
@@ -23,6 +24,9 @@ def roll_back_or_keep(failed: NotReady) -> KubernautError:
     if isinstance(execution.helm_failure, Interrupted) or on_failure != "rollback" or target is None:
         why = " There is no earlier release to roll back to." if on_failure == "rollback" and target is None else ""
         return DeployKept(error.message + why, details=error.details, **_kept_of(error))
+    if nothing_applied(execution, record, target):
+        message = f"{error.message} No object was changed, so {title(target)} still runs."
+        return DeployRolledBack(message, details=error.details, members=error.members, **_hints_after_rollback(error))
     execution.write_explanation(error)
     with execution.context.progress.step("rollback", f"{target.id}, within {request.timeout:g} s") as step:
         execution.step = step
@@ -69,6 +73,8 @@ def _back_to(target: Record, failed: NotReady) -> Record:
 
 def _hints_after_rollback(error: DeployFailed) -> dict[str, str]:
     """Return the hints of a deploy that was rolled back: advice that names no pods, which are gone, and where the evidence is."""
+    if error.members.get("cause") == Cause.APPLY_CONFLICT:
+        return {"hint": error.hint, "http_hint": error.http_hint}
     advice = "" if "`" in error.http_hint else f"{error.http_hint} "
     return {"hint": advice + DeployRolledBack.hint, "http_hint": advice + DeployRolledBack.http_hint}
 

@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kubernaut.adapters.helm_warnings import api_warning
 from kubernaut.deploy.operations import description_of
+from kubernaut.deploy.requests import DeployRequest
 from kubernaut.errors import KubernautError
 from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL
 
 if TYPE_CHECKING:
     from kubernaut.adapters.helm import Helm
     from kubernaut.deploy.execution import Execution
-    from kubernaut.deploy.requests import DeployRequest, OperationRequest
+    from kubernaut.deploy.requests import OperationRequest
     from kubernaut.history.operations import OperationChart
     from kubernaut.history.records import Record
     from kubernaut.models import Action
+
+_APPLIES_ON_SERVER = 4
+"""The first version of Helm that applies on the server."""
 
 HelmCommand = Callable[["Helm", dict[str, Any]], None]
 """Runs one Helm command with the keyword arguments that observe and stop it."""
@@ -47,6 +51,8 @@ def chart_argument(request: DeployRequest) -> Iterator[str]:
 def deploy_command(request: DeployRequest, execution: Execution, action: Action) -> HelmCommand:
     """Return the command that installs or upgrades the release."""
     operation = execution.operation
+    installs = action.kind in ("helm-install", "helm-install-replace")
+    baseline = None if installs else execution.history.current
     common: dict[str, Any] = {
         "namespace": request.namespace,
         "values": request.merged_values(execution.history),
@@ -55,17 +61,19 @@ def deploy_command(request: DeployRequest, execution: Execution, action: Action)
         "timeout": request.timeout,
         "no_hooks": request.no_hooks,
         "skip_crds": request.skip_crds,
+        "take_ownership": request.take_ownership,
     }
     replaces = action.kind == "helm-install-replace"
     if not replaces:
         common |= {"install": action.kind == "helm-install", "history_max": request.history_max}
 
     def run(helm: Helm, control: dict[str, Any]) -> None:
+        force = request.takes_conflicts and _may_conflict(helm, baseline)
         with chart_argument(request) as chart:
             if replaces:
-                helm.install_replace(request.name, chart, **common, **control)
+                helm.install_replace(request.name, chart, force_conflicts=force, **common, **control)
             else:
-                helm.upgrade(request.name, chart, **common, **control)
+                helm.upgrade(request.name, chart, force_conflicts=force, **common, **control)
 
     return run
 
@@ -79,7 +87,25 @@ def rollback_command(request: OperationRequest, execution: Execution, target: Re
         "history_max": request.history_max,
         "no_hooks": request.no_hooks,
     }
-    return lambda helm, control: helm.rollback(target.name, target.revision, **how, **control)
+    # The rollback of a failed deploy must not fail for the same conflict.
+    takes = request.takes_conflicts or isinstance(request, DeployRequest)
+
+    def run(helm: Helm, control: dict[str, Any]) -> None:
+        helm.rollback(target.name, target.revision, force_conflicts=takes and _may_conflict(helm, target), **how, **control)
+
+    return run
+
+
+def _may_conflict(helm: Helm, applied: Record | None) -> bool:
+    """Return whether Helm may refuse to write a field of another manager: only Helm 4 does, where it applies on the server.
+
+    Args:
+        helm: The Helm.
+        applied: The record whose way to apply Helm takes over; ``None`` for an install.
+    """
+    if applied is not None and not applied.server_side:
+        return False
+    return int(helm.version().partition(".")[0]) >= _APPLIES_ON_SERVER
 
 
 def uninstall_command(request: OperationRequest, execution: Execution) -> HelmCommand:

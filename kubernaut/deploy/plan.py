@@ -20,7 +20,8 @@ damaged              conflict                conflict            conflict       
 ===================  ======================  ==================  ===================  ==================
 
 .. [1] After an unfinished or failed restore the deleted release is still to be restored: mark failed, roll back to it.
-.. [2] An upgrade if the release is degraded or missing.
+.. [2] An upgrade if the release is degraded or missing, if others have changed its objects, or if ``always`` is requested. A
+   conflict if Helm would not write what others have changed.
 .. [3] Adopted if it is what is requested, was not ready in time, and is ready now: :mod:`kubernaut.deploy.adoption`.
 .. [4] If the record is fenced and the objects are gone, it is marked uninstalled instead, without Helm.
 
@@ -53,6 +54,7 @@ from kubernaut.deploy.requests import (
 from kubernaut.deploy.revisions import (
     MAX_KEYS,
     Unfinished,
+    check_taken,
     difference,
     find_unfinished,
     newest_served,
@@ -104,7 +106,7 @@ def plan(
         ReleaseNotCurrent: The named revision is not the current one.
         ReleaseChanged: The record no longer has the named ETag.
         ReleaseLocked: Another operation or plain Helm is at work on the release.
-        Conflict: A record is damaged or cannot be rolled back to.
+        Conflict: A record is damaged or cannot be rolled back to, or Helm would not write what others have changed.
     """
     if isinstance(request, UnlockRequest):
         return _unlock(history, lock, request, gone=gone)
@@ -163,7 +165,8 @@ def _deploy(history: ReleaseHistory, request: DeployRequest, *, namespace_missin
         reason = f"{title(current)} was deleted; deploys {request.version}"
         return Plan(actions=(Action(kind="helm-install-replace", subject=request.release, reason=reason),))
     why = difference(current, history, request, health)
-    late = failed_late(history, request) if why is not None and health is not None else None
+    may_adopt = why is not None and health is not None and not health.drift and not request.always
+    late = failed_late(history, request) if may_adopt else None
     if late is not None and health is not None and health.status is HealthStatus.HEALTHY:
         hook = missing_hook(late, history)
         if hook is None:
@@ -172,6 +175,8 @@ def _deploy(history: ReleaseHistory, request: DeployRequest, *, namespace_missin
         why = f"{why}; it is ready now, but its {hook} did not run"
     if why is None:
         return Plan(reason=f"v{current.revision} already runs {request.version} with these values{_aside(health)}")
+    if not request.takes_conflicts:
+        check_taken(current, health)
     return Plan(actions=(Action(kind="helm-upgrade", subject=request.release, reason=f"{why}{unserved_objects(history)}"),))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from kubernaut.deploy.execution import DeployContext
 from kubernaut.deploy.helm_commands import chart_argument
+from kubernaut.deploy.ownership import ADOPT
 from kubernaut.deploy.requests import DeployRequest, OperationRequest, RollbackRequest
 from kubernaut.errors import ChartInvalid, Interrupted, KubernautError, ValuesInvalid
 from kubernaut.events import Step
@@ -73,6 +74,7 @@ def _planned(
                     namespace=request.namespace,
                     values=values,
                     skip_crds=request.skip_crds,
+                    take_ownership=request.take_ownership,
                     log=step.log,
                 )
         except (ChartInvalid, ValuesInvalid, Interrupted):
@@ -93,7 +95,7 @@ def _planned(
 def _why_unrendered(request: DeployRequest, plan: Plan) -> str:
     if not request.chart_digest:
         return f"{request.version} is not published yet."
-    ahead = [action.kind for action in plan.actions if action.kind not in (*_HELM_DEPLOYS, "create-namespace")]
+    ahead = [action.kind for action in plan.actions if action.kind not in (*_HELM_DEPLOYS, "create-namespace", ADOPT)]
     return f"{', '.join(dict.fromkeys(ahead))} comes first." if ahead else ""
 
 

@@ -9,6 +9,9 @@ from typing import Any, ClassVar, Literal
 from kubernaut.deploy.values import Values
 from kubernaut.history.store import ReleaseHistory
 
+OnConflict = Literal["fail", "take"]
+"""What to do with a field that another field manager has written: ``fail``, or ``take`` it over."""
+
 
 @dataclass(frozen=True)
 class OperationRequest:
@@ -41,6 +44,11 @@ class OperationRequest:
     no_hooks: bool = False
 
     @property
+    def takes_conflicts(self) -> bool:
+        """Whether Helm is to overwrite fields that others have written."""
+        return True
+
+    @property
     def release(self) -> str:
         """The release without a revision, as ``NAMESPACE.NAME``."""
         return f"{self.namespace}.{self.name}"
@@ -69,6 +77,10 @@ class DeployRequest(OperationRequest):
         create_namespace: Whether to create the namespace if it does not exist.
         skip_crds: Whether Helm leaves the chart's ``crds/`` out of an install.
         chart_bytes: The size of the chart's archive; 0 if it is not known.
+        on_conflict: Whether to ``take`` fields of objects that others have written since, or to ``fail``; ``None`` for ``fail``,
+            unless ownership is taken.
+        take_ownership: Whether to adopt objects that exist and are not the release's.
+        always: Whether to apply the release even if nothing would change.
     """
 
     verb: ClassVar[str] = "deploy"
@@ -86,6 +98,14 @@ class DeployRequest(OperationRequest):
     package: bytes | None = field(default=None, repr=False)
     skip_crds: bool = False
     chart_bytes: int = 0
+    on_conflict: OnConflict | None = None
+    take_ownership: bool = False
+    always: bool = False
+
+    @property
+    def takes_conflicts(self) -> bool:
+        """Whether Helm is to overwrite fields that others have written."""
+        return self.on_conflict == "take" or (self.on_conflict is None and self.take_ownership)
 
     @property
     def subject(self) -> str:
@@ -105,13 +125,23 @@ class RevisionRequest(OperationRequest):
     revision: int | None = None
 
 
-class RollbackRequest(RevisionRequest):
+@dataclass(frozen=True)
+class _WayBackRequest(RevisionRequest):
+    on_conflict: OnConflict = "take"
+
+    @property
+    def takes_conflicts(self) -> bool:
+        """Whether Helm is to overwrite fields that others have written."""
+        return self.on_conflict == "take"
+
+
+class RollbackRequest(_WayBackRequest):
     """Roll back to the revision; by default to the newest one before the current one that ran."""
 
     verb: ClassVar[str] = "rollback"
 
 
-class RestoreRequest(RevisionRequest):
+class RestoreRequest(_WayBackRequest):
     """Restore the current release after a soft delete."""
 
     verb: ClassVar[str] = "restore"

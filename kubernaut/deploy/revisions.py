@@ -14,7 +14,7 @@ from typing import Any
 
 from kubernaut.deploy.requests import DeployRequest, OperationRequest
 from kubernaut.deploy.values import canonical, differing, overrides_lost
-from kubernaut.errors import DeployKept, ReleaseLocked
+from kubernaut.errors import Conflict, DeployKept, ReleaseLocked
 from kubernaut.history.manifest import manifest_of
 from kubernaut.history.operations import SUCCEEDED, Operation, OperationChart
 from kubernaut.history.records import GONE, PENDING, Record, Status, as_mapping, few, parse_time
@@ -80,6 +80,7 @@ def difference(current: Record, history: ReleaseHistory, request: DeployRequest,
     """
     values = request.merged_values(history)
     why = _difference(current, history, request, values) or _ailment(current, health)
+    why = why or (f"{title(current)} is applied again as requested" if request.always else None)
     lost = overrides_lost(current.config, values) if why else ()
     return f"{why}; no longer set: {few(lost, MAX_KEYS)}" if lost else why
 
@@ -108,8 +109,28 @@ def _difference(current: Record, history: ReleaseHistory, request: DeployRequest
 
 def _ailment(current: Record, health: ReleaseHealth | None) -> str | None:
     """Return that a release does not run as it was deployed, so that applying it again may help."""
-    ill = health is not None and health.status in (HealthStatus.DEGRADED, HealthStatus.MISSING)
-    return f"{title(current)} is {health.status}: {health.reason}" if health is not None and ill else None
+    if health is None:
+        return None
+    if health.status is HealthStatus.HEALTHY and health.drift:
+        return health.reason
+    ill = health.drift or health.status in (HealthStatus.DEGRADED, HealthStatus.MISSING)
+    return f"{title(current)} is {health.status}: {health.reason}" if ill else None
+
+
+def check_taken(current: Record, health: ReleaseHealth | None) -> None:
+    """Check that Helm can write what others have changed, which is all that is to be done. Raises: Conflict."""
+    if health is None or not current.server_side:
+        return
+    taken = [drift for drift in health.drift if drift.field and drift.manager]
+    if not taken:
+        return
+    managers = few(dict.fromkeys(drift.manager for drift in taken), MAX_KEYS)
+    raise Conflict(
+        f"{title(current)} cannot be applied again: {health.reason}. Helm does not overwrite what {managers} manages.",
+        hint="To overwrite it, run the same command again with `--on-conflict take`. Else leave the field out of the chart.",
+        http_hint="To overwrite it, send `onConflict: take`. Else leave the field out of the chart.",
+        members={"cause": "apply_conflict"},
+    )
 
 
 @dataclass(frozen=True)
@@ -135,6 +156,8 @@ def why_not_served(record: Record, history: ReleaseHistory) -> str | None:
         return "its record is damaged"
     if record.status not in (Status.DEPLOYED, Status.SUPERSEDED, *GONE):
         return f"it is {record.status}"
+    if record.has_failed:  # Helm marks a failed release superseded once another follows it
+        return "it failed"
     found = find_operation(record, history.operations)
     if found is None or found[0].unread:
         return None

@@ -19,10 +19,10 @@ from kubernaut.errors import DeadlineExceeded, DeployKept, Interrupted, Kubernau
 from kubernaut.history.explanation import Evidence, Explanation, clean
 from kubernaut.history.manifest import manifest_of, read_manifest
 from kubernaut.history.masking import known_secrets
-from kubernaut.history.records import GONE, Record, decode, parse_time, secret_name
+from kubernaut.history.records import GONE, Record, Status, decode, parse_time, secret_name
 from kubernaut.history.repair import explained_patch
 from kubernaut.rollout.follow import RolloutFollower, Target, given_up
-from kubernaut.rollout.helm_failures import NOT_IN_TIME, helm_finding, helm_text
+from kubernaut.rollout.helm_failures import NOT_IN_TIME, conflicting_objects, helm_finding, helm_text
 from kubernaut.rollout.logs import UNREADABLE, logs_to_read
 from kubernaut.rollout.objects import Expected, expected_objects
 from kubernaut.rollout.problems import Cause
@@ -253,6 +253,23 @@ def expected_of(record: Record) -> tuple[Expected, ...] | None:
         return None
     manifest, hooks = manifest_of(record), [read_manifest(text) for text in hook_manifests(record)]
     return expected_objects(manifest.objects, record.namespace, [item for hook in hooks for item in hook.objects])
+
+
+def nothing_applied(execution: Execution, record: Record, deployed: Record) -> bool:
+    """Return whether a failed upgrade has changed no object, so that the release before it still runs as it was.
+
+    Helm 4 applies each object on its own: one with a conflict stays, the others are applied, and nothing is removed.
+    """
+    failure = execution.helm_failure
+    conflicting = conflicting_objects(failure) if failure is not None else frozenset()
+    if not conflicting or deployed.status != Status.DEPLOYED or execution.history.current is not deployed:
+        return False
+    before, after = expected_of(deployed), expected_of(record)
+    if before is None or after is None or any("pre-upgrade" in one.hook for one in after):
+        return False
+    known = {one.key: one.object for one in before if not one.hook}
+    changed = (one.key for one in after if not one.hook and known.get(one.key) != one.object)
+    return all((key.kind, key.name) in conflicting for key in changed)
 
 
 def kept(explanation: Explanation, record: Record) -> DeployKept:

@@ -36,6 +36,7 @@ _SECRET_NAME = re.compile(r"sh\.helm\.release\.v1\.(?P<name>.+)\.v(?P<revision>[
 _ASIDE_NAME = re.compile(r"kubernaut\.aside\.(?P<name>.+)\.v(?P<revision>[0-9]+)")
 _LARGEST_CONTENT = 64 << 20
 _LARGEST_PACKED = 16 << 20
+_FAILED = ("Upgrade", "Release", "Rollback")
 _NO_TIME = "0001-01-01T00:00:00Z"
 
 
@@ -139,6 +140,12 @@ class Record:
         return str(self.info.get("description") or "")
 
     @property
+    def has_failed(self) -> bool:
+        """Whether it failed, even if Helm marked it superseded later, as it does once an upgrade or a rollback follows."""
+        words = tuple(f'{verb} "{self.name}" failed: ' for verb in _FAILED)
+        return self.status == Status.FAILED or (self.status == Status.SUPERSEDED and self.description.startswith(words))
+
+    @property
     def deployed_at(self) -> str | None:
         """When this revision was made; RFC 3339."""
         return _time(self.info.get("last_deployed"))
@@ -167,6 +174,11 @@ class Record:
     def config(self) -> Mapping[str, Any]:
         """The values that override the chart's."""
         return as_mapping(self.content.get("config"))
+
+    @property
+    def server_side(self) -> bool:
+        """Whether Helm 4 applied it on the server, where a field of another manager is a conflict."""
+        return self.content.get("apply_method") == "ssa"
 
     @property
     def manifest(self) -> str:

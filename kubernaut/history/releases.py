@@ -79,16 +79,35 @@ class HealthStatus(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Drift(Model):
+    """A field that the release's manifest sets, and that others changed in the cluster.
+
+    Attributes:
+        object: The object, such as ``Deployment web``.
+        field: The path of the field, such as ``spec.replicas``; empty if the object does not exist.
+        manager: The field manager that wrote it last; empty if that is not known.
+        since: When it did.
+    """
+
+    object: str
+    field: str = ""
+    manager: str = ""
+    since: datetime | None = None
+
+
 class ReleaseHealth(Model):
     """The state of a release's objects at the moment when it is read.
 
     Attributes:
         status: The status of the object that is worst.
-        reason: Why, in one sentence that names the object; empty for a healthy release of which everything could be read.
+        reason: Why, in one sentence that names the object; empty for a healthy release of which everything could be read and that
+            others did not change.
+        drift: What others changed, of a single deployed release; not in the JSON if nothing.
     """
 
     status: HealthStatus
     reason: str = ""
+    drift: tuple[Drift, ...] = Field(default=(), exclude_if=lambda drift: not drift)
 
 
 class Release(Model):

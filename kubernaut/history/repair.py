@@ -225,7 +225,7 @@ def _outcome_of(operation: Operation, record: Record) -> Outcome:
     ran = record.status == Status.DEPLOYED or (record.status == Status.SUPERSEDED and record.description != _REPLACED)
     if record.status in PENDING:
         return _interrupted(operation, f"It left {name} {record.status}: {_UNRECORDED}.")
-    if record.status == Status.FAILED:
+    if record.has_failed:
         return _interrupted(operation, f"{name} failed: {redact(record.description)} ({_UNRECORDED}.)")
     if not ran:
         return _interrupted(operation, f"{name} is {record.status}; whether it ran is unknown: {_UNRECORDED}.")

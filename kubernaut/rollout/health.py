@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from kubernaut.adapters.kube_resources import SCALERS
+from kubernaut.history.explanation import clean
 from kubernaut.history.manifest import manifest_of
-from kubernaut.history.records import Record, parse_time
-from kubernaut.history.releases import HealthStatus, ReleaseHealth
+from kubernaut.history.records import Record, Status, parse_time
+from kubernaut.history.releases import Drift, HealthStatus, ReleaseHealth
+from kubernaut.rollout.drift import Changed, sentence
 from kubernaut.rollout.objects import (
     Expected,
     Object,
@@ -58,6 +61,8 @@ class Subject:
         rules: Its rules.
         unread: Why its objects are not known; empty if they are.
         secrets: Values that are masked in reasons.
+        compared: All objects of its manifest, whole, if they are to be compared with the manifest.
+        scalers: The HorizontalPodAutoscalers of its manifest, if its objects are to be compared.
     """
 
     expected: tuple[Expected, ...] = ()
@@ -65,23 +70,34 @@ class Subject:
     rules: Rules = field(default_factory=Rules)
     unread: str = ""
     secrets: tuple[str, ...] = ()
+    compared: tuple[Expected, ...] = ()
+    scalers: tuple[Object, ...] = ()
 
 
-def subject_of(record: Record, rules: Callable[[Mapping[str, str]], Rules] = lambda _: Rules()) -> Subject:
+def subject_of(
+    record: Record, rules: Callable[[Mapping[str, str]], Rules] = lambda _: Rules(), *, compare: bool = False
+) -> Subject:
     """Return the subject of a record, with as little of its objects as is needed.
 
     Args:
         record: The record.
         rules: Returns the rules for the annotations of its chart.
+        compare: Keep all its objects whole too, if it is deployed: those of another one are not in the cluster.
     """
     if record.damaged:
         return Subject(unread=f"the record of {record.id} is damaged: {record.damaged}")
     manifest = manifest_of(record)
     if manifest.problem:
         return Subject(unread=f"the manifest of {record.id} cannot be read: {manifest.problem}")
-    found = (_slim(one) for one in expected_objects(manifest.objects, record.namespace) if is_judged(one.key))
+    objects = expected_objects(manifest.objects, record.namespace)
+    judged = [one for one in objects if is_judged(one.key)]
     times = (parse_time(record.deployed_at), parse_time(record.modified))
-    return Subject(tuple(found), max(filter(None, times), default=None), rules(record.annotations))
+    since = max(filter(None, times), default=None)
+    subject = Subject(tuple(_slim(one) for one in judged), since=since, rules=rules(record.annotations))
+    if not compare or record.status != Status.DEPLOYED:
+        return subject
+    scalers = tuple(one.object for one in objects if one.key.kind == SCALERS.kind)
+    return replace(subject, compared=objects, scalers=scalers)
 
 
 def _slim(one: Expected) -> Expected:
@@ -112,6 +128,17 @@ def health_of(subject: Subject, snapshot: Snapshot) -> ReleaseHealth:
     if worst.status is HealthStatus.HEALTHY and snapshot.unreadable:
         return ReleaseHealth(status=HealthStatus.HEALTHY, reason=next(iter(snapshot.unreadable.values())))
     return worst
+
+
+def with_drift(health: ReleaseHealth, found: Sequence[Changed]) -> ReleaseHealth:
+    """Return a health with what others changed; its status stays, since what runs may be well."""
+    if not found:
+        return health
+    drift = tuple(
+        Drift(object=str(change.object), field=clean(change.field), manager=clean(change.manager), since=change.since)
+        for change in found
+    )
+    return health.model_copy(update={"drift": drift, "reason": "; ".join(filter(None, (health.reason, sentence(found))))})
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
@@ -23,16 +24,19 @@ from kubernaut.history.masking import known_secrets
 from kubernaut.history.records import Record, decode, secret_name
 from kubernaut.history.releases import HealthStatus, Release, ReleaseHealth, ReleaseId, ReleaseList
 from kubernaut.history.store import HistoryStore
-from kubernaut.rollout.health import Subject, health_of, subject_of
+from kubernaut.rollout.drift import Changed, changes, is_replicas, without_scaled
+from kubernaut.rollout.health import Subject, health_of, subject_of, with_drift
 from kubernaut.rollout.reading import Reading, at_once, late
 from kubernaut.rollout.rules import rules_from
 from kubernaut.rollout.store import Snapshot
+from kubernaut.rollout.workloads import is_judged
 
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
     from kubernaut.settings import Settings
 
 _MOST_SUBJECTS = 2_000
+_MOST_COMPARED = 20
 _MOST_EXAMINED = 50
 _UNWELL = (HealthStatus.DEGRADED, HealthStatus.PROGRESSING)
 
@@ -53,6 +57,7 @@ class HealthReader:
         self._open = cluster
         self._settings = settings
         self._subjects: LRUCache[str, Subject] = LRUCache(_MOST_SUBJECTS)
+        self._compared: LRUCache[str, Subject] = LRUCache(_MOST_COMPARED)
         self._lock = threading.Lock()
 
     def list(self, namespace: str | None = None, *, all: bool = False) -> ReleaseList:
@@ -67,16 +72,16 @@ class HealthReader:
         return self.add([(history.release(record), record)])[0]
 
     def health(self, record: Record, *, quick: bool = False) -> ReleaseHealth:
-        """Return the health of a record.
+        """Return the health of a record, with what others changed.
 
         Args:
             record: The record.
             quick: Look at its pods only if it is not well by what their controllers report.
         """
-        return self._read({record.uid: self._subject(record)}, {record.uid: record}, quick=quick)[record.uid]
+        return self._read({record.uid: self._subject(record, compare=True)}, {record.uid: record}, quick=quick)[record.uid]
 
     def add(self, releases: Iterable[tuple[Release, Record | None]]) -> tuple[Release, ...]:
-        """Return releases with their health, in the same order.
+        """Return releases with their health, in the same order; that of a single one with what others changed.
 
         Args:
             releases: Each release, and its record if that is at hand; else it is read.
@@ -85,23 +90,26 @@ class HealthReader:
         records: dict[str, Record] = {}
         unread: list[Release] = []
         found: list[Release] = []
-        for release, record in releases:  # one at a time, because a manifest that was just read is at hand
+        waiting = iter(releases)
+        first = list(islice(waiting, 2))
+        for release, record in chain(first, waiting):  # one at a time, because a manifest that was just read is at hand
             found.append(release)
             if release.has_objects and record is not None:
-                subjects[release.uid], records[release.uid] = self._subject(record), record
+                subjects[release.uid], records[release.uid] = self._subject(record, compare=len(first) == 1), record
             elif release.has_objects:
                 unread.append(release)
-        subjects |= self._subjects_of(unread)
+        subjects |= self._subjects_of(unread, compare=len(first) == 1)
         health = self._read(subjects, records, quick=len(subjects) > 1)
         return tuple(one.model_copy(update={"health": health[one.uid]}) if one.uid in health else one for one in found)
 
-    def _subject(self, record: Record) -> Subject:
-        return subject_of(record, lambda annotations: rules_from(self._settings, annotations)[0])
+    def _subject(self, record: Record, *, compare: bool = False) -> Subject:
+        return subject_of(record, lambda annotations: rules_from(self._settings, annotations)[0], compare=compare)
 
-    def _subjects_of(self, releases: Sequence[Release]) -> dict[str, Subject]:
+    def _subjects_of(self, releases: Sequence[Release], *, compare: bool) -> dict[str, Subject]:
         """Return the subjects of releases whose records are not at hand; a record's objects never change."""
+        kept = self._compared if compare else self._subjects
         with self._lock:
-            found = {one.uid: self._subjects[one.uid] for one in releases if one.uid in self._subjects}
+            found = {one.uid: kept[one.uid] for one in releases if one.uid in kept}
 
         def read(release: Release) -> None:
             try:
@@ -113,9 +121,9 @@ class HealthReader:
             if record is None or record.uid != release.uid:
                 found[release.uid] = Subject(unread=f"the record of {release.id} does not exist any more")
                 return
-            found[release.uid] = replace(self._subject(record), secrets=known_secrets(record))
+            found[release.uid] = replace(self._subject(record, compare=compare), secrets=known_secrets(record))
             with self._lock:
-                self._subjects[release.uid] = found[release.uid]
+                kept[release.uid] = found[release.uid]
 
         at_once([partial(read, release) for release in releases if release.uid not in found], self._seconds)
         return {
@@ -130,16 +138,17 @@ class HealthReader:
             return known_secrets(records[uid]) if uid in records else subjects[uid].secrets
 
         return {
-            uid: ReleaseHealth(status=health.status, reason=clean(health.reason, secrets(uid))) if health.reason else health
+            uid: health.model_copy(update={"reason": clean(health.reason, secrets(uid))}) if health.reason else health
             for uid, health in found.items()
         }
 
     def _examine(self, subjects: Mapping[str, Subject], *, quick: bool) -> Mapping[str, ReleaseHealth]:
-        if not any(subject.expected for subject in subjects.values()):
+        if not any(subject.expected or subject.compared for subject in subjects.values()):
             return {uid: health_of(subject, Snapshot(datetime.now(UTC))) for uid, subject in subjects.items()}
         reading = Reading(self._open(), self._seconds)
         expected = [one for subject in subjects.values() for one in subject.expected]
-        reading.run([*reading.own(expected), *([] if quick else reading.belonging(expected))])
+        others = [one for subject in subjects.values() for one in subject.compared if not is_judged(one.key)]
+        reading.run([*reading.own(expected), *reading.named(others), *([] if quick else reading.belonging(expected))])
         examined = list(subjects)
         found: dict[str, ReleaseHealth] = {}
         if quick:
@@ -149,4 +158,16 @@ class HealthReader:
         for uid in examined:
             if not quick or reading.has_pods(subjects[uid].expected):
                 found[uid] = health_of(subjects[uid], reading.whole(subjects[uid].expected))
+        return {uid: with_drift(health, _changes(subjects[uid], reading)) for uid, health in found.items()}
+
+
+def _changes(subject: Subject, reading: Reading) -> tuple[Changed, ...]:
+    """Return what others changed; the replicas only if it is known that no HorizontalPodAutoscaler sets them."""
+    found = changes((one for one in subject.compared if reading.is_read(one)), reading.own_objects)
+    found = tuple(change for change in found if change.field or not is_judged(change.object))  # a missing workload is unhealthy
+    found = without_scaled(found, subject.scalers)
+    scaled = [change.object.namespace for change in found if is_replicas(change)]
+    if not scaled:
         return found
+    scalers = reading.scalers(scaled)
+    return without_scaled(found, scalers) if scalers is not None else tuple(one for one in found if not is_replicas(one))

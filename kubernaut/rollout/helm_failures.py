@@ -34,9 +34,11 @@ _JOB_REASONS = {
 _CONFLICT = re.compile(
     r"conflict occurred while applying object (?:(?P<namespace>[\w.-]*)/)?(?P<name>[\w.:-]+) (?P<version>\S+), Kind=(?P<kind>\w+): "
 )
-_ONE_CONFLICT = re.compile(r'conflict with "(?P<manager>[^"]*)"[^:\n]*(?: at [^\n]*?Z)?: (?P<field>\.\S+)')
-_MANAGER = re.compile(r'conflicts with "(?P<manager>[^"]*)"')
-_FIELD_LINE = re.compile(r"^\s*- (?P<field>\.\S+)", re.MULTILINE)
+_WRITERS = re.compile(
+    r'conflicts? with "(?P<manager>[^"]*)"(?: with subresource "[^"]*")?(?: using (?P<version>[\w./-]+))?'
+    r"(?: at (?P<since>\d{4}-\d\d-\d\dT[\d:]+Z))?:(?P<fields>(?: \.\S+)|(?:\s*\n- \.\S+)+)"
+)
+_FIELD = re.compile(r"(?: |- )(?P<field>\.\S+)")
 _OWNERSHIP = re.compile(
     r'(?P<kind>\w+) "(?P<name>[^"]+)" in namespace "(?P<namespace>[^"]*)" exists and cannot be imported into the current release'
 )
@@ -176,27 +178,35 @@ def _deadline_finding(text: str) -> Finding:
     return Finding(Cause.DEADLINE_EXCEEDED, why, facts, decides=False)
 
 
+def conflicting_objects(failure: KubernautError) -> frozenset[tuple[str, str]]:
+    """Return the kinds and names of the objects that Helm did not apply because others manage fields of them."""
+    return frozenset((found["kind"], found["name"]) for found in _CONFLICT.finditer(helm_text(failure)))
+
+
 def _apply_conflict(text: str) -> Finding | None:
     found = _CONFLICT.search(text)
     if found is None:
         return None
-    rest = text[found.end() :]
-    one = _ONE_CONFLICT.search(rest)
-    fields = [one["field"]] if one else [match["field"].rstrip(".") for match in _FIELD_LINE.finditer(rest)]
-    managers = [one["manager"]] if one else [match["manager"] for match in _MANAGER.finditer(rest)]
-    fields, managers = list(dict.fromkeys(fields)), list(dict.fromkeys(managers))
+    following = _CONFLICT.search(text, found.end())
+    rest = text[found.end() : following.start() if following else len(text)]
+    writers = list(_WRITERS.finditer(rest))
+    fields = [match["field"].rstrip(".") for writer in writers for match in _FIELD.finditer(writer["fields"])]
+    fields, managers = list(dict.fromkeys(fields)), list(dict.fromkeys(writer["manager"] for writer in writers))
+    since = max((writer["since"] or "" for writer in writers), default="")
     facts = {
         "kind": found["kind"],
         "namespace": found["namespace"] or "",
         "name": found["name"],
         "field": ", ".join(fields),
         "manager": ", ".join(managers),
+        "since": since,
     }
     which = f"field {fields[0]}" if len(fields) == 1 else f"fields {listed(fields)}" if fields else "a field"
     whom = listed(managers) or "another field manager"
     is_or_are = "is" if len(fields) < 2 else "are"
+    when = f" since {since.replace('T', ' ').removesuffix('Z')} UTC" if since else ""
     return Finding(
-        Cause.APPLY_CONFLICT, f"{which} of {found['kind']} {found['name']} {is_or_are} managed by {whom}, not by Helm", facts
+        Cause.APPLY_CONFLICT, f"{which} of {found['kind']} {found['name']} {is_or_are} managed by {whom}{when}, not by Helm", facts
     )
 
 

@@ -271,25 +271,22 @@ def _application_probe(facts: _Facts) -> _Pair:
 
 def _conflict(facts: _Facts) -> _Pair:
     field = listed(facts.get("field").split(", ")) if facts.get("field") else "the field"
-    advice = f"Leave {field} out of the chart, or stop the other manager from writing it"
+    advice = f"Else leave {field} out of the chart"
     shown = f"`kubectl get {facts.object} {facts.where} -o yaml --show-managed-fields`" if facts.object else facts.explain
-    return f"{advice}; {shown} shows who writes which field.", f"{advice}."
+    return (
+        f"To overwrite it, run the same command again with `--on-conflict take`. {advice}; {shown} shows who writes which field.",
+        f"To overwrite it, send `onConflict: take`. {advice}.",
+    )
 
 
 def _ownership(facts: _Facts) -> _Pair:
-    advice = "Rename the object in the chart, or delete the other"
-    if not facts.object:
-        return _same(f"{advice}.")
+    advice = "Else rename the object in the chart, or delete the other"
     where = f" {facts.where}" if facts.get("namespace") else ""
-    adopt = (
-        f"`kubectl label {facts.object}{where} --overwrite app.kubernetes.io/managed-by=Helm"
-        f" && kubectl annotate {facts.object}{where} --overwrite meta.helm.sh/release-name={facts.name}"
-        f" meta.helm.sh/release-namespace={facts.namespace}`"
-    )
+    shown = f"; `kubectl get {facts.object}{where} -o yaml` shows it" if facts.object else ""
     return (
-        f"{advice}. To let this release take it over instead: {adopt}.",
-        f"{advice}. To let this release take it over, set its label app.kubernetes.io/managed-by to Helm and its annotations"
-        f" meta.helm.sh/release-name to {facts.name} and meta.helm.sh/release-namespace to {facts.namespace}.",
+        f"To let this release adopt it, run the same command again with `--take-ownership`; --dry-run lists what is adopted."
+        f" {advice}{shown}.",
+        f"To let this release adopt it, send `takeOwnership: true`; a dry run lists what is adopted. {advice}.",
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kubernaut.adapters.kube_http import ResourceExpired
-from kubernaut.adapters.kube_resources import RESOURCES, Resource
+from kubernaut.adapters.kube_resources import RESOURCES, SCALERS, Resource, known_resource
 from kubernaut.errors import ClusterDenied, KubernautError, NotFound
 from kubernaut.rollout.needs import kinds_to_watch
 from kubernaut.rollout.objects import Expected, Object, ObjectKey, metadata_of
@@ -93,6 +93,10 @@ class Reading:
         read = self._get if len(expected) <= _MOST_BY_NAME else self._list_own
         return [Call(partial(read, some), tuple((one.key.kind, one.key.namespace) for one in some)) for some in wanted]
 
+    def named(self, expected: Sequence[Expected]) -> list[Call]:
+        """Return the requests for objects of manifests, each by its name."""
+        return [Call(partial(self._get, [one]), ((one.key.kind, one.key.namespace),)) for one in expected if one.key.name]
+
     def belonging(self, expected: Sequence[Expected]) -> list[Call]:
         """Return the requests for what belongs to the objects of manifests: pods, and what explains their state."""
         own = {(one.key.kind, one.key.namespace) for one in expected if one.key.kind not in _OWNED}
@@ -102,6 +106,23 @@ class Reading:
         return [
             Call(partial(self._list, need.resource, need.namespace), ((need.resource.kind, need.namespace),)) for need in chosen
         ]
+
+    def is_read(self, one: Expected) -> bool:
+        """Return whether an object of a manifest has been read, or found to be missing."""
+        return (one.key.kind, one.key.namespace) not in self.unreadable
+
+    def scalers(self, namespaces: Iterable[str]) -> list[Object] | None:
+        """Return the HorizontalPodAutoscalers of namespaces; ``None`` if they cannot be read in time."""
+        found: dict[str, list[Object]] = {}
+        wanted = list(dict.fromkeys(namespaces))
+
+        def read(namespace: str) -> None:
+            with suppress(KubernautError, ResourceExpired):
+                items, _ = self._pages(SCALERS, namespace)
+                found[namespace] = [{**item, "metadata": {**metadata_of(item), "namespace": namespace}} for item in items]
+
+        at_once([partial(read, namespace) for namespace in wanted], self._until - time.monotonic())
+        return [item for items in found.values() for item in items] if len(found) == len(wanted) else None
 
     def _get(self, wanted: Sequence[Expected]) -> None:
         (one,) = wanted
@@ -184,8 +205,10 @@ class Reading:
         return items, not token
 
     def _resource(self, one: Expected) -> Resource:
+        api_version = str(one.object.get("apiVersion"))
         known = RESOURCES.get(one.key.kind) if one.is_builtin else None
-        return known or self.cluster.find_resource(str(one.object.get("apiVersion")), one.key.kind)
+        known = known or known_resource(api_version, one.key.kind)
+        return known or self.cluster.find_resource(api_version, one.key.kind)
 
     def _keep(self, one: Expected, item: Object | None) -> None:
         """Keep an object under the manifest's identity, which has a namespace also where the kind has none."""

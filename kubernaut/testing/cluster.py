@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kubernaut.adapters.kube_http import Labels, Page, Watch
-from kubernaut.adapters.kube_resources import EVENTS, LEASES, PODS, RESOURCES, SECRETS, Resource
+from kubernaut.adapters.kube_resources import CHART_RESOURCES, EVENTS, LEASES, PODS, RESOURCES, SECRETS, Resource
 from kubernaut.errors import BadInput, Conflict, NamespaceNotFound, NotFound
 from kubernaut.testing.changes import Changes
 from kubernaut.testing.objects import FakeObjects, merge_patch
@@ -60,7 +60,7 @@ class FakeCluster:
         self.answers: dict[tuple[str, str, int | str], tuple[int, str]] = {}
         self.terminating: set[str] = set()
         self._namespaces = {"default", *namespaces}
-        self.resources: list[Resource] = list(RESOURCES.values())
+        self.resources: list[Resource] = [*RESOURCES.values(), *CHART_RESOURCES.values()]
         self._objects = FakeObjects(lambda: self.server_time)
         self._secrets, self._leases = self._objects.of(SECRETS), self._objects.of(LEASES)
         self._faults: list[_Fault] = []

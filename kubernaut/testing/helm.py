@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from kubernaut.adapters.helm_arguments import flag_arguments
 from kubernaut.adapters.helm_errors import helm_error
 from kubernaut.adapters.process import Check, no_check
 from kubernaut.errors import (
@@ -55,12 +56,19 @@ class FakeHelm:
 
     Attributes:
         starts: The commands so far, each with its release: ``("upgrade", "demo.hello")``.
+        flags: The flags of each install, upgrade and rollback.
         pushed: The pushed packages, by ``oci://REGISTRY/NAME@DIGEST``.
+
+    Args:
+        cluster: The cluster with its records.
+        version: The version that it follows.
     """
 
-    def __init__(self, cluster: FakeCluster) -> None:
+    def __init__(self, cluster: FakeCluster, version: str = "3.17.3") -> None:
         self.cluster = cluster
         self.starts: list[tuple[str, str]] = []
+        self.flags: list[tuple[str, ...]] = []
+        self._version = version
         self.pushed: dict[str, FakeChart] = {}
         self._ends: list[_End] = []
 
@@ -83,7 +91,7 @@ class FakeHelm:
 
     def version(self) -> str:
         """Return the Helm version that the fake follows."""
-        return "3.17.3"
+        return self._version
 
     # charts
 
@@ -122,9 +130,12 @@ class FakeHelm:
         log: Log,
         check: Check = no_check,
         skip_crds: bool = False,
+        force_conflicts: bool = False,
+        take_ownership: bool = False,
     ) -> None:
         """Do what ``helm upgrade --wait --reset-values`` does, with or without ``--install``."""
         self.starts.append(("upgrade", f"{namespace}.{name}"))
+        self.flags.append(tuple(flag_arguments(force_conflicts=force_conflicts, take_ownership=take_ownership)))
         check()
         records = self._records(namespace, name)
         stored_last = max(records, key=lambda record: record.secret, default=None)  # in the API's order: v9 after v10
@@ -159,14 +170,26 @@ class FakeHelm:
         log: Log,
         check: Check = no_check,
         skip_crds: bool = False,
+        force_conflicts: bool = False,
+        take_ownership: bool = False,
     ) -> None:
         """Do what ``helm install --replace --wait`` does."""
         self.starts.append(("install", f"{namespace}.{name}"))
+        self.flags.append(tuple(flag_arguments(force_conflicts=force_conflicts, take_ownership=take_ownership)))
         check()
         self._install(self._content(self._chart(chart), name, namespace, values), labels, description, check, no_hooks)
 
     def render(
-        self, name: str, chart: str, *, command: str, namespace: str, values: Mapping[str, Any], skip_crds: bool, log: Log
+        self,
+        name: str,
+        chart: str,
+        *,
+        command: str,
+        namespace: str,
+        values: Mapping[str, Any],
+        skip_crds: bool,
+        log: Log,
+        take_ownership: bool = False,
     ) -> dict[str, Any]:
         """Return what ``helm upgrade`` or ``install`` would make, as with ``--dry-run=server``."""
         self.starts.append(("render", f"{namespace}.{name}"))
@@ -183,15 +206,17 @@ class FakeHelm:
         no_hooks: bool = False,
         log: Log,
         check: Check = no_check,
+        force_conflicts: bool = False,
     ) -> None:
         """Do what ``helm rollback --wait`` does: a new record with the target's chart, values, manifest and labels."""
         self.starts.append(("rollback", f"{namespace}.{name}"))
+        self.flags.append(tuple(flag_arguments(force_conflicts=force_conflicts)))
         check()
         records = self._records(namespace, name)
         target = next((record for record in records if record.revision == revision), None)
         if target is None:
             raise ReleaseNotFound("release: not found" if not records else f"release has no {revision} version")
-        content = {key: copy.deepcopy(target.content[key]) for key in ("name", "namespace", "chart", "config", "manifest", "hooks")}
+        content = {key: copy.deepcopy(value) for key, value in target.content.items() if key not in ("info", "version")}
         labels = {key: value for key, value in target.labels.items() if key not in _SYSTEM_LABELS}
         self._prune(records, history_max)
         deployed = [record for record in records if record.status == Status.DEPLOYED]
@@ -360,6 +385,7 @@ class FakeHelm:
             "config": copy.deepcopy(dict(values)),
             "manifest": manifest,
             "hooks": hooks,
+            **({"apply_method": "ssa"} if self._version[0] > "3" and (last is None or last.server_side) else {}),
         }
 
     def _end(self, well: Status) -> _End:

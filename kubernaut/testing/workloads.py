@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from kubernaut.adapters.kube_resources import known_resource
+from kubernaut.adapters.kube_resources import CHART_RESOURCES, known_resource
 from kubernaut.history.manifest import read_manifest
 from kubernaut.history.records import as_mapping
 from kubernaut.testing.cluster import FakeCluster
@@ -14,7 +14,8 @@ from kubernaut.testing.cluster import FakeCluster
 Object = dict[str, Any]
 
 _STARTED = "2020-01-01T00:00:00Z"
-_APPLIED = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "Pod", "Service", "PersistentVolumeClaim"})
+_PLAIN = frozenset({*CHART_RESOURCES, "Secret"})
+_APPLIED = _PLAIN | {"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "Pod", "Service", "PersistentVolumeClaim"}
 _REVISION = "deployment.kubernetes.io/revision"
 _HASH = "controller-revision-hash"
 
@@ -42,7 +43,7 @@ def remove_manifest(cluster: FakeCluster, manifest: str, namespace: str) -> None
 
 
 def _known(manifest: str, namespace: str) -> Iterator[Object]:
-    """Yield the objects that run or serve something; the fake keeps no others."""
+    """Yield the objects of the kinds that the fake keeps: those of Kubernetes that charts have."""
     for found in read_manifest(manifest).objects:
         metadata, kind = as_mapping(found.get("metadata")), str(found.get("kind"))
         if kind in _APPLIED and metadata.get("name") and known_resource(str(found.get("apiVersion")), kind):
@@ -55,6 +56,9 @@ def _made(item: Object, revision: str) -> Iterator[Object]:
     wanted = spec.get("replicas", 1) if kind != "DaemonSet" else 1
     pods = wanted if isinstance(wanted, int) else 1
     owner = _identified(item, kind)
+    if kind in _PLAIN:
+        yield owner
+        return
     if kind == "Pod":
         yield {**owner, "status": _pod_status(spec)}
         return

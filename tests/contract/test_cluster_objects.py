@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from kubernaut.adapters.kube import Cluster
-from kubernaut.adapters.kube_resources import LEASES, NAMESPACES, PODS, RESOURCES, SECRETS, Resource
+from kubernaut.adapters.kube_resources import CHART_RESOURCES, LEASES, NAMESPACES, PODS, RESOURCES, SECRETS, Resource
 from kubernaut.errors import ClusterDenied, ClusterUnreachable, Conflict, NotFound
 from kubernaut.testing.cluster import FakeCluster
 
 WIDGET = Resource("Widget", "example.com/v1", "widgets")
+
+KNOWN = {**RESOURCES, **CHART_RESOURCES}
 
 
 def lease(name: str, **labels: str) -> dict[str, Any]:
@@ -62,15 +64,15 @@ class ClusterObjectsContract:
         assert cluster.get_object(LEASES, namespace, "one") is None
         cluster.delete_object(LEASES, namespace, "one", uid=made["metadata"]["uid"])
 
-    @pytest.mark.parametrize("kind", sorted(RESOURCES))
+    @pytest.mark.parametrize("kind", sorted(KNOWN))
     def test_known_kind_is_listed(self, cluster: Cluster, namespace: str, kind: str) -> None:
-        resource = RESOURCES[kind]
+        resource = KNOWN[kind]
         page = cluster.list_objects(resource, namespace if resource.namespaced else None, limit=1)
         assert page.resource_version.isdigit()
 
-    @pytest.mark.parametrize("kind", sorted(RESOURCES))
+    @pytest.mark.parametrize("kind", sorted(KNOWN))
     def test_known_kind_is_found(self, cluster: Cluster, kind: str) -> None:
-        assert cluster.find_resource(RESOURCES[kind].api_version, kind) == RESOURCES[kind]
+        assert cluster.find_resource(KNOWN[kind].api_version, kind) == KNOWN[kind]
 
     def test_list_in_a_missing_namespace_is_empty(self, cluster: Cluster, namespace: str) -> None:
         assert list(cluster.list_objects(PODS, f"{namespace}-not").items) == []

@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
+from support.api_calls import call_api
 from support.faults import NAME, FaultScenario, Published, Running, Subject, until
 from support.invariants import Snapshot
 from support.machine import KILLED, Machine, settings_of
@@ -24,6 +25,7 @@ from support.orphan import write_wrapper
 from support.states import DEAD, HOOKED, Seen
 
 from kubernaut import errors
+from kubernaut.errors import NotFound
 
 pytestmark = pytest.mark.platform
 
@@ -83,7 +85,7 @@ class OnPlatform:
             arguments += ["--set", f"text={what.replace(' ', '-')}"]
             arguments += ["--set", "hook=pre-delete"] if what.startswith(HOOKED) else []
             arguments += ["--set", f"image={_REFUSED}"] if fails else []
-            arguments += ["--on-failure", "keep" if fails == "kept" else "rollback"]
+            arguments += ["--on-failure", "keep" if fails == "kept" else "rollback", "--on-conflict", "take"]
         arguments += ["--no-hooks"] if how.get("no_hooks") else []
         arguments += ["--create-namespace"] if how.get("create") else []
         if revision is not None and verb == "delete":
@@ -143,7 +145,8 @@ class OnPlatform:
             "rollback": ["rollback", NAME, str(revision), "--history-max", "0"],
             "uninstall": ["uninstall", NAME, "--keep-history", "--no-hooks"],
         }[verb]
-        command = [self.scenario.helms[self.helm], *arguments, "-n", self.scenario.namespace]
+        forced = ["--force-conflicts"] if self.helm == "helm4" and verb != "uninstall" else []
+        command = [self.scenario.helms[self.helm], *arguments, *forced, "-n", self.scenario.namespace]
         self.sure = False
         if not ends:
             self.user.proxy.hold("after-record")
@@ -166,6 +169,16 @@ class OnPlatform:
         user.proxy.release(point)
         user.settled()
         self.sure = False
+
+    def others_change(self) -> bool:
+        address = f"/api/v1/namespaces/{self.scenario.namespace}/configmaps/{NAME}?fieldManager=kubectl-edit"
+        headers = {"Content-Type": "application/merge-patch+json"}
+        try:
+            call_api(self.scenario.cluster, "PATCH", address, body={"data": {"text": "theirs"}}, headers=headers)
+        except NotFound:
+            return False
+        self.sure = False
+        return True
 
     def grow_old(self) -> None:
         raise NotImplementedError

@@ -21,7 +21,7 @@ from kubernaut.settings import load_settings
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
 from support.charts import CONFIG_MAP, write_chart
-from support.kube_objects import crashed, deployment, owned_pod, replica_set
+from support.kube_objects import IMAGE, crashed, deployment, owned_pod, replica_set
 
 CANARY = "canary-8f3a-secret"
 LATE = DeadlineExceeded("timed out waiting for the condition")
@@ -30,13 +30,13 @@ kind: Deployment
 metadata: {name: web}
 spec:
   selector: {matchLabels: {app: web}}
-  template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image: r/web}]}}
+  template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image: "@IMAGE@"}]}}
 ---
 apiVersion: v1
 kind: Service
 metadata: {name: web}
 spec: {ports: [{name: http, port: 80}]}
-"""
+""".replace("@IMAGE@", IMAGE)
 CRASHING = "web-7f1-1"
 """The pod of :func:`put_crashing`."""
 
@@ -51,9 +51,10 @@ class DeployHarness:
     environment: dict[str, str] = field(default_factory=lambda: {"KUBERNAUT_ACTOR": "ada", "BUILD_URL": "http://ci/7"})
     time: float = 0.0
     stopped: bool = False
+    version: str = "3.17.3"
 
     def __post_init__(self) -> None:
-        self.helm = FakeHelm(self.cluster)
+        self.helm = FakeHelm(self.cluster, self.version)
 
     @property
     def context(self) -> DeployContext:

@@ -2,7 +2,7 @@
 
 The processes are the real command, as users run it. One chart, published once, deploys in a second: a ConfigMap. Values make it
 more: ``slow=N`` adds a hook that takes N seconds, ``hook=EVENTS`` one that fails, ``migration=EVENTS`` a Job that never ends as a
-hook, ``image=REF`` a Deployment.
+hook, ``image=REF`` a Deployment, with ``replicas=N``.
 """
 
 from __future__ import annotations
@@ -84,6 +84,9 @@ apiVersion: apps/v1
 kind: Deployment
 metadata: {name: web}
 spec:
+  {{- with .Values.replicas }}
+  replicas: {{ . }}
+  {{- end }}
   selector: {matchLabels: {app: web}}
   template:
     metadata: {labels: {app: web}}

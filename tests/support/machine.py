@@ -42,6 +42,9 @@ class System(Protocol):
     def end_outlived(self) -> None:
         """Let it come to its end."""
 
+    def others_change(self) -> bool:
+        """Change an object of the release as others do; return whether it exists."""
+
     def grow_old(self) -> None:
         """Let more time pass than ``stale_after``."""
 
@@ -215,6 +218,11 @@ class Machine(RuleBasedStateMachine):
         assert left is not None
         self.on.end_outlived()
         self.model.outlived(*left)
+
+    @rule()
+    def others_change(self) -> None:
+        if self.on.others_change():
+            self.model.others_change()
 
     @precondition(lambda self: self.in_memory and self.model.current and self.model.current.unfinished)
     @rule()

@@ -64,7 +64,7 @@ class Model:
         if not self.state.namespace and not create:
             return NO_NAMESPACE
         self._go(namespace=True)
-        if now and now.status == "deployed" and now.ended and now.what == what and (same if now.known is None else now.known):
+        if now and self._runs(now, what, same=same):
             return NOTHING
         gone = now is not None and now.status in ("uninstalled", "uninstalling")
         if refused := self._turn("install" if gone else "upgrade", no_hooks=no_hooks):
@@ -185,6 +185,13 @@ class Model:
         record = self.entry(revision)
         if record and record.pending:
             self._put(revision, status="deployed")
+        if self.state.changed:
+            self._go(changed=None)
+
+    def others_change(self) -> None:
+        """Others change the objects."""
+        self._start()
+        self._go(changed=True)
 
     def grow_old(self) -> None:
         """Let more time pass than ``stale_after``."""
@@ -201,7 +208,18 @@ class Model:
         possible = [state for state in self.walked if state.seen == seen]
         possible = possible or [state for state in map(after_signal, self.walked) if state.seen == seen]
         assert possible, "\n".join([f"{seen}", "is none of", *(str(state.seen) for state in self.walked)])
-        self.state = replace(possible[-1], lock=lock if seen.locked else FREE)
+        changed = None if self.walked[0].changed else self.walked[0].changed
+        self.state = replace(possible[-1], lock=lock if seen.locked else FREE, changed=changed)
+
+    def _runs(self, now: Entry, what: str, *, same: bool) -> bool:
+        """Return whether a release runs something as it was deployed; ``same`` decides where the rules leave it open."""
+        untouched = None if self.state.changed is None else not self.state.changed
+        return (
+            now.status == "deployed"
+            and now.ended
+            and now.what == what
+            and all(same if sure is None else sure for sure in (now.known, untouched))
+        )
 
     # where a verb goes back to
 
@@ -357,6 +375,7 @@ class Model:
             for below in self.deployed:
                 self._put(below.revision, status="superseded")
         self._put(revision, status="uninstalled")
+        self._go(changed=False)
         return True
 
     @property
@@ -372,6 +391,8 @@ class Model:
         for old in replaced or () if not fails else ():
             self._put(old.revision, status="superseded")
         self._put(revision, status="failed" if fails else "deployed")
+        if not fails:
+            self._go(changed=False)
         return not fails
 
     def _prune(self, keep: int) -> None:

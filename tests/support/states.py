@@ -84,12 +84,16 @@ class Seen:
 
 @dataclass(frozen=True)
 class State:
-    """The revisions, oldest first, the holder of the lock, and the number of operations without an end."""
+    """The revisions, oldest first, the holder of the lock, and the number of operations without an end.
+
+    ``changed`` is whether others have changed the objects since Helm applied them; ``None`` where the rules leave that open.
+    """
 
     entries: tuple[Entry, ...] = ()
     lock: str = FREE
     open: int = 0
     namespace: bool = True
+    changed: bool | None = False
 
     @property
     def seen(self) -> Seen:

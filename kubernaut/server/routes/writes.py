@@ -43,6 +43,10 @@ LockTimeout = Annotated[
 NoHooks = Annotated[
     bool, Field(description="Leave out the chart's hooks, also those of an unfinished delete that has to be finished first.")
 ]
+OnConflict = Annotated[
+    Literal["fail", "take"] | None,
+    Field(description="What happens to fields that others have changed and that Helm 4 refuses: `fail`, or `take` them over."),
+]
 DryRun = Annotated[bool, Field(description="Only return the plan.")]
 
 
@@ -100,6 +104,9 @@ class NewRelease(Model):
     create_namespace: bool = Field(default=False, description="Create the namespace if it does not exist.")
     skip_crds: bool = Field(default=False, description="Do not install the chart's `crds/` with the first release.")
     on_failure: Literal["rollback", "keep"] | None = Field(default=None, description="What happens to a release that fails.")
+    on_conflict: OnConflict = None
+    take_ownership: bool = Field(default=False, description="Adopt objects that exist and do not belong to the release.")
+    always: bool = Field(default=False, description="Apply the release even if nothing has changed.")
     note: Note = None
     timeout: Timeout = None
     lock_timeout: LockTimeout = None
@@ -118,8 +125,8 @@ class DryRunQuery(Model):
     dry_run: DryRun = False
 
 
-class RollbackOptions(Model):
-    """The options of a rollback or a restore."""
+class _WriteOptions(Model):
+    """The options of every write to a release."""
 
     note: Note = None
     timeout: Timeout = None
@@ -127,7 +134,13 @@ class RollbackOptions(Model):
     no_hooks: NoHooks = False
 
 
-class DeleteQuery(RollbackOptions):
+class RollbackOptions(_WriteOptions):
+    """The options of a rollback or a restore."""
+
+    on_conflict: OnConflict = None
+
+
+class DeleteQuery(_WriteOptions):
     """The query of a delete."""
 
     dry_run: DryRun = False
@@ -212,6 +225,9 @@ def _creation(body: NewRelease, query: DryRunQuery, context: ServerContext) -> W
                 "create_namespace": body.create_namespace,
                 "skip_crds": body.skip_crds,
                 "on_failure": body.on_failure,
+                "on_conflict": body.on_conflict,
+                "take_ownership": body.take_ownership,
+                "always": body.always,
                 "reuse_values": body.reuse_values,
             }
             return kubernaut.deploy(body.name, namespace=body.namespace, **more)
@@ -235,11 +251,13 @@ def _deletion(release: ReleaseId, query: DeleteQuery) -> WriteRequest:
 
 
 def _rollback(release: ReleaseId, body: RollbackOptions, query: DryRunQuery) -> WriteRequest:
+    take = body.on_conflict
+
     def decide(kubernaut: Kubernaut) -> Decision:
         target = _find(kubernaut, release)
         if target.status in GONE and target.id == _find(kubernaut, ReleaseId(target.namespace, target.name)).id:
-            return Decision("restore", lambda kubernaut, options: kubernaut.restore(target.id, **options))
-        return Decision("rollback", lambda kubernaut, options: kubernaut.rollback(str(release), **options))
+            return Decision("restore", lambda kubernaut, options: kubernaut.restore(target.id, on_conflict=take, **options))
+        return Decision("rollback", lambda kubernaut, options: kubernaut.rollback(str(release), on_conflict=take, **options))
 
     return WriteRequest(release, decide, _options(body), dry_run=query.dry_run)
 
@@ -249,7 +267,7 @@ def _find(kubernaut: Kubernaut, release: ReleaseId) -> Release:
     return kubernaut.context.clients.history.release(release)
 
 
-def _options(model: NewRelease | RollbackOptions) -> OperationOptions:
+def _options(model: NewRelease | _WriteOptions) -> OperationOptions:
     return {"note": model.note, "timeout": model.timeout, "lock_timeout": model.lock_timeout, "no_hooks": model.no_hooks}
 
 

@@ -59,6 +59,13 @@ def test_walls_of_json_are_shown_with_verbose_only(run: Run, stub: StubKubernaut
     assert wall in problem(run(*SHIP, "-o", "json"))["details"][0]
 
 
+@pytest.mark.parametrize("option", ["--on-conflict take", "--take-ownership"])
+def test_hint_is_the_same_command_with_the_option_that_helps(run: Run, stub: StubKubernaut, option: str) -> None:
+    stub.answers["ship"] = DeployRolledBack("It failed.", hint=f"Run the same command again with `{option}`. Else leave it.")
+    shown = run(*SHIP, "--set", "a=b c", "--dry-run").stderr.partition("hint: ")[2]
+    assert f"`kubernaut ship app -n demo --set 'a=b c' --dry-run {option}`. Else leave it." in shown
+
+
 @pytest.mark.parametrize("release", [("hello-world", "-n", "demo"), ("demo.hello-world.v3",)])
 @pytest.mark.parametrize("kind", list(error_classes()), ids=lambda kind: kind.__name__)
 def test_hints_name_the_release_of_the_command(

@@ -140,6 +140,7 @@ def test_ship_passes_all_options_on(run: Run, stub: StubKubernaut, tmp_path: Pat
             "keep",
         ),
         *("--set-string", "port=80", "--set-file", "motd=motd.txt", "--skip-crds"),
+        *("--on-conflict", "take", "--take-ownership", "--always"),
         *("--reuse-values", "--no-hooks", "--registry", "r.example.com/team", "--context", "kind", "--kubeconfig", "/k"),
     )
     assert result.exit_code == 0, result.output
@@ -161,6 +162,9 @@ def test_ship_passes_all_options_on(run: Run, stub: StubKubernaut, tmp_path: Pat
                 "note": "new greeting",
                 "create_namespace": True,
                 "on_failure": "keep",
+                "on_conflict": "take",
+                "take_ownership": True,
+                "always": True,
                 "reuse_values": True,
                 "name": None,
                 "no_hooks": True,

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.deploy_harness import LATE, WORKLOAD, DeployHarness, verbs
+from support.kube_objects import IMAGE
 from support.planning import deploy_request
 from support.records import history, made, operation, own, record
 
@@ -189,7 +190,7 @@ def test_adopted_release_is_rolled_back_to(harness: DeployHarness) -> None:
 
 
 def test_object_that_is_missing_or_differs_is_applied_again(harness: DeployHarness) -> None:
-    apply_manifest(harness.cluster, WORKLOAD.replace("image: r/web", "image: r/old"), "demo", 2)
+    apply_manifest(harness.cluster, WORKLOAD.replace(IMAGE, "r/old"), "demo", 2)
     assert again(harness).changed
     assert verbs(harness) == ["upgrade"]
     assert harness.statuses == ["superseded", "failed", "deployed"]

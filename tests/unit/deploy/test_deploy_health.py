@@ -84,11 +84,11 @@ def test_healthy_release_is_unchanged_after_one_round_of_requests(harness: Deplo
     assert "it is" not in result.plan.reason
 
 
-def test_release_without_workloads_needs_no_requests(tmp_path: Path) -> None:
+def test_release_without_workloads_needs_one_request_for_each_object(tmp_path: Path) -> None:
     harness = DeployHarness(tmp_path)
     harness.deploy()
     assert not harness.deploy().changed
-    assert harness.cluster.requests == ["list secrets demo"]
+    assert harness.cluster.requests == ["list secrets demo", "get configmap demo/hello"]
 
 
 def test_missing_workload_is_applied_again(harness: DeployHarness) -> None:

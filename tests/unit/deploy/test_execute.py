@@ -98,7 +98,7 @@ def test_unchanged_deploy_starts_and_writes_nothing(harness: DeployHarness) -> N
     assert release is not None
     assert release.id == "demo.hello.v1"
     assert verbs(harness) == []
-    assert harness.cluster.requests == ["list secrets demo"]
+    assert harness.cluster.requests == ["list secrets demo", "get configmap demo/hello"]
     finished = harness.events[-1]
     assert isinstance(finished, StepFinished)
     assert (finished.outcome, finished.detail) == (StepOutcome.UNCHANGED, "v1 already runs 1.0.0 with these values")

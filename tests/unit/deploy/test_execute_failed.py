@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.charts import CONFIG_MAP
 from support.deploy_harness import CRASHING, LATE, WORKLOAD, DeployHarness, crash, verbs
 from support.lock_harness import BOB
 from support.messages import facts
@@ -28,6 +29,8 @@ from kubernaut.errors import (
 from kubernaut.events import Notice, StepFinished, StepOutcome
 from kubernaut.history.records import Status
 from kubernaut.history.store import HistoryStore
+
+CHANGED = CONFIG_MAP.replace("  text:", "  more: more\n  text:")
 
 
 @pytest.fixture
@@ -70,10 +73,10 @@ def test_failed_deploy_is_kept_on_request(harness: DeployHarness) -> None:
     harness.deploy()
     harness.helm.end_with(Status.FAILED, LATE)
     with pytest.raises(DeployKept) as caught:
-        harness.deploy("1.1.0", on_failure="keep")
+        harness.deploy("1.1.0", template=CHANGED, on_failure="keep")
     assert caught.value.exit_status == 7
     assert harness.statuses == ["deployed", "failed"]
-    harness.deploy("1.1.0")  # and the next deploy is not a no-op
+    harness.deploy("1.1.0", template=CHANGED)  # and the next deploy is not a no-op
     assert harness.statuses == ["superseded", "failed", "deployed"]
 
 
@@ -82,7 +85,7 @@ def test_chart_annotation_decides_on_failure(harness: DeployHarness) -> None:
     for choice, error in ((None, DeployKept), ("rollback", DeployRolledBack)):
         harness.helm.end_with(Status.FAILED, LATE)
         with pytest.raises(error):
-            harness.deploy("1.1.0", annotations="{kubernaut/on-failure: keep}", on_failure=choice)
+            harness.deploy("1.1.0", template=CHANGED, annotations="{kubernaut/on-failure: keep}", on_failure=choice)
 
 
 def test_failed_first_deploy_is_kept(harness: DeployHarness) -> None:

@@ -24,6 +24,7 @@ from support.machine import KILLED, VARIANTS, Machine, settings_of
 from support.model import DONE, NOTHING
 from support.states import DEAD, HOOKED, Seen
 
+from kubernaut.adapters.kube_resources import CHART_RESOURCES
 from kubernaut.adapters.process import process_identity
 from kubernaut.deploy.accepting import accept, new_operation
 from kubernaut.deploy.execute import Result, execute, execute_accepted
@@ -44,6 +45,7 @@ from kubernaut.history.store import HistoryStore
 from kubernaut.settings import Settings, load_settings
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm, _End
+from kubernaut.testing.workloads import apply_manifest
 
 NAMESPACE, NAME = "demo", "app"
 _RECORD, _ASIDE = f"sh.helm.release.v1.{NAME}.v", f"kubernaut.aside.{NAME}.v"
@@ -141,6 +143,7 @@ class MortalHelm(FakeHelm):
                 self._record(old, Status.SUPERSEDED, old.description)
         with suppress(NotFound, BadInput):
             self._change(one.record, Status.DEPLOYED, one.description)
+            apply_manifest(self.cluster, one.record.manifest, NAMESPACE, one.record.revision)
 
 
 @cache
@@ -297,6 +300,12 @@ class InMemory:
         assert self.left is not None
         self.left.end_at_work()
         self.left = None
+
+    def others_change(self) -> bool:
+        found = self.cluster.get_object(CHART_RESOURCES["ConfigMap"], NAMESPACE, NAME)
+        if found is not None:
+            self.cluster.put({"apiVersion": "v1", "kind": "ConfigMap", **found, "data": {"text": "theirs"}}, NAMESPACE)
+        return found is not None
 
     def grow_old(self) -> None:
         self.cluster.server_time += timedelta(minutes=20)

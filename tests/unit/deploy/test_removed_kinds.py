@@ -72,7 +72,7 @@ def test_documents_together_are_the_manifest(text: str) -> None:
 def test_only_kinds_outside_of_kubernetes_own_versions_are_looked_up() -> None:
     cluster = FakeCluster("demo")
     record = own(1, "deployed", manifest=CONFIG_MAP + WIDGET + BUDGET)
-    assert missing_in(cluster, [record]) == {**REMOVED, ("policy/v1beta1", "PodDisruptionBudget"): ""}  # type: ignore[arg-type]
+    assert missing_in(cluster, [record]) == {**REMOVED, ("policy/v1beta1", "PodDisruptionBudget"): "policy/v1"}  # type: ignore[arg-type]
     assert "get resources v1" not in cluster.requests
     assert missing_in(cluster, [own(1, "deployed", manifest=CONFIG_MAP)]) == {}  # type: ignore[arg-type]
 

@@ -64,10 +64,7 @@ def test_every_cause_has_hints_without_facts(cause: str) -> None:
         ("claim of a missing storage class", ("kubectl get storageclass",)),
         (
             "belongs to another release",
-            (
-                "kubectl label configmap/settings -n demo --overwrite app.kubernetes.io/managed-by=Helm",
-                "meta.helm.sh/release-name=hello meta.helm.sh/release-namespace=demo",
-            ),
+            ("the same command again with `--take-ownership`", "kubectl get configmap/settings -n demo -o yaml"),
         ),
         ("selector immutable", ("kubectl delete deployment/web -n demo",)),
         ("StatefulSet immutable", ("kubectl delete statefulset/db -n demo --cascade=orphan",)),
@@ -75,7 +72,14 @@ def test_every_cause_has_hints_without_facts(cause: str) -> None:
         ("API version gone in the previous revision", ("helm mapkubeapis hello -n demo",)),
         ("right missing", ("kubectl auth can-i create services -n demo --as system:serviceaccount:demo:deployer",)),
         ("namespace being deleted", ("kubectl get namespace demo", "--create-namespace")),
-        ("apply conflict", ("kubectl get deployment/web -n demo -o yaml --show-managed-fields", ".spec.replicas")),
+        (
+            "apply conflict",
+            (
+                "the same command again with `--on-conflict take`",
+                "kubectl get deployment/web -n demo -o yaml --show-managed-fields",
+                ".spec.replicas",
+            ),
+        ),
     ],
 )
 def test_hint_names_the_object(name: str, words: tuple[str, ...]) -> None:

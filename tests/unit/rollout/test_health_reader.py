@@ -257,6 +257,10 @@ def test_health_is_added_to_releases_of_an_index(cluster: FakeCluster) -> None:
     found = [release.health for release in health.add([(listed, None), (gone, None)])]
     assert [one.status.value if one else None for one in found] == ["healthy", "unknown"]
     cluster.requests.clear()
+    health.add([(listed, None), (gone, None)])
+    assert f"get secret demo/{record.secret}" not in cluster.requests
+    health.add([(listed, None)])  # a single one is compared with its whole manifest
+    cluster.requests.clear()
     health.add([(listed, None)])
     assert not [request for request in cluster.requests if "secret" in request]  # its manifest is known
 

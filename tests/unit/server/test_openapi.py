@@ -68,6 +68,7 @@ def test_component_names_are_stable(document: dict[str, Any]) -> None:
         "ChartChange",
         "CiBuild",
         "Difference",
+        "Drift",
         "Events",
         "Evidence",
         "Fault",

@@ -76,6 +76,8 @@ def test_a_server_for_some_namespaces_writes_only_there(backend: Backend) -> Non
         ({"timeout": 0}, 422, "request_invalid"),
         ({"timeout": "5m"}, 422, "request_invalid"),
         ({"onFailure": "ignore"}, 422, "request_invalid"),
+        ({"onConflict": "ignore"}, 422, "request_invalid"),
+        ({"takeOwnership": "yes"}, 422, "request_invalid"),
         ({"values": ["a"]}, 422, "request_invalid"),
         ({"dryRun": True}, 422, "request_invalid"),
         ({"lock_timeout": 1}, 422, "request_invalid"),
