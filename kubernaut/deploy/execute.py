@@ -263,7 +263,7 @@ def _carry_out(action: Action, request: OperationRequest, execution: Execution) 
         execution.reconciled.add(action.subject)
         _uninstall(request, execution, execution.history.by_id(action.subject))
         return True
-    base = passed_base(execution.history)
+    base = passed_base(execution.history, request.history_max)
     by = execution.operation.actor or "kubernaut"
     note = request.note if isinstance(request, UnlockRequest) else None  # another verb's note is about that verb
     try:

@@ -7,7 +7,7 @@ therefore what Helm compares with, and objects of failed revisions are deleted a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from kubernaut.history.manifest import manifest_of
 from kubernaut.history.records import Record, Status, few
 from kubernaut.history.releases import find_operation
 from kubernaut.history.store import ReleaseHistory
+from kubernaut.models import Action
 from kubernaut.rollout.objects import Expected, Object, ObjectKey, annotations_of, expected_objects, is_deleted, uid_of
 from kubernaut.rollout.problems import Cause
 
@@ -71,12 +72,29 @@ def was_applied(record: Record, history: ReleaseHistory) -> bool:
     )
 
 
-def passed_base(history: ReleaseHistory) -> Record | None:
-    """Return the deployed record that an upgrade must not be compared with: a later revision was applied over it, and failed."""
+def passed_base(history: ReleaseHistory, history_max: int) -> Record | None:
+    """Return the deployed record that an upgrade must not be compared with: a later revision was applied over it, and failed.
+
+    Helm prunes every old record but a deployed one, so one that would be pruned stays deployed, and is compared with.
+
+    Args:
+        history: The history of the release.
+        history_max: How many records Helm keeps; 0 for all.
+    """
     current = history.current
     if current is None or current.damaged or current.status != Status.FAILED or not was_applied(current, history):
         return None
-    return next((record for record in history.records if not record.damaged and record.status == Status.DEPLOYED), None)
+    base = next((record for record in history.records if not record.damaged and record.status == Status.DEPLOYED), None)
+    newer = [record for record in history.records if base is not None and record.revision > base.revision]
+    return base if history_max <= 0 or len(newer) < history_max - 1 else None
+
+
+def pass_base(history: ReleaseHistory, history_max: int) -> Iterator[Action]:
+    """Yield the action that makes Helm compare an upgrade with the revision that was applied last, if it needs one."""
+    base = passed_base(history, history_max)
+    if base is not None and history.current is not None:
+        reason = f"{title(history.current)} was applied over it and failed, so Helm has to compare with that"
+        yield Action(kind="mark-superseded", subject=base.id, reason=reason)
 
 
 def leftovers(history: ReleaseHistory, runs: Record) -> tuple[Leftover, ...]:

@@ -40,7 +40,7 @@ from types import MappingProxyType
 from kubernaut.deploy.adoption import ADOPT, failed_late, missing_hook
 from kubernaut.deploy.hooks import without_hooks
 from kubernaut.deploy.lease import Lock, LockState, locked_error
-from kubernaut.deploy.leftovers import brought, leftovers, passed_base, unserved_objects
+from kubernaut.deploy.leftovers import brought, leftovers, pass_base, unserved_objects
 from kubernaut.deploy.remains import is_fenced_uninstall, mark_uninstalled
 from kubernaut.deploy.removed_kinds import MAP_RECORD, Removed, built_records, map_action
 from kubernaut.deploy.requests import (
@@ -119,7 +119,7 @@ def plan(
     if unfinished is not None and not unfinished.stale:
         raise unfinished.error()
     gone = gone and is_fenced_uninstall(history.current)
-    first = tuple(_reconciliation(history, unfinished, main, lock, removed, gone=gone))
+    first = tuple(_reconciliation(history, unfinished, main, lock, removed, request.history_max, gone=gone))
     is_done = gone and main.actions[-1].kind == "helm-uninstall"
     rest = () if is_done else tuple(action for action in main.actions if action not in first)
     planned = Plan(actions=(*first, *rest), reason=main.reason)
@@ -289,7 +289,7 @@ def _unlock(history: ReleaseHistory, lock: Lock, request: UnlockRequest, *, gone
 
 
 def _reconciliation(
-    history: ReleaseHistory, unfinished: Unfinished | None, main_plan: Plan, lock: Lock, removed: Removed, *, gone: bool
+    history: ReleaseHistory, unfinished: Unfinished | None, main_plan: Plan, lock: Lock, removed: Removed, most: int, *, gone: bool
 ) -> Iterator[Action]:
     yield from _interrupted_recreations(history)
     main = main_plan.actions[-1]
@@ -312,10 +312,8 @@ def _reconciliation(
     yield from mapped.values()
     if uninstall is not None:
         yield uninstall
-    passed = passed_base(history) if main.kind == "helm-upgrade" else None
-    if passed is not None and history.current is not None:
-        reason = f"{title(history.current)} was applied over it and failed, so Helm has to compare with that"
-        yield Action(kind="mark-superseded", subject=passed.id, reason=reason)
+    if main.kind == "helm-upgrade":
+        yield from pass_base(history, most)
     for record in _strays(history, main):
         yield Action(kind="mark-superseded", subject=record.id, reason="it is deployed beside another revision")
 

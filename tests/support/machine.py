@@ -123,10 +123,10 @@ class Machine(RuleBasedStateMachine):
     def deploy(self, what: str, create: bool, no_hooks: bool) -> None:
         self.do("deploy", what=what, create=create, no_hooks=no_hooks)
 
-    @rule(what=st.sampled_from(VARIANTS), fails=st.sampled_from(["rolled back", "kept", "for good"]))
+    @rule(what=st.sampled_from(VARIANTS), fails=st.sampled_from(["rolled back", "kept", "late", "for good"]))
     def deploy_that_fails(self, what: str, fails: str) -> None:
-        if not self.in_memory and fails == "for good":
-            fails = "rolled back"
+        if not self.in_memory:
+            fails = {"for good": "rolled back", "late": "kept"}.get(fails, fails)
         self.do("deploy", what=what + self.broken, fails=fails)
 
     @rule(revision=st.none() | st.integers(1, 14), no_hooks=st.booleans())

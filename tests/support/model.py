@@ -41,6 +41,7 @@ class Model:
         self.walked = [self.state]
         self._begun = self._silent = False
         self._recovered: list[int] = []
+        self._base: int | None = None
 
     @property
     def current(self) -> Entry | None:
@@ -67,21 +68,23 @@ class Model:
         if now and self._runs(now, what, same=same):
             return NOTHING
         gone = now is not None and now.status in ("uninstalled", "uninstalling")
-        if refused := self._turn("install" if gone else "upgrade", no_hooks=no_hooks):
+        if refused := self._turn("install" if gone else "upgrade", no_hooks=no_hooks, keep=keep):
             return refused
         before = self._newest_served(self._since_delete())
-        failed = self._failed
+        failed, base = self.state.failed, self._base
         if now is None or gone:
             worked = self._install(what, fails=bool(fails))
         else:
             worked = self._upgrade(what, keep=keep, fails=bool(fails))
         self._stay_failed(failed)
-        if not worked and before is not None and fails != "kept":
-            failed = self._failed
+        if not worked and base is not None and self.entry(base):
+            self._put(base, status="deployed")
+        if not worked and before is not None and fails not in ("kept", "late"):
+            failed = self.state.failed
             worked = self._back_to(before, keep=keep, fails=fails == "for good")
             self._stay_failed(failed)
             return self._end(ROLLED_BACK if worked else KEPT)
-        return self._end(DONE if worked else KEPT)
+        return self._end(DONE if worked else KEPT, late=fails == "late")
 
     def rollback(self, revision: int | None = None, *, keep: int = 50, fails: bool = False, no_hooks: bool = False) -> str:
         """One without a revision goes on to where one was going that was killed or failed."""
@@ -102,7 +105,7 @@ class Model:
             return NOTHING
         if refused := self._turn("rollback", no_hooks=no_hooks):
             return refused
-        failed = self._failed
+        failed = self.state.failed
         worked = self._back_to(target, keep=keep, fails=fails, toward=target.revision)
         self._stay_failed(failed)
         return self._end(DONE if worked else KEPT)
@@ -117,7 +120,7 @@ class Model:
         target = self._newest_served(entries) or entries[-1]
         if refused := self._turn("rollback", no_hooks=no_hooks):
             return refused
-        failed = self._failed
+        failed = self.state.failed
         worked = self._back_to(target, keep=keep, fails=fails)
         self._stay_failed(failed)
         return self._end(DONE if worked else KEPT)
@@ -144,9 +147,10 @@ class Model:
         self._silent = True
         self._go(lock=OURS)
         self._tidy()
-        if self.current and self.current.unfinished:
-            self._rewrite(self.current.revision, status="failed", fenced=True)
-            self._recovered.append(self.current.revision)
+        if (now := self.current) and now.unfinished:
+            deleted = now.deleted or now.status == "uninstalling"
+            self._rewrite(now.revision, status="failed", fenced=True, deleted=deleted)
+            self._recovered.append(now.revision)
         nothing = free and not self.state.open and self.state.entries == before
         self._settle()
         self._fence()
@@ -248,7 +252,7 @@ class Model:
 
     # parts of the verbs
 
-    def _turn(self, main: str, *, no_hooks: bool = False) -> str:
+    def _turn(self, main: str, *, no_hooks: bool = False, keep: int = 0) -> str:
         """Take the lock and repair unfinished work, unless another holder works; return why not."""
         now = self.current
         if self.state.lock == ELSEWHERE or (now and now.unfinished and now.plain and not now.old):
@@ -275,6 +279,7 @@ class Model:
         for stray in self.deployed if main == "install" else ():
             self._begin()
             self._put(stray.revision, status="superseded")
+        self._base = self._pass_base(keep) if main == "upgrade" else None
         self._settle()
         self._begin()
         return ""
@@ -323,20 +328,24 @@ class Model:
             self._begun = True
             self._go(open=self.state.open + 1)
 
-    @property
-    def _failed(self) -> list[int]:
-        return [one.revision for one in self.state.entries if one.status == "failed"]
-
     def _stay_failed(self, failed: list[int]) -> None:
         """Helm calls a revision superseded that failed and that it replaced; kubernaut puts that right."""
-        for one in self.state.entries:
-            if one.revision in failed and one.status == "superseded" and not one.fenced:
+        for one in [one for one in self.state.entries if one.revision in failed and not one.fenced]:
+            if one.status == "superseded":
                 self._put(one.revision, status="failed")
 
-    def _end(self, answer: str) -> str:
+    def _pass_base(self, keep: int) -> int | None:
+        """Mark the deployed revision superseded where a later one was applied over it and failed; return it."""
+        base = self.state.passed_base(keep)
+        if base is not None:
+            self._begin()
+            self._put(base, status="superseded")
+        return base
+
+    def _end(self, answer: str, *, late: bool = False) -> str:
         ended = [replace(one, toward=one.toward * (one.ended or answer == KEPT)) for one in self.state.entries]
         for one in [one for one in ended if not one.ended][: {DONE: 0, ROLLED_BACK: 1}.get(answer)]:
-            ended[ended.index(one)] = replace(one, failed=True)
+            ended[ended.index(one)] = replace(one, failed=True, late=late)
         self._go(open=self.state.open - 1, entries=tuple(replace(one, ended=True) for one in ended))
         self._fence()
         self._go(lock=FREE)

@@ -20,6 +20,7 @@ class Entry:
         known: Whether kubernaut knows the chart's digest; ``None`` where the rules leave that open.
         ended: Whether the operation that made it was written to its end.
         failed: Whether that operation failed, so that it never served; ``None`` where the rules leave that open.
+        late: Whether it failed because it was not ready in time, so that an upgrade is compared with it.
         deleted: Whether it was deleted, and an install replaced it.
         back: Whether going back made it.
         fenced: Whether it can no longer be written to.
@@ -36,6 +37,7 @@ class Entry:
     known: bool | None = True
     ended: bool = False
     failed: bool | None = False
+    late: bool = False
     deleted: bool = False
     back: bool = False
     fenced: bool = False
@@ -94,6 +96,18 @@ class State:
     open: int = 0
     namespace: bool = True
     changed: bool | None = False
+
+    @property
+    def failed(self) -> list[int]:
+        return [one.revision for one in self.entries if one.status == "failed"]
+
+    def passed_base(self, keep: int) -> int | None:
+        """Return the deployed revision that an upgrade is not compared with: a later one was applied over it, and was late."""
+        deployed = [one.revision for one in self.entries if one.status == "deployed"]
+        if not deployed or self.entries[-1].status != "failed" or not self.entries[-1].late:
+            return None
+        newer = sum(one.revision > deployed[-1] for one in self.entries)
+        return None if keep and newer >= keep - 1 else deployed[-1]  # it would be pruned
 
     @property
     def seen(self) -> Seen:

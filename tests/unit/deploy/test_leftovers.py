@@ -46,7 +46,7 @@ def test_upgrade_is_compared_with_the_revision_that_was_applied_last() -> None:
     ]
     assert "v2 (1.0.0)" in actions[0].reason
     assert [action.kind for action in plan("rollback", known).actions] == ["helm-rollback"], "Helm compares with the last one"
-    assert passed_base(history(own(1, "superseded"), current, operations=(failed(current),))) is None
+    assert passed_base(history(own(1, "superseded"), current, operations=(failed(current),)), 50) is None
 
 
 @pytest.mark.parametrize("cause", ["hook_failed", "apply_conflict", "field_immutable", "helm_failed", None])
@@ -57,13 +57,20 @@ def test_revision_that_was_not_applied_whole_is_not_compared_with(cause: str | N
     assert [action.kind for action in plan("deploy", known, digest=OTHER).actions] == ["helm-upgrade"]
 
 
+def test_release_that_helm_would_prune_stays_deployed() -> None:
+    current = own(3, "failed")
+    known = history(own(1, "deployed", "old"), own(2, "failed", "other"), current, operations=(failed(current),))
+    found = {most: passed_base(known, most) is not None for most in (0, 2, 3, 4, 50)}
+    assert found == {0: True, 2: False, 3: False, 4: True, 50: True}
+
+
 def test_interrupted_and_foreign_revisions_are_not_compared_with() -> None:
     current = own(2, "failed")
     for operations in ((failed(current, reason="interrupted"),), (operation(made=(made(current),), reason=None),), ()):
-        assert passed_base(history(own(1, "deployed", "old"), current, operations=operations)) is None
+        assert passed_base(history(own(1, "deployed", "old"), current, operations=operations), 50) is None
     back = own(3, "failed")
     both = failed(current).model_copy(update={"made": (made(current), made(back))})
-    assert passed_base(history(own(1, "deployed", "old"), current, back, operations=(both,))) is None
+    assert passed_base(history(own(1, "deployed", "old"), current, back, operations=(both,)), 50) is None
 
 
 # what is removed

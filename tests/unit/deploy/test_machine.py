@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from support.charts import CONFIG_MAP, write_chart
+from support.deploy_harness import LATE
 from support.hooked_charts import with_hook
 from support.invariants import Snapshot, snapshot
 from support.machine import KILLED, VARIANTS, Machine, settings_of
@@ -184,7 +185,7 @@ class InMemory:
         request, ends = self.build_request(verb, **how)
         self.helm = helm = self.new_helm()
         for status in ends:
-            helm.end_with(status, HelmFailed("the chart does not start"))
+            helm.end_with(status, LATE if how.get("fails") == "late" else HelmFailed("the chart does not start"))
         if kill:
             self.cluster.left, self.cluster.answered = kill
         self.turns += 1
@@ -230,7 +231,7 @@ class InMemory:
             f"oci://r/charts/{NAME}@{digest}",
             digest,
             values=Values(sets=(f"text={text}",)),
-            on_failure="keep" if fails == "kept" else "rollback",
+            on_failure="keep" if fails in ("kept", "late") else "rollback",
             create_namespace=how.get("create", False),
             no_hooks=how.get("no_hooks", False),
             history_max=self.keep,
@@ -378,6 +379,20 @@ FOUND: Mapping[str, tuple[int, tuple[Step, ...]]] = {
     "a deploy after a restore of v9": (9, (does("delete"), does("restore"), deploys(VARIANTS[1]))),
     "plain Helm uninstalls what was deployed": (0, (deploys(), leaves("uninstall"), does("delete"))),
     "plain Helm goes back after a deploy": (1, (deploys(VARIANTS[1]), leaves("rollback", revision=1), does("restore"), deploys())),
+    "a deploy after one that was late": (
+        1,
+        (deploys(VARIANTS[1], fails="late"), deploys(VARIANTS[2], kill=(3, True)), deploys(VARIANTS[2], fails="late"), deploys()),
+    ),
+    "a failed deploy after a delete that was unlocked": (
+        0,
+        (
+            deploys(),
+            lambda machine: machine.plain_verb("rollback", revision=1),
+            leaves("uninstall"),
+            does("unlock"),
+            deploys(fails="rolled back"),
+        ),
+    ),
     "a deploy that was not seen through": (0, (deploys(kill=(3, True)), deploys())),
     "a record whose recreation broke off": (1, (*BROKEN_OFF, deploys(VARIANTS[2]), does("delete"))),
     "an unlock after a recreation broke off": (1, (*BROKEN_OFF, does("unlock"))),
