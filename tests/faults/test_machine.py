@@ -20,7 +20,7 @@ from support.api_calls import call_api
 from support.faults import NAME, FaultScenario, Published, Running, Subject, until
 from support.invariants import Snapshot
 from support.machine import KILLED, Machine, settings_of
-from support.model import BROKEN, DONE, KEPT, NOTHING, ROLLED_BACK
+from support.model_steps import BROKEN, DONE, KEPT, NOTHING, ROLLED_BACK
 from support.orphan import write_wrapper
 from support.states import DEAD, HOOKED, Seen
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from support.invariants import Snapshot, Watched
-from support.model import DONE, KEPT, NOTHING, ROLLED_BACK, Model
+from support.model import Model
+from support.model_steps import DONE, KEPT, NOTHING, ROLLED_BACK
 from support.states import DEAD, ELSEWHERE, HOOKED, Entry, Seen
 
 VARIANTS = ("1.0.0 a", "1.0.0 b", "2.0.0 a", f"{HOOKED} a")

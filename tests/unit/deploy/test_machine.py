@@ -22,7 +22,7 @@ from support.deploy_harness import LATE
 from support.hooked_charts import with_hook
 from support.invariants import Snapshot, snapshot
 from support.machine import KILLED, VARIANTS, Machine, settings_of
-from support.model import DONE, NOTHING
+from support.model_steps import DONE, NOTHING
 from support.states import DEAD, HOOKED, Seen
 
 from kubernaut.adapters.kube_resources import CHART_RESOURCES
