@@ -25,7 +25,7 @@ from support.machine import KILLED, VARIANTS, Machine, settings_of
 from support.model_steps import DONE, NOTHING
 from support.states import DEAD, HOOKED, Seen
 
-from kubernaut.adapters.kube_resources import CHART_RESOURCES
+from kubernaut.adapters.kube_resources import CHART_RESOURCES, Resource
 from kubernaut.adapters.process import process_identity
 from kubernaut.deploy.accepting import accept, new_operation
 from kubernaut.deploy.execute import Result, execute, execute_accepted
@@ -75,6 +75,12 @@ class MortalCluster(FakeCluster):
 
     left, answered, dead = -1, False, False
     meanwhile: Callable[[], None] | None = None
+
+    def find_resource(self, api_version: str, kind: str) -> Resource:
+        """Find no ConfigMap, so that a late release, which this Helm has not applied, is not adopted."""
+        if kind == "ConfigMap":
+            raise NotFound(kind)
+        return super().find_resource(api_version, kind)
 
     @contextmanager
     def _asked(self, request: str) -> Iterator[None]:
