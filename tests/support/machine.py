@@ -272,8 +272,13 @@ class Machine(RuleBasedStateMachine):
         self.turned = answer in _TURNS
 
     def is_open(self, verb: str, how: dict[str, Any]) -> bool:
-        """Return whether the target is undefined: also of a rollback after one that was killed before it made a record."""
+        """Return whether the result is undefined: also of a rollback after one that was killed before it made a record.
+
+        A release that was late is adopted if its objects happen to be as requested; ``test_adoption.py`` has that.
+        """
         current = self.model.current
+        if verb == "deploy" and current is not None and current.late and current.what == how.get("what"):
+            return True
         if (verb != "deploy" or how.get("fails")) and self.model.is_open(verb, how.get("revision")):
             return True
         bare = verb == "rollback" and how.get("revision") is None
