@@ -6,6 +6,7 @@ import base64
 import copy
 import gzip
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ from kubernaut.deploy.requests import (
     UnlockRequest,
 )
 from kubernaut.deploy.values import Values
-from kubernaut.errors import BadInput, HelmFailed, KubernautError, NotFound
+from kubernaut.errors import BadInput, ClusterUnreachable, HelmFailed, KubernautError, NotFound
 from kubernaut.events import Progress
 from kubernaut.history.records import Record, Status, decode
 from kubernaut.history.store import HistoryStore
@@ -82,15 +83,23 @@ class MortalCluster(FakeCluster):
             raise NotFound(kind)
         return super().find_resource(api_version, kind)
 
+    def die_in_main_thread(self) -> bool:
+        """Die if the cluster has ended this process; also while the main thread only waits for others."""
+        if self.dead and threading.current_thread() is threading.main_thread():
+            raise Killed
+        return False
+
     @contextmanager
     def _asked(self, request: str) -> Iterator[None]:
-        if self.dead:
-            raise Killed
+        if self.dead:  # the threads that watch a rollout die with their process, and raise nothing anywhere
+            self.die_in_main_thread()
+            raise ClusterUnreachable("killed")
         if self.meanwhile and request.startswith("create lease "):
             interfere, self.meanwhile = self.meanwhile, None
             interfere()
-        dies = not request.startswith(("get ", "list ")) and self.left == 0
-        if not request.startswith(("get ", "list ")):
+        writes = not request.startswith(("get ", "list ", "watch "))
+        dies = writes and self.left == 0
+        if writes:
             self.left -= 1
         self.dead = dies
         if dies and not self.answered:
@@ -201,9 +210,9 @@ class InMemory:
                 planned, changed, _ = self.serve(verb, request)
             else:
                 planned, changed, _ = execute(request, context=self.context, dry_run=dry_run)
-        except KubernautError as refused:
-            return type(refused).__name__
-        except Killed:
+        except (KubernautError, Killed) as ended:
+            if not self.cluster.dead:
+                return type(ended).__name__
             self.cluster.left, self.cluster.dead = -1, False
             self.leave(lock)
             return KILLED
@@ -252,6 +261,7 @@ class InMemory:
             store=HistoryStore(self.cluster),  # type: ignore[arg-type]
             settings=settings(),
             progress=Progress(lambda _: None),
+            stopped=self.cluster.die_in_main_thread,
         )
 
     def leave(self, lock: str) -> None:
