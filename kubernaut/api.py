@@ -166,7 +166,7 @@ class Kubernaut(ReleaseVerbs):
 
         with self.context.status_reporter(silent=dry_run) as reporter:
             preload = partial(preload_deploy, self.context.clients, namespace)
-            context = replace(self.context.publish_context, on_build=preload, on_package=packages.append)
+            context = replace(self.context.publish_context, while_building=preload, on_package=packages.append)
             published = self._publish(reporter, app_dir, context, version=version, image=None, dry_run=dry_run)
             return self._deploy(reporter, begin, namespace, options).after(published)
 

@@ -181,12 +181,15 @@ class Context:
 
 
 def preload_deploy(clients: Clients, namespace: str) -> None:
-    """Prepare in a thread what a deploy needs, its modules and a connection: it takes a quarter of a second, and a build waits."""
-    threading.Thread(target=_prepare_deploy, args=(clients, namespace), daemon=True, name="kubernaut-preload").start()
+    """Import what a deploy needs, which takes a quarter of a second, and open a connection to the cluster in a thread.
 
-
-def _prepare_deploy(clients: Clients, namespace: str) -> None:
+    Two threads must not import at the same time: packages with circular imports, such as asyncio, can then be seen half imported.
+    """
     for module in ("kubernaut.adapters.kube", "kubernaut.deploy.execute"):
         import_module(module)
+    threading.Thread(target=_connect, args=(clients.cluster, namespace), daemon=True, name="kubernaut-connect").start()
+
+
+def _connect(cluster: Cluster, namespace: str) -> None:
     with suppress(KubernautError):  # the deploy itself reports it
-        clients.cluster.namespace_exists(namespace)
+        cluster.namespace_exists(namespace)

@@ -55,7 +55,7 @@ class PublishContext:
 
     Attributes:
         on_version: Called before anything is built.
-        on_build: Called when the engine is about to build, which this process only waits for.
+        while_building: Called while the engine builds, in the thread that has checked the chart.
         on_package: Called with the chart's package, once it is published.
     """
 
@@ -65,7 +65,7 @@ class PublishContext:
     settings: Settings
     progress: Progress
     on_version: OnVersion = lambda _version, _commit, _repository: None
-    on_build: Callable[[], None] = lambda: None
+    while_building: Callable[[], None] = lambda: None
     on_package: Callable[[bytes], None] = lambda _package: None
 
 
@@ -223,6 +223,7 @@ def _publish(candidate: _Candidate, repository: str, prebuilt: Artefact | None, 
         # The image digest is known only after the push; for rendering, any digest will do.
         chart = pool.submit(_checked_chart, candidate, Path(folder), placeholder, context)
         if prebuilt is None:
+            pool.submit(context.while_building)
             _build_unless_refused(candidate, repository, chart, context)
             if (found := _published_meanwhile(candidate, context)) is not None:
                 return found
@@ -289,7 +290,6 @@ def _build(
             if chart is not None and chart.done() and chart.exception() is not None:
                 raise _ChartRefused
 
-        context.on_build()
         try:
             image = make_image(engine, candidate.source, tag=tag, labels=candidate.labels, time=candidate.time, log=log)
         except _ChartRefused:
