@@ -193,7 +193,12 @@ class Model(ModelSteps):
         possible = possible or [state for state in map(after_signal, self.walked) if state.seen == seen]
         assert possible, "\n".join([f"{seen}", "is none of", *(str(state.seen) for state in self.walked)])
         changed = None if self.walked[0].changed else self.walked[0].changed
-        self.state = replace(possible[-1], lock=lock if seen.locked else FREE, changed=changed)
+        # Whether the cause of a failure was written before the kill shows in no record.
+        entries = tuple(
+            replace(one, failed=None) if one.status == "failed" and not (one.ended or one.back or one.foreign) else one
+            for one in possible[-1].entries
+        )
+        self.state = replace(possible[-1], entries=entries, lock=lock if seen.locked else FREE, changed=changed)
 
     def _runs(self, now: Entry, what: str, *, same: bool) -> bool:
         """Return whether a release runs something as it was deployed; ``same`` decides where the rules leave it open."""

@@ -409,6 +409,10 @@ FOUND: Mapping[str, tuple[int, tuple[Step, ...]]] = {
             deploys(fails="rolled back"),
         ),
     ),
+    "a restore after a failing deploy that was killed": (
+        1,
+        (deploys(VARIANTS[1], fails="rolled back", kill=(5, True)), leaves("uninstall"), does("restore")),
+    ),
     "a deploy that was not seen through": (0, (deploys(kill=(3, True)), deploys())),
     "a record whose recreation broke off": (1, (*BROKEN_OFF, deploys(VARIANTS[2]), does("delete"))),
     "an unlock after a recreation broke off": (1, (*BROKEN_OFF, does("unlock"))),
