@@ -16,7 +16,7 @@ from kubernaut.deploy.leftovers import leftovers, remove
 from kubernaut.deploy.operation_writer import OperationWriter
 from kubernaut.deploy.operations import delete_expired, made, outcome_of, storable
 from kubernaut.deploy.reconcile import fence, mark_failed, restore_statuses
-from kubernaut.deploy.requests import DeployRequest, OperationRequest
+from kubernaut.deploy.requests import DeployRequest
 from kubernaut.deploy.revisions import chart_of
 from kubernaut.errors import (
     BadInput,
