@@ -184,12 +184,15 @@ def preload_deploy(clients: Clients, namespace: str) -> None:
     """Import what a deploy needs, which takes a quarter of a second, and open a connection to the cluster in a thread.
 
     Two threads must not import at the same time: packages with circular imports, such as asyncio, can then be seen half imported.
+    The thread may be cut off by the end of the process, so the certificates, which pass through a temporary file, are read before.
     """
     for module in ("kubernaut.adapters.kube", "kubernaut.deploy.execute"):
         import_module(module)
-    threading.Thread(target=_connect, args=(clients.cluster, namespace), daemon=True, name="kubernaut-connect").start()
+    with suppress(KubernautError):  # the deploy itself reports it
+        clients.cluster.read_credentials()
+        threading.Thread(target=_connect, args=(clients.cluster, namespace), daemon=True, name="kubernaut-connect").start()
 
 
 def _connect(cluster: Cluster, namespace: str) -> None:
-    with suppress(KubernautError):  # the deploy itself reports it
+    with suppress(KubernautError):
         cluster.namespace_exists(namespace)

@@ -59,6 +59,10 @@ class Cluster:
         """Return the API server's URL. Raises: ClusterUnreachable (kubeconfig missing or invalid, unknown context)."""
         return str(self._api.config().cluster.server)
 
+    def read_credentials(self) -> None:
+        """Read the kubeconfig's certificates and credentials, as the first request does otherwise. Raises: ClusterUnreachable."""
+        self._api.client()
+
     def list_objects(
         self,
         resource: Resource,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kubernaut.models import Plan
 
 DELETE_EVENTS = ("pre-delete", "post-delete")
+ROLLOUT_EVENTS = frozenset(f"{when}-{verb}" for when in ("pre", "post") for verb in ("install", "upgrade", "rollback"))
 _RUNNING = ("Job", "Pod")
 _GONE_SECONDS = 10.0
 _POLL_SECONDS = 0.3

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from kubernaut.deploy.hooks import hook_manifests, hooks_of, remove_running_hooks
+from kubernaut.deploy.hooks import ROLLOUT_EVENTS, hook_manifests, hooks_of, remove_running_hooks
 from kubernaut.deploy.probe import probe
 from kubernaut.deploy.value_hints import is_too_large, string_arguments, too_large
 from kubernaut.errors import DeadlineExceeded, DeployKept, Interrupted, KubernautError, LockLost
@@ -241,6 +241,7 @@ def target_of(record: Record, settings: Settings, notify: Callable[[str], None])
     expected = expected_of(record)
     if expected is None:
         return None
+    expected = tuple(one for one in expected if not one.hook or not ROLLOUT_EVENTS.isdisjoint(one.hook))
     rules, notices = rules_from(settings, record.annotations)
     for notice in notices:
         notify(notice)

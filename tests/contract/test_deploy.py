@@ -310,7 +310,7 @@ def test_existing_foreign_object_is_a_conflict(harness: ClusterHarness) -> None:
     harness.cluster.create_namespace(harness.namespace)
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"}}
     call_api(harness.cluster, "POST", f"/api/v1/namespaces/{harness.namespace}/configmaps", body=body)
-    with pytest.raises(KubernautError, match="exists and cannot be imported") as caught:
+    with pytest.raises(KubernautError, match="exists already") as caught:
         harness.deploy("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\n")
     assert caught.value.exit_status == 5
     assert harness.statuses == []
