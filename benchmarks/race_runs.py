@@ -26,9 +26,9 @@ from kubernaut.adapters.helm import Helm
 from kubernaut.adapters.kube import Cluster
 from kubernaut.deploy.execute import execute
 from kubernaut.deploy.execution import DeployContext
-from kubernaut.deploy.lease import Lock, lease_name
+from kubernaut.deploy.lock.lease import Lock, lease_name
 from kubernaut.deploy.requests import DeployRequest
-from kubernaut.deploy.values import read_values
+from kubernaut.deploy.values.layers import read_values
 from kubernaut.errors import ReleaseLocked
 from kubernaut.events import Progress
 from kubernaut.history.records import PENDING

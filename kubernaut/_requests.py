@@ -14,7 +14,7 @@ from kubernaut.models import check_name, check_namespace, check_release_name
 if TYPE_CHECKING:
     from kubernaut.context import Context
     from kubernaut.deploy.requests import DeployRequest, OperationRequest
-    from kubernaut.deploy.values import Values
+    from kubernaut.deploy.values.layers import Values
     from kubernaut.history.releases import ReleaseId
     from kubernaut.publish.version import ChartVersion, PublishedVersion
 
@@ -146,7 +146,7 @@ def operation_settings(context: Context, options: OperationOptions) -> dict[str,
 
 def requested_values(options: ShipOptions) -> Values:
     """Return the values of ``values``, the ``set…`` options and ``reuse_values``; files are read. Raises: ValuesInvalid."""
-    from kubernaut.deploy.values import read_values
+    from kubernaut.deploy.values.layers import read_values
 
     return read_values(
         None,

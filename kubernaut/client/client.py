@@ -14,7 +14,7 @@ from kubernaut._requests import requested_values
 from kubernaut.adapters.secret_files import static_token, token_from_file
 from kubernaut.ci import CiBuild, build_header, sanitize_build
 from kubernaut.client.transport import NO_RETRY, Transport, follow, follow_release, get_operation, iter_events, parse
-from kubernaut.deploy.set_arguments import merge
+from kubernaut.deploy.values.set_arguments import merge
 from kubernaut.errors import BadInput, ReleaseNotCurrent, ReleaseNotFound, SettingInvalid, Unreachable
 from kubernaut.events import Listener, NumberedEvent, ignore_event
 from kubernaut.history.detail import Difference, Preview, ReleaseReport

@@ -15,22 +15,23 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from kubernaut.deploy.adoption import ADOPT, adopted_health, failed_late
+from kubernaut.deploy.cluster_facts import adopted_health, is_gone, missing_in
 from kubernaut.deploy.execution import DeployContext, Execution, NotReady, completing_hints
 from kubernaut.deploy.failed_deploy import roll_back_or_keep
 from kubernaut.deploy.helm_commands import deploy_command, rollback_command, run_helm, uninstall_command
-from kubernaut.deploy.lease import Lock, holder_for
-from kubernaut.deploy.leftovers import passed_base
-from kubernaut.deploy.lock import hold, read_lock
+from kubernaut.deploy.lock.acquire import hold, read_lock
+from kubernaut.deploy.lock.lease import Lock, holder_for
 from kubernaut.deploy.operation_writer import OperationWriter
 from kubernaut.deploy.operations import description_of, operation_for
 from kubernaut.deploy.ownership import with_adoptions
-from kubernaut.deploy.plan import RECONCILING, plan
+from kubernaut.deploy.planning.adoption import ADOPT, failed_late
+from kubernaut.deploy.planning.leftovers import passed_base
+from kubernaut.deploy.planning.plan import RECONCILING, plan
+from kubernaut.deploy.planning.removed_kinds import MAP_RECORD, built_records
+from kubernaut.deploy.planning.revisions import chart_of, difference
+from kubernaut.deploy.planning.unfinished import is_fenced_uninstall
 from kubernaut.deploy.reconcile import reconcile, settle
-from kubernaut.deploy.remains import is_fenced_uninstall, is_gone
-from kubernaut.deploy.removed_kinds import MAP_RECORD, built_records, missing_in
 from kubernaut.deploy.requests import DeployRequest, OperationRequest, UninstallRequest, UnlockRequest
-from kubernaut.deploy.revisions import chart_of, difference
 from kubernaut.deploy.rollout import following
 from kubernaut.deploy.uninstall import uninstalling
 from kubernaut.errors import (
@@ -73,7 +74,7 @@ def execute(request: OperationRequest, *, context: DeployContext, dry_run: bool 
         DeployRolledBack: The new release failed, and the one before it runs again.
         DeployKept: The new release failed and was kept, or could not be rolled back.
         LockLost: Another operation took the lock over meanwhile.
-        KubernautError: Nothing was changed: see :func:`kubernaut.deploy.plan.plan`, the lock and Helm.
+        KubernautError: Nothing was changed: see :func:`kubernaut.deploy.planning.plan.plan`, the lock and Helm.
     """
     writer = OperationWriter(context.cluster, Journal(context.progress.listener), secrets=context.secrets)
     result = _execute(request, context, writer, dry_run=dry_run)
@@ -159,7 +160,7 @@ def _plan_unlocked(request: OperationRequest, context: DeployContext, history: R
 def _plan_with_health(
     history: ReleaseHistory, lock: Lock, request: OperationRequest, context: DeployContext, *, namespace_missing: bool = False
 ) -> Plan:
-    """Plan; what the cluster runs and serves is read only where the plan depends on it: see :func:`kubernaut.deploy.plan.plan`."""
+    """Plan; what the cluster shows is read only where the plan depends on it: see :func:`kubernaut.deploy.planning.plan.plan`."""
     current = history.current
     gone = current is not None and is_fenced_uninstall(current) and is_gone(current, context.cluster())
     planned = plan(history, lock, request, namespace_missing=namespace_missing, gone=gone)
@@ -182,7 +183,7 @@ def _plan_with_health(
 def _acquire_lock(
     request: OperationRequest, context: DeployContext, writer: OperationWriter, step: Step, lock: ExitStack
 ) -> Execution:
-    """Acquire the release's lock, which ``lock`` releases. Raises: see :func:`kubernaut.deploy.lock.hold`."""
+    """Acquire the release's lock, which ``lock`` releases. Raises: see :func:`kubernaut.deploy.lock.acquire.hold`."""
     started = context.clock()
     operation = operation_for(request, context.settings, writer.accepted)
     where = (context.cluster(), request.namespace, request.name)

@@ -11,13 +11,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from kubernaut.deploy.hooks import offer_no_hooks
-from kubernaut.deploy.leftovers import leftovers, remove
+from kubernaut.deploy.cleanup import remove_leftovers
 from kubernaut.deploy.operation_writer import OperationWriter
 from kubernaut.deploy.operations import delete_expired, made, outcome_of, storable
+from kubernaut.deploy.planning.leftovers import leftovers
+from kubernaut.deploy.planning.revisions import chart_of
 from kubernaut.deploy.reconcile import fence, mark_failed, restore_statuses
 from kubernaut.deploy.requests import DeployRequest
-from kubernaut.deploy.revisions import chart_of
 from kubernaut.errors import (
     BadInput,
     ClusterDenied,
@@ -31,6 +31,7 @@ from kubernaut.errors import (
     NotFound,
     ReleaseLocked,
 )
+from kubernaut.errors.domain import NO_HOOKS_HINT, NO_HOOKS_HTTP_HINT
 from kubernaut.events import Progress, Step, StopCheck, never_stop
 from kubernaut.history.operations import SUCCEEDED, Operation, OperationChart, Outcome, now
 from kubernaut.history.records import OPERATION_LABEL, PENDING, Record, Status
@@ -42,7 +43,7 @@ from kubernaut.settings import Settings
 if TYPE_CHECKING:
     from kubernaut.adapters.helm import Helm
     from kubernaut.adapters.kube import Cluster
-    from kubernaut.deploy.lock import HeldLock
+    from kubernaut.deploy.lock.acquire import HeldLock
 
 Find = Callable[[ReleaseHistory], Record | None]
 
@@ -284,7 +285,7 @@ class Execution:
     def remove_leftovers(self, record: Record) -> None:
         """Delete the objects that only revisions brought that failed; a release runs without them."""
         self.lock.check()
-        remove(self.cluster, leftovers(self.latest, record), notify=self.step.notice)
+        remove_leftovers(self.cluster, leftovers(self.latest, record), notify=self.step.notice)
 
     # how it ends
 
@@ -311,7 +312,7 @@ class Execution:
             raise
         except KubernautError as failure:
             if self.hook_failed and isinstance(failure, DeployFailed):
-                offer_no_hooks(failure)
+                failure.add_hints(NO_HOOKS_HINT, NO_HOOKS_HTTP_HINT)
             self._finish_failed(failure)
             self._fence()
             raise

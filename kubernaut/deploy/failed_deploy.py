@@ -6,7 +6,7 @@ from typing import Any
 
 from kubernaut.deploy.execution import NotReady
 from kubernaut.deploy.helm_commands import rollback_command, run_helm
-from kubernaut.deploy.revisions import chart_of, served_before, title
+from kubernaut.deploy.planning.revisions import chart_of, served_before, title
 from kubernaut.deploy.rollout import following, nothing_applied
 from kubernaut.errors import DeployFailed, DeployKept, DeployRolledBack, Interrupted, KubernautError, LockLost
 from kubernaut.history.records import Record

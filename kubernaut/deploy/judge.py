@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from kubernaut.deploy.execute import Result
 from kubernaut.deploy.execution import DeployContext
+from kubernaut.deploy.planning.revisions import title
 from kubernaut.deploy.probe import probe
-from kubernaut.deploy.revisions import title
-from kubernaut.deploy.rollout import kept, not_ready, target_of, why_unread
+from kubernaut.deploy.rollout import kept, not_ready, target_of
 from kubernaut.errors import BadInput, Interrupted, KubernautError, ReleaseNotFound
 from kubernaut.events import Step
 from kubernaut.history.masking import known_secrets
@@ -14,6 +14,7 @@ from kubernaut.history.records import GONE, Record, Status, parse_time
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Plan
 from kubernaut.rollout.diagnose import explain
+from kubernaut.rollout.expected import why_unread
 from kubernaut.rollout.follow import RolloutFollower, Target
 from kubernaut.rollout.logs import logs_to_read
 from kubernaut.rollout.watch import RolloutWatch

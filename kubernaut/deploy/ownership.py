@@ -16,12 +16,12 @@ from kubernaut.models import Action, Plan
 from kubernaut.rollout.objects import (
     Expected,
     Object,
-    annotations_of,
     created_at,
     expected_objects,
     labels_of,
     mappings,
     metadata_of,
+    owner_release,
 )
 from kubernaut.rollout.reading import Reading
 
@@ -33,7 +33,6 @@ ADOPT = "adopt-object"
 """The kind of the action for an object that is adopted."""
 _SECONDS = 10.0
 _MANAGED_BY = "app.kubernetes.io/managed-by"
-_NAME, _NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
 
 
 def with_adoptions(plan: Plan, request: OperationRequest, history: ReleaseHistory, context: DeployContext, step: Step) -> Plan:
@@ -86,8 +85,7 @@ def adoptions(new: Sequence[Expected], reading: Reading, name: str, namespace: s
 
 def owner_of(live: Object, name: str, namespace: str) -> str:
     """Return to whom an object belongs, by its annotations, labels and managers; empty if it is the release's own."""
-    annotations, labels = annotations_of(live), labels_of(live)
-    release, place = annotations.get(_NAME), annotations.get(_NAMESPACE)
+    labels, (release, place) = labels_of(live), owner_release(live)
     if (release, place, labels.get(_MANAGED_BY)) == (name, namespace, "Helm"):
         return ""
     if release:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from kubernaut.deploy.cluster_facts import missing_in
 from kubernaut.deploy.operations import update_operation
-from kubernaut.deploy.removed_kinds import MAP_RECORD, mapped_manifest, missing_in
+from kubernaut.deploy.planning.removed_kinds import MAP_RECORD, mapped_manifest
 from kubernaut.errors import Conflict, KubernautError, NotFound
 from kubernaut.history.operations import now, with_recreated_record
 from kubernaut.history.records import Record, Status, decode
@@ -40,7 +41,7 @@ def reconcile(
 
     Args:
         cluster: The release's cluster.
-        action: One of :data:`kubernaut.deploy.plan.RECONCILING`; its subject is the record's ID.
+        action: One of :data:`kubernaut.deploy.planning.plan.RECONCILING`; its subject is the record's ID.
         history: The history that the plan was made from.
         by: The actor, for the record's description.
         note: The actor's note, for the record's description.

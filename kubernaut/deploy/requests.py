@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar, Literal
 
-from kubernaut.deploy.values import Values
+from kubernaut.deploy.values.layers import Values
 from kubernaut.history.store import ReleaseHistory
 
 OnConflict = Literal["fail", "take"]

@@ -12,19 +12,19 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from kubernaut.deploy.hooks import ROLLOUT_EVENTS, hook_manifests, hooks_of, remove_running_hooks
+from kubernaut.deploy.cleanup import remove_running_hooks
 from kubernaut.deploy.probe import probe
-from kubernaut.deploy.value_hints import is_too_large, string_arguments, too_large
+from kubernaut.deploy.values.hints import is_too_large, string_arguments, too_large
 from kubernaut.errors import DeadlineExceeded, DeployKept, Interrupted, KubernautError, LockLost
 from kubernaut.history.explanation import Evidence, Explanation, clean
-from kubernaut.history.manifest import manifest_of, read_manifest
 from kubernaut.history.masking import known_secrets
 from kubernaut.history.records import GONE, Record, Status, decode, parse_time, secret_name
 from kubernaut.history.repair import explained_patch
+from kubernaut.rollout.expected import ROLLOUT_EVENTS, expected_of, hooks_of, why_unread
 from kubernaut.rollout.follow import RolloutFollower, Target, given_up
 from kubernaut.rollout.helm_failures import NOT_IN_TIME, conflicting_objects, helm_finding, helm_text
 from kubernaut.rollout.logs import UNREADABLE, logs_to_read
-from kubernaut.rollout.objects import Expected, expected_objects
+from kubernaut.rollout.objects import Expected
 from kubernaut.rollout.problems import Cause
 from kubernaut.rollout.rules import rules_from
 from kubernaut.rollout.verdict import Verdict
@@ -248,14 +248,6 @@ def target_of(record: Record, settings: Settings, notify: Callable[[str], None])
     return Target(expected, rules, parse_time(record.created))
 
 
-def expected_of(record: Record) -> tuple[Expected, ...] | None:
-    """Return the objects of a record, its hooks last; ``None`` if its manifest cannot be read whole."""
-    if why_unread(record):
-        return None
-    manifest, hooks = manifest_of(record), [read_manifest(text) for text in hook_manifests(record)]
-    return expected_objects(manifest.objects, record.namespace, [item for hook in hooks for item in hook.objects])
-
-
 def nothing_applied(execution: Execution, record: Record, deployed: Record) -> bool:
     """Return whether a failed upgrade has changed no object, so that the release before it still runs as it was.
 
@@ -321,17 +313,6 @@ def _short(sentence: str) -> str:
 def _before(current: Record) -> tuple[Expected, ...] | None:
     """Return the objects of the current release that exist before Helm starts: of a deleted one only its hooks may."""
     return hooks_of(current) if current.status in GONE else expected_of(current)
-
-
-def why_unread(record: Record) -> str:
-    """Return that and why a record's objects cannot be read; empty if they can be."""
-    if record.damaged:
-        return f"the record of {record.id} is damaged"
-    problem = manifest_of(record).problem
-    if problem:
-        return f"the manifest of {record.id} cannot be read: {problem}"
-    found = next((hook.problem for hook in map(read_manifest, hook_manifests(record)) if hook.problem), None)
-    return f"a hook of {record.id} cannot be read: {found}" if found else ""
 
 
 def not_ready(verdict: Verdict) -> KubernautError:

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from kubernaut.deploy.hooks import DELETE_EVENTS, hooks_of, offer_no_hooks, remove_running_hooks
+from kubernaut.deploy.cleanup import remove_running_hooks
 from kubernaut.deploy.rollout import is_about_a_hook, kept
 from kubernaut.errors import DeployKept, HelmFailed, LockLost
+from kubernaut.errors.domain import NO_HOOKS_HINT, NO_HOOKS_HTTP_HINT
 from kubernaut.history.masking import known_secrets
+from kubernaut.rollout.expected import DELETE_EVENTS, hooks_of
 from kubernaut.rollout.follow import RolloutFollower, Target
 from kubernaut.rollout.logs import logs_to_read
 from kubernaut.rollout.rules import rules_from
@@ -69,7 +71,7 @@ class Uninstall:
                 then = f" The {self._execution.operation.verb} begins when that delete is finished." if finishes else ""
                 sentence = explanation.sentence.replace(f"{what} was not ready", f"{what} was not finished", 1) + then
                 failed = kept(explanation.model_copy(update={"sentence": sentence}), record)
-                offer_no_hooks(failed, alone=True)
+                failed.hint, failed.http_hint = NO_HOOKS_HINT, NO_HOOKS_HTTP_HINT
                 return failed
         return DeployKept(f"{record.id} is not deleted: its status is {record.status}. {reported}", details=reported.details)
 

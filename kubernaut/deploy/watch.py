@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, TypeVar
 from kubernaut.deploy.execute import Result
 from kubernaut.deploy.execution import DeployContext, completing_hints
 from kubernaut.deploy.judge import judge_current
-from kubernaut.deploy.lease import Holder
-from kubernaut.deploy.liveness import LockObserver
+from kubernaut.deploy.lock.lease import Holder
+from kubernaut.deploy.lock.liveness import LockObserver
+from kubernaut.deploy.planning.unfinished import find_unfinished
 from kubernaut.deploy.requests import RecoveryRequest
-from kubernaut.deploy.revisions import find_unfinished
-from kubernaut.deploy.rollout import expected_of, target_of, why_unread
+from kubernaut.deploy.rollout import target_of
 from kubernaut.errors import ClusterUnreachable, Interrupted, OperationNotFound, ReleaseNotCurrent
 from kubernaut.events import Notice, OperationEvent, Step, StepStarted, WorkloadProgress
 from kubernaut.history.operation_codec import decode_operation
@@ -30,6 +30,7 @@ from kubernaut.history.repair import infer_outcome
 from kubernaut.history.replay import EventDecoder
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import check_namespace
+from kubernaut.rollout.expected import expected_of, why_unread
 from kubernaut.rollout.follow import RolloutFollower, Target
 from kubernaut.rollout.watch import RolloutWatch
 

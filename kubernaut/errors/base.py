@@ -64,6 +64,11 @@ class KubernautError(Exception):
                 text = text if value is None else re.sub(pattern, lambda _, value=value: value, text)
             setattr(self, attribute, text)
 
+    def add_hints(self, hint: str, http_hint: str) -> None:
+        """Add a sentence to each hint."""
+        self.hint = f"{self.hint} {hint}"
+        self.http_hint = f"{self.http_hint} {http_hint}"
+
     def problem(self) -> dict[str, Any]:
         """Return the failure as an RFC 9457 problem, with the hint for HTTP."""
         problem: dict[str, Any] = {
@@ -136,6 +141,11 @@ class DeployFailed(KubernautError):
     http_hint = "`GET /api/releases/ID/explanation` shows the evidence."
     release: str | None = None
     operation: str | None = None
+
+    def add_hints(self, hint: str, http_hint: str) -> None:
+        """Add a sentence to each hint."""
+        self.hint = f"{self.hint} {hint}"
+        self.http_hint = f"{self.http_hint} {http_hint}"
 
     def problem(self) -> dict[str, Any]:
         """Return the failure as an RFC 9457 problem, with the release and the operation."""

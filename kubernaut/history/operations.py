@@ -169,8 +169,7 @@ class Operation(OperationBase):
         known = {"cause": outcome.cause, "evidence": evidence} if outcome.cause else {}
         failure = from_problem({"code": code, "detail": outcome.message, "details": list(outcome.details), **named, **known})
         if outcome.cause == _HOOK_FAILED:
-            failure.hint = f"{failure.hint} {NO_HOOKS_HINT}"
-            failure.http_hint = f"{failure.http_hint} {NO_HOOKS_HTTP_HINT}"
+            failure.add_hints(NO_HOOKS_HINT, NO_HOOKS_HTTP_HINT)
         return failure
 
     @property

@@ -16,6 +16,7 @@ from kubernaut.history.manifest import manifest_of
 from kubernaut.history.records import Record, Status, parse_time
 from kubernaut.history.releases import Drift, HealthStatus, ReleaseHealth
 from kubernaut.rollout.drift import Changed, sentence
+from kubernaut.rollout.expected import why_manifest_unread
 from kubernaut.rollout.objects import (
     Expected,
     Object,
@@ -84,12 +85,10 @@ def subject_of(
         rules: Returns the rules for the annotations of its chart.
         compare: Keep all its objects whole too, if it is deployed: those of another one are not in the cluster.
     """
-    if record.damaged:
-        return Subject(unread=f"the record of {record.id} is damaged: {record.damaged}")
-    manifest = manifest_of(record)
-    if manifest.problem:
-        return Subject(unread=f"the manifest of {record.id} cannot be read: {manifest.problem}")
-    objects = expected_objects(manifest.objects, record.namespace)
+    unread = why_manifest_unread(record)
+    if unread:
+        return Subject(unread=unread)
+    objects = expected_objects(manifest_of(record).objects, record.namespace)
     judged = [one for one in objects if is_judged(one.key)]
     times = (parse_time(record.deployed_at), parse_time(record.modified))
     since = max(filter(None, times), default=None)

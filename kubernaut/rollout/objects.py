@@ -133,6 +133,18 @@ def annotations_of(item: Object) -> Object:
     return as_mapping(metadata_of(item).get("annotations"))
 
 
+def owner_release(item: Object) -> tuple[str, str]:
+    """Return the name and the namespace of the release that an object belongs to for Helm; empty texts for none."""
+    annotations = annotations_of(item)
+    name, namespace = (annotations.get(f"meta.helm.sh/release-{part}") for part in ("name", "namespace"))
+    return str(name or ""), str(namespace or "")
+
+
+def is_kept(item: Object) -> bool:
+    """Return whether an object has ``helm.sh/resource-policy: keep``, so that Helm never deletes it."""
+    return str(annotations_of(item).get("helm.sh/resource-policy")).strip().lower() == "keep"
+
+
 def labels_of(item: Object) -> Object:
     """Return an object's labels."""
     return as_mapping(metadata_of(item).get("labels"))

@@ -14,7 +14,7 @@ import yaml
 from support.charts import write_chart
 
 from kubernaut.cli.helm_flags import HELM_COMMANDS
-from kubernaut.deploy.values import canonical, read_values
+from kubernaut.deploy.values.layers import canonical, read_values
 
 pytestmark = pytest.mark.platform
 

@@ -24,7 +24,7 @@ from kubernaut.adapters.helm import Helm
 from kubernaut.adapters.kube import Cluster
 from kubernaut.deploy.execute import execute
 from kubernaut.deploy.requests import DeployRequest, UninstallRequest
-from kubernaut.deploy.values import read_values
+from kubernaut.deploy.values.layers import read_values
 from kubernaut.errors import ClusterDenied, DeployKept, DeployRolledBack, KubernautError, ReleaseLocked
 from kubernaut.history.store import HistoryStore
 from kubernaut.settings import load_settings

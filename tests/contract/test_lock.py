@@ -20,8 +20,8 @@ from support.racing import ExclusiveSection, race
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.ci import CiBuild
-from kubernaut.deploy.lease import Holder, Lock, LockState, LockTiming, decode_lease, lease_manifest, new_holder
-from kubernaut.deploy.lock import HeldLock, hold, read_lock
+from kubernaut.deploy.lock.acquire import HeldLock, hold, read_lock
+from kubernaut.deploy.lock.lease import Holder, Lock, LockState, LockTiming, decode_lease, lease_manifest, new_holder
 from kubernaut.errors import ClusterDenied, Conflict, LockLost, NamespaceNotFound, ReleaseLocked
 from kubernaut.testing.cluster import FakeCluster
 

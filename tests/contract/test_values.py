@@ -20,8 +20,8 @@ from support.charts import write_chart
 
 from kubernaut._yaml_nodes import resolve_plain
 from kubernaut.adapters.helm import Helm
-from kubernaut.deploy.set_arguments import merge, set_typed
-from kubernaut.deploy.values import canonical, read_values
+from kubernaut.deploy.values.layers import canonical, read_values
+from kubernaut.deploy.values.set_arguments import merge, set_typed
 from kubernaut.errors import ValuesInvalid
 from kubernaut.yaml_reader import parse_yaml
 

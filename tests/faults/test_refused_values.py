@@ -15,7 +15,7 @@ from support.cluster_state import remove
 from support.messages import facts
 
 from kubernaut.deploy.execute import execute
-from kubernaut.deploy.values import read_values
+from kubernaut.deploy.values.layers import read_values
 from kubernaut.errors import ChartInvalid, KubernautError
 from kubernaut.history.detail import Preview
 from kubernaut.settings import load_settings

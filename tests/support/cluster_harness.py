@@ -14,7 +14,7 @@ from kubernaut.adapters.kube import Cluster
 from kubernaut.deploy.execute import Result, execute
 from kubernaut.deploy.execution import DeployContext
 from kubernaut.deploy.requests import DeployRequest
-from kubernaut.deploy.values import read_values
+from kubernaut.deploy.values.layers import read_values
 from kubernaut.events import Event, Progress
 from kubernaut.history.store import HistoryStore, ReleaseHistory
 from kubernaut.settings import Settings

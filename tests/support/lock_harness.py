@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from kubernaut.ci import CiBuild
-from kubernaut.deploy.lease import Holder, LockTiming, decode_lease, lease_manifest, new_holder
-from kubernaut.deploy.lock import HeldLock, hold
+from kubernaut.deploy.lock.acquire import HeldLock, hold
+from kubernaut.deploy.lock.lease import Holder, LockTiming, decode_lease, lease_manifest, new_holder
 from kubernaut.errors import ReleaseLocked
 from kubernaut.testing.cluster import FakeCluster
 

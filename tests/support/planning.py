@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from kubernaut.deploy.lease import Holder, Lock, LockState
-from kubernaut.deploy.plan import plan as decide
+from kubernaut.deploy.lock.lease import Holder, Lock, LockState
+from kubernaut.deploy.planning.plan import plan as decide
 from kubernaut.deploy.requests import (
     DeployRequest,
     OperationRequest,
@@ -17,7 +17,7 @@ from kubernaut.deploy.requests import (
     UninstallRequest,
     UnlockRequest,
 )
-from kubernaut.deploy.values import Values
+from kubernaut.deploy.values.layers import Values
 from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseNotFound
 from kubernaut.history.operations import Operation
 from kubernaut.history.records import Record

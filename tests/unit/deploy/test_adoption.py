@@ -14,9 +14,9 @@ from support.kube_objects import IMAGE
 from support.planning import deploy_request
 from support.records import history, made, operation, own, record
 
-from kubernaut.deploy.adoption import covers, failed_late, missing_hook
-from kubernaut.deploy.lease import Lock
-from kubernaut.deploy.plan import plan
+from kubernaut.deploy.lock.lease import Lock
+from kubernaut.deploy.planning.adoption import covers, failed_late, missing_hook
+from kubernaut.deploy.planning.plan import plan
 from kubernaut.errors import ClusterUnreachable, DeployKept, HelmFailed
 from kubernaut.history.operations import Operation, Outcome
 from kubernaut.history.records import Record, Status

@@ -10,8 +10,8 @@ from support.kube_objects import Json, deployment, owned_pod, replica_set, runni
 from support.planning import LIVE, deploy_request
 from support.records import history, operation, own
 
-from kubernaut.deploy.lease import Lock
-from kubernaut.deploy.plan import plan
+from kubernaut.deploy.lock.lease import Lock
+from kubernaut.deploy.planning.plan import plan
 from kubernaut.errors import ClusterDenied, ReleaseLocked
 from kubernaut.events import Notice
 from kubernaut.history.records import Status

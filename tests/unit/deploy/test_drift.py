@@ -13,9 +13,9 @@ from support.records import history, operation, own
 
 from kubernaut.adapters.kube_resources import CHART_RESOURCES, RESOURCES
 from kubernaut.deploy.execute import execute
-from kubernaut.deploy.lease import Lock
+from kubernaut.deploy.lock.lease import Lock
 from kubernaut.deploy.ownership import owner_of
-from kubernaut.deploy.plan import plan
+from kubernaut.deploy.planning.plan import plan
 from kubernaut.deploy.requests import RestoreRequest, RollbackRequest, UninstallRequest
 from kubernaut.errors import ClusterDenied, Conflict, DeployKept, DeployRolledBack, HelmFailed
 from kubernaut.history.records import Status

@@ -15,7 +15,7 @@ from support.records import operation
 
 from kubernaut.deploy.execute import execute
 from kubernaut.deploy.requests import OperationRequest, RestoreRequest, RollbackRequest, UninstallRequest
-from kubernaut.deploy.values import read_values
+from kubernaut.deploy.values.layers import read_values
 from kubernaut.errors import (
     ChartInvalid,
     ClusterUnreachable,

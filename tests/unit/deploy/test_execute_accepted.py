@@ -16,7 +16,7 @@ from kubernaut.deploy.accepting import BEGINS_WITHIN
 from kubernaut.deploy.execute import execute
 from kubernaut.deploy.reconcile import settle
 from kubernaut.deploy.requests import RecoveryRequest, RollbackRequest, UninstallRequest
-from kubernaut.deploy.values import read_values
+from kubernaut.deploy.values.layers import read_values
 from kubernaut.errors import (
     ClusterDenied,
     ClusterUnreachable,

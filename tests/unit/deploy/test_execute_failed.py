@@ -14,7 +14,7 @@ from support.lock_harness import BOB
 from support.messages import facts
 
 from kubernaut.deploy.execute import execute
-from kubernaut.deploy.lease import lease_manifest
+from kubernaut.deploy.lock.lease import lease_manifest
 from kubernaut.deploy.requests import RollbackRequest, UninstallRequest
 from kubernaut.errors import (
     ClusterUnreachable,

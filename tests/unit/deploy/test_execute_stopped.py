@@ -12,7 +12,7 @@ from support.lock_harness import LockHarness as Locking
 from support.messages import facts
 
 from kubernaut.deploy.execute import execute
-from kubernaut.deploy.lock import hold
+from kubernaut.deploy.lock.acquire import hold
 from kubernaut.deploy.requests import OperationRequest, RollbackRequest, UninstallRequest
 from kubernaut.errors import Interrupted
 from kubernaut.history.records import Status

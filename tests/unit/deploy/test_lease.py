@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubernaut.ci import CiBuild
-from kubernaut.deploy.lease import Holder, decode_lease, lease_manifest, new_holder
+from kubernaut.deploy.lock.lease import Holder, decode_lease, lease_manifest, new_holder
 
 NOW = datetime(2026, 3, 1, 12, 3, 11, 250_000, tzinfo=UTC)
 ADA = new_holder("01op", "deploy", "ada", host="ci-7", process="boot/4242", build=CiBuild(url="http://ci/7"), since=NOW)

@@ -14,7 +14,7 @@ from support.records import history, made, operation, own, record
 
 from kubernaut.adapters.kube_resources import Resource
 from kubernaut.deploy.execute import execute
-from kubernaut.deploy.leftovers import leftovers, passed_base, was_applied
+from kubernaut.deploy.planning.leftovers import leftovers, passed_base, was_applied
 from kubernaut.deploy.requests import RollbackRequest
 from kubernaut.errors import ChartInvalid, ClusterDenied, DeployKept, DeployRolledBack, KubernautError
 from kubernaut.events import Notice

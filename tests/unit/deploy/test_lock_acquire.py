@@ -15,8 +15,8 @@ from support.lock_harness import ADA, BOB, EVE, HOUR, NAME, LockHarness
 from support.messages import facts
 
 from kubernaut.adapters.process import process_identity
-from kubernaut.deploy.lease import Holder, Lock, LockState, new_holder
-from kubernaut.deploy.lock import hold, read_lock
+from kubernaut.deploy.lock.acquire import hold, read_lock
+from kubernaut.deploy.lock.lease import Holder, Lock, LockState, new_holder
 from kubernaut.errors import ClusterUnreachable
 from kubernaut.testing.cluster import FakeCluster
 

@@ -13,8 +13,8 @@ import pytest
 from support.messages import facts
 from support.racing import ExclusiveSection, race
 
-from kubernaut.deploy.lease import LockState, LockTiming, decode_lease, new_holder
-from kubernaut.deploy.lock import HeldLock, hold
+from kubernaut.deploy.lock.acquire import HeldLock, hold
+from kubernaut.deploy.lock.lease import LockState, LockTiming, decode_lease, new_holder
 from kubernaut.errors import ClusterDenied, ClusterUnreachable, Conflict, KubernautError, LockLost, ReleaseLocked
 from kubernaut.testing.cluster import FakeCluster
 
@@ -294,7 +294,7 @@ class Hanging(FakeCluster):
 
 
 def test_hanging_renewal_does_not_delay_the_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubernaut.deploy.lock._JOIN_SECONDS", 0.1)
+    monkeypatch.setattr("kubernaut.deploy.lock.acquire._JOIN_SECONDS", 0.1)
     cluster = Hanging()
     with holding(cluster):
         assert cluster.hangs.wait(10)

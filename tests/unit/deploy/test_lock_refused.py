@@ -8,8 +8,8 @@ import pytest
 from support.lock_harness import ADA, BOB, HOUR, NAME, LockHarness
 from support.messages import facts
 
-from kubernaut.deploy.lease import Lock, LockState
-from kubernaut.deploy.lock import hold, read_lock
+from kubernaut.deploy.lock.acquire import hold, read_lock
+from kubernaut.deploy.lock.lease import Lock, LockState
 from kubernaut.errors import ClusterDenied, ClusterUnreachable, Conflict, NamespaceNotFound, ReleaseLocked
 
 

@@ -39,7 +39,7 @@ from kubernaut.deploy.requests import (
     UninstallRequest,
     UnlockRequest,
 )
-from kubernaut.deploy.values import Values
+from kubernaut.deploy.values.layers import Values
 from kubernaut.errors import BadInput, ClusterUnreachable, HelmFailed, KubernautError, NotFound
 from kubernaut.events import Progress
 from kubernaut.history.records import Record, Status, decode

@@ -11,7 +11,7 @@ from support.messages import facts
 from support.planning import EXPIRED, LIVE, NOW, UNCHANGED, VERBS, known_of, outcome, plain, plan, uninstall_of
 from support.records import history, made, operation, own, record
 
-from kubernaut.deploy.lease import Lock
+from kubernaut.deploy.lock.lease import Lock
 from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseLocked, ReleaseNotFound
 from kubernaut.history.operations import Outcome
 from kubernaut.history.records import Status

@@ -9,7 +9,7 @@ from support.messages import facts
 from support.planning import LIVE, UNCHANGED, outcome, plan, uninstall_of
 from support.records import history, made, operation, own, record
 
-from kubernaut.deploy.revisions import served_before
+from kubernaut.deploy.planning.revisions import served_before
 from kubernaut.errors import Conflict, ReleaseNotCurrent, ReleaseNotFound
 from kubernaut.history.operations import Operation, Outcome
 from kubernaut.history.records import Record

@@ -11,7 +11,7 @@ from support.deploy_harness import DeployHarness
 
 from kubernaut.deploy.execute import execute
 from kubernaut.deploy.requests import RollbackRequest, UninstallRequest
-from kubernaut.deploy.values import read_values
+from kubernaut.deploy.values.layers import read_values
 from kubernaut.errors import ChartInvalid, ClusterDenied
 from kubernaut.events import Notice
 from kubernaut.history.detail import Difference, Preview

@@ -14,8 +14,8 @@ from support.records import history, operation, own
 
 from kubernaut.adapters.process import process_identity
 from kubernaut.deploy.execute import Result, execute
-from kubernaut.deploy.lease import Lock, new_holder
-from kubernaut.deploy.plan import plan
+from kubernaut.deploy.lock.lease import Lock, new_holder
+from kubernaut.deploy.planning.plan import plan
 from kubernaut.deploy.requests import RecoveryRequest
 from kubernaut.errors import ReleaseLocked
 from kubernaut.history.store import ReleaseHistory

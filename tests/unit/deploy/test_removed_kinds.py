@@ -14,10 +14,11 @@ from support.messages import facts
 from support.planning import deploy_request
 from support.records import history, own
 
+from kubernaut.deploy.cluster_facts import missing_in
 from kubernaut.deploy.execute import execute
-from kubernaut.deploy.lease import Lock
-from kubernaut.deploy.plan import plan
-from kubernaut.deploy.removed_kinds import mapped_manifest, missing_in
+from kubernaut.deploy.lock.lease import Lock
+from kubernaut.deploy.planning.plan import plan
+from kubernaut.deploy.planning.removed_kinds import mapped_manifest
 from kubernaut.deploy.requests import RollbackRequest, UninstallRequest
 from kubernaut.errors import ClusterUnreachable
 from kubernaut.history.manifest import read_manifest

@@ -12,7 +12,7 @@ from support.in_process_server import InProcessServer
 from support.kube_objects import crashed, deployment, event, owned_pod, replica_set
 from support.watching import until
 
-from kubernaut.deploy.values import read_values
+from kubernaut.deploy.values.layers import read_values
 from kubernaut.errors import DeployFailed, DeployKept, DeployRolledBack, HelmFailed
 from kubernaut.history.explain import read_explanation
 from kubernaut.history.records import Status

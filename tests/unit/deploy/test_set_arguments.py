@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubernaut.deploy.set_arguments import file_as_string, literal_as_string, set_json, set_string, set_typed
-from kubernaut.deploy.values import canonical, read_values
+from kubernaut.deploy.values.layers import canonical, read_values
+from kubernaut.deploy.values.set_arguments import file_as_string, literal_as_string, set_json, set_string, set_typed
 from kubernaut.errors import ValuesInvalid
 
 NUMBERS = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)

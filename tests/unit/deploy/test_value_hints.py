@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from kubernaut.deploy.value_hints import is_too_large, string_arguments, too_large
+from kubernaut.deploy.values.hints import is_too_large, string_arguments, too_large
 
 VALUES = {
     "podAnnotations": {"prometheus.io/scrape": True, "prometheus.io/port": 9090, "team": "shop", "db/password": 123456},

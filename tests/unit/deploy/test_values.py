@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.messages import facts
 
-from kubernaut.deploy.set_arguments import merge, set_typed
-from kubernaut.deploy.values import Values, canonical, differing, overrides_lost, read_values
+from kubernaut.deploy.values.layers import Values, canonical, differing, overrides_lost, read_values
+from kubernaut.deploy.values.set_arguments import merge, set_typed
 from kubernaut.errors import ValuesInvalid
 
 VALUES = st.dictionaries(

@@ -21,7 +21,7 @@ from support.watching import until
 from kubernaut.adapters.kube_resources import Resource
 from kubernaut.deploy.execute import Result, execute
 from kubernaut.deploy.execution import DeployContext
-from kubernaut.deploy.lease import LockTiming, lease_manifest, new_holder
+from kubernaut.deploy.lock.lease import LockTiming, lease_manifest, new_holder
 from kubernaut.deploy.requests import RollbackRequest, UninstallRequest
 from kubernaut.deploy.watch import watch
 from kubernaut.errors import (

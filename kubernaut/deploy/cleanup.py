@@ -1,65 +1,65 @@
-"""Hooks that fail, and hooks that go on after the Helm that waited for them has ended."""
+"""Deletes what nothing owns or waits for any more: objects that failed revisions brought, and hooks that outlive their Helm."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from kubernaut.errors import ClusterDenied, KubernautError
-from kubernaut.errors.domain import NO_HOOKS_HINT, NO_HOOKS_HTTP_HINT
-from kubernaut.history.manifest import read_manifest
-from kubernaut.rollout.objects import Expected, Object, created_at, expected_objects, is_condition, is_deleted, status_of, uid_of
+from kubernaut.deploy.planning.leftovers import Leftover
+from kubernaut.deploy.planning.revisions import title
+from kubernaut.errors import ClusterDenied, KubernautError, NotFound
+from kubernaut.rollout.objects import (
+    Expected,
+    Object,
+    created_at,
+    is_condition,
+    is_deleted,
+    is_kept,
+    owner_release,
+    status_of,
+    uid_of,
+)
 
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
     from kubernaut.deploy.execution import Execution
-    from kubernaut.history.records import Record
-    from kubernaut.models import Plan
 
-DELETE_EVENTS = ("pre-delete", "post-delete")
-ROLLOUT_EVENTS = frozenset(f"{when}-{verb}" for when in ("pre", "post") for verb in ("install", "upgrade", "rollback"))
 _RUNNING = ("Job", "Pod")
 _GONE_SECONDS = 10.0
 _POLL_SECONDS = 0.3
 
 
-def offer_no_hooks(failure: KubernautError, *, alone: bool = False) -> None:
-    """Add the option that leaves hooks out to the hints of a failure.
+def remove_leftovers(cluster: Cluster, found: Iterable[Leftover], *, notify: Callable[[str], None]) -> None:
+    """Delete the objects that exist and belong to the release, and report each; a failure is reported only.
 
     Args:
-        failure: The failure of a hook.
-        alone: Whether its hints say nothing else.
+        cluster: The release's cluster.
+        found: The objects.
+        notify: Receives a line about each object.
     """
-    failure.hint = NO_HOOKS_HINT if alone else f"{failure.hint} {NO_HOOKS_HINT}"
-    failure.http_hint = NO_HOOKS_HTTP_HINT if alone else f"{failure.http_hint} {NO_HOOKS_HTTP_HINT}"
+    for one in found:
+        try:
+            if _remove_leftover(cluster, one):
+                notify(f"Removed {one.object.key}, which {title(one.record)} brought and the current revision does not have.")
+        except NotFound:  # its kind is gone, and so is the object
+            continue
+        except KubernautError as failure:
+            notify(f"{one.object.key}, which {title(one.record)} brought, could not be removed: {failure.message}")
 
 
-def without_hooks(planned: Plan) -> Plan:
-    """Return a plan whose reasons say that Helm leaves the hooks out."""
-    actions = (
-        action.model_copy(update={"reason": f"{action.reason}; without hooks"}) if action.kind.startswith("helm-") else action
-        for action in planned.actions
-    )
-    return planned.model_copy(update={"actions": tuple(actions)})
-
-
-def hook_manifests(record: Record) -> list[str]:
-    """Return the manifests of a record's hooks."""
-    hooks = record.content.get("hooks")
-    return [str(hook.get("manifest") or "") for hook in hooks if isinstance(hook, dict)] if isinstance(hooks, list) else []
-
-
-def hooks_of(record: Record, events: Collection[str] = ()) -> tuple[Expected, ...]:
-    """Return the objects of a record's hooks, of all events or only of some; those that cannot be read are left out."""
-    objects = [item for text in hook_manifests(record) for item in read_manifest(text).objects]
-    found = expected_objects((), record.namespace, objects)
-    if not events:
-        return found
-    chosen = (replace(one, hook=tuple(event for event in one.hook if event in events)) for one in found)
-    return tuple(one for one in chosen if one.hook)
+def _remove_leftover(cluster: Cluster, one: Leftover) -> bool:
+    key = one.object.key
+    resource = cluster.find_resource(str(one.object.object.get("apiVersion")), key.kind)
+    namespace = key.namespace if resource.namespaced else None
+    live = cluster.get_object(resource, namespace, key.name)
+    if live is None or is_deleted(live):
+        return False
+    if owner_release(live) != (one.record.name, one.record.namespace) or is_kept(live):
+        return False
+    cluster.delete_object(resource, namespace, key.name, uid=uid_of(live))
+    return True
 
 
 def is_running(live: Object, since: datetime | None) -> bool:
@@ -84,7 +84,7 @@ def remove_running_hooks(execution: Execution, hooks: Sequence[Expected], since:
     """
     if execution.outcome_unknown:  # the cluster does not answer
         return
-    removed = [one for one in hooks if one.key.kind in _RUNNING and one.is_builtin and _remove(execution, one, since)]
+    removed = [one for one in hooks if one.key.kind in _RUNNING and one.is_builtin and _remove_hook(execution, one, since)]
     until = time.monotonic() + _GONE_SECONDS
     while removed and time.monotonic() < until and not execution.lock.stopped():
         try:
@@ -94,9 +94,9 @@ def remove_running_hooks(execution: Execution, hooks: Sequence[Expected], since:
         time.sleep(_POLL_SECONDS if removed else 0)
 
 
-def _remove(execution: Execution, one: Expected, since: datetime | None) -> bool:
+def _remove_hook(execution: Execution, one: Expected, since: datetime | None) -> bool:
     """Delete the object of a hook if it runs; return whether that was requested."""
-    from kubernaut.rollout.findings import hook_event
+    from kubernaut.rollout.findings import hook_event  # what explains is imported after a failure
 
     title, key = f"{hook_event(one.hook)} hook {one.key.name}", one.key
     try:

@@ -2,8 +2,7 @@
 
 Helm builds the objects of the records that it compares, deletes or rolls back to, and fails for all of them if it cannot build
 one. An apiVersion that has a successor is therefore replaced in the stored manifest, as ``helm mapkubeapis`` does; objects of a
-kind that is gone, such as those of a CustomResourceDefinition that was deleted, do not exist any more and are taken out. Pure,
-except :func:`missing_in`.
+kind that is gone, such as those of a CustomResourceDefinition that was deleted, do not exist any more and are taken out. Pure.
 """
 
 from __future__ import annotations
@@ -13,16 +12,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from kubernaut.errors import KubernautError, NotFound
 from kubernaut.history.manifest import manifest_of, read_manifest
 from kubernaut.history.records import Record, Status, as_mapping, few
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action
-from kubernaut.rollout.helm_failures import SUCCESSORS
 from kubernaut.yaml_reader import split_documents
 
 if TYPE_CHECKING:
-    from kubernaut.adapters.kube import Cluster
+    pass
 
 MAP_RECORD = "map-record"
 """The action that takes removed kinds out of a record's manifest."""
@@ -32,24 +29,6 @@ Removed = Mapping[Kind, str]
 """The kinds that the cluster does not serve, each with the apiVersion that replaces it; empty for none."""
 
 MAX_NAMED = 10
-_ALWAYS_SERVED = frozenset(
-    {
-        "v1",
-        "apps/v1",
-        "batch/v1",
-        "autoscaling/v1",
-        "autoscaling/v2",
-        "policy/v1",
-        "networking.k8s.io/v1",
-        "rbac.authorization.k8s.io/v1",
-        "storage.k8s.io/v1",
-        "scheduling.k8s.io/v1",
-        "coordination.k8s.io/v1",
-        "discovery.k8s.io/v1",
-        "apiextensions.k8s.io/v1",
-        "admissionregistration.k8s.io/v1",
-    }
-)
 _API_VERSION = re.compile(r"^apiVersion:.*$", re.MULTILINE)
 
 
@@ -69,17 +48,6 @@ def built_records(history: ReleaseHistory, actions: Iterable[Action]) -> Iterato
             continue
         found |= {record.id: record for record in history.records if record.id in names and not record.damaged}
     return iter(found.values())
-
-
-def missing_in(cluster: Cluster, records: Iterable[Record]) -> Removed:
-    """Return the kinds of records that the cluster does not serve; what cannot be asked counts as served."""
-    found: dict[Kind, str] = {}
-    for api_version, kind in sorted({kind for record in records for kind in _kinds(record)}):
-        if api_version in _ALWAYS_SERVED or _serves(cluster, api_version, kind):
-            continue
-        successor = SUCCESSORS.get((kind, api_version), "")
-        found[api_version, kind] = successor if successor and _serves(cluster, successor, kind) else ""
-    return found
 
 
 def map_action(record: Record, removed: Removed) -> Action | None:
@@ -119,19 +87,10 @@ def _mapped(separator: str, text: str, removed: Removed) -> str:
     return f"{separator}\n{json.dumps({'apiVersion': 'v1', 'kind': 'List', 'items': items})}\n"
 
 
-def _kinds(record: Record) -> Iterator[Kind]:
+def kinds_of(record: Record) -> Iterator[Kind]:
+    """Yield the kinds of the objects in a record's manifest."""
     return (_kind_of(item) for item in manifest_of(record).objects)
 
 
 def _kind_of(item: Mapping[str, Any]) -> Kind:
     return str(item.get("apiVersion") or ""), str(item.get("kind") or "")
-
-
-def _serves(cluster: Cluster, api_version: str, kind: str) -> bool:
-    try:
-        cluster.find_resource(api_version, kind)
-    except NotFound:
-        return False
-    except KubernautError:  # then Helm finds out
-        return True
-    return True

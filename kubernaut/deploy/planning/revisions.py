@@ -1,9 +1,4 @@
-"""Which revisions of a release a verb goes by, and what an interrupted operation left. Pure.
-
-Helm marks a release ``pending-*`` or ``uninstalling`` before it works on it and cannot tell later whether it still does. kubernaut
-changes a release only under its lock, so the holder of the lock knows that no other kubernaut is at work. Plain Helm has no lock:
-only the age of its record shows that it is gone.
-"""
+"""Which revisions of a release a verb goes by: the one that runs what is requested, and those that served. Pure."""
 
 from __future__ import annotations
 
@@ -12,20 +7,18 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-from kubernaut.deploy.requests import DeployRequest, OperationRequest
-from kubernaut.deploy.values import canonical, differing, overrides_lost
-from kubernaut.errors import Conflict, DeployKept, ReleaseLocked
+from kubernaut.deploy.requests import DeployRequest
+from kubernaut.deploy.values.layers import canonical, differing, overrides_lost
+from kubernaut.errors import DeployKept
 from kubernaut.history.manifest import manifest_of
-from kubernaut.history.operations import SUCCEEDED, Operation, OperationChart
-from kubernaut.history.records import GONE, PENDING, Record, Status, as_mapping, few, parse_time
+from kubernaut.history.operations import SUCCEEDED, OperationChart
+from kubernaut.history.records import GONE, PENDING, Record, Status, as_mapping, few
 from kubernaut.history.releases import HealthStatus, ReleaseHealth, find_operation
 from kubernaut.history.store import ReleaseHistory
+from kubernaut.rollout.objects import is_kept
 
 MAX_KEYS = 10
 """How many keys of values a reason names; the others are counted."""
-
-_ROLLBACK_OFFSET = {"rollback": 1, "restore": 1, "deploy": 2}
-"""How far above ``Operation.after`` a verb's ``helm rollback`` puts its record; a deploy rolls back from its own record."""
 
 
 def title(record: Record) -> str:
@@ -57,13 +50,8 @@ def removed_objects(record: Record) -> tuple[str, ...]:
 
 
 def removed_documents(record: Record) -> tuple[Mapping[str, Any], ...]:
-    """Return the objects of a manifest that an uninstall removes: all without ``helm.sh/resource-policy: keep``."""
-
-    def stays(document: Mapping[str, Any]) -> bool:
-        annotations = as_mapping(as_mapping(document.get("metadata")).get("annotations"))
-        return str(annotations.get("helm.sh/resource-policy")).strip().lower() == "keep"
-
-    return tuple(document for document in manifest_of(record).objects if not stays(document))
+    """Return the objects of a manifest that an uninstall removes."""
+    return tuple(document for document in manifest_of(record).objects if not is_kept(document))
 
 
 # the revision that is deployed, rolled back to or restored
@@ -115,22 +103,6 @@ def _ailment(current: Record, health: ReleaseHealth | None) -> str | None:
         return health.reason
     ill = health.drift or health.status in (HealthStatus.DEGRADED, HealthStatus.MISSING)
     return f"{title(current)} is {health.status}: {health.reason}" if ill else None
-
-
-def check_taken(current: Record, health: ReleaseHealth | None) -> None:
-    """Check that Helm can write what others have changed, which is all that is to be done. Raises: Conflict."""
-    if health is None or not current.server_side:
-        return
-    taken = [drift for drift in health.drift if drift.field and drift.manager]
-    if not taken:
-        return
-    managers = few(dict.fromkeys(drift.manager for drift in taken), MAX_KEYS)
-    raise Conflict(
-        f"{title(current)} cannot be applied again: {health.reason}. Helm does not overwrite what {managers} manages.",
-        hint="To overwrite it, run the same command again with `--on-conflict take`. Else leave the field out of the chart.",
-        http_hint="To overwrite it, send `onConflict: take`. Else leave the field out of the chart.",
-        members={"cause": "apply_conflict"},
-    )
 
 
 @dataclass(frozen=True)
@@ -209,89 +181,3 @@ def unreached_target(history: ReleaseHistory, current: Record) -> Record | None:
         targets = {action.subject for action in operation.plan.actions if action.kind == "helm-rollback"}
         return next((record for record in history.records if record.id in targets and not record.damaged), None)
     return None
-
-
-# what an interrupted operation left
-
-
-@dataclass(frozen=True)
-class Unfinished:
-    """The current record while its status says that Helm works on it.
-
-    Attributes:
-        by: Who left it so: the operation's actor and verb, or plain Helm.
-        since: Since when, such as ``2026-11-22 12:00:00 UTC``.
-        stale: Whether it is certain that no Helm works on it any more.
-        wait: Seconds until the record of a plain Helm counts as stale.
-    """
-
-    record: Record
-    by: str
-    since: str
-    stale: bool
-    wait: float = 0.0
-
-    def error(self) -> ReleaseLocked:
-        """Return the error for a release that Helm works on."""
-        record = self.record
-        minutes = f"{max(self.wait, 60) / 60:.0f} min"
-        return ReleaseLocked(
-            f"{record.namespace}.{record.name} is {record.status} (v{record.revision}), by {self.by} since {self.since}.",
-            hint=f"Add --lock-timeout 5m to wait; in {minutes} the record counts as abandoned. If nothing works on it any more, "
-            f"`kubernaut unlock {record.name} -n {record.namespace}` ends it now.",
-            http_hint=f"Send `lockTimeout`, in seconds, to wait; in {minutes} the record counts as abandoned.",
-        )
-
-
-def find_unfinished(history: ReleaseHistory, request: OperationRequest) -> Unfinished | None:
-    """Return the current record if it is unfinished. Assumes that no other kubernaut is at work: the lock is held, or free."""
-    current = history.current
-    if current is None or (current.status not in PENDING and current.status != Status.UNINSTALLING):
-        return None
-    operation = left_by(current, history)
-    if operation is not None or (current.status in PENDING and current.operation_id):
-        by = f"{operation.actor or 'an unknown actor'} ({operation.verb})" if operation else "an operation whose record is gone"
-        return Unfinished(current, by, _readable(operation.started_at.isoformat() if operation else current.created), stale=True)
-    began = current.deleted_at if current.status == Status.UNINSTALLING else current.deployed_at
-    age = _age(current, history)
-    stale = age is not None and age >= request.stale_after
-    wait = request.stale_after - min(age or 0.0, request.stale_after)
-    return Unfinished(current, "plain Helm", _readable(began or current.created), stale=stale or request.force, wait=wait)
-
-
-def left_by(current: Record, history: ReleaseHistory) -> Operation | None:
-    """Return the operation of kubernaut that left a record unfinished.
-
-    A deploy's record has the operation's label. A delete changes the record of another operation, and a rollback copies the labels
-    of its target, so for those the plans of the operations decide. A rollback with an outcome left nothing; a delete that failed
-    may have left the record ``uninstalling``.
-    """
-    if current.status == Status.UNINSTALLING:
-        return next((one for one in history.operations if _uninstalls(one, current)), None)
-    found = find_operation(current, history.operations)
-    if found is not None or current.status != Status.PENDING_ROLLBACK:
-        return found[0] if found else None
-    return next((one for one in history.unfinished if _rolls_back_into(one, current)), None)
-
-
-def _uninstalls(operation: Operation, record: Record) -> bool:
-    succeeded = operation.outcome is not None and operation.outcome.reason == SUCCEEDED
-    planned = any(action.kind == "helm-uninstall" and action.subject == record.id for action in operation.plan.actions)
-    return planned and not succeeded
-
-
-def _rolls_back_into(operation: Operation, record: Record) -> bool:
-    offset = _ROLLBACK_OFFSET.get(operation.verb)
-    return offset is not None and operation.after is not None and record.revision == operation.after + offset
-
-
-def _readable(text: str) -> str:
-    """Return a time to the second; a text that is not a time stays as it is."""
-    time = parse_time(text)
-    return f"{time:%Y-%m-%d %H:%M:%S} UTC" if time else text
-
-
-def _age(record: Record, history: ReleaseHistory) -> float | None:
-    """Return how many seconds ago a record was last written, by the API server's clock."""
-    written = parse_time(record.modified or record.created)
-    return None if history.read_at is None or written is None else (history.read_at - written).total_seconds()

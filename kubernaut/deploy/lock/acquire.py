@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from kubernaut.deploy.lease import (
+from kubernaut.deploy.lock.lease import (
     Holder,
     Lease,
     LeaseObserver,

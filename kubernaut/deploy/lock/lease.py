@@ -1,7 +1,7 @@
 """The lock of a release as data: its state, its holder, the codec of its Lease, and what an observer makes of a Lease.
 
 The Lease is ``kubernaut.NAME`` in the release's namespace. People and other tools can edit it, so reading never fails.
-:mod:`kubernaut.deploy.lock` acquires, renews and releases it.
+:mod:`kubernaut.deploy.lock.acquire` acquires, renews and releases it.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ damaged              conflict                conflict            conflict       
 .. [1] After an unfinished or failed restore the deleted release is still to be restored: mark failed, roll back to it.
 .. [2] An upgrade if the release is degraded or missing, if others have changed its objects, or if ``always`` is requested. A
    conflict if Helm would not write what others have changed.
-.. [3] Adopted if it is what is requested, was not ready in time, and is ready now: :mod:`kubernaut.deploy.adoption`.
+.. [3] Adopted if it is what is requested, was not ready in time, and is ready now: :mod:`kubernaut.deploy.planning.adoption`.
 .. [4] If the record is fenced and the objects are gone, it is marked uninstalled instead, without Helm.
 
 The lock decides whether that is allowed. *Live*: refused with the holder, unless there is nothing to do. *Free* or *expired*: no
@@ -37,12 +37,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import MappingProxyType
 
-from kubernaut.deploy.adoption import ADOPT, failed_late, missing_hook
-from kubernaut.deploy.hooks import without_hooks
-from kubernaut.deploy.lease import Lock, LockState, locked_error
-from kubernaut.deploy.leftovers import brought, leftovers, pass_base, unserved_objects
-from kubernaut.deploy.remains import is_fenced_uninstall, mark_uninstalled
-from kubernaut.deploy.removed_kinds import MAP_RECORD, Removed, built_records, map_action
+from kubernaut.deploy.lock.lease import Lock, LockState, locked_error
+from kubernaut.deploy.planning.adoption import ADOPT, failed_late, missing_hook
+from kubernaut.deploy.planning.checks import check_current, check_match, check_new_name, check_readable, check_taken
+from kubernaut.deploy.planning.leftovers import brought, leftovers, pass_base, unserved_objects
+from kubernaut.deploy.planning.removed_kinds import MAP_RECORD, Removed, built_records, map_action
+from kubernaut.deploy.planning.revisions import (
+    MAX_KEYS,
+    difference,
+    newest_served,
+    removed_objects,
+    served_before,
+    title,
+    unreached_target,
+)
+from kubernaut.deploy.planning.unfinished import Unfinished, find_unfinished, is_fenced_uninstall, mark_uninstalled
 from kubernaut.deploy.requests import (
     DeployRequest,
     OperationRequest,
@@ -51,25 +60,13 @@ from kubernaut.deploy.requests import (
     UninstallRequest,
     UnlockRequest,
 )
-from kubernaut.deploy.revisions import (
-    MAX_KEYS,
-    Unfinished,
-    check_taken,
-    difference,
-    find_unfinished,
-    newest_served,
-    removed_objects,
-    served_before,
-    title,
-    unreached_target,
-)
-from kubernaut.deploy.values import canonical
-from kubernaut.errors import Conflict, NameInvalid, NamespaceNotFound, ReleaseChanged, ReleaseNotCurrent, ReleaseNotFound
+from kubernaut.deploy.values.layers import canonical
+from kubernaut.errors import Conflict, NamespaceNotFound, ReleaseNotFound
 from kubernaut.history.manifest import manifest_of
 from kubernaut.history.records import GONE, PENDING, Record, Status, few
 from kubernaut.history.releases import HealthStatus, ReleaseHealth, last_deleted
 from kubernaut.history.store import ReleaseHistory
-from kubernaut.models import Action, Plan, check_name
+from kubernaut.models import Action, Plan
 
 RECONCILING = frozenset({"recreate-record", "mark-failed", "mark-uninstalled", "mark-superseded", MAP_RECORD})
 """The actions that put the history in order, without Helm."""
@@ -123,7 +120,16 @@ def plan(
     is_done = gone and main.actions[-1].kind == "helm-uninstall"
     rest = () if is_done else tuple(action for action in main.actions if action not in first)
     planned = Plan(actions=(*first, *rest), reason=main.reason)
-    return without_hooks(planned) if request.no_hooks else planned
+    return _without_hooks(planned) if request.no_hooks else planned
+
+
+def _without_hooks(planned: Plan) -> Plan:
+    """Return a plan whose reasons say that Helm leaves the hooks out."""
+    actions = (
+        action.model_copy(update={"reason": f"{action.reason}; without hooks"}) if action.kind.startswith("helm-") else action
+        for action in planned.actions
+    )
+    return planned.model_copy(update={"actions": tuple(actions)})
 
 
 def _main_plan(
@@ -132,16 +138,16 @@ def _main_plan(
     """Return what is to be done if nothing was left unfinished."""
     current = history.current
     if isinstance(request, DeployRequest):
-        _check_match(current, current, request)
+        check_match(current, current, request)
         return _deploy(history, request, namespace_missing=namespace_missing, health=health)
     if current is None:
         raise ReleaseNotFound(f"The release {request.release} does not exist.")
     if isinstance(request, RestoreRequest | UninstallRequest):
-        _check_current(current, request.revision)
+        check_current(current, request.revision)
     named = history.find(request.revision) if isinstance(request, RollbackRequest) and request.revision is not None else current
     if named is not None:  # a rollback to a missing revision is refused in _rollback_target
-        _check_match(named, current, request)
-    _check_readable(current)
+        check_match(named, current, request)
+    check_readable(current)
     if isinstance(request, RollbackRequest):
         return _rollback(history, current, request)
     return _restore(history, current) if isinstance(request, RestoreRequest) else _delete(current)
@@ -153,14 +159,14 @@ def _main_plan(
 def _deploy(history: ReleaseHistory, request: DeployRequest, *, namespace_missing: bool, health: ReleaseHealth | None) -> Plan:
     current = history.current
     if current is None:
-        _check_new_name(request)
+        check_new_name(request)
     if namespace_missing and not request.create_namespace:
         raise NamespaceNotFound(f"The namespace {request.namespace} does not exist.")
     if current is None:
         create = Action(kind="create-namespace", subject=request.namespace, reason="it does not exist")
         install = Action(kind="helm-install", subject=request.release, reason=f"{request.version} is its first release")
         return Plan(actions=(create, install) if namespace_missing else (install,))
-    _check_readable(current)
+    check_readable(current)
     if current.status in (Status.UNINSTALLED, Status.UNINSTALLING):
         reason = f"{title(current)} was deleted; deploys {request.version}"
         return Plan(actions=(Action(kind="helm-install-replace", subject=request.release, reason=reason),))
@@ -249,6 +255,11 @@ def _delete(current: Record) -> Plan:
     return Plan(actions=(_uninstall(current, reason),))
 
 
+def _was(current: Record) -> str:
+    left = current.status in PENDING or current.status == Status.UNINSTALLING
+    return f"was left {current.status}" if left else f"is {current.status}"
+
+
 def _uninstall(record: Record, reason: str) -> Action:
     """Return the action that uninstalls a release, with the objects that it removes."""
     objects = removed_objects(record)
@@ -266,7 +277,7 @@ def _uninstall(record: Record, reason: str) -> Action:
 
 def _unlock(history: ReleaseHistory, lock: Lock, request: UnlockRequest, *, gone: bool) -> Plan:
     if history.current is not None:
-        _check_current(history.current, request.revision)
+        check_current(history.current, request.revision)
     if lock.state is LockState.LIVE and not request.force:
         raise locked_error(request.namespace, request.name, lock.holder)
     actions = []
@@ -348,52 +359,3 @@ def _strays(history: ReleaseHistory, main: Action) -> Iterator[Record]:
         yield from deployed
     elif main.kind == ADOPT:
         yield from (record for record in deployed if record.id != main.subject)
-
-
-# what is checked before
-
-
-def _was(current: Record) -> str:
-    left = current.status in PENDING or current.status == Status.UNINSTALLING
-    return f"was left {current.status}" if left else f"is {current.status}"
-
-
-def _check_new_name(request: DeployRequest) -> None:
-    """Check the name of the first release: names with dots are upgraded, and not made, because objects are often named alike."""
-    if "." in request.name:
-        raise NameInvalid(
-            f"The release {request.release} does not exist, and the name of a new one has no dot.",
-            hint=f"`kubernaut list -n {request.namespace} --all` lists the releases; use dashes in a new name.",
-            http_hint=f"`GET /api/releases?namespace={request.namespace}&all=true` lists the releases; use dashes in a new name.",
-        )
-    check_name(request.name)
-
-
-def _check_current(current: Record, revision: int | None) -> None:
-    if revision not in (None, current.revision):
-        named = f"{current.namespace}.{current.name}.v{revision}"
-        raise ReleaseNotCurrent(
-            f"{named} is not the current release; {current.id} is.",
-            hint=f"Name the current release, {current.id}.",
-            members={"current": current.id},
-        )
-
-
-def _check_match(named: Record | None, current: Record | None, request: OperationRequest) -> None:
-    """Check that the named record has the ETag of the request."""
-    if request.if_match is None or (named is not None and named.etag == request.if_match):
-        return
-    members = {"current": current.id, "etag": current.etag} if current else {}
-    what = f"{named.id} has changed since its ETag was read" if named else f"The release {request.release} does not exist"
-    now = f"; the current release is {current.id}, with the ETag {current.etag}" if current else ""
-    raise ReleaseChanged(f"{what}{now}.", members=members)
-
-
-def _check_readable(current: Record) -> None:
-    if current.damaged:
-        raise Conflict(
-            f"The record of {current.id} is damaged: {current.damaged}.",
-            hint=f"Helm cannot read it either. `kubectl delete secret {current.secret} -n {current.namespace}` removes the "
-            "revision from the history.",
-            http_hint=f"Helm cannot read it either. Deleting the Secret {current.secret} removes the revision from the history.",
-        )

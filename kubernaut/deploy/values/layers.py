@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kubernaut.deploy.set_arguments import file_as_string, literal_as_string, merge, set_json, set_string, set_typed
+from kubernaut.deploy.values.set_arguments import file_as_string, literal_as_string, merge, set_json, set_string, set_typed
 from kubernaut.history.detail import leaves
 from kubernaut.yaml_reader import read_yaml
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from kubernaut.deploy.lease import Holder, LeaseObserver, LockTiming, decode_lease, is_dead, lease_name
+from kubernaut.deploy.lock.lease import Holder, LeaseObserver, LockTiming, decode_lease, is_dead, lease_name
 from kubernaut.errors import ClusterDenied
 from kubernaut.history.operations import Operation, longest_duration
 

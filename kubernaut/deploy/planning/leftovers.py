@@ -2,28 +2,28 @@
 
 Helm compares a new revision with the last ``deployed`` one, so what a failed revision brought in between would stay for ever:
 objects that no record owns, and with client-side apply fields of objects that stay. A failed revision that was applied whole is
-therefore what Helm compares with, and objects of failed revisions are deleted after a success. Pure, except :func:`remove`.
+therefore what Helm compares with, and objects of failed revisions are deleted after a success. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kubernaut.deploy.revisions import newest_served, title, why_not_served
-from kubernaut.deploy.rollout import expected_of
-from kubernaut.errors import DeployKept, KubernautError, NotFound
+from kubernaut.deploy.planning.revisions import newest_served, title, why_not_served
+from kubernaut.errors import DeployKept
 from kubernaut.history.manifest import manifest_of
 from kubernaut.history.records import Record, Status, few
 from kubernaut.history.releases import find_operation
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action
-from kubernaut.rollout.objects import Expected, Object, ObjectKey, annotations_of, expected_objects, is_deleted, uid_of
+from kubernaut.rollout.expected import expected_of
+from kubernaut.rollout.objects import Expected, ObjectKey, expected_objects, is_kept
 from kubernaut.rollout.problems import Cause
 
 if TYPE_CHECKING:
-    from kubernaut.adapters.kube import Cluster
+    pass
 
 NOT_APPLIED = frozenset(
     {
@@ -42,9 +42,6 @@ NOT_APPLIED = frozenset(
 MAX_NAMED = 10
 MAX_RECORDS = 10
 """How many of the newest revisions that failed are looked at."""
-_POLICY = "helm.sh/resource-policy"
-_RELEASE_NAME = "meta.helm.sh/release-name"
-_RELEASE_NAMESPACE = "meta.helm.sh/release-namespace"
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,7 @@ def leftovers(history: ReleaseHistory, runs: Record) -> tuple[Leftover, ...]:
     found: dict[ObjectKey, Leftover] = {}
     for record in [*([served] if served is not None else []), *unserved]:
         for one in expected_objects(manifest_of(record).objects, record.namespace):
-            if one.key not in known and one.key.kind and one.key.name and not _is_kept(one.object):
+            if one.key not in known and one.key.kind and one.key.name and not is_kept(one.object):
                 found.setdefault(one.key, Leftover(one, record))
     return tuple(found.values())
 
@@ -135,43 +132,6 @@ def unserved_objects(history: ReleaseHistory) -> str:
     return f"{found}, unless the new revision has it" if found else ""
 
 
-def remove(cluster: Cluster, found: Iterable[Leftover], *, notify: Callable[[str], None]) -> None:
-    """Delete the objects that exist and belong to the release, and report each; a failure is reported only.
-
-    Args:
-        cluster: The release's cluster.
-        found: The objects.
-        notify: Receives a line about each object.
-    """
-    for one in found:
-        try:
-            if _remove(cluster, one):
-                notify(f"Removed {one.object.key}, which {title(one.record)} brought and the current revision does not have.")
-        except NotFound:  # its kind is gone, and so is the object
-            continue
-        except KubernautError as failure:
-            notify(f"{one.object.key}, which {title(one.record)} brought, could not be removed: {failure.message}")
-
-
-def _remove(cluster: Cluster, one: Leftover) -> bool:
-    key = one.object.key
-    resource = cluster.find_resource(str(one.object.object.get("apiVersion")), key.kind)
-    namespace = key.namespace if resource.namespaced else None
-    live = cluster.get_object(resource, namespace, key.name)
-    if live is None or is_deleted(live):
-        return False
-    annotations, record = annotations_of(live), one.record
-    owner = (annotations.get(_RELEASE_NAME), annotations.get(_RELEASE_NAMESPACE))
-    if owner != (record.name, record.namespace) or _is_kept(live):
-        return False
-    cluster.delete_object(resource, namespace, key.name, uid=uid_of(live))
-    return True
-
-
 def _failed(record: Record, history: ReleaseHistory) -> bool:
     """Return whether the operation that made a record failed, so that it did not serve, although Helm may call it superseded."""
     return record.status in (Status.DEPLOYED, Status.SUPERSEDED) and why_not_served(record, history) is not None
-
-
-def _is_kept(item: Object) -> bool:
-    return str(annotations_of(item).get(_POLICY)).strip().lower() == "keep"
