@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubernaut.deploy.execution import NotReady
+from kubernaut.deploy.execution import Execution, NotReady
 from kubernaut.deploy.helm_commands import rollback_command, run_helm
 from kubernaut.deploy.planning.revisions import chart_of, served_before, title
-from kubernaut.deploy.rollout import following, nothing_applied
+from kubernaut.deploy.rollout import following
 from kubernaut.errors import DeployFailed, DeployKept, DeployRolledBack, Interrupted, KubernautError, LockLost
-from kubernaut.history.records import Record
+from kubernaut.history.records import Record, Status
+from kubernaut.rollout.expected import expected_of
+from kubernaut.rollout.helm_failures import conflicting_objects
 from kubernaut.rollout.problems import Cause
 
 ON_FAILURE = "kubernaut/on-failure"
@@ -24,7 +26,7 @@ def roll_back_or_keep(failed: NotReady) -> KubernautError:
     if isinstance(execution.helm_failure, Interrupted) or on_failure != "rollback" or target is None:
         why = " There is no earlier release to roll back to." if on_failure == "rollback" and target is None else ""
         return DeployKept(error.message + why, details=error.details, **_kept_of(error))
-    if nothing_applied(execution, record, target):
+    if _nothing_applied(execution, record, target):
         message = f"{error.message} No object was changed, so {title(target)} still runs."
         return DeployRolledBack(message, details=error.details, members=error.members, **_hints_after_rollback(error))
     execution.write_explanation(error)
@@ -69,6 +71,23 @@ def _back_to(target: Record, failed: NotReady) -> Record:
         members["hint"] = f"`{command}` rolls back without hooks. {error.hint}"
         members["http_hint"] = f"Roll back to {target.id} with `noHooks` set to true to leave hooks out. {error.http_hint}"
     raise DeployKept(message, details=error.details, **members)
+
+
+def _nothing_applied(execution: Execution, record: Record, deployed: Record) -> bool:
+    """Return whether a failed upgrade has changed no object, so that the release before it still runs as it was.
+
+    Helm 4 applies each object on its own: one with a conflict stays, the others are applied, and nothing is removed.
+    """
+    failure = execution.helm_failure
+    conflicting = conflicting_objects(failure) if failure is not None else frozenset()
+    if not conflicting or deployed.status != Status.DEPLOYED or execution.history.current is not deployed:
+        return False
+    before, after = expected_of(deployed), expected_of(record)
+    if before is None or after is None or any("pre-upgrade" in one.hook for one in after):
+        return False
+    known = {one.key: one.object for one in before if not one.hook}
+    changed = (one.key for one in after if not one.hook and known.get(one.key) != one.object)
+    return all((key.kind, key.name) in conflicting for key in changed)
 
 
 def _hints_after_rollback(error: DeployFailed) -> dict[str, str]:

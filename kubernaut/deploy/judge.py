@@ -10,13 +10,11 @@ from kubernaut.deploy.rollout import kept, not_ready, target_of
 from kubernaut.errors import BadInput, Interrupted, KubernautError, ReleaseNotFound
 from kubernaut.events import Step
 from kubernaut.history.masking import known_secrets
-from kubernaut.history.records import GONE, Record, Status, parse_time
+from kubernaut.history.records import GONE, Record, Status
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Plan
-from kubernaut.rollout.diagnose import explain
 from kubernaut.rollout.expected import why_unread
 from kubernaut.rollout.follow import RolloutFollower, Target
-from kubernaut.rollout.logs import logs_to_read
 from kubernaut.rollout.watch import RolloutWatch
 
 
@@ -61,8 +59,7 @@ def _wait_ready(record: Record, target: Target, context: DeployContext, step: St
             raise Interrupted("The watch was stopped.")
 
     cluster = context.cluster()
-    watch = RolloutWatch(cluster, record.namespace)
-    with RolloutFollower(watch, step, before=(), find=lambda: target) as follower:
+    with RolloutFollower(RolloutWatch(cluster, record.namespace), step, before=(), find=lambda: target) as follower:
         verdict = follower.finish(timeout, check)
         failure: KubernautError | None = None if verdict is None or verdict.is_ready else not_ready(verdict)
         is_probe = failure is None
@@ -71,17 +68,13 @@ def _wait_ready(record: Record, target: Target, context: DeployContext, step: St
             failure = probe(record, cluster=cluster, seconds=seconds, log=step.log, notify=step.notice, check=check)
         if failure is None:
             return
-        secrets = (*context.secrets, *known_secrets(record))
-        explanation = explain(
+        explanation = follower.explain(
             f"{record.name} {title(record)} in {record.namespace}",
             failure,
-            watch.snapshot(),
-            verdict=verdict,
             expected=target.expected,
-            logs=watch.logs(logs_to_read(verdict, watch.snapshot()), secrets),
-            since=parse_time(record.created),
+            since=target.began_at,
+            secrets=(*context.secrets, *known_secrets(record)),
             is_probe=is_probe,
-            secrets=secrets,
         )
     error = kept(explanation, record)
     error.release = record.id

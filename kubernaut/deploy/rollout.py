@@ -18,12 +18,12 @@ from kubernaut.deploy.values.hints import is_too_large, string_arguments, too_la
 from kubernaut.errors import DeadlineExceeded, DeployKept, Interrupted, KubernautError, LockLost
 from kubernaut.history.explanation import Evidence, Explanation, clean
 from kubernaut.history.masking import known_secrets
-from kubernaut.history.records import GONE, Record, Status, decode, parse_time, secret_name
+from kubernaut.history.records import Record, decode, parse_time, secret_name
 from kubernaut.history.repair import explained_patch
-from kubernaut.rollout.expected import ROLLOUT_EVENTS, expected_of, hooks_of, why_unread
+from kubernaut.rollout.expected import ROLLOUT_EVENTS, expected_before, expected_of, hooks_of, why_unread
 from kubernaut.rollout.follow import RolloutFollower, Target, given_up
-from kubernaut.rollout.helm_failures import NOT_IN_TIME, conflicting_objects, helm_finding, helm_text
-from kubernaut.rollout.logs import UNREADABLE, logs_to_read
+from kubernaut.rollout.helm_failures import NOT_IN_TIME, helm_finding, helm_text
+from kubernaut.rollout.logs import UNREADABLE
 from kubernaut.rollout.objects import Expected
 from kubernaut.rollout.problems import Cause
 from kubernaut.rollout.rules import rules_from
@@ -61,7 +61,7 @@ class Rollout:
         self._is_well = False
         self._probe_failure: KubernautError | None = None
         self._began: datetime | None = None
-        before = _before(current) if current is not None else None
+        before = expected_before(current) if current is not None else None
         self._secrets = execution.context.secrets
         self.follower = RolloutFollower(
             self._watch, execution.step, before=before or (), find=self._find, notify=execution.notice_once
@@ -165,13 +165,8 @@ class Rollout:
         return type(failure)(explanation.sentence, details=failure.details or [failure.message], **known)
 
     def _explain(self, failure: KubernautError, what: str) -> Explanation:
-        from kubernaut.rollout.diagnose import explain
-
-        verdict, snapshot, secrets = self.follower.verdict, self._watch.snapshot(), self._secrets
-        is_probe = failure is self._probe_failure
-        logs = self._watch.logs(logs_to_read(verdict, snapshot), secrets)
-        known: dict[str, Any] = {"verdict": verdict, "expected": self._expected, "logs": logs, "since": self._began}
-        explanation = explain(what, failure, snapshot, is_probe=is_probe, secrets=secrets, **known)
+        known: dict[str, Any] = {"expected": self._expected, "since": self._began, "secrets": self._secrets}
+        explanation = self.follower.explain(what, failure, is_probe=failure is self._probe_failure, **known)
         facts, request = explanation.facts, self._request
         if request is None or facts.get("expected") != "string":
             return explanation
@@ -248,23 +243,6 @@ def target_of(record: Record, settings: Settings, notify: Callable[[str], None])
     return Target(expected, rules, parse_time(record.created))
 
 
-def nothing_applied(execution: Execution, record: Record, deployed: Record) -> bool:
-    """Return whether a failed upgrade has changed no object, so that the release before it still runs as it was.
-
-    Helm 4 applies each object on its own: one with a conflict stays, the others are applied, and nothing is removed.
-    """
-    failure = execution.helm_failure
-    conflicting = conflicting_objects(failure) if failure is not None else frozenset()
-    if not conflicting or deployed.status != Status.DEPLOYED or execution.history.current is not deployed:
-        return False
-    before, after = expected_of(deployed), expected_of(record)
-    if before is None or after is None or any("pre-upgrade" in one.hook for one in after):
-        return False
-    known = {one.key: one.object for one in before if not one.hook}
-    changed = (one.key for one in after if not one.hook and known.get(one.key) != one.object)
-    return all((key.kind, key.name) in conflicting for key in changed)
-
-
 def kept(explanation: Explanation, record: Record) -> DeployKept:
     """Return the error for a release that is not ready, from its explanation."""
     from kubernaut.rollout.hints import hint_for
@@ -308,11 +286,6 @@ def evidence_lines(evidence: Sequence[Evidence]) -> Iterator[str]:
 
 def _short(sentence: str) -> str:
     return sentence if len(sentence) <= _LONGEST_DESCRIPTION else f"{sentence[: _LONGEST_DESCRIPTION - 1]}…"
-
-
-def _before(current: Record) -> tuple[Expected, ...] | None:
-    """Return the objects of the current release that exist before Helm starts: of a deleted one only its hooks may."""
-    return hooks_of(current) if current.status in GONE else expected_of(current)
 
 
 def not_ready(verdict: Verdict) -> KubernautError:

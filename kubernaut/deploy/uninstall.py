@@ -1,10 +1,10 @@
-"""The hooks of an uninstall: watched beside Helm, and explained when one fails. What explains it is imported then."""
+"""The hooks of an uninstall: watched beside Helm, and explained when one fails."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kubernaut.deploy.cleanup import remove_running_hooks
 from kubernaut.deploy.rollout import is_about_a_hook, kept
@@ -13,7 +13,6 @@ from kubernaut.errors.domain import NO_HOOKS_HINT, NO_HOOKS_HTTP_HINT
 from kubernaut.history.masking import known_secrets
 from kubernaut.rollout.expected import DELETE_EVENTS, hooks_of
 from kubernaut.rollout.follow import RolloutFollower, Target
-from kubernaut.rollout.logs import logs_to_read
 from kubernaut.rollout.rules import rules_from
 from kubernaut.rollout.watch import RolloutWatch
 
@@ -54,19 +53,14 @@ class Uninstall:
         Args:
             record: The release's record, as Helm left it.
         """
-        from kubernaut.rollout.diagnose import explain
-
         reported = self._execution.helm_failure or HelmFailed("Helm reported no error.")
         finishes = self._execution.operation.verb != "delete"
         what = f"{'Another attempt to finish the' if finishes else 'The'} delete of {record.id}"
         if self.hooks:
             self._watch.is_synced(_LAST_LOOK_SECONDS)
             self.follower.look_once_more(_LAST_LOOK_SECONDS)
-            verdict, snapshot = self.follower.verdict, self._watch.snapshot()
             secrets = (*self._execution.context.secrets, *known_secrets(record))
-            logs = self._watch.logs(logs_to_read(verdict, snapshot), secrets)
-            known: dict[str, Any] = {"verdict": verdict, "expected": self.hooks, "logs": logs, "since": self.began}
-            explanation = explain(what, reported, snapshot, secrets=secrets, **known)
+            explanation = self.follower.explain(what, reported, expected=self.hooks, since=self.began, secrets=secrets)
             if is_about_a_hook(explanation):
                 then = f" The {self._execution.operation.verb} begins when that delete is finished." if finishes else ""
                 sentence = explanation.sentence.replace(f"{what} was not ready", f"{what} was not finished", 1) + then

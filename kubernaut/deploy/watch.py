@@ -24,13 +24,13 @@ from kubernaut.errors import ClusterUnreachable, Interrupted, OperationNotFound,
 from kubernaut.events import Notice, OperationEvent, Step, StepStarted, WorkloadProgress
 from kubernaut.history.operation_codec import decode_operation
 from kubernaut.history.operations import Operation, is_operation_id, now, numbered_events
-from kubernaut.history.records import GONE, Record, decode, secret_name
+from kubernaut.history.records import Record, decode, secret_name
 from kubernaut.history.releases import ReleaseId
 from kubernaut.history.repair import infer_outcome
 from kubernaut.history.replay import EventDecoder
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import check_namespace
-from kubernaut.rollout.expected import expected_of, why_unread
+from kubernaut.rollout.expected import expected_before, why_unread
 from kubernaut.rollout.follow import RolloutFollower, Target
 from kubernaut.rollout.watch import RolloutWatch
 
@@ -317,7 +317,7 @@ class _RolloutWatch:
         self._namespace = operation.namespace
         self._secret = secret_name(operation.name, revision)
         self._step = Step(step, context.progress.listener)
-        objects = expected_of(before) if before is not None and before.status not in GONE else None
+        objects = expected_before(before) if before is not None else None
         watch = RolloutWatch(cluster, operation.namespace)
         self.follower = RolloutFollower(watch, self._step, before=objects or (), find=self._find)
 

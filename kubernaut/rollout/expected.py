@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from kubernaut.history.manifest import manifest_of, read_manifest
-from kubernaut.history.records import Record
+from kubernaut.history.records import GONE, Record
 from kubernaut.rollout.objects import Expected, expected_objects
 
 DELETE_EVENTS = ("pre-delete", "post-delete")
@@ -19,6 +19,11 @@ def expected_of(record: Record) -> tuple[Expected, ...] | None:
         return None
     manifest, hooks = manifest_of(record), [read_manifest(text) for text in hook_manifests(record)]
     return expected_objects(manifest.objects, record.namespace, [item for hook in hooks for item in hook.objects])
+
+
+def expected_before(current: Record) -> tuple[Expected, ...] | None:
+    """Return the objects of the current release that exist before Helm starts: of a deleted one only its hooks may."""
+    return hooks_of(current) if current.status in GONE else expected_of(current)
 
 
 def why_unread(record: Record) -> str:

@@ -13,12 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from kubernaut.adapters.process import Check
 from kubernaut.errors import HelmFailed, KubernautError
 from kubernaut.events import Step
-from kubernaut.history.explanation import clean
+from kubernaut.history.explanation import Explanation, clean
+from kubernaut.rollout.logs import logs_to_read
 from kubernaut.rollout.objects import Expected
 from kubernaut.rollout.rules import Rules, is_timed
 from kubernaut.rollout.store import Snapshot
@@ -159,6 +160,27 @@ class RolloutFollower:
             if self._expected is None or verdict is None or verdict.is_ready or verdict.is_failed or is_late:
                 return verdict
             self._watch.wait(min(_LOOK_SECONDS, max(0.0, until - self._clock())))
+
+    def explain(
+        self,
+        what: str,
+        failure: KubernautError,
+        *,
+        expected: Sequence[Expected],
+        since: datetime | None,
+        secrets: Sequence[str] = (),
+        is_probe: bool = False,
+    ) -> Explanation:
+        """Return why what was followed failed, from what the cluster shows now and the logs, which are read for it.
+
+        The arguments are those of :func:`kubernaut.rollout.diagnose.explain`.
+        """
+        from kubernaut.rollout.diagnose import explain  # a success starts faster without it
+
+        snapshot = self._watch.snapshot()
+        logs = self._watch.logs(logs_to_read(self.verdict, snapshot), secrets)
+        known: dict[str, Any] = {"verdict": self.verdict, "expected": expected, "logs": logs, "since": since}
+        return explain(what, failure, snapshot, is_probe=is_probe, secrets=secrets, **known)
 
     def _confirmed(self) -> Verdict | None:
         """Return the verdict by objects that are read now; the one by the watches is kept while the cluster does not answer."""
