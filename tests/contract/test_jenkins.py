@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 from support.ci_server import leaks
-from support.faults import until
 from support.hudson import Hudson
+from support.processes import until
 
 from kubernaut.adapters.secret_files import static_token
 from kubernaut.errors import JenkinsDenied, JenkinsUnreachable, JobConflict, JobInvalid, JobNotFound, KubernautError

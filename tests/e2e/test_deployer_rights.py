@@ -15,8 +15,8 @@ import pytest
 import yaml
 from support.api_calls import call_api
 from support.checkout import PROGRAM, REPOSITORY, Checkout
-from support.faults import until
 from support.jenkinsfile import scripts
+from support.processes import until
 from support.server_process import serving
 
 from kubernaut.adapters.kube import Cluster

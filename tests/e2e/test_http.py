@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.checkout import Checkout
-from support.faults import until
+from support.processes import until
 from support.server_process import ServerProcess, serving
 
 pytestmark = pytest.mark.platform

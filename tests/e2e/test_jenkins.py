@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.api_calls import call_api
 from support.ci_scenario import DEPLOY, NAME, RELEASE, CiScenario
-from support.faults import until
+from support.processes import until
 from support.server_process import serving
 
 pytestmark = [pytest.mark.platform, pytest.mark.usefixtures("nothing_leaks")]

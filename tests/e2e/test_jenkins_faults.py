@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from support.ci_scenario import DEPLOY, NAME, RELEASE, CiScenario
 from support.ci_server import files_of, files_with
-from support.faults import until
 from support.hudson import Hudson
+from support.processes import until
 
 pytestmark = [pytest.mark.platform, pytest.mark.usefixtures("nothing_leaks")]
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from support.faults import FaultScenario, Published, publish
+from support.fault_chart import Published, publish
+from support.faults import FaultScenario
 
 
 @pytest.fixture(scope="session")

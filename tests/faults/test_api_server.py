@@ -9,7 +9,8 @@ import time
 
 import pytest
 from support.faultpoints import POINTS, Request, lease, secret
-from support.faults import FaultScenario, until
+from support.faults import FaultScenario
+from support.processes import until
 
 from kubernaut_local import Platform
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from support.api_calls import call_api
-from support.faults import NAME, Ended, FaultScenario, Subject, until
+from support.fault_chart import NAME
+from support.faults import FaultScenario, Subject
+from support.processes import Ended, until
 
 from kubernaut.errors import NotFound
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from support.checkout import Checkout, make_checkout
 from support.ci_step import ShellStep
-from support.faults import PROGRAM, FaultScenario, Subject, paused, until
+from support.faults import PROGRAM, FaultScenario, Subject
+from support.processes import paused, until
 
 pytestmark = pytest.mark.platform
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from support.faultpoints import Request, secret
-from support.faults import FaultScenario, until
+from support.faults import FaultScenario
 from support.orphan import write_wrapper
+from support.processes import until
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import ClusterDenied, ClusterUnreachable

@@ -8,7 +8,9 @@ import signal
 import subprocess
 
 import pytest
-from support.faults import NAME, Ended, FaultScenario, Subject, until
+from support.fault_chart import NAME
+from support.faults import FaultScenario, Subject
+from support.processes import Ended, until
 
 from kubernaut.adapters.kube_resources import PODS, RESOURCES
 

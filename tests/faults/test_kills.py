@@ -7,8 +7,10 @@ import os
 import signal
 
 import pytest
-from support.faults import NAME, FaultScenario, Subject, until
+from support.fault_chart import NAME
+from support.faults import FaultScenario, Subject
 from support.invariants import Snapshot
+from support.processes import until
 
 pytestmark = pytest.mark.platform
 

@@ -17,11 +17,13 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 from support.api_calls import call_api
-from support.faults import NAME, FaultScenario, Published, Running, Subject, until
+from support.fault_chart import NAME, Published
+from support.faults import FaultScenario, Subject
 from support.invariants import Snapshot
 from support.machine import KILLED, Machine, settings_of
 from support.model_steps import BROKEN, DONE, KEPT, NOTHING, ROLLED_BACK
 from support.orphan import write_wrapper
+from support.processes import Running, until
 from support.states import DEAD, HOOKED, Seen
 
 from kubernaut import errors

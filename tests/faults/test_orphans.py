@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support.faults import FaultScenario, Running, Subject, until
+from support.faults import FaultScenario, Subject
 from support.invariants import Snapshot
 from support.orphan import OrphanWrapper, write_wrapper
+from support.processes import Running, until
 
 pytestmark = pytest.mark.platform
 

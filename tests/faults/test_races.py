@@ -9,7 +9,9 @@ import threading
 from collections.abc import Sequence
 
 import pytest
-from support.faults import NAME, FaultScenario, until
+from support.fault_chart import NAME
+from support.faults import FaultScenario
+from support.processes import until
 
 from kubernaut import Kubernaut, load_settings
 from kubernaut.errors import KubernautError, ReleaseLocked

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 from support.api_calls import call_api
+from support.fault_chart import NAME
 from support.faultpoints import lease, secret
-from support.faults import NAME, FaultScenario, until
+from support.faults import FaultScenario
+from support.processes import until
 
 pytestmark = pytest.mark.platform
 

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from support.faults import NAME, FaultScenario, Subject, until
+from support.fault_chart import NAME
+from support.faults import FaultScenario, Subject
+from support.processes import until
 from support.server_process import ServerProcess, listening
 
 pytestmark = pytest.mark.platform

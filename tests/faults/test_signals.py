@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import pytest
-from support.faults import FaultScenario, Running, paused
+from support.faults import FaultScenario
+from support.processes import Running, paused
 
 pytestmark = pytest.mark.platform
 

@@ -15,9 +15,9 @@ import requests
 from support.ci_jobs import Jobs
 from support.ci_scenario import no_secret_in_arguments
 from support.ci_server import leaks
-from support.faults import until
 from support.hudson import Hudson, HudsonHome, install
 from support.hudson.patch import CLASS, WEB_XML, patch, with_crumbs
+from support.processes import until
 
 from kubernaut.errors import PlatformFailed, PortTaken, SettingInvalid, ToolMissing
 

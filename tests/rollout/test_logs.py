@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.api_calls import call_api
 from support.cluster_harness import ClusterHarness
-from support.faults import until
+from support.processes import until
 from support.rollout_cases import deployment, shell
 
 from kubernaut import Kubernaut

@@ -24,9 +24,9 @@ from support.api_calls import call_api
 from support.checkout import Checkout
 from support.ci_jobs import Jobs
 from support.ci_server import files_with
-from support.faults import until
 from support.github import FakeGitHub
 from support.hudson import Hudson
+from support.processes import until
 
 NAME = "hello-world"
 RELEASE, DEPLOY = f"{NAME}-release", f"{NAME}-deploy"

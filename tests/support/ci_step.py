@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from support.faults import _marked, _parents, _signal, paused, until
+from support.processes import marked, parents, paused, send_signal, until
 
 ROUNDS = 3
 """How often each process gets the signal: once by its parent's pid, once by its cookie, and once more."""
@@ -53,11 +53,11 @@ class ShellStep:
 
     def processes(self) -> list[int]:
         """The living processes of the step: those with the build's cookie, and their children."""
-        parents = _parents()
-        found = list(dict.fromkeys((self._process.pid, *_marked(self._cookie))))
+        living = parents()
+        found = list(dict.fromkeys((self._process.pid, *marked(self._cookie))))
         for pid in found:
-            found += [child for child, parent in parents.items() if parent == pid and child not in found]
-        return [pid for pid in found if pid in parents]
+            found += [child for child, parent in living.items() if parent == pid and child not in found]
+        return [pid for pid in found if pid in living]
 
     def programs(self) -> set[str]:
         """The names of those processes."""
@@ -87,11 +87,11 @@ class ShellStep:
         self._hang_up()
         if innermost_first:
             os.kill(tree[-1], signal.SIGTERM)
-            until(lambda: tree[-1] not in _parents(), "the innermost has obeyed")
+            until(lambda: tree[-1] not in parents(), "the innermost has obeyed")
         with paused(*self._started()):  # so that no kubernaut sees its Helm obey before it hears of it itself
-            _signal(tree[::-1], signal.SIGTERM)
+            send_signal(tree[::-1], signal.SIGTERM)
         for _ in range(ROUNDS - 1):
-            _signal(tree[::-1], signal.SIGTERM)
+            send_signal(tree[::-1], signal.SIGTERM)
 
     def end(self, seconds: float = 120.0) -> str:
         """Wait for its end, check its success, and return its console."""
@@ -106,7 +106,7 @@ class ShellStep:
 
     def _started(self) -> list[int]:
         """The living children of the shell."""
-        return [pid for pid, parent in _parents().items() if parent == self._process.pid]
+        return [pid for pid, parent in parents().items() if parent == self._process.pid]
 
     def _hang_up(self) -> None:
         if self._process.stdout is not None:

@@ -7,188 +7,27 @@ hook, ``image=REF`` a Deployment, with ``replicas=N``.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from kubernaut.adapters.helm import Helm
 from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import NotFound
 from support.api_calls import call_api
-from support.charts import write_chart
+from support.fault_chart import NAME, Published
 from support.faultpoints import POINTS
 from support.faultproxy import FaultProxy
 from support.invariants import Snapshot, Watched, look
+from support.processes import DEADLINE, Ended, Running, marked, until
 
-NAME = "app"
 PROGRAM = Path(sys.executable).with_name("kubernaut")
-DEADLINE = 60.0
-_DIGEST = "sha256:" + "5" * 64
-_TEMPLATE = """apiVersion: v1
-kind: ConfigMap
-metadata: {name: {{ .Release.Name }}}
-data: {text: {{ .Values.text | quote }}}
-{{- if .Values.slow }}
----
-apiVersion: v1
-kind: Pod
-metadata:
-  name: slow
-  annotations: {helm.sh/hook: "pre-install,pre-upgrade,pre-rollback,pre-delete", helm.sh/hook-delete-policy: before-hook-creation}
-spec:
-  restartPolicy: Never
-  terminationGracePeriodSeconds: 0
-  containers: [{name: slow, image: {{ .Values.hookImage }}, command: [node, -e, "setTimeout(() => {}, {{ .Values.slow }}000)"]}]
-{{- end }}
-{{- if .Values.hook }}
----
-apiVersion: v1
-kind: Pod
-metadata:
-  name: step
-  annotations: {helm.sh/hook: {{ .Values.hook | quote }}}
-spec:
-  restartPolicy: Never
-  terminationGracePeriodSeconds: 0
-  containers: [{name: step, image: {{ .Values.hookImage }}, command: [node, -e, "console.log('no queue'); process.exit(1)"]}]
-{{- end }}
-{{- if .Values.migration }}
----
-apiVersion: batch/v1
-kind: Job
-metadata:
-  name: migrate
-  annotations: {helm.sh/hook: {{ .Values.migration | quote }}}
-spec:
-  template:
-    spec:
-      restartPolicy: Never
-      terminationGracePeriodSeconds: 0
-      containers:
-        - name: migrate
-          image: {{ .Values.hookImage }}
-          command: [node, -e, "console.log('migrating'); setInterval(() => {}, 1000)"]
-{{- end }}
-{{- if .Values.image }}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  {{- with .Values.replicas }}
-  replicas: {{ . }}
-  {{- end }}
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      containers: [{name: web, image: {{ .Values.image }}, command: [node, -e, "setInterval(() => {}, 1000)"]}]
-{{- end }}
-"""
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"after {seconds:.0f} s still not so: {what}"
-        time.sleep(0.05)
-
-
-@contextmanager
-def paused(*pids: int) -> Iterator[None]:
-    """Suspend processes while the block runs: signals sent meanwhile arrive together."""
-    _signal(pids, signal.SIGSTOP)
-    until(lambda: all(_state(pid) in "TZ" for pid in pids), "they stand still")
-    try:
-        yield
-    finally:
-        _signal(pids, signal.SIGCONT)
-
-
-@dataclass(frozen=True)
-class Published:
-    """The application of the fault tests in the registry: where, and its chart's digest."""
-
-    registry: str
-    version: str
-    digest: str
-
-
-def publish(platform: Mapping[str, str], folder: Path) -> Published:
-    """Push the chart as ``kubernaut publish`` would, without an image, which only a pod would need."""
-    registry = f"{platform['KUBERNAUT_REGISTRY']}/f-{uuid.uuid4().hex[:8]}"
-    image = f"{platform['KUBERNAUT_REGISTRY']}/library/node:22"
-    chart = write_chart(folder, NAME, version="1.0.0", template=_TEMPLATE, values=f"text: hello\nhookImage: {image}\n")
-    annotations = {"kubernaut/image": f"{registry}/{NAME}@{_DIGEST}", "kubernaut/source-digest": _DIGEST}
-    (chart / "Chart.yaml").write_text(f"{(chart / 'Chart.yaml').read_text()}annotations: {json.dumps(annotations)}\n")
-    helm = Helm("helm", environment={**os.environ, **platform}, plain_http=lambda _: True)
-    return Published(registry, "1.0.0", helm.push(helm.package(chart, folder), f"{registry}/charts"))
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a process ended."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-    def problem(self) -> dict[str, Any]:
-        """The RFC 9457 problem of ``-o json``."""
-        problem: dict[str, Any] = json.loads(self.stdout)
-        return problem
-
-
-@dataclass
-class Running:
-    """A kubernaut process."""
-
-    process: subprocess.Popen[bytes]
-    stdout: Path | IO[bytes]
-    stderr: Path | IO[bytes]
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    def helms(self) -> list[int]:
-        """The programs that it has started and that live."""
-        return [pid for pid, parent in _parents().items() if parent == self.pid]
-
-    def helm(self) -> int:
-        """The Helm that it runs; waited for."""
-        until(self.helms, "kubernaut has started Helm")
-        return self.helms()[0]
-
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def kill(self) -> None:
-        """``kill -9``, and wait until it is gone."""
-        self.process.kill()
-        self.process.wait(10)
-
-    def hang_up(self) -> None:
-        """Close the reading ends of its stdout and stderr."""
-        for stream in (self.stdout, self.stderr):
-            assert not isinstance(stream, Path), "started without pipes"
-            stream.close()
-
-    def wait(self, seconds: float = DEADLINE) -> Ended:
-        """Wait for its end."""
-        status = self.process.wait(seconds)
-        return Ended(status, *(_text(stream) for stream in (self.stdout, self.stderr)))
 
 
 @dataclass
@@ -282,7 +121,7 @@ class Subject:
 
     def processes(self) -> list[int]:
         """The living processes of this subject, including children and orphans."""
-        return _marked(str(self.proxy.kubeconfig))
+        return marked(str(self.proxy.kubeconfig))
 
     def leftovers(self) -> list[str]:
         """The names in its folder for temporary files."""
@@ -383,44 +222,3 @@ class FaultScenario:
         with suppress(NotFound):  # nothing was deployed
             call_api(self.cluster, "DELETE", f"/api/v1/namespaces/{self.namespace}")
         self.cluster.close()
-
-
-def _parents() -> dict[int, int]:
-    """Return each living process's parent; zombies do not live."""
-    found: dict[int, int] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            state, parent = path.read_text().rpartition(")")[2].split()[:2]
-            if state != "Z":
-                found[int(path.parent.name)] = int(parent)
-    return found
-
-
-def _marked(text: str) -> list[int]:
-    """Return the living processes in whose environment a text is."""
-    found = []
-    for pid in _parents():
-        with suppress(OSError):
-            if text.encode() in Path(f"/proc/{pid}/environ").read_bytes():
-                found.append(pid)
-    return found
-
-
-def _signal(pids: Collection[int], number: signal.Signals) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-
-def _state(pid: int) -> str:
-    """Return a process's state letter; ``Z`` also for a process that is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "Z"
-
-
-def _text(stream: Path | IO[bytes]) -> str:
-    if isinstance(stream, Path):
-        return stream.read_text(errors="replace")
-    return "" if stream.closed else stream.read().decode(errors="replace")

@@ -14,7 +14,7 @@ from typing import Any
 
 import requests
 
-from support.faults import Ended, Running, until
+from support.processes import Ended, Running, until
 
 PROGRAM = Path(sys.executable).with_name("kubernaut")
 _ADDRESS = re.compile(r"curl -H @(?P<file>\S+) (?P<url>http://\S+?)/api/releases")

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import requests
 from click.testing import Result
-from support.faults import until
+from support.processes import until
 from support.programs import program
 from unit.cli.stub import StubKubernaut
 from unit.cli.test_processes import environment

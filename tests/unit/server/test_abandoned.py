@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.deploy_harness import DeployHarness
-from support.faults import until
+from support.processes import until
 
 from kubernaut.deploy.accepting import accepted_before
 from kubernaut.errors import ClusterUnreachable, Conflict, IndexStale

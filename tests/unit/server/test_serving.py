@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import requests
-from support.faults import until
 from support.in_process_server import connect
+from support.processes import until
 
 from kubernaut import Kubernaut, load_settings
 from kubernaut.errors import (
