@@ -6,9 +6,8 @@ import base64
 import copy
 import gzip
 import json
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -17,7 +16,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from kubernaut.adapters.kube_resources import CHART_RESOURCES, Resource
-from kubernaut.adapters.process import process_identity
 from kubernaut.deploy.accepting import accept, new_operation
 from kubernaut.deploy.execute import Result, execute, execute_accepted
 from kubernaut.deploy.execution import DeployContext
@@ -30,7 +28,7 @@ from kubernaut.deploy.requests import (
     UnlockRequest,
 )
 from kubernaut.deploy.values.layers import Values
-from kubernaut.errors import BadInput, ClusterUnreachable, HelmFailed, KubernautError, NotFound
+from kubernaut.errors import BadInput, HelmFailed, KubernautError, NotFound
 from kubernaut.events import Progress
 from kubernaut.history.records import Record, Status, decode
 from kubernaut.history.store import HistoryStore
@@ -44,6 +42,7 @@ from support.hooked_charts import with_hook
 from support.invariants import Snapshot, snapshot
 from support.machine import KILLED, VARIANTS
 from support.model_steps import DONE, NOTHING
+from support.mortal import Killed, MortalCluster, leave_lock
 from support.states import DEAD, HOOKED, Seen
 
 NAMESPACE, NAME = "demo", "app"
@@ -57,54 +56,14 @@ _VERBS: Mapping[str, type[OperationRequest]] = {
 }
 
 
-class Killed(BaseException):
-    """``kill -9``: nothing is done any more, no exception is handled."""
-
-
-class MortalCluster(FakeCluster):
-    """A cluster whose client dies at one of its writes, before its effect or before the answer, and sends nothing more.
-
-    Attributes:
-        left: After how many more writes; negative for never.
-        answered: Whether the last write has its effect.
-        dead: Whether it has died.
-        meanwhile: Called before a lock is acquired.
-    """
-
-    left, answered, dead = -1, False, False
-    meanwhile: Callable[[], None] | None = None
+class BlindCluster(MortalCluster):
+    """A cluster that finds no ConfigMap, so that a late release, which this Helm has not applied, is not adopted."""
 
     def find_resource(self, api_version: str, kind: str) -> Resource:
-        """Find no ConfigMap, so that a late release, which this Helm has not applied, is not adopted."""
+        """Find any other kind."""
         if kind == "ConfigMap":
             raise NotFound(kind)
         return super().find_resource(api_version, kind)
-
-    def die_in_main_thread(self) -> bool:
-        """Die if the cluster has ended this process; also while the main thread only waits for others."""
-        if self.dead and threading.current_thread() is threading.main_thread():
-            raise Killed
-        return False
-
-    @contextmanager
-    def _asked(self, request: str) -> Iterator[None]:
-        if self.dead:  # the threads that watch a rollout die with their process, and raise nothing anywhere
-            self.die_in_main_thread()
-            raise ClusterUnreachable("killed")
-        if self.meanwhile and request.startswith("create lease "):
-            interfere, self.meanwhile = self.meanwhile, None
-            interfere()
-        writes = not request.startswith(("get ", "list ", "watch "))
-        dies = writes and self.left == 0
-        if writes:
-            self.left -= 1
-        self.dead = dies
-        if dies and not self.answered:
-            raise Killed
-        with super()._asked(request):
-            yield
-        if dies:
-            raise Killed
 
 
 @dataclass
@@ -181,7 +140,7 @@ class InMemory:
 
     def begin(self, *, namespace: bool, keep: int) -> None:
         self.keep = keep
-        self.cluster = MortalCluster(*[NAMESPACE] * namespace)
+        self.cluster = BlindCluster(*[NAMESPACE] * namespace)
         self.cluster.server_time = datetime(2026, 11, 22, 12, tzinfo=UTC)
         self.turns = 0
         self.helm = self.new_helm()
@@ -210,7 +169,7 @@ class InMemory:
         except (KubernautError, Killed) as ended:
             if not self.cluster.dead:
                 return type(ended).__name__
-            self.cluster.left, self.cluster.dead = -1, False
+            self.cluster.revive()
             self.leave(lock)
             return KILLED
         finally:
@@ -263,12 +222,7 @@ class InMemory:
 
     def leave(self, lock: str) -> None:
         """Leave the Lease as one does whose process is gone, or is on a machine of which nothing is known; and Helm at work."""
-        found = self.cluster.get_lease(NAMESPACE, f"kubernaut.{NAME}")
-        if found is not None:
-            gone = process_identity().rpartition("/")[0] + "/1"
-            found["metadata"]["annotations"]["kubernaut/process"] = gone if lock == DEAD else "elsewhere/1"
-            found["spec"]["renewTime"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-            self.cluster.replace_lease(NAMESPACE, found)
+        leave_lock(self.cluster, NAMESPACE, NAME, lock)
         self.leave_at_work(self.helm)
 
     def leave_at_work(self, helm: MortalHelm) -> None:
@@ -286,7 +240,7 @@ class InMemory:
             self.start(helm, verb, what, revision)
         if not ends:
             assert self.cluster.dead
-            self.cluster.left, self.cluster.dead = -1, False
+            self.cluster.revive()
             self.leave_at_work(helm)
 
     def writes_until_pending(self, verb: str) -> int:
