@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from kubernaut.deploy.cleanup import remove_left_hooks
 from kubernaut.deploy.cluster_facts import adopted_health, is_gone, missing_in
 from kubernaut.deploy.execution import DeployContext, Execution, NotReady, completing_hints
 from kubernaut.deploy.failed_deploy import roll_back_or_keep
@@ -229,6 +230,8 @@ def _reconcile(request: OperationRequest, execution: Execution) -> Plan:
     first: Plan | None = None
     for _ in range(MAX_ROUNDS):
         planned = _plan_when_helm_is_done(request, execution, deadline)
+        if first is None:
+            remove_left_hooks(execution)
         first = first or planned
         ahead = planned.actions if unlocks else planned.actions[:-1]
         action = next((action for action in ahead if action.kind in RECONCILING or action.kind == "helm-uninstall"), None)

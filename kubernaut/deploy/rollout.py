@@ -59,6 +59,7 @@ class Rollout:
         self._record: Record | None = None
         self._is_unread = False
         self._is_well = False
+        self._is_explained = False
         self._probe_failure: KubernautError | None = None
         self._began: datetime | None = None
         before = expected_before(current) if current is not None else None
@@ -127,7 +128,8 @@ class Rollout:
         with suppress(KubernautError):  # it is asked for again at each other step
             record = record or self._created()
         if record is not None:
-            remove_running_hooks(execution, hooks_of(record), parse_time(record.created))
+            secrets = None if self._is_explained else known_secrets(record)
+            remove_running_hooks(execution, hooks_of(record), parse_time(record.created), secrets=secrets)
 
     def cleaned(self, failure: KubernautError | None) -> str:
         """Return a failure, and what was waited for, without the release's secrets and without control characters."""
@@ -165,6 +167,7 @@ class Rollout:
         return type(failure)(explanation.sentence, details=failure.details or [failure.message], **known)
 
     def _explain(self, failure: KubernautError, what: str) -> Explanation:
+        self._is_explained = True
         known: dict[str, Any] = {"expected": self._expected, "since": self._began, "secrets": self._secrets}
         explanation = self.follower.explain(what, failure, is_probe=failure is self._probe_failure, **known)
         facts, request = explanation.facts, self._request

@@ -37,6 +37,7 @@ class Uninstall:
         self._watch = RolloutWatch(execution.cluster, record.namespace)
         self.hooks = () if execution.no_hooks else hooks_of(record, DELETE_EVENTS)
         self.began = execution.cluster.server_time
+        self.is_explained = False
         self.follower = RolloutFollower(
             self._watch, execution.step, before=self.hooks, find=self._find, notify=execution.notice_once
         )
@@ -60,6 +61,7 @@ class Uninstall:
             self._watch.is_synced(_LAST_LOOK_SECONDS)
             self.follower.look_once_more(_LAST_LOOK_SECONDS)
             secrets = (*self._execution.context.secrets, *known_secrets(record))
+            self.is_explained = True
             explanation = self.follower.explain(what, reported, expected=self.hooks, since=self.began, secrets=secrets)
             if is_about_a_hook(explanation):
                 then = f" The {self._execution.operation.verb} begins when that delete is finished." if finishes else ""
@@ -89,5 +91,6 @@ def uninstalling(execution: Execution, record: Record) -> Iterator[Uninstall]:
         except LockLost:
             raise
         except BaseException:
-            remove_running_hooks(execution, uninstall.hooks, uninstall.began)
+            secrets = None if uninstall.is_explained else known_secrets(record)
+            remove_running_hooks(execution, uninstall.hooks, uninstall.began, secrets=secrets)
             raise

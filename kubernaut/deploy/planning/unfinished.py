@@ -7,7 +7,9 @@ only the age of its record shows that it is gone.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from kubernaut.deploy.requests import OperationRequest
 from kubernaut.errors import ReleaseLocked
@@ -16,6 +18,7 @@ from kubernaut.history.records import PENDING, Record, Status, parse_time
 from kubernaut.history.releases import find_operation
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action
+from kubernaut.rollout.expected import DELETE_EVENTS, ROLLOUT_EVENTS
 
 _ROLLBACK_OFFSET = {"rollback": 1, "restore": 1, "deploy": 2}
 """How far above ``Operation.after`` a verb's ``helm rollback`` puts its record; a deploy rolls back from its own record."""
@@ -93,6 +96,39 @@ def mark_uninstalled(record: Record) -> Action:
     """Return the action that records the end of an uninstall in a fenced record."""
     reason = "its objects are gone, and Helm could not write that into the fenced record"
     return Action(kind="mark-uninstalled", subject=record.id, reason=reason)
+
+
+@dataclass(frozen=True)
+class LeftHooks:
+    """The hooks that an operation without an end may have left running.
+
+    Attributes:
+        record: The record with the hooks.
+        events: The events that Helm may have run them for.
+        since: When they may have begun, by the cluster's clock.
+    """
+
+    record: Record
+    events: Collection[str]
+    since: datetime | None
+
+
+def left_hooks(operation: Operation, history: ReleaseHistory) -> Iterator[LeftHooks]:
+    """Yield the hooks that an operation may have left running whose process ended before it could record an outcome.
+
+    Args:
+        operation: One of :attr:`~kubernaut.history.store.ReleaseHistory.unfinished`.
+        history: The history of the release.
+    """
+    deletes = {action.subject for action in operation.plan.actions if action.kind == "helm-uninstall"}
+    for record in history.records:
+        if record.damaged:
+            continue
+        if record.id in deletes and record.status == Status.UNINSTALLING:
+            yield LeftHooks(record, DELETE_EVENTS, parse_time(record.modified))
+        is_new = operation.after is not None and record.revision > operation.after
+        if is_new and record.operation_id in (operation.id, None) and record.status in (*PENDING, Status.FAILED):
+            yield LeftHooks(record, ROLLOUT_EVENTS, parse_time(record.created))
 
 
 def _uninstalls(operation: Operation, record: Record) -> bool:
