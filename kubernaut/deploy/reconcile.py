@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from kubernaut.deploy.cleanup import remove_leftovers
 from kubernaut.deploy.cluster_facts import missing_in
 from kubernaut.deploy.operations import update_operation
+from kubernaut.deploy.planning.leftovers import leftovers
 from kubernaut.deploy.planning.removed_kinds import MAP_RECORD, mapped_manifest
 from kubernaut.errors import Conflict, KubernautError, NotFound
-from kubernaut.history.operations import now, with_recreated_record
+from kubernaut.history.operations import SUCCEEDED, now, with_recreated_record
 from kubernaut.history.records import Record, Status, decode
 from kubernaut.history.repair import (
+    InferredOutcome,
     aside_secret,
     failed_patch,
     infer_outcome,
@@ -144,12 +147,22 @@ def settle(cluster: Cluster, history: ReleaseHistory, *, except_for: str = "", n
         found = infer_outcome(operation, history.records, others) if operation.id != except_for else None
         if found is None:
             continue
+        _remove_leftovers(cluster, found, history, notify)
         by = operation.actor or "an unknown actor"
         notify(f"The {operation.verb} by {by} since {operation.started_at.isoformat()}: {found.outcome.message}")
         try:
             update_operation(cluster, found.apply(operation, now()), version=operation.resource_version or None)
         except KubernautError as failure:
             notify(f"The outcome of the operation {operation.id} could not be written: {failure}")
+
+
+def _remove_leftovers(cluster: Cluster, found: InferredOutcome, history: ReleaseHistory, notify: Notify) -> None:
+    """Delete what failed revisions brought, where an operation was interrupted after Helm had made the current release."""
+    current = history.current
+    if current is None or current.status != Status.DEPLOYED or found.outcome.reason != SUCCEEDED:
+        return
+    if any(made.uid == current.uid for made in found.made):
+        remove_leftovers(cluster, leftovers(history, current), notify=notify)
 
 
 def restore_statuses(cluster: Cluster, before: ReleaseHistory, after: ReleaseHistory, base: Record | None) -> bool:

@@ -73,7 +73,8 @@ class Model(ModelSteps):
         if now is None:
             return NOT_FOUND
         if revision is None:
-            toward = self.entry(now.toward) if now.pending or now.status == "failed" else None
+            open = now.pending or now.status == "failed" or (now.status == "deployed" and not now.ended)
+            toward = self.entry(now.toward) if open else None
             target = toward or self._newest_served(self.state.entries[:-1])
         else:
             target = self.entry(revision)

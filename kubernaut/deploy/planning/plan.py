@@ -198,9 +198,10 @@ def _rollback(history: ReleaseHistory, current: Record, request: RollbackRequest
         and current.manifest == target.manifest
         and canonical(current.config) == canonical(target.config)
     )
-    if current.status == Status.DEPLOYED and (target is current or same):
-        return Plan(reason=f"{title(current)} already runs what v{target.revision} is")
     cleans = brought(leftovers(history, target), history)
+    repeats = cleans and unreached_target(history, current) is target  # it was interrupted before it removed them
+    if current.status == Status.DEPLOYED and (target is current or same) and not repeats:
+        return Plan(reason=f"{title(current)} already runs what v{target.revision} is")
     reason = f"{title(current)} {_was(current)}; goes back to {title(target)}, which is {target.status}{passed_over}{cleans}"
     return Plan(actions=(Action(kind="helm-rollback", subject=target.id, reason=reason),))
 

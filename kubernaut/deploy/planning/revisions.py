@@ -170,11 +170,13 @@ def served_before(history: ReleaseHistory, revision: int, *, through_deletes: bo
 def unreached_target(history: ReleaseHistory, current: Record) -> Record | None:
     """Return the target of the rollback that made the current record and did not succeed: the same command again goes there too.
 
-    The newest revision that served before it may be the one that the rollback came from.
+    The newest revision that served before it may be the one that the rollback came from. A rollback that was interrupted before it
+    recorded its outcome has not succeeded either, although its record may be deployed.
     """
-    if current.status not in (*PENDING, Status.FAILED) or current.operation_id:
+    if current.operation_id:
         return None
-    for operation in history.operations:
+    is_deployed = current.status not in (*PENDING, Status.FAILED)
+    for operation in history.unfinished if is_deployed else history.operations:
         succeeded = operation.outcome is not None and operation.outcome.reason == SUCCEEDED
         if operation.verb != "rollback" or succeeded or operation.after != current.revision - 1:
             continue
