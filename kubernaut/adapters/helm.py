@@ -1,22 +1,21 @@
-"""Helm, through a ``pyhelm3.Command`` with our own runner; the only file that imports ``pyhelm3``.
+"""Helm: its commands for charts and releases.
 
 Each method starts Helm once and reports Helm's result; the truth is in the cluster's records (``history/``).
 
-pyhelm3 writes the arguments; :mod:`kubernaut.adapters.process` runs Helm (no shell, a deadline, tied to this process), and
-:mod:`kubernaut.adapters.helm_errors` interprets its messages. Values are passed on standard input. Only flags that Helm 3.17 and
-Helm 4 share are used. ``--atomic`` is never passed: on a failing reinstall it deletes the history. Nor is ``--wait-for-jobs``: with
-it Helm 3 fails for a Job that is deleted once it is done (``ttlSecondsAfterFinished``); ``rollout/`` waits for Jobs.
+pyhelm3 writes the arguments (:mod:`kubernaut.adapters.helm_command`), :mod:`kubernaut.adapters.process` runs Helm (no shell, a
+deadline, tied to this process), and :mod:`kubernaut.adapters.helm_errors` interprets its messages. Values are passed on standard
+input. Flags that only Helm 4 has are passed only to it. ``--atomic`` is never passed: on a failing reinstall it deletes the
+history. Nor is ``--wait-for-jobs``: with it Helm 3 fails for a Job that is deleted once it is done
+(``ttlSecondsAfterFinished``); ``rollout/`` waits for Jobs.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
-
-import pyhelm3
+from typing import Any
 
 from kubernaut.adapters import process
 from kubernaut.adapters.helm_arguments import (
@@ -29,6 +28,7 @@ from kubernaut.adapters.helm_arguments import (
     secret_arguments,
     values_input,
 )
+from kubernaut.adapters.helm_command import Command, run_sync
 from kubernaut.adapters.helm_errors import helm_error
 from kubernaut.adapters.process import Check, CompletedProcess, no_check
 from kubernaut.errors import (
@@ -44,7 +44,6 @@ from kubernaut.models import check_namespace, check_release_name
 from kubernaut.redact import environment_secrets, redact
 
 Log = Callable[[str], None]
-T = TypeVar("T")
 
 _DIGEST = re.compile(r"^Digest:\s*(sha256:[0-9a-f]{64})\s*$", re.MULTILINE)
 _CANCELLED = re.compile(rb"^Release \S+ has been cancelled\.$", re.MULTILINE)
@@ -57,48 +56,6 @@ REGISTRY_SECONDS = 300.0
 MARGIN_SECONDS = 5.0
 """Time beyond its ``--timeout`` in which Helm may write its record."""
 _LARGEST_MANIFEST = 32 << 20
-
-
-class _Command(pyhelm3.Command):  # type: ignore[misc]
-    """pyhelm3's arguments with our runner; one object per start of Helm.
-
-    Args:
-        run: Runs Helm with arguments and input.
-        extra: Arguments that pyhelm3 does not support.
-        values: The standard input. Not as pyhelm3 writes it: Helm reads it as YAML, which does not know JSON's surrogate pairs, so
-            an emoji in a value would fail.
-        history_max: For the commands that prune the history.
-    """
-
-    def __init__(
-        self, run: Callable[[list[str], bytes], object], *extra: str, values: Mapping[str, Any] | None = None, history_max: int = 0
-    ) -> None:
-        super().__init__(history_max_revisions=history_max)
-        self._run = run
-        self._extra = extra
-        self._input = b"" if values is None else values_input(values)
-
-    async def run(self, command: list[Any], input: bytes | None = None) -> bytes:  # noqa: ARG002 - see ``values``
-        """Run Helm, and return nothing of its output to pyhelm3.
-
-        ``--output json`` is left out: it prints the whole release, values and all, which nothing needs and which no process would
-        read if kubernaut were killed meanwhile.
-        """
-        argv = [str(part) for part in command]
-        if "--output" in argv:
-            del argv[argv.index("--output") : argv.index("--output") + 2]
-        self._run([*argv, *self._extra], self._input)
-        return b"{}"
-
-
-def _run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never waits, in this thread, with or without a running event loop."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        value: T = end.value
-        return value
-    raise AssertionError("pyhelm3 waited for something other than Helm")
 
 
 class Helm:
@@ -169,7 +126,7 @@ class Helm:
 
         secrets = secret_arguments(values)
         check_release_name(name)
-        _run_sync(_Command(run, values=values).template(name, absolute(chart), namespace=check_namespace(namespace), no_hooks=True))
+        run_sync(Command(run, values=values).template(name, absolute(chart), namespace=check_namespace(namespace), no_hooks=True))
         if _CANCELLED.search(rendered[0].stdout):  # Helm prints it into the manifest, continues and exits with 0
             raise self._cancelled(what, rendered[0], secrets)
         if rendered[0].truncated:
@@ -220,8 +177,8 @@ class Helm:
 
         flags = flag_arguments(no_hooks=no_hooks, force_conflicts=force_conflicts, take_ownership=take_ownership)
         extra = ("--wait", "--hide-notes", *flags, *label_arguments(labels), *self._transport(chart))
-        _run_sync(
-            _Command(run, *extra, values=values, history_max=history_max).install_or_upgrade(
+        run_sync(
+            Command(run, *extra, values=values, history_max=history_max).install_or_upgrade(
                 check_release_name(name),
                 checked_chart(chart),
                 namespace=check_namespace(namespace),
@@ -316,8 +273,8 @@ class Helm:
         """Run ``helm rollback --wait``; ``force_conflicts`` as in :meth:`upgrade`."""
         run = self._runner(f"Rolling {namespace}.{name} back to revision {revision}", timeout, log, check)
         flags = flag_arguments(wait=True, no_hooks=no_hooks, force_conflicts=force_conflicts)
-        command = _Command(run, *flags, history_max=history_max)
-        _run_sync(
+        command = Command(run, *flags, history_max=history_max)
+        run_sync(
             command.rollback(check_release_name(name), revision, namespace=check_namespace(namespace), timeout=go_seconds(timeout))
         )
 
@@ -334,10 +291,10 @@ class Helm:
     ) -> None:
         """Run ``helm uninstall --keep-history --wait``: the soft delete. Do nothing if the release is deleted already."""
         run = self._runner(f"Deleting {namespace}.{name}", timeout, log, check)
-        command, seconds = _Command(run, "--description", description, *flag_arguments(no_hooks=no_hooks)), go_seconds(timeout)
+        command, seconds = Command(run, "--description", description, *flag_arguments(no_hooks=no_hooks)), go_seconds(timeout)
         name, namespace = check_release_name(name), check_namespace(namespace)
         try:
-            _run_sync(command.uninstall(name, namespace=namespace, keep_history=True, wait=True, timeout=seconds))
+            run_sync(command.uninstall(name, namespace=namespace, keep_history=True, wait=True, timeout=seconds))
         except Conflict as conflict:
             if "is already deleted" not in conflict.message:
                 raise

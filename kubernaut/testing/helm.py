@@ -28,9 +28,10 @@ from kubernaut.errors import (
     ReleaseNotFound,
     VersionNotFound,
 )
-from kubernaut.history.records import HELM_OWNER, PENDING, SECRET_TYPE, Record, Status, decode, encode
+from kubernaut.history.records import PENDING, Record, Status
 from kubernaut.testing.chart import FakeChart, load_chart, pack_chart
 from kubernaut.testing.cluster import FakeCluster
+from kubernaut.testing.helm_records import change_record, create_record, prune, records_of
 from kubernaut.testing.hooks import run_hooks
 from kubernaut.testing.workloads import apply_manifest, remove_manifest
 
@@ -137,7 +138,7 @@ class FakeHelm:
         self.starts.append(("upgrade", f"{namespace}.{name}"))
         self.flags.append(tuple(flag_arguments(force_conflicts=force_conflicts, take_ownership=take_ownership)))
         check()
-        records = self._records(namespace, name)
+        records = records_of(self.cluster, namespace, name)
         stored_last = max(records, key=lambda record: record.secret, default=None)  # in the API's order: v9 after v10
         if install and (stored_last is None or stored_last.status == Status.UNINSTALLED):
             self._install(self._content(self._chart(chart), name, namespace, values), labels, description, check, no_hooks)
@@ -152,7 +153,7 @@ class FakeHelm:
             raise ReleaseNotFound(f'"{name}" has no deployed releases')
         content = self._content(self._chart(chart), name, namespace, values, last) | {"version": last.revision + 1}
         kept = {key: value for key, value in last.labels.items() if key not in _SYSTEM_LABELS}
-        self._prune(records, history_max)
+        prune(self.cluster, records, history_max)
         pending, replaced = Status.PENDING_UPGRADE, deployed[-1:] or [last]
         self._write(content, {**kept, **labels}, pending, description, replaced, check, no_hooks)
 
@@ -212,13 +213,13 @@ class FakeHelm:
         self.starts.append(("rollback", f"{namespace}.{name}"))
         self.flags.append(tuple(flag_arguments(force_conflicts=force_conflicts)))
         check()
-        records = self._records(namespace, name)
+        records = records_of(self.cluster, namespace, name)
         target = next((record for record in records if record.revision == revision), None)
         if target is None:
             raise ReleaseNotFound("release: not found" if not records else f"release has no {revision} version")
         content = {key: copy.deepcopy(value) for key, value in target.content.items() if key not in ("info", "version")}
         labels = {key: value for key, value in target.labels.items() if key not in _SYSTEM_LABELS}
-        self._prune(records, history_max)
+        prune(self.cluster, records, history_max)
         deployed = [record for record in records if record.status == Status.DEPLOYED]
         text = f"Rollback to {revision}"
         content["info"] = {"first_deployed": records[-1].info.get("first_deployed"), "last_deployed": _now()}
@@ -239,7 +240,7 @@ class FakeHelm:
         """Do what ``helm uninstall --keep-history --wait`` does."""
         self.starts.append(("uninstall", f"{namespace}.{name}"))
         check()
-        records = self._records(namespace, name)
+        records = records_of(self.cluster, namespace, name)
         if not records:
             raise ReleaseNotFound("uninstall: Release not loaded: release: not found")
         if records[-1].status == Status.UNINSTALLED:
@@ -259,7 +260,7 @@ class FakeHelm:
 
     def _install(self, content: dict[str, Any], labels: Mapping[str, str], description: str, check: Check, no_hooks: bool) -> None:
         namespace = content["namespace"]
-        records = self._records(namespace, content["name"])
+        records = records_of(self.cluster, namespace, content["name"])
         if records and records[-1].status not in (Status.UNINSTALLED, Status.FAILED):
             raise ReleaseLocked("cannot reuse a name that is still in use")
         if not self.cluster.namespace_exists(namespace):
@@ -319,15 +320,7 @@ class FakeHelm:
             raise helm_error(what, f"Error: {begins}{failure}", 1)
 
     def _create(self, content: dict[str, Any], labels: Mapping[str, str], pending: Status) -> Record:
-        name, revision = content["name"], str(content["version"])
-        content = {**content, "info": {**content["info"], "status": pending.value, "description": "Preparing"}}
-        stamp = str(int(datetime.now(UTC).timestamp()))
-        system = {"name": name, "owner": HELM_OWNER, "status": pending.value, "version": revision, "createdAt": stamp}
-        metadata = {"name": f"sh.helm.release.v1.{name}.v{revision}", "labels": {**labels, **system}}
-        secret = {"metadata": metadata, "type": SECRET_TYPE, "data": {"release": encode(content)}}
-        record = decode(self.cluster.create_secret(content["namespace"], secret))
-        assert record is not None  # noqa: S101 - it was just written
-        return record
+        return create_record(self.cluster, content, labels, pending)
 
     def _record(self, record: Record, status: Status, description: str, *, deleted: str | None = None) -> Record:
         """Change a record and ignore a failure, where Helm only logs a warning."""
@@ -337,32 +330,7 @@ class FakeHelm:
             return record
 
     def _change(self, record: Record, status: Status, description: str, *, deleted: str | None = None) -> Record:
-        info = {**record.info, "status": status.value, "description": description}
-        if deleted:
-            info["deleted"] = deleted
-        labels = {"status": status.value, "modifiedAt": str(int(datetime.now(UTC).timestamp()))}
-        data = {"release": encode({**record.content, "info": info})}
-        # Helm updates without a resource version: the last write wins, and unknown fields such as `immutable` would be unset.
-        patch = {"metadata": {"labels": labels}, "data": data, "immutable": None}
-        changed = decode(self.cluster.patch_secret(record.namespace, record.secret, patch))
-        assert changed is not None  # noqa: S101 - it was just written
-        return changed
-
-    def _prune(self, records: list[Record], history_max: int) -> None:
-        """Delete the oldest records to make room for one more within ``history_max``; the last deployed one stays."""
-        deployed = next((record for record in reversed(records) if record.status == Status.DEPLOYED), None)
-        surplus = len(records) - (history_max - 1) if history_max > 0 else 0
-        for record in records:
-            if surplus <= 0:
-                return
-            if record is not deployed:
-                self.cluster.delete_secret(record.namespace, record.secret)
-                surplus -= 1
-
-    def _records(self, namespace: str, name: str) -> list[Record]:
-        secrets = self.cluster.list_secrets(namespace, {"owner": HELM_OWNER, "name": name})
-        found = [record for secret in secrets if (record := decode(secret)) and not record.damaged]
-        return sorted(found, key=lambda record: record.revision)
+        return change_record(self.cluster, record, status, description, deleted=deleted)
 
     def _chart(self, chart: str) -> FakeChart:
         if chart.startswith("oci://"):
