@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from support.api_calls import call_api
 from support.charts import write_chart
+from support.waiting import until
 
 from kubernaut import Kubernaut
 from kubernaut.adapters.helm import Helm
@@ -40,13 +40,6 @@ spec:
   terminationGracePeriodSeconds: 0
   containers: [{name: slow, image: {{ .Values.image }}, command: [node, -e, "setTimeout(() => {}, 60000)"]}]
 """
-
-
-def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it does not come"
-        time.sleep(0.02)
 
 
 def at_once(calls: list[Callable[[], Any]]) -> list[Any]:
@@ -226,7 +219,7 @@ class TestRealCluster(AcceptContract):
         states: list[str] = []
 
         def stop_in_the_hook() -> None:
-            until(lambda: other.context.clients.cluster.list_pods(namespace, {}), 50)
+            until(lambda: other.context.clients.cluster.list_pods(namespace, {}), seconds=50)
             states.append(other.operation(accepted.id).state)
             stop.set()
 

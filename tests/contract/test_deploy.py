@@ -9,16 +9,16 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import yaml
 from support.api_calls import call_api
-from support.cluster_harness import ClusterHarness
+from support.cluster_harness import ClusterHarness, cluster_harness
 from support.messages import facts
+from support.waiting import until
 
 from kubernaut.adapters.helm import Helm
 from kubernaut.adapters.kube import Cluster
@@ -27,7 +27,6 @@ from kubernaut.deploy.requests import DeployRequest, UninstallRequest
 from kubernaut.deploy.values.layers import read_values
 from kubernaut.errors import ClusterDenied, DeployKept, DeployRolledBack, KubernautError, ReleaseLocked
 from kubernaut.history.store import HistoryStore
-from kubernaut.settings import load_settings
 
 pytestmark = pytest.mark.platform
 
@@ -92,18 +91,8 @@ data: {text: {{ .Values.text | quote }}}
 def harness(
     request: pytest.FixtureRequest, platform: Mapping[str, str], helms: Mapping[str, str], tmp_path: Path
 ) -> Iterator[ClusterHarness]:
-    environment = {**os.environ, **platform, "KUBERNAUT_HELM": helms[request.param], "KUBERNAUT_ACTOR": "ada"}
-    made = ClusterHarness(tmp_path, load_settings(environment=environment, directory=tmp_path))
-    yield made
-    call_api(made.cluster, "DELETE", f"/api/v1/namespaces/{made.namespace}")
-    made.cluster.close()
-
-
-def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+    with cluster_harness(platform, helms[request.param], tmp_path) as made:
+        yield made
 
 
 def test_failing_workloads_are_explained_and_rolled_back(harness: ClusterHarness) -> None:
@@ -172,7 +161,7 @@ def test_helm_killed_midway_is_a_failed_deploy(harness: ClusterHarness, number: 
     killed: list[int] = []
 
     def kill_in_the_hook() -> None:
-        until(lambda: harness.cluster.list_pods(harness.namespace, {}), 50)  # the hook is the only one
+        until(lambda: harness.cluster.list_pods(harness.namespace, {}), seconds=50)  # the hook is the only one
         (helm,) = helms(request)
         os.kill(int(helm.name), number)
         killed.append(int(helm.name))

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from support.ci_server import leaks
 from support.hudson import Hudson
-from support.processes import until
+from support.waiting import until
 
 from kubernaut.adapters.secret_files import static_token
 from kubernaut.errors import JenkinsDenied, JenkinsUnreachable, JobConflict, JobInvalid, JobNotFound, KubernautError

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import pytest
-from support.backend import until
 from support.checkout import PROGRAM
 from support.ci_jobs import Jobs
 from support.messages import facts
+from support.waiting import until
 
 from kubernaut.adapters.secret_files import token_from_file
 from kubernaut.errors import BuildAborted, BuildUnsuccessful, JobInvalid, JobNotFound

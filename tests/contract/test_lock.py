@@ -6,7 +6,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ import yaml
 from support.api_calls import call_api
 from support.messages import facts
 from support.racing import ExclusiveSection, race
+from support.waiting import until
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.ci import CiBuild
@@ -29,13 +30,6 @@ QUICK = LockTiming(lease_seconds=5.0, renew_seconds=0.1, poll_seconds=0.05)
 LONG_AGO = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ADA = new_holder("01ada", "deploy", "Ada Łovelace\n", host="ci-7", process="p/1", build=CiBuild(url="http://ci/7?a=ü"))
 BOB = new_holder("02bob", "deploy", "bob", host="ci-9", process="")
-
-
-def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it does not come"
-        time.sleep(0.01)
 
 
 def is_lost(held: HeldLock) -> bool:

@@ -16,8 +16,8 @@ import yaml
 from support.api_calls import call_api
 from support.checkout import PROGRAM, REPOSITORY, Checkout
 from support.jenkinsfile import scripts
-from support.processes import until
 from support.server_process import serving
+from support.waiting import until
 
 from kubernaut.adapters.kube import Cluster
 

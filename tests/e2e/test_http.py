@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from support.checkout import Checkout
-from support.processes import until
 from support.server_process import ServerProcess, serving
+from support.waiting import until
 
 pytestmark = pytest.mark.platform
 

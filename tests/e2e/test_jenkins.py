@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from support.api_calls import call_api
 from support.ci_scenario import DEPLOY, NAME, RELEASE, CiScenario
-from support.processes import until
 from support.server_process import serving
+from support.waiting import until
 
 pytestmark = [pytest.mark.platform, pytest.mark.usefixtures("nothing_leaks")]
 

@@ -11,7 +11,7 @@ import pytest
 from support.ci_scenario import DEPLOY, NAME, RELEASE, CiScenario
 from support.ci_server import files_of, files_with
 from support.hudson import Hudson
-from support.processes import until
+from support.waiting import until
 
 pytestmark = [pytest.mark.platform, pytest.mark.usefixtures("nothing_leaks")]
 

@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 from support.checkout import PROGRAM, Checkout
-from support.processes import until
+from support.waiting import until
 
 from kubernaut.events import Event, LogLine, StepFinished, StepStarted
 

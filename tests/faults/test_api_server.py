@@ -10,7 +10,7 @@ import time
 import pytest
 from support.faultpoints import POINTS, Request, lease, secret
 from support.faults import FaultScenario
-from support.processes import until
+from support.waiting import until
 
 from kubernaut_local import Platform
 

@@ -12,7 +12,8 @@ import pytest
 from support.api_calls import call_api
 from support.fault_chart import NAME
 from support.faults import FaultScenario, Subject
-from support.processes import Ended, until
+from support.processes import Ended
+from support.waiting import until
 
 from kubernaut.errors import NotFound
 

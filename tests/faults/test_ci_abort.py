@@ -16,7 +16,8 @@ import pytest
 from support.checkout import Checkout, make_checkout
 from support.ci_step import ShellStep
 from support.faults import PROGRAM, FaultScenario, Subject
-from support.processes import paused, until
+from support.processes import paused
+from support.waiting import until
 
 pytestmark = pytest.mark.platform
 

@@ -13,7 +13,7 @@ import pytest
 from support.faultpoints import Request, secret
 from support.faults import FaultScenario
 from support.orphan import write_wrapper
-from support.processes import until
+from support.waiting import until
 
 from kubernaut.adapters.kube import Cluster
 from kubernaut.errors import ClusterDenied, ClusterUnreachable

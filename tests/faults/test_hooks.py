@@ -10,7 +10,8 @@ import subprocess
 import pytest
 from support.fault_chart import NAME
 from support.faults import FaultScenario, Subject
-from support.processes import Ended, until
+from support.processes import Ended
+from support.waiting import until
 
 from kubernaut.adapters.kube_resources import PODS, RESOURCES
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.api_calls import call_api
-from support.cluster_harness import ClusterHarness
+from support.cluster_harness import ClusterHarness, cluster_harness
+from support.waiting import until
 
 from kubernaut.adapters.helm import Helm
 from kubernaut.deploy.execute import Result, execute
@@ -18,7 +17,6 @@ from kubernaut.deploy.requests import RollbackRequest
 from kubernaut.errors import DeployFailed, DeployKept, DeployRolledBack
 from kubernaut.events import Notice
 from kubernaut.rollout.health_reader import HealthReader
-from kubernaut.settings import load_settings
 
 pytestmark = pytest.mark.platform
 
@@ -60,22 +58,10 @@ NEEDS_OUTSIDE = WEB.replace("LEAK", ", {name: OUTSIDE, valueFrom: {configMapKeyR
 SLOWLY = "script=setTimeout(() => require('http').createServer((q\\,r)=>r.end('hi')).listen(8080)\\, 8000)"
 
 
-@pytest.fixture(params=["helm3", "helm4"])
-def harness(
-    request: pytest.FixtureRequest, platform: Mapping[str, str], helms: Mapping[str, str], tmp_path: Path
-) -> Iterator[ClusterHarness]:
-    environment = {**os.environ, **platform, "KUBERNAUT_HELM": helms[request.param], "KUBERNAUT_ACTOR": "ada"}
-    made = ClusterHarness(tmp_path, load_settings(environment=environment, directory=tmp_path))
-    yield made
-    call_api(made.cluster, "DELETE", f"/api/v1/namespaces/{made.namespace}")
-    made.cluster.close()
-
-
-def until(condition: Callable[[], object], seconds: float = 40.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.2)
+@pytest.fixture
+def harness(platform: Mapping[str, str], helms: Mapping[str, str], helm: str, tmp_path: Path) -> Iterator[ClusterHarness]:
+    with cluster_harness(platform, helms[helm], tmp_path) as made:
+        yield made
 
 
 def find(harness: ClusterHarness, kind: str, name: str) -> dict[str, Any] | None:
@@ -194,7 +180,7 @@ def test_release_that_is_ready_late_is_adopted_by_the_same_deploy(harness: Clust
         harness.deploy(GOOD, SLOWLY, timeout=4.0)
     assert late.value.members["cause"] != "helm_failed"
     health = HealthReader(harness.context.store, lambda: harness.cluster, harness.settings)
-    until(lambda: health.health(harness.history.records[0]).status == "healthy")
+    until(lambda: health.health(harness.history.records[0]).status == "healthy", "it is healthy", 40)
     release = harness.history.release(harness.history.records[0])
     assert release.model_copy(update={"health": health.health(harness.history.records[0])}).is_ready_late
     before = find(harness, "Deployment", "web")
@@ -219,7 +205,7 @@ metadata: {name: after, annotations: {helm.sh/hook: "post-install,post-upgrade"}
     with pytest.raises(DeployKept):
         harness.deploy(GOOD + hook, SLOWLY, timeout=4.0)
     health = HealthReader(harness.context.store, lambda: harness.cluster, harness.settings)
-    until(lambda: health.health(harness.history.records[0]).status == "healthy")
+    until(lambda: health.health(harness.history.records[0]).status == "healthy", "it is healthy", 40)
     result = harness.deploy(GOOD + hook, SLOWLY, timeout=60.0)
     assert result.plan.actions[-1].kind == "helm-upgrade"
     assert "post-install hook after" in result.plan.actions[-1].reason
@@ -230,7 +216,7 @@ def test_change_by_others_is_applied_again(harness: ClusterHarness) -> None:
     with pytest.raises(DeployKept):
         harness.deploy(GOOD, SLOWLY, timeout=4.0)
     health = HealthReader(harness.context.store, lambda: harness.cluster, harness.settings)
-    until(lambda: health.health(harness.history.records[0]).status == "healthy")
+    until(lambda: health.health(harness.history.records[0]).status == "healthy", "it is healthy", 40)
     call_api(harness.cluster, "DELETE", f"/api/v1/namespaces/{harness.namespace}/configmaps/settings")
     result = harness.deploy(GOOD, SLOWLY, timeout=60.0)
     assert result.plan.actions[-1].kind == "helm-upgrade"

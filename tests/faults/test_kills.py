@@ -10,7 +10,7 @@ import pytest
 from support.fault_chart import NAME
 from support.faults import FaultScenario, Subject
 from support.invariants import Snapshot
-from support.processes import until
+from support.waiting import until
 
 pytestmark = pytest.mark.platform
 

@@ -23,8 +23,9 @@ from support.invariants import Snapshot
 from support.machine import KILLED, Machine, settings_of
 from support.model_steps import BROKEN, DONE, KEPT, NOTHING, ROLLED_BACK
 from support.orphan import write_wrapper
-from support.processes import Running, until
+from support.processes import Running
 from support.states import DEAD, HOOKED, Seen
+from support.waiting import until
 
 from kubernaut import errors
 from kubernaut.errors import NotFound

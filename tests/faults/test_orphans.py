@@ -8,7 +8,8 @@ import pytest
 from support.faults import FaultScenario, Subject
 from support.invariants import Snapshot
 from support.orphan import OrphanWrapper, write_wrapper
-from support.processes import Running, until
+from support.processes import Running
+from support.waiting import until
 
 pytestmark = pytest.mark.platform
 

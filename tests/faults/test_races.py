@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pytest
 from support.fault_chart import NAME
 from support.faults import FaultScenario
-from support.processes import until
+from support.waiting import until
 
 from kubernaut import Kubernaut, load_settings
 from kubernaut.errors import KubernautError, ReleaseLocked

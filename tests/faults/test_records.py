@@ -17,7 +17,7 @@ from support.api_calls import call_api
 from support.fault_chart import NAME
 from support.faultpoints import lease, secret
 from support.faults import FaultScenario
-from support.processes import until
+from support.waiting import until
 
 pytestmark = pytest.mark.platform
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import shlex
@@ -10,15 +9,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from support.cluster_harness import ClusterHarness
-from support.cluster_state import remove
+from support.cluster_harness import ClusterHarness, cluster_harness
 from support.messages import facts
 
 from kubernaut.deploy.execute import execute
 from kubernaut.deploy.values.layers import read_values
 from kubernaut.errors import ChartInvalid, KubernautError
 from kubernaut.history.detail import Preview
-from kubernaut.settings import load_settings
 
 pytestmark = pytest.mark.platform
 
@@ -33,10 +30,8 @@ data:
 
 @pytest.fixture
 def harness(platform: Mapping[str, str], helms: Mapping[str, str], helm: str, tmp_path: Path) -> Iterator[ClusterHarness]:
-    environment = {**os.environ, **platform, "KUBERNAUT_HELM": helms[helm], "KUBERNAUT_ACTOR": "ada"}
-    made = ClusterHarness(tmp_path, load_settings(environment=environment, directory=tmp_path))
-    yield made
-    remove(made)
+    with cluster_harness(platform, helms[helm], tmp_path) as made:
+        yield made
 
 
 def test_boolean_in_an_annotation_is_corrected_by_the_hint(harness: ClusterHarness) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -11,14 +9,14 @@ from typing import Any
 
 import pytest
 from support.api_calls import call_api
-from support.cluster_harness import ClusterHarness
+from support.cluster_harness import ClusterHarness, cluster_harness
+from support.waiting import until
 
 from kubernaut.deploy.execute import Result, execute
 from kubernaut.deploy.requests import RestoreRequest, RollbackRequest, UninstallRequest
 from kubernaut.errors import KubernautError, NotFound
 from kubernaut.events import Notice
 from kubernaut.history.repair import manifest_patch
-from kubernaut.settings import load_settings
 
 pytestmark = pytest.mark.platform
 
@@ -31,17 +29,12 @@ spec: {minAvailable: 0, selector: {matchLabels: {app: web}}}
 """
 
 
-@pytest.fixture(params=["helm3", "helm4"])
-def harness(
-    request: pytest.FixtureRequest, platform: Mapping[str, str], helms: Mapping[str, str], tmp_path: Path
-) -> Iterator[ClusterHarness]:
-    environment = {**os.environ, **platform, "KUBERNAUT_HELM": helms[request.param], "KUBERNAUT_ACTOR": "ada"}
-    made = ClusterHarness(tmp_path, load_settings(environment=environment, directory=tmp_path))
-    yield made
-    with suppress(KubernautError):  # most tests delete it
-        delete_crd(made)
-    call_api(made.cluster, "DELETE", f"/api/v1/namespaces/{made.namespace}")
-    made.cluster.close()
+@pytest.fixture
+def harness(platform: Mapping[str, str], helms: Mapping[str, str], helm: str, tmp_path: Path) -> Iterator[ClusterHarness]:
+    with cluster_harness(platform, helms[helm], tmp_path) as made:
+        yield made
+        with suppress(KubernautError):  # most tests delete it
+            delete_crd(made)
 
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -63,10 +56,7 @@ def is_served(harness: ClusterHarness) -> bool:
 
 
 def wait_served(harness: ClusterHarness, *, served: bool) -> None:
-    deadline = time.monotonic() + 30
-    while is_served(harness) != served:
-        assert time.monotonic() < deadline, "the API server is slow"
-        time.sleep(0.2)
+    until(lambda: is_served(harness) == served, f"the API server {'serves' if served else 'no longer serves'} it")
 
 
 def create_crd(harness: ClusterHarness) -> None:

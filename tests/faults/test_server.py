@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from support.fault_chart import NAME
 from support.faults import FaultScenario, Subject
-from support.processes import until
 from support.server_process import ServerProcess, listening
+from support.waiting import until
 
 pytestmark = pytest.mark.platform
 

@@ -17,7 +17,7 @@ from support.ci_scenario import no_secret_in_arguments
 from support.ci_server import leaks
 from support.hudson import Hudson, HudsonHome, install
 from support.hudson.patch import CLASS, WEB_XML, patch, with_crumbs
-from support.processes import until
+from support.waiting import until
 
 from kubernaut.errors import PlatformFailed, PortTaken, SettingInvalid, ToolMissing
 

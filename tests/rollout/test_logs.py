@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from support.api_calls import call_api
 from support.cluster_harness import ClusterHarness
-from support.processes import until
 from support.rollout_cases import deployment, shell
+from support.waiting import until
 
 from kubernaut import Kubernaut
 from kubernaut.errors import BadInput, DeployRolledBack, NotFound

@@ -25,6 +25,7 @@ from kubernaut.testing.helm import FakeHelm
 from kubernaut.testing.registry import FakeRegistry
 from support.in_process_server import InProcessServer, connect
 from support.publisher import Publisher
+from support.waiting import until
 
 SOON = 20.0
 """Seconds after which something that has not come never comes."""
@@ -131,16 +132,6 @@ def backend(tmp_path: Path) -> Iterator[Backend]:
         made.publisher.publish("1.0.0")
         made.publisher.publish("1.1.0")
         yield made
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    """Wait until something is so."""
-    pause = threading.Event()
-    for _ in range(int(SOON / 0.01)):
-        if condition():
-            return
-        pause.wait(0.01)
-    raise AssertionError(f"it never came: {what}")
 
 
 def current(server: InProcessServer) -> bool:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import requests
 
-from support.processes import until
+from support.waiting import until
 
 ENDS = 120.0
 """Seconds after which a build that has not ended never ends."""

@@ -26,7 +26,7 @@ from support.ci_jobs import Jobs
 from support.ci_server import files_with
 from support.github import FakeGitHub
 from support.hudson import Hudson
-from support.processes import until
+from support.waiting import until
 
 NAME = "hello-world"
 RELEASE, DEPLOY = f"{NAME}-release", f"{NAME}-deploy"

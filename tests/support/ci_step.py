@@ -11,7 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from support.processes import marked, parents, paused, send_signal, until
+from support.processes import marked, parents, paused, send_signal
+from support.waiting import until
 
 ROUNDS = 3
 """How often each process gets the signal: once by its parent's pid, once by its cookie, and once more."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,11 @@ from kubernaut.deploy.execute import Result, execute
 from kubernaut.deploy.execution import DeployContext
 from kubernaut.deploy.requests import DeployRequest
 from kubernaut.deploy.values.layers import read_values
+from kubernaut.errors import NotFound
 from kubernaut.events import Event, Progress
 from kubernaut.history.store import HistoryStore, ReleaseHistory
-from kubernaut.settings import Settings
+from kubernaut.settings import Settings, load_settings
+from support.api_calls import call_api
 from support.charts import write_chart
 
 SERVER = "require('http').createServer((q,r)=>r.end('hi')).listen(8080)"
@@ -69,3 +74,16 @@ class ClusterHarness:
 
     def deploy(self, template: str, *sets: str, **more: Any) -> Result:
         return execute(self.request(template, *sets, **more), context=self.context)
+
+
+@contextmanager
+def cluster_harness(platform: Mapping[str, str], helm: str, folder: Path) -> Iterator[ClusterHarness]:
+    """A harness with a Helm, whose namespace is deleted at the end."""
+    environment = {**os.environ, **platform, "KUBERNAUT_HELM": helm, "KUBERNAUT_ACTOR": "ada"}
+    made = ClusterHarness(folder, load_settings(environment=environment, directory=folder))
+    try:
+        yield made
+    finally:
+        with suppress(NotFound):  # nothing was deployed
+            call_api(made.cluster, "DELETE", f"/api/v1/namespaces/{made.namespace}")
+        made.cluster.close()

@@ -12,7 +12,7 @@ from kubernaut.errors import DeployKept, KubernautError
 from kubernaut.events import Notice, WorkloadProgress
 from kubernaut.history.records import Status
 from support.deploy_harness import WORKLOAD, DeployHarness
-from support.watching import until
+from support.waiting import until
 
 Check = Callable[[], None]
 

@@ -25,7 +25,8 @@ from support.fault_chart import NAME, Published
 from support.faultpoints import POINTS
 from support.faultproxy import FaultProxy
 from support.invariants import Snapshot, Watched, look
-from support.processes import DEADLINE, Ended, Running, marked, until
+from support.processes import DEADLINE, Ended, Running, marked
+from support.waiting import until
 
 PROGRAM = Path(sys.executable).with_name("kubernaut")
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import requests
 
-from support.processes import Ended, Running, until
+from support.processes import Ended, Running
+from support.waiting import until
 
 PROGRAM = Path(sys.executable).with_name("kubernaut")
 _ADDRESS = re.compile(r"curl -H @(?P<file>\S+) (?P<url>http://\S+?)/api/releases")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +14,7 @@ from kubernaut.rollout.reflector import Timings
 from kubernaut.rollout.store import Snapshot
 from kubernaut.rollout.watch import RolloutWatch
 from kubernaut.testing.cluster import FakeCluster
+from support.waiting import until
 
 SOON = 10.0
 FAST = Timings(denied=0.05, poll=0.02, settled=0.02, first_pause=0.01, longest_pause=0.05)
@@ -49,14 +49,6 @@ def event(name: str, about: str) -> dict[str, Any]:
 
 def names(snapshot: Snapshot, kind: str) -> list[str]:
     return sorted(key.name for key in snapshot.objects if key.kind == kind)
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    """Wait until a condition holds."""
-    pause, deadline = threading.Event(), time.monotonic() + SOON
-    while not condition():
-        assert time.monotonic() < deadline, what
-        pause.wait(0.005)
 
 
 @contextmanager

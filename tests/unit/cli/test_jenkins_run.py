@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from support.backend import until
 from support.checkout import PROGRAM
 from support.fake_jenkins import JOB, FakeJenkins, Item, listening
 from support.messages import facts
+from support.waiting import until
 from unit.cli.stub import version
 
 from kubernaut.cli.main import main

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 import requests
 from click.testing import Result
-from support.processes import until
 from support.programs import program
+from support.waiting import until
 from unit.cli.stub import StubKubernaut
 from unit.cli.test_processes import environment
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from support.backend import Backend, until
+from support.backend import Backend
 from support.backend import backend as backend
 from support.clients import library, listening, token_file
 from support.deploy_harness import LATE
 from support.messages import facts
+from support.waiting import until
 
 from kubernaut.cli.main import main
 from kubernaut.errors import KubernautError

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from support.messages import facts
 from support.racing import ExclusiveSection, race
+from support.waiting import until
 
 from kubernaut.deploy.lock.acquire import HeldLock, hold
 from kubernaut.deploy.lock.lease import LockState, LockTiming, decode_lease, new_holder
@@ -33,13 +33,6 @@ def cluster() -> FakeCluster:
 def holding(cluster: FakeCluster, timing: LockTiming = QUICK, **options: Any) -> Any:
     known = {"timeout": 0, "notify": print, "timing": timing, **options}
     return hold(cluster, "demo", "web", known.pop("holder", ADA), **known)  # type: ignore[arg-type]
-
-
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it does not come"
-        time.sleep(0.002)
 
 
 def kept(cluster: FakeCluster) -> dict[str, Any]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.deploy_harness import DeployHarness
+from support.waiting import until
 
 from kubernaut.deploy.operation_writer import OperationWriter
 from kubernaut.deploy.operations import update_operation
@@ -25,13 +24,6 @@ QUICK = 0.01
 @pytest.fixture
 def harness(tmp_path: Path) -> DeployHarness:
     return DeployHarness(tmp_path)
-
-
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it does not come"
-        time.sleep(0.002)
 
 
 def begun(harness: DeployHarness, cluster: Any = None) -> tuple[OperationWriter, Operation, Journal]:

@@ -12,7 +12,8 @@ import pytest
 from support.deploy_harness import CRASHING, LATE, WORKLOAD, DeployHarness, after_helm, put_crashing
 from support.deploy_rollouts import Check, deployed, failed, new, notices, progress, rolls_out
 from support.kube_objects import deployment, event, owned_pod, replica_set, waiting
-from support.watching import SOON, WIDGETS, until
+from support.waiting import until
+from support.watching import SOON, WIDGETS
 
 from kubernaut.adapters.kube_resources import Resource
 from kubernaut.errors import ClusterDenied, DeployRolledBack, HelmFailed

@@ -10,7 +10,8 @@ import pytest
 from support.deploy_harness import CRASHING, LATE, WORKLOAD, DeployHarness, put_crashing
 from support.deploy_rollouts import Check, deployed, failed, new, notices, progress, rolls_out
 from support.kube_objects import deployment, endpoint_slice, event, owned_pod, replica_set, service
-from support.watching import GONE, until
+from support.waiting import until
+from support.watching import GONE
 
 from kubernaut.errors import ClusterDenied, ClusterUnreachable, DeployRolledBack
 from kubernaut.events import WorkloadProgress

@@ -10,7 +10,7 @@ import pytest
 from support.deploy_harness import CRASHING, WORKLOAD, DeployHarness
 from support.in_process_server import InProcessServer
 from support.kube_objects import crashed, deployment, event, owned_pod, replica_set
-from support.watching import until
+from support.waiting import until
 
 from kubernaut.deploy.values.layers import read_values
 from kubernaut.errors import DeployFailed, DeployKept, DeployRolledBack, HelmFailed

@@ -16,7 +16,7 @@ import pytest
 from support.deploy_harness import LATE, WORKLOAD, DeployHarness, put_crashing
 from support.kube_objects import deployment
 from support.messages import facts
-from support.watching import until
+from support.waiting import until
 
 from kubernaut.adapters.kube_resources import Resource
 from kubernaut.deploy.execute import Result, execute

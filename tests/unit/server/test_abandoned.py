@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.deploy_harness import DeployHarness
-from support.processes import until
+from support.waiting import until
 
 from kubernaut.deploy.accepting import accepted_before
 from kubernaut.errors import ClusterUnreachable, Conflict, IndexStale

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.backend import until
 from support.in_process_server import DEPLOYER, HOST, READER, InProcessServer, problem
 from support.stub_routes import SECRET, Filter, Item, StubRoutes
+from support.waiting import until
 
 from kubernaut.server.routing import EVENT_STREAM
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 
-from support.processes import until
+from support.waiting import until
 
 from kubernaut.history.index import Index
 from kubernaut.server.serving import frozen_index

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.backend import HELLO, SOON, Backend, deployed, ended, operation_of, running_backend, until
+from support.backend import HELLO, SOON, Backend, deployed, ended, operation_of, running_backend
 from support.in_process_server import HEALTHY, TEAM, InProcessServer, problem
+from support.waiting import until
 from werkzeug.test import TestResponse
 
 from kubernaut.errors import ClusterUnreachable, DeadlineExceeded, RequestInvalid

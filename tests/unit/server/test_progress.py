@@ -6,7 +6,8 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-from support.backend import HELLO, SOON, ended, operation_of, running_backend, until
+from support.backend import HELLO, SOON, ended, operation_of, running_backend
+from support.waiting import until
 
 from kubernaut.server.app import create_app
 from kubernaut.server.operations.workers import RunningOperation, Workers

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.processes import until
+from support.waiting import until
 
 from kubernaut.errors import ClusterDenied, ClusterUnreachable, IndexStale, KubernautError, ReleaseLocked
 from kubernaut.interface import Deployed

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 from support.in_process_server import connect
-from support.processes import until
+from support.waiting import until
 
 from kubernaut import Kubernaut, load_settings
 from kubernaut.errors import (

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.backend import HELLO, WAIT, Backend, deployed, ended, operation_of, until
+from support.backend import HELLO, WAIT, Backend, deployed, ended, operation_of
 from support.backend import backend as backend
 from support.clients import client, library, listening
 from support.deploy_harness import LATE
 from support.in_process_server import READER, TEAM, InProcessServer, problem
 from support.messages import facts
+from support.waiting import until
 
 from kubernaut.errors import DeployRolledBack, ReleaseNotCurrent, ReleaseNotFound
 from kubernaut.events import Event, StepFinished, StepStarted
