@@ -260,7 +260,7 @@ FLAGS = (
     _refused(
         "--force-conflicts",
         _CHANGE,
-        "kubernaut has its own option, which Helm 3 needs not",
+        "kubernaut has its own option, for Helm 3 too",
         "Use --on-conflict take.",
     ),
     _refused(
@@ -270,18 +270,8 @@ FLAGS = (
         "Leave it out.",
         takes_value=True,
     ),
-    _refused(
-        "--take-ownership",
-        _INSTALL,
-        "objects of another owner are not taken over silently",
-        "The error for such an object has the commands that let this release take it over.",
-    ),
-    _refused(
-        "--no-hooks",
-        _ALL,
-        "hooks are part of the release",
-        "Remove the hook from the chart, or correct it, and publish that version.",
-    ),
+    _same("--take-ownership", _INSTALL, "--dry-run lists what is adopted", takes_value=False),
+    _same("--no-hooks", _ALL, takes_value=False),
     # output
     _same("--dry-run", _ALL, "reads the cluster, as `--dry-run=server`; `--dry-run=client` is refused", takes_value=False),
     _refused(

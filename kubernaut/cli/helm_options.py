@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -18,7 +18,7 @@ from kubernaut.errors import Usage
 
 _REFUSED = "kubernaut.helm_flag"
 """The key of the first refused flag in click's ``Context.meta``."""
-_VALUES = {
+_VALUES: Mapping[str, Mapping[str, str]] = {
     "--dry-run": {"server": "--dry-run", "client": "--dry-run=client", "none": "", "unset": "--dry-run"},
     "--wait": {"watcher": "--wait", "legacy": "--wait", "hookonly": "--wait=hookOnly", "false": "--wait=hookOnly"},
 }
@@ -73,7 +73,7 @@ def plain_arguments(arguments: Sequence[str], helm: Sequence[str], context: clic
     found: list[str] = []
     for argument in arguments[:end]:
         name, equals, value = argument.partition("=")
-        flag = {**_VALUES.get(name, {})}.get(value.lower()) if equals else None
+        flag = _VALUES.get(name, {}).get(value.lower()) if equals else None
         if flag is None and equals and name in booleans and name != "--help" and value.lower() in _BOOLEANS:
             flag = name if _BOOLEANS[value.lower()] else ""
         if flag is not None and "=" in flag:

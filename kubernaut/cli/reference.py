@@ -83,17 +83,16 @@ def _helm_flags() -> Iterator[str]:
 
 
 def _fate(flag: HelmFlag) -> str:
-    """Return what becomes of a flag of Helm; where a command has an option of that name, its help says it."""
+    """Return what becomes of a flag of Helm; a command that has another option of that name is named with its help."""
     if flag.fate == "same":
         return f"the same{': ' if flag.why else ''}{flag.why}"
     fate = f"{flag.fate}: {flag.why}{'. ' if flag.instead else ''}{flag.instead}"
-    names = dict.fromkeys(name for helm in flag.commands for name in HELM_COMMANDS[helm])
-    own = {name: option for name in names if (option := _own_option(name, flag.name)) is not None}
+    commands = dict.fromkeys(command for helm in flag.commands for command in HELM_COMMANDS[helm])
+    own = {command: option for command in commands if (option := _own_option(command, flag.name)) is not None}
     if not own:
         return fate
     help = (next(iter(own.values())).help or "").rstrip(".")
-    where = ", ".join(f"`{name}`" for name in own)
-    return f"supported: {help}" if len(own) == len(names) else f"on {where}: {help}. Else {fate}"
+    return f"on {', '.join(f'`{command}`' for command in own)}: {help}. Else {fate}"
 
 
 def _own_option(command: str, flag: str) -> click.Option | None:

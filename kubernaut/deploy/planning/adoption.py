@@ -7,7 +7,7 @@ by the rules of health, its application answering, and no hook left out. In any 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kubernaut.deploy.planning.leftovers import was_applied
 from kubernaut.deploy.planning.revisions import chart_of
@@ -16,9 +16,6 @@ from kubernaut.deploy.values.layers import canonical
 from kubernaut.history.records import Record, Status, as_mapping
 from kubernaut.history.releases import find_operation
 from kubernaut.history.store import ReleaseHistory
-
-if TYPE_CHECKING:
-    pass
 
 ADOPT = "adopt-record"
 """The action that marks a failed release deployed."""

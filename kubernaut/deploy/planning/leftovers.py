@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from kubernaut.deploy.planning.revisions import newest_served, title, why_not_served
 from kubernaut.errors import DeployKept
@@ -21,9 +20,6 @@ from kubernaut.models import Action
 from kubernaut.rollout.expected import expected_of
 from kubernaut.rollout.objects import Expected, ObjectKey, expected_objects, is_kept
 from kubernaut.rollout.problems import Cause
-
-if TYPE_CHECKING:
-    pass
 
 NOT_APPLIED = frozenset(
     {

@@ -10,16 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kubernaut.history.manifest import manifest_of, read_manifest
 from kubernaut.history.records import Record, Status, as_mapping, few
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action
 from kubernaut.yaml_reader import split_documents
-
-if TYPE_CHECKING:
-    pass
 
 MAP_RECORD = "map-record"
 """The action that takes removed kinds out of a record's manifest."""
