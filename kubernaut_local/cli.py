@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kubernaut.cli.command import Command, is_verbose, output_option, verbose_option
+from kubernaut.cli.command import Command, is_verbose
+from kubernaut.cli.options import output_option, verbose_option
 from kubernaut.cli.output import print_data, print_json
 from kubernaut.cli.progress import format_duration, show_progress
 

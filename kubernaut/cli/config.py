@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kubernaut.cli.command import Command, output_options
+from kubernaut.cli.command import Command
+from kubernaut.cli.options import output_options
 from kubernaut.cli.output import print_json
 from kubernaut.cli.render import NONE, print_table
 

@@ -8,10 +8,8 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.command import (
-    ROLLBACK_STATUSES,
-    WRITE_STATUSES,
-    Command,
+from kubernaut.cli.command import ROLLBACK_STATUSES, WRITE_STATUSES, Command
+from kubernaut.cli.options import (
     cluster_options,
     current_revision_option,
     deploy_options,

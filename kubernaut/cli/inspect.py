@@ -7,9 +7,8 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, render_release, render_versions, session
-from kubernaut.cli.command import (
-    READ_STATUSES,
-    Command,
+from kubernaut.cli.command import READ_STATUSES, Command, target_arguments
+from kubernaut.cli.options import (
     cluster_options,
     output_options,
     parse_duration,
@@ -17,7 +16,6 @@ from kubernaut.cli.command import (
     release_options,
     revision_option,
     server_option,
-    target_arguments,
 )
 from kubernaut.cli.output import print_data, print_json, print_message
 from kubernaut.cli.render_diff import show_difference

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubernaut.cli import session
-from kubernaut.cli.command import Command, jenkins_options, output_option, parse_duration, verbose_option
+from kubernaut.cli.command import Command
+from kubernaut.cli.options import jenkins_options, output_option, parse_duration, verbose_option
 from kubernaut.cli.output import print_data, print_json
 from kubernaut.cli.progress import PlainDisplay, show_progress
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubernaut.cli import session
-from kubernaut.cli.command import Command, dry_run_option, jenkins_options, output_option, verbose_option
+from kubernaut.cli.command import Command
+from kubernaut.cli.options import dry_run_option, jenkins_options, output_option, verbose_option
 from kubernaut.cli.output import print_data, print_json, print_message
 from kubernaut.errors import JobInvalid
 

@@ -14,8 +14,9 @@ from typing import Any, NoReturn
 
 import click
 
-from kubernaut.cli.command import ARGUMENTS, Command, Group, output_options, server_option, verbose_option
+from kubernaut.cli.command import ARGUMENTS, Command, Group
 from kubernaut.cli.error_handler import handle_errors, wants_json
+from kubernaut.cli.options import output_options, server_option, verbose_option
 from kubernaut.cli.output import print_json
 from kubernaut.cli.signals import handle_signals
 from kubernaut.errors import ToolMissing

@@ -8,9 +8,8 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.command import (
-    WRITE_STATUSES,
-    Command,
+from kubernaut.cli.command import WRITE_STATUSES, Command
+from kubernaut.cli.options import (
     app_dir_argument,
     cluster_options,
     deploy_options,

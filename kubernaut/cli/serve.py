@@ -12,15 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kubernaut.cli import session, signals
-from kubernaut.cli.command import (
-    Command,
-    is_verbose,
-    kubeconfig_options,
-    output_option,
-    parse_duration,
-    registry_option,
-    verbose_option,
-)
+from kubernaut.cli.command import Command, is_verbose
+from kubernaut.cli.options import kubeconfig_options, output_option, parse_duration, registry_option, verbose_option
 from kubernaut.cli.output import print_json, print_message
 from kubernaut.events import ignore_event
 

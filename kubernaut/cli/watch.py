@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from kubernaut.cli import render, session
-from kubernaut.cli.command import WRITE_STATUSES, Command, cluster_options, namespace_option, output_options
+from kubernaut.cli.command import WRITE_STATUSES, Command
+from kubernaut.cli.options import cluster_options, namespace_option, output_options
 
 
 @click.command(
