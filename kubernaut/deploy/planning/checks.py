@@ -8,6 +8,7 @@ from kubernaut.errors import Conflict, NameInvalid, ReleaseChanged, ReleaseNotCu
 from kubernaut.history.records import Record, few
 from kubernaut.history.releases import ReleaseHealth
 from kubernaut.models import check_name
+from kubernaut.rollout.problems import Cause
 
 
 def check_new_name(request: DeployRequest) -> None:
@@ -65,5 +66,5 @@ def check_taken(current: Record, health: ReleaseHealth | None) -> None:
         f"{title(current)} cannot be applied again: {health.reason}. Helm does not overwrite what {managers} manages.",
         hint="To overwrite it, run the same command again with `--on-conflict take`. Else leave the field out of the chart.",
         http_hint="To overwrite it, send `onConflict: take`. Else leave the field out of the chart.",
-        members={"cause": "apply_conflict"},
+        members={"cause": Cause.APPLY_CONFLICT},
     )

@@ -29,16 +29,22 @@ LINES = {
 def own_options(command: str) -> set[str]:
     found = main.get_command(click.Context(main), command)
     assert found is not None
-    return {name for one in found.params if isinstance(one, click.Option) and not one.hidden for name in one.opts}
+    parameters = found.get_params(click.Context(found, help_option_names=["-h", "--help"]))
+    return {name for one in parameters if isinstance(one, click.Option) and not one.hidden for name in one.opts}
+
+
+def commands_of(flag: HelmFlag) -> list[str]:
+    """The commands that do the work of one of the flag's commands of Helm."""
+    return list(dict.fromkeys(name for helm in flag.commands for name in HELM_COMMANDS[helm]))
 
 
 def cases(*fates: str) -> list[Any]:
-    """Every flag with these fates, each on every command that does the work of one of its commands of Helm."""
+    """Every flag with these fates, each on every of its commands that has no other option of that name."""
     return [
         pytest.param(flag, command, id=f"{command} {flag.name}")
         for flag in FLAGS
         if flag.fate in fates
-        for command in dict.fromkeys(name for helm in flag.commands for name in HELM_COMMANDS[helm])
+        for command in commands_of(flag)
         if flag.name.partition("=")[0] not in own_options(command) or "=" in flag.name
     ]
 
@@ -67,10 +73,10 @@ def test_accepted_flag_changes_nothing(run: Run, stub: StubKubernaut, flag: Helm
     assert all(call == stub.calls[0] for call in stub.calls)
 
 
-@pytest.mark.parametrize(("flag", "command"), cases("same"))
-def test_same_flag_is_an_option(flag: HelmFlag, command: str) -> None:
-    if flag.name != "--help":
-        pytest.fail(f"{command} has no {flag.name}")
+@pytest.mark.parametrize("flag", [pytest.param(flag, id=flag.name) for flag in FLAGS if flag.fate == "same"])
+def test_same_flag_is_an_option_of_each_command(flag: HelmFlag) -> None:
+    for command in commands_of(flag):
+        assert set(flag.names) <= own_options(command), command
 
 
 def test_hints_are_complete_without_a_namespace(run: Run, kubeconfig: Path) -> None:
