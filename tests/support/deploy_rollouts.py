@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from kubernaut.deploy.execute import Result
 from kubernaut.errors import DeployKept, KubernautError
 from kubernaut.events import Notice, WorkloadProgress
 from kubernaut.history.records import Status
-from support.deploy_harness import WORKLOAD, DeployHarness
+from support.deploy_harness import WORKLOAD, DeployHarness, put_crashing
 from support.waiting import until
 
 Check = Callable[[], None]
@@ -26,6 +27,12 @@ def rolls_out(harness: DeployHarness, put: Callable[[Check], object], *, error: 
             until(check, "the rollout is given up")
 
     harness.helm.end_with(Status.FAILED, error, during=during)
+
+
+def crash_for_good(harness: DeployHarness) -> None:
+    """Let a container crash until the rollout is given up; what Helm makes after that, it makes later than the pod."""
+    put_crashing(harness.cluster, restarts=3)
+    harness.cluster.server_time += timedelta(seconds=2)
 
 
 def failed(harness: DeployHarness, version: str = "1.0.0", template: str = WORKLOAD, **options: Any) -> DeployKept:

@@ -20,6 +20,7 @@ from kubernaut.errors import DeployKept, HelmFailed, KubernautError
 from kubernaut.history.records import PENDING, Status
 from kubernaut.history.repair import failed_patch
 from kubernaut.testing.helm import FakeHelm
+from kubernaut.testing.helm_records import records_of
 from kubernaut.testing.workloads import apply_manifest
 
 CONFIG_MAPS = Resource("ConfigMap", "v1", "configmaps")
@@ -33,7 +34,7 @@ class StrictHelm(FakeHelm):
     """A Helm that fails, as the real one, for a record with a kind that the cluster does not serve."""
 
     def _end(self, well: Status) -> Any:
-        records = self._records("demo", "hello")
+        records = records_of(self.cluster, "demo", "hello")
         built = [*records[-1:], *(record for record in records if record.status == Status.DEPLOYED)]
         if any("kind: Widget" in record.manifest for record in built):
             raise HelmFailed('no matches for kind "Widget" in version "example.com/v1"')

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.deploy_harness import CRASHING, LATE, WORKLOAD, DeployHarness, after_helm, put_crashing
-from support.deploy_rollouts import Check, deployed, failed, new, notices, progress, rolls_out
+from support.deploy_rollouts import Check, crash_for_good, deployed, failed, new, notices, progress, rolls_out
 from support.kube_objects import deployment, event, owned_pod, replica_set, waiting
 from support.waiting import until
 from support.watching import SOON, WIDGETS
@@ -100,7 +100,7 @@ def test_rollback_that_is_not_ready_says_what_it_waited_for(harness: DeployHarne
 
 def test_rollback_is_followed_and_explained_as_well(harness: DeployHarness) -> None:
     deployed(harness)
-    rolls_out(harness, lambda check: put_crashing(harness.cluster, restarts=3))
+    rolls_out(harness, lambda check: crash_for_good(harness))
     with pytest.raises(DeployRolledBack) as caught:
         harness.deploy("1.1.0", template=WORKLOAD)
     assert caught.value.members["cause"] == "container_crashed"

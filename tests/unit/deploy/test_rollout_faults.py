@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.deploy_harness import CRASHING, LATE, WORKLOAD, DeployHarness, put_crashing
-from support.deploy_rollouts import Check, deployed, failed, new, notices, progress, rolls_out
+from support.deploy_rollouts import Check, crash_for_good, deployed, failed, new, notices, progress, rolls_out
 from support.kube_objects import deployment, endpoint_slice, event, owned_pod, replica_set, service
 from support.waiting import until
 from support.watching import GONE
@@ -149,7 +149,7 @@ def test_api_server_that_is_gone_at_the_deadline_leaves_the_result_unknown(harne
 
 def test_api_server_that_is_gone_at_the_deadline_of_a_rollback_is_reported(harness: DeployHarness) -> None:
     deployed(harness)
-    rolls_out(harness, lambda check: put_crashing(harness.cluster, restarts=3), error=LATE)
+    rolls_out(harness, lambda check: crash_for_good(harness), error=LATE)
     harness.events = Outage(harness, "rollback")
     error = failed(harness, "1.1.0", timeout=0.1)
     assert re.search(r"3 times\..*v1 .*unknown", error.message)
