@@ -26,7 +26,7 @@ from kubernaut.deploy.operation_writer import OperationWriter
 from kubernaut.deploy.operations import description_of, operation_for
 from kubernaut.deploy.ownership import with_adoptions
 from kubernaut.deploy.planning.adoption import ADOPT, failed_late
-from kubernaut.deploy.planning.leftovers import passed_base
+from kubernaut.deploy.planning.leftovers import MARK_DEPLOYED, passed_base
 from kubernaut.deploy.planning.plan import RECONCILING, plan
 from kubernaut.deploy.planning.removed_kinds import MAP_RECORD, built_records
 from kubernaut.deploy.planning.revisions import chart_of, difference
@@ -275,7 +275,7 @@ def _carry_out(action: Action, request: OperationRequest, execution: Execution) 
     except Conflict as conflict:
         execution.step.notice(f"{conflict.message} Reading the records again.")
         return False
-    if action.kind not in ("mark-superseded", MAP_RECORD):
+    if action.kind not in ("mark-superseded", MARK_DEPLOYED, MAP_RECORD):
         execution.reconciled.add(action.subject)
     elif base is not None and base.id == action.subject:
         execution.passed_base = base

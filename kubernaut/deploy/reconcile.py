@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kubernaut.deploy.cleanup import remove_leftovers
 from kubernaut.deploy.cluster_facts import missing_in
 from kubernaut.deploy.operations import update_operation
-from kubernaut.deploy.planning.leftovers import leftovers
+from kubernaut.deploy.planning.leftovers import MARK_DEPLOYED, leftovers, was_applied
 from kubernaut.deploy.planning.removed_kinds import MAP_RECORD, mapped_manifest
 from kubernaut.errors import Conflict, KubernautError, NotFound
 from kubernaut.history.operations import SUCCEEDED, now, with_recreated_record
@@ -62,6 +62,8 @@ def reconcile(
         rewrite(cluster, record, uninstalled_patch(record, f"Marked uninstalled by {by}: {why}"), history)
     elif action.kind == "mark-superseded":
         rewrite(cluster, record, superseded_patch(record), history)
+    elif action.kind == MARK_DEPLOYED:
+        rewrite(cluster, record, status_patch(record, Status.DEPLOYED, record.description), history)
     elif action.kind == MAP_RECORD:
         manifest = mapped_manifest(record.manifest, missing_in(cluster, [record]))
         rewrite(cluster, record, manifest_patch(record, manifest), history)
@@ -166,7 +168,7 @@ def _remove_leftovers(cluster: Cluster, found: InferredOutcome, history: Release
 
 
 def restore_statuses(cluster: Cluster, before: ReleaseHistory, after: ReleaseHistory, base: Record | None) -> bool:
-    """Undo what Helm wrote into older records: a revision that failed is ``failed``, also after a later one replaced it.
+    """Undo what was written into older records for Helm and by it: a revision that failed is ``failed``, also when replaced.
 
     Return whether a record was changed.
 
@@ -179,11 +181,12 @@ def restore_statuses(cluster: Cluster, before: ReleaseHistory, after: ReleaseHis
     changed = False
     for record in after.records:
         old = before.find(record.revision)
-        if old is None or old.uid != record.uid or record.damaged or record.immutable or record.status != Status.SUPERSEDED:
+        if old is None or old.uid != record.uid or record.damaged or record.immutable:
             continue
-        if old.status == Status.FAILED:
+        superseded, compared = record.status == Status.SUPERSEDED, old.status == Status.DEPLOYED and was_applied(old, before)
+        if (superseded and old.status == Status.FAILED) or (compared and record.status in (Status.SUPERSEDED, Status.DEPLOYED)):
             _patch(cluster, record, status_patch(record, Status.FAILED, old.description))
-        elif base is not None and record.uid == base.uid:
+        elif superseded and base is not None and record.uid == base.uid:
             _patch(cluster, record, status_patch(record, Status.DEPLOYED, base.description))
         else:
             continue

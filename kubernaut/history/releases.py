@@ -253,17 +253,20 @@ def position(revisions: Sequence[int], wanted: ReleaseId) -> int:
 
 
 def find_operation(record: Record, operations: Iterable[Operation]) -> tuple[Operation, ReleaseReference | None] | None:
-    """Return the operation that made a record, and its reference to it; ``None`` for a record that kubernaut did not make."""
-    labelled = None
+    """Return the operation that made a record, and its reference to it; ``None`` for a record that kubernaut did not make.
+
+    Of several it is the one with the record's label: one that adopted the record takes it over from the one that made it.
+    """
+    found = None
     for operation in operations:
         if (operation.namespace, operation.name) != (record.namespace, record.name) or operation.verb == "delete":
             continue
-        for made in operation.made:
-            if made.uid == record.uid:
-                return operation, made
+        made = next((made for made in operation.made if made.uid == record.uid), None)
         if operation.id == record.operation_id:
-            labelled = operation
-    return (labelled, None) if labelled else None
+            return operation, made
+        if made is not None and found is None:
+            found = operation, made
+    return found
 
 
 def serving_revision(records: Sequence[Record]) -> int | None:

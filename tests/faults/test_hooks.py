@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import subprocess
+from typing import Any
 
 import pytest
 from support.fault_chart import NAME
@@ -156,6 +157,15 @@ def is_migrating(scenario: FaultScenario) -> bool:
     )
 
 
+def has_begun(scenario: FaultScenario) -> bool:
+    """Return whether the hook runs and has written its line."""
+    for pod in scenario.cluster.list_pods(scenario.namespace, {}):
+        if pod["metadata"]["name"].startswith("migrate-") and pod["status"]["phase"] == "Running":
+            how: dict[str, Any] = {"container": None, "tail": None, "follow": False, "previous": False}
+            return any(scenario.cluster.pod_log(scenario.namespace, pod["metadata"]["name"], **how))
+    return False
+
+
 def test_hook_that_hangs_does_not_run_beside_the_release_before(scenario: FaultScenario, helm: str) -> None:
     subject = scenario.subject(helm)
     subject.deploy("a")
@@ -173,9 +183,11 @@ def test_hook_of_a_deploy_that_a_signal_stops_does_not_go_on(scenario: FaultScen
     subject = scenario.subject(helm)
     subject.deploy("a")
     running = subject.start(*subject.verb("deploy", "b", "--set", "migration=pre-upgrade"))
-    until(lambda: is_migrating(scenario), "the hook runs")
+    until(lambda: has_begun(scenario), "the hook runs")
     running.signal(signal.SIGTERM)
-    assert running.wait().status == 143
+    ended = running.wait()
+    assert ended.status == 143
+    assert "migrating" in ended.stderr, "the last lines of the hook"
     until(lambda: not is_migrating(scenario), "the hook is gone")
     assert scenario.text() == "a"
     subject.deploy("c")
@@ -190,4 +202,20 @@ def test_hook_that_hangs_in_a_delete_does_not_go_on(scenario: FaultScenario, hel
     subject.run(*way_out(ended))
     assert scenario.statuses() == ["uninstalled"]
     assert list(scenario.cluster.list_objects(PODS, scenario.namespace).items) == []
+    scenario.check_settled()
+
+
+@pytest.mark.parametrize("verb", ["deploy", "delete"])
+def test_hook_of_a_killed_kubernaut_is_removed_by_the_next_verb(scenario: FaultScenario, helm: str, verb: str) -> None:
+    subject = scenario.subject(helm)
+    subject.deploy("a", *(["--set", "migration=pre-delete"] if verb == "delete" else []))
+    running = subject.start(*subject.verb(verb, "b", *(["--set", "migration=pre-upgrade"] if verb == "deploy" else [])))
+    until(lambda: has_begun(scenario), "the hook runs")
+    running.kill()
+    subject.settled()
+    assert is_migrating(scenario)
+    ended = subject.run(*subject.verb(verb, "c", *(["--no-hooks"] if verb == "delete" else [])))
+    assert all(word in ended.stderr for word in ("hook migrate", "migrating", "deleted")), ended.stderr
+    assert not is_migrating(scenario)
+    assert scenario.text() == ("c" if verb == "deploy" else None)
     scenario.check_settled()

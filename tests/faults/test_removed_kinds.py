@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.api_calls import call_api
 from support.cluster_harness import ClusterHarness, cluster_harness
-from support.waiting import until
+from support.widgets import Widgets
 
 from kubernaut.deploy.execute import Result, execute
 from kubernaut.deploy.requests import RestoreRequest, RollbackRequest, UninstallRequest
-from kubernaut.errors import KubernautError, NotFound
+from kubernaut.errors import KubernautError
 from kubernaut.events import Notice
 from kubernaut.history.repair import manifest_patch
 
@@ -34,48 +33,15 @@ def harness(platform: Mapping[str, str], helms: Mapping[str, str], helm: str, tm
     with cluster_harness(platform, helms[helm], tmp_path) as made:
         yield made
         with suppress(KubernautError):  # most tests delete it
-            delete_crd(made)
+            widgets(made).delete()
 
 
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-
-
-def group(harness: ClusterHarness) -> str:
-    return f"{harness.namespace}.example.com"
+def widgets(harness: ClusterHarness) -> Widgets:
+    return Widgets(harness.cluster, f"{harness.namespace}.example.com")
 
 
 def widget(harness: ClusterHarness) -> str:
-    return f"---\napiVersion: {group(harness)}/v1\nkind: Widget\nmetadata: {{name: one}}\nspec: {{size: 3}}\n"
-
-
-def is_served(harness: ClusterHarness) -> bool:
-    with suppress(NotFound):
-        harness.cluster.find_resource(f"{group(harness)}/v1", "Widget")
-        return True
-    return False
-
-
-def wait_served(harness: ClusterHarness, *, served: bool) -> None:
-    until(lambda: is_served(harness) == served, f"the API server {'serves' if served else 'no longer serves'} it")
-
-
-def create_crd(harness: ClusterHarness) -> None:
-    schema: dict[str, Any] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
-    names = {"kind": "Widget", "plural": "widgets", "singular": "widget"}
-    body = {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"widgets.{group(harness)}"},
-        "spec": {"group": group(harness), "scope": "Namespaced", "names": names, "versions": [version]},
-    }
-    call_api(harness.cluster, "POST", CRDS, body=body)
-    wait_served(harness, served=True)
-
-
-def delete_crd(harness: ClusterHarness) -> None:
-    call_api(harness.cluster, "DELETE", f"{CRDS}/widgets.{group(harness)}")
-    wait_served(harness, served=False)
+    return f"---\napiVersion: {widgets(harness).group}/v1\nkind: Widget\nmetadata: {{name: one}}\nspec: {{size: 3}}\n"
 
 
 def run(harness: ClusterHarness, kind: Any, **more: Any) -> Result:
@@ -89,9 +55,9 @@ def notices(harness: ClusterHarness) -> str:
 @pytest.fixture
 def gone(harness: ClusterHarness) -> ClusterHarness:
     """A release with a Widget, whose CustomResourceDefinition was deleted."""
-    create_crd(harness)
+    widgets(harness).create()
     harness.deploy(CONFIG_MAP + widget(harness))
-    delete_crd(harness)
+    widgets(harness).delete()
     return harness
 
 
@@ -118,10 +84,10 @@ def test_rollback_skips_them(gone: ClusterHarness) -> None:
 
 
 def test_rollback_to_a_release_with_them_skips_them(harness: ClusterHarness) -> None:
-    create_crd(harness)
+    widgets(harness).create()
     harness.deploy(CONFIG_MAP + widget(harness))
     harness.deploy(CONFIG_MAP, "text=b")
-    delete_crd(harness)
+    widgets(harness).delete()
     assert run(harness, RollbackRequest).changed
     assert "Widget one" in notices(harness)
 

@@ -59,6 +59,19 @@ spec:
           image: {{ .Values.hookImage }}
           command: [node, -e, "console.log('migrating'); setInterval(() => {}, 1000)"]
 {{- end }}
+{{- with .Values.extra }}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: extra}
+data: {text: {{ . | quote }}}
+{{- end }}
+{{- with .Values.widget }}
+---
+apiVersion: {{ . }}/v1
+kind: Widget
+metadata: {name: one}
+{{- end }}
 {{- if .Values.image }}
 ---
 apiVersion: apps/v1

@@ -2,7 +2,7 @@
 
 The processes are the real command, as users run it. One chart, published once, deploys in a second: a ConfigMap. Values make it
 more: ``slow=N`` adds a hook that takes N seconds, ``hook=EVENTS`` one that fails, ``migration=EVENTS`` a Job that never ends as a
-hook, ``image=REF`` a Deployment, with ``replicas=N``.
+hook, ``image=REF`` a Deployment, with ``replicas=N``, ``extra=TEXT`` another ConfigMap, ``widget=GROUP`` a custom resource.
 """
 
 from __future__ import annotations
@@ -202,10 +202,10 @@ class FaultScenario:
         """The records' statuses, oldest first."""
         return [record.status for record in self.look().records]
 
-    def text(self) -> str | None:
-        """The text in the chart's ConfigMap, if it exists."""
+    def text(self, name: str = NAME) -> str | None:
+        """The text in a ConfigMap, by default the chart's, if it exists."""
         try:
-            found = call_api(self.cluster, "GET", f"/api/v1/namespaces/{self.namespace}/configmaps/{NAME}")
+            found = call_api(self.cluster, "GET", f"/api/v1/namespaces/{self.namespace}/configmaps/{name}")
         except NotFound:
             return None
         return str(found["data"]["text"])

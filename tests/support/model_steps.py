@@ -71,6 +71,10 @@ class ModelSteps:
             self._begin()
             self._put(stray.revision, status="superseded")
         self._base = self._pass_base(keep) if main == "upgrade" else None
+        applied = self.state.interrupted_base() if main == "upgrade" else None
+        if applied is not None:
+            self._begin()
+            self._rewrite(applied, status="deployed", fenced=False)
         self._settle()
         self._begin()
         return ""
@@ -122,7 +126,7 @@ class ModelSteps:
     def _stay_failed(self, failed: list[int]) -> None:
         """Helm calls a revision superseded that failed and that it replaced; kubernaut puts that right."""
         for one in [one for one in self.state.entries if one.revision in failed and not one.fenced]:
-            if one.status == "superseded":
+            if one.status in ("superseded", "deployed"):
                 self._put(one.revision, status="failed")
 
     def _pass_base(self, keep: int) -> int | None:

@@ -26,6 +26,7 @@ class Entry:
         fenced: Whether it can no longer be written to.
         aside: Whether there is a ``copy`` of it set aside, or that ``alone``.
         toward: Where the rollback was going that made it and was killed or failed.
+        broken_off: Whether the operation that made it was interrupted, and that was written.
         old: Whether plain Helm left it unfinished longer ago than ``stale_after``.
     """
 
@@ -43,6 +44,7 @@ class Entry:
     fenced: bool = False
     aside: str = ""
     toward: int = 0
+    broken_off: bool = False
     old: bool = False
 
     @property
@@ -64,13 +66,18 @@ class Entry:
         ran = self.status in ("deployed", "superseded", "uninstalled", "uninstalling")
         return None if ran and self.failed is None else ran and not self.failed
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether a deploy of kubernaut made it and was interrupted."""
+        return self.broken_off or not (self.ended or self.foreign or self.back)
+
     def settled(self) -> Entry:
         """Return it after the outcome of the operation that made it was inferred, if that was missing."""
         if self.ended:
             return self
         ran = self.status == "deployed" or (self.status == "superseded" and not self.deleted)
         failed = self.failed if ran else None if self.back else not self.foreign
-        return replace(self, ended=True, failed=failed, known=None if self.back else self.known)
+        return replace(self, ended=True, failed=failed, known=None if self.back else self.known, broken_off=self.interrupted)
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,8 @@ class State:
 
     @property
     def failed(self) -> list[int]:
-        return [one.revision for one in self.entries if one.status == "failed"]
+        """The revisions that failed, also those that are marked deployed so that Helm compares with them."""
+        return [one.revision for one in self.entries if one.status == "failed" or (one.status == "deployed" and one.late)]
 
     def passed_base(self, keep: int) -> int | None:
         """Return the deployed revision that an upgrade is not compared with: a later one was applied over it, and was late."""
@@ -108,6 +116,17 @@ class State:
             return None
         newer = sum(one.revision > deployed[-1] for one in self.entries)
         return None if keep and newer >= keep - 1 else deployed[-1]  # it would be pruned
+
+    def interrupted_base(self) -> int | None:
+        """Return the revision that was late and that an upgrade is compared with, although interrupted ones follow it."""
+        if any(one.status == "deployed" for one in self.entries):
+            return None
+        for one in reversed(self.entries):
+            if one.status != "failed" or (not one.late and not one.interrupted):
+                return None
+            if one.late:
+                return one.revision if one is not self.entries[-1] else None
+        return None
 
     @property
     def seen(self) -> Seen:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from kubernaut.deploy.planning.revisions import newest_served, title, why_not_served
 from kubernaut.errors import DeployKept
 from kubernaut.history.manifest import manifest_of
-from kubernaut.history.records import Record, Status, few
+from kubernaut.history.operations import INTERRUPTED
+from kubernaut.history.records import PENDING, Record, Status, few
 from kubernaut.history.releases import find_operation
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action
@@ -35,6 +36,8 @@ NOT_APPLIED = frozenset(
     }
 )
 """The causes of failures in which Helm did not apply every object; in all others the objects were not ready."""
+MARK_DEPLOYED = "mark-deployed"
+"""The action that makes Helm compare an upgrade with a revision that failed; it is marked failed again afterwards."""
 MAX_NAMED = 10
 MAX_RECORDS = 10
 """How many of the newest revisions that failed are looked at."""
@@ -82,12 +85,42 @@ def passed_base(history: ReleaseHistory, history_max: int) -> Record | None:
     return base if history_max <= 0 or len(newer) < history_max - 1 else None
 
 
+def interrupted_base(history: ReleaseHistory) -> Record | None:
+    """Return the failed record that an upgrade must be compared with, where deploys that were to replace it were interrupted.
+
+    Without a deployed record Helm compares with the newest one, which was applied in part at most. The one that was applied whole
+    is marked deployed meanwhile.
+    """
+    if any(record.status == Status.DEPLOYED for record in history.records):
+        return None
+    for record in history.records:
+        if record.damaged or record.status not in (*PENDING, Status.FAILED):
+            return None
+        if was_applied(record, history):
+            return record if record is not history.current else None
+        if not _was_interrupted(record, history):
+            return None
+    return None
+
+
+def _was_interrupted(record: Record, history: ReleaseHistory) -> bool:
+    """Return whether the deploy that made a record ended before it could record an outcome, or was stopped."""
+    operation = next((one for one in history.operations if one.id == record.operation_id), None)
+    if operation is None or operation.unread:
+        return False
+    return operation.outcome is None or operation.outcome.reason == INTERRUPTED
+
+
 def pass_base(history: ReleaseHistory, history_max: int) -> Iterator[Action]:
     """Yield the action that makes Helm compare an upgrade with the revision that was applied last, if it needs one."""
-    base = passed_base(history, history_max)
-    if base is not None and history.current is not None:
-        reason = f"{title(history.current)} was applied over it and failed, so Helm has to compare with that"
+    base, current = passed_base(history, history_max), history.current
+    if base is not None and current is not None:
+        reason = f"{title(current)} was applied over it and failed, so Helm has to compare with that"
         yield Action(kind="mark-superseded", subject=base.id, reason=reason)
+    applied = interrupted_base(history)
+    if applied is not None and current is not None:
+        reason = f"{title(current)} was interrupted, so Helm has to compare with what was applied before it"
+        yield Action(kind=MARK_DEPLOYED, subject=applied.id, reason=reason)
 
 
 def leftovers(history: ReleaseHistory, runs: Record) -> tuple[Leftover, ...]:

@@ -40,7 +40,7 @@ from types import MappingProxyType
 from kubernaut.deploy.lock.lease import Lock, LockState, locked_error
 from kubernaut.deploy.planning.adoption import ADOPT, failed_late, missing_hook
 from kubernaut.deploy.planning.checks import check_current, check_match, check_new_name, check_readable, check_taken
-from kubernaut.deploy.planning.leftovers import brought, leftovers, pass_base, unserved_objects
+from kubernaut.deploy.planning.leftovers import MARK_DEPLOYED, brought, leftovers, pass_base, unserved_objects
 from kubernaut.deploy.planning.removed_kinds import MAP_RECORD, Removed, built_records, map_action
 from kubernaut.deploy.planning.revisions import (
     MAX_KEYS,
@@ -68,7 +68,7 @@ from kubernaut.history.releases import HealthStatus, ReleaseHealth, last_deleted
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action, Plan
 
-RECONCILING = frozenset({"recreate-record", "mark-failed", "mark-uninstalled", "mark-superseded", MAP_RECORD})
+RECONCILING = frozenset({"recreate-record", "mark-failed", "mark-uninstalled", "mark-superseded", MARK_DEPLOYED, MAP_RECORD})
 """The actions that put the history in order, without Helm."""
 
 _REPLACES = frozenset({"helm-install-replace", "helm-uninstall", ADOPT})

@@ -14,12 +14,13 @@ from support.records import history, made, operation, own, record
 
 from kubernaut.adapters.kube_resources import Resource
 from kubernaut.deploy.execute import execute
-from kubernaut.deploy.planning.leftovers import leftovers, passed_base, was_applied
+from kubernaut.deploy.planning.leftovers import interrupted_base, leftovers, passed_base, was_applied
 from kubernaut.deploy.requests import RollbackRequest
 from kubernaut.errors import ChartInvalid, ClusterDenied, DeployKept, DeployRolledBack, KubernautError
 from kubernaut.events import Notice
 from kubernaut.history.operations import Operation, Outcome
 from kubernaut.history.records import Record, Status
+from kubernaut.history.repair import superseded_patch
 
 CONFIG_MAPS = Resource("ConfigMap", "v1", "configmaps")
 OTHER = "sha256:" + "b" * 64
@@ -222,3 +223,58 @@ def test_deploy_that_was_killed_before_helm_made_a_record_changes_nothing_for_th
 
 def plan_target(harness: DeployHarness) -> str:
     return execute(RollbackRequest("demo", "hello"), context=harness.context, dry_run=True).plan.actions[-1].subject
+
+
+# deploys that were interrupted
+
+
+def interrupted(of: Record, reason: str | None = None) -> Operation:
+    return operation(of.labels["kubernaut/operation"], reason=reason)
+
+
+@pytest.mark.parametrize("reason", [None, "interrupted"])
+def test_upgrade_after_an_interrupted_one_is_compared_with_what_was_applied_whole(reason: str | None) -> None:
+    late, broken_off = own(2, "failed", "late"), own(3, "failed", "broken-off")
+    operations = (interrupted(broken_off, reason), failed(late, id="late"))
+    known = history(own(1, "superseded", "old"), late, broken_off, operations=operations)
+    assert [(action.kind, action.subject) for action in plan("deploy", known, digest=OTHER).actions] == [
+        ("mark-deployed", "demo.hello.v2"),
+        ("helm-upgrade", "demo.hello"),
+    ]
+    assert [action.kind for action in plan("rollback", known).actions] == ["helm-rollback"]
+
+
+@pytest.mark.parametrize("deployed", [1, 2])
+def test_what_is_deployed_is_compared_with(deployed: int) -> None:
+    late, broken_off = own(2, "deployed" if deployed == 2 else "failed", "late"), own(3, "failed", "broken-off")
+    first = own(1, "deployed" if deployed == 1 else "superseded", "old")
+    known = history(first, late, broken_off, operations=(interrupted(broken_off), failed(late, id="late")))
+    assert interrupted_base(known) is None
+
+
+def test_revision_that_failed_by_itself_is_compared_with() -> None:
+    late, refused = own(2, "failed", "late"), own(3, "failed", "refused")
+    operations = (failed(refused, cause="field_immutable", id="refused"), failed(late, id="late"))
+    assert interrupted_base(history(own(1, "superseded", "old"), late, refused, operations=operations)) is None
+    assert interrupted_base(history(own(1, "superseded", "old"), late, operations=(failed(late, id="late"),))) is None
+    assert interrupted_base(history(record(1, "failed"))) is None
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_interrupted_deploy_is_repeated_and_the_late_one_stays_failed(harness: DeployHarness, *, fails: bool) -> None:
+    put(harness)
+    harness.helm.end_with(Status.FAILED, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        harness.deploy("1.2.0", template=WORKLOAD)
+    harness.cluster.patch_secret("demo", harness.history.records[-1].secret, superseded_patch(harness.history.records[-1]))
+    assert harness.statuses == ["superseded", "failed", "failed"]
+    if fails:
+        harness.helm.end_with(Status.FAILED, LATE)
+        with pytest.raises(DeployRolledBack):
+            harness.deploy("1.2.0", template=WORKLOAD)
+    else:
+        harness.deploy("1.2.0", template=WORKLOAD)
+    assert "mark-deployed demo.hello.v2" in notices(harness)
+    assert harness.statuses == ["superseded", "failed", "failed", *(["failed"] if fails else []), "deployed"]
+    assert [record.labelled_status for record in reversed(harness.history.records)] == harness.statuses
+    assert not exists(harness)

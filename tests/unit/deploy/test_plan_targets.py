@@ -208,4 +208,13 @@ def test_rollback_goes_on_after_one_that_succeeded() -> None:
     assert target(later) == 2
 
 
+def test_rollback_that_was_interrupted_when_it_was_done_is_not_undone() -> None:
+    going = Plan(actions=(Action(kind="helm-rollback", subject="demo.hello.v1", reason="because"),))
+    interrupted = operation("back", verb="rollback", reason=None, after=2, plan=going, finished_at=None)
+    records = (own(1, "superseded"), own(2, "superseded", config={"a": 1}), record(3, "deployed"))
+    assert not plan("rollback", history(*records, operations=(interrupted,))).changes, "v3 runs what v1 is"
+    done = operation("back", verb="rollback", after=2, plan=going)
+    assert target(history(*records, operations=(done,))) == 2, "another one goes on"
+
+
 # unlock

@@ -238,3 +238,11 @@ def test_resolve_accepts_ids_and_names() -> None:
         ReleaseId.resolve("demo.hello.v3", revision=4)
     with pytest.raises(NameInvalid):
         ReleaseId.resolve("hello")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_operation_that_adopted_a_record_takes_it_over(order: int) -> None:
+    adopted = own(2, "deployed", "adopter")
+    maker, adopter = operation("maker", made=(made(adopted),), reason="deploy_failed"), operation("adopter", reason=None)
+    assert find_operation(adopted, [adopter, maker][::order]) == (adopter, None)
+    assert find_operation(own(2, "failed", "maker"), [adopter, maker][::order]) == (maker, made(adopted))

@@ -1,0 +1,97 @@
+"""``kill -9`` on the way out of a state, with both Helms: the same command again leads out.
+
+``tests/unit/deploy/test_killed_ways_out.py`` has every write of each way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from support.faults import FaultScenario, Subject
+from support.waiting import until
+from support.widgets import Widgets
+
+from kubernaut.adapters.kube_resources import RESOURCES
+from kubernaut.errors import KubernautError
+from kubernaut.history.store import HistoryStore
+from kubernaut.rollout.health_reader import HealthReader
+from kubernaut.settings import load_settings
+
+pytestmark = pytest.mark.platform
+
+
+def web(scenario: FaultScenario) -> dict[str, Any] | None:
+    return scenario.cluster.get_object(RESOURCES["Deployment"], scenario.namespace, "web")
+
+
+@pytest.mark.parametrize("point", ["after-record", "after-final-write"])
+def test_clean_up_after_a_kept_failure_that_was_killed_is_finished(scenario: FaultScenario, helm: str, point: str) -> None:
+    subject = scenario.subject(helm, KUBERNAUT_UNPROBED_TIME="0", KUBERNAUT_IMAGE_FAILURES="1")
+    runs = ("--set", f"image={subject.image}")
+    subject.deploy("a", *runs)
+    failing = ("--set", f"image={subject.image}-missing", "--set", "replicas=2", "--set", "extra=leaks")
+    subject.deploy("b", *failing, "--on-failure", "keep", status=7)
+    again = subject.verb("deploy", "c", *runs)
+    subject.killed(point, *again)
+    subject.settled()
+    subject.run(*again)
+    found = web(scenario)
+    assert found is not None
+    assert (found["spec"]["replicas"], scenario.text()) == (1, "c")
+    assert scenario.text("extra") is None
+    scenario.check_settled()
+
+
+@pytest.fixture
+def widgets(scenario: FaultScenario) -> Iterator[Widgets]:
+    """A definition that exists."""
+    found = Widgets(scenario.cluster, f"{scenario.namespace}.example.com")
+    found.create()
+    yield found
+    with suppress(KubernautError):  # the test deletes it
+        found.delete()
+
+
+def test_way_out_of_a_removed_kind_that_was_killed_is_finished(scenario: FaultScenario, widgets: Widgets, helm: str) -> None:
+    subject = scenario.subject(helm)
+    subject.deploy("a", "--set", f"widget={widgets.group}")
+    widgets.delete()
+    for point in ("after-fence", "mid-apply"):  # its record is mapped; then Helm is at work
+        subject.killed(point, *subject.verb("deploy", "b"))
+        subject.settled()
+        scenario.check()
+    subject.deploy("b")
+    assert scenario.text() == "b"
+    subject.killed("mid-apply", *subject.verb("rollback", "", "--revision", "1"))
+    subject.settled()
+    subject.run(*subject.verb("rollback", "", "--revision", "1"))
+    assert scenario.text() == "a"
+    scenario.check_settled()
+
+
+def test_adoption_that_was_killed_is_finished(scenario: FaultScenario, helm: str) -> None:
+    subject = scenario.subject(helm)
+    late = subject.verb("deploy", "b", "--set", f"image={subject.image}", "--on-failure", "keep", "--timeout", "2s")
+    subject.run(*late, status=7)
+    until(lambda: is_healthy(scenario, subject), "the release is ready")
+    before = web(scenario)
+    for point, status in (("before-fence", "failed"), ("after-fence", "deployed")):
+        subject.killed(point, *late, forward=point == "after-fence")
+        assert scenario.check().current.status == status
+    subject.run(*late)
+    after = web(scenario)
+    assert before is not None
+    assert after is not None
+    assert before["metadata"]["generation"] == after["metadata"]["generation"], "nothing was rolled out"
+    assert scenario.statuses()[-1] == "deployed"
+    scenario.check_settled()
+
+
+def is_healthy(scenario: FaultScenario, subject: Subject) -> bool:
+    settings = load_settings(environment=subject.environment, directory=subject.folder)
+    store = HistoryStore(scenario.cluster)
+    current = store.get(scenario.namespace, "app").records[0]
+    return HealthReader(store, lambda: scenario.cluster, settings).health(current).status == "healthy"
