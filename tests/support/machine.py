@@ -279,6 +279,8 @@ class Machine(RuleBasedStateMachine):
         current = self.model.current
         if verb == "deploy" and current is not None and current.late and current.what == how.get("what"):
             return True
+        if current is not None and current.status == "uninstalling" and current.fenced and current.failed is not False:
+            return True  # it ends without Helm if none of its objects was applied
         if (verb != "deploy" or how.get("fails")) and self.model.is_open(verb, how.get("revision")):
             return True
         bare = verb == "rollback" and how.get("revision") is None
