@@ -121,6 +121,8 @@ class _Parser:
         self._text = text
         self._convert = convert
         self._at = 0
+        self._ended = False
+        """Whether an item of a list had no value, so that the lists around it stay as they are."""
 
     def key(self, data: dict[str, Any], depth: int) -> None:
         """Read a key and its value into ``data``."""
@@ -133,6 +135,8 @@ class _Parser:
             existing = data.get(key, [])
             items = self._item(_as_list(existing, key), self._index(), depth)
             _set(data, key, items)
+            if self._ended:
+                raise _End
         elif stop == "=":
             self._assign(data, key)
         elif stop == ",":
@@ -177,6 +181,7 @@ class _Parser:
         if between:
             raise _Invalid(f"unexpected {between!r} after an index")
         if not stop:
+            self._ended = True
             return items
         old = items[index] if index < len(items) else None
         value: Any
@@ -184,6 +189,8 @@ class _Parser:
             value = self._item_value()
         elif stop == "[":
             value = self._item(_as_list([] if old is None else old, "a nested list"), self._index(), depth)
+            if self._ended:
+                return items
         else:
             value = old if isinstance(old, dict) else {}
             if index < len(items):
@@ -191,6 +198,7 @@ class _Parser:
             try:
                 self.key(value, depth)
             except _End:
+                self._ended = True
                 return items
         items.extend([None] * (index + 1 - len(items)))
         items[index] = value

@@ -43,6 +43,25 @@ def test_set_string_makes_texts() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("a[0]", {"a": []}),
+        ("a[0][1]", {"a": []}),
+        ("a[0].b[0]", {"a": []}),
+        ("a[0][1].b=", {"a": []}),
+        ("a[0]=x,a[0][1]", None),
+        ("a[0][1]=x", {"a": [[None, "x"]]}),
+    ],
+)
+def test_an_item_without_a_value_changes_nothing(text: str, expected: dict[str, Any] | None) -> None:
+    if expected is None:
+        with pytest.raises(ValuesInvalid):
+            parsed(text)
+    else:
+        assert parsed(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
         ('a={"b": [1, null]},c=2', {"a": {"b": [1, None]}, "c": 2}),
         ('a="x,y" , b=true', {"a": "x,y", " b": True}),
         ("a=,b=1", {"a": None, "b": 1}),
