@@ -13,6 +13,7 @@ from kubernaut.deploy.execution import DeployContext
 from kubernaut.deploy.helm_commands import chart_argument
 from kubernaut.deploy.ownership import ADOPT
 from kubernaut.deploy.requests import DeployRequest, OperationRequest, RollbackRequest
+from kubernaut.deploy.values.large_numbers import changed_numbers
 from kubernaut.errors import ChartInvalid, Interrupted, KubernautError, ValuesInvalid
 from kubernaut.events import Step
 from kubernaut.history.detail import Preview, Snapshot, compare, describe_checked
@@ -20,6 +21,7 @@ from kubernaut.history.records import GONE, Record, encode, secret_name
 from kubernaut.history.releases import ReleaseChart, describe
 from kubernaut.history.store import ReleaseHistory
 from kubernaut.models import Action, Plan
+from kubernaut.rollout.expected import rendered_objects
 
 _HELM_DEPLOYS = frozenset({"helm-install", "helm-install-replace", "helm-upgrade"})
 
@@ -86,6 +88,8 @@ def _planned(
     kept = {name: content.get(name) for name in ("chart", "manifest", "hooks")}
     revision = history.current.revision if history.current is not None else 0
     record = _record(request, revision + 1, {**kept, "config": values})
+    for notice in changed_numbers(request.values, values, rendered_objects(record)):
+        step.notice(notice)
     release = describe(record, (record,), ())
     named = release.chart
     planned = ReleaseChart(name=named.name, version=named.version, ref=request.chart_ref, digest=request.chart_digest or None)

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from kubernaut.deploy.cleanup import remove_running_hooks
 from kubernaut.deploy.probe import probe
 from kubernaut.deploy.values.hints import is_too_large, string_arguments, too_large
+from kubernaut.deploy.values.large_numbers import changed_numbers
 from kubernaut.errors import DeadlineExceeded, DeployKept, Interrupted, KubernautError, LockLost
 from kubernaut.history.explanation import Evidence, Explanation, clean
 from kubernaut.history.masking import known_secrets
 from kubernaut.history.records import Record, decode, parse_time, secret_name
 from kubernaut.history.repair import explained_patch
-from kubernaut.rollout.expected import ROLLOUT_EVENTS, expected_before, expected_of, hooks_of, why_unread
+from kubernaut.rollout.expected import ROLLOUT_EVENTS, expected_before, expected_of, hooks_of, rendered_objects, why_unread
 from kubernaut.rollout.follow import RolloutFollower, Target, given_up
 from kubernaut.rollout.helm_failures import NOT_IN_TIME, helm_finding, helm_text
 from kubernaut.rollout.logs import UNREADABLE
@@ -83,6 +84,7 @@ class Rollout:
                 credentials at the deadline.
         """
         execution, self._record = self._execution, record
+        self._name_changed_numbers(record)
         if not execution.is_deployed(record):
             failure = execution.failure_of(record)
             self.follower.look_once_more(_LAST_LOOK_SECONDS)
@@ -197,10 +199,18 @@ class Rollout:
             self._is_unread = True
             self._execution.notice_once(f"The rollout is not judged, because {why_unread(record)}. The result is Helm's.")
             return None
+        self._name_changed_numbers(record)
         if self._execution.no_hooks:
             target = replace(target, expected=[one for one in target.expected if not one.hook])
         self._expected = target.expected
         return target
+
+    def _name_changed_numbers(self, record: Record) -> None:
+        """Show a notice, once, for each integer of ``--set`` that the release contains in another form."""
+        if self._request is not None and self._request.values.sets:
+            values = self._request.merged_values(self._execution.history)
+            for notice in changed_numbers(self._request.values, values, rendered_objects(record)):
+                self._execution.notice_once(notice)
 
     def _created(self) -> Record | None:
         secret = self._execution.cluster.get_secret(self._execution.operation.namespace, self._secret)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from kubernaut.history.manifest import manifest_of, read_manifest
 from kubernaut.history.records import GONE, Record
@@ -19,6 +20,13 @@ def expected_of(record: Record) -> tuple[Expected, ...] | None:
         return None
     manifest, hooks = manifest_of(record), [read_manifest(text) for text in hook_manifests(record)]
     return expected_objects(manifest.objects, record.namespace, [item for hook in hooks for item in hook.objects])
+
+
+def rendered_objects(record: Record) -> Iterator[Mapping[str, Any]]:
+    """Yield the objects of a record's manifest and of its hooks as they are in it; those that cannot be read are left out."""
+    yield from manifest_of(record).objects
+    for text in hook_manifests(record):
+        yield from read_manifest(text).objects
 
 
 def expected_before(current: Record) -> tuple[Expected, ...] | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from kubernaut.deploy.values.large_numbers import as_template_writes
 from kubernaut.errors import ChartInvalid, ValuesInvalid
 from kubernaut.testing.hooks import Hook, split_hooks
 
@@ -73,8 +74,8 @@ class FakeChart:
                     )
                 found = found.get(key)
             for function in functions:
-                found = json.dumps(found) if function == "toJson" else _quoted(str(found))
-            return "true" if found is True else "false" if found is False else "" if found is None else str(found)
+                found = json.dumps(found) if function == "toJson" else _quoted(_text(found))
+            return _text(found)
 
         return _EXPRESSION.sub(replace, text)
 
@@ -93,6 +94,13 @@ class FakeChart:
                 not isinstance(values[key], right) or (right in (int, (int, float)) and isinstance(values[key], bool))
             ):
                 raise ValuesInvalid(f"values don't meet the specifications of the schema(s): {key}: want {wanted['type']}")
+
+
+def _text(value: Any) -> str:
+    """Return a value as a template writes it; numbers of a values file are floats."""
+    if value is None or isinstance(value, bool):
+        return "" if value is None else str(value).lower()
+    return as_template_writes(int(value)) if isinstance(value, int | float) and int(value) == value else str(value)
 
 
 def _quoted(text: str) -> str:
