@@ -7,9 +7,11 @@ caller decides what may be sent where.
 from __future__ import annotations
 
 import json
+import os
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -27,6 +29,10 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONNECTIONS = 16
 _CONNECT_TIMEOUT = 5.0
 _PORTS = {"http": 80, "https": 443}
+_AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+"""The variables that name a file with certificate authorities, the first one first; Helm reads only the last."""
+_UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
+"""OpenSSL's codes for a certificate whose authority is not among those that are trusted."""
 _BAD_REQUEST = (
     requests.exceptions.InvalidURL,
     requests.exceptions.InvalidSchema,
@@ -158,6 +164,7 @@ class HttpClient:
             ResponseTooLarge: The response is larger than ``limit``.
         """
         wait = self._timeout if timeout is None else timeout
+        variable, authorities = _authorities()
         try:
             with self._session.request(
                 method,
@@ -169,10 +176,17 @@ class HttpClient:
                 stream=True,
                 timeout=(min(_CONNECT_TIMEOUT, wait), wait),
                 allow_redirects=False,
+                verify=authorities or True,
                 proxies=_NO_PROXY if is_loopback(urlsplit(url).hostname or "") else None,
             ) as response:
                 return Response(url, response.status_code, response.headers, self._body(response, limit))
-        except requests.RequestException as error:
+        except OSError as error:  # a RequestException too
+            is_tls = isinstance(error, requests.exceptions.SSLError) or not isinstance(error, requests.RequestException)
+            if is_tls and authorities and not _is_usable(authorities):
+                reason = f"{variable} names {authorities}, which holds no certificate authorities"
+                raise RequestError(reason, retryable=False, unsent=True) from error
+            if not isinstance(error, requests.RequestException):
+                raise
             unsent = any(isinstance(layer, _UNSENT) for layer in _layers(error))
             raise RequestError(_reason(error), retryable=not isinstance(error, _PERMANENT), unsent=unsent) from error
 
@@ -187,6 +201,22 @@ class HttpClient:
                     raise ResponseTooLarge(limit)
                 break
         return bytes(body)
+
+
+def _authorities() -> tuple[str, str]:
+    """Return the variable that names a file of certificate authorities, and the file; empty if the default ones are trusted."""
+    name = next((name for name in _AUTHORITIES if os.environ.get(name)), "")
+    return name, os.environ.get(name, "")
+
+
+def _is_usable(authorities: str) -> bool:
+    """Return whether certificate authorities can be read from a path."""
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(**{"capath" if Path(authorities).is_dir() else "cafile": authorities})
+    except OSError:
+        return False
+    return True
 
 
 def same_server(one: str, other: str) -> bool:
@@ -239,6 +269,11 @@ def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
 def _reason(error: requests.RequestException) -> str:
     """Return the system's own message below the layers of libraries, whose messages contain addresses of objects."""
     if isinstance(error, requests.exceptions.SSLError):
+        refused = next((layer for layer in _layers(error) if isinstance(layer, ssl.SSLCertVerificationError)), None)
+        if refused is not None:
+            unknown = getattr(refused, "verify_code", 0) in _UNKNOWN_AUTHORITY
+            hint = "; SSL_CERT_FILE names the file with the certificate authorities to trust" if unknown else ""
+            return f"its certificate is not accepted ({getattr(refused, 'verify_message', 'invalid')}){hint}"
         return "TLS fails; for a server without TLS set `plain_http`"
     if isinstance(error, requests.Timeout):
         return "no answer in time"

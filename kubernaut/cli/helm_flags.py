@@ -69,7 +69,7 @@ _LOGIN = "`docker login REGISTRY` stores credentials where kubernaut and Helm re
 _KUBECONFIG = "Set it in the kubeconfig, and choose that with --kubeconfig FILE or --context CONTEXT."
 _REPLACE = "it deletes and creates objects anew, so that the application stops meanwhile"
 _REPLACE_INSTEAD = "To replace one object: `kubectl delete KIND/OBJECT -n NAMESPACE`, then deploy again."
-_CERTIFICATES = "SSL_CERT_FILE names the file with the certificate authorities for Helm, REQUESTS_CA_BUNDLE for kubernaut itself."
+_CERTIFICATES = "SSL_CERT_FILE names the file with the certificate authorities to trust, for kubernaut and Helm."
 
 FLAGS = (
     # values

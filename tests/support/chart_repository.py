@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 import threading
 from base64 import b64decode
 from collections.abc import Iterator
@@ -27,11 +28,12 @@ class ChartRepository:
     files: dict[str, bytes | str] = field(default_factory=dict)
     requests: list[tuple[str, str | None]] = field(default_factory=list)
     address: str = ""
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
         """The URL that ``helm repo add`` takes."""
-        return f"http://{self.address}/stable"
+        return f"{self.scheme}://{self.address}/stable"
 
     def add(self, package: Path, name: str, version: str, *, digest: str | None = None) -> str:
         """Add a package to the index; return its reference."""
@@ -46,9 +48,9 @@ class ChartRepository:
 
 
 @contextmanager
-def serve_charts(*, login: tuple[str, str] | None = None) -> Iterator[ChartRepository]:
-    """Serve a chart repository while the block runs."""
-    repository = ChartRepository(login)
+def serve_charts(*, login: tuple[str, str] | None = None, certificate: Path | None = None) -> Iterator[ChartRepository]:
+    """Serve a chart repository while the block runs; over TLS with a certificate, a file that holds its key too."""
+    repository = ChartRepository(login, scheme="https" if certificate else "http")
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, format: str, *arguments: object) -> None:
@@ -76,6 +78,10 @@ def serve_charts(*, login: tuple[str, str] | None = None) -> Iterator[ChartRepos
             self.wfile.write(body)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if certificate is not None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate)
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     repository.address = f"127.0.0.1:{server.server_address[1]}"
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="chart-repository", daemon=True).start()
     try:
