@@ -108,6 +108,16 @@ TABLE = (
         "`helm dependency build CHART` downloads the chart's dependencies into charts/; then package and push it again.",
     ),
     Rule(
+        r"library charts are not installable",
+        ChartInvalid,
+        "A chart of `type: library` only helps others: deploy the chart that depends on it.",
+    ),
+    Rule(
+        r"chart requires kubeversion: ",
+        ChartInvalid,
+        "Use a version of the chart for this Kubernetes, or correct kubeVersion in its Chart.yaml.",
+    ),
+    Rule(
         r"failed to save: invalid json in values\.schema\.json|file .* is larger than the maximum|chart metadata"
         r"|path \"[^\"]+\" not found",
         ChartInvalid,

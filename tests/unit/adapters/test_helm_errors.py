@@ -100,6 +100,11 @@ RECORDED: list[tuple[type[KubernautError], str]] = [
     ),
     (ChartInvalid, "Error: unable to detect chart at /tmp/empty/Chart.yaml: open /tmp/empty/Chart.yaml: no such file or directory"),
     (ChartInvalid, 'Error: path "/tmp/nonexist" not found'),
+    (ChartInvalid, "Error: library charts are not installable"),
+    (
+        ChartInvalid,
+        "Error: INSTALLATION FAILED: chart requires kubeVersion: >=1.99.0 which is incompatible with Kubernetes v1.36.0",
+    ),
     (ChartInvalid, "Error: failed to save: Invalid JSON in values.schema.json"),
     (
         ChartInvalid,
