@@ -333,4 +333,6 @@ class Machine(RuleBasedStateMachine):
         aside = any(line.endswith(f" v{one.revision} is not there") for one in self.model.state.entries if one.aside)
         if line.startswith("I4"):
             return stuck
+        if line.startswith("I8"):  # the delete that was killed is still to be finished
+            return any(one.status == "uninstalling" and one.stuck for one in self.model.state.entries)
         return line.startswith("I3") and (line.endswith("of no digest instead of ") or failed or aside)

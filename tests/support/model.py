@@ -59,6 +59,8 @@ class Model(ModelSteps):
         self._stay_failed(failed)
         if not worked and base is not None and self.entry(base):
             self._put(base, status="deployed")
+        if not worked and before is not None and self.entry(before.revision) is None:  # the upgrade has pruned it
+            return self._end(KEPT, late=fails == "late")
         if not worked and before is not None and fails not in ("kept", "late"):
             failed = self.state.failed
             worked = self._back_to(before, keep=keep, fails=fails == "for good")
@@ -168,7 +170,7 @@ class Model(ModelSteps):
             if old and not old.fenced:
                 self._put(one, status="superseded")
         record = self.entry(revision)
-        if record and record.pending:
+        if record and (record.pending or (record.status == "uninstalling" and not record.fenced)):  # or while a delete is killed
             self._put(revision, status="deployed")
         if self.state.changed:
             self._go(changed=None)
