@@ -9,7 +9,8 @@ In the order of a deploy, each package or module with what it does:
 - ``accepting``, ``operations``, ``operation_writer``: the operation as it is written to the cluster.
 - ``reconcile``: finishes what a crash left.
 - ``helm_commands``: what Helm runs. ``rollout`` and ``probe``: whether what it made is ready, and why not.
-- ``uninstall``, ``failed_deploy``, ``cleanup``: hooks of an uninstall, the way back after a failure, and what is deleted then.
+- ``uninstall``, ``failed_deploy``: hooks of an uninstall, and the way back after a failure. ``cleanup`` deletes the objects that
+  failures left, ``hook_cleanup`` the hooks.
 - ``ownership``, ``preview``: what a dry run shows besides the plan.
 - ``watch``, ``judge``: an operation that another process executes, and the current release, watched from outside.
 """

@@ -15,11 +15,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from kubernaut.deploy.cleanup import remove_left_hooks
 from kubernaut.deploy.cluster_facts import adopted_health, is_gone, missing_in
 from kubernaut.deploy.execution import DeployContext, Execution, NotReady, completing_hints
 from kubernaut.deploy.failed_deploy import roll_back_or_keep
 from kubernaut.deploy.helm_commands import deploy_command, rollback_command, run_helm, uninstall_command
+from kubernaut.deploy.hook_cleanup import remove_left_hooks
 from kubernaut.deploy.lock.acquire import hold, read_lock
 from kubernaut.deploy.lock.lease import Lock, holder_for
 from kubernaut.deploy.operation_writer import OperationWriter

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from kubernaut.deploy.cleanup import remove_running_hooks
+from kubernaut.deploy.hook_cleanup import remove_running_hooks
 from kubernaut.deploy.probe import probe
 from kubernaut.deploy.values.hints import is_too_large, string_arguments, too_large
 from kubernaut.deploy.values.large_numbers import changed_numbers

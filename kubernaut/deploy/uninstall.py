@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from kubernaut.deploy.cleanup import remove_running_hooks
+from kubernaut.deploy.hook_cleanup import remove_running_hooks
 from kubernaut.deploy.rollout import is_about_a_hook, kept
 from kubernaut.errors import DeployKept, HelmFailed, LockLost
 from kubernaut.errors.domain import NO_HOOKS_HINT, NO_HOOKS_HTTP_HINT

@@ -14,8 +14,8 @@ from support.deploy_harness import LATE, WORKLOAD, DeployHarness, verbs
 from support.hooked_charts import MIGRATION, put_running, with_hook
 
 from kubernaut.adapters.kube_resources import RESOURCES
-from kubernaut.deploy.cleanup import is_running
 from kubernaut.deploy.execute import Result, execute
+from kubernaut.deploy.hook_cleanup import is_running
 from kubernaut.deploy.requests import OperationRequest, RestoreRequest, RollbackRequest, UninstallRequest, UnlockRequest
 from kubernaut.errors import (
     ClusterDenied,
