@@ -9,6 +9,7 @@ from typing import Any
 from kubernaut.adapters.kube_resources import CHART_RESOURCES, known_resource
 from kubernaut.history.manifest import read_manifest
 from kubernaut.history.records import as_mapping
+from kubernaut.rollout.objects import is_kept
 from kubernaut.testing.cluster import FakeCluster
 
 Object = dict[str, Any]
@@ -20,7 +21,7 @@ _REVISION = "deployment.kubernetes.io/revision"
 _HASH = "controller-revision-hash"
 
 
-def apply_manifest(cluster: FakeCluster, manifest: str, namespace: str, revision: int) -> None:
+def apply_manifest(cluster: FakeCluster, manifest: str, namespace: str, revision: int, release: str = "") -> None:
     """Put the objects of a manifest into a cluster, with their pods, as ready as they get.
 
     Args:
@@ -28,9 +29,11 @@ def apply_manifest(cluster: FakeCluster, manifest: str, namespace: str, revision
         manifest: The manifest.
         namespace: The release's namespace.
         revision: The release's revision, which becomes that of its workloads.
+        release: The name of the release that the objects belong to for Helm, if any.
     """
     for item in _known(manifest, namespace):
-        for one in _made(item, str(revision)):
+        owned = {**item, "metadata": _with_owner(item["metadata"], release, namespace)} if release else item
+        for one in _made(owned, str(revision)):
             cluster.put(one, item["metadata"]["namespace"])
 
 
@@ -40,6 +43,43 @@ def remove_manifest(cluster: FakeCluster, manifest: str, namespace: str) -> None
         for one in _made(item, ""):
             with suppress(KeyError):  # a test may have removed it
                 cluster.remove({**one, "metadata": {**one["metadata"], "namespace": item["metadata"]["namespace"]}})
+
+
+def prune_manifest(cluster: FakeCluster, compared: str, manifest: str, namespace: str) -> None:
+    """Remove the objects of the manifest that a new one is compared with and that the new one lacks, as Helm does."""
+    kept = {_place(item) for item in _known(manifest, namespace)}
+    for item in _known(compared, namespace):
+        live = _live(cluster, item) if _place(item) not in kept else None
+        if live is not None and not is_kept(live):
+            for one in _made(item, ""):
+                with suppress(KeyError):
+                    cluster.remove({**one, "metadata": {**one["metadata"], "namespace": item["metadata"]["namespace"]}})
+
+
+def unknown_object(cluster: FakeCluster, compared: str, manifest: str, namespace: str) -> tuple[str, str] | None:
+    """Return the kind and name of an object of a manifest that exists and that the compared manifest lacks, if there is one."""
+    known = {_place(item) for item in _known(compared, namespace)}
+    missing = (item for item in _known(manifest, namespace) if _place(item) not in known)
+    return next(((item["kind"], item["metadata"]["name"]) for item in missing if _live(cluster, item) is not None), None)
+
+
+def _place(item: Object) -> tuple[str, str, str]:
+    return item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]
+
+
+def _live(cluster: FakeCluster, item: Object) -> Object | None:
+    resource = known_resource(str(item["apiVersion"]), item["kind"])
+    return cluster.get_object(resource, item["metadata"]["namespace"], item["metadata"]["name"]) if resource else None
+
+
+def _with_owner(metadata: Mapping[str, Any], release: str, namespace: str) -> Object:
+    """Return metadata with what Helm adds to it."""
+    annotations = {"meta.helm.sh/release-name": release, "meta.helm.sh/release-namespace": namespace}
+    return {
+        **metadata,
+        "labels": {**as_mapping(metadata.get("labels")), "app.kubernetes.io/managed-by": "Helm"},
+        "annotations": {**as_mapping(metadata.get("annotations")), **annotations},
+    }
 
 
 def _known(manifest: str, namespace: str) -> Iterator[Object]:

@@ -115,7 +115,7 @@ class DeployHarness:
         prepared = request or self.request()
         return execute_accepted(operation, prepared if callable(prepared) else lambda: prepared, context=self.context)
 
-    def leave_a_deploy(self, version: str = "1.1.0") -> str:
+    def leave_a_deploy(self, version: str = "1.1.0", **more: Any) -> str:
         """Leave things after the first deploy as the second does that is killed while Helm runs; return its operation's id."""
         accepted, _ = self.accept()
         running = accepted.model_copy(update={"waits_until": None, "after": 1})
@@ -124,7 +124,7 @@ class DeployHarness:
         self.helm.end_with(Status.PENDING_UPGRADE)
         labels = {OPERATION_LABEL: running.id, REVISION_LABEL: "2"}
         how: dict[str, Any] = {"values": {}, "labels": labels, "description": "", "timeout": 9.0, "history_max": 50}
-        self.helm.upgrade("hello", self.request(version).chart_ref, namespace="demo", install=False, log=print, **how)
+        self.helm.upgrade("hello", self.request(version, **more).chart_ref, namespace="demo", install=False, log=print, **how)
         return running.id
 
     def find(self, operation: Operation) -> Operation:

@@ -16,7 +16,7 @@ from kubernaut.adapters.kube_resources import Resource
 from kubernaut.deploy.execute import execute
 from kubernaut.deploy.planning.leftovers import interrupted_base, leftovers, passed_base, was_applied
 from kubernaut.deploy.requests import RollbackRequest
-from kubernaut.errors import ChartInvalid, ClusterDenied, DeployKept, DeployRolledBack, KubernautError
+from kubernaut.errors import ChartInvalid, ClusterDenied, DeployKept, DeployRolledBack, HelmFailed, KubernautError
 from kubernaut.events import Notice
 from kubernaut.history.operations import Operation, Outcome
 from kubernaut.history.records import Record, Status
@@ -124,10 +124,20 @@ def test_plan_names_what_is_removed() -> None:
 @pytest.fixture
 def harness(tmp_path: Path) -> DeployHarness:
     """A release whose second version failed and was kept, with a ConfigMap of its own."""
-    found = DeployHarness(tmp_path)
+    return kept_failure(tmp_path, LATE)
+
+
+@pytest.fixture
+def in_part(tmp_path: Path) -> DeployHarness:
+    """The same, where Helm applied the second version in part: it compares the next one with the first, and removes nothing."""
+    return kept_failure(tmp_path, HelmFailed("it failed"))
+
+
+def kept_failure(folder: Path, error: KubernautError) -> DeployHarness:
+    found = DeployHarness(folder)
     found.cluster.resources.append(CONFIG_MAPS)
     found.deploy(template=WORKLOAD)
-    found.helm.end_with(Status.FAILED, LATE)
+    found.helm.end_with(Status.FAILED, error)
     with pytest.raises(DeployKept):
         found.deploy("1.1.0", template=WORKLOAD + config_map("extra"), on_failure="keep")
     assert found.statuses == ["deployed", "failed"]
@@ -152,9 +162,31 @@ def test_next_deploy_removes_what_the_failed_one_brought(harness: DeployHarness)
     put(harness)
     assert harness.deploy("1.2.0", template=WORKLOAD).changed
     assert not exists(harness)
-    assert re.search(facts("ConfigMap extra", "v2 (1.1.0)"), notices(harness))
     assert harness.statuses == ["superseded", "failed", "deployed"]
     assert [record.labelled_status for record in reversed(harness.history.records)] == harness.statuses
+
+
+def test_next_deploy_removes_what_a_failure_of_helm_brought_and_names_it(in_part: DeployHarness) -> None:
+    put(in_part)
+    assert in_part.deploy("1.2.0", template=WORKLOAD).changed
+    assert not exists(in_part)
+    assert re.search(facts("ConfigMap extra", "v2 (1.1.0)"), notices(in_part))
+    assert in_part.statuses == ["superseded", "failed", "deployed"]
+
+
+@pytest.mark.parametrize("verb", ["deploy", "rollback"])
+def test_next_verb_removes_what_a_killed_deploy_brought(tmp_path: Path, verb: str) -> None:
+    harness = DeployHarness(tmp_path)
+    harness.cluster.resources.append(CONFIG_MAPS)
+    harness.deploy(template=WORKLOAD)
+    harness.leave_a_deploy(template=WORKLOAD + config_map("extra"))
+    put(harness)
+    if verb == "deploy":
+        assert harness.deploy("1.2.0", template=WORKLOAD).changed
+    else:
+        assert execute(RollbackRequest("demo", "hello"), context=harness.context).changed
+    assert harness.statuses == ["superseded", "failed", "deployed"]
+    assert not exists(harness)
 
 
 def test_object_that_the_new_revision_has_stays(harness: DeployHarness) -> None:
@@ -164,11 +196,11 @@ def test_object_that_the_new_revision_has_stays(harness: DeployHarness) -> None:
 
 
 @pytest.mark.parametrize(("owner", "policy"), [("other", ""), ("hello", "keep")])
-def test_object_of_others_and_object_that_is_to_be_kept_stay(harness: DeployHarness, owner: str, policy: str) -> None:
-    put(harness, owner, **{"helm.sh/resource-policy": policy})
-    harness.deploy("1.2.0", template=WORKLOAD)
-    assert exists(harness)
-    assert "extra" not in notices(harness).replace("mark-superseded", "")
+def test_object_of_others_and_object_that_is_to_be_kept_stay(in_part: DeployHarness, owner: str, policy: str) -> None:
+    put(in_part, owner, **{"helm.sh/resource-policy": policy})
+    in_part.deploy("1.2.0", template=WORKLOAD)
+    assert exists(in_part)
+    assert "extra" not in notices(in_part).replace("mark-superseded", "")
 
 
 def test_rollback_removes_it_too(harness: DeployHarness) -> None:
@@ -187,14 +219,14 @@ def test_rollback_after_another_failure_removes_it_too(harness: DeployHarness) -
     assert harness.statuses == ["superseded", "failed", "failed", "deployed"]
 
 
-def test_failure_to_remove_is_reported_and_the_next_deploy_tries_again(harness: DeployHarness) -> None:
-    put(harness)
-    harness.cluster.fail("delete configmap", ClusterDenied("no right to delete configmaps"))
-    assert harness.deploy("1.2.0", template=WORKLOAD).changed
-    assert exists(harness)
-    assert "no right to delete configmaps" in notices(harness)
-    harness.deploy("1.3.0", template=WORKLOAD)
-    assert not exists(harness)
+def test_failure_to_remove_is_reported_and_the_next_deploy_tries_again(in_part: DeployHarness) -> None:
+    put(in_part)
+    in_part.cluster.fail("delete configmap", ClusterDenied("no right to delete configmaps"))
+    assert in_part.deploy("1.2.0", template=WORKLOAD).changed
+    assert exists(in_part)
+    assert "no right to delete configmaps" in notices(in_part)
+    in_part.deploy("1.3.0", template=WORKLOAD)
+    assert not exists(in_part)
 
 
 def test_release_that_served_is_deployed_again_without_a_success(harness: DeployHarness) -> None:
