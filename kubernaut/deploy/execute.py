@@ -33,6 +33,7 @@ from kubernaut.deploy.planning.revisions import chart_of, difference
 from kubernaut.deploy.planning.unfinished import is_fenced_uninstall
 from kubernaut.deploy.reconcile import reconcile, settle
 from kubernaut.deploy.requests import DeployRequest, OperationRequest, UninstallRequest, UnlockRequest
+from kubernaut.deploy.rollback_objects import with_rollback_adoptions
 from kubernaut.deploy.rollout import following
 from kubernaut.deploy.uninstall import uninstalling
 from kubernaut.errors import (
@@ -132,7 +133,7 @@ def _plan_and_execute(
     if first is not None and not first.changes:
         return _unchanged(step, first, history)
     if first is not None and dry_run:
-        first = with_adoptions(first, request, history, context, step)
+        first = with_adoptions(with_rollback_adoptions(first, history, context), request, history, context, step)
         step.planned(f"dry run: {first.summary}")
         return Result(first, False, history.describe(history.current))
     created = tuple(action for action in first.actions if action.kind == "create-namespace") if first else ()

@@ -145,6 +145,16 @@ class Execution:
         """The revision that Helm will make."""
         return (self.history.current.revision if self.history.current else 0) + 1
 
+    @property
+    def newest(self) -> Record | None:
+        """The newest record that is known."""
+        known = [one.current for one in (self.latest, self.history) if one.current is not None]
+        return max(known, key=lambda record: record.revision, default=None)
+
+    def reread(self) -> ReleaseHistory:
+        """Return the history as it is now; what is known of it stays as it is."""
+        return self._read()
+
     # before Helm runs
 
     def read(self) -> ReleaseHistory:

@@ -66,7 +66,9 @@ def _back_to(target: Record, failed: NotReady) -> Record:
         return back
     message = f"{error.message} The rollback to {title(target)} failed as well: {rollout.cleaned(failure)}"
     members = _kept_of(error)
-    if failure is not None and not execution.no_hooks and rollout.is_hook(failure):
+    if failure is not None and failure.members.get("cause") == Cause.OWNED_BY_ANOTHER_RELEASE:
+        members |= {"hint": failure.hint, "http_hint": failure.http_hint}
+    elif failure is not None and not execution.no_hooks and rollout.is_hook(failure):
         command = f"kubernaut rollback {target.name} -n {target.namespace} --revision {target.revision} --no-hooks"
         members["hint"] = f"`{command}` rolls back without hooks. {error.hint}"
         members["http_hint"] = f"Roll back to {target.id} with `noHooks` set to true to leave hooks out. {error.http_hint}"

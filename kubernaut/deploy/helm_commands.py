@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kubernaut.adapters.helm_warnings import api_warning
 from kubernaut.deploy.operations import description_of
 from kubernaut.deploy.requests import DeployRequest
+from kubernaut.deploy.rollback_objects import comparable
 from kubernaut.errors import KubernautError
 from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL
 
@@ -91,7 +92,9 @@ def rollback_command(request: OperationRequest, execution: Execution, target: Re
     takes = request.takes_conflicts or isinstance(request, DeployRequest)
 
     def run(helm: Helm, control: dict[str, Any]) -> None:
-        helm.rollback(target.name, target.revision, force_conflicts=takes and _may_conflict(helm, target), **how, **control)
+        force = takes and _may_conflict(helm, target)
+        with comparable(execution, target):
+            helm.rollback(target.name, target.revision, force_conflicts=force, **how, **control)
 
     return run
 

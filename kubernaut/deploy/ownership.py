@@ -6,33 +6,21 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.deploy.helm_commands import chart_argument
+from kubernaut.deploy.planning.owners import ADOPT, owner_of
 from kubernaut.deploy.requests import DeployRequest, OperationRequest
 from kubernaut.errors import ChartInvalid, Interrupted, KubernautError, ValuesInvalid
 from kubernaut.events import Step
-from kubernaut.history.explanation import clean
 from kubernaut.history.manifest import manifest_of, read_manifest
-from kubernaut.history.records import GONE, few
+from kubernaut.history.records import GONE
 from kubernaut.models import Action, Plan
-from kubernaut.rollout.objects import (
-    Expected,
-    Object,
-    created_at,
-    expected_objects,
-    labels_of,
-    mappings,
-    metadata_of,
-    owner_release,
-)
+from kubernaut.rollout.objects import Expected, expected_objects
 from kubernaut.rollout.reading import Reading
 
 if TYPE_CHECKING:
     from kubernaut.deploy.execution import DeployContext
     from kubernaut.history.store import ReleaseHistory
 
-ADOPT = "adopt-object"
-"""The kind of the action for an object that is adopted."""
 _SECONDS = 10.0
-_MANAGED_BY = "app.kubernetes.io/managed-by"
 
 
 def with_adoptions(plan: Plan, request: OperationRequest, history: ReleaseHistory, context: DeployContext, step: Step) -> Plan:
@@ -81,22 +69,3 @@ def adoptions(new: Sequence[Expected], reading: Reading, name: str, namespace: s
             yield Action(kind=ADOPT, subject=subject, reason=f"only if it exists, which is not known: {why}")
         elif live is not None and (owner := owner_of(live, name, namespace)):
             yield Action(kind=ADOPT, subject=subject, reason=owner)
-
-
-def owner_of(live: Object, name: str, namespace: str) -> str:
-    """Return to whom an object belongs, by its annotations, labels and managers; empty if it is the release's own."""
-    labels, (release, place) = labels_of(live), owner_release(live)
-    if (release, place, labels.get(_MANAGED_BY)) == (name, namespace, "Helm"):
-        return ""
-    if release:
-        owner = f"it belongs to the release {release}" + (f" in namespace {place}" if place else "")
-    else:
-        owner = "it belongs to no release"
-    managers = dict.fromkeys(str(entry.get("manager")) for entry in mappings(metadata_of(live).get("managedFields")))
-    created = created_at(live)
-    facts = [
-        f"created {created:%Y-%m-%d %H:%M:%S} UTC" if created else "",
-        f"written by {few(managers, 5)}" if managers else "",
-        f"labelled {_MANAGED_BY}={labels[_MANAGED_BY]}" if labels.get(_MANAGED_BY) else "",
-    ]
-    return clean("; ".join([owner, *filter(None, facts)]))

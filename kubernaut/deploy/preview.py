@@ -11,7 +11,7 @@ from typing import Any
 
 from kubernaut.deploy.execution import DeployContext
 from kubernaut.deploy.helm_commands import chart_argument
-from kubernaut.deploy.ownership import ADOPT
+from kubernaut.deploy.planning.owners import ADOPT
 from kubernaut.deploy.requests import DeployRequest, OperationRequest, RollbackRequest
 from kubernaut.deploy.values.large_numbers import changed_numbers
 from kubernaut.errors import ChartInvalid, Interrupted, KubernautError, ValuesInvalid

@@ -31,7 +31,10 @@ KUBERNAUT_OWNER = "kubernaut"
 ASIDE_TYPE = "kubernaut/record.v1"
 ASIDE_LABEL = "kubernaut/set-aside"
 """Marks a set-aside copy; the annotation of the same name holds the metadata of the record's Secret."""
+NAMED = "# kubernaut: named for a rollback, not part of this revision"
+"""The comment of an object that is named in the record that Helm compares a rollback with, while Helm runs."""
 
+_NAMED = re.compile(rf"\n---\n{re.escape(NAMED)}\napiVersion: .*\nkind: .*\nmetadata: .*")
 _SECRET_NAME = re.compile(r"sh\.helm\.release\.v1\.(?P<name>.+)\.v(?P<revision>[0-9]+)")
 _ASIDE_NAME = re.compile(r"kubernaut\.aside\.(?P<name>.+)\.v(?P<revision>[0-9]+)")
 _LARGEST_CONTENT = 64 << 20
@@ -182,8 +185,14 @@ class Record:
 
     @property
     def manifest(self) -> str:
-        """The applied YAML documents."""
-        return str(self.content.get("manifest") or "")
+        """The applied YAML documents, without objects that are only named for a rollback."""
+        text = str(self.content.get("manifest") or "")
+        return _NAMED.sub("", text) if NAMED in text else text
+
+    @property
+    def has_named_objects(self) -> bool:
+        """Whether its stored manifest names objects for a rollback that are not part of it."""
+        return NAMED in str(self.content.get("manifest") or "")
 
 
 def decode(secret: Mapping[str, Any]) -> Record | None:

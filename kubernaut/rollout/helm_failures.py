@@ -43,6 +43,8 @@ _OWNERSHIP = re.compile(
     r'(?P<kind>\w+) "(?P<name>[^"]+)" in namespace "(?P<namespace>[^"]*)" exists and cannot be imported into the current release'
 )
 _CURRENT_VALUE = re.compile(r'key "meta\.helm\.sh/release-(name|namespace)" must equal "[^"]*": current value is "([^"]*)"')
+_UNKNOWN = re.compile(r'(?:no|original object) (?P<kind>\w+) with the name "(?P<name>[^"]+)" (?:not )?found')
+"""Of a rollback: an object that exists and that the record which Helm compares with does not have."""
 _NO_KIND = re.compile(r'no matches for kind "(?P<kind>[^"]+)" in (?:version|group) "(?P<version>[^"]+)"')
 _MAPPING_NAME = re.compile(r'resource mapping not found for name: "(?P<name>[^"]*)" namespace: "(?P<namespace>[^"]*)"')
 _REMOVED = re.compile(
@@ -226,6 +228,15 @@ def _foreign_object(text: str) -> Finding | None:
     return Finding(Cause.OWNED_BY_ANOTHER_RELEASE, why, facts)
 
 
+def _unknown_object(text: str) -> Finding | None:
+    found = _UNKNOWN.search(text)
+    if found is None:
+        return None
+    title = f"{found['kind']} {found['name']}"
+    why = f"{title} exists, and the revision that Helm compares with does not have it"
+    return Finding(Cause.OWNED_BY_ANOTHER_RELEASE, why, {**found.groupdict(), "compared": "true"})
+
+
 def _missing_kind(text: str) -> Finding | None:
     found = _NO_KIND.search(text)
     if found is None:
@@ -249,4 +260,4 @@ def _missing_kind(text: str) -> Finding | None:
     return Finding(Cause.API_VERSION_MISSING, f"{title} has apiVersion {version}, {missing}", facts)
 
 
-_FINDERS = (_apply_conflict, _foreign_object, _missing_kind, refusal)
+_FINDERS = (_apply_conflict, _foreign_object, _unknown_object, _missing_kind, refusal)

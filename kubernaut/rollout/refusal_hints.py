@@ -25,6 +25,9 @@ def _ownership(facts: Facts) -> Pair:
     advice = "Else rename the object in the chart, or delete the other"
     where = f" {facts.where}" if facts.get("namespace") else ""
     shown = f"; `kubectl get {facts.object}{where} -o yaml` shows it" if facts.object else ""
+    if facts.get("compared"):
+        again = "Do the same again: an object of the release is adopted then, and the owner of another one is named"
+        return f"{again}{shown}.", f"{again}."
     return (
         f"To let this release adopt it, run the same command again with `--take-ownership`; --dry-run lists what is adopted."
         f" {advice}{shown}.",

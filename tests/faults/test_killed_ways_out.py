@@ -45,6 +45,17 @@ def test_clean_up_after_a_kept_failure_that_was_killed_is_finished(scenario: Fau
     scenario.check_settled()
 
 
+def test_objects_of_a_killed_deploy_are_removed_by_the_next(scenario: FaultScenario, helm: str) -> None:
+    subject = scenario.subject(helm)
+    subject.deploy("a")
+    subject.killed("before-final-write", *subject.verb("deploy", "b", "--set", "extra=leaks"))
+    subject.settled()
+    assert scenario.text("extra") == "leaks"
+    subject.deploy("c")
+    assert (scenario.text(), scenario.text("extra")) == ("c", None)
+    scenario.check_settled()
+
+
 @pytest.fixture
 def widgets(scenario: FaultScenario) -> Iterator[Widgets]:
     """A definition that exists."""

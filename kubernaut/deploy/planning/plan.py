@@ -40,6 +40,7 @@ from types import MappingProxyType
 from kubernaut.deploy.lock.lease import Lock, LockState, locked_error
 from kubernaut.deploy.planning.adoption import ADOPT, failed_late, missing_hook
 from kubernaut.deploy.planning.checks import check_current, check_match, check_new_name, check_readable, check_taken
+from kubernaut.deploy.planning.compared import restore_action
 from kubernaut.deploy.planning.leftovers import MARK_DEPLOYED, brought, leftovers, pass_base, unserved_objects
 from kubernaut.deploy.planning.removed_kinds import MAP_RECORD, Removed, built_records, map_action
 from kubernaut.deploy.planning.revisions import (
@@ -317,7 +318,8 @@ def _reconciliation(
     if unfinished is not None and is_uninstalling and not gone and main.kind != "helm-uninstall":
         uninstall = _uninstall(unfinished.record, f"the delete by {unfinished.by} since {unfinished.since} was interrupted")
     built = built_records(history, filter(None, (uninstall, *main_plan.actions))) if removed else ()
-    mapped = {record: action for record in built if (action := map_action(record, removed)) is not None}
+    restored = {record: restore_action(record) for record in history.records if record.has_named_objects}
+    mapped = restored | {record: action for record in built if (action := map_action(record, removed)) is not None}
     for record in dict.fromkeys((*_rewritten(history, main), *mapped)):
         if record.revision in fenced:
             yield Action(kind="recreate-record", subject=record.id, reason="it is fenced, and has to be rewritten")

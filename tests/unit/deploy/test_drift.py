@@ -14,7 +14,7 @@ from support.records import history, operation, own
 from kubernaut.adapters.kube_resources import CHART_RESOURCES, RESOURCES
 from kubernaut.deploy.execute import execute
 from kubernaut.deploy.lock.lease import Lock
-from kubernaut.deploy.ownership import owner_of
+from kubernaut.deploy.planning.owners import owner_of
 from kubernaut.deploy.planning.plan import plan
 from kubernaut.deploy.requests import RestoreRequest, RollbackRequest, UninstallRequest
 from kubernaut.errors import ClusterDenied, Conflict, DeployKept, DeployRolledBack, HelmFailed

@@ -17,7 +17,7 @@ from kubernaut.adapters.kube_resources import RESOURCES, Resource
 from kubernaut.deploy.execute import Result, execute
 from kubernaut.deploy.requests import OperationRequest, RollbackRequest, UninstallRequest, UnlockRequest
 from kubernaut.errors import DeployKept, HelmFailed, KubernautError
-from kubernaut.history.records import PENDING, Status
+from kubernaut.history.records import NAMED, PENDING, Status
 from kubernaut.history.repair import failed_patch
 from kubernaut.testing.helm import FakeHelm
 from kubernaut.testing.helm_records import records_of
@@ -83,6 +83,14 @@ def late_release(harness: DeployHarness) -> None:
     assert harness.statuses == ["deployed", "failed"]
 
 
+def kept_object(harness: DeployHarness) -> None:
+    """A second version without a ConfigMap of the first, which Helm has kept in the cluster, in a fenced record."""
+    harness.cluster.resources.append(CONFIG_MAPS)
+    harness.deploy(template=WORKLOAD + EXTRA.replace(OWNED, "{helm.sh/resource-policy: keep}"))
+    harness.deploy("1.1.0", template=WORKLOAD)
+    harness.cluster.patch_secret("demo", harness.history.records[0].secret, {"immutable": True})
+
+
 def _strict(harness: DeployHarness) -> FakeHelm:
     strict = StrictHelm(harness.cluster)
     strict.pushed.update(harness.helm.pushed)
@@ -122,6 +130,17 @@ def runs(version: str) -> Callable[[DeployHarness], bool]:
     return is_out
 
 
+def has_adopted(harness: DeployHarness) -> bool:
+    """Return whether the first version runs again with its ConfigMap, and each record shows its own manifest."""
+    current = harness.history.records[0]
+    assert (current.status, current.chart["version"]) == ("deployed", "1.0.0")
+    assert harness.statuses.count("deployed") == 1
+    has_extra = ["name: extra" in record.manifest for record in harness.history.records if record.status != "failed"]
+    assert has_extra == [True, False, True]
+    assert NAMED not in current.content["manifest"]
+    return harness.cluster.get_object(CONFIG_MAPS, "demo", "extra") is not None
+
+
 def is_deleted(harness: DeployHarness) -> bool:
     gone = harness.cluster.get_object(RESOURCES["Deployment"], "demo", "web") is None
     return gone and harness.history.records[0].status == "uninstalled"
@@ -139,6 +158,7 @@ WAYS: Mapping[str, WayOut] = {
     "a removed kind, delete": WayOut(removed_kind, request(UninstallRequest), is_deleted),
     "a removed kind in a fenced record, deploy": WayOut(removed_kind_in_a_fenced_record, deploys(), runs("1.2.0")),
     "a removed kind in a fenced record, delete": WayOut(removed_kind_in_a_fenced_record, request(UninstallRequest), is_deleted),
+    "a kept object, rollback": WayOut(kept_object, request(RollbackRequest, revision=1), has_adopted),
     "a late release, deploy": WayOut(late_release, deploys("1.1.0"), runs("1.1.0")),
 }
 

@@ -35,6 +35,13 @@ BOTH: list[tuple[str, Cause, dict[str, str], str, str]] = [
         'Error: UPGRADE FAILED: unable to continue with update: ConfigMap "settings" in namespace "demo" exists and cannot be imported into the current release: invalid ownership metadata; annotation validation error: key "meta.helm.sh/release-name" must equal "hello": current value is "other"',
     ),
     (
+        "object that the compared revision does not have",
+        Cause.OWNED_BY_ANOTHER_RELEASE,
+        {"kind": "ConfigMap", "name": "settings"},
+        'Error: no ConfigMap with the name "settings" found',
+        'Error: original object ConfigMap with the name "settings" not found',
+    ),
+    (
         "immutable field",
         Cause.FIELD_IMMUTABLE,
         {"kind": "Deployment", "name": "web", "field": "spec.selector"},
