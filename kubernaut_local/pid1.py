@@ -20,6 +20,7 @@ from typing import Any
 from kubernaut.errors import DeadlineExceeded, PlatformFailed
 from kubernaut_local import network
 from kubernaut_local.commands import tail
+from kubernaut_local.debian import Packages
 from kubernaut_local.host import MOUNT_POINTS
 from kubernaut_local.layout import Layout
 from kubernaut_local.locks import holder, locked
@@ -35,7 +36,7 @@ def find(layout: Layout) -> int | None:
     return holder(layout.alive)
 
 
-def init_config(layout: Layout, busybox: Path) -> dict[str, Any]:
+def init_config(layout: Layout, packages: Packages) -> dict[str, Any]:
     """Return the configuration of `inside/init.py`, which prepares the namespaces and then becomes supervisord."""
     return {
         "alive": str(layout.alive),
@@ -43,7 +44,8 @@ def init_config(layout: Layout, busybox: Path) -> dict[str, Any]:
         "resolvConf": str(layout.etc / "resolv.conf"),
         "binds": [[str(layout.root / source), target] for target, source in MOUNT_POINTS.items()],
         "network": network.NAMESPACE,
-        "busybox": str(busybox),
+        "busybox": str(packages.busybox),
+        "iptables": {"services": network.SERVICE_CIDR, "environment": packages.environment()},
         "supervisord": [sys.executable, "-I", "-m", "supervisor.supervisord", "-n", "-c", str(layout.etc / "supervisord.conf")],
         # The processes must not depend on the caller's environment.
         "environment": {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root"},

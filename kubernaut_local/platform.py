@@ -247,7 +247,7 @@ class Platform:
                 certified = state.write_configuration(paths, chosen, prepared, commands)
             step.done("certificates and configurations written" if certified else "configurations written")
         with progress.step("start", "the namespaces and their processes") as step:
-            pid = pid1.start(paths, pid1.init_config(paths, prepared.packages.busybox))
+            pid = pid1.start(paths, pid1.init_config(paths, prepared.packages))
             step.done(f"PID 1 is process {pid}")
         return chosen
 

@@ -225,6 +225,4 @@ def _proxy(layout: Layout, kubernetes: Path) -> tuple[str, ...]:
             f"--cluster-cidr={network.POD_CIDR}",
         ),
         *("--proxy-mode=iptables", f"--hostname-override={network.NODE_NAME}", "--conntrack-max-per-core=0"),
-        # The period after which rules that could not be written are tried again; by default a Service would wait for 30 s.
-        "--iptables-sync-period=3s",
     )

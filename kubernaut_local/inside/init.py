@@ -27,6 +27,7 @@ def main() -> None:
     for source, target in config["binds"]:
         mount("--bind", source, target)
     create_network(config["network"], config["busybox"])
+    reject_unknown_services(config["network"], **config["iptables"])
     # Containers with mountPropagation must see volumes that are mounted later.
     mount("--make-rshared", "/")
     supervisord: list[str] = config["supervisord"]
@@ -73,14 +74,25 @@ def create_network(namespace: str, busybox: str) -> None:
     run("umount", "--lazy", "/run/cgroup")
 
 
+def reject_unknown_services(namespace: str, services: str, environment: dict[str, str]) -> None:
+    """Refuse connections to Service addresses that kube-proxy has not rewritten.
+
+    Without the rules they would leave by the default route, and something on the host's network might answer: kube-proxy removes
+    its own rejection of a Service without endpoints some milliseconds before it writes the rules that lead to the first one.
+    """
+    for chain in ("FORWARD", "OUTPUT"):
+        rule = ("iptables", "--append", chain, "--destination", services, "--jump", "REJECT")
+        run("nsenter", f"--net={namespace}", "--", *rule, environment=environment)
+
+
 def mount(*arguments: str) -> None:
     """Run `mount`."""
     run("mount", *arguments)
 
 
-def run(*argv: str) -> None:
+def run(*argv: str, environment: dict[str, str] | None = None) -> None:
     """Run a program that must succeed; its output goes to the log of PID 1."""
-    subprocess.run(argv, check=True)
+    subprocess.run(argv, check=True, env=environment)
 
 
 if __name__ == "__main__":

@@ -125,17 +125,23 @@ def reach(platform: Platform, api: KubernetesApi, registry: str, until: Until) -
 def test_pod_reaches_another_pod_with_its_own_address(reach: Reach, until: Until) -> None:
     one, two, service = reach.addresses["one"], reach.addresses["two"], reach.services["two"]
     assert reach.from_one(f"http://{two}:{PORT}") == f"two {one}"
-    until(lambda: reach.from_one(f"http://{service}") == f"two {one}", "the Service leads to the other pod", 20)
+    until(lambda: reach.from_one(f"http://{service}") == f"two {one}", "the Service leads to the other pod", 10)
+
+
+def test_unknown_service_address_is_refused(reach: Reach) -> None:
+    unknown = ipaddress.IPv4Network(network.SERVICE_CIDR)[-2]
+    assert str(unknown) not in reach.services.values()
+    assert "ECONNREFUSED" in reach.from_one(f"http://{unknown}")
 
 
 def test_pod_reaches_itself_through_its_service(reach: Reach, until: Until) -> None:
     url = f"http://{reach.services['one']}"
-    until(lambda: reach.from_one(url).startswith("one "), "the Service leads back to the pod", 20)
+    until(lambda: reach.from_one(url).startswith("one "), "the Service leads back to the pod", 10)
 
 
 def test_pod_reaches_ports_of_the_node(platform: Platform, reach: Reach, registry: str, until: Until) -> None:
     node, node_port = network.NODE_ADDRESS, platform.environment()["KUBERNAUT_NODE_PORT"]
-    until(lambda: reach.from_one(f"http://{node}:{node_port}").startswith("two "), "the node port leads to the pod", 20)
+    until(lambda: reach.from_one(f"http://{node}:{node_port}").startswith("two "), "the node port leads to the pod", 10)
     assert reach.from_one(f"http://{node}:8082").startswith("two ")
     assert reach.from_one(f"http://{node}:8081").startswith("one ")
     assert reach.from_one(f"http://{node}:{registry.rpartition(':')[2]}/v2/") == "{}"
