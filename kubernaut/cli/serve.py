@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import shlex
 from collections.abc import Iterator
@@ -114,6 +115,7 @@ def serve(output: str, **options: Any) -> None:
     from kubernaut.settings import load_settings
 
     _check_combinations(options)
+    gc.set_threshold(50_000)  # a server runs on: fewer objects wait for a collection than in a command, and each one is shorter
     settings = load_settings({name: options.pop(name) for name in SETTINGS})
     serve_options = ServeOptions(**options)
     with _log_to_stderr():
