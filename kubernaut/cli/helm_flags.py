@@ -249,7 +249,8 @@ FLAGS = (
         "a rollback that fails is kept for inspection",
         "Roll back to another revision, which deletes what is not part of it: `kubernaut rollback NAME -n NAMESPACE --revision N`.",
     ),
-    _refused("--force", _CHANGE, _REPLACE, _REPLACE_INSTEAD),
+    _same("--force", _INSTALL, "another name of --always; it does not delete and create objects anew", takes_value=False),
+    _refused("--force", _ROLLBACK, _REPLACE, _REPLACE_INSTEAD),
     _refused("--force-replace", _CHANGE, _REPLACE, _REPLACE_INSTEAD),
     _refused(
         "--recreate-pods",
@@ -257,12 +258,7 @@ FLAGS = (
         "it stops all pods at once",
         "Restart them one by one afterwards: `kubectl rollout restart deployment/DEPLOYMENT -n NAMESPACE`.",
     ),
-    _refused(
-        "--force-conflicts",
-        _CHANGE,
-        "kubernaut has its own option, for Helm 3 too",
-        "Use --on-conflict take.",
-    ),
+    _same("--force-conflicts", _CHANGE, "another name of --on-conflict take; a rollback does it by default", takes_value=False),
     _refused(
         "--server-side",
         _CHANGE,

@@ -113,10 +113,13 @@ timeout_option = click.option("--timeout", metavar="DURATION", help="Time limit 
 lock_timeout_option = click.option(
     "--lock-timeout", metavar="DURATION", help="Time to wait for another operation on the release (default: fail at once)."
 )
-on_conflict_option = click.option(
-    "--on-conflict",
-    type=click.Choice(["fail", "take"]),
-    help="Fields that others have changed, which Helm 4 refuses: fail, or take them over.",
+on_conflict_option = combine(
+    click.option(
+        "--on-conflict",
+        type=click.Choice(["fail", "take"]),
+        help="Fields that others have changed, which Helm 4 refuses: fail, or take them over.",
+    ),
+    click.option("--force-conflicts", "on_conflict", flag_value="take", help="The same as --on-conflict take."),
 )
 no_wait_option = click.option(
     "--no-wait",
@@ -192,7 +195,7 @@ deploy_options = combine(
     no_hooks_option,
     on_conflict_option,
     click.option("--take-ownership", is_flag=True, help="Adopt objects that exist and do not belong to the release."),
-    click.option("--always", is_flag=True, help="Apply the release even if nothing has changed."),
+    click.option("--always", "--force", "always", is_flag=True, help="Apply the release even if nothing has changed."),
     no_wait_option,
     dry_run_option,
 )
