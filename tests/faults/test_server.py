@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -12,6 +13,9 @@ from support.fault_chart import NAME
 from support.faults import FaultScenario, Subject
 from support.server_process import ServerProcess, listening
 from support.waiting import until
+
+from kubernaut.deploy.accepting import RENEWED_FOR
+from kubernaut.history.store import HistoryStore
 
 pytestmark = pytest.mark.platform
 
@@ -44,6 +48,21 @@ def state(server: ServerProcess, location: str) -> str:
 
 def event_texts(events: Mapping[str, Any]) -> list[tuple[int, str, str]]:
     return [(event["seq"], event["kind"], event["text"]) for event in events["items"]]
+
+
+def renewed_until(scenario: FaultScenario, operation: str) -> datetime:
+    """Until when an operation that was accepted has been renewed; waits for the server that executes it to begin with that."""
+    found: list[datetime] = []
+
+    def is_renewed() -> bool:
+        known = HistoryStore(scenario.cluster).operation(operation).waits_until
+        now = scenario.cluster.server_time
+        if known is not None and now is not None and known <= now + RENEWED_FOR:
+            found.append(known)
+        return bool(found)
+
+    until(is_renewed, "its server renews it", 10)
+    return found[-1]
 
 
 def ended(server: ServerProcess, location: str) -> Mapping[str, Any]:
@@ -121,7 +140,9 @@ def test_operation_of_a_server_that_was_killed_before_it_began_is_ended_within_s
     location = accepted.headers["Location"]
     assert accepted.json()["state"] == "accepted"
     until(lambda: state(holder, location) == "accepted", "the other server knows it", 5)
-    time.sleep(6)  # longer than an operation stays without a renewal
+    first = renewed_until(scenario, accepted.json()["id"])
+    beyond = first + 2 * RENEWED_FOR  # without renewals, the other server would have ended it by then
+    until(lambda: renewed_until(scenario, accepted.json()["id"]) > beyond, "its server renews it", 20)
     assert state(holder, location) == "accepted", "its server lives"
     killed.running.kill()
     until(lambda: state(holder, location) == "failed", "it is ended while the lock is held", 7)
