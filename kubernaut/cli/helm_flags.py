@@ -38,6 +38,7 @@ class HelmFlag:
         why: Why, as a clause; of a ``same`` option what differs, if anything does.
         instead: What to do instead, as a sentence or two; NAME and NAMESPACE stand for the release's.
         takes_value: Whether the flag has a value.
+        stands_for: Of an ``accepted`` one, the option that makes kubernaut do that also where a chart says otherwise.
     """
 
     names: tuple[str, ...]
@@ -46,6 +47,7 @@ class HelmFlag:
     why: str = ""
     instead: str = ""
     takes_value: bool = False
+    stands_for: str = ""
 
     @property
     def name(self) -> str:
@@ -57,8 +59,8 @@ def _same(names: str, commands: Sequence[str], why: str = "", *, takes_value: bo
     return HelmFlag(tuple(names.split()), tuple(commands), "same", why, takes_value=takes_value)
 
 
-def _accepted(names: str, commands: Sequence[str], why: str) -> HelmFlag:
-    return HelmFlag(tuple(names.split()), tuple(commands), "accepted", why)
+def _accepted(names: str, commands: Sequence[str], why: str, *, stands_for: str = "") -> HelmFlag:
+    return HelmFlag(tuple(names.split()), tuple(commands), "accepted", why, stands_for=stands_for)
 
 
 def _refused(names: str, commands: Sequence[str], why: str, instead: str, *, takes_value: bool = False) -> HelmFlag:
@@ -242,7 +244,13 @@ FLAGS = (
         "when the first release of a name fails, it deletes the history, and with it the reason",
         "Leave it out: a failed deploy is rolled back by default (--on-failure rollback).",
     ),
-    _accepted("--cleanup-on-fail", ("upgrade",), "the rollback of a failed deploy deletes what only that deploy created"),
+    _accepted(
+        "--cleanup-on-fail",
+        ("upgrade",),
+        "as --on-failure rollback: the rollback of a failed deploy deletes what only that deploy created; where there is none, the "
+        "next deploy or rollback that succeeds does",
+        stands_for="--on-failure=rollback",
+    ),
     _refused(
         "--cleanup-on-fail",
         _ROLLBACK,

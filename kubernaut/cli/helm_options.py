@@ -85,6 +85,7 @@ def plain_arguments(arguments: Sequence[str], helm: Sequence[str], context: clic
             raise click.UsageError(f"--reset-values cannot be combined with {reused}.", context)
     if "--cleanup-on-fail" in found and ("--on-failure=keep" in found or ("--on-failure", "keep") in pairwise(found)):
         raise click.UsageError("--cleanup-on-fail cannot be combined with --on-failure keep.", context)
+    found += [flag.stands_for for flag in flags_of(helm) if flag.stands_for and flag.name in found]
     return [*found, *arguments[end:]]
 
 

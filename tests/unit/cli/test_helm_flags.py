@@ -65,8 +65,10 @@ def test_refused_flag_has_a_reason_and_an_alternative(run: Run, stub: StubKubern
 
 
 @pytest.mark.parametrize(("flag", "command"), cases("accepted"))
-def test_accepted_flag_changes_nothing(run: Run, stub: StubKubernaut, flag: HelmFlag, command: str) -> None:
-    plain = run(*LINES[command])
+def test_accepted_flag_changes_nothing_beyond_what_it_stands_for(
+    run: Run, stub: StubKubernaut, flag: HelmFlag, command: str
+) -> None:
+    plain = run(*LINES[command], *filter(None, [flag.stands_for]))
     for name in flag.names:
         result = run(*LINES[command], name)
         assert (result.exit_code, result.output) == (0, plain.output)
@@ -97,6 +99,9 @@ def test_hints_are_complete_without_a_namespace(run: Run, kubeconfig: Path) -> N
         (("--dry-run=none",), {"dry_run": False}),
         (("--description", "why"), {"note": "why"}),
         (("--reset-then-reuse-values",), {"reuse_values": True}),
+        (("--cleanup-on-fail",), {"on_failure": "rollback"}),
+        (("--cleanup-on-fail", "--on-failure", "rollback"), {"on_failure": "rollback"}),
+        (("--cleanup-on-fail=false",), {"on_failure": None}),
         (("--skip-crds",), {"skip_crds": True}),
         (("--force-conflicts",), {"on_conflict": "take"}),
         (("--force-conflicts=true",), {"on_conflict": "take"}),

@@ -174,6 +174,33 @@ def test_next_deploy_removes_what_a_failure_of_helm_brought_and_names_it(in_part
     assert in_part.statuses == ["superseded", "failed", "deployed"]
 
 
+@pytest.mark.parametrize("error", [LATE, HelmFailed("it failed")])
+def test_rollback_of_a_failed_deploy_removes_what_it_brought(tmp_path: Path, error: KubernautError) -> None:
+    """What ``--cleanup-on-fail`` stands for, also where the chart keeps failures."""
+    harness = DeployHarness(tmp_path)
+    harness.cluster.resources.append(CONFIG_MAPS)
+    harness.deploy(template=WORKLOAD)
+    harness.helm.end_with(Status.FAILED, error, during=lambda check: put(harness))
+    more = {"template": WORKLOAD + config_map("extra"), "annotations": "{kubernaut/on-failure: keep}"}
+    with pytest.raises(DeployRolledBack):
+        harness.deploy("1.1.0", **more, on_failure="rollback")
+    assert harness.statuses == ["superseded", "failed", "deployed"]
+    assert not exists(harness)
+
+
+@pytest.mark.parametrize("error", [LATE, HelmFailed("it failed"), KeyboardInterrupt()])
+def test_next_deploy_removes_what_a_first_release_brought_that_failed(tmp_path: Path, error: BaseException) -> None:
+    harness = DeployHarness(tmp_path)
+    harness.cluster.resources.append(CONFIG_MAPS)
+    harness.helm.end_with(Status.FAILED, error, during=lambda check: put(harness))
+    with pytest.raises((DeployKept, KeyboardInterrupt)):
+        harness.deploy(template=WORKLOAD + config_map("extra"), on_failure="rollback")
+    assert exists(harness)
+    assert harness.deploy("1.1.0", template=WORKLOAD).changed
+    assert harness.statuses == ["failed", "deployed"]
+    assert not exists(harness)
+
+
 @pytest.mark.parametrize("verb", ["deploy", "rollback"])
 def test_next_verb_removes_what_a_killed_deploy_brought(tmp_path: Path, verb: str) -> None:
     harness = DeployHarness(tmp_path)
