@@ -11,8 +11,9 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from kubernaut.adapters.http import HttpClient, RequestError, Response, ResponseTooLarge
+from kubernaut.adapters.http_hints import bad_status, denied, unreachable
 from kubernaut.adapters.registry import TOKEN_USER, Credentials
-from kubernaut.errors import RegistryDenied, RegistryUnreachable, VersionNotFound
+from kubernaut.errors import RegistryUnreachable, VersionNotFound
 
 INDEX_LIMIT = 64 << 20
 """The largest index, in bytes."""
@@ -33,6 +34,7 @@ class ChartRepositoryClient:
     ) -> None:
         self._plain_http = plain_http
         self._credentials = credentials
+        self._has_credentials: dict[str, bool] = {}  # by host, of those that asked for some
         self._http = HttpClient(retries=2)
 
     def close(self) -> None:
@@ -53,7 +55,7 @@ class ChartRepositoryClient:
             response = self._send_with_login(url, limit, shown)
             target = _redirect(response, shown)
             if target is None:
-                return self._body(response, shown)
+                return self._body(response, shown, urlsplit(url).netloc)
             url = target
         raise RegistryUnreachable(f"{shown} redirects more than {_HOPS - 1} times.", hint=_CHECK)
 
@@ -61,6 +63,8 @@ class ChartRepositoryClient:
         host = self._host(url, shown)
         response = self._send(url, limit, shown)
         credentials = self._credentials(host) if response.status == 401 else None
+        if response.status == 401:
+            self._has_credentials[host] = credentials is not None
         if credentials is None or credentials.username == TOKEN_USER:
             return response
         login = b64encode(f"{credentials.username}:{credentials.secret}".encode()).decode()
@@ -72,10 +76,7 @@ class ChartRepositoryClient:
         except ResponseTooLarge as error:
             raise RegistryUnreachable(f"{shown} is larger than {limit >> 20} MiB.", hint=_CHECK) from error
         except RequestError as error:
-            raise RegistryUnreachable(
-                f"{_shown(url)} cannot be read: {error.reason}.",
-                hint="Check the reference, and that this machine reaches the host.",
-            ) from error
+            raise unreachable(_shown(url), url, error) from error
 
     def _host(self, url: str, shown: str) -> str:
         """Return the host of a URL that may be read. Raises: RegistryUnreachable."""
@@ -86,20 +87,22 @@ class ChartRepositoryClient:
             and (parts.scheme == "https" or (parts.scheme == "http" and self._plain_http(parts.netloc)))
         ):
             return parts.netloc
+        target = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        leads = "" if shown.startswith(f"{target}/") else f" leads to {target}, which"
         raise RegistryUnreachable(
-            f"{shown} leads to {parts.scheme}://{parts.netloc.rpartition('@')[2]}; refused.",
-            hint="Charts are read over https://, without a password in the URL; `plain_http` (`kubernaut config`) names the hosts "
-            "that may be used without TLS.",
+            f"{shown}{leads} is not read: charts are read over https://, without a password in the URL.",
+            hint="Use https://. For a host in a network that you trust, `plain_http` permits http:// too: "
+            f"`export KUBERNAUT_PLAIN_HTTP={parts.netloc.rpartition('@')[2]}`.",
         )
 
-    def _body(self, response: Response, shown: str) -> bytes:
+    def _body(self, response: Response, shown: str, host: str) -> bytes:
         if response.status == 200:
             return response.body
         if response.status == 404:
-            raise VersionNotFound(f"{shown} does not exist.", hint=_CHECK)
+            raise VersionNotFound(f"{shown} does not exist (HTTP 404).", hint=_CHECK)
         if response.status in (401, 403):
-            raise RegistryDenied(f"{shown} requires other credentials (HTTP {response.status}).")
-        raise RegistryUnreachable(f"{shown} answers HTTP {response.status}.", hint=_CHECK)
+            raise denied(shown, host, response.status, stored=self._has_credentials.get(host))
+        raise bad_status(shown, host, response.status)
 
 
 def _redirect(response: Response, shown: str) -> str | None:

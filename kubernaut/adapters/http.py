@@ -6,13 +6,15 @@ caller decides what may be sent where.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
@@ -33,6 +35,8 @@ _AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 """The variables that name a file with certificate authorities, the first one first; Helm reads only the last."""
 _UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
 """OpenSSL's codes for a certificate whose authority is not among those that are trusted."""
+_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL"})
+"""OpenSSL's reasons for an answer that is not TLS."""
 _BAD_REQUEST = (
     requests.exceptions.InvalidURL,
     requests.exceptions.InvalidSchema,
@@ -53,6 +57,10 @@ _UNSENT = (
 _NO_PROXY: Any = {"http": None, "https": None, "all": None}
 
 
+Cause: TypeAlias = Literal["name", "refused", "unreachable", "timeout", "proxy", "authority", "certificate", "no-tls", "other"]
+"""Why a request got no response: ``no-tls`` is a server that does not use TLS, ``authority`` an unknown certificate authority."""
+
+
 class RequestError(Exception):
     """The request got no response, or an unusable one.
 
@@ -60,11 +68,13 @@ class RequestError(Exception):
         reason: Why, as words that follow a colon.
         retryable: Whether the same request may soon succeed.
         unsent: Whether the server certainly did not receive the request.
+        cause: The kind of the failure.
     """
 
-    def __init__(self, reason: str, *, retryable: bool = True, unsent: bool = False) -> None:
+    def __init__(self, reason: str, *, retryable: bool = True, unsent: bool = False, cause: Cause = "other") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.cause = cause
         self.retryable = retryable
         self.unsent = unsent
 
@@ -184,11 +194,12 @@ class HttpClient:
             is_tls = isinstance(error, requests.exceptions.SSLError) or not isinstance(error, requests.RequestException)
             if is_tls and authorities and not _is_usable(authorities):
                 reason = f"{variable} names {authorities}, which holds no certificate authorities"
-                raise RequestError(reason, retryable=False, unsent=True) from error
+                raise RequestError(reason, retryable=False, unsent=True, cause="authority") from error
             if not isinstance(error, requests.RequestException):
                 raise
             unsent = any(isinstance(layer, _UNSENT) for layer in _layers(error))
-            raise RequestError(_reason(error), retryable=not isinstance(error, _PERMANENT), unsent=unsent) from error
+            is_permanent = isinstance(error, _PERMANENT)
+            raise RequestError(_reason(error), retryable=not is_permanent, unsent=unsent, cause=_cause(error)) from error
 
     def _body(self, response: requests.Response, limit: int) -> bytes:
         succeeded = 200 <= response.status_code < 300
@@ -281,6 +292,27 @@ def _reason(error: requests.RequestException) -> str:
     if message is not None:
         return message
     return "the connection was cut off" if isinstance(error, requests.exceptions.ChunkedEncodingError) else type(error).__name__
+
+
+def _cause(error: requests.RequestException) -> Cause:
+    layers = [*_layers(error)]
+    refused = next((layer for layer in layers if isinstance(layer, ssl.SSLCertVerificationError)), None)
+    if refused is not None:
+        return "authority" if getattr(refused, "verify_code", 0) in _UNKNOWN_AUTHORITY else "certificate"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "proxy"
+    if isinstance(error, requests.Timeout):
+        return "timeout"
+    for layer in layers:
+        if isinstance(layer, socket.gaierror):
+            return "name"
+        if isinstance(layer, ConnectionRefusedError):
+            return "refused"
+        if isinstance(layer, ssl.SSLError) and layer.reason in _NOT_TLS:
+            return "no-tls"
+        if isinstance(layer, OSError) and layer.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+            return "unreachable"
+    return "other"
 
 
 def _layers(error: BaseException) -> Iterator[BaseException]:

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from kubernaut.adapters.http import HttpClient, RequestError, Response, ResponseTooLarge, same_server
+from kubernaut.adapters.http_hints import bad_status, denied, unreachable
 from kubernaut.errors import RegistryDenied, RegistryUnreachable
 
 MANIFEST_TYPES = (
@@ -65,6 +66,7 @@ class RegistryClient:
         self._plain_http = plain_http
         self._credentials = credentials
         self._authorizations: dict[str, str] = {}  # by repository; one read or write at a time is atomic
+        self._has_credentials: dict[str, bool] = {}  # by host, of those that asked for some
         self._http = HttpClient(retries=2)
 
     def close(self) -> None:
@@ -133,17 +135,21 @@ class RegistryClient:
         except (ValueError, RecursionError):
             content = None
         if not isinstance(content, dict):
-            raise RegistryUnreachable(f"{_host(repository)} does not answer like an OCI registry (requested {repository}).")
+            raise RegistryUnreachable(
+                f"{_host(repository)} does not answer like an OCI registry (requested {repository}).",
+                hint="Check the host. A chart of a chart repository is named by https://HOST/PATH/CHART@VERSION.",
+            )
         return content
 
     def _get(
         self, repository: str, path: str, limit: int, *, accept: str = "*/*", method: str = "GET", allow_redirect: bool = False
     ) -> Response | None:
         authorization = self._authorizations.get(repository)
-        request = _Request(repository, self._url(repository, path), limit, method, accept, authorization=authorization)
+        what = _content(repository, path)
+        request = _Request(repository, self._url(repository, path), what, limit, method, accept, authorization=authorization)
         response = self._send(request)
         if response.status == 401:
-            authorization = self._authorize(repository, response.headers.get("WWW-Authenticate", ""))
+            authorization = self._authorize(request, response.headers.get("WWW-Authenticate", ""))
             self._authorizations[repository] = authorization
             request = replace(request, authorization=authorization)
             response = self._send(request)
@@ -151,7 +157,7 @@ class RegistryClient:
         if response.status == 404:
             return None
         if response.status != 200:
-            raise _error(repository, response)
+            raise self._error(request, response)
         return response
 
     def _follow(self, request: _Request, response: Response, *, allow_redirect: bool = False) -> Response:
@@ -173,14 +179,15 @@ class RegistryClient:
         parts = urlsplit(url)
         return parts.scheme == "https" or (parts.scheme == "http" and self._plain_http(parts.netloc))
 
-    def _authorize(self, repository: str, challenge: str) -> str:
+    def _authorize(self, request: _Request, challenge: str) -> str:
         """Return the value of the Authorization header for the registry's challenge."""
-        host = _host(repository)
+        repository, host = request.repository, _host(request.repository)
         scheme, _, rest = challenge.partition(" ")
         credentials = self._credentials(host)
+        self._has_credentials[host] = credentials is not None
         if scheme.lower() == "basic":
             if credentials is None:
-                raise RegistryDenied(f"{host} requires credentials for {repository}, and none are stored.")
+                raise denied(request.what, host, 401, stored=False)
             return _basic(credentials)
         if scheme.lower() != "bearer":
             raise RegistryDenied(f"{host} requires an unsupported login, {scheme[:20]!r} (requested {repository}).")
@@ -192,17 +199,17 @@ class RegistryClient:
         query = {"scope": fields.get("scope") or f"repository:{name}:pull"}
         if "service" in fields:
             query["service"] = fields["service"]
-        response = self._token(repository, realm, query, credentials)
+        response = self._token(request, realm, query, credentials)
         if response.status != 200:
-            raise _error(repository, response)
+            raise self._error(request, response)
         content = self._json(repository, response.body)
         token = content.get("token") or content.get("access_token")
         if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
             raise RegistryDenied(f"The token service of {host} returned no token for {repository}.")
         return f"Bearer {token}"
 
-    def _token(self, repository: str, realm: str, query: dict[str, str], credentials: Credentials | None) -> Response:
-        request = _Request(repository, realm, MANIFEST_LIMIT)
+    def _token(self, target: _Request, realm: str, query: dict[str, str], credentials: Credentials | None) -> Response:
+        request = _Request(target.repository, realm, f"a token for {target.what}", MANIFEST_LIMIT)
         if credentials is not None and credentials.username == TOKEN_USER:
             form = {**query, "grant_type": "refresh_token", "client_id": "kubernaut", "refresh_token": credentials.secret}
             return self._send(replace(request, method="POST", form=form))
@@ -213,23 +220,29 @@ class RegistryClient:
         headers = {"Accept": request.accept}
         if request.authorization is not None:
             headers["Authorization"] = request.authorization
-        host, context = _host(request.repository), f"requested {request.repository}"
         try:
             return self._http.send(
                 request.method, request.url, limit=request.limit, headers=headers, query=request.query, body=request.form
             )
         except ResponseTooLarge as error:
-            raise RegistryUnreachable(f"{host} answers with {error.reason} ({context}).") from error
+            raise RegistryUnreachable(f"{_host(request.repository)} answers with {error.reason} for {request.what}.") from error
         except RequestError as error:
-            raise RegistryUnreachable(f"{host} does not answer ({context}): {error.reason}.") from error
+            raise unreachable(request.what, request.url, error, setting=True) from error
+
+    def _error(self, request: _Request, response: Response) -> RegistryDenied | RegistryUnreachable:
+        host, message = _host(request.repository), _registry_message(response.body)
+        if response.status in (401, 403):
+            return denied(request.what, host, response.status, stored=self._has_credentials.get(host), message=message)
+        return bad_status(request.what, host, response.status, message)
 
 
 @dataclass(frozen=True)
 class _Request:
-    """A request and the repository that it is for."""
+    """A request, the repository that it is for, and what it reads, for messages."""
 
     repository: str
     url: str
+    what: str
     limit: int
     method: str = "GET"
     accept: str = "*/*"
@@ -247,6 +260,14 @@ def _basic(credentials: Credentials) -> str:
     return "Basic " + b64encode(f"{credentials.username}:{credentials.secret}".encode()).decode()
 
 
+def _content(repository: str, path: str) -> str:
+    """Return what a path of the distribution API reads, for messages."""
+    kind, _, name = path.partition("/")
+    if kind == "tags":
+        return f"the tags of {repository}"
+    return f"{repository}{'@' if _DIGEST.fullmatch(name) else ':'}{name}"
+
+
 def _host(repository: str) -> str:
     return repository.partition("/")[0]
 
@@ -255,14 +276,6 @@ def _without_path(url: str) -> str:
     """Return a URL's scheme and host, which may be shown; its path and query may hold a signature."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
-def _error(repository: str, response: Response) -> RegistryDenied | RegistryUnreachable:
-    host = _host(repository)
-    message = _registry_message(response.body)
-    if response.status in (401, 403):
-        return RegistryDenied(f"{host} refuses access to {repository} (HTTP {response.status}){message}.")
-    return RegistryUnreachable(f"{host} answers HTTP {response.status} (requested {repository}){message}.")
 
 
 def _registry_message(body: bytes) -> str:

@@ -138,14 +138,32 @@ def _name_command(failure: KubernautError, context: click.Context) -> None:
     from kubernaut.redact import redact
 
     words: list[str] = context.meta.get(ARGUMENTS) or []
-    line = shlex.join(["kubernaut", *words])
-    can_be_repeated = bool(words) and "--" not in words and "`" not in line and redact(line) == line
 
     def name(match: re.Match[str]) -> str:
+        line = shlex.join(["kubernaut", *_with_option(words, match[1], context)])
         is_option = any(match[1].split()[0] in parameter.opts for parameter in context.command.params)
-        return f"`{line} {match[1]}`" if is_option and can_be_repeated else match[0]
+        can_be_repeated = bool(words) and "--" not in words and "`" not in line and redact(line) == line
+        return f"`{line}`" if is_option and can_be_repeated else match[0]
 
     failure.hint = _AGAIN.sub(name, failure.hint)
+
+
+def _with_option(words: Sequence[str], option: str, context: click.Context) -> list[str]:
+    """Return the words of a command line with an option, instead of that option's earlier value if it can have only one."""
+    name, *values = shlex.split(option)
+    found = next((one for one in context.command.params if name in one.opts), None)
+    if found is None or found.multiple or not values:
+        return [*words, name, *values]
+    kept: list[str] = []
+    following = iter(words)
+    for word in following:
+        if word == name:
+            next(following, None)
+        elif not word.startswith(f"{name}="):
+            kept.append(word)
+            continue
+        kept += [name, *values] if name not in kept else []
+    return kept if name in kept else [*kept, name, *values]
 
 
 class Group(click.Group):

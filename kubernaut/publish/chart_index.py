@@ -9,22 +9,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urljoin
 
 from kubernaut.errors import ChartInvalid, ValuesInvalid, VersionNotFound
-from kubernaut.publish.chart_reference import RepositoryChart, newest_stable
+from kubernaut.publish.chart_reference import RepositoryChart
+from kubernaut.publish.chart_versions import newest_stable, use_chart, version_not_found
 from kubernaut.yaml_reader import parse_yaml
 
 _LARGEST = 16 << 20
 _MOST_VALUES = 2_000_000
-_SHOWN_VERSIONS = 5
+_SHOWN_CHARTS = 5
 _ENTRIES = re.compile(r"^entries:[ \t]*\r?\n(?=  [A-Za-z0-9._-]+:[ \t]*\r?\n  - )", re.MULTILINE)
 _CHART = re.compile(r"^  ([A-Za-z0-9._-]+):[ \t]*\r?$", re.MULTILINE)
 _TOP = re.compile(r"^[^\s#]", re.MULTILINE)
 _NEXT = re.compile(r"^(?: {0,2}[^\s#-]|---)", re.MULTILINE)
+_VERSION = re.compile(r"v?[0-9]+\.[0-9]+(?:\.[0-9].*)?")
 _SHA256 = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 
 
@@ -49,7 +51,7 @@ def find_entry(index: bytes, chart: RepositoryChart) -> IndexEntry:
     known = {str(entry.get("version")): entry for entry in reversed(entries)}
     version = newest_stable(known) if chart.version is None else _same_version(chart.version, known)
     if version is None:
-        raise _version_not_found(chart, [*known][::-1])
+        raise version_not_found(chart.repository, chart.name, chart.version, known, lambda one: str(replace(chart, version=one)))
     urls = known[version].get("urls")
     url = urls[0] if isinstance(urls, list) and urls and isinstance(urls[0], str) else None
     if url is None:
@@ -61,6 +63,27 @@ def find_entry(index: bytes, chart: RepositoryChart) -> IndexEntry:
         raise _damaged(chart, version, shown) from error
 
 
+def not_a_repository(chart: RepositoryChart, message: str) -> VersionNotFound:
+    """Return the error about a URL without an index.
+
+    Args:
+        chart: The chart that was looked for.
+        message: The error of the request.
+    """
+    url, _, name = chart.repository.rpartition("/")
+    message = f"{message.rstrip('.')}, so {chart.repository} is not a chart repository."
+    if _VERSION.fullmatch(chart.name) and not url.endswith("/"):
+        return VersionNotFound(message, **use_chart(str(RepositoryChart(url, name, chart.name)), before="The version follows `@`."))
+    host = chart.repository.partition("://")[2]
+    oci = f"oci://{host}/{chart.name}" + (f":{chart.version}" if chart.version else "")
+    return VersionNotFound(
+        message,
+        hint="Before the chart's name, use the URL that `helm repo add` takes. "
+        f"For an OCI registry, run the same command again with `--chart {oci}`.",
+        http_hint="Before the chart's name, use the URL that `helm repo add` takes.",
+    )
+
+
 def _damaged(chart: RepositoryChart, version: str, shown: str) -> ChartInvalid:
     return ChartInvalid(f"{shown} has no valid URL for {chart.name} {version}.", hint="Report it to the repository's owner.")
 
@@ -70,13 +93,6 @@ def _same_version(version: str, known: Mapping[str, Any]) -> str | None:
     return next((one for one in (version, bare, f"v{bare}") if one in known), None)
 
 
-def _version_not_found(chart: RepositoryChart, versions: Sequence[str]) -> VersionNotFound:
-    where, shown = f"{chart.repository} has no", ", ".join(versions[:_SHOWN_VERSIONS])
-    what = f"{where} version {chart.version} of {chart.name}" if chart.version else f"{where} stable version of {chart.name}"
-    example = f"{chart.repository}/{chart.name}@{versions[0] if versions else 'VERSION'}"
-    return VersionNotFound(f"{what}; it has {shown or 'none'}.", hint=f"Name an exact version, such as {example}.")
-
-
 def _entries(index: bytes, chart: RepositoryChart, shown: str) -> Sequence[Mapping[str, Any]]:
     """Return the entries of a chart, newest first as the index has them."""
     try:
@@ -84,12 +100,14 @@ def _entries(index: bytes, chart: RepositoryChart, shown: str) -> Sequence[Mappi
     except (ValueError, RecursionError) as error:
         raise _invalid(shown) from error
     except ValuesInvalid as error:
-        raise ChartInvalid(error.message, hint=_invalid(shown).hint) from error
+        raise _invalid(shown, error.message) from error
+    charts = {name: found for name, found in charts.items() if isinstance(name, str)}
     found = charts.get(chart.name)
     if found is None:
-        near = get_close_matches(chart.name, [name for name in charts if isinstance(name, str)], n=3)
-        hint = f"It has {', '.join(near)}." if near else "`helm search repo` lists a repository's charts after `helm repo add`."
-        raise VersionNotFound(f"{chart.repository} has no chart {chart.name}.", hint=hint)
+        near = get_close_matches(chart.name, charts, n=3)
+        listed = f"It has {', '.join(near or [*charts][:_SHOWN_CHARTS]) or 'none'}."
+        hints = use_chart(str(replace(chart, name=near[0])), before=listed) if near else {"hint": listed}
+        raise VersionNotFound(f"{chart.repository} has no chart {chart.name}.", **hints)
     if not isinstance(found, list):
         raise _invalid(shown)
     return [entry for entry in found if isinstance(entry, dict)]
@@ -125,8 +143,9 @@ def _one_chart(text: str, start: int, name: str, shown: str) -> Mapping[str, Any
     return parse_yaml(block, f"{shown}, {name}", largest=_LARGEST, most=_MOST_VALUES)
 
 
-def _invalid(shown: str) -> ChartInvalid:
+def _invalid(shown: str, *details: str) -> ChartInvalid:
     return ChartInvalid(
         f"{shown} is not the index of a chart repository.",
-        hint="Use the URL that `helm repo add` takes, with /CHART@VERSION after it.",
+        hint="Use the URL that `helm repo add` takes, with /CHART@VERSION after it; a chart of an OCI registry begins with oci://.",
+        details=details,
     )

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.errors import BadInput, ChartInvalid, ValuesInvalid
+from kubernaut.publish.chart_paths import not_a_chart_folder
 from kubernaut.publish.registry import ENVIRONMENTS, REVISION, SOURCE
 from kubernaut.publish.version import Artefact, ChartVersion, SourceOfVersion
 from kubernaut.yaml_reader import parse_yaml
@@ -48,7 +49,7 @@ def package_folder(folder: Path, helm: Helm) -> bytes:
         BadInput: A file cannot be read.
     """
     if not (folder / "Chart.yaml").is_file():
-        raise ChartInvalid(f"{folder} has no Chart.yaml, so it is not a chart.", hint="Name the folder that contains Chart.yaml.")
+        raise not_a_chart_folder(folder)
     _check_folder(folder)
     with tempfile.TemporaryDirectory(prefix="kubernaut-chart-") as temporary:
         try:

@@ -9,23 +9,20 @@ reference                                     chart
 any other text                                the path of a folder with Chart.yaml, or of a ``.tgz``
 ============================================  ======================================================
 
-A tag cannot contain the ``+`` of a version's build metadata: as in Helm, the tag has ``_`` instead. An error repeats nothing of a
-URL, which may hold a password.
+A tag cannot contain the ``+`` of a version's build metadata: as in Helm, the tag has ``_`` instead
+(:mod:`kubernaut.publish.chart_versions`). :mod:`kubernaut.publish.chart_mistakes` explains any other form.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from semver import Version as SemVer
+from kubernaut.publish.chart_mistakes import MAX_REFERENCE, refuse_file, refuse_reference
+from kubernaut.publish.chart_versions import version_tag
 
-from kubernaut.errors import BadInput
-
-_MAX_REFERENCE = 512
 _PORT = r"(?::(?P<port>[1-9][0-9]{0,4}))?"
 _HOST = rf"[a-z0-9]+(?:(?:\.|-+)[a-z0-9]+)*{_PORT}"
 _PATH = r"(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)+"
@@ -35,17 +32,8 @@ _OCI = re.compile(rf"oci://(?P<repository>{_HOST}{_PATH})(?::(?P<tag>{_TAG}))?(?
 _HTTP = re.compile(
     rf"(?P<repository>https?://{_HOST}(?:/(?!\.\.?/)[A-Za-z0-9._~%+-]+)*)/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:@(?P<version>{_TAG}))?"
 )
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
-_LOOSE = re.compile(r"v?([0-9]+)(?:\.([0-9]+))?(?:\.([0-9]+))?([-+].*)?")
-
-_OCI_HINT = (
-    "Use oci://HOST[:PORT]/PATH, with :VERSION, @sha256:DIGEST or both after it, without a user name, host and path in lower case."
-)
-_HTTP_HINT = (
-    "Use https://HOST[:PORT]/PATH/CHART@VERSION for the chart CHART of the repository https://HOST[:PORT]/PATH, as in "
-    "`helm repo add`, without a user name."
-)
-_ARCHIVE_HINT = "Name the chart in its repository, https://HOST/PATH/CHART@VERSION, or download the package and name the file."
+_FILES = (".tgz", ".tar.gz", ".yaml")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(/?)")
 
 
 @dataclass(frozen=True)
@@ -77,9 +65,9 @@ class ChartReference:
         Raises:
             BadInput: The text has another form.
         """
-        match = _OCI.fullmatch(text) if len(text) <= _MAX_REFERENCE else None
-        if match is None or int(match["port"] or 1) > 65_535:
-            raise BadInput("The chart reference is not valid.", hint=_OCI_HINT)
+        match = _match(_OCI, text)
+        if match is None:
+            raise refuse_reference(text, _is_reference)
         return cls(match["repository"], version_tag(match["tag"]) if match["tag"] else None, match["digest"])
 
 
@@ -101,11 +89,11 @@ class RepositoryChart:
         Raises:
             BadInput: The text has another form, or names a package.
         """
-        match = _HTTP.fullmatch(text) if len(text) <= _MAX_REFERENCE else None
-        if match is None or int(match["port"] or 1) > 65_535:
-            raise BadInput("The chart reference is not valid.", hint=_HTTP_HINT)
-        if match["name"].endswith((".tgz", ".tar.gz", ".yaml")):
-            raise BadInput(f"The chart reference names the file {match['name']}, not a chart.", hint=_ARCHIVE_HINT)
+        match = _match(_HTTP, text)
+        if match is None:
+            raise refuse_reference(text, _is_reference)
+        if match["name"].endswith(_FILES):
+            raise refuse_file(match["repository"], match["name"], _is_reference)
         return cls(match["repository"], match["name"], match["version"])
 
 
@@ -116,47 +104,23 @@ def parse_chart(chart: str | Path) -> AnyChart:
     """Return the chart that a text or a path names; see the table above. Raises: BadInput."""
     if isinstance(chart, Path):
         return chart
-    if chart.startswith("oci:"):
-        return ChartReference.parse(chart)
-    if chart.startswith(("http:", "https:")):
+    scheme = _SCHEME.match(chart.strip())
+    name = scheme[1].lower() if scheme else ""
+    if name in ("http", "https"):
         return RepositoryChart.parse(chart)
-    if not chart or "\0" in chart or _SCHEME.match(chart):
-        raise BadInput(
-            "The chart reference is not valid.",
-            hint="Use oci://HOST/PATH:VERSION, https://HOST/PATH/CHART@VERSION, a folder with Chart.yaml, or a .tgz file.",
-        )
+    if name == "oci":
+        return ChartReference.parse(chart)
+    if not chart or "\0" in chart or (scheme and (scheme[2] or name == "file")):
+        raise refuse_reference(chart, _is_reference)
     return Path(chart)
 
 
-# versions
+def _is_reference(text: str) -> bool:
+    """Return whether a text names a chart in a registry or in a chart repository."""
+    match = _match(_OCI, text) or _match(_HTTP, text)
+    return match is not None and not match.groupdict().get("name", "").endswith(_FILES)
 
 
-def version_tag(version: str) -> str:
-    """Return the OCI tag of a version: ``_`` for the ``+`` of build metadata, which a tag cannot contain."""
-    return version.replace("+", "_")
-
-
-def tag_version(tag: str) -> str:
-    """Return the version of an OCI tag, as Helm reads it: ``+`` for ``_``."""
-    return tag.replace("_", "+")
-
-
-def parse_loose(version: str) -> SemVer | None:
-    """Return a chart's version for comparison: SemVer, also with a ``v`` before it or without its last parts; else ``None``."""
-    match = _LOOSE.fullmatch(version) if version.isascii() else None
-    try:
-        return None if match is None else SemVer.parse(f"{match[1]}.{match[2] or 0}.{match[3] or 0}{match[4] or ''}")
-    except ValueError:
-        return None
-
-
-def newest_stable(versions: Iterable[str], *, strict: bool = False) -> str | None:
-    """Return the newest version that is not a pre-release; ``None`` without one. Texts that are not versions are ignored.
-
-    Args:
-        versions: The versions.
-        strict: Whether a version must be SemVer to the letter, as Helm reads the tags of a registry.
-    """
-    known = [(parsed, version) for version in versions if (parsed := parse_loose(version)) is not None and not parsed.prerelease]
-    found = [(parsed, version) for parsed, version in known if not strict or str(parsed) == version]
-    return max(found)[1] if found else None
+def _match(form: re.Pattern[str], text: str) -> re.Match[str] | None:
+    match = form.fullmatch(text) if len(text) <= MAX_REFERENCE else None
+    return match if match is not None and int(match["port"] or 1) <= 65_535 else None

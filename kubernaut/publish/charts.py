@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kubernaut.errors import BadInput, ChartInvalid, RegistryUnreachable
-from kubernaut.publish.chart_index import find_entry
+from kubernaut.adapters.helm_repositories import repository_url
+from kubernaut.errors import BadInput, ChartInvalid, RegistryUnreachable, VersionNotFound
+from kubernaut.publish.chart_index import find_entry, not_a_repository
 from kubernaut.publish.chart_package import MAX_PACKAGE, package_folder, read_chart, read_package
+from kubernaut.publish.chart_paths import existing, missing_chart, not_a_package
 from kubernaut.publish.chart_reference import ChartReference, RepositoryChart, parse_chart
 from kubernaut.publish.version import ChartVersion
 
@@ -44,21 +45,33 @@ def find_chart(
         return registry.chart(f"oci://{found}")
     if isinstance(found, RepositoryChart):
         return _from_repository(found, repositories)
-    return _from_path(found, helm)
+    return _from_path(found, str(chart), helm)
 
 
-def _from_path(path: Path, helm: Callable[[], Helm]) -> ChartVersion:
+def _from_path(path: Path, text: str, helm: Callable[[], Helm]) -> ChartVersion:
     try:
-        is_folder, exists = path.is_dir(), path.exists()
+        found = existing(path)
+        is_folder, exists = found.is_dir(), found.exists()
     except OSError as error:
         raise BadInput(f"The chart {str(path)[:200]} cannot be read: {error.strerror}.", hint=_WHERE) from error
     if not exists:
-        raise BadInput(f"The chart {path} does not exist.", hint=_missing_hint(path))
-    return read_chart(package_folder(path, helm()) if is_folder else read_package(path), str(path))
+        raise missing_chart(text, repository_url)
+    return read_chart(package_folder(found, helm()) if is_folder else _package(found), str(path))
+
+
+def _package(path: Path) -> bytes:
+    data = read_package(path)
+    if (refusal := not_a_package(path, data)) is not None:
+        raise refusal
+    return data
 
 
 def _from_repository(chart: RepositoryChart, repositories: ChartRepositoryClient) -> ChartVersion:
-    entry = find_entry(repositories.index(chart.repository), chart)
+    try:
+        index = repositories.index(chart.repository)
+    except VersionNotFound as error:
+        raise not_a_repository(chart, error.message) from error
+    entry = find_entry(index, chart)
     pinned = RepositoryChart(chart.repository, chart.name, entry.version)
     package = repositories.package(entry.url, MAX_PACKAGE)
     digest = hashlib.sha256(package).hexdigest()
@@ -74,12 +87,3 @@ def _from_repository(chart: RepositoryChart, repositories: ChartRepositoryClient
             hint="The repository is damaged: report it to its owner.",
         )
     return found
-
-
-def _missing_hint(path: Path) -> str:
-    text = path.as_posix()
-    if text.count("/") != 1 or text.startswith((".", "/")) or path.suffix == ".tgz":
-        return _WHERE
-    alias, name = text.split("/")
-    url = shlex.quote(f"URL/{name}@VERSION")
-    return f"{_WHERE} For a repository of `helm repo list`, use the URL of {alias}: --chart {url}."

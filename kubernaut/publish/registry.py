@@ -11,7 +11,6 @@ import re
 import tarfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -28,7 +27,9 @@ from kubernaut.errors import (
     VersionNotFound,
 )
 from kubernaut.models import check_name
-from kubernaut.publish.chart_reference import ChartReference, newest_stable, parse_loose, tag_version, version_tag
+from kubernaut.publish.chart_reference import ChartReference
+from kubernaut.publish.chart_versions import newest_stable, parse_loose, tag_version, version_tag
+from kubernaut.publish.registry_charts import find_manifest, not_a_chart
 from kubernaut.publish.version import Artefact, ChartVersion, PublishedVersion, PublishedVersions, SourceOfVersion, parse
 from kubernaut.settings import Settings
 from kubernaut.yaml_reader import parse_yaml
@@ -51,7 +52,6 @@ VALUES_LIMIT = 1 << 20
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PINNED = re.compile(r"([a-z0-9.-]+(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)+)@(sha256:[0-9a-f]{64})")
 _THREADS = 8
-_SHOWN_TAGS = 5
 
 
 class Registry:
@@ -177,18 +177,10 @@ class Registry:
             VersionNotFound: The registry does not have it.
             VersionConflict: The tag of the named version has another digest.
         """
-        parsed = ChartReference.parse(reference)
-        if not parsed.tag_or_digest:
-            parsed = replace(parsed, tag=self._newest_tag(parsed))
-        manifest = self._client.manifest(parsed.repository, parsed.tag_or_digest)
-        if manifest is None:
-            raise VersionNotFound(
-                f"The registry has no chart {parsed}.", hint="Check the reference, and that the chart was pushed."
-            )
-        self._check_tag(parsed, manifest.digest)
+        parsed, manifest = find_manifest(self._client, ChartReference.parse(reference))
         layer = _chart_layer(manifest)
         if layer is None:
-            raise BadInput(f"{parsed} is not a Helm chart.", hint="Use a reference that `helm push` printed.")
+            raise not_a_chart(parsed, manifest.content)
         annotations = _annotations(manifest)
         return ChartVersion(
             repository=parsed.repository,
@@ -200,30 +192,6 @@ class Registry:
             layer=layer,
             size=_chart_size(manifest),
         )
-
-    def _newest_tag(self, chart: ChartReference) -> str:
-        """Return the tag of the newest stable version, as Helm chooses it. Raises: VersionNotFound."""
-        tags = self._client.tags(chart.repository)
-        newest = newest_stable(map(tag_version, tags), strict=True)
-        if newest is not None:
-            return version_tag(newest)
-        if not tags:
-            raise VersionNotFound(f"The registry has no chart {chart}.", hint="Check the reference, and that the chart was pushed.")
-        known = ", ".join(sorted(map(tag_version, tags), reverse=True)[:_SHOWN_TAGS])
-        raise VersionNotFound(
-            f"{chart} has no stable version; it has {known}.", hint=f"Name one: oci://{chart}:{tag_version(max(tags))}."
-        )
-
-    def _check_tag(self, chart: ChartReference, digest: str) -> None:
-        """Check that a tag which is named beside a digest has it; a tag that does not exist proves nothing, as in Helm."""
-        if chart.tag is None or chart.digest is None:
-            return
-        tagged = self._client.manifest_digest(chart.repository, chart.tag)
-        if tagged not in (None, digest):
-            raise VersionConflict(
-                f"{chart.repository}:{chart.tag} has the digest {tagged}, and the reference names {digest}.",
-                hint="The tag was pushed again: name the digest of the chart that you mean, or leave the digest out.",
-            )
 
     def environment_values(self, version: PublishedVersion | ChartVersion, environment: str) -> dict[str, Any] | None:
         """Return the values that a version was published with for an environment, or ``None`` if it names no such environment.

@@ -15,6 +15,7 @@ from unit.cli.stub import StubKubernaut
 from kubernaut.cli.command import EXIT_STATUSES
 from kubernaut.cli.error_handler import Usage, wants_json
 from kubernaut.errors import (
+    BadInput,
     BuildFailed,
     Conflict,
     DeployKept,
@@ -64,6 +65,22 @@ def test_hint_is_the_same_command_with_the_option_that_helps(run: Run, stub: Stu
     stub.answers["ship"] = DeployRolledBack("It failed.", hint=f"Run the same command again with `{option}`. Else leave it.")
     shown = run(*SHIP, "--set", "a=b c", "--dry-run").stderr.partition("hint: ")[2]
     assert f"`kubernaut ship app -n demo --set 'a=b c' --dry-run {option}`. Else leave it." in shown
+
+
+@pytest.mark.parametrize(
+    "given", [("--chart", "charts/web:1"), ("--chart=charts/web:1",), ("--chart", "a", "--chart=charts/web:1")]
+)
+def test_hint_replaces_the_chart_of_the_command(run: Run, stub: StubKubernaut, given: tuple[str, ...]) -> None:
+    stub.answers["deploy"] = BadInput("It failed.", hint="Run the same command again with `--chart 'my charts/web'`.")
+    shown = run("deploy", "web", *given, "-n", "demo", "--set", "a=b").stderr.partition("hint: ")[2]
+    assert shown == "Run `kubernaut deploy web --chart 'my charts/web' -n demo --set a=b`.\n"
+
+
+def test_hint_does_not_repeat_a_password(run: Run, stub: StubKubernaut) -> None:
+    stub.answers["deploy"] = BadInput("It failed.", hint="Run the same command again with `--chart oci://r/web`.")
+    line = ("deploy", "web", "-n", "demo", "--chart", "oci://ada:hunter2@r/web")
+    assert "`kubernaut deploy web -n demo --chart oci://r/web`" in run(*line).stderr
+    assert "hunter2" not in run(*line, "--set", "password=hunter2").stderr
 
 
 @pytest.mark.parametrize("release", [("hello-world", "-n", "demo"), ("demo.hello-world.v3",)])
