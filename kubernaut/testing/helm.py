@@ -155,7 +155,7 @@ class FakeHelm:
         kept = {key: value for key, value in last.labels.items() if key not in _SYSTEM_LABELS}
         prune(self.cluster, records, history_max)
         pending, replaced = Status.PENDING_UPGRADE, deployed[-1:] or [last]
-        self._write(content, {**kept, **labels}, pending, description, replaced, check, no_hooks, replaced[0].content["manifest"])
+        self._write(content, {**kept, **labels}, pending, description, replaced, check, no_hooks, replaced[0])
 
     def install_replace(
         self,
@@ -224,7 +224,7 @@ class FakeHelm:
         text = f"Rollback to {revision}"
         content["info"] = {"first_deployed": records[-1].info.get("first_deployed"), "last_deployed": _now()}
         content["version"] = records[-1].revision + 1
-        self._write(content, labels, Status.PENDING_ROLLBACK, text, deployed, check, no_hooks, records[-1].content["manifest"])
+        self._write(content, labels, Status.PENDING_ROLLBACK, text, deployed, check, no_hooks, records[-1])
 
     def uninstall(
         self,
@@ -279,9 +279,9 @@ class FakeHelm:
         replaced: list[Record],
         check: Check,
         no_hooks: bool,
-        compared: str = "",
+        compared: Record | None = None,
     ) -> None:
-        """Create the record, then end as configured; ``compared`` is the manifest that Helm compares with."""
+        """Create the record, then end as configured; ``compared`` is the record that Helm compares with."""
         end = self._end(Status.DEPLOYED)
         if end.status is None:
             _raise(end)
@@ -298,10 +298,9 @@ class FakeHelm:
                 self._record(record, Status.FAILED, f"{failed}{stopped if isinstance(stopped, HelmFailed) else 'context canceled'}")
             raise
         if end.status is Status.DEPLOYED:
-            if pending is Status.PENDING_ROLLBACK:
+            if compared is not None and pending is Status.PENDING_ROLLBACK:
                 self._refuse_unknown(record, compared)
-            apply_manifest(self.cluster, record.manifest, record.namespace, record.revision, record.name)
-            prune_manifest(self.cluster, compared, record.manifest, record.namespace)
+            self._apply(record, compared)
             try:
                 self._run_hooks(record, f"post-{verb}", what, no_hooks=no_hooks)
             except HelmFailed as failure:
@@ -316,12 +315,19 @@ class FakeHelm:
             self._record(record, end.status, f"{failed}{end.error}")
         _raise(end)
 
-    def _refuse_unknown(self, record: Record, compared: str) -> None:
-        """Fail as a rollback over an object that exists and that the compared manifest lacks; from 4.2 on Helm overwrites it."""
-        found = unknown_object(self.cluster, compared, record.manifest, record.namespace)
+    def _apply(self, record: Record, compared: Record | None) -> None:
+        """Apply the objects of a record, and remove those that only the compared one has."""
+        apply_manifest(self.cluster, record.manifest, record.namespace, record.revision, record.name)
+        if compared is not None:
+            prune_manifest(self.cluster, compared.content["manifest"], record.manifest, record.namespace)
+
+    def _refuse_unknown(self, record: Record, compared: Record) -> None:
+        """Fail as a rollback over an object that exists and that the compared record lacks; from 4.2 on Helm overwrites it."""
+        found = unknown_object(self.cluster, compared.content["manifest"], record.manifest, record.namespace)
         if found is None or tuple(int(part) for part in self._version.split(".")[:2]) >= (4, 2):
             return
         message = f'no {found[0]} with the name "{found[1]}" found'
+        self._record(compared, Status.SUPERSEDED, compared.description)
         self._record(record, Status.FAILED, f'Rollback "{record.name}" failed: {message}')
         raise helm_error(f"Rolling {record.namespace}.{record.name} back", f"Error: {message}", 1)
 

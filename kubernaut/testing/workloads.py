@@ -38,9 +38,9 @@ def apply_manifest(cluster: FakeCluster, manifest: str, namespace: str, revision
 
 
 def remove_manifest(cluster: FakeCluster, manifest: str, namespace: str) -> None:
-    """Remove what :func:`apply_manifest` put into a cluster."""
+    """Remove what :func:`apply_manifest` put into a cluster, without what the manifest says is to be kept."""
     for item in _known(manifest, namespace):
-        for one in _made(item, ""):
+        for one in () if is_kept(item) else _made(item, ""):
             with suppress(KeyError):  # a test may have removed it
                 cluster.remove({**one, "metadata": {**one["metadata"], "namespace": item["metadata"]["namespace"]}})
 
