@@ -11,6 +11,6 @@ In the order of a deploy, each package or module with what it does:
 - ``helm_commands``: what Helm runs. ``rollout`` and ``probe``: whether what it made is ready, and why not.
 - ``uninstall``, ``failed_deploy``: hooks of an uninstall, and the way back after a failure. ``cleanup`` deletes the objects that
   failures left, ``hook_cleanup`` the hooks.
-- ``ownership``, ``preview``: what a dry run shows besides the plan.
+- ``rollback_objects``: the objects that a rollback adopts. ``ownership``, ``preview``: what a dry run shows besides the plan.
 - ``watch``, ``judge``: an operation that another process executes, and the current release, watched from outside.
 """
