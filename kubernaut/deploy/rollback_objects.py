@@ -70,7 +70,7 @@ def comparable(execution: Execution, target: Record) -> Iterator[None]:
         yield
         return
     names = few([str(one.key) for one in own], _MOST_NAMED)
-    execution.step.notice(f"Adopts {names}: it exists and belongs to the release, and {title(compared)} does not have it.")
+    execution.step.notice(f"Adopts {names} of the release, which {title(compared)} does not have.")
     rewrite(execution.cluster, compared, manifest_patch(compared, with_named(compared.manifest, own)), history)
     if compared.immutable:  # it was recreated without its fence
         execution.reconciled.add(compared.id)
@@ -121,7 +121,7 @@ def _foreign(target: Record, owners: Mapping[ObjectKey, str]) -> Conflict:
     again = f"kubernaut rollback {target.name} -n {target.namespace} --revision {target.revision}"
     each = "each of them" if len(owners) > 1 else "it"
     return Conflict(
-        f"{title(target)} has objects that exist and do not belong to the release {target.namespace}.{target.name}: {named}.",
+        f"Objects of {title(target)} exist and do not belong to the release {target.namespace}.{target.name}: {named}.",
         hint=f"`{command}` gives {key} to the release, then `{again}` adopts it. Else rename or delete {each}.",
         http_hint=f"To let the release adopt {each}, set the annotations {name} and {namespace} and the label {label}, and send "
         f"the rollback again. Else rename or delete {each}.",
