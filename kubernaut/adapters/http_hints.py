@@ -68,15 +68,19 @@ def denied(what: str, host: str, status: int, *, stored: bool | None, message: s
     login = f"`docker login {host}`"
     hint = f"Log in as a user who may read it, {login}." if stored else f"Log in with {login}."
     missing = "Some servers answer the same for a path that does not exist: check its spelling."
-    return RegistryDenied(f"Cannot read {what}: {host} {reason} (HTTP {status}){message}.", hint=f"{hint} {missing}")
+    return RegistryDenied(
+        f"Cannot read {what}: {host} {reason} (HTTP {status}){message}.",
+        hint=f"{hint} {missing}",
+        http_hint=f"Give the kubernaut server credentials for {host} that may read it. {missing}",
+    )
 
 
 def bad_status(what: str, host: str, status: int, message: str = "") -> RegistryUnreachable:
     """Return the error about an HTTP status that is neither a success nor a refusal; the arguments are those of :func:`denied`."""
     if status == 429:
-        hint = f"The host limits requests: wait some minutes, or log in with `docker login {host}`, which often permits more."
+        hint, login = "The host limits requests: wait some minutes.", f" Logged in, `docker login {host}`, it often permits more."
     elif status >= 500:
-        hint = f"{host} fails: try again in some minutes, or ask its operator."
+        hint, login = f"{host} fails: try again in some minutes, or ask its operator.", ""
     else:
-        hint = f"Check the reference and that {host} is the right host, with the right port."
-    return RegistryUnreachable(f"Cannot read {what}: {host} answers HTTP {status}{message}.", hint=hint, http_hint=hint)
+        hint, login = f"Check the reference, and that {host} is the right host, with the right port.", ""
+    return RegistryUnreachable(f"Cannot read {what}: {host} answers HTTP {status}{message}.", hint=f"{hint}{login}", http_hint=hint)

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from kubernaut.cli.helm_options import check_flags, hidden_options, plain_arguments, positional_refusal
+from kubernaut.cli.helm_options import GIVEN, check_flags, hidden_options, plain_arguments, positional_refusal
 from kubernaut.errors import KubernautError
 
 EXIT_STATUSES = {
@@ -138,6 +138,8 @@ def _name_command(failure: KubernautError, context: click.Context) -> None:
     from kubernaut.redact import redact
 
     words: list[str] = context.meta.get(ARGUMENTS) or []
+    for refused, value in context.meta.get(GIVEN, {}).items():
+        words = _replace_option(words, refused, [], takes_value=bool(value))
 
     def name(match: re.Match[str]) -> str:
         line = shlex.join(["kubernaut", *_with_option(words, match[1], context)])
@@ -154,16 +156,23 @@ def _with_option(words: Sequence[str], option: str, context: click.Context) -> l
     found = next((one for one in context.command.params if name in one.opts), None)
     if found is None or found.multiple or not values:
         return [*words, name, *values]
+    replaced = _replace_option(words, name, [name, *values])
+    return replaced if name in replaced else [*replaced, name, *values]
+
+
+def _replace_option(words: Sequence[str], name: str, others: Sequence[str], *, takes_value: bool = True) -> list[str]:
+    """Return the words of a command line with others instead of an option and its value, at the option's first place."""
     kept: list[str] = []
     following = iter(words)
     for word in following:
-        if word == name:
-            next(following, None)
-        elif not word.startswith(f"{name}="):
+        if word != name and not word.startswith(f"{name}="):
             kept.append(word)
             continue
-        kept += [name, *values] if name not in kept else []
-    return kept if name in kept else [*kept, name, *values]
+        if word == name and takes_value:
+            next(following, None)
+        kept += others
+        others = ()
+    return kept
 
 
 class Group(click.Group):

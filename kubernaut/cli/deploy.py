@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from kubernaut.cli.options import (
     yes_option,
 )
 from kubernaut.cli.output import OutputFile
+from kubernaut.errors import NameInvalid, Usage
 
 _CONFIRM_DELETE = session.Confirmation(
     verb="delete",
@@ -106,12 +108,17 @@ def _choose_target(
 
 
 def _named_chart(application: str | None, handover: Path | None, name: str | None, *, pre: bool) -> str:
-    """Return the name of the release of a chart, from the argument or --name. Raises: click.UsageError."""
+    """Return the name of the release of a chart, from the argument or --name. Raises: click.UsageError, Usage."""
     context = click.get_current_context()
-    if handover is not None or pre:
-        raise click.UsageError(f"--chart cannot be combined with {'--pre' if handover is None else '--from'}.", context)
+    if handover is not None:
+        raise click.UsageError("--chart cannot be combined with --from.", context)
+    if pre:
+        raise Usage(
+            "--chart cannot be combined with --pre: without a version it is the newest stable version.",
+            hint="Name the pre-release in the reference, such as oci://HOST/PATH:1.5.0-rc.1 or https://HOST/PATH/CHART@1.5.0-rc.1.",
+        )
     if "@" in (application or ""):
-        raise click.UsageError("With --chart the version belongs into the reference, such as oci://HOST/PATH:1.4.2.", context)
+        raise _version_beside_chart(application or "", context.params["chart"])
     if application is not None and name is not None:
         raise click.UsageError("With --chart the argument NAME is the release's name: leave --name out.", context)
     release = application or name
@@ -120,10 +127,36 @@ def _named_chart(application: str | None, handover: Path | None, name: str | Non
     return release
 
 
+def _version_beside_chart(application: str, chart: str) -> Usage:
+    """Return the error about ``NAME@VERSION`` with ``--chart``, with the version in the reference where it has one."""
+    from kubernaut.publish.chart_reference import with_version
+
+    name, _, version = application.partition("@")
+    reference = with_version(chart, version) or (chart if Path(chart).exists() else "oci://HOST/PATH:VERSION")
+    return Usage(
+        "With --chart the version belongs into the reference, and a folder or a package has its own.",
+        hint=f"Run `kubernaut deploy {shlex.quote(name)} --chart {shlex.quote(reference)} -n NAMESPACE`.",
+    )
+
+
+def _chart_as_name(text: str) -> NameInvalid:
+    """Return the error about a chart in the place of the release's name."""
+    from kubernaut.publish.chart_reference import chart_name
+
+    name = chart_name(text)
+    shown = f"{name} --chart {shlex.quote(text)}" if name else "NAME --chart REF"
+    return NameInvalid(
+        "The first argument is the name of a release, and not a chart.",
+        hint=f"Name the chart with --chart: `kubernaut deploy {shown} -n NAMESPACE`.",
+    )
+
+
 def _parse_application(application: str | None) -> tuple[str, str | None, str | None]:
-    """Return the name and the version, if any, of ``NAME@VERSION``. Raises: click.UsageError."""
+    """Return the name and the version, if any, of ``NAME@VERSION``. Raises: click.UsageError, NameInvalid."""
     if application is None:
         raise click.UsageError("Missing argument NAME[@VERSION], or option --from FILE.", click.get_current_context())
+    if "/" in application:
+        raise _chart_as_name(application)
     name, at, version = application.partition("@")
     if not name or (at and not version):
         raise click.BadParameter(f"{application!r} is not NAME or NAME@VERSION.", param_hint="NAME[@VERSION]")

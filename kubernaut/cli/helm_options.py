@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,6 +19,8 @@ from kubernaut.errors import Usage
 
 _REFUSED = "kubernaut.helm_flag"
 """The key of the first refused flag in click's ``Context.meta``."""
+GIVEN = "kubernaut.helm_values"
+"""The key there of the values of refused flags, by flag."""
 _VALUES: Mapping[str, Mapping[str, str]] = {
     "--dry-run": {"server": "--dry-run", "client": "--dry-run=client", "none": "", "unset": "--dry-run"},
     "--wait": {"watcher": "--wait", "legacy": "--wait", "hookonly": "--wait=hookOnly", "false": "--wait=hookOnly"},
@@ -32,6 +35,7 @@ _EXTRA_HINTS = {
     "delete": "Delete one at a time: `kubernaut delete NAME -n NAMESPACE`, then `kubernaut delete WORD -n NAMESPACE`.",
 }
 """The hints for arguments that Helm's commands have."""
+_VERSION = re.compile(r"v?[0-9][0-9A-Za-z.+-]*")
 _BOOLEANS = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
 
 
@@ -62,6 +66,7 @@ def _callback(flag: HelmFlag) -> Any:
     def note(context: click.Context, _parameter: click.Parameter, value: Any) -> None:
         if value and flag.fate == "refused":
             context.meta.setdefault(_REFUSED, flag)
+            context.meta.setdefault(GIVEN, {})[flag.name] = value[-1] if flag.takes_value else ""
 
     return note
 
@@ -103,5 +108,24 @@ def positional_refusal(error: click.UsageError, command: click.Command) -> Usage
 def check_flags(context: click.Context) -> None:
     """Refuse the first flag of Helm that the command line has and kubernaut does not. Raises: Usage."""
     flag: HelmFlag | None = context.meta.get(_REFUSED)
-    if flag is not None:
-        raise Usage(f"`{flag.name}` is not supported: {flag.why}.", hint=flag.instead)
+    if flag is None:
+        return
+    given, hint = context.meta.get(GIVEN, {}), flag.instead
+    version = given.get("--version", "")
+    if flag.name in ("--version", "--repo"):
+        chart = _chart_of_flags(context.params.get("chart") or "", version, given.get("--repo", ""))
+        if chart is not None:
+            hint = f"Run the same command again with `--chart {shlex.quote(chart)}`."
+        elif _VERSION.fullmatch(version):
+            hint = hint.replace("@VERSION", f"@{version}")
+    raise Usage(f"`{flag.name}` is not supported: {flag.why}.", hint=hint)
+
+
+def _chart_of_flags(chart: str, version: str, repository: str) -> str | None:
+    """Return the reference that Helm's flags beside ``--chart`` mean; ``None`` if there is none."""
+    from kubernaut.publish.chart_reference import with_version
+
+    if not chart or (repository and "/" in chart):
+        return None
+    named = f"{repository.rstrip('/')}/{chart}" if repository else chart
+    return with_version(named, version) or (chart if Path(chart).exists() else None)

@@ -16,10 +16,12 @@ A tag cannot contain the ``+`` of a version's build metadata: as in Helm, the ta
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from kubernaut.errors import BadInput, KubernautError
+from kubernaut.models import check_name
 from kubernaut.publish.chart_mistakes import MAX_REFERENCE, refuse_file, refuse_reference
 from kubernaut.publish.chart_versions import version_tag
 
@@ -113,6 +115,31 @@ def parse_chart(chart: str | Path) -> AnyChart:
     if not chart or "\0" in chart or (scheme and (scheme[2] or name == "file")):
         raise refuse_reference(chart, _is_reference)
     return Path(chart)
+
+
+def with_version(text: str, version: str) -> str | None:
+    """Return a reference with a version, unless that is empty, in place of its own; ``None`` for a path or an invalid text."""
+    try:
+        found = parse_chart(text)
+    except BadInput:
+        return None
+    if isinstance(found, Path):
+        return None
+    if isinstance(found, RepositoryChart):
+        named = str(replace(found, version=version or found.version))
+    else:
+        named = f"oci://{replace(found, tag=version_tag(version), digest=None) if version else found}"
+    return named if _is_reference(named) else None
+
+
+def chart_name(text: str) -> str | None:
+    """Return the name of the chart that a text names, if it can be that of a release."""
+    try:
+        found = parse_chart(text)
+        name = found.stem if isinstance(found, Path) and found.suffix == ".tgz" else found.name
+        return check_name(re.split("[:@]|-[0-9]+[.]", name)[0])
+    except KubernautError:
+        return None
 
 
 def _is_reference(text: str) -> bool:

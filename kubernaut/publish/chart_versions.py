@@ -70,15 +70,11 @@ def use_chart(reference: str, *, before: str = "", after: str = "") -> Hints:
 
     Args:
         reference: The reference to use.
-        before: A sentence before it, which also fits an HTTP answer.
+        before: A sentence before it, for the command line only.
         after: A sentence after it, for the command line only.
     """
-    start = f"{before} " if before else ""
-    end = f" {after}" if after else ""
-    return {
-        "hint": f"{start}Run the same command again with `--chart {shlex.quote(reference)}`.{end}",
-        "http_hint": f"{start}Send `chart` as {reference}.",
-    }
+    again = f"Run the same command again with `--chart {shlex.quote(reference)}`."
+    return {"hint": " ".join(filter(None, (before, again, after))), "http_hint": f"Send `chart` as {reference}."}
 
 
 def version_not_found(

@@ -38,7 +38,9 @@ def not_a_chart(reference: ChartReference, content: Mapping[str, Any]) -> BadInp
     kind = content.get("artifactType") or config_type or content.get("mediaType")
     found = "is a container image" if kind in _IMAGE_TYPES else f"has the type {str(kind)[:80]!r}" if kind else "has no type"
     return BadInput(
-        f"{reference} is not a Helm chart: it {found}.", hint="Name the repository of the chart, as `helm push` printed it."
+        f"{reference} is not a Helm chart: it {found}.",
+        hint="Name the repository of the chart, as `helm push` printed it.",
+        http_hint="Name the repository of the chart.",
     )
 
 
@@ -69,6 +71,7 @@ def _not_in(chart: ChartReference, tags: list[str]) -> VersionNotFound:
         return VersionNotFound(
             f"The registry has no chart {chart}: the repository {chart.repository} does not exist.",
             hint=f"Check the path. It ends with the chart's name: what `helm push` stores in oci://{chart.repository} is {form}.",
+            http_hint=f"Check the path. It ends with the chart's name, such as {form}.",
         )
     asked = chart.digest or (tag_version(chart.tag) if chart.tag else None)
     return version_not_found(

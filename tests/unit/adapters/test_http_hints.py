@@ -11,6 +11,7 @@ import requests
 import responses
 from support.certificates import make_certificates
 from support.chart_repository import serve_charts
+from support.in_process_server import COMMAND_LINE
 from support.messages import facts
 
 from kubernaut.adapters.chart_repository import ChartRepositoryClient
@@ -43,6 +44,7 @@ def registry_error(host: str, *, user: str | None = None, plain: bool = False) -
         RegistryClient(plain_http=lambda _: plain, credentials=lambda _: credentials).manifest(f"{host}/team/web", "1.0.0")
     assert "hunter2" not in caught.value.hint + str(caught.value.problem())
     assert host in caught.value.hint
+    assert not COMMAND_LINE.search(caught.value.http_hint)
     return caught.value
 
 

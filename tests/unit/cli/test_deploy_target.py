@@ -64,8 +64,22 @@ def test_ship_takes_the_name_of_the_release(run: Run, stub: StubKubernaut) -> No
 @pytest.mark.parametrize(
     ("line", "word"),
     [
-        (("web@2.1.0", "--chart", CHART), "oci://HOST/PATH:1.4.2"),
+        (("web@2.2.0", "--chart", CHART), "`kubernaut deploy web --chart oci://registry.example.com/charts/web:2.2.0 -n demo`"),
+        (("web@2.2.0", "--chart", "https://r/web"), "`kubernaut deploy web --chart https://r/web@2.2.0 -n demo`"),
+        (("web@2.2.0", "--chart", "/"), "`kubernaut deploy web --chart / -n demo`"),
         (("web", "--chart", CHART, "--pre"), "--pre"),
+        (
+            ("web", "--chart", CHART, "--version", "2.2.0"),
+            "`kubernaut deploy web --chart oci://registry.example.com/charts/web:2.2.0 -n demo`",
+        ),
+        (("web", "--version=2.2.0", "--chart=https://r/web"), "`kubernaut deploy web --chart https://r/web@2.2.0 -n demo`"),
+        (("web", "--chart", "/", "--version", "2.2.0"), "`kubernaut deploy web --chart / -n demo`"),
+        (("web", "--version", "2.2.0"), "`kubernaut deploy web@2.2.0 -n demo`"),
+        (("web", "--chart", "web", "--repo", "https://r/stable/"), "`kubernaut deploy web --chart https://r/stable/web -n demo`"),
+        (
+            ("web", "--chart", "web", "--repo", "https://r/stable", "--version", "1.0.0"),
+            "`kubernaut deploy web --chart https://r/stable/web@1.0.0 -n demo`",
+        ),
         (("web", "--chart", CHART, "--name", "blue"), "--name"),
         (("--chart", CHART), "NAME"),
         (("--from", "release.json", "--chart", CHART), "--from"),
@@ -76,6 +90,23 @@ def test_what_cannot_be_combined_is_a_usage_error(run: Run, stub: StubKubernaut,
     result = run("deploy", *line, "-n", "demo")
     assert (result.exit_code, stub.calls) == (2, [])
     assert word in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ("oci://r/charts/web:1.0.0", "kubernaut deploy web --chart oci://r/charts/web:1.0.0 -n demo"),
+        ("./charts/web", "kubernaut deploy web --chart ./charts/web -n demo"),
+        ("charts/web-1.0.0.tgz", "kubernaut deploy web --chart charts/web-1.0.0.tgz -n demo"),
+        ("stable/web", "kubernaut deploy web --chart stable/web -n demo"),
+        ("oci://ada:hunter2@r/web", "kubernaut deploy NAME --chart REF -n demo"),
+    ],
+)
+def test_a_chart_in_the_place_of_the_name_is_explained(run: Run, stub: StubKubernaut, text: str, command: str) -> None:
+    result = run("deploy", text, "-n", "demo")
+    assert (result.exit_code, stub.calls) == (3, [])
+    assert f"`{command}`" in result.stderr
+    assert "hunter2" not in result.stderr
 
 
 def test_the_result_names_the_chart_and_the_release(run: Run, stub: StubKubernaut) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.in_process_server import COMMAND_LINE
 from support.messages import suggested
 
 from kubernaut.errors import BadInput
@@ -16,6 +17,8 @@ HEX = "0f" * 32
 def refused(text: str) -> BadInput:
     with pytest.raises(BadInput) as caught:
         parse_chart(text)
+    if text.lower().startswith("oci:"):  # a server takes no others
+        assert not COMMAND_LINE.search(caught.value.http_hint)
     return caught.value
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.in_process_server import COMMAND_LINE
 from support.messages import facts, suggested
 
 from kubernaut.adapters.registry import Manifest, RegistryClient
@@ -154,6 +155,7 @@ def test_a_repository_that_does_not_exist_is_named() -> None:
     with pytest.raises(VersionNotFound, match=facts(REPOSITORY)) as caught:
         found([], "1.0.0")
     assert f"oci://{REPOSITORY}/CHART:VERSION" in caught.value.hint
+    assert not COMMAND_LINE.search(caught.value.http_hint)
 
 
 def test_the_name_of_a_file_becomes_a_version() -> None:
@@ -178,4 +180,6 @@ def test_a_version_is_missing_too_where_tags_may_not_be_listed() -> None:
     ],
 )
 def test_the_kind_of_another_artifact_is_named(content: dict[str, Any], kind: str) -> None:
-    assert kind in not_a_chart(ChartReference("r/web", "1.0.0"), content).message
+    error = not_a_chart(ChartReference("r/web", "1.0.0"), content)
+    assert kind in error.message
+    assert not COMMAND_LINE.search(error.http_hint)
