@@ -95,7 +95,7 @@ def release_request(
     """Return a request of a kind for an existing release."""
     check_options(options, RollbackOptions if hasattr(kind, "on_conflict") else ReleaseOptions)
     found = release_id(release, options.get("namespace"), options.get("revision"))
-    more = {"on_conflict": chosen} if (chosen := options.get("on_conflict")) else {}
+    more: dict[str, Any] = {name: chosen for name in ("on_conflict", "take_ownership") if (chosen := options.get(name))}
     return kind(found.namespace, found.name, revision=found.revision, **more, **operation_settings(context, options))
 
 

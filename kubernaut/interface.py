@@ -102,9 +102,11 @@ class RollbackOptions(ReleaseOptions, total=False):
     Attributes:
         on_conflict: Whether to ``take`` fields that others have changed since, which Helm 4 refuses, or to ``fail``; ``take`` by
             default.
+        take_ownership: Adopt objects of the revision that exist and do not belong to the release.
     """
 
     on_conflict: Literal["fail", "take"] | None
+    take_ownership: bool
 
 
 class ShipOptions(OperationOptions, total=False):

@@ -22,6 +22,7 @@ from kubernaut.cli.options import (
     registry_option,
     release_name_option,
     release_options,
+    take_ownership_option,
     target_namespace_option,
     to_option,
     yes_option,
@@ -191,6 +192,7 @@ def _read_handover(path: Path, application: str | None, *, pre: bool) -> tuple[s
     help="Revision to roll back to (default: the newest earlier one that worked).",
 )
 @on_conflict_option
+@take_ownership_option
 @operation_options
 @cluster_options
 @to_option
@@ -246,6 +248,7 @@ def delete(release: str, output: str, yes: bool, **options: Any) -> None:
 @release_options
 @current_revision_option
 @on_conflict_option
+@take_ownership_option
 @operation_options
 @cluster_options
 @output_options

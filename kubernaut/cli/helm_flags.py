@@ -274,7 +274,7 @@ FLAGS = (
         "Leave it out.",
         takes_value=True,
     ),
-    _same("--take-ownership", _INSTALL, "--dry-run lists what is adopted", takes_value=False),
+    _same("--take-ownership", _INSTALL, "also for a rollback; --dry-run lists what is adopted", takes_value=False),
     _same("--no-hooks", _ALL, takes_value=False),
     # output
     _same("--dry-run", _ALL, "reads the cluster, as `--dry-run=server`; `--dry-run=client` is refused", takes_value=False),

@@ -113,6 +113,9 @@ timeout_option = click.option("--timeout", metavar="DURATION", help="Time limit 
 lock_timeout_option = click.option(
     "--lock-timeout", metavar="DURATION", help="Time to wait for another operation on the release (default: fail at once)."
 )
+take_ownership_option = click.option(
+    "--take-ownership", is_flag=True, help="Adopt objects that exist and do not belong to the release."
+)
 on_conflict_option = combine(
     click.option(
         "--on-conflict",
@@ -194,7 +197,7 @@ deploy_options = combine(
     ),
     no_hooks_option,
     on_conflict_option,
-    click.option("--take-ownership", is_flag=True, help="Adopt objects that exist and do not belong to the release."),
+    take_ownership_option,
     click.option("--always", "--force", "always", is_flag=True, help="Apply the release even if nothing has changed."),
     no_wait_option,
     dry_run_option,

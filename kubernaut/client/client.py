@@ -309,7 +309,7 @@ def _release_fields(options: ReleaseOptions) -> dict[str, Any]:
 
 def _rollback_fields(options: RollbackOptions) -> dict[str, Any]:
     """Return the options of a rollback or a restore as the server takes them. Raises: TypeError."""
-    return _fields(options, RollbackOptions, (*_OPERATION, "on_conflict"))
+    return _fields(options, RollbackOptions, (*_OPERATION, "on_conflict", "take_ownership"))
 
 
 def deploy_body(release: ReleaseId, options: DeployOptions | ShipOptions) -> dict[str, Any]:

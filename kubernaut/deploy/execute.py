@@ -133,7 +133,7 @@ def _plan_and_execute(
     if first is not None and not first.changes:
         return _unchanged(step, first, history)
     if first is not None and dry_run:
-        first = with_adoptions(with_rollback_adoptions(first, history, context), request, history, context, step)
+        first = with_adoptions(with_rollback_adoptions(first, request, history, context), request, history, context, step)
         step.planned(f"dry run: {first.summary}")
         return Result(first, False, history.describe(history.current))
     created = tuple(action for action in first.actions if action.kind == "create-namespace") if first else ()

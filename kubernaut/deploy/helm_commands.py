@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kubernaut.adapters.helm_warnings import api_warning
 from kubernaut.deploy.operations import description_of
 from kubernaut.deploy.requests import DeployRequest
-from kubernaut.deploy.rollback_objects import comparable
+from kubernaut.deploy.rollback_objects import comparable, takes_ownership
 from kubernaut.errors import KubernautError
 from kubernaut.history.records import OPERATION_LABEL, REVISION_LABEL
 
@@ -93,7 +93,7 @@ def rollback_command(request: OperationRequest, execution: Execution, target: Re
 
     def run(helm: Helm, control: dict[str, Any]) -> None:
         force = takes and _may_conflict(helm, target)
-        with comparable(execution, target):
+        with comparable(execution, target, take_ownership=takes_ownership(request)):
             helm.rollback(target.name, target.revision, force_conflicts=force, **how, **control)
 
     return run

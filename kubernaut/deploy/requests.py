@@ -128,6 +128,7 @@ class RevisionRequest(OperationRequest):
 @dataclass(frozen=True)
 class _WayBackRequest(RevisionRequest):
     on_conflict: OnConflict = "take"
+    take_ownership: bool = False
 
     @property
     def takes_conflicts(self) -> bool:

@@ -37,6 +37,8 @@ from kubernaut.events import Event, LogLine, StepFinished, StepOutcome, StepStar
 from kubernaut.history.detail import Preview
 from kubernaut.history.records import Status
 from kubernaut.history.releases import HealthStatus, ReleaseHealth
+from kubernaut.history.repair import manifest_patch
+from kubernaut.history.store import HistoryStore
 from kubernaut.interface import ReleaseVerbs
 from kubernaut.models import Model
 
@@ -149,6 +151,21 @@ def test_health_is_read_with_one_release_and_on_request_with_a_list(verbs: Relea
 
 
 # back and forth
+
+
+def test_rollback_takes_ownership_on_request(verbs: ReleaseVerbs, backend: Backend) -> None:
+    verbs.deploy("hello", namespace="demo", version="1.0.0")
+    verbs.deploy("hello", namespace="demo", version="1.1.0")
+    current = HistoryStore(backend.cluster).get("demo", "hello").records[0]  # type: ignore[arg-type]
+    backend.cluster.patch_secret("demo", current.secret, manifest_patch(current, ""))
+    backend.cluster.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "hello"}}, "demo")
+    failure = refused(verbs.rollback, "hello", namespace="demo", revision=1)
+    assert (failure.code, failure.members["cause"]) == ("conflict", "owned_by_another_release")
+    planned = verbs.rollback("hello", namespace="demo", revision=1, take_ownership=True, dry_run=True).plan
+    assert [action.kind for action in planned.actions] == ["adopt-object", "helm-rollback"]
+    back = verbs.rollback("hello", namespace="demo", revision=1, take_ownership=True)
+    assert back.release is not None
+    assert (back.release.revision, back.release.status) == (3, "deployed")
 
 
 def test_rollback_creates_a_release_from_the_previous_one(verbs: ReleaseVerbs) -> None:

@@ -16,7 +16,6 @@ from kubernaut.errors import Conflict, DeployRolledBack, NotFound
 
 pytestmark = pytest.mark.platform
 
-MERGE = {"Content-Type": "application/merge-patch+json"}
 BASE = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: base}\ndata: {text: {{ .Values.text | quote }}}\n"
 EXTRA = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: extra}\ndata: {text: ours}\n"
 REFUSED = "---\napiVersion: v1\nkind: Service\nmetadata: {name: refused}\nspec: {ports: [{port: 99999}]}\n"
@@ -40,11 +39,11 @@ def extra(harness: ClusterHarness) -> str | None:
         return None
 
 
-def roll_back(harness: ClusterHarness, **how: Any) -> Result:
-    return execute(RollbackRequest(harness.namespace, "web", timeout=30.0), context=harness.context, **how)
+def roll_back(harness: ClusterHarness, *, dry_run: bool = False, **more: Any) -> Result:
+    return execute(RollbackRequest(harness.namespace, "web", timeout=30.0, **more), context=harness.context, dry_run=dry_run)
 
 
-def test_rollback_over_an_object_of_others_is_refused_until_the_release_owns_it(harness: ClusterHarness) -> None:
+def test_rollback_over_an_object_of_others_is_refused_until_ownership_is_taken(harness: ClusterHarness) -> None:
     harness.deploy(BASE + EXTRA)
     harness.deploy(BASE, "text=b")
     assert extra(harness) is None
@@ -53,14 +52,11 @@ def test_rollback_over_an_object_of_others_is_refused_until_the_release_owns_it(
         roll_back(harness)
     assert refused.value.members["cause"] == "owned_by_another_release"
     assert (extra(harness), harness.statuses) == ("theirs", ["superseded", "deployed"])
-    hint = refused.value.hint
-    pairs = dict(word.partition("=")[::2] for word in hint.replace("`", " ").split() if "/" in word and "=" in word)
-    labels = {key: pairs.pop(key) for key in ("app.kubernetes.io/managed-by",)}
-    metadata = {"annotations": pairs, "labels": labels}  # as `kubectl annotate` and `kubectl label` do
-    call_api(harness.cluster, "PATCH", path(harness, "extra"), body={"metadata": metadata}, headers=MERGE)
-    planned = roll_back(harness, dry_run=True).plan.actions
+    assert "--take-ownership`" in refused.value.hint
+    planned = roll_back(harness, dry_run=True, take_ownership=True).plan.actions
     assert [action.kind for action in planned] == ["adopt-object", "helm-rollback"]
-    assert roll_back(harness).changed
+    assert "belongs to no release" in planned[0].reason
+    assert roll_back(harness, take_ownership=True).changed
     assert (extra(harness), harness.statuses) == ("ours", ["superseded", "superseded", "deployed"])
     assert "extra" not in str(harness.history.records[1].content["manifest"])
 

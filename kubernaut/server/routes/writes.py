@@ -47,6 +47,7 @@ OnConflict = Annotated[
     Literal["fail", "take"] | None,
     Field(description="What happens to fields that others have changed and that Helm 4 refuses: `fail`, or `take` them over."),
 ]
+TakeOwnership = Annotated[bool, Field(description="Adopt objects that exist and do not belong to the release.")]
 DryRun = Annotated[bool, Field(description="Only return the plan.")]
 
 
@@ -105,7 +106,7 @@ class NewRelease(Model):
     skip_crds: bool = Field(default=False, description="Do not install the chart's `crds/` with the first release.")
     on_failure: Literal["rollback", "keep"] | None = Field(default=None, description="What happens to a release that fails.")
     on_conflict: OnConflict = None
-    take_ownership: bool = Field(default=False, description="Adopt objects that exist and do not belong to the release.")
+    take_ownership: TakeOwnership = False
     always: bool = Field(default=False, description="Apply the release even if nothing has changed.")
     note: Note = None
     timeout: Timeout = None
@@ -138,6 +139,7 @@ class RollbackOptions(_WriteOptions):
     """The options of a rollback or a restore."""
 
     on_conflict: OnConflict = None
+    take_ownership: TakeOwnership = False
 
 
 class DeleteQuery(_WriteOptions):
@@ -251,13 +253,13 @@ def _deletion(release: ReleaseId, query: DeleteQuery) -> WriteRequest:
 
 
 def _rollback(release: ReleaseId, body: RollbackOptions, query: DryRunQuery) -> WriteRequest:
-    take = body.on_conflict
+    how: dict[str, Any] = {"on_conflict": body.on_conflict, "take_ownership": body.take_ownership}
 
     def decide(kubernaut: Kubernaut) -> Decision:
         target = _find(kubernaut, release)
         if target.status in GONE and target.id == _find(kubernaut, ReleaseId(target.namespace, target.name)).id:
-            return Decision("restore", lambda kubernaut, options: kubernaut.restore(target.id, on_conflict=take, **options))
-        return Decision("rollback", lambda kubernaut, options: kubernaut.rollback(str(release), on_conflict=take, **options))
+            return Decision("restore", lambda kubernaut, options: kubernaut.restore(target.id, **how, **options))
+        return Decision("rollback", lambda kubernaut, options: kubernaut.rollback(str(release), **how, **options))
 
     return WriteRequest(release, decide, _options(body), dry_run=query.dry_run)
 

@@ -310,3 +310,10 @@ def test_logs_as_json_have_one_object_per_line(run: Run) -> None:
 def test_control_codes_are_removed_from_a_description(run: Run, stub: StubKubernaut) -> None:
     stub.answers["show"] = release(description="\x1b[2Jgone \x1b]0;title\x07", created_at=MOMENT)
     assert "\x1b" not in run("show", "demo.hello-world.v3").stdout
+
+
+@pytest.mark.parametrize("verb", ["rollback", "restore"])
+def test_way_back_takes_ownership_on_request(run: Run, stub: StubKubernaut, verb: str) -> None:
+    for given, taken in (((), False), (("--take-ownership",), True)):
+        assert run(*WRITING[verb], *given).exit_code == 0
+        assert stub.calls[-1][2]["take_ownership"] is taken

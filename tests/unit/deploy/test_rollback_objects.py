@@ -152,14 +152,18 @@ def test_rollback_over_an_object_of_another_owner_is_refused(harness: DeployHarn
         with pytest.raises(Conflict, match=facts("ConfigMap extra", "demo.hello")) as refused:
             roll_back(harness, dry_run=dry_run)
         assert refused.value.members["cause"] == "owned_by_another_release"
-        assert "`kubectl annotate configmap/extra -n demo --overwrite meta.helm.sh/release-name=hello " in refused.value.hint
-        assert "`kubernaut rollback hello -n demo --revision 1`" in refused.value.hint
-        assert "kub" not in refused.value.http_hint.replace("kubernetes.io", "")
+        assert "`kubernaut rollback hello -n demo --revision 1 --take-ownership`" in refused.value.hint
+        assert "`takeOwnership: true`" in refused.value.http_hint
     assert data(harness) == "theirs"
     assert harness.statuses == ["superseded", "deployed"]
     assert is_restored(harness)
-    put(harness, **owned())
-    assert roll_back(harness, revision=1).changed, "the hint leads out"
+    planned = roll_back(harness, revision=1, take_ownership=True, dry_run=True).plan.actions
+    assert [action.kind for action in planned] == ["adopt-object", "helm-rollback"]
+    assert re.search(facts("release other" if metadata else "no release"), planned[0].reason)
+    assert data(harness) == "theirs"
+    assert roll_back(harness, revision=1, take_ownership=True).changed, "the hint leads out"
+    assert data(harness) == "b"
+    assert is_restored(harness)
 
 
 def test_objects_that_do_not_exist_or_cannot_be_read_are_left_to_helm(harness: DeployHarness) -> None:
@@ -188,10 +192,19 @@ def test_failed_deploy_is_not_rolled_back_over_an_object_of_another_owner(tmp_pa
     harness.helm.end_with(Status.FAILED, LATE, during=lambda check: put(harness))
     with pytest.raises(DeployKept, match=facts("ConfigMap extra")) as kept:
         harness.deploy("1.1.0", template=WORKLOAD)
-    assert "`kubectl annotate configmap/extra -n demo " in kept.value.hint
-    assert "`kubernaut rollback hello -n demo --revision 1`" in kept.value.hint
+    assert "`kubernaut rollback hello -n demo --revision 1 --take-ownership`" in kept.value.hint
     assert data(harness) == "theirs"
     assert harness.statuses == ["deployed", "failed"]
+
+
+def test_rollback_of_a_deploy_that_takes_ownership_takes_it_too(tmp_path: Path) -> None:
+    harness = DeployHarness(tmp_path)
+    harness.cluster.resources.append(CONFIG_MAPS)
+    harness.deploy(template=WORKLOAD + EXTRA)
+    harness.helm.end_with(Status.FAILED, LATE, during=lambda check: put(harness))
+    with pytest.raises(DeployRolledBack):
+        harness.deploy("1.1.0", template=WORKLOAD, take_ownership=True)
+    assert data(harness) == "b"
 
 
 def test_fenced_record_is_compared_with_and_fenced_again(kept: DeployHarness) -> None:
