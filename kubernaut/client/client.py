@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,17 @@ from kubernaut.adapters.secret_files import static_token, token_from_file
 from kubernaut.ci import CiBuild, build_header, sanitize_build
 from kubernaut.client.transport import NO_RETRY, Transport, follow, follow_release, get_operation, iter_events, parse
 from kubernaut.deploy.values.set_arguments import merge
-from kubernaut.errors import BadInput, ReleaseNotCurrent, ReleaseNotFound, SettingInvalid, Unreachable
+from kubernaut.errors import (
+    BadInput,
+    KubernautError,
+    RegistryDenied,
+    RegistryUnreachable,
+    ReleaseNotCurrent,
+    ReleaseNotFound,
+    SettingInvalid,
+    Unreachable,
+    VersionNotFound,
+)
 from kubernaut.events import Listener, NumberedEvent, ignore_event
 from kubernaut.history.detail import Difference, Preview, ReleaseReport
 from kubernaut.history.explain import ReleaseExplanation
@@ -186,7 +197,12 @@ class Client(ReleaseVerbs):
     @override
     def deploy(self, name: str, *, namespace: str, **options: Unpack[DeployOptions]) -> Deployed:
         release = ReleaseId(check_namespace(namespace), check_release_name(name))
-        return self._write("POST", "/api/releases", release, options, body=deploy_body(release, options))
+        try:
+            return self._write("POST", "/api/releases", release, options, body=deploy_body(release, options))
+        except KubernautError as failure:
+            if options.get("chart") is not None:
+                _name_chart(failure)
+            raise
 
     @override
     def rollback(self, release: str, **options: Unpack[RollbackOptions]) -> Deployed:
@@ -335,11 +351,28 @@ def deploy_body(release: ReleaseId, options: DeployOptions | ShipOptions) -> dic
 
 def _check_chart(chart: str | Path | None) -> None:
     """Refuse a chart that a server does not deploy. Raises: BadInput."""
-    if chart is not None and (isinstance(chart, Path) or not chart.startswith("oci://")):
-        raise BadInput(
-            "A server deploys charts of OCI registries only, oci://HOST/PATH:VERSION: it reads no files and no chart repositories.",
-            hint="Push the chart with `helm push PACKAGE.tgz oci://HOST/PATH` and name that, or deploy without a server.",
-        )
+    if chart is None:
+        return
+    from kubernaut.publish.chart_reference import ChartReference, parse_chart
+
+    if isinstance(parse_chart(chart), ChartReference):
+        return
+    package = shlex.quote(str(chart)) if str(chart).endswith(".tgz") else "PACKAGE.tgz"
+    raise BadInput(
+        "A server deploys charts of OCI registries only, oci://HOST/PATH:VERSION: it reads no files and no chart repositories.",
+        hint=f"Push the chart with `helm push {package} oci://HOST/PATH` and name that, or deploy without a server.",
+    )
+
+
+def _name_chart(failure: KubernautError) -> None:
+    """Give an error about a chart the hint about that chart, which only the server knows."""
+    from kubernaut.publish.chart_versions import use_chart
+
+    suggested = failure.members.get("suggestedChart")
+    if isinstance(suggested, str):
+        failure.hint = use_chart(suggested)["hint"]
+    elif isinstance(failure, VersionNotFound | RegistryDenied | RegistryUnreachable):
+        failure.hint = failure.http_hint
 
 
 def _fields(options: OperationOptions, known: type, names: Sequence[str]) -> dict[str, Any]:

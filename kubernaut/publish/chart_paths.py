@@ -18,6 +18,7 @@ from kubernaut.publish.chart_versions import Hints, use_chart
 
 _FORMS = "Use a folder with Chart.yaml, a .tgz file, or oci://HOST/PATH:VERSION."
 _SHOWN = 5
+_CUTOFF = 0.65
 _MOST = 1000
 """The most entries of a folder that are looked at."""
 _APPLICATION = re.compile(r"(?P<name>[a-z0-9]+(?:-+[a-z0-9]+)*)(?:[@:](?P<version>[0-9A-Za-z.+-]+))?")
@@ -65,7 +66,9 @@ def _where(text: str) -> str:
     """Return where a path was looked for, if the path does not say so."""
     with suppress(OSError):  # the folder of this process may have been deleted
         expanded = existing(Path(text))
-        return f" ({expanded})" if text.startswith("~") else "" if expanded.is_absolute() else f" in {Path.cwd()}"
+        if text.startswith("~"):
+            return f" ({expanded})" if str(expanded) != text else ", and neither does that user"
+        return "" if expanded.is_absolute() else f" in {Path.cwd()}"
     return ""
 
 
@@ -135,13 +138,17 @@ def _with_scheme(text: str) -> Iterator[str]:
 
 
 def _near(text: str) -> str | None:
-    """Return the path of the chart beside a path whose name is nearly the same."""
-    folder, slash, name = text.rpartition("/")
-    charts = [
-        one.name for one in _entries(existing(Path(folder + slash or "."))) if one.suffix == ".tgz" or _exists(one / "Chart.yaml")
-    ]
-    near = get_close_matches(name, charts, n=1, cutoff=0.65)
-    return f"{folder}{slash}{near[0]}" if near else None
+    """Return the path of a chart whose name, or whose folder's name, is nearly that of a path."""
+    parent, slash, name = text.rpartition("/")
+    folder = existing(Path(parent + slash or "."))
+    if folder.is_dir():
+        charts = [one.name for one in _entries(folder) if one.suffix == ".tgz" or _exists(one / "Chart.yaml")]
+        near = get_close_matches(name, charts, n=1, cutoff=_CUTOFF)
+        return f"{parent}{slash}{near[0]}" if near else None
+    outer, slash, parent = parent.rpartition("/")
+    folders = [one.name for one in _entries(existing(Path(outer + slash or "."))) if _exists(one / name / "Chart.yaml")]
+    near = get_close_matches(parent, folders, n=1, cutoff=_CUTOFF)
+    return f"{outer}{slash}{near[0]}/{name}" if near else None
 
 
 def _names(text: str, repository_url: Callable[[str], str | None]) -> Hints:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Collection, Iterable
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from semver import Version as SemVer
 
@@ -57,10 +57,11 @@ def newest_first(versions: Collection[str]) -> list[str]:
 
 
 class Hints(TypedDict):
-    """The hints of an error, for the command line and for HTTP."""
+    """The hints of an error, for the command line and for HTTP, and the members that it has there."""
 
     hint: str
     http_hint: str
+    members: NotRequired[dict[str, str]]
 
 
 def use_chart(reference: str, *, before: str = "", after: str = "") -> Hints:
@@ -74,7 +75,8 @@ def use_chart(reference: str, *, before: str = "", after: str = "") -> Hints:
         after: A sentence after it, for the command line only.
     """
     again = f"Run the same command again with `--chart {shlex.quote(reference)}`."
-    return {"hint": " ".join(filter(None, (before, again, after))), "http_hint": f"Send `chart` as {reference}."}
+    hint = " ".join(filter(None, (before, again, after)))
+    return {"hint": hint, "http_hint": f"Send `chart` as {reference}.", "members": {"suggestedChart": reference}}
 
 
 def version_not_found(

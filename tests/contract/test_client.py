@@ -16,7 +16,7 @@ from support.clients import client, library, listening
 from support.deploy_harness import LATE, WORKLOAD
 from support.kube_objects import crashed
 from support.live_releases import running_release
-from support.messages import facts
+from support.messages import facts, suggested
 
 from kubernaut import Kubernaut
 from kubernaut.cli.remote import RemoteBackend
@@ -88,6 +88,17 @@ def test_deploy_without_version_takes_the_newest(verbs: ReleaseVerbs) -> None:
     done = verbs.deploy("hello", namespace="demo")
     assert done.release is not None
     assert done.release.chart.version == "1.1.0"
+
+
+def test_errors_about_a_chart_suggest_the_same_one(verbs: ReleaseVerbs, backend: Backend) -> None:
+    reference = f"oci://{backend.publisher.prefix}/charts/hello"
+    for chart, words in ((f"{reference}:9.9.9", ("9.9.9", "1.1.0")), (f"{reference}@1.1.0", ("`@`",))):
+        error = refused(verbs.deploy, "hello", namespace="demo", chart=chart)
+        assert all(word in error.message for word in words)
+        assert suggested(error.hint) == [f"{reference}:1.1.0"]
+        assert error.members["suggestedChart"] == f"{reference}:1.1.0"
+    missing = refused(verbs.deploy, "hello", namespace="demo", chart=f"{reference}-more:1.0.0")
+    assert f"{reference}-more/CHART:VERSION" in missing.hint
 
 
 def test_deploy_of_the_same_request_changes_nothing(verbs: ReleaseVerbs, events: list[Event]) -> None:

@@ -240,7 +240,7 @@ class ChartPolicy:
         try:
             repository = ChartReference.parse(ref).repository
         except BadInput as error:
-            raise RequestInvalid(error.message, hint=error.http_hint) from error
+            raise RequestInvalid(error.message, hint=error.http_hint, members=error.members) from error
         segments = repository.split("/")
         if not any(segments[: len(prefix)] == prefix for prefix in self._prefixes):
             raise ChartRefused(f"This server does not deploy charts from {repository}.")
