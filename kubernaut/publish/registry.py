@@ -21,6 +21,7 @@ from kubernaut.errors import (
     BadInput,
     EnvironmentNotFound,
     ImageNotFound,
+    KubernautError,
     RegistryUnreachable,
     SettingInvalid,
     VersionConflict,
@@ -52,6 +53,7 @@ VALUES_LIMIT = 1 << 20
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PINNED = re.compile(r"([a-z0-9.-]+(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)+)@(sha256:[0-9a-f]{64})")
 _THREADS = 8
+_SHOWN_VERSIONS = 5
 
 
 class Registry:
@@ -144,14 +146,26 @@ class Registry:
                 raise self._nothing_published(name, pre=pre)
             return found
         if parse(version.partition("+")[0]) is None:
-            raise VersionNotFound(f"{name} has no version {version!r}: this is not SemVer.", **_listed(name))
+            raise VersionNotFound(
+                f"{name} has no version {version!r}: this is not SemVer{self._newest_shown(name)}.", **_listed(name)
+            )
         try:
             found = self.find(name, version_tag(version))
         except VersionConflict as conflict:
             raise VersionConflict(conflict.message, **_by_reference(name, self._reference(name, version))) from conflict
         if found is None:
-            raise VersionNotFound(f"{name} {version} is not published in {self.chart_repository(name)}.", **_listed(name))
+            where = f"{self.chart_repository(name)}{self._newest_shown(name)}"
+            raise VersionNotFound(f"{name} {version} is not published in {where}.", **_listed(name))
         return found
+
+    def _newest_shown(self, name: str) -> str:
+        """Return the end of a message about a version that does not exist: the newest ones, after a semicolon."""
+        try:
+            tags = self.tags(name)[: 2 * _SHOWN_VERSIONS]
+            shown = [tag for tag in tags if self._fetch(name, tag) is not None][:_SHOWN_VERSIONS]
+        except KubernautError:  # the version is missing all the same
+            return ""
+        return f"; the newest published versions are {', '.join(shown)}" if shown else ""
 
     def _nothing_published(self, name: str, *, pre: bool) -> VersionNotFound:
         repository, tags = self.chart_repository(name), self._chart_tags(name)

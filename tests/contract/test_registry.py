@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.messages import facts
+from support.messages import facts, suggested
 from support.source_tree import HELM, write
 
 from kubernaut.adapters.helm import Helm
@@ -95,6 +95,25 @@ class RegistryContract:
         assert registry.resolve("shop").version == "1.10.0"
         assert registry.resolve("shop", pre=True).version == "1.10.1-dev.2.gabc1234"
         assert registry.resolve("shop", "0.1.0").version == "0.1.0"
+
+    def test_newest_versions_are_named_where_one_is_missing(self, registry: Registry, helm: str, folder: Path) -> None:
+        for version in ("1.9.0", "1.10.0", "1.10.0-rc.1", "1.8.0", "0.9.0", "0.10.0"):
+            self.push(registry, helm, folder, version)
+        self.push(registry, helm, folder, "2.0.0", {})
+        for missing in ("9.9.9", "newest"):
+            with pytest.raises(VersionNotFound, match=r"9\.9\.9|newest") as caught:
+                registry.resolve("shop", missing)
+            assert re.findall(r"\d+\.\d+\.0(?:-rc\.1)?", caught.value.message.partition(";")[2]) == [
+                "1.10.0",
+                "1.10.0-rc.1",
+                "1.9.0",
+                "1.8.0",
+                "0.10.0",
+            ]
+        reference = f"oci://{registry.chart_repository('shop')}"
+        with pytest.raises(VersionNotFound, match=facts("9.9.9", "2.0.0", "1.10.0", "1.10.0-rc.1", "1.9.0", "1.8.0")) as chart:
+            registry.chart(f"{reference}:9.9.9")
+        assert suggested(chart.value.hint) == [f"{reference}:2.0.0"]
 
     def test_prereleases_need_pre(self, registry: Registry, helm: str, folder: Path) -> None:
         self.push(registry, helm, folder, "1.0.0-rc.1")
