@@ -29,6 +29,8 @@ MANIFEST_TYPES = (
 MANIFEST_LIMIT = 4 << 20
 BLOB_LIMIT = 128 << 20
 TOKEN_USER = "<token>"  # noqa: S105 - the user name by which credential helpers mark an identity token
+_SERVERS = {"docker.io": "registry-1.docker.io"}
+"""The registries whose name is not that of their server, as Helm and Docker know them."""
 _PAGES = 1000
 _HOPS = 5
 _REDIRECT_HINT = "Set `registry` to the address of the registry itself; only blobs may come from another server, over TLS."
@@ -127,7 +129,7 @@ class RegistryClient:
 
     def _url(self, repository: str, path: str) -> str:
         host, _, name = repository.partition("/")
-        return f"{'http' if self._plain_http(repository) else 'https'}://{host}/v2/{name}/{path}"
+        return f"{'http' if self._plain_http(repository) else 'https'}://{_SERVERS.get(host, host)}/v2/{name}/{path}"
 
     def _json(self, repository: str, body: bytes) -> Mapping[str, Any]:
         try:

@@ -73,7 +73,13 @@ def _from_repository(chart: RepositoryChart, repositories: ChartRepositoryClient
         raise not_a_repository(chart, error.message) from error
     entry = find_entry(index, chart)
     pinned = RepositoryChart(chart.repository, chart.name, entry.version)
-    package = repositories.package(entry.url, MAX_PACKAGE)
+    try:
+        package = repositories.package(entry.url, MAX_PACKAGE)
+    except VersionNotFound as error:
+        raise VersionNotFound(
+            f"{chart.repository} lists {chart.name} {entry.version}, but {error.message}",
+            hint="The repository is damaged: report it to its owner, or name another version.",
+        ) from error
     digest = hashlib.sha256(package).hexdigest()
     if entry.sha256 is not None and digest != entry.sha256:
         raise RegistryUnreachable(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.chart_repository import ChartRepository, serve_charts
 from support.charts import write_chart
-from support.messages import facts
+from support.messages import facts, suggested
 from support.publisher import Publisher
 
 from kubernaut import Deployed, Kubernaut
@@ -216,6 +216,24 @@ def test_a_version_that_the_repository_lacks_is_named(harness: Harness) -> None:
     harness.repository.add(harness.package(), "web", "1.0.0")
     with pytest.raises(VersionNotFound, match=facts("2.0.0", "web")):
         harness.deploy(f"{harness.repository.url}/web@2.0.0")
+
+
+def test_a_package_that_the_repository_lacks_is_named(harness: Harness) -> None:
+    reference = harness.repository.add(harness.package(), "web", "1.0.0")
+    del harness.repository.files["/stable/web-1.0.0.tgz"]
+    with pytest.raises(VersionNotFound, match=facts("1.0.0", f"{harness.repository.url}/web-1.0.0.tgz")) as caught:
+        harness.deploy(reference)
+    assert "owner" in caught.value.hint
+
+
+def test_a_url_that_is_not_a_chart_repository_is_named(harness: Harness) -> None:
+    url = harness.repository.url
+    with pytest.raises(VersionNotFound, match=facts(f"{url}/more/index.yaml")) as caught:
+        harness.deploy(f"{url}/more/web@1.0.0")
+    assert suggested(caught.value.hint) == [f"oci://{url.partition('://')[2]}/more/web:1.0.0"]
+    with pytest.raises(VersionNotFound) as caught:
+        harness.deploy(f"{url}/web/1.0.0")
+    assert suggested(caught.value.hint) == [f"{url}/web@1.0.0"]
 
 
 @pytest.mark.parametrize("more", [{"version": "1.0.0"}, {"pre": True}, {"application": "web"}])

@@ -52,6 +52,11 @@ def test_public_registry_needs_no_credentials(http: responses.RequestsMock) -> N
     assert "Authorization" not in http.calls[0].request.headers
 
 
+def test_docker_hub_has_another_server(http: responses.RequestsMock) -> None:
+    http.get("https://registry-1.docker.io/v2/team/shop/tags/list", json={"tags": ["1.0.0"]})
+    assert web().tags("docker.io/team/shop") == ["1.0.0"]
+
+
 def test_basic_login(http: responses.RequestsMock) -> None:
     http.get(f"{URL}/manifests/1.0.0", status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
     http.get(f"{URL}/manifests/1.0.0", MANIFEST)
