@@ -53,7 +53,7 @@ metadata: {name: precious, annotations: {helm.sh/resource-policy: keep}}
 """
 GOOD = WEB.replace("LEAK", "")
 BAD = WEB.replace("LEAK", ", {name: LEAK, value: leaks}") + EXTRA
-BROKEN = "script=process.exit(3)"
+BROKEN = "image=web:not:valid"  # given up at once; a crash would take three restarts
 NEEDS_OUTSIDE = WEB.replace("LEAK", ", {name: OUTSIDE, valueFrom: {configMapKeyRef: {name: outside, key: text}}}")
 SLOWLY = "script=setTimeout(() => require('http').createServer((q\\,r)=>r.end('hi')).listen(8080)\\, 8000)"
 

@@ -81,7 +81,7 @@ def test_a_version_after_a_folder_is_left_out(text: str) -> None:
         ("~/xx", ["~/x"]),
         ("chart/web", ["charts/web"]),
         ("./chrats/web", ["./charts/web"]),
-        ("../wrok/charts/web", []),
+        ("../other/charts/web", []),
         ("r.example.com/charts/web:1.2.3", ["oci://r.example.com/charts/web:1.2.3"]),
         ("localhost:5000/web", ["oci://localhost:5000/web", "https://localhost:5000/web"]),
         ("charts.example.com/stable/web@1.2.3", ["https://charts.example.com/stable/web@1.2.3"]),
