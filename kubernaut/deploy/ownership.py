@@ -6,14 +6,15 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kubernaut.deploy.helm_commands import chart_argument
-from kubernaut.deploy.planning.owners import ADOPT, owner_of
+from kubernaut.deploy.planning.compared import new_objects
+from kubernaut.deploy.planning.owners import adopt_action, owner_of
 from kubernaut.deploy.requests import DeployRequest, OperationRequest
 from kubernaut.errors import ChartInvalid, Interrupted, KubernautError, ValuesInvalid
 from kubernaut.events import Step
 from kubernaut.history.manifest import manifest_of, read_manifest
 from kubernaut.history.records import GONE
 from kubernaut.models import Action, Plan
-from kubernaut.rollout.objects import Expected, expected_objects
+from kubernaut.rollout.objects import Expected
 from kubernaut.rollout.reading import Reading
 
 if TYPE_CHECKING:
@@ -43,9 +44,7 @@ def with_adoptions(plan: Plan, request: OperationRequest, history: ReleaseHistor
         return plan
     current = history.current
     own = () if current is None or current.status in GONE else manifest_of(current).objects
-    known = {one.key for one in expected_objects(own, request.namespace)}
-    wanted = expected_objects(read_manifest(str(rendered.get("manifest") or "")).objects, request.namespace)
-    new = [one for one in wanted if one.key not in known and one.key.name]
+    new = new_objects(read_manifest(str(rendered.get("manifest") or "")).objects, own, request.namespace)
     reading = Reading(context.cluster(), _SECONDS)
     reading.run(reading.named(new))
     return plan.model_copy(update={"actions": (*adoptions(new, reading, request.name, request.namespace), *plan.actions)})
@@ -62,10 +61,8 @@ def adoptions(new: Sequence[Expected], reading: Reading, name: str, namespace: s
     """
     for one in new:
         live = reading.own_objects.get(one.key)
-        where = "" if one.key.namespace == namespace else f" in {one.key.namespace}"
-        subject = f"{one.key.kind}/{one.key.name}{where}"
         if live is None and not reading.is_read(one):
             why = reading.unreadable[one.key.kind, one.key.namespace]
-            yield Action(kind=ADOPT, subject=subject, reason=f"only if it exists, which is not known: {why}")
+            yield adopt_action(one.key, namespace, f"only if it exists, which is not known: {why}")
         elif live is not None and (owner := owner_of(live, name, namespace)):
-            yield Action(kind=ADOPT, subject=subject, reason=owner)
+            yield adopt_action(one.key, namespace, owner)

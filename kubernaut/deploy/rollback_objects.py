@@ -1,6 +1,6 @@
 """Objects that a rollback sets, that exist, and that the record lacks which Helm compares with: adopted, or refused.
 
-Helm 3 fails for them, with the release half rolled back; Helm 4.2 overwrites them, whatever release they belong to. Here an object
+Helm 3 fails for them, with the release half rolled back; Helm 4.2 overwrites them, also those of other owners. Here an object
 of the release is named in the compared record while Helm runs; one of another owner only if ownership is taken, else the rollback
 ends before it begins.
 """
@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kubernaut.deploy.planning.compared import missing_objects, with_named
-from kubernaut.deploy.planning.owners import ADOPT, owner_of
+from kubernaut.deploy.planning.owners import adopt_action, owner_of
 from kubernaut.deploy.planning.revisions import title
 from kubernaut.deploy.reconcile import rewrite
 from kubernaut.deploy.requests import DeployRequest, RestoreRequest, RollbackRequest
 from kubernaut.errors import Conflict, KubernautError, LockLost
 from kubernaut.history.records import Record, few
 from kubernaut.history.repair import manifest_patch
-from kubernaut.models import Action, Plan
+from kubernaut.models import Plan
 from kubernaut.rollout.objects import Expected
 from kubernaut.rollout.problems import Cause
 from kubernaut.rollout.reading import Reading
@@ -53,7 +53,7 @@ def with_rollback_adoptions(plan: Plan, request: OperationRequest, history: Rele
     target = history.by_id(plan.actions[-1].subject)
     found = _existing(target, missing_objects(target, current), context.cluster(), take_ownership=takes_ownership(request))
     why = f"it belongs to the release, and {title(current)} does not have it"
-    adopted = (Action(kind=ADOPT, subject=f"{one.key.kind}/{one.key.name}", reason=owner or why) for one, owner in found)
+    adopted = (adopt_action(one.key, target.namespace, owner or why) for one, owner in found)
     return plan.model_copy(update={"actions": (*adopted, *plan.actions)})
 
 

@@ -7,14 +7,14 @@ earlier revision kept, that a failed upgrade was to remove, or that others creat
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from kubernaut.deploy.planning.removed_kinds import MAP_RECORD
 from kubernaut.history.manifest import manifest_of
 from kubernaut.history.records import NAMED, Record
 from kubernaut.models import Action
 from kubernaut.rollout.expected import why_manifest_unread
-from kubernaut.rollout.objects import Expected, expected_objects, metadata_of
+from kubernaut.rollout.objects import Expected, Object, expected_objects, metadata_of
 
 
 def missing_objects(target: Record, compared: Record) -> tuple[Expected, ...]:
@@ -26,9 +26,20 @@ def missing_objects(target: Record, compared: Record) -> tuple[Expected, ...]:
     """
     if target.manifest == compared.manifest or why_manifest_unread(target) or why_manifest_unread(compared):
         return ()
-    known = {one.key for one in expected_objects(manifest_of(compared).objects, compared.namespace)}
-    wanted = expected_objects(manifest_of(target).objects, target.namespace)
-    return tuple({one.key: one for one in wanted if one.key not in known and one.key.kind and one.key.name}.values())
+    return new_objects(manifest_of(target).objects, manifest_of(compared).objects, target.namespace)
+
+
+def new_objects(wanted: Sequence[Object], known: Sequence[Object], namespace: str) -> tuple[Expected, ...]:
+    """Return the objects of one manifest that another one of the same release lacks, each once.
+
+    Args:
+        wanted: The objects of the manifest that is applied.
+        known: The objects of the manifest that Helm compares it with.
+        namespace: The release's namespace.
+    """
+    keys = {one.key for one in expected_objects(known, namespace)}
+    new = {one.key: one for one in expected_objects(wanted, namespace) if one.key not in keys}
+    return tuple(one for key, one in new.items() if key.kind and key.name)
 
 
 def with_named(manifest: str, objects: Iterable[Expected]) -> str:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from kubernaut.history.explanation import clean
 from kubernaut.history.records import few
-from kubernaut.rollout.objects import Object, created_at, labels_of, mappings, metadata_of, owner_release
+from kubernaut.models import Action
+from kubernaut.rollout.objects import Object, ObjectKey, created_at, labels_of, mappings, metadata_of, owner_release
 
 ADOPT = "adopt-object"
 """The kind of the action for an object that is adopted."""
 _MANAGED_BY = "app.kubernetes.io/managed-by"
+
+
+def adopt_action(key: ObjectKey, namespace: str, reason: str) -> Action:
+    """Return the action that adopts an object of a release in this namespace."""
+    where = "" if key.namespace == namespace else f" in {key.namespace}"
+    return Action(kind=ADOPT, subject=f"{key.kind}/{key.name}{where}", reason=reason)
 
 
 def owner_of(live: Object, name: str, namespace: str) -> str:
