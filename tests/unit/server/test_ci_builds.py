@@ -18,11 +18,6 @@ RECORDED = BUILD.model_dump(mode="json")
 NONE = dict.fromkeys(RECORDED)
 
 
-@pytest.fixture
-def server(backend: Backend) -> InProcessServer:
-    return backend.server(watching=False)
-
-
 def of(server: InProcessServer, response: Any) -> Any:
     return server.get(f"/api/operations/{operation_of(response)}").json["build"]
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.backend import HELLO, SOON, Backend, deployed, ended, operation_of, running_backend
+from support.backend import HELLO, SOON, Backend, deployed, ended, operation_of
 from support.in_process_server import HEALTHY, TEAM, InProcessServer, problem
 from support.waiting import until
 from werkzeug.test import TestResponse
@@ -21,18 +20,6 @@ from kubernaut.server.routes.writes import DeleteQuery, DryRunQuery, NewRelease,
 from kubernaut.server.routing import Request
 
 KEYED = {"Idempotency-Key": "k-1", "Prefer": "wait=20"}
-
-
-@pytest.fixture
-def backend(tmp_path: Path) -> Iterator[Backend]:
-    with running_backend(tmp_path) as made:
-        made.publisher.publish("1.0.0")
-        yield made
-
-
-@pytest.fixture
-def server(backend: Backend) -> InProcessServer:
-    return backend.server(watching=False)
 
 
 def deploys(backend: Backend) -> int:

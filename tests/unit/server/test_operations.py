@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support.backend import HELLO, SOON, WAIT, Backend, deployed, ended, operation_of, running_backend
+from support.backend import HELLO, SOON, WAIT, Backend, deployed, ended, operation_of
 from support.in_process_server import READER, TEAM, InProcessServer, problem
 from support.waiting import until
 from werkzeug.test import TestResponse
@@ -21,18 +19,6 @@ from kubernaut.history.operations import new_operation_id
 from kubernaut.server.routes.operations import StreamTiming
 
 STREAM = {"Accept": "text/event-stream"}
-
-
-@pytest.fixture
-def backend(tmp_path: Path) -> Iterator[Backend]:
-    with running_backend(tmp_path) as made:
-        made.publisher.publish("1.0.0")
-        yield made
-
-
-@pytest.fixture
-def server(backend: Backend) -> InProcessServer:
-    return backend.server(watching=False)
 
 
 def begun(backend: Backend, server: InProcessServer, *says: str) -> str:

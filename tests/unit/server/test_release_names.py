@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.backend import HELLO, WAIT, Backend, nothing_was_written, running_backend
+from support.backend import HELLO, WAIT, Backend, nothing_was_written
 from support.charts import write_chart
 from support.clients import client, listening
 from support.in_process_server import InProcessServer, problem
@@ -19,18 +19,6 @@ from kubernaut.publish.registry import CHART_LAYER
 from kubernaut.testing.chart import load_chart, pack_chart
 
 CANARY = {**HELLO, "name": "canary", "application": "hello"}
-
-
-@pytest.fixture
-def backend(tmp_path: Path) -> Iterator[Backend]:
-    with running_backend(tmp_path) as made:
-        made.publisher.publish("1.0.0")
-        yield made
-
-
-@pytest.fixture
-def server(backend: Backend) -> InProcessServer:
-    return backend.server(watching=False)
 
 
 def push_foreign(backend: Backend, tag: str, name: str = "hello") -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from support.backend import HELLO, WAIT, Backend, deployed, ended, nothing_was_written, operation_of, running_backend
+from support.backend import HELLO, WAIT, Backend, deployed, ended, nothing_was_written, operation_of
 from support.hooked_charts import with_hook
 from support.in_process_server import HEALTHY, InProcessServer, problem
 from werkzeug.test import TestResponse
@@ -16,18 +14,6 @@ from kubernaut.errors import DeadlineExceeded
 from kubernaut.history.records import Status
 
 CANARY = "canary-8f3a-secret"
-
-
-@pytest.fixture
-def backend(tmp_path: Path) -> Iterator[Backend]:
-    with running_backend(tmp_path) as made:
-        made.publisher.publish("1.0.0")
-        yield made
-
-
-@pytest.fixture
-def server(backend: Backend) -> InProcessServer:
-    return backend.server(watching=False)
 
 
 # answers

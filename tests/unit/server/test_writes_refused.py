@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support.backend import HELLO, WAIT, Backend, deployed, ended, nothing_was_written, operation_of, running_backend
+from support.backend import HELLO, WAIT, Backend, deployed, ended, nothing_was_written, operation_of
 from support.in_process_server import READER, TEAM, InProcessServer, problem
-
-
-@pytest.fixture
-def backend(tmp_path: Path) -> Iterator[Backend]:
-    with running_backend(tmp_path) as made:
-        made.publisher.publish("1.0.0")
-        yield made
-
-
-@pytest.fixture
-def server(backend: Backend) -> InProcessServer:
-    return backend.server(watching=False)
-
 
 # who may
 
