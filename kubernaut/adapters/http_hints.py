@@ -36,7 +36,7 @@ def unreachable(what: str, url: str, error: RequestError, *, setting: bool = Fal
     Args:
         what: What was requested, as words that follow "Cannot read".
         url: The URL that was requested; its path and query are not shown.
-        error: Why there is no answer.
+        error: The failure of the request.
         setting: Whether the scheme of the URL is from the settings of kubernaut, and the host may be.
     """
     parts = urlsplit(url)

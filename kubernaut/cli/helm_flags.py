@@ -218,7 +218,7 @@ FLAGS = (
     _refused(
         "--ignore-not-found",
         _UNINSTALL,
-        "a name that never existed may be a typing error; deleting a deleted release again is no error",
+        "a name that never existed may be a typing error; a second delete of a release succeeds",
         "In a script, exit status 4 means that it does not exist: `kubernaut delete NAME -n NAMESPACE --yes || [ $? -eq 4 ]`.",
     ),
     _refused(

@@ -58,7 +58,7 @@ def hidden_options(helm: Sequence[str], known: Sequence[click.Parameter]) -> Ite
             continue
         taken.update(names)
         how: dict[str, Any] = {"multiple": True} if flag.takes_value else {"is_flag": True}
-        names.append(f"helm{flag.name.replace('-', '_')}")  # a parameter's name of its own: --wait is not the opposite of --no-wait
+        names.append(f"helm{flag.name.replace('-', '_')}")  # a separate parameter: --wait is not the opposite of --no-wait
         yield click.Option(names, hidden=True, expose_value=False, callback=_callback(flag), **how)
 
 

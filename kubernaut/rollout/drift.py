@@ -293,7 +293,7 @@ def _quantity(value: Any) -> Decimal | None:
 
 
 def is_helm(manager: str) -> bool:
-    """Return whether a field manager is Helm, whatever its program is called."""
+    """Return whether a field manager is Helm, under any name of its program."""
     return "helm" in manager.lower()
 
 

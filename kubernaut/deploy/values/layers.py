@@ -1,8 +1,8 @@
 """The values of a deploy: layers merged by Helm's rules, and results compared. Pure, but for read files.
 
 The values of a deploy are complete, in Helm's order: chart defaults < the version's environment file < ``--values`` <
-``--set-json`` < ``--set`` < ``--set-string`` < ``--set-file`` < ``--set-literal``, whatever their order on the command line. The
-defaults stay in the chart; the rest is merged here and passed to Helm once, with ``--reset-values``.
+``--set-json`` < ``--set`` < ``--set-string`` < ``--set-file`` < ``--set-literal``; their order on the command line does not matter.
+The defaults stay in the chart; the rest is merged here and passed to Helm once, with ``--reset-values``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ends accepted operations whose server was killed before they began, seconds after that, whatever lock they waited for."""
+"""Ends accepted operations whose server was killed before they began, seconds after that, also if they waited for a lock."""
 
 from __future__ import annotations
 
