@@ -1,17 +1,20 @@
-"""Deletes what no record owns any more: the objects that only revisions brought that failed."""
+"""Deletes what Helm has left: objects that no record owns any more, and those that it could not delete."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from kubernaut.deploy.planning.leftovers import Leftover
-from kubernaut.deploy.planning.revisions import title
-from kubernaut.errors import KubernautError, NotFound
-from kubernaut.rollout.objects import is_deleted, is_kept, owner_release, uid_of
+from kubernaut.deploy.planning.revisions import removed_documents, title
+from kubernaut.errors import ClusterUnreachable, KubernautError, NotFound
+from kubernaut.history.records import Record
+from kubernaut.rollout.objects import expected_objects, is_deleted, is_kept, owner_release, uid_of
 
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
+
+_MOST_REFUSED = 3
 
 
 def remove_leftovers(cluster: Cluster, found: Iterable[Leftover], *, notify: Callable[[str], None]) -> None:
@@ -29,7 +32,28 @@ def remove_leftovers(cluster: Cluster, found: Iterable[Leftover], *, notify: Cal
         except NotFound:  # its kind is gone, and so is the object
             continue
         except KubernautError as failure:
-            notify(f"{one.object.key}, which {title(one.record)} brought, could not be removed: {failure.message}")
+            why = f"could not be removed, and belongs to no release: {failure.message}"
+            notify(f"{one.object.key}, which {title(one.record)} brought and the current revision does not have, {why}")
+
+
+def refused_deletes(cluster: Cluster, record: Record) -> Sequence[KubernautError]:
+    """Delete the objects of a release that Helm could not delete, and return the cluster's refusals, which Helm does not report.
+
+    Args:
+        cluster: The release's cluster.
+        record: The release's record.
+    """
+    refused: list[KubernautError] = []
+    for one in expected_objects(removed_documents(record), record.namespace):
+        try:
+            _remove_leftover(cluster, Leftover(one, record))
+        except NotFound:
+            continue
+        except KubernautError as failure:
+            refused.append(failure)
+            if len(refused) == _MOST_REFUSED or isinstance(failure, ClusterUnreachable):
+                break
+    return refused
 
 
 def _remove_leftover(cluster: Cluster, one: Leftover) -> bool:

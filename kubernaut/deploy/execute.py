@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from kubernaut.deploy.cluster_facts import adopted_health, is_gone, missing_in
+from kubernaut.deploy.endings import name_endings, wait_for_endings
 from kubernaut.deploy.execution import DeployContext, Execution, NotReady, completing_hints
 from kubernaut.deploy.failed_deploy import roll_back_or_keep
 from kubernaut.deploy.helm_commands import deploy_command, rollback_command, run_helm, uninstall_command
@@ -213,11 +214,13 @@ def _execute_locked(request: OperationRequest, execution: Execution) -> Result:
     action = planned.actions[-1]
     if action.kind == ADOPT:
         return _adopt(execution, planned, execution.history.by_id(action.subject))
-    if isinstance(request, DeployRequest):
-        return _deploy(request, execution, planned, action)
     if isinstance(request, UninstallRequest):
         record = _delete(request, execution, action)
+        name_endings(execution, record)
         return _succeeded(execution, planned, record, None)
+    wait_for_endings(execution)
+    if isinstance(request, DeployRequest):
+        return _deploy(request, execution, planned, action)
     return _roll_back(request, execution, planned, action)
 
 

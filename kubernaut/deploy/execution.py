@@ -293,7 +293,7 @@ class Execution:
             self.step.notice(f"The status of an older revision could not be restored: {failure}")
 
     def remove_leftovers(self, record: Record) -> None:
-        """Delete the objects that only revisions brought that failed; a release runs without them."""
+        """Delete what only earlier revisions have: see :func:`kubernaut.deploy.planning.leftovers.leftovers`."""
         self.lock.check()
         remove_leftovers(self.cluster, leftovers(self.latest, record), notify=self.step.notice)
 

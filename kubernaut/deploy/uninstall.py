@@ -1,4 +1,4 @@
-"""The hooks of an uninstall: watched beside Helm, and explained when one fails."""
+"""An uninstall beside Helm: its hooks are watched, and what fails is explained: a hook, or a delete that the cluster refuses."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from kubernaut.deploy.cleanup import refused_deletes
+from kubernaut.deploy.endings import name_endings
 from kubernaut.deploy.hook_cleanup import remove_running_hooks
 from kubernaut.deploy.rollout import is_about_a_hook, kept
-from kubernaut.errors import DeployKept, HelmFailed, LockLost
+from kubernaut.errors import DeployKept, HelmFailed, KubernautError, LockLost
 from kubernaut.errors.domain import NO_HOOKS_HINT, NO_HOOKS_HTTP_HINT
 from kubernaut.history.masking import known_secrets
 from kubernaut.rollout.expected import DELETE_EVENTS, hooks_of
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from kubernaut.history.records import Record
 
 _LAST_LOOK_SECONDS = 2.0
+_LOOK_SECONDS = 5.0
+"""After how many seconds what Helm still waits for is named."""
 
 
 class Uninstall:
@@ -38,18 +42,22 @@ class Uninstall:
         self.hooks = () if execution.no_hooks else hooks_of(record, DELETE_EVENTS)
         self.began = execution.cluster.server_time
         self.is_explained = False
+        self._next_look = execution.context.clock() + _LOOK_SECONDS
         self.follower = RolloutFollower(
             self._watch, execution.step, before=self.hooks, find=self._find, notify=execution.notice_once
         )
 
     def check(self) -> None:
-        """Check the lock and the hooks, in Helm's thread. Raises: LockLost, Interrupted, HelmFailed."""
+        """Check the lock and hooks, and name what Helm waits for, in Helm's thread. Raises: LockLost, Interrupted, HelmFailed."""
         self._execution.lock.check()
+        if self._execution.context.clock() >= self._next_look:
+            self._next_look = self._execution.context.clock() + _LOOK_SECONDS
+            name_endings(self._execution, self._record)
         if self.hooks:
             self.follower.check()
 
     def failure(self, record: Record) -> DeployKept:
-        """Return the error for a release that Helm did not uninstall; for a hook that failed, with the cause and the evidence.
+        """Return the error for a release that Helm did not uninstall: with the cause, for a hook or a delete that failed.
 
         Args:
             record: The release's record, as Helm left it.
@@ -69,7 +77,22 @@ class Uninstall:
                 failed = kept(explanation.model_copy(update={"sentence": sentence}), record)
                 failed.hint, failed.http_hint = NO_HOOKS_HINT, NO_HOOKS_HTTP_HINT
                 return failed
-        return DeployKept(f"{record.id} is not deleted: its status is {record.status}. {reported}", details=reported.details)
+        refused = self._refused(record, reported, what)
+        return refused or DeployKept(
+            f"{record.id} is not deleted: its status is {record.status}. {reported}", details=reported.details
+        )
+
+    def _refused(self, record: Record, reported: KubernautError, what: str) -> DeployKept | None:
+        """Return the error for objects that the cluster refuses to delete; ``None`` if it refuses none."""
+        refused = refused_deletes(self._execution.cluster, record)
+        if not refused:
+            return None
+        from kubernaut.rollout.diagnose import explain
+
+        failure = HelmFailed(refused[0].message, details=[*(one.message for one in refused), *reported.details])
+        secrets = (*self._execution.context.secrets, *known_secrets(record))
+        explanation = explain(what, failure, self._watch.snapshot(), since=self.began, secrets=secrets)
+        return kept(explanation.model_copy(update={"facts": {**explanation.facts, "deletes": "true"}}), record)
 
     def _find(self) -> Target | None:
         """Return the hooks, once their state before Helm is known."""

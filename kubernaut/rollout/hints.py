@@ -151,6 +151,8 @@ def _quota(facts: Facts) -> Pair:
 
 def _admission(facts: Facts) -> Pair:
     webhook, level = facts.get("webhook"), facts.get("podSecurity")
+    if facts.get("deletes"):
+        return _delete_refused(facts)
     if level:
         advice = f"Set the securityContext that the message names; the namespace enforces the Pod Security level {level}"
         return f"{advice}: `kubectl get namespace {facts.object_name('namespace') or facts.namespace} --show-labels`.", f"{advice}."
@@ -158,6 +160,15 @@ def _admission(facts: Facts) -> Pair:
         advice = f"The webhook's own service does not run: repair it first, then deploy again ({webhook})."
         return f"{advice} `kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations` lists the webhooks.", advice
     return same("Change the object as the message demands, or have the rule changed, then deploy again.")
+
+
+def _delete_refused(facts: Facts) -> Pair:
+    mend = "Have the rule changed, or do what it demands"
+    if facts.get("unanswered"):
+        mend = f"The webhook's own service does not run: repair it ({facts.get('webhook')})"
+    again = f"{mend}, then delete the release again"
+    keep = f"To keep it instead, run `kubernaut unlock {facts.name} -n {facts.namespace}` and deploy it."
+    return f"{again}: `kubernaut delete {facts.name} -n {facts.namespace}`. {keep}", f"{again}."
 
 
 def _claim(facts: Facts) -> Pair:

@@ -170,7 +170,7 @@ class Model(ModelSteps):
             if old and not old.fenced:
                 self._put(one, status="superseded")
         record = self.entry(revision)
-        if record and (record.pending or (record.status == "uninstalling" and not record.fenced)):  # or while a delete is killed
+        if record and not record.fenced:  # Helm writes its end whatever the record says by now
             self._put(revision, status="deployed")
         if self.state.changed:
             self._go(changed=None)

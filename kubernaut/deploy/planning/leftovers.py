@@ -124,7 +124,9 @@ def pass_base(history: ReleaseHistory, history_max: int) -> Iterator[Action]:
 
 
 def leftovers(history: ReleaseHistory, runs: Record) -> tuple[Leftover, ...]:
-    """Return the objects that only other revisions have: those that did not serve, and the newest one that did before them.
+    """Return the objects that only other revisions have: the newest one that served before, and those that did not serve.
+
+    Helm has deleted those of the first, unless the cluster refused: Helm goes on then, and reports nothing.
 
     Args:
         history: The history of the release.
@@ -133,9 +135,9 @@ def leftovers(history: ReleaseHistory, runs: Record) -> tuple[Leftover, ...]:
     expected = expected_of(runs)
     others = [record for record in history.records if record.uid != runs.uid and not record.damaged]
     unserved = [record for record in others if record.status == Status.FAILED or _failed(record, history)][:MAX_RECORDS]
-    if expected is None or not unserved:
-        return ()
     served = newest_served(history, others).record
+    if expected is None or not (unserved or served):
+        return ()
     known = {one.key for one in expected}
     found: dict[ObjectKey, Leftover] = {}
     for record in [*([served] if served is not None else []), *unserved]:
