@@ -114,7 +114,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         return parse_yaml(path.read_bytes(), str(path))
     except OSError as error:
-        raise ValuesInvalid(f"{path} cannot be read: {error.strerror}.") from error
+        hint = "Check the path: a relative one counts from the folder that the command runs in."
+        if str(path).startswith("~"):  # in --values=~/FILE
+            hint = "A shell replaces ~ only at the start of a word: write `--values ~/FILE`, or the whole path."
+        raise ValuesInvalid(f"{path} cannot be read: {error.strerror}.", hint=hint) from error
 
 
 def _check_values(content: Any, seen: list[int], source: str, most: int) -> None:

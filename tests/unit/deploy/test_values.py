@@ -99,6 +99,15 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
             read_values({}, [tmp_path / name])
 
 
+def test_hint_about_a_file_that_does_not_exist_is_about_its_path() -> None:
+    with pytest.raises(ValuesInvalid) as caught:
+        read_values({}, ["missing.yaml"])
+    assert "path" in caught.value.hint
+    with pytest.raises(ValuesInvalid) as caught:
+        read_values({}, ["~/missing.yaml"])
+    assert "`--values ~/FILE`" in caught.value.hint
+
+
 def test_invalid_set_does_not_reveal_its_value() -> None:
     with pytest.raises(ValuesInvalid, match=r"--set a\.b…") as caught:
         read_values({"a": 1}, sets=["a.b=hunter2"])
