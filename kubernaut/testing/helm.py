@@ -94,6 +94,10 @@ class FakeHelm:
         """Return the Helm version that the fake follows."""
         return self._version
 
+    @property
+    def _numbers(self) -> tuple[int, ...]:
+        return tuple(int(part) for part in self._version.split(".")[:2])
+
     # charts
 
     def package(self, chart: Path, destination: Path) -> Path:
@@ -253,10 +257,16 @@ class FakeHelm:
             if end.status is not Status.UNINSTALLING:
                 remove_manifest(self.cluster, record.manifest, record.namespace)
                 self._record(record, end.status, description)
+                for older in self._deployed(records[:-1]):
+                    self._record(older, Status.SUPERSEDED, older.description)
                 self._run_hooks(record, "post-delete", f"Deleting {namespace}.{name}", no_hooks=no_hooks)
         _raise(end)
 
     # the records
+
+    def _deployed(self, older: list[Record]) -> list[Record]:
+        """Return the older deployed records that an uninstall marks superseded: since 3.19.5 and 4.0.2."""
+        return [one for one in older if one.status == Status.DEPLOYED and self._numbers >= (4, 0)]
 
     def _install(self, content: dict[str, Any], labels: Mapping[str, str], description: str, check: Check, no_hooks: bool) -> None:
         namespace = content["namespace"]
@@ -324,7 +334,7 @@ class FakeHelm:
     def _refuse_unknown(self, record: Record, compared: Record) -> None:
         """Fail as a rollback over an object that exists and that the compared record lacks; from 4.2 on Helm overwrites it."""
         found = unknown_object(self.cluster, compared.content["manifest"], record.manifest, record.namespace)
-        if found is None or tuple(int(part) for part in self._version.split(".")[:2]) >= (4, 2):
+        if found is None or self._numbers >= (4, 2):
             return
         message = f'no {found[0]} with the name "{found[1]}" found'
         self._record(compared, Status.SUPERSEDED, compared.description)

@@ -55,7 +55,11 @@ class OnPlatform:
         self.keep = keep
         if namespace:
             self.scenario.cluster.create_namespace(self.scenario.namespace)
-        self.user = self.subject(self.helm)
+        self.users = {helm: self.subject(helm) for helm in (self.helm, *{"helm3", "helm4"} - {self.helm})}
+
+    @property
+    def user(self) -> Subject:
+        return self.users[self.helm]
 
     def subject(self, helm: str) -> Subject:
         return self.scenario.subject(helm, KUBERNAUT_HISTORY_MAX=str(self.keep))
@@ -172,6 +176,10 @@ class OnPlatform:
         user.proxy.release(point)
         user.settled()
         self.sure = False
+
+    def other_helm(self) -> bool:
+        self.helm = "helm3" if self.helm == "helm4" else "helm4"
+        return self.helm == "helm4"
 
     def others_change(self) -> bool:
         address = f"/api/v1/namespaces/{self.scenario.namespace}/configmaps/{NAME}?fieldManager=kubectl-edit"

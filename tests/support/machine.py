@@ -43,6 +43,9 @@ class System(Protocol):
     def end_outlived(self) -> None:
         """Let it come to its end."""
 
+    def other_helm(self) -> bool:
+        """Use the other Helm from now on; return whether that is the newer one."""
+
     def others_change(self) -> bool:
         """Change an object of the release as others do; return whether it exists."""
 
@@ -219,6 +222,11 @@ class Machine(RuleBasedStateMachine):
         assert left is not None
         self.on.end_outlived()
         self.model.outlived(*left)
+
+    @rule()
+    def other_helm(self) -> None:
+        """Helm 3 and Helm 4 work on the same release in turns."""
+        self.model.newer = self.on.other_helm()
 
     @rule()
     def others_change(self) -> None:

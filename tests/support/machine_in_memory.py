@@ -143,11 +143,12 @@ class InMemory:
         self.cluster = BlindCluster(*[NAMESPACE] * namespace)
         self.cluster.server_time = datetime(2026, 11, 22, 12, tzinfo=UTC)
         self.turns = 0
+        self.versions = ["3.17.3", "4.2.4"]
         self.helm = self.new_helm()
         self.left: MortalHelm | None = None
 
     def new_helm(self) -> MortalHelm:
-        helm = MortalHelm(self.cluster)
+        helm = MortalHelm(self.cluster, self.versions[0])
         helm.pushed.update(published()[1])
         return helm
 
@@ -205,6 +206,7 @@ class InMemory:
             on_failure="keep" if fails in ("kept", "late") else "rollback",
             create_namespace=how.get("create", False),
             no_hooks=how.get("no_hooks", False),
+            on_conflict="take",
             history_max=self.keep,
         )
         return request, ends
@@ -268,6 +270,10 @@ class InMemory:
         assert self.left is not None
         self.left.end_at_work()
         self.left = None
+
+    def other_helm(self) -> bool:
+        self.versions.reverse()
+        return self.versions[0] > "4"
 
     def others_change(self) -> bool:
         found = self.cluster.get_object(CHART_RESOURCES["ConfigMap"], NAMESPACE, NAME)

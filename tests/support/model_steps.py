@@ -175,10 +175,9 @@ class ModelSteps:
         self._put(revision, status="uninstalling", plain=False, old=False)
         if self.current.stuck and not no_hooks:
             return False
-        if self.newer:
-            for below in self.deployed:
-                self._put(below.revision, status="superseded")
         self._put(revision, status="uninstalled")
+        for below in self.deployed if self.newer else ():
+            self._put(below.revision, status="superseded")
         self._go(changed=False)
         return True
 
