@@ -84,6 +84,18 @@ class RecordsContract(AnyHelm):
             self.deploy(helm, chart, namespace, replace=True)
         assert [record.status for record in self.records(cluster, namespace)] == [Status.UNINSTALLED, Status.FAILED]
 
+    def test_uninstall_supersedes_an_older_deployed_record(
+        self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path
+    ) -> None:
+        """Helm 3.17 leaves it deployed, below the one that is uninstalled."""
+        chart = write_chart(tmp_path)
+        for text in "ab":
+            self.deploy(helm, chart, namespace, values={"text": text})
+        mark(cluster, self.records(cluster, namespace)[1], Status.DEPLOYED)
+        helm.uninstall("r", namespace=namespace, description="", timeout=30, log=print)
+        older = Status.DEPLOYED if helm.version().startswith("3.17") else Status.SUPERSEDED
+        assert [record.status for record in self.records(cluster, namespace)] == [Status.UNINSTALLED, older]
+
     # a check that stops it
 
     def test_raising_check_stops_helm(self, helm: Helm, cluster: Cluster, namespace: str, tmp_path: Path) -> None:
@@ -114,6 +126,12 @@ class TestFakeHelm(InMemory, RecordsContract):
         with pytest.raises(ReleaseLocked):
             helm.uninstall("r", namespace=namespace, description="", timeout=30, log=print, check=check)
         assert self.records(cluster, namespace)[0].status == Status.UNINSTALLING  # type: ignore[arg-type]
+
+
+class TestFakeHelm4(InMemory, RecordsContract):
+    @pytest.fixture
+    def helm(self, cluster: FakeCluster) -> FakeHelm:
+        return FakeHelm(cluster, "4.2.4")
 
 
 @pytest.mark.platform
