@@ -357,6 +357,9 @@ def _uninstall(request: OperationRequest, execution: Execution, current: Record)
         if record is None:
             raise ReleaseNotFound(f"{current.id} and its history were removed by another process at the same time.")
         if record.status == Status.UNINSTALLED:
+            if execution.operation.verb == "delete" and (failed := uninstall.failure_after_the_end(record)):
+                execution.add_release(record, None)
+                raise failed
             return record
         newest = execution.latest.current
         if newest is not None and newest.revision > current.revision:  # Helm uninstalls the current one

@@ -63,26 +63,51 @@ class Uninstall:
             record: The release's record, as Helm left it.
         """
         reported = self._execution.helm_failure or HelmFailed("Helm reported no error.")
-        finishes = self._execution.operation.verb != "delete"
-        what = f"{'Another attempt to finish the' if finishes else 'The'} delete of {record.id}"
-        if self.hooks:
-            self._watch.is_synced(_LAST_LOOK_SECONDS)
-            self.follower.look_once_more(_LAST_LOOK_SECONDS)
-            secrets = (*self._execution.context.secrets, *known_secrets(record))
-            self.is_explained = True
-            explanation = self.follower.explain(what, reported, expected=self.hooks, since=self.began, secrets=secrets)
-            if is_about_a_hook(explanation):
-                then = f" The {self._execution.operation.verb} begins when that delete is finished." if finishes else ""
-                sentence = explanation.sentence.replace(f"{what} was not ready", f"{what} was not finished", 1) + then
-                failed = kept(explanation.model_copy(update={"sentence": sentence}), record)
-                failed.hint, failed.http_hint = NO_HOOKS_HINT, NO_HOOKS_HTTP_HINT
-                return failed
-        refused = self._refused(record, reported, what)
-        return refused or DeployKept(
+        failed = self._hook_failure(record, reported)
+        if failed is not None:
+            failed.hint, failed.http_hint = NO_HOOKS_HINT, NO_HOOKS_HTTP_HINT
+            return failed
+        return self._refused(record, reported) or DeployKept(
             f"{record.id} is not deleted: its status is {record.status}. {reported}", details=reported.details
         )
 
-    def _refused(self, record: Record, reported: KubernautError, what: str) -> DeployKept | None:
+    def failure_after_the_end(self, record: Record) -> DeployKept | None:
+        """Return the error for a hook that failed after Helm had uninstalled the release; ``None`` if none did.
+
+        Args:
+            record: The release's record; it is uninstalled.
+        """
+        reported = self._execution.helm_failure
+        failed = self._hook_failure(record, reported) if reported is not None else None
+        if failed is not None:
+            done = "The release is deleted, and the hook does not run again: do by hand what it did not do."
+            failed.hint, failed.http_hint = f"{done} `kubernaut explain NAME -n NAMESPACE` shows its last lines.", done
+        return failed
+
+    def _what(self, record: Record) -> str:
+        return f"{'Another attempt to finish the' if self._finishes else 'The'} delete of {record.id}"
+
+    @property
+    def _finishes(self) -> bool:
+        return self._execution.operation.verb != "delete"
+
+    def _hook_failure(self, record: Record, reported: KubernautError) -> DeployKept | None:
+        """Return the error for a hook that failed, with the cause and the evidence; ``None`` if it was not a hook."""
+        if not self.hooks:
+            return None
+        what = self._what(record)
+        self._watch.is_synced(_LAST_LOOK_SECONDS)
+        self.follower.look_once_more(_LAST_LOOK_SECONDS)
+        secrets = (*self._execution.context.secrets, *known_secrets(record))
+        self.is_explained = True
+        explanation = self.follower.explain(what, reported, expected=self.hooks, since=self.began, secrets=secrets)
+        if not is_about_a_hook(explanation):
+            return None
+        then = f" The {self._execution.operation.verb} begins when that delete is finished." if self._finishes else ""
+        sentence = explanation.sentence.replace(f"{what} was not ready", f"{what} was not finished", 1) + then
+        return kept(explanation.model_copy(update={"sentence": sentence}), record)
+
+    def _refused(self, record: Record, reported: KubernautError) -> DeployKept | None:
         """Return the error for objects that the cluster refuses to delete; ``None`` if it refuses none."""
         refused = refused_deletes(self._execution.cluster, record)
         if not refused:
@@ -91,7 +116,7 @@ class Uninstall:
 
         failure = HelmFailed(refused[0].message, details=[*(one.message for one in refused), *reported.details])
         secrets = (*self._execution.context.secrets, *known_secrets(record))
-        explanation = explain(what, failure, self._watch.snapshot(), since=self.began, secrets=secrets)
+        explanation = explain(self._what(record), failure, self._watch.snapshot(), since=self.began, secrets=secrets)
         return kept(explanation.model_copy(update={"facts": {**explanation.facts, "deletes": "true"}}), record)
 
     def _find(self) -> Target | None:
@@ -104,16 +129,19 @@ class Uninstall:
 
 @contextmanager
 def uninstalling(execution: Execution, record: Record) -> Iterator[Uninstall]:
-    """Watch the hooks of a release while the block uninstalls it; what still runs when that failed is removed."""
+    """Watch the hooks of a release while the block uninstalls it; what still runs when that or its Helm failed is removed."""
     uninstall = Uninstall(execution, record)
     with ExitStack() as stack:
         if uninstall.hooks:
             stack.enter_context(uninstall.follower)
+        failed = True
         try:
             yield uninstall
+            failed = execution.helm_failure is not None
         except LockLost:
+            failed = False
             raise
-        except BaseException:
-            secrets = None if uninstall.is_explained else known_secrets(record)
-            remove_running_hooks(execution, uninstall.hooks, uninstall.began, secrets=secrets)
-            raise
+        finally:
+            if failed:
+                secrets = None if uninstall.is_explained else known_secrets(record)
+                remove_running_hooks(execution, uninstall.hooks, uninstall.began, secrets=secrets)

@@ -67,7 +67,7 @@ def arguments(subject: Subject, verb: str, text: str, *more: str) -> list[str]:
     return subject.verb(verb, text, *more)
 
 
-@pytest.mark.parametrize(("state", "helm"), zip(STATES, cycle(["helm3", "helm4"]), strict=False))
+@pytest.mark.parametrize(("state", "helm"), list(zip(STATES, cycle(["helm3", "helm4"]), strict=False)))
 def test_two_ways_out_at_once_leave_a_sound_history(scenario: FaultScenario, helm: str, state: str) -> None:
     prepare, ways = STATES[state]
     subjects = [scenario.subject(helm) for _ in ways]

@@ -22,6 +22,7 @@ from kubernaut.errors import (
     DeadlineExceeded,
     DeployKept,
     DeployRolledBack,
+    HelmFailed,
     KubernautError,
     LockLost,
     ReleaseNotFound,
@@ -86,6 +87,28 @@ def test_delete_names_the_hook_and_offers_to_leave_it_out(harness: DeployHarness
     assert harness.operation.outcome.cause == "hook_failed"
     assert "`--no-hooks`" in harness.operation.failure.hint
     assert harness.cluster.get_object(DEPLOYMENTS, "demo", "web") is not None
+
+
+def test_hook_that_fails_after_the_delete_is_named(harness: DeployHarness) -> None:
+    harness.deploy(template=with_hook("post-delete", WORKLOAD))
+    error = fails(harness, "delete")
+    assert (error.exit_status, error.members["cause"]) == (7, "hook_failed")
+    assert facts_in(error.message, "demo.hello.v1", "post-delete")
+    assert "`kubernaut explain hello -n demo`" in error.hint
+    assert "--no-hooks" not in error.hint, "the delete is done"
+    assert "`" not in error.http_hint
+    assert harness.statuses == ["uninstalled"]
+    assert harness.operation.outcome is not None
+    assert harness.operation.outcome.cause == "hook_failed"
+    assert not run(harness, "delete").changed
+
+
+def test_deploy_goes_on_after_a_hook_that_fails_after_the_delete(harness: DeployHarness) -> None:
+    harness.deploy(template=with_hook("post-delete", WORKLOAD))
+    harness.helm.end_with(Status.UNINSTALLING, HelmFailed("failed to delete release: hello"))
+    fails(harness, "delete")
+    assert run(harness, "deploy").changed
+    assert harness.statuses == ["superseded", "deployed"]
 
 
 def test_hook_that_helm_has_removed_is_named(harness: DeployHarness) -> None:
