@@ -303,11 +303,16 @@ def _writer(path: Path, managed: Sequence[Object], *, exists: bool) -> Object | 
     Helm owns what it wrote, so another wrote a field without an owner: ``kubectl scale --replicas=0`` leaves one. A field that is
     gone never has an owner: it counts if another manager changed the object after Helm.
     """
-    owners = [entry for entry in managed if _owns(entry.get("fieldsV1"), path)]
+    owned = [(_owned(entry.get("fieldsV1"), path), entry) for entry in managed]
+    deepest = max((depth for depth, _ in owned), default=0)
+    owners = [entry for depth, entry in owned if depth == deepest > 0]
     if owners:
         others = [entry for entry in owners if not is_helm(str(entry.get("manager")))]
-        return others[-1] if len(others) == len(owners) else None
-    if exists:
+        if len(others) == len(owners):
+            return others[-1]
+        if exists:
+            return None
+    elif exists:
         return {}
     mine = [entry for entry in managed if is_helm(str(entry.get("manager")))]
     last = max(filter(None, (time_in(entry, "time") for entry in mine)), default=None)
@@ -339,18 +344,21 @@ def _exists(item: Any, path: Path) -> bool:
     return True
 
 
-def _owns(fields: Any, path: Path) -> bool:
-    """Return whether a set of fields has a path, or as a whole a list or map that contains it."""
+def _owned(fields: Any, path: Path) -> int:
+    """Return how many steps of a path a set of fields has; fewer than all for a list or map that it has as a whole, 0 for none.
+
+    ``"f:data": {}`` is a map as a whole, or one whose last own key another manager has taken; then that one has more steps.
+    """
     for depth, step in enumerate(path):
         if not isinstance(fields, Mapping):
-            return False
+            return 0
         if not fields:
-            return depth > 0
+            return depth
         name = _entry(fields, step)
         if name is None:
-            return False
+            return 0
         fields = fields[name]
-    return True
+    return len(path)
 
 
 def _entry(fields: Mapping[str, Any], step: str | Item) -> str | None:

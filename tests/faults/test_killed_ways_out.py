@@ -10,6 +10,8 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from support.api_calls import call_api
+from support.fault_chart import NAME
 from support.faults import FaultScenario, Subject
 from support.waiting import until
 from support.widgets import Widgets
@@ -54,6 +56,54 @@ def test_objects_of_a_killed_deploy_are_removed_by_the_next(scenario: FaultScena
     subject.deploy("c")
     assert (scenario.text(), scenario.text("extra")) == ("c", None)
     scenario.check_settled()
+
+
+def changed_by_others(scenario: FaultScenario, subject: Subject) -> None:
+    subject.deploy("a")
+    call_api(scenario.cluster, "PATCH", config_map(scenario, NAME), body={"data": {"text": "theirs"}}, headers=MERGE)
+
+
+def deleted_by_others(scenario: FaultScenario, subject: Subject) -> None:
+    subject.deploy("a", "--set", "extra=mine")
+    call_api(scenario.cluster, "DELETE", config_map(scenario, NAME).partition("?")[0])
+
+
+def object_of_others(scenario: FaultScenario, subject: Subject) -> None:
+    subject.deploy("b")
+    body = {"metadata": {"name": "extra"}, "data": {"text": "theirs"}}
+    call_api(scenario.cluster, "POST", config_map(scenario, "").replace("/?", "?"), body=body)
+
+
+def failed_rollback(scenario: FaultScenario, subject: Subject) -> None:
+    for text in "abc":
+        subject.deploy(text, "--set", "hook=pre-rollback")
+    subject.run(*subject.verb("rollback", "", "--revision", "1"), status=7)
+
+
+MERGE = {"Content-Type": "application/merge-patch+json"}
+WAYS = {
+    "changed by others": (changed_by_others, ["deploy", "a", "--on-conflict", "take"]),
+    "deleted by others": (deleted_by_others, ["deploy", "a", "--set", "extra=mine"]),
+    "object of others": (object_of_others, ["deploy", "a", "--set", "extra=mine", "--take-ownership"]),
+    "failed rollback": (failed_rollback, ["rollback", "", "--no-hooks"]),
+}
+
+
+def config_map(scenario: FaultScenario, name: str) -> str:
+    return f"/api/v1/namespaces/{scenario.namespace}/configmaps/{name}?fieldManager=kubectl-edit"
+
+
+@pytest.mark.parametrize("state", WAYS)
+def test_way_out_that_was_killed_is_taken_again(scenario: FaultScenario, helm: str, state: str) -> None:
+    prepare, way = WAYS[state]
+    subject = scenario.subject(helm)
+    prepare(scenario, subject)
+    subject.killed("mid-apply", *subject.verb(*way))
+    subject.settled()
+    subject.run(*subject.verb(*way))
+    assert scenario.text() == "a"
+    assert scenario.text("extra") == ("mine" if "extra=mine" in way else None)
+    assert scenario.check_settled().current.status == "deployed"
 
 
 @pytest.fixture

@@ -221,6 +221,26 @@ def test_list_that_is_owned_as_a_whole_has_its_writer() -> None:
     assert change.manager == "kubectl-edit"
 
 
+@given(keys=st.sets(st.from_regex(r"[a-z]{1,4}", fullmatch=True), min_size=1, max_size=4), data=st.data())
+def test_keys_that_another_manager_took_have_their_writer(keys: set[str], data: st.DataObject) -> None:
+    """The entry of Helm keeps the map, as a whole once its last key is taken."""
+    taken = data.draw(st.sets(st.sampled_from(sorted(keys)), min_size=1))
+    wanted: Json = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"}, "data": dict.fromkeys(keys, "ours")}
+    changed = {**wanted, "data": {key: "theirs" if key in taken else "ours" for key in keys}}
+    kept = {".": {}, **{f"f:{key}": {} for key in keys - taken}} if keys - taken else {}
+    theirs = {"f:data": {f"f:{key}": {} for key in taken}}
+    live = managed(changed, entry("helm", HELM_TIME, {"f:data": kept}), entry("kubectl-edit", HELM_TIME, theirs))
+    drift = found(live, wanted)
+    assert {(one.field, one.manager) for one in drift} == {(f"data.{key}", "kubectl-edit") for key in taken}
+
+
+def test_last_key_of_a_map_that_was_removed_is_drift() -> None:
+    wanted: Json = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"}, "data": {"text": "ours"}}
+    helm, theirs = entry("helm", HELM_TIME, {"f:data": {}}), entry("kubectl-edit", LATER, {"f:metadata": {}})
+    drift = found(managed({**wanted, "data": {}}, helm, theirs), wanted)
+    assert [one.field for one in drift] == ["data.text"]
+
+
 # replicas
 
 
