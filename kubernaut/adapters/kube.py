@@ -159,6 +159,35 @@ class Cluster:
         with suppress(NotFound):
             self._api.json("DELETE", resource.path(namespace, name), body=options)
 
+    def with_applied(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        manifest: Mapping[str, Any],
+        *,
+        merges_lists: bool,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """Return an object as it would be with a manifest applied to it; nothing is changed (``dryRun=All``).
+
+        Args:
+            resource: Its kind.
+            namespace: Its namespace.
+            manifest: The fields that are applied, with the object's name.
+            merges_lists: Merge lists by their keys, which the API server does for the kinds of Kubernetes only.
+            timeout: Seconds to wait for the response, if fewer than usual.
+        """
+        body = {key: value for key, value in manifest.items() if key != "status"}
+        form = "strategic-merge" if merges_lists else "merge"
+        return self._api.json(
+            "PATCH",
+            resource.path(namespace, str(manifest["metadata"]["name"])),
+            body=body,
+            parameters={"dryRun": "All", "fieldValidation": "Ignore"},
+            headers={"Content-Type": f"application/{form}-patch+json"},
+            timeout=timeout,
+        )
+
     def find_resource(self, api_version: str, kind: str) -> Resource:
         """Return the resource of a kind, as the API server serves it. Raises: NotFound when it does not."""
         known = known_resource(api_version, kind)

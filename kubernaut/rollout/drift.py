@@ -2,22 +2,23 @@
 
 Only fields that the manifest sets count. The API server adds defaults and writes some values in another form, and admission may
 change an object while Helm applies it; so a field counts only if its value differs and, where the object names its field managers,
-another manager than Helm wrote it last.
+another manager than Helm wrote it last. A field that is gone names none: it counts if applying the manifest would restore it.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from itertools import islice
 from typing import Any
 
 from kubernaut.history.records import few
+from kubernaut.rollout.field_managers import MERGE_KEY_DEFAULTS, Item, Path, exists_in, identity_of, writer_of
 from kubernaut.rollout.objects import (
     Expected,
     Object,
@@ -42,7 +43,6 @@ _MERGE_KEYS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "hostAliases": (("ip",),),
     "topologySpreadConstraints": (("topologyKey", "whenUnsatisfiable"),),
 }
-_DEFAULTS = {"protocol": "TCP"}
 _QUANTITIES = frozenset(
     {"resources", "limits", "requests", "hard", "capacity", "sizeLimit", "divisor", "metrics", "min", "max", "default", "overhead"}
 )
@@ -55,21 +55,6 @@ _SUFFIXES = {
 _REPLICAS = ("spec", "replicas")
 _MOST_FIELDS = 20
 _MOST_NAMED = 5
-
-
-@dataclass(frozen=True)
-class Item:
-    """A step of a path into a list: the item with these merge keys, or the one at a place."""
-
-    keys: Mapping[str, Any] = field(default_factory=dict)
-    place: int | None = None
-
-    def __str__(self) -> str:
-        values = [str(value) for name, value in self.keys.items() if _DEFAULTS.get(name) != value]
-        return f"[{'/'.join(values) if self.keys else self.place}]"
-
-
-Path = tuple[str | Item, ...]
 
 
 @dataclass(frozen=True)
@@ -107,13 +92,34 @@ def changes(expected: Iterable[Expected], live: Mapping[ObjectKey, Object]) -> t
 
 def changes_of(one: Expected, live: Object) -> list[Changed]:
     """Return what others changed in one object."""
+    written = [(path, writer) for path, writer in _with_writers(one, live) if writer is not None]
+    return [Changed(one.key, shown(path), str(writer.get("manager") or ""), time_in(writer, "time")) for path, writer in written]
+
+
+def missing_fields(one: Expected, live: Object) -> tuple[Path, ...]:
+    """Return the fields that an object lacks without a trace of who removed them.
+
+    ``kubectl set env deployment/web NAME-`` leaves none, and neither does a field that the API server or admission never accepted.
+    """
+    return tuple(path for path, writer in _with_writers(one, live) if writer is None and not exists_in(live, path))
+
+
+def restored(one: Expected, missing: Iterable[Path], applied: Object) -> list[Changed]:
+    """Return those of the missing fields that others removed: the object has them again if the manifest is applied.
+
+    Args:
+        one: The object of the manifest.
+        missing: Its :func:`missing_fields`.
+        applied: The live object as it would be if the manifest was applied to it.
+    """
+    return [Changed(one.key, shown(path)) for path in missing if exists_in(applied, path)]
+
+
+def _with_writers(one: Expected, live: Object) -> Iterator[tuple[Path, Object | None]]:
+    """Yield the fields that differ, each with the entry of the manager that wrote it: ``None`` for Helm, empty if not known."""
     managed = tuple(mappings(metadata_of(live).get("managedFields")))
-    found = []
-    for path in list(differences(one.object, live))[:_MOST_FIELDS]:
-        writer = _writer(path, managed, exists=_exists(live, path)) if managed else {}
-        if writer is not None:
-            found.append(Changed(one.key, shown(path), str(writer.get("manager") or ""), time_in(writer, "time")))
-    return found
+    for path in islice(differences(one.object, live), _MOST_FIELDS):
+        yield path, writer_of(path, managed, exists=exists_in(live, path)) if managed else {}
 
 
 def sentence(found: Sequence[Changed]) -> str:
@@ -229,10 +235,10 @@ def _list_differences(wanted: Sequence[Any], live: Sequence[Any], path: Path) ->
         for place, (one, other) in enumerate(zip(wanted, live, strict=True)):
             yield from _differences(one, other, (*path, Item(place=place)))
         return
-    known = {_identity(item, keys): item for item in live}
+    known = {identity_of(item, keys): item for item in live}
     for item in wanted:
-        step = Item(dict(zip(keys, _identity(item, keys), strict=True)))
-        other = known.get(_identity(item, keys))
+        step = Item(dict(zip(keys, identity_of(item, keys), strict=True)))
+        other = known.get(identity_of(item, keys))
         if other is None:
             yield (*path, step)
         else:
@@ -246,15 +252,11 @@ def _merge_keys(path: Path, wanted: Sequence[Any], live: Sequence[Any]) -> tuple
     if not items or not all(isinstance(item, Mapping) for item in items):
         return None
     for keys in (*_MERGE_KEYS.get(name, ()), ("name",)):
-        required = [key for key in keys if key not in _DEFAULTS]
+        required = [key for key in keys if key not in MERGE_KEY_DEFAULTS]
         named = all(isinstance(item.get(key), str | int) for item in items for key in required)
-        if named and all(len({_identity(item, keys) for item in some}) == len(some) for some in (wanted, live)):
+        if named and all(len({identity_of(item, keys) for item in some}) == len(some) for some in (wanted, live)):
             return keys
     return None
-
-
-def _identity(item: Mapping[str, Any], keys: Sequence[str]) -> tuple[Any, ...]:
-    return tuple(item.get(key) or _DEFAULTS.get(key) for key in keys)
 
 
 def _is_nothing(value: Any) -> bool:
@@ -287,92 +289,3 @@ def _quantity(value: Any) -> Decimal | None:
         return Decimal(found[1]) * exponent * _SUFFIXES.get(found[3] or "", Decimal(1))
     except InvalidOperation:
         return None
-
-
-# the managers
-
-
-def is_helm(manager: str) -> bool:
-    """Return whether a field manager is Helm, under any name of its program."""
-    return "helm" in manager.lower()
-
-
-def _writer(path: Path, managed: Sequence[Object], *, exists: bool) -> Object | None:
-    """Return the entry of the manager that wrote a field last, empty if that is not known; ``None`` if Helm did.
-
-    Helm owns what it wrote, so another wrote a field without an owner: ``kubectl scale --replicas=0`` leaves one. A field that is
-    gone never has an owner: it counts if another manager changed the object after Helm.
-    """
-    owned = [(_owned(entry.get("fieldsV1"), path), entry) for entry in managed]
-    deepest = max((depth for depth, _ in owned), default=0)
-    owners = [entry for depth, entry in owned if depth == deepest > 0]
-    if owners:
-        others = [entry for entry in owners if not is_helm(str(entry.get("manager")))]
-        if len(others) == len(owners):
-            return others[-1]
-        if exists:
-            return None
-    elif exists:
-        return {}
-    mine = [entry for entry in managed if is_helm(str(entry.get("manager")))]
-    last = max(filter(None, (time_in(entry, "time") for entry in mine)), default=None)
-    for entry in managed:
-        at = time_in(entry, "time")
-        is_other = entry not in mine and not entry.get("subresource")
-        if is_other and (last is None or at is None or at >= last):
-            return {}
-    return None
-
-
-def _exists(item: Any, path: Path) -> bool:
-    """Return whether an object has a field."""
-    for step in path:
-        if isinstance(step, str):
-            if not isinstance(item, Mapping) or step not in item:
-                return False
-            item = item[step]
-            continue
-        items = item if isinstance(item, list) else []
-        if step.keys:
-            keys = tuple(step.keys)
-            found = [one for one in items if isinstance(one, Mapping) and _identity(one, keys) == tuple(step.keys.values())]
-        else:
-            found = items[step.place or 0 : (step.place or 0) + 1]
-        if not found:
-            return False
-        item = found[0]
-    return True
-
-
-def _owned(fields: Any, path: Path) -> int:
-    """Return how many steps of a path a set of fields has; fewer than all for a list or map that it has as a whole, 0 for none.
-
-    ``"f:data": {}`` is a map as a whole, or one whose last own key another manager has taken; then that one has more steps.
-    """
-    for depth, step in enumerate(path):
-        if not isinstance(fields, Mapping):
-            return 0
-        if not fields:
-            return depth
-        name = _entry(fields, step)
-        if name is None:
-            return 0
-        fields = fields[name]
-    return len(path)
-
-
-def _entry(fields: Mapping[str, Any], step: str | Item) -> str | None:
-    """Return the name of a step in a set of fields."""
-    if isinstance(step, str):
-        return f"f:{step}" if f"f:{step}" in fields else None
-    if not step.keys:
-        return f"i:{step.place}" if f"i:{step.place}" in fields else None
-    for name in fields:
-        if name.startswith("k:"):
-            try:
-                keys = json.loads(name[2:])
-            except ValueError:
-                continue
-            if isinstance(keys, dict) and all(keys.get(key) in (None, value) for key, value in step.keys.items()):
-                return name
-    return None

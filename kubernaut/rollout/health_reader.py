@@ -9,7 +9,7 @@ and the objects that belong to them, are read. A resource that cannot be read is
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -24,8 +24,9 @@ from kubernaut.history.masking import known_secrets
 from kubernaut.history.records import Record, decode, secret_name
 from kubernaut.history.releases import HealthStatus, Release, ReleaseHealth, ReleaseId, ReleaseList
 from kubernaut.history.store import HistoryStore
-from kubernaut.rollout.drift import Changed, changes, is_replicas, without_scaled
+from kubernaut.rollout.drift import Changed, changes, is_replicas, missing_fields, restored, without_scaled
 from kubernaut.rollout.health import Subject, health_of, subject_of, with_drift
+from kubernaut.rollout.objects import Expected
 from kubernaut.rollout.reading import Reading, at_once, late
 from kubernaut.rollout.rules import rules_from
 from kubernaut.rollout.store import Snapshot
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _MOST_SUBJECTS = 2_000
 _MOST_COMPARED = 20
 _MOST_EXAMINED = 50
+_MOST_APPLIED = 20
 _UNWELL = (HealthStatus.DEGRADED, HealthStatus.PROGRESSING)
 
 
@@ -163,7 +165,8 @@ class HealthReader:
 
 def _changes(subject: Subject, reading: Reading) -> tuple[Changed, ...]:
     """Return what others changed; the replicas only if it is known that no HorizontalPodAutoscaler sets them."""
-    found = changes((one for one in subject.compared if reading.is_read(one)), reading.own_objects)
+    compared = [one for one in subject.compared if reading.is_read(one)]
+    found = (*changes(compared, reading.own_objects), *_removed(compared, reading))
     found = tuple(change for change in found if change.field or not is_judged(change.object))  # a missing workload is unhealthy
     found = without_scaled(found, subject.scalers)
     scaled = [change.object.namespace for change in found if is_replicas(change)]
@@ -171,3 +174,13 @@ def _changes(subject: Subject, reading: Reading) -> tuple[Changed, ...]:
         return found
     scalers = reading.scalers(scaled)
     return without_scaled(found, scalers) if scalers is not None else tuple(one for one in found if not is_replicas(one))
+
+
+def _removed(compared: Sequence[Expected], reading: Reading) -> Iterator[Changed]:
+    """Yield the fields that others removed, where only the API server can say so: it is asked what applying would restore."""
+    known = [(one, reading.own_objects[one.key]) for one in compared if one.key in reading.own_objects and not one.hook]
+    missing = {one.key: paths for one, live in known if (paths := missing_fields(one, live))}
+    asked = [one for one, _ in known if one.key in missing][:_MOST_APPLIED]
+    applied = reading.applied(asked)
+    for one in asked:
+        yield from restored(one, missing[one.key], applied.get(one.key, {}))

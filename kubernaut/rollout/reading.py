@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -123,6 +123,20 @@ class Reading:
 
         at_once([partial(read, namespace) for namespace in wanted], self._until - time.monotonic())
         return [item for items in found.values() for item in items] if len(found) == len(wanted) else None
+
+    def applied(self, expected: Sequence[Expected]) -> Mapping[ObjectKey, Object]:
+        """Return objects as they would be with their manifests applied; those of which the cluster does not say it are left out."""
+        found: dict[ObjectKey, Object] = {}
+
+        def read(one: Expected) -> None:
+            place = one.key.namespace
+            with suppress(KubernautError):  # the right to patch is missing, or a webhook knows no dry run
+                found[one.key] = self.cluster.with_applied(
+                    self._resource(one), place, one.object, merges_lists=one.is_builtin, timeout=self.seconds
+                )
+
+        at_once([partial(read, one) for one in expected], self._until - time.monotonic())
+        return dict(found)
 
     def _get(self, wanted: Sequence[Expected]) -> None:
         (one,) = wanted

@@ -21,7 +21,7 @@ from kubernaut.adapters.kube_http import Labels, Page, Watch
 from kubernaut.adapters.kube_resources import CHART_RESOURCES, EVENTS, LEASES, PODS, RESOURCES, SECRETS, Resource
 from kubernaut.errors import BadInput, Conflict, NamespaceNotFound, NotFound
 from kubernaut.testing.changes import Changes
-from kubernaut.testing.objects import FakeObjects, merge_patch
+from kubernaut.testing.objects import FakeObjects, merge_patch, with_manifest
 
 _READS = ("get ", "list ", "watch ")
 _LARGEST_SECRET = 1_048_576
@@ -193,6 +193,20 @@ class FakeCluster:
             for pod in list(self._objects.of(PODS).values()):
                 if any(owner.get("uid") == uid for owner in pod["metadata"].get("ownerReferences") or ()):
                     self._objects.remove(PODS, place, pod["metadata"]["name"])
+
+    def with_applied(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        manifest: Mapping[str, Any],
+        *,
+        merges_lists: bool,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """Return an object as it would be with a manifest applied to it. Raises: NotFound."""
+        name, place = str(manifest["metadata"]["name"]), namespace or "" if resource.namespaced else ""
+        with self._asked(f"get {resource.kind.lower()} {place}/{name} with its manifest"):
+            return with_manifest(self._objects.found(resource, place, name), manifest, merges_lists=merges_lists)
 
     def find_resource(self, api_version: str, kind: str) -> Resource:
         """Return the resource of a kind, as the API server serves it. Raises: NotFound when it does not."""

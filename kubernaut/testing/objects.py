@@ -159,6 +159,25 @@ def merge_patch(kept: Object, patch: Mapping[str, Any]) -> None:
             kept[key] = value
 
 
+def with_manifest(kept: Object, manifest: Mapping[str, Any], *, merges_lists: bool) -> Object:
+    """Return an object as a patch with a manifest makes it; lists of named items are merged by name, or replaced."""
+    patched: Object = _patched(copy.deepcopy(dict(kept)), manifest, merges_lists=merges_lists)
+    return patched
+
+
+def _patched(kept: Any, wanted: Any, *, merges_lists: bool) -> Any:
+    if isinstance(wanted, Mapping):
+        fields = {key: value for key, value in wanted.items() if value is not None}
+        before = kept if isinstance(kept, dict) else {}
+        return before | {key: _patched(before.get(key), value, merges_lists=merges_lists) for key, value in fields.items()}
+    if merges_lists and isinstance(wanted, list) and isinstance(kept, list) and all("name" in one for one in (*kept, *wanted)):
+        names = [one["name"] for one in wanted]
+        known = {one["name"]: one for one in kept}
+        others = [one for one in kept if one["name"] not in names]
+        return [*(_patched(known.get(one["name"]), one, merges_lists=True) for one in wanted), *others]
+    return copy.deepcopy(wanted)
+
+
 def stamped(time: datetime) -> str:
     """Return a time as the API writes it."""
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -117,6 +117,18 @@ class ClusterObjectsContract:
         assert cluster.get_secret(namespace, "one") is None
         cluster.delete_object(SECRETS, namespace, "one", uid=made["metadata"]["uid"])  # repeating it is not an error
 
+    @pytest.mark.parametrize("merges_lists", [True, False])
+    def test_object_as_it_would_be_with_a_manifest(self, cluster: Cluster, namespace: str, *, merges_lists: bool) -> None:
+        made = cluster.create_lease(namespace, lease("one", app="x"))
+        manifest = {"apiVersion": LEASES.api_version, "kind": "Lease", "spec": {"leaseDurationSeconds": 60}, "status": {"a": "b"}}
+        of_team = {**manifest, "metadata": {"name": "one", "labels": {"team": "a"}, "annotations": None}}
+        found = cluster.with_applied(LEASES, namespace, of_team, merges_lists=merges_lists)
+        assert found["metadata"]["labels"] == {"app": "x", "team": "a"}
+        assert (found["spec"]["holderIdentity"], found["spec"]["leaseDurationSeconds"]) == ("ada", 60)
+        assert cluster.get_lease(namespace, "one") == made, "nothing is changed"
+        with pytest.raises(NotFound):
+            cluster.with_applied(LEASES, namespace, {**manifest, "metadata": {"name": "two"}}, merges_lists=merges_lists)
+
     def test_kind_that_is_not_served_is_not_found(self, cluster: Cluster) -> None:
         for api_version, kind in (("example.com/v1", "Widget"), ("apps/v1", "Widget"), ("apps/v0", "Deployment")):
             with pytest.raises(NotFound, match=kind):

@@ -17,6 +17,7 @@ from kubernaut.deploy.lock.lease import Lock
 from kubernaut.deploy.planning.owners import owner_of
 from kubernaut.deploy.planning.plan import plan
 from kubernaut.deploy.requests import RestoreRequest, RollbackRequest, UninstallRequest
+from kubernaut.deploy.values.layers import Values
 from kubernaut.errors import ClusterDenied, Conflict, DeployKept, DeployRolledBack, HelmFailed
 from kubernaut.history.records import Status
 from kubernaut.history.releases import Drift, HealthStatus, ReleaseHealth
@@ -134,6 +135,30 @@ def test_settings_that_are_gone_are_applied_again(harness: DeployHarness) -> Non
     assert "ConfigMap settings of the manifest does not exist" in action.reason
     assert harness.deploy("1.1.0", template=TWO).changed
     assert not harness.deploy("1.1.0", template=TWO).changed
+
+
+@pytest.fixture
+def without_text(harness: DeployHarness) -> DeployHarness:
+    """A release whose ConfigMap has lost its only key, without a trace of who removed it."""
+    harness.deploy("1.1.0", template=TWO, values=Values(sets=("text=a",)))
+    found = harness.cluster.get_object(CHART_RESOURCES["ConfigMap"], "demo", "settings")
+    assert found is not None
+    metadata = {**found["metadata"], "managedFields": [{"manager": "helm", "operation": "Update", "fieldsV1": {"f:data": {}}}]}
+    harness.cluster.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}, "demo")
+    return harness
+
+
+def test_key_that_is_gone_without_a_trace_is_applied_again(without_text: DeployHarness) -> None:
+    how: dict[str, Any] = {"template": TWO, "values": Values(sets=("text=a",))}
+    (action,) = without_text.deploy("1.1.0", **how, dry_run=True).plan.actions
+    assert "ConfigMap settings differs from the manifest: data" in action.reason
+    assert without_text.deploy("1.1.0", **how).changed
+    assert not without_text.deploy("1.1.0", **how).changed
+
+
+def test_key_that_is_gone_is_unknown_where_the_cluster_does_not_say(without_text: DeployHarness) -> None:
+    without_text.cluster.fail("get configmap demo/settings with its manifest", ClusterDenied("no right to patch"), times=None)
+    assert not without_text.deploy("1.1.0", template=TWO, values=Values(sets=("text=a",))).changed
 
 
 # conflicts

@@ -13,7 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.kube_objects import Json, stamp
 
-from kubernaut.rollout.drift import Changed, Item, changes, differences, is_replicas, sentence, shown, without_scaled
+from kubernaut.rollout.drift import (
+    Changed,
+    changes,
+    differences,
+    is_replicas,
+    missing_fields,
+    restored,
+    sentence,
+    shown,
+    without_scaled,
+)
+from kubernaut.rollout.field_managers import Item
 from kubernaut.rollout.objects import Expected, ObjectKey, expected_objects, key_of
 
 WEB: Json = {
@@ -239,6 +250,28 @@ def test_last_key_of_a_map_that_was_removed_is_drift() -> None:
     helm, theirs = entry("helm", HELM_TIME, {"f:data": {}}), entry("kubectl-edit", LATER, {"f:metadata": {}})
     drift = found(managed({**wanted, "data": {}}, helm, theirs), wanted)
     assert [one.field for one in drift] == ["data.text"]
+
+
+# fields that are gone without a trace
+
+
+def test_missing_field_is_drift_if_applying_the_manifest_would_restore_it() -> None:
+    helm = entry("helm", HELM_TIME, REPLICAS)
+    live = managed(with_change(..., *CONTAINER, "env", 1), helm)
+    (one,) = expected(WEB)
+    (missing,) = missing_fields(one, live)
+    assert shown(missing).endswith(".env[B]")
+    (change,) = restored(one, [missing], WEB)
+    assert (change.field, change.manager, change.since) == (shown(missing), "", None)
+    assert restored(one, [missing], live) == [], "the API server does not accept it"
+    assert restored(one, [missing], {}) == [], "it is not known"
+
+
+def test_field_that_another_manager_removed_is_not_missing_without_a_trace() -> None:
+    helm, theirs = entry("helm", HELM_TIME, REPLICAS), entry("kubectl", LATER, IMAGE_OF_WEB)
+    live = managed(with_change(..., *CONTAINER, "env", 1), helm, theirs)
+    assert missing_fields(expected(WEB)[0], live) == ()
+    assert missing_fields(expected(WEB)[0], managed(SCALED, helm)) == (), "it has another value"
 
 
 # replicas
