@@ -14,6 +14,7 @@ from kubernaut.errors import KubernautError, NotFound
 from kubernaut.history.manifest import manifest_of
 from kubernaut.history.records import Record
 from kubernaut.history.releases import HealthStatus, ReleaseHealth
+from kubernaut.rollout.drift import changes_of
 from kubernaut.rollout.helm_failures import SUCCESSORS
 from kubernaut.rollout.objects import expected_objects, is_deleted
 from kubernaut.rollout.reading import Reading
@@ -78,6 +79,23 @@ def is_gone(record: Record, cluster: Cluster, *, seconds: float = _GONE_SECONDS)
     reading = Reading(cluster, seconds)
     reading.run(reading.own(expected))
     return not reading.own_objects and not reading.unreadable
+
+
+def changed_fields(record: Record, kind: str, name: str, cluster: Cluster) -> tuple[str, ...]:
+    """Return the fields of one object of a release that others changed; none if the object cannot be read.
+
+    Args:
+        record: The release's record.
+        kind: The object's kind.
+        name: Its name.
+        cluster: The cluster.
+    """
+    objects = expected_objects(manifest_of(record).objects, record.namespace) if not record.damaged else ()
+    expected = [one for one in objects if (one.key.kind, one.key.name) == (kind, name)]
+    reading = Reading(cluster, _PROBE_SECONDS)
+    reading.run(reading.named(expected))
+    known = [(one, reading.own_objects[one.key]) for one in expected if one.key in reading.own_objects]
+    return tuple(change.field for one, live in known for change in changes_of(one, live))
 
 
 def adopted_health(record: Record, health: ReleaseHealth, cluster: Cluster) -> ReleaseHealth | None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from kubernaut.deploy.cluster_facts import changed_fields
 from kubernaut.deploy.hook_cleanup import remove_running_hooks
 from kubernaut.deploy.probe import probe
 from kubernaut.deploy.values.hints import is_too_large, string_arguments, too_large
@@ -172,12 +173,25 @@ class Rollout:
         self._is_explained = True
         known: dict[str, Any] = {"expected": self._expected, "since": self._began, "secrets": self._secrets}
         explanation = self.follower.explain(what, failure, is_probe=failure is self._probe_failure, **known)
+        facts = {**explanation.facts, **self._string_values(explanation), **self._changed_by_others(explanation)}
+        return explanation.model_copy(update={"facts": facts})
+
+    def _string_values(self, explanation: Explanation) -> dict[str, str]:
+        """Return the arguments of ``--set-string`` that correct a value that must be a text, as a fact."""
         facts, request = explanation.facts, self._request
         if request is None or facts.get("expected") != "string":
-            return explanation
+            return {}
         values = request.merged_values(self._execution.history)
         pairs = string_arguments(values, facts.get("field", ""), facts.get("given", ""))
-        return explanation.model_copy(update={"facts": {**facts, "setString": pairs}}) if pairs else explanation
+        return {"setString": pairs} if pairs else {}
+
+    def _changed_by_others(self, explanation: Explanation) -> dict[str, str]:
+        """Return the fields of an invalid object that others changed, as a fact: merged with the manifest's they may not fit."""
+        facts, current = explanation.facts, self._execution.history.current
+        if current is None or explanation.cause != Cause.OBJECT_INVALID or not facts.get("name"):
+            return {}
+        fields = changed_fields(current, facts.get("kind", ""), facts["name"], self._execution.cluster)
+        return {"changed": ", ".join(fields)} if fields else {}
 
     def _describe(self, record: Record, explanation: Explanation) -> None:
         """Mark the record failed, with the cause, for plain `helm history`; it matters less than the failure itself."""

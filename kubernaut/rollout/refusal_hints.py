@@ -54,6 +54,11 @@ def _invalid(facts: Facts) -> Pair:
     if facts.get("expected") == "string":
         pairs, quoting = facts.get("setString") or "KEY=VALUE", "or quote the value in the chart"
         return f"Add `--set-string {shlex.quote(pairs)}` to the command, {quoting}.", f"Send `{pairs}` in `setString`, {quoting}."
+    changed = listed(facts.get("changed").split(", ")) if facts.get("changed") else ""
+    if changed and facts.object:
+        advice = f"Others have changed {changed} of the object, and both together do not fit: set it back"
+        anew = "or delete the object, so that the next deploy creates it anew"
+        return f"{advice}, {anew}: `kubectl delete {facts.object} {facts.where}`.", f"{advice}, {anew}."
     return same(f"Correct {field} in the chart or its values." if field else "Correct the object in the chart or its values.")
 
 

@@ -140,3 +140,18 @@ def test_changes_of_others_are_shown_and_repaired(scenario: FaultScenario, user:
         deploy(user, chart)
         assert {plural: wanted_fields(scenario, plural) for plural in _GROUPS} == before
         assert "unchanged" in deploy(user, chart)
+
+
+def test_object_that_no_longer_fits_is_made_anew_by_the_hint(scenario: FaultScenario, user: Subject, tmp_path: Path) -> None:
+    """Helm merges the port of the chart and that of the others, which have the same name."""
+    chart = write_chart(tmp_path, "k", template=_TEMPLATE)
+    deploy(user, chart)
+    ports = [{"name": "http", "port": 81, "targetPort": 8080}]
+    headers = {"Content-Type": "application/merge-patch+json"}
+    call_api(scenario.cluster, "PATCH", path(scenario, "services"), body={"spec": {"ports": ports}}, headers=headers)
+    ended = user.run("deploy", "k", "--chart", str(chart), "-n", user.namespace, "--on-conflict", "take", status=7)
+    assert "Others have changed spec.ports[80]" in ended.stderr
+    assert f"`kubectl delete service/k -n {user.namespace}`" in ended.stderr
+    call_api(scenario.cluster, "DELETE", path(scenario, "services"))
+    deploy(user, chart)
+    assert call_api(scenario.cluster, "GET", path(scenario, "services"))["spec"]["ports"][0]["port"] == 80

@@ -87,6 +87,14 @@ def test_hint_names_the_object(name: str, words: tuple[str, ...]) -> None:
     assert [word for word in words if word not in hint] == []
 
 
+def test_object_that_others_changed_is_made_anew() -> None:
+    facts = {"kind": "Service", "name": "web", "field": "spec.ports[1].name", "changed": "spec.ports[80]"}
+    hints = hint_for(Explanation(cause=Cause.OBJECT_INVALID, sentence="x", facts=facts), "demo", "hello")
+    assert "spec.ports[80]" in hints.hint
+    assert "`kubectl delete service/web -n demo`" in hints.hint
+    assert "kubectl" not in hints.http_hint
+
+
 @pytest.mark.parametrize("bad", ["x; rm -rf ~", "$(id)", "--all", "../x", "a b", "`id`", "x" * 300])
 @pytest.mark.parametrize("cause", list(Cause))
 def test_names_that_are_not_valid_stay_out_of_commands(cause: Cause, bad: str) -> None:
@@ -104,6 +112,6 @@ def test_names_that_are_not_valid_stay_out_of_commands(cause: Cause, bad: str) -
         "user",
         "verb",
     )
-    facts = {**dict.fromkeys((*names, "resource"), bad), "hook": "pre-install", "restarts": "1"}
+    facts = {**dict.fromkeys((*names, "resource"), bad), "hook": "pre-install", "restarts": "1", "changed": bad}
     hint = hint_for(Explanation(cause=cause, sentence="x", facts=facts), "demo", "hello").hint
     assert [command for command in re.findall(r"`([^`]*)`", hint) if bad in command] == []
