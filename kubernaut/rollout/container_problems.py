@@ -45,7 +45,7 @@ def container_problem(one: Container, events: Sequence[Object]) -> Problem | Non
         return _crash_problem(one, one.last, events)
     if reason not in STARTING_REASONS:  # RunContainerError, CreateContainerError, …
         return _start_problem(one, reason, str(one.state("waiting").get("message") or ""))
-    if ended and ended.get("exitCode") != 0:
+    if ended and (ended.get("exitCode") != 0 or not one.may_end):
         return _crash_problem(one, ended, events)
     if one.state("running") and one.keeps_running and not one.is_ready:
         return _not_ready_problem(one, events)

@@ -16,12 +16,17 @@ _SIGNALS = frozenset(signal.Signals)
 
 @dataclass(frozen=True)
 class Container:
-    """A container of a pod: its spec and its status."""
+    """A container of a pod: its spec and its status.
+
+    Attributes:
+        is_restarted: Whether its pod goes on, and starts containers again whatever their exit status.
+    """
 
     pod: ObjectKey
     spec: Object
     status: Object
     init: bool
+    is_restarted: bool = True
 
     @property
     def name(self) -> str:
@@ -67,14 +72,20 @@ class Container:
         """Whether it runs as long as its pod does."""
         return not self.init or self.is_sidecar
 
+    @property
+    def may_end(self) -> bool:
+        """Whether its end with exit status 0 is a success; otherwise the kubelet starts it again and again."""
+        return not self.is_sidecar and (self.init or not self.is_restarted)
+
 
 def containers(pod: Object) -> Iterator[Container]:
     """Yield the containers of a pod, the init containers first."""
     status, spec = status_of(pod), spec_of(pod)
+    restarted = spec.get("restartPolicy", "Always") == "Always" and status.get("phase") not in ("Succeeded", "Failed")
     for init, group, statuses in ((True, "initContainers", "initContainerStatuses"), (False, "containers", "containerStatuses")):
         known = {str(one.get("name")): one for one in mappings(status.get(statuses))}
         for one in mappings(spec.get(group)):
-            yield Container(key_of(pod), one, known.get(str(one.get("name")), {}), init)
+            yield Container(key_of(pod), one, known.get(str(one.get("name")), {}), init, restarted)
 
 
 def last_event(events: Sequence[Object], one: Container, *reasons: str) -> Object:

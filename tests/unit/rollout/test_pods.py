@@ -254,6 +254,20 @@ def test_failed_pod_without_a_reason() -> None:
     assert problem_of(item).cause is Cause.POD_FAILED
 
 
+@pytest.mark.parametrize("restarts", [0, 2])
+def test_container_that_ends_well_although_it_has_to_run_crashes(restarts: int) -> None:
+    """The kubelet starts it again: between its ``CrashLoopBackOff``s it is ``Completed``."""
+    found = problem_of(pod("web-1", terminated(ended(0), restarts=restarts)))
+    assert (found.cause, found.failures, found.fatal) == (Cause.CONTAINER_CRASHED, restarts, False)
+    assert "exit status 0" in found.message
+
+
+@pytest.mark.parametrize("policy", ["Never", "OnFailure"])
+def test_container_that_may_end_has_no_problem(policy: str) -> None:
+    item = pod("web-1", terminated(ended(0)), running(), restartPolicy=policy)
+    assert pod_state(item).problems == ()
+
+
 def test_container_that_is_not_started_again_has_failed_for_good() -> None:
     item = pod("web-1", terminated(ended(1)), running(), restartPolicy="Never")
     assert (problem_of(item).cause, problem_of(item).fatal) == (Cause.CONTAINER_CRASHED, True)
