@@ -132,7 +132,7 @@ class Model(ModelSteps):
         self._tidy()
         if (now := self.current) and now.unfinished:
             deleted = now.deleted or now.status == "uninstalling"
-            self._rewrite(now.revision, status="failed", fenced=True, deleted=deleted)
+            self._rewrite(now.revision, status="failed", failed=self._failed(now), fenced=True, deleted=deleted)
             self._recovered.append(now.revision)
         nothing = free and not self.state.open and self.state.entries == before
         self._settle()

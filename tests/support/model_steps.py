@@ -52,7 +52,7 @@ class ModelSteps:
         self._tidy()
         if now and now.pending:
             self._begin()
-            self._put(now.revision, status="failed", fenced=True)
+            self._put(now.revision, status="failed", failed=self._failed(now), fenced=True)
             self._recovered.append(now.revision)
         now = self.current
         if now and now.fenced and (main in ("install", "uninstall") or now.status == "uninstalling"):  # Helm rewrites it
@@ -106,6 +106,10 @@ class ModelSteps:
             self._put(revision, aside="")
         else:
             self._put(revision, **changes)
+
+    def _failed(self, unfinished: Entry) -> bool | None:
+        """Return whether an unfinished revision failed: a plain Helm that was killed may have applied nothing, or all of it."""
+        return None if unfinished.foreign and unfinished.pending else unfinished.failed
 
     def _fence(self) -> None:
         """Whose Helm the recovered ones were may still live."""

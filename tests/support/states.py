@@ -76,7 +76,7 @@ class Entry:
         if self.ended:
             return self
         ran = self.status == "deployed" or (self.status == "superseded" and not self.deleted)
-        failed = self.failed if ran else None if self.back else not self.foreign
+        failed = self.failed if ran or self.failed is None else None if self.back else not self.foreign
         return replace(self, ended=True, failed=failed, known=None if self.back else self.known, broken_off=self.interrupted)
 
 

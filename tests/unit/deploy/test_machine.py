@@ -97,6 +97,20 @@ FOUND: Mapping[str, tuple[int, tuple[Step, ...]]] = {
         1,
         (deploys(STUCK), does("delete"), does("restore"), does("unlock", kill=(2, True)), does("unlock"), deploys()),
     ),
+    "a killed delete of what plain Helm did not apply": (
+        1,
+        (does("delete"), leaves("install", what=STUCK), does("unlock"), does("delete", kill=(9, False)), does("unlock")),
+    ),
+    "an orphan that ends while a record is recreated": (
+        1,
+        (
+            leaves("rollback", revision=1),
+            lambda machine: machine.grow_old(),
+            does("delete"),
+            deploys(VARIANTS[0], kill=(6, False)),
+            lambda machine: machine.orphan_ends(),
+        ),
+    ),
     "an orphan whose record was replaced": (
         1,
         (deploys(VARIANTS[1], kill=(2, True)), does("delete"), deploys(VARIANTS[2]), lambda machine: machine.orphan_ends()),
