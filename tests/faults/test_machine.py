@@ -152,7 +152,8 @@ class OnPlatform:
             "rollback": ["rollback", NAME, str(revision), "--history-max", "0"],
             "uninstall": ["uninstall", NAME, "--keep-history", "--no-hooks"],
         }[verb]
-        forced = ["--force-conflicts"] if self.helm == "helm4" and verb != "uninstall" else []
+        on_server = self.helm == "helm4" and verb != "uninstall"  # also over what Helm 3 made
+        forced = ["--server-side=true", "--force-conflicts"] if on_server else []
         command = [self.scenario.helms[self.helm], *arguments, *forced, "-n", self.scenario.namespace]
         self.sure = False
         if not ends:

@@ -186,8 +186,11 @@ class Model(ModelSteps):
         if self.current and self.current.unfinished:
             self._put(self.current.revision, old=True)
 
-    def killed(self, seen: Seen, *, lock: str = DEAD) -> None:
+    def killed(self, seen: Seen, *, lock: str = DEAD) -> bool:
         """The last verb was killed: the state is one of its states, or Helm got the signal and wrote ``failed``.
+
+        Returns:
+            Whether it is known if the operation of the current revision was written to its end.
 
         Raises:
             AssertionError: The state is none of them.
@@ -202,6 +205,7 @@ class Model(ModelSteps):
             for one in possible[-1].entries
         )
         self.state = replace(possible[-1], entries=entries, lock=lock if seen.locked else FREE, changed=changed)
+        return len({state.entries[-1].ended for state in possible if state.entries}) < 2
 
     def _runs(self, now: Entry, what: str, *, same: bool) -> bool:
         """Return whether a release runs something as it was deployed; ``same`` decides where the rules leave it open."""
