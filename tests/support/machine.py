@@ -216,7 +216,7 @@ class Machine(RuleBasedStateMachine):
     def plain_install(self, what: str, ends: bool) -> None:
         self.plain_verb("install", what, ends=ends)
 
-    @precondition(lambda self: self.on.outlived())
+    @precondition(lambda self: self.may_outlive())
     @rule()
     def orphan_ends(self) -> None:
         left = self.on.outlived()
@@ -339,6 +339,12 @@ class Machine(RuleBasedStateMachine):
         if self.model.deployed:  # below the deleted one: then this Helm leaves two by itself
             return False
         return self.is_quiet() and (current is None or (current.status == "uninstalled" and not current.fenced))
+
+    def may_outlive(self) -> bool:
+        """Return whether an orphan may end: over the current revision or a fenced one, not beside another plain Helm's."""
+        left = self.on.outlived()
+        record = self.model.entry(left[0]) if left else None
+        return left is not None and (record is None or record.fenced or record is self.model.current)
 
     def excused(self, line: str) -> bool:
         """Return whether the model permits a broken invariant: an unknown digest, a delete whose hook failed, a copy set aside."""
