@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from support.model_steps import (
+    BROKEN,
     CONFLICT,
     DONE,
     KEPT,
@@ -165,13 +166,14 @@ class Model(ModelSteps):
     def outlived(self, revision: int, replaces: list[int]) -> None:
         """A Helm that outlived its kubernaut ends; repaired records stay as they are."""
         self._start()
-        for one in replaces:
+        record = self.entry(revision)
+        fails = record is not None and record.what.endswith(BROKEN)
+        for one in replaces if not fails else ():
             old = self.entry(one)
             if old and not old.fenced:
                 self._put(one, status="superseded")
-        record = self.entry(revision)
         if record and not record.fenced:  # Helm writes its end whatever the record says by now
-            self._put(revision, status="deployed")
+            self._put(revision, status="failed" if fails else "deployed")
         if self.state.changed:
             self._go(changed=None)
 
