@@ -298,7 +298,7 @@ class Machine(RuleBasedStateMachine):
         if (verb != "deploy" or how.get("fails")) and self.model.is_open(verb, how.get("revision")):
             return True
         bare = verb == "rollback" and how.get("revision") is None
-        return bare and current is not None and current.status != "deployed" and current.revision in self.adrift
+        return bare and current is not None and current.revision in self.adrift
 
     def kill(self, verb: str, data: st.DataObject, lock: str, **how: Any) -> None:
         kill = data.draw(self.kills, label="at")
