@@ -176,7 +176,10 @@ def unreached_target(history: ReleaseHistory, current: Record) -> Record | None:
     if current.operation_id:
         return None
     is_deployed = current.status not in (*PENDING, Status.FAILED)
+    maker = find_operation(current, history.operations)  # unknown where it was killed
     for operation in history.unfinished if is_deployed else history.operations:
+        if maker is not None and operation.id != maker[0].id:  # it failed before it made a revision
+            continue
         succeeded = operation.outcome is not None and operation.outcome.reason == SUCCEEDED
         if operation.verb != "rollback" or succeeded or operation.after != current.revision - 1:
             continue

@@ -111,6 +111,18 @@ FOUND: Mapping[str, tuple[int, tuple[Step, ...]]] = {
             lambda machine: machine.orphan_ends(),
         ),
     ),
+    "a rollback that failed before it made a revision is not repeated after a restore": (
+        7,
+        (
+            deploys(STUCK),
+            does("delete"),
+            does("rollback"),
+            does("restore", no_hooks=True),
+            does("delete"),
+            does("unlock"),
+            does("rollback", fails=True),
+        ),
+    ),
     "an orphan whose record was replaced": (
         1,
         (deploys(VARIANTS[1], kill=(2, True)), does("delete"), deploys(VARIANTS[2]), lambda machine: machine.orphan_ends()),
