@@ -74,7 +74,8 @@ def test_two_ways_out_at_once_leave_a_sound_history(scenario: FaultScenario, hel
     prepare(scenario, subjects[0])
     started = [subject.start(*arguments(subject, *way)) for subject, way in zip(subjects, ways, strict=True)]
     ended = [one.wait() for one in started]
-    assert {one.status for one in ended} <= {0, 5}, ended
+    breaks = any(verb == "unlock" for verb, *_ in ways)  # it takes the lock of a holder that lives, which ends with 7
+    assert {one.status for one in ended} <= ({0, 5, 7} if breaks else {0, 5}), ended
     assert any(one.status == 0 for one in ended), ended
     subjects[0].deploy("d")
     assert scenario.text() == "d"
