@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from kubernaut.deploy.planning.leftovers import Leftover
-from kubernaut.deploy.planning.revisions import removed_documents, title
+from kubernaut.deploy.planning.revisions import objects_to_remove, title
 from kubernaut.errors import ClusterUnreachable, KubernautError, NotFound
 from kubernaut.history.records import Record
-from kubernaut.rollout.objects import expected_objects, is_deleted, is_kept, owner_release, uid_of
+from kubernaut.rollout.objects import is_deleted, is_kept, owner_release, uid_of
 
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
@@ -44,7 +44,7 @@ def refused_deletes(cluster: Cluster, record: Record) -> Sequence[KubernautError
         record: The release's record.
     """
     refused: list[KubernautError] = []
-    for one in expected_objects(removed_documents(record), record.namespace):
+    for one in objects_to_remove(record):
         try:
             _remove_leftover(cluster, Leftover(one, record))
         except NotFound:

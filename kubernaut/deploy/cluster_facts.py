@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from kubernaut.deploy.planning.adoption import covers
 from kubernaut.deploy.planning.removed_kinds import Kind, Removed, kinds_of
-from kubernaut.deploy.planning.revisions import removed_documents
+from kubernaut.deploy.planning.revisions import objects_to_remove
 from kubernaut.deploy.probe import probe
 from kubernaut.errors import KubernautError, NotFound
 from kubernaut.history.manifest import manifest_of
 from kubernaut.history.records import Record
 from kubernaut.history.releases import HealthStatus, ReleaseHealth
-from kubernaut.rollout.drift import changes_of
+from kubernaut.rollout.drift import compare
 from kubernaut.rollout.helm_failures import SUCCESSORS
 from kubernaut.rollout.objects import expected_objects, is_deleted
 from kubernaut.rollout.reading import Reading
@@ -22,7 +22,7 @@ from kubernaut.rollout.reading import Reading
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
 
-_GONE_SECONDS = 10.0
+_READ_SECONDS = 10.0
 _PROBE_SECONDS = 5.0
 _ALWAYS_SERVED = frozenset(
     {
@@ -65,7 +65,7 @@ def _serves(cluster: Cluster, api_version: str, kind: str) -> bool:
     return True
 
 
-def is_gone(record: Record, cluster: Cluster, *, seconds: float = _GONE_SECONDS) -> bool:
+def is_gone(record: Record, cluster: Cluster, *, seconds: float = _READ_SECONDS) -> bool:
     """Return whether it is certain that no object of a release exists that an uninstall removes.
 
     Args:
@@ -75,10 +75,15 @@ def is_gone(record: Record, cluster: Cluster, *, seconds: float = _GONE_SECONDS)
     """
     if record.damaged or manifest_of(record).problem:
         return False
-    expected = expected_objects(removed_documents(record), record.namespace)
-    reading = Reading(cluster, seconds)
-    reading.run(reading.own(expected))
+    reading = read_removed(record, cluster, seconds=seconds)
     return not reading.own_objects and not reading.unreadable
+
+
+def read_removed(record: Record, cluster: Cluster, *, seconds: float = _READ_SECONDS) -> Reading:
+    """Read the objects of a release that an uninstall removes. The arguments are those of :func:`is_gone`."""
+    reading = Reading(cluster, seconds)
+    reading.run(reading.own(objects_to_remove(record)))
+    return reading
 
 
 def changed_fields(record: Record, kind: str, name: str, cluster: Cluster) -> tuple[str, ...]:
@@ -92,10 +97,9 @@ def changed_fields(record: Record, kind: str, name: str, cluster: Cluster) -> tu
     """
     objects = expected_objects(manifest_of(record).objects, record.namespace) if not record.damaged else ()
     expected = [one for one in objects if (one.key.kind, one.key.name) == (kind, name)]
-    reading = Reading(cluster, _PROBE_SECONDS)
+    reading = Reading(cluster, _READ_SECONDS)
     reading.run(reading.named(expected))
-    known = [(one, reading.own_objects[one.key]) for one in expected if one.key in reading.own_objects]
-    return tuple(change.field for one, live in known for change in changes_of(one, live))
+    return tuple(change.field for change in compare(expected, reading.own_objects).changed if change.field)
 
 
 def adopted_health(record: Record, health: ReleaseHealth, cluster: Cluster) -> ReleaseHealth | None:

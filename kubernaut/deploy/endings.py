@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from kubernaut.deploy.planning.revisions import removed_documents
+from kubernaut.deploy.cluster_facts import read_removed
+from kubernaut.deploy.planning.revisions import objects_to_remove
 from kubernaut.errors import Conflict
 from kubernaut.history.records import Record, Status, few
-from kubernaut.rollout.objects import ObjectKey, expected_objects, is_deleted, metadata_of, time_in
-from kubernaut.rollout.reading import Reading
+from kubernaut.rollout.objects import Object, ObjectKey, is_deleted, metadata_of, time_in
 
 if TYPE_CHECKING:
     from kubernaut.adapters.kube import Cluster
     from kubernaut.deploy.execution import Execution
 
-_READ_SECONDS = 10.0
 _POLL_SECONDS = 0.5
 _MOST_NAMED = 10
 
@@ -49,17 +48,9 @@ class Ending:
 
 def endings_of(record: Record, cluster: Cluster) -> Sequence[Ending]:
     """Return the objects of a deleted release whose deletion has not ended; what cannot be read is left out."""
-    if record.damaged:
-        return ()
-    expected = expected_objects(removed_documents(record), record.namespace)
-    reading = Reading(cluster, _READ_SECONDS)
-    reading.run(reading.own(expected))
-    found = [(one.key, metadata_of(reading.own_objects[one.key])) for one in expected if one.key in reading.own_objects]
-    return [
-        Ending(key, tuple(str(name) for name in metadata.get("finalizers") or ()), time_in(metadata, "deletionTimestamp"))
-        for key, metadata in found
-        if is_deleted({"metadata": metadata})
-    ]
+    found = read_removed(record, cluster).own_objects
+    live = [(one.key, found[one.key]) for one in objects_to_remove(record) if one.key in found]
+    return [_ending(key, metadata_of(item)) for key, item in live if is_deleted(item)]
 
 
 def name_endings(execution: Execution, record: Record) -> None:
@@ -86,6 +77,11 @@ def wait_for_endings(execution: Execution) -> None:
         execution.notice_once(f"Waiting, because the cluster is still deleting {_named(found)}.")
         time.sleep(_POLL_SECONDS)
         execution.lock.check()
+
+
+def _ending(key: ObjectKey, metadata: Object) -> Ending:
+    finalizers = tuple(str(name) for name in metadata.get("finalizers") or ())
+    return Ending(key, finalizers, time_in(metadata, "deletionTimestamp"))
 
 
 def _named(found: Sequence[Ending]) -> str:

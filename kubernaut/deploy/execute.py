@@ -216,7 +216,8 @@ def _execute_locked(request: OperationRequest, execution: Execution) -> Result:
         return _adopt(execution, planned, execution.history.by_id(action.subject))
     if isinstance(request, UninstallRequest):
         record = _delete(request, execution, action)
-        name_endings(execution, record)
+        if execution.helm_failure is not None:  # else Helm has waited until they were gone
+            name_endings(execution, record)
         return _succeeded(execution, planned, record, None)
     wait_for_endings(execution)
     if isinstance(request, DeployRequest):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kubernaut.deploy.cleanup import refused_deletes
 from kubernaut.deploy.endings import name_endings
@@ -41,7 +41,7 @@ class Uninstall:
         self._watch = RolloutWatch(execution.cluster, record.namespace)
         self.hooks = () if execution.no_hooks else hooks_of(record, DELETE_EVENTS)
         self.began = execution.cluster.server_time
-        self.is_explained = False
+        self._is_explained = False
         self._next_look = execution.context.clock() + _LOOK_SECONDS
         self.follower = RolloutFollower(
             self._watch, execution.step, before=self.hooks, find=self._find, notify=execution.notice_once
@@ -84,8 +84,17 @@ class Uninstall:
             failed.hint, failed.http_hint = f"{done} `kubernaut explain NAME -n NAMESPACE` shows its last lines.", done
         return failed
 
+    def remove_running_hooks(self) -> None:
+        """Delete what still runs of the hooks; the last lines are shown unless they were explained."""
+        secrets = None if self._is_explained else known_secrets(self._record)
+        remove_running_hooks(self._execution, self.hooks, self.began, secrets=secrets)
+
     def _what(self, record: Record) -> str:
         return f"{'Another attempt to finish the' if self._finishes else 'The'} delete of {record.id}"
+
+    @property
+    def _secrets(self) -> tuple[str, ...]:
+        return (*self._execution.context.secrets, *known_secrets(self._record))
 
     @property
     def _finishes(self) -> bool:
@@ -98,9 +107,9 @@ class Uninstall:
         what = self._what(record)
         self._watch.is_synced(_LAST_LOOK_SECONDS)
         self.follower.look_once_more(_LAST_LOOK_SECONDS)
-        secrets = (*self._execution.context.secrets, *known_secrets(record))
-        self.is_explained = True
-        explanation = self.follower.explain(what, reported, expected=self.hooks, since=self.began, secrets=secrets)
+        self._is_explained = True
+        known: dict[str, Any] = {"since": self.began, "secrets": self._secrets}
+        explanation = self.follower.explain(what, reported, expected=self.hooks, **known)
         if not is_about_a_hook(explanation):
             return None
         then = f" The {self._execution.operation.verb} begins when that delete is finished." if self._finishes else ""
@@ -115,8 +124,7 @@ class Uninstall:
         from kubernaut.rollout.diagnose import explain
 
         failure = HelmFailed(refused[0].message, details=[*(one.message for one in refused), *reported.details])
-        secrets = (*self._execution.context.secrets, *known_secrets(record))
-        explanation = explain(self._what(record), failure, self._watch.snapshot(), since=self.began, secrets=secrets)
+        explanation = explain(self._what(record), failure, self._watch.snapshot(), since=self.began, secrets=self._secrets)
         return kept(explanation.model_copy(update={"facts": {**explanation.facts, "deletes": "true"}}), record)
 
     def _find(self) -> Target | None:
@@ -134,14 +142,12 @@ def uninstalling(execution: Execution, record: Record) -> Iterator[Uninstall]:
     with ExitStack() as stack:
         if uninstall.hooks:
             stack.enter_context(uninstall.follower)
-        failed = True
         try:
             yield uninstall
-            failed = execution.helm_failure is not None
         except LockLost:
-            failed = False
             raise
-        finally:
-            if failed:
-                secrets = None if uninstall.is_explained else known_secrets(record)
-                remove_running_hooks(execution, uninstall.hooks, uninstall.began, secrets=secrets)
+        except BaseException:
+            uninstall.remove_running_hooks()
+            raise
+        if execution.helm_failure is not None:
+            uninstall.remove_running_hooks()

@@ -19,7 +19,7 @@ class Container:
     """A container of a pod: its spec and its status.
 
     Attributes:
-        is_restarted: Whether its pod goes on, and starts containers again whatever their exit status.
+        is_restarted: Whether its pod goes on, and starts containers again after any exit status.
     """
 
     pod: ObjectKey

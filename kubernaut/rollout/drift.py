@@ -74,34 +74,41 @@ class Changed:
     since: datetime | None = None
 
 
-def changes(expected: Iterable[Expected], live: Mapping[ObjectKey, Object]) -> tuple[Changed, ...]:
-    """Return what others changed in the objects of a manifest, in its order.
+@dataclass(frozen=True)
+class Comparison:
+    """Live objects beside a manifest.
+
+    Attributes:
+        changed: What others changed, in the order of the manifest.
+        missing: By object, the fields that it lacks without a trace of who removed them. ``kubectl set env deployment/web NAME-``
+            leaves none, and neither does a field that the API server or admission never accepted.
+    """
+
+    changed: tuple[Changed, ...]
+    missing: Mapping[ObjectKey, tuple[Path, ...]]
+
+
+def compare(expected: Iterable[Expected], live: Mapping[ObjectKey, Object]) -> Comparison:
+    """Compare the objects of a manifest with those that exist.
 
     Args:
         expected: The objects of the manifest, whole; hooks do not count.
         live: Those that exist, by identity; one that could not be read must be left out of ``expected``.
     """
-    found: list[Changed] = []
+    changed: list[Changed] = []
+    missing: dict[ObjectKey, tuple[Path, ...]] = {}
     for one in expected:
         if one.hook or not one.key.name:
             continue
         item = live.get(one.key)
-        found += changes_of(one, item) if item is not None and not is_deleted(item) else [Changed(one.key)]
-    return tuple(found)
-
-
-def changes_of(one: Expected, live: Object) -> list[Changed]:
-    """Return what others changed in one object."""
-    written = [(path, writer) for path, writer in _with_writers(one, live) if writer is not None]
-    return [Changed(one.key, shown(path), str(writer.get("manager") or ""), time_in(writer, "time")) for path, writer in written]
-
-
-def missing_fields(one: Expected, live: Object) -> tuple[Path, ...]:
-    """Return the fields that an object lacks without a trace of who removed them.
-
-    ``kubectl set env deployment/web NAME-`` leaves none, and neither does a field that the API server or admission never accepted.
-    """
-    return tuple(path for path, writer in _with_writers(one, live) if writer is None and not exists_in(live, path))
+        if item is None or is_deleted(item):
+            changed.append(Changed(one.key))
+            continue
+        found = list(_with_writers(one, item))
+        changed += [_changed(one.key, path, writer) for path, writer in found if writer is not None]
+        gone = tuple(path for path, writer in found if writer is None and not exists_in(item, path))
+        missing |= {one.key: gone} if gone else {}
+    return Comparison(tuple(changed), missing)
 
 
 def restored(one: Expected, missing: Iterable[Path], applied: Object) -> list[Changed]:
@@ -109,10 +116,14 @@ def restored(one: Expected, missing: Iterable[Path], applied: Object) -> list[Ch
 
     Args:
         one: The object of the manifest.
-        missing: Its :func:`missing_fields`.
+        missing: Its fields in :attr:`Comparison.missing`.
         applied: The live object as it would be if the manifest was applied to it.
     """
     return [Changed(one.key, shown(path)) for path in missing if exists_in(applied, path)]
+
+
+def _changed(key: ObjectKey, path: Path, writer: Object) -> Changed:
+    return Changed(key, shown(path), str(writer.get("manager") or ""), time_in(writer, "time"))
 
 
 def _with_writers(one: Expected, live: Object) -> Iterator[tuple[Path, Object | None]]:

@@ -24,9 +24,10 @@ from kubernaut.history.masking import known_secrets
 from kubernaut.history.records import Record, decode, secret_name
 from kubernaut.history.releases import HealthStatus, Release, ReleaseHealth, ReleaseId, ReleaseList
 from kubernaut.history.store import HistoryStore
-from kubernaut.rollout.drift import Changed, changes, is_replicas, missing_fields, restored, without_scaled
+from kubernaut.rollout.drift import Changed, compare, is_replicas, restored, without_scaled
+from kubernaut.rollout.field_managers import Path
 from kubernaut.rollout.health import Subject, health_of, subject_of, with_drift
-from kubernaut.rollout.objects import Expected
+from kubernaut.rollout.objects import Expected, ObjectKey
 from kubernaut.rollout.reading import Reading, at_once, late
 from kubernaut.rollout.rules import rules_from
 from kubernaut.rollout.store import Snapshot
@@ -165,8 +166,9 @@ class HealthReader:
 
 def _changes(subject: Subject, reading: Reading) -> tuple[Changed, ...]:
     """Return what others changed; the replicas only if it is known that no HorizontalPodAutoscaler sets them."""
-    compared = [one for one in subject.compared if reading.is_read(one)]
-    found = (*changes(compared, reading.own_objects), *_removed(compared, reading))
+    expected = [one for one in subject.compared if reading.is_read(one)]
+    compared = compare(expected, reading.own_objects)
+    found = (*compared.changed, *_removed(expected, compared.missing, reading))
     found = tuple(change for change in found if change.field or not is_judged(change.object))  # a missing workload is unhealthy
     found = without_scaled(found, subject.scalers)
     scaled = [change.object.namespace for change in found if is_replicas(change)]
@@ -176,11 +178,9 @@ def _changes(subject: Subject, reading: Reading) -> tuple[Changed, ...]:
     return without_scaled(found, scalers) if scalers is not None else tuple(one for one in found if not is_replicas(one))
 
 
-def _removed(compared: Sequence[Expected], reading: Reading) -> Iterator[Changed]:
+def _removed(expected: Sequence[Expected], missing: Mapping[ObjectKey, tuple[Path, ...]], reading: Reading) -> Iterator[Changed]:
     """Yield the fields that others removed, where only the API server can say so: it is asked what applying would restore."""
-    known = [(one, reading.own_objects[one.key]) for one in compared if one.key in reading.own_objects and not one.hook]
-    missing = {one.key: paths for one, live in known if (paths := missing_fields(one, live))}
-    asked = [one for one, _ in known if one.key in missing][:_MOST_APPLIED]
+    asked = [one for one in expected if one.key in missing][:_MOST_APPLIED]
     applied = reading.applied(asked)
     for one in asked:
         yield from restored(one, missing[one.key], applied.get(one.key, {}))

@@ -136,7 +136,7 @@ def leftovers(history: ReleaseHistory, runs: Record) -> tuple[Leftover, ...]:
     others = [record for record in history.records if record.uid != runs.uid and not record.damaged]
     unserved = [record for record in others if record.status == Status.FAILED or _failed(record, history)][:MAX_RECORDS]
     served = newest_served(history, others).record
-    if expected is None or not (unserved or served):
+    if expected is None:
         return ()
     known = {one.key for one in expected}
     found: dict[ObjectKey, Leftover] = {}

@@ -15,7 +15,7 @@ from kubernaut.history.operations import SUCCEEDED, OperationChart
 from kubernaut.history.records import GONE, PENDING, Record, Status, as_mapping, few
 from kubernaut.history.releases import HealthStatus, ReleaseHealth, find_operation
 from kubernaut.history.store import ReleaseHistory
-from kubernaut.rollout.objects import is_kept
+from kubernaut.rollout.objects import Expected, expected_objects, is_kept
 
 MAX_KEYS = 10
 """How many keys of values a reason names; the others are counted."""
@@ -52,6 +52,11 @@ def removed_objects(record: Record) -> tuple[str, ...]:
 def removed_documents(record: Record) -> tuple[Mapping[str, Any], ...]:
     """Return the objects of a manifest that an uninstall removes."""
     return tuple(document for document in manifest_of(record).objects if not is_kept(document))
+
+
+def objects_to_remove(record: Record) -> tuple[Expected, ...]:
+    """Return the same with their identities: the objects that exist until an uninstall removes them; none of a damaged record."""
+    return () if record.damaged else expected_objects(removed_documents(record), record.namespace)
 
 
 # the revision that is deployed, rolled back to or restored

@@ -61,6 +61,7 @@ def delete(harness: DeployHarness) -> None:
 
 def test_delete_names_what_a_finalizer_holds(harness: DeployHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernaut.testing.helm.remove_manifest", lambda *_: hold(harness, "a", "example.org/kept"))
+    harness.helm.end_with(Status.UNINSTALLED, HelmFailed("uninstallation completed with 1 error(s): timed out"))
     delete(harness)
     assert harness.statuses == ["uninstalled"]
     assert [str(one) for one in endings_of(harness.history.records[0], harness.cluster)] == [  # type: ignore[arg-type]

@@ -15,16 +15,15 @@ from support.kube_objects import Json, stamp
 
 from kubernaut.rollout.drift import (
     Changed,
-    changes,
+    compare,
     differences,
     is_replicas,
-    missing_fields,
     restored,
     sentence,
     shown,
     without_scaled,
 )
-from kubernaut.rollout.field_managers import Item
+from kubernaut.rollout.field_managers import Item, Path
 from kubernaut.rollout.objects import Expected, ObjectKey, expected_objects, key_of
 
 WEB: Json = {
@@ -64,7 +63,7 @@ def expected(*items: Json) -> tuple[Expected, ...]:
 
 
 def found(live: Json, manifest: Json = WEB) -> tuple[Changed, ...]:
-    return changes(expected(manifest), {key_of(live, "demo"): live})
+    return compare(expected(manifest), {key_of(live, "demo"): live}).changed
 
 
 def at(item: Any, *path: Any) -> Any:
@@ -171,7 +170,7 @@ def test_claim_that_was_expanded_is_not_drift() -> None:
 
 
 def test_missing_object_is_named_without_a_field() -> None:
-    (change,) = changes(expected(WEB), {})
+    (change,) = compare(expected(WEB), {}).changed
     assert (str(change.object), change.field) == ("Deployment web", "")
     assert "does not exist" in sentence([change])
 
@@ -253,6 +252,10 @@ def test_last_key_of_a_map_that_was_removed_is_drift() -> None:
 
 
 # fields that are gone without a trace
+
+
+def missing_fields(one: Expected, live: Json) -> tuple[Path, ...]:
+    return compare((one,), {one.key: live}).missing.get(one.key, ())
 
 
 def test_missing_field_is_drift_if_applying_the_manifest_would_restore_it() -> None:
@@ -363,7 +366,7 @@ def test_any_live_object_is_read(live: Any) -> None:
     parts = live if isinstance(live, dict) else {"spec": live, "metadata": {"labels": live, "managedFields": live}}
     list(differences(WEB, parts))
     item = {**parts, "metadata": {"name": "web", "namespace": "demo", "managedFields": live}}
-    changes(expected(WEB), {ObjectKey("Deployment", "demo", "web"): item})
+    compare(expected(WEB), {ObjectKey("Deployment", "demo", "web"): item})
 
 
 def test_paths_are_readable() -> None:
