@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.api_calls import call_api
+from support.api_calls import call_api, merge_patch
 from support.charts import write_chart
 from support.faults import FaultScenario, Subject
 
@@ -131,9 +131,7 @@ def test_changes_of_others_are_shown_and_repaired(scenario: FaultScenario, user:
     before = {plural: wanted_fields(scenario, plural) for plural in _GROUPS}
     for changes in (CHANGED, REMOVED):
         for plural, (change, _) in changes.items():
-            address = f"{path(scenario, plural)}?fieldManager=kubectl-edit"
-            headers = {"Content-Type": "application/merge-patch+json"}
-            call_api(scenario.cluster, "PATCH", address, body=change, headers=headers)
+            merge_patch(scenario.cluster, path(scenario, plural), change, manager="kubectl-edit")
         shown = json.loads(user.run("show", "k", "-n", user.namespace, "-o", "json").stdout)
         fields = {drift["field"] for drift in shown["health"]["drift"]}
         assert fields >= {field for _, field in changes.values()}
@@ -147,8 +145,7 @@ def test_object_that_no_longer_fits_is_made_anew_by_the_hint(scenario: FaultScen
     chart = write_chart(tmp_path, "k", template=_TEMPLATE)
     deploy(user, chart)
     ports = [{"name": "http", "port": 81, "targetPort": 8080}]
-    headers = {"Content-Type": "application/merge-patch+json"}
-    call_api(scenario.cluster, "PATCH", path(scenario, "services"), body={"spec": {"ports": ports}}, headers=headers)
+    merge_patch(scenario.cluster, path(scenario, "services"), {"spec": {"ports": ports}})
     ended = user.run("deploy", "k", "--chart", str(chart), "-n", user.namespace, "--on-conflict", "take", status=7)
     assert "Others have changed spec.ports[80]" in ended.stderr
     assert f"`kubectl delete service/k -n {user.namespace}`" in ended.stderr

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from itertools import product
 
 import pytest
@@ -47,9 +45,7 @@ def test_hook_is_named_and_left_out_by_the_hint(scenario: FaultScenario, verb: s
     assert ("no queue" if way == _FAILS else "migrating") in ended.stderr, "the last lines of the hook"
     until(lambda: not running(scenario), "nothing of the hook runs")
     if scenario.statuses() != ["uninstalled"]:
-        found = re.search(r"`kubernaut ([^`]+ --no-hooks)`", ended.stderr.rpartition("hint: ")[2])
-        assert found is not None, ended.stderr
-        subject.run(*shlex.split(found[1]))
+        subject.run(*ended.hinted(" --no-hooks"))
     assert scenario.text() == ENDS[verb][1]
     scenario.check_settled()
 

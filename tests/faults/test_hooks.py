@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 import signal
 import subprocess
 from typing import Any
@@ -23,9 +21,7 @@ JOBS = RESOURCES["Job"]
 
 def way_out(ended: Ended) -> list[str]:
     """Return the arguments of the first command in the hint that leaves hooks out."""
-    found = re.search(r"`kubernaut ([^`]+ --no-hooks)`", ended.stderr.rpartition("hint: ")[2])
-    assert found is not None, ended.stderr
-    return shlex.split(found[1])
+    return ended.hinted(" --no-hooks")
 
 
 def get_stuck(subject: Subject) -> Ended:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from support.api_calls import call_api
+from support.api_calls import call_api, merge_patch
 from support.fault_chart import NAME
 from support.faults import FaultScenario, Subject
 from support.waiting import until
@@ -60,18 +60,18 @@ def test_objects_of_a_killed_deploy_are_removed_by_the_next(scenario: FaultScena
 
 def changed_by_others(scenario: FaultScenario, subject: Subject) -> None:
     subject.deploy("a")
-    call_api(scenario.cluster, "PATCH", config_map(scenario, NAME), body={"data": {"text": "theirs"}}, headers=MERGE)
+    merge_patch(scenario.cluster, config_map(scenario, NAME), {"data": {"text": "theirs"}}, manager="kubectl-edit")
 
 
 def deleted_by_others(scenario: FaultScenario, subject: Subject) -> None:
     subject.deploy("a", "--set", "extra=mine")
-    call_api(scenario.cluster, "DELETE", config_map(scenario, NAME).partition("?")[0])
+    call_api(scenario.cluster, "DELETE", config_map(scenario, NAME))
 
 
 def object_of_others(scenario: FaultScenario, subject: Subject) -> None:
     subject.deploy("b")
     body = {"metadata": {"name": "extra"}, "data": {"text": "theirs"}}
-    call_api(scenario.cluster, "POST", config_map(scenario, "").replace("/?", "?"), body=body)
+    call_api(scenario.cluster, "POST", config_map(scenario, "").rstrip("/"), body=body)
 
 
 def failed_rollback(scenario: FaultScenario, subject: Subject) -> None:
@@ -80,7 +80,6 @@ def failed_rollback(scenario: FaultScenario, subject: Subject) -> None:
     subject.run(*subject.verb("rollback", "", "--revision", "1"), status=7)
 
 
-MERGE = {"Content-Type": "application/merge-patch+json"}
 WAYS = {
     "changed by others": (changed_by_others, ["deploy", "a", "--on-conflict", "take"]),
     "deleted by others": (deleted_by_others, ["deploy", "a", "--set", "extra=mine"]),
@@ -90,7 +89,7 @@ WAYS = {
 
 
 def config_map(scenario: FaultScenario, name: str) -> str:
-    return f"/api/v1/namespaces/{scenario.namespace}/configmaps/{name}?fieldManager=kubectl-edit"
+    return f"/api/v1/namespaces/{scenario.namespace}/configmaps/{name}"
 
 
 @pytest.mark.parametrize("state", WAYS)

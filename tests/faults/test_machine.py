@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
-from support.api_calls import call_api
+from support.api_calls import merge_patch
 from support.fault_chart import NAME, Published
 from support.faults import FaultScenario, Subject
 from support.invariants import Snapshot
@@ -183,10 +183,9 @@ class OnPlatform:
         return self.helm == "helm4"
 
     def others_change(self) -> bool:
-        address = f"/api/v1/namespaces/{self.scenario.namespace}/configmaps/{NAME}?fieldManager=kubectl-edit"
-        headers = {"Content-Type": "application/merge-patch+json"}
+        address = f"/api/v1/namespaces/{self.scenario.namespace}/configmaps/{NAME}"
         try:
-            call_api(self.scenario.cluster, "PATCH", address, body={"data": {"text": "theirs"}}, headers=headers)
+            merge_patch(self.scenario.cluster, address, {"data": {"text": "theirs"}}, manager="kubectl-edit")
         except NotFound:
             return False
         self.sure = False

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.api_calls import call_api
+from support.api_calls import call_api, merge_patch
 from support.fault_chart import NAME
 from support.faultpoints import lease, secret
 from support.faults import FaultScenario
@@ -51,8 +51,7 @@ def put_lease(scenario: FaultScenario, identity: str, annotations: Mapping[str, 
 
 
 def patch_lease(scenario: FaultScenario, patch: Mapping[str, Any]) -> None:
-    headers = {"Content-Type": "application/merge-patch+json"}
-    call_api(scenario.cluster, "PATCH", f"{leases(scenario)}/kubernaut.{NAME}", body=patch, headers=headers)
+    merge_patch(scenario.cluster, f"{leases(scenario)}/kubernaut.{NAME}", patch)
 
 
 def edit(scenario: FaultScenario, revision: int, patch: Mapping[str, Any]) -> None:
@@ -293,5 +292,4 @@ def test_terminating_namespace_is_a_conflict(scenario: FaultScenario) -> None:
         assert "being terminated" in problem["detail"]
         assert problem["hint"]
     finally:
-        headers = {"Content-Type": "application/merge-patch+json"}
-        call_api(scenario.cluster, "PATCH", f"{path}/stays", body={"metadata": {"finalizers": None}}, headers=headers)
+        merge_patch(scenario.cluster, f"{path}/stays", {"metadata": {"finalizers": None}})

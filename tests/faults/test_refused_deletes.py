@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from support.api_calls import call_api
+from support.api_calls import call_api, merge_patch
 from support.faults import FaultScenario, Subject
 from support.processes import Ended
 from support.waiting import until
@@ -21,7 +19,6 @@ pytestmark = pytest.mark.platform
 _ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 _POLICIES = ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
 _WEBHOOKS = ("validatingwebhookconfigurations",)
-_MERGE = {"Content-Type": "application/merge-patch+json"}
 _FINALIZER = "example.org/kept"
 
 
@@ -81,12 +78,12 @@ def is_refused(scenario: FaultScenario) -> bool:
 @contextmanager
 def held(scenario: FaultScenario) -> Iterator[None]:
     """Have a finalizer hold the ConfigMap ``extra``."""
-    call_api(scenario.cluster, "PATCH", extra(scenario), body={"metadata": {"finalizers": [_FINALIZER]}}, headers=_MERGE)
+    merge_patch(scenario.cluster, extra(scenario), {"metadata": {"finalizers": [_FINALIZER]}})
     try:
         yield
     finally:
         with suppress(NotFound):
-            call_api(scenario.cluster, "PATCH", extra(scenario), body={"metadata": {"finalizers": None}}, headers=_MERGE)
+            merge_patch(scenario.cluster, extra(scenario), {"metadata": {"finalizers": None}})
 
 
 def deployed(scenario: FaultScenario, helm: str) -> Subject:
@@ -114,9 +111,7 @@ def test_refused_delete_is_explained_and_finished_later(scenario: FaultScenario,
         assert "extra is under legal hold" in problem["detail"]
         assert "ConfigMap" in problem["detail"]
         assert scenario.statuses() == ["uninstalling"]
-    command = re.search(r"`kubernaut (delete [^`]+)`", ended.stderr)
-    assert command is not None, ended.stderr
-    subject.run(*shlex.split(command[1]), "--yes")
+    subject.run(*ended.hinted("delete "), "--yes")
     assert scenario.statuses() == ["uninstalled"]
     assert scenario.text("extra") is None
     scenario.check_settled()
@@ -137,9 +132,7 @@ def test_release_of_a_refused_delete_is_kept_by_the_hint(scenario: FaultScenario
     subject = deployed(scenario, helm)
     with deletes_refused(scenario):
         ended = subject.run(*subject.verb("delete"), status=7)
-        command = re.search(r"`kubernaut (unlock [^`]+)`", ended.stderr)
-        assert command is not None, ended.stderr
-        subject.run(*shlex.split(command[1]), "--yes")
+        subject.run(*ended.hinted("unlock "), "--yes")
         subject.deploy("b", "--set", "extra=new")
         assert (scenario.text(), scenario.text("extra")) == ("b", "new")
     assert scenario.statuses() == ["failed", "deployed"]

@@ -43,7 +43,7 @@ def changed_by_others(scenario: FaultScenario, subject: Subject) -> None:
 
 
 def object_of_others(scenario: FaultScenario, subject: Subject) -> None:
-    """Leave an object of nobody under a name that the next release needs."""
+    """Leave an object that belongs to no release under a name that the next one needs."""
     subject.deploy("a")
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "extra"}, "data": {"text": "theirs"}}
     call_api(scenario.cluster, "POST", f"/api/v1/namespaces/{scenario.namespace}/configmaps", body=body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from kubernaut.adapters.kube import Cluster
@@ -18,3 +19,9 @@ def call_api(cluster: Cluster, method: str, path: str, **options: Any) -> dict[s
     """
     answer: dict[str, Any] = cluster._api.json(method, path, **options)
     return answer
+
+
+def merge_patch(cluster: Cluster, path: str, body: Mapping[str, Any], *, manager: str = "") -> dict[str, Any]:
+    """Merge-patch an object, as this field manager if one is named; return it."""
+    address = f"{path}?fieldManager={manager}" if manager else path
+    return call_api(cluster, "PATCH", address, body=body, headers={"Content-Type": "application/merge-patch+json"})

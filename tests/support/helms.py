@@ -17,7 +17,7 @@ from kubernaut.history.records import Record, Status, encode
 from kubernaut.history.store import HistoryStore
 from kubernaut.testing.cluster import FakeCluster
 from kubernaut.testing.helm import FakeHelm
-from support.api_calls import call_api
+from support.api_calls import call_api, merge_patch
 
 
 class AnyHelm:
@@ -114,8 +114,7 @@ class OnPlatform(AnyHelm):
         return True
 
     def let_go_on(self, cluster: Cluster, namespace: str) -> None:
-        headers = {"Content-Type": "application/merge-patch+json"}
-        call_api(cluster, "PATCH", f"{_claim(namespace)}/status", body={"status": {"phase": "Bound"}}, headers=headers)
+        merge_patch(cluster, f"{_claim(namespace)}/status", {"status": {"phase": "Bound"}})
 
 
 def _claim(namespace: str) -> str:

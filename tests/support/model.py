@@ -172,7 +172,7 @@ class Model(ModelSteps):
             old = self.entry(one)
             if old and not old.fenced:
                 self._put(one, status="superseded")
-        if record and not record.fenced:  # Helm writes its end whatever the record says by now
+        if record and not record.fenced:  # Helm writes its end without a look at the record
             self._put(revision, status="failed" if fails else "deployed")
         if self.state.changed:
             self._go(changed=None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Collection, Iterator
@@ -40,6 +42,12 @@ class Ended:
         """The RFC 9457 problem of ``-o json``."""
         problem: dict[str, Any] = json.loads(self.stdout)
         return problem
+
+    def hinted(self, words: str) -> list[str]:
+        """Return the arguments of the first kubernaut command in the hint that has these words."""
+        found = re.search(rf"`kubernaut ([^`]*{re.escape(words)}[^`]*)`", self.stderr.rpartition("hint: ")[2])
+        assert found is not None, self.stderr
+        return shlex.split(found[1])
 
 
 @dataclass
